@@ -42,16 +42,15 @@ from harness import (
 from samples import DEGRADATIONS, degraded, sample_name, take
 
 from beampipe.errors import FileError
-from beampipe.tracking import load_pipeline
+from beampipe.tracking import load_pipeline, stages
 from beampipe.tracking.acts import ACTS_FAST
-from beampipe.tracking.evaluation.checks import TruthFinder
+from beampipe.tracking.evaluation.diagnostics import TruthFinder
 from beampipe.tracking.evaluation.results import evaluation_body
 from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.tracking.finder import TrackFinder
-from beampipe.tracking.loading import WEIGHTS
-from beampipe.tracking.networks import Networks, load_networks
-from beampipe.tracking.pipelines import stages
-from beampipe.tracking.pipelines.pipeline import Pipeline
+from beampipe.tracking.kernels.weights import Networks, load_networks
+from beampipe.tracking.loading import DEFAULT_MODEL_FOLDER
+from beampipe.tracking.pipeline import Pipeline
 
 VARIANTS: Final = {
     "no message passing": "ablation_no_message_passing",
@@ -59,7 +58,7 @@ VARIANTS: Final = {
     "one step": "ablation_one_step",
     "full, short": "ablation_full",
 }
-FOLDERS: Final = (WEIGHTS / "ablation", Path("runs/training"))
+FOLDERS: Final = (DEFAULT_MODEL_FOLDER / "ablation", Path("runs/training"))
 
 
 def main() -> None:

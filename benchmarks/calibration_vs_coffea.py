@@ -52,9 +52,9 @@ from one_run import BITS, STORES, coffea, ours, rdataframe
 from toys import KEPT, Toy, make_toys
 from with_rdataframe import is_installed
 
-from beampipe.calibration.histograms.sums import Filled, read_filled
-from beampipe.calibration.ntuple.reading import inspect_file
-from beampipe.calibration.tasks.workspace import workspace_of
+from beampipe.calibration.events.histograms import Filled, read_filled
+from beampipe.calibration.ntuple.inspection import inspect_file
+from beampipe.calibration.tasks.runtime import workspace_of
 from beampipe.terminal import make_table
 from beampipe.workflow import FileDigests
 
@@ -168,7 +168,7 @@ def counted_bytes() -> Iterator[list[int]]:
     """Bytes of ROOT files that this process asks for meanwhile: what describes trees, and packed baskets."""
     from uproot.source.file import MemmapSource
 
-    from beampipe.calibration.trees import plain
+    from beampipe.calibration.ntuple import plain_root
 
     count = [0]
 
@@ -184,8 +184,8 @@ def counted_bytes() -> Iterator[list[int]]:
         counted_ways: tuple[tuple[Any, str, Callable[..., int]], ...] = (
             (MemmapSource, "chunk", lambda _, source, start, stop: stop - start),
             (MemmapSource, "chunks", lambda _, source, ranges, told: sum(stop - start for start, stop in ranges)),
-            (plain, "read_tree", lambda _, data, key: key.size),
-            (plain.PlainBranch, "packed", lambda packed, branch, number: len(packed)),
+            (plain_root, "read_tree", lambda _, data, key: key.size),
+            (plain_root.PlainBranch, "packed", lambda packed, branch, number: len(packed)),
         )
         for owner, name, size in counted_ways:
             patches.enter_context(patch.object(owner, name, counting(getattr(owner, name), size)))

@@ -29,14 +29,13 @@ from harness import (
 from rich.table import Table
 from samples import DEGRADATIONS, degraded, take
 
+from beampipe.events import Event
 from beampipe.tracking.acts import acts_truth_matching
-from beampipe.tracking.evaluation.checks import permuted_hits_check, scrambled_truth
-from beampipe.tracking.evaluation.edges import EdgeScore, score_stages
+from beampipe.tracking.evaluation.diagnostics import EdgeScore, permuted_hits_check, score_stages, scrambled_truth
 from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS, Candidates, match
 from beampipe.tracking.evaluation.report import edge_table
 from beampipe.tracking.evaluation.scoring import evaluate, tracks_of
-from beampipe.tracking.events import Event
-from beampipe.tracking.pipelines.pipeline import Pipeline
+from beampipe.tracking.pipeline import Pipeline
 from beampipe.tracking.truth import contributions, select_particles
 
 

@@ -22,12 +22,12 @@ from harness import CONSOLE, existing, options_of, print_header, report, selecti
 from numpy import ndarray
 from samples import DEGRADATIONS, degraded, take
 
+from beampipe.events import FitStatus, TrackParameters
 from beampipe.terminal import make_table
 from beampipe.tracking import Event, Selection, load_pipeline
 from beampipe.tracking.acts import fit_tracks
-from beampipe.tracking.acts.fitted import FittedTracks
-from beampipe.tracking.evaluation.fits import PARAMETER_NAMES, FitScores, core_width, joined, score_fits
-from beampipe.tracking.events import FitStatus, TrackParameters
+from beampipe.tracking.acts.sequencer import FittedTracks
+from beampipe.tracking.evaluation.diagnostics import PARAMETER_NAMES, FitScores, core_width, joined, score_fits
 from beampipe.tracking.loading import load_track_fitter
 
 FIELD: Final = 2.0

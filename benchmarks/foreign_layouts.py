@@ -20,24 +20,20 @@ import beampipe.terminal.scripts  # noqa: F401
 
 from harness import CONSOLE, EVENTS, figures, options_of, print_header, report
 
+from beampipe.events import Event
+from beampipe.simulation.acts_geometry import build_detector
+from beampipe.simulation.degradation import Degradation, degrade
+from beampipe.simulation.detector import Detector, DetectorLayout, detector_modules, read_layout
+from beampipe.simulation.primaries import EventGenerator
+from beampipe.simulation.run import simulate_events, write_simulated
 from beampipe.tracking.acts import ACTS_EFFICIENT, ActsTrackFinder
-from beampipe.tracking.acts.detector import ActsDetector
+from beampipe.tracking.acts.sequencer import ActsDetector
+from beampipe.tracking.catalogue import Walk, pipeline_spec
 from beampipe.tracking.evaluation.report import print_evaluation
 from beampipe.tracking.evaluation.scoring import evaluate
-from beampipe.tracking.events import Event
 from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.formats import read_events
 from beampipe.tracking.loading import build_pipeline
-from beampipe.tracking.pipelines.specs import Walk, pipeline_spec
-from beampipe.tracking.simulation import (
-    Degradation,
-    Detector,
-    EventGenerator,
-    degrade,
-    simulate_events,
-    write_simulated,
-)
-from beampipe.tracking.simulation.detectors import Layout, build_detector, detector_modules, read_layout
 from beampipe.tracking.training.windows import WindowConfig, learn_windows
 from beampipe.tracking.truth import Selection
 from beampipe.tracking.windows import save_windows
@@ -103,7 +99,7 @@ def main() -> None:
         report(options, begun, body)
 
 
-def simulated(layout: Layout, kind: str, n: int, mu: float, seed: int) -> Path:
+def simulated(layout: DetectorLayout, kind: str, n: int, mu: float, seed: int) -> Path:
     """Events of a layout, made unless they are there."""
     path = EVENTS / f"{layout.name}-mu{mu:g}-{kind}{n}.parquet"
     if not path.is_file():
@@ -113,7 +109,7 @@ def simulated(layout: Layout, kind: str, n: int, mu: float, seed: int) -> Path:
     return path
 
 
-def learned(layout: Layout, train: Path, fewest: Fewest, folder: Path, threads: int) -> TrackFinder:
+def learned(layout: DetectorLayout, train: Path, fewest: Fewest, folder: Path, threads: int) -> TrackFinder:
     """The pipeline of windows, its windows learned here."""
     modules = detector_modules(layout)
 
@@ -129,7 +125,7 @@ def learned(layout: Layout, train: Path, fewest: Fewest, folder: Path, threads: 
     return build_pipeline(spec, threads, folder)
 
 
-def acts_finders(layout: Layout, fewest: Fewest) -> dict[str, TrackFinder]:
+def acts_finders(layout: DetectorLayout, fewest: Fewest) -> dict[str, TrackFinder]:
     """ACTS with each choice of seeds for the layout."""
     if layout.name not in SEEDS:
         return {}

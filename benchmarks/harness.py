@@ -18,11 +18,11 @@ import numpy as np
 from rich.table import Table
 
 from beampipe.errors import FileError, MissingExtraError
+from beampipe.events import Event, Hits, Tracks
 from beampipe.terminal import console, make_table
 from beampipe.tracking.acts import ActsSettings, acts_settings
-from beampipe.tracking.evaluation.checks import TruthFinder
+from beampipe.tracking.evaluation.diagnostics import TruthFinder
 from beampipe.tracking.evaluation.results import Evaluation, FinderResult
-from beampipe.tracking.events import Event, Hits, Tracks
 from beampipe.tracking.finder import InOneThread, TrackFinder
 from beampipe.tracking.truth import Selection
 
@@ -198,7 +198,7 @@ def open_finders(options: argparse.Namespace, names: Sequence[str] | None = None
             elif (settings := acts_settings(name)) is not None:
                 by_name[name] = StoredActs(settings, options.cache, options.fresh)
             elif name.endswith(FIT):
-                from beampipe.tracking.finders import KALMAN_FIT, KalmanFitted
+                from beampipe.tracking.acts.fitting import KALMAN_FIT, KalmanFitted
 
                 bare = name.removesuffix(FIT)
                 by_name[bare + KALMAN_FIT] = KalmanFitted(_pipeline(bare, options.threads))

@@ -2,7 +2,7 @@
 
     python benchmarks/house.py [--json FILE]
 
-``tests/test_house.py`` and the contracts in ``pyproject.toml`` hold limits; this prints where the package stands.
+``tests/test_structure.py`` and the contracts in ``pyproject.toml`` hold limits; this prints where the package stands.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import grimp
 ROOT: Final = Path(__file__).parents[1]
 SOURCE: Final = ROOT / "src" / "beampipe"
 CODE: Final = (".py", ".cpp", ".hpp", ".js")
-SERVED_TAGGER: Final = "beampipe.calibration.tagger.served"
+SERVED_TAGGER: Final = "beampipe.calibration.events.scores"
 RUNS: Final = 9
 _LOADED: Final = "import sys, {module}; print(*sys.modules)"
 

@@ -29,8 +29,8 @@ import plain_torch
 from beampipe.tracking import kernels
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.formats import read_events
+from beampipe.tracking.kernels.weights import Networks, load_networks
 from beampipe.tracking.loading import pipeline_weights
-from beampipe.tracking.networks import Networks, load_networks
 
 KAPPA_MAX, Z0_MAX, MAX_NEIGHBOURS = 8e-4, 200.0, 100
 MAX_GRAPH = 170_000  # edges that the interaction network gets

@@ -18,8 +18,9 @@ from pathlib import Path
 import beampipe.terminal.scripts  # noqa: F401
 
 from beampipe.errors import BeampipeError
-from beampipe.tracking.simulation.parameters import Detector, EventGenerator
-from beampipe.tracking.simulation.run import simulate_events, write_simulated
+from beampipe.simulation.detector import Detector
+from beampipe.simulation.primaries import EventGenerator
+from beampipe.simulation.run import simulate_events, write_simulated
 
 SEED = 4
 POOL = 10_000

@@ -24,9 +24,8 @@ from samples import DEGRADATIONS, degraded, sample_name, take
 from beampipe.arrays import Int64
 from beampipe.terminal import make_table
 from beampipe.tracking import PIPELINES, Event, build_pipeline
-from beampipe.tracking.evaluation.matching import Candidates, match
-from beampipe.tracking.evaluation.trackml import FORMULA, hit_weights, weight_found
-from beampipe.tracking.pipelines.specs import PipelineSpec
+from beampipe.tracking.catalogue import PipelineSpec
+from beampipe.tracking.evaluation.matching import FORMULA, Candidates, hit_weights, match, weight_found
 from beampipe.tracking.truth import HEADLINE, Contributions, Selection, contributions, select_particles, truth_of
 
 SOFT: Final = replace(HEADLINE, min_pt=0.3)

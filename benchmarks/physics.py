@@ -34,13 +34,11 @@ from samples import DEGRADATIONS, degraded, sample_name, take
 
 from beampipe.figures import save_figure
 from beampipe.tracking.acts import acts_settings
-from beampipe.tracking.evaluation.checks import scrambled_truth
-from beampipe.tracking.evaluation.plots import plot_efficiency, plot_stages
-from beampipe.tracking.evaluation.report import curve_table, stage_table
+from beampipe.tracking.acts.fitting import KALMAN_FIT
+from beampipe.tracking.evaluation.diagnostics import scrambled_truth
+from beampipe.tracking.evaluation.report import curve_table, plot_efficiency, plot_stages, stage_table
 from beampipe.tracking.evaluation.results import evaluation_body
-from beampipe.tracking.evaluation.scoring import evaluate
-from beampipe.tracking.evaluation.variables import VARIABLES
-from beampipe.tracking.finders import KALMAN_FIT
+from beampipe.tracking.evaluation.scoring import VARIABLES, evaluate
 
 EFFICIENT_ACTS = "acts"
 OPPONENTS = (EFFICIENT_ACTS, FAST_ACTS, "acts-orthogonal", "acts-graph", "acts-graph-fast")

@@ -18,11 +18,17 @@ from torch import Tensor
 from torch.nn.functional import linear, silu
 
 from beampipe.arrays import Float32, Int64
-from beampipe.tracking.events import Hits
+from beampipe.events import Hits
 from beampipe.tracking.kernels import GnnWeights, Mlp, logit_of
-from beampipe.tracking.kernels.features import edge_features, filter_features, hit_features, node_features
+from beampipe.tracking.kernels.features import (
+    EMBEDDING_SIZE,
+    edge_features,
+    filter_features,
+    hit_features,
+    node_features,
+)
 from beampipe.tracking.kernels.geometry import doublet
-from beampipe.tracking.networks import EMBEDDING_SIZE, Networks
+from beampipe.tracking.kernels.weights import Networks
 
 __all__ = ["PairFeatures", "PlainTorch", "apply", "components", "embed", "filter_logits", "gnn_logits", "radius_edges"]
 

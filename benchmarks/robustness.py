@@ -31,10 +31,10 @@ from rich.table import Table
 from samples import degraded, sample_name, take
 
 from beampipe.figures import save_figure
-from beampipe.tracking.evaluation.plots import plot_robustness
+from beampipe.simulation.degradation import NONE, Degradation
+from beampipe.tracking.evaluation.report import plot_robustness
 from beampipe.tracking.evaluation.results import Evaluation
 from beampipe.tracking.evaluation.scoring import evaluate
-from beampipe.tracking.simulation.parameters import NONE, Degradation
 
 FIELD: Final = "field"
 SCANS: Final = {

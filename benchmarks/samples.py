@@ -12,10 +12,9 @@ from numpy import ndarray
 
 from beampipe.arrays import Int64
 from beampipe.errors import InputError
-from beampipe.tracking.events import NOISE, Event, Hits, Particles, Truth
+from beampipe.events import NOISE, Event, Hits, Particles, Truth
+from beampipe.simulation.degradation import DEGRADATIONS, NONE, Degradation, degrade
 from beampipe.tracking.formats import read_events
-from beampipe.tracking.simulation.degradation import degrade
-from beampipe.tracking.simulation.parameters import DEGRADATIONS, NONE, Degradation
 
 __all__ = [
     "DEGRADATIONS",

@@ -18,10 +18,9 @@ from rich.table import Table
 from samples import resize, take
 
 from beampipe.figures import save_figure
-from beampipe.tracking.evaluation.plots import plot_scaling
-from beampipe.tracking.evaluation.results import Evaluation
+from beampipe.tracking.evaluation.report import plot_scaling
+from beampipe.tracking.evaluation.results import Evaluation, fit_power_law
 from beampipe.tracking.evaluation.scoring import evaluate
-from beampipe.tracking.evaluation.statistics import fit_power_law
 from beampipe.units import ms
 
 SIZES = (300, 1000, 3000, 10_000, 30_000, 100_000, 300_000)

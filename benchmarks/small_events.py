@@ -30,9 +30,8 @@ from samples import DEGRADATIONS, degraded, sample_name, take
 
 from beampipe.tracking.acts import acts_settings
 from beampipe.tracking.evaluation.report import stage_table
-from beampipe.tracking.evaluation.results import Evaluation, evaluation_body
+from beampipe.tracking.evaluation.results import Evaluation, evaluation_body, stage_time
 from beampipe.tracking.evaluation.scoring import evaluate
-from beampipe.tracking.evaluation.statistics import stage_time
 from beampipe.units import ms
 
 WANTED = {"none": 0.98, "default": 0.96}

@@ -27,15 +27,14 @@ from rich.table import Table
 from samples import DEGRADATIONS, degraded, take
 
 from beampipe.errors import FileError
-from beampipe.tracking.evaluation.checks import hits_apart
-from beampipe.tracking.kernels import module_map
+from beampipe.tracking import kernels, stages
+from beampipe.tracking.catalogue import PIPELINES
+from beampipe.tracking.evaluation.diagnostics import hits_apart
 from beampipe.tracking.kernels.features import on_chains
 from beampipe.tracking.kernels.reference import number_by_first_hit
-from beampipe.tracking.loading import WEIGHTS, load_pipeline, weight_file
-from beampipe.tracking.networks import load_networks
-from beampipe.tracking.pipelines import stages
-from beampipe.tracking.pipelines.pipeline import Pipeline
-from beampipe.tracking.pipelines.specs import PIPELINES
+from beampipe.tracking.kernels.weights import load_networks
+from beampipe.tracking.loading import DEFAULT_MODEL_FOLDER, load_pipeline, weight_file
+from beampipe.tracking.pipeline import Pipeline
 
 SAMPLES = {"test200": ("exatrkx", 3, 8.0), "test60": ("exatrkx", 6, 4.0), "test0": ("exatrkx", 40, 3.0)}
 """File -> pipeline, events, ratio wanted. A pipeline of one pass: the plain side knows no other."""
@@ -127,12 +126,12 @@ def sides(name: str, threads: int) -> tuple[Pipeline, PlainTorch]:
     label = next(stage for _, stage in ours.stages if isinstance(stage, stages.ConnectComponents))
 
     def pair_features(position: np.ndarray, edge_index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        triplets, chi2 = module_map.triplets(position, edge_index, pairs.windows, pairs.threads)
-        features = module_map.pair_features(triplets, chi2, edge_index.shape[1])
+        triplets, chi2 = kernels.triplets(position, edge_index, pairs.windows, pairs.threads)
+        features = kernels.pair_features(triplets, chi2, edge_index.shape[1])
         stays = on_chains(features, pairs.min_hits)
         return np.flatnonzero(stays), features[stays]
 
-    networks = load_networks(weight_file(WEIGHTS, str(PIPELINES[name].networks)))
+    networks = load_networks(weight_file(DEFAULT_MODEL_FOLDER, str(PIPELINES[name].networks)))
     return ours, PlainTorch(networks, pair_features, label.min_hits, threads)
 
 

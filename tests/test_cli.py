@@ -82,7 +82,7 @@ def test_what_comes_before_ctrl_c_is_clean_loads_nothing() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["beampipe.cli", "typer", "beampipe.tracking.cli", "beampipe.terminal.ending", "beampipe.tracking.batch", "numpy"],
+    ["beampipe.cli", "typer", "beampipe.tracking.cli", "beampipe.terminal.exit", "beampipe.tracking.batch", "numpy"],
 )
 def test_ctrl_c_is_clean_while_modules_are_loaded(module: str, tmp_path: Path) -> None:
     code = f"""
@@ -107,7 +107,7 @@ def test_ctrl_c_in_a_text_that_is_run_has_its_code_too(tmp_path: Path) -> None:
     """`python -m` ends by the signal, after all is done, where a namedtuple say was being made by `exec`."""
     (tmp_path / "interrupted.py").write_text("""
 import signal, typer
-from beampipe.terminal.ending import run
+from beampipe.terminal.exit import run
 signal.signal(signal.SIGINT, signal.default_int_handler)
 def app(**_):
     typer.echo("so that no later text is run", err=True)

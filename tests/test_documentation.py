@@ -16,15 +16,15 @@ from typing import Any
 import pytest
 import typer
 
-from beampipe.analysisops.choosing import AgentFile, JudgeFile
-from beampipe.analysisops.grading.checks.kinds import GATES, JUDGED, RULES
+from beampipe.analysisops.grading.rubric import GATES, JUDGED, RULES
+from beampipe.analysisops.registry import AgentFile, JudgeFile
 from beampipe.analysisops.tasks.load import load_task, shipped_tasks
 from beampipe.analysisops.tasks.spec import TaskSpec
 from beampipe.calibration import DEMO_CONFIGURATION
 from beampipe.cli import app
 from beampipe.serving.variants import model_table
-from beampipe.tracking.loading import WEIGHTS
-from beampipe.tracking.pipelines.specs import pipeline_table
+from beampipe.tracking.catalogue import pipeline_table
+from beampipe.tracking.loading import DEFAULT_MODEL_FOLDER
 
 DOCS = Path(__file__).parent.parent / "docs"
 EXAMPLES = DOCS.parent / "examples"
@@ -120,7 +120,7 @@ def test_the_tables_of_tasks_name_all_that_there_is() -> None:
 @pytest.mark.parametrize("name", ["index", "tracking", "formats"])
 def test_the_python_of_a_page_runs(name: str, tmp_path: Path) -> None:
     """Each block by itself, in a folder where a reader has trained weights."""
-    shutil.copytree(WEIGHTS, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(DEFAULT_MODEL_FOLDER, tmp_path, dirs_exist_ok=True)
     for block in blocks(name):
         run(tmp_path, block)
 

@@ -161,11 +161,13 @@ def test_an_unfinished_file_keeps_its_suffix(tmp_path: Path) -> None:
 
 def test_what_a_build_has_made_is_found_and_nothing_else() -> None:
     kernels = native()
-    library = built("beampipe.triton.door", "libbeampipe_arguments.so")
+    library = built("beampipe.triton.server", "libbeampipe_arguments.so")
     assert (library is None) == (kernels is None)
     assert library is None or library.is_file()
-    assert built("beampipe.triton.door", "http.cfg") == Path(beampipe.files.__file__).parent / "triton/door/http.cfg"
-    assert built("beampipe.triton.door", "nothing.so") is None
+    assert (
+        built("beampipe.triton.server", "http.cfg") == Path(beampipe.files.__file__).parent / "triton/server/http.cfg"
+    )
+    assert built("beampipe.triton.server", "nothing.so") is None
 
 
 @pytest.fixture

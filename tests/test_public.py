@@ -48,7 +48,7 @@ SURFACE = {
         "run_calibration",
         "run_demo",
     ],
-    "beampipe.fleet.watching": [
+    "beampipe.fleet.monitoring.prometheus": [
         "Prometheus",
         "WatchServer",
         "find_prometheus",
@@ -198,7 +198,7 @@ SURFACE = {
         "remembering_code",
         "run",
     ],
-    "beampipe.tracking.events": [
+    "beampipe.events": [
         "NOISE",
         "NO_TRACK",
         "Event",

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from beampipe.errors import ConfigError, MissingExtraError
-from beampipe.pythia import seed_of, start_pythia
+from beampipe.simulation.pythia import seed_of, start_pythia
 
 
 def test_seeds_differ_and_are_those_that_pythia_takes() -> None:
@@ -25,5 +25,5 @@ def test_a_refused_setting_is_named() -> None:
 
 def test_the_extra_is_named(hide: Callable[[str], None]) -> None:
     hide("pythia8mc")
-    with pytest.raises(MissingExtraError, match=r"beampipe.pythia needs pythia8mc.*beampipe\[simulation\]"):
+    with pytest.raises(MissingExtraError, match=r"beampipe.simulation.pythia needs pythia8mc.*beampipe\[simulation\]"):
         start_pythia([])

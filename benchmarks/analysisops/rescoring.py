@@ -15,7 +15,7 @@ from pathlib import Path
 
 import beampipe.terminal.scripts  # noqa: F401
 
-from beampipe.analysisops.evaluating import evaluate, rescore
+from beampipe.analysisops.run import evaluate, rescore
 from beampipe.analysisops.runs import RunFolder, Seeds
 from beampipe.terminal import make_table
 from beampipe.workflow import file_digest

@@ -18,7 +18,7 @@ from typing import Any
 
 import beampipe.terminal.scripts  # noqa: F401
 
-from beampipe.analysisops.evaluating import evaluate
+from beampipe.analysisops.run import evaluate
 from beampipe.analysisops.runs import Seeds
 from beampipe.analysisops.tasks.load import shipped_tasks
 from beampipe.terminal import make_table

@@ -29,18 +29,16 @@ from typing import Any, Final
 import beampipe.terminal.scripts  # noqa: F401
 
 from beampipe.analysisops.agents.agent import Agent, DescribedTools, Tools
-from beampipe.analysisops.agents.llm.agent import LlmAgent
-from beampipe.analysisops.agents.llm.cache import ReplayCache
-from beampipe.analysisops.agents.llm.client import ChatClient
-from beampipe.analysisops.agents.llm.settings import Budget, Mode, Model
-from beampipe.analysisops.agents.scripted import ScriptedAgent
+from beampipe.analysisops.agents.baselines import ScriptedAgent
+from beampipe.analysisops.agents.llm import Budget, LlmAgent
 from beampipe.analysisops.agents.serving import serving_agent
 from beampipe.analysisops.agents.team import TeamAgent
-from beampipe.analysisops.assessing import Prepared, ask_here, ask_over_a2a, assess
+from beampipe.analysisops.assessment import ask_here, ask_over_a2a, assess
+from beampipe.analysisops.chat import ChatClient, Mode, Model, ReplayCache
 from beampipe.analysisops.contract import TaskRequest
-from beampipe.analysisops.evaluating import task_folder
-from beampipe.analysisops.grading.judging.endpoint import EndpointJudge
-from beampipe.analysisops.instances import InstanceStore
+from beampipe.analysisops.grading.judge import EndpointJudge
+from beampipe.analysisops.instances import InstanceStore, PreparedInstance
+from beampipe.analysisops.run import task_folder
 from beampipe.analysisops.tasks.load import load_task
 from beampipe.terminal import console, make_table
 
@@ -191,7 +189,7 @@ def agent(
     return TeamAgent(client, budget) if team else LlmAgent(client, budget)
 
 
-def solve(prepared: Prepared, solver: Agent, folder: Path) -> dict[str, Any]:
+def solve(prepared: PreparedInstance, solver: Agent, folder: Path) -> dict[str, Any]:
     """An assessment of an agent over A2A, with its tools over MCP."""
     folder.mkdir()
     with serving_agent(solver) as url:
@@ -233,7 +231,7 @@ def look_at_agent(findings: Findings, name: str, record: Mapping[str, Any]) -> N
     )
 
 
-def look_at_judge(findings: Findings, prepared: Prepared, url: str, folder: Path) -> None:
+def look_at_judge(findings: Findings, prepared: PreparedInstance, url: str, folder: Path) -> None:
     """The judge of honest work: replies that follow the schema count, those that are cut do not."""
     judge = EndpointJudge(url, "smollm2-135m", samples=3, max_tokens=400)
     for name, one in (("judge", judge), ("judge whose replies are cut", replace(judge, max_tokens=8))):

@@ -27,19 +27,16 @@ import numpy as np
 from measuring import conditions, report
 from numpy import ndarray
 
-from beampipe.calibration.config.configuration import Configuration, InputSample, Tagger
-from beampipe.calibration.histograms.templates import Templates
-from beampipe.calibration.method.cases import Cases, cases_of
-from beampipe.calibration.method.efficiencies import Efficiencies, measure_efficiencies, scale_factors
-from beampipe.calibration.method.extract import cumulated, truth
+from beampipe.calibration.config import Configuration, InputSample, Tagger
+from beampipe.calibration.events.variations import UNVARIED
+from beampipe.calibration.method.matrix import Efficiencies, cumulated, measure_efficiencies, scale_factors, truth
 from beampipe.calibration.method.reweight import GLUON, QUARK, measure_reweighting
-from beampipe.calibration.method.scale_factors import statistical
+from beampipe.calibration.method.templates import Cases, Templates, cases_of
+from beampipe.calibration.method.uncertainties import statistical
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.simulation import INJECTIONS, inject
 from beampipe.calibration.tasks.method import read_templates
-from beampipe.calibration.tasks.workers import RunSettings
-from beampipe.calibration.tasks.workspace import workspace_of
-from beampipe.calibration.variations import UNVARIED
+from beampipe.calibration.tasks.runtime import RunSettings, workspace_of
 
 POINT = 0.5
 WHAT = (("SF_q", QUARK, "efficiency"), ("SF_g", GLUON, "rejection"))

@@ -22,21 +22,17 @@ import numpy as np
 from measuring import conditions, report
 from numpy import ndarray
 
-from beampipe.calibration.config.configuration import Bootstrap, Energy, Tagger
-from beampipe.calibration.config.regions import Regions
-from beampipe.calibration.config.selection import DijetSelection
-from beampipe.calibration.histograms.fill import FillSettings, fill
-from beampipe.calibration.histograms.sums import merge
-from beampipe.calibration.histograms.templates import Templates, templates_of
-from beampipe.calibration.jets.select import SelectSettings, select
-from beampipe.calibration.method.cases import Cases, cases_of
-from beampipe.calibration.method.efficiencies import measure_efficiencies, scale_factors
-from beampipe.calibration.method.extract import cumulated, extract, mixtures, truth
+from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Regions, Tagger
+from beampipe.calibration.events.fill import FillSettings, fill_table
+from beampipe.calibration.events.histograms import merge
+from beampipe.calibration.events.scores import Scores
+from beampipe.calibration.events.select import SelectSettings, select
+from beampipe.calibration.method.matrix import cumulated, extract, measure_efficiencies, mixtures, scale_factors, truth
 from beampipe.calibration.method.reweight import apply_factors, measure_reweighting
-from beampipe.calibration.method.scale_factors import statistical
+from beampipe.calibration.method.templates import Cases, Templates, cases_of, templates_of
+from beampipe.calibration.method.uncertainties import statistical
 from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, SliceFactors
 from beampipe.calibration.simulation import Slice, ToyModel, simulate_toy
-from beampipe.calibration.tagger.predict import Scores
 
 EDGES = (500.0, 600.0, 800.0, 1000.0, 1200.0, 1500.0, 2000.0)
 SLICES = (Slice(470.0, 2400.0, 4.0, 1.0),)
@@ -54,7 +50,7 @@ def sample(folder: Path, events: int, seed: int, model: ToyModel, name: str, rep
         EDGES, (Tagger(),), DijetSelection(), Energy(0, 0), 36, True, ("nominal",), (), Bootstrap(replicas), name
     )
     filled = merge(
-        fill(select(path, start, min(start + 250_000, events), to_select), Scores(), to_fill)
+        fill_table(select(path, start, min(start + 250_000, events), to_select), Scores(), to_fill)
         for path in paths
         for start in range(0, events, 250_000)
     )

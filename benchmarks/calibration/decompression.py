@@ -24,18 +24,15 @@ import beampipe.terminal.scripts  # noqa: F401
 from measuring import CONSOLE, conditions, report
 from toys import Toy, make_toys
 
-from beampipe.calibration.config.configuration import Bootstrap, Configuration, Energy, Tagger
-from beampipe.calibration.config.regions import Regions
-from beampipe.calibration.config.selection import DijetSelection
-from beampipe.calibration.histograms.fill import FillSettings
-from beampipe.calibration.histograms.one_pass import fill_in_one_pass
-from beampipe.calibration.histograms.sums import write_filled
-from beampipe.calibration.jets.select import SelectSettings
-from beampipe.calibration.layout.presets import BEAMPIPE
-from beampipe.calibration.ntuple.baskets import unpack_basket
-from beampipe.calibration.ntuple.reading import inspect_file
-from beampipe.calibration.ntuple.source import open_source
-from beampipe.calibration.trees.blocks import Room
+from beampipe.calibration.config import Bootstrap, Configuration, DijetSelection, Energy, Regions, Tagger
+from beampipe.calibration.events.fill import FillSettings, fill_file
+from beampipe.calibration.events.histograms import write_filled
+from beampipe.calibration.events.select import SelectSettings
+from beampipe.calibration.layout import BEAMPIPE
+from beampipe.calibration.ntuple.branches import unpack_basket
+from beampipe.calibration.ntuple.columns import open_source
+from beampipe.calibration.ntuple.inspection import inspect_file
+from beampipe.calibration.ntuple.plain_root import Buffer
 from beampipe.terminal import make_table
 from beampipe.workflow import content_digest
 
@@ -89,11 +86,11 @@ def _times(paths: list[Path], n_weights: int, repeats: int) -> dict[str, float]:
     fill = FillSettings(
         *(edges, (Tagger(),), DijetSelection(), Energy(0, 0), 36, True, names, (), Bootstrap(0, 0), "nominal")
     )
-    rooms = {name: Room() for name in NEEDED}
+    rooms = {name: Buffer() for name in NEEDED}
     made: list[Any] = []
 
     def chunk(path: Path) -> None:
-        made[:] = [fill_in_one_pass(path, 0, n_events[path], select, fill)]
+        made[:] = [fill_file(path, 0, n_events[path], select, fill)]
         if made[0] is None:
             raise SystemExit(f"{path}: was not read in one pass")
 
@@ -121,7 +118,7 @@ def _times(paths: list[Path], n_weights: int, repeats: int) -> dict[str, float]:
     return {name: median(values[1:]) for name, values in taken.items()}
 
 
-def _unpack(path: Path, n_events: int, rooms: dict[str, Room]) -> float:
+def _unpack(path: Path, n_events: int, rooms: dict[str, Buffer]) -> float:
     """Seconds that it takes to unpack what a pass needs of an open file."""
     with open_source(path, BEAMPIPE, 0, n_events) as source:
         branches = {name: source.tree[name] for name in NEEDED}

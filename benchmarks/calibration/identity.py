@@ -18,10 +18,9 @@ import beampipe.terminal.scripts  # noqa: F401
 from measuring import conditions, report
 from toys import KEPT, Toy, make_toys
 
-from beampipe.calibration.config.configuration import Configuration, InputSample, Tagger
-from beampipe.calibration.config.systematics import Systematic
+from beampipe.calibration.config import Configuration, InputSample, Systematic, Tagger
 from beampipe.calibration.run import run_calibration
-from beampipe.calibration.tasks.workers import RunSettings
+from beampipe.calibration.tasks.runtime import RunSettings
 
 
 class Way(NamedTuple):

@@ -27,15 +27,12 @@ import psutil
 from measuring import CONSOLE, conditions, report
 from toys import Toy, make_toys
 
-from beampipe.calibration.config.configuration import Bootstrap, Energy, Tagger
-from beampipe.calibration.config.regions import Regions
-from beampipe.calibration.config.selection import DijetSelection
-from beampipe.calibration.histograms.fill import FillSettings, fill
-from beampipe.calibration.histograms.one_pass import fill_in_one_pass
-from beampipe.calibration.jets.kinematics import known_kinematics
-from beampipe.calibration.jets.select import SelectSettings, select
-from beampipe.calibration.ntuple.reading import inspect_file
-from beampipe.calibration.tagger.predict import Scores
+from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Regions, Tagger
+from beampipe.calibration.events.fill import FillSettings, fill_file, fill_table
+from beampipe.calibration.events.scores import Scores
+from beampipe.calibration.events.select import SelectSettings, select
+from beampipe.calibration.events.variations import known_jet_variations
+from beampipe.calibration.ntuple.inspection import inspect_file
 from beampipe.terminal import make_table
 from beampipe.workflow import Task, open_pool, run
 
@@ -69,10 +66,10 @@ def work(path: Path, weight_names: tuple[str, ...], replicas: int) -> Memory:
     edges = (500.0, 600.0, 800.0, 1000.0, 1200.0, 1500.0, 2000.0)
     filling = FillSettings(
         *(edges, (Tagger(),), DijetSelection(), energy, 36, True, weight_names),
-        *(known_kinematics(energy), Bootstrap(replicas, 1), facts.dataset),
+        *(known_jet_variations(energy), Bootstrap(replicas, 1), facts.dataset),
     )
-    if fill_in_one_pass(path, 0, facts.n_events, selecting, filling) is None:
-        fill(select(path, 0, facts.n_events, selecting), Scores(), filling)
+    if fill_file(path, 0, facts.n_events, selecting, filling) is None:
+        fill_table(select(path, 0, facts.n_events, selecting), Scores(), filling)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     return Memory(os.getpid(), psutil.Process().memory_info().rss / 1e6, most)
 

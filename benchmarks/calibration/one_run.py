@@ -53,11 +53,9 @@ def ours(
     Returns:
         The plan of the calibration.
     """
-    from beampipe.calibration.config.configuration import Bootstrap, Configuration, Energy, InputSample
-    from beampipe.calibration.config.systematics import Systematic
+    from beampipe.calibration.config import Bootstrap, Configuration, Energy, InputSample, Systematic
     from beampipe.calibration.run import run_calibration
-    from beampipe.calibration.tasks.workers import RunSettings, fork_workers
-    from beampipe.calibration.tasks.workspace import workspace_of
+    from beampipe.calibration.tasks.runtime import RunSettings, fork_workers, workspace_of
 
     systematics = [Systematic("weights", "envelope", weights=("*",))] if weights else []
     if kinematics:
@@ -99,7 +97,7 @@ def coffea(
     """
     from with_coffea import DijetProcessor, run_coffea
 
-    from beampipe.calibration.config.configuration import Configuration
+    from beampipe.calibration.config import Configuration
 
     process = DijetProcessor(Configuration.__dataclass_fields__["pt_edges"].default, weight_names, count, layout)
     return run_coffea(files, process, workers=workers, chunk=chunk, pool=pool)

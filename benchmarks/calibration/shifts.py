@@ -22,15 +22,13 @@ import numpy as np
 from measuring import conditions, report
 from numpy import ndarray
 
-from beampipe.calibration.config.configuration import Configuration, InputSample, Tagger
-from beampipe.calibration.config.shifts import ShiftSettings
-from beampipe.calibration.config.systematics import Systematic
-from beampipe.calibration.method.cases import Cases
-from beampipe.calibration.method.efficiencies import measure_efficiencies, scale_factors
+from beampipe.calibration.config import Configuration, InputSample, ShiftSettings, Systematic, Tagger
+from beampipe.calibration.events.variations import UNVARIED, Variation
 from beampipe.calibration.method.factors import FactorKey
+from beampipe.calibration.method.matrix import measure_efficiencies, scale_factors
 from beampipe.calibration.method.reweight import measure_reweighting
-from beampipe.calibration.method.scale_factors import factors_of
-from beampipe.calibration.variations import UNVARIED, Variation
+from beampipe.calibration.method.templates import Cases
+from beampipe.calibration.method.uncertainties import factors_of
 
 EDGES: Final = (500.0, 600.0, 800.0, 1000.0, 1200.0, 1500.0, 2000.0)
 CENTRES: Final = np.sqrt(np.array(EDGES[:-1]) * np.array(EDGES[1:]))
@@ -151,7 +149,7 @@ def true_factors(cuts: ndarray, parameters: ndarray) -> dict[str, ndarray]:
 
 def exactly(cuts: ndarray) -> dict[str, ndarray]:
     """The uncertainty by all parameters if there were no statistics, at the cuts of a toy."""
-    from beampipe.calibration.method.extract import cumulated, extract, mixtures
+    from beampipe.calibration.method.matrix import cumulated, extract, mixtures
     from beampipe.calibration.method.reweight import apply_factors
 
     every = np.stack([expected(1.0, np.zeros(PARAMETERS)), *(expected(1.0, unit(*each)) for each in VARIATIONS)])

@@ -15,9 +15,8 @@ import numpy as np
 from coffea import processor
 from coffea.nanoevents import BaseSchema
 
-from beampipe.calibration.config.regions import REGIONS
-from beampipe.calibration.config.selection import DijetSelection
-from beampipe.calibration.jets.dijets import FLAVOURS
+from beampipe.calibration.config import REGIONS, DijetSelection
+from beampipe.calibration.events.dijets import FLAVOURS
 
 __all__ = ["POOLS", "DijetProcessor", "run_coffea"]
 

@@ -11,10 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from beampipe.calibration.config.configuration import Configuration
-from beampipe.calibration.config.regions import REGIONS
-from beampipe.calibration.config.selection import DijetSelection
-from beampipe.calibration.jets.dijets import FLAVOURS
+from beampipe.calibration.config import REGIONS, Configuration, DijetSelection
+from beampipe.calibration.events.dijets import FLAVOURS
 
 __all__ = ["is_installed", "run_rdataframe"]
 

@@ -42,7 +42,7 @@ from fleets import (
     write_toy,
 )
 
-from beampipe.fleet.gateway.allowed import INFER
+from beampipe.fleet.gateway.plan import INFER
 from beampipe.terminal import make_table
 from beampipe.triton import ModelClient
 from beampipe.triton.client.codec import SIZE_HEADER

@@ -48,7 +48,7 @@ from fleets import (
 )
 
 from beampipe.errors import BeampipeError
-from beampipe.fleet.security.certificates import make_server
+from beampipe.fleet.security import make_server
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
 from beampipe.terminal import make_table
 from beampipe.tracking.data import shipped_events

@@ -22,12 +22,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the benchmarks beside this
 from harness import CONSOLE, print_header, report, verdict
 
 from beampipe import processes
-from beampipe.fleet.running.ending import end_fleet
-from beampipe.fleet.running.folder import RunFolder
-from beampipe.fleet.running.line import give_order
-from beampipe.fleet.running.starting import start_fleet
-from beampipe.fleet.security.certificates import make_authority, make_server
-from beampipe.fleet.security.tokens import add_token
+from beampipe.fleet.control.control_socket import send_command
+from beampipe.fleet.control.daemon import start_fleet, stop_fleet
+from beampipe.fleet.run_folder import RunFolder
+from beampipe.fleet.security import add_token, make_authority, make_server
 from beampipe.triton.model.canary import write_canary
 from beampipe.triton.server.launch import free_port
 
@@ -120,7 +118,7 @@ class Running:
 
     def order(self, verb: str, **arguments: object) -> dict[str, Any]:
         """Tell it something, and wait until it is done."""
-        return dict(give_order(self.run.socket, {"do": verb, **arguments}))
+        return dict(send_command(self.run.socket, {"do": verb, **arguments}))
 
     def status(self) -> dict[str, Any]:
         """How it is."""
@@ -209,7 +207,7 @@ def running(
             until(started.whole)
             yield started
         finally:
-            end_fleet(specification, run.path)
+            stop_fleet(specification, run.path)
 
 
 def write_toy(repository: Path, *, start: float = 0.0, each: float = 0.0) -> None:
@@ -240,7 +238,7 @@ def toy_request(values: ndarray) -> bytes:
 
 def write_tracking(repository: Path, model: str = "module_map") -> None:
     """Add a tracking model, as `beampipe serving export` does."""
-    from beampipe.serving.catalogue import named_models
+    from beampipe.serving.models import named_models
     from beampipe.triton.model.repository import export_repository
 
     export_repository(repository, named_models([model], threads=1))

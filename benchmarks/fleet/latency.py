@@ -35,10 +35,10 @@ from fleets import (
 )
 
 from beampipe.errors import LayoutWarning
+from beampipe.events import Hits
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
 from beampipe.terminal import make_table
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.events import Hits
 
 PROTOCOLS: Final = ("grpc", "http")
 HITS: Final = 300

@@ -47,7 +47,7 @@ from fleets import (
 from tritonclient.grpc import service_pb2
 
 from beampipe import processes
-from beampipe.fleet.gateway.allowed import INFER
+from beampipe.fleet.gateway.plan import INFER
 from beampipe.terminal import make_table
 
 SLEEP: Final = 0.02

@@ -56,13 +56,13 @@ from beampipe.fleet.planning.simulator import (
     Load,
     MeasuredSizes,
     Poisson,
+    Send,
     fit_table,
     run_fleet,
     simulate,
 )
-from beampipe.fleet.planning.simulator.arrivals import Send
+from beampipe.serving.http_sender import HttpSender
 from beampipe.serving.load import (
-    HttpSender,
     LoadRun,
     Workload,
     closed_loop,
@@ -73,8 +73,8 @@ from beampipe.serving.load import (
     summarise,
 )
 from beampipe.terminal import make_table
-from beampipe.triton.model.settings import ModelSettings
-from beampipe.triton.server import control
+from beampipe.triton.model.contract import ModelSettings
+from beampipe.triton.server import management
 from beampipe.triton.server.server import TritonServer
 
 WAITER: Final = "waiter"
@@ -196,7 +196,7 @@ class Bench:
 
     def _compute(self) -> tuple[int, float]:
         """Number of answers so far, and time that instances spent on them [s]."""
-        _, body = control.ask(self._server.http_url, "GET", f"/v2/models/{self._model}/stats")
+        _, body = management.request(self._server.http_url, "GET", f"/v2/models/{self._model}/stats")
         stats = json.loads(body)["model_stats"][0]["inference_stats"]
         spent = sum(int(stats[part]["ns"]) for part in ("compute_input", "compute_infer", "compute_output"))
         return int(stats["success"]["count"]), 1e-9 * spent

@@ -25,9 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))  # servers and ev
 
 from served import CONSOLE, events_at, models_of, options_of, print_header, report, verdict
 
-from beampipe.fleet.planning.tuning.choices import Choices, Configuration
-from beampipe.fleet.planning.tuning.halving import Trial, exhaustive, tune
-from beampipe.fleet.planning.tuning.served import ServedBench
+from beampipe.fleet.planning.tuning import Choices, Configuration, LiveBenchmark, Trial, exhaustive, tune
 from beampipe.serving.contract import FEATURES
 from beampipe.terminal import make_table
 from beampipe.triton import ServerSettings, export_repository
@@ -56,7 +54,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="beampipe-bench-") as folder:
         repository = Path(folder) / "models"
         export_repository(repository, models_of([options.model], backend=options.backend))
-        with ServedBench(ServerSettings(repository), options.model, requests, options.clients) as bench:
+        with LiveBenchmark(ServerSettings(repository), options.model, requests, options.clients) as bench:
             every, bound = CHOICES.all(), options.p95
             start = perf_counter()
             found = tune(bench, every, bound, seconds=options.seconds)
@@ -78,7 +76,7 @@ def main() -> None:
     raise SystemExit(0 if all(line["met"] for line in summary) else 1)
 
 
-def in_turn(bench: ServedBench, one: Configuration, other: Configuration, options: argparse.Namespace) -> float:
+def in_turn(bench: LiveBenchmark, one: Configuration, other: Configuration, options: argparse.Namespace) -> float:
     """Median ratio of their throughputs, measured side by side."""
     if one == other:
         return 1.0

@@ -9,8 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from beampipe.serving.contract import FEATURES, LABELS
-from beampipe.triton.model.contract import TensorSpec
-from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelRequest
+from beampipe.triton.model.contract import Instance, ModelAnswer, ModelRequest, TensorSpec
 
 
 class Waiter:

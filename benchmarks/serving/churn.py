@@ -49,7 +49,7 @@ from visitors import GRPC_FAREWELLS, HTTP_FAREWELLS, Plan, Tally, visit_for_long
 from wires import http_request, questions_of
 
 from beampipe.errors import BeampipeError
-from beampipe.tracking.events import Hits
+from beampipe.events import Hits
 from beampipe.triton.server.server import TritonServer
 
 MODEL: Final = "exatrkx"

@@ -16,7 +16,7 @@ from served import wait_until
 
 from beampipe import processes
 from beampipe.errors import ServiceError
-from beampipe.triton.server import control
+from beampipe.triton.server import management
 from beampipe.triton.server.launch import ServerSettings, free_ports
 
 __all__ = ["Service"]
@@ -80,7 +80,7 @@ class Service:
 
     def __enter__(self) -> Service:
         self._keeper.start()
-        if wait_until(lambda: control.is_ready(self.http_url), START, pause=0.05) == float("inf"):
+        if wait_until(lambda: management.is_ready(self.http_url), START, pause=0.05) == float("inf"):
             self.__exit__()
             raise ServiceError(
                 f"{self._log}: got no server within {START:g} s; it ends in {self._log.read_text()[-2000:]}"

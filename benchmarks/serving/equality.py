@@ -48,8 +48,8 @@ from served import (
 
 from beampipe.arrays import Int64
 from beampipe.errors import BeampipeError
+from beampipe.events import Hits
 from beampipe.serving.variants import ACTS_MODEL, MODELS, VARIANTS
-from beampipe.tracking.events import Hits
 from beampipe.triton.server.server import TritonServer
 
 IN_FLIGHT: Final = 64

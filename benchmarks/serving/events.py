@@ -10,7 +10,7 @@ from numpy.random import Generator
 from served import events_at
 
 from beampipe.arrays import Float32
-from beampipe.tracking.events import Hits
+from beampipe.events import Hits
 
 __all__ = ["absurd_values", "adversarial_event", "ordinary_event", "random_array"]
 

@@ -50,7 +50,7 @@ from served import (
 )
 
 from beampipe.errors import ServiceError
-from beampipe.tracking.events import Hits
+from beampipe.events import Hits
 from beampipe.triton.model.repository import export_repository
 
 MODEL: Final = "exatrkx"

@@ -45,7 +45,7 @@ from served import (
 )
 
 from beampipe.errors import BeampipeError
-from beampipe.tracking.events import Hits
+from beampipe.events import Hits
 from beampipe.triton.server.server import TritonServer
 
 MODELS = ("exatrkx", "exatrkx_ragged", "module_map")

@@ -34,7 +34,7 @@ from served import (
 )
 
 from beampipe.errors import DeadlineError
-from beampipe.tracking.events import Hits
+from beampipe.events import Hits
 from beampipe.triton.server.server import TritonServer
 
 MODEL: Final = "exatrkx"

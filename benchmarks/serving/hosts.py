@@ -17,7 +17,8 @@ from typing import Final
 
 from beampipe.errors import BeampipeError
 from beampipe.serving.finders import TritonTrackFinder
-from beampipe.serving.load import FutureSender, HttpSender, Sender, Workload, kserve_requests, raw_requests
+from beampipe.serving.http_sender import HttpSender, kserve_requests, raw_requests
+from beampipe.serving.load import FutureSender, Sender, Workload
 
 __all__ = ["HOSTS", "Host", "Running", "SenderMaker", "Settings"]
 
@@ -78,11 +79,12 @@ class Host:
 def _triton(batching: bool) -> Host:
     @contextlib.contextmanager
     def start(settings: Settings) -> Iterator[Running]:
-        from beampipe.serving.catalogue import named_models
+        from beampipe.serving.models import named_models
         from beampipe.serving.variants import variants_of
-        from beampipe.tracking.pipelines.specs import pipeline_spec
+        from beampipe.tracking.catalogue import pipeline_spec
         from beampipe.triton.model.repository import export_repository
-        from beampipe.triton.server.server import ServerSettings, TritonServer
+        from beampipe.triton.server.launch import ServerSettings
+        from beampipe.triton.server.server import TritonServer
 
         model = variants_of(pipeline_spec(settings.pipeline))["ragged" if batching else "plain"].name
         with tempfile.TemporaryDirectory(prefix="peers-") as folder:

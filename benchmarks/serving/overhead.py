@@ -50,8 +50,8 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from wires import WIRES
 
 from beampipe.errors import BeampipeError
-from beampipe.serving.bench.perf_analyzer import perf_analyze
-from beampipe.tracking.events import Hits
+from beampipe.events import Hits
+from beampipe.serving.perf_analyzer import perf_analyze
 from beampipe.triton.server.server import TritonServer
 
 Ask = Callable[[int], bytes]

@@ -23,8 +23,8 @@ from numpy import ndarray
 from served import direct_finder, events_at, wait_until
 
 from beampipe.arrays import Int64
+from beampipe.events import Hits, Tracks
 from beampipe.serving.finders import TritonTrackFinder
-from beampipe.tracking.events import Hits, Tracks
 
 __all__ = ["Pressure"]
 

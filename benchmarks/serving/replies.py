@@ -13,8 +13,8 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.errors import InputError
+from beampipe.events import Hits
 from beampipe.serving.variants import VARIANTS
-from beampipe.tracking.events import Hits
 from beampipe.tracking.finder import TrackFinder
 
 __all__ = [

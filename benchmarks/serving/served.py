@@ -24,24 +24,21 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the benchmarks beside this
 
 from harness import CONSOLE, EVENTS, print_header, report, verdict
 
-from beampipe.serving.catalogue import named_models
+from beampipe.events import Hits
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
-from beampipe.serving.native_backend import backend_choice, native_libraries
+from beampipe.serving.models import backend_choice, named_models, native_libraries
 from beampipe.serving.variants import pipeline_of
+from beampipe.simulation.degradation import DEFAULT, degrade
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.events import Hits
 from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.formats import read_events
-from beampipe.tracking.simulation.degradation import degrade
-from beampipe.tracking.simulation.parameters import DEFAULT
 from beampipe.triton.client.endpoint import Security, parse_endpoint
-from beampipe.triton.client.grpc_transport import GrpcTransport
-from beampipe.triton.client.http_transport import HttpTransport
-from beampipe.triton.client.transport import Transport
-from beampipe.triton.door.settings import DoorSettings
+from beampipe.triton.client.transports import GrpcTransport, HttpTransport, Transport
+from beampipe.triton.model.contract import EnsembleSettings, ModelSettings
 from beampipe.triton.model.repository import export_repository
-from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
-from beampipe.triton.server.server import ServerSettings, TritonServer
+from beampipe.triton.server.access import AccessSettings
+from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.server import TritonServer
 
 __all__ = [
     "BACKENDS",
@@ -135,7 +132,7 @@ def serving(
         if libraries is not None:
             made = [replace(one, libraries=libraries) if getattr(one, "libraries", ()) else one for one in made]
         loaded = export_repository(folder / "models", made)
-        door = DoorSettings(shield=shield)
+        door = AccessSettings(shield=shield)
         settings = ServerSettings(
             folder / "models", tuple(loaded), log=log, threads=threads, supervise=supervise, door=door
         )

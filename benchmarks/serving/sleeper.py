@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from beampipe.serving.tracking_model import TrackingModel
-from beampipe.triton.model.served_model import ModelAnswer, ModelRequest
+from beampipe.triton.model.contract import ModelAnswer, ModelRequest
 
 
 class Sleeper(TrackingModel):

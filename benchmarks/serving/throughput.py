@@ -42,7 +42,8 @@ from served import (
 from wires import http_request, questions_of
 
 from beampipe.errors import WrongLabelsError
-from beampipe.serving.load import HttpSender, Workload, closed_loop, direct_workload, summarise, verify
+from beampipe.serving.http_sender import HttpSender
+from beampipe.serving.load import Workload, closed_loop, direct_workload, summarise, verify
 from beampipe.tracking.finder import TrackFinder
 from beampipe.triton.server.server import TritonServer
 

@@ -15,8 +15,8 @@ import numpy as np
 from served import behind_shield, transport_to
 
 from beampipe.errors import ServiceError
+from beampipe.events import Hits
 from beampipe.serving.contract import FEATURES, LABELS
-from beampipe.tracking.events import Hits
 from beampipe.triton.client.codec import HttpCall, InferRequest, Tensor
 from beampipe.triton.client.shared_memory import Places, SharedRegion, layout
 from beampipe.triton.server.server import TritonServer

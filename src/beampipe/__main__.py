@@ -6,7 +6,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command; Ctrl-C ends it at once while modules are loaded, and by `beampipe.terminal.ending` later."""
+    """Run the command; Ctrl-C ends it at once while modules are loaded, and by `beampipe.terminal.exit` later."""
     try:
         import signal
 

@@ -55,7 +55,7 @@ def extra_of(package: str, module: str) -> str | None:
         package: import name of the package, without what comes after a dot.
         module: full name of the module of beampipe that imports it.
 
-    >>> extra_of("uproot", "beampipe.tracking.formats.reading.glimpse")
+    >>> extra_of("uproot", "beampipe.tracking.formats.format")
     'formats'
     """
     area = module.split(".")[1] if "." in module else ""

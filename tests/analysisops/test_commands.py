@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from beampipe.analysisops.choosing import agent_choice, judge_choice, make_agent
 from beampipe.analysisops.cli import app
-from beampipe.analysisops.evaluating import evaluate, task_folder
+from beampipe.analysisops.registry import agent_choice, judge_choice, make_agent
+from beampipe.analysisops.run import evaluate, task_folder
 from beampipe.analysisops.runs import Seeds
 from beampipe.analysisops.tasks.load import shipped_tasks
 from beampipe.errors import ConfigError, UnknownNameError
-from tests.analysisops.agents.llm.stand_in import completion, stand_in
+from tests.analysisops.agents.stand_in import completion, stand_in
 
 RUN = CliRunner()
 

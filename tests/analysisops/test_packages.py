@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from beampipe.analysisops.contract import HistogramReference, Level, Quantity, Reference
-from beampipe.analysisops.grading.evidence import Evidence
 from beampipe.analysisops.grading.grade import grade
 from beampipe.analysisops.grading.result import Result
+from beampipe.analysisops.grading.submission import Evidence
 from beampipe.analysisops.ledger import Entry
-from beampipe.analysisops.samples.prepare import families
+from beampipe.analysisops.samples.dataset import families
 from beampipe.analysisops.tasks.load import Task, load_task, render_prompt, shipped_tasks
 from beampipe.analysisops.tools.catalogue import tools
 from tests.analysisops.grading.examples import entry

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.analysisops.assessing import Prepared, assess
-from beampipe.analysisops.choosing import agent_choice
-from beampipe.analysisops.instances import InstanceStore
+from beampipe.analysisops.assessment import assess
+from beampipe.analysisops.instances import InstanceStore, PreparedInstance
 from beampipe.analysisops.programs import ask_program
+from beampipe.analysisops.registry import agent_choice
 from beampipe.analysisops.tasks.load import shipped_task
 from tests.analysisops.artifacts.test_track import HONEST
 
@@ -17,7 +17,7 @@ SEED = 2
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedInstance:
     return InstanceStore(tmp_path_factory.mktemp("instances")).get(shipped_task("hyy"), SEED)
 
 
@@ -32,7 +32,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     ids=["honest", "fails", "leaves nothing", "wants the network"],
 )
 def test_a_program_is_graded_by_what_it_leaves(
-    prepared: Prepared, tmp_path: Path, program: str, lowest: float, highest: float, said: str
+    prepared: PreparedInstance, tmp_path: Path, program: str, lowest: float, highest: float, said: str
 ) -> None:
     file = tmp_path / "mine.py"
     file.write_text(program)
@@ -41,7 +41,7 @@ def test_a_program_is_graded_by_what_it_leaves(
     assert said in record.error
 
 
-def test_a_program_is_told_the_task_and_nothing_hidden(prepared: Prepared, tmp_path: Path) -> None:
+def test_a_program_is_told_the_task_and_nothing_hidden(prepared: PreparedInstance, tmp_path: Path) -> None:
     file = tmp_path / "spy.py"
     file.write_text(
         "import os, json\n"

@@ -14,12 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from beampipe.calibration.config.configuration import Bootstrap, Configuration, Energy, InputSample, Tagger
-from beampipe.calibration.config.systematics import Systematic
+from beampipe.calibration.config import Bootstrap, Configuration, Energy, InputSample, Systematic, Tagger
 from beampipe.calibration.run import run_calibration
-from beampipe.calibration.simulation import ToyModel, simulate_toy, write
-from beampipe.calibration.tasks.workers import RunSettings
-from beampipe.calibration.tasks.workspace import FACTORS, LOG
+from beampipe.calibration.simulation import ToyModel, ntuple_files, simulate_toy
+from beampipe.calibration.tasks.runtime import FACTORS, LOG, RunSettings
 from beampipe.workflow import EventLog
 
 INLINE = RunSettings("inline")
@@ -52,12 +50,12 @@ class Toys:
 @contextmanager
 def baskets_of(events: int) -> Iterator[None]:
     """Files written meanwhile have baskets of so many events."""
-    before = write.EVENTS_PER_BASKET
-    write.EVENTS_PER_BASKET = events  # type: ignore[misc]
+    before = ntuple_files.EVENTS_PER_BASKET
+    ntuple_files.EVENTS_PER_BASKET = events  # type: ignore[misc]
     try:
         yield
     finally:
-        write.EVENTS_PER_BASKET = before  # type: ignore[misc]
+        ntuple_files.EVENTS_PER_BASKET = before  # type: ignore[misc]
 
 
 def write_sample(

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.calibration.config.configuration import Configuration
+from beampipe.calibration.config import Configuration
+from beampipe.calibration.events.scores import JET_FEATURES
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.simulation import toy_events
-from beampipe.calibration.tagger.features import JET_FEATURES
 from tests.calibration.campaign import INLINE, Toys, configuration_of, write_toys
 
 N_EVENTS = 3000

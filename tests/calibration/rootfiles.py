@@ -10,7 +10,7 @@ import awkward as ak
 import numpy as np
 import uproot
 
-from beampipe.calibration.ntuple.columns import BOOKKEEPING, EVENTS
+from beampipe.calibration.layout import BOOKKEEPING, EVENTS
 from beampipe.calibration.simulation import Events, read_bookkeeping, read_ntuple, toy_events, write_ntuple
 
 

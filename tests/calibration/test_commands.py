@@ -11,11 +11,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from beampipe.calibration.cli import app
-from beampipe.calibration.config.configuration import Configuration, load_configuration
+from beampipe.calibration.config import Configuration, load_configuration
 from beampipe.calibration.demo import DEMO_CONFIGURATION
 from beampipe.calibration.explanation import explain
 from beampipe.calibration.method.factors import Factors
-from beampipe.calibration.results import flag_lines
+from beampipe.calibration.report.tables import flag_lines
 from beampipe.calibration.run import plan_calibration
 from beampipe.errors import BeampipeError, ConfigError, FileError, InputError, UnknownNameError
 

@@ -6,10 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.calibration.config.configuration import Energy, Tagger, load_configuration
-from beampipe.calibration.config.regions import Regions
-from beampipe.calibration.config.selection import DijetSelection
-from beampipe.calibration.config.systematics import Systematic
+from beampipe.calibration.config import DijetSelection, Energy, Regions, Systematic, Tagger, load_configuration
 from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
 
 SAMPLES = """

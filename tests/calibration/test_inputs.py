@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from beampipe.calibration.config.configuration import Configuration
-from beampipe.calibration.histograms.one_pass import fill_in_one_pass
-from beampipe.calibration.jets.select import select
+from beampipe.calibration.config import Configuration
+from beampipe.calibration.events.fill import fill_file
+from beampipe.calibration.events.select import select
 from beampipe.calibration.run import plan_calibration, run_calibration
 from beampipe.errors import WorkflowError
 from beampipe.workflow import FileDigests
@@ -99,7 +99,7 @@ def test_a_file_that_changes_before_it_is_read_is_noticed(
         elif when == "events":
             patch.setattr(SELECT, spoiled(select, 0))
         else:
-            patch.setattr(f"{CHUNKS}.fill_in_one_pass", spoiled(fill_in_one_pass, 0))
+            patch.setattr(f"{CHUNKS}.fill_in_one_pass", spoiled(fill_file, 0))
         with pytest.raises(WorkflowError, match=CHANGED) as caught:
             run_calibration(configuration, INLINE)
     assert {str(victim) in str(error) for _, error in caught.value.errors} == {True}

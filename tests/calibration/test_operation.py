@@ -13,14 +13,13 @@ from typing import NoReturn
 
 import pytest
 
-from beampipe.calibration.config.configuration import Configuration
+from beampipe.calibration.config import Configuration
 from beampipe.calibration.demo import DEMO_CONFIGURATION
 from beampipe.calibration.explanation import explain
-from beampipe.calibration.lines import progress_lines
 from beampipe.calibration.run import plan_calibration, run_calibration
-from beampipe.calibration.tasks.faults import explained, run_explained
-from beampipe.calibration.tasks.workspace import workspace_of
+from beampipe.calibration.tasks.runtime import run_with_worker_errors, worker_errors, workspace_of
 from beampipe.errors import FileError, TooLargeError, WorkflowError
+from beampipe.terminal.log_progress import progress_lines
 from beampipe.workflow import Store
 from tests.calibration.campaign import INLINE, Toys, configuration_of
 
@@ -46,16 +45,16 @@ def damaged(cause: Exception) -> NoReturn:
 )
 def test_faults_say_what_they_are(cause: Exception, kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message) as caught:
-        run_explained("fill a.root", damaged, cause)
+        run_with_worker_errors("fill a.root", damaged, cause)
     assert ("damaged" in str(caught.value)) == isinstance(cause, ValueError)
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value), "it comes from another process"
 
 
 def test_a_fault_of_the_disk_is_tried_again_and_one_of_memory_is_not() -> None:
     with pytest.raises(OSError, match="the disk") as caught:
-        run_explained("a", damaged, OSError(errno.EIO, "Input/output error"))
+        run_with_worker_errors("a", damaged, OSError(errno.EIO, "Input/output error"))
     assert not isinstance(caught.value, FileError)
-    with pytest.raises(TooLargeError, match=r"fill a: got no more memory \(MemoryError\)"), explained("fill a"):
+    with pytest.raises(TooLargeError, match=r"fill a: got no more memory \(MemoryError\)"), worker_errors("fill a"):
         raise MemoryError
 
 
@@ -63,7 +62,7 @@ def test_a_run_without_memory_says_so(toys: Toys, tmp_path: Path, monkeypatch: p
     def no_memory(*_: object, **__: object) -> NoReturn:
         raise MemoryError("Unable to allocate 12.0 GiB for an array")
 
-    monkeypatch.setattr("beampipe.calibration.tasks.chunks.select", no_memory)
+    monkeypatch.setattr("beampipe.calibration.events.select.select", no_memory)
     with pytest.raises(WorkflowError, match=r"got no more memory .*12\.0 GiB") as caught:
         run_calibration(configuration_of(toys, tmp_path), INLINE)
     assert "damaged" not in str(caught.value)

@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beampipe.calibration.config.configuration import Configuration, InputSample, Tagger
+from beampipe.calibration.config import Configuration, InputSample, Tagger
+from beampipe.calibration.events.scores import SHIPPED_MODEL
 from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.run import run_calibration
-from beampipe.calibration.tagger.taggers import SHIPPED_MODEL
-from beampipe.calibration.tasks.workers import RunSettings
-from beampipe.calibration.tasks.workspace import FACTORS, workspace_of
+from beampipe.calibration.tasks.runtime import FACTORS, RunSettings, workspace_of
 from beampipe.errors import FileError, UnknownNameError, WorkflowError
 from tests.calibration.campaign import (
     INLINE,
@@ -137,7 +136,7 @@ def test_a_second_run_makes_nothing_and_opens_no_pool(base: Configuration, monke
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a pool was opened")
 
-    monkeypatch.setattr("beampipe.calibration.tasks.workers.open_pool", refuse)
+    monkeypatch.setattr("beampipe.workflow.pools.open_pool", refuse)
     before = length_of_log(base.output)
     run_calibration(base, RunSettings("processes", 2))
     assert made(base.output, before) == {}
@@ -314,7 +313,7 @@ def test_a_slice_that_lacks_a_file_is_refused_before_any_event_is_read(toys: Toy
 
 
 def test_a_name_that_no_weight_has_is_refused(toys: Toys, tmp_path: Path) -> None:
-    from beampipe.calibration.config.systematics import Systematic
+    from beampipe.calibration.config import Systematic
 
     wrong = configuration_of(toys, tmp_path, systematics=(Systematic("x", "envelope", weights=("pfd_*",)),))
     with pytest.raises(UnknownNameError, match=r"unknown weight of sample nominal: got 'pfd_\*', expected one of"):

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from beampipe.calibration.config.configuration import Configuration
-from beampipe.calibration.tasks.workspace import LOG
+from beampipe.calibration.config import Configuration
+from beampipe.calibration.tasks.runtime import LOG
 from beampipe.workflow import EventLog
 from tests.calibration.campaign import Toys, counts, factors_sha256, made
 

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.calibration.config.configuration import Configuration
+from beampipe.calibration.config import Configuration
 from beampipe.calibration.run import run_calibration
-from beampipe.calibration.tasks.workers import RunSettings
-from beampipe.calibration.tasks.workspace import FACTORS
+from beampipe.calibration.tasks.runtime import FACTORS, RunSettings
 from beampipe.workflow import EventLog, SlurmOptions
 from tests.calibration.campaign import Toys, configuration_of
 from tests.workflow.slurm import running_slurm

@@ -12,15 +12,20 @@ from typing import Any, Final
 import pytest
 
 import beampipe
-from beampipe.calibration.config.configuration import Bootstrap, Configuration, Energy, Tagger
-from beampipe.calibration.config.regions import Regions
-from beampipe.calibration.config.selection import DijetSelection
-from beampipe.calibration.config.shifts import ShiftSettings
-from beampipe.calibration.config.systematics import Systematic
+from beampipe.calibration.config import (
+    Bootstrap,
+    Configuration,
+    DijetSelection,
+    Energy,
+    Regions,
+    ShiftSettings,
+    Systematic,
+    Tagger,
+)
 from beampipe.calibration.run import run_calibration
-from beampipe.calibration.tasks import stages
+from beampipe.calibration.tasks import runtime
 from beampipe.calibration.tasks.plan import Plan
-from beampipe.calibration.tasks.stages import stage_code
+from beampipe.calibration.tasks.runtime import stage_code
 from beampipe.workflow import installed_version
 from tests.calibration.campaign import (
     INLINE,
@@ -330,14 +335,14 @@ def test_another_version_of_what_a_stage_computes_with(
     real = installed_version
     sha256 = factors_sha256(copied)
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "installed_version", lambda name: "another" if name == package else real(name))
+        patch.setattr(runtime, "installed_version", lambda name: "another" if name == package else real(name))
         if package == "the compiled loops":
-            patch.setattr(stages, "build", lambda: "another")
-        stages.stage_code.cache_clear()
+            patch.setattr(runtime, "build", lambda: "another")
+        runtime.stage_code.cache_clear()
         try:
             plan, new = made_anew(copied)
         finally:
-            stages.stage_code.cache_clear()
+            runtime.stage_code.cache_clear()
     assert new == keys(plan, concerned)
     assert factors_sha256(copied) == sha256, "the packages are the same, after all"
     assert made_anew(copied)[1] == {}

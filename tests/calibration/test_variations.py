@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from beampipe.calibration.variations import GLUON_REWEIGHT, UNVARIED, Variation, matching
+from beampipe.calibration.events.variations import GLUON_REWEIGHT, UNVARIED, Variation, matching
 
 
 @pytest.mark.parametrize(

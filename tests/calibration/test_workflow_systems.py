@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from beampipe.calibration import Configuration, DijetSelection, is_calibrated
-from beampipe.calibration.tasks.workspace import FACTORS, LOG
+from beampipe.calibration.tasks.runtime import FACTORS, LOG
 from beampipe.workflow import EventLog
 from tests.calibration.campaign import INLINE, Toys, configuration_of, made
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from beampipe.errors import BeampipeError
-from beampipe.fleet.running.folder import RunFolder
-from beampipe.fleet.running.keeper import FleetKeeper
-from beampipe.fleet.running.line import Line
-from beampipe.fleet.running.orders import Orders
-from beampipe.fleet.security.tokens import add_token
+from beampipe.fleet.control.commands import LocalCommands
+from beampipe.fleet.control.control_socket import ControlSocket
+from beampipe.fleet.control.reconciler import LocalReconciler
+from beampipe.fleet.run_folder import RunFolder
+from beampipe.fleet.security import add_token
 from beampipe.fleet.specification import Fleet, read_fleet
 from beampipe.triton import ModelClient
 from beampipe.triton.engine import Engine
@@ -53,10 +53,10 @@ class Behind:
 class RunningFleet(Behind):
     """A fleet that runs, with what a test asks of it."""
 
-    def __init__(self, keeper: FleetKeeper, specification: Path, token: str = "") -> None:
+    def __init__(self, keeper: LocalReconciler, specification: Path, token: str = "") -> None:
         self.token = token
         self.keeper = keeper
-        self.orders = Orders(keeper)
+        self.orders = LocalCommands(keeper)
         self.specification = specification
         super().__init__(keeper.fleet.gateway.port)
 
@@ -100,9 +100,9 @@ def running_fleet(
         fleet: Fleet = read_fleet(specification)
         run = RunFolder(folder / "run")
         run.make()
-        keeper = FleetKeeper(fleet, run)
+        keeper = LocalReconciler(fleet, run)
         running = RunningFleet(keeper, specification, made)
-        with keeper.running(), Line(run.socket, running.orders.obey):
+        with keeper.running(), ControlSocket(run.socket, running.orders.obey):
             until(lambda: bool(running.orders.status()["ready"]), 60.0)
             yield running
 

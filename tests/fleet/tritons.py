@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from beampipe.fleet import Fleet
-from beampipe.fleet.containers.server import GRPC, HTTP, METRICS, server_script
+from beampipe.fleet.deploy.containers import GRPC, HTTP, METRICS, server_script
 from beampipe.triton.engine import Engine, prepare_backends, this_interpreter
-from beampipe.triton.server import control
+from beampipe.triton.server import management
 from beampipe.triton.server.launch import Ports, ServerSettings, free_ports, server_environment
 from tests.triton.waiting import wait_until
 
@@ -72,7 +72,7 @@ def contained(engine: Engine, fleet: Fleet, folder: Path) -> Iterator[Contained]
         )
     server = Contained(ports, process, folder)
     try:
-        wait_until(lambda: control.is_ready(f"127.0.0.1:{ports.http}"))
+        wait_until(lambda: management.is_ready(f"127.0.0.1:{ports.http}"))
         yield server
     finally:
         server.kill()

@@ -104,7 +104,7 @@ def said(tmp_path: Path, hidden: set[str], commands: list[str]) -> dict[str, tup
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    from beampipe.calibration.starting import start_calibration
+    from beampipe.calibration.demo import start_calibration
     from beampipe.tracking.data import write_example
 
     write_example(tmp_path / "events.parquet")

@@ -13,19 +13,19 @@ from numpy import ndarray
 from tritonclient.grpc import service_pb2_grpc
 
 from beampipe.errors import ServiceError
-from beampipe.serving.catalogue import named_models
 from beampipe.serving.contract import track_lists
 from beampipe.serving.finders import TritonTrackFinder
-from beampipe.serving.native_backend import native_libraries
+from beampipe.serving.models import named_models, native_libraries
 from beampipe.tracking import Hits
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.loading import load_pipeline
 from beampipe.triton import ModelClient, TensorSpec
 from beampipe.triton.engine import Engine
+from beampipe.triton.model.contract import EnsembleSettings, ModelSettings
 from beampipe.triton.model.repository import export_repository
-from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
-from beampipe.triton.server import control
-from beampipe.triton.server.server import ServerSettings, TritonServer
+from beampipe.triton.server import management
+from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.server import TritonServer
 from tests.fleet.clients.athena import ask_as_athena, athena_lists, request_of_athena, wide
 
 BACKENDS = ("python", "native") if native_libraries() else ("python",)
@@ -183,12 +183,12 @@ def test_the_finder_behind_it_gives_both(server: TritonServer, backend: str, pro
 
 def test_what_is_declared(server: TritonServer) -> None:
     for backend in BACKENDS:
-        chain = control.model_config(server.http_url, f"module_map_athena_{backend}")
+        chain = management.model_config(server.http_url, f"module_map_athena_{backend}")
         assert (chain["platform"], chain["max_batch_size"]) == ("ensemble", 0)
         assert [(each["name"], each["dims"]) for each in chain["output"]] == [("LABELS", [-1])]
         (step,) = chain["ensemble_scheduling"]["step"]
         assert step["output_map"] == {"TRACKS": "LABELS"}
-        finder = control.model_config(server.http_url, step["model_name"])
+        finder = management.model_config(server.http_url, step["model_name"])
         assert [each["dims"] for each in (*chain["input"], *finder["input"])] == [[-1, -1]] * 2
         assert [each["name"] for each in finder["output"]] == ["LABELS", "STAGES", "LAYOUT", "BEAM_SPOT", "TRACKS"]
     assert len(server.stubs()) == 1 + len(PIPELINES)  # none for the chains, none for the native backend

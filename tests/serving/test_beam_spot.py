@@ -14,19 +14,19 @@ import numpy as np
 import pytest
 
 from beampipe.errors import BeampipeError, ConfigError
-from beampipe.serving.catalogue import ensemble_model, named_models, tracking_model
+from beampipe.events import BeamSpot
 from beampipe.serving.ensemble import EmbedModel
 from beampipe.serving.finders import TritonTrackFinder
-from beampipe.serving.native_backend import native_libraries
+from beampipe.serving.models import ensemble_model, named_models, native_libraries, tracking_model
 from beampipe.tracking import Hits, Tracks, load_pipeline
-from beampipe.tracking.beam_spot import BeamSpot
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.models import load_model
-from beampipe.tracking.models.writing import write_model
+from beampipe.tracking.models.card import write_model
 from beampipe.triton.engine import Engine
+from beampipe.triton.model.contract import Instance
 from beampipe.triton.model.repository import export_repository
-from beampipe.triton.model.served_model import Instance
-from beampipe.triton.server.server import ServerSettings, TritonServer
+from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.server import TritonServer
 
 BACKENDS = ("python", "native") if native_libraries() else ("python",)
 SPOT = BeamSpot(1.2, -0.9, 3e-4, -1e-4)

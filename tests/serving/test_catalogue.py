@@ -11,26 +11,18 @@ import numpy as np
 import pytest
 
 from beampipe.errors import ConfigError, InputError, NotFiniteError, TooLargeError, UnknownNameError
+from beampipe.events import Hits, Tracks, scale_named
 from beampipe.serving import contract
-from beampipe.serving.catalogue import (
-    HIT_BUDGET,
-    MAX_BATCH_SIZE,
-    MAX_HITS,
-    named_models,
-    tracking_model,
-)
 from beampipe.serving.contract import FEATURES, LABELS, STAGES
+from beampipe.serving.models import HIT_BUDGET, MAX_BATCH_SIZE, MAX_HITS, named_models, tracking_model
 from beampipe.serving.tracking_model import TrackingModel, small_event
 from beampipe.serving.variants import DEFAULT_MODELS, MODELS
 from beampipe.tracking import load_model, load_pipeline
+from beampipe.tracking.catalogue import PIPELINES
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.events import Hits, Tracks
-from beampipe.tracking.formats.scale import scale_named
-from beampipe.tracking.models.writing import renew_digests
-from beampipe.tracking.pipelines.specs import PIPELINES
+from beampipe.tracking.models.card import renew_digests
+from beampipe.triton.model.contract import EnsembleSettings, Instance, ModelRequest, ModelSettings
 from beampipe.triton.model.repository import export_repository
-from beampipe.triton.model.served_model import Instance, ModelRequest
-from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 
 default_models = partial(named_models, DEFAULT_MODELS)
 CHAINS = ("_ensemble", "_athena")

@@ -11,15 +11,16 @@ from numpy import ndarray
 
 from beampipe.errors import InputError, NotFiniteError, TooLargeError
 from beampipe.serving import contract
-from beampipe.serving.catalogue import ensemble_model, named_models
 from beampipe.serving.contract import FEATURES, LABELS
 from beampipe.serving.ensemble import STEPS
+from beampipe.serving.models import ensemble_model, named_models
 from beampipe.tracking import Pipeline, load_pipeline
 from beampipe.tracking.data import shipped_events
 from beampipe.triton.engine import Engine
+from beampipe.triton.model.contract import Instance, Model, ModelRequest
 from beampipe.triton.model.repository import export_repository
-from beampipe.triton.model.served_model import Instance, Model, ModelRequest
-from beampipe.triton.server.server import ServerSettings, TritonServer
+from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.server import TritonServer
 
 ODD: list[ndarray] = [np.empty((0, 3), np.float32), np.array([[32.0, 0.1, 5.0]], np.float32)]
 """Events without an edge, which each step must survive."""

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 
 from beampipe.errors import LayoutError, LayoutWarning
-from beampipe.serving.catalogue import named_models, tracking_model
+from beampipe.events import Hits
 from beampipe.serving.finders import FallbackTrackFinder, TritonTrackFinder
-from beampipe.serving.native_backend import native_libraries
+from beampipe.serving.models import named_models, native_libraries, tracking_model
 from beampipe.serving.tracking_model import TrackingModel
 from beampipe.tracking import load_pipeline
-from beampipe.tracking.events import Hits
 from beampipe.triton.client.fake import FakeTransport
 from beampipe.triton.client.model_client import ModelClient
 from beampipe.triton.engine import Engine
+from beampipe.triton.metrics import read_metrics
+from beampipe.triton.model.contract import Instance
 from beampipe.triton.model.repository import export_repository
-from beampipe.triton.model.served_model import Instance
-from beampipe.triton.monitoring.counters import read_metrics
-from beampipe.triton.server.server import ServerSettings, TritonServer
+from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.server import TritonServer
 from tests.tracking.foreign.table import REFUSED, WARNED, Foreign, noise, usual
 
 BACKENDS = ("python", "native") if native_libraries() else ("python",)

@@ -16,25 +16,34 @@ import pytest
 from numpy import ndarray
 
 from beampipe.errors import BeampipeError, ConfigError, DeadlineError, InputError, TooLargeError
-from beampipe.serving.catalogue import MAX_BATCH_SIZE, named_models, native_settings, tracking_model
+from beampipe.events import Event, Hits
 from beampipe.serving.finders import TritonTrackFinder
-from beampipe.serving.native_backend import BACKEND, backend_choice, native_libraries, uses_native
+from beampipe.serving.models import (
+    BACKEND,
+    MAX_BATCH_SIZE,
+    backend_choice,
+    named_models,
+    native_libraries,
+    native_settings,
+    tracking_model,
+    uses_native,
+)
 from beampipe.serving.tracking_model import TrackingModel
+from beampipe.tracking.catalogue import PIPELINES
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.events import Event, Hits
 from beampipe.tracking.kernels import native
 from beampipe.tracking.loading import load_pipeline
-from beampipe.tracking.pipelines.specs import PIPELINES
 from beampipe.triton.client import ModelClient
 from beampipe.triton.client.codec import HEADER_LENGTH, HttpCall
 from beampipe.triton.client.endpoint import Security, parse_endpoint
-from beampipe.triton.client.http_transport import HttpTransport
+from beampipe.triton.client.transports import HttpTransport
 from beampipe.triton.engine import Engine
+from beampipe.triton.metrics import read_metrics
+from beampipe.triton.model.contract import Instance
 from beampipe.triton.model.repository import export_repository
-from beampipe.triton.model.served_model import Instance
-from beampipe.triton.monitoring.counters import read_metrics
-from beampipe.triton.server import control
-from beampipe.triton.server.server import ServerSettings, TritonServer
+from beampipe.triton.server import management
+from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.server import TritonServer
 from tests.triton.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(native() is None, reason="the package was installed without a compiler")
@@ -73,7 +82,7 @@ def events() -> list[Hits]:
 
 def test_its_models_have_no_process_of_their_own(server: TritonServer) -> None:
     assert server.stubs() == ()
-    config = control.model_config(server.http_url, "exatrkx")
+    config = management.model_config(server.http_url, "exatrkx")
     assert config["backend"] == BACKEND
     assert sorted(path.name for path in (server.settings.repository / "exatrkx").glob("*.so")) == sorted(
         path.name for path in native_libraries()
@@ -165,7 +174,7 @@ def test_a_shape_without_its_bytes_is_refused(server: TritonServer, model: str, 
     status, text = ask_without_data(server, model, shape)
     assert status == 400, text
     assert server.pid == pid
-    assert control.is_ready(server.http_url)
+    assert management.is_ready(server.http_url)
 
 
 def test_an_event_that_nobody_waits_for_is_left(server: TritonServer) -> None:
@@ -287,7 +296,7 @@ def test_the_choice_of_a_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     assert backend_choice(None) is None
     with pytest.raises(BeampipeError, match=r"nativ.*did you mean 'native'"):
         backend_choice("nativ")
-    monkeypatch.setattr("beampipe.serving.native_backend.native_libraries", lambda: ())
+    monkeypatch.setattr("beampipe.serving.models.native_libraries", lambda: ())
     with pytest.warns(RuntimeWarning, match="native backend was not built; the Python backend serves instead"):
         assert not uses_native(None, "cpu")
     with pytest.raises(ConfigError, match="got native, which was not built"):
@@ -295,6 +304,6 @@ def test_the_choice_of_a_backend(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_ragged_models_gather_requests(server: TritonServer) -> None:
-    config = control.model_config(server.http_url, "module_map_ragged")
+    config = management.model_config(server.http_url, "module_map_ragged")
     assert config["max_batch_size"] == MAX_BATCH_SIZE
     assert config["input"][0]["allow_ragged_batch"]

@@ -13,23 +13,23 @@ import numpy as np
 import pytest
 
 from beampipe.errors import ServiceError
-from beampipe.serving.catalogue import named_models, tracking_model
+from beampipe.events import BeamSpot
 from beampipe.serving.contract import BEAM_SPOT, PARAMETERS, packed_parameters, unpacked_parameters
 from beampipe.serving.finders import DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder
-from beampipe.serving.native_backend import native_libraries
+from beampipe.serving.models import named_models, native_libraries, tracking_model
 from beampipe.serving.tracking_model import FittingModel, TrackingModel
 from beampipe.tracking import Hits, Tracks
-from beampipe.tracking.beam_spot import BeamSpot
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.models import load_model
 from beampipe.triton.client.fake import FakeTransport
 from beampipe.triton.client.model_client import ModelClient
 from beampipe.triton.engine import Engine
+from beampipe.triton.metrics import read_metrics
+from beampipe.triton.model.contract import Instance
 from beampipe.triton.model.repository import export_repository
-from beampipe.triton.model.served_model import Instance
-from beampipe.triton.monitoring.counters import read_metrics
-from beampipe.triton.server import control
-from beampipe.triton.server.server import ServerSettings, TritonServer
+from beampipe.triton.server import management
+from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.server import TritonServer
 
 BACKENDS = ("python", "native") if native_libraries() else ("python",)
 ELSEWHERE = BeamSpot(1.2, -0.9)
@@ -130,7 +130,7 @@ def test_the_python_model_fits_what_is_looked_up() -> None:
 
 def test_a_model_without_tables_does_not_offer_it(server: TritonServer) -> None:
     def outputs(model: str) -> set[str]:
-        return {output["name"] for output in control.model_config(server.http_url, model)["output"]}
+        return {output["name"] for output in management.model_config(server.http_url, model)["output"]}
 
     assert outputs("unfitted") == {"LABELS", "STAGES", "LAYOUT", "BEAM_SPOT"}
     assert outputs(f"module_map_{BACKENDS[-1]}") == outputs("unfitted") | {"PARAMETERS"}

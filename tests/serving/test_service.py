@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from beampipe.errors import BeampipeError, FileError
 from beampipe.serving.cli import app, serve_command
-from beampipe.serving.service import generated_repository
+from beampipe.serving.server import generated_repository
 from beampipe.triton.engine import Engine
 from beampipe.triton.server.cleanup import folders_of, processes_of, shared_memory_of
 from beampipe.triton.server.server import TritonServer

@@ -17,13 +17,14 @@ import pytest
 from numpy import ndarray
 
 from beampipe.errors import BeampipeError
-from beampipe.serving.catalogue import named_models
+from beampipe.serving.models import named_models
 from beampipe.tracking import load_pipeline
 from beampipe.tracking.data import shipped_events, shipped_path
 from beampipe.triton.engine import Engine
+from beampipe.triton.model.contract import Instance, model_class
 from beampipe.triton.model.repository import export_repository
-from beampipe.triton.model.served_model import Instance, model_class
-from beampipe.triton.server.server import ServerSettings, TritonServer
+from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.server import TritonServer
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs/pipeline.md").read_text()

@@ -6,7 +6,7 @@ import pytest
 
 from beampipe.errors import UnknownNameError
 from beampipe.serving.variants import DEFAULT_MODELS, MODELS, VARIANTS, model_table, pipeline_of, variants_of
-from beampipe.tracking.pipelines.specs import PIPELINES
+from beampipe.tracking.catalogue import PIPELINES
 
 
 def test_the_names_on_the_wire() -> None:

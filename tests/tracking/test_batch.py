@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from beampipe.errors import ConfigError, FileError, TooLargeError
+from beampipe.events import Hits, Tracks
 from beampipe.tracking.batch import FileResult, check_outputs, output_paths, track_files
-from beampipe.tracking.events import Hits, Tracks
 from beampipe.tracking.finder import InOneThread
 from beampipe.tracking.formats import open_events, write_events
 from tests.tracking.formats.events import random_event
@@ -218,7 +218,7 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from beampipe.tracking.batch import track_files
-from beampipe.tracking.events import Tracks
+from beampipe.events import Tracks
 from beampipe.tracking.finder import InOneThread
 
 class OneTrack(InOneThread):

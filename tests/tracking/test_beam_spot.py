@@ -11,9 +11,10 @@ import pytest
 from numpy import ndarray
 
 from beampipe.errors import ConfigError, LayoutWarning
+from beampipe.events import BeamSpot
 from beampipe.tracking import Event, Hits, build_pipeline, load_pipeline, shipped_events
-from beampipe.tracking.beam_spot import BeamSpot, estimate_beam_spot, impact_parameters
-from beampipe.tracking.pipelines.specs import pipeline_spec
+from beampipe.tracking.beam_spot import estimate_beam_spot, impact_parameters
+from beampipe.tracking.catalogue import pipeline_spec
 
 kernels = pytest.importorskip("beampipe.tracking.kernels._native")
 

@@ -14,14 +14,16 @@ import pytest
 from numpy import ndarray
 
 from beampipe.errors import ConfigError, MissingExtraError
+from beampipe.events import NO_TRACK, Hits, Tracks
 from beampipe.tracking import kernels
+from beampipe.tracking import kernels as module_map
+from beampipe.tracking.catalogue import PIPELINES
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.events import NO_TRACK, Hits, Tracks
-from beampipe.tracking.kernels import module_map, reference, reference_map
+from beampipe.tracking.kernels import reference
+from beampipe.tracking.kernels import reference as reference_map
 from beampipe.tracking.kernels.geometry import doublet
-from beampipe.tracking.loading import WEIGHTS, load_pipeline, weight_file
-from beampipe.tracking.networks import load_networks
-from beampipe.tracking.pipelines.specs import PIPELINES
+from beampipe.tracking.kernels.weights import load_networks
+from beampipe.tracking.loading import DEFAULT_MODEL_FOLDER, load_pipeline, weight_file
 from beampipe.tracking.windows import Windows, load_windows
 
 from .kernels import toy
@@ -43,7 +45,7 @@ def _hits() -> tuple[Hits, ...]:
 
 @cache
 def _windows(name: str) -> Windows:
-    return load_windows(weight_file(WEIGHTS, PIPELINES[name].windows))
+    return load_windows(weight_file(DEFAULT_MODEL_FOLDER, PIPELINES[name].windows))
 
 
 def _tensor(array: ndarray) -> Any:
@@ -123,7 +125,7 @@ def test_radius_edges_of_trained_networks(monkeypatch: pytest.MonkeyPatch) -> No
         return gaps[-1]
 
     monkeypatch.setattr(graphs, "_gap2", spy)
-    position, trained = _hits()[1].position, load_networks(weight_file(WEIGHTS, "exatrkx"))
+    position, trained = _hits()[1].position, load_networks(weight_file(DEFAULT_MODEL_FOLDER, "exatrkx"))
     monkeypatch.setattr(graphs, "_DISTANCES", 100 * len(position))
     assert trained.embedding is not None
     embedding, config = kernels.embed(position, trained.embedding), trained.config
@@ -140,7 +142,7 @@ def test_radius_edges_of_trained_networks(monkeypatch: pytest.MonkeyPatch) -> No
 def test_edges_and_triplets(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graphs, "_CANDIDATES", 1000)
     position, windows = _hits()[0].position[:1200], _windows(name)
-    there = graphs.windows_on(windows, CPU, 2, 0.1)
+    there = graphs.windows_to_device(windows, CPU, 2, 0.1)
     expected = reference_map.module_map_edges(position, windows, None, 2, 0.1)
     edges = graphs.module_map_edges(_tensor(position), there)
     np.testing.assert_array_equal(edges.numpy(), expected)
@@ -160,7 +162,7 @@ def test_triplets_of_unknown_pairs() -> None:
     edges = module_map.module_map_edges(position, windows)
     others = np.random.default_rng(5).integers(0, len(position), size=(2, 5000))
     edges = np.unique(np.concatenate([edges, others], axis=1), axis=1)
-    pairs, _ = graphs.triplets(_tensor(position), _tensor(edges), graphs.windows_on(windows, CPU))
+    pairs, _ = graphs.triplets(_tensor(position), _tensor(edges), graphs.windows_to_device(windows, CPU))
     expected, _ = module_map.triplets(position, edges, windows)
     np.testing.assert_array_equal(pairs.numpy(), expected)
     assert expected.shape[1] > 1000
@@ -191,16 +193,16 @@ def test_networks() -> None:
     x, e = _tensor(position), _tensor(edges)
 
     embedding = toy.embedding(rng)
-    got = networks.embed(x, networks.mlp_on(embedding, CPU))
+    got = networks.embed(x, networks.mlp_to_device(embedding, CPU))
     np.testing.assert_allclose(got.numpy(), reference.embed(position, embedding), atol=2e-5)
 
     mlp = toy.mlp(rng, 13, 64, 1)
-    got = networks.filter_logits(x, e, _tensor(distance2), networks.mlp_on(mlp, CPU))
+    got = networks.filter_logits(x, e, _tensor(distance2), networks.mlp_to_device(mlp, CPU))
     np.testing.assert_allclose(got.numpy(), reference.filter_logits(position, edges, distance2, mlp), atol=1e-4)
 
     gnn = toy.gnn(rng, steps=2)
     expected = reference.gnn_logits(position, edges, pairs, gnn)
-    got = networks.gnn_logits(x, e, _tensor(pairs), networks.gnn_on(gnn, CPU))
+    got = networks.gnn_logits(x, e, _tensor(pairs), networks.gnn_to_device(gnn, CPU))
     np.testing.assert_allclose(got.numpy(), expected, atol=1e-3 * np.abs(expected).max())
     assert expected.std() > 0.01
 
@@ -208,7 +210,7 @@ def test_networks() -> None:
 def test_networks_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(3)
     position, edges = _tensor(_hits()[0].position[:50]), _tensor(np.sort(rng.integers(0, 50, size=(2, 100)), axis=1))
-    pairs, gnn = torch.rand(100, 6), networks.gnn_on(toy.gnn(rng, steps=1), CPU)
+    pairs, gnn = torch.rand(100, 6), networks.gnn_to_device(toy.gnn(rng, steps=1), CPU)
     whole = networks.gnn_logits(position, edges, pairs, gnn)
     monkeypatch.setattr(networks, "_CHUNK", 7)
     torch.testing.assert_close(networks.gnn_logits(position, edges, pairs, gnn), whole, rtol=1e-4, atol=1e-4)
@@ -278,7 +280,7 @@ def test_unknown_stage() -> None:
 def test_cpu_inference_does_without_torch() -> None:
     code = (
         "import sys, numpy as np\n"
-        "from beampipe.tracking.events import Hits\n"
+        "from beampipe.events import Hits\n"
         "from beampipe.tracking import load_pipeline\n"
         "load_pipeline('exatrkx', threads=1).find(Hits(np.ones((9, 3), np.float32)))\n"
         "assert 'torch' not in sys.modules"

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.events import NOISE
 from beampipe.tracking.data import SHIPPED, shipped_events, shipped_path, write_example
 from beampipe.tracking.data.shipping import slim
-from beampipe.tracking.events import NOISE
 from tests.tracking.formats.events import random_event
 
 

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 
 from beampipe.errors import InputError, UnknownNameError
+from beampipe.events import Event, Hits, Tracks, Truth
 from beampipe.tracking.acts import ActsTrackFinder, acts_names, acts_truth_matching
+from beampipe.tracking.acts.fitting import KALMAN_FIT, KalmanFitted
 from beampipe.tracking.acts.settings import ACTS_SOFT
 from beampipe.tracking.cli import PIPELINE_HELP
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.evaluation.matching import Candidates, match
 from beampipe.tracking.evaluation.scoring import evaluate
-from beampipe.tracking.events import Event, Hits, Tracks, Truth
 from beampipe.tracking.finder import InOneThread
-from beampipe.tracking.finders import KALMAN_FIT, KalmanFitted, named_finder, named_finders
+from beampipe.tracking.finders import named_finder, named_finders
 from beampipe.tracking.truth import Selection, contributions, select_particles
 
 SOFT = Selection(min_pt=0.3)

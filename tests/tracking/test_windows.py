@@ -11,8 +11,9 @@ import pytest
 from numpy import ndarray
 
 from beampipe.errors import ConfigError, FileError
-from beampipe.tracking.events import Event, Hits
-from beampipe.tracking.kernels import geometry, module_map
+from beampipe.events import Event, Hits
+from beampipe.tracking import kernels
+from beampipe.tracking.kernels import geometry
 from beampipe.tracking.training.windows import WindowConfig, learn_windows
 from beampipe.tracking.windows import Windows, load_windows, save_windows
 
@@ -69,7 +70,7 @@ def test_learned_windows_hold_the_true_doublets(taught: list[Event], windows: Wi
     inside = total = 0
     for event in taught:
         edge_index = true_doublets(event)
-        layer = module_map.assign_layers(event.hits.position, windows)
+        layer = kernels.assign_layers(event.hits.position, windows)
         assert (layer >= 0).all()
         kappa, _, z0, _ = geometry.arc(event.hits.position, edge_index)
         for e, (a, b) in enumerate(layer[edge_index].T.tolist()):
@@ -84,7 +85,7 @@ def test_learned_windows_hold_the_true_doublets(taught: list[Event], windows: Wi
 def test_edges_of_other_events_are_found(windows: Windows) -> None:
     found = wanted = 0
     for event in toy_events(range(100, 102)):
-        edges = set(map(tuple, module_map.module_map_edges(event.hits.position, windows).T.tolist()))
+        edges = set(map(tuple, kernels.module_map_edges(event.hits.position, windows).T.tolist()))
         true = list(map(tuple, true_doublets(event, most_on_layer=1).T.tolist()))
         found, wanted = found + len(edges & set(true)), wanted + len(true)
     assert wanted > 1000

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from beampipe.triton.engine import Engine
-from beampipe.triton.server.server import ServerSettings, TritonServer
+from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.server import TritonServer
 from tests.triton.doublers import write_model
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from beampipe.triton.model.canary import write_canary
-from beampipe.triton.server import control
+from beampipe.triton.server import management
 
 CONFIG = """name: "{name}"
 backend: "python"
@@ -62,6 +62,6 @@ def add_canary(repository: Path, name: str) -> None:
 def ask(url: str, model: str, *values: float, timeout: float = 20.0) -> tuple[int, list[float] | str]:
     """Status and doubled values, or the error."""
     tensor = {"name": "X", "datatype": "FP32", "shape": [len(values)], "data": list(values)}
-    status, body = control.ask(url, "POST", f"/v2/models/{model}/infer", {"inputs": [tensor]}, timeout=timeout)
+    status, body = management.request(url, "POST", f"/v2/models/{model}/infer", {"inputs": [tensor]}, timeout=timeout)
     answer = json.loads(body)
     return status, answer["outputs"][0]["data"] if status == 200 else answer["error"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.triton.notify import is_managed, tell_manager
+from beampipe.triton.systemd import is_managed_by_systemd, notify
 
 
 @pytest.fixture(params=["a file", "abstract"])
@@ -21,19 +21,19 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
 
 
 def test_the_manager_is_told(manager: socket.socket) -> None:
-    assert is_managed()
-    tell_manager(READY="1", STATUS="serves one\nWATCHDOG=1")
+    assert is_managed_by_systemd()
+    notify(READY="1", STATUS="serves one\nWATCHDOG=1")
     assert manager.recv(1000).decode() == "READY=1\nSTATUS=serves one WATCHDOG=1"
 
 
 def test_a_manager_that_does_not_listen_is_no_fault(manager: socket.socket) -> None:
     for _ in range(5000):  # its buffer is full long before
-        tell_manager(WATCHDOG="1")
+        notify(WATCHDOG="1")
     manager.close()
-    tell_manager(WATCHDOG="1")
+    notify(WATCHDOG="1")
 
 
 def test_without_a_manager_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    assert not is_managed()
-    tell_manager(READY="1")
+    assert not is_managed_by_systemd()
+    notify(READY="1")

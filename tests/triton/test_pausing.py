@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from beampipe.triton.pausing import RestartPause
+from beampipe.triton.backoff import RestartPause
 
 
 def pauses_of(pause: RestartPause, lived: float, count: int) -> list[float]:

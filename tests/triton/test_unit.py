@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from beampipe.errors import ConfigError
-from beampipe.triton.unit import systemd_unit
+from beampipe.triton.systemd import systemd_unit
 
 COMMAND = (sys.executable, "-m", "beampipe", "serve")
 

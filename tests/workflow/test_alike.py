@@ -11,7 +11,7 @@ import pytest
 
 from beampipe.errors import MismatchError
 from beampipe.workflow import Task, installed, open_pool, run
-from beampipe.workflow.alike import call_alike
+from beampipe.workflow.pools import call_checked
 from tests.workflow import toys
 
 
@@ -41,5 +41,5 @@ def test_what_a_worker_computes_with_names_the_code() -> None:
     assert installed() == found
     expected = {**found, "numpy": "0.1"}
     with pytest.raises(MismatchError, match=r"got numpy [\d.]+, expected numpy 0\.1 as in"):
-        call_alike(installed, expected, pickle.loads, b"no pickle: it is not unpacked")
-    assert call_alike(installed, found, pickle.loads, pickle.dumps((pow, (2, 3)))) == 8
+        call_checked(installed, expected, pickle.loads, b"no pickle: it is not unpacked")
+    assert call_checked(installed, found, pickle.loads, pickle.dumps((pow, (2, 3)))) == 8

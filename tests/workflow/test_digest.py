@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from beampipe.errors import BusyError, ConfigError, FileError
 from beampipe.workflow import (
     FileDigests,
-    Looks,
+    FileStamp,
     canonical,
     code_digest,
     content_digest,
@@ -161,7 +161,7 @@ def old(path: Path, content: bytes = b"one") -> Path:
 def later(monkeypatch: pytest.MonkeyPatch) -> None:
     """All that was written is old enough to be remembered."""
     now = time.time
-    monkeypatch.setattr("beampipe.workflow.digest.time.time", lambda: now() + 10)
+    monkeypatch.setattr("beampipe.workflow.digests.time.time", lambda: now() + 10)
 
 
 def test_the_digest_of_contents_is_that_of_others(tmp_path: Path) -> None:
@@ -174,12 +174,12 @@ def test_the_digest_of_contents_is_that_of_others(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("later")
 def test_files_are_read_again_only_if_they_look_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, digests = old(tmp_path / "data"), FileDigests(tmp_path / "memory")
-    first, looks = digests.of(path), Looks.of(path)
+    first, looks = digests.of(path), FileStamp.of(path)
     assert first == content_digest(path) == digests.known(path, looks)
-    monkeypatch.setattr("beampipe.workflow.digest.content_digest", lambda _: "0" * 32)
+    monkeypatch.setattr("beampipe.workflow.digests.content_digest", lambda _: "0" * 32)
     assert FileDigests(tmp_path / "memory").of(path) == first
     old(path, b"two")  # same size, same time
-    assert digests.of(path) == "0" * 32 == digests.known(path, Looks.of(path))
+    assert digests.of(path) == "0" * 32 == digests.known(path, FileStamp.of(path))
     assert digests.known(path, looks) == first, "that of what it was"
     assert {entry.name for entry in (tmp_path / "memory").iterdir()} == {"digests.txt"}, "no lease is left"
 
@@ -188,7 +188,7 @@ def test_a_file_that_was_just_written_is_not_remembered(tmp_path: Path) -> None:
     path, digests = tmp_path / "data", FileDigests(tmp_path / "memory")
     path.write_bytes(b"one")
     assert digests.of(path) == content_digest(path)
-    assert digests.known(path, Looks.of(path)) is None
+    assert digests.known(path, FileStamp.of(path)) is None
 
 
 @pytest.mark.usefixtures("later")
@@ -201,8 +201,8 @@ def test_a_damaged_memory_is_an_empty_one(tmp_path: Path) -> None:
     other.folder.mkdir()
     for damaged in (b"", line[:-1], line[:60], line.replace(b" ", b""), bytes(range(256))):
         (other.folder / remembered.name).write_bytes(damaged)
-        assert other.known(path, Looks.of(path)) is None
-    assert other.of(path) == wanted == other.known(path, Looks.of(path)), "after half a line, too"
+        assert other.known(path, FileStamp.of(path)) is None
+    assert other.of(path) == wanted == other.known(path, FileStamp.of(path)), "after half a line, too"
 
 
 @pytest.mark.usefixtures("later")
@@ -213,7 +213,7 @@ def test_what_others_append_is_seen(tmp_path: Path) -> None:
     (theirs,) = (tmp_path / "theirs").iterdir()
     with (digests.folder / theirs.name).open("ab") as memory:
         memory.write(b"\ntorn" + theirs.read_bytes())
-    assert wanted == (digests.known(one, Looks.of(one)), digests.known(two, Looks.of(two)))
+    assert wanted == (digests.known(one, FileStamp.of(one)), digests.known(two, FileStamp.of(two)))
 
 
 @pytest.mark.usefixtures("later")
@@ -221,9 +221,9 @@ def test_one_process_reads_a_large_file_and_the_others_get_its_digest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, digests = old(tmp_path / "data"), FileDigests(tmp_path / "memory")
-    monkeypatch.setattr("beampipe.workflow.digest.LARGE", path.stat().st_size)
+    monkeypatch.setattr("beampipe.workflow.digests.LARGE", path.stat().st_size)
     digests.folder.mkdir()
-    lease = digests.folder / f"{digest_of([str(path), *Looks.of(path)])}.lease"
+    lease = digests.folder / f"{digest_of([str(path), *FileStamp.of(path)])}.lease"
     with leased(lease), pytest.raises(BusyError, match="another process"):
         digests.of(path)
     assert digests.of(path) == content_digest(path)
@@ -232,13 +232,13 @@ def test_one_process_reads_a_large_file_and_the_others_get_its_digest(
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "data"
     path.write_bytes(b"one")
-    before = Looks.of(path)
+    before = FileStamp.of(path)
 
     def grows(path: Path) -> str:
         path.write_bytes(b"more")
         return "read"
 
-    monkeypatch.setattr("beampipe.workflow.digest.content_digest", grows)
+    monkeypatch.setattr("beampipe.workflow.digests.content_digest", grows)
     with pytest.raises(FileError, match=r"changed while this run read it \(got 4 bytes, expected the 3 bytes"):
         FileDigests(tmp_path / "memory").of(path)
     with pytest.raises(FileError, match="changed"):
@@ -246,6 +246,6 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeyp
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    for digest in (FileDigests(tmp_path / "memory").of, content_digest, file_digest, Looks.of):
+    for digest in (FileDigests(tmp_path / "memory").of, content_digest, file_digest, FileStamp.of):
         with pytest.raises(FileError, match=r"nothing\.root: cannot be read \(No such file"):
             digest(tmp_path / "nothing.root")

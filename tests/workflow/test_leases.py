@@ -117,7 +117,7 @@ def test_a_process_id_that_is_used_again_holds_nothing(tmp_path: Path) -> None:
 
 def test_its_holder_touches_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "_BEAT", 0.01)
-    monkeypatch.setattr(leases, "_keeper", leases._Keeper())  # whose thread does not sleep yet
+    monkeypatch.setattr(leases, "_renewer", leases._Renewer())  # whose thread does not sleep yet
     path = tmp_path / "lease"
     with leased(path):
         aged(path, EXPIRY + 1)

@@ -15,7 +15,7 @@ from typing import Any
 
 from beampipe import processes
 from beampipe.workflow import Task, fork_processes, open_pool, run
-from beampipe.workflow.pool import _forked
+from beampipe.workflow.pools import _forked
 from tests.workflow import toys
 
 ROOT = Path(__file__).parents[2]

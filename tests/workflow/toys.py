@@ -125,22 +125,20 @@ def open_store(folder: Path) -> Store:
 
 
 if __name__ == "__main__":
-    from tests.workflow import toys  # workers look there, not in __main__
-
-    store = toys.open_store(Path(sys.argv[1]))
+    store = open_store(Path(sys.argv[1]))
     store.sweep()
     with open_pool("processes", 2) as processes:
-        print(toys.run_toy(store, processes, int(sys.argv[2])))
+        print(run_toy(store, processes, int(sys.argv[2])))
 
 
 def pretend_other_versions() -> None:
     """Let this process, a worker, take itself for one with other packages."""
     import importlib.metadata
 
-    from beampipe.workflow import alike
+    from beampipe.workflow import pools
 
     importlib.metadata.version = lambda distribution_name: "0.0.1"
-    alike.known_here.cache_clear()
+    pools.environment_matches.cache_clear()
 
 
 def whose_child(_: int) -> tuple[int, bool]:

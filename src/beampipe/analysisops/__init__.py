@@ -26,10 +26,10 @@ from beampipe.lazy import loader
 
 if TYPE_CHECKING:
     from beampipe.analysisops.contract import Quantity, Reference, TaskRequest
-    from beampipe.analysisops.evaluating import evaluate, rescore
     from beampipe.analysisops.grading.grade import grade
     from beampipe.analysisops.report.page import write_report
-    from beampipe.analysisops.runs.seeds import Seeds
+    from beampipe.analysisops.run import evaluate, rescore
+    from beampipe.analysisops.runs.plan import Seeds
     from beampipe.analysisops.tasks.load import Task, load_task, shipped_tasks
 
 __all__ = [
@@ -49,11 +49,11 @@ __all__ = [
 __getattr__ = loader(
     __name__,
     {
-        "contract": ("Quantity", "Reference", "TaskRequest"),
-        "evaluating": ("evaluate", "rescore"),
-        "grading.grade": ("grade",),
-        "report.page": ("write_report",),
-        "runs.seeds": ("Seeds",),
-        "tasks.load": ("Task", "load_task", "shipped_tasks"),
+        "contract": ["Quantity", "Reference", "TaskRequest"],
+        "grading.grade": ["grade"],
+        "report.page": ["write_report"],
+        "run": ["evaluate", "rescore"],
+        "runs.plan": ["Seeds"],
+        "tasks.load": ["Task", "load_task", "shipped_tasks"],
     },
 )

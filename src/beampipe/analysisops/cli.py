@@ -126,7 +126,7 @@ def sample_command(
     """Make the data of an instance: ROOT files and a manifest."""
     import json
 
-    from beampipe.analysisops.samples.prepare import prepare
+    from beampipe.analysisops.samples.dataset import prepare
     from beampipe.files import write_whole
 
     found = prepare(family, seed, output)
@@ -150,7 +150,7 @@ def tools_command(
     import threading
 
     from beampipe.analysisops.ledger import Ledger
-    from beampipe.analysisops.tools.server import ToolServer, serve_stdio
+    from beampipe.analysisops.tools.mcp import ToolServer, serve_stdio
     from beampipe.analysisops.tools.session import Session
 
     session = Session(data, Ledger(ledger, secrets.token_bytes(32)))
@@ -188,7 +188,7 @@ def run_command(
     as_json: Json = False,
 ) -> None:
     """Run tasks for agents; what is done already is not done again."""
-    from beampipe.analysisops.evaluating import evaluate
+    from beampipe.analysisops.run import evaluate
     from beampipe.analysisops.runs import Seeds
     from beampipe.analysisops.tasks.load import shipped_tasks
 
@@ -215,7 +215,7 @@ def rescore_command(
     as_json: Json = False,
 ) -> None:
     """Grade a run again from its records; the same rules give the same bytes."""
-    from beampipe.analysisops.evaluating import rescore
+    from beampipe.analysisops.run import rescore
 
     found = rescore(folder)
     if as_json:
@@ -252,11 +252,10 @@ def green_command(
     tools_host: ToolsHost = "127.0.0.1",
 ) -> None:
     """Serve the host over A2A: assessments are asked for, agents are asked, results come back."""
-    from beampipe.analysisops.host.server import Address
-    from beampipe.analysisops.hosting import serve_green
+    from beampipe.analysisops.host import Address, serve_host
 
     address = Address(host, port, card_url)
-    serve_green(address, tasks or (), instances, secret, folder, judge=judge, tools_host=tools_host)
+    serve_host(address, tasks or (), instances, secret, folder, judge=judge, tools_host=tools_host)
 
 
 @app.command("agent")
@@ -270,7 +269,7 @@ def agent_command(
 ) -> None:
     """Serve an agent over A2A."""
     from beampipe.analysisops.agents.serving import serve_agent
-    from beampipe.analysisops.choosing import make_agent
+    from beampipe.analysisops.registry import make_agent
 
     serve_agent(make_agent(name), host, port, card_url=card_url)
 

@@ -1,4 +1,4 @@
-"""What crosses the rooms: what an agent is asked, and what is known of an instance and told to nobody."""
+"""What several packages exchange: requests to agents, hidden references, and the error of a refused tool call."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, cast
 
-from beampipe.errors import InputError
+from beampipe.errors import BeampipeError, InputError
 
-__all__ = ["HistogramReference", "Level", "Quantity", "Reference", "TaskRequest"]
+# What crosses the rooms: what an agent is asked, and what is known of an instance and told to nobody.
+
 
 Level = Literal[1, 2, 3]
 """How much an agent is told: 1 how to do it, 2 what to do, 3 only the question."""
@@ -135,3 +136,10 @@ class TaskRequest:
             {key: value for key, value in data.items() if key != "files"},
             dict(message.get("constraints") or {}),
         )
+
+
+# What a tool says when it does not do what it was asked.
+
+
+class ToolRefusedError(BeampipeError):
+    """A tool was called with what it cannot use; the message is for the agent and says what to do next."""

@@ -14,17 +14,16 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
-from beampipe.analysisops.agents.wire.server import listen
+from beampipe.analysisops.a2a.client import request_assessments
+from beampipe.analysisops.a2a.server import listen
 from beampipe.analysisops.contract import Level
-from beampipe.analysisops.evaluating import Conditions, assess_in_run, host_assess, task_choice, task_folder
-from beampipe.analysisops.host.messages import HostSettings
-from beampipe.analysisops.host.sandbox import Sandbox
-from beampipe.analysisops.host.server import serving_host
+from beampipe.analysisops.host import HostSettings, serving_host
 from beampipe.analysisops.instances import InstanceStore, work_code
 from beampipe.analysisops.report import write_report
-from beampipe.analysisops.requesting import request_assessments
+from beampipe.analysisops.run import Conditions, assess_in_run, host_assess, task_choice, task_folder
 from beampipe.analysisops.runs import AgentChoice, RunPlan, Seeds
 from beampipe.analysisops.runs import run as run_plan
+from beampipe.analysisops.sandbox import Sandbox
 from beampipe.analysisops.tasks.load import load_task, shipped_tasks
 from beampipe.errors import ServiceUnavailableError
 from beampipe.processes import end_on_interrupts, holding_interrupts

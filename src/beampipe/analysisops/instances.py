@@ -1,30 +1,209 @@
-"""Instances that are made once and given to every agent: on disk, in a folder that only the host reads."""
+"""Instances of tasks: data, reference and public facts, made once and kept in a folder that only the host reads."""
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from beampipe import __version__
-from beampipe.analysisops.assessing import Prepared, prepare_instance, prepare_open_instance
-from beampipe.analysisops.contract import Reference
-from beampipe.analysisops.samples.hidden import Hidden
-from beampipe.analysisops.samples.prepare import VERSION
-from beampipe.analysisops.tasks.load import Task
+from beampipe.analysisops.agents.baselines import OracleAgent
+from beampipe.analysisops.contract import HistogramReference, Level, Quantity, Reference, TaskRequest
+from beampipe.analysisops.grading.answers import double_majority
+from beampipe.analysisops.grading.submission import Evidence, read_submission
+from beampipe.analysisops.ledger import Ledger
+from beampipe.analysisops.opendata.catalogue import Catalogue, atlas_catalogue
+from beampipe.analysisops.samples.dataset import VERSION, HiddenTruth, prepare
+from beampipe.analysisops.tasks.load import Task, render_prompt
+from beampipe.analysisops.tools.data_folder import DataFolder
+from beampipe.analysisops.tools.handles import Artifact, Content, Histogram, TrackLabels
+from beampipe.analysisops.tools.session import LocalTools, Session, SessionLimits
+from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.files import make_folder
 from beampipe.workflow import digest_of, file_digest
 
-__all__ = ["InstanceStore", "work_code"]
+# One assessment from end to end: data are made, the oracle finds the reference, an agent is asked and graded.
+
+
+_ORACLE_CALLS: Final = 400
+
+_EFFICIENCY: Final = "efficiency"
+"""Name under which the check of tracks looks for the efficiency of the best analysis."""
+
+
+@dataclass(frozen=True)
+class PreparedInstance:
+    """An instance that can be given to agents.
+
+    Attributes:
+        task: the task.
+        data: folder with the files and their manifest; nothing hidden stands in it.
+        hidden: the hidden side.
+        reference: what the oracle found, with the truth.
+        facts: what anybody may know of the data as a whole.
+    """
+
+    task: Task
+    data: Path
+    hidden: HiddenTruth
+    reference: Reference
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def prepare_instance(task: Task, seed: int, folder: Path) -> PreparedInstance:
+    """Make the data of an instance and find its reference.
+
+    Args:
+        task: the task, one of a family.
+        seed: of the instance.
+        folder: a folder of the host's own; agents get no more of it than the tools give.
+
+    Raises:
+        ConfigError: the task belongs to no family, or its family asks for what the oracle does not find.
+    """
+    if not task.spec.family:
+        raise ConfigError(f"{task.id}: got a task without a family, expected one with data of its own")
+    hidden = prepare(task.spec.family, seed, folder, parameters=_ranges(task))
+    data = folder / "data"
+    session = Session(data, Ledger(folder / "oracle.jsonl", secrets.token_bytes(32)), SessionLimits(_ORACLE_CALLS))
+    listed = session.call("list_local_root_files_tool")
+    facts = dict(listed.get("public") or {})
+    bare = PreparedInstance(task, data, hidden, Reference(), facts)
+    found = OracleAgent(hidden).solve(request_of(bare, 1, seed), LocalTools(session))
+    if found["status"] != "ok":
+        raise ConfigError(f"{task.id}, instance {seed}: the oracle failed: {found['comments']}")
+    quantities = {
+        name: Quantity(one["value"], one["uncertainty"], task.spec.answers[name].unit)
+        for name, one in found["answers"].items()
+        if name in task.spec.answers
+    }
+    histograms = {}
+    for name, handle in found["histograms"].items():
+        content = session.content(handle)
+        assert isinstance(content, Histogram)
+        histograms[name] = HistogramReference(tuple(content.edges.tolist()), tuple(content.values.tolist()))
+    evidence = evidence_of(found, session, hidden)
+    for labels in evidence.labels.values():
+        good, _ = double_majority(labels, evidence.particle_id)
+        share = len(good & set(evidence.reconstructable)) / len(evidence.reconstructable)
+        quantities[_EFFICIENCY] = Quantity(share, (share * (1 - share) / len(evidence.reconstructable)) ** 0.5)
+    reference = Reference(quantities, hidden.truth, histograms, hidden.words)
+    missing = [name for name in task.spec.answers if name not in quantities]
+    if missing:
+        raise ConfigError(f"{task.id}: the oracle found no {', '.join(missing)}, expected all that the task asks for")
+    return PreparedInstance(task, data, hidden, reference, facts)
+
+
+def prepare_open_instance(task: Task, folder: Path, *, catalogue: Catalogue = atlas_catalogue) -> PreparedInstance:
+    """Bring the real data of a task that has no family, such as one of the public benchmark; there is one instance.
+
+    Args:
+        task: the task; it names release and skim of ATLAS Open Data.
+        folder: a folder of the host's own, for this task alone. What has come before is checked and taken.
+        catalogue: knows the files.
+
+    Raises:
+        ConfigError: the task has data of its own, or needs none.
+        BeampipeError: the data cannot be brought; what has come is kept for another try.
+    """
+    from beampipe.analysisops.opendata.catalogue import prepare_open_data
+
+    data = DataFolder(prepare_open_data(task, folder / "data", catalogue=catalogue))
+    files: dict[str, tuple[str, ...]] = {}
+    for file in data.files():
+        role = str(file.facts.get("role", ""))
+        files[role] = (*files.get(role, ()), file.name)
+    # Nobody knows the truth of real data: the rubric compares with numbers in the task's own eval_ref.yaml.
+    return PreparedInstance(task, data.path, HiddenTruth("", 0, "", {}, {}, files=files), Reference(), data.public)
+
+
+def _ranges(task: Task) -> dict[str, tuple[float, float]]:
+    """The task's own ranges of what is hidden.
+
+    Raises:
+        ConfigError: one is no pair of numbers.
+    """
+    ranges = {}
+    for name, given in task.parameters.items():
+        numbers = [one for one in given if isinstance(one, int | float)]
+        if len(given) != 2 or len(numbers) != 2:
+            raise ConfigError(f"{task.id}: parameters: {name}: got {list(given)}, expected [lowest, highest]")
+        ranges[name] = (float(numbers[0]), float(numbers[1]))
+    return ranges
+
+
+def request_of(prepared: PreparedInstance, level: Level, seed: int) -> TaskRequest:
+    """What an agent is asked about an instance."""
+    task = prepared.task
+    return TaskRequest(
+        task.id,
+        task.type,
+        level,
+        render_prompt(task, level, prepared.facts),
+        files=tuple(sorted(name for names in prepared.hidden.files.values() for name in names)),
+        data={
+            **prepared.facts,
+            "histograms": {
+                name: {"bins": one.bins, "low": one.low, "high": one.high} for name, one in task.spec.histograms.items()
+            },
+        },
+        constraints={
+            "time_limit_sec": task.spec.time_limit,
+            "max_tool_calls": task.spec.max_tool_calls,
+            "allow_network": False,
+        },
+    )
+
+
+def evidence_of(submission: object, session: Session, hidden: HiddenTruth) -> Evidence:
+    """What the submission names by handle, as the session holds it."""
+    read = read_submission(submission)
+    histograms, labels = {}, {}
+    for name, handle in read.section("histograms").items():
+        content = _content(session, handle)
+        if isinstance(content, Histogram):
+            histograms[name] = HistogramReference(tuple(content.edges.tolist()), tuple(content.values.tolist()))
+    for name, handle in read.section("artifacts").items():
+        content = _content(session, handle)
+        if isinstance(content, TrackLabels):
+            labels[name] = content.track_id.tolist()
+    return Evidence(histograms, labels, _particles(hidden), _reconstructable(hidden))
+
+
+def _content(session: Session, handle: object) -> Content | None:
+    """What a handle stands for, exported or not; None if it is none."""
+    try:
+        content = session.content(handle) if isinstance(handle, str) else None
+    except UnknownNameError:
+        return None
+    return content.content if isinstance(content, Artifact) else content
+
+
+def _particles(hidden: HiddenTruth) -> tuple[int, ...]:
+    """The particle of each hit, -1 for noise."""
+    return tuple(label if label > 0 else -1 for label in hidden.labels)
+
+
+def _reconstructable(hidden: HiddenTruth) -> tuple[int, ...]:
+    """Particles that should be found."""
+    return tuple(int(particle) for particle in hidden.analysis.get("particles", ()))
+
+
+# Instances that are made once and given to every agent: on disk, in a folder that only the host reads.
+
 
 _HIDDEN = "hidden.json"
 
 
 _ROOMS: Final = ("agents", "artifacts", "samples", "tasks", "tools")
+
 _MODULES: Final = (
     "assessing.py",
     "choosing.py",
@@ -49,7 +228,7 @@ class InstanceStore:
         folder.chmod(0o700)
         self._folder = folder
 
-    def get(self, task: Task, seed: int) -> Prepared:
+    def get(self, task: Task, seed: int) -> PreparedInstance:
         """An instance; it is made if it is not there.
 
         Raises:
@@ -69,10 +248,10 @@ class InstanceStore:
         if not (place / _HIDDEN).exists():
             self._make(task, seed, place)
         known = json.loads((place / _HIDDEN).read_bytes())
-        return Prepared(
+        return PreparedInstance(
             task,
             place / "data",
-            Hidden.from_json(known["hidden"]),
+            HiddenTruth.from_json(known["hidden"]),
             Reference.from_json(known["reference"]),
             known["facts"],
         )

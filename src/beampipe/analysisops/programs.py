@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from beampipe.analysisops.artifacts import answer_from_artifacts, copy_data, read_artifacts, what_to_hand_in
-from beampipe.analysisops.assessing import Answer, Ask, Prepared
+from beampipe.analysisops.assessment import Answer, Ask
 from beampipe.analysisops.contract import TaskRequest
-from beampipe.analysisops.host.sandbox import Sandbox, SandboxLimits, best_kind
+from beampipe.analysisops.instances import PreparedInstance
+from beampipe.analysisops.sandbox import Sandbox, SandboxLimits, best_kind
 from beampipe.analysisops.tools.session import Session
 from beampipe.errors import BeampipeError
 
@@ -29,7 +30,7 @@ _SAID: Final = 300
 """So many characters of what a program said are shown when it failed."""
 
 
-def ask_program(program: Path, prepared: Prepared) -> Ask:
+def ask_program(program: Path, prepared: PreparedInstance) -> Ask:
     """A program that works on a copy of the data, and leaves `artifacts.json` in the folder where it is started.
 
     Numbers are worked out by the host from what it leaves, see `beampipe.analysisops.artifacts`. It has no network

@@ -30,23 +30,23 @@ from typing import TYPE_CHECKING
 from beampipe.lazy import loader
 
 if TYPE_CHECKING:
-    from beampipe.calibration.config.configuration import (
+    from beampipe.calibration.config import (
         Bootstrap,
         Configuration,
+        DijetSelection,
         Energy,
         InputSample,
+        Regions,
+        ShiftSettings,
+        Systematic,
         Tagger,
         load_configuration,
     )
-    from beampipe.calibration.config.regions import Regions
-    from beampipe.calibration.config.selection import DijetSelection
-    from beampipe.calibration.config.shifts import ShiftSettings
-    from beampipe.calibration.config.systematics import Systematic
     from beampipe.calibration.demo import DEMO_CONFIGURATION, run_demo
     from beampipe.calibration.explanation import explain
     from beampipe.calibration.method.factors import FactorInBin, Factors, ScaleFactor
     from beampipe.calibration.run import is_calibrated, plan_calibration, run_calibration
-    from beampipe.calibration.tasks.workers import RunSettings
+    from beampipe.calibration.tasks.runtime import RunSettings
 
 __all__ = [
     "DEMO_CONFIGURATION",
@@ -74,15 +74,22 @@ __all__ = [
 __getattr__ = loader(
     __name__,
     {
-        "config.configuration": ("Bootstrap", "Configuration", "Energy", "InputSample", "Tagger", "load_configuration"),
-        "config.regions": ("Regions",),
-        "config.selection": ("DijetSelection",),
-        "config.shifts": ("ShiftSettings",),
-        "config.systematics": ("Systematic",),
-        "demo": ("DEMO_CONFIGURATION", "run_demo"),
-        "explanation": ("explain",),
-        "method.factors": ("FactorInBin", "Factors", "ScaleFactor"),
-        "run": ("is_calibrated", "plan_calibration", "run_calibration"),
-        "tasks.workers": ("RunSettings",),
+        "config": [
+            "Bootstrap",
+            "Configuration",
+            "DijetSelection",
+            "Energy",
+            "InputSample",
+            "Regions",
+            "ShiftSettings",
+            "Systematic",
+            "Tagger",
+            "load_configuration",
+        ],
+        "demo": ["DEMO_CONFIGURATION", "run_demo"],
+        "explanation": ["explain"],
+        "method.factors": ["FactorInBin", "Factors", "ScaleFactor"],
+        "run": ["is_calibrated", "plan_calibration", "run_calibration"],
+        "tasks.runtime": ["RunSettings"],
     },
 )

@@ -65,7 +65,7 @@ def init(
     ),
 ) -> None:
     """Write a commented configuration and the small sample that it reads, to start from."""
-    from beampipe.calibration.starting import start_calibration
+    from beampipe.calibration.demo import start_calibration
 
     folder = start_calibration(config)
     say(f"{config}: reads {folder}; next: beampipe calibration run {config}")
@@ -168,7 +168,7 @@ def train_tagger(
     as_json: Json = False,
 ) -> None:
     """Train the boosted tagger on the nominal sample."""
-    from beampipe.calibration.config.configuration import load_configuration
+    from beampipe.calibration.config import load_configuration
     from beampipe.calibration.training import train_from_configuration
 
     configuration = load_configuration(config, output=results)
@@ -193,12 +193,12 @@ def inspect_command(
     as_json: Json = False,
 ) -> None:
     """Show what is recognised in a file of anybody, and what is missing."""
-    from beampipe.calibration.look import look_at
+    from beampipe.calibration.recognition import inspect_ntuple
     from beampipe.errors import FileError
 
     if output is not None and output.exists():  # what somebody wrote is never overwritten
         raise FileError(f"{output}: is there already; expected a new name, or take it away", path=output)
-    found = look_at(Path(file), preset)
+    found = inspect_ntuple(Path(file), preset)
     if as_json:
         print_json(found)
     else:
@@ -226,9 +226,9 @@ def _stage(name: str, until: str, text: str) -> None:
         walltime: Walltime = "01:00:00",
         as_json: Json = False,
     ) -> None:
-        from beampipe.calibration.config.configuration import load_configuration
+        from beampipe.calibration.config import load_configuration
         from beampipe.calibration.run import run_calibration
-        from beampipe.calibration.tasks.workers import RunSettings, fork_workers
+        from beampipe.calibration.tasks.runtime import RunSettings, fork_workers
         from beampipe.workflow import SlurmOptions
 
         configuration = load_configuration(config, output=output)
@@ -278,7 +278,7 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Say where a scale factor came from, down to files and cuts."""
-    from beampipe.calibration.config.configuration import load_configuration
+    from beampipe.calibration.config import load_configuration
     from beampipe.calibration.explanation import explanation
     from beampipe.calibration.run import plan_calibration
 
@@ -307,10 +307,10 @@ def combine(
 ) -> None:
     """Combine calibrations by two or more pairs of regions: best linear unbiased estimate, with all correlations."""
     from beampipe.calibration.exports import write_joint
-    from beampipe.calibration.method.best_estimate import best_estimate, read_sets
-    from beampipe.calibration.results import print_estimate
+    from beampipe.calibration.method.joint import combine_sets, read_sets
+    from beampipe.calibration.report.tables import print_estimate
 
-    found = best_estimate(read_sets(sets), separate=separate or ())
+    found = combine_sets(read_sets(sets), separate=separate or ())
     paths = write_joint(found.joint, output, found.write)
     if as_json:
         print_json(found.plain())
@@ -321,8 +321,7 @@ def combine(
 
 def _summary(plan: Plan, until: str = "report", *, as_json: bool = False) -> None:
     """Print what was done, and the scale factors if the run went that far; refuse them if none is of use."""
-    from beampipe.calibration.tasks.stages import reaches
-    from beampipe.calibration.tasks.workspace import FACTORS, REPORT
+    from beampipe.calibration.tasks.runtime import FACTORS, REPORT, reaches
 
     configuration = plan.configuration
     chunks = sum(len(sample.chunks) for sample in plan.samples.values())
@@ -333,7 +332,7 @@ def _summary(plan: Plan, until: str = "report", *, as_json: bool = False) -> Non
         found = json.loads((configuration.output / FACTORS).read_bytes()) if reaches(until, "factors") else None
         print_json({**done, "output": configuration.output, "factors": found})
     elif reaches(until, "factors"):
-        from beampipe.calibration.results import print_factors
+        from beampipe.calibration.report.tables import print_factors
 
         print_factors(configuration, console())
     if until == "report":
@@ -346,7 +345,7 @@ def _summary(plan: Plan, until: str = "report", *, as_json: bool = False) -> Non
 
 def _progress() -> AbstractContextManager[Progress]:
     """Bars on a terminal, lines where there is none: or nothing in a log would say that the run goes on."""
-    from beampipe.calibration.lines import progress_lines
+    from beampipe.terminal.log_progress import progress_lines
 
     return bars() if is_quiet() or sys.stderr.isatty() else nullcontext(progress_lines(partial(typer.echo, err=True)))
 

@@ -1,17 +1,21 @@
-"""The demo: all stages of a calibration on the sample that ships with the package."""
+"""The demo: all stages of a calibration on the sample that ships with the package, and a copy of it to start from."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import copyfile
 from typing import Final
 
-from beampipe.calibration.config.configuration import load_configuration
+from beampipe.calibration.config import load_configuration
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.plan import Plan
-from beampipe.calibration.tasks.workers import RunSettings
+from beampipe.calibration.tasks.runtime import RunSettings
+from beampipe.errors import FileError
+from beampipe.files import write_whole
 from beampipe.terminal import Progress
 
-__all__ = ["DEMO_CONFIGURATION", "run_demo"]
+# The demo: all stages of a calibration on the sample that ships with the package.
+
 
 DEMO_CONFIGURATION: Final = Path(__file__).parent / "data" / "demo.toml"
 """Configuration file of the demo, also an example of one."""
@@ -30,3 +34,33 @@ def run_demo(folder: Path, workers: int, progress: Progress) -> Plan:
     """
     configuration = load_configuration(DEMO_CONFIGURATION, output=folder)
     return run_calibration(configuration, RunSettings("processes", workers), until="report", progress=progress)
+
+
+# A first calibration of one's own: the commented configuration of the demo, and its small sample beside it.
+
+
+_SHIPPED: Final = Path(__file__).parent / "data"
+
+
+def start_calibration(path: Path) -> Path:
+    """Write a configuration to change, and the shipped sample that it reads.
+
+    Args:
+        path: TOML file to write; the sample goes into a folder beside it, ``<stem>_sample``.
+
+    Returns:
+        The folder of the sample.
+
+    Raises:
+        FileError: the file is there already, or cannot be written.
+    """
+    if path.exists():  # what somebody wrote is never overwritten
+        raise FileError(f"{path}: is there already; expected a new name, or take it away", path=path)
+    folder = path.parent / f"{path.stem}_sample"
+    for file in sorted(_SHIPPED.glob("*.root")):
+        write_whole(folder / file.name, lambda part, file=file: copyfile(file, part))  # type: ignore[misc]
+    text = (_SHIPPED / "demo.toml").read_text(encoding="utf-8").partition("\n")[2]
+    text = text.replace('output = "demo" ', f'output = "{path.stem}"').replace('files = "', f'files = "{folder.name}/')
+    start = f"# Quark/gluon scale factors: beampipe calibration run {path.name}. Paths are relative to this file.\n"
+    write_whole(path, lambda part: part.write_text(start + text, encoding="utf-8"))
+    return folder

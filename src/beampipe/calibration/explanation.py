@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from beampipe.calibration.config.systematics import Systematic
-from beampipe.calibration.method.efficiencies import Efficiencies, read_arrays
-from beampipe.calibration.method.factors import SHORT_NAMES, FactorInBin, Factors
-from beampipe.calibration.method.validity import FLAGS
+from beampipe.calibration.config import Systematic
+from beampipe.calibration.method.factors import FLAGS, SHORT_NAMES, FactorInBin, Factors
+from beampipe.calibration.method.matrix import Efficiencies, read_arrays
 from beampipe.calibration.tasks.plan import Plan
-from beampipe.calibration.tasks.workspace import to_read, workspace_of
+from beampipe.calibration.tasks.runtime import read_only, workspace_of
 from beampipe.errors import UnknownNameError
 from beampipe.notebook import Shown
 from beampipe.workflow import Provenance
@@ -99,7 +98,7 @@ def explanation(
         FileError: the calibration was not run.
     """
     configuration = plan.configuration
-    with to_read(workspace_of(configuration)) as space:
+    with read_only(workspace_of(configuration)) as space:
         store = space.store
         factors = Factors.read(store.require(plan.factors, "beampipe calibration factors CONFIG"))
         if name not in SHORT_NAMES:

@@ -1,129 +1,268 @@
-"""The scale factors as a table in the terminal."""
+"""The results of a calibration, collected for the report and the exports."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from rich.console import Console
+from numpy import ndarray
 
-from beampipe.calibration.config.configuration import Configuration
-from beampipe.calibration.method.best_estimate import BestEstimate
-from beampipe.calibration.method.factors import SHORT_NAMES, Factors, FlavourAndQuantity, ScaleFactor
-from beampipe.calibration.method.validity import FLAGS, NO_VALID_ERROR
-from beampipe.calibration.tasks.workspace import FACTORS
-from beampipe.notebook import html_table
-from beampipe.terminal import make_table
+from beampipe.arrays import Float64
+from beampipe.calibration.config import Configuration
+from beampipe.calibration.events.dijets import CUT_NAMES
+from beampipe.calibration.events.histograms import read_filled
+from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors
+from beampipe.calibration.method.joint import JointUncertainties, joint_uncertainties
+from beampipe.calibration.method.matrix import Efficiencies, cumulated, read_arrays, scale_factors, truth
+from beampipe.calibration.method.reweight import FORWARD
+from beampipe.calibration.method.templates import Templates, templates_of
+from beampipe.calibration.tasks.plan import Plan, SamplePlan
+from beampipe.notebook import Shown
+from beampipe.workflow import Recipe, Store
 
-__all__ = ["factors_html", "flag_lines", "print_estimate", "print_factors"]
-
-_TITLE: Final = "scale factors at the {point:.0%} working point: value +- statistical (total)"
-_NAMES: Final = "SF_q: efficiency, SF_g: rejection; data / simulation."
-_STAR: Final = "*: flagged, see Factors.table()."
+# The results that a report tells, read from the store.
 
 
-def print_factors(configuration: Configuration, console: Console) -> None:
-    """Print the scale factors of the first working point, with statistical and total uncertainty, and all flags.
+@dataclass(frozen=True, eq=False)
+class SampleResult:
+    """What a report tells of one sample.
 
-    Args:
-        configuration: configuration of a calibration that was run.
-        console: console to print the table on.
+    Attributes:
+        templates: numbers of jets of the nominal variation, without replicas.
+        cut_events: (n_cuts,) number of events after each of `CUT_NAMES`.
+        cut_weights: (n_cuts,) sum of the weights of these events, scaled to the luminosity.
     """
-    path = configuration.output / FACTORS
-    factors = Factors.read(path)
-    point = factors.working_points[0]
-    table = make_table(_TITLE.format(point=point), ("tagger", ""), _bins(factors))
-    for row in _rows(factors, point):
-        table.add_row(*row)
-    console.print(table)
-    console.print(f"{_NAMES} All of them: {path}", highlight=False)
-    for line in flag_lines(factors):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    templates: Templates
+    cut_events: Float64[ndarray, " c"]
+    cut_weights: Float64[ndarray, " c"]
 
 
-def factors_html(factors: Factors) -> str:
-    """The same table in HTML, for a notebook.
+@dataclass(frozen=True)
+class Cost:
+    """What a stage of the calibration cost.
 
-    Args:
+    Attributes:
+        stage: name of the stage.
+        artifacts: number of artifacts of the stage that the result needs.
+        kept: number of these artifacts that are in the store.
+        size: size of the artifacts in the store [bytes].
+        seconds: time that it took to make them, added up over the workers [s].
+    """
+
+    stage: str
+    artifacts: int
+    kept: int
+    size: int
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Results(Shown):
+    """Everything that a report tells.
+
+    Attributes:
+        configuration: configuration of the calibration.
         factors: the scale factors.
+        joint: uncertainties of all scale factors together.
+        efficiencies: the efficiencies by tagger.
+        samples: what is told of each sample, by name: nominal, data, then the others.
+        true: (n_pt,) scale factors by label; empty unless the sample in the role of data has labels.
+        costs: costs of the stages, in the order of the stages.
+        input_bytes: size of all ROOT files [bytes]; None if one of them is gone.
+        input_files: number of ROOT files.
+        provenance: pairs of what an artifact is and its key, for the artifacts that the result rests on.
+        versions: versions of the software that worked out the factors, by name.
     """
-    point = factors.working_points[0]
-    heads = ("tagger", "", *_bins(factors))
-    return html_table(_TITLE.format(point=point), _rows(factors, point), heads, caption=f"{_NAMES} {_STAR}", most=10)
+
+    configuration: Configuration
+    factors: Factors
+    joint: JointUncertainties
+    efficiencies: Mapping[str, Efficiencies]
+    samples: Mapping[str, SampleResult]
+    true: Mapping[FactorKey, Float64[ndarray, " p"]]
+    costs: Sequence[Cost]
+    input_bytes: int | None
+    input_files: int
+    provenance: Sequence[tuple[str, str]]
+    versions: Mapping[str, str]
+
+    def facts(self) -> Mapping[str, object]:
+        """Names of the samples, and the scale factors in a line."""
+        return {"samples": ", ".join(self.samples), "factors": self.factors}
 
 
-def _bins(factors: Factors) -> list[str]:
-    """Names of the bins of pT."""
-    return [f"{low:g}-{high:g} GeV" for low, high in factors.bins]
-
-
-def _rows(factors: Factors, point: float) -> Iterator[tuple[str, ...]]:
-    """Tagger, short name and the cells of every bin, for each scale factor that is quoted most."""
-    for tagger in factors.taggers:
-        for name, what in SHORT_NAMES.items():
-            one = factors.against_pt(tagger=tagger, working_point=point, **what._asdict())
-            yield (tagger, name, *(_cell(one, place) for place in range(len(factors.bins))))
-
-
-def flag_lines(factors: Factors) -> Iterator[str]:
-    """What speaks against the scale factors `SHORT_NAMES`, a line for each flag of a tagger; nothing if none is set.
+def collect_results(plan: Plan, store: Store) -> Results:
+    """Read the results of a calibration.
 
     Args:
-        factors: the scale factors.
+        plan: plan of the calibration.
+        store: store that holds its artifacts.
+
+    Raises:
+        FileError: the store lacks an artifact.
     """
-    names = {what: name for name, what in SHORT_NAMES.items()}
-    places: dict[tuple[str, str], dict[str, set[str]]] = {}
-    for row in factors.table():
-        name = names.get(FlavourAndQuantity(row.flavour, row.quantity))
-        for flag in row.flags if name is not None else ():
-            found = places.setdefault((flag, row.tagger), {})
-            found.setdefault(f"{name} {row.pt_low:g}-{row.pt_high:g} GeV", set()).add(f"{row.working_point:.0%}")
-    order = list(FLAGS)
-    for (flag, tagger), found in sorted(places.items(), key=lambda item: (order.index(item[0][0]), item[0][1])):
-        lost = "no total uncertainty" if flag in NO_VALID_ERROR else "look before use"
-        every = len(factors.working_points)
-        where = ", ".join(
-            bins if len(points) == every else f"{bins} ({', '.join(sorted(points))})" for bins, points in found.items()
-        )
-        yield f"{lost}: {FLAGS[flag]} [{flag}]: {tagger}: {where}"
-
-
-def print_estimate(found: BestEstimate, console: Console) -> None:
-    """Print combined scale factors `SHORT_NAMES`: value, total uncertainty and weights of the sets, and chi2.
-
-    Args:
-        found: the scale factors from several sets.
-        console: console to print the table on.
-    """
-    joint = found.joint
-    edges = joint.pt_edges
-    heads = (f"{low:g}-{high:g} GeV" for low, high in pairwise(edges))
-    table = make_table(
-        f"combined: value +- total (weights of {', '.join(found.names)})", ("tagger", "point", ""), (*heads, "chi2/ndf")
+    configuration = plan.configuration
+    efficiencies: Mapping[str, Efficiencies] = read_arrays(Efficiencies, store.require(plan.extract))
+    factors = Factors.read(store.require(plan.factors))
+    samples = {
+        name: _sample_result(store, part) for name, part in plan.samples.items() if name in configuration.samples
+    }
+    true: dict[FactorKey, Float64[ndarray, " p"]] = {}
+    if configuration.samples[configuration.data].kind == "pseudo-data":
+        data = samples[configuration.data].templates
+        true = {
+            key: factor
+            for tagger in configuration.tagger_names
+            for key, factor in _true_efficiencies(tagger, configuration, efficiencies[tagger], data)
+        }
+    paths = sorted({path for part in plan.samples.values() for path in part.sample.files})
+    return Results(
+        configuration=replace(configuration, samples=dict(configuration.samples)),  # can be pickled, unlike a proxy
+        factors=factors,
+        joint=joint_uncertainties(configuration, efficiencies, factors),
+        efficiencies=efficiencies,
+        samples=samples,
+        true=true,
+        costs=_costs(store, plan),
+        input_bytes=_total_size(paths),
+        input_files=len(paths),
+        provenance=_provenance(plan),
+        versions=store.about(plan.factors.key)["versions"],
     )
-    errors = np.sqrt(np.diagonal(joint.covariance))
-    for k, key in enumerate(joint.keys):
-        name = next((name for name, what in SHORT_NAMES.items() if what == (key.flavour, key.quantity)), "")
-        if name:
-            place = joint.part(key)
-            numbers = zip(joint.nominal[place], errors[place], found.shares(key).T, strict=True)
-            cells = [
-                f"{value:.3f} +- {error:.3f} ({', '.join(f'{one:.2f}' for one in weights)})"
-                if np.isfinite(error)
-                else "not known"
-                for value, error, weights in numbers
-            ]
-            table.add_row(key.tagger, f"{key.working_point:.0%}", name, *cells, f"{found.chi2[k]:.2f}/{found.ndf[k]}")
-    console.print(table)
 
 
-def _cell(one: ScaleFactor, place: int) -> str:
-    """A scale factor in one bin: its value and uncertainties, as far as they are known; a star if it is flagged."""
-    value, error, total = one.nominal[place], one.statistical[place], one.total[place]
-    if not np.isfinite(value):
-        return "not known"
-    if not one.valid[place]:
-        return f"{value:.3f}, no valid error"
-    return f"{value:.3f} +- {error:.3f} ({total:.3f}){' *' if one.flags[place] else ''}"
+def _sample_result(store: Store, part: SamplePlan) -> SampleResult:
+    by_slice = {number: read_filled(store.require(recipe)) for number, recipe in part.merged.items()}
+    every = templates_of(by_slice, part.bookkeeping, part.sample.weight_bits)
+    templates = Templates(
+        every.axes, every.variations[:1], every.values[:1], every.squares[:1], every.replicas[:0], every.entries
+    )
+    events, weights = np.zeros(len(CUT_NAMES)), np.zeros(len(CUT_NAMES))
+    for one in part.bookkeeping.slices:
+        flow = by_slice[one.number].cut_flow
+        events = events + flow.events
+        weights = weights + flow.weight * 2.0**-part.sample.weight_bits * one.factors[0]
+    return SampleResult(templates, events, weights)
+
+
+def _true_efficiencies(
+    tagger: str, configuration: Configuration, measured: Efficiencies, data: Templates
+) -> Iterator[tuple[FactorKey, Float64[ndarray, " p"]]]:
+    """Scale factors by label: pseudo-data over nominal simulation, forward jets."""
+    by_label = truth(data.flavours(tagger)[0])
+    for f, flavour in enumerate(FLAVOUR_NAMES):
+        shares = cumulated((by_label.quark, by_label.gluon)[f], measured.cuts)
+        for w, wp in enumerate(configuration.working_points):
+            for quantity in QUANTITIES:
+                yield (
+                    FactorKey(tagger, wp, flavour, quantity),
+                    scale_factors(shares[:, w], measured.truth[0, :, w, f], quantity),
+                )
+
+
+def _recipes(plan: Plan) -> Iterator[Recipe]:
+    for part in plan.samples.values():
+        yield from part.facts
+        yield part.books
+        for chunk in part.chunks:
+            yield from (recipe for recipe in chunk.recipes if recipe is not None)
+        yield from part.merged.values()
+    yield from (plan.reweight, plan.extract, plan.factors)
+
+
+def _costs(store: Store, plan: Plan) -> tuple[Cost, ...]:
+    by_stage: dict[str, list[Recipe]] = {}
+    for recipe in {recipe.key: recipe for recipe in _recipes(plan)}.values():
+        by_stage.setdefault(recipe.stage, []).append(recipe)
+    costs = []
+    for stage, recipes in by_stage.items():
+        found = [artifact for artifact in map(store.find, recipes) if artifact is not None]
+        size, seconds = sum(one.size for one in found), sum((one.seconds for one in found), 0.0)
+        costs.append(Cost(stage, len(recipes), len(found), size, seconds))
+    return tuple(costs)
+
+
+def _total_size(paths: Iterable[Path]) -> int | None:
+    try:
+        return sum(path.stat().st_size for path in paths)
+    except OSError:
+        return None
+
+
+def _provenance(plan: Plan) -> tuple[tuple[str, str], ...]:
+    recipes = [("scale factors", plan.factors), ("efficiencies", plan.extract), ("re-weighting", plan.reweight)]
+    for name, part in plan.samples.items():
+        recipes.append((f"bookkeeping of {name}", part.books))
+        recipes += [(f"histograms of {name}, slice {number}", recipe) for number, recipe in part.merged.items()]
+    return tuple((what, recipe.key) for what, recipe in recipes)
+
+
+def point_name(tagger: str, working_point: float) -> str:
+    """A working point of a tagger in the name of a file: ``n_trk_50``."""
+    return f"{tagger}_{100 * working_point:g}"
+
+
+def key_name(key: FactorKey) -> str:
+    """A scale factor in the name of a file: ``n_trk_50_quark_efficiency``."""
+    return f"{point_name(key.tagger, key.working_point)}_{key.flavour}_{key.quantity}"
+
+
+def percent(working_point: float) -> str:
+    """A working point for a reader: ``0.5`` becomes ``50 %``."""
+    return f"{100 * working_point:g} %"
+
+
+class BetweenSamples(NamedTuple):
+    """Factors from the nominal simulation to another, against pT.
+
+    Attributes:
+        values: (n_pt,) efficiency or rejection of nominal simulation / that of the other.
+        errors: (n_pt,) statistical errors of the ratios.
+    """
+
+    values: Float64[ndarray, " p"]
+    errors: Float64[ndarray, " p"]
+
+
+def other_samples(results: Results) -> tuple[str, ...]:
+    """Names of the samples of simulation beside the nominal one."""
+    configuration = results.configuration
+    return tuple(name for name in configuration.other_samples if name in results.samples)
+
+
+def between_samples(results: Results, sample: str, key: FactorKey) -> BetweenSamples:
+    """The factors of one sample; nan in bins without jets.
+
+    Args:
+        results: results of the calibration.
+        sample: name of the other sample.
+        key: tagger, working point, flavour and quantity.
+    """
+    place = (results.factors.working_points.index(key.working_point), FLAVOUR_NAMES.index(key.flavour))
+    cuts = results.efficiencies[key.tagger].cuts[:, place[0]][:, None]
+    names = (results.configuration.nominal, sample)
+    shares = [_share(results.samples[name].templates, key, cuts, place[1]) for name in names]
+    (one, one_error), (other, other_error) = shares
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where((one > 0) & (other > 0), one / other, np.nan)
+        return BetweenSamples(ratio, ratio * np.sqrt((one_error / one) ** 2 + (other_error / other) ** 2))
+
+
+def _share(
+    templates: Templates, key: FactorKey, cuts: ndarray, flavour: int
+) -> tuple[Float64[ndarray, " p"], Float64[ndarray, " p"]]:
+    """Efficiency or rejection of forward jets of a flavour, and its statistical error."""
+    sums = []
+    for one in (templates, replace(templates, values=templates.squares)):
+        jets = one.flavours(key.tagger)[0, :, FORWARD, flavour]
+        passed = cumulated(jets, cuts)[:, 0]
+        sums.append((passed, np.cumsum(jets, axis=-1)[:, -1] - passed))
+    (passed, failed), (passed_square, failed_square) = sums
+    total = passed + failed
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.sqrt(failed**2 * passed_square + passed**2 * failed_square) / total**2
+        return (failed if key.quantity == "rejection" else passed) / total, error

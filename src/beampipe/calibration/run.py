@@ -10,15 +10,19 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
-from beampipe.calibration.config.configuration import Configuration
-from beampipe.calibration.tasks.chunks import run_chunks
-from beampipe.calibration.tasks.inputs import digest_files
-from beampipe.calibration.tasks.inspection import check_books, inspect_files, keep_all_books, recall_files
-from beampipe.calibration.tasks.merging import fill_and_merge
+from beampipe.calibration.config import Configuration
+from beampipe.calibration.tasks.chunks import digest_files, fill_and_merge, run_chunks
+from beampipe.calibration.tasks.inspection import bookkeeping_of, check_bookkeeping, inspect_files, recall_files
 from beampipe.calibration.tasks.plan import Plan, make_plan
-from beampipe.calibration.tasks.stages import CALIBRATION_STAGES, reaches
-from beampipe.calibration.tasks.workers import RunSettings, Workers
-from beampipe.calibration.tasks.workspace import Workspace, to_read, workspace_of
+from beampipe.calibration.tasks.runtime import (
+    CALIBRATION_STAGES,
+    RunSettings,
+    Workers,
+    Workspace,
+    reaches,
+    read_only,
+    workspace_of,
+)
 from beampipe.errors import UnknownNameError
 from beampipe.files import check_output
 from beampipe.notebook import in_notebook
@@ -108,7 +112,7 @@ def plan_calibration(configuration: Configuration) -> Plan:
         FileError: files of a slice are missing.
     """
     with (
-        to_read(workspace_of(configuration)) as space,
+        read_only(workspace_of(configuration)) as space,
         remembering_code(write=False),
         Workers(RunSettings("inline"), space.log, _no_bar) as workers,
     ):
@@ -130,8 +134,8 @@ def is_calibrated(configuration: Configuration) -> bool:
         files = recall_files(configuration, space)
         if files is None:
             return False
-        books = check_books(configuration, files)
-        plan = make_plan(configuration, keep_all_books(configuration, files, books, None))
+        books = check_bookkeeping(configuration, files)
+        plan = make_plan(configuration, bookkeeping_of(configuration, files, books, None))
     made = space.store.load(plan.factors)
     return made is not None and space.factors.is_file() and space.factors.read_bytes() == made.read_bytes()
 
@@ -142,6 +146,6 @@ def _plan(configuration: Configuration, space: Workspace, workers: Workers, unti
     Chunks of files that are read follow at once, up to the stage `until`.
     """
     looked = inspect_files(configuration, space, workers)
-    books = check_books(configuration, looked)
+    books = check_bookkeeping(configuration, looked)
     files = digest_files(configuration, looked, books, space, workers, until)
-    return make_plan(configuration, keep_all_books(configuration, files, books, space.store))
+    return make_plan(configuration, bookkeeping_of(configuration, files, books, space.store))

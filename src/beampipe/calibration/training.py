@@ -11,16 +11,12 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Bool, Float32, Float64
-from beampipe.calibration.config.configuration import Configuration, Energy, Tagger
-from beampipe.calibration.jets.dijets import FLAVOURS, Dijets, read_dijets
-from beampipe.calibration.jets.hashing import event_keys
-from beampipe.calibration.jets.kinematics import dataset_key, kinematics_of
+from beampipe.calibration.config import Configuration, Energy, Tagger
+from beampipe.calibration.events.dijets import FLAVOURS, Dijets, read_dijets
+from beampipe.calibration.events.scores import JET_FEATURES, features_of
+from beampipe.calibration.events.variations import NOMINAL, dataset_key, event_keys, kinematics_of
 from beampipe.calibration.run import run_calibration
-from beampipe.calibration.tagger.features import JET_FEATURES
-from beampipe.calibration.tagger.taggers import features_of
-from beampipe.calibration.tasks.workers import RunSettings
-from beampipe.calibration.tasks.workspace import workspace_of
-from beampipe.calibration.variations import NOMINAL
+from beampipe.calibration.tasks.runtime import RunSettings, workspace_of
 from beampipe.errors import InputError
 from beampipe.files import write_whole
 from beampipe.terminal import Progress

@@ -2,44 +2,357 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from beampipe import terminal
-from beampipe.fleet.arguments import FLEET_FILE, FleetFile, FleetFolder
-from beampipe.fleet.containers.commands import compose_command
-from beampipe.fleet.following.commands import gateway_command
-from beampipe.fleet.kubernetes.commands import k8s_command
-from beampipe.fleet.planning.commands import plan_command, tune_command
-from beampipe.fleet.running.changing.commands import update_command
-from beampipe.fleet.security.commands import certificate_app, token_app
-from beampipe.fleet.sidecar.commands import sidecar_command
-from beampipe.fleet.slurm.commands import job_command, slurm_command
-from beampipe.fleet.watching.commands import dashboard_command, rules_command
+from beampipe.fleet.planning.cli import plan_command, tune_command
 from beampipe.terminal.commands import Commands, Json, print_json
 
-__all__ = ["app"]
+# Arguments that most commands of `beampipe fleet` have: which fleet is meant, and where it keeps what it has.
+
+
+FLEET_FILE: Final = Path("fleet.toml")
+"""Specification of a fleet where none is named."""
+
+FleetFile = Annotated[Path, typer.Argument(help="Specification of the fleet, a TOML file.", metavar="FLEET.toml")]
+"""Specification of the fleet that a command is for."""
+
+FleetFolder = Annotated[
+    Path | None,
+    typer.Option(help="Folder for whatever the fleet keeps while it runs.", show_default="one in the state folder"),
+]
+"""Run folder of the fleet that a command is for."""
+
+
+# The command `compose`: parse, call, print.
+
+
+def compose_command(
+    specification: Annotated[Path, typer.Argument(help="TOML file of the fleet.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files.")],
+) -> None:
+    """Write a Dockerfile, Docker Compose, and an Apptainer definition for a fleet."""
+    from beampipe.fleet.deploy.folders import compose_notes, write_compose
+    from beampipe.fleet.specification import read_fleet
+
+    fleet = read_fleet(specification)
+    for path in write_compose(fleet, output):
+        typer.echo(path)
+    for note in compose_notes(fleet):
+        typer.echo(f"note: {note}", err=True)
+
+
+# The command `k8s`: parse, call, print.
+
+
+def k8s_command(
+    specification: Annotated[Path, typer.Argument(help="TOML file of the fleet.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files.")],
+) -> None:
+    """Write values for SuperSONIC's Helm chart, and plain manifests, for a fleet."""
+    from beampipe.fleet.deploy.folders import kubernetes_notes, write_kubernetes
+    from beampipe.fleet.specification import read_fleet
+
+    fleet = read_fleet(specification)
+    for path in write_kubernetes(fleet, output):
+        typer.echo(path)
+    for note in kubernetes_notes(fleet):
+        typer.echo(f"note: {note}", err=True)
+
+
+# The commands `slurm` and `job`: parse, call, print.
+
+
+def slurm_command(
+    specification: Annotated[Path, typer.Argument(help="TOML file of the fleet.", metavar="FLEET.toml")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the scripts, which all nodes see.")],
+) -> None:
+    """Write scripts for Slurm that start servers and a gateway, and make their shared folder ready."""
+    from beampipe.fleet.deploy.folders import slurm_notes, write_slurm
+    from beampipe.fleet.run_folder import shared_folder
+    from beampipe.fleet.specification import read_fleet
+
+    fleet = read_fleet(specification)
+    for path in write_slurm(fleet, specification, output):
+        typer.echo(path)
+    for note in slurm_notes(fleet):
+        typer.echo(f"note: {note}", err=True)
+    typer.echo(f"servers: {output / 'start.sh'}", err=True)
+    typer.echo(f"gateway: beampipe fleet gateway {specification} --registry {shared_folder(fleet)}", err=True)
+
+
+def job_command(settings: Annotated[Path, typer.Argument(help="Settings of the job, a JSON file.")]) -> None:
+    """Keep the servers of one job of Slurm, in it."""
+    from beampipe.fleet.deploy.slurm_job import JobSupervisor, current_job, read_job
+
+    JobSupervisor(read_job(settings), current_job()).run()
+
+
+# The command `gateway`: parse, call, print.
+
+
+def gateway_command(
+    specification: Annotated[Path, typer.Argument(help="TOML file of the fleet.", metavar="FLEET.toml")],
+    registry: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that all machines of the fleet see, with the registry and the secret of its servers.",
+            show_default="that of beampipe fleet slurm",
+        ),
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Folder for what the gateway keeps here.", show_default="one in the state folder"),
+    ] = None,
+) -> None:
+    """Keep a gateway in the foreground, before servers that others run: those of Slurm's jobs, say."""
+    from beampipe.fleet.control.daemon import run_gateway
+
+    run_gateway(specification, registry, folder)
+
+
+# `beampipe fleet sidecar`.
+
+
+def sidecar_command(
+    url: Annotated[str, typer.Option(help="Address of the gateway of the fleet, grpcs://HOST:PORT.", metavar="URL")],
+    token_file: Annotated[Path | None, typer.Option(help="File with the token that is shown to the gateway.")] = None,
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            help="PEM file of the authority that signed the gateway's certificate.", show_default="the system's"
+        ),
+    ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(help="PEM file with the certificate and key that are shown to the gateway.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port for plain gRPC on this machine; Athena asks at 8001.")] = 8001,
+    host: Annotated[str, typer.Option(help="Address to listen on, of this machine alone.")] = "127.0.0.1",
+    patience: Annotated[
+        int, typer.Option(help="How long a gateway that is away is tried again, in seconds.", min=1)
+    ] = 30,
+) -> None:
+    """Open a plain port on this machine to a fleet elsewhere, for clients that know neither tokens nor TLS."""
+    from beampipe.fleet.sidecar import Sidecar, run_sidecar
+    from beampipe.triton.client.endpoint import Security, parse_endpoint
+
+    security = Security(token_file, ca, certificate)
+    run_sidecar(Sidecar(parse_endpoint(url, "grpc"), security, port, host, patience), lambda text: typer.echo(text))
+
+
+# `beampipe fleet token` and `beampipe fleet certificate`.
+
+
+token_app = Commands("Tokens of clients; the file holds their hashes only.")
+
+certificate_app = Commands("Certificates of an authority of your own.")
+
+_Tokens = Annotated[Path, typer.Option("--tokens", help="File of tokens, gateway.tokens of the fleet.")]
+
+_Authority = Annotated[Path, typer.Option("--authority", help="Folder of the authority.")]
+
+_Days = Annotated[int, typer.Option(help="How long it holds, in days.", min=1)]
+
+
+@token_app.command("add")
+def add_command(
+    name: Annotated[str, typer.Argument(help="Whose token it is, as the file of tokens shows it.")],
+    tokens: _Tokens = Path("tokens"),
+) -> None:
+    """Make a token and print it; it is not kept. A fleet that runs takes it at once."""
+    from beampipe.fleet.security import add_token
+
+    typer.echo(add_token(tokens, name))
+
+
+@token_app.command("revoke")
+def revoke_command(
+    name: Annotated[str, typer.Argument(help="Whose token it is.")], tokens: _Tokens = Path("tokens")
+) -> None:
+    """Forget a token. A fleet that runs refuses it at once."""
+    from beampipe.fleet.security import revoke_token
+
+    revoke_token(tokens, name)
+
+
+@certificate_app.command("authority")
+def authority_command(authority: _Authority = Path("certificates"), days: _Days = 3650) -> None:
+    """Make an authority: ca.pem for clients, ca-key.pem to sign with."""
+    from beampipe.fleet.security import make_authority
+
+    typer.echo(make_authority(authority, days))
+
+
+@certificate_app.command("server")
+def server_command(
+    hosts: Annotated[list[str], typer.Argument(help="Names and addresses by which clients know the gateway.")],
+    authority: _Authority = Path("certificates"),
+    days: _Days = 365,
+) -> None:
+    """Make a certificate for a gateway. A fleet that runs takes it at once."""
+    from beampipe.fleet.security import make_server
+
+    typer.echo(make_server(authority, hosts, days))
+
+
+@certificate_app.command("client")
+def client_command(
+    name: Annotated[str, typer.Argument(help="Whose it is, the common name of the certificate.")],
+    authority: _Authority = Path("certificates"),
+    days: _Days = 365,
+) -> None:
+    """Make a certificate by which a client shows who it is."""
+    from beampipe.fleet.security import make_client
+
+    typer.echo(make_client(authority, name, days))
+
+
+# Commands for whoever watches a fleet: parse, call, print. The command `beampipe fleet` takes them among its
+# own.
+
+
+def dashboard_command(
+    name: Annotated[str, typer.Option(help="Name of the fleet.")] = "fleet",
+) -> None:
+    """Print a dashboard for Grafana, as JSON."""
+    import json
+
+    from beampipe.fleet.monitoring.dashboard import grafana_dashboard
+
+    typer.echo(json.dumps(grafana_dashboard(name), indent=2))
+
+
+def rules_command(
+    interval: Annotated[
+        float, typer.Option(help="Time between two looks of Prometheus at a server, in seconds.", min=0.1)
+    ] = 2.0,
+) -> None:
+    """Print the recording and alerting rules for Prometheus, as YAML."""
+    from beampipe.fleet.monitoring.prometheus import rules_text
+
+    typer.echo(rules_text(interval), nl=False)
+
+
+# `beampipe fleet update`: parse, call, print.
+
+
+_RESTART_TIMEOUT: Final = 3600.0
+"""Time [s] that all servers may take to start again, beyond a trial."""
+
+
+def _share(text: str | float) -> float:
+    """A share, as a number or in percent: ``0.05`` or ``5%``; a default is a number already."""
+    if not isinstance(text, str):
+        return text
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        raise typer.BadParameter(f"got {text!r}, expected a share such as 5% or 0.05") from None
+
+
+def update_command(
+    file: FleetFile = FLEET_FILE,
+    folder: FleetFolder = None,
+    share: Annotated[
+        float | None,
+        typer.Option(
+            parser=_share,
+            metavar="SHARE",
+            help="Try the new models on this share of the requests first, such as 5%.",
+            show_default="no trial",
+        ),
+    ] = None,
+    recorded: Annotated[
+        Path | None,
+        typer.Option(
+            help="Recorded requests whose answers are compared, arrays MODEL/NUMBER/TENSOR of numpy.savez.",
+            show_default="the models' canaries",
+        ),
+    ] = None,
+    allow_differences: Annotated[
+        float, typer.Option(parser=_share, metavar="SHARE", help="Share of the answers that may differ.")
+    ] = 0.0,
+    slower: Annotated[float, typer.Option(help="Largest ratio of the new models' time to the old ones'.")] = 1.2,
+    least: Annotated[int, typer.Option(help="Number of requests of each model that the new ones must answer.")] = 200,
+    within: Annotated[float, typer.Option(help="Longest time of the trial, in seconds.")] = 300.0,
+    as_json: Json = False,
+) -> None:
+    """Serve the models as they are in the repository now: one server after the other; no request is lost."""
+    from beampipe.fleet.control.control_socket import send_command
+    from beampipe.fleet.release_rule import ReleaseRule
+    from beampipe.fleet.run_folder import run_folder_of
+    from beampipe.fleet.specification import read_fleet
+
+    order: dict[str, Any] = {"do": "update"}
+    if share is not None:
+        ReleaseRule(share, allow_differences, slower, least, within)  # refused here, if it is
+        order |= {"share": share, "events": None if recorded is None else str(recorded.absolute())}
+        order |= {"allow_differences": allow_differences, "slower": slower, "least": least, "within": within}
+    elif recorded is not None:
+        raise typer.BadParameter("got --recorded without --share, expected both: it is for a trial")
+    done = send_command(run_folder_of(read_fleet(file).name, folder).socket, order, _RESTART_TIMEOUT + within)
+    if as_json:
+        print_json(done)
+    else:
+        _print_update(done)
+    if not done.get("decision", {}).get("promoted", True):
+        raise typer.Exit(1)
+
+
+def _print_update(done: Mapping[str, Any]) -> None:
+    from beampipe.fleet.release_rule import decision_of, decision_tables
+
+    out = terminal.console()
+    if "decision" in done:
+        decision = decision_of(done["decision"])
+        for table in decision_tables(decision):
+            out.print(table)
+        out.print(decision.text, markup=False, soft_wrap=True)
+        if not decision.promoted:
+            out.print("The repository still holds the new models: the next `beampipe fleet up` serves them.")
+            return
+    out.print(f"models {done['digest']}: {done['servers']} server(s) changed")
+
+
+# `beampipe fleet`: parse, call, print. Whatever takes time to import is imported inside the command that needs
+# it.
+
 
 app = Commands("Many Tritons behind one gateway: here, on Slurm, on Kubernetes.")
+
 app.command("plan")(plan_command)
+
 app.command("tune")(tune_command)
+
 app.command("dashboard")(dashboard_command)
+
 app.command("rules")(rules_command)
+
 app.add_typer(token_app, name="token")
+
 app.add_typer(certificate_app, name="certificate")
+
 app.command("k8s")(k8s_command)
+
 app.command("compose")(compose_command)
+
 app.command("slurm")(slurm_command)
+
 app.command("gateway")(gateway_command)
+
 app.command("job", hidden=True)(job_command)
+
 app.command("sidecar")(sidecar_command)
+
 app.command("update")(update_command)
 
 
-class Place(StrEnum):
+class Platform(StrEnum):
     """Where a fleet may run."""
 
     LAPTOP = "laptop"
@@ -53,7 +366,7 @@ _OfFile = Annotated[Path, typer.Option("--file", "-f", help="Specification of th
 @app.command("up")
 def up_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None, as_json: Json = False) -> None:
     """Start a fleet; one that runs becomes what its file says now, and only what differs is changed."""
-    from beampipe.fleet.running.starting import start_fleet
+    from beampipe.fleet.control.daemon import start_fleet
 
     _print_status(start_fleet(file, folder, terminal.say), as_json=as_json)
 
@@ -61,9 +374,9 @@ def up_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None, as_json
 @app.command("down")
 def down_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None) -> None:
     """End a fleet: requests in progress are finished."""
-    from beampipe.fleet.running.ending import end_fleet
+    from beampipe.fleet.control.daemon import stop_fleet
 
-    terminal.say(end_fleet(file, folder))
+    terminal.say(stop_fleet(file, folder))
 
 
 @app.command("status")
@@ -73,13 +386,13 @@ def status_command(
     as_json: Json = False,
 ) -> None:
     """Show servers, gateway, and what happened last."""
-    _print_status(_order(file, folder, do="status"), as_json=as_json)
+    _print_status(_send(file, folder, do="status"), as_json=as_json)
 
 
 @app.command("watch")
 def watch_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None) -> None:
     """Open the page of a fleet that runs in the browser, and print its address."""
-    page = _order(file, folder, do="status")["page"]
+    page = _send(file, folder, do="status")["page"]
     typer.echo(page)
     typer.launch(page)
 
@@ -91,7 +404,7 @@ def drain_command(
     folder: FleetFolder = None,
 ) -> None:
     """Take a server out: it finishes what it has and lives on without requests."""
-    _order(file, folder, do="drain", server=server)
+    _send(file, folder, do="drain", server=server)
     terminal.say(f"{server}: has no requests and gets none; give it some again by: beampipe fleet resume")
 
 
@@ -102,7 +415,7 @@ def resume_command(
     folder: FleetFolder = None,
 ) -> None:
     """Give a server requests again that was taken out."""
-    _order(file, folder, do="resume", server=server)
+    _send(file, folder, do="resume", server=server)
     terminal.say(f"{server}: takes requests")
 
 
@@ -121,8 +434,8 @@ def scale_command(
     groups = list(read_fleet(file).servers)
     if group is None and len(groups) > 1:
         raise ConfigError(f"--group: got none, expected one of {', '.join(groups)}")
-    _order(file, folder, do="scale", group=group or groups[0], count=count)
-    _print_status(_order(file, folder, do="status"), as_json=as_json)
+    _send(file, folder, do="scale", group=group or groups[0], count=count)
+    _print_status(_send(file, folder, do="status"), as_json=as_json)
 
 
 @app.command("restart")
@@ -133,13 +446,13 @@ def restart_command(
     as_json: Json = False,
 ) -> None:
     """Restart servers one after the other; no request is lost."""
-    _order(file, folder, do="restart", servers=servers or [])
-    _print_status(_order(file, folder, do="status"), as_json=as_json)
+    _send(file, folder, do="restart", servers=servers or [])
+    _print_status(_send(file, folder, do="status"), as_json=as_json)
 
 
 @app.command("example")
 def example_command(
-    place: Annotated[Place, typer.Argument(help="Where the fleet is to run.")] = Place.LAPTOP,
+    place: Annotated[Platform, typer.Argument(help="Where the fleet is to run.")] = Platform.LAPTOP,
 ) -> None:
     """Print a specification with its keys explained, to begin with."""
     from importlib.resources import files
@@ -150,26 +463,25 @@ def example_command(
 @app.command("run", hidden=True)
 def run_command(file: FleetFile, folder: FleetFolder = None) -> None:
     """Keep a fleet in the foreground, as `beampipe fleet up` does behind it."""
-    from beampipe.fleet.running.starting import keep_fleet
+    from beampipe.fleet.control.daemon import run_fleet
 
-    keep_fleet(file, folder)
+    run_fleet(file, folder)
 
 
 @app.command("member", hidden=True)
 def member_command(settings: Annotated[Path, typer.Argument(help="Settings of the server, a JSON file.")]) -> None:
     """Run one server of a fleet in the foreground."""
-    from beampipe.fleet.members.member import run_member
-    from beampipe.fleet.members.settings import read_member
+    from beampipe.fleet.server import read_server_settings, run_server
 
-    run_member(read_member(settings))
+    run_server(read_server_settings(settings))
 
 
-def _order(file: Path, folder: Path | None, **order: Any) -> dict[str, Any]:
-    from beampipe.fleet.running.folder import folder_of
-    from beampipe.fleet.running.line import give_order
+def _send(file: Path, folder: Path | None, **order: Any) -> dict[str, Any]:
+    from beampipe.fleet.control.control_socket import send_command
+    from beampipe.fleet.run_folder import run_folder_of
     from beampipe.fleet.specification import read_fleet
 
-    return dict(give_order(folder_of(read_fleet(file).name, folder).socket, order))
+    return dict(send_command(run_folder_of(read_fleet(file).name, folder).socket, order))
 
 
 def _print_status(status: dict[str, Any], *, as_json: bool = False) -> None:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from beampipe.lazy import loader
 
 if TYPE_CHECKING:
-    from beampipe.serving.catalogue import named_models
     from beampipe.serving.finders import DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder
+    from beampipe.serving.models import named_models
     from beampipe.serving.server import TrackingServer, serve
     from beampipe.serving.variants import DEFAULT_MODELS, MODELS, ServedVariant
     from beampipe.triton.model.repository import export_repository
@@ -38,10 +38,10 @@ __all__ = [
 __getattr__ = loader(
     __name__,
     {
-        "beampipe.triton.model.repository": ("export_repository",),
-        "catalogue": ("named_models",),
-        "finders": ("DirectTrackFinder", "FallbackTrackFinder", "TritonTrackFinder"),
-        "server": ("TrackingServer", "serve"),
-        "variants": ("DEFAULT_MODELS", "MODELS", "ServedVariant"),
+        "beampipe.triton.model.repository": ["export_repository"],
+        "finders": ["DirectTrackFinder", "FallbackTrackFinder", "TritonTrackFinder"],
+        "models": ["named_models"],
+        "server": ["TrackingServer", "serve"],
+        "variants": ["DEFAULT_MODELS", "MODELS", "ServedVariant"],
     },
 )

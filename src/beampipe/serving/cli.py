@@ -1,7 +1,4 @@
-"""`beampipe serving ...` and the work of `beampipe serve`: parse, call, print.
-
-Whatever takes time to import is imported inside the command that needs it, so that `beampipe --help` is quick.
-"""
+"""`beampipe serving ...` and the work of `beampipe serve`: parse, call, print."""
 
 from __future__ import annotations
 
@@ -14,29 +11,153 @@ from typing import Annotated, Final
 import typer
 
 from beampipe.errors import BeampipeError, FileError
-from beampipe.serving.bench.commands import Backend, Threads, TrackerModel, bench_command
 from beampipe.terminal import console, say
 from beampipe.terminal.commands import Commands, Json, print_json
+from beampipe.tracking.catalogue import DEFAULT_MODEL, MODEL_HELP, complete_model
 from beampipe.tracking.cli import BeamSpotText, parsed_beam_spot
-from beampipe.tracking.models.shipped import DEFAULT_MODEL
 from beampipe.triton.cli import (
     Opened,
     OpenHttp,
+    Proxy,
+    ProxyGrpc,
     SecretFile,
-    Shield,
-    ShieldGrpc,
     TritonFolder,
     engine_commands,
     load_command,
     unload_command,
 )
 
-__all__ = ["app", "serve_command"]
+# `beampipe serving bench`: parse, call, print. The options that `beampipe serve` has, too, stand here, below
+# it.
+
+
+Threads = Annotated[
+    int | None, typer.Option(help="Number of threads of each instance.", min=1, show_default="cores / instances")
+]
+
+Backend = Annotated[
+    str | None,
+    typer.Option(
+        help="What runs the pipelines: native (in the server's process, on the CPU) or python (processes beside it).",
+        show_default="native where it was built, on the CPU",
+    ),
+]
+
+TrackerModel = Annotated[
+    str | None,
+    typer.Option(help=MODEL_HELP, show_default=DEFAULT_MODEL, autocompletion=complete_model),
+]
+
+_Ways = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Way to have tracks found: direct, or 'MODEL PROTOCOL' with http, grpc or shm; may be given several times."
+    ),
+]
+
+_Files = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Files of events, in place of the shipped ones.", show_default="the shipped ones"),
+]
+
+_Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the JSON and the plots.")]
+
+_Mu = Annotated[
+    list[int] | None,
+    typer.Option(help="Pile-up of the shipped events: 0, 60 or 200; may be given several times.", show_default="each"),
+]
+
+_Events = Annotated[int, typer.Option("--events", "-n", help="Largest number of events of each file.", min=1)]
+
+_Concurrency = Annotated[
+    list[int] | None,
+    typer.Option(help="Number of requests in flight; may be given several times.", min=1, show_default="1 2 4 8 16"),
+]
+
+_InstanceCounts = Annotated[
+    list[int] | None,
+    typer.Option(
+        help="Number of instances of each model, measured at the largest number of requests in flight;"
+        " may be given several times.",
+        min=1,
+        show_default="1 2 4",
+    ),
+]
+
+_Repetitions = Annotated[
+    int, typer.Option(help="Measurements of each point, all ways in turn, of which the median is kept.", min=1)
+]
+
+_Load = Annotated[
+    list[float] | None,
+    typer.Option(
+        help="Fraction of the largest throughput at which an open loop is measured, too; may be given several times."
+    ),
+]
+
+_PerfAnalyzer = Annotated[bool, typer.Option("--perf-analyzer", help="Also measure with NVIDIA's perf_analyzer.")]
+
+
+def bench_command(
+    files: _Files = None,
+    output: _Output = Path("runs/bench"),
+    pipeline: Annotated[str, typer.Option("--pipeline", "-p", help="Name of the pipeline that is served.")] = "exatrkx",
+    way: _Ways = None,
+    mu: _Mu = None,
+    events: _Events = 100,
+    concurrency: _Concurrency = None,
+    instances: _InstanceCounts = None,
+    seconds: Annotated[float, typer.Option(help="Duration of each point, in seconds.", min=0.1)] = 5.0,
+    repetitions: _Repetitions = 1,
+    load: _Load = None,
+    perf_analyzer: _PerfAnalyzer = False,
+    device: Annotated[str, typer.Option(help="Device of the pipelines: cpu, cuda or cuda:N.")] = "cpu",
+    backend: Backend = None,
+    tracker_model: TrackerModel = None,
+    threads: Threads = None,
+    triton: TritonFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Measure throughput and latency: direct, one model, batching, ensemble, shared memory. Labels must be equal."""
+    from beampipe.serving.bench import BenchPlan, default_ways, load_samples, print_bench, run_bench, write_report
+    from beampipe.serving.models import backend_choice
+
+    plan = BenchPlan(
+        pipeline,
+        tuple(way or default_ways(pipeline)),
+        tuple(concurrency or (1, 2, 4, 8, 16)),
+        tuple(instances or (1, 2, 4)),
+        seconds,
+        repetitions,
+        device,
+        threads,
+        tuple(load or ()),
+        perf_analyzer,
+        triton,
+        backend_choice(backend),
+        tracker_model or DEFAULT_MODEL,
+    )
+    samples = load_samples(files or (), events, mu or (0, 60, 200))
+    result = run_bench(plan, samples, ["beampipe", *sys.argv[1:]], lambda point: say(point, err=True))
+    if as_json:
+        print_json(result)
+    else:
+        print_bench(result, console())
+    written = write_report(result, output)
+    say(", ".join(map(str, written)))
+
+
+# `beampipe serving ...` and the work of `beampipe serve`: parse, call, print.
+
 
 app = Commands("Track finding as a service.")
+
 app.add_typer(engine_commands, name="engine")
+
 app.command("load")(load_command)
+
 app.command("unload")(unload_command)
+
 app.command("bench")(bench_command)
 
 _PER_EVENT: Final = ("hits", "tracks")
@@ -46,6 +167,7 @@ _Repository = Annotated[
     Path | None,
     typer.Option(help="Folder of the models.", show_default="one that is made, for as long as it serves"),
 ]
+
 _Models = Annotated[
     list[str] | None,
     typer.Option(
@@ -55,10 +177,13 @@ _Models = Annotated[
         show_default="the usual ones, or all of the repository",
     ),
 ]
+
 _Instances = Annotated[int | None, typer.Option(help="Number of copies of each model.", min=1, show_default="1")]
+
 _Patience = Annotated[
     float, typer.Option(help="Time without answer and without work after which a model is killed, in seconds.")
 ]
+
 _Force = Annotated[
     bool,
     typer.Option(
@@ -66,7 +191,9 @@ _Force = Annotated[
         help="Answer also events whose hits are of another detector, in other units or too many for the pipeline.",
     ),
 ]
+
 _SCALES: Final = "What one unit of FEATURES means: mm, exatrkx or acts. Clients of ACTS send acts."
+
 _Name = Annotated[
     str | None,
     typer.Option(
@@ -75,10 +202,15 @@ _Name = Annotated[
         show_default="that of the model",
     ),
 ]
+
 _Scale = Annotated[str | None, typer.Option(help=_SCALES, show_default="mm")]
+
 _HttpPort = Annotated[int, typer.Option(help="Port for HTTP; 0 for a free one.")]
+
 _GrpcPort = Annotated[int, typer.Option(help="Port for gRPC; 0 for a free one.")]
+
 _Log = Annotated[Path | None, typer.Option(help="File to which Triton's log is appended.")]
+
 _DEVICES: Final = "Device of the models: cpu, cuda, cuda:N, or auto (GPUs where there are any)."
 
 
@@ -97,11 +229,11 @@ def top_command(
     as_json: Json = False,
 ) -> None:
     """Show what servers do: rates, queues, times and memory per model, time per stage of the pipeline."""
-    from beampipe.triton.monitoring.top import rates_facts, require_answer, show_rates, two_looks
+    from beampipe.triton.metrics import rates_facts, require_answer, show_rates, watch_twice
 
     urls = url or ["127.0.0.1:8002"]
     if as_json:
-        watches = two_looks(urls, interval)
+        watches = watch_twice(urls, interval)
         print_json(rates_facts(watches))
         require_answer(watches)
     else:
@@ -141,11 +273,10 @@ def export_command(
     force: _Force = False,
 ) -> None:
     """Write a Triton model repository."""
-    from beampipe.serving.catalogue import named_models, renamed
-    from beampipe.serving.native_backend import backend_choice
+    from beampipe.serving.models import backend_choice, named_models, renamed
     from beampipe.serving.variants import DEFAULT_MODELS
+    from beampipe.triton.model.contract import EnsembleSettings, ModelSettings
     from beampipe.triton.model.repository import export_repository
-    from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
 
     how = partial(ModelSettings, instances=instances, device=device, threads=threads)
     named = partial(named_models, instances=instances, device=device, threads=threads, scale=scale)
@@ -225,7 +356,7 @@ def unit_command(
     ] = None,
 ) -> None:
     """Print a systemd unit that runs beampipe serve, watches it and starts it again whatever happens."""
-    from beampipe.triton.unit import systemd_unit
+    from beampipe.triton.systemd import systemd_unit
 
     options = options or []
     serve = Commands("")
@@ -263,15 +394,15 @@ def serve_command(
     patience: _Patience = 3.0,
     secret_file: SecretFile = None,
     opened: Opened = None,
-    shield: Shield = None,
-    shield_grpc: ShieldGrpc = None,
+    shield: Proxy = None,
+    shield_grpc: ProxyGrpc = None,
     open_http: OpenHttp = False,
     force: _Force = False,
 ) -> None:
     """Serve track finding with Triton until Ctrl-C or SIGTERM."""
-    from beampipe.serving.native_backend import backend_choice
-    from beampipe.serving.service import serve_in_foreground
-    from beampipe.triton.door.settings import DoorSettings
+    from beampipe.serving.models import backend_choice
+    from beampipe.serving.server import serve_in_foreground
+    from beampipe.triton.server.access import AccessSettings
     from beampipe.triton.server.launch import ServerSettings
 
     if repository is not None and not repository.is_dir():
@@ -287,7 +418,7 @@ def serve_command(
         log=log,
         threads=threads,
         patience=patience,
-        door=DoorSettings(secret_file, tuple(opened or ()), shield, shield_grpc, open_http=open_http),
+        door=AccessSettings(secret_file, tuple(opened or ()), shield, shield_grpc, open_http=open_http),
     )
     serve_in_foreground(
         settings,

@@ -41,7 +41,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float64, Int64
-from beampipe.tracking.events import TrackParameters
+from beampipe.events import TrackParameters
 from beampipe.triton.model.contract import TensorSpec
 
 __all__ = [

@@ -22,10 +22,10 @@ from beampipe.figures import new_figure
 from beampipe.files import write_whole
 from beampipe.processes import end_on_interrupts, holding_interrupts
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
-from beampipe.serving.service import generated_repository
+from beampipe.serving.server import generated_repository
 from beampipe.terminal import make_table
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.display.showing import show_event
+from beampipe.tracking.display import show_event
 from beampipe.tracking.evaluation.report import print_evaluation
 from beampipe.tracking.evaluation.results import Evaluation, evaluation_body, write_evaluation
 from beampipe.tracking.evaluation.scoring import evaluate

@@ -20,16 +20,13 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.errors import ConfigError, InputError, TooLargeError
+from beampipe.events import Hits, scale_named
 from beampipe.serving import contract
 from beampipe.serving.contract import FEATURES, LABELS
 from beampipe.serving.tracking_model import load_for, small_event
-from beampipe.tracking import kernels
-from beampipe.tracking.events import Hits
-from beampipe.tracking.formats.scale import scale_named
-from beampipe.tracking.pipelines import stages
-from beampipe.tracking.pipelines.pipeline import turned
-from beampipe.triton.model.contract import TensorSpec
-from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelRequest
+from beampipe.tracking import kernels, stages
+from beampipe.tracking.pipeline import wrap_phi
+from beampipe.triton.model.contract import Instance, ModelAnswer, ModelRequest, TensorSpec
 
 __all__ = [
     "STEPS",
@@ -111,7 +108,7 @@ class EmbedModel(_Step):
         hits = Hits(features if self.scale.name == "mm" else self.scale.to_mm(features))
         if self.pipeline.layout is not None:
             self.pipeline.layout.check([hits])
-        position = turned(self.pipeline.beam_spot.seen(hits.position))
+        position = wrap_phi(self.pipeline.beam_spot.seen(hits.position))
         (embedding,) = self.stage(stages.EmbedHits)(position)
         return {POSITION.name: position, EMBEDDING.name: embedding}
 

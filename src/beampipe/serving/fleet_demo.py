@@ -82,11 +82,10 @@ def run_fleet_demo(folder: Path, progress: Callable[[str], None] = lambda text: 
     Raises:
         BeampipeError: the fleet does not start, or does not recover.
     """
-    from beampipe.fleet.running.ending import end_fleet
-    from beampipe.fleet.running.folder import RunFolder
-    from beampipe.fleet.running.starting import start_fleet
-    from beampipe.fleet.watching.web.picture import draw_page
-    from beampipe.serving.service import generated_repository
+    from beampipe.fleet.control.daemon import start_fleet, stop_fleet
+    from beampipe.fleet.monitoring.picture import draw_page
+    from beampipe.fleet.run_folder import RunFolder
+    from beampipe.serving.server import generated_repository
     from beampipe.triton.server.launch import free_port
 
     result = FleetDemoResult()
@@ -104,7 +103,7 @@ def run_fleet_demo(folder: Path, progress: Callable[[str], None] = lambda text: 
                 result.picture = draw_page(status["page"], folder / "fleet.png")
         finally:
             progress("ending")
-            end_fleet(specification, run.path)
+            stop_fleet(specification, run.path)
         result.left = [" ".join(words) for _, words in processes.command_lines() if temporary in " ".join(words)]
     return result
 
@@ -114,7 +113,7 @@ def _clients(port: int, displays: Path, result: FleetDemoResult) -> Iterator[Non
     """Clients that send events until the end, and compare each answer with the pipeline run here."""
     from beampipe.serving.finders import DirectTrackFinder
     from beampipe.tracking.data import shipped_events
-    from beampipe.tracking.display.showing import show_event
+    from beampipe.tracking.display import show_event
 
     events = [*islice(shipped_events(0), _EACH), *islice(shipped_events(_MU), _EACH)]
     with DirectTrackFinder(_MODEL) as direct:
@@ -163,17 +162,17 @@ def _labels(finder: Any, hits: Any, result: FleetDemoResult) -> np.ndarray | Non
 
 def _strike(run: Any, result: FleetDemoResult, progress: Callable[[str], None]) -> None:
     """Kill, hang and take out servers, and wait each time until the fleet is whole and events flow."""
-    from beampipe.fleet.running.line import give_order
+    from beampipe.fleet.control.control_socket import send_command
 
     def status() -> dict[str, Any]:
-        return dict(give_order(run.socket, {"do": "status"}))
+        return dict(send_command(run.socket, {"do": "status"}))
 
     def strike(number: signal.Signals, server: int) -> None:
         os.kill(_triton_of(status()["servers"][server]["pid"]), number)
 
     def take_out() -> None:
-        give_order(run.socket, {"do": "drain", "server": "cpu-0"})
-        give_order(run.socket, {"do": "resume", "server": "cpu-0"})
+        send_command(run.socket, {"do": "drain", "server": "cpu-0"})
+        send_command(run.socket, {"do": "resume", "server": "cpu-0"})
 
     faults: Sequence[tuple[str, Callable[[], None]]] = (
         ("one server killed", lambda: strike(signal.SIGKILL, 0)),

@@ -12,6 +12,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Float64
 from beampipe.errors import InputError, LayoutError, TooLargeError
+from beampipe.events import BeamSpot, Hits, Tracks, scale_named
 from beampipe.serving import contract
 from beampipe.serving.contract import (
     BEAM_SPOT,
@@ -29,15 +30,11 @@ from beampipe.serving.contract import (
     packed_parameters,
     track_lists,
 )
-from beampipe.tracking.beam_spot import BeamSpot
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.events import Hits, Tracks
-from beampipe.tracking.formats.scale import scale_named
-from beampipe.tracking.layout.watch import LAYOUT_COUNTS
+from beampipe.tracking.input_checks import LAYOUT_COUNTS
 from beampipe.tracking.loading import load_pipeline, load_track_fitter
-from beampipe.tracking.pipelines.pipeline import Pipeline
-from beampipe.triton.model.contract import TensorSpec
-from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelRequest
+from beampipe.tracking.pipeline import Pipeline
+from beampipe.triton.model.contract import Instance, ModelAnswer, ModelRequest, TensorSpec
 
 __all__ = ["ActsModel", "AthenaModel", "FittingModel", "TrackingModel", "load_for", "small_event", "stage_values"]
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from beampipe.errors import UnknownNameError
-from beampipe.tracking.pipelines.specs import PIPELINES, Components, PipelineSpec
+from beampipe.tracking.catalogue import PIPELINES, Components, PipelineSpec
 
 __all__ = [
     "ACTS_MODEL",

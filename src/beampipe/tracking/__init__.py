@@ -16,23 +16,24 @@ from typing import TYPE_CHECKING
 from beampipe.lazy import loader
 
 if TYPE_CHECKING:
+    from beampipe.events import NO_TRACK, Event, FitStatus, Hits, Particles, TrackParameters, Tracks, Truth
     from beampipe.tracking.batch import track_files
+    from beampipe.tracking.catalogue import DEFAULT_PIPELINE, PIPELINES, Components, PipelineSpec, Walk, shipped_models
     from beampipe.tracking.data import shipped_events
-    from beampipe.tracking.display import draw_png, write_html, write_phoenix
+    from beampipe.tracking.display.figure import draw_png
+    from beampipe.tracking.display.page import write_html, write_phoenix
     from beampipe.tracking.evaluation.report import print_evaluation
     from beampipe.tracking.evaluation.results import Evaluation
     from beampipe.tracking.evaluation.scoring import compare, evaluate
-    from beampipe.tracking.events import NO_TRACK, Event, FitStatus, Hits, Particles, TrackParameters, Tracks, Truth
     from beampipe.tracking.finder import InOneThread, TrackFinder
     from beampipe.tracking.finders import named_finders
-    from beampipe.tracking.fitting.finder import FittedFinder
-    from beampipe.tracking.fitting.fitter import TrackFitter
-    from beampipe.tracking.formats import open_events, write_events, write_tracks
+    from beampipe.tracking.fitting.fitter import FittedFinder, TrackFitter
+    from beampipe.tracking.formats.parquet import write_events
+    from beampipe.tracking.formats.registry import open_events, write_tracks
     from beampipe.tracking.loading import build_pipeline, load_pipeline, load_track_fitter, pipeline_weights
-    from beampipe.tracking.models import TrackerModel, load_model, shipped_models
-    from beampipe.tracking.pipelines.pipeline import Pipeline
-    from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, PIPELINES, Components, PipelineSpec, Walk
-    from beampipe.tracking.pipelines.stages import Stage
+    from beampipe.tracking.models import TrackerModel, load_model
+    from beampipe.tracking.pipeline import Pipeline
+    from beampipe.tracking.stages import Stage
     from beampipe.tracking.truth import Selection
 
 __all__ = [
@@ -81,23 +82,33 @@ __all__ = [
 __getattr__ = loader(
     __name__,
     {
-        "batch": ("track_files",),
-        "data": ("shipped_events",),
-        "display": ("draw_png", "write_html", "write_phoenix"),
-        "evaluation.report": ("print_evaluation",),
-        "evaluation.results": ("Evaluation",),
-        "evaluation.scoring": ("compare", "evaluate"),
-        "events": ("NO_TRACK", "Event", "FitStatus", "Hits", "Particles", "TrackParameters", "Tracks", "Truth"),
-        "finder": ("InOneThread", "TrackFinder"),
-        "finders": ("named_finders",),
-        "fitting.finder": ("FittedFinder",),
-        "fitting.fitter": ("TrackFitter",),
-        "formats": ("open_events", "write_events", "write_tracks"),
-        "loading": ("build_pipeline", "load_pipeline", "load_track_fitter", "pipeline_weights"),
-        "models": ("TrackerModel", "load_model", "shipped_models"),
-        "pipelines.pipeline": ("Pipeline",),
-        "pipelines.specs": ("DEFAULT_PIPELINE", "PIPELINES", "Components", "PipelineSpec", "Walk"),
-        "pipelines.stages": ("Stage",),
-        "truth": ("Selection",),
+        "batch": ["track_files"],
+        "beampipe.events": [
+            "Event",
+            "FitStatus",
+            "Hits",
+            "NO_TRACK",
+            "Particles",
+            "TrackParameters",
+            "Tracks",
+            "Truth",
+        ],
+        "catalogue": ["Components", "DEFAULT_PIPELINE", "PIPELINES", "PipelineSpec", "Walk", "shipped_models"],
+        "data": ["shipped_events"],
+        "display.figure": ["draw_png"],
+        "display.page": ["write_html", "write_phoenix"],
+        "evaluation.report": ["print_evaluation"],
+        "evaluation.results": ["Evaluation"],
+        "evaluation.scoring": ["compare", "evaluate"],
+        "finder": ["InOneThread", "TrackFinder"],
+        "finders": ["named_finders"],
+        "fitting.fitter": ["FittedFinder", "TrackFitter"],
+        "formats.parquet": ["write_events"],
+        "formats.registry": ["open_events", "write_tracks"],
+        "loading": ["build_pipeline", "load_pipeline", "load_track_fitter", "pipeline_weights"],
+        "models": ["TrackerModel", "load_model"],
+        "pipeline": ["Pipeline"],
+        "stages": ["Stage"],
+        "truth": ["Selection"],
     },
 )

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from beampipe.errors import BeampipeError, ConfigError, FileError
+from beampipe.events import NO_TRACK, Event, Tracks
 from beampipe.files import check_output, make_folder
-from beampipe.tracking.events import NO_TRACK, Event, Tracks
 from beampipe.tracking.finder import TrackFinder
-from beampipe.tracking.formats import form_named, input_files, open_events, write_tracks
-from beampipe.tracking.formats.writing.parameters import also_parameters, parameters_path
+from beampipe.tracking.formats import input_files, open_events, track_format, write_tracks
+from beampipe.tracking.formats.writing import parameters_path, writing_parameters
 
 __all__ = ["FileResult", "check_outputs", "output_paths", "track_files"]
 
@@ -55,13 +55,13 @@ def output_paths(inputs: Sequence[Path], output: Path, form: str = "labels") -> 
         inputs: files or folders.
         output: for one input the file itself; for several (or if it is a folder) a folder that gets
             ``NAME.tracks.parquet`` for each, with the usual ending of the form.
-        form: name of the form in which tracks are written, a key of `beampipe.tracking.formats.FORMS`.
+        form: name of the form in which tracks are written, a key of `beampipe.tracking.formats.TRACK_FORMATS`.
 
     Raises:
         ConfigError: several inputs but `output` is a file, or two inputs of one name.
         UnknownNameError: no such form.
     """
-    endings = form_named(form).endings
+    endings = track_format(form).endings
     if len(inputs) == 1 and (endings[0] == "" or not _is_folder(output)):
         return [output]
     if output.is_file() or output.suffix in (".parquet", ".csv", ".jsonl"):
@@ -103,8 +103,8 @@ def check_outputs(
     if len(inputs) > 1 or _is_folder(output):
         make_folder(output)
     for target in outputs:
-        if form_named(form).endings[0] or target.suffix:
-            form_named(form).check(target)
+        if track_format(form).endings[0] or target.suffix:
+            track_format(form).check(target)
             check_output(target, inputs=read)
         elif target.is_file():
             raise FileError(f"{target}: got a file, expected a folder for {form}; choose another name", path=target)
@@ -121,7 +121,7 @@ def _is_folder(path: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _PendingEvent:
     """An event of one input and where its tracks will be; or the end of that input, with or without an error."""
 
     path: Path
@@ -151,9 +151,9 @@ def track_files(
         in_flight: events that are asked for at once: with more than one, so many are read ahead and submitted, across
             files too. The outputs are the same.
         read: gives the events of an input: `open_events`, with more arguments where the inputs need them.
-        form: name of the form in which the tracks are written, a key of `beampipe.tracking.formats.FORMS`.
+        form: name of the form in which the tracks are written, a key of `beampipe.tracking.formats.TRACK_FORMATS`.
         parameters: write also the fitted parameters of the tracks, to `parameters_path` of each output; the finder
-            must be one that fits, such as `beampipe.tracking.fitting.finder.FittedFinder`.
+            must be one that fits, such as `beampipe.tracking.fitting.fitter.FittedFinder`.
 
     Yields:
         One result per input; after an error the next input is tried.
@@ -165,8 +165,8 @@ def track_files(
     """
     outputs = check_outputs(inputs, output, form, parameters=parameters)
     failed: set[Path] = set()
-    suited = partial(_suited, read, form_named(form).needs)
-    asked = _ahead(_ask(inputs, finder, suited, in_flight, failed), in_flight)
+    suited = partial(_writable_events, read, track_format(form).needs)
+    asked = _look_ahead(_submit_events(inputs, finder, suited, in_flight, failed), in_flight)
     for path, target in zip(inputs, outputs, strict=True):
         write = partial(_write, target, form, parameters)
         yield _track_file(path, asked, write, target, progress, failed)
@@ -174,23 +174,25 @@ def track_files(
 
 def _write(target: Path, form: str, parameters: bool, found: Iterator[tuple[Event, Tracks]]) -> int:
     """Write the tracks and, where they are wanted, their parameters beside them; gives the number of events."""
-    return write_tracks(target, also_parameters(parameters_path(target), found) if parameters else found, form=form)
+    return write_tracks(target, writing_parameters(parameters_path(target), found) if parameters else found, form=form)
 
 
-def _suited(read: Callable[[Path], Iterator[Event]], needs: Callable[[Event], object], path: Path) -> Iterator[Event]:
+def _writable_events(
+    read: Callable[[Path], Iterator[Event]], needs: Callable[[Event], object], path: Path
+) -> Iterator[Event]:
     """The events of an input, each of which can be written in the form that is asked for."""
     for event in read(path):
         needs(event)
         yield event
 
 
-def _ask(
+def _submit_events(
     inputs: Sequence[Path],
     finder: TrackFinder,
     read: Callable[[Path], Iterator[Event]],
     in_flight: int,
     failed: set[Path],
-) -> Iterator[_Asked]:
+) -> Iterator[_PendingEvent]:
     """Each event of each input with its tracks to come, and an end for each input."""
     for path in inputs:
         try:
@@ -198,18 +200,18 @@ def _ask(
                 if path in failed:
                     break
                 if in_flight > 1:
-                    yield _Asked(path, event, finder.submit(event.hits).result)
+                    yield _PendingEvent(path, event, finder.submit(event.hits).result)
                 else:
-                    yield _Asked(path, event, partial(finder.find, event.hits))
+                    yield _PendingEvent(path, event, partial(finder.find, event.hits))
         except BeampipeError as error:
-            yield _Asked(path, error=error)
+            yield _PendingEvent(path, error=error)
         else:
-            yield _Asked(path)
+            yield _PendingEvent(path)
 
 
-def _ahead(items: Iterator[_Asked], count: int) -> Iterator[_Asked]:
+def _look_ahead(items: Iterator[_PendingEvent], count: int) -> Iterator[_PendingEvent]:
     """The same items in the same order, `count` events taken before the first is given."""
-    taken: deque[_Asked] = deque()
+    taken: deque[_PendingEvent] = deque()
     n_events = 0
     for item in items:
         taken.append(item)
@@ -223,7 +225,7 @@ def _ahead(items: Iterator[_Asked], count: int) -> Iterator[_Asked]:
 
 def _track_file(
     path: Path,
-    asked: Iterator[_Asked],
+    asked: Iterator[_PendingEvent],
     write: Callable[[Iterator[tuple[Event, Tracks]]], int],
     target: Path,
     progress: Callable[[Path, Event, Tracks], None],

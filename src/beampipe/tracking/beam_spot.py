@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float32, Float64, Int64
-from beampipe.errors import ConfigError
-
-__all__ = [
-    "BEAM_SPOT_MAX",
-    "MIN_TRACKS",
-    "ON_AXIS",
-    "TOLERATED",
-    "BeamSpot",
-    "Estimate",
-    "estimate_beam_spot",
-    "impact_parameters",
-]
-
-BEAM_SPOT_MAX: Final = 20.0
-"""Largest distance of a beam line from the detector's axis [mm]: it lies inside the beam pipe."""
-
-_TILT_MAX: Final = 0.01
-"""Largest slope of a beam line to the detector's axis."""
+from beampipe.events import BEAM_SPOT_MAX
 
 TOLERATED: Final = 0.2
 """Distance of the beam line from where it is expected [mm] that costs no tracks worth a second search."""
@@ -51,75 +34,6 @@ first product."""
 
 _OF_MEDIAN: Final = 1.4826
 """Standard deviation of a normal distribution over the median of its absolute values."""
-
-
-@dataclass(frozen=True)
-class BeamSpot:
-    """A straight beam line, nearly along z.
-
-    Attributes:
-        x: where it crosses z = 0, along x [mm].
-        y: where it crosses z = 0, along y [mm].
-        dxdz: slope of x along z.
-        dydz: slope of y along z.
-
-    Raises:
-        ConfigError: a number is not finite, or the line leaves the beam pipe.
-    """
-
-    x: float = 0.0
-    y: float = 0.0
-    dxdz: float = 0.0
-    dydz: float = 0.0
-
-    def __post_init__(self) -> None:
-        # Written so that NaN fails, too.
-        if not np.hypot(self.x, self.y) < BEAM_SPOT_MAX:
-            raise ConfigError(f"beam spot: got ({self.x:g}, {self.y:g}) mm, expected it within {BEAM_SPOT_MAX:g} mm")
-        if not np.hypot(self.dxdz, self.dydz) < _TILT_MAX:
-            raise ConfigError(f"beam spot: got slopes {self.dxdz:g}, {self.dydz:g}, expected less than {_TILT_MAX:g}")
-
-    @classmethod
-    def parse(cls, text: str) -> BeamSpot:
-        """From ``x,y`` or ``x,y,dxdz,dydz``, lengths in mm.
-
-        Raises:
-            ConfigError: these are no two or four numbers, or the line leaves the beam pipe.
-        """
-        try:
-            numbers = [float(part) for part in text.split(",")]
-        except ValueError:
-            numbers = []
-        if len(numbers) not in (2, 4):
-            raise ConfigError(f"beam spot: got {text!r}, expected x,y in mm, such as 0.5,-0.2, or x,y,dxdz,dydz")
-        return cls(*numbers)
-
-    @property
-    def text(self) -> str:
-        """The line as `parse` reads it: ``x,y,dxdz,dydz``, each number with all its digits."""
-        return ",".join(repr(float(number)) for number in astuple(self))
-
-    @property
-    def opposite(self) -> BeamSpot:
-        """The line from which hits are seen as they would be had the beam been moved from the axis to this one."""
-        return BeamSpot(-self.x, -self.y, -self.dxdz, -self.dydz)
-
-    def moved(self, x: float, y: float) -> BeamSpot:
-        """The line that goes through (x, y), seen from this one, with the same slopes; to a micrometre."""
-        return replace(self, x=float(np.rint(1000 * (self.x + x)) / 1000), y=float(np.rint(1000 * (self.y + y)) / 1000))
-
-    def seen(self, position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, "n_hits 3"]:
-        """r [mm], phi [rad], z [mm] of the same hits, r and phi measured from the line."""
-        if self == ON_AXIS:
-            return position
-        r, phi, z = position.T.astype(np.float64)
-        x = r * np.cos(phi) - self.x - self.dxdz * z
-        y = r * np.sin(phi) - self.y - self.dydz * z
-        return np.stack([np.hypot(x, y), np.arctan2(y, x), z], axis=1).astype(np.float32)
-
-
-ON_AXIS: Final = BeamSpot()
-"""The beam line along the detector's axis."""
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ Whatever takes time to import is imported inside the command that needs it, so t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -16,36 +16,424 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from beampipe.errors import BeampipeError, ConfigError
+from beampipe.errors import BeampipeError, ConfigError, UnknownNameError
 from beampipe.files import check_output
+from beampipe.simulation.detector import Detector
+from beampipe.simulation.primaries import EventGenerator, Gun
 from beampipe.terminal import bar, console, say
 from beampipe.terminal.commands import STANDARD_OUTPUT, Commands, Json, print_json
 from beampipe.tracking.acts.settings import acts_names
-from beampipe.tracking.formats.options import EventFiles, reads_events
-from beampipe.tracking.models.shipped import DEFAULT_MODEL, MODEL_HELP, complete_model, complete_pipeline
-from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, pipeline_names
-from beampipe.tracking.simulation.cli import BEAM_SPOT_HELP, LayoutFile, Seed, simulate
-from beampipe.tracking.training.tracker.cli import MinHits, MinLayers, train, train_part, validate
+from beampipe.tracking.catalogue import (
+    DEFAULT_MODEL,
+    DEFAULT_PIPELINE,
+    MODEL_HELP,
+    complete_model,
+    complete_pipeline,
+    pipeline_names,
+)
+from beampipe.tracking.formats.options import InputPaths, reads_events
 
 if TYPE_CHECKING:
+    from beampipe.events import BeamSpot, Event, Tracks
     from beampipe.tracking.batch import FileResult
-    from beampipe.tracking.beam_spot import BeamSpot
     from beampipe.tracking.evaluation.results import Evaluation
-    from beampipe.tracking.events import Event, Tracks
     from beampipe.tracking.finder import TrackFinder
-    from beampipe.tracking.formats import Told
+    from beampipe.tracking.formats import ReadOptions
+    from beampipe.tracking.models import TrackerModel
 
-__all__ = ["DEMO_PIPELINES", "PIPELINE_HELP", "app", "complete_finder", "parsed_beam_spot", "track"]
+
+# The command `beampipe tracking simulate`: parse, call, print.
+
+
+BEAM_SPOT_HELP: Final = "Where the beam line runs: x,y at z = 0 in mm, or x,y,dxdz,dydz."
+
+
+Seed = Annotated[int, typer.Option(help="Seed of every random choice; the same seed gives the same events.", min=0)]
+
+LayoutFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--detector", help="TOML file of the detector that the events are of.", show_default="the ACTS GenericDetector"
+    ),
+]
+
+_DEFAULT_GUN: Final = Gun()
+
+_SPECIES: Final = {"muon": 13, "pion": 211, "electron": 11, "kaon": 321, "proton": 2212}
+
+_GUN_PANEL: Final = "Gun: particles of your choice, with --hard gun"
+
+_Multiplicity = Annotated[int, typer.Option(help="Number of particles per event.", min=1, rich_help_panel=_GUN_PANEL)]
+
+_Species = Annotated[
+    str,
+    typer.Option(help=f"What the particles are, of either charge: {', '.join(_SPECIES)}.", rich_help_panel=_GUN_PANEL),
+]
+
+_Pt = Annotated[
+    tuple[float, float],
+    typer.Option(metavar="LOW HIGH", help="Lowest and highest pT of a particle, in GeV.", rich_help_panel=_GUN_PANEL),
+]
+
+_Eta = Annotated[
+    tuple[float, float],
+    typer.Option(metavar="LOW HIGH", help="Smallest and largest |eta| of a particle.", rich_help_panel=_GUN_PANEL),
+]
+
+_Origin = Annotated[
+    tuple[float, float],
+    typer.Option(
+        metavar="LOW HIGH",
+        help="Smallest and largest distance from the beam line at which a particle starts, in mm; 0 0 starts all from"
+        " one vertex, others are isolated, each by a vertex of its own.",
+        rich_help_panel=_GUN_PANEL,
+    ),
+]
+
+_Spread = Annotated[
+    float,
+    typer.Option(
+        help="Largest angle across the beam between a particle with an --origin and the line from the beam line to"
+        " it, in rad: 0 for those that point to the beam line, pi for any direction.",
+        show_default="pi",
+        rich_help_panel=_GUN_PANEL,
+    ),
+]
+
+
+def simulate(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file to write the events to.")],
+    events: Annotated[int, typer.Option("--events", "-n", help="Number of events to simulate.", min=0)] = 10,
+    mu: Annotated[float, typer.Option(help="Mean number of pile-up collisions per event.", min=0)] = 200.0,
+    hard: Annotated[
+        str | None,
+        typer.Option(
+            help="What is added to the pile-up: ttbar (one top pair), jets (above 1 TeV), gun (see below) or none.",
+            show_default="ttbar; none if mu is 0",
+        ),
+    ] = None,
+    vertex_z_max: Annotated[
+        float | None,
+        typer.Option(
+            help="Spread the vertices evenly over |z| below this, in mm.", show_default="normally, by 50 mm", min=1
+        ),
+    ] = None,
+    beam_spot: Annotated[str, typer.Option(help=BEAM_SPOT_HELP)] = "0,0",
+    seed: Seed = 1,
+    first_event: Annotated[int, typer.Option(help="Number that the first event gets.", min=0)] = 0,
+    workers: Annotated[int, typer.Option("--workers", "-j", help="Number of processes that simulate.", min=1)] = 1,
+    detector: LayoutFile = None,
+    multiplicity: _Multiplicity = _DEFAULT_GUN.n_particles,
+    species: _Species = "muon",
+    pt: _Pt = _DEFAULT_GUN.pt,
+    eta: _Eta = (_DEFAULT_GUN.eta_min, _DEFAULT_GUN.eta_max),
+    origin: _Origin = _DEFAULT_GUN.origin,
+    spread: _Spread = _DEFAULT_GUN.spread,
+) -> None:
+    """Simulate events with Pythia 8 and ACTS Fatras. No hit is lost and no noise added: `evaluate` does that."""
+    from beampipe.events import BeamSpot
+    from beampipe.simulation.detector import read_layout
+    from beampipe.simulation.run import simulate_events, write_simulated
+
+    check_output(output, inputs=[] if detector is None else [detector])
+    layout = None if detector is None else read_layout(detector)
+    gun = Gun(multiplicity, _pdg(species), pt, *eta, origin, spread)
+    if gun != _DEFAULT_GUN and hard != "gun":
+        raise ConfigError(f"simulate: got options of the gun with --hard {hard or 'left out'}, expected --hard gun")
+    generator = EventGenerator(
+        pileup=mu,
+        hard=hard or ("ttbar" if mu else "none"),
+        gun=gun,
+        vertex_z_max=vertex_z_max,
+        beam_spot=BeamSpot.parse(beam_spot),
+    )
+    with bar("events", events) as step:
+        simulated = simulate_events(
+            events,
+            generator if layout is None else generator.at(layout.vertex),
+            None if layout is None else Detector.of(layout),
+            seed=seed,
+            first_event=first_event,
+            workers=workers,
+            apart=True,
+            progress=lambda done: step(),
+        )
+        counts = write_simulated(output, simulated)
+    summary = ", ".join(f"{value} {name}" for name, value in counts.items())
+    say(f"{output}: {events} events{', ' if summary else ''}{summary}")
+
+
+def _pdg(species: str) -> int:
+    if species not in _SPECIES:
+        raise UnknownNameError("species", species, _SPECIES)
+    return _SPECIES[species]
+
+
+# The commands `beampipe tracking train`, `validate` and `train-part`: parse, call, print.
+
+
+_Quick = Annotated[bool, typer.Option("--quick", help="Learn in minutes, for a first look.")]
+
+_Full = Annotated[bool, typer.Option("--full", help="Learn as long as the shipped models did.")]
+
+_Displaced = Annotated[bool, typer.Option("--displaced", help="Learn windows for `track --displaced`, too.")]
+
+_Soft = Annotated[bool, typer.Option("--soft", help="Learn windows and networks for soft tracks (pT > 0.3 GeV), too.")]
+
+_SoftEvents = Annotated[
+    list[Path] | None,
+    typer.Option(help="File of events to learn the soft ones from, with --soft; may be given several times."),
+]
+
+_Only = Annotated[
+    list[str] | None, typer.Option(help="Learn this part only, such as module_map; may be given several times.")
+]
+
+_Name = Annotated[str | None, typer.Option(help="Name of the model.", show_default="name of the folder")]
+
+_ForWhat = Annotated[
+    str, typer.Option("--for", help="Detector and events that the model is for, in a line.", show_default=False)
+]
+
+_Field = Annotated[
+    float | None,
+    typer.Option(help="Magnetic field along z, in T.", show_default="measured from the curvature of tracks"),
+]
+
+_BeamSpot = Annotated[str, typer.Option(help="Where the beam line runs: x,y at z = 0 in mm, or x,y,dxdz,dydz.")]
+
+_MIN_LAYERS_HELP: Final = "Fewest layers that a particle must cross to count as reconstructable."
+
+_DEFAULT_MIN_LAYERS: Final = "three quarters of what the events' particles cross, at most 7"
+
+_FewestLayers = Annotated[
+    int | None,
+    typer.Option(help=f"{_MIN_LAYERS_HELP} No longer tracks are asked for.", show_default=_DEFAULT_MIN_LAYERS, min=3),
+]
+
+MinLayers = Annotated[int | None, typer.Option(help=_MIN_LAYERS_HELP, show_default="that of the model", min=1)]
+
+MinHits = Annotated[
+    int | None, typer.Option(help="Fewest hits of a track that is scored.", show_default="as --min-layers", min=1)
+]
+
+_Log = Annotated[
+    Path | None, typer.Option(help="File to append the metrics of the training to, one JSON object a line.")
+]
+
+
+@reads_events
+def train(
+    files: InputPaths,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new tracker model.")],
+    quick: _Quick = False,
+    full: _Full = False,
+    soft: _Soft = False,
+    soft_events: _SoftEvents = None,
+    displaced: _Displaced = False,
+    only: _Only = None,
+    name: _Name = None,
+    for_what: _ForWhat = "",
+    field: _Field = None,
+    beam_spot: _BeamSpot = "0,0",
+    min_layers: _FewestLayers = None,
+    min_hits: MinHits = None,
+    log: _Log = None,
+    as_json: Json = False,
+    *,
+    told: ReadOptions,
+) -> None:
+    """Learn a tracker model for any detector from clean simulated events: windows, networks, cuts, and a report.
+
+    Hits need particle ids; particles need momenta in GeV and vertices in mm. Layers are told by identifiers of any
+    kind, or by r and z of the hits. Of six events in a row one chooses cuts, one is scored, four are learned from.
+    """
+    from beampipe.events import BeamSpot
+    from beampipe.tracking.models import digest_of
+    from beampipe.tracking.training.tracker_model import BUDGETS, Task, learn_model
+
+    if quick and full:
+        raise ConfigError("got --quick and --full, expected one of them")
+    if soft_events and not soft:
+        raise ConfigError("got --soft-events without --soft, expected both")
+    inputs = [path for path in (*files, *(soft_events or ())) if path.is_file()]
+    flags = {"quick": quick, "full": full, "soft": soft, "displaced": displaced}
+    limits = {"min-layers": min_layers, "min-hits": min_hits}
+    task = Task(
+        name or output.resolve().name,
+        for_what,
+        BUDGETS["quick" if quick else "full" if full else "normal"],
+        soft=soft,
+        displaced=displaced,
+        only=tuple(only or ()),
+        command=_command_text(files, soft_events, output, only, flags, limits, told),
+        inputs={path.name: digest_of(path) for path in inputs},
+        beam_spot=BeamSpot.parse(beam_spot),
+        field=field,
+        log=log,
+        min_layers=min_layers,
+        min_hits=min_hits,
+    )
+    taught, softer = _read_events(files, told), _read_events(soft_events, told) if soft_events else None
+    model = learn_model(taught, output, task, soft_events=softer, say=say)
+    _print_model(model, as_json=as_json)
+    say(f"{output}/validation.html; find tracks with it: beampipe track FILES -o OUT --tracker-model {output}")
+
+
+def _print_model(model: TrackerModel, *, as_json: bool) -> None:
+    """Print what a model can and cannot do."""
+    from beampipe.tracking.models.card import model_facts, model_overview
+
+    if as_json:
+        print_json(model_facts(model))
+    else:
+        typer.echo("\n".join(model_overview(model)))
+
+
+def _read_events(files: list[Path], told: ReadOptions) -> Iterator[Event]:
+    """The events of all files, in the order of the files' names."""
+    from beampipe.tracking.formats import open_with
+
+    return chain.from_iterable(open_with(path, told) for path in sorted(files))
+
+
+def _command_text(
+    files: list[Path],
+    soft_events: list[Path] | None,
+    output: Path,
+    only: list[str] | None,
+    flags: dict[str, bool],
+    limits: dict[str, int | None],
+    told: ReadOptions,
+) -> str:
+    """The command with the names of the files only: where they lay is nobody's business."""
+    words = ["beampipe tracking train", *(path.name for path in sorted(files)), f"-o {output.name}"]
+    words += [f"--{flag}" for flag, given in flags.items() if given]
+    words += [f"--{limit} {value}" for limit, value in limits.items() if value is not None]
+    words += told.words()
+    words += [f"--soft-events {path.name}" for path in soft_events or ()]
+    return " ".join([*words, *(f"--only {stem}" for stem in only or ())])
+
+
+@reads_events
+def validate(
+    files: InputPaths,
+    tracker_model: Annotated[str, typer.Option(help=MODEL_HELP, autocompletion=complete_model)] = DEFAULT_MODEL,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for validation.json and the page.", show_default="none is written"),
+    ] = None,
+    events: Annotated[int, typer.Option("--events", "-n", help="Largest number of events.", min=1)] = 24,
+    min_layers: MinLayers = None,
+    min_hits: MinHits = None,
+    card: Annotated[bool, typer.Option("--card", help="Write the numbers into the card of the model.")] = False,
+    as_json: Json = False,
+    *,
+    told: ReadOptions,
+) -> None:
+    """Measure what each pipeline of a tracker model can and cannot do, on clean events that it was not learned from."""
+    from beampipe.tracking.models import load_model
+    from beampipe.tracking.models.card import write_model
+    from beampipe.tracking.training.detector import inspect_events
+    from beampipe.tracking.training.validation import validate as measure
+    from beampipe.tracking.training.validation import write_report
+
+    known = load_model(tracker_model)
+    seen = inspect_events(islice(_read_events(files, told), events), known.layout.beam_spot)
+    names = ", ".join(path.name for path in sorted(files))
+    validation = measure(
+        known,
+        seen.layers.events,
+        names,
+        min_layers=min_layers,
+        min_hits=min_hits,
+        has_modules=seen.layers.has_modules,
+    )
+    known = replace(known, performance=validation.performance())
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        write_report(known, validation, output)
+        say(f"{output}/validation.html")
+    if card:
+        write_model(known)
+        say(f"{known.path}/model.json")
+    _print_model(known, as_json=as_json)
+
+
+def train_part(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="What to train: module_map, module_map_soft, exatrkx, exatrkx_soft or an ablation (ablation_full)."
+        ),
+    ],
+    files: InputPaths,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Safetensors file to write; a card in JSON is written beside it.")
+    ],
+    validation: Annotated[
+        Path | None, typer.Option(help="For networks: file of clean events on which radius and cuts are chosen.")
+    ] = None,
+    windows: Annotated[
+        Path | None,
+        typer.Option(help="For networks: file of learned windows (module_map), for the features of pairs of edges."),
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(help="For networks: weight file whose embedding and filter are kept; only the rest is trained."),
+    ] = None,
+    log: _Log = None,
+) -> None:
+    """Train one weight file for the Generic detector: windows, networks, or a variant of the ablation."""
+    from beampipe.tracking.formats import open_events
+    from beampipe.tracking.training.windows import WINDOW_RECIPES, train_windows
+
+    files = sorted(files)
+    events = chain.from_iterable(map(open_events, files))
+    options = {"--validation": validation, "--windows": windows, "--start": start}
+    given = "".join(f" {key} {value.name}" for key, value in options.items() if value is not None)
+    names = [path.name for path in files]
+    about = {"command": f"beampipe tracking train-part {name} {' '.join(names)}{given} -o {output.name}", "data": names}
+    if name in WINDOW_RECIPES:
+        train_windows(name, events, output, about)
+    elif validation is None or windows is None:
+        raise ConfigError(f"train-part {name}: got no --validation or no --windows, expected both")
+    else:
+        from beampipe.tracking.training.recipe import recipe
+        from beampipe.tracking.training.recipe import train as train_networks
+        from beampipe.tracking.windows import load_windows
+
+        train_networks(
+            recipe(name),
+            events,
+            open_events(validation),
+            load_windows(windows),
+            output,
+            log=log,
+            echo=True,
+            start=start,
+            about=about,
+        )
+    say(f"{output}: {name}")
+
+
+# The commands `beampipe tracking ...` and the work of `beampipe track`: parse, call, print.
+
 
 app = Commands("Track finding: simulate events, find tracks, score them, draw them, train.")
+
 app.command()(simulate)
+
 app.command()(train)
+
 app.command()(validate)
+
 app.command()(train_part)
 
 FINDER_NAMES: Final = (
     f"{pipeline_names()}; or ACTS, for hits with modules of its Generic detector: {', '.join(acts_names())}"
 )
+
 PIPELINE_HELP: Final = f"Name of the pipeline that finds the tracks: {FINDER_NAMES}."
 
 
@@ -54,20 +442,26 @@ def complete_finder(incomplete: str) -> list[str]:
     return complete_pipeline(incomplete) + [name for name in acts_names() if name.startswith(incomplete)]
 
 
-Pipeline = Annotated[str, typer.Option("--pipeline", "-p", help=PIPELINE_HELP, autocompletion=complete_finder)]
-TrackerModel = Annotated[str, typer.Option(help=MODEL_HELP, autocompletion=complete_model)]
+PipelineName = Annotated[str, typer.Option("--pipeline", "-p", help=PIPELINE_HELP, autocompletion=complete_finder)]
+
+ModelName = Annotated[str, typer.Option(help=MODEL_HELP, autocompletion=complete_model)]
+
 Device = Annotated[str, typer.Option(help="Device that the pipeline runs on: cpu, cuda or cuda:N.")]
+
 BeamSpotText = Annotated[
     str | None,
     typer.Option("--beam-spot", metavar="X,Y", help=BEAM_SPOT_HELP, show_default="that of the model, and followed"),
 ]
+
 Force = Annotated[
     bool,
     typer.Option(
         "--force", help="Go on where hits are of another detector, in other units or too many for the pipeline."
     ),
 ]
+
 Threads = Annotated[int, typer.Option(help="Number of CPU threads that the pipeline uses.", min=1)]
+
 Parameters = Annotated[
     bool,
     typer.Option(
@@ -82,7 +476,7 @@ DEMO_PIPELINES: Final = (DEFAULT_PIPELINE, "exatrkx_walk", "exatrkx")
 
 def parsed_beam_spot(text: str | None) -> BeamSpot | None:
     """The beam line that an option tells, None where it is not given; a text that tells none is a `ConfigError`."""
-    from beampipe.tracking.beam_spot import BeamSpot
+    from beampipe.events import BeamSpot
 
     return None if text is None else BeamSpot.parse(text)
 
@@ -91,7 +485,7 @@ def track(
     files: list[Path],
     output: Path,
     finder: Callable[[], AbstractContextManager[TrackFinder]],
-    told: Told,
+    told: ReadOptions,
     form: str = "labels",
     in_flight: int = 1,
     *,
@@ -104,7 +498,7 @@ def track(
         output: file to write the labels to; a folder if there are several `files`.
         finder: called once to make the track finder, after all arguments are checked.
         told: what the user tells about the files.
-        form: name of the form in which the tracks are written, a key of `beampipe.tracking.formats.FORMS`.
+        form: name of the form in which the tracks are written, a key of `beampipe.tracking.formats.TRACK_FORMATS`.
         in_flight: number of events that are handed to the finder before the first answer is waited for.
         parameters: whether to write the parameters of the tracks, too, which the finder then fits.
 
@@ -115,13 +509,13 @@ def track(
         BeampipeError: one or more files could not be used; the tracks of the others are written.
     """
     from beampipe.tracking.batch import check_outputs, track_files
-    from beampipe.tracking.formats import check_told, open_told
+    from beampipe.tracking.formats import check_options, open_with
 
     # What a typing error can spoil is checked before anything is loaded.
-    check_told(told)
+    check_options(told)
     also_read = [] if told.particles is None else [Path(told.particles)]
     check_outputs(files, output, form, also_read, parameters=parameters)
-    read = partial(open_told, told=told)
+    read = partial(open_with, told=told)
     failed, fitted, results = 0, Counter[Path](), list[dict[str, Any]]()
     with finder() as found_by, bar("events") as step:
 
@@ -144,8 +538,8 @@ def track(
     return results
 
 
-def _fitted(finder: TrackFinder, model: str) -> TrackFinder:
-    from beampipe.tracking.fitting.finder import FittedFinder
+def _with_fit(finder: TrackFinder, model: str) -> TrackFinder:
+    from beampipe.tracking.fitting.fitter import FittedFinder
     from beampipe.tracking.loading import load_track_fitter
 
     return FittedFinder(finder, load_track_fitter(model))
@@ -176,7 +570,7 @@ def demo(
             autocompletion=complete_finder,
         ),
     ] = None,
-    tracker_model: TrackerModel = DEFAULT_MODEL,
+    tracker_model: ModelName = DEFAULT_MODEL,
     mu: Annotated[
         int, typer.Option(help="Mean number of pile-up collisions of the shipped events: 0, 60 or 200.")
     ] = 200,
@@ -189,7 +583,7 @@ def demo(
     with bar("events") as step:
         names = pipeline or list(DEMO_PIPELINES)
         result = run_tracking_demo(output, names, mu=mu, threads=threads, model=tracker_model, progress=step)
-    _tell_evaluation(result, None, (), as_json=as_json)
+    _print_evaluation(result, None, (), as_json=as_json)
     say(f"pictures and figures: {output}/event.png, {output}/event.html, {output}/evaluation.json")
 
 
@@ -234,9 +628,9 @@ def models(
     as_json: Json = False,
 ) -> None:
     """List tracker models: what each pipeline of them is for, what was measured of it, and what it cannot do."""
-    from beampipe.tracking.models.opening import load_model
-    from beampipe.tracking.models.overview import model_facts, model_overview
-    from beampipe.tracking.models.shipped import shipped_models
+    from beampipe.tracking.catalogue import shipped_models
+    from beampipe.tracking.models import load_model
+    from beampipe.tracking.models.card import model_facts, model_overview
 
     found = [load_model(name) for name in model or shipped_models()]
     if as_json:
@@ -255,12 +649,15 @@ _Scored = Annotated[
         autocompletion=complete_finder,
     ),
 ]
-_Degradation = Annotated[
+
+_DegradationName = Annotated[
     str, typer.Option(help="Lost hits, dead modules and noise that are applied: none, default or stress.")
 ]
-_AtMost = Annotated[
+
+_MaxEvents = Annotated[
     int | None, typer.Option("--events", "-n", help="Largest number of events to score.", min=1, show_default="all")
 ]
+
 _By = Annotated[
     list[str] | None,
     typer.Option(
@@ -273,14 +670,14 @@ _By = Annotated[
 @app.command()
 @reads_events
 def evaluate(
-    files: EventFiles,
+    files: InputPaths,
     pipeline: _Scored = None,
-    tracker_model: TrackerModel = DEFAULT_MODEL,
+    tracker_model: ModelName = DEFAULT_MODEL,
     beam_spot: BeamSpotText = None,
     force: Force = False,
     by: _By = None,
-    degradation: _Degradation = "none",
-    events: _AtMost = None,
+    degradation: _DegradationName = "none",
+    events: _MaxEvents = None,
     min_pt: Annotated[float, typer.Option(help="Lowest pT of a particle that counts [GeV].", min=0)] = 1.0,
     min_layers: MinLayers = None,
     min_hits: MinHits = None,
@@ -293,23 +690,23 @@ def evaluate(
     detector: LayoutFile = None,
     as_json: Json = False,
     *,
-    told: Told,
+    told: ReadOptions,
 ) -> None:
     """Measure efficiency, fakes and time of track finders on simulated events."""
+    from beampipe.simulation.degradation import run_degraded
+    from beampipe.simulation.detector import read_layout
     from beampipe.tracking.evaluation.scoring import evaluate as score
-    from beampipe.tracking.evaluation.variables import require_variables
+    from beampipe.tracking.evaluation.scoring import require_variables
     from beampipe.tracking.finders import named_finders
-    from beampipe.tracking.formats import input_files, open_told
+    from beampipe.tracking.formats import input_files, open_with
     from beampipe.tracking.models import load_model
-    from beampipe.tracking.simulation.degradation import run_degraded
-    from beampipe.tracking.simulation.detectors import read_layout
     from beampipe.tracking.truth import Selection
 
     if output is not None and output != STANDARD_OUTPUT:
         inputs = [read for path in files for read in input_files(path, told.particles)]
         check_output(output, inputs=inputs, parents=True)
     layout = None if detector is None else read_layout(detector)
-    chosen = run_degraded(chain.from_iterable(open_told(path, told) for path in files), degradation, seed, layout)
+    chosen = run_degraded(chain.from_iterable(open_with(path, told) for path in files), degradation, seed, layout)
     require_variables(by or ())
     expected = parsed_beam_spot(beam_spot)
     finders = named_finders(
@@ -327,10 +724,10 @@ def evaluate(
             threads=threads,
             progress=step,
         )
-    _tell_evaluation(result, output, by or (), as_json=as_json)
+    _print_evaluation(result, output, by or (), as_json=as_json)
 
 
-def _tell_evaluation(result: Evaluation, output: Path | None, by: Sequence[str], *, as_json: bool) -> None:
+def _print_evaluation(result: Evaluation, output: Path | None, by: Sequence[str], *, as_json: bool) -> None:
     """Print an evaluation, as tables or as JSON, and write it."""
     from beampipe.tracking.evaluation.report import print_evaluation
     from beampipe.tracking.evaluation.results import evaluation_body, write_evaluation
@@ -352,8 +749,8 @@ def display(
         typer.Option("--output", "-o", help="Picture to write: .png, .html (interactive) or .json (for Phoenix)."),
     ],
     event: Annotated[int, typer.Option(help="Place of the event in the file, counted from 0.", min=0)] = 0,
-    pipeline: Pipeline = DEFAULT_PIPELINE,
-    tracker_model: TrackerModel = DEFAULT_MODEL,
+    pipeline: PipelineName = DEFAULT_PIPELINE,
+    tracker_model: ModelName = DEFAULT_MODEL,
     device: Device = "cpu",
     threads: Threads = 1,
     min_pt: Annotated[float, typer.Option(help="Lowest pT of a track that is drawn [GeV].", min=0)] = 1.0,
@@ -361,22 +758,22 @@ def display(
     force: Force = False,
     parameters: Parameters = False,
     *,
-    told: Told,
+    told: ReadOptions,
 ) -> None:
     """Draw one event and the tracks found in it."""
-    from beampipe.tracking.formats import input_files, open_told
+    from beampipe.tracking.formats import input_files, open_with
 
     check_output(output, inputs=input_files(file, told.particles), parents=True)
-    chosen = next(islice(open_told(file, told), event, None), None)
+    chosen = next(islice(open_with(file, told), event, None), None)
     if chosen is None:
         raise ConfigError(f"{file}: got event {event}, expected one that is there; count from 0")
-    from beampipe.tracking.display.showing import show_event
+    from beampipe.tracking.display import show_event
     from beampipe.tracking.finders import named_finder
 
     finder = named_finder(
         pipeline, device, threads, model=tracker_model, beam_spot=parsed_beam_spot(beam_spot), check=not force
     )
     if parameters:
-        finder = _fitted(finder, tracker_model)
+        finder = _with_fit(finder, tracker_model)
     show_event(chosen, finder.find(chosen.hits), output, min_pt)
     say(f"{output}: event {chosen.event_id}")

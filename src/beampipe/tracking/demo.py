@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.display.showing import show_event
+from beampipe.tracking.display import show_event
 from beampipe.tracking.evaluation.results import Evaluation, write_evaluation
 from beampipe.tracking.evaluation.scoring import evaluate, tracks_of
 from beampipe.tracking.finders import named_finders

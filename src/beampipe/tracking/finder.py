@@ -9,8 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from typing import Protocol, TypeVar, runtime_checkable
 
+from beampipe.events import Hits, Tracks
 from beampipe.notebook import Shown
-from beampipe.tracking.events import Hits, Tracks
 
 __all__ = ["InOneThread", "TrackFinder"]
 

@@ -3,59 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from time import process_time
-from typing import Final
 
-from beampipe.tracking.acts import ActsTrackFinder, ActsTracks, acts_settings, fit_tracks
-from beampipe.tracking.acts.fitting import hit_lists_of
-from beampipe.tracking.beam_spot import BeamSpot
-from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS
-from beampipe.tracking.events import Hits
-from beampipe.tracking.finder import InOneThread, TrackFinder
+from beampipe.events import BeamSpot
+from beampipe.tracking.acts import ActsTrackFinder, acts_settings
+from beampipe.tracking.acts.fitting import KALMAN_FIT, KalmanFitted
+from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.loading import load_pipeline
 from beampipe.tracking.models import DEFAULT_MODEL, TrackerModel
-
-__all__ = ["KALMAN_FIT", "KalmanFitted", "named_finder", "named_finders"]
-
-KALMAN_FIT: Final = " + Kalman fit"
-"""What a finder's name ends in when its candidates are also fitted."""
-
-
-@dataclass(frozen=True)
-class KalmanFitted(InOneThread):
-    """A finder and the Kalman fit of ACTS on its candidates.
-
-    The CKF of ACTS gives fitted tracks, ours gives hits: with the fit added, both give the same thing. The tracks
-    are those of the finder; a fit that fails drops none. As for ACTS itself, the hand-over of the hits is in none of
-    the times. The fit runs on one thread.
-
-    Attributes:
-        finder: what finds the tracks; the hits must have their module, local position and variance.
-        min_hits: shorter candidates are not fitted; they are not scored either.
-        field_z: magnetic field along z [T].
-    """
-
-    finder: TrackFinder
-    min_hits: int = MIN_TRACK_HITS
-    field_z: float = 2.0
-
-    def find(self, hits: Hits, /) -> ActsTracks:
-        """Tracks as the finder gave them, with their fit; raises what the finder and `fit_tracks` raise."""
-        start = process_time()
-        found = self.finder.find(hits)
-        cpu = process_time() - start
-        rows = hit_lists_of(hits, found.track_id if found.candidates is None else found.candidates)
-        fitted = fit_tracks(hits, [track for track in rows if len(track) >= self.min_hits], self.field_z)
-        return ActsTracks(
-            found.track_id,
-            {**found.seconds, "kalman_fit": sum(fitted.seconds.values())},
-            {**found.counts, "fitted": len(fitted)},
-            found.candidates,
-            {"find": cpu, "kalman_fit": sum(fitted.cpu_seconds.values())},
-            fitted=fitted,
-        )
 
 
 def named_finder(

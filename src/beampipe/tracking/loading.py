@@ -9,24 +9,21 @@ from pathlib import Path
 from typing import Final
 
 from beampipe.errors import ConfigError, FileError, UnknownNameError
-from beampipe.tracking import kernels
-from beampipe.tracking.beam_spot import BeamSpot
+from beampipe.events import BeamSpot
+from beampipe.tracking import kernels, stages
+from beampipe.tracking.catalogue import DEFAULT_PIPELINE, PipelineSpec, Walk, pipeline_spec
 from beampipe.tracking.fitting.fitter import TrackFitter
-from beampipe.tracking.fitting.tables import load_fit_tables
-from beampipe.tracking.kernels.weights import GnnWeights, Mlp
-from beampipe.tracking.layout.check import Layout
-from beampipe.tracking.layout.watch import USUAL_ON_TRACKS, USUAL_SOFT, Usual
+from beampipe.tracking.fitting.reference import load_fit_tables
+from beampipe.tracking.input_checks import EXPECTED_ON_TRACKS, EXPECTED_SOFT, ExpectedShare
+from beampipe.tracking.kernels.weights import GnnWeights, Mlp, NetworksConfig, load_networks
+from beampipe.tracking.layout.check import LayerCheck
 from beampipe.tracking.models import DEFAULT_MODEL, TrackerModel, load_model, shipped_models
-from beampipe.tracking.networks import NetworksConfig, load_networks
-from beampipe.tracking.pipelines import stages
-from beampipe.tracking.pipelines.composed import Composed
-from beampipe.tracking.pipelines.pipeline import Pipeline
-from beampipe.tracking.pipelines.specs import DEFAULT_PIPELINE, PipelineSpec, Walk, pipeline_spec
-from beampipe.tracking.pipelines.stages import Stage
+from beampipe.tracking.pipeline import Composed, Pipeline
+from beampipe.tracking.stages import Stage
 from beampipe.tracking.windows import Windows, load_windows
 
 __all__ = [
-    "WEIGHTS",
+    "DEFAULT_MODEL_FOLDER",
     "build_pipeline",
     "fit_weights",
     "load_pipeline",
@@ -35,13 +32,13 @@ __all__ = [
     "weight_file",
 ]
 
-WEIGHTS: Final = shipped_models()[DEFAULT_MODEL]
+DEFAULT_MODEL_FOLDER: Final = shipped_models()[DEFAULT_MODEL]
 """Folder of the tracker model that is meant where none is named."""
 
 _WHOLE: Final = 0.9
 """Part of the curvature of soft windows that reaches down to pT = 0.3 GeV."""
 
-FIT: Final = "fit"
+FIT_STEM: Final = "fit"
 """Stem of the tables of the track fit."""
 
 
@@ -123,7 +120,7 @@ def build_pipeline(
 
 def _by_stages(spec: PipelineSpec, threads: int, of: TrackerModel, beam_spot: BeamSpot, check: bool) -> Pipeline:
     """The pipeline of a spec and those that go before it, run stage by stage."""
-    trained = None if spec.networks is None else _trained(weight_file(of.path, spec.networks))
+    trained = None if spec.networks is None else _load_trained(weight_file(of.path, spec.networks))
     own_windows = load_windows(weight_file(of.path, spec.windows))
     return Pipeline(
         spec.name,
@@ -131,21 +128,21 @@ def _by_stages(spec: PipelineSpec, threads: int, of: TrackerModel, beam_spot: Be
         spec.bytes_per_hit,
         spec.bytes_per_hit2,
         beam_spot=beam_spot,
-        layout=Layout(spec.name, own_windows, check, _usual(spec, of)),
+        layout=LayerCheck(spec.name, own_windows, check, _usual(spec, of)),
         limit=spec.limit,
         after=None if spec.after is None else _by_stages(spec.after, threads, of, beam_spot, check),
     )
 
 
-def _usual(spec: PipelineSpec, of: TrackerModel) -> Usual:
+def _usual(spec: PipelineSpec, of: TrackerModel) -> ExpectedShare:
     """What share of the hits is usually on tracks: as measured when the model was validated, else by rule of thumb."""
     measured = of.performance.get(spec.name)
     if measured is not None and measured.hits_on_tracks > 0:
-        return Usual(measured.hits_on_tracks, measured.hits)
+        return ExpectedShare(measured.hits_on_tracks, measured.hits)
     if not spec.windows.endswith("_soft"):
-        return USUAL_ON_TRACKS
+        return EXPECTED_ON_TRACKS
     # Seen at 0.4, 0.65 and 0.9 of the curvature: 0.24, 0.42 and 0.55.
-    return Usual(USUAL_SOFT.share * min(1.0, spec.curvature / _WHOLE))
+    return ExpectedShare(EXPECTED_SOFT.share * min(1.0, spec.curvature / _WHOLE))
 
 
 def _line(
@@ -186,10 +183,10 @@ def load_track_fitter(model: str | Path | TrackerModel = DEFAULT_MODEL, *, threa
         FileError: there is no model in the folder, or its tables are missing, damaged or others than it was made with.
     """
     of = load_model(model)
-    if FIT not in of.weights:
-        raise ConfigError(f"{of.name}: got no {FIT}.safetensors, expected it to fit tracks; train the model again")
-    of.check((FIT,))
-    tables = load_fit_tables(weight_file(of.path, FIT))
+    if FIT_STEM not in of.weights:
+        raise ConfigError(f"{of.name}: got no {FIT_STEM}.safetensors, expected it to fit tracks; train the model again")
+    of.check((FIT_STEM,))
+    tables = load_fit_tables(weight_file(of.path, FIT_STEM))
     return TrackFitter(tables, len(os.sched_getaffinity(0)) if threads is None else threads)
 
 
@@ -217,7 +214,7 @@ class _Trained:
     cuts: NetworksConfig
 
 
-def _trained(path: Path) -> _Trained:
+def _load_trained(path: Path) -> _Trained:
     networks = load_networks(path)
     if networks.embedding is None or networks.filter is None or networks.gnn is None:
         raise FileError(f"{path}: got only some networks, expected embedding, filter and gnn; train the others")
@@ -250,10 +247,10 @@ def fit_weights(model: str | Path | TrackerModel = DEFAULT_MODEL) -> tuple[Path,
         FileError: there is no model in the folder, or a file is missing or another one than it was made with.
     """
     of = load_model(model)
-    if FIT not in of.weights:
+    if FIT_STEM not in of.weights:
         return ()
-    of.check((FIT,))
-    return tuple(of.path / name for name in of.weights[FIT].files)
+    of.check((FIT_STEM,))
+    return tuple(of.path / name for name in of.weights[FIT_STEM].files)
 
 
 def weight_file(weights: Path, stem: str) -> Path:

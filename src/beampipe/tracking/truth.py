@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Float32, Int64
 from beampipe.errors import ConfigError, InputError, ShapeError
-from beampipe.tracking.events import NOISE, Event, Hits, Truth
+from beampipe.events import NOISE, Event, Hits, Truth
 
 __all__ = [
     "DISPLACED",

@@ -15,11 +15,19 @@ from typing import TYPE_CHECKING
 from beampipe.lazy import loader
 
 if TYPE_CHECKING:
-    from beampipe.triton.client import FakeTransport, ModelClient, Transport
-    from beampipe.triton.model.contract import TensorSpec
+    from beampipe.triton.client.fake import FakeTransport
+    from beampipe.triton.client.model_client import ModelClient
+    from beampipe.triton.client.transports import Transport
+    from beampipe.triton.model.contract import (
+        EnsembleSettings,
+        Instance,
+        Model,
+        ModelAnswer,
+        ModelRequest,
+        ModelSettings,
+        TensorSpec,
+    )
     from beampipe.triton.model.repository import export_repository
-    from beampipe.triton.model.served_model import Instance, Model, ModelAnswer, ModelRequest
-    from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
     from beampipe.triton.server.launch import ServerSettings
     from beampipe.triton.server.server import TritonServer
 
@@ -42,12 +50,20 @@ __all__ = [
 __getattr__ = loader(
     __name__,
     {
-        "client": ("FakeTransport", "ModelClient", "Transport"),
-        "model.contract": ("TensorSpec",),
-        "model.repository": ("export_repository",),
-        "model.served_model": ("Instance", "Model", "ModelAnswer", "ModelRequest"),
-        "model.settings": ("EnsembleSettings", "ModelSettings"),
-        "server.launch": ("ServerSettings",),
-        "server.server": ("TritonServer",),
+        "client.fake": ["FakeTransport"],
+        "client.model_client": ["ModelClient"],
+        "client.transports": ["Transport"],
+        "model.contract": [
+            "EnsembleSettings",
+            "Instance",
+            "Model",
+            "ModelAnswer",
+            "ModelRequest",
+            "ModelSettings",
+            "TensorSpec",
+        ],
+        "model.repository": ["export_repository"],
+        "server.launch": ["ServerSettings"],
+        "server.server": ["TritonServer"],
     },
 )

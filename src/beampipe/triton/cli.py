@@ -13,14 +13,14 @@ import typer
 
 from beampipe.terminal import say
 from beampipe.terminal.commands import Commands, Json, print_json
-from beampipe.triton.door.door import SECRET_VARIABLE, use_secret_file
+from beampipe.triton.connection_file import SECRET_VARIABLE, use_secret_file
 
 __all__ = [
     "OpenHttp",
     "Opened",
+    "Proxy",
+    "ProxyGrpc",
     "SecretFile",
-    "Shield",
-    "ShieldGrpc",
     "TritonFolder",
     "engine_commands",
     "load_command",
@@ -50,11 +50,11 @@ Opened = Annotated[
         " may be given several times.",
     ),
 ]
-Shield = Annotated[
+Proxy = Annotated[
     bool | None,
     typer.Option(help="HAProxy before HTTP, which refuses what would end the server.", show_default="if installed"),
 ]
-ShieldGrpc = Annotated[
+ProxyGrpc = Annotated[
     bool | None, typer.Option(help="HAProxy before gRPC, too.", show_default="if other machines reach the server")
 ]
 OpenHttp = Annotated[
@@ -82,7 +82,7 @@ def install_command(
 ) -> None:
     """Load Triton from the package index into a folder of its own, unless it is there."""
     from beampipe.triton.engine import install_engine, prepare_backends, this_interpreter
-    from beampipe.triton.server.preflight import check_interpreter
+    from beampipe.triton.server.launch import check_interpreter
 
     installed = install_engine(output, say)
     python = this_interpreter()
@@ -94,7 +94,7 @@ def install_command(
 def show_command(triton: TritonFolder = None, as_json: Json = False) -> None:
     """Say which Triton is used, and whether it can run models with this Python."""
     from beampipe.triton.engine import find_engine, this_interpreter
-    from beampipe.triton.server.preflight import check_engine
+    from beampipe.triton.server.launch import check_engine
 
     found, python = find_engine(triton), this_interpreter()
     if as_json:
@@ -115,7 +115,7 @@ def load_command(
     secret_file: SecretFile = None,
 ) -> None:
     """Load a model into a running server, or load it again if its files have changed."""
-    from beampipe.triton.server.control import load_model
+    from beampipe.triton.server.management import load_model
 
     use_secret_file(secret_file)
     load_model(url, model)
@@ -128,7 +128,7 @@ def unload_command(
     secret_file: SecretFile = None,
 ) -> None:
     """Take a model out of a running server; what it is working on is finished."""
-    from beampipe.triton.server.control import model_states, unload_model
+    from beampipe.triton.server.management import model_states, unload_model
 
     use_secret_file(secret_file)
     unload_model(url, model)

@@ -16,15 +16,15 @@ from rich.table import Table
 from rich.text import Text
 
 from beampipe import terminal
-from beampipe.triton.hosts import is_loopback
-from beampipe.triton.keeper import keep
+from beampipe.triton.client.endpoint import is_loopback
+from beampipe.triton.metrics import ServerWatch, status_line
 from beampipe.triton.model.contract import instance_count
-from beampipe.triton.monitoring.top import ServerWatch, status_line
-from beampipe.triton.notify import is_managed, tell_manager
-from beampipe.triton.server import control
+from beampipe.triton.server import management
 from beampipe.triton.server.launch import Ports, ServerSettings
 from beampipe.triton.server.server import TritonServer
-from beampipe.triton.supervision.incidents import Incident
+from beampipe.triton.server.watchdog import restart_when_killed
+from beampipe.triton.supervision.interfaces import Incident
+from beampipe.triton.systemd import is_managed_by_systemd, notify
 
 __all__ = ["run_server"]
 
@@ -94,8 +94,8 @@ def run_server(
     """
     out = terminal.console() if console is None else console
     ready: Callable[[Ports], None] = _tell_nobody
-    if kept and not is_managed():
-        settings, ready = keep(settings, lambda text: _print(out, text))
+    if kept and not is_managed_by_systemd():
+        settings, ready = restart_when_killed(settings, lambda text: _print(out, text))
     begin = time.monotonic()
     signals = _Signals()
     before = {number: signal.signal(number, signals) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -106,10 +106,10 @@ def run_server(
                 server = signals.server = TritonServer(prepared, lambda incident: _tell(out, incident))
                 stack.enter_context(server)
             ready(server.ports)
-            tell_manager(READY="1", STATUS=f"serves {', '.join(server.models)}")
+            notify(READY="1", STATUS=f"serves {', '.join(server.models)}")
             out.print(_summary(server, time.monotonic() - begin))
             _show_until(signals.ended, server, out)
-            tell_manager(STOPPING="1")
+            notify(STOPPING="1")
             out.print("stopping: requests in progress are finished, new ones refused; once more to stop at once")
         out.print("stopped")
     except _EndedError:
@@ -127,7 +127,7 @@ def _show_until(ended: threading.Event, server: TritonServer, out: Console) -> N
     with terminal.live(out, transient=True) if out.is_terminal else nullcontext() as show:
         while not ended.wait(_LOOK):
             if server.answering:
-                tell_manager(WATCHDOG="1")
+                notify(WATCHDOG="1")
             if show is not None:
                 watch.look()
                 show(Text(status_line(watch), style="cyan", overflow="ellipsis", no_wrap=True))
@@ -140,7 +140,7 @@ def _show_until(ended: threading.Event, server: TritonServer, out: Console) -> N
 def _tell(out: Console, incident: Incident) -> None:
     if incident.kind not in _TOLD_BY_SUMMARY:
         _print(out, f"{incident.kind}: {incident.text}")
-        tell_manager(STATUS=f"{incident.kind}: {incident.text}")
+        notify(STATUS=f"{incident.kind}: {incident.text}")
 
 
 def _print(out: Console, text: str) -> None:
@@ -153,9 +153,9 @@ def _tell_nobody(ports: Ports) -> None:
 
 def _summary(server: TritonServer, seconds: float) -> Table:
     table = Table.grid(padding=(0, 2))
-    states = control.model_states(server.http_url)
+    states = management.model_states(server.http_url)
     names = [name for name, state in states.items() if state == "READY"]
-    configs = {name: control.model_config(server.http_url, name) for name in names}
+    configs = {name: management.model_config(server.http_url, name) for name in names}
     models = [f"{name} ({_instances(instance_count(config))})" for name, config in configs.items()]
     table.add_row("[bold]ready[/bold]", f"after {seconds:.1f} s, process {server.pid}")
     table.add_row("watched", f"by process {os.getpid()}")

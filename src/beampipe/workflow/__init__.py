@@ -29,24 +29,37 @@ from typing import TYPE_CHECKING
 from beampipe.lazy import loader
 
 if TYPE_CHECKING:
-    from beampipe.workflow.alike import installed, installed_version
-    from beampipe.workflow.clusters import SlurmOptions
-    from beampipe.workflow.code import code_digest, remembering_code
-    from beampipe.workflow.digest import FileDigests, Looks, canonical, content_digest, digest_of, file_digest
-    from beampipe.workflow.events import EventLog
+    from beampipe.workflow.digests import (
+        FileDigests,
+        FileStamp,
+        canonical,
+        code_digest,
+        content_digest,
+        digest_of,
+        file_digest,
+        remembering_code,
+    )
     from beampipe.workflow.leases import leased
-    from beampipe.workflow.pool import POOLS, Pool, fork_processes, open_pool, prepare_processes
-    from beampipe.workflow.recipe import Input, Recipe
+    from beampipe.workflow.pools import (
+        POOLS,
+        Pool,
+        SlurmOptions,
+        fork_processes,
+        installed,
+        installed_version,
+        open_pool,
+        prepare_processes,
+    )
     from beampipe.workflow.running import Task, run
-    from beampipe.workflow.store import Artifact, Provenance, Store
+    from beampipe.workflow.store import Artifact, EventLog, Input, Provenance, Recipe, Store
 
 __all__ = [
     "POOLS",
     "Artifact",
     "EventLog",
     "FileDigests",
+    "FileStamp",
     "Input",
-    "Looks",
     "Pool",
     "Provenance",
     "Recipe",
@@ -71,44 +84,28 @@ __all__ = [
 __getattr__ = loader(
     __name__,
     {
-        "alike": (
-            "installed",
-            "installed_version",
-        ),
-        "clusters": ("SlurmOptions",),
-        "code": (
-            "code_digest",
-            "remembering_code",
-        ),
-        "digest": (
+        "digests": [
             "FileDigests",
-            "Looks",
+            "FileStamp",
             "canonical",
+            "code_digest",
             "content_digest",
             "digest_of",
             "file_digest",
-        ),
-        "events": ("EventLog",),
-        "leases": ("leased",),
-        "pool": (
+            "remembering_code",
+        ],
+        "leases": ["leased"],
+        "pools": [
             "POOLS",
             "Pool",
+            "SlurmOptions",
             "fork_processes",
+            "installed",
+            "installed_version",
             "open_pool",
             "prepare_processes",
-        ),
-        "recipe": (
-            "Input",
-            "Recipe",
-        ),
-        "running": (
-            "Task",
-            "run",
-        ),
-        "store": (
-            "Artifact",
-            "Provenance",
-            "Store",
-        ),
+        ],
+        "running": ["Task", "run"],
+        "store": ["Artifact", "EventLog", "Input", "Provenance", "Recipe", "Store"],
     },
 )

@@ -56,11 +56,11 @@ def leased(path: Path, *, wait: bool = False) -> Iterator[None]:
         if not wait:
             raise BusyError(f"{path}: another process does this work now; it is theirs until they end")
         time.sleep(_PAUSE)
-    _keeper.keep(descriptor)
+    _renewer.keep(descriptor)
     try:
         yield
     finally:
-        _keeper.release(descriptor)
+        _renewer.release(descriptor)
         _remove(path, me)
 
 
@@ -153,7 +153,7 @@ def _remove(path: Path, holder: str) -> bool:
     return False
 
 
-class _Keeper:
+class _Renewer:
     """Touches the leases of this process, in one thread, which ends when there are none."""
 
     def __init__(self) -> None:
@@ -189,13 +189,13 @@ class _Keeper:
                         os.utime(descriptor)
 
 
-_keeper = _Keeper()
+_renewer = _Renewer()
 
 
 def _anew() -> None:
     """In a process that was forked, no thread goes on, and no lease is its own."""
-    global _keeper
-    _keeper = _Keeper()
+    global _renewer
+    _renewer = _Renewer()
 
 
 os.register_at_fork(after_in_child=_anew)

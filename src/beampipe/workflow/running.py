@@ -19,8 +19,8 @@ from beampipe.errors import (
     ServiceUnavailableError,
     WorkflowError,
 )
-from beampipe.workflow.events import EventLog
-from beampipe.workflow.pool import Pool
+from beampipe.workflow.pools import Pool
+from beampipe.workflow.store import EventLog
 
 __all__ = ["Task", "run"]
 

@@ -1,4 +1,4 @@
-"""Artifacts under keys made from what they were made of: written whole or not at all, checked when read."""
+"""The store of artifacts: recipes, the artifacts made from them, and the log of events."""
 
 from __future__ import annotations
 
@@ -14,19 +14,122 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 from beampipe import __version__
 from beampipe.errors import ConfigError, FileError
-from beampipe.files import sweep, unfinished
+from beampipe.files import append, sweep, unfinished
 from beampipe.notebook import Shown
-from beampipe.workflow.digest import canonical, file_digest
-from beampipe.workflow.events import EventLog
+from beampipe.workflow.digests import canonical, digest_of, file_digest
 from beampipe.workflow.leases import leased, sweep_leases
-from beampipe.workflow.recipe import STAGE_NAME, Recipe
 
-__all__ = ["Artifact", "Provenance", "Store"]
+# A log of what happens in a run: JSON lines that several processes append to.
+
+
+@dataclass(frozen=True)
+class EventLog:
+    """A log that any number of processes on a machine may share.
+
+    Each line has ``time`` (seconds since 1970), ``event``, ``stage``, ``key``, ``label`` and ``pid``, and what else the
+    writer gave. Events of the store are ``start``, ``done``, ``cached`` and ``damaged``; events of a run are ``retry``,
+    ``busy`` (another process does it), ``failed`` and ``pool-broken``.
+
+    Attributes:
+        path: the file of the log; it is made, with its folder, when the first event is written.
+    """
+
+    path: Path
+
+    def write(self, event: str, *, stage: str = "", key: str = "", label: str = "", **more: object) -> None:
+        """Append one event.
+
+        Args:
+            event: name of the event, e.g. ``"done"``.
+            stage: name of the stage that it happened in.
+            key: key of the artifact that it is about.
+            label: what the artifact or task is to a reader.
+            more: what else there is to say; values that JSON does not know are written as text.
+        """
+        line = {"time": round(time.time(), 3), "event": event, "stage": stage, "key": key, "label": label}
+        text = json.dumps({**line, "pid": os.getpid(), **more}, default=str) + "\n"
+        append(self.path, text)
+
+    def read(self) -> Iterator[dict[str, object]]:
+        """The events of the log, oldest first; lines that their writers did not live to finish are skipped."""
+        if not self.path.exists():
+            return
+        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            yield event
+
+
+# What determines an artifact: its recipe, and the key that is made of it.
+
+
+STAGE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
+"""What a stage may be called: its name is that of a folder."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One thing that an artifact is made of.
+
+    Attributes:
+        name: what the input is to the stage, e.g. ``"events"``.
+        key: the key of the recipe that makes the input, or the digest of a file.
+        label: what the input is to a reader, e.g. a path; it is no part of any key.
+    """
+
+    name: str
+    key: str
+    label: str = ""
+
+
+@dataclass(frozen=True, repr=False)
+class Recipe(Shown):
+    """All that determines an artifact. Equal keys mean equal bytes, so a stage must be deterministic.
+
+    Attributes:
+        stage: name of the stage that makes the artifact: lower-case letters, digits, ``_`` and ``-``.
+        code: digest of the stage's code, as by `beampipe.workflow.code_digest`.
+        parameters: settings of the stage, of types that `beampipe.workflow.canonical` takes; they must not change
+            afterwards.
+        inputs: what the artifact is made of; their order counts.
+        label: what the artifact is to a reader; it is no part of the key.
+    """
+
+    stage: str
+    code: str
+    parameters: object = None
+    inputs: tuple[Input, ...] = ()
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        if not STAGE_NAME.fullmatch(self.stage):
+            raise ConfigError(f"stage: got {self.stage!r}, expected lower-case letters, digits, '_' or '-'")
+
+    def facts(self) -> Mapping[str, object]:
+        """The stage, what the artifact is, its key, and the number of its inputs."""
+        return {"stage": self.stage, "label": self.label, "key": self.key[:12], "inputs": len(self.inputs)}
+
+    @cached_property
+    def key(self) -> str:
+        """The key of the artifact, 40 hexadecimal digits; it is a digest of all fields but the labels."""
+        inputs = [(source.name, source.key) for source in self.inputs]
+        return digest_of([self.stage, self.code, self.parameters, inputs])
+
+    def __str__(self) -> str:
+        """The artifact in a message, e.g. ``"fill of dijet 1/3"``."""
+        return f"{self.stage} of {self.label or self.key}"
+
+
+# Artifacts under keys made from what they were made of: written whole or not at all, checked when read.
+
 
 _SIDECAR: Final = ".about.json"
 """How the name of a sidecar ends, after the key."""
@@ -41,6 +144,7 @@ _SUFFIX: Final = re.compile(r"\.[a-z0-9]+(\.[a-z0-9]+)*")
 """What the name of a payload may end in."""
 
 _DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+
 _messages = logging.getLogger(__name__)
 
 

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from beampipe.analysisops.agents.agent import Agent, NoTools, failed, submission
-from beampipe.analysisops.agents.nop import NopAgent
-from beampipe.analysisops.agents.recall import RecallAgent
+from beampipe.analysisops.agents.baselines import NopAgent, RecallAgent
 from beampipe.analysisops.agents.serving import solve
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.errors import UnknownNameError

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from beampipe.analysisops.agents.agent import NoTools
 from beampipe.analysisops.agents.follower import FollowerAgent, steps_of
-from beampipe.analysisops.assessing import Prepared, ask_here, assess, prepare_instance
+from beampipe.analysisops.assessment import ask_here, assess
 from beampipe.analysisops.contract import Level, TaskRequest
+from beampipe.analysisops.instances import PreparedInstance, prepare_instance
 from beampipe.analysisops.tasks.load import shipped_task
 from beampipe.errors import InputError
 
@@ -205,12 +206,14 @@ def test_whatever_is_written_is_an_answer_or_said_to_be_none(text: str, referenc
 
 
 @pytest.fixture(scope="module", params=["hyy", "operations"])
-def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PreparedInstance:
     return prepare_instance(shipped_task(request.param), 3, tmp_path_factory.mktemp(request.param))
 
 
 @pytest.mark.parametrize(("level", "least", "most"), [(1, 0.95, 1.0), (2, 0.0, 0.0), (3, 0.0, 0.0)])
-def test_it_needs_the_recipe(prepared: Prepared, level: Level, least: float, most: float, tmp_path: Path) -> None:
+def test_it_needs_the_recipe(
+    prepared: PreparedInstance, level: Level, least: float, most: float, tmp_path: Path
+) -> None:
     record = assess(prepared, level, 3, ask_here(FollowerAgent()), tmp_path)
     assert least <= record.grade["final"]["normalized_score"] <= most
     assert len(record.ledger) <= prepared.task.spec.max_tool_calls

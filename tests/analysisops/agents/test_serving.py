@@ -12,14 +12,14 @@ import pytest
 import uvicorn
 from starlette.applications import Starlette
 
+from beampipe.analysisops.a2a import server
+from beampipe.analysisops.a2a.client import send_document
 from beampipe.analysisops.agents.agent import Tools, submission
-from beampipe.analysisops.agents.nop import NopAgent
+from beampipe.analysisops.agents.baselines import NopAgent
 from beampipe.analysisops.agents.serving import serving_agent
-from beampipe.analysisops.agents.wire import server
-from beampipe.analysisops.agents.wire.client import ask
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.analysisops.ledger import Ledger
-from beampipe.analysisops.tools.server import ToolServer
+from beampipe.analysisops.tools.mcp import ToolServer
 from beampipe.analysisops.tools.session import Session
 from beampipe.errors import BeampipeError
 
@@ -40,7 +40,7 @@ def test_an_agent_calls_the_tools_of_its_request(tmp_path: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps({"files": [], "public": {}}))
     ledger = Ledger(tmp_path / "ledger.jsonl", b"key")
     with ToolServer(Session(folder, ledger)) as tools, serving_agent(Looks()) as url:
-        answer = ask(url, TaskRequest("t1", "zmumu", 1, "?", tools.url).to_json())
+        answer = send_document(url, TaskRequest("t1", "zmumu", 1, "?", tools.url).to_json())
     assert answer["status"] == "ok", answer["comments"]
     assert answer["words"]["files"] == "0"
     assert int(answer["words"]["tools"]) > 20
@@ -49,7 +49,7 @@ def test_an_agent_calls_the_tools_of_its_request(tmp_path: Path) -> None:
 
 def test_tools_that_are_not_there_are_an_error_of_the_submission() -> None:
     with serving_agent(NopAgent()) as url:
-        answer = ask(url, TaskRequest("t1", "zmumu", 1, "?", "http://127.0.0.1:1/mcp").to_json())
+        answer = send_document(url, TaskRequest("t1", "zmumu", 1, "?", "http://127.0.0.1:1/mcp").to_json())
     assert answer["status"] == "error"
     assert "tools" in answer["comments"]
 
@@ -57,7 +57,7 @@ def test_tools_that_are_not_there_are_an_error_of_the_submission() -> None:
 def test_a_public_benchmarks_request_is_taken() -> None:
     request = {"role": "task_request", "task_id": "t001", "task_type": "zpeak_fit", "prompt": "Fit.", "data": {}}
     with serving_agent(NopAgent()) as url:
-        assert ask(url, request)["task_id"] == "t001"
+        assert send_document(url, request)["task_id"] == "t001"
 
 
 def test_a_silent_stream_is_kept_alive(monkeypatch: pytest.MonkeyPatch) -> None:

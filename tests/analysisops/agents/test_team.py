@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from beampipe.analysisops.agents.llm.client import ChatClient
-from beampipe.analysisops.agents.llm.settings import Budget, Model
+from beampipe.analysisops.agents.llm import Budget
 from beampipe.analysisops.agents.team import TeamAgent
+from beampipe.analysisops.chat import ChatClient, Model
 from beampipe.analysisops.contract import TaskRequest
-
-from .llm.stand_in import Answer, completion, stand_in
-from .llm.test_llm_agent import ANSWERS, FIT, SUBMIT, Toy
+from tests.analysisops.agents.stand_in import Answer, completion, stand_in
+from tests.analysisops.agents.test_llm import ANSWERS, FIT, SUBMIT, Toy
 
 REQUEST = TaskRequest("t1", "zmumu", 1, "What is the mass?")
 

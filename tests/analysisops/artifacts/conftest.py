@@ -16,8 +16,8 @@ from numpy import ndarray
 
 from beampipe.analysisops.artifacts.answering import answer_from_artifacts
 from beampipe.analysisops.artifacts.form import read_artifacts
-from beampipe.analysisops.assessing import Prepared, prepare_instance
 from beampipe.analysisops.grading.grade import grade
+from beampipe.analysisops.instances import PreparedInstance, prepare_instance
 from beampipe.analysisops.ledger import Entry, Ledger, read_ledger
 from beampipe.analysisops.tasks.load import shipped_task
 
@@ -31,12 +31,12 @@ FITS: Mapping[str, Mapping[str, Any]] = {
 """Family -> what its fit is told."""
 
 
-Instance = Callable[[str], Prepared]
+Instance = Callable[[str], PreparedInstance]
 WORDS = {"words": {"signal": "yes"}}
 
 
 @pytest.fixture(scope="session")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Prepared]:
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], PreparedInstance]:
     """The instance of a family with seed 3."""
     folder = tmp_path_factory.mktemp("instances")
     return cache(lambda family: prepare_instance(shipped_task(family), 3, folder / family))
@@ -53,7 +53,7 @@ SELECTION: Mapping[str, tuple[str, float, int]] = {
 """Family -> collection, smallest transverse momentum [GeV], and objects in a system."""
 
 
-def selected(prepared: Prepared, role: str = "data") -> tuple[ndarray, ndarray]:
+def selected(prepared: PreparedInstance, role: str = "data") -> tuple[ndarray, ndarray]:
     """Numbers and masses [GeV] of the events that a plain analysis selects."""
     hidden = prepared.hidden
     prefix, lowest, number = SELECTION[hidden.family]
@@ -107,7 +107,7 @@ def hand_in(folder: Path, lists: Mapping[str, tuple[ndarray, ndarray]], fits: Ma
     return folder
 
 
-def answered(prepared: Prepared, folder: Path) -> tuple[dict[str, Any], tuple[Entry, ...]]:
+def answered(prepared: PreparedInstance, folder: Path) -> tuple[dict[str, Any], tuple[Entry, ...]]:
     """The submission that comes of a folder, and the ledger."""
     book = folder / "ledger"
     given = read_artifacts(folder, prepared.task.spec.family)
@@ -115,11 +115,11 @@ def answered(prepared: Prepared, folder: Path) -> tuple[dict[str, Any], tuple[En
     return submission, read_ledger(book, b"key")
 
 
-def graded(prepared: Prepared, folder: Path) -> dict[str, Any]:
+def graded(prepared: PreparedInstance, folder: Path) -> dict[str, Any]:
     submission, entries = answered(prepared, folder)
     return grade(prepared.task, submission, prepared.reference, entries).to_json()
 
 
-def score(prepared: Prepared, submission: dict[str, Any], entries: Sequence[Entry]) -> float:
+def score(prepared: PreparedInstance, submission: dict[str, Any], entries: Sequence[Entry]) -> float:
     found = grade(prepared.task, submission, prepared.reference, entries).to_json()
     return float(found["final"]["normalized_score"])

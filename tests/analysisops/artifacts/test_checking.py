@@ -18,7 +18,7 @@ from beampipe.analysisops.artifacts.checking import Limits, check_rows
 from beampipe.analysisops.artifacts.form import lists_of
 from beampipe.analysisops.artifacts.handing import copy_data, what_to_hand_in
 from beampipe.analysisops.artifacts.reading import Rows
-from beampipe.analysisops.assessing import Prepared
+from beampipe.analysisops.instances import PreparedInstance
 from beampipe.analysisops.ledger import Ledger
 from beampipe.analysisops.tools import Events, Session
 from beampipe.errors import FileError
@@ -103,7 +103,9 @@ def test_rows_are_right_as_a_slow_look_finds_them(pairs: list[tuple[float, float
 
 
 @pytest.mark.parametrize("family", ["hmumu", "hyy", "hbb", "hzz4l"])
-def test_candidates_are_those_of_the_tools(instance: Callable[[str], Prepared], tmp_path: Path, family: str) -> None:
+def test_candidates_are_those_of_the_tools(
+    instance: Callable[[str], PreparedInstance], tmp_path: Path, family: str
+) -> None:
     prepared = instance(family)
     hidden, (wanted,) = prepared.hidden, lists_of(family)
     found = read_candidates(prepared.data, hidden, wanted.role, wanted.collection, wanted.number)
@@ -128,13 +130,13 @@ def test_candidates_are_those_of_the_tools(instance: Callable[[str], Prepared], 
     assert found.sources.keys() == set(hidden.files["data"])
 
 
-def test_faults_of_the_host(instance: Callable[[str], Prepared]) -> None:
+def test_faults_of_the_host(instance: Callable[[str], PreparedInstance]) -> None:
     prepared = instance("hyy")
     with pytest.raises(FileError, match="no file of role signal_mc"):
         read_candidates(prepared.data, prepared.hidden, "signal_mc", "photon")
 
 
-def test_agents_get_a_copy_that_holds_nothing_else(instance: Callable[[str], Prepared], tmp_path: Path) -> None:
+def test_agents_get_a_copy_that_holds_nothing_else(instance: Callable[[str], PreparedInstance], tmp_path: Path) -> None:
     prepared = instance("hyy")
     (prepared.data / "left_behind.txt").write_text("secret")
     folder = copy_data(prepared.data, tmp_path / "copy")

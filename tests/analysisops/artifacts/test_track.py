@@ -11,8 +11,8 @@ from beampipe.analysisops.artifacts.answering import answer_from_artifacts
 from beampipe.analysisops.artifacts.form import read_artifacts
 from beampipe.analysisops.artifacts.handing import copy_data
 from beampipe.analysisops.grading.grade import grade
-from beampipe.analysisops.host.sandbox import Sandbox, SandboxLimits
 from beampipe.analysisops.ledger import Ledger, read_ledger
+from beampipe.analysisops.sandbox import Sandbox, SandboxLimits
 from beampipe.errors import BeampipeError
 
 from .conftest import Instance

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from beampipe.analysisops.contract import HistogramReference
-from beampipe.analysisops.grading.evidence import Evidence, histogram_of
-from beampipe.analysisops.grading.submission import read_submission
+from beampipe.analysisops.grading.submission import Evidence, histogram_of, read_submission
 from tests.analysisops.grading.examples import EDGES, VALUES, entry, honest_entries
 
 

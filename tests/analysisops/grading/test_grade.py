@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beampipe.analysisops.grading.grade import grade
-from beampipe.analysisops.grading.judging.offline import OfflineJudge
+from beampipe.analysisops.grading.judge import OfflineJudge
 from beampipe.analysisops.grading.result import Result, rounded
 from beampipe.errors import ConfigError
 from tests.analysisops.grading.examples import (

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beampipe.analysisops.grading.provenance import Trail, label_answers, significant_digits
+from beampipe.analysisops.grading.provenance import NumberIndex, label_answers, significant_digits
 from beampipe.analysisops.grading.submission import read_submission
 from tests.analysisops.grading.examples import MASS, PROMPT, entry, honest_entries
 
 
 def label(number: float, *more: object) -> str:
-    trail = Trail([*honest_entries(), *more], PROMPT)  # type: ignore[list-item]
+    trail = NumberIndex([*honest_entries(), *more], PROMPT)  # type: ignore[list-item]
     return trail.origin(number).label
 
 
@@ -40,13 +40,13 @@ def test_numbers_that_everybody_knows(number: float) -> None:
 
 @given(st.floats(1e-6, 1e9), st.integers(3, 15))
 def test_a_rounded_number_is_found(number: float, digits: int) -> None:
-    trail = Trail([entry(1, "fit_peak_tool", {}, {"mu": number})])
+    trail = NumberIndex([entry(1, "fit_peak_tool", {}, {"mu": number})])
     assert trail.origin(float(f"{number:.{digits - 1}e}")).label == "traceable"
 
 
 @given(st.floats(1e-6, 1e9), st.floats(1.006, 900.0))
 def test_another_number_is_not_found(number: float, factor: float) -> None:
-    trail = Trail([entry(1, "fit_peak_tool", {}, {"mu": number})])
+    trail = NumberIndex([entry(1, "fit_peak_tool", {}, {"mu": number})])
     assert trail.origin(number * factor).label not in ("traceable", "partially")
 
 
@@ -173,7 +173,7 @@ def test_labels_of_a_submission() -> None:
         "recalled": {"value": 91.1876, "uncertainty": 0.0021},
         "text": {"value": "90.12"},
     }
-    found = label_answers(read_submission({"answers": answers}), Trail(honest_entries(), PROMPT))
+    found = label_answers(read_submission({"answers": answers}), NumberIndex(honest_entries(), PROMPT))
     assert {name: one["label"] for name, one in found.items()} == {
         "both": "traceable",
         "half": "partially",

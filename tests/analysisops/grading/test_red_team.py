@@ -16,7 +16,7 @@ import pytest
 
 from beampipe.analysisops.contract import HistogramReference, Quantity, Reference
 from beampipe.analysisops.grading.grade import grade
-from beampipe.analysisops.grading.judging.offline import OfflineJudge
+from beampipe.analysisops.grading.judge import OfflineJudge
 from beampipe.analysisops.grading.result import Result
 from beampipe.analysisops.ledger import Entry, Ledger, read_ledger
 from beampipe.analysisops.tasks.load import render_prompt, shipped_task

@@ -7,12 +7,11 @@ from typing import Any, Literal
 import httpx
 import pytest
 
-from beampipe.analysisops.agents.recall import RecallAgent
+from beampipe.analysisops.agents.baselines import RecallAgent
 from beampipe.analysisops.agents.serving import serving_agent
+from beampipe.analysisops.assessment import ask_agent
 from beampipe.analysisops.contract import Level, TaskRequest
-from beampipe.analysisops.host.asking import ask_agent
-from beampipe.analysisops.host.messages import HostSettings
-from beampipe.analysisops.host.server import serving_host
+from beampipe.analysisops.host import HostSettings, serving_host
 
 SECRET_SEED = 918273645
 REFERENCE = 90.123456

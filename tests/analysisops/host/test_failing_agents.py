@@ -17,13 +17,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from beampipe.analysisops.a2a.client import Limits, send_document
+from beampipe.analysisops.a2a.server import listen, serving
 from beampipe.analysisops.agents.agent import Tools
 from beampipe.analysisops.agents.serving import serving_agent
-from beampipe.analysisops.agents.wire.client import Limits, ask
-from beampipe.analysisops.agents.wire.server import listen, serving
 from beampipe.analysisops.contract import Level, TaskRequest
-from beampipe.analysisops.host.messages import HostSettings
-from beampipe.analysisops.host.server import serving_host
+from beampipe.analysisops.host import HostSettings, serving_host
 from beampipe.errors import DeadlineError, ServiceError, ServiceUnavailableError
 
 from .test_assessment import call, old_message, request_text, toy_assess
@@ -116,7 +115,7 @@ def test_a_task_that_ends_in_another_way(host: str, state: str) -> None:
 
 def test_compressed_answers_are_not_unpacked() -> None:
     with stranger("{}", **{"Content-Encoding": "gzip"}) as url, pytest.raises(ServiceError, match="coded"):
-        ask(url, {})
+        send_document(url, {})
 
 
 def test_a_server_that_is_no_agent(host: str) -> None:
@@ -148,7 +147,7 @@ def test_a_stream_without_end_is_cut() -> None:
 
     routes = [Route("/.well-known/agent-card.json", card), Route("/", answer, methods=["POST"])]
     with serving(Starlette(routes=routes), listener), pytest.raises(ServiceError, match="more than 2000000 bytes"):
-        ask(url, {}, Limits(seconds=20.0, wire_bytes=2_000_000))
+        send_document(url, {}, Limits(seconds=20.0, wire_bytes=2_000_000))
 
 
 class _Breaks:
@@ -169,29 +168,29 @@ class _Sleeps:
 
 def test_an_agent_that_breaks_submits_an_error() -> None:
     with serving_agent(_Breaks()) as url:
-        answer = ask(url, TaskRequest("t", "zmumu", 1, "?").to_json())
+        answer = send_document(url, TaskRequest("t", "zmumu", 1, "?").to_json())
     assert answer["status"] == "error"
     assert "ZeroDivisionError" in answer["comments"]
 
 
 def test_an_agent_that_gives_no_json_fails() -> None:
     with serving_agent(_NotFinite()) as url, pytest.raises(ServiceError, match="failed"):
-        ask(url, TaskRequest("t", "zmumu", 1, "?").to_json())
+        send_document(url, TaskRequest("t", "zmumu", 1, "?").to_json())
 
 
 def test_an_agent_that_sleeps_is_not_waited_for() -> None:
     with serving_agent(_Sleeps()) as url, pytest.raises(DeadlineError):
-        ask(url, TaskRequest("t", "zmumu", 1, "?").to_json(), Limits(seconds=0.5))
+        send_document(url, TaskRequest("t", "zmumu", 1, "?").to_json(), Limits(seconds=0.5))
 
 
 def test_what_is_no_request_of_a_task_fails() -> None:
     with serving_agent(_Breaks()) as url, pytest.raises(ServiceError, match="task_request"):
-        ask(url, {"role": "chat"})
+        send_document(url, {"role": "chat"})
 
 
 def test_nobody_listens() -> None:
     with pytest.raises(ServiceUnavailableError):
-        ask("http://127.0.0.1:1/", {})
+        send_document("http://127.0.0.1:1/", {})
 
 
 def test_the_hosts_own_faults_are_results_and_tell_nothing(host: str) -> None:
@@ -228,4 +227,4 @@ def test_a_second_request_waits_for_no_first(host: str) -> None:
 def test_the_environments_proxy_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "http_proxy", "http://127.0.0.1:1/")
     with stranger('{"answers": {}}') as url:
-        assert ask(url, {}) == {"answers": {}}
+        assert send_document(url, {}) == {"answers": {}}

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from beampipe.analysisops.agents.agent import Tools
-from beampipe.analysisops.assessing import ask_here, assess, prepare_open_instance, regrade
+from beampipe.analysisops.assessment import ask_here, assess, regrade
 from beampipe.analysisops.contract import TaskRequest
-from beampipe.analysisops.opendata.catalogue import OpenFile, Selection
+from beampipe.analysisops.instances import prepare_open_instance
+from beampipe.analysisops.opendata.catalogue import Selection
+from beampipe.analysisops.opendata.download import OpenFile
 from beampipe.analysisops.tasks.load import load_task
 from tests.analysisops.tasks.folders import PUBLIC, written
 from tests.analysisops.tools.conftest import write_events

@@ -15,9 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from beampipe.analysisops.opendata.catalogue import OpenFile
-from beampipe.analysisops.opendata.checksums import Checksum
-from beampipe.analysisops.opendata.transfer import Transfer, TransferLimits
+from beampipe.analysisops.opendata.download import Checksum, OpenFile, Transfer, TransferLimits
 from beampipe.errors import (
     BeampipeError,
     CancelledError,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from beampipe.analysisops.agents.analyses.opened import open_files
+from beampipe.analysisops.agents.analysis import open_files
 from beampipe.analysisops.ledger import Entry
 from beampipe.errors import BeampipeError
 from tests.analysisops.redteam.target import Target

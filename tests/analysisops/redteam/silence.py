@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from beampipe.analysisops.agents.agent import NoTools
-from beampipe.analysisops.agents.recall import RecallAgent
+from beampipe.analysisops.agents.baselines import RecallAgent
 from tests.analysisops.redteam.attack import attacker
 from tests.analysisops.redteam.target import Attempt, Target
 

@@ -11,15 +11,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from beampipe.analysisops.agents.oracle import OracleAgent
-from beampipe.analysisops.assessing import Prepared, evidence_of, request_of
+from beampipe.analysisops.agents.baselines import OracleAgent
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.analysisops.grading.grade import grade
-from beampipe.analysisops.grading.judging.judge import Judge
+from beampipe.analysisops.grading.judge import Judge
 from beampipe.analysisops.grading.result import Result
+from beampipe.analysisops.instances import PreparedInstance, evidence_of, request_of
 from beampipe.analysisops.ledger import Entry, Ledger
-from beampipe.analysisops.tools.client import LocalTools
-from beampipe.analysisops.tools.session import Session, SessionLimits
+from beampipe.analysisops.tools.session import LocalTools, Session, SessionLimits
 
 __all__ = ["SEED", "Attempt", "Known", "Target", "known_of"]
 
@@ -89,7 +88,7 @@ class Target:
         seed: of the instance.
     """
 
-    def __init__(self, prepared: Prepared, folder: Path, seed: int = SEED) -> None:
+    def __init__(self, prepared: PreparedInstance, folder: Path, seed: int = SEED) -> None:
         self.prepared, self.task, self.seed = prepared, prepared.task, seed
         self.request: TaskRequest = request_of(prepared, 1, seed)
         self._ledger = Ledger(folder / "ledger.jsonl", secrets.token_bytes(32))

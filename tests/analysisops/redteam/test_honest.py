@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.analysisops.agents.nop import NopAgent
-from beampipe.analysisops.agents.scripted import ScriptedAgent
-from beampipe.analysisops.assessing import ask_here, assess
+from beampipe.analysisops.agents.baselines import NopAgent, ScriptedAgent
+from beampipe.analysisops.assessment import ask_here, assess
 from beampipe.analysisops.tasks.load import shipped_tasks
 from tests.analysisops.redteam.target import SEED, Attempt, Target
 

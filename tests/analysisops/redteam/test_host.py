@@ -12,14 +12,11 @@ import pytest
 
 from beampipe.analysisops.agents.agent import Tools
 from beampipe.analysisops.agents.serving import serving_agent
-from beampipe.analysisops.assessing import Answer, assess
-from beampipe.analysisops.contract import Level, TaskRequest
-from beampipe.analysisops.host.asking import ask_agent
-from beampipe.analysisops.host.messages import HostSettings
-from beampipe.analysisops.host.server import serving_host
+from beampipe.analysisops.assessment import Answer, ask_agent, assess
+from beampipe.analysisops.contract import Level, TaskRequest, ToolRefusedError
+from beampipe.analysisops.host import HostSettings, serving_host
 from beampipe.analysisops.ledger import Ledger, read_ledger
 from beampipe.analysisops.tasks.load import shipped_tasks
-from beampipe.analysisops.tools.refusal import ToolRefusedError
 from beampipe.analysisops.tools.session import Session
 from beampipe.errors import FileError
 from tests.analysisops.redteam.desk import desk_of

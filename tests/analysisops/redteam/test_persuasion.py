@@ -8,9 +8,8 @@ from typing import Any, Final
 
 import pytest
 
-from beampipe.analysisops.grading.judging.judge import Reply
-from beampipe.analysisops.grading.judging.offline import OfflineJudge
-from beampipe.analysisops.grading.judging.question import Question
+from beampipe.analysisops.grading.judge import OfflineJudge, Reply
+from beampipe.analysisops.grading.question import Question
 from beampipe.analysisops.tasks.load import shipped_tasks
 from tests.analysisops.redteam.target import Attempt, Target
 

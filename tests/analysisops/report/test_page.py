@@ -17,9 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from beampipe.analysisops.report import write_report
-from beampipe.analysisops.report.detail import detail_of, plain
-from beampipe.analysisops.report.gather import Gathered, gather
 from beampipe.analysisops.report.plots import AXES, price_plot
+from beampipe.analysisops.report.run_data import RunData, detail_of, plain, read_run_data
 from beampipe.analysisops.report.tables import families, leaderboard
 from beampipe.analysisops.runs import RunFolder, Score, Seeds, rescore
 from beampipe.errors import FileError, InputError
@@ -59,8 +58,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(folder: Path) -> Gathered:
-    return gather(folder)
+def run(folder: Path) -> RunData:
+    return read_run_data(folder)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +84,7 @@ def test_the_page_needs_nothing_and_asks_for_nothing(page: str) -> None:
     assert "unsafe" not in policy
 
 
-def test_what_an_agent_wrote_is_no_markup(page: str, run: Gathered) -> None:
+def test_what_an_agent_wrote_is_no_markup(page: str, run: RunData) -> None:
     assert HOSTILE in run.agents, "an agent may choose its name, too"
     assert not {"img", "b1"} & {tag for tag, _ in Read(page).elements}
     assert sum(tag == "script" for tag, _ in Read(page).elements) == 2 + len(re.findall('class="chunk"', page))
@@ -96,7 +95,7 @@ def test_what_an_agent_wrote_is_no_markup(page: str, run: Gathered) -> None:
     assert HOSTILE in one["comments"]
 
 
-def test_the_leaderboard_tells_means_errors_and_failures(run: Gathered) -> None:
+def test_the_leaderboard_tells_means_errors_and_failures(run: RunData) -> None:
     text = leaderboard(run)
     assert run.agents[0] == "scripted"
     scripted, llm = run.by_agent["scripted"], run.by_agent["llm"]
@@ -110,7 +109,7 @@ def test_the_leaderboard_tells_means_errors_and_failures(run: Gathered) -> None:
     assert families(run).count('class="cell') == len(AGENTS) * 2
 
 
-def test_every_axis_has_every_agent_or_says_that_it_is_not_known(run: Gathered) -> None:
+def test_every_axis_has_every_agent_or_says_that_it_is_not_known(run: RunData) -> None:
     for axis in AXES:
         plot = price_plot(run, axis)
         known = len(AGENTS) - (axis in ("cost", "tokens"))
@@ -121,7 +120,7 @@ def test_every_axis_has_every_agent_or_says_that_it_is_not_known(run: Gathered) 
 
 
 @pytest.mark.parametrize("agents", [1, 2, 9])
-def test_agents_without_a_point_have_names_apart_and_inside(run: Gathered, agents: int) -> None:
+def test_agents_without_a_point_have_names_apart_and_inside(run: RunData, agents: int) -> None:
     names = [f"nobody_{number}" for number in range(agents)]
     scores = [Score(name, "zmumu", "zmumu", 1, "dev 1", 0, "fail", 0.0) for name in names]
     none = replace(run, assessments=[{"agent": name} for name in names], scores=scores, missing=())
@@ -132,7 +131,7 @@ def test_agents_without_a_point_have_names_apart_and_inside(run: Gathered, agent
     assert heights[-1] < 274
 
 
-def test_pulls_and_origins_are_those_of_the_records(run: Gathered, folder: Path) -> None:
+def test_pulls_and_origins_are_those_of_the_records(run: RunData, folder: Path) -> None:
     assert run.origins["scripted"] == {"traceable": 8}
     assert run.origins["recall"] == {"copied": 8}
     assert run.origins["nop"] == {}
@@ -144,7 +143,7 @@ def test_pulls_and_origins_are_those_of_the_records(run: Gathered, folder: Path)
     assert list(run.pulls["scripted"]) == pytest.approx(expected)
 
 
-def test_details_show_what_is_behind_a_number(run: Gathered) -> None:
+def test_details_show_what_is_behind_a_number(run: RunData) -> None:
     place = next(i for i, row in enumerate(run.rows) if row["agent"] == "llm" and row["status"] == "ok")
     detail = run.details[place]
     [answer] = detail["answers"]
@@ -191,14 +190,14 @@ def test_what_is_missing_is_said(folder: Path, tmp_path: Path) -> None:
     page = write_report(broken, tmp_path / "index.html").read_text()
     assert "2 assessments of the plan are missing" in page
     assert "2 × missing" in page
-    assert gather(broken).agents == ("scripted", "nop")
+    assert read_run_data(broken).agents == ("scripted", "nop")
 
 
 def test_results_of_the_last_grading_are_shown(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", ("scripted",), families=("zmumu",), levels=(1,))
-    before = gather(folder).by_agent["scripted"].mean
+    before = read_run_data(folder).by_agent["scripted"].mean
     rescore(folder, lambda record: {**record["grade"], "final": {"normalized_score": 0.25}})
-    assert gather(folder).by_agent["scripted"].mean == pytest.approx(0.25) != before
+    assert read_run_data(folder).by_agent["scripted"].mean == pytest.approx(0.25) != before
 
 
 VALUES = st.recursive(

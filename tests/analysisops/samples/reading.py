@@ -13,16 +13,15 @@ import numpy as np
 import uproot
 from numpy import ndarray
 
-from beampipe.analysisops.samples.dialects import ENERGIES
-from beampipe.analysisops.samples.hidden import Hidden
-from beampipe.analysisops.samples.prepare import prepare
+from beampipe.analysisops.samples.branch_names import ENERGIES
+from beampipe.analysisops.samples.dataset import HiddenTruth, prepare
 
 
 @dataclass(frozen=True)
 class Made:
     """An instance: what is hidden, and the folder with its data."""
 
-    hidden: Hidden
+    hidden: HiddenTruth
     folder: Path
 
     @property

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.analysisops.samples.draws import Draws
-from beampipe.analysisops.samples.limits import counting_limit
+from beampipe.analysisops.samples.pairs import counting_limit
+from beampipe.analysisops.samples.random_parameters import RandomParameters
 from tests.analysisops.samples.reading import Made, good, make, mass, opposite_muons
 
 MadeBy = Callable[[str], Made]
@@ -26,7 +26,7 @@ def highest(values: ndarray, low: float, high: float, bins: int) -> float:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_masses_lie_away_from_what_is_remembered(seed: int) -> None:
-    distance = abs(Draws("zmumu", seed).away("mass", 91.1876, 1.0, 5.0) - 91.1876)
+    distance = abs(RandomParameters("zmumu", seed).away("mass", 91.1876, 1.0, 5.0) - 91.1876)
     assert 1.0 <= distance <= 5.0  # a fit of such data finds the mass to 0.04 GeV
 
 

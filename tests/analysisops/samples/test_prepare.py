@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beampipe.analysisops.samples.dialects import DIALECTS
-from beampipe.analysisops.samples.hidden import Hidden
-from beampipe.analysisops.samples.prepare import VERSION, families, prepare
+from beampipe.analysisops.samples.branch_names import DIALECTS
+from beampipe.analysisops.samples.dataset import VERSION, HiddenTruth, families, prepare
 from beampipe.errors import ConfigError, UnknownNameError
 from tests.analysisops.samples.reading import Made, make
 
@@ -59,7 +58,7 @@ def test_nothing_hidden_stands_in_the_manifest(family: str, made: MadeBy) -> Non
 def test_what_is_hidden_survives_json(family: str, made: MadeBy) -> None:
     hidden = made(family).hidden
     assert hidden.truth or hidden.words
-    assert Hidden.from_json(json.loads(json.dumps(hidden.to_json()))) == hidden
+    assert HiddenTruth.from_json(json.loads(json.dumps(hidden.to_json()))) == hidden
 
 
 @pytest.mark.parametrize("family", families())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.analysisops.samples.draws import Draws
+from beampipe.analysisops.samples.random_parameters import RandomParameters
 from tests.analysisops.samples.reading import Made, good, mass, opposite_muons, thinned
 
 MadeBy = Callable[[str], Made]
@@ -30,7 +30,7 @@ def excess(values: ndarray, low: float, high: float, centre: float, half: float)
     [(125.2, 6.0, 13.0, 0.15), (125.2, 9.0, 17.0, 0.7), (172.57, 8.0, 13.0, 0.7)],
 )
 def test_a_remembered_mass_is_many_errors_away(known: float, near: float, far: float, precision: float) -> None:
-    masses = [Draws("hyy", seed).away("mass", known, near, far) for seed in range(100)]
+    masses = [RandomParameters("hyy", seed).away("mass", known, near, far) for seed in range(100)]
     assert min(abs(value - known) for value in masses) > 8 * precision
     assert min(masses) < known < max(masses)
 

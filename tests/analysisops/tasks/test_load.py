@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from beampipe.analysisops.grading.grade import Gradable, grade
-from beampipe.analysisops.grading.judging.offline import OfflineJudge
+from beampipe.analysisops.grading.judge import OfflineJudge
 from beampipe.analysisops.tasks.load import load_task, render_prompt, shipped_task, shipped_tasks
 from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
 from tests.analysisops.tasks.folders import OURS, PUBLIC, Files, changed, written

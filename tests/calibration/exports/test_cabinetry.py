@@ -10,7 +10,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Float64
 from beampipe.calibration.exports import cabinetry_systematics, write_components
-from beampipe.calibration.exports.cabinetry import write_cabinetry
+from beampipe.calibration.exports.fits import write_cabinetry
 from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.method.joint import JointUncertainties, principal_components
 from beampipe.calibration.report import read_correction

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy import ndarray
 
-from beampipe.calibration.config.configuration import Energy
-from beampipe.calibration.jets.energy import energy_factors
+from beampipe.calibration.config import Energy
+from beampipe.calibration.events.variations import energy_factors
 
 
 def _shifted(name: str, jets: Mapping[str, ndarray]) -> dict[str, ndarray]:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beampipe.calibration.config.configuration import Configuration
-from beampipe.calibration.layout.presets import preset_layout
+from beampipe.calibration.config import Configuration
+from beampipe.calibration.layout import preset_layout
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.simulation.toy import toy_weight_names
-from beampipe.calibration.tasks.workspace import FACTORS
+from beampipe.calibration.tasks.runtime import FACTORS
 from beampipe.errors import BeampipeError
 from tests.calibration.campaign import INLINE, Toys, configuration_of, factors_sha256, with_sample
 from tests.calibration.layout.disguises import Writer, disguise, merged, nanoaod, ntuple, physlite

@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from beampipe.calibration.cli import app
-from beampipe.calibration.config.configuration import load_configuration
-from beampipe.calibration.ntuple.reading import inspect_file
+from beampipe.calibration.config import load_configuration
+from beampipe.calibration.ntuple.inspection import inspect_file
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 from tests.calibration.campaign import Toys
 from tests.calibration.layout.servers import serving

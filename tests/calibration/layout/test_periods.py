@@ -9,20 +9,15 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from beampipe.calibration.config.configuration import Bootstrap, Energy, InputSample, Tagger
-from beampipe.calibration.config.regions import Regions
-from beampipe.calibration.config.selection import DijetSelection
-from beampipe.calibration.histograms.fill import FillSettings, fill
-from beampipe.calibration.histograms.one_pass import fill_in_one_pass
-from beampipe.calibration.jets.select import SelectSettings, select
-from beampipe.calibration.layout.datasets import origins, read_manifest
-from beampipe.calibration.layout.functions import JetFunction
-from beampipe.calibration.layout.presets import preset_layout
-from beampipe.calibration.layout.settings import Layout
-from beampipe.calibration.ntuple.bookkeeping import keep_books
-from beampipe.calibration.ntuple.reading import Facts, inspect_file
-from beampipe.calibration.ntuple.source import open_source
-from beampipe.calibration.tagger.predict import Scores
+from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, InputSample, Regions, Tagger
+from beampipe.calibration.events.fill import FillSettings, fill_file, fill_table
+from beampipe.calibration.events.scores import Scores
+from beampipe.calibration.events.select import SelectSettings, select
+from beampipe.calibration.jet_changes import JetFunction
+from beampipe.calibration.layout import Layout, preset_layout
+from beampipe.calibration.ntuple.bookkeeping import FileInfo, file_origins, read_manifest, slice_factors
+from beampipe.calibration.ntuple.columns import open_source
+from beampipe.calibration.ntuple.inspection import inspect_file
 from beampipe.errors import ConfigError, FileError
 from tests.calibration.layout.disguises import tree
 
@@ -40,7 +35,7 @@ WEIGHTS = np.array([1.0, 2.0, -0.5, 4.0], np.float32)
 PILE_UP = np.array([0.5, 1.0, 2.0, 0.25], np.float32)
 
 
-def written(folder: Path, rows: str) -> tuple[Layout, dict[Path, Facts]]:
+def written(folder: Path, rows: str) -> tuple[Layout, dict[Path, FileInfo]]:
     """Two files, of one period each, and what is known of them."""
     (folder / "datasets.csv").write_text(f"dataset,files,cross_section,luminosity\n{rows}\n")
     jets = {name: ak.Array([[700.0, 600.0]] * 4) for name in ("pt", "eta", "phi")}
@@ -51,7 +46,7 @@ def written(folder: Path, rows: str) -> tuple[Layout, dict[Path, Facts]]:
         tree(folder / f"{period}.root", "ntuple", table)
     layout = preset_layout("ntuple", LINES, folder)
     assert layout.sums.manifest is not None
-    found = origins(
+    found = file_origins(
         "nominal",
         [folder / "a.root", folder / "d.root"],
         simulated=True,
@@ -64,7 +59,7 @@ def written(folder: Path, rows: str) -> tuple[Layout, dict[Path, Facts]]:
 
 def test_each_period_is_scaled_to_its_own_luminosity(tmp_path: Path) -> None:
     _, facts = written(tmp_path, "mc,a.root,2.0,3.0\nmc,d.root,2.0,")
-    books = keep_books(SAMPLE, facts)
+    books = slice_factors(SAMPLE, facts)
     total = float(WEIGHTS.sum())
     nominal = [one.factors[0] for one in books.slices]
     np.testing.assert_allclose(nominal, [3.0 * 2.0 / total, 7.0 * 2.0 / total])  # the sample's where none is given
@@ -99,9 +94,9 @@ def test_one_pass_over_events_heeds_factors_and_functions(tmp_path: Path) -> Non
             Bootstrap(0, 0),
             "x",
         )
-        once = fill_in_one_pass(tmp_path / "a.root", 0, 4, to_select, to_fill)
+        once = fill_file(tmp_path / "a.root", 0, 4, to_select, to_fill)
         assert once is not None
-        steps = fill(select(tmp_path / "a.root", 0, 4, to_select), Scores(), to_fill)
+        steps = fill_table(select(tmp_path / "a.root", 0, 4, to_select), Scores(), to_fill)
         np.testing.assert_array_equal(once.filled.sumw, steps.sumw)
         assert steps.sumw[:, 0].sum() == round(2 * float((WEIGHTS * PILE_UP).sum()) * 2**20)
 

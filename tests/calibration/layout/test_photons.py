@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beampipe.calibration.config.configuration import Configuration
-from beampipe.calibration.config.regions import Regions
-from beampipe.calibration.config.selection import DijetSelection
-from beampipe.calibration.jets.select import SelectSettings, select
-from beampipe.calibration.layout.presets import preset_layout
+from beampipe.calibration.config import Configuration, DijetSelection, Regions
+from beampipe.calibration.events.select import SelectSettings, select
+from beampipe.calibration.layout import preset_layout
 from beampipe.errors import ConfigError, FileError
 from tests.calibration.campaign import Toys, configuration_of
 from tests.calibration.layout.disguises import tree

@@ -11,14 +11,12 @@ import numpy as np
 import pytest
 import uproot
 
-from beampipe.calibration.config.configuration import load_configuration
-from beampipe.calibration.config.regions import Regions
-from beampipe.calibration.config.selection import DijetSelection
-from beampipe.calibration.jets.select import SelectSettings, select
-from beampipe.calibration.layout.presets import preset_layout
-from beampipe.calibration.look import look_at
-from beampipe.calibration.ntuple.source import open_source
-from beampipe.calibration.ntuple.sums import sums_of_weights, weight_names
+from beampipe.calibration.config import DijetSelection, Regions, load_configuration
+from beampipe.calibration.events.select import SelectSettings, select
+from beampipe.calibration.layout import preset_layout
+from beampipe.calibration.ntuple.columns import open_source
+from beampipe.calibration.ntuple.inspection import sums_of_weights, weight_names
+from beampipe.calibration.recognition import inspect_ntuple
 from beampipe.errors import ConfigError
 
 FOREIGN = Path(__file__).parents[1] / "foreign"
@@ -57,7 +55,7 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Foreign:
 def test_inspect_tells_what_a_file_is_and_what_is_missing(
     foreign: Foreign, name: str, preset: str, missing: list[str]
 ) -> None:
-    look = look_at(foreign(name))
+    look = inspect_ntuple(foreign(name))
     assert look.preset == preset
     said = [line for line in look.lines if line.startswith(("missing: ", "wrong: "))]
     assert len(said) == len(missing), said
@@ -68,7 +66,7 @@ def test_inspect_tells_what_a_file_is_and_what_is_missing(
 
 def test_inspect_guesses_the_branches_of_a_file_of_no_known_kind(foreign: Foreign, tmp_path: Path) -> None:
     path = foreign("treemaker")
-    look = look_at(path)
+    look = inspect_ntuple(path)
     assert any("Jets.fCoordinates.fPt" in line and "1.09528 to 476.803" in line for line in look.lines)
     (tmp_path / "data.root").write_bytes(path.read_bytes())
     written = look.configuration.replace("data/*.root", "data.root")

@@ -15,18 +15,14 @@ import correctionlib
 import numpy as np
 import pytest
 
-from beampipe.calibration.config.configuration import Configuration
-from beampipe.calibration.config.regions import Regions
-from beampipe.calibration.config.selection import DijetSelection
-from beampipe.calibration.config.systematics import Systematic
-from beampipe.calibration.histograms.fill import fill
-from beampipe.calibration.histograms.one_pass import fill_in_one_pass
-from beampipe.calibration.jets.select import SelectSettings, select
-from beampipe.calibration.layout.presets import preset_layout
-from beampipe.calibration.ntuple.reading import inspect_file
+from beampipe.calibration.config import Configuration, DijetSelection, Regions, Systematic
+from beampipe.calibration.events.fill import fill_file, fill_table
+from beampipe.calibration.events.scores import Scores
+from beampipe.calibration.events.select import SelectSettings, select
+from beampipe.calibration.layout import preset_layout
+from beampipe.calibration.ntuple.inspection import inspect_file
 from beampipe.calibration.run import run_calibration
-from beampipe.calibration.tagger.predict import Scores
-from beampipe.calibration.tasks.chunks import Chunk
+from beampipe.calibration.tasks.plan import Chunk
 from beampipe.errors import ColumnError, ConfigError
 from tests.calibration.campaign import INLINE, Toys, configuration_of, made
 from tests.calibration.layout.disguises import tree
@@ -268,9 +264,9 @@ def test_simulation_is_smeared_and_data_is_not(toys: Toys, tmp_path: Path) -> No
     assert ways == {"nominal": {"nom"}, "data": {""}, "jets:jer_up": {"up"}, "jets:jer_down": {"down"}}
     one = chunks("nominal")[0]
     smeared_jets = select(one.path, one.start, one.stop, one.select)
-    at_once = fill_in_one_pass(one.path, one.start, one.stop, one.select, one.fill)
+    at_once = fill_file(one.path, one.start, one.stop, one.select, one.fill)
     assert at_once is not None
-    np.testing.assert_array_equal(at_once.filled.sumw, fill(smeared_jets, Scores(), one.fill).sumw)
+    np.testing.assert_array_equal(at_once.filled.sumw, fill_table(smeared_jets, Scores(), one.fill).sumw)
     plain = select(one.path, one.start, one.stop, replace(one.select, layout=one.select.layout.unchanged))
     assert not np.array_equal(smeared_jets.pt[:50], plain.pt[:50])
     before, result = made(found.output), (found.output / "factors.json").read_bytes()

@@ -12,20 +12,15 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from beampipe.calibration.config.configuration import Configuration, Energy, Tagger
-from beampipe.calibration.config.regions import Regions
-from beampipe.calibration.config.selection import DijetSelection
-from beampipe.calibration.config.systematics import Systematic
-from beampipe.calibration.jets.energy import energy_factors, energy_names
-from beampipe.calibration.jets.hashing import event_keys
-from beampipe.calibration.jets.select import SelectSettings, select
-from beampipe.calibration.layout.presets import preset_layout
-from beampipe.calibration.ntuple.columns import BOOKKEEPING, EVENTS
-from beampipe.calibration.ntuple.reading import inspect_file
-from beampipe.calibration.report.gather import gather
+from beampipe.calibration.config import Configuration, DijetSelection, Energy, Regions, Systematic, Tagger
+from beampipe.calibration.events.select import SelectSettings, select
+from beampipe.calibration.events.variations import energy_factors, energy_names, event_keys
+from beampipe.calibration.layout import BOOKKEEPING, EVENTS, preset_layout
+from beampipe.calibration.ntuple.inspection import inspect_file
+from beampipe.calibration.results import collect_results
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.simulation import Events, read_bookkeeping, read_ntuple
-from beampipe.calibration.tasks.workspace import workspace_of
+from beampipe.calibration.tasks.runtime import workspace_of
 from beampipe.errors import BeampipeError, ConfigError, FileError
 from tests.calibration.campaign import (
     INLINE,
@@ -122,7 +117,7 @@ def test_branches_trees_and_functions_vary_jets_as_the_stand_in_does(
     found = of_files(toys, tmp_path)
     plan = run_calibration(found, INLINE)
     assert factors_sha256(found) == factors_sha256(base)
-    assert set(gather(plan, workspace_of(found).store).samples) == set(found.samples)  # what a report shows
+    assert set(collect_results(plan, workspace_of(found).store).samples) == set(found.samples)  # what a report shows
     one_more = {**VARIATIONS, "tracks_more": {"branches": {"n_trk": "jet_n_trk + 1"}}}
     before = made(found.output)
     again = replace(found, layout=preset_layout("beampipe", {"variations": one_more}))

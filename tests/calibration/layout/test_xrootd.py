@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.calibration.config.regions import Regions
-from beampipe.calibration.config.selection import DijetSelection
-from beampipe.calibration.jets.select import SelectSettings, select
-from beampipe.calibration.ntuple.reading import inspect_file
+from beampipe.calibration.config import DijetSelection, Regions
+from beampipe.calibration.events.select import SelectSettings, select
+from beampipe.calibration.ntuple.inspection import inspect_file
 from beampipe.calibration.run import run_calibration
 from beampipe.errors import FileError
 from tests.calibration.campaign import INLINE, Toys, configuration_of, factors_sha256

@@ -10,15 +10,13 @@ import pytest
 from numpy import ndarray
 
 from beampipe.arrays import Int64
-from beampipe.calibration.config.configuration import Bootstrap
-from beampipe.calibration.histograms.fill import fill
-from beampipe.calibration.histograms.filling import fill_replicas
-from beampipe.calibration.histograms.sums import Filled
-from beampipe.calibration.jets.dijets import Dijets
-from beampipe.calibration.jets.hashing import POISSON, event_keys
-from beampipe.calibration.jets.kinematics import dataset_key
-from beampipe.calibration.tagger.predict import Scores
-from tests.calibration.events import fill_settings, random_dijets, taken
+from beampipe.calibration.config import Bootstrap
+from beampipe.calibration.events.dijets import Dijets
+from beampipe.calibration.events.fill import fill_replicas, fill_table
+from beampipe.calibration.events.histograms import Filled
+from beampipe.calibration.events.scores import Scores
+from beampipe.calibration.events.variations import POISSON, dataset_key, event_keys
+from tests.calibration.random_dijets import fill_settings, random_dijets, taken
 
 N_EVENTS, N_REPLICAS = 4000, 40
 
@@ -80,7 +78,7 @@ def test_events_next_to_each_other_and_replicas_are_independent() -> None:
 
 def replicated(dijets: Dijets, **changes: object) -> Filled:
     settings = fill_settings(kinematics=(), bootstrap=Bootstrap(N_REPLICAS, 1))
-    return fill(dijets, Scores(), replace(settings, **changes))  # type: ignore[arg-type]
+    return fill_table(dijets, Scores(), replace(settings, **changes))  # type: ignore[arg-type]
 
 
 def test_both_jets_of_an_event_are_drawn_together() -> None:

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beampipe.calibration.config.systematics import Rule
-from beampipe.calibration.method.combine import combine, shift_vectors
+from beampipe.calibration.config import Rule
+from beampipe.calibration.method.uncertainties import combine, shift_vectors
 from beampipe.errors import ConfigError
 
 WAYS = ("a_up", "a_down", "b_up", "b_down")

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beampipe.calibration.config.configuration import Configuration, InputSample, Tagger
-from beampipe.calibration.config.systematics import Systematic
-from beampipe.calibration.method.efficiencies import Efficiencies, read_arrays, scale_factors, write_arrays
+from beampipe.calibration.config import Configuration, InputSample, Systematic, Tagger
+from beampipe.calibration.events.variations import GLUON_REWEIGHT, Variation
 from beampipe.calibration.method.factors import QUANTITIES, Factors
-from beampipe.calibration.method.scale_factors import factors_of, statistical
-from beampipe.calibration.variations import GLUON_REWEIGHT, Variation
+from beampipe.calibration.method.matrix import Efficiencies, read_arrays, scale_factors, write_arrays
+from beampipe.calibration.method.uncertainties import factors_of, statistical
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 
 SAMPLES = {
@@ -247,7 +246,7 @@ def test_arrays_of_efficiencies_survive_a_file(tmp_path: Path) -> None:
 
 def test_a_pattern_of_one_kind_takes_nothing_of_another() -> None:
     """`*_up` of weights is not the jet energy's."""
-    from beampipe.calibration.method.shifts import _members
+    from beampipe.calibration.method.uncertainties import _members
 
     names = ("nominal", "weight:fsr_up", "jets:jes_1_up", "sample:up", str(GLUON_REWEIGHT))
     variations = tuple(map(Variation.parse, names))

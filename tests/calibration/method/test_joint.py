@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.calibration.config.configuration import Configuration
-from beampipe.calibration.config.systematics import Systematic
-from beampipe.calibration.method.efficiencies import Efficiencies
+from beampipe.calibration.config import Configuration, Systematic
 from beampipe.calibration.method.factors import FactorKey, Factors
 from beampipe.calibration.method.joint import JointUncertainties, joint_uncertainties, principal_components
-from beampipe.calibration.method.scale_factors import factors_of
+from beampipe.calibration.method.matrix import Efficiencies
+from beampipe.calibration.method.uncertainties import factors_of
 from beampipe.errors import FileError
 from tests.calibration.method.test_factors import configuration, measured
 

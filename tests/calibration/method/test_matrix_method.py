@@ -8,9 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy import ndarray
 
-from beampipe.calibration.method.cases import Cases
-from beampipe.calibration.method.efficiencies import Efficiencies, measure_efficiencies
-from beampipe.calibration.method.extract import cumulated, extract, mixtures, quark_fractions, truth, working_point_cuts
+from beampipe.calibration.events.variations import GLUON_REWEIGHT, UNVARIED, Variation
+from beampipe.calibration.method.matrix import (
+    Efficiencies,
+    cumulated,
+    extract,
+    measure_efficiencies,
+    mixtures,
+    quark_fractions,
+    truth,
+    working_point_cuts,
+)
 from beampipe.calibration.method.reweight import (
     Reweighting,
     apply_factors,
@@ -18,7 +26,7 @@ from beampipe.calibration.method.reweight import (
     reweighting_factors,
     shapes,
 )
-from beampipe.calibration.variations import GLUON_REWEIGHT, UNVARIED, Variation
+from beampipe.calibration.method.templates import Cases
 
 # Jets by (region, flavour, x): forward quarks 6 + 2 + 0, forward gluons 1 + 1 + 2, central quarks 2 + 2 + 0, central
 # gluons 1 + 3 + 4. Worked out on paper:

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.calibration.config.configuration import Bootstrap, Configuration, InputSample, Tagger
-from beampipe.calibration.method import extract
+from beampipe.calibration.config import Bootstrap, Configuration, InputSample, Tagger
+from beampipe.calibration.method import matrix
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, Factors
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.simulation import ToyModel
 from beampipe.calibration.tasks.method import read_templates
-from beampipe.calibration.tasks.workspace import FACTORS, workspace_of
+from beampipe.calibration.tasks.runtime import FACTORS, workspace_of
 from tests.calibration.campaign import INLINE, write_sample
 
 N_EVENTS = 300_000
@@ -54,8 +54,8 @@ def calibrated(folder: Path, model: ToyModel, data_seed: int, events: int) -> Ca
     cuts = factors.cuts["n_trk"].astype(np.int64)  # bins of width 1
     by_label: dict[str, ndarray] = {}
     for name in samples:
-        shapes = extract.truth(read_templates(store, plan.samples[name]).flavours("n_trk")[:1])
-        both = [extract.cumulated(shape, cuts)[0] for shape in (shapes.quark, shapes.gluon)]
+        shapes = matrix.truth(read_templates(store, plan.samples[name]).flavours("n_trk")[:1])
+        both = [matrix.cumulated(shape, cuts)[0] for shape in (shapes.quark, shapes.gluon)]
         by_label[name] = np.stack(both, axis=-1)
     truth = {}
     for w, wp in enumerate(configuration.working_points):

@@ -8,20 +8,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.calibration.config.configuration import Configuration
-from beampipe.calibration.config.shifts import ShiftSettings
-from beampipe.calibration.config.systematics import Systematic
-from beampipe.calibration.method.cases import Cases
-from beampipe.calibration.method.combine import combine
-from beampipe.calibration.method.efficiencies import Efficiencies, measure_efficiencies
+from beampipe.calibration.config import Configuration, ShiftSettings, Systematic
+from beampipe.calibration.events.variations import UNVARIED, Variation
 from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.method.joint import joint_uncertainties
+from beampipe.calibration.method.matrix import Efficiencies, measure_efficiencies
 from beampipe.calibration.method.reweight import measure_reweighting
-from beampipe.calibration.method.scale_factors import factors_of
-from beampipe.calibration.method.shifts import Shifts, jackknife, pruned, shifts_of, smoothed
+from beampipe.calibration.method.templates import Cases
+from beampipe.calibration.method.uncertainties import (
+    Shifts,
+    combine,
+    factors_of,
+    jackknife,
+    pruned,
+    shifts_of,
+    smoothed,
+)
 from beampipe.calibration.run import run_calibration
-from beampipe.calibration.tasks.workspace import FACTORS
-from beampipe.calibration.variations import UNVARIED, Variation
+from beampipe.calibration.tasks.runtime import FACTORS
 from beampipe.errors import ConfigError
 from tests.calibration.campaign import INLINE, SYSTEMATICS, Toys, configuration_of
 from tests.calibration.method.test_factors import configuration, measured

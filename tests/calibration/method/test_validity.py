@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.calibration.config.systematics import Systematic
-from beampipe.calibration.histograms.sums import Axes, TaggerBins
-from beampipe.calibration.histograms.templates import Templates
-from beampipe.calibration.method.factors import Factors
-from beampipe.calibration.method.scale_factors import factors_of, statistical
-from beampipe.calibration.method.validity import FLAGS, NO_VALID_ERROR
-from beampipe.calibration.variations import UNVARIED
+from beampipe.calibration.config import Systematic
+from beampipe.calibration.events.histograms import Axes, TaggerBins
+from beampipe.calibration.events.variations import UNVARIED
+from beampipe.calibration.method.factors import FLAGS, NO_VALID_ERROR, Factors
+from beampipe.calibration.method.templates import Templates
+from beampipe.calibration.method.uncertainties import factors_of, statistical
 from beampipe.errors import InputError
 from tests.calibration.method.test_factors import configuration, measured
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from beampipe.calibration.config.configuration import Tagger
-from beampipe.calibration.method.extract import cumulated, working_point_cuts
+from beampipe.calibration.config import Tagger
+from beampipe.calibration.method.matrix import cumulated, working_point_cuts
 from beampipe.errors import ConfigError
 
 

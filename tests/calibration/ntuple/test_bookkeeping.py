@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beampipe.calibration.config.configuration import InputSample, Kind
-from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, keep_books
-from beampipe.calibration.ntuple.reading import Facts, inspect_file
+from beampipe.calibration.config import InputSample, Kind
+from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, FileInfo, slice_factors
+from beampipe.calibration.ntuple.inspection import inspect_file
 from beampipe.errors import FileError
 from tests.calibration.campaign import Toys
 
 
-def facts(number: int, sums: tuple[float, ...] = (1.0, 2.0), **changes: Any) -> Facts:
+def facts(number: int, sums: tuple[float, ...] = (1.0, 2.0), **changes: Any) -> FileInfo:
     standard: dict[str, Any] = {
         "dataset": "toy",
         "slice": 0,
@@ -34,14 +34,14 @@ def facts(number: int, sums: tuple[float, ...] = (1.0, 2.0), **changes: Any) -> 
         "simulated": True,
         "settings": "{}",
     }
-    return Facts(**(standard | changes))
+    return FileInfo(**(standard | changes))
 
 
 def sample(kind: Kind = "simulation", luminosity: float = 4.0) -> InputSample:
     return InputSample("mine", (), kind, luminosity)
 
 
-def at(*members: Facts) -> dict[Path, Facts]:
+def at(*members: FileInfo) -> dict[Path, FileInfo]:
     return {Path(f"files/toy.slice{one.slice}.{k:04d}.root"): one for k, one in enumerate(members)}
 
 
@@ -49,7 +49,7 @@ def test_factors_by_hand() -> None:
     """4 / pb times 30 pb times 1/2 is 60 events, over 1 + 5 and 2 + 3; slice 1: 4 times 9 times 1 over 12 and 18."""
     other: dict[str, Any] = {"slice": 1, "n_files": 1, "cross_section": 9.0, "filter_efficiency": 1.0}
     members = at(facts(0, n_slices=2), facts(1, (5.0, 3.0), n_slices=2), facts(0, (12.0, 18.0), n_slices=2, **other))
-    books = keep_books(sample(), members)
+    books = slice_factors(sample(), members)
     assert [(one.number, one.factors) for one in books.slices] == [(0, (10.0, 12.0)), (1, (3.0, 2.0))]
     assert (books.dataset, books.weight_names, books.varied, books.labelled) == (
         "toy",
@@ -60,9 +60,9 @@ def test_factors_by_hand() -> None:
 
 
 def test_a_variation_without_a_sum_of_weights_cannot_be_used_and_disturbs_no_other() -> None:
-    negative = keep_books(sample(), at(facts(0, (1.0, -2.0)), facts(1, (5.0, -3.0))))
+    negative = slice_factors(sample(), at(facts(0, (1.0, -2.0)), facts(1, (5.0, -3.0))))
     assert negative.slices[0].factors == (10.0, -12.0)  # weights below 0 over a sum below 0: a share above 0
-    zero = keep_books(sample(), at(facts(0, (1.0, -2.0)), facts(1, (5.0, 2.0))))
+    zero = slice_factors(sample(), at(facts(0, (1.0, -2.0)), facts(1, (5.0, 2.0))))
     assert zero.slices[0].factors[0] == 10.0
     assert np.isnan(zero.slices[0].factors[1])
 
@@ -70,18 +70,18 @@ def test_a_variation_without_a_sum_of_weights_cannot_be_used_and_disturbs_no_oth
 def test_a_missing_slice_is_named() -> None:
     members = at(facts(0, n_slices=3), facts(1, n_slices=3), facts(0, slice=2, n_files=1, n_slices=3))
     with pytest.raises(FileError, match=r"got 2 of 3 slices, missing 1 \(in files\)"):
-        keep_books(sample(), members)
+        slice_factors(sample(), members)
 
 
 def test_data_counts_as_it_is() -> None:
     plain = {"simulated": False, "varied": (), "weight_names": ("nominal",), "cross_section": 0.0}
-    books = keep_books(sample("data"), at(facts(0, (7.0,), **plain), facts(1, (3.0,), **plain)))
+    books = slice_factors(sample("data"), at(facts(0, (7.0,), **plain), facts(1, (3.0,), **plain)))
     assert [one.factors for one in books.slices] == [(1.0,)]
     assert not books.labelled
 
 
 def test_pseudo_data_is_scaled_like_simulation() -> None:
-    books = keep_books(sample("pseudo-data"), at(facts(0), facts(1, (5.0, 3.0))))
+    books = slice_factors(sample("pseudo-data"), at(facts(0), facts(1, (5.0, 3.0))))
     assert books.slices[0].factors == (10.0, 12.0)
 
 
@@ -91,7 +91,7 @@ def test_no_order_of_files_changes_a_bit() -> None:
     members = [facts(k, (value, 1.0), n_files=len(values)) for k, value in enumerate(values)]
     found, naive = set(), set()
     for order in itertools.permutations(range(len(values))):
-        books = keep_books(sample(), {Path(f"{k}.root"): members[k] for k in order})
+        books = slice_factors(sample(), {Path(f"{k}.root"): members[k] for k in order})
         found.add(books.slices[0].factors)
         naive.add(sum(values[k] for k in order))
     assert len(found) == 1
@@ -129,22 +129,22 @@ def test_no_order_of_files_changes_a_bit() -> None:
         ([facts(0, (float("nan"), 1.0)), facts(1)], "simulation", "got a sum nan of weights 'nominal'"),
     ],
 )
-def test_what_does_not_belong_together_is_refused(members: list[Facts], kind: Kind, message: str) -> None:
+def test_what_does_not_belong_together_is_refused(members: list[FileInfo], kind: Kind, message: str) -> None:
     with pytest.raises(FileError, match=message):
-        keep_books(sample(kind), at(*members))
+        slice_factors(sample(kind), at(*members))
 
 
 def test_a_missing_file_is_named_after_its_siblings() -> None:
     for name, missing in [("run7_a.root", r"run0_a\.root"), ("x.root", "number 0"), ("b_007.root", r"b_000\.root")]:
         with pytest.raises(FileError, match=f"missing {missing}"):
-            keep_books(sample(), {Path(name): facts(7, n_files=9)})
+            slice_factors(sample(), {Path(name): facts(7, n_files=9)})
 
 
 def test_facts_and_books_survive_json(toys: Toys) -> None:
     found = {path: inspect_file(path) for path in toys.files("nominal")}
     for one in found.values():
-        assert Facts.of(json.loads(json.dumps(one.plain()))) == one
-    books = keep_books(sample(), found)
+        assert FileInfo.of(json.loads(json.dumps(one.plain()))) == one
+    books = slice_factors(sample(), found)
     assert Bookkeeping.of(json.loads(json.dumps(books.plain()))) == books
     assert len(books.slices) == 3
 

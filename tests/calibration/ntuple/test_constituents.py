@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.calibration.ntuple.constituents import observables
+from beampipe.simulation.substructure import observables
 
 
 def by_hand(

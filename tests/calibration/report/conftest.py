@@ -7,17 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.calibration.config.configuration import Configuration, InputSample, Tagger
-from beampipe.calibration.config.systematics import Systematic
-from beampipe.calibration.histograms.sums import Axes, TaggerBins
-from beampipe.calibration.histograms.templates import Templates
-from beampipe.calibration.jets.dijets import CUT_NAMES, FLAVOURS
-from beampipe.calibration.method.efficiencies import Efficiencies
+from beampipe.calibration.config import Configuration, InputSample, Systematic, Tagger
+from beampipe.calibration.events.dijets import CUT_NAMES, FLAVOURS
+from beampipe.calibration.events.histograms import Axes, TaggerBins
+from beampipe.calibration.events.variations import UNVARIED
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors, ScaleFactor
 from beampipe.calibration.method.joint import JointUncertainties
-from beampipe.calibration.report.gather import Cost, Results, SampleResult
+from beampipe.calibration.method.matrix import Efficiencies
+from beampipe.calibration.method.templates import Templates
 from beampipe.calibration.report.write import write_all
-from beampipe.calibration.variations import UNVARIED
+from beampipe.calibration.results import Cost, Results, SampleResult
 
 EDGES = (500.0, 600.0, 900.0)
 POINTS = (0.5, 0.8)

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.calibration.report.conftest import EDGES
 
-from beampipe.calibration.method.factors import FactorKey, Factors
-from beampipe.calibration.report.correction import (
+from beampipe.calibration.exports.corrections import (
     growth,
     read_correction,
     systematics_of,
     write_correction,
     write_covariance,
 )
+from beampipe.calibration.method.factors import FactorKey, Factors
 from beampipe.errors import ConfigError, FileError
+from tests.calibration.report.conftest import EDGES
 
 CENTRES = [(low + high) / 2 for low, high in pairwise(EDGES)]
 ROUNDING = 1e-15

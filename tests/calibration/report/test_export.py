@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.calibration.report.conftest import BINS, EDGES
 
-from beampipe.calibration.config.regions import REGIONS
-from beampipe.calibration.jets.dijets import FLAVOURS
-from beampipe.calibration.method.factors import FactorKey
-from beampipe.calibration.method.validity import FLAGS
-from beampipe.calibration.report.export import scale_factor_folder, write_root
-from beampipe.calibration.report.gather import Results
+from beampipe.calibration.config import REGIONS
+from beampipe.calibration.events.dijets import FLAVOURS
+from beampipe.calibration.exports.archives import scale_factor_folder, write_root
+from beampipe.calibration.method.factors import FLAGS, FactorKey
+from beampipe.calibration.results import Results
+from tests.calibration.report.conftest import BINS, EDGES
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.calibration.report.conftest import templates
 
-from beampipe.calibration.jets.dijets import FLAVOURS
+from beampipe.calibration.events.dijets import FLAVOURS
+from beampipe.calibration.exports.corrections import read_correction, write_mc_to_mc
 from beampipe.calibration.method.factors import FactorKey
-from beampipe.calibration.report.correction import read_correction
-from beampipe.calibration.report.gather import Results
-from beampipe.calibration.report.mc_to_mc import between_samples, mc_to_mc_table, other_samples, write_mc_to_mc
+from beampipe.calibration.report.tables import mc_to_mc_table
+from beampipe.calibration.results import Results, between_samples, other_samples
+from tests.calibration.report.conftest import templates
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from beampipe.calibration import Configuration, FactorInBin, RunSettings, run_calibration
-from beampipe.calibration.report.gather import Results
+from beampipe.calibration.results import Results
 from beampipe.errors import UnknownNameError
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.calibration.report.gather import Results
 from beampipe.calibration.report.write import PAGE, figures_of
+from beampipe.calibration.results import Results
 
 VOID = {"meta", "img", "link", "br"}
 

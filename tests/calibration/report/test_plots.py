@@ -8,18 +8,22 @@ import numpy as np
 import pytest
 
 from beampipe.calibration.method.factors import FactorKey
-from beampipe.calibration.report.closure import plot_closure, plot_fractions
-from beampipe.calibration.report.gather import Results
-from beampipe.calibration.report.plots import drawable, plot_points, plot_scale_factor, plot_uncertainties
-from beampipe.calibration.report.style import (
+from beampipe.calibration.report.figures import (
     REPORT_STYLE,
     bands_of,
     colours_of,
+    drawable,
     experimental_of,
     figure_paths,
+    plot_closure,
+    plot_fractions,
+    plot_points,
+    plot_scale_factor,
+    plot_uncertainties,
     source_label,
 )
 from beampipe.calibration.report.write import figures_of
+from beampipe.calibration.results import Results
 from beampipe.figures import save_figure
 
 if TYPE_CHECKING:

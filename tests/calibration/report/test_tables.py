@@ -6,10 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.calibration.jets.dijets import CUT_NAMES
-from beampipe.calibration.method.factors import FactorKey
-from beampipe.calibration.method.validity import FLAGS
-from beampipe.calibration.report.gather import Results
+from beampipe.calibration.events.dijets import CUT_NAMES
+from beampipe.calibration.method.factors import FLAGS, FactorKey
 from beampipe.calibration.report.tables import (
     UNKNOWN,
     cost_table,
@@ -22,6 +20,7 @@ from beampipe.calibration.report.tables import (
     write_csv,
     yield_table,
 )
+from beampipe.calibration.results import Results
 
 KEY = FactorKey("n_trk", 0.8, "gluon", "rejection")
 

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.calibration.campaign import INLINE, Toys, configuration_of
 
-from beampipe.calibration.config.configuration import Bootstrap, Configuration, Tagger
-from beampipe.calibration.jets.dijets import CUT_NAMES
+from beampipe.calibration.config import Bootstrap, Configuration, Tagger
+from beampipe.calibration.events.dijets import CUT_NAMES
 from beampipe.calibration.method.factors import Factors
-from beampipe.calibration.report import gather, read_correction, write_report
+from beampipe.calibration.report import collect_results, read_correction, write_report
 from beampipe.calibration.report.write import CORRECTIONS, PAGE, in_turn
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.plan import Plan
-from beampipe.calibration.tasks.workspace import FACTORS, workspace_of
+from beampipe.calibration.tasks.runtime import FACTORS, workspace_of
 from beampipe.workflow import Store, Task
+from tests.calibration.campaign import INLINE, Toys, configuration_of
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def ran(toys: Toys, tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Sto
 
 def test_results_are_those_of_the_campaign(ran: tuple[Plan, Store, Configuration]) -> None:
     plan, store, configuration = ran
-    results = gather(plan, store)
+    results = collect_results(plan, store)
     expected = Factors.read(configuration.output / FACTORS)
     assert results.factors.pt_edges == expected.pt_edges
     assert list(results.factors.by_name) == list(expected.by_name)

@@ -17,7 +17,7 @@ N_EVENTS = 60
 def _rough_cross_sections() -> Iterator[None]:
     """Enough for tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("beampipe.calibration.simulation.produce.HARD_EVENTS", 2000)
+        patch.setattr("beampipe.calibration.simulation.dijets.HARD_EVENTS", 2000)
         yield
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from beampipe.calibration.simulation.detector import (
+from beampipe.simulation.jet_detector import (
     LESS_EFFICIENT,
     MORE_FAKES,
     efficiency,
@@ -14,8 +14,8 @@ from beampipe.calibration.simulation.detector import (
     resolution,
     response,
 )
-from beampipe.calibration.simulation.jets import ParticleJets
-from beampipe.calibration.simulation.randoms import keys
+from beampipe.simulation.jets import ParticleJets
+from beampipe.simulation.random_numbers import keys
 
 N_TRACKS = 20
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import uproot
 
-from beampipe.calibration.ntuple.columns import (
+from beampipe.calibration.layout import (
     BOOKKEEPING,
     BOOKKEEPING_BRANCHES,
     EVENT_BRANCHES,
@@ -27,7 +27,7 @@ from beampipe.calibration.simulation import (
     simulate_toy,
     write_ntuple,
 )
-from beampipe.calibration.simulation.produce import PAIR_PT, file_specs, is_made
+from beampipe.calibration.simulation.dijets import PAIR_PT, file_specs, is_made
 from beampipe.calibration.simulation.toy import WHOLE as TOY_WHOLE
 from beampipe.calibration.simulation.toy import toy_events
 from beampipe.errors import FileError, InputError, ShapeError
@@ -137,7 +137,7 @@ def test_events_slice_and_join() -> None:
 
 
 def test_round_trip_of_many_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("beampipe.calibration.simulation.write.EVENTS_PER_BASKET", 70)
+    monkeypatch.setattr("beampipe.calibration.simulation.ntuple_files.EVENTS_PER_BASKET", 70)
     (path,) = simulate_toy(tmp_path, 300, n_weights=2, slices=(replace(TOY_WHOLE, share=1.0),))
     with uproot.open(path) as file:
         assert list(file[EVENTS].common_entry_offsets()) == [0, 70, 140, 210, 280, 300]

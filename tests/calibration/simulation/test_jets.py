@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from beampipe.calibration.simulation.jets import particle_jets, parton_labels
-from beampipe.calibration.simulation.pythia import Collisions
+from beampipe.simulation.jets import particle_jets, parton_labels
+from beampipe.simulation.pythia import Collisions
 
 
 def test_label_is_that_of_the_parton_with_the_highest_energy_nearby() -> None:

@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 
 from beampipe.calibration.simulation import SAMPLES, SLICES, SampleSpec, Slice, sample_spec
-from beampipe.calibration.simulation.produce import detected
-from beampipe.calibration.simulation.pythia import (
+from beampipe.calibration.simulation.dijets import detected
+from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.simulation.pythia import (
     PDF_SETS,
     SHOWER_WEIGHTS,
     PdfWeights,
     PythiaRun,
     cross_section,
+    pythia8,
     settings_of,
+    start_pythia,
 )
-from beampipe.errors import ConfigError, UnknownNameError
-from beampipe.pythia import pythia8, start_pythia
 
 PLAIN = sample_spec("nominal2")
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.fleet.security.certificates import make_authority, make_client, make_server
-from beampipe.serving.catalogue import named_models
+from beampipe.events import Hits
+from beampipe.fleet.security import make_authority, make_client, make_server
+from beampipe.serving.models import named_models
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.events import Hits
 from beampipe.tracking.loading import load_pipeline
 from beampipe.triton.engine import Engine
 from beampipe.triton.model.repository import export_repository

@@ -16,7 +16,7 @@ from beampipe.triton.engine import Engine
 from tests.fleet.clients.athena import ask_as_athena, athena_lists, wide
 from tests.fleet.clients.conftest import few_hits, labels_here
 from tests.fleet.conftest import RunningFleet, running_fleet
-from tests.fleet.sidecar.opened import sidecar
+from tests.fleet.opened_sidecar import sidecar
 
 MODEL = "module_map_athena"
 

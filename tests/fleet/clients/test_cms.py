@@ -15,7 +15,7 @@ from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
 from tests.fleet.clients.conftest import MODELS, few_hits, labels_here
 from tests.fleet.conftest import RunningFleet
-from tests.fleet.sidecar.opened import sidecar
+from tests.fleet.opened_sidecar import sidecar
 
 COMPRESSIONS = {
     "none": grpc.Compression.NoCompression,

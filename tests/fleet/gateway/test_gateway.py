@@ -15,7 +15,7 @@ import pytest
 from tritonclient.grpc import service_pb2
 
 from beampipe.errors import BeampipeError, ServiceError
-from beampipe.fleet.security.tokens import add_token, revoke_token
+from beampipe.fleet.security import add_token, revoke_token
 from beampipe.triton.engine import Engine
 from tests.fleet.conftest import RunningFleet, running_fleet, until
 from tests.triton.door.attacks import post, raw_answer, status_of

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from beampipe.errors import BeampipeError, ConfigError
-from beampipe.fleet.planning.servers import Bound, Effort, least_servers, plan_servers
-from beampipe.fleet.planning.shapes import make_shape
+from beampipe.fleet.planning.servers import Bound, Effort, least_servers, make_shape, plan_servers
 from beampipe.fleet.planning.simulator import (
     POLICIES,
     ClosedLoop,
@@ -20,7 +19,7 @@ from beampipe.fleet.planning.simulator import (
     Poisson,
     ServiceTimes,
 )
-from tests.fleet.planning.simulator.closed_forms import erlang_b
+from tests.fleet.planning.closed_forms import erlang_b
 
 LOAD = Load(Poisson(200.0), MeasuredSizes(np.ones(1)), ServiceTimes.affine(0.01, 0.0))
 """Two servers' worth of work; each event takes 10 ms."""

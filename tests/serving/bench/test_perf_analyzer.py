@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from beampipe.errors import BeampipeError
-from beampipe.serving.bench.perf_analyzer import RawPoint, perf_analyze
-from beampipe.serving.catalogue import named_models
+from beampipe.events import Hits
+from beampipe.serving.models import named_models
+from beampipe.serving.perf_analyzer import RawPoint, perf_analyze
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.events import Hits
 from beampipe.triton.engine import Engine
 from beampipe.triton.model.repository import export_repository
 from beampipe.triton.server.launch import ServerSettings

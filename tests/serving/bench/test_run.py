@@ -10,11 +10,17 @@ import pytest
 from rich.console import Console
 
 from beampipe.errors import BeampipeError, ConfigError
-from beampipe.serving.bench.plan import BenchPlan
-from beampipe.serving.bench.points import BenchPoint, write_bench
-from beampipe.serving.bench.report import bench_table, draw_concurrency, draw_instances
-from beampipe.serving.bench.run import _require_equal, run_bench
-from beampipe.serving.bench.ways import direct_sender
+from beampipe.serving.bench import (
+    BenchPlan,
+    BenchPoint,
+    _require_equal,
+    bench_table,
+    direct_sender,
+    draw_concurrency,
+    draw_instances,
+    run_bench,
+    write_bench,
+)
 from beampipe.serving.load import direct_workload
 from beampipe.tracking import load_pipeline
 from beampipe.tracking.data import shipped_events

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from beampipe.serving.bench.samples import describe_sample, load_samples
+from beampipe.serving.bench import describe_sample, load_samples
 from beampipe.tracking import load_pipeline, shipped_events
 from beampipe.tracking.data import shipped_path
 

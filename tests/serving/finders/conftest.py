@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from beampipe.serving.catalogue import named_models
+from beampipe.serving.models import named_models
 from beampipe.triton.engine import Engine
 from beampipe.triton.model.repository import export_repository
-from beampipe.triton.server.server import ServerSettings, TritonServer
+from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.server import TritonServer
 
 
 @pytest.fixture(scope="package")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from beampipe.tracking.events import Hits
+from beampipe.events import Hits
 from tests.triton.client.servers import event
 
 

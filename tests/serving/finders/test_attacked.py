@@ -7,8 +7,8 @@ import pytest
 
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
 from beampipe.tracking.data import shipped_events
-from beampipe.triton.door.haproxy import find_haproxy
-from beampipe.triton.server.canary import check_served
+from beampipe.triton.server.access import find_haproxy
+from beampipe.triton.server.management import check_canary
 from beampipe.triton.server.server import TritonServer
 from tests.triton.door.attacks import ATTACKS, raw_answer, status_of
 
@@ -26,6 +26,6 @@ def test_labels_are_right_after_all_attacks(tracking_server: TritonServer) -> No
         with TritonTrackFinder(f"{scheme}://{url}", "exatrkx") as served:
             assert np.array_equal(served.find(hits).track_id, expected)
     version = tracking_server.settings.repository / "exatrkx" / "1"
-    assert check_served(tracking_server.http_url, version, "exatrkx")
+    assert check_canary(tracking_server.http_url, version, "exatrkx")
     assert tracking_server.pid == before
     assert not tracking_server.incidents[incidents:]

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from beampipe.errors import ConfigError, FileError, UnknownNameError
-from beampipe.serving.finders import DirectTrackFinder, FallbackTrackFinder, TrackFinder, TritonTrackFinder
-from beampipe.serving.finders.opening import Papers, open_finder
+from beampipe.serving.finders import Credentials, DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder, open_finder
 from beampipe.tracking.data import shipped_events, shipped_path
+from beampipe.tracking.finder import TrackFinder
 from beampipe.triton.server.server import TritonServer
 
 ROOT = Path(__file__).parents[3]
@@ -97,10 +97,10 @@ def test_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="servers have tracker models of their own"):
         open_finder(["a:1"], model="generic")
     with pytest.raises(FileError, match="expected a file with a token"):
-        open_finder(["a:1"], papers=Papers(tmp_path / "gone"))
+        open_finder(["a:1"], papers=Credentials(tmp_path / "gone"))
     (tmp_path / "token").write_text("two words")
     with pytest.raises(FileError, match="got 2 words"):
-        open_finder(["a:1"], papers=Papers(tmp_path / "token"))
+        open_finder(["a:1"], papers=Credentials(tmp_path / "token"))
 
 
 def test_the_example_asks_the_server(tracking_server: TritonServer) -> None:

@@ -10,9 +10,8 @@ import pytest
 from numpy import ndarray
 
 from beampipe.errors import InputError, ServiceError, ServiceUnavailableError
-from beampipe.serving.finders.fallback import FallbackTrackFinder
-from beampipe.serving.finders.triton import TritonTrackFinder
-from beampipe.tracking.events import Hits, Tracks
+from beampipe.events import Hits, Tracks
+from beampipe.serving.finders import FallbackTrackFinder, TritonTrackFinder
 from beampipe.triton.client import FakeTransport
 from beampipe.triton.model.contract import TensorSpec
 from tests.serving.finders.events import hits

@@ -8,11 +8,9 @@ import pytest
 from numpy import ndarray
 
 from beampipe.errors import InputError, ServiceError
+from beampipe.events import Hits, Tracks, scale_named
 from beampipe.serving.contract import FEATURES, GEOMETRY_ID, LABELS, LOCAL, STAGES, VARIANCE
-from beampipe.serving.finders import TritonTrackFinder
-from beampipe.serving.finders.question import FindTracks, tracking_contract
-from beampipe.tracking.events import Hits, Tracks
-from beampipe.tracking.formats.scale import scale_named
+from beampipe.serving.finders import TrackingRequest, TritonTrackFinder, tracking_contract
 from beampipe.triton.client import FakeTransport
 from beampipe.triton.client.signature import signature_of
 from tests.serving.finders.events import hits
@@ -37,7 +35,7 @@ ACTS = {**CONFIG, "input": [*CONFIG["input"], *MORE]}
 
 def test_millimetres_go_out_bit_for_bit() -> None:
     event, signature = hits(9), signature_of(CONFIG, "s")
-    question = FindTracks(event, stages=True)
+    question = TrackingRequest(event, stages=True)
     assert question.inputs(signature)["FEATURES"] is event.position
     assert question.outputs(signature) == {"LABELS": (9,)}
     (tensor,) = signature.request(question.inputs(signature), question.outputs(signature)).inputs
@@ -66,16 +64,16 @@ def test_scale_batch_axis_and_stages_come_from_the_configuration() -> None:
     assert tracks.counts == {"hits": 4}
     assert found(stages=False).seconds == {}
     signature = signature_of(STAGED, "s")
-    assert list(FindTracks(event).outputs(signature)) == ["LABELS"]
-    assert FindTracks(event, stages=True).outputs(signature) == {"LABELS": (4,), "STAGES": (3,)}
-    (tensor,) = signature.request(FindTracks(event).inputs(signature), {"LABELS": (4,)}).inputs
+    assert list(TrackingRequest(event).outputs(signature)) == ["LABELS"]
+    assert TrackingRequest(event, stages=True).outputs(signature) == {"LABELS": (4,), "STAGES": (3,)}
+    (tensor,) = signature.request(TrackingRequest(event).inputs(signature), {"LABELS": (4,)}).inputs
     assert tensor.array.shape == (1, 4, 3)
 
 
 def test_hits_that_are_no_columns_in_a_row_are_made_so() -> None:
     position = np.asfortranarray(hits(6).position)
     signature = signature_of(CONFIG, "s")
-    (tensor,) = signature.request(FindTracks(Hits(position)).inputs(signature), {}).inputs
+    (tensor,) = signature.request(TrackingRequest(Hits(position)).inputs(signature), {}).inputs
     assert tensor.array.flags.c_contiguous
     np.testing.assert_array_equal(tensor.array, position)
 
@@ -84,12 +82,12 @@ def test_a_model_that_takes_more_gets_more_or_says_what_is_missing() -> None:
     signature = signature_of(ACTS, "s")
     bare = hits(3)
     with pytest.raises(InputError, match="without geometry_id"):
-        FindTracks(bare).inputs(signature)
+        TrackingRequest(bare).inputs(signature)
     pair = np.ones((3, 2), np.float32)
     full = Hits(bare.position, np.arange(3, dtype=np.uint64), pair, pair)
-    assert list(FindTracks(full).inputs(signature)) == ["FEATURES", "GEOMETRY_ID", "LOCAL", "VARIANCE"]
+    assert list(TrackingRequest(full).inputs(signature)) == ["FEATURES", "GEOMETRY_ID", "LOCAL", "VARIANCE"]
     optional = {**ACTS, "input": [ACTS["input"][0], *({**tensor, "optional": True} for tensor in ACTS["input"][1:])]}
-    assert list(FindTracks(bare).inputs(signature_of(optional, "s"))) == ["FEATURES"]
+    assert list(TrackingRequest(bare).inputs(signature_of(optional, "s"))) == ["FEATURES"]
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from beampipe.errors import InputError, ServiceError, UnknownModelError
+from beampipe.events import Hits, Tracks
 from beampipe.serving.finders import DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.events import Hits, Tracks
 from beampipe.triton.client.endpoint import WireProtocol
-from beampipe.triton.server import control
+from beampipe.triton.server import management
 from beampipe.triton.server.server import TritonServer
 
 SHARED = Path("/dev/shm")
@@ -60,7 +60,7 @@ def url_of(server: TritonServer, scheme: str) -> str:
 
 
 def regions(server: TritonServer) -> list[str]:
-    _, body = control.ask(server.http_url, "GET", "/v2/systemsharedmemory/status")
+    _, body = management.request(server.http_url, "GET", "/v2/systemsharedmemory/status")
     return [region["name"] for region in json.loads(body)]
 
 
@@ -106,7 +106,7 @@ def test_a_region_that_the_server_forgot_costs_no_event(tracking_server: TritonS
     with TritonTrackFinder(url_of(tracking_server, "grpc"), "module_map") as finder:
         expected = finder.find(events[-1]).track_id.tobytes()
         assert regions(tracking_server)
-        control.ask(tracking_server.http_url, "POST", "/v2/systemsharedmemory/unregister", {})
+        management.request(tracking_server.http_url, "POST", "/v2/systemsharedmemory/unregister", {})
         assert finder.find(events[-1]).track_id.tobytes() == expected
 
 

@@ -11,17 +11,15 @@ import numpy as np
 import pytest
 
 from beampipe.errors import ConfigError, NotFiniteError, ShapeError, WrongLabelsError
+from beampipe.serving.http_sender import HttpSender, kserve_requests, raw_requests
 from beampipe.serving.load import (
     FutureSender,
-    HttpSender,
     Sender,
     Workload,
     closed_loop,
     direct_workload,
     in_event_loop,
     in_threads,
-    kserve_requests,
-    raw_requests,
     summarise,
     verify,
 )

@@ -8,9 +8,17 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from beampipe.tracking.acts.detector import ActsDetector, detector, pyacts, run_sequence
-from beampipe.tracking.acts.whiteboard import Failures, python_algorithm, reader, writer
-from beampipe.tracking.events import Event, Hits, Particles, Truth
+from beampipe.events import Event, Hits, Particles, Truth
+from beampipe.tracking.acts.sequencer import (
+    ActsDetector,
+    Failures,
+    detector,
+    pyacts,
+    python_algorithm,
+    reader,
+    run_sequence,
+    writer,
+)
 
 MUON_MASS = 0.1056583755
 PIXELS = (7, 8, 9)

@@ -8,6 +8,7 @@ import pytest
 from numpy import ndarray
 
 from beampipe.errors import ConfigError, InputError, MissingExtraError, ShapeError, UnknownNameError
+from beampipe.events import NO_TRACK, Event, Hits, Truth
 from beampipe.tracking.acts import (
     ACTS_EFFICIENT,
     ACTS_FAST,
@@ -21,7 +22,6 @@ from beampipe.tracking.acts import (
     fit_tracks,
 )
 from beampipe.tracking.acts.finder import label_hits
-from beampipe.tracking.events import NO_TRACK, Event, Hits, Truth
 
 acts = pytest.importorskip("acts")
 pytestmark = pytest.mark.acts
@@ -167,7 +167,7 @@ def test_settings_that_cannot_be_meant_are_refused() -> None:
 
 
 def test_missing_pyacts_names_the_extra(hide: Callable[[str], None]) -> None:
-    from beampipe.tracking.acts.detector import pyacts
+    from beampipe.tracking.acts.sequencer import pyacts
 
     hide("acts")
     with pytest.raises(MissingExtraError, match=r"beampipe\[simulation\]"):

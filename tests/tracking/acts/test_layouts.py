@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from beampipe.errors import InputError
+from beampipe.simulation.acts_geometry import build_detector
+from beampipe.simulation.detector import read_layout
 from beampipe.tracking.acts import ACTS_EFFICIENT, ActsTrackFinder
-from beampipe.tracking.acts.detector import ActsDetector
-from beampipe.tracking.acts.layers import layer_files
+from beampipe.tracking.acts.finder import layer_files
+from beampipe.tracking.acts.sequencer import ActsDetector
 from beampipe.tracking.evaluation.scoring import evaluate
-from beampipe.tracking.simulation.detectors import build_detector, read_layout
 from beampipe.tracking.truth import Selection
 from tests.tracking.simulation.detectors.layouts import LONGBAR, shot
 

@@ -13,7 +13,7 @@ import pytest
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.tracking import load_model
 from beampipe.tracking.acts import ACTS_BEAMPIPE, ActsTrackFinder, SeederSettings, beampipe_seeder
-from beampipe.tracking.acts.seeder import three_of_each
+from beampipe.tracking.acts.finder import three_of_each
 
 
 def test_three_hits_of_a_track_lie_far_apart() -> None:

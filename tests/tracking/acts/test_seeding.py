@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from beampipe.events import Event
 from beampipe.tracking.acts import ACTS_EFFICIENT, ACTS_GRAPH, ACTS_GRAPH_FAST, ACTS_ORTHOGONAL, ActsTrackFinder
-from beampipe.tracking.acts.detector import detector
-from beampipe.tracking.acts.layers import Layer, connected_layers, layers_of
+from beampipe.tracking.acts.finder import ActsLayer, acts_layers, connected_layers
+from beampipe.tracking.acts.sequencer import detector
 from beampipe.tracking.acts.settings import PIXEL_VOLUMES, ActsSettings
-from beampipe.tracking.events import Event
 
 acts = pytest.importorskip("acts")
 pytestmark = pytest.mark.acts
@@ -45,7 +45,7 @@ def test_chains_in_a_graph_make_fewer_seeds_than_triplets(event: Event) -> None:
 
 
 def test_layers_are_those_of_the_pixels() -> None:
-    layers = layers_of(detector(2.0), PIXEL_VOLUMES)
+    layers = acts_layers(detector(2.0), PIXEL_VOLUMES)
     barrel = [layer for layer in layers if layer.barrel]
     assert [round(layer.at) for layer in barrel] == [32, 72, 116, 172]
     assert all(layer.low == pytest.approx(-layer.high) for layer in barrel)
@@ -56,8 +56,8 @@ def test_layers_are_those_of_the_pixels() -> None:
 
 
 def test_layers_are_connected_as_straight_lines_cross_them() -> None:
-    cylinders = tuple(Layer(i + 1, 8, i, True, 30.0 * (i + 1), -400.0, 400.0) for i in range(4))
-    disc = Layer(9, 9, 2, False, 500.0, 20.0, 200.0)
+    cylinders = tuple(ActsLayer(i + 1, 8, i, True, 30.0 * (i + 1), -400.0, 400.0) for i in range(4))
+    disc = ActsLayer(9, 9, 2, False, 500.0, 20.0, 200.0)
     pairs = connected_layers((*cylinders, disc), 100.0)
     assert {(1, 2), (1, 3), (2, 3), (2, 4), (3, 4)} < set(pairs)
     assert (1, 4) not in pairs  # two layers between

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from beampipe.errors import ShapeError
+from beampipe.events import Event, FitStatus, Hits, TrackParameters, Tracks, Truth
 from beampipe.tracking.display import estimate_pt
-from beampipe.tracking.display.lines import track_lines, truth_lines
+from beampipe.tracking.display.polylines import track_lines, truth_lines
 from beampipe.tracking.display.toy import toy_event
-from beampipe.tracking.events import Event, FitStatus, Hits, TrackParameters, Tracks, Truth
 
 
 def arc(radius: float, n: int, turn: float, offset: float = 0.0) -> np.ndarray:

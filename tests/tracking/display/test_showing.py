@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from beampipe.errors import FileError
+from beampipe.events import Event, Tracks
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.display.showing import fake_tracks, show_event
-from beampipe.tracking.evaluation.checks import TruthFinder
-from beampipe.tracking.events import Event, Tracks
+from beampipe.tracking.display import fake_tracks, show_event
+from beampipe.tracking.evaluation.diagnostics import TruthFinder
 
 
 def true_tracks(event: Event) -> Tracks:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beampipe.errors import InputError, ShapeError
-from beampipe.tracking.evaluation.edges import EdgeScore, score_edges, score_stages
-from beampipe.tracking.events import Event, Hits
+from beampipe.events import Event, Hits
+from beampipe.tracking.evaluation.diagnostics import EdgeScore, score_edges, score_stages
 from beampipe.tracking.truth import HEADLINE, true_edges
 
 from .toy import toy_event

@@ -10,14 +10,13 @@ import pytest
 from rich.console import Console
 
 from beampipe.errors import FileError, InputError, UnknownNameError
+from beampipe.events import Event, Hits, Tracks
 from beampipe.figures import save_figure
-from beampipe.tracking.evaluation import checks, plots, report
-from beampipe.tracking.evaluation.edges import score_stages
-from beampipe.tracking.evaluation.results import Evaluation, read_evaluation, write_evaluation
-from beampipe.tracking.evaluation.scoring import evaluate
-from beampipe.tracking.evaluation.statistics import Proportion
-from beampipe.tracking.evaluation.variables import pt_edges
-from beampipe.tracking.events import Event, Hits, Tracks
+from beampipe.tracking.evaluation import diagnostics, report
+from beampipe.tracking.evaluation import report as plots
+from beampipe.tracking.evaluation.diagnostics import score_stages
+from beampipe.tracking.evaluation.results import Evaluation, Proportion, read_evaluation, write_evaluation
+from beampipe.tracking.evaluation.scoring import evaluate, pt_edges
 from beampipe.tracking.finder import InOneThread, TrackFinder
 from beampipe.tracking.kernels.reference import number_by_first_hit
 from beampipe.tracking.truth import HEADLINE, select_particles, true_edges
@@ -28,7 +27,7 @@ from .toy import labels_by_particle, toy_event
 class Doubling(InOneThread):
     """Gives every true track twice."""
 
-    def __init__(self, truth: checks.TruthFinder) -> None:
+    def __init__(self, truth: diagnostics.TruthFinder) -> None:
         self.truth = truth
 
     def find(self, hits: Hits, /) -> Tracks:
@@ -66,7 +65,7 @@ def events() -> Iterator[Event]:
 
 @pytest.fixture(scope="module")
 def evaluation() -> Evaluation:
-    truth = checks.TruthFinder()
+    truth = diagnostics.TruthFinder()
     finders: dict[str, TrackFinder] = {
         "truth": truth,
         "doubling": Doubling(truth),
@@ -113,7 +112,7 @@ def test_refused_events_count_against_the_finder_and_stop_nobody(evaluation: Eva
 
 
 def test_a_lost_event_is_in_the_error() -> None:
-    truth = checks.TruthFinder()
+    truth = diagnostics.TruthFinder()
 
     class Losing(InOneThread):
         def find(self, hits: Hits, /) -> Tracks:
@@ -209,7 +208,7 @@ def test_bins_of_pt_begin_at_the_cut() -> None:
 
 def test_scrambled_truth_scores_nothing() -> None:
     event = toy_event(300, seed=5)
-    scrambled = checks.scrambled_truth(event)
+    scrambled = diagnostics.scrambled_truth(event)
     label = labels_by_particle(event)
 
     class Knowing(InOneThread):
@@ -225,10 +224,10 @@ def test_scrambled_truth_scores_nothing() -> None:
 
 def test_permutation_check_tells_order_from_geometry() -> None:
     hits = toy_event(40, seed=2).hits
-    honest = checks.permuted_hits_check(ByPhi(), hits)
+    honest = diagnostics.permuted_hits_check(ByPhi(), hits)
     assert honest.same
     assert honest.n_tracks == honest.n_tracks_permuted > 10
-    cheat = checks.permuted_hits_check(ByOrder(), hits)
+    cheat = diagnostics.permuted_hits_check(ByOrder(), hits)
     assert not cheat.same
     assert cheat.n_changed > 0.9 * len(hits)
 
@@ -248,7 +247,7 @@ def test_one_changed_track_is_one_changed_track() -> None:
 
     hits = toy_event(40, seed=2).hits
     first = ByPhi().find(hits).track_id == 0
-    check = checks.permuted_hits_check(Dropping(float(hits.position[0, 2])), hits)
+    check = diagnostics.permuted_hits_check(Dropping(float(hits.position[0, 2])), hits)
     assert check.n_changed == int(first.sum())
 
 
@@ -259,6 +258,6 @@ def test_refusals() -> None:
     with pytest.raises(InputError, match="no event"):
         evaluate({"slices": ByPhi()}, [], sample="nothing")
     with pytest.raises(InputError, match="none to scramble"):
-        checks.scrambled_truth(bare)
+        diagnostics.scrambled_truth(bare)
     with pytest.raises(InputError, match="watching"):
-        checks.TruthFinder().find(bare.hits)
+        diagnostics.TruthFinder().find(bare.hits)

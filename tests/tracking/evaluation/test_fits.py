@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from beampipe.errors import InputError
-from beampipe.tracking.evaluation.fits import core_width, joined, score_fits
-from beampipe.tracking.events import NO_TRACK, Tracks
+from beampipe.events import NO_TRACK, Tracks
+from beampipe.tracking.evaluation.diagnostics import core_width, joined, score_fits
 from beampipe.tracking.fitting.fitter import TrackFitter
 from tests.tracking.fitting.toy import shoot, toy_tables
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy import ndarray
 
 from beampipe.errors import InputError
+from beampipe.events import Particles, Truth
 from beampipe.tracking.evaluation.matching import Candidates, Matches, match
-from beampipe.tracking.events import Particles, Truth
 from beampipe.tracking.truth import contributions
 
 

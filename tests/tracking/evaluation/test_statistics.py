@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from beampipe.errors import InputError
-from beampipe.tracking.evaluation.statistics import (
+from beampipe.tracking.evaluation.results import (
     Proportion,
     bootstrap,
     clopper_pearson,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beampipe.errors import ConfigError, InputError, ShapeError
-from beampipe.tracking.events import Event, Hits, Particles, Truth
+from beampipe.events import Event, Hits, Particles, Truth
 from beampipe.tracking.truth import (
     DISPLACED,
     HEADLINE,

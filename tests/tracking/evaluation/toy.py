@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from beampipe.tracking.events import Event, Hits, Particles, Truth
+from beampipe.events import Event, Hits, Particles, Truth
 
 RADII = np.array([32, 72, 116, 172, 260, 360, 500, 660, 820, 1020], np.float64)
 

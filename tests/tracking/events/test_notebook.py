@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from beampipe.errors import ConfigError, ShapeError
+from beampipe.events import HitColumns
 from beampipe.notebook import Page, Shown
 from beampipe.tracking import Event, Hits, Tracks, load_model, load_track_fitter, shipped_events
-from beampipe.tracking.display.thumbnail import SIDE, thumbnail
+from beampipe.tracking.display import SIDE, thumbnail
 from beampipe.tracking.display.toy import toy_event
-from beampipe.tracking.events import HitColumns
 
 LARGE = next(iter(shipped_events(200)))
 """An event with more than 100 000 hits."""

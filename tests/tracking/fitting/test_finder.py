@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from beampipe.errors import TooLargeError
-from beampipe.tracking.events import Hits, Tracks
+from beampipe.events import Hits, Tracks
 from beampipe.tracking.finder import InOneThread, TrackFinder
-from beampipe.tracking.fitting.finder import FittedFinder
-from beampipe.tracking.fitting.fitter import TrackFitter
+from beampipe.tracking.fitting.fitter import FittedFinder, TrackFitter
 
 from .toy import shoot, toy_tables
 

@@ -11,9 +11,9 @@ import pytest
 from numpy import ndarray
 
 from beampipe.errors import ConfigError, FileError, InputError, ShapeError
-from beampipe.tracking.events import FitStatus, Hits, TrackParameters, Tracks
-from beampipe.tracking.fitting.fitter import TrackFitter, hit_lists, reference_fits
-from beampipe.tracking.fitting.tables import FitTables, load_fit_tables, save_fit_tables
+from beampipe.events import FitStatus, Hits, TrackParameters, Tracks, hit_lists
+from beampipe.tracking.fitting.fitter import TrackFitter, reference_fits
+from beampipe.tracking.fitting.reference import FitTables, load_fit_tables, save_fit_tables
 from tests.tracking.unchecked import unchecked
 
 from .toy import BARREL, DISCS, Shot, shoot, toy_tables

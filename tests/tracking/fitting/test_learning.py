@@ -9,14 +9,13 @@ import pytest
 from numpy import ndarray
 
 from beampipe.errors import ConfigError, InputError
+from beampipe.events import Event, TrackParameters, Tracks
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.evaluation.fits import core_width
-from beampipe.tracking.events import Event, TrackParameters, Tracks
-from beampipe.tracking.fitting.chains import FIT_RECIPE
+from beampipe.tracking.evaluation.diagnostics import core_width
 from beampipe.tracking.fitting.fitter import TrackFitter
 from beampipe.tracking.fitting.helix import true_perigee
-from beampipe.tracking.fitting.learning import learn_fit_tables
 from beampipe.tracking.loading import load_track_fitter
+from beampipe.tracking.training.fit_tables import FIT_RECIPE, learn_fit_tables
 from beampipe.tracking.truth import HEADLINE, contributions, select_particles, truth_of
 
 from .test_fit import FORWARD, differences, sigmas

@@ -19,9 +19,9 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float32, Int64
+from beampipe.events import scale_named
 from beampipe.tracking import load_model, shipped_events
-from beampipe.tracking.formats.scale import scale_named
-from beampipe.tracking.layout.watch import Usual
+from beampipe.tracking.input_checks import ExpectedShare
 
 __all__ = ["REFUSED", "RIGHT", "WARNED", "Foreign", "columns", "usual"]
 
@@ -195,7 +195,7 @@ def turned_by(hits: Table, angle: float) -> Table:
 TRAIN: Final = "train on your detector (beampipe tracking train), or go on with --force"
 MOST: Final = "on no layer of module_map, expected most of them on its layers"
 _MEASURED: Final = load_model().performance["module_map"]
-FEW: Final = f"are on tracks, where {Usual(_MEASURED.hits_on_tracks, _MEASURED.hits)}"
+FEW: Final = f"are on tracks, where {ExpectedShare(_MEASURED.hits_on_tracks, _MEASURED.hits)}"
 GAPS: Final = "layers have no hits or are filled in a part only"
 
 REFUSED: Final = (

@@ -11,8 +11,8 @@ from numpy import ndarray
 
 from beampipe.arrays import Int64
 from beampipe.errors import LayoutError, LayoutWarning
+from beampipe.events import Hits
 from beampipe.tracking import load_pipeline
-from beampipe.tracking.events import Hits
 
 from .table import REFUSED, RIGHT, WARNED, Foreign, usual
 

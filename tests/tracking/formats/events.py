@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from beampipe.tracking.events import Event, Hits, Particles, Truth
+from beampipe.events import Event, Hits, Particles, Truth
 
 
 def random_event(event_id: int, n_hits: int = 50, n_particles: int = 6, *, measured: bool = True) -> Event:

@@ -13,13 +13,13 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv
 
-from beampipe.cli.track import track
+from beampipe.events import Event
+from beampipe.serving.track_command import track
+from beampipe.tracking import cli as tracker
 from beampipe.tracking import cli as tracking
 from beampipe.tracking import shipped_events
-from beampipe.tracking.events import Event
-from beampipe.tracking.formats import Told
-from beampipe.tracking.formats.options import reads_events, told_by
-from beampipe.tracking.training.tracker import cli as tracker
+from beampipe.tracking.formats import ReadOptions
+from beampipe.tracking.formats.options import read_options, reads_events
 
 
 @pytest.mark.parametrize(
@@ -31,20 +31,20 @@ def test_every_command_that_reads_events_has_them(command: object) -> None:
     assert callable(command)
     parameters = inspect.signature(command).parameters
     assert "told" not in parameters
-    for name, option in inspect.signature(told_by, eval_str=True, locals={"Told": Told}).parameters.items():
+    for name, option in inspect.signature(read_options, eval_str=True, locals={"Told": ReadOptions}).parameters.items():
         assert parameters[name] == option
 
 
 def test_they_are_put_together() -> None:
-    seen: list[tuple[str, Told]] = []
+    seen: list[tuple[str, ReadOptions]] = []
 
     @reads_events
-    def command(file: str, *, told: Told) -> None:
+    def command(file: str, *, told: ReadOptions) -> None:
         seen.append((file, told))
 
     rest = {"links": None, "particles": "dir/p.parquet", "cell_id": None}
     command(file="a", scale="acts", format="edm4hep", hits=["Pixels", "Strips"], **rest)
-    told = Told("edm4hep", "acts", ("Pixels", "Strips"), particles="dir/p.parquet")
+    told = ReadOptions("edm4hep", "acts", ("Pixels", "Strips"), particles="dir/p.parquet")
     assert seen == [("a", told)]
     assert told.words() == [
         "--format edm4hep",
@@ -53,7 +53,7 @@ def test_they_are_put_together() -> None:
         "--hits Strips",
         "--particles p.parquet",
     ]
-    assert Told().words() == []
+    assert ReadOptions().words() == []
 
 
 def as_table(events: list[Event], path: Path) -> None:

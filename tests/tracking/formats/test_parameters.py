@@ -10,13 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from beampipe.errors import FileError, InputError
+from beampipe.events import Event, Hits, Tracks
 from beampipe.tracking.batch import track_files
-from beampipe.tracking.events import Event, Hits, Tracks
 from beampipe.tracking.finder import InOneThread
-from beampipe.tracking.fitting.finder import FittedFinder
-from beampipe.tracking.fitting.fitter import TrackFitter
+from beampipe.tracking.fitting.fitter import FittedFinder, TrackFitter
 from beampipe.tracking.formats import write_events
-from beampipe.tracking.formats.writing.parameters import PARAMETER_COLUMNS, PARAMETERS, also_parameters, parameters_path
+from beampipe.tracking.formats.writing import PARAMETER_COLUMNS, PARAMETERS, parameters_path, writing_parameters
 from tests.tracking.fitting.toy import shoot, toy_tables
 
 
@@ -65,7 +64,7 @@ def test_what_was_not_fitted_is_nan_with_its_reason(tmp_path: Path) -> None:
     event = events()[0]
     label = np.where(np.arange(len(event.hits)) < 2, 0, -1)
     tracks = TrackFitter(toy_tables()).add(event.hits, Tracks(label))
-    assert list(also_parameters(tmp_path / "p.parquet", [(event, tracks)])) == [(event, tracks)]
+    assert list(writing_parameters(tmp_path / "p.parquet", [(event, tracks)])) == [(event, tracks)]
     [row] = pq.read_table(tmp_path / "p.parquet").to_pylist()
     assert row["status"] == "too_few_hits"
     assert np.isnan([row[name] for name in (*PARAMETERS, "chi2", "cov_d0_d0")]).all()
@@ -82,7 +81,7 @@ def test_a_file_that_fails_leaves_no_parameters(tmp_path: Path) -> None:
 def test_tracks_without_a_fit_are_refused(tmp_path: Path) -> None:
     event = events()[0]
     with pytest.raises(InputError, match="event 3: got tracks without parameters"):
-        list(also_parameters(tmp_path / "p.parquet", [(event, Known().find(event.hits))]))
+        list(writing_parameters(tmp_path / "p.parquet", [(event, Known().find(event.hits))]))
     with pytest.raises(FileError):
-        list(also_parameters(tmp_path / "none" / "p.parquet", []))
+        list(writing_parameters(tmp_path / "none" / "p.parquet", []))
     assert not list(tmp_path.iterdir())

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beampipe.errors import ColumnError, FileError, NotFiniteError
-from beampipe.tracking.events import Event, Hits
+from beampipe.events import Event, Hits
 from beampipe.tracking.formats import count_events, read_events, write_events
 from tests.tracking.formats.events import assert_equal, random_event
 

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.tracking.kernels import growth, module_map, reference_map
+from beampipe.tracking import kernels
+from beampipe.tracking import windows as growth
+from beampipe.tracking.kernels import reference
 from beampipe.tracking.windows import MAX_OUT, Windows
 
 pytest.importorskip("beampipe.tracking.kernels._native", exc_type=ImportError)
@@ -69,13 +71,13 @@ def case(seed: int) -> tuple[Windows, ndarray, ndarray]:
     rng = np.random.default_rng(seed)
     windows = random_windows(rng)
     position = hits_on(windows, 700, rng)
-    return windows, position, reference_map.module_map_edges(position, windows, None, DEPTHS[seed])
+    return windows, position, reference.module_map_edges(position, windows, None, DEPTHS[seed])
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_edges(isa: str, seed: int) -> None:
     windows, position, want = case(seed)
-    got = module_map.module_map_edges(position, windows, 2, None, DEPTHS[seed])
+    got = kernels.module_map_edges(position, windows, 2, None, DEPTHS[seed])
     different = set(map(tuple, got.T.tolist())) ^ set(map(tuple, want.T.tolist()))
     assert len(different) <= 0.005 * want.shape[1]  # which rounding moved across the border of a window
 
@@ -83,7 +85,7 @@ def test_edges(isa: str, seed: int) -> None:
 def test_the_detectors_differ() -> None:
     windows, _, edges = zip(*map(case, SEEDS), strict=True)
     assert sum(found.shape[1] > 30 for found in edges) >= len(SEEDS) // 2
-    last = [growth.stages(w, depth).max() for w, depth in zip(windows, DEPTHS, strict=True)]
-    assert min(last) == growth.SEED < max(last)
+    last = [growth.growth_stages(w, depth).max() for w, depth in zip(windows, DEPTHS, strict=True)]
+    assert min(last) == growth.SEED_STAGE < max(last)
     assert any(w.layers[:, 0].min() == 0 for w in windows)
     assert {bool((w.layers[:, 3] < 0).any()) for w in windows} == {True, False}

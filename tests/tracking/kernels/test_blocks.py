@@ -8,7 +8,9 @@ from numpy import ndarray
 
 from beampipe.errors import TooLargeError
 from beampipe.tracking import kernels
-from beampipe.tracking.kernels import module_map, reference, reference_map
+from beampipe.tracking import kernels as module_map
+from beampipe.tracking.kernels import reference
+from beampipe.tracking.kernels import reference as reference_map
 
 from . import toy
 from .toy_map import toy_hits, toy_windows

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.tracking.events import NO_TRACK
-from beampipe.tracking.kernels import module_map, reference_completion
+from beampipe.events import NO_TRACK
+from beampipe.tracking import kernels
+from beampipe.tracking.kernels import reference
 from beampipe.tracking.kernels.reference import number_by_first_hit
 
 from .toy_map import helix_hits, toy_hits, toy_windows
@@ -22,11 +23,11 @@ OFFSETS = np.array([0, 300, 300, 301, 900])
 def walked(position: ndarray, seed: int, lost: float = 0.3) -> ndarray:
     """Tracks of best paths, a share of their hits freed."""
     windows = toy_windows(known=1.0)
-    edge_index = module_map.module_map_edges(position, windows)
-    pairs, chi2 = module_map.triplets(position, edge_index, windows)
-    layer = module_map.assign_layers(position, windows)
+    edge_index = kernels.module_map_edges(position, windows)
+    pairs, chi2 = kernels.triplets(position, edge_index, windows)
+    layer = kernels.assign_layers(position, windows)
     weight = np.ones(edge_index.shape[1], np.float32)
-    track_id = module_map.walk(len(position), edge_index, pairs, chi2, weight, layer, 0.5, 3)
+    track_id = kernels.walk(len(position), edge_index, pairs, chi2, weight, layer, 0.5, 3)
     freed = np.random.default_rng(seed).random(len(track_id)) < lost
     return number_by_first_hit(np.where(freed, NO_TRACK, track_id))
 
@@ -36,11 +37,11 @@ def walked(position: ndarray, seed: int, lost: float = 0.3) -> ndarray:
 def test_native_is_the_slow_truth(isa: str, seed: int, threads: int) -> None:
     position = np.concatenate([helix_hits(200, seed), toy_hits(200, seed)])
     windows, track_id = toy_windows(seed), walked(position, seed)
-    everything = module_map.complete(position, track_id, windows, 0.0, -9.0)
+    everything = kernels.complete(position, track_id, windows, 0.0, -9.0)
     assert (everything >= 0).sum() > (track_id >= 0).sum() + 20
-    want = reference_completion.complete(position, track_id, windows, 1.0, 3.5)
+    want = reference.complete(position, track_id, windows, 1.0, 3.5)
     assert 3 < want.max() + 1 < everything.max() - 3  # some tracks stay and some go
-    np.testing.assert_array_equal(module_map.complete(position, track_id, windows, 1.0, 3.5, threads), want)
+    np.testing.assert_array_equal(kernels.complete(position, track_id, windows, 1.0, 3.5, threads), want)
 
 
 def test_no_track_takes_hits_of_another_event(isa: str) -> None:
@@ -51,12 +52,12 @@ def test_no_track_takes_hits_of_another_event(isa: str) -> None:
         labels = walked(position[first:last], 5)
         parts.append(np.where(labels >= 0, labels + sum(int(part.max(initial=-1)) + 1 for part in parts), NO_TRACK))
     track_id = number_by_first_hit(np.concatenate(parts))
-    want = reference_completion.complete(position, track_id, windows, 1.0, 0.0, OFFSETS)
+    want = reference.complete(position, track_id, windows, 1.0, 0.0, OFFSETS)
     assert (want >= 0).sum() > (track_id >= 0).sum()
-    found = module_map.complete(position, track_id, windows, 1.0, 0.0, 2, OFFSETS)
+    found = kernels.complete(position, track_id, windows, 1.0, 0.0, 2, OFFSETS)
     np.testing.assert_array_equal(found, want)
     alone = [
-        module_map.complete(position[first:last], number_by_first_hit(track_id[first:last]), windows, 1.0, 0.0)
+        kernels.complete(position[first:last], number_by_first_hit(track_id[first:last]), windows, 1.0, 0.0)
         for first, last in pairwise(OFFSETS)
     ]
     together = [number_by_first_hit(found[first:last]) for first, last in pairwise(OFFSETS)]
@@ -68,7 +69,7 @@ def test_a_free_hit_on_the_way_joins_and_one_beside_it_does_not() -> None:
     phi = np.array([0.1, 0.1, 0.1, 0.1, 0.3], np.float32)
     position = np.stack([r, phi, r], axis=1)
     track_id = np.array([0, 0, 0, NO_TRACK, NO_TRACK])
-    completed = module_map.complete(position, track_id, toy_windows(known=1.0), 1.0, 0.0)
+    completed = kernels.complete(position, track_id, toy_windows(known=1.0), 1.0, 0.0)
     assert completed.tolist() == [0, 0, 0, 0, NO_TRACK]
 
 
@@ -78,7 +79,7 @@ def test_a_layer_more_may_be_skipped() -> None:
     position[2] = 140, 0.1, 700
     windows = toy_windows(known=1.0)
     assert (1, 5) not in set(map(tuple, windows.pairs.tolist()))
-    completed = module_map.complete(position[:3], np.array([0, 0, NO_TRACK]), windows, 1.0, -9.0)
+    completed = kernels.complete(position[:3], np.array([0, 0, NO_TRACK]), windows, 1.0, -9.0)
     assert completed.tolist() == [0, 0, 0]
 
 
@@ -91,7 +92,7 @@ def test_chance_is_rarer_among_few_hits() -> None:
     for n_more, min_score, stays in ((0, 7.3, True), (0, 7.5, False), (9_996, 3.9, True), (9_996, 4.1, False)):
         position = np.concatenate([track, far[:n_more]])
         labels = np.concatenate([track_id, np.full(n_more, NO_TRACK)])
-        found = module_map.complete(position, labels, windows, 1.0, min_score)
+        found = kernels.complete(position, labels, windows, 1.0, min_score)
         assert bool((found[:4] == 0).all()) == stays
 
 
@@ -100,9 +101,9 @@ def test_a_track_with_no_hit_on_any_layer_is_judged_like_any_other(isa: str, min
     """Components may join hits that lie on no layer of the windows; their score is that of no layer, -1."""
     windows = toy_windows(known=1.0)
     position = np.concatenate([np.array([[5000, 0, z] for z in (0, 1, 2)], np.float32), helix_hits(20, 1)])
-    assert (module_map.assign_layers(position, windows)[:3] < 0).all()
+    assert (kernels.assign_layers(position, windows)[:3] < 0).all()
     track_id = np.concatenate([np.zeros(3, np.int64), walked(position[3:], 1)])
     track_id[3:][track_id[3:] >= 0] += 1
-    want = reference_completion.complete(position, track_id, windows, 1.0, min_score)
+    want = reference.complete(position, track_id, windows, 1.0, min_score)
     assert bool((want[:3] == 0).all()) == stays
-    np.testing.assert_array_equal(module_map.complete(position, track_id, windows, 1.0, min_score), want)
+    np.testing.assert_array_equal(kernels.complete(position, track_id, windows, 1.0, min_score), want)

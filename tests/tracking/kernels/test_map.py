@@ -10,8 +10,9 @@ import pytest
 from numpy import ndarray
 
 from beampipe.arrays import Float32, Int16, Int64
-from beampipe.tracking.events import NO_TRACK
-from beampipe.tracking.kernels import module_map, reference_map
+from beampipe.events import NO_TRACK
+from beampipe.tracking import kernels
+from beampipe.tracking.kernels import reference
 from beampipe.tracking.windows import Windows
 
 from .toy_map import helix_hits, toy_hits, toy_windows
@@ -28,9 +29,9 @@ class Case:
 
     def __init__(self, position: Float32[ndarray, "n 3"], windows: Windows) -> None:
         self.position, self.windows = position, windows
-        self.layer = reference_map.assign_layers(position, windows)
-        self.edge_index = reference_map.module_map_edges(position, windows)
-        self.triplets, self.chi2 = reference_map.triplets(position, self.edge_index, windows)
+        self.layer = reference.assign_layers(position, windows)
+        self.edge_index = reference.module_map_edges(position, windows)
+        self.triplets, self.chi2 = reference.triplets(position, self.edge_index, windows)
         assert self.n_edges > 100
         assert len(self.chi2) > 100
 
@@ -44,8 +45,8 @@ class Case:
         """Labels by the native kernel and by the reference."""
         arguments = (self.edge_index, self.triplets, self.chi2, weight, layer, penalty, min_hits)
         return (
-            module_map.walk(len(self.position), *arguments),
-            reference_map.walk(len(self.position), *arguments),
+            kernels.walk(len(self.position), *arguments),
+            reference.walk(len(self.position), *arguments),
         )
 
 
@@ -74,30 +75,30 @@ def different(got: Int64[ndarray, "2 n"], want: Int64[ndarray, "2 m"]) -> int:
 
 
 def test_layers(isa: str, case: Case) -> None:
-    got = module_map.assign_layers(case.position, case.windows, threads=2)
+    got = kernels.assign_layers(case.position, case.windows, threads=2)
     np.testing.assert_array_equal(got, case.layer)
     assert set(got) == set(range(-1, len(case.windows.layers)))  # every layer, and none, was seen
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_edges(isa: str, case: Case, threads: int) -> None:
-    got = module_map.module_map_edges(case.position, case.windows, threads)
+    got = kernels.module_map_edges(case.position, case.windows, threads)
     assert different(got, case.edge_index) <= MOST_DIFFERENT * case.n_edges
     np.testing.assert_array_equal(got, np.unique(got, axis=1))  # sorted by both hits, each edge once
 
 
 def test_edges_do_not_depend_on_threads_or_order(isa: str, case: Case) -> None:
-    one = module_map.module_map_edges(case.position, case.windows, 1)
+    one = kernels.module_map_edges(case.position, case.windows, 1)
     for threads in (2, 3):
-        np.testing.assert_array_equal(module_map.module_map_edges(case.position, case.windows, threads), one)
+        np.testing.assert_array_equal(kernels.module_map_edges(case.position, case.windows, threads), one)
     order = np.random.default_rng(0).permutation(len(case.position))
-    moved = order[module_map.module_map_edges(case.position[order], case.windows, 2)]
+    moved = order[kernels.module_map_edges(case.position[order], case.windows, 2)]
     np.testing.assert_array_equal(moved[:, np.lexsort(moved[::-1])], one)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_triplets(isa: str, case: Case, threads: int) -> None:
-    got, chi2 = module_map.triplets(case.position, case.edge_index, case.windows, threads)
+    got, chi2 = kernels.triplets(case.position, case.edge_index, case.windows, threads)
     np.testing.assert_array_equal(got, case.triplets)
     np.testing.assert_allclose(chi2, case.chi2, rtol=1e-3, atol=1e-5)
     assert (chi2 < 1).all()
@@ -108,9 +109,9 @@ def test_triplets_among_any_edges(isa: str, case: Case) -> None:
     # Edges as a network makes them: between layers that no window joins, inwards, twice.
     edge_index = np.random.default_rng(1).integers(0, N_HITS, (2, 20_000))
     edge_index = edge_index[:, np.argsort(edge_index[0], kind="stable")]
-    want, chi2 = reference_map.triplets(case.position, edge_index, case.windows)
+    want, chi2 = reference.triplets(case.position, edge_index, case.windows)
     assert len(chi2) > 20
-    got, got_chi2 = module_map.triplets(case.position, edge_index, case.windows, 2)
+    got, got_chi2 = kernels.triplets(case.position, edge_index, case.windows, 2)
     np.testing.assert_array_equal(got, want)
     np.testing.assert_allclose(got_chi2, chi2, rtol=1e-3, atol=1e-5)
 
@@ -119,10 +120,10 @@ def test_triplets_among_any_edges(isa: str, case: Case) -> None:
 @pytest.mark.parametrize("seed", range(2))
 def test_pair_features(isa: str, make: Callable[[int], Case], longest: int, seed: int) -> None:
     case = make(seed)
-    want = reference_map.pair_features(case.triplets, case.chi2, case.n_edges)
+    want = reference.pair_features(case.triplets, case.chi2, case.n_edges)
     assert want[:, 4:].max() >= longest / 8  # chains of so many edges beyond the first
-    assert (want[:, :2] == reference_map.NO_PARTNER).any()
-    got = module_map.pair_features(case.triplets, case.chi2, case.n_edges)
+    assert (want[:, :2] == reference.NO_PARTNER).any()
+    got = kernels.pair_features(case.triplets, case.chi2, case.n_edges)
     exact = [0, 1, 4, 5]  # columns 2 and 3 are logarithms
     np.testing.assert_array_equal(got[:, exact], want[:, exact])
     np.testing.assert_allclose(got, want, rtol=1e-6)
@@ -165,14 +166,14 @@ def test_walk_adds_the_second_hit_of_a_layer(isa: str, tracks: Case) -> None:
 
 def test_nothing_gives_nothing(isa: str) -> None:
     windows, position = toy_windows(), np.empty((0, 3), np.float32)
-    assert module_map.assign_layers(position, windows).shape == (0,)
-    edge_index = module_map.module_map_edges(position, windows)
+    assert kernels.assign_layers(position, windows).shape == (0,)
+    edge_index = kernels.module_map_edges(position, windows)
     assert edge_index.shape == (2, 0)
-    triplets, chi2 = module_map.triplets(position, edge_index, windows)
+    triplets, chi2 = kernels.triplets(position, edge_index, windows)
     assert triplets.shape == (2, 0)
-    assert module_map.pair_features(triplets, chi2, 0).shape == (0, 6)
+    assert kernels.pair_features(triplets, chi2, 0).shape == (0, 6)
     nothing = np.empty(0, np.float32)
-    assert len(module_map.walk(0, edge_index, triplets, chi2, nothing, np.empty(0, np.int16), 1.0, 3)) == 0
+    assert len(kernels.walk(0, edge_index, triplets, chi2, nothing, np.empty(0, np.int16), 1.0, 3)) == 0
 
 
 @pytest.mark.parametrize("what", ["curvature", "dip"])
@@ -186,6 +187,6 @@ def test_chi2_is_the_formula(isa: str, what: str) -> None:
     kappa = 2 * math.sin(dphi) / math.hypot(44, 2 * math.sqrt(72 * 116) * math.sin(dphi / 2))
     want = kappa**2 / (a * (1 / 40**2 + 1 / 44**2)) + (dz / 44) ** 2 / c
     assert 0.1 < want < 0.9
-    got, chi2 = module_map.triplets(position, np.array([[0, 1], [1, 2]]), windows)
+    got, chi2 = kernels.triplets(position, np.array([[0, 1], [1, 2]]), windows)
     np.testing.assert_array_equal(got, [[0], [1]])
     np.testing.assert_allclose(chi2, [want], rtol=1e-4)

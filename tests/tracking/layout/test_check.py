@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from beampipe.errors import InputError, LayoutError, input_error
-from beampipe.tracking import load_pipeline
-from beampipe.tracking.events import Hits
-from beampipe.tracking.kernels import module_map, reference_map
-from beampipe.tracking.layout.check import FEWEST_HITS, Layout
-from beampipe.tracking.pipelines.pipeline import Pipeline
+from beampipe.events import Hits
+from beampipe.tracking import kernels, load_pipeline
+from beampipe.tracking.kernels import reference
+from beampipe.tracking.layout.check import FEWEST_HITS, LayerCheck
+from beampipe.tracking.pipeline import Pipeline
 
 from ..foreign.table import REFUSED, RIGHT, WARNED, Foreign, calorimeter, usual
 from ..pipelines.hard_events import KINDS, absurd
@@ -28,7 +28,7 @@ def composed() -> Pipeline:
     return finder
 
 
-def layout() -> Layout:
+def layout() -> LayerCheck:
     found = composed().layout
     assert found is not None
     return found
@@ -38,7 +38,7 @@ def judged_here(*events: Hits) -> object:
     """What the numpy twin says of events: their fits, or the error with its numbers."""
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module_map, "native", lambda: None)
+            patch.setattr(kernels, "native", lambda: None)
             return layout().check(events)
     except LayoutError as error:
         return str(error), error.hits, error.outside, error.hint
@@ -55,8 +55,8 @@ def judged_in_c(*events: Hits) -> object:
 def assert_same(*events: Hits) -> None:
     assert judged_in_c(*events) == judged_here(*events)
     for hits in events:
-        native = module_map.fit_on_layers(hits.position, layout().windows, threads=2)
-        assert native == reference_map.fit_on_layers(hits.position, layout().windows)
+        native = kernels.fit_on_layers(hits.position, layout().windows, threads=2)
+        assert native == reference.fit_on_layers(hits.position, layout().windows)
 
 
 @pytest.mark.filterwarnings("ignore::beampipe.errors.LayoutWarning")

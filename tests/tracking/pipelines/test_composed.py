@@ -17,12 +17,12 @@ from numpy import ndarray
 from safetensors.numpy import load_file, save_file
 
 from beampipe.errors import TooLargeError
+from beampipe.events import Hits, Tracks
 from beampipe.tracking import build_pipeline, load_pipeline, shipped_events
-from beampipe.tracking.events import Hits, Tracks
-from beampipe.tracking.loading import WEIGHTS
-from beampipe.tracking.models.writing import renew_digests
-from beampipe.tracking.pipelines.pipeline import Pipeline
-from beampipe.tracking.pipelines.specs import PIPELINES, Components, PipelineSpec, Walk
+from beampipe.tracking.catalogue import PIPELINES, Components, PipelineSpec, Walk
+from beampipe.tracking.loading import DEFAULT_MODEL_FOLDER
+from beampipe.tracking.models.card import renew_digests
+from beampipe.tracking.pipeline import Pipeline
 
 from ..kernels.toy_map import helix_hits, toy_hits
 from .hard_events import KINDS, absurd, outcome
@@ -167,13 +167,15 @@ def test_memory_is_refused_with_the_same_words(name: str, sizes: list[int]) -> N
     with pytest.raises(TooLargeError) as expected:
         build_pipeline(spec, 1).find_many(hits)
     with pytest.raises(TooLargeError) as found:
-        _native.Pipeline(spec.to_json(), str(WEIGHTS)).find(position, offsets, (0.0, 0.0, 0.0, 0.0), 1, True, None)
+        _native.Pipeline(spec.to_json(), str(DEFAULT_MODEL_FOLDER)).find(
+            position, offsets, (0.0, 0.0, 0.0, 0.0), 1, True, None
+        )
     assert str(found.value) == str(expected.value)
 
 
 @pytest.mark.parametrize("n_hits", [0, 1, 300, 123_457, 10**9])
 def test_memory_is_the_same(name: str, n_hits: int) -> None:
-    native = _native.Pipeline(SPECS[name].to_json(), str(WEIGHTS))
+    native = _native.Pipeline(SPECS[name].to_json(), str(DEFAULT_MODEL_FOLDER))
     assert native.memory(n_hits) == composed(name).memory(n_hits)
     assert native.name == SPECS[name].name
 
@@ -238,7 +240,7 @@ def test_a_composed_pipeline_can_be_pickled() -> None:
 
 
 def test_networks_that_read_no_pair_features(tmp_path: Path) -> None:
-    shutil.copytree(WEIGHTS, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(DEFAULT_MODEL_FOLDER, tmp_path, dirs_exist_ok=True)
     tensors = load_file(tmp_path / "exatrkx.safetensors")
     tensors["gnn.edge_encoder.0.weight"] = tensors["gnn.edge_encoder.0.weight"][:, :6].copy()
     save_file(tensors, tmp_path / "exatrkx.safetensors")

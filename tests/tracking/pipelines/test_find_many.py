@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from beampipe.errors import TooLargeError
-from beampipe.tracking import kernels, load_pipeline
+from beampipe.events import Hits, Tracks
+from beampipe.tracking import kernels, load_pipeline, pipeline
+from beampipe.tracking import kernels as module_map
+from beampipe.tracking.catalogue import PIPELINES
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.events import Hits, Tracks
-from beampipe.tracking.kernels import module_map
-from beampipe.tracking.pipelines import pipeline
-from beampipe.tracking.pipelines.pipeline import MEMORY_LIMIT, Pipeline
-from beampipe.tracking.pipelines.specs import PIPELINES
+from beampipe.tracking.pipeline import MEMORY_LIMIT, Pipeline
 
 
 @cache

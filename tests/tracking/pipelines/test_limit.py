@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from beampipe.errors import InputError, TooLargeError, input_error
+from beampipe.events import Hits
 from beampipe.tracking import build_pipeline, load_pipeline, shipped_events
-from beampipe.tracking.events import Hits
-from beampipe.tracking.loading import WEIGHTS
-from beampipe.tracking.pipelines.pipeline import Pipeline
-from beampipe.tracking.pipelines.specs import PIPELINES, Limit
+from beampipe.tracking.catalogue import PIPELINES, Limit
+from beampipe.tracking.loading import DEFAULT_MODEL_FOLDER
+from beampipe.tracking.pipeline import Pipeline
 
 SMALL = replace(PIPELINES["exatrkx_soft"], limit=Limit(hits=300, instead="module_map_soft"))
 LIMITED = [name for name, spec in PIPELINES.items() if spec.limit is not None]
@@ -57,7 +57,9 @@ def test_cpp_refuses_in_the_same_words(n_events: int) -> None:
         lines()[1].find_many(some)
     position, offsets = np.concatenate([hits.position for hits in some]), np.arange(n_events + 1) * len(event())
     with pytest.raises(TooLargeError) as there:
-        native.Pipeline(SMALL.to_json(), str(WEIGHTS)).find(position, offsets, (0.0, 0.0, 0.0, 0.0), 1, True, None)
+        native.Pipeline(SMALL.to_json(), str(DEFAULT_MODEL_FOLDER)).find(
+            position, offsets, (0.0, 0.0, 0.0, 0.0), 1, True, None
+        )
     assert str(there.value) == str(here.value)
 
 

@@ -15,15 +15,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, load_file, save
 
 from beampipe.errors import ConfigError, FileError, NotFiniteError
-from beampipe.tracking.events import Hits
-from beampipe.tracking.formats.scale import SCALES
+from beampipe.events import SCALES, Hits
+from beampipe.tracking.catalogue import PIPELINES
 from beampipe.tracking.kernels import logit_of
 from beampipe.tracking.kernels.reference import sigmoid
-from beampipe.tracking.kernels.weights import Mlp
-from beampipe.tracking.loading import WEIGHTS
-from beampipe.tracking.networks import load_networks
-from beampipe.tracking.pipelines.pipeline import turned
-from beampipe.tracking.pipelines.specs import PIPELINES
+from beampipe.tracking.kernels.weights import Mlp, load_networks
+from beampipe.tracking.loading import DEFAULT_MODEL_FOLDER
+from beampipe.tracking.pipeline import wrap_phi
 
 from ..unchecked import unchecked
 
@@ -72,7 +70,7 @@ def test_phi_is_turned_to_the_last_bit(seed: int) -> None:
     position = any_position(seed)
     outside = (np.abs(position[:, 1]) > np.float32(np.pi)).mean()
     assert 0.2 < outside < 0.8
-    assert _native.turned(position).tobytes() == turned(position).tobytes()
+    assert _native.turned(position).tobytes() == wrap_phi(position).tobytes()
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -113,7 +111,7 @@ def test_numbers_are_shown_as_python_shows_them() -> None:
 
 
 def test_packing() -> None:
-    networks = load_networks(WEIGHTS / "exatrkx.safetensors")
+    networks = load_networks(DEFAULT_MODEL_FOLDER / "exatrkx.safetensors")
     assert networks.embedding is not None
     assert networks.filter is not None
     assert networks.gnn is not None
@@ -135,7 +133,7 @@ def test_packing() -> None:
 # ---- JSON ----
 
 
-def native(spec: str, weights: Path = WEIGHTS) -> Any:
+def native(spec: str, weights: Path = DEFAULT_MODEL_FOLDER) -> Any:
     return _native.Pipeline(spec, str(weights))
 
 
@@ -227,7 +225,7 @@ def folder(tmp_path: Path) -> Path:
     """The weights of exatrkx, to be damaged."""
     for stem in ("exatrkx", "module_map"):
         for suffix in (".safetensors", ".json"):
-            shutil.copy(WEIGHTS / (stem + suffix), tmp_path)
+            shutil.copy(DEFAULT_MODEL_FOLDER / (stem + suffix), tmp_path)
     return tmp_path
 
 

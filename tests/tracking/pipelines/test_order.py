@@ -11,10 +11,9 @@ import pytest
 from numpy import ndarray
 
 from beampipe.errors import ConfigError
-from beampipe.tracking import Hits, Pipeline, load_pipeline
-from beampipe.tracking.pipelines import stages
-from beampipe.tracking.pipelines.order import COUNTED, RESULT, checked_steps
-from beampipe.tracking.pipelines.stages import OF_HITS, Stage
+from beampipe.tracking import Hits, Pipeline, load_pipeline, stages
+from beampipe.tracking.pipeline import COUNTED_ARRAYS, OUTPUT_ARRAYS, checked_steps
+from beampipe.tracking.stages import OF_HITS, Stage
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +126,8 @@ def test_arrays_are_there_as_long_as_they_are_read(name: str) -> None:
         assert set(step.needs) <= there
         there = (there | set(step.makes)) - set(step.forgets)
         later = {need for after in steps[place + 1 :] for need in after.needs}
-        assert there <= later | {*RESULT, *COUNTED}
-    assert there == {*RESULT, *COUNTED}
+        assert there <= later | {*OUTPUT_ARRAYS, *COUNTED_ARRAYS}
+    assert there == {*OUTPUT_ARRAYS, *COUNTED_ARRAYS}
 
 
 def test_a_look_inside_shows_what_is_there() -> None:
@@ -137,5 +136,5 @@ def test_a_look_inside_shows_what_is_there() -> None:
     seen = [(name, set(arrays)) for name, arrays in pipeline.arrays_after(hits)]
     assert [name for name, _ in seen] == [name for name, _ in pipeline.stages]
     assert seen[0][1] == {"position", "offsets", "embedding"}
-    assert seen[-1][1] == {*RESULT, *COUNTED}
+    assert seen[-1][1] == {*OUTPUT_ARRAYS, *COUNTED_ARRAYS}
     assert {"position", "embedding"} <= OF_HITS

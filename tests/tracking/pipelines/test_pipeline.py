@@ -24,17 +24,16 @@ from beampipe.errors import (
     TooLargeError,
     UnknownNameError,
 )
-from beampipe.tracking import kernels
+from beampipe.events import NO_TRACK, Event, Hits
+from beampipe.tracking import kernels, pipeline
+from beampipe.tracking import kernels as module_map
+from beampipe.tracking.catalogue import PIPELINES
 from beampipe.tracking.data import shipped_events
+from beampipe.tracking.evaluation.results import Proportion
 from beampipe.tracking.evaluation.scoring import evaluate
-from beampipe.tracking.evaluation.statistics import Proportion
-from beampipe.tracking.events import NO_TRACK, Event, Hits
-from beampipe.tracking.kernels import module_map
-from beampipe.tracking.loading import WEIGHTS, load_pipeline, pipeline_weights, weight_file
-from beampipe.tracking.models.writing import renew_digests
-from beampipe.tracking.pipelines import pipeline
-from beampipe.tracking.pipelines.pipeline import MEMORY_LIMIT, Pipeline
-from beampipe.tracking.pipelines.specs import PIPELINES
+from beampipe.tracking.loading import DEFAULT_MODEL_FOLDER, load_pipeline, pipeline_weights, weight_file
+from beampipe.tracking.models.card import renew_digests
+from beampipe.tracking.pipeline import MEMORY_LIMIT, Pipeline
 from beampipe.tracking.truth import HEADLINE
 
 from ..labels import agreement
@@ -70,7 +69,7 @@ def labels(name: str, mu: int) -> ndarray:
 
 
 def missing_weights(name: str) -> list[Path]:
-    files = [weight_file(WEIGHTS, stem) for stem in PIPELINES[name].weight_stems]
+    files = [weight_file(DEFAULT_MODEL_FOLDER, stem) for stem in PIPELINES[name].weight_stems]
     return [path for path in files if not path.is_file()]
 
 

@@ -7,14 +7,14 @@ import pytest
 
 from beampipe.errors import TooLargeError
 from beampipe.tracking import Hits, kernels, load_pipeline, shipped_events
-from beampipe.tracking.pipelines.reference_time import LONGEST, check_reference_time, reference_seconds
+from beampipe.tracking.pipeline import MAX_REFERENCE_SECONDS, check_reference_time, reference_seconds
 
 
 def test_the_time_grows_faster_than_the_hits_and_small_events_are_never_refused() -> None:
     assert reference_seconds(0) == 0.0
     assert reference_seconds(20_000) > 2 * reference_seconds(10_000)
     largest = max(len(event.hits) for event in shipped_events(0))
-    assert reference_seconds(largest) < LONGEST / 20
+    assert reference_seconds(largest) < MAX_REFERENCE_SECONDS / 20
     check_reference_time("module_map", [largest] * 3, refuses=True)
 
 

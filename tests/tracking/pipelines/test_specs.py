@@ -11,16 +11,8 @@ import numpy as np
 import pytest
 
 from beampipe.errors import ConfigError, UnknownNameError
-from beampipe.tracking import DEFAULT_PIPELINE, PIPELINES, Components, Walk, build_pipeline, shipped_events
-from beampipe.tracking.pipelines import stages
-from beampipe.tracking.pipelines.specs import (
-    Completion,
-    Limit,
-    PipelineSpec,
-    pipeline_spec,
-    pipeline_table,
-    with_displaced,
-)
+from beampipe.tracking import DEFAULT_PIPELINE, PIPELINES, Components, Walk, build_pipeline, shipped_events, stages
+from beampipe.tracking.catalogue import Completion, Limit, PipelineSpec, pipeline_spec, pipeline_table, with_displaced
 
 STAGE_PAGE = Path(__file__).parents[3] / "docs" / "stage.md"
 

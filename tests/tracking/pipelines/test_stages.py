@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.tracking import kernels
-from beampipe.tracking.events import NO_TRACK
-from beampipe.tracking.kernels import module_map, reference
-from beampipe.tracking.pipelines import stages
-from beampipe.tracking.pipelines.stages import Stage
+from beampipe.events import NO_TRACK
+from beampipe.tracking import kernels, stages
+from beampipe.tracking import kernels as module_map
+from beampipe.tracking.kernels import reference
+from beampipe.tracking.stages import Stage
 from beampipe.tracking.windows import Windows
 
 from ..kernels import toy

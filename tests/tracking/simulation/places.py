@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from beampipe.tracking.events import Hits
-from beampipe.tracking.simulation.detectors import Modules
+from beampipe.events import Hits
+from beampipe.simulation.detector import Modules
 
 
 def assert_on_modules(hits: Hits, table: Modules) -> None:

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 from beampipe.errors import ConfigError, InputError, UnknownNameError
-from beampipe.tracking.events import NOISE, Event, Hits, Particles, Truth
-from beampipe.tracking.simulation import DEFAULT, NONE, STRESS, Degradation, dead_modules, degrade
-from beampipe.tracking.simulation.degradation import run_degraded
-from beampipe.tracking.simulation.detectors.generic import generic_modules as modules
-from beampipe.tracking.simulation.detectors.modules import volume_of
+from beampipe.events import NOISE, Event, Hits, Particles, Truth
+from beampipe.simulation.degradation import DEFAULT, NONE, STRESS, Degradation, dead_modules, degrade, run_degraded
+from beampipe.simulation.detector import generic_modules as modules
+from beampipe.simulation.detector import volume_of
 
 
 def made_event(n: int = 20_000, event_id: int = 3) -> Event:

@@ -10,11 +10,13 @@ import pytest
 from typer.testing import CliRunner
 
 from beampipe.errors import BeampipeError
-from beampipe.tracking.beam_spot import BeamSpot
+from beampipe.events import BeamSpot
+from beampipe.simulation import run
+from beampipe.simulation.detector import Detector
+from beampipe.simulation.primaries import EventGenerator, Gun, PrimaryParticles, primaries
+from beampipe.simulation.run import simulate_events
 from beampipe.tracking.cli import app
 from beampipe.tracking.formats import read_events
-from beampipe.tracking.simulation import Detector, EventGenerator, Gun, run, simulate_events
-from beampipe.tracking.simulation.source import PrimaryParticles, primaries
 
 LINE = BeamSpot(0.8, -0.6)
 MANY = Gun(n_particles=4000, pdg=211, pt=(2.0, 8.0), eta_min=0.5, eta_max=2.0, origin=(5.0, 10.0))

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from beampipe.errors import ConfigError, MissingExtraError
-from beampipe.tracking.events import NOISE, Event
+from beampipe.events import NOISE, Event
+from beampipe.simulation.acts_geometry import acts_examples, build_detector, read_modules
+from beampipe.simulation.detector import Detector, volume_of
+from beampipe.simulation.detector import generic_modules as modules
+from beampipe.simulation.fatras import EventSimulator, _step
+from beampipe.simulation.hadronic import HADRONS, interaction_table
+from beampipe.simulation.primaries import EventGenerator, Gun
+from beampipe.simulation.pythia import ETA_MAX, PT_MIN, CollisionPool, collisions, pool
+from beampipe.simulation.run import simulate_events, write_simulated
 from beampipe.tracking.formats import read_events
-from beampipe.tracking.simulation import Detector, EventGenerator, Gun, simulate_events, write_simulated
-from beampipe.tracking.simulation.detectors import acts_examples, build_detector
-from beampipe.tracking.simulation.detectors.generic import generic_modules as modules
-from beampipe.tracking.simulation.detectors.geometry import read_modules
-from beampipe.tracking.simulation.detectors.modules import volume_of
-from beampipe.tracking.simulation.fatras import Chain, _step
-from beampipe.tracking.simulation.hadronic import HADRONS, interaction_table
-from beampipe.tracking.simulation.pythia import ETA_MAX, PT_MIN, CollisionPool, collisions, pool
 
 from .places import assert_on_modules
 
@@ -134,7 +134,7 @@ def test_truth_is_consistent(small: list[tuple[Event, dict[str, int]]]) -> None:
 def test_labels_are_those_of_acts(cache: Path) -> None:
     """Every label against ACTS's own map from measurements to particles, where modules have several hits each."""
     dense = EventGenerator(pileup=0.0, hard="gun", gun=Gun(n_particles=3000, pdg=211, pt=(0.5, 10.0)))
-    chain = Chain(dense, Detector(), 6, None, None, interaction_table(cache))
+    chain = EventSimulator(dense, Detector(), 6, None, None, interaction_table(cache))
     expected: dict[tuple[int, float, float], set[tuple[int, float]]] = {}
 
     def look(event: int, measurements: Any, of_particle: Any, *containers: Any) -> tuple[()]:

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 
 from beampipe.tracking.training.samples import (
-    Degrading,
     KinematicWindows,
+    TrainingDegradation,
     clean_events,
     degraded,
     label,
@@ -57,7 +57,7 @@ def test_loss_noise_and_dead_modules_have_their_sizes() -> None:
 
 def test_hits_stay_sorted_by_phi() -> None:
     (sample,) = clean_events([toy_event(50, 3)])
-    event = visit(sample, np.random.default_rng(0), Degrading(), 0.5)
+    event = visit(sample, np.random.default_rng(0), TrainingDegradation(), 0.5)
     assert (np.diff(event.position[:, 1]) >= 0).all()
     assert (np.diff(rotated(sample, np.random.default_rng(0)).position[:, 1]) >= 0).all()
 

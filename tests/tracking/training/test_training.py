@@ -13,15 +13,12 @@ from safetensors.numpy import load_file
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.tracking.kernels import embed
 from beampipe.tracking.kernels.features import hit_features
-from beampipe.tracking.training.edge_filter import FilterConfig
+from beampipe.tracking.training.edge_networks import FilterConfig, GnnConfig
 from beampipe.tracking.training.embedding import EmbeddingConfig, neighbourhood, train_embedding
-from beampipe.tracking.training.gnn import GnnConfig
-from beampipe.tracking.training.networks import Embedding
-from beampipe.tracking.training.recipe import RECIPES, TrainingRecipe, recipe, train
+from beampipe.tracking.training.networks import Embedding, Log
+from beampipe.tracking.training.recipe import RECIPES, TrainingRecipe, choose, recipe, scan, score_tracks, train
 from beampipe.tracking.training.samples import KinematicWindows, clean_events, label
-from beampipe.tracking.training.schedule import Log
 from beampipe.tracking.training.windows import learn_windows
-from beampipe.tracking.training.working_point import choose, scan, score_tracks
 from tests.tracking.training.toy import toy_event
 
 TINY = TrainingRecipe(
@@ -135,7 +132,7 @@ def test_no_events_and_unknown_recipes_are_refused(tmp_path: Path) -> None:
 
 
 def test_trained_weights_load_and_find(trained: tuple[Path, dict[str, object]]) -> None:
-    from beampipe.tracking.networks import load_networks
+    from beampipe.tracking.kernels.weights import load_networks
 
     networks = load_networks(trained[0])
     assert networks.embedding is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from beampipe.tracking.events import Event, Hits, Particles, Truth
+from beampipe.events import Event, Hits, Particles, Truth
 
 BARREL = [(8, 2 * k + 2, r, 500.0) for k, r in enumerate((32.0, 72.0, 116.0, 172.0))]
 BARREL += [(13, 2 * k + 2, r, 1080.0) for k, r in enumerate((260.0, 360.0, 500.0, 660.0))]

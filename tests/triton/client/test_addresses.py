@@ -14,9 +14,8 @@ import pytest
 
 from beampipe.errors import ServiceError, ServiceUnavailableError
 from beampipe.triton.client import ModelClient
-from beampipe.triton.client.connections.addresses import Servers, addresses_of
-from beampipe.triton.client.connections.remote import RemoteModel
 from beampipe.triton.client.endpoint import Endpoint, parse_endpoint
+from beampipe.triton.client.servers import RemoteModel, Servers, addresses_of
 from tests.triton.client.servers import MODEL, Fake, Server, ask, assert_right, make_certificate
 from tests.triton.waiting import wait_until
 

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from beampipe.errors import DeadlineError, InputError, ServiceUnavailableError
-from beampipe.triton.client.connections.balance import Balance
+from beampipe.triton.client.servers import LoadBalancer
 
 
 class Clock:
@@ -16,12 +16,12 @@ class Clock:
         return self.now
 
 
-def fail(balance: Balance[str], server: str) -> None:
+def fail(balance: LoadBalancer[str], server: str) -> None:
     with pytest.raises(ServiceUnavailableError), balance.asking(server):
         raise ServiceUnavailableError("down")
 
 
-def be_late(balance: Balance[str], server: str, clock: Clock, seconds: float) -> None:
+def be_late(balance: LoadBalancer[str], server: str, clock: Clock, seconds: float) -> None:
     def wait() -> None:
         clock.now += seconds
         raise DeadlineError("late")
@@ -31,12 +31,12 @@ def be_late(balance: Balance[str], server: str, clock: Clock, seconds: float) ->
 
 
 def test_servers_take_turns() -> None:
-    balance = Balance(["a", "b", "c"])
+    balance = LoadBalancer(["a", "b", "c"])
     assert Counter(balance.pick() for _ in range(30)) == {"a": 10, "b": 10, "c": 10}
 
 
 def test_the_least_busy_is_asked() -> None:
-    balance = Balance(["a", "b"])
+    balance = LoadBalancer(["a", "b"])
     with balance.asking("a"):
         assert [balance.pick() for _ in range(3)] == ["b", "b", "b"]
     assert balance.pick() == "a"
@@ -44,7 +44,7 @@ def test_the_least_busy_is_asked() -> None:
 
 def test_a_server_that_failed_is_left_out_longer_each_time() -> None:
     clock = Clock()
-    balance = Balance(["a", "b"], clock)
+    balance = LoadBalancer(["a", "b"], clock)
     pauses = []
     for _ in range(7):
         fail(balance, "a")
@@ -62,7 +62,7 @@ def test_a_server_that_failed_is_left_out_longer_each_time() -> None:
 
 def test_a_server_that_kept_one_waiting_is_left_out_for_as_long() -> None:
     clock = Clock()
-    balance = Balance(["a", "b"], clock)
+    balance = LoadBalancer(["a", "b"], clock)
     be_late(balance, "a", clock, 30.0)
     clock.now = 59.0
     assert {balance.pick(), balance.pick()} == {"b"}
@@ -72,7 +72,7 @@ def test_a_server_that_kept_one_waiting_is_left_out_for_as_long() -> None:
 
 def test_servers_are_replaced_and_what_is_known_of_those_that_stay_is_kept() -> None:
     clock = Clock()
-    balance = Balance(["a", "b"], clock)
+    balance = LoadBalancer(["a", "b"], clock)
     fail(balance, "b")
     with balance.asking("a"):
         balance.replace(["b", "c"])
@@ -81,7 +81,7 @@ def test_servers_are_replaced_and_what_is_known_of_those_that_stay_is_kept() -> 
 
 
 def test_bad_data_says_nothing_of_the_server() -> None:
-    balance = Balance(["a", "b"])
+    balance = LoadBalancer(["a", "b"])
     with pytest.raises(InputError), balance.asking("a"):
         raise InputError("NaN")
     assert {balance.pick(), balance.pick()} == {"a", "b"}
@@ -89,7 +89,7 @@ def test_bad_data_says_nothing_of_the_server() -> None:
 
 def test_what_was_tried_comes_last_and_the_first_to_be_back_if_all_are_down() -> None:
     clock = Clock()
-    balance = Balance(["a", "b"], clock)
+    balance = LoadBalancer(["a", "b"], clock)
     assert balance.pick(["a"]) == "b"
     assert balance.pick(["a", "b"]) in ("a", "b")
     fail(balance, "b")
@@ -101,7 +101,7 @@ def test_what_was_tried_comes_last_and_the_first_to_be_back_if_all_are_down() ->
 
 def test_a_server_may_fail_for_ever() -> None:
     clock = Clock()
-    balance = Balance(["a", "b"], clock)
+    balance = LoadBalancer(["a", "b"], clock)
     for _ in range(2000):  # a hundred requests in flight get there within a minute
         fail(balance, "a")
     assert balance.pick() == "b"

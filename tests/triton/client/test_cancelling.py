@@ -13,7 +13,7 @@ import pytest
 from beampipe.errors import ServiceError
 from beampipe.triton.client import ModelClient
 from beampipe.triton.client.fake import FakeTransport
-from beampipe.triton.client.transport import PendingAnswer
+from beampipe.triton.client.transports import PendingAnswer
 from beampipe.triton.model.contract import TensorSpec
 from tests.triton.client.servers import (
     MODEL,

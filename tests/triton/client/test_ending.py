@@ -11,9 +11,9 @@ from typing import Final
 
 import pytest
 
-from beampipe.triton.client.connections.threads import WaitingThreads
+from beampipe.triton.client.model_client import DaemonThreadPool
 from beampipe.triton.engine import Engine
-from beampipe.triton.monitoring.counters import read_metrics
+from beampipe.triton.metrics import read_metrics
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
 from tests.triton.client.servers import Fake, Held, Server
@@ -97,7 +97,7 @@ def test_an_interrupt_never_reaches_a_thread_of_the_client() -> None:
     """Where one took it, a main thread that waits for an answer was not woken."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     blocked: Future[set[int | signal.Signals]] = Future()
-    threads = WaitingThreads(1)
+    threads = DaemonThreadPool(1)
     threads.submit(lambda: blocked.set_result(signal.pthread_sigmask(signal.SIG_BLOCK, ())))
     assert {signal.SIGINT, signal.SIGTERM} <= blocked.result(LIMIT)
     threads.close(LIMIT)

@@ -24,8 +24,7 @@ from beampipe.errors import (
     ServiceUnavailableError,
 )
 from beampipe.triton.client import FakeTransport, ModelClient, Transport, model_client
-from beampipe.triton.model.contract import TensorSpec
-from beampipe.triton.model.served_model import Instance, Model, ModelAnswer, ModelRequest
+from beampipe.triton.model.contract import Instance, Model, ModelAnswer, ModelRequest, TensorSpec
 
 X = TensorSpec("X", "FP32", np.float32, (-1,))
 Y = TensorSpec("Y", "FP32", np.float32, (-1,))

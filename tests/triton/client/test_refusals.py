@@ -17,7 +17,7 @@ from beampipe.errors import (
     UnknownModelError,
 )
 from beampipe.triton.client.codec import HttpReply
-from beampipe.triton.client.refusals import broken, refusal, refused_by_http
+from beampipe.triton.client.error_mapping import connection_error, http_reply_error, reply_error
 
 STARTING = "; the model is starting, stopping or has lost its process"
 
@@ -135,9 +135,9 @@ def test_a_refusal_says_whose_fault_it_is(
 ) -> None:
     of_triton, of_gateway = json.dumps({"error": message}).encode(), message.encode()
     for url, error in (
-        ("grpc://a:1", refusal("grpc://a:1", code, message)),
-        ("http://a:1", refused_by_http("http://a:1", HttpReply(status, of_triton))),
-        ("http://a:1", refused_by_http("http://a:1", HttpReply(status, of_gateway))),
+        ("grpc://a:1", reply_error("grpc://a:1", code, message)),
+        ("http://a:1", http_reply_error("http://a:1", HttpReply(status, of_triton))),
+        ("http://a:1", http_reply_error("http://a:1", HttpReply(status, of_gateway))),
     ):
         assert type(error) is kind
         assert str(error).startswith(words.replace("URL", url, 1))
@@ -147,7 +147,7 @@ def test_a_refusal_says_whose_fault_it_is(
 
 @pytest.mark.parametrize(("said", "kind", "words"), CONNECTIONS)
 def test_a_connection_that_is_none_says_why(said: str, kind: type[Exception], words: str) -> None:
-    error = broken("grpc://a:1", said)
+    error = connection_error("grpc://a:1", said)
     assert type(error) is kind
     assert str(error) == words.replace("URL", "grpc://a:1", 1)
     assert error.url == "grpc://a:1"
@@ -158,16 +158,16 @@ def test_what_may_be_asked_again() -> None:
     assert not issubclass(UnknownModelError, ServiceUnavailableError)
     assert not issubclass(errors.RegionRefusedError, ServiceUnavailableError)
     assert not issubclass(ServiceError, errors.InputError)
-    assert str(refusal("grpc://a:1", "UNKNOWN", "")) == "grpc://a:1: UNKNOWN (UNKNOWN)"
-    assert "HTTP status 418" in str(refused_by_http("http://a:1", HttpReply(418, b"")))
+    assert str(reply_error("grpc://a:1", "UNKNOWN", "")) == "grpc://a:1: UNKNOWN (UNKNOWN)"
+    assert "HTTP status 418" in str(http_reply_error("http://a:1", HttpReply(418, b"")))
 
 
 def test_what_is_inside_a_server_stays_there() -> None:
     traceback = "TypeError: no\n\nAt:\n  /srv/models/m/1/model.py(12): execute\n"
-    assert str(refusal("grpc://a:1", "INTERNAL", traceback)) == "grpc://a:1: TypeError: no (INTERNAL)"
+    assert str(reply_error("grpc://a:1", "INTERNAL", traceback)) == "grpc://a:1: TypeError: no (INTERNAL)"
     region = "failed to register shared memory region 'beampipe_client_7_0_abc': File '/beampipe_client_7_0_abc' exists"
-    assert "beampipe_client" not in str(refusal("grpc://a:1", "INTERNAL", region))
+    assert "beampipe_client" not in str(reply_error("grpc://a:1", "INTERNAL", region))
     page = b"<html><body>503 Service Unavailable on node17</body></html>"
-    assert str(refused_by_http("http://a:1", HttpReply(503, page))) == (
+    assert str(http_reply_error("http://a:1", HttpReply(503, page))) == (
         "http://a:1: HTTP status 503; the server may answer later"
     )

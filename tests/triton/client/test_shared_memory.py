@@ -17,7 +17,7 @@ from beampipe.triton.client.shared_memory import (
     UnmapRegion,
     layout,
 )
-from beampipe.triton.client.transport import PendingAnswer
+from beampipe.triton.client.transports import PendingAnswer
 from beampipe.triton.model.contract import TensorSpec
 
 SHARED = Path("/dev/shm")

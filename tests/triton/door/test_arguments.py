@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from beampipe.tracking.kernels import native
-from beampipe.triton.door import arguments
-from beampipe.triton.door.arguments import hide
+from beampipe.triton.server import access
+from beampipe.triton.server.access import hide_arguments
 
 needs_library = pytest.mark.skipif(native() is None, reason="the package was installed without a compiler")
 
 
 @needs_library
 def test_a_program_sees_the_lines_of_the_file(tmp_path: Path) -> None:
-    hidden = hide(["--secret=a b", "", "second"], tmp_path / "arguments")
+    hidden = hide_arguments(["--secret=a b", "", "second"], tmp_path / "arguments")
     assert hidden.command == [f"@{tmp_path / 'arguments'}"]
     assert (tmp_path / "arguments").stat().st_mode & 0o777 == 0o600
     command = ["/usr/bin/env", "printf", "%s|", "first", *hidden.command]
@@ -29,7 +29,7 @@ def test_a_program_sees_the_lines_of_the_file(tmp_path: Path) -> None:
 @needs_library
 def test_what_a_program_starts_inherits_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LD_PRELOAD", raising=False)
-    hidden = hide([], tmp_path / "arguments")
+    hidden = hide_arguments([], tmp_path / "arguments")
     done = subprocess.run(
         ["/usr/bin/env"], env={**os.environ, **hidden.environ}, capture_output=True, text=True, check=True
     )
@@ -40,7 +40,7 @@ def test_what_a_program_starts_inherits_nothing(tmp_path: Path, monkeypatch: pyt
 @needs_library
 def test_other_libraries_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LD_PRELOAD", "libm.so.6")
-    hidden = hide([], tmp_path / "arguments")
+    hidden = hide_arguments([], tmp_path / "arguments")
     done = subprocess.run(
         ["/usr/bin/env"], env={**os.environ, **hidden.environ}, capture_output=True, text=True, check=True
     )
@@ -49,7 +49,7 @@ def test_other_libraries_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @needs_library
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
-    hidden = hide(["x"], tmp_path / "arguments")
+    hidden = hide_arguments(["x"], tmp_path / "arguments")
     (tmp_path / "arguments").unlink()
     command = ["/usr/bin/env", *hidden.command]
     done = subprocess.run(command, env={**os.environ, **hidden.environ}, capture_output=True, text=True, check=False)
@@ -58,6 +58,6 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
 
 
 def test_without_the_library_they_stand_in_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arguments, "LIBRARY", None)
-    assert hide(["--a=b"], tmp_path / "arguments") == (["--a=b"], {})
+    monkeypatch.setattr(access, "PRELOAD_LIBRARY", None)
+    assert hide_arguments(["--a=b"], tmp_path / "arguments") == (["--a=b"], {})
     assert not (tmp_path / "arguments").exists()

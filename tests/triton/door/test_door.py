@@ -14,22 +14,21 @@ import pytest
 
 from beampipe.errors import ConfigError, FileError, ServiceError, UnknownNameError
 from beampipe.tracking.kernels import native
+from beampipe.triton import connection_file as doors
 from beampipe.triton.client.endpoint import Security, parse_endpoint
-from beampipe.triton.client.grpc_transport import GrpcTransport
-from beampipe.triton.client.http_transport import HttpTransport
 from beampipe.triton.client.shared_memory import MappedRegions
-from beampipe.triton.door import door as doors
-from beampipe.triton.door.arguments import LIBRARY
-from beampipe.triton.door.door import (
+from beampipe.triton.client.transports import GrpcTransport, HttpTransport
+from beampipe.triton.connection_file import (
     SECRET_VARIABLE,
-    Door,
-    find_door,
-    new_door,
-    remove_dead_doors,
-    remove_door,
-    write_door,
+    ConnectionInfo,
+    find_connection,
+    new_connection,
+    remove_connection,
+    remove_dead_connections,
+    write_connection,
 )
-from beampipe.triton.server import control
+from beampipe.triton.server import management
+from beampipe.triton.server.access import PRELOAD_LIBRARY
 from beampipe.triton.server.server import TritonServer
 
 NOBODY = 65534
@@ -44,53 +43,53 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def door(runtime: Path) -> Iterator[Door]:
+def door(runtime: Path) -> Iterator[ConnectionInfo]:
     """A door of this process, on ports of which no server is."""
-    made = new_door("127.0.0.1", 1, 2, 3, 2)
-    write_door(made)
+    made = new_connection("127.0.0.1", 1, 2, 3, 2)
+    write_connection(made)
     yield made
-    remove_door(made)
+    remove_connection(made)
 
 
-def test_a_door_is_found_by_each_of_its_ports(door: Door, runtime: Path) -> None:
-    assert [find_door("127.0.0.1", port, local=True) for port in (1, 2, 3)] == [door, door, door]
-    assert find_door("127.0.0.1", 4, local=True) is None
-    assert find_door("other.example", 1, local=False) is None, "the secret is for this machine's server"
+def test_a_door_is_found_by_each_of_its_ports(door: ConnectionInfo, runtime: Path) -> None:
+    assert [find_connection("127.0.0.1", port, local=True) for port in (1, 2, 3)] == [door, door, door]
+    assert find_connection("127.0.0.1", 4, local=True) is None
+    assert find_connection("other.example", 1, local=False) is None, "the secret is for this machine's server"
     assert runtime.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in runtime.iterdir()} == {0o600}
     assert len(door.secret) == 64
     assert door.secret not in repr(door)
 
 
-def test_it_is_gone_with_its_server(door: Door, runtime: Path) -> None:
-    remove_door(door)
-    assert find_door("127.0.0.1", 1, local=True) is None
+def test_it_is_gone_with_its_server(door: ConnectionInfo, runtime: Path) -> None:
+    remove_connection(door)
+    assert find_connection("127.0.0.1", 1, local=True) is None
     assert not list(runtime.iterdir())
 
 
-def test_one_that_another_server_has_taken_stays(door: Door) -> None:
-    remove_door(replace(door, secret="0" * 64))
-    assert find_door("127.0.0.1", 1, local=True) == door
+def test_one_that_another_server_has_taken_stays(door: ConnectionInfo) -> None:
+    remove_connection(replace(door, secret="0" * 64))
+    assert find_connection("127.0.0.1", 1, local=True) == door
 
 
-def test_what_dead_owners_left_is_removed(door: Door, runtime: Path) -> None:
-    write_door(replace(door, http=5, started=1))
-    assert find_door("127.0.0.1", 5, local=True) is None, "another's server may be there by now"
+def test_what_dead_owners_left_is_removed(door: ConnectionInfo, runtime: Path) -> None:
+    write_connection(replace(door, http=5, started=1))
+    assert find_connection("127.0.0.1", 5, local=True) is None, "another's server may be there by now"
     assert (runtime / "5.json").exists()
-    remove_dead_doors()
+    remove_dead_connections()
     assert not (runtime / "5.json").exists()
 
 
-def test_a_file_that_others_can_read_or_write_is_no_door(door: Door, runtime: Path) -> None:
+def test_a_file_that_others_can_read_or_write_is_no_door(door: ConnectionInfo, runtime: Path) -> None:
     path = runtime / "1.json"
     text = path.read_text()
     path.unlink()
     path.write_text(text)
     path.chmod(0o644)
-    assert find_door("127.0.0.1", 1, local=True) is None
+    assert find_connection("127.0.0.1", 1, local=True) is None
     path.unlink()
     path.symlink_to(runtime / "2.json")
-    assert find_door("127.0.0.1", 1, local=True) is None
+    assert find_connection("127.0.0.1", 1, local=True) is None
 
 
 def test_a_folder_of_somebody_else_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -98,26 +97,26 @@ def test_a_folder_of_somebody_else_is_refused(monkeypatch: pytest.MonkeyPatch, t
     (tmp_path / "beampipe").chmod(0o777)
     monkeypatch.setattr(doors, "_folders", lambda: iter([tmp_path / "beampipe"]))
     with pytest.raises(ConfigError, match="no folder of this user with mode 0700"):
-        write_door(new_door("127.0.0.1", 1, 2, 3, 2))
+        write_connection(new_connection("127.0.0.1", 1, 2, 3, 2))
 
 
 def test_a_named_file_is_looked_at_first(runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     named = tmp_path / "secret"
-    made = new_door("10.0.0.1", 1, 2, 3, 2)
-    write_door(made, named)
+    made = new_connection("10.0.0.1", 1, 2, 3, 2)
+    write_connection(made, named)
     for path in runtime.iterdir():
         path.unlink()
     monkeypatch.setenv(SECRET_VARIABLE, str(named))
-    assert find_door("10.0.0.1", 1, local=False) == made
+    assert find_connection("10.0.0.1", 1, local=False) == made
     doors.use_secret_file(named)
     with pytest.raises(FileError, match="got no secret, expected the file of a server"):
         doors.use_secret_file(tmp_path / "none")
-    remove_door(made, named)
+    remove_connection(made, named)
     assert not named.exists()
 
 
 def test_strangers_need_the_secret_and_we_have_it(shielded: TritonServer) -> None:
-    assert control.model_states(shielded.http_url) == {"one": "READY"}
+    assert management.model_states(shielded.http_url) == {"one": "READY"}
     for speaks, url in ((HttpTransport, shielded.http_url), (GrpcTransport, shielded.grpc_url)):
         endpoint = parse_endpoint(url, "http" if speaks is HttpTransport else "grpc")
         transport = speaks(endpoint, Security())
@@ -130,13 +129,13 @@ def test_without_the_secret_our_client_is_refused_too(
 ) -> None:
     monkeypatch.setattr(doors, "_folders", lambda: iter([tmp_path]))
     with pytest.raises(ServiceError, match="not for everybody"):
-        control.model_states(shielded.http_url)
-    assert control.is_ready(shielded.http_url), "what asks a model is open"
+        management.model_states(shielded.http_url)
+    assert management.is_ready(shielded.http_url), "what asks a model is open"
 
 
 def test_unloading_what_is_not_there_is_an_error(shielded: TritonServer) -> None:
     with pytest.raises(UnknownNameError, match=r"got 'nosuch', expected one of one"):
-        control.unload_model(shielded.http_url, "nosuch")
+        management.unload_model(shielded.http_url, "nosuch")
 
 
 @pytest.mark.skipif(native() is None, reason="the package was installed without a compiler")
@@ -148,7 +147,7 @@ def test_no_command_line_and_no_child_holds_the_secret(shielded: TritonServer) -
         assert secret.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
     for stub in shielded.stubs():
         environ = Path(f"/proc/{stub.pid}/environ").read_bytes()
-        assert str(LIBRARY).encode() not in environ
+        assert str(PRELOAD_LIBRARY).encode() not in environ
         assert b"BEAMPIPE_STACK" not in environ
 
 

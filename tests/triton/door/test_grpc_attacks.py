@@ -16,7 +16,8 @@ import pytest
 from tritonclient.grpc import service_pb2
 
 from beampipe.triton.engine import Engine
-from beampipe.triton.server.server import ServerSettings, TritonServer
+from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.server import TritonServer
 from tests.triton.door.bystander import ask_as_stranger, unharmed
 from tests.triton.waiting import wait_until
 

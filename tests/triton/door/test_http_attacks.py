@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from beampipe.triton.server import control
+from beampipe.triton.server import management
 from beampipe.triton.server.server import TritonServer
 from tests.triton.door.attacks import ATTACKS, CLOSED, INFER, Attack, post, raw_answer, status_of, tensor
 from tests.triton.door.bystander import ask_as_stranger, unharmed
@@ -87,7 +87,7 @@ def test_abandoned_requests_do_not_pile_up_in_the_server(shielded: TritonServer)
     for _ in range(3 * limit):
         with socket.create_connection(("127.0.0.1", shielded.ports.http), timeout=20) as connection:
             connection.sendall(slow)
-    _, metrics = control.ask(shielded.metrics_url, "GET", "/metrics")
+    _, metrics = management.request(shielded.metrics_url, "GET", "/metrics")
     waiting = [line for line in metrics.decode().splitlines() if line.startswith("nv_inference_pending_request_count{")]
     assert 0 < sum(float(line.rpartition(" ")[2]) for line in waiting) <= limit
     assert ask_as_stranger(shielded.ports.http, 0.0, 3.5)

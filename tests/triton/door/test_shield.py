@@ -10,16 +10,12 @@ from pathlib import Path
 import pytest
 
 from beampipe.errors import ConfigError, UnknownNameError
-from beampipe.triton.door import closed_door
-from beampipe.triton.door.arguments import LIBRARY
-from beampipe.triton.door.closed_door import ClosedDoor
-from beampipe.triton.door.limits import Limits
-from beampipe.triton.door.restrictions import restrictions
-from beampipe.triton.door.settings import DoorSettings
 from beampipe.triton.engine import Engine
+from beampipe.triton.server import access
+from beampipe.triton.server.access import PRELOAD_LIBRARY, AccessControl, AccessSettings, Limits, restrictions
 from beampipe.triton.server.cleanup import processes_of
-from beampipe.triton.server.launch import free_port, free_ports
-from beampipe.triton.server.server import ServerSettings, TritonServer
+from beampipe.triton.server.launch import ServerSettings, free_port, free_ports
+from beampipe.triton.server.server import TritonServer
 from tests.triton.door.attacks import post, raw_answer, status_of
 from tests.triton.door.bystander import ask_as_stranger
 from tests.triton.waiting import assert_nothing_left, wait_until
@@ -51,7 +47,7 @@ def test_the_ports_behind_it_are_none_of_those_before_it(shielded: TritonServer,
         return free_port(taken=taken)
 
     outer = free_ports(ServerSettings(tmp_path))
-    closed = ClosedDoor(DoorSettings(shield=True, shield_grpc=True), "127.0.0.1", tmp_path, print)
+    closed = AccessControl(AccessSettings(shield=True, shield_grpc=True), "127.0.0.1", tmp_path, print)
     try:
         closed.open(*outer, choose)
         assert asked == [set(outer), {*outer, closed.door.inner_http}]
@@ -62,7 +58,7 @@ def test_the_ports_behind_it_are_none_of_those_before_it(shielded: TritonServer,
 def test_without_haproxy_the_server_closes_its_management_itself(
     engine: Engine, doublers: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(closed_door, "find_haproxy", lambda: None)
+    monkeypatch.setattr(access, "find_haproxy", lambda: None)
     with TritonServer(ServerSettings(doublers, models=("one",), triton=engine.folder)) as server:
         assert server.door.shield_pid is None
         assert {Path(process.arguments[0]).name for process in processes_of(server.prefix)} >= {"tritonserver"}
@@ -70,7 +66,7 @@ def test_without_haproxy_the_server_closes_its_management_itself(
         assert ask_as_stranger(server.ports.http, 0.0, 1.5)
         assert status_of(raw_answer(server.ports.http, post(b"{}", "/v2/repository/index"))) == 403
         # What the larger stacks are for.
-        if LIBRARY is not None:
+        if PRELOAD_LIBRARY is not None:
             assert status_of(raw_answer(server.ports.http, post(b"[" * 200_000))) in (400, 500)
         server.unload("one")
         server.load("one")
@@ -94,7 +90,7 @@ def test_other_machines_reach_grpc_alone_and_only_behind_the_shield(
 
 
 def test_with_open_http_metrics_are_behind_the_shield(engine: Engine, doublers: Path, shielded: TritonServer) -> None:
-    door = DoorSettings(open_http=True)
+    door = AccessSettings(open_http=True)
     settings = ServerSettings(doublers, models=("one",), triton=engine.folder, host="0.0.0.0", door=door)
     with TritonServer(settings) as server:
         answer = raw_answer(server.ports.http, post(path="/metrics", method="GET"))
@@ -103,18 +99,18 @@ def test_with_open_http_metrics_are_behind_the_shield(engine: Engine, doublers: 
 
 
 def test_other_machines_are_refused_without_haproxy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(closed_door, "find_haproxy", lambda: None)
+    monkeypatch.setattr(access, "find_haproxy", lambda: None)
     with pytest.raises(ConfigError, match=r"--host 0\.0\.0\.0: got no HAProxy, expected it"):
-        ClosedDoor(DoorSettings(), "0.0.0.0", tmp_path, print)
+        AccessControl(AccessSettings(), "0.0.0.0", tmp_path, print)
     with pytest.raises(ConfigError, match="--shield: got no HAProxy"):
-        ClosedDoor(DoorSettings(shield=True), "127.0.0.1", tmp_path, print)
+        AccessControl(AccessSettings(shield=True), "127.0.0.1", tmp_path, print)
 
 
 def test_settings_are_checked() -> None:
     with pytest.raises(UnknownNameError, match=r"got 'trac', expected one of .*; did you mean 'trace'"):
-        DoorSettings(opened=("trac",))
+        AccessSettings(opened=("trac",))
     with pytest.raises(ConfigError, match="expected either"):
-        DoorSettings(shield=False, shield_grpc=True)
+        AccessSettings(shield=False, shield_grpc=True)
     with pytest.raises(ConfigError, match=r"limits\.queue: got 0"):
         Limits(queue=0)
     with pytest.raises(ConfigError, match="expected header <= json <= body"):

@@ -7,12 +7,8 @@ from pathlib import Path
 import pytest
 
 from beampipe.errors import ConfigError, FileError
-from beampipe.triton.engine import (
-    Engine,
-    find_engine,
-    install_engine,
-    installing,
-)
+from beampipe.triton import engine as installing
+from beampipe.triton.engine import Engine, find_engine, install_engine
 from tests.triton.engine.wheels import SERVER, fake_wheel
 
 

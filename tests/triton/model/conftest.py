@@ -11,7 +11,7 @@ import pytest
 
 from beampipe.triton.model import backend
 from beampipe.triton.model.backend import TritonPythonModel
-from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelRequest
+from beampipe.triton.model.contract import Instance, ModelAnswer, ModelRequest
 from tests.triton.model.standin import Run, Serve, Triton, X, Y, Z, arguments
 
 

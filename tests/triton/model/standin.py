@@ -15,8 +15,7 @@ from numpy import ndarray
 from beampipe.errors import InputError
 from beampipe.triton.model import contract
 from beampipe.triton.model.backend import TritonPythonModel
-from beampipe.triton.model.contract import TensorSpec
-from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelRequest
+from beampipe.triton.model.contract import Instance, ModelAnswer, ModelRequest, TensorSpec
 
 X = TensorSpec("X", "FP32", np.float32, (-1, 2))
 Y = TensorSpec("Y", "INT64", np.int64, (-1,))

@@ -7,7 +7,7 @@ from time import monotonic
 
 import pytest
 
-from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelRequest
+from beampipe.triton.model.contract import Instance, ModelAnswer, ModelRequest
 from tests.triton.model.standin import (
     CANCELLED,
     Serve,

@@ -11,7 +11,7 @@ import pytest
 
 from beampipe.errors import ConfigError
 from beampipe.triton.model import canary, contract
-from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelRequest
+from beampipe.triton.model.contract import Instance, ModelAnswer, ModelRequest
 from tests.triton.model.standin import (
     Serve,
     Triton,

@@ -10,7 +10,7 @@ import pytest
 from numpy import ndarray
 
 from beampipe.errors import BeampipeError, CancelledError, FileError, InputError
-from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelRequest
+from beampipe.triton.model.contract import Instance, ModelAnswer, ModelRequest
 from tests.triton.model.standin import (
     CANCELLED,
     INTERNAL,

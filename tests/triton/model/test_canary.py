@@ -16,9 +16,8 @@ from safetensors import SafetensorError
 
 from beampipe.errors import ConfigError, FileError, InputError
 from beampipe.triton.model.canary import CANARY, check_model, read_canary, write_canary
-from beampipe.triton.model.contract import triton_type
-from beampipe.triton.model.served_model import ModelAnswer, ModelRequest
-from beampipe.triton.server.canary import check_served
+from beampipe.triton.model.contract import ModelAnswer, ModelRequest, triton_type
+from beampipe.triton.server.management import check_canary
 
 REQUEST: dict[str, ndarray] = {"X": np.arange(6, dtype=np.float32).reshape(3, 2), "ID": np.arange(3, dtype=np.uint64)}
 ANSWER: dict[str, ndarray] = {"LABELS": np.array([0, -1, 1])}
@@ -96,7 +95,7 @@ def test_no_canary_is_no_check(tmp_path: Path) -> None:
         raise AssertionError
 
     check_model(never, tmp_path, "model")
-    assert not check_served("127.0.0.1:1", tmp_path, "model")
+    assert not check_canary("127.0.0.1:1", tmp_path, "model")
 
 
 @pytest.mark.parametrize(
@@ -152,7 +151,7 @@ def server() -> Iterator[Server]:
 
 @pytest.mark.parametrize("batched", [False, True])
 def test_a_server_is_asked_the_same(server: Server, version: Path, batched: bool) -> None:
-    assert check_served(f"127.0.0.1:{server.server_port}", version, "exatrkx", batched=batched)
+    assert check_canary(f"127.0.0.1:{server.server_port}", version, "exatrkx", batched=batched)
     header, raw = server.asked
     one = [1] if batched else []
     assert server.path == "/v2/models/exatrkx/infer"
@@ -168,10 +167,10 @@ def test_a_server_is_asked_the_same(server: Server, version: Path, batched: bool
 def test_a_server_that_answers_wrongly(server: Server, version: Path, labels: list[int]) -> None:
     server.labels = np.array(labels, np.int64)
     with pytest.raises(ConfigError, match="another LABELS"):
-        check_served(f"127.0.0.1:{server.server_port}", version, "exatrkx")
+        check_canary(f"127.0.0.1:{server.server_port}", version, "exatrkx")
 
 
 def test_a_server_that_refuses(server: Server, version: Path) -> None:
     server.status = 500
     with pytest.raises(ConfigError, match="got status 500, expected 200"):
-        check_served(f"127.0.0.1:{server.server_port}", version, "exatrkx")
+        check_canary(f"127.0.0.1:{server.server_port}", version, "exatrkx")

@@ -13,10 +13,11 @@ import pytest
 from numpy import ndarray
 
 from beampipe.triton.engine import Engine
-from beampipe.triton.model.exchange import exchange
+from beampipe.triton.model.backend import exchange
+from beampipe.triton.model.contract import ModelSettings
 from beampipe.triton.model.repository import export_repository
-from beampipe.triton.model.settings import ModelSettings
-from beampipe.triton.server.server import ServerSettings, TritonServer
+from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.server import TritonServer
 
 
 class Owner:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from beampipe.triton.model import metrics
-from beampipe.triton.model.metrics import COMMON_COUNTERS, InstanceMetrics
+from beampipe.triton.model import backend
+from beampipe.triton.model.backend import COMMON_COUNTERS, InstanceMetrics
 
 COUNTERS = {"hits": "Hits of the events answered.", "tracks": "Tracks found."}
 
@@ -90,7 +90,7 @@ def test_unknown_names_are_left_out(families: list[Family]) -> None:
 
 
 def test_it_hands_over_while_it_runs(families: list[Family], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "_PERIOD", 0.01)
+    monkeypatch.setattr(backend, "_PERIOD", 0.01)
     counters = made(families)
     arrived = threading.Event()
     monkeypatch.setattr(counters, "_hand_over", arrived.set)

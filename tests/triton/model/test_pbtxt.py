@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from beampipe.triton.model.pbtxt import Symbol, to_pbtxt
+from beampipe.triton.model.contract import Symbol
+from beampipe.triton.model.repository import to_pbtxt
 
 CONFIG = {
     "name": 'quo"ted\\ and é\n',

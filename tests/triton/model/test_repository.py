@@ -16,11 +16,11 @@ import pytest
 from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
 from beampipe.triton.engine import Engine
 from beampipe.triton.model.canary import read_canary
-from beampipe.triton.model.contract import TensorSpec
+from beampipe.triton.model.contract import EnsembleSettings, ModelSettings, TensorSpec
 from beampipe.triton.model.repository import MANIFEST, export_repository
-from beampipe.triton.model.settings import EnsembleSettings, ModelSettings
-from beampipe.triton.server.canary import check_served
-from beampipe.triton.server.server import ServerSettings, TritonServer
+from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.management import check_canary
+from beampipe.triton.server.server import TritonServer
 from tests.triton.model.test_pbtxt import parsed
 
 ADDER = """
@@ -350,7 +350,7 @@ def test_triton_serves_it_wherever_it_was_moved(tmp_path: Path, adder: str, engi
         assert set(server.models) == {"adder", "batched", "first", "second", "chain"}
         assert len([stub for stub in server.stubs() if stub.model == "batched"]) == 2
         for name in server.models:
-            assert check_served(server.http_url, moved / name / "1", name, batched=name == "batched")
+            assert check_canary(server.http_url, moved / name / "1", name, batched=name == "batched")
     # Running it is no change by hand.
     manifest = json.loads((moved / MANIFEST).read_text())
     (tmp_path / "code" / "adder.py").write_text(ADDER)

@@ -10,7 +10,7 @@ import pytest
 
 from beampipe.errors import ConfigError
 from beampipe.serving.tracking_model import TrackingModel
-from beampipe.triton.model.served_model import Instance, Model, model_class
+from beampipe.triton.model.contract import Instance, Model, model_class
 
 MODEL = """
 from __future__ import annotations

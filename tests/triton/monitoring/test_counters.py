@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from beampipe.errors import BeampipeError
-from beampipe.triton.monitoring.counters import Counters, parse_metrics
+from beampipe.triton.metrics import Counters, parse_metrics
 
 TEXT = """# HELP nv_inference_request_success Number of successful inference requests
 # TYPE nv_inference_request_success counter

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from beampipe.triton.monitoring.counters import Counters
-from beampipe.triton.monitoring.rates import rates_between
+from beampipe.triton.metrics import Counters, rates_between
 
 
 def made(

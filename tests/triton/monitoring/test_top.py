@@ -2,9 +2,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from beampipe.triton.monitoring.counters import Counters
-from beampipe.triton.monitoring.rates import rates_between
-from beampipe.triton.monitoring.top import ServerWatch, rates_table, status_line
+from beampipe.triton.metrics import Counters, ServerWatch, rates_between, rates_table, status_line
 from beampipe.triton.server.server import TritonServer
 from beampipe.triton.supervision.stubs import memory_of_stubs
 from tests.triton.doublers import ask

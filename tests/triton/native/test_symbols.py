@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.serving.native_backend import native_libraries
+from beampipe.serving.models import native_libraries
 from beampipe.tracking.kernels import native
 from beampipe.triton.engine import Engine
 

@@ -9,7 +9,7 @@ import pytest
 
 from beampipe.errors import ConfigError
 from beampipe.triton.engine import Engine, Interpreter
-from beampipe.triton.server import preflight
+from beampipe.triton.server import launch
 from beampipe.triton.server.launch import Ports, ServerSettings, free_ports, port_is_free, server_environment
 
 
@@ -22,7 +22,7 @@ def test_settings_are_checked(tmp_path: Path) -> None:
         ServerSettings(tmp_path, patience=0.0)
     settings = ServerSettings(tmp_path, host="203.0.113.1")
     with pytest.raises(ConfigError, match=r"got 203\.0\.113\.1, expected an address of this machine"):
-        preflight.check_ports(settings, Ports(1, 2, 3))
+        launch.check_ports(settings, Ports(1, 2, 3))
 
 
 def test_free_ports_are_free_and_different(tmp_path: Path) -> None:

@@ -9,38 +9,38 @@ import pytest
 
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.triton.engine import Engine, prepare_backends, this_interpreter
-from beampipe.triton.server import preflight
+from beampipe.triton.server import launch
 from beampipe.triton.server.launch import ServerSettings, server_environment
 
 
 def test_a_repository_must_have_the_models(doublers: Path, tmp_path: Path) -> None:
-    assert preflight.check_repository(doublers, ()) == ("one", "two")
-    assert preflight.check_repository(doublers, ("two",)) == ("two",)
+    assert launch.check_repository(doublers, ()) == ("one", "two")
+    assert launch.check_repository(doublers, ("two",)) == ("two",)
     with pytest.raises(FileError, match="no such folder"):
-        preflight.check_repository(tmp_path / "no", ())
+        launch.check_repository(tmp_path / "no", ())
     with pytest.raises(FileError, match="without models"):
-        preflight.check_repository(tmp_path, ())
+        launch.check_repository(tmp_path, ())
     with pytest.raises(UnknownNameError, match="got 'too', expected one of one, two"):
-        preflight.check_repository(doublers, ("too",))
+        launch.check_repository(doublers, ("too",))
 
 
 def test_a_python_that_cannot_be_embedded_is_refused(engine: Engine, tmp_path: Path) -> None:
     good = this_interpreter()
-    preflight.check_interpreter(engine, good)
+    launch.check_interpreter(engine, good)
     with pytest.raises(ConfigError, match=r"expected one for Python 3\.99"):
-        preflight.check_interpreter(engine, replace(good, version="3.99"))
+        launch.check_interpreter(engine, replace(good, version="3.99"))
     with pytest.raises(ConfigError, match="without a shared library"):
-        preflight.check_interpreter(engine, replace(good, library=None))
+        launch.check_interpreter(engine, replace(good, library=None))
     with pytest.raises(ConfigError, match="no python3 there"):
-        preflight.check_interpreter(engine, replace(good, bin=tmp_path))
+        launch.check_interpreter(engine, replace(good, bin=tmp_path))
 
 
 def test_a_stub_that_cannot_start_is_noticed(engine: Engine, doublers: Path, tmp_path: Path) -> None:
     python = this_interpreter()
     backends = prepare_backends(engine, python, tmp_path)
     good = server_environment(ServerSettings(doublers), engine, python, backends)
-    preflight.check_stub(backends, good)
+    launch.check_stub(backends, good)
     with pytest.raises(ConfigError, match="no bash"):
-        preflight.check_stub(backends, {**good, "PATH": str(tmp_path)})
+        launch.check_stub(backends, {**good, "PATH": str(tmp_path)})
     with pytest.raises(ConfigError, match=r"libcudart|libpython|libb64|\.so"):
-        preflight.check_stub(backends, {**good, "LD_LIBRARY_PATH": str(tmp_path)})
+        launch.check_stub(backends, {**good, "LD_LIBRARY_PATH": str(tmp_path)})

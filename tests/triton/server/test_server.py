@@ -13,7 +13,7 @@ import pytest
 
 from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
 from beampipe.triton.engine import Engine, prepare_backends, this_interpreter
-from beampipe.triton.server import control, preflight
+from beampipe.triton.server import launch, management
 from beampipe.triton.server.cleanup import (
     shared_memory_of,
 )
@@ -26,7 +26,7 @@ from tests.triton.waiting import assert_nothing_left
 def test_it_answers_where_it_says(doubler_server: TritonServer) -> None:
     assert doubler_server.ready
     assert ask(doubler_server.http_url, "one", 0.0, 1.5) == (200, [0.0, 3.0])
-    status, body = control.ask(doubler_server.metrics_url, "GET", "/metrics")
+    status, body = management.request(doubler_server.metrics_url, "GET", "/metrics")
     assert status == 200
     assert b"nv_inference_count" in body
     with socket.create_connection(("127.0.0.1", doubler_server.ports.grpc), timeout=5):
@@ -131,8 +131,8 @@ def test_a_free_port_that_somebody_else_took_is_replaced(
         ports = list(free_ports(settings))
         ports[taken_one] = taken.getsockname()[1]
         choices = iter([Ports(*ports), free_ports(settings)])
-        monkeypatch.setattr("beampipe.triton.server.server.free_ports", lambda settings: next(choices))
-        monkeypatch.setattr(preflight, "check_ports", lambda settings, ports: None)
+        monkeypatch.setattr("beampipe.triton.server.launch.free_ports", lambda settings: next(choices))
+        monkeypatch.setattr(launch, "check_ports", lambda settings, ports: None)
         with TritonServer(settings) as server:
             assert taken.getsockname()[1] not in list(server.ports)
             assert ask(server.http_url, "one", 0.0) == (200, [0.0])

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from beampipe.errors import ServiceError
-from beampipe.triton.supervision.incidents import IncidentKind
+from beampipe.triton.supervision.interfaces import IncidentKind, Load, Placement
 from beampipe.triton.supervision.stubs import Stub
-from beampipe.triton.supervision.watched import Home, Load
 
 
 class FakeServer:
@@ -53,8 +52,8 @@ class FakeModels:
             raise self.fault
         return {"one": "READY"}
 
-    def home(self, model: str) -> Home:
-        return Home(0)
+    def home(self, model: str) -> Placement:
+        return Placement(0)
 
     def loads(self) -> dict[str, Load]:
         return {"one": Load(0.0, 0.0)}

@@ -4,7 +4,7 @@ import threading
 import time
 
 from beampipe.errors import ConfigError
-from beampipe.triton.supervision.answers import Answers
+from beampipe.triton.supervision.supervisor import CanaryProbes
 from tests.triton.waiting import wait_until
 
 
@@ -18,7 +18,7 @@ def test_one_question_for_each_model_waits_for_its_answer() -> None:
             free.wait(20)
         return True
 
-    answers = Answers(ask, period=0.05)
+    answers = CanaryProbes(ask, period=0.05)
     begin = time.monotonic()
     for _ in range(30):
         answers.ask(["quick", "slow"])
@@ -42,7 +42,7 @@ def test_bad_answers_in_a_row_are_told_once() -> None:
     def ask(model: str) -> bool:
         raise ConfigError("another TRACK_ID")
 
-    answers = Answers(ask, told.append, period=0.0)
+    answers = CanaryProbes(ask, told.append, period=0.0)
 
     def again() -> bool:
         answers.ask(["one"])

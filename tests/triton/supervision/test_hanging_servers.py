@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from beampipe.triton.engine import Engine
-from beampipe.triton.server.server import ServerSettings, TritonServer
+from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.server import TritonServer
 from tests.triton.doublers import DYING, add_canary, ask, write_model
 from tests.triton.waiting import assert_nothing_left, wait_until
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from beampipe import processes
-from beampipe.triton.supervision.hangs import Hang, Hangs, Look
+from beampipe.triton.supervision.hangs import Hang, HangDetector, Observation
+from beampipe.triton.supervision.interfaces import Load, Placement
 from beampipe.triton.supervision.stubs import Stub
-from beampipe.triton.supervision.watched import Home, Load
 
 SERVER, STUB = 10, 11
 STEP = 0.5
@@ -31,7 +31,7 @@ class Scene:
         loading: whether the server is loading a model.
     """
 
-    home: Home = field(default_factory=lambda: Home(1))
+    home: Placement = field(default_factory=lambda: Placement(1))
     spent: dict[int, float] = field(default_factory=lambda: {SERVER: 5.0, STUB: 7.0})
     stopped: set[int] = field(default_factory=set)
     load: Load = field(default_factory=lambda: Load(100.0, 0.0))
@@ -40,7 +40,7 @@ class Scene:
     signalled: float | None = None
     loading: bool = False
     now: float = 1000.0
-    hangs: Hangs = field(default_factory=Hangs)
+    hangs: HangDetector = field(default_factory=HangDetector)
 
     def look(self) -> tuple[Hang, ...]:
         self.now += STEP
@@ -49,7 +49,7 @@ class Scene:
         loads = {"one": self.load} if self.heard else {}
         homes = {"one": self.home}
         return self.hangs.found(
-            Look(self.now, SERVER, stubs, homes, self.heard, loads, asked, self.signalled, self.loading)
+            Observation(self.now, SERVER, stubs, homes, self.heard, loads, asked, self.signalled, self.loading)
         )
 
     def pass_by(self, seconds: float, use: float = 0.0, by: int = STUB, answers: float = 0.0) -> tuple[Hang, ...]:
@@ -109,7 +109,7 @@ def test_failures_are_no_answers_and_the_hum_of_an_idle_process_is_no_work(scene
 
 
 def test_a_model_inside_the_server_works_if_the_server_does(scene: Scene) -> None:
-    scene.home = Home(0)
+    scene.home = Placement(0)
     scene.asked = scene.now
     assert scene.pass_by(30, use=0.5, by=SERVER) == ()
     (hang,) = scene.pass_by(10, use=0.05, by=SERVER)
@@ -168,6 +168,6 @@ def test_what_was_ended_gets_its_time_again(scene: Scene) -> None:
 
 def test_slow_looks_at_a_silent_server_are_looks() -> None:
     """A look at a stopped server takes its time, longer than a small patience: its clocks must go on all the same."""
-    hangs = Hangs(patience=1.0)
-    found = [hangs.found(Look(1000.0 + 1.5 * look, SERVER, (), {}, False, {}, {})) for look in range(4)]
+    hangs = HangDetector(patience=1.0)
+    found = [hangs.found(Observation(1000.0 + 1.5 * look, SERVER, (), {}, False, {}, {})) for look in range(4)]
     assert any(found)

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.triton.supervision.last_words import LastWords
+from beampipe.triton.supervision.hangs import FatalSignalLog
 
 
 @pytest.mark.parametrize("number", [6, 11])
 def test_the_line_is_found_even_in_parts(tmp_path: Path, number: int) -> None:
     log = tmp_path / "log"
     log.write_text("Signal (6) received.\n")
-    words = LastWords(log)
+    words = FatalSignalLog(log)
     assert not words.said(), "that was another server"
     with log.open("a", buffering=1) as stream:
         stream.write("I1125 started\nSig")
@@ -27,7 +27,7 @@ def test_the_line_is_found_even_in_parts(tmp_path: Path, number: int) -> None:
 
 @pytest.mark.parametrize("line", ["Signal (15) received.", "Signal (2) received.", "hits: Signal (6) received."])
 def test_other_lines_are_none(tmp_path: Path, line: str) -> None:
-    words = LastWords(tmp_path / "log")
+    words = FatalSignalLog(tmp_path / "log")
     assert not words.said(), "no log yet"
     (tmp_path / "log").write_text(f"{line}\n" + 100 * "x")
     assert not words.said()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.triton.supervision import stacks
-from beampipe.triton.supervision.stacks import write_stacks
+from beampipe.triton.supervision import stubs
+from beampipe.triton.supervision.stubs import write_stacks
 from tests.triton.waiting import wait_until
 
 
@@ -38,7 +38,7 @@ def test_every_thread_is_told_of(sleeper: subprocess.Popen[str], tmp_path: Path)
 def test_a_debugger_that_takes_long_is_cut_off(
     sleeper: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stacks, "_DEBUGGERS", (("sh", "-c", 'echo "debugs $0"; exec sleep 60'),))
+    monkeypatch.setattr(stubs, "_DEBUGGERS", (("sh", "-c", 'echo "debugs $0"; exec sleep 60'),))
     with sleeper:
         write_stacks([sleeper.pid], tmp_path / "log", limit=0.5)
         assert f"debugs {sleeper.pid}" in (tmp_path / "log").read_text()

@@ -6,10 +6,9 @@ import os
 from pathlib import Path
 
 from beampipe.errors import ServiceError
-from beampipe.triton.pausing import RestartPause
-from beampipe.triton.supervision.census import Census
+from beampipe.triton.backoff import RestartPause
 from beampipe.triton.supervision.stubs import Stub
-from beampipe.triton.supervision.supervisor import Supervisor
+from beampipe.triton.supervision.supervisor import Inventory, Supervisor
 from tests.triton.supervision.fakes import FakeModels, FakeServer
 from tests.triton.waiting import wait_until
 
@@ -52,7 +51,7 @@ def test_nothing_ends_the_watching(tmp_path: Path) -> None:
 
 def test_a_process_of_an_unknown_model_is_one_that_is_being_loaded(tmp_path: Path) -> None:
     server = FakeServer(tmp_path / "log", lambda number: None)
-    census = Census(server, FakeModels())
+    census = Inventory(server, FakeModels())
     for model, loading in (("one", False), ("two", True)):
         server.processes = (Stub(os.getpid(), model, f"{model}_0_0", "region", 1),)
         census.take()

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from beampipe.triton.backoff import RestartPause
 from beampipe.triton.engine import Engine
-from beampipe.triton.pausing import RestartPause
 from beampipe.triton.server.cleanup import processes_of, shared_memory_of
-from beampipe.triton.server.server import ServerSettings, TritonServer
+from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.server import TritonServer
 from beampipe.triton.supervision.supervisor import Supervisor
 from tests.triton.doublers import ask
 from tests.triton.waiting import assert_nothing_left, wait_until

@@ -37,7 +37,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from beampipe.analysisops.agents.agent import Tools, failed, submission
-from beampipe.analysisops.agents.analyses.layout import Layout, recognise
+from beampipe.analysisops.agents.analysis import Layout, recognise
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.errors import BeampipeError, InputError, nearest
 

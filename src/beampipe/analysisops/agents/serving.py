@@ -24,7 +24,7 @@ OpenTools = Callable[[str], AbstractContextManager[Tools]]
 
 def open_tools(url: str) -> AbstractContextManager[Tools]:
     """The tools of an MCP server."""
-    from beampipe.analysisops.tools.client import McpTools
+    from beampipe.analysisops.tools.mcp import McpTools
 
     return McpTools(url)
 
@@ -57,8 +57,7 @@ def agent_app(agent: Agent, url: str, *, name: str = "", open_tools: OpenTools =
         name: of the agent on its card.
         open_tools: opens the tools that a request names.
     """
-    from beampipe.analysisops.agents.wire.cards import agent_card
-    from beampipe.analysisops.agents.wire.server import JsonExecutor, a2a_app
+    from beampipe.analysisops.a2a.server import JsonExecutor, a2a_app, agent_card
 
     def answer(document: dict[str, Any]) -> dict[str, Any]:
         return solve(agent, TaskRequest.from_json(document), open_tools)
@@ -85,7 +84,7 @@ def serve_agent(
         card_url: address under which clients reach it, where that is another one.
         open_tools: opens the tools that a request names.
     """
-    from beampipe.analysisops.agents.wire.server import listen, serve
+    from beampipe.analysisops.a2a.server import listen, serve
 
     listener = listen(host, port)
     url = card_url or f"http://{host}:{listener.getsockname()[1]}/"
@@ -99,7 +98,7 @@ def serving_agent(agent: Agent, *, open_tools: OpenTools = open_tools) -> Iterat
     Yields:
         Its address.
     """
-    from beampipe.analysisops.agents.wire.server import listen, serving
+    from beampipe.analysisops.a2a.server import listen, serving
 
     listener = listen("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}/"

@@ -13,16 +13,12 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkable
 
+from beampipe.analysisops.a2a.documents import dump_object, parse_object
+from beampipe.analysisops.a2a.server import JsonExecutor, a2a_app, agent_card, listen, serve, serving
 from beampipe.analysisops.agents.agent import Tools, failed
-from beampipe.analysisops.agents.llm.agent import LlmAgent, budget_for
-from beampipe.analysisops.agents.llm.client import ChatClient
-from beampipe.analysisops.agents.llm.prompts import task_prompt
-from beampipe.analysisops.agents.llm.settings import Budget
-from beampipe.analysisops.agents.llm.spending import Spending, Spent
+from beampipe.analysisops.agents.llm import Budget, LlmAgent, Spending, Spent, budget_for, task_prompt
 from beampipe.analysisops.agents.serving import solve
-from beampipe.analysisops.agents.wire.cards import agent_card
-from beampipe.analysisops.agents.wire.documents import dump_object, parse_object
-from beampipe.analysisops.agents.wire.server import JsonExecutor, a2a_app, listen, serve, serving
+from beampipe.analysisops.chat import ChatClient
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.errors import BeampipeError, InputError
 
@@ -235,9 +231,9 @@ def _lead(
 
 def _tell(part: Part, where: Mapping[Part, str], message: dict[str, Any], accounts: _Accounts) -> dict[str, Any]:
     """What a member answers over A2A."""
-    from beampipe.analysisops.agents.wire.client import Limits, ask
+    from beampipe.analysisops.a2a.client import Limits, send_document
 
-    answer = ask(where[part], {"part": part, **message}, Limits(seconds=max(1.0, accounts.left().seconds)))
+    answer = send_document(where[part], {"part": part, **message}, Limits(seconds=max(1.0, accounts.left().seconds)))
     accounts.add(answer.get("spent") or {})
     return answer
 

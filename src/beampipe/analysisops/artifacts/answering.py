@@ -13,9 +13,9 @@ from typing import Any, Final
 from beampipe.analysisops.artifacts.checking import Checked, CheckedList, Limits, check_artifacts
 from beampipe.analysisops.artifacts.form import Artifacts
 from beampipe.analysisops.ledger import Ledger
-from beampipe.analysisops.samples.hidden import Hidden
+from beampipe.analysisops.samples.dataset import HiddenTruth
 from beampipe.analysisops.tasks.load import Task
-from beampipe.analysisops.tools.folder import MANIFEST
+from beampipe.analysisops.tools.data_folder import MANIFEST
 from beampipe.analysisops.tools.session import Session, SessionLimits
 from beampipe.errors import BeampipeError, ConfigError
 
@@ -26,7 +26,7 @@ _CALLS: Final = 50
 
 
 def answer_from_artifacts(
-    task: Task, artifacts: Artifacts, data: Path, hidden: Hidden, ledger: Ledger, limits: Limits | None = None
+    task: Task, artifacts: Artifacts, data: Path, hidden: HiddenTruth, ledger: Ledger, limits: Limits | None = None
 ) -> dict[str, Any]:
     """Check what an agent has handed in, and compute the answers from it; every step lands in the ledger.
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.samples.hidden import Hidden
-from beampipe.analysisops.tools.folder import DataFolder
+from beampipe.analysisops.samples.dataset import HiddenTruth
+from beampipe.analysisops.tools.data_folder import DataFolder
 from beampipe.arrays import Float64
 from beampipe.errors import FileError
 
@@ -48,7 +48,7 @@ class Candidates:
         return np.asarray(np.where(self.event[place] == event, best, np.nan), float)
 
 
-def read_candidates(data: Path, hidden: Hidden, role: str, collection: str, number: int = 2) -> Candidates:
+def read_candidates(data: Path, hidden: HiddenTruth, role: str, collection: str, number: int = 2) -> Candidates:
     """The candidates in the files of a role.
 
     Args:
@@ -77,7 +77,7 @@ def read_candidates(data: Path, hidden: Hidden, role: str, collection: str, numb
     return Candidates(event[order], masses[order], sources)
 
 
-def _read(path: Path, hidden: Hidden, collection: str, number: int) -> tuple[ndarray, ndarray]:
+def _read(path: Path, hidden: HiddenTruth, collection: str, number: int) -> tuple[ndarray, ndarray]:
     """Numbers of the events of a file, and the masses of their systems."""
     import awkward as ak
     import uproot

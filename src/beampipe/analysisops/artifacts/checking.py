@@ -13,7 +13,7 @@ from numpy import ndarray
 from beampipe.analysisops.artifacts.candidates import Candidates, read_candidates
 from beampipe.analysisops.artifacts.form import Artifacts, lists_of
 from beampipe.analysisops.artifacts.reading import Rows
-from beampipe.analysisops.samples.hidden import Hidden
+from beampipe.analysisops.samples.dataset import HiddenTruth
 from beampipe.arrays import Float64
 
 __all__ = ["Checked", "CheckedList", "Limits", "check_artifacts", "check_rows"]
@@ -71,7 +71,7 @@ class Checked:
 
 
 def check_artifacts(
-    artifacts: Artifacts, family: str, data: Path, hidden: Hidden, limits: Limits | None = None
+    artifacts: Artifacts, family: str, data: Path, hidden: HiddenTruth, limits: Limits | None = None
 ) -> Checked:
     """Check what an agent has handed in against the data of its instance.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from beampipe.analysisops.artifacts.form import ARTIFACTS, lists_of
 from beampipe.analysisops.artifacts.reading import COLUMNS, FORMATS, LARGEST, MOST_ROWS
-from beampipe.analysisops.tools.folder import MANIFEST, DataFolder
+from beampipe.analysisops.tools.data_folder import MANIFEST, DataFolder
 from beampipe.files import make_folder
 
 __all__ = ["copy_data", "what_to_hand_in"]

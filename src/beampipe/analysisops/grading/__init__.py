@@ -1,10 +1,13 @@
-"""From a submission to a score: gates, then rules, then a judge whose word counts in a column of its own.
+"""Score a submission: gates, then rules, then a judge whose points form a separate column.
 
-submission   whatever an agent answered, cut down to bounded, plain JSON
+submission   reads whatever an agent answered as bounded, plain JSON; what a check sees and returns
 provenance   where each submitted number comes from, by the ledger
-evidence     contents that submissions only name: histograms, labels, and the truth beside them
-checks       one file per check: its settings and its formula
+gates        conditions without which nothing counts
+answers      numbers, words, histograms and track labels against the reference of the instance
+trace        the checks of the public benchmark's rubrics
 rubric       gates, rules and the judge's checks of a task
-grade        a submission and a reference in, a result out
-judging      prompts that cannot be talked out of, judges, samples and their agreement
+question     the prompt of a judge, protected against instructions in the submission
+judge        judges, their samples and their agreement
+grade        grades a submission against a reference
+result       the result of grading
 """

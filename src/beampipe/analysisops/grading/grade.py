@@ -6,16 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from beampipe.analysisops.contract import Level, Reference
-from beampipe.analysisops.grading.checks.case import Case
-from beampipe.analysisops.grading.evidence import Evidence
-from beampipe.analysisops.grading.judging.judge import Judge
-from beampipe.analysisops.grading.judging.panel import ask_judge
-from beampipe.analysisops.grading.judging.question import question_of
-from beampipe.analysisops.grading.judging.screening import suspicions
-from beampipe.analysisops.grading.provenance import Trail, label_answers
+from beampipe.analysisops.grading.judge import Judge, ask_judge
+from beampipe.analysisops.grading.provenance import NumberIndex, label_answers
+from beampipe.analysisops.grading.question import build_question, suspicions
 from beampipe.analysisops.grading.result import CheckResult, Issue, JudgeResult, Result
 from beampipe.analysisops.grading.rubric import Check, Rubric
-from beampipe.analysisops.grading.submission import Submission, read_submission
+from beampipe.analysisops.grading.submission import Case, Evidence, Submission, read_submission
 from beampipe.analysisops.ledger import Entry
 
 __all__ = ["Gradable", "grade"]
@@ -91,7 +87,7 @@ def grade(
     """
     read = read_submission(submission)
     text = task.prompts.get(level, "") if prompt is None else prompt
-    provenance = label_answers(read, Trail(entries, text))
+    provenance = label_answers(read, NumberIndex(entries, text))
     known = {**task.eval_ref, **({} if reference is None else {"instance": reference.to_json()})}
     case = Case(read, known, entries, evidence or Evidence(), provenance, text)
     issues = [Issue("warn", "submission_cut", note) for note in read.notes]
@@ -174,7 +170,7 @@ def _verdict(
         reason = "a gate did not hold"
     if reason or judge is None:
         return JudgeResult(max_score=rubric.max_judged, meta={"judge": {"reason": reason}})
-    question = question_of(
+    question = build_question(
         rubric.judged,
         task.judge_prompt,
         case.submission.content,

@@ -27,7 +27,7 @@ from typing import Any, Final, Literal
 from beampipe.analysisops.grading.submission import Submission, number_of
 from beampipe.analysisops.ledger import Entry
 
-__all__ = ["LABELS", "Label", "Origin", "Trail", "label_answers", "significant_digits"]
+__all__ = ["LABELS", "Label", "NumberIndex", "Origin", "label_answers", "significant_digits"]
 
 Label = Literal["traceable", "partially", "copied", "computed_from_nothing", "fabricated"]
 """Where a number comes from."""
@@ -99,7 +99,7 @@ class Origin:
     path: str = ""
 
 
-class Trail:
+class NumberIndex:
     """The numbers of a ledger, each with how far it can be traced.
 
     Args:
@@ -168,7 +168,7 @@ class Trail:
         return "copied" if small or _near(self._prompt, number) else "fabricated"
 
 
-def label_answers(submission: Submission, trail: Trail) -> dict[str, dict[str, Any]]:
+def label_answers(submission: Submission, trail: NumberIndex) -> dict[str, dict[str, Any]]:
     """For each answer its label with the entry that it matches, and the same for value and uncertainty apart.
 
     The label of an answer is that of its value; it is ``"partially"`` if the value can be traced and the uncertainty

@@ -1,20 +1,69 @@
-"""The rubric of a task: its gates, its rules, and what a judge is asked; read once, and refused if it does not fit."""
+"""The rubric of a task: its gates, its rules and the checks of a judge; read and validated once."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any, Final
 
-from beampipe.analysisops.grading.checks.kinds import GATES, JUDGED, RULES
+from beampipe.analysisops.grading.answers import HistogramL2, MethodFields, Pull, Tracks, Uncertainty, Word
+from beampipe.analysisops.grading.gates import CallsMade, StatusOk, Traceable
+from beampipe.analysisops.grading.trace import (
+    CheckCutIds,
+    LlmReasoning,
+    NumericInRange,
+    RequiredFields,
+    RequiredKeysInDict,
+    TargetSoft,
+    ThresholdGe,
+)
 from beampipe.errors import ConfigError, UnknownNameError, nearest
 from beampipe.settings import build
 
-__all__ = ["Check", "Rubric", "read_rubric"]
+# All types of checks by the names that rubrics call them, and where each may stand.
+
+
+_TRACE: Final[dict[str, type[Any]]] = {
+    "required_fields": RequiredFields,
+    "numeric_in_range": NumericInRange,
+    "threshold_ge": ThresholdGe,
+    "target_soft": TargetSoft,
+    "required_keys_in_dict": RequiredKeysInDict,
+    "check_cut_ids": CheckCutIds,
+}
+
+RULES: Final[Mapping[str, type[Any]]] = MappingProxyType(
+    {
+        **_TRACE,
+        "pull": Pull,
+        "uncertainty": Uncertainty,
+        "histogram_l2": HistogramL2,
+        "word": Word,
+        "tracks": Tracks,
+        "method_fields": MethodFields,
+    }
+)
+"""Checks that earn points."""
+
+GATES: Final[Mapping[str, type[Any]]] = MappingProxyType(
+    {**_TRACE, "status_ok": StatusOk, "traceable": Traceable, "calls_made": CallsMade}
+)
+"""Checks that must hold; those of a trace may be either."""
+
+JUDGED: Final[Mapping[str, type[Any]]] = MappingProxyType({"llm_reasoning": LlmReasoning})
+"""Checks that a judge answers."""
+
+
+# The rubric of a task: its gates, its rules, and what a judge is asked; read once, and refused if it does not
+# fit.
+
 
 _KEYS: Final = ("version", "total", "gates", "rule_checks", "llm_checks")
+
 _OF_EVERY_CHECK: Final = ("id", "type", "points", "description", "scaled_by", "fail_total_score", "gate")
+
 _VERSIONS: Final = (1, 2)
 
 

@@ -1,18 +1,27 @@
-"""What an agent answered, as bounded, plain JSON: whatever comes in, checks see texts, finite numbers, lists, objects.
+"""A submission as bounded, plain JSON, the contents that it names, and what a check sees and returns.
 
-An agent may answer anything: None, a list, NaN, a million keys, a nesting that overflows a stack. Here it is cut to
-size once, and every cut is noted, so that no check has to fear its input. What is no value (NaN, infinity, a number
-beyond double precision, an object of a program) becomes None, which no check takes for a number.
+An agent may answer anything: None, a list, NaN, a million keys, a nesting that overflows a stack. `read_submission`
+cuts it to size once and notes every cut, so that checks need not distrust their input. What is no value (NaN, infinity,
+a number beyond double precision, an object of a program) becomes None, which no check takes for a number.
+
+A submission only names histograms and track labels. The host takes their contents from the ledger or the session,
+never from the agent.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-__all__ = ["MISSING", "Submission", "look_up", "number_of", "read_submission"]
+from beampipe.analysisops.contract import HistogramReference
+from beampipe.analysisops.ledger import Entry
+from beampipe.errors import ConfigError
+
+# What an agent answered, as bounded, plain JSON: whatever comes in, checks see texts, finite numbers, lists,
+# objects.
+
 
 _DEEPEST: Final = 16
 """So many levels of lists and objects are read; what lies deeper is None."""
@@ -155,3 +164,172 @@ class _Reader:
     def _note(self, note: str) -> None:
         if len(self.notes) < 20:
             self.notes.append(note[:300])
+
+
+# Contents that a submission only names: the host takes them from the ledger or the session, never from the
+# agent.
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the host hands to the checks of one submission beside the ledger.
+
+    Attributes:
+        histograms: contents of histograms that the host recomputed, by the name of the answer; the ledger knows those
+            that the tools filled.
+        labels: track of each hit, -1 for none, by the name of the artifact.
+        particle_id: particle of each hit, -1 for none; the truth of `labels`.
+        reconstructable: particles that should be found.
+    """
+
+    histograms: Mapping[str, HistogramReference] = field(default_factory=dict)
+    labels: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    particle_id: Sequence[int] = ()
+    reconstructable: Sequence[int] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON types, for a log; `from_json` reads it back."""
+        return {
+            "histograms": {
+                name: {"edges": list(one.edges), "values": list(one.values)} for name, one in self.histograms.items()
+            },
+            "labels": {name: [int(label) for label in labels] for name, labels in self.labels.items()},
+            "particle_id": [int(one) for one in self.particle_id],
+            "reconstructable": [int(one) for one in self.reconstructable],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Evidence:
+        """What `to_json` wrote; keys may be missing."""
+        return cls(
+            {
+                name: HistogramReference(tuple(one["edges"]), tuple(one["values"]))
+                for name, one in data.get("histograms", {}).items()
+            },
+            dict(data.get("labels", {})),
+            tuple(data.get("particle_id", ())),
+            tuple(data.get("reconstructable", ())),
+        )
+
+
+def histogram_of(
+    name: str, submission: Submission, entries: Sequence[Entry], evidence: Evidence
+) -> tuple[HistogramReference | None, str]:
+    """The histogram that a submission names, and why there is none.
+
+    A handle, or the name of an artifact that was exported from one, leads to the entry of the ledger that filled it.
+    The entry must descend from data files.
+    """
+    if name in evidence.histograms:
+        return evidence.histograms[name], ""
+    handle = submission.section("histograms").get(name)
+    if not isinstance(handle, str) or not handle:
+        return None, f"histograms.{name} names no handle"
+    for entry in entries:
+        if entry.result and entry.result.get("artifact") == handle and isinstance(entry.arguments.get("handle"), str):
+            handle = str(entry.arguments["handle"])
+            break
+    for entry in entries:
+        if entry.result and entry.result.get("handle") == handle and "edges" in entry.result:
+            if not entry.sources:
+                return None, f"{handle!r} was filled from no data file"
+            return _read(entry.result, handle)
+    return None, f"no histogram {handle[:60]!r} was filled by the tools"
+
+
+def _read(result: Mapping[str, Any], handle: str) -> tuple[HistogramReference | None, str]:
+    edges = [number_of(one) for one in result["edges"]]
+    values = [number_of(one) for one in result.get("values", ())]
+    if None in edges or None in values or len(edges) != len(values) + 1:
+        return None, f"{handle!r} has {len(edges)} edges and {len(values)} values, or some that are not finite"
+    return HistogramReference(tuple(map(float, edges)), tuple(map(float, values))), ""  # type: ignore[arg-type]
+
+
+# What a check looks at, and what it says.
+
+
+@dataclass(frozen=True)
+class Case:
+    """One submission with all that is known to the host.
+
+    Attributes:
+        submission: what the agent answered.
+        reference: content of eval_ref.yaml, and under ``"instance"`` the reference values of the instance.
+        entries: the ledger of the session, its signatures checked.
+        evidence: contents that the submission names.
+        provenance: label of each submitted number.
+        prompt: the text that the agent got.
+    """
+
+    submission: Submission
+    reference: Mapping[str, Any] = field(default_factory=dict)
+    entries: Sequence[Entry] = ()
+    evidence: Evidence = field(default_factory=Evidence)
+    provenance: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    prompt: str = ""
+
+    def number(self, path: str) -> float | None:
+        """The finite number at a dotted path of the submission; None if there is none."""
+        return number_of(look_up(self.submission.content, path))
+
+    def expected(self, path: str) -> Any:
+        """What stands at a dotted path of the reference.
+
+        Raises:
+            ConfigError: nothing stands there; a fault of the task or of the host, not of the agent.
+        """
+        found = look_up(self.reference, path)
+        if found is MISSING:
+            raise ConfigError(f"reference: got no {path}, expected it; the rubric of the task asks for it")
+        return found
+
+    def expected_number(self, path: str) -> float:
+        """The finite number at a dotted path of the reference.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        found = number_of(self.expected(path))
+        if found is None:
+            raise ConfigError(f"reference: got {self.expected(path)!r} for {path}, expected a finite number")
+        return found
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check says.
+
+    Attributes:
+        fraction: of its points that are earned, 0 to 1; a gate lets pass at 1 only.
+        reason: why, in a sentence.
+        evidence: the numbers that the fraction was computed from.
+    """
+
+    fraction: float
+    reason: str = ""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+# Curves from a distance to a fraction of points: 1 at no distance, falling, without steps.
+
+
+def bell(distance: float, half: float) -> float:
+    """``2 ** -(distance / half)**4``: flat on top, one half at `half`, 3e-12 at 2.5 times that."""
+    ratio = abs(distance) / half
+    return math.exp2(-(ratio**4)) if ratio < 8.0 else 0.0
+
+
+def slope(distance: float, full: float, zero: float) -> float:
+    """1 up to `full`, 0 from `zero` on, half a period of a cosine between them."""
+    if distance <= full:
+        return 1.0
+    if distance >= zero:
+        return 0.0
+    return 0.5 * (1.0 + math.cos(math.pi * (distance - full) / (zero - full)))
+
+
+def ramp(distance: float, full: float, zero: float) -> float:
+    """1 up to `full`, 0 from `zero` on, a straight line between them."""
+    if distance <= full:
+        return 1.0
+    return max(0.0, (zero - distance) / (zero - full)) if zero > full else 0.0

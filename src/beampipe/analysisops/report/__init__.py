@@ -1,15 +1,14 @@
-"""The page of a run: who is how good, at what cost, how honest, and what is behind each number.
+"""The page of a run: scores, cost, calibration of uncertainties, and the details behind each number.
 
-`write_report` is all that is needed. The page is static and whole; its style and scripts are in web.
+`write_report` writes it. The page is static and self-contained; its style and scripts are in web.
 
-gather          reads a run
-detail          what is shown of one assessment, and what is not
-tables, plots   the page's upper half
-page            the page
-words           numbers as text
+run_data   reads a run, and decides what is shown of each assessment
+tables     tables, and numbers as text
+plots      figures
+page       the page
 """
 
-from beampipe.analysisops.report.gather import References
 from beampipe.analysisops.report.page import write_report
+from beampipe.analysisops.report.run_data import References
 
 __all__ = ["References", "write_report"]

@@ -18,11 +18,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from beampipe.analysisops.grading.provenance import LABELS
-from beampipe.analysisops.report.detail import plain
-from beampipe.analysisops.report.gather import Gathered, References, gather
 from beampipe.analysisops.report.plots import AXES, origins, price_plot, pull_plots
-from beampipe.analysisops.report.tables import COLOURS, families, leaderboard
-from beampipe.analysisops.report.words import cost, count, duration
+from beampipe.analysisops.report.run_data import References, RunData, plain, read_run_data
+from beampipe.analysisops.report.tables import COLOURS, cost, count, duration, families, leaderboard
 from beampipe.analysisops.runs import PASSED
 from beampipe.files import check_output, write_whole
 
@@ -105,12 +103,12 @@ def write_report(folder: Path, output: Path, *, references: References = "develo
         InputError: nothing of the run is done yet.
     """
     check_output(output, parents=True)
-    run = gather(folder, references)
+    run = read_run_data(folder, references)
     text = _page(run, title or f"Analysis tasks: {run.name}")
     return write_whole(output, lambda part: part.write_text(text, encoding="utf-8", errors="replace"))
 
 
-def _page(run: Gathered, title: str) -> str:
+def _page(run: RunData, title: str) -> str:
     page = files("beampipe.analysisops.report") / "web"
     css = (page / "page.css").read_text(encoding="utf-8")
     scripts = "\n".join((page / name).read_text(encoding="utf-8") for name in _SCRIPTS)
@@ -146,7 +144,7 @@ def _page(run: Gathered, title: str) -> str:
     return "".join(filled)
 
 
-def _lead(run: Gathered) -> str:
+def _lead(run: RunData) -> str:
     seeds = len({score.seed for score in run.scores})
     epochs = len({score.epoch for score in run.scores})
     numbers = [
@@ -163,7 +161,7 @@ def _some(number: int, what: str) -> str:
     return f"{count(number)} {what}{'' if number == 1 else 's'}"
 
 
-def _notices(run: Gathered) -> Iterator[str]:
+def _notices(run: RunData) -> Iterator[str]:
     """What somebody must know before believing a number."""
     if run.missing:
         yield _notice(
@@ -199,7 +197,7 @@ def _axes() -> str:
     )
 
 
-def _prices(run: Gathered) -> str:
+def _prices(run: RunData) -> str:
     return "".join(
         f'<div data-axis="{axis}"{"" if place == 0 else " hidden"}>{price_plot(run, axis)}</div>'
         for place, axis in enumerate(AXES)
@@ -211,7 +209,7 @@ def _definitions() -> str:
     return "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in (*_DEFINITIONS, *names))
 
 
-def _footer(run: Gathered) -> str:
+def _footer(run: RunData) -> str:
     spent = [one for one in run.by_agent.values() if one.assessments]
     tokens, money = sum(one.tokens for one in spent), math.fsum(one.cost for one in spent)
     seconds = math.fsum(one.seconds for one in spent)
@@ -221,7 +219,7 @@ def _footer(run: Gathered) -> str:
     )
 
 
-def _rows(run: Gathered) -> list[dict[str, Any]]:
+def _rows(run: RunData) -> list[dict[str, Any]]:
     return [{**row, "colour": run.agents.index(row["agent"]) % COLOURS} for row in run.rows]
 
 

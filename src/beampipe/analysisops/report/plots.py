@@ -9,9 +9,8 @@ from statistics import fmean, stdev
 from typing import Final
 
 from beampipe.analysisops.grading.provenance import LABELS
-from beampipe.analysisops.report.gather import Gathered
-from beampipe.analysisops.report.tables import COLOURS, swatch
-from beampipe.analysisops.report.words import cost, count, duration, with_error
+from beampipe.analysisops.report.run_data import RunData
+from beampipe.analysisops.report.tables import COLOURS, cost, count, duration, swatch, with_error
 from beampipe.analysisops.runs import Summary
 
 __all__ = ["AXES", "origins", "price_plot", "pull_plots"]
@@ -42,7 +41,7 @@ _FEWEST: Final = 10
 """Fewer pulls than these show no distribution, and could tell one instance's truth."""
 
 
-def price_plot(run: Gathered, axis: str) -> str:
+def price_plot(run: RunData, axis: str) -> str:
     """Score against what it took: a point with its error for each agent, and the line that nobody is above."""
     label, of, text = AXES[axis]
     known = [
@@ -66,7 +65,7 @@ def price_plot(run: Gathered, axis: str) -> str:
     return _svg(f"Score against {label.lower()}", inside) + note
 
 
-def pull_plots(run: Gathered) -> str:
+def pull_plots(run: RunData) -> str:
     """For each agent how far its numbers are from the truth, in units of the uncertainties that it quoted."""
     parts = []
     for agent in run.agents:
@@ -76,7 +75,7 @@ def pull_plots(run: Gathered) -> str:
     return "".join(parts)
 
 
-def origins(run: Gathered) -> str:
+def origins(run: RunData) -> str:
     """For each agent how many of its numbers come from where."""
     rows = []
     for agent in run.agents:
@@ -166,7 +165,7 @@ def _frontier(known: Sequence[tuple[str, float, Summary]], place: Callable[[floa
     return f"{path}H{_RIGHT}"
 
 
-def _point(run: Gathered, agent: str, x: float, one: Summary, title: str) -> str:
+def _point(run: RunData, agent: str, x: float, one: Summary, title: str) -> str:
     y, colour = _down(one.mean), f"a{run.agents.index(agent) % COLOURS}"
     bar = ""
     if one.error:

@@ -1,4 +1,4 @@
-"""The tables of the page: the leaderboard, and agents against families."""
+"""The tables of the page: the leaderboard, and agents against families; and numbers as text."""
 
 from __future__ import annotations
 
@@ -7,11 +7,68 @@ from collections.abc import Iterator
 from html import escape
 from typing import Final
 
-from beampipe.analysisops.report.gather import Gathered
-from beampipe.analysisops.report.words import cost, count, duration, score, with_error
+from beampipe.analysisops.report.run_data import RunData
 from beampipe.analysisops.runs import Summary
 
-__all__ = ["COLOURS", "LEVELS", "families", "leaderboard", "shade", "swatch"]
+# Numbers as a reader wants them: as many digits as mean something, and signs that print well.
+
+
+def score(value: float) -> str:
+    """A normalised score; a dash where there is none."""
+    return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def with_error(value: float, error: float | None) -> str:
+    """A score with its standard error; a question mark where it cannot be told.
+
+    >>> with_error(0.94321, 0.0123), with_error(0.5, None)
+    ('0.943 ± 0.012', '0.500 ± ?')
+    """
+    return score(value) if math.isnan(value) else f"{score(value)} ± {'?' if error is None else f'{error:.3f}'}"
+
+
+def count(value: int | float) -> str:
+    """A number of things, short from ten thousand on.
+
+    >>> count(1234), count(23_456), count(7_890_000)
+    ('1\\u202f234', '23.5k', '7.89M')
+    """
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= (size if size > 1e3 else 1e4):
+            return f"{value / size:.3g}{letter}"
+    return f"{value:,.0f}".replace(",", "\u202f")
+
+
+def cost(value: float) -> str:
+    """An amount of money [USD].
+
+    >>> cost(0.0), cost(0.00123), cost(12.345)
+    ('$0', '$0.0012', '$12.35')
+    """
+    if value == 0.0:
+        return "$0"
+    return f"${value:.2f}" if value >= 1 else f"${value:.{1 - math.floor(math.log10(value))}f}"
+
+
+def duration(seconds: float) -> str:
+    """A time.
+
+    >>> duration(0.25), duration(75.0), duration(7500.0)
+    ('0.25 s', '1 min 15 s', '2 h 5 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds) // 60
+    return f"{minutes} min {round(seconds) % 60} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def share(part: int, whole: int) -> str:
+    """A part of a whole in percent; a dash of nothing."""
+    return f"{100 * part / whole:.0f} %" if whole else "–"
+
+
+# The tables of the page: the leaderboard, and agents against families.
+
 
 _SHADES: Final = 10
 """Steps of the colour that stands for a score."""
@@ -23,7 +80,7 @@ COLOURS: Final = 8
 """Colours of agents; more agents share them."""
 
 
-def swatch(run: Gathered, agent: str) -> str:
+def swatch(run: RunData, agent: str) -> str:
     """The dot in the colour of an agent."""
     return f'<i class="dot a{run.agents.index(agent) % COLOURS}"></i>'
 
@@ -37,7 +94,7 @@ def shade(value: float) -> str:
     return "h-none" if math.isnan(value) else f"h{math.floor(_SHADES * value + 1e-9)}"
 
 
-def leaderboard(run: Gathered) -> str:
+def leaderboard(run: RunData) -> str:
     """Who is how good, with errors, and at what cost."""
     levels = "".join(
         f'<th scope="col" class="n">Level {level}<br><small>{LEVELS.get(level, "")}</small></th>'
@@ -52,7 +109,7 @@ def leaderboard(run: Gathered) -> str:
     return f'<table class="leaders"><thead><tr>{heads}</tr></thead>\n<tbody>{rows}</tbody></table>'
 
 
-def families(run: Gathered) -> str:
+def families(run: RunData) -> str:
     """Each family's score for each agent, and below it a bar for each level."""
     heads = "".join(f'<th scope="col">{swatch(run, agent)} {escape(agent)}</th>' for agent in run.agents)
     rows = []
@@ -65,7 +122,7 @@ def families(run: Gathered) -> str:
     )
 
 
-def _agent(run: Gathered, place: int, agent: str) -> str:
+def _agent(run: RunData, place: int, agent: str) -> str:
     one = run.by_agent[agent]
     behind = "" if place == 1 else _difference(*run.behind(agent))
     levels = "".join(_level(run, agent, level) for level in run.levels)
@@ -88,7 +145,7 @@ def _agent(run: Gathered, place: int, agent: str) -> str:
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def _level(run: Gathered, agent: str, level: int) -> str:
+def _level(run: RunData, agent: str, level: int) -> str:
     one = run.by_level.get((agent, level))
     value = math.nan if one is None else one.mean
     return f'<td class="n" data-name="Level {level}"><span class="chip {shade(value)}">{score(value)}</span></td>'
@@ -140,7 +197,7 @@ def _total(text: str, unknown: int, one: Summary) -> str:
     return f"{text} + {count(unknown)} × ?" if unknown else text
 
 
-def _cell(run: Gathered, agent: str, family: str) -> str:
+def _cell(run: RunData, agent: str, family: str) -> str:
     one = run.by_family.get((agent, family))
     if one is None:
         return '<td class="soft">–</td>'
@@ -156,7 +213,7 @@ def _cell(run: Gathered, agent: str, family: str) -> str:
     )
 
 
-def _level_bar(run: Gathered, agent: str, family: str, level: int) -> str:
+def _level_bar(run: RunData, agent: str, family: str, level: int) -> str:
     one = run.by_family_and_level.get((agent, family, level))
     if one is None:
         return ""

@@ -1,27 +1,24 @@
 """Runs: tasks x levels x seeds x agents x epochs, resumed after a kill, and graded again from their records.
 
-A caller brings two functions. ``assess(assessment, folder)`` asks one agent about one instance; ``grade(record)``
+A caller brings two functions. ``assess(assessment, folder)`` lets one agent work on one instance; ``grade(record)``
 grades its record, then and at any later time::
 
     plan = RunPlan(tasks, agents, Seeds.first(20, secret=Path("secret")), levels=(1, 2, 3), epochs=3)
     records = run(plan, assess, Path("runs/first"), workers=2)
     summarise(scores_of(RunFolder(Path("runs/first")).read_results()), by=("agent", "family"))
 
-seeds        numbers that instances are made with; those for evaluation are secret
-plan         what is to be done, and the key of each assessment
-record       what came of one, as JSON
-folder       where all that stands
-running      do what is not done yet
-rescore      grade everything again
+plan         the assessments of a run, their keys, and the seeds of instances
+folder       the folder of a run and the records in it
+engine       does what is not done yet, and grades everything again
 statistics   means with errors, pass^k and totals
 """
 
 from beampipe.analysisops.runs.folder import RunFolder
 from beampipe.analysisops.runs.plan import ALL_LEVELS, AgentChoice, Assessment, RunPlan, TaskChoice
-from beampipe.analysisops.runs.record import Record, error_result, read_record
-from beampipe.analysisops.runs.rescore import Difference, Grade, Rescored, Today, rescore
-from beampipe.analysisops.runs.running import Assess, run
-from beampipe.analysisops.runs.seeds import Seed, Seeds
+from beampipe.analysisops.runs.folder import Record, error_result, read_record
+from beampipe.analysisops.runs.engine import Difference, Grade, Rescored, Today, rescore
+from beampipe.analysisops.runs.engine import Assess, run
+from beampipe.analysisops.runs.plan import Seed, Seeds
 from beampipe.analysisops.runs.statistics import (
     PASSED,
     By,

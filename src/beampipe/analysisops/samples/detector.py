@@ -14,8 +14,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.analysisops.samples.events import Events, Objects
-from beampipe.analysisops.samples.generator import Particles
-from beampipe.analysisops.samples.kinematics import polar
+from beampipe.analysisops.samples.kinematics import Particles, polar
 from beampipe.arrays import Float64, Int64
 
 __all__ = ["ISOLATION", "TIGHT_TAG", "Detector", "assemble", "jets_of", "leptons_of", "observe", "photons_of"]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from beampipe.analysisops.grading.submission import number_of
-from beampipe.analysisops.tasks.yaml_file import read_yaml
+from beampipe.analysisops.tasks.spec import read_yaml
 from beampipe.errors import ConfigError, UnknownNameError, nearest
 
 __all__ = ["Artifact", "Contract", "Field", "check_contract", "load_contract"]

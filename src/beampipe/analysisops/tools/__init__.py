@@ -1,12 +1,16 @@
-"""What an agent may do with the data of one assessment: generic tools that pass handles, and a ledger of every call.
+"""Tools for the data of one assessment: generic steps of an analysis that pass handles; a ledger records every call.
 
-session    the tools of one assessment, its handles and limits; bench: what one call works at
-catalogue  all tools, with schemas made from their signatures; provenance: numbers that agents carry between calls
-contents   what handles stand for; folder: the data files
-events     tools for files, columns, selections and masses; expressions: their little language
-statistics histograms, fits, limits, efficiencies, arithmetic
-operations metrics and logs; tracks: the pipelines of `beampipe.tracking`; export: parts of answers
-server     the tools as an MCP server; client: how agents call them
+session      the tools of one assessment, their limits, and where numbers between calls come from
+catalogue    all tools, with schemas made from their signatures
+handles      what handles stand for, and what one call of a tool works with
+data_folder  the data files and their manifest
+events       tools for files, columns, selections, histograms and parts of the answer
+masses       tools for invariant masses
+expressions  the expressions that columns and selections are made with
+fits         tools that fit; likelihood: shapes and likelihoods that they share
+counting     tools for counts: arithmetic, efficiencies, limits
+systems      tools for metrics, logs and track finding
+mcp          the tools as an MCP server, and a client of one
 """
 
 from __future__ import annotations
@@ -16,11 +20,10 @@ from typing import TYPE_CHECKING
 from beampipe.lazy import loader
 
 if TYPE_CHECKING:
-    from beampipe.analysisops.tools.client import LocalTools, McpTools
-    from beampipe.analysisops.tools.contents import Artifact, Events, Histogram, Jagged, TrackLabels
-    from beampipe.analysisops.tools.refusal import ToolRefusedError
-    from beampipe.analysisops.tools.server import ToolServer, make_server, serve_stdio
-    from beampipe.analysisops.tools.session import Session, SessionLimits
+    from beampipe.analysisops.contract import ToolRefusedError
+    from beampipe.analysisops.tools.handles import Artifact, Events, Histogram, Jagged, TrackLabels
+    from beampipe.analysisops.tools.mcp import McpTools, ToolServer, make_server, serve_stdio
+    from beampipe.analysisops.tools.session import LocalTools, Session, SessionLimits
 
 __all__ = [
     "Artifact",
@@ -41,10 +44,9 @@ __all__ = [
 __getattr__ = loader(
     __name__,
     {
-        "client": ("LocalTools", "McpTools"),
-        "contents": ("Artifact", "Events", "Histogram", "Jagged", "TrackLabels"),
-        "refusal": ("ToolRefusedError",),
-        "server": ("ToolServer", "make_server", "serve_stdio"),
-        "session": ("Session", "SessionLimits"),
+        "beampipe.analysisops.contract": ["ToolRefusedError"],
+        "handles": ["Artifact", "Events", "Histogram", "Jagged", "TrackLabels"],
+        "mcp": ["McpTools", "ToolServer", "make_server", "serve_stdio"],
+        "session": ["LocalTools", "Session", "SessionLimits"],
     },
 )

@@ -12,8 +12,8 @@ from typing import Any, Final, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from beampipe.analysisops.tools.expressions.parser import HELP
-from beampipe.analysisops.tools.refusal import ToolRefusedError
+from beampipe.analysisops.contract import ToolRefusedError
+from beampipe.analysisops.tools.expressions import HELP
 from beampipe.errors import nearest
 
 __all__ = ["INSTRUCTIONS", "Tool", "tools"]

@@ -1,4 +1,8 @@
-"""One assessment's tools over one folder of data; every call lands in the ledger."""
+"""The tools of one assessment over one folder of data; each call is written to the ledger.
+
+A session also records which data files each number of its results descends from, so that a number which an agent
+carries from one result into another call keeps its origin.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +10,105 @@ import json
 import math
 import threading
 import time
-from collections.abc import Mapping
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.analysisops.ledger import Ledger
-from beampipe.analysisops.tools.bench import Bench, Fetch, Shelf
 from beampipe.analysisops.tools.catalogue import tools
-from beampipe.analysisops.tools.contents import Content
-from beampipe.analysisops.tools.folder import DataFolder
-from beampipe.analysisops.tools.provenance import Numbers, numbers_in
-from beampipe.analysisops.tools.refusal import ToolRefusedError
+from beampipe.analysisops.tools.data_folder import DataFolder
+from beampipe.analysisops.tools.handles import Content, Fetch, HandleStore, ToolContext
 from beampipe.errors import BeampipeError, UnknownNameError, nearest
 
-__all__ = ["Session", "SessionLimits"]
+# Which data a number stands for that an agent takes from one result and puts into another call.
+
+
+_REPEATED: Final = frozenset({"edges", "window", "level", "initial_params", "bins"})
+"""Parts of results that repeat what the agent chose itself."""
+
+_FEWEST_DIGITS: Final = 5
+"""A rounded number with so many significant digits is known again; with fewer, only if it is exact."""
+
+
+class CarriedNumbers:
+    """The numbers of all results so far, with the files that each descends from."""
+
+    def __init__(self) -> None:
+        self._sorted: list[float] = []
+        self._sources: dict[float, frozenset[str]] = {}
+
+    def learn(self, result: Mapping[str, Any], sources: frozenset[str], arguments: Mapping[str, Any]) -> None:
+        """Remember the numbers of a result that descends from files; what the agent gave itself does not count."""
+        if not sources:
+            return
+        given = set(numbers_in(arguments))
+        for value in _measured(result):
+            if value in given:
+                continue
+            if value not in self._sources:
+                insort(self._sorted, value)
+            self._sources[value] = self._sources.get(value, frozenset()) | sources
+
+    def sources(self, value: float) -> frozenset[str]:
+        """The files that a number descends from: none if no result had it.
+
+        A number that was rounded to five or more significant digits is known again.
+        """
+        if value in self._sources:
+            return self._sources[value]
+        digits = _significant_digits(value)
+        if digits < _FEWEST_DIGITS:
+            return frozenset()
+        reach = 0.5001 * 10.0 ** (math.floor(math.log10(abs(value))) + 1 - digits)
+        place = bisect_left(self._sorted, value - reach)
+        found: frozenset[str] = frozenset()
+        while place < len(self._sorted) and self._sorted[place] <= value + reach:
+            found |= self._sources[self._sorted[place]]
+            place += 1
+        return found
+
+
+def numbers_in(value: Any) -> Iterator[float]:
+    """All finite numbers in JSON, at any depth."""
+    if isinstance(value, bool):
+        return
+    if isinstance(value, int | float):
+        if math.isfinite(value):
+            yield float(value)
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from numbers_in(one)
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for one in value:
+            yield from numbers_in(one)
+
+
+def _measured(result: Any, in_list: bool = False) -> Iterator[float]:
+    """Numbers that came out; whole numbers in lists, such as counts in bins, are too common to tell anything."""
+    if isinstance(result, Mapping):
+        for key, value in result.items():
+            if key not in _REPEATED:
+                yield from _measured(value)
+    elif isinstance(result, list | tuple):
+        for value in result:
+            yield from _measured(value, True)
+    else:
+        yield from (value for value in numbers_in(result) if not in_list or value != round(value))
+
+
+def _significant_digits(value: float) -> int:
+    if value == 0 or not math.isfinite(value):
+        return 0
+    return len(f"{value:.17g}" if value == round(value) else repr(value).split("e")[0].replace(".", "").lstrip("-0"))
+
+
+# One assessment's tools over one folder of data; every call lands in the ledger.
+
 
 _LONGEST_ARGUMENTS: Final = 64 * 1024
 """Arguments with more characters than this, as JSON, are refused."""
@@ -68,8 +154,8 @@ class Session:
         self._limits = limits or SessionLimits()
         self._folder = DataFolder(data)
         self._ledger, self._fetch = ledger, fetch
-        self._shelf = Shelf(self._limits.bytes_held)
-        self._numbers = Numbers()
+        self._shelf = HandleStore(self._limits.bytes_held)
+        self._numbers = CarriedNumbers()
         self._calls = 0
         self._lock = threading.Lock()
 
@@ -118,7 +204,7 @@ class Session:
                 self._ledger.append(tool[:100], {}, None, error=refused)
             raise ToolRefusedError(refused)
         started = time.monotonic()
-        bench = Bench(self._folder, self._shelf, self._limits.seconds_per_call, fetch=self._fetch)
+        bench = ToolContext(self._folder, self._shelf, self._limits.seconds_per_call, fetch=self._fetch)
         result: dict[str, Any] | None = None
         error = ""
         try:
@@ -136,7 +222,7 @@ class Session:
         self._numbers.learn(result, sources, arguments)
         return result
 
-    def _run(self, bench: Bench, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    def _run(self, bench: ToolContext, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         known = tools()
         if name not in known:
             raise ToolRefusedError(f"tool: got {name[:60]!r}, expected one of {', '.join(known)}{nearest(name, known)}")
@@ -199,3 +285,30 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     return value
+
+
+class LocalTools:
+    """The tools of a session in this process.
+
+    Args:
+        session: whose tools; anything with `names` and `call`.
+    """
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the tools."""
+        return tuple(self._session.names())
+
+    def schemas(self) -> list[dict[str, Any]]:
+        """For each tool its name, description and the JSON schema of its arguments."""
+        from beampipe.analysisops.tools.catalogue import tools
+
+        return [
+            {"name": one.name, "description": one.description, "parameters": one.schema} for one in tools().values()
+        ]
+
+    def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
+        """What a tool gives for these arguments; `ToolRefusedError` says why it does not."""
+        return dict(self._session.call(tool, **arguments))

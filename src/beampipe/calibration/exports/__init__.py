@@ -10,10 +10,9 @@ hepdata     tables for HEPData
 `beampipe.calibration.method.joint` writes and reads the covariance itself.
 """
 
-from beampipe.calibration.exports.cabinetry import cabinetry_systematics
-from beampipe.calibration.exports.components import write_components
-from beampipe.calibration.exports.hepdata import write_hepdata
-from beampipe.calibration.exports.likelihood import pyhf_modifiers, write_modifiers
+from beampipe.calibration.exports.archives import write_hepdata
+from beampipe.calibration.exports.corrections import write_components
+from beampipe.calibration.exports.fits import cabinetry_systematics, pyhf_modifiers, write_modifiers
 from beampipe.calibration.exports.write import write_exports, write_joint
 
 __all__ = [

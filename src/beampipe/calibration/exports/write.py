@@ -7,10 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from beampipe.calibration.exports.cabinetry import write_cabinetry
-from beampipe.calibration.exports.components import write_components
-from beampipe.calibration.exports.hepdata import hepdata_documents, write_document
-from beampipe.calibration.exports.likelihood import write_modifiers
+from beampipe.calibration.exports.archives import hepdata_documents, write_document
+from beampipe.calibration.exports.corrections import write_components
+from beampipe.calibration.exports.fits import write_cabinetry, write_modifiers
 from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.method.joint import JointUncertainties, principal_components
 from beampipe.files import write_whole

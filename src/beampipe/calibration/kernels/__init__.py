@@ -1,1 +1,34 @@
-"""Compiled loops over events. Each has a twin in numpy beside its caller, which gives the same bits."""
+"""The compiled kernels of the calibration."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from importlib import import_module
+from types import ModuleType
+
+# Compiled loops over events. Each has a twin in numpy beside its caller, which gives the same bits.
+
+
+# Finds the compiled loops.
+
+
+@cache
+def native() -> ModuleType | None:
+    """The compiled loops, or None, with one warning, where they were not built."""
+    try:
+        return import_module("beampipe.calibration.kernels._native")
+    except ImportError as error:
+        warnings.warn(
+            f"beampipe's native kernels of the calibration are not available ({error}); numpy runs instead and gives"
+            " the same numbers, several times slower: install a wheel, or a C++ compiler and `pip install` from source",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+
+
+def build() -> str:
+    """What the compiled loops were built from and with, as a digest; ``numpy`` where there are none."""
+    found = native()
+    return "numpy" if found is None else str(found.BUILD)

@@ -1,20 +1,20 @@
-"""Published scale factors: ratios of data to simulation against jet pT, with uncertainties, and their JSON file."""
+"""Scale factors with their uncertainties and flags, and their JSON file."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import isclose
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Bool, Float64
-from beampipe.calibration.method.validity import FLAGS
 from beampipe.errors import ConfigError, FileError, InputError, UnknownNameError
 from beampipe.lazy import above
 from beampipe.notebook import Shown
@@ -22,16 +22,87 @@ from beampipe.notebook import Shown
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = [
-    "FLAVOUR_NAMES",
-    "QUANTITIES",
-    "SHORT_NAMES",
-    "FactorInBin",
-    "FactorKey",
-    "Factors",
-    "FlavourAndQuantity",
-    "ScaleFactor",
-]
+
+# What speaks against a scale factor in a bin of pT: flags, each by a stated rule.
+
+
+FEWEST_JETS: Final = 100
+"""Number of jets of one region below which a bin has few: of data, or of one flavour of simulation."""
+
+FEWEST_EFFECTIVE: Final = 25.0
+"""Effective number of jets below which one weight may dominate: an event that has a fifth of the sum of weights leaves
+no more than 25."""
+
+SMALLEST_DETERMINANT: Final = 0.05
+"""Difference of the fractions of quarks below which it is small: extraction then multiplies errors by 20."""
+
+FLAGS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "no_value": "the scale factor is not known",
+        "no_statistical_error": "fewer than half of the replicas, or fewer than two, have a value",
+        "no_systematic_error": "the shift of a systematic is not known",
+        "negative_efficiency": "the efficiency extracted from data or simulation is below 0",
+        "efficiency_above_1": "the efficiency extracted from data or simulation is above 1",
+        "small_determinant": f"the fractions of quarks differ by less than {SMALLEST_DETERMINANT:g}",
+        "dominated_by_one_weight": f"enough jets, but their effective number is below {FEWEST_EFFECTIVE:g}",
+        "few_events": f"fewer than {FEWEST_JETS} jets of a region, in data or of a flavour in simulation",
+    }
+)
+"""What each flag says, by its name."""
+
+NO_VALID_ERROR: Final = ("no_value", "no_statistical_error", "no_systematic_error")
+"""Flags of bins that have no valid error, and therefore no total uncertainty."""
+
+
+def flags_of(
+    nominal: Float64[ndarray, " p"],
+    statistical: Float64[ndarray, " p"],
+    sources: Mapping[str, Float64[ndarray, " p"]],
+    efficiencies: Float64[ndarray, "2 p"],
+    fractions: Float64[ndarray, "p 2"],
+    jets: Float64[ndarray, "q 2 3 2"],
+) -> tuple[tuple[str, ...], ...]:
+    """The flags of one scale factor, for each bin of pT those of `FLAGS` that hold.
+
+    Args:
+        nominal: the scale factor.
+        statistical: its statistical uncertainty.
+        sources: its uncertainty by name of the systematic.
+        efficiencies: efficiency in data and in simulation, extracted.
+        fractions: fractions of quarks in forward and central jets.
+        jets: number and effective number of jets by region of (quark, gluon, data); no bins if they are not known.
+    """
+    n_pt = len(nominal)
+    lost = np.zeros(n_pt, bool)
+    for values in sources.values():
+        lost |= ~np.isfinite(values)
+    few, one_weight = np.zeros(n_pt, bool), np.zeros(n_pt, bool)
+    if len(jets):
+        number, effective = jets[..., 0].reshape(n_pt, -1), jets[..., 1].reshape(n_pt, -1)
+        few |= (number < FEWEST_JETS).any(axis=1)
+        one_weight |= ((number >= FEWEST_JETS) & (effective < FEWEST_EFFECTIVE)).any(axis=1)
+    with np.errstate(invalid="ignore"):
+        holds = (
+            ~np.isfinite(nominal),
+            ~np.isfinite(statistical),
+            lost,
+            (efficiencies < 0).any(axis=0),
+            (efficiencies > 1).any(axis=0),
+            np.abs(fractions[:, 0] - fractions[:, 1]) < SMALLEST_DETERMINANT,
+            one_weight,
+            few,
+        )
+    named = tuple(zip(FLAGS, holds, strict=True))
+    return tuple(tuple(name for name, where in named if where[p]) for p in range(n_pt))
+
+
+def in_words(flags: Iterable[str]) -> str:
+    """Flags for a reader: ``few_events`` becomes ``few events``; empty if there are none."""
+    return ", ".join(flag.replace("_", " ") for flag in flags)
+
+
+# Published scale factors: ratios of data to simulation against jet pT, with uncertainties, and their JSON file.
+
 
 FLAVOUR_NAMES: Final = ("quark", "gluon")
 """Flavours that scale factors are worked out for."""
@@ -43,7 +114,9 @@ Quantity = Literal["efficiency", "rejection"]
 """Quantity whose ratio of data to simulation is a scale factor."""
 
 _FORMAT: Final = 3
+
 _NUMBERS: Final = ("nominal", "data", "simulation", "truth", "statistical", "total")
+
 _ARRAYS: Final = (*_NUMBERS, "covariance")
 
 
@@ -95,7 +168,7 @@ class ScaleFactor(Shown):
         sources: (n_pt,) uncertainty by name of the systematic.
         total: (n_pt,) uncertainty: statistical and all sources in quadrature; nan in a bin that lacks one of them.
         covariance: (n_pt, n_pt) covariance of statistical uncertainty and all sources; nan where `total` is.
-        flags: what speaks against the scale factor in each bin, names of `beampipe.calibration.method.validity.FLAGS`.
+        flags: what speaks against the scale factor in each bin, names of `beampipe.calibration.method.factors.FLAGS`.
         source_errors: (n_pt,) statistical error of the uncertainty of each source, by its name; empty if they were not
             worked out.
         remarks: what was done to the shifts of a source, by its name, where something was.
@@ -147,7 +220,7 @@ class FactorInBin:
         cut: value of the tagger below which a jet counts as quark-like.
         forward_fraction: fraction of quarks among forward jets of re-weighted simulation.
         central_fraction: fraction of quarks among central jets of re-weighted simulation.
-        flags: what speaks against the scale factor, names of `beampipe.calibration.method.validity.FLAGS`.
+        flags: what speaks against the scale factor, names of `beampipe.calibration.method.factors.FLAGS`.
     """
 
     tagger: str
@@ -257,14 +330,14 @@ class Factors(Shown):
             UnknownNameError: there is no such tagger, working point, flavour or quantity.
         """
         key = self._key(tagger or self.taggers[0], working_point or self.working_points[0], flavour, quantity)
-        return above("beampipe.calibration.report.plots:plot_factor")(self, key)  # type: ignore[no-any-return]
+        return above("beampipe.calibration.report.figures:plot_factor")(self, key)  # type: ignore[no-any-return]
 
     def facts(self) -> Mapping[str, object]:
         """Taggers, working points and edges of the bins of pT [GeV]."""
         return {"taggers": ", ".join(self.taggers), "working points": self.working_points, "pT": self.pt_edges}
 
     def _repr_html_(self) -> str:
-        return above("beampipe.calibration.results:factors_html")(self)  # type: ignore[no-any-return]
+        return above("beampipe.calibration.report.tables:factors_html")(self)  # type: ignore[no-any-return]
 
     def require_valid(self) -> None:
         """Refuse factors of which none can be used.

@@ -1,20 +1,196 @@
-"""Bookkeeping: what a weight of a slice is worth, which is known only when every file of the slice is there."""
+"""Bookkeeping of files: datasets, slices, cross sections, and the factors of their weights."""
 
 from __future__ import annotations
 
+import csv
 import itertools
+import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from beampipe.calibration.config.configuration import InputSample
-from beampipe.calibration.ntuple.reading import Facts
-from beampipe.errors import FileError
+from beampipe.calibration.config import InputSample
+from beampipe.errors import ConfigError, FileError
+from beampipe.settings import build
 
-__all__ = ["Bookkeeping", "SliceFactors", "keep_books"]
+# Where a file stands in its dataset, if the file does not say it: by a manifest, or by the table of its sample.
+
+
+@dataclass(frozen=True)
+class ManifestRow:
+    """One slice of a dataset, as a manifest has it.
+
+    Attributes:
+        dataset: name of the dataset; all slices of one have the same.
+        files: pattern of the paths of its files; it may match a path's end.
+        cross_section: cross section of the slice [pb].
+        filter_efficiency: share of the slice's events that the generator kept.
+        n_files: number of files that the slice has; 0 if any number will do, as sums are over the files that are given.
+        sum_weights: sums of weights over all generated events of the slice, the nominal one first; empty if the files
+            have them.
+        luminosity: integrated luminosity of the period that the slice is simulated for [1/pb]; 0 for that of the
+            sample.
+    """
+
+    dataset: str
+    files: tuple[str, ...]
+    cross_section: float
+    filter_efficiency: float = 1.0
+    n_files: int = 0
+    sum_weights: tuple[float, ...] = ()
+    luminosity: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (self.cross_section > 0 and 0 < self.filter_efficiency <= 1 and min(self.n_files, self.luminosity) >= 0):
+            raise ConfigError(
+                f"dataset {self.dataset}: got {self}, expected a cross section > 0, an efficiency in (0, 1], a"
+                " luminosity > 0"
+            )
+
+    def has(self, path: Path) -> bool:
+        """Whether a file belongs to the slice."""
+        text = str(path)
+        return any(fnmatch(text, pattern) or fnmatch(text, f"*/{pattern}") for pattern in self.files)
+
+
+@dataclass(frozen=True)
+class FileOrigin:
+    """What is known of a file before it is opened.
+
+    Attributes:
+        dataset: name of its dataset.
+        simulated: whether it is simulation.
+        slice: number of its slice.
+        n_slices: number of slices of the dataset.
+        file_number: its number among the files of the slice.
+        n_files: number of files of the slice.
+        cross_section: cross section of the slice [pb]; 0 for data.
+        filter_efficiency: share of the slice's events that the generator kept.
+        sum_weights: sums of weights over the slice, for the first of its files; zeros for the others. Empty if the
+            file has them.
+        luminosity: integrated luminosity of its period [1/pb]; 0 for that of the sample.
+    """
+
+    dataset: str
+    simulated: bool
+    slice: int = 0
+    n_slices: int = 1
+    file_number: int = 0
+    n_files: int = 1
+    cross_section: float = 0.0
+    filter_efficiency: float = 1.0
+    sum_weights: tuple[float, ...] = ()
+    luminosity: float = 0.0
+
+
+def read_manifest(path: Path) -> tuple[ManifestRow, ...]:
+    """The rows of a manifest: a JSON list of tables, or a CSV file with a header; lists in CSV are parted by blanks.
+
+    Raises:
+        FileError: the file cannot be read.
+        ConfigError: a column is unknown or missing, or a value impossible.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        rows: Any = json.loads(text) if path.suffix == ".json" else list(csv.DictReader(text.splitlines()))
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror}); expected a manifest", path=path) from error
+    except ValueError as error:
+        raise FileError(f"{path}: got no JSON ({error})", path=path) from error
+    if not isinstance(rows, list) or not rows:
+        raise ConfigError(f"{path}: got no rows, expected one for each slice of a dataset")
+    out = []
+    for number, row in enumerate(rows, 1):
+        where = f"{path}: row {number}"
+        out.append(build(ManifestRow, _csv_values(row, where) if path.suffix != ".json" else row, where))
+    return tuple(out)
+
+
+def _csv_values(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The cells of a row of CSV as numbers and lists; empty cells are left out."""
+    out: dict[str, Any] = {}
+    for key, cell in row.items():
+        text = (cell or "").strip()
+        if not text:
+            continue
+        try:
+            if key in ("cross_section", "filter_efficiency", "luminosity"):
+                out[key] = float(text)
+            elif key == "n_files":
+                out[key] = int(text)
+            elif key == "sum_weights":
+                out[key] = [float(each) for each in text.split()]
+            else:
+                out[key] = text.split() if key == "files" else text
+        except ValueError:
+            raise ConfigError(f"{where}: {key}: got {text!r}, expected a number") from None
+    return out
+
+
+def file_origins(
+    sample: str,
+    files: Sequence[Path],
+    *,
+    simulated: bool,
+    cross_section: float,
+    filter_efficiency: float,
+    manifest: Sequence[ManifestRow] = (),
+) -> dict[Path, FileOrigin]:
+    """Where each file of a sample stands.
+
+    Args:
+        sample: name of the sample, which is that of its dataset if no manifest says otherwise.
+        files: files of the sample.
+        simulated: whether it is simulation.
+        cross_section: cross section of a sample of one slice [pb].
+        filter_efficiency: of the same.
+        manifest: rows of the manifest, if there is one.
+
+    Raises:
+        ConfigError: there is no cross section for simulation, or files belong to no or several rows.
+    """
+    ordered = sorted(files, key=str)
+    if not simulated:
+        n = len(ordered)
+        return {path: FileOrigin(sample, False, file_number=k, n_files=n) for k, path in enumerate(ordered)}
+    if not manifest:
+        if not cross_section > 0:
+            raise ConfigError(
+                f"sample {sample}: got no cross section, expected one [pb]: set samples.{sample}.cross_section, or"
+                " layout.sums.manifest if it has several slices"
+            )
+        manifest = (ManifestRow(sample, ("*",), cross_section, filter_efficiency),)
+    by_row: dict[int, list[Path]] = {}
+    for path in ordered:
+        found = [k for k, row in enumerate(manifest) if row.has(path)]
+        if len(found) != 1:
+            names = ", ".join(" ".join(manifest[k].files) for k in found) or "none"
+            raise ConfigError(
+                f"sample {sample}: got rows of the manifest {names} for {path}, expected one: change their files"
+            )
+        by_row.setdefault(found[0], []).append(path)
+    datasets = {manifest[k].dataset for k in by_row}
+    if len(datasets) > 1:
+        raise ConfigError(f"sample {sample}: got files of datasets {', '.join(sorted(datasets))}, expected one dataset")
+    slices = [k for k, row in enumerate(manifest) if row.dataset in datasets]
+    out = {}
+    for number, k in enumerate(slices):
+        row, members = manifest[k], by_row.get(k, [])
+        for place, path in enumerate(members):
+            sums = row.sum_weights if place == 0 else tuple(0.0 for _ in row.sum_weights)
+            n_files = row.n_files or len(members)
+            out[path] = FileOrigin(
+                *(row.dataset, True, number, len(slices), place, n_files),
+                *(row.cross_section, row.filter_efficiency, sums, row.luminosity),
+            )
+    return out
+
+
+# Bookkeeping: what a weight of a slice is worth, which is known only when every file of the slice is there.
 
 
 @dataclass(frozen=True)
@@ -64,10 +240,10 @@ class _File(NamedTuple):
     """A file and what is known of it."""
 
     path: Path
-    facts: Facts
+    facts: FileInfo
 
 
-def keep_books(sample: InputSample, facts: Mapping[Path, Facts]) -> Bookkeeping:
+def slice_factors(sample: InputSample, facts: Mapping[Path, FileInfo]) -> Bookkeeping:
     """Check that the files make whole slices of one dataset, and work out the factors.
 
     Sums run over the files in the order of their numbers and are correctly rounded, so that no order of the paths
@@ -181,3 +357,67 @@ def _slice(sample: InputSample, number: int, members: Sequence[_File]) -> SliceF
             continue
         factors.append((first.luminosity or sample.luminosity) * first.cross_section * first.filter_efficiency / total)
     return SliceFactors(number, tuple(factors))
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """What is known of a file without reading its events.
+
+    Attributes:
+        dataset: name of the dataset that the file says it belongs to.
+        slice: number of the slice that the file belongs to.
+        n_slices: number of slices of the dataset.
+        file_number: number of the file in its slice.
+        n_files: number of files of the slice.
+        cross_section: cross section of the slice [pb].
+        filter_efficiency: share of the slice's events that the generator kept.
+        sum_weights: sums of weights over all generated events of the file, one per weight.
+        weight_names: names of the weights, nominal first.
+        n_events: number of entries of the tree of events.
+        borders: numbers of entries at which all branches start a new basket, from 0 to `n_events`.
+        varied: names of the variations of n_trk that have a branch.
+        simulated: whether labels and weights are there.
+        settings: JSON of the generator's settings.
+        merged: numbers and sums of weights of the other files that were merged into this one.
+        luminosity: integrated luminosity of the file's period [1/pb]; 0 for that of its sample.
+        borders_of: name of each variation of the layout -> `borders` of its tree of events.
+    """
+
+    dataset: str
+    slice: int
+    n_slices: int
+    file_number: int
+    n_files: int
+    cross_section: float
+    filter_efficiency: float
+    sum_weights: tuple[float, ...]
+    weight_names: tuple[str, ...]
+    n_events: int
+    borders: tuple[int, ...]
+    varied: tuple[str, ...]
+    simulated: bool
+    settings: str
+    merged: tuple[tuple[int, tuple[float, ...]], ...] = ()
+    luminosity: float = 0.0
+    borders_of: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+    @property
+    def parts(self) -> tuple[tuple[int, tuple[float, ...]], ...]:
+        """Number and sums of weights of each file that this one was merged from; of itself, if it was not."""
+        return ((self.file_number, self.sum_weights), *self.merged)
+
+    def plain(self) -> dict[str, Any]:
+        """The facts as JSON takes them."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> FileInfo:
+        """The facts from what `plain` gave, as JSON gives it back."""
+        return cls(**{key: _tuples(each) for key, each in plain.items()})
+
+
+def _tuples(value: Any) -> Any:
+    """Lists as tuples, at any depth."""
+    if not isinstance(value, list | tuple):
+        return value
+    return tuple([_tuples(each) if isinstance(each, list | tuple) else each for each in value])

@@ -1,78 +1,729 @@
-"""The layout of the calibration's ROOT files, defined once for the writer (`simulation`) and the reader (`select`).
-
-A file holds two trees. `EVENTS` has one entry per event; jets are jagged, sorted by falling calibrated pT.
-`BOOKKEEPING` has one entry: where the file stands in its slice and what the generator produced for it, before any cut.
-A slice is one range of the hard process's pT, with its own cross section; all files of a slice are needed before a
-weight means anything.
-"""
+"""Columns of events and jets, read from the branches that a layout names."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
-__all__ = [
-    "BOOKKEEPING",
-    "BOOKKEEPING_BRANCHES",
-    "EVENTS",
-    "EVENT_BRANCHES",
-    "FORMAT",
-    "JET_BRANCHES",
-    "MC_BRANCHES",
-    "NOMINAL_WEIGHT",
-    "VARIED_N_TRK",
-]
+import numpy as np
+from numpy import ndarray
 
-FORMAT: Final = 1
-"""Version of the layout, which every file states in its tree `BOOKKEEPING`."""
+from beampipe.arrays import Int64, UInt8
+from beampipe.calibration.jet_changes import corrected_pt, load_function, smeared_pt
+from beampipe.calibration.layout import (
+    EVENT_BRANCHES,
+    JET_BRANCHES,
+    MC_BRANCHES,
+    VARIED_N_TRK,
+    Labels,
+    Layout,
+    VariedWeight,
+)
+from beampipe.calibration.ntuple.branches import (
+    Basket,
+    file_errors,
+    first_lists,
+    has_whole_baskets,
+    is_flat,
+    lossless,
+    open_root,
+    plain_baskets,
+    read_flat,
+    read_lists,
+    stored_type,
+    whole_baskets,
+)
+from beampipe.calibration.ntuple.plain_root import Buffer
+from beampipe.errors import FileError
+from beampipe.expressions import evaluate, is_expression, names_in
+from beampipe.simulation.substructure import observables
 
-EVENTS: Final = "events"
-"""Name of the tree of events."""
+# Codes of partons as PDG numbers, and what is unlikely enough to be an error: labels and pT of a whole range.
 
-BOOKKEEPING: Final = "bookkeeping"
-"""Name of the tree that says where the file stands in its slice."""
 
-EVENT_BRANCHES: Final = {"run": "uint32", "event": "uint64", "trigger": "bool"}
-"""Branches with one number per event -> type. `run` and `event` together name an event of a dataset."""
+_PDG: Final = (1, 4, 5, 21)
+"""PDG numbers that stand for light, charm and bottom quarks and for gluons."""
 
-JET_BRANCHES: Final = {
-    "jet_pt": "float32",  # GeV, after the jet energy scale; falling within an event
-    "jet_eta": "float32",
-    "jet_phi": "float32",  # rad
-    "jet_clean": "bool",
-    "jet_n_trk": "uint16",  # reconstructed tracks with pT > 500 MeV
-    "jet_width": "float32",
-    "jet_c1": "float32",
+HIGHEST_PT: Final = 7000.0
+"""Half of the energy of the largest collider [GeV]: no jet has more pT."""
+
+LOWEST_PT: Final = 5.0
+"""Median pT of leading jets [GeV] below which nobody reconstructs jets."""
+
+_SIGMAS: Final = 5.0
+"""By how many standard deviations a share must exceed its limit to be an error, so that few jets do not decide."""
+
+
+def pdg_numbers(path: Path, branch: str, codes: ndarray, labels: Labels) -> Any:
+    """int8 PDG numbers of partons without sign, 0 for none.
+
+    Raises:
+        FileError: codes have signs, and the layout does not say so.
+    """
+    codes = lossless(path, branch, codes, "int64")
+    known = {code: pdg for group, pdg in zip(labels.partons, _PDG, strict=True) for code in group}
+    if not labels.signed:
+        mirrored = [-code for code in known if code > 0 and -code not in known and -code not in labels.none]
+        negative = np.isin(codes, mirrored)
+        if negative.any():
+            raise FileError(
+                f"{path}: branch {branch!r}: got signed labels: {int(negative.sum())} of {codes.size} are negative,"
+                f" e.g. {int(codes[negative][0])}, expected none; set layout.labels.signed = true if these are"
+                " antiquarks, or list the codes under layout.labels.none",
+                path=path,
+                name=branch,
+            )
+    looked_up = np.abs(codes) if labels.signed else codes
+    out = np.zeros(codes.shape, np.int8)
+    for code, pdg in known.items():
+        out[looked_up == code] = pdg
+    return out
+
+
+def allowed_unmatched(n: int, layout: Layout) -> float:
+    """How many of n labels of leading jets may be no parton."""
+    limit = layout.labels.max_unmatched
+    return float(n * limit + _SIGMAS * np.sqrt(n * limit * (1 - limit)))
+
+
+def unmatched_complaint(pdg: ndarray, codes: ndarray, layout: Layout) -> str:
+    """What is wrong with the labels of leading jets: too many have no parton. Empty if nothing is.
+
+    Args:
+        pdg: PDG numbers of the jets, as by `pdg_numbers`.
+        codes: their codes in the file, for the message.
+        layout: has the limit.
+    """
+    n, limit = pdg.size, layout.labels.max_unmatched
+    unmatched = int(np.count_nonzero(pdg == 0))
+    if unmatched <= allowed_unmatched(n, layout) or n == 0:
+        return ""
+    seen, counts = np.unique(codes[pdg == 0], return_counts=True)
+    most = ", ".join(f"{code} ({count})" for count, code in sorted(zip(counts, seen, strict=True), reverse=True)[:4])
+    return (
+        f"got {unmatched} of {n} leading jets ({100 * unmatched / n:.1f} %) with labels that are no parton: {most};"
+        f" expected at most {100 * limit:g} %: list the codes under layout.labels.light, charm, bottom or gluon, or"
+        " raise layout.labels.max_unmatched"
+    )
+
+
+def median_of(values: ndarray) -> float:
+    """The value with as many below as above it, of two the upper one. numpy's own would load its masked arrays."""
+    return float(np.partition(values, len(values) // 2)[len(values) // 2])
+
+
+def pt_complaint(leading: ndarray, layout: Layout) -> str:
+    """What is wrong with the pT of leading jets [GeV, as far as the layout is right]. Empty if nothing is."""
+    if len(leading) == 0:
+        return ""
+    median = median_of(leading)
+    if median > HIGHEST_PT:
+        looks, unit = "MeV" if layout.energy_unit == "GeV" else "another unit", "MeV"
+    elif 0 < median < LOWEST_PT and layout.unit != 1:
+        looks, unit = "GeV", "GeV"
+    elif 0 <= median < LOWEST_PT:
+        looks, unit = "TeV", "TeV"
+    else:
+        return ""
+    number = median / layout.unit
+    low, high = LOWEST_PT / layout.unit, HIGHEST_PT / layout.unit
+    return (
+        f"got a median leading pT of {number:.4g} in the file, which looks like {looks}, expected {low:g} to {high:g}"
+        f" with layout.energy_unit = {layout.energy_unit!r};"
+        f" set layout.energy_unit = {unit!r}"
+    )
+
+
+# Observables of jets that no branch has, derived from their constituents.
+
+
+def derive(path: Path, tree: Any, layout: Layout, start: int, stop: int) -> dict[str, Basket]:
+    """n_trk, width and c1 of all jets of a range, by the definition in `Constituents`.
+
+    Raises:
+        FileError: a branch cannot be read, or branches do not fit together.
+    """
+    asked, n_events = layout.constituents, stop - start
+
+    def read(branch: str) -> tuple[ndarray, ndarray]:
+        """Number of members of each list, and all members."""
+        baskets = list(read_lists(path, tree, branch, start, stop))
+        counts = np.concatenate([np.diff(basket.offsets) for basket in baskets])
+        return counts, np.concatenate([basket.numbers for basket in baskets])
+
+    counts, values = {}, {}
+    for key, branch in asked.branches.items():
+        counts[key], values[key] = read(branch)
+    for key in counts:
+        as_in = "jet" if key == "link" else "pt"
+        if key != "jet" and not np.array_equal(counts[key], counts[as_in]):
+            raise FileError(
+                f"{path}: branch {asked.branches[key]!r}: got {counts[key].sum()} numbers, expected"
+                f" {counts[as_in].sum()} as in {asked.branches[as_in]!r}",
+                path=path,
+                name=asked.branches[key],
+            )
+    n_jets, jet_eta = read(layout.branches.eta[0])
+    _, jet_phi = read(layout.branches.phi[0])
+    first_jet, first = (np.concatenate([[0], np.cumsum(each)]) for each in (n_jets, counts["pt"]))
+    event = np.repeat(np.arange(n_events), counts["jet"])
+    local = values["jet"].astype(np.int64)
+    member = first[event] + values["link"].astype(np.int64) if asked.link else np.arange(len(local))
+    kept = (local >= 0) & (local < n_jets[event])
+    if np.any((member[kept] < first[event][kept]) | (member[kept] >= first[event + 1][kept])):
+        raise FileError(
+            f"{path}: branch {asked.link or asked.jet!r}: got numbers of constituents that are not there", path=path
+        )
+    owner, member = (first_jet[event] + local)[kept], member[kept]
+    columns = {key: values[key][member].astype(np.float64) for key in ("pt", "eta", "phi")}
+    columns["pt"] *= layout.unit
+    counted = columns["pt"] > asked.min_pt
+    if asked.charged:
+        counted &= values["charge"][member] != 0
+    order = np.argsort(owner[counted], kind="stable")
+    pt, eta, phi = (columns[key][counted][order] for key in ("pt", "eta", "phi"))
+    offsets = np.searchsorted(owner[counted][order], np.arange(len(jet_eta) + 1)).astype(np.int64)
+    n_trk, width, c1 = observables(
+        offsets, pt, eta, phi, jet_eta.astype(np.float64), jet_phi.astype(np.float64), asked.beta
+    )
+    lists = first_jet.astype(np.int64)
+    found = {"n_trk": n_trk, "width": width.astype(np.float32), "c1": c1.astype(np.float32)}
+    return {name: Basket(0, lists, content) for name, content in found.items()}
+
+
+# A range of events as a layout describes it: columns, whichever branches they are in.
+
+
+DERIVED: Final = ("n_trk", "width", "c1")
+"""Columns that can be derived from the constituents of jets."""
+
+_ROOM: Final = Buffer()
+"""Memory for baskets of which a copy is taken."""
+
+SCORE: Final = "score:"
+"""What the name of a column of scores begins with; the name of the tagger follows."""
+
+_TYPES: Final = {
+    **EVENT_BRANCHES,
+    **JET_BRANCHES,
+    **MC_BRANCHES,
+    **dict.fromkeys(VARIED_N_TRK.values(), "uint16"),
+    "jet_region": "int8",
 }
-"""Branches with one number per jet -> type; the counter of all of them is `njet`."""
+"""Column, under the name that its branch has in our own files -> type."""
 
-VARIED_N_TRK: Final = {"trk_eff": "jet_n_trk_eff", "trk_fake": "jet_n_trk_fake"}
-"""Variation of the tracking -> branch (uint16, per jet) that takes the place of `jet_n_trk`. Simulation only."""
 
-MC_BRANCHES: Final = {"jet_label": "int8", "weight": "float32"}
-"""Branches that only simulation has -> type.
+def columns_of(layout: Layout, name: str) -> tuple[str, ...]:
+    """Branches of a column that is called by the name of its branch in our own files."""
+    if name.startswith(SCORE):
+        return tuple(each.branch for each in layout.scores if SCORE + each.name == name)
+    found: tuple[str, ...] = getattr(layout.branches, name.removeprefix("jet_"))
+    return found
 
-`jet_label`: PDG number of the highest-energy parton, 21 for gluons, 0 for none, antiquarks as quarks. `weight`: per
-event, counter `nweight`: the nominal weight and then those of the variations, whole weights and not ratios.
-"""
 
-NOMINAL_WEIGHT: Final = 0
-"""Place of the nominal weight in the branch `weight`."""
+@contextmanager
+def open_source(path: Path, layout: Layout, start: int, stop: int) -> Iterator[EventSource]:
+    """A range of entries of a file, open while the block runs.
 
-BOOKKEEPING_BRANCHES: Final = {
-    "format": "int32",
-    "dataset": "string",  # e.g. "nominal"; the same in all files of a sample
-    "slice": "int32",  # from 0
-    "n_slices": "int32",  # of the dataset
-    "file_number": "int32",  # from 0
-    "n_files": "int32",  # of the slice
-    "n_generated": "int64",  # in this file, before any cut
-    "cross_section": "float64",  # of the slice [pb]
-    "filter_efficiency": "float64",
-    "sum_weights": "float64",  # per weight of `weight`, counter `nsum_weights`: over all generated events of this file
-    "weight_names": "string",  # of the weights, joined by commas; "nominal" first
-    "settings": "string",  # JSON: generator, version, settings, seed
-}
-"""Branches of the tree `BOOKKEEPING`, which has one entry -> type.
+    Raises:
+        FileError: the file cannot be read.
+    """
+    with open_root(path) as file, file_errors(path, layout.tree):
+        yield EventSource(path, file[layout.tree], layout, start, stop)
 
-Data has slice 0, one weight "nominal" whose sum is the number of events, and cross section 0.
-"""
+
+@dataclass(frozen=True, eq=False)
+class EventSource:
+    """A range of entries of the tree of events. Columns are called as their branches are in our own files.
+
+    Attributes:
+        path: ROOT file.
+        tree: tree of events, open.
+        layout: which branch holds what.
+        start: first entry of the range.
+        stop: one past its last entry.
+    """
+
+    path: Path
+    tree: Any
+    layout: Layout
+    start: int
+    stop: int
+    _derived: dict[str, Basket] = field(default_factory=dict)
+    _functions: dict[str, Basket] = field(default_factory=dict)
+
+    def has(self, column: str) -> bool:
+        """Whether there are branches of a column, or it can be derived."""
+        derived = column.removeprefix("jet_") in DERIVED and bool(self.layout.constituents.pt)
+        return bool(columns_of(self.layout, column)) or derived or self.changes(column)
+
+    def flat(self, column: str) -> Any:
+        """A column with one number per event.
+
+        Raises:
+            FileError: a branch of it cannot be read, or a number does not fit.
+        """
+        branches = columns_of(self.layout, column)
+        found = [self._numbers(branch) for branch in branches]
+        if column == "trigger":
+            if len(found) == 1 and found[0].dtype == bool:
+                return found[0]
+            n_events = self.stop - self.start
+            return np.logical_or.reduce([values != 0 for values in found]) if found else np.ones(n_events, bool)
+        if not found:
+            return np.ones(self.stop - self.start, EVENT_BRANCHES[column])
+        return lossless(self.path, branches[0], found[0], EVENT_BRANCHES[column])
+
+    def lists(self, column: str) -> Iterator[Basket]:
+        """A column with a list of numbers per event, as the file holds them; see `converted`.
+
+        Raises:
+            FileError: a branch of it cannot be read.
+        """
+        branches, name = columns_of(self.layout, column), column.removeprefix("jet_")
+        if self.changes(column):
+            yield self._changed(column)
+        elif len(branches) > 1:
+            yield self._side_by_side(branches)
+        elif branches and is_expression(branches[0]):
+            yield self._calculated(branches[0])
+        elif branches:
+            yield from read_lists(self.path, self.tree, branches[0], self.start, self.stop)
+        elif name in DERIVED and self.layout.constituents.pt:
+            if not self._derived:
+                self._derived.update(derive(self.path, self.tree, self.layout, self.start, self.stop))
+            yield self._derived[name]
+        elif column == "jet_clean":
+            for basket in self.lists("jet_pt"):
+                yield Basket(basket.start, basket.offsets, np.ones(len(basket.content), bool))
+        else:
+            raise FileError(
+                f"{self.path}: got no layout.branches.{name}, expected the name of a branch", path=self.path
+            )
+
+    def _numbers(self, text: str) -> ndarray:
+        """One number per event, of a branch or an expression."""
+
+        def read(branch: str) -> ndarray:
+            return read_flat(self.path, self.tree, branch, self.start, self.stop)
+
+        found = evaluate(text, read)
+        return found if found.ndim else np.full(self.stop - self.start, found)
+
+    def _calculated(self, text: str) -> Basket:
+        """Lists by an expression of lists, and of numbers that hold for all members of a list."""
+        names = names_in(text)
+        flat = [name for name in names if is_flat(self.path, self.tree, name)]
+        lists = {name: self.whole(name) for name in names if name not in flat}
+        if not lists:
+            raise FileError(
+                f"{self.path}: expression {text!r}: got numbers of events, expected a branch of lists",
+                path=self.path,
+                name=text,
+            )
+        first = next(iter(lists))
+        counts = lists[first][0]
+        for name, (others, _) in lists.items():
+            if not np.array_equal(counts, others):
+                raise FileError(
+                    f"{self.path}: expression {text!r}: got {others.sum()} numbers in {name!r}, expected"
+                    f" {counts.sum()} as in {first!r}",
+                    path=self.path,
+                    name=name,
+                )
+
+        def values(name: str) -> ndarray:
+            return lists[name][1] if name in lists else np.repeat(self._numbers(name), counts)
+
+        return Basket(0, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), evaluate(text, values))
+
+    def per_jet(self, text: str, counts: ndarray) -> ndarray:
+        """One number per jet of a branch or an expression; what holds for an event is repeated for each of its jets.
+
+        Raises:
+            FileError: a branch cannot be read, or has another number of jets.
+        """
+        names = names_in(text)
+        if all(is_flat(self.path, self.tree, name) for name in names):
+            return np.repeat(self._numbers(text), counts)
+        found = self._calculated(text)
+        if not np.array_equal(np.diff(found.offsets), counts):
+            raise FileError(
+                f"{self.path}: {text!r}: got {found.size} numbers, expected {counts.sum()}, one per jet",
+                path=self.path,
+                name=text,
+            )
+        return found.numbers
+
+    def whole(self, branch: str) -> tuple[ndarray, ndarray]:
+        """Number of members of each list of a branch, and all members.
+
+        Raises:
+            FileError: the branch cannot be read, or holds no lists.
+        """
+        try:
+            if self.start == 0 and (found := first_lists(self.tree[branch], self.stop)) is not None:
+                return found
+            return _joined(plain_baskets(self.tree[branch], self.start, self.stop, _ROOM))
+        except Exception:  # another kind of branch, or a damaged one: what is wrong is for others to say
+            return _joined(read_lists(self.path, self.tree, branch, self.start, self.stop))
+
+    def whole_column(self, column: str) -> tuple[ndarray, ndarray]:
+        """Number of members of each list of a column, and all members, as the file has them.
+
+        Raises:
+            FileError: a branch of it cannot be read.
+        """
+        branches = columns_of(self.layout, column)
+        plain = len(branches) == 1 and not is_expression(branches[0]) and not self.changes(column)
+        return self.whole(branches[0]) if plain else _joined(self.lists(column))
+
+    def _side_by_side(self, branches: tuple[str, ...]) -> Basket:
+        """Lists of which each member is in a branch of its own."""
+        columns = [self._numbers(branch) for branch in branches]
+        content = np.stack(columns, axis=1).ravel()
+        return Basket(0, np.arange(0, len(content) + 1, len(branches), dtype=np.int64), content)
+
+    def converted(self, column: str, values: ndarray) -> Any:
+        """Numbers of a branch as numbers of its column: unit, rule of labels, type.
+
+        Raises:
+            FileError: a number does not fit, or labels have signs that the layout does not expect.
+        """
+        branch = ", ".join(columns_of(self.layout, column)) or column
+        if self.changes(column) and column != "jet_label":
+            return lossless(self.path, branch, values, _TYPES[column])
+        if column == "jet_pt" and self.layout.unit != 1:
+            values = values.astype(np.float64) * self.layout.unit
+        if column == "jet_label":
+            return pdg_numbers(self.path, branch, values, self.layout.labels)
+        if column == "jet_clean" and values.dtype != bool:
+            return values >= self.layout.clean_from
+        return lossless(self.path, branch, values, "float32" if column.startswith(SCORE) else _TYPES[column])
+
+    def changes(self, column: str) -> bool:
+        """Whether a function or a correction changes a column of jets."""
+        function, name = self.layout.function, column.removeprefix("jet_")
+        return (function is not None and name in function.changes) or (
+            name == "pt" and bool(self.layout.files_of_changes)
+        )
+
+    def _changed(self, column: str) -> Basket:
+        """A column of jets as the layout's correction, smearing and function leave it, pT in GeV."""
+        if not self._functions:
+            self._functions.update(change_jets(self, self.layout.unchanged))
+        return self._functions[column.removeprefix("jet_")]
+
+    def weights(self, *, generated: bool = False) -> Iterator[tuple[int, ndarray]]:
+        """First event, and (n, n_weights) big-endian float32, of pieces of the range; the nominal weight comes first.
+
+        Args:
+            generated: whether weights of the generator are wanted, without the factors of the layout.
+
+        Raises:
+            FileError: a branch cannot be read, or events have different numbers of weights.
+        """
+        asked = self.layout.weights
+        if asked.factors and not generated:
+            factor = np.multiply.reduce([self._numbers(text).astype(np.float64) for text in asked.factors])
+            for start, table in self.weights(generated=True):
+                yield start, (table * factor[start : start + len(table), None]).astype(">f4")
+            return
+        if not asked.nominal:
+            yield 0, np.ones((self.stop - self.start, 1), ">f4")
+            return
+        pieces = self._tables(asked.nominal)
+        if not asked.variations and asked.index == 0:
+            for start, table in pieces:
+                yield start, table.astype(">f4", copy=False)
+            return
+        whole = np.concatenate([table for _, table in pieces])
+        if not 0 <= asked.index < whole.shape[1]:
+            raise FileError(
+                f"{self.path}: branch {asked.nominal!r}: got {whole.shape[1]} weights an event and"
+                f" layout.weights.index {asked.index}, expected less",
+                path=self.path,
+                name=asked.nominal,
+            )
+        order = [asked.index, *(k for k in range(whole.shape[1]) if k != asked.index)]
+        nominal = whole[:, asked.index : asked.index + 1].astype(np.float64)
+        parts = [whole[:, order], *(self._varied(each, nominal) for each in asked.variations)]
+        yield 0, np.concatenate([part.astype(">f4") for part in parts], axis=1)
+
+    def count(self, branch: str) -> int:
+        """Number of weights that a branch has for an event."""
+        first = EventSource(self.path, self.tree, self.layout, self.start, self.start + 1)
+        return int(next(first._tables(branch))[1].shape[1])
+
+    def _varied(self, each: VariedWeight, nominal: ndarray) -> ndarray:
+        """(n, k) whole weights of variations."""
+        table = np.concatenate([part for _, part in self._tables(each.branch)])
+        return table * nominal if each.ratio else table
+
+    def _tables(self, branch: str) -> Iterator[tuple[int, ndarray]]:
+        """First event and (n, k) numbers of pieces of a branch with a number, or equally many, for each event."""
+        if is_expression(branch):
+            yield 0, self._numbers(branch)[:, None]
+            return
+        if is_flat(self.path, self.tree, branch):
+            yield 0, read_flat(self.path, self.tree, branch, self.start, self.stop)[:, None]
+            return
+        for basket in read_lists(self.path, self.tree, branch, self.start, self.stop):
+            counts = np.diff(basket.offsets)
+            if np.any(counts != counts[0]):
+                raise FileError(
+                    f"{self.path}: branch {branch!r}: got {counts.min()} to {counts.max()} weights an event, expected"
+                    " the same number for all",
+                    path=self.path,
+                    name=branch,
+                )
+            yield basket.start, basket.numbers.reshape(len(counts), -1)
+
+
+def _joined(baskets: Iterable[Basket]) -> tuple[ndarray, ndarray]:
+    """Number of members of each list, and all members."""
+    counts, numbers = [], []
+    for basket in baskets:  # a piece may be good only until the next one is asked for
+        counts.append(np.diff(basket.offsets))
+        numbers.append(basket.numbers.copy())
+    return np.concatenate(counts), np.concatenate(numbers)
+
+
+def change_jets(source: EventSource, plain: Layout) -> dict[str, Basket]:
+    """Columns of jets after the correction, the smearing and the function of a layout.
+
+    Args:
+        source: range of events, with the layout.
+        plain: the layout `unchanged`.
+
+    Raises:
+        FileError: a branch cannot be read, or the function returns something else.
+        ConfigError: there is no such function or correction.
+    """
+    before = EventSource(source.path, source.tree, plain, source.start, source.stop)
+    counts, stored = before.whole_column("jet_pt")
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    known = {"pt": before.converted("jet_pt", stored).astype(np.float64)}
+    correction, smearing, function = source.layout.correction, source.layout.smearing, source.layout.function
+
+    def per_jet(text: str) -> ndarray:
+        return _input(before, text, counts, known)
+
+    if correction is not None:
+        texts = [each for each in correction.inputs if not each.startswith("=")]
+        known["pt"] = corrected_pt(correction, known["pt"], {each: per_jet(each) for each in texts})
+    if smearing is not None:
+        known["pt"] = smeared_pt(smearing, known["pt"], per_jet, before.whole, counts, plain.unit)
+    changed = {"pt": known["pt"]} if source.layout.files_of_changes else {}
+    if function is not None:
+        given = {each: per_jet(each) for each in function.inputs}
+        found = load_function(function.call, Path.cwd())(given)
+        for name in function.changes:
+            values = np.asarray(found[name]) if isinstance(found, Mapping) and name in found else np.empty(0)
+            if values.shape != stored.shape or values.dtype.kind not in "buif":
+                raise FileError(
+                    f"{source.path}: function {function.call}: got {name} of shape {values.shape}, expected numbers of"
+                    f" shape {stored.shape}, one per jet, in a mapping from {', '.join(function.changes)}",
+                    path=source.path,
+                    name=name,
+                )
+            changed[name] = values
+    return {name: Basket(0, offsets, values) for name, values in changed.items()}
+
+
+def _input(source: EventSource, name: str, counts: ndarray, known: Mapping[str, ndarray]) -> ndarray:
+    """One number per jet of what a function asks for: a column, a branch, or an expression."""
+    if name in known:
+        return known[name]
+    column = name if name in EVENT_BRANCHES else f"jet_{name}"
+    if column in EVENT_BRANCHES:
+        return np.repeat(source.flat(column), counts)
+    if column in _TYPES and source.has(column):
+        found: ndarray = source.converted(column, source.whole_column(column)[1])
+        return found
+    return source.per_jet(name, counts)
+
+
+# Columns of a file, piece after piece, as the compiled filler takes them.
+
+
+_ROOMS: Final[dict[str, Buffer]] = {}
+"""Memory of each column, kept for the next chunk."""
+
+
+class Piece(NamedTuple):
+    """Some events of a column.
+
+    Attributes:
+        start: first event, counted from the start of the range.
+        stop: one past the last event.
+        data: bytes of the numbers.
+        big: whether they are in the order of bytes of ROOT files.
+        offsets: first number of each event; None if each event has one, or equally many.
+    """
+
+    start: int
+    stop: int
+    data: UInt8[ndarray, " b"]
+    big: bool
+    offsets: Int64[ndarray, " n_1"] | None
+
+    @classmethod
+    def of(cls, start: int, values: ndarray, offsets: Int64[ndarray, " n_1"] | None) -> Piece:
+        """Numbers of either order of bytes."""
+        big = values.dtype.byteorder == ">"
+        n = len(values) if offsets is None else len(offsets) - 1
+        return cls(start, start + n, np.ascontiguousarray(values).reshape(-1).view(np.uint8), big, offsets)
+
+    def first(self, event: int) -> int:
+        """The first number of an event; the event itself, if there are no offsets."""
+        return event - self.start if self.offsets is None else int(self.offsets[event - self.start])
+
+
+@dataclass(eq=False)
+class Stream:
+    """Pieces of a column, of which one is looked at.
+
+    Attributes:
+        branch: branch whose baskets the pieces are; None if they are something else.
+        piece: the piece that is looked at.
+    """
+
+    _pieces: Iterator[Piece]
+    branch: Any = None
+    piece: Piece = field(default_factory=lambda: Piece(0, 0, np.empty(0, np.uint8), False, None))
+
+    def reach(self, event: int) -> int:
+        """Go on to the piece that holds an event; gives the end of the piece."""
+        while self.piece.stop <= event:
+            self.piece = next(self._pieces)
+        return self.piece.stop
+
+    def column(self, event: int) -> tuple[ndarray, bool, int]:
+        """The numbers from an event on, as the filler takes them."""
+        return self.piece.data, self.piece.big, self.piece.first(event)
+
+
+def is_stored_as(source: EventSource, column: str, dtype: str, *, lists: bool) -> bool:
+    """Whether a column is one plain branch of a type, with a list or a number per event."""
+    branches = columns_of(source.layout, column)
+    if len(branches) != 1 or is_expression(branches[0]) or source.changes(column):
+        return False
+    return _is_plain(source, branches[0], dtype, lists=lists)
+
+
+def _is_plain(source: EventSource, branch: str, dtype: str, *, lists: bool) -> bool:
+    tree = source.tree[branch]
+    stored = stored_type(tree)
+    return (
+        stored is not None
+        and stored.newbyteorder("=") == np.dtype(dtype)
+        and hasattr(tree.interpretation, "content") == lists
+    )
+
+
+def event_stream(source: EventSource, column: str, dtype: str) -> Stream | None:
+    """A column with one number per event; None if there is no branch of it."""
+    if not columns_of(source.layout, column):
+        return None
+    if is_stored_as(source, column, dtype, lists=False):
+        baskets = _plain(source, _branch_of(source, column), column)
+        return Stream(Piece.of(basket.start, basket.numbers, None) for basket in baskets)
+    return Stream(iter((Piece.of(0, source.flat(column), None),)))
+
+
+def jet_stream(source: EventSource, column: str, dtype: str, leader: Stream | None = None) -> Stream | None:
+    """A column of jets; None if there is no branch of it, and it is not derived.
+
+    Args:
+        source: range of events.
+        column: name of the column.
+        dtype: type that the compiled filler takes.
+        leader: column of the same jets, which is asked first for each event. If its lists begin where those of this
+            one do, they need not be unpacked twice.
+    """
+    if is_stored_as(source, column, dtype, lists=True) and (column != "jet_pt" or source.layout.unit == 1):
+        branch = _branch_of(source, column)
+        if leader is not None and _goes_along(branch, leader.branch, source):
+            return Stream(_following(source, branch, column, leader), branch)
+        baskets = _plain(source, branch, column)
+        return Stream((Piece.of(each.start, each.content, each.offsets) for each in baskets), branch)
+    if column == "jet_clean" and not (columns_of(source.layout, column) or source.changes(column)):
+        return None
+    return Stream(_converted(source, column))
+
+
+def _goes_along(branch: Any, leader: Any, source: EventSource) -> bool:
+    """Whether one branch counts the lists of two, and both begin baskets with the same events."""
+    return (
+        has_whole_baskets(branch, source.start, source.stop)
+        and has_whole_baskets(leader, source.start, source.stop)
+        and branch.counter is leader.counter
+        and branch.entry_offsets == leader.entry_offsets
+    )
+
+
+def _following(source: EventSource, branch: Any, column: str, leader: Stream) -> Iterator[Piece]:
+    """Pieces of a branch that `_goes_along` with that of a column which is one step ahead."""
+    for start, stop, numbers in whole_baskets(branch, source.start, source.stop, _room(column)):
+        offsets = leader.piece.offsets
+        if (leader.piece.start, leader.piece.stop) != (start, stop) or offsets is None or len(numbers) != offsets[-1]:
+            raise ValueError("not as many numbers as in another column of jets")
+        yield Piece.of(start, numbers, offsets)
+
+
+def _converted(source: EventSource, column: str) -> Iterator[Piece]:
+    """Numbers of a column that are not those of the file."""
+    for basket in source.lists(column):
+        yield Piece.of(basket.start, source.converted(column, basket.numbers), basket.offsets - basket.offsets[0])
+
+
+def _branch_of(source: EventSource, column: str) -> Any:
+    """The one branch of a column that `is_stored_as` something."""
+    return source.tree[columns_of(source.layout, column)[0]]
+
+
+def _plain(source: EventSource, branch: Any, column: str) -> Iterator[Basket]:
+    return plain_baskets(branch, source.start, source.stop, _room(column))
+
+
+def _room(column: str) -> Buffer:
+    return _ROOMS.setdefault(column, Buffer())
+
+
+def weight_stream(source: EventSource) -> Iterator[tuple[Piece, int]]:
+    """Weights, and how many each event has, nominal first.
+
+    Raises:
+        ValueError: events have different numbers of weights.
+    """
+    asked: Any = source.layout.weights
+    first = asked.nominal and not asked.variations and asked.index == 0 and not asked.factors
+    if first and _is_plain(source, asked.nominal, "float32", lists=True):
+        branch = source.tree[asked.nominal]
+        if has_whole_baskets(branch, source.start, source.stop):
+            yield from _counted_weights(branch, source)
+            return
+        for basket in _plain(source, branch, "weight"):
+            n_events = len(basket.offsets) - 1
+            n_weights = basket.size // n_events
+            if np.any(np.diff(basket.offsets) != n_weights):
+                raise ValueError("events have different numbers of weights")
+            values = basket.numbers.reshape(n_events, n_weights)
+            yield Piece.of(basket.start, values, None), n_weights
+    else:
+        for start, table in source.weights():
+            yield Piece.of(start, table, None), table.shape[1]
+
+
+def _counted_weights(branch: Any, source: EventSource) -> Iterator[tuple[Piece, int]]:
+    """Weights whose number another branch says, which must be the same for all events."""
+    counts = branch.counter.array(source.start, source.stop, library="np")
+    n_weights = int(counts[0])
+    for start, stop, numbers in whole_baskets(branch, source.start, source.stop, _room("weight")):
+        if np.any(counts[start:stop] != n_weights) or len(numbers) != (stop - start) * n_weights:
+            raise ValueError("events have different numbers of weights")
+        yield Piece.of(start, numbers.reshape(stop - start, n_weights), None), n_weights

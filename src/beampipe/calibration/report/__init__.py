@@ -11,14 +11,14 @@ page        one HTML page of everything, to be read without a network
 write       all files of a report
 """
 
-from beampipe.calibration.report.correction import read_correction, write_correction, write_covariance
-from beampipe.calibration.report.gather import Results, SampleResult, gather
+from beampipe.calibration.exports.corrections import read_correction, write_correction, write_covariance
 from beampipe.calibration.report.write import write_report
+from beampipe.calibration.results import Results, SampleResult, collect_results
 
 __all__ = [
     "Results",
     "SampleResult",
-    "gather",
+    "collect_results",
     "read_correction",
     "write_correction",
     "write_covariance",

@@ -10,10 +10,9 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
-from beampipe.calibration.method.shifts import about_shifts
-from beampipe.calibration.report.gather import Results
-from beampipe.calibration.report.style import key_name, percent, point_name
+from beampipe.calibration.method.uncertainties import about_shifts
 from beampipe.calibration.report.tables import UNKNOWN, TextTable
+from beampipe.calibration.results import Results, key_name, percent, point_name
 
 __all__ = ["STYLE", "Picture", "write_page"]
 

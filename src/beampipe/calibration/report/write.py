@@ -9,15 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from beampipe.calibration.exports import write_exports
+from beampipe.calibration.exports.archives import write_root
+from beampipe.calibration.exports.corrections import Above, write_correction, write_covariance, write_mc_to_mc
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, FactorKey
-from beampipe.calibration.report.closure import plot_closure, plot_fractions
-from beampipe.calibration.report.correction import Above, write_correction, write_covariance
-from beampipe.calibration.report.export import write_root
-from beampipe.calibration.report.gather import Results, gather
-from beampipe.calibration.report.mc_to_mc import mc_to_mc_table, other_samples, write_mc_to_mc
+from beampipe.calibration.report.figures import (
+    HEADLINES,
+    REPORT_STYLE,
+    figure_paths,
+    plot_closure,
+    plot_fractions,
+    plot_points,
+    plot_scale_factor,
+    plot_uncertainties,
+)
 from beampipe.calibration.report.page import STYLE, Picture, write_page
-from beampipe.calibration.report.plots import HEADLINES, plot_points, plot_scale_factor, plot_uncertainties
-from beampipe.calibration.report.style import REPORT_STYLE, figure_paths, key_name, percent
 from beampipe.calibration.report.tables import (
     TextTable,
     cost_table,
@@ -25,16 +30,18 @@ from beampipe.calibration.report.tables import (
     extrapolation_table,
     factor_table,
     flag_table,
+    mc_to_mc_table,
     source_table,
     uncertainty_table,
     write_csv,
     yield_table,
 )
+from beampipe.calibration.results import Results, collect_results, key_name, other_samples, percent
 from beampipe.calibration.tasks.plan import Plan
 from beampipe.figures import save_figure
 from beampipe.files import sweep, write_whole
 from beampipe.workflow import Input, Recipe, Store, Task, code_digest
-from beampipe.workflow.code import NO_RESULT
+from beampipe.workflow.digests import NO_RESULT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -112,7 +119,7 @@ def write_report(
     if before == recipe.key and _whole(sizes):
         return tuple(sizes)
     (folder / _MADE).unlink(missing_ok=True)  # from here on the folder holds files of two reports
-    results = gather(plan, store)
+    results = collect_results(plan, store)
     every = write_all(results, folder, above=above, spread=spread)
     for path in set(sizes) - set(every):
         path.unlink(missing_ok=True)

@@ -12,12 +12,11 @@ randoms     random numbers that belong to a thing and not to a sequence
 write       events as arrays, and their ROOT files
 """
 
+from beampipe.calibration.simulation.dijets import simulate_dijets
 from beampipe.calibration.simulation.injection import INJECTIONS, Injection, inject
-from beampipe.calibration.simulation.produce import simulate_dijets
-from beampipe.calibration.simulation.samples import SAMPLES, SLICES, SampleSpec, Slice, sample_spec
-from beampipe.calibration.simulation.toy import ToyModel, toy_events
-from beampipe.calibration.simulation.toy_files import TOY_SLICES, simulate_toy
-from beampipe.calibration.simulation.write import Events, file_name, read_bookkeeping, read_ntuple, write_ntuple
+from beampipe.calibration.simulation.ntuple_files import Events, file_name, read_bookkeeping, read_ntuple, write_ntuple
+from beampipe.calibration.simulation.toy import TOY_SLICES, ToyModel, simulate_toy, toy_events
+from beampipe.simulation.samples import SAMPLES, SLICES, SampleSpec, Slice, sample_spec
 
 __all__ = [
     "INJECTIONS",

@@ -16,9 +16,9 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import UInt16
-from beampipe.calibration.simulation.randoms import keys, uniform
-from beampipe.calibration.simulation.write import Events, file_name, read_bookkeeping, read_ntuple, write_ntuple
+from beampipe.calibration.simulation.ntuple_files import Events, file_name, read_bookkeeping, read_ntuple, write_ntuple
 from beampipe.errors import ConfigError, FileError, InputError, UnknownNameError
+from beampipe.simulation.random_numbers import keys, uniform
 
 __all__ = ["INJECTIONS", "Injection", "altered", "inject"]
 

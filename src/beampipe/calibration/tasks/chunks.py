@@ -1,84 +1,44 @@
-"""The work of one chunk of a file: stages 1 to 3, each from what the store already has."""
+"""The work on chunks of files: digests of contents, stages 1 to 3 of each chunk, and merging."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
-from beampipe.calibration.config.configuration import Tagger
-from beampipe.calibration.histograms.fill import FillSettings, fill
-from beampipe.calibration.histograms.one_pass import FilledChunk, fill_in_one_pass
-from beampipe.calibration.histograms.sums import write_filled
-from beampipe.calibration.jets.dijets import Dijets, read_dijets, write_dijets
-from beampipe.calibration.jets.select import SelectSettings, select
-from beampipe.calibration.layout.functions import function_digest
-from beampipe.calibration.tagger.features import ScoreJets
-from beampipe.calibration.tagger.predict import Scores, predict, read_scores, write_scores
-from beampipe.calibration.tagger.taggers import score_function
-from beampipe.calibration.tasks.workers import Workers, run_leased
-from beampipe.errors import ConfigError
-from beampipe.workflow import Looks, Recipe, Store, Task
+import numpy as np
+from numpy import ndarray
 
-__all__ = ["Chunk", "ChunkRecipes", "chunk_task", "run_chunk", "run_chunks"]
+from beampipe.arrays import Shaped
+from beampipe.calibration.config import Configuration, Tagger
+from beampipe.calibration.events.dijets import Dijets, RunRange, read_dijets, write_dijets
+from beampipe.calibration.events.fill import FilledChunk, fill_file, fill_table
+from beampipe.calibration.events.histograms import merge, read_filled, write_filled
+from beampipe.calibration.events.scores import ScoreJets, Scores, predict, read_scores, score_function, write_scores
+from beampipe.calibration.events.select import select
+from beampipe.calibration.jet_changes import function_digest
+from beampipe.calibration.ntuple.bookkeeping import Bookkeeping
+from beampipe.calibration.ntuple.columns import open_source
+from beampipe.calibration.tasks.inspection import InspectedFile
+from beampipe.calibration.tasks.plan import (
+    Chunk,
+    Plan,
+    SamplePlan,
+    chunks_of,
+    models_of,
+    ranges_of,
+    refuse_same_dataset,
+    settings_of,
+)
+from beampipe.calibration.tasks.runtime import Workers, Workspace, run_leased
+from beampipe.errors import ConfigError, FileError, WorkflowError
+from beampipe.workflow import FileDigests, FileStamp, Recipe, Store, Task
 
-
-class ChunkRecipes(NamedTuple):
-    """Recipes of what is made of a chunk.
-
-    Attributes:
-        select: recipe of the table of dijet events.
-        predict: recipe of the scores; None if no tagger is boosted.
-        fill: recipe of the histograms.
-    """
-
-    select: Recipe
-    predict: Recipe | None
-    fill: Recipe
-
-    def of(self, stage: str) -> Recipe:
-        """What a stage ends with: without a boosted tagger, `predict` ends with the table of `select`."""
-        found = {"select": self.select, "predict": self.predict, "fill": self.fill}[stage]
-        return self.select if found is None else found
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """A range of events of a file, and what is made of it.
-
-    Attributes:
-        path: ROOT file that the events are in.
-        start: first entry of the range.
-        stop: one past the last entry of the range.
-        select: settings of stage 1.
-        fill: settings of stage 3.
-        recipes: recipes of the artifacts of stages 1 to 3.
-        keep_tables: whether tables of stages 1 and 2 are stored.
-        looks: how the file looked when it was planned what to do with it; None for one elsewhere.
-        functions: digest of what changes jets, when that was planned; empty if nothing does.
-    """
-
-    path: Path
-    start: int
-    stop: int
-    select: SelectSettings
-    fill: FillSettings
-    recipes: ChunkRecipes
-    keep_tables: bool
-    looks: Looks | None = None
-    functions: str = ""
-
-    @property
-    def label(self) -> str:
-        """File and range, for people."""
-        return f"{self.path.name}[{self.start}:{self.stop}]"
-
-    def lacks(self, stage: str, store: Store) -> bool:
-        """Whether what a stage ends with is not in the store."""
-        return store.find(self.recipes.of(stage)) is None
+# The work of one chunk of a file: stages 1 to 3, each from what the store already has.
 
 
 def run_chunks(store: Store, workers: Workers, chunks: Iterable[Chunk], until: str) -> None:
@@ -126,7 +86,7 @@ def _filled(store: Store, chunk: Chunk) -> FilledChunk:
     """The histograms: in one pass if no table is wanted between the stages, else stage by stage."""
     scores_recipe = chunk.recipes.predict
     if scores_recipe is None and not chunk.keep_tables and store.find(chunk.recipes.select) is None:
-        made = fill_in_one_pass(chunk.path, chunk.start, chunk.stop, chunk.select, chunk.fill)
+        made = fill_file(chunk.path, chunk.start, chunk.stop, chunk.select, chunk.fill)
         if made is not None:
             _refuse_change(chunk)
             return made
@@ -134,7 +94,7 @@ def _filled(store: Store, chunk: Chunk) -> FilledChunk:
     scores = Scores()
     if scores_recipe is not None:
         scores = _scores(store, chunk, scores_recipe, dijets, keep=chunk.keep_tables)
-    return FilledChunk(fill(dijets, scores, chunk.fill), dijets.ranges, len(dijets))
+    return FilledChunk(fill_table(dijets, scores, chunk.fill), dijets.ranges, len(dijets))
 
 
 def _dijets(store: Store, chunk: Chunk, *, keep: bool) -> Dijets:
@@ -185,3 +145,174 @@ def _scores(store: Store, chunk: Chunk, recipe: Recipe, dijets: Dijets, *, keep:
 def _score_function(tagger: Tagger, model: str) -> ScoreJets:
     """One connection or model per worker, for as long as the digest of the model is this one: workers may live long."""
     return score_function(tagger)
+
+
+# The digests of the input files, made in the workers, and the chunks that can start with each.
+
+
+def digest_files(
+    configuration: Configuration,
+    files: Mapping[Path, InspectedFile],
+    books: Mapping[str, Bookkeeping],
+    space: Workspace,
+    workers: Workers,
+    until: str = "",
+) -> dict[Path, InspectedFile]:
+    """The files with the digests of all contents, which the keys of chunks are made of.
+
+    A content that was never read is read by a worker. As soon as the digest of a file is known its chunks follow, while
+    other files are still read: no chunk waits for all files.
+
+    Args:
+        configuration: what the chunks depend on.
+        files: the files, of which some have no digest yet.
+        books: bookkeeping of the samples that they are of.
+        space: memory of digests, and store of the artifacts.
+        workers: where the tasks run.
+        until: last stage of the chunks that follow: select, predict or fill; empty for none.
+
+    Raises:
+        WorkflowError: files changed or chunks failed; all others are done and kept.
+        UnknownNameError: a pattern of a systematic matches no weight or variation.
+        FileError: simulation and data have the same name of a dataset.
+    """
+    refuse_same_dataset(books, configuration)
+    samples = {path: name for name in books for path in configuration.samples[name].files}
+    settings = {name: settings_of(configuration, configuration.samples[name], kept) for name, kept in books.items()}
+    new = {str(path): file for path, file in files.items() if not file.digest}
+    models = models_of(configuration)
+    found = dict(files)
+
+    def follow(task: Task[Any], digest: str | None) -> Iterable[Task[Any]]:
+        file = new.get(task.label)
+        if file is None or digest is None:
+            return []
+        found[file.path] = file = replace(file, digest=digest)
+        if not until:
+            return []
+        chunks = chunks_of(configuration, file, settings[samples[file.path]], models)
+        return [chunk_task(space.store, chunk, until) for chunk in chunks if chunk.lacks(until, space.store)]
+
+    digests = FileDigests(space.digests)
+    tasks = [Task(label, _digest, (digests, file.path, file.looks)) for label, file in new.items()]
+    n_chunks = sum(len(ranges_of(file, configuration.chunk_events)) for file in new.values()) if until else 0
+    workers.run(f"reading files, {until}" if until else "reading files", tasks, follow=follow, more=n_chunks)
+    return found
+
+
+def _digest(digests: FileDigests, path: Path, looks: FileStamp | None) -> str:
+    """The task that reads one file."""
+    return digests.of(path, looks)
+
+
+# Merging: the histograms of all chunks of a slice become one, and no event may count twice.
+
+
+_EVENT: Final = np.dtype([("run", "u8"), ("event", "u8")])
+
+
+class _OpenSlice(NamedTuple):
+    """A slice that is not merged yet."""
+
+    sample: SamplePlan
+    number: int
+
+    @property
+    def merged(self) -> Recipe:
+        return self.sample.merged[self.number]
+
+    @property
+    def parts(self) -> tuple[Recipe, ...]:
+        return self.sample.parts[self.number]
+
+
+def fill_and_merge(store: Store, workers: Workers, plan: Plan) -> None:
+    """Stage 3: fill all chunks of the slices that are not merged yet, then merge them.
+
+    Raises:
+        WorkflowError: chunks failed; all others are done and kept.
+        FileError: an event is in two files.
+    """
+    merged = [recipe for sample in plan.samples.values() for recipe in sample.merged.values()]
+    if all(store.find(recipe) is not None for recipe in (*merged, plan.reweight, plan.extract, plan.factors)):
+        return  # nothing will be read, so nothing need be verified
+    slices = [
+        _OpenSlice(sample, number)
+        for sample in plan.samples.values()
+        for number, recipe in sample.merged.items()
+        if store.load(recipe) is None
+    ]
+    wanted = {part.key for each in slices for part in each.parts}
+    chunks = [chunk for chunk in plan.chunks if chunk.recipes.fill.key in wanted]
+    run_chunks(store, workers, chunks, "fill")
+    for name in dict.fromkeys(each.sample.sample.name for each in slices):
+        _refuse_shared_events(store, plan.samples[name].chunks)
+    tasks = [
+        Task(each.merged.label, run_leased, (store, each.merged, _merge_slice, store, each.merged, each.parts))
+        for each in slices
+    ]
+    while True:
+        try:
+            workers.run("merge", tasks)
+            return
+        except WorkflowError:
+            # A damaged histogram is moved aside by whoever reads it, and is then missing.
+            if not any(chunk.lacks("fill", store) for chunk in chunks):
+                raise
+            run_chunks(store, workers, chunks, "fill")
+
+
+def _merge_slice(store: Store, recipe: Recipe, parts: tuple[Recipe, ...]) -> None:
+    """The task that adds up the histograms of one slice."""
+    if store.load(recipe) is None:
+        store.write(
+            recipe, ".npz", lambda path: write_filled(merge(read_filled(store.require(part)) for part in parts), path)
+        )
+
+
+def _refuse_shared_events(store: Store, chunks: Sequence[Chunk]) -> None:
+    """No event may be in two chunks. Ranges of event numbers tell most of them apart; the others are read again."""
+    by_run: dict[int, list[tuple[RunRange, Chunk]]] = defaultdict(list)
+    for chunk in chunks:
+        for numbers in store.about(chunk.recipes.fill.key)["notes"]["ranges"]:
+            span = RunRange(*numbers)
+            by_run[span.run].append((span, chunk))
+    suspects = {(chunk.path, chunk.start): chunk for spans in by_run.values() for chunk in _overlapping(spans)}
+    if len(suspects) > 1:
+        _refuse_equal_events(list(suspects.values()))
+
+
+def _overlapping(spans: Sequence[tuple[RunRange, Chunk]]) -> Iterator[Chunk]:
+    """Chunks whose ranges of event numbers within one run overlap."""
+    reach, before = -1, None
+    for span, chunk in sorted(spans, key=lambda each: each[0]):
+        if span.first <= reach and before is not None:
+            yield from (before, chunk)
+        if span.last > reach:
+            reach, before = span.last, chunk
+
+
+def _refuse_equal_events(chunks: Sequence[Chunk]) -> None:
+    """Read the numbers of all events, and name two files that share one."""
+    parts = [_event_numbers(chunk) for chunk in chunks]
+    every = np.concatenate(parts)
+    owner = np.repeat(np.arange(len(chunks)), [len(part) for part in parts])
+    order = np.argsort(every, kind="stable")
+    same = np.flatnonzero(every[order][1:] == every[order][:-1])
+    if len(same):
+        one, other = (chunks[owner[order[place]]] for place in (same[0], same[0] + 1))
+        run_number, event = every[order[same[0]]]
+        raise FileError(
+            f"{other.path}: got run {run_number}, event {event}, which is also in {one.path};"
+            " expected each event once: leave one of the files out",
+            path=other.path,
+        )
+
+
+def _event_numbers(chunk: Chunk) -> Shaped[ndarray, " n"]:
+    """Run and event number of each event of a chunk."""
+    part = np.empty(chunk.stop - chunk.start, _EVENT)
+    with open_source(chunk.path, chunk.select.layout, chunk.start, chunk.stop) as source:
+        for name in _EVENT.names or ():
+            part[name] = source.flat(name)
+    return part

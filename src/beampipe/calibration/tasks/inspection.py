@@ -8,25 +8,28 @@ from dataclasses import dataclass, replace
 from os.path import abspath
 from pathlib import Path
 
-from beampipe.calibration.config.configuration import Configuration, InputSample
-from beampipe.calibration.layout.addresses import is_remote
-from beampipe.calibration.layout.datasets import Origin, origins, read_manifest
-from beampipe.calibration.layout.settings import Layout
-from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, keep_books
-from beampipe.calibration.ntuple.opening import remote_digest
-from beampipe.calibration.ntuple.reading import Facts, inspect_file
-from beampipe.calibration.ntuple.source import DERIVED
-from beampipe.calibration.tasks.stages import stage_code
-from beampipe.calibration.tasks.workers import Workers
-from beampipe.calibration.tasks.workspace import Workspace
+from beampipe.calibration.config import Configuration, InputSample
+from beampipe.calibration.layout import Layout, is_remote
+from beampipe.calibration.ntuple.bookkeeping import (
+    Bookkeeping,
+    FileInfo,
+    FileOrigin,
+    file_origins,
+    read_manifest,
+    slice_factors,
+)
+from beampipe.calibration.ntuple.branches import remote_digest
+from beampipe.calibration.ntuple.columns import DERIVED
+from beampipe.calibration.ntuple.inspection import inspect_file
+from beampipe.calibration.tasks.runtime import Workers, Workspace, stage_code
 from beampipe.errors import ConfigError, FileError, WorkflowError
-from beampipe.workflow import FileDigests, Input, Looks, Recipe, Store, Task, digest_of
+from beampipe.workflow import FileDigests, FileStamp, Input, Recipe, Store, Task, digest_of
 
-__all__ = ["InspectedFile", "InspectedSample", "check_books", "inspect_files", "keep_all_books", "recall_files"]
+__all__ = ["InspectedFile", "InspectedSample", "bookkeeping_of", "check_bookkeeping", "inspect_files", "recall_files"]
 
 
 @dataclass(frozen=True)
-class Asked:
+class InspectionRequest:
     """What a look at a file depends on besides the file.
 
     Attributes:
@@ -37,7 +40,7 @@ class Asked:
     """
 
     layout: Layout
-    origin: Origin | None
+    origin: FileOrigin | None
     needs: tuple[str, ...]
     min_pt: float
 
@@ -56,10 +59,10 @@ class InspectedFile:
     """
 
     path: Path
-    looks: Looks | None
+    looks: FileStamp | None
     digest: str
-    facts: Facts
-    asked: Asked
+    facts: FileInfo
+    asked: InspectionRequest
     recipe: Recipe
 
 
@@ -80,7 +83,7 @@ class InspectedSample:
     books: Recipe
 
 
-def _recipe(path: Path, looks: Looks | None, digest: str, asked: Asked) -> Recipe:
+def _recipe(path: Path, looks: FileStamp | None, digest: str, asked: InspectionRequest) -> Recipe:
     """Recipe of the facts of a file: they are asked for before its content is known, so they belong to its place."""
     file = Input("file", digest_of([abspath(path), looks]) if looks else digest, str(path))
     return Recipe("inspect", stage_code("inspect"), asked, (file,), str(path))
@@ -93,7 +96,7 @@ def inspect_files(configuration: Configuration, space: Workspace, workers: Worke
         WorkflowError: files cannot be used; it names what is wrong with all of them.
         ConfigError: there is no cross section for a sample, or a manifest does not fit.
     """
-    asked = _asked(configuration)
+    asked = _requests(configuration)
     paths = sorted(asked)
     if not space.digests.exists():
         workers.expect_work()
@@ -126,7 +129,7 @@ def recall_files(configuration: Configuration, space: Workspace) -> dict[Path, I
         ConfigError: there is no cross section for a sample, or a manifest does not fit.
     """
     found, known = {}, FileDigests(space.digests)
-    for path, asked in _asked(configuration).items():
+    for path, asked in _requests(configuration).items():
         looks = _looks(path)
         digest = known.known(path, looks) if looks is not None else None
         recipe = _recipe(path, looks, digest or "", asked)
@@ -137,18 +140,18 @@ def recall_files(configuration: Configuration, space: Workspace) -> dict[Path, I
     return found
 
 
-def _asked(configuration: Configuration) -> dict[Path, Asked]:
+def _requests(configuration: Configuration) -> dict[Path, InspectionRequest]:
     """What to ask of each file in use."""
     layout = configuration.layout
     boosted = any(tagger.boosted and not tagger.in_files for tagger in configuration.taggers)
     needs = DERIVED if layout.own_books or boosted else DERIVED[:1]
     manifest = read_manifest(layout.sums.manifest) if layout.sums.manifest else ()
-    out: dict[Path, Asked] = {}
+    out: dict[Path, InspectionRequest] = {}
     for name in configuration.used_samples:
         sample, own = configuration.samples[name], configuration.layout_of(name)
-        found: Mapping[Path, Origin | None] = dict.fromkeys(sample.files)
+        found: Mapping[Path, FileOrigin | None] = dict.fromkeys(sample.files)
         if not layout.own_books:
-            found = origins(
+            found = file_origins(
                 name,
                 sample.files,
                 simulated=sample.kind != "data",
@@ -156,20 +159,22 @@ def _asked(configuration: Configuration) -> dict[Path, Asked]:
                 filter_efficiency=sample.filter_efficiency,
                 manifest=manifest,
             )
-        made: dict[Origin | None, Asked] = {}
+        made: dict[FileOrigin | None, InspectionRequest] = {}
         for path, origin in found.items():
             if origin is not None and not configuration.wants_variations(name):
                 origin = replace(origin, sum_weights=origin.sum_weights[:1])
-            asked = made.setdefault(origin, Asked(own, origin, needs, configuration.selection.min_subleading_pt))
+            asked = made.setdefault(
+                origin, InspectionRequest(own, origin, needs, configuration.selection.min_subleading_pt)
+            )
             if out.setdefault(path, asked) != asked:
                 raise ConfigError(f"sample {name}: got {path}, which is in another sample, too; expected it in one")
     return out
 
 
-def _looks(path: Path) -> Looks | None:
+def _looks(path: Path) -> FileStamp | None:
     """How a file here looks; None for one elsewhere, and for one that cannot be read, of which its task will tell."""
     try:
-        return None if is_remote(path) else Looks.of(path)
+        return None if is_remote(path) else FileStamp.of(path)
     except FileError:
         return None
 
@@ -198,7 +203,7 @@ def _in_groups(error: WorkflowError, looked_at: int) -> WorkflowError:
     return WorkflowError("\n".join(lines), error.errors)
 
 
-def check_books(configuration: Configuration, files: Mapping[Path, InspectedFile]) -> dict[str, Bookkeeping]:
+def check_bookkeeping(configuration: Configuration, files: Mapping[Path, InspectedFile]) -> dict[str, Bookkeeping]:
     """The bookkeeping of every sample: checked every time, as it is quick.
 
     Raises:
@@ -208,7 +213,7 @@ def check_books(configuration: Configuration, files: Mapping[Path, InspectedFile
     for name in configuration.used_samples:
         sample = configuration.samples[name]
         try:
-            found[name] = keep_books(sample, {path: files[path].facts for path in sample.files})
+            found[name] = slice_factors(sample, {path: files[path].facts for path in sample.files})
         except FileError as error:
             errors.append(error)
     if errors:
@@ -217,7 +222,7 @@ def check_books(configuration: Configuration, files: Mapping[Path, InspectedFile
     return found
 
 
-def keep_all_books(
+def bookkeeping_of(
     configuration: Configuration,
     files: Mapping[Path, InspectedFile],
     books: Mapping[str, Bookkeeping],
@@ -252,7 +257,7 @@ def _keep(
     return InspectedSample(sample, tuple(ordered), bookkeeping, books)
 
 
-def _inspect(store: Store, recipe: Recipe, path: Path, asked: Asked, looks: Looks | None) -> None:
+def _inspect(store: Store, recipe: Recipe, path: Path, asked: InspectionRequest, looks: FileStamp | None) -> None:
     """The task that looks at one file, unless another run has done so meanwhile."""
     if store.find(recipe) is not None:
         return
@@ -262,6 +267,6 @@ def _inspect(store: Store, recipe: Recipe, path: Path, asked: Asked, looks: Look
     store.write(recipe, ".json", lambda to: to.write_text(json.dumps(facts.plain())))
 
 
-def _facts(store: Store, recipe: Recipe, found: bytes | None) -> Facts:
+def _facts(store: Store, recipe: Recipe, found: bytes | None) -> FileInfo:
     """The facts of a file, from what was found in the store before the file was looked at, or else from the store."""
-    return Facts.of(json.loads(store.require(recipe).read_bytes() if found is None else found))
+    return FileInfo.of(json.loads(store.require(recipe).read_bytes() if found is None else found))

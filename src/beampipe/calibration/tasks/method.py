@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from beampipe.calibration.histograms.sums import read_filled
-from beampipe.calibration.histograms.templates import Templates, templates_of
-from beampipe.calibration.method.cases import Cases, cases_of, simulation_of
-from beampipe.calibration.method.efficiencies import Efficiencies, measure_efficiencies, read_arrays, write_arrays
+from beampipe.calibration.events.histograms import read_filled
+from beampipe.calibration.method.matrix import Efficiencies, measure_efficiencies, read_arrays, write_arrays
 from beampipe.calibration.method.reweight import Reweighting, measure_reweighting
-from beampipe.calibration.method.scale_factors import factors_of
+from beampipe.calibration.method.templates import Cases, Templates, cases_of, simulation_of, templates_of
+from beampipe.calibration.method.uncertainties import factors_of
 from beampipe.calibration.tasks.plan import Plan, SamplePlan
 from beampipe.files import write_whole
 from beampipe.workflow import Store

@@ -1,4 +1,4 @@
-"""What a calibration consists of: for every artifact the recipe that says what it depends on."""
+"""The plan of a calibration: recipes of all artifacts, and the chunks of files they are made from."""
 
 from __future__ import annotations
 
@@ -7,34 +7,29 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import pairwise
 from math import isfinite
+from pathlib import Path
 from typing import NamedTuple
 
-from beampipe.calibration.config.configuration import Bootstrap, Configuration, InputSample
-from beampipe.calibration.histograms.fill import FillSettings
-from beampipe.calibration.jets.kinematics import known_kinematics
-from beampipe.calibration.jets.select import SelectSettings
-from beampipe.calibration.layout.functions import function_digest
+from beampipe.calibration.config import Bootstrap, Configuration, InputSample
+from beampipe.calibration.events.fill import FillSettings
+from beampipe.calibration.events.scores import model_bytes
+from beampipe.calibration.events.select import SelectSettings
+from beampipe.calibration.events.variations import (
+    UNVARIED,
+    Variation,
+    known_jet_variations,
+    matching,
+    matching_or_error,
+)
+from beampipe.calibration.jet_changes import function_digest
 from beampipe.calibration.ntuple.bookkeeping import Bookkeeping
-from beampipe.calibration.tagger.taggers import model_bytes
-from beampipe.calibration.tasks.chunks import Chunk, ChunkRecipes
 from beampipe.calibration.tasks.inspection import InspectedFile, InspectedSample
-from beampipe.calibration.tasks.stages import stage_code
-from beampipe.calibration.variations import UNVARIED, Variation, matching, wanted
+from beampipe.calibration.tasks.runtime import stage_code
 from beampipe.errors import ConfigError, FileError
 from beampipe.notebook import Shown
-from beampipe.workflow import Input, Recipe
+from beampipe.workflow import FileStamp, Input, Recipe, Store
 
-__all__ = [
-    "ChunkSettings",
-    "Plan",
-    "SamplePlan",
-    "chunks_of",
-    "make_plan",
-    "models_of",
-    "ranges_of",
-    "refuse_same_dataset",
-    "settings_of",
-]
+# What a calibration consists of: for every artifact the recipe that says what it depends on.
 
 
 @dataclass(frozen=True, repr=False)
@@ -187,14 +182,14 @@ def _wanted_layouts(configuration: Configuration) -> tuple[str, ...]:
         UnknownNameError: a pattern matches no variation of jets at all.
         ConfigError: the layout calls a variation as the stand-in for the jet energy does.
     """
-    own, built_in = [each.name for each in configuration.layout.variations], known_kinematics(configuration.energy)
+    own, built_in = [each.name for each in configuration.layout.variations], known_jet_variations(configuration.energy)
     both = [name for name in own if name in built_in]
     if both:
         raise ConfigError(
             f"layout.variations.{both[0]}: got a name that also the stand-in for the jet energy has; expected another,"
             " or energy = { scale = 0, resolution = 0 }"
         )
-    wanted("variation of jets", (*own, *built_in), configuration.kinematic_patterns)
+    matching_or_error("variation of jets", (*own, *built_in), configuration.kinematic_patterns)
     return matching(own, configuration.kinematic_patterns)
 
 
@@ -203,7 +198,10 @@ def _wanted_weights(configuration: Configuration, name: str, books: Bookkeeping)
     if not configuration.wants_variations(name):
         return (0,)
     names = books.weight_names
-    chosen = (0, *map(names.index, wanted(f"weight of sample {name}", names[1:], configuration.weight_patterns)))
+    chosen = (
+        0,
+        *map(names.index, matching_or_error(f"weight of sample {name}", names[1:], configuration.weight_patterns)),
+    )
     for each in books.slices:
         bad = [names[place] for place in chosen if not isfinite(each.factors[place])]
         if bad:
@@ -270,7 +268,9 @@ def settings_of(configuration: Configuration, sample: InputSample, bookkeeping: 
     """
     _wanted_layouts(configuration)
     varied = configuration.wants_variations(sample.name)
-    kinematics = matching(known_kinematics(configuration.energy), configuration.kinematic_patterns) if varied else ()
+    kinematics = (
+        matching(known_jet_variations(configuration.energy), configuration.kinematic_patterns) if varied else ()
+    )
     weights = _wanted_weights(configuration, sample.name, bookkeeping)
     simulated = sample.kind != "data"
     drawn = sample.name in (configuration.nominal, configuration.data)
@@ -384,3 +384,58 @@ def _split(start: int, stop: int, size: int) -> list[tuple[int, int]]:
     parts = max(1, round((stop - start) / size))
     edges = [start + (stop - start) * part // parts for part in range(parts + 1)]
     return list(pairwise(edges))
+
+
+class ChunkRecipes(NamedTuple):
+    """Recipes of what is made of a chunk.
+
+    Attributes:
+        select: recipe of the table of dijet events.
+        predict: recipe of the scores; None if no tagger is boosted.
+        fill: recipe of the histograms.
+    """
+
+    select: Recipe
+    predict: Recipe | None
+    fill: Recipe
+
+    def of(self, stage: str) -> Recipe:
+        """What a stage ends with: without a boosted tagger, `predict` ends with the table of `select`."""
+        found = {"select": self.select, "predict": self.predict, "fill": self.fill}[stage]
+        return self.select if found is None else found
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A range of events of a file, and what is made of it.
+
+    Attributes:
+        path: ROOT file that the events are in.
+        start: first entry of the range.
+        stop: one past the last entry of the range.
+        select: settings of stage 1.
+        fill: settings of stage 3.
+        recipes: recipes of the artifacts of stages 1 to 3.
+        keep_tables: whether tables of stages 1 and 2 are stored.
+        looks: how the file looked when it was planned what to do with it; None for one elsewhere.
+        functions: digest of what changes jets, when that was planned; empty if nothing does.
+    """
+
+    path: Path
+    start: int
+    stop: int
+    select: SelectSettings
+    fill: FillSettings
+    recipes: ChunkRecipes
+    keep_tables: bool
+    looks: FileStamp | None = None
+    functions: str = ""
+
+    @property
+    def label(self) -> str:
+        """File and range, for people."""
+        return f"{self.path.name}[{self.start}:{self.stop}]"
+
+    def lacks(self, stage: str, store: Store) -> bool:
+        """Whether what a stage ends with is not in the store."""
+        return store.find(self.recipes.of(stage)) is None

@@ -9,17 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from beampipe.calibration.config.configuration import Bootstrap, Energy, Tagger
-from beampipe.calibration.config.regions import Regions
-from beampipe.calibration.config.selection import DijetSelection
-from beampipe.calibration.histograms.fill import FillSettings, fill
-from beampipe.calibration.histograms.one_pass import fill_in_one_pass
-from beampipe.calibration.jets.energy import energy_names
-from beampipe.calibration.jets.select import SelectSettings, select
-from beampipe.calibration.ntuple.reading import inspect_file
-from beampipe.calibration.tagger.predict import Scores
-from beampipe.calibration.tasks.chunks import run_chunk
-from beampipe.calibration.tasks.merging import fill_and_merge
+from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Regions, Tagger
+from beampipe.calibration.events.fill import FillSettings, fill_file, fill_table
+from beampipe.calibration.events.scores import Scores
+from beampipe.calibration.events.select import SelectSettings, select
+from beampipe.calibration.events.variations import energy_names
+from beampipe.calibration.ntuple.inspection import inspect_file
+from beampipe.calibration.tasks.chunks import fill_and_merge, run_chunk
 
 __all__ = ["fill_and_merge", "run_chunk"]
 
@@ -34,8 +30,8 @@ def _warm() -> None:
         *((500.0, 2000.0), (Tagger(),), DijetSelection(), energy, 36, True, facts.weight_names[:2]),
         *(("trk_eff", *energy_names(energy)), Bootstrap(4), facts.dataset),
     )
-    if fill_in_one_pass(_FILE, 0, 100, settings, wanted) is None:
-        fill(select(_FILE, 0, 100, settings), Scores(), wanted)
+    if fill_file(_FILE, 0, 100, settings, wanted) is None:
+        fill_table(select(_FILE, 0, 100, settings), Scores(), wanted)
 
 
 _warm()

@@ -1,16 +1,60 @@
-"""What a gateway is told: the places for servers, and files that only this run knows."""
+"""What a gateway is configured with: slots for servers, the calls that clients may make, and files of this run.
+
+Any call that is not listed is refused, so that no spelling of another one gets through.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from beampipe.fleet.specification import Fleet
-from beampipe.triton.hosts import LOOPBACK
+from beampipe.triton.client.endpoint import LOOPBACK
 
-__all__ = ["Address", "CanaryShare", "GatewayPlan", "Place", "places_of"]
+# What clients may ask for. Whatever is not listed is refused, so that no spelling of anything else gets
+# through.
+
+
+_SERVICE: Final = "/inference.GRPCInferenceService/"
+
+INFER: Final = f"{_SERVICE}ModelInfer"
+"""Path of the call that sends an event."""
+
+INDEX: Final = f"{_SERVICE}RepositoryIndex"
+"""Path of the call with which CMS's client begins; Triton answers it only with the servers' secret."""
+
+RPCS: Final = (
+    INFER,
+    *(
+        _SERVICE + name
+        for name in (
+            "ServerLive",
+            "ServerReady",
+            "ServerMetadata",
+            "ModelReady",
+            "ModelMetadata",
+            "ModelConfig",
+            "ModelStatistics",
+        )
+    ),
+    INDEX,
+)
+"""Paths of the nine calls over gRPC. Loading, unloading, shared memory, tracing, logging, streams and reflection are
+not among them."""
+
+_MODEL: Final = "/v2/models/[A-Za-z0-9_.+-]+(/versions/[0-9]+)?"
+
+HTTP_PATHS: Final = (
+    re.compile("^/v2(/health/(live|ready)|/models/stats)?$"),
+    re.compile(f"^{_MODEL}(/(ready|config|stats|infer))?$"),
+)
+"""Paths over HTTP, as HAProxy matches them: as they were sent, before any decoding."""
+
+
+# What a gateway is told: the places for servers, and files that only this run knows.
 
 
 class Address(NamedTuple):
@@ -28,7 +72,7 @@ class Address(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Place:
+class Slot:
     """A place for one server in the gateway; HAProxy can check the health of places only, so all are made at the start.
 
     Attributes:
@@ -82,7 +126,7 @@ class GatewayPlan:
     """
 
     fleet: Fleet
-    places: tuple[Place, ...]
+    places: tuple[Slot, ...]
     socket: Path
     status_port: int
     models: tuple[str, ...]
@@ -96,10 +140,10 @@ class GatewayPlan:
     threads: int = field(default_factory=lambda: min(4, os.cpu_count() or 1))
 
 
-def places_of(fleet: Fleet) -> tuple[Place, ...]:
+def slots_of(fleet: Fleet) -> tuple[Slot, ...]:
     """The places of a fleet, all free."""
     return tuple(
-        Place(group.server_name(number), group.weight)
+        Slot(group.server_name(number), group.weight)
         for group in fleet.servers.values()
         for number in range(group.places)
     )

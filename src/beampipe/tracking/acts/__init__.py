@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 from beampipe.lazy import loader
 
 if TYPE_CHECKING:
-    from beampipe.tracking.acts.finder import ActsTrackFinder
-    from beampipe.tracking.acts.fitted import ActsTracks, FittedTracks
+    from beampipe.tracking.acts.finder import ActsTrackFinder, SeederSettings, beampipe_seeder
     from beampipe.tracking.acts.fitting import fit_batch, fit_tracks
-    from beampipe.tracking.acts.seeder import SeederSettings, beampipe_seeder
+    from beampipe.tracking.acts.sequencer import ActsTracks, FittedTracks
     from beampipe.tracking.acts.settings import (
         ACTS_BEAMPIPE,
         ACTS_EFFICIENT,
@@ -52,11 +51,10 @@ __all__ = [
 __getattr__ = loader(
     __name__,
     {
-        "finder": ("ActsTrackFinder",),
-        "fitted": ("ActsTracks", "FittedTracks"),
-        "fitting": ("fit_batch", "fit_tracks"),
-        "seeder": ("SeederSettings", "beampipe_seeder"),
-        "settings": (
+        "finder": ["ActsTrackFinder", "SeederSettings", "beampipe_seeder"],
+        "fitting": ["fit_batch", "fit_tracks"],
+        "sequencer": ["ActsTracks", "FittedTracks"],
+        "settings": [
             "ACTS_BEAMPIPE",
             "ACTS_EFFICIENT",
             "ACTS_FAST",
@@ -68,7 +66,7 @@ __getattr__ = loader(
             "ActsSettings",
             "acts_names",
             "acts_settings",
-        ),
-        "truth_matching": ("ActsMatching", "acts_truth_matching"),
+        ],
+        "truth_matching": ["ActsMatching", "acts_truth_matching"],
     },
 )

@@ -1,33 +1,465 @@
-"""`ActsTrackFinder`: hits to tracks by triplet seeding and the combinatorial Kalman filter of ACTS."""
+"""Track finding by ACTS: seeding (by ACTS, or by a pipeline of ours), then its combinatorial Kalman filter."""
 
 from __future__ import annotations
 
+import atexit
+import json
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Int64
-from beampipe.tracking.acts.algorithms import SEEDS, SPACE_POINTS, TRACKS, finding_algorithms
-from beampipe.tracking.acts.detector import ActsDetector, detector, pyacts, require_measurements, run_sequence
-from beampipe.tracking.acts.fitted import ActsTracks, read_fitted
-from beampipe.tracking.acts.settings import ACTS_EFFICIENT, ActsSettings
-from beampipe.tracking.acts.whiteboard import (
+from beampipe.arrays import Float64, Int64
+from beampipe.errors import ConfigError
+from beampipe.events import NO_TRACK, Hits, cylindrical
+from beampipe.settings import build
+from beampipe.tracking.acts.sequencer import (
+    CLUSTERS,
+    SUBSET,
+    ActsDetector,
+    ActsTracks,
     Clock,
     Failures,
     HitLists,
     Laps,
+    detector,
     feed,
+    pyacts,
     python_algorithm,
+    read_fitted,
     read_hit_lists,
     reader,
+    require_measurements,
+    run_sequence,
+    writer,
 )
-from beampipe.tracking.events import NO_TRACK, Hits
-from beampipe.tracking.finder import InOneThread
+from beampipe.tracking.acts.settings import ACTS_EFFICIENT, ActsSettings
+from beampipe.tracking.catalogue import DEFAULT_PIPELINE
+from beampipe.tracking.finder import InOneThread, TrackFinder
 from beampipe.tracking.kernels.reference import number_by_first_hit
+from beampipe.tracking.loading import load_pipeline
+from beampipe.tracking.models import DEFAULT_MODEL
 
-__all__ = ["ActsTrackFinder", "label_hits"]
+# The layers of pixels and which of them follow each other, as ACTS's graph-based seeding reads them from files.
+
+
+_N_LINES: Final = 4000
+
+_MAX_ETA: Final = 4.0
+
+
+@dataclass(frozen=True)
+class ActsLayer:
+    """One layer of the detector: a cylinder or a disc.
+
+    Attributes:
+        id: number of the layer among all layers, from 1.
+        volume: number of its volume.
+        number: number of the layer in its volume.
+        barrel: whether it is a cylinder.
+        at: mean radius of a cylinder, or mean z of a disc [mm].
+        low: smallest z of a cylinder, or smallest radius of a disc [mm].
+        high: largest z of a cylinder, or largest radius of a disc [mm].
+    """
+
+    id: int
+    volume: int
+    number: int
+    barrel: bool
+    at: float
+    low: float
+    high: float
+
+
+def acts_layers(where: ActsDetector, volumes: tuple[int, ...]) -> tuple[ActsLayer, ...]:
+    """The layers of some volumes, from the centres and the lengths of their modules."""
+    acts, _ = pyacts()
+    world = acts.GeometryContext.dangerouslyDefaultConstruct()
+    modules: dict[tuple[int, int], list[tuple[float, float, float]]] = {}
+    for identifier, surface in where.geometry.geoIdSurfaceMap().items():
+        if identifier.sensitive and identifier.volume in volumes:
+            centre = surface.center(world)
+            # Modules are longest along z in a barrel, and along r on a disc.
+            length = max(abs(value) for value in surface.bounds.values())
+            r = float(np.hypot(centre[0], centre[1]))
+            modules.setdefault((identifier.volume, identifier.layer), []).append((r, float(centre[2]), length))
+    layers: list[ActsLayer] = []
+    for (volume, number), found in sorted(modules.items()):
+        r, z, length = np.array(found).T
+        barrel = bool(np.ptp(r) < np.ptp(z))
+        at, along = (r, z) if barrel else (z, r)
+        layers.append(
+            ActsLayer(
+                len(layers) + 1,
+                volume,
+                number,
+                barrel,
+                float(at.mean()),
+                float((along - length).min()),
+                float((along + length).max()),
+            )
+        )
+    return tuple(layers)
+
+
+def connected_layers(layers: tuple[ActsLayer, ...], z_max: float) -> list[tuple[int, int]]:
+    """Pairs (inner, outer) of layers that a straight line crosses one after the other, or with one between.
+
+    Args:
+        layers: layers of the detector.
+        z_max: lines begin on the beam line at |z| up to this [mm].
+    """
+    pairs: set[tuple[int, int]] = set()
+    for z0 in np.linspace(-z_max, z_max, 9):
+        for slope in np.sinh(np.linspace(-_MAX_ETA, _MAX_ETA, _N_LINES // 9)):
+            crossed = []
+            for layer in layers:
+                if layer.barrel:
+                    r, along = layer.at, z0 + slope * layer.at
+                else:
+                    r = along = (layer.at - z0) / slope if slope else -1.0
+                if r > 0 and layer.low <= along <= layer.high:
+                    crossed.append((r, layer.id))
+            order = [identifier for _, identifier in sorted(crossed)]
+            pairs.update(pairwise(order))
+            pairs.update(zip(order, order[2:], strict=False))
+    return sorted(pairs)
+
+
+@cache
+def layer_files(where: ActsDetector, volumes: tuple[int, ...], z_max: float) -> tuple[Path, Path]:
+    """Files of the layers and of their connections, written once per process into a temporary folder.
+
+    Args:
+        where: detector that the layers are of.
+        volumes: volumes whose layers make seeds.
+        z_max: largest |z| of a vertex [mm].
+    """
+    layers = acts_layers(where, volumes)
+    folder = Path(tempfile.mkdtemp(dir=_layer_file_folder().name))
+    mapping, connections = folder / "layers.json", folder / "connections.json"
+    described = [
+        {
+            "id": layer.id,
+            "type": "barrel" if layer.barrel else "endcap",
+            "technology": "pixel",
+            "surfaces": [{"volume": layer.volume, "layer": layer.number}],
+        }
+        for layer in layers
+    ]
+    joined = [{"inner": inner, "outer": outer} for inner, outer in connected_layers(layers, z_max)]
+    mapping.write_text(json.dumps({"layers": described}), encoding="utf-8")
+    connections.write_text(json.dumps({"connections": joined}), encoding="utf-8")
+    return mapping, connections
+
+
+@cache
+def _layer_file_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder that lives as long as the process."""
+    return tempfile.TemporaryDirectory(prefix="beampipe-acts-")
+
+
+# Our pipelines as a seeding of ACTS: one seed per track found, for whoever runs the CKF.
+
+
+@dataclass(frozen=True)
+class SeederSettings:
+    """The keys of ``customSeederConfig``.
+
+    Attributes:
+        pipeline: name of the pipeline, one of `beampipe.tracking.PIPELINES`.
+        model: tracker model that knows the detector: the name of a shipped one, or a folder that
+            ``beampipe tracking train`` wrote.
+        threads: number of threads of the pipeline.
+        seeds_per_track: number of seeds of each track: the first spans the whole of it, each further one half of the
+            one before. With ``seedDeduplication`` ACTS tries a further one only where it missed hits of it before.
+
+    Raises:
+        ConfigError: `seeds_per_track` is not positive.
+    """
+
+    pipeline: str = DEFAULT_PIPELINE
+    model: str = DEFAULT_MODEL
+    threads: int = 1
+    seeds_per_track: int = 3
+
+    def __post_init__(self) -> None:
+        if self.seeds_per_track < 1:
+            raise ConfigError(f"seeds_per_track: got {self.seeds_per_track}, expected 1 or more")
+
+
+def beampipe_seeder(
+    s: Any, spacePoints: str, outputSeeds: str, config: Mapping[str, Any] | None = None, **of_no_use: Any
+) -> str:
+    """The ``customSeeder`` of ``acts.examples.reconstruction.addSeeding``; its arguments are those that ACTS gives.
+
+    Args:
+        s: sequencer that the seeding is added to.
+        spacePoints: name of the space points of all layers.
+        outputSeeds: name that the seeds get.
+        config: ``customSeederConfig``: the fields of `SeederSettings` by name.
+        of_no_use: tracking geometry and log level.
+
+    Returns:
+        `outputSeeds`.
+
+    Raises:
+        ConfigError: a key of `config` is unknown, a value is of another type, or the model was not trained for the
+            pipeline.
+        UnknownNameError: no pipeline or shipped model of that name.
+        FileError: there is no model in the folder, or its weights are not those that it was made with.
+    """
+    settings = build(SeederSettings, dict(config or {}), "customSeederConfig")
+    s.addAlgorithm(seeding_algorithm(settings, spacePoints, outputSeeds))
+    return outputSeeds
+
+
+def seeding_algorithm(settings: SeederSettings, space_points: str, seeds: str) -> Any:
+    """An algorithm that runs a pipeline on space points and writes a seed for each track.
+
+    Args:
+        settings: pipeline and choice of hits.
+        space_points: name of the ``SpacePointContainer`` that is read.
+        seeds: name of the ``SeedContainer`` that is written.
+    """
+    acts, _ = pyacts()
+    _seeding_pipeline(settings.pipeline, settings.model, settings.threads)  # what is wrong with it should be said here
+
+    def setup(algorithm: Any) -> Callable[[int, Any], None]:
+        read = reader(algorithm, acts.SpacePointContainer, space_points)
+        write = writer(algorithm, acts.SeedContainer, seeds)
+
+        def run(number: int, context: Any) -> None:
+            points = read(context)
+            xyz = np.stack([points.x, points.y, points.z], axis=1).astype(np.float64)
+            container = acts.SeedContainer()
+            container.assignSpacePointContainer(points)
+            tracks = _seeding_pipeline(settings.pipeline, settings.model, settings.threads).find(
+                Hits(cylindrical(*xyz.T))
+            )
+            for halvings in range(settings.seeds_per_track):
+                _fill_seeds(container, three_of_each(xyz, tracks.track_id, 0.5**halvings))
+            write(context, container)
+
+        return run
+
+    return python_algorithm("BeampipeSeeding", setup)
+
+
+def three_of_each(
+    xyz: Float64[ndarray, "n_hits 3"], track_id: Int64[ndarray, " n_hits"], share: float = 1.0
+) -> list[tuple[int, int, int]]:
+    """Three hits of each track that lie far apart: the innermost, the last of that share, and one halfway.
+
+    Args:
+        xyz: positions of the hits [mm].
+        track_id: track of each hit, -1 for none.
+        share: share of the track's length, from its innermost hit on, in which the three lie if it holds as many.
+
+    Returns:
+        Rows of the three hits, inside out; tracks with fewer than three hits give none.
+    """
+    on_track = np.flatnonzero(track_id >= 0)
+    order = on_track[np.lexsort((np.linalg.norm(xyz[on_track], axis=1), track_id[on_track]))]
+    starts = np.flatnonzero(np.diff(track_id[order], prepend=-1))
+    triplets = []
+    for rows in np.split(order, starts[1:]):
+        if len(rows) < 3:
+            continue
+        away = np.linalg.norm(xyz[rows] - xyz[rows[0]], axis=1)
+        last = max(2, int(np.flatnonzero(away <= share * away[-1])[-1]))
+        middle = 1 + int(np.argmin(np.abs(away[1:last] - away[last] / 2)))
+        triplets.append((int(rows[0]), int(rows[middle]), int(rows[last])))
+    return triplets
+
+
+@cache
+def _seeding_pipeline(name: str, model: str, threads: int) -> TrackFinder:
+    """The pipeline of that name and model, once per process: the sequencer never lets go of what algorithms hold."""
+    return load_pipeline(name, threads=threads, model=model)
+
+
+atexit.register(_seeding_pipeline.cache_clear)  # a native pipeline should be gone before the library that made it
+
+
+def _fill_seeds(container: Any, triplets: Sequence[tuple[int, int, int]]) -> None:
+    """Add the seeds. No proxy may outlive this function: a container in use cannot be handed over."""
+    for rows in triplets:
+        seed = container.createSeed()
+        seed.quality = 1.0
+        seed.vertexZ = 0.0
+        seed.assignSpacePointIndices(list(rows))
+
+
+# The algorithms of ACTS, configured from `ActsSettings`: space points, seeding, parameters, CKF.
+
+
+SPACE_POINTS = "spacepoints"
+
+SEEDS = "seeds"
+
+ESTIMATED_SEEDS = "estimatedseeds"
+
+ESTIMATED_PARAMETERS = "estimatedparameters"
+
+TRACKS = "ckf_tracks"
+
+
+def finding_algorithms(settings: ActsSettings, where: ActsDetector) -> dict[str, Any]:
+    """The four stages of track finding, in order, by the names under which they are timed.
+
+    Args:
+        settings: cuts of seeding, filter and selection.
+        where: detector that the hits lie in.
+
+    Returns:
+        ``spacepoints``, ``seeding``, ``parameters``, ``ckf``.
+    """
+    return {
+        "spacepoints": space_point_maker(settings.seed_volumes, where),
+        "seeding": _seeding(settings, where),
+        "parameters": _parameter_estimation(where),
+        "ckf": _ckf(settings, where),
+    }
+
+
+def space_point_maker(volumes: tuple[int, ...], where: ActsDetector) -> Any:
+    """Space points of all hits in `volumes`."""
+    acts, examples = pyacts()
+    return examples.SpacePointMaker(
+        level=acts.logging.ERROR,
+        inputMeasurements=SUBSET,
+        outputSpacePoints=SPACE_POINTS,
+        trackingGeometry=where.geometry,
+        geometrySelection=[acts.GeometryIdentifier(volume=volume) for volume in volumes],
+    )
+
+
+def _seeding(settings: ActsSettings, where: ActsDetector) -> Any:
+    if settings.seeding == "beampipe":
+        return seeding_algorithm(SeederSettings(), SPACE_POINTS, SEEDS)
+    return _graph_seeding(settings, where) if settings.seeding == "graph" else _triplet_seeding(settings)
+
+
+def _triplet_seeding(settings: ActsSettings) -> Any:
+    acts, examples = pyacts()
+    mm, gev = acts.UnitConstants.mm, acts.UnitConstants.GeV
+    near, far = settings.delta_r_min * mm, settings.delta_r_max * mm
+    make = {
+        "triplet": examples.GridTripletSeedingAlgorithm,
+        "orthogonal": examples.OrthogonalTripletSeedingAlgorithm,
+    }
+    return make[settings.seeding](
+        level=acts.logging.ERROR,
+        inputSpacePoints=SPACE_POINTS,
+        outputSeeds=SEEDS,
+        bFieldInZ=settings.field_z * acts.UnitConstants.T,
+        minPt=settings.seed_min_pt * gev,
+        impactMax=settings.impact_max * mm,
+        deltaRMin=near,
+        deltaRMinTop=near,
+        deltaRMinBottom=near,
+        deltaRMax=far,
+        deltaRMaxTop=far,
+        deltaRMaxBottom=far,
+        rMax=settings.seed_r_max * mm,
+        rMinMiddle=settings.middle_r_min * mm,
+        rMaxMiddle=settings.middle_r_max * mm,
+        zMin=-settings.seed_z_max * mm,
+        zMax=settings.seed_z_max * mm,
+        collisionRegionMin=-settings.collision_z * mm,
+        collisionRegionMax=settings.collision_z * mm,
+        sigmaScattering=settings.sigma_scattering,
+        radLengthPerSeed=settings.rad_length_per_seed,
+        maxSeedsPerSpM=settings.seeds_per_middle,
+    )
+
+
+def _graph_seeding(settings: ActsSettings, where: ActsDetector) -> Any:
+    acts, examples = pyacts()
+    mapping, connections = layer_files(where, settings.seed_volumes, settings.collision_z)
+    graph, finder = examples.GbtsGraphBuilderConfig(), examples.GraphBasedSeedingConfig()
+    graph.minPt = settings.seed_min_pt * acts.UnitConstants.GeV
+    # Edges are made only where one follows outwards: as many tracks in less time.
+    graph.matchBeforeCreate = True
+    graph.minDeltaRadius = settings.delta_r_min * acts.UnitConstants.mm
+    finder.minSeedLevel = settings.seed_edges
+    return examples.GraphBasedSeedingAlgorithm(
+        level=acts.logging.ERROR,
+        inputSpacePoints=SPACE_POINTS,
+        # Only cuts on the width of clusters, which are off, would read the clusters and the lookup table.
+        inputClusters=CLUSTERS,
+        lutInputFile="",
+        outputSeeds=SEEDS,
+        trackingGeometry=where.geometry,
+        layerMappingFile=str(mapping),
+        connectorInputFile=str(connections),
+        bFieldInZ=settings.field_z * acts.UnitConstants.T,
+        collisionRegionMin=-settings.collision_z * acts.UnitConstants.mm,
+        collisionRegionMax=settings.collision_z * acts.UnitConstants.mm,
+        graphConfig=graph,
+        seedFinderConfig=finder,
+    )
+
+
+def _parameter_estimation(where: ActsDetector) -> Any:
+    acts, examples = pyacts()
+    unit = acts.UnitConstants
+    return examples.TrackParamsEstimationAlgorithm(
+        level=acts.logging.ERROR,
+        inputSeeds=SEEDS,
+        outputSeeds=ESTIMATED_SEEDS,
+        outputTrackParameters=ESTIMATED_PARAMETERS,
+        trackingGeometry=where.geometry,
+        magneticField=where.field,
+        # Widths with which the filter starts; the measurements of the seed narrow them at once.
+        initialSigmas=[1 * unit.mm, 1 * unit.mm, 1 * unit.degree, 1 * unit.degree, 0, 1 * unit.ns],
+        initialSigmaQoverPt=0.1,
+        initialSigmaPtRel=0.1,
+        initialVarInflation=[1.0] * 6,
+    )
+
+
+def _ckf(settings: ActsSettings, where: ActsDetector) -> Any:
+    acts, examples = pyacts()
+    mm, gev = acts.UnitConstants.mm, acts.UnitConstants.GeV
+    everywhere = acts.GeometryIdentifier()
+    make = examples.TrackFindingAlgorithm
+    return make(
+        level=acts.logging.FATAL,
+        inputMeasurements=SUBSET,
+        inputInitialTrackParameters=ESTIMATED_PARAMETERS,
+        inputSeeds=ESTIMATED_SEEDS if settings.seed_deduplication or settings.stay_on_seed else "",
+        outputTracks=TRACKS,
+        trackingGeometry=where.geometry,
+        magneticField=where.field,
+        findTracks=make.makeTrackFinderFunction(where.geometry, where.field, acts.logging.FATAL),
+        findTracksBrem=make.makeBremTrackFinderFunction(where.geometry, where.field, acts.logging.FATAL),
+        measurementSelectorCfg=acts.MeasurementSelector.Config(
+            [(everywhere, ([], [settings.chi2_measurement], [settings.chi2_outlier], [settings.branches]))]
+        ),
+        trackSelectorCfg=acts.TrackSelector.Config(
+            ptMin=settings.track_min_pt * gev,
+            loc0Min=-settings.track_d0_max * mm,
+            loc0Max=settings.track_d0_max * mm,
+            minMeasurements=settings.measurements_min,
+            maxHoles=settings.holes_max,
+            maxOutliers=settings.outliers_max,
+        ),
+        twoWay=settings.two_way,
+        seedDeduplication=settings.seed_deduplication,
+        stayOnSeed=settings.stay_on_seed,
+        recordMaterialStates=settings.record_material,
+    )
+
+
+# `ActsTrackFinder`: hits to tracks by triplet seeding and the combinatorial Kalman filter of ACTS.
 
 
 class ActsTrackFinder(InOneThread):
@@ -78,7 +510,7 @@ class ActsTrackFinder(InOneThread):
         algorithms.append(clock.tick("start"))
         for stage, algorithm in finding_algorithms(self.settings, self._detector).items():
             algorithms += [algorithm, clock.tick(stage)]
-        algorithms.append(_collector(collected, rows, clock, self.settings.measurements_min, failures))
+        algorithms.append(_track_collector(collected, rows, clock, self.settings.measurements_min, failures))
         try:
             run_sequence(algorithms, len(hits), self.threads)
         finally:
@@ -90,7 +522,7 @@ class _Collected(dict[int, ActsTracks]):
     """Results by event number: with several threads they come in any order."""
 
 
-def _collector(collected: _Collected, rows: HitLists, clock: Clock, min_hits: int, failures: Failures) -> Any:
+def _track_collector(collected: _Collected, rows: HitLists, clock: Clock, min_hits: int, failures: Failures) -> Any:
     acts, examples = pyacts()
 
     def setup(algorithm: Any) -> Callable[[int, Any], None]:

@@ -4,32 +4,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from time import process_time
+from typing import Any, Final
 
 import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Int64
 from beampipe.errors import InputError, ShapeError
-from beampipe.tracking.acts.algorithms import SPACE_POINTS, space_point_maker
-from beampipe.tracking.acts.detector import ActsDetector, detector, pyacts, require_measurements, run_sequence
-from beampipe.tracking.acts.fitted import FittedTracks, read_fitted
-from beampipe.tracking.acts.whiteboard import (
+from beampipe.events import Hits
+from beampipe.tracking.acts import ActsTracks
+from beampipe.tracking.acts.finder import SPACE_POINTS, space_point_maker
+from beampipe.tracking.acts.sequencer import (
     MEASUREMENTS,
+    ActsDetector,
     Clock,
     Failures,
+    FittedTracks,
     HitLists,
     Laps,
+    detector,
     feed,
     proto_tracks,
+    pyacts,
     python_algorithm,
+    read_fitted,
     read_hit_lists,
     reader,
+    require_measurements,
+    run_sequence,
 )
-from beampipe.tracking.events import Hits
-
-__all__ = ["fit_batch", "fit_tracks", "hit_lists_of"]
+from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS
+from beampipe.tracking.finder import InOneThread, TrackFinder
 
 ALL_VOLUMES = (7, 8, 9, 12, 13, 14, 16, 17, 18)
 """Sensitive volumes of the Generic detector. Its strips measure two coordinates, so they give space points too."""
@@ -38,7 +46,9 @@ MIN_HITS = 3
 """A helix needs three points."""
 
 FILTERED = "kf_tracks"
+
 FITTED = "kf_tracks_at_perigee"
+
 KEPT = "kept_prototracks"
 
 
@@ -81,7 +91,7 @@ def fit_batch(
     where = detector(field_z)
     for event in hits:
         require_measurements(event, where, "fit_tracks")
-    lists = [hit_lists_of(event, sets) for event, sets in zip(hits, candidates, strict=True)]
+    lists = [measured_hit_lists(event, sets) for event, sets in zip(hits, candidates, strict=True)]
     wanted = [np.array([i for i, rows in enumerate(event) if len(rows) >= MIN_HITS], np.int64) for event in lists]
 
     failures, clock = Failures(), Clock()
@@ -99,7 +109,7 @@ def fit_batch(
     return [fitted[number] for number in range(len(hits))]
 
 
-def hit_lists_of(hits: Hits, candidates: Int64[ndarray, " n_hits"] | HitLists) -> list[Int64[ndarray, " _"]]:
+def measured_hit_lists(hits: Hits, candidates: Int64[ndarray, " n_hits"] | HitLists) -> list[Int64[ndarray, " _"]]:
     """Rows of each candidate, inside out.
 
     Args:
@@ -230,3 +240,42 @@ def _candidate_of(tracks: HitLists, given: HitLists) -> Int64[ndarray, " n_track
         if match is not None:
             candidate[number], position = match, match + 1
     return candidate
+
+
+KALMAN_FIT: Final = " + Kalman fit"
+"""What a finder's name ends in when its candidates are also fitted."""
+
+
+@dataclass(frozen=True)
+class KalmanFitted(InOneThread):
+    """A finder and the Kalman fit of ACTS on its candidates.
+
+    The CKF of ACTS gives fitted tracks, ours gives hits: with the fit added, both give the same thing. The tracks
+    are those of the finder; a fit that fails drops none. As for ACTS itself, the hand-over of the hits is in none of
+    the times. The fit runs on one thread.
+
+    Attributes:
+        finder: what finds the tracks; the hits must have their module, local position and variance.
+        min_hits: shorter candidates are not fitted; they are not scored either.
+        field_z: magnetic field along z [T].
+    """
+
+    finder: TrackFinder
+    min_hits: int = MIN_TRACK_HITS
+    field_z: float = 2.0
+
+    def find(self, hits: Hits, /) -> ActsTracks:
+        """Tracks as the finder gave them, with their fit; raises what the finder and `fit_tracks` raise."""
+        start = process_time()
+        found = self.finder.find(hits)
+        cpu = process_time() - start
+        rows = measured_hit_lists(hits, found.track_id if found.candidates is None else found.candidates)
+        fitted = fit_tracks(hits, [track for track in rows if len(track) >= self.min_hits], self.field_z)
+        return ActsTracks(
+            found.track_id,
+            {**found.seconds, "kalman_fit": sum(fitted.seconds.values())},
+            {**found.counts, "fitted": len(fitted)},
+            found.candidates,
+            {"find": cpu, "kalman_fit": sum(fitted.cpu_seconds.values())},
+            fitted=fitted,
+        )

@@ -11,9 +11,20 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Int64
 from beampipe.errors import InputError, ShapeError
-from beampipe.tracking.acts.detector import detector, pyacts, require_measurements, run_sequence
-from beampipe.tracking.acts.whiteboard import SUBSET, Failures, HitLists, feed, proto_tracks, python_algorithm, writer
-from beampipe.tracking.events import Event, Particles, Truth
+from beampipe.events import Event, Particles, Truth
+from beampipe.tracking.acts.sequencer import (
+    SUBSET,
+    Failures,
+    HitLists,
+    detector,
+    feed,
+    proto_tracks,
+    pyacts,
+    python_algorithm,
+    require_measurements,
+    run_sequence,
+    writer,
+)
 
 __all__ = ["ActsMatching", "acts_truth_matching"]
 

@@ -17,12 +17,12 @@ from typing import Any
 import torch
 
 from beampipe.errors import ConfigError
+from beampipe.tracking import stages as host
 from beampipe.tracking.cuda import stages
-from beampipe.tracking.cuda.graphs import windows_on
-from beampipe.tracking.cuda.networks import gnn_on, mlp_on
+from beampipe.tracking.cuda.graphs import windows_to_device
+from beampipe.tracking.cuda.networks import gnn_to_device, mlp_to_device
 from beampipe.tracking.cuda.stages import DeviceStage, on_device
-from beampipe.tracking.pipelines import stages as host
-from beampipe.tracking.pipelines.pipeline import Pipeline
+from beampipe.tracking.pipeline import Pipeline
 
 __all__ = ["cuda_device", "translate"]
 
@@ -74,19 +74,19 @@ def _work(stage: host.Stage, device: torch.device) -> Callable[..., tuple[Any, .
     """What a stage does, its weights and tables on the device."""
     match stage:
         case host.EmbedHits(network=network):
-            return partial(stages.embed_hits, network=mlp_on(network, device))
+            return partial(stages.embed_hits, network=mlp_to_device(network, device))
         case host.FindNeighbours():
             return partial(stages.find_neighbours, settings=stage)
         case host.FilterEdges(network=network, cut=cut):
-            return partial(stages.filter_edges, network=mlp_on(network, device), cut=cut)
+            return partial(stages.filter_edges, network=mlp_to_device(network, device), cut=cut)
         case host.BuildFromWindows(windows=windows, seed_depth=depth, least_curvature=least):
-            return partial(stages.build_from_windows, windows=windows_on(windows, device, depth, least))
+            return partial(stages.build_from_windows, windows=windows_to_device(windows, device, depth, least))
         case host.FindTriplets(windows=windows):
-            return partial(stages.find_triplets, windows=windows_on(windows, device))
+            return partial(stages.find_triplets, windows=windows_to_device(windows, device))
         case host.PairEdges(windows=windows, min_hits=min_hits):
-            return partial(stages.pair_edges, windows=windows_on(windows, device), min_hits=min_hits)
+            return partial(stages.pair_edges, windows=windows_to_device(windows, device), min_hits=min_hits)
         case host.ScoreEdges(network=gnn):
-            return partial(stages.classify_edges, network=gnn_on(gnn, device))
+            return partial(stages.classify_edges, network=gnn_to_device(gnn, device))
         case host.ConnectComponents(score_cut=score_cut, min_hits=min_hits):
             return partial(stages.connect_components, score_cut=score_cut, min_hits=min_hits)
     raise ConfigError(f"stage: got {type(stage).__name__}, which has no CUDA counterpart; run this pipeline on the cpu")

@@ -1,4 +1,4 @@
-"""Edges, triplets and components on tensors; the formulas are those of the kernels' references.
+"""Edges, triplets and components on tensors; the formulas are those of the numpy references of the kernels.
 
 What has no fixed size (hits in a window, edges of a hit) is expanded in chunks, so memory grows with what is found and
 not with what is tried.
@@ -9,40 +9,129 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from beampipe.arrays import Bool, Float32, Int64
-from beampipe.tracking.cuda.geometry import MIN_DR, TWO_PI, arc, doublet, triplet_chi2, wrapped
-from beampipe.tracking.cuda.tensors import (
-    Chi2Tensor,
-    EdgeTensor,
-    EdgeValueTensor,
-    PairTensor,
-    PositionTensor,
-    TripletTensor,
-)
+from beampipe.tracking.kernels import geometry
 from beampipe.tracking.kernels.features import LINK, PAIR_FEATURES
-from beampipe.tracking.kernels.growth import SEED, SEED_DEPTH, stages
-from beampipe.tracking.kernels.reference_map import MAX_DPHI, NO_PARTNER
-from beampipe.tracking.windows import Windows
+from beampipe.tracking.kernels.reference import MAX_DPHI, NO_PARTNER
+from beampipe.tracking.windows import SEED_DEPTH, SEED_STAGE, Windows, growth_stages
 
-__all__ = [
-    "DeviceWindows",
-    "assign_layers",
-    "connected_components",
-    "module_map_edges",
-    "on_chains",
-    "pair_features",
-    "radius_edges",
-    "triplets",
-    "windows_on",
-]
+# The tensors that the CUDA stages hand on to each other: shape and dtype of each, named once.
+
+
+PositionTensor = Float32[Tensor, "n_hits 3"]
+"""r [mm], phi [rad] and z [mm] of each hit."""
+
+EdgeTensor = Int64[Tensor, "2 n_edges"]
+"""Inner hit and outer hit of each edge."""
+
+EdgeValueTensor = Float32[Tensor, " n_edges"]
+"""One number of each edge: a score, a logit or a squared distance."""
+
+TripletTensor = Int64[Tensor, "2 n_triplets"]
+"""Pairs of edges, in and out, that share a hit."""
+
+Chi2Tensor = Float32[Tensor, " n_triplets"]
+"""chi2 of each triplet in units of its window; below 1."""
+
+PairTensor = Float32[Tensor, "n_edges 6"]
+"""What the triplets say of each edge, in the order of `PAIR_FEATURES`."""
+
+
+# `beampipe.tracking.kernels.geometry` on tensors: the same formulas, constants and names.
+
+
+TWO_PI: Final = 2 * math.pi
+
+MIN_DR: Final = float(geometry.MIN_DR)
+"""`geometry.MIN_DR` [mm], as torch takes it."""
+
+_MIN_CHORD, _MIN_ARC = float(geometry.MIN_CHORD), float(geometry.MIN_ARC)
+
+
+class Doublet(NamedTuple):
+    """`geometry.Doublet` with tensors."""
+
+    kappa: Float32[Tensor, " n_edges"]
+    slope: Float32[Tensor, " n_edges"]
+    z0: Float32[Tensor, " n_edges"]
+    dr: Float32[Tensor, " n_edges"]
+    dz: Float32[Tensor, " n_edges"]
+    dphi: Float32[Tensor, " n_edges"]
+
+
+class Arc(NamedTuple):
+    """`geometry.Arc` with tensors."""
+
+    kappa: Float32[Tensor, " n_edges"]
+    cot: Float32[Tensor, " n_edges"]
+    z0: Float32[Tensor, " n_edges"]
+    inverse_d2: Float32[Tensor, " n_edges"]
+
+    def take(self, rows: Int64[Tensor, " n"]) -> Arc:
+        """The arcs in `rows`."""
+        return Arc(*(column[rows] for column in self))
+
+
+def wrapped(angle: Float32[Tensor, " n"]) -> Float32[Tensor, " n"]:
+    """The angle [rad] between -pi and pi."""
+    return angle - TWO_PI * torch.round(angle / TWO_PI)
+
+
+def doublet(position: Float32[Tensor, "n 3"], edge_index: Int64[Tensor, "2 n_edges"]) -> Doublet:
+    """`geometry.doublet`: each edge along its chord."""
+    inner, outer = edge_index
+    r, phi, z = position.T.contiguous()
+    dr, dz, dphi = r[outer] - r[inner], z[outer] - z[inner], wrapped(phi[outer] - phi[inner])
+    sin_half = torch.sin(0.5 * dphi)
+    distance = torch.sqrt(dr * dr + 4 * r[inner] * r[outer] * sin_half * sin_half)
+    kappa = 2 * torch.sin(dphi) / distance.clamp(min=_MIN_CHORD)
+    slope = dz / torch.where(dr.abs() < MIN_DR, torch.where(dr < 0, -MIN_DR, MIN_DR), dr)
+    return Doublet(kappa, slope, z[inner] - r[inner] * slope, dr, dz, dphi)
+
+
+def arc(position: Float32[Tensor, "n 3"], edge_index: Int64[Tensor, "2 n_edges"]) -> Arc:
+    """`geometry.arc`: each edge along its circle."""
+    r, phi, z = position.T.contiguous()
+    a, b = edge_index
+    r_a, r_b, z_a = r[a], r[b], z[a]
+    dr, dphi = r_b - r_a, wrapped(phi[b] - phi[a])
+    half = torch.sin(0.5 * dphi)
+    inverse_d2 = 1 / (dr * dr + 4 * r_a * r_b * half * half).clamp(min=_MIN_CHORD * _MIN_CHORD)
+    kappa = 2 * torch.sin(dphi) * torch.sqrt(inverse_d2)
+    bend = kappa * kappa * float(geometry.ARC_SERIES)
+    ds = dr * (1 + bend * (r_a * r_a + r_a * r_b + r_b * r_b))
+    cot = (z[b] - z_a) / torch.where(ds.abs() < _MIN_ARC, _MIN_ARC, ds)
+    return Arc(kappa, cot, z_a - r_a * (1 + bend * r_a * r_a) * cot, inverse_d2)
+
+
+def triplet_chi2(
+    inner: Arc, outer: Arc, window: Float32[Tensor, "n 4"]
+) -> tuple[Float32[Tensor, " n"], Float32[Tensor, " n"]]:
+    """`geometry.triplet_chi2` before the division: chi2 is the first tensor over the second.
+
+    A triplet passes where the first is the smaller one and the windows know it (a > 0); few do, so only these are
+    divided.
+    """
+    a, b, c, d = window.T
+    turn = 1 + inner.cot * outer.cot
+    s = a * (inner.inverse_d2 + outer.inverse_d2) + b * inner.kappa * inner.kappa
+    t = turn * turn * (c + d * inner.kappa * inner.kappa)
+    return (outer.kappa - inner.kappa).square() * t + (outer.cot - inner.cot).square() * s, s * t
+
+
+# Edges, triplets and components on tensors; the formulas are those of the kernels' references.
+
 
 _CANDIDATES = 1 << 22  # pairs tried at a time: some 25 float32 columns of them are alive
+
 _DISTANCES = 1 << 28  # embedding distances held at a time: 1 GB, a third of it with the usual cuts
+
 _MARGIN = 1e-5  # rad: more than float32 angles are off by
 
 
@@ -65,7 +154,7 @@ class DeviceWindows:
     least_curvature: float
 
 
-def windows_on(
+def windows_to_device(
     windows: Windows, device: torch.device, seed_depth: int = SEED_DEPTH, least_curvature: float = 0.0
 ) -> DeviceWindows:
     """The tables on the device, integers as int64; tracks begin on layers with at most `seed_depth` before them."""
@@ -79,7 +168,7 @@ def windows_on(
         torch.tensor(windows.out_begin, device=device).long(),
         torch.tensor(windows.triplet_windows, device=device),
         torch.tensor(pair_of, device=device),
-        torch.tensor(stages(windows, seed_depth), device=device),
+        torch.tensor(growth_stages(windows, seed_depth), device=device),
         least_curvature,
     )
 
@@ -202,7 +291,7 @@ def module_map_edges(position: PositionTensor, windows: DeviceWindows) -> EdgeTe
     stage = windows.stages[assign_layers(position, windows)[edge_index[1, into]]]  # of the middle hits
     for current in sorted(set(windows.stages.tolist())):
         e, f = into[stage == current], out[stage == current]
-        grows = kept[e] | (current == SEED)
+        grows = kept[e] | (current == SEED_STAGE)
         kept[e[grows]] = True
         kept[f[grows]] = True
     return edge_index[:, kept]

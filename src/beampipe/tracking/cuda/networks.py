@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from beampipe.arrays import Float, Float32, Int64
-from beampipe.tracking.cuda.geometry import MIN_DR, doublet
-from beampipe.tracking.cuda.tensors import EdgeTensor, EdgeValueTensor, PositionTensor
+from beampipe.tracking.cuda.graphs import MIN_DR, EdgeTensor, EdgeValueTensor, PositionTensor, doublet
 from beampipe.tracking.kernels.features import (
     AXIAL_UNIT,
     DPHI_SCALE,
@@ -33,9 +32,9 @@ __all__ = [
     "embed",
     "filter_logits",
     "gnn_logits",
-    "gnn_on",
+    "gnn_to_device",
     "hit_features",
-    "mlp_on",
+    "mlp_to_device",
     "node_features",
     "segment_sum",
     "sigmoid",
@@ -59,21 +58,21 @@ class DeviceGnn:
     n_pair_features: int
 
 
-def mlp_on(mlp: Mlp, device: torch.device) -> DeviceMlp:
+def mlp_to_device(mlp: Mlp, device: torch.device) -> DeviceMlp:
     """The weights on the device."""
     return tuple(
         (torch.tensor(layer.weight, device=device), torch.tensor(layer.bias, device=device)) for layer in mlp.layers
     )
 
 
-def gnn_on(gnn: GnnWeights, device: torch.device) -> DeviceGnn:
+def gnn_to_device(gnn: GnnWeights, device: torch.device) -> DeviceGnn:
     """The weights on the device."""
     return DeviceGnn(
-        mlp_on(gnn.node_encoder, device),
-        mlp_on(gnn.edge_encoder, device),
-        tuple(mlp_on(mlp, device) for mlp in gnn.edge),
-        tuple(mlp_on(mlp, device) for mlp in gnn.node),
-        mlp_on(gnn.classifier, device),
+        mlp_to_device(gnn.node_encoder, device),
+        mlp_to_device(gnn.edge_encoder, device),
+        tuple(mlp_to_device(mlp, device) for mlp in gnn.edge),
+        tuple(mlp_to_device(mlp, device) for mlp in gnn.node),
+        mlp_to_device(gnn.classifier, device),
         gnn.n_pair_features,
     )
 

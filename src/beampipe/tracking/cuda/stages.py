@@ -1,4 +1,4 @@
-"""The work of the stages of `beampipe.tracking.pipelines.stages` on tensors: the same arrays in, the same out."""
+"""The work of the stages of `beampipe.tracking.stages` on tensors: the same arrays in, the same out."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from numpy import ndarray
 from torch import Tensor
 
 from beampipe.arrays import Float32, Int64
+from beampipe.tracking import stages as host
 from beampipe.tracking.cuda import graphs, networks
-from beampipe.tracking.cuda.tensors import (
+from beampipe.tracking.cuda.graphs import (
     Chi2Tensor,
     EdgeTensor,
     EdgeValueTensor,
@@ -22,8 +23,7 @@ from beampipe.tracking.cuda.tensors import (
     TripletTensor,
 )
 from beampipe.tracking.kernels import logit_of
-from beampipe.tracking.networks import EMBEDDING_SIZE
-from beampipe.tracking.pipelines import stages as host
+from beampipe.tracking.kernels.features import EMBEDDING_SIZE
 
 __all__ = [
     "DeviceStage",

@@ -12,8 +12,8 @@ from shutil import copyfile
 from typing import Final
 
 from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.events import Event
 from beampipe.files import write_whole
-from beampipe.tracking.events import Event
 
 __all__ = ["SHIPPED", "shipped_events", "shipped_path", "write_example"]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float32
-from beampipe.tracking.events import Event, Hits, Particles, Truth
+from beampipe.events import Event, Hits, Particles, Truth
 
 __all__ = ["ship", "slim"]
 
@@ -25,9 +25,8 @@ def ship(clean: Path, target: Path, n_events: int, seed: int) -> int:
     Returns:
         The size of `target` [bytes].
     """
+    from beampipe.simulation.degradation import DEFAULT, degrade
     from beampipe.tracking.formats import read_events, write_events
-    from beampipe.tracking.simulation.degradation import degrade
-    from beampipe.tracking.simulation.parameters import DEFAULT
 
     first = islice(read_events(clean), n_events)
     write_events(target, (slim(degrade(event, DEFAULT, seed, run_seed=seed)) for event in first), compression_level=19)

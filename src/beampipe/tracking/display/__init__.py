@@ -1,25 +1,180 @@
-"""Pictures of one event: a PNG, an interactive page, and an export for Phoenix."""
+"""Pictures of one event: a PNG, an interactive page, an export for Phoenix, a thumbnail for notebooks."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import struct
+import zlib
+from base64 import b64encode
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Bool, UInt8
+from beampipe.errors import FileError
+from beampipe.events import NO_TRACK, Event, Hits, Tracks
 from beampipe.lazy import loader
+from beampipe.notebook import Page
 
 if TYPE_CHECKING:
-    from beampipe.tracking.display.html import write_html
-    from beampipe.tracking.display.phoenix import write_phoenix
-    from beampipe.tracking.display.png import draw_png
-    from beampipe.tracking.fitting.circle import estimate_pt
+    from matplotlib.figure import Figure
+
+    from beampipe.tracking.display.figure import draw_png
+    from beampipe.tracking.display.page import write_html, write_phoenix
+    from beampipe.tracking.fitting.helix import estimate_pt
+
+
+# Pictures of one event: a PNG, an interactive page, and an export for Phoenix.
+
 
 __all__ = ["draw_png", "estimate_pt", "write_html", "write_phoenix"]
 
 __getattr__ = loader(
     __name__,
     {
-        "beampipe.tracking.fitting.circle": ("estimate_pt",),
-        "html": ("write_html",),
-        "phoenix": ("write_phoenix",),
-        "png": ("draw_png",),
+        "beampipe.tracking.fitting.helix": ["estimate_pt"],
+        "figure": ["draw_png"],
+        "page": ["write_html", "write_phoenix"],
     },
 )
+
+
+# The hits of an event as a small picture, without matplotlib: two views, darker where hits are denser.
+
+
+SIDE: Final = 96
+"""Height of the picture, and width of its x-y view [pixels]; r-z is twice as wide."""
+
+COLOUR: Final = (63, 120, 207)
+"""Colour of the hits (red, green, blue), to be seen on light and on dark pages."""
+
+OPACITY: Final = (0, 80, 160, 255)
+"""Opacity of a pixel with no hit, with few, with more, and with many."""
+
+
+def thumbnail(hits: Hits) -> str:
+    """An HTML image of x-y and r-z, of a few kB whatever the number of hits; nothing where there are none.
+
+    Args:
+        hits: hits of one event.
+    """
+    if not len(hits):
+        return ""
+    x, y, z = hits.xyz.T
+    radius, half_length = max(float(hits.position[:, 0].max()), 1.0), max(float(np.abs(z).max()), 1.0)
+    views = (
+        _levels(x, y, (-radius, radius), (-radius, radius), SIDE),
+        np.zeros((SIDE, SIDE // 12), np.uint8),
+        _levels(z, hits.position[:, 0], (-half_length, half_length), (0.0, radius), 2 * SIDE),
+    )
+    picture = b64encode(_png(np.hstack(views))).decode("ascii")
+    return f'<img alt="hits in x-y and in r-z" title="x-y, r-z" src="data:image/png;base64,{picture}">'
+
+
+def _levels(
+    across: ndarray, up: ndarray, columns: tuple[float, float], rows: tuple[float, float], width: int
+) -> UInt8[ndarray, "height width"]:
+    """Level of each pixel, 0 to 3, by the share of the pixels with hits that have no more of them."""
+    counts, _, _ = np.histogram2d(up, across, bins=(SIDE, width), range=(rows, columns))
+    filled = np.sort(counts[counts > 0])
+    rank = np.searchsorted(filled, counts, side="right") / max(len(filled), 1)
+    level = np.where(counts > 0, 1 + np.minimum((3 * rank).astype(np.int64), 2), 0)
+    return level[::-1].astype(np.uint8)
+
+
+def _png(level: UInt8[ndarray, "height width"]) -> bytes:
+    """A PNG with two bits a pixel and a palette.
+
+    Source: https://www.w3.org/TR/png-3/
+    """
+    height, width = level.shape
+    padded = np.pad(level, ((0, 0), (0, -width % 4))).reshape(height, -1, 4)
+    packed = (padded << np.array([6, 4, 2, 0], np.uint8)).sum(axis=2).astype(np.uint8)
+    lines = np.hstack([np.zeros((height, 1), np.uint8), packed])  # each row without a filter
+    parts = {
+        b"IHDR": struct.pack(">IIBBBBB", width, height, 2, 3, 0, 0, 0),
+        b"PLTE": bytes(COLOUR) * len(OPACITY),
+        b"tRNS": bytes(OPACITY),
+        b"IDAT": zlib.compress(lines.tobytes(), 9),
+        b"IEND": b"",
+    }
+    chunks = (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts.items()
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+# One event and its tracks: as a file of the kind that its ending asks for, as a figure, as a page.
+
+
+def fake_tracks(event: Event, tracks: Tracks) -> Bool[ndarray, " n_tracks"] | None:
+    """Which tracks match no particle by double majority; tracks too short to be candidates are not called fake.
+
+    Returns:
+        (n_tracks,) or None for an event without truth.
+    """
+    if event.truth is None:
+        return None
+    from beampipe.tracking.evaluation.matching import Candidates, match
+    from beampipe.tracking.truth import contributions
+
+    matches = match(Candidates.from_labels(tracks.track_id), contributions(event.truth))
+    fake = np.zeros(tracks.n_tracks, np.bool_)
+    fake[matches.track[~matches.double]] = True
+    return fake
+
+
+def show_event(event: Event, tracks: Tracks, path: str | Path, min_pt: float = 1.0) -> None:
+    """Draw one event and its tracks into a file.
+
+    Args:
+        event: event to draw, with or without truth.
+        tracks: tracks found in the event.
+        path: file to write, ``.png``, ``.html`` (an interactive page) or ``.json`` (for Phoenix).
+        min_pt: lowest pT of a track that is drawn [GeV].
+
+    Raises:
+        FileError: the file has another ending.
+    """
+    from beampipe.tracking.display.figure import draw_png
+    from beampipe.tracking.display.page import write_html, write_phoenix
+
+    fake = fake_tracks(event, tracks)
+    suffix = Path(path).suffix
+    if suffix == ".png":
+        draw_png(path, event, tracks, track_is_fake=fake, min_pt=min_pt)
+    elif suffix == ".html":
+        write_html(path, event, tracks, track_is_fake=fake, min_pt=min_pt)
+    elif suffix == ".json":
+        write_phoenix(path, [event], [tracks], track_is_fake=[fake], min_pt=min_pt)
+    else:
+        raise FileError(f"{path}: got the ending {suffix!r}, expected .png, .html or .json (Phoenix)")
+
+
+def event_figure(
+    event: Event, tracks: Tracks | None, *, min_pt: float, show_truth: bool | None, field: float
+) -> Figure:
+    """`Event.plot`, which says what the figure shows."""
+    from beampipe.tracking.display.figure import plot_event
+
+    show_truth = tracks is None if show_truth is None else show_truth
+    found, fake = _tracks_and_fakes(event, tracks)
+    return plot_event(event, found, fake, min_pt=min_pt, show_truth=show_truth, field=field)
+
+
+def event_page(event: Event, tracks: Tracks | None, *, min_pt: float, field: float, height: int) -> Page:
+    """`Event.display`, which says what the page shows."""
+    from beampipe.tracking.display.page import draw_page
+
+    found, fake = _tracks_and_fakes(event, tracks)
+    return draw_page(event, found, fake, min_pt=min_pt, field=field, height=height)
+
+
+def _tracks_and_fakes(event: Event, tracks: Tracks | None) -> tuple[Tracks, Bool[ndarray, " n_tracks"] | None]:
+    """The tracks, none if there are none, and which of them are fake."""
+    if tracks is None:
+        return Tracks(np.full(len(event.hits), NO_TRACK, np.int64)), None
+    # Tracks of another event are refused by whoever draws them, in words of its own.
+    return tracks, fake_tracks(event, tracks) if len(tracks.track_id) == len(event.hits) else None

@@ -8,7 +8,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Bool
-from beampipe.tracking.events import NO_TRACK, NOISE, Event, Hits, Particles, Tracks, Truth
+from beampipe.events import NO_TRACK, NOISE, Event, Hits, Particles, Tracks, Truth
 from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM
 from beampipe.tracking.kernels.reference import number_by_first_hit
 

@@ -14,8 +14,7 @@ from beampipe.lazy import loader
 
 if TYPE_CHECKING:
     from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS, Candidates, Matches, match
-    from beampipe.tracking.evaluation.plots import plot_efficiency, plot_stages
-    from beampipe.tracking.evaluation.report import print_evaluation
+    from beampipe.tracking.evaluation.report import plot_efficiency, plot_stages, print_evaluation
     from beampipe.tracking.evaluation.results import Evaluation, read_evaluation, write_evaluation
     from beampipe.tracking.evaluation.scoring import compare, evaluate
     from beampipe.tracking.truth import DISPLACED, HEADLINE, Selection, contributions, select_particles
@@ -43,11 +42,10 @@ __all__ = [
 __getattr__ = loader(
     __name__,
     {
-        "beampipe.tracking.truth": ("DISPLACED", "HEADLINE", "Selection", "contributions", "select_particles"),
-        "matching": ("MIN_TRACK_HITS", "Candidates", "Matches", "match"),
-        "plots": ("plot_efficiency", "plot_stages"),
-        "report": ("print_evaluation",),
-        "results": ("Evaluation", "read_evaluation", "write_evaluation"),
-        "scoring": ("compare", "evaluate"),
+        "beampipe.tracking.truth": ["DISPLACED", "HEADLINE", "Selection", "contributions", "select_particles"],
+        "matching": ["Candidates", "MIN_TRACK_HITS", "Matches", "match"],
+        "report": ["plot_efficiency", "plot_stages", "print_evaluation"],
+        "results": ["Evaluation", "read_evaluation", "write_evaluation"],
+        "scoring": ["compare", "evaluate"],
     },
 )

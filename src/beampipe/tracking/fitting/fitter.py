@@ -1,8 +1,9 @@
-"""Fits the tracks of an event: native where it was built, else the numpy truth."""
+"""Fits the tracks of an event, with the compiled kernel where it was built, else with the numpy reference."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -10,15 +11,14 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Int64
-from beampipe.errors import InputError, ShapeError
+from beampipe.events import Hits, TrackParameters, Tracks, hit_lists
 from beampipe.notebook import Shown
-from beampipe.tracking.events import Hits, TrackParameters, Tracks
+from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.fitting.helix import cartesian
-from beampipe.tracking.fitting.reference import fit_track
-from beampipe.tracking.fitting.tables import FitTables, layer_of
+from beampipe.tracking.fitting.reference import FitTables, fit_track, layer_of
 from beampipe.tracking.kernels.loading import contiguous, native, useful_threads
 
-__all__ = ["TrackFitter", "hit_lists", "reference_fits"]
+# Fits the tracks of an event: native where it was built, else the numpy truth.
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -78,21 +78,6 @@ class TrackFitter(Shown):
         return replace(tracks, parameters=parameters, seconds={**tracks.seconds, "fit": perf_counter() - before})
 
 
-def hit_lists(hits: Hits, tracks: Tracks) -> tuple[Int64[ndarray, " n"], Int64[ndarray, " n_tracks_and_1"]]:
-    """Rows of the hits of all tracks, one track after the other, and where each track begins."""
-    if len(tracks.track_id) != len(hits):
-        raise ShapeError(f"fit: got labels of {len(tracks.track_id)} hits, expected {len(hits)}, one per hit")
-    if tracks.candidates is not None:
-        rows = np.concatenate([np.empty(0, np.int64), *tracks.candidates])
-        if len(rows) and not (rows.min() >= 0 and rows.max() < len(hits)):
-            raise InputError(f"fit: got a candidate with row {rows.max()}, expected rows 0 .. {len(hits) - 1}")
-        return rows, np.cumsum([0, *map(len, tracks.candidates)], dtype=np.int64)
-    rows = np.flatnonzero(tracks.track_id >= 0)
-    label = tracks.track_id[rows]
-    size = np.bincount(label, minlength=tracks.n_tracks)
-    return rows[np.argsort(label, kind="stable")], np.append(0, np.cumsum(size)).astype(np.int64)
-
-
 def reference_fits(
     hits: Hits, rows: Int64[ndarray, " n"], begin: Int64[ndarray, " n_tracks_and_1"], tables: FitTables
 ) -> TrackParameters:
@@ -120,3 +105,58 @@ def reference_fits(
         np.array(n_hits, np.int64),
         np.array([fit.status for fit in fits], np.int8),
     )
+
+
+# A finder whose tracks come with their fit, wherever they are found.
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FittedFinder(Shown):
+    """A finder, here or on a server, and a fit of its tracks in this process.
+
+    The labels are those of the finder: a fit that fails drops no track.
+
+    Attributes:
+        finder: what finds the tracks.
+        fitter: what fits them.
+    """
+
+    finder: TrackFinder
+    fitter: TrackFitter
+
+    def facts(self) -> Mapping[str, object]:
+        """The finder and the fitter."""
+        return {"finder": self.finder, "fitter": self.fitter}
+
+    def find(self, hits: Hits, /) -> Tracks:
+        """The tracks of one event, with their parameters."""
+        return self.fitter.add(hits, self.finder.find(hits))
+
+    def submit(self, hits: Hits, /) -> Future[Tracks]:
+        """The tracks of one event, later: fitted in the thread in which they arrive."""
+        fitted: Future[Tracks] = Future()
+        fitted.set_running_or_notify_cancel()
+
+        def fit(found: Future[Tracks]) -> None:
+            try:
+                fitted.set_result(self.fitter.add(hits, found.result()))
+            except BaseException as error:  # an interrupt, too, belongs to whoever waits for the result
+                fitted.set_exception(error)
+
+        self.finder.submit(hits).add_done_callback(fit)
+        return fitted
+
+    async def find_async(self, hits: Hits, /) -> Tracks:
+        """The tracks of one event, for asyncio."""
+        return self.fitter.add(hits, await self.finder.find_async(hits))
+
+    def close(self) -> None:
+        """Free what the finder holds."""
+        self.finder.close()
+
+    def __enter__(self) -> FittedFinder:
+        self.finder.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.finder.__exit__(*exception)

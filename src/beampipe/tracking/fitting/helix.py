@@ -21,24 +21,12 @@ from typing import Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Float32, Float64
-from beampipe.errors import ConfigError
-from beampipe.tracking.events import Particles
+from beampipe.arrays import Float32, Float64, Int64
+from beampipe.errors import ConfigError, ShapeError
+from beampipe.events import Hits, Particles, Tracks, hit_lists
 
-__all__ = [
-    "GEV_PER_TESLA_MM",
-    "SMALL_TURN",
-    "Crossings",
-    "cartesian",
-    "cross",
-    "curvature",
-    "from_acts",
-    "perigee_of",
-    "through",
-    "to_acts",
-    "to_acts_jacobian",
-    "true_perigee",
-]
+# A helix about the z axis, by its point closest to the beam line (x = y = 0): the formulas of the track fit.
+
 
 GEV_PER_TESLA_MM: Final = 0.299792458e-3
 """pT [GeV] = this * charge [e] * field [T] * radius [mm]: the speed of light, 299 792 458 m/s, in these units.
@@ -155,14 +143,14 @@ def true_perigee(particles: Particles, field: float) -> Float64[ndarray, "n 5"]:
 def to_acts(helix: Float64[ndarray, "n 5"], field: float) -> Float64[ndarray, "n 5"]:
     """Helices as parameters of ACTS: d0 [mm], z0 [mm], phi [rad] in (-pi, pi], theta [rad], q/p [e/GeV]."""
     d0, phi, omega, z0, cot = helix.T
-    q_over_p = -omega / np.sqrt(1 + cot * cot) / (GEV_PER_TESLA_MM * _present(field))
+    q_over_p = -omega / np.sqrt(1 + cot * cot) / (GEV_PER_TESLA_MM * _nonzero_field(field))
     return np.stack([d0, z0, -np.remainder(np.pi - phi, 2 * np.pi) + np.pi, np.arctan2(1.0, cot), q_over_p], axis=-1)
 
 
 def from_acts(parameters: Float64[ndarray, "n 5"], field: float) -> Float64[ndarray, "n 5"]:
     """Parameters of ACTS as helices: the inverse of `to_acts`."""
     d0, z0, phi, theta, q_over_p = parameters.T
-    omega = -GEV_PER_TESLA_MM * _present(field) * q_over_p / np.sin(theta)
+    omega = -GEV_PER_TESLA_MM * _nonzero_field(field) * q_over_p / np.sin(theta)
     return np.stack([d0, phi, omega, z0, 1 / np.tan(theta)], axis=-1)
 
 
@@ -170,7 +158,7 @@ def to_acts_jacobian(helix: Float64[ndarray, " 5"], field: float) -> Float64[nda
     """Derivatives of the parameters of ACTS (rows) by those of the helix (columns)."""
     _, _, omega, _, cot = helix
     sin = 1 / np.sqrt(1 + cot * cot)
-    unit = GEV_PER_TESLA_MM * _present(field)
+    unit = GEV_PER_TESLA_MM * _nonzero_field(field)
     jacobian = np.zeros((5, 5))
     jacobian[0, 0] = jacobian[1, 3] = jacobian[2, 1] = 1.0
     jacobian[3, 4] = -sin * sin
@@ -178,7 +166,99 @@ def to_acts_jacobian(helix: Float64[ndarray, " 5"], field: float) -> Float64[nda
     return jacobian
 
 
-def _present(field: float) -> float:
+def _nonzero_field(field: float) -> float:
     if field == 0:
         raise ConfigError("field: got 0 T, expected a field; without one, hits tell nothing of the momentum")
     return field
+
+
+# Transverse momentum of a found track, from the circle that its hits lie on.
+
+
+MIN_CIRCLE_HITS: Final = 3
+"""Fewest hits of a track whose pT is known: fewer points define no circle."""
+
+
+def pt_of_tracks(hits: Hits, tracks: Tracks, field: float) -> Float32[ndarray, " n_tracks"]:
+    """`Tracks.pt`: that of the fitted helix of each track, or by `estimate_pt` where there is none."""
+    pt = estimate_pt(hits, tracks, field)
+    if tracks.parameters is None:
+        return pt
+    return np.where(tracks.parameters.fitted, tracks.parameters.pt, pt).astype(np.float32)
+
+
+def estimate_pt(
+    hits: Hits, tracks: Tracks | Int64[ndarray, " n_hits"], field: float = 2.0
+) -> Float32[ndarray, " n_tracks"]:
+    """Transverse momentum of every track, for a particle of unit charge in a solenoid.
+
+    All circles are fitted at once by Taubin's method, which is nearly unbiased for the short arcs that stiff
+    tracks leave. With w = x^2 + y^2 about the centroid and W its mean, the circle a w + b x + c y + d = 0 that
+    minimises sum (a w + b x + c y + d)^2 under 4 a^2 W + b^2 + c^2 = 1 is the eigenvector with the smallest
+    eigenvalue of the covariance of (w / (2 sqrt W), x, y): one symmetric 3 x 3 matrix per track.
+
+    Args:
+        hits: hits of the event; their r and phi are used.
+        tracks: tracks that were found in these hits, or (n_hits,) the track of each hit, 0 .. n_tracks - 1 and negative
+            for none.
+        field: solenoidal field [T].
+
+    Returns:
+        (n_tracks,) pT [GeV]; infinity for hits on a straight line, NaN for fewer than three hits.
+
+    Raises:
+        ShapeError: there is not one label for each hit.
+
+    Source:
+        G. Taubin, IEEE Trans. Pattern Anal. Mach. Intell. 13 (1991) 1115; in this form N. Chernov,
+        "Circular and Linear Regression" (2010), section 5.9.
+    """
+    track_id = tracks.track_id if isinstance(tracks, Tracks) else tracks
+    if len(track_id) != len(hits):
+        raise ShapeError(
+            f"pT: got {len(track_id)} labels for {len(hits)} hits, expected one per hit; pass the hits that the tracks"
+            " were found in"
+        )
+    if isinstance(tracks, Tracks):
+        row, begin = hit_lists(hits, tracks)
+        n_tracks = len(begin) - 1
+        label = np.repeat(np.arange(n_tracks), np.diff(begin))
+    else:
+        row, n_tracks = np.flatnonzero(track_id >= 0), int(track_id.max(initial=-1)) + 1
+        label = track_id[row]
+    n_hits = np.bincount(label, minlength=n_tracks)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        radius = _radii(hits.position[row].astype(np.float64), label, n_hits)
+    pt = (GEV_PER_TESLA_MM * abs(field) * radius).astype(np.float32)
+    pt[n_hits < MIN_CIRCLE_HITS] = np.nan
+    return pt
+
+
+def _radii(
+    position: Float64[ndarray, "n 3"], label: Int64[ndarray, " n"], n_hits: Int64[ndarray, " n_tracks"]
+) -> Float64[ndarray, " n_tracks"]:
+    """Radius [mm] of the Taubin circle of each label; meaningless below three hits."""
+    n_tracks = len(n_hits)
+
+    def mean(value: Float64[ndarray, " n"]) -> Float64[ndarray, " n_tracks"]:
+        average: Float64[ndarray, " n_tracks"] = np.bincount(label, value, n_tracks) / np.maximum(n_hits, 1)
+        return average
+
+    x = position[:, 0] * np.cos(position[:, 1])
+    y = position[:, 0] * np.sin(position[:, 1])
+    x -= mean(x)[label]
+    y -= mean(y)[label]
+    w = x * x + y * y
+    mean_w = mean(w)
+    scale = np.where(mean_w > 0, 2 * np.sqrt(mean_w), 1.0)
+    columns = ((w - mean_w[label]) / scale[label], x, y)
+    covariance = np.empty((n_tracks, 3, 3))
+    for i, left in enumerate(columns):
+        for j, right in enumerate(columns[: i + 1]):
+            covariance[:, i, j] = covariance[:, j, i] = mean(left * right)
+    # eigh sorts ascending: column 0 belongs to the smallest eigenvalue.
+    a, b, c = np.linalg.eigh(covariance)[1][:, :, 0].T
+    a = a / scale
+    d = -a * mean_w
+    radius: Float64[ndarray, " n_tracks"] = np.sqrt(np.maximum(b * b + c * c - 4 * a * d, 0.0)) / (2 * np.abs(a))
+    return radius

@@ -1,4 +1,4 @@
-"""Events and tracks on disk: what is read (`FORMATS`), what is written (`FORMS`), and in which units (`SCALES`)."""
+"""Events and tracks in files: formats that can be read (`EVENT_FORMATS`) and written (`TRACK_FORMATS`)."""
 
 from __future__ import annotations
 
@@ -7,36 +7,38 @@ from typing import TYPE_CHECKING
 from beampipe.lazy import loader
 
 if TYPE_CHECKING:
-    from beampipe.tracking.formats.forms import FORMS, form_named, write_tracks
-    from beampipe.tracking.formats.opening import (
-        FORMATS,
-        check_told,
-        format_named,
+    from beampipe.events import SCALES, Scale, scale_named
+    from beampipe.tracking.formats.format import ReadOptions
+    from beampipe.tracking.formats.parquet import count_events, read_events, write_events
+    from beampipe.tracking.formats.registry import (
+        EVENT_FORMATS,
+        TRACK_FORMATS,
+        check_options,
+        event_format,
         input_files,
         open_events,
-        open_told,
+        open_with,
+        track_format,
+        write_tracks,
     )
-    from beampipe.tracking.formats.parquet import count_events, read_events, write_events
-    from beampipe.tracking.formats.reading.format import Told
-    from beampipe.tracking.formats.scale import SCALES, Scale, scale_named
-    from beampipe.tracking.formats.writing.labels import TRACK_COLUMNS
+    from beampipe.tracking.formats.writing import TRACK_COLUMNS
 
 __all__ = [
-    "FORMATS",
-    "FORMS",
+    "EVENT_FORMATS",
     "SCALES",
     "TRACK_COLUMNS",
+    "TRACK_FORMATS",
+    "ReadOptions",
     "Scale",
-    "Told",
-    "check_told",
+    "check_options",
     "count_events",
-    "form_named",
-    "format_named",
+    "event_format",
     "input_files",
     "open_events",
-    "open_told",
+    "open_with",
     "read_events",
     "scale_named",
+    "track_format",
     "write_events",
     "write_tracks",
 ]
@@ -44,11 +46,20 @@ __all__ = [
 __getattr__ = loader(
     __name__,
     {
-        "forms": ("FORMS", "form_named", "write_tracks"),
-        "opening": ("FORMATS", "check_told", "format_named", "input_files", "open_events", "open_told"),
-        "parquet": ("count_events", "read_events", "write_events"),
-        "reading.format": ("Told",),
-        "scale": ("SCALES", "Scale", "scale_named"),
-        "writing.labels": ("TRACK_COLUMNS",),
+        "beampipe.events": ["SCALES", "Scale", "scale_named"],
+        "format": ["ReadOptions"],
+        "parquet": ["count_events", "read_events", "write_events"],
+        "registry": [
+            "EVENT_FORMATS",
+            "TRACK_FORMATS",
+            "check_options",
+            "event_format",
+            "input_files",
+            "open_events",
+            "open_with",
+            "track_format",
+            "write_tracks",
+        ],
+        "writing": ["TRACK_COLUMNS"],
     },
 )

@@ -14,23 +14,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 if TYPE_CHECKING:
-    from beampipe.tracking.formats.reading.format import Told
+    from beampipe.tracking.formats.format import ReadOptions
 
 __all__ = [
     "FORMAT_HELP",
-    "FORM_HELP",
     "SCALE_HELP",
+    "TRACK_FORMAT_HELP",
     "CellId",
-    "EventFiles",
-    "Form",
-    "Format",
+    "EventFormatName",
     "HitNames",
+    "InputPaths",
     "LinkNames",
     "ParticlesName",
-    "Scale",
+    "ScaleName",
+    "TrackFormatName",
     "TracksFile",
+    "read_options",
     "reads_events",
-    "told_by",
 ]
 
 SCALE_HELP: Final = "Units of r, phi and z in files of three columns and tables: mm, exatrkx or acts."
@@ -38,13 +38,13 @@ FORMAT_HELP: Final = (
     "Name of the format of the files: beampipe, table, trackml, acts, acts-spacepoints, colliderml, event-display,"
     " edm4hep or features."
 )
-FORM_HELP: Final = (
+TRACK_FORMAT_HELP: Final = (
     "What to write: labels (one row per hit), lists (one row per track), trackml (submission), acts (proto tracks) or"
     " colliderml (predictions)."
 )
 
-Scale = Annotated[str, typer.Option(help=SCALE_HELP)]
-EventFiles = Annotated[
+ScaleName = Annotated[str, typer.Option(help=SCALE_HELP)]
+InputPaths = Annotated[
     list[Path],
     typer.Argument(
         help="Files of events, or folders of them: Parquet, CSV, JSON or ROOT; what they hold tells their format."
@@ -58,7 +58,7 @@ TracksFile = Annotated[
         help="File to write the tracks to, .parquet or .csv; for several FILES, a folder; - for standard output.",
     ),
 ]
-Format = Annotated[str | None, typer.Option(help=FORMAT_HELP, show_default="told by what the files hold")]
+EventFormatName = Annotated[str | None, typer.Option(help=FORMAT_HELP, show_default="told by what the files hold")]
 HitNames = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME", help="Name of a collection of tracker hits in EDM4hep; may be given several times."),
@@ -78,21 +78,21 @@ CellId = Annotated[
     str | None,
     typer.Option(metavar="FIELDS", help="Fields of cellID in EDM4hep: system:5,side:-2,layer:6,module:11,sensor:8."),
 ]
-Form = Annotated[str, typer.Option("--as", metavar="NAME", help=FORM_HELP)]
+TrackFormatName = Annotated[str, typer.Option("--as", metavar="NAME", help=TRACK_FORMAT_HELP)]
 
 
-def told_by(
-    scale: Scale = "mm",
-    format: Format = None,
+def read_options(
+    scale: ScaleName = "mm",
+    format: EventFormatName = None,
     hits: HitNames = None,
     links: LinkNames = None,
     particles: ParticlesName = None,
     cell_id: CellId = None,
-) -> Told:
+) -> ReadOptions:
     """What these options tell about files of events."""
-    from beampipe.tracking.formats.reading.format import Told
+    from beampipe.tracking.formats.format import ReadOptions
 
-    return Told(format, scale, tuple(hits or ()), tuple(links or ()), particles, cell_id)
+    return ReadOptions(format, scale, tuple(hits or ()), tuple(links or ()), particles, cell_id)
 
 
 def reads_events(command: Callable[..., None]) -> Callable[..., None]:
@@ -101,15 +101,17 @@ def reads_events(command: Callable[..., None]) -> Callable[..., None]:
     Args:
         command: function of a command; it takes `told` by name.
     """
-    own = inspect.signature(command, eval_str=True, locals={"Told": Any})  # which is not loaded for a text of help
-    options = inspect.signature(told_by, eval_str=True, locals={"Told": Any}).parameters
+    own = inspect.signature(
+        command, eval_str=True, locals={"ReadOptions": Any}
+    )  # which is not loaded for a text of help
+    options = inspect.signature(read_options, eval_str=True, locals={"ReadOptions": Any}).parameters
     parameters: list[inspect.Parameter] = []
     for parameter in own.parameters.values():
         parameters += options.values() if parameter.name == "told" else [parameter]
 
     @wraps(command)
     def run(**given: Any) -> None:
-        told = told_by(**{name: given.pop(name) for name in options})
+        told = read_options(**{name: given.pop(name) for name in options})
         command(**given, told=told)
 
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

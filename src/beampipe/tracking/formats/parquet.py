@@ -16,12 +16,13 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.errors import BeampipeError, ColumnError, FileError, nearest
+from beampipe.events import Event, Hits, Particles, Truth
 from beampipe.files import replacing
-from beampipe.tracking.events import Event, Hits, Particles, Truth
-from beampipe.tracking.formats.tables.arrow import arrow
-from beampipe.tracking.formats.tables.rows import open_parquet
+from beampipe.tracking.formats.format import EventFormat, FileProbe, ReadOptions
+from beampipe.tracking.formats.tables import arrow, open_parquet
 
-__all__ = ["COLUMNS", "count_events", "read_events", "write_events"]
+# Events in Parquet: one row and one row group per event, list columns; an event is read without its neighbours.
+
 
 COLUMNS: Final[dict[str, type[np.generic]]] = {
     "hit_r": np.float32,
@@ -79,7 +80,7 @@ def write_events(path: str | Path, events: Iterable[Event], *, compression_level
         ) as writer,
     ):
         for event in events:
-            columns = _columns(event)
+            columns = _event_columns(event)
             arrays = [pa.array([event.event_id], pa.int64())]
             arrays += [pa.array([columns[name]], type=schema.field(name).type) for name in COLUMNS]
             writer.write_batch(pa.record_batch(arrays, schema=schema))
@@ -98,7 +99,7 @@ def read_events(path: str | Path) -> Iterator[Event]:
     file = _open(path)
     _check_columns(path, file.schema_arrow.names)
     # The check above runs at the call, not at the first event: a bad path should fail where it is given.
-    return _rows(path, file)
+    return _events_of_groups(path, file)
 
 
 def count_events(path: str | Path) -> int:
@@ -107,7 +108,7 @@ def count_events(path: str | Path) -> int:
         return int(file.metadata.num_rows)
 
 
-def _columns(event: Event) -> dict[str, ndarray | None]:
+def _event_columns(event: Event) -> dict[str, ndarray | None]:
     """Each column of `COLUMNS` for one event, None where not known."""
     hits, truth = event.hits, event.truth
     out: dict[str, ndarray | None] = dict.fromkeys(COLUMNS)
@@ -136,7 +137,7 @@ def _split(prefix: str, names: str, table: ndarray) -> dict[str, ndarray]:
     return {f"{prefix}_{name}": table[:, i] for i, name in enumerate(names.split())}
 
 
-def _rows(path: str | Path, file: Any) -> Iterator[Event]:
+def _events_of_groups(path: str | Path, file: Any) -> Iterator[Event]:
     pa, _ = arrow("parquet")
     with file:
         for group in range(file.metadata.num_row_groups):
@@ -148,10 +149,10 @@ def _rows(path: str | Path, file: Any) -> Iterator[Event]:
                     " expected a whole Parquet file, copy or write it again"
                 ) from error
             for row in range(table.num_rows):
-                yield _event(path, table, row)
+                yield _event_of_row(path, table, row)
 
 
-def _event(path: str | Path, table: Any, row: int) -> Event:
+def _event_of_row(path: str | Path, table: Any, row: int) -> Event:
     event_id = table.column("event_id")[row].as_py()
 
     def column(name: str) -> ndarray | None:
@@ -214,3 +215,18 @@ def _open(path: str | Path) -> Any:
     if not Path(path).is_file():
         raise FileError(f"{path}: no such file; expected a Parquet file of events")
     return open_parquet(path)
+
+
+# Events as beampipe writes them itself; `beampipe.tracking.formats.parquet` tells the columns.
+
+
+def _is_own_file(file: FileProbe) -> bool:
+    return file.kind == "parquet" and file.has("event_id", "hit_r", "hit_phi", "hit_z")
+
+
+def _read_own_file(path: Path, told: ReadOptions) -> Iterator[Event]:
+    return read_events(path)
+
+
+OWN: Final = EventFormat("beampipe", _is_own_file, _read_own_file)
+"""Our own events, in mm, rad and GeV."""

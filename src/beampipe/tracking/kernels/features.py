@@ -11,8 +11,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Bool, Float32
-from beampipe.tracking.kernels.arrays import EdgeIndex, EdgeValues, PairTable, Position
-from beampipe.tracking.kernels.geometry import MIN_DR, doublet
+from beampipe.tracking.kernels.geometry import MIN_DR, EdgeIndex, EdgeValues, PairTable, Position, doublet
 
 __all__ = [
     "AXIAL_UNIT",

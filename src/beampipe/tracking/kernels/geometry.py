@@ -1,5 +1,6 @@
-"""What two hits, and three, tell about a track: one definition, retold in C++ (native/geometry.hpp, native/arc.hpp)
-and in torch (`beampipe.tracking.cuda.geometry`).
+"""The arrays of hits and edges, and what two hits, and three, say about a track.
+
+One definition, repeated in C++ (native/geometry.hpp, native/arc.hpp) and in torch (`beampipe.tracking.cuda.graphs`).
 
 A particle from the beam line runs on a helix: a circle of curvature kappa in the transverse plane, on which z grows
 with the length of arc s at the constant rate cot = dz / ds = pz / pT, the cotangent of the polar angle. Two hits and
@@ -25,21 +26,42 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Float32, Int64
+from beampipe.arrays import Float32, Int16, Int64
 
-__all__ = [
-    "ARC_SERIES",
-    "MIN_ARC",
-    "MIN_CHORD",
-    "MIN_DR",
-    "TWO_PI",
-    "Arc",
-    "Doublet",
-    "arc",
-    "doublet",
-    "triplet_chi2",
-    "wrapped",
-]
+# The arrays that kernels and stages hand on to each other: shape and dtype of each, named once.
+
+
+Position = Float32[ndarray, "n_hits 3"]
+"""r [mm], phi [rad] and z [mm] of each hit."""
+
+Offsets = Int64[ndarray, " n_events_and_1"]
+"""First hit of each event, and the end."""
+
+LayerNumbers = Int16[ndarray, " n_hits"]
+"""Number of the layer that each hit lies on; -1 for none."""
+
+TrackIds = Int64[ndarray, " n_hits"]
+"""Track of each hit; -1 for none."""
+
+EdgeIndex = Int64[ndarray, "2 n_edges"]
+"""Inner hit and outer hit of each edge."""
+
+EdgeValues = Float32[ndarray, " n_edges"]
+"""One number of each edge: a score, a logit, a weight or a squared distance."""
+
+Triplets = Int64[ndarray, "2 n_triplets"]
+"""Pairs of edges, in and out, that share a hit."""
+
+Chi2 = Float32[ndarray, " n_triplets"]
+"""chi2 of each triplet in units of its window; below 1."""
+
+PairTable = Float32[ndarray, "n_edges 6"]
+"""What the triplets say of each edge, in the order of `PAIR_FEATURES`."""
+
+
+# What two hits, and three, tell about a track: one definition, retold in C++ (native/geometry.hpp,
+# native/arc.hpp) and in torch (`beampipe.tracking.cuda.graphs`).
+
 
 TWO_PI: Final = np.float32(2 * np.pi)
 

@@ -1,19 +1,30 @@
-"""Weights of the networks as the kernels read them: plain numpy, packed once into one row of floats by C++."""
+"""The trained networks: their weights, the cuts in their JSON card, and how both are read from files.
+
+The kernels read weights packed into one row of floats, which C++ does once.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, is_dataclass
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float32
-from beampipe.errors import DtypeError, ShapeError
+from beampipe.errors import ConfigError, DtypeError, FileError, ShapeError, UnknownNameError
+from beampipe.files import write_whole
+from beampipe.settings import build
+from beampipe.tracking.kernels.features import EDGE_FEATURES, EMBEDDING_SIZE, FILTER_INPUTS, HIT_FEATURES, PAIR_FEATURES
 from beampipe.tracking.kernels.loading import native
 
-__all__ = ["GnnWeights", "Layer", "Mlp"]
+# Weights of the networks as the kernels read them: plain numpy, packed once into one row of floats by C++.
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,3 +130,230 @@ class GnnWeights:
         """Encoders, then edge and node network of each step, then the classifier."""
         steps = [mlp for pair in zip(self.edge, self.node, strict=True) for mlp in pair]
         return np.concatenate([m.packed for m in (self.node_encoder, self.edge_encoder, *steps, self.classifier)])
+
+
+# The trained networks of the `exatrkx` chain: weights in safetensors, what they need beside them in a JSON
+# card.
+
+
+@dataclass(frozen=True)
+class NetworksConfig:
+    """The cuts that belong to one set of weights.
+
+    Attributes:
+        radius: largest distance of an edge's source and target vector.
+        max_neighbours: most outgoing edges of a hit before the filter.
+        kappa_max: largest |curvature| of an edge [1/mm].
+        z0_max: largest |z| of an edge's line at the beam line [mm].
+        filter_cut: lowest score by the filter of an edge that stays.
+        score_cut: lowest score by the interaction network of an edge that joins hits.
+
+    Raises:
+        ConfigError: a value is impossible.
+    """
+
+    radius: float
+    max_neighbours: int
+    kappa_max: float
+    z0_max: float
+    filter_cut: float
+    score_cut: float
+
+    def __post_init__(self) -> None:
+        for name in ("radius", "max_neighbours", "kappa_max", "z0_max"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name}: got {getattr(self, name)}, expected a number above 0")
+        for name in ("filter_cut", "score_cut"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name}: got {getattr(self, name)}, expected a number in [0, 1]")
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """The networks of one weight file, packed for the kernels when first used.
+
+    Attributes:
+        config: cuts that belong to the weights.
+        embedding: weights of the embedding, None if it was not trained.
+        filter: weights of the filter, None if it was not trained.
+        gnn: weights of the interaction network, None if it was not trained.
+
+    Raises:
+        ConfigError: a network has other inputs or outputs than the kernels.
+    """
+
+    config: NetworksConfig
+    embedding: Mlp | None = None
+    filter: Mlp | None = None
+    gnn: GnnWeights | None = None
+
+    def __post_init__(self) -> None:
+        if self.embedding is not None:
+            _check_widths("embedding", self.embedding, len(HIT_FEATURES), 2 * EMBEDDING_SIZE)
+        if self.filter is not None:
+            _check_widths("filter", self.filter, FILTER_INPUTS, 1)
+            if len(self.filter.layers) != 2:
+                raise ConfigError(f"filter: got {len(self.filter.layers)} layers, expected 2")
+        if self.gnn is not None:
+            inputs = (len(EDGE_FEATURES), len(EDGE_FEATURES) + len(PAIR_FEATURES))
+            if self.gnn.edge_encoder.widths[0] not in inputs:
+                raise ConfigError(
+                    f"gnn.edge_encoder: got {self.gnn.edge_encoder.widths[0]} inputs,"
+                    f" expected {inputs[0]} or {inputs[1]} (with pair features)"
+                )
+            if self.gnn.hidden % 16:
+                raise ConfigError(f"gnn: got {self.gnn.hidden} hidden units, expected a multiple of 16")
+
+
+def card_path(path: Path) -> Path:
+    """Where the card of the weights at `path` lies."""
+    return path.with_suffix(".json")
+
+
+def write_card(path: Path, config: Mapping[str, Any], training: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
+    """Write the card of the weights in `path` beside them.
+
+    Args:
+        path: file of weights, which is there.
+        config: what a pipeline needs to use the weights.
+        training: data, seeds, command and configurations.
+        metrics: what was measured of the weights.
+    """
+    card = {
+        "name": path.stem,
+        "config": config,
+        "training": training,
+        "metrics": metrics,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
+    text = json.dumps(card, indent=2, default=_plain) + "\n"
+    write_whole(card_path(path), lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def load_networks(path: Path | str) -> Networks:
+    """Read weights and card.
+
+    Args:
+        path: safetensors file of the weights; its card has the same name with the suffix .json.
+
+    Raises:
+        FileError: a file is missing, damaged, or the weights are not those that the card describes.
+        ConfigError: the card's configuration is refused, or does not fit the weights.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    path = Path(path)
+    data, text = _read_weights(path), _read_weights(card_path(path))
+    try:
+        card = json.loads(text)
+        config = card["config"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise FileError(f"{card_path(path)}: got no card ({error}), expected JSON with an entry 'config'") from None
+    digest = hashlib.sha256(data).hexdigest()
+    if card.get("sha256", digest) != digest:
+        raise FileError(
+            f"{path}: got sha256 {digest[:12]}..., expected {str(card['sha256'])[:12]}... as in its card;"
+            " take weights and card from the same training"
+        )
+    try:
+        tensors = load(data)
+    except SafetensorError as error:
+        raise FileError(f"{path}: got a damaged file ({error}), expected safetensors") from None
+    return networks_from(tensors, config, str(card_path(path)))
+
+
+def networks_from(tensors: Mapping[str, ndarray], config: Mapping[str, object], where: str = "card") -> Networks:
+    """Build the networks from tensors named as in the weight file and the card's `config`.
+
+    Args:
+        tensors: weights and biases by their names.
+        config: the fields of `NetworksConfig`, and sizes that are compared with those of the weights.
+        where: the file of the card, for messages.
+
+    Raises:
+        UnknownNameError: a tensor is missing.
+        ConfigError: a key of `config` is unknown or missing, or a value is impossible.
+    """
+    parts = {key.split(".")[0] for key in tensors}
+    networks = Networks(
+        _networks_config(config, where),
+        _mlp(tensors, "embedding") if "embedding" in parts else None,
+        _mlp(tensors, "filter") if "filter" in parts else None,
+        _gnn(tensors) if "gnn" in parts else None,
+    )
+    for key, size in _sizes(networks).items():
+        if config.get(key, size) != size:
+            raise ConfigError(f"{key}: got {config[key]} in the card, expected {size} as in the weights")
+    return networks
+
+
+_SIZES = ("embedding_hidden", "filter_hidden", "gnn_hidden", "gnn_steps", "pair_features")
+"""What a card also states, for its reader; checked against the weights."""
+
+
+def _sizes(networks: Networks) -> dict[str, int | bool | None]:
+    embedding, network, gnn = networks.embedding, networks.filter, networks.gnn
+    values = (
+        None if embedding is None else embedding.widths[1],
+        None if network is None else network.widths[1],
+        None if gnn is None else gnn.hidden,
+        None if gnn is None else len(gnn.edge),
+        None if gnn is None else gnn.n_pair_features > 0,
+    )
+    return dict(zip(_SIZES, values, strict=True))
+
+
+def _gnn(tensors: Mapping[str, ndarray]) -> GnnWeights:
+    steps = len({key.split(".")[2] for key in tensors if key.startswith("gnn.edge.")})
+    return GnnWeights(
+        _mlp(tensors, "gnn.node_encoder"),
+        _mlp(tensors, "gnn.edge_encoder"),
+        tuple(_mlp(tensors, f"gnn.edge.{s}") for s in range(steps)),
+        tuple(_mlp(tensors, f"gnn.node.{s}") for s in range(steps)),
+        _mlp(tensors, "gnn.classifier"),
+    )
+
+
+def _networks_config(config: object, where: str) -> NetworksConfig:
+    if isinstance(config, Mapping):
+        config = {key: value for key, value in config.items() if key not in _SIZES}
+    return build(NetworksConfig, config, where)
+
+
+def _mlp(tensors: Mapping[str, ndarray], name: str) -> Mlp:
+    numbers = sorted({int(key.split(".")[-2]) for key in tensors if key.rsplit(".", 2)[0] == name})
+    layers = [Layer(_tensor(tensors, f"{name}.{k}.weight"), _tensor(tensors, f"{name}.{k}.bias")) for k in numbers]
+    if not layers:
+        raise UnknownNameError("tensor", f"{name}.0.weight", tensors)
+    return Mlp(tuple(layers))
+
+
+def _tensor(tensors: Mapping[str, ndarray], key: str) -> Float32[ndarray, ...]:
+    if key not in tensors:
+        raise UnknownNameError("tensor", key, tensors)
+    return np.ascontiguousarray(tensors[key])
+
+
+def _check_widths(name: str, mlp: Mlp, n_in: int, n_out: int) -> None:
+    if (mlp.widths[0], mlp.widths[-1]) != (n_in, n_out):
+        raise ConfigError(
+            f"{name}: got {mlp.widths[0]} inputs and {mlp.widths[-1]} outputs, expected {n_in} and {n_out}"
+        )
+    if any(width % 16 for width in mlp.widths[1:-1]):
+        raise ConfigError(f"{name}: got hidden layers {mlp.widths[1:-1]}, expected multiples of 16")
+
+
+def _read_weights(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FileError(f"{path}: got {error.strerror}, expected network weights beside their card") from None
+
+
+def _plain(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value)

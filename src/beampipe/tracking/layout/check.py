@@ -14,13 +14,13 @@ from numpy import ndarray
 
 from beampipe.arrays import Float32
 from beampipe.errors import LayoutError
-from beampipe.tracking.events import Hits
-from beampipe.tracking.kernels.module_map import fit_on_layers
+from beampipe.events import Hits
+from beampipe.tracking.input_checks import EXPECTED_ON_TRACKS, ExpectedShare
+from beampipe.tracking.kernels import fit_on_layers
 from beampipe.tracking.layout.guess import order_that_fits, what_would_fit
-from beampipe.tracking.layout.watch import USUAL_ON_TRACKS, Usual
 from beampipe.tracking.windows import Windows
 
-__all__ = ["FEWEST_HITS", "Fit", "Layout"]
+__all__ = ["FEWEST_HITS", "Fit", "LayerCheck"]
 
 FEWEST_HITS: Final = 20
 """Fewest hits of an event that is judged: one particle beside some noise looks like anything."""
@@ -45,7 +45,7 @@ class Fit(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
+class LayerCheck:
     """The layers that hits are compared with.
 
     Attributes:
@@ -58,7 +58,7 @@ class Layout:
     name: str
     windows: Windows
     refuses: bool = True
-    usual: Usual = USUAL_ON_TRACKS
+    usual: ExpectedShare = EXPECTED_ON_TRACKS
 
     def check(self, events: Sequence[Hits]) -> list[Fit]:
         """How the hits of each event lie on the layers.

@@ -1,25 +1,55 @@
-"""Tracker models: for which detector, with which weights, and what they can and cannot do."""
+"""A *tracker model*: everything that was learned about one detector, in a folder that says what it is.
+
+A *pipeline* (`module_map`, `exatrkx_walk`, ...) is a method; a tracker model says for which detector::
+
+    my_detector/
+      model.json               the fields of `TrackerModel`
+      module_map.safetensors   learned windows, with their card module_map.json
+      exatrkx.safetensors      networks, with their card exatrkx.json
+      ...
+
+A pair of weights and card is known by its *stem*, ``module_map``. A pipeline runs if the stems that it needs are there.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Float32
+from beampipe.errors import ConfigError, FileError, UnknownNameError
+from beampipe.events import ON_AXIS, BeamSpot
 from beampipe.lazy import loader
+from beampipe.notebook import Shown
+from beampipe.settings import build
+from beampipe.tracking.catalogue import (
+    CARD,
+    DEFAULT_MODEL,
+    PIPELINES,
+    PipelineSpec,
+    model_names,
+    pipeline_spec,
+    shipped_models,
+)
+from beampipe.tracking.truth import HEADLINE
 
-if TYPE_CHECKING:
-    from beampipe.tracking.models.crossing import Crossing
-    from beampipe.tracking.models.layout import Layer, Layout
-    from beampipe.tracking.models.model import TrackerModel
-    from beampipe.tracking.models.opening import load_model
-    from beampipe.tracking.models.performance import Performance
-    from beampipe.tracking.models.shipped import DEFAULT_MODEL, shipped_models
+# Tracker models: for which detector, with which weights, and what they can and cannot do.
+
 
 __all__ = [
     "DEFAULT_MODEL",
-    "Crossing",
     "Layer",
-    "Layout",
+    "LayerRequirements",
     "Performance",
+    "TrackerGeometry",
     "TrackerModel",
     "load_model",
     "shipped_models",
@@ -27,12 +57,461 @@ __all__ = [
 
 __getattr__ = loader(
     __name__,
-    {
-        "crossing": ("Crossing",),
-        "layout": ("Layer", "Layout"),
-        "model": ("TrackerModel",),
-        "opening": ("load_model",),
-        "performance": ("Performance",),
-        "shipped": ("DEFAULT_MODEL", "shipped_models"),
-    },
+    {"beampipe.tracking.catalogue": ["DEFAULT_MODEL", "shipped_models"]},
 )
+
+
+# The layout that a tracker model was learned from: layers as boxes in r and z, field, beam line, units.
+
+
+_BARREL_LENGTH: Final = 1.0
+"""A box that is longer than this many times its depth in r is a barrel layer, any other one a disc."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer as the box that holds its hits, with a margin.
+
+    Attributes:
+        name: name of the layer, such as ``barrel_1`` or ``disc_minus_3``, counted from the centre outwards.
+        r_min: smallest radius [mm].
+        r_max: largest radius [mm].
+        z_min: smallest z [mm].
+        z_max: largest z [mm].
+
+    Raises:
+        ConfigError: the box is empty, or reaches beyond the beam line.
+    """
+
+    name: str
+    r_min: float
+    r_max: float
+    z_min: float
+    z_max: float
+
+    def __post_init__(self) -> None:
+        if not (self.r_min < self.r_max and self.r_max > 0 and self.z_min < self.z_max):
+            raise ConfigError(
+                f"layer {self.name}: got r from {self.r_min:g} to {self.r_max:g} and z from {self.z_min:g} to"
+                f" {self.z_max:g}, expected a box: r_min < r_max, z_min < z_max"
+            )
+
+
+@dataclass(frozen=True)
+class Units:
+    """Units of all numbers of a model; there is one choice, written down so that nobody has to guess.
+
+    Attributes:
+        length: unit of r, z and vertices.
+        angle: unit of phi.
+        momentum: unit of pT.
+        field: unit of the magnetic field.
+    """
+
+    length: Literal["mm"] = "mm"
+    angle: Literal["rad"] = "rad"
+    momentum: Literal["GeV"] = "GeV"
+    field: Literal["T"] = "T"
+
+
+@dataclass(frozen=True)
+class TrackerGeometry:
+    """Where a tracker model expects hits.
+
+    Attributes:
+        layers: the layers; their boxes do not overlap.
+        field: magnetic field along z [T].
+        beam_spot: beam line that the model was learned about.
+        units: units of all numbers.
+    """
+
+    layers: tuple[Layer, ...]
+    field: float
+    beam_spot: BeamSpot = ON_AXIS
+    units: Units = Units()
+
+    @property
+    def boxes(self) -> Float32[ndarray, "n_layers 4"]:
+        """(n_layers, 4) r_min, r_max, z_min, z_max [mm] of each layer."""
+        rows = [(layer.r_min, layer.r_max, layer.z_min, layer.z_max) for layer in self.layers]
+        return np.array(rows, np.float32).reshape(-1, 4)
+
+
+def name_layers(boxes: Float32[ndarray, "n_layers 4"]) -> tuple[Layer, ...]:
+    """Name the boxes of layers: barrel layers by radius, discs by the side that they are on and their |z|.
+
+    Args:
+        boxes: (n_layers, 4) r_min, r_max, z_min, z_max [mm] of each layer.
+
+    Returns:
+        The layers in the order of the boxes.
+    """
+    depth, length = boxes[:, 1] - boxes[:, 0], boxes[:, 3] - boxes[:, 2]
+    middle = (boxes[:, 2] + boxes[:, 3]) / 2
+    is_disc = length <= _BARREL_LENGTH * depth
+    kinds = np.where(is_disc, np.where(middle < 0, "disc_minus", "disc_plus"), "barrel")
+    names = np.empty(len(boxes), object)
+    for kind in np.unique(kinds):
+        mine = np.flatnonzero(kinds == kind)
+        # Discs at one z, side by side in r, are counted from the beam line outwards.
+        by_place = np.lexsort((boxes[mine, 0], boxes[mine, 0] if kind == "barrel" else np.abs(middle[mine]).round(-1)))
+        for number, place in enumerate(mine[by_place], 1):
+            names[place] = f"{kind}_{number}"
+    # float32 as decimal: the shortest text that gives the same box again.
+    return tuple(Layer(str(name), *(float(str(edge)) for edge in box)) for name, box in zip(names, boxes, strict=True))
+
+
+# How many layers of a detector particles cross, and what follows for the particles that count and for their
+# tracks.
+
+
+_REQUIRED_SHARE: Final = 0.75
+"""Part of the layers that are usually crossed on which a particle must have hits: one in four may be lost."""
+
+_MIN_REQUIRED: Final = 4
+"""Fewest layers of a definition: three hits lie on some circle whatever they are."""
+
+
+@dataclass(frozen=True)
+class LayerRequirements:
+    """How many layers particles cross.
+
+    Attributes:
+        layers: median number of layers that primary particles of pT > 1 GeV cross; null where it was not noted.
+        min_layers: fewest layers that a reconstructable particle crosses; no pipeline of the model asks for more hits
+            of a track.
+
+    Raises:
+        ConfigError: `min_layers` is below 3, which no pipeline can find.
+    """
+
+    layers: float | None = None
+    min_layers: int = HEADLINE.min_layers
+
+    def __post_init__(self) -> None:
+        if self.min_layers < 3:
+            raise ConfigError(f"min_layers: got {self.min_layers}, expected 3 or more: fewer hits are no track")
+
+    @classmethod
+    def usual(cls, layers: float) -> LayerRequirements:
+        """What follows from the layers that are usually crossed: seven of them, or three quarters of fewer than ten.
+
+        Args:
+            layers: median number of layers that primary particles of pT > 1 GeV cross.
+        """
+        return cls(layers, int(min(HEADLINE.min_layers, max(_MIN_REQUIRED, _REQUIRED_SHARE * layers))))
+
+    def __str__(self) -> str:
+        usual = "" if self.layers is None else f"; {self.layers:g} are usual"
+        return f"a particle counts from {self.min_layers} layers on{usual}"
+
+
+# What a pipeline of a tracker model can and cannot do, as numbers that were measured.
+
+
+_GOOD_EFFICIENCY: Final = 0.9
+"""An efficiency below this is told as something that a pipeline cannot do."""
+
+
+@dataclass(frozen=True)
+class Performance:
+    """One pipeline on the events that validated its model. Efficiencies are by double majority.
+
+    Attributes:
+        sample: events that were used, and what they had lost.
+        events: number of these events.
+        hits: mean number of hits of an event.
+        efficiency: efficiency for reconstructable primary particles above `pt_edges[0]`, or 1 GeV if that is lower.
+        fakes: share of tracks that belong to no particle.
+        hits_on_tracks: share of the hits that are on a track.
+        milliseconds: median time of an event on one thread [ms], of the machine that validated.
+        pt_edges: edges of bins of pT [GeV].
+        by_pt: efficiency in each bin of pT; null where there was no particle.
+        displaced: efficiency for particles made 2 to 100 mm from the beam line; null where there was none.
+        dense: efficiency for particles within 10 mrad of another one; null where it was not measured.
+        counted: which particles and which tracks the numbers count.
+
+    Raises:
+        ConfigError: there are not one more edges than bins.
+    """
+
+    sample: str
+    events: int
+    hits: float
+    efficiency: float | None
+    fakes: float | None
+    hits_on_tracks: float
+    milliseconds: float
+    pt_edges: tuple[float, ...]
+    by_pt: tuple[float | None, ...]
+    displaced: float | None = None
+    dense: float | None = None
+    counted: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.pt_edges) != len(self.by_pt) + 1:
+            raise ConfigError(
+                f"by_pt: got {len(self.by_pt)} bins and {len(self.pt_edges)} pt_edges, expected one edge more than bins"
+            )
+
+    def weaknesses(self) -> Iterator[str]:
+        """What the pipeline finds less than 90 % of, each in a few words with its number."""
+        lost = [k for k, value in enumerate(self.by_pt) if value is not None and value < _GOOD_EFFICIENCY]
+        if lost and lost == list(range(lost[-1] + 1)):  # from the softest upwards: a momentum floor
+            found = [self.by_pt[k] for k in lost]
+            low, high = min(v for v in found if v is not None), max(v for v in found if v is not None)
+            share = f"{100 * low:.0f} %" if high - low < 0.005 else f"{100 * low:.0f} to {100 * high:.0f} %"
+            yield f"pT {self.pt_edges[0]:g} to {self.pt_edges[lost[-1] + 1]:g} GeV: {share}"
+        if self.efficiency is not None and self.efficiency < _GOOD_EFFICIENCY:
+            yield f"all primaries: {100 * self.efficiency:.0f} %"
+        if self.displaced is not None and self.displaced < _GOOD_EFFICIENCY:
+            yield f"from 2 to 100 mm off the beam line: {100 * self.displaced:.0f} %"
+        if self.dense is not None and self.dense < _GOOD_EFFICIENCY:
+            yield f"within 10 mrad of another track: {100 * self.dense:.0f} %"
+
+
+# A *tracker model*: everything that was learned about one detector, in a folder that says what it is.
+
+
+CARD_FORMAT: Final = "beampipe tracker model 1"
+"""What the entry ``format`` of that file says."""
+
+_SMALL_FILE: Final = 1 << 20
+"""Files up to this size [B] are hashed whenever a pipeline is loaded; larger ones only on demand."""
+
+
+@dataclass(frozen=True)
+class Digest:
+    """Size and hash of a file.
+
+    Attributes:
+        bytes: size of the file [B].
+        sha256: its SHA-256, in hexadecimal digits.
+    """
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One pair of weights and card.
+
+    Attributes:
+        pt_floor: lowest pT of the particles that were learned from [GeV]; softer ones are found by luck.
+        files: name of each file of the pair -> its digest.
+    """
+
+    pt_floor: float
+    files: Mapping[str, Digest]
+
+
+@dataclass(frozen=True)
+class Versions:
+    """Versions of what made a model.
+
+    Attributes:
+        beampipe: version of this package.
+        python: version of Python.
+        numpy: version of numpy.
+        torch: version of PyTorch; empty if it trained nothing.
+    """
+
+    beampipe: str
+    python: str
+    numpy: str
+    torch: str = ""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How a model was made.
+
+    Attributes:
+        command: the command that made it, with the names of the files only.
+        versions: versions of what made it.
+        seeds: seeds of the random numbers.
+        events: number of events that it was learned from.
+        validation_events: number of other events, on which cuts were chosen and the performance measured.
+        inputs: name of each file of events -> its digest.
+    """
+
+    command: str
+    versions: Versions
+    seeds: tuple[int, ...] = ()
+    events: int = 0
+    validation_events: int = 0
+    inputs: Mapping[str, Digest] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, repr=False)
+class TrackerModel(Shown):
+    """What was learned about one detector.
+
+    Attributes:
+        path: folder of the model.
+        name: name of the model.
+        for_what: detector and events that the model is made for, in one line.
+        layout: where the model expects hits.
+        weights: stem of each pair of weights -> what they are.
+        origin: how the model was made.
+        performance: name of a pipeline -> what it can and cannot do; only those that were measured.
+        crossing: how many layers particles cross, and so how short a track may be.
+
+    Raises:
+        ConfigError: there are no weights, or the performance of an unknown pipeline.
+    """
+
+    path: Path
+    name: str
+    for_what: str
+    layout: TrackerGeometry
+    weights: Mapping[str, Weights]
+    origin: Origin
+    performance: Mapping[str, Performance] = field(default_factory=dict)
+    crossing: LayerRequirements = field(default_factory=LayerRequirements)
+
+    def __post_init__(self) -> None:
+        if not self.weights:
+            raise ConfigError("weights: got none, expected some such as module_map")
+        if unknown := [name for name in self.performance if name not in PIPELINES]:
+            raise ConfigError(f"performance: got {', '.join(unknown)}, expected pipelines: {', '.join(PIPELINES)}")
+
+    def facts(self) -> Mapping[str, object]:
+        """Name, what the model is for, its pipelines and its folder."""
+        pipelines = ", ".join(self.pipelines)
+        return {"name": self.name, "for": self.for_what, "pipelines": pipelines, "folder": self.path}
+
+    @property
+    def pipelines(self) -> tuple[str, ...]:
+        """Names of the pipelines that this model can run."""
+        return tuple(spec.name for spec in PIPELINES.values() if set(spec.weight_stems) <= set(self.weights))
+
+    def spec(self, name: str) -> PipelineSpec:
+        """The pipeline of that name as this model runs it: asking for no more hits than its tracks have.
+
+        Raises:
+            UnknownNameError: no pipeline of that name.
+        """
+        return pipeline_spec(name).asking_at_most(self.crossing.min_layers)
+
+    def require(self, spec: PipelineSpec) -> None:
+        """Make sure that a pipeline can run, and that its files are those that the model was made with.
+
+        Raises:
+            ConfigError: the model has no weights for it.
+            FileError: a file is missing, or is another one.
+        """
+        if missing := [stem for stem in spec.weight_stems if stem not in self.weights]:
+            raise ConfigError(
+                f"model {self.name} ({self.path}): got no {', '.join(missing)}, expected it for pipeline {spec.name};"
+                f" this model runs {', '.join(self.pipelines) or 'none of the named pipelines'}"
+            )
+        self.check(spec.weight_stems)
+
+    def check(self, stems: Iterable[str] | None = None, *, deep: bool = False) -> None:
+        """Compare files with their digests.
+
+        Args:
+            stems: weights to look at; all if not given.
+            deep: hash large files, too, not only those up to 1 MiB.
+
+        Raises:
+            FileError: a file is missing, or is another one.
+        """
+        for stem in self.weights if stems is None else stems:
+            for name, expected in self.weights[stem].files.items():
+                _check_file(self.path / name, expected, deep)
+
+    def files(self, spec: PipelineSpec) -> tuple[Path, ...]:
+        """The files that a pipeline needs: weights and their cards, and the card of the model.
+
+        Raises:
+            ConfigError: the model has no weights for it.
+            FileError: a file is missing, or is another one.
+        """
+        self.require(spec)
+        return (
+            *(self.path / name for stem in spec.weight_stems for name in self.weights[stem].files),
+            self.path / CARD,
+        )
+
+
+def digest_of(path: Path) -> Digest:
+    """Size and SHA-256 of a file.
+
+    Raises:
+        FileError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return Digest(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror})", path=path) from error
+
+
+def _check_file(path: Path, expected: Digest, deep: bool) -> None:
+    if not path.is_file():
+        raise FileError(f"{path}: got no such file, expected it as in {path.parent / CARD}", path=path)
+    size = path.stat().st_size
+    if size != expected.bytes or ((deep or size <= _SMALL_FILE) and digest_of(path).sha256 != expected.sha256):
+        raise FileError(
+            f"{path}: got another file ({size} bytes), expected the one of {path.parent / CARD} ({expected.bytes}"
+            f" bytes, sha256 {expected.sha256[:12]}...); take the whole folder from one training",
+            path=path,
+        )
+
+
+# Opens tracker models: by the name of a shipped one, or by their folder.
+
+
+def load_model(model: str | Path | TrackerModel = DEFAULT_MODEL) -> TrackerModel:
+    """A tracker model. Its weights are looked at when a pipeline is loaded.
+
+    Args:
+        model: name of a shipped model, or the folder of one; a name goes before a folder of the same name, which is
+            meant by ``./NAME``. A model that is loaded stays as it is.
+
+    Raises:
+        UnknownNameError: it is no name of a shipped model, and no folder.
+        FileError: the folder holds no readable model.
+        ConfigError: a key of its card is unknown or missing, or a value is of another kind.
+    """
+    if isinstance(model, TrackerModel):
+        return model
+    shipped = shipped_models()
+    if isinstance(model, str) and model in shipped:
+        return _read_model(shipped[model], (shipped[model] / CARD).stat().st_mtime_ns)
+    folder = Path(model)
+    if isinstance(model, str) and not folder.exists() and folder.name == model:
+        raise UnknownNameError("tracker model (nor is it a folder)", model, shipped)
+    card = folder / CARD
+    if not card.is_file():
+        raise FileError(
+            f"{folder}: got no {CARD} there, expected a folder that `beampipe tracking train` wrote, or one of"
+            f" {model_names()}",
+            path=folder,
+        )
+    return _read_model(folder.resolve(), card.stat().st_mtime_ns)
+
+
+@cache
+def _read_model(folder: Path, changed_ns: int) -> TrackerModel:
+    """The model of a folder; a card that is touched is read again."""
+    card = folder / CARD
+    try:
+        table: Any = json.loads(card.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FileError(f"{card}: cannot be read ({error.strerror})", path=card) from error
+    except ValueError as error:
+        raise FileError(f"{card}: got no JSON ({error}), expected the card of a tracker model", path=card) from error
+    if not isinstance(table, dict) or table.get("format") != CARD_FORMAT:
+        got = table.get("format") if isinstance(table, dict) else table
+        raise FileError(
+            f"{card}: got format {got!r}, expected {CARD_FORMAT!r}; learn the model again, or update beampipe",
+            path=card,
+        )
+    fields = {key: value for key, value in table.items() if key != "format"}
+    if "path" in fields:
+        raise ConfigError(f"{card}: unknown key 'path', expected none: it is the folder")
+    return build(TrackerModel, {**fields, "path": folder}, str(card))

@@ -18,9 +18,8 @@ from torch import Tensor
 
 from beampipe.arrays import Float32, Int64
 from beampipe.tracking.kernels.features import hit_features
-from beampipe.tracking.training.networks import Embedding
-from beampipe.tracking.training.samples import CleanEvent, Degrading, KinematicWindows, Labelled, visit, wedge
-from beampipe.tracking.training.schedule import Log, Optimiser
+from beampipe.tracking.training.networks import Embedding, Log, Optimiser
+from beampipe.tracking.training.samples import CleanEvent, KinematicWindows, Labelled, TrainingDegradation, visit, wedge
 
 __all__ = ["EmbeddingConfig", "neighbourhood", "train_embedding"]
 
@@ -63,7 +62,7 @@ class EmbeddingConfig:
     max_pairs: int = 80_000
     other_queries: float = 0.4
     far_hits: int = 2000
-    degrading: Degrading = field(default_factory=Degrading)
+    degrading: TrainingDegradation = field(default_factory=TrainingDegradation)
     visits: int = 8
     seed: int = 1
 

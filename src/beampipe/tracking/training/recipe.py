@@ -1,4 +1,4 @@
-"""The whole training, from event files to a weight file: embedding, radius, filter, cut, graphs, network, cut."""
+"""From events to a weight file: train embedding, filter and interaction network, and choose the cuts."""
 
 from __future__ import annotations
 
@@ -14,31 +14,183 @@ import torch
 from numpy import ndarray
 from safetensors.numpy import load_file, save_file
 
+from beampipe.arrays import Float32, Int64
 from beampipe.errors import ConfigError, UnknownNameError
-from beampipe.tracking.events import Event
-from beampipe.tracking.training.edge_filter import FilterConfig, filter_cut, train_filter
+from beampipe.events import Event
+from beampipe.files import write_whole
+from beampipe.tracking.kernels import connected_components
+from beampipe.tracking.kernels.weights import write_card
+from beampipe.tracking.training.edge_networks import (
+    Building,
+    FilterConfig,
+    GnnConfig,
+    PairMaker,
+    TrainingGraph,
+    build_graph,
+    filter_cut,
+    pair_maker,
+    purity,
+    scores,
+    side_by_side,
+    train_filter,
+    train_gnn,
+)
 from beampipe.tracking.training.embedding import EmbeddingConfig, neighbourhood, train_embedding
-from beampipe.tracking.training.gnn import GnnConfig, purity, scores, train_gnn
-from beampipe.tracking.training.graphs import Building, PairMaker, TrainingGraph, build_graph, pair_maker, side_by_side
-from beampipe.tracking.training.networks import Embedding, FilterNetwork, InteractionNetwork
+from beampipe.tracking.training.networks import Embedding, FilterNetwork, InteractionNetwork, Log
 from beampipe.tracking.training.samples import (
     CleanEvent,
-    Degrading,
     KinematicWindows,
     Labelled,
+    TrainingDegradation,
     clean_events,
     degraded,
     label,
     overlaid,
     visit,
 )
-from beampipe.tracking.training.schedule import Log
-from beampipe.tracking.training.weight_file import tensors, write_weights
-from beampipe.tracking.training.working_point import choose, scan
 from beampipe.tracking.truth import HEADLINE, Selection
 from beampipe.tracking.windows import Windows
 
-__all__ = ["RECIPES", "TrainingRecipe", "recipe", "train"]
+# Write trained networks: one safetensors file, and beside it a JSON card that says what they are.
+
+
+def tensors(
+    embedding: Embedding | None, network: FilterNetwork | None, gnn: InteractionNetwork | None
+) -> dict[str, Float32[ndarray, ...]]:
+    """All weights by their name in the file."""
+    named = {}
+    for prefix, module in (("embedding", embedding), ("filter", network), ("gnn", gnn)):
+        if module is not None:
+            for key, value in module.state_dict().items():
+                named[f"{prefix}.{key}"] = np.ascontiguousarray(value.detach().cpu().numpy(), np.float32)
+    return named
+
+
+def write_weights(
+    path: Path,
+    embedding: Embedding | None,
+    network: FilterNetwork | None,
+    gnn: InteractionNetwork | None,
+    building: Building,
+    score_cut: float,
+    *,
+    training: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+) -> None:
+    """Write `path` (.safetensors) and its card (.json), each replaced in one go.
+
+    Args:
+        path: safetensors file to write; the card lies beside it.
+        embedding: trained embedding; None leaves it out.
+        network: trained filter; None leaves it out.
+        gnn: trained interaction network; None leaves it out.
+        building: radius, windows and filter cut that the networks go with.
+        score_cut: lowest score of an edge that joins two hits.
+        training: data, seeds, command and configurations, for the card.
+        metrics: measured on validation events, for the card.
+    """
+    from safetensors.numpy import save
+
+    payload = save(tensors(embedding, network, gnn))
+    config = {
+        "embedding_hidden": None if embedding is None else embedding[0].out_features,
+        "filter_hidden": None if network is None else network[0].out_features,
+        "gnn_hidden": None if gnn is None else gnn.hidden,
+        "gnn_steps": None if gnn is None else len(gnn.edge),
+        "pair_features": None if gnn is None else gnn.pair_features,
+        "radius": building.radius,
+        "max_neighbours": building.max_neighbours,
+        "kappa_max": building.windows.kappa_max,
+        "z0_max": building.windows.z0_max,
+        "filter_cut": building.filter_cut,
+        "score_cut": score_cut,
+    }
+    write_whole(path, lambda part: part.write_bytes(payload))
+    write_card(path, config, training, metrics)
+
+
+# Freeze the cut on the edge score: tracks found and faked on validation events, as components above the cut.
+
+
+SCORE_CUTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.97)
+"""Cuts that are tried."""
+
+
+@dataclass(frozen=True)
+class WorkingPoint:
+    """Single- and double-majority efficiency and single-majority fake rate at one cut."""
+
+    cut: float
+    efficiency: float
+    efficiency_double: float
+    fake_rate: float
+
+
+def scan(
+    events: Sequence[Labelled],
+    graphs: Sequence[TrainingGraph],
+    scores: Sequence[Float32[ndarray, " _"]],
+    cuts: Sequence[float] = SCORE_CUTS,
+    min_hits: int = 7,
+) -> list[WorkingPoint]:
+    """Components of the edges above each cut, scored."""
+    points = []
+    for cut in cuts:
+        total = np.zeros(5)
+        for event, graph, score in zip(events, graphs, scores, strict=True):
+            track = connected_components(len(event), graph.edge_index[:, score >= cut], min_hits)
+            total += score_tracks(event, track, min_hits)
+        wanted, found, found_double, tracks, matched = total
+        points.append(
+            WorkingPoint(
+                float(cut),
+                float(found / max(wanted, 1)),
+                float(found_double / max(wanted, 1)),
+                float(1 - matched / max(tracks, 1)),
+            )
+        )
+    return points
+
+
+def choose(points: Sequence[WorkingPoint]) -> WorkingPoint:
+    """The point with the highest efficiency minus fake rate, both by the stricter definitions."""
+    return max(points, key=lambda point: point.efficiency + point.efficiency_double - 2 * point.fake_rate)
+
+
+def score_tracks(
+    event: Labelled, track_id: Int64[ndarray, " n"], min_hits: int = 7, min_layers: int = 7
+) -> tuple[int, int, int, int, int]:
+    """Wanted particles, those found by single and by double majority, tracks, tracks that match a particle."""
+    n_particles = int(event.particle.max(initial=-1)) + 1
+    owned = event.particle >= 0
+    pairs = np.unique(np.stack([event.particle[owned], event.layer[owned]]), axis=1)
+    n_layers = np.bincount(pairs[0], minlength=n_particles)
+    wanted = np.zeros(n_particles, bool)
+    wanted[event.particle[owned & event.wanted]] = True
+    wanted &= n_layers >= min_layers
+    n_hits = np.bincount(event.particle[owned], minlength=n_particles)
+
+    on_track = track_id >= 0
+    length = np.bincount(track_id[on_track])
+    both = on_track & owned
+    cell, count = np.unique(track_id[both] * n_particles + event.particle[both], return_counts=True)
+    track, particle = np.divmod(cell, max(n_particles, 1))
+    majority = (2 * count > length[track]) & (length[track] >= min_hits)
+    double = majority & (2 * count > n_hits[particle])
+    found, found_double = np.zeros(n_particles, bool), np.zeros(n_particles, bool)
+    found[particle[majority]] = True
+    found_double[particle[double]] = True
+    n_tracks = int((length >= min_hits).sum())
+    return (
+        int(wanted.sum()),
+        int((wanted & found).sum()),
+        int((wanted & found_double).sum()),
+        n_tracks,
+        int(majority.sum()),
+    )
+
+
+# The whole training, from event files to a weight file: embedding, radius, filter, cut, graphs, network, cut.
 
 
 @dataclass(frozen=True)
@@ -68,7 +220,7 @@ class TrainingRecipe:
     max_neighbours: int = 64
     graph_events: int = 160
     overlay: int = 1
-    validation: Degrading = field(default_factory=lambda: Degrading(0.02, 0.01, 0.05))
+    validation: TrainingDegradation = field(default_factory=lambda: TrainingDegradation(0.02, 0.01, 0.05))
     selection: Selection = HEADLINE
     min_hits: int = 7
 

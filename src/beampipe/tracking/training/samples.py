@@ -1,4 +1,4 @@
-"""Events as the compact arrays that the trainer loops over: degraded afresh, labelled, cut into phi wedges."""
+"""Training events as compact arrays: degraded afresh each time, labelled, cut into phi wedges."""
 
 from __future__ import annotations
 
@@ -10,25 +10,12 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Float32, Int64, UInt64
 from beampipe.errors import InputError
-from beampipe.tracking.events import NOISE, Event, Particles
+from beampipe.events import NOISE, Event, Particles
 from beampipe.tracking.kernels.geometry import MIN_DR, doublet
 from beampipe.tracking.truth import HEADLINE, Selection
 
-__all__ = [
-    "CleanEvent",
-    "Degrading",
-    "KinematicWindows",
-    "Labelled",
-    "clean_events",
-    "degraded",
-    "label",
-    "outward",
-    "overlaid",
-    "particle_rows",
-    "rotated",
-    "visit",
-    "wedge",
-]
+# Events as the compact arrays that the trainer loops over: degraded afresh, labelled, cut into phi wedges.
+
 
 _LAYER_SHIFT = np.uint64(36)
 """Bits of an ACTS geometry identifier below volume and layer."""
@@ -59,7 +46,7 @@ class KinematicWindows:
 
 
 @dataclass(frozen=True)
-class Degrading:
+class TrainingDegradation:
     """How much a training event may lose and gain; each visit draws from 0 to these.
 
     Attributes:
@@ -158,7 +145,7 @@ def overlaid(events: Sequence[CleanEvent], size: int) -> list[CleanEvent]:
     return [_overlay(events[k : k + size]) for k in range(0, len(events), size)]
 
 
-def visit(event: CleanEvent, rng: np.random.Generator, degrading: Degrading, pt_min: float) -> Labelled:
+def visit(event: CleanEvent, rng: np.random.Generator, degrading: TrainingDegradation, pt_min: float) -> Labelled:
     """The event turned, degraded and labelled afresh."""
     fresh = degraded(
         rotated(event, rng),
@@ -306,3 +293,30 @@ def _distance(position: Float32[ndarray, "n 3"]) -> Float32[ndarray, " n"]:
     r, z = position[:, 0], position[:, 2]
     squared: Float32[ndarray, " n"] = r * r + z * z
     return squared
+
+
+# Events that lose hits and modules and gain noise, on any detector: what a training event goes through.
+
+
+def degraded_event(event: Event, degrading: TrainingDegradation, seed: int) -> Event:
+    """Lose hits at random and with whole modules, then add noise hits at the (r, z) of real ones, phi uniform.
+
+    Args:
+        event: clean event; modules are told by its identifiers.
+        degrading: fractions of hits and of modules that are lost, and noise hits per hit that was there.
+        seed: seed of the random choices; the dead modules are those of the event's seed, not of a run.
+    """
+    rng = np.random.default_rng(seed)
+    hits = event.hits
+    keep = rng.random(len(hits)) >= degrading.hit_loss
+    if degrading.dead_modules > 0 and hits.geometry_id is not None:
+        modules, row = np.unique(hits.geometry_id, return_inverse=True)
+        keep &= (rng.random(len(modules)) >= degrading.dead_modules)[row]
+    lost = event.take(keep)
+    source = rng.integers(0, max(len(hits), 1), rng.poisson(degrading.noise * len(hits)))
+    if len(source) == 0:
+        return lost
+    copied = hits.take(source)
+    position = copied.position.copy()
+    position[:, 1] = rng.uniform(-np.pi, np.pi, len(source))
+    return lost.with_noise(replace(copied, position=position))

@@ -18,11 +18,10 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Float32, Float64, Int64
 from beampipe.errors import ConfigError, UnknownNameError
-from beampipe.tracking.events import Event
+from beampipe.events import Event
+from beampipe.simulation.degradation import Degradation, degrade
 from beampipe.tracking.kernels.geometry import MIN_DR, arc
-from beampipe.tracking.networks import write_card
-from beampipe.tracking.simulation.degradation import degrade
-from beampipe.tracking.simulation.parameters import Degradation
+from beampipe.tracking.kernels.weights import write_card
 from beampipe.tracking.training.samples import particle_rows
 from beampipe.tracking.truth import layer_code
 from beampipe.tracking.windows import MAX_OUT, Windows, save_windows

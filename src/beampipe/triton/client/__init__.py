@@ -13,15 +13,11 @@ from beampipe.lazy import loader
 if TYPE_CHECKING:
     from beampipe.triton.client.fake import FakeTransport
     from beampipe.triton.client.model_client import ModelClient
-    from beampipe.triton.client.transport import Transport
+    from beampipe.triton.client.transports import Transport
 
 __all__ = ["FakeTransport", "ModelClient", "Transport"]
 
 __getattr__ = loader(
     __name__,
-    {
-        "fake": ("FakeTransport",),
-        "model_client": ("ModelClient",),
-        "transport": ("Transport",),
-    },
+    {"fake": ["FakeTransport"], "model_client": ["ModelClient"], "transports": ["Transport"]},
 )

@@ -1,4 +1,4 @@
-"""Where a service is, and how to prove that one may use it."""
+"""Address of a server (URL, host, port, TLS) and the credentials that a client shows."""
 
 from __future__ import annotations
 
@@ -9,11 +9,52 @@ from typing import Final, Literal, get_args
 from urllib.parse import urlsplit
 
 from beampipe.errors import ConfigError, FileError, UnknownNameError
-from beampipe.triton.client.credentials import read_token
-from beampipe.triton.door.door import Door, find_door
-from beampipe.triton.hosts import authority, is_loopback
+from beampipe.triton.connection_file import ConnectionInfo, find_connection
 
-__all__ = ["Endpoint", "Security", "WireProtocol", "door_of", "parse_endpoint"]
+# Addresses of machines: whether they are of this one, and how they stand beside a port.
+
+
+LOOPBACK: Final = "127.0.0.1"
+"""The address at which only this machine reaches itself."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a name or address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def authority(host: str, port: int) -> str:
+    """Host and port as they stand in a URL: an IPv6 address in brackets.
+
+    >>> authority("127.0.0.1", 8000), authority("::1", 8000)
+    ('127.0.0.1:8000', '[::1]:8000')
+    """
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+# Where a client finds the token that its user was given.
+
+
+def read_token(path: Path) -> str:
+    """The one word in a file.
+
+    Raises:
+        FileError: it cannot be read, or holds no word or several.
+    """
+    try:
+        lines = path.read_text(encoding="ascii").split()
+    except (OSError, ValueError) as error:
+        raise FileError(f"{path}: {error}; expected a file with a token", path=path) from None
+    if len(lines) != 1:
+        raise FileError(f"{path}: got {len(lines)} words, expected one token", path=path)
+    return lines[0]
+
+
+# Where a service is, and how to prove that one may use it.
+
 
 WireProtocol = Literal["auto", "grpc", "http", "shm"]
 """``auto`` and ``shm`` speak what the URL says; ``shm`` has all tensors in shared memory, ``auto`` large ones."""
@@ -112,11 +153,11 @@ class Security:
         return Security, (self.token, self.roots, self.certificate)
 
 
-def door_of(endpoint: Endpoint) -> Door | None:
+def connection_of(endpoint: Endpoint) -> ConnectionInfo | None:
     """How this user is let in to a server of this machine; None for others' servers, and behind a gateway."""
     if endpoint.tls or endpoint.path:
         return None
-    return find_door(endpoint.host, endpoint.port, local=endpoint.local)
+    return find_connection(endpoint.host, endpoint.port, local=endpoint.local)
 
 
 def parse_endpoint(url: str, protocol: WireProtocol = "auto", *, tls: bool = False) -> Endpoint:

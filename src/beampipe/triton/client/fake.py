@@ -15,10 +15,8 @@ from numpy import ndarray
 
 from beampipe.errors import BeampipeError, ServiceError
 from beampipe.triton.client.codec import ConfigRequest, InferRequest, Message, Output
-from beampipe.triton.client.transport import PendingAnswer
-from beampipe.triton.model.configuration import tensor_configuration
-from beampipe.triton.model.contract import TensorSpec, triton_type
-from beampipe.triton.model.served_model import Instance, Model
+from beampipe.triton.client.transports import PendingAnswer
+from beampipe.triton.model.contract import Instance, Model, TensorSpec, tensor_configuration, triton_type
 
 __all__ = ["FakeTransport"]
 

@@ -1,33 +1,198 @@
-"""`ModelClient`: arrays in, arrays out, from one server or several."""
+"""`ModelClient`: arrays in, arrays out, from one server or several; its threads, and what happens at fork and exit."""
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import random
+import signal
+import threading
 import warnings
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from numpy import ndarray
 
 from beampipe.errors import ConfigError, DeadlineError, ServiceError, ServiceUnavailableError
 from beampipe.notebook import Shown
-from beampipe.triton.client.connections.addresses import Servers, addresses_of
-from beampipe.triton.client.connections.holding import Holding
-from beampipe.triton.client.connections.remote import NotSentError, Question, RemoteModel
+from beampipe.triton.backoff import Backoff
 from beampipe.triton.client.endpoint import Endpoint, Security, WireProtocol, parse_endpoint
+from beampipe.triton.client.servers import InferenceCall, NotSentError, RemoteModel, Servers, addresses_of
 from beampipe.triton.client.signature import Due, ModelSignature
-from beampipe.triton.client.transport import PendingAnswer, Transport
-from beampipe.triton.pausing import Backoff
+from beampipe.triton.client.transports import PendingAnswer, Transport
 
-__all__ = ["ModelClient"]
+# Threads that wait for answers, and that no program waits for.
+
+
+_Work = Callable[[], object]
+
+_NAME: Final = "beampipe-client"
+
+_INTERRUPTS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+class DaemonThreadPool:
+    """Does work in threads, of which there are as many as needed and no more than allowed.
+
+    Other than an executor's they are daemons: a program that is interrupted ends at once, whatever they wait for. They
+    end by `close`, or when nobody holds this object any more. Ctrl-C is for the main thread and never theirs.
+
+    Args:
+        most: largest number of threads.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._work: SimpleQueue[_Work | None] = SimpleQueue()
+        self._idle = threading.Semaphore(0)
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        end = weakref.finalize(self, _end, self._work, most)
+        end.atexit = False
+
+    def submit(self, work: _Work) -> None:
+        """Do it as soon as a thread is free; `work` raises nothing."""
+        self._work.put(work)
+        if self._idle.acquire(blocking=False):
+            return
+        with self._lock:
+            if len(self._threads) < self._most:
+                thread = threading.Thread(target=_run, args=(self._work, self._idle), name=_NAME, daemon=True)
+                self._threads.append(thread)
+                with _interrupts_blocked():
+                    thread.start()
+
+    def close(self, limit: float) -> None:
+        """End the threads, and wait for them, at most so long [s]; work that nobody has begun is left undone."""
+        deadline = monotonic() + limit
+        with suppress(Empty):
+            while True:
+                self._work.get_nowait()
+        _end(self._work, self._most)
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, deadline - monotonic()))
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Threads that are started here leave interrupts to others, as do those that they start themselves.
+
+    Linux hands a signal to whichever thread first looks for one, and one that is just being born does. Python would
+    only note it there, and a main thread that waits for a lock is not woken.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _run(queue: SimpleQueue[_Work | None], idle: threading.Semaphore) -> None:
+    while (work := queue.get()) is not None:
+        work()
+        del work  # it holds arrays, and the next may be long in coming
+        idle.release()
+
+
+def _end(queue: SimpleQueue[_Work | None], threads: int) -> None:
+    for _ in range(threads):
+        queue.put(None)
+
+
+# What a client holds in one process, and what becomes of it when the process is forked or ends.
+
+
+_CLOSING: Final = 0.5
+"""Longest time [s] that closing waits for a server to let go of shared memory, and for threads to end."""
+
+
+class ClientResources:
+    """Connections, threads, and requests on their way. They are made when they are needed, and none after `close`.
+
+    Args:
+        connect: makes the connections.
+        in_flight: largest number of threads that wait for answers.
+
+    Attributes:
+        closed: is set when nothing may be asked any more; who pauses waits for it.
+        waiting: futures of the requests on their way.
+    """
+
+    def __init__(self, connect: Callable[[], Servers], in_flight: int) -> None:
+        self.closed = threading.Event()
+        self.waiting: set[Future[Any]] = set()
+        self._connect, self._in_flight = connect, in_flight
+        self._lock = threading.Lock()
+        self._servers: Servers | None = None
+        self._threads: DaemonThreadPool | None = None
+        _HELD.add(self)
+
+    def servers(self) -> Servers | None:
+        """Connections to the servers, None after `close`."""
+        if self._servers is None:
+            with self._lock:
+                if not self.closed.is_set():
+                    self._servers = self._servers or self._connect()
+        return self._servers
+
+    def threads(self) -> DaemonThreadPool | None:
+        """Threads that wait for answers, None after `close`."""
+        if self._threads is None:
+            with self._lock:
+                # One thread per request waits for its answer. A thread is simple to retry and to cancel in, and a loop
+                # of callbacks was measured to be no quicker.
+                if not self.closed.is_set():
+                    self._threads = self._threads or DaemonThreadPool(self._in_flight)
+        return self._threads
+
+    def close(self, limit: float = _CLOSING) -> None:
+        """Cancel what is on its way, free the shared memory and drop the connections, within twice so long [s]."""
+        with self._lock:
+            self.closed.set()
+            threads, self._threads = self._threads, None
+            servers, self._servers = self._servers, None
+        for pending in list(self.waiting):
+            pending.cancel()
+        if threads is not None:
+            threads.close(limit)
+        if servers is not None:
+            servers.close(limit)
+
+    def leave(self) -> None:
+        """Let go without closing: what is held belongs to the process that this one was forked from."""
+        _HELD.discard(self)
+        # Kept, unused: gRPC must not close here what works on in the parent.
+        _INHERITED.append(self)
+
+
+_HELD: Final[weakref.WeakSet[ClientResources]] = weakref.WeakSet()
+
+_INHERITED: Final[list[ClientResources]] = []
+
+
+def _at_exit() -> None:
+    deadline = monotonic() + _CLOSING
+    for holding in list(_HELD):
+        with suppress(Exception):
+            holding.close(max(0.0, deadline - monotonic()))
+
+
+atexit.register(_at_exit)
+
+
+# `ModelClient`: arrays in, arrays out, from one server or several.
+
 
 _Answer = TypeVar("_Answer")
 
@@ -150,7 +315,7 @@ class ModelClient(Shown):
         """`infer` for asyncio; cancelling the task cancels the request."""
         return await asyncio.wrap_future(self.submit(arrays, outputs))
 
-    def ask_later(self, question: Question[_Answer], *, retries: int | None = None) -> PendingAnswer[_Answer]:
+    def ask_later(self, question: InferenceCall[_Answer], *, retries: int | None = None) -> PendingAnswer[_Answer]:
         """`ask`, later, as `submit` is `infer` later."""
         pending: PendingAnswer[_Answer] = PendingAnswer()
         here = self._here
@@ -165,7 +330,7 @@ class ModelClient(Shown):
 
     def ask(
         self,
-        question: Question[_Answer],
+        question: InferenceCall[_Answer],
         pending: PendingAnswer[_Answer] | None = None,
         *,
         retries: int | None = None,
@@ -233,7 +398,7 @@ class ModelClient(Shown):
     def _begin(self) -> None:
         """Hold nothing yet in this process."""
         self._told = False
-        self._here: Holding = Holding(self._connect, self._in_flight)
+        self._here: ClientResources = ClientResources(self._connect, self._in_flight)
         if self._closed:
             self._here.close()
         _CLIENTS.add(self)

@@ -29,7 +29,7 @@ from beampipe.errors import (
 )
 from beampipe.processes import is_used
 from beampipe.triton.client.codec import HttpCall, HttpReply, Placed, Tensor, parsed
-from beampipe.triton.client.transport import Transport
+from beampipe.triton.client.transports import Transport
 from beampipe.triton.model.contract import TensorSpec
 
 __all__ = ["MapRegion", "MappedRegions", "Places", "SharedRegion", "SharedRegions", "UnmapRegion", "layout"]

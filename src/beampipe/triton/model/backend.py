@@ -1,15 +1,14 @@
-"""`TritonPythonModel`: how Triton's Python backend meets a `Model`. Each generated ``model.py`` imports it.
-
-`execute` never raises: each request gets its own answer or its own typed error, and nothing of the server's inside
-(paths, tracebacks) goes to a client; those go to the server's log.
-"""
+"""`TritonPythonModel`: runs a `Model` in Triton's Python backend. Each generated ``model.py`` imports it."""
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import threading
 import traceback
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -20,12 +19,126 @@ from numpy import ndarray
 from beampipe.errors import BeampipeError, CancelledError, InputError, ModelError
 from beampipe.triton.model import contract
 from beampipe.triton.model.canary import check_model
-from beampipe.triton.model.contract import TensorSpec, fits, instance_count
-from beampipe.triton.model.exchange import exchange
-from beampipe.triton.model.metrics import InstanceMetrics
-from beampipe.triton.model.served_model import Instance, ModelAnswer, ModelRequest, model_class
+from beampipe.triton.model.contract import (
+    Instance,
+    ModelAnswer,
+    ModelRequest,
+    TensorSpec,
+    fits,
+    instance_count,
+    model_class,
+)
 
-__all__ = ["TritonPythonModel"]
+# How arrays pass between numpy and Triton's Python backend.
+
+
+def exchange(pb: Any) -> tuple[Callable[[Any], ndarray], Callable[[str, ndarray], Any]]:
+    """The two functions that carry arrays over.
+
+    Args:
+        pb: Triton's module `triton_python_backend_utils`.
+
+    Returns:
+        A function from a tensor to its array, which may be read-only, and one from a name and an array to a tensor.
+    """
+    if int(np.__version__.split(".")[0]) < 2:
+        return lambda tensor: tensor.as_numpy(), lambda name, array: pb.Tensor(name, array)
+    set_destructor = ctypes.pythonapi.PyCapsule_SetDestructor
+    set_destructor.argtypes, set_destructor.restype = [ctypes.py_object, ctypes.c_void_p], ctypes.c_int
+
+    def to_tensor(name: str, array: ndarray) -> Any:
+        if not array.size:
+            # numpy gives an empty array strides of 0, which the backend takes for a gap; a view's are those it expects.
+            array = np.empty(1, array.dtype)[:0].reshape(array.shape)
+        if not array.flags.writeable:  # DLPack has no word for it: an input that is handed back, say
+            array = array.copy()
+        capsule = array.__dlpack__()
+        tensor = pb.Tensor.from_dlpack(name, capsule)
+        # The backend now owns the array and frees it. It renames the capsule in a way that numpy does not know, and
+        # numpy's destructor would write a traceback into the log for every answer.
+        set_destructor(capsule, None)
+        return tensor
+
+    return np.from_dlpack, to_tensor
+
+
+# Prometheus metrics from inside a model, on Triton's own metrics port.
+
+
+COMMON_COUNTERS: Final = {"events": "Events answered.", "stage_seconds": "Wall time of each stage [s]."}
+"""What any model may observe, with the description of its counter."""
+
+_PERIOD: Final = 1.0
+"""Time [s] between two times at which the amounts are handed over."""
+
+
+class InstanceMetrics:
+    """The counters of one instance of a model.
+
+    Args:
+        pb: Triton's module `triton_python_backend_utils`.
+        model: name of the model.
+        instance: name of the instance.
+        counters: descriptions by name of what the model may observe besides `COMMON_COUNTERS`. Other names are ignored.
+    """
+
+    def __init__(self, pb: Any, model: str, instance: str, counters: Mapping[str, str]) -> None:
+        self._labels = {"model": model, "instance": instance}
+        # Families must live as long as their metrics are used.
+        self._families = {
+            name: pb.MetricFamily(name=f"beampipe_{name}_total", description=text, kind=pb.MetricFamily.COUNTER)
+            for name, text in {**COMMON_COUNTERS, **counters}.items()
+        }
+        self._metrics: dict[tuple[str, str], Any] = {}
+        self._amounts: defaultdict[tuple[str, str], float] = defaultdict(float)
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._hand_over_for_ever, name="metrics", daemon=True)
+
+    def start(self) -> None:
+        """Forget what the canary has added, and begin to hand amounts over to Triton."""
+        self._take()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Hand over the amounts that are left, and end."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def observe(self, name: str, amount: int | float, stage: str) -> None:
+        """Add to a counter.
+
+        Args:
+            name: name of the counter; one that was not declared is ignored.
+            amount: what is added, in the unit of the counter.
+            stage: label of the stage that the amount belongs to; empty for none.
+        """
+        if name in self._families:
+            with self._lock:
+                self._amounts[name, stage] += amount
+
+    def _take(self) -> dict[tuple[str, str], float]:
+        with self._lock:
+            taken = dict(self._amounts)
+            self._amounts.clear()
+        return taken
+
+    def _hand_over_for_ever(self) -> None:
+        while not self._stopped.wait(_PERIOD):
+            self._hand_over()
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        for (name, stage), amount in self._take().items():
+            if (name, stage) not in self._metrics:
+                labels = {**self._labels, **({"stage": stage} if stage else {})}
+                self._metrics[name, stage] = self._families[name].Metric(labels=labels)
+            self._metrics[name, stage].increment(amount)
+
+
+# `TritonPythonModel`: how Triton's Python backend meets a `Model`. Each generated ``model.py`` imports it.
+
 
 _POLL: Final = 0.02
 """Time [s] between two questions whether a client still waits. Each is a round trip to the server: too long for small

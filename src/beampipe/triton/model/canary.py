@@ -1,7 +1,7 @@
 """Requests with a known answer: a model that does not give it, byte for byte, is not served.
 
 Each model is asked twice: by its own instance when that is made (`check_model`), and through the server's own port once
-that is up (`beampipe.triton.server.canary`). Between the two lies the exchange of arrays, which can lose data without
+that is up (`beampipe.triton.server.management`). Between the two lies the exchange of arrays, which can lose data without
 an error.
 """
 
@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from beampipe.errors import BeampipeError, ConfigError, FileError
-from beampipe.triton.model.served_model import ModelAnswer, ModelRequest
+from beampipe.triton.model.contract import ModelAnswer, ModelRequest
 
 __all__ = ["CANARY", "check_model", "compare_answers", "read_canary", "write_canary"]
 

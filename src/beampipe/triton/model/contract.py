@@ -1,24 +1,23 @@
-"""What any served model and its clients agree on: tensors and the parameters that every model has."""
+"""A served model without Triton: tensors, the `Model` protocol, and the settings of a model in a repository."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
 import numpy as np
+from numpy import ndarray
 
-__all__ = [
-    "EXECUTION_MODEL_PATH",
-    "MODEL_CLASS",
-    "MODEL_DIRECTORY",
-    "PYTHON_BACKEND",
-    "THREADS",
-    "TensorSpec",
-    "fits",
-    "instance_count",
-    "triton_type",
-]
+from beampipe.errors import BeampipeError, ConfigError, UnknownNameError
+
+# What any served model and its clients agree on: tensors and the parameters that every model has.
 
 
 @dataclass(frozen=True)
@@ -67,11 +66,220 @@ def triton_type(dtype: np.dtype[Any]) -> str:
 
 PYTHON_BACKEND: Final = "python"
 """Name of Triton's backend that runs each instance of a model in a process of its own."""
+
 EXECUTION_MODEL_PATH: Final = "EXECUTION_MODEL_PATH"
 """Parameter of ``config.pbtxt``: folder of the weights. `MODEL_DIRECTORY` in it stands for the model's own folder."""
+
 MODEL_DIRECTORY: Final = "$$TRITON_MODEL_DIRECTORY"
 """What stands for the model's own folder in the value of EXECUTION_MODEL_PATH."""
+
 MODEL_CLASS: Final = "MODEL_CLASS"
 """Parameter of ``config.pbtxt``: class of the model, as `model_class` reads it."""
+
 THREADS: Final = "THREADS"
 """Parameter of ``config.pbtxt``: threads of one instance, or ``auto``: the cores are shared out among the instances."""
+
+
+# What a served model is: a class with its tensors and one method. Nothing here knows Triton.
+
+
+ModelRequest = Mapping[str, ndarray]
+"""The arrays of one request, by name of the tensor."""
+
+ModelAnswer = Mapping[str, ndarray] | BeampipeError
+"""The arrays of one answer, by name of the tensor, or the error that says why there is none."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """Where one copy of a model runs. Without a server: ``Model(Instance(weights=folder))``.
+
+    Attributes:
+        name: name of the instance, unique in its server.
+        device: device on which everything of the instance stays, ``"cpu"`` or ``"cuda:N"``.
+        threads: number of threads that the instance may use.
+        weights: folder of the model's weights.
+        parameters: parameters of the model's configuration, by name.
+        checkpoint: function to call between the steps of long work. It raises `CancelledError` once nobody waits for
+            the answer any more.
+        observe: function ``observe(name, amount, stage)`` that adds an amount to the metric ``beampipe_<name>_total``.
+            The names are those in the model's `counters`, and ``events`` and ``stage_seconds``.
+    """
+
+    name: str = "direct"
+    device: str = "cpu"
+    threads: int = 1
+    weights: Path = Path()
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    checkpoint: Callable[[], None] = lambda: None
+    observe: Callable[[str, float, str], None] = lambda name, amount, step: None
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What a server can hold: arrays in, arrays out. It is made once for each `Instance`.
+
+    Attributes:
+        inputs: tensors that a request brings.
+        outputs: tensors that an answer may hold.
+    """
+
+    inputs: ClassVar[tuple[TensorSpec, ...]]
+    outputs: ClassVar[tuple[TensorSpec, ...]]
+
+    def __init__(self, instance: Instance) -> None: ...
+
+    def run(self, requests: Sequence[ModelRequest], /) -> Sequence[ModelAnswer]:
+        """Answer requests.
+
+        Args:
+            requests: the requests, one at a time unless the model's configuration allows batches.
+
+        Returns:
+            One answer per request, in order. The answer to a bad request is an `InputError`. An output is looked up
+            in an answer only if the client asked for it: a mapping may make then what takes time.
+
+        Raises:
+            InputError: a request is bad. Each is then asked alone, so that the good ones are answered.
+        """
+
+    @classmethod
+    def example(cls) -> ModelRequest:
+        """A request that has an answer: it becomes the model's canary."""
+
+
+class _NoBytecode(SourceFileLoader):
+    """Leaves no ``__pycache__`` beside a file, which would then be part of a repository."""
+
+    def set_data(self, path: str, data: Any, *, _mode: int = 0o666) -> None:
+        pass
+
+
+_PARTS: Final = ("inputs", "outputs", "run", "example")
+
+
+def model_class(path: str, folder: Path | None = None) -> type[Any]:
+    """The class that ``"package.module:Class"`` or ``"file.py:Class"`` names.
+
+    Args:
+        path: name of module and class, or of file and class.
+        folder: folder in which a file is looked for.
+
+    Raises:
+        ConfigError: there is no such module or class, or it lacks what a `Model` has.
+    """
+    where, _, name = path.rpartition(":")
+    try:
+        if where.endswith(".py"):
+            module_path = (folder or Path()) / where
+            # A name of its own: a file called json.py must not pass for the json of others.
+            module_name = f"beampipe_model_{module_path.stem}"
+            loader = _NoBytecode(module_name, str(module_path))
+            spec = importlib.util.spec_from_file_location(module_name, module_path, loader=loader)
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[module_name] = module  # dataclasses look their module up
+            spec.loader.exec_module(module)
+        else:
+            module = importlib.import_module(where)
+        found: type[Any] = getattr(module, name)
+    except (ImportError, FileNotFoundError, AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"model: got {path!r}, expected 'package.module:Class' or 'file.py:Class' ({error})"
+        ) from error
+    missing = [part for part in _PARTS if not hasattr(found, part)]
+    if missing:
+        raise ConfigError(
+            f"model: got {path!r} without {', '.join(missing)}, expected a class with {', '.join(_PARTS)}"
+        )
+    return found
+
+
+# What one model of a repository is to be: its name, its class, and how it runs.
+
+
+_NAME: Final = re.compile(r"\w[\w.-]*", re.ASCII)
+
+_DEVICE: Final = re.compile(r"cpu|auto|cuda(:[0-9]+)?")
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """One model of a repository.
+
+    Attributes:
+        name: name of the model on the wire.
+        model: class of the model, ``"package.module:Class"`` or ``"file.py:Class"``. The file is copied into the
+            repository.
+        parameters: texts that the model finds in `Instance.parameters`, by name.
+        weights: files that are copied into the model's folder of weights, `Instance.weights`.
+        instances: number of copies of the model, in all on a CPU, on each device on GPUs.
+        device: device of the copies: ``"cpu"``, ``"cuda"`` (every GPU), ``"cuda:N"``, or ``"auto"`` (GPUs where there
+            are any).
+        threads: number of threads of each copy. If not given, the cores are shared out among the copies.
+        max_batch_size: largest number of requests in one call of the model, each of any size; 0 for one at a time.
+        backend: name of Triton's backend that runs the model. ``"python"`` makes an instance of its class; another one
+            is told what to do by the parameters, and must give the same answers.
+        libraries: files that are copied beside the model's configuration: the library of the backend, and those that
+            it opens. Triton looks for ``libtriton_<backend>.so`` there first.
+        example: arrays of the request that the model is asked before it is served, by name of the tensor; if not given,
+            the example of its class.
+    """
+
+    name: str
+    model: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    weights: tuple[Path, ...] = ()
+    instances: int = 1
+    device: str = "cpu"
+    threads: int | None = None
+    max_batch_size: int = 0
+    backend: str = PYTHON_BACKEND
+    libraries: tuple[Path, ...] = ()
+    example: Mapping[str, ndarray] | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ConfigError(f"model: got the name {self.name!r}, expected letters, digits, '_', '-' and '.'")
+        if self.instances < 1:
+            raise ConfigError(f"{self.name}: got {self.instances} instances, expected 1 or more")
+        if self.max_batch_size < 0:
+            raise ConfigError(f"{self.name}: got max_batch_size {self.max_batch_size}, expected 0 or more")
+        if not _DEVICE.fullmatch(self.device):
+            raise UnknownNameError("device", self.device, ["cpu", "cuda", "cuda:0", "auto"])
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"{self.name}: got {self.threads} threads, expected 1 or more")
+        if self.backend != PYTHON_BACKEND and self.device != "cpu":
+            raise ConfigError(
+                f"{self.name}: got backend {self.backend} on {self.device}, expected {PYTHON_BACKEND} there, or cpu"
+            )
+
+
+@dataclass(frozen=True)
+class EnsembleSettings:
+    """Models that Triton chains: a tensor of one is handed to the next that has an input of the same name.
+
+    Attributes:
+        name: name of the whole chain on the wire.
+        steps: the models of the chain, in order.
+        inputs: tensors that a client sends.
+        outputs: tensors that a client gets.
+        made_from: name of the steps' tensor that a client's tensor is, by name of the latter, where they differ. A step
+            may have a tensor of the client's name, too: it is not handed on then.
+    """
+
+    name: str
+    steps: tuple[ModelSettings, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    made_from: Mapping[str, str] = field(default_factory=dict)
+
+
+def tensor_configuration(spec: TensorSpec) -> dict[str, Any]:
+    """One tensor of a configuration."""
+    return {"name": spec.name, "data_type": Symbol(f"TYPE_{spec.triton_type}"), "dims": list(spec.dims)}
+
+
+class Symbol(str):
+    """A name of an enumeration, written without quotes."""

@@ -1,4 +1,4 @@
-// Counters on Triton's metrics port; names and labels as in beampipe.triton.model.metrics.
+// Counters on Triton's metrics port; names and labels as in beampipe.triton.model.backend.
 #pragma once
 
 #include <map>

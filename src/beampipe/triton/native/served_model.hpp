@@ -1,4 +1,4 @@
-// What a model is to the backend: arrays in, arrays out. The C++ side of beampipe.triton.model.served_model.
+// What a model is to the backend: arrays in, arrays out. The C++ side of beampipe.triton.model.contract.
 #pragma once
 
 #include <cstddef>

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from beampipe import processes
-from beampipe.triton.door.door import remove_dead_doors
+from beampipe.triton.connection_file import remove_dead_connections
 from beampipe.triton.engine import STUB
 from beampipe.triton.supervision.stubs import SHARED_MEMORY
 
@@ -128,7 +128,7 @@ def remove(prefix: str, grace: float = 0.0, *, orphaned: bool = False) -> None:
             path.unlink()
     owner = prefix.rpartition("_")[0].rpartition("_")[0] + "_"  # without the number
     if orphaned:
-        remove_dead_doors()
+        remove_dead_connections()
         for path in folders_of(owner):
             shutil.rmtree(path, ignore_errors=True)
 
@@ -161,7 +161,7 @@ def clean_up_after_dead_owners() -> tuple[str, ...]:
     gone = tuple(prefix for prefix in sorted(found) if not _owner_lives(*map(int, found[prefix])))
     for prefix in gone:
         remove(prefix, orphaned=True)
-    remove_dead_doors()
+    remove_dead_connections()
     return gone
 
 

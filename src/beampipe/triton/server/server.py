@@ -1,41 +1,114 @@
-"""A Triton of our own: started, watched, stopped; nothing is left of it whatever happens to its owner."""
+"""`TritonServer`: started, supervised and stopped; nothing is left behind, whatever happens to its owner."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
+import signal
+import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from beampipe.errors import BeampipeError, ServiceError
 from beampipe.notebook import Shown
 from beampipe.processes import processor_time
-from beampipe.triton.door.closed_door import ClosedDoor
+from beampipe.triton.client.endpoint import LOOPBACK, authority
 from beampipe.triton.engine import Engine, find_engine, prepare_backends, this_interpreter
-from beampipe.triton.hosts import LOOPBACK, authority
-from beampipe.triton.server import control, preflight
-from beampipe.triton.server.asking import ServedModels
+from beampipe.triton.server import launch, management
+from beampipe.triton.server.access import AccessControl
 from beampipe.triton.server.cleanup import clean_up_after_dead_owners, new_prefix, remove, shared_memory_of
 from beampipe.triton.server.launch import ServerSettings, free_port, free_ports, server_command, server_environment
-from beampipe.triton.server.process import ServerProcess
+from beampipe.triton.server.management import HttpModelProbe
 from beampipe.triton.server.watchdog import Watchdog
-from beampipe.triton.supervision.incidents import Incident, IncidentKind
+from beampipe.triton.supervision.interfaces import Incident, IncidentKind
 from beampipe.triton.supervision.stubs import Stub, stubs_of
 from beampipe.triton.supervision.supervisor import Supervisor
 
-__all__ = ["ServerSettings", "TritonServer"]
+# The program `tritonserver` while it runs: one process with its children and its part of a log.
+
+
+_USEFUL: Final = re.compile(r"^E\d{4} |error|exception|failed|no module named|cannot open", re.I)
+
+_HARMLESS: Final = re.compile("CudaDriverHelper")  # said wherever there is no GPU
+
+_LINES: Final = 6
+"""Number of lines of the log that go into a message."""
+
+
+class ServerProcess:
+    """A server from its start to its end; a restarted server is another one.
+
+    Args:
+        command: command line of the server.
+        environ: environment of the server, which its stubs inherit.
+        log: file to which the server's output is appended.
+    """
+
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str], log: Path) -> None:
+        self._log = log
+        with log.open("ab") as stream:
+            self._begin = stream.tell()
+            self._process = subprocess.Popen(
+                command,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a group of its own, so that all of it can be killed
+            )
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the server, None if it has ended."""
+        return self._process.pid if self._process.poll() is None else None
+
+    @property
+    def exit_code(self) -> int | None:
+        """Exit code of the server, None if it still runs."""
+        return self._process.poll()
+
+    def terminate(self) -> None:
+        """Ask the server to end in order."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the server and its stubs at once, without waiting for it."""
+        if (pid := self.pid) is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+
+    def wait(self) -> None:
+        """Wait until the server has ended."""
+        self._process.wait()
+
+    def complaints(self) -> list[str]:
+        """The last lines of the log since the start that tell of an error, or the last ones at all."""
+        with self._log.open("rb") as stream:
+            stream.seek(self._begin)
+            lines = [line.rstrip() for line in stream.read().decode(errors="replace").splitlines() if line.strip()]
+        useful = [line for line in lines if _USEFUL.search(line) and not _HARMLESS.search(line)]
+        return list(dict.fromkeys(useful or lines))[-_LINES:]
+
+
+# A Triton of our own: started, watched, stopped; nothing is left of it whatever happens to its owner.
+
 
 _POLL: Final = 0.01
 """Time [s] between two looks whether the server is up."""
+
 _ATTEMPTS: Final = 3
 """Number of starts, if a free port was taken before the server had it."""
+
 _FLUSH: Final = 0.3
 """Time [s] without a stub and without work in the server itself after which all answers have left it."""
+
 _PORT_TAKEN: Final = re.compile(r"address already in use|failed to start (HTTP|GRPC|Metrics)|Socket .* already", re.I)
 
 
@@ -69,7 +142,7 @@ class TritonServer(Shown):
         self._process: ServerProcess | None = None
         self._watchdog = Watchdog(self.prefix, float(settings.exit_timeout))
         self._folder: Path | None = None
-        self._door: ClosedDoor | None = None
+        self._door: AccessControl | None = None
         self._supervision = contextlib.ExitStack()
         self._supervisor: Supervisor | None = None
         self._stopping = threading.Event()
@@ -114,7 +187,7 @@ class TritonServer(Shown):
     @property
     def ready(self) -> bool:
         """Whether the server answers and all its models are loaded."""
-        return self.pid is not None and control.is_ready(self.http_url)
+        return self.pid is not None and management.is_ready(self.http_url)
 
     @property
     def answering(self) -> bool:
@@ -122,7 +195,7 @@ class TritonServer(Shown):
         return self.ready if self._supervisor is None else self._supervisor.answering
 
     @property
-    def door(self) -> ClosedDoor:
+    def door(self) -> AccessControl:
         """What stands between the server and everybody else."""
         assert self._door is not None, "not started"
         return self._door
@@ -141,8 +214,8 @@ class TritonServer(Shown):
             UnknownNameError: the repository has no model of that name.
             BeampipeError: Triton cannot load the model.
         """
-        preflight.check_repository(self.settings.repository, (model,))
-        control.load_model(self.http_url, model, timeout=self.settings.start_timeout)
+        launch.check_repository(self.settings.repository, (model,))
+        management.load_model(self.http_url, model, timeout=self.settings.start_timeout)
 
     def unload(self, model: str) -> None:
         """Take a model out of service; what it is working on is finished.
@@ -150,7 +223,7 @@ class TritonServer(Shown):
         Raises:
             BeampipeError: Triton refuses.
         """
-        control.unload_model(self.http_url, model)
+        management.unload_model(self.http_url, model)
 
     # Life
 
@@ -169,20 +242,22 @@ class TritonServer(Shown):
         """
         assert self._process is None, "started before"
         settings = self.settings
-        self.models = preflight.check_repository(settings.repository, settings.models)
+        self.models = launch.check_repository(settings.repository, settings.models)
         engine = find_engine(settings.triton)
         python = this_interpreter()
-        preflight.check_interpreter(engine, python)
-        preflight.check_shared_memory()
+        launch.check_interpreter(engine, python)
+        launch.check_shared_memory()
         self._folder = Path(tempfile.mkdtemp(prefix=self.prefix))
         try:
             backends = prepare_backends(engine, python, self._folder)
             environ = server_environment(settings, engine, python, backends)
-            preflight.check_stub(backends, environ)
-            self._door = ClosedDoor(settings.door, settings.host, self._folder, lambda text: self.note("shield", text))
+            launch.check_stub(backends, environ)
+            self._door = AccessControl(
+                settings.door, settings.host, self._folder, lambda text: self.note("shield", text)
+            )
             self._new_process = lambda: self._start_process(engine, backends, environ)
             self.ports = free_ports(settings)
-            preflight.check_ports(settings, self.ports)
+            launch.check_ports(settings, self.ports)
             self.log.parent.mkdir(parents=True, exist_ok=True)
             if cleaned := clean_up_after_dead_owners():
                 self.note("cleaned", f"removed what {len(cleaned)} earlier server(s) had left: {', '.join(cleaned)}")
@@ -197,8 +272,8 @@ class TritonServer(Shown):
         if settings.supervise:
             self._supervisor = self._supervision.enter_context(Supervisor(self, self._asked(), settings.patience))
 
-    def _asked(self) -> ServedModels:
-        return ServedModels(self.settings, self.http_url, self.metrics_url)
+    def _asked(self) -> HttpModelProbe:
+        return HttpModelProbe(self.settings, self.http_url, self.metrics_url)
 
     def _start_process(self, engine: Engine, backends: Path, environ: Mapping[str, str]) -> ServerProcess:
         door, hidden = self.door.door, self.door.arguments()
@@ -220,7 +295,7 @@ class TritonServer(Shown):
                 if attempt + 1 == _ATTEMPTS or not _PORT_TAKEN.search(str(error)):
                     raise
                 self.ports = free_ports(self.settings)
-                preflight.check_ports(self.settings, self.ports)
+                launch.check_ports(self.settings, self.ports)
             else:
                 return
 
@@ -246,7 +321,7 @@ class TritonServer(Shown):
 
     def _is_up(self) -> bool:
         """Whether all its services answer: metrics come last, and if their port is taken the server ends again."""
-        return control.is_ready(self.http_url) and control.has_metrics(self.metrics_url)
+        return management.is_ready(self.http_url) and management.has_metrics(self.metrics_url)
 
     def restart(self, models: tuple[str, ...]) -> None:
         """Kill what is left of the server and start it again on the same ports.
@@ -286,7 +361,7 @@ class TritonServer(Shown):
         process = self._process
         if process is not None and process.pid is not None:
             try:
-                with control.connected(self.http_url, timeout=2.0) as unload_all:
+                with management.connected(self.http_url, timeout=2.0) as unload_all:
                     process.terminate()
                     unload_all()
             except OSError:  # it was about to end, or hangs

@@ -1,58 +1,92 @@
-"""Which processes live and yet do nothing: the rule, and the clocks that it takes.
-
-A busy server is not a dead one. A canary may stand behind a queue of honest work, sixty events of two seconds each. So
-what counts is not how long an answer takes but how long nothing moves. With the usual patience of 3 s:
-
-- A *model* hangs if for 3 s its canary or any other request has waited, no request of it was answered well
-  (`nv_inference_request_success`), and it did not work. It works while its processes use 3% of a core; one inside the
-  server, while the server uses 10%, far more than answering the supervisor takes.
-- A model that works, but has answered nothing for 20 times as long, 60 s, while somebody waits, hangs too: it turns in
-  a circle, or it is inside the server and it was another one that worked.
-- The *server* hangs if for 3 s its door was silent (the list of its models, asked twice a second, did not come) and it
-  did not work, or for 60 s even though it worked.
-- While the door is silent no model hangs: the questions may not get through. While a model is being loaded everything
-  counts as at work: each load holds one of the few threads of the door.
-- A process that somebody has stopped (SIGSTOP) for 1 s hangs. Without this rule the other instances of its model would
-  hide it.
-- A server that began to tell of a fatal signal 2 s ago, and still lives, hangs in its signal handler.
-
-From a hang to its discovery it takes 1 s (the next canary), 3 s and two looks at most.
-"""
+"""Detects processes that live but make no progress: the rule, its clocks, and the fatal-signal line in the log."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from math import fsum
+from pathlib import Path
 from typing import Final
 
 from beampipe import processes
+from beampipe.triton.supervision.interfaces import Load, Placement
 from beampipe.triton.supervision.stubs import Stub
-from beampipe.triton.supervision.watched import Home, Load
 
-__all__ = ["PATIENCE", "Hang", "Hangs", "Look"]
+# The line with which Triton's handler of fatal signals begins, as it appears in the log.
+
+
+_FATAL: Final = re.compile(rb"^Signal \((6|11)\) received", re.M)
+"""Said on SIGABRT and SIGSEGV, and of other numbers on signals after which a server ends in order."""
+
+_HALF: Final = 64
+"""Length [bytes] of the longest half line that may become that one, and is therefore read again."""
+
+
+class FatalSignalLog:
+    """Looks for the line in what has been added to a log.
+
+    Args:
+        log: file to which the server writes.
+    """
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._read = 0
+        self.skip()
+
+    def skip(self) -> None:
+        """Leave out what is there by now, which an earlier server has said."""
+        with suppress(OSError):
+            self._read = self._log.stat().st_size
+
+    def said(self) -> bool:
+        """Whether the line is in what was added since the last look, or since `skip`."""
+        try:
+            with self._log.open("rb") as stream:
+                stream.seek(self._read)
+                added = stream.read()
+        except OSError:
+            return False
+        if _FATAL.search(added):
+            self._read += len(added)
+            return True
+        half = len(added) - 1 - added.rfind(b"\n")
+        self._read += len(added) - (half if half < _HALF else 0)
+        return False
+
+
+# Which processes live and yet do nothing: the rule, and the clocks that it takes.
+
 
 PATIENCE: Final = 3.0
 """Usual time [s] without an answer and without work after which something hangs."""
 
 _LONGEST: Final = 20.0
 """How many times as long something may work without an answer until it hangs."""
+
 _STOPPED: Final = 1.0
 """Time [s] for which a process is stopped until it hangs."""
+
 _BLIND: Final = 3.0
 """Time [s] without a look at least after which clocks tell nothing; one look at a silent server takes more than 1 s."""
+
 _DYING: Final = 2.0
 """Time [s] that a server gets to die of a fatal signal."""
+
 _STUB_WORKS: Final = 0.03
 """Cores that the processes of a model use at least while it works."""
+
 _SERVER_WORKS: Final = 0.10
 """Cores that a server uses at least while a model inside it works, or while it is busy itself."""
+
 _SERVER: Final = ""
 """Name under which the server's own clock is kept."""
 
 
 @dataclass(frozen=True)
-class Look:
+class Observation:
     """What one look at a server has shown.
 
     Attributes:
@@ -70,7 +104,7 @@ class Look:
     now: float
     server: int
     stubs: tuple[Stub, ...]
-    homes: Mapping[str, Home]
+    homes: Mapping[str, Placement]
     heard: bool
     loads: Mapping[str, Load]
     asked: Mapping[str, float]
@@ -123,7 +157,7 @@ class _Clock:
         self.read, self.spent, self.answered = now, spent, answered
 
 
-class Hangs:
+class HangDetector:
     """Keeps the clocks of a server and its models, and tells from each look what hangs.
 
     Args:
@@ -142,7 +176,7 @@ class Hangs:
         self._clocks.clear()
         self._stopped.clear()
 
-    def found(self, look: Look) -> tuple[Hang, ...]:
+    def found(self, look: Observation) -> tuple[Hang, ...]:
         """What hangs: processes of models, or else the server."""
         if look.now - self._last > max(self._patience, _BLIND):  # nobody has looked for so long
             self.forget()
@@ -153,7 +187,7 @@ class Hangs:
         stubs = (*self._stopped_stubs(look), *self._silent(look, inside=False))
         return stubs or tuple(self._server(look)) or tuple(self._silent(look, inside=True))
 
-    def _read_clocks(self, look: Look) -> None:
+    def _read_clocks(self, look: Observation) -> None:
         server = processes.processor_time(look.server) or 0.0
         self._doors += look.heard
         self._clock(_SERVER, look, server, _SERVER_WORKS, self._doors)
@@ -174,7 +208,7 @@ class Hangs:
     def _answered(self, model: str) -> float:
         return self._clocks[model].answered if model in self._clocks else 0.0
 
-    def _clock(self, name: str, look: Look, spent: float, works: float, answered: float) -> _Clock:
+    def _clock(self, name: str, look: Observation, spent: float, works: float, answered: float) -> _Clock:
         if name not in self._clocks:
             self._clocks[name] = _Clock(look.now, spent, answered, look.now, look.now)
         clock = self._clocks[name]
@@ -183,7 +217,7 @@ class Hangs:
             clock.worked_at = look.now
         return clock
 
-    def _stopped_stubs(self, look: Look) -> Iterator[Hang]:
+    def _stopped_stubs(self, look: Observation) -> Iterator[Hang]:
         pids = {look.server, *(stub.pid for stub in look.stubs)}
         stopped = {pid for pid in pids if processes.is_stopped(pid)}
         self._stopped = {pid: self._stopped.get(pid, look.now) for pid in stopped}
@@ -194,7 +228,7 @@ class Hangs:
     def _is_stopped(self, pid: int, now: float) -> bool:
         return pid in self._stopped and now - self._stopped[pid] >= _STOPPED
 
-    def _silent(self, look: Look, *, inside: bool) -> Iterator[Hang]:
+    def _silent(self, look: Observation, *, inside: bool) -> Iterator[Hang]:
         """Models that let somebody wait; those inside the server can only be ended with it."""
         for model, home in look.homes.items():
             if (home.stubs == 0) != inside:
@@ -205,7 +239,7 @@ class Hangs:
                 own = tuple(stub.pid for stub in look.stubs if stub.model == model)
                 yield Hang(f"{model}: {reason}", (look.server,) if inside else own, None if inside else model)
 
-    def _server(self, look: Look) -> Iterator[Hang]:
+    def _server(self, look: Observation) -> Iterator[Hang]:
         clock = self._clocks[_SERVER]
         if self._is_stopped(look.server, look.now):
             yield Hang("the server: its process is stopped", (look.server,))

@@ -12,7 +12,7 @@ import pytest
 import uproot
 
 from beampipe.errors import ConfigError, FileError, MissingExtraError, UnknownNameError
-from beampipe.tracking.events import Event
+from beampipe.events import Event
 from beampipe.tracking.formats import open_events
 
 HIT_MEMBERS: Final = {

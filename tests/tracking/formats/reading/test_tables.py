@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beampipe.errors import ColumnError, ConfigError, FileError, NotFiniteError
-from beampipe.tracking.events import Event
+from beampipe.events import Event
 from beampipe.tracking.formats import open_events
 from tests.tracking.formats.events import assert_equal
 

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from beampipe.errors import FileError, InputError, UnknownNameError
-from beampipe.tracking.events import Event, HitColumns, Hits, Tracks
-from beampipe.tracking.formats import FORMS, write_tracks
+from beampipe.events import Event, HitColumns, Hits, Tracks
+from beampipe.tracking.formats import TRACK_FORMATS, write_tracks
 
 LABELS = np.array([1, 0, -1, 1, 0, 1], np.int64)
 HIT_ID = np.array([60, 50, 40, 30, 20, 10], np.int64)
@@ -140,7 +140,7 @@ def test_an_input_that_lacks_what_is_needed_is_refused(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", TRACK_FORMATS)
 def test_another_ending_is_refused(tmp_path: Path, form: str) -> None:
     with pytest.raises(FileError, match=r"got the ending '\.root', expected (\.|a folder)"):
         write_tracks(tmp_path / "tracks.root", [], form)

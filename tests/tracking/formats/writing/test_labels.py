@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beampipe.errors import FileError, ShapeError
-from beampipe.tracking.events import Event, HitColumns, Tracks
+from beampipe.events import Event, HitColumns, Tracks
 from beampipe.tracking.formats import TRACK_COLUMNS, write_tracks
 from tests.tracking.formats.events import random_event
 

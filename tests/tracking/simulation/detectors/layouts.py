@@ -4,8 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from beampipe.tracking.events import Event
-from beampipe.tracking.simulation import Detector, EventGenerator, Gun, Layout, simulate_events
+from beampipe.events import Event
+from beampipe.simulation.detector import Detector, DetectorLayout
+from beampipe.simulation.primaries import EventGenerator, Gun
+from beampipe.simulation.run import simulate_events
 
 EXAMPLES: Final = Path(__file__).parents[4] / "examples" / "detectors"
 COMPACT: Final = EXAMPLES / "compact.toml"
@@ -35,7 +37,7 @@ thickness_x0 = 0.02
 """
 
 
-def shot(layout: Layout, seed: int, n: int, pt: tuple[float, float], eta_max: float) -> Event:
+def shot(layout: DetectorLayout, seed: int, n: int, pt: tuple[float, float], eta_max: float) -> Event:
     """One event of muons."""
     gun = EventGenerator(0.0, "gun", Gun(n_particles=n, pt=pt, eta_max=eta_max)).at(layout.vertex)
     event, _ = next(simulate_events(1, gun, replace(Detector.of(layout), hadronic=False), seed=seed))

@@ -6,10 +6,10 @@ import pytest
 from typer.testing import CliRunner
 
 from beampipe.errors import ConfigError, InputError
+from beampipe.simulation import run
+from beampipe.simulation.detector import detector_modules, read_layout
 from beampipe.tracking.cli import app
 from beampipe.tracking.formats import read_events
-from beampipe.tracking.simulation import run
-from beampipe.tracking.simulation.detectors import detector_modules, read_layout
 
 from .layouts import COMPACT, SMALL
 

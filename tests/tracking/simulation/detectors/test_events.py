@@ -8,11 +8,11 @@ import pytest
 from numpy import ndarray
 
 from beampipe.arrays import Float64, Int64
-from beampipe.tracking.events import Event, Particles
-from beampipe.tracking.simulation import Detector, EventGenerator, Gun, simulate_events
-from beampipe.tracking.simulation.detectors import Layout, detector_modules, read_layout
-from beampipe.tracking.simulation.detectors.placing import shells
-from beampipe.tracking.simulation.tables import smeared
+from beampipe.events import Event, Particles
+from beampipe.simulation.detector import Detector, DetectorLayout, detector_modules, read_layout, shells
+from beampipe.simulation.fatras import smeared
+from beampipe.simulation.primaries import EventGenerator, Gun
+from beampipe.simulation.run import simulate_events
 from beampipe.tracking.truth import layer_code
 
 from ..places import assert_on_modules
@@ -22,13 +22,13 @@ pytestmark = pytest.mark.acts
 
 
 @pytest.fixture(scope="module", params=[COMPACT, LONGBAR], ids=["compact", "longbar"])
-def layout(request: pytest.FixtureRequest) -> Layout:
+def layout(request: pytest.FixtureRequest) -> DetectorLayout:
     path: Path = request.param
     return read_layout(path)
 
 
 @pytest.fixture(scope="module")
-def muons(layout: Layout) -> Event:
+def muons(layout: DetectorLayout) -> Event:
     return shot(layout, 1, 300, (5.0, 50.0), 2.4)
 
 
@@ -39,7 +39,7 @@ def primaries(event: Event) -> Particles:
     return made
 
 
-def expected_layers(layout: Layout, muon: Particles, *, on_both_sides: bool = True) -> Int64[ndarray, " n"]:
+def expected_layers(layout: DetectorLayout, muon: Particles, *, on_both_sides: bool = True) -> Int64[ndarray, " n"]:
     """Layers that straight lines cross: z = vz + r sinh(eta) at a cylinder, r = (z - vz) / sinh(eta) at a disc."""
     slope, start = np.sinh(muon.eta.astype(np.float64)), muon.vertex[:, 2].astype(np.float64)
     count = np.zeros(len(muon), np.int64)
@@ -53,7 +53,7 @@ def expected_layers(layout: Layout, muon: Particles, *, on_both_sides: bool = Tr
     return count
 
 
-def test_muons_cross_the_layers(layout: Layout, muons: Event) -> None:
+def test_muons_cross_the_layers(layout: DetectorLayout, muons: Event) -> None:
     made, code = primaries(muons), layer_code(muons.hits)
     assert muons.truth is not None
     assert code is not None
@@ -66,11 +66,11 @@ def test_muons_cross_the_layers(layout: Layout, muons: Event) -> None:
     assert (seen == expected)[made.primary].mean() > 0.75
 
 
-def test_hits_lie_on_their_modules(layout: Layout, muons: Event) -> None:
+def test_hits_lie_on_their_modules(layout: DetectorLayout, muons: Event) -> None:
     assert_on_modules(muons.hits, detector_modules(layout))
 
 
-def test_the_bending_is_that_of_the_field(layout: Layout, muons: Event) -> None:
+def test_the_bending_is_that_of_the_field(layout: DetectorLayout, muons: Event) -> None:
     """Hits near the beam line turn by asin(r / 2 R), R = pT / (0.3 B): measured momenta agree with the true ones."""
     ratio = []
     made = primaries(muons)
@@ -86,7 +86,7 @@ def test_the_bending_is_that_of_the_field(layout: Layout, muons: Event) -> None:
     assert np.median(ratio) == pytest.approx(1.0, abs=0.01)
 
 
-def test_pulls_have_width_one(layout: Layout) -> None:
+def test_pulls_have_width_one(layout: DetectorLayout) -> None:
     table, rng = detector_modules(layout), np.random.default_rng(3)
     row = rng.integers(len(table), size=20_000)
     local = table.uniform(row, rng).astype(np.float64)

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from beampipe.errors import ConfigError, FileError
-from beampipe.tracking.simulation import EventGenerator
-from beampipe.tracking.simulation.detectors import detector_modules, read_layout
-from beampipe.tracking.simulation.detectors.layout import Vertex
+from beampipe.simulation.detector import Vertex, detector_modules, read_layout
+from beampipe.simulation.primaries import EventGenerator
 
 from .layouts import COMPACT, LONGBAR, SMALL
 

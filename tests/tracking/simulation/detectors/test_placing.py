@@ -9,30 +9,29 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Float64
 from beampipe.errors import InputError
-from beampipe.tracking.events import Event, Hits
-from beampipe.tracking.simulation import Degradation, degrade
-from beampipe.tracking.simulation.detectors import Layout, Modules, detector_modules, read_layout
-from beampipe.tracking.simulation.detectors.placing import SILICON_X0, shells
+from beampipe.events import Event, Hits
+from beampipe.simulation.degradation import Degradation, degrade
+from beampipe.simulation.detector import SILICON_X0, DetectorLayout, Modules, detector_modules, read_layout, shells
 
 from .layouts import COMPACT, LONGBAR
 
 
 @pytest.fixture(scope="module", params=[COMPACT, LONGBAR], ids=["compact", "longbar"])
-def layout(request: pytest.FixtureRequest) -> Layout:
+def layout(request: pytest.FixtureRequest) -> DetectorLayout:
     path: Path = request.param
     return read_layout(path)
 
 
 @pytest.fixture(scope="module")
-def geometry(layout: Layout) -> Any:
-    from beampipe.tracking.simulation.detectors.geometry import build_layout
+def geometry(layout: DetectorLayout) -> Any:
+    from beampipe.simulation.acts_geometry import build_layout
 
     return build_layout(layout)
 
 
 @pytest.mark.acts
-def test_acts_has_the_same_modules(layout: Layout, geometry: Any) -> None:
-    from beampipe.tracking.simulation.detectors.geometry import read_modules
+def test_acts_has_the_same_modules(layout: DetectorLayout, geometry: Any) -> None:
+    from beampipe.simulation.acts_geometry import read_modules
 
     table = detector_modules(layout)
     made = read_modules(geometry)
@@ -42,7 +41,7 @@ def test_acts_has_the_same_modules(layout: Layout, geometry: Any) -> None:
 
 
 @pytest.mark.acts
-def test_acts_has_the_matter(layout: Layout, geometry: Any) -> None:
+def test_acts_has_the_matter(layout: DetectorLayout, geometry: Any) -> None:
     table = detector_modules(layout)
     assert layout.beam_pipe is not None
     seen = {}
@@ -56,7 +55,7 @@ def test_acts_has_the_matter(layout: Layout, geometry: Any) -> None:
     np.testing.assert_allclose([seen[number] for number in table.geometry_id.tolist()], table.silicon, rtol=1e-5)
 
 
-def test_identifiers_and_axes(layout: Layout) -> None:
+def test_identifiers_and_axes(layout: DetectorLayout) -> None:
     table = detector_modules(layout)
     assert (np.diff(table.geometry_id.astype(np.int64)) > 0).all()
     turned = np.einsum("nik,nil->nkl", table.axes, table.axes)
@@ -64,7 +63,7 @@ def test_identifiers_and_axes(layout: Layout) -> None:
     np.testing.assert_allclose(np.linalg.det(table.axes), 1.0)
 
 
-def test_the_layers_are_hermetic(layout: Layout) -> None:
+def test_the_layers_are_hermetic(layout: DetectorLayout) -> None:
     """Straight lines from the beam line through every layer, away from its ends, against all modules of the layer."""
     rng, table = np.random.default_rng(1), detector_modules(layout)
     for layer in (layer for shell in shells(layout) for layer in (*shell.barrel, *shell.positive[:2])):
@@ -94,7 +93,7 @@ def crossed(
     return hit
 
 
-def test_rows_overlap_as_asked(layout: Layout) -> None:
+def test_rows_overlap_as_asked(layout: DetectorLayout) -> None:
     """Neighbours of a cylinder cover its circumference and the overlap, and no row more than four would do."""
     for barrel in layout.barrel:
         for shell in shells(layout):
@@ -105,7 +104,7 @@ def test_rows_overlap_as_asked(layout: Layout) -> None:
                 assert rows * barrel.step >= 2 * np.pi * radius > (rows - 4) * barrel.step
 
 
-def test_degradation_knows_the_modules(layout: Layout) -> None:
+def test_degradation_knows_the_modules(layout: DetectorLayout) -> None:
     table = detector_modules(layout)
     rng = np.random.default_rng(2)
     row = rng.integers(len(table), size=2000)

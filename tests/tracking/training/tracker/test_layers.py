@@ -10,9 +10,9 @@ import pytest
 from numpy import ndarray
 
 from beampipe.errors import ConfigError
+from beampipe.events import Event, Hits
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.events import Event, Hits
-from beampipe.tracking.training.tracker.layers import find_layers, layers_from_positions
+from beampipe.tracking.training.detector import find_layers, layers_from_positions
 from tests.tracking.training.toy import BARREL, DISKS, toy_event
 
 LAYER = np.uint64(36)

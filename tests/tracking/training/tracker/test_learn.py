@@ -12,18 +12,25 @@ from pathlib import Path
 import pytest
 
 from beampipe.errors import ConfigError, FileError, UnknownNameError
+from beampipe.events import Event
 from beampipe.tracking import evaluate, load_model, load_pipeline, write_events
-from beampipe.tracking.events import Event
 from beampipe.tracking.models import TrackerModel
+from beampipe.tracking.training.detector import prepare
 from beampipe.tracking.training.recipe import recipe
-from beampipe.tracking.training.samples import Degrading
-from beampipe.tracking.training.tracker.effort import EFFORTS, Effort, adapted_recipe, adapted_windows
-from beampipe.tracking.training.tracker.learn import PARTS, Task, learn_model
-from beampipe.tracking.training.tracker.sample import prepare
+from beampipe.tracking.training.samples import TrainingDegradation
+from beampipe.tracking.training.tracker_model import (
+    BUDGETS,
+    PARTS,
+    Task,
+    TrainingBudget,
+    adapted_recipe,
+    adapted_windows,
+    learn_model,
+)
 from beampipe.tracking.training.windows import WINDOW_RECIPES
 from tests.tracking.training.toy import toy_event
 
-TINY = Effort("tiny", 0.005, 500, 3, 1, 2)
+TINY = TrainingBudget("tiny", 0.005, 500, 3, 1, 2)
 
 
 def stranger(seed: int) -> Event:
@@ -103,18 +110,18 @@ def test_parts_are_asked_for_by_name() -> None:
 def test_recipes_fit_field_density_and_modules() -> None:
     sample = prepare([stranger(seed) for seed in range(6)])
     strong = replace(sample, field=4.0, z_reach=300.0)
-    config, full = adapted_recipe(recipe("exatrkx"), EFFORTS["full"], strong), recipe("exatrkx")
+    config, full = adapted_recipe(recipe("exatrkx"), BUDGETS["full"], strong), recipe("exatrkx")
     assert config.embedding.windows.kappa_max == pytest.approx(2 * full.embedding.windows.kappa_max)
     assert config.embedding.windows.z0_max == 320
     assert config.embedding.steps == full.embedding.steps
     assert config.overlay == round(17_000 / sample.hits)
-    assert config.validation == Degrading(0.02, 0.0, 0.05)
+    assert config.validation == TrainingDegradation(0.02, 0.0, 0.05)
     assert adapted_windows(WINDOW_RECIPES["module_map"], strong).kappa_max == pytest.approx(2e-3)
     dense = replace(sample, hits=90_000.0, layers=replace(sample.layers, has_modules=True))
-    same = adapted_recipe(full, EFFORTS["full"], dense)
+    same = adapted_recipe(full, BUDGETS["full"], dense)
     assert (same.gnn, same.edge_filter, same.validation) == (full.gnn, full.edge_filter, full.validation)
     assert same.embedding.sector == pytest.approx(full.embedding.sector, rel=0.01)
-    quick = adapted_recipe(full, EFFORTS["quick"], dense)
+    quick = adapted_recipe(full, BUDGETS["quick"], dense)
     assert quick.embedding.steps < 0.3 * full.embedding.steps
 
 

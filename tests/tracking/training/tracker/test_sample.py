@@ -9,11 +9,9 @@ import numpy as np
 import pytest
 
 from beampipe.errors import BeampipeError, ConfigError, InputError
-from beampipe.tracking.beam_spot import BeamSpot
-from beampipe.tracking.events import Event
-from beampipe.tracking.training.samples import Degrading
-from beampipe.tracking.training.tracker.damage import damaged
-from beampipe.tracking.training.tracker.sample import about_beam_spot, measured_field, prepare
+from beampipe.events import BeamSpot, Event
+from beampipe.tracking.training.detector import about_beam_spot, measured_field, prepare
+from beampipe.tracking.training.samples import TrainingDegradation, degraded_event
 from tests.tracking.training.toy import FIELD, toy_event
 
 
@@ -98,17 +96,20 @@ def test_a_beam_spot_is_taken_away(events: list[Event]) -> None:
 
 def test_damage_is_of_the_size_asked_for(events: list[Event]) -> None:
     event = events[0]
-    assert damaged(event, Degrading(0.0, 0.0, 0.0), 1).hits.position.tolist() == event.hits.position.tolist()
+    assert (
+        degraded_event(event, TrainingDegradation(0.0, 0.0, 0.0), 1).hits.position.tolist()
+        == event.hits.position.tolist()
+    )
     n = len(event.hits)
-    lossy = damaged(event, Degrading(0.1, 0.0, 0.0), 1)
+    lossy = degraded_event(event, TrainingDegradation(0.1, 0.0, 0.0), 1)
     assert len(lossy.hits) == pytest.approx(0.9 * n, abs=4 * np.sqrt(0.09 * n))
-    noisy = damaged(event, Degrading(0.0, 0.0, 0.2), 1)
+    noisy = degraded_event(event, TrainingDegradation(0.0, 0.0, 0.2), 1)
     assert noisy.truth is not None
     added = noisy.truth.particle_id[n:]
     assert len(added) == pytest.approx(0.2 * n, abs=4 * np.sqrt(0.2 * n))
     assert not added.any()
     assert np.isin(noisy.hits.position[n:, 0], event.hits.position[:, 0]).all()
-    dead = damaged(event, Degrading(0.0, 0.3, 0.0), 1)
+    dead = degraded_event(event, TrainingDegradation(0.0, 0.3, 0.0), 1)
     assert event.hits.geometry_id is not None
     assert dead.hits.geometry_id is not None
     gone = set(event.hits.geometry_id.tolist()) - set(dead.hits.geometry_id.tolist())

@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 
 from beampipe.errors import ConfigError
+from beampipe.events import Event, Hits
 from beampipe.tracking import load_model, write_events
-from beampipe.tracking.events import Event, Hits
-from beampipe.tracking.models import Crossing, TrackerModel
-from beampipe.tracking.models.overview import model_overview
-from beampipe.tracking.training.tracker.effort import EFFORTS
-from beampipe.tracking.training.tracker.learn import Task, learn_model
-from beampipe.tracking.training.tracker.sample import prepare
+from beampipe.tracking.models import LayerRequirements, TrackerModel
+from beampipe.tracking.models.card import model_overview
+from beampipe.tracking.training.detector import prepare
+from beampipe.tracking.training.tracker_model import BUDGETS, Task, learn_model
 from tests.tracking.training.toy import toy_event
 
 OUTERMOST = 520.0
@@ -43,14 +42,14 @@ def barrel(seed: int) -> Event:
 def learned(tmp_path_factory: pytest.TempPathFactory) -> TrackerModel:
     folder = tmp_path_factory.mktemp("models") / "barrel"
     told: list[str] = []
-    task = Task("barrel", effort=EFFORTS["quick"], only=("module_map",))
+    task = Task("barrel", effort=BUDGETS["quick"], only=("module_map",))
     model = learn_model([barrel(seed) for seed in range(12)], folder, task, say=told.append)
     assert "a particle counts from 5 layers on; 7 are usual" in told[0]
     return model
 
 
 def test_the_definition_follows_from_the_layers(learned: TrackerModel) -> None:
-    assert load_model(learned.path).crossing == Crossing(7.0, 5)
+    assert load_model(learned.path).crossing == LayerRequirements(7.0, 5)
     assert learned.spec("module_map").segmentation.min_hits == 5
     measured = learned.performance["module_map"]
     assert measured.counted == COUNTED
@@ -69,7 +68,7 @@ def test_the_definition_stands_wherever_the_numbers_do(learned: TrackerModel) ->
 
 def test_a_definition_can_be_stated() -> None:
     events = [barrel(seed) for seed in range(6)]
-    assert prepare(events, min_layers=6).crossing == Crossing(7.0, 6)
+    assert prepare(events, min_layers=6).crossing == LayerRequirements(7.0, 6)
     with pytest.raises(ConfigError, match="min_layers: got 2, expected 3 or more"):
         prepare(events, min_layers=2)
 

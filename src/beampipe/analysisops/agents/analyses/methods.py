@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from beampipe.analysisops.agents.analyses.counts import counting, tagprobe, wz3l
-from beampipe.analysisops.agents.analyses.opened import Found, Opened
 from beampipe.analysisops.agents.analyses.peaks import diphotons, higgs, ttbar, width, zmumu
 from beampipe.analysisops.agents.analyses.systems import jets, operations, tracks
+from beampipe.analysisops.agents.analysis import AnalysisFiles, AnalysisResult
 
 __all__ = ["METHODS"]
 
-METHODS: Final[Mapping[str, Callable[[Opened], Found]]] = {
+METHODS: Final[Mapping[str, Callable[[AnalysisFiles], AnalysisResult]]] = {
     "zmumu": zmumu.analyse,
     "width": width.analyse,
     "hyy": diphotons.analyse_hyy,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from beampipe.analysisops.agents.analyses.objects import leptons, opposite_pairs
-from beampipe.analysisops.agents.analyses.opened import Found, Opened
+from beampipe.analysisops.agents.analysis import AnalysisFiles, AnalysisResult, leptons, opposite_pairs
 from beampipe.errors import InputError
 
 __all__ = ["analyse", "expected", "fact", "pairs"]
@@ -15,7 +14,7 @@ _MASSES: Final = (76.0, 106.0)
 _MET: Final = 150.0
 
 
-def analyse(opened: Opened) -> Found:
+def analyse(opened: AnalysisFiles) -> AnalysisResult:
     """Count pairs of leptons with much missing momentum, and compare with what is expected."""
     data = pairs(opened, "data", ["met"], _MASSES)
     tight = f"met > {_MET:g}"
@@ -43,7 +42,7 @@ def analyse(opened: Opened) -> Found:
         expression="(high - low) / 2",
         values={"high": limit["expected_plus_1"], "low": limit["expected_minus_1"]},
     )
-    return Found(
+    return AnalysisResult(
         {"limit": (limit["limit"], band["value"])},
         histograms=opened.answer("met", data, "met"),
         method={
@@ -57,7 +56,9 @@ def analyse(opened: Opened) -> Found:
     )
 
 
-def pairs(opened: Opened, role: str, more: list[str], masses: tuple[float, float], file: int | None = None) -> str:
+def pairs(
+    opened: AnalysisFiles, role: str, more: list[str], masses: tuple[float, float], file: int | None = None
+) -> str:
     """Events with exactly two good leptons of opposite charge and one kind within a range of masses [GeV]."""
     events = opened.select(leptons(opened, role, pt=20.0, more=more, file=file), "count(lep_pt) == 2")
     events = opposite_pairs(opened, events, lepton_type="lep_type")
@@ -76,12 +77,12 @@ def fact(known: Any, name: str) -> float:
     return float(value)
 
 
-def _expected(opened: Opened, role: str, expression: str) -> dict[str, Any]:
+def _expected(opened: AnalysisFiles, role: str, expression: str) -> dict[str, Any]:
     """Expected number of events of a simulated sample after the cuts, with its statistical uncertainty."""
     return expected(opened, pairs(opened, role, ["met", "mcWeight"], _MASSES), expression, opened.files[role][0])
 
 
-def expected(opened: Opened, events: str, expression: str, file: Mapping[str, Any]) -> dict[str, Any]:
+def expected(opened: AnalysisFiles, events: str, expression: str, file: Mapping[str, Any]) -> dict[str, Any]:
     """What a simulated file expects in data of the events that fulfil a condition, with the statistical uncertainty.
 
     Args:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from beampipe.analysisops.agents.analyses.fitting import fit
-from beampipe.analysisops.agents.analyses.objects import LEPTONS, opposite_pairs
-from beampipe.analysisops.agents.analyses.opened import Found, Opened
+from beampipe.analysisops.agents.analysis import LEPTONS, AnalysisFiles, AnalysisResult, fit, opposite_pairs
 
 __all__ = ["analyse"]
 
@@ -14,7 +12,7 @@ _WINDOW: Final = (71.0, 111.0)
 _MODEL: Final = "voigt_plus_exponential"
 
 
-def analyse(opened: Opened) -> Found:
+def analyse(opened: AnalysisFiles) -> AnalysisResult:
     """Fit pairs where both pass, and pairs where one does."""
     loaded = opened.load("data", [f"lep_{name}" for name in LEPTONS])
     muons = opened.thin(loaded, "lep", LEPTONS, "lep_type == 13 and lep_pt > 20")
@@ -30,7 +28,7 @@ def analyse(opened: Opened) -> Found:
         values={"both": good["signal_yield"], "one": other["signal_yield"]},
         errors={"both": good["signal_yield_error"], "one": other["signal_yield_error"]},
     )
-    return Found(
+    return AnalysisResult(
         {"efficiency": (efficiency["value"], efficiency["uncertainty"])},
         histograms=opened.answer("mass", events, "mass"),
         method={

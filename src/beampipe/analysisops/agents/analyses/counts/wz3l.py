@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from beampipe.analysisops.agents.analyses.counts.counting import expected, fact
-from beampipe.analysisops.agents.analyses.objects import leptons, opposite_pairs
-from beampipe.analysisops.agents.analyses.opened import Found, Opened
+from beampipe.analysisops.agents.analysis import AnalysisFiles, AnalysisResult, leptons, opposite_pairs
 
 __all__ = ["analyse"]
 
@@ -15,7 +14,7 @@ _HALF: Final = 10.0
 _MET: Final = 25.0
 
 
-def analyse(opened: Opened) -> Found:
+def analyse(opened: AnalysisFiles) -> AnalysisResult:
     """Count, take off what is not W Z, and compare with what simulation expects of a stated cross section."""
     data = _three(opened, "data", ["met"], None)
     inside = f"mass > {_TARGET - _HALF:g} and mass < {_TARGET + _HALF:g}"
@@ -39,7 +38,7 @@ def analyse(opened: Opened) -> Found:
             **{name: one["uncertainty"] for name, one in zip(names, backgrounds, strict=True)},
         },
     )
-    return Found(
+    return AnalysisResult(
         {"cross_section": (cross_section["value"], cross_section["uncertainty"])},
         histograms=opened.answer("mass", data, "mass"),
         method={
@@ -53,13 +52,13 @@ def analyse(opened: Opened) -> Found:
     )
 
 
-def _three(opened: Opened, role: str, more: list[str], file: int | None) -> str:
+def _three(opened: AnalysisFiles, role: str, more: list[str], file: int | None) -> str:
     """Events with three leptons, missing momentum, and the mass of the pair that is most like a Z boson."""
     good = leptons(opened, role, pt=15.0, more=more, file=file)
     events = opened.select(good, f"count(lep_pt) == 3 and lep_pt[0] > 25 and met > {_MET:g}")
     return opposite_pairs(opened, events, "closest", lepton_type="lep_type", target=_TARGET)
 
 
-def _expected(opened: Opened, role: str, place: int, inside: str) -> dict[str, Any]:
+def _expected(opened: AnalysisFiles, role: str, place: int, inside: str) -> dict[str, Any]:
     """Expected number of events of a simulated file after all cuts."""
     return expected(opened, _three(opened, role, ["met", "mcWeight"], place), inside, opened.files[role][place])

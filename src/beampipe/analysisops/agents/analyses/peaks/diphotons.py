@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from beampipe.analysisops.agents.analyses.fitting import fit
-from beampipe.analysisops.agents.analyses.objects import four_vectors, photons
-from beampipe.analysisops.agents.analyses.opened import Found, Opened
+from beampipe.analysisops.agents.analysis import AnalysisFiles, AnalysisResult, fit, four_vectors, photons
 from beampipe.errors import InputError
 
 __all__ = ["analyse_hyy", "analyse_search", "diphotons"]
@@ -25,11 +23,11 @@ _METHOD: Final = {
 }
 
 
-def analyse_hyy(opened: Opened) -> Found:
+def analyse_hyy(opened: AnalysisFiles) -> AnalysisResult:
     """Mass and number of events of the peak."""
     events = diphotons(opened)
     peak = fit(opened, events, "mass", _WINDOW, _MODEL, unbinned=True)
-    return Found(
+    return AnalysisResult(
         {
             "mass": (peak["mu"], peak["mu_error"]),
             "signal_yield": (peak["signal_yield"], peak["signal_yield_error"]),
@@ -40,7 +38,7 @@ def analyse_hyy(opened: Opened) -> Found:
     )
 
 
-def analyse_search(opened: Opened) -> Found:
+def analyse_search(opened: AnalysisFiles) -> AnalysisResult:
     """Whether there is a peak, and the limit on one in the window that the data name."""
     window = opened.public.get("search_window_gev")
     if not window:
@@ -70,7 +68,7 @@ def analyse_search(opened: Opened) -> Found:
         expression="(high - low) / 2",
         values={"high": limit["expected_plus_1"], "low": limit["expected_minus_1"]},
     )
-    return Found(
+    return AnalysisResult(
         {"limit": (limit["limit"], band["value"])},
         {"signal": "yes" if _seen(peak) else "no"},
         opened.answer("mass", events, "mass"),
@@ -82,7 +80,7 @@ def analyse_search(opened: Opened) -> Found:
     )
 
 
-def diphotons(opened: Opened) -> str:
+def diphotons(opened: AnalysisFiles) -> str:
     """Events with two good photons, and column ``mass`` [GeV]."""
     events = photons(opened, "data", pt=15.0)
     pairs = opened.made(

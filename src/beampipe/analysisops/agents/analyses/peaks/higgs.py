@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from beampipe.analysisops.agents.analyses.fitting import fit
-from beampipe.analysisops.agents.analyses.objects import JETS, four_vectors, leptons
-from beampipe.analysisops.agents.analyses.opened import Found, Opened
 from beampipe.analysisops.agents.analyses.peaks.zmumu import dimuons
+from beampipe.analysisops.agents.analysis import JETS, AnalysisFiles, AnalysisResult, fit, four_vectors, leptons
 
 __all__ = ["analyse_hbb", "analyse_hmumu", "analyse_hzz4l"]
 
@@ -17,7 +15,7 @@ _TAG: Final = 4
 _STATISTICAL: Final = "statistical, from the curvature of the likelihood (HESSE); no systematic uncertainty"
 
 
-def analyse_hmumu(opened: Opened) -> Found:
+def analyse_hmumu(opened: AnalysisFiles) -> AnalysisResult:
     """A narrow peak of muon pairs over a falling continuum."""
     events = dimuons(opened, "data", pt=20.0)
     peak = fit(opened, events, "mass", _WINDOW, "gauss_plus_exponential", unbinned=True)
@@ -31,7 +29,7 @@ def analyse_hmumu(opened: Opened) -> Found:
     )
 
 
-def analyse_hbb(opened: Opened) -> Found:
+def analyse_hbb(opened: AnalysisFiles) -> AnalysisResult:
     """A broad peak of b-jet pairs with missing momentum."""
     loaded = opened.load("data", [f"jet_{name}" for name in JETS] + ["met"])
     tagged = opened.thin(opened.select(loaded, "met > 80"), "jet", JETS, f"jet_btag_quantile >= {_TAG}")
@@ -53,7 +51,7 @@ def analyse_hbb(opened: Opened) -> Found:
     )
 
 
-def analyse_hzz4l(opened: Opened) -> Found:
+def analyse_hzz4l(opened: AnalysisFiles) -> AnalysisResult:
     """A narrow peak of four leptons over a flat continuum."""
     good = leptons(opened, "data", pt=7.0)
     muons = opened.derive(good, "muon_charge", "lep_charge * (lep_type == 13)")
@@ -80,9 +78,9 @@ def analyse_hzz4l(opened: Opened) -> Found:
 
 
 def _found(
-    opened: Opened, events: str, peak: dict[str, Any], selection: str, model: str, window: tuple[float, float]
-) -> Found:
-    return Found(
+    opened: AnalysisFiles, events: str, peak: dict[str, Any], selection: str, model: str, window: tuple[float, float]
+) -> AnalysisResult:
+    return AnalysisResult(
         {
             "mass": (peak["mu"], peak["mu_error"]),
             "signal_yield": (peak["signal_yield"], peak["signal_yield_error"]),

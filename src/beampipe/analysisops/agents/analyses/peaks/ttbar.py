@@ -5,9 +5,16 @@ from __future__ import annotations
 from typing import Any, Final
 
 from beampipe.analysisops.agents.analyses.counts.counting import fact
-from beampipe.analysisops.agents.analyses.fitting import fit, highest
-from beampipe.analysisops.agents.analyses.objects import JETS, LEPTONS, four_vectors
-from beampipe.analysisops.agents.analyses.opened import Binning, Found, Opened
+from beampipe.analysisops.agents.analysis import (
+    JETS,
+    LEPTONS,
+    AnalysisFiles,
+    AnalysisResult,
+    Binning,
+    fit,
+    four_vectors,
+    highest,
+)
 
 __all__ = ["analyse"]
 
@@ -15,7 +22,7 @@ _SEARCH: Final = Binning(50, 100.0, 250.0)
 _RELATIVE: Final = (0.78, 1.22)
 
 
-def analyse(opened: Opened) -> Found:
+def analyse(opened: AnalysisFiles) -> AnalysisResult:
     """The peak's position in the data, between those of the simulated masses."""
     events = _three_jets(opened, "data", 0)
     peak = _peak(opened, events)
@@ -33,7 +40,7 @@ def analyse(opened: Opened) -> Found:
         },
         errors={"p": peak["mu_error"], "p1": simulated[0]["mu_error"], "p2": simulated[1]["mu_error"]},
     )
-    return Found(
+    return AnalysisResult(
         {"mass": (mass["value"], mass["uncertainty"])},
         histograms=opened.answer("mass", events, "mass"),
         method={
@@ -47,7 +54,7 @@ def analyse(opened: Opened) -> Found:
     )
 
 
-def _three_jets(opened: Opened, role: str, place: int) -> str:
+def _three_jets(opened: AnalysisFiles, role: str, place: int) -> str:
     """Events of one file with the mass of three jets."""
     columns = [f"lep_{name}" for name in LEPTONS] + [f"jet_{name}" for name in JETS] + ["met"]
     events = opened.load(role, columns, file=place)
@@ -65,7 +72,7 @@ def _three_jets(opened: Opened, role: str, place: int) -> str:
     )
 
 
-def _peak(opened: Opened, events: str) -> dict[str, Any]:
+def _peak(opened: AnalysisFiles, events: str) -> dict[str, Any]:
     top = highest(opened, events, "mass", _SEARCH)
     window = (round(_RELATIVE[0] * top, 2), round(_RELATIVE[1] * top, 2))
     return fit(opened, events, "mass", window, "gauss_plus_linear", bins=100)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from beampipe.analysisops.agents.analyses.fitting import around, fit, highest
-from beampipe.analysisops.agents.analyses.opened import Binning, Found, Opened
 from beampipe.analysisops.agents.analyses.peaks.zmumu import dimuons
+from beampipe.analysisops.agents.analysis import AnalysisFiles, AnalysisResult, Binning, around, fit, highest
 
 __all__ = ["analyse"]
 
@@ -13,7 +12,7 @@ _HALF_NARROW = 15.0
 _HALF_BROAD = 70.0
 
 
-def analyse(opened: Opened) -> Found:
+def analyse(opened: AnalysisFiles) -> AnalysisResult:
     """Fit the narrow line for the resolution, then the broad one with that resolution."""
     narrow = dimuons(opened, "calibration_mc")
     near = around(highest(opened, narrow, "mass", _SEARCH), _HALF_NARROW)
@@ -34,7 +33,7 @@ def analyse(opened: Opened) -> Found:
             "width": widths[0]["width"],
         },
     )
-    return Found(
+    return AnalysisResult(
         {"width": (widths[0]["width"], total["value"])},
         histograms=opened.answer("mass", broad, "mass"),
         method={

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from beampipe.analysisops.agents.analyses.objects import leptons, opposite_pairs
-from beampipe.analysisops.agents.analyses.opened import Found, Opened
+from beampipe.analysisops.agents.analysis import AnalysisFiles, AnalysisResult, leptons, opposite_pairs
 
 __all__ = ["analyse", "dimuons"]
 
@@ -11,7 +10,7 @@ WINDOW = (75.0, 107.0)
 """Masses that are fitted [GeV]."""
 
 
-def analyse(opened: Opened) -> Found:
+def analyse(opened: AnalysisFiles) -> AnalysisResult:
     """Fit the mass of muon pairs."""
     events = dimuons(opened, "data")
     fit = opened.call(
@@ -22,7 +21,7 @@ def analyse(opened: Opened) -> Found:
         model="voigt_plus_exponential",
         unbinned=True,
     )
-    return Found(
+    return AnalysisResult(
         {"mass": (fit["mu"], fit["mu_error"])},
         histograms=opened.answer("mass", events, "mass"),
         method={
@@ -36,7 +35,7 @@ def analyse(opened: Opened) -> Found:
     )
 
 
-def dimuons(opened: Opened, role: str, pt: float = 15.0) -> str:
+def dimuons(opened: AnalysisFiles, role: str, pt: float = 15.0) -> str:
     """Events with exactly two good muons of opposite charge above a pt [GeV], and column ``mass`` [GeV]."""
     events = opened.select(leptons(opened, role, pt=pt, kind=13), "count(lep_pt) == 2")
     return opposite_pairs(opened, events)

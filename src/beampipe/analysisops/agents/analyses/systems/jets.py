@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from beampipe.analysisops.agents.analyses.counts.counting import fact
-from beampipe.analysisops.agents.analyses.opened import Found, Opened
+from beampipe.analysisops.agents.analysis import AnalysisFiles, AnalysisResult
 
 __all__ = ["analyse"]
 
@@ -13,7 +13,7 @@ _GLUON: Final = 21
 _COLUMNS: Final = ("jet_pt", "jet_eta", "jet_n_trk")
 
 
-def analyse(opened: Opened) -> Found:
+def analyse(opened: AnalysisFiles) -> AnalysisResult:
     """Solve the shares that pass in both regions for quarks and gluons, and compare with simulation."""
     point, border = fact(opened.public, "working_point_n_trk"), fact(opened.public, "forward_abs_eta_min")
     data = opened.load("data", _COLUMNS)
@@ -40,7 +40,7 @@ def analyse(opened: Opened) -> Found:
             errors={"data": solved["errors"][place], "simulation": expected["error"]},
         )
         answers[name] = (factor["value"], factor["uncertainty"])
-    return Found(
+    return AnalysisResult(
         answers,
         method={
             "selection": f"jets in two regions, beyond and within |eta| = {border:g}, which differ in their share of"
@@ -53,7 +53,7 @@ def analyse(opened: Opened) -> Found:
     )
 
 
-def _share(opened: Opened, events: str, passing: str, among: str) -> dict[str, Any]:
+def _share(opened: AnalysisFiles, events: str, passing: str, among: str) -> dict[str, Any]:
     """Share of the jets of some kind that pass, with its error."""
     passed = opened.call("count_tool", events=events, expression=f"({among}) and ({passing})")
     total = opened.call("count_tool", events=events, expression=among)

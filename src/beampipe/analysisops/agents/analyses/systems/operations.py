@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from beampipe.analysisops.agents.analyses.opened import Found, Opened
+from beampipe.analysisops.agents.analysis import AnalysisFiles, AnalysisResult
 from beampipe.errors import InputError
 
 __all__ = ["analyse"]
@@ -39,7 +39,7 @@ _SIGNS: Final = (
 )
 
 
-def analyse(opened: Opened) -> Found:
+def analyse(opened: AnalysisFiles) -> AnalysisResult:
     """Look at each metric that tells a cause, on every server, for the largest change that stays."""
     best: tuple[float, _Sign, Mapping[str, Any]] | None = None
     for sign in _SIGNS:
@@ -63,7 +63,7 @@ def analyse(opened: Opened) -> Found:
         values={"first": max(time for time in near if time < change), "last": change},
         errors={"last": (near[1] - near[0]) / 3**0.5},
     )
-    return Found(
+    return AnalysisResult(
         {"onset": (onset["value"], onset["uncertainty"])},
         {"cause": sign.cause, "server": str(series["labels"]["server"])},
         method={

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from beampipe.analysisops.agents.analyses.opened import Found, Opened
+from beampipe.analysisops.agents.analysis import AnalysisFiles, AnalysisResult
 
 __all__ = ["analyse"]
 
@@ -15,7 +15,7 @@ _SHARE: Final = 0.1
 """The pipeline finds softer particles too, and misses some: its number of tracks is good to so much."""
 
 
-def analyse(opened: Opened) -> Found:
+def analyse(opened: AnalysisFiles) -> AnalysisResult:
     """Bring the hits to mm, find tracks, hand in their labels."""
     events = opened.load("data", ["hit_r", "hit_phi", "hit_z"])
     farthest = opened.call("derive_tool", events=events, name="farthest", expression="max(hit_r)")
@@ -27,7 +27,7 @@ def analyse(opened: Opened) -> Found:
     found = opened.call("find_tracks_tool", events=events, r="hit_r", phi="hit_phi", z="hit_z", pipeline="module_map")
     exported = opened.call("export_tool", handle=found["handle"], name="labels")
     error = opened.call("calculate_tool", expression=f"{_SHARE:g} * found", values={"found": float(found["n_tracks"])})
-    return Found(
+    return AnalysisResult(
         {"n_tracks": (float(found["n_tracks"]), error["value"])},
         artifacts={"labels": exported["artifact"]},
         method={

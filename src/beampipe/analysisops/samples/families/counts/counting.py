@@ -21,14 +21,12 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
+from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.detector import ISOLATION, Detector
-from beampipe.analysisops.samples.draws import Draws
 from beampipe.analysisops.samples.events import Events, joined
-from beampipe.analysisops.samples.families.dileptons import pair_events, resonance_pairs
-from beampipe.analysisops.samples.families.selecting import good_leptons, lepton_mass
-from beampipe.analysisops.samples.instance import Instance, Sample
 from beampipe.analysisops.samples.kinematics import falling
-from beampipe.analysisops.samples.limits import counting_limit
+from beampipe.analysisops.samples.pairs import counting_limit, good_leptons, lepton_mass, pair_events, resonance_pairs
+from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 __all__ = ["ANALYSIS", "make"]
 
@@ -48,7 +46,7 @@ _COLLISIONS: Final = 3_000
 _NEGATIVE: Final = 0.04
 
 
-def make(draws: Draws) -> Instance:
+def make(draws: RandomParameters) -> Instance:
     """The data of an instance."""
     strength = draws.uniform("signal_strength", 0.0, 0.8)
     pull = float(np.clip(draws.generator("pull").normal(), -2, 2))
@@ -87,7 +85,7 @@ def make(draws: Draws) -> Instance:
     )
 
 
-def _sample(draws: Draws, name: str) -> Events:
+def _sample(draws: RandomParameters, name: str) -> Events:
     """Events of one process; pairs of muons and of electrons, and missing momentum by its law."""
     number = _GENERATED[name]
     first, second = resonance_pairs(draws, name, _COLLISIONS, mass=_MASS, width=_WIDTH)
@@ -106,7 +104,7 @@ def _sample(draws: Draws, name: str) -> Events:
     return events.with_columns({"met": met, "met_phi": generator.uniform(-np.pi, np.pi, number)})
 
 
-def _weights(draws: Draws, name: str, number: int) -> ndarray:
+def _weights(draws: RandomParameters, name: str, number: int) -> ndarray:
     generator = draws.generator(f"{name} weights")
     size = generator.uniform(0.5, 20.0) * generator.uniform(0.8, 1.2, number)
     return np.where(generator.uniform(size=number) < _NEGATIVE, -size, size)

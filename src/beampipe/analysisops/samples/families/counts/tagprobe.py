@@ -17,11 +17,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.detector import Detector
-from beampipe.analysisops.samples.draws import Draws
 from beampipe.analysisops.samples.events import joined
-from beampipe.analysisops.samples.families.dileptons import continuum_pairs, pair_events, resonance_pairs
-from beampipe.analysisops.samples.instance import Instance, Sample
+from beampipe.analysisops.samples.pairs import continuum_pairs, pair_events, resonance_pairs
+from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 __all__ = ["ANALYSIS", "make"]
 
@@ -37,7 +37,7 @@ ANALYSIS: Final[dict[str, Any]] = {
 _MASS, _WIDTH = 91.1876, 2.4952
 
 
-def make(draws: Draws) -> Instance:
+def make(draws: RandomParameters) -> Instance:
     """The data of an instance."""
     efficiency = draws.uniform("efficiency", 0.70, 0.95)
     detector = Detector(muon=draws.uniform("muon_resolution", 0.014, 0.022), efficiency=0.97, identified=efficiency)

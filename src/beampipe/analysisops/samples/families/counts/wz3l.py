@@ -20,13 +20,12 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
+from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.detector import ISOLATION, Detector, leptons_of, observe
-from beampipe.analysisops.samples.draws import Draws
 from beampipe.analysisops.samples.events import Events, joined, joined_objects
-from beampipe.analysisops.samples.families.dileptons import pair_events, resonance_pairs
-from beampipe.analysisops.samples.generator import collide
-from beampipe.analysisops.samples.instance import Instance, Sample
-from beampipe.analysisops.samples.kinematics import parents
+from beampipe.analysisops.samples.kinematics import collide, parents
+from beampipe.analysisops.samples.pairs import pair_events, resonance_pairs
+from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 __all__ = ["ANALYSIS", "make"]
 
@@ -52,7 +51,7 @@ _MOST: Final = 3_800
 """So many events of a process are there for the data at most."""
 
 
-def make(draws: Draws) -> Instance:
+def make(draws: RandomParameters) -> Instance:
     """The data of an instance."""
     factor = draws.away("strength", 1.0, 0.35, 0.6)
     means = {
@@ -91,7 +90,7 @@ def make(draws: Draws) -> Instance:
     )
 
 
-def _sample(draws: Draws, name: str, detector: Detector, number: int) -> tuple[Events, float]:
+def _sample(draws: RandomParameters, name: str, detector: Detector, number: int) -> tuple[Events, float]:
     """Events of one process and its cross section by Pythia [pb], 0 if Pythia does not know it."""
     generator = draws.generator(f"{name} detector")
     if name in _PROCESSES:
@@ -111,7 +110,7 @@ def _sample(draws: Draws, name: str, detector: Detector, number: int) -> tuple[E
     return Events(number, events.columns, {"lep": leptons}).shuffled(generator), 0.0
 
 
-def _weights(draws: Draws, name: str, number: int) -> ndarray:
+def _weights(draws: RandomParameters, name: str, number: int) -> ndarray:
     generator = draws.generator(f"{name} weights")
     size = generator.uniform(0.5, 20.0) * generator.uniform(0.9, 1.1, number)
     return np.where(generator.uniform(size=number) < _NEGATIVE, -size, size)

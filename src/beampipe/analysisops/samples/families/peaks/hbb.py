@@ -17,12 +17,11 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
+from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.detector import TIGHT_TAG, Detector, assemble, jets_of, observe
-from beampipe.analysisops.samples.draws import Draws
 from beampipe.analysisops.samples.events import Events, joined
-from beampipe.analysisops.samples.generator import collide
-from beampipe.analysisops.samples.instance import Instance, Sample
-from beampipe.analysisops.samples.kinematics import decay, falling, isotropic, parents
+from beampipe.analysisops.samples.kinematics import collide, decay, falling, isotropic, parents
+from beampipe.analysisops.samples.random_parameters import RandomParameters
 from beampipe.arrays import Bool
 
 __all__ = ["ANALYSIS", "make"]
@@ -44,7 +43,7 @@ _COLLISIONS: Final = 9_000
 _B_SHARE: Final = 0.6
 
 
-def make(draws: Draws) -> Instance:
+def make(draws: RandomParameters) -> Instance:
     """The data of an instance."""
     mass = draws.away("mass", KNOWN_MASS, 9.0, 17.0)
     detector = Detector(jet=draws.uniform("jet_resolution", 0.09, 0.12))
@@ -69,7 +68,7 @@ def make(draws: Draws) -> Instance:
     return Instance((Sample("data", "data", recorded),), truth, analysis=ANALYSIS)
 
 
-def _background(draws: Draws, detector: Detector) -> Events:
+def _background(draws: RandomParameters, detector: Detector) -> Events:
     """Pairs of jets with an exponential mass, slow and central, so that no threshold bends the mass."""
     number = draws.count("background", draws.uniform("background", 30_000.0, 40_000.0))
     scale = draws.uniform("background_scale", 55.0, 85.0)

@@ -16,14 +16,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.detector import ISOLATION, Detector
-from beampipe.analysisops.samples.draws import Draws
 from beampipe.analysisops.samples.events import joined
-from beampipe.analysisops.samples.families.dileptons import continuum_pairs, pair_events
-from beampipe.analysisops.samples.families.diphotons import higgs_bosons
-from beampipe.analysisops.samples.families.selecting import good_leptons, lepton_mass
-from beampipe.analysisops.samples.instance import Instance, Sample
 from beampipe.analysisops.samples.kinematics import decay, isotropic
+from beampipe.analysisops.samples.pairs import continuum_pairs, good_leptons, higgs_bosons, lepton_mass, pair_events
+from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 __all__ = ["ANALYSIS", "make"]
 
@@ -44,7 +42,7 @@ _MORE: Final = 20_000
 """Decays beside those of the data that tell the share of selected ones."""
 
 
-def make(draws: Draws) -> Instance:
+def make(draws: RandomParameters) -> Instance:
     """The data of an instance."""
     mass = draws.away("mass", KNOWN_MASS, 6.0, 11.0)
     detector = Detector(muon=draws.uniform("muon_resolution", 0.015, 0.025))

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.detector import Detector
-from beampipe.analysisops.samples.draws import Draws
 from beampipe.analysisops.samples.events import joined
-from beampipe.analysisops.samples.families.diphotons import PHOTON_CUTS, continuum, higgs_events
-from beampipe.analysisops.samples.instance import Instance, Sample
+from beampipe.analysisops.samples.pairs import PHOTON_CUTS, continuum, higgs_events
+from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 __all__ = ["make"]
 
@@ -27,7 +27,7 @@ KNOWN_MASS: Final = 125.2
 """Mass of the Higgs boson [GeV], S. Navas et al. (Particle Data Group), Phys. Rev. D 110 (2024) 030001."""
 
 
-def make(draws: Draws) -> Instance:
+def make(draws: RandomParameters) -> Instance:
     """The data of an instance."""
     mass = draws.away("mass", KNOWN_MASS, 6.0, 13.0)
     detector = Detector(photon=draws.uniform("photon_resolution", 0.014, 0.022))

@@ -17,14 +17,12 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
+from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.detector import ISOLATION, Detector, leptons_of, observe
-from beampipe.analysisops.samples.draws import Draws
 from beampipe.analysisops.samples.events import Events, joined, joined_objects
-from beampipe.analysisops.samples.families.dileptons import pair_events, resonance_pairs
-from beampipe.analysisops.samples.families.selecting import good_leptons
-from beampipe.analysisops.samples.generator import collide
-from beampipe.analysisops.samples.instance import Instance, Sample
-from beampipe.analysisops.samples.kinematics import parents
+from beampipe.analysisops.samples.kinematics import collide, parents
+from beampipe.analysisops.samples.pairs import good_leptons, pair_events, resonance_pairs
+from beampipe.analysisops.samples.random_parameters import RandomParameters
 from beampipe.arrays import Bool
 
 __all__ = ["ANALYSIS", "make"]
@@ -45,7 +43,7 @@ ANALYSIS: Final[dict[str, Any]] = {
 _COLLISIONS: Final = 3_500
 
 
-def make(draws: Draws) -> Instance:
+def make(draws: RandomParameters) -> Instance:
     """The data of an instance."""
     mass = draws.away("mass", KNOWN_MASS, 6.0, 13.0)
     detector = Detector(
@@ -73,7 +71,7 @@ def make(draws: Draws) -> Instance:
     return Instance((Sample("data", "data", recorded),), truth, analysis=ANALYSIS)
 
 
-def _continuum(draws: Draws, detector: Detector) -> Events:
+def _continuum(draws: RandomParameters, detector: Detector) -> Events:
     """Pairs of Z bosons or photons. Most pairs are heavier than the window, so only lighter ones are made."""
     settings = (
         "WeakDoubleBoson:ffbar2gmZgmZ = on",
@@ -88,7 +86,7 @@ def _continuum(draws: Draws, detector: Detector) -> Events:
     return observe(draws.generator("continuum detector"), detector, particles)
 
 
-def _fakes(draws: Draws, detector: Detector) -> Events:
+def _fakes(draws: RandomParameters, detector: Detector) -> Events:
     """Z bosons to muons with two more leptons from jets."""
     number = draws.count("fakes", 500.0)
     generator = draws.generator("fakes detector")

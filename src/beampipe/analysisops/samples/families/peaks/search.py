@@ -15,11 +15,10 @@ from typing import Final
 
 import numpy as np
 
+from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.detector import Detector
-from beampipe.analysisops.samples.draws import Draws
-from beampipe.analysisops.samples.families.diphotons import PHOTON_CUTS, continuum, selected_pairs
-from beampipe.analysisops.samples.instance import Instance, Sample
-from beampipe.analysisops.samples.limits import counting_limit
+from beampipe.analysisops.samples.pairs import PHOTON_CUTS, continuum, counting_limit, selected_pairs
+from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 __all__ = ["make"]
 
@@ -30,7 +29,7 @@ _SIDEBAND_ERROR: Final = 0.017
 """Relative error of the background in the window from the fit of its sidebands."""
 
 
-def make(draws: Draws) -> Instance:
+def make(draws: RandomParameters) -> Instance:
     """The data of an instance."""
     centre = round(draws.uniform("centre", 115.0, 137.0), 1)
     detector = Detector(photon=draws.uniform("photon_resolution", 0.014, 0.022))

@@ -19,11 +19,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.detector import ISOLATION, TIGHT_TAG, Detector, observe
-from beampipe.analysisops.samples.draws import Draws
 from beampipe.analysisops.samples.events import Events, Objects, joined
-from beampipe.analysisops.samples.generator import collide
-from beampipe.analysisops.samples.instance import Instance, Sample
+from beampipe.analysisops.samples.kinematics import collide
+from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 __all__ = ["ANALYSIS", "make"]
 
@@ -54,7 +54,7 @@ _REPEATED: Final = 2
 """So often each simulated collision passes the detector: its resolution makes most of the peak's width."""
 
 
-def make(draws: Draws) -> Instance:
+def make(draws: RandomParameters) -> Instance:
     """The data of an instance."""
     mass = draws.away("mass", KNOWN_MASS, 8.0, 13.0)
     detector = Detector(jet=draws.uniform("jet_resolution", 0.06, 0.09))
@@ -66,7 +66,9 @@ def make(draws: Draws) -> Instance:
     return Instance(tuple(samples), {"mass": mass}, analysis=ANALYSIS)
 
 
-def _events(draws: Draws, what: str, detector: Detector, number: int, mass: float, repeated: int = 1) -> Events:
+def _events(
+    draws: RandomParameters, what: str, detector: Detector, number: int, mass: float, repeated: int = 1
+) -> Events:
     """Recorded events of top quarks of some mass [GeV]."""
     settings = (
         "Top:gg2ttbar = on",

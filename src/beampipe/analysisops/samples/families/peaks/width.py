@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.detector import ISOLATION, Detector
-from beampipe.analysisops.samples.draws import Draws
 from beampipe.analysisops.samples.events import joined
-from beampipe.analysisops.samples.families.dileptons import continuum_pairs, pair_events, resonance_pairs
-from beampipe.analysisops.samples.instance import Instance, Sample
+from beampipe.analysisops.samples.pairs import continuum_pairs, pair_events, resonance_pairs
+from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 __all__ = ["ANALYSIS", "make"]
 
@@ -38,7 +38,7 @@ ANALYSIS: Final[dict[str, Any]] = {
 _CALIBRATION_EVENTS: Final = 9_000
 
 
-def make(draws: Draws) -> Instance:
+def make(draws: RandomParameters) -> Instance:
     """The data of an instance."""
     mass = draws.uniform("mass", 180.0, 320.0)
     width = draws.uniform("width", 6.0, 16.0)

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.detector import ISOLATION, Detector
-from beampipe.analysisops.samples.draws import Draws
 from beampipe.analysisops.samples.events import joined
-from beampipe.analysisops.samples.families.dileptons import continuum_pairs, pair_events, resonance_pairs
-from beampipe.analysisops.samples.instance import Instance, Sample
+from beampipe.analysisops.samples.pairs import continuum_pairs, pair_events, resonance_pairs
+from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 __all__ = ["ANALYSIS", "make"]
 
@@ -36,7 +36,7 @@ ANALYSIS: Final[dict[str, Any]] = {
 """The cuts [GeV], the window to either side of the highest bin [GeV] and the model of the reference analysis."""
 
 
-def make(draws: Draws) -> Instance:
+def make(draws: RandomParameters) -> Instance:
     """The data of an instance."""
     mass = draws.away("mass", KNOWN_MASS, 1.0, 5.0)
     detector = Detector(

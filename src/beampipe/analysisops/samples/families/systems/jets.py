@@ -21,9 +21,9 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.samples.draws import Draws
+from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.events import Events
-from beampipe.analysisops.samples.instance import Instance, Sample
+from beampipe.analysisops.samples.random_parameters import RandomParameters
 from beampipe.arrays import Bool, Float64
 
 __all__ = ["ANALYSIS", "make"]
@@ -39,7 +39,7 @@ _QUARKS: Final = (0.45, 0.85)
 """Chance of a quark in the central and in the forward region."""
 
 
-def make(draws: Draws) -> Instance:
+def make(draws: RandomParameters) -> Instance:
     """The data of an instance."""
     means = {"quark": draws.uniform("quark_mean", 13.0, 15.5), "gluon": draws.uniform("gluon_mean", 20.0, 23.0)}
     factors = {

@@ -21,9 +21,9 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.samples.draws import Draws
+from beampipe.analysisops.samples.dataset import Instance
 from beampipe.analysisops.samples.families.systems.logs import log_of
-from beampipe.analysisops.samples.instance import Instance
+from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 __all__ = ["CAUSES", "METRICS", "SCALES", "SIGNATURES", "make"]
 
@@ -93,7 +93,7 @@ _TRANSIENT: Final = 105.0
 """How long a harmless change lasts [s]."""
 
 
-def make(draws: Draws) -> Instance:
+def make(draws: RandomParameters) -> Instance:
     """The data of an instance."""
     cause = CAUSES[draws.choice("cause", len(CAUSES))]
     onset = draws.uniform("onset", 0.35 * DURATION, 0.8 * DURATION)

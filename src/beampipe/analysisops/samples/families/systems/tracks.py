@@ -18,9 +18,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from beampipe.analysisops.samples.draws import Draws
+from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.events import Events, Objects
-from beampipe.analysisops.samples.instance import Instance, Sample
+from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 __all__ = ["ANALYSIS", "make"]
 
@@ -32,7 +32,7 @@ _SMALLEST: Final = 500
 """Collisions with fewer hits are left out."""
 
 
-def make(draws: Draws) -> Instance:
+def make(draws: RandomParameters) -> Instance:
     """The data of an instance."""
     from beampipe.tracking.data import shipped_events
     from beampipe.tracking.truth import Selection, select_particles

@@ -1,4 +1,4 @@
-// What the track fit reads and returns. See beampipe.tracking.fitting.tables and beampipe.tracking.events.
+// What the track fit reads and returns. See beampipe.tracking.fitting.reference and beampipe.events.
 #pragma once
 
 #include <cstdint>

@@ -8,7 +8,7 @@
 
 namespace beampipe {
 
-/// The size of one unit of each coordinate (beampipe.tracking.formats.scale).
+/// The size of one unit of each coordinate (beampipe.events).
 struct Scale {
   float r, phi, z;  // [mm], [rad], [mm]
 };

@@ -1,4 +1,4 @@
-// The line of stages from hits to labels, in the words of beampipe.tracking.pipelines.stages, which a stage changed here
+// The line of stages from hits to labels, in the words of beampipe.tracking.stages, which a stage changed here
 // must still equal: tests/tracking/pipelines/test_composed.py compares the two, label by label.
 #pragma once
 

@@ -1,5 +1,5 @@
 // The order in which layers are searched for the middle hits of triplets: from the beam outwards, as tracks grow.
-// Told again, slowly, by `stages` of beampipe.tracking.kernels.growth.
+// Told again, slowly, by `stages` of beampipe.tracking.windows.
 #pragma once
 
 #include <algorithm>

@@ -16,7 +16,7 @@ float logit_of(double cut);
 /// falls as the logit rises, and its steps from one float32 to the next are a thousand times the error of exp.
 float lowest_logit(double cut);
 
-/// NetworksConfig of Python (beampipe.tracking.networks).
+/// NetworksConfig of Python (beampipe.tracking.kernels.weights).
 struct Cuts {
   float radius;                 // largest distance of an edge's source and target vector
   std::int64_t max_neighbours;  // most outgoing edges of a hit before the filter

@@ -1,4 +1,4 @@
-// What a pipeline is made of, as data: PipelineSpec of Python (beampipe.tracking.pipelines.specs), which writes it.
+// What a pipeline is made of, as data: PipelineSpec of Python (beampipe.tracking.catalogue), which writes it.
 #pragma once
 
 #include <cstdint>

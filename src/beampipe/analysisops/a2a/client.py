@@ -1,0 +1,316 @@
+"""Send one JSON document to an A2A server, of version 1.0 or 0.3, or request assessments from a host."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import httpx
+
+from beampipe.analysisops.a2a.documents import LARGEST_ANSWER, dump_object, parse_object
+from beampipe.analysisops.a2a.server import ARTIFACT
+from beampipe.errors import DeadlineError, InputError, ServiceError, ServiceUnavailableError
+
+if TYPE_CHECKING:
+    from a2a.client import Client
+    from a2a.types import AgentCard, Artifact, StreamResponse, Task, TaskStatus
+
+
+# Asks an A2A server, of version 1.0 or 0.3, for one JSON object.
+
+
+_SHOWN: Final = 300
+
+_POLL_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an answer may take.
+
+    Attributes:
+        seconds: time from the first byte sent to the last byte received [s].
+        connect_seconds: time to get a connection [s].
+        answer_bytes: size of the answer [bytes].
+        wire_bytes: size of all that the server sends, reports of progress included [bytes].
+    """
+
+    seconds: float = 1800.0
+    connect_seconds: float = 10.0
+    answer_bytes: int = LARGEST_ANSWER
+    wire_bytes: int = 16 * LARGEST_ANSWER
+
+
+def send_document(url: str, document: Mapping[str, Any], limits: Limits | None = None) -> dict[str, Any]:
+    """The JSON object that a server answers.
+
+    Messages go to the address that was given, unless the card names another path there: a card cannot send them to
+    another machine.
+
+    Args:
+        url: address of the server.
+        document: JSON object that is sent as text.
+        limits: what the answer may take.
+
+    Raises:
+        ServiceUnavailableError: nobody is there.
+        DeadlineError: it took too long.
+        ServiceError: it gave up, sent too much, or its answer is not one JSON object.
+    """
+    return asyncio.run(send_document_async(url, document, limits))
+
+
+async def send_document_async(url: str, document: Mapping[str, Any], limits: Limits | None = None) -> dict[str, Any]:
+    """`ask`, where a loop runs already."""
+    limits = limits or Limits()
+    text = dump_object(dict(document))
+    try:
+        answer = await asyncio.wait_for(_converse(url, text, limits), limits.seconds)
+        return answer.document(url, limits)
+    except TimeoutError as error:
+        raise DeadlineError(
+            f"{url}: got no answer within {limits.seconds:g} s; allow more time or look into the agent's log", url=url
+        ) from error
+    except InputError as error:
+        raise ServiceError(str(error), url=url) from error
+
+
+@dataclass
+class _Answer:
+    """What has come so far.
+
+    Attributes:
+        artifacts: by their ids.
+        message: text and data of a message in place of a task.
+        state: of the task, such as ``"TASK_STATE_WORKING"``; empty without a task.
+        words: what the last status says.
+        task_id: of the task.
+    """
+
+    artifacts: dict[str, Artifact] = field(default_factory=dict)
+    message: tuple[str, list[Any]] | None = None
+    state: str = ""
+    words: str = ""
+    task_id: str = ""
+
+    @property
+    def unfinished(self) -> bool:
+        return self.message is None and self.state in ("TASK_STATE_SUBMITTED", "TASK_STATE_WORKING")
+
+    def take(self, event: StreamResponse) -> None:
+        """One event of a stream."""
+        from a2a.helpers import get_data_parts, get_text_parts
+
+        kind = event.WhichOneof("payload")
+        if kind == "task":
+            self.take_task(event.task)
+        elif kind == "message":
+            self.message = "".join(get_text_parts(event.message.parts)), get_data_parts(event.message.parts)
+        elif kind == "status_update":
+            self.task_id = event.status_update.task_id
+            self._take_status(event.status_update.status)
+        elif kind == "artifact_update":
+            update = event.artifact_update
+            there = self.artifacts.get(update.artifact.artifact_id)
+            if update.append and there is not None:
+                there.parts.extend(update.artifact.parts)
+            else:
+                self.artifacts[update.artifact.artifact_id] = update.artifact
+
+    def take_task(self, task: Task) -> None:
+        """A task as a whole."""
+        self.task_id = task.id
+        self._take_status(task.status)
+        self.artifacts.update({one.artifact_id: one for one in task.artifacts})
+
+    def _take_status(self, status: TaskStatus) -> None:
+        from a2a.helpers import get_text_parts
+        from a2a.types import TaskState
+
+        self.state = TaskState.Name(status.state)
+        self.words = "".join(get_text_parts(status.message.parts))
+
+    def document(self, url: str, limits: Limits) -> dict[str, Any]:
+        """The object that was answered."""
+        from a2a.helpers import get_data_parts, get_text_parts
+
+        if self.message is None and self.state != "TASK_STATE_COMPLETED":
+            raise ServiceError(
+                f"{url}: got a task that ended as {self.state.removeprefix('TASK_STATE_').lower() or 'nothing'}"
+                f" ({self.words[:_SHOWN]!r}), expected it completed",
+                url=url,
+            )
+        named = [one for one in self.artifacts.values() if one.name == ARTIFACT]
+        found = named or list(self.artifacts.values())
+        if len(found) > 1:
+            raise ServiceError(
+                f"{url}: got {len(found)} artifacts, expected one, or one by the name of {ARTIFACT!r}", url=url
+            )
+        if found:
+            text, data = "".join(get_text_parts(found[0].parts)), get_data_parts(found[0].parts)
+        else:
+            text, data = self.message or (self.words, [])
+        if len(data) == 1 and isinstance(data[0], dict) and not text.lstrip().startswith(("{", "```")):
+            text = dump_object(data[0])  # words beside the data are for people
+        return parse_object(text, f"answer of {url}", largest=limits.answer_bytes)
+
+
+async def _converse(url: str, text: str, limits: Limits) -> _Answer:
+    from a2a.client import A2AClientError, ClientConfig, ClientFactory
+    from a2a.client.card_resolver import A2ACardResolver
+    from a2a.helpers import new_message, new_text_part
+    from a2a.types import Role, SendMessageRequest
+
+    answer = _Answer()
+    timeout = httpx.Timeout(limits.seconds, connect=limits.connect_seconds)
+    # Compressed answers could be small on the wire and huge in memory; the environment's proxies would not count bytes.
+    async with httpx.AsyncClient(
+        transport=_Bounded(url, limits.wire_bytes),
+        timeout=timeout,
+        headers={"Accept-Encoding": "identity"},
+        trust_env=False,
+    ) as http:
+        try:
+            card = _at(await A2ACardResolver(http, url).get_agent_card(), url)
+            client = ClientFactory(ClientConfig(httpx_client=http)).create(card)
+            message = new_message([new_text_part(text, media_type="application/json")], role=Role.ROLE_USER)
+            async for event in client.send_message(SendMessageRequest(message=message)):
+                answer.take(event)
+            await _wait(client, answer)
+        except (A2AClientError, httpx.HTTPError, OSError) as error:
+            raise _refusal(url, error, limits) from error
+        except ServiceError:
+            raise
+        except Exception as error:  # whatever a stranger's bytes do to the parser of the protocol
+            raise ServiceError(f"{url}: got no A2A ({type(error).__name__}: {str(error)[:_SHOWN]})", url=url) from error
+    return answer
+
+
+async def _wait(client: Client, answer: _Answer) -> None:
+    """Ask again until a task that goes on has ended: not every server streams, or waits with its answer."""
+    from a2a.types import GetTaskRequest
+
+    while answer.unfinished and answer.task_id:
+        await asyncio.sleep(_POLL_SECONDS)
+        answer.take_task(await client.get_task(GetTaskRequest(id=answer.task_id)))
+
+
+def _at(card: AgentCard, url: str) -> AgentCard:
+    """The card with its addresses at the server that was asked."""
+    asked = urlsplit(url)
+    for interface in card.supported_interfaces:
+        named = urlsplit(interface.url)
+        if (named.scheme, named.netloc) != (asked.scheme, asked.netloc):
+            interface.url = url
+    return card
+
+
+def _refusal(url: str, error: Exception, limits: Limits) -> ServiceError:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ServiceError):
+            return cause
+        if isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout):
+            return ServiceUnavailableError(f"{url}: nobody is there ({cause}); start the agent first", url=url)
+        if isinstance(cause, httpx.TimeoutException):
+            return DeadlineError(f"{url}: got no byte within {limits.seconds:g} s", url=url)
+        cause = cause.__cause__
+    return ServiceError(
+        f"{url}: got {type(error).__name__} ({str(error)[:_SHOWN]}), expected an answer by A2A", url=url
+    )
+
+
+class _Bounded(httpx.AsyncHTTPTransport):
+    """Connections that end when more has come than allowed."""
+
+    def __init__(self, url: str, most: int) -> None:
+        super().__init__()
+        self._url, self._left, self._most = url, most, most
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await super().handle_async_request(request)
+        coding = response.headers.get("content-encoding", "identity")
+        if coding != "identity":
+            await response.aclose()
+            raise ServiceError(f"{self._url}: got content coded as {coding!r}, expected it plain", url=self._url)
+        stream = response.stream
+        assert isinstance(stream, httpx.AsyncByteStream)
+        response.stream = _Counted(stream, self)
+        return response
+
+    def count(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise ServiceError(f"{self._url}: got more than {self._most} bytes, expected an answer", url=self._url)
+
+
+class _Counted(httpx.AsyncByteStream):
+    """A body of which each byte is counted."""
+
+    def __init__(self, stream: httpx.AsyncByteStream, bound: _Bounded) -> None:
+        self._stream, self._bound = stream, bound
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._stream:
+            self._bound.count(len(chunk))
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+# The client of a host: asks for assessments over A2A, and follows them as they are done.
+
+
+def request_assessments(
+    url: str,
+    participants: Mapping[str, str],
+    config: Mapping[str, Any],
+    *,
+    told: Callable[[str], object] = lambda _: None,
+    seconds: float = 3600.0,
+) -> list[dict[str, Any]]:
+    """Results of assessments, in the order in which they were done.
+
+    Args:
+        url: address of the host.
+        participants: address of each agent by its role.
+        config: tasks, levels and seeds, as the host reads them.
+        told: is called with what the host says while it works.
+        seconds: longest time without a word from the host [s].
+
+    Raises:
+        ServiceError: the host refused the request, or ended without results.
+    """
+    return asyncio.run(_request(url, {"participants": dict(participants), "config": dict(config)}, told, seconds))
+
+
+async def _request(
+    url: str, request: Mapping[str, Any], told: Callable[[str], object], seconds: float
+) -> list[dict[str, Any]]:
+    import httpx
+    from a2a.client import ClientConfig, create_client
+    from a2a.helpers import get_message_text, get_text_parts, new_message, new_text_part
+    from a2a.types import Role, SendMessageRequest, TaskState
+
+    results: list[dict[str, Any]] = []
+    state, last = TaskState.TASK_STATE_UNSPECIFIED, ""
+    async with httpx.AsyncClient(timeout=seconds) as http:
+        config = ClientConfig(streaming=True, httpx_client=http)
+        async with await create_client(url, config) as client:
+            message = new_message([new_text_part(json.dumps(request))], role=Role.ROLE_USER)
+            async for event in client.send_message(SendMessageRequest(message=message)):
+                kind = event.WhichOneof("payload")
+                if kind == "status_update":
+                    state = event.status_update.status.state
+                    last = get_message_text(event.status_update.status.message)
+                    told(last)
+                elif kind == "artifact_update" and event.artifact_update.artifact.name.startswith("Result-"):
+                    results.append(json.loads("".join(get_text_parts(event.artifact_update.artifact.parts))))
+    if state != TaskState.TASK_STATE_COMPLETED:
+        raise ServiceError(f"{url}: got state {TaskState.Name(state)}: {last}, expected completed assessments", url=url)
+    return results

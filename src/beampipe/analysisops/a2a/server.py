@@ -1,0 +1,286 @@
+"""A function as an A2A server: a JSON object comes in, one goes out as the text of an artifact.
+
+A task can be read again by its owner alone. A caller that sends a token (``Authorization``) is identified by it, and may
+list and get its tasks. A caller without one is identified by its address and, for one task, by the random number of the
+task; it can list nothing, since everybody at that address could. Tokens are kept as their hashes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+
+from a2a.auth.user import User
+from a2a.helpers import get_data_parts, get_text_parts, new_text_message, new_text_part
+from a2a.server.agent_execution import AgentExecutor, RequestContext
+from a2a.server.context import ServerCallContext
+from a2a.server.events import EventQueue
+from a2a.server.routes.common import DefaultServerCallContextBuilder
+from a2a.server.tasks import InMemoryTaskStore, TaskUpdater
+from a2a.types import ListTasksRequest, ListTasksResponse, Message, Task, TaskState, TaskStatus
+from starlette.requests import Request
+
+from beampipe.analysisops.a2a.documents import dump_object, parse_object
+from beampipe.errors import BeampipeError, ConfigError, InputError, ServiceUnavailableError
+from beampipe.terminal import say
+
+if TYPE_CHECKING:
+    from a2a.types import AgentCard
+    from starlette.applications import Starlette
+
+
+# Who may see a task again: whoever sent it, and nobody else.
+
+
+class _Caller(User):
+    """Whoever has sent a request."""
+
+    def __init__(self, name: str, *, known: bool) -> None:
+        self._name, self._known = name, known
+
+    @property
+    def is_authenticated(self) -> bool:
+        return self._known
+
+    @property
+    def user_name(self) -> str:
+        return self._name
+
+
+class CallerContexts(DefaultServerCallContextBuilder):
+    """Contexts of calls that say who calls."""
+
+    def build_user(self, request: Request) -> User:
+        token = request.headers.get("authorization", "")
+        if token:
+            return _Caller(f"token {hashlib.sha256(token.encode()).hexdigest()}", known=True)
+        return _Caller(f"address {request.client.host if request.client else ''}", known=False)
+
+
+class OwnedTasks(InMemoryTaskStore):
+    """Tasks in memory, each for its owner alone."""
+
+    def __init__(self) -> None:
+        super().__init__(owner_resolver=lambda context: context.user.user_name)
+
+    async def list(self, params: ListTasksRequest, context: ServerCallContext) -> ListTasksResponse:
+        if context.user.is_authenticated:
+            return await super().list(params, context)
+        return ListTasksResponse(page_size=params.page_size)
+
+
+# How a server introduces itself, so that clients of both versions of the protocol take it.
+
+
+_VERSIONS: Final = ("1.0", "0.3")
+
+_JSON: Final = ("application/json", "text/plain")
+
+
+def agent_card(name: str, description: str, url: str, *, skill: str, tags: tuple[str, ...]) -> AgentCard:
+    """The card of a server that takes and gives JSON documents.
+
+    The address is listed once for each version: a client of 0.3 refuses a card that does not name it so.
+
+    Args:
+        name: of the server.
+        description: what it does, in a sentence.
+        url: address under which clients reach it.
+        skill: the one thing that it can do, in a few words.
+        tags: keywords of the skill.
+    """
+    from a2a.types import AgentCapabilities, AgentCard, AgentInterface, AgentSkill
+
+    return AgentCard(
+        name=name,
+        description=description,
+        version=version("beampipe"),
+        supported_interfaces=[
+            AgentInterface(url=url, protocol_binding="JSONRPC", protocol_version=one) for one in _VERSIONS
+        ],
+        capabilities=AgentCapabilities(streaming=True),
+        default_input_modes=list(_JSON),
+        default_output_modes=list(_JSON),
+        skills=[AgentSkill(id=skill.replace(" ", "-"), name=skill, description=description, tags=list(tags))],
+    )
+
+
+# A function as an A2A server: a JSON object comes in, one goes out as the text of an artifact.
+
+
+ARTIFACT: Final = "submission"
+"""Name of the artifact with the answer."""
+
+_LARGEST_REQUEST: Final = 4 * 1024 * 1024
+
+_READY_SECONDS: Final = 20.0
+
+_P = ParamSpec("_P")
+
+_T = TypeVar("_T")
+
+
+class JsonExecutor(AgentExecutor):
+    """Answers each message by a function of its JSON object.
+
+    Args:
+        answer: the function; runs in a thread of its own for each message.
+    """
+
+    def __init__(self, answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        self._answer = answer
+
+    async def execute(self, context: RequestContext, event_queue: EventQueue) -> None:
+        updater = await updates(context, event_queue)
+        try:
+            document = read_document(context.message)
+        except InputError as error:
+            await updater.reject(new_text_message(str(error)))
+            return
+        await updater.start_work(new_text_message("at work"))
+        try:
+            text = dump_object(await in_thread(self._answer, document))
+        except BeampipeError as error:
+            await updater.failed(new_text_message(str(error)))
+        except Exception as error:
+            await updater.failed(new_text_message(f"{type(error).__name__} in this agent"))
+        else:
+            await updater.add_artifact([new_text_part(text, media_type="application/json")], name=ARTIFACT)
+            await updater.complete()
+
+    async def cancel(self, context: RequestContext, event_queue: EventQueue) -> None:
+        await TaskUpdater(event_queue, context.task_id or "", context.context_id or "").cancel()
+
+
+async def updates(context: RequestContext, event_queue: EventQueue) -> TaskUpdater:
+    """What reports on the task of a request; the task is made known first.
+
+    It is made without the message: what a caller has sent need not be kept for it.
+    """
+    task_id, context_id = context.task_id or "", context.context_id or ""
+    if context.current_task is None:
+        status = TaskStatus(state=TaskState.TASK_STATE_SUBMITTED)
+        await event_queue.enqueue_event(Task(id=task_id, context_id=context_id, status=status))
+    return TaskUpdater(event_queue, task_id, context_id)
+
+
+def read_document(message: Message | None) -> dict[str, Any]:
+    """The JSON object of a message: its text, or else its one part with data (whose integers have become floats).
+
+    Raises:
+        InputError: there is none.
+    """
+    parts = message.parts if message is not None else ()
+    text = "".join(get_text_parts(parts))
+    if text.strip():
+        return parse_object(text, "message", largest=_LARGEST_REQUEST)
+    data = get_data_parts(parts)
+    if len(data) == 1 and isinstance(data[0], dict):
+        return data[0]
+    raise InputError(f"message: got {len(data)} parts with data and no text, expected one JSON object as text")
+
+
+async def in_thread(function: Callable[_P, _T], *arguments: _P.args, **keywords: _P.kwargs) -> _T:
+    """What a function gives, run in a thread that nobody waits for at the end of the program."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[tuple[_T | None, BaseException | None]] = loop.create_future()
+
+    def deliver(value: _T | None, error: BaseException | None) -> None:
+        if not future.done():
+            future.set_result((value, error))
+
+    def work() -> None:
+        value, failure = None, None
+        try:
+            value = function(*arguments, **keywords)
+        except BaseException as error:
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits
+            loop.call_soon_threadsafe(deliver, value, failure)
+
+    threading.Thread(target=work, daemon=True, name=getattr(function, "__name__", "work")).start()
+    found, failure = await future
+    if failure is not None:
+        raise failure
+    return found  # type: ignore[return-value]  # it is there where nothing failed
+
+
+def a2a_app(executor: AgentExecutor, card: AgentCard) -> Starlette:
+    """An A2A server of both versions at one address; each task is for its owner alone.
+
+    Streams that have nothing to say get a ping every 15 s, so that no proxy takes them for dead.
+    """
+    from a2a.server.request_handlers import DefaultRequestHandlerV2
+    from a2a.server.routes import create_agent_card_routes, create_jsonrpc_routes
+    from starlette.applications import Starlette
+
+    handler = DefaultRequestHandlerV2(executor, OwnedTasks(), card)
+    routes = create_jsonrpc_routes(handler, "/", context_builder=CallerContexts(), enable_v0_3_compat=True)
+    return Starlette(routes=[*create_agent_card_routes(card), *routes])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there; port 0 takes a free one.
+
+    Raises:
+        ConfigError: the address cannot be taken.
+    """
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(f"{host}:{port}: cannot listen ({error.strerror}); choose another port") from error
+    return listener
+
+
+def serve(app: Starlette, listener: socket.socket) -> None:
+    """Serve until the process is told to stop; standard error says where, as a free port is known to nobody else."""
+    host, port = listener.getsockname()[:2]
+    say(f"answering at http://{host}:{port}/ until Ctrl-C", err=True)
+    _server(app).run(sockets=[listener])
+
+
+@contextmanager
+def serving(app: Starlette, listener: socket.socket) -> Iterator[str]:
+    """A server in a thread of this process while the block runs.
+
+    Yields:
+        Its address.
+
+    Raises:
+        ServiceUnavailableError: it does not start.
+    """
+    server = _server(app)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True, name="a2a")
+    host, port = listener.getsockname()[:2]
+    thread.start()
+    try:
+        until = time.monotonic() + _READY_SECONDS
+        while not server.started:
+            if not thread.is_alive() or time.monotonic() > until:
+                raise ServiceUnavailableError(f"http://{host}:{port}/: the server does not start")
+            time.sleep(0.01)
+        yield f"http://{host}:{port}/"
+    finally:
+        server.should_exit = True
+        thread.join(_READY_SECONDS)
+        listener.close()
+
+
+def _server(app: Starlette) -> Any:
+    import uvicorn
+
+    return uvicorn.Server(
+        uvicorn.Config(app, log_level="warning", ws="none", lifespan="off", timeout_graceful_shutdown=1)
+    )

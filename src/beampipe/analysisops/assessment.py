@@ -1,0 +1,214 @@
+"""One assessment: an agent gets a task and tools, its submission is graded, and all of it becomes a record."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from beampipe.analysisops.a2a.client import Limits, send_document
+from beampipe.analysisops.agents.agent import Agent
+from beampipe.analysisops.contract import Level, Reference, TaskRequest
+from beampipe.analysisops.grading.grade import grade
+from beampipe.analysisops.grading.judge import Judge
+from beampipe.analysisops.grading.rubric import Rubric, read_rubric
+from beampipe.analysisops.grading.submission import Evidence
+from beampipe.analysisops.instances import PreparedInstance, evidence_of, request_of
+from beampipe.analysisops.ledger import Entry, Ledger, read_ledger
+from beampipe.analysisops.runs.folder import Record, error_result
+from beampipe.analysisops.tasks.spec import read_yaml
+from beampipe.analysisops.tools.mcp import LOOPBACK, ToolServer
+from beampipe.analysisops.tools.session import LocalTools, Session, SessionLimits
+from beampipe.errors import BeampipeError
+
+# A task goes to an agent, a submission comes back.
+
+
+_SECONDS: Final = 1800.0
+
+
+def ask_agent(url: str, request: TaskRequest) -> dict[str, Any]:
+    """The submission of an agent, of either version of A2A, as the JSON object that it is; nothing of it is checked.
+
+    Args:
+        url: address of the agent.
+        request: what it is asked; its ``time_limit_sec`` is how long to wait.
+
+    Raises:
+        ServiceUnavailableError: nobody is there.
+        DeadlineError: it took too long.
+        ServiceError: it gave up, sent too much, or its answer is not one JSON object.
+    """
+    seconds = request.constraints.get("time_limit_sec", _SECONDS)
+    good = isinstance(seconds, int | float) and seconds > 0
+    return send_document(url, request.to_json(), Limits(seconds=float(seconds) if good else _SECONDS))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an agent gave.
+
+    Attributes:
+        submission: its answer as it came; None if there is none.
+        error: why there is none; empty if there is one.
+        tokens: tokens by kind, if they are known.
+        cost: what it cost [USD]; None if it is not known.
+    """
+
+    submission: Any
+    error: str = ""
+    tokens: Mapping[str, int] = field(default_factory=dict)
+    cost: float | None = None
+
+
+Ask = Callable[[TaskRequest, Session], Answer]
+"""Has an agent solve a task with the tools of a session. What the agent does wrong is an answer with an error."""
+
+
+def ask_here(agent: Agent) -> Ask:
+    """An agent in this process, which is trusted."""
+
+    def ask(request: TaskRequest, session: Session) -> Answer:
+        try:
+            return _answer(agent.solve(request, LocalTools(session)))
+        except Exception as error:  # the agent's, whatever it is
+            return Answer(None, f"{type(error).__name__} in the agent: {error}")
+
+    return ask
+
+
+def ask_over_a2a(url: str, tools_host: str = LOOPBACK) -> Ask:
+    """An agent at an address; its tools are served to it over MCP, for this assessment alone.
+
+    Args:
+        url: address of the agent.
+        tools_host: name or address of this machine at which the agent reaches the tools.
+    """
+
+    def ask(request: TaskRequest, session: Session) -> Answer:
+
+        with ToolServer(session, tools_host) as server:
+            try:
+                return _answer(ask_agent(url, replace(request, tools_url=server.url)))
+            except BeampipeError as error:
+                return Answer(None, str(error))
+
+    return ask
+
+
+def _answer(submission: Any) -> Answer:
+    """What an agent gave, with what it says that it used."""
+    usage = submission.get("usage") if isinstance(submission, Mapping) else None
+    if not isinstance(usage, Mapping):
+        return Answer(submission)
+    tokens = {
+        kind: int(usage[name])
+        for kind, name in (("input", "prompt_tokens"), ("output", "answer_tokens"))
+        if type(usage.get(name)) is int
+    }
+    cost = usage.get("cost")
+    return Answer(submission, "", tokens, float(cost) if isinstance(cost, int | float) else None)
+
+
+def assess(
+    prepared: PreparedInstance, level: Level, seed: int, ask: Ask, folder: Path, *, judge: Judge | None = None
+) -> Record:
+    """Ask an agent about an instance, and grade what it answers.
+
+    Args:
+        prepared: the instance.
+        level: how much the prompt tells.
+        seed: of the instance.
+        ask: asks the agent.
+        folder: for the ledger; no agent sees it.
+        judge: who judges the words; None leaves them unscored.
+    """
+    task, key = prepared.task, secrets.token_bytes(32)
+    request = request_of(prepared, level, seed)
+    book = folder / "ledger.jsonl"
+    session = Session(prepared.data, Ledger(book, key), SessionLimits(task.spec.max_tool_calls))
+    start = time.monotonic()
+    answer = ask(request, session)
+    seconds = time.monotonic() - start
+    entries = read_ledger(book, key)
+    evidence = evidence_of(answer.submission, session, prepared.hidden)
+    if answer.error:
+        graded = error_result(task.id, task.type, level, str(seed), answer.error, task.rubric.max_points)
+    else:
+        graded = grade(
+            task,
+            answer.submission,
+            prepared.reference,
+            entries,
+            evidence=evidence,
+            judge=judge,
+            level=level,
+            seed=seed,
+            prompt=request.prompt,
+        ).to_json()
+    return _record(request, answer, graded, prepared, entries, evidence, seconds)
+
+
+def regrade(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The result of a record, graded again from what stands in it; what a judge said then is kept."""
+    before = record["grade"]
+    if record["error"]:
+        return dict(before)
+    request = TaskRequest.from_json(record["request"])
+    known = dict(record["reference"])
+    reference = Reference.from_json(known.pop("instance"))
+    task = _RecordedTask(
+        request.task_id, request.task_type, read_rubric(record["rubric"], "rubric of the record"), known
+    )
+    entries = [Entry(**{**one, "sources": tuple(one["sources"])}) for one in record["ledger"]]
+    again = grade(
+        task,
+        record["submission"],
+        reference,
+        entries,
+        evidence=Evidence.from_json(record["contents"]),
+        level=request.level,
+        prompt=request.prompt,
+    ).to_json()
+    return {**again, "seed": before["seed"], "llm": before["llm"]}
+
+
+@dataclass(frozen=True)
+class _RecordedTask:
+    """As much of a task as grading needs, from a record."""
+
+    id: str
+    type: str
+    rubric: Rubric
+    eval_ref: Mapping[str, Any]
+    judge_prompt: str = ""
+    prompts: Mapping[Level, str] = field(default_factory=dict)
+
+
+def _record(
+    request: TaskRequest,
+    answer: Answer,
+    graded: Mapping[str, Any],
+    prepared: PreparedInstance,
+    entries: Sequence[Entry],
+    evidence: Evidence,
+    seconds: float,
+) -> Record:
+    task = prepared.task
+    return Record(
+        request=request,
+        submission=answer.submission,
+        grade=graded,
+        reference={**task.eval_ref, "instance": prepared.reference.to_json()},
+        rubric=read_yaml(task.spec.rubric_path, "a rubric"),
+        ledger=entries,
+        contents=evidence.to_json(),
+        judge=graded["llm"],
+        tokens=answer.tokens,
+        cost=answer.cost,
+        seconds=seconds,
+        error=answer.error,
+    )

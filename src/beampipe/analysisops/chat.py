@@ -1,0 +1,367 @@
+"""Client of OpenAI's chat protocol, for agents and judges: retries, a bound on the reply, and a replay cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import httpx
+
+from beampipe.errors import ConfigError, DeadlineError, FileError, ServiceError, ServiceUnavailableError
+from beampipe.files import write_whole
+
+# Which model is asked, at what price, and what it may use.
+
+
+Mode = Literal["native", "json"]
+"""How a model calls tools: by the protocol's own calls, or by JSON objects that it writes as text."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model behind a server of OpenAI's protocol.
+
+    Attributes:
+        base_url: address up to and without ``/chat/completions``, such as ``"http://127.0.0.1:8000/v1"``.
+        model: its name there.
+        mode: how it calls tools.
+        api_key_variable: environment variable that holds the key; empty if none is needed. The key itself is never
+            kept, cached or sent anywhere else.
+        temperature: randomness of its answers; None leaves it to the server, as some models want it.
+        seed: of its random numbers, where the server knows that; None sends none.
+        answer_tokens: longest answer [tokens].
+        price_prompt: price of a million tokens that it reads [USD].
+        price_answer: price of a million tokens that it writes [USD].
+        request_seconds: time that one answer may take [s].
+        retries: how often it is asked again when it is busy or out of reach.
+    """
+
+    base_url: str
+    model: str
+    mode: Mode = "native"
+    api_key_variable: str = ""
+    temperature: float | None = 0.0
+    seed: int | None = None
+    answer_tokens: int = 4096
+    price_prompt: float = 0.0
+    price_answer: float = 0.0
+    request_seconds: float = 300.0
+    retries: int = 4
+
+    def __post_init__(self) -> None:
+        if not self.base_url.startswith(("http://", "https://")):
+            raise ConfigError(f"base_url: got {self.base_url!r}, expected an address such as http://127.0.0.1:8000/v1")
+        if not self.model:
+            raise ConfigError("model: got no name, expected that of a model of the server")
+
+
+# One answer of a server of OpenAI's protocol, read.
+
+
+_CHARACTERS_PER_TOKEN: Final = 4
+"""About so many characters make a token, where a server does not count them."""
+
+_SHOWN_REPLY: Final = 200
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of one answer.
+
+    Attributes:
+        prompt: number that was read.
+        answer: number that was written.
+        estimated: the server did not count them, and they are an estimate from the length of the text.
+    """
+
+    prompt: int
+    answer: int
+    estimated: bool = False
+
+
+@dataclass(frozen=True)
+class Call:
+    """A tool that the model wants called.
+
+    Attributes:
+        id: by which the model knows the call again.
+        name: of the tool.
+        arguments: as the text that it wrote.
+    """
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model answered.
+
+    Attributes:
+        text: its words.
+        calls: tools that it wants called.
+        usage: its tokens.
+        finish: why it stopped, such as ``"stop"``, ``"length"``, ``"tool_calls"`` or ``"content_filter"``.
+        refusal: its words if it refused; empty if it did not.
+        cached: it was answered before, and nobody was asked.
+    """
+
+    text: str
+    calls: tuple[Call, ...]
+    usage: Usage
+    finish: str
+    refusal: str
+    cached: bool = False
+
+
+def read_reply(answer: Any, asked: Mapping[str, Any], *, url: str, cached: bool = False) -> Reply:
+    """A reply from the JSON that a server sent.
+
+    Args:
+        answer: the JSON.
+        asked: the request, for an estimate of tokens where the server counts none.
+        url: of the server, for messages.
+        cached: nobody was asked for it.
+
+    Raises:
+        ServiceError: it is none.
+    """
+    try:
+        choice = answer["choices"][0]
+        message = choice["message"]
+        text = message.get("content") or ""
+        if isinstance(text, list):  # text in parts
+            text = "".join(part.get("text", "") for part in text)
+        calls = tuple(
+            Call(
+                str(call.get("id") or f"call_{number}"),
+                str(call["function"]["name"]),
+                _arguments(call["function"].get("arguments")),
+            )
+            for number, call in enumerate(message.get("tool_calls") or ())
+        )
+        usage = _usage(answer.get("usage"), asked, text + "".join(call.arguments for call in calls))
+        return Reply(
+            str(text), calls, usage, str(choice.get("finish_reason") or ""), str(message.get("refusal") or ""), cached
+        )
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        raise ServiceError(
+            f"{url}: got {str(answer)[:_SHOWN_REPLY]!r}, expected a chat completion with choices", url=url
+        ) from error
+
+
+def _arguments(found: Any) -> str:
+    """Arguments as text; some servers send the object itself."""
+    return found if isinstance(found, str) else json.dumps(found or {})
+
+
+def _usage(found: Any, asked: Mapping[str, Any], text: str) -> Usage:
+    if isinstance(found, Mapping) and "prompt_tokens" in found:
+        return Usage(max(0, int(found["prompt_tokens"])), max(0, int(found.get("completion_tokens") or 0)))
+    read = len(json.dumps(asked.get("messages", "")))
+    return Usage(ceil(read / _CHARACTERS_PER_TOKEN), ceil(len(text) / _CHARACTERS_PER_TOKEN), estimated=True)
+
+
+# Answers of models, kept by what was asked, so that a run can be replayed without any model.
+
+
+class ReplayCache:
+    """A folder of answers, one file each, named by the hash of the question.
+
+    Args:
+        folder: where they are; made when the first is kept.
+        replay_only: never ask: a question that is not there is an error.
+        sample: which of several answers to the same question; each has a number of its own.
+    """
+
+    def __init__(self, folder: Path, *, replay_only: bool = False, sample: int = 0) -> None:
+        self._folder, self._sample = folder, sample
+        self.replay_only = replay_only
+
+    def find(self, asked: Mapping[str, Any]) -> Any | None:
+        """The answer that was kept; None if there is none.
+
+        Raises:
+            FileError: there is a file that is no answer; or none, where only those are to be taken.
+        """
+        path = self._path(asked)
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            return kept["answer"]
+        except FileNotFoundError as error:
+            if not self.replay_only:
+                return None
+            raise FileError(
+                f"{path}: got a question that was not asked before, expected only such; record the run again", path=path
+            ) from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise FileError(f"{path}: got no answer that was kept; remove the file", path=path) from error
+
+    def keep(self, asked: Mapping[str, Any], answer: Any) -> None:
+        """Keep an answer with its question."""
+        text = json.dumps({"asked": dict(asked), "answer": answer}, indent=1)
+        write_whole(self._path(asked), lambda part: part.write_text(text, encoding="utf-8"))
+
+    def _path(self, asked: Mapping[str, Any]) -> Path:
+        plain = json.dumps([dict(asked), self._sample], sort_keys=True, separators=(",", ":"))
+        return self._folder / f"{hashlib.sha256(plain.encode()).hexdigest()}.json"
+
+
+# Asks a server of OpenAI's protocol, again if it is busy, and not at all for what was asked before.
+
+
+_BUSY: Final = (408, 409, 425, 429, 500, 502, 503, 504, 529)
+
+_FIRST_PAUSE: Final = 0.5
+
+_LONGEST_PAUSE: Final = 30.0
+
+_LARGEST: Final = 8 * 1024 * 1024
+
+_SHOWN: Final = 300
+
+
+class ChatClient:
+    """Conversations with one model.
+
+    Args:
+        model: which.
+        cache: answers that were given before; None asks always.
+        sleep: waits so many seconds before it is asked again.
+    """
+
+    def __init__(
+        self, model: Model, cache: ReplayCache | None = None, sleep: Callable[[float], object] = time.sleep
+    ) -> None:
+        self.model = model
+        self._cache, self._sleep = cache, sleep
+        self._url = f"{model.base_url.rstrip('/')}/chat/completions"
+
+    def ask(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        must_call: str = "",
+        response_format: Mapping[str, Any] | None = None,
+        seconds: float | None = None,
+    ) -> Reply:
+        """The next message of a conversation.
+
+        Args:
+            messages: those so far.
+            tools: what the model may call.
+            must_call: the one tool that it has to call now; empty leaves it the choice.
+            response_format: what its text must look like.
+            seconds: time for this answer with all retries [s]; None takes that of the model for each try.
+
+        Raises:
+            ServiceUnavailableError: it is busy or out of reach, for all retries.
+            DeadlineError: it did not answer in time.
+            ServiceError: it refuses the request, or answers no chat completion.
+            FileError: the cache has no answer, and nobody may be asked.
+        """
+        model = self.model
+        asked: dict[str, Any] = {"model": model.model, "messages": list(messages), "max_tokens": model.answer_tokens}
+        if model.temperature is not None:
+            asked["temperature"] = model.temperature
+        if model.seed is not None:
+            asked["seed"] = model.seed
+        if tools:
+            asked["tools"] = [{"type": "function", "function": dict(tool)} for tool in tools]
+            asked["tool_choice"] = {"type": "function", "function": {"name": must_call}} if must_call else "auto"
+        if response_format is not None:
+            asked["response_format"] = dict(response_format)
+        kept = self._cache.find(asked) if self._cache is not None else None
+        if kept is not None:
+            return read_reply(kept, asked, url=self._url, cached=True)
+        answer = self._post(asked, seconds)
+        reply = read_reply(answer, asked, url=self._url)
+        if self._cache is not None:
+            self._cache.keep(asked, answer)
+        return reply
+
+    def _post(self, asked: Mapping[str, Any], seconds: float | None) -> Any:
+        """The JSON that the server sends, after as many tries as are allowed."""
+        until = time.monotonic() + (seconds if seconds is not None else float("inf"))
+        for attempt in range(self.model.retries + 1):
+            left = min(self.model.request_seconds, until - time.monotonic())
+            if left <= 0:
+                break
+            try:
+                return self._once(asked, left)
+            except _BusyError as busy:
+                fault = busy
+            if attempt < self.model.retries:
+                pause = min(
+                    fault.pause or _FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE, max(0.0, until - time.monotonic())
+                )
+                self._sleep(pause)
+        else:
+            raise ServiceUnavailableError(
+                f"{self._url}: got {fault} after {self.model.retries + 1} tries; try again later",
+                url=self._url,
+                model=self.model.model,
+            )
+        raise DeadlineError(f"{self._url}: got no answer within {seconds:g} s", url=self._url, model=self.model.model)
+
+    def _once(self, asked: Mapping[str, Any], seconds: float) -> Any:
+        try:
+            timeout = httpx.Timeout(seconds, connect=min(seconds, 10.0))
+            with (
+                httpx.Client(timeout=timeout) as http,
+                http.stream("POST", self._url, json=asked, headers=self._headers()) as answer,
+            ):
+                status, text = answer.status_code, _bounded(answer, self._url)
+                pause = answer.headers.get("retry-after", "")
+        except httpx.TransportError as error:
+            raise _BusyError(f"{type(error).__name__} ({error})") from error
+        except httpx.HTTPError as error:
+            raise ServiceError(f"{self._url}: got {type(error).__name__} ({error})", url=self._url) from error
+        if status in _BUSY:
+            raise _BusyError(f"status {status}", float(pause) if pause.isdigit() else 0.0)
+        if status != 200:
+            raise ServiceError(
+                f"{self._url}: got status {status} ({text[:_SHOWN]!r}), expected a chat completion;"
+                " check the address, the name of the model and the key",
+                url=self._url,
+                model=self.model.model,
+            )
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ServiceError(f"{self._url}: got {text[:_SHOWN]!r}, expected JSON", url=self._url) from error
+
+    def _headers(self) -> dict[str, str]:
+        variable = self.model.api_key_variable
+        if not variable:
+            return {}
+        key = os.environ.get(variable)
+        if not key:
+            raise ConfigError(f"api_key_variable: got no variable {variable} in the environment; set it to the key")
+        return {"Authorization": f"Bearer {key}"}
+
+
+class _BusyError(Exception):
+    """The server may answer later, perhaps after a pause [s] that it named."""
+
+    def __init__(self, message: str, pause: float = 0.0) -> None:
+        super().__init__(message)
+        self.pause = pause
+
+
+def _bounded(answer: httpx.Response, url: str) -> str:
+    found = bytearray()
+    for chunk in answer.iter_bytes():
+        found += chunk
+        if len(found) > _LARGEST:
+            raise ServiceError(f"{url}: got more than {_LARGEST} bytes, expected a chat completion", url=url)
+    return found.decode(errors="replace")

@@ -1,0 +1,298 @@
+"""Checks of answers against the reference of the same instance; the score is smooth in every number."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from beampipe.analysisops.contract import HistogramReference
+from beampipe.analysisops.grading.submission import Case, Outcome, bell, histogram_of, slope
+from beampipe.errors import ConfigError, UnknownNameError
+
+# How far an answer is from the reference, in units of the reference's uncertainty.
+
+
+@dataclass(frozen=True)
+class Pull:
+    """``2 ** -(pull / half)**4`` with ``pull = (value - reference) / sqrt(u**2 + (relative * reference)**2)``.
+
+    `u` is the uncertainty of the reference, never the one that the agent quotes: a wide error bar buys nothing. With
+    the default `half` a pull of 0.5 keeps 0.997 of the points, 1 keeps 0.96, 2 one half, and 5 nothing.
+
+    Attributes:
+        answer: name of the answer.
+        half: pull at which one half of the points are left, more than 0.
+        relative: what two good analyses of the same data may differ by, relative to the reference.
+    """
+
+    answer: str
+    half: float = 2.0
+    relative: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.half > 0.0 or not 0.0 <= self.relative < 1.0:
+            raise ConfigError(
+                f"pull: got half = {self.half}, relative = {self.relative}, expected more than 0, and from 0 to 1"
+            )
+
+    def __call__(self, case: Case) -> Outcome:
+        """The fraction; 0 without a finite number."""
+        path = f"instance.quantities.{self.answer}"
+        reference = case.expected_number(f"{path}.value")
+        uncertainty = math.hypot(case.expected_number(f"{path}.uncertainty"), self.relative * reference)
+        if not uncertainty > 0.0:
+            raise ConfigError(f"reference: got uncertainty {uncertainty} of {self.answer}, expected more than 0")
+        value, _ = case.submission.answer(self.answer)
+        evidence = {"reference": reference, "reference_uncertainty": uncertainty}
+        if value is None:
+            return Outcome(0.0, f"answers.{self.answer}.value is no finite number", evidence)
+        pull = (value - reference) / uncertainty
+        return Outcome(bell(pull, self.half), f"pull {pull:.2f}", {**evidence, "value": value, "pull": pull})
+
+
+# Whether a quoted uncertainty is honest.
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """Full points while ``|ln(quoted / reference)| <= ln(full)``, none from ``ln(zero)`` on, a cosine between them.
+
+    Too small and too large cost the same; what is not more than 0 earns nothing. Scale it by the check of the value:
+    an honest error bar around a wrong number is worth nothing.
+
+    Attributes:
+        answer: name of the answer.
+        full: factor up to which all points are given, at least 1.
+        zero: factor from which none are given, more than `full`.
+    """
+
+    answer: str
+    full: float = 1.15
+    zero: float = 3.0
+
+    def __post_init__(self) -> None:
+        if not 1.0 <= self.full < self.zero:
+            raise ConfigError(f"uncertainty: got full = {self.full}, zero = {self.zero}, expected 1 <= full < zero")
+
+    def __call__(self, case: Case) -> Outcome:
+        """The fraction; 0 without a number that is more than 0."""
+        reference = case.expected_number(f"instance.quantities.{self.answer}.uncertainty")
+        if not reference > 0.0:
+            raise ConfigError(f"reference: got uncertainty {reference} of {self.answer}, expected more than 0")
+        _, quoted = case.submission.answer(self.answer)
+        if quoted is None or not quoted > 0.0:
+            reason = f"answers.{self.answer}.uncertainty is no number that is more than 0"
+            return Outcome(0.0, reason, {"reference": reference})
+        distance = abs(math.log(quoted) - math.log(reference))
+        fraction = slope(distance, math.log(self.full), math.log(self.zero))
+        evidence = {"quoted": quoted, "reference": reference}
+        return Outcome(fraction, f"quoted {quoted:.4g}, expected about {reference:.4g}", evidence)
+
+
+# A histogram against a hidden one: its shape, and its total.
+
+
+_SAME_EDGE = 1e-6
+"""Edges are the same within this fraction of the width of a bin."""
+
+_LARGEST = 1e250
+"""A larger number is no content of a bin, and sums of such ones would overflow."""
+
+
+@dataclass(frozen=True)
+class HistogramL2:
+    """``shape * yield``; both fall from 1 to 0 as half a period of a cosine.
+
+    With p = values / sum of values, p* that of the reference and u an even spread over the bins, the distance of the
+    shapes is ``|p - p*|_2 / |u - p*|_2``: 1 for the right total spread evenly, whatever the reference looks like. The
+    distance of the yields is ``|ln(sum / sum*)| / ln(factor)``. At a distance of 1 nothing is left.
+
+    Finer bins are merged if the edges of the reference are among theirs. Where the reference itself is even, or has
+    one bin, only the very same shape has a distance of 0.
+
+    Attributes:
+        histogram: name of the answer under ``histograms``.
+        factor: yield, as a multiple of the reference or its inverse, from which no points are given.
+    """
+
+    histogram: str
+    factor: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not self.factor > 1.0:
+            raise ConfigError(f"histogram_l2: got factor = {self.factor}, expected more than 1")
+
+    def __call__(self, case: Case) -> Outcome:
+        """The fraction; 0 without a histogram of these bins that the tools filled from data."""
+        expected = case.expected(f"instance.histograms.{self.histogram}")
+        reference = HistogramReference(tuple(expected["edges"]), tuple(expected["values"]))
+        found, reason = histogram_of(self.histogram, case.submission, case.entries, case.evidence)
+        if found is None:
+            return Outcome(0.0, reason)
+        values = _in_bins_of(reference.edges, found)
+        if values is None:
+            low, high, n = reference.edges[0], reference.edges[-1], len(reference.values)
+            return Outcome(0.0, f"its bins are others than the {n} from {low:g} to {high:g} that were asked for")
+        total, right = math.fsum(values), math.fsum(reference.values)
+        if not right > 0.0:
+            raise ConfigError(f"reference: got a total of {right} in {self.histogram}, expected more than 0")
+        if not 0.0 < total < math.inf:
+            return Outcome(0.0, f"its total is {total:g}, expected more than 0")
+        shape = _distance(values, total, reference.values, right)
+        scale = abs(math.log(total) - math.log(right)) / math.log(self.factor)
+        evidence = {"shape_distance": shape, "yield": total, "reference_yield": right}
+        reason = f"shape off by {shape:.3f} of an even spread, yield {total / right:.3f} of the reference"
+        return Outcome(slope(shape, 0.0, 1.0) * slope(scale, 0.0, 1.0), reason, evidence)
+
+
+def _distance(values: Sequence[float], total: float, reference: Sequence[float], right: float) -> float:
+    """Distance of the shapes, in units of that of an even spread."""
+    even = 1.0 / len(reference)
+    off = math.hypot(*(one / total - other / right for one, other in zip(values, reference, strict=True)))
+    room = math.hypot(*(even - other / right for other in reference))
+    if room < 1e-12:
+        return 0.0 if off < 1e-12 else 1.0
+    return off / room
+
+
+def _in_bins_of(edges: Sequence[float], found: HistogramReference) -> list[float] | None:
+    """Contents in other bins, whose edges must be among those of the histogram; None if they are not."""
+    if len(found.values) < len(edges) - 1 or not all(abs(one) < _LARGEST for one in (*found.edges, *found.values)):
+        return None
+    near = _SAME_EDGE * (edges[1] - edges[0])
+    values, place = [], 0
+    for edge in edges:
+        start = place
+        while place < len(found.edges) and found.edges[place] < edge - near:
+            place += 1
+        if place == len(found.edges) or found.edges[place] > edge + near:
+            return None
+        values.append(math.fsum(found.values[start:place]))
+    return values[1:]
+
+
+# An answer that is a word of a closed list.
+
+
+@dataclass(frozen=True)
+class Word:
+    """All points if the word is that of the reference, letter by letter, else none; no synonyms, no words among words.
+
+    A guess is right with one chance in as many as there are choices. Where that is much, scale the check by one that
+    cannot be guessed.
+
+    Attributes:
+        word: name of the answer under ``words``.
+        choices: the words there are, at least two. In YAML, yes and no must stand in quotes.
+    """
+
+    word: str
+    choices: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(set(self.choices)) < 2:
+            raise ConfigError(f"word: got choices = {list(self.choices)}, expected at least two different ones")
+
+    def __call__(self, case: Case) -> Outcome:
+        """1 or 0."""
+        right = case.expected(f"instance.words.{self.word}")
+        if right not in self.choices:
+            raise UnknownNameError(f"word {self.word} of the reference", str(right), self.choices)
+        said = case.submission.section("words").get(self.word)
+        evidence = {"said": said if isinstance(said, str) else None, "reference": right}
+        if said not in self.choices:
+            return Outcome(0.0, f"words.{self.word} is none of {', '.join(self.choices)}", evidence)
+        return Outcome(float(said == right), f"{said}, {'right' if said == right else 'wrong'}", evidence)
+
+
+# Tracks that were found against the particles that made the hits.
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """``min(1, efficiency / goal)`` with the efficiency by double majority.
+
+    A particle is found if some track has more than half of its own hits from it, and holds more than half of the
+    particle's hits. All hits on one track, or each on its own, find nothing.
+
+    Attributes:
+        artifact: name of the answer under ``artifacts``; the host hands over its labels, one per hit.
+        goal: efficiency that earns all points, unless the reference of the instance has a quantity ``efficiency``.
+    """
+
+    artifact: str
+    goal: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.goal <= 1.0:
+            raise ConfigError(f"tracks: got goal = {self.goal}, expected more than 0 and at most 1")
+
+    def __call__(self, case: Case) -> Outcome:
+        """The fraction; 0 without one label per hit."""
+        truth, wanted = case.evidence.particle_id, case.evidence.reconstructable
+        if not len(truth) or not len(wanted):
+            raise ConfigError("evidence: got no particle_id or no reconstructable particles, expected both")
+        labels = case.evidence.labels.get(self.artifact)
+        if not isinstance(case.submission.section("artifacts").get(self.artifact), str) or labels is None:
+            return Outcome(0.0, f"artifacts.{self.artifact} names no labels that the tools exported")
+        if len(labels) != len(truth):
+            return Outcome(0.0, f"{len(labels)} labels, expected one for each of {len(truth)} hits")
+        found, fakes = double_majority(labels, truth)
+        efficiency = len(found & set(wanted)) / len(set(wanted))
+        best = case.reference.get("instance", {}).get("quantities", {}).get("efficiency")
+        goal = float(best["value"]) if best else self.goal
+        evidence = {"efficiency": efficiency, "goal": goal, "fakes": fakes}
+        return Outcome(min(1.0, efficiency / goal), f"efficiency {efficiency:.3f}, {fakes} fakes", evidence)
+
+
+def double_majority(labels: Sequence[int], particle_id: Sequence[int]) -> tuple[set[int], int]:
+    """Particles that are found by double majority, and the number of tracks that found none.
+
+    Args:
+        labels: track of each hit, negative for none.
+        particle_id: particle of each hit, negative for none.
+    """
+    on_track = Counter(label for label in labels if label >= 0)
+    of_particle = Counter(particle for particle in particle_id if particle >= 0)
+    shared = Counter(pair for pair in zip(labels, particle_id, strict=True) if pair[0] >= 0 and pair[1] >= 0)
+    good = {
+        (label, particle)
+        for (label, particle), n in shared.items()
+        if 2 * n > on_track[label] and 2 * n > of_particle[particle]
+    }
+    return {particle for _, particle in good}, len(on_track) - len({label for label, _ in good})
+
+
+# Whether the method is told at all.
+
+
+@dataclass(frozen=True)
+class MethodFields:
+    """Fraction of the fields of ``method`` that hold a text of some words which the prompt does not hold.
+
+    It cannot tell a good text from a bad one: give it few points, and scale it by a check of a number.
+
+    Attributes:
+        fields: names of the fields.
+        words: so many different words a text needs.
+    """
+
+    fields: tuple[str, ...]
+    words: int = 3
+
+    def __post_init__(self) -> None:
+        if not self.fields or self.words < 1:
+            raise ConfigError(f"method_fields: got {self.fields}, words = {self.words}, expected fields and at least 1")
+
+    def __call__(self, case: Case) -> Outcome:
+        """The fraction."""
+        method = case.submission.section("method")
+        prompt = " ".join(case.prompt.split())
+        lacking = [name for name in self.fields if not self._is_told(method.get(name), prompt)]
+        fraction = 1.0 - len(lacking) / len(self.fields)
+        return Outcome(fraction, f"not told: {', '.join(lacking) or 'nothing'}", {"lacking": lacking})
+
+    def _is_told(self, text: object, prompt: str) -> bool:
+        return isinstance(text, str) and len(set(text.split())) >= self.words and " ".join(text.split()) not in prompt

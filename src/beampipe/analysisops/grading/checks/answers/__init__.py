@@ -1,1 +1,0 @@
-"""Answers against the reference of the same instance, smooth in every number."""

@@ -1,1 +1,0 @@
-"""What must hold before anything counts: the agent finished, worked with the data, and answers what it found there."""

@@ -1,0 +1,95 @@
+"""Gates: if one fails, the score is 0."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from beampipe.analysisops.grading.submission import Case, Outcome
+from beampipe.errors import ConfigError, UnknownNameError
+
+# The agent says that it finished.
+
+
+@dataclass(frozen=True)
+class StatusOk:
+    """Pass if ``status`` is ``"ok"``, letter by letter; an agent that reports an error gets no points for it."""
+
+    def __call__(self, case: Case) -> Outcome:
+        """1 or 0."""
+        status = case.submission.content.get("status")
+        shown = repr(status)[:60]
+        return Outcome(1.0, "the agent finished") if status == "ok" else Outcome(0.0, f"status is {shown}, not 'ok'")
+
+
+# The agent worked with the data.
+
+
+@dataclass(frozen=True)
+class CallsMade:
+    """Pass if the ledger holds enough calls that succeeded and whose results descend from data files.
+
+    Attributes:
+        minimum: so many such calls, at least 1.
+        tools: each of these tools was called in that way.
+    """
+
+    minimum: int = 1
+    tools: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.minimum < 1:
+            raise ConfigError(f"calls_made: got minimum = {self.minimum}, expected at least 1")
+
+    def __call__(self, case: Case) -> Outcome:
+        """1 or 0."""
+        called = [
+            entry.tool for entry in case.entries if entry.result is not None and not entry.error and entry.sources
+        ]
+        lacking = [tool for tool in self.tools if tool not in called]
+        evidence = {"calls": len(called), "lacking": lacking}
+        if len(called) < self.minimum:
+            return Outcome(0.0, f"{len(called)} calls gave something of the data, expected {self.minimum}", evidence)
+        if lacking:
+            return Outcome(0.0, f"never called with success: {', '.join(lacking)}", evidence)
+        return Outcome(1.0, f"{len(called)} calls gave something of the data", evidence)
+
+
+# Every submitted number stands in the ledger and descends from data.
+
+
+_ACCEPTABLE = ("traceable", "partially")
+
+
+@dataclass(frozen=True)
+class Traceable:
+    """Pass if every number of ``answers``, uncertainties too, has an accepted label.
+
+    The labels are those of `beampipe.analysisops.grading.provenance`.
+
+    Attributes:
+        answers: names of answers that must be there; others must be traceable where they are given.
+        accept: labels that pass; ``"partially"`` is a number of the ledger of which the agent calculated a part itself.
+    """
+
+    answers: tuple[str, ...] = ()
+    accept: tuple[str, ...] = _ACCEPTABLE
+
+    def __post_init__(self) -> None:
+        for label in self.accept:
+            if label not in _ACCEPTABLE:
+                raise UnknownNameError("label that a gate can accept", label, _ACCEPTABLE)
+
+    def __call__(self, case: Case) -> Outcome:
+        """1 or 0."""
+        faults = [f"{name}: no finite number" for name in self.answers if case.submission.answer(name)[0] is None]
+        for name, origin in case.provenance.items():
+            parts: tuple[Literal["value", "uncertainty"], ...] = ("value", "uncertainty")
+            labels = [origin[part]["label"] for part in parts if part in origin] or [origin["label"]]
+            faults += [f"{name}: {label}" for label in labels if label not in self.accept]
+        # Answers beyond those that are labelled would be numbers that nobody traced.
+        if len(case.submission.section("answers")) > len(case.provenance):
+            faults.append(f"{len(case.submission.section('answers'))} answers, expected at most {len(case.provenance)}")
+        if faults:
+            return Outcome(0.0, "; ".join(sorted(set(faults))[:5]), {"faults": len(faults)})
+        return Outcome(1.0, f"{len(case.provenance)} answers stand in the ledger")

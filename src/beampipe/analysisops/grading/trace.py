@@ -1,0 +1,280 @@
+"""The checks of the public benchmark's rubrics: its names and parameters, on traces read by dotted paths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from beampipe.analysisops.grading.submission import Case, Outcome, look_up, number_of, ramp
+from beampipe.errors import ConfigError
+
+# Fields that a trace must have.
+
+
+@dataclass(frozen=True)
+class RequiredFields:
+    """1 if all fields are there at the top of the trace and not null, else 0.
+
+    Attributes:
+        required_fields: their names.
+    """
+
+    required_fields: tuple[str, ...]
+
+    def __call__(self, case: Case) -> Outcome:
+        """1 or 0."""
+        lacking = [name for name in self.required_fields if case.submission.content.get(name) is None]
+        if lacking:
+            return Outcome(0.0, f"missing: {', '.join(lacking)}", {"missing": lacking})
+        return Outcome(1.0, "all fields are there")
+
+
+# Keys that an object of the trace must have.
+
+
+@dataclass(frozen=True)
+class RequiredKeysInDict:
+    """``max(0, 1 - missing_penalty_per_key * n_missing / points)``; 0 if the object is not there or has none of them.
+
+    Attributes:
+        dict_path: dotted path of the object in the trace.
+        required_keys: names of its keys.
+        required_keys_path: dotted path of the list of names in the reference, in their place.
+        missing_penalty_per_key: points that each missing key costs.
+        treat_empty_as_missing: whether an empty text, list or object is missing, as null always is.
+        points: all points.
+    """
+
+    dict_path: str
+    required_keys: tuple[str, ...] = ()
+    required_keys_path: str | None = None
+    missing_penalty_per_key: float = 5.0
+    treat_empty_as_missing: bool = True
+    points: float = 0.0
+
+    def __post_init__(self) -> None:
+        if bool(self.required_keys) == (self.required_keys_path is not None):
+            raise ConfigError("required_keys_in_dict: expected either required_keys or required_keys_path")
+        if not self.missing_penalty_per_key > 0.0:
+            raise ConfigError(
+                f"required_keys_in_dict: got missing_penalty_per_key = {self.missing_penalty_per_key}, expected more"
+                " than 0"
+            )
+
+    def __call__(self, case: Case) -> Outcome:
+        """The fraction."""
+        keys = self.required_keys
+        if self.required_keys_path is not None:
+            keys = tuple(case.expected(self.required_keys_path))
+        found = look_up(case.submission.content, self.dict_path)
+        if not isinstance(found, dict):
+            return Outcome(0.0, f"{self.dict_path} is no object")
+        missing = [key for key in keys if self._is_missing(found.get(key))]
+        if len(missing) == len(keys):
+            return Outcome(0.0, f"{self.dict_path} has none of {', '.join(keys)}", {"missing": missing})
+        lost = self.missing_penalty_per_key * len(missing) / self.points if self.points else float(bool(missing))
+        return Outcome(max(0.0, 1.0 - lost), f"missing: {', '.join(missing) or 'nothing'}", {"missing": missing})
+
+    def _is_missing(self, value: object) -> bool:
+        if isinstance(value, str):
+            value = value.strip()
+        return value is None or (self.treat_empty_as_missing and value in ("", [], {}))
+
+
+# Cuts that a trace must list.
+
+
+@dataclass(frozen=True)
+class CheckCutIds:
+    """1 if every id is the ``cut_id`` of some object in the list ``cuts``, else 0.
+
+    It reads no expression of a cut: it can tell only what an agent says that it did.
+
+    Attributes:
+        required_cut_ids: the ids.
+    """
+
+    required_cut_ids: tuple[str, ...]
+
+    def __call__(self, case: Case) -> Outcome:
+        """1 or 0."""
+        cuts = case.submission.content.get("cuts")
+        listed = cuts if isinstance(cuts, list) else []
+        ids = {one["cut_id"] for one in listed if isinstance(one, dict) and isinstance(one.get("cut_id"), str)}
+        missing = [name for name in self.required_cut_ids if name not in ids]
+        if missing:
+            return Outcome(0.0, f"missing: {', '.join(missing)}", {"missing": missing})
+        return Outcome(1.0, "all cuts are listed")
+
+
+# A number in a range.
+
+
+@dataclass(frozen=True)
+class NumericInRange:
+    """1 in the closed range, ``out_of_range_points / points`` outside it, 0 for what is no finite number.
+
+    Attributes:
+        value_path: dotted path of the number in the trace.
+        lo: lower end of the range.
+        hi: upper end of the range.
+        range_path: dotted path of ``[lo, hi]`` in the reference, in their place.
+        out_of_range_points: points for a number outside; not more than `points`.
+        points: all points.
+    """
+
+    value_path: str
+    lo: float | None = None
+    hi: float | None = None
+    range_path: str | None = None
+    out_of_range_points: float = 0.0
+    points: float = 0.0
+
+    def __post_init__(self) -> None:
+        if (self.range_path is None) == (self.lo is None or self.hi is None):
+            raise ConfigError("numeric_in_range: expected either lo and hi, or range_path")
+        if self.out_of_range_points and not 0.0 <= self.out_of_range_points <= self.points:
+            raise ConfigError(
+                f"numeric_in_range: got out_of_range_points = {self.out_of_range_points}, expected 0 to {self.points}"
+            )
+
+    def __call__(self, case: Case) -> Outcome:
+        """The fraction."""
+        low, high = self._range(case)
+        value = case.number(self.value_path)
+        if value is None:
+            return Outcome(0.0, f"{self.value_path} is no finite number")
+        evidence = {"value": value, "lo": low, "hi": high}
+        if low <= value <= high:
+            return Outcome(1.0, f"{value:g} is in [{low:g}, {high:g}]", evidence)
+        fraction = self.out_of_range_points / self.points if self.points else 0.0
+        return Outcome(fraction, f"{value:g} is outside [{low:g}, {high:g}]", evidence)
+
+    def _range(self, case: Case) -> tuple[float, float]:
+        if self.range_path is None:
+            return float(self.lo or 0.0), float(self.hi or 0.0)
+        found = case.expected(self.range_path)
+        ends = [number_of(one) for one in found] if isinstance(found, list | tuple) else []
+        if len(ends) != 2 or ends[0] is None or ends[1] is None:
+            raise ConfigError(f"reference: got {found!r} for {self.range_path}, expected two numbers")
+        return ends[0], ends[1]
+
+
+# A number that is large enough.
+
+
+@dataclass(frozen=True)
+class ThresholdGe:
+    """1 if the number is at least the threshold, else 0; 0 too for what is no finite number.
+
+    Attributes:
+        value_path: dotted path of the number in the trace.
+        threshold: what it must reach.
+        threshold_path: dotted path of the threshold in the reference, in its place.
+        missing_points: read, and not given: where a number below the threshold earns nothing, silence must not earn
+            more than honesty.
+    """
+
+    value_path: str
+    threshold: float | None = None
+    threshold_path: str | None = None
+    missing_points: float = 0.0
+
+    def __post_init__(self) -> None:
+        if (self.threshold is None) == (self.threshold_path is None):
+            raise ConfigError("threshold_ge: expected either threshold or threshold_path")
+
+    def __call__(self, case: Case) -> Outcome:
+        """1 or 0."""
+        if self.threshold_path is not None:
+            threshold = case.expected_number(self.threshold_path)
+        else:
+            threshold = float(self.threshold or 0.0)
+        value = case.number(self.value_path)
+        if value is None:
+            return Outcome(0.0, f"{self.value_path} is no finite number")
+        evidence = {"value": value, "threshold": threshold}
+        return Outcome(float(value >= threshold), f"{value:g}, expected at least {threshold:g}", evidence)
+
+
+# A number near a target.
+
+
+@dataclass(frozen=True)
+class TargetSoft:
+    """1 within the tolerance, then a straight line that reaches 0 at ``soft_factor * tolerance``.
+
+    The public benchmark's line starts at the target, so that its points drop by a third just outside the tolerance;
+    this one starts where the full points end.
+
+    Attributes:
+        value_path: dotted path of the number in the trace.
+        target: what it should be.
+        target_path: dotted path of the target in the reference, in its place.
+        tolerance: distance up to which all points are given, more than 0.
+        tolerance_path: dotted path of the tolerance in the reference, in its place.
+        soft_factor: multiple of the tolerance from which no points are given, more than 1.
+    """
+
+    value_path: str
+    target: float | None = None
+    target_path: str | None = None
+    tolerance: float | None = None
+    tolerance_path: str | None = None
+    soft_factor: float = 3.0
+
+    def __post_init__(self) -> None:
+        if (self.target is None) == (self.target_path is None):
+            raise ConfigError("target_soft: expected either target or target_path")
+        if (self.tolerance is None) == (self.tolerance_path is None):
+            raise ConfigError("target_soft: expected either tolerance or tolerance_path")
+        if not self.soft_factor > 1.0:
+            raise ConfigError(f"target_soft: got soft_factor = {self.soft_factor}, expected more than 1")
+
+    def __call__(self, case: Case) -> Outcome:
+        """The fraction; 0 for what is no finite number."""
+        target = case.expected_number(self.target_path) if self.target_path else float(self.target or 0.0)
+        tolerance = case.expected_number(self.tolerance_path) if self.tolerance_path else float(self.tolerance or 0.0)
+        if not tolerance > 0.0:
+            raise ConfigError(f"target_soft: got a tolerance of {tolerance}, expected more than 0")
+        value = case.number(self.value_path)
+        if value is None:
+            return Outcome(0.0, f"{self.value_path} is no finite number")
+        distance = abs(value - target)
+        evidence = {"value": value, "target": target, "tolerance": tolerance}
+        fraction = ramp(distance, tolerance, self.soft_factor * tolerance)
+        return Outcome(fraction, f"{distance:g} from {target:g}, tolerance {tolerance:g}", evidence)
+
+
+# What a judge says of the reasoning.
+
+
+@dataclass(frozen=True)
+class LlmReasoning:
+    """``(clamped - low) / (high - low)`` of the number that a judge gives; it counts in the judge's column alone.
+
+    The public benchmark divides by 100 whatever the clamp is, so that 40 of 40 points earn 16, and multiplies by how
+    sure the judge says that it is. Here the clamp is the scale, and the confidence is reported and multiplies nothing.
+
+    Attributes:
+        output_key: dotted path of the number in the judge's reply.
+        clamp: lowest and highest number of the scale that the judge is told of.
+        confidence_key: dotted path of the judge's confidence, 0 to 1.
+    """
+
+    output_key: str
+    clamp: tuple[float, ...] = (0.0, 100.0)
+    confidence_key: str = "confidence"
+
+    def __post_init__(self) -> None:
+        if len(self.clamp) != 2 or not self.clamp[0] < self.clamp[1]:
+            raise ConfigError(f"llm_reasoning: got clamp = {list(self.clamp)}, expected two numbers, the lower first")
+
+    def fraction(self, reply: Mapping[str, Any]) -> float | None:
+        """The fraction of the points that a reply gives, None if it holds no finite number there."""
+        raw = number_of(look_up(reply, self.output_key))
+        if raw is None:
+            return None
+        low, high = self.clamp
+        return (min(max(raw, low), high) - low) / (high - low)

@@ -1,0 +1,511 @@
+"""The host as an A2A server: which assessments it offers, how a request is read, and what it answers.
+
+A request has the form of the public platform, ``{"participants": {ROLE: URL}, "config": {...}}``. It cannot name a file
+or a reference; seeds that it does not give are the host's own, and secret. A request that cannot be read is rejected. One
+that was accepted ends as completed, whatever the agents do: the public platform ignores tasks that end in any other way,
+and an agent that fails has earned its zero.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from urllib.parse import urlsplit
+
+from a2a.helpers import get_text_parts, new_data_part, new_text_message, new_text_part
+from a2a.server.agent_execution import AgentExecutor, RequestContext
+from a2a.server.events import EventQueue
+from a2a.server.tasks import TaskUpdater
+
+from beampipe import settings
+from beampipe.analysisops.a2a.documents import dump_object, parse_object
+from beampipe.analysisops.a2a.server import (
+    a2a_app,
+    agent_card,
+    in_thread,
+    listen,
+    read_document,
+    serve,
+    serving,
+    updates,
+)
+from beampipe.analysisops.contract import Level
+from beampipe.analysisops.grading.result import ungraded
+from beampipe.analysisops.registry import judge_choice
+from beampipe.analysisops.run import Conditions, host_assess, task_folder
+from beampipe.analysisops.runs import Seeds
+from beampipe.analysisops.tasks.load import load_task, shipped_tasks
+from beampipe.analysisops.tools.mcp import LOOPBACK
+from beampipe.errors import (
+    BeampipeError,
+    ConfigError,
+    DeadlineError,
+    InputError,
+    ServiceError,
+    ServiceUnavailableError,
+    UnknownNameError,
+)
+
+if TYPE_CHECKING:
+    from a2a.types import AgentCard
+    from starlette.applications import Starlette
+
+
+# The assessment over A2A: requests come in, tasks go out to agents, results come back.
+
+
+# What a host is asked for: agents by role, and which tasks they shall solve.
+
+
+_WHERE: Final = "request of an assessment"
+
+_LARGEST: Final = 256 * 1024
+
+_KEYS: Final = ("participants", "config")
+
+_NOT_USED: Final = ("data_dir",)
+"""What public configurations hold and nothing here needs: data are never in a folder that both sides share."""
+
+
+@dataclass(frozen=True)
+class HostSettings:
+    """What a host offers.
+
+    Attributes:
+        tasks: names of its tasks.
+        seeds: instances that are taken where a request names none; secret, never in anything that is sent.
+        seconds: longest time of one assessment [s].
+        most: largest number of assessments in one request.
+        at_once: number of requests that are worked on at the same time; more are refused. With 1, an agent that is
+            being assessed cannot have itself assessed beside that, to learn its score.
+        results: how each result is sent: as JSON text, which is exact, as data, whose integers become floats, or as
+            both. The gateway of the public platform counts a result that is sent as both twice: there, use text.
+    """
+
+    tasks: tuple[str, ...]
+    seeds: tuple[int, ...] = (1,)
+    seconds: float = 3600.0
+    most: int = 500
+    at_once: int = 1
+    results: Literal["text", "data", "both"] = "both"
+
+
+@dataclass(frozen=True)
+class _Config:
+    """The configuration in a request.
+
+    Attributes:
+        tasks: names of tasks; all if there are none.
+        task_dirs: the same by the folders of tasks, as the public benchmark does.
+        levels: how much the prompts tell.
+        seeds: instances; the host's own if there are none.
+        data_dir: read and not used.
+    """
+
+    tasks: tuple[str, ...] = ()
+    task_dirs: tuple[str, ...] = ()
+    levels: tuple[int, ...] = (1,)
+    seeds: tuple[int, ...] = ()
+    data_dir: str = ""
+
+
+@dataclass(frozen=True)
+class RequestedAssessment:
+    """One task for one agent.
+
+    Attributes:
+        role: of the agent, as the request names it.
+        url: address of the agent.
+        task_id: name of the task.
+        level: how much its prompt tells.
+        seed: of the instance.
+        number: place of the seed among those of the request, from 1 on.
+        secret: the seed is the host's own, and must not be shown.
+    """
+
+    role: str
+    url: str
+    task_id: str
+    level: Level
+    seed: int
+    number: int
+    secret: bool
+
+
+@dataclass(frozen=True)
+class EvalRequest:
+    """A request that was read and checked.
+
+    Attributes:
+        participants: address of each agent by its role.
+        assessments: what is to be done, in this order.
+        notes: what of the request is not used.
+    """
+
+    participants: Mapping[str, str]
+    assessments: tuple[RequestedAssessment, ...]
+    notes: tuple[str, ...] = ()
+
+
+def parse_request(text: str, host: HostSettings) -> EvalRequest:
+    """The request that stands in a message.
+
+    Args:
+        text: JSON.
+        host: what the host offers.
+
+    Raises:
+        InputError: it is no JSON object of that form, names no agent, or asks for too much.
+        ConfigError: its configuration has an unknown key or a value of another type.
+        UnknownNameError: there is no such task.
+    """
+    document = parse_object(text, _WHERE, largest=_LARGEST)
+    unknown = [key for key in document if key not in _KEYS]
+    if unknown or "participants" not in document:
+        raise InputError(
+            f"{_WHERE}: got the keys {sorted(document)}, expected participants, an object of addresses by role,"
+            " and config, an object"
+        )
+    participants = _participants(document["participants"])
+    config = settings.build(_Config, document.get("config") or {}, f"{_WHERE}: config")
+    assessments = tuple(_plan(participants, config, host))
+    if len(assessments) > host.most:
+        raise InputError(
+            f"{_WHERE}: got {len(assessments)} assessments, expected at most {host.most}; ask for fewer tasks or seeds"
+        )
+    notes = tuple(f"{key} is not used: data belong to the host" for key in _NOT_USED if getattr(config, key))
+    return EvalRequest(participants, assessments, notes)
+
+
+def _plan(participants: Mapping[str, str], config: _Config, host: HostSettings) -> Sequence[RequestedAssessment]:
+    tasks = (*config.tasks, *(PurePosixPath(folder).name for folder in config.task_dirs)) or host.tasks
+    for name in tasks:
+        if name not in host.tasks:
+            raise UnknownNameError("task", name, host.tasks)
+    for level in config.levels:
+        if level not in (1, 2, 3):
+            raise ConfigError(f"{_WHERE}: config: levels: got {level}, expected 1, 2 or 3")
+    seeds = config.seeds or host.seeds
+    if any(seed < 0 for seed in seeds):
+        raise ConfigError(f"{_WHERE}: config: seeds: got {min(seeds)}, expected 0 or more")
+    return [
+        RequestedAssessment(role, url, task, cast("Level", level), seed, number, secret=not config.seeds)
+        for role, url in participants.items()
+        for task in dict.fromkeys(tasks)
+        for level in dict.fromkeys(config.levels)
+        for number, seed in enumerate(dict.fromkeys(seeds), 1)
+    ]
+
+
+def _participants(found: Any) -> dict[str, str]:
+    if not isinstance(found, dict) or not found:
+        raise InputError(f"{_WHERE}: participants: got {str(found)[:80]}, expected at least one address by its role")
+    for role, url in found.items():
+        try:
+            parts = urlsplit(url if isinstance(url, str) else "")
+            good = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
+            good = good and parts.port != 0
+        except ValueError:
+            good = False
+        if not good:
+            raise InputError(
+                f"{_WHERE}: participants: {role}: got {str(url)[:80]!r}, expected an address such as http://agent:9019/"
+            )
+    return dict(found)
+
+
+# What of a result may be shown to whoever asked for it, and the result where there is none.
+
+
+_TELLING: Final = ("evidence", "provenance", "signals", "meta")
+"""Keys whose values may tell what is known of a secret instance, such as its reference."""
+
+
+def error_result(assessment: RequestedAssessment, code: str, message: str) -> dict[str, Any]:
+    """The result of an assessment that gave none: nothing of all that can be had.
+
+    Args:
+        assessment: what was to be done.
+        code: what kind of thing went wrong, such as ``"agent_unavailable"``.
+        message: what went wrong.
+    """
+    return ungraded(
+        code,
+        code,
+        message,
+        task_id=assessment.task_id,
+        type="",
+        level=assessment.level,
+        seed=assessment.seed,
+        max_score=1.0,
+    )
+
+
+def shown(result: Mapping[str, Any], assessment: RequestedAssessment) -> dict[str, Any]:
+    """A result as it is sent: with the role of the agent, and of a secret instance neither seed nor evidence.
+
+    Results are published, and the same secret instances are used again.
+    """
+    sent = {**result, "participant": assessment.role, "instance": assessment.number}
+    if not assessment.secret:
+        return sent
+    return {**{key: _untold(key, value) for key, value in sent.items()}, "seed": None}
+
+
+def summary(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """For each agent the sum of its normalised scores, their number, and how many are errors."""
+    participants: dict[str, dict[str, Any]] = {}
+    for result in results:
+        one = participants.setdefault(
+            result["participant"], {"score_total": 0.0, "score_max": 0, "errors": 0, "tasks": {}}
+        )
+        score = float(result["final"]["normalized_score"])
+        one["score_total"] += score
+        one["score_max"] += 1
+        one["errors"] += result["status"] == "error"
+        one["tasks"].setdefault(result["task_id"], []).append(score)
+    for one in participants.values():
+        one["tasks"] = {task: sum(scores) / len(scores) for task, scores in one["tasks"].items()}
+    return {
+        "score_total": sum(one["score_total"] for one in participants.values()),
+        "score_max": len(results),
+        "participants": participants,
+    }
+
+
+def _untold(key: str, value: Any) -> Any:
+    if key in _TELLING:
+        return {}
+    if isinstance(value, Mapping):
+        return {name: _untold(name, inner) for name, inner in value.items() if name not in _TELLING}
+    if isinstance(value, list):
+        return [_untold("", inner) for inner in value]
+    return value
+
+
+# Runs what a request asks for, reports as it goes, and always ends with results.
+
+
+Assess = Callable[[str, str, Level, int], dict[str, Any]]
+"""Has an agent solve one instance: its address, the task, the level and the seed give the result."""
+
+_log = logging.getLogger(__name__)
+
+_SHOWN: Final = 500
+
+
+class AssessmentExecutor(AgentExecutor):
+    """Answers requests of assessments.
+
+    Args:
+        assess: has an agent solve one instance and grades it; runs in a thread.
+        host: what is offered.
+    """
+
+    def __init__(self, assess: Assess, host: HostSettings) -> None:
+        self._assess, self._host = assess, host
+        self._running = 0
+
+    async def execute(self, context: RequestContext, event_queue: EventQueue) -> None:
+        updater = await updates(context, event_queue)
+        try:
+            request = parse_request(_text(context), self._host)
+        except BeampipeError as error:
+            await updater.reject(new_text_message(str(error)))
+            return
+        if self._running >= self._host.at_once:
+            await updater.reject(new_text_message("got a request while others are worked on; try again later"))
+            return
+        self._running += 1
+        try:
+            await self._run(request, updater)
+        finally:
+            self._running -= 1
+
+    async def cancel(self, context: RequestContext, event_queue: EventQueue) -> None:
+        await TaskUpdater(event_queue, context.task_id or "", context.context_id or "").cancel()
+
+    async def _run(self, request: EvalRequest, updater: TaskUpdater) -> None:
+        """All assessments of a request, one after the other."""
+        for note in request.notes:
+            await updater.start_work(new_text_message(note))
+        results = []
+        for place, assessment in enumerate(request.assessments, 1):
+            what = f"{assessment.task_id}, level {assessment.level}, instance {assessment.number}"
+            await updater.start_work(
+                new_text_message(f"{place} of {len(request.assessments)}: {what}: {assessment.role} is asked")
+            )
+            result = await self._one(assessment)
+            results.append(result)
+            await self._send(updater, f"Result-{assessment.task_id}", result)
+        await self._send(updater, "Summary", summary(results))
+        await updater.complete(new_text_message(f"{len(results)} assessments done"))
+
+    async def _send(self, updater: TaskUpdater, name: str, document: dict[str, Any]) -> None:
+        """One artifact."""
+        parts = []
+        if self._host.results != "data":
+            parts.append(new_text_part(dump_object(document), media_type="application/json"))
+        if self._host.results != "text":
+            parts.append(new_data_part(document))
+        await updater.add_artifact(parts, name=name)
+
+    async def _one(self, assessment: RequestedAssessment) -> dict[str, Any]:
+        """The result of one assessment as it may be sent; never an error that is raised."""
+        try:
+            work = in_thread(self._assess, assessment.url, assessment.task_id, assessment.level, assessment.seed)
+            result = shown(await asyncio.wait_for(work, self._host.seconds), assessment)
+            dump_object(result)
+            float(result["final"]["normalized_score"])
+        except Exception as error:
+            code, message = _kind(error, self._host)
+            if code == "host_error":
+                _log.exception("assessment of %s failed", assessment.task_id)
+            return shown(error_result(assessment, code, message[:_SHOWN]), assessment)
+        return result
+
+
+def _text(context: RequestContext) -> str:
+    text = "".join(get_text_parts(context.message.parts)) if context.message is not None else ""
+    return text if text.strip() else dump_object(_whole(read_document(context.message)))
+
+
+def _whole(found: Any) -> Any:
+    """Numbers without a fraction as integers again, which they were before they travelled as data."""
+    if isinstance(found, dict):
+        return {key: _whole(value) for key, value in found.items()}
+    if isinstance(found, list):
+        return [_whole(value) for value in found]
+    return int(found) if isinstance(found, float) and found.is_integer() else found
+
+
+def _kind(error: Exception, host: HostSettings) -> tuple[str, str]:
+    """Code and message of what went wrong."""
+    if isinstance(error, DeadlineError):
+        return "agent_timeout", str(error)
+    if isinstance(error, TimeoutError):
+        return "assessment_timeout", f"the assessment took longer than {host.seconds:g} s"
+    if isinstance(error, ServiceUnavailableError):
+        return "agent_unavailable", str(error)
+    if isinstance(error, ServiceError):
+        return "agent_error", str(error)
+    if isinstance(error, InputError):
+        return "submission_error", str(error)
+    # The words of other errors could hold what the host alone knows.
+    return "host_error", f"the host failed with {type(error).__name__}"
+
+
+# How the host introduces itself; nothing of its settings stands there.
+
+
+def host_card(url: str) -> AgentCard:
+    """The card of a host.
+
+    Args:
+        url: address under which clients reach it.
+    """
+    return agent_card(
+        "beampipe-analysisops",
+        "Gives analysis tasks of particle physics to agents and grades what they find.",
+        url,
+        skill="assess agents",
+        tags=("particle physics", "benchmark", "assessment"),
+    )
+
+
+# The host as an A2A server.
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a host listens, and how it is reached.
+
+    Attributes:
+        host: name or number of the interface to listen at.
+        port: port to listen at; 0 takes a free one.
+        card_url: address under which clients reach it; empty if it is the one where it listens.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 9009
+    card_url: str = ""
+
+
+def host_app(assess: Assess, host: HostSettings, url: str) -> Starlette:
+    """The application of a host.
+
+    Args:
+        assess: has an agent solve one instance and grades it.
+        host: what is offered.
+        url: address under which clients reach it.
+    """
+    return a2a_app(AssessmentExecutor(assess, host), host_card(url))
+
+
+def serve_assessments(assess: Assess, host: HostSettings, address: Address | None = None) -> None:
+    """Serve until the process is told to stop.
+
+    Args:
+        assess: has an agent solve one instance and grades it.
+        host: what is offered.
+        address: where to listen.
+    """
+    address = address or Address()
+    listener = listen(address.host, address.port)
+    url = address.card_url or f"http://{address.host}:{listener.getsockname()[1]}/"
+    serve(host_app(assess, host, url), listener)
+
+
+@contextmanager
+def serving_host(assess: Assess, host: HostSettings) -> Iterator[str]:
+    """A host on loopback while the block runs.
+
+    Yields:
+        Its address.
+    """
+    listener = listen("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    with serving(host_app(assess, host, url), listener) as url:
+        yield url
+
+
+# The host as it stands for assessments: which tasks, which instances, where records are kept.
+
+
+def serve_host(
+    address: Address,
+    tasks: Sequence[str],
+    instances: int,
+    secret: Path | None,
+    folder: Path,
+    *,
+    judge: str = "offline",
+    tools_host: str = LOOPBACK,
+) -> None:
+    """Serve the host until the process is told to stop.
+
+    Args:
+        address: where it listens, and under which address clients reach it.
+        tasks: names or folders of tasks; all that are shipped if there are none.
+        instances: number of instances of each task, where a request names none.
+        secret: file of the secret that their seeds are made of; None for development seeds.
+        folder: for instances and records; no agent may read it.
+        judge: who looks at the words: ``offline``, ``none``, or the TOML file of a model.
+        tools_host: name or address of this machine at which agents elsewhere reach their tools.
+
+    Raises:
+        UnknownNameError: there is no such task or judge.
+        FileError: the secret cannot be used.
+    """
+    names = [load_task(task_folder(name)).id for name in tasks or shipped_tasks()]
+    seeds = tuple(seed.value for seed in Seeds.first(instances, secret).of("host"))
+    # As text alone: the public platform counts a part of text and one of data as two results.
+    settings = HostSettings(tuple(names), seeds, results="text")
+    conditions = Conditions(folder / "instances", judge_choice(judge), tools_host)
+    assess = host_assess(tasks or tuple(shipped_tasks()), folder / "records", conditions=conditions)
+    serve_assessments(assess, settings, address)

@@ -1,0 +1,205 @@
+"""Agents and judges, by name or by a file that describes one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from beampipe.analysisops.agents.agent import Agent
+from beampipe.analysisops.agents.baselines import NopAgent, RecallAgent, ScriptedAgent
+from beampipe.analysisops.agents.follower import FollowerAgent
+from beampipe.analysisops.grading.judge import EndpointJudge, Judge, OfflineJudge
+from beampipe.analysisops.runs import AgentChoice
+from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.settings import build, read_toml
+from beampipe.workflow import digest_of, file_digest
+
+__all__ = [
+    "AGENTS",
+    "ORACLE",
+    "AgentFile",
+    "JudgeChoice",
+    "JudgeFile",
+    "agent_choice",
+    "judge_choice",
+    "make_agent",
+    "model_agent",
+]
+
+AGENTS: Final[Mapping[str, Callable[[], Agent]]] = {
+    "scripted": ScriptedAgent,
+    "follower": FollowerAgent,
+    "nop": NopAgent,
+    "recall": RecallAgent,
+}
+"""Agents that need no model, by name. ``oracle``, which knows what is hidden, is asked by the host alone."""
+
+ORACLE: Final = "oracle"
+"""Name of the agent that knows what is hidden."""
+
+_SOURCES: Final = (*AGENTS, ORACLE)
+
+
+@dataclass(frozen=True)
+class AgentFile:
+    """A TOML file that describes an agent with a language model.
+
+    Attributes:
+        base_url: address of the model's server, up to and without ``/chat/completions``.
+        model: name of the model there.
+        kind: one agent, or a team of planner, analyst and reviewer with the same budget.
+        mode: how the model calls tools: ``"native"`` by the protocol, ``"json"`` as text.
+        api_key_variable: environment variable with the key; empty if none is needed.
+        temperature: randomness of answers.
+        seed: of the model's random numbers, where the server knows that; -1 sends none.
+        answer_tokens: longest answer [tokens].
+        retries: how often it is asked again when it is busy or out of reach.
+        price_prompt: price of a million tokens read [USD].
+        price_answer: price of a million tokens written [USD].
+        cache: folder of answers that were given before, to be replayed; empty for none.
+    """
+
+    base_url: str
+    model: str
+    kind: Literal["llm", "team"] = "llm"
+    mode: Literal["native", "json"] = "native"
+    api_key_variable: str = ""
+    temperature: float = 0.0
+    seed: int = -1
+    answer_tokens: int = 4096
+    retries: int = 4
+    price_prompt: float = 0.0
+    price_answer: float = 0.0
+    cache: str = ""
+
+
+@dataclass(frozen=True)
+class JudgeFile:
+    """A TOML file that describes a language model as a judge.
+
+    Attributes:
+        base_url: address of the model's server, up to and without ``/chat/completions``.
+        model: name of the model there.
+        samples: how often it is asked; more than once at the given temperature, once at 0.
+        temperature: of more than one sample.
+        timeout: for each reply [s].
+        answer_tokens: longest reply [tokens].
+        api_key_variable: environment variable with the key; empty if none is needed.
+    """
+
+    base_url: str
+    model: str
+    samples: int = 1
+    temperature: float = 0.7
+    timeout: float = 120.0
+    answer_tokens: int = 800
+    api_key_variable: str = ""
+
+
+@dataclass(frozen=True)
+class JudgeChoice:
+    """Who looks at the words of a run.
+
+    Attributes:
+        name: ``offline``, ``none`` or the path of a `JudgeFile`.
+        described: what the file says; None without one.
+    """
+
+    name: str = "offline"
+    described: JudgeFile | None = None
+
+    @property
+    def digest(self) -> str:
+        """What records depend on; empty for the offline judge, whose code is the tasks' own."""
+        return "" if self == JudgeChoice() else digest_of(["judge", self.described or self.name])
+
+    def judge(self) -> Judge | None:
+        """Who judges; None if nobody does.
+
+        Raises:
+            ConfigError: the file describes none, or the key of the judge is not there.
+        """
+        told = self.described
+        if told is None:
+            return OfflineJudge() if self.name == "offline" else None
+        key = os.environ.get(told.api_key_variable, "") if told.api_key_variable else ""
+        if told.api_key_variable and not key:
+            raise ConfigError(f"{self.name}: got no ${told.api_key_variable}, expected the key of the judge there")
+        return EndpointJudge(
+            told.base_url, told.model, told.samples, told.temperature, told.timeout, told.answer_tokens, key
+        )
+
+
+def agent_choice(name: str) -> AgentChoice:
+    """An agent by its name, its address (``http://...``), its file (``NAME.toml``) or its program.
+
+    Raises:
+        UnknownNameError: there is none.
+        ConfigError: the file describes none.
+    """
+    if name in _SOURCES:
+        return AgentChoice(name)
+    if name.startswith(("http://", "https://")):
+        return AgentChoice(name, {"url": name})
+    if name.endswith(".toml"):
+        described = build(AgentFile, read_toml(Path(name), "the TOML file of an agent"), name)
+        shown = {"base_url": described.base_url, "model": described.model, "kind": described.kind}
+        return AgentChoice(Path(name).stem, {"file": name, "digest": digest_of(described), **shown})
+    if "/" in name or name.endswith(".py"):
+        return AgentChoice(Path(name).stem, {"program": name, "digest": file_digest(Path(name))})
+    raise UnknownNameError("agent", name, [*_SOURCES, "http://HOST:PORT/", "FILE.toml", "./PROGRAM"])
+
+
+def make_agent(name: str) -> Agent:
+    """An agent that runs in this process, by its name or its file.
+
+    Raises:
+        UnknownNameError: there is none, or only the host can ask it.
+    """
+    if name in AGENTS:
+        return AGENTS[name]()
+    if name.endswith(".toml"):
+        return model_agent(Path(name))
+    raise UnknownNameError("agent", name, [*AGENTS, "FILE.toml"])
+
+
+def judge_choice(name: str) -> JudgeChoice:
+    """A judge by its name, ``offline`` or ``none``, or by its file (``NAME.toml``).
+
+    Raises:
+        UnknownNameError: there is none.
+        ConfigError: the file describes none, or its key is not there: that is told before agents are asked.
+    """
+    if name in ("offline", "none"):
+        return JudgeChoice(name)
+    if not name.endswith(".toml"):
+        raise UnknownNameError("judge", name, ["offline", "none", "FILE.toml"])
+    found = JudgeChoice(name, build(JudgeFile, read_toml(Path(name), "the TOML file of a judge"), name))
+    found.judge()
+    return found
+
+
+def model_agent(path: Path) -> Agent:
+    """The agent that a file describes."""
+    from beampipe.analysisops.agents.llm import LlmAgent
+    from beampipe.analysisops.agents.team import TeamAgent
+    from beampipe.analysisops.chat import ChatClient, Model, ReplayCache
+
+    told = build(AgentFile, read_toml(path, "the TOML file of an agent"), str(path))
+    model = Model(
+        told.base_url,
+        told.model,
+        told.mode,
+        told.api_key_variable,
+        told.temperature,
+        None if told.seed < 0 else told.seed,
+        told.answer_tokens,
+        retries=told.retries,
+        price_prompt=told.price_prompt,
+        price_answer=told.price_answer,
+    )
+    client = ChatClient(model, ReplayCache(path.parent / told.cache) if told.cache else None)
+    return TeamAgent(client) if told.kind == "team" else LlmAgent(client)

@@ -1,0 +1,193 @@
+"""Runs of tasks for agents: evaluate, rescore, and the assessments that a host serves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from beampipe.analysisops.agents.baselines import OracleAgent
+from beampipe.analysisops.assessment import Ask, ask_here, ask_over_a2a, assess, regrade
+from beampipe.analysisops.contract import Level
+from beampipe.analysisops.instances import InstanceStore, PreparedInstance, work_code
+from beampipe.analysisops.programs import ask_program
+from beampipe.analysisops.registry import AGENTS, ORACLE, JudgeChoice, agent_choice, judge_choice, model_agent
+from beampipe.analysisops.runs.engine import Rescored
+from beampipe.analysisops.runs.engine import rescore as rescore_run
+from beampipe.analysisops.runs.engine import run as run_plan
+from beampipe.analysisops.runs.folder import Record
+from beampipe.analysisops.runs.plan import AgentChoice, Assessment, RunPlan, Seeds, TaskChoice
+from beampipe.analysisops.tasks.load import Task, load_task, shipped_tasks
+from beampipe.analysisops.tasks.spec import read_yaml
+from beampipe.analysisops.tools.mcp import LOOPBACK
+from beampipe.errors import UnknownNameError
+from beampipe.workflow import digest_of
+
+__all__ = [
+    "Conditions",
+    "assess_in_run",
+    "evaluate",
+    "host_assess",
+    "rescore",
+    "task_choice",
+    "task_folder",
+]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What all assessments of a run share.
+
+    Attributes:
+        instances: folder of instances, the host's own.
+        judge: who looks at the words.
+        tools_host: name or address of this machine at which agents elsewhere reach its tools.
+    """
+
+    instances: Path
+    judge: JudgeChoice = field(default_factory=JudgeChoice)
+    tools_host: str = LOOPBACK
+
+
+def task_folder(name: str) -> Path:
+    """The folder of a shipped task by its name, or of any other by its path.
+
+    Raises:
+        UnknownNameError: there is no such task and no such folder.
+    """
+    shipped = shipped_tasks()
+    if name in shipped:
+        return shipped[name]
+    if Path(name).is_dir():
+        return Path(name)
+    raise UnknownNameError("task", name, shipped)
+
+
+def evaluate(
+    tasks: Sequence[str],
+    agents: Sequence[str],
+    seeds: Seeds,
+    folder: Path,
+    *,
+    levels: Sequence[Level] = (1, 2, 3),
+    epochs: int = 1,
+    workers: int = 1,
+    judge: str = "offline",
+    tools_host: str = LOOPBACK,
+    progress: Callable[[str], object] | None = None,
+) -> list[dict[str, Any]]:
+    """Run every task for every agent, and keep what is done; a run that was stopped goes on.
+
+    Args:
+        tasks: names of shipped tasks or folders of others; all that are shipped if there are none.
+        agents: names, addresses or files of agents.
+        seeds: which instances.
+        folder: of the run.
+        levels: how much agents are told.
+        epochs: how often each is asked the same.
+        workers: how many assessments at once.
+        judge: who looks at the words, in a column of its own: ``offline``, ``none``, or the TOML file of a model.
+        tools_host: name or address of this machine at which agents elsewhere reach its tools.
+        progress: is called with the label of each assessment that is done.
+
+    Returns:
+        The record of each assessment.
+
+    Raises:
+        WorkflowError: the host failed in some assessments; the others are kept.
+        UnknownNameError: there is no such task, agent or judge.
+        ConfigError: a file describes no agent or judge.
+    """
+    chosen = judge_choice(judge)
+    loaded = [load_task(task_folder(name)) for name in tasks or shipped_tasks()]
+    choices = tuple(task_choice(task, chosen) for task in loaded)
+    plan = RunPlan(choices, tuple(agent_choice(name) for name in agents), seeds, tuple(levels), epochs)
+    conditions = Conditions(folder / "instances", chosen, tools_host)
+    return run_plan(
+        plan,
+        partial(assess_in_run, conditions),
+        folder,
+        workers=workers,
+        progress=progress,
+        code=work_code(),
+    )
+
+
+def assess_in_run(conditions: Conditions, assessment: Assessment, folder: Path) -> Record:
+    """One assessment of a run."""
+    assert assessment.task.folder is not None, "a task of a run has a folder"
+    task = load_task(assessment.task.folder)
+    seed = assessment.seed
+    prepared = InstanceStore(conditions.instances).get(task, seed.value)
+    with _asking(assessment.agent, prepared, conditions.tools_host) as ask:
+        record = assess(prepared, assessment.level, seed.value, ask, folder, judge=conditions.judge.judge())
+    return replace(record, grade={**record.grade, "seed": seed.label})
+
+
+def host_assess(
+    tasks: Sequence[str],
+    folder: Path,
+    *,
+    conditions: Conditions,
+    choose: Callable[[str], AgentChoice] | None = None,
+) -> Callable[[str, str, Level, int], dict[str, Any]]:
+    """What a host over A2A does with each agent that it is given: ask it at its address, grade it, keep the record.
+
+    Args:
+        tasks: names or folders of the tasks that are offered.
+        folder: of the records, as of a run; no agent sees it.
+        conditions: what all assessments share.
+        choose: what an agent is called in the records, by its address; by default each time another, so that an agent
+            that comes again is asked again.
+    """
+    loaded = [load_task(task_folder(name)) for name in tasks]
+    choices = {task.id: task_choice(task, conditions.judge) for task in loaded}
+    named = choose or (lambda url: AgentChoice("remote", {"url": url, "asked": time.time_ns()}))
+
+    def work(url: str, task_id: str, level: Level, seed: int) -> dict[str, Any]:
+        plan = RunPlan((choices[task_id],), (named(url),), Seeds((seed,)), (level,))
+        (record,) = run_plan(plan, partial(assess_in_run, conditions), folder, extend=True, code=work_code())
+        return dict(record["grade"])
+
+    return work
+
+
+def rescore(folder: Path) -> Rescored:
+    """Grade a run again from its records."""
+    return rescore_run(folder, regrade, today=_today)
+
+
+@contextmanager
+def _asking(agent: AgentChoice, prepared: PreparedInstance, tools_host: str) -> Iterator[Ask]:
+    if "url" in agent.settings:
+        yield ask_over_a2a(str(agent.settings["url"]), tools_host)
+    elif "program" in agent.settings:
+        yield ask_program(Path(str(agent.settings["program"])), prepared)
+    elif agent.name == ORACLE:
+        yield ask_here(OracleAgent(prepared.hidden))
+    elif "file" in agent.settings:
+        yield ask_here(model_agent(Path(str(agent.settings["file"]))))
+    else:
+        yield ask_here(AGENTS[agent.name]())
+
+
+def task_choice(task: Task, judge: JudgeChoice | None = None) -> TaskChoice:
+    """A task of a run; who judges its words is part of what determines its records."""
+    found = TaskChoice.from_folder(task.folder, task.id, task.spec.family, task.levels)
+    return replace(found, digest=digest_of([found.digest, judge.digest])) if judge and judge.digest else found
+
+
+def _today(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Rubric and reference of a record as the shipped task has them now; nothing for tasks from elsewhere."""
+    folder = shipped_tasks().get(str(record["assessment"]["task_id"]))
+    if folder is None:
+        return {}
+    task = load_task(folder)
+    return {
+        "rubric": read_yaml(task.spec.rubric_path, "a rubric"),
+        "reference": {**task.eval_ref, "instance": record["reference"]["instance"]},
+    }

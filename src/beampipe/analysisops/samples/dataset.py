@@ -1,0 +1,326 @@
+"""The data of an instance: samples and hidden truth in memory, ROOT files and a manifest on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.analysisops.samples.branch_names import DIALECTS, ENERGIES, Dialect
+from beampipe.analysisops.samples.events import Events
+from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.errors import UnknownNameError
+from beampipe.files import write_whole
+
+# What is known of an instance's data and told to no agent.
+
+
+@dataclass(frozen=True)
+class HiddenTruth:
+    """The hidden side of an instance.
+
+    Attributes:
+        family: family of the task, such as ``"zmumu"``.
+        seed: seed of the instance.
+        version: version of the generator; the same family, seed and version give the same arrays.
+        parameters: what was drawn for this instance, by name: masses and widths [GeV], numbers of events, resolutions.
+        truth: what a perfect analysis would find, by the name under which it is asked.
+        words: answers that are words.
+        columns: standard name of a column, such as ``"lep_pt"`` -> its name in the files of this instance.
+        energy_unit: what one unit of energy in the files is [GeV]: 1 or 0.001.
+        tree: name of the tree in the files; empty if there is none.
+        files: role, such as ``"data"`` or ``"signal_mc"`` -> names of the files.
+        luminosity: integrated luminosity of the data [1/fb]; None if it does not matter.
+        analysis: cuts, windows and models of the reference analysis; the docstring of the family says how they go.
+        labels: per row of the data, its truth, such as the particle of a hit; empty if there is none.
+    """
+
+    family: str
+    seed: int
+    version: str
+    parameters: Mapping[str, float]
+    truth: Mapping[str, float]
+    words: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict)
+    energy_unit: float = 1.0
+    tree: str = ""
+    files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    luminosity: float | None = None
+    analysis: Mapping[str, Any] = field(default_factory=dict)
+    labels: tuple[int, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON types; `from_json` reads it back."""
+        return cast("dict[str, Any]", json.loads(json.dumps(asdict(self), allow_nan=False)))
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> HiddenTruth:
+        """What `to_json` wrote."""
+        files = {role: tuple(names) for role, names in data["files"].items()}
+        return cls(**{**data, "files": files, "labels": tuple(data["labels"])})
+
+
+# What a family makes of its random numbers: samples, and what is hidden about them.
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One file of events.
+
+    Attributes:
+        name: of the file without the suffix.
+        role: ``"data"``, ``"signal_mc"``, ``"background_mc"`` or ``"calibration_mc"``.
+        events: what stands in it.
+        facts: what anybody may know of it, such as ``cross_section_pb`` and ``sum_of_weights``.
+    """
+
+    name: str
+    role: str
+    events: Events
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """The data of an instance before they are written.
+
+    Attributes:
+        samples: files of events.
+        truth: what a perfect analysis would find, by the name under which it is asked.
+        words: answers that are words.
+        texts: name of a file that is no tree, such as ``"metrics.json"`` -> its role and its text.
+        public: what anybody may know of the whole, such as ``luminosity_fb``.
+        analysis: cuts, windows and models of the reference analysis.
+        labels: per row of the data, the truth that belongs to it.
+        hidden: more hidden numbers, which were not drawn but follow from what was.
+    """
+
+    samples: tuple[Sample, ...] = ()
+    truth: Mapping[str, float] = field(default_factory=dict)
+    words: Mapping[str, str] = field(default_factory=dict)
+    texts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    public: Mapping[str, Any] = field(default_factory=dict)
+    analysis: Mapping[str, Any] = field(default_factory=dict)
+    labels: tuple[int, ...] = ()
+    hidden: Mapping[str, float] = field(default_factory=dict)
+
+
+# The files of an instance: ROOT trees in its dialect, and the manifest that everybody may read.
+
+
+MANIFEST: Final = "manifest.json"
+"""Name of the file that lists the others, with what anybody may know of them."""
+
+
+@dataclass(frozen=True)
+class FileLayout:
+    """How the files of an instance are laid out.
+
+    Attributes:
+        dialect: how things are named.
+        tree: name of the tree.
+        energy_unit: what one unit of energy in the files is [GeV].
+        lengths: what one unit of length in the files is [mm].
+    """
+
+    dialect: Dialect
+    tree: str
+    energy_unit: float = 1.0
+    lengths: float = 1.0
+
+
+def columns_of(events: Events, layout: FileLayout) -> dict[str, str]:
+    """Standard name of each column -> its name in the files."""
+    dialect = layout.dialect
+    names = {name: dialect.event_column(name) for name in events.columns}
+    for prefix, objects in events.collections.items():
+        names[f"{prefix}_n"] = dialect.counter_column(prefix)
+        for name in objects.fields:
+            names[f"{prefix}_{name}"] = dialect.object_column(prefix, name)
+    return names
+
+
+def write_tree(path: Path, events: Events, layout: FileLayout) -> dict[str, Any]:
+    """Write events as a ROOT tree with jagged columns.
+
+    Returns:
+        What the manifest says of the file: bytes, checksums of the file and of its contents, number of events.
+    """
+    import awkward as ak
+    import uproot
+
+    dialect = layout.dialect
+    data: dict[str, Any] = {
+        dialect.event_column(name): _column(name, values, layout) for name, values in events.columns.items()
+    }
+    outer = {}
+    for prefix, objects in events.collections.items():
+        counts = objects.counts(events.number)
+        here = dialect.collection(prefix)
+        outer[here] = dialect.counter_column(prefix)
+        data[here] = ak.zip(
+            {
+                dialect.fields.get(name, name): ak.unflatten(_column(name, values, layout), counts)
+                for name, values in objects.fields.items()
+            }
+        )
+
+    def write(part: Path) -> None:
+        with uproot.recreate(part, compression=uproot.ZLIB(1)) as file:
+            file.mktree(layout.tree, data, counter_name=lambda counted: outer[counted])
+
+    write_whole(path, write)
+    return {**_file_facts(path), "content_sha256": checksum(events, layout), "n_events": events.number}
+
+
+def checksum(events: Events, layout: FileLayout) -> str:
+    """SHA-256 over names, types and contents of all columns as written, whatever the date and the compression."""
+    digest = hashlib.sha256()
+    columns = {name: _column(name, values, layout) for name, values in events.columns.items()}
+    for prefix, objects in events.collections.items():
+        columns[f"{prefix}_n"] = objects.counts(events.number)
+        for name, values in objects.fields.items():
+            columns[f"{prefix}_{name}"] = _column(name, values, layout)
+    for name in sorted(columns):
+        digest.update(f"{name}:{columns[name].dtype.str}:".encode())
+        digest.update(np.ascontiguousarray(columns[name]).tobytes())
+    return digest.hexdigest()
+
+
+def write_text(path: Path, text: str) -> dict[str, Any]:
+    """Write a text file; returns what the manifest says of it."""
+    write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
+    facts = _file_facts(path)
+    return {**facts, "content_sha256": facts["sha256"]}
+
+
+def write_manifest(folder: Path, files: list[dict[str, Any]], public: Mapping[str, Any]) -> None:
+    """Write `manifest.json` into a folder with data."""
+    text = json.dumps({"files": files, "public": dict(public)}, indent=1, sort_keys=True, allow_nan=False)
+    write_whole(folder / MANIFEST, lambda part: part.write_text(text + "\n", encoding="utf-8"))
+
+
+def _file_facts(path: Path) -> dict[str, Any]:
+    content = path.read_bytes()
+    return {"name": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _column(name: str, values: ndarray, layout: FileLayout) -> ndarray:
+    """A column as it is written: in the units of the file, real numbers in single precision."""
+    if name.removeprefix("jet_") in ENERGIES:
+        values = values / layout.energy_unit
+    elif name in ("r", "z"):
+        values = values / layout.lengths
+    return values.astype(np.float32) if values.dtype == np.float64 else values
+
+
+# The data of an instance: a family and a seed become files that anybody may read, and what is hidden of them.
+
+
+VERSION: Final = "1"
+"""Version of the generator. It changes whenever the same family and seed give other arrays than before."""
+
+_FAMILIES: Final = {
+    "zmumu": "peaks.zmumu",
+    "width": "peaks.width",
+    "hyy": "peaks.hyy",
+    "search": "peaks.search",
+    "hmumu": "peaks.hmumu",
+    "hbb": "peaks.hbb",
+    "hzz4l": "peaks.hzz4l",
+    "ttbar": "peaks.ttbar",
+    "wz3l": "counts.wz3l",
+    "counting": "counts.counting",
+    "tagprobe": "counts.tagprobe",
+    "jets": "systems.jets",
+    "operations": "systems.operations",
+    "tracks": "systems.tracks",
+}
+
+_FIRST_EVENTS: Final = 10_000_000
+
+_MILLIMETRES: Final = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
+
+
+def families() -> tuple[str, ...]:
+    """The families that there are, by name."""
+    return tuple(_FAMILIES)
+
+
+def prepare(
+    family: str, seed: int, folder: Path, *, parameters: Mapping[str, tuple[float, float]] | None = None
+) -> HiddenTruth:
+    """Make the data of an instance.
+
+    Args:
+        family: name of the family, one of `families`.
+        seed: seed of the instance; the same family, seed and version give the same arrays.
+        folder: the files are written into its folder ``data``, with ``manifest.json`` beside them.
+        parameters: hidden parameter -> lowest and highest value, in place of the family's own range.
+
+    Returns:
+        What is hidden; nothing of it stands in the folder.
+
+    Raises:
+        UnknownNameError: there is no such family, or it has no such parameter.
+        ConfigError: a range of a parameter is impossible.
+    """
+    if family not in _FAMILIES:
+        raise UnknownNameError("family of tasks", family, _FAMILIES)
+    draws = RandomParameters(family, seed, parameters)
+    layout = _draw_layout(draws)
+    module = import_module(f"beampipe.analysisops.samples.families.{_FAMILIES[family]}")
+    instance = cast("Callable[[Draws], Instance]", module.make)(draws)
+    draws.check()
+    return _write_instance(family, seed, draws, instance, layout, folder / "data")
+
+
+def _draw_layout(draws: RandomParameters) -> FileLayout:
+    dialect = DIALECTS[draws.choice("dialect", len(DIALECTS))]
+    # A tree goes by the name of any dialect: nobody shall guess the columns from it.
+    tree = DIALECTS[draws.choice("tree", len(DIALECTS))].tree
+    unit = (1.0, 0.001)[draws.choice("mev", 2)]
+    length = tuple(_MILLIMETRES.values())[draws.choice("length", len(_MILLIMETRES))]
+    return FileLayout(dialect, tree, unit, length)
+
+
+def _write_instance(
+    family: str, seed: int, draws: RandomParameters, instance: Instance, layout: FileLayout, folder: Path
+) -> HiddenTruth:
+    files, columns, first = [], {}, _FIRST_EVENTS
+    names: dict[str, tuple[str, ...]] = {}
+    for sample in instance.samples:
+        numbers = np.arange(first, first + sample.events.number, dtype=np.int64)
+        first += sample.events.number
+        events = sample.events.with_columns({"eventNumber": numbers})
+        facts = write_tree(folder / f"{sample.name}.root", events, layout)
+        files.append({**facts, "role": sample.role, **sample.facts})
+        names[sample.role] = (*names.get(sample.role, ()), facts["name"])
+        columns.update(columns_of(events, layout))
+    for name, (role, text) in instance.texts.items():
+        files.append({**write_text(folder / name, text), "role": role})
+        names[role] = (*names.get(role, ()), name)
+    write_manifest(folder, files, {"generator_version": VERSION, **instance.public})
+    luminosity = instance.public.get("luminosity_fb")
+    return HiddenTruth(
+        family,
+        seed,
+        VERSION,
+        {**draws.parameters, "length_unit": layout.lengths, **instance.hidden},
+        instance.truth,
+        instance.words,
+        columns,
+        layout.energy_unit,
+        layout.tree if instance.samples else "",
+        names,
+        None if luminosity is None else float(luminosity),
+        instance.analysis,
+        instance.labels,
+    )

@@ -1,0 +1,269 @@
+"""Pairs of leptons and of photons: resonances, continua, the selection of the reference analyses, and limits.
+
+Pythia gives the pt, the rapidity and the decay angles of a lepton resonance. Its mass is drawn from a Breit-Wigner law
+here and put into the decay, for which pt, rapidity and angles in the rest frame stay: parton densities and the photon
+would distort Pythia's own line by more than the statistical precision, and a fit of the stated law would find another
+mass than was put in.
+
+For photons, Pythia gives the pt and the rapidity of the Higgs bosons at the hidden mass. As they have no spin, decays
+are isotropic, and each boson decays anew a few times where only the share of selected ones is wanted. The continuum is
+not Pythia's: exponential in mass, with pt in proportion to the mass, so that cuts relative to the mass keep it
+exponential and a fit of an exponential is right.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.analysisops.samples.detector import ISOLATION, Detector, assemble, leptons_of, photons_of
+from beampipe.analysisops.samples.events import Events, Objects, joined, joined_objects
+from beampipe.analysisops.samples.kinematics import (
+    breit_wigner,
+    collide,
+    decay,
+    falling,
+    from_polar,
+    isotropic,
+    masses,
+    parents,
+    with_masses,
+)
+from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.arrays import Bool, Float64, Int64
+
+# Upper limits of counting experiments, for the truth of an instance. The tools of the agents have their own.
+
+
+_NODES = 61
+
+_STEPS = 60
+
+
+def counting_limit(observed: int, background: float, background_error: float, *, level: float = 0.95) -> float:
+    """Upper limit on a number of signal events by CLs.
+
+    CLs(s) = P(n <= observed | s + b) / P(n <= observed | b), with b averaged over a Gaussian that is cut off at 0.
+    A. L. Read, Presentation of search results: the CLs technique, J. Phys. G 28 (2002) 2693.
+
+    Args:
+        observed: number of events.
+        background: mean number of events without signal.
+        background_error: uncertainty of that mean.
+        level: confidence level.
+    """
+    from scipy.special import gammaincc
+
+    pulls = np.linspace(-5, 5, _NODES)
+    means = background + background_error * pulls
+    weights = np.where(means >= 0, np.exp(-(pulls**2) / 2), 0.0)
+    means = np.maximum(means, 1e-9)
+
+    def chance(signal: float) -> float:
+        return float(np.average(gammaincc(observed + 1, means + signal), weights=weights))
+
+    low, high = 0.0, 10 + 10 * np.sqrt(observed + background) + 10 * background_error + observed
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        if chance(middle) > (1 - level) * chance(0.0):
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+# Selections of the reference analyses, on events as they are made: they tell the expected numbers of events.
+
+
+def good_leptons(events: Events, pt_min: float) -> Objects:
+    """Leptons that are tight, isolated and above a pt [GeV]."""
+    leptons = events.collections["lep"]
+    fields = leptons.fields
+    return leptons.where(
+        fields["isTightID"] & (fields["ptcone20"] < ISOLATION * fields["pt"]) & (fields["pt"] > pt_min)
+    )
+
+
+def lepton_mass(leptons: Objects, number: int) -> tuple[Bool[ndarray, " number"], Float64[ndarray, " number"]]:
+    """Whether each event has exactly two leptons, of opposite charge and the same kind, and their mass [GeV], or 0."""
+    rows = np.flatnonzero(leptons.counts(number) == 2)
+    first = np.searchsorted(leptons.event, rows)
+    charge, kind = leptons.fields["charge"], leptons.fields["type"]
+    fits = (charge[first] != charge[first + 1]) & (kind[first] == kind[first + 1])
+    rows, first = rows[fits], first[fits]
+    momenta = from_polar(*(leptons.fields[name] for name in ("pt", "eta", "phi", "e")))
+    two, mass = np.zeros(number, dtype=bool), np.zeros(number)
+    two[rows] = True
+    mass[rows] = masses(momenta[first] + momenta[first + 1])
+    return two, mass
+
+
+# Pairs of leptons: resonances with Pythia's production and a stated line shape, and what else looks like a
+# pair.
+
+
+_LIMITS = 12.0
+"""Masses are drawn within so many widths of the resonance."""
+
+
+def resonance_pairs(
+    draws: RandomParameters, what: str, number: int, *, mass: float, width: float
+) -> tuple[Float64[ndarray, "n 4"], Float64[ndarray, "n 4"]]:
+    """Lepton and antilepton of a Z boson of some mass and width [GeV]."""
+    near = max(20.0, 3 * width)
+    settings = (
+        "WeakSingleBoson:ffbar2gmZ = on",
+        "WeakZ0:gmZmode = 2",
+        "23:onMode = off",
+        "23:onIfAny = 13",
+        f"23:m0 = {mass:.6f}",
+        f"23:mMin = {mass - near:.6f}",
+        f"23:mMax = {mass + near:.6f}",
+        f"PhaseSpace:mHatMin = {mass - near:.6f}",
+        f"PhaseSpace:mHatMax = {mass + near:.6f}",
+    )
+    first, second = collide(settings, number, draws.seed(f"{what} collisions")).kinds(13).pairs()
+    low, high = max(mass - _LIMITS * max(width, 1.0), mass / 3), mass + _LIMITS * max(width, 1.0)
+    line = breit_wigner(draws.generator(f"{what} line"), len(first), mass=mass, width=width, low=low, high=high)
+    return with_masses(first, second, line)
+
+
+def continuum_pairs(
+    draws: RandomParameters, what: str, number: int, *, scale: float, low: float, high: float
+) -> tuple[Float64[ndarray, "n 4"], Float64[ndarray, "n 4"]]:
+    """Pairs whose mass falls exponentially [GeV], by laws of their own and not by Pythia."""
+    generator = draws.generator(what)
+    mass = falling(generator, number, scale=scale, low=low, high=high)
+    pt = mass * generator.exponential(0.25, number)
+    return decay(parents(generator, mass, pt=pt), isotropic(generator, number))
+
+
+def pair_events(
+    generator: np.random.Generator,
+    detector: Detector,
+    pairs: tuple[Float64[ndarray, "n 4"], Float64[ndarray, "n 4"]],
+    pdg: tuple[int, int] = (13, -13),
+    *,
+    prompt: bool = True,
+    soft: float = 0.0,
+) -> Events:
+    """Events with one pair of leptons each.
+
+    Args:
+        generator: of random numbers.
+        detector: how well things are seen.
+        pairs: four-vectors of the two leptons.
+        pdg: kind of either.
+        prompt: False for leptons in jets.
+        soft: share of events with one more lepton, soft and from a jet.
+    """
+    number = len(pairs[0])
+    event = np.repeat(np.arange(number), 2)
+    momenta = np.stack(pairs, axis=1).reshape(-1, 4)
+    leptons = leptons_of(generator, detector, event, np.tile(np.array(pdg), number), momenta, prompt=prompt)
+    extra: Int64[ndarray, " n"] = np.flatnonzero(generator.uniform(size=number) < soft)
+    if len(extra):
+        pt = 5 + generator.exponential(6, len(extra))
+        more = parents(generator, np.full(len(extra), 1e-3), pt=pt)
+        kinds = generator.choice([11, -11, 13, -13], len(extra))
+        leptons = joined_objects([leptons, leptons_of(generator, detector, extra, kinds, more, prompt=False)]).by_pt()
+    return assemble(generator, detector, number, {"lep": leptons})
+
+
+# Pairs of photons: Higgs bosons with Pythia's production over a continuum that falls exponentially.
+
+
+PHOTON_CUTS: Final[dict[str, Any]] = {
+    "isolation_max": ISOLATION,
+    "leading_over_mass": 0.35,
+    "subleading_over_mass": 0.25,
+    "window": [105.0, 160.0],
+    "model": "gauss_plus_exponential",
+    "histogram": {"name": "mass", "bins": 55, "low": 105.0, "high": 160.0},
+}
+"""The cuts, the window [GeV] and the model of the reference analysis: two photons, tight and isolated."""
+
+_LOW, _HIGH = 85.0, 230.0
+
+_COLLISIONS: Final = 1_500
+
+_SLOPES: Final = (28.0, 45.0)
+
+
+def higgs_bosons(draws: RandomParameters, mass: float, number: int) -> Float64[ndarray, "n 4"]:
+    """Four-vectors of Higgs bosons from the fusion of gluons, by Pythia."""
+    settings = (
+        "HiggsSM:gg2H = on",
+        "25:onMode = off",
+        "25:onIfMatch = 22 22",
+        f"25:m0 = {mass:.6f}",
+        f"25:mMin = {mass - 5:.6f}",
+        f"25:mMax = {mass + 5:.6f}",
+    )
+    first, second = collide(settings, min(number, _COLLISIONS), draws.seed("higgs")).kinds(22).pairs()
+    bosons: ndarray = np.resize(first + second, (number, 4))
+    return bosons
+
+
+def photon_events(
+    generator: np.random.Generator,
+    detector: Detector,
+    pairs: tuple[Float64[ndarray, "n 4"], Float64[ndarray, "n 4"]],
+    *,
+    prompt: bool = True,
+) -> Events:
+    """Events with one pair of photons each; `prompt` is False for pairs of jets that look like photons."""
+    number = len(pairs[0])
+    momenta = np.stack(pairs, axis=1).reshape(-1, 4)
+    photons = photons_of(generator, detector, np.repeat(np.arange(number), 2), momenta, prompt=prompt)
+    return assemble(generator, detector, number, {"photon": photons})
+
+
+def higgs_events(draws: RandomParameters, detector: Detector, mass: float, mean: float) -> tuple[Events, float]:
+    """Higgs bosons that decay to photons.
+
+    Args:
+        draws: random numbers of the instance.
+        detector: how well things are seen.
+        mass: of the boson [GeV].
+        mean: mean number of decays in the data.
+
+    Returns:
+        The events of the data, and the mean number of those that the reference analysis selects.
+    """
+    generator = draws.generator("higgs detector")
+    number = draws.count("higgs", mean)
+    bosons = higgs_bosons(draws, mass, 20_000 + number)
+    events = photon_events(generator, detector, decay(bosons, isotropic(generator, len(bosons))))
+    kept, _ = selected_pairs(events)
+    return events.first(number), float(mean * np.mean(kept))
+
+
+def continuum(draws: RandomParameters, detector: Detector, mean: float) -> Events:
+    """Pairs of photons and of jets that look like them, with an exponential mass, as the data have them."""
+    scale = draws.uniform("background_scale", *_SLOPES)
+    generator = draws.generator("continuum detector")
+    real = continuum_pairs(draws, "continuum", draws.count("continuum", mean), scale=scale, low=_LOW, high=_HIGH)
+    jets = continuum_pairs(draws, "jets", draws.count("jets", 0.3 * mean), scale=0.9 * scale, low=_LOW, high=_HIGH)
+    return joined([photon_events(generator, detector, real), photon_events(generator, detector, jets, prompt=False)])
+
+
+def selected_pairs(events: Events) -> tuple[Bool[ndarray, " n"], Float64[ndarray, " n"]]:
+    """Whether each event passes the reference analysis, and the mass of its first two good photons [GeV], or 0."""
+    photons = events.collections["photon"]
+    fields = photons.fields
+    good = photons.where(fields["isTightID"] & (fields["ptcone20"] < ISOLATION * fields["pt"]))
+    first = np.searchsorted(good.event, np.arange(events.number))
+    rows = np.flatnonzero(good.counts(events.number) >= 2)
+    momenta = from_polar(*(good.fields[name] for name in ("pt", "eta", "phi", "e")))
+    pairs = first[rows]
+    mass = np.zeros(events.number)
+    mass[rows] = masses(momenta[pairs] + momenta[pairs + 1])
+    kept = np.zeros(events.number, dtype=bool)
+    pt = good.fields["pt"]
+    kept[rows] = (pt[pairs] > PHOTON_CUTS["leading_over_mass"] * mass[rows]) & (
+        pt[pairs + 1] > PHOTON_CUTS["subleading_over_mass"] * mass[rows]
+    )
+    return kept, mass

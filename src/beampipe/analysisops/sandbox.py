@@ -1,0 +1,326 @@
+"""Runs processes with few rights: by namespaces of the kernel where there are some, else by limits and a user of its own.
+
+What is not closed is listed by `Sandbox.weaknesses`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from beampipe import processes
+from beampipe.errors import ConfigError
+
+__all__ = ["Confined", "Kind", "Sandbox", "SandboxLimits", "best_kind"]
+
+Kind = Literal["namespaces", "process"]
+"""How a process is confined: by namespaces of the kernel, or by limits and its user alone."""
+
+_SYSTEM: Final = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc")
+_SCRIPT: Final = Path(__file__).with_name("confine.py")
+_WATCH_SECONDS: Final = 0.1
+_END_SECONDS: Final = 10.0
+_FIRST_USER: Final = 2_000_000
+"""Users of sandboxes have numbers from here on, which nobody has."""
+
+_numbers = itertools.count(os.getpid() * 1000)
+
+
+@dataclass(frozen=True)
+class SandboxLimits:
+    """What an agent may use.
+
+    Attributes:
+        seconds: time [s].
+        memory: of each process, as addresses, and of all together, as resident memory [bytes].
+        file_size: of each file [bytes].
+        processes: number of processes and threads of its user, where it has a user of its own.
+        open_files: number of open files of each process.
+    """
+
+    seconds: float = 1800.0
+    memory: int = 8 << 30
+    file_size: int = 1 << 30
+    processes: int = 256
+    open_files: int = 1024
+
+
+class Confined:
+    """A process in a sandbox.
+
+    Attributes:
+        work: its folder.
+        log: file of what it has said.
+        ended_by: what the host has ended it for: ``"time"`` or ``"memory"``; empty if it has not.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], work: Path, log: Path, limits: SandboxLimits) -> None:
+        self.work, self.log, self.ended_by = work, log, ""
+        self._process, self._limits = process, limits
+        self._stop = threading.Event()
+        self._watch = threading.Thread(target=self._watching, daemon=True, name="sandbox")
+        self._watch.start()
+
+    @property
+    def pid(self) -> int:
+        """Id of the outermost process."""
+        return self._process.pid
+
+    def wait(self, seconds: float | None = None) -> int | None:
+        """Its exit status, 128 and more for a signal; None if it has not ended in that time."""
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def said(self, most: int = 10_000) -> str:
+        """The end of what it has said, at most so many bytes."""
+        raw = self.log.read_bytes()
+        return raw[-most:].decode(errors="replace")
+
+    def end(self) -> None:
+        """End it with all its descendants, whatever group or session they have put themselves into."""
+        self._stop.set()
+        if threading.current_thread() is not self._watch:
+            self._watch.join()
+        until = time.monotonic() + _END_SECONDS
+        while (left := _descendants(self.pid)) and time.monotonic() < until:
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.01)
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        self._process.wait(_END_SECONDS)
+
+    def _watching(self) -> None:
+        until = time.monotonic() + self._limits.seconds
+        while not self._stop.wait(_WATCH_SECONDS) and self._process.poll() is None:
+            if time.monotonic() > until:
+                self.ended_by = "time"
+            elif sum(processes.resident_memory(pid) or 0 for pid in _descendants(self.pid)) > self._limits.memory:
+                self.ended_by = "memory"
+            if self.ended_by:
+                self.end()
+                return
+
+
+class Sandbox:
+    """Runs processes that may do little.
+
+    Args:
+        limits: what each may use.
+        read_only: files and folders that it may read beside those of the system and of Python.
+        network: it may reach the network; without, it has only a loopback of its own, and nobody reaches it.
+        kind: how it is confined; None takes the best there is.
+
+    Raises:
+        ConfigError: there are no namespaces here, and they were asked for, or are needed to keep it from the network;
+            or Python lies in a folder that the user of its own, which root gives it, cannot read.
+    """
+
+    def __init__(
+        self,
+        limits: SandboxLimits | None = None,
+        *,
+        read_only: Sequence[Path] = (),
+        network: bool = True,
+        kind: Kind | None = None,
+    ) -> None:
+        self._limits, self._network = limits or SandboxLimits(), network
+        self._read_only = tuple(path.resolve() for path in read_only)
+        self.kind = kind or best_kind()
+        if "namespaces" in (self.kind, "namespaces" if not network else "") and best_kind() != "namespaces":
+            raise ConfigError(
+                "sandbox: got no namespaces from this system, expected them; allow unprivileged user namespaces, or"
+                " run agents in containers"
+            )
+        self._own_user = os.geteuid() == 0 and not (self.kind == "namespaces" and _user_namespace())
+        if self._own_user and self.kind == "process":
+            self._own_user = _readable_by_all(_python_folders())
+        elif self._own_user and (closed := [one for one in _python_folders() if not _is_open(one)]):
+            raise ConfigError(
+                f"sandbox: {closed[0]}: got a folder that only some users can read, expected one that all can, as an"
+                f" agent of root's runs as another user; run chmod a+rx {closed[0]}, or be another user than root"
+            )
+
+    def weaknesses(self) -> tuple[str, ...]:
+        """What is not closed, each in a sentence."""
+        found = []
+        if self.kind != "namespaces":
+            found.append("The agent sees the processes of this machine, and can read every file that its user can.")
+        if not self._own_user:
+            found.append(
+                "The agent runs as the user of the host; the number of its processes counts together with that user's."
+                if self.kind == "namespaces"
+                else "The agent runs as the user of the host: it can read and change all that this user can, and signal"
+                " its processes."
+            )
+        if self._network:
+            found.append(
+                "The network is open: the agent can reach whatever this machine can, and the internet if it can."
+            )
+        found.append("The sum of all files in the agent's folder has no limit, only each file has.")
+        found.append("There is no filter of system calls: the agent meets the whole kernel.")
+        found.append(
+            f"Memory of all processes together is looked at every {_WATCH_SECONDS:g} s, not held by the kernel."
+        )
+        return tuple(found)
+
+    @contextmanager
+    def running(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> Iterator[Confined]:
+        """A process of that command while the block runs.
+
+        Args:
+            command: program by its whole path, and arguments.
+            environment: all that it finds in its environment, beside PATH, HOME, TMPDIR and LANG.
+
+        Yields:
+            The process. Its folder and its log are removed at the end of the block.
+
+        Raises:
+            ConfigError: the program is not named by its whole path.
+        """
+        if not command or not os.path.isabs(command[0]):
+            raise ConfigError(f"sandbox: command: got {list(command)[:1]}, expected a program by its whole path")
+        base = Path(tempfile.mkdtemp(prefix="beampipe-sandbox-")).resolve()
+        try:
+            base.chmod(0o711)
+            work, root, log = base / "work", base / "root", base / "log"
+            work.mkdir(mode=0o700)
+            root.mkdir()
+            plan = self._plan(command, environment or {}, work, root)
+            if plan["user"] is not None:
+                os.chown(work, plan["user"], plan["user"])
+            confined = Confined(_start(plan, log), work, log, self._limits)
+            try:
+                yield confined
+            finally:
+                confined.end()
+        finally:
+            shutil.rmtree(base, ignore_errors=True)
+
+    def _plan(self, command: Sequence[str], environment: Mapping[str, str], work: Path, root: Path) -> dict[str, Any]:
+        limits = self._limits
+        return {
+            "namespaces": self.kind == "namespaces",
+            "user_namespace": self.kind == "namespaces" and _user_namespace(),
+            "network": self._network,
+            "user": _FIRST_USER + next(_numbers) % 1_000_000_000 if self._own_user else None,
+            "root": str(root),
+            "work": str(work),
+            "read_only": [str(path) for path in (*_system(), *_outermost((*_python_folders(), *self._read_only)))],
+            "memory": limits.memory,
+            "file_size": limits.file_size,
+            "limits": {
+                "RLIMIT_AS": limits.memory,
+                "RLIMIT_FSIZE": limits.file_size,
+                "RLIMIT_NOFILE": limits.open_files,
+                "RLIMIT_CORE": 0,
+                "RLIMIT_CPU": max(1, int(limits.seconds * (os.cpu_count() or 1))),
+                **({"RLIMIT_NPROC": limits.processes} if self._own_user or os.geteuid() != 0 else {}),
+            },
+            "command": list(command),
+            "environment": {
+                "PATH": "/usr/bin:/bin",
+                "HOME": str(work),
+                "TMPDIR": str(work),
+                "LANG": "C.UTF-8",
+                **environment,
+            },
+        }
+
+
+@cache
+def best_kind() -> Kind:
+    """The best kind of sandbox that this system has; found out by one that does nothing."""
+    return "namespaces" if _works(user_namespace=False) or _works(user_namespace=True) else "process"
+
+
+def _user_namespace() -> bool:
+    """Namespaces need one of users first: this process has no right to others."""
+    return not _works(user_namespace=False)
+
+
+@cache
+def _works(*, user_namespace: bool) -> bool:
+    with tempfile.TemporaryDirectory(prefix="beampipe-sandbox-") as folder:
+        base = Path(folder).resolve()
+        (base / "work").mkdir()
+        (base / "root").mkdir()
+        plan = {
+            "namespaces": True,
+            "user_namespace": user_namespace,
+            "network": False,
+            "user": None,
+            "root": str(base / "root"),
+            "work": str(base / "work"),
+            "read_only": [str(path) for path in _system()],
+            "memory": 1 << 20,
+            "file_size": 1 << 20,
+            "limits": {},
+            "command": ["/usr/bin/env", "true"],
+            "environment": {"PATH": "/usr/bin:/bin"},
+        }
+        return _start(plan, base / "log").wait(_END_SECONDS) == 0
+
+
+def _start(plan: Mapping[str, Any], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as said:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", str(_SCRIPT), json.dumps(plan)],
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            env={},
+            start_new_session=True,
+        )
+
+
+def _system() -> tuple[Path, ...]:
+    return tuple(Path(name) for name in _SYSTEM if os.path.lexists(name))
+
+
+def _python_folders() -> tuple[Path, ...]:
+    """Folders without which this package does not run."""
+    package = Path(__file__).resolve().parents[1]
+    named = (sys.prefix, sys.base_prefix, sysconfig.get_path("purelib"), package)
+    return tuple(Path(folder).resolve() for folder in named)
+
+
+def _outermost(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """The paths that lie in no other of them, nor in a folder of the system."""
+    folders = {*paths, *_system()}
+    return tuple(path for path in dict.fromkeys(paths) if not folders.intersection(path.parents))
+
+
+def _readable_by_all(folders: Sequence[Path]) -> bool:
+    """Whether another user can get into all these folders."""
+    return all(_is_open(one) for folder in folders for one in (folder, *folder.parents))
+
+
+def _is_open(folder: Path) -> bool:
+    """Whether any user can get into a folder, if into those around it."""
+    return folder.stat().st_mode & 0o005 == 0o005
+
+
+def _descendants(pid: int) -> list[int]:
+    found = list(processes.children(pid))
+    for one in found:
+        found.extend(processes.children(one))
+    return found

@@ -1,0 +1,103 @@
+"""The folder of data of one assessment: the files that its manifest lists, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from beampipe.analysisops.contract import ToolRefusedError
+from beampipe.errors import FileError, nearest
+
+__all__ = ["MANIFEST", "DataFile", "DataFolder"]
+
+MANIFEST: Final = "manifest.json"
+"""Name of the file that lists the others."""
+
+_HIDDEN: Final = ("sha256",)
+"""What the manifest says of a file and is of no use to agents."""
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One file of the data.
+
+    Attributes:
+        name: as agents call it; no path.
+        path: where it is.
+        facts: what the manifest says of it, such as its role.
+    """
+
+    name: str
+    path: Path
+    facts: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """What agents may know of it."""
+        facts = {key: value for key, value in self.facts.items() if key not in _HIDDEN}
+        return {**facts, "name": self.name, "bytes": self.path.stat().st_size}
+
+
+class DataFolder:
+    """A folder with a manifest; it is read again at each look, since a download may add to it.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        FileError: there is no manifest, or it cannot be understood.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.files()
+
+    @property
+    def public(self) -> dict[str, Any]:
+        """What the manifest says of all data together."""
+        return dict(self._manifest().get("public") or {})
+
+    def files(self) -> tuple[DataFile, ...]:
+        """The files that the manifest lists and that are there."""
+        files = []
+        for facts in self._manifest()["files"]:
+            name = str(facts["name"])
+            path = self.path / name
+            if Path(name).name != name or name == MANIFEST:
+                raise FileError(
+                    f"{self.path / MANIFEST}: got a file {name!r}, expected the plain name of a file beside it",
+                    path=self.path / MANIFEST,
+                    name=name,
+                )
+            if path.is_file() and path.resolve().parent == self.path.resolve():
+                files.append(DataFile(name, path, facts))
+        return tuple(files)
+
+    def file(self, name: str) -> DataFile:
+        """The file of that name.
+
+        Raises:
+            ToolRefusedError: the manifest lists none.
+        """
+        files = {file.name: file for file in self.files()}
+        if name not in files:
+            raise ToolRefusedError(
+                f"file: got {name!r}, expected a name from list_local_root_files_tool"
+                f" ({', '.join(list(files)[:20]) or 'there are none'}){nearest(name, files)}"
+            )
+        return files[name]
+
+    def _manifest(self) -> dict[str, Any]:
+        path = self.path / MANIFEST
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+            if all(isinstance(facts["name"], str) for facts in manifest["files"]):
+                return dict(manifest)
+            fault = "a file without a name"
+        except OSError as error:
+            fault = str(error.strerror)
+        except (ValueError, KeyError, TypeError) as error:
+            fault = repr(error)
+        raise FileError(f"{path}: got {fault}, expected JSON with a list `files` of objects with a name", path=path)

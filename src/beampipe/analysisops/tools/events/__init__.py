@@ -1,1 +1,0 @@
-"""Tools for events: files, columns, selections, masses."""

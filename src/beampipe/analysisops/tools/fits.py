@@ -1,0 +1,626 @@
+"""Tools that fit a peak, a background beside a window, and yields of templates.
+
+A fit of a peak starts from the best of a grid of positions and widths; for each, a few steps of EM give the yields.
+
+A fit of templates expects in bin i
+
+    sum over templates t of yield_t * share_ti
+
+where share_ti are the contents of template t, normalised. The templates' own statistics enter as by Beeston and Barlow
+in the short form of Conway (arXiv:1103.0354): a factor b_i on each bin with a Gaussian constraint of relative width
+s_i = sqrt(variance of the expectation) / expectation, which has a closed solution:
+
+    b_i^2 + b_i * (mu_i s_i^2 - 1) - n_i s_i^2 = 0
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.analysisops.contract import ToolRefusedError
+from beampipe.analysisops.tools.events import MOST_BINS, fill, values_of
+from beampipe.analysisops.tools.handles import Events, Histogram, ToolContext
+from beampipe.analysisops.tools.likelihood import (
+    BACKGROUNDS,
+    SIGNALS,
+    Minimum,
+    Parameter,
+    Shape,
+    Window,
+    goodness,
+    minimise,
+    poisson,
+    shapes_of,
+)
+from beampipe.errors import nearest
+
+# Where a fit of a peak begins: places and widths are tried on a grid, yields follow for each by a few steps of
+# EM.
+
+
+_PLACES: Final = 41
+"""Places of the peak that are tried."""
+
+_WIDTHS: Final = (0.008, 0.015, 0.03, 0.06, 0.12, 0.2)
+"""Widths of the peak that are tried, as parts of the window."""
+
+_STEPS: Final = 25
+"""Steps of EM for the share of the signal."""
+
+_HOPELESS: Final = 12.0
+"""A start whose logarithm of the likelihood is worse than the best by this is not tried."""
+
+_STARTS: Final = 3
+"""So many fits are made, from starts at different places or of different widths."""
+
+
+@dataclass(frozen=True)
+class PeakStart:
+    """A first guess of a peak.
+
+    Attributes:
+        mu: its place.
+        sigma: its width as that of a Gaussian.
+        signal: number of events in it.
+        background: parameters of the background's shape.
+    """
+
+    mu: float
+    sigma: float
+    signal: float
+    background: tuple[float, ...]
+
+
+def peak_starts(
+    counts: ndarray, window: Window, background: Shape | None, fixed: Mapping[str, float]
+) -> list[PeakStart]:
+    """The most likely first guesses, the best first."""
+    if background is None:
+        return [_moments(counts, window, fixed)]
+    total = float(counts.sum())
+    guess = _background_guess(counts, window, background, fixed)
+    below = background.in_bins(window, guess)
+    places = [fixed["mu"]] if "mu" in fixed else list(np.linspace(window.low, window.high, _PLACES)[1:-1])
+    spread = _fixed_width(fixed)
+    smallest = 0.5 * float(np.diff(window.edges).min())
+    widths = [spread] if spread else [max(part * window.length, smallest) for part in _WIDTHS]
+    tried = [(float(mu), float(sigma)) for sigma in widths for mu in places]
+    peaks = np.array([SIGNALS["gauss"].in_bins(window, one) for one in tried])
+    shares, values = _expectation_maximisation(counts, peaks, below)
+    chosen: list[PeakStart] = []
+    for i in np.argsort(values, kind="stable"):
+        mu, sigma = tried[int(i)]
+        start = PeakStart(mu, sigma, float(shares[i]) * total, guess)
+        if chosen and values[i] > values.min() + _HOPELESS:
+            break
+        if all(abs(start.mu - other.mu) > 2 * other.sigma or _differ(start, other) for other in chosen):
+            chosen.append(start)
+        if len(chosen) == _STARTS:
+            break
+    return chosen
+
+
+def parameters_from(
+    start: PeakStart, signal: Shape, background: Shape | None, window: Window, total: float, fixed: Mapping[str, float]
+) -> list[Parameter]:
+    """The parameters of a model, beginning at a first guess: those of the signal, yields, those of the background."""
+    known = _signal_parameters(start, signal, window, fixed)
+    loose, most = math.sqrt(max(total, 1.0)), 3 * total + 10
+    inside = fixed.get("signal_yield", start.signal if background else total)
+    # A peak whose place is known may be lacking; one that is looked for is not to be found where events are missing.
+    fewest = -total if background and "mu" in fixed else 0.0
+    known.append(Parameter("signal_yield", inside, loose, fewest, most))
+    if background:
+        known.append(Parameter("background_yield", max(total - inside, 0.05 * total), loose, 0.0, most))
+        known += background_parameters(start.background, background, window)
+    return [_held(one, fixed[one.name]) if one.name in fixed else one for one in known]
+
+
+def _signal_parameters(start: PeakStart, signal: Shape, window: Window, fixed: Mapping[str, float]) -> list[Parameter]:
+    size, length, bin_width = start.sigma, window.length, float(np.diff(window.edges).min())
+    # A folded peak: some of its width is the Gaussian's, some its own.
+    folded = "width" in signal.parameters
+    sigma = math.sqrt(max(size**2 - (0.5 * fixed["width"]) ** 2, 0.1 * size**2)) if "width" in fixed else 0.7 * size
+    width = max(2 * (size - fixed["sigma"]), 0.3 * size) if "sigma" in fixed else 0.9 * size
+    every = {
+        "mu": Parameter("mu", start.mu, 0.2 * size, window.low, window.high),
+        "sigma": Parameter("sigma", sigma if folded else size, 0.1 * size, 0.05 * bin_width, length),
+        "width": Parameter("width", width, 0.1 * size, 1e-3 * bin_width, 2 * length),
+        "sigma_ratio": Parameter("sigma_ratio", 2.0, 0.3, 1.0, 20.0),
+        "core_fraction": Parameter("core_fraction", 0.7, 0.1, 0.0, 1.0),
+        "tail_start": Parameter("tail_start", 1.5, 0.2, 0.1, 6.0),
+        # How steep a tail is and where it begins can hardly be told apart: it floats for nobody.
+        "tail_power": Parameter("tail_power", 3.0, 0.3, 1.05, 60.0, fixed=True),
+    }
+    return [every[name] for name in signal.parameters]
+
+
+def background_parameters(values: Sequence[float], background: Shape, window: Window) -> list[Parameter]:
+    """The parameters of a background's shape, with steps and limits in the unit of the window."""
+    if not background.steep:
+        return [
+            Parameter(name, value, 0.05, -1.5, 1.5) for name, value in zip(background.parameters, values, strict=True)
+        ]
+    scales = (1.0 / window.length, 1.0)
+    return [
+        Parameter(name, value, 0.1 * scale, -60 * scale, 60 * scale)
+        for name, value, scale in zip(background.parameters, values, scales, strict=False)
+    ]
+
+
+def _held(one: Parameter, value: float) -> Parameter:
+    return Parameter(one.name, value, one.step, min(one.low, value), max(one.high, value), fixed=True)
+
+
+def _moments(counts: ndarray, window: Window, fixed: Mapping[str, float]) -> PeakStart:
+    """Middle and width of a peak that stands alone, from quantiles, which far tails do not move."""
+    centres = (window.edges[:-1] + window.edges[1:]) / 2
+    share = np.cumsum(np.maximum(counts, 0)) / max(float(np.maximum(counts, 0).sum()), 1e-9)
+    low, middle, high = (float(np.interp(level, share, centres)) for level in (0.16, 0.5, 0.84))
+    sigma = max((high - low) / 2, float(np.diff(window.edges).min()))
+    return PeakStart(fixed.get("mu", middle), sigma, float(counts.sum()), ())
+
+
+def _background_guess(
+    counts: ndarray, window: Window, background: Shape, fixed: Mapping[str, float]
+) -> tuple[float, ...]:
+    """The slope that the first and the last fifth of the window show; a curve begins straight."""
+    guess = [0.0] * len(background.parameters)
+    if guess:
+        fifth = max(1, len(counts) // 5)
+        first, last = float(counts[:fifth].sum()) + 1.0, float(counts[-fifth:].sum()) + 1.0
+        centres = (window.edges[:-1] + window.edges[1:]) / 2
+        distance = float(centres[-fifth:].mean() - centres[:fifth].mean())
+        if background.steep:
+            guess[0] = math.log(first / last) / distance
+        else:
+            guess[0] = float(np.clip((last - first) / (last + first) * window.length / distance, -0.95, 0.95))
+    return tuple(fixed.get(name, value) for name, value in zip(background.parameters, guess, strict=True))
+
+
+def _expectation_maximisation(counts: ndarray, peaks: ndarray, below: ndarray) -> tuple[ndarray, ndarray]:
+    """For each peak (n, bins) its share in a mixture with the background, and the negative log-likelihood of it."""
+    total = max(float(counts.sum()), 1e-9)
+    share = np.full((len(peaks), 1), 0.1)
+    for _ in range(_STEPS):
+        mixed = np.maximum(share * peaks + (1 - share) * below, 1e-300)
+        share = np.clip((counts * share * peaks / mixed).sum(1, keepdims=True) / total, 1e-4, 0.999)
+    mixed = np.maximum(share * peaks + (1 - share) * below, 1e-300)
+    return share[:, 0], -(counts * np.log(mixed)).sum(1)
+
+
+def _fixed_width(fixed: Mapping[str, float]) -> float:
+    """Width of a peak whose widths are all fixed; 0 if one floats."""
+    if "sigma" not in fixed:
+        return 0.0
+    return fixed["sigma"] + 0.5 * fixed.get("width", 0.0)
+
+
+def _differ(one: PeakStart, other: PeakStart) -> bool:
+    return max(one.sigma, other.sigma) > 2.5 * min(one.sigma, other.sigma)
+
+
+# The tool that fits a peak, with or without a background below it.
+
+
+_MOST_VALUES: Final = 500_000
+"""An unbinned fit takes at most so many values."""
+
+
+class PeakFit:
+    """An extended likelihood fit of signal plus background.
+
+        expected in a bin = signal_yield * share of the signal + background_yield * share of the background
+
+    Both yields are numbers of events in the window.
+
+    Args:
+        histogram: counts in the bins of the window.
+        model: name of the model, see `shapes`.
+        fixed: parameters that do not float -> their values.
+        values: the values themselves for an unbinned fit; None for a binned one.
+        check: called at each step; raises if it takes too long.
+    """
+
+    def __init__(
+        self,
+        histogram: Histogram,
+        model: str,
+        fixed: Mapping[str, float],
+        values: ndarray | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._signal, self._background = shapes_of(model)
+        self._fixed, self._check = fixed, check
+        self._window = Window(histogram.edges)
+        self._counts, self._variances = histogram.values, histogram.variances
+        self._values = values
+        names = self.names
+        for name in fixed:
+            if name not in names:
+                raise ToolRefusedError(
+                    f"fixed: got {name[:40]!r}, expected some of {', '.join(names)}{nearest(name, names)}"
+                )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Parameters of the model, in their order."""
+        background = ("background_yield", *self._background.parameters) if self._background else ()
+        return (*self._signal.parameters, "signal_yield", *background)
+
+    def expected(self, parameters: Sequence[float]) -> ndarray:
+        """Expected number in each bin."""
+        return self._sum(parameters, lambda shape, own: shape.in_bins(self._window, own))
+
+    def fit(self) -> tuple[Minimum, dict[str, float]]:
+        """The best of the fits from several starts, and its start."""
+        function = self._binned() if self._values is None else self._unbinned(self._values)
+        fits = []
+        for start in peak_starts(self._counts, self._window, self._background, self._fixed):
+            parameters = parameters_from(
+                start, self._signal, self._background, self._window, float(self._counts.sum()), self._fixed
+            )
+            fits.append((_minimum(function, parameters), {one.name: one.start for one in parameters}))
+        lowest = min(fit.value for fit, _ in fits)
+        # Of fits that are as good, one that the minimiser is sure of.
+        return min(fits, key=lambda one: (one[0].value > lowest + 1e-2, not one[0].valid, one[0].value))
+
+    def _sum(self, parameters: Sequence[float], share: Callable[[Shape, Sequence[float]], ndarray]) -> ndarray:
+        n = len(self._signal.parameters)
+        total = parameters[n] * share(self._signal, parameters[:n])
+        if self._background:
+            total = total + parameters[n + 1] * share(self._background, parameters[n + 2 :])
+        return np.asarray(total)
+
+    def _binned(self) -> Callable[[Sequence[float]], float]:
+        likelihood = poisson(self._counts, self._variances)
+
+        def function(parameters: Sequence[float]) -> float:
+            self._check()
+            return likelihood(self.expected(parameters))
+
+        return function
+
+    def _unbinned(self, values: ndarray) -> Callable[[Sequence[float]], float]:
+        n = len(self._signal.parameters)
+        least = 1e-9 / self._window.length
+
+        def function(parameters: Sequence[float]) -> float:
+            self._check()
+            density = self._sum(parameters, lambda shape, own: shape.at(values, self._window, own))
+            total = parameters[n] + (parameters[n + 1] if self._background else 0.0)
+            safe = np.maximum(density, least)
+            return float(total - np.log(safe).sum() + 1e3 * np.square(np.minimum(density - least, 0.0)).sum())
+
+        return function
+
+
+def fit_peak_tool(
+    bench: ToolContext,
+    window: list[float],
+    events: str | None = None,
+    histogram: str | None = None,
+    column: str | None = None,
+    model: str = "gauss_plus_const",
+    bins: int = 120,
+    unbinned: bool = False,
+    min_count: int = 50,
+    fixed: dict[str, float] = {},  # noqa: B006 - only read; it stands in the schema as the default
+) -> Mapping[str, Any]:
+    """Fit a peak by extended maximum likelihood; errors are one standard deviation.
+
+    Yields are numbers of events in the window. chi2 is that of bins with at least 5 expected events. Look at valid and
+    p_value: a fit that is not valid, or with a tiny p_value, needs another window or model.
+
+    Args:
+        window: lower and upper end of the fit, in the unit of the column.
+        events: handle of events, or of a histogram.
+        histogram: handle of a histogram, in place of events.
+        column: what to fit, for a handle of events.
+        model: gauss, double_gauss, voigt, breit_wigner_gauss or crystal_ball, alone or followed by _plus_const,
+            _plus_linear, _plus_quadratic, _plus_exponential or _plus_exponential_curved.
+        bins: number of bins of the window, at most 400; for a histogram its own bins are taken.
+        unbinned: fit the values themselves; only for a handle of events.
+        min_count: refuse a fit of fewer events.
+        fixed: parameters that do not float -> their values, such as {"sigma": 1.6} or {"width": 2.4952}.
+    """
+    if len(window) != 2 or not window[0] < window[1]:
+        raise ToolRefusedError(f"window: got {window[:4]}, expected [low, high] with low < high")
+    if (events is None) == (histogram is None):
+        raise ToolRefusedError("events, histogram: got both or neither, expected the handle of one of them")
+    filled, values = _filled(bench, str(events or histogram), column, window, bins)
+    if unbinned and (values is None or len(values) > _MOST_VALUES):
+        raise ToolRefusedError(f"unbinned: expected a handle of events with at most {_MOST_VALUES} values; fit bins")
+    if filled.n < max(min_count, 5):
+        raise ToolRefusedError(
+            f"window: got {filled.n} events within {window[0]:g} to {window[1]:g}, expected at least"
+            f" {max(min_count, 5)}; widen the window, check the unit (MeV or GeV), or lower min_count"
+        )
+    return _result(
+        PeakFit(filled, model, fixed, values if unbinned else None, bench.check_time), filled, model, unbinned
+    )
+
+
+def _filled(
+    bench: ToolContext, handle: str, column: str | None, window: Sequence[float], bins: int
+) -> tuple[Histogram, ndarray | None]:
+    """Counts in the window, and the values there if they are known."""
+    content = bench.content(handle)
+    if isinstance(content, Histogram):
+        return _bins_within(content, window), None
+    if not isinstance(content, Events):
+        raise ToolRefusedError(f"handle {handle}: expected events or a histogram")
+    if column is None:
+        raise ToolRefusedError(f"column: got none, expected one of {', '.join(content.columns)}")
+    if not 5 <= bins <= MOST_BINS:
+        raise ToolRefusedError(f"bins: got {bins}, expected 5 to {MOST_BINS}")
+    found, weights = values_of(content, column, None)
+    values = found[(found >= window[0]) & (found <= window[1])]
+    return fill(found, weights, np.linspace(window[0], window[1], bins + 1), column), values
+
+
+def _result(peak: PeakFit, histogram: Histogram, model: str, unbinned: bool) -> dict[str, Any]:
+    minimum, start = peak.fit()
+    expected = peak.expected([minimum.values[name] for name in peak.names])
+    good = goodness(histogram.values, histogram.variances, expected, len(minimum.names))
+    numbers: dict[str, Any] = {}
+    for name in peak.names:
+        numbers[name] = minimum.values[name]
+        numbers[f"{name}_error"] = minimum.errors[name]
+    if "background_yield" not in numbers:
+        numbers.update(background_yield=0.0, background_yield_error=0.0)
+    return {
+        **numbers,
+        **good.to_json(),
+        "valid": minimum.valid,
+        "initial_params": start,
+        "covariance": {"names": list(minimum.names), "matrix": minimum.covariance.tolist()},
+        "model": model,
+        "window": [float(histogram.edges[0]), float(histogram.edges[-1])],
+        "bins": len(histogram.values),
+        "n": histogram.n,
+        "method": f"extended {'unbinned' if unbinned else 'binned'} maximum likelihood, errors from HESSE",
+    }
+
+
+def _minimum(function: Callable[[Sequence[float]], float], parameters: Sequence[Parameter]) -> Minimum:
+    """The minimum; a background of next to nothing has no shape, and is held straight, then at nothing."""
+    found = minimise(function, parameters)
+    below, error = (of.get("background_yield", 0.0) for of in (found.values, found.errors))
+    if found.valid or not error or below > max(0.01 * found.values["signal_yield"], 2 * error):
+        return found
+    moved = [one if one.fixed else replace(one, start=found.values[one.name]) for one in parameters]
+    straight = [
+        replace(one, start=0.0, fixed=True) if one.name in ("background_slope", "background_curve") else one
+        for one in moved
+    ]
+    again = minimise(function, straight)
+    if again.valid:
+        return again
+    nothing = [replace(one, start=0.0, fixed=True) if one.name == "background_yield" else one for one in straight]
+    return minimise(function, nothing)
+
+
+def _bins_within(histogram: Histogram, window: Sequence[float]) -> Histogram:
+    """The bins that lie wholly in a window."""
+    slack = 1e-9 * (histogram.edges[-1] - histogram.edges[0])
+    inside = (histogram.edges[:-1] >= window[0] - slack) & (histogram.edges[1:] <= window[1] + slack)
+    if inside.sum() < 5:
+        raise ToolRefusedError(
+            f"window: got {int(inside.sum())} bins within {window[0]:g} to {window[1]:g}, expected at least 5;"
+            f" the histogram has {len(inside)} from {histogram.edges[0]:g} to {histogram.edges[-1]:g}"
+        )
+    first = int(np.argmax(inside))
+    edges = histogram.edges[first : first + int(inside.sum()) + 1]
+    values, variances = histogram.values[inside], histogram.variances[inside]
+    effective = float(values.sum() ** 2 / variances.sum()) if variances.sum() > 0 else 0.0
+    return Histogram(edges, values, variances, 0.0, 0.0, round(effective), histogram.column)
+
+
+# The tool that fits a background beside a window, and says what it expects within.
+
+
+_STEP = 1e-4
+"""Of a parameter's error, by which derivatives are taken."""
+
+
+def fit_background_tool(
+    bench: ToolContext,
+    events: str,
+    column: str,
+    window: list[float],
+    exclude: list[float],
+    model: str = "exponential",
+    bins: int = 110,
+) -> Mapping[str, Any]:
+    """Fit a smooth background beside a window of a column, and give the number of events that it expects within it.
+
+    The error is that of the fit, propagated with its covariance; the count within the window has no part in it.
+
+    Args:
+        events: handle of events.
+        column: what to fit.
+        window: lower and upper end of the fit.
+        exclude: lower and upper end of what is left out, inside the window.
+        model: const, linear, quadratic, exponential or exponential_curved.
+        bins: number of bins of the window, at most 400; those that reach into what is left out are not fitted.
+    """
+    _check_background(model, window, exclude, bins)
+    content = bench.content(events)
+    if not isinstance(content, Events):
+        raise ToolRefusedError(f"handle {events}: got no events, expected events")
+    values, weights = values_of(content, column, None)
+    edges = _bins(window, exclude, bins)
+    histogram = fill(values, weights, edges, column)
+    beside = (edges[1:] <= exclude[0]) | (edges[:-1] >= exclude[1])
+    counts, variances = histogram.values[beside], histogram.variances[beside]
+    if counts.sum() < 20:
+        raise ToolRefusedError(f"window: got {counts.sum():g} events beside {exclude}, expected at least 20")
+    shape, whole = BACKGROUNDS[model], Window(edges)
+    likelihood = poisson(counts, variances)
+
+    def expected(parameters: Sequence[float]) -> np.ndarray:
+        return np.asarray(parameters[0] * shape.in_bins(whole, parameters[1:]))
+
+    def function(parameters: Sequence[float]) -> float:
+        bench.check_time()
+        return likelihood(expected(parameters)[beside])
+
+    total = float(counts.sum()) * whole.length / (whole.length - (exclude[1] - exclude[0]))
+    start = [Parameter("background_yield", total, total**0.5, 0.0, 10 * total)]
+    start += [Parameter(name, 0.0, 0.01) for name in shape.parameters]
+    minimum = minimise(function, start)
+    found = [minimum.values[one.name] for one in start]
+    inside, error = _expected_within(lambda values: float(expected(values)[~beside].sum()), found, minimum)
+    return {
+        "expected": inside,
+        "expected_error": error,
+        **goodness(counts, variances, expected(found)[beside], len(minimum.names)).to_json(),
+        "valid": minimum.valid,
+        "parameters": dict(minimum.values),
+        "errors": dict(minimum.errors),
+        "n_beside": int(histogram.n - histogram.values[~beside].sum()),
+        "window": list(window),
+        "exclude": list(exclude),
+        "model": model,
+    }
+
+
+def _check_background(model: str, window: Sequence[float], exclude: Sequence[float], bins: int) -> None:
+    if model not in BACKGROUNDS:
+        raise ToolRefusedError(
+            f"model: got {model[:40]!r}, expected one of {', '.join(BACKGROUNDS)}{nearest(model, BACKGROUNDS)}"
+        )
+    if len(window) != 2 or len(exclude) != 2 or not window[0] < exclude[0] < exclude[1] < window[1]:
+        raise ToolRefusedError(
+            f"exclude: got {exclude[:4]} in {window[:4]}, expected [low, high] inside of the window's [low, high]"
+        )
+    if not 10 <= bins <= MOST_BINS:
+        raise ToolRefusedError(f"bins: got {bins}, expected 10 to {MOST_BINS}")
+
+
+def _bins(window: Sequence[float], exclude: Sequence[float], bins: int) -> np.ndarray:
+    """Edges of bins, some at those of what is left out, so that no bin lies across; what is left out is one bin."""
+    width = (window[1] - window[0]) / bins
+    sides = [
+        np.linspace(low, high, max(2, round((high - low) / width)) + 1)
+        for low, high in ((window[0], exclude[0]), (exclude[1], window[1]))
+    ]
+    return np.concatenate(sides)
+
+
+def _expected_within(
+    inside: Callable[[Sequence[float]], float], found: Sequence[float], minimum: Minimum
+) -> tuple[float, float | None]:
+    """What is expected within, and its error by the covariance; None if a parameter was held."""
+    if len(minimum.names) != len(found):
+        return inside(found), None
+    slopes = []
+    for place, name in enumerate(minimum.names):
+        step = _STEP * (minimum.errors[name] or 1.0)
+        above, below = ([value + side * (at == place) for at, value in enumerate(found)] for side in (step, -step))
+        slopes.append((inside(above) - inside(below)) / (2 * step))
+    return inside(found), float(np.sqrt(max(np.array(slopes) @ minimum.covariance @ np.array(slopes), 0.0)))
+
+
+# The tool that fits yields of templates to a histogram.
+
+
+def fit_templates_tool(
+    bench: ToolContext,
+    data: str,
+    templates: dict[str, str],
+    fixed: list[str] = [],  # noqa: B006 - only read; it stands in the schema as the default
+) -> Mapping[str, Any]:
+    """Fit how many events of each template make up a histogram; statistics of the templates are in the errors.
+
+    Args:
+        data: handle of the histogram of data.
+        templates: name of a process -> handle of its histogram, in the same bins.
+        fixed: processes that keep the yield of their template, such as a background that is known well.
+    """
+    observed = bench.histogram(data)
+    shapes = {name: bench.histogram(handle) for name, handle in templates.items()}
+    _check_templates(data, observed, shapes, fixed)
+    names = list(shapes)
+    sums = np.array([shapes[name].values.sum() for name in names])
+    shares = np.array([shapes[name].values for name in names]) / sums[:, None]
+    variances = np.array([shapes[name].variances for name in names]) / np.square(sums)[:, None]
+    total = float(observed.values.sum())
+    if total <= 0:
+        raise ToolRefusedError(f"data {data}: got no event, expected some")
+
+    def function(yields: Sequence[float]) -> float:
+        bench.check_time()
+        return _likelihood(observed.values, np.asarray(yields) @ shares, np.square(yields) @ variances)
+
+    kept = sum(float(sums[names.index(name)]) for name in fixed)
+    floating = max(1, len(names) - len(fixed))
+    start = max(total - kept, 0.1 * total) / floating
+    parameters = [
+        Parameter(
+            name,
+            float(sums[i]) if name in fixed else start,
+            0.1 * start,
+            *((-np.inf, np.inf) if name in fixed else (-total, 3 * total + 10)),
+            fixed=name in fixed,
+        )
+        for i, name in enumerate(names)
+    ]
+    minimum = minimise(function, parameters)
+    yields = np.array([minimum.values[name] for name in names])
+    expected = yields @ shares
+    spread = observed.values + np.square(yields) @ variances
+    filled = expected > 0
+    scale = np.ones(len(expected))
+    scale[filled] = np.maximum(spread[filled], expected[filled]) / expected[filled]
+    good = goodness(observed.values / scale, observed.variances / scale, expected / scale, len(minimum.names))
+    return {
+        "yields": {name: {"value": minimum.values[name], "error": minimum.errors[name]} for name in names},
+        **good.to_json(),
+        "valid": minimum.valid,
+        "covariance": {"names": list(minimum.names), "matrix": minimum.covariance.tolist()},
+        "method": "extended binned maximum likelihood, statistics of templates by Beeston-Barlow lite",
+    }
+
+
+def _likelihood(counts: ndarray, expected: ndarray, variance: ndarray) -> float:
+    """Negative logarithm, less what it is for a perfect description; factors of bins at their best values."""
+    safe = np.maximum(expected, 1e-9)
+    square = variance / np.square(safe)
+    linear = safe * square - 1
+    factor = np.maximum((-linear + np.sqrt(np.square(linear) + 4 * counts * square)) / 2, 1e-12)
+    level = safe * factor
+    observed = np.maximum(counts, 0)
+    each = level - counts - observed * np.log(level / np.where(observed > 0, observed, level))
+    pull = np.where(square > 0, np.square(factor - 1) / (2 * np.where(square > 0, square, 1.0)), 0.0)
+    lacking = np.minimum(expected - 1e-9, 0.0)
+    return float(each.sum() + pull.sum() + 1e3 * np.square(lacking).sum())
+
+
+def _check_templates(data: str, observed: Histogram, shapes: Mapping[str, Histogram], fixed: Sequence[str]) -> None:
+    if not shapes:
+        raise ToolRefusedError("templates: got none, expected at least one")
+    for name, shape in shapes.items():
+        if len(shape.edges) != len(observed.edges) or not np.allclose(shape.edges, observed.edges):
+            got, wanted = (
+                f"{len(one.values)} bins from {one.edges[0]:g} to {one.edges[-1]:g}" for one in (shape, observed)
+            )
+            raise ToolRefusedError(f"template {name}: got {got}, expected those of {data}: {wanted}")
+        if shape.values.sum() <= 0 or (shape.values < 0).any():
+            raise ToolRefusedError(
+                f"template {name}: got an empty one or negative bins, expected events; use wider bins"
+            )
+    for name in fixed:
+        if name not in shapes:
+            raise ToolRefusedError(
+                f"fixed: got {name[:40]!r}, expected some of {', '.join(shapes)}{nearest(name, shapes)}"
+            )
+    if len(set(fixed)) == len(shapes):
+        raise ToolRefusedError("fixed: got all templates, expected at least one that floats")

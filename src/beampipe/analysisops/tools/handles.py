@@ -1,0 +1,398 @@
+"""What handles stand for, where they are stored, and what one call of a tool works with. Contents never change."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.analysisops.contract import ToolRefusedError
+from beampipe.analysisops.tools.data_folder import DataFile, DataFolder
+from beampipe.arrays import Float64, Int64
+from beampipe.errors import nearest
+
+# What handles stand for: events, histograms, labels of tracks, artifacts. Nothing of it ever changes.
+
+
+def frozen(array: ndarray) -> ndarray:
+    """The array itself, which nobody can write to any more."""
+    array.flags.writeable = False
+    return array
+
+
+@dataclass(frozen=True)
+class Jagged:
+    """Values of objects, of which each event has its own number.
+
+    Attributes:
+        offsets: where the objects of each event begin, and where the last ends; one more than there are events.
+        values: of all objects, event after event; numbers or truth values.
+    """
+
+    offsets: Int64[ndarray, " n1"]
+    values: ndarray
+
+    @classmethod
+    def of(cls, counts: ndarray, values: ndarray) -> Jagged:
+        """Objects of events with so many each."""
+        offsets = np.zeros(len(counts) + 1, np.int64)
+        np.cumsum(counts, out=offsets[1:])
+        return cls(frozen(offsets), frozen(values))
+
+    @property
+    def counts(self) -> ndarray:
+        """Number of objects in each event."""
+        return np.diff(self.offsets)
+
+    @property
+    def parents(self) -> ndarray:
+        """Event of each object."""
+        return np.repeat(np.arange(len(self.offsets) - 1), self.counts)
+
+    def rows(self, keep: ndarray) -> Jagged:
+        """Those events only."""
+        counts = self.counts
+        return Jagged.of(counts[keep], self.values[np.repeat(keep, counts)])
+
+    def thinned(self, keep: ndarray) -> Jagged:
+        """Those objects only."""
+        counts = np.bincount(self.parents[keep], minlength=len(self.offsets) - 1)
+        return Jagged.of(counts, self.values[keep])
+
+    def same_collection(self, other: Jagged) -> bool:
+        """Whether both have the same number of objects in each event."""
+        return self.offsets is other.offsets or np.array_equal(self.offsets, other.offsets)
+
+
+Column = ndarray | Jagged
+"""A number or truth value for each event, or for each object of each event."""
+
+
+@dataclass(frozen=True)
+class Events:
+    """Events as columns.
+
+    Attributes:
+        n: number of events.
+        columns: by name; each of length n.
+    """
+
+    n: int
+    columns: Mapping[str, Column]
+
+    def with_columns(self, columns: Mapping[str, Column]) -> Events:
+        """These events with more columns, or others in place of theirs."""
+        return Events(self.n, {**self.columns, **columns})
+
+    def rows(self, keep: ndarray) -> Events:
+        """Those events only; columns of one collection go on sharing their offsets."""
+        offsets: dict[int, ndarray] = {}
+        columns: dict[str, Column] = {}
+        for name, column in self.columns.items():
+            if isinstance(column, Jagged):
+                kept = column.rows(keep)
+                columns[name] = Jagged(offsets.setdefault(id(column.offsets), kept.offsets), kept.values)
+            else:
+                columns[name] = frozen(column[keep])
+        return Events(int(np.count_nonzero(keep)), columns)
+
+    def arrays(self) -> list[ndarray]:
+        """All that takes memory."""
+        pairs = (
+            (column.offsets, column.values) if isinstance(column, Jagged) else (column,)
+            for column in self.columns.values()
+        )
+        return [array for pair in pairs for array in pair]
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Sums of weights in bins; a bin holds its lower edge, the last one its upper edge too.
+
+    Attributes:
+        edges: of the bins, ascending; one more than there are bins.
+        values: sum of weights in each bin.
+        variances: sum of squared weights in each bin.
+        underflow: sum of weights below the first edge.
+        overflow: sum of weights above the last edge.
+        n: number of entries in the bins.
+        column: what was filled.
+    """
+
+    edges: Float64[ndarray, " b1"]
+    values: Float64[ndarray, " b"]
+    variances: Float64[ndarray, " b"]
+    underflow: float
+    overflow: float
+    n: int
+    column: str
+
+    def arrays(self) -> list[ndarray]:
+        """All that takes memory."""
+        return [self.edges, self.values, self.variances]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {
+            "edges": self.edges.tolist(),
+            "values": self.values.tolist(),
+            "variances": self.variances.tolist(),
+            "underflow": self.underflow,
+            "overflow": self.overflow,
+            "n": self.n,
+            "column": self.column,
+        }
+
+
+@dataclass(frozen=True)
+class TrackLabels:
+    """Which track each hit belongs to.
+
+    Attributes:
+        track_id: number of the track for each hit, from 0 on within its event; -1 for none.
+        offsets: where the hits of each event begin, and where the last ends.
+        n_tracks: number of tracks in each event.
+    """
+
+    track_id: Int64[ndarray, " n_hits"]
+    offsets: Int64[ndarray, " n1"]
+    n_tracks: tuple[int, ...]
+
+    def arrays(self) -> list[ndarray]:
+        """All that takes memory."""
+        return [self.track_id, self.offsets]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {
+            "track_id": self.track_id.tolist(),
+            "offsets": self.offsets.tolist(),
+            "n_tracks": list(self.n_tracks),
+        }
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Something that an agent hands in under a name.
+
+    Attributes:
+        name: as the agent calls it.
+        content: what it is.
+    """
+
+    name: str
+    content: Histogram | TrackLabels | Events
+
+    def arrays(self) -> list[ndarray]:
+        """All that takes memory."""
+        return self.content.arrays()
+
+
+Content = Events | Histogram | TrackLabels | Artifact
+"""What a handle may stand for."""
+
+
+# The place that a tool works at: contents of handles, files, time, and a note of which data it used.
+
+
+_KINDS: Final[Mapping[type, str]] = {Events: "events", Histogram: "hist", TrackLabels: "labels", Artifact: "artifact"}
+"""Type of content -> how its handles begin."""
+
+_Content = TypeVar("_Content", bound=Content)
+
+
+@runtime_checkable
+class Fetch(Protocol):
+    """Brings data into the folder of a session, and writes them into its manifest."""
+
+    def __call__(self, *, skim: str, release: str, dataset: str, protocol: str, max_files: int) -> object:
+        """Bring what is asked for; empty words and 0 mean: as the task has it."""
+
+
+class HandleStore:
+    """All contents of a session by handle, with the files that they descend from.
+
+    Args:
+        most_bytes: so much memory [bytes] may the contents take together; arrays that are shared count once.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._held: dict[str, tuple[Content, frozenset[str]]] = {}
+        self._arrays: dict[int, ndarray] = {}
+        self._bytes = 0
+        self._numbers = {kind: itertools.count(1) for kind in _KINDS.values()}
+
+    @property
+    def handles(self) -> tuple[str, ...]:
+        """All handles so far."""
+        return tuple(self._held)
+
+    def get(self, handle: str) -> tuple[Content, frozenset[str]]:
+        """A content and its files.
+
+        Raises:
+            KeyError: there is no such handle.
+        """
+        return self._held[handle]
+
+    def check_room(self, size: int) -> None:
+        """Refuse what would not fit, before it is made.
+
+        Args:
+            size: memory that is wanted [bytes].
+
+        Raises:
+            ToolRefusedError: that is more than is left.
+        """
+        if self._bytes + size > self._most_bytes:
+            raise ToolRefusedError(
+                f"memory: got {(self._bytes + size) / 1e6:.0f} MB held by handles, expected at most"
+                f" {self._most_bytes / 1e6:.0f} MB; load fewer columns or events"
+            )
+
+    def put(self, content: Content, sources: frozenset[str]) -> str:
+        """Keep a content.
+
+        Returns:
+            Its handle.
+
+        Raises:
+            ToolRefusedError: it would need more memory than is left.
+        """
+        new = {id(array): array for array in content.arrays() if id(array) not in self._arrays}
+        size = sum(array.nbytes for array in new.values())
+        self.check_room(size)
+        self._arrays.update(new)
+        self._bytes += size
+        kind = _KINDS[type(content)]
+        handle = f"{kind}_{next(self._numbers[kind])}"
+        self._held[handle] = (content, sources)
+        return handle
+
+
+@dataclass
+class ToolContext:
+    """What one call of a tool has at hand.
+
+    Attributes:
+        folder: the data.
+        shelf: contents by handle.
+        seconds: time that the call may take [s].
+        used: names of the data files that the call has used so far.
+        fetch: brings more data into the folder; None if there is nothing to bring.
+        numbers: the numbers among its arguments -> files that each descends from.
+        numbers_judged: the tool itself has said which of the numbers its result depends on.
+    """
+
+    folder: DataFolder
+    shelf: HandleStore
+    seconds: float
+    used: set[str] = field(default_factory=set)
+    fetch: Fetch | None = None
+    numbers: dict[float, frozenset[str]] = field(default_factory=dict)
+    numbers_judged: bool = False
+    _started: float = field(default_factory=time.monotonic)
+
+    def events(self, handle: str) -> Events:
+        """The events of a handle."""
+        return self._get(handle, Events, "events")
+
+    def histogram(self, handle: str) -> Histogram:
+        """The histogram of a handle."""
+        return self._get(handle, Histogram, "a histogram")
+
+    def content(self, handle: str) -> Content:
+        """What a handle stands for, whatever it is."""
+        if handle not in self.shelf.handles:
+            raise ToolRefusedError(
+                f"handle: got {handle!r}, expected one that a tool gave"
+                f" ({', '.join(self.shelf.handles[-20:]) or 'there are none yet: load_kinematics_tool makes one'})"
+                f"{nearest(handle, self.shelf.handles)}"
+            )
+        content, sources = self.shelf.get(handle)
+        self.used |= sources
+        return content
+
+    def file(self, name: str) -> DataFile:
+        """A data file, by its name."""
+        file = self.folder.file(name)
+        self.used.add(file.name)
+        return file
+
+    def keep(self, content: Content) -> str:
+        """The new handle of a content; it descends from all files that this call has used."""
+        return self.shelf.put(content, frozenset(self.used))
+
+    def use_number(self, value: float) -> None:
+        """Note that the result depends on a number among the arguments."""
+        self.numbers_judged = True
+        self.used |= self.numbers.get(float(value), frozenset())
+
+    def check_time(self) -> None:
+        """To be called now and then by whatever may take long.
+
+        Raises:
+            ToolRefusedError: the call has taken longer than it may.
+        """
+        if time.monotonic() - self._started > self.seconds:
+            raise ToolRefusedError(
+                f"time: got more than {self.seconds:g} s, expected less; ask for less: fewer events, bins or parameters"
+            )
+
+    def _get(self, handle: str, kind: type[_Content], words: str) -> _Content:
+        content = self.content(handle)
+        if isinstance(content, Artifact) and isinstance(content.content, kind):
+            return content.content
+        if not isinstance(content, kind):
+            of_kind = [name for name in self.shelf.handles if isinstance(self.shelf.get(name)[0], kind)]
+            raise ToolRefusedError(
+                f"handle {handle}: got {_KINDS[type(content)]}, expected {words}"
+                f" ({', '.join(of_kind[-20:]) or 'there are none yet'})"
+            )
+        return content
+
+
+def column_of(events: Events, name: str) -> ndarray | Jagged:
+    """A column of events.
+
+    Raises:
+        ToolRefusedError: there is none of that name.
+    """
+    if name not in events.columns:
+        raise ToolRefusedError(
+            f"column: got {name!r}, expected one of {', '.join(events.columns)}{nearest(name, events.columns)}"
+        )
+    return events.columns[name]
+
+
+def flat_column(events: Events, name: str) -> ndarray:
+    """A column with one value for each event.
+
+    Raises:
+        ToolRefusedError: there is none of that name, or it has values for objects.
+    """
+    column = column_of(events, name)
+    if isinstance(column, Jagged):
+        raise ToolRefusedError(
+            f"column {name}: got values for each object, expected one for each event;"
+            f" make one with derive_tool, such as {name}[0] or sum({name})"
+        )
+    return column
+
+
+def jagged_column(events: Events, name: str) -> Jagged:
+    """A column with values for each object.
+
+    Raises:
+        ToolRefusedError: there is none of that name, or it has one value for each event.
+    """
+    column = column_of(events, name)
+    if not isinstance(column, Jagged):
+        raise ToolRefusedError(f"column {name}: got one value for each event, expected values for each object")
+    return column

@@ -1,0 +1,375 @@
+"""Shapes of peaks and backgrounds over a window, likelihoods of counts, goodness of fit, and the minimiser.
+
+A model is called SIGNAL or SIGNAL_plus_BACKGROUND. With u = (x - low) / (high - low) and t = 2 u - 1:
+
+    gauss               exp(-(x - mu)^2 / (2 sigma^2))
+    double_gauss        core_fraction * gauss(sigma) + (1 - core_fraction) * gauss(sigma_ratio * sigma)
+    voigt               Lorentzian of full width `width`, folded with a Gaussian of `sigma`
+    breit_wigner_gauss  1 / ((x^2 - mu^2)^2 + mu^2 width^2), folded with a Gaussian of `sigma`
+    crystal_ball        gauss with a power tail of `tail_power` below mu - tail_start * sigma
+    const               1
+    linear              1 + background_slope * t
+    quadratic           1 + background_slope * t + background_curve * (3 t^2 - 1) / 2
+    exponential         exp(-background_slope * (x - low))
+    exponential_curved  exp(-background_slope * (x - low) - background_curve * u^2)
+
+Each is normalised over the window, as integrals over bins and as densities. The folded Breit-Wigner is exact: it
+separates into simple poles, and a pole folded with a Gaussian is the Faddeeva function.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.analysisops.contract import ToolRefusedError
+from beampipe.errors import nearest
+
+# Likelihoods of counts, goodness of fit, and the minimiser that all fits share.
+
+
+_SMALLEST: Final = 1e-9
+"""No bin is expected to hold less."""
+
+_FEWEST: Final = 5.0
+"""Bins are merged for chi2 until each is expected to hold as much."""
+
+_AT_LIMIT: Final = 1e-3
+"""Closer to a limit than this part of the allowed range, or of its error, a parameter counts as being at it."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a fit.
+
+    Attributes:
+        name: of the parameter.
+        start: where the fit begins.
+        step: by how much it is changed at first.
+        low: smallest value.
+        high: largest value.
+        fixed: it stays where it starts.
+    """
+
+    name: str
+    start: float
+    step: float
+    low: float = -math.inf
+    high: float = math.inf
+    fixed: bool = False
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """Where a likelihood is largest.
+
+    Attributes:
+        value: of the function there.
+        values: of all parameters, by name.
+        errors: of all parameters, from the matrix of second derivatives; 0 if fixed.
+        names: of the parameters that were free.
+        covariance: of those.
+        valid: the minimiser is sure of it: converged, matrix positive by itself, nothing at a limit.
+    """
+
+    value: float
+    values: Mapping[str, float]
+    errors: Mapping[str, float]
+    names: tuple[str, ...]
+    covariance: ndarray
+    valid: bool
+
+
+@dataclass(frozen=True)
+class Goodness:
+    """How well expectations describe counts.
+
+    Attributes:
+        chi2: Pearson's, of merged bins.
+        ndf: merged bins less free parameters.
+        p_value: chance of a larger chi2; None without degrees of freedom.
+    """
+
+    chi2: float
+    ndf: int
+    p_value: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {"chi2": self.chi2, "ndf": self.ndf, "p_value": self.p_value}
+
+
+def poisson(counts: ndarray, variances: ndarray) -> Callable[[ndarray], float]:
+    """Negative logarithm of the likelihood of counts, as a function of what is expected in each bin.
+
+    A sum of weights n with variance v counts as n^2 / v events of weight v / n each (Bohm and Zech, NIM A 748 (2014)
+    1); for plain counts that is the Poisson likelihood. It is 0 for a perfect description:
+
+        sum over bins of (n / v) * (expected - n - n * log(expected / n))
+    """
+    filled = (counts > 0) & (variances > 0)
+    usual = float(counts[filled].sum() / variances[filled].sum()) if filled.any() else 1.0
+    scale = np.full(len(counts), usual)
+    scale[filled] = counts[filled] / variances[filled]
+    observed = np.where(counts > 0, counts, 0.0)
+    logarithm = np.log(np.where(observed > 0, observed, 1.0))
+
+    def likelihood(expected: ndarray) -> float:
+        safe = np.maximum(expected, _SMALLEST)
+        each = safe - counts - observed * (np.log(safe) - logarithm)
+        lacking = np.minimum(expected - _SMALLEST, 0.0)
+        return float((scale * each).sum() + 1e3 * np.square(lacking).sum())
+
+    return likelihood
+
+
+def goodness(counts: ndarray, variances: ndarray, expected: ndarray, free: int) -> Goodness:
+    """Pearson's chi2, of neighbouring bins merged until each is expected to hold 5 events.
+
+    The variance of a bin is what is expected, times the weight of an event (variance by count) where there are weights.
+    """
+    from scipy.special import gammaincc
+
+    weight = float(variances.sum() / counts.sum()) if counts.sum() > 0 and variances.sum() > 0 else 1.0
+    merged: list[list[float]] = []
+    observed = hoped = 0.0
+    for n, mu in zip(counts, expected, strict=True):
+        observed, hoped = observed + float(n), hoped + max(float(mu), 0.0)
+        if hoped >= _FEWEST * weight:
+            merged.append([observed, hoped])
+            observed = hoped = 0.0
+    if merged:
+        merged[-1][0] += observed
+        merged[-1][1] += hoped
+    square = float(sum((n - mu) ** 2 / (mu * weight) for n, mu in merged))
+    ndf = len(merged) - free
+    return Goodness(square, ndf, float(gammaincc(ndf / 2, square / 2)) if ndf > 0 else None)
+
+
+def minimise(function: Callable[[Sequence[float]], float], parameters: Sequence[Parameter]) -> Minimum:
+    """Find the minimum of a negative logarithm of a likelihood, with errors where it is 1/2 larger."""
+    from iminuit import Minuit
+
+    def called(values: ndarray) -> float:
+        return function(values.tolist())
+
+    minuit = Minuit(called, [one.start for one in parameters], name=[one.name for one in parameters])
+    minuit.errordef = Minuit.LIKELIHOOD
+    for one in parameters:
+        minuit.errors[one.name] = one.step
+        minuit.limits[one.name] = (one.low, one.high)
+        minuit.fixed[one.name] = one.fixed
+    free = [one for one in parameters if not one.fixed]
+    if not free:
+        values = {one.name: one.start for one in parameters}
+        return Minimum(
+            function([one.start for one in parameters]), values, dict.fromkeys(values, 0.0), (), np.zeros((0, 0)), True
+        )
+    minuit.strategy = 1
+    minuit.migrad()
+    if not minuit.valid:
+        minuit.simplex()
+        minuit.strategy = 2
+        minuit.migrad()
+    minuit.hesse()
+    values = {one.name: float(minuit.values[one.name]) for one in parameters}
+    errors = {one.name: 0.0 if one.fixed else float(minuit.errors[one.name]) for one in parameters}
+    names = tuple(one.name for one in free)
+    covariance = np.full((len(names), len(names)), np.nan)
+    if minuit.covariance is not None:
+        covariance = np.array([[float(minuit.covariance[a, b]) for b in names] for a in names])
+    valid = bool(
+        minuit.valid
+        and minuit.accurate
+        and np.isfinite(covariance).all()
+        and all(errors[name] > 0 for name in names)
+        and not any(_at_limit(one, values[one.name], errors[one.name]) for one in free)
+    )
+    return Minimum(float(minuit.fval or 0.0), values, errors, names, covariance, valid)
+
+
+def _at_limit(one: Parameter, value: float, error: float) -> bool:
+    reach = error if math.isinf(one.high - one.low) else one.high - one.low
+    return min(value - one.low, one.high - value) < _AT_LIMIT * reach
+
+
+# Shapes of peaks and backgrounds over a window, as integrals over bins and as densities.
+
+
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(5)
+
+_TINY: Final = 1e-12
+
+
+@dataclass(frozen=True)
+class Window:
+    """The range of a fit and its bins.
+
+    Attributes:
+        edges: of the bins; the first and last are those of the window.
+    """
+
+    edges: ndarray
+
+    @property
+    def low(self) -> float:
+        """Lower end."""
+        return float(self.edges[0])
+
+    @property
+    def high(self) -> float:
+        """Upper end."""
+        return float(self.edges[-1])
+
+    @property
+    def length(self) -> float:
+        """Distance between the ends."""
+        return self.high - self.low
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A shape with parameters.
+
+    Attributes:
+        parameters: their names.
+        density: of values x in a window, for parameters; not normalised.
+        cumulative: up to x, for parameters, in closed form; None if there is none.
+        steep: it falls by orders of magnitude, and its slope has the unit 1 / x.
+    """
+
+    parameters: tuple[str, ...]
+    density: Callable[[ndarray, Window, Sequence[float]], ndarray]
+    cumulative: Callable[[ndarray, Sequence[float]], ndarray] | None = None
+    steep: bool = False
+
+    def in_bins(self, window: Window, parameters: Sequence[float]) -> ndarray:
+        """Share of each bin; they add up to 1."""
+        shares, total = self._integrals(window, parameters)
+        return shares / total
+
+    def at(self, values: ndarray, window: Window, parameters: Sequence[float]) -> ndarray:
+        """Normalised density at values in the window."""
+        _, total = self._integrals(window, parameters)
+        return self.density(values, window, parameters) / total
+
+    def _integrals(self, window: Window, parameters: Sequence[float]) -> tuple[ndarray, float]:
+        if self.cumulative is not None:
+            shares = np.diff(self.cumulative(window.edges, parameters))
+        else:
+            half = np.diff(window.edges) / 2
+            nodes = window.edges[:-1, None] + half[:, None] * (1 + _NODES)
+            shares = (self.density(nodes, window, parameters) * _WEIGHTS).sum(1) * half
+        shares = np.maximum(shares, 0.0)
+        return shares, max(float(shares.sum()), 1e-300)
+
+
+def shapes_of(model: str) -> tuple[Shape, Shape | None]:
+    """Signal and background of a model.
+
+    Raises:
+        ToolRefusedError: there is no such model.
+    """
+    signal, _, background = model.partition("_plus_")
+    if signal not in SIGNALS or (background and background not in BACKGROUNDS) or model.endswith("_plus_"):
+        known = [*SIGNALS, *(f"{one}_plus_{other}" for one in SIGNALS for other in BACKGROUNDS)]
+        raise ToolRefusedError(
+            f"model: got {model[:60]!r}, expected one of {', '.join(SIGNALS)}, alone or followed by _plus_ and one of"
+            f" {', '.join(BACKGROUNDS)}{nearest(model, known)}"
+        )
+    return SIGNALS[signal], BACKGROUNDS[background] if background else None
+
+
+def _gauss(values: ndarray, window: Window, parameters: Sequence[float]) -> ndarray:
+    mu, sigma = parameters[:2]
+    density: ndarray = np.exp(-0.5 * np.square((values - mu) / sigma)) / (sigma * math.sqrt(2 * math.pi))
+    return density
+
+
+def _gauss_cumulative(values: ndarray, parameters: Sequence[float]) -> ndarray:
+    from scipy.special import ndtr
+
+    mu, sigma = parameters[:2]
+    return np.asarray(ndtr((values - mu) / sigma))
+
+
+def _double_gauss(values: ndarray, window: Window, parameters: Sequence[float]) -> ndarray:
+    mu, sigma, ratio, core = parameters
+    return core * _gauss(values, window, (mu, sigma)) + (1 - core) * _gauss(values, window, (mu, ratio * sigma))
+
+
+def _double_gauss_cumulative(values: ndarray, parameters: Sequence[float]) -> ndarray:
+    mu, sigma, ratio, core = parameters
+    return core * _gauss_cumulative(values, (mu, sigma)) + (1 - core) * _gauss_cumulative(values, (mu, ratio * sigma))
+
+
+def _voigt(values: ndarray, window: Window, parameters: Sequence[float]) -> ndarray:
+    from scipy.special import voigt_profile
+
+    mu, sigma, width = parameters
+    return np.asarray(voigt_profile(values - mu, sigma, width / 2))
+
+
+def _breit_wigner_gauss(values: ndarray, window: Window, parameters: Sequence[float]) -> ndarray:
+    mu, sigma, width = parameters
+    pole = np.sqrt(complex(mu * mu, mu * width))
+    folded = (_folded_pole(values, pole, sigma) - np.conj(_folded_pole(values, -np.conj(pole), sigma))) / (2 * pole)
+    return np.asarray(folded.imag)
+
+
+def _folded_pole(values: ndarray, pole: complex, sigma: float) -> ndarray:
+    """1 / (x - pole), for a pole above the real axis, folded with a Gaussian."""
+    from scipy.special import wofz
+
+    scale = sigma * math.sqrt(2.0)
+    return np.asarray(1j * math.sqrt(math.pi) / scale * wofz((pole - values) / scale))
+
+
+def _crystal_ball(values: ndarray, window: Window, parameters: Sequence[float]) -> ndarray:
+    mu, sigma, start, power = parameters
+    pull = (values - mu) / sigma
+    core = np.exp(-0.5 * np.square(np.maximum(pull, -start)))
+    reach = power / start
+    tail = np.power(np.maximum(reach - start - np.minimum(pull, -start), _TINY) / reach, -power)
+    return np.asarray(np.where(pull > -start, core, math.exp(-0.5 * start * start) * tail))
+
+
+def _polynomial(values: ndarray, window: Window, parameters: Sequence[float]) -> ndarray:
+    t = 2 * (values - window.low) / window.length - 1
+    density = np.ones_like(t)
+    if len(parameters):
+        density = density + parameters[0] * t
+    if len(parameters) > 1:
+        density = density + parameters[1] * (3 * t * t - 1) / 2
+    return np.maximum(density, _TINY)
+
+
+def _exponential(values: ndarray, window: Window, parameters: Sequence[float]) -> ndarray:
+    x = values - window.low
+    curve = parameters[1] if len(parameters) > 1 else 0.0
+    exponent = -parameters[0] * x - curve * np.square(x / window.length)
+    return np.exp(np.clip(exponent, -300, 300))
+
+
+SIGNALS: Final[Mapping[str, Shape]] = {
+    "gauss": Shape(("mu", "sigma"), _gauss, _gauss_cumulative),
+    "double_gauss": Shape(("mu", "sigma", "sigma_ratio", "core_fraction"), _double_gauss, _double_gauss_cumulative),
+    "voigt": Shape(("mu", "sigma", "width"), _voigt),
+    "breit_wigner_gauss": Shape(("mu", "sigma", "width"), _breit_wigner_gauss),
+    "crystal_ball": Shape(("mu", "sigma", "tail_start", "tail_power"), _crystal_ball),
+}
+"""Shapes of peaks, by name."""
+
+BACKGROUNDS: Final[Mapping[str, Shape]] = {
+    "const": Shape((), _polynomial),
+    "linear": Shape(("background_slope",), _polynomial),
+    "quadratic": Shape(("background_slope", "background_curve"), _polynomial),
+    "exponential": Shape(("background_slope",), _exponential, steep=True),
+    "exponential_curved": Shape(("background_slope", "background_curve"), _exponential, steep=True),
+}
+"""Shapes of backgrounds, by name."""

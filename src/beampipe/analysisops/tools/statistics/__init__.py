@@ -1,1 +1,0 @@
-"""Tools for numbers: histograms, fits, limits, efficiencies, arithmetic."""

@@ -1,0 +1,197 @@
+"""Tools for what is no spectrum: metrics and logs of services, and the tracks of an event.
+
+Metrics are in ``metrics.json``: ``{"series": [{"name", "labels": {}, "times": [], "values": []}]}``, logs in ``*.log``.
+Tracks are found by the pipelines of `beampipe.tracking`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from beampipe.analysisops.contract import ToolRefusedError
+from beampipe.analysisops.tools.data_folder import DataFile
+from beampipe.analysisops.tools.handles import Column, Jagged, ToolContext, TrackLabels, column_of, frozen
+from beampipe.errors import nearest
+
+# Tools that read metrics and logs of services.
+
+
+_METRICS: Final = "metrics.json"
+
+_MOST_POINTS: Final = 200
+"""So many points of a series are shown; more are averaged over equal stretches of time."""
+
+_MOST_SERIES: Final = 20
+"""So many series are shown at once."""
+
+_MOST_LINES: Final = 200
+"""So many lines of a log are shown at once."""
+
+_WIDEST: Final = 400
+"""So many characters of a line are shown."""
+
+
+def query_metrics_tool(
+    bench: ToolContext,
+    name: str = "",
+    start: float | None = None,
+    end: float | None = None,
+    labels: dict[str, str] = {},  # noqa: B006 - only read; it stands in the schema as the default
+) -> Mapping[str, Any]:
+    """Query the metrics of services: without a name list them, with one give its series over time [s].
+
+    Each series comes with mean, min and max of the asked range, and when the largest change of its level happened:
+    change_at [s], with the mean before and after.
+
+    Args:
+        name: of the metric; empty: list all with their labels.
+        start: first time [s]; left out: from the beginning.
+        end: last time [s]; left out: to the end.
+        labels: only series that have all these labels, such as {"server": "a"}.
+    """
+    series = _series(bench.file(_METRICS))
+    if not name:
+        names = sorted({str(one["name"]) for one in series})
+        return {
+            "metrics": [
+                {"name": one, "labels": [dict(other["labels"]) for other in series if other["name"] == one]}
+                for one in names
+            ]
+        }
+    known = {str(one["name"]) for one in series}
+    if name not in known:
+        raise ToolRefusedError(
+            f"name: got {name[:60]!r}, expected one of {', '.join(sorted(known))}{nearest(name, known)}"
+        )
+    chosen = [one for one in series if one["name"] == name and labels.items() <= one["labels"].items()]
+    if not chosen:
+        raise ToolRefusedError(f"labels: got {labels}, which no series of {name} has; list them with name=''")
+    shown = [_shown(one, start, end) for one in chosen[:_MOST_SERIES]]
+    return {"name": name, "series": shown, "left_out": max(0, len(chosen) - _MOST_SERIES)}
+
+
+def read_log_tool(
+    bench: ToolContext, file: str, pattern: str = "", start: int = 0, limit: int = 50
+) -> Mapping[str, Any]:
+    """Read lines of a log, all or those that hold a text.
+
+    Args:
+        file: name of the log, as list_local_root_files_tool gives it.
+        pattern: text that a line must hold, as it is, upper or lower case; with | between several, any of them.
+        start: so many of the lines that fit are skipped.
+        limit: so many lines are shown, at most 200.
+    """
+    log = bench.file(file)
+    if log.path.suffix != ".log":
+        raise ToolRefusedError(f"file {file}: is no log, expected a name that ends in .log")
+    if start < 0 or not 1 <= limit <= _MOST_LINES:
+        raise ToolRefusedError(f"limit: got {limit} from {start}, expected 1 to {_MOST_LINES} from 0 on")
+    wanted = [part.lower() for part in pattern.split("|") if part]
+    fitting = []
+    with log.path.open(encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, 1):
+            if not wanted or any(part in line.lower() for part in wanted):
+                fitting.append({"line": number, "text": line.rstrip("\n")[:_WIDEST]})
+    return {"file": log.name, "lines": fitting[start : start + limit], "n_matching": len(fitting)}
+
+
+def _series(file: DataFile) -> list[dict[str, Any]]:
+    try:
+        series = json.loads(file.path.read_text(encoding="utf-8"))["series"]
+        good = all(len(one["times"]) == len(one["values"]) and isinstance(one["labels"], dict) for one in series)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ToolRefusedError(f"file {file.name}: got something that is no metrics, expected series") from error
+    if not good:
+        raise ToolRefusedError(f"file {file.name}: got series with as many times as values in some only")
+    return list(series)
+
+
+def _shown(series: Mapping[str, Any], start: float | None, end: float | None) -> dict[str, Any]:
+    low, high = -math.inf if start is None else start, math.inf if end is None else end
+    points = [
+        (float(time), float(value))
+        for time, value in zip(series["times"], series["values"], strict=True)
+        if low <= time <= high and value is not None and math.isfinite(value)
+    ]
+    shown: dict[str, Any] = {"labels": dict(series["labels"]), "n": len(points), "times": [], "values": []}
+    if not points:
+        return shown
+    values = [value for _, value in points]
+    stride = -(-len(points) // _MOST_POINTS)
+    for first in range(0, len(points), stride):
+        stretch = points[first : first + stride]
+        shown["times"].append(stretch[0][0])
+        shown["values"].append(math.fsum(value for _, value in stretch) / len(stretch))
+    mean = math.fsum(values) / len(values)
+    return {**shown, "mean": mean, "min": min(values), "max": max(values), **_change(points)}
+
+
+def _change(points: list[tuple[float, float]]) -> dict[str, Any]:
+    """Where two constant levels describe the series best: the split with the smallest sum of squared residuals."""
+    total, n = math.fsum(value for _, value in points), len(points)
+    best, place, running, before = 0.0, 0, 0.0, 0.0
+    for i in range(1, n):
+        running += points[i - 1][1]
+        # The squared residuals fall by this much when the series is split here.
+        gain = running**2 / i + (total - running) ** 2 / (n - i) - total**2 / n
+        if gain > best:
+            best, place, before = gain, i, running
+    if not place:
+        return {"change_at": None, "mean_before": None, "mean_after": None}
+    return {
+        "change_at": points[place][0],
+        "mean_before": before / place,
+        "mean_after": (total - before) / (n - place),
+    }
+
+
+# The tool that finds tracks, by the pipelines of `beampipe.tracking`.
+
+
+def find_tracks_tool(
+    bench: ToolContext, events: str, r: str, phi: str, z: str, pipeline: str = "module_map"
+) -> Mapping[str, Any]:
+    """Find the tracks of hits, and give a handle of labels: for each hit the number of its track, or -1 for none.
+
+    Args:
+        events: handle of events whose objects are hits, or whose rows are the hits of one event.
+        r: column of distances from the beam [mm].
+        phi: column of azimuths [rad].
+        z: column of positions along the beam [mm].
+        pipeline: name of the pipeline.
+    """
+    from beampipe.tracking import Hits, load_pipeline
+
+    given = bench.events(events)
+    columns = [_hits(column_of(given, name)) for name in (r, phi, z)]
+    if not all(columns[0].same_collection(other) for other in columns[1:]):
+        raise ToolRefusedError(
+            f"columns {r}, {phi}, {z}: got different numbers of hits, expected those of one collection"
+        )
+    finder = load_pipeline(pipeline)
+    offsets = columns[0].offsets
+    labels, n_tracks = [np.zeros(0, np.int64)], []
+    for first, last in itertools.pairwise(offsets.tolist()):
+        bench.check_time()
+        position = np.stack([column.values[first:last] for column in columns], 1).astype(np.float32)
+        tracks = finder.find(Hits(position))
+        labels.append(np.asarray(tracks.track_id, np.int64))
+        n_tracks.append(int(tracks.n_tracks))
+    found = TrackLabels(frozen(np.concatenate(labels)), offsets, tuple(n_tracks))
+    return {
+        "handle": bench.keep(found),
+        "n_events": len(n_tracks),
+        "n_hits": len(found.track_id),
+        "n_tracks": sum(n_tracks),
+        "n_hits_on_tracks": int((found.track_id >= 0).sum()),
+    }
+
+
+def _hits(column: Column) -> Jagged:
+    return column if isinstance(column, Jagged) else Jagged.of(np.array([len(column)]), column)

@@ -1,0 +1,540 @@
+"""The configuration of a calibration: one TOML file, read into frozen dataclasses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from glob import glob
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+from beampipe.calibration.layout import BEAMPIPE, Layout, is_remote, over_preset
+from beampipe.errors import ConfigError, FileError, UnknownNameError
+from beampipe.notebook import Shown
+from beampipe.settings import build, read_toml
+
+# Settings of the regions: which jet of an event counts as forward, which as central.
+
+
+REGIONS: Final = ("forward", "central")
+"""Names of the regions; a region's place in this tuple is its number, and -1 is neither."""
+
+_RULES: Final = ("eta_rank", "eta_split", "branch")
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Which jet counts as forward, which as central.
+
+    ``eta_rank``: of the pair, the jet with the higher \\|eta\\| is forward, the other one central (at equal \\|eta\\|
+    the leading jet is forward); the pair is used if its \\|eta\\| differ by at least `min_eta_gap`.
+    ``eta_split``: a jet with \\|eta\\| >= `split` is forward, any other central.
+
+    ``branch``: the column ``layout.branches.region`` says it: 0 is forward, 1 central, -1 neither. So any pair of
+    regions with different fractions of quarks can take their place: jets beside a photon (0), and dijets (1).
+
+    Attributes:
+        rule: name of the rule, ``eta_rank``, ``eta_split`` or ``branch``.
+        min_eta_gap: smallest difference of the two \\|eta\\| for the rule ``eta_rank``.
+        split: \\|eta\\| at which the forward region begins for the rule ``eta_split``.
+    """
+
+    rule: str = "eta_rank"
+    min_eta_gap: float = 0.0
+    split: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.rule not in _RULES:
+            raise UnknownNameError("rule of the regions", self.rule, _RULES)
+        if self.min_eta_gap < 0 or self.split <= 0:
+            raise ConfigError(f"regions: got {self}, expected min_eta_gap >= 0 and split > 0")
+
+
+# The cuts on dijet events: as a configuration has them, and as the kernels take them.
+
+
+class Cuts(NamedTuple):
+    """The limits of a `DijetSelection`, under the same names, for compiled kernels.
+
+    All are float64, so that one compilation of a kernel serves all.
+    """
+
+    min_subleading_pt: float
+    max_leading_pt: float
+    max_pt_ratio: float
+    max_abs_eta: float
+    min_n_trk: float
+    max_abs_weight: float
+
+
+@dataclass(frozen=True)
+class DijetSelection:
+    """Cuts on the two leading jets of an event. Each variation is held to them with its own pT and n_trk.
+
+    Attributes:
+        min_subleading_pt: limit that the pT of the softer jet must exceed [GeV].
+        max_leading_pt: limit that the pT of the harder jet must stay below [GeV].
+        max_pt_ratio: limit that harder pT / softer pT must stay below.
+        max_abs_eta: limit that the \\|eta\\| of both jets must stay below.
+        min_n_trk: number of tracks that both jets must at least have.
+        max_abs_weight: limit that the size of the nominal weight must stay below.
+    """
+
+    min_subleading_pt: float = 500.0
+    max_leading_pt: float = 2000.0
+    max_pt_ratio: float = 1.5
+    max_abs_eta: float = 2.1
+    min_n_trk: int = 2
+    max_abs_weight: float = 100.0
+
+    def __post_init__(self) -> None:
+        for name in ("min_subleading_pt", "max_abs_eta", "max_abs_weight"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"selection: got {name} {getattr(self, name)}, expected more than 0")
+        if not self.min_subleading_pt < self.max_leading_pt:
+            raise ConfigError(
+                f"selection: got max_leading_pt {self.max_leading_pt}, expected more than min_subleading_pt"
+            )
+        if self.max_pt_ratio <= 1:
+            raise ConfigError(f"selection: got max_pt_ratio {self.max_pt_ratio}, expected more than 1")
+
+    @property
+    def cuts(self) -> Cuts:
+        """The same limits for kernels."""
+        return Cuts(*(float(getattr(self, name)) for name in Cuts._fields))
+
+
+# Settings of shifts of systematics: how well they are known, and which are left out.
+
+
+_FEWEST: Final = 5
+
+_MOST: Final = 100
+
+
+@dataclass(frozen=True)
+class ShiftSettings:
+    """How well the shift of each variation is known, and which shifts count: `beampipe.calibration.method.uncertainties`.
+
+    Attributes:
+        groups: number of groups that the events of every sample are divided into, 5 or more; leaving out one after the
+            other gives the statistical error of each shift. 0 leaves the errors unknown. Histograms need as many times
+            the memory.
+        prune: share by which the total uncertainty may fall where shifts that are compatible with 0 are left out, each
+            counted with its error added; 0 leaves out none.
+    """
+
+    groups: int = 0
+    prune: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.groups != 0 and not _FEWEST <= self.groups <= _MOST:
+            raise ConfigError(f"shifts: got {self.groups} groups, expected 0 (none) or {_FEWEST} to {_MOST}")
+        if not 0 <= self.prune <= 0.1:
+            raise ConfigError(f"shifts: got prune {self.prune}, expected 0 to 0.1, a share of the total uncertainty")
+        if self.prune and not self.groups:
+            raise ConfigError("shifts: got prune, but no groups: errors of shifts are not known; give groups = 20")
+
+
+# Systematics: the sources of uncertainty that a configuration lists.
+
+
+Rule = Literal["envelope", "quadrature", "difference", "up_down"]
+"""How the variations of a source become one uncertainty: see `beampipe.calibration.method.uncertainties`."""
+
+_METHODS: Final = ("gluon_reweight", "nonclosure")
+
+
+@dataclass(frozen=True)
+class Systematic:
+    """One source of uncertainty; exactly one of `weights`, `kinematics`, `samples`, `method` says where it comes from.
+
+    Attributes:
+        name: name of the source.
+        rule: how its variations become one uncertainty.
+        weights: patterns (``pdf_*``) for names of weights of the nominal sample.
+        kinematics: patterns for variations of jets: ``jes_*``, ``jer_*``, ``trk_*``.
+        samples: names of one other sample (against nominal) or of two (against each other).
+        method: variation of the method itself: ``gluon_reweight`` or ``nonclosure``.
+        experimental: whether the source comes from the detector; it is then drawn as a bar, not as a band.
+        smooth: whether each shift is replaced by a smooth function of jet pT that its statistical errors allow.
+    """
+
+    name: str
+    rule: Rule = "difference"
+    weights: tuple[str, ...] = ()
+    kinematics: tuple[str, ...] = ()
+    samples: tuple[str, ...] = ()
+    method: str = ""
+    experimental: bool = False
+    smooth: bool = False
+
+    def __post_init__(self) -> None:
+        given = [bool(self.weights), bool(self.kinematics), bool(self.samples), bool(self.method)]
+        if sum(given) != 1:
+            raise ConfigError(
+                f"systematic {self.name}: got {sum(given)} of weights, kinematics, samples, method; expected one of"
+                " them"
+            )
+        if len(self.samples) > 2:
+            raise ConfigError(f"systematic {self.name}: got {len(self.samples)} samples, expected one or two")
+        if self.method not in ("", *_METHODS):
+            raise UnknownNameError(f"method of systematic {self.name}", self.method, _METHODS)
+
+
+# The configuration of a calibration: a TOML file, parsed once at the door into frozen dataclasses.
+
+
+Kind = Literal["simulation", "data", "pseudo-data"]
+"""Kind of a sample. Pseudo-data is simulation in the role of data: its labels serve only to tell the true answer."""
+
+DATA_KINDS: Final = ("data", "pseudo-data")
+"""Kinds of samples that may take the role of data."""
+
+
+class TaggerAxis(NamedTuple):
+    """Name of a tagger, and the equal bins in which its values are counted.
+
+    Attributes:
+        name: name of the tagger.
+        bins: number of bins.
+        low: lower edge of the first bin.
+        high: upper edge of the last bin.
+    """
+
+    name: str
+    bins: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Tagger:
+    """A quantity that is low for quark-like jets, in `bins` equal bins; outside counts in the first or last bin.
+
+    Attributes:
+        name: name of the tagger. ``n_trk`` is the number of tracks; any other is a boosted tree, whose score is the
+            probability for a gluon, or a score that the files have, if ``layout.scores`` names its branch.
+        bins: number of bins.
+        low: lower edge of the first bin.
+        high: upper edge of the last bin.
+        model: where the model of a boosted tree is: ``shipped``, a LightGBM text file, or ``grpc://HOST:PORT/MODEL``
+            for a served one.
+        cut: where the cut of a working point lies. ``at_least``: at the first edge of a bin below which there is at
+            least the working point's share of quark jets. ``nearest``: at the edge with the nearest share. ``inside``:
+            inside of a bin, where the share is the working point's if jets are spread evenly in the bin; for scores
+            with many values, not for whole numbers.
+    """
+
+    name: str = "n_trk"
+    bins: int = 100
+    low: float = 0.0
+    high: float = 100.0
+    model: str = ""
+    cut: Literal["at_least", "nearest", "inside"] = "at_least"
+
+    def __post_init__(self) -> None:
+        if self.bins < 2 or not self.low < self.high:
+            raise ConfigError(
+                f"tagger {self.name}: got {self.bins} bins in [{self.low}, {self.high}], expected 2 or more"
+            )
+        if self.name == "n_trk" and self.model:
+            raise ConfigError(f"tagger {self.name}: got model {self.model!r}, expected none for n_trk")
+        if self.name == "n_trk" and self.cut == "inside":
+            raise ConfigError(
+                "tagger n_trk: got cut 'inside', expected at_least or nearest: a whole number lies on one side of a"
+                " cut; take bins of width 1"
+            )
+
+    @property
+    def axis(self) -> TaggerAxis:
+        """The tagger's name and bins: all that histograms and factors depend on."""
+        return TaggerAxis(self.name, self.bins, self.low, self.high)
+
+    @property
+    def in_files(self) -> bool:
+        """Whether the files have the scores that are counted."""
+        return self.name != "n_trk" and not self.model
+
+    @property
+    def boosted(self) -> bool:
+        """Whether scores are what is counted, and not the number of tracks."""
+        return self.name != "n_trk"
+
+    @property
+    def shipped(self) -> bool:
+        """Whether the model is the one that comes with the package."""
+        return self.model == "shipped"
+
+    @property
+    def served(self) -> bool:
+        """Whether scores come from a server."""
+        return "://" in self.model
+
+
+@dataclass(frozen=True)
+class InputSample:
+    """Files of one dataset.
+
+    Attributes:
+        name: name of the sample in this configuration.
+        files: ROOT files, sorted, without repetition.
+        kind: simulation, data or pseudo-data.
+        luminosity: integrated luminosity that simulation is scaled to [1/pb].
+        weight_bits: number of bits after the point that weights are rounded to, so that their sums are exact.
+        cross_section: cross section of a simulated sample of one slice [pb], if no file and no manifest has it.
+        filter_efficiency: share of the events that the generator kept, as `cross_section`.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    kind: Kind = "simulation"
+    luminosity: float = 1.0
+    weight_bits: int = 36
+    cross_section: float = 0.0
+    filter_efficiency: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.cross_section < 0 or not 0 < self.filter_efficiency <= 1:
+            raise ConfigError(
+                f"sample {self.name}: got cross_section {self.cross_section}, filter_efficiency"
+                f" {self.filter_efficiency}, expected 0 or more, and more than 0 up to 1"
+            )
+        if not 1 <= self.weight_bits <= 50:
+            raise ConfigError(f"sample {self.name}: got weight_bits {self.weight_bits}, expected 1 to 50")
+        if self.luminosity <= 0:
+            raise ConfigError(f"sample {self.name}: got luminosity {self.luminosity}, expected more than 0")
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Nuisance parameters of the jet energy, each of which is varied up and down.
+
+    Attributes:
+        scale: number of parameters of the jet energy scale.
+        resolution: number of parameters of the jet energy resolution.
+    """
+
+    scale: int = 45
+    resolution: int = 8
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.scale <= 200 and 0 <= self.resolution <= 50):
+            raise ConfigError(
+                f"energy: got {self}, expected 0 to 200 parameters of the scale, 0 to 50 of the resolution"
+            )
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Poisson bootstrap per event, which gives the statistical uncertainty.
+
+    Attributes:
+        replicas: number of replicas; 0 leaves the statistical uncertainty unknown.
+        seed: seed of the Poisson numbers.
+    """
+
+    replicas: int = 200
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.replicas < 0 or not 0 <= self.seed < 2**32:
+            raise ConfigError(f"bootstrap: got {self}, expected replicas >= 0 and a seed from 0 to {2**32 - 1}")
+
+
+@dataclass(frozen=True, repr=False)
+class Configuration(Shown):
+    """Everything that a result depends on, and where it goes.
+
+    Attributes:
+        output: folder of the store and of the results.
+        samples: every sample by its name.
+        nominal: name of the sample that supplies fractions, cuts and re-weighting.
+        data: name of the sample in the role of data.
+        pt_edges: edges of the bins of jet pT [GeV].
+        working_points: quark efficiencies aimed at.
+        chunk_events: number of events that are read at once, roughly; no result depends on it.
+        keep_tables: whether to keep jet tables and scores, so that other bins need no second reading of ROOT files.
+        selection: cuts on the two leading jets.
+        regions: which jet counts as forward, which as central.
+        taggers: quantities that tell quark jets from gluon jets.
+        energy: number of nuisance parameters of the jet energy.
+        bootstrap: number of replicas, and their seed.
+        systematics: sources of uncertainty.
+        shifts: how well shifts of systematics are known, and which count.
+        layout: which branch of the files holds what.
+    """
+
+    output: Path
+    samples: Mapping[str, InputSample]
+    nominal: str = "nominal"
+    data: str = "data"
+    pt_edges: tuple[float, ...] = (500.0, 600.0, 800.0, 1000.0, 1200.0, 1500.0, 2000.0)
+    working_points: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8)
+    chunk_events: int = 100_000
+    keep_tables: bool = True
+    selection: DijetSelection = field(default_factory=DijetSelection)
+    regions: Regions = field(default_factory=Regions)
+    taggers: tuple[Tagger, ...] = (Tagger(),)
+    energy: Energy = field(default_factory=Energy)
+    bootstrap: Bootstrap = field(default_factory=Bootstrap)
+    systematics: tuple[Systematic, ...] = ()
+    shifts: ShiftSettings = field(default_factory=ShiftSettings)
+    layout: Layout = BEAMPIPE
+
+    def __post_init__(self) -> None:
+        for role in ("nominal", "data"):
+            if getattr(self, role) not in self.samples:
+                raise UnknownNameError(f"sample ({role})", getattr(self, role), self.samples)
+        if self.samples[self.nominal].kind != "simulation":
+            raise ConfigError(f"sample {self.nominal}: got kind {self.samples[self.nominal].kind}, expected simulation")
+        if self.samples[self.data].kind not in DATA_KINDS:
+            raise ConfigError(f"sample {self.data}: got kind simulation, expected one of {', '.join(DATA_KINDS)}")
+        edges = self.pt_edges
+        if len(edges) < 2 or any(a >= b for a, b in pairwise(edges)):
+            raise ConfigError(f"pt_edges: got {edges}, expected two or more that rise")
+        if not self.working_points or not all(0 < wp < 1 for wp in self.working_points):
+            raise ConfigError(f"working_points: got {self.working_points}, expected fractions between 0 and 1")
+        if self.chunk_events < 1:
+            raise ConfigError(f"chunk_events: got {self.chunk_events}, expected 1 or more")
+        if not self.taggers:
+            raise ConfigError("taggers: got none, expected at least one")
+        self._check_samples()
+        self._check_taggers()
+
+    def _check_taggers(self) -> None:
+        """Each tagger has a model, or a branch with its scores; regions that a branch says have one."""
+        if (self.regions.rule == "branch") != bool(self.layout.branches.region):
+            raise ConfigError(
+                f"regions: got rule {self.regions.rule!r} and layout.branches.region"
+                f" {', '.join(self.layout.branches.region) or 'none'}, expected a branch for the rule 'branch' and for"
+                " no other"
+            )
+        scores = [each.name for each in self.layout.scores]
+        for tagger in self.taggers:
+            if tagger.in_files == (tagger.name not in scores):
+                raise ConfigError(
+                    f"tagger {tagger.name}: got model {tagger.model!r} and layout.scores {', '.join(scores) or 'none'},"
+                    " expected a model or a branch of scores for every tagger but n_trk, and not both"
+                )
+
+    def facts(self) -> Mapping[str, object]:
+        """Names of samples, taggers and systematics, and the folder of the results."""
+        return {
+            "samples": ", ".join(self.samples),
+            "taggers": ", ".join(self.tagger_names),
+            "systematics": ", ".join(one.name for one in self.systematics) or "none",
+            "output": self.output,
+        }
+
+    def _check_samples(self) -> None:
+        """Samples that systematics name are there, and no number is given twice."""
+        for sample in self.samples.values():
+            if self.layout.own_books and (sample.cross_section, sample.filter_efficiency) != (0.0, 1.0):
+                raise ConfigError(
+                    f"sample {sample.name}: got cross_section or filter_efficiency, expected none: with"
+                    " layout.sums.source = 'bookkeeping' the files have them"
+                )
+        for source in self.systematics:
+            if source.smooth and not self.shifts.groups:
+                raise ConfigError(
+                    f"systematic {source.name}: got smooth, but errors of shifts are not known; give groups = 20 under"
+                    " [shifts]"
+                )
+            for name in source.samples:
+                if name not in self.samples:
+                    raise UnknownNameError(f"sample of systematic {source.name}", name, self.samples)
+
+    @property
+    def tagger_names(self) -> tuple[str, ...]:
+        """Names of the taggers, in the order of the configuration."""
+        return tuple(tagger.name for tagger in self.taggers)
+
+    @property
+    def other_samples(self) -> tuple[str, ...]:
+        """Names of the samples that take the nominal one's place in a systematic."""
+        names = dict.fromkeys(name for source in self.systematics for name in source.samples)
+        return tuple(name for name in names if name != self.nominal)
+
+    @property
+    def used_samples(self) -> tuple[str, ...]:
+        """Names of the nominal sample, of data and of the other samples; what else is configured costs nothing."""
+        return tuple(dict.fromkeys((self.nominal, self.data, *self.other_samples)))
+
+    @property
+    def kinematic_patterns(self) -> tuple[str, ...]:
+        """Patterns of the variations of jets that systematics ask for."""
+        return tuple(pattern for source in self.systematics for pattern in source.kinematics)
+
+    @property
+    def weight_patterns(self) -> tuple[str, ...]:
+        """Patterns of the weights that systematics ask for."""
+        return tuple(pattern for source in self.systematics for pattern in source.weights)
+
+    def layout_of(self, sample: str) -> Layout:
+        """Which branch holds what in the files of a sample; jets of data are not smeared."""
+        found = self.layout if self.wants_variations(sample) else self.layout.without_variations()
+        return replace(found, smearing=None) if found.smearing and self.samples[sample].kind == "data" else found
+
+    def wants_variations(self, sample: str) -> bool:
+        """Whether weights and jets of a sample are varied: only those of the nominal one are."""
+        return sample == self.nominal
+
+
+def load_configuration(path: str | Path, *, output: str | Path | None = None) -> Configuration:
+    """The configuration in a TOML file.
+
+    Args:
+        path: TOML file of the calibration.
+        output: folder for results, in place of the one in the file.
+
+    Raises:
+        FileError: there is no such file, it is no TOML, or a pattern of `files` matches none.
+        ConfigError: a key is unknown or missing, or a value impossible.
+        UnknownNameError: a name of a sample, kind or rule does not exist.
+    """
+    path = Path(path)
+    table = {"output": "calibration", **read_toml(path, "the TOML file of a calibration")}
+    if output is not None:
+        table["output"] = str(Path(output).absolute())
+    folder, where = path.parent, str(path)
+    samples = table.get("samples", {})
+    if isinstance(samples, Mapping):
+        table["samples"] = {
+            name: _with_files(entry, folder, f"{where}: samples.{name}") for name, entry in samples.items()
+        }
+    if "layout" in table:
+        table["layout"] = over_preset(table["layout"], where)
+        if isinstance(table["layout"], Mapping) and table["layout"].get("variations") and "energy" not in table:
+            table["energy"] = {"scale": 0, "resolution": 0}  # the stand-in would vary the same once more
+    found = build(Configuration, table, where, folder)
+    return replace(found, taggers=tuple(_with_path(tagger, folder) for tagger in found.taggers))
+
+
+def _with_files(entry: Any, folder: Path, where: str) -> Any:
+    """The table of a sample with the files that its patterns match; anything but a table as it is."""
+    if not isinstance(entry, Mapping):
+        return entry
+    patterns = entry.get("files")
+    if isinstance(patterns, str):
+        patterns = [patterns]
+    if not isinstance(patterns, list) or not patterns or not all(isinstance(pattern, str) for pattern in patterns):
+        raise ConfigError(f"{where}: got files = {patterns!r}, expected paths or patterns of paths")
+    found: set[Path] = set()
+    for pattern in patterns:
+        if is_remote(pattern):
+            found.add(Path(pattern))
+            continue
+        matched = glob(pattern, root_dir=folder, recursive=True)
+        if not matched:
+            raise FileError(f"{where}: got files {pattern!r}, which matches no file in {folder}")
+        found.update(folder / match for match in matched)
+    return {**entry, "files": tuple(sorted(found))}
+
+
+def _with_path(tagger: Tagger, folder: Path) -> Tagger:
+    """The tagger with the path of its model file, if it has one, taken relative to the folder."""
+    if not tagger.model or tagger.served or tagger.shipped:
+        return tagger
+    return replace(tagger, model=str(folder / tagger.model))

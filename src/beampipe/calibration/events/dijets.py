@@ -1,0 +1,196 @@
+"""The table of selected dijet events, in memory and as Parquet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Float32, Int8, Int64, UInt16, UInt32, UInt64
+from beampipe.errors import FileError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["CUT_NAMES", "FLAVOURS", "LARGEST_SHIFT", "CutFlow", "Dijets", "RunRange", "read_dijets", "write_dijets"]
+
+FLAVOURS: Final = ("light", "charm", "bottom", "gluon")
+"""Names of the flavours; a flavour's place in this tuple is its number. All but gluon are quarks; data has number 0."""
+
+CUT_NAMES: Final = (
+    "all",
+    "trigger",
+    "two jets",
+    "clean",
+    "n_trk",
+    "label",
+    "eta",
+    "weight",
+    "subleading pt",
+    "leading pt",
+    "pt ratio",
+)
+"""Names of the cuts in the order in which events are lost; a cut counts the events that pass it and all before it."""
+
+
+LARGEST_SHIFT: Final = 0.1
+"""Largest relative change of a pT by a variation; `select` keeps what could then be selected."""
+
+
+@dataclass(frozen=True, eq=False)
+class CutFlow:
+    """What is left after each of `CUT_NAMES`, with nominal pT and n_trk.
+
+    Attributes:
+        events: (n_cuts,) int64, numbers of events.
+        weight: (n_cuts,) int64, sums of nominal weights in units of 2**-weight_bits.
+    """
+
+    events: Int64[ndarray, " c"]
+    weight: Int64[ndarray, " c"]
+
+
+class RunRange(NamedTuple):
+    """The events of one run that were looked at.
+
+    Attributes:
+        run: number of the run.
+        first: smallest event number of the run.
+        last: largest event number of the run.
+    """
+
+    run: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, eq=False)
+class Dijets:
+    """Pairs of leading jets. The pair is ordered by the file's pT: leading first.
+
+    Events that only a variation of the jet energy or of the tracking can select are here too: the cuts on pT and n_trk
+    are applied when histograms are filled.
+
+    Attributes:
+        run: (n,) uint32, number of the run.
+        event: (n,) uint64, number of the event.
+        weight: (n, n_weights) float32, weights of the event, nominal first; ones for data.
+        pt: (n, 2) float32, transverse momentum of each jet [GeV].
+        eta: (n, 2) float32, pseudorapidity of each jet.
+        n_trk: (n, 2) uint16, number of tracks of each jet.
+        width: (n, 2) float32, width of each jet.
+        c1: (n, 2) float32, two-point energy correlation of each jet.
+        label: (n, 2) int8, number in `FLAVOURS` of each jet; 0 for data.
+        region: (n, 2) int8, number in `REGIONS` of each jet, or -1.
+        cut_flow: what was left of all events after each cut.
+        ranges: range of event numbers of each run that was looked at.
+        varied_n_trk: (n, 2) uint16, number of tracks of each jet, by name of the variation.
+        scores: (n, 2) float32, scores that the files have, by name of the tagger.
+    """
+
+    run: UInt32[ndarray, " n"]
+    event: UInt64[ndarray, " n"]
+    weight: Float32[ndarray, "n w"]
+    pt: Float32[ndarray, "n 2"]
+    eta: Float32[ndarray, "n 2"]
+    n_trk: UInt16[ndarray, "n 2"]
+    width: Float32[ndarray, "n 2"]
+    c1: Float32[ndarray, "n 2"]
+    label: Int8[ndarray, "n 2"]
+    region: Int8[ndarray, "n 2"]
+    cut_flow: CutFlow
+    ranges: tuple[RunRange, ...] = ()
+    varied_n_trk: Mapping[str, UInt16[ndarray, "n 2"]] = field(default_factory=dict)
+    scores: Mapping[str, Float32[ndarray, "n 2"]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.run)
+
+    def part(self, chosen: Int64[ndarray, " m"]) -> Dijets:
+        """Some of the events, by their places; the cut flow and the ranges stay those of all."""
+
+        def taken(value: Any) -> Any:
+            if isinstance(value, Mapping):
+                return {name: each[chosen] for name, each in value.items()}
+            return value[chosen] if isinstance(value, ndarray) else value
+
+        return replace(self, **{item.name: taken(getattr(self, item.name)) for item in fields(self)})
+
+
+_PAIRS: Final = ("pt", "eta", "n_trk", "width", "c1", "label", "region")
+_ABOUT: Final = b"beampipe.dijets"
+_VARIED: Final = "n_trk_"
+_SCORE: Final = "score:"
+
+
+def write_dijets(dijets: Dijets, path: Path) -> None:
+    """Write dijet events as Parquet: one row per event; what comes in pairs is a list of two."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {"run": pa.array(dijets.run), "event": pa.array(dijets.event), "weight": as_lists(dijets.weight)}
+    columns |= {name: as_lists(getattr(dijets, name)) for name in _PAIRS}
+    columns |= {_VARIED + name: as_lists(values) for name, values in dijets.varied_n_trk.items()}
+    columns |= {_SCORE + name: as_lists(values) for name, values in dijets.scores.items()}
+    about = {
+        "events": dijets.cut_flow.events.tolist(),
+        "weight": dijets.cut_flow.weight.tolist(),
+        "ranges": dijets.ranges,
+    }
+    table = pa.table(columns).replace_schema_metadata({_ABOUT: json.dumps(about)})
+    pq.write_table(table, path, compression="lz4", use_dictionary=False, write_statistics=False)
+
+
+def read_dijets(path: Path) -> Dijets:
+    """Read what `write_dijets` wrote.
+
+    Raises:
+        FileError: the file is another one.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path, memory_map=True)
+        about = json.loads(table.schema.metadata[_ABOUT])
+        return Dijets(
+            run=table["run"].to_numpy(),
+            event=table["event"].to_numpy(),
+            weight=from_lists(table["weight"]),
+            **{name: from_lists(table[name]) for name in _PAIRS},
+            varied_n_trk={
+                name.removeprefix(_VARIED): from_lists(table[name])
+                for name in table.column_names
+                if name.startswith(_VARIED)
+            },
+            scores={
+                name.removeprefix(_SCORE): from_lists(table[name])
+                for name in table.column_names
+                if name.startswith(_SCORE)
+            },
+            cut_flow=CutFlow(np.array(about["events"], np.int64), np.array(about["weight"], np.int64)),
+            ranges=tuple(RunRange(*numbers) for numbers in about["ranges"]),
+        )
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise FileError(f"{path}: got no table of dijet events ({error})", path=path) from error
+
+
+def as_lists(values: ndarray) -> Any:
+    """An arrow array of lists of fixed length from a two-dimensional array."""
+    import pyarrow as pa
+
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values).reshape(-1)), values.shape[1])
+
+
+def from_lists(column: pa.ChunkedArray) -> Any:
+    """The array that `as_lists` was made from."""
+    import pyarrow as pa
+
+    whole = column.combine_chunks()
+    chunk = whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
+    return chunk.flatten().to_numpy(zero_copy_only=False).reshape(len(chunk), column.type.list_size)

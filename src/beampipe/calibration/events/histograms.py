@@ -1,0 +1,333 @@
+"""Exact histograms: sums of integers by pT, region, flavour and tagger bin, and their files."""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Int64, UInt8
+from beampipe.calibration.config import REGIONS
+from beampipe.calibration.events.dijets import CutFlow
+from beampipe.errors import FileError, InputError, UnknownNameError
+
+# Arrays in a .npz, whole numbers packed well and fast: sums of weights, which zlib takes twenty times as long
+# for.
+
+
+_SHAPES, _PLANES = "shapes", "planes"
+"""Members with the shapes of all packed arrays, as JSON, and with their bytes."""
+
+_LEVEL: Final = 1
+
+
+def write_arrays(path: Path, arrays: Mapping[str, ndarray]) -> None:
+    """Write arrays; those of int64 are packed together. The same arrays give the same bytes."""
+    whole = {name: array for name, array in arrays.items() if array.dtype == np.int64}
+    shapes = json.dumps({name: array.shape for name, array in whole.items()}).encode()
+    with ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            if name not in whole:
+                _add(archive, name, array)
+        _add(archive, _SHAPES, np.frombuffer(shapes, np.uint8))
+        _add(archive, _PLANES, _packed([array.ravel() for array in whole.values()]), ZIP_STORED)
+
+
+def _add(archive: ZipFile, name: str, array: ndarray, method: int = ZIP_DEFLATED) -> None:
+    member = ZipInfo(f"{name}.npy")  # of the oldest time there is
+    member.compress_type = method
+    with archive.open(member, "w", force_zip64=True) as file:
+        np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
+
+
+def _packed(numbers: Sequence[Int64[ndarray, " _"]]) -> UInt8[ndarray, " n"]:
+    """All lowest bytes, then the next ones, and so on: the highest are nearly all equal. Packed by ZSTD."""
+    import cramjam
+
+    together = np.concatenate([np.empty(0, np.int64), *numbers]).astype("<i8", copy=False)
+    planes = np.ascontiguousarray(together.view(np.uint8).reshape(-1, 8).T)
+    return np.frombuffer(bytes(cramjam.zstd.compress(planes.data, _LEVEL)), np.uint8)
+
+
+def _unpacked(packed: UInt8[ndarray, " n"], size: int) -> Int64[ndarray, " size"]:
+    """The numbers that were packed.
+
+    Raises:
+        ValueError: there were more or fewer.
+    """
+    import cramjam
+
+    planes = np.empty(8 * size, np.uint8)
+    try:
+        n = cramjam.zstd.decompress_into(packed.data, planes.data)
+    except cramjam.DecompressionError as error:
+        raise ValueError(str(error)) from error
+    if n != len(planes):
+        raise ValueError(f"got {n} bytes, expected {len(planes)}")
+    found: ndarray = np.ascontiguousarray(planes.reshape(8, -1).T).view("<i8").ravel()
+    return found.astype(np.int64, copy=False)
+
+
+def read_arrays(path: Path) -> dict[str, ndarray]:
+    """What `write_arrays` wrote.
+
+    Raises:
+        FileError: the file is another one.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            out = {name: arrays[name] for name in arrays.files}
+        shapes = json.loads(bytes(out.pop(_SHAPES)))
+        sizes = [math.prod(shape) for shape in shapes.values()]
+        numbers = np.split(_unpacked(out.pop(_PLANES), sum(sizes)), np.cumsum(sizes)[:-1])
+        return out | {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), numbers, strict=False)}
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile, zlib.error) as error:
+        raise FileError(f"{path}: got no histograms ({error})", path=path) from error
+
+
+# Histograms with exact sums: 64-bit integers in units of 2**-weight_bits, whose addition no order can change.
+
+
+class TaggerBins(NamedTuple):
+    """A tagger's part of the axis x.
+
+    Attributes:
+        name: name of the tagger.
+        bins: number of bins of the tagger.
+    """
+
+    name: str
+    bins: int
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Axes of the histograms; a row is a bin of (pt, region, flavour, x), x over the bins of all taggers.
+
+    Attributes:
+        pt_edges: edges of the bins of jet pT [GeV].
+        flavours: names of the flavours.
+        taggers: name and number of bins of each tagger.
+    """
+
+    pt_edges: tuple[float, ...]
+    flavours: tuple[str, ...]
+    taggers: tuple[TaggerBins, ...]
+
+    @property
+    def width(self) -> int:
+        """Bins of all taggers together."""
+        return sum(tagger.bins for tagger in self.taggers)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Number of bins of pT, of regions, of flavours and of x."""
+        return len(self.pt_edges) - 1, len(REGIONS), len(self.flavours), self.width
+
+    @property
+    def n_rows(self) -> int:
+        """Number of cells in all."""
+        return int(np.prod(self.shape))
+
+    def columns(self, tagger: str) -> slice:
+        """Bins of one tagger on the axis x.
+
+        Raises:
+            UnknownNameError: there is no such tagger.
+        """
+        start = 0
+        for one in self.taggers:
+            if one.name == tagger:
+                return slice(start, start + one.bins)
+            start += one.bins
+        raise UnknownNameError("tagger", tagger, [one.name for one in self.taggers])
+
+
+@dataclass(frozen=True, eq=False)
+class Filled:
+    """Exact histograms of a chunk, or the sum over many chunks.
+
+    Attributes:
+        axes: axes of all arrays.
+        weight_names: names of the weights, nominal first.
+        kinematics: names of the variations of jets.
+        sumw: (n_rows, n_weights) int64, sums of every weight over nominal jets.
+        sumw2: (n_rows, n_weights) int64, sums of the squares of every weight over nominal jets.
+        varied_sumw: (n_kinematics, n_rows) int64, sums of the nominal weight over varied jets.
+        varied_sumw2: (n_kinematics, n_rows) int64, sums of the square of the nominal weight over varied jets.
+        replicas: (n_rows, n_replicas) int64, sums of the nominal weight over nominal jets, each event a Poisson number
+            of times.
+        entries: (n_rows,) int64, numbers of nominal jets.
+        cut_flow: events after each cut.
+        bound: size that no sum exceeds.
+        groups: (n_groups, n_weights + n_kinematics, n_rows) int64, the sums of `sumw` and `varied_sumw` over the events
+            of each group; no groups if they are not wanted.
+    """
+
+    axes: Axes
+    weight_names: tuple[str, ...]
+    kinematics: tuple[str, ...]
+    sumw: Int64[ndarray, "r w"]
+    sumw2: Int64[ndarray, "r w"]
+    varied_sumw: Int64[ndarray, "k r"]
+    varied_sumw2: Int64[ndarray, "k r"]
+    replicas: Int64[ndarray, "r b"]
+    entries: Int64[ndarray, " r"]
+    cut_flow: CutFlow
+    bound: float = 0.0
+    groups: Int64[ndarray, "g c s"] = field(default_factory=lambda: np.zeros((0, 0, 0), np.int64))
+
+    @classmethod
+    def empty(
+        cls, axes: Axes, weight_names: Sequence[str], kinematics: Sequence[str], n_replicas: int, cut_flow: CutFlow
+    ) -> Filled:
+        """Histograms that are zero everywhere."""
+        rows, weights, varied = axes.n_rows, len(weight_names), len(kinematics)
+        # One piece of memory: where it is large, numpy asks for large pages, which take less time to come by.
+        sums = np.zeros((2, rows, weights), np.int64)
+        return cls(
+            axes=axes,
+            weight_names=tuple(weight_names),
+            kinematics=tuple(kinematics),
+            sumw=sums[0],
+            sumw2=sums[1],
+            varied_sumw=np.zeros((varied, rows), np.int64),
+            varied_sumw2=np.zeros((varied, rows), np.int64),
+            replicas=np.zeros((rows, n_replicas), np.int64),
+            entries=np.zeros(rows, np.int64),
+            cut_flow=cut_flow,
+        )
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups of events."""
+        return len(self.groups)
+
+    def with_cut_flow(self, cut_flow: CutFlow) -> Filled:
+        """The same histograms with another cut flow."""
+        return replace(self, cut_flow=cut_flow)
+
+    def bounded(self) -> Filled:
+        """The same with the size of its largest sum as `bound`."""
+        arrays = [*(getattr(self, name) for name in (*_SUMS, *_VARIED)), self.cut_flow.weight]
+        sizes = (max(int(array.max()), -int(array.min())) for array in arrays if array.size)
+        return replace(self, bound=float(max(sizes, default=0)))
+
+
+MOST: Final = 2.0**62
+"""What no sum may reach: half of what 64 bits hold, so that the bound itself may be rounded."""
+
+_SUMS: Final = ("sumw", "sumw2", "replicas", "entries")
+
+_VARIED: Final = ("varied_sumw", "varied_sumw2")
+
+
+def refuse_overflow(bound: float) -> None:
+    """Sums that could leave 64 bits are an error before they do.
+
+    Raises:
+        InputError: `bound` is too large.
+    """
+    if bound >= MOST:
+        raise InputError(
+            f"sums of weights could reach {bound:.2g} units, more than 64 bits hold; give the sample fewer weight_bits"
+        )
+
+
+def merge(parts: Iterable[Filled]) -> Filled:
+    """The sum of parts with the same axes: the same bits in any order and any grouping.
+
+    Raises:
+        InputError: there is no part, their axes differ, or 64 bits could overflow.
+    """
+    total: Filled | None = None
+    for part in parts:
+        if total is None:
+            total = replace(part, **{name: getattr(part, name).copy() for name in (*_SUMS, *_VARIED, "groups")})
+            continue
+        for name in ("axes", "weight_names", "kinematics", "n_groups"):
+            if getattr(part, name) != getattr(total, name):
+                raise InputError(
+                    f"merging histograms: got {name} {getattr(part, name)}, expected {getattr(total, name)}"
+                )
+        # A cell of the sum is at most the sum of the largest cells.
+        refuse_overflow(total.bound + part.bound)
+        for name in (*_SUMS, *_VARIED, "groups"):
+            np.add(getattr(total, name), getattr(part, name), out=getattr(total, name))
+        flow = CutFlow(total.cut_flow.events + part.cut_flow.events, total.cut_flow.weight + part.cut_flow.weight)
+        total = replace(total, cut_flow=flow, bound=total.bound + part.bound)
+    if total is None:
+        raise InputError("merging histograms: got none, expected at least one")
+    return total
+
+
+def write_filled(filled: Filled, path: Path) -> None:
+    """Write histograms as a .npz of arrays; rows that are empty everywhere are left out."""
+    rows = np.flatnonzero(
+        filled.entries.astype(bool) | filled.varied_sumw.any(axis=0) | filled.varied_sumw2.any(axis=0)
+    )
+    arrays: dict[str, Any] = {name: getattr(filled, name)[rows] for name in _SUMS}
+    arrays |= {name: getattr(filled, name)[:, rows] for name in _VARIED}
+    if filled.n_groups:
+        arrays["groups"] = filled.groups[:, :, rows]
+    axes = filled.axes
+    arrays |= {
+        "rows": rows,
+        "pt_edges": np.array(axes.pt_edges),
+        "flavours": np.array(axes.flavours),
+        "taggers": np.array([tagger.name for tagger in axes.taggers]),
+        "bins": np.array([tagger.bins for tagger in axes.taggers]),
+        "weight_names": np.array(filled.weight_names),
+        "kinematics": np.array(filled.kinematics, dtype=str),
+        "events": filled.cut_flow.events,
+        "event_weights": filled.cut_flow.weight,
+        "bound": np.array(filled.bound),
+    }
+    write_arrays(path, arrays)
+
+
+def read_filled(path: Path) -> Filled:
+    """Read what `write_filled` wrote.
+
+    Raises:
+        FileError: the file is another one.
+    """
+    arrays = read_arrays(path)
+    try:
+        axes = Axes(
+            tuple(arrays["pt_edges"].tolist()),
+            tuple(arrays["flavours"].tolist()),
+            tuple(map(TaggerBins, arrays["taggers"].tolist(), arrays["bins"].tolist())),
+        )
+        rows, n_rows = arrays["rows"], axes.n_rows
+        whole: dict[str, Any] = {}
+        for name in _SUMS:
+            part = arrays[name]
+            whole[name] = np.zeros((n_rows, *part.shape[1:]), np.int64)
+            whole[name][rows] = part
+        for name in _VARIED:
+            part = arrays[name]
+            whole[name] = np.zeros((len(part), n_rows), np.int64)
+            whole[name][:, rows] = part
+        if "groups" in arrays:
+            part = arrays["groups"]
+            whole["groups"] = np.zeros((*part.shape[:2], n_rows), np.int64)
+            whole["groups"][:, :, rows] = part
+        return Filled(
+            axes=axes,
+            weight_names=tuple(arrays["weight_names"].tolist()),
+            kinematics=tuple(arrays["kinematics"].tolist()),
+            cut_flow=CutFlow(arrays["events"], arrays["event_weights"]),
+            bound=float(arrays["bound"]),
+            **whole,
+        )
+    except (KeyError, ValueError) as error:
+        raise FileError(f"{path}: got no histograms ({error})", path=path) from error

@@ -1,0 +1,273 @@
+"""Stage 2, `predict`: scores of boosted taggers, from a local model or from Triton."""
+
+from __future__ import annotations
+
+import re
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Float32
+from beampipe.calibration.config import Energy, Tagger
+from beampipe.calibration.events.dijets import Dijets, as_lists, from_lists
+from beampipe.calibration.events.variations import NOMINAL, Kinematics, changed_jets, kinematics_of
+from beampipe.errors import ConfigError, FileError, InputError
+from beampipe.triton.client.model_client import ModelClient
+from beampipe.triton.model.contract import TensorSpec
+
+# What a boosted tagger looks at and gives: here, or behind a server.
+
+
+JET_FEATURES: Final = ("n_trk", "width", "c1", "pt", "abs_eta")
+"""Columns of a boosted tagger's input, float32, pT in GeV."""
+
+JETS: Final = TensorSpec("JETS", "FP32", np.float32, (-1, len(JET_FEATURES)))
+"""Input of a served tagger: one row of `JET_FEATURES` per jet."""
+
+SCORES: Final = TensorSpec("SCORES", "FP32", np.float32, (-1,))
+"""Output of a served tagger: probability that each jet is a gluon's."""
+
+ScoreJets = Callable[[Float32[ndarray, "m 5"]], Float32[ndarray, " m"]]
+"""Function from features of jets to the probability that each is a gluon's."""
+
+
+# Taggers: what they look at, and where their scores come from.
+
+
+SHIPPED_MODEL: Final = Path(__file__).parents[1] / "data" / "gbdt.txt"
+"""Model file of the boosted tagger that comes with the package."""
+
+
+def features_of(dijets: Dijets, kinematics: Kinematics, where: Sequence[ndarray]) -> Float32[ndarray, "m 5"]:
+    """`JET_FEATURES` of chosen jets.
+
+    Args:
+        dijets: events with two leading jets, for what a variation does not change.
+        kinematics: pT and n_trk of the variation.
+        where: places (event, jet) of the chosen jets.
+    """
+    at = tuple(where)
+    columns = (kinematics.n_trk[at], dijets.width[at], dijets.c1[at], kinematics.pt[at], np.abs(dijets.eta[at]))
+    return np.stack([column.astype(np.float32) for column in columns], axis=1)
+
+
+def score_function(tagger: Tagger) -> ScoreJets:
+    """What scores jets for a boosted tagger: its model here, or a server that holds it.
+
+    Raises:
+        FileError: the model file is missing or no LightGBM model of `JET_FEATURES`.
+        MissingExtraError: lightgbm or the client is not installed.
+    """
+    if tagger.served:
+        return served_scores(tagger.model)
+    return local_scores(model_path(tagger))
+
+
+def model_path(tagger: Tagger) -> Path:
+    """The model file of a local tagger."""
+    return SHIPPED_MODEL if tagger.shipped else Path(tagger.model)
+
+
+def model_bytes(tagger: Tagger) -> bytes:
+    """What the scores depend on: the model, or for a served one its address; nothing for scores that the files have."""
+    if tagger.in_files:
+        return b""
+    if tagger.served:
+        return tagger.model.encode()
+    try:
+        return model_path(tagger).read_bytes()
+    except OSError as error:
+        raise FileError(
+            f"tagger {tagger.name}: {model_path(tagger)} cannot be read ({error.strerror}); make it:"
+            " beampipe calibration train-tagger"
+        ) from error
+
+
+def local_scores(path: Path) -> ScoreJets:
+    """Scores of a LightGBM model, one thread: as many processes run as there are cores."""
+    import lightgbm
+
+    _refuse_damaged(path)
+    try:
+        booster = lightgbm.Booster(model_file=str(path))
+    except lightgbm.basic.LightGBMError as error:
+        raise FileError(f"{path}: got no model of LightGBM ({error})", path=path) from error
+    if tuple(booster.feature_name()) != JET_FEATURES:
+        raise FileError(f"{path}: got features {booster.feature_name()}, expected {list(JET_FEATURES)}", path=path)
+
+    def score(features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
+        if len(features) == 0:
+            return np.empty(0, np.float32)
+        return np.asarray(booster.predict(features, num_threads=1), dtype=np.float32)
+
+    return score
+
+
+def _refuse_damaged(path: Path) -> None:
+    """LightGBM trusts the lengths that a model states for its trees, and ends the process if they are wrong."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise FileError(
+            f"{path}: cannot be read ({error.strerror}); expected a model of LightGBM", path=path
+        ) from error
+    stated = re.search(rb"^tree_sizes=([\d ]*)$", text, re.MULTILINE)
+    place = text.find(b"Tree=0\n")
+    for number, size in enumerate(stated[1].split() if stated else ()):
+        if place < 0 or not text.startswith(b"Tree=%d\n" % number, place):
+            break
+        place += int(size)
+    if not stated or not text.startswith(b"end of trees", max(place, 0)):
+        raise FileError(
+            f"{path}: got no model of LightGBM (its trees are not as long as it states); copy or train it again:"
+            " beampipe calibration train-tagger",
+            path=path,
+        )
+
+
+# Scores from a server: the tagger's model behind Triton, asked through the client of `beampipe.triton`.
+
+
+_MOST_JETS: Final = 50_000  # in one request
+
+_RETRIES: Final = 8  # some four seconds of pauses, in which a server is back that died
+
+
+def served_scores(url: str) -> ScoreJets:
+    """What asks a server; its connection is closed once nobody holds it any more.
+
+    Args:
+        url: ``grpc://HOST:PORT/MODEL`` or ``http://HOST:PORT/MODEL``.
+
+    Raises:
+        ConfigError: the address names no model.
+    """
+    address, _, model = url.rpartition("/")
+    if not model or "://" not in address:
+        raise ConfigError(f"tagger: got model {url!r}, expected grpc://HOST:PORT/MODEL or http://HOST:PORT/MODEL")
+    return _ServedScores(address, model)
+
+
+class _ServedScores:
+    """Scores of one model on one server."""
+
+    def __init__(self, address: str, model: str) -> None:
+        self._client = ModelClient(address, model, retries=_RETRIES)
+        weakref.finalize(self, self._client.close)
+
+    def __call__(self, features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
+        parts = [self._scores(features[start : start + _MOST_JETS]) for start in range(0, len(features), _MOST_JETS)]
+        return np.concatenate([np.empty(0, np.float32), *parts])
+
+    def _scores(self, features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
+        scores: Float32[ndarray, " m"]
+        scores = self._client.infer({JETS.name: features}, {SCORES.name: (len(features),)})[SCORES.name]
+        return scores
+
+
+# Stage 2, `predict`: scores of the boosted taggers for every variation of the jets.
+
+
+class ScoreKey(NamedTuple):
+    """What tells the scores of one tagger and variation from all others.
+
+    Attributes:
+        tagger: name of the tagger.
+        variation: name of the variation of jets.
+    """
+
+    tagger: str
+    variation: str
+
+    def __str__(self) -> str:
+        """The scores' column in a file."""
+        return f"{self.tagger}:{self.variation}"
+
+    @classmethod
+    def parse(cls, column: str) -> ScoreKey:
+        """The scores that are in a column of a file."""
+        return cls(*column.split(":", 1))
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Scores of the boosted taggers.
+
+    Attributes:
+        by_name: (n, 2) float32, probability that each jet is a gluon's, by tagger and variation of jets.
+    """
+
+    by_name: Mapping[ScoreKey, Float32[ndarray, "n 2"]] = field(default_factory=dict)
+
+
+def predict(
+    dijets: Dijets, taggers: Sequence[tuple[Tagger, ScoreJets]], variations: Sequence[str], energy: Energy
+) -> Scores:
+    """Score all jets, and those that a variation changes again. Scores that the files have stay what they are.
+
+    Args:
+        dijets: events with two leading jets.
+        taggers: each boosted tagger with the function that scores.
+        variations: names of the variations of jets, beside the nominal one.
+        energy: number of nuisance parameters of the jet energy.
+
+    Raises:
+        InputError: a score is no finite number.
+    """
+    nominal = kinematics_of(NOMINAL, dijets, energy)
+    out: dict[ScoreKey, Float32[ndarray, "n 2"]] = {
+        ScoreKey(tagger, name): values for tagger, values in dijets.scores.items() for name in (NOMINAL, *variations)
+    }
+    for tagger, score in taggers:
+        every = np.nonzero(np.ones(dijets.pt.shape, bool))
+        out[ScoreKey(tagger.name, NOMINAL)] = _finite(tagger, score(features_of(dijets, nominal, every))).reshape(-1, 2)
+    for name in variations:
+        varied = kinematics_of(name, dijets, energy)
+        where = tuple(changed_jets(varied, nominal))
+        features = features_of(dijets, varied, where)
+        for tagger, score in taggers:
+            scores = out[ScoreKey(tagger.name, NOMINAL)].copy()
+            scores[where] = _finite(tagger, score(features))
+            out[ScoreKey(tagger.name, name)] = scores
+    return Scores(out)
+
+
+def _finite(tagger: Tagger, scores: Float32[ndarray, " m"]) -> Float32[ndarray, " m"]:
+    """A score that is no number has no bin."""
+    bad = ~np.isfinite(scores)
+    if bad.any():
+        raise InputError(
+            f"tagger {tagger.name}: got {bad.sum()} of {len(scores)} scores that are no finite numbers, expected"
+            f" probabilities; look at its model {tagger.model}"
+        )
+    return scores
+
+
+def write_scores(scores: Scores, path: Path) -> None:
+    """Write scores as Parquet: one row per event, one column per tagger and variation."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({str(key): as_lists(values) for key, values in scores.by_name.items()})
+    pq.write_table(table, path, compression="lz4", use_dictionary=False, write_statistics=False)
+
+
+def read_scores(path: Path) -> Scores:
+    """Read what `write_scores` wrote.
+
+    Raises:
+        FileError: the file is another one.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table: Any = pq.read_table(path, memory_map=True)
+        return Scores({ScoreKey.parse(name): from_lists(table[name]) for name in table.column_names})
+    except (pa.ArrowException, OSError, TypeError, ValueError) as error:
+        raise FileError(f"{path}: got no table of scores ({error})", path=path) from error

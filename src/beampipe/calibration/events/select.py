@@ -1,0 +1,516 @@
+"""Stage 1, `select`: the dijet events of a ROOT file."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Bool, Float32, Int8, Int64
+from beampipe.calibration.config import REGIONS, Cuts, DijetSelection, Regions
+from beampipe.calibration.events.dijets import CUT_NAMES, FLAVOURS, LARGEST_SHIFT, CutFlow, Dijets, RunRange
+from beampipe.calibration.kernels import native
+from beampipe.calibration.layout import BEAMPIPE, NOMINAL_WEIGHT, VARIED_N_TRK, Layout
+from beampipe.calibration.ntuple.columns import (
+    SCORE,
+    EventSource,
+    columns_of,
+    open_source,
+    pt_complaint,
+    unmatched_complaint,
+)
+from beampipe.errors import FileError
+
+# Jets to regions: forward or central.
+
+
+def assign_regions(eta: Float32[ndarray, "n 2"], regions: Regions) -> Int8[ndarray, "n 2"]:
+    """Numbers in `REGIONS` of each jet of a pair, -1 for neither; see `Regions`."""
+    size = np.abs(eta)
+    if regions.rule == "eta_split":
+        central: ndarray = size < regions.split
+        return central.astype(np.int8)
+    out = np.empty(size.shape, np.int8)
+    np.less(size[:, 0], size[:, 1], out=out[:, 0], casting="unsafe")
+    np.subtract(1, out[:, 0], out=out[:, 1])
+    if regions.min_eta_gap > 0:
+        out[np.abs(size[:, 0] - size[:, 1]) < regions.min_eta_gap] = -1
+    return out
+
+
+# The loops that select events: compiled, and the same in numpy.
+
+
+PT_CUTS: Final = 3
+"""Number of cuts on pT: the last ones of `CUT_NAMES`."""
+
+# The places of the other cuts in `CUT_NAMES`, in its order.
+_ALL, _TRIGGER, _TWO_JETS, _CLEAN, _N_TRK, _LABEL, _ETA, _WEIGHT = range(len(CUT_NAMES) - PT_CUTS)
+
+_N_CUTS: Final = len(CUT_NAMES)
+
+
+class PairColumns(NamedTuple):
+    """What `choose_pairs` looks at in events with two leading jets; of each pair the leading jet comes first.
+
+    Attributes:
+        pt: (m, 2) float32, transverse momentum of each jet [GeV].
+        eta: (m, 2) float32, pseudorapidity of each jet.
+        clean: (m, 2) bool, whether each jet passes jet cleaning.
+        n_trk: (m, 2) uint16, number of tracks of each jet.
+        most_trk: (m, 2) uint16, the largest `n_trk` of all variations.
+        flavour: (m, 2) int8, negative where the jet has no label; empty if no label is asked for.
+    """
+
+    pt: Any
+    eta: Any
+    clean: Any
+    n_trk: Any
+    most_trk: Any
+    flavour: Any
+
+
+def enough_tracks(one: ndarray, other: ndarray, cuts: Cuts) -> Any:
+    """Whether both jets of pairs have the tracks that `Cuts` ask for, given n_trk of each."""
+    return (one >= np.float64(cuts.min_n_trk)) & (other >= np.float64(cuts.min_n_trk))
+
+
+def pt_cuts_passed(high: ndarray, low: ndarray, cuts: Cuts) -> Any:
+    """How many of the cuts on pT pairs pass before they fail one; `PT_CUTS` if they are selected.
+
+    Args:
+        high: (n,) float64, pT of the harder jets [GeV].
+        low: (n,) float64, pT of the softer jets [GeV].
+        cuts: limits of the selection.
+    """
+    one = low > cuts.min_subleading_pt
+    two = one & (high < cuts.max_leading_pt)
+    three = two & (high < cuts.max_pt_ratio * low)
+    return one.astype(np.int64) + two + three
+
+
+def round_to_units(values: ndarray) -> Int64[ndarray, "*n"]:
+    """The nearest whole numbers, halves to even; what 64 bits do not hold is the smallest number."""
+    with np.errstate(invalid="ignore"):
+        rounded = np.rint(values)
+        fits = (rounded >= -(2.0**63)) & (rounded < 2.0**63)
+        return np.where(fits, rounded, -(2.0**63)).astype(np.int64)
+
+
+def leading_pairs(
+    trigger: Bool[ndarray, " n"], offsets: Int64[ndarray, " n_1"], pt: Float32[ndarray, " j"]
+) -> tuple[Int64[ndarray, " m"], Int64[ndarray, "m 2"]]:
+    """The two leading jets of each triggered event that has two.
+
+    Args:
+        trigger: whether the trigger accepted each event.
+        offsets: first jet of each event.
+        pt: transverse momentum of each jet [GeV].
+
+    Returns:
+        Events, and places of their leading and their subleading jet in `pt`; of equals the first one leads.
+    """
+    compiled = native()
+    if compiled is None:
+        return _leading_pairs(trigger, offsets, pt)
+    n = len(trigger)
+    events, places = np.empty(n, np.int64), np.empty((n, 2), np.int64)
+    m = compiled.leading_pairs(
+        np.ascontiguousarray(trigger).view(np.uint8),
+        np.ascontiguousarray(offsets),
+        np.ascontiguousarray(pt),
+        events,
+        places,
+    )
+    return events[:m].copy(), places[:m].copy()
+
+
+def _leading_pairs(
+    trigger: Bool[ndarray, " n"], offsets: Int64[ndarray, " n_1"], pt: Float32[ndarray, " j"]
+) -> tuple[Int64[ndarray, " m"], Int64[ndarray, "m 2"]]:
+    """The twin in numpy: the n-th jets of all events at once."""
+    events = np.flatnonzero(trigger & (np.diff(offsets) >= 2))
+    lead = offsets[events]
+    second = lead + 1
+    turned = pt[second] > pt[lead]
+    lead, second = np.where(turned, second, lead), np.where(turned, lead, second)
+    n_jets = np.diff(offsets)[events]
+    for k in range(2, int(n_jets.max(initial=0))):
+        more = np.flatnonzero(n_jets > k)
+        jet, a, b = offsets[events[more]] + k, lead[more], second[more]
+        first = pt[jet] > pt[a]
+        second[more] = np.where(first, a, np.where(pt[jet] > pt[b], jet, b))
+        lead[more] = np.where(first, jet, a)
+    return events, np.stack([lead, second], axis=1)
+
+
+def choose_pairs(
+    trigger: Bool[ndarray, " n"],
+    weight: Float32[ndarray, " n"],
+    entries: Int64[ndarray, " m"],
+    pairs: PairColumns,
+    cuts: Cuts,
+    margin: float,
+    scale: float,
+) -> tuple[Int64[ndarray, " k"], Int64[ndarray, " c"], Int64[ndarray, " c"]]:
+    """The events that some variation may select, and how many are left after each cut with nominal pT and n_trk.
+
+    Args:
+        trigger: whether the trigger accepted each event.
+        weight: nominal weight of each event.
+        entries: rising: the events with two leading jets.
+        pairs: columns of these events.
+        cuts: limits of the selection.
+        margin: largest relative change of a pT by a variation.
+        scale: units in a weight of 1: 2**weight_bits.
+
+    Returns:
+        Rows of `entries`; events after each of `CUT_NAMES`; sums of their nominal weights in units of 1 / scale.
+    """
+    compiled = native()
+    if compiled is None:
+        return _choose_pairs(trigger, weight, entries, pairs, cuts, margin, scale)
+    rows = np.empty(len(entries), np.int64)
+    events, sums = np.zeros(_N_CUTS, np.int64), np.zeros(_N_CUTS, np.int64)
+    pt, eta, clean, n_trk, most_trk, flavour = map(np.ascontiguousarray, pairs)
+    m = compiled.choose_pairs(
+        np.ascontiguousarray(trigger).view(np.uint8),
+        *(np.ascontiguousarray(weight), entries, pt, eta, clean.view(np.uint8), n_trk, most_trk, flavour),
+        *(tuple(cuts), margin, scale, rows, events, sums),
+    )
+    return rows[:m].copy(), events, sums
+
+
+def _choose_pairs(
+    trigger: Bool[ndarray, " n"],
+    weight: Float32[ndarray, " n"],
+    entries: Int64[ndarray, " m"],
+    pairs: PairColumns,
+    cuts: Cuts,
+    margin: float,
+    scale: float,
+) -> tuple[Int64[ndarray, " k"], Int64[ndarray, " c"], Int64[ndarray, " c"]]:
+    """The twin in numpy: the last cut that each event passes before it fails one, then sums from the last cut on."""
+    high, low = (pairs.pt[:, j].astype(np.float64) for j in range(2))
+    labelled = (pairs.flavour >= 0).all(axis=1) if len(pairs.flavour) else np.ones(len(entries), bool)
+    clean = pairs.clean.all(axis=1)
+    inside = (np.abs(pairs.eta).astype(np.float64) < cuts.max_abs_eta).all(axis=1)
+    light = np.abs(weight[entries]).astype(np.float64) < cuts.max_abs_weight
+    answers = [
+        (_TWO_JETS, clean),
+        (_CLEAN, enough_tracks(pairs.n_trk[:, 0], pairs.n_trk[:, 1], cuts)),
+        (_N_TRK, labelled),
+    ]
+    answers += [(_LABEL, inside), (_ETA, light)]
+    last = np.where(trigger, _TRIGGER, _ALL)
+    last[entries] = np.select(
+        [~passed for _, passed in answers],
+        [np.full(len(entries), before) for before, _ in answers],
+        _WEIGHT + pt_cuts_passed(high, low, cuts),
+    )
+    near = pt_cuts_passed(high * (1 - margin), low * (1 + margin), cuts) == PT_CUTS
+    chosen = clean & labelled & inside & light & enough_tracks(pairs.most_trk[:, 0], pairs.most_trk[:, 1], cuts) & near
+    events, sums = np.zeros(_N_CUTS, np.int64), np.zeros(_N_CUTS, np.int64)
+    np.add.at(events, last, 1)
+    np.add.at(sums, last, round_to_units(weight.astype(np.float64) * scale))
+    return np.flatnonzero(chosen), np.cumsum(events[::-1])[::-1].copy(), np.cumsum(sums[::-1])[::-1].copy()
+
+
+# Stage 1, `select`: the events of a ROOT file that can count, as a table of dijet events.
+
+
+_FLAVOUR_OF_LABEL: Final = {1: "light", 2: "light", 3: "light", 4: "charm", 5: "bottom", 21: "gluon"}
+
+
+@dataclass(frozen=True)
+class SelectSettings:
+    """All that `select` depends on besides the file.
+
+    Attributes:
+        selection: cuts on the two leading jets.
+        regions: which jet counts as forward, which as central.
+        weight_bits: number of bits after the point that weights are rounded to.
+        simulated: whether weights are in the file.
+        labelled: whether labels are in the file; events without a label are then left out.
+        weights: places of the weights to keep; nominal first.
+        varied: names of the variations of n_trk to keep.
+        layout: which branch of the file holds what.
+    """
+
+    selection: DijetSelection
+    regions: Regions
+    weight_bits: int
+    simulated: bool
+    labelled: bool
+    weights: tuple[int, ...] = (0,)
+    varied: tuple[str, ...] = ()
+    layout: Layout = BEAMPIPE
+
+
+def select(path: Path, start: int, stop: int, settings: SelectSettings, *, observables: bool = True) -> Dijets:
+    """The dijet events among the entries `start` to `stop` of a file.
+
+    Args:
+        path: ROOT file with the events.
+        start: first entry to read.
+        stop: one past the last entry to read.
+        settings: cuts, regions and what to keep.
+        observables: whether to read width and c1, too; without, they are NaN, for histograms that need neither.
+
+    Raises:
+        FileError: the file cannot be read, a number is not finite, or an event number appears twice.
+    """
+    with open_source(path, settings.layout, start, stop) as source:
+        run, event, trigger = (source.flat(name) for name in ("run", "event", "trigger"))
+        refuse_repeated(path, run, event)
+        weights = _read_weights(source, settings.weights) if settings.simulated else None
+        nominal = np.ones(len(run), np.float32) if weights is None else weights.nominal(len(run))
+        _refuse_not_finite(path, start, "weight", nominal)
+        jets = _leading_jets(source, trigger)
+        eta, clean, n_trk = (jets.take(name) for name in ("jet_eta", "jet_clean", "jet_n_trk"))
+        for name, values in (("jet_pt", jets.pt), ("jet_eta", eta)):  # a comparison would drop them without a word
+            _refuse_not_finite(path, start, _branch(source, name), values, jets.events)
+        varied = {name: jets.take(VARIED_N_TRK[name]) for name in settings.varied}
+        most = np.maximum.reduce([n_trk, *varied.values()]) if varied else n_trk
+        cuts, scale = settings.selection.cuts, 2.0**settings.weight_bits
+        flavour = _flavours_of(jets, cuts.min_subleading_pt) if settings.labelled else np.empty((0, 2), np.int8)
+        _refuse_unlikely(source, "jet_pt", pt_complaint(jets.pt[:, 0], settings.layout))
+        pairs = PairColumns(jets.pt, eta, clean, n_trk, most, flavour)
+        rows, counts, sums = choose_pairs(trigger, nominal, jets.events, pairs, cuts, LARGEST_SHIFT, scale)
+        chosen, chosen_eta = jets.only(rows), eta.take(rows, axis=0)
+        taken = dict.fromkeys(("width", "c1"), np.broadcast_to(np.float32(np.nan), chosen.places.shape))
+        for name in (each for each in taken if observables and source.has(f"jet_{each}")):
+            taken[name] = chosen.take(f"jet_{name}")
+            _refuse_not_finite(path, start, _branch(source, f"jet_{name}"), taken[name], chosen.events)
+        kept = np.ones((len(rows), 1), np.float32) if weights is None else weights.take(chosen.events)
+        _refuse_not_finite(path, start, "weight", kept, chosen.events)
+        return Dijets(
+            run=run[chosen.events],
+            event=event[chosen.events],
+            weight=kept,
+            pt=chosen.pt,
+            eta=chosen_eta,
+            **taken,
+            n_trk=n_trk.take(rows, axis=0),
+            label=flavour.take(rows, axis=0) if settings.labelled else np.zeros((len(rows), 2), np.int8),
+            region=_regions(chosen, chosen_eta, settings.regions),
+            ranges=run_ranges(run, event),
+            varied_n_trk={name: values.take(rows, axis=0) for name, values in varied.items()},
+            scores=_scores(chosen, start) if observables else {},
+            cut_flow=CutFlow(counts, sums),
+        )
+
+
+def _regions(chosen: _LeadingJets, eta: Float32[ndarray, "m 2"], regions: Regions) -> Int8[ndarray, "m 2"]:
+    """Numbers in `REGIONS` of the jets, by their eta or as the file says."""
+    if regions.rule != "branch":
+        return assign_regions(eta, regions)
+    found: Int8[ndarray, "m 2"] = chosen.take("jet_region")
+    bad = (found < -1) | (found >= len(REGIONS))
+    if bad.any():
+        path, branch = chosen.source.path, _branch(chosen.source, "jet_region")
+        raise FileError(
+            f"{path}: branch {branch!r}: got region {found[bad][0]}, expected 0, 1, or -1 for neither",
+            path=path,
+            name=branch,
+        )
+    return found
+
+
+def _scores(chosen: _LeadingJets, start: int) -> dict[str, Float32[ndarray, "m 2"]]:
+    """Scores of taggers that the file has."""
+    out = {}
+    for score in chosen.source.layout.scores:
+        out[score.name] = chosen.take(SCORE + score.name)
+        _refuse_not_finite(chosen.source.path, start, score.branch, out[score.name], chosen.events)
+    return out
+
+
+def flavours(label: Int8[ndarray, "*n"]) -> Int8[ndarray, "*n"]:
+    """Numbers in `FLAVOURS` of jets with given PDG numbers; -1 for jets without a parton."""
+    table = np.full(256, -1, np.int8)
+    for pdg, name in _FLAVOUR_OF_LABEL.items():
+        table[pdg] = FLAVOURS.index(name)
+    found: ndarray = table.take(label.view(np.uint8))
+    return found
+
+
+def _branch(source: EventSource, column: str) -> str:
+    """How the file calls a column, for messages."""
+    return ", ".join(columns_of(source.layout, column)) or column
+
+
+def _leading_jets(source: EventSource, trigger: Bool[ndarray, " n"]) -> _LeadingJets:
+    """The two leading jets of each triggered event that has two."""
+    first, n_jets = [np.zeros(1, np.int64)], 0
+    events, places, values = [np.empty(0, np.int64)], [np.empty((0, 2), np.int64)], [np.empty((0, 2), np.float32)]
+    for basket in source.lists("jet_pt"):
+        offsets = basket.offsets - basket.offsets[0]
+        pt = source.converted("jet_pt", basket.numbers)
+        found, pairs = leading_pairs(trigger[basket.start : basket.stop], offsets, pt)
+        events.append(found + basket.start)
+        places.append(pairs + n_jets)
+        values.append(pt[pairs])
+        first.append(offsets[1:] + n_jets)
+        n_jets += basket.size
+    return _LeadingJets(source, *(np.concatenate(parts) for parts in (first, events, places, values)))
+
+
+def _read_weights(source: EventSource, columns: tuple[int, ...]) -> _Weights:
+    """The weights of all events, of which some columns are wanted."""
+    tables = tuple(_WeightTable(start, table) for start, table in source.weights())
+    for _, table in tables:
+        if table.shape[1] <= max(columns):
+            branch, n = source.layout.weights.nominal, table.shape[1]
+            raise FileError(
+                f"{source.path}: branch {branch!r}: got {n} to {n} weights an event, expected the same number for all,"
+                f" and more than {max(columns)}",
+                path=source.path,
+                name=branch,
+            )
+    return _Weights(tables, columns)
+
+
+def _flavours_of(jets: _LeadingJets, min_pt: float) -> Int8[ndarray, "m 2"]:
+    """Numbers in `FLAVOURS` of the leading jets; too many without one, of those above a pT, refuse the file."""
+    source = jets.source
+    codes = jets.raw("jet_label")
+    pdg = source.converted("jet_label", codes)
+    high = jets.pt[:, 1] > min_pt
+    _refuse_unlikely(source, "jet_label", unmatched_complaint(pdg[high], codes[high], source.layout))
+    return flavours(pdg)
+
+
+def _refuse_unlikely(source: EventSource, column: str, complaint: str) -> None:
+    """An error if there is something to complain of."""
+    if complaint:
+        branch = _branch(source, column)
+        raise FileError(f"{source.path}: branch {branch!r}: {complaint}", path=source.path, name=branch)
+
+
+@dataclass(frozen=True, eq=False)
+class _LeadingJets:
+    """Pairs of jets, and how to find what else is known of them.
+
+    Attributes:
+        source: range of the file that the jets are in.
+        first: (n + 1,) first jet of each event of the range.
+        events: (m,) events that have a pair, rising.
+        places: (m, 2) places of the pair among all jets of the range.
+        pt: (m, 2) transverse momenta of the pair [GeV].
+    """
+
+    source: EventSource
+    first: Int64[ndarray, " n_1"]
+    events: Int64[ndarray, " m"]
+    places: Int64[ndarray, "m 2"]
+    pt: Float32[ndarray, "m 2"]
+
+    def only(self, rows: Int64[ndarray, " k"]) -> _LeadingJets:
+        """The pairs of some rows, and no others."""
+        return replace(self, **{name: getattr(self, name).take(rows, axis=0) for name in ("events", "places", "pt")})
+
+    def take(self, column: str) -> Any:
+        """(m, 2) array of another column of jets."""
+        return self.source.converted(column, self.raw(column))
+
+    def raw(self, column: str) -> Any:
+        """(m, 2) array of another column of jets, with the numbers of the file."""
+        out = np.empty((0, 2))
+        for basket in self.source.lists(column):
+            before, after = self.first[basket.start], self.first[basket.stop]
+            if basket.size != after - before:
+                path, branch = self.source.path, _branch(self.source, column)
+                raise FileError(
+                    f"{path}: branch {branch!r}: got {basket.size} jets in {basket.stop - basket.start} entries from"
+                    f" {self.source.start + basket.start} on, expected {after - before} as in"
+                    f" {_branch(self.source, 'jet_pt')!r}",
+                    path=path,
+                    name=branch,
+                )
+            if basket.start == 0:
+                out = np.empty(self.places.shape, basket.content.dtype.newbyteorder("="))
+            rows = slice(*np.searchsorted(self.events, (basket.start, basket.stop)))
+            out[rows] = basket.content[self.places[rows] + (basket.offsets[0] - before)]
+        return out
+
+
+class _WeightTable(NamedTuple):
+    """The weights of one basket: (m, n_weights) big-endian float32, and the place of its first event in the range."""
+
+    start: int
+    weights: ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class _Weights:
+    """Weights of a range of events, and the columns that are wanted.
+
+    Attributes:
+        tables: tables as the file holds them.
+        columns: places of the wanted weights, rising.
+    """
+
+    tables: tuple[_WeightTable, ...]
+    columns: tuple[int, ...]
+
+    def nominal(self, n_events: int) -> Float32[ndarray, " n"]:
+        """Nominal weight of each event."""
+        out = np.empty(n_events, np.float32)
+        for start, table in self.tables:
+            out[start : start + len(table)] = table[:, NOMINAL_WEIGHT]
+        return out
+
+    def take(self, events: Int64[ndarray, " m"]) -> Float32[ndarray, "m w"]:
+        """The wanted columns of some events, which rise."""
+        low, high = self.columns[0], self.columns[-1] + 1
+        columns = slice(low, high) if self.columns == tuple(range(low, high)) else list(self.columns)
+        out = np.empty((len(events), len(self.columns)), ">f4")
+        for start, table in self.tables:
+            rows = slice(*np.searchsorted(events, (start, start + len(table))))
+            # Any mode but "raise" writes to `out` without a copy between.
+            table[:, columns].take(events[rows] - start, axis=0, out=out[rows], mode="clip")
+        swapped: ndarray = out.byteswap(inplace=True).view("<f4") if sys.byteorder == "little" else out
+        return swapped
+
+
+def run_ranges(run: ndarray, event: ndarray) -> tuple[RunRange, ...]:
+    """The range of event numbers of each run; files of one run, the usual case, are not searched for others."""
+    one_run = len(run) > 0 and run.min() == run.max()
+    by_run = {run[0]: event} if one_run else {number: event[run == number] for number in np.unique(run)}
+    return tuple(RunRange(int(number), int(own.min()), int(own.max())) for number, own in by_run.items())
+
+
+def _refuse_not_finite(
+    path: Path, start: int, branch: str, values: ndarray, events: Int64[ndarray, " m"] | None = None
+) -> None:
+    """One bad number refuses the file: which events it would change is not ours to guess."""
+    bad = ~np.isfinite(values)
+    if bad.any():
+        row = int(np.argwhere(bad)[0][0])
+        entry = start + (row if events is None else int(events[row]))
+        raise FileError(
+            f"{path}: branch {branch!r}: got {values[bad][0]} at entry {entry}, expected finite numbers;"
+            " make the file again",
+            path=path,
+            name=branch,
+        )
+
+
+def refuse_repeated(path: Path, run: ndarray, event: ndarray) -> None:
+    """Event numbers of a range must differ: they key the bootstrap, and a repeated event counts twice."""
+    if np.all(event[1:] > event[:-1]) and (len(run) == 0 or run[0] == run[-1]):
+        return
+    order = np.lexsort((event, run))
+    same = (event[order][1:] == event[order][:-1]) & (run[order][1:] == run[order][:-1])
+    if same.any():
+        first = order[int(np.argmax(same))]
+        raise FileError(
+            f"{path}: got run {run[first]}, event {event[first]} more than once, expected each event once;"
+            " was the file merged with itself?",
+            path=path,
+        )

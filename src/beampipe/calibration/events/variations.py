@@ -1,0 +1,335 @@
+"""Variations: names, jet energy shifts, varied jets, and the random numbers of an event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from hashlib import sha256
+from typing import Final, Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Float32, Float64, Integer, UInt8, UInt16, UInt64
+from beampipe.calibration.config import Energy
+from beampipe.calibration.events.dijets import Dijets
+from beampipe.calibration.kernels import native
+from beampipe.calibration.layout import VARIED_N_TRK
+from beampipe.errors import UnknownNameError
+
+# Variations: what a scale factor is worked out for, beside the nominal case, and how its names are matched.
+
+
+VariationKind = Literal["nominal", "weight", "jets", "sample", "method"]
+"""What is varied: nothing, the weights of events, the jets, the whole sample, or the method itself."""
+
+NOMINAL: Final = "nominal"
+"""Name of the weight and of the jets that are not varied."""
+
+_ALONE: Final = ("nominal", "method")
+"""Kinds whose names need no kind in front: there are few of them, and they are ours."""
+
+
+@dataclass(frozen=True)
+class Variation:
+    """One case that a scale factor is worked out for.
+
+    Attributes:
+        kind: what is varied: weights, jets, the sample or the method.
+        name: name of the weight, of the variation of jets, of the sample or of the method.
+    """
+
+    kind: VariationKind
+    name: str
+
+    def __str__(self) -> str:
+        """The variation in files and messages: ``weight:pdf_1``, ``jets:jes_1_up``, ``sample:herwig``, ``nominal``."""
+        return self.name if self.kind in _ALONE else f"{self.kind}:{self.name}"
+
+    @classmethod
+    def parse(cls, text: str) -> Variation:
+        """The variation that a file calls `text`, as `str` wrote it."""
+        kind, colon, name = text.partition(":")
+        for known in get_args(VariationKind):
+            if colon and kind == known:
+                return cls(known, name)
+        return UNVARIED if text == NOMINAL else cls("method", text)
+
+    def matches(self, kind: VariationKind, patterns: Sequence[str]) -> bool:
+        """Whether the variation is of a kind, and its name matches one of the patterns (``pdf_*``)."""
+        return self.kind == kind and bool(matching((self.name,), patterns))
+
+
+UNVARIED: Final = Variation("nominal", NOMINAL)
+"""The nominal case, in which nothing is varied."""
+
+GLUON_REWEIGHT: Final = Variation("method", "gluon_reweight")
+"""The case in which central jets are weighted by the factors of gluons."""
+
+
+def matching_or_error(what: str, names: Sequence[str], patterns: Sequence[str]) -> tuple[str, ...]:
+    """The names that match any of some patterns, each of which must match one.
+
+    Args:
+        what: kind of the names, for the message.
+        names: names that there are, in the order of the result.
+        patterns: patterns as of a shell, e.g. ``jes_*``.
+
+    Raises:
+        UnknownNameError: a pattern matches none.
+    """
+    for pattern in patterns:
+        if not matching(names, (pattern,)):
+            raise UnknownNameError(what, pattern, names)
+    return matching(names, patterns)
+
+
+def matching(names: Sequence[str], patterns: Sequence[str]) -> tuple[str, ...]:
+    """The names that match one of the patterns (``pdf_*``), in the order of the names."""
+    return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
+
+
+# Random numbers that are functions of an event: the same for any order, chunk or worker.
+
+
+def mix(key: UInt64[ndarray, "*n"]) -> UInt64[ndarray, "*n"]:
+    """64-bit integers with all bits of each `key` in each of their own.
+
+    The finalizer of SplitMix64, doi:10.1145/2714064.2660195.
+    """
+    key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: ndarray = key ^ (key >> np.uint64(31))
+    return mixed
+
+
+def event_keys(
+    dataset: int | np.uint64, run: Integer[ndarray, " n"], event: Integer[ndarray, " n"]
+) -> UInt64[ndarray, " n"]:
+    """One key per event.
+
+    Args:
+        dataset: key of the dataset, 64 bits.
+        run: numbers of the runs.
+        event: numbers of the events.
+    """
+    run, event = run.astype(np.uint64), event.astype(np.uint64)
+    compiled = native()
+    if compiled is None:
+        return mix(mix(np.uint64(dataset) + run) + event)
+    keys = np.empty(len(run), np.uint64)
+    compiled.event_keys(int(dataset), run, event, keys)
+    return keys
+
+
+def poisson_table() -> UInt8[ndarray, " p"]:
+    """A Poisson number of mean 1 for each 16-bit uniform one, by inversion.
+
+    The rounding to 16 bits leaves a mean of 1 within 2e-5.
+    """
+    table = np.zeros(65536, np.uint8)
+    probability, cumulated = np.exp(-1.0), 0.0
+    for k in range(1, 9):
+        cumulated += probability
+        table[int(np.rint(cumulated * 65536)) :] = k
+        probability /= k
+    return table
+
+
+POISSON: Final = poisson_table()
+"""Poisson numbers of mean 1, made once; see `poisson_table`."""
+
+
+# Nuisance parameters of the jet energy: how each moves the pT of a jet.
+
+
+class EnergyModel(NamedTuple):
+    """Numbers of the model of the jet energy.
+
+    Attributes:
+        scale: largest relative shift of the jet energy scale.
+        resolution: relative resolution of the jet pT.
+        widening: largest relative widening of the resolution.
+        low_pt: pT of the first point [GeV].
+        high_pt: pT of the last point [GeV].
+        last_eta: \\|eta\\| of the last point; the first is at 0.
+        pt_nodes: number of points in pT around which a parameter of the scale moves jets.
+        noise_seed: added to the number of each random number.
+    """
+
+    scale: float
+    resolution: float
+    widening: float
+    low_pt: float
+    high_pt: float
+    last_eta: float
+    pt_nodes: int
+    noise_seed: int
+
+
+MODEL: Final = EnergyModel(0.01, 0.045, 0.1, 500.0, 2000.0, 2.1, 5, 0x5EED)
+"""The model in use. Its sizes are chosen here, as it is a stand-in; the resolution is about that of the toy detector of
+`simulation` at 500 GeV."""
+
+
+class EnergyShift(NamedTuple):
+    """One nuisance parameter of the jet energy, moved one way.
+
+    Attributes:
+        kind: ``jes`` for the scale, ``jer`` for the resolution.
+        number: number of the parameter, from 0.
+        way: direction of the shift, ``up`` or ``down``.
+    """
+
+    kind: Literal["jes", "jer"]
+    number: int
+    way: Literal["up", "down"]
+
+    @property
+    def name(self) -> str:
+        """Name of the variation: ``jes_1_up`` for the first parameter of the scale."""
+        return f"{self.kind}_{self.number + 1}_{self.way}"
+
+    @property
+    def sign(self) -> float:
+        """1 for up, -1 for down."""
+        return 1.0 if self.way == "up" else -1.0
+
+
+def energy_names(energy: Energy) -> tuple[str, ...]:
+    """Names of the variations: ``jes_1_up``, ``jes_1_down``, ... ``jer_1_up``, ..."""
+    return tuple(shift.name for shift in energy_shifts(energy))
+
+
+def energy_factors(
+    name: str,
+    energy: Energy,
+    pt: Float32[ndarray, "n 2"],
+    eta: Float32[ndarray, "n 2"],
+    keys: UInt64[ndarray, " n"],
+) -> Float64[ndarray, "n 2"]:
+    """What a variation multiplies the pT of each jet by.
+
+    Args:
+        name: name of the variation.
+        energy: number of parameters of scale and resolution.
+        pt: (n, 2) transverse momentum of each jet [GeV].
+        eta: (n, 2) pseudorapidity of each jet.
+        keys: keys of the events, for random numbers.
+
+    Raises:
+        UnknownNameError: there is no such variation.
+    """
+    shift = {shift.name: shift for shift in energy_shifts(energy)}.get(name)
+    if shift is None:
+        raise UnknownNameError("variation of the jet energy", name, energy_names(energy))
+    at = (pt.astype(np.float64) - MODEL.low_pt) / (MODEL.high_pt - MODEL.low_pt)
+    if shift.kind == "jes":
+        across = np.abs(eta.astype(np.float64)) / MODEL.last_eta
+        in_pt = _triangle(at, shift.number % MODEL.pt_nodes, MODEL.pt_nodes)
+        in_eta = _triangle(across, shift.number // MODEL.pt_nodes, eta_nodes(energy))
+        scaled: ndarray = 1 + shift.sign * MODEL.scale * (in_pt * in_eta)
+        return scaled
+    widening = MODEL.widening * _triangle(at, shift.number, energy.resolution)
+    noise = _noise(keys, shift.number)
+    smeared: ndarray = 1 + shift.sign * MODEL.resolution * np.sqrt((1 + widening) ** 2 - 1) * noise
+    return smeared
+
+
+def eta_nodes(energy: Energy) -> int:
+    """Number of points in \\|eta\\| around which a parameter of the scale moves jets."""
+    return -(-energy.scale // MODEL.pt_nodes)
+
+
+def energy_shifts(energy: Energy) -> Iterator[EnergyShift]:
+    """Every parameter, up and down: first those of the scale, then those of the resolution."""
+    ways: tuple[Literal["up", "down"], ...] = ("up", "down")
+    yield from (EnergyShift("jes", number, way) for number in range(energy.scale) for way in ways)
+    yield from (EnergyShift("jer", number, way) for number in range(energy.resolution) for way in ways)
+
+
+def _triangle(x: Float64[ndarray, "n 2"], node: int, n_nodes: int) -> Float64[ndarray, "n 2"]:
+    """1 at x = node / (n_nodes - 1), 0 from the next node on; x is kept in [0, 1]. All nodes add up to 1."""
+    if n_nodes == 1:
+        return np.ones_like(x)
+    height: ndarray = np.maximum(0.0, 1 - np.abs(np.clip(x, 0, 1) * (n_nodes - 1) - node))
+    return height
+
+
+def _noise(keys: UInt64[ndarray, " n"], number: int) -> Float64[ndarray, "n 2"]:
+    """Random numbers of mean 0, variance 1 and at most 3.5 in size: sums of four uniform ones."""
+    out = np.empty((len(keys), 2))
+    for jet in range(2):
+        bits = mix(keys + mix(np.array([2 * number + jet + MODEL.noise_seed], np.uint64)))
+        parts = sum(((bits >> np.uint64(16 * c)) & np.uint64(0xFFFF)).astype(np.float64) for c in range(4))
+        out[:, jet] = (parts / 65536 - 2 + 2 / 65536) * 3**0.5
+    return out
+
+
+# Variations of jets: their names, and the pT and n_trk that each gives the jets of an event.
+
+
+@dataclass(frozen=True, eq=False)
+class Kinematics:
+    """What a variation makes of the jets.
+
+    Attributes:
+        pt: (n, 2) float32, transverse momentum of each jet [GeV].
+        n_trk: (n, 2) uint16, number of tracks of each jet.
+    """
+
+    pt: Float32[ndarray, "n 2"]
+    n_trk: UInt16[ndarray, "n 2"]
+
+
+def known_jet_variations(energy: Energy) -> tuple[str, ...]:
+    """Names of all variations of jets that there are."""
+    return (*VARIED_N_TRK, *energy_names(energy))
+
+
+def wanted_jet_variations(energy: Energy, patterns: Sequence[str]) -> tuple[str, ...]:
+    """The variations of jets that systematics ask for.
+
+    Args:
+        energy: number of parameters of the jet energy.
+        patterns: patterns of names, e.g. ``jes_*``.
+
+    Raises:
+        UnknownNameError: a pattern matches none.
+    """
+    return matching_or_error("variation of jets", known_jet_variations(energy), patterns)
+
+
+def dataset_key(dataset: str, seed: int = 0) -> int:
+    """A 64-bit number of a dataset's name, the part of an event's key that tells datasets apart."""
+    return int.from_bytes(sha256(f"{seed}:{dataset}".encode()).digest()[:8], "little")
+
+
+def kinematics_of(name: str, dijets: Dijets, energy: Energy) -> Kinematics:
+    """pT and n_trk of the jets under a variation, or as they are for `NOMINAL`.
+
+    Args:
+        name: name of the variation.
+        dijets: events with the nominal jets.
+        energy: number of nuisance parameters of the jet energy.
+
+    Raises:
+        UnknownNameError: there is no such variation.
+    """
+    if name == NOMINAL:
+        return Kinematics(dijets.pt, dijets.n_trk)
+    if name in dijets.varied_n_trk:
+        return Kinematics(dijets.pt, dijets.varied_n_trk[name])
+    factors = energy_factors(name, energy, dijets.pt, dijets.eta, noise_keys(dijets))
+    return Kinematics((dijets.pt * factors).astype(np.float32), dijets.n_trk)
+
+
+def noise_keys(dijets: Dijets) -> UInt64[ndarray, " n"]:
+    """Keys of the random numbers of each event, the same in every dataset."""
+    return event_keys(0, dijets.run, dijets.event)
+
+
+def changed_jets(one: Kinematics, other: Kinematics) -> Sequence[ndarray]:
+    """Places (event, jet) of the jets in which two variations differ."""
+    return np.nonzero((one.pt != other.pt) | (one.n_trk != other.n_trk))

@@ -1,0 +1,186 @@
+"""Scale factors and histograms for archives: HEPData records and ROOT files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Float64
+from beampipe.calibration.config import REGIONS
+from beampipe.calibration.method.factors import FLAGS, FactorKey, Factors, ScaleFactor, in_words
+from beampipe.calibration.method.joint import JointUncertainties
+from beampipe.calibration.method.templates import Templates
+from beampipe.calibration.results import Results
+
+# Scale factors and their covariance as a submission to HEPData: ``submission.yaml`` and one file per table.
+
+
+def write_hepdata(factors: Factors, joint: JointUncertainties, folder: Path) -> tuple[Path, ...]:
+    """Write the submission into a folder; returns its files.
+
+    Args:
+        factors: the scale factors.
+        joint: the uncertainties of all of them together.
+        folder: the folder, which is made if there is none.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, document in hepdata_documents(factors, joint):
+        write_document(document, folder / name)
+        paths.append(folder / name)
+    return tuple(paths)
+
+
+def write_document(documents: list[Any], path: Path) -> None:
+    """Write YAML documents, each on one line of JSON."""
+    path.write_text("".join(f"---\n{json.dumps(one)}\n" for one in documents), encoding="utf-8")
+
+
+def hepdata_documents(factors: Factors, joint: JointUncertainties) -> Iterator[tuple[str, list[Any]]]:
+    """Names of files and the YAML documents in them, ``submission.yaml`` first."""
+    tables = [(_file(key), _title(key), _table(factors, key, one)) for key, one in factors.by_name.items()]
+    tables.append(("covariance.yaml", "Covariance of all scale factors", _covariance(joint)))
+    head = {"comment": "Scale factors of quark/gluon tagging: data divided by simulation."}
+    entries = [{"name": title, "description": title, "keywords": [], "data_file": name} for name, title, _ in tables]
+    yield "submission.yaml", [head, *entries]
+    yield from ((name, [table]) for name, _, table in tables)
+
+
+def _table(factors: Factors, key: FactorKey, one: ScaleFactor) -> dict[str, Any]:
+    bins = [{"low": low, "high": high} for low, high in factors.bins]
+    values: list[dict[str, Any]] = []
+    for p, valid in enumerate(one.valid):
+        errors = {"stat": one.statistical[p], **{name: values[p] for name, values in one.sources.items()}}
+        known = [{"symerror": float(error), "label": name} for name, error in errors.items() if isfinite(error)]
+        values.append({"value": float(one.nominal[p]), "errors": known} if valid else {"value": "-"})
+    flags = [{"value": in_words(names) or "none"} for names in one.flags]
+    qualifiers = [{"name": name, "value": value} for name, value in key._asdict().items()]
+    return {
+        "independent_variables": [{"header": {"name": "jet pT", "units": "GeV"}, "values": bins}],
+        "dependent_variables": [
+            {"header": {"name": "scale factor"}, "qualifiers": qualifiers, "values": values},
+            {"header": {"name": "flags"}, "qualifiers": qualifiers, "values": flags},
+        ],
+    }
+
+
+def _covariance(joint: JointUncertainties) -> dict[str, Any]:
+    """A row for each pair of numbers that have a valid error."""
+    bins = [f"{low:g}-{high:g} GeV" for low, high in zip(joint.pt_edges[:-1], joint.pt_edges[1:], strict=True)]
+    names = [f"{_title(key)}, {text}" for key in joint.keys for text in bins]
+    valid, covariance = [k for k, fine in enumerate(joint.valid) if fine], joint.covariance
+    pairs = [(one, other) for one in valid for other in valid]
+    return {
+        "independent_variables": [
+            {"header": {"name": head}, "values": [{"value": names[pair[place]]} for pair in pairs]}
+            for place, head in enumerate(("scale factor", "other scale factor"))
+        ],
+        "dependent_variables": [
+            {"header": {"name": "covariance"}, "values": [{"value": float(covariance[pair])} for pair in pairs]}
+        ],
+    }
+
+
+def _file(key: FactorKey) -> str:
+    return f"{key.tagger}_{100 * key.working_point:g}_{key.flavour}_{key.quantity}.yaml"
+
+
+def _title(key: FactorKey) -> str:
+    return f"{key.tagger}, working point {100 * key.working_point:g} %, {key.flavour} {key.quantity}"
+
+
+# Scale factors and what they were made from as a ROOT file of histograms.
+
+
+def write_root(results: Results, path: Path) -> None:
+    """Write the ROOT file.
+
+    Args:
+        results: results of the calibration.
+        path: the file to write.
+
+    Raises:
+        MissingExtraError: uproot or hist is not installed.
+    """
+    import hist  # noqa: F401 - the histograms that uproot writes
+    import uproot
+
+    factors = results.factors
+    with uproot.recreate(path) as file:
+        for (tagger, wp, flavour, quantity), one in factors.by_name.items():
+            folder = scale_factor_folder(tagger, wp, flavour, quantity)
+            for name, histogram in _of_factor(factors.pt_edges, one):
+                file[f"{folder}/{name}"] = histogram
+        for name, written in _of_joint(results.joint):
+            file[f"joint/{name}"] = written
+        for sample, found in results.samples.items():
+            for tagger_settings in results.configuration.taggers:
+                axis = (tagger_settings.bins, tagger_settings.low, tagger_settings.high)
+                for name, histogram in _of_sample(found.templates, tagger_settings.name, axis):
+                    file[f"inputs/{sample}/{tagger_settings.name}/{name}"] = histogram
+
+
+def scale_factor_folder(tagger: str, working_point: float, flavour: str, quantity: str) -> str:
+    """The folder of a scale factor's histograms in the ROOT file."""
+    return f"scale_factors/{tagger}/wp_{100 * working_point:g}/{flavour}/{quantity}"
+
+
+def _of_factor(edges: tuple[float, ...], one: ScaleFactor) -> Iterator[tuple[str, Any]]:
+    axis = np.array(edges)
+    yield "scale_factor", _histogram({"pt": axis}, one.nominal, one.total**2)
+    plain: Mapping[str, Float64[ndarray, " p"]] = {
+        "statistical": one.statistical,
+        "total": one.total,
+        "valid": one.valid.astype(np.float64),
+        "flags": np.array([sum(2.0 ** list(FLAGS).index(name) for name in names) for names in one.flags]),
+        **{f"source_{name}": values for name, values in one.sources.items()},
+        "data": one.data,
+        "simulation": one.simulation,
+        "truth": one.truth,
+    }
+    for name, values in plain.items():
+        yield name, _histogram({"pt": axis}, values)
+    yield "covariance", _histogram({"pt": axis, "pt_other": axis}, one.covariance)
+
+
+def _of_joint(joint: JointUncertainties) -> Iterator[tuple[str, Any]]:
+    axis = np.arange(len(joint.nominal) + 1, dtype=np.float64)
+    yield "nominal", _histogram({"number": axis}, joint.nominal)
+    for name, values in (("covariance", joint.covariance), ("statistical", joint.statistical)):
+        yield name, _histogram({"number": axis, "other": axis}, values)
+    yield "order", json.dumps([key._asdict() for key in joint.keys])
+
+
+def _of_sample(templates: Templates, tagger: str, x: tuple[int, float, float]) -> Iterator[tuple[str, Any]]:
+    columns = templates.axes.columns(tagger)
+    bins, low, high = x
+    axes = {"pt": np.array(templates.axes.pt_edges), tagger: np.linspace(low, high, bins + 1)}
+    for r, region in enumerate(REGIONS):
+        for f, flavour in enumerate(templates.axes.flavours):
+            values, squares = (part[0, :, r, f, columns] for part in (templates.values, templates.squares))
+            yield f"{region}_{flavour}", _histogram(axes, values, squares)
+
+
+def _histogram(axes: Mapping[str, ndarray], values: ndarray, squares: ndarray | None = None) -> Any:
+    """A histogram of `hist`; without sums of squared weights it has no errors."""
+    import hist
+
+    storage = hist.storage.Double() if squares is None else hist.storage.Weight()
+    histogram = hist.Hist(
+        *(
+            hist.axis.Variable(edges, name=name, label="jet pT [GeV]" if name.startswith("pt") else name)
+            for name, edges in axes.items()
+        ),
+        storage=storage,
+    )
+    if squares is None:
+        histogram[...] = values
+    else:
+        histogram[...] = np.stack([values, squares], axis=-1)
+    return histogram

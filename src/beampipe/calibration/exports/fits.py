@@ -1,0 +1,116 @@
+"""Scale factors as nuisance parameters for pyhf and cabinetry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Float64
+from beampipe.calibration.method.factors import FactorKey
+from beampipe.calibration.method.joint import JointUncertainties
+from beampipe.errors import InputError
+
+# Scale factors as modifiers of a histogram in pyhf, one per principal component of the joint covariance.
+
+
+COMPONENT_NAME: Final = "quark_gluon_pc{}"
+"""Name of the nuisance parameter of a component."""
+
+
+def pyhf_modifiers(
+    joint: JointUncertainties, components: Float64[ndarray, "k n"], key: FactorKey, yields: Float64[ndarray, " p"]
+) -> tuple[list[float], list[dict[str, Any]]]:
+    """The ``data`` and ``modifiers`` of a sample in a workspace of pyhf.
+
+    Args:
+        joint: the scale factors.
+        components: shifts by principal component, from `principal_components`.
+        key: the scale factor that the sample's jets get.
+        yields: entries of the sample in the bins of pT before the scale factor.
+
+    Raises:
+        InputError: there are not as many entries as bins, or the sample has entries in a bin without a valid error.
+    """
+    place = joint.part(key)
+    nominal, shifts = joint.nominal[place], components[:, place]
+    if yields.shape != nominal.shape:
+        raise InputError(f"yields: got {yields.shape[0]} bins, expected {len(nominal)}, those of pt_edges")
+    used = yields != 0
+    lost = used & ~joint.valid[place]
+    if lost.any():
+        raise InputError(
+            f"yields: got entries in bins {np.flatnonzero(lost).tolist()} of {'/'.join(map(str, key))}, whose scale"
+            " factor has no valid error; expected none there: leave them out"
+        )
+    data = np.where(used, yields * nominal, 0.0)
+    moved = np.where(used, yields * shifts, 0.0)
+    modifiers = [
+        {
+            "name": COMPONENT_NAME.format(k),
+            "type": "histosys",
+            "data": {"hi_data": (data + one).tolist(), "lo_data": (data - one).tolist()},
+        }
+        for k, one in enumerate(moved)
+    ]
+    return data.tolist(), modifiers
+
+
+def write_modifiers(joint: JointUncertainties, components: Float64[ndarray, "k n"], path: Path) -> None:
+    """Write `pyhf_modifiers` of every scale factor for one entry per bin as JSON; bins without a valid error hold 0.
+
+    Args:
+        joint: the scale factors.
+        components: shifts by principal component, from `principal_components`.
+        path: the file to write.
+    """
+    samples = []
+    for key in joint.keys:
+        ones = joint.valid[joint.part(key)].astype(np.float64)
+        data, modifiers = pyhf_modifiers(joint, components, key, ones)
+        samples.append({**key._asdict(), "valid": (ones > 0).tolist(), "data": data, "modifiers": modifiers})
+    plain = {
+        "about": "samples for pyhf with one entry per bin of pt_edges before the scale factor; multiply data, hi_data"
+        " and lo_data by your entries. Bins that are not valid hold 0: leave them out",
+        "pt_edges": joint.pt_edges,
+        "samples": samples,
+    }
+    path.write_text(json.dumps(plain) + "\n", encoding="utf-8")
+
+
+# Principal components of the joint covariance as systematics of cabinetry: a part of its configuration.
+
+
+def cabinetry_systematics(
+    components: Float64[ndarray, "k n"], samples: Sequence[str] = (), weight: str = "weight_{name}_{way}"
+) -> list[dict[str, Any]]:
+    """The entries of ``Systematics`` in a configuration of cabinetry.
+
+    Args:
+        components: shifts by principal component, from `principal_components`.
+        samples: names of the samples whose jets get scale factors; all samples if there are none.
+        weight: expression for the weight of an event in a variation; ``{name}`` is that of the systematic, ``{way}`` is
+            ``up`` or ``down``.
+    """
+    entries = []
+    for k in range(len(components)):
+        name = COMPONENT_NAME.format(k)
+        ways = {way.capitalize(): {"Weight": weight.format(name=name, way=way)} for way in ("up", "down")}
+        entry = {"Name": name, **ways, "Type": "NormPlusShape"}
+        entries.append(entry | ({"Samples": list(samples)} if samples else {}))
+    return entries
+
+
+def write_cabinetry(components: Float64[ndarray, "k n"], path: Path) -> None:
+    """Write the entries for all samples, to be put into a configuration of cabinetry.
+
+    Args:
+        components: shifts by principal component, from `principal_components`.
+        path: the file to write.
+    """
+    plain = {"Systematics": cabinetry_systematics(components)}
+    path.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")

@@ -1,1 +1,0 @@
-"""Exact histograms of jets: filling, sums, templates of quarks and gluons."""

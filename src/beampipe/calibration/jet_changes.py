@@ -1,0 +1,382 @@
+"""Corrections of jets from user functions, correctionlib files and smearing of simulated jets."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Bool, Float64, Int64
+from beampipe.errors import ConfigError, FileError
+from beampipe.workflow import FileStamp, file_digest, installed_version
+from beampipe.workflow.digests import UserCode, user_code
+
+# Functions that change jets: of this package, of users, or from a file of correctionlib; their code is in the
+# key.
+
+
+@dataclass(frozen=True)
+class JetFunction:
+    """A function that changes columns of jets.
+
+    It is called with a mapping from the names of `inputs` to arrays, one number for each jet of a range of events
+    (numbers of the event are repeated for each of its jets), and returns a mapping from the names of `changes` to
+    arrays of the same length, pT in GeV. It must give the same for the same jet, whatever is read beside it: random
+    numbers come from `run` and `event`.
+
+    Attributes:
+        call: ``package.module:function``; a module beside the configuration is found, too.
+        inputs: columns (``pt`` in GeV, ``eta``, ``phi``, ``n_trk``, ``label``, ``run``, ``event``, ...), branches, or
+            expressions of branches.
+        changes: columns that it returns.
+        files: files that it reads; their bytes count as its code does.
+    """
+
+    call: str
+    inputs: tuple[str, ...] = ("pt", "eta")
+    changes: tuple[str, ...] = ("pt",)
+    files: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        module, colon, name = self.call.partition(":")
+        if not (module and colon and name):
+            raise ConfigError(f"got function {self.call!r}, expected package.module:function")
+        if not self.changes:
+            raise ConfigError(f"function {self.call}: got no changes, expected the names of columns, e.g. pt")
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A correction of correctionlib that changes the pT of jets.
+
+    Attributes:
+        file: JSON file of correctionlib, packed or not.
+        name: name of the correction in the file; a compound one will do.
+        inputs: what it takes, in its order: columns, branches or expressions as for `JetFunction`, and texts that
+            stand for themselves, with ``=`` before them: ``"=nom"``.
+        apply: ``factor`` multiplies pT by its value c; ``up`` by 1 + c; ``down`` by 1 - c.
+    """
+
+    file: Path
+    name: str
+    inputs: tuple[str, ...] = ("pt", "eta")
+    apply: Literal["factor", "up", "down"] = "factor"
+
+
+_loaded: dict[str, UserCode] = {}
+"""Module of a function -> its code when it was loaded."""
+
+
+def load_function(call: str, folder: Path) -> Callable[..., Any]:
+    """The function that a text ``package.module:function`` names; loaded again if its code has changed.
+
+    Args:
+        call: the text.
+        folder: where modules are found, too, that are not installed.
+
+    Raises:
+        ConfigError: there is no such module or function.
+    """
+    module, _, name = call.partition(":")
+    try:
+        code = _code(module, folder)
+        before = _loaded.get(module, code)
+        if before != code:
+            for each in before.modules | code.modules:
+                sys.modules.pop(each, None)
+        _loaded[module] = code
+        found = getattr(importlib.import_module(module), name)
+    except Exception as error:  # whatever a module of a user raises when it is imported
+        raise ConfigError(
+            f"got function {call!r}, which cannot be imported ({error}); expected package.module:function, installed,"
+            " on PYTHONPATH, or in the folder where the command runs"
+        ) from error
+    if not callable(found):
+        raise ConfigError(f"got {call!r}, which is no function ({type(found).__name__})")
+    made: Callable[..., Any] = found
+    return made
+
+
+def _code(module: str, folder: Path) -> UserCode:
+    """What the module of a function is made of, as its files are now."""
+    importlib.invalidate_caches()  # of folders, in which there may be new files
+    if importlib.util.find_spec(module.partition(".")[0]) is None:
+        sys.path.append(str(folder))
+    code = user_code(module)
+    if module not in code.modules:
+        raise ImportError("there is no such module")
+    return code
+
+
+def function_digest(function: JetFunction | None, files: Iterable[Path]) -> str:
+    """What the results of a function and of corrections depend on beside their inputs; empty for none.
+
+    That is the code of the function, see `own_code`, the bytes of the files that it reads and of corrections, and the
+    version of correctionlib, if there are any of these.
+
+    Args:
+        function: the function; None for none.
+        files: files of corrections.
+
+    Raises:
+        ConfigError: there is no such function.
+        FileError: a file cannot be read.
+    """
+    parts = []
+    if function is not None:
+        load_function(function.call, Path.cwd())
+        parts = [_loaded[function.call.partition(":")[0]].digest, *map(_digest_of, function.files)]
+    of_files = [*map(_digest_of, files)]
+    return " ".join([*parts, *of_files, *([f"correctionlib {installed_version('correctionlib')}"] if of_files else [])])
+
+
+def _digest_of(path: Path) -> str:
+    try:
+        return _digest(path, FileStamp.of(path))
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read; expected what jets are changed by ({error})", path=path) from error
+
+
+@lru_cache(maxsize=256)
+def _digest(path: Path, looks: FileStamp) -> str:
+    return file_digest(path)
+
+
+@lru_cache(maxsize=64)
+def _correction(file: Path, name: str, looks: FileStamp) -> Any:
+    """A correction of a file; one that looks otherwise is read anew."""
+    import correctionlib
+
+    try:
+        every = correctionlib.CorrectionSet.from_file(str(file))
+    except (RuntimeError, ValueError, OSError) as error:
+        raise FileError(f"{file}: got no corrections of correctionlib ({error})", path=file) from error
+    for kind in (every, every.compound):
+        if name in list(kind):
+            return kind[name]
+    known = ", ".join(sorted([*every, *every.compound]))
+    raise ConfigError(f"{file}: got no correction {name!r}, expected one of {known}")
+
+
+def corrected_pt(correction: Correction, pt: ndarray, values: Mapping[str, ndarray]) -> ndarray:
+    """pT of jets after a correction [GeV].
+
+    Args:
+        correction: which one, and how.
+        pt: pT of jets before [GeV].
+        values: numbers of each input that is no text.
+
+    Raises:
+        ConfigError: there is no such correction, or it takes other inputs.
+        FileError: its file cannot be read.
+    """
+    if len(pt) == 0:
+        return pt
+    value = evaluated(correction.file, correction.name, correction.inputs, values)
+    factor = {"factor": value, "up": 1 + value, "down": 1 - value}[correction.apply]
+    changed: ndarray = pt * factor
+    return changed
+
+
+def evaluated(file: Path, name: str, inputs: Sequence[str], values: Mapping[str, ndarray]) -> ndarray:
+    """What a correction of correctionlib gives for each jet.
+
+    Args:
+        file: its file.
+        name: its name.
+        inputs: its inputs, as `Correction` has them.
+        values: numbers of each input that is no text; not empty.
+
+    Raises:
+        ConfigError: there is no such correction, or it takes other inputs.
+        FileError: its file cannot be read.
+    """
+    found = _correction(file, name, FileStamp.of(file))
+    given = [each[1:] if each.startswith("=") else _plain(values[each]) for each in inputs]
+    try:
+        value: ndarray = np.asarray(found.evaluate(*given), np.float64)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        takes = ", ".join(f"{each.name} ({each.type})" for each in found.inputs)
+        raise ConfigError(
+            f"{file}: correction {name!r}: got inputs {', '.join(inputs)}, expected {takes}, inside its bins ({error})"
+        ) from error
+    return value
+
+
+def _plain(values: ndarray) -> ndarray:
+    """Numbers as correctionlib takes them."""
+    return values.astype(np.int64 if values.dtype.kind in "iub" else np.float64)
+
+
+# The resolution of jets in simulation made that of data: by a resolution and a scale factor of correctionlib.
+
+
+PerJet = Callable[[str], ndarray]
+"""What gives one number for each jet of a column, a branch or an expression."""
+
+SYSTEMATIC: Final = "systematic"
+"""The input of a scale factor that is a text: which of its values is wanted."""
+
+
+@dataclass(frozen=True)
+class GenJets:
+    """Jets of the generator that jets are compared with; without them, all jets are smeared by random numbers.
+
+    Attributes:
+        pt: branch or expression with the pT of the generator's jet that belongs to each jet, in `Layout.energy_unit`; 0
+            or less if none does. With `index`, the branch of all of the generator's jets.
+        index: branch with the place of each jet's in the lists of the generator's jets; any other number is none.
+        eta: the same for the pseudorapidity, if `max_distance` is to be kept.
+        phi: the same for the azimuth [rad].
+        max_distance: limit that the distance in eta and phi must stay below: half of the radius of jets.
+        max_pull: limit that \\|pT - pT of the generator\\| / (resolution x pT) must stay below.
+    """
+
+    pt: str = ""
+    index: str = ""
+    eta: str = ""
+    phi: str = ""
+    max_distance: float = 0.2
+    max_pull: float = 3.0
+
+    def __post_init__(self) -> None:
+        if ((self.index or self.eta or self.phi) and not self.pt) or bool(self.eta) != bool(self.phi):
+            raise ConfigError(f"layout.smearing.gen: got {self}, expected pt, and both of eta and phi or neither")
+
+
+@dataclass(frozen=True)
+class Smearing:
+    """How the pT of simulated jets is smeared, after `Correction` and before `JetFunction`; data is not.
+
+    With the relative resolution s and the scale factor c of a jet, the factor of its pT is
+    1 + (c - 1)(pT - pT of the generator) / pT where there is a jet of the generator, else 1 + s n sqrt(max(c^2 - 1, 0))
+    with a normal random number n; never below 0.
+
+    Attributes:
+        file: JSON file of correctionlib, packed or not.
+        resolution: name of the correction that is the relative resolution of pT.
+        scale_factor: name of the correction that is its ratio of data to simulation.
+        resolution_inputs: what the resolution takes, in its order, as for `Correction`.
+        scale_factor_inputs: what the scale factor takes; ``systematic`` stands for the text of that name.
+        systematic: which value of the scale factor is wanted. A variation has ``smearing = "up"`` in its place.
+        gen: jets of the generator.
+        seed: what n is made of, by correctionlib's ``hashprng``: columns, branches or expressions. The pT is not among
+            them, so that a jet keeps its n in all variations.
+    """
+
+    file: Path
+    resolution: str
+    scale_factor: str
+    resolution_inputs: tuple[str, ...] = ("eta", "pt", "Rho_fixedGridRhoFastjetAll")
+    scale_factor_inputs: tuple[str, ...] = ("eta", SYSTEMATIC)
+    systematic: str = "nom"
+    gen: GenJets = field(default_factory=GenJets)
+    seed: tuple[str, ...] = ("run", "event", "eta")
+
+    def __post_init__(self) -> None:
+        if not self.seed:
+            raise ConfigError("layout.smearing.seed: got nothing, expected columns, e.g. run, event and eta")
+
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        """Key in the configuration -> each column, branch or expression that is read for every jet."""
+        found: dict[str, str] = {}
+        for key in ("resolution_inputs", "scale_factor_inputs", "seed"):
+            found |= {text: key for text in getattr(self, key) if text[:1] != "=" and text != SYSTEMATIC}
+        gen = self.gen
+        found |= {gen.index: "gen.index"} if gen.index else {}
+        found |= {text: f"gen.{key}" for key in ("pt", "eta", "phi") if (text := getattr(gen, key))}
+        return found
+
+
+def smeared_pt(
+    smearing: Smearing,
+    pt: Float64[ndarray, " j"],
+    per_jet: PerJet,
+    per_gen: Callable[[str], tuple[ndarray, ndarray]],
+    counts: Int64[ndarray, " n"],
+    unit: float,
+) -> Float64[ndarray, " j"]:
+    """pT of jets as it would be with the resolution of data [GeV].
+
+    Args:
+        smearing: corrections, and jets of the generator.
+        pt: pT of each jet before [GeV].
+        per_jet: what the smearing depends on, for each jet.
+        per_gen: number of the generator's jets of each event, and a branch of all of them.
+        counts: number of jets of each event.
+        unit: GeV in the unit of the file.
+
+    Raises:
+        ConfigError: the file has no such correction, or it takes other inputs.
+        FileError: the file cannot be read.
+    """
+    if len(pt) == 0:
+        return pt
+    scale_inputs = tuple(f"={smearing.systematic}" if x == SYSTEMATIC else x for x in smearing.scale_factor_inputs)
+    known = {text: per_jet(text) for text in (*smearing.resolution_inputs, *scale_inputs) if text[:1] != "="}
+    resolution = evaluated(smearing.file, smearing.resolution, smearing.resolution_inputs, known)
+    scale = evaluated(smearing.file, smearing.scale_factor, scale_inputs, known)
+    factor = 1 + _noise([per_jet(text) for text in smearing.seed]) * resolution * np.sqrt(np.maximum(scale**2 - 1, 0))
+    if smearing.gen.pt:
+        there, near, gen_pt = _matched(smearing.gen, per_jet, per_gen, counts)
+        off = pt - gen_pt * unit
+        matched = there & near & (np.abs(off) < smearing.gen.max_pull * resolution * pt)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            factor = np.where(matched, 1 + (scale - 1) * off / pt, factor)
+    smeared: ndarray = pt * np.maximum(factor, 0)
+    return smeared
+
+
+def _matched(
+    gen: GenJets, per_jet: PerJet, per_gen: Callable[[str], tuple[ndarray, ndarray]], counts: Int64[ndarray, " n"]
+) -> tuple[Bool[ndarray, " j"], Bool[ndarray, " j"], Float64[ndarray, " j"]]:
+    """For each jet, whether it has one of the generator, whether that is near, and its pT in the unit of the file."""
+    n_jets = int(counts.sum())
+    read: PerJet = per_jet
+    there = np.ones(n_jets, bool)
+    if gen.index:
+        n_gen, first = per_gen(gen.pt)
+        event, place = np.repeat(np.arange(len(counts)), counts), per_jet(gen.index).astype(np.int64)
+        there = (place >= 0) & (place < n_gen[event])
+        at = np.where(there, (np.cumsum(n_gen) - n_gen)[event] + place, 0)
+
+        def read(branch: str) -> ndarray:
+            numbers = first if branch == gen.pt else per_gen(branch)[1]
+            return numbers[at] if len(numbers) else np.zeros(n_jets)
+
+    gen_pt = read(gen.pt).astype(np.float64)
+    near = np.ones(n_jets, bool)
+    if gen.eta:
+        across = per_jet("eta").astype(np.float64) - read(gen.eta)
+        around = per_jet("phi").astype(np.float64) - read(gen.phi)
+        around = np.abs((around + np.pi) % (2 * np.pi) - np.pi)
+        near = np.hypot(across, around) < gen.max_distance
+    return there & (gen_pt > 0), near, gen_pt
+
+
+def _noise(seed: list[ndarray]) -> Float64[ndarray, " j"]:
+    """A normal random number for each jet, the same on every machine."""
+    given = [each.astype(np.int64 if each.dtype.kind in "iub" else np.float64) for each in seed]
+    drawn: ndarray = _generator(tuple("int" if each.dtype.kind == "i" else "real" for each in given)).evaluate(*given)
+    return drawn
+
+
+@cache
+def _generator(types: tuple[str, ...]) -> Any:
+    """The correction of correctionlib that hashes inputs of some types."""
+    import correctionlib
+
+    inputs = [{"name": f"x{k}", "type": each} for k, each in enumerate(types)]
+    data = {"nodetype": "hashprng", "inputs": [each["name"] for each in inputs], "distribution": "normal"}
+    one = {"name": "n", "version": 1, "inputs": inputs, "output": {"name": "n", "type": "real"}, "data": data}
+    return correctionlib.CorrectionSet.from_string(json.dumps({"schema_version": 2, "corrections": [one]}))["n"]

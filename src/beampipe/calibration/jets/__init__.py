@@ -1,1 +1,0 @@
-"""Selected jets and their variations: selection, table of jets, energy, hashes of events."""

@@ -1,0 +1,659 @@
+"""Layout of input files: which branch holds what, presets of known formats, and the format of our own files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+from beampipe.calibration.jet_changes import SYSTEMATIC, Correction, JetFunction, Smearing
+from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.expressions import check_expression
+from beampipe.settings import build
+
+# The layout of the calibration's ROOT files, defined once for the writer (`simulation`) and the reader
+# (`select`).
+
+
+FORMAT: Final = 1
+"""Version of the layout, which every file states in its tree `BOOKKEEPING`."""
+
+EVENTS: Final = "events"
+"""Name of the tree of events."""
+
+BOOKKEEPING: Final = "bookkeeping"
+"""Name of the tree that says where the file stands in its slice."""
+
+EVENT_BRANCHES: Final = {"run": "uint32", "event": "uint64", "trigger": "bool"}
+"""Branches with one number per event -> type. `run` and `event` together name an event of a dataset."""
+
+JET_BRANCHES: Final = {
+    "jet_pt": "float32",  # GeV, after the jet energy scale; falling within an event
+    "jet_eta": "float32",
+    "jet_phi": "float32",  # rad
+    "jet_clean": "bool",
+    "jet_n_trk": "uint16",  # reconstructed tracks with pT > 500 MeV
+    "jet_width": "float32",
+    "jet_c1": "float32",
+}
+"""Branches with one number per jet -> type; the counter of all of them is `njet`."""
+
+VARIED_N_TRK: Final = {"trk_eff": "jet_n_trk_eff", "trk_fake": "jet_n_trk_fake"}
+"""Variation of the tracking -> branch (uint16, per jet) that takes the place of `jet_n_trk`. Simulation only."""
+
+MC_BRANCHES: Final = {"jet_label": "int8", "weight": "float32"}
+"""Branches that only simulation has -> type.
+
+`jet_label`: PDG number of the highest-energy parton, 21 for gluons, 0 for none, antiquarks as quarks. `weight`: per
+event, counter `nweight`: the nominal weight and then those of the variations, whole weights and not ratios.
+"""
+
+NOMINAL_WEIGHT: Final = 0
+"""Place of the nominal weight in the branch `weight`."""
+
+BOOKKEEPING_BRANCHES: Final = {
+    "format": "int32",
+    "dataset": "string",  # e.g. "nominal"; the same in all files of a sample
+    "slice": "int32",  # from 0
+    "n_slices": "int32",  # of the dataset
+    "file_number": "int32",  # from 0
+    "n_files": "int32",  # of the slice
+    "n_generated": "int64",  # in this file, before any cut
+    "cross_section": "float64",  # of the slice [pb]
+    "filter_efficiency": "float64",
+    "sum_weights": "float64",  # per weight of `weight`, counter `nsum_weights`: over all generated events of this file
+    "weight_names": "string",  # of the weights, joined by commas; "nominal" first
+    "settings": "string",  # JSON: generator, version, settings, seed
+}
+"""Branches of the tree `BOOKKEEPING`, which has one entry -> type.
+
+Data has slice 0, one weight "nominal" whose sum is the number of events, and cross section 0.
+"""
+
+
+# Files elsewhere: their addresses, kept as paths like those of files here.
+
+
+PROTOCOLS: Final = ("http", "https", "root", "s3")
+"""Protocols by which files elsewhere are read, where fsspec knows them."""
+
+_REMOTE: Final = re.compile(rf"^({'|'.join(PROTOCOLS)}):/+(.*)", re.DOTALL)
+
+
+def is_remote(path: Path | str) -> bool:
+    """Whether a path is an address elsewhere."""
+    return _REMOTE.match(str(path)) is not None
+
+
+def address(path: Path) -> str:
+    """The address of a file: `Path` makes one slash of two, which are put back here.
+
+    >>> address(Path("https://host/a.root"))
+    'https://host/a.root'
+    >>> address(Path("root://host//store/a.root"))
+    'root://host//store/a.root'
+    """
+    found = _REMOTE.match(str(path))
+    if found is None:
+        return str(path)
+    protocol, rest = found.groups()
+    return f"{protocol}://{rest.replace('/', '//', 1) if protocol == 'root' else rest}"
+
+
+# Settings of weights of events: which branches hold them, and where their sums over all generated events are.
+
+
+Source = Literal["none", "bookkeeping", "runs", "cutbookkeepers", "histogram", "manifest", "events"]
+"""Where the sum of weights of a file comes from."""
+
+
+@dataclass(frozen=True)
+class VariedWeight:
+    """Weights of variations in one branch, which has a number or a list per event.
+
+    Attributes:
+        name: name of the weight; the members of a list are called NAME_0, NAME_1, ...
+        branch: branch that holds it, or an expression of branches with one number per event.
+        ratio: whether the branch holds ratios to the nominal weight.
+        sums: where the sums of these weights are, in the tree or histogram of `SumsOfWeights`. Without it they are
+            taken to be that of the nominal weight.
+        sums_ratio: whether `sums` are ratios to the sum of the nominal weight.
+    """
+
+    name: str
+    branch: str
+    ratio: bool = False
+    sums: str = ""
+    sums_ratio: bool = False
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of events; data has none.
+
+    Attributes:
+        nominal: branch with a number or a list per event; of a list, the other members are variations, as whole
+            weights. Without a branch every event has weight 1.
+        index: place of the nominal weight in a list.
+        names: names of all weights, the nominal one first; made up where they are not given.
+        variations: other branches with weights of variations.
+        factors: branches or expressions that all weights are multiplied by, like those of pile-up; sums of weights
+            are of the weights without them.
+    """
+
+    nominal: str = ""
+    index: int = 0
+    names: tuple[str, ...] = ()
+    variations: tuple[VariedWeight, ...] = ()
+    factors: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for each in self.variations:
+            check_expression(each.branch, f"layout.weights.variations.{each.name}.branch")
+        for text in self.factors:
+            check_expression(text, "layout.weights.factors")
+
+
+@dataclass(frozen=True)
+class SumsOfWeights:
+    """Where sums of weights over all generated events come from.
+
+    ``none``: not stated; simulation is refused until it is.
+    ``bookkeeping``: the tree of that name that this package writes, with all that follows, too.
+    ``runs``: a tree with sums, any number of entries, which are added.
+    ``cutbookkeepers``: the records "AllExecutedEvents" of ATLAS' bookkeeping, one for each weight.
+    ``histogram``: bins of histograms.
+    ``manifest``: the file `manifest`.
+    ``events``: the events of the files themselves; right only if no event was left out when they were written.
+
+    Attributes:
+        source: one of these.
+        object: name of the tree or of the histogram.
+        branch: branch of the tree with the sum of nominal weights; it may hold a list, one sum for each weight.
+        bin: bin of the histogram, the first one being 1.
+        manifest: JSON or CSV file with one row for each slice: `dataset`, `files`, `cross_section`,
+            `filter_efficiency`, `n_files`, `sum_weights`, `luminosity`. With another source it gives all but
+            `sum_weights`.
+    """
+
+    source: Source = "none"
+    object: str = ""
+    branch: str = ""
+    bin: int = 1
+    manifest: Path | None = None
+
+
+# The table [layout] of a configuration: which branch of a ROOT file holds what, and in which units.
+
+
+@dataclass(frozen=True)
+class Branches:
+    """Branch of each column; no branch is an empty text.
+
+    A column of jets is one branch with a list per event (a counter and an array, a ``std::vector``, a fixed array), or
+    several branches with one number per event, one for each jet: ``pt = ["jet1_pt", "jet2_pt"]``. In place of a branch
+    there may be an expression of branches: ``clean = "Jet_jetId >= 2 and abs(Jet_eta) < 2.4"``, see
+    `beampipe.expressions`; a number per event then holds for all jets of the event.
+
+    Attributes:
+        run: number of the run; without a branch it is 1.
+        event: number of the event.
+        trigger: decisions of triggers; an event passes if one of them is not 0. Without a branch all events pass.
+        pt: transverse momentum of each jet, in the unit `Layout.energy_unit`.
+        eta: pseudorapidity of each jet.
+        phi: azimuth of each jet [rad]; only for a width that is derived from constituents.
+        clean: quality of each jet, see `Layout.clean_from`. Without a branch all jets are clean.
+        n_trk: number of tracks of each jet; without a branch it is derived from constituents.
+        width: width of each jet, as `n_trk`.
+        c1: two-point energy correlation of each jet, as `n_trk`.
+        label: code of the parton that a jet comes from; simulation only.
+        n_trk_eff: number of tracks at a lower tracking efficiency; simulation only.
+        n_trk_fake: number of tracks with more fake tracks; simulation only.
+        region: region of each jet, for the rule ``branch`` of `Regions`: 0, 1, or -1 for neither.
+    """
+
+    run: tuple[str, ...] = ()
+    event: tuple[str, ...] = ()
+    trigger: tuple[str, ...] = ()
+    pt: tuple[str, ...] = ()
+    eta: tuple[str, ...] = ()
+    phi: tuple[str, ...] = ()
+    clean: tuple[str, ...] = ()
+    n_trk: tuple[str, ...] = ()
+    width: tuple[str, ...] = ()
+    c1: tuple[str, ...] = ()
+    label: tuple[str, ...] = ()
+    n_trk_eff: tuple[str, ...] = ()
+    n_trk_fake: tuple[str, ...] = ()
+    region: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            given = getattr(self, each.name)
+            object.__setattr__(self, each.name, tuple(name for name in given if name))
+            for name in getattr(self, each.name):
+                check_expression(name, f"layout.branches.{each.name}")
+        for name in ("run", "event"):
+            if len(getattr(self, name)) > 1:
+                raise ConfigError(f"layout.branches.{name}: got {getattr(self, name)}, expected one branch")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Codes of partons.
+
+    Attributes:
+        light: codes of light quarks.
+        charm: codes of charm quarks.
+        bottom: codes of bottom quarks.
+        gluon: codes of gluons.
+        none: codes that say that a jet has no parton; they count as unmatched, like any code that is not listed.
+        signed: whether antiquarks have negative codes; a code is then looked up without its sign.
+        max_unmatched: largest share of the leading jets that may be unmatched.
+    """
+
+    light: tuple[int, ...] = (1, 2, 3)
+    charm: tuple[int, ...] = (4,)
+    bottom: tuple[int, ...] = (5,)
+    gluon: tuple[int, ...] = (21,)
+    none: tuple[int, ...] = (0,)
+    signed: bool = False
+    max_unmatched: float = 0.05
+
+    def __post_init__(self) -> None:
+        every = [code for group in (*self.partons, self.none) for code in group]
+        twice = sorted({code for code in every if every.count(code) > 1})
+        if twice:
+            raise ConfigError(f"layout.labels: got code {twice[0]} twice, expected each in one list")
+        if self.signed and min(code for group in self.partons for code in (*group, 0)) < 0:
+            raise ConfigError("layout.labels: got a negative code and signed = true, expected one of the two")
+        if not 0 <= self.max_unmatched <= 1:
+            raise ConfigError(f"layout.labels: got max_unmatched {self.max_unmatched}, expected 0 to 1")
+
+    @property
+    def partons(self) -> tuple[tuple[int, ...], ...]:
+        """Codes of light, charm and bottom quarks and of gluons."""
+        return self.light, self.charm, self.bottom, self.gluon
+
+
+@dataclass(frozen=True)
+class Constituents:
+    """What n_trk, width and C1 are derived from where no branch has them.
+
+    Of the constituents of a jet those count whose pT exceeds `min_pt` and, with `charged`, whose charge is not 0. Then
+    n_trk is their number, width = sum(pT dR) / sum(pT) with dR the distance to the jet in eta and phi, and
+    C1 = sum over pairs(pT_i pT_j dR_ij^beta) / sum(pT)^2.
+
+    Attributes:
+        pt: branch of their transverse momenta, in `Layout.energy_unit`; empty if nothing is to be derived.
+        eta: branch of their pseudorapidities.
+        phi: branch of their azimuths [rad].
+        charge: branch of their charges; needed with `charged`.
+        jet: branch with the number of the jet that a constituent, or a link, belongs to; any other number is no jet.
+        link: branch with the number of the constituent that a link is to; empty if `jet` is a branch of constituents.
+        min_pt: limit that their pT must exceed [GeV].
+        charged: whether only charged ones count.
+        beta: exponent of the distance in C1.
+    """
+
+    pt: str = ""
+    eta: str = ""
+    phi: str = ""
+    charge: str = ""
+    jet: str = ""
+    link: str = ""
+    min_pt: float = 0.5
+    charged: bool = True
+    beta: float = 0.2
+
+    @property
+    def branches(self) -> dict[str, str]:
+        """Key in the configuration -> branch, of all branches that are needed."""
+        keys = ("pt", "eta", "phi", *(("charge",) if self.charged else ()), "jet")
+        found = {key: getattr(self, key) for key in keys}
+        return found | ({"link": self.link} if self.link else {}) if self.pt else {}
+
+
+@dataclass(frozen=True)
+class Score:
+    """Scores of a tagger that the files have.
+
+    Attributes:
+        name: name of the tagger.
+        branch: branch or expression with a number for each jet, low for quark-like jets.
+    """
+
+    name: str
+    branch: str
+
+    def __post_init__(self) -> None:
+        check_expression(self.branch, f"layout.scores.{self.name}")
+
+
+@dataclass(frozen=True)
+class LayoutVariation:
+    """What a variation of jets changes of a layout; what is not given stays.
+
+    Attributes:
+        name: name of the variation, which patterns of systematics match.
+        tree: tree with the varied events.
+        branches: branches with varied numbers.
+        scores: branches with scores of varied jets.
+        function: what changes columns of jets.
+        correction: what changes their pT, before `function` does.
+        smearing: which value of the scale factor of `Layout.smearing` is wanted: ``up``, ``down``.
+    """
+
+    name: str
+    tree: str = ""
+    branches: Branches = field(default_factory=Branches)
+    scores: tuple[Score, ...] = ()
+    function: JetFunction | None = None
+    correction: Correction | None = None
+    smearing: str = ""
+
+    def __post_init__(self) -> None:
+        changed = (self.function, self.correction, self.smearing)
+        if not any((self.tree, *vars(self.branches).values(), self.scores, *changed)):
+            raise ConfigError(
+                f"layout.variations.{self.name}: got nothing, expected tree, branches, scores, function, correction or"
+                " smearing"
+            )
+        if ":" in self.name:
+            raise ConfigError(f"layout.variations.{self.name}: got a colon in the name, expected none")
+
+
+_UNITS: Final = {"GeV": 1.0, "MeV": 1e-3, "TeV": 1e3}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which branch holds what.
+
+    Attributes:
+        preset: name of the layout that all other keys are changes of.
+        tree: name of the tree of events.
+        energy_unit: unit of energies and momenta: ``GeV``, ``MeV``, ``TeV``, or a number of GeV (``"0.5"``).
+        falling_pt: whether jets must be sorted by falling pT; without, the two leading ones are searched for.
+        clean_from: smallest number in the branch `clean` that a clean jet has; true is 1.
+        branches: branch of each column.
+        labels: codes of partons.
+        weights: weights of events.
+        sums: where sums of weights, cross sections and numbers of files come from.
+        constituents: what n_trk, width and C1 are derived from.
+        scores: scores of taggers that the files have.
+        variations: variations of jets that the files or functions have; each is selected from the files by itself.
+        function: what changes columns of jets.
+        correction: what changes their pT, before `function` does.
+        smearing: what makes the resolution of their pT in simulation that of data, between the two.
+    """
+
+    preset: str = "beampipe"
+    tree: str = "events"
+    energy_unit: str = "GeV"
+    falling_pt: bool = False
+    clean_from: float = 1.0
+    branches: Branches = field(default_factory=Branches)
+    labels: Labels = field(default_factory=Labels)
+    weights: Weights = field(default_factory=Weights)
+    sums: SumsOfWeights = field(default_factory=SumsOfWeights)
+    constituents: Constituents = field(default_factory=Constituents)
+    scores: tuple[Score, ...] = ()
+    variations: tuple[LayoutVariation, ...] = ()
+    function: JetFunction | None = None
+    correction: Correction | None = None
+    smearing: Smearing | None = None
+
+    def __post_init__(self) -> None:
+        if not self.unit > 0:
+            raise ConfigError(
+                f"layout: got energy_unit {self.energy_unit!r}, expected GeV, MeV, TeV or a number of GeV"
+            )
+        for name in ("event", "pt", "eta"):
+            if not getattr(self.branches, name):
+                raise ConfigError(f"layout: got no branches.{name}, expected the name of a branch")
+        sums = self.sums
+        if sums.source == "manifest" and sums.manifest is None:
+            raise ConfigError("layout: got no sums.manifest, expected the path of a JSON or CSV file")
+        if sums.source == "bookkeeping" and sums.manifest is not None:
+            raise ConfigError("layout: got sums.manifest beside sums.source = 'bookkeeping', expected one of the two")
+        if sums.source in ("runs", "cutbookkeepers", "histogram") and not sums.object:
+            raise ConfigError(f"layout: got no sums.object, expected the name of the {sums.source} in the files")
+        for each in self.variations:
+            if each.smearing and (self.smearing is None or SYSTEMATIC not in self.smearing.scale_factor_inputs):
+                raise ConfigError(
+                    f"layout.variations.{each.name}: got smearing {each.smearing!r}, expected a table layout.smearing"
+                    f" with {SYSTEMATIC!r} among its scale_factor_inputs"
+                )
+
+    @property
+    def unit(self) -> float:
+        """What a pT of the file is multiplied by to be in GeV; 0 if that is not known."""
+        try:
+            return _UNITS.get(self.energy_unit) or float(self.energy_unit)
+        except ValueError:
+            return 0.0
+
+    @property
+    def changed_by(self) -> str:
+        """What changes jets, for people; empty if nothing does."""
+        functions = [] if self.function is None else [self.function.call]
+        return ", ".join([*functions, *map(str, self.files_of_changes)])
+
+    @property
+    def files_of_changes(self) -> tuple[Path, ...]:
+        """Files of the corrections that change jets."""
+        return tuple(each.file for each in (self.correction, self.smearing) if each is not None)
+
+    @property
+    def unchanged(self) -> Layout:
+        """The same without what changes jets after they are read, and without variations."""
+        return replace(self, function=None, correction=None, smearing=None, variations=())
+
+    @property
+    def alone(self) -> Layout:
+        """The same without the variations of jets, each of which is a layout of its own."""
+        return replace(self, variations=()) if self.variations else self
+
+    def varied(self, name: str) -> Layout:
+        """The layout of a variation of jets; of weights, it has only the nominal one.
+
+        Raises:
+            UnknownNameError: there is no such variation.
+        """
+        lines = {each.name: each for each in self.variations}.get(name)
+        if lines is None:
+            raise UnknownNameError("variation of the layout", name, [each.name for each in self.variations])
+        kept = {key: names for key, names in vars(lines.branches).items() if names}
+        scores = {each.name: each for each in (*self.scores, *lines.scores)}
+        return replace(
+            self.without_variations(),
+            tree=lines.tree or self.tree,
+            branches=replace(self.branches, **kept),
+            scores=tuple(scores.values()),
+            variations=(),
+            function=lines.function or self.function,
+            correction=lines.correction or self.correction,
+            smearing=replace(self.smearing, systematic=lines.smearing)
+            if self.smearing is not None and lines.smearing
+            else self.smearing,
+        )
+
+    def without_variations(self) -> Layout:
+        """The same for samples of which only the nominal weight counts: they need not have the others."""
+        if self.own_books:
+            return self.alone
+        return replace(self, variations=(), weights=replace(self.weights, variations=(), names=()))
+
+    @property
+    def own_books(self) -> bool:
+        """Whether files say themselves where they stand in their dataset."""
+        return self.sums.source == "bookkeeping"
+
+
+# Layouts that many files share; each line of a preset can be overridden in a configuration.
+
+
+_BEAMPIPE: Final[Mapping[str, Any]] = {
+    "tree": "events",
+    "branches": {
+        "run": "run",
+        "event": "event",
+        "trigger": "trigger",
+        "pt": "jet_pt",
+        "eta": "jet_eta",
+        "phi": "jet_phi",
+        "clean": "jet_clean",
+        "n_trk": "jet_n_trk",
+        "width": "jet_width",
+        "c1": "jet_c1",
+        "label": "jet_label",
+        "n_trk_eff": "jet_n_trk_eff",
+        "n_trk_fake": "jet_n_trk_fake",
+    },
+    "weights": {"nominal": "weight"},
+    "sums": {"source": "bookkeeping", "object": "bookkeeping"},
+}
+
+_NANOAOD: Final[Mapping[str, Any]] = {
+    "tree": "Events",
+    "branches": {
+        "run": "run",
+        "event": "event",
+        "pt": "Jet_pt",
+        "eta": "Jet_eta",
+        "phi": "Jet_phi",
+        "label": "Jet_partonFlavour",
+    },
+    "labels": {"signed": True},
+    "weights": {"nominal": "genWeight"},
+    "sums": {"source": "runs", "object": "Runs", "branch": "genEventSumw"},
+}
+
+_PFNANO: Final[Mapping[str, Any]] = {
+    **_NANOAOD,
+    "constituents": {
+        "pt": "PFCands_pt",
+        "eta": "PFCands_eta",
+        "phi": "PFCands_phi",
+        "charge": "PFCands_charge",
+        "jet": "JetPFCands_jetIdx",
+        "link": "JetPFCands_pFCandsIdx",
+    },
+}
+
+_PHYSLITE: Final[Mapping[str, Any]] = {
+    "tree": "CollectionTree",
+    "energy_unit": "MeV",
+    "branches": {
+        "run": "EventInfoAuxDyn.runNumber",
+        "event": "EventInfoAuxDyn.eventNumber",
+        "pt": "AnalysisJetsAuxDyn.pt",
+        "eta": "AnalysisJetsAuxDyn.eta",
+        "phi": "AnalysisJetsAuxDyn.phi",
+        "clean": "AnalysisJetsAuxDyn.DFCommonJets_jetClean_LooseBad",
+        "n_trk": "AnalysisJetsAuxDyn.DFCommonJets_QGTagger_NTracks",
+        "width": "AnalysisJetsAuxDyn.DFCommonJets_QGTagger_TracksWidth",
+        "c1": "AnalysisJetsAuxDyn.DFCommonJets_QGTagger_TracksC1",
+        "label": "AnalysisJetsAuxDyn.PartonTruthLabelID",
+    },
+    "labels": {"none": [-1, 0]},
+    "weights": {"nominal": "EventInfoAuxDyn.mcEventWeights"},
+    "sums": {"source": "cutbookkeepers", "object": "MetaData"},
+}
+
+
+def _as_fields(lines: Any) -> Any:
+    """The lines of PHYSLITE with the names that its branches have as fields of an RNTuple."""
+    if isinstance(lines, Mapping):
+        return {key: _as_fields(each) for key, each in lines.items()}
+    return lines.replace("AuxDyn.", "AuxDyn:") if isinstance(lines, str) else lines
+
+
+_PHYSLITE_RNTUPLE: Final[Mapping[str, Any]] = {**_as_fields(_PHYSLITE), "tree": "EventData"}
+
+_NTUPLE: Final[Mapping[str, Any]] = {
+    "tree": "ntuple",
+    "branches": {
+        "run": "run",
+        "event": "event",
+        "pt": "jet_pt",
+        "eta": "jet_eta",
+        "phi": "jet_phi",
+        "n_trk": "jet_n_trk",
+        "width": "jet_width",
+        "c1": "jet_c1",
+        "label": "jet_label",
+    },
+    "weights": {"nominal": "weight"},
+}
+
+PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+    {
+        "beampipe": _BEAMPIPE,
+        "nanoaod": _NANOAOD,
+        "pfnano": _PFNANO,
+        "physlite": _PHYSLITE,
+        "physlite_rntuple": _PHYSLITE_RNTUPLE,
+        "ntuple": _NTUPLE,
+    }
+)
+"""Name of a preset -> its lines, as a configuration has them under [layout]."""
+
+
+def over_preset(table: Any, where: str) -> Any:
+    """The table [layout] with the lines of its preset that it does not change; anything but a table as it is.
+
+    Raises:
+        UnknownNameError: there is no such preset.
+        ConfigError: the name of the preset is no text.
+    """
+    if not isinstance(table, Mapping):
+        return table
+    name = table.get("preset", "beampipe")
+    if not isinstance(name, str):
+        raise ConfigError(f"{where}: layout: preset: got {name!r}, expected one of {', '.join(PRESETS)}")
+    if name not in PRESETS:
+        raise UnknownNameError(f"preset ({where}: layout)", name, PRESETS)
+    merged = _merged(PRESETS[name], {**table, "preset": name})
+    sums, source = table.get("sums"), PRESETS[name].get("sums", {}).get("source", "none")
+    if isinstance(sums, Mapping) and "manifest" in sums and "source" not in sums and source in ("none", "bookkeeping"):
+        merged["sums"]["source"] = "manifest"
+    return merged
+
+
+def _merged(lines: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested tables with changes."""
+    out = dict(lines)
+    for key, value in changes.items():
+        inside = out.get(key)
+        both = isinstance(inside, Mapping) and isinstance(value, Mapping)
+        out[key] = _merged(inside, value) if both else value  # type: ignore[arg-type]
+    return out
+
+
+def preset_layout(name: str, changes: Mapping[str, Any] | None = None, folder: Path = Path()) -> Layout:
+    """The layout of a preset with some lines changed, as a configuration would have them."""
+    return build(Layout, over_preset({**(changes or {}), "preset": name}, "layout"), "layout", folder)
+
+
+BEAMPIPE: Final = preset_layout("beampipe")
+"""The layout of the files that this package writes."""
+
+
+def likely_presets(trees: Mapping[str, Iterable[str]]) -> dict[str, float]:
+    """Name of each preset -> share of its branches that a file has, the best first; of equal ones, the more detailed.
+
+    Args:
+        trees: branches of each tree of the file, by the tree's name.
+    """
+    shares, sizes = {}, {}
+    for name, lines in PRESETS.items():
+        wanted = {branch for branch in lines["branches"].values() if branch}
+        wanted |= set(lines.get("constituents", {}).values())
+        shares[name] = len(wanted & set(trees.get(lines["tree"], ()))) / len(wanted)
+        sizes[name] = len(wanted)
+    return dict(sorted(shares.items(), key=lambda item: (-item[1], -sizes[item[0]])))

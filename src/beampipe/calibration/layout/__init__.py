@@ -1,1 +1,0 @@
-"""What users call things: names, units, labels and weights of files that others wrote."""

@@ -1,0 +1,282 @@
+"""The matrix method: efficiencies of quarks and gluons from two mixtures with known fractions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Float64, Int64, Shaped
+from beampipe.calibration.events.variations import GLUON_REWEIGHT, Variation
+from beampipe.calibration.method.reweight import (
+    CENTRAL,
+    FORWARD,
+    GLUON,
+    QUARK,
+    Reweighting,
+    apply_factors,
+    measure_reweighting,
+    shapes,
+)
+from beampipe.calibration.method.templates import Cases
+from beampipe.errors import FileError
+
+# Stage 5, `extract`: shapes of quark and gluon jets from two mixtures of them, and efficiencies at fixed cuts.
+
+
+@dataclass(frozen=True, eq=False)
+class Extracted:
+    """Shapes of unit area; any axes in front of x.
+
+    Attributes:
+        quark: (..., n_x) shape of quark jets.
+        gluon: (..., n_x) shape of gluon jets.
+    """
+
+    quark: Float64[ndarray, "*v x"]
+    gluon: Float64[ndarray, "*v x"]
+
+
+def quark_fractions(flavours: Float64[ndarray, "*v 2 2 x"]) -> Float64[ndarray, "*v 2"]:
+    """Fraction of quarks by region, from jets by (region, (quark, gluon), x) after re-weighting; nan without jets."""
+    areas = np.cumsum(flavours, axis=-1)[..., -1]
+    total = areas[..., QUARK] + areas[..., GLUON]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(total > 0, areas[..., QUARK] / total, np.nan)
+
+
+def mixtures(
+    flavours: Float64[ndarray, "*v 2 2 x"], factors: Float64[ndarray, "*v x"]
+) -> tuple[Float64[ndarray, "*v 2 x"], Float64[ndarray, "*v 2"]]:
+    """Simulation after re-weighting: jets of both flavours by (region, x), and fractions of quarks by region."""
+    quark = apply_factors(flavours[..., QUARK, :], factors)
+    gluon = apply_factors(flavours[..., GLUON, :], factors)
+    return quark + gluon, quark_fractions(np.stack([quark, gluon], axis=-2))
+
+
+def extract(mixture: Float64[ndarray, "*v 2 x"], fractions: Float64[ndarray, "*w 2"]) -> Extracted:
+    """Invert the two mixtures.
+
+    Args:
+        mixture: re-weighted jets by (region, x).
+        fractions: fractions of quarks by region.
+
+    Returns:
+        Shapes; nan where D is 0 or a region has no jets.
+    """
+    shape = shapes(mixture)
+    p_forward, p_central = shape[..., FORWARD, :], shape[..., CENTRAL, :]
+    f_forward, f_central = fractions[..., FORWARD, None], fractions[..., CENTRAL, None]
+    determinant = f_forward - f_central
+    with np.errstate(divide="ignore", invalid="ignore"):
+        quark = ((1 - f_central) * p_forward - (1 - f_forward) * p_central) / determinant
+        gluon = (f_forward * p_central - f_central * p_forward) / determinant
+    bad = determinant == 0
+    return Extracted(np.where(bad, np.nan, quark), np.where(bad, np.nan, gluon))
+
+
+def truth(flavours: Float64[ndarray, "*v 2 2 x"]) -> Extracted:
+    """What `extract` should find: shapes by label, forward jets alone, which is what central jets are weighted to."""
+    return Extracted(shapes(flavours[..., FORWARD, QUARK, :]), shapes(flavours[..., FORWARD, GLUON, :]))
+
+
+def cumulated(shape: Float64[ndarray, "*v p x"], cuts: Shaped[ndarray, "p w"]) -> Float64[ndarray, "*v p w"]:
+    """Fraction of jets below each cut, ``sum(shape[:cut])``, by bin of pT and working point.
+
+    Args:
+        shape: shapes of unit area.
+        cuts: numbers of bins; of a number that is not whole, the last bin counts by the part of it that is cut off.
+    """
+    sums = np.cumsum(shape, axis=-1)
+    whole = np.floor(cuts).astype(np.int64)
+    part = cuts - whole
+    before: ndarray = np.take_along_axis(sums, _everywhere(np.maximum(whole - 1, 0), sums), axis=-1)
+    before = np.where(whole == 0, 0.0 * before, before)  # nan stays nan
+    if not part.any():
+        return before
+    inside = np.take_along_axis(shape, _everywhere(np.minimum(whole, shape.shape[-1] - 1), sums), axis=-1)
+    return np.where(part > 0, before + part * inside, before)
+
+
+def _everywhere(places: Int64[ndarray, "p w"], sums: Float64[ndarray, "*v p x"]) -> Int64[ndarray, "*v p w"]:
+    found: ndarray = np.broadcast_to(places, (*sums.shape[:-2], *places.shape))
+    return found
+
+
+def working_point_cuts(
+    quark: Float64[ndarray, "*v x"], working_point: float, cut: str = "at_least"
+) -> Shaped[ndarray, "*v"]:
+    """Number of bins that count as quark-like.
+
+    All bins if the shape never reaches the working point, or is nan.
+
+    Args:
+        quark: shapes of quark jets.
+        working_point: share of quark jets aimed at.
+        cut: ``at_least``: as few bins as hold the share. ``nearest``: as many, or one less, whichever holds a share
+            nearer to it, but at least one. ``inside``: a part of the last of them, as if jets were spread evenly
+            inside of a bin.
+    """
+    sums = np.cumsum(quark, axis=-1)
+    reached = sums >= working_point
+    ever = reached.any(axis=-1)
+    counts: ndarray = np.where(ever, np.argmax(reached, axis=-1) + 1, quark.shape[-1]).astype(np.int64)
+    if cut == "at_least":
+        return counts
+    last = np.take_along_axis(quark, counts[..., None] - 1, axis=-1)[..., 0]
+    over = np.take_along_axis(sums, counts[..., None] - 1, axis=-1)[..., 0] - working_point
+    if cut == "nearest":
+        fewer: ndarray = np.where(ever & (counts > 1) & (last - over < over), counts - 1, counts)
+        return fewer
+    with np.errstate(divide="ignore", invalid="ignore"):
+        part: ndarray = np.where(ever & (last > 0), counts - over / last, counts)
+    return part
+
+
+# Efficiencies of all cases at the nominal working points: what stages 4 and 5 make of the histograms of one
+# tagger.
+
+
+@dataclass(frozen=True, eq=False)
+class Efficiencies:
+    """Share of jets that count as quark-like, of quark and of gluon jets (last axis).
+
+    Attributes:
+        names: (n_cases,) text of the variations as files hold it, nominal first; the last is `GLUON_REWEIGHT`.
+        cuts: (n_pt, n_wp) numbers of bins that count as quark-like; from nominal simulation, for all cases. They are
+            whole (int64), or not (float64) where a tagger is cut inside of bins.
+        data: (n_cases, n_pt, n_wp, 2) efficiencies in data.
+        simulation: (n_cases, n_pt, n_wp, 2) efficiencies in simulation, extracted like those in data.
+        truth: (n_cases, n_pt, n_wp, 2) efficiencies of forward jets of simulation by label.
+        data_replicas: (n_replicas, n_pt, n_wp, 2) efficiencies in data, nominal case.
+        simulation_replicas: (n_replicas, n_pt, n_wp, 2) efficiencies in simulation, nominal case.
+        fractions: (n_cases, n_pt, 2 regions) fractions of quarks in re-weighted simulation.
+        shapes: (3, n_pt, 2, n_x) shapes of the nominal case: data, simulation and truth, of quark and gluon jets.
+        jets: (n_pt, 2 regions, 3, 2) number and effective number of nominal jets of (quark, gluon, data); no bins if
+            they are not known.
+        data_without: (n_groups, n_cases, n_pt, n_wp, 2) `data` with one group of events after the other left out; no
+            groups if they were not wanted.
+        simulation_without: (n_groups, n_cases, n_pt, n_wp, 2) the same of `simulation`.
+        truth_without: (n_groups, n_cases, n_pt, n_wp, 2) the same of `truth`.
+    """
+
+    names: ndarray
+    cuts: Shaped[ndarray, "p w"]
+    data: Float64[ndarray, "v p w 2"]
+    simulation: Float64[ndarray, "v p w 2"]
+    truth: Float64[ndarray, "v p w 2"]
+    data_replicas: Float64[ndarray, "b p w 2"]
+    simulation_replicas: Float64[ndarray, "b p w 2"]
+    fractions: Float64[ndarray, "v p 2"]
+    shapes: Float64[ndarray, "3 p 2 x"]
+    jets: Float64[ndarray, "q 2 3 2"] = field(default_factory=lambda: np.empty((0, 2, 3, 2)))
+    data_without: Float64[ndarray, "g c r n 2"] = field(default_factory=lambda: np.empty((0, 0, 0, 0, 2)))
+    simulation_without: Float64[ndarray, "g c r n 2"] = field(default_factory=lambda: np.empty((0, 0, 0, 0, 2)))
+    truth_without: Float64[ndarray, "g c r n 2"] = field(default_factory=lambda: np.empty((0, 0, 0, 0, 2)))
+
+    @property
+    def variations(self) -> tuple[Variation, ...]:
+        """What the first axis of `data`, `simulation`, `truth` and `fractions` counts."""
+        return tuple(Variation.parse(str(name)) for name in self.names)
+
+
+def measure_efficiencies(
+    cases: Cases, reweighting: Reweighting, working_points: Sequence[float], cut: str = "at_least"
+) -> Efficiencies:
+    """Pass 2: fractions, inversion, efficiencies.
+
+    A case supplies factors, fractions and simulation; data and cuts stay. A replica draws simulation and data.
+
+    Args:
+        cases: numbers of jets of all cases.
+        reweighting: factors of central jets, from `measure_reweighting`.
+        working_points: quark efficiencies aimed at.
+        cut: where the cut of a working point lies, as of `working_point_cuts`.
+    """
+    data, simulation, true, fractions = _extracted(cases, reweighting)
+    cuts = np.stack([working_point_cuts(simulation.quark[0], wp, cut) for wp in working_points], axis=-1)
+    mixture, drawn = mixtures(cases.simulation_replicas, reweighting.replicas)
+    return Efficiencies(
+        names=np.array([str(variation) for variation in (*cases.variations, GLUON_REWEIGHT)]),
+        cuts=cuts,
+        data=_at(data, cuts),
+        simulation=_at(simulation, cuts),
+        truth=_at(true, cuts),
+        data_replicas=_at(extract(apply_factors(cases.data_replicas, reweighting.replicas), drawn), cuts),
+        simulation_replicas=_at(extract(mixture, drawn), cuts),
+        fractions=fractions,
+        shapes=np.stack([np.stack([one.quark[0], one.gluon[0]], axis=-2) for one in (data, simulation, true)]),
+        jets=cases.jets,
+        **_without_groups(cases, cuts),
+    )
+
+
+def _extracted(
+    cases: Cases, reweighting: Reweighting
+) -> tuple[Extracted, Extracted, Extracted, Float64[ndarray, "v p 2"]]:
+    """Shapes of all cases in data, in simulation and by label, and the fractions of quarks."""
+    factors = np.concatenate([reweighting.quark, reweighting.gluon])
+    flavours = np.concatenate([cases.simulation, cases.simulation[:1]])
+    mixture, fractions = mixtures(flavours, factors)
+    data = extract(apply_factors(cases.data, factors), fractions)
+    return data, extract(mixture, fractions), truth(flavours), fractions
+
+
+def _without_groups(cases: Cases, cuts: Shaped[ndarray, "p w"]) -> dict[str, Float64[ndarray, "g v p w 2"]]:
+    """Efficiencies at the same cuts with each group left out; everything else is measured anew."""
+    if not len(cases.groups):
+        return {}
+    every = []
+    for group in range(len(cases.groups)):
+        one = cases.without_group(group)
+        found = _extracted(one, measure_reweighting(one.simulation, one.simulation_replicas))
+        every.append([_at(shapes, cuts) for shapes in found[:3]])
+    names = ("data_without", "simulation_without", "truth_without")
+    return {name: np.stack([each[k] for each in every]) for k, name in enumerate(names)}
+
+
+def scale_factors(
+    data: Float64[ndarray, "*v"], simulation: Float64[ndarray, "*v"], quantity: str
+) -> Float64[ndarray, "*v"]:
+    """Ratio of data to simulation; nan where simulation has 0."""
+    if quantity == "rejection":
+        data, simulation = 1 - data, 1 - simulation
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(simulation != 0, data / simulation, np.nan)
+
+
+def _at(shapes: Extracted, cuts: Shaped[ndarray, "p w"]) -> Float64[ndarray, "*v p w 2"]:
+    return np.stack([cumulated(shapes.quark, cuts), cumulated(shapes.gluon, cuts)], axis=-1)
+
+
+def write_arrays(by_tagger: dict[str, Any], path: Path) -> None:
+    """Write dataclasses of arrays, one per tagger, as a .npz."""
+    arrays = {
+        f"{tagger}:{item.name}": getattr(value, item.name)
+        for tagger, value in by_tagger.items()
+        for item in fields(value)
+    }
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def read_arrays(kind: type[Any], path: Path) -> dict[str, Any]:
+    """Read what `write_arrays` wrote: a `kind` for each tagger.
+
+    Raises:
+        FileError: the file is another one.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            taggers = dict.fromkeys(name.rsplit(":", 1)[0] for name in arrays)
+            return {
+                tagger: kind(**{item.name: arrays[f"{tagger}:{item.name}"] for item in fields(kind)})
+                for tagger in taggers
+            }
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
+        raise FileError(f"{path}: got no arrays of {kind.__name__} ({error})", path=path) from error

@@ -1,0 +1,242 @@
+"""Templates of quarks and gluons, and the cases that scale factors are measured for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Float64
+from beampipe.calibration.events.histograms import Axes, Filled
+from beampipe.calibration.events.variations import UNVARIED, Variation
+from beampipe.calibration.ntuple.bookkeeping import Bookkeeping
+from beampipe.errors import InputError
+
+# Merged histograms as numbers of jets: slices scaled to the luminosity and added, quarks apart from gluons.
+
+
+@dataclass(frozen=True, eq=False)
+class Templates:
+    """Numbers of jets of a sample.
+
+    Attributes:
+        axes: axes of the histograms.
+        variations: what the first axis of `values` and `squares` counts: nominal, then weights, then jets.
+        values: (n_variations, n_pt, 2 regions, n_flavours, n_x) sums of weights.
+        squares: (n_variations, n_pt, 2 regions, n_flavours, n_x) sums of squares of weights.
+        replicas: (n_replicas, n_pt, 2 regions, n_flavours, n_x) sums of weights of the nominal case.
+        entries: (n_pt, 2 regions, n_flavours, n_x) numbers of jets of the nominal case, not weighted.
+        groups: (n_groups, n_variations, n_pt, 2 regions, n_flavours, n_x) sums of weights of each group of events; no
+            groups if they were not wanted.
+    """
+
+    axes: Axes
+    variations: tuple[Variation, ...]
+    values: Float64[ndarray, "v p 2 f x"]
+    squares: Float64[ndarray, "v p 2 f x"]
+    replicas: Float64[ndarray, "b p 2 f x"]
+    entries: Float64[ndarray, "p 2 f x"]
+    groups: Float64[ndarray, "g c q 2 h y"] = field(default_factory=lambda: np.empty((0, 0, 0, 2, 0, 0)))
+
+    def flavours(self, tagger: str, *, replicas: bool = False) -> Float64[ndarray, "v p 2 2 x"]:
+        """Quarks and gluons of one tagger: (variation or replica, pt, region, (quark, gluon), x)."""
+        return self._flavours(self.replicas if replicas else self.values, tagger)
+
+    def flavours_by_group(self, tagger: str) -> Float64[ndarray, "g v p 2 2 x"]:
+        """As by `flavours`, of each group of events: (group, variation, pt, region, (quark, gluon), x)."""
+        return self._flavours(self.groups, tagger)
+
+    def totals_by_group(self, tagger: str) -> Float64[ndarray, "g p 2 x"]:
+        """As by `total`, of each group of events, nominal: (group, pt, region, x)."""
+        return self._total(self.groups[:, 0] if len(self.groups) else self.values[:0], tagger)
+
+    def _flavours(self, every: Float64[ndarray, "*v f x"], tagger: str) -> Float64[ndarray, "*v 2 y"]:
+        values = every[..., self.axes.columns(tagger)]
+        quark, gluon = self._split()
+        summed = values[..., quark[0], :]
+        for flavour in quark[1:]:
+            summed = summed + values[..., flavour, :]
+        return np.stack([summed, values[..., gluon, :]], axis=-2)
+
+    def total(self, tagger: str, *, replicas: bool = False) -> Float64[ndarray, "v p 2 x"]:
+        """All flavours of one tagger together: (variation or replica, pt, region, x)."""
+        return self._total(self.replicas if replicas else self.values, tagger)
+
+    def _total(self, every: Float64[ndarray, "*v f x"], tagger: str) -> Float64[ndarray, "*v y"]:
+        values = every[..., self.axes.columns(tagger)]
+        summed = values[..., 0, :]
+        for flavour in range(1, values.shape[-2]):
+            summed = summed + values[..., flavour, :]
+        return summed
+
+    def flavour_numbers(self, tagger: str) -> Float64[ndarray, "p 2 2 2"]:
+        """Number and effective number of quark and gluon jets of the nominal case, as by `total_numbers`.
+
+        Axes are pt, region, (quark, gluon), (number, effective number).
+        """
+        quark, gluon = self._split()
+        return np.stack([self._numbers(tagger, quark), self._numbers(tagger, [gluon])], axis=2)
+
+    def total_numbers(self, tagger: str) -> Float64[ndarray, "p 2 2"]:
+        """Number and effective number of jets of the nominal case: (pt, region, (number, effective number)).
+
+        The effective number is (sum of weights)^2 / (sum of squared weights): that of jets of equal weight that would
+        have the same relative error.
+        """
+        return self._numbers(tagger, range(len(self.axes.flavours)))
+
+    def _numbers(self, tagger: str, flavours: Iterable[int]) -> Float64[ndarray, "p 2 2"]:
+        columns, chosen = self.axes.columns(tagger), list(flavours)
+        parts = (self.entries[..., columns], self.values[0][..., columns], self.squares[0][..., columns])
+        summed = [np.cumsum(np.cumsum(part, axis=-1)[:, :, chosen, -1], axis=-1)[..., -1] for part in parts]
+        number, weights, squares = summed
+        with np.errstate(divide="ignore", invalid="ignore"):
+            effective = np.where(squares > 0, weights**2 / squares, number)
+        return np.stack([number, effective], axis=-1)
+
+    def _split(self) -> tuple[list[int], int]:
+        names = self.axes.flavours
+        if "gluon" not in names:
+            raise InputError(f"flavours: got {names}, expected labelled jets; is this sample data?")
+        return [k for k, name in enumerate(names) if name != "gluon"], names.index("gluon")
+
+
+_SUMS: Final = ("values", "squares", "replicas", "entries", "groups")
+"""The fields of `Templates` that are summed over slices."""
+
+
+def _by_group(filled: Filled, units: Float64[ndarray, " v"]) -> Float64[ndarray, "g v p 2 f x"]:
+    shape = (filled.n_groups, len(units), *filled.axes.shape)
+    return (filled.groups * units[:, None]).reshape(shape) if filled.n_groups else np.zeros(shape)
+
+
+def templates_of(by_slice: Mapping[int, Filled], bookkeeping: Bookkeeping, weight_bits: int) -> Templates:
+    """Scale the slices and add them, in the order of their numbers.
+
+    Args:
+        by_slice: merged histograms of each slice.
+        bookkeeping: factors of each slice and weight.
+        weight_bits: number of bits after the point that weights were rounded to.
+    """
+    unit = 2.0**-weight_bits
+    total: Templates | None = None
+    for one in bookkeeping.slices:
+        filled = by_slice[one.number]
+        axes = filled.axes
+        factors = {name: one.factors[bookkeeping.weight_names.index(name)] for name in filled.weight_names}
+        by_weight = np.array([factors[name] for name in filled.weight_names])[:, None]
+        nominal = factors[filled.weight_names[0]]
+        values = np.concatenate([filled.sumw.T * unit * by_weight, filled.varied_sumw * unit * nominal])
+        by_case = np.concatenate([by_weight[:, 0], np.full(len(filled.kinematics), nominal)])
+        squares = np.concatenate([filled.sumw2.T * unit * by_weight**2, filled.varied_sumw2 * unit * nominal**2])
+        part = Templates(
+            axes,
+            (
+                UNVARIED,
+                *(Variation("weight", name) for name in filled.weight_names[1:]),
+                *(Variation("jets", name) for name in filled.kinematics),
+            ),
+            values.reshape(-1, *axes.shape),
+            squares.reshape(-1, *axes.shape),
+            (filled.replicas.T * unit * nominal).reshape(-1, *axes.shape),
+            filled.entries.astype(np.float64).reshape(axes.shape),
+            _by_group(filled, unit * by_case),
+        )
+        if total is None:
+            total = part
+        else:
+            total = replace(total, **{name: getattr(total, name) + getattr(part, name) for name in _SUMS})
+    assert total is not None  # keep_books gives at least one slice
+    return total
+
+
+# All cases that a scale factor is worked out for, side by side: nominal, variations, other samples, replicas.
+
+
+@dataclass(frozen=True, eq=False)
+class Cases:
+    """Numbers of jets for one tagger; regions are (forward, central), flavours (quark, gluon).
+
+    Attributes:
+        variations: what the first axis of `simulation` counts: those of the nominal sample, then the other samples.
+        simulation: (n_cases, n_pt, 2 regions, 2 flavours, n_x) jets of simulation.
+        simulation_replicas: (n_replicas, n_pt, 2 regions, 2 flavours, n_x) jets of nominal simulation.
+        data: (n_pt, 2 regions, n_x) jets of data.
+        data_replicas: (n_replicas, n_pt, 2 regions, n_x) jets of data.
+        jets: (n_pt, 2 regions, 3, 2) number and effective number of nominal jets of (quark, gluon, data); no bins if
+            they are not known.
+        groups: (n_groups, n_cases, n_pt, 2 regions, 2 flavours, n_x) the part of `simulation` from each group of
+            events; no groups if they were not wanted.
+        data_groups: (n_groups, n_pt, 2 regions, n_x) the same of `data`.
+    """
+
+    variations: tuple[Variation, ...]
+    simulation: Float64[ndarray, "v p 2 2 x"]
+    simulation_replicas: Float64[ndarray, "b p 2 2 x"]
+    data: Float64[ndarray, "p 2 x"]
+    data_replicas: Float64[ndarray, "b p 2 x"]
+    jets: Float64[ndarray, "q 2 3 2"] = field(default_factory=lambda: np.empty((0, 2, 3, 2)))
+    groups: Float64[ndarray, "g w r 2 2 y"] = field(default_factory=lambda: np.empty((0, 0, 0, 2, 2, 0)))
+    data_groups: Float64[ndarray, "g r 2 y"] = field(default_factory=lambda: np.empty((0, 0, 2, 0)))
+
+    def without_group(self, number: int) -> Cases:
+        """The cases with a group of events left out, without replicas."""
+        simulation, data = self.simulation - self.groups[number], self.data - self.data_groups[number]
+        return Cases(self.variations, simulation, self.simulation_replicas[:0], data, self.data_replicas[:0])
+
+
+def simulation_of(
+    tagger: str, nominal: Templates, samples: Mapping[str, Templates]
+) -> tuple[Float64[ndarray, "v p 2 2 x"], Float64[ndarray, "b p 2 2 x"]]:
+    """`simulation` and `simulation_replicas` of `Cases`.
+
+    Raises:
+        InputError: the samples were filled with different axes.
+    """
+    _same_axes(nominal, samples)
+    others: Sequence[Float64[ndarray, "1 p 2 2 x"]] = [one.flavours(tagger)[:1] for one in samples.values()]
+    return np.concatenate([nominal.flavours(tagger), *others]), nominal.flavours(tagger, replicas=True)
+
+
+def cases_of(tagger: str, nominal: Templates, data: Templates, samples: Mapping[str, Templates]) -> Cases:
+    """Stack the cases of one tagger.
+
+    Args:
+        tagger: name of the tagger.
+        nominal: numbers of jets of the nominal sample, with all variations.
+        data: numbers of jets of the sample in the role of data; only their sum over flavours is used.
+        samples: numbers of jets of the other samples, by name; ``jets:NAME`` is a variation of jets.
+
+    Raises:
+        InputError: the samples were filled with different axes.
+    """
+    _same_axes(nominal, {"data": data})
+    simulation, replicas = simulation_of(tagger, nominal, samples)
+    grouped = {}
+    if len(nominal.groups):
+        parts = [nominal.flavours_by_group(tagger)]
+        parts += [one.flavours_by_group(tagger)[:, :1] for one in samples.values()]
+        grouped = {"groups": np.concatenate(parts, axis=1), "data_groups": data.totals_by_group(tagger)}
+    return Cases(
+        variations=(*nominal.variations, *map(_variation, samples)),
+        simulation=simulation,
+        simulation_replicas=replicas,
+        data=data.total(tagger)[0],
+        data_replicas=data.total(tagger, replicas=True),
+        jets=np.concatenate([nominal.flavour_numbers(tagger), data.total_numbers(tagger)[:, :, None]], axis=2),
+        **grouped,
+    )
+
+
+def _variation(sample: str) -> Variation:
+    """What a sample that takes the nominal one's place varies."""
+    found = Variation.parse(sample)
+    return found if found.kind == "jets" else Variation("sample", sample)
+
+
+def _same_axes(nominal: Templates, others: Mapping[str, Templates]) -> None:
+    for name, templates in others.items():
+        if (templates.axes.pt_edges, templates.axes.taggers) != (nominal.axes.pt_edges, nominal.axes.taggers):
+            raise InputError(f"sample {name}: got other axes than the nominal sample, expected the same; fill it again")

@@ -1,0 +1,472 @@
+"""Uncertainties of scale factors: combination rules, smoothing of shifts, and the factors with all sources."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Bool, Float64
+from beampipe.calibration.config import Configuration, Rule, ShiftSettings, Systematic
+from beampipe.calibration.events.variations import GLUON_REWEIGHT, UNVARIED, Variation, VariationKind
+from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors, ScaleFactor, flags_of
+from beampipe.calibration.method.matrix import Efficiencies, scale_factors
+from beampipe.errors import ConfigError, UnknownNameError
+
+# How the variations of one source become one uncertainty.
+
+
+def combine(rule: Rule, names: Sequence[str], shifts: Float64[ndarray, "v ..."]) -> Float64[ndarray, "*p"]:
+    """The uncertainty, with the axes behind the first.
+
+    Raises:
+        ConfigError: the rule does not fit the variations.
+    """
+    check_rule(rule, names)
+    if rule == "envelope":
+        largest: ndarray = np.max(np.abs(shifts), axis=0)
+        return largest
+    if rule == "up_down":
+        ups, downs = _ways(names)
+        larger: ndarray = np.maximum(_quadrature(shifts[ups]), _quadrature(shifts[downs]))
+        return larger
+    return _quadrature(shifts)
+
+
+def check_rule(rule: Rule, names: Sequence[str]) -> None:
+    """A rule that does not fit the variations is refused: see `combine`."""
+    if not names:
+        raise ConfigError(f"rule {rule}: got no variation, expected at least one")
+    if rule == "difference" and len(names) != 1:
+        raise ConfigError(f"rule difference: got {len(names)} variations, expected one; take envelope or quadrature")
+    if rule == "up_down":
+        ups, downs = _ways(names)
+        if len(ups) + len(downs) != len(names) or len(ups) != len(downs):
+            raise ConfigError(f"rule up_down: got {', '.join(names)}, expected as many names ending _up as _down")
+
+
+def shift_vectors(rule: Rule, names: Sequence[str], shifts: Float64[ndarray, "v p"]) -> Float64[ndarray, "m p"]:
+    """Shifts, each correlated over all bins, whose squares add up to the square of `combine` in every bin.
+
+    Those of ``up_down`` point to where up goes, so that shifts of several scale factors can be put side by side.
+    """
+    quoted = combine(rule, names, shifts)
+    if rule == "envelope":
+        largest = np.argmax(np.abs(shifts), axis=0)
+        return np.take_along_axis(shifts, largest[None], axis=0)
+    if rule == "up_down":
+        ups, downs = _ways(names)
+        ways = (shifts[ups], shifts[downs])
+        chosen, other = sorted(ways, key=lambda way: float(np.nansum(way**2)), reverse=True)
+        size = _quadrature(chosen)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # Where the larger way moves nothing, the other one is what is quoted.
+            vectors: ndarray = np.where(size == 0, -other, chosen * (quoted / size))
+        return vectors if chosen is ways[0] else -vectors
+    return shifts
+
+
+def _ways(names: Sequence[str]) -> tuple[list[int], list[int]]:
+    ups = [k for k, name in enumerate(names) if name.endswith("_up")]
+    downs = [k for k, name in enumerate(names) if name.endswith("_down")]
+    return ups, downs
+
+
+def _quadrature(shifts: Float64[ndarray, "v ..."]) -> Float64[ndarray, "*p"]:
+    total: Float64[ndarray, "*p"] = np.sqrt(np.cumsum(shifts**2, axis=0)[-1])
+    return total
+
+
+# What each variation does to a scale factor, how well that is known, and which shifts count.
+
+
+SMOOTHING_ORDERS: Final = (0, 1, 2)
+"""Orders of the polynomials in log pT that a shift may be smoothed to, tried one after the other."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shifts:
+    """What the variations of one source do to a scale factor.
+
+    Attributes:
+        members: names of the variations.
+        values: (n_members, n_pt) by how much each shifts the scale factor.
+        without: (n_groups, n_members, n_pt) the same with one group of events after the other left out; no groups if
+            they were not wanted.
+        smooth: number of members that a polynomial stands for.
+        pruned: number of members that are left out.
+    """
+
+    members: tuple[str, ...]
+    values: Float64[ndarray, "m p"]
+    without: Float64[ndarray, "g m p"]
+    smooth: int = 0
+    pruned: int = 0
+
+    @property
+    def errors(self) -> Float64[ndarray, "m p"]:
+        """(n_members, n_pt) statistical error of each shift; nan if it is not known."""
+        return jackknife(self.without)
+
+    def combined_error(self, rule: Rule) -> Float64[ndarray, " p"]:
+        """Statistical error of the uncertainty that the members make by a rule; nan if it is not known."""
+        every = [combine(rule, self.members, one) for one in self.without]
+        return jackknife(np.array(every).reshape(len(every), self.values.shape[1]))
+
+    def remark(self) -> str:
+        """What was done to the shifts, in words; empty if nothing was."""
+        n = len(self.members)
+        parts = [
+            f"{count} of {n} {done}" for count, done in ((self.smooth, "smooth"), (self.pruned, "left out")) if count
+        ]
+        return ", ".join(parts)
+
+
+def about_shifts(settings: ShiftSettings) -> str:
+    """What was asked for of shifts, in sentences for a reader.
+
+    Args:
+        settings: the number of groups, and the share that may be left out.
+    """
+    if not settings.groups:
+        return (
+            "How well the uncertainties themselves are known was not worked out: the configuration has no groups under"
+            " [shifts]."
+        )
+    text = (
+        f"Rows that begin with ± have the statistical error of the uncertainty above, from {settings.groups} groups of"
+        " events of which one after the other is left out. A smooth source has polynomials in log pT in place of its"
+        " shifts, of the lowest order up to 2 that is compatible with them."
+    )
+    if settings.prune:
+        text += (
+            " Shifts that are compatible with 0 are left out, the smallest first, as long as all that are left out,"
+            f" each with its error added, lower no total by more than {100 * settings.prune:g} %."
+        )
+    return text
+
+
+def jackknife(without: Float64[ndarray, "g ..."]) -> Float64[ndarray, "*p"]:
+    """Statistical error of a number from its values with one group of events left out after the other.
+
+    nan if there are no two groups, or a value is not known.
+    """
+    n = len(without)
+    if n < 2:
+        return np.full(without.shape[1:], np.nan)
+    mean = np.cumsum(without, axis=0)[-1] / n
+    error: ndarray = np.sqrt((n - 1) / n * np.cumsum((without - mean) ** 2, axis=0)[-1])
+    return error
+
+
+def shifts_of(measured: Efficiencies, place: tuple[int, int], quantity: str, source: Systematic) -> Shifts:
+    """What each variation of a source does to one scale factor, with its sign.
+
+    Args:
+        measured: efficiencies of the tagger.
+        place: places of the working point and of the flavour on the axes of `measured`.
+        quantity: ``efficiency`` or ``rejection``.
+        source: source of uncertainty.
+
+    Raises:
+        UnknownNameError: a pattern of the source matches no variation.
+    """
+    w, f = place
+    values = (measured.data[None], measured.simulation[None], measured.truth[None])
+    without = (measured.data_without, measured.simulation_without, measured.truth_without)
+    members, shifts = _shifts([part[..., w, f] for part in values], quantity, source, measured.variations)
+    left = np.zeros((0, *shifts.shape[1:]))
+    if len(without[0]):
+        left = _shifts([part[..., w, f] for part in without], quantity, source, measured.variations)[1]
+    return Shifts(members, shifts[0], left)
+
+
+def treated_shifts(
+    measured: Efficiencies,
+    place: tuple[int, int],
+    quantity: str,
+    statistical: Float64[ndarray, " p"],
+    configuration: Configuration,
+) -> dict[str, Shifts]:
+    """The shifts of all sources, smoothed and pruned as is configured, by name of the source.
+
+    Args:
+        measured: efficiencies of the tagger.
+        place: places of the working point and of the flavour on the axes of `measured`.
+        quantity: ``efficiency`` or ``rejection``.
+        statistical: statistical error of the scale factor.
+        configuration: systematics, and which shifts count.
+    """
+    edges = np.array(configuration.pt_edges)
+    x = np.log(edges[:-1] * edges[1:]) / 2
+    out = {}
+    for source in configuration.systematics:
+        found = shifts_of(measured, place, quantity, source)
+        out[source.name] = smoothed(found, x) if source.smooth else found
+    if configuration.shifts.prune:
+        rules = {source.name: source.rule for source in configuration.systematics}
+        return pruned(out, rules, statistical, configuration.shifts.prune)
+    return out
+
+
+def smoothed(shifts: Shifts, x: Float64[ndarray, " p"]) -> Shifts:
+    """Shifts as smooth functions, where their errors allow; see the top of this file.
+
+    A shift whose errors are not known, or are 0, stays as it is.
+
+    Args:
+        shifts: shifts of one source.
+        x: logarithm of pT in each bin.
+    """
+    errors = shifts.errors
+    values, without, count = shifts.values.copy(), shifts.without.copy(), 0
+    for m in range(len(values)):
+        known = np.isfinite(values[m]) & np.isfinite(errors[m]) & (errors[m] > 0)
+        n = int(known.sum())
+        for order in SMOOTHING_ORDERS:
+            if order > n - 2:
+                break
+            project = _projection(x[known], errors[m, known], order)
+            fitted = project @ values[m, known]
+            chi2 = float((((values[m, known] - fitted) / errors[m, known]) ** 2).sum())
+            if _compatible(chi2, n - order - 1, len(without)):
+                values[m, known] = fitted
+                without[:, m, known] = without[:, m, known] @ project.T
+                count += 1
+                break
+    return replace(shifts, values=values, without=without, smooth=count)
+
+
+def pruned(
+    sources: Mapping[str, Shifts], rules: Mapping[str, Rule], statistical: Float64[ndarray, " p"], share: float
+) -> dict[str, Shifts]:
+    """Shifts without those that do not count; see the top of this file.
+
+    Args:
+        sources: shifts by source.
+        rules: rules by source.
+        statistical: statistical error of the scale factor.
+        share: largest share of the total uncertainty that all shifts left out may make up.
+    """
+    combined = [combine(rules[name], one.members, one.values) for name, one in sources.items()]
+    square = statistical**2 + np.square(combined).sum(axis=0) if combined else statistical**2
+    valid = np.isfinite(square) & (square > 0)
+    if not valid.any():
+        return dict(sources)
+    budget = (1 - (1 - share) ** 2) * square[valid]
+    candidates = []
+    for name, one in sources.items():
+        for group in _units(rules[name], one.members):
+            sizes = _possible_size(one, group, valid)
+            if sizes is not None:
+                candidates.append((float(np.max(sizes / square[valid])), name, group, sizes))
+    spent = np.zeros_like(budget)
+    out = dict(sources)
+    for _, name, group, sizes in sorted(candidates, key=lambda each: each[:2]):
+        if (spent + sizes > budget).any():
+            break
+        spent += sizes
+        one = out[name]
+        values, without = one.values.copy(), one.without.copy()
+        for m in group:
+            values[m, valid], without[:, m, valid] = 0.0, 0.0
+        out[name] = replace(one, values=values, without=without, pruned=one.pruned + len(group))
+    return out
+
+
+def _units(rule: Rule, members: Sequence[str]) -> Iterable[list[int]]:
+    """Places of members that are left out together: the two ways of a parameter; all, if they make one number."""
+    if rule == "quadrature":
+        return [[m] for m in range(len(members))]
+    if rule == "up_down":
+        stems: dict[str, list[int]] = {}
+        for m, name in enumerate(members):
+            stems.setdefault(name.removesuffix("_up").removesuffix("_down"), []).append(m)
+        return stems.values()
+    return [list(range(len(members)))]
+
+
+def _possible_size(shifts: Shifts, group: Sequence[int], valid: Bool[ndarray, " p"]) -> Float64[ndarray, " q"] | None:
+    """Square of what members could make up in each valid bin; None if they are not compatible with 0."""
+    values, errors = shifts.values[group][:, valid], shifts.errors[group][:, valid]
+    if not np.isfinite(errors).all():
+        return None
+    n = int(valid.sum())
+    for one, error in zip(values, errors, strict=True):
+        moved = one != 0
+        if (moved & (error == 0)).any():
+            return None
+        chi2 = float(((one[moved] / error[moved]) ** 2).sum())
+        if not _compatible(chi2, n, len(shifts.without)):
+            return None
+    largest: ndarray = np.max((np.abs(values) + errors) ** 2, axis=0)
+    return largest
+
+
+def _compatible(chi2: float, ndf: int, groups: int) -> bool:
+    limit = ndf + 2 * math.sqrt(2 * ndf)
+    return chi2 * (groups - 3) / (groups - 1) <= limit
+
+
+def _projection(x: Float64[ndarray, " p"], errors: Float64[ndarray, " p"], order: int) -> Float64[ndarray, "p p"]:
+    """What makes of measurements the values of the polynomial that is fitted to them."""
+    design = np.vander(x - x.mean(), order + 1)
+    scaled = design / errors[:, None]
+    project: ndarray = design @ np.linalg.solve(scaled.T @ scaled, (scaled / errors[:, None]).T)
+    return project
+
+
+def _shifts(
+    parts: Sequence[Float64[ndarray, "n v p"]], quantity: str, source: Systematic, variations: Sequence[Variation]
+) -> tuple[tuple[str, ...], Float64[ndarray, "n m p"]]:
+    """Names and shifts of the variations, from efficiencies in data, in simulation and by label."""
+    data, simulation, truth = parts
+    every = scale_factors(data, simulation, quantity)
+    if source.method == "nonclosure":
+        closure = scale_factors(simulation[:, :1], truth[:, :1], quantity)
+        return ("nonclosure",), every[:, :1] * (1 - closure)
+    if len(source.samples) == 2:
+        one, other = (every[:, _case(variations, name)] for name in source.samples)
+        return ("difference",), (one - other)[:, None]
+    varied = _members(source, variations)
+    shifts = np.stack([every[:, variations.index(member)] - every[:, 0] for member in varied], axis=1)
+    return tuple(map(str, varied)), shifts
+
+
+def _case(variations: Sequence[Variation], sample: str) -> int:
+    """The nominal sample is in the first case, any other in one of its own."""
+    one = Variation("sample", sample)
+    return variations.index(one if one in variations else UNVARIED)
+
+
+def _members(source: Systematic, variations: Sequence[Variation]) -> Sequence[Variation]:
+    """The variations of a source."""
+    if source.method:
+        return [GLUON_REWEIGHT]
+    wanted: tuple[tuple[VariationKind, tuple[str, ...]], ...] = (
+        ("weight", source.weights),
+        ("jets", source.kinematics),
+        ("sample", source.samples),
+    )
+    members = [one for one in variations if any(one.matches(kind, patterns) for kind, patterns in wanted)]
+    if not members:
+        patterns = ", ".join(str(Variation(kind, pattern)) for kind, given in wanted for pattern in given)
+        raise UnknownNameError(f"variation of systematic {source.name}", patterns, map(str, variations))
+    return members
+
+
+# Stage 6, `factors`: scale factors with their uncertainties.
+
+
+_ONE_SIGMA: Final = (0.158655, 0.841345)
+"""Quantiles between which a normal distribution has its central 68 %: those at -1 and +1 standard deviations."""
+
+
+def factors_of(configuration: Configuration, efficiencies: Mapping[str, Efficiencies]) -> Factors:
+    """Scale factors of all taggers, working points, flavours and quantities.
+
+    Args:
+        configuration: taggers, working points and systematics.
+        efficiencies: efficiencies of all cases, by tagger.
+
+    Raises:
+        UnknownNameError: a systematic's pattern matches no variation.
+        ConfigError: the rule of a systematic does not fit its variations.
+    """
+    by_name = {}
+    cuts, fractions = {}, {}
+    for tagger in configuration.taggers:
+        measured = efficiencies[tagger.name]
+        width = (tagger.high - tagger.low) / tagger.bins
+        cuts[tagger.name] = tagger.low + measured.cuts * width
+        fractions[tagger.name] = measured.fractions[0]
+        for w, wp in enumerate(configuration.working_points):
+            for f, flavour in enumerate(FLAVOUR_NAMES):
+                for quantity in QUANTITIES:
+                    by_name[FactorKey(tagger.name, wp, flavour, quantity)] = _scale_factor(
+                        measured, (w, f), quantity, configuration
+                    )
+    experimental = tuple(source.name for source in configuration.systematics if source.experimental)
+    return Factors(configuration.pt_edges, configuration.working_points, by_name, cuts, fractions, experimental)
+
+
+def statistical(replicas: Float64[ndarray, "b p"]) -> tuple[Float64[ndarray, " p"], Float64[ndarray, "p p"]]:
+    """Errors and covariance from replicas.
+
+    Replicas with a small determinant lie far out, so the error is half the central 68 % interval; correlations are
+    those of the replicas, kept within three errors of the median.
+
+    Each bin stands for itself. Its error is nan if fewer than two replicas have a value in it, or fewer than half of
+    them; a replica without a value in one bin counts in all others. For correlations such a value counts as the mean,
+    so that the covariance of the bins that have an error never has a negative eigenvalue.
+    """
+    there = np.isfinite(replicas)
+    counts = there.sum(axis=0)
+    valid = (counts >= 2) & (counts >= len(replicas) / 2)
+    error = np.full(replicas.shape[1], np.nan)
+    covariance = np.full((replicas.shape[1],) * 2, np.nan)
+    if not valid.any():
+        return error, covariance
+    known = np.where(there, replicas, np.nan)[:, valid]
+    low, middle, high = np.nanquantile(known, [_ONE_SIGMA[0], 0.5, _ONE_SIGMA[1]], axis=0)
+    error[valid] = (high - low) / 2
+    centred = np.nan_to_num(np.clip(known - middle, -3 * error[valid], 3 * error[valid]))
+    centred = np.where(there[:, valid], centred - np.cumsum(centred, axis=0)[-1] / counts[valid], 0.0)
+    products = np.zeros((int(valid.sum()),) * 2)
+    for one in centred:
+        products += one[:, None] * one
+    size = np.sqrt(np.diagonal(products))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        correlation = np.where(size[:, None] * size > 0, products / (size[:, None] * size), 0.0)
+    covariance[np.ix_(valid, valid)] = correlation * error[valid][:, None] * error[valid]
+    return error, covariance
+
+
+def replicas_of(measured: Efficiencies, place: tuple[int, int], quantity: str) -> Float64[ndarray, "b p"]:
+    """The scale factor in every replica; places are those of the working point and the flavour."""
+    w, f = place
+    return scale_factors(measured.data_replicas[:, :, w, f], measured.simulation_replicas[:, :, w, f], quantity)
+
+
+def _scale_factor(
+    measured: Efficiencies, place: tuple[int, int], quantity: str, configuration: Configuration
+) -> ScaleFactor:
+    w, f = place
+    data, simulation, truth = (part[0, :, w, f] for part in (measured.data, measured.simulation, measured.truth))
+    nominal = scale_factors(data, simulation, quantity)
+    error, covariance = statistical(replicas_of(measured, place, quantity))
+    unknown = ~np.isfinite(nominal)
+    covariance[unknown], covariance[:, unknown] = np.nan, np.nan
+    square = np.where(unknown, np.nan, error**2)
+    sources: dict[str, Float64[ndarray, " p"]] = {}
+    source_errors, remarks = {}, {}
+    treated = treated_shifts(measured, place, quantity, error, configuration)
+    for source in configuration.systematics:
+        found = treated[source.name]
+        sources[source.name] = combine(source.rule, found.members, found.values)
+        if len(found.without):
+            source_errors[source.name] = found.combined_error(source.rule)
+        if found.remark():
+            remarks[source.name] = found.remark()
+        vectors = shift_vectors(source.rule, found.members, found.values)
+        square = square + sources[source.name] ** 2
+        covariance = covariance + np.cumsum(vectors[:, :, None] * vectors[:, None, :], axis=0)[-1]
+    both, fractions = np.stack([data, simulation]), measured.fractions[0]
+    quoted = [1 - part if quantity == "rejection" else part for part in (data, simulation, truth)]
+    return ScaleFactor(
+        nominal=nominal,
+        data=quoted[0],
+        simulation=quoted[1],
+        truth=quoted[2],
+        statistical=error,
+        sources=sources,
+        total=np.sqrt(square),
+        covariance=covariance,
+        flags=flags_of(nominal, error, sources, both, fractions, measured.jets),
+        source_errors=source_errors,
+        remarks=remarks,
+    )

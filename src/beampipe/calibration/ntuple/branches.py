@@ -1,0 +1,440 @@
+"""ROOT files and their branches: opening, flat branches, lists, and baskets unpacked into reused memory."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Int64
+from beampipe.calibration.kernels import native
+from beampipe.calibration.layout import address, is_remote
+from beampipe.calibration.ntuple.plain_root import Buffer, PlainBranch, PlainFile, UnpackedBasket, open_basket
+from beampipe.errors import BeampipeError, FileError
+
+# ROOT files, opened: here or by a protocol of fsspec. Every fault of a file becomes a `FileError` that names
+# it.
+
+
+@contextmanager
+def open_root(path: Path) -> Iterator[Any]:
+    """A file by uproot, or by what stands in for it where it is plain, open while the block runs.
+
+    Raises:
+        FileError: the file is not there, cannot be reached, or is no ROOT file.
+    """
+    # Nothing is read twice: caches would only hold on to memory.
+    options: dict[str, Any] = {"object_cache": None, "array_cache": None}
+    if is_remote(path):
+        with _remote_errors(path):
+            import uproot
+
+            _require_package(address(path))
+            # By name: uproot would choose by what is installed.
+            options["handler"] = uproot.source.fsspec.FSSpecSource
+            with uproot.open(address(path), **options) as file:
+                yield file
+        return
+    if not path.is_file():
+        raise FileError(f"{path}: is not there; expected a ROOT file", path=path)
+    with file_errors(path, "header"), ExitStack() as stack:
+
+        @cache
+        def by_uproot() -> Any:
+            import uproot
+
+            return stack.enter_context(uproot.open(path, handler=uproot.source.file.MemmapSource, **options))
+
+        yield _open_plain(path, by_uproot) or by_uproot()
+
+
+def _open_plain(path: Path, by_uproot: Callable[[], Any]) -> PlainFile | None:
+    """A file whose plain trees are read without uproot; None if that must be asked what it is."""
+    try:
+        return PlainFile(path, by_uproot)
+    except MemoryError:
+        raise
+    except Exception:
+        return None
+
+
+def remote_digest(path: Path) -> str:
+    """What tells a file elsewhere from others: its address, its size, and the number that ROOT gave it.
+
+    Raises:
+        FileError: as by `opened`.
+    """
+    with open_root(path) as file:
+        return f"{address(path)} {file.file.fEND} {file.file.uuid}"
+
+
+@contextmanager
+def _remote_errors(path: Path) -> Iterator[None]:
+    """Faults of a file elsewhere: not there, no package for the protocol, or damaged."""
+    try:
+        with file_errors(path, "header"):
+            yield
+    except FileError as error:
+        cause = error.__cause__
+        if isinstance(cause, ImportError):
+            protocol = address(path).partition(":")[0]
+            raise FileError(
+                f"{address(path)}: no package for the protocol {protocol} is there ({cause}); pip install"
+                f" 'beampipe[{'xrootd' if protocol == 'root' else 'remote'}]'",
+                path=path,
+            ) from error
+        if isinstance(cause, FileNotFoundError) or "[3011]" in str(cause):  # XRootD's number for it
+            raise FileError(f"{address(path)}: is not there; expected a ROOT file", path=path) from error
+        # Of ranges that are asked for together, fsspec gives errors in place of bytes, which uproot then cuts into.
+        broken = re.match(r"'(\w+)' object is not subscriptable", str(cause))
+        if isinstance(cause, OSError | TimeoutError) or "client" in type(cause).__module__ or broken:
+            what = broken[1] if broken else f"{type(cause).__name__}: {_first_line(cause)}"
+            raise FileError(f"{address(path)}: cannot be reached ({what}); try again later", path=path) from error
+        raise
+
+
+def _require_package(url: str) -> None:
+    """The package that reads files by a protocol, or an error that says which is missing."""
+    for module in _PACKAGES[url.partition(":")[0]]:
+        importlib.import_module(module)
+
+
+_PACKAGES: Final = {
+    "http": ("fsspec", "aiohttp"),
+    "https": ("fsspec", "aiohttp"),
+    "root": ("fsspec", "fsspec_xrootd", "XRootD.client"),
+    "s3": ("fsspec", "s3fs"),
+}
+"""Protocol -> modules that reading by it needs."""
+
+
+@contextmanager
+def file_errors(path: Path, what: str) -> Iterator[None]:
+    """Whatever uproot raises on a damaged file, as one error that names it."""
+    try:
+        yield
+    except (BeampipeError, MemoryError):
+        raise
+    except Exception as error:
+        # uproot meets a damaged file in many ways: IndexError, struct.error, ValueError, errors of each codec.
+        raise FileError(
+            f"{address(path)}: {what!r} cannot be read ({type(error).__name__}: {_first_line(error)});"
+            " the file is truncated or damaged: copy or make it again",
+            path=path,
+            name=what,
+        ) from error
+
+
+def _first_line(error: BaseException | None) -> str:
+    """The first line of what an error says."""
+    return next(iter(str(error).strip().splitlines()), "")
+
+
+# Branches as arrays: one number per event, or lists of numbers, basket after basket where the file allows it.
+
+
+_PLAIN: Final = (0, 10)
+"""Bytes before each list on disk: of arrays with a counter, and of a ``std::vector`` of numbers."""
+
+
+@dataclass(frozen=True, eq=False)
+class Basket:
+    """A piece of a branch of lists, as the file holds it: list i is ``content[offsets[i]:offsets[i + 1]]``.
+
+    Attributes:
+        start: first entry of the piece, counted from the start of the range that was asked for.
+        offsets: (n_lists + 1,) int64, where each list begins and ends in `content`.
+        content: numbers of all lists, of either byte order, and not to be written to.
+    """
+
+    start: int
+    offsets: Int64[ndarray, " m"]
+    content: ndarray
+
+    @property
+    def stop(self) -> int:
+        """One past the last entry of the piece, counted like `start`."""
+        return self.start + len(self.offsets) - 1
+
+    @property
+    def size(self) -> int:
+        """Number of entries of all lists together."""
+        return int(self.offsets[-1] - self.offsets[0])
+
+    @property
+    def numbers(self) -> ndarray:
+        """Numbers of the lists of this piece, and no others."""
+        found: ndarray = self.content[self.offsets[0] : self.offsets[-1]]
+        return found
+
+
+def is_flat(path: Path, tree: Any, branch: str) -> bool:
+    """Whether a branch has one number per event, and no list.
+
+    Raises:
+        FileError: the branch cannot be read.
+    """
+    with file_errors(path, branch):
+        kind = getattr(tree[branch], "interpretation", None)
+        if kind is None:  # a field of an RNTuple
+            return bool(tree[branch].array(entry_start=0, entry_stop=1, library="ak").ndim == 1)
+    return not hasattr(kind, "content") and getattr(kind, "numpy_dtype", np.dtype(object)).kind in "buif"
+
+
+def read_flat(path: Path, tree: Any, branch: str, start: int, stop: int) -> ndarray:
+    """(stop - start,) array of a branch with one number per event.
+
+    Raises:
+        FileError: the branch cannot be read, or has no or more numbers per event.
+    """
+    with file_errors(path, branch):
+        values = tree[branch].array(entry_start=start, entry_stop=stop, library="np")
+    if values.dtype.kind not in "buif" or values.ndim != 1:
+        raise FileError(
+            f"{path}: branch {branch!r}: got {tree[branch].typename}, expected one number per event",
+            path=path,
+            name=branch,
+        )
+    found: ndarray = values
+    return found
+
+
+def read_lists(path: Path, tree: Any, branch: str, start: int, stop: int) -> Iterator[Basket]:
+    """A branch with lists of numbers: one basket after the other, so that only what is taken from one is copied.
+
+    Arrays with a counter and vectors of numbers are read so; for all other kinds (fixed arrays, vectors in a structure,
+    fields of an RNTuple) the range is read as a whole.
+
+    Raises:
+        FileError: the branch cannot be read, or holds no lists of numbers.
+    """
+    with file_errors(path, branch):
+        lists = tree[branch]
+        kind: Any = getattr(lists, "interpretation", None)
+    stored: Any = getattr(getattr(kind, "content", None), "from_dtype", None)
+    plain = isinstance(stored, np.dtype) and stored.kind in "buif" and stored.shape == ()
+    if not plain or getattr(kind, "header_bytes", None) not in _PLAIN:
+        yield _whole(path, lists, branch, start, stop)
+        return
+    for number, (first, last) in enumerate(pairwise(lists.entry_offsets)):
+        low, high = max(start, first), min(stop, last)
+        if low < high:
+            with file_errors(path, branch):
+                offsets, content = _plain_lists(lists.basket(number), stored, kind.header_bytes)
+                offsets = offsets[low - first : high - first + 1]
+                if len(offsets) != high - low + 1 or offsets[0] < 0 or offsets[-1] > len(content):
+                    raise ValueError(f"basket {number} lacks some of its lists")
+                if np.any(offsets[1:] < offsets[:-1]):
+                    raise ValueError(f"basket {number} has a list of negative length")
+            yield Basket(low - start, offsets, content)
+
+
+def _plain_lists(basket: Any, stored: np.dtype[Any], header: int) -> tuple[Int64[ndarray, " m"], ndarray]:
+    """Where the lists of a basket begin and end, and their numbers.
+
+    A file may say where with numbers of bytes, or leave it to the counter. A vector has 10 bytes before its numbers:
+    its own size in bytes, a version, and how many numbers follow.
+    """
+    if basket.byte_offsets is None:
+        counted: ndarray = np.concatenate([[0], np.cumsum(basket.counts)]).astype(np.int64)
+        return counted, basket.data.view(stored)
+    if header == 0:
+        in_items: ndarray = np.floor_divide(basket.byte_offsets, stored.itemsize, dtype=np.int64)
+        return in_items, basket.data.view(stored)
+    at = np.asarray(basket.byte_offsets, np.int64)
+    sizes = np.diff(at) - header
+    if np.any(sizes < 0) or np.any(sizes % stored.itemsize):
+        raise ValueError("a vector lacks some of its numbers")
+    keep = np.ones(int(at[-1]), bool)
+    keep[(at[:-1, None] + np.arange(header)).ravel()] = False
+    offsets: ndarray = np.concatenate([[0], np.cumsum(sizes // stored.itemsize)])
+    return offsets, basket.data[: at[-1]][keep].view(stored)
+
+
+def _whole(path: Path, lists: Any, branch: str, start: int, stop: int) -> Basket:
+    """A range of a branch of any other kind as one piece."""
+    import awkward as ak
+
+    with file_errors(path, branch):
+        values = lists.array(entry_start=start, entry_stop=stop, library="ak")
+    try:
+        if values.ndim != 2:
+            raise ValueError(f"{values.ndim - 1} dimensions per event")
+        counts = ak.to_numpy(ak.num(values)).astype(np.int64)
+        content = ak.to_numpy(ak.flatten(values))
+        if content.dtype.kind not in "buif":
+            raise ValueError(f"elements of type {content.dtype}")
+    except (ValueError, TypeError) as error:
+        kind = getattr(lists, "typename", str(values.type))
+        raise FileError(
+            f"{path}: branch {branch!r}: got {kind}, expected a list of numbers per event", path=path, name=branch
+        ) from error
+    return Basket(0, np.concatenate([[0], np.cumsum(counts)]), content)
+
+
+def to_native(values: ndarray) -> ndarray:
+    """The same numbers in the byte order of this machine."""
+    found: ndarray = values.astype(values.dtype.newbyteorder("="), copy=False)
+    return found
+
+
+def lossless(path: Path, branch: str, values: ndarray, dtype: str) -> Any:
+    """Numbers as another type: whole numbers must stay what they are, others are rounded to the nearest one.
+
+    Raises:
+        FileError: a number does not fit.
+    """
+    wanted = np.dtype(dtype)
+    if values.dtype.newbyteorder("=") == wanted:
+        return to_native(values)
+    with np.errstate(invalid="ignore", over="ignore"):
+        out = values.astype(wanted)
+        # Compared as numbers, -1 and its image among the unsigned ones differ only if neither type is widened.
+        kept = out.astype(values.dtype) == values
+        if values.dtype.kind in "if" and wanted.kind in "ub":
+            kept &= values >= 0
+    if wanted.kind == "f":
+        kept = np.isfinite(out) | ~np.isfinite(values) if values.dtype.kind == "f" else np.isfinite(out)
+    if not kept.all():
+        limits = (
+            f"whole numbers from {np.iinfo(wanted).min} to {np.iinfo(wanted).max}" if wanted.kind in "iu" else dtype
+        )
+        raise FileError(
+            f"{path}: branch {branch!r}: got {values[~kept].ravel()[0]} ({values.dtype.newbyteorder('=')}), expected"
+            f" {limits}",
+            path=path,
+            name=branch,
+        )
+    return out
+
+
+# Baskets of plain branches, unpacked into memory that is used again: what uproot does beyond that costs as
+# much.
+
+
+_ROOM: Final = Buffer()
+"""Memory for baskets of which a copy is taken."""
+
+
+def stored_type(branch: Any) -> np.dtype[Any] | None:
+    """Type of the numbers of a branch with one of them, or a plain list of them, per event; None for other branches."""
+    kind = getattr(branch, "interpretation", None)
+    if getattr(kind, "header_bytes", 0) != 0:
+        return None
+    stored = getattr(getattr(kind, "content", kind), "from_dtype", None)
+    return stored if isinstance(stored, np.dtype) and stored.kind in "buif" and stored.shape == () else None
+
+
+def plain_baskets(branch: Any, start: int, stop: int, room: Buffer) -> Iterator[Basket]:
+    """Baskets of a branch of a `stored_type`, each good until the next one is asked for.
+
+    The one of a branch with one number per event counts as lists of one number each.
+
+    Raises:
+        Exception: as by uproot, if the branch is of another kind or damaged.
+    """
+    stored = stored_type(branch)
+    if stored is None:
+        raise ValueError("no plain branch")
+    jagged = hasattr(branch.interpretation, "content")
+    n_stored = branch.num_baskets - len(branch.embedded_baskets)
+    for number, (first, last) in enumerate(pairwise(branch.entry_offsets)):
+        low, high = max(start, first), min(stop, last)
+        if low >= high:
+            continue
+        if number >= n_stored:
+            raise ValueError("a basket inside the tree")
+        data, end, key = unpack_basket(branch, number, room)
+        n = last - first + 1
+        if not jagged:
+            offsets = _counting(n)
+            if end != (n - 1) * stored.itemsize:
+                raise ValueError("not as many numbers as entries")
+        else:
+            offsets = room.for_offsets(n)
+            _list_offsets(data, end, key, stored.itemsize, offsets)
+        yield Basket(low - start, offsets[low - first : high - first + 1], data[:end].view(stored))
+
+
+def _counting(n: int) -> Int64[ndarray, " n"]:
+    """0, 1, 2, ...: where lists of one number begin. To be read only."""
+    global _counted
+    if len(_counted) < n:
+        _counted = np.arange(2 * n, dtype=np.int64)
+        _counted.flags.writeable = False
+    return _counted[:n]
+
+
+_counted = np.arange(0, dtype=np.int64)
+
+
+def has_whole_baskets(branch: Any, start: int, stop: int) -> bool:
+    """Whether the lists of a range are counted by another branch, and the range begins and ends where baskets do."""
+    counted = isinstance(branch, PlainBranch) and branch.counter is not None and stored_type(branch) is not None
+    return counted and {start, stop}.issubset(branch.entry_offsets)
+
+
+def whole_baskets(branch: PlainBranch, start: int, stop: int, room: Buffer) -> Iterator[tuple[int, int, ndarray]]:
+    """First event, one past the last, and the numbers of each basket of a range that `has_whole_baskets`.
+
+    Where lists begin is not unpacked: that is known from elsewhere. Numbers are good until the next basket.
+
+    Raises:
+        Exception: a basket is damaged.
+    """
+    stored = np.dtype(stored_type(branch))
+    for number, (first, last) in enumerate(pairwise(branch.entry_offsets)):
+        if start <= first < stop:
+            data, end, _ = open_basket(branch.packed(number), room, offsets=False)
+            yield first - start, last - start, data[:end].view(stored)
+
+
+def first_lists(branch: Any, stop: int) -> tuple[ndarray, ndarray] | None:
+    """Number of members of each list before `stop`, and all members, if they are at the start of a long basket.
+
+    The branch that counts them is asked, so that of a basket only these members are unpacked, and no more.
+
+    Raises:
+        Exception: as by `plain_baskets`.
+    """
+    stored = stored_type(branch)
+    if not isinstance(branch, PlainBranch) or stored is None or 2 * stop > branch.entry_offsets[1]:
+        return None
+    counts = branch.first_counts(stop)
+    if counts is None:
+        return None
+    n_bytes = int(counts.sum()) * stored.itemsize
+    basket = open_basket(branch.packed(0), _ROOM, n_bytes)
+    if counts.min(initial=0) < 0 or n_bytes > basket.end:
+        raise ValueError("not as many numbers as are counted")
+    return counts.astype(np.int64), basket.data[:n_bytes].view(stored).copy()
+
+
+def _list_offsets(data: ndarray, end: int, key: int, item: int, out: ndarray) -> None:
+    """Where lists begin, which a basket holds after its data: how many, then numbers of bytes."""
+    compiled = native()
+    if len(data) < end + 4 + 4 * len(out) or compiled is None:
+        raise ValueError("a basket does not say where its lists begin")
+    if not compiled.list_offsets(data[end + 4 :], key, item, end, out):
+        raise ValueError("a basket does not say where its lists begin")
+
+
+def unpack_basket(branch: Any, number: int, room: Buffer) -> UnpackedBasket:
+    """A basket of a branch.
+
+    Raises:
+        Exception: it is not there, or damaged.
+    """
+    if isinstance(branch, PlainBranch):
+        return open_basket(branch.packed(number), room)
+    seek, size = int(branch.member("fBasketSeek")[number]), int(branch.member("fBasketBytes")[number])
+    return open_basket(memoryview(branch.file.source.chunk(seek, seek + size).raw_data), room)

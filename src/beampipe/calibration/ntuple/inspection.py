@@ -1,0 +1,703 @@
+"""Inspection of a file: required branches, sanity checks of its values, sums of weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.calibration.layout import (
+    BEAMPIPE,
+    BOOKKEEPING_BRANCHES,
+    EVENT_BRANCHES,
+    FORMAT,
+    JET_BRANCHES,
+    VARIED_N_TRK,
+    Layout,
+    likely_presets,
+)
+from beampipe.calibration.ntuple.bookkeeping import FileInfo
+from beampipe.calibration.ntuple.branches import file_errors, open_root
+from beampipe.calibration.ntuple.columns import (
+    DERIVED,
+    EventSource,
+    columns_of,
+    median_of,
+    pt_complaint,
+    unmatched_complaint,
+)
+from beampipe.errors import ColumnError, FileError, nearest
+from beampipe.expressions import is_expression, names_in
+
+# Names of weights and their sums, for files that do not carry our bookkeeping.
+
+
+def weight_names(source: EventSource) -> tuple[str, ...]:
+    """Names of all weights, the nominal one first; how many there are is seen in the first event.
+
+    Raises:
+        FileError: there are more or fewer names in the layout than weights in the file.
+    """
+    asked = source.layout.weights
+    first = EventSource(source.path, source.tree, source.layout, source.start, source.start + 1)
+    n_weights = next(first.weights())[1].shape[1]
+    sizes = [first.count(each.branch) for each in asked.variations]
+    names = ["nominal", *(f"weight_{k}" for k in range(1, n_weights - sum(sizes)))]
+    for each, size in zip(asked.variations, sizes, strict=True):
+        names += [each.name] if size == 1 else [f"{each.name}_{k}" for k in range(size)]
+    if asked.names and len(asked.names) != len(names):
+        raise FileError(
+            f"{source.path}: got {len(names)} weights an event, expected {len(asked.names)} as in layout.weights.names",
+            path=source.path,
+        )
+    return asked.names or tuple(names)
+
+
+def sums_of_weights(file: Any, source: EventSource, n_weights: int, given: tuple[float, ...]) -> tuple[float, ...]:
+    """Sum of each weight over all generated events of a file, from where the layout says.
+
+    Args:
+        file: the file, open.
+        source: all of its events.
+        n_weights: number of weights.
+        given: sums by a manifest.
+
+    Raises:
+        FileError: the sums are not where the layout says, or are not finite.
+    """
+    path, asked = source.path, source.layout.sums
+    if asked.source == "events":
+        parts = [table.sum(axis=0, dtype=np.float64) for _, table in source.weights(generated=True)]
+        sums = tuple(math.fsum(column) for column in np.stack(parts, axis=1))
+    elif asked.source == "manifest":
+        sums = given
+    elif asked.source in ("runs", "histogram"):
+        sums = _from_object(file, source, n_weights)
+    elif asked.source == "cutbookkeepers":
+        sums = _from_records(file, source, n_weights)
+    else:
+        raise FileError(
+            f"{path}: got no sum of weights: layout.sums.source is {asked.source!r}, expected runs,"
+            " cutbookkeepers, histogram, manifest, or events if no event was left out when the files were written",
+            path=path,
+        )
+    if len(sums) == 1 < n_weights:
+        sums = sums * n_weights
+    if len(sums) != n_weights or not np.isfinite(sums).all():
+        raise FileError(
+            f"{path}: got {len(sums)} sums of weights ({asked.source}), expected {n_weights} finite ones", path=path
+        )
+    return sums
+
+
+def _from_object(file: Any, source: EventSource, n_weights: int) -> tuple[float, ...]:
+    """Sums from a tree with sums of runs, or from a histogram; those of variations are beside that of the nominal."""
+    layout, path = source.layout, source.path
+    asked, variations = layout.sums, layout.weights.variations
+    if asked.source == "runs":
+        tree = _object(path, file, asked.object)
+        total = _column(path, tree, asked.object, asked.branch)
+    else:
+        tree, total = None, _bins(path, file, asked.object)[None, asked.bin : asked.bin + 1]
+    n_own = n_weights - sum(source.count(each.branch) for each in variations)
+    if total.shape[1] not in (1, n_own):
+        raise FileError(f"{path}: got {total.shape[1]} sums in {asked.branch!r}, expected 1 or {n_own}", path=path)
+    nominal = total[:, layout.weights.index if total.shape[1] > 1 else 0][:, None]
+    order = [layout.weights.index, *(k for k in range(n_own) if k != layout.weights.index)]
+    columns = [total[:, order] if total.shape[1] > 1 else np.repeat(nominal, n_own, axis=1)]
+    for each in variations:
+        size = source.count(each.branch)
+        if not each.sums:
+            columns.append(np.repeat(nominal, size, axis=1))
+            continue
+        own = (
+            _column(path, tree, asked.object, each.sums) if tree is not None else _bins(path, file, each.sums)[None, 1:]
+        )
+        if own.shape[1] < size:
+            raise FileError(f"{path}: got {own.shape[1]} sums in {each.sums!r}, expected {size}", path=path)
+        columns.append(own[:, :size] * nominal if each.sums_ratio else own[:, :size])
+    return tuple(math.fsum(column) for column in np.concatenate(columns, axis=1).T)
+
+
+_ALL_EVENTS: Final = "AllExecutedEvents"
+"""Name of the record of ATLAS' bookkeeping that counts all events before any was left out."""
+
+_STREAMS: Final = ("StreamAOD", "StreamDAOD_PHYSLITE", "StreamEVGEN")
+"""Streams whose record is that of the generated events."""
+
+
+def _from_records(file: Any, source: EventSource, n_weights: int) -> tuple[float, ...]:
+    """Sums by ATLAS' bookkeeping: a container of records for each weight, the nominal one's without a number.
+
+    Each step of the production adds a record of all events that it saw; the first step has the highest cycle.
+    """
+    path, asked = source.path, source.layout.sums
+    tree = _object(path, file, asked.object)
+    known = {str(name).rpartition("/")[2] for name in tree.keys()}  # noqa: SIM118 - a tree is no dictionary
+
+    def column(container: str, name: str) -> Any:
+        branch = f"{container}.{name}"
+        if branch not in known:
+            raise ColumnError(
+                f"{path}: tree {asked.object!r}: got no branch {branch!r} (layout.sums), expected it"
+                f"{nearest(branch, known)}; if a weight has no record, take layout.sums.source = 'manifest'",
+                path=path,
+                name=branch,
+            )
+        with file_errors(path, branch):
+            return tree[f"{container}./{branch}"].array(library="np")
+
+    names, cycles, streams = (column("CutBookkeepersAux", name) for name in ("name", "cycle", "inputStream"))
+    places = []
+    for entry in range(len(names)):
+        rows = [
+            (int(cycle), -row)
+            for row, (name, cycle, stream) in enumerate(zip(names[entry], cycles[entry], streams[entry], strict=True))
+            if name == _ALL_EVENTS and stream in _STREAMS
+        ]
+        if not rows:
+            raise FileError(
+                f"{path}: tree {asked.object!r}: got records {', '.join(map(str, names[entry])) or 'none'}, expected"
+                f" {_ALL_EVENTS!r} of one of {', '.join(_STREAMS)}",
+                path=path,
+                name=asked.object,
+            )
+        places.append(-max(rows)[1])
+    out = []
+    n_own = n_weights - sum(source.count(each.branch) for each in source.layout.weights.variations)
+    index = source.layout.weights.index
+    for number in [index, *(k for k in range(n_own) if k != index)]:
+        container = f"CutBookkeepers_weight_{number}Aux" if number else "CutBookkeepersAux"
+        sums = column(container, "sumOfEventWeights")
+        out.append(math.fsum(float(values[place]) for values, place in zip(sums, places, strict=True)))
+    return (*out, *(out[0] for _ in range(n_weights - n_own)))
+
+
+def _object(path: Path, file: Any, name: str) -> Any:
+    """An object of a file, or an error that names the nearest one."""
+    known = {str(key).split(";")[0] for key in file}
+    if name not in known:
+        raise ColumnError(
+            f"{path}: got no {name!r} (layout.sums.object), expected it beside {', '.join(sorted(known)[:8])}"
+            f"{nearest(name, known)}",
+            path=path,
+            name=name,
+        )
+    with file_errors(path, name):
+        return file[name]
+
+
+def _column(path: Path, tree: Any, name: str, branch: str) -> ndarray:
+    """(n_entries, k) float64 of a branch with a number or a list per entry."""
+    import awkward as ak
+
+    if branch not in tree:
+        raise ColumnError(
+            f"{path}: tree {name!r}: got no branch {branch!r} (layout.sums), expected it{nearest(branch, tree.keys())}",
+            path=path,
+            name=branch,
+        )
+    with file_errors(path, branch):
+        values = tree[branch].array(library="ak")
+        table: ndarray = np.asarray(ak.to_numpy(values), np.float64)
+    return table[:, None] if table.ndim == 1 else table
+
+
+def _bins(path: Path, file: Any, name: str) -> ndarray:
+    """Contents of a histogram, with the bins of what lies below and above."""
+    found = _object(path, file, name)
+    if not hasattr(found, "values"):
+        raise FileError(f"{path}: {name!r}: got no histogram, expected one (layout.sums.object)", path=path, name=name)
+    values: ndarray = np.asarray(found.values(flow=True), np.float64)
+    return values
+
+
+# A glance at the first events of a file: ranges, codes of labels, and what is too unlikely to be right.
+
+
+N_EVENTS: Final = 5000
+"""Number of events that are looked at."""
+
+
+@dataclass(frozen=True)
+class ColumnSummary:
+    """What the first events have in a column.
+
+    Attributes:
+        branches: branches of the column; empty for one that is derived or made up.
+        kind: type of the first branch, as uproot writes it.
+        low: smallest number, as the file has it.
+        high: largest number, as the file has it.
+        codes: how often each code is there, for labels of leading jets.
+        unmatched: number of leading jets without a parton, for labels.
+    """
+
+    branches: tuple[str, ...]
+    kind: str
+    low: float
+    high: float
+    codes: Mapping[int, int]
+    unmatched: int = 0
+
+
+@dataclass(frozen=True)
+class SanityChecks:
+    """What the first events of a file show.
+
+    Attributes:
+        seen: what is in each column, by the name of its branch in our own files.
+        median_pt: median pT of leading jets [GeV]; NaN without jets.
+        problems: what is wrong, each as one line.
+    """
+
+    seen: Mapping[str, ColumnSummary]
+    median_pt: float
+    problems: tuple[str, ...]
+
+
+class _ColumnChecks:
+    """One glance that is going on.
+
+    Args:
+        whole: all events of the file.
+        labelled: whether labels are needed.
+        needs: columns of jets that are needed beside those that always are.
+        min_pt: pT that both leading jets must exceed for their labels to count [GeV].
+    """
+
+    def __init__(self, whole: EventSource, labelled: bool, needs: tuple[str, ...], min_pt: float) -> None:
+        stop = min(whole.start + N_EVENTS, whole.stop)
+        self.source = EventSource(whole.path, whole.tree, whole.layout, whole.start, stop)
+        self.labelled, self.needs, self.min_pt = labelled, needs, min_pt
+        self.seen: dict[str, ColumnSummary] = {}
+        self.problems: list[str] = []
+        self.median = float("nan")
+
+    def guarded(self, column: str, look: Any) -> Any:
+        """What `look` returns; None after a fault of the file, which becomes a problem."""
+        try:
+            return look()
+        except FileError as error:
+            line = str(error).removeprefix(f"{self.source.path}: ")
+            if line not in self.problems:
+                self.problems.append(line)
+            return None
+
+    def flat(self, column: str) -> None:
+        """Look at a column with one number per event."""
+        values = self.guarded(column, lambda: self.source.flat(column))
+        if values is not None:
+            self.note(column, values)
+
+    def lists(self, column: str) -> tuple[ndarray, ndarray] | None:
+        """Offsets and numbers of a column of jets, as the file has them."""
+
+        def look() -> tuple[ndarray, ndarray]:
+            counts, numbers = self.source.whole_column(column)
+            return np.concatenate([[0], np.cumsum(counts)]), numbers
+
+        found: tuple[ndarray, ndarray] | None = self.guarded(column, look)
+        if found is not None:
+            self.note(column, found[1])
+        return found
+
+    def note(self, column: str, values: ndarray) -> None:
+        """Keep the range of a column."""
+        branches = columns_of(self.source.layout, column)
+        plain = branches and not is_expression(branches[0])
+        kind = str(getattr(self.source.tree[branches[0]], "typename", "")) if plain else ""
+        low, high = (float(values.min()), float(values.max())) if len(values) else (float("nan"), float("nan"))
+        self.seen[column] = ColumnSummary(branches, kind, low, high, {})
+
+
+def sanity_checks(whole: EventSource, *, labelled: bool, needs: tuple[str, ...], min_pt: float = 0.0) -> SanityChecks:
+    """Look at the first events of a file.
+
+    Args:
+        whole: all events of the file.
+        labelled: whether labels are needed.
+        needs: observables of jets that are needed, of `DERIVED`.
+        min_pt: pT that both leading jets of an event must exceed for their labels to count [GeV].
+    """
+    look = _ColumnChecks(whole, labelled, needs, min_pt)
+    for column in EVENT_BRANCHES:
+        look.flat(column)
+    pt = look.lists("jet_pt")
+    if pt is not None:
+        _jets(look, *pt)
+    return SanityChecks(look.seen, look.median, tuple(look.problems))
+
+
+def _jets(look: _ColumnChecks, offsets: ndarray, pt: ndarray) -> None:
+    """Look at the columns of jets, and compare them with pT."""
+    layout = look.source.layout
+    unit = 1.0 if look.source.changes("jet_pt") else layout.unit  # what changes jets gives GeV
+    event = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    same = event[1:] == event[:-1]
+    falls = not np.any(same & ~(pt[1:] <= pt[:-1]))
+    order = np.arange(len(pt)) if falls else np.lexsort((-pt.astype(np.float64), event))
+    rank = np.arange(len(pt)) - offsets[event]
+    leading, pair = order[rank == 0], order[rank < 2]
+    soft = np.ones(len(offsets) - 1, bool)
+    second = order[rank == 1]
+    soft[event[second]] = ~(pt[second] * unit > look.min_pt)
+    high = ~soft[event[pair]]
+    if layout.falling_pt and np.any(same & (pt[1:] > pt[:-1])):
+        look.problems.append(
+            f"branch {', '.join(layout.branches.pt)!r}: got jets that are not sorted by falling pT; set"
+            " layout.falling_pt = false to have the leading ones searched for"
+        )
+    with np.errstate(invalid="ignore"):
+        look.median = median_of(pt[leading]) * unit if len(leading) else float("nan")
+        complaint = pt_complaint(pt[leading].astype(np.float64) * unit, layout)
+    if complaint:
+        look.problems.append(f"branch {', '.join(layout.branches.pt)!r}: {complaint}")
+    wanted = [name for name in JET_BRANCHES if name not in ("jet_pt", "jet_phi")]
+    wanted = [name for name in wanted if name.removeprefix("jet_") not in DERIVED or name[4:] in look.needs]
+    wanted += [name for name in VARIED_N_TRK.values() if _there(look.source, name)] if look.labelled else []
+    for column in (*wanted, *(("jet_label",) if look.labelled else ())):
+        found = look.lists(column)
+        if found is None:
+            continue
+        branch = ", ".join(columns_of(layout, column)) or column
+        if not np.array_equal(found[0], offsets):
+            look.problems.append(
+                f"branch {branch!r}: got {found[0][-1]} numbers in {len(offsets) - 1} events, expected {offsets[-1]},"
+                f" one per jet, as in {', '.join(layout.branches.pt)!r}"
+            )
+            continue
+        codes = found[1][pair]
+        pdg = look.guarded(column, lambda column=column, codes=codes: look.source.converted(column, codes))
+        if column == "jet_label":
+            _labels(look, branch, codes, pdg, high)
+
+
+def _labels(look: _ColumnChecks, branch: str, codes: ndarray, pdg: ndarray | None, high: ndarray) -> None:
+    """Count the labels of leading jets; only those of `high` pT must have partons."""
+    numbers, counts = np.unique(codes, return_counts=True)
+    table = {int(number): int(count) for number, count in zip(numbers, counts, strict=True)}
+    before = look.seen["jet_label"]
+    unmatched = 0 if pdg is None else int(np.count_nonzero(pdg == 0))
+    look.seen["jet_label"] = ColumnSummary(before.branches, before.kind, before.low, before.high, table, unmatched)
+    complaint = "" if pdg is None else unmatched_complaint(pdg[high], codes[high], look.source.layout)
+    if complaint:
+        look.problems.append(f"branch {branch!r}: {complaint}")
+
+
+def _there(source: EventSource, column: str) -> bool:
+    """Whether the file has the branch of a column."""
+    branches = columns_of(source.layout, column)
+    return bool(branches) and all(name in source.tree for branch in branches for name in names_in(branch))
+
+
+# What is known of a ROOT file before its events are read: its place in a dataset, sums of weights, branches,
+# baskets.
+
+
+def inspect_file(
+    path: Path,
+    layout: Layout = BEAMPIPE,
+    origin: FileOrigin | None = None,
+    *,
+    needs: tuple[str, ...] = DERIVED,
+    min_pt: float = 0.0,
+) -> FileInfo:
+    """Look at a file: bookkeeping, branches, baskets, and a glance at its first events.
+
+    Args:
+        path: ROOT file.
+        layout: which branch holds what.
+        origin: where the file stands in its dataset, if it has no bookkeeping of its own.
+        needs: observables of jets that are needed, of n_trk, width and c1.
+        min_pt: pT that both leading jets of an event must exceed for their labels to count [GeV].
+
+    Raises:
+        FileError: the file cannot be read, a tree is missing or empty, the bookkeeping is of another kind, or units or
+            labels look wrong.
+        ColumnError: a branch is missing.
+    """
+    with open_root(path) as file, file_errors(path, layout.tree):
+        _require_trees(path, file, layout)
+        books = _books(path, file, layout) if layout.own_books else []
+        events = file[layout.tree]
+        if events.num_entries == 0:
+            raise FileError(
+                f"{path}: tree {layout.tree!r} is empty; leave the file out, or make it again",
+                path=path,
+                name=layout.tree,
+            )
+        branches = branches_of(events)
+        marks = [
+            *(name for text in layout.branches.label for name in names_in(text)),
+            *([layout.weights.nominal] if layout.own_books else []),
+        ]
+        simulated = bool(set(marks) & branches) or bool(origin and origin.simulated)
+        missing = missing_branches(layout, branches, simulated=simulated, needs=needs)
+        lines = [f"tree {layout.tree!r}: {line}" for line in missing.values()]
+        lines += _missing_of_variations(file, layout, missing) if simulated else []
+        if lines:
+            raise ColumnError(f"{path}: {_joined(lines)}", path=path, name=next(iter(missing), ""))
+        source = EventSource(path, events, layout, 0, int(events.num_entries))
+        problems = sanity_checks(source, labelled=simulated, needs=needs, min_pt=min_pt).problems
+        if problems:
+            raise FileError(f"{path}: {_joined(problems)}", path=path)
+        varied = tuple(name for name, column in VARIED_N_TRK.items() if _has(layout, branches, column))
+        about = {
+            "n_events": int(events.num_entries),
+            "borders": _borders(events, layout),
+            "borders_of": _borders_of(file, layout) if simulated else (),
+            "varied": varied if simulated else (),
+            "simulated": simulated,
+        }
+        if books:
+            return _own_facts(books, about)
+        if origin is None:
+            raise FileError(f"{path}: got no bookkeeping, expected what says which dataset it is of", path=path)
+        return _given_facts(file, source, origin, about)
+
+
+def _missing_of_variations(file: Any, layout: Layout, known: Collection[str]) -> list[str]:
+    """What variations of the layout name and the file has not, each as one line; not what is `known` to be missing."""
+    lines = []
+    trees = {key.split(";")[0] for key in file.keys(recursive=False)}
+    for each in layout.variations:
+        varied = layout.varied(each.name)
+        if varied.tree not in trees:
+            lines.append(
+                f"got no tree {varied.tree!r} of variation {each.name!r}, expected it beside"
+                f" {', '.join(sorted(trees))}{nearest(varied.tree, trees)}"
+            )
+            continue
+        missing = missing_branches(varied, branches_of(file[varied.tree]), simulated=True, needs=("n_trk",))
+        where = f"tree {varied.tree!r}, variation {each.name!r}"
+        key = f"set layout.variations.{each.name}."
+        told = (line.replace("set layout.", key) for name, line in missing.items() if name not in known)
+        lines += [f"{where}: {line}" for line in told]
+    return lines
+
+
+def _borders_of(file: Any, layout: Layout) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Name of each variation of the layout, and where baskets begin in its tree."""
+    varied = {each.name: layout.varied(each.name) for each in layout.variations}
+    return tuple((name, _borders(file[one.tree], one)) for name, one in varied.items())
+
+
+def _joined(lines: Collection[str]) -> str:
+    """One line as it is, several below each other."""
+    return "\n    ".join(["", *lines]) if len(lines) > 1 else "".join(lines)
+
+
+def branches_of(tree: Any) -> set[str]:
+    """Names of all branches of a tree, with and without the names of those that they are in."""
+    names = set(tree.keys())
+    return names | {name.rpartition("/")[2] for name in names}
+
+
+def _require_trees(path: Path, file: Any, layout: Layout) -> None:
+    """The trees that the layout needs, or an error that says what else the file may be."""
+    trees = {key.split(";")[0] for key in file.keys(recursive=False)}
+    for tree in (*((layout.sums.object,) if layout.own_books else ()), layout.tree):
+        if tree in file:
+            continue
+        found = {name: branches_of(file[name]) for name in trees if hasattr(file[name], "num_entries")}
+        preset, share = next(iter(likely_presets(found).items()))
+        hint = f"; did you mean layout.preset = {preset!r}?" if share >= _LIKELY and preset != layout.preset else ""
+        advice = "" if hint else f"; if it has another name, set layout.tree{nearest(tree, trees)}"
+        raise FileError(
+            f"{path}: got no tree {tree!r}, expected it beside {', '.join(sorted(trees)) or 'nothing'}"
+            f"{hint or advice}; try: beampipe calibration inspect {path}",
+            path=path,
+            name=tree,
+        )
+
+
+_LIKELY: Final = 0.5
+"""Share of the branches of a preset from which on a file is taken for one of its kind."""
+
+
+def _has(layout: Layout, branches: Collection[str], column: str) -> bool:
+    names = getattr(layout.branches, column.removeprefix("jet_"))
+    return bool(names) and all(branch in branches for name in names for branch in names_in(name))
+
+
+_OPTIONAL: Final = {
+    "branches.run": "all events are of run 1",
+    "branches.trigger": "all events pass",
+    "branches.clean": "all jets are clean",
+    "weights.nominal": "all weights are 1",
+}
+"""Branch that need not be -> what holds without it."""
+
+
+def missing_branches(
+    layout: Layout, branches: Collection[str], *, simulated: bool, needs: tuple[str, ...]
+) -> dict[str, str]:
+    """What a layout names or needs and a tree has not: name of the branch -> what to say of it, with the nearest name.
+
+    Args:
+        layout: which branch holds what.
+        branches: names of the branches of the tree.
+        simulated: whether labels and weights are needed.
+        needs: observables that are needed.
+    """
+    wanted: dict[str, str] = {}
+    keys = ["run", "event", "trigger", "pt", "eta", "clean", "region", *(needs if not layout.own_books else DERIVED)]
+    keys += ["label"] if simulated else []
+    found: dict[str, str] = {}
+    derived = layout.constituents.pt
+    for key in keys:
+        names = getattr(layout.branches, key)
+        if not names and key in (*DERIVED, "label") and not (derived and key in DERIVED):
+            found[key] = (
+                f"got no layout.branches.{key}, expected the name of a branch"
+                f"{nearest(f'jet_{key}', branches)}"
+                + (" (or layout.constituents, to derive it)" if key in DERIVED else "")
+            )
+        wanted |= {branch: f"branches.{key}" for name in names for branch in names_in(name)}
+    if derived and any(not getattr(layout.branches, key) for key in needs):
+        wanted |= {branch: f"constituents.{key}" for key, branch in layout.constituents.branches.items()}
+        wanted |= dict.fromkeys(layout.branches.phi, "branches.phi")
+    for score in layout.scores:
+        wanted |= dict.fromkeys(names_in(score.branch), f"scores.{score.name}.branch")
+    if simulated and layout.weights.nominal:
+        wanted[layout.weights.nominal] = "weights.nominal"
+        for each in layout.weights.variations:
+            wanted |= dict.fromkeys(names_in(each.branch), f"weights.variations.{each.name}.branch")
+    wanted = {**_inputs_of_changes(layout), **wanted}
+    if simulated:
+        wanted |= {branch: "weights.factors" for text in layout.weights.factors for branch in names_in(text)}
+    for branch, key in wanted.items():
+        if branch not in branches:
+            suggestion = nearest(branch, branches)
+            close = suggestion.split("'")[1] if suggestion else "NAME"
+            told = f'{suggestion}; if so, set layout.{key} = "{close}"'
+            if key.endswith(_OF_LISTS):
+                told = f"{suggestion}; if so, name it in layout.{key}"
+            if key in _OPTIONAL:
+                told += f', or layout.{key} = "" where there is none: {_OPTIONAL[key]}'
+            found[branch] = f"got no branch {branch!r}, expected it{told}"
+    return found
+
+
+_OF_LISTS: Final = ("inputs", "seed")
+"""What the keys end with that name several branches in their order."""
+
+
+def _inputs_of_changes(layout: Layout) -> dict[str, str]:
+    """Branches that a function, a correction or a smearing of jets takes, and the key that names each."""
+    asked: dict[str, str] = {}
+    if layout.function is not None:
+        asked |= dict.fromkeys(layout.function.inputs, "function.inputs")
+    if layout.correction is not None:
+        asked |= {text: "correction.inputs" for text in layout.correction.inputs if not text.startswith("=")}
+    if layout.smearing is not None:
+        asked |= {text: f"smearing.{key}" for text, key in layout.smearing.inputs.items()}
+    found: dict[str, str] = {}
+    for text, key in asked.items():
+        columns = getattr(layout.branches, text, ())
+        made = text in EVENT_BRANCHES or (text in DERIVED and layout.constituents.pt)
+        for each in columns or (() if made else (text,)):
+            found |= dict.fromkeys(names_in(each), key)
+    return found
+
+
+def _borders(events: Any, layout: Layout) -> tuple[int, ...]:
+    """Entries at which all branches that are read start a new basket; a file that does not say has none inside."""
+    if not hasattr(events, "common_entry_offsets"):
+        return (0, int(events.num_entries))
+    if layout.own_books:
+        return tuple(int(border) for border in events.common_entry_offsets())
+    every = (name for columns in vars(layout.branches).values() for text in columns for name in names_in(text))
+    offsets = [set(events[name].entry_offsets) for name in set(every) if name in events]
+    return tuple(sorted(int(border) for border in set.intersection(*offsets) | {0, events.num_entries}))
+
+
+def _books(path: Path, file: Any, layout: Layout) -> list[dict[str, Any]]:
+    """The entries of the bookkeeping, one for each file that this one was merged from."""
+    name = layout.sums.object
+    book = file[name]
+    known = set(book.keys())
+    for branch in BOOKKEEPING_BRANCHES:
+        if branch not in known:
+            raise ColumnError(
+                f"{path}: tree {name!r}: got no branch {branch!r}, expected it{nearest(branch, known)}",
+                path=path,
+                name=branch,
+            )
+    with file_errors(path, name):
+        columns = {branch: book[branch].array(library="np") for branch in BOOKKEEPING_BRANCHES}
+    if book.num_entries < 1:
+        raise FileError(f"{path}: got no entry in {name!r}, expected 1", path=path)
+    entries = [{branch: values[k] for branch, values in columns.items()} for k in range(int(book.num_entries))]
+    for entry in entries:
+        _check_book(path, name, entry)
+    for branch in ("dataset", "slice", "n_slices", "n_files", "cross_section", "filter_efficiency", "weight_names"):
+        values = {str(entry[branch]) for entry in entries}
+        if len(values) > 1:
+            raise FileError(
+                f"{path}: got {branch} {' and '.join(sorted(values))} in {name!r}, expected one: files of different"
+                " datasets or slices were merged; merge those of one slice only",
+                path=path,
+                name=name,
+            )
+    return entries
+
+
+def _check_book(path: Path, tree: str, entry: Mapping[str, Any]) -> None:
+    if int(entry["format"]) != FORMAT:
+        raise FileError(f"{path}: got format {int(entry['format'])}, expected {FORMAT}; make the file again", path=path)
+    names, sums = str(entry["weight_names"]).split(","), tuple(float(value) for value in entry["sum_weights"])
+    if len(names) != len(sums) or not all(np.isfinite(sums)):
+        raise FileError(
+            f"{path}: tree {tree!r}: got {len(names)} names of weights and sums {sums[:4]}...,"
+            " expected one finite sum per name",
+            path=path,
+            name=tree,
+        )
+
+
+def _own_facts(entries: list[dict[str, Any]], about: dict[str, Any]) -> FileInfo:
+    """Facts of a file that carries its bookkeeping."""
+    entries = sorted(entries, key=lambda entry: int(entry["file_number"]))
+    first = entries[0]
+    counts: dict[str, Any] = {name: int(first[name]) for name in ("slice", "n_slices", "file_number", "n_files")}
+    sums = [tuple(float(value) for value in entry["sum_weights"]) for entry in entries]
+    return FileInfo(
+        dataset=str(first["dataset"]),
+        **counts,
+        cross_section=float(first["cross_section"]),
+        filter_efficiency=float(first["filter_efficiency"]),
+        sum_weights=sums[0],
+        weight_names=tuple(str(first["weight_names"]).split(",")),
+        settings=str(first["settings"]),
+        merged=tuple((int(entry["file_number"]), own) for entry, own in zip(entries[1:], sums[1:], strict=True)),
+        **about,
+    )
+
+
+def _given_facts(file: Any, source: EventSource, origin: FileOrigin, about: dict[str, Any]) -> FileInfo:
+    """Facts of a file whose place in its dataset is known from elsewhere."""
+    names: tuple[str, ...] = ("nominal",)
+    sums: tuple[float, ...] = (float(about["n_events"]),)
+    if origin.simulated:
+        names = weight_names(source)
+        sums = sums_of_weights(file, source, len(names), origin.sum_weights)
+    return FileInfo(
+        dataset=origin.dataset,
+        slice=origin.slice,
+        n_slices=origin.n_slices,
+        file_number=origin.file_number,
+        n_files=origin.n_files,
+        cross_section=origin.cross_section,
+        filter_efficiency=origin.filter_efficiency,
+        sum_weights=sums,
+        weight_names=names,
+        settings="{}",
+        luminosity=origin.luminosity,
+        **about,
+    )

@@ -1,0 +1,759 @@
+"""Plain ROOT trees read without uproot; everything else is left to uproot.
+
+The classes have the interface of uproot's classes. What they cannot do themselves is passed on to an object of uproot,
+which is made on first use. Most files need none, and uproot is not even imported.
+"""
+
+from __future__ import annotations
+
+import lzma
+import mmap
+import struct
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from itertools import pairwise
+from operator import lt
+from pathlib import Path
+from struct import Struct
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Int64, UInt8
+
+# What a key of a ROOT file says, and its packed bytes, unpacked into memory that may be used again.
+
+
+_BASKET_KEY: Final = struct.Struct(">ihiIh")  # bytes with key, version, bytes unpacked, date, bytes of the key
+
+_BASKET: Final = struct.Struct(">Hiiii")  # at the end of its key: version, two sizes, entries, end of the data
+
+_CHECKSUM: Final = 8
+"""Bytes before an LZ4 block."""
+
+_ZSTD_FLAGS, _ZSTD_CHECKED = 4, 0x04
+"""Place of the flags of ZSTD in a block, and that of a checksum at its end."""
+
+_BLOCK: Final = 9
+"""Bytes before each packed block: name and version of the method, sizes packed and unpacked in 3 bytes each."""
+
+
+@dataclass(eq=False)
+class Buffer:
+    """Memory that baskets of one column are unpacked into, one after the other.
+
+    Attributes:
+        data: bytes of a basket.
+        offsets: where its lists begin.
+    """
+
+    data: UInt8[ndarray, " b"] = field(default_factory=lambda: np.empty(0, np.uint8))
+    offsets: Int64[ndarray, " o"] = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def for_data(self, n: int) -> UInt8[ndarray, " n"]:
+        """Room for n bytes; what was in it is lost."""
+        if len(self.data) < n:
+            self.data = np.empty(n + n // 4, np.uint8)
+        return self.data[:n]
+
+    def for_offsets(self, n: int) -> Int64[ndarray, " n"]:
+        """Room for n offsets; what was in it is lost."""
+        if len(self.offsets) < n:
+            self.offsets = np.empty(n + n // 4, np.int64)
+        return self.offsets[:n]
+
+
+class UnpackedBasket(NamedTuple):
+    """A basket, unpacked.
+
+    Attributes:
+        data: its bytes.
+        end: where its numbers end; where its lists begin may follow.
+        key_size: bytes of its key, which places of lists count from.
+    """
+
+    data: UInt8[ndarray, " n"]
+    end: int
+    key_size: int
+
+
+def key_of(packed: memoryview) -> tuple[int, int]:
+    """Number of bytes of an object, unpacked, and of the key that it begins with.
+
+    Args:
+        packed: the object, packed, with its key.
+
+    Raises:
+        ValueError: there is another key.
+    """
+    n_bytes, _, n_unpacked, _, key_size = _BASKET_KEY.unpack_from(packed)
+    if n_bytes != len(packed) or not _BASKET_KEY.size < key_size <= n_bytes:
+        raise ValueError("not the key of an object")
+    return n_unpacked, key_size
+
+
+def open_basket(
+    packed: memoryview, room: Buffer | None = None, wanted: int | None = None, *, offsets: bool = True
+) -> UnpackedBasket:
+    """A basket's bytes.
+
+    Args:
+        packed: the basket, packed, with its key.
+        room: memory for it; by default new one.
+        wanted: number of bytes that are wanted; others may be anything. By default all of them.
+        offsets: whether where lists begin is wanted beside the numbers.
+
+    Raises:
+        Exception: the basket is damaged.
+    """
+    n, key_size = key_of(packed)
+    *_, end = _BASKET.unpack_from(packed, key_size - _BASKET.size - 1)
+    if not 0 <= end - key_size <= n:
+        raise ValueError("not the key of a basket")
+    blocks = packed[key_size:]
+    if len(blocks) == n:
+        return UnpackedBasket(np.frombuffer(blocks, np.uint8), end - key_size, key_size)
+    data = (room or Buffer()).for_data(n)
+    most = n if offsets else end - key_size
+    unpack_into(blocks, data.data, most if wanted is None else min(wanted, most))
+    return UnpackedBasket(data, end - key_size, key_size)
+
+
+def unpacked(packed: memoryview, n: int) -> UInt8[ndarray, " n"]:
+    """The n bytes of an object.
+
+    Raises:
+        Exception: as by `unpack_into`.
+    """
+    if len(packed) == n:
+        return np.frombuffer(packed, np.uint8)
+    out = np.empty(n, np.uint8)
+    unpack_into(packed, out.data, n)
+    return out
+
+
+def unpack_into(packed: memoryview, out: memoryview, n: int) -> None:
+    """Unpack the first bytes of an object.
+
+    Args:
+        packed: blocks that it is packed in.
+        out: where its bytes go. If it is as long as the object, all of it is good afterwards, else the first `n` bytes.
+        n: number of bytes that are wanted.
+
+    Raises:
+        Exception: a block is damaged, or they do not fit.
+    """
+    at = filled = 0
+    while at < len(packed) and filled < n:
+        method, sizes = bytes(packed[at : at + 2]), bytes(packed[at + 3 : at + _BLOCK])
+        n_in, n_out = int.from_bytes(sizes[:3], "little"), int.from_bytes(sizes[3:], "little")
+        at += _BLOCK + n_in
+        if at > len(packed) or filled + n_out > len(out):
+            raise ValueError("blocks of an object do not fit")
+        _unpack(method, packed[at - n_in : at], out[filled : filled + n_out], n - filled)
+        filled += n_out
+    if filled < n:
+        raise ValueError("blocks of an object are missing")
+
+
+def _unpack(method: bytes, packed: memoryview, out: memoryview, wanted: int) -> None:
+    """Unpack one block: all of it, if it has a checksum, else at least as many bytes as are wanted."""
+    if method == b"ZS":
+        n = _zstd(packed, out, wanted)
+    elif method == b"L4":
+        import cramjam
+        import xxhash
+
+        checksum, packed = int.from_bytes(packed[:_CHECKSUM], "big"), packed[_CHECKSUM:]
+        if xxhash.xxh64(packed).intdigest() != checksum:
+            raise ValueError("a block has another checksum than it says")
+        n = cramjam.lz4.decompress_block_into(packed, out, output_len=len(out))
+    elif method in (b"ZL", b"XZ"):
+        found = zlib.decompress(packed, bufsize=len(out)) if method == b"ZL" else lzma.decompress(packed)
+        n = len(found)
+        out[:n] = found
+    else:
+        raise ValueError(f"packed by {method!r}")
+    if not min(wanted, len(out)) <= n <= len(out):
+        raise ValueError("a block has another size than it says")
+
+
+class _OfThread(threading.local):
+    """What unpacks ZSTD in a thread, with the memory that it works in; None without the package zstandard."""
+
+    def __init__(self) -> None:
+        try:
+            from zstandard import ZstdDecompressor
+        except ImportError:
+            self.decompressor = None
+        else:
+            self.decompressor = ZstdDecompressor()
+
+
+_of_thread: Final = _OfThread()
+
+
+def _zstd(packed: memoryview, out: memoryview, wanted: int) -> int:
+    """Unpack a block by the package zstandard, which stops where it is told to, or else by cramjam."""
+    if _of_thread.decompressor is None:
+        import cramjam
+
+        return int(cramjam.zstd.decompress_into(packed, out))
+    checked = packed[_ZSTD_FLAGS] & _ZSTD_CHECKED
+    with _of_thread.decompressor.stream_reader(packed, read_size=len(packed)) as stream:
+        n = int(stream.readinto(out if checked else out[:wanted]))
+        if checked and stream.read(1):
+            raise ValueError("a block is longer than it says")
+        return n
+
+
+# What a ROOT file says of its trees: names of branches, types, and where their baskets lie.
+
+
+_SIZED: Final = 0x40000000
+"""Bit of a number that says how many bytes follow."""
+
+_NEW_CLASS: Final = 0xFFFFFFFF
+
+_OLD_CLASS: Final = 0x80000000
+"""Marks of objects: the name of the class follows, or is where the other bits say."""
+
+_FIRST: Final = 2
+"""Places of classes and objects are counted from here on."""
+
+_HEADER: Final = Struct(">4sii")  # name, version, first byte
+
+_NAME_SIZE: Final = {False: (Struct(">i"), 28), True: (Struct(">i"), 36)}  # by whether the file is large; and where
+
+_LARGE: Final = 1000000
+
+_DIRECTORY: Final = Struct(">hIIii")  # version, two dates, two sizes; three places follow, that of the keys last
+
+_KEY: Final = Struct(">ihiIhh")  # size, version, size unpacked, date, size of the key, cycle
+
+_FAR: Final = 1000
+"""Versions of directories and keys from which on places have 8 bytes."""
+
+_NUMBER, _COUNT, _TWO, _LONG = Struct(">I"), Struct(">H"), Struct(">ii"), Struct(">q")
+
+_TREE: Final = Struct(">5qd4iI6q")  # entries first, number of clusters last but six
+
+_BRANCH: Final = Struct(">4iq")  # the fourth: number of baskets
+
+_MORE: Final = Struct(">iIi4q")  # the second: room for baskets; then entries, first entry
+
+_LEAF: Final = Struct(">iii??")  # numbers per entry, bytes of one, offset, with a range, unsigned
+
+_TYPES: Final = {
+    "TLeafO": "?",
+    "TLeafB": "i1",
+    "TLeafS": "i2",
+    "TLeafI": "i4",
+    "TLeafL": "i8",
+    "TLeafF": "f4",
+    "TLeafD": "f8",
+}
+"""Class of a leaf -> type of its numbers."""
+
+
+class UnknownKindError(ValueError):
+    """Something that is not plain, or that is damaged: uproot is to be asked."""
+
+
+@dataclass(frozen=True, eq=False)
+class BranchFacts:
+    """What a tree says of one of its branches.
+
+    Attributes:
+        name: name of the branch.
+        stored: type of its numbers as the file has them; None if they are no plain numbers.
+        counter: name of the branch that says how many numbers an entry has; empty if it is one.
+        text: whether an entry is a text.
+        entries: (n_baskets + 1,) first entry of each basket, and the number of all entries.
+        seek: (n_baskets,) first byte of each basket.
+        sizes: (n_baskets,) bytes of each basket, packed, with its key.
+    """
+
+    name: str
+    stored: np.dtype[Any] | None
+    counter: str
+    text: bool
+    entries: tuple[int, ...]
+    seek: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class TreeFacts:
+    """What a file says of a tree.
+
+    Attributes:
+        n_entries: number of entries.
+        branches: the branches by name, in the order of the file.
+    """
+
+    n_entries: int
+    branches: dict[str, BranchFacts]
+
+
+class _Leaf(NamedTuple):
+    """The type of the numbers of a branch."""
+
+    name: str
+    kind: str
+    length: int
+    unsigned: bool
+    counter: _Leaf | None
+
+
+class Key(NamedTuple):
+    """Where an object of a directory lies.
+
+    Attributes:
+        name: name of the object.
+        cycle: number of this version of it.
+        kind: name of its class.
+        seek: first byte of its key.
+        size: bytes of the object, packed, with its key.
+        key_size: bytes of its key.
+        n_unpacked: bytes of the object, unpacked.
+    """
+
+    name: str
+    cycle: int
+    kind: str
+    seek: int
+    size: int
+    key_size: int
+    n_unpacked: int
+
+
+def tree_keys(data: Any) -> list[Key]:
+    """The objects of the first directory of a file, in the order of the file.
+
+    Args:
+        data: all bytes of the file.
+
+    Raises:
+        Exception: it is no ROOT file, or damaged.
+    """
+    magic, version, begin = _HEADER.unpack_from(data)
+    if magic != b"root":
+        raise UnknownKindError("no ROOT file")
+    layout, where = _NAME_SIZE[version >= _LARGE]
+    (name_size,) = layout.unpack_from(data, where)
+    version, *_ = _DIRECTORY.unpack_from(data, begin + name_size)
+    place = _LONG if version > _FAR else _NUMBER
+    (keys,) = place.unpack_from(data, begin + name_size + _DIRECTORY.size + 2 * place.size)
+    head = _KEY.unpack_from(data, keys)
+    (n_keys,) = _NUMBER.unpack_from(data, keys + head[4])
+    cursor = _Cursor(data, keys + head[4] + _NUMBER.size)
+    return [_key(cursor) for _ in range(n_keys)]
+
+
+def _key(cursor: _Cursor) -> Key:
+    begin = cursor.at
+    size, version, n_unpacked, _, key_size, cycle = cursor.take(_KEY)
+    place = _LONG if version > _FAR else _NUMBER
+    (seek,) = cursor.take(place)
+    cursor.take(place)
+    kind, name = cursor.text(), cursor.text()
+    cursor.at = begin + key_size
+    return Key(name, cycle, kind, seek, size, key_size, n_unpacked)
+
+
+def read_tree(data: Any, key: Key) -> TreeFacts:
+    """What a tree says of itself.
+
+    Args:
+        data: all bytes of the file.
+        key: where the tree lies.
+
+    Raises:
+        Exception: the tree or one of its branches is of another kind, or damaged.
+    """
+    packed = memoryview(data)[key.seek + key.key_size : key.seek + key.size]
+    cursor = _Cursor(bytes(unpacked(packed, key.n_unpacked)), 0, key.key_size)
+    cursor.enter("TTree", 20)
+    for _ in range(4):  # its name, and how it is drawn
+        cursor.skip()
+    n_entries, *_ = members = cursor.take(_TREE)
+    cursor.at += 2 * (1 + _LONG.size * members[10])
+    cursor.skip()
+    found: dict[str, BranchFacts] = {}
+    for branch in cursor.array():
+        if not isinstance(branch, BranchFacts) or branch.name in found or branch.entries[-1] != n_entries:
+            raise UnknownKindError("not only plain branches")
+        found[branch.name] = branch
+    return TreeFacts(n_entries, found)
+
+
+class _Cursor:
+    """Reads one thing after the other.
+
+    Args:
+        data: bytes.
+        at: where to begin.
+        before: bytes that are not here but that places of classes and objects count.
+    """
+
+    def __init__(self, data: Any, at: int, before: int = 0) -> None:
+        self.data, self.at, self._before = data, at, before
+        self._classes: dict[int, str] = {}
+        self._objects: dict[int, Any] = {}
+
+    def take(self, layout: Struct) -> tuple[Any, ...]:
+        """Numbers."""
+        found = layout.unpack_from(self.data, self.at)
+        self.at += layout.size
+        return found
+
+    def text(self) -> str:
+        """A text, whose length is before it."""
+        n = self.data[self.at]
+        self.at += 1
+        if n == 255:
+            (n,) = self.take(_NUMBER)
+        begin, self.at = self.at, self.at + int(n)
+        return bytes(self.data[begin : self.at]).decode(errors="surrogateescape")
+
+    def enter(self, what: str, version: int) -> int:
+        """The start of an object of a known version; gives its end."""
+        end, found = self._start()
+        if found != version:
+            raise UnknownKindError(f"{what} of version {found}")
+        return end
+
+    def skip(self) -> None:
+        """Go to the end of an object."""
+        self.at, _ = self._start()
+
+    def _start(self) -> tuple[int, int]:
+        (size,) = self.take(_NUMBER)
+        end = self.at + (size & ~_SIZED)
+        (version,) = self.take(_COUNT)
+        if not size & _SIZED or end > len(self.data):
+            raise UnknownKindError("an object of unknown size")
+        return end, version
+
+    def named(self) -> str:
+        """The name of an object that has one."""
+        end = self.enter("TNamed", 1)
+        self._bits()
+        name = self.text()
+        self.at = end
+        return name
+
+    def _bits(self) -> None:
+        """What each object says of its life in memory."""
+        self.take(_COUNT)
+        _, bits = self.take(_TWO)
+        self.at += 2 if bits & 0x10 else 0
+
+    def array(self) -> Iterator[Any]:
+        """The objects of an array."""
+        self.enter("TObjArray", 3)
+        self._bits()
+        self.text()
+        n, _ = self.take(_TWO)
+        for _ in range(n):
+            yield self._any()
+
+    def _any(self) -> Any:
+        """An object of any class, or one that was there before; None for none."""
+        begin = self.at + self._before + _FIRST
+        (size,) = self.take(_NUMBER)
+        if not size & _SIZED or size == _NEW_CLASS:
+            if size == 0:
+                return None
+            return self._objects[size]
+        end = self.at + (size & ~_SIZED)
+        place = self.at + self._before + _FIRST
+        (tag,) = self.take(_NUMBER)
+        if tag == _NEW_CLASS:
+            stop = self.at
+            while self.data[stop]:
+                stop += 1
+            kind = self._classes[place] = bytes(self.data[self.at : stop]).decode()
+            self.at = stop + 1
+        elif tag & _OLD_CLASS:
+            kind = self._classes[tag & ~_OLD_CLASS]
+        else:
+            raise UnknownKindError("an object in place of a class")
+        found = self._objects[begin] = self._known(kind)
+        if self.at > end:
+            raise UnknownKindError(f"{kind}: longer than it says")
+        self.at = end
+        return found
+
+    def _known(self, kind: str) -> Any:
+        if kind == "TBranch":
+            return self._branch()
+        return self._leaf(kind) if kind.startswith("TLeaf") else kind
+
+    def _leaf(self, kind: str) -> _Leaf:
+        self.enter(kind, 1)
+        self.enter("TLeaf", 2)
+        name = self.named()
+        length, _, _, _, unsigned = self.take(_LEAF)
+        counter = self._any()
+        if not isinstance(counter, _Leaf | None):
+            raise UnknownKindError(f"leaf {name!r}: its counter is none")
+        return _Leaf(name, kind, length, unsigned, counter)
+
+    def _branch(self) -> BranchFacts:
+        self.enter("TBranch", 13)
+        name = self.named()
+        self.skip()
+        n_baskets = self.take(_BRANCH)[3]
+        self.skip()
+        _, room, _, n_entries, first, *_ = self.take(_MORE)
+        inner, leaves, inside = list(self.array()), list(self.array()), list(self.array())
+        sizes, entries, seek = (self._numbers(kind, room) for kind in (">i4", ">i8", ">i8"))
+        elsewhere = self.text()
+        good = not (inner or any(inside) or elsewhere or first) and 0 < n_baskets < room
+        entries, seek, sizes = entries[: n_baskets + 1], seek[:n_baskets], sizes[:n_baskets]
+        good = good and entries[0] == 0 and entries[-1] == n_entries and all(map(lt, entries, entries[1:]))
+        if not (good and min(seek) > 0 and min(sizes) > 0 and all(isinstance(leaf, _Leaf) for leaf in leaves)):
+            raise UnknownKindError(f"branch {name!r} is not plain")
+        leaf = leaves[0] if len(leaves) == 1 else None
+        stored = _stored(leaf) if leaf is not None else None
+        counter = leaf.counter.name if leaf is not None and leaf.counter is not None else ""
+        text = leaf is not None and leaf.kind == "TLeafC" and not counter
+        return BranchFacts(name, stored, counter, text, tuple(entries), tuple(seek), tuple(sizes))
+
+    def _numbers(self, kind: str, n: int) -> list[int]:
+        """An array of n numbers; one byte is before it."""
+        found = np.frombuffer(self.data, kind, n, self.at + 1)
+        self.at += 1 + found.nbytes
+        whole: list[int] = found.tolist()
+        return whole
+
+
+def _stored(leaf: _Leaf) -> np.dtype[Any] | None:
+    """The type of the numbers of a leaf, if each entry has one of them, or a list of them."""
+    kind = _TYPES.get(leaf.kind)
+    if kind is None or leaf.length != 1:
+        return None
+    return np.dtype(">" + kind.replace("i", "u") if leaf.unsigned else ">" + kind)
+
+
+# A ROOT file as uproot shows it, as far as the calibration asks: plain trees are read here, all else by uproot.
+
+
+_KINDS: Final = {"b1": "bool", "f4": "float", "f8": "double", "i1": "int8_t", "u1": "uint8_t"}
+"""Type of numbers -> how uproot calls it; of other whole numbers as of these."""
+
+
+_ROOM: Final = Buffer()
+"""Memory for baskets of which a copy is taken."""
+
+
+class PlainFile:
+    """A file of this machine.
+
+    Args:
+        path: the file.
+        by_uproot: opens it by uproot, and remembers it.
+
+    Raises:
+        Exception: it is no ROOT file, or damaged.
+    """
+
+    def __init__(self, path: Path, by_uproot: Callable[[], Any]) -> None:
+        with path.open("rb") as file:
+            self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._slow, self._keys = by_uproot, tree_keys(self._data)
+        self._trees: dict[str, PlainTree | None] = {}
+
+    def keys(self, *, recursive: bool = True) -> list[str]:
+        """Name and cycle of the objects, as uproot's directories give them."""
+        if recursive and any(key.kind.startswith("TDirectory") for key in self._keys):
+            return list(self._slow().keys())
+        return [f"{key.name};{key.cycle}" for key in self._keys]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __contains__(self, name: str) -> bool:
+        return any(key.name == name for key in self._keys) or name in self._slow()
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._trees:
+            self._trees[name] = self._tree(name)
+        found = self._trees[name]
+        return self._slow()[name] if found is None else found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._slow(), name)
+
+    def _tree(self, name: str) -> PlainTree | None:
+        """The newest tree of a name; None if uproot must be asked."""
+        cycles = [key for key in self._keys if key.name == name]
+        key = max(cycles, key=lambda each: each.cycle, default=None)
+        if key is None or key.kind != "TTree":
+            return None
+        try:
+            facts = read_tree(self._data, key)
+        except MemoryError:
+            raise
+        except Exception:  # of another kind, or damaged: what it is, and what is wrong, is for uproot to say
+            return None
+        return PlainTree(facts, self._data, cache(lambda: self._slow()[name]))
+
+
+class PlainTree:
+    """A tree of plain branches.
+
+    Args:
+        facts: what the file says of it.
+        data: all bytes of the file.
+        by_uproot: gives the tree as uproot has it.
+    """
+
+    def __init__(self, facts: TreeFacts, data: Any, by_uproot: Callable[[], Any]) -> None:
+        self.num_entries = facts.n_entries
+        self._facts, self._data, self._slow = facts, data, by_uproot
+        self._branches: dict[str, PlainBranch] = {}
+
+    def keys(self) -> list[str]:
+        """Names of the branches."""
+        return list(self._facts.branches)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._facts.branches
+
+    def __getitem__(self, name: str) -> Any:
+        found = self._branches.get(name)
+        if found is None:
+            facts = self._facts.branches.get(name)
+            if facts is None:
+                return self._slow()[name]
+            counts = self._facts.branches.get(facts.counter)
+            counter = None if counts is None else self[counts.name]
+            found = PlainBranch(facts, counter, self._data, lambda: self._slow()[name])
+            self._branches[name] = found
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._slow(), name)
+
+    def common_entry_offsets(self) -> list[int]:
+        """Entries at which all branches begin a basket, and the number of entries."""
+        return sorted(set.intersection(*(set(each.entries) for each in self._facts.branches.values())))
+
+
+class _Flat:
+    """The type of a branch with one number per entry."""
+
+    def __init__(self, stored: np.dtype[Any]) -> None:
+        self.from_dtype, self.numpy_dtype = stored, stored.newbyteorder("=")
+
+
+class _Lists:
+    """The type of a branch with a list of numbers per entry, and nothing before each list."""
+
+    header_bytes = 0
+
+    def __init__(self, stored: np.dtype[Any]) -> None:
+        self.content = _Flat(stored)
+
+
+class PlainBranch:
+    """A branch of a plain tree.
+
+    Args:
+        facts: what the file says of it.
+        counter: the branch that says how many numbers an entry has; None if it is one, or if there is none.
+        data: all bytes of the file.
+        by_uproot: gives the branch as uproot has it.
+    """
+
+    def __init__(
+        self, facts: BranchFacts, counter: PlainBranch | None, data: Any, by_uproot: Callable[[], Any]
+    ) -> None:
+        self.name, self.counter, self.num_baskets = facts.name, counter, len(facts.seek)
+        self.entry_offsets, self.embedded_baskets = facts.entries, ()
+        self._facts, self._data, self._slow = facts, data, by_uproot
+        self._first: ndarray = np.empty(0, np.int64)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._slow(), name)
+
+    @cached_property
+    def interpretation(self) -> Any:
+        """Its type: of a number, of a list, or uproot's."""
+        stored = self._facts.stored
+        if stored is None:
+            return self._slow().interpretation
+        return _Lists(stored) if self._facts.counter else _Flat(stored)
+
+    @property
+    def typename(self) -> str:
+        """Its type as uproot writes it."""
+        stored = self._facts.stored
+        if stored is None:
+            return str(self._slow().typename)
+        name = _KINDS.get(stored.str[1:], f"{'u' * (stored.kind == 'u')}int{8 * stored.itemsize}_t")
+        return f"{name}[]" if self._facts.counter else name
+
+    def packed(self, number: int) -> memoryview:
+        """The bytes of a basket, packed, with its key.
+
+        Raises:
+            ValueError: they are not there.
+        """
+        seek, size = self._facts.seek[number], self._facts.sizes[number]
+        if seek + size > len(self._data):
+            raise ValueError(f"branch {self.name!r}: basket {number} lies behind the end of the file")
+        return memoryview(self._data)[seek : seek + size]
+
+    def first_counts(self, n: int) -> ndarray | None:
+        """How many numbers each of the first n entries has, by the counter; None if there is none."""
+        if self.counter is None:
+            return None
+        if len(self.counter._first) < n:
+            self.counter._first = self.counter.array(0, n, library="np")
+        return self.counter._first[:n]
+
+    def array(self, entry_start: int = 0, entry_stop: int | None = None, *, library: str = "ak") -> Any:
+        """Entries as uproot's branches give them: numbers of a range, texts and lists only all at once."""
+        facts, stop = self._facts, self.entry_offsets[-1] if entry_stop is None else entry_stop
+        whole = (entry_start, stop) == (0, self.entry_offsets[-1])
+        if library == "np" and facts.stored is not None and not facts.counter:
+            return self._flat(facts.stored, entry_start, stop)
+        if library == "np" and whole and (facts.text or facts.stored is not None):
+            found = [each for number in range(self.num_baskets) for each in self._objects(number)]
+            out = np.empty(len(found), object)
+            out[:] = found
+            return out
+        return self._slow().array(entry_start=entry_start, entry_stop=entry_stop, library=library)
+
+    def _flat(self, stored: np.dtype[Any], start: int, stop: int) -> ndarray:
+        """Numbers of the entries of a range, of which no more is unpacked than needed."""
+        parts = [np.empty(0, stored.newbyteorder("="))]
+        for number, (first, last) in enumerate(pairwise(self.entry_offsets)):
+            low, high = max(start, first), min(stop, last)
+            if low < high:
+                basket = open_basket(self.packed(number), _ROOM, (high - first) * stored.itemsize)
+                if basket.end != (last - first) * stored.itemsize:
+                    raise ValueError(f"branch {self.name!r}: not as many numbers as entries")
+                numbers = basket.data[: (high - first) * stored.itemsize].view(stored)
+                parts.append(numbers[low - first :].astype(stored.newbyteorder("=")))
+        return np.concatenate(parts)
+
+    def _objects(self, number: int) -> list[Any]:
+        """Texts or lists of the entries of a basket."""
+        basket = open_basket(self.packed(number))
+        n = self.entry_offsets[number + 1] - self.entry_offsets[number]
+        begin = np.frombuffer(basket.data, ">i4", n, basket.end + 4) - basket.key_size
+        parts = [basket.data[a:b] for a, b in pairwise([*begin.tolist(), basket.end])]
+        stored = self._facts.stored
+        if stored is not None:
+            return [part.view(stored).astype(stored.newbyteorder("=")) for part in parts]
+        # A text has its length before it, in one byte, or in four after a byte 255.
+        return [bytes(part[5 if part[0] == 255 else 1 :]).decode(errors="surrogateescape") for part in parts]

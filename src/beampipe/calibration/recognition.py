@@ -1,0 +1,261 @@
+"""Inspect a ROOT file before it is calibrated: which preset fits, which branches are recognised, which are missing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from beampipe.calibration.config import DijetSelection
+from beampipe.calibration.layout import Layout, likely_presets, preset_layout
+from beampipe.calibration.ntuple.branches import file_errors, open_root
+from beampipe.calibration.ntuple.columns import DERIVED, EventSource
+from beampipe.calibration.ntuple.inspection import (
+    ColumnSummary,
+    SanityChecks,
+    branches_of,
+    missing_branches,
+    sanity_checks,
+    sums_of_weights,
+    weight_names,
+)
+from beampipe.errors import FileError
+from beampipe.expressions import names_in
+
+# The configuration for files of a kind that a preset nearly describes: written, for people to go on with.
+
+
+_WORDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "run": ("run", "runnumber", "runnum"),
+    "event": ("event", "eventnumber", "evtnum", "evt"),
+    "pt": ("pt",),
+    "eta": ("eta",),
+    "phi": ("phi",),
+    "n_trk": ("ntrk", "ntracks", "numtrk", "ntrack", "chargedmultiplicity", "nchg"),
+    "width": ("width", "trackswidth", "trackwidth", "girth"),
+    "c1": ("c1", "tracksc1"),
+    "label": ("label", "partontruthlabelid", "partonflavor", "partonflavour", "truthlabelid"),
+}
+"""Column -> what branches of it are called, without the word for jets, in small letters."""
+
+_ONCE: Final = ("run", "event")
+"""Columns with one number per event."""
+
+
+def guessed_branches(branches: Iterable[str]) -> dict[str, str]:
+    """Column -> the branch that it may be, going by names; the shortest one that fits. Columns without one are empty.
+
+    >>> guessed_branches(["RunNum", "EvtNum", "Jets/Jets.fCoordinates.fPt", "Jets/Jets.fCoordinates.fEta"])["pt"]
+    'Jets/Jets.fCoordinates.fPt'
+    """
+    found = dict.fromkeys(_WORDS, "")
+    for branch in sorted(branches, key=lambda name: (len(name), name)):
+        for column, words in _WORDS.items():
+            if not found[column] and _fits(branch, words, jets=column not in _ONCE):
+                found[column] = branch
+    return found
+
+
+def _fits(branch: str, words: tuple[str, ...], *, jets: bool) -> bool:
+    """Whether a branch may be a column that is called by one of some words."""
+    parts = [part for part in re.split(r"[^0-9A-Za-z]+", branch) if part]
+    if not jets:
+        return "".join(parts).lower() in words
+    if not re.match(r"(?i)(reco|ak4|antikt4\w*?|analysis)?jets?", parts[0]):
+        return False
+    rest = re.sub(r"(?i)^(reco|ak4|antikt4\w*?|analysis)?jets?", "", parts[0])
+    tail = [rest, *parts[1:]]
+    if rest.lower() not in ("", "ak4", *words):  # jets of another kind
+        return False
+    return "".join(tail[-1:]).lower().removeprefix("f") in words or "".join(tail).lower() in words
+
+
+def advised(problems: Iterable[str]) -> dict[str, str]:
+    """Lines under [layout] that problems advise to set, as ``set layout.energy_unit = 'MeV'``: key -> value as text.
+
+    >>> advised(["got a median leading pT of 6e+05 ...; set layout.energy_unit = 'MeV'"])
+    {'energy_unit': 'MeV'}
+    """
+    found = (re.search(r"set layout\.([\w.]+) = '?(\w+)'?", said) for said in problems)
+    return {match[1]: match[2] for match in found if match}
+
+
+def as_toml(
+    file: str, preset: str, changes: Mapping[str, Any], missing: Mapping[str, str], *, labelled: bool = True
+) -> str:
+    """A configuration to start from.
+
+    Args:
+        file: path or pattern of the files.
+        preset: name of the preset.
+        changes: lines under [layout] that are not those of the preset; a table stands for one.
+        missing: what could not be found -> what to say of it.
+        labelled: whether the file is simulation.
+    """
+    other = {"nominal": "data", "data": "nominal"}
+    name = "nominal" if labelled else "data"
+    lines = [f"[samples.{name}]", f'files = "{file}"']
+    lines += ["luminosity = 1.0  # 1/pb"] if labelled else ['kind = "data"']
+    if preset != "beampipe" and labelled:
+        lines.append("cross_section = 1.0  # pb; or a manifest under [layout.sums]")
+    lines += ["", f"[samples.{other[name]}]", f'files = "{other[name]}/*.root"']
+    lines += ['kind = "data"'] if labelled else ["luminosity = 1.0  # 1/pb"]
+    lines += ["", "[layout]", f'preset = "{preset}"']
+    tables = {key: value for key, value in changes.items() if isinstance(value, Mapping)}
+    for key, value in changes.items():
+        if key not in tables:
+            lines.append(f"{key} = {value}" if value in ("true", "false") else f'{key} = "{value}"')
+    lines += [f"# {told}" for told in (f"{key}: {said}" for key, said in missing.items())]
+    for key, table in tables.items():
+        lines += ["", f"[layout.{key}]  # guessed by name: look at each"]
+        lines += [f'{inner} = "{value}"' for inner, value in table.items()]
+    return "\n".join(lines) + "\n"
+
+
+# A look at a file before it is calibrated: which preset it is of, what was recognised, what is missing.
+
+
+_LIKELY: Final = 0.5
+"""Share of the branches of a preset from which on a file is taken for one of its kind."""
+
+
+_MOST: Final = 30
+"""Number of branches that are shown where some are missing."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was seen in a file.
+
+    Attributes:
+        preset: name of the preset that it was looked at with.
+        tree: name of the tree of events.
+        events: number of events in it.
+        lines: what was seen, for people.
+        columns: what is in each column.
+        missing: what is said of each branch that is missing, by its name.
+        wrong: what is wrong, each in a line.
+        good: whether nothing is missing or wrong.
+        configuration: a configuration to start from.
+    """
+
+    preset: str
+    tree: str
+    events: int
+    lines: tuple[str, ...]
+    columns: Mapping[str, ColumnSummary]
+    missing: Mapping[str, str]
+    wrong: tuple[str, ...]
+    good: bool
+    configuration: str
+
+
+def inspect_ntuple(path: Path, preset: str = "") -> Inspection:
+    """Look at a file with a preset, by default the one that fits best; branches of unknown files are guessed.
+
+    Raises:
+        FileError: the file cannot be read, or has no tree of events.
+        UnknownNameError: there is no such preset.
+    """
+    with open_root(path) as file, file_errors(path, "trees"):
+        names = {key.split(";")[0] for key in file.keys(recursive=False)}
+        trees = {name: branches_of(file[name]) for name in names if hasattr(file[name], "num_entries")}
+        layout, changes = _layout_of(path, trees, preset)
+        tree, name = file[layout.tree], layout.preset
+        branches = trees[layout.tree]
+        simulated = any(branch in branches for branch in layout.branches.label)
+        missing = missing_branches(layout, branches, simulated=simulated, needs=DERIVED)
+        source = EventSource(path, tree, layout, 0, int(tree.num_entries))
+        # What is missing is said once, by name.
+        needs = tuple(key for key in DERIVED if source.has(f"jet_{key}") and not _lacks(layout, key, missing))
+        seen = sanity_checks(source, labelled=simulated, needs=needs, min_pt=DijetSelection().min_subleading_pt)
+        others = [_others(tree, seen)] if missing else []
+        summed, unsummed = _sums(file, source, layout) if simulated and not layout.own_books else ("", "")
+    lines = [f"{path}: preset {name}, tree {layout.tree}, {tree.num_entries} events", *_table(seen)]
+    lines += [summed] if summed else []
+    lines += [f"missing: {said}" for said in missing.values()]
+    lines += others
+    problems = [said for said in seen.problems if not any(f"'{branch}' cannot be read" in said for branch in missing)]
+    problems = [said for said in problems if not any(f"'{branch}'" in said for branch in missing)]
+    wrong = (*problems, *([unsummed] if unsummed else []))
+    lines += [f"wrong: {said}" for said in wrong]
+    changes |= advised(problems)
+    return Inspection(
+        name,
+        layout.tree,
+        int(tree.num_entries),
+        tuple(lines),
+        seen.seen,
+        missing,
+        wrong,
+        not (missing or wrong),
+        as_toml(str(path), name, changes, missing, labelled=simulated),
+    )
+
+
+def _others(tree: Any, seen: SanityChecks) -> str:
+    """The first branches with numbers that no column is, for people to choose from."""
+    used = {name for each in seen.seen.values() for text in each.branches for name in names_in(text)}
+    kinds = {str(name): _kind(tree, name) for name in tree.keys()}  # noqa: SIM118 - a tree
+    names = [f"{name} ({kind})" for name, kind in kinds.items() if name not in used and "unknown" not in kind]
+    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
+    return f"other branches: {', '.join(names[:_MOST])}{more}"
+
+
+def _kind(tree: Any, name: str) -> str:
+    """The type of a branch, unknown for one that uproot cannot describe: nobody asked for it."""
+    try:
+        return str(tree[name].typename)
+    except Exception:
+        return "unknown"
+
+
+def _lacks(layout: Layout, key: str, missing: Mapping[str, str]) -> bool:
+    """Whether a branch that an observable is read or derived from is missing."""
+    names = [name for text in getattr(layout.branches, key) for name in names_in(text)]
+    return any(name in missing for name in names or layout.constituents.branches.values())
+
+
+def _layout_of(path: Path, trees: Mapping[str, Any], preset: str) -> tuple[Layout, dict[str, Any]]:
+    """The layout to look with, and what it changes of its preset."""
+    name, share = next(iter(likely_presets(trees).items()))
+    if preset and preset_layout(preset).tree in trees:
+        return preset_layout(preset), {}
+    if not trees:
+        raise FileError(f"{path}: got no tree, expected one with events", path=path)
+    if not preset and share >= _LIKELY:
+        return preset_layout(name), {}
+    # Nobody's preset: the tree with the most branches, and what they may be going by their names.
+    tree = max(sorted(trees), key=lambda each: len(trees[each]))
+    changes: dict[str, Any] = {"tree": tree}
+    if not preset:
+        changes["branches"] = {key: branch for key, branch in guessed_branches(trees[tree]).items() if branch}
+    return preset_layout(preset or "ntuple", changes), changes
+
+
+def _sums(file: Any, source: EventSource, layout: Layout) -> tuple[str, str]:
+    """What sums of weights there are, and what is wrong with them."""
+    if layout.sums.source in ("none", "manifest", "events"):
+        return f"sums of weights: to be given by layout.sums (source is {layout.sums.source!r})", ""
+    try:
+        names = weight_names(source)
+        sums = sums_of_weights(file, source, len(names), ())
+    except FileError as error:
+        return "", str(error).removeprefix(f"{source.path}: ")
+    return f"sums of weights: {len(names)} by {layout.sums.source}, nominal {sums[0]:.6g}", ""
+
+
+def _table(seen: SanityChecks) -> Iterator[str]:
+    """One line for each column."""
+    yield f"{'column':16} {'branch':40} {'type':16} range in the file"
+    for column, each in seen.seen.items():
+        branch = ", ".join(each.branches) or "(derived or made up)"
+        span = f"{each.low:.6g} to {each.high:.6g}"
+        if each.codes:
+            span = "labels of leading jets " + ", ".join(f"{code}: {count}" for code, count in each.codes.items())
+            n = sum(each.codes.values())
+            span += f"; {each.unmatched} of {n} ({each.unmatched / n:.1%}) without a parton"
+        yield f"{column:16} {branch:40} {each.kind:16} {span}"
+    yield f"median leading pT: {seen.median_pt:.4g} GeV"

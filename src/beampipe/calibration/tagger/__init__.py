@@ -1,1 +1,0 @@
-"""Scores of jets: taggers here or behind Triton, prediction, training."""

@@ -1,0 +1,377 @@
+"""What tasks run in: stages and their code digests, the workspace, worker pools, and errors of workers."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from shutil import copytree
+from tempfile import TemporaryDirectory
+from typing import Any, Final, TypeVar
+
+from beampipe.calibration.config import Configuration
+from beampipe.calibration.kernels import build
+from beampipe.errors import BeampipeError, FileError, TooLargeError
+from beampipe.terminal import Progress
+from beampipe.workflow import (
+    EventLog,
+    Pool,
+    Recipe,
+    SlurmOptions,
+    Store,
+    Task,
+    code_digest,
+    digest_of,
+    fork_processes,
+    installed,
+    installed_version,
+    open_pool,
+    prepare_processes,
+    run,
+)
+from beampipe.workflow.digests import NO_RESULT
+
+# The stages of a calibration: their names, their order, and the digest of the code that each runs.
+
+
+CALIBRATION_STAGES: Final = ("select", "predict", "fill", "reweight", "extract", "factors", "report")
+"""The stages that a user can ask for, in the order in which they run."""
+
+_MODULES: Final = {
+    "inspect": ("ntuple.reading",),
+    "bookkeeping": ("ntuple.bookkeeping",),
+    "select": ("jets.select",),
+    "predict": ("tagger.predict",),
+    "fill": ("histograms.fill", "histograms.one_pass"),
+    "merge": ("histograms.sums",),
+    "reweight": ("method.cases", "method.reweight"),
+    "extract": ("method.efficiencies",),
+    "factors": ("method.scale_factors",),
+}
+"""Stage -> modules of `beampipe.calibration` whose code, with all that they import, makes it."""
+
+_NO_RESULT: Final = (*NO_RESULT, "beampipe.triton", "beampipe.calibration.config")
+"""Code that shapes no result: the configuration's values are parameters of the stages."""
+
+
+_READERS: Final = ("numpy", "uproot", "awkward", "cramjam", "zstandard")
+"""Other packages that numbers pass through on their way from a file."""
+
+_PACKAGES: Final = {
+    "inspect": _READERS,
+    "select": _READERS,
+    "predict": (*_READERS, "lightgbm"),
+    "fill": _READERS,
+    "merge": ("numpy", "cramjam"),
+    "reweight": ("numpy",),
+    "extract": ("numpy",),
+    "factors": ("numpy",),
+}
+"""Stage -> other packages that it computes with, whose versions count."""
+
+_COMPILED: Final = ("inspect", "select", "predict", "fill")
+"""Stages that read files or run compiled loops, whose build counts."""
+
+
+@cache
+def stage_code(stage: str) -> str:
+    """Digest of the code of a stage, as it was when first asked for: what runs does not change either.
+
+    The versions of other packages count where a stage computes with them, and what the compiled loops were built from
+    where they run.
+    """
+    own = [code_digest(f"beampipe.calibration.{module}", but=_NO_RESULT) for module in _MODULES[stage]]
+    versions = {package: installed_version(package) for package in _PACKAGES.get(stage, ())}
+    return digest_of([own, versions, build() if stage in _COMPILED else ""])
+
+
+def environment() -> dict[str, str]:
+    """What a process computes with: versions of Python and of packages, digests of code and of compiled loops."""
+    packages = dict.fromkeys(package for each in _PACKAGES.values() for package in (*each, "correctionlib"))
+    versions = {package: installed_version(package) for package in packages}
+    return {**installed(), **versions, "compiled loops": build()}
+
+
+def reaches(until: str, stage: str) -> bool:
+    """Whether a run whose last stage is `until` includes `stage`."""
+    return CALIBRATION_STAGES.index(until) >= CALIBRATION_STAGES.index(stage)
+
+
+# Where a calibration keeps what it makes: the store of artifacts, the log, and the files for people.
+
+
+FACTORS: Final = "factors.json"
+"""Name of the file of scale factors in the folder `output`."""
+
+LOG: Final = "log.jsonl"
+"""Name of the log of a run in the folder `output`."""
+
+REPORT: Final = "report"
+"""Name of the report's folder in the folder `output`."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Folders and files of one calibration.
+
+    Attributes:
+        store: the artifacts of all stages.
+        log: what happened, one line of JSON per event.
+        digests: folder of digests of the ROOT files, so that none is read for it again.
+        factors: file of the scale factors.
+        report: folder of the report.
+    """
+
+    store: Store
+    log: EventLog
+    digests: Path
+    factors: Path
+    report: Path
+
+
+def workspace_of(configuration: Configuration) -> Workspace:
+    """The folders and files of a configuration; nothing is made yet."""
+    output = configuration.output
+    log = EventLog(output / LOG)
+    # What a power failure takes is seen by its digest, and made again: no worker waits for a disk.
+    store = Store(output / "store", durable=False, log=log)
+    return Workspace(store, log, output / "store" / ".files", output / FACTORS, output / REPORT)
+
+
+@contextmanager
+def read_only(space: Workspace) -> Iterator[Workspace]:
+    """The same folders for who only reads: what may not be written there is kept apart, and forgotten with the block.
+
+    Raises:
+        FileError: something is missing or damaged, and the store may not be written to.
+    """
+    root = space.store.root
+    if not root.exists() or os.access(root, os.W_OK):
+        yield space
+        return
+    with TemporaryDirectory() as folder:
+        digests = Path(folder) / space.digests.name
+        if space.digests.is_dir():
+            copytree(space.digests, digests)
+        try:
+            yield replace(space, store=Store(root), log=EventLog(Path(folder) / LOG), digests=digests)
+        except FileError:
+            raise
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise
+            message = f"{root}: may not be written to ({error.strerror}), but lacks something, or it is damaged"
+            raise FileError(f"{message}; run the calibration where it may", path=root) from error
+
+
+# What went wrong in a worker, said as what it is: memory, permission, the disk, a package, or the file itself.
+
+
+_DEVICE: Final = frozenset(
+    getattr(errno, name)
+    for name in ("EIO", "ESTALE", "EREMOTEIO", "ETIMEDOUT", "ENOTCONN", "ECONNRESET", "EHOSTDOWN", "EMFILE", "ENFILE")
+    if hasattr(errno, name)
+)
+"""What the system says where a disk, a network or a table of open files fails: trying again may help."""
+
+
+def run_with_worker_errors(label: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a worker, its errors `explained`."""
+    with worker_errors(label):
+        return function(*arguments)
+
+
+@contextmanager
+def worker_errors(label: str) -> Iterator[None]:
+    """Errors of the block as what they are.
+
+    Args:
+        label: what is worked on, for a reader.
+
+    Raises:
+        TooLargeError: there was not enough memory.
+        FileError: a file may not be read or written, a package is missing that reads it, or it is damaged.
+        OSError: a disk or a network failed.
+    """
+    try:
+        yield
+    except Exception as error:
+        found = _explanation(label, error)
+        if found is None:
+            raise
+        raise found from error
+
+
+def _explanation(label: str, error: Exception) -> Exception | None:
+    """The error to raise in place of one that says less; None if it says enough."""
+    told = isinstance(error, BeampipeError)
+    path = error.path if isinstance(error, FileError) else getattr(error, "filename", None)
+    what = f"{label}: {path}" if path is not None and str(path) != label else label
+    for cause in _causes(error):
+        number = cause.errno if isinstance(cause, OSError) else None
+        if isinstance(cause, MemoryError) or number == errno.ENOMEM:
+            return TooLargeError(
+                f"{what}: got no more memory ({_error_line(cause)}), expected room for one chunk of events; set a smaller"
+                " chunk_events, take fewer workers, or give them more memory (--memory)"
+            )
+        if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return FileError(
+                f"{what}: got no permission ({_error_line(cause)}); grant it, or choose another place", path=path
+            )
+        if number in _DEVICE and told:
+            text = f"{what}: the disk or the network failed, the file may be fine ({_error_line(cause)}); run again"
+            return OSError(number, text)
+        if isinstance(cause, ImportError) and told and isinstance(error, FileError):
+            name = cause.name or "a package"
+            return FileError(f"{what}: cannot be read without {name} ({_error_line(cause)}); install it", path=path)
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, what it was raised from, and so on."""
+    seen: set[int] = set()
+    found: BaseException | None = error
+    while found is not None and id(found) not in seen:
+        seen.add(id(found))
+        if not isinstance(found, BeampipeError):
+            yield found
+        found = found.__cause__ or found.__context__
+
+
+def _error_line(error: BaseException) -> str:
+    first = str(error).strip().splitlines()[:1]
+    return f"{type(error).__name__}: {first[0]}" if first else type(error).__name__
+
+
+# Workers of a run: a pool that is opened when the first task comes, with a progress bar for each batch of
+# tasks.
+
+
+T = TypeVar("T")
+
+_WARM: Final = "beampipe.calibration.tasks.warm"
+"""Module that loads what workers need; never imported here."""
+
+_MOST_FORKED: Final = 32
+"""More workers are not forked one after the other before the first has work: the server starts them as tasks come."""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How to run a calibration; nothing here changes a result.
+
+    Attributes:
+        executor: where tasks run: ``processes``, ``inline``, ``dask``, ``dask=ADDRESS``, ``slurm``, or any
+            `concurrent.futures.Executor`.
+        workers: number of tasks that run at once.
+        slurm: what to ask Slurm for, if the executor is ``slurm``.
+    """
+
+    executor: str | Executor = "processes"
+    workers: int = 1
+    slurm: SlurmOptions | None = None
+
+
+def fork_workers(settings: RunSettings) -> None:
+    """Fork the workers of a run that has work for certain; they warm up beside whatever this process does next.
+
+    For commands: a process that others have loaded libraries into, or that has threads, is not copied.
+
+    Args:
+        settings: where tasks will run, and how many at once.
+    """
+    if settings.executor == "processes" and settings.workers <= _MOST_FORKED:
+        fork_processes(settings.workers, (_WARM,))
+
+
+class Workers:
+    """A pool that is opened when the first task comes: a run with nothing to do starts no worker.
+
+    Args:
+        settings: where tasks run, and how many at once.
+        log: gets retries and failures.
+        progress: opens a bar for each batch of tasks.
+    """
+
+    def __init__(self, settings: RunSettings, log: EventLog, progress: Progress) -> None:
+        self._settings, self._log, self._progress = settings, log, progress
+        self._opened = ExitStack()
+        self._pool: Pool | None = None
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._opened.__exit__(*exception)  # type: ignore[arg-type]
+
+    def expect_work(self) -> None:
+        """Let the server of the workers load what they need while this process does something else."""
+        if self._settings.executor == "processes":
+            prepare_processes((_WARM,))
+
+    def run(
+        self,
+        what: str,
+        tasks: Sequence[Task[T]],
+        *,
+        follow: Callable[[Task[T], T], Iterable[Task[T]]] | None = None,
+        more: int = 0,
+    ) -> list[T]:
+        """Run tasks, if there are any.
+
+        Args:
+            what: text beside the progress bar, e.g. ``"merge"``.
+            tasks: calls that commit what they make to the store.
+            follow: gives the tasks that a finished task makes possible; see `beampipe.workflow.run`.
+            more: number of those, as far as it is known.
+
+        Returns:
+            What each task returned.
+
+        Raises:
+            WorkflowError: some tasks failed, after all others were done.
+        """
+        if not tasks:
+            return []
+        if self._pool is None:
+            settings = self._settings
+            pool = open_pool(
+                *(settings.executor, settings.workers),
+                slurm=settings.slurm,
+                preload=(_WARM,),
+                environment=environment,
+            )
+            self._pool = self._opened.enter_context(pool)
+
+        def next_ones(task: Task[T], result: T) -> Iterable[Task[T]]:
+            return map(_with_worker_errors, follow(task, result)) if follow is not None else ()
+
+        with self._progress(what, len(tasks) + more) as step:
+            told = map(_with_worker_errors, tasks)
+            return run(told, self._pool, log=self._log, progress=lambda _: step(), follow=next_ones)
+
+
+def _with_worker_errors(task: Task[T]) -> Task[T]:
+    """A task whose errors say what happened."""
+    return Task(task.label, run_with_worker_errors, (task.label, task.function, *task.arguments))
+
+
+def run_leased(store: Store, recipe: Recipe, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a worker, unless another run in the same store does that work now.
+
+    Args:
+        store: store of the artifacts.
+        recipe: recipe of what is made first; its key stands for the work.
+        function: looks what is there, and makes the rest.
+        arguments: arguments of the function.
+
+    Raises:
+        BusyError: another run does it.
+    """
+    with store.leased(recipe):
+        return function(*arguments)

@@ -1,0 +1,740 @@
+"""One collision and what was found in it: hits, particles, truth, tracks and their fitted helices.
+
+All types are frozen and hold one array per quantity. Methods that draw or export call code of higher layers, which is
+imported when the method is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, field, replace
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy import ndarray
+from numpy.typing import ArrayLike
+
+from beampipe.arrays import Bool, Float32, Float64, Int8, Int32, Int64, UInt64
+from beampipe.errors import ConfigError, DtypeError, InputError, NotFiniteError, ShapeError, UnknownNameError
+from beampipe.lazy import above
+from beampipe.notebook import Page, Shown, span
+
+if TYPE_CHECKING:
+    from awkward import Array
+    from matplotlib.figure import Figure
+
+
+BEAM_SPOT_MAX: Final = 20.0
+"""Largest distance of a beam line from the detector's axis [mm]: it lies inside the beam pipe."""
+
+_TILT_MAX: Final = 0.01
+"""Largest slope of a beam line to the detector's axis."""
+
+
+@dataclass(frozen=True)
+class BeamSpot:
+    """A straight beam line, nearly along z.
+
+    Attributes:
+        x: where it crosses z = 0, along x [mm].
+        y: where it crosses z = 0, along y [mm].
+        dxdz: slope of x along z.
+        dydz: slope of y along z.
+
+    Raises:
+        ConfigError: a number is not finite, or the line leaves the beam pipe.
+    """
+
+    x: float = 0.0
+    y: float = 0.0
+    dxdz: float = 0.0
+    dydz: float = 0.0
+
+    def __post_init__(self) -> None:
+        # Written so that NaN fails, too.
+        if not np.hypot(self.x, self.y) < BEAM_SPOT_MAX:
+            raise ConfigError(f"beam spot: got ({self.x:g}, {self.y:g}) mm, expected it within {BEAM_SPOT_MAX:g} mm")
+        if not np.hypot(self.dxdz, self.dydz) < _TILT_MAX:
+            raise ConfigError(f"beam spot: got slopes {self.dxdz:g}, {self.dydz:g}, expected less than {_TILT_MAX:g}")
+
+    @classmethod
+    def parse(cls, text: str) -> BeamSpot:
+        """From ``x,y`` or ``x,y,dxdz,dydz``, lengths in mm.
+
+        Raises:
+            ConfigError: these are no two or four numbers, or the line leaves the beam pipe.
+        """
+        try:
+            numbers = [float(part) for part in text.split(",")]
+        except ValueError:
+            numbers = []
+        if len(numbers) not in (2, 4):
+            raise ConfigError(f"beam spot: got {text!r}, expected x,y in mm, such as 0.5,-0.2, or x,y,dxdz,dydz")
+        return cls(*numbers)
+
+    @property
+    def text(self) -> str:
+        """The line as `parse` reads it: ``x,y,dxdz,dydz``, each number with all its digits."""
+        return ",".join(repr(float(number)) for number in astuple(self))
+
+    @property
+    def opposite(self) -> BeamSpot:
+        """The line from which hits are seen as they would be had the beam been moved from the axis to this one."""
+        return BeamSpot(-self.x, -self.y, -self.dxdz, -self.dydz)
+
+    def moved(self, x: float, y: float) -> BeamSpot:
+        """The line that goes through (x, y), seen from this one, with the same slopes; to a micrometre."""
+        return replace(self, x=float(np.rint(1000 * (self.x + x)) / 1000), y=float(np.rint(1000 * (self.y + y)) / 1000))
+
+    def seen(self, position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, "n_hits 3"]:
+        """r [mm], phi [rad], z [mm] of the same hits, r and phi measured from the line."""
+        if self == ON_AXIS:
+            return position
+        r, phi, z = position.T.astype(np.float64)
+        x = r * np.cos(phi) - self.x - self.dxdz * z
+        y = r * np.sin(phi) - self.y - self.dydz * z
+        return np.stack([np.hypot(x, y), np.arctan2(y, x), z], axis=1).astype(np.float32)
+
+
+ON_AXIS: Final = BeamSpot()
+"""The beam line along the detector's axis."""
+
+
+def hit_lists(hits: Hits, tracks: Tracks) -> tuple[Int64[ndarray, " n"], Int64[ndarray, " n_tracks_and_1"]]:
+    """Rows of the hits of all tracks, one track after the other, and where each track begins."""
+    if len(tracks.track_id) != len(hits):
+        raise ShapeError(f"fit: got labels of {len(tracks.track_id)} hits, expected {len(hits)}, one per hit")
+    if tracks.candidates is not None:
+        rows = np.concatenate([np.empty(0, np.int64), *tracks.candidates])
+        if len(rows) and not (rows.min() >= 0 and rows.max() < len(hits)):
+            raise InputError(f"fit: got a candidate with row {rows.max()}, expected rows 0 .. {len(hits) - 1}")
+        return rows, np.cumsum([0, *map(len, tracks.candidates)], dtype=np.int64)
+    rows = np.flatnonzero(tracks.track_id >= 0)
+    label = tracks.track_id[rows]
+    size = np.bincount(label, minlength=tracks.n_tracks)
+    return rows[np.argsort(label, kind="stable")], np.append(0, np.cumsum(size)).astype(np.int64)
+
+
+# Types and shapes of the arrays in events.
+
+
+def expect_array(name: str, array: ndarray, dtype: type, shape: tuple[int | None, ...]) -> None:
+    """Refuse an array that is not of the stated type and shape (None matches any length)."""
+    if array.dtype != dtype:
+        raise DtypeError(f"{name}: got dtype {array.dtype}, expected {np.dtype(dtype)}; convert it first")
+    if array.ndim != len(shape) or any(
+        want is not None and got != want for got, want in zip(array.shape, shape, strict=True)
+    ):
+        wanted = ", ".join("n" if length is None else str(length) for length in shape)
+        raise ShapeError(f"{name}: got shape {array.shape}, expected ({wanted})")
+
+
+def cylindrical(x: ndarray, y: ndarray, z: ndarray) -> Float32[ndarray, "n 3"]:
+    """x, y, z [mm] as r [mm], phi [rad], z [mm]."""
+    return np.stack([np.hypot(x, y), np.arctan2(y, x), z], axis=1).astype(np.float32)
+
+
+def expect_cartesian(xyz: ArrayLike) -> Float64[ndarray, "n_hits 3"]:
+    """x, y, z [mm] as float64.
+
+    Raises:
+        DtypeError: the coordinates are no real numbers.
+        ShapeError: they are not (n, 3).
+    """
+    try:
+        array = np.asarray(xyz)
+    except ValueError:
+        raise ShapeError("xyz: got rows of different lengths, expected (n, 3): x, y, z [mm] of each hit") from None
+    if array.dtype.kind not in "iuf":
+        raise DtypeError(f"xyz: got dtype {array.dtype}, expected real numbers: x, y, z [mm] of each hit")
+    array = array.astype(np.float64)
+    expect_array("xyz", array, np.float64, (None, 3))
+    return array
+
+
+# What one unit of r, phi and z means in a file or a request. The only definition; clients and servers import
+# it.
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The size of one unit of each coordinate.
+
+    Attributes:
+        name: name by which a user chooses the scale.
+        r: length that r is divided by [mm].
+        phi: angle that phi is divided by [rad].
+        z: length that z is divided by [mm].
+    """
+
+    name: str
+    r: float
+    phi: float
+    z: float
+
+    def to_mm(self, features: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, "n_hits 3"]:
+        """Features in this scale as r [mm], phi [rad], z [mm]."""
+        position: Float32[ndarray, "n_hits 3"] = features * self._units()
+        return position
+
+    def from_mm(self, position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, "n_hits 3"]:
+        """r [mm], phi [rad], z [mm] as features in this scale."""
+        features: Float32[ndarray, "n_hits 3"] = position / self._units()
+        return features
+
+    def _units(self) -> Float32[ndarray, " 3"]:
+        return np.array([self.r, self.phi, self.z], np.float32)
+
+
+SCALES: Final = {
+    scale.name: scale
+    for scale in (
+        Scale("mm", 1.0, 1.0, 1.0),
+        Scale("exatrkx", 3000.0, np.pi, 400.0),
+        Scale("acts", 1000.0, np.pi, 1000.0),
+    )
+}
+"""`mm`: mm, rad, mm. `exatrkx`: r/3000, phi/pi, z/400. `acts`: r/1000, phi/pi, z/1000."""
+
+
+def scale_named(name: str) -> Scale:
+    """The scale of that name.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    if name not in SCALES:
+        raise UnknownNameError("scale", name, SCALES)
+    return SCALES[name]
+
+
+# Hits: the space points that were measured.
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Hits(Shown):
+    """Measured space points of one event, in the order in which they came.
+
+    Attributes:
+        position: (n_hits, 3) float32: r [mm], phi [rad], z [mm].
+        geometry_id: (n_hits,) uint64 ACTS geometry identifier of the module, or None.
+        local: (n_hits, 2) float32 position on the module [mm], or None.
+        variance: (n_hits, 2) float32 variance of `local` [mm^2], or None.
+
+    Raises:
+        ShapeError: `position` is not (n, 3), or an optional field has another length.
+        DtypeError: a field is not of its type.
+        NotFiniteError: a coordinate is NaN or infinite.
+    """
+
+    position: Float32[ndarray, "n_hits 3"]
+    geometry_id: UInt64[ndarray, " n_hits"] | None = None
+    local: Float32[ndarray, "n_hits 2"] | None = None
+    variance: Float32[ndarray, "n_hits 2"] | None = None
+
+    def __post_init__(self) -> None:
+        expect_array("hits", self.position, np.float32, (None, 3))
+        if not np.isfinite(self.position).all():
+            row = int(np.argmin(np.isfinite(self.position).all(axis=1)))
+            raise NotFiniteError(
+                f"hits: got {self.position[row].tolist()} at row {row}, expected finite r, phi, z;"
+                " drop or repair that hit"
+            )
+        n = len(self.position)
+        if self.geometry_id is not None:
+            expect_array("geometry_id", self.geometry_id, np.uint64, (n,))
+        for name, values in (("local", self.local), ("variance", self.variance)):
+            if values is not None:
+                expect_array(name, values, np.float32, (n, 2))
+
+    @classmethod
+    def from_xyz(
+        cls,
+        xyz: ArrayLike,
+        *,
+        geometry_id: UInt64[ndarray, " n_hits"] | None = None,
+        local: Float32[ndarray, "n_hits 2"] | None = None,
+        variance: Float32[ndarray, "n_hits 2"] | None = None,
+    ) -> Hits:
+        """Hits from Cartesian coordinates, with r = hypot(x, y) and phi = atan2(y, x).
+
+        Args:
+            xyz: (n_hits, 3) x, y, z [mm], any real numbers; the detector's axis is x = y = 0.
+            geometry_id: (n_hits,) uint64 ACTS geometry identifier of the module, or None.
+            local: (n_hits, 2) float32 position on the module [mm], or None.
+            variance: (n_hits, 2) float32 variance of `local` [mm^2], or None.
+
+        Raises:
+            DtypeError: the coordinates are no real numbers.
+            ShapeError: they are not (n, 3), or an optional field has another length.
+            NotFiniteError: one of them is NaN or infinite.
+        """
+        return cls(cylindrical(*expect_cartesian(xyz).T), geometry_id, local, variance)
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+    @property
+    def xyz(self) -> Float32[ndarray, "n_hits 3"]:
+        """(n_hits, 3) float32: x, y, z [mm]."""
+        r, phi, z = self.position.T
+        return np.stack([r * np.cos(phi), r * np.sin(phi), z], axis=1)
+
+    def facts(self) -> Mapping[str, object]:
+        """Number of hits, where they lie, and what is known beside their positions."""
+        said: dict[str, object] = {"hits": len(self)}
+        if len(self):
+            said |= {"r": span(self.position[:, 0], "mm"), "z": span(self.position[:, 2], "mm")}
+        beside = [name for name in ("geometry_id", "local", "variance") if getattr(self, name) is not None]
+        return {**said, "beside": ", ".join(beside) or "nothing"}
+
+    def take(self, index: Int64[ndarray, " n"] | Bool[ndarray, " n_hits"]) -> Hits:
+        """The hits at `index` (positions or a mask), in that order."""
+        optional = (self.geometry_id, self.local, self.variance)
+        return Hits(self.position[index], *(None if column is None else column[index] for column in optional))
+
+
+# Truth: the particles of a simulated event, and which of them made which hit.
+
+
+NOISE = 0
+"""`particle_id` of a hit that no particle made."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Particles(Shown):
+    """Simulated particles of one event.
+
+    Attributes:
+        particle_id: (n_particles,) int64, unique in the event, > 0.
+        pdg: (n_particles,) int32 PDG code.
+        charge: (n_particles,) float32 [e].
+        momentum: (n_particles, 3) float32 px, py, pz [GeV] at production.
+        vertex: (n_particles, 3) float32 x, y, z [mm] of production.
+        primary: (n_particles,) bool: from the generator, not made in the detector.
+    """
+
+    particle_id: Int64[ndarray, " n_particles"]
+    pdg: Int32[ndarray, " n_particles"]
+    charge: Float32[ndarray, " n_particles"]
+    momentum: Float32[ndarray, "n_particles 3"]
+    vertex: Float32[ndarray, "n_particles 3"]
+    primary: Bool[ndarray, " n_particles"]
+
+    def __post_init__(self) -> None:
+        n = len(self.particle_id)
+        expect_array("particle_id", self.particle_id, np.int64, (n,))
+        expect_array("pdg", self.pdg, np.int32, (n,))
+        expect_array("charge", self.charge, np.float32, (n,))
+        expect_array("momentum", self.momentum, np.float32, (n, 3))
+        expect_array("vertex", self.vertex, np.float32, (n, 3))
+        expect_array("primary", self.primary, np.bool_, (n,))
+
+    def __len__(self) -> int:
+        return len(self.particle_id)
+
+    def take(self, index: Int64[ndarray, " n"] | Bool[ndarray, " n_particles"]) -> Particles:
+        """The particles at `index` (positions or a mask), in that order."""
+        columns = (self.particle_id, self.pdg, self.charge, self.momentum, self.vertex, self.primary)
+        return Particles(*(column[index] for column in columns))
+
+    @property
+    def pt(self) -> Float32[ndarray, " n_particles"]:
+        """Transverse momentum [GeV]."""
+        pt: Float32[ndarray, " n_particles"] = np.hypot(self.momentum[:, 0], self.momentum[:, 1])
+        return pt
+
+    @property
+    def eta(self) -> Float32[ndarray, " n_particles"]:
+        """Pseudorapidity, asinh(pz / pT); +-inf along the beam."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            eta: Float32[ndarray, " n_particles"] = np.arcsinh(self.momentum[:, 2] / self.pt)
+        return eta
+
+    @property
+    def origin_radius(self) -> Float32[ndarray, " n_particles"]:
+        """Transverse radius of production [mm]."""
+        radius: Float32[ndarray, " n_particles"] = np.hypot(self.vertex[:, 0], self.vertex[:, 1])
+        return radius
+
+    def facts(self) -> Mapping[str, object]:
+        """Number of particles, of charged and primary ones, and their range of pT."""
+        said: dict[str, object] = {"particles": len(self)}
+        if len(self):
+            said |= {
+                "charged": int(np.count_nonzero(self.charge)),
+                "primary": int(np.count_nonzero(self.primary)),
+                "pT": span(self.pt, "GeV"),
+            }
+        return said
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Truth(Shown):
+    """Which particle made which hit.
+
+    Attributes:
+        particle_id: (n_hits,) int64, the (leading) particle of each hit, `NOISE` for none.
+        particles: the particles.
+        shared_hit: (n_shared,) int64, row of a hit to which a further particle contributes (merged clusters).
+        shared_particle: (n_shared,) int64, that further particle.
+    """
+
+    particle_id: Int64[ndarray, " n_hits"]
+    particles: Particles
+    shared_hit: Int64[ndarray, " n_shared"] = field(default_factory=lambda: np.empty(0, np.int64))
+    shared_particle: Int64[ndarray, " n_shared"] = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def __post_init__(self) -> None:
+        expect_array("particle_id", self.particle_id, np.int64, (None,))
+        expect_array("shared_hit", self.shared_hit, np.int64, (None,))
+        expect_array("shared_particle", self.shared_particle, np.int64, (len(self.shared_hit),))
+
+    def facts(self) -> Mapping[str, object]:
+        """Number of hits, of those that no particle made, of those that several made, and of particles."""
+        return {
+            "hits": len(self.particle_id),
+            "noise": int(np.count_nonzero(self.particle_id == NOISE)),
+            "merged": len(np.unique(self.shared_hit)),
+            "particles": len(self.particles),
+        }
+
+
+# Tracks: the candidates that were found, and the helices that were fitted to them.
+
+
+NO_TRACK = -1
+"""`track_id` of a hit that is on no track."""
+
+
+class FitStatus(IntEnum):
+    """What came of the fit of one track.
+
+    Attributes:
+        FITTED: parameters and covariance are there.
+        TOO_FEW_HITS: fewer than three hits on layers that the fit knows.
+        NO_START: no helix through the first, the middle and the last hit: two of them lie at one place.
+        NOT_CONVERGED: the steps lead to no helix.
+    """
+
+    FITTED = 0
+    TOO_FEW_HITS = 1
+    NO_START = 2
+    NOT_CONVERGED = 3
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TrackParameters(Shown):
+    """Helices of tracks at the perigee, the point closest to the beam line (x = y = 0); signs as in ACTS.
+
+    A track that could not be fitted has NaN in `values`, `covariance` and `chi2`; its `status` says why.
+
+    Attributes:
+        values: (n_tracks, 5) float64: d0 [mm], z0 [mm], phi [rad], theta [rad], charge over momentum [e/GeV].
+        covariance: (n_tracks, 5, 5) float64 of these, in these units.
+        chi2: (n_tracks,) float64 of the hits.
+        n_hits: (n_tracks,) int64 hits that were fitted: those on layers that the fit knows.
+        status: (n_tracks,) int8: a `FitStatus` for each track.
+    """
+
+    values: Float64[ndarray, "n_tracks 5"]
+    covariance: Float64[ndarray, "n_tracks 5 5"]
+    chi2: Float64[ndarray, " n_tracks"]
+    n_hits: Int64[ndarray, " n_tracks"]
+    status: Int8[ndarray, " n_tracks"]
+
+    def __post_init__(self) -> None:
+        n = len(self.values)
+        expect_array("values", self.values, np.float64, (n, 5))
+        expect_array("covariance", self.covariance, np.float64, (n, 5, 5))
+        expect_array("chi2", self.chi2, np.float64, (n,))
+        expect_array("n_hits", self.n_hits, np.int64, (n,))
+        expect_array("status", self.status, np.int8, (n,))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def fitted(self) -> Bool[ndarray, " n_tracks"]:
+        """Which tracks have parameters."""
+        return np.asarray(self.status == FitStatus.FITTED)
+
+    @property
+    def ndf(self) -> Int64[ndarray, " n_tracks"]:
+        """Degrees of freedom: two measurements a hit less five parameters."""
+        return np.asarray(2 * self.n_hits - 5)
+
+    @property
+    def pt(self) -> Float64[ndarray, " n_tracks"]:
+        """Transverse momentum sin(theta) / abs(q/p) [GeV], of a particle of unit charge."""
+        return np.asarray(np.sin(self.values[:, 3]) / np.abs(self.values[:, 4]))
+
+    def facts(self) -> Mapping[str, object]:
+        """Number of tracks, of those that could be fitted, and their range of pT."""
+        said: dict[str, object] = {"tracks": len(self), "fitted": int(np.count_nonzero(self.fitted))}
+        pt = self.pt[self.fitted]
+        return {**said, "pT": span(pt, "GeV")} if len(pt) else said
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Tracks(Shown):
+    """Track candidates as one label per hit.
+
+    Attributes:
+        track_id: (n_hits,) int64 in input order: 0 .. n_tracks - 1, `NO_TRACK` (-1) for a hit on no track.
+            Tracks are numbered by their first hit in input order.
+        seconds: wall time of each stage [s], in pipeline order.
+        counts: sizes along the way, e.g. ``{"hits": 91000, "edges": 120000}``; of our pipelines also ``"outside"``, the
+            hits on no layer of the detector, and ``"unfilled_layers"``, the layers without hits or filled in a part.
+        candidates: rows of the hits of each track, from a finder whose tracks share hits; None where the labels say
+            all.
+        cpu_seconds: processor time of each stage [s], from a finder that measures it.
+        beam_spot: beam line that the hits were seen from: the one that was expected, or where the tracks clearly come
+            from.
+        parameters: fitted helix of each track; None where no fit was asked for.
+    """
+
+    track_id: Int64[ndarray, " n_hits"]
+    seconds: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    candidates: Sequence[Int64[ndarray, " _"]] | None = None
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
+    beam_spot: BeamSpot = ON_AXIS
+    parameters: TrackParameters | None = None
+
+    def __post_init__(self) -> None:
+        expect_array("track_id", self.track_id, np.int64, (None,))
+
+    @property
+    def n_tracks(self) -> int:
+        """Number of tracks."""
+        return int(self.track_id.max(initial=NO_TRACK)) + 1
+
+    @property
+    def share_on_tracks(self) -> float:
+        """Share of the hits that are on a track, in [0, 1]; NaN where there are no hits."""
+        n = len(self.track_id)
+        return np.count_nonzero(self.track_id >= 0) / n if n else float("nan")
+
+    def hits(self, track: int) -> Int64[ndarray, " n"]:
+        """Rows of the hits of one track, in input order; ``event.hits.take(tracks.hits(0))`` are the hits themselves.
+
+        Args:
+            track: number of the track, 0 .. n_tracks - 1; of a finder whose tracks share hits, a row of `candidates`.
+
+        Returns:
+            (n,) int64 rows of the hits.
+
+        Raises:
+            InputError: there is no such track.
+        """
+        n_tracks = self.n_tracks if self.candidates is None else len(self.candidates)
+        if not 0 <= track < n_tracks:
+            there = f"0 to {n_tracks - 1}" if n_tracks else "none: there are no tracks"
+            raise InputError(f"track: got {track}, expected {there}")
+        if self.candidates is not None:
+            return np.sort(self.candidates[track])
+        return np.flatnonzero(self.track_id == track)
+
+    def pt(self, hits: Hits, field: float = 2.0) -> Float32[ndarray, " n_tracks"]:
+        """Transverse momentum of each track: by its fitted helix, or the circle through its hits if it has none.
+
+        The circle (`beampipe.tracking.display.estimate_pt`) is for particles of unit charge from anywhere.
+
+        Args:
+            hits: hits that the tracks were found in.
+            field: solenoidal field along z [T], for the circles; a fit knows its own from the tracker model. 2 T is
+                that of the Generic detector.
+
+        Returns:
+            (n_tracks,) float32 pT [GeV]; infinity for hits on a straight line, NaN for fewer than three hits.
+
+        Raises:
+            ShapeError: the tracks are of another number of hits.
+        """
+        pt: Float32[ndarray, " n_tracks"] = above("beampipe.tracking.fitting.helix:pt_of_tracks")(hits, self, field)
+        return pt
+
+    def to_awkward(self, hits: Hits, field: float = 2.0) -> Array:
+        """The tracks as an array of awkward, one record per track; needs the extra ``formats``.
+
+        Args:
+            hits: hits that the tracks were found in.
+            field: solenoidal field along z [T], as for `pt`.
+
+        Returns:
+            (n_tracks,) records: `pt` [GeV] as by `pt`, `n_hits`, and `hits`, the hits of the track from the beam line
+            outwards, as records of `row`, `r` [mm], `phi` [rad] and `z` [mm]. If the tracks were fitted, also `d0`
+            [mm], `z0` [mm], `phi` [rad], `theta` [rad], `q_over_p` [e/GeV], `chi2` and `fitted`.
+
+        Raises:
+            ShapeError: the tracks are of another number of hits.
+            MissingExtraError: awkward is not installed.
+        """
+        return above("beampipe.tracking.formats.writing:jagged_tracks")(hits, self, field)
+
+    def facts(self) -> Mapping[str, object]:
+        """Number of tracks and of hits on them, fits, and the time that was taken."""
+        on, n = int(np.count_nonzero(self.track_id >= 0)), len(self.track_id)
+        said: dict[str, object] = {"tracks": self.n_tracks, "hits on tracks": f"{on} of {n}"}
+        if self.parameters is not None:
+            said["fitted"] = int(np.count_nonzero(self.parameters.fitted))
+        return {**said, "time": f"{sum(self.seconds.values()):.3g} s"} if self.seconds else said
+
+
+# Events: one collision each.
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class HitColumns(Shown):
+    """What the input says of each hit beside its position, as it stands there, so that it can be written again.
+
+    Attributes:
+        format: name of the format that the event was read from, a key of `beampipe.tracking.formats.EVENT_FORMATS`.
+        hit_id: (n_hits,) integers: the input's own number of each hit, or None where it gives none.
+        extra: name -> (n_hits,) array: the other columns of the input, in its order, of any type.
+
+    Raises:
+        ShapeError: the columns differ in length.
+    """
+
+    format: str
+    hit_id: ndarray | None = None
+    extra: Mapping[str, ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(values) for name, values in self.columns().items()}
+        if len(set(lengths.values())) > 1:
+            raise ShapeError(f"columns of the hits: got the lengths {lengths}, expected one length")
+
+    def columns(self) -> dict[str, ndarray]:
+        """Every column by name, `hit_id` first."""
+        return {**({} if self.hit_id is None else {"hit_id": self.hit_id}), **self.extra}
+
+    def facts(self) -> Mapping[str, object]:
+        """Format and names of the columns."""
+        return {"format": self.format, "columns": ", ".join(self.columns()) or "none"}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Event(Shown):
+    """One collision: its hits and, if simulated, its truth.
+
+    Attributes:
+        event_id: number of the event in its sample.
+        hits: what was measured.
+        truth: what made it, or None for data.
+        source: the input's own columns of the hits, or None for an event that no foreign file gave.
+    """
+
+    event_id: int
+    hits: Hits
+    truth: Truth | None = None
+    source: HitColumns | None = None
+
+    def __post_init__(self) -> None:
+        for name, values in ({} if self.source is None else self.source.columns()).items():
+            if len(values) != len(self.hits):
+                raise ShapeError(
+                    f"event {self.event_id}: got {len(values)} values of {name}, expected {len(self.hits)}, one per hit"
+                )
+        if self.truth is not None and len(self.truth.particle_id) != len(self.hits):
+            raise ShapeError(
+                f"event {self.event_id}: got truth for {len(self.truth.particle_id)} hits,"
+                f" expected {len(self.hits)}, one per hit in the same order"
+            )
+
+    def plot(
+        self,
+        tracks: Tracks | None = None,
+        *,
+        min_pt: float = 1.0,
+        show_truth: bool | None = None,
+        field: float = 2.0,
+    ) -> Figure:
+        """A figure of two views, x-y and r-z: hits as dots, tracks coloured by pT, fakes dashed in red.
+
+        Args:
+            tracks: tracks that were found in the event; None for the hits alone.
+            min_pt: lowest pT of a track that is drawn [GeV].
+            show_truth: whether simulated particles are drawn, as broad pale lines; if not given, where there are no
+                tracks.
+            field: solenoidal field, for the pT of tracks that were not fitted [T].
+
+        Returns:
+            A figure of matplotlib, which a notebook shows; ``figure.savefig("event.pdf")`` writes it.
+
+        Raises:
+            ShapeError: the tracks are of another event.
+            MissingExtraError: matplotlib is not installed.
+        """
+        figure: Figure = above("beampipe.tracking.display:event_figure")(
+            self, tracks, min_pt=min_pt, show_truth=show_truth, field=field
+        )
+        return figure
+
+    def display(
+        self, tracks: Tracks | None = None, *, min_pt: float = 1.0, field: float = 2.0, height: int = 560
+    ) -> Page:
+        """The interactive view that `beampipe.tracking.write_html` writes, shown in a notebook: 3D, x-y and r-z.
+
+        The page carries its event, some 8 bytes a hit: a notebook with an event of mu = 200 grows by 2 MB.
+
+        Args:
+            tracks: tracks that were found in the event; None for the hits, and the truth if there is one, alone.
+            min_pt: pT cut at which the view opens [GeV]; 0 for none, at most 50.
+            field: solenoidal field, for the pT of tracks that were not fitted [T].
+            height: height of the view [pixels].
+
+        Raises:
+            ShapeError: the tracks are of another event.
+            ConfigError: `min_pt` is outside 0 .. 50 GeV.
+        """
+        page: Page = above("beampipe.tracking.display:event_page")(
+            self, tracks, min_pt=min_pt, field=field, height=height
+        )
+        return page
+
+    def facts(self) -> Mapping[str, object]:
+        """Number of the event, of its hits and of its particles, and the format that it was read from."""
+        truth = "none" if self.truth is None else f"{len(self.truth.particles)} particles"
+        said: dict[str, object] = {"event": self.event_id, "hits": len(self.hits), "truth": truth}
+        return said if self.source is None else {**said, "format": self.source.format}
+
+    def _repr_html_(self) -> str:
+        picture: str = above("beampipe.tracking.display:thumbnail")(self.hits)
+        return f"{super()._repr_html_()}{picture}"
+
+    def take(self, kept: Bool[ndarray, " n_hits"]) -> Event:
+        """The event with the hits of a mask and their truth, without the input's own columns.
+
+        Merged hits keep all their particles, and particles that lost all their hits stay.
+        """
+        truth = self.truth
+        if truth is not None:
+            row = np.cumsum(kept) - 1
+            still = kept[truth.shared_hit]
+            shared = (row[truth.shared_hit[still]], truth.shared_particle[still])
+            truth = Truth(truth.particle_id[kept], truth.particles, *shared)
+        return Event(self.event_id, self.hits.take(kept), truth)
+
+    def with_noise(self, noise: Hits) -> Event:
+        """The event with further hits behind its own, which no particle made, and without the input's own columns.
+
+        Args:
+            noise: further hits, with at least the optional columns that the hits of the event have.
+        """
+        columns = []
+        for name in ("geometry_id", "local", "variance"):
+            have, add = getattr(self.hits, name), getattr(noise, name)
+            columns.append(None if have is None else np.concatenate([have, add]))
+        hits = Hits(np.concatenate([self.hits.position, noise.position]), *columns)
+        truth = self.truth
+        if truth is not None:
+            particle_id = np.concatenate([truth.particle_id, np.full(len(noise), NOISE, np.int64)])
+            truth = replace(truth, particle_id=particle_id)
+        return Event(self.event_id, hits, truth)
+
+
+# The data that crosses a stage: hits, their truth, the tracks found. All frozen, all struct-of-arrays.

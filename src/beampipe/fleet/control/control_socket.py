@@ -1,0 +1,91 @@
+"""The socket for commands to a running fleet: one JSON document to it, one back."""
+
+from __future__ import annotations
+
+import json
+import socket
+import socketserver
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from beampipe.errors import BeampipeError, ServiceError, ServiceUnavailableError
+
+__all__ = ["ControlSocket", "send_command"]
+
+_LARGEST: Final = 1 << 20
+
+Answer = Mapping[str, Any]
+
+
+class ControlSocket:
+    """Takes orders, each in a thread of its own.
+
+    Args:
+        path: the socket.
+        obey: does what an order says, and answers. What it raises of `BeampipeError` is sent back.
+    """
+
+    def __init__(self, path: Path, obey: Callable[[Mapping[str, Any]], Answer]) -> None:
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                answer: Answer
+                try:
+                    answer = {"answer": obey(json.loads(self.rfile.readline(_LARGEST)))}
+                except BeampipeError as error:
+                    answer = {"error": str(error)}
+                except (KeyError, TypeError, ValueError) as error:
+                    answer = {"error": f"order: got {error!r}, expected one of this version of beampipe"}
+                with suppress(OSError):
+                    self.wfile.write(json.dumps(answer).encode() + b"\n")
+
+        path.unlink(missing_ok=True)
+        self._server = _Server(str(path), Handler)
+        path.chmod(0o600)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="fleet-line", daemon=True)
+
+    def __enter__(self) -> ControlSocket:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Server(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+    request_queue_size = 32
+
+
+def send_command(path: Path, order: Mapping[str, Any], timeout: float = 600.0) -> Any:
+    """The answer of the keeper of a fleet.
+
+    Args:
+        path: the socket.
+        order: what to do.
+        timeout: longest time that it may take [s].
+
+    Raises:
+        ServiceUnavailableError: no fleet runs there.
+        ServiceError: it could not do it; the message has its reason.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(timeout)
+            connection.connect(str(path))
+            connection.sendall(json.dumps(order).encode() + b"\n")
+            with connection.makefile("rb") as stream:
+                line = stream.readline()
+    except OSError as error:
+        raise ServiceUnavailableError(
+            f"{path.parent}: got {error}, expected a fleet that runs; do: beampipe fleet up fleet.toml"
+        ) from error
+    if not line:
+        raise ServiceError(f"{path.parent}: got no answer, expected one; the fleet was ended meanwhile")
+    answer = json.loads(line)
+    if "error" in answer:
+        raise ServiceError(answer["error"])
+    return answer["answer"]

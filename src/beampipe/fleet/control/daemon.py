@@ -1,0 +1,245 @@
+"""The process of a fleet: started in the background or run in the foreground, and stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+from beampipe import processes
+from beampipe.errors import BeampipeError, ConfigError, FileError, ServiceError, ServiceUnavailableError
+from beampipe.fleet.control.commands import GatewayCommands, LocalCommands
+from beampipe.fleet.control.control_socket import ControlSocket, send_command
+from beampipe.fleet.control.reconciler import LocalReconciler, Reconciler, RegistryReconciler
+from beampipe.fleet.control.scaling import FleetScaler
+from beampipe.fleet.gateway.haproxy import gateway_pids
+from beampipe.fleet.monitoring.prometheus import prometheus_pids
+from beampipe.fleet.registry import read_records
+from beampipe.fleet.run_folder import RunFolder, run_folder_of, shared_folder
+from beampipe.fleet.specification import read_fleet
+from beampipe.terminal import say
+
+# A fleet that is started and goes on by itself, or in the foreground.
+
+
+_POLL: Final = 0.1
+
+_DEMAND: Final = 1.0
+"""Time [s] between two looks at what is asked of the servers."""
+
+_STARTS: Final = 3
+"""Number of starts in vain after which a server does not start."""
+
+
+def daemon_pid(folder: RunFolder) -> int | None:
+    """The process that keeps the fleet of a folder, None if none does."""
+    try:
+        who = json.loads(folder.process.read_text(encoding="utf-8"))
+        pid, started = int(who["pid"]), int(who["started"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return pid if processes.is_same(pid, started) and processes.is_alive(pid) else None
+
+
+def run_fleet(specification: Path, folder: Path | None = None) -> None:
+    """Keep a fleet until a signal or an order ends it.
+
+    Args:
+        specification: the TOML file.
+        folder: its run folder; None for the usual one.
+
+    Raises:
+        ConfigError: the fleet runs already.
+        BeampipeError: it cannot be started.
+    """
+    fleet = read_fleet(specification)
+    run = run_folder_of(fleet.name, folder)
+    claim_run_folder(run, specification)
+    keeper = LocalReconciler(fleet, run)
+    orders = LocalCommands(keeper)
+    run_until_stopped(keeper, orders, FleetScaler(keeper, orders.scale).look)
+
+
+def claim_run_folder(run: RunFolder, specification: Path) -> None:
+    """Make the run folder of a fleet that is to be kept by this process.
+
+    Raises:
+        ConfigError: another process keeps it.
+    """
+    run.make()
+    if daemon_pid(run) is not None:
+        raise ConfigError(f"{run.path}: got a fleet that runs already; do: beampipe fleet status {specification}")
+
+
+def run_until_stopped(
+    overseer: Reconciler,
+    orders: GatewayCommands,
+    scale: Callable[[], None] = lambda: None,
+    started: Callable[[], None] = lambda: None,
+) -> None:
+    """Look after a fleet until a signal or an order ends that.
+
+    Args:
+        overseer: looks after it.
+        orders: does what it is told.
+        scale: looks at what is asked of the servers, and has some added or taken away.
+        started: called once, when the gateway runs.
+
+    Raises:
+        BeampipeError: the gateway does not start.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        overseer.ended.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    with overseer.running(), ControlSocket(overseer.folder.socket, orders.obey):
+        started()
+        while not overseer.ended.wait(_DEMAND):
+            try:
+                scale()
+            except BeampipeError as error:
+                overseer.note(f"scaling: {error}")
+
+
+def start_fleet(
+    specification: Path, folder: Path | None = None, progress: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
+    """Start a fleet that goes on by itself; one that runs becomes what its file says now.
+
+    Args:
+        specification: the TOML file.
+        folder: its run folder; None for the usual one.
+        progress: told what happens.
+
+    Returns:
+        Its status, once every server takes requests.
+
+    Raises:
+        ServiceError: it does not start; the message has the end of its log.
+    """
+    fleet = read_fleet(specification)
+    run = run_folder_of(fleet.name, folder)
+    if daemon_pid(run) is not None:
+        changed = send_command(run.socket, {"do": "apply", "specification": str(specification.absolute())})["changed"]
+        progress(f"{fleet.name} runs; changed: {', '.join(changed) or 'nothing'}")
+        return dict(send_command(run.socket, {"do": "status"}))
+    run.make()
+    log = run.logs / "keeper.log"
+    with log.open("ab") as stream:
+        begin = stream.tell()
+        command = [sys.executable, "-m", "beampipe", "fleet", "run", str(specification), "--folder", str(run.path)]
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    told: set[str] = set()
+    deadline = time.monotonic() + fleet.start_timeout + 10.0
+    while True:
+        time.sleep(_POLL)
+        status: dict[str, Any] = {}
+        with suppress(ServiceUnavailableError):
+            status = send_command(run.socket, {"do": "status"})
+        for _, text in status.get("incidents", ()):
+            if text not in told:
+                told.add(text)
+                progress(text)
+        if status.get("ready"):
+            # It outlives this process as a rule; where it does not, somebody must take note of its end.
+            threading.Thread(target=process.wait, name="fleet-keeper-end", daemon=True).start()
+            return status
+        vain = any(row["starts"] > _STARTS and row["address"] is None for row in status.get("servers", ()))
+        if process.poll() is not None or vain or time.monotonic() > deadline:
+            said = log.read_bytes()[begin:].decode(errors="replace").strip().splitlines()[-6:]
+            if process.poll() is None:
+                process.terminate()
+            raise ServiceError(f"{fleet.name}: did not start:" + "".join(f"\n    {line}" for line in said))
+
+
+# The end of a fleet, also of one whose keeper was killed.
+
+_STOP_TIMEOUT: Final = 60.0
+
+
+def stop_fleet(specification: Path, folder: Path | None = None) -> str:
+    """End a fleet and wait until it has ended.
+
+    Args:
+        specification: the TOML file.
+        folder: its run folder; None for the usual one.
+
+    Returns:
+        What was done, in words.
+
+    Raises:
+        ServiceError: it does not end.
+    """
+    fleet = read_fleet(specification)
+    run = run_folder_of(fleet.name, folder)
+    if (keeper := daemon_pid(run)) is not None:
+        try:
+            send_command(run.socket, {"do": "down"})
+        except ServiceUnavailableError:  # it takes no orders yet, or ends already
+            with suppress(ProcessLookupError):
+                os.kill(keeper, signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_TIMEOUT + fleet.exit_timeout
+        while processes.is_alive(keeper):
+            if time.monotonic() > deadline:
+                raise ServiceError(f"{run.path}: got a fleet that does not end; its log is {run.logs / 'keeper.log'}")
+            time.sleep(_POLL)
+        return f"{fleet.name}: ended"
+    ended = _stop_leftovers(run)
+    return f"{fleet.name}: did not run" + (f"; ended {ended} process(es) that an earlier one had left" if ended else "")
+
+
+def _stop_leftovers(run: RunFolder) -> int:
+    """End servers and gateway whose keeper is gone."""
+    pids = {record.pid for record in read_records(run.registry).values() if record.lives()}
+    pids |= gateway_pids(run.path) | prometheus_pids(run.prometheus)
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_TIMEOUT
+    while any(processes.is_alive(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(_POLL)
+    return len(pids)
+
+
+# A gateway in the foreground, before servers that others run.
+
+
+def run_gateway(specification: Path, shared: Path | None = None, folder: Path | None = None) -> None:
+    """Keep a gateway until a signal or an order ends it.
+
+    Args:
+        specification: the TOML file.
+        shared: folder of registry and secret, which all machines of the fleet see; None for that of its Slurm.
+        folder: its run folder on this machine; None for the usual one.
+
+    Raises:
+        FileError: there is no such shared folder.
+        ConfigError: a fleet of that name runs already on this machine.
+        BeampipeError: the gateway cannot be started.
+    """
+    fleet = read_fleet(specification)
+    run = run_folder_of(fleet.name, folder, shared_folder(fleet) if shared is None else shared)
+    if not run.secret.is_file():
+        raise FileError(
+            f"{run.secret}: got no file, expected the secret of the servers; do: beampipe fleet slurm {specification}"
+        )
+    claim_run_folder(run, specification)
+    follower = RegistryReconciler(fleet, run)
+    scheme = "grpc" if fleet.gateway.tls is None else "grpcs"
+    address = f"{scheme}://{fleet.gateway.host}:{fleet.gateway.port}"
+    run_until_stopped(
+        follower, GatewayCommands(follower), started=lambda: say(f"gateway: {address} until Ctrl-C", err=True)
+    )

@@ -1,0 +1,248 @@
+"""One server of a fleet as its reconciler sees it: a process of this machine, or one that the registry reports."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from beampipe import processes
+from beampipe.fleet.gateway.plan import Address
+from beampipe.fleet.registry import SILENCE, Record, remove_record
+from beampipe.fleet.server import FleetServerSettings, write_server_settings
+from beampipe.triton.backoff import RestartPause
+
+# A server that the fleet wants: its process, its record, and what is to become of it.
+
+
+_TAIL: Final = 4096
+
+DesiredState = Literal["serve", "drain", "end"]
+"""What is to become of a server: it takes requests, it takes none but lives, or it ends."""
+
+
+@dataclass
+class LocalServer:
+    """One server that the fleet wants.
+
+    Attributes:
+        settings: what the server is told when it is started next.
+        file: where it finds that.
+        environ: variables of its environment beside those of this process.
+        wish: what is to become of it.
+        placed: where the gateway sends requests for it; None if it sends none.
+        trouble: since when it has not answered [s, monotonic]; None while it does.
+        ending: since when it has been told to end [s, monotonic]; None if it has not.
+        starts: how often it was started.
+    """
+
+    settings: FleetServerSettings
+    file: Path
+    environ: Mapping[str, str] = field(default_factory=dict)
+    wish: DesiredState = "serve"
+    placed: Address | None = None
+    trouble: float | None = None
+    ending: float | None = None
+    starts: int = 0
+    _who: tuple[int, int] | None = None  # process id and start time, set together: other threads ask meanwhile
+    _process: subprocess.Popen[bytes] | None = None
+    _pause: RestartPause = field(default_factory=RestartPause)
+    _not_before: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Name of the server."""
+        return self.settings.server
+
+    @property
+    def place(self) -> str:
+        """Name of its place in the gateway: its own."""
+        return self.settings.server
+
+    @property
+    def group(self) -> str:
+        """Group that it belongs to."""
+        return self.settings.group
+
+    @property
+    def digest(self) -> str:
+        """Digest of the repository that it gets at its next start."""
+        return self.settings.digest
+
+    @property
+    def log(self) -> Path:
+        """File of its log."""
+        return self.settings.log
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the server's supervisor, None if it does not run."""
+        process, who = self._process, self._who
+        if who is None:
+            return None
+        there = processes.is_same(*who) and processes.is_alive(who[0])
+        if process is not None and process.poll() is not None:  # asked last, so that what has ended is waited for
+            return None
+        return who[0] if there else None
+
+    @property
+    def may_start(self) -> bool:
+        """Whether its pause is over, if it has died again and again."""
+        return time.monotonic() >= self._not_before
+
+    def adopt(self, record: Record) -> bool:
+        """Take over a process that an earlier keeper of the fleet has started.
+
+        Returns:
+            Whether it lives.
+        """
+        started = processes.start_time(record.pid)
+        ours = b"beampipe" in b" ".join(part.encode() for part in processes.arguments(record.pid))
+        if started is None or not record.lives() or not ours:
+            return False
+        self._who, self.starts = (record.pid, started), 1
+        return True
+
+    def start(self) -> None:
+        """Start it."""
+        remove_record(self.settings.registry, self.name)
+        write_server_settings(self.file, self.settings)
+        if self._process is not None:
+            self._process.wait()  # it has ended; its status may not have been taken yet
+        with self.settings.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "beampipe", "fleet", "member", str(self.file)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, **self.environ},
+            )
+        self._who = self._process.pid, processes.start_time(self._process.pid) or 0
+        now = time.monotonic()
+        if self.starts:
+            self._not_before = now + self._pause.before_next(now)
+        self._pause.started(now)
+        self.starts += 1
+        self.trouble = self.ending = None
+
+    def end(self) -> None:
+        """Tell it to finish what it has, and to end."""
+        self.ending = time.monotonic()
+        self.signal(signal.SIGTERM)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to its supervisor; nothing happens if it has ended."""
+        if (pid := self.pid) is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def last_words(self) -> str:
+        """Why it has ended, as it said itself; nothing if it did not."""
+        with suppress(OSError), self.settings.log.open("rb") as log:
+            log.seek(0, os.SEEK_END)
+            log.seek(max(0, log.tell() - _TAIL))
+            said = [line for line in log.read().decode(errors="replace").splitlines() if line.startswith("beampipe: ")]
+            return f" ({said[-1].removeprefix('beampipe: ')})" if said else ""
+        return ""
+
+    def describes(self, record: Record | None) -> bool:
+        """Whether a record is of the process that runs now."""
+        return record is not None and record.pid == self.pid and record.lives()
+
+
+# A server that somebody else runs, as its record tells of it.
+
+
+@dataclass
+class RegisteredServer:
+    """One server that is in the registry, or was.
+
+    Clocks of machines differ. A server lives while its record changes, by the clock of whoever reads it.
+
+    Attributes:
+        record: what it said last.
+        log: file of its log.
+        wish: what is to become of it.
+        place: name of its place in the gateway; None while it has none.
+        placed: where the gateway sends requests for it; None if it sends none.
+        changed: when its record has changed last [s, monotonic]; None if it has not since it was first seen.
+        seen: when it was first seen [s, monotonic].
+        told: whether it was said already that there is no place for it.
+    """
+
+    record: Record
+    log: Path
+    seen: float
+    wish: DesiredState = "serve"
+    place: str | None = None
+    placed: Address | None = None
+    changed: float | None = None
+    told: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of the server."""
+        return self.record.server
+
+    @property
+    def group(self) -> str:
+        """Group that it belongs to."""
+        return self.record.group
+
+    @property
+    def digest(self) -> str:
+        """Digest of the repository that it serves."""
+        return self.record.repository
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of its supervisor, on its own machine; None while it is silent."""
+        return self.record.pid if self.speaks() else None
+
+    @property
+    def starts(self) -> int:
+        """Always 1: one that is started again has another name, or the same record goes on."""
+        return 1
+
+    @property
+    def address(self) -> Address:
+        """Where it says that it is."""
+        return Address(self.record.host, self.record.http, self.record.grpc)
+
+    def hear(self, record: Record | None, now: float) -> None:
+        """Take note of its record as it is now.
+
+        Args:
+            record: the record; None if there is none.
+            now: the time [s, monotonic].
+        """
+        if record is not None and record != self.record:
+            self.record, self.changed = record, now
+
+    def speaks(self, now: float | None = None) -> bool:
+        """Whether its record has changed lately.
+
+        Args:
+            now: the time [s, monotonic], None for the present.
+        """
+        return self.changed is not None and self.silence(now) < SILENCE
+
+    def silence(self, now: float | None = None) -> float:
+        """For how long its record has not changed [s], or has not been there.
+
+        Args:
+            now: the time [s, monotonic], None for the present.
+        """
+        return (time.monotonic() if now is None else now) - (self.seen if self.changed is None else self.changed)
+
+    def describes(self, record: Record | None) -> bool:
+        """Whether a record is of a server that lives."""
+        return record is not None and self.speaks()

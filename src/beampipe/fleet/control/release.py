@@ -1,0 +1,290 @@
+"""The trial of new models: one server with them beside those with the old models, and a share of the requests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from beampipe.errors import ConfigError, ServiceError
+from beampipe.fleet.control.managed_server import LocalServer
+from beampipe.fleet.control.reconciler import LocalReconciler
+from beampipe.fleet.control.steps import Steps, no_place
+from beampipe.fleet.gateway.haproxy import Replies
+from beampipe.fleet.gateway.plan import CanaryShare
+from beampipe.fleet.registry import Record
+from beampipe.fleet.release_rule import (
+    AnswersOfModel,
+    Compared,
+    Decision,
+    MeasuredActivity,
+    ModelTimes,
+    ReleaseRule,
+    Requests,
+    canary_outputs,
+    canary_requests,
+    combined,
+    compare_answers,
+    measured_between,
+    read_requests,
+)
+from beampipe.fleet.server import FleetServerSettings
+from beampipe.triton.client.endpoint import authority
+from beampipe.triton.metrics import Counters, read_metrics
+from beampipe.triton.server.launch import check_repository
+
+# One server with new models beside those with the old ones; no request is lost when it comes and when it goes.
+
+
+class Canary:
+    """A server with new models, in a free place of the gateway or in that of the last of several servers.
+
+    Args:
+        steps: the steps by which the fleet is changed.
+        models: digest and folder of the copy of the new models.
+        share: share of clients' requests that it gets once it is open to them.
+
+    Attributes:
+        seat: the server.
+        old: the servers of its group with the old models.
+
+    Raises:
+        ConfigError: there is no place for it, or a server is drained.
+    """
+
+    def __init__(self, steps: Steps, models: tuple[str, Path], share: float) -> None:
+        self._steps = steps
+        self._keeper = keeper = steps.keeper
+        self._before: FleetServerSettings | None = None
+        self._starts = 0
+        if drained := [seat.name for seat in keeper.seats.values() if seat.wish != "serve"]:
+            raise ConfigError(
+                f"{drained[0]}: got a server without requests, expected all to have some; do: beampipe fleet resume"
+            )
+        group = next(iter(keeper.seats.values())).settings.group
+        self.old = [seat for seat in keeper.seats.values() if seat.settings.group == group]
+        self.seat = self._take_seat(group, models)
+        keeper.canary = CanaryShare(self.seat.name, share)
+
+    def start(self) -> None:
+        """Start the server and wait until it answers; clients do not know it yet.
+
+        Raises:
+            ServiceError: it does not start.
+        """
+        keeper, seat = self._keeper, self.seat
+        with keeper.lock:
+            keeper.renew_gateway()
+
+        def there() -> bool:
+            if seat.starts > self._starts + 1:
+                raise ServiceError(f"{seat.name}: does not start with the new models{seat.last_words()}")
+            return self._record() is not None
+
+        self._steps.wait(there, keeper.fleet.start_timeout + 10.0, f"{seat.name}: an answer")
+        self._starts = seat.starts
+
+    def open(self) -> None:
+        """Let clients' requests come to the server.
+
+        Raises:
+            ServiceError: the gateway does not take it.
+        """
+        with self._keeper.lock:
+            self.seat.wish = "serve"
+        self._steps.wait_for_service([self.seat])
+
+    def trouble(self) -> str:
+        """What has happened to the server since it was started; nothing if it goes on."""
+        if self.seat.starts != self._starts or self.seat.pid is None:
+            return f"{self.seat.name}: has ended{self.seat.last_words()}"
+        return "" if self.seat.placed is not None else f"{self.seat.name}: does not answer"
+
+    def promote(self) -> None:
+        """Give the server requests as any other."""
+        self._end_trial()
+
+    def leave(self) -> None:
+        """Give its place back, if that was a free one."""
+        if self._before is None:
+            self._steps.end(self.seat)
+
+    def take_back(self) -> None:
+        """Serve the old models alone, as before."""
+        if self._before is None:
+            self._steps.end(self.seat)
+        else:
+            self._steps.replace(self.seat, self._before)
+        self._end_trial()
+
+    def _end_trial(self) -> None:
+        with self._keeper.lock:
+            self._keeper.canary = None
+            self._keeper.renew_gateway()
+
+    def _record(self) -> Record | None:
+        """What the server says of itself once it answers with the new models."""
+        record = self._keeper.records.get(self.seat.name)
+        there = record is not None and self.seat.describes(record) and record.state == "ready"
+        return record if there and record is not None and record.repository == self.seat.settings.digest else None
+
+    def _take_seat(self, name: str, models: tuple[str, Path]) -> LocalServer:
+        keeper = self._keeper
+        group = keeper.fleet.servers[name]
+        free = self._steps.free_number(group)
+        if free is None and len(self.old) == 1:
+            raise no_place(name, group)
+        if free is not None:
+            with keeper.lock:
+                seat = keeper.add(group, free)
+                seat.wish = "drain"
+                seat.settings = replace(seat.settings, digest=models[0], repository=models[1])
+            return seat
+        seat = self.old.pop()
+        self._before = seat.settings
+        with keeper.lock:
+            seat.wish = "drain"
+        self._steps.empty(seat)
+        with keeper.lock:
+            keeper.put(seat, None)
+            seat.settings = replace(seat.settings, digest=models[0], repository=models[1])
+            self._starts = seat.starts
+        seat.end()
+        return seat
+
+
+# The evidence for and against new models, gathered from the servers of a fleet that runs.
+
+
+_LOOK: Final = 0.2
+"""Time [s] between two looks at the counters: the first failure ends a trial no later than that."""
+
+
+class Trial:
+    """Compares a server that has new models with those that have the old ones.
+
+    Args:
+        keeper: the keeper of the fleet.
+        models: digest and folder of the copy of the new models.
+        rule: when they stay.
+        events: file of recorded requests; None for the canaries of the old models.
+
+    Raises:
+        FileError: the file cannot be read.
+        UnknownNameError: the new models lack one that is served, or a recorded request is for another model.
+    """
+
+    def __init__(
+        self, keeper: LocalReconciler, models: tuple[str, Path], rule: ReleaseRule, events: Path | None
+    ) -> None:
+        served = keeper.gateway.plan.models
+        check_repository(models[1], served)
+        old = keeper.models[1]
+        self._keeper = keeper
+        self._rule = rule
+        self._compared: Compared = "stored canaries" if events is None else "recorded requests"
+        self._requests: Requests = canary_requests(old, served) if events is None else read_requests(events, served)
+        self._outputs = canary_outputs(old, served)
+
+    def decide(self, canary: Canary) -> Decision:
+        """Compare until the rule can say whether the new models stay.
+
+        Args:
+            canary: the server with the new models, not started yet.
+
+        Raises:
+            ServiceError: the fleet ends.
+        """
+        answers: tuple[AnswersOfModel, ...] = ()
+        try:
+            canary.start()
+            answers = self._compare(canary)
+            if reasons := tuple(self._rule.about_answers(self._compared, answers)):
+                return Decision(False, reasons, self._compared, answers)
+            return self._watch(canary, answers)
+        except ServiceError as error:
+            if self._keeper.ended.is_set():
+                raise
+            return Decision(False, (str(error),), self._compared, answers)
+
+    def _compare(self, canary: Canary) -> tuple[AnswersOfModel, ...]:
+        serving = next((seat for seat in canary.old if seat.placed is not None), canary.old[0])
+        return compare_answers(self._url(serving), self._url(canary.seat), self._requests, self._outputs)
+
+    def _watch(self, canary: Canary, answers: tuple[AnswersOfModel, ...]) -> Decision:
+        """Let clients' requests come, and look until there are enough of them, or one too many has failed."""
+        rule = self._rule
+        new, old = _Watched(self._keeper, [canary.seat]), _Watched(self._keeper, canary.old)
+        before = self._replies(canary)
+        canary.open()
+        begun = time.monotonic()
+        while True:
+            seconds = time.monotonic() - begun
+            times = _times(old.look(), new.look())
+            asked, tried = (now.since(then) for now, then in zip(self._replies(canary), before, strict=True))
+            bad = [text for text in (canary.trouble(), *rule.about_failures(asked, tried)) if text]
+            if bad or rule.enough(times) or seconds > rule.within:
+                reasons = (*bad, *(() if bad else rule.about_times(times)))
+                return Decision(not reasons, reasons, self._compared, answers, times, asked, tried, seconds)
+            if self._keeper.ended.wait(_LOOK):
+                raise ServiceError("release: got the end of the fleet, expected it to go on")
+
+    def _replies(self, canary: Canary) -> tuple[Replies, Replies]:
+        """What the old servers and the new one have replied to clients since the trial was prepared."""
+        found = self._keeper.gateway.socket.replies()
+        old = [replies for name, replies in found.items() if name != canary.seat.name]
+        together = Replies(sum(one.given for one in old), sum(one.failed for one in old))
+        return together, found.get(canary.seat.name, Replies())
+
+    def _url(self, seat: LocalServer) -> str:
+        record = self._keeper.records.get(seat.name)
+        if record is None:
+            raise ServiceError(f"{seat.name}: got no address, expected a server that answers")
+        return f"http://{authority(record.host, record.http)}"
+
+
+class _Watched:
+    """What some servers have done since this was made.
+
+    Args:
+        keeper: the keeper of the fleet.
+        seats: the servers.
+    """
+
+    def __init__(self, keeper: LocalReconciler, seats: list[LocalServer]) -> None:
+        self._keeper = keeper
+        self._seats = seats
+        self._first = {seat.name: self._counters(seat) or {} for seat in seats}
+        self._last: dict[str, Mapping[str, Counters]] = {}
+
+    def look(self) -> dict[str, MeasuredActivity]:
+        """What they have done until now, by model."""
+        for seat in self._seats:
+            if counters := self._counters(seat):
+                self._last[seat.name] = counters
+        models = sorted({model for counters in self._last.values() for model in counters})
+        return {
+            model: combined(
+                measured_between(self._first[name].get(model), counters[model])
+                for name, counters in self._last.items()
+                if model in counters
+            )
+            for model in models
+        }
+
+    def _counters(self, seat: LocalServer) -> Mapping[str, Counters] | None:
+        """The counters of a server, None if it does not answer."""
+        record = self._keeper.records.get(seat.name)
+        with suppress(ServiceError):
+            return None if record is None else read_metrics(authority(record.host, record.metrics))
+        return None
+
+
+def _times(old: Mapping[str, MeasuredActivity], new: Mapping[str, MeasuredActivity]) -> tuple[ModelTimes, ...]:
+    """What both did, of the models that were asked."""
+    names = sorted({*old, *new})
+    found = (ModelTimes(name, old.get(name, MeasuredActivity()), new.get(name, MeasuredActivity())) for name in names)
+    return tuple(times for times in found if times.old.answered or times.new.answered)

@@ -1,0 +1,134 @@
+"""When a group of servers grows and shrinks: by the time that requests wait, and the share of time servers work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from beampipe.errors import BeampipeError
+from beampipe.fleet.control.reconciler import LocalReconciler
+from beampipe.fleet.specification import ScalingSettings
+from beampipe.triton.client.endpoint import authority
+from beampipe.triton.metrics import ServerWatch
+
+__all__ = ["Demand", "FleetScaler", "Scaler"]
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What is asked of a group of servers.
+
+    Attributes:
+        queue: mean time that a request waits in a server [ms].
+        waiting: number of requests that wait in the gateway, because every server has enough.
+        busy: mean share of time in which a server works.
+        servers: number of servers that take requests.
+    """
+
+    queue: float
+    waiting: int
+    busy: float
+    servers: int
+
+
+class Scaler:
+    """Says when one server more or one less is wanted, and never both in a row without time between.
+
+    A server is added when requests have waited too long, or in the gateway at all, for the whole of `patience`. One is
+    taken away when servers were idle for as long, and the rest would still be below half of what they can do. The two
+    limits are apart, so that adding a server is never a reason to take it away.
+
+    Args:
+        settings: when.
+        most: largest number of servers.
+    """
+
+    def __init__(self, settings: ScalingSettings, most: int) -> None:
+        self._settings = settings
+        self._most = most
+        self._since: tuple[int, float] | None = None
+        self._changed = float("-inf")
+
+    def wish(self, now: float, demand: Demand) -> int:
+        """1 for one more server, -1 for one less, 0 for as many as there are.
+
+        Args:
+            now: the time [s].
+            demand: what was asked since the last look.
+        """
+        direction = self._direction(demand)
+        if self._since is None or self._since[0] != direction:
+            self._since = direction, now
+        patience = self._settings.patience
+        if direction and now - self._since[1] >= patience and now - self._changed >= patience:
+            self._changed, self._since = now, None
+            return direction
+        return 0
+
+    def _direction(self, demand: Demand) -> int:
+        settings = self._settings
+        if demand.queue > settings.queue or demand.waiting > 0:
+            return 1 if demand.servers < self._most else 0
+        fewer = demand.servers - 1
+        if demand.busy < settings.busy and fewer >= settings.least and demand.busy * demand.servers < 0.5 * fewer:
+            return -1
+        return 0
+
+
+class FleetScaler:
+    """Looks at the servers of a fleet, and has one added or taken away.
+
+    Args:
+        keeper: the keeper of the fleet.
+        scale: sets the number of servers of a group.
+    """
+
+    def __init__(self, keeper: LocalReconciler, scale: Callable[[str, int], None]) -> None:
+        self._keeper = keeper
+        self._scale = scale
+        self._settings: ScalingSettings | None = None
+        self._scaler: Scaler | None = None
+        self._watches: dict[str, ServerWatch] = {}
+
+    def look(self) -> None:
+        """Look once, and wait until what is due is done."""
+        fleet = self._keeper.fleet
+        settings = fleet.scaling
+        if settings is None:
+            return
+        if settings != self._settings or self._scaler is None:
+            self._settings, self._scaler = settings, Scaler(settings, fleet.servers[settings.group].places)
+        demand = self._demand(settings.group)
+        change = self._scaler.wish(time.monotonic(), demand)
+        if change:
+            there = sum(seat.settings.group == settings.group for seat in self._keeper.seats.values())
+            self._keeper.note(
+                f"scaling: {there + change} servers of {settings.group}, for {demand.queue:.1f} ms in the queue,"
+                f" {demand.waiting} waiting, {100 * demand.busy:.0f} % busy"
+            )
+            self._scale(settings.group, there + change)
+
+    def _demand(self, group: str) -> Demand:
+        """What was asked since the last look."""
+        placed = [seat for seat in self._keeper.seats.values() if seat.settings.group == group and seat.placed]
+        waited = answered = worked = 0.0
+        for seat in placed:
+            record = self._keeper.records.get(seat.name)
+            if record is None or not record.metrics:
+                continue
+            url = authority(record.host, record.metrics)
+            watch = self._watches.get(seat.name)
+            if watch is None or watch.url != url:
+                watch = self._watches[seat.name] = ServerWatch(url)
+            watch.look()
+            for rates in watch.rates.values():
+                answered += rates.requests
+                waited += rates.requests * (rates.queue or 0.0)
+                worked += rates.requests * (rates.compute or 0.0) * 1e-3
+        try:
+            waiting = self._keeper.gateway.socket.waiting()
+        except BeampipeError:  # it is being started again
+            waiting = 0
+        servers = len(placed)
+        return Demand(waited / answered if answered else 0.0, waiting, worked / max(servers, 1), servers)

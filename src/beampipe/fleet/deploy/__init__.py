@@ -1,0 +1,1 @@
+"""Files that run a fleet elsewhere: containers, Kubernetes, and jobs of Slurm."""

@@ -1,0 +1,403 @@
+"""The supervisor that runs in each Slurm job: it keeps the servers of one node, and submits the next job in time.
+
+Each server is a step of the job (`srun`): a step that ends is started again. When Slurm warns that the time is nearly
+up, the job submits its successor, serves on until that is ready, and ends then. So requests meet no gap.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from beampipe import processes
+from beampipe.errors import ConfigError, FileError, ServiceError
+from beampipe.fleet.registry import Record, read_records, remove_record
+from beampipe.fleet.run_folder import RunFolder
+from beampipe.fleet.server import FleetServerSettings, write_server_settings
+from beampipe.settings import build
+from beampipe.triton.backoff import RestartPause
+from beampipe.triton.client.endpoint import is_loopback
+
+# What a job of Slurm is told.
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """The jobs of one group of servers.
+
+    Attributes:
+        group: name of the group.
+        count: number of its servers.
+        servers: number of servers of each job.
+        script: script that is submitted once more before a job's time is up.
+        shared: folder that all nodes see: registry, secret, logs.
+        repository: folder of the models.
+        digest: digest of the repository.
+        step: options of srun for each server.
+        models: names of the models to serve; all of the repository if there are none.
+        host: host name or address of a node, with ``{node}`` for its name; None for its name.
+        threads: number of threads of the math libraries in each instance; None for what the models say.
+        start_timeout: time [s] that a server may take until it answers.
+        exit_timeout: time [s] that work in progress may take at its end.
+        patience: time [s] without an answer and without work after which a server hangs.
+    """
+
+    group: str
+    count: int
+    servers: int
+    script: Path
+    shared: Path
+    repository: Path
+    digest: str
+    step: tuple[str, ...]
+    models: tuple[str, ...] = ()
+    host: str | None = None
+    threads: int | None = None
+    start_timeout: float = 120.0
+    exit_timeout: int = 5
+    patience: float = 3.0
+
+    @property
+    def ended(self) -> Path:
+        """A file that is there once the fleet is to end: no job is submitted any more."""
+        return self.shared / "ended"
+
+
+def job_text(settings: JobSettings) -> str:
+    """Settings as the text of a JSON file."""
+    return json.dumps(asdict(settings), default=str, indent=1) + "\n"
+
+
+def read_job(path: Path) -> JobSettings:
+    """The settings of a group's jobs.
+
+    Raises:
+        FileError: the file cannot be read, or is no JSON.
+        ConfigError: it is of another version.
+    """
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FileError(f"{path}: got {error}, expected the settings of a job, of beampipe fleet slurm") from error
+    return build(JobSettings, table, str(path), path.parent)
+
+
+# Slurm as a job of it sees it: who it is, and how it submits the next one.
+
+
+@dataclass(frozen=True)
+class CurrentJob:
+    """The job that this process runs in.
+
+    Attributes:
+        array: id of the array of jobs that it belongs to.
+        index: its number in there.
+        restarts: how often Slurm has put it back into its queue.
+        node: name that Slurm has for its node.
+        end: its time limit [s since 1970]; None if it has none, or Slurm does not say.
+    """
+
+    array: str
+    index: int
+    restarts: int
+    node: str
+    end: float | None = None
+
+
+def current_job(environ: Mapping[str, str] = os.environ) -> CurrentJob:
+    """The job that this process runs in.
+
+    Args:
+        environ: variables of its environment.
+
+    Raises:
+        ConfigError: it does not run in a job that `beampipe fleet slurm` has made.
+    """
+    try:
+        return CurrentJob(
+            environ["SLURM_ARRAY_JOB_ID"],
+            int(environ["SLURM_ARRAY_TASK_ID"]),
+            int(environ.get("SLURM_RESTART_COUNT") or 0),
+            environ["SLURMD_NODENAME"],
+            float(end) if (end := environ.get("SLURM_JOB_END_TIME")) else None,
+        )
+    except KeyError as error:
+        raise ConfigError(f"{error}: got no such variable, expected a job of Slurm; do: start.sh") from error
+
+
+def node_address(node: str, host: str | None) -> str:
+    """The address at which other machines reach a node, as the node itself finds it.
+
+    Args:
+        node: name that Slurm has for it.
+        host: host name or address, with ``{node}`` for that name; None for the name itself.
+
+    Raises:
+        ConfigError: there is none, or it is one that only the node itself reaches.
+    """
+    name = node if host is None else host.replace("{node}", node)
+    do = "set slurm.host to the name or address of its network, with {node} for its name"
+    try:
+        found = [str(row[4][0]) for row in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)]
+    except OSError as error:
+        raise ConfigError(f"{node}: got no address for {name!r} ({error}), expected one; {do}") from error
+    if host is None and is_loopback(found[0]):
+        raise ConfigError(f"{node}: got {found[0]}, at which only the node reaches itself, expected another; {do}")
+    return found[0]
+
+
+def submit(script: Path, index: int, environ: Mapping[str, str] = os.environ) -> str:
+    """Submit one job of an array once more.
+
+    Args:
+        script: the script of the array.
+        index: number of the job in it.
+        environ: variables of the environment; those that tell of this job are not handed on.
+
+    Returns:
+        The id of the new array.
+
+    Raises:
+        ServiceError: Slurm refuses it; the message has its reason.
+    """
+    given = {key: value for key, value in environ.items() if not key.startswith("SLURM_") or key == "SLURM_CONF"}
+    command = ["sbatch", "--parsable", f"--array={index}", str(script)]
+    try:
+        done = subprocess.run(command, env=given, capture_output=True, text=True, check=False, timeout=60.0)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ServiceError(f"sbatch: got {error}, expected the id of a job") from error
+    job = done.stdout.strip().partition(";")[0]
+    if done.returncode != 0 or not re.fullmatch(r"\d+", job):
+        raise ServiceError(f"sbatch: got {(done.stderr or done.stdout).strip()!r}, expected the id of a job")
+    return job
+
+
+# What runs in each job: it keeps the servers of one node, and sees to the next job before its time is up.
+
+
+FAREWELL: Final = 3.0
+"""Time [s] in which the gateway has read in the registry that a server ends."""
+
+_INTERVAL: Final = 0.5
+
+_TRIES: Final = 5
+"""Number of starts of a server that never became ready, after which its job fails: it would only use up its time."""
+
+_RESUBMIT_AFTER: Final = 30.0
+"""Time [s] after which a successor is submitted again that Slurm has refused."""
+
+_TIME_LEFT: Final = 10.0
+"""Time [s] that is left of a job when its servers have ended, at the latest."""
+
+_EXIT_GRACE: Final = 15.0
+"""Time [s] that a server gets to end, beyond what work in progress may take."""
+
+
+def server_name(group: str, number: int, array: str, restarts: int = 0) -> str:
+    """Name of a server; no other job has one of that name, so that none overwrites its record.
+
+    Args:
+        group: name of its group.
+        number: its number, from 0.
+        array: id of the array of jobs.
+        restarts: how often Slurm has put its job back.
+    """
+    return f"{group}-{number}-{array}" + (f"r{restarts}" if restarts else "")
+
+
+class _Step:
+    """One server, as a step of the job."""
+
+    def __init__(self, job: JobSettings, member: FleetServerSettings, file: Path) -> None:
+        self.member = member
+        self._file = file
+        self._command = ["srun", *job.step, sys.executable, "-m", "beampipe", "fleet", "member", str(file)]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pause = RestartPause()
+        self._from = 0.0
+        self.starts = 0
+        write_server_settings(file, member)
+
+    @property
+    def runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def look(self, record: Record | None) -> None:
+        """Start it, again if it has ended."""
+        now = time.monotonic()
+        if record is not None and record.state == "ready":
+            self.starts = 1
+        if self.runs or now < self._from:
+            return
+        if self.starts >= _TRIES:
+            raise ServiceError(
+                f"{self.member.server}: got a server that ended {_TRIES} times before it was ready, expected it to"
+                f" serve; its log is {self.member.log}"
+            )
+        remove_record(self.member.registry, self.member.server)
+        if self._process is not None:
+            _log(f"{self.member.server}: has ended; starting another")
+            self._from = now + self._pause.before_next(now)
+        self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL)
+        self._pause.started(now)
+        self.starts += 1
+
+    def end(self, record: Record | None) -> None:
+        """Have it say so, finish what it has, and end."""
+        ours = record is not None and str(self._file) in processes.arguments(record.pid)
+        if record is not None and ours:
+            # The server alone: Slurm would send the signal to all its processes, Triton included, which ends at once.
+            with suppress(ProcessLookupError):
+                os.kill(record.pid, signal.SIGTERM)
+        elif self._process is not None and self.runs:
+            self._process.terminate()
+
+    def kill(self) -> None:
+        if self._process is not None and self.runs:
+            self._process.kill()
+
+
+class JobSupervisor:
+    """The job that this process runs in.
+
+    Args:
+        settings: what the jobs of its group are told.
+        me: which of them it is.
+
+    Raises:
+        ConfigError: the node has no address that others reach.
+    """
+
+    def __init__(self, settings: JobSettings, me: CurrentJob) -> None:
+        self._settings = settings
+        self._me = me
+        self._folder = RunFolder(settings.shared)
+        self._ended = threading.Event()
+        self._warned = False
+        self._successor: str | None = None
+        self._submit_from = 0.0
+        first = me.index * settings.servers
+        self._numbers = range(first, min(settings.count, first + settings.servers))
+        address = node_address(me.node, settings.host)
+        self._steps = [
+            self._step(server_name(settings.group, n, me.array, me.restarts), address) for n in self._numbers
+        ]
+
+    def run(self) -> None:
+        """Keep the servers until the successor is there, the time is up, or Slurm ends the job.
+
+        Raises:
+            ServiceError: a server ends again and again.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._end)
+        signal.signal(signal.SIGUSR1, self._warn)
+        self._forget_earlier_lives()
+        try:
+            while not self._ended.is_set() and not self._is_over():
+                self._ended.wait(_INTERVAL)
+        finally:
+            self._stop()
+
+    def _is_over(self) -> bool:
+        """Look at everything once, do what is due, and say whether that was all."""
+        if self._me.end is not None and time.time() > self._latest(self._me.end):
+            _log("the time is up; this job ends")
+            return True
+        try:
+            records = read_records(self._folder.registry)
+            for step in self._steps:
+                step.look(records.get(step.member.server))
+            if self._warned and self._has_successor(records):
+                _log(f"job {self._successor} serves; this one ends")
+                return True
+        except OSError as error:  # the file system that all nodes see: servers go on without it
+            _log(f"{self._folder.path}: {error}")
+        return False
+
+    def _step(self, name: str, address: str) -> _Step:
+        settings, folder = self._settings, self._folder
+        member = FleetServerSettings(
+            name,
+            settings.group,
+            folder.registry,
+            settings.repository,
+            folder.secret,
+            folder.logs / f"{name}.log",
+            models=settings.models,
+            digest=settings.digest,
+            host=address,
+            threads=settings.threads,
+            start_timeout=settings.start_timeout,
+            exit_timeout=settings.exit_timeout,
+            patience=settings.patience,
+            # What is on its way then is finished before the gateway sees that the server is down.
+            farewell=FAREWELL + settings.exit_timeout,
+        )
+        return _Step(settings, member, folder.members / f"{name}.json")
+
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        self._ended.set()
+
+    def _warn(self, number: int, frame: FrameType | None) -> None:
+        self._warned = True
+
+    def _latest(self, end: float) -> float:
+        """When servers must be told to end [s since 1970], so that they have ended when the time is up."""
+        return end - _TIME_LEFT - FAREWELL - 2 * self._settings.exit_timeout
+
+    def _has_successor(self, records: dict[str, Record]) -> bool:
+        """Submit the next job, unless that has been done, and say whether all its servers are ready."""
+        now = time.monotonic()
+        if self._successor is None and now >= self._submit_from and not self._settings.ended.exists():
+            self._submit_from = now + _RESUBMIT_AFTER
+            try:
+                self._successor = submit(self._settings.script, self._me.index)
+            except ServiceError as error:
+                _log(f"successor: {error}; trying again in {_RESUBMIT_AFTER:g} s")
+            else:
+                _log(f"the time is nearly up; submitted job {self._successor}")
+        if self._successor is None:
+            return False
+        ready = [name for name, record in records.items() if record.state == "ready"]
+        wanted = [server_name(self._settings.group, number, self._successor) for number in self._numbers]
+        return all(any(name == want or name.startswith(f"{want}r") for name in ready) for want in wanted)
+
+    def _stop(self) -> None:
+        """End the servers, and wait until they have finished what they have."""
+        records = read_records(self._folder.registry)
+        for step in self._steps:
+            step.end(records.get(step.member.server))
+        deadline = time.monotonic() + FAREWELL + 2 * self._settings.exit_timeout + _EXIT_GRACE
+        while any(step.runs for step in self._steps) and time.monotonic() < deadline:
+            time.sleep(_INTERVAL / 5)
+        for step in self._steps:
+            step.kill()
+            self._forget(step.member.server)
+
+    def _forget_earlier_lives(self) -> None:
+        """Forget the servers of this job on a node that has failed, which could not do so."""
+        for restart in range(self._me.restarts):
+            for number in self._numbers:
+                self._forget(server_name(self._settings.group, number, self._me.array, restart))
+
+    def _forget(self, server: str) -> None:
+        remove_record(self._folder.registry, server)
+        (self._folder.members / f"{server}.json").unlink(missing_ok=True)
+
+
+def _log(text: str) -> None:
+    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)

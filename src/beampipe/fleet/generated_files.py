@@ -1,0 +1,107 @@
+"""Files that are generated from a specification and never edited: each says so in its first line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+from beampipe.errors import FileError
+from beampipe.files import replacing
+
+__all__ = ["Files", "first_line", "write_files", "yaml_text"]
+
+Files = Mapping[str, str]
+"""Path of a file below the folder -> its text, without the first line."""
+
+_MARK: Final = "# Made by beampipe "
+_PROGRAM: Final = "#!"
+
+
+def first_line(command: str) -> str:
+    """The first line of a file that a command makes.
+
+    Args:
+        command: the command, such as ``"beampipe fleet k8s"``.
+    """
+    try:
+        release = version("beampipe")
+    except PackageNotFoundError:  # run from its sources
+        release = "(not installed)"
+    return f"{_MARK}{release}, `{command}`. Do not edit: change the fleet's specification, and make it again.\n"
+
+
+def yaml_text(*documents: Mapping[str, Any]) -> str:
+    """Documents as YAML, keys in their order, texts of several lines as blocks."""
+    import yaml
+
+    def text(dumper: Any, value: str) -> Any:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+    # No references from one place to another, which not everybody reads.
+    Dumper: Any = type("Dumper", (yaml.SafeDumper,), {"ignore_aliases": lambda self, data: True})
+    Dumper.add_representer(str, text)
+    written: str = yaml.dump_all(documents, Dumper=Dumper, sort_keys=False, width=110, allow_unicode=True)
+    return written
+
+
+def write_files(folder: Path, files: Files, command: str) -> list[Path]:
+    """Write files whole, each with a first line that says what made it; remove those that an earlier call made.
+
+    Programs, which begin with ``#!``, have that line second, and may be run.
+
+    Whoever hands the whole folder to another program would hand over what is left of an older specification, too.
+
+    Args:
+        folder: folder of the files; made if there is none.
+        files: the files.
+        command: the command that makes them, for their first line.
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        FileError: a file cannot be written, or one of another origin is in its place.
+    """
+    paths = {folder / name: text for name, text in files.items()}
+    for path in paths:
+        if path.is_file() and not _is_ours(path):
+            raise FileError(
+                f"{path}: got a file that beampipe did not make, expected none there; choose another folder", path=path
+            )
+    for path, text in paths.items():
+        with replacing(path, parents=True) as part:
+            part.write_text(_marked(text, command), encoding="utf-8")
+            if text.startswith(_PROGRAM):
+                part.chmod(0o755)
+    for path in _made(folder, command):
+        if path not in paths:
+            path.unlink()
+    return list(paths)
+
+
+def _marked(text: str, command: str) -> str:
+    if not text.startswith(_PROGRAM):
+        return first_line(command) + text
+    program, _, rest = text.partition("\n")
+    return f"{program}\n{first_line(command)}{rest}"
+
+
+def _is_ours(path: Path) -> bool:
+    return _mark_of(path).startswith(_MARK)
+
+
+def _mark_of(path: Path) -> str:
+    """The line of a file in which it would say what made it."""
+    lines = path.read_bytes()[:300].decode(errors="replace").split("\n")
+    return lines[1] if lines[0].startswith(_PROGRAM) and len(lines) > 1 else lines[0]
+
+
+def _made(folder: Path, command: str) -> Iterable[Path]:
+    """The files in a folder that the command made, whichever release of it."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            head = _mark_of(path)
+            if head.startswith(_MARK) and f"`{command}`" in head:
+                yield path

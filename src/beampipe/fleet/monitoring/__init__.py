@@ -1,0 +1,1 @@
+"""Monitoring of a fleet: Prometheus with its rules, a dashboard for Grafana, and a local page."""

@@ -1,0 +1,483 @@
+"""The page of `beampipe fleet watch`: a small server on loopback for the page, event displays and server states."""
+
+from __future__ import annotations
+
+import html
+import http.client
+import json
+import os
+import re
+import stat
+import threading
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
+from dataclasses import asdict
+from functools import partial
+from hashlib import sha256
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from pathlib import Path
+from socketserver import TCPServer
+from types import TracebackType
+from typing import Any, Final, Literal, NamedTuple, get_args
+from urllib.parse import urlsplit
+
+from beampipe.errors import FileError, MissingExtraError, ServiceError
+from beampipe.fleet.monitoring.dashboard import ALERTS, PANELS, TILES
+from beampipe.fleet.registry import Record, State, read_records
+from beampipe.fleet.security import certificate_expiry
+from beampipe.fleet.specification import Fleet, GatewaySettings
+from beampipe.triton.client.endpoint import LOOPBACK
+
+# What the registry knows of the servers, as metrics: Prometheus then keeps it and alerts.
+
+
+SILENT: Final = "silent"
+"""State of a server whose record is old: it is gone, or its node is."""
+
+ShownState = State | Literal["silent"]
+"""State of a server as others see it."""
+
+
+def shown_state(record: Record, now: float | None = None) -> ShownState:
+    """The state of a server as others see it.
+
+    Args:
+        record: what it said last.
+        now: the time [s since 1970], None for the present.
+    """
+    return record.state if record.lives(now) else SILENT
+
+
+def certificate_end(gateway: GatewaySettings) -> float | None:
+    """When the gateway's certificate ends [s since 1970]; None if it has none, or it cannot be read here."""
+    if gateway.tls is None:
+        return None
+    try:
+        return certificate_expiry(gateway.tls.certificate).timestamp()
+    except (FileError, MissingExtraError):
+        return None
+
+
+def fleet_metrics(records: Mapping[str, Record], certificate_end: float | None = None) -> str:
+    """The states of the servers in Prometheus's text format.
+
+    Args:
+        records: the registry's records, by name of the server.
+        certificate_end: when the gateway's certificate ends [s since 1970]; None if it has none.
+    """
+    return "".join(f"{line}\n" for line in _lines(records, certificate_end))
+
+
+def _lines(records: Mapping[str, Record], certificate_end: float | None) -> Iterator[str]:
+    yield "# HELP beampipe_fleet_server_state Whether a server is in a state, 0 or 1."
+    yield "# TYPE beampipe_fleet_server_state gauge"
+    for record in records.values():
+        for state in (*get_args(State), SILENT):
+            labels = f'server="{_escaped(record.server)}",group="{_escaped(record.group)}",state="{state}"'
+            yield f"beampipe_fleet_server_state{{{labels}}} {int(shown_state(record) == state)}"
+    if certificate_end is not None:
+        yield "# HELP beampipe_fleet_certificate_end_seconds When the gateway's certificate ends [s since 1970]."
+        yield "# TYPE beampipe_fleet_certificate_end_seconds gauge"
+        yield f"beampipe_fleet_certificate_end_seconds {certificate_end:.0f}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+# Displays of events that others drop into a folder, each an HTML page that is complete in itself.
+
+
+DISPLAY_POLICY: Final = (
+    "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
+)
+"""Content-Security-Policy of a display: it may draw, and ask nobody; it is a stranger to the page that shows it."""
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.html")
+
+_LARGEST: Final = 64 << 20
+"""Largest display [bytes]."""
+
+_MOST: Final = 100
+"""Number of displays that are listed, the newest."""
+
+
+class Display(NamedTuple):
+    """A display of an event.
+
+    Attributes:
+        name: name of its file.
+        time: when it was written [s since 1970].
+    """
+
+    name: str
+    time: float
+
+
+def list_displays(folder: Path | None) -> list[Display]:
+    """The newest displays of a folder, the newest first; none if there is no folder."""
+    found: list[Display] = []
+    if folder is None:
+        return found
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # removed meanwhile
+                if _NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                    found.append(Display(entry.name, entry.stat(follow_symlinks=False).st_mtime))
+    return sorted(found, key=lambda display: (-display.time, display.name))[:_MOST]
+
+
+def read_display(folder: Path | None, name: str) -> bytes | None:
+    """The bytes of a display; None if no regular file of the folder itself has that name, or it is too large.
+
+    Args:
+        folder: folder of the displays; None if there is none.
+        name: name of the file, as a client asks for it.
+    """
+    if folder is None or not _NAME.fullmatch(name):
+        return None
+    try:
+        # Not a link, which could lead elsewhere; not a pipe, which could make us wait.
+        file = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
+            return None
+        with os.fdopen(file, "rb", closefd=False) as stream:
+            return stream.read(_LARGEST)
+    finally:
+        os.close(file)
+
+
+# The page of `beampipe fleet watch`: one HTML text that asks nobody but the server that hands it out.
+
+
+_STYLES: Final = ("uPlot.min.css", "page.css")
+
+_SCRIPTS: Final = ("uPlot.iife.min.js", "charts.js", "page.js")
+"""Parts of the page's style and script, in the order in which they are joined."""
+
+
+class Page(NamedTuple):
+    """A page, and what the browser may do with it.
+
+    Attributes:
+        text: the HTML.
+        policy: its Content-Security-Policy: its own script, and requests to where it comes from.
+    """
+
+    text: str
+    policy: str
+
+
+def render_page(name: str, interval: float) -> Page:
+    """The page of a fleet.
+
+    Args:
+        name: name of the fleet.
+        interval: time between two looks at each server [s].
+    """
+    folder = files("beampipe.fleet.monitoring") / "page"
+    told = {
+        "interval": interval,
+        "panels": [asdict(panel) for panel in PANELS],
+        "tiles": [asdict(tile) for tile in TILES],
+        "alerts": ALERTS,
+    }
+    script = "\n".join((folder / part).read_text(encoding="utf-8") for part in _SCRIPTS)
+    parts = {
+        "title": html.escape(name),
+        "css": "\n".join((folder / part).read_text(encoding="utf-8") for part in _STYLES),
+        # "<" could end the script element early.
+        "told": json.dumps(told, separators=(",", ":")).replace("<", "\\u003c"),
+        "js": script,
+    }
+    text = (folder / "page.html").read_text(encoding="utf-8")
+    for key, part in parts.items():
+        text = text.replace("{{" + key + "}}", part)
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:;"
+        " connect-src 'self'; frame-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    )
+    return Page(text, policy)
+
+
+# What the server of the page answers, path by path.
+
+
+_FORWARDED: Final = ("/api/v1/query", "/api/v1/query_range")
+"""What is asked of Prometheus; everything else of it stays closed."""
+
+_LONGEST: Final = 8 << 10
+"""Longest query [bytes]."""
+
+_PROMETHEUS_TIMEOUT: Final = 10.0
+"""Time [s] that Prometheus gets to answer."""
+
+_NOTHING: Final = "default-src 'none'"
+"""Content-Security-Policy of what is no page."""
+
+_JSON: Final = "application/json"
+
+_HTML: Final = "text/html; charset=utf-8"
+
+_TEXT: Final = "text/plain; charset=utf-8"
+
+_METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Answer(NamedTuple):
+    """An answer to a request.
+
+    Attributes:
+        body: what is sent.
+        kind: its Content-Type.
+        status: status of HTTP.
+        policy: its Content-Security-Policy.
+    """
+
+    body: bytes
+    kind: str = _JSON
+    status: int = HTTPStatus.OK
+    policy: str = _NOTHING
+
+
+class Views:
+    """What is there to see; `WatchServer` tells what each path is.
+
+    Args:
+        fleet: the fleet that is watched.
+        registry: folder of the registry.
+        prometheus: function that gives the address of Prometheus, None while there is none.
+        events: folder of the displays of events; None for none.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        registry: Path,
+        prometheus: Callable[[], str | None],
+        events: Path | None,
+    ) -> None:
+        self._fleet = fleet
+        self._registry = registry
+        self._prometheus = prometheus
+        self._events = events
+        self._page = render_page(fleet.name, fleet.monitoring.interval)
+
+    def answer(self, path: str, query: str) -> Answer:
+        """The answer to a GET.
+
+        Args:
+            path: path that was asked for, as it came.
+            query: what stood behind its question mark.
+        """
+        if path == "/":
+            return Answer(self._page.text.encode(), _HTML, policy=self._page.policy)
+        if path == "/fleet.json":
+            return _as_json(self._seen())
+        if path == "/metrics":
+            metrics = fleet_metrics(read_records(self._registry), certificate_end(self._fleet.gateway))
+            return Answer(metrics.encode(), _METRICS)
+        if path in _FORWARDED:
+            return self._forwarded(path, query)
+        if path == "/events/":
+            return _as_json([display._asdict() for display in list_displays(self._events)])
+        if path.startswith("/events/"):
+            body = read_display(self._events, path.removeprefix("/events/"))
+            if body is not None:
+                return Answer(body, _HTML, policy=DISPLAY_POLICY)
+        return Answer(b"nothing here\n", _TEXT, HTTPStatus.NOT_FOUND)
+
+    def _seen(self) -> dict[str, Any]:
+        now = time.time()
+        servers = [
+            {**asdict(record), "state": shown_state(record, now), "age": round(max(0.0, now - record.beat), 1)}
+            for record in read_records(self._registry).values()
+        ]
+        url = self._prometheus()
+        ready = url is not None and _asked(url, "/-/ready").status == HTTPStatus.OK
+        return {
+            "fleet": self._fleet.name,
+            "servers": servers,
+            "prometheus": {"url": url, "ready": ready, "said": "" if ready else _missing(url)},
+            "events": [display._asdict() for display in list_displays(self._events)],
+        }
+
+    def _forwarded(self, path: str, query: str) -> Answer:
+        if len(query) > _LONGEST:
+            return _refusal(HTTPStatus.REQUEST_URI_TOO_LONG, f"got a query of {len(query)} bytes, at most {_LONGEST}")
+        url = self._prometheus()
+        if url is None:
+            return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, _missing(url))
+        return _asked(url, f"{path}?{query}")
+
+
+def _asked(url: str, path: str) -> Answer:
+    """What Prometheus answers."""
+    address = urlsplit(url)
+    with closing(http.client.HTTPConnection(address.netloc, timeout=_PROMETHEUS_TIMEOUT)) as connection:
+        try:
+            connection.request("GET", path)
+            reply = connection.getresponse()
+            return Answer(reply.read(), status=reply.status)
+        except (OSError, http.client.HTTPException):
+            return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, _missing(url))
+
+
+def _missing(url: str | None) -> str:
+    if url is None:
+        return "No Prometheus runs beside this fleet, so there is nothing over time to show."
+    return f"Prometheus does not answer at {url}, so there is nothing over time to show."
+
+
+def _refusal(status: int, said: str) -> Answer:
+    """A refusal in the form of Prometheus's own."""
+    return _as_json({"status": "error", "errorType": "unavailable", "error": said}, status)
+
+
+def _as_json(value: object, status: int = HTTPStatus.OK) -> Answer:
+    return Answer(json.dumps(value).encode(), status=status)
+
+
+# A small server on loopback that hands out the page, and asks Prometheus and the registry on its behalf.
+
+
+_CLIENT_TIMEOUT: Final = 10.0
+"""Time [s] that a client gets to ask, and between two requests."""
+
+_OWN: Final = (None, "same-origin", "none")
+"""Whose page a request may come from, as browsers say: our own or none. Programs say nothing."""
+
+
+class PageServer:
+    """The page of `beampipe fleet watch`, on loopback, for this machine alone.
+
+    GET /                the page
+    GET /fleet.json      what the registry says of each server, whether Prometheus answers, displays of events
+    GET /api/v1/query    and /api/v1/query_range: asked of Prometheus
+    GET /events/         names of the displays of events
+    GET /events/NAME     a display of an event
+    GET /metrics         states of the servers, for Prometheus
+
+    Everything else is refused, as is whatever another page asks for in its reader's browser.
+
+    Args:
+        fleet: the fleet that is watched.
+        registry: folder of the registry.
+        prometheus: function that gives the address of Prometheus, ``http://127.0.0.1:PORT``, None while there is none.
+        events: folder into which others drop displays of events as HTML; None for none.
+        port: port to listen on, 0 for a free one; None for the fleet's `page_port`.
+
+    Raises:
+        ServiceError: the port is taken.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        registry: Path,
+        prometheus: Callable[[], str | None],
+        *,
+        events: Path | None = None,
+        port: int | None = None,
+    ) -> None:
+        wanted = fleet.monitoring.page_port if port is None else port
+        views = Views(fleet, registry, prometheus, events)
+        try:
+            self._server = _Server((LOOPBACK, wanted), partial(_Handler, views))
+        except OSError as error:
+            raise ServiceError(
+                f"the fleet's page: port {wanted} cannot be had ({error.strerror}), expected a free one; 0 takes any"
+            ) from error
+        # A short wait for its end; requests are not slowed by it.
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="fleet-watch", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """Its port on loopback."""
+        return self._server.server_port
+
+    @property
+    def url(self) -> str:
+        """Its address, ``http://127.0.0.1:PORT/``."""
+        return f"http://{LOOPBACK}:{self.port}/"
+
+    def start(self) -> None:
+        """Answer from now on, in threads."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answer no more; may be called twice."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+        self._server.server_close()
+
+    def __enter__(self) -> PageServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def server_bind(self) -> None:
+        # The library's own asks a name server for the name of this machine, which may take its time.
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = LOOPBACK, int(self.server_address[1])
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: it is a client that has gone."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_version = "beampipe"
+    sys_version = ""
+    timeout = _CLIENT_TIMEOUT
+
+    def __init__(self, views: Views, *arguments: Any) -> None:
+        self._views = views
+        super().__init__(*arguments)
+
+    def do_GET(self) -> None:
+        if not self._is_own():
+            said = b"got a request for another host or from another page, expected one of this page\n"
+            return self._send(Answer(said, "text/plain; charset=utf-8", HTTPStatus.FORBIDDEN))
+        path, _, query = self.path.partition("?")
+        return self._send(self._views.answer(path, query))
+
+    def _is_own(self) -> bool:
+        """Whether the request is for this server by its own name: a page elsewhere can have its name lead here."""
+        assert isinstance(self.server, _Server)
+        hosts = (f"{LOOPBACK}:{self.server.server_port}", f"localhost:{self.server.server_port}")
+        return self.headers.get_all("Host") in [[host] for host in hosts] and self.headers["Sec-Fetch-Site"] in _OWN
+
+    def _send(self, answer: Answer) -> None:
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.kind)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.send_header("Content-Security-Policy", answer.policy)
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Referrer-Policy", "no-referrer")
+        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(answer.body)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Say nothing: the page asks every other second."""

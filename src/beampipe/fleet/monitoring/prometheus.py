@@ -1,0 +1,536 @@
+"""Prometheus for a fleet: settings, rules, targets, and its process.
+
+The servers stand in a file of their own that Prometheus reads again when it changes, so they come and go while it runs.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from beampipe import processes
+from beampipe.errors import ConfigError, FileError, ServiceError
+from beampipe.files import write_whole
+from beampipe.fleet.monitoring.page import PageServer
+from beampipe.fleet.registry import Record
+from beampipe.fleet.run_folder import RunFolder
+from beampipe.fleet.specification import Fleet, MonitoringSettings
+from beampipe.lazy import loader
+from beampipe.triton.backoff import RestartPause
+from beampipe.triton.client.endpoint import LOOPBACK, authority
+from beampipe.triton.server.launch import free_port
+
+if TYPE_CHECKING:
+    pass
+
+
+# The rules of Prometheus, `rules.yml`: what is counted, and when somebody is told.
+
+
+_LOOKS: Final = 4
+"""Number of looks at a server over which a rate is taken: one or two may fail."""
+
+_SHORTEST: Final = 10
+"""Shortest time [s] over which a rate is taken; shorter ones flicker."""
+
+
+def window(interval: float) -> int:
+    """The time [s] over which rates are taken.
+
+    Args:
+        interval: time between two looks at each server [s].
+    """
+    return max(math.ceil(_LOOKS * interval), _SHORTEST)
+
+
+def interval_text(interval: float) -> str:
+    """The time between two looks at each server as Prometheus reads it, such as ``2000ms``.
+
+    Args:
+        interval: that time [s].
+    """
+    return f"{round(1000 * interval)}ms"
+
+
+def rules_text(interval: float) -> str:
+    """Recording and alerting rules as YAML.
+
+    Args:
+        interval: time between two looks at each server [s].
+    """
+    text = (files("beampipe.fleet.monitoring") / "rules.yml").read_text(encoding="utf-8")
+    head, groups = text.split("groups:\n")
+    return f"{head}groups:\n{groups.replace('[window]', f'[{window(interval)}s]')}"
+
+
+# Which of the served models are chains and which their steps, so that whoever counts requests counts one once.
+
+
+_MODEL_NAME: Final = re.compile(r'model_name:\s*"([^"]+)"')
+
+
+def role_relabelings(repository: Path) -> list[dict[str, object]]:
+    """Rules of ``metric_relabel_configs`` that mark chains of models and their steps by the label ``role``.
+
+    Triton counts a request in a chain and in each step of it. "chain" stands for the whole, "first" for its first step,
+    "step" for later ones; other models get no such label.
+
+    Args:
+        repository: the served models; without chains, or if nothing is there, there are no rules.
+
+    Raises:
+        FileError: the configuration of a model cannot be read.
+    """
+    roles = _roles_of(repository)
+    return [
+        {
+            "source_labels": ["model"],
+            "regex": "|".join(re.escape(name) for name in sorted(roles) if roles[name] == role),
+            "target_label": "role",
+            "replacement": role,
+        }
+        for role in sorted(set(roles.values()))
+    ]
+
+
+def _roles_of(repository: Path) -> dict[str, str]:
+    chains: dict[str, list[str]] = {}
+    for path in sorted(repository.glob("*/config.pbtxt")):
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise FileError(
+                f"{path}: cannot be read ({error}), expected the configuration of a model", path=path
+            ) from error
+        if "ensemble_scheduling" in text:
+            chains[path.parent.name] = _MODEL_NAME.findall(text.partition("ensemble_scheduling")[2])
+    roles: dict[str, str] = {}
+    roles |= dict.fromkeys((steps[0] for steps in chains.values() if len(steps) > 1), "first")
+    roles |= dict.fromkeys((step for steps in chains.values() for step in steps[1:]), "step")
+    return roles | dict.fromkeys(chains, "chain")
+
+
+# What Prometheus is told: its settings, and the servers that it looks at.
+
+
+SETTINGS: Final = "prometheus.yml"
+"""Name of the file of settings."""
+
+RULES: Final = "rules.yml"
+"""Name of the file of rules, beside the settings."""
+
+_TARGETS: Final = "servers.json"
+
+_FORGOTTEN: Final = 600.0
+"""Time [s] after which a server that says nothing is no longer looked for: until then it counts as down."""
+
+_GATEWAY_SERIES: Final = (
+    "haproxy_frontend_(http_responses_total|intercepted_requests_total|requests_denied_total)",
+    "haproxy_backend_(current_queue|retry_warnings_total|redispatch_warnings_total)",
+    "haproxy_server_status",
+)
+"""Series of the gateway that are kept: HAProxy has some hundred for each server."""
+
+
+def prometheus_settings(
+    fleet: Fleet, folder: Path, *, status_port: int | None = None, page_port: int | None = None
+) -> str:
+    """The settings of Prometheus as YAML.
+
+    Args:
+        fleet: the fleet that is watched.
+        folder: folder of the settings, with the servers' file of `write_targets`.
+        status_port: port on loopback for the gateway's metrics; None if there is no gateway.
+        page_port: port on loopback of the page (`WatchServer`), which says what the registry knows; None for no page.
+    """
+    return "\n".join(_lines(fleet, folder, status_port, page_port)) + "\n"
+
+
+def write_settings(fleet: Fleet, folder: Path, *, status_port: int | None = None, page_port: int | None = None) -> Path:
+    """Write settings and rules into a folder, and an empty list of servers if there is none yet.
+
+    Args:
+        fleet: the fleet that is watched.
+        folder: where to write; it is made if it is not there.
+        status_port: port on loopback for the gateway's metrics; None if there is no gateway.
+        page_port: port on loopback of the page; None for no page.
+
+    Returns:
+        The file of settings.
+
+    Raises:
+        FileError: something cannot be written.
+    """
+    text = prometheus_settings(fleet, folder, status_port=status_port, page_port=page_port)
+    rules = rules_text(fleet.monitoring.interval)
+    write_whole(folder / RULES, lambda part: part.write_text(rules, encoding="utf-8"))
+    if not (folder / _TARGETS).exists():
+        write_targets(folder, {})
+    return write_whole(folder / SETTINGS, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def write_targets(folder: Path, records: Mapping[str, Record]) -> Path:
+    """Write the servers that Prometheus looks at, unless the file says so already.
+
+    A server that ends in order is left out. One that is silent stays for ten minutes: it counts as down.
+
+    Args:
+        folder: folder of the settings.
+        records: the registry's records, by name of the server.
+
+    Returns:
+        The file of servers.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    now = time.time()
+    targets = [
+        {
+            "targets": [authority(record.host, record.metrics)],
+            "labels": {"server": record.server, "group": record.group},
+        }
+        for _, record in sorted(records.items())
+        if record.state != "ending" and now - record.beat < _FORGOTTEN
+    ]
+    path, text = folder / _TARGETS, json.dumps(targets, indent=1) + "\n"
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return path
+    return write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def _lines(fleet: Fleet, folder: Path, status_port: int | None, page_port: int | None) -> Iterator[str]:
+    interval = interval_text(fleet.monitoring.interval)
+    yield "# Made by `beampipe fleet` from the specification of the fleet; not to be edited."
+    yield "global:"
+    yield f"  scrape_interval: {interval}"
+    yield f"  scrape_timeout: {interval}"
+    yield f"  evaluation_interval: {interval}"
+    yield f"  external_labels: {{fleet: {json.dumps(fleet.name)}}}"
+    yield f"rule_files: [{json.dumps(str(folder.resolve() / RULES))}]"
+    yield "scrape_configs:"
+    yield "  - job_name: triton"
+    yield "    file_sd_configs:"
+    yield f"      - files: [{json.dumps(str(folder.resolve() / _TARGETS))}]"
+    yield "        refresh_interval: 10s"
+    if roles := role_relabelings(fleet.repository):
+        yield "    metric_relabel_configs:"
+        yield from (f"      - {json.dumps(role)}" for role in roles)
+    if status_port is not None:
+        yield "  - job_name: gateway"
+        yield "    params:"
+        yield "      scope: [frontend, backend, server]"
+        yield "      no-maint: ['']"
+        yield f"    static_configs: [{{targets: ['{LOOPBACK}:{status_port}']}}]"
+        yield "    metric_relabel_configs:"
+        yield f"      - {{source_labels: [__name__], regex: '{'|'.join(_GATEWAY_SERIES)}', action: keep}}"
+    if page_port is not None:
+        yield "  - job_name: fleet"
+        yield "    honor_labels: true"
+        yield f"    static_configs: [{{targets: ['{LOOPBACK}:{page_port}']}}]"
+
+
+# Prometheus while it runs: found, started, asked whether it is ready, ended.
+
+
+_UP: Final = 30.0
+"""Time [s] that the program gets to read what it kept, and to answer."""
+
+_GRACE: Final = 10.0
+"""Time [s] that the program gets to put its memory onto the disk when it ends."""
+
+_POLL: Final = 0.05
+
+_LINES: Final = 4
+"""Number of lines of the log that go into a message."""
+
+
+def find_prometheus() -> Path | None:
+    """The system's program `prometheus`, None if it is not installed."""
+    found = shutil.which("prometheus", path=f"{os.environ.get('PATH', os.defpath)}{os.pathsep}/usr/local/bin")
+    return None if found is None else Path(found)
+
+
+def prometheus_program(settings: MonitoringSettings) -> Path | None:
+    """The program, None if it shall not run or is not installed.
+
+    Raises:
+        ConfigError: it was asked for, and is not installed.
+    """
+    program = None if settings.prometheus is False else find_prometheus()
+    if program is None and settings.prometheus:
+        raise ConfigError(
+            "monitoring.prometheus: got true, but no program prometheus is installed; on Debian and Ubuntu:"
+            " apt-get install prometheus. Without it the fleet runs unwatched: monitoring.prometheus = false"
+        )
+    return program
+
+
+class Prometheus:
+    """Prometheus for one fleet, on loopback. After its end it may be started again, and goes on with what it kept.
+
+    Args:
+        program: path of Prometheus.
+        fleet: the fleet that is watched.
+        folder: folder for settings, rules, log and what is kept; the servers' file of `write_targets` belongs there.
+        status_port: port on loopback for the gateway's metrics; None if there is no gateway.
+        page_port: port on loopback of the page; None for no page.
+    """
+
+    def __init__(
+        self,
+        program: Path,
+        fleet: Fleet,
+        folder: Path,
+        *,
+        status_port: int | None = None,
+        page_port: int | None = None,
+    ) -> None:
+        self._program = program
+        self._fleet = fleet
+        self._folder = folder
+        self._status_port = status_port
+        self._page_port = page_port
+        self._port = fleet.monitoring.prometheus_port or free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._begin = 0
+
+    @property
+    def port(self) -> int:
+        """Its port on loopback; the same after a restart."""
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """Its address, ``http://127.0.0.1:PORT``."""
+        return f"http://{LOOPBACK}:{self._port}"
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, None if it does not run."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
+    def start(self) -> None:
+        """Start it unless it runs, and wait until it answers.
+
+        Raises:
+            FileError: the settings cannot be written.
+            ServiceError: it refuses its settings, its port is taken, or it does not answer in time.
+        """
+        self.launch()
+        deadline = time.monotonic() + _UP
+        while not self.is_ready():
+            if self.pid is None or time.monotonic() > deadline:
+                self.stop()
+                said = "".join(f"\n    {line}" for line in self.last_words())
+                raise ServiceError(
+                    f"prometheus: it did not start, expected it to answer at {self.url}{said}", url=self.url
+                )
+            time.sleep(_POLL)
+
+    def launch(self) -> None:
+        """Write its settings and start it unless it runs, without waiting until it answers.
+
+        One that an earlier process has left over the same folder is ended first: two cannot share it.
+
+        Raises:
+            FileError: the settings cannot be written.
+        """
+        if self.pid is not None:
+            return
+        settings = write_settings(self._fleet, self._folder, status_port=self._status_port, page_port=self._page_port)
+        for pid in prometheus_pids(self._folder):
+            _end(pid)
+        with self._log.open("ab") as log:
+            self._begin = log.tell()
+            self._process = subprocess.Popen(
+                [
+                    self._program,
+                    f"--config.file={settings}",
+                    _storage(self._folder),
+                    f"--storage.tsdb.retention.time={self._fleet.monitoring.retention}d",
+                    f"--web.listen-address={LOOPBACK}:{self._port}",
+                    "--web.cors.origin=none",  # by default any page in a browser here may read everything
+                    "--log.level=warn",
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a Ctrl-C in the terminal is not meant for it
+            )
+
+    def is_ready(self) -> bool:
+        """Whether it runs and answers queries."""
+        if self.pid is None:
+            return False
+        with closing(http.client.HTTPConnection(LOOPBACK, self._port, timeout=1.0)) as connection:
+            try:
+                connection.request("GET", "/-/ready")
+                return connection.getresponse().status == 200
+            except (OSError, http.client.HTTPException):
+                return False
+
+    def renew(self, fleet: Fleet) -> None:
+        """Watch a fleet as it is specified now, and the models that are in its repository now.
+
+        It goes on running. Its port and how long it keeps what it saw change at its next start only.
+
+        Raises:
+            FileError: the settings cannot be written.
+        """
+        self._fleet = fleet
+        write_settings(fleet, self._folder, status_port=self._status_port, page_port=self._page_port)
+        if (process := self._process) is not None:
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGHUP)
+
+    def last_words(self) -> list[str]:
+        """The last lines that it has logged since its last start."""
+        with self._log.open("rb") as log:
+            log.seek(self._begin)
+            return list(deque((line.decode(errors="replace").rstrip() for line in log), maxlen=_LINES))
+
+    def stop(self) -> None:
+        """End it in order, or at once where it does not listen; may be called twice."""
+        if (process := self._process) is None:
+            return
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    @property
+    def _log(self) -> Path:
+        return self._folder / "prometheus.log"
+
+
+def prometheus_pids(folder: Path) -> set[int]:
+    """The processes of Prometheus that keep what they see in a folder, whoever has started them.
+
+    Args:
+        folder: the folder that was given to `Prometheus`.
+    """
+    return {pid for pid, arguments in processes.command_lines() if _storage(folder) in arguments}
+
+
+def _storage(folder: Path) -> str:
+    return f"--storage.tsdb.path={folder.absolute() / 'data'}"
+
+
+def _end(pid: int) -> None:
+    """End a process that is no child of this one."""
+    started = processes.start_time(pid)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+        deadline = time.monotonic() + _GRACE
+        while started is not None and processes.is_same(pid, started) and processes.is_alive(pid):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(_POLL)
+
+
+# Prometheus and the page of a fleet that runs: started with it, started again when they end, and never in its
+# way.
+
+
+class Monitoring:
+    """Whoever watches a fleet.
+
+    Args:
+        fleet: the fleet.
+        folder: its run folder.
+        status_port: port of the gateway's metrics.
+        note: function that is told what happens.
+
+    Raises:
+        ConfigError: Prometheus was asked for, and is not installed.
+    """
+
+    def __init__(self, fleet: Fleet, folder: RunFolder, status_port: int, note: Callable[[str], None]) -> None:
+        program = prometheus_program(fleet.monitoring)
+        self._folder = folder.prometheus
+        self._note = note
+        self._pause = RestartPause()
+        self._from = 0.0
+        self._launched = False
+        self._page = PageServer(fleet, folder.registry, lambda: self.prometheus_url, events=folder.events)
+        self._prometheus = None
+        if program is not None:
+            self._prometheus = Prometheus(
+                program, fleet, folder.prometheus, status_port=status_port, page_port=self._page.port
+            )
+
+    @property
+    def page_url(self) -> str:
+        """Address of the page."""
+        return self._page.url
+
+    @property
+    def prometheus_url(self) -> str | None:
+        """Address of Prometheus, None while there is none."""
+        running = self._prometheus is not None and self._prometheus.pid is not None
+        return self._prometheus.url if running and self._prometheus is not None else None
+
+    @property
+    def prometheus_pid(self) -> int | None:
+        """Process id of Prometheus, None if it does not run."""
+        return None if self._prometheus is None else self._prometheus.pid
+
+    def start(self) -> None:
+        """Hand out the page. Prometheus is started at the first look: the fleet does not wait for it."""
+        self._page.start()
+
+    def look(self, records: Mapping[str, Record]) -> None:
+        """See to it that Prometheus runs and knows the servers."""
+        prometheus, now = self._prometheus, time.monotonic()
+        if prometheus is None:
+            return
+        write_targets(self._folder, {name: record for name, record in records.items() if record.metrics})
+        if prometheus.pid is None and now >= self._from:
+            if self._launched:
+                self._note(f"prometheus: has ended ({' / '.join(prometheus.last_words())}); starting another")
+            self._from = now + self._pause.before_next(now)
+            prometheus.launch()
+            self._launched = True
+            self._pause.started(time.monotonic())
+
+    def renew(self, fleet: Fleet) -> None:
+        """Watch the fleet as it is wanted now, with the models that it has now."""
+        if self._prometheus is not None:
+            self._prometheus.renew(fleet)
+
+    def stop(self) -> None:
+        """End both; may be called twice."""
+        self._page.stop()
+        if self._prometheus is not None:
+            self._prometheus.stop()
+
+
+# Who watches a fleet: Prometheus with its rules, a dashboard for Grafana, and a page of our own.
+
+
+__getattr__ = loader(
+    __name__,
+    {
+        "beampipe.fleet.monitoring.dashboard": ["grafana_dashboard"],
+        "beampipe.fleet.monitoring.page": ["PageServer", "fleet_metrics"],
+    },
+)

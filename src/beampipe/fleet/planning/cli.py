@@ -1,0 +1,198 @@
+"""`beampipe fleet plan` and `beampipe fleet tune`: parse, call, print.
+
+Whatever takes time to import is imported inside the command that needs it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from beampipe.terminal import bar, console, make_table
+from beampipe.terminal.commands import Json, print_json
+from beampipe.triton.cli import TritonFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rich.table import Table
+
+    from beampipe.fleet.planning.simulator import FleetFigures, FleetShape, Policy
+    from beampipe.fleet.planning.tuning import Trial
+
+__all__ = ["plan_command", "tune_command"]
+
+
+_Measured = Annotated[
+    Path, typer.Argument(help="JSON with measured service times: serving.json of `beampipe serving bench`, say.")
+]
+_Clients = Annotated[int, typer.Option(help="Number of clients.", min=1)]
+_Rate = Annotated[float, typer.Option(help="Events per second of each client, were each answered at once.", min=1e-9)]
+_P95 = Annotated[float, typer.Option(help="Largest 95th percentile of the latency, in seconds.", min=1e-9)]
+_Sizes = Annotated[
+    str | None,
+    typer.Option(
+        help="Sizes of the events: JSON file, lognormal:MEDIAN,SIGMA or pareto:LEAST,SHAPE,MOST.",
+        show_default="those measured",
+    ),
+]
+_Fleet = Annotated[
+    Path | None,
+    typer.Option(
+        "--file", "-f", help="Specification of the fleet, a TOML file, for cores, in-flight, queue and balancing."
+    ),
+]
+_Group = Annotated[str | None, typer.Option(help="Group of servers of --file.", show_default="the first")]
+_Servers = Annotated[
+    int | None,
+    typer.Option(help="Number of servers, to compare policies without a search.", min=1, show_default="it is found"),
+]
+_Instances = Annotated[int, typer.Option(help="Instances of the model in each server.", min=1)]
+_Cores = Annotated[
+    int | None,
+    typer.Option(
+        help="Cores of a machine; of a GPU, instances at full speed.", min=1, show_default="one for each instance"
+    ),
+]
+_PerMachine = Annotated[int, typer.Option(help="Servers that share a machine.", min=1)]
+_InFlight = Annotated[
+    int | None,
+    typer.Option(help="Most requests that one server has at once.", min=1, show_default="8, or 2 an instance"),
+]
+_Queue = Annotated[int | None, typer.Option(help="Most requests that wait for a server.", min=0, show_default="64")]
+_Uncertainty = Annotated[float, typer.Option(help="Relative uncertainty of the service times.", min=0.0, max=0.9)]
+_Requests = Annotated[int, typer.Option(help="Requests that are recorded in each run.", min=1)]
+_Replicas = Annotated[int, typer.Option(help="Runs for each figure.", min=2)]
+_Seed = Annotated[int, typer.Option(help="Seed of every random choice.", min=0)]
+
+
+def plan_command(
+    measured: _Measured,
+    clients: _Clients,
+    rate: _Rate,
+    p95: _P95,
+    sizes: _Sizes = None,
+    file: _Fleet = None,
+    group: _Group = None,
+    servers: _Servers = None,
+    instances: _Instances = 1,
+    cores: _Cores = None,
+    per_machine: _PerMachine = 1,
+    in_flight: _InFlight = None,
+    queue: _Queue = None,
+    uncertainty: _Uncertainty = 0.1,
+    requests: _Requests = 10_000,
+    replicas: _Replicas = 4,
+    seed: _Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Say how many servers a number of clients needs, and what each way of balancing makes of them."""
+    from beampipe.fleet.planning.measured import parse_sizes, read_measured
+    from beampipe.fleet.planning.servers import Bound, Effort, compare_policies, make_shape, plan_servers
+    from beampipe.fleet.planning.simulator import ClosedLoop, Load
+
+    found = read_measured(measured)
+    drawn = found.event_sizes() if sizes is None else parse_sizes(sizes)
+    load = Load(ClosedLoop(clients, 1 / rate), drawn, found.service())
+    shape = make_shape(
+        file, group, servers or 1, instances, cores=cores, per_machine=per_machine, in_flight=in_flight, queue=queue
+    )
+    effort = Effort(requests, replicas, seed)
+    asked = f"{clients} clients with {rate:g} events/s each"
+    with bar("simulations") as step:
+        if servers is not None:
+            figures = compare_policies(load, shape, effort=effort, told=lambda _: step())
+            if as_json:
+                print_json({"shape": shape, "figures": figures})
+            else:
+                console().print(_policies(shape, figures, f"{asked}, {shape.servers} servers"))
+            return
+        plan = plan_servers(load, shape, Bound(p95), uncertainty=uncertainty, effort=effort, told=lambda _: step())
+    if as_json:
+        print_json(plan)
+        return
+    console().print(_policies(plan.shape, plan.figures, f"{asked}, {plan.shape.servers} servers"))
+    typer.echo(
+        f"{plan.shape.servers} servers for p95 <= {p95:g} s with {plan.shape.policy};"
+        f" {plan.low} to {plan.high} if service times are {100 * uncertainty:g} % shorter or longer"
+    )
+
+
+def tune_command(
+    repository: Annotated[Path, typer.Argument(help="Model repository, of `beampipe serving export`.")],
+    model: Annotated[str, typer.Argument(help="Name of a model in it.")],
+    p95: Annotated[float, typer.Option(help="Largest 95th percentile of the latency, in seconds.", min=1e-9)],
+    choices: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML file with arrays instances, threads, batch and protocol: what each may be.",
+            show_default="what fits the cores",
+        ),
+    ] = None,
+    recorded: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Safetensors file with the tensors of a recorded request; may be given several times.",
+            show_default="its canary",
+        ),
+    ] = None,
+    concurrency: Annotated[int, typer.Option(help="Number of requests in flight.", min=1)] = 8,
+    seconds: Annotated[float, typer.Option(help="Length of the longest measurement, in seconds.", min=0.1)] = 10.0,
+    exhaustive: Annotated[
+        bool, typer.Option("--exhaustive", help="Measure every configuration for that long, in place of a search.")
+    ] = False,
+    triton: TritonFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Find the configuration of a model that answers most events within a latency, on a Triton of its own."""
+    from beampipe.fleet.planning import tuning
+    from beampipe.fleet.planning.tuning import LiveBenchmark, choices_here, read_choices, read_request
+    from beampipe.triton import ServerSettings
+
+    every = (choices_here() if choices is None else read_choices(choices)).all()
+    arrays = [read_request(path) for path in recorded or ()]
+    search = tuning.exhaustive if exhaustive else tuning.tune
+    n = len(every) if exhaustive else sum(number for number, _ in tuning.rounds_of(len(every), seconds, tuning.FACTOR))
+    served = LiveBenchmark(ServerSettings(repository, triton=triton), model, arrays, concurrency)
+    with served as bench, bar("measurements", n) as step:
+        trials = search(bench, every, p95, seconds=seconds, told=lambda _: step())
+    best = trials[0]
+    within = best.rank(p95)[0]
+    if as_json:
+        print_json({"best": best.configuration, "within": within, "trials": trials})
+    else:
+        console().print(_trials(trials, p95, f"{model}, {concurrency} requests in flight"))
+        typer.echo(f"{'best' if within else 'nearest, though too slow'}: {best.configuration}")
+    if not within:
+        raise typer.Exit(1)
+
+
+def _trials(trials: Sequence[Trial], p95: float, title: str) -> Table:
+    heads = ["instances", "threads", "batch", "protocol"], ["measured [s]", "events/s", "p95 [ms]", "note"]
+    table = make_table(title, *heads, caption=f"p95 at most {1e3 * p95:g} ms; those measured longest first")
+    for trial in trials:
+        one, found = trial.configuration, trial.measurement
+        row = [str(one.instances), str(one.threads), str(one.batch), one.protocol, f"{trial.seconds:.2f}"]
+        if found is None:
+            table.add_row(*row, "", "", trial.fault)
+        else:
+            note = "" if trial.rank(p95)[0] else "too slow"
+            table.add_row(*row, f"{found.throughput:.4g}", f"{1e3 * found.p95:.4g}", note)
+    return table
+
+
+def _policies(shape: FleetShape, figures: Mapping[Policy, FleetFigures], title: str) -> Table:
+    table = make_table(
+        title,
+        ["balancing"],
+        ["events/s", "p50 [ms]", "p95 [ms]", "p99 [ms]", "refused [%]", "cores busy [%]"],
+        caption=f"{shape.instances} instance(s) on {shape.cores} core(s) in each of {shape.machines} machine(s),"
+        f" {shape.in_flight} in flight, queue {shape.queue}; errors: one standard deviation",
+    )
+    for policy, found in figures.items():
+        row = [(found.throughput, 1.0), *((one, 1e3) for one in (found.p50, found.p95, found.p99))]
+        row += [(found.refused, 100.0), (found.busy, 100.0)]
+        table.add_row(policy, *(f"{one.value * unit:.4g} ± {one.error * unit:.2g}" for one, unit in row))
+    return table

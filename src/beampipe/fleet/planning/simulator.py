@@ -1,0 +1,921 @@
+"""A fleet in simulated time, from the arrivals of requests to figures with errors.
+
+A request takes the same way as in a real fleet. The gateway hands it to a server with a free slot, or keeps it in its
+queue, or refuses it if the queue is full. In a server it waits for an instance of the model; instances share the cores
+of their machine.
+
+    from beampipe.fleet.planning.simulator import FleetShape, Load, Poisson, ParetoSizes, ServiceTimes, run_fleet
+
+    load = Load(Poisson(200.0), ParetoSizes(100, 1.2, 1e5), ServiceTimes.affine(1e-3, 5e-6))
+    figures = run_fleet(load, FleetShape(servers=4))
+
+Each policy chooses among the servers that have a free slot, as HAProxy does with `maxconn`:
+
+====================  ==============================================================================================
+``round_robin``       the next in turn
+``least_connections`` fewest outstanding requests; of equals, as in HAProxy's tree, the one that changed longest ago
+``least_hits``        smallest sum of the sizes of the outstanding requests
+``power_of_two``      of two servers taken at random, the one with fewer outstanding requests
+====================  ==============================================================================================
+
+It is checked against closed forms of queueing theory and against live servers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
+from types import MappingProxyType
+from typing import ClassVar, Final, Literal, Protocol, get_args, no_type_check, runtime_checkable
+
+import numpy as np
+from numpy import ndarray
+from simpy import Environment, Event
+
+from beampipe.arrays import Float64
+from beampipe.errors import ConfigError
+
+# How large the events of a load are: as measured, or of a stated distribution. The unit is what service times
+# take.
+
+
+_DRAWS = 100_000
+"""Number of events whose sizes are drawn for a mean."""
+
+
+@runtime_checkable
+class Sizes(Protocol):
+    """Where the sizes of events come from."""
+
+    def draw(self, random: np.random.Generator, n: int) -> Float64[ndarray, " n"]:
+        """Sizes of that many events, independent of each other [e.g. hits]."""
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredSizes:
+    """Sizes drawn, with replacement, from those of real events.
+
+    Attributes:
+        values: (n,) sizes of the events.
+    """
+
+    values: ndarray
+
+    def __post_init__(self) -> None:
+        if not len(self.values) or not np.all(np.isfinite(self.values)) or np.min(self.values) < 0:
+            raise ConfigError(f"sizes: got {len(self.values)} values, expected one or more, finite and not negative")
+
+    def draw(self, random: np.random.Generator, n: int) -> Float64[ndarray, " n"]:
+        return np.asarray(self.values, np.float64)[random.integers(len(self.values), size=n)]
+
+
+@dataclass(frozen=True)
+class LogNormalSizes:
+    """Sizes whose logarithm is normal: many small events, few large ones.
+
+    Attributes:
+        median: median size.
+        sigma: standard deviation of the logarithm; 1 makes the largest of a hundred ten times the median.
+    """
+
+    median: float
+    sigma: float
+
+    def __post_init__(self) -> None:
+        if not self.median > 0 or not self.sigma >= 0:
+            raise ConfigError(f"sizes: got median {self.median:g}, sigma {self.sigma:g}, expected > 0 and >= 0")
+
+    def draw(self, random: np.random.Generator, n: int) -> Float64[ndarray, " n"]:
+        return random.lognormal(np.log(self.median), self.sigma, n)
+
+
+@dataclass(frozen=True)
+class ParetoSizes:
+    """Sizes with a tail that falls as a power, cut off: P(size > x) ~ x^-shape between `least` and `most`.
+
+    Attributes:
+        least: smallest size.
+        shape: power of the tail; below 2 the variance is that of the cut.
+        most: largest size.
+    """
+
+    least: float
+    shape: float
+    most: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.least < self.most or not self.shape > 0:
+            raise ConfigError(
+                f"sizes: got least {self.least:g}, most {self.most:g}, shape {self.shape:g},"
+                " expected 0 < least < most and shape > 0"
+            )
+
+    def draw(self, random: np.random.Generator, n: int) -> Float64[ndarray, " n"]:
+        kept = 1.0 - (self.least / self.most) ** self.shape
+        return np.asarray(self.least * (1.0 - kept * random.random(n)) ** (-1.0 / self.shape))
+
+
+def mean_size(sizes: Sizes) -> float:
+    """Mean size, from a fixed set of draws."""
+    return float(sizes.draw(np.random.default_rng(0), _DRAWS).mean())
+
+
+# How long one instance of a model works on an event, by its size, as a load test has measured it.
+
+
+_ROUNDS = 5
+"""Number of fits of a line, each with the weights of the one before."""
+
+
+@dataclass(frozen=True, eq=False)
+class ServiceTimes:
+    """Service time: piecewise linear in the size, times a random ratio.
+
+    seconds = interpolation of (`sizes`, `seconds`), beyond its ends along the outermost pieces, x one of `ratios`
+
+    Attributes:
+        sizes: (k,) sizes at the knots, growing; one knot alone is a constant.
+        seconds: (k,) service time of an instance that has a core for itself, at the knots [s].
+        ratios: (m,) measured times over those of the line; one is drawn for each event.
+        overhead: mean time of a request that occupies no instance [s]: the way there and back, the gateway.
+        overhead_ratios: (k,) measured times of that kind over their mean; one is drawn for each event.
+        contention: share by which each further instance that works on the same machine slows all of them, while there
+            are cores for all; memory bandwidth, say.
+    """
+
+    sizes: ndarray
+    seconds: ndarray
+    ratios: ndarray = field(default_factory=lambda: np.ones(1))
+    overhead: float = 0.0
+    overhead_ratios: ndarray = field(default_factory=lambda: np.ones(1))
+    contention: float = 0.0
+
+    def __post_init__(self) -> None:
+        knots, seconds = np.asarray(self.sizes, np.float64), np.asarray(self.seconds, np.float64)
+        if len(knots) != len(seconds) or not len(knots) or not np.all(np.diff(knots) > 0):
+            raise ConfigError(f"service: got sizes {knots[:5]}, expected some, growing, and as many seconds")
+        drawn = [np.asarray(one, np.float64) for one in (self.ratios, self.overhead_ratios)]
+        if not all(len(one) and np.all(np.isfinite(one) & (one >= 0)) for one in (seconds, *drawn)):
+            raise ConfigError("service: got negative or infinite times or ratios, expected finite ones, 0 or more")
+        if not self.overhead >= 0 or not self.contention >= 0:
+            raise ConfigError(
+                f"service: got overhead {self.overhead:g} s, contention {self.contention:g}, expected 0 or more"
+            )
+
+    @classmethod
+    def affine(cls, fixed: float, per_unit: float, *, overhead: float = 0.0) -> ServiceTimes:
+        """A line: `fixed` + `per_unit` x size [s], without scatter."""
+        return cls(np.array([0.0, 1.0]), np.array([fixed, fixed + per_unit]), overhead=overhead)
+
+    def scaled(self, factor: float) -> ServiceTimes:
+        """The same, every service time so many times as long."""
+        return replace(self, seconds=np.asarray(self.seconds) * factor)
+
+    def line(self, sizes: Float64[ndarray, " n"]) -> Float64[ndarray, " n"]:
+        """Service time without its scatter [s]."""
+        knots, seconds = np.asarray(self.sizes, np.float64), np.asarray(self.seconds, np.float64)
+        if len(knots) == 1:
+            return np.full(len(sizes), seconds[0])
+        piece = np.clip(np.searchsorted(knots, sizes) - 1, 0, len(knots) - 2)
+        slope = np.diff(seconds)[piece] / np.diff(knots)[piece]
+        return np.asarray(np.maximum(0.0, seconds[piece] + slope * (sizes - knots[piece])))
+
+    def draw(self, sizes: Float64[ndarray, " n"], random: np.random.Generator) -> Float64[ndarray, " n"]:
+        """Service time of each of these events [s]."""
+        return np.asarray(self.line(sizes) * _drawn(self.ratios, random, len(sizes)))
+
+    def draw_overhead(self, random: np.random.Generator, n: int) -> Float64[ndarray, " n"]:
+        """Time that each of that many requests spends elsewhere [s]."""
+        return self.overhead * _drawn(self.overhead_ratios, random, n)
+
+
+def fit_affine(sizes: Float64[ndarray, " n"], seconds: Float64[ndarray, " n"]) -> ServiceTimes:
+    """The line with the least squares of the *relative* residuals, and those residuals as its scatter.
+
+    Args:
+        sizes: size of each event.
+        seconds: measured service time of each event [s].
+
+    Raises:
+        ConfigError: there is nothing to fit.
+    """
+    _check(sizes, seconds)
+    if np.ptp(sizes) == 0:
+        fitted = ServiceTimes.affine(float(seconds.mean()), 0.0)
+    else:
+        scale = np.full(len(sizes), seconds.mean())
+        for _ in range(_ROUNDS):  # relative to the line itself: relative to the times it would be drawn to short ones
+            rows = np.stack([1 / scale, sizes / scale], axis=1)
+            fixed, per_unit = np.linalg.lstsq(rows, seconds / scale, rcond=None)[0]
+            scale = np.maximum(fixed + per_unit * sizes, seconds.min())
+        if fixed < 0:  # no event takes less than nothing: a line through the origin
+            fixed, per_unit = 0.0, 1 / np.mean(sizes / seconds)
+        if per_unit < 0:
+            fixed, per_unit = float(seconds.mean()), 0.0
+        fitted = ServiceTimes.affine(float(fixed), float(per_unit))
+    return _with_scatter(fitted, sizes, seconds)
+
+
+def fit_table(sizes: Float64[ndarray, " n"], seconds: Float64[ndarray, " n"], knots: int = 12) -> ServiceTimes:
+    """Mean time in bins of equally many events, with the scatter around the line through them.
+
+    Args:
+        sizes: size of each event.
+        seconds: measured service time of each event [s].
+        knots: largest number of bins.
+
+    Raises:
+        ConfigError: there is nothing to fit.
+    """
+    _check(sizes, seconds)
+    order = np.argsort(sizes, kind="stable")
+    bins = [part for part in np.array_split(order, min(knots, len(order))) if len(part)]
+    # Events of one size make one knot, however many bins they fill.
+    middles = np.array([sizes[part].mean() for part in bins])
+    found = [
+        np.concatenate([part for part, at in zip(bins, middles, strict=True) if at == middle])
+        for middle in np.unique(middles)
+    ]
+    table = ServiceTimes(np.unique(middles), np.array([seconds[part].mean() for part in found]))
+    return _with_scatter(table, sizes, seconds)
+
+
+def mean_service(service: ServiceTimes, sizes: Sizes) -> float:
+    """Mean service time of events of these sizes [s], from a fixed set of draws."""
+    random = np.random.default_rng(0)
+    return float(service.draw(sizes.draw(random, _DRAWS), random).mean())
+
+
+def _drawn(ratios: ndarray, random: np.random.Generator, n: int) -> Float64[ndarray, " n"]:
+    return np.asarray(ratios, np.float64)[random.integers(len(ratios), size=n)]
+
+
+def _with_scatter(fitted: ServiceTimes, sizes: Float64[ndarray, " n"], seconds: Float64[ndarray, " n"]) -> ServiceTimes:
+    line = fitted.line(sizes)
+    kept = line > 0
+    if not kept.any():
+        return fitted
+    ratios = seconds[kept] / line[kept]
+    # The mean time of these events stays what was measured, though a ratio is drawn without regard to the size.
+    return replace(fitted, ratios=ratios * seconds[kept].sum() / (line[kept].sum() * ratios.mean()))
+
+
+def _check(sizes: Float64[ndarray, " n"], seconds: Float64[ndarray, " n"]) -> None:
+    if not len(sizes) or not np.all(np.isfinite(sizes)) or not np.all(np.isfinite(seconds) & (seconds > 0)):
+        raise ConfigError(
+            f"service: got {len(sizes)} measured times, expected one or more, finite sizes, and seconds above 0"
+        )
+
+
+# When requests come: each kind is a source of requests in a simulation.
+
+
+Send = Callable[[], Event]
+"""Sends a request; the event happens when it is answered (its value is true) or refused (false)."""
+
+_Process = Generator[Event, bool, None]
+
+_GAPS_AT_ONCE = 1024
+"""Number of random gaps that are drawn at once."""
+
+
+@runtime_checkable
+class Arrivals(Protocol):
+    """A source of requests."""
+
+    @property
+    def offered(self) -> float:
+        """Requests per second if each were answered at once; infinite for clients that do not pause."""
+
+    def start(self, environment: Environment, send: Send, random: np.random.Generator) -> None:
+        """Start processes that send requests for ever."""
+
+
+@dataclass(frozen=True)
+class Poisson:
+    """Open loop: requests come at random, whether or not the fleet keeps up. One that is refused is lost.
+
+    Attributes:
+        rate: mean number of requests per second.
+    """
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        _check_positive(rate=self.rate)
+
+    @property
+    def offered(self) -> float:
+        return self.rate
+
+    def start(self, environment: Environment, send: Send, random: np.random.Generator) -> None:
+        Bursts(self.rate, 1).start(environment, send, random)
+
+
+@dataclass(frozen=True)
+class Bursts:
+    """Open loop: requests come in groups, the groups at random.
+
+    Attributes:
+        rate: mean number of requests per second.
+        together: number of requests that come at the same moment.
+    """
+
+    rate: float
+    together: int
+
+    def __post_init__(self) -> None:
+        _check_positive(rate=self.rate, together=self.together)
+
+    @property
+    def offered(self) -> float:
+        return self.rate
+
+    def start(self, environment: Environment, send: Send, random: np.random.Generator) -> None:
+        environment.process(self._run(environment, send, _gaps(self.together / self.rate, random)))
+
+    def _run(self, environment: Environment, send: Send, gaps: Iterator[float]) -> _Process:
+        for gap in gaps:
+            yield environment.timeout(gap)
+            for _ in range(self.together):
+                send()
+
+
+@dataclass(frozen=True)
+class ClosedLoop:
+    """A number of clients; each waits for its answer, works on it for a while, and sends its next event.
+
+    Attributes:
+        clients: number of clients.
+        think: mean time from an answer to the client's next request [s], exponential; 0 for none.
+        retry: mean time after which a client that was refused sends again [s].
+    """
+
+    clients: int
+    think: float = 0.0
+    retry: float = 0.05
+
+    def __post_init__(self) -> None:
+        _check_positive(clients=self.clients, retry=self.retry)
+        if not self.think >= 0:
+            raise ConfigError(f"load.think: got {self.think:g} s, expected 0 or more")
+
+    @property
+    def offered(self) -> float:
+        return self.clients / self.think if self.think else np.inf
+
+    def start(self, environment: Environment, send: Send, random: np.random.Generator) -> None:
+        thinking, waiting = _gaps(self.think, random), _gaps(self.retry, random)
+        for _ in range(self.clients):
+            environment.process(self._run(environment, send, thinking, waiting))
+
+    def _run(
+        self, environment: Environment, send: Send, thinking: Iterator[float], waiting: Iterator[float]
+    ) -> _Process:
+        answered = True
+        while True:
+            if not answered:
+                yield environment.timeout(next(waiting))
+            elif self.think:
+                yield environment.timeout(next(thinking))
+            answered = yield send()
+
+
+def _gaps(mean: float, random: np.random.Generator) -> Iterator[float]:
+    while True:
+        yield from random.exponential(mean, _GAPS_AT_ONCE).tolist()
+
+
+def _check_positive(**values: int | float) -> None:
+    for name, value in values.items():
+        if not value > 0:
+            raise ConfigError(f"load.{name}: got {value:g}, expected more than 0")
+
+
+# A machine whose cores are shared by the instances that work on it.
+
+
+@no_type_check  # by beartype, at each of a million events of a test; mypy checks it all the same
+class Machine:
+    """Works on jobs at once. With k jobs on C cores each goes on at the rate
+
+        min(1, C / k) / (1 + contention x (min(k, C) - 1)),
+
+    as the operating system shares cores among equal processes. Since all go on equally fast, one clock that runs at
+    that rate is enough: a job ends when the clock has advanced by its work.
+
+    Args:
+        environment: the simulation.
+        cores: number of cores, or of instances that a GPU runs at once without loss.
+        contention: share by which each further busy core slows all of them.
+
+    Attributes:
+        working: time integral of the number of jobs [s].
+        busy: time integral of the number of busy cores [s].
+    """
+
+    def __init__(self, environment: Environment, cores: int, contention: float = 0.0) -> None:
+        self._environment = environment
+        self._cores = cores
+        self._contention = contention
+        self._jobs: list[tuple[float, int, Callable[[], None]]] = []
+        self._clock, self._at, self._rate = 0.0, environment.now, 1.0
+        self._number = self._alarm = 0
+        self.working = self.busy = 0.0
+
+    def start(self, work: float, done: Callable[[], None]) -> None:
+        """Start a job.
+
+        Args:
+            work: time that it would take alone [s].
+            done: function that is called at its end.
+        """
+        self.advance()
+        self._number += 1
+        job = (self._clock + work, self._number, done)
+        heappush(self._jobs, job)
+        self._set_alarm(new_first=self._jobs[0] is job)
+
+    def advance(self) -> None:
+        """Bring clock and integrals up to now."""
+        passed = self._environment.now - self._at
+        self._at = self._environment.now
+        self._clock += passed * self._rate
+        self.working += passed * len(self._jobs)
+        self.busy += passed * min(len(self._jobs), self._cores)
+
+    def _set_alarm(self, *, new_first: bool) -> None:
+        """See to it that the job that ends first does so, if that or the rate has changed."""
+        if not self._jobs:
+            self._clock = 0.0  # small numbers are exact
+            return
+        n_busy = min(len(self._jobs), self._cores)
+        rate = n_busy / len(self._jobs) / (1.0 + self._contention * (n_busy - 1))
+        if new_first or rate != self._rate:
+            self._rate = rate
+            self._alarm += 1
+            wait = max(0.0, (self._jobs[0][0] - self._clock) / rate)
+            callbacks = self._environment.timeout(wait, self._alarm).callbacks
+            assert callbacks is not None
+            callbacks.append(self._ring)
+
+    def _ring(self, event: Event) -> None:
+        if event.value != self._alarm:  # set anew since
+            return
+        self.advance()
+        _, _, done = heappop(self._jobs)
+        self._set_alarm(new_first=True)
+        done()
+
+
+# How the gateway chooses a server, and what it knows of each: its outstanding requests, and their sizes.
+
+
+Policy = Literal["round_robin", "least_connections", "least_hits", "power_of_two"]
+"""Name of a way to choose a server."""
+
+POLICIES: Final[tuple[Policy, ...]] = get_args(Policy)
+
+
+@no_type_check  # by beartype, at each of a million events of a test; mypy checks it all the same
+class Balancer:
+    """What a gateway knows of its servers, and whom it chooses.
+
+    Args:
+        policy: how it chooses.
+        servers: number of servers.
+        in_flight: largest number of requests that one server has at once; None for any.
+        random: for choices at random.
+
+    Attributes:
+        requests: (servers,) number of outstanding requests.
+        hits: (servers,) sum of their sizes.
+        changed: (servers,) when, by count of changes, the number of requests changed last.
+        last: server that was chosen last.
+        random: for choices at random.
+    """
+
+    def __init__(self, policy: Policy, servers: int, in_flight: int | None, random: np.random.Generator) -> None:
+        self.requests = np.zeros(servers, np.int64)
+        self.hits = np.zeros(servers)
+        self.changed = np.arange(servers)
+        self.last = servers - 1
+        self.random = random
+        self._choose = self._CHOICES[policy]
+        self._in_flight = np.iinfo(np.int64).max if in_flight is None else in_flight
+        self._changes = servers
+
+    def take(self, size: float) -> int | None:
+        """The server for a request, whose place is taken; None if none is free."""
+        free = np.flatnonzero(self.requests < self._in_flight)
+        if not len(free):
+            return None
+        server = self.last = self._choose(self, free)
+        self._note(server, 1, size)
+        return server
+
+    def give_back(self, server: int, size: float) -> None:
+        """A request has left its server."""
+        self._note(server, -1, -size)
+
+    def _note(self, server: int, requests: int, size: float) -> None:
+        self.requests[server] += requests
+        # Sums of differences drift; an idle server has nothing.
+        self.hits[server] = self.hits[server] + size if self.requests[server] else 0.0
+        self.changed[server] = self._changes = self._changes + 1
+
+    def _round_robin(self, free: ndarray) -> int:
+        after = np.searchsorted(free, self.last, side="right")
+        return int(free[after % len(free)])
+
+    def _least_connections(self, free: ndarray) -> int:
+        return self._least(free, self.requests[free])
+
+    def _least_hits(self, free: ndarray) -> int:
+        return self._least(free, self.hits[free])
+
+    def _power_of_two(self, free: ndarray) -> int:
+        if len(free) == 1:
+            return int(free[0])
+        first = int(self.random.integers(len(free)))
+        second = int(self.random.integers(len(free) - 1))
+        one, other = int(free[first]), int(free[second + (second >= first)])
+        return one if self.requests[one] <= self.requests[other] else other
+
+    def _least(self, free: ndarray, loads: ndarray) -> int:
+        equals = free[loads == loads.min()]
+        return int(equals[self.changed[equals].argmin()])
+
+    _CHOICES: ClassVar[Mapping[Policy, Callable[[Balancer, ndarray], int]]] = MappingProxyType(
+        {
+            "round_robin": _round_robin,
+            "least_connections": _least_connections,
+            "least_hits": _least_hits,
+            "power_of_two": _power_of_two,
+        }
+    )
+
+
+# A fleet in simulated time: clients, gateway, servers, instances, cores. One run of it.
+
+
+_BLOCK: Final = 1024
+"""Number of events whose sizes and service times are drawn at once."""
+
+
+@dataclass(frozen=True)
+class FleetShape:
+    """What a simulated fleet consists of.
+
+    Attributes:
+        servers: number of servers.
+        instances: number of instances of the model in each server.
+        cores: number of cores of a machine; of a GPU, how many instances it runs at once without loss.
+        servers_per_machine: number of servers that share a machine.
+        in_flight: largest number of requests that one server has at once; None for any.
+        queue: largest number of requests that wait for a server; None for any.
+        policy: how the gateway chooses a server.
+    """
+
+    servers: int
+    instances: int = 1
+    cores: int = 1
+    servers_per_machine: int = 1
+    in_flight: int | None = 8
+    queue: int | None = 64
+    policy: Policy = "least_connections"
+
+    def __post_init__(self) -> None:
+        counts = ("servers", "instances", "cores", "servers_per_machine", "in_flight")
+        for name, value in ((name, getattr(self, name)) for name in counts):
+            if value is not None and value < 1:
+                raise ConfigError(f"fleet.{name}: got {value}, expected 1 or more")
+        if self.queue is not None and self.queue < 0:
+            raise ConfigError(f"fleet.queue: got {self.queue}, expected 0 or more")
+
+    @property
+    def machines(self) -> int:
+        """Number of machines."""
+        return -(-self.servers // self.servers_per_machine)
+
+    @property
+    def parallel(self) -> int:
+        """Largest number of events that are worked on at full speed."""
+        full, rest = divmod(self.servers, self.servers_per_machine)
+        per_server = self.instances if self.in_flight is None else min(self.instances, self.in_flight)
+        return full * min(self.servers_per_machine * per_server, self.cores) + min(rest * per_server, self.cores)
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is asked of a fleet.
+
+    Attributes:
+        arrivals: when requests come.
+        sizes: how large their events are.
+        service: how long an instance works on an event of a size.
+    """
+
+    arrivals: Arrivals
+    sizes: Sizes
+    service: ServiceTimes
+
+
+@dataclass(frozen=True, eq=False)
+class SimulatedRun:
+    """The recorded part of one run.
+
+    Attributes:
+        latency: (n,) time from sending to answer of each recorded request that was not refused [s].
+        refused: number of recorded requests that were refused.
+        seconds: length of the recorded part [s].
+        answers: number of answers in that time.
+        working: mean number of instances at work, over all instances; above 1 never.
+        busy: mean number of busy cores, over all cores.
+    """
+
+    latency: Float64[ndarray, " n"]
+    refused: int
+    seconds: float
+    answers: int
+    working: float
+    busy: float
+
+
+def simulate(
+    load: Load, shape: FleetShape, *, requests: int = 20_000, warm_up: int | None = None, seed: int = 0
+) -> SimulatedRun:
+    """Run a fleet from empty until the recorded requests are answered.
+
+    Args:
+        load: what is asked of it.
+        shape: what it consists of.
+        requests: number of requests that are recorded; those that are refused count.
+        warm_up: number of requests before those; a quarter of `requests` if not given.
+        seed: seed of arrivals, sizes, service times and choices, each of which draws from a stream of its own: another
+            policy gets the same events.
+
+    Raises:
+        ConfigError: `requests` is not positive.
+    """
+    if requests < 1:
+        raise ConfigError(f"requests: got {requests}, expected 1 or more")
+    run = _Run(load, shape, np.random.SeedSequence(seed), requests // 4 if warm_up is None else warm_up, requests)
+    return run.result()
+
+
+@no_type_check
+@dataclass(eq=False, slots=True)
+class _Request:
+    size: float
+    work: float
+    elsewhere: float
+    sent: float
+    recorded: bool
+    answered: Event
+    server: int = -1
+
+
+@no_type_check  # by beartype, at each of a million events of a test; mypy checks it all the same
+class _Run:
+    """One run of one fleet."""
+
+    def __init__(
+        self, load: Load, shape: FleetShape, seed: np.random.SeedSequence, warm_up: int, requests: int
+    ) -> None:
+        arrivals, sizes, choices = (np.random.default_rng(child) for child in seed.spawn(3))
+        self._environment = Environment(0.0)
+        self._shape = shape
+        self._events = _events(load, sizes)
+        self._balancer = Balancer(shape.policy, shape.servers, shape.in_flight, choices)
+        contention = load.service.contention
+        self._machines = [Machine(self._environment, shape.cores, contention) for _ in range(shape.machines)]
+        self._servers = [
+            _Server(self._machines[number // shape.servers_per_machine], shape.instances, self._worked)
+            for number in range(shape.servers)
+        ]
+        self._waiting: deque[_Request] = deque()
+        self._begin, self._end = warm_up, warm_up + requests
+        self._n_sent = self._n_open = self._refused = self._answers = 0
+        self._latency: list[float] = []
+        self._begun = self._ended = 0.0
+        self._before = self._after = (0.0, 0.0)
+        self._done = self._environment.event()
+        load.arrivals.start(self._environment, self._send, arrivals)
+
+    def result(self) -> SimulatedRun:
+        self._environment.run(until=self._done)
+        seconds = self._ended - self._begun
+        working, busy = (after - before for after, before in zip(self._after, self._before, strict=True))
+        span = max(seconds, np.finfo(float).tiny)
+        return SimulatedRun(
+            latency=np.array(self._latency),
+            refused=self._refused,
+            seconds=seconds,
+            answers=self._answers,
+            working=working / (span * self._shape.servers * self._shape.instances),
+            busy=busy / (span * self._shape.machines * self._shape.cores),
+        )
+
+    def _send(self) -> Event:
+        answered = self._environment.event()
+        if self._n_sent >= self._end:  # nobody counts it: it waits for ever
+            return answered
+        if self._n_sent == self._begin:
+            self._begun, self._before = self._environment.now, self._integrals()
+        recorded = self._n_sent >= self._begin
+        self._n_sent += 1
+        if self._n_sent == self._end:
+            self._ended, self._after = self._environment.now, self._integrals()
+        size, work, elsewhere = next(self._events)
+        request = _Request(size, work, elsewhere, self._environment.now, recorded, answered)
+        self._n_open += 1
+        if not self._hand_on(request):
+            if self._shape.queue is None or len(self._waiting) < self._shape.queue:
+                self._waiting.append(request)
+            else:
+                self._refused += recorded
+                self._close(request, answered=False)
+        return answered
+
+    def _hand_on(self, request: _Request) -> bool:
+        """Give a request to a server, if one is free."""
+        server = self._balancer.take(request.size)
+        if server is None:
+            return False
+        request.server = server
+        self._servers[server].take(request)
+        return True
+
+    def _worked(self, request: _Request) -> None:
+        """An instance has finished a request; its answer is on the way."""
+        if request.elsewhere:
+            callbacks = self._environment.timeout(request.elsewhere).callbacks
+            assert callbacks is not None
+            callbacks.append(lambda _: self._answered(request))
+        else:
+            self._answered(request)
+
+    def _answered(self, request: _Request) -> None:
+        now = self._environment.now
+        self._balancer.give_back(request.server, request.size)
+        if self._waiting and self._hand_on(self._waiting[0]):
+            self._waiting.popleft()
+        if self._begin < self._n_sent < self._end:
+            self._answers += 1
+        if request.recorded:
+            self._latency.append(now - request.sent)
+        self._close(request, answered=True)
+
+    def _close(self, request: _Request, *, answered: bool) -> None:
+        self._n_open -= 1
+        request.answered.succeed(answered)
+        if self._n_sent >= self._end and not self._n_open and not self._done.triggered:
+            self._done.succeed()
+
+    def _integrals(self) -> tuple[float, float]:
+        for machine in self._machines:
+            machine.advance()
+        return sum(machine.working for machine in self._machines), sum(machine.busy for machine in self._machines)
+
+
+@no_type_check  # by beartype, at each of a million events of a test; mypy checks it all the same
+class _Server:
+    """One server: requests wait in the order in which they came for one of its instances."""
+
+    def __init__(self, machine: Machine, instances: int, worked: Callable[[_Request], None]) -> None:
+        self._machine, self._idle, self._worked = machine, instances, worked
+        self._waiting: deque[_Request] = deque()
+
+    def take(self, request: _Request) -> None:
+        if self._idle:
+            self._idle -= 1
+            self._work(request)
+        else:
+            self._waiting.append(request)
+
+    def _work(self, request: _Request) -> None:
+        self._machine.start(request.work, lambda: self._finished(request))
+
+    def _finished(self, request: _Request) -> None:
+        if self._waiting:
+            self._work(self._waiting.popleft())
+        else:
+            self._idle += 1
+        self._worked(request)
+
+
+def _events(load: Load, random: np.random.Generator) -> Iterator[tuple[float, float, float]]:
+    """Size, service time [s] and time elsewhere [s] of one event after the other."""
+    while True:
+        sizes = load.sizes.draw(random, _BLOCK)
+        works = load.service.draw(sizes, random).tolist()
+        yield from zip(sizes.tolist(), works, load.service.draw_overhead(random, len(sizes)).tolist(), strict=True)
+
+
+# Figures of a simulated fleet with their errors: the same fleet is run several times, with other random
+# numbers.
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its statistical error.
+
+    Attributes:
+        value: mean over the runs.
+        error: standard error of that mean; NaN for a single run.
+    """
+
+    value: float
+    error: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.4g} ± {self.error:.1g}"
+
+
+@dataclass(frozen=True)
+class FleetFigures:
+    """What a fleet does under a load. Percentiles are over answered requests, NaN where there is none.
+
+    Attributes:
+        throughput: answers per second.
+        mean: mean latency [s].
+        p50: median latency [s].
+        p95: 95th percentile of the latency [s].
+        p99: 99th percentile of the latency [s].
+        refused: share of the requests that were refused.
+        working: share of the instances that work.
+        busy: share of the cores that are busy.
+    """
+
+    throughput: Estimate
+    mean: Estimate
+    p50: Estimate
+    p95: Estimate
+    p99: Estimate
+    refused: Estimate
+    working: Estimate
+    busy: Estimate
+
+
+def run_fleet(
+    load: Load,
+    shape: FleetShape,
+    *,
+    requests: int = 20_000,
+    replicas: int = 5,
+    seed: int = 0,
+    step: Callable[[], None] = lambda: None,
+) -> FleetFigures:
+    """Simulate a fleet several times.
+
+    Args:
+        load: what is asked of it.
+        shape: what it consists of.
+        requests: number of requests that are recorded in each run.
+        replicas: number of runs.
+        seed: seed of the first run; the others have the following ones.
+        step: function that is called after each run.
+
+    Raises:
+        ConfigError: a number is not positive.
+    """
+    if replicas < 1:
+        raise ConfigError(f"replicas: got {replicas}, expected 1 or more; from 3 on the errors mean something")
+    runs = []
+    for number in range(replicas):
+        runs.append(simulate(load, shape, requests=requests, seed=seed + number))
+        step()
+    return figures_of(runs)
+
+
+def figures_of(runs: Sequence[SimulatedRun]) -> FleetFigures:
+    """Means and standard errors over runs that differ by their seeds only."""
+    p50, p95, p99 = zip(*(_percentiles(run) for run in runs), strict=True)
+    return FleetFigures(
+        throughput=_estimate([run.answers / run.seconds if run.seconds else np.nan for run in runs]),
+        mean=_estimate([float(run.latency.mean()) if len(run.latency) else np.nan for run in runs]),
+        p50=_estimate(p50),
+        p95=_estimate(p95),
+        p99=_estimate(p99),
+        refused=_estimate([run.refused / (run.refused + len(run.latency)) for run in runs]),
+        working=_estimate([run.working for run in runs]),
+        busy=_estimate([run.busy for run in runs]),
+    )
+
+
+def _percentiles(run: SimulatedRun) -> tuple[float, float, float]:
+    if not len(run.latency):
+        return np.nan, np.nan, np.nan
+    p50, p95, p99 = np.percentile(run.latency, (50, 95, 99)).tolist()
+    return p50, p95, p99
+
+
+def _estimate(values: Sequence[float]) -> Estimate:
+    n = len(values)
+    return Estimate(float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(n)) if n > 1 else float("nan"))
+
+
+# A fleet in simulated time, checked against closed forms of queueing theory and against live servers.

@@ -1,1 +1,0 @@
-"""The best way to run a model: which configuration answers most requests within a latency, found by measuring."""

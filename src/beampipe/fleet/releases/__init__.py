@@ -1,1 +1,0 @@
-"""New models on trial: a share of the events goes to them, and a stated rule says whether they stay."""

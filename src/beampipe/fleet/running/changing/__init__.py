@@ -1,1 +1,0 @@
-"""How a running fleet is changed, step by step."""

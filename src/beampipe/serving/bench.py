@@ -1,0 +1,697 @@
+"""Load test of the service: its plan, points, run, table and plots.
+
+Direct, one model, batching model, ensemble, shared memory; with physics beside speed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from queue import SimpleQueue
+from time import perf_counter
+from typing import Any, Final
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from beampipe.errors import BeampipeError, ConfigError, ServiceError, UnknownNameError, WrongLabelsError
+from beampipe.events import Event, Hits, Tracks
+from beampipe.figures import new_figure
+from beampipe.files import write_whole
+from beampipe.processes import processor_time
+from beampipe.serving.finders import TritonTrackFinder
+from beampipe.serving.http_sender import HttpSender, kserve_requests
+from beampipe.serving.load import (
+    FutureSender,
+    Sender,
+    Summary,
+    Workload,
+    closed_loop,
+    direct_workload,
+    in_threads,
+    open_loop,
+    summarise,
+    verify,
+)
+from beampipe.serving.models import BackendChoice
+from beampipe.serving.perf_analyzer import RawPoint, perf_analyze
+from beampipe.serving.server import generated_repository
+from beampipe.serving.variants import variants_of
+from beampipe.terminal import make_table
+from beampipe.tracking.catalogue import pipeline_spec
+from beampipe.tracking.data import shipped_events
+from beampipe.tracking.evaluation.scoring import evaluate
+from beampipe.tracking.formats import open_events
+from beampipe.tracking.loading import load_pipeline
+from beampipe.tracking.models import DEFAULT_MODEL
+from beampipe.tracking.pipeline import Pipeline
+from beampipe.triton.metrics import parse_metrics
+from beampipe.triton.server import management
+from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.server import TritonServer
+
+# Load test of the service: direct, one model, batching model, ensemble, shared memory; with physics beside
+# speed.
+
+
+# What a load test measures: one point per way, sample, concurrency and number of instances.
+
+
+DIRECT: Final = "direct"
+"""The way that has no server: the same pipeline in the process of the client."""
+
+
+@dataclass(frozen=True)
+class BenchSample:
+    """The events of a load test and what the pipeline makes of them; served labels equal the direct ones.
+
+    Attributes:
+        name: name of the sample, in words.
+        events: number of events.
+        hits: median number of hits of an event.
+        efficiency: efficiency by double majority, None without truth.
+        fakes: fake rate by double majority, None without truth.
+    """
+
+    name: str
+    events: int
+    hits: int
+    efficiency: float | None
+    fakes: float | None
+
+
+@dataclass(frozen=True)
+class BenchPoint:
+    """One measurement.
+
+    Attributes:
+        sample: name of the sample.
+        way: how tracks were found: `DIRECT`, or a model's name with its protocol, such as ``exatrkx http``.
+        concurrency: number of requests in flight.
+        instances: number of instances of the model, or of pipelines side by side.
+        threads: number of threads of each of them.
+        summary: throughput and latency.
+        utilisation: processor time of server and models (of this process, if direct) over that of all cores.
+        gpu_utilisation: mean utilisation of the GPUs, None without one.
+        batch: mean number of events in one call of the model, None if direct.
+        load_average: load average of the machine just before.
+        rate: mean number of arrivals per second in an open loop, None in a closed one.
+    """
+
+    sample: str
+    way: str
+    concurrency: int
+    instances: int
+    threads: int
+    summary: Summary
+    utilisation: float
+    gpu_utilisation: float | None
+    batch: float | None
+    load_average: float
+    rate: float | None = None
+
+    def __str__(self) -> str:
+        return (
+            f"{self.sample}: {self.way}, {self.concurrency} in flight, {self.instances} instance(s):"
+            f" {self.summary.throughput:.4g} events/s, p50 {1e3 * self.summary.p50:.4g} ms"
+        )
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """A whole load test.
+
+    Attributes:
+        pipeline: name of the pipeline that was served.
+        samples: the samples that were sent.
+        points: what was measured, in order.
+        conditions: state of the machine when it began.
+        raw: what `perf_analyzer` measured, each with the name of its sample.
+        unstable: what `perf_analyzer` could not measure, and why.
+    """
+
+    pipeline: str
+    samples: tuple[BenchSample, ...]
+    points: tuple[BenchPoint, ...]
+    conditions: dict[str, Any]
+    raw: tuple[tuple[str, RawPoint], ...] = ()
+    unstable: tuple[str, ...] = ()
+
+    def ways(self) -> list[str]:
+        """The ways in which tracks were found, in the order of the points."""
+        return list(dict.fromkeys(point.way for point in self.points))
+
+    def of(self, sample: str, way: str) -> list[BenchPoint]:
+        """Closed-loop points of one sample and way."""
+        return [point for point in self.points if (point.sample, point.way, point.rate) == (sample, way, None)]
+
+
+def write_bench(path: Path, result: BenchResult) -> None:
+    """Store a result as JSON."""
+    text = json.dumps(asdict(result), indent=1) + "\n"
+    write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def conditions(command: Sequence[str]) -> dict[str, Any]:
+    """The state of the machine now, and the command that was typed."""
+    return {
+        "command": " ".join(command),
+        "cores": len(os.sched_getaffinity(0)),
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+    }
+
+
+# What a load test is to measure.
+
+
+@dataclass(frozen=True)
+class BenchPlan:
+    """What to measure.
+
+    Attributes:
+        pipeline: name of the pipeline that is served.
+        ways: how tracks are found: `DIRECT`, or ``MODEL PROTOCOL``.
+        concurrency: numbers of requests in flight, for one instance.
+        instances: numbers of instances, each at the largest concurrency; 1 is measured in any case.
+        seconds: duration of each point [s].
+        repetitions: number of measurements of each point, all ways in turn; the median one (by throughput) is kept.
+        device: device of the pipelines.
+        threads: number of threads of one instance. If not given, the cores are shared out among the instances.
+        rates: rates of an open loop, as fractions of the largest throughput of each way.
+        perf_analyzer: whether to measure each model with NVIDIA's load generator, too, which looks at no label.
+        triton: folder of another Triton than the installed engine.
+        backend: what runs the served pipelines, ``"native"`` or ``"python"``; native if that is there, if not given.
+        tracker_model: tracker model of the pipelines: the name of a shipped one, or a folder.
+    """
+
+    pipeline: str
+    ways: tuple[str, ...]
+    concurrency: tuple[int, ...] = (1, 2, 4, 8, 16)
+    instances: tuple[int, ...] = (1,)
+    seconds: float = 5.0
+    repetitions: int = 1
+    device: str = "cpu"
+    threads: int | None = None
+    rates: tuple[float, ...] = ()
+    perf_analyzer: bool = False
+    triton: Path | None = None
+    backend: BackendChoice | None = None
+    tracker_model: str | Path = DEFAULT_MODEL
+
+    def __post_init__(self) -> None:
+        if not self.ways:
+            raise ConfigError("ways: got none, expected direct or MODEL PROTOCOL")
+
+    def threads_of(self, instances: int) -> int:
+        """The number of threads of each of so many instances."""
+        return self.threads or max(1, len(os.sched_getaffinity(0)) // instances)
+
+
+def default_ways(pipeline: str) -> tuple[str, ...]:
+    """The ways to find tracks with a pipeline: direct, each model over HTTP, the plain one over gRPC and shm, too."""
+    # Models for clients of others answer these with lists of rows in place of labels.
+    variants = variants_of(pipeline_spec(pipeline)).values()
+    plain, *others = (variant.name for variant in variants if variant.way != "athena")
+    return (DIRECT, f"{plain} http", f"{plain} grpc", f"{plain} shm", *(f"{name} http" for name in others))
+
+
+# The events of a load test, and what its pipeline makes of them.
+
+
+def load_samples(files: Sequence[Path], max_events: int, pile_up: Sequence[int]) -> Mapping[str, Sequence[Event]]:
+    """Events by name of sample: those of files, or shipped ones if there are no files.
+
+    Args:
+        files: files of events, each a sample.
+        max_events: largest number of events of each file.
+        pile_up: levels of pile-up of the shipped events, each a sample.
+    """
+    if files:
+        return {path.stem: list(islice(open_events(path), max_events)) for path in files}
+    return {f"mu = {level}": list(shipped_events(level)) for level in pile_up}
+
+
+def describe_sample(name: str, events: Sequence[Event], pipeline: str, finder: Pipeline) -> BenchSample:
+    """What a pipeline makes of a sample; efficiency and fake rate only where all events have truth.
+
+    Args:
+        name: name of the sample.
+        events: events of the sample.
+        pipeline: name of the pipeline.
+        finder: the pipeline.
+    """
+    hits = int(np.median([len(event.hits) for event in events]))
+    if any(event.truth is None for event in events):
+        return BenchSample(name, len(events), hits, None, None)
+    result = evaluate({pipeline: finder}, events, sample=name, warm_up=0)
+    quality = result.finders[0].double
+    return BenchSample(name, len(events), hits, quality.efficiency.value, quality.fakes.value)
+
+
+# The ways to have tracks found: here, or by a model of a server over one protocol.
+
+
+PROTOCOLS: Final = ("http", "grpc", "shm")
+"""`http`: requests made ahead of time over keep-alive connections, the cheapest client. `grpc`, `shm`: our client."""
+
+
+def model_of(way: str) -> str:
+    """The name of the model that a way asks, or ``direct``."""
+    return way.split()[0]
+
+
+def open_way(way: str, server: TritonServer, workload: Workload, concurrency: int) -> Sender:
+    """A sender to a model.
+
+    Args:
+        way: model and protocol, ``MODEL PROTOCOL``.
+        server: server that holds the model.
+        workload: events that will be sent.
+        concurrency: largest number of requests in flight.
+
+    Raises:
+        UnknownNameError: no protocol has that name.
+    """
+    model, _, protocol = way.partition(" ")
+    if protocol == "http":
+        batches = management.model_config(server.http_url, model).get("max_batch_size", 0) > 0
+        requests = kserve_requests(workload, server.http_url, model, batching=batches)
+        return HttpSender(server.http_url, requests, workload, concurrency)
+    if protocol in ("grpc", "shm"):
+        finder = TritonTrackFinder(
+            f"grpc://{server.grpc_url}", model, protocol="grpc" if protocol == "grpc" else "shm", in_flight=concurrency
+        )
+        return FutureSender(finder.submit, workload, finder.close)
+    raise UnknownNameError("protocol", protocol, PROTOCOLS)
+
+
+def direct_sender(plan: BenchPlan, workload: Workload, workers: int) -> Sender:
+    """A sender to a pipeline in this process.
+
+    Args:
+        plan: what says which pipeline it is, on what device and with how many threads.
+        workload: events that will be sent.
+        workers: number of pipelines side by side.
+    """
+    made: SimpleQueue[Callable[[Hits], Tracks]] = SimpleQueue()
+    threads = plan.threads_of(workers)
+    for _ in range(workers):
+        made.put(load_pipeline(plan.pipeline, device=plan.device, threads=threads, model=plan.tracker_model).find)
+
+    def find(hits: Hits) -> Tracks:
+        one = made.get()
+        try:
+            return one(hits)
+        finally:
+            made.put(one)
+
+    return in_threads(find, workload, workers)
+
+
+# How busy server and models were, read off the system around a measurement.
+
+
+_GPU: Final = "nv_gpu_utilization{"
+
+
+@dataclass
+class Usage:
+    """Reads on entry and on exit of a ``with`` block.
+
+    Attributes:
+        server: server whose processes are watched; None to watch this process.
+        model: name of the model whose batches are counted.
+        utilisation: processor time that was used over that of all cores; known at the end of the block.
+        gpu_utilisation: mean utilisation of the GPUs as Triton last said it, None without one.
+        batch: mean number of events in one call of the model, None if it was not called.
+    """
+
+    server: TritonServer | None
+    model: str
+    utilisation: float = 0.0
+    gpu_utilisation: float | None = None
+    batch: float | None = None
+
+    def __enter__(self) -> Usage:
+        self._begin = self._read()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        (time, cpu, events, calls), (then, cpu_then, events_then, calls_then) = self._read(), self._begin
+        self.utilisation = (cpu - cpu_then) / (time - then) / len(os.sched_getaffinity(0))
+        if calls > calls_then:
+            self.batch = (events - events_then) / (calls - calls_then)
+
+    def _read(self) -> tuple[float, float, float, float]:
+        if self.server is None:
+            return perf_counter(), sum(os.times()[:2]), 0.0, 0.0
+        pids = [self.server.pid, *(stub.pid for stub in self.server.stubs())]
+        cpu = sum(_processor_seconds(pid) for pid in pids if pid is not None)
+        text = management.request(self.server.metrics_url, "GET", "/metrics")[1].decode()
+        if gpus := [float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(_GPU)]:
+            self.gpu_utilisation = sum(gpus) / len(gpus)
+        values = parse_metrics(text)[self.model].values
+        return perf_counter(), cpu, values.get("inferences", 0.0), values.get("executions", 0.0)
+
+
+def _processor_seconds(pid: int) -> float:
+    seconds = processor_time(pid)
+    if seconds is None:
+        raise ServiceError(
+            f"process {pid} of the server: got no such process, expected it to live while it is measured"
+        )
+    return seconds
+
+
+# Points as tables, and as the two plots of throughput: against concurrency, and against instances.
+
+
+def print_bench(result: BenchResult, out: Console) -> None:
+    """Print the tables of a load test."""
+    for sample in result.samples:
+        out.print(bench_table(result, sample.name))
+    if result.raw or result.unstable:
+        out.print(raw_table(result))
+
+
+def write_report(result: BenchResult, folder: Path) -> list[Path]:
+    """Write the files of a load test.
+
+    Args:
+        result: what was measured.
+        folder: folder of the files.
+
+    Returns:
+        The paths of the files: the JSON and the two plots.
+    """
+    names = ("serving.json", "throughput_concurrency.png", "throughput_instances.png")
+    figures, concurrency, instances = (folder / name for name in names)
+    write_bench(figures, result)
+    draw_concurrency(result, concurrency)
+    draw_instances(result, instances)
+    return [figures, concurrency, instances]
+
+
+def bench_table(result: BenchResult, sample: str) -> Table:
+    """All points of one sample; the ratio is to direct at the same concurrency and instances."""
+    about = next(one for one in result.samples if one.name == sample)
+    physics = ""
+    if about.efficiency is not None and about.fakes is not None:
+        physics = f"; efficiency {about.efficiency:.4f}, fakes {about.fakes:.4f} (double majority)"
+    times = ("events/s", "ratio", "p50 ms", "p95 ms", "p99 ms")
+    table = make_table(
+        f"{result.pipeline}, {sample}: {about.events} events, median {about.hits} hits{physics}",
+        ("way",),
+        ("in flight", "instances x threads", *times, "failed", "batch", "use", "load"),
+        caption="labels equal the direct ones byte for byte at every point; ratio: throughput over direct's;"
+        " use: processor time of server and models (direct: of this process) over all cores",
+    )
+    direct = {(point.concurrency, point.instances): point for point in result.of(sample, DIRECT)}
+    for point in result.points:
+        if point.sample == sample:
+            table.add_row(*_row(point, direct.get((point.concurrency, point.instances))))
+    return table
+
+
+def raw_table(result: BenchResult) -> Table:
+    """What `perf_analyzer` measured."""
+    table = make_table(
+        "perf_analyzer over gRPC",
+        ("sample", "model"),
+        ("in flight", "events/s", "p50 ms", "p95 ms", "p99 ms", "queue ms", "model ms"),
+        caption="it looks at no label; queue and model: means in the server",
+    )
+    for sample, point in result.raw:
+        times = (point.p50, point.p95, point.p99, point.queue, point.compute)
+        row = (sample, point.model, str(point.concurrency), f"{point.throughput:.4g}")
+        table.add_row(*row, *(f"{1e3 * seconds:.4g}" for seconds in times))
+    if result.unstable:
+        table.caption = f"{table.caption}; not measured: {'; '.join(result.unstable)}"
+    return table
+
+
+def _row(point: BenchPoint, direct: BenchPoint | None) -> Sequence[str]:
+    summary = point.summary
+    ratio = f"{summary.throughput / direct.summary.throughput:.3f}" if direct and point.rate is None else ""
+    return (
+        point.way,
+        str(point.concurrency) if point.rate is None else f"open, {point.rate:.3g}/s",
+        f"{point.instances} x {point.threads}",
+        f"{summary.throughput:.4g}",
+        ratio,
+        *(f"{1e3 * seconds:.4g}" for seconds in (summary.p50, summary.p95, summary.p99)),
+        str(summary.faults),
+        "" if point.batch is None else f"{point.batch:.1f}",
+        f"{point.utilisation:.0%}",
+        f"{point.load_average:.1f}",
+    )
+
+
+def draw_concurrency(result: BenchResult, path: Path) -> None:
+    """Throughput against requests in flight, one instance: one panel per sample, one curve per way."""
+    title = f"{result.pipeline}: throughput, {result.conditions['cores']} cores for clients and server together"
+    with _panels(result, title, path) as panels:
+        for sample, axis in panels.items():
+            for number, way in enumerate(result.ways()):
+                points = [point for point in result.of(sample, way) if point.instances == 1]
+                if points:
+                    axis.plot(
+                        [point.concurrency for point in points],
+                        [point.summary.throughput for point in points],
+                        marker="osD^vPX*"[number % 8],
+                        color=f"C{number}",
+                        linestyle="--" if way == DIRECT else "-",
+                        label=way,
+                    )
+            axis.set(xscale="log", xlabel="requests in flight")
+            axis.set_xticks(sorted({point.concurrency for point in result.points}))
+            axis.xaxis.set_major_formatter("{x:.0f}")
+            axis.minorticks_off()
+        next(iter(panels.values())).set_ylabel("events / s")
+        axis.legend(fontsize="small")
+
+
+def draw_instances(result: BenchResult, path: Path) -> None:
+    """Throughput and utilisation against the number of instances, at the largest concurrency."""
+    top = max(point.concurrency for point in result.points)
+    with _panels(result, f"{result.pipeline}: {top} requests in flight", path) as panels:
+        for sample, axis in panels.items():
+            use = axis.twinx()
+            for number, way in enumerate(result.ways()):
+                points = [point for point in result.of(sample, way) if point.concurrency == top]
+                instances = [point.instances for point in points]
+                axis.plot(instances, [p.summary.throughput for p in points], "o-", color=f"C{number}", label=way)
+                shares = [p.utilisation if p.gpu_utilisation is None else p.gpu_utilisation for p in points]
+                use.plot(instances, shares, ":", color=f"C{number}")
+            axis.set(xlabel="instances")
+            axis.set_xticks(sorted({point.instances for point in result.points}))
+            use.set_ylim(0, 1.05)
+        next(iter(panels.values())).set_ylabel("events / s (solid)")
+        use.set_ylabel("utilisation (dotted)")
+        axis.legend(fontsize="small", loc="lower right")
+
+
+@contextmanager
+def _panels(result: BenchResult, title: str, path: Path) -> Iterator[dict[str, Any]]:
+    """A panel for each sample, by its name, to draw in; the figure is written at the end of the block."""
+    names = [sample.name for sample in result.samples]
+    figure, axes = new_figure(1, len(names), size=(4.6 * len(names), 4.0))
+    figure.suptitle(title)
+    yield dict(zip(names, axes[0], strict=True))
+    for name, axis in zip(names, axes[0], strict=True):
+        axis.set(title=name)
+        axis.set_ylim(bottom=0)
+        axis.grid(alpha=0.3)
+    write_whole(path, partial(figure.savefig, format="png", dpi=120))
+
+
+# Runs a load test: each point after a check that the labels served equal the direct ones, byte for byte.
+
+
+_RAW_WINDOW: Final = 20
+"""Smallest number of requests in one window of `perf_analyzer`."""
+
+_OPEN_IN_FLIGHT: Final = 64
+"""Largest number of requests in flight in an open loop."""
+
+_OPEN_EVENTS: Final = 20
+"""Smallest number of events of an open loop: it lasts longer than asked for where events are slow."""
+
+
+def run_bench(
+    plan: BenchPlan,
+    samples: Mapping[str, Sequence[Event]],
+    command: Sequence[str],
+    progress: Callable[[BenchPoint], None] = lambda point: None,
+) -> BenchResult:
+    """Measure every point of a plan.
+
+    Args:
+        plan: what to measure.
+        samples: events by name of sample, with truth or without.
+        command: command that was typed.
+        progress: function that is called after each point.
+
+    Raises:
+        BeampipeError: labels that a server gives differ from the direct ones.
+    """
+    begun = conditions(command)
+    threads = plan.threads_of(1)
+    finder = load_pipeline(plan.pipeline, device=plan.device, threads=threads, model=plan.tracker_model)
+    workloads = {
+        name: direct_workload([event.hits for event in events], finder.find) for name, events in samples.items()
+    }
+    described = [describe_sample(name, events, plan.pipeline, finder) for name, events in samples.items()]
+    points: list[BenchPoint] = []
+    raw: list[tuple[str, RawPoint]] = []
+    unstable: list[str] = []
+
+    def keep(measured: Iterator[BenchPoint]) -> None:
+        for point in measured:
+            points.append(point)
+            progress(point)
+
+    for instances in dict.fromkeys((1, *plan.instances)):
+        with _server(plan, instances) as server:
+            for name, workload in workloads.items():
+                bench = _Bench(plan, server, name, workload, instances)
+                for concurrency in plan.concurrency if instances == 1 else (max(plan.concurrency),):
+                    keep(bench.closed_points(concurrency))
+                if instances > 1:
+                    continue
+                keep(bench.open_points(points))
+                for answer in bench.raw_points() if plan.perf_analyzer else ():
+                    if isinstance(answer, RawPoint):
+                        raw.append((name, answer))
+                    else:
+                        unstable.append(f"{name}: {answer}")
+    return BenchResult(plan.pipeline, tuple(described), tuple(points), begun, tuple(raw), tuple(unstable))
+
+
+@contextmanager
+def _server(plan: BenchPlan, instances: int) -> Iterator[TritonServer | None]:
+    """A server with the models of a plan, None if it has none."""
+    models = tuple(dict.fromkeys(model_of(way) for way in plan.ways if way != DIRECT))
+    if not models:
+        yield None
+        return
+    made = generated_repository(
+        models,
+        instances=instances,
+        device=plan.device,
+        threads=plan.threads_of(instances),
+        backend=plan.backend,
+        tracker_model=plan.tracker_model,
+    )
+    with (
+        made as (folder, names),
+        TritonServer(ServerSettings(folder, names, triton=plan.triton)) as server,
+    ):
+        yield server
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """One sample and one number of instances, of which points are measured.
+
+    Attributes:
+        plan: what to measure.
+        server: server of the models, None if there are none.
+        sample: name of the sample.
+        workload: events of the sample with their direct labels.
+        instances: number of instances.
+    """
+
+    plan: BenchPlan
+    server: TritonServer | None
+    sample: str
+    workload: Workload
+    instances: int
+
+    def closed_points(self, concurrency: int) -> Iterator[BenchPoint]:
+        """One point per way, the median of repetitions that alternate with those of the other ways."""
+        measured: dict[str, list[BenchPoint]] = {way: [] for way in self.plan.ways}
+        for repetition in range(self.plan.repetitions):
+            for way in self.plan.ways:
+                with closing(self._sender(way, concurrency)) as sender:
+                    if repetition == 0:
+                        _require_equal(sender, self.workload, way)
+                    measured[way].append(self._point(sender, way, concurrency, self.plan.seconds))
+        for points in measured.values():
+            yield sorted(points, key=lambda point: point.summary.throughput)[len(points) // 2]
+
+    def open_points(self, points: Sequence[BenchPoint]) -> Iterator[BenchPoint]:
+        """Open loops at fractions of what each way could do in the closed one.
+
+        Args:
+            points: what was measured so far.
+        """
+        for way in self.plan.ways:
+            closed = (p for p in points if (p.sample, p.way, p.instances, p.rate) == (self.sample, way, 1, None))
+            best = max(point.summary.throughput for point in closed)
+            for fraction in self.plan.rates:
+                with closing(self._sender(way, _OPEN_IN_FLIGHT)) as sender:
+                    seconds = max(self.plan.seconds, _OPEN_EVENTS / best)
+                    yield self._point(sender, way, _OPEN_IN_FLIGHT, seconds, rate=fraction * best)
+
+    def _point(
+        self, sender: Sender, way: str, concurrency: int, seconds: float, rate: float | None = None
+    ) -> BenchPoint:
+        load = os.getloadavg()[0]
+        with Usage(None if way == DIRECT else self.server, model_of(way)) as usage:
+            if rate is None:
+                run = closed_loop(sender, self.workload, concurrency, seconds=seconds)
+            else:
+                run = open_loop(sender, self.workload, rate, seconds=seconds)
+        return BenchPoint(
+            self.sample,
+            way,
+            concurrency,
+            self.instances,
+            self.plan.threads_of(self.instances),
+            summarise(run),
+            usage.utilisation,
+            usage.gpu_utilisation,
+            usage.batch,
+            load,
+            rate,
+        )
+
+    def _sender(self, way: str, concurrency: int) -> Sender:
+        if way == DIRECT:
+            return direct_sender(self.plan, self.workload, self.instances)
+        assert self.server is not None
+        return open_way(way, self.server, self.workload, concurrency)
+
+    def raw_points(self) -> Iterator[RawPoint | str]:
+        """What `perf_analyzer` says of each model, at the smallest and the largest concurrency, or why it is silent."""
+        if self.server is None:
+            return
+        events = [hits for hits in self.workload.hits if len(hits)]
+        for model in dict.fromkeys(model_of(way) for way in self.plan.ways if way != DIRECT):
+            batches = management.model_config(self.server.http_url, model).get("max_batch_size", 0) > 0
+            for concurrency in sorted({min(self.plan.concurrency), max(self.plan.concurrency)}):
+                requests = max(_RAW_WINDOW, 2 * concurrency, len(events))
+                try:
+                    yield perf_analyze(
+                        self.server.grpc_url, model, events, concurrency, requests=requests, batches=batches
+                    )
+                except BeampipeError as error:
+                    yield f"{model}, {concurrency} in flight: {error}"
+
+
+def _require_equal(sender: Sender, workload: Workload, way: str) -> None:
+    """Every event once, its labels compared, before anything is timed."""
+    try:
+        verify(sender, workload)
+    except WrongLabelsError as error:
+        raise BeampipeError(f"{way}: {error.fault}; nothing was measured") from error
+    except TimeoutError as error:
+        raise BeampipeError(f"{way}: {error}; nothing was measured") from error

@@ -1,1 +1,0 @@
-"""Load test of the service: direct, one model, batching model, ensemble, shared memory; with physics beside speed."""

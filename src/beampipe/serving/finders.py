@@ -1,0 +1,655 @@
+"""Track finders: in this process, on servers, or on the first of several that answers.
+
+with TritonTrackFinder("grpc://127.0.0.1:8001") as finder:
+    tracks = finder.find(hits)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from time import monotonic
+from typing import Final, NamedTuple, Protocol, runtime_checkable
+
+from numpy import ndarray
+
+from beampipe.errors import ConfigError, InputError, ServiceError, UnknownNameError
+from beampipe.events import BeamSpot, Hits, Scale, Tracks, scale_named
+from beampipe.notebook import Shown
+from beampipe.serving.contract import (
+    BEAM_SPOT,
+    BEAM_SPOT_PARAMETER,
+    COUNT_NAMES,
+    FEATURE_SCALE,
+    FEATURES,
+    GEOMETRY_ID,
+    LABELS,
+    LAYOUT,
+    LOCAL,
+    PARAMETERS,
+    PROFILE,
+    STAGE_NAMES,
+    STAGES,
+    TRACKS,
+    USUAL_ON_TRACKS,
+    VARIANCE,
+    listed,
+    unpacked_parameters,
+)
+from beampipe.serving.variants import pipeline_of
+from beampipe.tracking.catalogue import DEFAULT_PIPELINE, PIPELINES
+from beampipe.tracking.finder import InOneThread, TrackFinder
+from beampipe.tracking.finders import named_finder
+from beampipe.tracking.input_checks import LAYOUT_COUNTS, ExpectedShare, HitMonitor
+from beampipe.tracking.loading import load_track_fitter
+from beampipe.tracking.models import DEFAULT_MODEL, TrackerModel
+from beampipe.triton.client.endpoint import WireProtocol
+from beampipe.triton.client.model_client import ModelClient
+from beampipe.triton.client.signature import Due, ModelSignature
+from beampipe.triton.client.transports import PendingAnswer, Transport
+
+# Clients: find tracks here, on servers, or wherever they can be found.
+
+
+# The pipeline in this process.
+
+
+class DirectTrackFinder(InOneThread):
+    """Runs a pipeline, or ACTS, here; events that are submitted wait for each other.
+
+    Args:
+        pipeline: name of the pipeline, one of `beampipe.tracking.PIPELINES`; or of ACTS, one of `acts_names`.
+        device: device on which the pipeline runs, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        threads: number of threads for one event; as many as there are cores if not given.
+        model: tracker model that knows the detector: the name of a shipped one, or a folder.
+        beam_spot: beam line that is expected; that of the model if not given.
+        parameters: whether a helix is fitted to each track; the tracks then have `parameters`.
+        check: whether hits are compared with the layers of the detector that the pipeline was made for.
+
+    Raises:
+        UnknownNameError: no such pipeline, device or shipped model.
+        ConfigError: the device is not there, `threads` is not positive, or the model was not trained for the pipeline,
+            or for the fit where parameters are asked for.
+        FileError: there is no model in the folder, or weights are missing or damaged.
+        MissingExtraError: ACTS is asked for and not installed.
+    """
+
+    def __init__(
+        self,
+        pipeline: str = DEFAULT_PIPELINE,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        model: str | Path | TrackerModel = DEFAULT_MODEL,
+        beam_spot: BeamSpot | None = None,
+        parameters: bool = False,
+        check: bool = True,
+    ) -> None:
+        self._finder = named_finder(pipeline, device, threads, model=model, beam_spot=beam_spot, check=check)
+        self._fitter = load_track_fitter(model, threads=threads) if parameters else None
+
+    def facts(self) -> Mapping[str, object]:
+        """The finder that runs here, and whether tracks are fitted."""
+        return {"runs": self._finder, "fits": "no" if self._fitter is None else "yes"}
+
+    def find(self, hits: Hits, /) -> Tracks:
+        """The tracks of one event."""
+        tracks = self._finder.find(hits)
+        return tracks if self._fitter is None else self._fitter.add(hits, tracks)
+
+
+# Hits and tracks as the arrays that a tracking model takes and gives.
+
+
+_INPUTS: Final = {spec.name: spec for spec in (FEATURES, GEOMETRY_ID, LOCAL, VARIANCE)}
+
+
+@dataclass(frozen=True)
+class TrackingContract:
+    """What a tracking model's configuration says beside its tensors.
+
+    Attributes:
+        scale: what one unit of FEATURES means.
+        beam_spot: beam line that the model expects.
+        inputs: names of the inputs that are made from hits.
+        stage_names: names of the first values of STAGES [s]; empty if the model has no such output.
+        count_names: names of the values of STAGES after those.
+        usual: what share of the hits is usually on tracks; None if the model does not say.
+    """
+
+    scale: Scale
+    beam_spot: BeamSpot
+    inputs: tuple[str, ...]
+    stage_names: tuple[str, ...]
+    count_names: tuple[str, ...]
+    usual: ExpectedShare | None = None
+
+    @property
+    def n_values(self) -> int:
+        """Length of STAGES."""
+        return len(self.stage_names) + len(self.count_names)
+
+
+@lru_cache(maxsize=64)  # read once for each model on each server, not for each event
+def tracking_contract(signature: ModelSignature) -> TrackingContract:
+    """Read a model's signature as that of a track finder.
+
+    Raises:
+        ServiceError: the model takes or gives other tensors than a track finder does, or states an unknown scale.
+    """
+    model, url = signature.model, signature.url
+    unknown = signature.inputs.keys() - _INPUTS.keys() - signature.optional
+    if unknown or LABELS.name not in signature.outputs or FEATURES.name not in signature.inputs:
+        raise ServiceError(
+            f"{url}: {model} takes {sorted(signature.inputs)} and gives {sorted(signature.outputs)},"
+            f" expected a track finder: {FEATURES.name} to {LABELS.name}",
+            url=url,
+            model=model,
+        )
+    if signature.parameters.get(PROFILE) and TRACKS.name not in signature.outputs:
+        raise ServiceError(
+            f"{url}: {model} gives {LABELS.name} as lists of rows, for clients of {signature.parameters[PROFILE]},"
+            " expected one label per hit; ask the model without that ending",
+            url=url,
+            model=model,
+        )
+    try:
+        scale = scale_named(signature.parameters.get(FEATURE_SCALE) or "mm")
+        beam_spot = BeamSpot.parse(signature.parameters.get(BEAM_SPOT_PARAMETER) or "0,0")
+        told = signature.parameters.get(USUAL_ON_TRACKS)
+        usual = ExpectedShare.parse(told) if told else None
+    except (KeyError, ConfigError) as error:
+        raise ServiceError(f"{url}: {model}: {error}; update beampipe here", url=url, model=model) from None
+    inputs = tuple(name for name in signature.inputs if name in _INPUTS)
+    if STAGES.name not in signature.outputs:
+        return TrackingContract(scale, beam_spot, inputs, (), (), usual)
+    stages, counts = (listed(signature.parameters.get(key, "")) for key in (STAGE_NAMES, COUNT_NAMES))
+    return TrackingContract(scale, beam_spot, inputs, stages, counts, usual)
+
+
+@dataclass(frozen=True, eq=False)
+class TrackingRequest:
+    """The question of a track finder, as `beampipe.triton.client.servers.InferenceCall` has it.
+
+    Attributes:
+        hits: of one event.
+        stages: whether to ask also for times and counts of the stages, where the model can tell.
+        parameters: whether to ask also for the fitted helix of each track, and the beam line that it is measured from.
+        watch: is told of the tracks, and warns of foreign hits; None for nobody.
+    """
+
+    hits: Hits
+    stages: bool = False
+    parameters: bool = False
+    watch: HitMonitor | None = None
+
+    def inputs(self, signature: ModelSignature) -> Mapping[str, ndarray]:
+        """The event in the units of the model.
+
+        Raises:
+            InputError: the model takes more than the hits have.
+        """
+        contract = tracking_contract(signature)
+        arrays = {}
+        for name in contract.inputs:
+            if name == FEATURES.name:
+                # No arithmetic for mm: what the server sees is what is here, bit for bit.
+                in_mm = contract.scale.name == "mm"
+                arrays[name] = self.hits.position if in_mm else contract.scale.from_mm(self.hits.position)
+                continue
+            array: ndarray | None = getattr(self.hits, name.lower())
+            if array is not None:
+                arrays[name] = array
+            elif name not in signature.optional:
+                raise InputError(
+                    f"{signature.model}: got hits without {name.lower()}, which this model takes besides positions;"
+                    " read the events from ACTS or Parquet, or ask another model"
+                )
+        return arrays
+
+    def outputs(self, signature: ModelSignature) -> Due:
+        """One label per hit, one value per stage and count, how the hits lie, and one helix per track.
+
+        Raises:
+            ServiceError: parameters are asked for, and the model fits no tracks.
+        """
+        n_values = tracking_contract(signature).n_values
+        due: dict[str, tuple[int, ...] | None] = {LABELS.name: (len(self.hits),)}
+        if self.stages and n_values:
+            due[STAGES.name] = (n_values,)
+        if self.watch is not None and LAYOUT.name in signature.outputs:
+            due[LAYOUT.name] = LAYOUT.dims
+        if self.parameters:
+            if not {PARAMETERS.name, BEAM_SPOT.name} <= signature.outputs.keys():
+                raise ServiceError(
+                    f"{signature.url}: {signature.model} gives {', '.join(signature.outputs)}, expected"
+                    f" {PARAMETERS.name} and {BEAM_SPOT.name}, too; ask a pipeline that is one model, exported from a"
+                    " tracker model with tables of the fit, or fit the tracks here with load_track_fitter",
+                    url=signature.url,
+                    model=signature.model,
+                )
+            # As many rows as there are tracks, which is known when they are found.
+            due |= {BEAM_SPOT.name: BEAM_SPOT.dims, PARAMETERS.name: None}
+        return due
+
+    def result(self, signature: ModelSignature, arrays: Mapping[str, ndarray]) -> Tracks:
+        """The tracks of the event.
+
+        Raises:
+            ServiceError: an array did not come, or there is another number of helices than of tracks.
+        """
+        tracks = self._tracks(signature, arrays)
+        if self.parameters:
+            tracks = _with_parameters(tracks, signature, arrays)
+        if LAYOUT.name in arrays:
+            tracks.counts.update(zip(LAYOUT_COUNTS, arrays[LAYOUT.name].tolist(), strict=True))
+        if self.watch is not None:
+            contract = tracking_contract(signature)
+            # Labels alone do not tell where the tracks come from.
+            expected = contract.beam_spot if self.parameters else None
+            self.watch.look(self.hits, tracks, expected, contract.usual)
+        return tracks
+
+    def _tracks(self, signature: ModelSignature, arrays: Mapping[str, ndarray]) -> Tracks:
+        """The tracks without what the layers say of the hits."""
+        labels = signature.required(arrays, LABELS.name)
+        if STAGES.name not in arrays:
+            return Tracks(labels, {}, {"hits": len(labels)})
+        contract, values = tracking_contract(signature), arrays[STAGES.name].tolist()
+        n_stages = len(contract.stage_names)
+        seconds = dict(zip(contract.stage_names, values[:n_stages], strict=True))
+        counts = {name: int(value) for name, value in zip(contract.count_names, values[n_stages:], strict=True)}
+        return Tracks(labels, seconds, counts)
+
+
+def _with_parameters(tracks: Tracks, signature: ModelSignature, arrays: Mapping[str, ndarray]) -> Tracks:
+    """The tracks with their fitted helices and the beam line that these are measured from."""
+    rows = signature.required(arrays, PARAMETERS.name)
+    beam_spot = BeamSpot(*signature.required(arrays, BEAM_SPOT.name).tolist())
+    if len(rows) != tracks.n_tracks:
+        raise ServiceError(
+            f"{signature.url}: {signature.model} gives {PARAMETERS.name} of {len(rows)} tracks, expected"
+            f" {tracks.n_tracks}, as its {LABELS.name} say",
+            url=signature.url,
+            model=signature.model,
+        )
+    return replace(tracks, beam_spot=beam_spot, parameters=unpacked_parameters(rows))
+
+
+# `TritonTrackFinder`: asks one server or several.
+
+
+class TritonTrackFinder(Shown):
+    """Finds tracks by asking Triton servers that hold the same model.
+
+    The model's configuration, read once, says what units it takes, whether it batches and whether it needs more than
+    positions. Thread-safe. A copy in another process, by fork or by pickling, makes connections of its own.
+
+    Args:
+        urls: one or more of ``grpc://host:8001``, ``http://host:8000``, ``grpcs://``, ``https://``, ``host:8001``. A
+            host's name that has several addresses stands for as many servers.
+        model: name of the model on the servers.
+        protocol: ``auto`` hands large events to a server on this machine through shared memory and sends the rest, and
+            everything where that is impossible; ``shm`` does so with all events and insists; ``grpc`` and ``http``
+            never do.
+        timeout: longest wait for one event with its retries [s]. With several servers each gets its share of it.
+        retries: how often an event is asked again at most if a server is down, stopping or broken; None for as often
+            as `timeout` allows. With several servers and at least one retry, each is tried once. Before the same
+            server is asked again there is a pause of 0.05 s at most, then twice that, up to 1 s. An event that is
+            refused for its data is never asked again.
+        token: secret that is sent as ``authorization: Bearer TOKEN``, or the path of a file that holds it. A finder
+            with a secret as text cannot be pickled; of a file the path is pickled, and the file read again.
+        tls: True to trust the system's certificates, a PEM file to trust those in it.
+        certificate: PEM file with a certificate and its key, for servers that ask who comes (mutual TLS).
+        stages: whether to ask also what the stages took; the tracks then have `seconds` and `counts`.
+        parameters: whether to ask also for the fitted helix of each track; the tracks then have `parameters`, and the
+            `beam_spot` that these are measured from. A model that fits none is a `ServiceError`.
+        in_flight: most requests on their way at once from `submit` and `find_async`; the others wait here.
+        on_failure: function that is told why an event is asked again, once until a server answers again; a copy in
+            another process tells nobody.
+        transport: asked instead of servers, such as a `beampipe.triton.client.FakeTransport` in tests; the URLs are
+            then only names.
+
+    Raises:
+        ConfigError: a URL or number is out of range.
+        UnknownNameError: no such scheme or protocol.
+        FileError: no such file of certificates, or no token in its file.
+
+    Warns:
+        UserWarning: the token would be sent to another machine without encryption.
+        LayoutWarning: once, while tracks are found: hits fit the detector only in part.
+    """
+
+    def __init__(
+        self,
+        urls: str | Sequence[str],
+        model: str = DEFAULT_PIPELINE,
+        *,
+        protocol: WireProtocol = "auto",
+        timeout: float = 60.0,
+        retries: int | None = None,
+        token: str | Path | None = None,
+        tls: bool | str | Path | None = None,
+        certificate: str | Path | None = None,
+        stages: bool = False,
+        parameters: bool = False,
+        in_flight: int = 16,
+        on_failure: Callable[[ServiceError], None] | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        self._ask = partial(TrackingRequest, stages=stages, parameters=parameters, watch=HitMonitor(model))
+        self._retries = retries
+        self._client = ModelClient(
+            urls,
+            model,
+            protocol=protocol,
+            timeout=timeout,
+            retries=retries,
+            token=token,
+            tls=tls,
+            certificate=certificate,
+            in_flight=in_flight,
+            on_failure=on_failure,
+            transport=transport,
+        )
+
+    def facts(self) -> Mapping[str, object]:
+        """The model, and the servers that are asked for it."""
+        return self._client.facts()
+
+    def find(self, hits: Hits, /) -> Tracks:
+        """The tracks of one event.
+
+        Raises:
+            InputError: the model cannot use these hits; a LayoutError if they are of another detector or in other
+                units.
+            ServiceUnavailableError: no server that answers, after the retries.
+            DeadlineError: no answer in time.
+            ServiceError: an answer that cannot be right, or a refusal for another reason.
+        """
+        return self._client.ask(self._ask(hits), retries=self._retries)
+
+    def submit(self, hits: Hits, /) -> Future[Tracks]:
+        """`find`, later; cancelling the future cancels the request. The time allowed begins when it is sent."""
+        return self._client.ask_later(self._ask(hits), retries=self._retries)
+
+    async def find_async(self, hits: Hits, /) -> Tracks:
+        """`find` for asyncio; cancelling the task cancels the request."""
+        return await asyncio.wrap_future(self.submit(hits))
+
+    def impatient(self) -> TritonTrackFinder:
+        """The same finder for who has something else to ask: it asks once more, and then waits for no server.
+
+        The two share their connections. A finder that was made with a number of `retries` stays as it is.
+        """
+        if self._retries is not None:
+            return self
+        finder = copy(self)
+        finder._retries = 1
+        return finder
+
+    def close(self) -> None:
+        """Cancel what is on its way, free the shared memory and drop the connections."""
+        self._client.close()
+
+    def __enter__(self) -> TritonTrackFinder:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+# `FallbackTrackFinder`: the first that answers.
+
+
+@runtime_checkable
+class _Patient(Protocol):
+    """A finder that waits for its servers, if nobody says that there is something else to ask."""
+
+    def impatient(self) -> TrackFinder:
+        """The same finder, without the waiting."""
+
+
+Maker = TrackFinder | Callable[[], TrackFinder]
+"""A finder, or what makes one."""
+
+
+class FallbackTrackFinder(Shown):
+    """Asks one finder, and the next if there is no usable answer: a service, else the pipeline here.
+
+    Only a `ServiceError` moves on: what one finder refuses for its data (`InputError`) the others would refuse too. A
+    finder that by default waits until its servers are back, as `TritonTrackFinder` does, only waits as the last one.
+    Tracks have what the finder that found them was made for: give each the same `parameters`.
+
+    Args:
+        first: finder that is asked first.
+        *others: finders to ask instead, in order; a function that makes one is called when it is first needed.
+        pause: time for which a finder that failed is left out [s]; the last one never is.
+        on_failure: function that is told why the next finder is asked, once per pause.
+    """
+
+    def __init__(
+        self,
+        first: TrackFinder,
+        *others: Maker,
+        pause: float = 5.0,
+        on_failure: Callable[[ServiceError], None] = lambda error: None,
+    ) -> None:
+        self._makers: tuple[Maker, ...] = (first, *others)
+        self._made: dict[int, TrackFinder] = {}
+        self._pause = pause
+        self._on_failure = on_failure
+        self._back_at = [float("-inf")] * len(self._makers)
+        self._answered = [0] * len(self._makers)
+        self._lock = threading.Lock()
+        self._making = threading.Lock()
+        self._finder(0)  # to be closed, even if it is never asked
+
+    @property
+    def answered(self) -> tuple[int, ...]:
+        """Number of events that each finder has answered so far."""
+        return tuple(self._answered)
+
+    def facts(self) -> Mapping[str, object]:
+        """Number of finders, of events that each has answered, and the first of them."""
+        answered = ", ".join(map(str, self._answered))
+        return {"finders": len(self._makers), "answered": answered, "first": self._made[0]}
+
+    def find(self, hits: Hits, /) -> Tracks:
+        """The tracks of one event; raises what the last finder raises."""
+        row = -1
+        while True:
+            row = self._next(row)
+            try:
+                tracks = self._finder(row).find(hits)
+            except ServiceError as error:
+                self._failed(row, error)
+                if row == len(self._makers) - 1:
+                    raise
+            else:
+                self._count(row)
+                return tracks
+
+    def submit(self, hits: Hits, /) -> Future[Tracks]:
+        """`find`, later; cancelling the future cancels what is asked at that moment."""
+        pending: PendingAnswer[Tracks] = PendingAnswer()
+        self._submit_next(-1, hits, pending)
+        return pending
+
+    async def find_async(self, hits: Hits, /) -> Tracks:
+        """`find` for asyncio."""
+        return await asyncio.wrap_future(self.submit(hits))
+
+    def close(self) -> None:
+        """Close all finders, also those that were handed in."""
+        for finder in self._made.values():
+            finder.close()
+
+    def __enter__(self) -> FallbackTrackFinder:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _submit_next(self, row: int, hits: Hits, pending: PendingAnswer[Tracks]) -> None:
+        row = self._next(row)
+        try:
+            future = self._finder(row).submit(hits)
+        except Exception as error:  # refused at the door, or not made
+            future = Future()
+            future.set_exception(error)
+        pending.on_cancel(future.cancel)
+        future.add_done_callback(partial(self._done, row, hits, pending))
+
+    def _done(self, row: int, hits: Hits, pending: PendingAnswer[Tracks], future: Future[Tracks]) -> None:
+        if future.cancelled():
+            # Either nobody waits any more, or the finder was closed.
+            pending.cancel()
+            return
+        error = future.exception()
+        if error is None:
+            self._count(row)
+        elif isinstance(error, ServiceError):
+            self._failed(row, error)
+            if row < len(self._makers) - 1 and not pending.cancelled():
+                self._submit_next(row, hits, pending)
+                return
+        pending.settle(future.result)
+
+    def _next(self, row: int) -> int:
+        """Number of the next finder that did not fail lately."""
+        row += 1
+        while row < len(self._makers) - 1 and self._back_at[row] > monotonic():
+            row += 1
+        return row
+
+    def _finder(self, row: int) -> TrackFinder:
+        with self._making:
+            if row not in self._made:
+                maker = self._makers[row]
+                made = maker() if callable(maker) else maker
+                last = row == len(self._makers) - 1
+                self._made[row] = made.impatient() if isinstance(made, _Patient) and not last else made
+            return self._made[row]
+
+    def _failed(self, row: int, error: ServiceError) -> None:
+        now = monotonic()
+        with self._lock:
+            news, self._back_at[row] = self._back_at[row] <= now, now + self._pause
+        if news and row < len(self._makers) - 1:
+            self._on_failure(error)
+
+    def _count(self, row: int) -> None:
+        with self._lock:
+            self._answered[row] += 1
+
+
+# The finder that a command line asks for.
+
+
+IN_FLIGHT: Final = 8
+"""Events that a command sends at once."""
+
+_NEEDS_SERVER: Final = (
+    "got --model, --token-file, --ca, --certificate or --fallback without --url, expected the address of a server"
+)
+
+_OWN_MODELS: Final = (
+    "got --tracker-model with --url, expected --fallback with it: servers have tracker models of their own; which of"
+    " their models to ask is --model"
+)
+
+_OWN_CHECKS: Final = (
+    "got --force or --beam-spot with --url, expected --fallback with it: a server is told by"
+    " `beampipe serve --beam-spot` where to expect the beam line, and by `beampipe serve --force` to answer for hits of"
+    " any detector"
+)
+
+
+class Credentials(NamedTuple):
+    """What a client shows to servers, and whom it trusts.
+
+    Attributes:
+        token_file: file with the token to show; None for none.
+        ca: PEM file of the authority whose certificates are trusted; None for those of the system.
+        certificate: PEM file with the certificate and key to show; None for none.
+    """
+
+    token_file: Path | None = None
+    ca: Path | None = None
+    certificate: Path | None = None
+
+
+_NO_CREDENTIALS: Final = Credentials()
+
+
+def open_finder(
+    urls: Sequence[str],
+    *,
+    pipeline: str | None = None,
+    served_model: str | None = None,
+    model: str | Path | None = None,
+    papers: Credentials = _NO_CREDENTIALS,
+    fallback: bool = False,
+    device: str = "cpu",
+    threads: int = 1,
+    timeout: float = 60.0,
+    beam_spot: BeamSpot | None = None,
+    parameters: bool = False,
+    check: bool = True,
+    warn: Callable[[str], None] = lambda text: None,
+) -> TrackFinder:
+    """The pipeline here, or a model on servers, or the one and else the other.
+
+    Args:
+        urls: URLs of servers; none for the pipeline here.
+        pipeline: name of the pipeline to run here; if not given, the one that the served model runs.
+        served_model: name of the model on the servers; if not given, that of the pipeline.
+        model: tracker model of the pipeline here: the name of a shipped one, or a folder; servers have their own.
+        papers: what is shown to the servers, and whom of them is trusted.
+        fallback: whether the pipeline runs here if no server answers.
+        device: device of the pipeline here.
+        threads: number of threads of the pipeline here.
+        timeout: longest wait for an answer to one event [s].
+        beam_spot: beam line that the pipeline here expects; that of its model if not given.
+        parameters: whether a helix is fitted to each track, by whoever finds it.
+        check: whether hits are compared with the detector that the pipeline here was made for.
+        warn: function that is told that no server answers, once until one does.
+
+    Raises:
+        ConfigError: an option that needs a server, without one, or that only a pipeline here heeds, without one; or
+            the tracker model was not trained for the pipeline.
+        UnknownNameError: no such pipeline, device or shipped tracker model.
+        FileError: no readable token, or no readable tracker model.
+    """
+    here = partial(DirectTrackFinder, device=device, threads=threads, model=model or DEFAULT_MODEL)
+    here = partial(here, beam_spot=beam_spot, parameters=parameters, check=check)
+    if not urls:
+        _require(served_model is None and papers == _NO_CREDENTIALS and not fallback, _NEEDS_SERVER)
+        return here(pipeline or DEFAULT_PIPELINE)
+    _require(fallback or model is None, _OWN_MODELS)
+    _require(fallback or (beam_spot is None and check), _OWN_CHECKS)
+    served_model = served_model or pipeline or DEFAULT_PIPELINE
+    served = partial(TritonTrackFinder, urls, served_model, in_flight=IN_FLIGHT, timeout=timeout, parameters=parameters)
+    served = partial(served, token=papers.token_file, tls=papers.ca, certificate=papers.certificate)
+    if not fallback:
+        return served(on_failure=lambda error: warn(f"{error} Asking again, for up to {timeout:g} s."))
+    pipeline = pipeline or pipeline_of(served_model)
+    if pipeline not in PIPELINES:
+        raise UnknownNameError("pipeline", pipeline, PIPELINES)
+    return FallbackTrackFinder(
+        served(),
+        partial(here, pipeline),
+        on_failure=lambda error: warn(f"{error}; going on here"),
+    )
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ConfigError(message)

@@ -1,0 +1,132 @@
+"""Runs NVIDIA's `perf_analyzer` with bounds, so that it ends and its figures are valid."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from beampipe.errors import BeampipeError, MissingExtraError
+from beampipe.events import Hits
+from beampipe.serving.contract import FEATURES
+
+__all__ = ["RawPoint", "perf_analyze"]
+
+
+@dataclass(frozen=True)
+class RawPoint:
+    """What `perf_analyzer` measured; it does not look at the labels.
+
+    Attributes:
+        model: name of the model that was asked.
+        concurrency: number of requests in flight.
+        throughput: events answered per second.
+        p50: median of the latency [s].
+        p95: 95th percentile of the latency [s].
+        p99: 99th percentile of the latency [s].
+        queue: mean time that a request waited in the server [s].
+        compute: mean time of a request in the model [s].
+    """
+
+    model: str
+    concurrency: int
+    throughput: float
+    p50: float
+    p95: float
+    p99: float
+    queue: float
+    compute: float
+
+
+def perf_analyze(
+    grpc_url: str,
+    model: str,
+    events: Sequence[Hits],
+    concurrency: int,
+    *,
+    requests: int = 500,
+    batches: bool = False,
+    timeout: float = 120.0,
+) -> RawPoint:
+    """Measure one point over gRPC.
+
+    Args:
+        grpc_url: address of the server for gRPC, ``host:port``.
+        model: name of a model of the tracking contract.
+        events: events that are sent in a cycle.
+        concurrency: number of requests in flight.
+        requests: number of requests in one window of the measurement. With few, a quick model answers them all before
+            `perf_analyzer` has looked at the server's statistics, and it gives up.
+        batches: whether the model takes batches: its tensors then have one more axis in front.
+        timeout: time that the whole measurement may take [s].
+
+    Raises:
+        MissingExtraError: `perf_analyzer` is not installed.
+        BeampipeError: `perf_analyzer` gave no result.
+    """
+    program = shutil.which("perf_analyzer", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if program is None:
+        raise MissingExtraError("perf-analyzer", "bench", "perf_analyzer")
+    with tempfile.TemporaryDirectory(prefix="beampipe-perf-") as folder:
+        data, table = Path(folder) / "events.json", Path(folder) / "out.csv"
+        data.write_text(json.dumps({"data": [_entry(hits) for hits in events]}))
+        command = [
+            program, "-m", model, "-i", "grpc", "-u", grpc_url, "--input-data", str(data),
+            *(["-b", "1"] if batches else []), "--concurrency-range", str(concurrency),
+            "--measurement-mode", "count_windows", "--measurement-request-count", str(requests),
+            "-s", "30", "-r", "12", "--percentile", "95", "-f", str(table), "--verbose-csv",
+        ]  # fmt: skip
+        said = _run_bounded(command, timeout)
+        if not table.exists():
+            raise BeampipeError(f"perf_analyzer: got no result, expected one row; it said: {said[-400:]}")
+        with table.open(encoding="utf-8") as file:
+            (row,) = csv.DictReader(file)
+    return _point(model, row)
+
+
+def _entry(hits: Hits) -> dict[str, object]:
+    raw = np.ascontiguousarray(hits.position, "<f4").tobytes()
+    return {FEATURES.name: {"content": {"b64": base64.b64encode(raw).decode()}, "shape": [len(hits), 3]}}
+
+
+def _run_bounded(command: Sequence[str], timeout: float) -> str:
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    try:
+        said, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        said = f"no end within {timeout:g} s"
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return said
+
+
+def _point(model: str, row: dict[str, str]) -> RawPoint:
+    def seconds(name: str) -> float:
+        return float(row[name]) * 1e-6
+
+    return RawPoint(
+        model,
+        int(row["Concurrency"]),
+        float(row["Inferences/Second"]),
+        seconds("p50 latency"),
+        seconds("p95 latency"),
+        seconds("p99 latency"),
+        seconds("Server Queue"),
+        sum(seconds(f"Server Compute {part}") for part in ("Input", "Infer", "Output")),
+    )

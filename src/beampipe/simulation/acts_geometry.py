@@ -1,0 +1,232 @@
+"""Detectors as tracking geometries of ACTS: the GenericDetector, and layouts built through `acts.Blueprint`."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.simulation.detector import PIPE_VOLUME, SILICON_X0, BeamPipe, DetectorLayout, Layer, Shell, shells
+
+# Detectors as geometries of ACTS: the GenericDetector, and layouts built through `acts.Blueprint`.
+
+
+_ENVELOPE: Final = 0.5  # room around the modules of a layer [mm]
+
+_WORLD: Final = 20.0  # room around the detector [mm]
+
+_SILICON: Final = {
+    "kind": "material",
+    "radiation_length": SILICON_X0,
+    "interaction_length": 465.2,
+    "relative_atomic_mass": 28.03,
+    "atomic_number": 14,
+    "molar_density": 8.29e-05,
+    "molar_electron_density": 0.0011606,
+    "mean_excitation_energy": 1.73e-07,
+}
+"""What all matter is made of, in the units of a material map of ACTS: mm, GeV, mol."""
+
+
+def acts_examples() -> Any:
+    """The module `acts.examples`.
+
+    Raises:
+        MissingExtraError: pyacts is not installed.
+    """
+    import acts.examples
+
+    return acts.examples
+
+
+def build_generic() -> Any:
+    """The ACTS GenericDetector; it owns the modules that its geometry points to."""
+    examples = acts_examples()
+    import acts
+
+    quiet = acts.logging.WARNING
+    return examples.GenericDetector(logLevel=quiet, layerLogLevel=quiet, surfaceLogLevel=quiet, volumeLogLevel=quiet)
+
+
+def build_layout(layout: DetectorLayout) -> Any:
+    """The tracking geometry of a layout, with matter on every module and on the beam pipe.
+
+    Raises:
+        ConfigError: layers stand in each other's way.
+        MissingExtraError: pyacts is not installed.
+    """
+    acts_examples()
+    import acts
+
+    placed = shells(layout)
+    layers = [layer for shell in placed for layer in shell.layers]
+    length = max(float(np.abs(layer.centre[:, 2]).max() + layer.half.max()) for layer in layers)
+    blueprint = acts.Blueprint(envelope=acts.ExtentEnvelope(r=[_WORLD, _WORLD], z=[_WORLD, _WORLD]))
+    world = blueprint.addCylinderContainer(direction=acts.AxisDirection.AxisR, name=layout.name)
+    _add_beam(world, layout, length)
+    for number, shell in enumerate(placed):
+        _add_shell(world, shell, f"shell {number}")
+    geometry = blueprint.construct(options=acts.BlueprintOptions(), gctx=_context(), level=acts.logging.WARNING)
+    _apply_material(geometry, layout.beam_pipe, layers)
+    return geometry
+
+
+def read_modules(geometry: Any) -> dict[str, ndarray]:
+    """Where the sensitive modules of a geometry are, as the fields of `Modules` that say so.
+
+    The table of the GenericDetector in the package is made of this by `np.savez_compressed`.
+    """
+    import acts
+
+    rows = []
+    for identifier, surface in geometry.geoIdSurfaceMap().items():
+        if identifier.sensitive == 0 or identifier.value >> 56 == PIPE_VOLUME:
+            continue
+        place, bounds = surface.localToGlobalTransform(_context()), surface.bounds.values()
+        if surface.bounds.type == acts.SurfaceBoundsType.Rectangle:
+            low = high = bounds[2]
+            half_y = bounds[3]
+        else:
+            low, high, half_y = bounds[:3]
+        axes = [[place.rotation[i, k] for k in range(3)] for i in range(3)]
+        rows.append((identifier.value, [place.translation[i] for i in range(3)], axes, low, high, half_y))
+    rows.sort(key=lambda row: row[0])
+    names = ("geometry_id", "centre", "axes", "half_x_low", "half_x_high", "half_y")
+    columns = {name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+    return columns | {"geometry_id": columns["geometry_id"].astype(np.uint64)}
+
+
+def _context() -> Any:
+    import acts
+
+    return acts.GeometryContext.dangerouslyDefaultConstruct()
+
+
+def _add_beam(world: Any, layout: DetectorLayout, length: float) -> None:
+    """The vacuum around the beam, in which particles start, and the beam pipe."""
+    import acts
+
+    pipe, place = layout.beam_pipe, acts.Transform3.Identity()
+    radius = layout.inner_radius / 2 if pipe is None else pipe.radius_mm - 1.0
+    world.addStaticVolume(place, acts.CylinderVolumeBounds(0.0, radius, length), "beam")
+    if pipe is not None:
+        tube = acts.Surface.createCylinder(place, acts.CylinderBounds(pipe.radius_mm, length))
+        _add_layer(world, "beam pipe", PIPE_VOLUME, 1, [tube], True)
+
+
+def _add_shell(world: Any, shell: Shell, name: str) -> None:
+    """Discs, cylinders, discs, each with a volume of its own."""
+    import acts
+
+    axis = acts.AxisDirection
+    stack = world.addCylinderContainer(direction=axis.AxisZ, name=name)
+    for part, layers, direction in (
+        ("negative", shell.negative, axis.AxisZ),
+        ("barrel", shell.barrel, axis.AxisR),
+        ("positive", shell.positive, axis.AxisZ),
+    ):
+        if not layers:
+            continue
+        container = stack.addCylinderContainer(direction=direction, name=f"{name}, {part}")
+        for layer in layers:
+            _add_layer(container, f"{name}, {layer.name}", layer.volume, layer.number, _surfaces(layer), layer.cylinder)
+
+
+def _add_layer(container: Any, name: str, volume: int, number: int, surfaces: list[Any], cylinder: bool) -> None:
+    import acts
+
+    numbered = container.withGeometryIdentifier()
+    numbered.setAllVolumeIdsTo(volume).setLayerIdTo(number)
+    node = numbered.addLayer(name)
+    kind = acts.LayerBlueprintNode.LayerType
+    node.layerType = kind.Cylinder if cylinder else kind.Disc
+    node.surfaces = surfaces
+    node.envelope = acts.ExtentEnvelope(r=[_ENVELOPE, _ENVELOPE], z=[_ENVELOPE, _ENVELOPE])
+
+
+def _surfaces(layer: Layer) -> list[Any]:
+    """The modules of a layer as planes of ACTS."""
+    import acts
+
+    made = []
+    for centre, axes, (low, high, length) in zip(
+        layer.centre.tolist(), layer.axes.tolist(), layer.half.tolist(), strict=True
+    ):
+        turn = acts.RotationMatrix3(*(acts.Vector3(*column) for column in zip(*axes, strict=True)))
+        bounds = acts.RectangleBounds(low, length) if layer.cylinder else acts.TrapezoidBounds(low, high, length, 0.0)
+        plane = acts.Surface.createPlane(acts.Transform3(acts.Vector3(*centre), turn), bounds)
+        plane.assignIsSensitive(True)
+        made.append(plane)
+    return made
+
+
+def _apply_material(geometry: Any, pipe: BeamPipe | None, layers: list[Layer]) -> None:
+    """Put homogeneous matter on the modules and the beam pipe.
+
+    Python can make no material; a material map of ACTS, in JSON, can.
+    """
+    import acts.json
+
+    entries = [] if pipe is None else [_entry(PIPE_VOLUME, 1, 1, pipe.thickness_x0)]
+    for layer in layers:
+        entries += [_entry(layer.volume, layer.number, k + 1, layer.thickness_x0) for k in range(len(layer.centre))]
+    units = {"length": "mm", "angle": "rad", "energy": "GeV", "material_amount": "mol"}
+    header = {"format": "acts-material-map", "version": 1, "units": units}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "material.json"
+        path.write_text(json.dumps({"header": header, "surfaces": entries}), encoding="utf-8")
+        acts.json.TrackingGeometryMaterialJsonConverter().fromFile(str(path)).apply(geometry)
+
+
+def _entry(volume: int, layer: int, module: int, thickness_x0: float) -> dict[str, Any]:
+    """What a material map says of one surface."""
+    return {
+        "target": {
+            "kind": "geometry-id",
+            "geometry_id": {"volume": volume, "layer": layer, "sensitive": module},
+        },
+        "material": {
+            "kind": "homogeneous",
+            "settings": {"mapping_type": "default", "split_factor": 1},
+            "slab": {"material": _SILICON, "thickness": thickness_x0 * SILICON_X0},
+        },
+    }
+
+
+# Detectors to simulate: the GenericDetector of ACTS, and layouts from short TOML files.
+
+
+@dataclass(frozen=True, eq=False)
+class BuiltDetector:
+    """A detector as ACTS knows it, and its modules as arrays.
+
+    Attributes:
+        geometry: ``acts.TrackingGeometry`` of the detector.
+        modules: sensitive modules of the same geometry.
+        owner: what has to stay alive as long as the geometry is used.
+    """
+
+    geometry: Any
+    modules: Modules
+    owner: Any = None
+
+
+def build_detector(layout: DetectorLayout | None = None) -> BuiltDetector:
+    """Build a detector for ACTS.
+
+    Args:
+        layout: what it is made of, or None for the GenericDetector.
+
+    Raises:
+        ConfigError: layers of the layout stand in each other's way.
+        MissingExtraError: pyacts is not installed.
+    """
+    if layout is not None:
+        return BuiltDetector(build_layout(layout), modules_of_layout(layout))
+    generic = build_generic()
+    return BuiltDetector(generic.trackingGeometry(), generic_modules(), generic)

@@ -1,0 +1,154 @@
+"""Lose hits, switch modules off and add noise, on arrays: one clean event serves every level of degradation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Bool, Int64
+from beampipe.errors import ConfigError, InputError, UnknownNameError
+from beampipe.events import Event, Hits, cylindrical
+from beampipe.simulation.detector import DetectorLayout, Modules, detector_modules
+
+# What to simulate: the collisions, the detector, and how much of what it saw is lost or added afterwards.
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """How the measured hits differ from those of a perfect detector.
+
+    Attributes:
+        hit_loss: fraction of hits lost at random.
+        dead_modules: fraction of modules that give no hits during a whole run.
+        noise: hits made by no particle, as a fraction of the hits that are left.
+    """
+
+    hit_loss: float = 0.02
+    dead_modules: float = 0.01
+    noise: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name in ("hit_loss", "dead_modules"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"degradation: got {name}={getattr(self, name)}, expected 0 <= {name} < 1")
+        if not 0 <= self.noise <= 10:
+            raise ConfigError(f"degradation: got noise={self.noise}, expected 0 <= noise <= 10")
+
+
+DEFAULT: Final = Degradation()
+"""2 % of the hits lost, 1 % of the modules dead, 5 % noise."""
+
+STRESS: Final = Degradation(hit_loss=0.03, dead_modules=0.02, noise=0.20)
+"""3 % of the hits lost, 2 % of the modules dead, 20 % noise."""
+
+NONE: Final = Degradation(hit_loss=0.0, dead_modules=0.0, noise=0.0)
+"""The events as simulated."""
+
+DEGRADATIONS: Final[Mapping[str, Degradation]] = MappingProxyType({"none": NONE, "default": DEFAULT, "stress": STRESS})
+"""Named levels: as simulated, as expected of a working detector, and beyond."""
+
+
+# Take hits away and add noise, on arrays: one clean event serves every level of degradation.
+
+
+_DEAD, _EVENT = 21, 22  # what a seed is used for
+
+
+def degrade(
+    event: Event,
+    degradation: Degradation = DEFAULT,
+    seed: int = 0,
+    *,
+    run_seed: int = 0,
+    modules: Modules | None = None,
+) -> Event:
+    """Lose hits at random and in dead modules, then add noise.
+
+    Noise is uniform over the sensitive area and Poisson distributed in number, with mean `degradation.noise` times
+    the hits that are left. Noise hits come last, so a hit keeps its place among those that are left. Particles that
+    lost all their hits stay.
+
+    Args:
+        event: clean event, with geometry identifiers of these modules unless only `hit_loss` is asked for.
+        degradation: how much is lost and added.
+        seed: seed of the event's losses and noise, combined with its `event_id`.
+        run_seed: seed of the dead modules, which events of one run share.
+        modules: modules of the detector that the event is of, default those of the GenericDetector.
+
+    Returns:
+        the degraded event; `event` itself is untouched.
+
+    Raises:
+        InputError: the event lacks what is needed, or is of another detector.
+    """
+    rng = np.random.default_rng([seed, _EVENT, event.event_id])
+    kept = rng.random(len(event.hits)) >= degradation.hit_loss
+    table = detector_modules() if modules is None else modules
+    dead = dead_modules(degradation.dead_modules, run_seed, table)
+    if degradation.dead_modules > 0:
+        kept &= ~_on_dead_modules(event, dead, table)
+    left = event.take(kept)
+    if degradation.noise == 0:
+        return left
+    n_noise = int(rng.poisson(degradation.noise * len(left.hits)))
+    return left.with_noise(_noise(n_noise, ~dead, table, rng))
+
+
+def run_degraded(
+    events: Iterable[Event], name: str, seed: int, layout: DetectorLayout | None = None
+) -> Iterator[Event]:
+    """The events of one run at a named level: they share their dead modules.
+
+    Args:
+        events: clean events; at ``"none"`` they stay as they are.
+        name: name of the level, a key of `DEGRADATIONS`.
+        seed: seed of losses, noise and dead modules.
+        layout: detector that the events are of, default the GenericDetector.
+
+    Raises:
+        UnknownNameError: no level of that name.
+    """
+    if name not in DEGRADATIONS:
+        raise UnknownNameError("degradation", name, DEGRADATIONS)
+    level = DEGRADATIONS[name]
+    if level == NONE:
+        return iter(events)
+    modules = detector_modules(layout)
+    return (degrade(event, level, seed, run_seed=seed, modules=modules) for event in events)
+
+
+def dead_modules(fraction: float, run_seed: int, modules: Modules | None = None) -> Bool[ndarray, " n_modules"]:
+    """Which modules are dead in a run; the number is exact, the choice random.
+
+    Args:
+        fraction: share of the modules that is dead.
+        run_seed: seed of the choice.
+        modules: modules of the detector, default those of the GenericDetector.
+    """
+    n = len(detector_modules() if modules is None else modules)
+    dead = np.zeros(n, np.bool_)
+    dead[np.random.default_rng([run_seed, _DEAD]).permutation(n)[: round(fraction * n)]] = True
+    return dead
+
+
+def _on_dead_modules(event: Event, dead: Bool[ndarray, " n_modules"], table: Modules) -> Bool[ndarray, " n_hits"]:
+    if event.hits.geometry_id is None:
+        raise InputError(
+            f"event {event.event_id}: got hits without geometry_id, expected them for dead modules;"
+            " use a Degradation with dead_modules=0"
+        )
+    return np.asarray(dead[table.rows(event.hits.geometry_id)])
+
+
+def _noise(n: int, alive: Bool[ndarray, " n_modules"], table: Modules, rng: np.random.Generator) -> Hits:
+    """Hits uniform over the area of the modules that are alive."""
+    share = np.cumsum(np.where(alive, table.area, 0.0))
+    row: Int64[ndarray, " n"] = np.searchsorted(share, rng.random(n) * share[-1], side="right")
+    local = table.uniform(row, rng)
+    xyz = table.to_global(row, local.astype(np.float64))
+    return Hits(cylindrical(*xyz.T), table.geometry_id[row], local, table.variance[row].astype(np.float32))

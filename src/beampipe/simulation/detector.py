@@ -1,0 +1,673 @@
+"""Detectors as arrays of modules: the ACTS GenericDetector, and detectors from short TOML files.
+
+    name = "compact"
+    field_T = 3.8
+
+    [vertex]
+    spread_xy_mm = 0.01
+    spread_z_mm = 45
+
+    [beam_pipe]
+    radius_mm = 22
+    thickness_x0 = 0.003
+
+    [barrel.pixel]                    # cylinders of flat modules around the beam
+    radii_mm = [29, 68, 109, 160]
+    half_length_mm = 270
+    module_mm = [16, 66]              # along phi and along z
+    pitch_mm = [0.1, 0.15]
+    thickness_x0 = 0.02
+
+    [discs.pixel]                     # rings of trapezoids across the beam, at z and -z
+    z_mm = [320, 390, 510]
+    inner_radius_mm = 45
+    outer_radius_mm = 160
+    module_mm = [24, 60]              # at the outer edge, and along r
+    pitch_mm = [0.1, 0.15]
+    thickness_x0 = 0.02
+
+Barrels and discs whose radii overlap form a *shell*: discs before, barrel layers around, discs behind the centre; the
+discs must begin beyond the ends of the barrels. Shells are numbered inside out, from 0. The discs at negative z, the
+barrel and the discs at positive z of shell k are the volumes 3 k + 2, 3 k + 3 and 3 k + 4; volume 1 is the beam pipe.
+Layers count from 1 away from the centre, modules from 1 in the order in which they are placed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.resources import as_file, files
+from itertools import pairwise
+from math import ceil, cos, hypot, pi, radians, sin, tan
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Bool, Float, Float32, Float64, Int64, UInt64
+from beampipe.errors import ConfigError, InputError
+from beampipe.settings import build, read_toml
+from beampipe.units import T, mm, um
+
+# What a detector is made of, typed by hand in a short TOML file.
+
+
+_MAX_FIELD: Final = 20.0  # [T]
+
+
+@dataclass(frozen=True)
+class Vertex:
+    """Where the collisions are: the luminous region.
+
+    Attributes:
+        spread_xy_mm: spread of the vertices across the beam [mm].
+        spread_z_mm: spread of the vertices along the beam [mm].
+    """
+
+    spread_xy_mm: float = 0.0125
+    spread_z_mm: float = 50.0
+
+    def __post_init__(self) -> None:
+        _not_negative("vertex", spread_xy_mm=self.spread_xy_mm, spread_z_mm=self.spread_z_mm)
+
+
+@dataclass(frozen=True)
+class BeamPipe:
+    """A tube around the beam that scatters particles and measures nothing.
+
+    Attributes:
+        radius_mm: radius of the tube [mm].
+        thickness_x0: thickness of the tube in radiation lengths, crossed at a right angle.
+    """
+
+    radius_mm: float
+    thickness_x0: float = 0.003
+
+    def __post_init__(self) -> None:
+        _positive("beam_pipe", radius_mm=self.radius_mm)
+        _not_negative("beam_pipe", thickness_x0=self.thickness_x0)
+
+
+@dataclass(frozen=True)
+class Barrel:
+    """Cylinders of rectangular modules around the beam, which differ in radius only.
+
+    The modules of a cylinder stand in rows along z, the rows side by side in phi. Every second row stands
+    `stagger_mm` further out, so that neighbours overlap without touching; turned modules overlap by themselves.
+
+    Attributes:
+        name: name of the barrel.
+        radii_mm: mean radius of each cylinder [mm].
+        half_length_mm: |z| that a row reaches to at least [mm].
+        module_mm: width along phi and length along z of a module [mm].
+        pitch_mm: width of a channel along phi and along z [mm]; the resolution is pitch / sqrt(12).
+        thickness_x0: thickness of a module with its support in radiation lengths, crossed at a right angle.
+        overlap_mm: width along phi by which neighbouring rows overlap at least [mm].
+        gap_mm: distance along z between the modules of a row [mm]: nothing is measured there.
+        stagger_mm: distance in radius between even and odd rows [mm].
+        tilt_deg: angle by which each module is turned around its long axis [degrees].
+    """
+
+    name: str
+    radii_mm: tuple[float, ...]
+    half_length_mm: float
+    module_mm: tuple[float, ...]
+    pitch_mm: tuple[float, ...]
+    thickness_x0: float
+    overlap_mm: float = 1.0
+    gap_mm: float = 0.2
+    stagger_mm: float = 2.0
+    tilt_deg: float = 0.0
+
+    def __post_init__(self) -> None:
+        where = f"barrel.{self.name}"
+        _pairs(where, module_mm=self.module_mm, pitch_mm=self.pitch_mm)
+        _increasing(where, radii_mm=self.radii_mm)
+        _positive(where, half_length_mm=self.half_length_mm, smallest_radius=self.inner_radius)
+        rest = {name: getattr(self, name) for name in ("thickness_x0", "overlap_mm", "gap_mm", "stagger_mm")}
+        _not_negative(where, **rest)
+        if abs(self.tilt_deg) > 45 or self.step <= 0:
+            raise ConfigError(
+                f"{where}: got tilt_deg = {self.tilt_deg} and overlap_mm = {self.overlap_mm} for modules"
+                f" {self.module_mm[0]} mm wide, expected at most 45 degrees and less overlap than width"
+            )
+
+    @property
+    def step(self) -> float:
+        """Width along phi that a row adds [mm]."""
+        return self.module_mm[0] * cos(radians(self.tilt_deg)) - self.overlap_mm
+
+    @property
+    def modules_in_row(self) -> int:
+        """Number of modules along z."""
+        return max(1, round(-(-(2 * self.half_length_mm + self.gap_mm) // (self.module_mm[1] + self.gap_mm))))
+
+    @property
+    def reach(self) -> float:
+        """Where a row of modules ends [mm]: |z|."""
+        return (self.modules_in_row * (self.module_mm[1] + self.gap_mm) - self.gap_mm) / 2
+
+    @property
+    def inner_radius(self) -> float:
+        """Smallest radius of a module [mm]."""
+        return self.radii_mm[0] - self.stagger_mm / 2 - self.module_mm[0] / 2 * abs(sin(radians(self.tilt_deg)))
+
+    @property
+    def outer_radius(self) -> float:
+        """Largest radius of a module [mm]."""
+        half, tilt = self.module_mm[0] / 2, abs(radians(self.tilt_deg))
+        return hypot(self.radii_mm[-1] + self.stagger_mm / 2 + half * sin(tilt), half * cos(tilt))
+
+
+@dataclass(frozen=True)
+class Discs:
+    """Discs of trapezoidal modules across the beam, which differ in z only.
+
+    A disc has rings of modules. Every second module of a ring, and every second ring, stands aside along z, so that
+    neighbours overlap without touching.
+
+    Attributes:
+        name: name of the discs.
+        z_mm: z of each disc [mm].
+        inner_radius_mm: radius at which the modules begin [mm].
+        outer_radius_mm: radius that the modules reach to [mm].
+        module_mm: largest width at the outer edge, and largest length along r, of a module [mm].
+        pitch_mm: width of a channel along phi and along r [mm]; the resolution is pitch / sqrt(12).
+        thickness_x0: thickness of a module with its support in radiation lengths, crossed at a right angle.
+        overlap_mm: width by which neighbours overlap, in phi and in r [mm].
+        stagger_mm: distance in z between even and odd modules, and half of that between rings [mm].
+        mirrored: the same discs stand at -z.
+    """
+
+    name: str
+    z_mm: tuple[float, ...]
+    inner_radius_mm: float
+    outer_radius_mm: float
+    module_mm: tuple[float, ...]
+    pitch_mm: tuple[float, ...]
+    thickness_x0: float
+    overlap_mm: float = 1.0
+    stagger_mm: float = 4.0
+    mirrored: bool = True
+
+    def __post_init__(self) -> None:
+        where = f"discs.{self.name}"
+        _pairs(where, module_mm=self.module_mm, pitch_mm=self.pitch_mm)
+        _increasing(where, z_mm=self.z_mm)
+        depth = self.outer_radius_mm - self.inner_radius_mm
+        _positive(where, smallest_z=self.z_mm[0], inner_radius_mm=self.inner_radius_mm, depth_in_r=depth)
+        _not_negative(where, **{name: getattr(self, name) for name in ("thickness_x0", "overlap_mm", "stagger_mm")})
+        if self.overlap_mm >= min(self.module_mm):
+            raise ConfigError(
+                f"{where}: got overlap_mm = {self.overlap_mm} for modules of {self.module_mm} mm, expected less"
+            )
+
+
+@dataclass(frozen=True)
+class DetectorLayout:
+    """A detector: barrels and discs in a constant solenoid field.
+
+    Attributes:
+        name: name of the detector, for messages and files.
+        field_T: magnetic field along z [T].
+        barrel: barrels by name.
+        discs: groups of discs by name.
+        beam_pipe: beam pipe, or None for none.
+        vertex: luminous region.
+    """
+
+    name: str
+    field_T: float
+    barrel: tuple[Barrel, ...] = ()
+    discs: tuple[Discs, ...] = ()
+    beam_pipe: BeamPipe | None = None
+    vertex: Vertex = field(default_factory=Vertex)
+
+    def __post_init__(self) -> None:
+        if not 0 < abs(self.field_T) <= _MAX_FIELD:
+            raise ConfigError(f"field_T: got {self.field_T}, expected a field of at most {_MAX_FIELD} T that bends")
+        if not self.barrel and not self.discs:
+            raise ConfigError("detector: got no tables [barrel.NAME] and [discs.NAME], expected at least one")
+        if self.beam_pipe is not None and self.beam_pipe.radius_mm + _PIPE_CLEARANCE > self.inner_radius:
+            raise ConfigError(
+                f"beam_pipe: got radius_mm = {self.beam_pipe.radius_mm}, expected at least {_PIPE_CLEARANCE} mm less than"
+                f" the {self.inner_radius:.1f} mm at which the modules begin"
+            )
+
+    @property
+    def inner_radius(self) -> float:
+        """Radius at which the modules begin [mm]."""
+        return min([b.inner_radius for b in self.barrel] + [d.inner_radius_mm for d in self.discs])
+
+
+_PIPE_CLEARANCE: Final = 3.0  # [mm]
+
+
+def read_layout(path: Path) -> DetectorLayout:
+    """A detector from its TOML file.
+
+    Args:
+        path: file to read.
+
+    Raises:
+        FileError: the file cannot be read, or is no TOML.
+        ConfigError: a key is unknown or missing, or the parts make no detector.
+    """
+    return build(DetectorLayout, read_toml(path, "the TOML file of a detector"), str(path))
+
+
+def _positive(where: str, **numbers: float) -> None:
+    for name, number in numbers.items():
+        if number <= 0:
+            raise ConfigError(f"{where}: got {name} = {number:g}, expected more than 0")
+
+
+def _not_negative(where: str, **numbers: float) -> None:
+    for name, number in numbers.items():
+        if number < 0:
+            raise ConfigError(f"{where}: got {name} = {number:g}, expected 0 or more")
+
+
+def _pairs(where: str, **pairs: tuple[float, ...]) -> None:
+    for name, pair in pairs.items():
+        if len(pair) != 2 or min(pair) <= 0:
+            raise ConfigError(f"{where}: got {name} = {list(pair)}, expected two numbers above 0")
+
+
+def _increasing(where: str, **series: tuple[float, ...]) -> None:
+    for name, numbers in series.items():
+        if not numbers or any(b <= a for a, b in pairwise(numbers)):
+            raise ConfigError(f"{where}: got {name} = {list(numbers)}, expected numbers that increase")
+
+
+# The sensitive modules of a detector as arrays: where each is, how it is turned, how large and how fine it is.
+
+
+@dataclass(frozen=True, eq=False)
+class Modules:
+    """Planar modules, sorted by geometry identifier.
+
+    A module is a trapezoid: at local 1 = -half_y it reaches to +-half_x_low along local 0, at +half_y to
+    +-half_x_high. A rectangle has both equal.
+
+    Attributes:
+        geometry_id: (n,) uint64 ACTS geometry identifier of each module.
+        centre: (n, 3) float64 global x, y, z of each module's centre [mm].
+        axes: (n, 3, 3) float64; column k is the global direction of local axis k, column 2 the normal.
+        half_x_low: (n,) float64 reach along local 0 at the lower edge [mm].
+        half_x_high: (n,) float64 reach along local 0 at the upper edge [mm].
+        half_y: (n,) float64 reach along local 1 [mm].
+        pitch: (n, 2) float64 width of a channel along both local axes [mm]; the resolution is pitch / sqrt(12).
+        silicon: (n,) float64 thickness of silicon that stands for all matter of a module and its support [mm].
+        detector: name of the detector, for messages.
+    """
+
+    geometry_id: UInt64[ndarray, " n"]
+    centre: Float64[ndarray, "n 3"]
+    axes: Float64[ndarray, "n 3 3"]
+    half_x_low: Float64[ndarray, " n"]
+    half_x_high: Float64[ndarray, " n"]
+    half_y: Float64[ndarray, " n"]
+    pitch: Float64[ndarray, "n 2"]
+    silicon: Float64[ndarray, " n"]
+    detector: str = "generic"
+
+    def __len__(self) -> int:
+        return len(self.geometry_id)
+
+    @property
+    def area(self) -> Float64[ndarray, " n"]:
+        """Area [mm^2]."""
+        area: Float64[ndarray, " n"] = 2 * (self.half_x_low + self.half_x_high) * self.half_y
+        return area
+
+    @property
+    def variance(self) -> Float64[ndarray, "n 2"]:
+        """Variance [mm^2] of a measurement along both local axes, pitch^2 / 12."""
+        variance: Float64[ndarray, "n 2"] = np.square(self.pitch) / 12
+        return variance
+
+    def rows(self, geometry_id: UInt64[ndarray, " m"]) -> Int64[ndarray, " m"]:
+        """Row of each identifier.
+
+        Raises:
+            InputError: there is no such module.
+        """
+        row = np.minimum(np.searchsorted(self.geometry_id, geometry_id), len(self) - 1)
+        wrong = self.geometry_id[row] != geometry_id
+        if wrong.any():
+            raise InputError(
+                f"geometry_id: got {int(geometry_id[wrong][0])}, expected one of the {len(self)} modules of the"
+                f" detector {self.detector!r}; say of which detector the events are"
+            )
+        return row
+
+    def to_global(self, row: Int64[ndarray, " m"], local: Float64[ndarray, "m 2"]) -> Float64[ndarray, "m 3"]:
+        """Global x, y, z [mm] of local positions [mm]."""
+        xyz: Float64[ndarray, "m 3"] = self.centre[row] + np.einsum("nik,nk->ni", self.axes[row][:, :, :2], local)
+        return xyz
+
+    def to_local(self, row: Int64[ndarray, " m"], xyz: Float64[ndarray, "m 3"]) -> Float64[ndarray, "m 3"]:
+        """Local positions [mm] of global ones; the third number is the distance from the module's plane."""
+        local: Float64[ndarray, "m 3"] = np.einsum("nik,ni->nk", self.axes[row], xyz - self.centre[row])
+        return local
+
+    def inside(
+        self, row: Int64[ndarray, " m"], local: Float[ndarray, "m 2"], margin: Float[ndarray, "m 2"] | float = 0.0
+    ) -> Bool[ndarray, " m"]:
+        """Whether local positions are on the module, or off by no more than `margin` [mm] per axis."""
+        margin = np.broadcast_to(margin, local.shape)
+        low, high, half = self.half_x_low[row], self.half_x_high[row], self.half_y[row]
+        width = low + (high - low) * (np.clip(local[:, 1] / half, -1, 1) + 1) / 2
+        # A step along local 1 moves the slanted edge of a trapezoid too.
+        slope = np.abs(high - low) / (2 * half)
+        in_x = np.abs(local[:, 0]) <= width + margin[:, 0] + slope * margin[:, 1]
+        return np.asarray(in_x & (np.abs(local[:, 1]) <= half + margin[:, 1]))
+
+    def uniform(self, row: Int64[ndarray, " m"], rng: np.random.Generator) -> Float32[ndarray, "m 2"]:
+        """Local positions drawn uniformly over the area of the modules."""
+        low, high, half = self.half_x_low[row], self.half_x_high[row], self.half_y[row]
+        # The width grows linearly along local 1: invert its cumulative distribution
+        # F(t) = (low t + (high - low) t^2 / 2) / ((low + high) / 2) for t in [0, 1].
+        u, rise = rng.random(len(row)), high - low
+        t = u * (low + high) / (low + np.sqrt(low**2 + u * rise * (low + high)))
+        width = low + rise * t
+        x = rng.uniform(-1, 1, len(row)) * width
+        return np.column_stack([x, (2 * t - 1) * half]).astype(np.float32)
+
+
+def volume_of(geometry_id: UInt64[ndarray, " n"]) -> Int64[ndarray, " n"]:
+    """Volume number of ACTS geometry identifiers: their upper eight bits."""
+    return (geometry_id >> np.uint64(56)).astype(np.int64)
+
+
+# The GenericDetector of ACTS: its modules, from a table that comes with the package.
+
+
+_PIXEL, _SHORT_STRIP, _LONG_STRIP = (7, 8, 9), (12, 13, 14), (16, 17, 18)
+
+PITCH: Final[dict[int, tuple[float, float]]] = {
+    **dict.fromkeys(_PIXEL, (50 * um, 50 * um)),
+    **dict.fromkeys(_SHORT_STRIP, (80 * um, 1.2 * mm)),
+    **dict.fromkeys(_LONG_STRIP, (120 * um, 10.8 * mm)),
+}
+"""Pitch [mm] along local 0 and local 1 for each volume of the GenericDetector; the resolution is pitch / sqrt(12)."""
+
+THICKNESS: Final[dict[int, float]] = {
+    7: 1.65 * mm,
+    8: 1.65 * mm,
+    9: 1.65 * mm,
+    12: 2.75 * mm,
+    13: 2.25 * mm,
+    14: 2.75 * mm,
+    16: 3.85 * mm,
+    17: 2.85 * mm,
+    18: 3.85 * mm,
+}
+"""Silicon equivalent [mm] of one layer (module and support) for each volume: what a hadron can interact in."""
+
+
+@lru_cache(maxsize=1)
+def generic_modules() -> Modules:
+    """The modules of the GenericDetector, from a table that comes with the package; it needs no pyacts."""
+    table = files("beampipe.simulation") / "generic_modules.npz"
+    with as_file(table) as path, np.load(path) as arrays:
+        shape = dict(arrays)
+    volume = volume_of(shape["geometry_id"]).tolist()
+    pitch = np.array([PITCH[number] for number in volume])
+    return Modules(**shape, pitch=pitch, silicon=np.array([THICKNESS[number] for number in volume]))
+
+
+# From the few numbers of a layout to the place of every module.
+
+
+PIPE_VOLUME: Final = 1
+"""Number of the volume of the beam pipe."""
+
+SILICON_X0: Final = 95.7
+"""Radiation length of the silicon that all matter is made of [mm], as in the GenericDetector."""
+
+_CLEARANCE: Final = 1.5  # least distance between layers [mm]
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """The modules of one cylinder or disc, all alike in pitch and thickness.
+
+    Attributes:
+        name: name of the barrel or the discs, and the number of the layer.
+        volume: volume number of the layer's geometry identifiers.
+        number: layer number of the layer's geometry identifiers.
+        cylinder: whether it is a cylinder, not a disc.
+        centre: (n, 3) float64 x, y, z of each module's centre [mm].
+        axes: (n, 3, 3) float64; column k is the global direction of local axis k, column 2 the normal.
+        half: (n, 3) float64 half width at the lower and at the upper edge, and half length, of each module [mm].
+        pitch: width of a channel along both local axes [mm].
+        thickness_x0: thickness of a module in radiation lengths.
+    """
+
+    name: str
+    volume: int
+    number: int
+    cylinder: bool
+    centre: Float64[ndarray, "n 3"]
+    axes: Float64[ndarray, "n 3 3"]
+    half: Float64[ndarray, "n 3"]
+    pitch: tuple[float, ...]
+    thickness_x0: float
+
+    @property
+    def geometry_id(self) -> UInt64[ndarray, " n"]:
+        """ACTS geometry identifier of each module."""
+        module = np.arange(1, len(self.centre) + 1, dtype=np.uint64)
+        return np.uint64(self.volume << 56 | self.number << 36) | module << np.uint64(8)
+
+
+@dataclass(frozen=True)
+class Shell:
+    """All layers in one range of radii.
+
+    Attributes:
+        negative: discs at negative z, away from the centre.
+        barrel: cylinders, inside out.
+        positive: discs at positive z, away from the centre.
+    """
+
+    negative: tuple[Layer, ...]
+    barrel: tuple[Layer, ...]
+    positive: tuple[Layer, ...]
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """All layers, in the order of their geometry identifiers."""
+        return *self.negative, *self.barrel, *self.positive
+
+
+def shells(layout: DetectorLayout) -> tuple[Shell, ...]:
+    """The layers of a layout by shells, inside out.
+
+    Raises:
+        ConfigError: layers stand in each other's way.
+    """
+    parts: list[tuple[float, float, Barrel | Discs]] = [(b.inner_radius, b.outer_radius, b) for b in layout.barrel]
+    parts += [(d.inner_radius_mm, d.outer_radius_mm, d) for d in layout.discs]
+    groups: list[list[Barrel | Discs]] = []
+    end = -np.inf
+    for inner, outer, part in sorted(parts, key=lambda part: part[:2]):
+        if inner - _CLEARANCE > end:
+            groups.append([])
+        groups[-1].append(part)
+        end = max(end, outer)
+    return tuple(_shell(group, 3 * k + 2) for k, group in enumerate(groups))
+
+
+@lru_cache(maxsize=8)
+def modules_of_layout(layout: DetectorLayout) -> Modules:
+    """The modules of a layout, sorted by geometry identifier; it needs no pyacts.
+
+    Raises:
+        ConfigError: layers stand in each other's way.
+    """
+    layers = [layer for shell in shells(layout) for layer in shell.layers]
+    count = [len(layer.centre) for layer in layers]
+    half_x_low, half_x_high, half_y = np.concatenate([layer.half for layer in layers]).T
+    return Modules(
+        np.concatenate([layer.geometry_id for layer in layers]),
+        np.concatenate([layer.centre for layer in layers]),
+        np.concatenate([layer.axes for layer in layers]),
+        half_x_low,
+        half_x_high,
+        half_y,
+        np.repeat([layer.pitch for layer in layers], count, axis=0),
+        np.repeat([layer.thickness_x0 * SILICON_X0 for layer in layers], count),
+        layout.name,
+    )
+
+
+def _shell(parts: list[Barrel | Discs], volume: int) -> Shell:
+    barrels = sorted((part for part in parts if isinstance(part, Barrel)), key=lambda barrel: barrel.radii_mm[0])
+    places = [(radius, barrel) for barrel in barrels for radius in barrel.radii_mm]
+    discs = sorted(
+        ((z, part) for part in parts if isinstance(part, Discs) for z in part.z_mm), key=lambda place: place[0]
+    )
+    mirrored = [(z, part) for z, part in discs if part.mirrored]
+    shell = Shell(
+        tuple(_disc(part, -z, volume, number) for number, (z, part) in enumerate(mirrored, 1)),
+        tuple(_cylinder(barrel, radius, volume + 1, number) for number, (radius, barrel) in enumerate(places, 1)),
+        tuple(_disc(part, z, volume + 2, number) for number, (z, part) in enumerate(discs, 1)),
+    )
+    _require_order([(layer.name, *_radii(layer)) for layer in shell.barrel], "radius")
+    along = [(layer.name, *_reach(layer)) for layer in shell.positive]
+    if shell.barrel and along:
+        longest = max(shell.barrel, key=lambda layer: _reach(layer)[1])
+        along.insert(0, (longest.name, -_reach(longest)[1], _reach(longest)[1]))
+    _require_order(along, "z")
+    return shell
+
+
+def _require_order(extents: list[tuple[str, float, float]], axis: str) -> None:
+    """Refuse layers that reach into the next one."""
+    for (first, _, end), (second, begin, _) in pairwise(extents):
+        if begin < end + _CLEARANCE:
+            raise ConfigError(
+                f"detector: {first} ends at {axis} = {end:.1f} mm and {second} begins at {begin:.1f} mm, expected"
+                f" {_CLEARANCE} mm between layers whose radii overlap"
+            )
+
+
+def _corners(layer: Layer) -> Float64[ndarray, "n 4 3"]:
+    """x, y, z of the corners of each module [mm]."""
+    low, high, length = layer.half.T
+    x = np.stack([-low, low, high, -high], axis=1)
+    y = np.stack([-length, -length, length, length], axis=1)
+    along = np.einsum("nik,nck->nci", layer.axes[:, :, :2], np.stack([x, y], axis=2))
+    corners: Float64[ndarray, "n 4 3"] = layer.centre[:, None] + along
+    return corners
+
+
+def _radii(layer: Layer) -> tuple[float, float]:
+    """Smallest and largest radius of a cylinder's modules [mm]."""
+    corner = _corners(layer)
+    radius = np.hypot(corner[..., 0], corner[..., 1])
+    # A module is nearest to the beam where its normal goes through it; at a large tilt, at its edge.
+    normal = np.abs((layer.centre * layer.axes[:, :, 2]).sum(axis=1))
+    foot = np.abs((layer.centre * layer.axes[:, :, 0]).sum(axis=1)) <= layer.half[:, 0]
+    return float(np.where(foot, normal, radius.min(axis=1)).min()), float(radius.max())
+
+
+def _reach(layer: Layer) -> tuple[float, float]:
+    """Smallest and largest z of a layer's modules [mm]."""
+    z = _corners(layer)[..., 2]
+    return float(z.min()), float(z.max())
+
+
+def _around(width: float, circumference: float) -> int:
+    """Number of modules in a ring: ACTS centres a layer on the beam if that is a multiple of four."""
+    return 4 * max(1, ceil(circumference / width / 4))
+
+
+def _cylinder(barrel: Barrel, radius: float, volume: int, number: int) -> Layer:
+    rows = _around(barrel.step, 2 * pi * (radius + barrel.stagger_mm / 2))
+    row, place = (k.ravel() for k in np.mgrid[:rows, : barrel.modules_in_row])
+    phi = 2 * pi * row / rows
+    r = radius + barrel.stagger_mm * (row % 2 - 0.5)
+    z = (place - (barrel.modules_in_row - 1) / 2) * (barrel.module_mm[1] + barrel.gap_mm)
+    turned = phi - radians(barrel.tilt_deg)
+    zero = np.zeros(len(phi))
+    along = np.column_stack([-np.sin(turned), np.cos(turned), zero])
+    up = np.column_stack([zero, zero, zero + 1])
+    width, length = barrel.module_mm
+    return Layer(
+        f"barrel.{barrel.name}, layer {number},",
+        volume,
+        number,
+        True,
+        np.column_stack([r * np.cos(phi), r * np.sin(phi), z]),
+        np.stack([along, up, np.cross(along, up)], axis=2),
+        np.tile([width / 2, width / 2, length / 2], (len(phi), 1)),
+        barrel.pitch_mm,
+        barrel.thickness_x0,
+    )
+
+
+def _disc(discs: Discs, z: float, volume: int, number: int) -> Layer:
+    depth, overlap = discs.outer_radius_mm - discs.inner_radius_mm, discs.overlap_mm
+    rings = max(1, ceil((depth - overlap) / (discs.module_mm[1] - overlap)))
+    length = (depth + (rings - 1) * overlap) / rings
+    centre, axes, half = [], [], []
+    for ring in range(rings):
+        middle = discs.inner_radius_mm + ring * (length - overlap) + length / 2
+        n = _around(discs.module_mm[0] - overlap, 2 * pi * (middle + length / 2))
+        k = np.arange(n)
+        phi = 2 * pi * k / n
+        aside = discs.stagger_mm * ((k % 2 - 0.5) + (ring % 2 - 0.5) / 2)
+        zero = np.zeros(n)
+        along = np.column_stack([-np.sin(phi), np.cos(phi), zero])
+        out = np.column_stack([np.cos(phi), np.sin(phi), zero])
+        centre.append(np.column_stack([middle * out[:, 0], middle * out[:, 1], z + aside]))
+        axes.append(np.stack([along, out, np.cross(along, out)], axis=2))
+        edges = [edge * tan(pi / n) + overlap / 2 for edge in (middle - length / 2, middle + length / 2)]
+        half.append(np.tile([*edges, length / 2], (n, 1)))
+    return Layer(
+        f"discs.{discs.name} at z = {z:g} mm",
+        volume,
+        number,
+        False,
+        np.concatenate(centre),
+        np.concatenate(axes),
+        np.concatenate(half),
+        discs.pitch_mm,
+        discs.thickness_x0,
+    )
+
+
+@dataclass(frozen=True)
+class Detector:
+    """The ACTS GenericDetector, or one of your own, in a constant solenoid field.
+
+    Attributes:
+        field: magnetic field along z [T] that reconstruction is told of.
+        field_scale: factor on the field that the particles feel, to simulate a field known wrongly.
+        hadronic: let charged hadrons interact with the nuclei of the detector.
+        layout: what the detector is made of, or None for the GenericDetector.
+    """
+
+    field: float = 2 * T
+    field_scale: float = 1.0
+    hadronic: bool = True
+    layout: DetectorLayout | None = None
+
+    @classmethod
+    def of(cls, layout: DetectorLayout) -> Detector:
+        """A layout in its own field."""
+        return cls(field=layout.field_T, layout=layout)
+
+
+def detector_modules(layout: DetectorLayout | None = None) -> Modules:
+    """The modules of a layout, or of the GenericDetector; it needs no pyacts.
+
+    Raises:
+        ConfigError: layers of the layout stand in each other's way.
+    """
+    return generic_modules() if layout is None else modules_of_layout(layout)

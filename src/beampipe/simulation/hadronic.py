@@ -1,0 +1,168 @@
+"""Interactions of charged hadrons with the nuclei of the detector, with final states by Pythia's cascade model.
+
+Fatras as bound to Python has no nuclear interactions. Here a hadron that crosses a layer interacts with probability
+``thickness / cos(incidence) * n * sigma(species, momentum)``, where n is the number density of silicon nuclei and
+sigma the inelastic hadron-silicon cross section of PythiaCascade (Sjostrand and Utheim, arXiv:2108.03481). Final
+states are drawn from a table of collisions on a grid of momenta, so that an event needs no Pythia and depends on
+nothing but its seed. Limits: products do not interact again, neutral hadrons are
+dropped, and beam pipe and support tube (0.8 and 1.8 mm of beryllium) have no nuclei.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Float32, Float64, Int32, Int64
+from beampipe.errors import FileError
+from beampipe.files import cache_folder
+from beampipe.simulation.primaries import MASSES
+from beampipe.simulation.pythia import DECAYS, CollisionPool, Row, pythia8, start_pythia
+
+__all__ = ["HADRONS", "SILICON_DENSITY", "Interactions", "Products", "interaction_table"]
+
+HADRONS: Final = (211, -211, 321, -321, 2212, -2212)
+"""PDG codes of the hadrons that interact."""
+
+SILICON_DENSITY: Final = 4.995e-6
+"""Nuclei per mm of path and mb of cross section: 4.995e22 / cm^3 * 1e-27 cm^2 / mb * 0.1 cm / mm."""
+
+_MOMENTA: Final = np.geomspace(0.4, 200.0, 24)  # [GeV]
+_PER_POINT: Final = 100  # collisions per species and momentum
+_TABLE_VERSION: Final = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Products:
+    """What comes out of the interactions of one event, in the detector's frame.
+
+    Attributes:
+        parent: (n,) int64 row of the interaction that made each particle.
+        pdg: (n,) int32 PDG code of each particle.
+        charge: (n,) float32 charge of each particle [e].
+        mass: (n,) float32 mass of each particle [GeV].
+        momentum: (n, 3) float64 x, y, z of each momentum [GeV].
+        displacement: (n, 4) float64 x, y, z, t of each particle's start, from the interaction [mm].
+    """
+
+    parent: Int64[ndarray, " n"]
+    pdg: Int32[ndarray, " n"]
+    charge: Float32[ndarray, " n"]
+    mass: Float32[ndarray, " n"]
+    momentum: Float64[ndarray, "n 3"]
+    displacement: Float64[ndarray, "n 4"]
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """Cross sections and final states on the grid; hadrons run along z.
+
+    Attributes:
+        sigma: (n_species, n_momenta) float64 inelastic cross section with silicon [mb].
+        collisions: final states; collision ``(species * n_momenta + momentum) * 100 + k``.
+    """
+
+    sigma: Float64[ndarray, "n_species n_momenta"]
+    collisions: CollisionPool
+
+    def cross_section(self, species: Int64[ndarray, " n"], momentum: Float64[ndarray, " n"]) -> Float64[ndarray, " n"]:
+        """Inelastic cross section [mb], interpolated in log(p); `species` are rows of `HADRONS`."""
+        out = np.zeros(len(species))
+        for row, sigma in enumerate(self.sigma):
+            mine = species == row
+            out[mine] = np.interp(np.log(momentum[mine]), np.log(_MOMENTA), sigma, left=0.0)
+        return out
+
+    def draw(
+        self, species: Int64[ndarray, " n"], momentum: Float64[ndarray, "n 3"], rng: np.random.Generator
+    ) -> Products:
+        """Final states for hadrons of these momenta [GeV]."""
+        p = np.linalg.norm(momentum, axis=1)
+        at = np.clip(np.interp(np.log(p), np.log(_MOMENTA), np.arange(len(_MOMENTA))), 0, len(_MOMENTA) - 1)
+        # A neighbouring point of the grid, the nearer one more often: interpolation between final states.
+        point = np.floor(at + rng.random(len(p))).astype(np.int64)
+        # Below the threshold of the model a point has no final states.
+        point = np.where(self.sigma[species, point] > 0, point, np.minimum(point + 1, len(_MOMENTA) - 1))
+        row = (species * len(_MOMENTA) + point) * _PER_POINT + rng.integers(_PER_POINT, size=len(p))
+        start, count = self.collisions.offset[row], np.diff(self.collisions.offset)[row]
+        parent = np.repeat(np.arange(len(p)), count)
+        take = np.repeat(start - np.cumsum(count) + count, count) + np.arange(len(parent))
+        pool = self.collisions
+        turn = _frames(momentum / p[:, None], rng.uniform(0, 2 * np.pi, len(p)))[parent]
+        scale = np.minimum(p / _MOMENTA[point], 1.3)[parent, None]
+        place = np.einsum("nij,nj->ni", turn, pool.vertex[take, :3].astype(np.float64))
+        return Products(
+            parent,
+            pool.pdg[take],
+            pool.charge[take],
+            pool.mass[take],
+            np.einsum("nij,nj->ni", turn, pool.momentum[take].astype(np.float64)) * scale,
+            np.column_stack([place, pool.vertex[take, 3].astype(np.float64)]),
+        )
+
+
+def _frames(axis: Float64[ndarray, "n 3"], angle: Float64[ndarray, " n"]) -> Float64[ndarray, "n 3 3"]:
+    """Rotations that take z to `axis`, after a turn around z by `angle`."""
+    away = np.where(np.abs(axis[:, 2:]) < 0.9, [[0.0, 0.0, 1.0]], [[1.0, 0.0, 0.0]])
+    u = np.cross(away, axis)
+    u /= np.linalg.norm(u, axis=1, keepdims=True)
+    v = np.cross(axis, u)
+    cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
+    return np.stack([cos * u + sin * v, cos * v - sin * u, axis], axis=2)
+
+
+def interaction_table(cache: Path | None = None) -> Interactions:
+    """The table, made once (some 10 s) and then read from the cache."""
+    folder = cache_folder() if cache is None else cache
+    path = folder / f"interactions-v{_TABLE_VERSION}.npz"
+    sigma_path = folder / f"interactions-v{_TABLE_VERSION}-sigma.npy"
+    if path.exists() and sigma_path.exists():
+        return Interactions(np.load(sigma_path, allow_pickle=False), CollisionPool.load(path))
+    made = _generate()
+    made.collisions.save(path)
+    np.save(sigma_path, made.sigma, allow_pickle=False)
+    return made
+
+
+def _generate() -> Interactions:
+    pythia8mc = pythia8()
+    cascade = pythia8mc.PythiaCascade()
+    # Its default path to the stored MPI initialisation is wrong in the wheel.
+    setup = Path(sys.prefix) / "share/Pythia8/setups/InitDefaultMPI.cmnd"
+    if not setup.exists() or not cascade.init(0.3, 1.0, str(setup), True, 1e-10, True, True):
+        raise FileError(f"{setup}: not usable; expected the file that pythia8mc installs; reinstall pythia8mc")
+    cascade.rndm().init(1)
+    decayer = start_pythia(
+        ("Print:quiet = on", "ProcessLevel:all = off", *DECAYS, "Random:setSeed = on", "Random:seed = 1")
+    )
+    sigma = np.zeros((len(HADRONS), len(_MOMENTA)))
+    out: list[list[Row]] = []
+    for i, pdg in enumerate(HADRONS):
+        mass = MASSES[abs(pdg)]
+        for j, p in enumerate(_MOMENTA):
+            momentum = pythia8mc.Vec4(0.0, 0.0, float(p), float(np.hypot(p, mass)))
+            if cascade.sigmaSetuphN(pdg, momentum, mass):
+                sigma[i, j] = cascade.sigmahA(28)
+            for _ in range(_PER_POINT):
+                cascade.sigmaSetuphN(pdg, momentum, mass)
+                out.append(_decayed(cascade.nextColl(14, 28), decayer) if sigma[i, j] > 0 else [])
+    return Interactions(sigma, CollisionPool.of(out))
+
+
+def _decayed(event: Any, decayer: Any) -> list[Row]:
+    """Final particles that can leave hits, after the decays of pi0, K0S, Lambda and so on."""
+    decayer.event.reset()
+    for p in event:
+        if p.isFinal():
+            decayer.event.append(p.id(), 1, 0, 0, p.p(), p.m())
+    decayer.moreDecays()
+    return [
+        (p.id(), p.charge(), p.m(), p.px(), p.py(), p.pz(), p.xProd(), p.yProd(), p.zProd(), p.tProd())
+        for p in decayer.event
+        if p.isFinal() and (p.charge() != 0 or p.id() == 22) and p.pAbs() > 0.1
+    ]

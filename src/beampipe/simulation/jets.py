@@ -1,0 +1,224 @@
+"""Jets of particles: anti-kt, and the label of the parton behind them.
+
+Anti-kt: M. Cacciari, G. P. Salam, G. Soyez, JHEP 04 (2008) 063, by their FastJet, Eur. Phys. J. C 72 (2012) 1896.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, no_type_check
+
+import numpy as np
+from numba import njit
+from numpy import ndarray
+
+from beampipe.arrays import Float64, Int64
+from beampipe.simulation.pythia import Collisions
+
+__all__ = ["ParticleJets", "distance", "particle_jets", "parton_labels"]
+
+RADIUS: Final = 0.4
+"""Radius of the anti-kt algorithm, and the largest distance of a jet's axis from the parton that labels it."""
+
+TRACK_PT: Final = 0.5
+"""Charged particles below this transverse momentum [GeV] leave no track."""
+
+PARTON_PT: Final = 0.1
+"""Partons below this transverse momentum [GeV] label no jet."""
+
+
+@dataclass(frozen=True, eq=False)
+class ParticleJets:
+    """Jets of some collisions, by event and falling pT, with their charged particles.
+
+    Attributes:
+        event: (n_jets,) int64, which of the collisions a jet belongs to.
+        number: (n_jets,) int64, place of the jet in its event, from 0.
+        pt: (n_jets,) float64, transverse momentum [GeV].
+        eta: (n_jets,) float64, pseudorapidity.
+        phi: (n_jets,) float64, azimuth [rad].
+        label: (n_jets,) int64, PDG number of the parton behind the jet, see `parton_labels`.
+        offset: (n_jets + 1,) int64, first charged particle of each jet.
+        track_pt: (n,) float64, transverse momentum of the charged particles [GeV].
+        track_eta: (n,) float64, pseudorapidity of the charged particles.
+        track_phi: (n,) float64, azimuth of the charged particles [rad].
+        track_number: (n,) int64, place of the charged particles among all particles of their event, which names them.
+    """
+
+    event: Int64[ndarray, " n_jets"]
+    number: Int64[ndarray, " n_jets"]
+    pt: Float64[ndarray, " n_jets"]
+    eta: Float64[ndarray, " n_jets"]
+    phi: Float64[ndarray, " n_jets"]
+    label: Int64[ndarray, " n_jets"]
+    offset: Int64[ndarray, " n_jets_1"]
+    track_pt: Float64[ndarray, " n"]
+    track_eta: Float64[ndarray, " n"]
+    track_phi: Float64[ndarray, " n"]
+    track_number: Int64[ndarray, " n"]
+
+    def __len__(self) -> int:
+        return len(self.event)
+
+
+def particle_jets(collisions: Collisions, pt_min: float, eta_max: float) -> ParticleJets:
+    """Anti-kt jets of the visible particles with their charged particles above `TRACK_PT`.
+
+    Args:
+        collisions: the collisions whose particles are clustered.
+        pt_min: transverse momentum of the softest jet kept [GeV].
+        eta_max: largest absolute pseudorapidity of the jets kept.
+    """
+    found = _clustered(collisions, pt_min)
+    order = np.lexsort((-found.pt, found.event))
+    order = order[np.abs(found.eta[order]) < eta_max]
+    event, pt, eta, phi = found.event[order], found.pt[order], found.eta[order], found.phi[order]
+
+    jet = np.repeat(np.arange(len(order)), found.n_members[order])
+    number = found.member[_ranges(found.first_member[order], found.n_members[order])]
+    row = collisions.offset[event[jet]] + number
+    track_pt, track_eta, track_phi = _pt_eta_phi(collisions.momentum[row, :3])
+    track = collisions.charged[row] & (track_pt > TRACK_PT)
+    return ParticleJets(
+        event,
+        np.arange(len(event), dtype=np.int64) - np.searchsorted(event, event),
+        pt,
+        eta,
+        phi,
+        _labelled(collisions, event, eta, phi),
+        np.searchsorted(jet[track], np.arange(len(event) + 1)).astype(np.int64),
+        track_pt[track],
+        track_eta[track],
+        track_phi[track],
+        number[track],
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Clustered:
+    """All jets that FastJet found, in its order.
+
+    Attributes:
+        event: (n_jets,) which of the collisions a jet belongs to.
+        pt: (n_jets,) transverse momentum [GeV].
+        eta: (n_jets,) pseudorapidity.
+        phi: (n_jets,) azimuth [rad].
+        first_member: (n_jets,) place in `member` of the first particle of a jet.
+        n_members: (n_jets,) number of particles of a jet.
+        member: (n_particles,) particles of the jets one after the other: places in their event.
+    """
+
+    event: Int64[ndarray, " n_jets"]
+    pt: Float64[ndarray, " n_jets"]
+    eta: Float64[ndarray, " n_jets"]
+    phi: Float64[ndarray, " n_jets"]
+    first_member: Int64[ndarray, " n_jets"]
+    n_members: Int64[ndarray, " n_jets"]
+    member: Int64[ndarray, " n_particles"]
+
+
+def _clustered(collisions: Collisions, pt_min: float) -> _Clustered:
+    """Anti-kt jets above a transverse momentum [GeV], by FastJet."""
+    import awkward as ak
+
+    fastjet = _fastjet()
+    columns = {name: collisions.momentum[:, k] for k, name in enumerate(("px", "py", "pz", "E"))}
+    particles = ak.unflatten(ak.zip(columns, with_name="Momentum4D"), np.diff(collisions.offset))
+    cluster = fastjet.ClusterSequence(particles, fastjet.JetDefinition(fastjet.antikt_algorithm, RADIUS))
+    found, members = cluster.inclusive_jets(pt_min), ak.flatten(cluster.constituent_index(pt_min))
+    flat = ak.flatten(found)
+    n_members = ak.num(members).to_numpy().astype(np.int64)
+    return _Clustered(
+        np.repeat(np.arange(len(collisions)), ak.num(found).to_numpy()).astype(np.int64),
+        *_pt_eta_phi(np.stack([np.asarray(flat[axis]) for axis in ("px", "py", "pz")], axis=1)),
+        np.cumsum(n_members) - n_members,
+        n_members,
+        np.asarray(ak.flatten(members), dtype=np.int64),
+    )
+
+
+def _labelled(
+    collisions: Collisions,
+    event: Int64[ndarray, " n_jets"],
+    eta: Float64[ndarray, " n_jets"],
+    phi: Float64[ndarray, " n_jets"],
+) -> Int64[ndarray, " n_jets"]:
+    """`parton_labels` of jets; partons along the beam, which have no direction across it, do not count."""
+    pt, parton_eta, parton_phi = _pt_eta_phi(collisions.parton[:, :3])
+    energy = np.where(pt > PARTON_PT, collisions.parton[:, 3], 0.0)
+    found: Int64[ndarray, " n_jets"] = parton_labels(
+        event, eta, phi, collisions.parton_offset, parton_eta, parton_phi, energy, collisions.parton_label
+    )
+    return found
+
+
+@njit(cache=True)
+@no_type_check
+def _angle_between(phi, other):
+    """Angle between two azimuths that differ by less than a full turn [rad]."""
+    apart = abs(phi - other)
+    return min(apart, 2 * np.pi - apart)
+
+
+@njit(cache=True)
+@no_type_check
+def parton_labels(event, eta, phi, parton_offset, parton_eta, parton_phi, parton_energy, parton_label):
+    """The label of each jet: that of the parton with the highest energy within `RADIUS` of its axis.
+
+    Args:
+        event: (n_jets,) int64, event of the jet.
+        eta: (n_jets,) float64, pseudorapidity of the jet.
+        phi: (n_jets,) float64, azimuth of the jet [rad].
+        parton_offset: (n_events + 1,) int64, first parton of each event.
+        parton_eta: (m,) float64, pseudorapidity of the parton.
+        parton_phi: (m,) float64, azimuth of the parton [rad].
+        parton_energy: (m,) float64, energy of the parton [GeV].
+        parton_label: (m,) int64, label of the parton.
+
+    Returns:
+        (n_jets,) int64, the labels; 0 for a jet without a parton.
+    """
+    out = np.zeros(len(event), dtype=np.int64)
+    for j in range(len(event)):
+        best = 0.0
+        for k in range(parton_offset[event[j]], parton_offset[event[j] + 1]):
+            if parton_energy[k] <= best:
+                continue
+            d_eta = parton_eta[k] - eta[j]
+            d_phi = _angle_between(parton_phi[k], phi[j])
+            if d_eta * d_eta + d_phi * d_phi < RADIUS * RADIUS:
+                best = parton_energy[k]
+                out[j] = parton_label[k]
+    return out
+
+
+def distance(eta: Any, phi: Any, other_eta: Any, other_phi: Any) -> Any:
+    """Distance in the plane of pseudorapidity and azimuth [rad], of numbers or arrays."""
+    around = np.abs(phi - other_phi) % (2 * np.pi)
+    return np.hypot(eta - other_eta, np.minimum(around, 2 * np.pi - around))
+
+
+def _pt_eta_phi(momentum: Float64[ndarray, "n 3"]) -> tuple[ndarray, ndarray, ndarray]:
+    """Transverse momentum, pseudorapidity and azimuth of momenta; the pseudorapidity is finite along the beam, too."""
+    pt = np.hypot(momentum[:, 0], momentum[:, 1])
+    eta = np.arcsinh(momentum[:, 2] / np.maximum(pt, 1e-9))
+    return pt, eta, np.arctan2(momentum[:, 1], momentum[:, 0])
+
+
+def _ranges(start: ndarray, count: ndarray) -> ndarray:
+    """The numbers start[k] .. start[k] + count[k] - 1 of all k, one after the other."""
+    before = np.cumsum(count) - count
+    return np.repeat(start - before, count) + np.arange(count.sum())
+
+
+def _fastjet() -> Any:
+    """The module fastjet.
+
+    Raises:
+        MissingExtraError: fastjet is not installed.
+    """
+    import fastjet
+
+    # A banner of 13 lines per process would bury our own output. It asks for the citation that stands above.
+    fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
+    return fastjet

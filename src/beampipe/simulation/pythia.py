@@ -1,0 +1,468 @@
+"""Pythia 8: starting it, seeds, pools of collisions for events of hits, and dijet collisions with their weights.
+
+T. Sjostrand et al., An introduction to PYTHIA 8.2, Comput. Phys. Commun. 191 (2015) 159.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Bool, Float32, Float64, Int32, Int64
+from beampipe.errors import ConfigError
+from beampipe.files import cache_folder, replacing
+from beampipe.simulation.samples import SampleSpec, Slice
+
+# Pythia 8: the module, a generator that has started, and seeds. Both simulations, of tracks and of jets, use
+# it.
+
+
+_SEEDS: Final = 899_999_999
+"""Number of seeds that Pythia takes, from 1 on; 900 000 000 is the last one, and 0 means the time."""
+
+
+def pythia8() -> Any:
+    """The module pythia8mc.
+
+    Raises:
+        MissingExtraError: pythia8mc is not installed.
+    """
+    import pythia8mc
+
+    return pythia8mc
+
+
+def start_pythia(settings: Iterable[str]) -> Any:
+    """A generator of Pythia after its initialisation.
+
+    Args:
+        settings: lines for Pythia, in order, e.g. ``"Beams:eCM = 13000"``.
+
+    Raises:
+        ConfigError: Pythia refuses a line, or all of them together.
+        MissingExtraError: pythia8mc is not installed.
+    """
+    settings = tuple(settings)
+    pythia = pythia8().Pythia("", False)
+    for line in settings:
+        if not pythia.readString(line):
+            raise ConfigError(f"Pythia refuses the setting {line!r}")
+    if not pythia.init():
+        raise ConfigError(f"Pythia cannot start with {'; '.join(settings)}")
+    return pythia
+
+
+def seed_of(seed: int, *what: int) -> int:
+    """A seed for Pythia that depends on all arguments: a number from 1 to 899 999 999.
+
+    Args:
+        seed: seed of the whole production.
+        what: numbers that tell its parts apart, e.g. those of a sample and of a file.
+    """
+    return int(np.random.SeedSequence([seed, *what]).generate_state(1, np.uint64)[0] % _SEEDS) + 1
+
+
+# Collisions by Pythia 8, kept in pools that events are drawn from.
+
+
+PT_MIN: Final = 0.1
+"""Particles below this transverse momentum [GeV] are not tracked."""
+
+ETA_MAX: Final = 4.0
+"""Particles beyond this absolute pseudorapidity are not tracked."""
+
+TRACKER_R: Final = 1100.0
+"""Particles that start outside this radius [mm] are not tracked; those inside are decayed by Pythia."""
+
+TRACKER_Z: Final = 3000.0
+"""Particles that start beyond this |z| [mm] are not tracked."""
+
+Row = tuple[int | float, ...]
+"""One particle: pdg, charge, mass, px, py, pz, x, y, z, t."""
+
+DECAYS: Final = (
+    "ParticleDecays:limitCylinder = on",
+    "ParticleDecays:xyMax = 1100",
+    "ParticleDecays:zMax = 3100",
+)
+"""Pythia decays what decays inside the tracker, K0S and Lambda included: Fatras decays nothing."""
+
+_PROCESSES: Final = {
+    "soft": ("SoftQCD:inelastic = on",),
+    "ttbar": ("Top:gg2ttbar = on", "Top:qqbar2ttbar = on"),
+    "jets": ("HardQCD:all = on", "PhaseSpace:pTHatMin = 1000"),
+}
+
+_BLOCK: Final = {"soft": 1000, "ttbar": 100, "jets": 100}  # events per Pythia seed
+
+_POOL_VERSION: Final = 1  # of the selection above; part of the name of a cached pool
+
+
+@dataclass(frozen=True, eq=False)
+class CollisionPool:
+    """Final particles of many collisions, each collision at the origin.
+
+    Attributes:
+        offset: (n_collisions + 1,) int64, first particle of each collision.
+        pdg: (n,) int32 PDG code of each particle.
+        charge: (n,) float32 charge of each particle [e].
+        mass: (n,) float32 mass of each particle [GeV].
+        momentum: (n, 3) float32 x, y, z of each momentum [GeV].
+        vertex: (n, 4) float32 x, y, z, t of each particle's production [mm].
+    """
+
+    offset: Int64[ndarray, " m"]
+    pdg: Int32[ndarray, " n"]
+    charge: Float32[ndarray, " n"]
+    mass: Float32[ndarray, " n"]
+    momentum: Float32[ndarray, "n 3"]
+    vertex: Float32[ndarray, "n 4"]
+
+    def __len__(self) -> int:
+        return len(self.offset) - 1
+
+    def collision(self, index: int) -> slice:
+        """Rows of the particles of one collision."""
+        return slice(int(self.offset[index]), int(self.offset[index + 1]))
+
+    @classmethod
+    def of(cls, collisions: list[list[Row]]) -> CollisionPool:
+        """From one list of rows per collision."""
+        rows = np.array([row for rows in collisions for row in rows], dtype=np.float64).reshape(-1, 10)
+        offset = np.concatenate([[0], np.cumsum([len(rows) for rows in collisions])]).astype(np.int64)
+        real = rows.astype(np.float32)
+        return cls(offset, rows[:, 0].astype(np.int32), real[:, 1], real[:, 2], real[:, 3:6], real[:, 6:10])
+
+    @classmethod
+    def join(cls, pools: list[CollisionPool]) -> CollisionPool:
+        """One pool after the other."""
+        start = np.cumsum([0, *(pool.offset[-1] for pool in pools)])
+        offset = np.concatenate([[0], *(pool.offset[1:] + at for pool, at in zip(pools, start, strict=False))])
+        rest = (np.concatenate([getattr(pool, f.name) for pool in pools]) for f in fields(cls)[1:])
+        return cls(offset.astype(np.int64), *rest)
+
+    def first(self, n_collisions: int) -> CollisionPool:
+        """The pool cut after `n_collisions`."""
+        offset = self.offset[: n_collisions + 1]
+        return CollisionPool(offset, *(getattr(self, f.name)[: offset[-1]] for f in fields(self)[1:]))
+
+    def save(self, path: Path) -> None:
+        """Write to `path`; the file appears only when it is complete."""
+        with replacing(path, parents=True) as part, part.open("wb") as file:
+            np.savez(file, **{f.name: getattr(self, f.name) for f in fields(self)})
+
+    @classmethod
+    def load(cls, path: Path) -> CollisionPool:
+        """Read what `save` wrote."""
+        with np.load(path, allow_pickle=False) as arrays:
+            return cls(**{f.name: arrays[f.name] for f in fields(cls)})
+
+
+def pool(process: str, n_collisions: int, seed: int, cache: Path | None = None) -> CollisionPool:
+    """The first `n_collisions` of a process, generated once and then read from the cache.
+
+    Args:
+        process: process that is generated, ``"soft"`` (inelastic), ``"ttbar"`` or ``"jets"`` (above 1 TeV).
+        n_collisions: number of collisions in the pool.
+        seed: number of the sample; collisions of one seed are always the same, whatever `n_collisions`.
+        cache: folder of the pools, default `beampipe.files.cache_folder`.
+    """
+    folder = cache_folder() if cache is None else cache
+    block = _BLOCK[process]
+    blocks = []
+    for number in range(-(-n_collisions // block)):
+        path = folder / f"pool-v{_POOL_VERSION}-{process}-{seed}-{number}.npz"
+        # Only the last block may be short, so that a small sample costs little.
+        size = min(block, n_collisions - number * block)
+        if path.exists():
+            found = CollisionPool.load(path)
+            if len(found) >= size:
+                blocks.append(found)
+                continue
+        made = collisions(process, size, seed_of(seed, list(_PROCESSES).index(process), number))
+        made.save(path)
+        blocks.append(made)
+    return CollisionPool.join(blocks).first(n_collisions)
+
+
+def collisions(process: str, n_collisions: int, seed: int) -> CollisionPool:
+    """Generate collisions: all final particles except neutrinos and neutral hadrons, which leave no hits.
+
+    Photons are kept, as they convert. Cuts: `PT_MIN`, `ETA_MAX`, production inside the tracker.
+    """
+    random = ("Random:setSeed = on", f"Random:seed = {seed}")
+    pythia = start_pythia(("Print:quiet = on", "Beams:eCM = 14000", *_PROCESSES[process], *DECAYS, *random))
+    out: list[list[Row]] = []
+    while len(out) < n_collisions:
+        if pythia.next():
+            out.append(visible(pythia.event))
+    return CollisionPool.of(out)
+
+
+def visible(event: Any) -> list[Row]:
+    """The rows of `CollisionPool.of` for the final particles of a Pythia event that can leave hits."""
+    rows: list[Row] = []
+    for p in event:
+        if not p.isFinal():
+            continue
+        pdg, charge = p.id(), p.charge()
+        if charge == 0 and pdg != 22:
+            continue
+        if p.pT() < PT_MIN or abs(p.eta()) > ETA_MAX:
+            continue
+        x, y, z = p.xProd(), p.yProd(), p.zProd()
+        if x * x + y * y > TRACKER_R**2 or abs(z) > TRACKER_Z:
+            continue
+        rows.append((pdg, charge, p.m(), p.px(), p.py(), p.pz(), x, y, z, p.tProd()))
+    return rows
+
+
+# Dijet collisions by Pythia 8 in batches of arrays, with the weights of the variations.
+
+
+COMMON: Final = (
+    "Print:quiet = on",
+    "Beams:eCM = 13000",
+    "HardQCD:all = on",
+    # Strange hadrons with c tau > 10 mm stay: their decay products do not point to the collision.
+    "ParticleDecays:limitTau0 = on",
+    "ParticleDecays:tau0Max = 10",
+)
+"""Lines for Pythia that all samples share."""
+
+SHOWER_WEIGHTS: Final = {
+    "fsr_up": "fsr:muRfac=1.4142",
+    "fsr_down": "fsr:muRfac=0.7071",
+    "isr_up": "isr:muRfac=2.0",
+    "isr_down": "isr:muRfac=0.5",
+    "fsr_hard_up": "fsr:cNS=2.0",
+    "fsr_hard_down": "fsr:cNS=-2.0",
+    "fsr_q2qg_up": "fsr:Q2QG:muRfac=1.4142",
+    "fsr_q2qg_down": "fsr:Q2QG:muRfac=0.7071",
+    "fsr_g2gg_up": "fsr:G2GG:muRfac=1.4142",
+    "fsr_g2gg_down": "fsr:G2GG:muRfac=0.7071",
+}
+"""Variations of Pythia's shower, by name of the weight. Factors on the final-state scale are milder than the usual two:
+jets of a TeV radiate so much that weights for a factor of two leave a tenth of the statistics."""
+
+FRAGMENTATION_WEIGHTS: Final = {"frag_a_up": "frag:aLund=0.70", "frag_a_down": "frag:aLund=0.66"}
+"""Variations of the Lund string, by name of the weight. Jets have so many hadrons that the weights of larger steps, or
+of other parameters, would spread too much to be of use."""
+
+PDF_SETS: Final = {
+    "pdf_cteq6l1": 8,
+    "pdf_mstw08lo": 5,
+    "pdf_nnpdf23lo_119": 14,
+    "pdf_nnpdf31lo": 17,
+    "pdf_nnpdf31lo_118": 18,
+    "pdf_cteq66": 9,
+    "pdf_nnpdf23nlo": 15,
+    "pdf_nnpdf31nlo": 19,
+}
+"""Pythia's numbers of PDF sets, by name of the weight. They are central members: Pythia ships no replicas."""
+
+HADRONS: Final = 2212
+"""PDG number of what collides: protons."""
+
+UNSEEN: Final = (12, 13, 14, 16)
+"""PDG numbers of neutrinos and muons, which leave no energy in a calorimeter jet."""
+
+PARTON_STATUS: Final = (23, 33, 43, *range(51, 60), *range(71, 80))
+"""Pythia's status codes of partons: those of the hard process, of the showers, and before hadronisation."""
+
+
+@dataclass(frozen=True, eq=False)
+class Collisions:
+    """Some collisions of one run of Pythia, at particle level.
+
+    Attributes:
+        first: number of the first event in its run; the others follow.
+        offset: (n_events + 1,) int64, first particle of each event.
+        momentum: (n, 4) float64, px, py, pz and E of the visible final particles [GeV].
+        charged: (n,) bool, whether a particle is charged.
+        parton_offset: (n_events + 1,) int64, first parton of each event.
+        parton: (m, 4) float64, px, py, pz and E of all copies of all partons [GeV].
+        parton_label: (m,) int64, PDG number of the parton without sign: 1 to 5, or 21.
+        weights: (n_events, n_weights) float64, weights of the events, the nominal one first.
+    """
+
+    first: int
+    offset: Int64[ndarray, " n_events_1"]
+    momentum: Float64[ndarray, "n 4"]
+    charged: Bool[ndarray, " n"]
+    parton_offset: Int64[ndarray, " n_events_1"]
+    parton: Float64[ndarray, "m 4"]
+    parton_label: Int64[ndarray, " m"]
+    weights: Float64[ndarray, "n_events n_weights"]
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+
+def settings_of(spec: SampleSpec, part: Slice, seed: int) -> tuple[str, ...]:
+    """All lines for one run of Pythia, in order.
+
+    Args:
+        spec: the sample.
+        part: the slice.
+        seed: seed of Pythia, 1 to 899 999 999.
+    """
+    lines = [*COMMON, *spec.settings, *part.settings]
+    if spec.varied:
+        lines += [
+            "UncertaintyBands:doVariations = on",
+            _listed("UncertaintyBands:List", SHOWER_WEIGHTS),
+            _listed("VariationFrag:List", FRAGMENTATION_WEIGHTS),
+        ]
+    return (*lines, "Random:setSeed = on", f"Random:seed = {seed}")
+
+
+def cross_section(spec: SampleSpec, part: Slice, n_events: int) -> float:
+    """Cross section of a slice [pb], estimated from the hard process alone, which is fast.
+
+    All files of a slice need the same number, so it does not come from the run of one of them. Its relative error is
+    about ``0.5 / sqrt(n_events)``. It is the cross section without the bias of the slice, which the weights undo: an
+    event counts ``luminosity * cross_section * weight / sum_weights``.
+
+    Args:
+        spec: the sample.
+        part: the slice.
+        n_events: number of events of the hard process to generate.
+    """
+    lines = settings_of(spec, part, seed_of(0, spec.seed, int(part.low)))
+    hard_only = ("UncertaintyBands:doVariations = off", "PartonLevel:all = off", "HadronLevel:all = off")
+    pythia = start_pythia((*lines, *hard_only))
+    done = 0
+    while done < n_events:
+        done += len(pythia.nextBatch(min(20_000, n_events - done)))
+    return float(pythia.infoPython().sigmaGen()) * 1e9
+
+
+class PdfWeights:
+    """Re-weighting of events to other PDF sets, by the two partons of the hard process.
+
+    The weight of a set f' relative to the set f that the events were made with is
+    ``f'(id1, x1, Q2) f'(id2, x2, Q2) / (f(id1, x1, Q2) f(id2, x2, Q2))``.
+    The showers keep the PDF set that they were made with.
+
+    Args:
+        sets: Pythia's numbers of the sets, by name of the weight.
+
+    Attributes:
+        names: names of the weights.
+    """
+
+    def __init__(self, sets: dict[str, int]) -> None:
+        self.names = tuple(sets)
+        # The Pythia objects own the PDFs.
+        quiet = ("Print:quiet = on", "HardQCD:all = on", "PartonLevel:all = off", "HadronLevel:all = off")
+        self._owners = [start_pythia((*quiet, f"PDF:pSet = {number}")) for number in sets.values()]
+        self._pdfs = [owner.getPDFPtr(HADRONS) for owner in self._owners]
+
+    def __call__(self, info: Any) -> Float64[ndarray, "n_events n_sets"]:
+        """The relative weights of the events of a batch, from the batch's `info`."""
+        columns = (np.asarray(info[name]).tolist() for name in ("id1", "x1", "id2", "x2", "Q2Fac"))
+        events = list(zip(*columns, strict=True))
+        made = np.asarray(info.pdf1) * np.asarray(info.pdf2)
+        out = np.empty((len(events), len(self._pdfs)))
+        for k, pdf in enumerate(self._pdfs):
+            xf = pdf.xf
+            out[:, k] = [xf(id1, x1, q2) * xf(id2, x2, q2) for id1, x1, id2, x2, q2 in events]
+        out /= made[:, None]
+        return out
+
+
+class PythiaRun:
+    """One run of Pythia, which gives collisions batch by batch.
+
+    Args:
+        spec: the sample.
+        part: the slice.
+        seed: seed of Pythia, 1 to 899 999 999.
+
+    Attributes:
+        version: version of Pythia.
+        settings: the lines that Pythia was given.
+        weight_names: names of the columns of `Collisions.weights`.
+    """
+
+    def __init__(self, spec: SampleSpec, part: Slice, seed: int) -> None:
+        self.settings = settings_of(spec, part, seed)
+        self._pythia = start_pythia(self.settings)
+        self.version = f"{self._pythia.settings.parm('Pythia:versionNumber'):.3f}"
+        shower = (*SHOWER_WEIGHTS, *FRAGMENTATION_WEIGHTS) if spec.varied else ()
+        self._pdf = PdfWeights(PDF_SETS if spec.varied else {})
+        self.weight_names = ("nominal", *shower, *self._pdf.names)
+        self._shower = shower
+        self._charged: dict[int, bool] = {}
+        self._done = 0
+
+    def batches(self, n_events: int, batch: int = 500) -> Iterator[Collisions]:
+        """The next collisions, in batches; the size of the batches does not change the collisions.
+
+        Args:
+            n_events: number of collisions.
+            batch: number of collisions per batch.
+        """
+        while n_events > 0:
+            made = self._pythia.nextBatch(min(batch, n_events))
+            n_events -= len(made)
+            yield self._collisions(made)
+            self._done += len(made)
+
+    def _collisions(self, made: Any) -> Collisions:
+        import awkward as ak
+
+        counts = ak.num(made.prt.id).to_numpy()
+        prt = ak.flatten(made.prt)
+        pdg, status = prt.id.to_numpy(), prt.status.to_numpy()
+        absolute = np.abs(pdg)
+        event = np.repeat(np.arange(len(counts)), counts)
+        final = (status > 0) & ~np.isin(absolute, UNSEEN)
+        parton = np.isin(np.abs(status), PARTON_STATUS) & (((absolute >= 1) & (absolute <= 5)) | (absolute == 21))
+        momentum = np.stack([prt.p[axis].to_numpy() for axis in ("px", "py", "pz", "e")], axis=1)
+        return Collisions(
+            self._done,
+            _offsets(event[final], len(counts)),
+            momentum[final],
+            self._is_charged(pdg[final]),
+            _offsets(event[parton], len(counts)),
+            momentum[parton],
+            absolute[parton].astype(np.int64),
+            self._weights(made.info),
+        )
+
+    def _weights(self, info: Any) -> Float64[ndarray, "n_events n_weights"]:
+        found = info.weights.to_numpy().astype(np.float64)
+        # Pythia lists each variation twice, by its settings and by our name.
+        names = list(self._pythia.infoPython().weightNameVector())
+        missing = [name for name in self._shower if name not in names]
+        if missing:
+            raise ConfigError(f"Pythia gives no weight {', '.join(missing)}; it has {', '.join(names)}")
+        nominal = found[:, :1]
+        return np.concatenate(
+            [nominal, found[:, [names.index(name) for name in self._shower]], nominal * self._pdf(info)], 1
+        )
+
+    def _is_charged(self, pdg: ndarray) -> Bool[ndarray, " n"]:
+        kinds, place = np.unique(pdg, return_inverse=True)
+        data = self._pythia.particleData
+        for kind in kinds.tolist():
+            if kind not in self._charged:
+                self._charged[kind] = data.charge(kind) != 0
+        return np.array([self._charged[kind] for kind in kinds.tolist()], dtype=bool)[place]
+
+
+def _listed(setting: str, variations: dict[str, str]) -> str:
+    """A list of named variations as a line for Pythia."""
+    return f"{setting} = {{{','.join(f'{name} {what}' for name, what in variations.items())}}}"
+
+
+def _offsets(event: ndarray, n_events: int) -> Int64[ndarray, " n_events_1"]:
+    """First entry of each event, for entries that are sorted by event."""
+    return np.searchsorted(event, np.arange(n_events + 1)).astype(np.int64)

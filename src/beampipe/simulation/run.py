@@ -1,0 +1,176 @@
+"""Simulate samples: any number of events, over any number of processes, always the same for the same seed."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from beampipe.errors import ConfigError
+from beampipe.events import Event
+from beampipe.processes import end_on_interrupts, ending_workers, holding_interrupts
+from beampipe.simulation.acts_geometry import acts_examples
+from beampipe.simulation.detector import Detector
+from beampipe.simulation.fatras import EventSimulator
+from beampipe.simulation.hadronic import interaction_table
+from beampipe.simulation.primaries import EventGenerator
+from beampipe.simulation.pythia import pool
+from beampipe.tracking.formats import write_events
+
+__all__ = ["SimulatedEvent", "simulate_events", "write_simulated"]
+
+SimulatedEvent = tuple[Event, dict[str, int]]
+"""An event and its counts: ``hadrons`` with hits, ``interactions`` of these, ``merged`` and ``unmeasured`` hits."""
+
+_CHUNK_COLLISIONS: Final = 400
+"""Number of collisions that a worker simulates per task."""
+
+_CHUNK_EVENTS: Final = 25
+"""Largest number of events that a worker simulates per task."""
+
+_simulator: EventSimulator | None = None
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """All that the events of a sample depend on, and how many of them are wanted."""
+
+    generator: EventGenerator
+    detector: Detector
+    seed: int
+    first_event: int
+    n_events: int
+    cache: Path | None
+
+    def chain(self) -> EventSimulator:
+        """What simulates these events; collisions and interactions that are not in the cache are made."""
+        generator, last = self.generator, self.first_event + self.n_events
+        soft = pool("soft", generator.pool_size, self.seed, self.cache) if generator.pileup > 0 else None
+        hard = None
+        if generator.hard in ("ttbar", "jets"):
+            hard = pool(generator.hard, last, self.seed, self.cache)
+        elif generator.hard == "none" and generator.pileup == 0:
+            hard = pool("soft", last, self.seed, self.cache)
+        interactions = interaction_table(self.cache) if self.detector.hadronic else None
+        return EventSimulator(generator, self.detector, self.seed, soft, hard, interactions)
+
+    def chunks(self, workers: int) -> list[tuple[int, int]]:
+        """First event and number of events of each task."""
+        by_collisions = int(_CHUNK_COLLISIONS / (self.generator.pileup + 1))
+        size = max(1, min(_CHUNK_EVENTS, by_collisions, -(-self.n_events // workers)))
+        return [(self.first_event + at, min(size, self.n_events - at)) for at in range(0, self.n_events, size)]
+
+
+def simulate_events(
+    n_events: int,
+    generator: EventGenerator | None = None,
+    detector: Detector | None = None,
+    *,
+    seed: int,
+    first_event: int = 0,
+    workers: int = 1,
+    apart: bool = False,
+    progress: Callable[[int], object] | None = None,
+    cache: Path | None = None,
+) -> Iterator[SimulatedEvent]:
+    """Simulate events number `first_event` onwards of the sample `seed`, in order.
+
+    Args:
+        n_events: number of events to simulate.
+        generator: what collides, default ttbar with 200 pile-up collisions.
+        detector: what it collides in, default the GenericDetector in 2 T with hadronic interactions.
+        seed: number of the sample; samples of different seeds share no collision.
+        first_event: number of the first event. An event depends on the seed and its number, on nothing else.
+        workers: number of processes; with 1 the work is done in this one.
+        apart: with one worker, too, work in another process: Ctrl-C then waits for no call of Pythia or ACTS, which
+            may take many seconds.
+        progress: called with the number of events done after each.
+        cache: folder for generated collisions, default the user's cache.
+
+    Yields:
+        Each event and its counts: ``hadrons`` with hits, ``interactions`` of these, ``merged`` and ``unmeasured``
+        hits.
+
+    Raises:
+        ConfigError: a number is negative, or there is no worker.
+        MissingExtraError: pyacts or pythia8mc is not installed.
+    """
+    if n_events < 0 or first_event < 0 or workers < 1 or seed < 0:
+        raise ConfigError(
+            f"simulate: got n_events={n_events}, first_event={first_event}, workers={workers}, seed={seed},"
+            " expected none negative and at least one worker"
+        )
+    acts_examples()
+    sample = _Sample(generator or EventGenerator(), detector or Detector(), seed, first_event, n_events, cache)
+    done = 0
+    for chunk in _results(sample, workers, apart=apart):
+        for event in chunk:
+            done += 1
+            yield event
+            if progress is not None:
+                progress(done)
+
+
+def write_simulated(path: str | Path, simulated: Iterable[SimulatedEvent]) -> dict[str, int]:
+    """Write events into a Parquet file that appears under `path` when it is complete.
+
+    Args:
+        path: Parquet file to write.
+        simulated: events and their counts, from `simulate_events`.
+
+    Returns:
+        The counts of all events, summed.
+    """
+    total: Counter[str] = Counter()
+
+    def events() -> Iterator[Event]:
+        for event, counts in simulated:
+            total.update(counts)
+            yield event
+
+    write_events(path, events())
+    return dict(total)
+
+
+def _results(sample: _Sample, workers: int, *, apart: bool) -> Iterator[list[SimulatedEvent]]:
+    """The chunks in order, made here or by processes that are at most a few chunks ahead."""
+    chunks = sample.chunks(workers)
+    if workers == 1 and not apart:
+        chain = sample.chain()
+        for first, n in chunks:
+            yield chain.run(first, n)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, spawn, end_on_interrupts) as executor, ending_workers():
+        with holding_interrupts():
+            first_ready = executor.submit(_prepare, sample)
+        first_ready.result()  # one process alone fills the cache, in which the others find everything
+        waiting: deque[Future[list[SimulatedEvent]]] = deque()
+        try:
+            for first, n in chunks:
+                with holding_interrupts():
+                    waiting.append(executor.submit(_work, sample, first, n))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _prepare(sample: _Sample) -> None:
+    """Make what simulates, in this worker, unless it is made."""
+    global _simulator
+    if _simulator is None:
+        _simulator = sample.chain()
+
+
+def _work(sample: _Sample, first: int, n: int) -> list[SimulatedEvent]:
+    _prepare(sample)
+    assert _simulator is not None
+    return _simulator.run(first, n)

@@ -1,0 +1,52 @@
+"""Jet substructure: number, width and C1 of the constituents of jets, which tell quark jets from gluon jets."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Float64, Int64
+
+
+def observables(
+    offsets: Int64[ndarray, " n_1"],
+    pt: Float64[ndarray, " m"],
+    eta: Float64[ndarray, " m"],
+    phi: Float64[ndarray, " m"],
+    jet_eta: Float64[ndarray, " n"],
+    jet_phi: Float64[ndarray, " n"],
+    beta: float,
+) -> tuple[Int64[ndarray, " n"], Float64[ndarray, " n"], Float64[ndarray, " n"]]:
+    """What tells quark jets from gluon jets: number, width and C1 of the constituents of each jet.
+
+    The definitions are in `Constituents`; C1 is that of A. J. Larkoski, G. P. Salam, J. Thaler, JHEP 06 (2013) 108.
+    Width and C1 are 0 without constituents. What a jet gets does not depend on the jets beside it.
+
+    Args:
+        offsets: first constituent of each jet.
+        pt: transverse momenta of constituents, in any unit.
+        eta: pseudorapidities of constituents.
+        phi: azimuths of constituents [rad].
+        jet_eta: pseudorapidities of jets.
+        jet_phi: azimuths of jets [rad].
+        beta: exponent of the distance in C1.
+    """
+    n_trk = np.diff(offsets)
+    owner = np.repeat(np.arange(len(n_trk)), n_trk)
+    total = np.bincount(owner, pt, len(n_trk))
+    distance = _distance(eta - jet_eta[owner], phi - jet_phi[owner])
+    moment, pairs = np.bincount(owner, pt * distance, len(n_trk)), np.zeros(len(n_trk))
+    for step in range(1, int(n_trk.max(initial=0))):  # a constituent and the one `step` places on, in all jets at once
+        one = np.flatnonzero(owner[:-step] == owner[step:])
+        other = one + step
+        terms = pt[one] * pt[other] * _distance(eta[one] - eta[other], phi[one] - phi[other]) ** beta
+        pairs += np.bincount(owner[one], terms, len(n_trk))
+    some = total > 0
+    width = np.divide(moment, total, out=np.zeros(len(total)), where=some)
+    return n_trk, width, np.divide(pairs, total**2, out=np.zeros(len(total)), where=some)
+
+
+def _distance(eta: Float64[ndarray, " m"], phi: Float64[ndarray, " m"]) -> Float64[ndarray, " m"]:
+    """Distance in eta and phi."""
+    found: ndarray = np.hypot(eta, (phi + np.pi) % (2 * np.pi) - np.pi)
+    return found

@@ -1,0 +1,459 @@
+"""Runs algorithms of ACTS on our hits: pyacts, the detector, the whiteboard, clocks, and the fitted tracks of ACTS."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import pairwise
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Float64, Int64
+from beampipe.errors import ConfigError, InputError
+from beampipe.events import Hits, Tracks
+
+# pyacts, imported once and kept quiet; the detector and the field that every run shares.
+
+
+_run_lock = threading.Lock()
+
+
+def pyacts() -> tuple[ModuleType, ModuleType]:
+    """``acts`` and ``acts.examples``.
+
+    Raises:
+        MissingExtraError: pyacts is not installed.
+    """
+    import acts
+    import acts.examples
+
+    return acts, acts.examples
+
+
+class ActsDetector:
+    """A detector that ACTS finds tracks in, with a constant field along z.
+
+    Args:
+        field_z: magnetic field along z [T].
+        geometry: ``acts.TrackingGeometry`` of the detector, or None for the Generic detector of ACTS.
+        name: which detector it is, for messages.
+
+    Attributes:
+        geometry: ``acts.TrackingGeometry`` of the detector.
+        field: ``acts.MagneticFieldProvider`` of the constant field.
+        modules: identifiers of the sensitive surfaces.
+    """
+
+    def __init__(self, field_z: float, geometry: Any = None, name: str = "the Generic detector of ACTS") -> None:
+        acts, examples = pyacts()
+        if geometry is None:
+            # It owns the modules that its geometry points to: it has to stay alive.
+            self._owner: Any = examples.GenericDetector(logLevel=acts.logging.ERROR)
+            geometry = self._owner.trackingGeometry()
+        self.geometry: Any = geometry
+        self.name = name
+        self.field: Any = acts.ConstantBField(acts.Vector3(0.0, 0.0, field_z * acts.UnitConstants.T))
+        self.field_z = field_z
+        # The sensitive number fills bits 8 to 27 of an identifier; it is 0 on passive surfaces.
+        self.modules = frozenset(
+            identifier.value for identifier in self.geometry.geoIdSurfaceMap() if identifier.value >> 8 & 0xFFFFF
+        )
+
+
+@cache
+def detector(field_z: float) -> ActsDetector:
+    """The Generic detector in a field of `field_z` tesla, built once per process (half a second)."""
+    return ActsDetector(field_z)
+
+
+def require_measurements(hits: Hits, where: ActsDetector, purpose: str) -> None:
+    """Refuse hits that ACTS cannot place on its modules.
+
+    Args:
+        hits: hits of one event.
+        where: detector that the hits should lie in.
+        purpose: who asks, for the message.
+
+    Raises:
+        InputError: `geometry_id`, `local` or `variance` is missing, a variance is not positive, or a module unknown.
+    """
+    missing = [name for name in ("geometry_id", "local", "variance") if getattr(hits, name) is None]
+    if missing:
+        raise InputError(
+            f"{purpose}: got hits without {', '.join(missing)}, expected geometry_id, local and variance;"
+            " read events that were simulated with them, or use a pipeline that needs positions only"
+        )
+    assert hits.geometry_id is not None
+    assert hits.variance is not None
+    if not (hits.variance > 0).all():
+        row = int((hits.variance <= 0).any(axis=1).argmax())
+        raise InputError(
+            f"{purpose}: got variance {hits.variance[row].tolist()} at row {row}, expected positive numbers [mm^2]"
+        )
+    unknown = set(hits.geometry_id.tolist()) - where.modules
+    if unknown:
+        raise InputError(
+            f"{purpose}: got geometry_id {min(unknown)} (and {len(unknown) - 1} more) that is no module of"
+            f" {where.name}, expected identifiers of that detector"
+        )
+
+
+def run_sequence(algorithms: Sequence[Any], n_events: int, threads: int, writers: Sequence[Any] = ()) -> None:
+    """Run `algorithms` in order on events 0 .. n_events - 1, without output.
+
+    Args:
+        algorithms: sequence elements of ``acts.examples``, in order.
+        n_events: number of events to run on.
+        threads: number of events in flight.
+        writers: writers of ``acts.examples``, run after the algorithms.
+
+    Raises:
+        ConfigError: `threads` is not positive.
+    """
+    if threads < 1:
+        raise ConfigError(f"ACTS: got threads = {threads}, expected 1 or more")
+    if n_events == 0:
+        return
+    acts, examples = pyacts()
+    sequencer = examples.Sequencer(
+        events=n_events,
+        numThreads=threads,
+        logLevel=acts.logging.ERROR,
+        # The floating-point traps of the sequencer abort whole runs for one division in a propagation.
+        trackFpes=False,
+        failOnUnmaskedFpe=False,
+        outputDir="",
+        outputTimingFile="",
+    )
+    for algorithm in algorithms:
+        sequencer.addAlgorithm(algorithm)
+    for writer in writers:
+        sequencer.addWriter(writer)
+    # One at a time: the sequencer is parallel inside, and sets the number of threads of the whole process.
+    with _run_lock:
+        sequencer.run()
+
+
+# Arrays to the whiteboard of the ACTS sequencer and back, and the clock between its algorithms.
+
+
+HitLists = Sequence[Int64[ndarray, " _"]]
+"""Rows of the hits of each track, or of each event."""
+
+CLUSTERS = "clusters"
+
+MEASUREMENTS = "measurements"
+
+SUBSET = "measurement_subset"
+
+
+class Failures(list[BaseException]):
+    """Exceptions raised in Python algorithms: the sequencer would turn them into a crash of its own."""
+
+    def reraise(self) -> None:
+        """Raise the first of them, if there is one."""
+        if self:
+            raise self[0]
+
+
+def python_algorithm(
+    name: str, setup: Callable[[Any], Callable[[int, Any], None]], failures: Failures | None = None
+) -> Any:
+    """A sequencer algorithm from a Python function.
+
+    Args:
+        name: name of the algorithm in the sequencer's messages.
+        setup: gets the algorithm, makes its data handles, and returns what runs once per event with the event
+            number and the context.
+        failures: where an exception is kept; without it the exception stays in the sequencer.
+
+    Returns:
+        An ``acts.examples.IAlgorithm``.
+    """
+    acts, examples = pyacts()
+    done, abort = examples.ProcessCode.SUCCESS, examples.ProcessCode.ABORT
+
+    class Algorithm(examples.IAlgorithm):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(name, acts.logging.ERROR)
+            self.run = setup(self)
+
+        def execute(self, context: Any) -> Any:
+            try:
+                self.run(context.eventNumber, context)
+            except Exception as error:
+                if failures is None:
+                    raise
+                failures.append(error)
+                return abort
+            return done
+
+    return Algorithm()
+
+
+def reader(algorithm: Any, kind: Any, key: str) -> Callable[[Any], Any]:
+    """A function that takes the object named `key` of type `kind` from the whiteboard of a context."""
+    handle = pyacts()[1].ReadDataHandle(algorithm, kind, key)
+    handle.initialize(key)
+    return lambda context: handle(context.eventStore)
+
+
+def writer(algorithm: Any, kind: Any, key: str) -> Callable[[Any, Any], None]:
+    """A function that puts an object on the whiteboard of a context as `key`; the object is gone afterwards."""
+    handle: Any = pyacts()[1].WriteDataHandle(algorithm, kind, key)
+    handle.initialize(key)
+
+    def write(context: Any, value: Any) -> None:
+        handle(context, value)
+
+    return write
+
+
+def feed(hits: Sequence[Hits], failures: Failures | None = None) -> tuple[list[Any], list[Int64[ndarray, " _"]]]:
+    """Algorithms that put hits on the whiteboard as measurements.
+
+    Args:
+        hits: one `Hits` per event with geometry_id, local and variance.
+        failures: list that exceptions are added to.
+
+    Returns:
+        algorithms: two algorithms, to come first in the sequence. The subset needs the container in its final
+            place, hence the second.
+        rows: per event, rows[i] is the row in `hits` of measurement i.
+    """
+    acts, examples = pyacts()
+    rows = [np.argsort(_array(event.geometry_id), kind="stable") for event in hits]
+
+    def setup_measurements(algorithm: Any) -> Callable[[int, Any], None]:
+        write = writer(algorithm, examples.MeasurementContainer, MEASUREMENTS)
+        return lambda number, context: write(context, _measurements(acts, examples, hits[number], rows[number]))
+
+    def setup_subset(algorithm: Any) -> Callable[[int, Any], None]:
+        read = reader(algorithm, examples.MeasurementContainer, MEASUREMENTS)
+        write = writer(algorithm, examples.MeasurementSubset, SUBSET)
+        write_clusters = writer(algorithm, examples.ClusterContainer, CLUSTERS)
+
+        def run(number: int, context: Any) -> None:
+            container = read(context)
+            write_clusters(context, examples.ClusterContainer())
+            write(context, examples.MeasurementSubset(container, range(len(container))))
+
+        return run
+
+    return [
+        python_algorithm("Feed", setup_measurements, failures),
+        python_algorithm("FeedSubset", setup_subset, failures),
+    ], rows
+
+
+def _measurements(acts: Any, examples: Any, hits: Hits, rows: Int64[ndarray, " n_hits"]) -> Any:
+    container = examples.MeasurementContainer()
+    container.reserve(len(rows))
+    add, both, identifier, previous = container.emplaceMeasurement, [0, 1], None, None
+    for module, local, variance in zip(
+        _array(hits.geometry_id)[rows].tolist(),
+        _array(hits.local)[rows].tolist(),
+        _array(hits.variance)[rows].tolist(),
+        strict=True,
+    ):
+        if module != previous:
+            identifier, previous = acts.GeometryIdentifier(module), module
+        add(identifier, both, local, variance)
+    return container
+
+
+def _array(value: ndarray | None) -> ndarray:
+    assert value is not None  # `require_measurements` has seen it
+    return value
+
+
+def proto_tracks(lists: Sequence[HitLists], rows: HitLists, key: str, failures: Failures | None = None) -> Any:
+    """An algorithm that puts hit lists on the whiteboard as ``ProtoTrackContainer``.
+
+    Args:
+        lists: rows of the hits of each track, inside out, per event.
+        rows: row of each measurement, from `feed`.
+        key: name of the hit lists on the whiteboard.
+        failures: list that exceptions are added to.
+    """
+    examples = pyacts()[1]
+
+    def setup(algorithm: Any) -> Callable[[int, Any], None]:
+        write = writer(algorithm, examples.ProtoTrackContainer, key)
+
+        def run(number: int, context: Any) -> None:
+            measurement = np.empty(len(rows[number]), np.int64)
+            measurement[rows[number]] = np.arange(len(measurement))
+            write(
+                context,
+                examples.ProtoTrackContainer(
+                    [examples.ProtoTrack(measurement[track].tolist()) for track in lists[number]]
+                ),
+            )
+
+        return run
+
+    return python_algorithm("FeedProtoTracks", setup, failures)
+
+
+def read_hit_lists(tracks: Any, rows: Int64[ndarray, " n_hits"]) -> tuple[Int64[ndarray, " _"], ...]:
+    """The hits of each track, inside out: measurements only, no outliers, no holes.
+
+    Args:
+        tracks: ``ConstTrackContainer`` of one event.
+        rows: row of each measurement, from `feed`.
+    """
+    link = pyacts()[1].IndexSourceLink.fromSourceLink
+    lists = []
+    for track in tracks:
+        indices = [
+            link(state.uncalibratedSourceLink).index()
+            for state in track.trackStatesReversed
+            if state.typeFlags.isMeasurement
+        ]
+        lists.append(rows[np.array(indices[::-1], dtype=np.int64)])
+    return tuple(lists)
+
+
+@dataclass(frozen=True)
+class Laps:
+    """Time of each algorithm for one event [s].
+
+    Attributes:
+        wall: elapsed time by algorithm [s].
+        cpu: processor time of the thread by algorithm [s]; it does not see other jobs on the machine.
+    """
+
+    wall: dict[str, float]
+    cpu: dict[str, float]
+
+
+class Clock:
+    """Notes the time between algorithms, per event.
+
+    The sequencer runs the algorithms of one event one after the other in one thread, so that the difference
+    between two ticks is the time of what stands between them (plus about ten microseconds for the tick).
+    """
+
+    def __init__(self) -> None:
+        self._ticks: dict[int, list[tuple[str, float, float]]] = {}
+
+    def tick(self, lap: str) -> Any:
+        """An algorithm that ends the lap `lap` (the first tick of an event starts the clock)."""
+
+        def setup(algorithm: Any) -> Callable[[int, Any], None]:
+            def run(number: int, context: Any) -> None:
+                self._ticks.setdefault(number, []).append((lap, time.perf_counter(), time.thread_time()))
+
+            return run
+
+        return python_algorithm(f"Tick_{lap}", setup)
+
+    def laps(self, number: int) -> Laps:
+        """Laps of event `number`, in order."""
+        ticks = self._ticks[number]
+        pairs = list(pairwise(ticks))
+        return Laps(
+            {end[0]: end[1] - start[1] for start, end in pairs},
+            {end[0]: end[2] - start[2] for start, end in pairs},
+        )
+
+
+# Fitted tracks: the numbers a Kalman filter returns, one array per quantity.
+
+
+@dataclass(frozen=True, eq=False)
+class FittedTracks:
+    """Parameters at the perigee, the point closest to the beam line (x = y = 0).
+
+    Attributes:
+        candidate: (n_tracks,) int64 number of the candidate that was fitted, ascending; candidates that could not
+            be fitted are absent.
+        q_over_p: (n_tracks,) charge over momentum [e/GeV].
+        theta: (n_tracks,) polar angle [rad].
+        phi: (n_tracks,) azimuth of the momentum [rad].
+        d0: (n_tracks,) signed transverse distance to the beam line [mm].
+        z0: (n_tracks,) position along the beam line [mm].
+        covariance: (n_tracks, 6, 6) of d0, z0, phi, theta, q_over_p, time in these units, time in mm/c.
+        chi2: (n_tracks,) chi2 of the fit, over all hits.
+        ndf: (n_tracks,) int64 degrees of freedom.
+        n_measurements: (n_tracks,) int64 hits on the track.
+        seconds: wall time per stage [s].
+        cpu_seconds: processor time per stage [s].
+    """
+
+    candidate: Int64[ndarray, " n_tracks"]
+    q_over_p: Float64[ndarray, " n_tracks"]
+    theta: Float64[ndarray, " n_tracks"]
+    phi: Float64[ndarray, " n_tracks"]
+    d0: Float64[ndarray, " n_tracks"]
+    z0: Float64[ndarray, " n_tracks"]
+    covariance: Float64[ndarray, "n_tracks 6 6"]
+    chi2: Float64[ndarray, " n_tracks"]
+    ndf: Int64[ndarray, " n_tracks"]
+    n_measurements: Int64[ndarray, " n_tracks"]
+    seconds: dict[str, float]
+    cpu_seconds: dict[str, float]
+
+    def __len__(self) -> int:
+        return len(self.candidate)
+
+    @property
+    def pt(self) -> Float64[ndarray, " n_tracks"]:
+        """Transverse momentum sin(theta) / abs(q/p) [GeV]."""
+        return np.asarray(np.sin(self.theta) / np.abs(self.q_over_p))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ActsTracks(Tracks):
+    """Tracks and the parameters that ACTS fitted to them: found by ACTS, or by another finder.
+
+    Tracks of ACTS may share hits: `candidates` are its hit lists, inside out, and `track_id` gives each shared hit to
+    one track, by `beampipe.tracking.acts.finder.label_hits`.
+
+    Attributes:
+        fitted: parameters of the tracks that could be fitted; the CKF fits while it finds.
+    """
+
+    fitted: FittedTracks = field(kw_only=True)
+
+
+def read_fitted(
+    tracks: Any,
+    chosen: Int64[ndarray, " n_tracks"],
+    candidate: Int64[ndarray, " n_tracks"],
+    seconds: dict[str, float],
+    cpu_seconds: dict[str, float],
+) -> FittedTracks:
+    """Copy the columns of a ``ConstTrackContainer`` (its arrays are views that die with the event).
+
+    Args:
+        tracks: ``ConstTrackContainer`` of one event.
+        chosen: numbers of the tracks to take.
+        candidate: number of the candidate of each track.
+        seconds: wall time per stage [s].
+        cpu_seconds: processor time per stage [s].
+    """
+    # Units of ACTS: mm, GeV, charge e; bound parameters: d0, z0, phi, theta, q/p, time.
+    n = len(tracks)
+    parameters = np.array(tracks.parameters, dtype=np.float64).reshape(n, 6)[chosen]
+    return FittedTracks(
+        candidate=candidate,
+        q_over_p=parameters[:, 4].copy(),
+        theta=parameters[:, 3].copy(),
+        phi=parameters[:, 2].copy(),
+        d0=parameters[:, 0].copy(),
+        z0=parameters[:, 1].copy(),
+        covariance=np.array(tracks.covariance, dtype=np.float64).reshape(n, 6, 6)[chosen],
+        chi2=np.array(tracks.chi2, dtype=np.float64).reshape(n)[chosen],
+        ndf=np.array(tracks.ndf, dtype=np.int64).reshape(n)[chosen],
+        n_measurements=np.array(tracks.nMeasurements, dtype=np.int64).reshape(n)[chosen],
+        seconds=seconds,
+        cpu_seconds=cpu_seconds,
+    )

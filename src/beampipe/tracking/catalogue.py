@@ -1,0 +1,402 @@
+"""The named pipelines, as data, and the tracker models that come with the package.
+
+Imports no numpy: the command line needs the names before anything is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, Literal
+
+from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.notebook import Shown
+
+# The table of named pipelines: what each is made of, as data. Nothing here loads or runs anything.
+
+
+_COMPONENT_CHAIN_HITS: Final = 4
+"""Fewest hits of a chain whose edges may join a component: chance makes most chains of three, and with those of five
+alone components lose displaced tracks."""
+
+
+@dataclass(frozen=True)
+class Components:
+    """Hits become tracks as connected components of the likely edges; the cut on the score comes with the weights.
+
+    Attributes:
+        min_hits: fewest hits of a track.
+    """
+
+    min_hits: int
+
+    @property
+    def chain_hits(self) -> int:
+        """Fewest hits of a chain of triplets whose edges are scored; components also join shorter ones."""
+        return min(self.min_hits, _COMPONENT_CHAIN_HITS)
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Hits become tracks as best paths through the graph, by length and chi2, or by the scores of the edges.
+
+    Attributes:
+        min_hits: fewest hits of a path, before the second hits of overlapping modules join it.
+        penalty: cost of a triplet at the edge of its window, in units of one edge.
+        score_cut: score in [0, 1] at which an edge is as good as none; of no effect where no network scores edges.
+    """
+
+    min_hits: int
+    penalty: float
+    score_cut: float = 0.5
+
+    @property
+    def chain_hits(self) -> int:
+        """Fewest hits of a chain of triplets whose edges are scored: a path is one."""
+        return self.min_hits
+
+
+@dataclass(frozen=True)
+class Completion:
+    """Tracks take along the free hits beyond their ends, and are dropped where they are short for their chi2.
+
+    The score of a track is its number of layers, less 1, less `penalty` times the sum of its chi2: one of each three
+    layers in a row, 1 at the edge of the window. Chance has few layers and large chi2, a particle many and small ones.
+
+    Attributes:
+        penalty: cost of three layers whose chi2 is at the edge of the window, in layers.
+        min_score: lowest score of a track that stays in an event of 100,000 hits, in layers; it is lower by 1 for each
+            factor of ten that an event has fewer, as chance then is.
+    """
+
+    penalty: float
+    min_score: float
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Events up to which a pipeline finds what it is made for; denser ones are refused, unless checks are off.
+
+    Attributes:
+        hits: most hits of an event.
+        instead: name of the pipeline that finds the same in denser events.
+    """
+
+    hits: int
+    instead: str
+
+
+@dataclass(frozen=True, repr=False)
+class PipelineSpec(Shown):
+    """One pipeline, as data.
+
+    Attributes:
+        name: name of the pipeline, in Python, on the command line and on the wire.
+        for_what: what the pipeline is made for, in a line of help.
+        graph: how hits become edges: ``"neighbours"`` in a learned embedding, or layers with learned ``"windows"``.
+        scored: whether an interaction network scores the edges.
+        segmentation: how edges become tracks, with its numbers.
+        windows: stem of the weight file of the learned windows.
+        networks: stem of the weight file of embedding, filter and interaction network; None for no networks.
+        bytes_per_hit: memory of an event that grows with its hits [B].
+        bytes_per_hit2: memory of an event that grows with their square [B]: edges, at a given size of the detector.
+        curvature: share of each window of curvature that is used; below 1, tracks of higher momentum only.
+        curvature_from: share of each window of curvature from which on it is used, where edges come from windows; above
+            0, tracks of higher momentum are left to the passes before.
+        seed_depth: most layers before those on which tracks begin to grow, where edges come from windows.
+        completion: how tracks are completed and judged when they are found; None for as they are.
+        limit: events up to which the pipeline finds what it is made for; None for events of any size.
+        after: pipeline that goes before, so that this one works on the hits that it leaves over; None for all hits.
+
+    Raises:
+        ConfigError: networks are named but not used, or used but not named; `curvature` or `curvature_from` is no such
+            share, or `seed_depth` no number of layers.
+    """
+
+    name: str
+    for_what: str
+    graph: Literal["neighbours", "windows"]
+    scored: bool
+    segmentation: Components | Walk
+    windows: str
+    networks: str | None
+    bytes_per_hit: float
+    bytes_per_hit2: float
+    curvature: float = 1.0
+    curvature_from: float = 0.0
+    seed_depth: int = 3
+    completion: Completion | None = None
+    limit: Limit | None = None
+    after: PipelineSpec | None = None
+
+    def facts(self) -> Mapping[str, object]:
+        """Name, what the pipeline is for, how it makes edges and tracks, and which pipeline goes before."""
+        how = f"{self.graph}{', scored' if self.scored else ''}, {type(self.segmentation).__name__}"
+        return {"name": self.name, "for": self.for_what, "how": how, "after": self.after.name if self.after else "none"}
+
+    def __post_init__(self) -> None:
+        if not 0 < self.curvature <= 1:
+            raise ConfigError(
+                f"pipeline {self.name}: got curvature {self.curvature}, expected a share above 0, up to 1"
+            )
+        if not 0 <= self.curvature_from < self.curvature:
+            raise ConfigError(
+                f"pipeline {self.name}: got curvature_from {self.curvature_from}, expected a share from 0 to below"
+                f" {self.curvature}"
+            )
+        if self.seed_depth < 0:
+            raise ConfigError(f"pipeline {self.name}: got seed_depth {self.seed_depth}, expected a number of layers")
+        if (self.networks is not None) != (self.scored or self.graph == "neighbours"):
+            expected = "the weight file that embeds hits or scores edges" if self.networks is None else "None"
+            raise ConfigError(f"pipeline {self.name}: got networks {self.networks!r}, expected {expected}")
+
+    @property
+    def passes(self) -> tuple[PipelineSpec, ...]:
+        """This pipeline and all that go before it, in the order in which they run."""
+        return (self,) if self.after is None else (*self.after.passes, self)
+
+    @property
+    def weight_stems(self) -> tuple[str, ...]:
+        """Stems of all weight files of the pipeline, each once."""
+        stems = (stem for one in self.passes for stem in (one.networks, one.windows) if stem is not None)
+        return tuple(dict.fromkeys(stems))
+
+    def asking_at_most(self, hits: int) -> PipelineSpec:
+        """The same pipeline where tracks are short: no pass asks for more hits of a track than that.
+
+        Args:
+            hits: most hits that a track may need.
+        """
+        how = replace(self.segmentation, min_hits=min(self.segmentation.min_hits, hits))
+        return replace(self, segmentation=how, after=None if self.after is None else self.after.asking_at_most(hits))
+
+    def to_json(self) -> str:
+        """The spec as the native pipelines read it: all fields as JSON, and in `segmentation` also its ``kind``."""
+        return json.dumps(self._fields(), default=lambda number: number.item())  # numbers may be numpy's
+
+    def _fields(self) -> dict[str, object]:
+        """All fields as JSON has them."""
+        kind = "walk" if isinstance(self.segmentation, Walk) else "components"
+        after = None if self.after is None else self.after._fields()
+        return {**asdict(self), "segmentation": {"kind": kind, **asdict(self.segmentation)}, "after": after}
+
+
+_EXATRKX: Final = PipelineSpec(
+    name="exatrkx",
+    for_what="embedding, neighbours, filter, interaction network, connected components",
+    graph="neighbours",
+    scored=True,
+    segmentation=Components(min_hits=5),
+    windows="module_map",
+    networks="exatrkx",
+    bytes_per_hit=2000.0,
+    bytes_per_hit2=0.02,
+)
+
+_EXATRKX_WALK: Final = replace(
+    _EXATRKX,
+    name="exatrkx_walk",
+    for_what="as exatrkx, best paths in place of components, completed",
+    segmentation=Walk(min_hits=5, penalty=1.0),
+    completion=Completion(penalty=1.0, min_score=3.0),
+)
+
+_MODULE_MAP: Final = PipelineSpec(
+    name="module_map",
+    for_what="learned windows, best paths, completed; no network",
+    graph="windows",
+    scored=False,
+    # No network has judged these paths, and at high pile-up five hits in a row occur by chance.
+    segmentation=Walk(min_hits=6, penalty=0.5),
+    windows="module_map",
+    networks=None,
+    bytes_per_hit=500.0,
+    bytes_per_hit2=0.005,
+    completion=Completion(penalty=1.0, min_score=3.0),
+)
+
+
+def _soft(curvature_from: float, curvature: float, after: PipelineSpec) -> PipelineSpec:
+    """A pass over the hits left over for long, smooth tracks, between two shares of the soft windows' curvature."""
+    return replace(
+        _MODULE_MAP,
+        name=f"module_map_soft up to {curvature} of the curvature",
+        windows="module_map_soft",
+        segmentation=Walk(min_hits=7, penalty=0.5),
+        curvature=curvature,
+        curvature_from=curvature_from,
+        seed_depth=2,
+        completion=Completion(penalty=1.0, min_score=4.0),
+        bytes_per_hit2=0.01,
+        after=after,
+    )
+
+
+_SOFT_COMPLETION: Final = Completion(penalty=1.0, min_score=4.4)
+
+_MODULE_MAP_SOFT: Final = replace(
+    # The work of a pass grows with the cube of its hits and the square of its windows: four in turn are quicker than
+    # one, and what is left for the last is in nobody else's way. The edge of the windows is where the taught tracks
+    # end, at 0.27 GeV: nine tenths of it reach to 0.3 GeV. The last also takes what is short, at any curvature.
+    _soft(0.0, 0.9, after=_soft(0.35, 0.65, after=_soft(0.2, 0.4, after=_MODULE_MAP))),
+    name="module_map_soft",
+    for_what="module_map, then windows down to pT = 0.3 GeV over the hits that it leaves over",
+    segmentation=Walk(min_hits=5, penalty=0.5),
+    seed_depth=3,
+    completion=_SOFT_COMPLETION,
+)
+
+
+_DISPLACED: Final = "_displaced"
+"""What the name of a pipeline ends in that goes on to displaced tracks."""
+
+
+def _displaced(after: PipelineSpec) -> PipelineSpec:
+    """A pass over the hits left over for tracks of decays and interactions."""
+    return replace(
+        _MODULE_MAP,
+        name=after.name + _DISPLACED,
+        for_what=f"{after.name}, then tracks that miss the beam line by up to 10 mm over the hits that it leaves over",
+        segmentation=Walk(min_hits=6, penalty=1.0),
+        windows="module_map_displaced",
+        completion=Completion(penalty=1.5, min_score=3.0),
+        after=after,
+    )
+
+
+_SOFT_LIMIT: Final = Limit(hits=60_000, instead=_MODULE_MAP_SOFT.name)
+"""Efficiency for pT > 0.3 GeV, and fakes, of exatrkx_soft and exatrkx_walk_soft by number of hits: .988, .4 % and .992,
+.1 % at 15,000; .970, 1.0 % and .986, .3 % at 31,000; .937, 2.2 % and .979, .4 % at 47,000; .867, 2.2 % and .939, .6 %
+at 62,000; .650 and .739 at 90,000; .439 and .463 at 159,000. Up to this number no event had less than .9. The windows
+alone (module_map_soft) have .989 or more in each of these.
+"""
+
+_FOR_SOFT: Final = f"down to pT = 0.3 GeV over what module_map leaves over, for up to {_SOFT_LIMIT.hits:,} hits"
+
+PIPELINES: Final[Mapping[str, PipelineSpec]] = MappingProxyType(
+    {
+        spec.name: spec
+        for spec in (
+            _EXATRKX,
+            _EXATRKX_WALK,
+            _MODULE_MAP,
+            replace(
+                _EXATRKX,
+                name="exatrkx_soft",
+                for_what=f"as exatrkx, {_FOR_SOFT}",
+                windows="module_map_soft",
+                networks="exatrkx_soft",
+                completion=_SOFT_COMPLETION,
+                limit=_SOFT_LIMIT,
+                after=_MODULE_MAP,
+            ),
+            replace(
+                _EXATRKX_WALK,
+                name="exatrkx_walk_soft",
+                for_what=f"as exatrkx_walk, {_FOR_SOFT}",
+                windows="module_map_soft",
+                networks="exatrkx_soft",
+                completion=_SOFT_COMPLETION,
+                limit=_SOFT_LIMIT,
+                after=_MODULE_MAP,
+            ),
+            _MODULE_MAP_SOFT,
+            _displaced(after=_MODULE_MAP),
+            _displaced(after=_MODULE_MAP_SOFT),
+        )
+    }
+)
+"""The named pipelines: name -> what it is made of."""
+
+DEFAULT_PIPELINE: Final = _MODULE_MAP.name
+"""The pipeline that is meant where none is named."""
+
+
+def pipeline_spec(name: str) -> PipelineSpec:
+    """The pipeline of that name.
+
+    Raises:
+        UnknownNameError: no pipeline of that name.
+    """
+    if name not in PIPELINES:
+        raise UnknownNameError("pipeline", name, PIPELINES)
+    return PIPELINES[name]
+
+
+def pipeline_names() -> str:
+    """All names in one line, for texts of help."""
+    return ", ".join(PIPELINES)
+
+
+def with_displaced(name: str) -> str:
+    """Name of the pipeline that goes on to displaced tracks where the one of that name ends.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    longer = name if name.endswith(_DISPLACED) else name + _DISPLACED
+    return pipeline_spec(longer).name
+
+
+def pipeline_table() -> str:
+    """The named pipelines as a table in Markdown, as the documentation shows it."""
+    rows = [
+        "| pipeline | what it is | edges from | edges scored | tracks by | fewest hits |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for spec in PIPELINES.values():
+        tracks_by = "components" if isinstance(spec.segmentation, Components) else "best paths"
+        scored = "yes" if spec.scored else "no"
+        cells = (f"`{spec.name}`", spec.for_what, spec.graph, scored, tracks_by, str(spec.segmentation.min_hits))
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+# The tracker models that come with the package, by name; and what commands say and complete of models and
+# pipelines.
+
+
+CARD: Final = "model.json"
+"""Name of the file that says what a folder of weights is."""
+
+DEFAULT_MODEL: Final = "generic"
+"""Name of the tracker model that is meant where none is named."""
+
+_MODELS_FOLDER: Final = Path(__file__).parent / "models"
+
+
+def shipped_models() -> dict[str, Path]:
+    """Name of each tracker model that comes with the package -> its folder."""
+    return {card.parent.name: card.parent for card in sorted(_MODELS_FOLDER.glob(f"*/{CARD}"))}
+
+
+def model_names() -> str:
+    """The names of the shipped models in one line, for texts of help."""
+    return ", ".join(shipped_models())
+
+
+MODEL_HELP: Final = (
+    f"Tracker model that knows the detector: {model_names()}, or a folder that `beampipe tracking train` wrote."
+)
+"""Help of an option that takes a tracker model."""
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """What a shell may complete to a tracker model: names of shipped ones, and folders on the way to others."""
+    start = Path(incomplete)
+    parent = start if incomplete.endswith("/") else start.parent
+    beginning = "" if incomplete.endswith("/") else start.name
+    try:
+        folders = sorted(path for path in parent.iterdir() if path.name.startswith(beginning) and path.is_dir())
+    except OSError:
+        folders = []
+    visible = [f"{path}/" for path in folders if not path.name.startswith(".")]
+    return [name for name in shipped_models() if name.startswith(incomplete)] + visible
+
+
+def complete_pipeline(incomplete: str) -> list[str]:
+    """What a shell may complete to the name of a pipeline."""
+    return [name for name in PIPELINES if name.startswith(incomplete)]

@@ -1,0 +1,196 @@
+"""One event as a figure of matplotlib: x-y and r-z, tracks coloured by pT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import LinearSegmentedColormap, LogNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy import ndarray
+
+from beampipe.arrays import Bool, Float32
+from beampipe.events import Event, Tracks
+from beampipe.figures.picture import Picture
+from beampipe.files import write_whole
+from beampipe.tracking.display.polylines import Polylines, event_lines
+
+__all__ = ["draw_png", "plot_event"]
+
+PT_COLOURS: Final = LinearSegmentedColormap.from_list(
+    "beampipe.pt", ["#9fb6dd", "#3f78cf", "#0f92a8", "#2a9a4e", "#b59a00", "#e87b00"]
+)
+PT_RANGE: Final = (0.5, 20.0)
+"""Ends of the colour scale [GeV]."""
+PT_TICKS: Final = (0.5, 1, 2, 5, 10, 20)
+
+HIT: Final = "#5b6b82"
+FAKE: Final = "#e01f45"
+TRUTH: Final = "#c8cfda"
+INK: Final = "#222a36"
+STYLE: Final[Any] = {
+    "font.family": "sans-serif",
+    "font.size": 10.5,
+    "mathtext.fontset": "dejavusans",
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.direction": "in",
+    "ytick.direction": "in",
+    "xtick.top": True,
+    "ytick.right": True,
+    "xtick.minor.visible": True,
+    "ytick.minor.visible": True,
+    "agg.path.chunksize": 20000,
+}
+
+
+def draw_png(
+    path: str | Path,
+    event: Event,
+    tracks: Tracks,
+    *,
+    track_is_fake: Bool[ndarray, " n_tracks"] | None = None,
+    min_pt: float = 1.0,
+    show_truth: bool = False,
+    field: float = 2.0,
+    dpi: int = 160,
+) -> Figure:
+    """Draw x-y and r-z into a file: hits as faint dots, tracks coloured by pT, fakes dashed in red.
+
+    Args:
+        path: PNG to write; an existing one is replaced.
+        event: event that is drawn.
+        tracks: tracks that were found in it.
+        track_is_fake: (n_tracks,) True for a track that belongs to no particle; None if that is not known.
+        min_pt: lowest pT of a track that is drawn [GeV].
+        show_truth: also draw the simulated particles, as a broad pale line under the tracks.
+        field: solenoidal field, for the pT of found tracks [T].
+        dpi: pixels per inch of a picture of 14 x 5.8 inches.
+
+    Returns:
+        The figure, which a notebook shows, too; `Event.plot` makes it without a file.
+
+    Raises:
+        ShapeError: the tracks are of another event, or `track_is_fake` is of other tracks.
+    """
+    figure = plot_event(event, tracks, track_is_fake, min_pt=min_pt, show_truth=show_truth, field=field, dpi=dpi)
+    write_whole(Path(path), lambda part: figure.savefig(part, format="png"))
+    return figure
+
+
+def plot_event(
+    event: Event,
+    tracks: Tracks,
+    track_is_fake: Bool[ndarray, " n_tracks"] | None = None,
+    *,
+    min_pt: float = 1.0,
+    show_truth: bool = False,
+    field: float = 2.0,
+    dpi: int = 80,
+) -> Figure:
+    """The figure that `draw_png` writes; its arguments say what is in it."""
+    xyz = event.hits.xyz
+    lines, truth = event_lines(event, tracks, track_is_fake, field, show_truth)
+    shown = lines.take((lines.pt >= min_pt) & (lines.length > 1))
+    with rc_context(STYLE):
+        figure = Picture(figsize=(14, 5.8), dpi=dpi, layout="constrained")
+        left, right = figure.subplots(1, 2, width_ratios=(1, 1.5))
+        rz = np.stack([xyz[:, 2], event.hits.position[:, 0]], axis=1)
+        for axes, points in ((left, xyz[:, :2]), (right, rz)):
+            if truth is not None:
+                _add_lines(axes, points, truth.take(truth.pt >= min_pt), color=TRUTH, linewidth=3.2, zorder=1)
+            _draw(axes, points, shown)
+        _frame(left, right, xyz)
+        scale = _add_lines(right, rz, shown.take(np.zeros(len(shown), np.bool_)), cmap=PT_COLOURS, norm=_norm())
+        bar = figure.colorbar(scale, ax=right, label=r"$p_T$ of the track [GeV]", pad=0.015, aspect=32, extend="both")
+        bar.set_ticks(PT_TICKS, labels=[f"{pt:g}" for pt in PT_TICKS])
+        bar.ax.tick_params(which="minor", length=0)
+        _annotate(figure, event, lines, shown, track_is_fake is not None, truth is not None, min_pt)
+    return figure
+
+
+def _norm() -> LogNorm:
+    return LogNorm(*PT_RANGE)
+
+
+def _draw(axes: Axes, points: Float32[ndarray, "n_hits 2"], lines: Polylines) -> None:
+    """One view: all hits, then the good tracks with their hits, then the fakes on top."""
+    # The fewer hits, the larger their dots: 0.9 points where there are 100 000 of them.
+    size = float(np.clip(0.9 + 0.55 * (5 - np.log10(max(len(points), 1))), 0.9, 2.5))
+    axes.plot(*points.T, ".", color=HIT, markersize=size, markeredgewidth=0, alpha=0.45, rasterized=True, zorder=0)
+    good, fake = lines.take(~lines.fake), lines.take(lines.fake)
+    # The more tracks, the finer they are drawn: a full event must not become one blot.
+    fine = float(np.clip(np.log10(max(len(good), 1) / 150), 0, 1))
+    # Soft tracks first, so that the few hard ones lie on top.
+    order = np.argsort(good.pt, kind="stable")
+    rows = good.split()
+    collection = LineCollection(
+        [points[rows[i]] for i in order],
+        cmap=PT_COLOURS,
+        norm=_norm(),
+        linewidth=1.0 - 0.55 * fine,
+        alpha=0.9,
+        zorder=2,
+    )
+    collection.set_zorder(2)
+    collection.set_array(good.pt[order])
+    axes.add_collection(collection)
+    colour = PT_COLOURS(_norm()(np.repeat(good.pt, good.length)))
+    axes.scatter(points[good.hit, 0], points[good.hit, 1], s=2.4 - 1.4 * fine, c=colour, linewidth=0, zorder=3)
+    _add_lines(axes, points, fake, color=FAKE, linewidth=1.2 - 0.4 * fine, linestyle=(0, (4, 2)), zorder=4)
+
+
+def _add_lines(axes: Axes, points: Float32[ndarray, "n_hits 2"], lines: Polylines, **style: Any) -> LineCollection:
+    collection = LineCollection([points[hit] for hit in lines.split()], **style)
+    axes.add_collection(collection)
+    return collection
+
+
+def _frame(left: Axes, right: Axes, xyz: Float32[ndarray, "n_hits 3"]) -> None:
+    """Labels, and limits just outside the outermost hits."""
+    radius = 1.04 * float(np.hypot(xyz[:, 0], xyz[:, 1]).max(initial=1.0))
+    half_length = 1.04 * float(np.abs(xyz[:, 2]).max(initial=1.0))
+    left.set(xlim=(-radius, radius), ylim=(-radius, radius), aspect="equal", xlabel="x [mm]", ylabel="y [mm]")
+    right.set(xlim=(-half_length, half_length), ylim=(0, radius), xlabel="z [mm]", ylabel="r [mm]")
+
+
+def _annotate(
+    figure: Figure,
+    event: Event,
+    lines: Polylines,
+    shown: Polylines,
+    fakes_known: bool,
+    truth_shown: bool,
+    min_pt: float,
+) -> None:
+    """Title and legend."""
+    cut = rf"$p_T \geq {min_pt:g}$ GeV"
+    n_fake = int(shown.fake.sum())
+    entries = [(Line2D([], [], color=HIT, marker="o", markersize=3, linewidth=0), f"{len(event.hits):,} hits")]
+    if len(lines):
+        found = f"{len(shown) - n_fake:,} of {len(lines):,} tracks ({cut})"
+        entries.append((Line2D([], [], color=PT_COLOURS(0.6), linewidth=2), found))
+    if fakes_known:
+        entries.append((Line2D([], [], color=FAKE, linewidth=1.6, linestyle=(0, (4, 2))), f"{n_fake:,} fake tracks"))
+    if truth_shown:
+        entries.append((Line2D([], [], color=TRUTH, linewidth=4), f"simulated particles ({cut})"))
+    handles, labels = zip(*entries, strict=True)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=len(entries),
+        frameon=False,
+        handlelength=2.2,
+        columnspacing=3,
+    )
+    figure.suptitle(f"Event {event.event_id}", x=0.012, ha="left", fontsize=14, fontweight="bold")

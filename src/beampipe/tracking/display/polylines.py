@@ -1,0 +1,138 @@
+"""What all displays draw of an event: hits, tracks and particles as polylines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Bool, Float32, Int64
+from beampipe.errors import ShapeError
+from beampipe.events import NO_TRACK, NOISE, Event, Hits, Tracks, Truth
+from beampipe.tracking.fitting.helix import estimate_pt
+
+__all__ = ["Polylines", "event_lines", "track_lines", "truth_lines"]
+
+MIN_TRUTH_HITS: Final = 3
+"""A particle with fewer hits is no track that anyone could find."""
+
+
+@dataclass(frozen=True, eq=False)
+class Polylines:
+    """Lines through hits, end to end.
+
+    Attributes:
+        hit: (n_points,) int64 row of the hit at each point; a line's points are consecutive, from the beam spot out.
+        length: (n_lines,) int64 number of points of each line.
+        pt: (n_lines,) float32 pT of each line [GeV]; 0 where unknown, so such a line is drawn only without a pT cut.
+        fake: (n_lines,) bool, True for a track that belongs to no particle.
+    """
+
+    hit: Int64[ndarray, " n_points"]
+    length: Int64[ndarray, " n_lines"]
+    pt: Float32[ndarray, " n_lines"]
+    fake: Bool[ndarray, " n_lines"]
+
+    def __len__(self) -> int:
+        return len(self.length)
+
+    @property
+    def start(self) -> Int64[ndarray, " n_lines"]:
+        """Position in `hit` of each line's first point."""
+        start: Int64[ndarray, " n_lines"] = np.cumsum(self.length) - self.length
+        return start
+
+    def take(self, keep: Bool[ndarray, " n_lines"]) -> Polylines:
+        """The lines where `keep` is True."""
+        return Polylines(self.hit[np.repeat(keep, self.length)], self.length[keep], self.pt[keep], self.fake[keep])
+
+    def split(self) -> list[Int64[ndarray, " n"]]:
+        """The hit rows of each line."""
+        return np.split(self.hit, self.start[1:]) if len(self) else []
+
+
+def event_lines(
+    event: Event,
+    tracks: Tracks,
+    track_is_fake: Bool[ndarray, " n_tracks"] | None,
+    field: float,
+    show_truth: bool,
+) -> tuple[Polylines, Polylines | None]:
+    """`track_lines`, and `truth_lines` where they are wanted and the event has truth.
+
+    Args:
+        event: event that is drawn.
+        tracks: tracks that were found in it.
+        track_is_fake: (n_tracks,) True for a track that belongs to no particle; None if that is not known.
+        field: solenoidal field, for the pT of found tracks [T].
+        show_truth: whether simulated particles are drawn as well.
+
+    Raises:
+        ShapeError: the tracks are of another event, or `track_is_fake` is of other tracks.
+    """
+    truth = truth_lines(event.hits, event.truth) if show_truth and event.truth is not None else None
+    return track_lines(event, tracks, track_is_fake, field), truth
+
+
+def track_lines(
+    event: Event, tracks: Tracks, track_is_fake: Bool[ndarray, " n_tracks"] | None = None, field: float = 2.0
+) -> Polylines:
+    """One line per found track, with its fitted pT, or that of the circle through its hits where it was not fitted.
+
+    Args:
+        event: event that is drawn.
+        tracks: tracks that were found in it.
+        track_is_fake: (n_tracks,) True for a track that belongs to no particle; None if that is not known.
+        field: solenoidal field, for the pT of found tracks [T].
+
+    Raises:
+        ShapeError: the tracks are of another event, or `track_is_fake` is of other tracks.
+    """
+    if len(tracks.track_id) != len(event.hits):
+        raise ShapeError(
+            f"event {event.event_id}: got tracks for {len(tracks.track_id)} hits, expected {len(event.hits)};"
+            " pass the tracks that were found in this event"
+        )
+    if track_is_fake is None:
+        track_is_fake = np.zeros(tracks.n_tracks, np.bool_)
+    if track_is_fake.shape != (tracks.n_tracks,):
+        raise ShapeError(
+            f"track_is_fake: got shape {track_is_fake.shape}, expected ({tracks.n_tracks},), one per found track"
+        )
+    hit = np.flatnonzero(tracks.track_id != NO_TRACK)
+    order = _outwards(event.hits, hit, tracks.track_id[hit])
+    # Lines go by labels, which number the tracks of a finder with hit lists in an order of their own.
+    own = tracks.candidates is None
+    pt = tracks.pt(event.hits, field) if own else estimate_pt(event.hits, tracks.track_id, field)
+    pt = np.nan_to_num(pt, nan=0.0, posinf=float(np.finfo(np.float32).max))
+    length = np.bincount(tracks.track_id[hit], minlength=tracks.n_tracks)
+    return Polylines(hit[order], length, pt, track_is_fake)
+
+
+def truth_lines(hits: Hits, truth: Truth) -> Polylines:
+    """One line per simulated particle with at least three hits, with its true pT; merged hits count for each."""
+    hit = np.concatenate([np.arange(len(hits)), truth.shared_hit])
+    owner = np.concatenate([truth.particle_id, truth.shared_particle])
+    hit, owner = hit[owner != NOISE], owner[owner != NOISE]
+    particle_id, label, length = np.unique(owner, return_inverse=True, return_counts=True)
+    order = _outwards(hits, hit, label)
+    lines = Polylines(hit[order], length, _true_pt(truth, particle_id), np.zeros(len(length), np.bool_))
+    return lines.take(length >= MIN_TRUTH_HITS)
+
+
+def _outwards(hits: Hits, hit: Int64[ndarray, " n"], label: Int64[ndarray, " n"]) -> Int64[ndarray, " n"]:
+    """The order that groups `hit` by label, and each group by distance from the beam spot."""
+    r, _, z = hits.position[hit].T
+    return np.lexsort((r * r + z * z, label))
+
+
+def _true_pt(truth: Truth, particle_id: Int64[ndarray, " n"]) -> Float32[ndarray, " n"]:
+    """True pT [GeV] of each particle, 0 for one that is not listed."""
+    particles = truth.particles
+    if not len(particles):
+        return np.zeros(len(particle_id), np.float32)
+    order = np.argsort(particles.particle_id)
+    row = order[np.searchsorted(particles.particle_id, particle_id, sorter=order).clip(max=len(order) - 1)]
+    return np.where(particles.particle_id[row] == particle_id, particles.pt[row], np.float32(0))

@@ -1,0 +1,240 @@
+"""Events of ColliderML, of its event display, and predictions for its tracking task. In mm, GeV and e.
+
+Events, release 1: the Parquet tables `tracker_hits` and `particles`, one row per event; positions are measured, not
+true ones. Source: https://huggingface.co/datasets/CERN/ColliderML-Release-1 and `ColliderMLRelease1InputConverter.cpp`
+of ACTS (https://github.com/acts-project/acts, Examples/Io/Arrow).
+
+Event display: one JSON object per event, with its hits and the particles that made them. Source:
+https://github.com/OpenDataDetector/ColliderML, docs/public/event-display/events. Its `tracks` are particles, not
+reconstructed tracks.
+
+Predictions: `event_id`, `hit_id` (row in `tracker_hits`), `track_id`, of hits on tracks only: the metric of the task
+would take all others for one track. Source: `colliderml/tasks/tracking/metrics.py` and `task.py` of the same repository.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.errors import ColumnError, FileError, InputError
+from beampipe.events import NO_TRACK, NOISE, Event, Particles, Tracks, Truth
+from beampipe.tracking.formats.format import EventFormat, FileProbe, ReadOptions, probe_file, read_json
+from beampipe.tracking.formats.tables import Origin, arrow, decimals, event_number, event_of, event_rows, integers
+from beampipe.tracking.formats.writing import EventsWithTracks, TrackFormat, check_labels, write_table
+
+# Events of ColliderML, release 1: the Parquet tables `tracker_hits` and `particles`, one row per event.
+
+
+_HIT_COLUMNS: Final = ("x", "y", "z", "volume_id", "layer_id", "surface_id")
+
+_PARTICLE_COLUMNS: Final = ("particle_id", "pdg_id", "charge", "px", "py", "pz", "vx", "vy", "vz", "primary")
+
+_TABLES: Final = ("tracker_hits", "particles")
+
+
+def read_colliderml(path: Path, told: ReadOptions) -> Iterator[Event]:
+    """The events of a table of tracker hits, with the truth if there is a table of particles.
+
+    The particles are those of `told.particles`; else of the file that has ``particles`` where the path of the hits, its
+    last two folders included, has ``tracker_hits``. A particle of a hit that is not in the table has no momentum and
+    counts for nothing.
+
+    Raises:
+        FileError: a file is missing or cut short, or the particles of an event are.
+        ColumnError: a column is missing.
+    """
+    particles_path = Path(told.particles) if told.particles is not None else particles_beside(path)
+    if particles_path is not None and not particles_path.is_file():
+        raise FileError(f"{particles_path}: no such file, expected the table of particles", path=particles_path)
+    particles = None if particles_path is None else _ParticleTable(particles_path)
+    for row, (values, columns) in enumerate(event_rows(path)):
+        if "event_id" not in values:
+            raise ColumnError(f"{path}: row {row}: got no event_id, expected a number", path=path)
+        origin = Origin(path, COLLIDERML.name, int(values["event_id"]))
+        if particles is None or "particle_id" not in columns:
+            yield event_of(origin, columns)
+            continue
+        particle_id = integers(origin, "particle_id", columns["particle_id"])
+        yield event_of(origin, columns, truth=Truth(particle_id, particles.of(origin.event_id)))
+
+
+class _ParticleTable:
+    """The particles of one event after the other, from a table in the order of the hits; it may hold more events."""
+
+    def __init__(self, path: Path) -> None:
+        file = probe_file(path)
+        missing = [name for name in ("event_id", *_PARTICLE_COLUMNS) if name not in file.names]
+        if missing:
+            raise ColumnError(f"{path}: no column {', '.join(missing)}; got {file}", path=path, name=missing[0])
+        self._path = path
+        self._rows = event_rows(path)
+
+    def of(self, event_id: int) -> Particles:
+        """The particles of that event."""
+        for values, columns in self._rows:
+            if values.get("event_id") == event_id:
+                return _particles(Origin(self._path, COLLIDERML.name, event_id), columns)
+        raise FileError(
+            f"{self._path}: got no event {event_id}, expected the events of the hits in the same order; write both"
+            " tables again",
+            path=self._path,
+        )
+
+
+def _particles(origin: Origin, columns: dict[str, ndarray]) -> Particles:
+    missing = [name for name in _PARTICLE_COLUMNS if name not in columns]
+    if missing:
+        raise ColumnError(f"{origin}: got no {', '.join(missing)}, expected lists", path=origin.path, name=missing[0])
+
+    def triple(names: str) -> ndarray:
+        return np.stack([decimals(origin, name, columns[name]) for name in names.split()], axis=1).astype(np.float32)
+
+    return Particles(
+        integers(origin, "particle_id", columns["particle_id"]),
+        integers(origin, "pdg_id", columns["pdg_id"]).astype(np.int32),
+        decimals(origin, "charge", columns["charge"]).astype(np.float32),
+        triple("px py pz"),
+        triple("vx vy vz"),
+        decimals(origin, "primary", columns["primary"]).astype(np.bool_),
+    )
+
+
+def particles_beside(path: Path) -> Path | None:
+    """The table of particles that belongs to a table of hits by its path, None if there is none."""
+    if not any(_TABLES[0] in part for part in path.resolve().parts[-3:]):
+        return None
+    hits, particles = _TABLES
+    parts = path.resolve().parts
+    for n in (3, 2, 1):
+        end = Path(*(part.replace(hits, particles) for part in parts[-n:]))
+        candidate = Path(*parts[:-n]) / end
+        if candidate != path.resolve() and candidate.is_file():
+            return candidate
+    return None
+
+
+def _is_hits_table(file: FileProbe) -> bool:
+    return file.kind == "parquet" and file.has(*_HIT_COLUMNS) and set(_HIT_COLUMNS) <= file.lists
+
+
+COLLIDERML: Final = EventFormat("colliderml", _is_hits_table, read_colliderml, frozenset({"particles"}))
+"""ColliderML, release 1, in mm and GeV."""
+
+
+# Events of ColliderML's event display: one JSON object per event, with its hits and the particles that made
+# them.
+
+
+_DISPLAY_HITS: Final = "all_tracker_hits"
+
+_DISPLAY_HIT_ID: Final = "HIT_ID"
+
+_LEPTONS: Final = (11, 13, 15)
+
+
+def read_display(path: Path) -> Event:
+    """The event of one file.
+
+    The file gives the pT of each particle, but neither its direction nor where it starts. Its direction is taken from
+    the event's vertex to its innermost hit, its start is the vertex: so pT is exact, eta good to about .01 for
+    particles from the vertex, and displaced particles cannot be told from others. Charge is that of the PDG code.
+
+    Raises:
+        FileError: no whole JSON object, or a hit is not usable.
+        ColumnError: hits lack a coordinate or their number.
+    """
+    body = read_json(path)
+    metadata = body.get("metadata")
+    number = metadata.get("event_id") if isinstance(metadata, Mapping) else None
+    origin = Origin(path, DISPLAY.name, number if isinstance(number, int) else event_number(path))
+    rows = body.get(_DISPLAY_HITS)
+    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+        raise FileError(f"{path}: got no list of hits as {_DISPLAY_HITS}, expected one", path=path)
+    names = list(rows[0]) if rows else ["x", "y", "z"]
+    columns = {("hit_id" if name == _DISPLAY_HIT_ID else name): _display_column(origin, rows, name) for name in names}
+    return event_of(origin, columns, truth=_display_truth(origin, columns, body.get("vertex")))
+
+
+def _display_column(origin: Origin, rows: list[Mapping[str, Any]], name: str) -> ndarray:
+    row = next((row for row, hit in enumerate(rows) if name not in hit or hit[name] is None), None)
+    if row is not None:
+        raise ColumnError(f"{origin}: hit {row} has no {name}, expected it for each", path=origin.path, name=name)
+    return np.array([hit[name] for hit in rows])
+
+
+def _display_truth(origin: Origin, columns: dict[str, ndarray], vertex: object) -> Truth | None:
+    if not {"particle_id", "pT", "pdg_id"} <= set(columns):
+        return None
+    particle_id = integers(origin, "particle_id", columns["particle_id"])
+    position = np.stack([decimals(origin, name, columns[name]) for name in "xyz"], axis=1)
+    given = isinstance(vertex, list) and len(vertex) == 3 and all(isinstance(value, int | float) for value in vertex)
+    start = np.array(vertex if given else (0.0, 0.0, 0.0), np.float64)
+    way = position - start
+    # Innermost hit of each particle: the first of it in order of the distance from the vertex.
+    order = np.argsort((way**2).sum(axis=1), kind="stable")
+    ids, first = np.unique(particle_id[order], return_index=True)
+    first, ids = order[first[ids != NOISE]], ids[ids != NOISE]
+    along = way[first] / np.maximum(np.hypot(way[first, 0], way[first, 1]), 1e-6)[:, np.newaxis]
+    pdg = integers(origin, "pdg_id", columns["pdg_id"])[first].astype(np.int32)
+    charge = np.where(np.isin(np.abs(pdg), _LEPTONS), -np.sign(pdg), np.sign(pdg))
+    particles = Particles(
+        ids,
+        pdg,
+        charge.astype(np.float32),
+        (along * decimals(origin, "pT", columns["pT"])[first][:, np.newaxis]).astype(np.float32),
+        np.tile(start, (len(ids), 1)).astype(np.float32),
+        np.ones(len(ids), np.bool_),
+    )
+    return Truth(particle_id, particles)
+
+
+def _is_display_file(file: FileProbe) -> bool:
+    return file.kind == "json" and file.has(_DISPLAY_HITS)
+
+
+def _read_display_file(path: Path, told: ReadOptions) -> Iterator[Event]:
+    yield read_display(path)
+
+
+DISPLAY: Final = EventFormat("event-display", _is_display_file, _read_display_file)
+"""Events of ColliderML's event display, in mm and GeV."""
+
+
+# Predictions for the tracking task of ColliderML: `event_id`, `hit_id` (row in `tracker_hits`), `track_id`.
+
+
+_INPUT_FORMAT: Final = "colliderml"
+
+
+def _write_predictions(path: Path, found: EventsWithTracks) -> int:
+    pa, _ = arrow("lib")
+    return write_table(path, dict.fromkeys(("event_id", "hit_id", "track_id"), pa.int64()), found, _prediction_columns)
+
+
+def _prediction_columns(event: Event, tracks: Tracks) -> dict[str, ndarray]:
+    check_labels(event, tracks)
+    _check_rows(event)
+    rows = np.flatnonzero(tracks.track_id != NO_TRACK)
+    return {
+        "event_id": np.full(len(rows), event.event_id, np.int64),
+        "hit_id": rows,
+        "track_id": tracks.track_id[rows],
+    }
+
+
+def _check_rows(event: Event) -> None:
+    if event.source is None or event.source.format != _INPUT_FORMAT:
+        given = "another kind" if event.source is None else event.source.format
+        raise InputError(
+            f"event {event.event_id}: got an input of {given}, expected tracker_hits of ColliderML to predict on,"
+            " as hits are named by their rows in it; write labels instead"
+        )
+
+
+PREDICTIONS: Final = TrackFormat("colliderml", (".parquet",), _write_predictions, _check_rows)
+"""Needs an input of ColliderML."""

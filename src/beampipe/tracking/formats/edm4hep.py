@@ -1,0 +1,360 @@
+"""Tracker hits of EDM4hep, read by uproot from the tree `events` of a ROOT file that podio wrote. In mm and GeV.
+
+A collection NAME is the branches `NAME/NAME.member`; a relation of it is `_NAME_relation`, with `index` (row) and
+`collectionID`. Source: `edm4hep.yaml` of https://github.com/key4hep/EDM4hep, `doc/storage_details.md` of
+https://github.com/AIDASoft/podio.
+
+`cellID` packs the numbers of a module as a detector of DD4hep says: a list of fields, ``name:width`` one behind the
+other or ``name:offset:width``; a negative width is that of a signed number:
+``system:5,side:-2,layer:6,module:11,sensor:8``. Source: `BitFieldCoder` of https://github.com/AIDASoft/DD4hep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Int64, UInt64
+from beampipe.errors import ColumnError, ConfigError, FileError, UnknownNameError
+from beampipe.events import NOISE, Event, Particles, Truth
+from beampipe.tracking.formats.format import EventFormat, FileProbe, ReadOptions, open_root
+from beampipe.tracking.formats.tables import Origin, event_of, linked_truth, module_code
+
+# How a detector of DD4hep packs the numbers of its modules into `cellID`.
+
+
+_BITS: Final = 64
+
+_SENSOR_BITS: Final = 32
+"""Fields from this bit on tell where on a sensor a cell is, by convention of DD4hep."""
+
+_VOLUME: Final = ("system", "side")
+
+_LAYER: Final = "layer"
+
+_SIDE_BITS: Final = 2
+
+_SIDE: Final = 0b11
+"""A side is -1, 0 or 1: two bits."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One number in a `cellID`.
+
+    Attributes:
+        name: what is numbered.
+        offset: place of its lowest bit.
+        width: number of its bits.
+        signed: whether its highest bit is a sign.
+    """
+
+    name: str
+    offset: int
+    width: int
+    signed: bool
+
+    def of(self, cell: UInt64[ndarray, " n"]) -> Int64[ndarray, " n"]:
+        """The number in each `cellID`."""
+        value = (cell >> np.uint64(self.offset) & np.uint64((1 << self.width) - 1)).astype(np.int64)
+        return np.where(value >> (self.width - 1) == 1, value - (1 << self.width), value) if self.signed else value
+
+
+def cell_fields(encoding: str) -> tuple[Field, ...]:
+    """The fields of an encoding, by their places.
+
+    Raises:
+        ConfigError: it is no encoding, fields overlap, or there is no `layer`.
+    """
+    fields, offset = [], 0
+    for text in encoding.split(","):
+        name, *numbers = text.strip().split(":")
+        try:
+            *place, width = (int(number) for number in numbers)
+        except ValueError:
+            raise ConfigError(
+                f"cell id: got {text.strip()!r}, expected NAME:WIDTH or NAME:OFFSET:WIDTH in whole numbers"
+            ) from None
+        fields.append(Field(name, place[0] if place else offset, abs(width), width < 0))
+        offset = fields[-1].offset + abs(width)
+    fields.sort(key=lambda field: field.offset)
+    names = [field.name for field in fields]
+    bad = any(a.offset + a.width > b.offset for a, b in pairwise(fields)) or len(set(names)) < len(names)
+    if bad or _LAYER not in names or any(not 0 < field.width < _BITS - field.offset + 1 for field in fields):
+        raise ConfigError(
+            f"cell id: got {encoding!r}, expected fields in {_BITS} bits that do not overlap, each name once, and"
+            f" {_LAYER!r} among them"
+        )
+    return tuple(fields)
+
+
+def modules_of_cells(where: object, cell: UInt64[ndarray, " n"], fields: tuple[Field, ...]) -> UInt64[ndarray, " n"]:
+    """Identifiers of modules as ACTS packs them, of the numbers in each `cellID`.
+
+    The volume is `system` and `side`, the layer `layer`, the module whatever else stands in the lower 32 bits.
+
+    Args:
+        where: file and event, for messages.
+        cell: (n_hits,) `cellID`.
+        fields: the fields, from `cell_fields`.
+
+    Raises:
+        FileError: a number is too large for its place.
+    """
+    module, volume, layer = (np.zeros(len(cell), np.int64) for _ in range(3))
+    for field in fields:
+        if field.name == _LAYER:
+            layer = field.of(cell)
+        elif field.name in _VOLUME:
+            volume = volume | (field.of(cell) << _SIDE_BITS if field.name == "system" else field.of(cell) & _SIDE)
+        elif field.offset < _SENSOR_BITS:
+            module = (module << field.width) | (field.of(cell) & ((1 << field.width) - 1))
+    return module_code(where, volume, layer, module)
+
+
+# Tracker hits of EDM4hep, read by uproot from the tree `events` of a ROOT file that podio wrote.
+
+
+_TREE: Final = "events"
+
+_HIT: Final = ("cellID", "quality", "eDep", "eDepError", "position.x", "position.y", "position.z")
+
+_EXTRA: Final = ("cellID", "type", "quality", "time", "eDep", "eDepError", "du", "dv")
+
+_SIMULATED: Final = ("cellID", "pathLength", "position.x")
+
+_PARTICLE: Final = ("PDG", "charge", "momentum.x", "vertex.x", "generatorStatus")
+
+_LINK_ENDS: Final = (("from", "to"), ("rec", "sim"))
+"""Relations of a link from a hit to a simulated one: today's names, and those before EDM4hep 0.99."""
+
+_RELATION: Final = ("particle", "MCParticle")
+
+_FROM_GENERATOR: Final = (1, 2)
+
+_IN_SIMULATION: Final = 1 << 30
+"""Bit of `simulatorStatus`: the particle was made in the detector."""
+
+
+def read_edm4hep(path: Path, told: ReadOptions) -> Iterator[Event]:
+    """The events of a file: the hits of the collections `told.hits`, one behind the other.
+
+    Args:
+        path: ROOT file.
+        told: names of the collections. Without `hits` the only collection of tracker hits is read; without `links`
+            there is no truth; without `particles` the only collection of simulated particles is taken.
+
+    Yields:
+        Each event; its number is `EventHeader.eventNumber`, or the entry where that is not unique. Hits are numbered
+        by their rows, those of several collections on end, with `collection` and `index` (row in it) as columns;
+        `cellID` and the other plain members are kept. Modules are known if `told.cell_id`
+        says how `cellID` is packed, which is the detector's.
+
+    Raises:
+        FileError: the file is cut short, a link points nowhere, or several collections could be meant.
+        UnknownNameError: there is no collection of that name.
+    """
+    with open_root(path) as file:
+        if _TREE not in file:
+            raise FileError(f"{path}: got no tree {_TREE!r}, expected one, as podio writes it", path=path)
+        tree = _Tree(path, file)
+        hits = told.hits or (tree.only(_HIT, "tracker hits", "--hits NAME"),)
+        for name in hits:
+            tree.expect(name, _HIT, "collection of tracker hits")
+        links = _links(tree, hits, told) if told.links else []
+        fields = () if told.cell_id is None else cell_fields(told.cell_id)
+        for entry, event_id in enumerate(tree.event_ids()):
+            origin = Origin(path, EDM4HEP.name, event_id)
+            columns, lengths = _hit_columns(tree, entry, hits)
+            if fields:
+                columns["geometry_id"] = modules_of_cells(origin, columns["cellID"].astype(np.uint64), fields)
+            yield event_of(origin, columns, truth=_truth(tree, entry, links, lengths) if links else None)
+
+
+@dataclass(frozen=True)
+class _Link:
+    """How the hits of a collection lead to particles: by a link, simulated hits, and their relation to particles."""
+
+    start: str
+    end: str
+    relation: str
+    particles: str
+
+
+class _Tree:
+    """The tree of events, by collection, member and entry."""
+
+    def __init__(self, path: Path, file: Any) -> None:
+        self.path = path
+        try:
+            self._tree = file[_TREE]
+            keys = self._tree.keys(recursive=True)
+            self.n_entries = int(self._tree.num_entries)
+        except Exception as error:  # uproot meets a damaged file with whatever its bytes lead to
+            raise FileError(
+                f"{path}: the tree {_TREE} cannot be read ({error}); copy or write it again", path=path
+            ) from error
+        self._branches = {key.rpartition("/")[2].partition("[")[0] for key in keys}
+
+    def has(self, branch: str) -> bool:
+        return branch in self._branches
+
+    def collections(self, members: tuple[str, ...]) -> list[str]:
+        """Names of the collections that have these members, in alphabetical order."""
+        names = {branch.partition(".")[0] for branch in self._branches if "." in branch and branch[0] != "_"}
+        return sorted(name for name in names if all(self.has(f"{name}.{member}") for member in members))
+
+    def only(self, members: tuple[str, ...], what: str, option: str) -> str:
+        """The only collection with these members; where there are more, the option is named that tells which."""
+        found = self.collections(members)
+        if len(found) != 1:
+            raise FileError(
+                f"{self.path}: got {len(found)} collections of {what}{': ' if found else ''}{', '.join(found)};"
+                f" expected one; say which by {option}",
+                path=self.path,
+            )
+        return found[0]
+
+    def expect(self, name: str, members: tuple[str, ...], what: str) -> None:
+        if not all(self.has(f"{name}.{member}") for member in members):
+            raise UnknownNameError(f"{what} in {self.path}", name, self.collections(members))
+
+    def get(self, branch: str, entry: int) -> ndarray:
+        """The values of one branch in one event."""
+        try:
+            return np.asarray(self._tree[branch].array(entry_start=entry, entry_stop=entry + 1, library="np")[0])
+        except Exception as error:  # uproot meets a damaged file with whatever its bytes lead to
+            raise FileError(
+                f"{self.path}: event {entry}: {branch} cannot be read ({error}); copy or write the file again",
+                path=self.path,
+                name=branch,
+            ) from error
+
+    def event_ids(self) -> list[int]:
+        """The number of each event, from its header; its entry where the headers do not tell the events apart."""
+        entries = list(range(self.n_entries))
+        if not self.has("EventHeader.eventNumber"):
+            return entries
+        numbers = [self.get("EventHeader.eventNumber", entry) for entry in entries]
+        ids = [int(number[0]) for number in numbers if len(number) == 1]
+        return ids if len(set(ids)) == self.n_entries else entries
+
+
+def _links(tree: _Tree, hits: tuple[str, ...], told: ReadOptions) -> list[_Link]:
+    if len(told.links) != len(hits):
+        raise FileError(
+            f"{tree.path}: got {len(told.links)} links for {len(hits)} collections of hits ({', '.join(hits)}),"
+            " expected one for each, in the same order",
+            path=tree.path,
+        )
+    particles = told.particles or tree.only(_PARTICLE, "simulated particles", "--particles NAME")
+    tree.expect(particles, _PARTICLE, "collection of particles")
+    return [_link(tree, name, particles) for name in told.links]
+
+
+def _link(tree: _Tree, text: str, particles: str) -> _Link:
+    name, _, simulated = text.partition(":")
+    ends = next((ends for ends in _LINK_ENDS if all(tree.has(f"_{name}_{end}.index") for end in ends)), None)
+    if ends is None:
+        known = {branch[1:].rpartition("_")[0] for branch in tree._branches if branch.endswith("_from.index")}
+        raise UnknownNameError(f"link in {tree.path}", name, known)
+    # The link says of the simulated hits only the number of their collection; a name is asked for where several are.
+    simulated = simulated or tree.only(_SIMULATED, "simulated tracker hits", f"--links {name}:NAME")
+    tree.expect(simulated, _SIMULATED, "collection of simulated tracker hits")
+    for relation in _RELATION:
+        if tree.has(f"_{simulated}_{relation}.index"):
+            return _Link(f"_{name}_{ends[0]}", f"_{name}_{ends[1]}", f"_{simulated}_{relation}", particles)
+    raise ColumnError(f"{tree.path}: got no _{simulated}_particle, expected the particle of each", path=tree.path)
+
+
+def _hit_columns(tree: _Tree, entry: int, hits: tuple[str, ...]) -> tuple[dict[str, ndarray], list[int]]:
+    """The columns of the hits of some collections, and how many hits each has."""
+    members = [member for member in _EXTRA if all(tree.has(f"{name}.{member}") for name in hits)]
+    wanted = {**{axis: f"position.{axis}" for axis in "xyz"}, **{member: member for member in members}}
+    columns = {
+        column: np.concatenate([tree.get(f"{name}.{member}", entry) for name in hits])
+        for column, member in wanted.items()
+    }
+    lengths = [len(tree.get(f"{name}.cellID", entry)) for name in hits]
+    columns = {"hit_id": np.arange(sum(lengths), dtype=np.int64), **columns}
+    if len(hits) > 1:
+        columns["collection"] = np.repeat(np.array(hits, object), lengths)
+        columns["index"] = np.concatenate([np.arange(length, dtype=np.int64) for length in lengths])
+    return columns, lengths
+
+
+def _truth(tree: _Tree, entry: int, links: list[_Link], lengths: list[int]) -> Truth:
+    made_by = [_made_by(tree, entry, link, length) for link, length in zip(links, lengths, strict=True)]
+    particles = _particles(tree, entry, links[0].particles)
+    return _joined_truth(made_by, particles, lengths)
+
+
+def _made_by(tree: _Tree, entry: int, link: _Link, n_hits: int) -> ndarray:
+    """(2, n_links): row of the hit and number of the particle (row + 1), in the order of the links."""
+    hit, simulated = tree.get(f"{link.start}.index", entry), tree.get(f"{link.end}.index", entry)
+    particle = tree.get(f"{link.relation}.index", entry)
+    n_particles = len(tree.get(f"{link.particles}.PDG", entry))
+    collections = np.unique(tree.get(f"{link.start}.collectionID", entry))
+    if len(collections) > 1:
+        raise FileError(
+            f"{tree.path}: event {entry}: {link.start} points to {len(collections)} collections of hits, expected one;"
+            " such links are not read",
+            path=tree.path,
+        )
+    for name, rows, n in ((link.start, hit, n_hits), (link.end, simulated, len(particle))):
+        if len(rows) and (rows.min() < 0 or rows.max() >= n):
+            raise FileError(
+                f"{tree.path}: event {entry}: {name} points to row {rows.max()} of {n}, expected a row that is there;"
+                " is it the link of other hits?",
+                path=tree.path,
+            )
+    made_by = particle[simulated].astype(np.int64)
+    if len(made_by) and made_by.max() >= n_particles:
+        raise FileError(
+            f"{tree.path}: event {entry}: {link.relation} points to row {made_by.max()} of {n_particles} particles in"
+            f" {link.particles}, expected a row that is there; name another collection by --particles",
+            path=tree.path,
+        )
+    return np.stack([hit.astype(np.int64), np.maximum(made_by, -1) + 1])  # a particle that was not kept: noise
+
+
+def _joined_truth(made_by: list[ndarray], particles: Particles, lengths: list[int]) -> Truth:
+    start = np.concatenate([[0], np.cumsum(lengths)])
+    hit, particle = np.concatenate(
+        [np.stack([rows[0] + offset, rows[1]]) for rows, offset in zip(made_by, start[:-1], strict=True)], axis=1
+    )
+    return linked_truth(sum(lengths), hit[particle != NOISE], particle[particle != NOISE], particles)
+
+
+def _particles(tree: _Tree, entry: int, name: str) -> Particles:
+    def triple(member: str) -> ndarray:
+        return np.stack([tree.get(f"{name}.{member}.{axis}", entry) for axis in "xyz"], axis=1).astype(np.float32)
+
+    pdg = tree.get(f"{name}.PDG", entry)
+    primary = np.isin(tree.get(f"{name}.generatorStatus", entry), _FROM_GENERATOR)
+    if tree.has(f"{name}.simulatorStatus"):
+        primary &= tree.get(f"{name}.simulatorStatus", entry).astype(np.int64) & _IN_SIMULATION == 0
+    return Particles(
+        np.arange(1, len(pdg) + 1, dtype=np.int64),
+        pdg.astype(np.int32),
+        tree.get(f"{name}.charge", entry).astype(np.float32),
+        triple("momentum"),
+        triple("vertex"),
+        primary,
+    )
+
+
+def _is_podio_file(file: FileProbe) -> bool:
+    return file.kind == "root" and file.has(_TREE)
+
+
+EDM4HEP: Final = EventFormat(
+    "edm4hep", _is_podio_file, read_edm4hep, frozenset({"hits", "links", "particles", "cell_id"})
+)
+"""Tracker hits of EDM4hep, in mm and GeV."""

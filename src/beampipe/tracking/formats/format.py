@@ -1,0 +1,295 @@
+"""What a format of events is: how its files are recognised and read, and which options it takes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Int64
+from beampipe.errors import FileError
+from beampipe.events import Event
+from beampipe.tracking.formats.tables import arrow, header_of, open_parquet
+
+# What a format of events is: how it is recognised, how it is read, and what a user may have to say about it.
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What a user tells about an input because the input does not tell it itself.
+
+    Attributes:
+        format: name of the format, None to recognise it by its content.
+        scale: name of the units of r, phi and z, a key of `SCALES`.
+        hits: EDM4hep: names of the collections of tracker hits, in the order in which their hits are joined.
+        links: EDM4hep: names of the collections that link these hits to simulated ones, one for each of `hits`;
+            ``LINK:SIMHITS`` names the simulated hits too.
+        particles: EDM4hep: name of the collection of particles. ColliderML: path of the table of particles.
+        cell_id: EDM4hep: how `cellID` is packed, as DD4hep writes it, e.g. ``system:5,side:-2,layer:6,module:11``.
+    """
+
+    format: str | None = None
+    scale: str = "mm"
+    hits: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+    particles: str | None = None
+    cell_id: str | None = None
+
+    def words(self) -> list[str]:
+        """The same as options of the command line; of a path the name only."""
+        told = [] if self.format is None else [f"--format {self.format}"]
+        for name in self.given():
+            values = getattr(self, name)
+            for value in (values,) if isinstance(values, str) else values:
+                told.append(f"--{name.replace('_', '-')} {Path(value).name}")
+        return told
+
+    def given(self) -> list[str]:
+        """Names of the attributes, besides the format, that say something."""
+        default = ReadOptions()
+        names = ("scale", "hits", "links", "particles", "cell_id")
+        return [name for name in names if getattr(self, name) != getattr(default, name)]
+
+
+@dataclass(frozen=True)
+class EventFormat:
+    """One format of events.
+
+    Attributes:
+        name: name by which a user asks for it.
+        recognises: whether a file is the one that stands for an event, or for several, of this format.
+        read: the events of such a file, one in memory at a time.
+        takes: names of the attributes of `Told` that it makes use of.
+        yields_to: names of formats that are read instead where a folder holds both.
+        readable: whether a file that it does not recognise can be read all the same, if the user names the format.
+    """
+
+    name: str
+    recognises: Callable[[FileProbe], bool]
+    read: Callable[[Path, ReadOptions], Iterator[Event]]
+    takes: frozenset[str] = frozenset()
+    yields_to: frozenset[str] = frozenset()
+    readable: Callable[[FileProbe], bool] = lambda file: False
+
+    def accepts(self, file: FileProbe) -> bool:
+        """Whether a file can be read if the user names the format."""
+        return self.recognises(file) or self.readable(file)
+
+
+# What a file is seen to be at first sight: from its first bytes and its header, footer or keys.
+
+
+_PARQUET: Final = b"PAR1"
+
+_ROOT: Final = b"root"
+
+_GZIP: Final = b"\x1f\x8b"
+
+_MAX_SHOWN_NAMES: Final = 12
+
+
+@dataclass(frozen=True)
+class FileProbe:
+    """What one file is seen to be.
+
+    Attributes:
+        path: path of the file.
+        kind: ``parquet``, ``root``, ``json``, ``csv`` (with a header), ``numbers`` (without) or ``unknown``.
+        names: columns of a table, keys of a JSON object, or names of the trees of a ROOT file.
+        lists: names of the columns that hold lists.
+    """
+
+    path: Path
+    kind: str
+    names: tuple[str, ...] = ()
+    lists: frozenset[str] = frozenset()
+
+    def has(self, *names: str) -> bool:
+        """Whether it has all these columns, keys or trees."""
+        return set(names) <= set(self.names)
+
+    def __str__(self) -> str:
+        titles = {
+            "parquet": "Parquet with the columns",
+            "root": "ROOT with the trees",
+            "json": "JSON with the keys",
+            "csv": "CSV with the columns",
+        }
+        if self.kind not in titles:
+            return {"numbers": "numbers between commas"}.get(self.kind, "neither Parquet, ROOT, JSON nor CSV")
+        shown = ", ".join(repr(name) for name in self.names[:_MAX_SHOWN_NAMES])
+        return f"{titles[self.kind]} {shown or 'none'}{', ...' if len(self.names) > _MAX_SHOWN_NAMES else ''}"
+
+
+def probe_file(path: Path) -> FileProbe:
+    """Look at a file, whatever it is called.
+
+    Raises:
+        FileError: it cannot be read, is cut short, or is an empty CSV file.
+        MissingExtraError: a package that reads such files is not installed.
+    """
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(64)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror})", path=path) from error
+    if start.startswith(_PARQUET):
+        return _probe_parquet(path)
+    if start.startswith(_ROOT):
+        return _probe_root(path)
+    if start.lstrip()[:1] == b"{":
+        return _probe_json(path)
+    return _probe_text(path, start)
+
+
+def open_root(path: Path) -> Any:
+    """The ROOT file, opened by uproot.
+
+    Raises:
+        FileError: it is no ROOT file or is cut short.
+        MissingExtraError: uproot is not installed.
+    """
+    import uproot
+
+    try:
+        return uproot.open(path)
+    except Exception as error:  # uproot meets a damaged file with whatever its bytes lead to
+        raise FileError(
+            f"{path}: not a whole ROOT file, so of no known kind ({error}); copy or write it again", path=path
+        ) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        FileError: it is no JSON object or is cut short.
+    """
+    try:
+        body = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise FileError(f"{path}: not a whole JSON file ({error}); copy or write it again", path=path) from error
+    if not isinstance(body, dict):
+        raise FileError(f"{path}: got a JSON {type(body).__name__}, expected an object", path=path)
+    return body
+
+
+def _probe_json(path: Path) -> FileProbe:
+    try:
+        return FileProbe(path, "json", tuple(read_json(path)))
+    except FileError as error:
+        # One object a line, as tracks may be written, is no event that was cut short.
+        if isinstance(error.__cause__, json.JSONDecodeError) and error.__cause__.msg == "Extra data":
+            return FileProbe(path, "unknown")
+        raise
+
+
+def _probe_parquet(path: Path) -> FileProbe:
+    pa, _ = arrow("parquet")
+    with open_parquet(path) as file:
+        schema = file.schema_arrow
+    lists = (field.name for field in schema if pa.types.is_list(field.type) or pa.types.is_large_list(field.type))
+    return FileProbe(path, "parquet", tuple(schema.names), frozenset(lists))
+
+
+def _probe_root(path: Path) -> FileProbe:
+    with open_root(path) as file:
+        return FileProbe(path, "root", tuple(file.keys(cycle=False)))
+
+
+def _probe_text(path: Path, start: bytes) -> FileProbe:
+    is_named_csv = ".csv" in path.suffixes[-2:]
+    if b"\0" in start and not start.startswith(_GZIP):
+        return FileProbe(path, "unknown")
+    try:
+        fields = header_of(path)
+    except FileError:
+        if is_named_csv:
+            raise
+        return FileProbe(path, "unknown")
+    if all(map(_is_number, fields)):
+        return FileProbe(path, "numbers") if is_named_csv or len(fields) > 1 else FileProbe(path, "unknown")
+    if is_named_csv or (len(fields) > 1 and all(field.isprintable() for field in fields)):
+        return FileProbe(path, "csv", tuple(fields))
+    return FileProbe(path, "unknown")
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
+# Events that lie in several files with one stem: `event000000012-hits.csv`, `event000000012-truth.csv`, ...
+
+
+_NAME: Final = re.compile(r"(?P<stem>.*?(?P<number>\d+))-(?P<kind>[a-z_\-]+)\.csv(?:\.gz)?")
+
+
+@dataclass(frozen=True)
+class EventFiles:
+    """The files of one event.
+
+    Attributes:
+        folder: folder that the files lie in.
+        stem: beginning of the files' names, e.g. ``event000000012``.
+        event_id: number of the event, from the stem.
+    """
+
+    folder: Path
+    stem: str
+    event_id: int
+
+    def path(self, kind: str) -> Path:
+        """The file of that kind; the plain one if neither it nor a gzipped one exists."""
+        plain = self.folder / f"{self.stem}-{kind}.csv"
+        zipped = plain.with_name(plain.name + ".gz")
+        return zipped if not plain.is_file() and zipped.is_file() else plain
+
+
+def event_files_of(path: Path) -> tuple[EventFiles, str] | None:
+    """The family and the kind of a file, None if its name is of no family."""
+    match = _NAME.fullmatch(path.name)
+    if match is None:
+        return None
+    return EventFiles(path.parent, match["stem"], int(match["number"])), match["kind"]
+
+
+def expected_event_files(path: Path, kind: str) -> EventFiles:
+    """The family of a file that is read as one of that kind.
+
+    Raises:
+        FileError: its name is of no family.
+    """
+    found = event_files_of(path)
+    if found is None:
+        raise FileError(f"{path}: expected the name eventNNN-{kind}.csv; rename the files of the event")
+    return found[0]
+
+
+def matching_rows(wanted: ndarray, there: ndarray, path: Path, name: str, where: Path) -> Int64[ndarray, " n_wanted"]:
+    """The row in `there` (unique numbers, any order) of each of `wanted`.
+
+    Raises:
+        FileError: `there` holds a number twice, or one of `wanted` is not there.
+    """
+    order = np.argsort(there, kind="stable")
+    ranked = there[order]
+    twice = np.flatnonzero(ranked[1:] == ranked[:-1])
+    if len(twice):
+        raise FileError(f"{where}: got {name} {ranked[twice[0]]} twice, expected each once", path=where)
+    at = np.searchsorted(ranked, wanted)
+    found = at < len(ranked)
+    found[found] = ranked[at[found]] == wanted[found]
+    if not found.all():
+        row = int(np.argmin(found))
+        raise FileError(f"{path}: got {name} {wanted[row]} at row {row}, which {where} does not have", path=path)
+    return order[at].astype(np.int64)

@@ -1,0 +1,156 @@
+"""Tables of hits: with named columns, one row per hit or one row of lists per event; or three columns without header.
+
+`beampipe.tracking.formats.tables.event_of` lists the names of columns and their units. `event_id` tells the events
+apart; without it a table of hits is one event, whose number is the last one in the file's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.errors import ColumnError, FileError
+from beampipe.events import Event, Hits, scale_named
+from beampipe.tracking.formats.colliderml import COLLIDERML
+from beampipe.tracking.formats.format import EventFormat, FileProbe, ReadOptions, probe_file
+from beampipe.tracking.formats.parquet import OWN
+from beampipe.tracking.formats.tables import (
+    Origin,
+    equal_runs,
+    event_number,
+    event_of,
+    event_rows,
+    hit_groups,
+    integers,
+    read_matrix,
+    read_table,
+    without_prefix,
+)
+
+# Tables of hits with named columns: one row per hit, or one row per event with lists.
+
+
+_EVENT_COLUMNS: Final = ("event_id", "event")
+
+
+def read_tables(path: Path, told: ReadOptions) -> Iterator[Event]:
+    """The events of a table, Parquet or CSV.
+
+    Raises:
+        FileError: the file is cut short, or the rows of one event do not stand together.
+        ColumnError: there is no position.
+    """
+    file = probe_file(path)
+    if not has_position(file):
+        raise ColumnError(f"{path}: got {file}, expected columns r, phi, z or x, y, z", path=path)
+    by = next((name for name in _EVENT_COLUMNS if name in file.names), None)
+    if any(without_prefix(name) == "z" for name in file.lists):
+        events = _events_of_lists(path, by)
+    else:
+        events = hit_groups(path, by) if file.kind == "parquet" else _events_of_csv(path, by)
+    seen: set[int] = set()
+    for given, columns in events:
+        number = event_number(path) if given is None else given
+        if not isinstance(number, int) or number in seen:
+            raise FileError(
+                f"{path}: got the event {number!r} {'again' if number in seen else 'as its number'}, expected each"
+                " event once, with a whole number, all its rows together; sort the table by event",
+                path=path,
+            )
+        seen.add(number)
+        yield event_of(Origin(path, TABLE.name, number), columns, told.scale)
+
+
+def has_position(file: FileProbe) -> bool:
+    """Whether a table has columns of positions, all of them lists or none."""
+    names = {without_prefix(name): name for name in file.names}
+    for wanted in (("r", "phi", "z"), ("x", "y", "z")):
+        if set(wanted) <= set(names) and len({names[name] in file.lists for name in wanted}) == 1:
+            return True
+    return False
+
+
+def _events_of_lists(path: Path, by: str | None) -> Iterator[tuple[object, dict[str, ndarray]]]:
+    """The lists of each event that are as long as its positions; a column that is not so in all events is refused."""
+    of_hits: set[str] | None = None
+    for row, (values, lists) in enumerate(event_rows(path)):
+        z = next((values for name, values in lists.items() if without_prefix(name) == "z"), np.empty(0))
+        columns = {name: values for name, values in lists.items() if len(values) == len(z)}
+        if of_hits is None and len(z):
+            of_hits = set(columns)
+        kept = set(columns) if of_hits is None else of_hits
+        if not kept <= set(columns):
+            raise FileError(
+                f"{path}: event in row {row}: got {len(z)} hits and lists of other lengths:"
+                f" {', '.join(sorted(kept - set(columns)))}; expected one value per hit",
+                path=path,
+            )
+        yield (row if by is None else values.get(by)), {name: columns[name] for name in lists if name in kept}
+
+
+def _events_of_csv(path: Path, by: str | None) -> Iterator[tuple[object, dict[str, ndarray]]]:
+    _, columns = read_table(path, {})
+    if by is None:
+        yield None, columns
+        return
+    number = integers(Origin(path, TABLE.name, 0), by, columns.pop(by))
+    for begin, end in equal_runs(number):
+        yield int(number[begin]), {name: values[begin:end] for name, values in columns.items()}
+
+
+def _is_hit_table(file: FileProbe) -> bool:
+    # A CSV file with such a header may be anything, and labels are a result: a user says that it is a table of hits.
+    taken = OWN.recognises(file) or COLLIDERML.recognises(file) or file.has("hit", "track_id")
+    return file.kind == "parquet" and has_position(file) and not taken
+
+
+TABLE: Final = EventFormat(
+    "table",
+    _is_hit_table,
+    read_tables,
+    frozenset({"scale"}),
+    readable=lambda file: file.kind in ("parquet", "csv") and has_position(file),
+)
+"""Tables of hits, in mm, rad and GeV."""
+
+
+# Three columns r, phi, z without header, one event per file, in one of the `SCALES`.
+
+
+FEATURE_COLUMNS: Final = ("r", "phi", "z")
+
+
+def read_features(path: str | Path, scale: str = "mm") -> Event:
+    """The event of a three-column file.
+
+    Args:
+        path: CSV file, plain or gzipped.
+        scale: a name of `SCALES`: what one unit of each column means.
+
+    Returns:
+        Hits only; the event's number is the last number in the file's name, else 0.
+
+    Raises:
+        FileError: missing, cut short, with a header, or not of three columns.
+        NotFiniteError: a coordinate is NaN or infinite.
+        UnknownNameError: no such scale.
+    """
+    unit = scale_named(scale)
+    features = read_matrix(Path(path), FEATURE_COLUMNS).astype(np.float32)
+    return Event(event_number(path), Hits(unit.to_mm(features)))
+
+
+def _is_matrix(file: FileProbe) -> bool:
+    return file.kind == "numbers"
+
+
+def _read_matrix_file(path: Path, told: ReadOptions) -> Iterator[Event]:
+    yield read_features(path, told.scale)
+
+
+FEATURES: Final = EventFormat("features", _is_matrix, _read_matrix_file, frozenset({"scale"}))
+"""Three columns in the units of a scale; what the Exa.TrkX and ACTS clients write."""

@@ -1,0 +1,266 @@
+"""All formats of events and of tracks: files are recognised by their content and opened by the matching reader."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from beampipe.errors import ColumnError, ConfigError, FileError, UnknownNameError
+from beampipe.events import Event, Tracks, scale_named
+from beampipe.tracking.formats.acts import ACTS, PROTOTRACKS, SPACEPOINTS
+from beampipe.tracking.formats.colliderml import COLLIDERML, DISPLAY, PREDICTIONS, particles_beside
+from beampipe.tracking.formats.edm4hep import EDM4HEP, cell_fields
+from beampipe.tracking.formats.format import EventFormat, FileProbe, ReadOptions, event_files_of, probe_file
+from beampipe.tracking.formats.hit_tables import FEATURES, TABLE
+from beampipe.tracking.formats.parquet import OWN
+from beampipe.tracking.formats.trackml import SUBMISSION, TRACKML
+from beampipe.tracking.formats.writing import LABELS, LISTS, TrackFormat
+
+# One door to every format of events: the reader is picked by what the files hold.
+
+
+EVENT_FORMATS: Final[dict[str, EventFormat]] = {
+    one.name: one for one in (OWN, TABLE, TRACKML, ACTS, SPACEPOINTS, COLLIDERML, DISPLAY, EDM4HEP, FEATURES)
+}
+"""Name -> format of events that can be read. A new one is one file in `reading/`, and its name here."""
+
+
+def open_events(
+    path: str | Path,
+    scale: str = "mm",
+    *,
+    format: str | None = None,
+    hits: Sequence[str] = (),
+    links: Sequence[str] = (),
+    particles: str | None = None,
+    cell_id: str | None = None,
+) -> Iterator[Event]:
+    """The events at `path`, one in memory at a time. What a file is tells its content, not only its name.
+
+    ====================  ======================================================================================
+    format                files
+    ====================  ======================================================================================
+    ``beampipe``          Parquet, as written by `write_events`
+    ``table``             Parquet with columns r, phi, z or x, y, z: a row per hit, or a row of lists per event;
+                          CSV with such a header too, where `format` says so
+    ``trackml``           ``eventNNN-hits.csv[.gz]`` and the files beside it
+    ``acts``              ``eventNNN-measurements.csv[.gz]`` and the files beside it
+    ``acts-spacepoints``  ``eventNNN-spacepoint*.csv[.gz]`` and the files beside it
+    ``colliderml``        Parquet `tracker_hits` of release 1, and `particles` beside it
+    ``event-display``     JSON of ColliderML's event display
+    ``edm4hep``           ROOT files of podio: tracker hits of EDM4hep
+    ``features``          CSV of three columns r, phi, z without header, in `scale`
+    ====================  ======================================================================================
+
+    A folder is read file by file, in order of the events' numbers or of the names. All its files of events must be of
+    one format; files that are of none are left alone.
+
+    Args:
+        path: file or folder of events.
+        scale: a name of `SCALES`, for r, phi and z in ``features`` and ``table``; the others state their units.
+        format: name of the format, a key of `FORMATS`, where the content does not tell.
+        hits: EDM4hep: names of the collections of tracker hits.
+        links: EDM4hep: names of the links from each of `hits` to simulated hits, for the truth.
+        particles: EDM4hep: name of the collection of particles; ColliderML: path of the table of particles.
+        cell_id: EDM4hep: how `cellID` is packed, as DD4hep writes it, e.g. ``system:5,side:-2,layer:6,module:11``: then
+            the modules are known.
+
+    Raises:
+        FileError: missing, cut short, of no known kind or of several; ColumnError if a column is missing.
+        ConfigError: a scale or a name for a format that has no use for it.
+        NotFiniteError: NaN or infinity among the coordinates.
+        UnknownNameError: no such scale, format or collection.
+    """
+    return open_with(path, ReadOptions(format, scale, tuple(hits), tuple(links), particles, cell_id))
+
+
+def check_options(told: ReadOptions) -> None:
+    """Refuse what can be told to be wrong without a file.
+
+    Raises:
+        UnknownNameError: no such scale or format.
+        ConfigError: fields of `cellID` that are none.
+    """
+    scale_named(told.scale)
+    if told.format is not None:
+        event_format(told.format)
+    if told.cell_id is not None:
+        cell_fields(told.cell_id)
+
+
+def open_with(path: str | Path, told: ReadOptions) -> Iterator[Event]:
+    """The events at `path`, as `open_events` gives them, with all that a user tells about them in one value."""
+    path = Path(path)
+    check_options(told)
+    if not _exists(path):
+        raise FileError(f"{path}: no such file or folder", path=path)
+    if path.is_dir():
+        return _open_folder(path, told)
+    found = _recognised_format(probe_file(path)) if told.format is None else event_format(told.format)
+    _check_use(path, found, told)
+    return found.read(path, told)
+
+
+def event_format(name: str) -> EventFormat:
+    """The format of that name.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    if name not in EVENT_FORMATS:
+        raise UnknownNameError("format", name, EVENT_FORMATS)
+    return EVENT_FORMATS[name]
+
+
+def input_files(path: Path, particles: str | None = None) -> list[Path]:
+    """The files that may be read with an input: so an output must be none of them.
+
+    Args:
+        path: file or folder of events.
+        particles: path of the table of particles, if the user gave one.
+
+    Returns:
+        The file and those that belong to it, or every file in the folder; none if there is no such input.
+    """
+    if not _exists(path):
+        return []
+    if path.is_dir():
+        inside = _files_in(path)
+        return [*inside, *filter(None, (particles_beside(file) for file in inside))]
+    family = event_files_of(path)
+    others = [] if family is None else path.parent.glob(f"{family[0].stem}-*")
+    tables = [particles_beside(path), None if particles is None else Path(particles)]
+    return [path, *others, *(table for table in tables if table is not None and _exists(table))]
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:  # a name that is too long, a folder that is closed
+        raise FileError(f"{path}: cannot be read ({error.strerror})", path=path) from error
+
+
+def _recognised_format(file: FileProbe) -> EventFormat:
+    """The only format that a file can be of."""
+    found = [one for one in EVENT_FORMATS.values() if one.recognises(file)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(one.name for one in found)
+        raise FileError(f"{file.path}: could be {names}; say which by --format NAME", path=file.path)
+    error = ColumnError if file.kind == "parquet" else FileError
+    possible = [one.name for one in EVENT_FORMATS.values() if one.accepts(file)]
+    hint = f"--format {possible[0]} reads it" if possible else f"expected one of {', '.join(EVENT_FORMATS)}"
+    raise error(f"{file.path}: of no known kind: got {file}; {hint}", path=file.path)
+
+
+def _open_folder(path: Path, told: ReadOptions) -> Iterator[Event]:
+    files = [file for file in _files_in(path) if not file.name.startswith(".")]
+    seen = [probe_file(file) for file in files]
+    chosen: dict[str, list[Path]] = {}
+    for one in EVENT_FORMATS.values():
+        test = one.accepts if told.format == one.name else one.recognises
+        if told.format in (None, one.name) and (paths := [file.path for file in seen if test(file)]):
+            chosen[one.name] = paths
+    chosen = {name: paths for name, paths in chosen.items() if not EVENT_FORMATS[name].yields_to & set(chosen)}
+    if len(chosen) > 1:
+        counts = ", ".join(f"{len(paths)} of {name} ({paths[0].name}, ...)" for name, paths in chosen.items())
+        raise FileError(f"{path}: got files of several formats: {counts}; say which by --format NAME", path=path)
+    if not chosen:
+        inside = f"{len(files)} files: {', '.join(file.name for file in files[:5])}" if files else "no file"
+        raise FileError(
+            f"{path}: got no event{f' of {told.format}' if told.format else ''} but {inside}; expected files of one of"
+            f" {', '.join(EVENT_FORMATS)}; folders in it are not looked into",
+            path=path,
+        )
+    ((name, paths),) = chosen.items()
+    _check_use(path, EVENT_FORMATS[name], told)
+    return (event for file in _ordered(name, paths) for event in EVENT_FORMATS[name].read(file, told))
+
+
+def _files_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(file for file in folder.iterdir() if file.is_file())
+    except OSError as error:
+        raise FileError(f"{folder}: cannot be read ({error.strerror})", path=folder) from error
+
+
+def _ordered(name: str, paths: list[Path]) -> list[Path]:
+    """The files of a folder by the numbers of their events where their names tell, else by name; each event once."""
+    families = [event_files_of(path) for path in paths]
+    keyed = sorted(
+        (((0, "") if family is None else (family[0].event_id, family[0].stem)), path)
+        for family, path in zip(families, paths, strict=True)
+    )
+    for (key, path), (next_key, next_path) in itertools.pairwise(keyed):
+        if key == next_key and key[1]:
+            raise FileError(
+                f"{path}: got {next_path.name} of the same event beside it, expected one file of {name} per event;"
+                " name the file that is meant, or move the other away",
+                path=path,
+            )
+    return [path for _, path in keyed]
+
+
+def _check_use(path: Path, one: EventFormat, told: ReadOptions) -> None:
+    for name in told.given():
+        if name == "scale" and name not in one.takes:
+            raise ConfigError(
+                f"{path}: got scale {told.scale!r} for a file of {one.name}, which states its units; leave it out"
+            )
+        if name not in one.takes:
+            option = name.replace("_", "-")
+            raise ConfigError(f"{path}: got --{option} for a file of {one.name}, which has no use for it; leave it out")
+
+
+# The forms in which tracks are written.
+
+
+TRACK_FORMATS: Final[dict[str, TrackFormat]] = {
+    form.name: form for form in (LABELS, LISTS, SUBMISSION, PROTOTRACKS, PREDICTIONS)
+}
+"""Name -> form in which tracks are written. A new one is one file in `writing/`, and its name here."""
+
+
+def track_format(name: str) -> TrackFormat:
+    """The form of that name.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    if name not in TRACK_FORMATS:
+        raise UnknownNameError("form", name, TRACK_FORMATS)
+    return TRACK_FORMATS[name]
+
+
+def write_tracks(path: str | Path, found: Iterable[tuple[Event, Tracks]], form: str = LABELS.name) -> int:
+    """Write tracks; a file appears only when it is complete.
+
+    ==============  ========================  ========================================================================
+    form            ending                    columns
+    ==============  ========================  ========================================================================
+    ``labels``      ``.parquet``, ``.csv``    one row per hit: `TRACK_COLUMNS`, the input's `hit_id` and other columns
+    ``lists``       ``.parquet``, ``.jsonl``  one row per track: event_id, track_id, hits (rows), hit_id (the input's)
+    ``trackml``     ``.csv``                  one row per hit: event_id, hit_id, track_id (0: on no track)
+    ``acts``        a folder, or ``.csv``     per event: trackId, measurementId, x, y, z [mm]
+    ``colliderml``  ``.parquet``              one row per hit on a track: event_id, hit_id (row), track_id
+    ==============  ========================  ========================================================================
+
+    Args:
+        path: file to write; for ``acts`` a folder.
+        found: events and their tracks, taken one at a time.
+        form: name of the form, a key of `FORMS`.
+
+    Returns:
+        The number of events written.
+
+    Raises:
+        FileError: another ending, a folder that is missing or closed, or no space.
+        InputError: the input lacks what the form names hits by; ShapeError: labels of another length than the hits.
+        UnknownNameError: no such form.
+    """
+    chosen = track_format(form)
+    chosen.check(Path(path))
+    return chosen.write(Path(path), found)

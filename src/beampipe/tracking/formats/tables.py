@@ -1,0 +1,489 @@
+"""Tables in CSV and Parquet files, and the hits and truth that their columns stand for."""
+
+from __future__ import annotations
+
+import csv as python_csv
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Float64, Int64, UInt64
+from beampipe.errors import BeampipeError, ColumnError, ConfigError, FileError, NotFiniteError, nearest
+from beampipe.events import NOISE, Event, HitColumns, Hits, Particles, Truth, cylindrical, scale_named
+
+# pyarrow, which only those need who read or write files.
+
+
+def arrow(part: str) -> tuple[Any, Any]:
+    """pyarrow and its module `part`, imported when they are first needed.
+
+    Args:
+        part: name of the module, e.g. ``csv``.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+    """
+    import pyarrow
+
+    return pyarrow, import_module(f"pyarrow.{part}")
+
+
+def as_numpy(path: str | Path, column: Any) -> ndarray:
+    """A column of pyarrow as an array: of its own type if it holds numbers throughout, else of Python objects.
+
+    Args:
+        path: file that it is from, for messages.
+        column: an array of pyarrow, chunked or not.
+
+    Raises:
+        FileError: it holds text that is damaged.
+    """
+    pa, _ = arrow("types")
+    plain = pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_boolean(column.type)
+    if plain and column.null_count == 0:
+        return np.asarray(column.to_numpy(zero_copy_only=False) if isinstance(column, pa.Array) else column.to_numpy())
+    values = np.empty(len(column), object)
+    try:
+        values[:] = column.to_pylist()
+    except UnicodeDecodeError as error:
+        raise FileError(f"{path}: got text that is no UTF-8 ({error}); copy or write it again", path=path) from error
+    return values
+
+
+# Columns of a CSV file, plain or gzipped, by name and as the type asked for.
+
+
+def read_columns(path: Path, wanted: Mapping[str, type[np.generic]]) -> dict[str, ndarray]:
+    """The columns `wanted` of a CSV file with a header; others are not even converted.
+
+    Raises:
+        FileError: the file is missing, cut short, or holds a field that is no number of its type.
+        ColumnError: a column is missing.
+        NotFiniteError: a number is NaN or infinite.
+    """
+    return _read_csv(path, _checked_header(path, wanted), wanted, skip=1)
+
+
+def read_table(path: Path, wanted: Mapping[str, type[np.generic]]) -> tuple[dict[str, ndarray], dict[str, ndarray]]:
+    """The columns `wanted` of a CSV file with a header, and the others as they are: integers, decimals or words.
+
+    Raises:
+        FileError: the file is missing, cut short, holds a field that is no number of its type, or one name twice.
+        ColumnError: a column is missing.
+        NotFiniteError: a number of `wanted` is NaN or infinite.
+    """
+    header = _checked_header(path, wanted)
+    for name in header:
+        if header.count(name) > 1:
+            raise FileError(f"{path}: got the column {name!r} {header.count(name)} times; rename or drop all but one")
+    columns = _read_csv(path, header, wanted, skip=1, rest=True)
+    return {name: columns[name] for name in wanted}, {name: columns[name] for name in header if name not in wanted}
+
+
+def read_matrix(path: Path, names: tuple[str, ...]) -> ndarray:
+    """A CSV file without header as (n, len(names)) float64.
+
+    Raises:
+        FileError: the file is missing, cut short, has a header, or another number of columns.
+        NotFiniteError: a number is NaN or infinite.
+    """
+    fields = _first_line(path).split(",")
+    if len(fields) != len(names):
+        raise FileError(f"{path}: got {len(fields)} columns in row 0, expected {len(names)}: {', '.join(names)}")
+    columns = _read_csv(path, list(names), dict.fromkeys(names, np.float64), skip=0)
+    return np.stack([columns[name] for name in names], axis=1)
+
+
+def header_of(path: Path) -> list[str]:
+    """The fields of the first line, without quotes and blanks around them."""
+    return [name.strip() for name in next(python_csv.reader([_first_line(path)]))]
+
+
+def _first_line(path: Path) -> str:
+    """The first line, decompressed, or FileError if there is none."""
+    pa, _ = arrow("csv")
+    if not path.is_file():
+        raise FileError(f"{path}: no such file")
+    try:
+        with pa.input_stream(str(path), compression="detect") as stream:
+            # Long enough for any header; a binary file has no line end and is refused by its first field.
+            line: bytes = stream.read(65536).split(b"\n", 1)[0]
+    except (pa.ArrowException, OSError) as error:
+        raise FileError(f"{path}: cannot be read ({error}); copy it again") from error
+    if not line.strip():
+        raise FileError(f"{path}: empty, expected comma-separated columns")
+    return line.decode("utf-8", errors="replace").strip()
+
+
+def _checked_header(path: Path, wanted: Mapping[str, type[np.generic]]) -> list[str]:
+    header = header_of(path)
+    for name in wanted:
+        if name not in header:
+            raise ColumnError(f"{path}: no column {name!r}{nearest(name, header)}; got {', '.join(header)}")
+    return header
+
+
+def _read_csv(
+    path: Path, header: list[str], wanted: Mapping[str, type[np.generic]], skip: int, *, rest: bool = False
+) -> dict[str, ndarray]:
+    pa, csv = arrow("csv")
+    bad: list[str] = []
+
+    def refuse(row: Any) -> str:
+        bad.append(f"got {row.actual_columns} columns in {row.text[:80]!r}, expected {row.expected_columns}")
+        return "error"
+
+    try:
+        table = csv.read_csv(
+            str(path),
+            read_options=csv.ReadOptions(column_names=header, skip_rows=skip, use_threads=False),
+            parse_options=csv.ParseOptions(invalid_row_handler=refuse),
+            convert_options=csv.ConvertOptions(
+                include_columns=header if rest else list(wanted),
+                column_types={name: pa.from_numpy_dtype(dtype) for name, dtype in wanted.items()},
+                null_values=[],
+                strings_can_be_null=False,
+            ),
+        )
+    except (pa.ArrowException, OSError, EOFError) as error:
+        raise FileError(
+            f"{path}: {bad[0] if bad else error}; the file may be cut short, copy or write it again"
+        ) from error
+    columns = {name: as_numpy(path, table.column(name)) for name in table.column_names}
+    for name, values in columns.items():
+        if wanted.get(name) in (np.float32, np.float64) and not np.isfinite(values).all():
+            row = int(np.argmin(np.isfinite(values)))
+            raise NotFiniteError(
+                f"{path}: got {name} = {values[row]} at row {row}, expected a finite number; drop or repair that row"
+            )
+    return columns
+
+
+# Rows of Parquet tables that hold one row per event, and the events of those that hold one row per hit.
+
+
+_BATCH_ROWS: Final = 65536
+
+
+def open_parquet(path: str | Path) -> Any:
+    """The Parquet file, opened by pyarrow.
+
+    Raises:
+        FileError: it is no Parquet file or is cut short.
+    """
+    pa, pq = arrow("parquet")
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise FileError(f"{path}: not a whole Parquet file ({error}); copy or write it again", path=path) from error
+
+
+def event_rows(path: Path) -> Iterator[tuple[dict[str, Any], dict[str, ndarray]]]:
+    """Each row of a table with one row per event: its plain values, and its lists as arrays; a null is left out.
+
+    Raises:
+        FileError: the file is cut short or damaged.
+    """
+    for batch in _batches(path, 1):
+        values, lists = {}, {}
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            if not column[0].is_valid:
+                continue
+            if hasattr(column[0], "values"):
+                lists[name] = as_numpy(path, column[0].values)
+            else:
+                values[name] = as_numpy(path, column).tolist()[0]
+        yield values, lists
+
+
+def hit_groups(path: Path, by: str | None) -> Iterator[tuple[object, dict[str, ndarray]]]:
+    """The events of a table with one row per hit: their number, and the columns of their hits.
+
+    Args:
+        path: Parquet file.
+        by: name of the column with the number of the event; None if the file is one event, whose number is None.
+
+    Raises:
+        FileError: the file is cut short or damaged.
+    """
+    pa, _ = arrow("parquet")
+    waiting: list[Any] = []
+    for batch in _batches(path, _BATCH_ROWS):
+        number = None if by is None else as_numpy(path, batch.column(by))
+        for begin, end in [(0, batch.num_rows)] if number is None else equal_runs(number):
+            part = batch.slice(begin, end - begin)
+            if waiting and by is not None and waiting[0].column(by)[0] != part.column(by)[0]:
+                yield _event_columns(path, pa.Table.from_batches(waiting), by)
+                waiting = []
+            waiting.append(part)
+    if waiting:
+        yield _event_columns(path, pa.Table.from_batches(waiting), by)
+
+
+def equal_runs(number: ndarray) -> list[tuple[int, int]]:
+    """Begin and end of each run of equal numbers: the rows of an event that stand together."""
+    cuts = np.flatnonzero(number[1:] != number[:-1]) + 1
+    return list(itertools.pairwise([0, *cuts.tolist(), len(number)])) if len(number) else []
+
+
+def _event_columns(path: Path, table: Any, by: str | None) -> tuple[object, dict[str, ndarray]]:
+    columns = {name: as_numpy(path, table.column(name)) for name in table.column_names if name != by}
+    return None if by is None else as_numpy(path, table.column(by)[:1]).tolist()[0], columns
+
+
+def _batches(path: Path, rows: int) -> Iterator[Any]:
+    pa, _ = arrow("parquet")
+    with open_parquet(path) as file:
+        try:
+            yield from file.iter_batches(batch_size=rows)
+        except (pa.ArrowException, OSError) as error:
+            raise FileError(f"{path}: cannot be read ({error}); copy or write it again", path=path) from error
+
+
+# Columns of hits that go by the names which most tables use, as the hits and the truth of an event.
+
+
+PROMPT: Final = 2.0
+"""Particles that start within so much of the beam line [mm] count as primary where a file does not say."""
+
+_PREFIX: Final = "hit_"
+
+_CLOSE: Final = 1e-3
+"""Largest relative difference between r and hypot(x, y) where a table has both; float32 and rounding give 1e-6."""
+
+_CYLINDRICAL: Final = ("r", "phi", "z")
+
+_CARTESIAN: Final = ("x", "y", "z")
+
+_BITS: Final = (("volume", 8), ("layer", 12), ("module", 28))
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where columns come from, for messages and for what is written later.
+
+    Attributes:
+        path: file that they were read from.
+        format: name of its format.
+        event_id: number of the event.
+    """
+
+    path: Path
+    format: str
+    event_id: int
+
+    def __str__(self) -> str:
+        return f"{self.path}: event {self.event_id}"
+
+
+def without_prefix(name: str) -> str:
+    """The name of a column without the prefix that says that it is of the hits; ``hit_id`` keeps its name."""
+    return name if name == "hit_id" else name.removeprefix(_PREFIX)
+
+
+def event_number(path: str | Path) -> int:
+    """The last number in a file's name, 0 if there is none."""
+    numbers = re.findall(r"\d+", Path(path).name)
+    return int(numbers[-1]) if numbers else 0
+
+
+def event_of(origin: Origin, columns: Mapping[str, ndarray], scale: str = "mm", truth: Truth | None = None) -> Event:
+    """The event whose hits have these columns.
+
+    =============================================  =====================================================
+    columns                                        read as
+    =============================================  =====================================================
+    r, phi, z or x, y, z                           position [mm, rad, mm] or, r, phi, z only, in `scale`
+    hit_id                                         the input's own number of each hit
+    geometry_id                                    module, as ACTS numbers it
+    volume_id, layer_id, module_id or surface_id   module, see `module_code`
+    particle_id with px, py, pz                    truth: particle of each hit, 0 for none; its momentum [GeV]
+    vx, vy, vz                                     where the particle starts [mm]; if not there, the origin
+    q or charge; pdg, pdg_id or particle_type      charge [e], if not there 1; species, if not there 0
+    primary                                        made by the generator; if not there, starts within 2 mm
+    =============================================  =====================================================
+
+    Each name may stand behind ``hit_``. All columns are kept as they are, too; r, phi and z in another scale
+    as input_r, input_phi and input_z.
+
+    Args:
+        origin: file and event, for messages.
+        columns: name -> (n_hits,) array.
+        scale: a name of `SCALES`, for r, phi and z.
+        truth: the truth, if it is known already; the columns of particles are then left alone.
+
+    Raises:
+        FileError: an identifier is out of its range, or r is not hypot(x, y).
+        ColumnError: there is no position.
+        InputError: the position is not usable (NaN).
+    """
+    named = {without_prefix(name): values for name, values in columns.items()}
+    try:
+        hits = Hits(_hit_positions(origin, named, scale), _hit_modules(origin, named))
+        found = _truth_of_columns(origin, named) if truth is None else truth
+        hit_id = integers(origin, "hit_id", named["hit_id"]) if "hit_id" in named else None
+        # Coordinates in another scale must not be taken for those in mm.
+        scaled = _CYLINDRICAL if scale != "mm" else ()
+        extra = {(f"input_{name}" if name in scaled else name): values for name, values in columns.items()}
+        extra.pop("hit_id", None)
+        return Event(origin.event_id, hits, found, HitColumns(origin.format, hit_id, extra))
+    except FileError:
+        raise
+    except BeampipeError as error:
+        raise type(error)(f"{origin}: {error}") from error
+
+
+def linked_truth(n_hits: int, hit: Int64[ndarray, " n"], particle: Int64[ndarray, " n"], particles: Particles) -> Truth:
+    """The truth of hits that are linked to particles: the first link gives the leading one, the others share the hit.
+
+    Args:
+        n_hits: number of the hits.
+        hit: (n,) row of the hit of each link.
+        particle: (n,) number of the particle of each link, never `NOISE`.
+        particles: the particles.
+    """
+    leading = np.full(n_hits, NOISE, np.int64)
+    rows, first = np.unique(hit, return_index=True)
+    leading[rows] = particle[first]
+    # The same particle may give several simulated hits to one hit: that is no sharing.
+    further = np.unique(np.stack([hit, particle])[:, particle != leading[hit]], axis=1)
+    return Truth(leading, particles, further[0], further[1])
+
+
+def _hit_positions(origin: Origin, named: Mapping[str, ndarray], scale: str = "mm") -> ndarray:
+    """(n_hits, 3) float32: r [mm], phi [rad], z [mm] of columns r, phi, z or x, y, z.
+
+    Raises:
+        ColumnError: there are neither.
+        FileError: there are both, and they differ.
+        ConfigError: a scale, but no r, phi and z.
+    """
+    round_, flat = (all(name in named for name in names) for names in (_CYLINDRICAL, _CARTESIAN))
+    if not (round_ or flat):
+        raise ColumnError(f"{origin}: got {', '.join(named)}, expected columns r, phi, z or x, y, z", path=origin.path)
+    if not round_ and scale != "mm":
+        raise ConfigError(f"{origin}: got scale {scale!r} for x, y and z, expected mm; leave the scale out")
+    if not round_:
+        return cylindrical(*(decimals(origin, name, named[name]) for name in _CARTESIAN))
+    given = [decimals(origin, name, named[name]) for name in _CYLINDRICAL]
+    position = scale_named(scale).to_mm(np.stack(given, axis=1).astype(np.float32))
+    if flat and scale == "mm":
+        r = np.hypot(decimals(origin, "x", named["x"]), decimals(origin, "y", named["y"]))
+        wrong = np.abs(position[:, 0] - r) > _CLOSE * np.maximum(r, 1.0)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise FileError(
+                f"{origin}: got r = {position[row, 0]:g} where x and y give {r[row]:g} at row {row}, expected one unit"
+                " for both; drop the columns that are not in mm",
+                path=origin.path,
+            )
+    return position
+
+
+def module_code(where: object, volume: ndarray, layer: ndarray, module: ndarray) -> UInt64[ndarray, " n_hits"]:
+    """Identifiers of modules as ACTS packs them: volume << 56 | layer << 36 | module << 8.
+
+    Args:
+        where: file, for messages.
+        volume: (n_hits,) number of the volume, below 2**8.
+        layer: (n_hits,) number of the layer in it, below 2**12.
+        module: (n_hits,) number of the module in it, below 2**28.
+
+    Raises:
+        FileError: a number is negative or too large.
+    """
+    for (name, bits), values in zip(_BITS, (volume, layer, module), strict=True):
+        if len(values) and (values.min() < 0 or values.max() >= 1 << bits):
+            raise FileError(
+                f"{where}: got {name} numbers from {values.min()} to {values.max()}, expected 0 to {(1 << bits) - 1};"
+                " number them anew, or rename the column to read the hits without modules"
+            )
+    volume, layer, module = (values.astype(np.uint64) for values in (volume, layer, module))
+    return np.asarray(volume << np.uint64(56) | layer << np.uint64(36) | module << np.uint64(8), np.uint64)
+
+
+def decimals(origin: Origin, name: str, values: ndarray) -> Float64[ndarray, " n"]:
+    """A column of numbers as float64.
+
+    Raises:
+        FileError: it holds something else, or values are missing.
+    """
+    if values.dtype.kind not in "fiub":
+        raise FileError(f"{origin}: got words or gaps as {name}, expected numbers", path=origin.path, name=name)
+    return values.astype(np.float64)
+
+
+def integers(origin: Origin, name: str, values: ndarray) -> Int64[ndarray, " n"]:
+    """A column of whole numbers as int64; NaN in a column of decimals counts as 0, for "none".
+
+    Raises:
+        FileError: a number is not whole, or too large for int64.
+    """
+    if values.dtype.kind == "u" and len(values) and values.max() > np.iinfo(np.int64).max:
+        raise FileError(f"{origin}: got {name} {values.max()}, expected less than 2**63", path=origin.path)
+    if values.dtype.kind == "f":
+        values = np.nan_to_num(values, nan=0.0)
+        if (values != np.rint(values)).any() or (np.abs(values) > 2.0**53).any():
+            raise FileError(
+                f"{origin}: got decimals as {name} that are no exact whole numbers; write integers", path=origin.path
+            )
+    elif values.dtype.kind not in "iub":
+        raise FileError(f"{origin}: got words or gaps as {name}, expected whole numbers", path=origin.path, name=name)
+    return values.astype(np.int64)
+
+
+def _hit_modules(origin: Origin, named: Mapping[str, ndarray]) -> UInt64[ndarray, " n_hits"] | None:
+    if "geometry_id" in named:
+        given = named["geometry_id"]  # of all 64 bits, so not by way of int64
+        return given.astype(np.uint64) if given.dtype.kind == "u" else _unsigned(origin, given)
+    last = next((name for name in ("module_id", "surface_id") if name in named), None)
+    if last is None or not {"volume_id", "layer_id"} <= set(named):
+        return None
+    return module_code(origin, *(integers(origin, name, named[name]) for name in ("volume_id", "layer_id", last)))
+
+
+def _unsigned(origin: Origin, values: ndarray) -> UInt64[ndarray, " n"]:
+    numbers = integers(origin, "geometry_id", values)
+    if len(numbers) and numbers.min() < 0:
+        raise FileError(f"{origin}: got geometry_id {numbers.min()}, expected numbers from 0 on", path=origin.path)
+    return numbers.astype(np.uint64)
+
+
+def _truth_of_columns(origin: Origin, named: Mapping[str, ndarray]) -> Truth | None:
+    if not {"particle_id", "px", "py", "pz"} <= set(named):
+        return None
+    particle_id = integers(origin, "particle_id", named["particle_id"])
+    if len(particle_id) and particle_id.min() < NOISE:
+        raise FileError(
+            f"{origin}: got particle_id {particle_id.min()}, expected numbers above 0, and 0 for noise",
+            path=origin.path,
+        )
+    ids, first = np.unique(particle_id, return_index=True)
+    ids, first = ids[ids != NOISE], first[ids != NOISE]
+
+    def of_particle(names: tuple[str, ...], missing: float, dtype: type[np.generic]) -> ndarray:
+        name = next((name for name in names if name in named), None)
+        return (np.full(len(ids), missing) if name is None else decimals(origin, name, named[name][first])).astype(
+            dtype
+        )
+
+    momentum, vertex = (
+        np.stack([of_particle((f"{prefix}{axis}",), 0.0, np.float32) for axis in "xyz"], axis=1) for prefix in "pv"
+    )
+    near = np.hypot(vertex[:, 0], vertex[:, 1]) < PROMPT
+    particles = Particles(
+        ids,
+        of_particle(("pdg", "pdg_id", "particle_type"), 0.0, np.int32),
+        of_particle(("q", "charge"), 1.0, np.float32),
+        momentum,
+        vertex,
+        of_particle(("primary",), 0.0, np.bool_) if "primary" in named else near,
+    )
+    return Truth(particle_id, particles)

@@ -1,0 +1,255 @@
+"""The warning of a run whose hits fit a detector only in part, or give far fewer tracks than usual."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Float32
+from beampipe.errors import ConfigError, LayoutWarning
+from beampipe.events import ON_AXIS, BeamSpot, Hits, Tracks
+
+# What the columns of an event look like by themselves: rounded, given twice, or phi in parts of a turn.
+
+
+FEWEST_FOR_COLUMNS: Final = 1000
+"""Fewest hits of an event whose columns are looked at."""
+
+_COLUMN_SHARE: Final = 0.9
+"""Share of the hits from which on a property of a number is one of its column."""
+
+_FEWEST_VALUES: Final = 0.6
+"""Distinct values of phi per hit below which it is told. Hits of one event hardly ever have the same."""
+
+_MOST_SORTED: Final = 5000
+"""Hits of which the distinct values are counted, about."""
+
+_TURN_EDGE: Final = 0.01
+"""Distance from the ends of a turn, in parts of it, within which some of `FEWEST_FOR_COLUMNS` hits lie."""
+
+_PARTS_OF_A_TURN: Final = ((-1, 1, "pi"), (0, 2, "pi"), (-0.5, 0.5, "turns"), (0, 1, "turns"))
+"""Least and most of phi where it is given in these units; in rad it is rarely just that."""
+
+
+def odd_columns(position: Float32[ndarray, "n_hits 3"]) -> list[str]:
+    """What is to be told of the columns of one event; nothing if they look well, or if there are too few hits.
+
+    Args:
+        position: r [mm], phi [rad], z [mm], of all hits.
+    """
+    if len(position) < FEWEST_FOR_COLUMNS:
+        return []
+    r, phi, z = position.T
+    return [*_rounded(r, "r"), *_rounded(z, "z"), *_coarse(phi), *_part_of_a_turn(phi)]
+
+
+def _rounded(length: Float32[ndarray, " n_hits"], name: str) -> list[str]:
+    """Layers lie at whole numbers of mm, but not all along both r and z."""
+    whole = np.mean(length == np.rint(length))
+    return [f"{name} is a whole number in {whole:.0%} of the hits"] if whole > _COLUMN_SHARE else []
+
+
+def _coarse(phi: Float32[ndarray, " n_hits"]) -> list[str]:
+    """Angles that were rounded, or come twice."""
+    if np.mean(phi.astype(np.float16) == phi) > _COLUMN_SHARE:
+        return ["phi was rounded to 16 bits"]
+    # Hits of one phi stand anywhere in an event, but in one slice of the detector; sorting all of them takes long.
+    low, width = phi.min(), np.ptp(phi) * min(1, _MOST_SORTED / len(phi))
+    part = phi[phi <= low + width]
+    values = len(np.unique(part))
+    return [f"phi has only {values} values in {len(part)} hits"] if values < _FEWEST_VALUES * len(part) else []
+
+
+def _part_of_a_turn(phi: Float32[ndarray, " n_hits"]) -> list[str]:
+    """Angles that fill just the range that another unit has."""
+    least, most = float(phi.min()), float(phi.max())
+    for first, last, unit in _PARTS_OF_A_TURN:
+        edge = _TURN_EDGE * (last - first)
+        if -edge / 10 < least - first < edge and -edge / 10 < last - most < edge:
+            return [f"phi runs from {least:.3f} to {most:.3f}, as if it were in {unit}"]
+    return []
+
+
+# The warning of a run whose hits fit a detector only in part, or give far fewer tracks than usual.
+
+
+LAYOUT_COUNTS: Final = ("outside", "unfilled_layers")
+"""Names in `Tracks.counts` of the hits on no layer, and of the layers that hits do not fill."""
+
+
+@dataclass(frozen=True)
+class ExpectedShare:
+    """What share of the hits is usually on tracks.
+
+    Attributes:
+        share: share of the hits.
+        hits: mean number of hits of the events in which it was measured; None for a rule of thumb.
+    """
+
+    share: float
+    hits: float | None = None
+
+    @property
+    def text(self) -> str:
+        """Both numbers, as `parse` reads them: what a served model tells its clients."""
+        return f"{self.share:.9g}" if self.hits is None else f"{self.share:.9g},{self.hits:.9g}"
+
+    @classmethod
+    def parse(cls, text: str) -> ExpectedShare:
+        """Read a share, or a share and a number of hits with a comma between.
+
+        Raises:
+            ConfigError: the text is another one.
+        """
+        try:
+            return cls(*map(float, text.split(",")))
+        except (ValueError, TypeError):
+            raise ConfigError(f"usual share: got {text!r}, expected SHARE or SHARE,HITS such as 0.14,160000") from None
+
+    def __str__(self) -> str:
+        return f"{self.share:.0%} are usual" + ("" if self.hits is None else f" in events of {self.hits:.0f} hits")
+
+
+EXPECTED_ON_TRACKS: Final = ExpectedShare(0.13)
+"""What is on tracks of pT > 1 GeV, in proton collisions with any pile-up; for models without a measured share."""
+
+EXPECTED_SOFT: Final = ExpectedShare(0.55)
+"""The same for tracks of pT > 0.3 GeV."""
+
+_MOST_OUTSIDE: Final = 0.05
+"""Share of the hits outside from which on it is told; all of a detector's own hits lie on its layers, noise too."""
+
+_FEWEST_FOR_OUTSIDE: Final = 100
+"""Fewest hits of an event of which the share outside means something."""
+
+_FEWEST_FOR_LAYERS: Final = 3000
+"""Fewest hits of an event of which layers without any mean something: one soft collision leaves some empty."""
+
+_FEWEST_FOR_NONE: Final = 2000
+"""Fewest hits of which hardly one on a track means something: some soft collisions have no hard track."""
+
+_HARDLY_ONE: Final = 0.01
+
+_FEWEST_FOR_FEW: Final = 8000
+"""Fewest hits of which few on tracks mean something: in lots of so many soft collisions, 0.14 +- 0.016 are usual."""
+
+_FEW: Final = 0.4
+"""Part of the usual share on tracks below which it is told."""
+
+_MOST_UNFILLED: Final = 2
+"""Most layers that may lack hits in an event of `_FEWEST_FOR_LAYERS`."""
+
+_FARTHEST_BEAM: Final = 0.5
+"""Distance of the beam line from where it is expected beyond which it is told [mm]."""
+
+
+@dataclass
+class _HitCounts:
+    """Number of hits, of those on no layer and of those on tracks."""
+
+    hits: int = 0
+    outside: int = 0
+    on_tracks: int = 0
+
+    def add(self, other: _HitCounts) -> None:
+        self.hits += other.hits
+        self.outside += other.outside
+        self.on_tracks += other.on_tracks
+
+
+class HitMonitor:
+    """Looks at the events of one finder, and warns once at most. Several threads may use it.
+
+    An event is judged by its hits outside and by the layers that they do not fill. By its hits on tracks it is judged
+    together with the events before it, in lots of some thousand hits. Small events are not judged.
+
+    Args:
+        name: name of the pipeline or model, for the message.
+        usual: what share of the hits is usually on tracks.
+        beam_spot: beam line that is expected.
+    """
+
+    def __init__(self, name: str, usual: ExpectedShare = EXPECTED_ON_TRACKS, beam_spot: BeamSpot = ON_AXIS) -> None:
+        self._name = name
+        self._usual = usual
+        self._beam_spot = beam_spot
+        self._lot = _HitCounts()
+        self._looked = self._warned = False
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[HitMonitor], tuple[str, ExpectedShare, BeamSpot]]:
+        return HitMonitor, (self._name, self._usual, self._beam_spot)
+
+    def look(
+        self, hits: Hits, tracks: Tracks, expected: BeamSpot | None = None, usual: ExpectedShare | None = None
+    ) -> None:
+        """Count one event, and warn if there is reason to.
+
+        Args:
+            hits: hits of the event.
+            tracks: tracks found in it, with the `LAYOUT_COUNTS` if its finder knows them.
+            expected: beam line that is expected of this event; that of the watch if not given.
+            usual: what share is usual where they were found; that of the watch if not given.
+
+        Warns:
+            LayoutWarning: many hits lie on no layer, many layers have no hits, far fewer hits than usual are on
+                tracks, the tracks come from elsewhere than expected, or a column looks odd.
+        """
+        if self._warned:
+            return
+        event = _HitCounts(len(hits), tracks.counts.get("outside", 0), int(np.count_nonzero(tracks.track_id >= 0)))
+        with self._lock:
+            reasons = [
+                *self._of_layers(event, tracks.counts.get("unfilled_layers", 0)),
+                *self._of_tracks(event, self._usual if usual is None else usual),
+                *(odd_columns(hits.position) if self._looks_at_columns(event) else ()),
+            ]
+            question = f"are these hits of the detector that {self._name} was made for, in mm and rad?"
+            if not reasons:
+                question = "each such event is found twice, unless --beam-spot (beam_spot=) tells it before"
+            reasons += self._of_beam(tracks, expected or self._beam_spot)
+            if not reasons or self._warned:
+                return
+            self._warned = True
+        warnings.warn(f"{' and '.join(reasons)}; {question}", LayoutWarning, stacklevel=2)
+
+    def _of_layers(self, event: _HitCounts, unfilled: int) -> list[str]:
+        """What the layers say of one event."""
+        reasons = []
+        if event.hits >= _FEWEST_FOR_OUTSIDE and event.outside > _MOST_OUTSIDE * event.hits:
+            share = event.outside / event.hits
+            reasons.append(f"{event.outside} of {event.hits} hits ({share:.0%}) lie on no layer of {self._name}")
+        if event.hits >= _FEWEST_FOR_LAYERS and unfilled > _MOST_UNFILLED:
+            reasons.append(f"{unfilled} layers have no hits or are filled in a part only")
+        return reasons
+
+    def _of_tracks(self, event: _HitCounts, usual: ExpectedShare) -> list[str]:
+        """What the tracks say of an event and those before it."""
+        lot = self._lot
+        lot.add(event)
+        few = usual.share * _FEW
+        least = few if lot.hits >= _FEWEST_FOR_FEW else min(few, _HARDLY_ONE)
+        if lot.hits >= _FEWEST_FOR_FEW:
+            self._lot = _HitCounts()
+        if lot.hits < _FEWEST_FOR_NONE or lot.on_tracks >= least * lot.hits:
+            return []
+        share = f"{lot.on_tracks} of {lot.hits} hits ({lot.on_tracks / lot.hits:.1%})"
+        return [f"{share} are on tracks, where {usual}"]
+
+    def _of_beam(self, tracks: Tracks, expected: BeamSpot) -> list[str]:
+        """What the tracks say of the beam line, where the finder found them again for it."""
+        x, y = tracks.beam_spot.x, tracks.beam_spot.y
+        if np.hypot(x - expected.x, y - expected.y) <= _FARTHEST_BEAM:
+            return []
+        return [f"the tracks come from x = {x:.2f} mm, y = {y:.2f} mm and were found again, seen from there"]
+
+    def _looks_at_columns(self, event: _HitCounts) -> bool:
+        """Whether the event is the first that is large enough: files are rounded in all events, or in none."""
+        looks = not self._looked and event.hits >= FEWEST_FOR_COLUMNS
+        self._looked |= looks
+        return looks

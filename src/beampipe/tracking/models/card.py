@@ -1,0 +1,218 @@
+"""Cards of tracker models: writes them, and summarises what each pipeline of a model is for, finds and misses."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+from beampipe.errors import FileError
+from beampipe.files import write_whole
+from beampipe.tracking.catalogue import CARD, PIPELINES
+from beampipe.tracking.models import CARD_FORMAT, Performance, TrackerModel, Versions, Weights, digest_of, load_model
+
+# Tracker models in words and rows: what each pipeline is for, what was measured of it, and what it cannot do.
+
+
+HEADINGS: Final = ("pipeline", "efficiency", "displaced", "dense", "fakes", "hits on tracks", "ms", "cannot")
+"""What the columns of `rows_of` are."""
+
+_NOT_MEASURED: Final = "-"
+
+
+def pipeline_rows(model: TrackerModel) -> list[tuple[str, ...]]:
+    """One row for each pipeline that the model can run, in the order of `HEADINGS`; - for what was not measured."""
+    rows = []
+    for name in model.pipelines:
+        *cells, cannot = _cells(model.performance.get(name))
+        rows.append((name, *cells, "; ".join((cannot, *_refused_events(name)))))
+    return rows
+
+
+def pt_floors(model: TrackerModel) -> str:
+    """The lowest pT that each of the weights was learned from, in words."""
+    return ", ".join(f"{stem} {weights.pt_floor:g} GeV" for stem, weights in model.weights.items())
+
+
+def model_overview(model: TrackerModel) -> list[str]:
+    """Lines that say what a model is for, and what each of its pipelines is, does, and does not."""
+    lines = [f"{model.name}: {model.for_what}", f"  folder: {model.path}", f"  learned down to pT: {pt_floors(model)}"]
+    for name in model.pipelines:
+        lines.append(f"  {name}: {PIPELINES[name].for_what}")
+        lines += [f"    cannot take {what}" for what in _refused_events(name)]
+        one = model.performance.get(name)
+        if one is None:
+            lines.append("    not measured")
+            continue
+        told = dict(zip(HEADINGS[1:], _cells(one), strict=True))
+        cannot = told.pop("cannot")
+        lines.append("    " + ", ".join(f"{what} {value}" for what, value in told.items() if value != _NOT_MEASURED))
+        lines.append(f"    finds less than 90 % of: {cannot}")
+    measured = {(one.sample, one.counted): None for one in model.performance.values()}
+    for sample, counted in measured:
+        lines += [f"  measured on {sample}", *([f"  counted: {counted}"] if counted else [])]
+    return lines
+
+
+def model_facts(model: TrackerModel) -> dict[str, Any]:
+    """What `model_overview` says, for a script: numbers by their names, shares in [0, 1], times in ms, pT in GeV."""
+    return {
+        "name": model.name,
+        "for": model.for_what,
+        "folder": model.path,
+        "pt_floors": {stem: weights.pt_floor for stem, weights in model.weights.items()},
+        "pipelines": {name: _facts_of(name, model.performance.get(name)) for name in model.pipelines},
+    }
+
+
+def _facts_of(name: str, one: Performance | None) -> dict[str, Any]:
+    """One pipeline; `performance` is None where it was not measured."""
+    limit = PIPELINES[name].limit
+    return {
+        "for": PIPELINES[name].for_what,
+        "most_hits": None if limit is None else limit.hits,
+        "performance": one,
+        "weaknesses": None if one is None else list(one.weaknesses()),
+    }
+
+
+def _refused_events(name: str) -> list[str]:
+    """What the pipeline of that name refuses, and what does it instead."""
+    limit = PIPELINES[name].limit
+    return [] if limit is None else [f"events of more than {limit.hits:,} hits (use {limit.instead})"]
+
+
+def _cells(one: Performance | None) -> tuple[str, ...]:
+    if one is None:
+        return (_NOT_MEASURED,) * (len(HEADINGS) - 1)
+    shares = (one.efficiency, one.displaced, one.dense, one.fakes)
+    told = (_NOT_MEASURED if share is None else f"{100 * share:.2f} %" for share in shares)
+    return (
+        *told,
+        f"{100 * one.hits_on_tracks:.0f} %",
+        f"{one.milliseconds:.1f}",
+        "; ".join(one.weaknesses()) or "nothing seen",
+    )
+
+
+# Writes the card of a tracker model, and a model's folder as a whole.
+
+
+def write_model(model: TrackerModel) -> None:
+    """Write the card of a model into its folder, beside the weights.
+
+    Args:
+        model: the model; the digests of its weights are taken as they stand in it.
+    """
+    table = {"format": CARD_FORMAT, **_plain(replace(model, path=Path()))}
+    del table["path"]
+    text = json.dumps(table, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    write_whole(model.path / CARD, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def renew_digests(folder: Path) -> TrackerModel:
+    """Take the digests of a model's files as they are now, after some were replaced or removed on purpose.
+
+    Args:
+        folder: folder of the model; its card is written again. Weights that are gone are no longer listed.
+
+    Returns:
+        The model with these digests.
+
+    Raises:
+        FileError: there is no readable model.
+        ConfigError: no weights are left.
+    """
+    model = load_model(folder)
+    floors = {
+        stem: weights.pt_floor
+        for stem, weights in model.weights.items()
+        if all((folder / name).is_file() for name in weights.files)
+    }
+    model = replace(model, weights=weights_of(folder, floors))
+    write_model(model)
+    return model
+
+
+def weights_of(folder: Path, pt_floors: Mapping[str, float]) -> dict[str, Weights]:
+    """Weights with the digests of their files as they are now.
+
+    Args:
+        folder: folder of the files.
+        pt_floors: stem of each pair of weights and card -> lowest pT that was learned from [GeV].
+
+    Raises:
+        FileError: a file is missing.
+    """
+    names = {stem: (f"{stem}.safetensors", f"{stem}.json") for stem in pt_floors}
+    return {
+        stem: Weights(pt_floor, {name: digest_of(folder / name) for name in names[stem]})
+        for stem, pt_floor in pt_floors.items()
+    }
+
+
+def versions(*, torch: bool = False) -> Versions:
+    """The versions at hand.
+
+    Args:
+        torch: whether PyTorch took part.
+    """
+    return Versions(
+        _version("beampipe"), platform.python_version(), _version("numpy"), _version("torch") if torch else ""
+    )
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder` to write to, which gets its name if the block ends well and is removed if not.
+
+    Raises:
+        FileError: there is something of that name already, or no folder to write in.
+    """
+    folder = folder.absolute()
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise FileError(
+            f"{folder}: got something there already, expected a new folder; choose another name", path=folder
+        )
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{folder.name[:48]}.", suffix=".part", dir=folder.parent))
+    except OSError as error:
+        raise FileError(f"{folder}: cannot be made ({error.strerror}); choose another place", path=folder) from error
+    try:
+        yield building
+        # Temporary folders, and files of safetensors, are for their owner only.
+        building.chmod(0o755)
+        for path in building.iterdir():
+            path.chmod(0o644)
+        building.replace(folder)  # over an empty folder, or none
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _plain(value: Any) -> Any:
+    """What `beampipe.settings.build` reads again: named things as tables by their name."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        if value and hasattr(value[0], "name"):
+            tables = [_plain(item) for item in value]
+            return {table.pop("name"): table for table in tables}
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,392 @@
+"""The stages of track finding, and the arrays that they hand on to each other.
+
+A stage declares which arrays it needs and which it makes, by the names of `ARRAYS`. It is called with those that it
+needs, as keyword arguments, and returns those that it makes, in that order. It does not depend on other stages: the
+pipeline keeps the arrays, and checks the order of its stages when it is built (`beampipe.tracking.pipeline`).
+
+A named pipeline on the CPU runs the same stages composed in C++ (`kernels/native/pipelines`). The stages here run
+beside stages of your own, and are the reference that the composition is compared with.
+
+`threads` is the number of threads of one call; no result depends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar, Final, Protocol, runtime_checkable
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Float32, Int64
+from beampipe.tracking import kernels
+from beampipe.tracking import kernels as module_map
+from beampipe.tracking.kernels.features import EMBEDDING_SIZE, on_chains
+from beampipe.tracking.kernels.geometry import (
+    Chi2,
+    EdgeIndex,
+    EdgeValues,
+    Offsets,
+    PairTable,
+    Position,
+    TrackIds,
+    Triplets,
+)
+from beampipe.tracking.windows import SEED_DEPTH, Windows
+
+__all__ = [
+    "ARRAYS",
+    "OF_HITS",
+    "STAGE_KINDS",
+    "BuildFromWindows",
+    "CompleteTracks",
+    "ConnectComponents",
+    "EmbedHits",
+    "FilterEdges",
+    "FindNeighbours",
+    "FindTriplets",
+    "PairEdges",
+    "ScoreEdges",
+    "Stage",
+    "WalkByChi2",
+    "WalkByScore",
+]
+
+ARRAYS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "position": "(n_hits, 3) float32: r [mm], phi [rad] between -pi and pi, z [mm]; given",
+        "offsets": "(n_events + 1,) int64: first hit of each event, and the end; None for one event; given",
+        "embedding": "(n_hits, 16) float32: source vector, then target vector of each hit",
+        "edge_index": "(2, n_edges) int64: inner hit, outer hit, sorted by both; no edge joins two events",
+        "distance2": "(n_edges,) float32: squared distance of an edge's source and target vector",
+        "triplets": "(2, n_triplets) int64: pairs of edges (in, out) that share a hit, from the beam outwards",
+        "chi2": "(n_triplets,) float32: chi2 of each triplet in units of its window, below 1",
+        "pair_features": "(n_edges, 6) float32: what the triplets say of each edge",
+        "edge_score": "(n_edges,) float32: score of each edge in [0, 1]",
+        "edge_logit": "(n_edges,) float32: logit of each score; tells apart scores that round to 1",
+        "track_id": "(n_hits,) int64: track of each hit, -1 for none; tracks are numbered by their first hit",
+    }
+)
+"""Name -> shape, type and meaning of the arrays that our stages hand on. A stage of your own may add others."""
+
+OF_HITS: Final = frozenset({"position", "offsets", "embedding", "track_id"})
+"""The arrays that outlive a change of the edges; all others belong to the `edge_index` they were made with."""
+
+
+@runtime_checkable
+class Stage(Protocol):
+    """One step from hits to tracks; `needs` and `makes` are names of arrays."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the arrays that the stage is called with, as keyword arguments."""
+
+    @property
+    def makes(self) -> tuple[str, ...]:
+        """Names of the arrays that the stage returns, in that order."""
+
+    def __call__(self, *args: Any, **arrays: Any) -> tuple[Any, ...]:
+        """Make arrays of those of the names in `needs`, which are left as they were."""
+
+
+@dataclass(frozen=True, eq=False)
+class EmbedHits:
+    """Embeds hits so that those of one particle that follow each other come close.
+
+    Attributes:
+        network: weights of the embedding.
+        threads: number of threads.
+    """
+
+    needs: ClassVar = ("position",)
+    makes: ClassVar = ("embedding",)
+
+    network: kernels.Mlp
+    threads: int
+
+    def __call__(self, position: Position) -> tuple[Float32[ndarray, "n_hits d"]]:
+        return (kernels.embed(position, self.network, self.threads),)
+
+
+@dataclass(frozen=True, eq=False)
+class FindNeighbours:
+    """Joins hits that are close in the embedding and whose edge points back to the beam.
+
+    Attributes:
+        radius: largest distance of an edge's source and target vector.
+        max_neighbours: most outgoing edges of a hit; the nearest stay.
+        kappa_max: largest |curvature| of an edge [1/mm].
+        z0_max: largest |z| of an edge's line at the beam line [mm].
+        threads: number of threads.
+    """
+
+    needs: ClassVar = ("position", "embedding", "offsets")
+    makes: ClassVar = ("edge_index", "distance2")
+
+    radius: float
+    max_neighbours: int
+    kappa_max: float
+    z0_max: float
+    threads: int
+
+    def __call__(
+        self, position: Position, embedding: Float32[ndarray, "n_hits d"], offsets: Offsets | None
+    ) -> tuple[EdgeIndex, EdgeValues]:
+        return kernels.radius_edges(
+            embedding[:, :EMBEDDING_SIZE],
+            embedding[:, EMBEDDING_SIZE:],
+            position,
+            self.radius,
+            self.max_neighbours,
+            self.kappa_max,
+            self.z0_max,
+            self.threads,
+            offsets,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class FilterEdges:
+    """Drops edges that the filter network scores below a cut.
+
+    Attributes:
+        network: weights of the filter.
+        cut: lowest score of an edge that stays, in [0, 1].
+        threads: number of threads.
+    """
+
+    needs: ClassVar = ("position", "edge_index", "distance2")
+    makes: ClassVar = ("edge_index",)
+
+    network: kernels.Mlp
+    cut: float
+    threads: int
+
+    def __call__(
+        self, position: Position, edge_index: EdgeIndex, distance2: EdgeValues
+    ) -> tuple[Int64[ndarray, "2 n_kept"]]:
+        return (kernels.filter_kept(position, edge_index, distance2, self.network, self.cut, self.threads),)
+
+
+@dataclass(frozen=True, eq=False)
+class BuildFromWindows:
+    """Joins hits whose doublet lies inside its learned window and takes part in a triplet inside its own.
+
+    Attributes:
+        windows: learned tables of layers, doublets and triplets.
+        threads: number of threads.
+        seed_depth: most layers before those on which tracks begin to grow.
+        least_curvature: share of each window's largest curvature below which doublets are left out.
+    """
+
+    needs: ClassVar = ("position", "offsets")
+    makes: ClassVar = ("edge_index",)
+
+    windows: Windows
+    threads: int
+    seed_depth: int = SEED_DEPTH
+    least_curvature: float = 0.0
+
+    def __call__(self, position: Position, offsets: Offsets | None) -> tuple[EdgeIndex]:
+        edge_index = module_map.module_map_edges(
+            position, self.windows, self.threads, offsets, self.seed_depth, self.least_curvature
+        )
+        return (edge_index,)
+
+
+@dataclass(frozen=True, eq=False)
+class FindTriplets:
+    """Finds the pairs of edges that share a hit and agree in curvature and slope.
+
+    Attributes:
+        windows: learned tables of layers, doublets and triplets.
+        threads: number of threads.
+    """
+
+    needs: ClassVar = ("position", "edge_index")
+    makes: ClassVar = ("triplets", "chi2")
+
+    windows: Windows
+    threads: int
+
+    def __call__(self, position: Position, edge_index: EdgeIndex) -> tuple[Triplets, Chi2]:
+        return module_map.triplets(position, edge_index, self.windows, self.threads)
+
+
+@dataclass(frozen=True, eq=False)
+class PairEdges:
+    """Finds the triplets, says of each edge what its partners are like, and drops the edges that lead to no track.
+
+    A chain is a row of edges each two of which make a triplet. The edges that stay lie on one of `min_hits` hits; all
+    of such a chain do. What is said of an edge counts its partners among those that are dropped, too.
+
+    Attributes:
+        windows: learned tables of layers, doublets and triplets.
+        min_hits: fewest hits of a chain whose edges stay; 3, or less, asks for a partner only.
+        threads: number of threads.
+    """
+
+    needs: ClassVar = ("position", "edge_index")
+    makes: ClassVar = ("edge_index", "triplets", "chi2", "pair_features")
+
+    windows: Windows
+    min_hits: int
+    threads: int
+
+    def __call__(
+        self, position: Position, edge_index: EdgeIndex
+    ) -> tuple[Int64[ndarray, "2 n_kept"], Triplets, Chi2, Float32[ndarray, "n_kept 6"]]:
+        triplets, chi2 = module_map.triplets(position, edge_index, self.windows, self.threads)
+        features = module_map.pair_features(triplets, chi2, edge_index.shape[1])
+        stays = on_chains(features, self.min_hits)
+        both = stays[triplets].all(axis=0)
+        number = np.cumsum(stays) - 1  # of the edges that stay
+        return np.ascontiguousarray(edge_index[:, stays]), number[triplets[:, both]], chi2[both], features[stays]
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreEdges:
+    """Scores edges with an interaction network.
+
+    Attributes:
+        network: weights of the network; one trained without pair features sees none.
+        threads: number of threads.
+    """
+
+    needs: ClassVar = ("position", "edge_index", "pair_features")
+    makes: ClassVar = ("edge_score", "edge_logit")
+
+    network: kernels.GnnWeights
+    threads: int
+
+    def __call__(
+        self, position: Position, edge_index: EdgeIndex, pair_features: PairTable
+    ) -> tuple[EdgeValues, EdgeValues]:
+        pairs = pair_features if self.network.n_pair_features else pair_features[:, :0]
+        return kernels.gnn_scores(position, edge_index, pairs, self.network, self.threads)
+
+
+@dataclass(frozen=True, eq=False)
+class ConnectComponents:
+    """Makes tracks of the connected components of the likely edges.
+
+    Attributes:
+        score_cut: lowest score of an edge that joins hits, in [0, 1].
+        min_hits: fewest hits of a track.
+    """
+
+    needs: ClassVar = ("position", "edge_index", "edge_score")
+    makes: ClassVar = ("track_id",)
+
+    score_cut: float
+    min_hits: int
+
+    def __call__(self, position: Position, edge_index: EdgeIndex, edge_score: EdgeValues) -> tuple[TrackIds]:
+        kept = np.ascontiguousarray(edge_index[:, edge_score >= self.score_cut])
+        return (kernels.connected_components(len(position), kept, self.min_hits),)
+
+
+@dataclass(frozen=True, eq=False)
+class WalkByChi2:
+    """Makes tracks of the best paths, by length and chi2: an edge lengthens a path by 1, a bend costs.
+
+    Attributes:
+        windows: learned tables, whose layers tell the hits of overlapping modules.
+        penalty: cost of a triplet at the edge of its window, in units of one edge.
+        min_hits: fewest hits of a path.
+        threads: number of threads.
+    """
+
+    needs: ClassVar = ("position", "edge_index", "triplets", "chi2")
+    makes: ClassVar = ("track_id",)
+
+    windows: Windows
+    penalty: float
+    min_hits: int
+    threads: int
+
+    def __call__(self, position: Position, edge_index: EdgeIndex, triplets: Triplets, chi2: Chi2) -> tuple[TrackIds]:
+        weight = np.ones(edge_index.shape[1], np.float32)
+        layer = module_map.assign_layers(position, self.windows, self.threads)
+        return (module_map.walk(len(position), edge_index, triplets, chi2, weight, layer, self.penalty, self.min_hits),)
+
+
+@dataclass(frozen=True, eq=False)
+class WalkByScore:
+    """Makes tracks of the best paths, by the scores of their edges and chi2.
+
+    The weight of an edge is its logit less that of `score_cut`, clipped, times `edges_per_logit`: a likely edge
+    lengthens a path, an unlikely one costs.
+
+    Attributes:
+        windows: learned tables, whose layers tell the hits of overlapping modules.
+        penalty: cost of a triplet at the edge of its window, in units of one edge.
+        min_hits: fewest hits of a path.
+        score_cut: score in [0, 1] at which an edge is as good as none.
+        threads: number of threads.
+        logit_max: largest distance of a logit from the cut that counts: no edge is worth or costs more.
+        edges_per_logit: length that one unit of logit is worth, in edges.
+    """
+
+    needs: ClassVar = ("position", "edge_index", "triplets", "chi2", "edge_logit")
+    makes: ClassVar = ("track_id",)
+
+    windows: Windows
+    penalty: float
+    min_hits: int
+    score_cut: float
+    threads: int
+    logit_max: float = 8.0
+    edges_per_logit: float = 0.25
+
+    def __call__(
+        self, position: Position, edge_index: EdgeIndex, triplets: Triplets, chi2: Chi2, edge_logit: EdgeValues
+    ) -> tuple[TrackIds]:
+        limit = np.float32(self.logit_max)
+        distance = np.clip(edge_logit - kernels.logit_of(self.score_cut), -limit, limit)
+        weight = distance * np.float32(self.edges_per_logit)
+        layer = module_map.assign_layers(position, self.windows, self.threads)
+        return (module_map.walk(len(position), edge_index, triplets, chi2, weight, layer, self.penalty, self.min_hits),)
+
+
+@dataclass(frozen=True, eq=False)
+class CompleteTracks:
+    """Completes tracks with the free hits beyond their ends, and drops those that are short for their chi2.
+
+    Attributes:
+        windows: learned tables of triplets; an end may also skip a layer that they do not.
+        penalty: cost of three layers in a row whose chi2 is at the edge of the window, in layers.
+        min_score: lowest score of a track that stays: layers, less 1, less what their chi2 cost.
+        threads: number of threads.
+    """
+
+    needs: ClassVar = ("position", "offsets", "track_id")
+    makes: ClassVar = ("track_id",)
+
+    windows: Windows
+    penalty: float
+    min_score: float
+    threads: int
+
+    def __call__(self, position: Position, offsets: Offsets | None, track_id: TrackIds) -> tuple[TrackIds]:
+        return (
+            module_map.complete(position, track_id, self.windows, self.penalty, self.min_score, self.threads, offsets),
+        )
+
+
+STAGE_KINDS: Final = (
+    EmbedHits,
+    FindNeighbours,
+    FilterEdges,
+    BuildFromWindows,
+    FindTriplets,
+    PairEdges,
+    ScoreEdges,
+    ConnectComponents,
+    WalkByChi2,
+    WalkByScore,
+    CompleteTracks,
+)
+"""All stages of this module, in the order in which a pipeline may run them."""

@@ -1,0 +1,494 @@
+"""Layers, field and beam line of an unknown detector, derived from its simulated events.
+
+Training needs to know which hits lie on one layer, and which on one module if possible. Three ways are tried:
+
+1. The identifiers are packed as ACTS packs them (volume << 56 | layer << 36 | module << 8), and hits of one volume and
+   layer fill boxes in r and z that do not overlap.
+2. The identifiers are few: each is a layer by itself, as long as the boxes do not overlap.
+3. Hits of all events are laid over each other in r and z. What hangs together is a layer: a barrel layer is thin in r,
+   a disc is thin in z. Pieces of one layer that few hits left apart are joined again.
+
+Identifiers that give no layers still give modules, whatever their packing: equal identifiers are one module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Bool, Float32, Float64, Int64
+from beampipe.errors import ConfigError
+from beampipe.events import ON_AXIS, BeamSpot, Event
+from beampipe.tracking.beam_spot import TOLERATED
+from beampipe.tracking.kernels.geometry import doublet
+from beampipe.tracking.models import LayerRequirements
+from beampipe.tracking.training.samples import particle_rows
+from beampipe.tracking.truth import (
+    HEADLINE,
+    Selection,
+    contributions,
+    layer_code,
+    select_particles,
+    true_edges,
+    truth_of,
+)
+
+# The layers of a detector, from identifiers of any kind or from nothing but r and z of the hits.
+
+
+_PADDING: Final = 0.5
+"""Margin of the boxes of layers that the windows will have [mm]."""
+
+_MOST_LAYERS: Final = 512
+"""More identifiers than this are not those of layers."""
+
+_FEWEST_LAYERS: Final = 3
+"""A track needs a triplet at least."""
+
+_CELLS: Final = (5.0, 2.5, 1.0)
+"""Sizes of the cells in r and z [mm] that are tried one after the other: hits of one layer fill neighbouring cells."""
+
+_THICK: Final = 60.0
+"""A layer that is thicker than this [mm] both in r and in z is looked at again with smaller cells."""
+
+_GAP: Final = 30.0
+"""Largest gap [mm] between a long piece and what continues it."""
+
+_LONG: Final = 3.0
+"""A piece is long if it is this many times as long as thin: it is seen which way its layer goes."""
+
+_MOST_PIECES: Final = 4000
+"""More pieces than this are not joined: hits are too few, or lie on no layers."""
+
+_FEWEST_HITS: Final = 20
+"""A piece with fewer hits is no layer; its hits are left out of the training."""
+
+_LEFT_OUT: Final = 0.01
+"""Largest share of the hits that may lie on no layer."""
+
+_LAYER_SHIFT: Final = np.uint64(36)
+
+_MODULE_SHIFT: Final = np.uint64(8)
+
+_VOLUME: Final = np.uint64(1 << 56)
+
+
+@dataclass(frozen=True, eq=False)
+class FoundLayers:
+    """Events whose hits know their layer, and their module where it is known.
+
+    Attributes:
+        events: the events; `geometry_id` is volume 1, the number of the layer, and the number of the module in it.
+        n_layers: number of layers.
+        source: what told the layers: ``"volume and layer"`` or ``"identifiers"`` or ``"positions"``.
+        has_modules: whether modules are known; without them none can be switched off in training.
+    """
+
+    events: tuple[Event, ...]
+    n_layers: int
+    source: Literal["volume and layer", "identifiers", "positions"]
+    has_modules: bool
+
+
+def find_layers(events: Sequence[Event]) -> FoundLayers:
+    """The same events with layers and modules numbered afresh, however they were told before, or not.
+
+    Args:
+        events: events, all with identifiers or all without.
+
+    Raises:
+        ConfigError: there is no event, only some have identifiers, or no layers can be told.
+    """
+    if not events:
+        raise ConfigError("layers: got no event, expected some")
+    with_ids = [event.hits.geometry_id is not None for event in events]
+    if any(with_ids) and not all(with_ids):
+        raise ConfigError(f"layers: got {sum(with_ids)} of {len(events)} events with identifiers, expected all or none")
+    position = np.concatenate([event.hits.position for event in events])
+    ids = None if not all(with_ids) else np.concatenate([event.hits.geometry_id for event in events])
+    number: Int64[ndarray, " n"] | None = None
+    source: Literal["volume and layer", "identifiers", "positions"] = "positions"
+    if ids is not None:
+        packed = np.concatenate([layer_code(event.hits) for event in events])
+        if (number := _layers_of_codes(position, packed)) is not None:
+            source = "volume and layer"
+        elif (number := _layers_of_codes(position, ids)) is not None:
+            source = "identifiers"
+    if number is None:
+        number = layers_from_positions(position)
+    n_layers = int(number.max()) + 1
+    module, has_modules = _modules(ids, number, n_layers)
+    packed_id = _VOLUME | ((number + 1).astype(np.uint64) << _LAYER_SHIFT) | (module << _MODULE_SHIFT)
+    begin = np.cumsum([len(event.hits) for event in events])[:-1]
+    told = tuple(
+        _layers_from_identifiers(event, *parts)
+        for event, *parts in zip(events, np.split(packed_id, begin), np.split(number, begin), strict=True)
+    )
+    return FoundLayers(told, n_layers, source, has_modules)
+
+
+def _layers_from_identifiers(event: Event, packed_id: ndarray, number: ndarray) -> Event:
+    """The event with new identifiers, without the hits that lie on no layer."""
+    told = replace(event, hits=replace(event.hits, geometry_id=packed_id))
+    return told if (number >= 0).all() else told.take(number >= 0)
+
+
+def layers_from_positions(position: Float32[ndarray, "n 3"]) -> Int64[ndarray, " n"]:
+    """Number of the layer of each hit, inside out, from r and z alone; -1 for the few that lie on none.
+
+    Args:
+        position: (n, 3) r [mm], phi [rad], z [mm] of the hits of many events.
+
+    Raises:
+        ConfigError: no layers can be told.
+    """
+    place = position[:, [0, 2]].astype(np.float64)
+    piece = _pieces(place, _CELLS[0])
+    for cell in _CELLS[1:]:
+        piece = _refined(place, piece, cell)
+    boxes = _boxes(place, piece)
+    if len(boxes) <= _MOST_PIECES:
+        piece = _numbered(_joined(boxes)[piece])
+    few = np.bincount(piece) < _FEWEST_HITS
+    hits = np.flatnonzero(~few[piece])
+    if (~few).sum() > _MOST_LAYERS or len(hits) < (1 - _LEFT_OUT) * len(position):
+        raise ConfigError(
+            f"layers: got {len(position)} hits that fall into {len(few)} groups, {len(position) - len(hits)} of them"
+            f" into groups below {_FEWEST_HITS} hits, expected enough hits to see layers in r and z; use more events,"
+            " or give hits their module or layer numbers"
+        )
+    kept = _numbered(piece[hits])
+    boxes = _boxes(place[hits], kept)
+    thick = _thick(boxes)
+    if len(boxes) < _FEWEST_LAYERS or thick.any() or _overlap(boxes):
+        seen = f"{len(boxes)} groups of hits, {int(thick.sum())} of them thick both in r and z"
+        raise ConfigError(
+            f"layers: got {seen}, r to {place[:, 0].max():.4g}, z from {place[:, 1].min():.4g} to"
+            f" {place[:, 1].max():.4g}, expected 3 or more thin layers in mm; give hits their module or layer numbers,"
+            " or check the units"
+        )
+    order = np.lexsort((boxes[:, 2], boxes[:, 0]))
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    number = np.full(len(position), -1)
+    number[hits] = rank[kept]
+    return number
+
+
+def _layers_of_codes(position: Float32[ndarray, "n 3"], code: ndarray) -> Int64[ndarray, " n"] | None:
+    """Number of the layer of each hit if the codes are those of layers, else None."""
+    names, number = np.unique(code, return_inverse=True)
+    if not _FEWEST_LAYERS <= len(names) <= _MOST_LAYERS:
+        return None
+    boxes = _boxes(position[:, [0, 2]], number)
+    return None if _thick(boxes).any() or _overlap(boxes) else number.astype(np.int64)
+
+
+def _modules(ids: ndarray | None, layer: Int64[ndarray, " n"], n_layers: int) -> tuple[ndarray, bool]:
+    """Number of the module of each hit, and whether it is one: hits without identifiers are all on module 0."""
+    if ids is None:
+        return np.zeros(len(layer), np.uint64), False
+    names, module = np.unique(ids, return_inverse=True)
+    return module.astype(np.uint64), len(names) > 2 * n_layers
+
+
+def _pieces(place: ndarray, cell: float) -> Int64[ndarray, " n"]:
+    """Number of the piece of each hit: occupied cells that touch, corners included."""
+    from scipy.ndimage import label
+
+    index = np.floor((place - place.min(axis=0)) / cell).astype(np.int64)
+    occupied = np.zeros(index.max(axis=0) + 1, np.bool_)
+    occupied[tuple(index.T)] = True
+    pieces, _ = label(occupied, structure=np.ones((3, 3)))
+    return _numbered(pieces[tuple(index.T)])
+
+
+def _refined(place: ndarray, piece: Int64[ndarray, " n"], cell: float) -> Int64[ndarray, " n"]:
+    """The same pieces, those that are thick both ways cut by smaller cells."""
+    boxes = _boxes(place, piece)
+    refined, next_number = piece.copy(), len(boxes)
+    for number in np.flatnonzero(_thick(boxes)):
+        mine = np.flatnonzero(piece == number)
+        parts = _pieces(place[mine], cell)
+        refined[mine] = next_number + parts
+        next_number += int(parts.max()) + 1
+    return _numbered(refined)
+
+
+def _joined(boxes: Float64[ndarray, "n 4"]) -> Int64[ndarray, " n"]:
+    """Number of the layer of each piece: long pieces are joined with what continues them across a small gap."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    layer = np.arange(len(boxes))
+    while True:
+        a, b = np.nonzero(_continues(boxes, 0) | _continues(boxes, 2))
+        n, group = connected_components(coo_array((np.ones(len(a)), (a, b)), (len(boxes), len(boxes))), directed=False)
+        if n == len(boxes):
+            return layer
+        layer = group.astype(np.int64)[layer]
+        boxes = _grown(boxes, group)
+
+
+def _continues(boxes: Float64[ndarray, "n 4"], thin: int) -> Bool[ndarray, "n n"]:
+    """Whether the second box continues the first one, which is long.
+
+    Args:
+        boxes: r_min, r_max, z_min, z_max of each piece.
+        thin: column of the coordinate that long boxes are thin in: 0 for barrel layers, 2 for discs.
+    """
+    low, high, begin, end = np.roll(boxes, -thin, axis=1).T
+    is_long = (high - low < _THICK / 2) & (end - begin > _LONG * np.maximum(high - low, _CELLS[0]))
+    is_across = (end - begin < _THICK / 2) & (high - low > _LONG * np.maximum(end - begin, _CELLS[0]))
+    aligned = np.maximum(low[:, None], low) - 2 * _PADDING < np.minimum(high[:, None], high)
+    aligned &= np.maximum(high[:, None], high) - np.minimum(low[:, None], low) < _THICK / 2
+    gap = np.maximum(begin[:, None], begin) - np.minimum(end[:, None], end)
+    continues: Bool[ndarray, "n n"] = aligned & (gap < _GAP) & is_long[:, None] & ~is_across
+    return continues
+
+
+def _meets(box: ndarray, others: ndarray) -> Bool[ndarray, " n"]:
+    """Which other boxes overlap a box, both with their padding."""
+    low, high = others[:, ::2] - 2 * _PADDING, others[:, 1::2] + 2 * _PADDING
+    meets: Bool[ndarray, " n"] = np.all((low < box[1::2]) & (high > box[::2]), axis=1)
+    return meets
+
+
+def _overlap(boxes: Float64[ndarray, "n 4"]) -> bool:
+    """Whether any two boxes overlap, with their padding."""
+    return any(_meets(box, boxes).sum() > 1 for box in boxes)
+
+
+def _thick(boxes: Float64[ndarray, "n 4"]) -> Bool[ndarray, " n"]:
+    """Which boxes are thick both in r and in z."""
+    thick: Bool[ndarray, " n"] = (boxes[:, 1] - boxes[:, 0] > _THICK) & (boxes[:, 3] - boxes[:, 2] > _THICK)
+    return thick
+
+
+def _boxes(place: ndarray, number: ndarray) -> Float64[ndarray, "n 4"]:
+    """r_min, r_max, z_min, z_max of each group of hits."""
+    return _grown(np.repeat(place, 2, axis=1).astype(np.float64), number)
+
+
+def _grown(boxes: Float64[ndarray, "n 4"], number: ndarray) -> Float64[ndarray, "m 4"]:
+    """The box around the boxes of each group."""
+    grown = np.empty((int(number.max(initial=-1)) + 1, 4))
+    grown[:, ::2], grown[:, 1::2] = np.inf, -np.inf
+    for column in range(4):
+        (np.maximum if column % 2 else np.minimum).at(grown[:, column], number, boxes[:, column])
+    return grown
+
+
+def _numbered(number: ndarray) -> Int64[ndarray, " n"]:
+    """The same groups, numbered from 0 without gaps."""
+    return np.unique(number, return_inverse=True)[1].astype(np.int64)
+
+
+# Events of a stranger's detector made ready for training: about the beam line, with layers, split, and looked
+# at.
+
+
+SPLIT: Final = "of six events in a row, one chooses radius and cuts, another one is scored, four are learned from"
+"""How events are divided, in words."""
+
+_TURN: Final = 6
+
+_CHOOSES, _SCORED = 1, 4
+
+_FEWEST_EVENTS: Final = 6
+
+_T_PER_GEV_MM: Final = 0.299792458e-3
+"""Curvature of a particle of 1 GeV in 1 T [1/mm]."""
+
+_FIELDS: Final = (0.2, 20.0)
+"""Fields [T] that a tracker may have; others tell of wrong units."""
+
+_AGREEMENT: Final = 0.05
+"""Largest relative difference between a field that is given and the one that the tracks show."""
+
+
+@dataclass(frozen=True, eq=False)
+class InspectedEvents:
+    """Events as they were looked at.
+
+    Attributes:
+        layers: the events, and how their layers were told.
+        field: magnetic field [T] that the tracks show.
+        hits: mean number of hits of an event.
+        z_reach: |z| below which all but a thousandth of the prompt particles start [mm].
+        crossing: how many layers particles cross, and how many one must cross to count as reconstructable.
+    """
+
+    layers: FoundLayers
+    field: float
+    hits: float
+    z_reach: float
+    crossing: LayerRequirements
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSample(InspectedEvents):
+    """Events that a model is learned from, and what was seen of them.
+
+    Attributes:
+        taught: events that are learned from.
+        chooses: events that radius and cuts are chosen on.
+        scored: events that are kept for the validation report.
+    """
+
+    taught: tuple[Event, ...]
+    chooses: tuple[Event, ...]
+    scored: tuple[Event, ...]
+
+
+def prepare(
+    events: Iterable[Event],
+    beam_spot: BeamSpot = ON_AXIS,
+    field: float | None = None,
+    min_layers: int | None = None,
+) -> TrainingSample:
+    """Look at events and divide them.
+
+    Args:
+        events: clean events with truth; hits in mm and rad, momenta in GeV.
+        beam_spot: beam line in the frame of the hits; they are shifted so that it is the z axis.
+        field: magnetic field [T]; if not given, it is measured.
+        min_layers: fewest layers of a reconstructable particle; if not given, the events tell it.
+
+    Raises:
+        ConfigError: there are too few events or particles, no layers can be told, the field that the tracks show is
+            impossible or another than the one given, or `min_layers` is below 3.
+        InputError: an event has no truth.
+    """
+    read = list(events)
+    if len(read) < _FEWEST_EVENTS:
+        raise ConfigError(
+            f"training: got {len(read)} events, expected {_FEWEST_EVENTS} or more, better 30 with hundreds of tracks"
+        )
+    seen = inspect_events(read, beam_spot)
+    if field is not None and abs(seen.field - field) > _AGREEMENT * field:
+        raise ConfigError(f"field: got {field:g} T, but the tracks show {seen.field:.3g} T; expected them to agree")
+    told = seen.layers.events
+    return TrainingSample(
+        seen.layers,
+        seen.field if field is None else field,
+        seen.hits,
+        seen.z_reach,
+        seen.crossing if min_layers is None else replace(seen.crossing, min_layers=min_layers),
+        taught=tuple(event for k, event in enumerate(told) if k % _TURN not in (_CHOOSES, _SCORED)),
+        chooses=told[_CHOOSES::_TURN],
+        scored=told[_SCORED::_TURN],
+    )
+
+
+def inspect_events(events: Iterable[Event], beam_spot: BeamSpot = ON_AXIS) -> InspectedEvents:
+    """Tell layers, field and vertices of events.
+
+    Args:
+        events: clean events with truth; hits in mm and rad, momenta in GeV.
+        beam_spot: beam line in the frame of the hits; they are shifted so that it is the z axis.
+
+    Raises:
+        ConfigError: there are too few particles, they come from another beam line, no layers can be told, or the tracks
+            show an impossible field.
+        InputError: an event has no truth.
+    """
+    read = [about_beam_spot(event, beam_spot) for event in events]
+    _require_vertices_about(read, beam_spot)
+    layers = find_layers(read)
+    told = layers.events
+    return InspectedEvents(
+        layers,
+        field=round(measured_field(told), 3),
+        hits=float(np.mean([len(event.hits) for event in told])),
+        z_reach=_z_reach(told),
+        crossing=_crossing(told),
+    )
+
+
+def about_beam_spot(event: Event, beam_spot: BeamSpot) -> Event:
+    """The event seen from the beam line: hits and vertices shifted so that it is the z axis."""
+    if beam_spot == ON_AXIS:
+        return event
+    truth = event.truth
+    if truth is not None:
+        x, y, z = truth.particles.vertex.astype(np.float64).T
+        seen = (x - beam_spot.x - beam_spot.dxdz * z, y - beam_spot.y - beam_spot.dydz * z, z)
+        truth = replace(truth, particles=replace(truth.particles, vertex=np.stack(seen, axis=1).astype(np.float32)))
+    return Event(event.event_id, replace(event.hits, position=beam_spot.seen(event.hits.position)), truth)
+
+
+def measured_field(events: Sequence[Event]) -> float:
+    """Magnetic field [T] from the curvature of true edges of particles from the beam line: kappa pT / 0.0003.
+
+    Raises:
+        ConfigError: there are no such edges, or the field is impossible.
+    """
+    selection = Selection(min_pt=0.3, min_layers=3)
+    products = []
+    for event in events[:20]:
+        truth = truth_of(event)
+        edges = true_edges(event, selection)
+        row = particle_rows(truth.particles, truth.particle_id[edges[0]])
+        pt, edge = truth.particles.pt[row], doublet(event.hits.position, edges)
+        far = (edge.dr > 20) & (row >= 0)
+        products.append(np.abs(edge.kappa[far]) * pt[far])
+    found = np.concatenate(products)
+    if len(found) < 30:
+        raise ConfigError(
+            f"training: got {len(found)} steps between layers of primary particles above {selection.min_pt:g} GeV,"
+            " expected hundreds; are particle ids, momenta (GeV) and vertices (mm) those of the hits?"
+        )
+    field = float(np.median(found)) / _T_PER_GEV_MM
+    if not _FIELDS[0] <= field <= _FIELDS[1]:
+        raise ConfigError(
+            f"training: got momenta and curvatures that mean a field of {field:.3g} T, expected {_FIELDS[0]:g} to"
+            f" {_FIELDS[1]:g} T; are momenta in GeV, r and z in mm, phi in rad, and is the beam line at x = y = 0"
+            " (--beam-spot)?"
+        )
+    return field
+
+
+def _require_vertices_about(events: Sequence[Event], beam_spot: BeamSpot) -> None:
+    """Refuse events whose primary particles come from another line than the one they are seen from."""
+    primaries = [truth_of(event).particles for event in events]
+    vertices = np.concatenate([particles.vertex[particles.primary, :2] for particles in primaries])
+    if len(vertices) == 0:
+        raise ConfigError("training: got no primary particle, expected thousands; mark those of the generator")
+    x, y = np.median(vertices.astype(np.float64), axis=0)
+    if np.hypot(x, y) > TOLERATED:
+        there = f"{beam_spot.x + x:.3g},{beam_spot.y + y:.3g}"
+        raise ConfigError(
+            f"training: got vertices about ({x:.3g}, {y:.3g}) mm from the beam line, expected them within {TOLERATED:g}"
+            f" mm; give --beam-spot {there}"
+        )
+
+
+def _z_reach(events: Sequence[Event]) -> float:
+    """|z| of the vertices of prompt particles; decays along the beam line are left out."""
+    vertices = [
+        np.abs(particles.vertex[particles.primary & (particles.origin_radius < HEADLINE.max_origin), 2])
+        for particles in (truth_of(event).particles for event in events)
+    ]
+    return float(np.quantile(np.concatenate(vertices), 0.999))
+
+
+def _crossing(events: Sequence[Event]) -> LayerRequirements:
+    """What the usual particle crosses; those of one or two layers pass by the detector."""
+    crossed = []
+    for event in events[:20]:
+        truth = truth_of(event)
+        known = contributions(truth)
+        rows = known.row(truth.particles.particle_id[select_particles(event, Selection(min_layers=3), known)])
+        crossed.append(known.n_layers(event.hits)[rows])
+    every = np.concatenate(crossed)
+    if len(every) == 0:
+        raise ConfigError(
+            f"training: got no particle that is {Selection(min_layers=3)}, expected hundreds; see that particles have"
+            " charge, momentum (GeV), vertex (mm) and are marked primary"
+        )
+    return LayerRequirements.usual(float(np.median(every)))

@@ -1,0 +1,361 @@
+"""Learn a whole tracker model: windows, networks and cuts of every part, its card, and its validation page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.events import ON_AXIS, BeamSpot, Event
+from beampipe.tracking.loading import FIT_STEM
+from beampipe.tracking.models import Digest, Origin, TrackerGeometry, TrackerModel, name_layers
+from beampipe.tracking.models.card import new_folder, versions, weights_of, write_model
+from beampipe.tracking.training.detector import SPLIT, TrainingSample, prepare
+from beampipe.tracking.training.fit_tables import FIT_RECIPE, train_fit_tables
+from beampipe.tracking.training.recipe import TrainingRecipe, recipe, train
+from beampipe.tracking.training.samples import KinematicWindows, TrainingDegradation, degraded_event
+from beampipe.tracking.training.validation import validate, write_report
+from beampipe.tracking.training.windows import WINDOW_RECIPES, WindowConfig, learn_windows, write_windows
+from beampipe.tracking.windows import load_windows
+
+# How long a training takes, and how recipes that were made for one detector and density fit another.
+
+
+_FIELD: Final = 2.0
+"""Field [T] that the recipes were made for."""
+
+_HITS: Final = 90_000
+"""Hits of an event that the recipe of the hard networks was made for."""
+
+_MANY_HITS: Final = 1_500_000
+"""Hits of all events from which on the fewest triplets of a recipe are asked for."""
+
+_FEWEST_TRIPLETS: Final = 5
+"""Fewest triplets of a triple of layers that is known, however few events there are."""
+
+_FULL_TURN: Final = 6.3
+"""Width of a wedge [rad] that is the whole event."""
+
+
+@dataclass(frozen=True)
+class TrainingBudget:
+    """How much of the full training is done.
+
+    Attributes:
+        name: name on the command line.
+        share: share of the updates of each network.
+        queries: hits that ask for neighbours in one update of the embedding.
+        graph_events: largest number of events that become graphs.
+        chooses: largest number of events that radius and cuts are chosen on.
+        scored: largest number of events of the validation report.
+    """
+
+    name: str
+    share: float
+    queries: int
+    graph_events: int
+    chooses: int
+    scored: int
+
+
+BUDGETS: Final[Mapping[str, TrainingBudget]] = MappingProxyType(
+    {
+        effort.name: effort
+        for effort in (
+            TrainingBudget("quick", 0.25, 2500, 20, 4, 6),
+            TrainingBudget("normal", 0.4, 4000, 60, 6, 10),
+            TrainingBudget("full", 1.0, 5000, 160, 10, 24),
+        )
+    }
+)
+"""How much to do, by name: minutes, half an hour, and what the shipped models had."""
+
+
+def adapted_windows(config: WindowConfig, sample: TrainingSample) -> WindowConfig:
+    """The windows for another field and luminous region, and for fewer hits: fewer triplets are then enough."""
+    fewest = min(config.min_triplets, max(_FEWEST_TRIPLETS, round(seen_share(sample) * config.min_triplets)))
+    return replace(
+        config,
+        kappa_max=config.kappa_max * sample.field / _FIELD,
+        vertex_z_max=max(config.vertex_z_max, float(round(1.05 * sample.z_reach))),
+        min_triplets=fewest,
+    )
+
+
+def seen_share(sample: TrainingSample) -> float:
+    """Hits that are learned from, as a share of many; 1 for more."""
+    return min(1.0, len(sample.taught) * sample.hits / _MANY_HITS)
+
+
+def adapted_recipe(recipe: TrainingRecipe, effort: TrainingBudget, sample: TrainingSample) -> TrainingRecipe:
+    """A recipe for another field, density and luminous region, and for less time.
+
+    Wedges are as wide as to hold about as many hits as those of the recipe; small events are laid over each other.
+    """
+    embedding, edge_filter, gnn = recipe.embedding, recipe.edge_filter, recipe.gnn
+    bend, density = sample.field / _FIELD, max(sample.hits, 1.0) / _HITS
+    overlay = max(1, round(17_000 / max(sample.hits, 1.0)))
+    windows = KinematicWindows(
+        embedding.windows.kappa_max * bend, max(embedding.windows.z0_max, round(sample.z_reach) + 20.0)
+    )
+    laid_over = sample.hits * overlay
+    sector = float(np.clip(2 * np.pi * effort.queries / laid_over, 0.15, 1.3))
+    degrading = _possible(embedding.degrading, sample)
+    wedge = float(np.clip(gnn.wedge / (density * overlay), 0.5, _FULL_TURN))
+
+    def fewer(steps: int) -> int:
+        return max(20, round(effort.share * steps))
+
+    return replace(
+        recipe,
+        embedding=replace(
+            embedding,
+            steps=fewer(embedding.steps),
+            windows=windows,
+            sector=sector,
+            border=embedding.border * bend,
+            degrading=degrading,
+        ),
+        edge_filter=replace(
+            edge_filter,
+            steps=fewer(edge_filter.steps),
+            events=min(edge_filter.events, effort.graph_events),
+            degrading=degrading,
+        ),
+        gnn=replace(gnn, steps=fewer(gnn.steps), wedge=wedge),
+        graph_events=min(recipe.graph_events, effort.graph_events * overlay),
+        overlay=overlay,
+        validation=_possible(recipe.validation, sample),
+        selection=replace(recipe.selection, min_layers=sample.crossing.min_layers),
+        min_hits=sample.crossing.min_layers,
+    )
+
+
+def _possible(degrading: TrainingDegradation, sample: TrainingSample) -> TrainingDegradation:
+    """Without modules none can be switched off."""
+    return degrading if sample.layers.has_modules else replace(degrading, dead_modules=0.0)
+
+
+# Learn a whole tracker model: windows, networks and cuts of every stem, the card, and the validation report.
+
+
+_TAUGHT: Final = (
+    TrainingDegradation(0.0, 0.0, 0.0),
+    TrainingDegradation(0.02, 0.01, 0.0),
+    TrainingDegradation(0.05, 0.02, 0.0),
+)
+"""Losses of the events that windows are learned from, in turn: tracks with and without missing hits are learned."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One stem of a tracker model and what it is learned with.
+
+    Attributes:
+        stem: stem of the weights; also the name of the recipe.
+        kind: what it is: windows, networks, or the tables of the track fit.
+        windows: stem of the windows that give networks their pair features, and the fit its layers; None for windows.
+        soft: whether it is learned only if soft tracks are asked for.
+        displaced: whether it is learned only if displaced tracks are asked for.
+    """
+
+    stem: str
+    kind: Literal["windows", "networks", "fit"]
+    windows: str | None = None
+    soft: bool = False
+    displaced: bool = False
+
+
+PARTS: Final[Mapping[str, Part]] = MappingProxyType(
+    {
+        part.stem: part
+        for part in (
+            Part("module_map", "windows"),
+            Part(FIT_STEM, "fit", windows="module_map"),
+            Part("exatrkx", "networks", windows="module_map"),
+            Part("module_map_displaced", "windows", displaced=True),
+            Part("module_map_soft", "windows", soft=True),
+            Part("exatrkx_soft", "networks", windows="module_map_soft", soft=True),
+        )
+    }
+)
+"""The parts of a model, in the order in which they are learned."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be learned.
+
+    Attributes:
+        name: name of the model.
+        for_what: detector and events that it is for, in one line; made from the name if empty.
+        effort: how much of the full training is done.
+        soft: whether to learn the soft parts, too.
+        displaced: whether to learn the windows of displaced tracks, too.
+        only: stems that are learned, others are not; empty for all.
+        command: command that was typed, for the card.
+        inputs: digests of the files of events, for the card.
+        beam_spot: beam line in the frame of the hits.
+        field: magnetic field [T]; measured if None.
+        log: file of JSON lines that metrics of the trainings are appended to, or None.
+        min_layers: fewest layers of a reconstructable particle; told by the events if None.
+        min_hits: fewest hits of a track that is scored in the report; as many as layers if None.
+
+    Raises:
+        UnknownNameError: `only` names no part.
+        ConfigError: networks are asked for without their windows.
+    """
+
+    name: str
+    for_what: str = ""
+    effort: TrainingBudget = BUDGETS["normal"]
+    soft: bool = False
+    displaced: bool = False
+    only: tuple[str, ...] = ()
+    command: str = ""
+    inputs: Mapping[str, Digest] = field(default_factory=dict)
+    beam_spot: BeamSpot = ON_AXIS
+    field: float | None = None
+    log: Path | None = None
+    min_layers: int | None = None
+    min_hits: int | None = None
+
+    def __post_init__(self) -> None:
+        for stem in self.only:
+            if stem not in PARTS:
+                raise UnknownNameError("part of a tracker model", stem, PARTS)
+        for part in self.parts:
+            if part.windows is not None and PARTS[part.windows] not in self.parts:
+                raise ConfigError(
+                    f"--only: got {part.stem} without {part.windows}, expected both; its features need it"
+                )
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts that are learned."""
+        if self.only:
+            return tuple(part for part in PARTS.values() if part.stem in self.only)
+        wanted = {"soft": self.soft, "displaced": self.displaced}
+        return tuple(part for part in PARTS.values() if all(wanted[kind] or not getattr(part, kind) for kind in wanted))
+
+
+def learn_model(
+    events: Iterable[Event],
+    folder: Path,
+    task: Task,
+    *,
+    soft_events: Iterable[Event] | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> TrackerModel:
+    """Learn a model and write its folder, which appears when it is complete.
+
+    Args:
+        events: clean events with truth.
+        folder: folder to write; a new one, or an empty one.
+        task: what is to be learned.
+        soft_events: events that the soft parts are learned from, in place of `events`.
+        say: told in a line what was done.
+
+    Returns:
+        The model, with what was measured of it.
+
+    Raises:
+        ConfigError: events are too few, tell no layers or another field, or windows cannot be learned.
+        InputError: an event has no truth.
+        FileError: there is something in the folder already, or it cannot be written.
+    """
+    with new_folder(folder) as building:
+        sample = prepare(events, task.beam_spot, task.field, task.min_layers)
+        say(_seen(sample))
+        soft = sample
+        if soft_events is not None:
+            soft = prepare(soft_events, task.beam_spot, task.field, task.min_layers)
+        floors = {}
+        for part in task.parts:
+            start = perf_counter()
+            floors[part.stem], told = _learn(part, building, task, soft if part.soft else sample)
+            say(f"{part.stem}: {told}; {perf_counter() - start:.0f} s")
+        model = _card(building, task, sample, floors)
+        write_model(model)
+        scored = sample.scored[: task.effort.scored]
+        start = perf_counter()
+        about = f"{len(scored)} events that were not learned from"
+        validation = validate(model, scored, about, min_hits=task.min_hits, has_modules=sample.layers.has_modules)
+        model = replace(model, performance=validation.performance())
+        write_model(model)
+        write_report(model, validation, building)
+        say(f"validation: {len(scored)} events, {len(model.performance)} pipelines; {perf_counter() - start:.0f} s")
+    return replace(model, path=folder)
+
+
+def _seen(sample: TrainingSample) -> str:
+    layers = sample.layers
+    told = f"{len(layers.events)} events, {sample.hits:.0f} hits each; {sample.field:.3g} T"
+    told += f"; {layers.n_layers} layers, told by {layers.source}"
+    if not layers.has_modules:
+        told += "; no modules are known, so none are switched off in training"
+    return f"{told}; {sample.crossing}"
+
+
+def _learn(part: Part, folder: Path, task: Task, sample: TrainingSample) -> tuple[float, str]:
+    """Learn one part; its lowest pT, and what came out in words."""
+    out = folder / f"{part.stem}.safetensors"
+    about = {"command": task.command, "data": list(task.inputs), "effort": task.effort.name, "split": SPLIT}
+    if part.windows is None:
+        return _learn_windows(part.stem, out, about, sample)
+    if part.kind == "fit":
+        layers = load_windows(folder / f"{part.windows}.safetensors").layers
+        tables = train_fit_tables(sample.taught, layers, out, about, sample.field)
+        return FIT_RECIPE.pt_min, f"resolution and scattering of {len(tables.layers)} layers"
+    config = adapted_recipe(recipe(part.stem), task.effort, sample)
+    chooses = sample.chooses[: task.effort.chooses * config.overlay]
+    windows = load_windows(folder / f"{part.windows}.safetensors")
+    metrics = train(config, sample.taught, chooses, windows, out, log=task.log, about=about)
+    if task.log is not None:
+        task.log.with_suffix(".embedding.safetensors").unlink(missing_ok=True)
+    chosen: Any = metrics["tracks"]["chosen"]
+    told = f"efficiency {chosen['efficiency']:.4f}, fakes {chosen['fake_rate']:.4f} by components at {chosen['cut']:g}"
+    return config.gnn.pt_min, told
+
+
+def _learn_windows(stem: str, out: Path, about: Mapping[str, Any], sample: TrainingSample) -> tuple[float, str]:
+    config = adapted_windows(WINDOW_RECIPES[stem], sample)
+    levels = [level if sample.layers.has_modules else replace(level, dead_modules=0.0) for level in _TAUGHT]
+    # Of many events each is seen at one level, of few at all: tracks with missing hits are as many as that allows.
+    turns = range(1 if seen_share(sample) == 1 else len(levels))
+    events = [
+        degraded_event(event, levels[(k + turn) % len(levels)], seed=len(levels) * k + turn)
+        for k, event in enumerate(sample.taught)
+        for turn in turns
+    ]
+    made = write_windows(out, learn_windows(events, config), config, {"events": len(sample.taught), **about})
+    if not made["triples"]:
+        raise ConfigError(f"{stem}: got no triple of layers that enough tracks cross, expected some; use more events")
+    return config.pt_min, ", ".join(f"{number} {what}" for what, number in made.items())
+
+
+def _card(folder: Path, task: Task, sample: TrainingSample, floors: Mapping[str, float]) -> TrackerModel:
+    windows = next(part.stem for part in task.parts if part.kind == "windows")
+    layout = TrackerGeometry(
+        name_layers(load_windows(folder / f"{windows}.safetensors").layers), sample.field, task.beam_spot
+    )
+    networks = [recipe(part.stem) for part in task.parts if part.kind == "networks"]
+    seeds = sorted({seed for one in networks for seed in (one.embedding.seed, one.edge_filter.seed, one.gnn.seed)})
+    origin = Origin(
+        command=task.command,
+        versions=versions(torch=bool(networks)),
+        seeds=tuple(seeds),
+        events=len(sample.taught),
+        validation_events=len(sample.chooses) + len(sample.scored),
+        inputs=task.inputs,
+    )
+    from_what = ", ".join(task.inputs) or "events"
+    for_what = task.for_what or f"{sample.layers.n_layers} layers in {sample.field:.3g} T, learned from {from_what}"
+    weights = weights_of(folder, floors)
+    return TrackerModel(folder, task.name, for_what, layout, weights, origin, crossing=sample.crossing)

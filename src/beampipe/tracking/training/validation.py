@@ -1,0 +1,237 @@
+"""Score a learned model on events that it has not seen, and write its validation page."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from beampipe.events import NO_TRACK, Event, Hits, Tracks
+from beampipe.figures import drawing
+from beampipe.files import write_whole
+from beampipe.tracking.evaluation.report import plot_efficiency, plot_stages
+from beampipe.tracking.evaluation.results import Evaluation, FinderResult, evaluation_body
+from beampipe.tracking.evaluation.scoring import evaluate, tracks_of
+from beampipe.tracking.finder import InOneThread, TrackFinder
+from beampipe.tracking.loading import load_pipeline
+from beampipe.tracking.models import Performance, TrackerModel
+from beampipe.tracking.models.card import HEADINGS, pipeline_rows, pt_floors
+from beampipe.tracking.training.detector import SPLIT
+from beampipe.tracking.training.samples import TrainingDegradation, degraded_event
+from beampipe.tracking.truth import HEADLINE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+# Scores every pipeline of a fresh tracker model on events that it was not learned from.
+
+
+DAMAGE: Final = TrainingDegradation(hit_loss=0.02, dead_modules=0.01, noise=0.05)
+"""What the events of the report have lost and gained."""
+
+_SOFTEST: Final = 0.3
+"""Lowest pT of the curve by pT [GeV]."""
+
+_CLOSE: Final = 0.0101
+"""Distance to the nearest particle below which it counts as dense."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What was measured of all pipelines.
+
+    Attributes:
+        headline: reconstructable particles above 1 GeV.
+        soft: the same tracks, scored for particles above 0.3 GeV.
+        hits_on_tracks: share of the hits that are on tracks, by pipeline.
+    """
+
+    headline: Evaluation
+    soft: Evaluation
+    hits_on_tracks: Mapping[str, float]
+
+    def performance(self) -> dict[str, Performance]:
+        """The numbers that the card of the model carries, by pipeline."""
+        softs = {finder.name: finder for finder in self.soft.finders}
+        return {finder.name: _performance(self, finder, softs[finder.name]) for finder in self.headline.finders}
+
+
+def validate(
+    model: TrackerModel,
+    events: Sequence[Event],
+    sample: str,
+    *,
+    min_layers: int | None = None,
+    min_hits: int | None = None,
+    has_modules: bool = True,
+) -> Validation:
+    """Run all pipelines of a model on one thread and score them.
+
+    Args:
+        model: the model.
+        events: clean events that it was not learned from; they are degraded as `DAMAGE` says.
+        sample: description of these events.
+        min_layers: fewest layers of a reconstructable particle; that of the model if not given.
+        min_hits: fewest hits of a track that is scored; as many as `min_layers` if not given.
+        has_modules: whether modules are known, so that some can be switched off.
+
+    Raises:
+        InputError: there is no event.
+    """
+    damage = DAMAGE if has_modules else replace(DAMAGE, dead_modules=0.0)
+    seen = [degraded_event(event, damage, seed) for seed, event in enumerate(events)]
+    told = (
+        f"{sample}; {damage.hit_loss:.0%} of hits, {damage.dead_modules:.0%} of modules lost, {damage.noise:.0%} noise"
+    )
+    finders = {
+        name: _RememberingFinder(load_pipeline(name, threads=1, model=model, check=False)) for name in model.pipelines
+    }
+    hard = replace(HEADLINE, min_layers=model.crossing.min_layers if min_layers is None else min_layers)
+    softer = replace(hard, min_pt=_SOFTEST)
+    fewest = hard.min_layers if min_hits is None else min_hits
+    headline = evaluate(finders, seen, sample=told, selection=hard, min_track_hits=fewest)
+    soft = evaluate(finders, seen, sample=told, selection=softer, min_track_hits=fewest, warm_up=0)
+    return Validation(headline, soft, {name: finder.share for name, finder in finders.items()})
+
+
+class _RememberingFinder(InOneThread):
+    """A finder that remembers: two selections are scored on the same tracks."""
+
+    def __init__(self, finder: TrackFinder) -> None:
+        self._finder = finder
+        self._found: dict[int, tuple[Hits, Tracks]] = {}
+
+    def find(self, hits: Hits, /) -> Tracks:
+        """The tracks, found again for as long as the first event warms up."""
+        if id(hits) in self._found and len(self._found) > 1:
+            return self._found[id(hits)][1]
+        tracks = tracks_of(self._finder, hits)
+        self._found[id(hits)] = (hits, tracks)  # the hits, too: their id must stay theirs
+        return tracks
+
+    @property
+    def share(self) -> float:
+        """Share of the hits of all events that are on tracks."""
+        labels = np.concatenate([tracks.track_id for _, tracks in self._found.values()] or [np.empty(0, np.int64)])
+        return float((labels != NO_TRACK).mean()) if len(labels) else 0.0
+
+
+def _performance(validation: Validation, hard: FinderResult, soft: FinderResult) -> Performance:
+    by_pt = soft.curve("pt")
+    total, found = np.array(by_pt.total), np.array(by_pt.double)
+    timed = [event.total for event in hard.events if event.error is None]
+    quality = hard.double
+    return Performance(
+        sample=validation.headline.sample,
+        events=validation.headline.n_events,
+        hits=round(float(np.mean([event.n_hits for event in hard.events])), 1),
+        efficiency=_rate(quality.efficiency.passed, quality.efficiency.total),
+        fakes=_rate(quality.fakes.passed, quality.fakes.total),
+        hits_on_tracks=round(validation.hits_on_tracks[hard.name], 4),
+        milliseconds=round(1e3 * float(np.median(timed)), 2) if timed else 0.0,
+        pt_edges=tuple(float(edge) for edge in by_pt.edges),
+        by_pt=tuple(_rate(int(k), int(n)) for k, n in zip(found, total, strict=True)),
+        displaced=_rate(quality.displaced.passed, quality.displaced.total),
+        dense=_dense(hard),
+        counted=validation.headline.counted,
+    )
+
+
+def _dense(result: FinderResult) -> float | None:
+    """Efficiency of particles close to another one; None where that was not looked at."""
+    curve = next((curve for curve in result.curves if curve.variable == "distance"), None)
+    if curve is None:
+        return None
+    close = np.array(curve.edges[1:]) < _CLOSE
+    return _rate(int(np.array(curve.double)[close].sum()), int(np.array(curve.total)[close].sum()))
+
+
+def _rate(passed: int, total: int) -> float | None:
+    return round(passed / total, 4) if total else None
+
+
+# The validation report of a tracker model: validation.json with all numbers, and one HTML page with pictures.
+
+
+REPORT: Final = "validation.json"
+"""Name of the file with everything that was measured."""
+
+PAGE: Final = "validation.html"
+"""Name of the page that shows it."""
+
+_STYLE: Final = (
+    "body{font-family:sans-serif;max-width:70em;margin:2em auto;padding:0 1em}table{border-collapse:collapse}"
+    "td,th{padding:.2em .8em;text-align:right;border-bottom:1px solid #ccc}td:first-child,th:first-child"
+    "{text-align:left}img{max-width:100%}"
+)
+
+
+def write_report(model: TrackerModel, validation: Validation, folder: Path) -> None:
+    """Write `REPORT` and `PAGE`.
+
+    Args:
+        model: the model, with its performance.
+        validation: what was measured.
+        folder: folder of both files.
+    """
+    body = {"headline": evaluation_body(validation.headline), "soft": evaluation_body(validation.soft)}
+    text = json.dumps({**body, "hits_on_tracks": dict(validation.hits_on_tracks)}, indent=1, allow_nan=False) + "\n"
+    write_whole(folder / REPORT, lambda part: part.write_text(text, encoding="utf-8"))
+    page = "\n".join(_page(model, validation))
+    write_whole(folder / PAGE, lambda part: part.write_text(page, encoding="utf-8"))
+
+
+def _page(model: TrackerModel, validation: Validation) -> Iterator[str]:
+    title = html.escape(f"Tracker model {model.name}")
+    yield f"<!DOCTYPE html><html lang=en><meta charset=utf-8><title>{title}</title><style>{_STYLE}</style>"
+    yield f"<h1>{title}</h1><p>{html.escape(model.for_what)}</p>"
+    spot, layout = model.layout.beam_spot, model.layout
+    facts = {
+        "layers": str(len(layout.layers)),
+        "field": f"{layout.field:g} T",
+        "layers that particles cross": str(model.crossing),
+        "beam line": f"x = {spot.x:g} mm, y = {spot.y:g} mm at z = 0, slopes {spot.dxdz:g}, {spot.dydz:g}",
+        "lowest pT": pt_floors(model),
+        "events": f"{model.origin.events} learned from, {model.origin.validation_events} kept apart; {SPLIT}",
+        "command": model.origin.command,
+    }
+    yield _table(("", ""), list(facts.items()))
+    yield f"<h2>What it can and cannot do</h2><p>{html.escape(validation.headline.definition)}</p>"
+    yield f"<p>{html.escape(validation.headline.sample)}</p>"
+    yield _table(HEADINGS, pipeline_rows(model))
+    variables = [curve.variable for curve in validation.headline.finders[0].curves if curve.variable != "pt"]
+    yield "<h2>Efficiency by pT</h2>" + _picture(validation, ["pt"], soft=True)
+    for variable in variables:
+        yield f"<h2>Efficiency by {html.escape(variable.replace('_', ' '))}</h2>" + _picture(validation, [variable])
+    with drawing():
+        yield "<h2>Time</h2>" + _image(plot_stages(validation.headline))
+    layers = [
+        (layer.name, *(f"{edge:.1f}" for edge in (layer.r_min, layer.r_max, layer.z_min, layer.z_max)))
+        for layer in layout.layers
+    ]
+    yield "<h2>Layers [mm]</h2>" + _table(("layer", "r from", "to", "z from", "to"), layers) + "</html>"
+
+
+def _picture(validation: Validation, variables: list[str], *, soft: bool = False) -> str:
+    with drawing():
+        return _image(plot_efficiency(validation.soft if soft else validation.headline, variables))
+
+
+def _image(figure: Figure) -> str:
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+
+
+def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    head = "".join(f"<th>{html.escape(text)}</th>" for text in headings)
+    body = ["<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>" for row in rows]
+    return f"<table><tr>{head}</tr>{''.join(body)}</table>"

@@ -1,0 +1,58 @@
+"""Pauses between attempts at something that keeps failing; there is no last attempt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["Backoff", "RestartPause"]
+
+_FIRST: Final = 0.5
+"""The first pause [s] between restarts."""
+
+_DOUBLED: Final = 64
+"""How often a pause is doubled at most: what lasts longer than the universe needs no larger number."""
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """Pauses that double from one failure to the next.
+
+    Attributes:
+        longest: pause that is not exceeded [s].
+        first: pause after the first failure [s].
+    """
+
+    longest: float
+    first: float = 0.25
+
+    def pause(self, failures: int) -> float:
+        """How long to wait [s] after so many failures before the last one."""
+        return min(self.longest, self.first * 2.0 ** min(failures, _DOUBLED))
+
+
+class RestartPause:
+    """Pauses that double while something dies again and again, and are forgotten once it holds.
+
+    Args:
+        free: number of restarts in a row that need no pause.
+        held: time [s] that something has to live until its restarts are no longer in a row.
+        longest: the longest pause [s].
+    """
+
+    def __init__(self, free: int = 5, held: float = 2.0, longest: float = 30.0) -> None:
+        self.free = free
+        self.held = held
+        self._backoff = Backoff(longest, _FIRST)
+        self._row = 0
+        self._started = float("-inf")
+
+    def before_next(self, now: float) -> float:
+        """The pause [s] before the next restart of what has died at the time `now` [s]."""
+        self._row = 1 if now - self._started > self.held else self._row + 1
+        beyond = self._row - self.free
+        return 0.0 if beyond <= 0 else self._backoff.pause(beyond - 1)
+
+    def started(self, now: float) -> None:
+        """Note that a restart has ended at the time `now` [s], well or not."""
+        self._started = now

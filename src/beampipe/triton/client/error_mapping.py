@@ -1,0 +1,190 @@
+"""Maps replies and broken connections to `beampipe.errors`: same class and message over HTTP and gRPC.
+
+Messages about the data are passed on. What a server says about itself (paths, names of memory) stays in its log.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+from beampipe.errors import (
+    BeampipeError,
+    DeadlineError,
+    RegionLostError,
+    ServiceError,
+    ServiceUnavailableError,
+    TooLargeError,
+    UnknownModelError,
+    input_error,
+)
+from beampipe.triton.client.codec import HttpReply, reason_of
+
+__all__ = ["connection_error", "deadline_error", "http_reply_error", "reply_error", "too_large_error"]
+
+_CODES: Final = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    408: "DEADLINE_EXCEEDED",
+    413: "RESOURCE_EXHAUSTED",
+    429: "UNAVAILABLE",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+"""Name of the gRPC status that means what an HTTP status does."""
+
+# Triton says the same thing with different codes over HTTP and gRPC, and in different versions.
+_REGION: Final = ("unable to find shared memory region", "unable to find system shared memory region")
+_RESTRICTED: Final = ("is restricted, expecting header",)
+_STOPPING: Final = ("no available versions", "is not ready", "unloading", "is not healthy", "server is stopping")
+_FULL: Final = ("try again",)
+"""What gateways say to more requests than they take; the status of gRPC is that of one that is too large."""
+_UNKNOWN: Final = ("unknown model", "failed to find model", "is not found")
+
+# Of connections, in the words of OpenSSL, BoringSSL, gRPC, Python and the C library.
+_OTHER_NAME: Final = (
+    "hostname mismatch",
+    "hostname verification",
+    "ip address mismatch",
+    "is not in peer certificate",
+)
+_UNTRUSTED: Final = ("certificate_verify_failed", "certificate verify failed")
+_NOBODY: Final = ("connection refused",)
+_NO_ADDRESS: Final = (
+    "name or service not known",
+    "name resolution",
+    "dns resolution failed",
+    "no address associated",
+    "address lookup failed",
+)
+_OTHER_PROTOCOL: Final = ("badstatusline", "http1.x server", "wrong_version_number", "wrong version number")
+_CUT: Final = (
+    "broken pipe",
+    "closed",
+    "eof occurred",
+    "goaway",
+    "incompleteread",
+    "reset",
+    "rst_stream",
+    "end of tcp stream",
+    "stream removed",
+)
+_SILENT: Final = ("timed out", "timeout occurred", "failed to connect before the deadline", "handshake read failed")
+
+_TRACEBACK: Final = re.compile(r"\s+At:\n.*", re.DOTALL)
+"""Where in its files a model of Triton's Python backend failed."""
+
+_OUR_MEMORY: Final = re.compile(r"/?beampipe_client_\w+")
+
+
+def http_reply_error(url: str, reply: HttpReply) -> BeampipeError:
+    """The error to raise for an HTTP status other than 200."""
+    return reply_error(url, _CODES.get(reply.status, "UNKNOWN"), reason_of(reply))
+
+
+def reply_error(url: str, code: str, message: str) -> BeampipeError:
+    """The error to raise for a refusal: the data, the request or the service is at fault, and may one ask again?
+
+    Args:
+        url: address of the server.
+        code: name of the gRPC status.
+        message: what the server said.
+    """
+    message = _OUR_MEMORY.sub("of this client", _TRACEBACK.sub("", message))
+    said = f"{url}: {message or code}"
+    if (known := _triton_error(url, said, message.lower())) is not None:
+        return known
+    match code:
+        case "INVALID_ARGUMENT" | "OUT_OF_RANGE":
+            return input_error(message or said)
+        case "RESOURCE_EXHAUSTED" if not any(part in message.lower() for part in _FULL):
+            return too_large_error(url)
+        case "RESOURCE_EXHAUSTED" | "UNAVAILABLE" | "CANCELLED" | "ABORTED":
+            return ServiceUnavailableError(f"{said}; the server may answer later", url=url)
+        case "DEADLINE_EXCEEDED":
+            return deadline_error(url)
+        case "UNAUTHENTICATED" | "PERMISSION_DENIED":
+            expected = "got no token that it accepts, expected one (token=..., --token-file)"
+            return ServiceError(f"{said}; {expected}", url=url)
+        case "UNIMPLEMENTED" | "NOT_FOUND":
+            expected = "expected the KServe v2 protocol there; check the URL and its scheme"
+            return ServiceError(f"{said}; {expected}", url=url)
+    return ServiceError(f"{said} ({code})", url=url)
+
+
+def _triton_error(url: str, said: str, text: str) -> ServiceError | None:
+    """The error for what Triton is known to say, whatever its code."""
+    if any(part in text for part in _REGION):
+        return RegionLostError(f"{url}: the server does not know the shared memory of this client (any more)", url=url)
+    if any(part in text for part in _RESTRICTED):
+        return ServiceError(f"{url}: restricted, expected the secret that the server wrote when it started", url=url)
+    if any(part in text for part in _STOPPING):
+        return ServiceUnavailableError(f"{said}; the model is starting, stopping or has lost its process", url=url)
+    if any(part in text for part in _UNKNOWN):
+        return UnknownModelError(f"{said}; expected one that is loaded there", url=url)
+    return None
+
+
+def deadline_error(url: str) -> DeadlineError:
+    """The error to raise for an answer that did not come in time."""
+    return DeadlineError(f"{url}: got no answer in time; allow more, or send less at once", url=url)
+
+
+def too_large_error(url: str) -> TooLargeError:
+    """The error to raise for a request that is longer than the server or the protocol carries."""
+    return TooLargeError(f"{url}: got a larger request than is taken there; send less at once, or raise the limit")
+
+
+def connection_error(url: str, said: str) -> ServiceError:
+    """The error to raise for a connection that cannot be made, or broke.
+
+    Args:
+        url: address of the server.
+        said: what the operating system, TLS or gRPC says of it.
+    """
+    text = said.lower()
+    for way in _BREAKS:
+        if any(part in text for part in way.said):
+            return way.kind(f"{url}: {way.means.format(host=urlsplit(url).hostname)}", url=url)
+    return ServiceUnavailableError(f"{url}: {said}, {_IS_IT}", url=url)
+
+
+class _Break(NamedTuple):
+    """One way in which a connection breaks."""
+
+    said: tuple[str, ...]
+    kind: type[ServiceError]
+    means: str  # {host} stands for the host of the URL
+
+
+_IS_IT = "expected a Triton there; is a server running there?"
+
+# From the particular to the general: gRPC puts one message around another.
+_BREAKS: Final = (
+    _Break(_OTHER_NAME, ServiceError, "got the certificate of another host, expected one for {host}; check the URL"),
+    _Break(
+        _UNTRUSTED,
+        ServiceError,
+        "got a certificate that is not trusted, expected one that tls=FILE or this system trusts",
+    ),
+    _Break(_NOBODY, ServiceUnavailableError, f"the connection was refused, {_IS_IT}"),
+    _Break(_NO_ADDRESS, ServiceUnavailableError, "got no address for {host}, expected a host; check the URL"),
+    _Break(
+        _OTHER_PROTOCOL,
+        ServiceError,
+        "another protocol is spoken there, expected the one of the URL; check its scheme and port",
+    ),
+    _Break(_SILENT, ServiceUnavailableError, "got no connection, expected one within seconds; does the server hang?"),
+    _Break(
+        _CUT,
+        ServiceUnavailableError,
+        "the connection broke, expected an answer; has the server died, or is that the port of another protocol?",
+    ),
+)

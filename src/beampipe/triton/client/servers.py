@@ -1,0 +1,367 @@
+"""One model on several servers: name look-up, load balancing, and the request to one server."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from time import monotonic
+from typing import Any, Final, Generic, Protocol, TypeVar, runtime_checkable
+
+from numpy import ndarray
+
+from beampipe.errors import DeadlineError, RegionLostError, RegionRefusedError, ServiceError, ServiceUnavailableError
+from beampipe.triton.backoff import Backoff
+from beampipe.triton.client.codec import ConfigRequest
+from beampipe.triton.client.endpoint import Endpoint, Security, WireProtocol
+from beampipe.triton.client.error_mapping import deadline_error
+from beampipe.triton.client.shared_memory import SharedRegions, layout
+from beampipe.triton.client.signature import Due, ModelSignature, signature_of
+from beampipe.triton.client.transports import GrpcTransport, HttpTransport, PendingAnswer, Transport
+
+# What a client holds in one process: servers behind its URLs, whose turn it is, threads that wait for answers.
+
+
+# One model on one server.
+
+
+SHARED_FROM: Final = 24_000
+"""Bytes of the largest input from which on shared memory is clearly quicker than sending: by a tenth here, three times
+at 1 MB."""
+
+_Result = TypeVar("_Result", covariant=True)
+
+_Answer = TypeVar("_Answer")
+
+
+@runtime_checkable
+class InferenceCall(Protocol[_Result]):
+    """What a caller wants to know in terms of its own: it becomes arrays for the very model that is asked."""
+
+    def inputs(self, signature: ModelSignature) -> Mapping[str, ndarray]:
+        """Arrays to send, by name of tensor."""
+
+    def outputs(self, signature: ModelSignature) -> Due:
+        """Arrays to get."""
+
+    def result(self, signature: ModelSignature, arrays: dict[str, ndarray]) -> _Result:
+        """What the arrays mean; of those that were asked for, some may not have come."""
+
+
+class NotSentError(DeadlineError):
+    """The time was over before anything was sent."""
+
+
+class RemoteModel:
+    """One model on one server: its contract, its connection, its shared memory. Nothing is sent before it is asked.
+
+    Args:
+        endpoint: address of the server.
+        model: name of the model.
+        protocol: whether shared memory is used: ``auto`` on this machine, ``shm`` always, else never.
+        security: token to show and certificates to trust.
+        transport: connection to use, None for a new one that speaks what the endpoint says.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        model: str,
+        protocol: WireProtocol,
+        security: Security,
+        transport: Transport | None = None,
+    ) -> None:
+        speaks = GrpcTransport if endpoint.protocol == "grpc" else HttpTransport
+        self._transport: Transport = speaks(endpoint, security) if transport is None else transport
+        self.url = str(endpoint)
+        self._model = model
+        self._must_share = protocol == "shm"
+        self._shared_from = 1 if self._must_share else SHARED_FROM
+        shares = self._must_share or (protocol == "auto" and endpoint.local)
+        self._regions = SharedRegions(self._transport) if shares else None
+        self._signature: ModelSignature | None = None
+        self._lock = threading.Lock()
+
+    def ask(
+        self, question: InferenceCall[_Answer], deadline: float, pending: PendingAnswer[Any] | None = None
+    ) -> _Answer:
+        """Ask the server and wait.
+
+        Args:
+            question: what is to be known.
+            deadline: by `time.monotonic` [s].
+            pending: who waits for the answer and may stop to.
+
+        Raises:
+            InputError: the server or the model cannot use the data.
+            ServiceError: no usable answer.
+            CancelledError: nobody waits any more.
+        """
+        try:
+            return self._ask(question, deadline, pending)
+        except ServiceError as error:
+            if pending is not None:
+                pending.check()  # that the request was cancelled here is no fault of the server
+            error.model = error.model or self._model
+            if isinstance(error, ServiceUnavailableError | DeadlineError):
+                # It may be another server, with another configuration, when it is back.
+                self._signature = None
+                if self._regions is not None:
+                    self._regions.offer_again()
+            raise
+
+    def signature(self, deadline: float, pending: PendingAnswer[Any] | None = None) -> ModelSignature:
+        """What the model takes and gives; the server is asked once."""
+        signature = self._signature
+        if signature is None:
+            if not self._lock.acquire(timeout=self._left(deadline)):
+                raise deadline_error(self.url)
+            try:
+                signature = self._signature
+                if signature is None:
+                    config = self._transport.send(ConfigRequest(self._model), self._left(deadline), pending)
+                    signature = self._signature = signature_of(config, self.url)
+            finally:
+                self._lock.release()
+        return signature
+
+    def close(self, limit: float = 0.5) -> None:
+        """Free the shared memory, within so long [s], and drop the connection."""
+        if self._regions is not None:
+            self._regions.close(limit)
+        self._transport.close()
+
+    def _ask(self, question: InferenceCall[_Answer], deadline: float, pending: PendingAnswer[Any] | None) -> _Answer:
+        signature = self.signature(deadline, pending)
+        due = signature.due(question.outputs(signature))
+        request = signature.request(question.inputs(signature), due)
+        arrays, regions = None, self._regions
+        if (
+            regions is not None
+            and any(tensor.array.nbytes >= self._shared_from for tensor in request.inputs)
+            and (self._must_share or regions.offered)
+        ):
+            at, size = layout(request.inputs, signature.sizes(due))
+            try:
+                with regions.region(size) as region:
+                    placed = replace(request, placed=region.place(request.inputs, request.outputs, at))
+                    answer = self._transport.send(placed, self._left(deadline), pending)
+                    arrays = signature.arrays(answer, due, region, at)
+            except RegionLostError:
+                regions.lost()
+                if self._must_share:
+                    raise
+            except RegionRefusedError:
+                regions.refused()
+                if self._must_share:
+                    raise
+        if arrays is None:  # small, or no shared memory to be had
+            arrays = signature.arrays(self._transport.send(request, self._left(deadline), pending), due)
+        return question.result(signature, arrays)
+
+    def _left(self, deadline: float) -> float:
+        left = deadline - monotonic()
+        if left <= 0:
+            raise NotSentError(str(deadline_error(self.url)), url=self.url)
+        return left
+
+
+# Which of several servers to ask: the one with the fewest requests of ours, leaving out those that failed
+# lately.
+
+
+_Server = TypeVar("_Server")
+"""Whatever stands for a server; hashable."""
+
+
+_LEFT_OUT: Final = Backoff(longest=5.0)
+"""How long a server that failed is left out."""
+
+
+class _State:
+    """What is known of one server."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.waiting = 0
+        self.failures = 0
+        self.back_at = float("-inf")
+
+
+class LoadBalancer(Generic[_Server]):
+    """Shares requests out among servers.
+
+    Args:
+        servers: those to share out among, one or more.
+        clock: gives the time [s], for tests.
+
+    Attributes:
+        servers: those that are shared out among at this moment.
+    """
+
+    def __init__(self, servers: Sequence[_Server], clock: Callable[[], float] = monotonic) -> None:
+        self.servers = tuple(servers)
+        self._states = {server: _State() for server in self.servers}
+        self._clock = clock
+        self._lock = threading.Lock()
+
+    def replace(self, servers: Sequence[_Server]) -> None:
+        """Share out among others from now on; of those that stay, what is known is kept."""
+        with self._lock:
+            self._states = {server: self._states.get(server) or _State() for server in servers}
+            self.servers = tuple(servers)
+
+    def pick(self, tried: Sequence[_Server] = ()) -> _Server:
+        """The server to ask next; one of `tried`, or one that is left out for a while, only if there is no other."""
+
+        def cost(server: _Server) -> tuple[bool, bool, float, int, int]:
+            state = self._states[server]
+            away = state.back_at > now
+            return server in tried, away, state.back_at if away else 0.0, state.waiting, state.asked
+
+        if len(self.servers) == 1:
+            return self.servers[0]
+        now = self._clock()
+        with self._lock:
+            server = min(self.servers, key=cost)
+            self._states[server].asked += 1
+            return server
+
+    def asking(self, server: _Server) -> AbstractContextManager[None]:
+        """While a request is on its way; leaves the server out for a while if it turns out to be down."""
+        state = self._states.get(server) or _State()  # it may have been replaced since it was picked
+        return _Asking(state, self._lock, self._clock)
+
+
+class _Asking:
+    """A request on its way; a generator as context would take twice the time."""
+
+    def __init__(self, state: _State, lock: threading.Lock, clock: Callable[[], float]) -> None:
+        self._state, self._lock, self._clock = state, lock, clock
+        self._begin = 0.0
+
+    def __enter__(self) -> None:
+        self._begin = self._clock()
+        with self._lock:
+            self._state.waiting += 1
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        state = self._state
+        with self._lock:
+            state.waiting -= 1
+            if kind is None:
+                state.failures, state.back_at = 0, float("-inf")
+            elif issubclass(kind, (ServiceUnavailableError, DeadlineError)):
+                now, pause = self._clock(), _LEFT_OUT.pause(state.failures)
+                if issubclass(kind, DeadlineError):
+                    pause = max(pause, now - self._begin)  # who kept one waiting is left out for as long
+                state.back_at = now + pause
+                state.failures += 1
+
+
+# The servers behind the hosts of URLs: a name may have several addresses, and other ones later.
+
+
+_LOOKED_UP: Final = 30.0
+"""After so long [s] names are looked up again."""
+
+_SOON: Final = 2.0
+"""After a failure names are looked up again if the last time is so long ago [s]."""
+
+
+def addresses_of(endpoint: Endpoint) -> tuple[Endpoint, ...]:
+    """One endpoint for each address that the name of the host has.
+
+    A machine may have an address of IPv4 and one of IPv6, which are no two servers: several count as several only
+    within one family. With one of each the endpoint stays as it is, and the transport finds out which one answers.
+
+    Raises:
+        OSError: the name cannot be looked up.
+    """
+    if not endpoint.named:
+        return (endpoint,)
+    families: dict[int, set[str]] = {}
+    for family, _, _, _, address in socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM):
+        families.setdefault(family, set()).add(str(address[0]))
+    several = next((found for found in families.values() if len(found) > 1), ())
+    return tuple(replace(endpoint, address=address) for address in sorted(several)) or (endpoint,)
+
+
+class Servers:
+    """One model on each server that the URLs name.
+
+    Args:
+        endpoints: what the URLs say.
+        connect: makes the model on one server.
+        longest: no request takes longer [s].
+        look_up: gives the servers behind an endpoint, None to take each as it is.
+        clock: gives the time [s], for tests.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[Endpoint],
+        connect: Callable[[Endpoint], RemoteModel],
+        longest: float,
+        look_up: Callable[[Endpoint], Sequence[Endpoint]] | None = addresses_of,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._connect, self._longest, self._clock = connect, longest, clock
+        self._look_up = look_up if any(endpoint.named for endpoint in endpoints) else None
+        self._lock = threading.Lock()
+        self._found: dict[Endpoint, Sequence[Endpoint]] = {endpoint: (endpoint,) for endpoint in endpoints}
+        self._remotes: dict[Endpoint, RemoteModel] = {}
+        self._retired: list[tuple[float, RemoteModel]] = []
+        self._looked_up = float("inf")
+        self._due = float("inf")
+        self._balance: LoadBalancer[RemoteModel] = LoadBalancer(())
+        self.refresh()
+
+    def balance(self) -> LoadBalancer[RemoteModel]:
+        """Those to ask; if the names were looked up long ago, they are again, beside the requests."""
+        if self._clock() >= self._due:
+            self._due = float("inf")
+            threading.Thread(target=self.refresh, name="beampipe-addresses", daemon=True).start()
+        return self._balance
+
+    def failed(self) -> None:
+        """Look names up again soon: a server that does not answer may have moved."""
+        self._due = min(self._due, self._looked_up + _SOON)
+
+    def refresh(self) -> None:
+        """Look the names up: connect to new servers, ask those no more that are gone."""
+        found = {endpoint: self._addresses(endpoint, known) for endpoint, known in self._found.items()}
+        with self._lock:
+            now = self._clock()
+            self._found = found
+            endpoints = dict.fromkeys(one for several in found.values() for one in several)
+            self._retired += [(now, self._remotes.pop(old)) for old in self._remotes.keys() - endpoints.keys()]
+            for endpoint in endpoints:
+                if endpoint not in self._remotes:
+                    self._remotes[endpoint] = self._connect(endpoint)
+            self._balance.replace([self._remotes[endpoint] for endpoint in endpoints])
+            over = [remote for since, remote in self._retired if now - since > self._longest]
+            self._retired = [(since, remote) for since, remote in self._retired if now - since <= self._longest]
+            if self._look_up is not None:
+                self._looked_up, self._due = now, now + _LOOKED_UP
+        for remote in over:
+            remote.close()
+
+    def close(self, limit: float) -> None:
+        """Free the shared memory and drop the connections; the memory within so long [s] in all."""
+        deadline = monotonic() + limit
+        with self._lock:
+            remotes = [*self._remotes.values(), *(remote for _, remote in self._retired)]
+            self._due = float("inf")
+        for remote in remotes:
+            remote.close(max(0.0, deadline - monotonic()))
+
+    def _addresses(self, endpoint: Endpoint, known: Sequence[Endpoint]) -> Sequence[Endpoint]:
+        if self._look_up is None:
+            return known
+        try:
+            return self._look_up(endpoint)
+        except OSError:
+            return known  # the transport says what is wrong with a name that never was one

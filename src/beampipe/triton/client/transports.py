@@ -1,0 +1,445 @@
+"""Connections to a server: HTTP/1.1 by Python's own client, and gRPC by the generated stubs of `tritonclient`.
+
+`tritonclient`'s client class around the stubs is not used: it adds 80 us to each small event, and its blocking call
+cannot be cancelled.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+from typing import Any, Final, Protocol, TypeVar, runtime_checkable
+
+from beampipe.errors import BeampipeError, CancelledError, DeadlineError, ServiceUnavailableError
+from beampipe.triton.client.codec import HEADER_LENGTH, SIZE_HEADER, HttpCall, HttpReply, Message
+from beampipe.triton.client.endpoint import LOOPBACK, Endpoint, Security, connection_of
+from beampipe.triton.client.error_mapping import (
+    connection_error,
+    deadline_error,
+    http_reply_error,
+    reply_error,
+    too_large_error,
+)
+
+# The seam between a client and a server: one verb, and the future of whoever waits for the answer.
+
+
+CONNECTING: Final = 5.0
+"""Longest time [s] until a connection stands; a server that takes longer hangs, or is out of reach."""
+
+_Result = TypeVar("_Result")
+
+_Reply = TypeVar("_Reply")
+
+
+@runtime_checkable
+class Transport(Protocol):
+    """Carries messages to one server and answers back; used by several threads at once."""
+
+    def send(self, message: Message[_Reply], timeout: float, pending: PendingAnswer[Any] | None = None) -> _Reply:
+        """Ask, and wait for the answer.
+
+        Args:
+            message: what is asked.
+            timeout: longest wait [s].
+            pending: who waits for the answer and may stop to; None if nobody can.
+
+        Raises:
+            InputError: the server refuses the data.
+            ServiceUnavailableError: the server is down, stopping or out of reach.
+            DeadlineError: no answer in time.
+            ServiceError: the server refuses for another reason, or gives what is no answer.
+        """
+
+    def close(self) -> None:
+        """Drop the connections."""
+
+
+class PendingAnswer(Future[_Result]):
+    """What a server answers, later.
+
+    Other than an executor's future, it stays pending while the request is on its way, so that `cancel` works until the
+    answer is there; the request is then cancelled too.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._guard = threading.RLock()  # a callback may cancel again
+        self._abort: Callable[[], Any] | None = None
+
+    def on_cancel(self, abort: Callable[[], Any], /) -> None:
+        """Set what ends the request that is now on its way; it is called at once if nobody waits any more."""
+        with self._guard:
+            self._abort = abort
+            late = self.cancelled()
+        if late:
+            abort()
+
+    def cancel(self) -> bool:
+        """Give up waiting, and end the request; False if the answer was there already."""
+        with self._guard:
+            if self.done() or not super().cancel():
+                return self.cancelled()
+            self.set_running_or_notify_cancel()  # wakes those that wait for several futures
+            abort = self._abort
+        if abort is not None:
+            abort()
+        return True
+
+    def check(self) -> None:
+        """Raise if nobody waits.
+
+        Raises:
+            CancelledError: nobody waits any more.
+        """
+        if self.cancelled():
+            raise CancelledError("client: nobody waits for the answer any more")
+
+    def settle(self, work: Callable[[], _Result]) -> None:
+        """Set what `work` gives or raises, unless nobody waits."""
+        if self.cancelled():
+            return
+        with suppress(InvalidStateError):  # nobody waits any more
+            try:
+                self.set_result(work())
+            except BaseException as error:
+                self.set_exception(error)
+
+
+# HTTP/1.1 by Python's own client: connections to one server that stay open.
+
+
+_ONE_WRITE: Final = 1 << 16
+"""A shorter body [bytes] is joined and sent at once; a longer one goes out as it lies in memory."""
+
+_READ: Final = 1 << 20
+
+_MOMENT: Final = 0.05
+"""What ends so much [s] before its deadline was not ended by it."""
+
+
+class HttpTransport:
+    """Connections to one server, as many as there are requests at once; they stay open.
+
+    Args:
+        endpoint: address of the server.
+        security: token to show and certificates to trust.
+    """
+
+    def __init__(self, endpoint: Endpoint, security: Security) -> None:
+        self._endpoint = endpoint
+        self._url = str(endpoint)
+        self._token = dict(security.headers)
+        self._headers = self._token
+        self._tls = None
+        if endpoint.tls:
+            self._tls = ssl.create_default_context(cafile=security.roots)
+            if security.certificate is not None:
+                self._tls.load_cert_chain(security.certificate)
+        self._idle: deque[http.client.HTTPConnection] = deque()
+        self._closed = False
+
+    def send(self, message: Message[_Reply], timeout: float, pending: PendingAnswer[Any] | None = None) -> _Reply:
+        reply = self.exchange(message.to_http(timeout), timeout, pending)
+        if reply.status != 200:
+            raise http_reply_error(self._url, reply)
+        return message.from_http(reply, self._url)
+
+    def exchange(self, call: HttpCall, timeout: float, pending: PendingAnswer[Any] | None = None) -> HttpReply:
+        """Send anything over HTTP; other than `send`, it gives an answer of any status back.
+
+        Raises:
+            ServiceUnavailableError: nobody answers.
+            DeadlineError: no answer in time.
+            ServiceError: the certificate of the server is not trusted, or is of another host.
+        """
+        deadline = monotonic() + timeout
+        while True:
+            connection, fresh = self._connection()
+            try:
+                return self._exchange(connection, call, deadline, pending)
+            except TimeoutError as error:
+                connection.close()
+                early = monotonic() < deadline - _MOMENT
+                raise (
+                    connection_error(self._url, f"timed out: {error}") if early else deadline_error(self._url)
+                ) from None
+            except ssl.SSLCertVerificationError as error:
+                connection.close()
+                raise connection_error(self._url, str(error)) from None
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                # A connection that waited may have been closed meanwhile: that says nothing of the server.
+                if fresh or self._closed:
+                    raise connection_error(self._url, f"{type(error).__name__}: {error}") from None
+                self._forget_idle()
+
+    def close(self) -> None:
+        self._closed = True
+        self._forget_idle()
+
+    def _exchange(
+        self,
+        connection: http.client.HTTPConnection,
+        call: HttpCall,
+        deadline: float,
+        pending: PendingAnswer[Any] | None,
+    ) -> HttpReply:
+        if connection.sock is None:
+            self._connect(connection, deadline)
+        _allow(connection, deadline)
+        if pending is not None:
+            pending.on_cancel(lambda: _cut(connection))
+        size = sum(len(part) for part in call.body)
+        payload = b"".join(call.body) if size <= _ONE_WRITE else call.body
+        sent = {**call.headers, **self._headers}
+        if call.body:
+            sent["Content-Length"] = str(size)
+        refused = None
+        # Header and body leave together: two packets would wake the server twice.
+        _cork(connection, True)
+        try:
+            connection.request(call.method, f"{self._endpoint.path}{call.path}", payload or None, sent)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            refused = error  # a server that wants no more of a request has perhaps said why
+        else:
+            _cork(connection, False)
+        _allow(connection, deadline)
+        try:
+            return self._reply(connection, deadline, whole=refused is None)
+        except (OSError, http.client.HTTPException) as error:
+            raise refused or error from None
+
+    def _reply(self, connection: http.client.HTTPConnection, deadline: float, *, whole: bool) -> HttpReply:
+        """The answer; the connection is used again if the request was sent as a whole."""
+        with connection.getresponse() as response:
+            parts = []
+            while part := response.read1(_READ):
+                parts.append(part)
+                if connection.sock is not None:
+                    _allow(connection, deadline)
+            keep = whole and not response.will_close
+            length = response.getheader(HEADER_LENGTH)
+            data = parts[0] if len(parts) == 1 else b"".join(parts)
+            if response.length:
+                raise ServiceUnavailableError(f"got {len(data)} bytes, expected {response.length} more")
+        if keep and not self._closed:
+            self._idle.append(connection)
+        else:
+            connection.close()
+        return HttpReply(response.status, data, int(length) if length and length.isdigit() else None)
+
+    def _connect(self, connection: http.client.HTTPConnection, deadline: float) -> None:
+        """Connect, to the address that the endpoint names if it names one; the certificate must be for the host."""
+        endpoint = self._endpoint
+        allowed = min(CONNECTING, deadline - monotonic())
+        if allowed <= 0:
+            raise DeadlineError
+        made = socket.create_connection(self._enter(), allowed)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            connection.sock = made if self._tls is None else self._tls.wrap_socket(made, server_hostname=endpoint.host)
+        except BaseException:
+            made.close()
+            raise
+
+    def _enter(self) -> tuple[str, int]:
+        """Address and port to connect to: behind the shield of a server of this user, with its secret.
+
+        They are looked for at each new connection: a server that was restarted has others.
+        """
+        endpoint, door = self._endpoint, connection_of(self._endpoint)
+        self._headers = self._token if door is None else {**self._token, **dict(door.headers)}
+        if door is not None and endpoint.local and endpoint.port == door.http:
+            return LOOPBACK, door.inner_http
+        return endpoint.address or endpoint.host, endpoint.port
+
+    def _connection(self) -> tuple[http.client.HTTPConnection, bool]:
+        """One that waits, the last used first, or a new one."""
+        try:
+            return self._idle.pop(), False
+        except IndexError:
+            pass
+        connection = http.client.HTTPConnection(self._endpoint.host, self._endpoint.port)
+        connection.auto_open = 0  # `_connect` does, to an address of our choice
+        return connection, True
+
+    def _forget_idle(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()
+
+
+def _cork(connection: http.client.HTTPConnection, corked: bool) -> None:
+    """Let the system keep what is sent, or send what it has kept."""
+    assert connection.sock is not None
+    connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, corked)
+
+
+def _allow(connection: http.client.HTTPConnection, deadline: float) -> None:
+    left = deadline - monotonic()
+    if left <= 0:
+        raise DeadlineError
+    if connection.sock is not None:
+        connection.sock.settimeout(left)
+
+
+def _cut(connection: http.client.HTTPConnection) -> None:
+    """End a request from another thread: its read returns at once."""
+    if connection.sock is not None:
+        with suppress(OSError):
+            connection.sock.shutdown(socket.SHUT_RDWR)
+
+
+# gRPC, by the stubs that NVIDIA generates from the protocol (`tritonclient.grpc`).
+
+
+_OPTIONS: Final = (
+    # Events have no natural limit; the server and its gateway state theirs.
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # A server that comes back is found within half a second, not within gRPC's two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    # What gRPC calls the shortest pause is the longest time that it gives a connection to stand.
+    ("grpc.min_reconnect_backoff_ms", int(1000 * CONNECTING)),
+    # Clients do not share connections: closing one leaves the others alone.
+    ("grpc.use_local_subchannel_pool", 1),
+    # A proxy of the environment is for the web, never for a server that was named.
+    ("grpc.enable_http_proxy", 0),
+)
+
+_LONGEST: Final = (1 << 31) - 1
+"""Most bytes of one message of protobuf."""
+
+_OF_GRPC: Final = (
+    "failed to connect",
+    "dns resolution failed",
+    "errors resolving",
+    "connection reset",
+    "connection refused",
+    "socket closed",
+    "broken pipe",
+    "goaway",
+    "rst_stream",
+    "stream removed",
+    "end of tcp stream",
+    "recvmsg",
+    "sendmsg",
+    "transport closed",
+    "handshake",
+)
+"""What gRPC itself says of a connection, and no server of its work."""
+
+_OF_CONNECTIONS: Final = ("UNAVAILABLE", "INTERNAL", "UNKNOWN")
+"""Names of the statuses with which gRPC says that a connection broke; a server says other things with them, too."""
+
+_GRACE: Final = 0.1
+"""Time [s] that a server gets to answer a request that nobody waits for, before it is told so.
+
+Triton before 2.59 can crash on a cancellation that meets its answer (issue 7368 of its server, fixed in 2.54, 2.57 and
+2.59), and small events are answered within a millisecond. What takes longer is worth cancelling, and seldom meets."""
+
+
+class GrpcTransport:
+    """One gRPC channel to a server.
+
+    Args:
+        endpoint: address of the server.
+        security: token to show and certificates to trust.
+
+    Raises:
+        MissingExtraError: `tritonclient` is not installed.
+    """
+
+    def __init__(self, endpoint: Endpoint, security: Security) -> None:
+        import grpc
+        from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+        self._grpc = grpc
+        self._protobuf = service_pb2
+        self._url = str(endpoint)
+        self._endpoint = endpoint
+        self._metadata = security.headers
+        target, options = _target(endpoint)
+        if endpoint.tls:
+            # Without a file gRPC would trust a list of its own, which knows nothing of a site's authority.
+            roots = security.roots or ssl.get_default_verify_paths().cafile
+            shown = None if security.certificate is None else security.certificate.read_bytes()
+            trusted = None if roots is None else Path(roots).read_bytes()
+            credentials = grpc.ssl_channel_credentials(trusted, shown, shown)
+            self._channel = grpc.secure_channel(target, credentials, (*_OPTIONS, *options))
+        else:
+            self._channel = grpc.insecure_channel(target, (*_OPTIONS, *options))
+        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._awaited = 0
+        self._one_less = threading.Condition()
+
+    def send(self, message: Message[_Reply], timeout: float, pending: PendingAnswer[Any] | None = None) -> _Reply:
+        method, request = getattr(self._stub, message.rpc), message.to_grpc(self._protobuf)
+        if request.ByteSize() > _LONGEST:
+            raise too_large_error(self._url)
+        metadata = (*self._metadata, (SIZE_HEADER, str(numbers))) if (numbers := message.numbers) else self._metadata
+        if message.guarded and (door := connection_of(self._endpoint)) is not None:
+            metadata = (*metadata, *door.headers)  # looked for each time: a server that was restarted has another
+        try:
+            if pending is None:
+                answer = method(request, timeout=timeout, metadata=metadata)
+            else:
+                answer = self._answer(method.future(request, timeout=timeout, metadata=metadata), pending)
+        except self._grpc.FutureCancelledError:
+            raise reply_error(self._url, "CANCELLED", "cancelled here") from None
+        except self._grpc.RpcError as error:
+            raise _grpc_error(self._url, error.code().name, error.details() or "") from None
+        except ValueError as error:  # what gRPC says of a closed channel
+            raise connection_error(self._url, str(error)) from None
+        return message.from_grpc(answer)
+
+    def _answer(self, call: Any, pending: PendingAnswer[Any]) -> Any:
+        """What the server answers to a call that nobody may wait for any more."""
+        with self._one_less:
+            self._awaited += 1
+        try:
+            pending.on_cancel(lambda: _cancel_later(call))
+            return call.result()
+        finally:
+            with self._one_less:
+                self._awaited -= 1
+                self._one_less.notify_all()
+
+    def close(self) -> None:
+        with self._one_less:
+            self._one_less.wait_for(lambda: not self._awaited, _GRACE)
+        self._channel.close()
+
+
+def _cancel_later(call: Any) -> None:
+    """Tell the server that nobody waits, unless it has answered by then."""
+    timer = threading.Timer(_GRACE, call.cancel)
+    timer.daemon = True
+    timer.start()
+
+
+def _target(endpoint: Endpoint) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """What gRPC connects to, and options for a host of which one address is meant."""
+    if not endpoint.address:
+        return endpoint.authority, ()
+    options = (("grpc.default_authority", endpoint.authority), ("grpc.ssl_target_name_override", endpoint.host))
+    if ":" in endpoint.address:
+        return f"ipv6:[{endpoint.address}]:{endpoint.port}", options
+    return f"ipv4:{endpoint.address}:{endpoint.port}", options
+
+
+def _grpc_error(url: str, code: str, details: str) -> BeampipeError:
+    """The error for a call that failed: by its connection, or because the server refuses."""
+    if code in _OF_CONNECTIONS and any(part in details.lower() for part in _OF_GRPC):
+        return connection_error(url, details)
+    return reply_error(url, code, details)

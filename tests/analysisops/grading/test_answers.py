@@ -1,0 +1,278 @@
+"""Checks of answers: within bounds, smooth, falling with the distance, and never kind to what is no number."""
+
+from __future__ import annotations
+
+import math
+import random
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beampipe.analysisops.contract import HistogramReference
+from beampipe.analysisops.grading.answers import (
+    HistogramL2,
+    MethodFields,
+    Pull,
+    Tracks,
+    Uncertainty,
+    Word,
+    double_majority,
+)
+from beampipe.analysisops.grading.submission import Case, Evidence, bell, ramp, read_submission, slope
+from beampipe.errors import ConfigError, UnknownNameError
+from tests.analysisops.grading.examples import EDGES, ERROR, MASS, REFERENCE, VALUES, entry, honest_entries
+
+KNOWN = {"instance": REFERENCE.to_json()}
+NO_NUMBERS = (None, True, "90.1234", math.nan, math.inf, -math.inf, [MASS], {"value": MASS}, 10**400)
+
+
+def answered(value: object, uncertainty: object = ERROR) -> Case:
+    content = {"answers": {"mass": {"value": value, "uncertainty": uncertainty}}}
+    return Case(read_submission(content), KNOWN)
+
+
+def filled(values: Any, edges: Any = EDGES) -> float:
+    evidence = Evidence(histograms={"mass": HistogramReference(tuple(edges), tuple(map(float, values)))})
+    return HistogramL2("mass")(Case(read_submission({}), KNOWN, evidence=evidence)).fraction
+
+
+@pytest.mark.parametrize("curve", [lambda x: bell(x, 2.0), lambda x: slope(x, 1.0, 3.0), lambda x: ramp(x, 1.0, 3.0)])
+def test_curves_fall_from_one_to_nothing_without_steps(curve: Any) -> None:
+    heights = [curve(step / 1000) for step in range(10_001)]
+    assert heights[0] == 1.0
+    assert heights[-1] < 1e-9
+    assert all(0.0 <= after <= before <= 1.0 for before, after in pairwise(heights))
+    assert max(before - after for before, after in pairwise(heights)) < 0.002
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_pull_is_within_bounds(value: float) -> None:
+    assert 0.0 <= Pull("mass")(answered(value)).fraction <= 1.0
+
+
+@given(st.floats(0.0, 20.0), st.floats(0.0, 20.0), st.sampled_from([-1.0, 1.0]))
+def test_a_pull_falls_on_both_sides(near: float, far: float, side: float) -> None:
+    near, far = sorted((near, far))
+    check = Pull("mass")
+    assert check(answered(MASS + side * near * ERROR)).fraction >= check(answered(MASS + side * far * ERROR)).fraction
+
+
+def test_values_of_a_pull() -> None:
+    def at(sigmas: float) -> float:
+        return Pull("mass")(answered(MASS + sigmas * ERROR)).fraction
+
+    assert at(0.0) == 1.0
+    assert at(0.5) == pytest.approx(0.9973, abs=1e-4)
+    assert at(1.0) == pytest.approx(0.9576, abs=1e-4)
+    assert at(-2.0) == pytest.approx(0.5)
+    assert at(5.0) < 1e-6
+
+
+def test_a_wide_error_bar_buys_nothing() -> None:
+    assert Pull("mass")(answered(MASS + 5 * ERROR, 100.0)).fraction < 1e-6
+
+
+def test_a_tolerance_between_good_analyses() -> None:
+    shifted = answered(MASS * 1.002)
+    assert Pull("mass")(shifted).fraction < 1e-3
+    assert Pull("mass", relative=0.002)(shifted).fraction > 0.9
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS)
+def test_what_is_no_number_is_worth_nothing(value: object) -> None:
+    assert Pull("mass")(answered(value)).fraction == 0.0
+    assert Uncertainty("mass")(answered(MASS, value)).fraction == 0.0
+
+
+@pytest.mark.parametrize("value", [0.0, -ERROR, -1e-300])
+def test_an_uncertainty_is_more_than_nothing(value: float) -> None:
+    assert Uncertainty("mass")(answered(MASS, value)).fraction == 0.0
+
+
+@given(st.floats(5e-324, 1e308), st.floats(5e-324, 1e308))
+def test_an_uncertainty_falls_with_the_factor(one: float, other: float) -> None:
+    check = Uncertainty("mass")
+    near, far = sorted((one, other), key=lambda quoted: abs(math.log(quoted) - math.log(ERROR)))
+    assert 0.0 <= check(answered(MASS, far)).fraction <= check(answered(MASS, near)).fraction <= 1.0
+
+
+def test_values_of_an_uncertainty() -> None:
+    def at(factor: float) -> float:
+        return Uncertainty("mass")(answered(MASS, ERROR * factor)).fraction
+
+    assert at(1.0) == at(1.14) == at(1 / 1.14) == 1.0
+    assert at(2.0) == at(0.5) == pytest.approx(0.3800, abs=1e-3)
+    assert at(3.01) == at(1 / 3.01) == 0.0
+
+
+def test_a_reference_that_lacks_the_answer_is_the_hosts_fault() -> None:
+    for check in (Pull("width"), Uncertainty("width"), HistogramL2("width"), Word("width", ("a", "b"))):
+        with pytest.raises(ConfigError, match="got no instance"):
+            check(answered(MASS))
+
+
+def test_the_same_histogram_is_worth_all() -> None:
+    assert filled(VALUES) == pytest.approx(1.0)
+
+
+def test_finer_bins_are_merged() -> None:
+    fine = np.repeat(np.array(VALUES) / 2, 2)
+    assert filled(fine, np.linspace(70.0, 110.0, 81)) == pytest.approx(1.0)
+    wider = (60.0, *np.linspace(70.0, 110.0, 81), 120.0)
+    assert filled((0.0, *fine, 0.0), wider) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    "edges", [np.linspace(70.5, 110.5, 41), np.linspace(60.0, 120.0, 41), np.linspace(70, 110, 21)]
+)
+def test_other_bins_are_worth_nothing(edges: Any) -> None:
+    assert filled(np.ones(len(edges) - 1), edges) == 0.0
+
+
+def test_a_flat_spread_of_the_right_total_is_worth_nothing() -> None:
+    flat = np.full(40, sum(VALUES) / 40)
+    assert filled(flat) < 1e-9
+
+
+def test_a_flat_spread_is_worth_nothing_of_a_flat_looking_reference_too() -> None:
+    values = [1000.0 - 5.0 * step for step in range(40)]
+    known = {"instance": {"histograms": {"mass": {"edges": list(EDGES), "values": values}}}}
+    for tried, expected in ((values, 1.0), ([sum(values) / 40] * 40, 0.0)):
+        evidence = Evidence(histograms={"mass": HistogramReference(EDGES, tuple(tried))})
+        fraction = HistogramL2("mass")(Case(read_submission({}), known, evidence=evidence)).fraction
+        assert fraction == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("factor", [2.0, 0.5, 10.0, 1e-3])
+def test_a_wrong_total_is_worth_nothing(factor: float) -> None:
+    assert filled(np.array(VALUES) * factor) < 1e-9
+
+
+@given(st.floats(1.0, 3.0), st.floats(1.0, 3.0))
+def test_a_histogram_falls_with_its_total(one: float, other: float) -> None:
+    near, far = sorted((one, other))
+    assert filled(np.array(VALUES) * near) >= filled(np.array(VALUES) * far)
+
+
+def test_a_histogram_falls_as_it_is_smeared() -> None:
+    flat = np.full(40, sum(VALUES) / 40)
+    heights = [filled((1 - share) * np.array(VALUES) + share * flat) for share in np.linspace(0.0, 1.0, 201)]
+    assert all(after <= before for before, after in pairwise(heights))
+    assert max(before - after for before, after in pairwise(heights)) < 0.01
+
+
+@given(st.lists(st.floats(allow_nan=True), min_size=40, max_size=40))
+def test_any_histogram_is_within_bounds(values: list[float]) -> None:
+    assert 0.0 <= filled(values) <= 1.0
+
+
+@pytest.mark.parametrize("values", [[0.0] * 40, [-1.0] * 40, [math.nan] * 40, [math.inf] * 40, []])
+def test_a_histogram_of_nothing_is_worth_nothing(values: list[float]) -> None:
+    assert filled(values, EDGES if values else ()) == 0.0
+
+
+def test_the_contents_come_from_the_ledger() -> None:
+    check = HistogramL2("mass")
+    entries = honest_entries()
+
+    def fraction(named: object, *more: Any) -> float:
+        return check(Case(read_submission({"histograms": {"mass": named}}), KNOWN, [*entries, *more])).fraction
+
+    assert fraction("hist_1") == pytest.approx(1.0)
+    assert fraction("spectrum") == 0.0
+    assert (
+        fraction(
+            "spectrum", entry(5, "export_tool", {"handle": "hist_1", "name": "spectrum"}, {"artifact": "spectrum"})
+        )
+        == 1.0
+    )
+    for named in (None, 7, "", "hist_2", {"edges": list(EDGES), "values": list(VALUES)}):
+        assert fraction(named) == 0.0
+    forged = entry(5, "histogram_tool", {}, {"handle": "hist_9", "edges": list(EDGES), "values": list(VALUES)}, ())
+    assert fraction("hist_9", forged) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [("no", 1.0), ("yes", 0.0), ("No", 0.0), ("no, yes", 0.0), (False, 0.0), (None, 0.0), (["no"], 0.0)],
+)
+def test_words_are_matched_letter_by_letter(said: object, expected: float) -> None:
+    case = Case(read_submission({"words": {"signal": said}}), {"instance": {"words": {"signal": "no"}}})
+    assert Word("signal", ("yes", "no"))(case).fraction == expected
+
+
+def test_words_of_a_reference_are_among_the_choices() -> None:
+    case = Case(read_submission({}), {"instance": {"words": {"signal": "maybe"}}})
+    with pytest.raises(UnknownNameError):
+        Word("signal", ("yes", "no"))(case)
+    with pytest.raises(ConfigError, match="two different"):
+        Word("signal", ("yes", "yes"))
+
+
+def tracked(labels: Any, named: object = "tracks_1") -> float:
+    evidence = Evidence(labels={"labels": labels}, particle_id=TRUTH, reconstructable=(1, 2))
+    case = Case(read_submission({"artifacts": {"labels": named}}), {}, evidence=evidence)
+    return Tracks("labels", goal=1.0)(case).fraction
+
+
+TRUTH = (1, 1, 1, 1, 2, 2, 2, 2, 3, 3, -1, -1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ((0, 0, 0, 0, 1, 1, 1, 1, 2, 2, -1, -1), 1.0),
+        ((9, 9, 9, -1, 4, 4, 4, 4, -1, -1, -1, -1), 1.0),  # three of four hits are more than half
+        ((0, 0, -1, -1, 1, 1, 1, 1, -1, -1, -1, -1), 0.5),  # two of four are not
+        ((0,) * 12, 0.0),
+        (tuple(range(12)), 0.0),
+        ((-1,) * 12, 0.0),
+        ((0, 0, 0), 0.0),
+    ],
+)
+def test_tracks(labels: tuple[int, ...], expected: float) -> None:
+    assert tracked(labels) == expected
+
+
+def test_tracks_must_be_named() -> None:
+    good = (0, 0, 0, 0, 1, 1, 1, 1, 2, 2, -1, -1)
+    assert tracked(good, None) == 0.0
+    assert tracked(good, list(good)) == 0.0
+
+
+def test_double_majority_is_that_of_track_finding() -> None:
+    """The same rule in another program of this package, on random tracks."""
+    from beampipe.tracking.evaluation.matching import Candidates, match
+    from beampipe.tracking.truth import Contributions
+
+    rng = random.Random(3)
+    found_any = 0
+    for _ in range(30):
+        particles = np.array([rng.randrange(4) for _ in range(40)])
+        labels = np.array([particle if rng.random() < 0.8 else rng.randrange(-1, 6) for particle in particles])
+        none = np.empty(0, np.int64)
+        known = Contributions(*np.unique(particles, return_inverse=True), none, none)
+        matches = match(Candidates.from_labels(labels), known, 1)
+        mine, _ = double_majority(labels.tolist(), particles.tolist())
+        assert mine == set(known.particle_id[matches.found_double].tolist())
+        found_any += len(mine)
+    assert found_any
+
+
+def test_method_fields() -> None:
+    def told(method: object) -> float:
+        check = MethodFields(("model", "window"))
+        return check(
+            Case(read_submission({"method": method}), {}, prompt="Tell the model and the window here.")
+        ).fraction
+
+    assert told({"model": "a voigt profile", "window": "from 75 to 107"}) == 1.0
+    assert told({"model": "a voigt profile", "window": "x"}) == 0.5
+    assert told({"model": "the model and the window", "window": "x x x x"}) == 0.0
+    odd: tuple[object, ...] = (None, [], "model window", {"model": 3, "window": None})
+    for method in odd:
+        assert told(method) == 0.0

@@ -1,0 +1,187 @@
+"""Limits, efficiencies, templates and arithmetic against closed forms and published numbers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beampipe.analysisops.tools import LocalTools, ToolRefusedError
+from beampipe.analysisops.tools.counting import CountingLimit, clopper_pearson
+
+
+@pytest.mark.parametrize(
+    ("observed", "limit"), [(0, 3.00), (1, 4.74), (2, 6.30), (3, 7.75), (4, 9.15), (5, 10.51), (10, 16.96)]
+)
+def test_limits_without_background_are_those_of_the_tables(observed: int, limit: float) -> None:
+    """Upper limits at 95 % on a Poisson mean: Review of Particle Physics, "Statistics", table of Poisson limits."""
+    assert CountingLimit(0.0, 0.0, 1.0).limit(observed) == pytest.approx(limit, abs=0.006)
+
+
+def test_with_nothing_seen_the_background_does_not_matter() -> None:
+    for background in (0.0, 1.0, 7.5):
+        assert CountingLimit(background, 0.0, 2.0).limit(0) == pytest.approx(-math.log(0.05) / 2, rel=1e-8)
+
+
+@given(observed=st.integers(0, 30), background=st.floats(0, 30), strength=st.floats(0, 5))
+def test_cls_is_a_sum_of_poisson_terms(observed: int, background: float, strength: float) -> None:
+    def at_most(rate: float) -> float:
+        terms = (
+            math.exp(-rate + n * math.log(rate) - math.lgamma(n + 1)) if rate else float(n == 0)
+            for n in range(observed + 1)
+        )
+        return math.fsum(terms)
+
+    counting = CountingLimit(background, 0.0, 3.0)
+    truth = at_most(3.0 * strength + background) / at_most(background)
+    assert counting.cls(strength, observed) == pytest.approx(truth, rel=1e-9)
+
+
+def test_uncertainties_as_toys_have_them() -> None:
+    rng = np.random.default_rng(3)
+    counting = CountingLimit(4.0, 1.5, 2.0, 0.4)
+    background = rng.normal(4.0, 1.5, 800_000)
+    signal = rng.normal(2.0, 0.4, 800_000)
+    good = (background > 0) & (signal > 0)
+    for strength in (0.0, 1.5):
+        counts = rng.poisson(background[good] + strength * signal[good])
+        assert counting.at_most(5, strength) == pytest.approx((counts <= 5).mean(), abs=0.003)
+
+
+def test_limits_grow_with_counts_and_uncertainties(tools: LocalTools) -> None:
+    given = {"background": 10.0, "background_error": 1.0, "signal": 5.0}
+    limits = [tools.call("limit_tool", observed=observed, **given) for observed in (5, 10, 20)]
+    assert limits[0]["limit"] < limits[1]["limit"] < limits[2]["limit"]
+    for one in limits:
+        assert one["expected_minus_1"] < one["expected"] < one["expected_plus_1"]
+    assert limits[2]["p_background"] < 0.02 < limits[1]["p_background"]
+    loose = tools.call("limit_tool", observed=10, **{**given, "background_error": 4.0})
+    assert loose["limit"] > limits[1]["limit"]
+    for wrong in ({"observed": -1}, {"signal": 0}, {"level": 1.0}, {"background_error": -1}):
+        with pytest.raises(ToolRefusedError, match="limit"):
+            tools.call("limit_tool", **{"observed": 1, **given, **wrong})
+
+
+@pytest.mark.parametrize("total", [1, 10, 1000])
+def test_clopper_pearson_in_closed_form(total: int) -> None:
+    """None of n: 1 - (alpha / 2)^(1 / n)."""
+    lower, upper = clopper_pearson(0, total, 0.95)
+    assert lower == 0.0
+    assert upper == pytest.approx(1 - 0.025 ** (1 / total))
+    lower, upper = clopper_pearson(total, total, 0.95)
+    assert lower == pytest.approx(0.025 ** (1 / total))
+    assert upper == 1.0
+
+
+@given(total=st.integers(1, 60), data=st.data())
+def test_clopper_pearson_is_where_binomial_tails_are(total: int, data: st.DataObject) -> None:
+    passed = data.draw(st.integers(1, total))
+    lower, _ = clopper_pearson(passed, total, 0.9)
+    tail = math.fsum(math.comb(total, n) * lower**n * (1 - lower) ** (total - n) for n in range(passed, total + 1))
+    assert tail == pytest.approx(0.05, rel=1e-6)
+
+
+def test_efficiencies(tools: LocalTools) -> None:
+    counted = tools.call("efficiency_tool", passed=900, total=1000)
+    assert counted["efficiency"] == 0.9
+    assert counted["error"] == pytest.approx(math.sqrt(0.9 * 0.1 / 1000), rel=0.06)
+    assert counted["lower"] < 0.9 < counted["upper"]
+    # As many failed as are counted: errors of counts give back the binomial error.
+    fitted = tools.call("efficiency_tool", passed=900, total=1000, passed_error=30, total_error=math.sqrt(1000))
+    assert fitted["error"] == pytest.approx(math.sqrt(0.9 * 0.1 / 1000), rel=1e-9)
+    wrong: list[dict[str, Any]] = [
+        {"passed": 11, "total": 10},
+        {"passed": 1.5, "total": 10},
+        {"passed": 0, "total": 0},
+        {"passed": 5, "total": 10, "passed_error": 1},
+        {"passed": 5, "total": 10, "passed_error": 2, "total_error": 1},
+    ]
+    for arguments in wrong:
+        with pytest.raises(ToolRefusedError, match="efficiency"):
+            tools.call("efficiency_tool", **arguments)
+
+
+def test_arithmetic_with_errors(tools: LocalTools) -> None:
+    product = tools.call(
+        "calculate_tool", expression="a * b / c", values={"a": 3, "b": 4, "c": 2}, errors={"a": 0.3, "c": 0.1}
+    )
+    assert product["value"] == 6.0
+    assert product["uncertainty"] == pytest.approx(6 * math.hypot(0.1, 0.05), rel=1e-6)
+    for wrong in (
+        {"expression": "a / b", "values": {"a": 1, "b": 0}},
+        {"expression": "a", "values": {}},
+        {"expression": "a", "values": {"a": 1}, "errors": {"b": 1}},
+        {"expression": "a", "values": {"a": 1}, "errors": {"a": -1}},
+        {"expression": "__import__('os')", "values": {}},
+    ):
+        with pytest.raises(ToolRefusedError, match="got"):
+            tools.call("calculate_tool", **wrong)
+
+
+def test_two_equations_with_errors(tools: LocalTools) -> None:
+    matrix, errors = np.array([[0.8, 0.2], [0.3, 0.7]]), np.array([[0.02, 0.01], [0.03, 0.01]])
+    right, right_errors = np.array([100.0, 80.0]), np.array([4.0, 3.0])
+    given = {"matrix_errors": errors.tolist(), "right": right.tolist(), "right_errors": right_errors.tolist()}
+    solved = tools.call("solve_linear_tool", matrix=matrix.tolist(), **given)
+    np.testing.assert_allclose(matrix @ solved["solution"], right)
+    rng = np.random.default_rng(4)
+    toys = np.linalg.solve(
+        rng.normal(matrix, errors / 5, (20_000, 2, 2)), rng.normal(right, right_errors / 5, (20_000, 2))[..., None]
+    )
+    np.testing.assert_allclose(solved["errors"], 5 * toys[..., 0].std(0), rtol=0.03)
+    for wrong in ([[1.0, 2.0], [2.0, 4.0]], [[1.0, 2.0]], [[1.0], [2.0]]):
+        with pytest.raises(ToolRefusedError, match="matrix"):
+            tools.call("solve_linear_tool", matrix=wrong, **given)
+
+
+def histogram(tools: LocalTools, expression: str, file: str = "data.root", bins: int = 20) -> dict[str, Any]:
+    loaded = tools.call("load_kinematics_tool", file_path=file, tree_name="mini", branches={"met": "met"})
+    derived = tools.call("derive_tool", events=loaded["handle"], name="x", expression=expression)
+    return tools.call("histogram_tool", events=derived["handle"], column="x", bins=bins, low=0, high=100)
+
+
+def test_templates_that_do_not_overlap_give_counts(tools: LocalTools) -> None:
+    """Then each yield is a count, and the template's own statistics leave it alone."""
+    data = histogram(tools, "min(met / 1000, 99)")
+    low, high = (histogram(tools, expression, bins=20) for expression in ("min(met / 1000, 99)", "99 - 0 * met"))
+    fit = tools.call("fit_templates_tool", data=data["handle"], templates={"a": low["handle"]})
+    assert fit["yields"]["a"]["value"] == pytest.approx(sum(data["values"]), rel=1e-4)
+    assert fit["yields"]["a"]["error"] == pytest.approx(math.sqrt(2 * sum(data["values"])), rel=0.02)
+    assert fit["valid"]
+    with pytest.raises(ToolRefusedError, match="all templates"):
+        tools.call("fit_templates_tool", data=data["handle"], templates={"a": low["handle"]}, fixed=["a"])
+    other = histogram(tools, "met / 1000", bins=10)
+    with pytest.raises(ToolRefusedError, match="10 bins"):
+        tools.call("fit_templates_tool", data=data["handle"], templates={"a": other["handle"]})
+    both = tools.call("fit_templates_tool", data=data["handle"], templates={"a": low["handle"], "b": high["handle"]})
+    assert both["yields"]["a"]["value"] == pytest.approx(4000, rel=0.02)
+    assert abs(both["yields"]["b"]["value"]) < 3 * both["yields"]["b"]["error"]
+
+
+def test_metrics_and_logs(tools: LocalTools) -> None:
+    listed = tools.call("query_metrics_tool")
+    assert listed == {"metrics": [{"name": "queue_seconds", "labels": [{"server": "a"}, {"server": "b"}]}]}
+    steady, jumping = tools.call("query_metrics_tool", name="queue_seconds")["series"]
+    assert steady["change_at"] is None
+    assert jumping["change_at"] == 240.0
+    assert (jumping["mean_before"], jumping["mean_after"]) == (1.0, 3.0)
+    assert len(jumping["times"]) <= 200
+    (part,) = tools.call("query_metrics_tool", name="queue_seconds", labels={"server": "b"}, start=300, end=400)[
+        "series"
+    ]
+    assert (part["n"], part["mean"]) == (51, 3.0)
+    for wrong in ({"name": "queue"}, {"name": "queue_seconds", "labels": {"server": "c"}}):
+        with pytest.raises(ToolRefusedError, match="got"):
+            tools.call("query_metrics_tool", **wrong)
+    assert tools.call("read_log_tool", file="b.log", pattern="memory|nothing")["lines"] == [
+        {"line": 301, "text": "600 ERROR out of memory"}
+    ]
+    page = tools.call("read_log_tool", file="b.log", start=299, limit=5)
+    assert [line["line"] for line in page["lines"]] == [300, 301]
+    assert page["n_matching"] == 301
+    with pytest.raises(ToolRefusedError, match="log"):
+        tools.call("read_log_tool", file="data.root")

@@ -1,0 +1,174 @@
+"""Stage 2: scores, and which jets are scored again for a variation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy import ndarray
+
+from beampipe.arrays import Float32
+from beampipe.calibration.config import Energy, Tagger
+from beampipe.calibration.events.fill import fill_table
+from beampipe.calibration.events.histograms import Filled
+from beampipe.calibration.events.scores import (
+    JET_FEATURES,
+    ScoreKey,
+    Scores,
+    features_of,
+    local_scores,
+    model_bytes,
+    predict,
+    read_scores,
+    score_function,
+    write_scores,
+)
+from beampipe.calibration.events.variations import NOMINAL, kinematics_of
+from beampipe.errors import FileError, InputError
+from tests.calibration.campaign import Toys
+from tests.calibration.random_dijets import fill_settings, random_dijets
+
+ENERGY = Energy(10, 1)
+VARIATIONS = ("trk_eff", "jes_1_up", "jer_1_down")
+
+
+class Counting:
+    """A tagger that gives a function of all its features, and counts the jets."""
+
+    def __init__(self) -> None:
+        self.jets: list[int] = []
+
+    def __call__(self, features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
+        self.jets.append(len(features))
+        # Not by BLAS, some of which raise floating-point flags for what lies beside the numbers.
+        sums = (features * np.array([0.01, 1, 1, 1e-4, 0.1], np.float32)).sum(axis=1)
+        out: Float32[ndarray, " m"] = (sums % np.float32(1)).astype(np.float32)
+        return out
+
+
+def test_scores_are_those_of_every_jet_scored_alone() -> None:
+    dijets, tagger, count = random_dijets(300, 3), Tagger("toy", 10, 0.0, 1.0, "m"), Counting()
+    scores = predict(dijets, [(tagger, count)], VARIATIONS, ENERGY)
+    everywhere = np.nonzero(np.ones((300, 2), bool))
+    for name in (NOMINAL, *VARIATIONS):
+        varied = kinematics_of(name, dijets, ENERGY)
+        want = Counting()(features_of(dijets, varied, everywhere)).reshape(300, 2)
+        np.testing.assert_array_equal(scores.by_name[ScoreKey("toy", name)], want, err_msg=name)
+    assert count.jets[0] == 600
+    assert 0 < count.jets[2] < 450, "a variation of few jets scores few again"
+
+
+def test_no_variation_and_no_jet() -> None:
+    tagger = Tagger("toy", 10, 0.0, 1.0, "m")
+    assert list(predict(random_dijets(5, 1), [(tagger, Counting())], (), ENERGY).by_name) == [("toy", NOMINAL)]
+    empty = predict(random_dijets(0, 1), [(tagger, Counting())], VARIATIONS, ENERGY)
+    assert all(values.shape == (0, 2) for values in empty.by_name.values())
+    assert predict(random_dijets(5, 1), [], VARIATIONS, ENERGY).by_name == {}
+
+
+def test_scores_that_are_no_numbers_are_refused() -> None:
+    def spoilt(features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
+        scores = Counting()(features)
+        scores[3:5] = np.nan
+        return scores
+
+    tagger = Tagger("toy", 10, 0.0, 1.0, "m")
+    with pytest.raises(InputError, match="tagger toy: got 2 of 20 scores that are no finite numbers, expected prob"):
+        predict(random_dijets(10, 1), [(tagger, spoilt)], VARIATIONS, ENERGY)
+
+
+def test_features_have_the_stated_columns() -> None:
+    dijets = random_dijets(10, 2)
+    nominal = kinematics_of(NOMINAL, dijets, ENERGY)
+    got = features_of(dijets, nominal, (np.array([3, 4]), np.array([1, 0])))
+    assert JET_FEATURES == ("n_trk", "width", "c1", "pt", "abs_eta")
+    want = [[dijets.n_trk[3, 1], dijets.width[3, 1], dijets.c1[3, 1], dijets.pt[3, 1], abs(dijets.eta[3, 1])]]
+    np.testing.assert_allclose(got[:1], want, rtol=1e-7)
+
+
+def test_a_model_of_lightgbm(toys: Toys) -> None:
+    dijets = random_dijets(400, 3)
+    tagger = Tagger("gbdt", 10, 0.0, 1.0, str(toys.model))
+    found = predict(dijets, [(tagger, score_function(tagger))], VARIATIONS, ENERGY)
+    scores = found.by_name[ScoreKey("gbdt", NOMINAL)]
+    assert scores.dtype == np.float32
+    assert 0 < scores.min() < 0.3 < 0.5 < scores.max() < 1
+    few = dijets.n_trk < 12
+    assert scores[few].mean() < scores[~few].mean(), "jets of few tracks are quark-like: low"
+    assert local_scores(toys.model)(np.empty((0, 5), np.float32)).shape == (0,)
+    assert model_bytes(tagger) == toys.model.read_bytes()
+
+
+def test_wrong_models_are_refused(tmp_path: Path) -> None:
+    missing = Tagger("gbdt", 10, 0.0, 1.0, str(tmp_path / "none.txt"))
+    with pytest.raises(FileError, match=r"tagger gbdt: .*none\.txt cannot be read .*train-tagger"):
+        model_bytes(missing)
+    (tmp_path / "text.txt").write_text("no model")
+    with pytest.raises(FileError, match=r"text\.txt: got no model of LightGBM"):
+        local_scores(tmp_path / "text.txt")
+    assert model_bytes(Tagger("far", 10, 0.0, 1.0, "grpc://host:1/gbdt")) == b"grpc://host:1/gbdt"
+
+
+def test_a_damaged_model_is_refused(toys: Toys, tmp_path: Path) -> None:
+    """LightGBM ends the whole process on most of these."""
+    text, path = toys.model.read_text(), tmp_path / "damaged.txt"
+    place = text.index("leaf_value=") + len("leaf_value=")
+    for wrong in (
+        text[:place] + "0" + text[place:],
+        text[: len(text) // 2],
+        text[:place],
+        text.replace("Tree=1", "T=1"),
+    ):
+        path.write_text(wrong)
+        with pytest.raises(FileError, match=r"damaged\.txt: got no model of LightGBM .its trees are not"):
+            local_scores(path)
+
+
+def test_a_model_of_other_features_is_refused(tmp_path: Path) -> None:
+    import lightgbm
+
+    rng = np.random.default_rng(1)
+    data = lightgbm.Dataset(rng.normal(size=(100, 2)), rng.integers(0, 2, 100), feature_name=["n_trk", "mass"])
+    lightgbm.train({"objective": "binary", "verbose": -1}, data, num_boost_round=1).save_model(tmp_path / "m.txt")
+    with pytest.raises(FileError, match=r"m\.txt: got features \['n_trk', 'mass'\], expected \['n_trk', 'width'"):
+        local_scores(tmp_path / "m.txt")
+
+
+def test_a_table_gives_back_what_was_written(tmp_path: Path) -> None:
+    tagger = Tagger("toy", 10, 0.0, 1.0, "m")
+    for n in (0, 30):
+        scores = predict(random_dijets(n, 1), [(tagger, Counting())], VARIATIONS, ENERGY)
+        write_scores(scores, tmp_path / "scores.parquet")
+        again = read_scores(tmp_path / "scores.parquet")
+        assert list(again.by_name) == list(scores.by_name)
+        for name, values in scores.by_name.items():
+            np.testing.assert_array_equal(again.by_name[name], values)
+
+
+def test_another_table_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "scores.parquet"
+    for wrong in (b"", b"nothing"):
+        path.write_bytes(wrong)
+        with pytest.raises(FileError, match=r"scores\.parquet: got no table of scores"):
+            read_scores(path)
+
+
+def filled_with(values: list[list[float]], bins: int, low: float, high: float) -> Filled:
+    """Histograms of given scores."""
+    scores = Scores({ScoreKey("toy", NOMINAL): np.array(values, np.float32)})
+    settings = fill_settings(taggers=(Tagger("toy", bins, low, high, "m"),), kinematics=(), weight_bits=10)
+    return fill_table(random_dijets(len(values), 11), scores, settings)
+
+
+def test_scores_outside_the_axis_are_in_its_end_bins() -> None:
+    """Left-closed bins; what is below the first or above the last edge is counted in the first and the last."""
+    values = [-3.0, -1.0, -0.51, -0.5, 0.0, 0.99, 1.0, 7.0]
+    filled = filled_with([[value, value] for value in values * 40], 4, -1.0, 1.0)
+    dijets = random_dijets(320, 11)
+    low, high = dijets.pt.min(axis=1).astype(float), dijets.pt.max(axis=1).astype(float)
+    good = (low > 500) & (high < 2000) & (high < 1.5 * low) & (dijets.n_trk >= 2).all(axis=1)
+    bins = np.tile([0, 0, 0, 1, 2, 3, 3, 3], 40)
+    want = 2 * np.bincount(bins[good], minlength=4)
+    assert want.min() > 10
+    np.testing.assert_array_equal(filled.entries.reshape(-1, 4).sum(axis=0), want)

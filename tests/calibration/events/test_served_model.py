@@ -1,0 +1,86 @@
+"""The boosted tagger behind a real Triton gives the scores of the local model, byte for byte."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy import ndarray
+
+from beampipe.calibration.config import Tagger
+from beampipe.calibration.events.scores import SHIPPED_MODEL, local_scores, score_function, served_scores
+from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError
+from beampipe.triton.engine import install_engine
+from beampipe.triton.model.contract import ModelSettings
+from beampipe.triton.model.repository import export_repository
+from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.server import TritonServer
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    folder = tmp_path_factory.mktemp("taggers")
+    model = ModelSettings("gbdt", "beampipe.calibration.events.served_model:GluonTagger", weights=(SHIPPED_MODEL,))
+    export_repository(folder / "models", [model])
+    settings = ServerSettings(folder / "models", triton=install_engine().folder, supervise=False)
+    with TritonServer(settings) as server:
+        yield server
+        server.kill()
+
+
+def jets(n: int, seed: int = 3) -> ndarray:
+    random = np.random.default_rng(seed)
+    return random.uniform([2, 0, 0, 500, 0], [80, 0.4, 0.5, 2000, 2.1], (n, 5)).astype(np.float32)
+
+
+@pytest.mark.parametrize("n", [0, 1, 17, 60_000])
+def test_served_scores_are_the_local_ones(server: TritonServer, n: int) -> None:
+    here = local_scores(SHIPPED_MODEL)(jets(n))
+    for url in (f"grpc://{server.grpc_url}/gbdt", f"http://{server.http_url}/gbdt"):
+        there = score_function(Tagger("gbdt", 50, 0.0, 1.0, url))(jets(n))
+        assert there.dtype == np.float32
+        assert there.tobytes() == here.tobytes()
+    if n > 1:
+        assert here.std() > 0.1
+
+
+def test_a_model_that_is_not_there(server: TritonServer) -> None:
+    with pytest.raises(ServiceError, match="gdbt"):
+        served_scores(f"http://{server.http_url}/gdbt")(jets(2))
+
+
+def test_no_server_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("beampipe.calibration.events.scores._RETRIES", 0)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        with pytest.raises(ServiceUnavailableError) as caught:
+            served_scores(f"http://127.0.0.1:{port}/gbdt")(jets(2))
+        assert (caught.value.url, caught.value.model) == (f"http://127.0.0.1:{port}", "gbdt")
+
+
+@pytest.mark.parametrize("url", ["grpc://127.0.0.1:8001", "gbdt", "http://"])
+def test_an_address_without_a_model(url: str) -> None:
+    with pytest.raises(ConfigError, match="expected"):
+        served_scores(url)
+
+
+def test_no_module_of_tracking_is_loaded() -> None:
+    code = "import sys, beampipe.calibration.events.scores; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert "beampipe.calibration.events.scores" in loaded
+    assert not [name for name in loaded if name.startswith(("beampipe.tracking", "beampipe.serving"))]
+
+
+def test_the_folder_of_weights_holds_one_model(tmp_path: Path) -> None:
+    from beampipe.calibration.events.served_model import GluonTagger
+    from beampipe.errors import FileError
+    from beampipe.triton.model.contract import Instance
+
+    with pytest.raises(FileError, match="got 0 files"):
+        GluonTagger(Instance(weights=tmp_path))

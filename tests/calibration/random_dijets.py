@@ -1,0 +1,64 @@
+"""Random dijet events in memory, for tests that need no file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Tagger
+from beampipe.calibration.events.dijets import CUT_NAMES, CutFlow, Dijets, RunRange
+from beampipe.calibration.events.fill import FillSettings
+
+PT_EDGES = (500.0, 800.0, 1200.0, 2000.0)
+
+
+def random_dijets(n: int, seed: int, *, n_weights: int = 3, first_event: int = 0) -> Dijets:
+    """Pairs of jets, most of them selected."""
+    rng = np.random.default_rng(seed)
+    lead = rng.uniform(500, 2000, n)
+    pt = np.stack([lead, lead * rng.uniform(0.6, 1.0, n)], axis=1).astype(np.float32)
+    n_trk = rng.integers(0, 50, (n, 2)).astype(np.uint16)
+    forward = rng.integers(0, 2, n)
+    return Dijets(
+        run=np.ones(n, np.uint32),
+        event=(first_event + rng.permutation(n)).astype(np.uint64),
+        weight=(rng.lognormal(0, 1.5, (n, 1)) * rng.normal(1, 0.1, (n, n_weights))).astype(np.float32),
+        pt=pt,
+        eta=rng.uniform(-2.1, 2.1, (n, 2)).astype(np.float32),
+        n_trk=n_trk,
+        width=rng.uniform(0, 0.3, (n, 2)).astype(np.float32),
+        c1=rng.uniform(0, 0.4, (n, 2)).astype(np.float32),
+        label=rng.integers(0, 4, (n, 2)).astype(np.int8),
+        region=np.stack([forward, 1 - forward], axis=1).astype(np.int8),
+        cut_flow=CutFlow(np.full(len(CUT_NAMES), n), np.zeros(len(CUT_NAMES), np.int64)),
+        ranges=(RunRange(1, first_event, first_event + n - 1),) if n else (),
+        varied_n_trk={"trk_eff": np.maximum(n_trk, 1) - np.uint16(1)},
+    )
+
+
+def taken(dijets: Dijets, rows: Any) -> Dijets:
+    """Some of the events, in any order."""
+    names = ("run", "event", "weight", "pt", "eta", "n_trk", "width", "c1", "label", "region")
+    columns: dict[str, Any] = {name: getattr(dijets, name)[rows] for name in names}
+    n = len(columns["run"])
+    flow = CutFlow(np.full(len(CUT_NAMES), n), np.zeros(len(CUT_NAMES), np.int64))
+    varied = {name: values[rows] for name, values in dijets.varied_n_trk.items()}
+    return Dijets(**columns, cut_flow=flow, varied_n_trk=varied)
+
+
+def fill_settings(**changes: Any) -> FillSettings:
+    """For events of `random_dijets`."""
+    standard: dict[str, Any] = {
+        "pt_edges": PT_EDGES,
+        "taggers": (Tagger("n_trk", 25, 0.0, 50.0),),
+        "selection": DijetSelection(),
+        "energy": Energy(2, 1),
+        "weight_bits": 30,
+        "labelled": True,
+        "weight_names": ("nominal", "one", "two"),
+        "kinematics": ("trk_eff", "jes_1_up", "jer_1_down"),
+        "bootstrap": Bootstrap(7, 3),
+        "dataset": "toy",
+    }
+    return FillSettings(**(standard | changes))

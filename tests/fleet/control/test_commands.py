@@ -1,0 +1,192 @@
+"""A real fleet: it is mended, told and changed while clients ask, and no answer is lost or wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from beampipe import processes
+from beampipe.errors import ConfigError, ServiceError, UnknownNameError
+from beampipe.fleet.control.control_socket import send_command
+from beampipe.triton.engine import Engine
+from tests.fleet.conftest import Load, RunningFleet, running_fleet, until
+from tests.triton.doublers import BROKEN, DOUBLER
+
+
+def tritons(fleet: RunningFleet) -> list[int]:
+    """Process ids of the servers themselves."""
+    members = [row["pid"] for row in fleet.orders.status()["servers"]]
+    found = [child for member in members if member for child in processes.children(member)]
+    return [pid for pid in found if processes.arguments(pid)[:1] and "tritonserver" in processes.arguments(pid)[0]]
+
+
+def whole(fleet: RunningFleet) -> bool:
+    """Whether every server takes requests."""
+    status = fleet.orders.status()
+    return bool(status["ready"]) and all(row["gateway"] == "UP" for row in status["servers"])
+
+
+def kill_server(fleet: RunningFleet) -> None:
+    os.kill(tritons(fleet)[0], signal.SIGKILL)
+
+
+def stop_server(fleet: RunningFleet) -> None:
+    os.kill(tritons(fleet)[0], signal.SIGSTOP)
+
+
+def kill_member(fleet: RunningFleet) -> None:
+    os.kill(fleet.orders.status()["servers"][0]["pid"], signal.SIGKILL)
+
+
+def kill_gateway(fleet: RunningFleet) -> None:
+    os.killpg(fleet.orders.status()["gateway"]["pid"], signal.SIGKILL)
+
+
+@pytest.mark.parametrize("fault", [kill_server, stop_server, kill_member, kill_gateway])
+def test_a_fault_loses_nothing_and_is_mended(fleet: RunningFleet, fault: Callable[[RunningFleet], None]) -> None:
+    until(lambda: whole(fleet))
+    before = {row["server"]: row["pid"] for row in fleet.orders.status()["servers"]}, set(tritons(fleet))
+    gateway = fleet.orders.status()["gateway"]["pid"]
+    with Load(fleet) as load:
+        fault(fleet)
+
+        def mended() -> bool:
+            after = {row["server"]: row["pid"] for row in fleet.orders.status()["servers"]}, set(tritons(fleet))
+            changed = after != before or fleet.orders.status()["gateway"]["pid"] != gateway
+            return changed and len(after[1]) == 2 and whole(fleet)
+
+        until(mended)
+        answered = load.answered
+        until(lambda: load.answered > answered + 20)
+    assert load.lost == []
+    assert load.wrong == 0
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "http"])
+def test_a_request_to_a_server_that_has_just_died_is_answered_by_another(fleet: RunningFleet, scheme: str) -> None:
+    until(lambda: whole(fleet))
+    dead = tritons(fleet)[0]
+    with fleet.client(scheme, retries=0, timeout=5.0) as client:
+        assert client.infer({"X": np.array([0, 1], np.float32)})["Y"].tolist() == [0, 2]
+        os.kill(dead, signal.SIGKILL)
+        for number in range(6):
+            assert client.infer({"X": np.array([0, number], np.float32)})["Y"].tolist() == [0, 2 * number]
+    until(lambda: dead not in tritons(fleet) and len(tritons(fleet)) == 2 and whole(fleet))
+
+
+def test_servers_are_drained_restarted_and_scaled_without_loss(fleet: RunningFleet) -> None:
+    with Load(fleet) as load:
+        fleet.orders.drain("cpu-0")
+        place = fleet.keeper.gateway.socket.places()["cpu-0"]
+        assert (place.status, place.idle) == ("DRAIN", True)
+        fleet.orders.resume("cpu-0")
+        before = [row["pid"] for row in fleet.orders.status()["servers"]]
+        fleet.orders.restart()
+        after = [row["pid"] for row in fleet.orders.status()["servers"]]
+        assert not set(before) & set(after)
+        fleet.orders.scale("cpu", 3)
+        assert len(fleet.orders.status()["servers"]) == 3
+        fleet.orders.scale("cpu", 2)
+        assert [row["server"] for row in fleet.orders.status()["servers"]] == ["cpu-0", "cpu-1"]
+    assert load.lost == []
+    assert load.wrong == 0
+
+
+def test_models_are_updated_without_loss_and_broken_ones_are_taken_back(engine: Engine) -> None:
+    with running_fleet(count=1) as fleet, Load(fleet) as load:
+        model = fleet.keeper.fleet.repository / "one" / "1" / "model.py"
+        first = fleet.orders.status()["servers"][0]["digest"]
+        model.write_text(DOUBLER + "# the same by another name\n")
+        assert fleet.orders.update()["servers"] == 1  # the only one: a second serves meanwhile
+        second = fleet.orders.status()["servers"][0]["digest"]
+        assert second != first
+        assert fleet.orders.update()["servers"] == 0
+        model.write_text(BROKEN)
+        with pytest.raises(ServiceError, match="old models are served again"):
+            fleet.orders.update()
+        until(lambda: whole(fleet))
+        assert fleet.orders.status()["servers"][0]["digest"] == second
+    assert load.lost == []
+    assert load.wrong == 0
+
+
+def test_a_second_specification_changes_only_what_differs(fleet: RunningFleet) -> None:
+    pids = [row["pid"] for row in fleet.orders.status()["servers"]]
+    assert fleet.orders.apply(str(fleet.write()))["changed"] == []
+    assert fleet.orders.apply(str(fleet.write(gateway="queue = 99")))["changed"] == ["gateway"]
+    until(lambda: "queue(grpc) ge 99" in (fleet.keeper.folder.path / "haproxy.cfg").read_text())
+    assert fleet.orders.apply(str(fleet.write(count=3)))["changed"] == ["gateway", "servers.cpu"]
+    assert [row["pid"] for row in fleet.orders.status()["servers"]][:2] == pids
+    assert fleet.orders.apply(str(fleet.write()))["changed"] == ["servers.cpu"]
+
+
+def test_what_cannot_be_done_is_refused(fleet: RunningFleet) -> None:
+    with pytest.raises(UnknownNameError, match="cpu-0"):
+        fleet.orders.drain("cpu-9")
+    with pytest.raises(UnknownNameError, match="cpu"):
+        fleet.orders.scale("gpu", 1)
+    with pytest.raises(ConfigError, match="most"):
+        fleet.orders.scale("cpu", 4)
+    socket = fleet.keeper.folder.socket
+    with pytest.raises(ServiceError, match="status"):
+        send_command(socket, {"do": "stauts"})
+    with pytest.raises(ServiceError, match="expected one of this version"):
+        send_command(socket, {"do": "drain", "srever": "cpu-0"})
+    other = fleet.specification.with_name("other.toml")
+    other.write_text(fleet.specification.read_text().replace('"test"', '"other"'))
+    with pytest.raises(ConfigError, match="another fleet"):
+        fleet.orders.apply(str(other))
+
+
+def test_the_commands_start_and_end_a_fleet_and_leave_nothing(engine: Engine, tmp_path: Path) -> None:
+    with running_fleet(count=1) as fleet:
+        specification = fleet.write(count=1)
+    folder = specification.parent / "run2"
+
+    def beampipe(*arguments: str) -> str:
+        command = [sys.executable, "-m", "beampipe", "fleet", *arguments, str(specification), "--folder", str(folder)]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=100).stdout
+
+    specification.parent.mkdir(exist_ok=True)
+    from tests.triton.doublers import write_model
+
+    write_model(specification.parent / "models", "one")
+    fleet.write(count=1)
+    try:
+        assert "ready" in beampipe("up")
+        assert "nothing" in beampipe("up")
+    finally:
+        said = beampipe("down")
+    assert "ended" in said
+    assert "did not run" in beampipe("down")
+    time.sleep(0.2)
+    left = [arguments for _, arguments in processes.command_lines() if str(folder) in " ".join(arguments)]
+    assert left == []
+
+
+def test_a_server_that_cannot_write_its_record_keeps_its_place(fleet: RunningFleet) -> None:
+    """As on a full disk: it is silent and yet answers, so there is nothing to mend."""
+    until(lambda: whole(fleet))
+    before = [row["pid"] for row in fleet.orders.status()["servers"]]
+    registry, away = fleet.keeper.folder.registry, fleet.keeper.folder.path / "away"
+    registry.rename(away)
+    registry.write_text("no folder, so nobody can write into it")
+    try:
+        with Load(fleet) as load:
+            until(lambda: not any(record.lives() for record in fleet.keeper.records.values()))
+            answered = load.answered
+            until(lambda: load.answered > answered + 50)
+    finally:
+        registry.unlink()
+        away.rename(registry)
+    until(lambda: whole(fleet))
+    assert [row["pid"] for row in fleet.orders.status()["servers"]] == before
+    assert (load.lost, load.wrong) == ([], 0)

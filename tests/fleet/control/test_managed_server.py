@@ -1,0 +1,39 @@
+"""A seat of the fleet: which process it means, whoever asks and when."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from beampipe import processes
+from beampipe.fleet.control.managed_server import LocalServer
+from beampipe.fleet.server import FleetServerSettings
+from tests.fleet.conftest import until
+
+
+def test_a_question_while_it_starts_does_not_lose_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The command `status` may ask from another thread at any moment; a lost process would live on beside its successor.
+    settings = FleetServerSettings("cpu-0", "cpu", tmp_path, tmp_path, tmp_path / "none", tmp_path / "log")
+    seat = LocalServer(settings, tmp_path / "member.json")
+    start_time = processes.start_time
+    asked: list[bool] = []
+
+    def asked_meanwhile(pid: int) -> int | None:
+        if not asked and pid != os.getpid():
+            asked.append(True)
+            asked.append(seat.pid is not None)
+        return start_time(pid)
+
+    monkeypatch.setattr(processes, "start_time", asked_meanwhile)
+    seat.start()
+    assert asked == [True, False]
+    assert seat.pid is not None
+    seat.signal(signal.SIGKILL)
+    until(lambda: seat.pid is None)
+    seat.start()
+    assert seat.pid is not None
+    seat.signal(signal.SIGKILL)
+    until(lambda: seat.pid is None)

@@ -1,0 +1,184 @@
+"""What the follower makes of records that are late, old, wrong or gone; the gateway is a notebook here."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+
+import pytest
+
+from beampipe.errors import FileError
+from beampipe.fleet.control.daemon import run_gateway
+from beampipe.fleet.control.reconciler import RegistryReconciler
+from beampipe.fleet.gateway.haproxy import SlotState
+from beampipe.fleet.gateway.plan import Address
+from beampipe.fleet.registry import SILENCE, Record, read_records, remove_record, write_record
+from beampipe.fleet.run_folder import RunFolder
+from beampipe.fleet.specification import read_fleet
+from tests.triton.doublers import write_model
+
+FLEET = """
+repository = "models"
+[servers.cpu]
+count = 1
+most = 2
+[monitoring]
+prometheus = false
+"""
+
+
+class Notebook:
+    """Notes what the gateway is told, and answers as a test wants it to."""
+
+    def __init__(self) -> None:
+        self.placed: dict[str, Address | None] = {}
+        self.states: list[tuple[str, str]] = []
+        self.answering = True
+        self.socket = SimpleNamespace(set_state=lambda *said: self.states.append(said), places=self.places)
+
+    def place(self, server: str, address: Address | None) -> None:
+        self.placed[server] = address
+
+    def places(self) -> dict[str, SlotState]:
+        status = "UP" if self.answering else "DOWN"
+        return {name: SlotState(status, 0, 0, 0, 0) for name in self.placed}
+
+
+class Scene:
+    """A follower whose clock, registry and gateway a test turns by hand."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        write_model(folder / "models", "one")
+        (folder / "fleet.toml").write_text(FLEET)
+        run = RunFolder(folder / "run", folder / "shared")
+        run.make()
+        self.follower = RegistryReconciler(read_fleet(folder / "fleet.toml"), run)
+        self.gateway = Notebook()
+        self.follower.gateway = self.gateway  # type: ignore[assignment]
+        self.registry = run.registry
+        self.now = 1000.0
+        monkeypatch.setattr("time.monotonic", lambda: self.now)
+
+    def says(self, name: str, **changes: object) -> None:
+        """A server writes its record once more."""
+        record = Record(name, "cpu", "192.0.2.7", 1, 2, 1, 77, "ready", ("one",))
+        write_record(self.registry, replace(record, **changes))  # type: ignore[arg-type]
+
+    def look(self, seconds: float = 0.5) -> None:
+        """Time passes, and the follower looks."""
+        self.now += seconds
+        self.follower.records = read_records(self.registry)
+        self.follower.look_at_servers()
+
+    def arrive(self, *names: str) -> None:
+        """Servers come, and are placed."""
+        for _ in range(2):
+            for name in names:
+                self.says(name)
+            self.look()
+
+    def notes(self) -> str:
+        return "\n".join(text for _, text in self.follower.incidents)
+
+
+@pytest.fixture
+def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    with TemporaryDirectory(prefix="follow") as folder, monkeypatch.context() as patch:
+        made = Scene(Path(folder), patch)
+        made.follower.watch.start()
+        yield made
+        patch.undo()
+        made.follower.watch.stop()
+
+
+def test_a_record_that_never_changes_is_of_no_server(scene: Scene) -> None:
+    scene.says("cpu-0-1")
+    scene.look()
+    scene.look()
+    assert scene.gateway.placed == {}
+    scene.look(100.0)
+    scene.look()
+    assert read_records(scene.registry) == {}
+    assert scene.follower.servers == {}
+
+
+def test_clocks_that_are_hours_apart_do_no_harm(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", iter(float(second) for second in range(99)).__next__)  # it is 1970 over there
+    scene.arrive("cpu-0-1")
+    assert scene.gateway.placed == {"cpu-0": Address("192.0.2.7", 1, 2)}
+
+
+def test_a_silent_server_keeps_its_place_while_it_answers(scene: Scene) -> None:
+    scene.arrive("cpu-0-1")
+    scene.look(SILENCE + 60.0)  # the file system has stopped, say
+    assert scene.gateway.placed["cpu-0"] is not None
+    scene.gateway.answering = False
+    scene.look()
+    assert scene.gateway.placed["cpu-0"] is None
+    assert "is silent and does not answer" in scene.notes()
+    scene.gateway.answering = True
+    scene.says("cpu-0-1")
+    scene.look()
+    assert scene.gateway.placed["cpu-0"] is not None, "it has come back"
+
+
+def test_a_registry_that_is_not_to_be_seen_changes_nothing(scene: Scene) -> None:
+    scene.arrive("cpu-0-1")
+    shutil.rmtree(scene.registry)
+    with pytest.raises(FileError, match="servers keep places"):
+        scene.look(100.0)
+    assert scene.gateway.placed["cpu-0"] is not None
+
+
+def test_a_server_that_ends_is_emptied_before_it_is_gone(scene: Scene) -> None:
+    scene.arrive("cpu-0-1", "cpu-0-2")
+    assert set(scene.gateway.placed) == {"cpu-0", "cpu-1"}
+    for _ in range(2):
+        scene.says("cpu-0-1", state="ending")
+        scene.look()
+    assert scene.gateway.states == [("cpu-0", "drain")]
+    assert scene.gateway.placed["cpu-0"] is not None, "it has requests yet"
+    remove_record(scene.registry, "cpu-0-1")
+    scene.gateway.answering = False
+    scene.look(SILENCE + 1.0)
+    scene.look()
+    assert scene.gateway.placed["cpu-0"] is None
+    assert "cpu-0-1" not in scene.follower.servers
+
+
+@pytest.mark.parametrize(("change", "said"), [({"state": "hangs"}, "hangs"), ({"http": 9}, "is elsewhere now")])
+def test_a_server_that_hangs_or_moves_loses_its_place(scene: Scene, change: dict[str, object], said: str) -> None:
+    scene.arrive("cpu-0-1")
+    scene.says("cpu-0-1", **change)
+    scene.look()
+    assert scene.gateway.placed["cpu-0"] is None
+    assert said in scene.notes()
+
+
+def test_servers_without_a_place_are_told_of_and_get_the_next_one(scene: Scene) -> None:
+    scene.arrive("cpu-0-1", "cpu-1-1", "cpu-0-2")
+    assert "cpu-1-1: got a server more than servers.cpu.most" in scene.notes()
+    scene.says("cpu-0-1", state="hangs")
+    scene.says("cpu-1-1")
+    scene.look()
+    scene.says("cpu-1-1")
+    scene.look()
+    assert scene.follower.servers["cpu-1-1"].place == "cpu-0"
+
+
+def test_a_server_of_another_fleet_gets_no_place(scene: Scene) -> None:
+    for _ in range(2):
+        scene.says("tpu-0-1", group="tpu")
+        scene.look()
+    assert scene.gateway.placed == {}
+    assert "of no group that the specification has" in scene.notes()
+
+
+def test_a_gateway_without_the_secret_of_its_servers_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "fleet.toml").write_text(FLEET)
+    with pytest.raises(FileError, match="secret of the servers; do: beampipe fleet slurm"):
+        run_gateway(tmp_path / "fleet.toml", tmp_path, tmp_path / "run")

@@ -1,0 +1,199 @@
+"""The files for containers: what they ask for is there, and each is read by a program that knows its kind."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from spython.main.parse.parsers import DockerParser, SingularityParser
+
+from beampipe.errors import FileError
+from beampipe.fleet.deploy.containers import prometheus_configuration, readiness_command
+from beampipe.fleet.deploy.folders import compose_files, write_compose
+from tests.fleet.specimens import LEAST, SPECIMENS, WHOLE, specimen, write_model
+
+TEXT = {"type": "string", "minLength": 1}
+TEXTS = {"type": "array", "items": TEXT, "minItems": 1}
+TIME = {"type": "string", "pattern": r"^\d+s$"}
+
+
+def table(properties: dict[str, Any], *required: str) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
+
+
+DEVICE = table({"driver": TEXT, "device_ids": TEXTS, "capabilities": TEXTS}, "capabilities")
+RESOURCES = table(
+    {
+        "limits": table({"cpus": TEXT, "memory": {"type": "string", "pattern": r"^\d+(b|kb|mb|gb)$"}}),
+        "reservations": table({"devices": {"type": "array", "items": DEVICE}}),
+    }
+)
+SERVICE = table(
+    {
+        "image": TEXT,
+        "command": TEXTS,
+        "volumes": TEXTS,
+        "networks": TEXTS,
+        "secrets": TEXTS,
+        "ports": {"type": "array", "items": {"type": "string", "pattern": r"^[\d.:\[\]]+:\d+:\d+$"}},
+        "shm_size": TEXT,
+        "read_only": {"type": "boolean"},
+        "tmpfs": TEXTS,
+        "cap_drop": TEXTS,
+        "security_opt": TEXTS,
+        "deploy": table({"resources": RESOURCES}),
+        "stop_grace_period": TIME,
+        "healthcheck": table(
+            {"test": TEXTS, "interval": TIME, "timeout": TIME, "retries": {"type": "integer"}, "start_period": TIME}
+        ),
+        "depends_on": {
+            "type": "object",
+            "additionalProperties": table({"condition": {"enum": ["service_started", "service_healthy"]}}),
+        },
+        "restart": {"enum": ["no", "always", "on-failure", "unless-stopped"]},
+    },
+    "image",
+)
+SCHEMA = table(
+    {
+        "name": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]*$"},
+        "services": {"type": "object", "additionalProperties": SERVICE},
+        "networks": {"type": "object", "additionalProperties": table({"internal": {"type": "boolean"}})},
+        "volumes": {"type": "object", "additionalProperties": table({})},
+        "secrets": {"type": "object", "additionalProperties": table({"file": TEXT}, "file")},
+    },
+    "services",
+)
+"""The part of the Compose specification that we use, after its public text; no key besides."""
+
+
+def compose(folder: Path, text: str) -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load(compose_files(specimen(folder, text))["docker-compose.yaml"])
+    return document
+
+
+@pytest.mark.parametrize("name", SPECIMENS)
+def test_compose_is_of_its_specification(name: str, tmp_path: Path) -> None:
+    document = compose(tmp_path, SPECIMENS[name])
+    jsonschema.validate(document, SCHEMA)
+    for service in document["services"].values():
+        assert set(service["networks"]) <= set(document["networks"])
+        assert set(service.get("secrets", ())) <= set(document.get("secrets", ()))
+        assert set(service.get("depends_on", ())) <= set(document["services"])
+        assert service["read_only"]
+        assert service["cap_drop"] == ["ALL"]
+
+
+def test_only_the_gateway_has_a_port_for_others(tmp_path: Path) -> None:
+    document = compose(tmp_path, WHOLE)
+    ports = {name: service.get("ports") for name, service in document["services"].items()}
+    assert ports == {
+        "cpu-0": None,
+        "cpu-1": None,
+        "gpu-0": None,
+        "gateway": ["127.0.0.1:8000:8443"],
+        "prometheus": ["127.0.0.1:9090:9090"],
+    }
+    assert document["networks"]["servers"] == {"internal": True}
+
+
+def test_each_server_with_a_gpu_has_one_of_its_own(tmp_path: Path) -> None:
+    document = compose(tmp_path, WHOLE.replace("count = 1\nmost = 8", "count = 3\nmost = 8"))
+    devices = {
+        name: service["deploy"]["resources"]["reservations"]["devices"][0]["device_ids"]
+        for name, service in document["services"].items()
+        if name.startswith("gpu")
+    }
+    assert devices == {"gpu-0": ["0"], "gpu-1": ["1"], "gpu-2": ["2"]}
+    assert "reservations" not in document["services"]["cpu-0"]["deploy"]["resources"]
+
+
+def test_compose_replaces_nothing_in_a_script(tmp_path: Path) -> None:
+    script = compose(tmp_path, WHOLE)["services"]["cpu-0"]["command"][2]
+    assert not re.search(r"(?<!\$)\$(?!\$)", script)
+    assert '"--http-restricted-api=shared-memory,logging,trace:beampipe-secret=$$secret"' in script
+
+
+def test_the_health_of_a_server_is_that_of_its_models(tmp_path: Path) -> None:
+    check = compose(tmp_path, WHOLE)["services"]["gpu-0"]["healthcheck"]
+    assert check["test"] == ["CMD-SHELL", readiness_command(("module_map", "exatrkx"))]
+
+
+@pytest.mark.parametrize("name", SPECIMENS)
+def test_the_definitions_are_read_by_what_converts_them(name: str, tmp_path: Path) -> None:
+    paths = {path.name: path for path in write_compose(specimen(tmp_path, SPECIMENS[name]), tmp_path / "out")}
+    for path in (path for path in paths.values() if path.suffix == ".def"):
+        recipe = SingularityParser(str(path)).recipe["spython-base"]
+        assert recipe.fromHeader == "nvcr.io/nvidia/tritonserver:26.04-py3"
+        assert len(recipe.files) == 5
+        assert any("pip install" in line for line in recipe.install)
+        assert any("--model-repository=" in line for line in recipe.install)  # a runscript becomes a file
+        assert recipe.test
+    stages = DockerParser(str(paths["Dockerfile"])).recipe
+    assert next(iter(stages)) == "build"
+    assert all(stage.fromHeader.startswith("nvcr.io/nvidia/tritonserver:26.04-py3") for stage in stages.values())
+
+
+def test_the_files_of_the_image_are_in_a_clone(tmp_path: Path) -> None:
+    definition = compose_files(specimen(tmp_path, LEAST))["apptainer/cpu.def"]
+    clone = Path(__file__).parents[3]
+    copied = re.findall(r"^    (\S+) /source/\S+$", definition, re.M)
+    assert len(copied) == 5
+    assert all((clone / name).exists() for name in copied)
+
+
+def test_servers_with_a_gpu_have_torch(tmp_path: Path) -> None:
+    for text, extras in ((LEAST, "[tracking]"), (WHOLE, "[tracking,cuda]")):
+        files = compose_files(specimen(tmp_path, text))
+        assert all(f"beampipe{extras} @ file" in files[name] for name in ("Dockerfile", "apptainer/cpu.def"))
+
+
+def test_scripts_of_the_definitions_are_shell(tmp_path: Path) -> None:
+    text = compose_files(specimen(tmp_path, WHOLE))["apptainer/gpu.def"]
+    for section in ("post", "runscript", "test", "environment"):
+        script = re.search(rf"^%{section}\n(.*?)(?=^%|\Z)", text, re.M | re.S)
+        assert script is not None
+        subprocess.run(["/bin/sh", "-n", "-c", script[1]], check=True)
+
+
+def test_the_wish_list_has_one_line_for_the_image(tmp_path: Path) -> None:
+    text = 'repository = "m"\nmodels = ["one"]\n[servers.cpu]\n[container]\nimage = "ghcr.io/hep/tracks:1"\n'
+    wish = yaml.safe_load(compose_files(specimen(tmp_path, text))["cvmfs-wish-list.yaml"])
+    assert wish["version"] == 1
+    assert wish["cvmfs_repo"] == "unpacked.cern.ch"
+    assert wish["input"] == ["https://ghcr.io/hep/tracks:1"]
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool: apt-get install prometheus")
+def test_prometheus_takes_its_file(tmp_path: Path) -> None:
+    write_compose(specimen(tmp_path, WHOLE), tmp_path / "out")
+    path = tmp_path / "out" / "prometheus.yml"
+    path.write_text(path.read_text().replace("/etc/prometheus/", f"{path.parent}/"))
+    subprocess.run(["promtool", "check", "config", path], check=True, capture_output=True)
+
+
+def test_prometheus_is_told_of_chains(tmp_path: Path) -> None:
+    fleet = specimen(tmp_path, LEAST)
+    assert "metric_relabel_configs" not in prometheus_configuration(fleet)["scrape_configs"][0]
+    write_model(fleet.repository, "module_map_athena", "module_map")
+    (rule,) = prometheus_configuration(fleet)["scrape_configs"][0]["metric_relabel_configs"]
+    assert (rule["regex"], rule["target_label"], rule["replacement"]) == ("module_map_athena", "role", "chain")
+
+
+def test_what_somebody_else_wrote_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "Dockerfile").write_text("FROM mine\n")
+    (folder / "notes.txt").write_text("mine\n")
+    with pytest.raises(FileError, match="did not make"):
+        write_compose(specimen(tmp_path, LEAST), folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["Dockerfile", "notes.txt"]
+    (folder / "Dockerfile").unlink()
+    write_compose(specimen(tmp_path, LEAST), folder)
+    assert (folder / "notes.txt").read_text() == "mine\n"

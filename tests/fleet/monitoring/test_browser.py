@@ -1,0 +1,206 @@
+"""The page in a real browser, over a real Prometheus that looks at made-up servers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from beampipe.fleet import Fleet
+from beampipe.fleet.monitoring.dashboard import PANELS, TILES
+from beampipe.fleet.monitoring.page import PageServer
+from beampipe.fleet.monitoring.prometheus import Prometheus, find_prometheus, write_targets
+from beampipe.fleet.registry import Record, remove_record, write_record
+from beampipe.fleet.specification import MonitoringSettings, ServerGroup
+from tests.fleet.monitoring.exporters import STAGES, Exporter, gateway, record, triton
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = [pytest.mark.browser, pytest.mark.prometheus]
+DISPLAY = """<!doctype html><title>E</title><p id=p>event {}</p>
+<script>document.getElementById("p").textContent += " drawn";
+try {{ parent.document.title = "taken" }} catch (error) {{}}
+fetch("/fleet.json").catch(() => 0); new Image().src = "http://127.0.0.1:9/out.png";</script>"""
+"""A display that tries to reach the page, its server and another machine."""
+
+
+@dataclass
+class Watched:
+    """A page, and everything it said or asked for."""
+
+    page: Page
+    beat: Callable[[], None]
+    messages: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def tile(self, name: str) -> str:
+        return self.page.locator(f'[data-tile="{name}"] output').inner_text()
+
+    def legend(self, panel: str) -> list[str]:
+        """Names of the lines; the first is time."""
+        return self.page.locator(f'[data-panel="{panel}"] .u-legend .u-label').all_inner_texts()[1:]
+
+    def row(self, server: str) -> list[str]:
+        return self.page.locator(f'tr[data-server="{server}"] > *').all_inner_texts()
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Wait until something holds, while the servers say that they live; the page asks once a second."""
+        for _ in range(200):
+            self.beat()
+            if condition():
+                return
+            self.page.wait_for_timeout(100)
+        raise AssertionError(self.page.inner_text("body"))
+
+
+@dataclass
+class Made:
+    """A made-up fleet, and its page's server."""
+
+    server: PageServer
+    prometheus: Prometheus
+    registry: Path
+    events: Path
+    records: dict[str, Record]
+    """What each server says of itself."""
+
+    def beat(self) -> None:
+        for said in self.records.values():
+            write_record(self.registry, said)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+    folder = tmp_path_factory.mktemp("fleet")
+    program = find_prometheus()
+    assert program is not None
+    fleet = Fleet(
+        folder / "models",
+        {"cpu": ServerGroup("cpu", count=2)},
+        name="tracking",
+        monitoring=MonitoringSettings(interval=0.3),
+    )
+    (folder / "events").mkdir()
+    with ExitStack() as stack:
+        exporters = {"cpu-0": Exporter(triton(50.0, waiting=2)), "cpu-1": Exporter(triton(30.0, waiting=0))}
+        ports = {name: stack.enter_context(exporter).port for name, exporter in exporters.items()}
+        status = stack.enter_context(Exporter(gateway({"cpu-0": "UP", "cpu-1": "DRAIN"})))
+        prometheus = Prometheus(program, fleet, folder / "watch", status_port=status.port)
+        records = {name: record(name, port) for name, port in ports.items()}
+        write_targets(folder / "watch", records)
+        server = PageServer(
+            fleet, folder / "registry", lambda: prometheus.url if prometheus.pid else None, events=folder / "events"
+        )
+        stack.enter_context(server)
+        stack.callback(prometheus.stop)
+        prometheus.start()
+        yield Made(server, prometheus, folder / "registry", folder / "events", records)
+
+
+@pytest.fixture
+def watched(browser: Browser, made: Made) -> Iterator[Watched]:
+    made.beat()
+    page = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="dark")
+    watched = Watched(page, made.beat)
+    page.on("console", lambda message: watched.messages.append(message.text))
+    page.on("pageerror", lambda error: watched.messages.append(str(error)))
+    page.on("request", lambda request: watched.requests.append(request.url))
+    page.goto(made.server.url)
+    page.wait_for_selector("body[data-refreshes]")
+    yield watched
+    assert all(url.startswith((made.server.url, "data:")) for url in watched.requests if "out.png" not in url)
+    page.close()
+
+
+def test_numbers_lines_and_servers_are_those_of_the_fleet(watched: Watched) -> None:
+    tiles = {"latency": "8ms", "waiting": "5", "up": "2", "down": "0"}  # two wait in a server, three in the gateway
+    watched.wait_for(lambda: {name: watched.tile(name) for name in tiles} == tiles)
+    assert 0 < float(watched.tile("events").removesuffix("/s")) < 85  # 80, once it has looked long enough
+    lines = {
+        "throughput": ["all", "cpu-0", "cpu-1"],
+        "latency": ["whole request", "in the queue", "in the model"],
+        "stages": sorted(f"module_map: {stage}" for stage in STAGES),
+        "servers": ["there should be", "answer", "in the gateway"],
+    }
+    watched.wait_for(lambda: {name: watched.legend(name) for name in lines} == lines)
+    assert watched.page.locator("#missing").is_hidden()
+    assert watched.page.locator("#tiles > *").count() == len(TILES)
+    assert watched.page.locator("#panels canvas").count() == len(PANELS)
+    assert watched.row("cpu-0")[:3] == ["cpu-0", "ready", "UP"]
+    assert watched.row("cpu-1")[2] == "DRAIN"
+    assert watched.row("cpu-0")[4:6] == ["8", "2"]
+    width = watched.page.evaluate("document.documentElement.scrollWidth")
+    assert width <= 1200
+    assert watched.messages == []
+
+
+def test_the_registry_tells_of_a_server_that_hangs_goes_and_comes(watched: Watched, made: Made) -> None:
+    before = made.records["cpu-1"]
+    made.records["cpu-1"] = replace(before, state="hangs", text="<b>no answer</b>")
+    watched.wait_for(lambda: watched.row("cpu-1")[1] == "hangs")
+    assert watched.row("cpu-1")[-1] == "<b>no answer</b>"  # words, not HTML
+    del made.records["cpu-1"]
+    remove_record(made.registry, "cpu-1")
+    watched.wait_for(lambda: watched.row("cpu-1") == [])
+    made.records["cpu-1"] = before
+    watched.wait_for(lambda: watched.row("cpu-1")[1:2] == ["ready"])
+
+
+def test_the_scheme_of_the_reader_is_taken(watched: Watched) -> None:
+    def paper() -> str:
+        return str(watched.page.evaluate("getComputedStyle(document.body).backgroundColor"))
+
+    def ink() -> str:
+        return str(watched.page.evaluate("styled(colour('all', 0))"))
+
+    dark = paper(), ink()
+    watched.page.emulate_media(color_scheme="light")
+    light = paper(), ink()
+    assert dark == ("rgb(11, 14, 20)", "#5aa5f0")
+    assert light == ("rgb(246, 247, 250)", "#1f6fb4")
+
+
+def test_a_display_draws_and_reaches_nothing(watched: Watched, made: Made) -> None:
+    from playwright.sync_api import expect
+
+    assert watched.page.locator("#displays").is_hidden()
+    (made.events / "event-1.html").write_text(DISPLAY.format(1))
+    os.utime(made.events / "event-1.html", (1e9, 1e9))
+    inside = watched.page.frame_locator("#shown").locator("#p")
+
+    def shown(text: str) -> None:
+        expect(inside).to_have_text(text, timeout=20_000)
+
+    watched.page.locator("#displays").wait_for(state="visible")
+    watched.page.locator("#shown").scroll_into_view_if_needed()
+    shown("event 1 drawn")
+    (made.events / "event-2.html").write_text(DISPLAY.format(2))
+    watched.wait_for(lambda: watched.page.locator("#display option").all_inner_texts() == ["event-2", "event-1"])
+    # The chosen one stays until another is chosen, or the newest is followed.
+    shown("event 1 drawn")
+    watched.page.locator("#follow").check()
+    shown("event 2 drawn")
+    watched.page.locator("#follow").uncheck()
+    watched.page.locator("#display").select_option("event-1.html")
+    shown("event 1 drawn")
+    assert watched.page.title() == "tracking"
+    refused = [text for text in watched.messages if "Content Security Policy" in text]
+    assert any("out.png" in text for text in refused)
+    assert any("fleet.json" in text for text in refused)
+
+
+def test_where_prometheus_ends_the_page_says_so(watched: Watched, made: Made) -> None:
+    """The last test of the file: it ends what the others look at."""
+    made.prometheus.stop()
+    watched.page.locator("#missing").wait_for(state="visible")
+    assert "No Prometheus runs" in watched.page.locator("#missing").inner_text()
+    watched.wait_for(lambda: watched.row("cpu-0")[1:2] == ["ready"])
+    assert watched.tile("events") == "–"
+    made.prometheus.start()
+    watched.wait_for(lambda: watched.page.locator("#missing").is_hidden())

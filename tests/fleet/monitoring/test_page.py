@@ -1,0 +1,243 @@
+"""The page's server: what it hands out, and to whom."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from beampipe.errors import ServiceError
+from beampipe.fleet import Fleet
+from beampipe.fleet.monitoring.page import PageServer, certificate_end, fleet_metrics
+from beampipe.fleet.registry import SILENCE, write_record
+from beampipe.fleet.specification import TlsSettings
+from tests.fleet.monitoring.exporters import record
+
+
+class Asked(HTTPServer):
+    """Stands for Prometheus: notes what it is asked."""
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []
+        asked = self.paths
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append(self.path)
+                self.send_response(400 if "bad" in self.path else 200)
+                self.end_headers()
+                self.wfile.write(b'{"status":"success"}')
+
+            def log_message(self, format: str, *arguments: Any) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+
+
+@pytest.fixture
+def prometheus() -> Iterator[Asked]:
+    with Asked() as server:
+        Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def events(tmp_path: Path) -> Path:
+    folder = tmp_path / "events"
+    folder.mkdir()
+    (tmp_path / "secret.html").write_text("secret")
+    return folder
+
+
+@pytest.fixture
+def server(fleet: Fleet, tmp_path: Path, events: Path, prometheus: Asked) -> Iterator[PageServer]:
+    url = f"http://127.0.0.1:{prometheus.server_port}"
+    with PageServer(fleet, tmp_path / "registry", lambda: url, events=events) as server:
+        yield server
+
+
+def ask(server: PageServer, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    reply = connection.getresponse()
+    body = reply.read()
+    connection.close()
+    return reply.status, dict(reply.getheaders()), body
+
+
+def test_the_page_may_run_its_own_script_only(server: PageServer) -> None:
+    status, headers, body = ask(server, "/")
+    assert status == 200
+    assert b"uPlot" in body
+    assert b"{{" not in body.replace(b"{{server}}", b"").replace(b"{{model}}", b"").replace(b"{{stage}}", b"")
+    assert "default-src 'none'; script-src 'sha256-" in headers["Content-Security-Policy"]
+    assert "http" not in headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("path", ["/", "/fleet.json", "/api/v1/query?query=up", "/metrics", "/events/"])
+def test_another_name_that_leads_here_is_refused(server: PageServer, prometheus: Asked, path: str) -> None:
+    port = server.port
+    for host in ("evil.example", f"evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "", f"0.0.0.0:{port}"):
+        assert ask(server, path, Host=host)[0] == 403
+    assert prometheus.paths == []
+
+
+def test_two_names_are_refused(server: PageServer) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    connection.putrequest("GET", "/")
+    connection.putheader("Host", "evil.example")
+    connection.endheaders()
+    assert connection.getresponse().status == 403
+    connection.close()
+
+
+def test_its_own_names_are_taken(server: PageServer) -> None:
+    assert ask(server, "/", Host=f"localhost:{server.port}", Sec_Fetch_Site="none")[0] == 200
+    assert ask(server, "/fleet.json", Sec_Fetch_Site="same-origin")[0] == 200
+    assert ask(server, "/fleet.json", Sec_Fetch_Site="cross-site")[0] == 403
+
+
+def test_queries_are_asked_of_prometheus(server: PageServer, prometheus: Asked) -> None:
+    status, headers, body = ask(server, "/api/v1/query?query=sum(up)&time=3")
+    assert (status, headers["Content-Type"], body) == (200, "application/json", b'{"status":"success"}')
+    assert ask(server, "/api/v1/query_range?query=bad")[0] == 400
+    assert prometheus.paths == ["/api/v1/query?query=sum(up)&time=3", "/api/v1/query_range?query=bad"]
+
+
+CLOSED = (
+    "/api/v1/query/",
+    "/api/v1/query_exemplars",
+    "/api/v1/series",
+    "/api/v1/labels",
+    "/api/v1/status/config",
+    "/api/v1/admin/tsdb/snapshot",
+    "/api/v1/../v1/targets",
+    "/api/v1/%71uery",
+    "/-/quit",
+    "/-/reload",
+    "/graph",
+    "/page.js",
+    "/../pyproject.toml",
+)
+
+
+def test_nothing_else_of_prometheus_is_open(server: PageServer, prometheus: Asked) -> None:
+    assert {path: ask(server, path)[0] for path in CLOSED} == dict.fromkeys(CLOSED, 404)
+    assert prometheus.paths == []
+
+
+def test_only_get_is_known(server: PageServer, prometheus: Asked) -> None:
+    for method in ("POST", "PUT", "DELETE", "OPTIONS", "CONNECT", "HEAD"):
+        assert ask(server, "/api/v1/query?query=up", method)[0] == 501
+    assert prometheus.paths == []
+
+
+def test_a_query_without_end_is_refused(server: PageServer, prometheus: Asked) -> None:
+    assert ask(server, f"/api/v1/query?query={'a' * 9000}")[0] == 414
+    assert prometheus.paths == []
+
+
+def test_displays_are_regular_files_of_the_folder(server: PageServer, events: Path) -> None:
+    (events / "event-7.html").write_text("<p>seven")
+    (events / "later.html").write_text("<p>later")
+    os.utime(events / "event-7.html", (1e9, 1e9))
+    (events / "notes.txt").write_text("no display")
+    (events / ".part.html").write_text("not finished")
+    (events / "link.html").symlink_to(events.parent / "secret.html")
+    os.mkfifo(events / "pipe.html")
+    (events / "folder.html").mkdir()
+    listed = json.loads(ask(server, "/events/")[2])
+    assert [display["name"] for display in listed] == ["later.html", "event-7.html"]
+    assert json.loads(ask(server, "/fleet.json")[2])["events"] == listed
+    status, headers, body = ask(server, "/events/event-7.html")
+    assert (status, body) == (200, b"<p>seven")
+    assert headers["Content-Security-Policy"].startswith("sandbox allow-scripts; default-src 'none'")
+    for name in ("notes.txt", ".part.html", "link.html", "pipe.html", "folder.html", "gone.html"):
+        assert ask(server, f"/events/{name}")[0] == 404
+
+
+OUTSIDE = (
+    "../secret.html",
+    "..%2fsecret.html",
+    "%2e%2e/secret.html",
+    "..\\secret.html",
+    "/secret.html",
+    "a/../../secret.html",
+    "secret.html%00.html",
+    "event-7.html/",
+    "x" * 200 + ".html",
+)
+
+
+def test_no_path_leads_out_of_the_folder(server: PageServer, events: Path) -> None:
+    (events / "event-7.html").write_text("<p>seven")
+    for name in OUTSIDE:
+        status, _, body = ask(server, f"/events/{name}")
+        assert status == 404
+        assert b"secret" not in body
+
+
+def test_states_are_those_of_the_registry(server: PageServer, tmp_path: Path) -> None:
+    assert json.loads(ask(server, "/fleet.json")[2])["servers"] == []
+    write_record(tmp_path / "registry", record("cpu-0", 8002, text="loads"))
+    (seen,) = json.loads(ask(server, "/fleet.json")[2])["servers"]
+    assert (seen["server"], seen["state"], seen["text"], seen["metrics"]) == ("cpu-0", "ready", "loads", 8002)
+    assert seen["age"] < SILENCE
+    assert b'beampipe_fleet_server_state{server="cpu-0",group="cpu",state="ready"} 1\n' in ask(server, "/metrics")[2]
+
+
+def test_metrics_tell_one_state_for_each_server() -> None:
+    records = {
+        "cpu-0": record("cpu-0", 8002, state="hangs"),
+        "cpu-1": record("cpu-1", 8003, beat=time.time() - 2 * SILENCE),
+    }
+    lines = [line for line in fleet_metrics(records, 12e8).splitlines() if line.endswith(" 1")]
+    assert lines == [
+        'beampipe_fleet_server_state{server="cpu-0",group="cpu",state="hangs"} 1',
+        'beampipe_fleet_server_state{server="cpu-1",group="cpu",state="silent"} 1',
+    ]
+    assert "certificate" not in fleet_metrics(records)
+    assert fleet_metrics(records, 12e8).endswith("beampipe_fleet_certificate_end_seconds 1200000000\n")
+
+
+def test_the_end_of_the_gateways_certificate_is_told(fleet: Fleet, tmp_path: Path) -> None:
+    from beampipe.fleet.security import certificate_expiry, make_authority, make_server
+
+    make_authority(tmp_path / "ca")
+    certificate = make_server(tmp_path / "ca", ["localhost"], days=5)
+    gateway = replace(fleet.gateway, tls=TlsSettings(certificate))
+    assert certificate_end(gateway) == certificate_expiry(certificate).timestamp()
+    assert 4 < (certificate_expiry(certificate).timestamp() - time.time()) / 86400 < 6
+    assert certificate_end(fleet.gateway) is None
+    assert certificate_end(replace(gateway, tls=TlsSettings(tmp_path / "gone.pem"))) is None
+
+
+@pytest.mark.parametrize(("url", "said"), [(None, "No Prometheus runs"), ("http://127.0.0.1:1", "does not answer at")])
+def test_where_prometheus_is_missing_the_rest_is_there(
+    fleet: Fleet, tmp_path: Path, url: str | None, said: str
+) -> None:
+    with PageServer(fleet, tmp_path, lambda: url, port=0) as server:
+        told = json.loads(ask(server, "/fleet.json")[2])["prometheus"]
+        assert (told["url"], told["ready"]) == (url, False)
+        assert said in told["said"]
+        status, _, body = ask(server, "/api/v1/query?query=up")
+        assert status == 503
+        assert said in json.loads(body)["error"]
+        assert ask(server, "/events/")[2] == b"[]"
+
+
+def test_a_port_that_is_taken_is_said(server: PageServer, fleet: Fleet, tmp_path: Path) -> None:
+    with pytest.raises(ServiceError, match=f"port {server.port} cannot be had"):
+        PageServer(fleet, tmp_path, lambda: None, port=server.port)
+    server.stop()
+    server.stop()

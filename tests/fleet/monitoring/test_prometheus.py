@@ -1,0 +1,160 @@
+"""The real Prometheus, which looks at servers that come and go."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from beampipe import processes
+from beampipe.errors import ConfigError, ServiceError
+from beampipe.fleet import Fleet
+from beampipe.fleet.monitoring.prometheus import (
+    Prometheus,
+    find_prometheus,
+    prometheus_pids,
+    prometheus_program,
+    write_targets,
+)
+from beampipe.fleet.specification import MonitoringSettings
+from tests.fleet.monitoring.exporters import Exporter, gateway, record, triton
+
+
+@pytest.fixture
+def started(fleet: Fleet, tmp_path: Path) -> Iterator[Prometheus]:
+    program = find_prometheus()
+    assert program is not None
+    with Exporter(gateway({"cpu-0": "UP", "cpu-1": "DOWN"})) as status:
+        prometheus = Prometheus(program, fleet, tmp_path / "watch", status_port=status.port)
+        prometheus.start()
+        yield prometheus
+        prometheus.stop()
+    assert prometheus.pid is None
+
+
+def asked(prometheus: Prometheus, query: str) -> list[dict[str, Any]]:
+    with urllib.request.urlopen(f"{prometheus.url}/api/v1/query?{urlencode({'query': query})}") as reply:
+        found: list[dict[str, Any]] = json.load(reply)["data"]["result"]
+    return found
+
+
+def values(prometheus: Prometheus, query: str, label: str = "server") -> dict[str, float]:
+    return {one["metric"].get(label, ""): float(one["value"][1]) for one in asked(prometheus, query)}
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.prometheus
+def test_servers_come_and_go_without_a_reload(started: Prometheus, tmp_path: Path) -> None:
+    folder = tmp_path / "watch"
+    with Exporter(triton(50.0, waiting=2)) as one, Exporter(triton(20.0)) as two:
+        pid = started.pid
+        records = {"cpu-0": record("cpu-0", one.port)}
+        write_targets(folder, records | {"cpu-1": record("cpu-1", two.port)})
+        wait_for(lambda: len(values(started, "server:events:rate")) == 2)
+        wait_for(lambda: values(started, "fleet:waiting:sum") == {"": 3})
+        assert asked(started, "server:events:rate{server='cpu-0'}")[0]["metric"]["group"] == "cpu"
+        assert values(started, "fleet:latency_ms:mean")[""] == pytest.approx(8.0)
+        assert values(started, "fleet:queue_ms:mean")[""] == pytest.approx(2.0)
+        assert values(started, "stage:time_ms:mean", "stage")["connect"] == pytest.approx(1.9)
+        # What the gateway says, and only what is kept of it.
+        assert values(started, "gateway:waiting:sum") == {"": 3}
+        assert values(started, "gateway:servers_up:count") == {"": 1}
+        assert asked(started, "haproxy_backend_http_responses_total") == []
+        write_targets(folder, records)
+        wait_for(lambda: values(started, "up{job='triton'}") == {"cpu-0": 1})
+    assert started.pid == pid
+    wait_for(lambda: values(started, "fleet:servers_up:sum") == {"": 0})
+
+
+@pytest.mark.prometheus
+def test_after_a_kill_it_goes_on_with_what_it_kept(started: Prometheus, tmp_path: Path) -> None:
+    wait_for(lambda: bool(asked(started, "gateway:waiting:sum")))
+    before, pid = time.time(), started.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: started.pid is None)
+    assert not started.is_ready()
+    started.start()
+    assert started.is_ready()
+    assert started.pid != pid
+    with urllib.request.urlopen(f"{started.url}/api/v1/query?query=gateway:waiting:sum&time={before}") as reply:
+        assert json.load(reply)["data"]["result"]
+    started.start()  # it runs: nothing happens
+    assert "--storage.tsdb.retention.time=15d" in processes.arguments(started.pid or 0)
+
+
+@pytest.mark.prometheus
+def test_it_takes_other_settings_while_it_runs(started: Prometheus, fleet: Fleet) -> None:
+    def settings() -> str:
+        with urllib.request.urlopen(f"{started.url}/api/v1/status/config") as reply:
+            return str(json.load(reply)["data"]["yaml"])
+
+    pid = started.pid
+    assert "scrape_interval: 200ms" in settings()
+    started.renew(replace(fleet, monitoring=MonitoringSettings(interval=0.7)))
+    wait_for(lambda: "scrape_interval: 700ms" in settings())
+    assert started.pid == pid
+
+
+@pytest.mark.prometheus
+def test_one_that_was_left_over_gives_way(started: Prometheus, fleet: Fleet, tmp_path: Path) -> None:
+    folder, left = tmp_path / "watch", started.pid
+    program = find_prometheus()
+    assert program is not None
+    assert prometheus_pids(folder) == {left}
+    assert prometheus_pids(tmp_path) == set()
+    other = Prometheus(program, fleet, folder)
+    other.start()
+    assert started.pid is None
+    assert prometheus_pids(folder) == {other.pid}
+    other.stop()
+
+
+@pytest.mark.prometheus
+def test_another_page_may_not_read_it(started: Prometheus) -> None:
+    request = urllib.request.Request(f"{started.url}/api/v1/query?query=up", headers={"Origin": "http://evil.example"})
+    with urllib.request.urlopen(request) as reply:
+        assert reply.headers["Access-Control-Allow-Origin"] is None
+
+
+@pytest.mark.prometheus
+def test_a_port_that_is_taken_is_said(fleet: Fleet, tmp_path: Path) -> None:
+    program = find_prometheus()
+    assert program is not None
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = MonitoringSettings(prometheus_port=taken.getsockname()[1])
+        prometheus = Prometheus(program, replace(fleet, monitoring=settings), tmp_path / "watch")
+        with pytest.raises(ServiceError, match="address already in use"):
+            prometheus.start()
+    assert prometheus.pid is None
+    prometheus.stop()
+
+
+def test_where_it_is_not_installed_it_is_missed_only_if_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    assert find_prometheus() is None
+    assert prometheus_program(MonitoringSettings()) is None
+    with pytest.raises(ConfigError, match="apt-get install prometheus"):
+        prometheus_program(MonitoringSettings(prometheus=True))
+
+
+def test_it_is_not_looked_for_where_it_is_not_wanted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("shutil.which", lambda *_, **__: str(tmp_path / "prometheus"))
+    assert prometheus_program(MonitoringSettings(prometheus=False)) is None
+    assert prometheus_program(MonitoringSettings()) == tmp_path / "prometheus"

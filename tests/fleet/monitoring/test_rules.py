@@ -1,0 +1,103 @@
+"""Rules, queries and dashboard: Prometheus's own tool reads them, and they speak of the same series."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from beampipe.fleet.monitoring.dashboard import ALERTS, PANELS, TILES, grafana_dashboard
+from beampipe.fleet.monitoring.prometheus import rules_text, window
+
+RECORDED = re.compile(r"record: (\S+)")
+SERIES = re.compile(r"\b(?:all|fleet|server|model|stage|gateway):\w+:\w+\b")
+
+
+def promtool(*arguments: str | Path) -> str:
+    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.prometheus
+def test_prometheus_reads_the_rules(tmp_path: Path) -> None:
+    path = tmp_path / "rules.yml"
+    path.write_text(rules_text(0.5))
+    assert f"{rules_text(0.5).count('expr:')} rules found" in promtool("check", "rules", "--lint-fatal", path)
+
+
+@pytest.mark.prometheus
+def test_the_rules_make_the_stated_numbers_and_alerts(tmp_path: Path) -> None:
+    """The cases stand in `rules_test.yml`."""
+    (tmp_path / "rules.yml").write_text(rules_text(2.0))
+    shutil.copy(Path(__file__).with_name("rules_test.yml"), tmp_path)
+    promtool("test", "rules", tmp_path / "rules_test.yml")
+
+
+def test_every_alert_is_tried() -> None:
+    alerts = re.findall(r"alert: (\w+)", rules_text(2.0))
+    cases = Path(__file__).with_name("rules_test.yml").read_text()
+    assert len(alerts) > 5
+    for alert in alerts:
+        assert re.search(rf"alertname: {alert}\n\s+exp_alerts:\n", cases), f"{alert} is never expected"
+
+
+def test_rates_are_over_four_looks_and_at_least_ten_seconds() -> None:
+    assert [window(interval) for interval in (0.2, 2.0, 2.6, 15.0)] == [10, 10, 11, 60]
+    assert "[60s]" in rules_text(15.0)
+    assert "window]" not in rules_text(15.0).partition("groups:")[2]
+
+
+def queries() -> list[str]:
+    return [tile.query for tile in TILES] + [line.query for panel in PANELS for line in panel.lines] + [ALERTS]
+
+
+def test_what_is_shown_is_recorded() -> None:
+    recorded = set(RECORDED.findall(rules_text(2.0)))
+    for query in queries()[:-1]:
+        asked = set(SERIES.findall(query))
+        assert asked, query
+        assert asked <= recorded, query
+
+
+@pytest.mark.prometheus
+def test_prometheus_reads_every_query_of_the_dashboard(tmp_path: Path) -> None:
+    panels = grafana_dashboard()["panels"]
+    asked = [target["expr"] for panel in panels for target in panel["targets"]]
+    assert sorted(asked) == sorted(queries()[:-1])
+    rules = [{"record": f"asked:{number}", "expr": query} for number, query in enumerate([*asked, ALERTS])]
+    path = tmp_path / "queries.json"  # JSON is YAML, too
+    path.write_text(json.dumps({"groups": [{"name": "asked", "rules": rules}]}))
+    assert f"{len(rules)} rules found" in promtool("check", "rules", path)
+
+
+def test_the_dashboard_is_what_grafana_imports() -> None:
+    dashboard = grafana_dashboard("tracking")
+    assert dashboard["uid"] == "beampipe-tracking"
+    assert json.loads(json.dumps(dashboard)) == dashboard
+    panels = dashboard["panels"]
+    assert [panel["title"] for panel in panels] == [each.title for each in (*TILES, *PANELS)]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    source = dashboard["templating"]["list"][0]["name"]
+    for panel in panels:
+        assert panel["datasource"]["uid"] == f"${{{source}}}"
+        letters = [target["refId"] for target in panel["targets"]]
+        assert letters == sorted(set(letters))
+    assert taken(panels) == {(x, y) for x in range(24) for y in range(36) if (x < 21 or y > 3)}
+
+
+def taken(panels: list[dict[str, dict[str, int]]]) -> set[tuple[int, int]]:
+    """Squares of the dashboard's grid; none may be taken twice."""
+    squares = []
+    for place in (panel["gridPos"] for panel in panels):
+        squares += [
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        ]
+    assert len(squares) == len(set(squares))
+    return set(squares)

@@ -1,0 +1,84 @@
+"""The words that commands share: what an option of a name means, wherever it is found.
+
+An option whose name stands here has this kind of value, this short name, and a text of help that says so. An option
+with another name is one command's own, or has the same text in all that have it. A test walks through all commands.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, NamedTuple
+
+__all__ = ["WORDS", "Word"]
+
+
+class Word(NamedTuple):
+    """What the name of an option means.
+
+    Attributes:
+        kind: type of a value; float where some commands take whole numbers only.
+        says: regular expression that a text of help fulfils from its start: the meaning.
+        short: the short name, of one letter; empty for none.
+    """
+
+    kind: type
+    says: str
+    short: str = ""
+
+
+WORDS: Final[dict[str, Word]] = {
+    # What is written, and how much is said.
+    "--output": Word(Path, r"Folder|\S+ file|File|Picture", "-o"),
+    "--json": Word(bool, r"Print JSON"),
+    "--quiet": Word(bool, r"Print no progress", "-q"),
+    "--log": Word(Path, r"File to .*append"),
+    # How much is done, by how many.
+    "--events": Word(int, r"Number of events|Largest number of events", "-n"),
+    "--seed": Word(int, r"Seed of"),
+    "--workers": Word(int, r"Number of (processes|assessments at once)", "-j"),
+    "--threads": Word(int, r"Number of .*threads"),
+    "--seconds": Word(float, r"(Duration|Length) of .*in seconds"),
+    "--interval": Word(float, r"Time between two looks.*in seconds"),
+    "--patience": Word(float, r".*in seconds"),
+    "--files": Word(int, r"Number of files"),
+    # Track finding.
+    "--pipeline": Word(str, r"Name of (the|a) (pipeline|finder)", "-p"),
+    "--tracker-model": Word(str, r"Tracker model"),
+    "--displaced": Word(bool, r".*(displaced|miss the beam line)"),
+    "--beam-spot": Word(str, r"Where the beam line runs"),
+    "--min-layers": Word(int, r"Fewest layers"),
+    "--min-pt": Word(float, r"Lowest pT.*GeV"),
+    "--device": Word(str, r"Device"),
+    "--scale": Word(str, r"(Units|What one unit) of.*mm, exatrkx or acts"),
+    "--force": Word(bool, r"(Go on|Answer also).*another detector"),
+    "--mu": Word(float, r"(Mean number of pile-up|Pile-up)"),
+    "--pt": Word(float, r".*(pT|momentum).*GeV"),
+    # Servers and models.
+    "--url": Word(str, r"Address of"),
+    "--model": Word(str, r"Name of (a|the) model", "-m"),
+    "--instances": Word(int, r"Number of (copies|instances)|Instances of the model"),
+    "--concurrency": Word(int, r"Number of requests in flight"),
+    "--recorded": Word(Path, r".*(recorded|Recorded) request"),
+    "--host": Word(str, r"Address to listen on"),
+    "--port": Word(int, r"Port"),
+    "--name": Word(str, r"Name"),
+    "--secret-file": Word(Path, r"File with the .*secret"),
+    "--token-file": Word(Path, r"File with the .*token"),
+    "--ca": Word(Path, r"PEM file of the authority"),
+    "--certificate": Word(Path, r"PEM file with the certificate and key"),
+    "--memory": Word(str, r"(Most memory|Memory) of"),
+    # Fleets.
+    "--file": Word(Path, r"Specification of the fleet", "-f"),
+    "--folder": Word(Path, r"Folder for"),
+    "--group": Word(str, r"Group of servers"),
+    "--p95": Word(float, r"Largest 95th percentile of the latency, in seconds"),
+    # Tasks for agents.
+    "--card-url": Word(str, r"Address under which clients reach"),
+    "--task": Word(str, r"Name of a shipped task", "-t"),
+    "--agent": Word(str, r"Agent to ask", "-a"),
+    "--level": Word(int, r"How much agents are told", "-l"),
+    # The calibration.
+    "--results": Word(Path, r"Folder of the results"),
+    "--working-point": Word(float, r"Working point", "-w"),
+}
+"""Every shared name, with its meaning."""

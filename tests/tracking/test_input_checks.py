@@ -1,0 +1,174 @@
+"""The warning of a run: once, with numbers, and only where there is reason to."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from beampipe.errors import ConfigError, LayoutWarning
+from beampipe.events import Hits, Tracks
+from beampipe.tracking import PIPELINES, build_pipeline, load_model, load_pipeline, shipped_events
+from beampipe.tracking.input_checks import ExpectedShare, HitMonitor, odd_columns
+from beampipe.tracking.pipeline import Pipeline
+from tests.tracking.foreign.table import noise, usual
+
+
+def event(n: int, *, on_tracks: float = 0.13, outside: int = 0, unfilled: int = 0) -> tuple[Hits, Tracks]:
+    """n usual hits, and tracks of that share of them."""
+    track_id = np.full(n, -1, np.int64)
+    track_id[: round(on_tracks * n)] = 0
+    return Hits(usual()[:n]), Tracks(track_id, {}, {"outside": outside, "unfilled_layers": unfilled})
+
+
+def said(watch: HitMonitor, *events: tuple[Hits, Tracks]) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for hits, tracks in events:
+            watch.look(hits, tracks)
+    assert all(warning.category is LayoutWarning for warning in caught)
+    return [str(warning.message) for warning in caught]
+
+
+@pytest.mark.parametrize(
+    ("one", "words"),
+    [
+        (event(100, outside=5), None),
+        (event(100, outside=6), "6 of 100 hits (6%) lie on no layer of mine"),
+        (event(99, outside=49), None),
+        (event(2999, unfilled=9), None),
+        (event(3000, unfilled=2), None),
+        (event(3000, unfilled=3), "3 layers have no hits or are filled in a part only"),
+        (event(1999, on_tracks=0), None),
+        (event(2000, on_tracks=0.01), None),
+        (event(2000, on_tracks=0.009), "18 of 2000 hits (0.9%) are on tracks, where 13% are usual"),
+        (event(8000, on_tracks=0.06), None),
+        (event(8000, on_tracks=0.05), "400 of 8000 hits (5.0%) are on tracks, where 13% are usual"),
+    ],
+)
+def test_limits(one: tuple[Hits, Tracks], words: str | None) -> None:
+    messages = said(HitMonitor("mine"), one)
+    assert len(messages) == (words is not None)
+    if words is not None:
+        assert messages[0].startswith(words)
+        assert messages[0].endswith("are these hits of the detector that mine was made for, in mm and rad?")
+
+
+def test_all_reasons_stand_in_one_warning() -> None:
+    (message,) = said(HitMonitor("mine"), event(8000, on_tracks=0, outside=1000, unfilled=10))
+    assert message.count(" and ") == 3  # two between three reasons, one between the units
+
+
+def test_small_events_are_judged_by_their_tracks_together() -> None:
+    assert said(HitMonitor("mine"), *[event(300, on_tracks=0)] * 6) == []
+    assert len(said(HitMonitor("mine"), *[event(300, on_tracks=0)] * 7)) == 1
+    assert said(HitMonitor("mine"), *[event(300, on_tracks=0), event(300, on_tracks=0.3)] * 20) == []
+
+
+def test_another_usual_share() -> None:
+    assert said(HitMonitor("mine", usual=ExpectedShare(0.05)), event(8000, on_tracks=0.05)) == []
+    assert len(said(HitMonitor("mine", usual=ExpectedShare(0.55)), event(8000, on_tracks=0.13))) == 1
+
+
+def test_a_model_in_which_hardly_a_hit_is_on_a_track() -> None:
+    rare = ExpectedShare(0.005, 9000.0)
+    assert said(HitMonitor("mine", usual=rare), event(2000, on_tracks=0.004)) == []
+    (message,) = said(HitMonitor("mine", usual=rare), event(2000, on_tracks=0))
+    assert "0 of 2000 hits (0.0%) are on tracks, where 0% are usual in events of 9000 hits" in message
+
+
+def test_who_found_the_tracks_may_say_what_is_usual() -> None:
+    hits, tracks = event(8000, on_tracks=0.05)
+    with pytest.warns(LayoutWarning, match="where 55% are usual in events of 1200 hits"):
+        HitMonitor("served", usual=ExpectedShare(0.05)).look(hits, tracks, usual=ExpectedShare(0.55, 1200.0))
+
+
+@pytest.mark.parametrize("usual", [ExpectedShare(0.13), ExpectedShare(0.1377, 159323.5)])
+def test_the_usual_share_is_told_as_text(usual: ExpectedShare) -> None:
+    assert ExpectedShare.parse(usual.text) == usual
+
+
+@pytest.mark.parametrize("text", ["", "a", "0.1;3", "1,2,3"])
+def test_other_texts_tell_no_share(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"usual share: got .*expected SHARE or SHARE,HITS"):
+        ExpectedShare.parse(text)
+
+
+def told_usual(pipeline: Pipeline) -> ExpectedShare:
+    assert pipeline.layout is not None
+    return pipeline.layout.usual
+
+
+def test_the_usual_share_is_what_the_card_measured() -> None:
+    model = load_model()
+    for name in model.pipelines:
+        measured = model.performance[name]
+        told = told_usual(load_pipeline(name, threads=1, model=model))
+        assert told == ExpectedShare(measured.hits_on_tracks, measured.hits)
+        assert str(told).endswith(f"are usual in events of {measured.hits:.0f} hits")
+
+
+def test_a_model_that_was_not_measured_has_the_usual_share_of_its_kind() -> None:
+    model = replace(load_model(), performance={})
+    for name in model.pipelines:
+        soft = "soft" in name and "displaced" not in name
+        assert told_usual(load_pipeline(name, threads=1, model=model)).share == pytest.approx(0.55 if soft else 0.13)
+
+
+def test_a_soft_pass_by_itself_is_expected_to_find_its_part() -> None:
+    *_, first, second, last = PIPELINES["module_map_soft"].passes
+    hits = next(shipped_events(60)).hits
+    for spec, share in ((first, 0.24), (second, 0.40)):
+        pipeline = build_pipeline(spec, 1)
+        assert told_usual(pipeline).share == pytest.approx(share, abs=0.01)
+        found = float((pipeline.find(hits).track_id >= 0).mean())
+        assert found == pytest.approx(share, rel=0.25)
+    assert told_usual(build_pipeline(last, 1)).share > 0.5
+
+
+def test_events_of_finders_that_know_no_layers() -> None:
+    hits, _ = event(1000)
+    assert said(HitMonitor("mine"), (hits, Tracks(np.zeros(1000, np.int64)))) == []
+
+
+def test_several_threads_get_one_warning() -> None:
+    watch, one = HitMonitor("mine"), event(2000, on_tracks=0)
+    with warnings.catch_warnings(record=True) as caught, ThreadPoolExecutor(8) as pool:
+        warnings.simplefilter("always")
+        list(pool.map(lambda _: watch.look(*one), range(100)))
+    assert len(caught) == 1
+
+
+def test_a_copy_in_another_process_watches_by_itself() -> None:
+    watch = HitMonitor("mine", usual=ExpectedShare(0.55))
+    assert len(said(watch, event(2000, on_tracks=0))) == 1
+    assert len(said(pickle.loads(pickle.dumps(watch)), event(8000, on_tracks=0.13))) == 1
+
+
+@pytest.mark.parametrize("name", ["module_map", "exatrkx_walk", "module_map_soft"])
+def test_shipped_events_pass_in_silence(name: str) -> None:
+    finder = load_pipeline(name, threads=2)
+    for one in shipped_events(0):
+        finder.find(one.hits)
+
+
+def test_the_line_of_stages_warns_likewise() -> None:
+    hits = Hits(noise(usual(), 2000))
+    for finder in (load_pipeline(threads=1), replace(load_pipeline(threads=1))):
+        with pytest.warns(LayoutWarning, match=r"0 of 2000 hits \(0.0%\) are on tracks"):
+            finder.find(hits)
+
+
+def test_columns_of_usual_events_look_well() -> None:
+    for mu in (0, 60, 200):
+        for one in shipped_events(mu):
+            assert odd_columns(one.hits.position) == []
+
+
+def test_few_hits_have_no_odd_columns() -> None:
+    assert odd_columns(np.repeat(usual()[:1], 999, axis=0)) == []
+    assert len(odd_columns(np.repeat(usual()[:1], 1000, axis=0))) == 1

@@ -1,0 +1,227 @@
+"""Tracker models: found by name or folder, read strictly, and never used with files that are not theirs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
+from beampipe.tracking import PIPELINES, load_model, load_pipeline, load_track_fitter, shipped_events, shipped_models
+from beampipe.tracking.catalogue import CARD, complete_model, complete_pipeline
+from beampipe.tracking.models import Performance, TrackerModel, name_layers
+from beampipe.tracking.models.card import model_overview, new_folder, pipeline_rows, renew_digests, write_model
+from beampipe.tracking.windows import load_windows
+
+MEASURED = Performance(
+    sample="six events",
+    events=6,
+    hits=1000.0,
+    efficiency=0.99,
+    fakes=0.01,
+    hits_on_tracks=0.4,
+    milliseconds=10.0,
+    pt_edges=(0.3, 0.5, 1.0, 5.0),
+    by_pt=(0.05, 0.6, 0.99),
+    displaced=0.5,
+    dense=None,
+)
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """The shipped model, to be damaged."""
+    return Path(shutil.copytree(load_model().path, tmp_path / "mine"))
+
+
+def test_every_shipped_model_is_whole() -> None:
+    assert "generic" in shipped_models()
+    for name, folder in shipped_models().items():
+        model = load_model(name)
+        assert (model.name, model.path) == (name, folder)
+        model.check(deep=True)
+        assert set(model.pipelines) <= set(PIPELINES)
+        listed = {file for weights in model.weights.values() for file in weights.files}
+        assert listed == {path.name for path in folder.iterdir()} - {CARD}
+
+
+def test_the_layout_is_that_of_the_windows() -> None:
+    model = load_model("generic")
+    boxes = load_windows(model.path / "module_map.safetensors").layers
+    np.testing.assert_array_equal(model.layout.boxes, boxes)
+    assert len({layer.name for layer in model.layout.layers}) == len(boxes) == 48
+    assert model.layout.field == 2.0
+
+
+def test_layers_are_named_by_what_they_are() -> None:
+    boxes = np.array([[30, 34, -500, 500], [70, 74, -500, 500], [30, 170, 597, 603], [30, 170, -603, -597]], np.float32)
+    assert [layer.name for layer in name_layers(boxes)] == ["barrel_1", "barrel_2", "disc_plus_1", "disc_minus_1"]
+
+
+def test_a_folder_finds_the_tracks_that_the_name_finds(copied: Path) -> None:
+    hits = next(shipped_events(0)).hits
+    by_name, by_folder = (load_pipeline("module_map", threads=1, model=model) for model in ("generic", copied))
+    assert by_name.find(hits).n_tracks > 0
+    np.testing.assert_array_equal(by_folder.find(hits).track_id, by_name.find(hits).track_id)
+
+
+def test_a_model_is_written_as_it_is_read(copied: Path) -> None:
+    before = replace(load_model(copied), performance={"module_map": MEASURED})
+    write_model(before)
+    after = load_model(copied)
+    assert after.performance["module_map"] == MEASURED
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "message"),
+    [
+        ("generi", UnknownNameError, "got 'generi', expected one of generic; did you mean 'generic'"),
+        (Path("nowhere"), FileError, "got no model.json there, expected a folder that `beampipe tracking train` wrote"),
+        ("./generic", FileError, "got no model.json there"),
+    ],
+)
+def test_what_is_no_model_is_refused(
+    model: str | Path, error: type[BeampipeError], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=message):
+        load_model(model)
+
+
+DAMAGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "other format": (lambda card: card.update(format="9"), "got format '9', expected 'beampipe tracker model 1'"),
+    "unknown key": (lambda card: card.update(nam="x"), "unknown key 'nam', expected some of .*did you mean 'name'"),
+    "missing key": (lambda card: card.pop("layout"), "got no layout, expected it"),
+    "text for a number": (lambda card: card["layout"].update(field="2"), "layout: field: got '2', expected float"),
+    "another unit": (lambda card: card["layout"]["units"].update(length="cm"), "got 'cm', expected one of mm"),
+    "empty box": (lambda card: card["layout"]["layers"]["barrel_1"].update(r_max=1.0), "expected a box: r_min < r_max"),
+    "unknown pipeline": (
+        lambda card: card.update(performance={"gnn": _table(MEASURED)}),
+        "performance: got gnn, expected pipelines: exatrkx",
+    ),
+    "no weights": (lambda card: card.update(weights={}), "weights: got none, expected some"),
+    "a path": (lambda card: card.update(path="/elsewhere"), "unknown key 'path'"),
+    "fewer bins": (
+        lambda card: card.update(performance={"exatrkx": _table(MEASURED) | {"by_pt": [1.0]}}),
+        "got 1 bins and 4 pt_edges",
+    ),
+}
+
+
+def _table(measured: Performance) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(measured).items()}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_card_is_read_strictly(damage: str, copied: Path) -> None:
+    change, message = DAMAGES[damage]
+    card = json.loads((copied / CARD).read_text())
+    change(card)
+    (copied / CARD).write_text(json.dumps(card))
+    with pytest.raises((FileError, ConfigError, UnknownNameError), match=message) as caught:
+        load_model(copied)
+    assert str(copied / CARD) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "{", "\xff"])
+def test_a_card_of_something_else_is_refused(text: str, copied: Path) -> None:
+    (copied / CARD).write_bytes(text.encode("latin-1"))
+    with pytest.raises(FileError, match=r"model\.json"):
+        load_model(copied)
+
+
+def test_weights_of_another_training_are_refused(copied: Path) -> None:
+    path = copied / "module_map.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1  # as long as before
+    path.write_bytes(content)
+    with pytest.raises(FileError, match=r"got another file .* take the whole folder from one training"):
+        load_pipeline("module_map", threads=1, model=copied)
+    assert load_track_fitter(copied, threads=1).threads == 1
+    renew_digests(copied).check(deep=True)
+
+
+def test_a_model_runs_what_it_was_trained_for(copied: Path) -> None:
+    for path in copied.glob("exatrkx*"):
+        path.unlink()
+    for stem in ("module_map_soft", "module_map_displaced"):
+        (copied / f"{stem}.safetensors").unlink()
+    model = renew_digests(copied)
+    assert model.pipelines == ("module_map",)
+    message = "got no exatrkx, expected it for pipeline exatrkx_walk; this model runs module_map"
+    with pytest.raises(ConfigError, match=message):
+        load_pipeline("exatrkx_walk", threads=1, model=copied)
+
+
+def test_weaknesses_are_told_from_numbers() -> None:
+    assert list(MEASURED.weaknesses()) == [
+        "pT 0.3 to 1 GeV: 5 to 60 %",
+        "from 2 to 100 mm off the beam line: 50 %",
+    ]
+    assert list(replace(MEASURED, by_pt=(0.95, 0.99, 0.99), displaced=None).weaknesses()) == []
+    assert "within 10 mrad of another track: 40 %" in replace(MEASURED, dense=0.4).weaknesses()
+
+
+def test_the_overview_names_every_pipeline(copied: Path) -> None:
+    model = replace(load_model(copied), performance={"module_map": MEASURED})
+    told = "\n".join(model_overview(model))
+    assert all(f"  {name}: " in told for name in model.pipelines)
+    assert "finds less than 90 % of: pT 0.3 to 1 GeV: 5 to 60 %" in told
+    assert "efficiency 99.00 %" in told
+    assert told.count("not measured") == len(model.pipelines) - 1
+    assert told.count("cannot take events of more than 60,000 hits (use module_map_soft)") == 2  # the soft networks
+    rows = {name: cannot for name, *_, cannot in pipeline_rows(model)}
+    assert rows["exatrkx_walk_soft"] == "-; events of more than 60,000 hits (use module_map_soft)"
+    assert rows["module_map_soft"] == "-"
+
+
+def test_a_new_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    with suppress(RuntimeError), new_folder(tmp_path / "a") as building:
+        (building / "half").write_text("x")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    with new_folder(tmp_path / "a") as building:
+        assert not (tmp_path / "a").exists()
+        (building / "whole").write_text("x")
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["whole"]
+    with pytest.raises(FileError, match="got something there already"), new_folder(tmp_path / "a"):
+        pytest.fail("entered")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_shells_complete_names_and_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "geometry").mkdir()
+    (tmp_path / "geo.txt").touch()
+    assert complete_model("ge") == ["generic", "geometry/"]
+    assert complete_model("other") == []
+    assert complete_model(f"nowhere{os.sep}x") == []
+    assert complete_pipeline("exatrkx_w") == ["exatrkx_walk", "exatrkx_walk_soft"]
+
+
+def test_the_command_line_completes_them() -> None:
+    asked = {
+        "_BEAMPIPE_COMPLETE": "complete_bash",
+        "COMP_WORDS": "beampipe track --tracker-model ge",
+        "COMP_CWORD": "3",
+    }
+    code = "import sys; from beampipe.cli import main; sys.argv[0] = 'beampipe'; main()"
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **asked}, capture_output=True, text=True)
+    assert done.stdout.split() == ["generic"]
+
+
+def test_a_loaded_model_stays_as_it_is() -> None:
+    model = load_model()
+    assert isinstance(model, TrackerModel)
+    assert load_model(model) is model
