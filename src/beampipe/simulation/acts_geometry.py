@@ -11,7 +11,18 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.simulation.detector import PIPE_VOLUME, SILICON_X0, BeamPipe, DetectorLayout, Layer, Shell, shells
+from beampipe.simulation.detector import (
+    PIPE_VOLUME,
+    SILICON_X0,
+    BeamPipe,
+    DetectorLayout,
+    Layer,
+    Modules,
+    Shell,
+    generic_modules,
+    modules_of_layout,
+    shells,
+)
 
 # Detectors as geometries of ACTS: the GenericDetector, and layouts built through `acts.Blueprint`.
 

@@ -277,7 +277,7 @@ def prepare(
     draws = RandomParameters(family, seed, parameters)
     layout = _draw_layout(draws)
     module = import_module(f"beampipe.analysisops.samples.families.{_FAMILIES[family]}")
-    instance = cast("Callable[[Draws], Instance]", module.make)(draws)
+    instance = cast("Callable[[RandomParameters], Instance]", module.make)(draws)
     draws.check()
     return _write_instance(family, seed, draws, instance, layout, folder / "data")
 

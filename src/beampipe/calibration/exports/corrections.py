@@ -22,7 +22,7 @@ from beampipe.calibration.method.factors import (
     in_words,
 )
 from beampipe.calibration.method.joint import JointUncertainties
-from beampipe.calibration.results import between_samples, other_samples
+from beampipe.calibration.results import Results, between_samples, other_samples
 from beampipe.errors import ConfigError, FileError
 
 # What corrections for `correctionlib` (schema 2) are made of, in every file of this package.

@@ -21,7 +21,7 @@ from beampipe.calibration.layout import (
     Layout,
     likely_presets,
 )
-from beampipe.calibration.ntuple.bookkeeping import FileInfo
+from beampipe.calibration.ntuple.bookkeeping import FileInfo, FileOrigin
 from beampipe.calibration.ntuple.branches import file_errors, open_root
 from beampipe.calibration.ntuple.columns import (
     DERIVED,
