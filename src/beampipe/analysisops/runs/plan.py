@@ -144,12 +144,16 @@ class TaskChoice:
 
     @classmethod
     def from_folder(cls, folder: Path, task_id: str, family: str, levels: tuple[Level, ...] = ALL_LEVELS) -> TaskChoice:
-        """A task by its folder: all its files count but those that are for grading only.
+        """A task by its folder: all its files count but those that are for grading only, and bytecode.
 
         Raises:
             FileError: a file cannot be read.
         """
-        files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in _FOR_GRADING)
+        files = sorted(
+            path
+            for path in folder.rglob("*")
+            if path.is_file() and path.name not in _FOR_GRADING and path.parent.name != "__pycache__"
+        )
         digest = digest_of([(path.relative_to(folder).as_posix(), file_digest(path)) for path in files])
         return cls(task_id, family, digest, levels, folder)
 
