@@ -135,7 +135,7 @@ def test_a_folder_with_brackets_in_its_name(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("[", FileError, "got no TOML"),
+        ("[", FileError, "is not TOML"),
         ("ouput = 'x'" + SAMPLES, ConfigError, "unknown key 'ouput', expected some of .*; did you mean 'output'"),
         (SAMPLES + "[selection]\nmin_ntrk = 3", ConfigError, "selection: unknown key 'min_ntrk'.* 'min_n_trk'"),
         (SAMPLES + "lumi = 3", ConfigError, "samples.data: unknown key 'lumi', expected some of .*luminosity"),
