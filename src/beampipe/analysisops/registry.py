@@ -80,7 +80,7 @@ class JudgeFile:
         model: name of the model there.
         samples: how often it is asked; more than once at the given temperature, once at 0.
         temperature: of more than one sample.
-        timeout: for each reply [s].
+        timeout: for each reply, with all retries [s].
         answer_tokens: longest reply [tokens].
         api_key_variable: environment variable with the key; empty if none is needed.
     """
@@ -120,12 +120,19 @@ class JudgeChoice:
         told = self.described
         if told is None:
             return OfflineJudge() if self.name == "offline" else None
-        key = os.environ.get(told.api_key_variable, "") if told.api_key_variable else ""
-        if told.api_key_variable and not key:
+        if told.api_key_variable and not os.environ.get(told.api_key_variable):
             raise ConfigError(f"{self.name}: got no ${told.api_key_variable}, expected the key of the judge there")
-        return EndpointJudge(
-            told.base_url, told.model, told.samples, told.temperature, told.timeout, told.answer_tokens, key
+        from beampipe.analysisops.chat import Model
+
+        model = Model(
+            told.base_url,
+            told.model,
+            api_key_variable=told.api_key_variable,
+            temperature=told.temperature,
+            answer_tokens=told.answer_tokens,
+            request_seconds=told.timeout,
         )
+        return EndpointJudge(model, told.samples)
 
 
 def agent_choice(name: str) -> AgentChoice:

@@ -10,18 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final, Literal, Any
-from beampipe.errors import ConfigError, FileError
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Literal
+
 from beampipe.analysisops.contract import Level
+from beampipe.errors import ConfigError, FileError
 from beampipe.workflow import Recipe, digest_of, file_digest
-
-
-# Seeds of instances: public ones to develop with, and secret ones to evaluate with.
-
 
 Kind = Literal["development", "evaluation"]
 
@@ -115,7 +112,6 @@ def _read(path: Path) -> bytes:
     return key
 
 
-# What a run is made of: tasks x levels x seeds x agents x epochs, and the key of each assessment.
 
 
 ALL_LEVELS: Final[tuple[Level, ...]] = (1, 2, 3)

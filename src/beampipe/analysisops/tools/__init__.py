@@ -41,7 +41,7 @@ __all__ = [
     "serve_stdio",
 ]
 
-__getattr__ = loader(
+__getattr__, __dir__ = loader(
     __name__,
     {
         "beampipe.analysisops.contract": ["ToolRefusedError"],
