@@ -9,8 +9,8 @@ from pathlib import Path
 import awkward as ak
 import numpy as np
 import pytest
-
 from beampipe.analysisops.samples.families.systems.operations import CAUSES, METRICS, SCALES, SIGNATURES
+
 from tests.analysisops.samples.reading import Made, make
 
 MadeBy = Callable[[str], Made]
