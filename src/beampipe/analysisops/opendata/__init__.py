@@ -26,7 +26,7 @@ __all__ = [
     "prepare_open_data",
 ]
 
-__getattr__ = loader(
+__getattr__, __dir__ = loader(
     __name__,
     {
         "catalogue": ["Catalogue", "Selection", "atlas_catalogue", "prepare_open_data"],

@@ -41,7 +41,7 @@ __all__ = [
     "serving_tools",
 ]
 
-__getattr__ = loader(
+__getattr__, __dir__ = loader(
     __name__,
     {
         "beampipe.analysisops.contract": ["ToolRefusedError"],

@@ -1,10 +1,10 @@
-#include "pipelines/fit/track_fitter.hpp"
+#include "pipelines/track_fitter.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <fstream>
 
-#include "pipelines/parts/tensors.hpp"
+#include "pipelines/model_files.hpp"
 
 namespace beampipe {
 namespace {

@@ -1,5 +1,4 @@
-// Whether hits lie on the layers that a pipeline's windows were learned from, in the numbers and words of
-// beampipe.tracking.layout.check: tests/tracking/layout/test_check.py compares the two.
+// Whether hits lie on the layers that a pipeline's windows were learned from, and what would bring others onto them.
 #pragma once
 
 #include <cstdint>
@@ -30,5 +29,11 @@ std::vector<Fit> fits_of(const Windows& windows, const float* position, const st
 /// Throws LayoutError, which says what was seen and what would fit.
 void require_layout(const std::string& name, const Windows& windows, const float* position, const Blocks& events,
                     const std::vector<Fit>& fits);
+
+/// A hint for somebody whose columns are in another order; empty if no known one brings the n hits onto the layers.
+std::string order_that_fits(const Windows& windows, const float* position, std::int64_t n);
+
+/// A hint for somebody whose n hits lie on no layer, n > 0. Some hits are tried in the known units and orders.
+std::string what_would_fit(const Windows& windows, const float* position, std::int64_t n);
 
 }  // namespace beampipe

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "kernels.hpp"
-#include "pipelines/beam_line.hpp"
+#include "pipelines/hits.hpp"
 
 namespace beampipe {
 
