@@ -216,8 +216,8 @@ def _explanation(label: str, error: Exception) -> Exception | None:
         number = cause.errno if isinstance(cause, OSError) else None
         if isinstance(cause, MemoryError) or number == errno.ENOMEM:
             return TooLargeError(
-                f"{what}: got no more memory ({_error_line(cause)}), expected room for one chunk of events; set a smaller"
-                " chunk_events, take fewer workers, or give them more memory (--memory)"
+                f"{what}: got no more memory ({_error_line(cause)}), expected room for one chunk of events; set a"
+                " smaller chunk_events, take fewer workers, or give them more memory (--memory)"
             )
         if number in (errno.EACCES, errno.EPERM, errno.EROFS):
             return FileError(

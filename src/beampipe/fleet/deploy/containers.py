@@ -454,4 +454,4 @@ _HARDENING: Final[dict[str, Any]] = {
 # Apptainer.
 
 
-__getattr__ = loader(__name__, {"beampipe.fleet.deploy.folders": ["compose_files", "write_compose"]})
+__getattr__, __dir__ = loader(__name__, {"beampipe.fleet.deploy.folders": ["compose_files", "write_compose"]})

@@ -662,4 +662,4 @@ def scaled_object(fleet: Fleet, group: ServerGroup, scaling: ScalingSettings) ->
 # manifests.
 
 
-__getattr__ = loader(__name__, {"beampipe.fleet.deploy.folders": ["kubernetes_files", "write_kubernetes"]})
+__getattr__, __dir__ = loader(__name__, {"beampipe.fleet.deploy.folders": ["kubernetes_files", "write_kubernetes"]})

@@ -527,7 +527,7 @@ class Monitoring:
 # Who watches a fleet: Prometheus with its rules, a dashboard for Grafana, and a page of our own.
 
 
-__getattr__ = loader(
+__getattr__, __dir__ = loader(
     __name__,
     {
         "beampipe.fleet.monitoring.dashboard": ["grafana_dashboard"],
