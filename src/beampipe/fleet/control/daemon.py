@@ -28,9 +28,6 @@ from beampipe.fleet.run_folder import RunFolder, run_folder_of, shared_folder
 from beampipe.fleet.specification import read_fleet
 from beampipe.terminal import say
 
-# A fleet that is started and goes on by itself, or in the foreground.
-
-
 _POLL: Final = 0.1
 
 _DEMAND: Final = 1.0
@@ -165,8 +162,6 @@ def start_fleet(
             raise ServiceError(f"{fleet.name}: did not start:" + "".join(f"\n    {line}" for line in said))
 
 
-# The end of a fleet, also of one whose keeper was killed.
-
 _STOP_TIMEOUT: Final = 60.0
 
 
@@ -212,9 +207,6 @@ def _stop_leftovers(run: RunFolder) -> int:
     while any(processes.is_alive(pid) for pid in pids) and time.monotonic() < deadline:
         time.sleep(_POLL)
     return len(pids)
-
-
-# A gateway in the foreground, before servers that others run.
 
 
 def run_gateway(specification: Path, shared: Path | None = None, folder: Path | None = None) -> None:

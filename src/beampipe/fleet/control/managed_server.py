@@ -19,9 +19,6 @@ from beampipe.fleet.registry import SILENCE, Record, remove_record
 from beampipe.fleet.server import FleetServerSettings, write_server_settings
 from beampipe.triton.backoff import RestartPause
 
-# A server that the fleet wants: its process, its record, and what is to become of it.
-
-
 _TAIL: Final = 4096
 
 DesiredState = Literal["serve", "drain", "end"]
@@ -156,9 +153,6 @@ class LocalServer:
     def describes(self, record: Record | None) -> bool:
         """Whether a record is of the process that runs now."""
         return record is not None and record.pid == self.pid and record.lives()
-
-
-# A server that somebody else runs, as its record tells of it.
 
 
 @dataclass

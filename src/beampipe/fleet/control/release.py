@@ -36,8 +36,6 @@ from beampipe.triton.client.endpoint import authority
 from beampipe.triton.metrics import Counters, read_metrics
 from beampipe.triton.server.launch import check_repository
 
-# One server with new models beside those with the old ones; no request is lost when it comes and when it goes.
-
 
 class Canary:
     """A server with new models, in a free place of the gateway or in that of the last of several servers.
@@ -154,9 +152,6 @@ class Canary:
             self._starts = seat.starts
         seat.end()
         return seat
-
-
-# The evidence for and against new models, gathered from the servers of a fleet that runs.
 
 
 _LOOK: Final = 0.2

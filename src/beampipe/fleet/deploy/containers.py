@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     pass
 
 
-# How a Triton is started in a container: one script of shell, whatever runs the container.
-
-
 HTTP: Final = 8000
 """Port of a server in its container for HTTP."""
 
@@ -132,9 +129,6 @@ def memory_limit(group: ServerGroup) -> str:
     return f"{math.ceil(1024 * group.memory)}Mi"
 
 
-# The gateway in a container: the same rules as on one machine, other places.
-
-
 CLIENTS: Final = 8443
 """Port of the gateway in its container for clients."""
 
@@ -200,9 +194,6 @@ def gateway_text(fleet: Fleet, places: Sequence[Slot], papers: Credentials) -> s
         threads=_THREADS,
     )
     return haproxy_configuration(plan)
-
-
-# The image of the servers: NVIDIA's Triton with beampipe in it, for Docker and for Apptainer.
 
 
 MODELS: Final = "/models"
@@ -291,9 +282,6 @@ output_format: https://gitlab-registry.cern.ch/unpacked/sync/$(image)
 input:
   - https://{registry}
 """
-
-
-# A fleet by Docker Compose: its servers, HAProxy before them, Prometheus beside them, on one machine.
 
 
 _SECRETS: Final = "/run/secrets"
@@ -448,10 +436,6 @@ _HARDENING: Final[dict[str, Any]] = {
     "cap_drop": ["ALL"],
     "security_opt": ["no-new-privileges:true"],
 }
-
-
-# Files for containers: an image with Triton and beampipe, a fleet by Docker Compose, the same image for
-# Apptainer.
 
 
 __getattr__ = loader(__name__, {"beampipe.fleet.deploy.folders": ["compose_files", "write_compose"]})

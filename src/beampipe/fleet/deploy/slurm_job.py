@@ -31,8 +31,6 @@ from beampipe.settings import build
 from beampipe.triton.backoff import RestartPause
 from beampipe.triton.client.endpoint import is_loopback
 
-# What a job of Slurm is told.
-
 
 @dataclass(frozen=True)
 class JobSettings:
@@ -93,9 +91,6 @@ def read_job(path: Path) -> JobSettings:
     except (OSError, ValueError) as error:
         raise FileError(f"{path}: got {error}, expected the settings of a job, of beampipe fleet slurm") from error
     return build(JobSettings, table, str(path), path.parent)
-
-
-# Slurm as a job of it sees it: who it is, and how it submits the next one.
 
 
 @dataclass(frozen=True)
@@ -183,9 +178,6 @@ def submit(script: Path, index: int, environ: Mapping[str, str] = os.environ) ->
     if done.returncode != 0 or not re.fullmatch(r"\d+", job):
         raise ServiceError(f"sbatch: got {(done.stderr or done.stdout).strip()!r}, expected the id of a job")
     return job
-
-
-# What runs in each job: it keeps the servers of one node, and sees to the next job before its time is up.
 
 
 FAREWELL: Final = 3.0

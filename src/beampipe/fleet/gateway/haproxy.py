@@ -30,9 +30,6 @@ from beampipe.triton.client.endpoint import authority
 from beampipe.triton.connection_file import HEADER
 from beampipe.triton.server.access import find_haproxy
 
-# The text of HAProxy's configuration for a gateway.
-
-
 GRPC: Final = "grpc"
 """Name of the backend for gRPC."""
 
@@ -302,9 +299,6 @@ def _time(seconds: float) -> str:
     return f"{round(1000 * seconds)}ms"
 
 
-# HAProxy's own interface on a socket, which changes a running gateway without a reload.
-
-
 _TIMEOUT: Final = 5.0
 
 _BLOCK: Final = 1 << 16
@@ -473,9 +467,6 @@ class RuntimeApi:
         return (row for row in rows if row["pxname"] in (GRPC, HTTP))
 
 
-# HAProxy as the gateway of a fleet, while it runs.
-
-
 _UP: Final = 30.0
 """Longest time to start, or to take another plan [s]; a tenth of a second where nothing else runs."""
 
@@ -629,9 +620,6 @@ def gateway_pids(folder: Path) -> set[int]:
         folder: the folder that was given to `Gateway`.
     """
     return {pid for pid, arguments in processes.command_lines() if str(folder / _FILE) in arguments}
-
-
-# Certificates and tokens that change while the gateway runs: it takes the new ones without losing a connection.
 
 
 _Version = tuple[int, int, int]

@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     pass
 
 
-# The rules of Prometheus, `rules.yml`: what is counted, and when somebody is told.
-
-
 _LOOKS: Final = 4
 """Number of looks at a server over which a rate is taken: one or two may fail."""
 
@@ -74,9 +71,6 @@ def rules_text(interval: float) -> str:
     text = (files("beampipe.fleet.monitoring") / "rules.yml").read_text(encoding="utf-8")
     head, groups = text.split("groups:\n")
     return f"{head}groups:\n{groups.replace('[window]', f'[{window(interval)}s]')}"
-
-
-# Which of the served models are chains and which their steps, so that whoever counts requests counts one once.
 
 
 _MODEL_NAME: Final = re.compile(r'model_name:\s*"([^"]+)"')
@@ -121,9 +115,6 @@ def _roles_of(repository: Path) -> dict[str, str]:
     roles |= dict.fromkeys((steps[0] for steps in chains.values() if len(steps) > 1), "first")
     roles |= dict.fromkeys((step for steps in chains.values() for step in steps[1:]), "step")
     return roles | dict.fromkeys(chains, "chain")
-
-
-# What Prometheus is told: its settings, and the servers that it looks at.
 
 
 SETTINGS: Final = "prometheus.yml"
@@ -241,9 +232,6 @@ def _lines(fleet: Fleet, folder: Path, status_port: int | None, page_port: int |
         yield "  - job_name: fleet"
         yield "    honor_labels: true"
         yield f"    static_configs: [{{targets: ['{LOOPBACK}:{page_port}']}}]"
-
-
-# Prometheus while it runs: found, started, asked whether it is ready, ended.
 
 
 _UP: Final = 30.0
@@ -447,10 +435,6 @@ def _end(pid: int) -> None:
             time.sleep(_POLL)
 
 
-# Prometheus and the page of a fleet that runs: started with it, started again when they end, and never in its
-# way.
-
-
 class Monitoring:
     """Whoever watches a fleet.
 
@@ -522,9 +506,6 @@ class Monitoring:
         self._page.stop()
         if self._prometheus is not None:
             self._prometheus.stop()
-
-
-# Who watches a fleet: Prometheus with its rules, a dashboard for Grafana, and a page of our own.
 
 
 __getattr__ = loader(
