@@ -421,9 +421,7 @@ class LocalReconciler(Reconciler):
             del self.seats[seat.name]
             remove_record(self.folder.registry, seat.name)
         elif seat.may_start:
-            self.note(
-                f"{seat.name}: {f'has ended{seat.last_words()}; starting another' if seat.starts else 'starting'}"
-            )
+            self.note(f"{seat.name}: {f'has ended{seat.reason()}; starting another' if seat.starts else 'starting'}")
             seat.start()
 
     def _look_at_silent(self, seat: LocalServer, now: float) -> None:

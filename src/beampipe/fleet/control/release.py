@@ -79,7 +79,7 @@ class Canary:
 
         def there() -> bool:
             if seat.starts > self._starts + 1:
-                raise ServiceError(f"{seat.name}: does not start with the new models{seat.last_words()}")
+                raise ServiceError(f"{seat.name}: does not start with the new models{seat.reason()}")
             return self._record() is not None
 
         self._steps.wait(there, keeper.fleet.start_timeout + 10.0, f"{seat.name}: an answer")
@@ -98,7 +98,7 @@ class Canary:
     def trouble(self) -> str:
         """What has happened to the server since it was started; nothing if it goes on."""
         if self.seat.starts != self._starts or self.seat.pid is None:
-            return f"{self.seat.name}: has ended{self.seat.last_words()}"
+            return f"{self.seat.name}: has ended{self.seat.reason()}"
         return "" if self.seat.placed is not None else f"{self.seat.name}: does not answer"
 
     def promote(self) -> None:

@@ -12,11 +12,9 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -29,6 +27,7 @@ from beampipe.fleet.registry import Record
 from beampipe.fleet.run_folder import RunFolder
 from beampipe.fleet.specification import Fleet, MonitoringSettings
 from beampipe.lazy import loader
+from beampipe.processes import ManagedProcess
 from beampipe.triton.backoff import RestartPause
 from beampipe.triton.client.endpoint import LOOPBACK, authority
 from beampipe.triton.server.launch import free_port
@@ -234,16 +233,11 @@ def _lines(fleet: Fleet, folder: Path, status_port: int | None, page_port: int |
         yield f"    static_configs: [{{targets: ['{LOOPBACK}:{page_port}']}}]"
 
 
-_UP: Final = 30.0
+_START_TIMEOUT: Final = 30.0
 """Time [s] that the program gets to read what it kept, and to answer."""
 
-_GRACE: Final = 10.0
+_STOP_GRACE: Final = 10.0
 """Time [s] that the program gets to put its memory onto the disk when it ends."""
-
-_POLL: Final = 0.05
-
-_LINES: Final = 4
-"""Number of lines of the log that go into a message."""
 
 
 def find_prometheus() -> Path | None:
@@ -293,8 +287,7 @@ class Prometheus:
         self._status_port = status_port
         self._page_port = page_port
         self._port = fleet.monitoring.prometheus_port or free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._begin = 0
+        self._process = ManagedProcess(folder / "prometheus.log")
 
     @property
     def port(self) -> int:
@@ -309,8 +302,7 @@ class Prometheus:
     @property
     def pid(self) -> int | None:
         """Its process id, None if it does not run."""
-        process = self._process
-        return process.pid if process is not None and process.poll() is None else None
+        return self._process.pid
 
     def start(self) -> None:
         """Start it unless it runs, and wait until it answers.
@@ -320,15 +312,12 @@ class Prometheus:
             ServiceError: it refuses its settings, its port is taken, or it does not answer in time.
         """
         self.launch()
-        deadline = time.monotonic() + _UP
-        while not self.is_ready():
-            if self.pid is None or time.monotonic() > deadline:
-                self.stop()
-                said = "".join(f"\n    {line}" for line in self.last_words())
-                raise ServiceError(
-                    f"prometheus: it did not start, expected it to answer at {self.url}{said}", url=self.url
-                )
-            time.sleep(_POLL)
+        if not self._process.wait_until(self.is_ready, _START_TIMEOUT):
+            self.stop()
+            lines = "".join(f"\n    {line}" for line in self.last_log_lines())
+            raise ServiceError(
+                f"prometheus: it did not start, expected it to answer at {self.url}{lines}", url=self.url
+            )
 
     def launch(self) -> None:
         """Write its settings and start it unless it runs, without waiting until it answers.
@@ -342,24 +331,20 @@ class Prometheus:
             return
         settings = write_settings(self._fleet, self._folder, status_port=self._status_port, page_port=self._page_port)
         for pid in prometheus_pids(self._folder):
-            _end(pid)
-        with self._log.open("ab") as log:
-            self._begin = log.tell()
-            self._process = subprocess.Popen(
-                [
-                    self._program,
-                    f"--config.file={settings}",
-                    _storage(self._folder),
-                    f"--storage.tsdb.retention.time={self._fleet.monitoring.retention}d",
-                    f"--web.listen-address={LOOPBACK}:{self._port}",
-                    "--web.cors.origin=none",  # by default any page in a browser here may read everything
-                    "--log.level=warn",
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # a Ctrl-C in the terminal is not meant for it
-            )
+            leftover = ManagedProcess()
+            if leftover.adopt(pid):
+                leftover.stop(_STOP_GRACE)
+        self._process.start(
+            [
+                self._program,
+                f"--config.file={settings}",
+                _storage(self._folder),
+                f"--storage.tsdb.retention.time={self._fleet.monitoring.retention}d",
+                f"--web.listen-address={LOOPBACK}:{self._port}",
+                "--web.cors.origin=none",  # by default any page in a browser here may read everything
+                "--log.level=warn",
+            ]
+        )
 
     def is_ready(self) -> bool:
         """Whether it runs and answers queries."""
@@ -382,31 +367,15 @@ class Prometheus:
         """
         self._fleet = fleet
         write_settings(fleet, self._folder, status_port=self._status_port, page_port=self._page_port)
-        if (process := self._process) is not None:
-            with suppress(ProcessLookupError):
-                process.send_signal(signal.SIGHUP)
+        self._process.signal(signal.SIGHUP)
 
-    def last_words(self) -> list[str]:
+    def last_log_lines(self) -> list[str]:
         """The last lines that it has logged since its last start."""
-        with self._log.open("rb") as log:
-            log.seek(self._begin)
-            return list(deque((line.decode(errors="replace").rstrip() for line in log), maxlen=_LINES))
+        return self._process.last_lines()
 
     def stop(self) -> None:
-        """End it in order, or at once where it does not listen; may be called twice."""
-        if (process := self._process) is None:
-            return
-        with suppress(ProcessLookupError):
-            process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(_GRACE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-    @property
-    def _log(self) -> Path:
-        return self._folder / "prometheus.log"
+        """Stop it; may be called twice."""
+        self._process.stop(_STOP_GRACE)
 
 
 def prometheus_pids(folder: Path) -> set[int]:
@@ -420,19 +389,6 @@ def prometheus_pids(folder: Path) -> set[int]:
 
 def _storage(folder: Path) -> str:
     return f"--storage.tsdb.path={folder.absolute() / 'data'}"
-
-
-def _end(pid: int) -> None:
-    """End a process that is no child of this one."""
-    started = processes.start_time(pid)
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
-        deadline = time.monotonic() + _GRACE
-        while started is not None and processes.is_same(pid, started) and processes.is_alive(pid):
-            if time.monotonic() > deadline:
-                break
-            time.sleep(_POLL)
 
 
 class Monitoring:
@@ -490,7 +446,7 @@ class Monitoring:
         write_targets(self._folder, {name: record for name, record in records.items() if record.metrics})
         if prometheus.pid is None and now >= self._from:
             if self._launched:
-                self._note(f"prometheus: has ended ({' / '.join(prometheus.last_words())}); starting another")
+                self._note(f"prometheus: has ended ({' / '.join(prometheus.last_log_lines())}); starting another")
             self._from = now + self._pause.before_next(now)
             prometheus.launch()
             self._launched = True
