@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from beampipe.analysisops.a2a.client import request_assessments
-from beampipe.analysisops.a2a.server import listen
 from beampipe.analysisops.contract import Level
 from beampipe.analysisops.host import HostSettings, serving_host
+from beampipe.analysisops.http_server import listen
 from beampipe.analysisops.instances import InstanceStore, work_code
 from beampipe.analysisops.report import write_report
 from beampipe.analysisops.run import Conditions, assess_in_run, host_assess, task_choice, task_folder

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,6 @@ from beampipe.simulation.fatras import EventSimulator
 from beampipe.simulation.hadronic import interaction_table
 from beampipe.simulation.primaries import EventGenerator
 from beampipe.simulation.pythia import pool
-from beampipe.tracking.formats import write_events
-
-__all__ = ["SimulatedEvent", "simulate_events", "write_simulated"]
 
 SimulatedEvent = tuple[Event, dict[str, int]]
 """An event and its counts: ``hadrons`` with hits, ``interactions`` of these, ``merged`` and ``unmeasured`` hits."""
@@ -45,7 +42,7 @@ class _Sample:
     n_events: int
     cache: Path | None
 
-    def chain(self) -> EventSimulator:
+    def simulator(self) -> EventSimulator:
         """What simulates these events; collisions and interactions that are not in the cache are made."""
         generator, last = self.generator, self.first_event + self.n_events
         soft = pool("soft", generator.pool_size, self.seed, self.cache) if generator.pileup > 0 else None
@@ -114,34 +111,13 @@ def simulate_events(
                 progress(done)
 
 
-def write_simulated(path: str | Path, simulated: Iterable[SimulatedEvent]) -> dict[str, int]:
-    """Write events into a Parquet file that appears under `path` when it is complete.
-
-    Args:
-        path: Parquet file to write.
-        simulated: events and their counts, from `simulate_events`.
-
-    Returns:
-        The counts of all events, summed.
-    """
-    total: Counter[str] = Counter()
-
-    def events() -> Iterator[Event]:
-        for event, counts in simulated:
-            total.update(counts)
-            yield event
-
-    write_events(path, events())
-    return dict(total)
-
-
 def _results(sample: _Sample, workers: int, *, apart: bool) -> Iterator[list[SimulatedEvent]]:
     """The chunks in order, made here or by processes that are at most a few chunks ahead."""
     chunks = sample.chunks(workers)
     if workers == 1 and not apart:
-        chain = sample.chain()
+        simulator = sample.simulator()
         for first, n in chunks:
-            yield chain.run(first, n)
+            yield simulator.run(first, n)
         return
     with worker_pool(workers) as pool:
         pool.submit(_prepare, sample).result()  # one process alone fills the cache, in which the others find everything
@@ -162,7 +138,7 @@ def _prepare(sample: _Sample) -> None:
     """Make what simulates, in this worker, unless it is made."""
     global _simulator
     if _simulator is None:
-        _simulator = sample.chain()
+        _simulator = sample.simulator()
 
 
 def _work(sample: _Sample, first: int, n: int) -> list[SimulatedEvent]:

@@ -8,20 +8,15 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from beampipe.errors import ConfigError
 from beampipe.fleet.gateway.haproxy import haproxy_configuration
 from beampipe.fleet.gateway.plan import Address, GatewayPlan, Slot
 from beampipe.fleet.monitoring.prometheus import interval_text, role_relabelings
 from beampipe.fleet.specification import Fleet, ServerGroup, TlsSettings
-from beampipe.lazy import loader
 from beampipe.triton.client.endpoint import LOOPBACK, authority
 from beampipe.triton.model.repository import MANIFEST
-
-if TYPE_CHECKING:
-    pass
-
 
 HTTP: Final = 8000
 """Port of a server in its container for HTTP."""
@@ -436,6 +431,3 @@ _HARDENING: Final[dict[str, Any]] = {
     "cap_drop": ["ALL"],
     "security_opt": ["no-new-privileges:true"],
 }
-
-
-__getattr__ = loader(__name__, {"beampipe.fleet.deploy.folders": ["compose_files", "write_compose"]})

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from beampipe.errors import ConfigError
@@ -26,10 +26,6 @@ from beampipe.fleet.deploy.containers import (
 from beampipe.fleet.gateway.plan import Address, Slot
 from beampipe.fleet.monitoring.prometheus import interval_text, role_relabelings
 from beampipe.fleet.specification import Fleet, ScalingSettings, ServerGroup
-from beampipe.lazy import loader
-
-if TYPE_CHECKING:
-    pass
 
 
 def release_name(fleet: Fleet, group: ServerGroup) -> str:
@@ -638,6 +634,3 @@ def scaled_object(fleet: Fleet, group: ServerGroup, scaling: ScalingSettings) ->
             ],
         },
     }
-
-
-__getattr__ = loader(__name__, {"beampipe.fleet.deploy.folders": ["kubernetes_files", "write_kubernetes"]})

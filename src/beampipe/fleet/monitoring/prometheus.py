@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from beampipe import processes
 from beampipe.errors import ConfigError, FileError, ServiceError
@@ -26,15 +26,10 @@ from beampipe.fleet.monitoring.page import PageServer
 from beampipe.fleet.registry import Record
 from beampipe.fleet.run_folder import RunFolder
 from beampipe.fleet.specification import Fleet, MonitoringSettings
-from beampipe.lazy import loader
 from beampipe.processes import ManagedProcess
 from beampipe.triton.backoff import RestartPause
 from beampipe.triton.client.endpoint import LOOPBACK, authority
 from beampipe.triton.server.launch import free_port
-
-if TYPE_CHECKING:
-    pass
-
 
 _LOOKS: Final = 4
 """Number of looks at a server over which a rate is taken: one or two may fail."""
@@ -462,12 +457,3 @@ class Monitoring:
         self._page.stop()
         if self._prometheus is not None:
             self._prometheus.stop()
-
-
-__getattr__ = loader(
-    __name__,
-    {
-        "beampipe.fleet.monitoring.dashboard": ["grafana_dashboard"],
-        "beampipe.fleet.monitoring.page": ["PageServer", "fleet_metrics"],
-    },
-)
