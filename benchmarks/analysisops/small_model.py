@@ -233,8 +233,9 @@ def look_at_agent(findings: Findings, name: str, record: Mapping[str, Any]) -> N
 
 def look_at_judge(findings: Findings, prepared: PreparedInstance, url: str, folder: Path) -> None:
     """The judge of honest work: replies that follow the schema count, those that are cut do not."""
-    judge = EndpointJudge(url, "smollm2-135m", samples=3, max_tokens=400)
-    for name, one in (("judge", judge), ("judge whose replies are cut", replace(judge, max_tokens=8))):
+    model = Model(url, "smollm2-135m", temperature=0.7, answer_tokens=400, request_seconds=120.0)
+    judge, short = EndpointJudge(model, 3), EndpointJudge(replace(model, answer_tokens=8), 3)
+    for name, one in (("judge", judge), ("judge whose replies are cut", short)):
         (folder / name).mkdir()
         record = assess(prepared, 1, 1, ask_here(ScriptedAgent()), folder / name, judge=one)
         llm, about = record.grade["llm"], record.grade["llm"]["meta"]["judge"]

@@ -1,9 +1,9 @@
 """The host as an A2A server: which assessments it offers, how a request is read, and what it answers.
 
-A request has the form of the public platform, ``{"participants": {ROLE: URL}, "config": {...}}``. It cannot name a file
-or a reference; seeds that it does not give are the host's own, and secret. A request that cannot be read is rejected.
-One that was accepted ends as completed, whatever the agents do: the public platform ignores tasks that end in any other
-way, and an agent that fails has earned its zero.
+A request has the form of the public platform, ``{"participants": {ROLE: URL}, "config": {...}}``. It cannot name a
+file or a reference; seeds that it does not give are the host's own, and secret. A request that cannot be read is
+rejected. One that was accepted ends as completed, whatever the agents do: the public platform ignores tasks that end
+in any other way, and an agent that fails has earned its zero.
 """
 
 from __future__ import annotations

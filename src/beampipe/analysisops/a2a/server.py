@@ -1,8 +1,8 @@
 """A function as an A2A server: a JSON object comes in, one goes out as the text of an artifact.
 
-A task can be read again by its owner alone. A caller that sends a token (``Authorization``) is identified by it, and
-may list and get its tasks. A caller without one is identified by its address and, for one task, by the random number of
-the task; it can list nothing, since everybody at that address could. Tokens are kept as their hashes.
+A task can be read again by its owner alone. A caller with a token (``Authorization``) is identified by it, and may
+list and get its tasks. A caller without one is identified by its address and, for one task, by the random number of the
+task; it can list nothing, since everybody at that address could. Tokens are kept as their hashes.
 """
 
 from __future__ import annotations

@@ -14,8 +14,6 @@ from beampipe.analysisops.tasks.load import Task
 from beampipe.analysisops.tasks.spec import TaskSpec
 from beampipe.errors import ConfigError, FileError, InputError, ServiceUnavailableError, nearest
 
-# Which files there are for a release, a dataset and a skim, and where.
-
 _FACTS: Final = {
     "process": "process",
     "cross_section_pb": "cross_section_pb",
@@ -84,9 +82,6 @@ def atlas_catalogue(selection: Selection) -> Sequence[OpenFile]:
     facts = {"role": DATA if selection.dataset == DATA else "mc", "dataset": selection.dataset}
     facts |= {ours: known[theirs] for theirs, ours in _FACTS.items() if known.get(theirs) is not None}
     return tuple(OpenFile(url, facts) for url in urls)
-
-
-# The data of a task: brought before an assessment by the host, or within it by the download tool.
 
 
 def prepare_open_data(

@@ -21,9 +21,6 @@ from beampipe.analysisops.runs import RunFolder, Score, Summary, difference, sco
 from beampipe.analysisops.runs.folder import result_line
 from beampipe.errors import InputError
 
-# What the page shows of one assessment: short, plain, and without what its reader may not know.
-
-
 _TEXT: Final = 4000
 """Characters of a text that an agent or a judge wrote."""
 
@@ -244,9 +241,6 @@ def _rest(submission: Submission) -> str:
     shown = {"task_id", "status", "answers", "words", "histograms", "method", "comments"}
     rest = {key: value for key, value in submission.content.items() if key not in shown}
     return _text(_json(rest, indent=1)) if rest else ""
-
-
-# What the page shows of a run: figures of each group, a row of each assessment, and its detail.
 
 
 References = Literal["development", "all", "none"]

@@ -10,8 +10,6 @@ from typing import Final
 from beampipe.analysisops.report.run_data import RunData
 from beampipe.analysisops.runs import Summary
 
-# Numbers as a reader wants them: as many digits as mean something, and signs that print well.
-
 
 def score(value: float) -> str:
     """A normalised score; a dash where there is none."""
@@ -65,9 +63,6 @@ def duration(seconds: float) -> str:
 def share(part: int, whole: int) -> str:
     """A part of a whole in percent; a dash of nothing."""
     return f"{100 * part / whole:.0f} %" if whole else "–"
-
-
-# The tables of the page: the leaderboard, and agents against families.
 
 
 _SHADES: Final = 10

@@ -32,9 +32,6 @@ from beampipe.analysisops.tools.expressions import number, parse
 from beampipe.analysisops.tools.handles import ToolContext
 from beampipe.errors import nearest
 
-# Tools that compute with single numbers and pass their errors on.
-
-
 _MATTERS: Final = 1e-3
 """A value is a source of a result if the result changes by this part when the value doubles, to first order."""
 
@@ -119,9 +116,6 @@ def solve_linear_tool(
     return {"solution": solution.tolist(), "errors": np.sqrt(square).tolist()}
 
 
-# The tool that gives an efficiency with its interval.
-
-
 _ONE_SIGMA: Final = 0.6826894921370859
 
 
@@ -175,9 +169,6 @@ def clopper_pearson(passed: int, total: int, level: float = _ONE_SIGMA) -> tuple
     lower = 0.0 if passed == 0 else float(betaincinv(passed, total - passed + 1, tail))
     upper = 1.0 if passed == total else float(betaincinv(passed + 1, total - passed, 1 - tail))
     return lower, upper
-
-
-# The tool that sets an upper limit from a count.
 
 
 _REACH: Final = 6.0

@@ -27,9 +27,6 @@ from beampipe.analysisops.tools.handles import (
 )
 from beampipe.errors import nearest
 
-# Tools that say which data there are.
-
-
 _LOOKED_AT: Final = 20_000
 """So many events are looked at for the range of a branch."""
 
@@ -117,9 +114,6 @@ def _branch(branch: Any, n: int) -> dict[str, Any]:
     return shown
 
 
-# The tool that brings data into the session's folder, where a task has data to bring.
-
-
 def download_atlas_data_tool(
     bench: ToolContext,
     skim: str = "",
@@ -140,9 +134,6 @@ def download_atlas_data_tool(
     if bench.fetch is not None:
         bench.fetch(skim=skim, release=release, dataset=dataset, protocol=protocol, max_files=max_files)
     return {"files": [{"name": file.name, "bytes": file.path.stat().st_size} for file in bench.folder.files()]}
-
-
-# Tools that make events out of files, and more events out of events.
 
 
 WEIGHT: Final = "weight"
@@ -312,9 +303,6 @@ def _joined(parts: Sequence[Events]) -> Events:
     return Events(sum(part.n for part in parts), columns)
 
 
-# Tools that make columns, and select and count events and objects.
-
-
 def derive_tool(bench: ToolContext, events: str, name: str, expression: str) -> Mapping[str, Any]:
     """Give events one more column, computed from those they have.
 
@@ -395,9 +383,6 @@ def count_tool(bench: ToolContext, events: str, expression: str = "", weight: st
     return {"n": int(good.sum()), "sum_weights": float(kept.sum()), "error": float(np.sqrt(np.square(kept).sum()))}
 
 
-# The tool that fills histograms.
-
-
 MOST_BINS: Final = 400
 """So many bins may a histogram have that an agent is shown."""
 
@@ -449,9 +434,6 @@ def fill(values: ndarray, weights: ndarray, edges: ndarray, column: str) -> Hist
         int(inside.sum()),
         column,
     )
-
-
-# The tool that names something as part of the answer.
 
 
 def export_tool(bench: ToolContext, handle: str, name: str) -> Mapping[str, Any]:

@@ -40,10 +40,6 @@ from beampipe.analysisops.tools.likelihood import (
 )
 from beampipe.errors import nearest
 
-# Where a fit of a peak begins: places and widths are tried on a grid, yields follow for each by a few steps of
-# EM.
-
-
 _PLACES: Final = 41
 """Places of the peak that are tried."""
 
@@ -204,9 +200,6 @@ def _fixed_width(fixed: Mapping[str, float]) -> float:
 
 def _differ(one: PeakStart, other: PeakStart) -> bool:
     return max(one.sigma, other.sigma) > 2.5 * min(one.sigma, other.sigma)
-
-
-# The tool that fits a peak, with or without a background below it.
 
 
 _MOST_VALUES: Final = 500_000
@@ -423,9 +416,6 @@ def _bins_within(histogram: Histogram, window: Sequence[float]) -> Histogram:
     return Histogram(edges, values, variances, 0.0, 0.0, round(effective), histogram.column)
 
 
-# The tool that fits a background beside a window, and says what it expects within.
-
-
 _STEP = 1e-4
 """Of a parameter's error, by which derivatives are taken."""
 
@@ -527,9 +517,6 @@ def _expected_within(
         above, below = ([value + side * (at == place) for at, value in enumerate(found)] for side in (step, -step))
         slopes.append((inside(above) - inside(below)) / (2 * step))
     return inside(found), float(np.sqrt(max(np.array(slopes) @ minimum.covariance @ np.array(slopes), 0.0)))
-
-
-# The tool that fits yields of templates to a histogram.
 
 
 def fit_templates_tool(

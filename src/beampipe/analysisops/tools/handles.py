@@ -16,8 +16,6 @@ from beampipe.analysisops.tools.data_folder import DataFile, DataFolder
 from beampipe.arrays import Float64, Int64
 from beampipe.errors import nearest
 
-# What handles stand for: events, histograms, labels of tracks, artifacts. Nothing of it ever changes.
-
 
 def frozen(array: ndarray) -> ndarray:
     """The array itself, which nobody can write to any more."""
@@ -195,9 +193,6 @@ class Artifact:
 
 Content = Events | Histogram | TrackLabels | Artifact
 """What a handle may stand for."""
-
-
-# The place that a tool works at: contents of handles, files, time, and a note of which data it used.
 
 
 _KINDS: Final[Mapping[type, str]] = {Events: "events", Histogram: "hist", TrackLabels: "labels", Artifact: "artifact"}

@@ -24,9 +24,6 @@ from beampipe.analysisops.tools.catalogue import INSTRUCTIONS, Tool, tools
 from beampipe.analysisops.tools.session import Session
 from beampipe.errors import BeampipeError, ConfigError, DeadlineError, ServiceError, ServiceUnavailableError
 
-# The tools of a session as an MCP server: in this process, over stdio, or over HTTP.
-
-
 LOOPBACK: Final = "127.0.0.1"
 
 _START: Final = 30.0
@@ -161,9 +158,6 @@ def _served(session: Session, tool: Tool) -> McpTool:
 
     described = _SessionTool.from_function(shape, name=tool.name, description=tool.description)
     return described.model_copy(update={"fn": call, "parameters": tool.schema})
-
-
-# How an agent calls tools: the same face for a server of MCP and for a session in this process.
 
 
 _CONNECT: Final = 30.0

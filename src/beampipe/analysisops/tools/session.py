@@ -25,9 +25,6 @@ from beampipe.analysisops.tools.data_folder import DataFolder
 from beampipe.analysisops.tools.handles import Content, Fetch, HandleStore, ToolContext
 from beampipe.errors import BeampipeError, UnknownNameError, nearest
 
-# Which data a number stands for that an agent takes from one result and puts into another call.
-
-
 _REPEATED: Final = frozenset({"edges", "window", "level", "initial_params", "bins"})
 """Parts of results that repeat what the agent chose itself."""
 
@@ -105,9 +102,6 @@ def _significant_digits(value: float) -> int:
     if value == 0 or not math.isfinite(value):
         return 0
     return len(f"{value:.17g}" if value == round(value) else repr(value).split("e")[0].replace(".", "").lstrip("-0"))
-
-
-# One assessment's tools over one folder of data; every call lands in the ledger.
 
 
 _LONGEST_ARGUMENTS: Final = 64 * 1024

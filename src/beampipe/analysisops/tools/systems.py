@@ -19,9 +19,6 @@ from beampipe.analysisops.tools.data_folder import DataFile
 from beampipe.analysisops.tools.handles import Column, Jagged, ToolContext, TrackLabels, column_of, frozen
 from beampipe.errors import nearest
 
-# Tools that read metrics and logs of services.
-
-
 _METRICS: Final = "metrics.json"
 
 _MOST_POINTS: Final = 200
@@ -149,9 +146,6 @@ def _change(points: list[tuple[float, float]]) -> dict[str, Any]:
         "mean_before": before / place,
         "mean_after": (total - before) / (n - place),
     }
-
-
-# The tool that finds tracks, by the pipelines of `beampipe.tracking`.
 
 
 def find_tracks_tool(
