@@ -52,7 +52,10 @@ def items(folder: Path) -> Items:
     toys = sorted((folder / "toy").glob("*.root"))
     command("calibration", "inject", "-q", "-o", folder / "inject", "--seed", "2", *toys)
     for name in ("nominal", "toy", "inject"):
-        yield f"tracking_io/calibration/{name}", digest(root_content(path) for path in sorted((folder / name).glob("*.root")))
+        yield (
+            f"tracking_io/calibration/{name}",
+            digest(root_content(path) for path in sorted((folder / name).glob("*.root"))),
+        )
 
     events = folder / "events.parquet"
     command("tracking", "example", "-q", events)
