@@ -28,14 +28,12 @@ from beampipe.analysisops.a2a.server import (
     a2a_app,
     agent_card,
     in_thread,
-    listen,
     read_document,
-    serve,
-    serving,
     updates,
 )
 from beampipe.analysisops.contract import Level
 from beampipe.analysisops.grading.result import ungraded
+from beampipe.analysisops.http_server import listen, serve, serving
 from beampipe.analysisops.registry import judge_choice
 from beampipe.analysisops.run import Conditions, host_assess, task_folder
 from beampipe.analysisops.runs import Seeds

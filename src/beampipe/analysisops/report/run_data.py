@@ -243,6 +243,8 @@ def _rest(submission: Submission) -> str:
     return _text(_json(rest, indent=1)) if rest else ""
 
 
+_COLOURS: Final = 8
+
 References = Literal["development", "all", "none"]
 """Of which seeds the page may tell references: those of development seeds are public anyway."""
 
@@ -309,6 +311,10 @@ class RunData:
     def by_family_and_level(self) -> dict[tuple[str | int, ...], Summary]:
         """Figures by agent, family and level."""
         return summarise(self.scores, ("agent", "family", "level"), missing=self.missing)
+
+    def colour(self, agent: str) -> int:
+        """Number of the colour of an agent; more agents than colours share them."""
+        return self.agents.index(agent) % _COLOURS
 
     def behind(self, agent: str) -> tuple[float, float | None]:
         """How far an agent is behind the first, on the same instances, with its error."""
