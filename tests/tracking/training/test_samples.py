@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 
+from beampipe.events import Event, Truth
 from beampipe.tracking.training.samples import (
     KinematicWindows,
     TrainingDegradation,
@@ -15,6 +16,7 @@ from beampipe.tracking.training.samples import (
     visit,
     wedge,
 )
+from beampipe.tracking.truth import Selection, true_edges
 from tests.tracking.training.toy import toy_event
 
 
@@ -44,6 +46,18 @@ def test_labels_are_consecutive_layers_with_all_twins() -> None:
     expected = slow_edges(broken, 0.5)
     assert len(expected) > 100
     assert {(int(a), int(b)) for a, b in found.T} == expected
+
+
+def test_labels_are_the_true_edges_that_finders_are_scored_by() -> None:
+    event = toy_event(60, 8)
+    assert event.truth is not None
+    order = np.argsort(event.hits.position[:, 1], kind="stable")
+    by_phi = Event(8, event.hits.take(order), Truth(event.truth.particle_id[order], event.truth.particles))
+    expected = true_edges(by_phi, Selection(min_pt=0.5, max_abs_eta=9.0, min_layers=1))
+    assert expected.shape[1] > 300
+    (sample,) = clean_events([event])
+    found = label(sample, 0.5, eta_max=99.0).edge_index
+    assert {(int(a), int(b)) for a, b in found.T} == {(int(a), int(b)) for a, b in expected.T}
 
 
 def test_loss_noise_and_dead_modules_have_their_sizes() -> None:
