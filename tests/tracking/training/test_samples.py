@@ -40,7 +40,7 @@ def slow_edges(sample, pt_min: float) -> set[tuple[int, int]]:  # type: ignore[n
 
 def test_labels_are_consecutive_layers_with_all_twins() -> None:
     (sample,) = clean_events([toy_event(40, 1)])
-    broken = degraded(sample, np.random.default_rng(0), hit_loss=0.05, noise=0.1)
+    broken = degraded(sample, np.random.default_rng(0), TrainingDegradation(0.05, 0.0, 0.1))
     assert 0 < (broken.particle < 0).sum() < 0.2 * len(broken)
     found = label(broken, 0.5, eta_max=9.0).edge_index
     expected = slow_edges(broken, 0.5)
@@ -63,9 +63,9 @@ def test_labels_are_the_true_edges_that_finders_are_scored_by() -> None:
 def test_loss_noise_and_dead_modules_have_their_sizes() -> None:
     (sample,) = clean_events([toy_event(800, 2)])
     rng = np.random.default_rng(1)
-    assert abs(len(degraded(sample, rng, hit_loss=0.1)) / len(sample) - 0.9) < 0.02
-    assert abs(len(degraded(sample, rng, noise=0.1)) / len(sample) - 1.1) < 0.02
-    gone = np.setdiff1d(sample.geometry_id, degraded(sample, rng, dead_modules=0.2).geometry_id)
+    assert abs(len(degraded(sample, rng, TrainingDegradation(0.1, 0.0, 0.0))) / len(sample) - 0.9) < 0.02
+    assert abs(len(degraded(sample, rng, TrainingDegradation(0.0, 0.0, 0.1))) / len(sample) - 1.1) < 0.02
+    gone = np.setdiff1d(sample.geometry_id, degraded(sample, rng, TrainingDegradation(0.0, 0.2, 0.0)).geometry_id)
     assert abs(len(gone) / len(np.unique(sample.geometry_id)) - 0.2) < 0.04
 
 
