@@ -14,7 +14,7 @@ statistics   means with errors, pass^k and totals
 """
 
 from beampipe.analysisops.runs.engine import Assess, Difference, Grade, Rescored, Today, rescore, run
-from beampipe.analysisops.runs.folder import Record, RunFolder, error_result, read_record
+from beampipe.analysisops.runs.folder import Record, RunFolder, read_record
 from beampipe.analysisops.runs.plan import ALL_LEVELS, AgentChoice, Assessment, RunPlan, Seed, Seeds, TaskChoice
 from beampipe.analysisops.runs.statistics import (
     PASSED,
@@ -48,7 +48,6 @@ __all__ = [
     "TaskChoice",
     "Today",
     "difference",
-    "error_result",
     "mean_with_error",
     "pass_hat",
     "read_record",

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from beampipe.analysisops.runs.folder import Record, RunFolder, dump, error_result, result_line
+from beampipe.analysisops.grading.result import ungraded
+from beampipe.analysisops.runs.folder import Record, RunFolder, dump, result_line
 from beampipe.analysisops.runs.plan import Assessment, RunPlan, recipe_of
 from beampipe.errors import ConfigError, InputError, WorkflowError
 from beampipe.workflow import Store, Task, code_digest, file_digest, open_pool
@@ -120,9 +121,8 @@ def _text(assessment: Assessment, record: Record) -> str:
         return _dump(assessment, record)
     except RecursionError:
         reason = "the submission is nested too deep to be read"
-        grade = error_result(
-            assessment.task.task_id, assessment.task.family, assessment.level, assessment.seed.label, reason
-        )
+        task, seed = assessment.task, assessment.seed.label
+        grade = ungraded(reason, task_id=task.task_id, type=task.family, level=assessment.level, seed=seed)
         return _dump(assessment, replace(record, submission=None, contents={}, grade=grade, error=reason))
 
 

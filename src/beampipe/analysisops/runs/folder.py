@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from beampipe.analysisops.contract import TaskRequest
-from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.ledger import Entry, entries_to_json
 from beampipe.analysisops.runs.plan import Assessment, recipe_of
 from beampipe.errors import BusyError, FileError
@@ -67,32 +66,6 @@ class Record:
             "ledger": entries_to_json(self.ledger),
             "tool_calls": len(self.ledger),
         }
-
-
-def error_result(
-    task_id: str, family: str, level: int, seed: str, reason: str, max_score: float = 0.0
-) -> dict[str, Any]:
-    """The result of an agent that failed: an error and a score of 0, in the shape of every result.
-
-    Args:
-        task_id: name of the task.
-        family: family of the task.
-        level: level of the prompt.
-        seed: label of the seed.
-        reason: what went wrong.
-        max_score: what could have been reached.
-    """
-    return ungraded(
-        "agent",
-        "agent_failed",
-        reason,
-        task_id=task_id,
-        type=family,
-        level=level,
-        seed=seed,
-        max_score=max_score,
-        judged=None,
-    )
 
 
 def dump(value: object) -> str:
