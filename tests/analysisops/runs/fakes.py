@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from beampipe.analysisops.contract import TaskRequest
-from beampipe.analysisops.ledger import Ledger
 from beampipe.analysisops.grading.result import ungraded
+from beampipe.analysisops.ledger import Ledger
 from beampipe.analysisops.runs import AgentChoice, Assessment, Record, RunPlan, Seeds, TaskChoice, run
 from beampipe.errors import FileError
 
