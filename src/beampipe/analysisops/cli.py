@@ -152,7 +152,7 @@ def tools_command(
     import threading
 
     from beampipe.analysisops.ledger import Ledger
-    from beampipe.analysisops.tools.mcp import ToolServer, serve_stdio
+    from beampipe.analysisops.tools.mcp import serve_stdio, serving_tools
     from beampipe.analysisops.tools.session import Session
 
     session = Session(data, Ledger(ledger, secrets.token_bytes(32)))
@@ -162,8 +162,8 @@ def tools_command(
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    with ToolServer(session) as server:
-        typer.echo(f"tools: {server.url}")
+    with serving_tools(session) as url:
+        typer.echo(f"tools: {url}")
         ended.wait()
 
 

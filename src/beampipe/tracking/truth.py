@@ -12,9 +12,9 @@ from typing import Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Bool, Float32, Int64
+from beampipe.arrays import Bool, Int64
 from beampipe.errors import ConfigError, InputError, ShapeError
-from beampipe.events import NOISE, Event, Hits, Truth
+from beampipe.events import NOISE, Event, Hits, Truth, distance_squared
 
 __all__ = [
     "DISPLACED",
@@ -22,7 +22,6 @@ __all__ = [
     "Contributions",
     "Selection",
     "contributions",
-    "distance_squared",
     "edge_labels",
     "layer_code",
     "select_particles",
@@ -169,13 +168,6 @@ def layer_code(hits: Hits) -> Int64[ndarray, " n_hits"] | None:
     volume = hits.geometry_id >> np.uint64(56)
     layer = (hits.geometry_id >> np.uint64(36)) & np.uint64(0xFFF)
     return ((volume << np.uint64(12)) | layer).astype(np.int64)
-
-
-def distance_squared(hits: Hits) -> Float32[ndarray, " n_hits"]:
-    """r^2 + z^2 [mm^2] of each hit: an edge runs from the smaller to the larger one (ties: to the higher index)."""
-    r, z = hits.position[:, 0], hits.position[:, 2]
-    out: Float32[ndarray, " n_hits"] = r * r + z * z
-    return out
 
 
 def select_particles(

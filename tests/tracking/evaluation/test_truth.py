@@ -8,13 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beampipe.errors import ConfigError, InputError, ShapeError
-from beampipe.events import Event, Hits, Particles, Truth
+from beampipe.events import Event, Hits, Particles, Truth, distance_squared
 from beampipe.tracking.truth import (
     DISPLACED,
     HEADLINE,
     Selection,
     contributions,
-    distance_squared,
     edge_labels,
     layer_code,
     select_particles,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol, cast, runtime_checkable
 
 from beampipe.analysisops.agents.analysis import AnalysisResult
 from beampipe.analysisops.agents.baselines import Analyse
@@ -213,6 +213,7 @@ def shipped_task(name: str) -> Task:
     return load_task(known[name])
 
 
+@runtime_checkable
 class TaskProgram(Protocol):
     """The code of a task, the module ``task.py`` of its folder.
 

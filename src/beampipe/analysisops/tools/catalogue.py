@@ -33,7 +33,7 @@ class Tool:
     Attributes:
         name: as agents call it.
         description: what it does, for agents.
-        run: the function; its first argument is the bench.
+        run: the function; its first argument is the context.
         arguments: model of its other arguments.
     """
 

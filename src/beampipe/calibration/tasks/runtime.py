@@ -43,15 +43,15 @@ CALIBRATION_STAGES: Final = ("select", "predict", "fill", "reweight", "extract",
 """The stages that a user can ask for, in the order in which they run."""
 
 _MODULES: Final = {
-    "inspect": ("ntuple.reading",),
+    "inspect": ("ntuple.inspection",),
     "bookkeeping": ("ntuple.bookkeeping",),
-    "select": ("jets.select",),
-    "predict": ("tagger.predict",),
-    "fill": ("histograms.fill", "histograms.one_pass"),
-    "merge": ("histograms.sums",),
-    "reweight": ("method.cases", "method.reweight"),
-    "extract": ("method.efficiencies",),
-    "factors": ("method.scale_factors",),
+    "select": ("events.select",),
+    "predict": ("events.scores",),
+    "fill": ("events.fill",),
+    "merge": ("events.histograms",),
+    "reweight": ("method.templates", "method.reweight"),
+    "extract": ("method.matrix",),
+    "factors": ("method.uncertainties",),
 }
 """Stage -> modules of `beampipe.calibration` whose code, with all that they import, makes it."""
 

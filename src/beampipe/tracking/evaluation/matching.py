@@ -24,8 +24,8 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Float64, Int64
 from beampipe.errors import InputError
-from beampipe.events import NO_TRACK, Event, Tracks
-from beampipe.tracking.truth import Contributions, distance_squared, truth_of
+from beampipe.events import NO_TRACK, Event, Tracks, distance_squared
+from beampipe.tracking.truth import Contributions, truth_of
 
 # Which track found which particle.
 

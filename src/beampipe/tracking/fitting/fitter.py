@@ -11,7 +11,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Int64
-from beampipe.events import Hits, TrackParameters, Tracks, hit_lists
+from beampipe.events import Hits, TrackParameters, Tracks, hit_lists, split_hit_lists
 from beampipe.notebook import Shown
 from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.fitting.helix import cartesian
@@ -93,7 +93,7 @@ def reference_fits(
     r, _, z = hits.position.astype(np.float64).T
     distance2 = r**2 + z**2
     fits, n_hits = [], []
-    for track in np.split(rows, begin[1:-1]) if len(begin) > 1 else ():
+    for track in split_hit_lists(rows, begin):
         known = track[layer[track] >= 0]
         known = known[np.argsort(distance2[known], kind="stable")]
         fits.append(fit_track(xyz[known], layer[known], tables))

@@ -55,7 +55,7 @@ __all__ = [
     "shipped_models",
 ]
 
-__getattr__ = loader(
+__getattr__, __dir__ = loader(
     __name__,
     {"beampipe.tracking.catalogue": ["DEFAULT_MODEL", "shipped_models"]},
 )

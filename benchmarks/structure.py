@@ -1,6 +1,6 @@
-"""The shape of the package in figures: lines, files, functions, circles of imports, loaded modules, time to start.
+"""Structure of the package in numbers: longest functions, import cycles, loaded modules, start-up time.
 
-    python benchmarks/house.py [--json FILE]
+    python benchmarks/structure.py [--json FILE]
 
 ``tests/test_structure.py`` and the contracts in ``pyproject.toml`` hold limits; this prints where the package stands.
 """
@@ -26,26 +26,9 @@ import grimp
 
 ROOT: Final = Path(__file__).parents[1]
 SOURCE: Final = ROOT / "src" / "beampipe"
-CODE: Final = (".py", ".cpp", ".hpp", ".js")
 SERVED_TAGGER: Final = "beampipe.calibration.events.scores"
 RUNS: Final = 9
 _LOADED: Final = "import sys, {module}; print(*sys.modules)"
-
-
-def lines_by_language() -> dict[str, int]:
-    """Lines of src by ending of the file."""
-    counted: Counter[str] = Counter()
-    for path in SOURCE.rglob("*"):
-        if path.suffix in CODE:
-            counted[path.suffix] += path.read_bytes().count(b"\n")
-    return dict(counted)
-
-
-def most_files() -> tuple[int, str]:
-    """The fullest folder of src, folders in it left out."""
-    counted = Counter(path.parent for path in SOURCE.rglob("*") if path.suffix in CODE)
-    folder, count = counted.most_common(1)[0]
-    return count, str(folder.relative_to(ROOT))
 
 
 def functions() -> Iterator[tuple[int, str]]:
@@ -57,8 +40,8 @@ def functions() -> Iterator[tuple[int, str]]:
                 yield (node.end_lineno or node.lineno) - node.lineno + 1, place
 
 
-def circle() -> list[str]:
-    """A circle of imports, late ones included; empty if there is none."""
+def import_cycle() -> list[str]:
+    """A cycle of imports, those inside functions included; empty if there is none."""
     graph = grimp.build_graph("beampipe", exclude_type_checking_imports=True, cache_dir=None)
     try:
         TopologicalSorter({name: graph.find_modules_directly_imported_by(name) for name in graph.modules}).prepare()
@@ -91,11 +74,9 @@ def main() -> None:
     options = parser.parse_args()
     longest = sorted(functions(), reverse=True)
     figures: dict[str, Any] = {
-        "lines of src": lines_by_language(),
-        "most files in a folder": most_files(),
         "longest functions": longest[:5],
         "functions over 60 lines": sum(lines > 60 for lines, _ in longest),
-        "a circle of imports": circle(),
+        "an import cycle": import_cycle(),
         "modules by area that the served tagger loads": dict(loaded_by(SERVED_TAGGER)),
         "seconds of beampipe --help, median": round(help_seconds(), 3),
     }

@@ -1,9 +1,9 @@
-"""Draw the house, ``docs/_static/house.svg``, from the contract of its layers in ``pyproject.toml``.
+"""Draw the layers of the package, ``docs/_static/layers.svg``, from the import contract in ``pyproject.toml``.
 
-    python docs/draw_house.py
+    python docs/draw_layers.py
 
-A row is a layer, a box an area or a module; the text is the first line of its docstring, below it stand its rooms.
-Whoever stands higher may import what stands lower, never the other way.
+A row is a layer, a box is an area or a module of the base layer. A box shows the first line of the docstring and the
+names of the sub-packages. Modules may import from lower rows only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
 SOURCE: Final = ROOT / "src" / "beampipe"
-PICTURE: Final = ROOT / "docs" / "_static" / "house.svg"
+PICTURE: Final = ROOT / "docs" / "_static" / "layers.svg"
 
 WIDTH: Final = 960
 GAP: Final = 14
@@ -28,13 +28,13 @@ CHARACTER: Final = 6.4
 STYLE: Final = """
 text { font: 12px system-ui, sans-serif; fill: #1d2733 }
 .name { font-weight: 600; font-size: 14px }
-.rooms { fill: #5b6b7c }
+.packages { fill: #5b6b7c }
 rect { fill: #f2f5f9; stroke: #b6c3d1 }
 """
 
 
 def layers() -> list[list[str]]:
-    """Rows of the house from the top down, each a list of areas or modules."""
+    """Rows from the top down, each a list of areas or modules."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
     rows = next(contract["layers"] for contract in contracts["contracts"] if contract["type"] == "layers")
     return [[name.strip() for name in row.split("|")] for row in rows if row != "__main__"]
@@ -49,7 +49,7 @@ def first_line(name: str) -> str:
     return docstring.splitlines()[0].replace("`", "")
 
 
-def rooms(name: str) -> str:
+def packages(name: str) -> str:
     """Names of the sub-packages of an area."""
     found = sorted(path.parent.name for path in (SOURCE / name).glob("*/__init__.py") if path.parent.name != "data")
     return ", ".join(found)
@@ -60,7 +60,7 @@ def box(name: str, width: float) -> list[tuple[str, str]]:
     columns = int((width - 20) / CHARACTER)
     lines = [("name", name)]
     lines += [("text", line) for line in textwrap.wrap(first_line(name), columns)]
-    return lines + [("rooms", line) for line in textwrap.wrap(rooms(name), columns)]
+    return lines + [("packages", line) for line in textwrap.wrap(packages(name), columns)]
 
 
 def drawn() -> str:
