@@ -88,7 +88,7 @@ class BeamSpot:
         """The line that goes through (x, y), seen from this one, with the same slopes; to a micrometre."""
         return replace(self, x=float(np.rint(1000 * (self.x + x)) / 1000), y=float(np.rint(1000 * (self.y + y)) / 1000))
 
-    def seen(self, position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, "n_hits 3"]:
+    def relative_to(self, position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, "n_hits 3"]:
         """r [mm], phi [rad], z [mm] of the same hits, r and phi measured from the line."""
         if self == ON_AXIS:
             return position

@@ -74,7 +74,7 @@ class TrackFitter(Shown):
         The parameters are those at the beam line that the hits were seen from.
         """
         before = perf_counter()
-        parameters = self(replace(hits, position=tracks.beam_spot.seen(hits.position)), tracks)
+        parameters = self(replace(hits, position=tracks.beam_spot.relative_to(hits.position)), tracks)
         return replace(tracks, parameters=parameters, seconds={**tracks.seconds, "fit": perf_counter() - before})
 
 
