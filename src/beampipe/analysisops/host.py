@@ -224,26 +224,6 @@ _TELLING: Final = ("evidence", "provenance", "signals", "meta")
 """Keys whose values may tell what is known of a secret instance, such as its reference."""
 
 
-def error_result(assessment: RequestedAssessment, code: str, message: str) -> dict[str, Any]:
-    """The result of an assessment that gave none: nothing of all that can be had.
-
-    Args:
-        assessment: what was to be done.
-        code: what kind of thing went wrong, such as ``"agent_unavailable"``.
-        message: what went wrong.
-    """
-    return ungraded(
-        code,
-        code,
-        message,
-        task_id=assessment.task_id,
-        type="",
-        level=assessment.level,
-        seed=assessment.seed,
-        max_score=1.0,
-    )
-
-
 def shown(result: Mapping[str, Any], assessment: RequestedAssessment) -> dict[str, Any]:
     """A result as it is sent: with the role of the agent, and of a secret instance neither seed nor evidence.
 
@@ -364,7 +344,18 @@ class AssessmentExecutor(AgentExecutor):
             code, message = _kind(error, self._host)
             if code == "host_error":
                 _log.exception("assessment of %s failed", assessment.task_id)
-            return shown(error_result(assessment, code, message[:_SHOWN]), assessment)
+            error_result = ungraded(
+                message[:_SHOWN],
+                task_id=assessment.task_id,
+                type="",
+                level=assessment.level,
+                seed=assessment.seed,
+                max_score=1.0,
+                failure=code,
+                code=code,
+                judged=0.0,
+            )
+            return shown(error_result, assessment)
         return result
 
 
