@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from beampipe.tracking.models import TrackerModel
 
 
-# The command `beampipe tracking simulate`: parse, call, print.
+# beampipe tracking simulate
 
 
 BEAM_SPOT_HELP: Final = "Where the beam line runs: x,y at z = 0 in mm, or x,y,dxdz,dydz."
@@ -170,7 +170,7 @@ def _pdg(species: str) -> int:
     return _SPECIES[species]
 
 
-# The commands `beampipe tracking train`, `validate` and `train-part`: parse, call, print.
+# beampipe tracking train, validate, train-part
 
 
 _Quick = Annotated[bool, typer.Option("--quick", help="Learn in minutes, for a first look.")]
@@ -418,7 +418,7 @@ def train_part(
     say(f"{output}: {name}")
 
 
-# The commands `beampipe tracking ...` and the work of `beampipe track`: parse, call, print.
+# beampipe track, and the other commands of beampipe tracking
 
 
 app = Commands("Track finding: simulate events, find tracks, score them, draw them, train.")
