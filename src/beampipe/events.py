@@ -726,9 +726,9 @@ class Event(Shown):
 # The data that crosses a stage: hits, their truth, the tracks found. All frozen, all struct-of-arrays.
 
 
-def distance_squared(hits: Hits) -> Float32[ndarray, " n_hits"]:
-    """r^2 + z^2 [mm^2] of each hit: an edge runs from the smaller to the larger one (ties: to the higher index)."""
-    r, z = hits.position[:, 0], hits.position[:, 2]
+def distance_squared(position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, " n_hits"]:
+    """r^2 + z^2 [mm^2] of r, phi, z: an edge runs from the smaller to the larger one (ties: to the higher index)."""
+    r, z = position[:, 0], position[:, 2]
     out: Float32[ndarray, " n_hits"] = r * r + z * z
     return out
 
@@ -764,7 +764,7 @@ def hit_lists(
         if len(outside):
             number, row = track[outside[0]], rows[outside[0]]
             raise InputError(f"tracks: candidate {number}: got row {row}, expected rows 0 .. {len(hits) - 1}")
-    order = np.lexsort((distance_squared(hits)[rows], track)) if outwards else np.argsort(track, kind="stable")
+    order = np.lexsort((distance_squared(hits.position)[rows], track)) if outwards else np.argsort(track, kind="stable")
     return rows[order], np.append(0, np.cumsum(size)).astype(np.int64)
 
 

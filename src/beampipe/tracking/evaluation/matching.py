@@ -272,7 +272,7 @@ def hit_weights(event: Event, known: Contributions, row: Int64[ndarray, " n"]) -
 
     kept = asked[known.particle] > 0
     hit, particle = known.hit[kept], known.particle[kept]
-    order = np.lexsort((distance_squared(event.hits)[hit], particle))
+    order = np.lexsort((distance_squared(event.hits.position)[hit], particle))
     hit, particle = hit[order], particle[order]
     sizes = np.bincount(particle)
     table = {int(size): order_weights(int(size)) for size in np.unique(sizes)}
