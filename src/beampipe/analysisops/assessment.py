@@ -14,11 +14,12 @@ from beampipe.analysisops.agents.agent import Agent
 from beampipe.analysisops.contract import Level, Reference, TaskRequest
 from beampipe.analysisops.grading.grade import grade
 from beampipe.analysisops.grading.judge import Judge
+from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.grading.rubric import Rubric, read_rubric
 from beampipe.analysisops.grading.submission import Evidence
 from beampipe.analysisops.instances import PreparedInstance, evidence_of, request_of
 from beampipe.analysisops.ledger import Entry, Ledger, read_ledger
-from beampipe.analysisops.runs.folder import Record, error_result
+from beampipe.analysisops.runs.folder import Record
 from beampipe.analysisops.tasks.spec import read_yaml
 from beampipe.analysisops.tools.mcp import LOOPBACK, serving_tools
 from beampipe.analysisops.tools.session import LocalTools, Session, SessionLimits
@@ -132,7 +133,9 @@ def assess(
     entries = read_ledger(ledger, key)
     evidence = evidence_of(answer.submission, session, prepared.hidden)
     if answer.error:
-        graded = error_result(task.id, task.type, level, str(seed), answer.error, task.rubric.max_points)
+        graded = ungraded(
+            answer.error, task_id=task.id, type=task.type, level=level, seed=str(seed), max_score=task.rubric.max_points
+        )
     else:
         graded = grade(
             task,

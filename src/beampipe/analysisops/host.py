@@ -328,17 +328,18 @@ class AssessmentExecutor(AgentExecutor):
             code, message = _kind(error, self._host)
             if code == "host_error":
                 _log.exception("assessment of %s failed", assessment.task_id)
-            result = ungraded(
-                code,
-                code,
+            error_result = ungraded(
                 message[:_SHOWN],
                 task_id=assessment.task_id,
                 type="",
                 level=assessment.level,
                 seed=assessment.seed,
                 max_score=1.0,
+                failure=code,
+                code=code,
+                judged=0.0,
             )
-            return shown(result, assessment)
+            return shown(error_result, assessment)
         return result
 
 

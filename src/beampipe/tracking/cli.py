@@ -516,7 +516,7 @@ def track(
     check_options(told)
     also_read = [] if told.particles is None else [Path(told.particles)]
     check_outputs(files, output, form, also_read, parameters=parameters)
-    read = partial(open_with, told=told)
+    read = partial(open_with, options=told)
     failed, fitted, results = 0, Counter[Path](), list[dict[str, Any]]()
     with finder() as found_by, bar("events") as step:
 

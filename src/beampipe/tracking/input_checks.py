@@ -185,7 +185,7 @@ class HitMonitor:
     def __reduce__(self) -> tuple[type[HitMonitor], tuple[str, ExpectedShare, BeamSpot]]:
         return HitMonitor, (self._name, self._usual, self._beam_spot)
 
-    def look(
+    def check(
         self, hits: Hits, tracks: Tracks, expected: BeamSpot | None = None, usual: ExpectedShare | None = None
     ) -> None:
         """Count one event, and warn if there is reason to.

@@ -51,12 +51,11 @@ def translate(pipeline: Pipeline, device: torch.device) -> Pipeline:
         ConfigError: a stage has no counterpart.
     """
     with on_device(device):
-        line = tuple(_translated(pipeline.stages, device))
-    after = None if pipeline.after is None else translate(pipeline.after, device)
-    return replace(pipeline, stages=line, in_blocks=False, after=after, by_reference=False)
+        lines = tuple(tuple(_translated(line, device)) for line in pipeline.passes)
+    return replace(pipeline, own_stages=lines, in_blocks=False)
 
 
-def _translated(line: tuple[tuple[str, host.Stage], ...], device: torch.device) -> Iterator[tuple[str, host.Stage]]:
+def _translated(line: host.Line, device: torch.device) -> Iterator[tuple[str, host.Stage]]:
     """The steps on the device, those that copy arrays to it and back among them."""
     copied = ("position",)
     yield line[0][0], DeviceStage(copied, copied, partial(stages.to_device, device), device)

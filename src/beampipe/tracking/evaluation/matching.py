@@ -24,8 +24,8 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Float64, Int64
 from beampipe.errors import InputError
-from beampipe.events import NO_TRACK, Event, Tracks
-from beampipe.tracking.truth import Contributions, distance_squared, truth_of
+from beampipe.events import NO_TRACK, Event, Tracks, distance_squared
+from beampipe.tracking.truth import Contributions, truth_of
 
 # Which track found which particle.
 
@@ -272,7 +272,7 @@ def hit_weights(event: Event, known: Contributions, row: Int64[ndarray, " n"]) -
 
     kept = asked[known.particle] > 0
     hit, particle = known.hit[kept], known.particle[kept]
-    order = np.lexsort((distance_squared(event.hits)[hit], particle))
+    order = np.lexsort((distance_squared(event.hits.position)[hit], particle))
     hit, particle = hit[order], particle[order]
     sizes = np.bincount(particle)
     table = {int(size): order_weights(int(size)) for size in np.unique(sizes)}

@@ -393,7 +393,7 @@ class TrackerModel(Shown):
         Raises:
             UnknownNameError: no pipeline of that name.
         """
-        return pipeline_spec(name).asking_at_most(self.crossing.min_layers)
+        return pipeline_spec(name).with_min_hits_up_to(self.crossing.min_layers)
 
     def require(self, spec: PipelineSpec) -> None:
         """Make sure that a pipeline can run, and that its files are those that the model was made with.
@@ -515,3 +515,8 @@ def _read_model(folder: Path, changed_ns: int) -> TrackerModel:
     if "path" in fields:
         raise ConfigError(f"{card}: unknown key 'path', expected none: it is the folder")
     return build(TrackerModel, {**fields, "path": folder}, str(card))
+
+
+def weight_file(folder: Path, stem: str) -> Path:
+    """The weight file of that stem in the folder of a tracker model."""
+    return folder / f"{stem}.safetensors"
