@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from beampipe.tracking.models import TrackerModel
 
 
-# The command `beampipe tracking simulate`: parse, call, print.
+# beampipe tracking simulate
 
 
 BEAM_SPOT_HELP: Final = "Where the beam line runs: x,y at z = 0 in mm, or x,y,dxdz,dydz."
@@ -168,6 +168,9 @@ def _pdg(species: str) -> int:
     if species not in _SPECIES:
         raise UnknownNameError("species", species, _SPECIES)
     return _SPECIES[species]
+
+
+# beampipe tracking train, validate
 
 
 _Quick = Annotated[bool, typer.Option("--quick", help="Learn in minutes, for a first look.")]
@@ -358,7 +361,7 @@ def validate(
     _print_model(known, as_json=as_json)
 
 
-# The commands `beampipe tracking ...` and the work of `beampipe track`: parse, call, print.
+# beampipe track, and the other commands of beampipe tracking
 
 
 app = Commands("Track finding: simulate events, find tracks, score them, draw them, train.")
