@@ -88,7 +88,7 @@ class BeamSpot:
         """The line that goes through (x, y), seen from this one, with the same slopes; to a micrometre."""
         return replace(self, x=float(np.rint(1000 * (self.x + x)) / 1000), y=float(np.rint(1000 * (self.y + y)) / 1000))
 
-    def seen(self, position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, "n_hits 3"]:
+    def relative_to(self, position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, "n_hits 3"]:
         """r [mm], phi [rad], z [mm] of the same hits, r and phi measured from the line."""
         if self == ON_AXIS:
             return position
@@ -100,9 +100,6 @@ class BeamSpot:
 
 ON_AXIS: Final = BeamSpot()
 """The beam line along the detector's axis."""
-
-
-# Types and shapes of the arrays in events.
 
 
 def expect_array(name: str, array: ndarray, dtype: type, shape: tuple[int | None, ...]) -> None:
@@ -137,10 +134,6 @@ def expect_cartesian(xyz: ArrayLike) -> Float64[ndarray, "n_hits 3"]:
     array = array.astype(np.float64)
     expect_array("xyz", array, np.float64, (None, 3))
     return array
-
-
-# What one unit of r, phi and z means in a file or a request. The only definition; clients and servers import
-# it.
 
 
 @dataclass(frozen=True)
@@ -193,9 +186,6 @@ def scale_named(name: str) -> Scale:
     if name not in SCALES:
         raise UnknownNameError("scale", name, SCALES)
     return SCALES[name]
-
-
-# Hits: the space points that were measured.
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -279,9 +269,6 @@ class Hits(Shown):
         """The hits at `index` (positions or a mask), in that order."""
         optional = (self.geometry_id, self.local, self.variance)
         return Hits(self.position[index], *(None if column is None else column[index] for column in optional))
-
-
-# Truth: the particles of a simulated event, and which of them made which hit.
 
 
 NOISE = 0
@@ -385,9 +372,6 @@ class Truth(Shown):
             "merged": len(np.unique(self.shared_hit)),
             "particles": len(self.particles),
         }
-
-
-# Tracks: the candidates that were found, and the helices that were fitted to them.
 
 
 NO_TRACK = -1
@@ -569,9 +553,6 @@ class Tracks(Shown):
         return {**said, "time": f"{sum(self.seconds.values()):.3g} s"} if self.seconds else said
 
 
-# Events: one collision each.
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class HitColumns(Shown):
     """What the input says of each hit beside its position, as it stands there, so that it can be written again.
@@ -723,12 +704,9 @@ class Event(Shown):
         return Event(self.event_id, hits, truth)
 
 
-# The data that crosses a stage: hits, their truth, the tracks found. All frozen, all struct-of-arrays.
-
-
-def distance_squared(hits: Hits) -> Float32[ndarray, " n_hits"]:
-    """r^2 + z^2 [mm^2] of each hit: an edge runs from the smaller to the larger one (ties: to the higher index)."""
-    r, z = hits.position[:, 0], hits.position[:, 2]
+def distance_squared(position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, " n_hits"]:
+    """r^2 + z^2 [mm^2] of r, phi, z: an edge runs from the smaller to the larger one (ties: to the higher index)."""
+    r, z = position[:, 0], position[:, 2]
     out: Float32[ndarray, " n_hits"] = r * r + z * z
     return out
 
@@ -764,7 +742,7 @@ def hit_lists(
         if len(outside):
             number, row = track[outside[0]], rows[outside[0]]
             raise InputError(f"tracks: candidate {number}: got row {row}, expected rows 0 .. {len(hits) - 1}")
-    order = np.lexsort((distance_squared(hits)[rows], track)) if outwards else np.argsort(track, kind="stable")
+    order = np.lexsort((distance_squared(hits.position)[rows], track)) if outwards else np.argsort(track, kind="stable")
     return rows[order], np.append(0, np.cumsum(size)).astype(np.int64)
 
 

@@ -25,6 +25,7 @@ _OF_PACKAGE = {
 """Package -> the extra that installs it, whichever area imports it."""
 
 _OF_AREA = {
+    "events": "tracking",
     "tracking": "tracking",
     "simulation": "simulation",
     "figures": "tracking",
@@ -39,8 +40,10 @@ _OF_AREA = {
 
 _ELSEWHERE = {
     ("tracking", "uproot"): "formats",
+    ("events", "awkward"): "formats",
     ("tracking", "awkward"): "formats",
     ("analysisops", "pythia8mc"): "analysisops",
+    ("simulation", "numba"): "calibration",
 }
 """Area and package -> the extra; goes before the tables above."""
 

@@ -27,6 +27,7 @@ rules and the translation of their errors would need about as many lines as this
 
 from __future__ import annotations
 
+import copyreg
 import os
 import tomllib
 from collections.abc import Callable, Mapping
@@ -265,3 +266,11 @@ def _is_dataclass(hint: Any) -> bool:
 
 def _text(hint: Any) -> str:
     return hint.__name__ if isinstance(hint, type) and get_origin(hint) is None else str(hint)
+
+
+def _read_only(table: dict[Any, Any]) -> Mapping[Any, Any]:
+    return MappingProxyType(table)
+
+
+# Settings travel between processes, and so do their tables.
+copyreg.pickle(MappingProxyType, lambda table: (_read_only, (dict(table),)))

@@ -86,12 +86,9 @@ def serving(app: Starlette, listener: socket.socket, *, lifespan: Literal["on", 
 def _server(app: Starlette, lifespan: Literal["on", "off"]) -> Any:
     import uvicorn
 
-    config = uvicorn.Config(
-        app,
-        lifespan=lifespan,
-        ws="none",
-        log_level="warning",
-        access_log=False,  # the path of a server of tools is a secret
-        timeout_graceful_shutdown=1,
+    # No log of requests: the path of a server of tools is a secret.
+    return uvicorn.Server(
+        uvicorn.Config(
+            app, lifespan=lifespan, log_level="warning", access_log=False, ws="none", timeout_graceful_shutdown=1
+        )
     )
-    return uvicorn.Server(config)

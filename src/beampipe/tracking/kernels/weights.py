@@ -24,7 +24,7 @@ from beampipe.settings import build
 from beampipe.tracking.kernels.features import EDGE_FEATURES, EMBEDDING_SIZE, FILTER_INPUTS, HIT_FEATURES, PAIR_FEATURES
 from beampipe.tracking.kernels.loading import native
 
-# Weights of the networks as the kernels read them: plain numpy, packed once into one row of floats by C++.
+# Weights as the kernels read them
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,8 +132,7 @@ class GnnWeights:
         return np.concatenate([m.packed for m in (self.node_encoder, self.edge_encoder, *steps, self.classifier)])
 
 
-# The trained networks of the `exatrkx` chain: weights in safetensors, what they need beside them in a JSON
-# card.
+# Networks in files: weights in safetensors, what they need beside them in a JSON card
 
 
 @dataclass(frozen=True)

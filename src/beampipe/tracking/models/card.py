@@ -18,7 +18,7 @@ from beampipe.files import write_whole
 from beampipe.tracking.catalogue import CARD, PIPELINES
 from beampipe.tracking.models import CARD_FORMAT, Performance, TrackerModel, Versions, Weights, digest_of, load_model
 
-# Tracker models in words and rows: what each pipeline is for, what was measured of it, and what it cannot do.
+# Summaries
 
 
 HEADINGS: Final = ("pipeline", "efficiency", "displaced", "dense", "fakes", "hits on tracks", "ms", "cannot")
@@ -102,7 +102,7 @@ def _cells(one: Performance | None) -> tuple[str, ...]:
     )
 
 
-# Writes the card of a tracker model, and a model's folder as a whole.
+# Writing
 
 
 def write_model(model: TrackerModel) -> None:
