@@ -1,23 +1,31 @@
-"""Looks at processes of this machine in ``/proc``: whether they live, since when, and what they use.
+"""Processes of this machine: start, watch and stop them, read about them in ``/proc``, or use them as a pool.
 
-A process id is used again after its process has ended. A process is therefore named by its id and its start time,
-within what ids are unique in: one boot of one machine, and one namespace of process ids (a container has its own).
+Linux reuses process ids. A process is therefore identified by its id and its start time, within one boot of one machine
+and one namespace of process ids (a container has its own).
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from multiprocessing import active_children, resource_tracker
 from pathlib import Path
 from threading import current_thread, main_thread
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ProcessPoolExecutor
 
 __all__ = [
+    "ManagedProcess",
+    "WorkerPool",
     "arguments",
     "children",
     "command_lines",
@@ -33,25 +41,201 @@ __all__ = [
     "processor_time",
     "resident_memory",
     "start_time",
+    "worker_pool",
 ]
 
 _PROC: Final = Path("/proc")
 _ENDED: Final = (FileNotFoundError, ProcessLookupError)
-"""What reading a file of an ended process raises. Any other error says nothing about the process, and is passed on."""
+"""Errors when the files of an ended process are read."""
+_POLL: Final = 0.01
+"""Time [s] between two checks of a process that is waited for."""
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class _Running(NamedTuple):
+    """A process that was started or adopted. It is assigned whole, since other threads read it meanwhile."""
+
+    pid: int
+    started: int
+    child: subprocess.Popen[bytes] | None
+
+
+class ManagedProcess:
+    """A program that this process starts, watches and stops, or that it adopts from an earlier process.
+
+    It reads no input. After its end it can be started again. Other threads may ask for `pid` at any time.
+
+    Args:
+        log: file to which its output is appended; None to let it write where this process writes.
+        own_group: whether it leads a session and a process group of its own. Ctrl-C in the terminal then does not
+            reach it, and `kill` ends its whole group.
+    """
+
+    def __init__(self, log: Path | None = None, *, own_group: bool = True) -> None:
+        self.log = log
+        self._own_group = own_group
+        self._log_start = 0
+        self._running: _Running | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, None if it does not run."""
+        if (running := self._running) is None:
+            return None
+        if running.child is not None:
+            alive = running.child.poll() is None
+        else:
+            alive = is_same(running.pid, running.started) and is_alive(running.pid)
+        return running.pid if alive else None
+
+    @property
+    def exit_code(self) -> int | None:
+        """Its exit code, as `subprocess.Popen.returncode`; None while it runs, and for an adopted process."""
+        running = self._running
+        return None if running is None or running.child is None else running.child.poll()
+
+    def start(self, command: Sequence[str | Path], environ: Mapping[str, str] | None = None) -> None:
+        """Start the program; an earlier one must have ended.
+
+        Args:
+            command: command line.
+            environ: its environment; None for that of this process.
+
+        Raises:
+            OSError: the program or the log cannot be opened.
+        """
+        self.wait()  # takes the exit status of the one before
+        with ExitStack() as opened:
+            output = None if self.log is None else opened.enter_context(self.log.open("ab"))
+            self._log_start = 0 if output is None else output.tell()
+            child = subprocess.Popen(
+                command,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=None if output is None else subprocess.STDOUT,
+                start_new_session=self._own_group,
+            )
+        self._running = _Running(child.pid, start_time(child.pid) or 0, child)
+
+    def adopt(self, pid: int) -> bool:
+        """Manage a process that an earlier process has started.
+
+        Returns:
+            Whether it is alive.
+        """
+        started = start_time(pid)
+        if started is None or not is_alive(pid):
+            return False
+        self._running = _Running(pid, started, None)
+        return True
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the process has ended.
+
+        Args:
+            timeout: longest wait [s]; None for any.
+
+        Returns:
+            Whether it has ended.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if (running := self._running) is not None and running.child is not None:
+            with suppress(subprocess.TimeoutExpired):
+                running.child.wait(timeout)
+        while self.pid is not None and (deadline is None or time.monotonic() < deadline):
+            time.sleep(_POLL)
+        return self.pid is None
+
+    def wait_until(self, holds: Callable[[], bool], timeout: float) -> bool:
+        """Wait until something holds that the program brings about, such as that it listens.
+
+        Returns:
+            Whether it holds: False once the process has ended, or after `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while not holds():
+            if self.pid is None or time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL)
+        return True
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process alone; nothing happens if it has ended."""
+        if (pid := self.pid) is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def kill(self) -> None:
+        """Kill the process, with its group if it leads one, without waiting for its end."""
+        if (pid := self.pid) is not None:
+            with suppress(ProcessLookupError):
+                if self._own_group and os.getpgid(pid) == pid:
+                    os.killpg(pid, signal.SIGKILL)
+                else:
+                    os.kill(pid, signal.SIGKILL)
+
+    def stop(self, grace: float) -> None:
+        """Ask the process to end by SIGTERM, and kill it if it runs on for `grace` seconds; may be called twice."""
+        self.signal(signal.SIGTERM)
+        if not self.wait(grace):
+            self.kill()
+            self.wait()
+
+    def last_lines(self, count: int = 4) -> list[str]:
+        """The last lines of its log since its last start; none if it has no log."""
+        if self.log is None or not self.log.exists():
+            return []
+        with self.log.open("rb") as log:
+            log.seek(self._log_start)
+            return list(deque((line.decode(errors="replace").rstrip() for line in log), maxlen=count))
+
+
+class WorkerPool:
+    """Spawned processes that work on tasks, see `worker_pool`."""
+
+    def __init__(self, executor: ProcessPoolExecutor) -> None:
+        self._executor = executor
+
+    def submit(self, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        """Have a worker call a function of a module."""
+        with holding_interrupts():  # a worker may be started here, and must not see Ctrl-C while it imports
+            return self._executor.submit(function, *args, **kwargs)
+
+
+@contextmanager
+def worker_pool(workers: int, **options: Any) -> Iterator[WorkerPool]:
+    """A pool of spawned processes; neither gRPC nor OpenMP survives a fork.
+
+    Ctrl-C in the terminal ends the workers at once and silently, as does an exception that leaves the block. At the
+    end of the block the tasks are waited for.
+
+    Args:
+        workers: number of processes.
+        options: further arguments of `concurrent.futures.ProcessPoolExecutor`.
+    """
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_on_interrupts, **options)
+    with executor, ending_workers():
+        yield WorkerPool(executor)
 
 
 @contextmanager
 def holding_interrupts() -> Iterator[None]:
-    """Hold Ctrl-C back until the block ends. A process that starts in it inherits that, and holds it back for good.
+    """Delay Ctrl-C until the block ends. Processes started in it inherit the blocked signal, see `end_on_interrupts`.
 
-    Ctrl-C reaches all processes of a terminal; one that is importing its modules would print a traceback, and so would
-    one whose parent leaves before it has told it what to do.
+    Ctrl-C reaches all processes of a terminal. A process that is still importing modules, or whose parent has left
+    before sending it work, would print a traceback.
     """
-    resource_tracker.ensure_running()  # which lets Ctrl-C through again, where a process is the first that needs it
+    resource_tracker.ensure_running()  # its first start would unblock Ctrl-C
     came: list[tuple[int, FrameType | None]] = []
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     handler = signal.getsignal(signal.SIGINT)
-    if held := callable(handler) and current_thread() is main_thread():  # other threads take the signal, for this one
+    if held := callable(handler) and current_thread() is main_thread():  # another thread may receive the signal
         signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
     try:
         yield
@@ -64,17 +248,17 @@ def holding_interrupts() -> Iterator[None]:
 
 
 def end_on_interrupts() -> None:
-    """Let Ctrl-C end this worker process, at once and without a word; also one that was held back until now."""
+    """Let Ctrl-C end this worker process at once without a message; a delayed signal takes effect now."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 @contextmanager
 def ending_workers() -> Iterator[None]:
-    """End the workers that `multiprocessing` has started in the block, at once, if an exception leaves it.
+    """Terminate the workers that `multiprocessing` started in the block if the block raises an exception.
 
-    A pool waits for what its workers do, which may be many seconds within one call of C++. Ctrl-C in a terminal reaches
-    them as well, but a signal to their parent alone does not.
+    A pool waits for its workers, which may spend many seconds in one call of C++. Ctrl-C in a terminal reaches them
+    too, but a signal to their parent alone does not.
     """
     before = set(active_children())
     try:
@@ -86,36 +270,36 @@ def ending_workers() -> Iterator[None]:
 
 
 def start_time(pid: int) -> int | None:
-    """The time at which a process was started, in clock ticks since boot; None if there is no such process."""
+    """Start time of a process [clock ticks since boot]; None if there is no such process."""
     fields = _stat(pid)
     return int(fields[19]) if fields else None
 
 
 def is_used(pid: int) -> bool:
-    """Whether a process id is in use, be it by a zombie or by a process that this user may not look at."""
+    """Whether a process id is in use, also by a zombie or by a process of another user."""
     return (_PROC / str(pid)).exists()
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process is there and has not ended; a zombie, which only waits for its parent, has ended."""
+    """Whether a process exists and has not ended; a zombie has ended."""
     fields = _stat(pid)
     return bool(fields) and fields[0] not in "ZX"
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether a signal has stopped a process (SIGSTOP, Ctrl-Z). One that a debugger holds for a moment is not meant."""
+    """Whether a process is stopped by a signal (SIGSTOP, Ctrl-Z); a process in a debugger does not count."""
     return _stat(pid)[:1] == ["T"]
 
 
 def is_same(pid: int, started: int) -> bool:
-    """Whether the process that had this id and this start time is still there.
+    """Whether the process with this id and start time still exists.
 
     Args:
-        pid: the id of the process.
-        started: its `start_time`. Another process that has got the id since was started at another time.
+        pid: process id.
+        started: `start_time` of the process; another process with the same id has another one.
 
     Returns:
-        True also for a process that this user may not look at: it is there, and whatever belongs to it must stay.
+        True also for a process that this user may not inspect: its files must be kept.
     """
     try:
         return start_time(pid) == started
@@ -124,17 +308,17 @@ def is_same(pid: int, started: int) -> bool:
 
 
 def namespace() -> int:
-    """The number of the namespace in which this process has its id."""
+    """Number of the process id namespace of this process."""
     return os.stat(_PROC / "self/ns/pid").st_ino
 
 
 def place() -> str:
-    """What process ids are unique within: this boot of this machine, and this namespace, as ``BOOT.NAMESPACE``."""
+    """Scope in which process ids are unique, as ``BOOT.NAMESPACE``: boot of this machine, and namespace."""
     return f"{_boot()}.{namespace()}"
 
 
 def arguments(pid: int) -> tuple[str, ...]:
-    """The command line of a process, program first; empty if the process has ended or belongs to the kernel."""
+    """Command line of a process, program first; empty if the process has ended or belongs to the kernel."""
     try:
         raw = (_PROC / str(pid) / "cmdline").read_bytes()
     except _ENDED:
@@ -143,7 +327,7 @@ def arguments(pid: int) -> tuple[str, ...]:
 
 
 def command_lines() -> Iterator[tuple[int, tuple[str, ...]]]:
-    """The id and the command line of each process that this user may look at and that has a command line."""
+    """Process id and command line of all processes that this user may inspect and that have a command line."""
     for entry in os.scandir(_PROC):
         if not entry.name.isdigit():
             continue
@@ -156,23 +340,23 @@ def command_lines() -> Iterator[tuple[int, tuple[str, ...]]]:
 
 
 def children(pid: int) -> tuple[int, ...]:
-    """The ids of the child processes of a process, whichever of its threads has started them."""
+    """Process ids of the children of a process, whichever of its threads started them."""
     found: list[int] = []
     with suppress(*_ENDED):
         for path in (_PROC / str(pid) / "task").glob("*/children"):
-            with suppress(*_ENDED):  # a thread may end while the others go on
+            with suppress(*_ENDED):  # a thread may end meanwhile
                 found.extend(map(int, path.read_text().split()))
     return tuple(found)
 
 
 def processor_time(pid: int) -> float | None:
-    """The processor time that a process has used [s], user and system together; None if there is no such process."""
+    """CPU time of a process [s], user and system; None if there is no such process."""
     fields = _stat(pid)
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else None
 
 
 def resident_memory(pid: int) -> int | None:
-    """The memory that a process has in use [bytes], shared pages included; None if there is no such process."""
+    """Resident memory of a process [bytes], shared pages included; None if there is no such process."""
     try:
         pages = int((_PROC / str(pid) / "statm").read_text().split()[1])
     except _ENDED:
@@ -181,12 +365,12 @@ def resident_memory(pid: int) -> int | None:
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of ``/proc/PID/stat`` from the third on; empty if there is no such process."""
+    """Fields of ``/proc/PID/stat`` from the third on; empty if there is no such process."""
     try:
         text = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except _ENDED:
         return []
-    # The second field is the program's name in parentheses, which may contain anything, parentheses included.
+    # The second field is the program's name in parentheses, which may itself contain parentheses.
     return text.rpartition(")")[2].split()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -20,7 +19,7 @@ from rich.table import Table
 from beampipe.errors import BeampipeError
 from beampipe.figures import new_figure
 from beampipe.files import write_whole
-from beampipe.processes import end_on_interrupts, holding_interrupts
+from beampipe.processes import worker_pool
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
 from beampipe.serving.server import generated_repository
 from beampipe.terminal import make_table
@@ -185,12 +184,10 @@ def _digest(labels: np.ndarray) -> str:
 
 
 def _measure(url: str, model: str, clients: int, events: int, mu: int, expected: Sequence[str]) -> Throughput:
-    context = multiprocessing.get_context("spawn")  # neither gRPC nor OpenMP survives a fork
     share = -(-events // clients)
-    with context.Manager() as manager, ProcessPoolExecutor(clients, context, end_on_interrupts) as pool:
+    with multiprocessing.get_context("spawn").Manager() as manager, worker_pool(clients) as pool:
         barrier = manager.Barrier(clients)
-        with holding_interrupts():
-            futures = [pool.submit(_client, url, model, share, mu, barrier) for _ in range(clients)]
+        futures = [pool.submit(_client, url, model, share, mu, barrier) for _ in range(clients)]
         results = [future.result() for future in futures]
     for _, _, _, digests in results:
         for got, wanted in zip(digests, cycle(expected), strict=False):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from beampipe.errors import ConfigError
 from beampipe.events import Event
-from beampipe.processes import end_on_interrupts, ending_workers, holding_interrupts
+from beampipe.processes import worker_pool
 from beampipe.simulation.acts_geometry import acts_examples
 from beampipe.simulation.detector import Detector
 from beampipe.simulation.fatras import EventSimulator
@@ -120,16 +119,12 @@ def _results(sample: _Sample, workers: int, *, apart: bool) -> Iterator[list[Sim
         for first, n in chunks:
             yield simulator.run(first, n)
         return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, spawn, end_on_interrupts) as executor, ending_workers():
-        with holding_interrupts():
-            first_ready = executor.submit(_prepare, sample)
-        first_ready.result()  # one process alone fills the cache, in which the others find everything
+    with worker_pool(workers) as pool:
+        pool.submit(_prepare, sample).result()  # one process alone fills the cache, in which the others find everything
         waiting: deque[Future[list[SimulatedEvent]]] = deque()
         try:
             for first, n in chunks:
-                with holding_interrupts():
-                    waiting.append(executor.submit(_work, sample, first, n))
+                waiting.append(pool.submit(_work, sample, first, n))
                 if len(waiting) > 2 * workers:
                     yield waiting.popleft().result()
             while waiting:

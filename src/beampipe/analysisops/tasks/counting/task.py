@@ -132,7 +132,8 @@ def analyse(analysis: Analysis) -> AnalysisResult:
     uncertainty is the half-width of the expected +-1 sigma band. Histogram ``met``: 24 bins from 60 to 300 GeV after
     all cuts but that on met.
     """
-    low, high, met = *CUTS["mass_window"], CUTS["met_min"]
+    met = CUTS["met_min"]
+    low, high = CUTS["mass_window"]
     data = _pairs(analysis, "data", ["met"])
     tight = f"met > {met:g}"
     observed = analysis.call("count_tool", events=data, expression=tight)
