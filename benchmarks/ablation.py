@@ -13,7 +13,7 @@ full, short           the full network, trained as long as the two variants abov
 full                  the shipped weights
 ====================  ===================================================================================
 
-The variants need weights of their own (`beampipe tracking train-part ablation_no_message_passing` and so on); what is
+The variants need weights of their own (`python tools/train_part.py ablation_no_message_passing ...` and so on); what is
 not there is left out with a line. Networks are followed by components and by best paths.
 """
 

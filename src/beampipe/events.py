@@ -102,9 +102,6 @@ ON_AXIS: Final = BeamSpot()
 """The beam line along the detector's axis."""
 
 
-# Types and shapes of the arrays in events.
-
-
 def expect_array(name: str, array: ndarray, dtype: type, shape: tuple[int | None, ...]) -> None:
     """Refuse an array that is not of the stated type and shape (None matches any length)."""
     if array.dtype != dtype:
@@ -137,10 +134,6 @@ def expect_cartesian(xyz: ArrayLike) -> Float64[ndarray, "n_hits 3"]:
     array = array.astype(np.float64)
     expect_array("xyz", array, np.float64, (None, 3))
     return array
-
-
-# What one unit of r, phi and z means in a file or a request. The only definition; clients and servers import
-# it.
 
 
 @dataclass(frozen=True)
@@ -193,9 +186,6 @@ def scale_named(name: str) -> Scale:
     if name not in SCALES:
         raise UnknownNameError("scale", name, SCALES)
     return SCALES[name]
-
-
-# Hits: the space points that were measured.
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -279,9 +269,6 @@ class Hits(Shown):
         """The hits at `index` (positions or a mask), in that order."""
         optional = (self.geometry_id, self.local, self.variance)
         return Hits(self.position[index], *(None if column is None else column[index] for column in optional))
-
-
-# Truth: the particles of a simulated event, and which of them made which hit.
 
 
 NOISE = 0
@@ -385,9 +372,6 @@ class Truth(Shown):
             "merged": len(np.unique(self.shared_hit)),
             "particles": len(self.particles),
         }
-
-
-# Tracks: the candidates that were found, and the helices that were fitted to them.
 
 
 NO_TRACK = -1
@@ -569,9 +553,6 @@ class Tracks(Shown):
         return {**said, "time": f"{sum(self.seconds.values()):.3g} s"} if self.seconds else said
 
 
-# Events: one collision each.
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class HitColumns(Shown):
     """What the input says of each hit beside its position, as it stands there, so that it can be written again.
@@ -721,9 +702,6 @@ class Event(Shown):
             particle_id = np.concatenate([truth.particle_id, np.full(len(noise), NOISE, np.int64)])
             truth = replace(truth, particle_id=particle_id)
         return Event(self.event_id, hits, truth)
-
-
-# The data that crosses a stage: hits, their truth, the tracks found. All frozen, all struct-of-arrays.
 
 
 def distance_squared(position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, " n_hits"]:

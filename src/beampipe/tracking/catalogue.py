@@ -15,7 +15,7 @@ from typing import Final, Literal
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.notebook import Shown
 
-# The table of named pipelines: what each is made of, as data. Nothing here loads or runs anything.
+# Named pipelines
 
 
 _COMPONENT_CHAIN_HITS: Final = 4
@@ -365,8 +365,7 @@ def pipeline_table() -> str:
     return "\n".join(rows)
 
 
-# The tracker models that come with the package, by name; and what commands say and complete of models and
-# pipelines.
+# Shipped tracker models
 
 
 CARD: Final = "model.json"

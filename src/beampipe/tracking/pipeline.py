@@ -335,7 +335,7 @@ def _side_by_side(
     return np.ascontiguousarray(position), np.array([0, *map(len, positions)], np.int64).cumsum()
 
 
-# The order of the stages
+# Order of the stages
 
 
 INPUT_ARRAYS: Final = ("position", "offsets")

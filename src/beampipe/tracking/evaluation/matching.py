@@ -27,9 +27,6 @@ from beampipe.errors import InputError
 from beampipe.events import NO_TRACK, Event, Tracks, distance_squared
 from beampipe.tracking.truth import Contributions, truth_of
 
-# Which track found which particle.
-
-
 MIN_TRACK_HITS: Final = 7
 
 _NO_PARTICLE: Final = -1
@@ -194,9 +191,6 @@ def _sorted_counts(key: Int64[ndarray, " n"]) -> tuple[Int64[ndarray, " m"], Int
     key = np.sort(key)
     start = np.flatnonzero(np.append(True, key[1:] != key[:-1]))
     return key[start], np.diff(np.append(start, len(key))).astype(np.int64)
-
-
-# The score of the TrackML challenge: the weight of the hits that lie on tracks of their own particle.
 
 
 FORMULA: Final = (

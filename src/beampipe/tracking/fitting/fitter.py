@@ -18,8 +18,6 @@ from beampipe.tracking.fitting.helix import cartesian
 from beampipe.tracking.fitting.reference import FitTables, fit_track, layer_of
 from beampipe.tracking.kernels.loading import contiguous, native, useful_threads
 
-# Fits the tracks of an event: native where it was built, else the numpy truth.
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TrackFitter(Shown):
@@ -105,9 +103,6 @@ def reference_fits(
         np.array(n_hits, np.int64),
         np.array([fit.status for fit in fits], np.int8),
     )
-
-
-# A finder whose tracks come with their fit, wherever they are found.
 
 
 @dataclass(frozen=True, eq=False, repr=False)

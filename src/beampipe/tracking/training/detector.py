@@ -36,8 +36,6 @@ from beampipe.tracking.truth import (
     truth_of,
 )
 
-# The layers of a detector, from identifiers of any kind or from nothing but r and z of the hits.
-
 _VERTEX_TOLERANCE: Final = 0.2
 """Distance of the beam line from where it is expected [mm] that costs no tracks worth a second search, as the pipelines
 decide it (kernels/native/pipelines/policy.cpp)."""
@@ -289,10 +287,6 @@ def _grown(boxes: Float64[ndarray, "n 4"], number: ndarray) -> Float64[ndarray, 
 def _numbered(number: ndarray) -> Int64[ndarray, " n"]:
     """The same groups, numbered from 0 without gaps."""
     return np.unique(number, return_inverse=True)[1].astype(np.int64)
-
-
-# Events of a stranger's detector made ready for training: about the beam line, with layers, split, and looked
-# at.
 
 
 SPLIT: Final = "of six events in a row, one chooses radius and cuts, another one is scored, four are learned from"

@@ -52,8 +52,6 @@ from beampipe.tracking.training.samples import (
 from beampipe.tracking.truth import HEADLINE, Contributions, Selection
 from beampipe.tracking.windows import Windows
 
-# Write trained networks: one safetensors file, and beside it a JSON card that says what they are.
-
 
 def tensors(
     embedding: Embedding | None, network: FilterNetwork | None, gnn: InteractionNetwork | None
@@ -108,9 +106,6 @@ def write_weights(
     }
     write_whole(path, lambda part: part.write_bytes(payload))
     write_card(path, config, training, metrics)
-
-
-# Freeze the cut on the edge score: tracks found and faked on validation events, as components above the cut.
 
 
 SCORE_CUTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.97)
@@ -178,9 +173,6 @@ def score_tracks(
         len(matches),
         int(matches.single.sum()),
     )
-
-
-# The whole training, from event files to a weight file: embedding, radius, filter, cut, graphs, network, cut.
 
 
 @dataclass(frozen=True)
