@@ -228,7 +228,7 @@ def tracking_model(
         contract.COUNT_NAMES: "hits,edges,triplets,outside,unfilled_layers",
         contract.BEAM_SPOT_PARAMETER: loaded.beam_spot.text,
         contract.CHECK_LAYOUT: _text(check),
-        contract.USUAL_ON_TRACKS: _usual(loaded),
+        contract.USUAL_ON_TRACKS: loaded.expected_share.text,
     }
     if ragged:
         parameters[contract.HIT_BUDGET] = str(hit_budget)
@@ -294,7 +294,7 @@ def ensemble_model(
         contract.MAX_HITS: str(MAX_HITS),
         contract.BEAM_SPOT_PARAMETER: loaded.beam_spot.text,
         contract.CHECK_LAYOUT: _text(check),
-        contract.USUAL_ON_TRACKS: _usual(loaded),
+        contract.USUAL_ON_TRACKS: loaded.expected_share.text,
     }
     weights = (*pipeline_weights(pipeline, tracker_model), *fit_weights(tracker_model))
     example = _example(scale, loaded)
@@ -312,15 +312,10 @@ def _example(scale: str, pipeline: Pipeline) -> dict[str, ndarray]:
     were moved with them, still lie on layers.
     """
     position = small_event().position
-    if pipeline.beam_spot != ON_AXIS and pipeline.layout is not None:
-        position = pipeline.beam_spot.opposite.seen(position)
-        position = position[layer_of(position, pipeline.layout.windows.layers) >= 0]
+    if pipeline.beam_spot != ON_AXIS:
+        position = pipeline.beam_spot.opposite.relative_to(position)
+        position = position[layer_of(position, pipeline.windows.layers) >= 0]
     return {FEATURES.name: position if scale == "mm" else scale_named(scale).from_mm(position)}
-
-
-def _usual(pipeline: Pipeline) -> str:
-    """What share of the hits is usually on the tracks of a pipeline, as a parameter of a configuration."""
-    return "" if pipeline.layout is None else pipeline.layout.usual.text
 
 
 def _text(value: bool) -> str:

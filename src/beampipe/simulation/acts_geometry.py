@@ -24,9 +24,6 @@ from beampipe.simulation.detector import (
     shells,
 )
 
-# Detectors as geometries of ACTS: the GenericDetector, and layouts built through `acts.Blueprint`.
-
-
 _ENVELOPE: Final = 0.5  # room around the modules of a layer [mm]
 
 _WORLD: Final = 20.0  # room around the detector [mm]
@@ -207,9 +204,6 @@ def _entry(volume: int, layer: int, module: int, thickness_x0: float) -> dict[st
             "slab": {"material": _SILICON, "thickness": thickness_x0 * SILICON_X0},
         },
     }
-
-
-# Detectors to simulate: the GenericDetector of ACTS, and layouts from short TOML files.
 
 
 @dataclass(frozen=True, eq=False)

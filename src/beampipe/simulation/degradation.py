@@ -15,8 +15,6 @@ from beampipe.errors import ConfigError, InputError, UnknownNameError
 from beampipe.events import Event, Hits, cylindrical
 from beampipe.simulation.detector import DetectorLayout, Modules, detector_modules
 
-# What to simulate: the collisions, the detector, and how much of what it saw is lost or added afterwards.
-
 
 @dataclass(frozen=True)
 class Degradation:
@@ -51,9 +49,6 @@ NONE: Final = Degradation(hit_loss=0.0, dead_modules=0.0, noise=0.0)
 
 DEGRADATIONS: Final[Mapping[str, Degradation]] = MappingProxyType({"none": NONE, "default": DEFAULT, "stress": STRESS})
 """Named levels: as simulated, as expected of a working detector, and beyond."""
-
-
-# Take hits away and add noise, on arrays: one clean event serves every level of degradation.
 
 
 _DEAD, _EVENT = 21, 22  # what a seed is used for

@@ -50,9 +50,6 @@ from beampipe.errors import ConfigError, InputError
 from beampipe.settings import build, read_toml
 from beampipe.units import T, mm, um
 
-# What a detector is made of, typed by hand in a short TOML file.
-
-
 _MAX_FIELD: Final = 20.0  # [T]
 
 
@@ -281,9 +278,6 @@ def _increasing(where: str, **series: tuple[float, ...]) -> None:
             raise ConfigError(f"{where}: got {name} = {list(numbers)}, expected numbers that increase")
 
 
-# The sensitive modules of a detector as arrays: where each is, how it is turned, how large and how fine it is.
-
-
 @dataclass(frozen=True, eq=False)
 class Modules:
     """Planar modules, sorted by geometry identifier.
@@ -382,9 +376,6 @@ def volume_of(geometry_id: UInt64[ndarray, " n"]) -> Int64[ndarray, " n"]:
     return (geometry_id >> np.uint64(56)).astype(np.int64)
 
 
-# The GenericDetector of ACTS: its modules, from a table that comes with the package.
-
-
 _PIXEL, _SHORT_STRIP, _LONG_STRIP = (7, 8, 9), (12, 13, 14), (16, 17, 18)
 
 PITCH: Final[dict[int, tuple[float, float]]] = {
@@ -417,9 +408,6 @@ def generic_modules() -> Modules:
     volume = volume_of(shape["geometry_id"]).tolist()
     pitch = np.array([PITCH[number] for number in volume])
     return Modules(**shape, pitch=pitch, silicon=np.array([THICKNESS[number] for number in volume]))
-
-
-# From the few numbers of a layout to the place of every module.
 
 
 PIPE_VOLUME: Final = 1

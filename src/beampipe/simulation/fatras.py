@@ -34,9 +34,6 @@ from beampipe.simulation.hadronic import HADRONS, SILICON_DENSITY, Interactions,
 from beampipe.simulation.primaries import EventGenerator, PrimaryParticles, primaries
 from beampipe.simulation.pythia import TRACKER_R, TRACKER_Z, CollisionPool, seed_of
 
-# What leaves ACTS as Arrow tables, and how tables become an event.
-
-
 Columns = dict[str, ndarray]
 
 _PLACE: Final = ("volume_id", "layer_id", "surface_id", "true_x", "true_y", "true_z")
@@ -148,9 +145,6 @@ def _hits(xyz: Float64[ndarray, "n 3"], identifier: UInt64[ndarray, " n"], table
     row = table.rows(identifier)
     local = table.to_local(row, xyz)[:, :2]
     return Hits(cylindrical(*xyz.T), identifier, local.astype(np.float32), table.variance[row].astype(np.float32))
-
-
-# Where the hadrons of one event interact, and what the second pass of Fatras starts from.
 
 
 _SIGMA_MAX: Final = 750.0  # above every hadron-silicon cross section [mb]
@@ -265,9 +259,6 @@ def _products(
         products.momentum,
         vertex,
     ).take(inside)
-
-
-# One event through ACTS: Pythia's particles, Fatras, hadronic interactions, smeared measurements, arrays.
 
 
 _P_MIN: Final = 0.1  # Fatras stops below this momentum [GeV]

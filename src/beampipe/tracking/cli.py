@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from beampipe.tracking.models import TrackerModel
 
 
-# The command `beampipe tracking simulate`: parse, call, print.
+# beampipe tracking simulate
 
 
 BEAM_SPOT_HELP: Final = "Where the beam line runs: x,y at z = 0 in mm, or x,y,dxdz,dydz."
@@ -170,7 +170,7 @@ def _pdg(species: str) -> int:
     return _SPECIES[species]
 
 
-# The commands `beampipe tracking train`, `validate` and `train-part`: parse, call, print.
+# beampipe tracking train, validate
 
 
 _Quick = Annotated[bool, typer.Option("--quick", help="Learn in minutes, for a first look.")]
@@ -361,64 +361,7 @@ def validate(
     _print_model(known, as_json=as_json)
 
 
-def train_part(
-    name: Annotated[
-        str,
-        typer.Argument(
-            help="What to train: module_map, module_map_soft, exatrkx, exatrkx_soft or an ablation (ablation_full)."
-        ),
-    ],
-    files: InputPaths,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Safetensors file to write; a card in JSON is written beside it.")
-    ],
-    validation: Annotated[
-        Path | None, typer.Option(help="For networks: file of clean events on which radius and cuts are chosen.")
-    ] = None,
-    windows: Annotated[
-        Path | None,
-        typer.Option(help="For networks: file of learned windows (module_map), for the features of pairs of edges."),
-    ] = None,
-    start: Annotated[
-        Path | None,
-        typer.Option(help="For networks: weight file whose embedding and filter are kept; only the rest is trained."),
-    ] = None,
-    log: _Log = None,
-) -> None:
-    """Train one weight file for the Generic detector: windows, networks, or a variant of the ablation."""
-    from beampipe.tracking.formats import open_events
-    from beampipe.tracking.training.windows import WINDOW_RECIPES, train_windows
-
-    files = sorted(files)
-    events = chain.from_iterable(map(open_events, files))
-    options = {"--validation": validation, "--windows": windows, "--start": start}
-    given = "".join(f" {key} {value.name}" for key, value in options.items() if value is not None)
-    names = [path.name for path in files]
-    about = {"command": f"beampipe tracking train-part {name} {' '.join(names)}{given} -o {output.name}", "data": names}
-    if name in WINDOW_RECIPES:
-        train_windows(name, events, output, about)
-    elif validation is None or windows is None:
-        raise ConfigError(f"train-part {name}: got no --validation or no --windows, expected both")
-    else:
-        from beampipe.tracking.training.recipe import recipe
-        from beampipe.tracking.training.recipe import train as train_networks
-        from beampipe.tracking.windows import load_windows
-
-        train_networks(
-            recipe(name),
-            events,
-            open_events(validation),
-            load_windows(windows),
-            output,
-            log=log,
-            echo=True,
-            start=start,
-            about=about,
-        )
-    say(f"{output}: {name}")
-
-
-# The commands `beampipe tracking ...` and the work of `beampipe track`: parse, call, print.
+# beampipe track, and the other commands of beampipe tracking
 
 
 app = Commands("Track finding: simulate events, find tracks, score them, draw them, train.")
@@ -428,8 +371,6 @@ app.command()(simulate)
 app.command()(train)
 
 app.command()(validate)
-
-app.command()(train_part)
 
 FINDER_NAMES: Final = (
     f"{pipeline_names()}; or ACTS, for hits with modules of its Generic detector: {', '.join(acts_names())}"
@@ -516,7 +457,7 @@ def track(
     check_options(told)
     also_read = [] if told.particles is None else [Path(told.particles)]
     check_outputs(files, output, form, also_read, parameters=parameters)
-    read = partial(open_with, told=told)
+    read = partial(open_with, options=told)
     failed, fitted, results = 0, Counter[Path](), list[dict[str, Any]]()
     with finder() as found_by, bar("events") as step:
 
@@ -599,21 +540,6 @@ def example(
     check_output(file)
     write_example(file, mu)
     say(f"{file}: events with mu = {mu}; next: beampipe track {file} -o tracks.parquet")
-
-
-@app.command()
-def ship(
-    clean: Annotated[Path, typer.Argument(help="File of clean simulated events to take the first ones from.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file to write the shipped sample to.")],
-    events: Annotated[int, typer.Option("--events", "-n", help="Number of events to take.", min=1)] = 1,
-    seed: Seed = 1,
-) -> None:
-    """Make a sample to ship with the package: hits lost and noise added, coordinates rounded to about 1 um."""
-    from beampipe.tracking.data.shipping import ship as make
-
-    check_output(output, inputs=[clean])
-    size = make(clean, output, events, seed)
-    say(f"{output}: {size / 1e6:.2f} MB")
 
 
 @app.command()

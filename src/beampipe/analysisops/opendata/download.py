@@ -28,7 +28,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from beampipe.analysisops.tools.data_folder import MANIFEST, DataFolder
+from beampipe.analysisops.tools.data_folder import MANIFEST, DataFolder, write_manifest
 from beampipe.errors import CancelledError, DeadlineError, FileError, InputError, ServiceError, ServiceUnavailableError
 from beampipe.files import make_folder, write_whole
 from beampipe.workflow import leased
@@ -482,7 +482,7 @@ def init_data_folder(folder: Path, public: Mapping[str, Any]) -> None:
     make_folder(folder)
     with _locked(folder):
         if not (folder / MANIFEST).exists():
-            _write(folder, [], public)
+            write_manifest(folder, [], public)
     DataFolder(folder)
 
 
@@ -574,7 +574,7 @@ class _Manifest:
                 "sha256": sha256,
                 "url": file.url,
             }
-            _write(self._folder, [self._entries[name] for name in sorted(self._entries)], self._public)
+            write_manifest(self._folder, [self._entries[name] for name in sorted(self._entries)], self._public)
 
 
 def _bring_all(files: Sequence[OpenFile], folder: Path, manifest: _Manifest, transfer: Transfer, workers: int) -> None:
@@ -599,11 +599,6 @@ def _bring_all(files: Sequence[OpenFile], folder: Path, manifest: _Manifest, tra
 def _sha256(path: Path, size: int, changed: int) -> str:
     """The SHA-256 of a file of that size and time of change."""
     return digests_of(path, "sha256")["sha256"]
-
-
-def _write(folder: Path, files: Sequence[Mapping[str, Any]], public: Mapping[str, Any]) -> None:
-    text = json.dumps({"files": list(files), "public": dict(public)}, indent=1, sort_keys=True, allow_nan=False)
-    write_whole(folder / MANIFEST, lambda part: part.write_text(text + "\n", encoding="utf-8"))
 
 
 @contextmanager

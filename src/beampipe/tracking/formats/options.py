@@ -96,7 +96,7 @@ def read_options(
 
 
 def reads_events(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the options of `told_by` in place of its parameter `told`, for which they are put together.
+    """The command with the options of `read_options` in place of its parameter `told`, for which they are put together.
 
     Args:
         command: function of a command; it takes `told` by name.
