@@ -26,16 +26,6 @@ from beampipe.analysisops.tools.mcp import LOOPBACK
 from beampipe.errors import UnknownNameError
 from beampipe.workflow import digest_of
 
-__all__ = [
-    "Conditions",
-    "assess_in_run",
-    "evaluate",
-    "host_assess",
-    "rescore",
-    "task_choice",
-    "task_folder",
-]
-
 
 @dataclass(frozen=True)
 class Conditions:

@@ -18,8 +18,6 @@ from beampipe.analysisops.tools.data_folder import write_manifest
 from beampipe.analysisops.tools.session import Session, SessionLimits
 from beampipe.errors import BeampipeError, ConfigError
 
-__all__ = ["answer_from_artifacts"]
-
 _TREE: Final = "artifact"
 _FILE: Final = "artifact_{}.root"
 _CALLS: Final = 50
