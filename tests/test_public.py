@@ -66,6 +66,7 @@ SURFACE = {
         "DirectTrackFinder",
         "FallbackTrackFinder",
         "ServedVariant",
+        "ServingSettings",
         "TrackingServer",
         "TritonTrackFinder",
         "export_repository",

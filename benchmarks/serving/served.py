@@ -26,7 +26,7 @@ from harness import CONSOLE, EVENTS, print_header, report, verdict
 
 from beampipe.events import Hits
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
-from beampipe.serving.models import backend_choice, named_models, native_libraries
+from beampipe.serving.models import ServingSettings, named_models, native_libraries
 from beampipe.serving.variants import pipeline_of
 from beampipe.simulation.degradation import DEFAULT, degrade
 from beampipe.tracking.data import shipped_events
@@ -94,7 +94,7 @@ def models_of(
 
     The suffix lets one server hold a model several times, run in different ways, to be asked in turn.
     """
-    models = named_models(names, instances=instances, threads=threads, backend=backend_choice(backend))
+    models = named_models(ServingSettings(tuple(names), instances=instances, threads=threads, backend=backend))
     return [replace(model, name=model.name + suffix) for model in models]
 
 

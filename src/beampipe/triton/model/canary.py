@@ -1,8 +1,8 @@
 """Requests with a known answer: a model that does not give it, byte for byte, is not served.
 
 Each model is asked twice: by its own instance when that is made (`check_model`), and through the server's own port once
-that is up (`beampipe.triton.server.management`). Between the two lies the exchange of arrays, which can lose data without
-an error.
+that is up (`beampipe.triton.server.management`). Between the two lies the exchange of arrays, which can lose data
+without an error.
 """
 
 from __future__ import annotations

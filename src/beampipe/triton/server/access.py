@@ -68,9 +68,9 @@ class Limits:
     answer: float = 600.0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if getattr(self, field.name) <= 0:
-                raise ConfigError(f"limits.{field.name}: got {getattr(self, field.name)}, expected more than 0")
+        for limit in fields(self):
+            if getattr(self, limit.name) <= 0:
+                raise ConfigError(f"limits.{limit.name}: got {getattr(self, limit.name)}, expected more than 0")
         if not self.header <= self.json <= self.body:
             raise ConfigError(
                 f"limits: got header {self.header}, json {self.json}, body {self.body}, expected header <= json <= body"
