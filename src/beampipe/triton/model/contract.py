@@ -278,8 +278,4 @@ class EnsembleSettings:
 
 def tensor_configuration(spec: TensorSpec) -> dict[str, Any]:
     """One tensor of a configuration."""
-    return {"name": spec.name, "data_type": Symbol(f"TYPE_{spec.triton_type}"), "dims": list(spec.dims)}
-
-
-class Symbol(str):
-    """A name of an enumeration, written without quotes."""
+    return {"name": spec.name, "data_type": f"TYPE_{spec.triton_type}", "dims": list(spec.dims)}
