@@ -364,8 +364,8 @@ def serve_command(
     patience: _Patience = 3.0,
     secret_file: SecretFile = None,
     opened: Opened = None,
-    shield: Proxy = None,
-    shield_grpc: ProxyGrpc = None,
+    proxy: Proxy = None,
+    proxy_grpc: ProxyGrpc = None,
     open_http: OpenHttp = False,
     force: Force = False,
 ) -> None:
@@ -400,6 +400,6 @@ def serve_command(
         log=log,
         threads=threads,
         patience=patience,
-        door=AccessSettings(secret_file, tuple(opened or ()), shield, shield_grpc, open_http=open_http),
+        access=AccessSettings(secret_file, tuple(opened or ()), proxy, proxy_grpc, open_http=open_http),
     )
     serve_in_foreground(server, models, generated=repository is None, restart=True)

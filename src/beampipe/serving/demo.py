@@ -33,8 +33,6 @@ from beampipe.triton.server.cleanup import shared_memory_of
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
 
-__all__ = ["DEMO_MODELS", "DemoResult", "Throughput", "demo_facts", "demo_table", "print_demo", "run_serving_demo"]
-
 DEMO_MODELS: Final = ("module_map", "exatrkx_walk")
 
 

@@ -24,7 +24,6 @@ from beampipe.terminal.commands import Json, print_json
 if TYPE_CHECKING:
     from beampipe.events import Hits, Tracks
 
-__all__ = ["FleetDemoResult", "fleet_demo_command", "run_fleet_demo"]
 
 _CLIENTS: Final = 3
 _MODEL: Final = "module_map"

@@ -22,8 +22,6 @@ from beampipe.errors import BeampipeError, MissingExtraError
 from beampipe.events import Hits
 from beampipe.serving.contract import FEATURES
 
-__all__ = ["RawPoint", "perf_analyze"]
-
 
 @dataclass(frozen=True)
 class RawPoint:

@@ -18,7 +18,6 @@ from beampipe.tracking.formats.options import InputPaths, TrackFormatName, Track
 if TYPE_CHECKING:
     from beampipe.tracking.formats import ReadOptions
 
-__all__ = ["track"]
 
 _Pipeline = Annotated[
     str | None,

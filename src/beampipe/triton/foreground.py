@@ -26,8 +26,6 @@ from beampipe.triton.server.watchdog import restart_when_killed
 from beampipe.triton.supervision.interfaces import Incident
 from beampipe.triton.systemd import is_managed_by_systemd, notify
 
-__all__ = ["run_server"]
-
 _LOOK: Final = 1.0
 """Time [s] between two looks at the metrics."""
 _LINE: Final = 60.0
@@ -159,13 +157,13 @@ def _summary(server: TritonServer, seconds: float) -> Table:
     models = [f"{name} ({_instances(instance_count(config))})" for name, config in configs.items()]
     table.add_row("[bold]ready[/bold]", f"after {seconds:.1f} s, process {server.pid}")
     table.add_row("watched", f"by process {os.getpid()}")
-    shield = " (behind HAProxy)" if server.door.shield_pid else ""
-    table.add_row("HTTP", f"http://{server.http_url}{shield}")
+    proxied = " (behind HAProxy)" if server.access.proxy_pid else ""
+    table.add_row("HTTP", f"http://{server.http_url}{proxied}")
     table.add_row("gRPC", f"grpc://{server.grpc_url}")
     table.add_row("metrics", f"http://{server.metrics_url}/metrics")
     if not is_loopback(server.settings.host):
         table.add_row("[yellow]open to[/yellow]", f"{server.settings.host}: whoever reaches it can have models answer")
-    for weakness in server.door.weaknesses():
+    for weakness in server.access.weaknesses():
         table.add_row("[yellow]not closed[/yellow]", weakness)
     table.add_row("models", ", ".join(models))
     table.add_row("log", str(server.log))

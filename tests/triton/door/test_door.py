@@ -140,8 +140,8 @@ def test_unloading_what_is_not_there_is_an_error(shielded: TritonServer) -> None
 
 @pytest.mark.skipif(native() is None, reason="the package was installed without a compiler")
 def test_no_command_line_and_no_child_holds_the_secret(shielded: TritonServer) -> None:
-    secret = shielded.door.door.secret
-    pids = [shielded.pid, shielded.door.shield_pid, *(stub.pid for stub in shielded.stubs())]
+    secret = shielded.access.connection.secret
+    pids = [shielded.pid, shielded.access.proxy_pid, *(stub.pid for stub in shielded.stubs())]
     for pid in pids:
         assert secret.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
         assert secret.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
@@ -177,4 +177,4 @@ def test_another_user_finds_the_secret_nowhere(shielded: TritonServer) -> None:
     done = subprocess.run(["/usr/bin/python3", *look[1:]], user=NOBODY, group=NOBODY, capture_output=True, check=True)
     seen = json.loads(done.stdout)
     assert any("tritonserver" in text for text in seen), "it sees the server"
-    assert not any(shielded.door.door.secret in text for text in seen)
+    assert not any(shielded.access.connection.secret in text for text in seen)

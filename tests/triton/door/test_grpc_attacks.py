@@ -85,8 +85,8 @@ def test_management_is_closed(server: TritonServer, channel: grpc.Channel, rpc: 
 
 
 def test_with_the_secret_management_is_open(server: TritonServer, channel: grpc.Channel) -> None:
-    assert call(channel, "RepositoryIndex", metadata=server.door.door.headers) == "OK"
-    assert call(channel, "SystemSharedMemoryStatus", metadata=server.door.door.headers) == "OK"
+    assert call(channel, "RepositoryIndex", metadata=server.access.connection.headers) == "OK"
+    assert call(channel, "SystemSharedMemoryStatus", metadata=server.access.connection.headers) == "OK"
 
 
 def test_behind_the_shield_the_list_of_models_is_for_everybody(shielded: TritonServer) -> None:

@@ -34,7 +34,7 @@ def test_what_is_refused_before_the_server_says_so_as_the_server_does(shielded: 
 
 @pytest.mark.parametrize("attack", ATTACKS[:6], ids=[attack.name for attack in ATTACKS[:6]])
 def test_behind_the_shield_nothing_is_open_without_the_secret(shielded: TritonServer, attack: Attack) -> None:
-    inner = shielded.door.door.inner_http
+    inner = shielded.access.connection.inner_http
     assert status_of(raw_answer(inner, attack.sent)) in (403, CLOSED)
     assert status_of(raw_answer(inner, post(tensor()))) == 403
     assert ask_as_stranger(shielded.ports.http, 0.0, 2.5)
@@ -82,7 +82,7 @@ def test_resets_in_the_middle_are_survived(shielded: TritonServer) -> None:
 
 def test_abandoned_requests_do_not_pile_up_in_the_server(shielded: TritonServer) -> None:
     """Clients that send and go: the server has at most as many requests as the shield lets in at once."""
-    limit = shielded.settings.door.limits.in_flight
+    limit = shielded.settings.access.limits.in_flight
     slow = post(tensor(shape=[1], data=[0.01]))
     for _ in range(3 * limit):
         with socket.create_connection(("127.0.0.1", shielded.ports.http), timeout=20) as connection:

@@ -25,14 +25,14 @@ def test_it_is_started_again_and_outlives_the_server(engine: Engine, doublers: P
     # Nobody else is to start the server again while the test does.
     settings = ServerSettings(doublers, models=("one",), triton=engine.folder, supervise=False)
     with TritonServer(settings) as server:
-        first = server.door.shield_pid
+        first = server.access.proxy_pid
         assert first is not None
         server.restart(server.models)
-        assert server.door.shield_pid == first
+        assert server.access.proxy_pid == first
         assert ask_as_stranger(server.ports.http, 0.0, 1.5)
         os.kill(first, signal.SIGKILL)
         wait_until(lambda: server.incidents[-1].kind == "shield")
-        assert server.door.shield_pid not in (None, first)
+        assert server.access.proxy_pid not in (None, first)
         assert ask_as_stranger(server.ports.http, 0.0, 1.5)
         assert [incident.kind for incident in server.incidents] == ["started", "shield"]
         server.kill()
@@ -47,10 +47,10 @@ def test_the_ports_behind_it_are_none_of_those_before_it(shielded: TritonServer,
         return free_port(taken=taken)
 
     outer = free_ports(ServerSettings(tmp_path))
-    closed = AccessControl(AccessSettings(shield=True, shield_grpc=True), "127.0.0.1", tmp_path, print)
+    closed = AccessControl(AccessSettings(proxy=True, proxy_grpc=True), "127.0.0.1", tmp_path, print)
     try:
         closed.open(*outer, choose)
-        assert asked == [set(outer), {*outer, closed.door.inner_http}]
+        assert asked == [set(outer), {*outer, closed.connection.inner_http}]
     finally:
         closed.close()
 
@@ -60,9 +60,9 @@ def test_without_haproxy_the_server_closes_its_management_itself(
 ) -> None:
     monkeypatch.setattr(access, "find_haproxy", lambda: None)
     with TritonServer(ServerSettings(doublers, models=("one",), triton=engine.folder)) as server:
-        assert server.door.shield_pid is None
+        assert server.access.proxy_pid is None
         assert {Path(process.arguments[0]).name for process in processes_of(server.prefix)} >= {"tritonserver"}
-        assert any("no shield" in text for text in server.door.weaknesses())
+        assert any("no shield" in text for text in server.access.weaknesses())
         assert ask_as_stranger(server.ports.http, 0.0, 1.5)
         assert status_of(raw_answer(server.ports.http, post(b"{}", "/v2/repository/index"))) == 403
         # What the larger stacks are for.
@@ -78,20 +78,20 @@ def test_other_machines_reach_grpc_alone_and_only_behind_the_shield(
 ) -> None:
     settings = ServerSettings(doublers, models=("one",), triton=engine.folder, host="0.0.0.0")
     with TritonServer(settings) as server:
-        door = server.door.door
+        door = server.access.connection
         tables = Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()
         listening = {tuple(line.split()[1].split(":")) for line in tables.splitlines() if " 0A " in line}
         ours = {f"{port:04X}" for port in (*door.ports, server.ports.metrics)}
         everywhere = {port for address, port in listening if set(address) == {"0"} and port in ours}
         assert everywhere == {f"{door.grpc:04X}"}
-        assert server.door.shields_grpc
+        assert server.access.proxies_grpc
         assert ask_as_stranger(server.ports.http, 0.0, 1.5)
         server.kill()
 
 
 def test_with_open_http_metrics_are_behind_the_shield(engine: Engine, doublers: Path, shielded: TritonServer) -> None:
     door = AccessSettings(open_http=True)
-    settings = ServerSettings(doublers, models=("one",), triton=engine.folder, host="0.0.0.0", door=door)
+    settings = ServerSettings(doublers, models=("one",), triton=engine.folder, host="0.0.0.0", access=door)
     with TritonServer(settings) as server:
         answer = raw_answer(server.ports.http, post(path="/metrics", method="GET"))
         assert b"nv_inference_count" in answer
@@ -103,14 +103,14 @@ def test_other_machines_are_refused_without_haproxy(monkeypatch: pytest.MonkeyPa
     with pytest.raises(ConfigError, match=r"--host 0\.0\.0\.0: got no HAProxy, expected it"):
         AccessControl(AccessSettings(), "0.0.0.0", tmp_path, print)
     with pytest.raises(ConfigError, match="--shield: got no HAProxy"):
-        AccessControl(AccessSettings(shield=True), "127.0.0.1", tmp_path, print)
+        AccessControl(AccessSettings(proxy=True), "127.0.0.1", tmp_path, print)
 
 
 def test_settings_are_checked() -> None:
     with pytest.raises(UnknownNameError, match=r"got 'trac', expected one of .*; did you mean 'trace'"):
         AccessSettings(opened=("trac",))
     with pytest.raises(ConfigError, match="expected either"):
-        AccessSettings(shield=False, shield_grpc=True)
+        AccessSettings(proxy=False, proxy_grpc=True)
     with pytest.raises(ConfigError, match=r"limits\.queue: got 0"):
         Limits(queue=0)
     with pytest.raises(ConfigError, match="expected header <= json <= body"):

@@ -94,7 +94,7 @@ class Observation:
         server: process id of the server.
         stubs: the living processes of its models.
         homes: where each loaded model runs.
-        heard: whether the server's door has answered.
+        heard: whether the server has answered the request for its models.
         loads: what there is to do for each model; empty if the server did not say.
         asked: since when [s] each canary is waited for that has not come.
         signalled: since when [s] the server tells of a fatal signal, None if it does not.
@@ -134,7 +134,7 @@ class _Clock:
     Attributes:
         read: time [s] of the last look.
         spent: processor time [s] used up to then.
-        answered: number of answers up to then; of the server, of questions at its door that were answered.
+        answered: number of answers up to then; of the server, answers to the request for its models.
         worked_at: time [s] at which it was last seen to work.
         answered_at: time [s] at which the last answer was seen.
         waited_since: time [s] since when requests have waited at each look, None if none does.
@@ -168,7 +168,7 @@ class HangDetector:
         self._patience = patience
         self._clocks: dict[str, _Clock] = {}
         self._stopped: dict[int, float] = {}
-        self._doors = 0.0
+        self._server_answers = 0.0
         self._last = float("-inf")
 
     def forget(self) -> None:
@@ -189,8 +189,8 @@ class HangDetector:
 
     def _read_clocks(self, look: Observation) -> None:
         server = processes.processor_time(look.server) or 0.0
-        self._doors += look.heard
-        self._clock(_SERVER, look, server, _SERVER_WORKS, self._doors)
+        self._server_answers += look.heard
+        self._clock(_SERVER, look, server, _SERVER_WORKS, self._server_answers)
         for model, home in look.homes.items():
             workers = home.steps or (model,)
             spent = fsum(processes.processor_time(stub.pid) or 0.0 for stub in look.stubs if stub.model in workers)

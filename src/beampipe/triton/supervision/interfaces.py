@@ -25,15 +25,15 @@ IncidentKind = Literal[
     "canary",
     "cleaned",
     "watching",
-    "shield",
+    "proxy",
     "stopped",
 ]
 """What sort of thing has happened.
 
 ``hangs`` is a process that lives and does not answer, and is killed for it. ``restarting`` is a living server that is
 started again on purpose, ``backing off`` the pause before something is started that keeps dying. ``canary`` is a model
-that answers its canary with an error, or wrongly. ``shield`` is an end of the program before the parsers of
-requests, which is started again. ``watching`` is a fault of the watching itself, which goes on.
+that answers its canary with an error, or wrongly. ``proxy`` is an end of the reverse proxy,
+which is restarted. ``watching`` is a fault of the watching itself, which goes on.
 """
 
 
