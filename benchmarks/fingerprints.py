@@ -9,7 +9,7 @@ One line per item, ``name sha256``:
     torch/SAMPLE/PIPELINE     labels of the same pipelines translated to PyTorch, on the CPU
     repository/MODEL/FILE     what `beampipe serving export` writes, names of Python modules masked
     wire/PROTOCOL/MODEL       all that a client sends for one event, as it arrives at a socket
-    calibration/FILE          results of `beampipe calibration demo` in a fresh folder
+    AREA/...                  what `items(folder)` of each `fingerprints_AREA.py` beside this file gives, see there
 
 The samples are the shipped events and the Parquet files of FOLDER. Sums of floats depend on the processor and on the
 versions of numpy and torch, so compare trees on one machine, in one environment.
@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import subprocess
 import sys
 import tempfile
 import threading
@@ -30,6 +29,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import Any, Final
@@ -52,7 +52,10 @@ Items = Iterator[tuple[str, str]]
 
 SOFT_HITS: Final = 100_000
 """Larger events are left out for the ``_soft`` pipelines: they are slow there, and not what these are made for."""
-KINDS: Final = ("labels", "torch", "repository", "wire", "calibration")
+AREAS: Final = sorted(
+    path.stem.removeprefix("fingerprints_") for path in Path(__file__).parent.glob("fingerprints_*.py")
+)
+KINDS: Final = ("labels", "torch", "repository", "wire", *AREAS)
 TORCH_PIPELINES: Final = ("exatrkx", "exatrkx_walk", "module_map")
 WIRE_MODELS: Final = ("exatrkx", "exatrkx_ragged", "acts")
 _LABELS: Final = {"name": "LABELS", "datatype": "INT64"}
@@ -231,19 +234,6 @@ def grpc_answer(config: Any, method: str, message: bytes) -> bytes:
     return bytes(answer.SerializeToString())
 
 
-def calibration_items(folder: Path) -> Items:
-    """Scale factors, corrections and tables (``cost.csv`` holds times), and the names of all files of the report."""
-    command = [sys.executable, "-m", "beampipe", "calibration", "demo", "-o", str(folder), "--workers", "1"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    report = folder / "report"
-    for path in (folder / "factors.json", report / "corrections.json", report / "covariance.json"):
-        yield f"calibration/{path.name}", sha256(path.read_bytes()).hexdigest()
-    tables = sorted(path for path in (report / "tables").iterdir() if path.name != "cost.csv")
-    yield "calibration/tables", digest(part for path in tables for part in (path.name.encode(), path.read_bytes()))
-    names = sorted(str(path.relative_to(report)) for path in report.rglob("*") if path.is_file())
-    yield "calibration/report_names", digest(map(str.encode, names))
-
-
 def fingerprints(events: Path | None, kinds: Sequence[str], temporary: Path) -> dict[str, str]:
     """sha256 by name of all items of some kinds."""
     samples, models = samples_of(events), temporary / "models"
@@ -254,11 +244,13 @@ def fingerprints(events: Path | None, kinds: Sequence[str], temporary: Path) -> 
         "torch": partial(torch_items, samples),
         "repository": partial(repository_items, models),
         "wire": partial(wire_items, models, samples),
-        "calibration": partial(calibration_items, temporary / "calibration"),
     }
+    for area in AREAS:
+        items[area] = partial(import_module(f"fingerprints_{area}").items, temporary / area)
     found: dict[str, str] = {}
     for kind in kinds:
         start = time.perf_counter()
+        (temporary / kind).mkdir(exist_ok=True)
         found |= items[kind]()
         print(f"{kind}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
     return dict(sorted(found.items()))
@@ -277,7 +269,9 @@ def main() -> None:
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     if options.compare:
-        other = json.loads(options.compare.read_text())
+        kinds = {name.partition("/")[0] for name in found}
+        every = json.loads(options.compare.read_text())
+        other = {name: value for name, value in every.items() if name.partition("/")[0] in kinds}
         changed = [name for name in sorted({*other, *found}) if other.get(name) != found.get(name)]
         print("".join(f"differs: {name}\n" for name in changed), end="", file=sys.stderr)
         raise SystemExit(bool(changed))

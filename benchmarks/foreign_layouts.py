@@ -25,7 +25,7 @@ from beampipe.simulation.acts_geometry import build_detector
 from beampipe.simulation.degradation import Degradation, degrade
 from beampipe.simulation.detector import Detector, DetectorLayout, detector_modules, read_layout
 from beampipe.simulation.primaries import EventGenerator
-from beampipe.simulation.run import simulate_events, write_simulated
+from beampipe.simulation.run import simulate_events
 from beampipe.tracking.acts import ACTS_EFFICIENT, ActsTrackFinder
 from beampipe.tracking.acts.sequencer import ActsDetector
 from beampipe.tracking.catalogue import Walk, pipeline_spec
@@ -33,6 +33,7 @@ from beampipe.tracking.evaluation.report import print_evaluation
 from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.formats import read_events
+from beampipe.tracking.formats.parquet import write_simulated
 from beampipe.tracking.loading import build_pipeline
 from beampipe.tracking.training.windows import WindowConfig, learn_windows
 from beampipe.tracking.truth import Selection

@@ -20,7 +20,8 @@ import beampipe.terminal.scripts  # noqa: F401
 from beampipe.errors import BeampipeError
 from beampipe.simulation.detector import Detector
 from beampipe.simulation.primaries import EventGenerator
-from beampipe.simulation.run import simulate_events, write_simulated
+from beampipe.simulation.run import simulate_events
+from beampipe.tracking.formats.parquet import write_simulated
 
 SEED = 4
 POOL = 10_000

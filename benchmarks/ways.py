@@ -1,9 +1,10 @@
-"""The way of one event, one request and one chunk through the house: the files that each passes, in order of first use.
+"""Modules that one event, one request, one chunk and one assessment pass through, in order of first use.
 
     python benchmarks/ways.py
 
 An event goes through `module_map` and through `exatrkx`. A request goes from a client over a socket of this machine,
-and from the arrays that Triton's backend hands over to the labels. A chunk is one task of the calibration's demo.
+and from the arrays that Triton's backend hands over to the labels. A chunk is one task of the calibration's demo. An
+assessment is one task of AnalysisOps for the scripted agent: data, reference, agent, grade.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import beampipe.terminal.scripts
 from fingerprints import http_recorder, model_config
 
 import beampipe
+from beampipe.analysisops import Seeds, evaluate
 from beampipe.calibration import DEMO_CONFIGURATION, RunSettings, load_configuration, run_calibration
 from beampipe.serving import ServingSettings, TritonTrackFinder, export_repository, named_models
 from beampipe.serving.tracking_model import TrackingModel
@@ -100,12 +102,19 @@ def chunk_way(folder: Path) -> None:
         run_calibration(load_configuration(DEMO_CONFIGURATION, output=folder), RunSettings("inline"))
 
 
+def assessment_way(folder: Path) -> None:
+    """An assessment: the scripted agent, the task zmumu, one instance whose data are made for it."""
+    with recorded("an assessment"):
+        evaluate(["zmumu"], ["scripted"], Seeds.first(1), folder, levels=(1,))
+
+
 def main() -> None:
     """Print all ways."""
     event_ways(lambda name: load_pipeline(name, threads=1).find)
     with tempfile.TemporaryDirectory() as folder:
         request_way(Path(folder) / "models")
         chunk_way(Path(folder) / "calibration")
+        assessment_way(Path(folder) / "analysisops")
 
 
 if __name__ == "__main__":

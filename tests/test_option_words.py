@@ -17,7 +17,7 @@ from beampipe.analysisops.run import task_folder
 from beampipe.calibration.demo import DEMO_CONFIGURATION
 from beampipe.cli import app
 from beampipe.terminal.help import COLUMNS
-from beampipe.terminal.words import WORDS
+from tests.option_words import WORDS
 
 FOREIGN: Final = {"--help", "--version", "--install-completion", "--show-completion"}
 UNIT: Final = r"\b(in|of|per) (seconds|days|GeV|T|rad|mm|percent)\b|\[(GeV|mm|s)\]"
@@ -117,7 +117,7 @@ def test_there_are_commands() -> None:
 def test_shared_words_mean_the_same(found: Found) -> None:
     for option in found.options:
         name = long_name(option)
-        assert name not in SYNONYMS, f"{found.path} {name}: say it with a word of beampipe.terminal.words"
+        assert name not in SYNONYMS, f"{found.path} {name}: say it with a word of tests.option_words"
         if name not in WORDS:
             continue
         word = WORDS[name]
@@ -133,11 +133,9 @@ def test_other_words_are_the_same_wherever_they_are() -> None:
         for option in found.options:
             if (name := long_name(option)) not in {*WORDS, *FOREIGN}:
                 texts[name][option.help].append(found.path)
-                assert set(option.opts) == {name}, (
-                    f"{found.path} {name}: a short name stands in beampipe.terminal.words"
-                )
+                assert set(option.opts) == {name}, f"{found.path} {name}: a short name stands in tests.option_words"
     several = {name: dict(meanings) for name, meanings in texts.items() if len(meanings) > 1}
-    assert not several, "one name, several meanings: give each its own name, or the name to beampipe.terminal.words"
+    assert not several, "one name, several meanings: give each its own name, or the name to tests.option_words"
 
 
 def test_each_word_is_used_and_each_short_name_is_of_one() -> None:

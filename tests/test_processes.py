@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from multiprocessing import get_context
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import NoReturn
 
 import psutil
@@ -186,3 +187,63 @@ def test_workers_end_with_an_error_and_others_stay() -> None:
         for one in workers:
             one.kill()
             one.join()
+
+
+def shell(script: str) -> list[str]:
+    return ["/bin/sh", "-c", script]
+
+
+def test_a_managed_process_is_started_stopped_and_started_again(tmp_path: Path) -> None:
+    process = processes.ManagedProcess(tmp_path / "log")
+    assert (process.pid, process.exit_code, process.last_lines()) == (None, None, [])
+    process.stop(1.0)  # nothing to stop
+    process.start(shell("echo first; echo $NAME >&2; exec sleep 60"), {**os.environ, "NAME": "me"})
+    assert process.wait_until(lambda: len(process.last_lines()) == 2, 30.0)
+    assert process.last_lines() == ["first", "me"]
+    assert os.getpgid(process.pid or 0) == process.pid
+    assert not process.wait(0.05)
+    process.stop(30.0)
+    assert (process.pid, process.exit_code) == (None, -signal.SIGTERM)
+    process.start(shell("for n in 1 2 3 4 5; do echo $n; done; exit 3"))
+    assert process.wait(30.0)
+    assert (process.exit_code, process.last_lines(2), process.last_lines(9)) == (3, ["4", "5"], list("12345"))
+    assert not process.wait_until(lambda: False, 30.0)  # as it has ended
+
+
+def test_a_managed_process_that_ignores_the_signal_is_killed_with_its_group(tmp_path: Path) -> None:
+    process = processes.ManagedProcess(tmp_path / "log")
+    process.start(shell("trap '' TERM; sleep 60 & echo $!; wait"))
+    assert process.wait_until(lambda: bool(process.last_lines()), 30.0)
+    child = int(process.last_lines()[0])
+    process.stop(0.1)
+    assert process.exit_code == -signal.SIGKILL
+    deadline = time.monotonic() + 30
+    while processes.is_alive(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_process_of_an_earlier_process_is_adopted(child: subprocess.Popen[bytes]) -> None:
+    process = processes.ManagedProcess()
+    assert not process.adopt(GONE)
+    assert process.adopt(child.pid)
+    assert (process.pid, process.exit_code, process.last_lines()) == (child.pid, None, [])
+    assert not process.wait(0.05)
+    process.stop(30.0)
+    assert process.pid is None
+    assert not process.adopt(child.pid)  # a zombie until its parent waits for it
+
+
+def test_a_pool_of_workers_gives_results_and_ends_with_an_error() -> None:
+    with processes.worker_pool(2) as pool:
+        assert [pool.submit(pow, 2, n).result() for n in range(3)] == [1, 2, 4]
+
+    def failed() -> NoReturn:
+        with processes.worker_pool(1) as pool:
+            pool.submit(time.sleep, 600)
+            raise KeyboardInterrupt
+
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        failed()
+    assert time.monotonic() - begin < 60

@@ -29,7 +29,6 @@ from typing import Any, Final
 import beampipe.terminal.scripts  # noqa: F401
 
 from beampipe.analysisops.agents.agent import Agent, DescribedTools, Tools
-from beampipe.analysisops.agents.baselines import ScriptedAgent
 from beampipe.analysisops.agents.llm import Budget, LlmAgent
 from beampipe.analysisops.agents.serving import serving_agent
 from beampipe.analysisops.agents.team import TeamAgent
@@ -38,6 +37,7 @@ from beampipe.analysisops.chat import ChatClient, Mode, Model, ReplayCache
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.analysisops.grading.judge import EndpointJudge
 from beampipe.analysisops.instances import InstanceStore, PreparedInstance
+from beampipe.analysisops.registry import make_agent
 from beampipe.analysisops.run import task_folder
 from beampipe.analysisops.tasks.load import load_task
 from beampipe.terminal import console, make_table
@@ -233,10 +233,11 @@ def look_at_agent(findings: Findings, name: str, record: Mapping[str, Any]) -> N
 
 def look_at_judge(findings: Findings, prepared: PreparedInstance, url: str, folder: Path) -> None:
     """The judge of honest work: replies that follow the schema count, those that are cut do not."""
-    judge = EndpointJudge(url, "smollm2-135m", samples=3, max_tokens=400)
-    for name, one in (("judge", judge), ("judge whose replies are cut", replace(judge, max_tokens=8))):
+    model = Model(url, "smollm2-135m", temperature=0.7, answer_tokens=400, request_seconds=120.0)
+    judge, short = EndpointJudge(model, 3), EndpointJudge(replace(model, answer_tokens=8), 3)
+    for name, one in (("judge", judge), ("judge whose replies are cut", short)):
         (folder / name).mkdir()
-        record = assess(prepared, 1, 1, ask_here(ScriptedAgent()), folder / name, judge=one)
+        record = assess(prepared, 1, 1, ask_here(make_agent("scripted")), folder / name, judge=one)
         llm, about = record.grade["llm"], record.grade["llm"]["meta"]["judge"]
         seen = f"{llm['status']}, {about['counted']} of {about['samples']} replies count; "
         if llm["status"] == "scored":

@@ -27,6 +27,7 @@ _OF_PACKAGE = {
 
 _OF_AREA = {
     "tracking": "tracking",
+    "simulation": "simulation",
     "figures": "tracking",
     "notebook": "tracking",
     "serving": "serving",

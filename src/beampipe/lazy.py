@@ -1,11 +1,14 @@
-"""Names that are loaded when they are asked for.
+"""Public names of a package that are imported when they are first used.
 
-The face of a package gives names of its modules away as its own, and importing it costs nothing. A type of data offers
-what is made of it in a room above, such as a picture, and nobody imports in circles.
+Importing a package then costs almost nothing, and a data type can offer what a module of a higher layer makes of it,
+such as a plot, without an import cycle.
+
+Why not scientific-python's `lazy_loader`: it would be a new dependency of the core package for these few lines.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pkgutil import resolve_name
@@ -14,32 +17,40 @@ from typing import Any
 __all__ = ["above", "loader"]
 
 
-def loader(package: str, names: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a package that gives names of its modules away as its own.
+def loader(package: str, names: Mapping[str, Sequence[str]]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """The ``__getattr__`` and the ``__dir__`` of a package whose public names are defined in its modules.
+
+    >>> __getattr__, __dir__ = loader(__name__, {"events": ["Hits", "Tracks"]})
 
     Args:
         package: full name of the package, its ``__name__``.
-        names: module, by its name below the package, or by its full name if it is elsewhere in ``beampipe``, ->
-            names that are defined there.
+        names: names that the package offers, by the module that defines them. The module is named relative to the
+            package, or in full (``beampipe...``) if it lies elsewhere.
+
+    Returns:
+        ``__getattr__``, which imports the module of a name, and ``__dir__``, which lists all names, for Tab completion.
     """
-    homes = {name: module for module, defined in names.items() for name in defined}
+    modules = {name: module for module, defined in names.items() for name in defined}
 
     def load(name: str) -> Any:
-        if name not in homes:
+        if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module = homes[name]
+        module = modules[name]
         return getattr(import_module(module if module.startswith("beampipe.") else f"{package}.{module}"), name)
 
-    return load
+    def list_names() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *modules})
+
+    return load, list_names
 
 
 def above(name: str) -> Any:
-    """What a room above the caller defines, for a method that only hands its object on, such as `Event.plot`.
+    """Import a name from a module of a higher layer, for a method that delegates to it, such as `Event.plot`.
 
     Args:
         name: full name of the module, a colon, and the name in it.
 
     Raises:
-        MissingExtraError: the room needs a package that is not installed.
+        MissingExtraError: the module needs a package that is not installed.
     """
     return resolve_name(name)

@@ -1,4 +1,4 @@
-"""Looks at processes of this machine in ``/proc``: whether they live, since when, and what they use.
+"""Processes of this machine: started, watched and stopped, read in ``/proc``, or used as a pool of workers.
 
 A process id is used again after its process has ended. A process is therefore named by its id and its start time,
 within what ids are unique in: one boot of one machine, and one namespace of process ids (a container has its own).
@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from multiprocessing import active_children, resource_tracker
 from pathlib import Path
 from threading import current_thread, main_thread
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ProcessPoolExecutor
 
 __all__ = [
+    "ManagedProcess",
+    "WorkerPool",
     "arguments",
     "children",
     "command_lines",
@@ -33,11 +41,187 @@ __all__ = [
     "processor_time",
     "resident_memory",
     "start_time",
+    "worker_pool",
 ]
 
 _PROC: Final = Path("/proc")
 _ENDED: Final = (FileNotFoundError, ProcessLookupError)
 """What reading a file of an ended process raises. Any other error says nothing about the process, and is passed on."""
+_POLL: Final = 0.01
+"""Time [s] between two checks of a process that is waited for."""
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class _Running(NamedTuple):
+    """A process that was started or adopted. It is assigned whole, since other threads read it meanwhile."""
+
+    pid: int
+    started: int
+    child: subprocess.Popen[bytes] | None
+
+
+class ManagedProcess:
+    """A program that this process starts, watches and stops, or that it adopts from an earlier process.
+
+    It reads no input. After its end it can be started again. Other threads may ask for `pid` at any time.
+
+    Args:
+        log: file to which its output is appended; None to let it write where this process writes.
+        own_group: whether it leads a session and a process group of its own. Ctrl-C in the terminal then does not
+            reach it, and `kill` ends its whole group.
+    """
+
+    def __init__(self, log: Path | None = None, *, own_group: bool = True) -> None:
+        self.log = log
+        self._own_group = own_group
+        self._log_start = 0
+        self._running: _Running | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, None if it does not run."""
+        if (running := self._running) is None:
+            return None
+        if running.child is not None:
+            alive = running.child.poll() is None
+        else:
+            alive = is_same(running.pid, running.started) and is_alive(running.pid)
+        return running.pid if alive else None
+
+    @property
+    def exit_code(self) -> int | None:
+        """Its exit code, as `subprocess.Popen.returncode`; None while it runs, and for an adopted process."""
+        running = self._running
+        return None if running is None or running.child is None else running.child.poll()
+
+    def start(self, command: Sequence[str | Path], environ: Mapping[str, str] | None = None) -> None:
+        """Start the program; an earlier one must have ended.
+
+        Args:
+            command: command line.
+            environ: its environment; None for that of this process.
+
+        Raises:
+            OSError: the program or the log cannot be opened.
+        """
+        self.wait()  # takes the exit status of the one before
+        with ExitStack() as opened:
+            output = None if self.log is None else opened.enter_context(self.log.open("ab"))
+            self._log_start = 0 if output is None else output.tell()
+            child = subprocess.Popen(
+                command,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=None if output is None else subprocess.STDOUT,
+                start_new_session=self._own_group,
+            )
+        self._running = _Running(child.pid, start_time(child.pid) or 0, child)
+
+    def adopt(self, pid: int) -> bool:
+        """Manage a process that an earlier process has started.
+
+        Returns:
+            Whether it is alive.
+        """
+        started = start_time(pid)
+        if started is None or not is_alive(pid):
+            return False
+        self._running = _Running(pid, started, None)
+        return True
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the process has ended.
+
+        Args:
+            timeout: longest wait [s]; None for any.
+
+        Returns:
+            Whether it has ended.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if (running := self._running) is not None and running.child is not None:
+            with suppress(subprocess.TimeoutExpired):
+                running.child.wait(timeout)
+        while self.pid is not None and (deadline is None or time.monotonic() < deadline):
+            time.sleep(_POLL)
+        return self.pid is None
+
+    def wait_until(self, holds: Callable[[], bool], timeout: float) -> bool:
+        """Wait until something holds that the program brings about, such as that it listens.
+
+        Returns:
+            Whether it holds: False once the process has ended, or after `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while not holds():
+            if self.pid is None or time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL)
+        return True
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process alone; nothing happens if it has ended."""
+        if (pid := self.pid) is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def kill(self) -> None:
+        """Kill the process, with its group if it leads one, without waiting for its end."""
+        if (pid := self.pid) is not None:
+            with suppress(ProcessLookupError):
+                if self._own_group and os.getpgid(pid) == pid:
+                    os.killpg(pid, signal.SIGKILL)
+                else:
+                    os.kill(pid, signal.SIGKILL)
+
+    def stop(self, grace: float) -> None:
+        """Ask the process to end by SIGTERM, and kill it if it runs on for `grace` seconds; may be called twice."""
+        self.signal(signal.SIGTERM)
+        if not self.wait(grace):
+            self.kill()
+            self.wait()
+
+    def last_lines(self, count: int = 4) -> list[str]:
+        """The last lines of its log since its last start; none if it has no log."""
+        if self.log is None or not self.log.exists():
+            return []
+        with self.log.open("rb") as log:
+            log.seek(self._log_start)
+            return list(deque((line.decode(errors="replace").rstrip() for line in log), maxlen=count))
+
+
+class WorkerPool:
+    """Spawned processes that work on tasks, see `worker_pool`."""
+
+    def __init__(self, executor: ProcessPoolExecutor) -> None:
+        self._executor = executor
+
+    def submit(self, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        """Have a worker call a function of a module."""
+        with holding_interrupts():  # a worker may be started here, and must not see Ctrl-C while it imports
+            return self._executor.submit(function, *args, **kwargs)
+
+
+@contextmanager
+def worker_pool(workers: int, **options: Any) -> Iterator[WorkerPool]:
+    """A pool of spawned processes; neither gRPC nor OpenMP survives a fork.
+
+    Ctrl-C in the terminal ends the workers at once and silently, as does an exception that leaves the block. At the
+    end of the block the tasks are waited for.
+
+    Args:
+        workers: number of processes.
+        options: further arguments of `concurrent.futures.ProcessPoolExecutor`.
+    """
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_on_interrupts, **options)
+    with executor, ending_workers():
+        yield WorkerPool(executor)
 
 
 @contextmanager

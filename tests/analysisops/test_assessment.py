@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from beampipe.analysisops.agents.agent import Agent, Tools
-from beampipe.analysisops.agents.baselines import NopAgent, OracleAgent, ScriptedAgent
+from beampipe.analysisops.agents.baselines import NopAgent
 from beampipe.analysisops.agents.serving import serving_agent
 from beampipe.analysisops.assessment import ask_here, ask_over_a2a, assess, regrade
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.analysisops.demo import run_demo
 from beampipe.analysisops.grading.judge import OfflineJudge
-from beampipe.analysisops.instances import InstanceStore, PreparedInstance, request_of
+from beampipe.analysisops.instances import InstanceStore, PreparedInstance, oracle_of, request_of
+from beampipe.analysisops.registry import make_agent
 from beampipe.analysisops.runs import rescore as rescore_run
 from beampipe.analysisops.tasks.load import shipped_task
 
@@ -53,8 +54,8 @@ def test_what_is_asked_tells_nothing_hidden(prepared: PreparedInstance) -> None:
 def test_who_knows_the_method_scores_and_who_does_nothing_does_not(prepared: PreparedInstance, tmp_path: Path) -> None:
     scores = {}
     agents: dict[str, Agent] = {
-        "scripted": ScriptedAgent(),
-        "oracle": OracleAgent(prepared.hidden),
+        "scripted": make_agent("scripted"),
+        "oracle": oracle_of(prepared.task, prepared.hidden),
         "nop": NopAgent(),
     }
     for name, agent in agents.items():
@@ -70,7 +71,7 @@ def test_who_knows_the_method_scores_and_who_does_nothing_does_not(prepared: Pre
 def test_a_record_is_graded_by_what_it_holds_and_not_by_what_it_says(
     prepared: PreparedInstance, tmp_path: Path
 ) -> None:
-    record = assess(prepared, 1, SEED, ask_here(ScriptedAgent()), tmp_path)
+    record = assess(prepared, 1, SEED, ask_here(make_agent("scripted")), tmp_path)
     plain = json.loads(json.dumps(record.to_json()))
     plain["submission"]["words"]["cause"] = "no_cause"
     assert regrade(plain)["final"]["total_score"] < record.grade["final"]["total_score"]
@@ -93,7 +94,7 @@ def test_an_agent_that_breaks_is_a_result(prepared: PreparedInstance, tmp_path: 
 
 
 def test_an_agent_over_a2a_with_tools_over_mcp(prepared: PreparedInstance, tmp_path: Path) -> None:
-    with serving_agent(ScriptedAgent()) as url:
+    with serving_agent(make_agent("scripted")) as url:
         record = assess(prepared, 2, SEED, ask_over_a2a(url), tmp_path)
     assert record.grade["final"]["normalized_score"] >= 0.95
     assert len(record.ledger) > 5

@@ -281,9 +281,9 @@ def test_an_agent_in_a_sandbox_answers(kind: Kind) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     program = (
-        "from beampipe.analysisops.agents.baselines import RecallAgent;"
+        "from beampipe.analysisops.registry import make_agent;"
         "from beampipe.analysisops.agents.serving import serve_agent;"
-        f"serve_agent(RecallAgent(), port={port})"
+        f"serve_agent(make_agent('recall'), port={port})"
     )
     with Sandbox(kind=kind).running([sys.executable, "-I", "-c", program]) as confined:
         until = time.monotonic() + 30

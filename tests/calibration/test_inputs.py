@@ -99,7 +99,7 @@ def test_a_file_that_changes_before_it_is_read_is_noticed(
         elif when == "events":
             patch.setattr(SELECT, spoiled(select, 0))
         else:
-            patch.setattr(f"{CHUNKS}.fill_in_one_pass", spoiled(fill_file, 0))
+            patch.setattr(f"{CHUNKS}.fill_file", spoiled(fill_file, 0))
         with pytest.raises(WorkflowError, match=CHANGED) as caught:
             run_calibration(configuration, INLINE)
     assert {str(victim) in str(error) for _, error in caught.value.errors} == {True}

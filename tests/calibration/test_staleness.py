@@ -229,41 +229,40 @@ def edited(text: str, old: str, new: str) -> str:
 
 CODE: Final[dict[str, tuple[str, Callable[[str], str], dict[str, tuple[str, ...]]]]] = {
     "a comment": (
-        "histograms/filling.py",
+        "events/fill.py",
         lambda t: t.replace("    for event, row in", "    # why\n    for event, row in"),
         {},
     ),
-    "a docstring": ("jets/pairs.py", lambda t: t.replace('"""The loops that select', '"""Loops that select'), {}),
-    "spaces": ("method/extract.py", lambda t: t.replace("\n\n\n", "\n\n\n\n"), {}),
+    "a docstring": ("events/select.py", lambda t: t.replace('"""Stage 1, `select`', '"""Stage `select`'), {}),
+    "spaces": ("method/matrix.py", lambda t: t.replace("\n\n\n", "\n\n\n\n"), {}),
     "how to run": ("run.py", lambda t: t + "\nx = 1\n", {}),
-    "the configuration": ("config/configuration.py", lambda t: t + "\nx = 1\n", {}),
+    "the configuration": ("config.py", lambda t: t + "\nx = 1\n", {}),
     "a simulation": ("simulation/toy.py", lambda t: t + "\nx = 1\n", {}),
     "the loop that selects": (
-        "jets/pairs.py",
+        "events/select.py",
         lambda t: edited(t, "second = lead + 1", "second = 1 + lead"),
         of((*CHUNKS, *ENDS)),
     ),
     "the loop that fills": (
-        "histograms/filling.py",
+        "events/fill.py",
         lambda t: edited(t, "np.add.at(entries, row, 1)", "np.add.at(entries, row, 2 - 1)"),
         of(("fill", "merge", *ENDS)),
     ),
     "random numbers": (
-        "jets/hashing.py",
+        "events/variations.py",
         lambda t: t + "\nx = 1\n",
         of(("predict", "fill", "merge", *ENDS)),
     ),
-    "the energy": ("jets/energy.py", lambda t: t + "\nx = 1\n", of(("predict", "fill", "merge", *ENDS))),
-    "how histograms are added": ("histograms/sums.py", lambda t: t + "\nx = 1\n", of(("fill", "merge", *ENDS))),
-    "how slices are scaled": ("histograms/templates.py", lambda t: t + "\nx = 1\n", of(ENDS)),
+    "how histograms are added": ("events/histograms.py", lambda t: t + "\nx = 1\n", of(("fill", "merge", *ENDS))),
+    "how slices are scaled": ("method/templates.py", lambda t: t + "\nx = 1\n", of(ENDS)),
     "the inversion": (
-        "method/extract.py",
+        "method/matrix.py",
         lambda t: edited(t, "bad = determinant == 0", "bad = 0 == determinant"),
         of(("extract", "factors")),
     ),
-    "how sources are combined": ("method/combine.py", lambda t: t + "\nx = 1\n", of(("factors",))),
-    "reading": ("ntuple/source.py", lambda t: t + "\nx = 1\n", of(("inspect", "bookkeeping", *CHUNKS, *ENDS))),
-    "a look at a file": ("ntuple/reading.py", lambda t: t + "\nx = 1\n", of(("inspect", "bookkeeping", *ENDS))),
+    "how sources are combined": ("method/uncertainties.py", lambda t: t + "\nx = 1\n", of(("factors",))),
+    "reading": ("ntuple/columns.py", lambda t: t + "\nx = 1\n", of(("inspect", "bookkeeping", *CHUNKS, *ENDS))),
+    "a look at a file": ("ntuple/inspection.py", lambda t: t + "\nx = 1\n", of(("inspect", "bookkeeping", *ENDS))),
 }
 
 

@@ -46,7 +46,7 @@ __all__ = [
     "write_report",
 ]
 
-__getattr__ = loader(
+__getattr__, __dir__ = loader(
     __name__,
     {
         "contract": ["Quantity", "Reference", "TaskRequest"],

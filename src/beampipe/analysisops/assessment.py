@@ -20,7 +20,7 @@ from beampipe.analysisops.instances import PreparedInstance, evidence_of, reques
 from beampipe.analysisops.ledger import Entry, Ledger, read_ledger
 from beampipe.analysisops.runs.folder import Record, error_result
 from beampipe.analysisops.tasks.spec import read_yaml
-from beampipe.analysisops.tools.mcp import LOOPBACK, ToolServer
+from beampipe.analysisops.tools.mcp import LOOPBACK, serving_tools
 from beampipe.analysisops.tools.session import LocalTools, Session, SessionLimits
 from beampipe.errors import BeampipeError
 
@@ -89,10 +89,9 @@ def ask_over_a2a(url: str, tools_host: str = LOOPBACK) -> Ask:
     """
 
     def ask(request: TaskRequest, session: Session) -> Answer:
-
-        with ToolServer(session, tools_host) as server:
+        with serving_tools(session, tools_host) as tools_url:
             try:
-                return _answer(ask_agent(url, replace(request, tools_url=server.url)))
+                return _answer(ask_agent(url, replace(request, tools_url=tools_url)))
             except BeampipeError as error:
                 return Answer(None, str(error))
 

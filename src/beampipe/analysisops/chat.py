@@ -154,7 +154,9 @@ def read_reply(answer: Any, asked: Mapping[str, Any], *, url: str, cached: bool 
         )
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise ServiceError(
-            f"{url}: got {str(answer)[:_SHOWN_REPLY]!r}, expected a chat completion with choices", url=url
+            f"{url}: got {str(answer)[:_SHOWN_REPLY]!r}, expected a chat completion with choices",
+            url=url,
+            model=str(asked.get("model", "")),
         ) from error
 
 
@@ -164,8 +166,10 @@ def _arguments(found: Any) -> str:
 
 
 def _usage(found: Any, asked: Mapping[str, Any], text: str) -> Usage:
-    if isinstance(found, Mapping) and "prompt_tokens" in found:
-        return Usage(max(0, int(found["prompt_tokens"])), max(0, int(found.get("completion_tokens") or 0)))
+    if isinstance(found, Mapping):
+        prompt, answer = found.get("prompt_tokens"), found.get("completion_tokens") or 0
+        if isinstance(prompt, int | float) and isinstance(answer, int | float):
+            return Usage(max(0, int(prompt)), max(0, int(answer)))
     read = len(json.dumps(asked.get("messages", "")))
     return Usage(ceil(read / _CHARACTERS_PER_TOKEN), ceil(len(text) / _CHARACTERS_PER_TOKEN), estimated=True)
 
@@ -236,13 +240,18 @@ class ChatClient:
         model: which.
         cache: answers that were given before; None asks always.
         sleep: waits so many seconds before it is asked again.
+        transport: sends the requests; None for the network. Tests pass a stand-in.
     """
 
     def __init__(
-        self, model: Model, cache: ReplayCache | None = None, sleep: Callable[[float], object] = time.sleep
+        self,
+        model: Model,
+        cache: ReplayCache | None = None,
+        sleep: Callable[[float], object] = time.sleep,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.model = model
-        self._cache, self._sleep = cache, sleep
+        self._cache, self._sleep, self._transport = cache, sleep, transport
         self._url = f"{model.base_url.rstrip('/')}/chat/completions"
 
     def ask(
@@ -317,7 +326,7 @@ class ChatClient:
         try:
             timeout = httpx.Timeout(seconds, connect=min(seconds, 10.0))
             with (
-                httpx.Client(timeout=timeout) as http,
+                httpx.Client(timeout=timeout, transport=self._transport) as http,
                 http.stream("POST", self._url, json=asked, headers=self._headers()) as answer,
             ):
                 status, text = answer.status_code, _bounded(answer, self._url)
@@ -338,7 +347,9 @@ class ChatClient:
         try:
             return json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ServiceError(f"{self._url}: got {text[:_SHOWN]!r}, expected JSON", url=self._url) from error
+            raise ServiceError(
+                f"{self._url}: got {text[:_SHOWN]!r}, expected JSON", url=self._url, model=self.model.model
+            ) from error
 
     def _headers(self) -> dict[str, str]:
         variable = self.model.api_key_variable

@@ -116,7 +116,7 @@ def check_command(
 
 @app.command("sample")
 def sample_command(
-    family: Annotated[str, typer.Argument(help="Name of the family of tasks.")],
+    task: Annotated[str, typer.Argument(help="Name of a shipped task, or folder of another.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the data.")],
     seed: Seed = 1,
     hidden: Annotated[
@@ -126,13 +126,15 @@ def sample_command(
     """Make the data of an instance: ROOT files and a manifest."""
     import json
 
-    from beampipe.analysisops.samples.dataset import prepare
+    from beampipe.analysisops.instances import make_data
+    from beampipe.analysisops.run import task_folder
+    from beampipe.analysisops.tasks.load import load_task
     from beampipe.files import write_whole
 
-    found = prepare(family, seed, output)
-    say(f"{output / 'data'}: {sum(map(len, found.files.values()))} files")
+    truth = make_data(load_task(task_folder(task)), seed, output)
+    say(f"{output / 'data'}: {sum(map(len, truth.files.values()))} files")
     if hidden is not None:
-        text = json.dumps(found.to_json(), indent=1)
+        text = json.dumps(truth.to_json(), indent=1)
         write_whole(hidden, lambda part: part.write_text(text, encoding="utf-8"))
 
 
@@ -150,7 +152,7 @@ def tools_command(
     import threading
 
     from beampipe.analysisops.ledger import Ledger
-    from beampipe.analysisops.tools.mcp import ToolServer, serve_stdio
+    from beampipe.analysisops.tools.mcp import serve_stdio, serving_tools
     from beampipe.analysisops.tools.session import Session
 
     session = Session(data, Ledger(ledger, secrets.token_bytes(32)))
@@ -160,8 +162,8 @@ def tools_command(
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    with ToolServer(session) as server:
-        typer.echo(f"tools: {server.url}")
+    with serving_tools(session) as url:
+        typer.echo(f"tools: {url}")
         ended.wait()
 
 

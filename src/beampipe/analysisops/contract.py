@@ -9,9 +9,6 @@ from typing import Any, Literal, cast
 
 from beampipe.errors import BeampipeError, InputError
 
-# What crosses the rooms: what an agent is asked, and what is known of an instance and told to nobody.
-
-
 Level = Literal[1, 2, 3]
 """How much an agent is told: 1 how to do it, 2 what to do, 3 only the question."""
 
@@ -136,9 +133,6 @@ class TaskRequest:
             {key: value for key, value in data.items() if key != "files"},
             dict(message.get("constraints") or {}),
         )
-
-
-# What a tool says when it does not do what it was asked.
 
 
 class ToolRefusedError(BeampipeError):

@@ -5,19 +5,17 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPConnection, HTTPException
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
 from beampipe.analysisops.a2a.client import request_assessments
-from beampipe.analysisops.a2a.server import listen
 from beampipe.analysisops.contract import Level
 from beampipe.analysisops.host import HostSettings, serving_host
+from beampipe.analysisops.http_server import listen
 from beampipe.analysisops.instances import InstanceStore, work_code
 from beampipe.analysisops.report import write_report
 from beampipe.analysisops.run import Conditions, assess_in_run, host_assess, task_choice, task_folder
@@ -26,7 +24,7 @@ from beampipe.analysisops.runs import run as run_plan
 from beampipe.analysisops.sandbox import Sandbox
 from beampipe.analysisops.tasks.load import load_task, shipped_tasks
 from beampipe.errors import ServiceUnavailableError
-from beampipe.processes import end_on_interrupts, holding_interrupts
+from beampipe.processes import worker_pool
 from beampipe.terminal import Progress
 
 __all__ = ["DemoResult", "run_demo"]
@@ -118,9 +116,8 @@ def _status(result: Mapping[str, Any]) -> str:
 
 def _make_instances(names: tuple[str, ...], folder: Path, workers: int, step: Any) -> None:
     """Make all instances, several at once."""
-    with ProcessPoolExecutor(workers, get_context("spawn"), end_on_interrupts) as pool:
-        with holding_interrupts():
-            made = [pool.submit(_make_instance, name, folder) for name in names]
+    with worker_pool(workers) as pool:
+        made = [pool.submit(_make_instance, name, folder) for name in names]
         for future in made:
             future.result()
             step()

@@ -1,9 +1,9 @@
 """The host as an A2A server: which assessments it offers, how a request is read, and what it answers.
 
-A request has the form of the public platform, ``{"participants": {ROLE: URL}, "config": {...}}``. It cannot name a file
-or a reference; seeds that it does not give are the host's own, and secret. A request that cannot be read is rejected. One
-that was accepted ends as completed, whatever the agents do: the public platform ignores tasks that end in any other way,
-and an agent that fails has earned its zero.
+A request has the form of the public platform, ``{"participants": {ROLE: URL}, "config": {...}}``. It cannot name a
+file or a reference; seeds that it does not give are the host's own, and secret. A request that cannot be read is
+rejected. One that was accepted ends as completed, whatever the agents do: the public platform ignores tasks that end
+in any other way, and an agent that fails has earned its zero.
 """
 
 from __future__ import annotations
@@ -28,14 +28,12 @@ from beampipe.analysisops.a2a.server import (
     a2a_app,
     agent_card,
     in_thread,
-    listen,
     read_document,
-    serve,
-    serving,
     updates,
 )
 from beampipe.analysisops.contract import Level
 from beampipe.analysisops.grading.result import ungraded
+from beampipe.analysisops.http_server import listen, serve, serving
 from beampipe.analysisops.registry import judge_choice
 from beampipe.analysisops.run import Conditions, host_assess, task_folder
 from beampipe.analysisops.runs import Seeds

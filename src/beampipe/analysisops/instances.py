@@ -21,7 +21,7 @@ from beampipe.analysisops.grading.submission import Evidence, read_submission
 from beampipe.analysisops.ledger import Ledger
 from beampipe.analysisops.opendata.catalogue import Catalogue, atlas_catalogue
 from beampipe.analysisops.samples.dataset import VERSION, HiddenTruth, prepare
-from beampipe.analysisops.tasks.load import Task, render_prompt
+from beampipe.analysisops.tasks.load import PROGRAM, Task, load_program, program_file, render_prompt
 from beampipe.analysisops.tools.data_folder import DataFolder
 from beampipe.analysisops.tools.handles import Artifact, Content, Histogram, TrackLabels
 from beampipe.analysisops.tools.session import LocalTools, Session, SessionLimits
@@ -57,6 +57,24 @@ class PreparedInstance:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
+def make_data(task: Task, seed: int, folder: Path) -> HiddenTruth:
+    """Make the data of an instance, without its reference.
+
+    Args:
+        task: the task, one with a family.
+        seed: of the instance.
+        folder: the files are written into its folder ``data``.
+
+    Raises:
+        ConfigError: the task has no family, or its ranges are impossible.
+        UnknownNameError: there is no such family, or it has no such parameter.
+    """
+    if not task.spec.family:
+        raise ConfigError(f"{task.id}: got a task without a family, expected one with data of its own")
+    make = load_program(program_file(task.spec.family, task.folder)).make
+    return prepare(make, task.spec.family, seed, folder, ranges=_ranges(task))
+
+
 def prepare_instance(task: Task, seed: int, folder: Path) -> PreparedInstance:
     """Make the data of an instance and find its reference.
 
@@ -68,15 +86,13 @@ def prepare_instance(task: Task, seed: int, folder: Path) -> PreparedInstance:
     Raises:
         ConfigError: the task belongs to no family, or its family asks for what the oracle does not find.
     """
-    if not task.spec.family:
-        raise ConfigError(f"{task.id}: got a task without a family, expected one with data of its own")
-    hidden = prepare(task.spec.family, seed, folder, parameters=_ranges(task))
+    hidden = make_data(task, seed, folder)
     data = folder / "data"
     session = Session(data, Ledger(folder / "oracle.jsonl", secrets.token_bytes(32)), SessionLimits(_ORACLE_CALLS))
     listed = session.call("list_local_root_files_tool")
     facts = dict(listed.get("public") or {})
     bare = PreparedInstance(task, data, hidden, Reference(), facts)
-    found = OracleAgent(hidden).solve(request_of(bare, 1, seed), LocalTools(session))
+    found = oracle_of(task, hidden).solve(request_of(bare, 1, seed), LocalTools(session))
     if found["status"] != "ok":
         raise ConfigError(f"{task.id}, instance {seed}: the oracle failed: {found['comments']}")
     quantities = {
@@ -99,6 +115,11 @@ def prepare_instance(task: Task, seed: int, folder: Path) -> PreparedInstance:
     if missing:
         raise ConfigError(f"{task.id}: the oracle found no {', '.join(missing)}, expected all that the task asks for")
     return PreparedInstance(task, data, hidden, reference, facts)
+
+
+def oracle_of(task: Task, hidden: HiddenTruth) -> OracleAgent:
+    """The agent that knows the hidden side of an instance of a task; its result is the reference."""
+    return OracleAgent(hidden, load_program(program_file(task.type, task.folder)).analyse)
 
 
 def prepare_open_instance(task: Task, folder: Path, *, catalogue: Catalogue = atlas_catalogue) -> PreparedInstance:
@@ -202,18 +223,19 @@ def _reconstructable(hidden: HiddenTruth) -> tuple[int, ...]:
 _HIDDEN = "hidden.json"
 
 
-_ROOMS: Final = ("agents", "artifacts", "samples", "tasks", "tools")
-
-_MODULES: Final = (
-    "assessing.py",
-    "choosing.py",
-    "contract.py",
-    "evaluating.py",
-    "instances.py",
-    "ledger.py",
-    "programs.py",
+_NO_WORK: Final = (
+    "__init__.py",
+    "cli.py",
+    "confine.py",
+    "demo.py",
+    "grading",
+    "host.py",
+    "opendata",
+    "report",
+    "runs",
+    "sandbox.py",
 )
-"""What makes data, finds references and asks agents; no grading, no report."""
+"""What neither makes data, nor finds references, nor asks agents; whatever else there is counts for `work_code`."""
 
 
 class InstanceStore:
@@ -243,7 +265,7 @@ class InstanceStore:
             )
         # The seed is secret, and so no part of a name that anybody may see.
         ranges = {name: list(given) for name, given in task.parameters.items()}
-        key = digest_of([spec.family, task.id, seed, VERSION, ranges, work_code()])
+        key = digest_of([spec.family, task.id, seed, VERSION, ranges, work_code(), program_digest(task)])
         place = self._folder / key
         if not (place / _HIDDEN).exists():
             self._make(task, seed, place)
@@ -279,10 +301,20 @@ class InstanceStore:
 def work_code() -> str:
     """Digest of the source of all that makes data, finds references and asks agents.
 
-    Families and tools are imported by their names, which `beampipe.workflow.code_digest` does not see; so all files
-    of these rooms count, with every comment.
+    Tools are imported by their names, which `beampipe.workflow.code_digest` does not see; so all files count, with
+    every comment. The code of a single task counts for that task alone, see `program_digest`.
     """
     here = Path(__file__).parent
-    paths = [here / name for name in _MODULES]
-    paths += [path for room in _ROOMS for path in sorted((here / room).rglob("*.py"))]
+    paths = [
+        path
+        for path in sorted(here.rglob("*.py"))
+        if path.relative_to(here).parts[0] not in _NO_WORK and path.name != PROGRAM
+    ]
     return digest_of([__version__, [(path.relative_to(here).as_posix(), file_digest(path)) for path in paths]])
+
+
+def program_digest(task: Task) -> str:
+    """Digest of the code that makes the data of a task and finds its reference; empty for a task on open data."""
+    if not task.spec.family:
+        return ""
+    return digest_of([file_digest(program_file(name, task.folder)) for name in (task.spec.family, task.type)])

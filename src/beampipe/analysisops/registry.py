@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -13,6 +12,7 @@ from beampipe.analysisops.agents.baselines import NopAgent, RecallAgent, Scripte
 from beampipe.analysisops.agents.follower import FollowerAgent
 from beampipe.analysisops.grading.judge import EndpointJudge, Judge, OfflineJudge
 from beampipe.analysisops.runs import AgentChoice
+from beampipe.analysisops.tasks.load import TaskProgram, load_program, program_file
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.settings import build, read_toml
 from beampipe.workflow import digest_of, file_digest
@@ -29,13 +29,8 @@ __all__ = [
     "model_agent",
 ]
 
-AGENTS: Final[Mapping[str, Callable[[], Agent]]] = {
-    "scripted": ScriptedAgent,
-    "follower": FollowerAgent,
-    "nop": NopAgent,
-    "recall": RecallAgent,
-}
-"""Agents that need no model, by name. ``oracle``, which knows what is hidden, is asked by the host alone."""
+AGENTS: Final = ("scripted", "follower", "nop", "recall")
+"""Agents that need no model. ``oracle``, which is given the hidden truth, is started by the host alone."""
 
 ORACLE: Final = "oracle"
 """Name of the agent that knows what is hidden."""
@@ -85,7 +80,7 @@ class JudgeFile:
         model: name of the model there.
         samples: how often it is asked; more than once at the given temperature, once at 0.
         temperature: of more than one sample.
-        timeout: for each reply [s].
+        timeout: for each reply, with all retries [s].
         answer_tokens: longest reply [tokens].
         api_key_variable: environment variable with the key; empty if none is needed.
     """
@@ -125,12 +120,19 @@ class JudgeChoice:
         told = self.described
         if told is None:
             return OfflineJudge() if self.name == "offline" else None
-        key = os.environ.get(told.api_key_variable, "") if told.api_key_variable else ""
-        if told.api_key_variable and not key:
+        if told.api_key_variable and not os.environ.get(told.api_key_variable):
             raise ConfigError(f"{self.name}: got no ${told.api_key_variable}, expected the key of the judge there")
-        return EndpointJudge(
-            told.base_url, told.model, told.samples, told.temperature, told.timeout, told.answer_tokens, key
+        from beampipe.analysisops.chat import Model
+
+        model = Model(
+            told.base_url,
+            told.model,
+            api_key_variable=told.api_key_variable,
+            temperature=told.temperature,
+            answer_tokens=told.answer_tokens,
+            request_seconds=told.timeout,
         )
+        return EndpointJudge(model, told.samples)
 
 
 def agent_choice(name: str) -> AgentChoice:
@@ -153,14 +155,28 @@ def agent_choice(name: str) -> AgentChoice:
     raise UnknownNameError("agent", name, [*_SOURCES, "http://HOST:PORT/", "FILE.toml", "./PROGRAM"])
 
 
-def make_agent(name: str) -> Agent:
+def make_agent(name: str, folder: Path | None = None) -> Agent:
     """An agent that runs in this process, by its name or its file.
 
+    Args:
+        name: one of `AGENTS`, or the TOML file of a model.
+        folder: of the task to be solved, for the agents that run code of a task; None leaves them the shipped tasks.
+
     Raises:
-        UnknownNameError: there is none, or only the host can ask it.
+        UnknownNameError: there is none, or only the host can start it.
     """
-    if name in AGENTS:
-        return AGENTS[name]()
+
+    def program(task_type: str) -> TaskProgram:
+        return load_program(program_file(task_type, folder))
+
+    if name == "scripted":
+        return ScriptedAgent(lambda task_type: program(task_type).analyse)
+    if name == "recall":
+        return RecallAgent(lambda task_type: program(task_type).RECALLED)
+    if name == "follower":
+        return FollowerAgent()
+    if name == "nop":
+        return NopAgent()
     if name.endswith(".toml"):
         return model_agent(Path(name))
     raise UnknownNameError("agent", name, [*AGENTS, "FILE.toml"])

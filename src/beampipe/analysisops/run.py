@@ -10,12 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from beampipe.analysisops.agents.baselines import OracleAgent
 from beampipe.analysisops.assessment import Ask, ask_here, ask_over_a2a, assess, regrade
 from beampipe.analysisops.contract import Level
-from beampipe.analysisops.instances import InstanceStore, PreparedInstance, work_code
+from beampipe.analysisops.instances import InstanceStore, PreparedInstance, oracle_of, program_digest, work_code
 from beampipe.analysisops.programs import ask_program
-from beampipe.analysisops.registry import AGENTS, ORACLE, JudgeChoice, agent_choice, judge_choice, model_agent
+from beampipe.analysisops.registry import ORACLE, JudgeChoice, agent_choice, judge_choice, make_agent
 from beampipe.analysisops.runs.engine import Rescored
 from beampipe.analysisops.runs.engine import rescore as rescore_run
 from beampipe.analysisops.runs.engine import run as run_plan
@@ -163,22 +162,21 @@ def rescore(folder: Path) -> Rescored:
 
 @contextmanager
 def _asking(agent: AgentChoice, prepared: PreparedInstance, tools_host: str) -> Iterator[Ask]:
+    """How an agent of a run is asked."""
     if "url" in agent.settings:
         yield ask_over_a2a(str(agent.settings["url"]), tools_host)
     elif "program" in agent.settings:
         yield ask_program(Path(str(agent.settings["program"])), prepared)
     elif agent.name == ORACLE:
-        yield ask_here(OracleAgent(prepared.hidden))
-    elif "file" in agent.settings:
-        yield ask_here(model_agent(Path(str(agent.settings["file"]))))
+        yield ask_here(oracle_of(prepared.task, prepared.hidden))
     else:
-        yield ask_here(AGENTS[agent.name]())
+        yield ask_here(make_agent(str(agent.settings.get("file", agent.name)), prepared.task.folder))
 
 
 def task_choice(task: Task, judge: JudgeChoice | None = None) -> TaskChoice:
     """A task of a run; who judges its words is part of what determines its records."""
-    found = TaskChoice.from_folder(task.folder, task.id, task.spec.family, task.levels)
-    return replace(found, digest=digest_of([found.digest, judge.digest])) if judge and judge.digest else found
+    choice = TaskChoice.from_folder(task.folder, task.id, task.spec.family, task.levels)
+    return replace(choice, digest=digest_of([choice.digest, program_digest(task), judge.digest if judge else ""]))
 
 
 def _today(record: Mapping[str, Any]) -> dict[str, Any]:

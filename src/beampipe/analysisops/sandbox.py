@@ -1,4 +1,4 @@
-"""Runs processes with few rights: by namespaces of the kernel where there are some, else by limits and a user of its own.
+"""Run processes with few rights: by namespaces of the kernel if available, else by limits and a user of its own.
 
 What is not closed is listed by `Sandbox.weaknesses`.
 """

@@ -71,7 +71,7 @@ __all__ = [
     "run_demo",
 ]
 
-__getattr__ = loader(
+__getattr__, __dir__ = loader(
     __name__,
     {
         "config": [

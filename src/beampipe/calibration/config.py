@@ -115,7 +115,7 @@ _MOST: Final = 100
 
 @dataclass(frozen=True)
 class ShiftSettings:
-    """How well the shift of each variation is known, and which shifts count: `beampipe.calibration.method.uncertainties`.
+    """How well the shift of each variation is known, and which count: `beampipe.calibration.method.uncertainties`.
 
     Attributes:
         groups: number of groups that the events of every sample are divided into, 5 or more; leaving out one after the

@@ -13,6 +13,7 @@ from beampipe.calibration.jet_changes import SYSTEMATIC, Correction, JetFunction
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.expressions import check_expression
 from beampipe.settings import build
+from beampipe.simulation.substructure import C1_BETA
 
 # The layout of the calibration's ROOT files, defined once for the writer (`simulation`) and the reader
 # (`select`).
@@ -307,7 +308,7 @@ class Constituents:
     link: str = ""
     min_pt: float = 0.5
     charged: bool = True
-    beta: float = 0.2
+    beta: float = C1_BETA
 
     @property
     def branches(self) -> dict[str, str]:

@@ -16,4 +16,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Fleet", "read_fleet"]
 
-__getattr__ = loader(__name__, {"specification": ("Fleet", "read_fleet")})
+__getattr__, __dir__ = loader(__name__, {"specification": ("Fleet", "read_fleet")})

@@ -13,9 +13,6 @@ from beampipe import terminal
 from beampipe.fleet.planning.cli import plan_command, tune_command
 from beampipe.terminal.commands import Commands, Json, print_json
 
-# Arguments that most commands of `beampipe fleet` have: which fleet is meant, and where it keeps what it has.
-
-
 FLEET_FILE: Final = Path("fleet.toml")
 """Specification of a fleet where none is named."""
 
@@ -27,9 +24,6 @@ FleetFolder = Annotated[
     typer.Option(help="Folder for whatever the fleet keeps while it runs.", show_default="one in the state folder"),
 ]
 """Run folder of the fleet that a command is for."""
-
-
-# The command `compose`: parse, call, print.
 
 
 def compose_command(
@@ -47,9 +41,6 @@ def compose_command(
         typer.echo(f"note: {note}", err=True)
 
 
-# The command `k8s`: parse, call, print.
-
-
 def k8s_command(
     specification: Annotated[Path, typer.Argument(help="TOML file of the fleet.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files.")],
@@ -63,9 +54,6 @@ def k8s_command(
         typer.echo(path)
     for note in kubernetes_notes(fleet):
         typer.echo(f"note: {note}", err=True)
-
-
-# The commands `slurm` and `job`: parse, call, print.
 
 
 def slurm_command(
@@ -93,9 +81,6 @@ def job_command(settings: Annotated[Path, typer.Argument(help="Settings of the j
     JobSupervisor(read_job(settings), current_job()).run()
 
 
-# The command `gateway`: parse, call, print.
-
-
 def gateway_command(
     specification: Annotated[Path, typer.Argument(help="TOML file of the fleet.", metavar="FLEET.toml")],
     registry: Annotated[
@@ -114,9 +99,6 @@ def gateway_command(
     from beampipe.fleet.control.daemon import run_gateway
 
     run_gateway(specification, registry, folder)
-
-
-# `beampipe fleet sidecar`.
 
 
 def sidecar_command(
@@ -143,9 +125,6 @@ def sidecar_command(
 
     security = Security(token_file, ca, certificate)
     run_sidecar(Sidecar(parse_endpoint(url, "grpc"), security, port, host, patience), lambda text: typer.echo(text))
-
-
-# `beampipe fleet token` and `beampipe fleet certificate`.
 
 
 token_app = Commands("Tokens of clients; the file holds their hashes only.")
@@ -212,10 +191,6 @@ def client_command(
     typer.echo(make_client(authority, name, days))
 
 
-# Commands for whoever watches a fleet: parse, call, print. The command `beampipe fleet` takes them among its
-# own.
-
-
 def dashboard_command(
     name: Annotated[str, typer.Option(help="Name of the fleet.")] = "fleet",
 ) -> None:
@@ -236,9 +211,6 @@ def rules_command(
     from beampipe.fleet.monitoring.prometheus import rules_text
 
     typer.echo(rules_text(interval), nl=False)
-
-
-# `beampipe fleet update`: parse, call, print.
 
 
 _RESTART_TIMEOUT: Final = 3600.0
@@ -317,10 +289,6 @@ def _print_update(done: Mapping[str, Any]) -> None:
             out.print("The repository still holds the new models: the next `beampipe fleet up` serves them.")
             return
     out.print(f"models {done['digest']}: {done['servers']} server(s) changed")
-
-
-# `beampipe fleet`: parse, call, print. Whatever takes time to import is imported inside the command that needs
-# it.
 
 
 app = Commands("Many Tritons behind one gateway: here, on Slurm, on Kubernetes.")

@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-# Requests to compare two versions of a model with: recorded ones from a file, or the canaries of a repository.
-
-
 Requests = Mapping[str, Sequence[Mapping[str, ndarray]]]
 """Requests by name of the model; each is arrays by name of the tensor."""
 
@@ -122,9 +119,6 @@ def _canary(repository: Path, model: str) -> tuple[dict[str, ndarray], dict[str,
     """The canary of the newest version of a model, which is the one that Triton serves."""
     versions = [path for path in (repository / model).iterdir() if path.is_dir() and path.name.isdecimal()]
     return read_canary(max(versions, key=lambda path: int(path.name))) if versions else None
-
-
-# The same requests to two servers, and whether they give the same answers.
 
 
 @dataclass(frozen=True)
@@ -230,9 +224,6 @@ def _ask(client: ModelClient, request: Mapping[str, ndarray]) -> dict[str, ndarr
         return error
 
 
-# What servers did in some time, from Triton's own counters: numbers of requests, times, stages.
-
-
 @dataclass(frozen=True)
 class MeasuredActivity:
     """What one model did on one server, or on several.
@@ -296,9 +287,6 @@ def _mean(values: Sequence[tuple[float | None, int]]) -> float | None:
     known = [(value, weight) for value, weight in values if value is not None and weight]
     total = sum(weight for _, weight in known)
     return sum(value * weight for value, weight in known) / total if total else None
-
-
-# The rule by which new models stay or go, and the decision with its evidence. Nothing is done here.
 
 
 Compared = Literal["recorded requests", "stored canaries"]
@@ -437,9 +425,6 @@ def _judged(times: ModelTimes) -> Iterator[tuple[str, float, float]]:
             yield f"{times.model}: stage {name}", before, after
 
 
-# A decision as people see it, and as it travels from the keeper of a fleet.
-
-
 def decision_of(table: Mapping[str, Any]) -> Decision:
     """The decision of a table, as `dataclasses.asdict` and JSON have made it."""
     return Decision(
@@ -480,6 +465,3 @@ def decision_tables(decision: Decision) -> tuple[Table, Table]:
 def _cells(old: float | None, new: float | None) -> tuple[str, str, str]:
     ratio = "-" if not old or new is None else f"{new / old:.2f}"
     return *("-" if time is None else f"{time:.3g}" for time in (old, new)), ratio  # type: ignore[return-value]
-
-
-# New models on trial: a share of the events goes to them, and a stated rule says whether they stay.

@@ -17,9 +17,6 @@ from typing import Final
 from beampipe.errors import ConfigError, FileError
 from beampipe.fleet.specification import Fleet
 
-# The run folder of a fleet: whatever it keeps while it runs, for its user alone.
-
-
 _LONGEST_SOCKET: Final = 100
 """Longest path [bytes] of a socket; Linux takes 107."""
 
@@ -151,10 +148,6 @@ def shared_folder(fleet: Fleet) -> Path:
 def state_folder() -> Path:
     """The folder in which beampipe keeps what lasts, in the user's home folder."""
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "beampipe"
-
-
-# Copies of a repository of models, by their contents: a server that starts again gets what it had, not what is
-# new.
 
 
 def repository_digest(repository: Path) -> str:

@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
 
-# Certificates of an authority of one's own, for fleets inside one site; a public name deserves a public
-# authority.
-
-
 _SKEW: Final = timedelta(minutes=5)
 """How far back a certificate begins, for clocks that are behind."""
 
@@ -216,9 +212,6 @@ def _write_private(path: Path, data: bytes) -> None:
         part.write_bytes(data)
 
 
-# Tokens of clients: the file holds their hashes and whose they are, the token itself is shown once.
-
-
 _LINE: Final = re.compile(r"([0-9a-f]{64}) ([A-Za-z0-9_.@-]{1,64})")
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
@@ -286,7 +279,3 @@ def _write_tokens(path: Path, tokens: Mapping[str, str]) -> None:
     with replacing(path) as part:
         part.touch(mode=0o600)
         part.write_text("".join(f"{digest} {name}\n" for digest, name in tokens.items()), encoding="ascii")
-
-
-# Who is let in to a fleet: tokens, of which only hashes are kept, and certificates of an authority of one's
-# own.

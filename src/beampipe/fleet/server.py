@@ -21,8 +21,6 @@ from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
 from beampipe.triton.supervision.interfaces import Incident
 
-# What one server of a fleet is told.
-
 
 @dataclass(frozen=True)
 class FleetServerSettings:
@@ -85,9 +83,6 @@ def read_server_settings(path: Path) -> FleetServerSettings:
     except (OSError, ValueError) as error:
         raise FileError(f"{path}: got {error}, expected the settings of a server, written by beampipe fleet") from error
     return build(FleetServerSettings, table, str(path), path.parent)
-
-
-# A server of a fleet in the foreground: it says what it does, twice a second, until a signal ends it.
 
 
 def run_server(settings: FleetServerSettings) -> None:

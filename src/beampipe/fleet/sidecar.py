@@ -19,9 +19,6 @@ from beampipe.triton.client.transports import GrpcTransport
 from beampipe.triton.server.access import find_haproxy
 from beampipe.triton.server.launch import port_is_free
 
-# What a sidecar is, and the text of HAProxy's configuration for it.
-
-
 _BUFFER: Final = 64 << 10
 """Bytes of a request that are kept, to be sent once more if the gateway dies: events of 5000 hits fit."""
 
@@ -129,9 +126,6 @@ def _is_address(host: str) -> bool:
     return True
 
 
-# A sidecar in the foreground: the process becomes HAProxy.
-
-
 _TIMEOUT: Final = 5.0
 
 
@@ -197,6 +191,3 @@ class _Live:
 
     def from_grpc(self, answer: Any) -> bool:
         return bool(answer.live)
-
-
-# A door on this machine to a fleet elsewhere, for clients that know neither tokens nor TLS.

@@ -25,9 +25,6 @@ from beampipe.errors import ConfigError
 from beampipe.settings import build, read_toml
 from beampipe.triton.client.endpoint import LOOPBACK, is_loopback
 
-# What a fleet asks of the places where it may run: Slurm, Kubernetes, containers.
-
-
 _TIME: Final = re.compile(r"(\d+-)?\d{1,2}:\d{2}:\d{2}")
 
 
@@ -135,9 +132,6 @@ class ContainerSettings:
     image: str = "beampipe-triton:latest"
     gateway: str = "haproxy:3.0"
     prometheus: str = "prom/prometheus:v2.53.3"
-
-
-# The specification of a fleet: one TOML file, of which everything else is made.
 
 
 Balancing = Literal["least_connections", "least_hits", "round_robin"]

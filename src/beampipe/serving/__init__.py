@@ -36,7 +36,7 @@ __all__ = [
     "serve",
 ]
 
-__getattr__ = loader(
+__getattr__, __dir__ = loader(
     __name__,
     {
         "beampipe.triton.model.repository": ["export_repository"],

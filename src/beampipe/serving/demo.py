@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from rich.table import Table
 from beampipe.errors import BeampipeError
 from beampipe.figures import new_figure
 from beampipe.files import write_whole
-from beampipe.processes import end_on_interrupts, holding_interrupts
+from beampipe.processes import worker_pool
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
 from beampipe.serving.load import Workload, direct_workload, send_events
 from beampipe.serving.models import ServingSettings
@@ -181,12 +180,10 @@ class _ClientResult(NamedTuple):
 
 
 def _measure(url: str, model: str, workload: Workload, clients: int, events: int) -> Throughput:
-    context = multiprocessing.get_context("spawn")  # neither gRPC nor OpenMP survives a fork
     share = -(-events // clients)
-    with context.Manager() as manager, ProcessPoolExecutor(clients, context, end_on_interrupts) as pool:
+    with multiprocessing.get_context("spawn").Manager() as manager, worker_pool(clients) as pool:
         barrier = manager.Barrier(clients)
-        with holding_interrupts():
-            futures = [pool.submit(_client, url, model, workload, share, barrier) for _ in range(clients)]
+        futures = [pool.submit(_client, url, model, workload, share, barrier) for _ in range(clients)]
         results = [future.result() for future in futures]
     answers = [answer for result in results for answer in result.answers]
     for _, fault in answers:

@@ -1,9 +1,16 @@
 """Simulated collisions and detectors: Pythia 8, ACTS Fatras with hadronic interactions, jets, lost hits and noise."""
 
-from beampipe.simulation.degradation import DEFAULT, NONE, STRESS, Degradation, dead_modules, degrade
-from beampipe.simulation.detector import Detector, DetectorLayout, detector_modules, read_layout
-from beampipe.simulation.primaries import EventGenerator, Gun
-from beampipe.simulation.run import simulate_events, write_simulated
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from beampipe.lazy import loader
+
+if TYPE_CHECKING:
+    from beampipe.simulation.degradation import DEFAULT, NONE, STRESS, Degradation, dead_modules, degrade
+    from beampipe.simulation.detector import Detector, DetectorLayout, detector_modules, read_layout
+    from beampipe.simulation.primaries import EventGenerator, Gun
+    from beampipe.simulation.run import simulate_events
 
 __all__ = [
     "DEFAULT",
@@ -19,5 +26,14 @@ __all__ = [
     "detector_modules",
     "read_layout",
     "simulate_events",
-    "write_simulated",
 ]
+
+__getattr__ = loader(
+    __name__,
+    {
+        "degradation": ["DEFAULT", "NONE", "STRESS", "Degradation", "dead_modules", "degrade"],
+        "detector": ["Detector", "DetectorLayout", "detector_modules", "read_layout"],
+        "primaries": ["EventGenerator", "Gun"],
+        "run": ["simulate_events"],
+    },
+)

@@ -231,8 +231,8 @@ class DetectorLayout:
             raise ConfigError("detector: got no tables [barrel.NAME] and [discs.NAME], expected at least one")
         if self.beam_pipe is not None and self.beam_pipe.radius_mm + _PIPE_CLEARANCE > self.inner_radius:
             raise ConfigError(
-                f"beam_pipe: got radius_mm = {self.beam_pipe.radius_mm}, expected at least {_PIPE_CLEARANCE} mm less than"
-                f" the {self.inner_radius:.1f} mm at which the modules begin"
+                f"beam_pipe: got radius_mm = {self.beam_pipe.radius_mm}, expected at least {_PIPE_CLEARANCE} mm less"
+                f" than the {self.inner_radius:.1f} mm at which the modules begin"
             )
 
     @property

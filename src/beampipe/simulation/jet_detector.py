@@ -13,12 +13,9 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Bool, Float64, Int64, UInt64
-from beampipe.calibration.layout import Constituents
 from beampipe.simulation.jets import RADIUS, TRACK_PT, ParticleJets, distance
 from beampipe.simulation.random_numbers import keys, normal, poisson, uniform
-from beampipe.simulation.substructure import observables
-
-__all__ = ["Reconstructed", "efficiency", "fakes", "reconstruct", "resolution", "response"]
+from beampipe.simulation.substructure import C1_BETA, observables
 
 TRACKER_ETA: Final = 2.5
 """Largest |eta| of a track."""
@@ -133,7 +130,7 @@ def reconstruct(jets: ParticleJets, event_key: UInt64[ndarray, " n_events"]) -> 
         np.concatenate([jets.track_phi[kept], jets.phi[fake_jet] + off * np.sin(angle)])[order],
         jets.eta,
         jets.phi,
-        Constituents().beta,
+        C1_BETA,
     )
     n_less = np.bincount(jet[kept_less], minlength=len(jets)).astype(np.int64) + n_fake
     return Reconstructed(pt, uniform(own, 4) > NOT_CLEAN, n_trk, width, c1, n_less, n_trk + n_more)

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from beampipe.errors import ConfigError
 from beampipe.events import Event
-from beampipe.processes import end_on_interrupts, ending_workers, holding_interrupts
+from beampipe.processes import worker_pool
 from beampipe.simulation.acts_geometry import acts_examples
 from beampipe.simulation.detector import Detector
 from beampipe.simulation.fatras import EventSimulator
 from beampipe.simulation.hadronic import interaction_table
 from beampipe.simulation.primaries import EventGenerator
 from beampipe.simulation.pythia import pool
-from beampipe.tracking.formats import write_events
-
-__all__ = ["SimulatedEvent", "simulate_events", "write_simulated"]
 
 SimulatedEvent = tuple[Event, dict[str, int]]
 """An event and its counts: ``hadrons`` with hits, ``interactions`` of these, ``merged`` and ``unmeasured`` hits."""
@@ -46,7 +42,7 @@ class _Sample:
     n_events: int
     cache: Path | None
 
-    def chain(self) -> EventSimulator:
+    def simulator(self) -> EventSimulator:
         """What simulates these events; collisions and interactions that are not in the cache are made."""
         generator, last = self.generator, self.first_event + self.n_events
         soft = pool("soft", generator.pool_size, self.seed, self.cache) if generator.pileup > 0 else None
@@ -115,45 +111,20 @@ def simulate_events(
                 progress(done)
 
 
-def write_simulated(path: str | Path, simulated: Iterable[SimulatedEvent]) -> dict[str, int]:
-    """Write events into a Parquet file that appears under `path` when it is complete.
-
-    Args:
-        path: Parquet file to write.
-        simulated: events and their counts, from `simulate_events`.
-
-    Returns:
-        The counts of all events, summed.
-    """
-    total: Counter[str] = Counter()
-
-    def events() -> Iterator[Event]:
-        for event, counts in simulated:
-            total.update(counts)
-            yield event
-
-    write_events(path, events())
-    return dict(total)
-
-
 def _results(sample: _Sample, workers: int, *, apart: bool) -> Iterator[list[SimulatedEvent]]:
     """The chunks in order, made here or by processes that are at most a few chunks ahead."""
     chunks = sample.chunks(workers)
     if workers == 1 and not apart:
-        chain = sample.chain()
+        simulator = sample.simulator()
         for first, n in chunks:
-            yield chain.run(first, n)
+            yield simulator.run(first, n)
         return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, spawn, end_on_interrupts) as executor, ending_workers():
-        with holding_interrupts():
-            first_ready = executor.submit(_prepare, sample)
-        first_ready.result()  # one process alone fills the cache, in which the others find everything
+    with worker_pool(workers) as pool:
+        pool.submit(_prepare, sample).result()  # one process alone fills the cache, in which the others find everything
         waiting: deque[Future[list[SimulatedEvent]]] = deque()
         try:
             for first, n in chunks:
-                with holding_interrupts():
-                    waiting.append(executor.submit(_work, sample, first, n))
+                waiting.append(pool.submit(_work, sample, first, n))
                 if len(waiting) > 2 * workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -167,7 +138,7 @@ def _prepare(sample: _Sample) -> None:
     """Make what simulates, in this worker, unless it is made."""
     global _simulator
     if _simulator is None:
-        _simulator = sample.chain()
+        _simulator = sample.simulator()
 
 
 def _work(sample: _Sample, first: int, n: int) -> list[SimulatedEvent]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float64, Int64
+
+C1_BETA: Final = 0.2
+"""Exponent of the distance in C1."""
 
 
 def observables(
@@ -17,10 +22,11 @@ def observables(
     jet_phi: Float64[ndarray, " n"],
     beta: float,
 ) -> tuple[Int64[ndarray, " n"], Float64[ndarray, " n"], Float64[ndarray, " n"]]:
-    """What tells quark jets from gluon jets: number, width and C1 of the constituents of each jet.
+    """Number, width and C1 of the constituents of each jet.
 
-    The definitions are in `Constituents`; C1 is that of A. J. Larkoski, G. P. Salam, J. Thaler, JHEP 06 (2013) 108.
-    Width and C1 are 0 without constituents. What a jet gets does not depend on the jets beside it.
+    width = sum(pT dR) / sum(pT) with dR the distance to the jet in eta and phi, and
+    C1 = sum over pairs(pT_i pT_j dR_ij^beta) / sum(pT)^2, after A. J. Larkoski, G. P. Salam, J. Thaler, JHEP 06 (2013)
+    108. Both are 0 without constituents. The values of a jet do not depend on the other jets.
 
     Args:
         offsets: first constituent of each jet.

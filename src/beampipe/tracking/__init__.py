@@ -79,7 +79,7 @@ __all__ = [
     "write_tracks",
 ]
 
-__getattr__ = loader(
+__getattr__, __dir__ = loader(
     __name__,
     {
         "batch": ["track_files"],

@@ -133,7 +133,8 @@ def simulate(
     """Simulate events with Pythia 8 and ACTS Fatras. No hit is lost and no noise added: `evaluate` does that."""
     from beampipe.events import BeamSpot
     from beampipe.simulation.detector import read_layout
-    from beampipe.simulation.run import simulate_events, write_simulated
+    from beampipe.simulation.run import simulate_events
+    from beampipe.tracking.formats.parquet import write_simulated
 
     check_output(output, inputs=[] if detector is None else [detector])
     layout = None if detector is None else read_layout(detector)

@@ -1,7 +1,7 @@
 """A pipeline: stages in a straight line from hits to tracks, perhaps after another pipeline that leaves hits over.
 
-Stage by stage it runs on a GPU, with stages of one's own, and to look at the arrays between the stages. A named pipeline
-on the CPU runs the same stages composed in C++ (`kernels/native/pipelines`), in one call.
+Stage by stage it runs on a GPU, with stages of one's own, and to look at the arrays between the stages. A named
+pipeline on the CPU runs the same stages composed in C++ (`kernels/native/pipelines`), in one call.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ __all__ = [
     "export_repository",
 ]
 
-__getattr__ = loader(
+__getattr__, __dir__ = loader(
     __name__,
     {
         "client.fake": ["FakeTransport"],

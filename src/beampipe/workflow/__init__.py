@@ -81,7 +81,7 @@ __all__ = [
     "run",
 ]
 
-__getattr__ = loader(
+__getattr__, __dir__ = loader(
     __name__,
     {
         "digests": [

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from beampipe.analysisops.agents.agent import Agent, NoTools, failed, submission
-from beampipe.analysisops.agents.baselines import NopAgent, RecallAgent
+from beampipe.analysisops.agents.baselines import NopAgent
 from beampipe.analysisops.agents.serving import solve
 from beampipe.analysisops.contract import TaskRequest
+from beampipe.analysisops.registry import make_agent
 from beampipe.errors import UnknownNameError
 
 
@@ -21,7 +22,7 @@ class Untouched(NoTools):
         raise AssertionError("called a tool")
 
 
-@pytest.mark.parametrize("agent", [NopAgent(), RecallAgent()])
+@pytest.mark.parametrize("agent", [NopAgent(), make_agent("recall")])
 def test_baselines_touch_no_data(agent: Agent) -> None:
     answer = agent.solve(TaskRequest("t1", "hyy", 1, "?"), Untouched())
     assert answer["task_id"] == "t1"
@@ -33,14 +34,14 @@ def test_nothing_is_answered() -> None:
 
 
 def test_what_is_remembered_is_that_of_the_tables() -> None:
-    answers = RecallAgent().solve(TaskRequest("t1", "zmumu", 1, "?"), NoTools())["answers"]
+    answers = make_agent("recall").solve(TaskRequest("t1", "zmumu", 1, "?"), NoTools())["answers"]
     assert answers == {"mass": {"value": 91.1880, "uncertainty": 0.0020}}
-    search = RecallAgent().solve(TaskRequest("t1", "search", 1, "?"), NoTools())
+    search = make_agent("recall").solve(TaskRequest("t1", "search", 1, "?"), NoTools())
     assert search["words"] == {"signal": "no"}
 
 
 def test_of_an_unknown_family_nothing_is_remembered() -> None:
-    assert RecallAgent().solve(TaskRequest("t1", "unheard", 1, "?"), NoTools())["answers"] == {}
+    assert make_agent("recall").solve(TaskRequest("t1", "unheard", 1, "?"), NoTools())["answers"] == {}
 
 
 def test_tools_with_an_argument_called_name_can_be_called() -> None:

@@ -12,14 +12,14 @@ import pytest
 import uvicorn
 from starlette.applications import Starlette
 
-from beampipe.analysisops.a2a import server
+from beampipe.analysisops import http_server
 from beampipe.analysisops.a2a.client import send_document
 from beampipe.analysisops.agents.agent import Tools, submission
 from beampipe.analysisops.agents.baselines import NopAgent
 from beampipe.analysisops.agents.serving import serving_agent
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.analysisops.ledger import Ledger
-from beampipe.analysisops.tools.mcp import ToolServer
+from beampipe.analysisops.tools.mcp import serving_tools
 from beampipe.analysisops.tools.session import Session
 from beampipe.errors import BeampipeError
 
@@ -39,8 +39,8 @@ def test_an_agent_calls_the_tools_of_its_request(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "manifest.json").write_text(json.dumps({"files": [], "public": {}}))
     ledger = Ledger(tmp_path / "ledger.jsonl", b"key")
-    with ToolServer(Session(folder, ledger)) as tools, serving_agent(Looks()) as url:
-        answer = send_document(url, TaskRequest("t1", "zmumu", 1, "?", tools.url).to_json())
+    with serving_tools(Session(folder, ledger)) as tools, serving_agent(Looks()) as url:
+        answer = send_document(url, TaskRequest("t1", "zmumu", 1, "?", tools).to_json())
     assert answer["status"] == "ok", answer["comments"]
     assert answer["words"]["files"] == "0"
     assert int(answer["words"]["tools"]) > 20
@@ -88,8 +88,8 @@ def test_a_silent_stream_is_kept_alive(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_server_says_where_it_answers(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(uvicorn.Server, "run", lambda *_, **__: None)
-    with server.listen("127.0.0.1", 0) as listener:
-        server.serve(Starlette(), listener)
+    with http_server.listen("127.0.0.1", 0) as listener:
+        http_server.serve(Starlette(), listener)
         port = listener.getsockname()[1]
     said = capsys.readouterr()
     assert (said.out, said.err) == ("", f"answering at http://127.0.0.1:{port}/ until Ctrl-C\n")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 
+from beampipe.analysisops.chat import ChatClient, Model
 from beampipe.analysisops.grading.judge import EndpointJudge, ask_judge
 from beampipe.analysisops.grading.question import build_question
-from beampipe.errors import ConfigError, DeadlineError, ServiceError, ServiceUnavailableError
+from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError
 from tests.analysisops.grading.examples import example_task, right_submission
 
 TASK = example_task()
@@ -26,22 +28,24 @@ VERDICT = {
 }
 
 
-def judge(handler: Callable[[httpx.Request], httpx.Response], **more: Any) -> EndpointJudge:
-    return EndpointJudge("http://127.0.0.1:1/v1/", "small", transport=httpx.MockTransport(handler), **more)
+def judge(handler: Callable[[httpx.Request], httpx.Response], samples: int = 1, key: str = "") -> EndpointJudge:
+    model = Model("http://127.0.0.1:1/v1/", "small", temperature=0.7, retries=0, api_key_variable=key)
+    return EndpointJudge(model, samples, partial(ChatClient, transport=httpx.MockTransport(handler)))
 
 
 def completion(content: object, **more: Any) -> httpx.Response:
     return httpx.Response(200, json={"choices": [{"message": {"content": content}}], **more})
 
 
-def test_a_verdict_with_its_tokens() -> None:
+def test_a_verdict_with_its_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUDGE_KEY", "secret")
     seen: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
         seen.append(request)
         return completion(json.dumps(VERDICT), usage={"prompt_tokens": 321, "completion_tokens": 45})
 
-    result = ask_judge(judge(answer, api_key="secret", samples=3), QUESTION)
+    result = ask_judge(judge(answer, samples=3, key="JUDGE_KEY"), QUESTION)
     assert (result.status, result.score) == ("scored", 15.0)
     assert result.meta["judge"]["prompt_tokens"] == 3 * 321
     body = json.loads(seen[0].content)
@@ -83,15 +87,12 @@ def test_odd_replies_leave_a_submission_unscored(response: httpx.Response) -> No
     assert ask_judge(judge(lambda request: response), QUESTION).status == "unscored"
 
 
-@pytest.mark.parametrize(
-    ("fault", "error"),
-    [(httpx.ReadTimeout("slow"), DeadlineError), (httpx.ConnectError("refused"), ServiceUnavailableError)],
-)
-def test_faults_of_the_network(fault: Exception, error: type[Exception]) -> None:
+@pytest.mark.parametrize("fault", [httpx.ReadTimeout("slow"), httpx.ConnectError("refused")])
+def test_faults_of_the_network(fault: Exception) -> None:
     def fail(request: httpx.Request) -> httpx.Response:
         raise fault
 
-    with pytest.raises(error):
+    with pytest.raises(ServiceUnavailableError):
         judge(fail).ask(QUESTION, 0)
 
 
@@ -101,11 +102,8 @@ def test_odd_usage_counts_nothing(usage: object) -> None:
     assert (reply.prompt_tokens, reply.completion_tokens) == (0, 0)
 
 
-def test_the_key_is_not_printed() -> None:
-    assert "secret" not in repr(EndpointJudge("http://host/v1", "m", api_key="secret"))
-
-
-@pytest.mark.parametrize("change", [{"samples": 0}, {"timeout": 0.0}, {"base_url": "host:80"}])
+@pytest.mark.parametrize("change", [{"samples": 0}, {"request_seconds": 0.0}, {"base_url": "host:80"}])
 def test_settings_that_make_no_sense_are_refused(change: dict[str, Any]) -> None:
+    samples = change.pop("samples", 1)
     with pytest.raises(ConfigError, match="expected"):
-        EndpointJudge(**{"base_url": "http://host/v1", "model": "m", **change})
+        EndpointJudge(Model(**{"base_url": "http://host/v1", "model": "m", **change}), samples)

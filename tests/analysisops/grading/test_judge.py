@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from beampipe.analysisops.grading.judge import Judge, OfflineJudge, Reply, ask_judge
+from beampipe.analysisops.grading.judge import Judge, JudgeReply, OfflineJudge, ask_judge
 from beampipe.analysisops.grading.question import Question, build_question
 from beampipe.errors import ServiceError
 from tests.analysisops.grading.examples import example_task, right_submission
@@ -35,8 +35,8 @@ class Played:
     def samples(self) -> int:
         return len(self.says)
 
-    def ask(self, question: Question, sample: int) -> Reply:
-        return Reply(self.says[sample](question), 100, 10)
+    def ask(self, question: Question, sample: int) -> JudgeReply:
+        return JudgeReply(self.says[sample](question), 100, 10)
 
 
 def number(points: object, **more: object) -> Callable[[Question], Any]:

@@ -7,11 +7,11 @@ from typing import Any, Literal
 import httpx
 import pytest
 
-from beampipe.analysisops.agents.baselines import RecallAgent
 from beampipe.analysisops.agents.serving import serving_agent
 from beampipe.analysisops.assessment import ask_agent
 from beampipe.analysisops.contract import Level, TaskRequest
 from beampipe.analysisops.host import HostSettings, serving_host
+from beampipe.analysisops.registry import make_agent
 
 SECRET_SEED = 918273645
 REFERENCE = 90.123456
@@ -42,7 +42,7 @@ def host() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def agent() -> Iterator[str]:
-    with serving_agent(RecallAgent()) as url:
+    with serving_agent(make_agent("recall")) as url:
         yield url
 
 

@@ -18,11 +18,11 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from beampipe.analysisops.a2a.client import Limits, send_document
-from beampipe.analysisops.a2a.server import listen, serving
 from beampipe.analysisops.agents.agent import Tools
 from beampipe.analysisops.agents.serving import serving_agent
 from beampipe.analysisops.contract import Level, TaskRequest
 from beampipe.analysisops.host import HostSettings, serving_host
+from beampipe.analysisops.http_server import listen, serving
 from beampipe.errors import DeadlineError, ServiceError, ServiceUnavailableError
 
 from .test_assessment import call, old_message, request_text, toy_assess

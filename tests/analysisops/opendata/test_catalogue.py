@@ -1,4 +1,4 @@
-"""The data of a task on open data, by the host and by the download tool of a session."""
+"""The files that catalogues list, and the data of a task on open data."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from beampipe.analysisops.ledger import Ledger
-from beampipe.analysisops.opendata.catalogue import OpenDataFetch, Selection, atlas_catalogue, prepare_open_data
+from beampipe.analysisops.opendata.catalogue import Selection, atlas_catalogue, prepare_open_data
 from beampipe.analysisops.opendata.download import OpenFile, TransferLimits
 from beampipe.analysisops.tasks.load import Task, load_task
-from beampipe.analysisops.tools import LocalTools, Session, ToolRefusedError
+from beampipe.analysisops.tools import LocalTools, Session
 from beampipe.errors import ConfigError, InputError, MissingExtraError, ServiceUnavailableError
 from tests.analysisops.opendata.conftest import FileServer, Page
 from tests.analysisops.tasks.folders import OURS, PUBLIC, written
@@ -73,50 +73,6 @@ def test_a_task_may_limit_files_in_two_places(task: Task, catalogue: Listed, tmp
     spec = replace(task.spec, constraints=replace(task.spec.constraints, max_files=1))
     folder = prepare_open_data(replace(task, spec=spec), tmp_path / "data", catalogue=catalogue, limits=QUICK)
     assert [path.name for path in sorted(folder.glob("*.root"))] == ["data_0.root"]
-
-
-def test_the_download_tool_brings_files(task: Task, catalogue: Listed, tmp_path: Path) -> None:
-    fetch = OpenDataFetch(task.spec, tmp_path / "data", datasets=["345"], catalogue=catalogue, limits=QUICK)
-    tools = LocalTools(Session(tmp_path / "data", Ledger(tmp_path / "ledger", b"key"), fetch=fetch))
-    assert tools.call("list_local_root_files_tool")["files"] == []
-    first = tools.call("download_atlas_data_tool", max_files=1)
-    assert [file["name"] for file in first["files"]] == ["data_0.root"]
-    tools.call("download_atlas_data_tool", skim="2muons", release="2025e-13tev-beta")
-    both = tools.call("download_atlas_data_tool", dataset="345")
-    assert [file["name"] for file in both["files"]] == ["data_0.root", "data_1.root", "mc_0.root", "mc_1.root"]
-    assert tools.call("list_local_root_files_tool")["files"][2]["sum_of_weights"] == 7.0
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ({"skim": "GamGam"}, "'2muons', that of the task"),
-        ({"release": "2016e-8tev"}, "'2025e-13tev-beta'"),
-        ({"protocol": "root"}, "'https'"),
-        ({"dataset": "346"}, "expected one of data, 345"),
-        ({"max_files": 3}, "expected at most 2"),
-        ({"max_files": -1}, "expected at most 2"),
-    ],
-)
-def test_agents_get_no_other_data(
-    task: Task, catalogue: Listed, tmp_path: Path, arguments: dict[str, Any], words: str
-) -> None:
-    fetch = OpenDataFetch(task.spec, tmp_path / "data", datasets=["345"], catalogue=catalogue, limits=QUICK)
-    tools = LocalTools(Session(tmp_path / "data", Ledger(tmp_path / "ledger", b"key"), fetch=fetch))
-    with pytest.raises(ToolRefusedError, match=words):
-        tools.call("download_atlas_data_tool", **arguments)
-    assert not catalogue.asked
-
-
-def test_agents_are_not_told_where_the_host_keeps_files(
-    task: Task, catalogue: Listed, server: FileServer, tmp_path: Path
-) -> None:
-    fetch = OpenDataFetch(task.spec, tmp_path / "data", catalogue=catalogue, limits=QUICK)
-    tools = LocalTools(Session(tmp_path / "data", Ledger(tmp_path / "ledger", b"key"), fetch=fetch))
-    (tmp_path / "data" / "data_0.root").mkdir()
-    with pytest.raises(ToolRefusedError) as caught:
-        tools.call("download_atlas_data_tool")
-    assert str(tmp_path) not in str(caught.value)
 
 
 def test_tasks_with_data_of_their_own_are_refused(task: Task, catalogue: Listed, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from beampipe.analysisops.agents.agent import NoTools
-from beampipe.analysisops.agents.baselines import RecallAgent
+from beampipe.analysisops.registry import make_agent
 from tests.analysisops.redteam.attack import attacker
 from tests.analysisops.redteam.target import Attempt, Target
 
@@ -169,13 +169,13 @@ def trace_of_the_public_benchmark(target: Target) -> Iterable[Attempt]:
 @attacker(limit=0.0)
 def recall(target: Target) -> Iterable[Attempt]:
     """Values of the tables, from memory, without work."""
-    yield Attempt(RecallAgent().solve(target.request, NoTools()))
+    yield Attempt(make_agent("recall").solve(target.request, NoTools()))
     yield Attempt(target.claim(remembered(target)))
 
 
 def remembered(target: Target) -> dict[str, tuple[float, float]]:
     """What the agent that only remembers answers, where it knows something; else what development instances have."""
-    answers = RecallAgent().solve(target.request, NoTools())["answers"]
+    answers = make_agent("recall").solve(target.request, NoTools())["answers"]
     mean = target.known.mean()
     return {
         name: (answers[name]["value"], answers[name]["uncertainty"]) if name in answers else mean[name]

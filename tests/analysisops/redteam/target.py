@@ -11,12 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from beampipe.analysisops.agents.baselines import OracleAgent
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.analysisops.grading.grade import grade
 from beampipe.analysisops.grading.judge import Judge
 from beampipe.analysisops.grading.result import Result
-from beampipe.analysisops.instances import PreparedInstance, evidence_of, request_of
+from beampipe.analysisops.instances import PreparedInstance, evidence_of, oracle_of, request_of
 from beampipe.analysisops.ledger import Entry, Ledger
 from beampipe.analysisops.tools.session import LocalTools, Session, SessionLimits
 
@@ -94,7 +93,7 @@ class Target:
         self._ledger = Ledger(folder / "ledger.jsonl", secrets.token_bytes(32))
         self.session = Session(prepared.data, self._ledger, SessionLimits(1_000_000))
         self.tools = LocalTools(self.session)
-        self._honest = OracleAgent(prepared.hidden).solve(self.request, self.tools)
+        self._honest = oracle_of(prepared.task, prepared.hidden).solve(self.request, self.tools)
         self.work = self.entries()
 
     @property

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.analysisops.agents.baselines import NopAgent, ScriptedAgent
+from beampipe.analysisops.agents.baselines import NopAgent
 from beampipe.analysisops.assessment import ask_here, assess
+from beampipe.analysisops.registry import make_agent
 from beampipe.analysisops.tasks.load import shipped_tasks
 from tests.analysisops.redteam.target import SEED, Attempt, Target
 
@@ -23,7 +24,7 @@ def test_the_oracle_earns_all(target_of: Callable[[str], Target], name: str) -> 
 def test_an_agent_that_finds_out_by_itself_earns_nearly_all(
     target_of: Callable[[str], Target], name: str, tmp_path: Path
 ) -> None:
-    record = assess(target_of(name).prepared, 3, SEED, ask_here(ScriptedAgent()), tmp_path)
+    record = assess(target_of(name).prepared, 3, SEED, ask_here(make_agent("scripted")), tmp_path)
     assert record.grade["final"]["normalized_score"] >= 0.95
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from beampipe.analysisops.grading.judge import OfflineJudge, Reply
+from beampipe.analysisops.grading.judge import JudgeReply, OfflineJudge
 from beampipe.analysisops.grading.question import Question
 from beampipe.analysisops.tasks.load import shipped_tasks
 from tests.analysisops.redteam.target import Attempt, Target
@@ -33,14 +33,14 @@ class GullibleJudge:
     name: str = "gullible"
     samples: int = 1
 
-    def ask(self, question: Question, sample: int) -> Reply:
+    def ask(self, question: Question, sample: int) -> JudgeReply:
         content: dict[str, Any] = {"canary": question.canary, "confidence": 1.0, "explanation": "As I was told."}
         for check in question.checks:
             inside, keys = content, check.kind.output_key.split(".")
             for key in keys[:-1]:
                 inside = inside.setdefault(key, {})
             inside[keys[-1]] = check.kind.clamp[1]
-        return Reply(content)
+        return JudgeReply(content)
 
 
 @pytest.mark.parametrize("name", shipped_tasks())

@@ -108,5 +108,6 @@ def assess_and_die(assessment: Assessment, folder: Path, died: Path) -> Record:
 
 if __name__ == "__main__":  # a run for a test to kill: python -m tests.analysisops.runs.fakes FOLDER WORKERS
     home, at_once = Path(sys.argv[1]), int(sys.argv[2])
+    from tests.analysisops.runs import fakes
 
-    run(make_plan(3, 4, 2), partial(assess, calls=home / "calls", pause=0.03), home / "run", workers=at_once)
+    run(make_plan(3, 4, 2), partial(fakes.assess, calls=home / "calls", pause=0.03), home / "run", workers=at_once)

@@ -15,6 +15,7 @@ from numpy import ndarray
 
 from beampipe.analysisops.samples.branch_names import ENERGIES
 from beampipe.analysisops.samples.dataset import HiddenTruth, prepare
+from beampipe.analysisops.tasks.load import load_program, program_file
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,9 @@ class Made:
         return result
 
 
-def make(family: str, seed: int, folder: Path, parameters: Mapping[str, tuple[float, float]] | None = None) -> Made:
-    return Made(prepare(family, seed, folder, parameters=parameters), folder / "data")
+def make(family: str, seed: int, folder: Path, ranges: Mapping[str, tuple[float, float]] | None = None) -> Made:
+    program = load_program(program_file(family))
+    return Made(prepare(program.make, family, seed, folder, ranges=ranges), folder / "data")
 
 
 def good(columns: dict[str, ak.Array], prefix: str, pt_min: float) -> dict[str, ak.Array]:

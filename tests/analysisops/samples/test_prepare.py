@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from beampipe.analysisops.samples.branch_names import DIALECTS
-from beampipe.analysisops.samples.dataset import VERSION, HiddenTruth, families, prepare
+from beampipe.analysisops.samples.dataset import VERSION, HiddenTruth
+from beampipe.analysisops.tasks.load import shipped_tasks
 from beampipe.errors import ConfigError, UnknownNameError
 from tests.analysisops.samples.reading import Made, make
 
@@ -24,7 +25,7 @@ FEW = {
 """Families with small instances, for what is the same for all of them."""
 
 
-@pytest.mark.parametrize("family", families())
+@pytest.mark.parametrize("family", shipped_tasks())
 def test_the_manifest_lists_the_files_as_they_are(family: str, made: MadeBy) -> None:
     instance = made(family)
     files = instance.manifest["files"]
@@ -37,7 +38,7 @@ def test_the_manifest_lists_the_files_as_they_are(family: str, made: MadeBy) -> 
     assert instance.manifest["public"]["generator_version"] == VERSION
 
 
-@pytest.mark.parametrize("family", families())
+@pytest.mark.parametrize("family", shipped_tasks())
 def test_nothing_hidden_stands_in_the_manifest(family: str, made: MadeBy) -> None:
     instance = made(family)
     hidden, manifest = instance.hidden, instance.manifest
@@ -54,14 +55,14 @@ def test_nothing_hidden_stands_in_the_manifest(family: str, made: MadeBy) -> Non
     assert not [name for name in (*hidden.truth, "dialect", "energy_unit", "hidden") if f'"{name}"' in text]
 
 
-@pytest.mark.parametrize("family", families())
+@pytest.mark.parametrize("family", shipped_tasks())
 def test_what_is_hidden_survives_json(family: str, made: MadeBy) -> None:
     hidden = made(family).hidden
     assert hidden.truth or hidden.words
     assert HiddenTruth.from_json(json.loads(json.dumps(hidden.to_json()))) == hidden
 
 
-@pytest.mark.parametrize("family", families())
+@pytest.mark.parametrize("family", shipped_tasks())
 def test_files_have_the_columns_that_hidden_names(family: str, made: MadeBy) -> None:
     instance = made(family)
     for role, names in instance.hidden.files.items():
@@ -100,11 +101,11 @@ def test_parameters_can_be_set_and_wrong_ones_are_refused(tmp_path: Path) -> Non
     instance = make("zmumu", 3, tmp_path, {**FEW["zmumu"], "mass": (90.0, 90.0)})
     assert instance.hidden.truth["mass"] == 90.0
     with pytest.raises(UnknownNameError, match="did you mean 'mass'"):
-        prepare("zmumu", 3, tmp_path, parameters={"mas": (1.0, 2.0), **FEW["zmumu"]})
+        make("zmumu", 3, tmp_path, {"mas": (1.0, 2.0), **FEW["zmumu"]})
     with pytest.raises(ConfigError, match="low <= high"):
-        prepare("zmumu", 3, tmp_path, parameters={"mass": (2.0, 1.0)})
+        make("zmumu", 3, tmp_path, {"mass": (2.0, 1.0)})
     with pytest.raises(UnknownNameError, match="did you mean 'zmumu'"):
-        prepare("zmumuu", 3, tmp_path)
+        make("zmumuu", 3, tmp_path)
 
 
 def _contents(instance: Made) -> list[str]:

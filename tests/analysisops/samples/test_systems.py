@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import awkward as ak
 import numpy as np
 import pytest
 
-from beampipe.analysisops.samples.families.systems.operations import CAUSES, METRICS, SCALES, SIGNATURES
+from beampipe.analysisops.tasks.load import load_program, program_file
 from tests.analysisops.samples.reading import Made, make
 
 MadeBy = Callable[[str], Made]
+OPERATIONS: Any = load_program(program_file("operations"))
+CAUSES = tuple(OPERATIONS.SIGNATURES)
 
 
 def test_hits_are_found_by_the_tracking(made: MadeBy) -> None:
@@ -69,10 +72,10 @@ def test_the_signature_tells_cause_server_and_onset(cause: int, tmp_path: Path) 
     hidden = instance.hidden
     assert hidden.words["cause"] == CAUSES[cause]
     series = json.loads((instance.folder / "metrics.json").read_text())["series"]
-    assert {one["name"] for one in series} == set(METRICS)
+    assert {one["name"] for one in series} == set(OPERATIONS.METRICS)
     found = []
     for one in series:
-        scale = SCALES.get(one["name"])
+        scale = OPERATIONS.SCALES.get(one["name"])
         if scale is None:
             continue
         times, values = np.array(one["times"]), np.array(one["values"])
@@ -80,7 +83,7 @@ def test_the_signature_tells_cause_server_and_onset(cause: int, tmp_path: Path) 
         change = (values[after].mean() - values[~after].mean()) / scale
         if change > 0.5:
             found.append((one["labels"]["server"], one["name"]))
-    assert found == [(hidden.words["server"], SIGNATURES[CAUSES[cause]])]
+    assert found == [(hidden.words["server"], OPERATIONS.SIGNATURES[CAUSES[cause]])]
 
 
 def test_a_log_tells_what_happened_and_not_in_the_words_of_the_answer(made: MadeBy) -> None:

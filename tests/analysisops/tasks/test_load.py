@@ -65,30 +65,19 @@ LATER = {
     "input_requirements": {"samples": [{"name": "Data", "role": "data", "dids": ["data"]}]},
     "constraints": {"response_format": "submission_bundle_v1", "allow_purple_network": False},
 }
-CONTRACT = {
-    "version": 1,
-    "level": "l2",
-    "required_outputs": [{"name": "spectrum", "canonical_filename": "spectrum.json", "type": "json"}],
-    "schemas": {"spectrum.json": {"required_fields": ["counts"], "field_types": {"counts": "array_int"}}},
-}
 
 
 def test_fields_of_a_later_generation_are_named(tmp_path: Path) -> None:
-    files = {**PUBLIC, "task_spec.yaml": {**PUBLIC["task_spec.yaml"], **LATER}, "submission_contract.yaml": CONTRACT}
+    files = {**PUBLIC, "task_spec.yaml": {**PUBLIC["task_spec.yaml"], **LATER}}
     task = load_task(written(tmp_path, files))
     (warning,) = task.warnings
     assert all(name in warning for name in ("evaluation_mode", "input_requirements", "level"))
-    assert task.contract is not None
-    assert list(task.contract.artifacts) == ["spectrum.json"]
 
 
-def test_a_public_half_loads_and_scores_nothing(tmp_path: Path) -> None:
+def test_a_task_without_a_rubric_is_refused(tmp_path: Path) -> None:
     files = {name: PUBLIC[name] for name in ("task_spec.yaml", "white_prompt.md")}
     with pytest.raises(FileError, match=r"rubric\.yaml.*expected a rubric; there are task_spec\.yaml"):
-        load_task(written(tmp_path / "none", files))
-    task = load_task(written(tmp_path / "half", {**files, "submission_contract.yaml": CONTRACT}))
-    assert "no rubric" in task.warnings[0]
-    assert grade(task, {"status": "ok", "artifacts": {"spectrum.json": {"counts": []}}}).normalized == 0.0
+        load_task(written(tmp_path, files))
 
 
 @pytest.mark.parametrize(

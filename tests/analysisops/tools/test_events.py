@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.analysisops.ledger import Ledger
 from beampipe.analysisops.tools import Events, Jagged, LocalTools, Session, ToolRefusedError
 
 LEPTONS = {"pt": "lep_pt", "eta": "lep_eta", "q": "lep_charge", "met": "met", "trigger": "trigger"}
@@ -154,23 +153,3 @@ def test_an_artifact_stands_for_its_content(tools: LocalTools) -> None:
     assert exported == {"artifact": "artifact_1", "name": "spectrum", "kind": "histogram", "n": filled["n"]}
     again = tools.call("export_tool", handle="artifact_1", name="again")
     assert again["kind"] == "histogram"
-
-
-def test_what_a_download_brings_can_be_used(tmp_path: Path, ledger: Ledger) -> None:
-    folder = tmp_path / "data"
-    folder.mkdir()
-    (folder / "manifest.json").write_text('{"files": []}')
-    asked = []
-
-    def fetch(**arguments: object) -> None:
-        asked.append(arguments)
-        (folder / "a.log").write_text("here\n")
-        (folder / "manifest.json").write_text('{"files": [{"name": "a.log", "role": "log"}]}')
-
-    tools = LocalTools(Session(folder, ledger, fetch=fetch))
-    with pytest.raises(ToolRefusedError, match=r"a\.log"):
-        tools.call("read_log_tool", file="a.log")
-    brought = tools.call("download_atlas_data_tool", skim="GamGam", max_files=2)
-    assert brought == {"files": [{"name": "a.log", "bytes": 5}]}
-    assert asked == [{"skim": "GamGam", "release": "", "dataset": "data", "protocol": "https", "max_files": 2}]
-    assert tools.call("read_log_tool", file="a.log")["lines"][0]["text"] == "here"

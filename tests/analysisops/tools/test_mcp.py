@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from beampipe.analysisops.ledger import Ledger, read_ledger
-from beampipe.analysisops.tools import LocalTools, McpTools, Session, ToolRefusedError, ToolServer, make_server
+from beampipe.analysisops.tools import LocalTools, McpTools, Session, ToolRefusedError, make_server, serving_tools
 from beampipe.errors import ConfigError, ServiceUnavailableError
 
 
 def test_over_http_it_is_the_same(data: Path, session: Session, tmp_path: Path) -> None:
     local = LocalTools(Session(data, Ledger(tmp_path / "other.jsonl", b"k")))
-    with ToolServer(session) as server, McpTools(server.url) as remote:
+    with serving_tools(session) as url, McpTools(url) as remote:
         assert remote.names() == local.names() == session.names()
         assert remote.schemas() == local.schemas()
         arguments = {"file_path": "data.root", "tree_name": "mini", "branches": {"pt": "lep_pt"}}
@@ -32,7 +32,7 @@ def test_over_http_it_is_the_same(data: Path, session: Session, tmp_path: Path) 
 
 
 def test_every_call_over_http_is_in_the_ledger(session: Session, ledger: Ledger) -> None:
-    with ToolServer(session) as server, McpTools(server.url) as remote:
+    with serving_tools(session) as url, McpTools(url) as remote:
         remote.call("list_local_root_files_tool")
         with pytest.raises(ToolRefusedError):
             remote.call("count_tool", wrong=1)
@@ -43,8 +43,7 @@ def test_every_call_over_http_is_in_the_ledger(session: Session, ledger: Ledger)
 
 
 def test_the_address_is_a_secret_and_ends_with_the_block(session: Session) -> None:
-    with ToolServer(session) as server:
-        url = server.url
+    with serving_tools(session) as url:
         host, path = url.rsplit("/", 1)
         assert host.startswith("http://127.0.0.1:")
         assert len(path) >= 32
@@ -53,21 +52,21 @@ def test_the_address_is_a_secret_and_ends_with_the_block(session: Session) -> No
         assert path not in str(refused.value)
     with pytest.raises(ServiceUnavailableError):
         McpTools(url)
-    assert not [thread for thread in threading.enumerate() if thread.name in ("tools", "mcp")]
+    assert not [thread for thread in threading.enumerate() if thread.name in ("http server", "mcp")]
 
 
 def test_it_listens_where_agents_elsewhere_reach_it(session: Session) -> None:
-    with ToolServer(session, "127.0.0.2") as server, McpTools(server.url) as remote:
-        assert server.url.startswith("http://127.0.0.2:")
+    with serving_tools(session, "127.0.0.2") as url, McpTools(url) as remote:
+        assert url.startswith("http://127.0.0.2:")
         assert remote.names() == session.names()
     for nowhere in ("192.0.2.1", "no-such-host.invalid"):
-        with pytest.raises(ConfigError, match="of this machine"), ToolServer(session, nowhere):
+        with pytest.raises(ConfigError, match="of this machine"), serving_tools(session, nowhere):
             pass
 
 
 def test_a_server_that_goes_away(session: Session) -> None:
-    with ToolServer(session) as server:
-        remote = McpTools(server.url)
+    with serving_tools(session) as url:
+        remote = McpTools(url)
         remote.call("list_local_root_files_tool")
     with remote, pytest.raises(ServiceUnavailableError, match="list_local_root_files_tool"):
         remote.call("list_local_root_files_tool")

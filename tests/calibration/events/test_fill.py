@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -46,13 +45,13 @@ FILL = FillSettings(
 )
 
 
-@pytest.fixture(scope="module", params=["compiled", "numpy"], autouse=True)
-def truth(request: pytest.FixtureRequest) -> Iterator[None]:
+@pytest.fixture(params=["compiled", "numpy"], autouse=True)
+def truth(request: pytest.FixtureRequest) -> None:
     """What the pass is compared with: each time once with the compiled loops, once with their twins."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (variations, pairs, filling):
-            patch.setattr(module, "native", native if request.param == "compiled" else lambda: None)
-        yield
+    _TRUTH[:] = [request.param]
+
+
+_TRUTH = ["compiled"]
 
 
 def some_events(seed: int, n: int = N) -> Events:
@@ -79,8 +78,11 @@ def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def in_stages(path: Path, start: int, stop: int, asked: SelectSettings, wanted: FillSettings) -> FilledChunk:
-    dijets = select(path, start, stop, asked, observables=False)
-    return FilledChunk(fill_table(dijets, Scores(), wanted), dijets.ranges, len(dijets))
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (variations, pairs, filling):
+            patch.setattr(module, "native", native if _TRUTH[0] == "compiled" else lambda: None)
+        dijets = select(path, start, stop, asked, observables=False)
+        return FilledChunk(fill_table(dijets, Scores(), wanted), dijets.ranges, len(dijets))
 
 
 def require_same(one: FilledChunk | None, other: FilledChunk) -> FilledChunk:

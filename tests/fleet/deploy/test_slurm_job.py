@@ -74,7 +74,7 @@ def test_a_job_ends_when_all_servers_of_the_next_one_are_ready_and_not_before(
         "sbatch",
         f'if mkdir {tmp_path}/asked; then echo full >&2; exit 1; fi; echo "$@" > {tmp_path}/submitted; echo 99',
     )
-    for name, value in (("_LOOK", 0.05), ("_AGAIN", 0.2)):
+    for name, value in (("_INTERVAL", 0.05), ("_RESUBMIT_AFTER", 0.2)):
         monkeypatch.setattr(job_module, name, value)
     job = make_job(tmp_path, monkeypatch)
     ready = []

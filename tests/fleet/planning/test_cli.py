@@ -64,7 +64,7 @@ def test_plan_refuses_what_no_fleet_keeps(measured: Path) -> None:
 
 @pytest.mark.parametrize(("p95", "verdict", "code"), [(5.0, "best: ", 0), (1e-4, "nearest, though too slow", 1)])
 def test_tune_names_a_configuration(engine: Engine, tmp_path: Path, p95: float, verdict: str, code: int) -> None:
-    sleeper = Path(__file__).with_name("tuning") / "sleeper.py"
+    sleeper = Path(__file__).with_name("sleeper.py")
     export_repository(tmp_path / "models", [ModelSettings("sleeper", f"{sleeper}:Sleeper")])
     (tmp_path / "choices.toml").write_text('instances = [1, 2]\nprotocol = ["http"]\n')
     save_file({"X": np.zeros(3, np.float32)}, tmp_path / "request.safetensors")

@@ -31,7 +31,8 @@ def test_every_command_that_reads_events_has_them(command: object) -> None:
     assert callable(command)
     parameters = inspect.signature(command).parameters
     assert "told" not in parameters
-    for name, option in inspect.signature(read_options, eval_str=True, locals={"Told": ReadOptions}).parameters.items():
+    options = inspect.signature(read_options, eval_str=True, locals={"ReadOptions": ReadOptions}).parameters
+    for name, option in options.items():
         assert parameters[name] == option
 
 

@@ -17,8 +17,9 @@ from beampipe.simulation.fatras import EventSimulator, _step
 from beampipe.simulation.hadronic import HADRONS, interaction_table
 from beampipe.simulation.primaries import EventGenerator, Gun
 from beampipe.simulation.pythia import ETA_MAX, PT_MIN, CollisionPool, collisions, pool
-from beampipe.simulation.run import simulate_events, write_simulated
+from beampipe.simulation.run import simulate_events
 from beampipe.tracking.formats import read_events
+from beampipe.tracking.formats.parquet import write_simulated
 
 from .places import assert_on_modules
 

@@ -1,6 +1,6 @@
 """A function as an A2A server: a JSON object comes in, one goes out as the text of an artifact.
 
-A task can be read again by its owner alone. A caller that sends a token (``Authorization``) is identified by it, and may
+A task can be read again by its owner alone. A caller with a token (``Authorization``) is identified by it, and may
 list and get its tasks. A caller without one is identified by its address and, for one task, by the random number of the
 task; it can list nothing, since everybody at that address could. Tokens are kept as their hashes.
 """
@@ -10,11 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
@@ -29,8 +26,7 @@ from a2a.types import ListTasksRequest, ListTasksResponse, Message, Task, TaskSt
 from starlette.requests import Request
 
 from beampipe.analysisops.a2a.documents import dump_object, parse_object
-from beampipe.errors import BeampipeError, ConfigError, InputError, ServiceUnavailableError
-from beampipe.terminal import say
+from beampipe.errors import BeampipeError, InputError
 
 if TYPE_CHECKING:
     from a2a.types import AgentCard
@@ -120,8 +116,6 @@ ARTIFACT: Final = "submission"
 """Name of the artifact with the answer."""
 
 _LARGEST_REQUEST: Final = 4 * 1024 * 1024
-
-_READY_SECONDS: Final = 20.0
 
 _P = ParamSpec("_P")
 
@@ -225,62 +219,3 @@ def a2a_app(executor: AgentExecutor, card: AgentCard) -> Starlette:
     handler = DefaultRequestHandlerV2(executor, OwnedTasks(), card)
     routes = create_jsonrpc_routes(handler, "/", context_builder=CallerContexts(), enable_v0_3_compat=True)
     return Starlette(routes=[*create_agent_card_routes(card), *routes])
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there; port 0 takes a free one.
-
-    Raises:
-        ConfigError: the address cannot be taken.
-    """
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(128)
-    except OSError as error:
-        listener.close()
-        raise ConfigError(f"{host}:{port}: cannot listen ({error.strerror}); choose another port") from error
-    return listener
-
-
-def serve(app: Starlette, listener: socket.socket) -> None:
-    """Serve until the process is told to stop; standard error says where, as a free port is known to nobody else."""
-    host, port = listener.getsockname()[:2]
-    say(f"answering at http://{host}:{port}/ until Ctrl-C", err=True)
-    _server(app).run(sockets=[listener])
-
-
-@contextmanager
-def serving(app: Starlette, listener: socket.socket) -> Iterator[str]:
-    """A server in a thread of this process while the block runs.
-
-    Yields:
-        Its address.
-
-    Raises:
-        ServiceUnavailableError: it does not start.
-    """
-    server = _server(app)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True, name="a2a")
-    host, port = listener.getsockname()[:2]
-    thread.start()
-    try:
-        until = time.monotonic() + _READY_SECONDS
-        while not server.started:
-            if not thread.is_alive() or time.monotonic() > until:
-                raise ServiceUnavailableError(f"http://{host}:{port}/: the server does not start")
-            time.sleep(0.01)
-        yield f"http://{host}:{port}/"
-    finally:
-        server.should_exit = True
-        thread.join(_READY_SECONDS)
-        listener.close()
-
-
-def _server(app: Starlette) -> Any:
-    import uvicorn
-
-    return uvicorn.Server(
-        uvicorn.Config(app, log_level="warning", ws="none", lifespan="off", timeout_graceful_shutdown=1)
-    )

@@ -13,16 +13,27 @@ from typing import Any, Final
 
 from beampipe.analysisops.agents.agent import Tools
 from beampipe.analysisops.contract import TaskRequest
+from beampipe.analysisops.samples.branch_names import ENERGIES
+from beampipe.analysisops.samples.detector import ISOLATION
 from beampipe.errors import InputError
 
-# What an agent makes out of files that it has never seen: which branch is what, and in which unit energies are.
+LEPTONS: Final = ("pt", "eta", "phi", "e", "charge", "type", "ptcone20", "isTightID")
+PHOTONS: Final = ("pt", "eta", "phi", "e", "ptcone20", "isTightID")
+JETS: Final = ("pt", "eta", "phi", "e", "btag_quantile")
 
+STATISTICAL: Final = "statistical, from the curvature of the likelihood (HESSE); no systematic uncertainty"
+"""Where the uncertainty of a fit comes from, for `AnalysisResult.method`."""
 
-ENERGIES: Final = frozenset({"pt", "e", "ptcone20", "met"})
-"""Quantities in the unit of energy of a file."""
+DIPHOTON_SELECTION: Final = (
+    "the two leading tight, isolated photons, above 0.35 and 0.25 of their mass, so that the continuum stays smooth"
+)
+"""What `diphotons` selects, for `AnalysisResult.method`."""
 
 _MEV_FROM: Final = 2000.0
 """A median transverse momentum or energy from here on is one in MeV."""
+
+_EVIDENCE: Final = 5.0
+"""A yield of so many of its errors is a signal."""
 
 _COLLECTIONS: Final[Mapping[str, frozenset[str]]] = {
     "lep": frozenset({"lep", "lepton", "leptons", "muon", "muons", "mu", "el mu", "el_mu"}),
@@ -84,49 +95,6 @@ class Layout:
             ) from None
 
 
-def recognise(schema: Mapping[str, Any]) -> Layout:
-    """The layout of a file.
-
-    Args:
-        schema: what `inspect_root_schema_tool` says of it.
-
-    Raises:
-        InputError: there is no tree.
-    """
-    trees = schema.get("trees") or {}
-    if not trees:
-        raise InputError("file: got no tree, expected one of events")
-    tree = max(trees, key=lambda name: (len(trees[name]["branches"]), trees[name]["n_entries"]))
-    branches = trees[tree]["branches"]
-    columns: dict[str, str] = {}
-    for branch in branches:
-        name = _standard(branch)
-        if name is not None:
-            columns.setdefault(name, branch)
-    looked = [columns[name] for name in ("lep_pt", "photon_pt", "jet_pt", "met") if name in columns]
-    medians = [branches[branch].get("median") for branch in looked]
-    mev = any(isinstance(median, int | float) and abs(median) > _MEV_FROM for median in medians)
-    return Layout(tree, columns, 1e-3 if mev else 1.0)
-
-
-def _standard(branch: str) -> str | None:
-    """The standard name of a branch; None if no word of it is known."""
-    plain = re.sub(r"[^a-z0-9]", "", branch.lower())
-    for name, words in _EVENT.items():
-        if plain in words:
-            return name
-    parts = branch.split("_")
-    for cut in range(1, len(parts)):
-        collection, quantity = "_".join(parts[:cut]).lower(), "".join(parts[cut:]).lower()
-        for name, words in _COLLECTIONS.items():
-            if collection in words:
-                return next((f"{name}_{one}" for one, known in _FIELDS.items() if quantity in known), None)
-    return None
-
-
-# The files of an assessment as an analysis sees them: by role, with columns by their standard names and in GeV.
-
-
 @dataclass(frozen=True)
 class Binning:
     """A histogram as a task asks for it.
@@ -144,7 +112,7 @@ class Binning:
 
 @dataclass(frozen=True)
 class AnalysisResult:
-    """What an analysis found; numbers are those that tools gave.
+    """The result of an analysis; numbers are those that tools gave.
 
     Attributes:
         answers: value and uncertainty by name.
@@ -162,15 +130,15 @@ class AnalysisResult:
 
 
 @dataclass(frozen=True)
-class AnalysisFiles:
-    """Tools, and what is known of the files after a look at them.
+class Analysis:
+    """Files and tools of one assessment: columns go by their standard names, energies are in GeV.
 
     Attributes:
         tools: the tools of the assessment.
         layout: names and unit of the files; None if none holds a tree.
         files: role -> what is listed of each file of it.
         histograms: histograms that the task asks for, by name.
-        public: what anybody may know of the data, such as ``luminosity_fb``.
+        public: public facts of the data, such as ``luminosity_fb``.
     """
 
     tools: Tools
@@ -180,15 +148,15 @@ class AnalysisFiles:
     public: Mapping[str, Any] = field(default_factory=dict)
 
     def call(self, name: str, /, **arguments: Any) -> dict[str, Any]:
-        """What a tool gives."""
+        """The result of a tool."""
         return self.tools.call(name, **arguments)
 
-    def made(self, name: str, /, **arguments: Any) -> str:
+    def handle(self, name: str, /, **arguments: Any) -> str:
         """The handle of what a tool makes."""
         return str(self.call(name, **arguments)["handle"])
 
     def names(self, role: str) -> list[str]:
-        """The files of a role.
+        """The names of the files of a role.
 
         Raises:
             InputError: there is none.
@@ -198,7 +166,7 @@ class AnalysisFiles:
         return [str(file["name"]) for file in self.files[role]]
 
     def load(self, role: str, columns: Sequence[str], *, file: int | None = None) -> str:
-        """Events of the files of a role, with columns by their standard names; energies in GeV.
+        """Events of the files of a role.
 
         Args:
             role: role of the files.
@@ -207,7 +175,7 @@ class AnalysisFiles:
         """
         assert self.layout is not None, "no tree"
         layout, names = self.layout, self.names(role)
-        events = self.made(
+        events = self.handle(
             "load_kinematics_tool",
             file_path=names if file is None else names[file],
             tree_name=layout.tree,
@@ -221,16 +189,16 @@ class AnalysisFiles:
 
     def derive(self, events: str, name: str, expression: str) -> str:
         """Events with one more column, or another one in its place."""
-        return self.made("derive_tool", events=events, name=name, expression=expression)
+        return self.handle("derive_tool", events=events, name=name, expression=expression)
 
     def select(self, events: str, expression: str) -> str:
         """The events that fulfil a condition."""
-        return self.made("select_tool", events=events, expression=expression)
+        return self.handle("select_tool", events=events, expression=expression)
 
-    def thin(self, events: str, collection: str, fields: Sequence[str], expression: str) -> str:
-        """Events whose objects fulfil a condition."""
+    def select_objects(self, events: str, collection: str, fields: Sequence[str], expression: str) -> str:
+        """Events with those of their objects that fulfil a condition."""
         columns = [f"{collection}_{name}" for name in fields]
-        return self.made("select_objects_tool", events=events, columns=columns, expression=expression)
+        return self.handle("select_objects_tool", events=events, columns=columns, expression=expression)
 
     def fill(self, events: str, column: str, binning: Binning, weight: str | None = None) -> dict[str, Any]:
         """A histogram, with its handle and contents."""
@@ -244,20 +212,20 @@ class AnalysisFiles:
             weight=weight,
         )
 
-    def answer(self, name: str, events: str, column: str, weight: str | None = None) -> dict[str, str]:
-        """The histogram that the task asks for under a name, as `Found.histograms`; empty if it asks for none."""
+    def requested_histogram(self, name: str, events: str, column: str) -> dict[str, str]:
+        """The handle of the histogram that the task asks for under a name; empty if it asks for none."""
         if name not in self.histograms:
             return {}
-        return {name: str(self.fill(events, column, self.histograms[name], weight)["handle"])}
+        return {name: str(self.fill(events, column, self.histograms[name])["handle"])}
 
 
-def open_files(request: TaskRequest, tools: Tools, layout: Layout | None = None) -> AnalysisFiles:
-    """Look at the files of an assessment.
+def open_files(request: TaskRequest, tools: Tools, layout: Layout | None = None) -> Analysis:
+    """List the files of an assessment, and recognise the columns of the first ROOT file.
 
     Args:
         request: the task.
         tools: its tools.
-        layout: names and unit of the files, for whoever knows them; None to find out.
+        layout: names and unit of the files, where they are given; None to recognise them.
     """
     listed = tools.call("list_local_root_files_tool")
     files: dict[str, tuple[Mapping[str, Any], ...]] = {}
@@ -273,21 +241,51 @@ def open_files(request: TaskRequest, tools: Tools, layout: Layout | None = None)
         for name, one in (request.data.get("histograms") or {}).items()
     }
     public = {**request.data, **(listed.get("public") or {})}
-    return AnalysisFiles(tools, layout, files, histograms, public)
+    return Analysis(tools, layout, files, histograms, public)
 
 
-# Objects that analyses select: tight, isolated leptons and photons, jets.
+def recognise(schema: Mapping[str, Any]) -> Layout:
+    """The layout of a file.
+
+    Args:
+        schema: result of `inspect_root_schema_tool`.
+
+    Raises:
+        InputError: there is no tree.
+    """
+    trees = schema.get("trees") or {}
+    if not trees:
+        raise InputError("file: got no tree, expected one of events")
+    tree = max(trees, key=lambda name: (len(trees[name]["branches"]), trees[name]["n_entries"]))
+    branches = trees[tree]["branches"]
+    columns: dict[str, str] = {}
+    for branch in branches:
+        name = _standard_name(branch)
+        if name is not None:
+            columns.setdefault(name, branch)
+    energies = [columns[name] for name in ("lep_pt", "photon_pt", "jet_pt", "met") if name in columns]
+    medians = [branches[branch].get("median") for branch in energies]
+    mev = any(isinstance(median, int | float) and abs(median) > _MEV_FROM for median in medians)
+    return Layout(tree, columns, 1e-3 if mev else 1.0)
 
 
-LEPTONS: Final = ("pt", "eta", "phi", "e", "charge", "type", "ptcone20", "isTightID")
-
-PHOTONS: Final = ("pt", "eta", "phi", "e", "ptcone20", "isTightID")
-
-JETS: Final = ("pt", "eta", "phi", "e", "btag_quantile")
+def _standard_name(branch: str) -> str | None:
+    """The standard name of a branch; None if it is not recognised."""
+    plain = re.sub(r"[^a-z0-9]", "", branch.lower())
+    for name, words in _EVENT.items():
+        if plain in words:
+            return name
+    parts = branch.split("_")
+    for cut in range(1, len(parts)):
+        collection, quantity = "_".join(parts[:cut]).lower(), "".join(parts[cut:]).lower()
+        for name, words in _COLLECTIONS.items():
+            if collection in words:
+                return next((f"{name}_{field}" for field, known in _FIELDS.items() if quantity in known), None)
+    return None
 
 
 def leptons(
-    opened: AnalysisFiles,
+    analysis: Analysis,
     role: str,
     *,
     pt: float,
@@ -298,26 +296,18 @@ def leptons(
     """Events with their tight, isolated leptons.
 
     Args:
-        opened: the files.
+        analysis: files and tools.
         role: role of the files.
         pt: smallest transverse momentum [GeV].
         kind: 11 or 13; None for both.
         more: other columns to load, by standard name.
         file: place of one file of the role; None for all.
     """
-    events = opened.load(role, [f"lep_{name}" for name in LEPTONS] + [*more], file=file)
-    cuts = f"lep_pt > {pt:g} and lep_isTightID and lep_ptcone20 < 0.1 * lep_pt"
+    events = analysis.load(role, [f"lep_{name}" for name in LEPTONS] + [*more], file=file)
+    cuts = f"lep_pt > {pt:g} and lep_isTightID and lep_ptcone20 < {ISOLATION:g} * lep_pt"
     if kind is not None:
         cuts += f" and lep_type == {kind}"
-    return opened.thin(events, "lep", LEPTONS, cuts)
-
-
-def photons(opened: AnalysisFiles, role: str, *, pt: float) -> str:
-    """Events with their tight, isolated photons above a transverse momentum [GeV]."""
-    events = opened.load(role, [f"photon_{name}" for name in PHOTONS])
-    return opened.thin(
-        events, "photon", PHOTONS, f"photon_pt > {pt:g} and photon_isTightID and photon_ptcone20 < 0.1 * photon_pt"
-    )
+    return analysis.select_objects(events, "lep", LEPTONS, cuts)
 
 
 def four_vectors(collection: str) -> dict[str, str]:
@@ -325,9 +315,9 @@ def four_vectors(collection: str) -> dict[str, str]:
     return {name: f"{collection}_{name}" for name in ("pt", "eta", "phi", "e")}
 
 
-def opposite_pairs(opened: AnalysisFiles, events: str, pairing: str = "opposite_charge", **more: Any) -> str:
-    """Events with a pair of leptons of opposite charge, and its ``mass`` [GeV]; what is in `more` goes to the tool."""
-    return opened.made(
+def opposite_pairs(analysis: Analysis, events: str, pairing: str = "opposite_charge", **more: Any) -> str:
+    """Events with a pair of leptons of opposite charge, and its ``mass`` [GeV]; `more` goes to the tool."""
+    return analysis.handle(
         "calc_dilepton_mass_tool",
         events=events,
         **four_vectors("lep"),
@@ -337,24 +327,121 @@ def opposite_pairs(opened: AnalysisFiles, events: str, pairing: str = "opposite_
     )
 
 
-# Where a peak is, before it is fitted.
+def dimuons(analysis: Analysis, role: str, *, pt: float) -> str:
+    """Events with exactly two good muons of opposite charge above a pt [GeV], and column ``mass`` [GeV]."""
+    events = analysis.select(leptons(analysis, role, pt=pt, kind=13), "count(lep_pt) == 2")
+    return opposite_pairs(analysis, events)
 
 
-def highest(opened: AnalysisFiles, events: str, column: str, binning: Binning) -> float:
+def diphotons(analysis: Analysis, cuts: Mapping[str, Any]) -> str:
+    """Events whose two leading tight, isolated photons pass cuts relative to their ``mass`` [GeV].
+
+    Args:
+        analysis: files and tools.
+        cuts: ``leading_over_mass`` and ``subleading_over_mass``, least pt of either photon over the mass.
+    """
+    events = analysis.load("data", [f"photon_{name}" for name in PHOTONS])
+    good = f"photon_pt > 15 and photon_isTightID and photon_ptcone20 < {ISOLATION:g} * photon_pt"
+    events = analysis.select_objects(events, "photon", PHOTONS, good)
+    pairs = analysis.handle("calc_dilepton_mass_tool", events=events, **four_vectors("photon"), pairing="leading")
+    first, second = cuts["leading_over_mass"], cuts["subleading_over_mass"]
+    return analysis.select(pairs, f"photon_pt[0] > {first:g} * mass and photon_pt[1] > {second:g} * mass")
+
+
+def fullest_bin(analysis: Analysis, events: str, column: str, binning: Binning) -> float:
     """The middle of the fullest bin."""
-    filled = opened.fill(events, column, binning)
+    filled = analysis.fill(events, column, binning)
     values, edges = filled["values"], filled["edges"]
     place = max(range(len(values)), key=values.__getitem__)
     return float(edges[place] + edges[place + 1]) / 2
 
 
-def around(centre: float, half: float) -> tuple[float, float]:
+def window_around(centre: float, half: float) -> tuple[float, float]:
     """A window to either side of a value."""
     return round(centre - half, 3), round(centre + half, 3)
 
 
-def fit(
-    opened: AnalysisFiles, events: str, column: str, window: tuple[float, float], model: str, **more: Any
+def fit_peak(
+    analysis: Analysis, events: str, column: str, window: Sequence[float], model: str, **more: Any
 ) -> dict[str, Any]:
-    """A fit of a peak; what is in `more` goes to the tool."""
-    return opened.call("fit_peak_tool", events=events, column=column, window=list(window), model=model, **more)
+    """A fit of a peak; `more` goes to the tool."""
+    return analysis.call("fit_peak_tool", events=events, column=column, window=list(window), model=model, **more)
+
+
+def is_signal(peak: Mapping[str, Any]) -> bool:
+    """Whether a fitted peak is more than a fluctuation."""
+    error = peak["signal_yield_error"]
+    return bool(peak["valid"] and error and peak["signal_yield"] > _EVIDENCE * error)
+
+
+def peak_result(
+    analysis: Analysis,
+    events: str,
+    peak: Mapping[str, Any],
+    *,
+    selection: str,
+    model: str,
+    window: Sequence[float],
+    words: Mapping[str, str] | None = None,
+) -> AnalysisResult:
+    """Mass and yield of a fitted peak, with the histogram of the mass and the method in words."""
+    low, high = window
+    return AnalysisResult(
+        {
+            "mass": (peak["mu"], peak["mu_error"]),
+            "signal_yield": (peak["signal_yield"], peak["signal_yield_error"]),
+        },
+        words or {},
+        analysis.requested_histogram("mass", events, "mass"),
+        method={
+            "selection": selection,
+            "model": model,
+            "window": f"{low:g} to {high:g} GeV, whose sidebands fix the background",
+            "uncertainty": STATISTICAL,
+        },
+    )
+
+
+def stated(facts: Mapping[str, Any], name: str) -> float:
+    """A number among the stated facts of a file or of all data.
+
+    Raises:
+        InputError: there is none.
+    """
+    value = facts.get(name)
+    if not isinstance(value, int | float):
+        raise InputError(f"data: got no {name}, expected a number among what is stated of the files")
+    return float(value)
+
+
+def expected_events(analysis: Analysis, events: str, expression: str, file: Mapping[str, Any]) -> dict[str, Any]:
+    """Number of events that a simulated file predicts for data, as ``value`` with its statistical ``uncertainty``.
+
+    Args:
+        analysis: files and tools.
+        events: selected events of the file, with ``mcWeight``.
+        expression: the rest of the selection.
+        file: what is stated of the file.
+    """
+    counted = analysis.call("count_tool", events=events, expression=expression, weight="mcWeight")
+    return analysis.call(
+        "calculate_tool",
+        expression="passed * cross_section * 1000 * luminosity / all",
+        values={
+            "passed": counted["sum_weights"],
+            "cross_section": stated(file, "cross_section_pb"),
+            "luminosity": stated(analysis.public, "luminosity_fb"),
+            "all": stated(file, "sum_of_weights"),
+        },
+        errors={"passed": counted["error"]},
+    )
+
+
+def half_band(analysis: Analysis, limit: Mapping[str, Any]) -> float:
+    """Half the width of the band of expected limits."""
+    band = analysis.call(
+        "calculate_tool",
+        expression="(high - low) / 2",
+        values={"high": limit["expected_plus_1"], "low": limit["expected_minus_1"]},
+    )
+    return float(band["value"])

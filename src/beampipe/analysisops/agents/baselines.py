@@ -1,129 +1,106 @@
 """Agents without a language model: one that does nothing, one that answers from memory, and the reference analysis.
 
 `ScriptedAgent` runs the analysis of the task on files that it has to recognise. `OracleAgent` runs the same analysis
-with the true names and units of the columns; its result is the reference that submissions are compared with.
+with the true names and units of the columns; its result is the reference that submissions are compared with. Where the
+analyses come from is up to the caller: they belong to the tasks, of which agents know nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any
 
 from beampipe.analysisops.agents.agent import Tools, failed, submission
-from beampipe.analysisops.agents.analyses.methods import METHODS
-from beampipe.analysisops.agents.analysis import Layout, open_files
+from beampipe.analysisops.agents.analysis import Analysis, AnalysisResult, Layout, open_files
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.analysisops.samples.dataset import HiddenTruth
-from beampipe.errors import BeampipeError, nearest
+from beampipe.errors import BeampipeError, UnknownNameError
 
-# The baseline that does nothing: whatever it scores, the grading gives away.
+Analyse = Callable[[Analysis], AnalysisResult]
+"""The reference analysis of a task."""
 
 
 class NopAgent:
-    """Submits nothing, and claims that all went well."""
+    """The baseline that does nothing and claims that all went well: whatever it scores, the grading gives away."""
 
     def solve(self, request: TaskRequest, tools: Tools) -> dict[str, Any]:
         return submission(request.task_id)
 
 
-# The baseline that remembers: values of the tables with the usual uncertainties, and no look at the data.
-
-
-_HIGGS_MASS: Final = (125.20, 0.11)
-
-_YIELD: Final = (100.0, 20.0)
-
-_LIMIT: Final = (1.0, 0.3)
-
-_ANSWERS: Final[Mapping[str, Mapping[str, tuple[float, float]]]] = {
-    "zmumu": {"mass": (91.1880, 0.0020)},
-    "width": {"width": (2.4955, 0.0023)},
-    "hyy": {"mass": _HIGGS_MASS, "signal_yield": _YIELD},
-    "hmumu": {"mass": _HIGGS_MASS, "signal_yield": _YIELD},
-    "hbb": {"mass": _HIGGS_MASS, "signal_yield": _YIELD},
-    "hzz4l": {"mass": _HIGGS_MASS, "signal_yield": _YIELD},
-    "ttbar": {"mass": (172.57, 0.29)},
-    "wz3l": {"cross_section": (63.7, 2.5)},
-    "counting": {"limit": _LIMIT},
-    "tagprobe": {"efficiency": (0.95, 0.01)},
-    "search": {"limit": _LIMIT},
-    "tracks": {"n_tracks": (100.0, 10.0)},
-    "jets": {"sf_quark": (1.0, 0.05), "sf_gluon": (1.0, 0.05)},
-    "operations": {"onset": (0.0, 60.0)},
-}
-"""By family and name of the answer: value and uncertainty, in the units in which they are asked."""
-
-_WORDS: Final[Mapping[str, Mapping[str, str]]] = {
-    "hyy": {"signal": "yes"},
-    "search": {"signal": "no"},
-    "operations": {"cause": "overload", "server": "server-1"},
-}
-"""Answers that are words, by family and name."""
-
-
 class RecallAgent:
-    """Answers from memory."""
+    """The baseline that answers from memory, without a look at the data.
+
+    Args:
+        recalled: the values that tables have for a type of tasks.
+    """
+
+    def __init__(self, recalled: Callable[[str], AnalysisResult]) -> None:
+        self._recalled = recalled
 
     def solve(self, request: TaskRequest, tools: Tools) -> dict[str, Any]:
+        """The submission; nothing is answered for a type that has no values."""
+        try:
+            values = self._recalled(request.task_type)
+        except UnknownNameError:
+            values = AnalysisResult()
         return submission(
             request.task_id,
-            answers=_ANSWERS.get(request.task_type),
-            words=_WORDS.get(request.task_type),
+            answers=values.answers,
+            words=values.words,
             method={"summary": "values of the tables, from memory"},
         )
 
 
-# An agent without a language model: it looks at the files, and runs the program for the kind of task.
-
-
 class ScriptedAgent:
-    """Solves every family of tasks for which there is a program."""
+    """Runs the analysis for the type of the task.
 
-    def solve(self, request: TaskRequest, tools: Tools) -> dict[str, Any]:
-        """The submission, of status "error" if there is no program or a tool refused."""
-        return run_method(request, tools)
-
-
-def run_method(request: TaskRequest, tools: Tools, layout: Layout | None = None) -> dict[str, Any]:
-    """The submission of the program for a kind of task.
+    It gets what every agent gets, a request and tools; it has a method, and no knowledge of the instance.
 
     Args:
-        request: the task.
-        tools: its tools.
-        layout: names and unit of the files, for whoever knows them; None to find out.
+        analyses: the analysis for a type of tasks; raises UnknownNameError if there is none.
     """
-    method = METHODS.get(request.task_type)
-    if method is None:
-        known = ", ".join(METHODS)
-        hint = nearest(request.task_type, METHODS)
-        return failed(request.task_id, f"got a task of type {request.task_type!r}, expected one of {known}{hint}")
-    try:
-        found = method(open_files(request, tools, layout))
-    except BeampipeError as error:
-        return failed(request.task_id, str(error))
-    return submission(
-        request.task_id,
-        answers=found.answers,
-        words=found.words,
-        histograms=found.histograms,
-        artifacts=found.artifacts,
-        method=found.method,
-    )
 
+    def __init__(self, analyses: Callable[[str], Analyse]) -> None:
+        self._analyses = analyses
 
-# The agent that knows what is hidden: names, units, and the best method. What it finds is the reference.
+    def solve(self, request: TaskRequest, tools: Tools) -> dict[str, Any]:
+        """The submission, of status "error" if there is no analysis or a tool refused."""
+        try:
+            return _submission_of(self._analyses(request.task_type), request, tools)
+        except BeampipeError as error:
+            return failed(request.task_id, str(error))
 
 
 class OracleAgent:
-    """Runs the program for the kind of task on files whose layout it need not find out.
+    """Runs the analysis of a task on files whose layout is given.
 
     Args:
         hidden: the hidden side of the instance.
+        analyse: the analysis.
     """
 
-    def __init__(self, hidden: HiddenTruth) -> None:
+    def __init__(self, hidden: HiddenTruth, analyse: Analyse) -> None:
         self._layout = Layout(hidden.tree, hidden.columns, hidden.energy_unit)
+        self._analyse = analyse
 
     def solve(self, request: TaskRequest, tools: Tools) -> dict[str, Any]:
-        """The submission of the reference analysis."""
-        return run_method(request, tools, self._layout)
+        """The submission of the reference analysis, of status "error" if a tool refused."""
+        try:
+            return _submission_of(self._analyse, request, tools, self._layout)
+        except BeampipeError as error:
+            return failed(request.task_id, str(error))
+
+
+def _submission_of(
+    analyse: Analyse, request: TaskRequest, tools: Tools, layout: Layout | None = None
+) -> dict[str, Any]:
+    """The result of an analysis as a submission; the layout of the files is recognised where it is not given."""
+    result = analyse(open_files(request, tools, layout))
+    return submission(
+        request.task_id,
+        answers=result.answers,
+        words=result.words,
+        histograms=result.histograms,
+        artifacts=result.artifacts,
+        method=result.method,
+    )

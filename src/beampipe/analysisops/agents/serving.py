@@ -84,7 +84,7 @@ def serve_agent(
         card_url: address under which clients reach it, where that is another one.
         open_tools: opens the tools that a request names.
     """
-    from beampipe.analysisops.a2a.server import listen, serve
+    from beampipe.analysisops.http_server import listen, serve
 
     listener = listen(host, port)
     url = card_url or f"http://{host}:{listener.getsockname()[1]}/"
@@ -98,7 +98,7 @@ def serving_agent(agent: Agent, *, open_tools: OpenTools = open_tools) -> Iterat
     Yields:
         Its address.
     """
-    from beampipe.analysisops.a2a.server import listen, serving
+    from beampipe.analysisops.http_server import listen, serving
 
     listener = listen("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}/"

@@ -14,12 +14,13 @@ from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkable
 
 from beampipe.analysisops.a2a.documents import dump_object, parse_object
-from beampipe.analysisops.a2a.server import JsonExecutor, a2a_app, agent_card, listen, serve, serving
+from beampipe.analysisops.a2a.server import JsonExecutor, a2a_app, agent_card
 from beampipe.analysisops.agents.agent import Tools, failed
 from beampipe.analysisops.agents.llm import Budget, LlmAgent, Spending, Spent, budget_for, task_prompt
 from beampipe.analysisops.agents.serving import solve
 from beampipe.analysisops.chat import ChatClient
 from beampipe.analysisops.contract import TaskRequest
+from beampipe.analysisops.http_server import listen, serve, serving
 from beampipe.errors import BeampipeError, InputError
 
 if TYPE_CHECKING:

@@ -43,7 +43,7 @@ __all__ = [
     "what_to_hand_in",
 ]
 
-__getattr__ = loader(
+__getattr__, __dir__ = loader(
     __name__,
     {
         "answering": ("answer_from_artifacts",),

@@ -11,8 +11,6 @@ from beampipe.analysisops.contract import HistogramReference
 from beampipe.analysisops.grading.submission import Case, Outcome, bell, histogram_of, slope
 from beampipe.errors import ConfigError, UnknownNameError
 
-# How far an answer is from the reference, in units of the reference's uncertainty.
-
 
 @dataclass(frozen=True)
 class Pull:
@@ -52,9 +50,6 @@ class Pull:
         return Outcome(bell(pull, self.half), f"pull {pull:.2f}", {**evidence, "value": value, "pull": pull})
 
 
-# Whether a quoted uncertainty is honest.
-
-
 @dataclass(frozen=True)
 class Uncertainty:
     """Full points while ``|ln(quoted / reference)| <= ln(full)``, none from ``ln(zero)`` on, a cosine between them.
@@ -89,9 +84,6 @@ class Uncertainty:
         fraction = slope(distance, math.log(self.full), math.log(self.zero))
         evidence = {"quoted": quoted, "reference": reference}
         return Outcome(fraction, f"quoted {quoted:.4g}, expected about {reference:.4g}", evidence)
-
-
-# A histogram against a hidden one: its shape, and its total.
 
 
 _SAME_EDGE = 1e-6
@@ -173,9 +165,6 @@ def _in_bins_of(edges: Sequence[float], found: HistogramReference) -> list[float
     return values[1:]
 
 
-# An answer that is a word of a closed list.
-
-
 @dataclass(frozen=True)
 class Word:
     """All points if the word is that of the reference, letter by letter, else none; no synonyms, no words among words.
@@ -205,9 +194,6 @@ class Word:
         if said not in self.choices:
             return Outcome(0.0, f"words.{self.word} is none of {', '.join(self.choices)}", evidence)
         return Outcome(float(said == right), f"{said}, {'right' if said == right else 'wrong'}", evidence)
-
-
-# Tracks that were found against the particles that made the hits.
 
 
 @dataclass(frozen=True)
@@ -263,9 +249,6 @@ def double_majority(labels: Sequence[int], particle_id: Sequence[int]) -> tuple[
         if 2 * n > on_track[label] and 2 * n > of_particle[particle]
     }
     return {particle for _, particle in good}, len(on_track) - len({label for label, _ in good})
-
-
-# Whether the method is told at all.
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,6 @@ from typing import Literal
 from beampipe.analysisops.grading.submission import Case, Outcome
 from beampipe.errors import ConfigError, UnknownNameError
 
-# The agent says that it finished.
-
 
 @dataclass(frozen=True)
 class StatusOk:
@@ -20,9 +18,6 @@ class StatusOk:
         status = case.submission.content.get("status")
         shown = repr(status)[:60]
         return Outcome(1.0, "the agent finished") if status == "ok" else Outcome(0.0, f"status is {shown}, not 'ok'")
-
-
-# The agent worked with the data.
 
 
 @dataclass(frozen=True)
@@ -53,9 +48,6 @@ class CallsMade:
         if lacking:
             return Outcome(0.0, f"never called with success: {', '.join(lacking)}", evidence)
         return Outcome(1.0, f"{len(called)} calls gave something of the data", evidence)
-
-
-# Every submitted number stands in the ledger and descends from data.
 
 
 _ACCEPTABLE = ("traceable", "partially")

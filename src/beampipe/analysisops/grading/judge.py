@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
@@ -18,23 +18,20 @@ from beampipe.analysisops.grading.question import REMOVED, Question
 from beampipe.analysisops.grading.result import JudgeResult
 from beampipe.analysisops.grading.rubric import Check
 from beampipe.analysisops.grading.submission import look_up, number_of, read_submission
-from beampipe.errors import ConfigError, DeadlineError, ServiceError, ServiceUnavailableError
+from beampipe.errors import ConfigError, ServiceError
 
 if TYPE_CHECKING:
-    import httpx
-
-
-# What a judge is: somebody who gives numbers for words.
+    from beampipe.analysisops.chat import ChatClient, Model
 
 
 @dataclass(frozen=True)
-class Reply:
-    """What a judge says.
+class JudgeReply:
+    """One reply of a judge.
 
     Attributes:
-        content: the object that the schema of the question asks for.
-        prompt_tokens: tokens that were read, 0 if nobody counts.
-        completion_tokens: tokens that were written, 0 if nobody counts.
+        content: an object of the question's schema.
+        prompt_tokens: number of tokens read, 0 if unknown.
+        completion_tokens: number of tokens written, 0 if unknown.
     """
 
     content: Mapping[str, Any]
@@ -44,32 +41,29 @@ class Reply:
 
 @runtime_checkable
 class Judge(Protocol):
-    """A judge of words."""
+    """Scores free-text answers."""
 
     @property
     def name(self) -> str:
-        """Who it is, for the result."""
+        """Name in results."""
         ...
 
     @property
     def samples(self) -> int:
-        """How often it is asked the same."""
+        """Number of replies to each question."""
         ...
 
-    def ask(self, question: Question, sample: int) -> Reply:
+    def ask(self, question: Question, sample: int) -> JudgeReply:
         """One reply.
 
         Args:
-            question: what is asked.
-            sample: 0 for the first time that it is asked, then 1 and so on.
+            question: the question.
+            sample: number of the reply, from 0 on.
 
         Raises:
             BeampipeError: there is no usable reply.
         """
         ...
-
-
-# Ask a judge several times, and say how far it agrees with itself.
 
 
 def ask_judge(judge: Judge, question: Question) -> JudgeResult:
@@ -84,7 +78,7 @@ def ask_judge(judge: Judge, question: Question) -> JudgeResult:
         try:
             reply = judge.ask(question, sample)
             fault = _fault(reply, question)
-        except Exception as error:  # a judge is somebody else's program: whatever it does, no assessment is lost
+        except Exception as error:  # third-party code: its failure must not lose the assessment
             fault = f"{type(error).__name__}: {error}"[:300]
         if fault:
             failures.append(fault)
@@ -103,13 +97,13 @@ def ask_judge(judge: Judge, question: Question) -> JudgeResult:
         return JudgeResult(max_score=best, meta={"judge": {**about, "reason": reason}})
     contents = [read_submission(reply.content).content for reply in replies]
     meta = {check.id: _summary(check, contents) for check in question.checks}
-    score = math.fsum(one["contrib"] for one in meta.values())
+    score = math.fsum(summary["contrib"] for summary in meta.values())
     return JudgeResult("scored", score, best, {**meta, "judge": about})
 
 
-def _fault(reply: Reply, question: Question) -> str:
+def _fault(reply: JudgeReply, question: Question) -> str:
     """Why a reply does not count; empty if it does."""
-    content: object = reply.content  # a judge is somebody else's program
+    content: object = reply.content  # third-party code may return anything
     if not isinstance(content, Mapping):
         return f"got {type(content).__name__}, expected an object"
     if content.get("canary") != question.canary:
@@ -133,75 +127,71 @@ def _summary(check: Check, contents: Sequence[Mapping[str, Any]]) -> dict[str, A
     }
 
 
-# A judge without a language model: it looks which fields of the method are told, and whether they name what
-# matters.
-
-
-_TOLD: Final = 5
-"""Different words from which on a field counts as told in full; with fewer it counts in part."""
+_WORDS_OF_A_FULL_FIELD: Final = 5
+"""Different words from which on a field counts in full; with fewer it counts in part."""
 
 _SECTIONS: Final = ("method", "fit_method")
-"""Where a method stands: in our submissions, and in the public benchmark's."""
+"""Fields with the method: in our submissions, and in the public benchmark's."""
 
 
 @dataclass(frozen=True)
 class OfflineJudge:
-    """Half for the fields that are told, half for the terms that they name; less if a few words are said over and over.
+    """One half for the fields that are filled in, one half for the terms that they name; less if words are repeated.
 
-    eval_ref.yaml says which: ``method: {required_fields: [...], terms: [[one, its synonym], ...]}``. The public
-    benchmark's ``fit_expectations.method_required_fields`` are fields, too. Without terms, the fields are all.
+    eval_ref.yaml lists them: ``method: {required_fields: [...], terms: [[one, its synonym], ...]}``. The public
+    benchmark's ``fit_expectations.method_required_fields`` are fields, too. Without terms, only fields count.
 
     Attributes:
-        name: for the result.
-        samples: how often it is asked; it always says the same.
+        name: name in results.
+        samples: number of replies; all are equal.
     """
 
     name: str = "offline"
     samples: int = 1
 
-    def ask(self, question: Question, sample: int) -> Reply:
+    def ask(self, question: Question, sample: int) -> JudgeReply:
         """Its reply; it never fails."""
-        share, words = _judged(question.submission, question.reference)
-        content: dict[str, Any] = {"canary": question.canary, "confidence": 1.0, "explanation": words}
+        share, explanation = _fields_and_terms(question.submission, question.reference)
+        content: dict[str, Any] = {"canary": question.canary, "confidence": 1.0, "explanation": explanation}
         for check in question.checks:
             low, high = check.kind.clamp
-            inside, keys = content, check.kind.output_key.split(".")
-            for key in keys[:-1]:
+            *path, last = check.kind.output_key.split(".")
+            inside = content
+            for key in path:
                 inside = inside.setdefault(key, {})
-            inside[keys[-1]] = low + share * (high - low)
-        return Reply(content)
+            inside[last] = low + share * (high - low)
+        return JudgeReply(content)
 
 
-def _judged(submission: Mapping[str, Any], reference: Mapping[str, Any]) -> tuple[float, str]:
-    fields, terms = _asked(reference)
-    method: dict[str, Any] = {}
-    for name in _SECTIONS:
-        if isinstance(submission.get(name), Mapping):
-            method.update(submission[name])
-    texts = {key: _text(value) for key, value in method.items()}
-    told = [min(1.0, len(set(texts.get(name, "").split())) / _TOLD) for name in fields or sorted(texts)]
-    if not told:
+def _fields_and_terms(submission: Mapping[str, Any], reference: Mapping[str, Any]) -> tuple[float, str]:
+    """Share of the points for a method, and why."""
+    required: Sequence[str] = ()
+    terms: list[list[str]] = []
+    method, public = reference.get("method"), reference.get("fit_expectations")
+    if isinstance(method, Mapping):
+        required = method.get("required_fields", ())
+        terms = [[group] if isinstance(group, str) else list(group) for group in method.get("terms", ())]
+    elif isinstance(public, Mapping):
+        required = public.get("method_required_fields", ())
+    texts: dict[str, str] = {}
+    for section in _SECTIONS:
+        if isinstance(submission.get(section), Mapping):
+            texts |= {key: _text(value) for key, value in submission[section].items()}
+    filled = [
+        min(1.0, len(set(texts.get(name, "").split())) / _WORDS_OF_A_FULL_FIELD) for name in required or sorted(texts)
+    ]
+    if not filled:
         return 0.0, "No method is told."
     whole = " ".join(texts.values())
     named = [any(term.lower() in whole for term in group) for group in terms]
-    share = sum(told) / len(told)
+    share = sum(filled) / len(filled)
+    explanation = f"{sum(part == 1.0 for part in filled)} of {len(filled)} fields are told in full"
     if named:
         share = 0.5 * share + 0.5 * sum(named) / len(named)
+        explanation += f", {sum(named)} of {len(named)} terms are named"
     words = whole.split()
     variety = min(1.0, 2.0 * len(set(words)) / len(words)) if words else 0.0
-    explanation = f"{sum(one == 1.0 for one in told)} of {len(told)} fields are told in full"
-    if named:
-        explanation += f", {sum(named)} of {len(named)} terms are named"
     return share * variety, f"{explanation}."
-
-
-def _asked(reference: Mapping[str, Any]) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-    method = reference.get("method")
-    if isinstance(method, Mapping):
-        terms = [[one] if isinstance(one, str) else list(one) for one in method.get("terms", ())]
-        return list(method.get("required_fields", ())), terms
-    public = reference.get("fit_expectations")
-    return (list(public.get("method_required_fields", ())) if isinstance(public, Mapping) else []), []
 
 
 def _text(value: object) -> str:
@@ -214,95 +204,54 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-# A judge behind OpenAI's protocol, by any program that speaks it: a company's, or one on this machine.
-
-
 @dataclass(frozen=True)
 class EndpointJudge:
-    """Asks ``POST {base_url}/chat/completions`` for a reply of the question's schema.
+    """A language model behind OpenAI's protocol; it must reply with one JSON object of the question's schema.
 
     Attributes:
-        base_url: address up to and with the version, such as ``"http://127.0.0.1:8000/v1"``.
-        model: name of the model there.
-        samples: how often it is asked; more than once at the given temperature, once at 0.
-        temperature: of more than one sample.
-        timeout: for each reply [s].
-        max_tokens: of a reply.
-        api_key: sent as a bearer token; empty for none. It is not shown when a judge is printed.
-        transport: how requests are sent; None for the network. Tests hand in a stand-in.
+        model: the model; with one sample its temperature is 0, with more that of the model, and each has its own seed.
+        samples: number of replies to each question.
+        client: makes the client of a model; None for `ChatClient`. Tests pass a stand-in.
     """
 
-    base_url: str
-    model: str
+    model: Model
     samples: int = 1
-    temperature: float = 0.7
-    timeout: float = 120.0
-    max_tokens: int = 800
-    api_key: str = field(default="", repr=False)
-    transport: httpx.BaseTransport | None = field(default=None, repr=False)
+    client: Callable[[Model], ChatClient] | None = None
 
     def __post_init__(self) -> None:
-        if self.samples < 1 or not self.timeout > 0.0 or not self.base_url.startswith(("http://", "https://")):
+        if self.samples < 1 or not self.model.request_seconds > 0.0:
             raise ConfigError(
-                f"judge: got base_url = {self.base_url!r}, samples = {self.samples}, timeout = {self.timeout}, expected"
-                " http:// or https://, at least one sample and some time"
+                f"judge: got samples = {self.samples}, timeout = {self.model.request_seconds}, expected at least one"
+                " sample and some time"
             )
 
     @property
     def name(self) -> str:
-        """The model and where it is."""
-        return f"{self.model} at {self.base_url}"
+        """The model and its address."""
+        return f"{self.model.model} at {self.model.base_url}"
 
-    def ask(self, question: Question, sample: int) -> Reply:
+    def ask(self, question: Question, sample: int) -> JudgeReply:
         """One reply.
 
         Raises:
-            ServiceError: the endpoint is out of reach, refused, was too slow or gave no object.
+            ServiceError: the server is out of reach, refused, was too slow or sent no JSON object.
         """
-        import httpx
+        from beampipe.analysisops.chat import ChatClient
 
-        body = {
-            "model": self.model,
-            "messages": [{"role": "user", "content": question.prompt}],
-            "temperature": 0.0 if self.samples == 1 else self.temperature,
-            "seed": sample,
-            "max_tokens": self.max_tokens,
-            "response_format": {
-                "type": "json_schema",
-                "json_schema": {"name": "verdict", "strict": True, "schema": question.schema},
-            },
-        }
-        headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
-        url = f"{self.base_url.rstrip('/')}/chat/completions"
-        where: dict[str, str] = {"url": url, "model": self.model}
+        model = replace(self.model, seed=sample, temperature=0.0 if self.samples == 1 else self.model.temperature)
+        schema = {"name": "verdict", "strict": True, "schema": question.schema}
+        reply = (self.client or ChatClient)(model).ask(
+            [{"role": "user", "content": question.prompt}],
+            response_format={"type": "json_schema", "json_schema": schema},
+            seconds=model.request_seconds,
+        )
         try:
-            with httpx.Client(timeout=self.timeout, transport=self.transport) as client:
-                response = client.post(url, json=body, headers=headers)
-        except httpx.TimeoutException as error:
-            raise DeadlineError(f"{url}: no reply within {self.timeout:g} s", **where) from error
-        except httpx.HTTPError as error:
-            raise ServiceUnavailableError(f"{url}: out of reach ({error})", **where) from error
-        if response.status_code != 200:
-            raise ServiceError(
-                f"{url}: got status {response.status_code}, expected 200: {response.text[:200]}", **where
-            )
-        return _reply(response.content, url, self.model)
-
-
-def _reply(content: bytes, url: str, model: str) -> Reply:
-    try:
-        whole: Any = json.loads(content)
-        text = whole["choices"][0]["message"]["content"]
-        verdict: Any = json.loads(text)
-    except (ValueError, TypeError, LookupError, RecursionError) as error:
-        message = f"{url}: got {content[:120]!r}, expected a completion whose content is one JSON object"
-        raise ServiceError(message, url=url, model=model) from error
-    if not isinstance(verdict, Mapping):
-        raise ServiceError(f"{url}: got {text[:80]!r}, expected a JSON object", url=url, model=model)
-    usage = whole.get("usage")
-    counts = usage if isinstance(usage, Mapping) else {}
-    return Reply(verdict, _count(counts.get("prompt_tokens")), _count(counts.get("completion_tokens")))
-
-
-def _count(value: object) -> int:
-    return value if type(value) is int and value >= 0 else 0
+            verdict: Any = json.loads(reply.text)
+        except (ValueError, RecursionError):
+            verdict = None
+        if not isinstance(verdict, Mapping):
+            message = f"{model.base_url}: got {reply.text[:120]!r}, expected one JSON object"
+            raise ServiceError(message, url=model.base_url, model=model.model)
+        if reply.usage.estimated:
+            return JudgeReply(verdict)
+        return JudgeReply(verdict, reply.usage.prompt, reply.usage.answer)

@@ -22,9 +22,6 @@ from typing import Any, Final
 from beampipe.analysisops.grading.rubric import Check
 from beampipe.errors import ConfigError, nearest
 
-# What a judge should not read: markup that people do not see, and words that talk to the judge.
-
-
 REMOVED: Final = "[removed: it speaks to the judge]"
 """Stands in place of a sentence that speaks to the judge."""
 
@@ -103,9 +100,6 @@ def _texts(value: object, where: str) -> Iterator[tuple[str, str]]:
     elif isinstance(value, list | tuple):
         for place, inside in enumerate(value):
             yield from _texts(inside, f"{where}[{place}]")
-
-
-# What a judge is asked: the task's prompt, with the submission behind a fence, and a canary.
 
 
 JUDGE_PLACEHOLDERS: Final = (

@@ -22,9 +22,6 @@ from beampipe.analysisops.grading.trace import (
 from beampipe.errors import ConfigError, UnknownNameError, nearest
 from beampipe.settings import build
 
-# All types of checks by the names that rubrics call them, and where each may stand.
-
-
 _TRACE: Final[dict[str, type[Any]]] = {
     "required_fields": RequiredFields,
     "numeric_in_range": NumericInRange,
@@ -53,16 +50,12 @@ GATES: Final[Mapping[str, type[Any]]] = MappingProxyType(
 """Checks that must hold; those of a trace may be either."""
 
 JUDGED: Final[Mapping[str, type[Any]]] = MappingProxyType({"llm_reasoning": LlmReasoning})
-"""Checks that a judge answers."""
-
-
-# The rubric of a task: its gates, its rules, and what a judge is asked; read once, and refused if it does not
-# fit.
+"""Checks of a judge."""
 
 
 _KEYS: Final = ("version", "total", "gates", "rule_checks", "llm_checks")
 
-_OF_EVERY_CHECK: Final = ("id", "type", "points", "description", "scaled_by", "fail_total_score", "gate")
+_COMMON_KEYS: Final = ("id", "type", "points", "description", "scaled_by", "fail_total_score", "gate")
 
 _VERSIONS: Final = (1, 2)
 
@@ -75,9 +68,9 @@ class Check:
         id: its name, once in the rubric.
         type: name of its kind.
         points: that it can earn; 0 for a gate.
-        kind: the check with its settings, of `beampipe.analysisops.grading.checks`.
+        kind: the check with its settings, of `gates`, `answers` or `trace`.
         scaled_by: ids of earlier rules; the points are multiplied by the fractions that those earned.
-        description: what it is for, in words.
+        description: its purpose, in words.
     """
 
     id: str
@@ -90,15 +83,15 @@ class Check:
 
 @dataclass(frozen=True)
 class Rubric:
-    """What a submission is graded by.
+    """The rules that a submission is graded by.
 
     Attributes:
         version: 1 for the public benchmark's, 2 for ours.
-        gates: what must hold, or nothing counts.
-        rules: what earns points.
-        judged: what a judge is asked; in a column of its own.
+        gates: conditions without which nothing counts.
+        rules: checks that earn points.
+        judged: checks of a judge, whose points form a separate column.
         total: declared sum of points, None if none is declared.
-        warnings: what was read and is done in another way than its writer may think.
+        warnings: settings that have another effect than their author may expect.
     """
 
     version: int
@@ -115,7 +108,7 @@ class Rubric:
 
     @property
     def max_judged(self) -> float:
-        """Points of all that a judge is asked."""
+        """Points of all checks of a judge."""
         return math.fsum(check.points for check in self.judged)
 
     def paths(self) -> list[tuple[str, str, str]]:
@@ -156,8 +149,15 @@ def read_rubric(table: Mapping[str, Any], where: str) -> Rubric:
     gates = _checks(table, "gates", GATES, where, warnings)
     rules = _checks(table, "rule_checks", RULES, where, warnings)
     judged = _checks(table, "llm_checks", JUDGED, where, warnings)
-    _check_ids((*gates, *rules, *judged), where)
-    _check_scales(rules, where)
+    ids = [check.id for check in (*gates, *rules, *judged)]
+    for name in ids:
+        if ids.count(name) > 1:
+            raise ConfigError(f"{where}: got the id {name!r} twice, expected each check to have its own")
+    for place, check in enumerate(rules):
+        earlier = [rule.id for rule in rules[:place]]
+        for name in check.scaled_by:
+            if name not in earlier:
+                raise UnknownNameError(f"rule before it ({where}: {check.id}: scaled_by)", name, earlier)
     total = table.get("total")
     if total is not None and type(total) not in (int, float):
         raise ConfigError(f"{where}: got total = {total!r}, expected a number")
@@ -174,7 +174,7 @@ def _checks(
     listed = table.get(key) or []
     if not isinstance(listed, Sequence) or isinstance(listed, str):
         raise ConfigError(f"{where}: {key}: got {listed!r}, expected a list of checks")
-    return tuple(_check(one, f"{where}: {key}[{place}]", key, kinds, warnings) for place, one in enumerate(listed))
+    return tuple(_check(entry, f"{where}: {key}[{place}]", key, kinds, warnings) for place, entry in enumerate(listed))
 
 
 def _check(table: Any, where: str, key: str, kinds: Mapping[str, type[Any]], warnings: list[str]) -> Check:
@@ -189,13 +189,10 @@ def _check(table: Any, where: str, key: str, kinds: Mapping[str, type[Any]], war
         raise error
     kind = kinds[type_name]
     own = {field.name for field in fields(kind)}
-    settings = {one: value for one, value in table.items() if one in own or one not in _OF_EVERY_CHECK}
+    settings = {key: value for key, value in table.items() if key in own or key not in _COMMON_KEYS}
     points = table.get("points", 0.0)
     if type(points) not in (int, float) or not 0.0 <= points < math.inf or (key != "gates" and points == 0):
         raise ConfigError(f"{where}: got points = {points!r}, expected a number that is more than 0")
-    for field in fields(kind):
-        if field.name not in settings and str(field.name) == "points" and points:
-            settings["points"] = points
     if settings.get("missing_points"):
         warnings.append(
             f"{where}: missing_points = {settings['missing_points']} is not given, expected 0: what is missing is never"
@@ -209,33 +206,16 @@ def _check(table: Any, where: str, key: str, kinds: Mapping[str, type[Any]], war
     return Check(name, type_name, float(points), build(kind, settings, where), scaled_by, str(description))
 
 
-def _check_ids(checks: Sequence[Check], where: str) -> None:
-    seen: set[str] = set()
-    for check in checks:
-        if check.id in seen:
-            raise ConfigError(f"{where}: got the id {check.id!r} twice, expected each check to have its own")
-        seen.add(check.id)
-
-
-def _check_scales(rules: Sequence[Check], where: str) -> None:
-    earlier: list[str] = []
-    for check in rules:
-        for name in check.scaled_by:
-            if name not in earlier:
-                raise UnknownNameError(f"rule before it ({where}: {check.id}: scaled_by)", name, earlier)
-        earlier.append(check.id)
-
-
 def _check_total(rubric: Rubric, where: str) -> list[str]:
     if rubric.total is None:
         return []
     points = rubric.max_points
     sums = {points} if rubric.version == 2 else {points, points + rubric.max_judged}
-    if any(math.isclose(rubric.total, one) for one in sums):
+    if any(math.isclose(rubric.total, expected) for expected in sums):
         return []
     message = f"{where}: got total = {rubric.total:g}, but the rules sum to {points:g}"
     if rubric.version == 2:
-        raise ConfigError(f"{message}, expected the sum; leave total out, or mend it")
+        raise ConfigError(f"{message}, expected the sum; leave total out, or correct it")
     return [f"{message}; the sum is the maximum"]
 
 

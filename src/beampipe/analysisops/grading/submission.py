@@ -19,10 +19,6 @@ from beampipe.analysisops.contract import HistogramReference
 from beampipe.analysisops.ledger import Entry
 from beampipe.errors import ConfigError
 
-# What an agent answered, as bounded, plain JSON: whatever comes in, checks see texts, finite numbers, lists,
-# objects.
-
-
 _DEEPEST: Final = 16
 """So many levels of lists and objects are read; what lies deeper is None."""
 
@@ -166,10 +162,6 @@ class _Reader:
             self.notes.append(note[:300])
 
 
-# Contents that a submission only names: the host takes them from the ledger or the session, never from the
-# agent.
-
-
 @dataclass(frozen=True)
 class Evidence:
     """What the host hands to the checks of one submission beside the ledger.
@@ -245,9 +237,6 @@ def _read(result: Mapping[str, Any], handle: str) -> tuple[HistogramReference | 
     return HistogramReference(tuple(map(float, edges)), tuple(map(float, values))), ""  # type: ignore[arg-type]
 
 
-# What a check looks at, and what it says.
-
-
 @dataclass(frozen=True)
 class Case:
     """One submission with all that is known to the host.
@@ -308,9 +297,6 @@ class Outcome:
     fraction: float
     reason: str = ""
     evidence: Mapping[str, Any] = field(default_factory=dict)
-
-
-# Curves from a distance to a fraction of points: 1 at no distance, falling, without steps.
 
 
 def bell(distance: float, half: float) -> float:

@@ -9,7 +9,15 @@ from typing import Any
 from beampipe.analysisops.grading.submission import Case, Outcome, look_up, number_of, ramp
 from beampipe.errors import ConfigError
 
-# Fields that a trace must have.
+
+def _check_either(check: str, name: str, value: float | None, path: str | None) -> None:
+    if (value is None) == (path is None):
+        raise ConfigError(f"{check}: expected either {name} or {name}_path")
+
+
+def _number(case: Case, value: float | None, path: str | None) -> float:
+    """A setting: the number itself, or that at a dotted path of the reference."""
+    return float(value or 0.0) if path is None else case.expected_number(path)
 
 
 @dataclass(frozen=True)
@@ -28,9 +36,6 @@ class RequiredFields:
         if lacking:
             return Outcome(0.0, f"missing: {', '.join(lacking)}", {"missing": lacking})
         return Outcome(1.0, "all fields are there")
-
-
-# Keys that an object of the trace must have.
 
 
 @dataclass(frozen=True)
@@ -67,10 +72,10 @@ class RequiredKeysInDict:
         keys = self.required_keys
         if self.required_keys_path is not None:
             keys = tuple(case.expected(self.required_keys_path))
-        found = look_up(case.submission.content, self.dict_path)
-        if not isinstance(found, dict):
+        submitted = look_up(case.submission.content, self.dict_path)
+        if not isinstance(submitted, dict):
             return Outcome(0.0, f"{self.dict_path} is no object")
-        missing = [key for key in keys if self._is_missing(found.get(key))]
+        missing = [key for key in keys if self._is_missing(submitted.get(key))]
         if len(missing) == len(keys):
             return Outcome(0.0, f"{self.dict_path} has none of {', '.join(keys)}", {"missing": missing})
         lost = self.missing_penalty_per_key * len(missing) / self.points if self.points else float(bool(missing))
@@ -82,14 +87,11 @@ class RequiredKeysInDict:
         return value is None or (self.treat_empty_as_missing and value in ("", [], {}))
 
 
-# Cuts that a trace must list.
-
-
 @dataclass(frozen=True)
 class CheckCutIds:
     """1 if every id is the ``cut_id`` of some object in the list ``cuts``, else 0.
 
-    It reads no expression of a cut: it can tell only what an agent says that it did.
+    It reads no expressions of cuts: it checks what an agent claims, not what it did.
 
     Attributes:
         required_cut_ids: the ids.
@@ -101,14 +103,11 @@ class CheckCutIds:
         """1 or 0."""
         cuts = case.submission.content.get("cuts")
         listed = cuts if isinstance(cuts, list) else []
-        ids = {one["cut_id"] for one in listed if isinstance(one, dict) and isinstance(one.get("cut_id"), str)}
+        ids = {cut["cut_id"] for cut in listed if isinstance(cut, dict) and isinstance(cut.get("cut_id"), str)}
         missing = [name for name in self.required_cut_ids if name not in ids]
         if missing:
             return Outcome(0.0, f"missing: {', '.join(missing)}", {"missing": missing})
         return Outcome(1.0, "all cuts are listed")
-
-
-# A number in a range.
 
 
 @dataclass(frozen=True)
@@ -154,14 +153,11 @@ class NumericInRange:
     def _range(self, case: Case) -> tuple[float, float]:
         if self.range_path is None:
             return float(self.lo or 0.0), float(self.hi or 0.0)
-        found = case.expected(self.range_path)
-        ends = [number_of(one) for one in found] if isinstance(found, list | tuple) else []
+        given = case.expected(self.range_path)
+        ends = [number_of(end) for end in given] if isinstance(given, list | tuple) else []
         if len(ends) != 2 or ends[0] is None or ends[1] is None:
-            raise ConfigError(f"reference: got {found!r} for {self.range_path}, expected two numbers")
+            raise ConfigError(f"reference: got {given!r} for {self.range_path}, expected two numbers")
         return ends[0], ends[1]
-
-
-# A number that is large enough.
 
 
 @dataclass(frozen=True)
@@ -172,8 +168,7 @@ class ThresholdGe:
         value_path: dotted path of the number in the trace.
         threshold: what it must reach.
         threshold_path: dotted path of the threshold in the reference, in its place.
-        missing_points: read, and not given: where a number below the threshold earns nothing, silence must not earn
-            more than honesty.
+        missing_points: accepted and ignored: a missing number must not earn more than one below the threshold.
     """
 
     value_path: str
@@ -182,15 +177,11 @@ class ThresholdGe:
     missing_points: float = 0.0
 
     def __post_init__(self) -> None:
-        if (self.threshold is None) == (self.threshold_path is None):
-            raise ConfigError("threshold_ge: expected either threshold or threshold_path")
+        _check_either("threshold_ge", "threshold", self.threshold, self.threshold_path)
 
     def __call__(self, case: Case) -> Outcome:
         """1 or 0."""
-        if self.threshold_path is not None:
-            threshold = case.expected_number(self.threshold_path)
-        else:
-            threshold = float(self.threshold or 0.0)
+        threshold = _number(case, self.threshold, self.threshold_path)
         value = case.number(self.value_path)
         if value is None:
             return Outcome(0.0, f"{self.value_path} is no finite number")
@@ -198,19 +189,16 @@ class ThresholdGe:
         return Outcome(float(value >= threshold), f"{value:g}, expected at least {threshold:g}", evidence)
 
 
-# A number near a target.
-
-
 @dataclass(frozen=True)
 class TargetSoft:
     """1 within the tolerance, then a straight line that reaches 0 at ``soft_factor * tolerance``.
 
     The public benchmark's line starts at the target, so that its points drop by a third just outside the tolerance;
-    this one starts where the full points end.
+    here it starts at the tolerance.
 
     Attributes:
         value_path: dotted path of the number in the trace.
-        target: what it should be.
+        target: expected number.
         target_path: dotted path of the target in the reference, in its place.
         tolerance: distance up to which all points are given, more than 0.
         tolerance_path: dotted path of the tolerance in the reference, in its place.
@@ -225,17 +213,15 @@ class TargetSoft:
     soft_factor: float = 3.0
 
     def __post_init__(self) -> None:
-        if (self.target is None) == (self.target_path is None):
-            raise ConfigError("target_soft: expected either target or target_path")
-        if (self.tolerance is None) == (self.tolerance_path is None):
-            raise ConfigError("target_soft: expected either tolerance or tolerance_path")
+        _check_either("target_soft", "target", self.target, self.target_path)
+        _check_either("target_soft", "tolerance", self.tolerance, self.tolerance_path)
         if not self.soft_factor > 1.0:
             raise ConfigError(f"target_soft: got soft_factor = {self.soft_factor}, expected more than 1")
 
     def __call__(self, case: Case) -> Outcome:
         """The fraction; 0 for what is no finite number."""
-        target = case.expected_number(self.target_path) if self.target_path else float(self.target or 0.0)
-        tolerance = case.expected_number(self.tolerance_path) if self.tolerance_path else float(self.tolerance or 0.0)
+        target = _number(case, self.target, self.target_path)
+        tolerance = _number(case, self.tolerance, self.tolerance_path)
         if not tolerance > 0.0:
             raise ConfigError(f"target_soft: got a tolerance of {tolerance}, expected more than 0")
         value = case.number(self.value_path)
@@ -247,19 +233,16 @@ class TargetSoft:
         return Outcome(fraction, f"{distance:g} from {target:g}, tolerance {tolerance:g}", evidence)
 
 
-# What a judge says of the reasoning.
-
-
 @dataclass(frozen=True)
 class LlmReasoning:
     """``(clamped - low) / (high - low)`` of the number that a judge gives; it counts in the judge's column alone.
 
-    The public benchmark divides by 100 whatever the clamp is, so that 40 of 40 points earn 16, and multiplies by how
-    sure the judge says that it is. Here the clamp is the scale, and the confidence is reported and multiplies nothing.
+    The public benchmark divides by 100 whatever the clamp is, so that 40 of 40 points earn 16, and multiplies by the
+    confidence that the judge claims. Here the clamp is the scale, and the confidence is only reported.
 
     Attributes:
         output_key: dotted path of the number in the judge's reply.
-        clamp: lowest and highest number of the scale that the judge is told of.
+        clamp: lowest and highest number of the scale in the judge's prompt.
         confidence_key: dotted path of the judge's confidence, 0 to 1.
     """
 

@@ -12,18 +12,11 @@ from typing import TYPE_CHECKING
 from beampipe.lazy import loader
 
 if TYPE_CHECKING:
-    from beampipe.analysisops.opendata.catalogue import (
-        Catalogue,
-        OpenDataFetch,
-        Selection,
-        atlas_catalogue,
-        prepare_open_data,
-    )
+    from beampipe.analysisops.opendata.catalogue import Catalogue, Selection, atlas_catalogue, prepare_open_data
     from beampipe.analysisops.opendata.download import OpenFile, Transfer, TransferLimits, download_files
 
 __all__ = [
     "Catalogue",
-    "OpenDataFetch",
     "OpenFile",
     "Selection",
     "Transfer",
@@ -33,10 +26,10 @@ __all__ = [
     "prepare_open_data",
 ]
 
-__getattr__ = loader(
+__getattr__, __dir__ = loader(
     __name__,
     {
-        "catalogue": ["Catalogue", "OpenDataFetch", "Selection", "atlas_catalogue", "prepare_open_data"],
+        "catalogue": ["Catalogue", "Selection", "atlas_catalogue", "prepare_open_data"],
         "download": ["OpenFile", "Transfer", "TransferLimits", "download_files"],
     },
 )

@@ -33,9 +33,6 @@ from beampipe.errors import CancelledError, DeadlineError, FileError, InputError
 from beampipe.files import make_folder, write_whole
 from beampipe.workflow import leased
 
-# What is known of the contents of a file: digests, and the length that a ROOT file tells of itself.
-
-
 WANTED: Final = {"Want-Digest": "sha-256, md5;q=0.5, adler32;q=0.3", "Want-Repr-Digest": "sha-256=5"}
 """Headers of a request that ask for a digest of the whole file (RFC 3230, RFC 9530); storage of CERN gives adler32."""
 
@@ -155,9 +152,6 @@ def _digits(algorithm: str, text: str) -> str | None:
     except (binascii.Error, ValueError):
         return None
     return raw.hex() if len(raw) * 2 == length else None
-
-
-# One file over HTTP: it goes on where it stopped, and appears whole and checked or not at all.
 
 
 _MAGIC: Final = b"root"
@@ -470,9 +464,6 @@ def _size(path: Path) -> int:
 def _remove(*paths: Path) -> None:
     for path in paths:
         path.unlink(missing_ok=True)
-
-
-# Several files at once into a folder, with the manifest that the tools read.
 
 
 _LOCK: Final = ".lock"

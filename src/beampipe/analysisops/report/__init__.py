@@ -3,7 +3,7 @@
 `write_report` writes it. The page is static and self-contained; its style and scripts are in web.
 
 run_data   reads a run, and decides what is shown of each assessment
-tables     tables, and numbers as text
+formatting numbers as text
 plots      figures
 page       the page
 """

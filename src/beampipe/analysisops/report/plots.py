@@ -1,35 +1,59 @@
-"""The figures of the page, as SVG whose colours the page's style chooses: light or dark."""
+"""The figures of the page, as SVG whose colours come from the style of the page: light or dark."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from html import escape
 from statistics import fmean, stdev
 from typing import Final
 
-from beampipe.analysisops.grading.provenance import LABELS
+from markupsafe import Markup
+
+from beampipe.analysisops.report.formatting import cost, count, duration, with_error
 from beampipe.analysisops.report.run_data import RunData
-from beampipe.analysisops.report.tables import COLOURS, cost, count, duration, swatch, with_error
 from beampipe.analysisops.runs import Summary
 
-__all__ = ["AXES", "origins", "price_plot", "pull_plots"]
 
-AXES: Final[dict[str, tuple[str, Callable[[Summary], float | None], Callable[[float], str]]]] = {
-    "cost": (
+@dataclass(frozen=True)
+class Axis:
+    """A quantity that scores are drawn against.
+
+    Attributes:
+        name: its name.
+        label: label of the axis.
+        value: the quantity for the assessments of an agent; None if unknown.
+        text: a value as text.
+    """
+
+    name: str
+    label: str
+    value: Callable[[Summary], float | None]
+    text: Callable[[float], str]
+
+
+AXES: Final = {
+    "cost": Axis(
+        "Cost",
         "Mean cost of an assessment [USD]",
-        lambda one: None if one.cost_unknown else one.cost / max(1, one.assessments),
+        lambda agent: None if agent.cost_unknown else agent.cost / max(1, agent.assessments),
         cost,
     ),
-    "tokens": (
+    "tokens": Axis(
+        "Tokens",
         "Mean number of tokens",
-        lambda one: None if one.tokens_unknown else one.tokens / max(1, one.assessments),
+        lambda agent: None if agent.tokens_unknown else agent.tokens / max(1, agent.assessments),
         count,
     ),
-    "seconds": ("Mean time of an assessment", lambda one: one.seconds / max(1, one.assessments), duration),
-    "calls": ("Mean number of tool calls", lambda one: one.tool_calls / max(1, one.assessments), count),
+    "seconds": Axis(
+        "Time", "Mean time of an assessment", lambda agent: agent.seconds / max(1, agent.assessments), duration
+    ),
+    "calls": Axis(
+        "Tool calls", "Mean number of tool calls", lambda agent: agent.tool_calls / max(1, agent.assessments), count
+    ),
 }
-"""What scores are drawn against -> label of the axis, its value for an agent (None if not known), its text."""
+"""Quantities that scores are drawn against."""
 
 _WIDTH, _HEIGHT = 520, 330
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 504.0, 14.0, 274.0
@@ -41,62 +65,75 @@ _FEWEST: Final = 10
 """Fewer pulls than these show no distribution, and could tell one instance's truth."""
 
 
-def price_plot(run: RunData, axis: str) -> str:
-    """Score against what it took: a point with its error for each agent, and the line that nobody is above."""
-    label, of, text = AXES[axis]
+def price_plot(run: RunData, name: str) -> Markup:
+    """Score against what it took: a point with its error for each agent, and the line of the best for less."""
+    axis = AXES[name]
     known = [
-        (agent, value, one)
-        for agent, one in run.by_agent.items()
-        if not math.isnan(one.mean) and (value := of(one)) is not None
+        (agent, value, summary)
+        for agent, summary in run.by_agent.items()
+        if not math.isnan(summary.mean) and (value := axis.value(summary)) is not None
     ]
     lacking = [agent for agent in run.agents if agent not in {name for name, _, _ in known}]
     note = f'<p class="soft">Not known: {escape(", ".join(lacking))}</p>' if lacking else ""
     if not known:
-        return f'<p class="empty">No agent tells this.</p>{note}'
-    place = _scale([value for _, value, _ in known])
-    inside = [*_frame(label), *_ticks_down(), *_ticks_along([value for _, value, _ in known], place, text)]
-    inside += [f'<path class="frontier" d="{_frontier(known, place)}"/>']
+        return Markup(f'<p class="empty">No agent tells this.</p>{note}')
+    x_of = _scale([value for _, value, _ in known])
+    inside = [
+        f'<path class="axis" d="M{_LEFT} {_TOP}V{_BOTTOM}H{_RIGHT}"/>',
+        f'<text x="{(_LEFT + _RIGHT) / 2}" y="{_HEIGHT - 12}" class="middle">{escape(axis.label)}</text>',
+    ]
+    for score in (0.0, 0.25, 0.5, 0.75, 1.0):
+        y = _y_of(score)
+        inside.append(f'<path class="rule" d="M{_LEFT} {y:.1f}H{_RIGHT}"/>')
+        inside.append(f'<text x="{_LEFT - 7}" y="{y + 4:.1f}" class="end">{score:g}</text>')
+    inside += _ticks_along([value for _, value, _ in known], x_of, axis.text)
+    inside.append(f'<path class="frontier" d="{_frontier(known, x_of)}"/>')
     taken: list[tuple[float, float]] = []
-    for agent, value, one in sorted(known, key=lambda item: -item[2].mean):
-        inside.append(
-            _point(run, agent, place(value), one, f"{agent}: {with_error(one.mean, one.error)}, {text(value)}")
-        )
-        inside.append(_name(agent, place(value), _down(one.mean), taken))
-    return _svg(f"Score against {label.lower()}", inside) + note
+    for agent, value, summary in sorted(known, key=lambda item: -item[2].mean):
+        title = f"{agent}: {with_error(summary.mean, summary.error)}, {axis.text(value)}"
+        inside.append(_point(run.colour(agent), x_of(value), summary, title))
+        inside.append(_name(agent, x_of(value), _y_of(summary.mean), taken))
+    return Markup(_svg(f"Score against {axis.label.lower()}", inside) + note)
 
 
-def pull_plots(run: RunData) -> str:
-    """For each agent how far its numbers are from the truth, in units of the uncertainties that it quoted."""
-    parts = []
-    for agent in run.agents:
-        pulls = run.pulls.get(agent, ())
-        plot = _pull_plot(agent, pulls, run.agents.index(agent) % COLOURS)
-        parts.append(f'<figure class="small"><h4>{swatch(run, agent)} {escape(agent)}</h4>{plot}</figure>')
-    return "".join(parts)
-
-
-def origins(run: RunData) -> str:
-    """For each agent how many of its numbers come from where."""
-    rows = []
-    for agent in run.agents:
-        counts: Mapping[str, int] = run.origins.get(agent, {})
-        total = sum(counts.values())
-        name = f'<th scope="row">{swatch(run, agent)} {escape(agent)}</th>'
-        if not total:
-            rows.append(f'<tr>{name}<td class="soft">no numbers were submitted</td></tr>')
-            continue
-        left, bars, said = 0.0, [], []
-        for place, label in enumerate((*LABELS, "")):
-            number = counts.get(label, 0)
-            width = 100 * number / total
-            words = label.replace("_", " ") or "without a label"
-            if number:
-                bars.append(f'<rect class="o{place}" x="{left:.2f}" width="{width:.2f}" height="10"/>')
-                said.append(f'<span><i class="dot o{place}"></i> {words} {number}</span>')
-            left += width
-        svg = f'<svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">{"".join(bars)}</svg>'
-        rows.append(f'<tr>{name}<td>{svg}<p class="legend">{"".join(said)}</p></td></tr>')
-    return f'<table class="origins"><tbody>{"".join(rows)}</tbody></table>'
+def pull_plot(run: RunData, agent: str) -> Markup:
+    """Distances of an agent's numbers to the truth, in units of the uncertainties that it quoted."""
+    pulls = run.pulls.get(agent, ())
+    if len(pulls) < _FEWEST:
+        return Markup(f'<p class="empty">{len(pulls)} numbers with uncertainties: too few for a distribution.</p>')
+    width, height, base, side = 300, 150, 120, 12
+    counts = [0] * _BINS
+    inside_edges = [pull for pull in pulls if abs(pull) <= _EDGE]
+    for pull in inside_edges:
+        counts[min(_BINS - 1, int((pull + _EDGE) / (2 * _EDGE) * _BINS))] += 1
+    step = (width - 2 * side) / _BINS
+    normal = len(pulls) * 2 * _EDGE / _BINS / math.sqrt(2 * math.pi)
+    unit = (base - 8) / max(*counts, normal)
+    bars = "".join(
+        f'<rect class="a{run.colour(agent)}" x="{side + place * step + 0.5:.1f}" y="{base - unit * number:.1f}"'
+        f' width="{step - 1:.1f}" height="{unit * number:.1f}"/>'
+        for place, number in enumerate(counts)
+    )
+    across = (width - 2 * side) / (2 * _EDGE)
+    points = [
+        (side + (x + _EDGE) * across, base - unit * normal * math.exp(-x * x / 2))
+        for x in (-_EDGE + 0.1 * place for place in range(int(20 * _EDGE) + 1))
+    ]
+    curve = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+    ticks = "".join(
+        f'<text class="middle" x="{side + (x + _EDGE) * across:.1f}" y="{base + 15}">{x}</text>'
+        for x in (-4, -2, 0, 2, 4)
+    )
+    beyond = len(pulls) - len(inside_edges)
+    caption = f"{len(pulls)} numbers, {beyond or 'none'} beyond ± {_EDGE:g}"
+    if len(inside_edges) > 1:
+        mean = f"{fmean(inside_edges):.2f}".replace("-", "−")
+        caption = f"mean {mean}, width {stdev(inside_edges):.2f}; {caption}"
+    axis = f'<path class="axis" d="M{side} {base}H{width - side}"/>'
+    svg = _svg(
+        f"Pulls of {agent}: {caption}", [bars, axis, f'<path class="normal" d="{curve}"/>', ticks], width, height
+    )
+    return Markup(f'{svg}<figcaption class="soft">{caption}</figcaption>')
 
 
 def _svg(title: str, inside: Sequence[str], width: int = _WIDTH, height: int = _HEIGHT) -> str:
@@ -107,7 +144,7 @@ def _svg(title: str, inside: Sequence[str], width: int = _WIDTH, height: int = _
 
 
 def _scale(values: Sequence[float]) -> Callable[[float], float]:
-    """Where a value lies along the axis: by its logarithm if values differ much, nothing at the left."""
+    """x as a function of the value: logarithmic if values differ much, with 0 at the left."""
     positive = [value for value in values if value > 0]
     if not positive or max(positive) < 8 * min(positive):
         most = 1.15 * max(values) or 1.0
@@ -121,20 +158,8 @@ def _scale(values: Sequence[float]) -> Callable[[float], float]:
     return place
 
 
-def _down(value: float) -> float:
+def _y_of(value: float) -> float:
     return _BOTTOM - (_BOTTOM - _TOP) * value
-
-
-def _frame(label: str) -> Iterator[str]:
-    yield f'<path class="axis" d="M{_LEFT} {_TOP}V{_BOTTOM}H{_RIGHT}"/>'
-    yield f'<text x="{(_LEFT + _RIGHT) / 2}" y="{_HEIGHT - 12}" class="middle">{escape(label)}</text>'
-
-
-def _ticks_down() -> Iterator[str]:
-    for value in (0.0, 0.25, 0.5, 0.75, 1.0):
-        y = _down(value)
-        yield f'<path class="rule" d="M{_LEFT} {y:.1f}H{_RIGHT}"/>'
-        yield f'<text x="{_LEFT - 7}" y="{y + 4:.1f}" class="end">{value:g}</text>'
 
 
 def _ticks_along(
@@ -155,23 +180,22 @@ def _ticks_along(
 
 
 def _frontier(known: Sequence[tuple[str, float, Summary]], place: Callable[[float], float]) -> str:
-    """A step line through those whom nobody beats for less."""
+    """A step line through the agents that no other beats for less."""
     best, path = -1.0, ""
     for _, value, one in sorted(known, key=lambda item: (item[1], -item[2].mean)):
         if one.mean > best:
-            x, y = place(value), _down(one.mean)
+            x, y = place(value), _y_of(one.mean)
             path += f"M{x:.1f} {y:.1f}" if not path else f"H{x:.1f}V{y:.1f}"
             best = one.mean
     return f"{path}H{_RIGHT}"
 
 
-def _point(run: RunData, agent: str, x: float, one: Summary, title: str) -> str:
-    y, colour = _down(one.mean), f"a{run.agents.index(agent) % COLOURS}"
-    bar = ""
-    if one.error:
-        top, bottom = _down(min(1.0, one.mean + one.error)), _down(max(0.0, one.mean - one.error))
-        bar = f'<path class="error {colour}" d="M{x:.1f} {top:.1f}V{bottom:.1f}"/>'
-    return f'<g>{bar}<circle class="{colour}" cx="{x:.1f}" cy="{y:.1f}" r="5"/><title>{escape(title)}</title></g>'
+def _point(colour: int, x: float, summary: Summary, title: str) -> str:
+    y, bar = _y_of(summary.mean), ""
+    if summary.error:
+        top, bottom = (_y_of(max(0.0, min(1.0, summary.mean + sign * summary.error))) for sign in (1, -1))
+        bar = f'<path class="error a{colour}" d="M{x:.1f} {top:.1f}V{bottom:.1f}"/>'
+    return f'<g>{bar}<circle class="a{colour}" cx="{x:.1f}" cy="{y:.1f}" r="5"/><title>{escape(title)}</title></g>'
 
 
 def _name(agent: str, x: float, y: float, taken: list[tuple[float, float]]) -> str:
@@ -190,39 +214,3 @@ def _name(agent: str, x: float, y: float, taken: list[tuple[float, float]]) -> s
     taken.append((left, y))
     kind, beside = ("name end", x - 9) if end else ("name", x + 9)
     return f'<text class="{kind}" x="{beside:.1f}" y="{y:.1f}">{escape(short)}</text>'
-
-
-def _pull_plot(agent: str, pulls: Sequence[float], colour: int) -> str:
-    if len(pulls) < _FEWEST:
-        return f'<p class="empty">{len(pulls)} numbers with uncertainties: too few for a distribution.</p>'
-    width, height, base, side = 300, 150, 120, 12
-    counts = [0] * _BINS
-    inside_edges = [pull for pull in pulls if abs(pull) <= _EDGE]
-    for pull in inside_edges:
-        counts[min(_BINS - 1, int((pull + _EDGE) / (2 * _EDGE) * _BINS))] += 1
-    step = (width - 2 * side) / _BINS
-    normal = len(pulls) * 2 * _EDGE / _BINS / math.sqrt(2 * math.pi)
-    unit = (base - 8) / max(*counts, normal)
-    bars = "".join(
-        f'<rect class="a{colour}" x="{side + place * step + 0.5:.1f}" y="{base - unit * number:.1f}"'
-        f' width="{step - 1:.1f}" height="{unit * number:.1f}"/>'
-        for place, number in enumerate(counts)
-    )
-    across = (width - 2 * side) / (2 * _EDGE)
-    points = [
-        (side + (x + _EDGE) * across, base - unit * normal * math.exp(-x * x / 2))
-        for x in (-_EDGE + 0.1 * place for place in range(int(20 * _EDGE) + 1))
-    ]
-    curve = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
-    ticks = "".join(
-        f'<text class="middle" x="{side + (x + _EDGE) * across:.1f}" y="{base + 15}">{x}</text>'
-        for x in (-4, -2, 0, 2, 4)
-    )
-    beyond = len(pulls) - len(inside_edges)
-    told = f"{len(pulls)} numbers, {beyond or 'none'} beyond ± {_EDGE:g}"
-    if len(inside_edges) > 1:
-        mean = f"{fmean(inside_edges):.2f}".replace("-", "−")
-        told = f"mean {mean}, width {stdev(inside_edges):.2f}; {told}"
-    axis = f'<path class="axis" d="M{side} {base}H{width - side}"/>'
-    svg = _svg(f"Pulls of {agent}: {told}", [bars, axis, f'<path class="normal" d="{curve}"/>', ticks], width, height)
-    return f'{svg}<figcaption class="soft">{told}</figcaption>'

@@ -21,9 +21,6 @@ from beampipe.analysisops.runs import RunFolder, Score, Summary, difference, sco
 from beampipe.analysisops.runs.folder import result_line
 from beampipe.errors import InputError
 
-# What the page shows of one assessment: short, plain, and without what its reader may not know.
-
-
 _TEXT: Final = 4000
 """Characters of a text that an agent or a judge wrote."""
 
@@ -246,8 +243,7 @@ def _rest(submission: Submission) -> str:
     return _text(_json(rest, indent=1)) if rest else ""
 
 
-# What the page shows of a run: figures of each group, a row of each assessment, and its detail.
-
+_COLOURS: Final = 8
 
 References = Literal["development", "all", "none"]
 """Of which seeds the page may tell references: those of development seeds are public anyway."""
@@ -315,6 +311,10 @@ class RunData:
     def by_family_and_level(self) -> dict[tuple[str | int, ...], Summary]:
         """Figures by agent, family and level."""
         return summarise(self.scores, ("agent", "family", "level"), missing=self.missing)
+
+    def colour(self, agent: str) -> int:
+        """Number of the colour of an agent; more agents than colours share them."""
+        return self.agents.index(agent) % _COLOURS
 
     def behind(self, agent: str) -> tuple[float, float | None]:
         """How far an agent is behind the first, on the same instances, with its error."""

@@ -13,12 +13,9 @@ engine       does what is not done yet, and grades everything again
 statistics   means with errors, pass^k and totals
 """
 
-from beampipe.analysisops.runs.folder import RunFolder
-from beampipe.analysisops.runs.plan import ALL_LEVELS, AgentChoice, Assessment, RunPlan, TaskChoice
-from beampipe.analysisops.runs.folder import Record, error_result, read_record
-from beampipe.analysisops.runs.engine import Difference, Grade, Rescored, Today, rescore
-from beampipe.analysisops.runs.engine import Assess, run
-from beampipe.analysisops.runs.plan import Seed, Seeds
+from beampipe.analysisops.runs.engine import Assess, Difference, Grade, Rescored, Today, rescore, run
+from beampipe.analysisops.runs.folder import Record, RunFolder, error_result, read_record
+from beampipe.analysisops.runs.plan import ALL_LEVELS, AgentChoice, Assessment, RunPlan, Seed, Seeds, TaskChoice
 from beampipe.analysisops.runs.statistics import (
     PASSED,
     By,

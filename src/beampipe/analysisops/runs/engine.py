@@ -9,19 +9,16 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
-from beampipe.analysisops.runs.folder import RunFolder, result_line, Record, dump, error_result
+
+from beampipe.analysisops.runs.folder import Record, RunFolder, dump, error_result, result_line
 from beampipe.analysisops.runs.plan import Assessment, RunPlan, recipe_of
 from beampipe.errors import ConfigError, InputError, WorkflowError
-from beampipe.workflow import Store, Task, code_digest, open_pool, run as run_tasks, file_digest
+from beampipe.workflow import Store, Task, code_digest, file_digest, open_pool
+from beampipe.workflow import run as run_tasks
 from beampipe.workflow.digests import NO_RESULT
-
-
-# Run a plan: what is done is not done again, what fails stops nothing else, a kill costs only what was under
-# way.
-
 
 Assess = Callable[[Assessment, Path], Record]
 """``assess(assessment, folder)`` asks an agent and grades its answer. The folder is empty, and removed afterwards. What
@@ -148,7 +145,6 @@ def _code_of(assess: Assess) -> str:
     return code_digest(module, module.partition(".")[0], but=_NO_WORK)
 
 
-# Grade a run again from its records alone: no agent is asked, no judge, and no data are made.
 
 
 Grade = Callable[[Mapping[str, Any]], Mapping[str, Any]]

@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence, Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
+
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.ledger import Entry, entries_to_json
-from beampipe.errors import FileError, BusyError
-from contextlib import ExitStack, contextmanager
 from beampipe.analysisops.runs.plan import Assessment, recipe_of
+from beampipe.errors import BusyError, FileError
 from beampipe.files import make_folder, write_whole
 from beampipe.workflow import EventLog, Store, leased
-
-
-# The record of one assessment: all that is needed to grade it again and to show it, as one JSON file.
-
 
 _FLOAT: Final = "$float"
 """Key that stands for a number which JSON cannot write."""
@@ -152,7 +149,6 @@ def _unpack(value: Any) -> Any:
     return value
 
 
-# The folder of a run: its plan, its records, its results, and a log of what happened.
 
 
 _VERSION: Final = 1
@@ -210,7 +206,7 @@ class RunFolder:
                 held.enter_context(leased(self.path / "lock"))
             except BusyError as error:
                 raise FileError(
-                    f"{self.path}: got a folder that another run works in, expected a free one; wait until it has ended",
+                    f"{self.path}: got a folder that another run works in, expected a free one; wait for its end",
                     path=self.path,
                 ) from error
             yield

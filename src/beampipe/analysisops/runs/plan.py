@@ -10,18 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final, Literal, Any
-from beampipe.errors import ConfigError, FileError
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Literal
+
 from beampipe.analysisops.contract import Level
+from beampipe.errors import ConfigError, FileError
 from beampipe.workflow import Recipe, digest_of, file_digest
-
-
-# Seeds of instances: public ones to develop with, and secret ones to evaluate with.
-
 
 Kind = Literal["development", "evaluation"]
 
@@ -115,7 +112,6 @@ def _read(path: Path) -> bytes:
     return key
 
 
-# What a run is made of: tasks x levels x seeds x agents x epochs, and the key of each assessment.
 
 
 ALL_LEVELS: Final[tuple[Level, ...]] = (1, 2, 3)
@@ -148,12 +144,16 @@ class TaskChoice:
 
     @classmethod
     def from_folder(cls, folder: Path, task_id: str, family: str, levels: tuple[Level, ...] = ALL_LEVELS) -> TaskChoice:
-        """A task by its folder: all its files count but those that are for grading only.
+        """A task by its folder: all its files count but those that are for grading only, and bytecode.
 
         Raises:
             FileError: a file cannot be read.
         """
-        files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in _FOR_GRADING)
+        files = sorted(
+            path
+            for path in folder.rglob("*")
+            if path.is_file() and path.name not in _FOR_GRADING and path.parent.name != "__pycache__"
+        )
         digest = digest_of([(path.relative_to(folder).as_posix(), file_digest(path)) for path in files])
         return cls(task_id, family, digest, levels, folder)
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import numpy as np
-from beampipe.arrays import Float64
 from numpy import ndarray
 
+from beampipe.arrays import Float64
 from beampipe.errors import InputError
 
 __all__ = ["PASSED", "By", "Score", "Summary", "difference", "mean_with_error", "pass_hat", "scores_of", "summarise"]

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -16,7 +15,6 @@ from numpy import ndarray
 from beampipe.analysisops.samples.branch_names import DIALECTS, ENERGIES, Dialect
 from beampipe.analysisops.samples.events import Events
 from beampipe.analysisops.samples.random_parameters import RandomParameters
-from beampipe.errors import UnknownNameError
 from beampipe.files import write_whole
 
 # What is known of an instance's data and told to no agent.
@@ -224,75 +222,59 @@ def _column(name: str, values: ndarray, layout: FileLayout) -> ndarray:
 # The data of an instance: a family and a seed become files that anybody may read, and what is hidden of them.
 
 
+Make = Callable[[RandomParameters], Instance]
+"""The generator of a family: the data of an instance from its random parameters."""
+
 VERSION: Final = "1"
 """Version of the generator. It changes whenever the same family and seed give other arrays than before."""
-
-_FAMILIES: Final = {
-    "zmumu": "peaks.zmumu",
-    "width": "peaks.width",
-    "hyy": "peaks.hyy",
-    "search": "peaks.search",
-    "hmumu": "peaks.hmumu",
-    "hbb": "peaks.hbb",
-    "hzz4l": "peaks.hzz4l",
-    "ttbar": "peaks.ttbar",
-    "wz3l": "counts.wz3l",
-    "counting": "counts.counting",
-    "tagprobe": "counts.tagprobe",
-    "jets": "systems.jets",
-    "operations": "systems.operations",
-    "tracks": "systems.tracks",
-}
 
 _FIRST_EVENTS: Final = 10_000_000
 
 _MILLIMETRES: Final = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
 
 
-def families() -> tuple[str, ...]:
-    """The families that there are, by name."""
-    return tuple(_FAMILIES)
-
-
 def prepare(
-    family: str, seed: int, folder: Path, *, parameters: Mapping[str, tuple[float, float]] | None = None
+    make: Make,
+    family: str,
+    seed: int,
+    folder: Path,
+    *,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> HiddenTruth:
     """Make the data of an instance.
 
     Args:
-        family: name of the family, one of `families`.
-        seed: seed of the instance; the same family, seed and version give the same arrays.
+        make: the generator of the family.
+        family: name of the family; random numbers depend on it.
+        seed: seed of the instance; the same generator, family and seed give the same arrays.
         folder: the files are written into its folder ``data``, with ``manifest.json`` beside them.
-        parameters: hidden parameter -> lowest and highest value, in place of the family's own range.
+        ranges: hidden parameter -> lowest and highest value, in place of the family's own range.
 
     Returns:
-        What is hidden; nothing of it stands in the folder.
+        The hidden truth; nothing of it stands in the folder.
 
     Raises:
-        UnknownNameError: there is no such family, or it has no such parameter.
+        UnknownNameError: the family has no such parameter.
         ConfigError: a range of a parameter is impossible.
     """
-    if family not in _FAMILIES:
-        raise UnknownNameError("family of tasks", family, _FAMILIES)
-    draws = RandomParameters(family, seed, parameters)
-    layout = _draw_layout(draws)
-    module = import_module(f"beampipe.analysisops.samples.families.{_FAMILIES[family]}")
-    instance = cast("Callable[[RandomParameters], Instance]", module.make)(draws)
-    draws.check()
-    return _write_instance(family, seed, draws, instance, layout, folder / "data")
+    random = RandomParameters(family, seed, ranges)
+    layout = _draw_layout(random)
+    instance = make(random)
+    random.check()
+    return _write_instance(family, seed, random, instance, layout, folder / "data")
 
 
-def _draw_layout(draws: RandomParameters) -> FileLayout:
-    dialect = DIALECTS[draws.choice("dialect", len(DIALECTS))]
+def _draw_layout(random: RandomParameters) -> FileLayout:
+    dialect = DIALECTS[random.choice("dialect", len(DIALECTS))]
     # A tree goes by the name of any dialect: nobody shall guess the columns from it.
-    tree = DIALECTS[draws.choice("tree", len(DIALECTS))].tree
-    unit = (1.0, 0.001)[draws.choice("mev", 2)]
-    length = tuple(_MILLIMETRES.values())[draws.choice("length", len(_MILLIMETRES))]
+    tree = DIALECTS[random.choice("tree", len(DIALECTS))].tree
+    unit = (1.0, 0.001)[random.choice("mev", 2)]
+    length = tuple(_MILLIMETRES.values())[random.choice("length", len(_MILLIMETRES))]
     return FileLayout(dialect, tree, unit, length)
 
 
 def _write_instance(
-    family: str, seed: int, draws: RandomParameters, instance: Instance, layout: FileLayout, folder: Path
+    family: str, seed: int, random: RandomParameters, instance: Instance, layout: FileLayout, folder: Path
 ) -> HiddenTruth:
     files, columns, first = [], {}, _FIRST_EVENTS
     names: dict[str, tuple[str, ...]] = {}
@@ -313,7 +295,7 @@ def _write_instance(
         family,
         seed,
         VERSION,
-        {**draws.parameters, "length_unit": layout.lengths, **instance.hidden},
+        {**random.drawn, "length_unit": layout.lengths, **instance.hidden},
         instance.truth,
         instance.words,
         columns,

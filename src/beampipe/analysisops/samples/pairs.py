@@ -109,7 +109,7 @@ _LIMITS = 12.0
 
 
 def resonance_pairs(
-    draws: RandomParameters, what: str, number: int, *, mass: float, width: float
+    random: RandomParameters, what: str, number: int, *, mass: float, width: float
 ) -> tuple[Float64[ndarray, "n 4"], Float64[ndarray, "n 4"]]:
     """Lepton and antilepton of a Z boson of some mass and width [GeV]."""
     near = max(20.0, 3 * width)
@@ -124,17 +124,17 @@ def resonance_pairs(
         f"PhaseSpace:mHatMin = {mass - near:.6f}",
         f"PhaseSpace:mHatMax = {mass + near:.6f}",
     )
-    first, second = collide(settings, number, draws.seed(f"{what} collisions")).kinds(13).pairs()
+    first, second = collide(settings, number, random.seed(f"{what} collisions")).kinds(13).pairs()
     low, high = max(mass - _LIMITS * max(width, 1.0), mass / 3), mass + _LIMITS * max(width, 1.0)
-    line = breit_wigner(draws.generator(f"{what} line"), len(first), mass=mass, width=width, low=low, high=high)
+    line = breit_wigner(random.generator(f"{what} line"), len(first), mass=mass, width=width, low=low, high=high)
     return with_masses(first, second, line)
 
 
 def continuum_pairs(
-    draws: RandomParameters, what: str, number: int, *, scale: float, low: float, high: float
+    random: RandomParameters, what: str, number: int, *, scale: float, low: float, high: float
 ) -> tuple[Float64[ndarray, "n 4"], Float64[ndarray, "n 4"]]:
     """Pairs whose mass falls exponentially [GeV], by laws of their own and not by Pythia."""
-    generator = draws.generator(what)
+    generator = random.generator(what)
     mass = falling(generator, number, scale=scale, low=low, high=high)
     pt = mass * generator.exponential(0.25, number)
     return decay(parents(generator, mass, pt=pt), isotropic(generator, number))
@@ -192,7 +192,7 @@ _COLLISIONS: Final = 1_500
 _SLOPES: Final = (28.0, 45.0)
 
 
-def higgs_bosons(draws: RandomParameters, mass: float, number: int) -> Float64[ndarray, "n 4"]:
+def higgs_bosons(random: RandomParameters, mass: float, number: int) -> Float64[ndarray, "n 4"]:
     """Four-vectors of Higgs bosons from the fusion of gluons, by Pythia."""
     settings = (
         "HiggsSM:gg2H = on",
@@ -202,7 +202,7 @@ def higgs_bosons(draws: RandomParameters, mass: float, number: int) -> Float64[n
         f"25:mMin = {mass - 5:.6f}",
         f"25:mMax = {mass + 5:.6f}",
     )
-    first, second = collide(settings, min(number, _COLLISIONS), draws.seed("higgs")).kinds(22).pairs()
+    first, second = collide(settings, min(number, _COLLISIONS), random.seed("higgs")).kinds(22).pairs()
     bosons: ndarray = np.resize(first + second, (number, 4))
     return bosons
 
@@ -221,11 +221,11 @@ def photon_events(
     return assemble(generator, detector, number, {"photon": photons})
 
 
-def higgs_events(draws: RandomParameters, detector: Detector, mass: float, mean: float) -> tuple[Events, float]:
+def higgs_events(random: RandomParameters, detector: Detector, mass: float, mean: float) -> tuple[Events, float]:
     """Higgs bosons that decay to photons.
 
     Args:
-        draws: random numbers of the instance.
+        random: random numbers of the instance.
         detector: how well things are seen.
         mass: of the boson [GeV].
         mean: mean number of decays in the data.
@@ -233,20 +233,20 @@ def higgs_events(draws: RandomParameters, detector: Detector, mass: float, mean:
     Returns:
         The events of the data, and the mean number of those that the reference analysis selects.
     """
-    generator = draws.generator("higgs detector")
-    number = draws.count("higgs", mean)
-    bosons = higgs_bosons(draws, mass, 20_000 + number)
+    generator = random.generator("higgs detector")
+    number = random.count("higgs", mean)
+    bosons = higgs_bosons(random, mass, 20_000 + number)
     events = photon_events(generator, detector, decay(bosons, isotropic(generator, len(bosons))))
     kept, _ = selected_pairs(events)
     return events.first(number), float(mean * np.mean(kept))
 
 
-def continuum(draws: RandomParameters, detector: Detector, mean: float) -> Events:
+def continuum(random: RandomParameters, detector: Detector, mean: float) -> Events:
     """Pairs of photons and of jets that look like them, with an exponential mass, as the data have them."""
-    scale = draws.uniform("background_scale", *_SLOPES)
-    generator = draws.generator("continuum detector")
-    real = continuum_pairs(draws, "continuum", draws.count("continuum", mean), scale=scale, low=_LOW, high=_HIGH)
-    jets = continuum_pairs(draws, "jets", draws.count("jets", 0.3 * mean), scale=0.9 * scale, low=_LOW, high=_HIGH)
+    scale = random.uniform("background_scale", *_SLOPES)
+    generator = random.generator("continuum detector")
+    real = continuum_pairs(random, "continuum", random.count("continuum", mean), scale=scale, low=_LOW, high=_HIGH)
+    jets = continuum_pairs(random, "jets", random.count("jets", 0.3 * mean), scale=0.9 * scale, low=_LOW, high=_HIGH)
     return joined([photon_events(generator, detector, real), photon_events(generator, detector, jets, prompt=False)])
 
 

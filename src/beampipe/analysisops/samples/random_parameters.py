@@ -34,7 +34,7 @@ class RandomParameters:
         self._drawn: dict[str, float] = {}
 
     @property
-    def parameters(self) -> dict[str, float]:
+    def drawn(self) -> dict[str, float]:
         """Every hidden number so far, by name."""
         return dict(self._drawn)
 

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from types import ModuleType
+from typing import Any, Final, Protocol, cast, runtime_checkable
 
+from beampipe.analysisops.agents.analysis import AnalysisResult
+from beampipe.analysisops.agents.baselines import Analyse
 from beampipe.analysisops.contract import Level
 from beampipe.analysisops.grading.question import check_judge_prompt
 from beampipe.analysisops.grading.rubric import Rubric, read_rubric
 from beampipe.analysisops.grading.submission import MISSING, look_up
+from beampipe.analysisops.samples.dataset import Make
 from beampipe.analysisops.tasks.spec import Range, TaskSpec, read_parameters, read_spec, read_text, read_yaml
-from beampipe.analysisops.tasks.submission_contract import Contract, load_contract
 from beampipe.errors import ConfigError, FileError, UnknownNameError, nearest
 from beampipe.notebook import Shown
-
-# Prompts of a task: what may stand in double braces, and what fills it.
-
+from beampipe.workflow import digest_of
 
 _PLACEHOLDER: Final = re.compile(r"\{\{\s*([A-Za-z_][\w.]*)\s*\}\}")
 
@@ -103,8 +104,8 @@ def answer_form(spec: TaskSpec, method_fields: Iterable[str] = ()) -> str:
     return f"```\n{text}\n```\n\n" + "\n".join(lines)
 
 
-# Load a task from its folder, or one of the shipped ones by its name.
-
+PROGRAM: Final = "task.py"
+"""Name of the file with the code of a task."""
 
 _SPEC: Final = "task_spec.yaml"
 
@@ -122,7 +123,6 @@ class Task(Shown):
         eval_ref: content of eval_ref.yaml.
         prompts: the agent's prompts by level, placeholders unfilled.
         judge_prompt: the judge's prompt, placeholders unfilled; empty if there is none.
-        contract: form of the artifacts, where the public benchmark asks for it.
         parameters: ranges that override those from which the family draws what is hidden.
         warnings: what was read and is done in another way than its writer may think.
         folder: where the files are.
@@ -133,7 +133,6 @@ class Task(Shown):
     eval_ref: Mapping[str, Any]
     prompts: Mapping[Level, str]
     judge_prompt: str = ""
-    contract: Contract | None = None
     parameters: Mapping[str, Range] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     folder: Path = field(default=Path(), compare=False)
@@ -174,16 +173,8 @@ def load_task(folder: str | Path) -> Task:
     table = read_yaml(spec_path, "the specification of a task")
     spec, warnings = read_spec(table, str(spec_path), folder)
     parameters = read_parameters(table, str(spec_path))
-    contract = None
-    if spec.submission_contract_path.exists():
-        contract = load_contract(spec.submission_contract_path)
-    if contract is not None and spec.version == 1 and not spec.rubric_path.exists():
-        # The public half of a task: agents can be asked, and nothing can be graded.
-        rubric, eval_ref = Rubric(1, (), (), ()), {}
-        warnings += (f"{folder}: there is a contract and no rubric; submissions can be checked for form, and score 0",)
-    else:
-        rubric = read_rubric(read_yaml(spec.rubric_path, "a rubric"), str(spec.rubric_path))
-        eval_ref = read_yaml(spec.eval_ref_path, "what answers are compared with")
+    rubric = read_rubric(read_yaml(spec.rubric_path, "a rubric"), str(spec.rubric_path))
+    eval_ref = read_yaml(spec.eval_ref_path, "what answers are compared with")
     if rubric.version != spec.version:
         raise ConfigError(
             f"{spec.rubric_path}: got version {rubric.version}, expected {spec.version} as in {spec_path.name}"
@@ -202,13 +193,12 @@ def load_task(folder: str | Path) -> Task:
     elif rubric.judged:
         warnings += (f"{spec.judge_prompt_path}: not there; a judge is asked in plain words",)
     warnings += rubric.warnings
-    return Task(spec, rubric, eval_ref, prompts, judge_prompt, contract, parameters, warnings, folder)
+    return Task(spec, rubric, eval_ref, prompts, judge_prompt, parameters, warnings, folder)
 
 
 def shipped_tasks() -> dict[str, Path]:
     """The folders of the shipped tasks, by their names."""
-    root = Path(str(files("beampipe.analysisops.tasks") / "packages"))
-    return {path.parent.name: path.parent for path in sorted(root.glob(f"*/{_SPEC}"))}
+    return {path.parent.name: path.parent for path in sorted(Path(__file__).parent.glob(f"*/{_SPEC}"))}
 
 
 def shipped_task(name: str) -> Task:
@@ -221,6 +211,64 @@ def shipped_task(name: str) -> Task:
     if name not in known:
         raise UnknownNameError("task", name, known)
     return load_task(known[name])
+
+
+@runtime_checkable
+class TaskProgram(Protocol):
+    """The code of a task, the module ``task.py`` of its folder.
+
+    Attributes:
+        make: generates the data of an instance.
+        analyse: the reference analysis; its result is what submissions are compared with.
+        RECALLED: what tables say of the answers, for the baseline that looks at no data; empty if it is left out.
+    """
+
+    make: Make
+    analyse: Analyse
+    RECALLED: AnalysisResult
+
+
+def program_file(name: str, folder: Path | None = None) -> Path:
+    """The file with the code of a task: that of its own folder, or else of the shipped task of a name.
+
+    Args:
+        name: family or type of the task.
+        folder: of the task; None for a shipped one.
+
+    Raises:
+        UnknownNameError: the folder has no code, and no shipped task has that name.
+    """
+    if folder is not None and (folder / PROGRAM).exists():
+        return folder / PROGRAM
+    shipped = shipped_tasks()
+    if name not in shipped:
+        raise UnknownNameError("family of tasks", name, shipped)
+    return shipped[name] / PROGRAM
+
+
+def load_program(path: Path) -> TaskProgram:
+    """The code of a task from its file. It runs in this process: load only what you trust.
+
+    The file is compiled each time and leaves no bytecode, as all files of a task's folder count for its digest.
+
+    Raises:
+        FileError: the file cannot be read.
+        ConfigError: it fails, or has no `make` or no `analyse`.
+    """
+    name = f"beampipe_task_{digest_of(str(path.resolve()))[:16]}"
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    module.__dict__["RECALLED"] = AnalysisResult()
+    text = read_text(path, "the code of a task")
+    sys.modules[name] = module  # dataclasses look themselves up there
+    try:
+        exec(compile(text, str(path), "exec"), module.__dict__)
+    except Exception as error:
+        raise ConfigError(f"{path}: cannot be loaded ({type(error).__name__}: {error})") from error
+    missing = [part for part in ("make", "analyse") if not callable(getattr(module, part, None))]
+    if missing:
+        raise ConfigError(f"{path}: got no {' and no '.join(missing)}, expected functions of these names")
+    return cast("TaskProgram", module)
 
 
 def render_prompt(task: Task, level: Level, values: Mapping[str, object] | None = None) -> str:

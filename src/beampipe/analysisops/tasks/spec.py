@@ -202,7 +202,7 @@ class TaskSpec:
         white_prompt_path: the agent's prompt.
         solver_prompt_path: the agent's prompt; taken first if it is there.
         judge_prompt_path: the judge's prompt.
-        submission_contract_path: form of the artifacts to submit, of the public benchmark's later generations.
+        submission_contract_path: read, without effect; of the public benchmark's later generations.
         constraints: limits.
         family: version 2: who makes the data of an instance.
         levels: version 2: how much agents can be told.

@@ -22,7 +22,7 @@ from beampipe.lazy import loader
 if TYPE_CHECKING:
     from beampipe.analysisops.contract import ToolRefusedError
     from beampipe.analysisops.tools.handles import Artifact, Events, Histogram, Jagged, TrackLabels
-    from beampipe.analysisops.tools.mcp import McpTools, ToolServer, make_server, serve_stdio
+    from beampipe.analysisops.tools.mcp import McpTools, make_server, serve_stdio, serving_tools
     from beampipe.analysisops.tools.session import LocalTools, Session, SessionLimits
 
 __all__ = [
@@ -35,18 +35,18 @@ __all__ = [
     "Session",
     "SessionLimits",
     "ToolRefusedError",
-    "ToolServer",
     "TrackLabels",
     "make_server",
     "serve_stdio",
+    "serving_tools",
 ]
 
-__getattr__ = loader(
+__getattr__, __dir__ = loader(
     __name__,
     {
         "beampipe.analysisops.contract": ["ToolRefusedError"],
         "handles": ["Artifact", "Events", "Histogram", "Jagged", "TrackLabels"],
-        "mcp": ["McpTools", "ToolServer", "make_server", "serve_stdio"],
+        "mcp": ["McpTools", "make_server", "serve_stdio", "serving_tools"],
         "session": ["LocalTools", "Session", "SessionLimits"],
     },
 )

@@ -7,12 +7,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from typing import Any, Final, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from beampipe.analysisops.contract import ToolRefusedError
+from beampipe.analysisops.tools import counting, events, fits, masses, systems
 from beampipe.analysisops.tools.expressions import HELP
 from beampipe.errors import nearest
 
@@ -25,25 +25,6 @@ INSTRUCTIONS: Final = (
 )
 """What an agent is told of all tools together."""
 
-_HOMES: Final[Mapping[str, tuple[str, ...]]] = {
-    "events.download": ("download_atlas_data_tool",),
-    "events.files": ("list_local_root_files_tool", "inspect_root_schema_tool"),
-    "events.loading": ("load_kinematics_tool", "combine_tool"),
-    "events.selection": ("derive_tool", "select_tool", "select_objects_tool", "count_tool"),
-    "events.masses": ("calc_dilepton_mass_tool", "calc_system_invariant_mass_tool", "calc_combination_mass_tool"),
-    "statistics.histograms": ("histogram_tool",),
-    "statistics.peaks": ("fit_peak_tool",),
-    "statistics.sidebands": ("fit_background_tool",),
-    "statistics.templates": ("fit_templates_tool",),
-    "statistics.limits": ("limit_tool",),
-    "statistics.efficiencies": ("efficiency_tool",),
-    "statistics.arithmetic": ("calculate_tool", "solve_linear_tool"),
-    "export": ("export_tool",),
-    "systems.operations": ("query_metrics_tool", "read_log_tool"),
-    "systems.tracks": ("find_tracks_tool",),
-}
-"""Module of this room -> its tools; the order is that in which agents see them."""
-
 
 @dataclass(frozen=True)
 class Tool:
@@ -52,7 +33,7 @@ class Tool:
     Attributes:
         name: as agents call it.
         description: what it does, for agents.
-        run: the function; its first argument is the bench.
+        run: the function; its first argument is the context.
         arguments: model of its other arguments.
     """
 
@@ -95,17 +76,38 @@ class Tool:
 
 @cache
 def tools() -> Mapping[str, Tool]:
-    """All tools by name."""
-    package = __name__.rpartition(".")[0]
-    found = {}
-    for module, names in _HOMES.items():
-        home = import_module(f"{package}.{module}")
-        for name in names:
-            found[name] = _tool(name, getattr(home, name))
-    return found
+    """All tools by name, in the order in which agents see them."""
+    functions: tuple[Callable[..., Mapping[str, Any]], ...] = (
+        events.download_atlas_data_tool,
+        events.list_local_root_files_tool,
+        events.inspect_root_schema_tool,
+        events.load_kinematics_tool,
+        events.combine_tool,
+        events.derive_tool,
+        events.select_tool,
+        events.select_objects_tool,
+        events.count_tool,
+        masses.calc_dilepton_mass_tool,
+        masses.calc_system_invariant_mass_tool,
+        masses.calc_combination_mass_tool,
+        events.histogram_tool,
+        fits.fit_peak_tool,
+        fits.fit_background_tool,
+        fits.fit_templates_tool,
+        counting.limit_tool,
+        counting.efficiency_tool,
+        counting.calculate_tool,
+        counting.solve_linear_tool,
+        events.export_tool,
+        systems.query_metrics_tool,
+        systems.read_log_tool,
+        systems.find_tracks_tool,
+    )
+    return {function.__name__: _tool(function) for function in functions}
 
 
-def _tool(name: str, function: Callable[..., Mapping[str, Any]]) -> Tool:
+def _tool(function: Callable[..., Mapping[str, Any]]) -> Tool:
+    name = function.__name__
     summary, texts = _read_docstring(inspect.getdoc(function) or "")
     parameters = list(inspect.signature(function).parameters.values())[1:]
     types = get_type_hints(function)

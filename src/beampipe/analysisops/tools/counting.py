@@ -32,9 +32,6 @@ from beampipe.analysisops.tools.expressions import number, parse
 from beampipe.analysisops.tools.handles import ToolContext
 from beampipe.errors import nearest
 
-# Tools that compute with single numbers and pass their errors on.
-
-
 _MATTERS: Final = 1e-3
 """A value is a source of a result if the result changes by this part when the value doubles, to first order."""
 
@@ -43,7 +40,7 @@ _LARGEST: Final = 20
 
 
 def calculate_tool(
-    bench: ToolContext,
+    context: ToolContext,
     expression: str,
     values: dict[str, float],
     errors: dict[str, float] = {},  # noqa: B006 - only read; it stands in the schema as the default
@@ -68,7 +65,7 @@ def calculate_tool(
         raise ToolRefusedError(f"expression {expression[:80]!r}: got no finite number, expected one; check the values")
     square = 0.0
     matter = []
-    bench.numbers_judged = True
+    context.numbers_judged = True
     for name in sorted(parsed.names):
         step = 1e-5 * (abs(values[name]) or 1.0)
         above, below = (number(parsed, {**values, name: values[name] + way}) for way in (step, -step))
@@ -79,13 +76,13 @@ def calculate_tool(
             )
         square += (slope * errors.get(name, 0.0)) ** 2
         if abs(slope * values[name]) > _MATTERS * abs(value) or value == 0:
-            bench.use_number(values[name])
+            context.use_number(values[name])
             matter.append(name)
     return {"value": value, "uncertainty": math.sqrt(square), "depends_on": matter}
 
 
 def solve_linear_tool(
-    bench: ToolContext,
+    context: ToolContext,
     matrix: list[list[float]],
     matrix_errors: list[list[float]],
     right: list[float],
@@ -119,14 +116,11 @@ def solve_linear_tool(
     return {"solution": solution.tolist(), "errors": np.sqrt(square).tolist()}
 
 
-# The tool that gives an efficiency with its interval.
-
-
 _ONE_SIGMA: Final = 0.6826894921370859
 
 
 def efficiency_tool(
-    bench: ToolContext,
+    context: ToolContext,
     passed: float,
     total: float,
     passed_error: float | None = None,
@@ -175,9 +169,6 @@ def clopper_pearson(passed: int, total: int, level: float = _ONE_SIGMA) -> tuple
     lower = 0.0 if passed == 0 else float(betaincinv(passed, total - passed + 1, tail))
     upper = 1.0 if passed == total else float(betaincinv(passed + 1, total - passed, 1 - tail))
     return lower, upper
-
-
-# The tool that sets an upper limit from a count.
 
 
 _REACH: Final = 6.0
@@ -253,7 +244,7 @@ class CountingLimit:
 
 
 def limit_tool(
-    bench: ToolContext,
+    context: ToolContext,
     observed: int,
     background: float,
     background_error: float,

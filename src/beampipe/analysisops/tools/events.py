@@ -27,34 +27,33 @@ from beampipe.analysisops.tools.handles import (
 )
 from beampipe.errors import nearest
 
-# Tools that say which data there are.
-
-
 _LOOKED_AT: Final = 20_000
 """So many events are looked at for the range of a branch."""
 
 
-def list_local_root_files_tool(bench: ToolContext) -> Mapping[str, Any]:
+def list_local_root_files_tool(context: ToolContext) -> Mapping[str, Any]:
     """List the data files: name, size in bytes, role (data, signal_mc, background_mc, ...) and what is known of each.
 
     Simulated samples may say cross_section_pb, sum_of_weights and luminosity_fb.
     """
-    return {"files": [file.to_json() for file in bench.folder.files()], "public": bench.folder.public}
+    return {"files": [file.to_json() for file in context.folder.files()], "public": context.folder.public}
 
 
-def inspect_root_schema_tool(bench: ToolContext, file_path: str, max_branches_per_tree: int = 200) -> Mapping[str, Any]:
+def inspect_root_schema_tool(
+    context: ToolContext, file_path: str, max_branches_per_tree: int = 200
+) -> Mapping[str, Any]:
     """Show trees and branches of a ROOT file, with type and range of the values; ranges tell MeV from GeV.
 
     Args:
         file_path: name of the file, as list_local_root_files_tool gives it.
         max_branches_per_tree: so many branches are shown at most.
     """
-    file = bench.file(file_path)
+    file = context.file(file_path)
     with reading(file) as root:
         trees = {}
         for name in sorted({key.split(";")[0] for key, kind in root.classnames().items() if kind == "TTree"}):
-            bench.check_time()
-            trees[name] = _tree(bench, root[name], max(0, max_branches_per_tree))
+            context.check_time()
+            trees[name] = _tree(context, root[name], max(0, max_branches_per_tree))
     return {"file": file.name, "trees": trees}
 
 
@@ -92,10 +91,10 @@ def open_tree(root: Any, file: DataFile, name: str) -> Any:
     return root[name]
 
 
-def _tree(bench: ToolContext, tree: Any, most: int) -> dict[str, Any]:
+def _tree(context: ToolContext, tree: Any, most: int) -> dict[str, Any]:
     branches = {}
     for name in tree.keys()[:most]:
-        bench.check_time()
+        context.check_time()
         branches[name] = _branch(tree[name], tree.num_entries)
     return {"n_entries": int(tree.num_entries), "branches": branches, "truncated": len(tree.keys()) > most}
 
@@ -117,11 +116,8 @@ def _branch(branch: Any, n: int) -> dict[str, Any]:
     return shown
 
 
-# The tool that brings data into the session's folder, where a task has data to bring.
-
-
 def download_atlas_data_tool(
-    bench: ToolContext,
+    context: ToolContext,
     skim: str = "",
     release: str = "",
     dataset: str = "data",
@@ -137,12 +133,8 @@ def download_atlas_data_tool(
         protocol: how to download.
         max_files: at most so many files; 0: as many as the task allows.
     """
-    if bench.fetch is not None:
-        bench.fetch(skim=skim, release=release, dataset=dataset, protocol=protocol, max_files=max_files)
-    return {"files": [{"name": file.name, "bytes": file.path.stat().st_size} for file in bench.folder.files()]}
-
-
-# Tools that make events out of files, and more events out of events.
+    # The host has downloaded the data before the assessment, whatever an agent asks for.
+    return {"files": [{"name": file.name, "bytes": file.path.stat().st_size} for file in context.folder.files()]}
 
 
 WEIGHT: Final = "weight"
@@ -156,7 +148,7 @@ _LARGEST_EXACT: Final = 2.0**53
 
 
 def load_kinematics_tool(
-    bench: ToolContext,
+    context: ToolContext,
     file_path: str | list[str],
     tree_name: str,
     branches: dict[str, str],
@@ -180,12 +172,14 @@ def load_kinematics_tool(
     if not names or len(set(names)) != len(names):
         raise ToolRefusedError("file_path: got no name or one name twice, expected names of different files")
     parts = [
-        part for name in names for part in _read(bench, bench.file(name), tree_name, branches, entry_start, entry_stop)
+        part
+        for name in names
+        for part in _read(context, context.file(name), tree_name, branches, entry_start, entry_stop)
     ]
-    return {"handle": bench.keep(events := _joined(parts)), **describe(events)}
+    return {"handle": context.keep(events := _joined(parts)), **describe(events)}
 
 
-def combine_tool(bench: ToolContext, events: list[str], scale: list[float] | None = None) -> Mapping[str, Any]:
+def combine_tool(context: ToolContext, events: list[str], scale: list[float] | None = None) -> Mapping[str, Any]:
     """Put events of several handles one after the other; column `weight` is made, or multiplied by the scale.
 
     Args:
@@ -197,7 +191,7 @@ def combine_tool(bench: ToolContext, events: list[str], scale: list[float] | Non
         raise ToolRefusedError(f"scale: got {len(factors)} factors for {len(events)} handles, expected one for each")
     parts = []
     for handle, factor in zip(events, factors, strict=True):
-        part = bench.events(handle)
+        part = context.events(handle)
         weight = part.columns.get(WEIGHT, np.ones(part.n))
         if isinstance(weight, Jagged):
             raise ToolRefusedError(f"handle {handle}: got a column {WEIGHT} of objects, expected one of events")
@@ -208,7 +202,7 @@ def combine_tool(bench: ToolContext, events: list[str], scale: list[float] | Non
             raise ToolRefusedError(f"column {name}: got values for objects here and for events there; rename one")
     joined = _joined([Events(part.n, {name: part.columns[name] for name in shared}) for part in parts])
     dropped = sorted({name for part in parts for name in part.columns} - set(shared))
-    return {"handle": bench.keep(joined), **describe(joined), "dropped_columns": dropped}
+    return {"handle": context.keep(joined), **describe(joined), "dropped_columns": dropped}
 
 
 def describe(events: Events, names: Iterable[str] | None = None) -> dict[str, Any]:
@@ -229,7 +223,7 @@ def describe(events: Events, names: Iterable[str] | None = None) -> dict[str, An
 
 
 def _read(
-    bench: ToolContext, file: DataFile, tree_name: str, branches: Mapping[str, str], start: int, stop: int | None
+    context: ToolContext, file: DataFile, tree_name: str, branches: Mapping[str, str], start: int, stop: int | None
 ) -> list[Events]:
     with reading(file) as root:
         tree = open_tree(root, file, tree_name)
@@ -247,8 +241,8 @@ def _read(
             )
         parts: list[Events] = []
         for first in range(start, max(last, start + 1), _STEP):
-            bench.check_time()
-            bench.shelf.check_room(sum(array.nbytes for part in parts for array in part.arrays()))
+            context.check_time()
+            context.store.check_room(sum(array.nbytes for part in parts for array in part.arrays()))
             arrays = {
                 short: tree[branch].array(entry_start=first, entry_stop=min(first + _STEP, last), library="ak")
                 for short, branch in branches.items()
@@ -312,10 +306,7 @@ def _joined(parts: Sequence[Events]) -> Events:
     return Events(sum(part.n for part in parts), columns)
 
 
-# Tools that make columns, and select and count events and objects.
-
-
-def derive_tool(bench: ToolContext, events: str, name: str, expression: str) -> Mapping[str, Any]:
+def derive_tool(context: ToolContext, events: str, name: str, expression: str) -> Mapping[str, Any]:
     """Give events one more column, computed from those they have.
 
     Args:
@@ -324,23 +315,23 @@ def derive_tool(bench: ToolContext, events: str, name: str, expression: str) -> 
         expression: such as "sqrt(px**2 + py**2)" or "count(pt > 20)".
     """
     check_name(name)
-    given = bench.events(events)
+    given = context.events(events)
     made = given.with_columns({name: evaluate(given, expression)})
-    return {"handle": bench.keep(made), **describe(made, [name])}
+    return {"handle": context.keep(made), **describe(made, [name])}
 
 
-def select_tool(bench: ToolContext, events: str, expression: str) -> Mapping[str, Any]:
+def select_tool(context: ToolContext, events: str, expression: str) -> Mapping[str, Any]:
     """Keep the events that fulfil a condition. Weights are those of column `weight`, or 1 if there is none.
 
     Args:
         events: handle of events.
         expression: a condition on each event, such as "met > 30 and count(pt > 20) >= 2".
     """
-    given = bench.events(events)
+    given = context.events(events)
     kept = given.rows(condition(given, expression))
     weight = flat_column(kept, WEIGHT) if WEIGHT in kept.columns else np.ones(kept.n)
     return {
-        "handle": bench.keep(kept),
+        "handle": context.keep(kept),
         "n_events": kept.n,
         "n_before": given.n,
         "sum_weights": float(weight.sum()),
@@ -348,7 +339,7 @@ def select_tool(bench: ToolContext, events: str, expression: str) -> Mapping[str
     }
 
 
-def select_objects_tool(bench: ToolContext, events: str, columns: list[str], expression: str) -> Mapping[str, Any]:
+def select_objects_tool(context: ToolContext, events: str, columns: list[str], expression: str) -> Mapping[str, Any]:
     """Keep the objects that fulfil a condition, in columns of one collection; no event is lost.
 
     Args:
@@ -356,7 +347,7 @@ def select_objects_tool(bench: ToolContext, events: str, columns: list[str], exp
         columns: all columns of the collection that you go on using, such as ["pt", "eta", "phi", "e"].
         expression: a condition on each object, such as "pt > 20 and abs(eta) < 2.5".
     """
-    given = bench.events(events)
+    given = context.events(events)
     good = object_condition(given, expression)
     thinned: dict[str, Column] = {}
     first: Jagged | None = None
@@ -373,14 +364,14 @@ def select_objects_tool(bench: ToolContext, events: str, columns: list[str], exp
         raise ToolRefusedError("columns: got none, expected the columns of the collection")
     made = given.with_columns(thinned)
     return {
-        "handle": bench.keep(made),
+        "handle": context.keep(made),
         **describe(made, columns),
         "n_objects": len(first.values),
         "n_objects_before": len(good.values),
     }
 
 
-def count_tool(bench: ToolContext, events: str, expression: str = "", weight: str | None = None) -> Mapping[str, Any]:
+def count_tool(context: ToolContext, events: str, expression: str = "", weight: str | None = None) -> Mapping[str, Any]:
     """Count events that fulfil a condition, and sum up their weights.
 
     Args:
@@ -388,14 +379,11 @@ def count_tool(bench: ToolContext, events: str, expression: str = "", weight: st
         expression: a condition on each event; empty: all of them.
         weight: column of weights; left out: each event counts 1.
     """
-    given = bench.events(events)
+    given = context.events(events)
     good = condition(given, expression) if expression else np.ones(given.n, bool)
     weights = np.ones(given.n) if weight is None else flat_column(given, weight)
     kept = np.asarray(weights[good], float)
     return {"n": int(good.sum()), "sum_weights": float(kept.sum()), "error": float(np.sqrt(np.square(kept).sum()))}
-
-
-# The tool that fills histograms.
 
 
 MOST_BINS: Final = 400
@@ -403,7 +391,7 @@ MOST_BINS: Final = 400
 
 
 def histogram_tool(
-    bench: ToolContext, events: str, column: str, bins: int, low: float, high: float, weight: str | None = None
+    context: ToolContext, events: str, column: str, bins: int, low: float, high: float, weight: str | None = None
 ) -> Mapping[str, Any]:
     """Fill a histogram with equal bins from a column of events or objects, and give a handle.
 
@@ -417,10 +405,10 @@ def histogram_tool(
     """
     if not 1 <= bins <= MOST_BINS or not low < high:
         raise ToolRefusedError(f"bins: got {bins} from {low:g} to {high:g}, expected 1 to {MOST_BINS} and low < high")
-    given = bench.events(events)
+    given = context.events(events)
     values, weights = values_of(given, column, weight)
     filled = fill(values, weights, np.linspace(low, high, bins + 1), column)
-    return {"handle": bench.keep(filled), **filled.to_json()}
+    return {"handle": context.keep(filled), **filled.to_json()}
 
 
 def values_of(events: Events, column: str, weight: str | None) -> tuple[ndarray, ndarray]:
@@ -451,10 +439,7 @@ def fill(values: ndarray, weights: ndarray, edges: ndarray, column: str) -> Hist
     )
 
 
-# The tool that names something as part of the answer.
-
-
-def export_tool(bench: ToolContext, handle: str, name: str) -> Mapping[str, Any]:
+def export_tool(context: ToolContext, handle: str, name: str) -> Mapping[str, Any]:
     """Name a result as an artifact that you hand in; the answer then holds the artifact's handle.
 
     Args:
@@ -462,7 +447,7 @@ def export_tool(bench: ToolContext, handle: str, name: str) -> Mapping[str, Any]
         name: what the artifact is called in the answer.
     """
     check_name(name)
-    content = bench.content(handle)
+    content = context.content(handle)
     if isinstance(content, Artifact):
         content = content.content
     if isinstance(content, Histogram):
@@ -471,4 +456,4 @@ def export_tool(bench: ToolContext, handle: str, name: str) -> Mapping[str, Any]
         kind, n = "events", content.n
     else:
         kind, n = "labels", len(content.track_id)
-    return {"artifact": bench.keep(Artifact(name, content)), "name": name, "kind": kind, "n": n}
+    return {"artifact": context.keep(Artifact(name, content)), "name": name, "kind": kind, "n": n}

@@ -20,9 +20,6 @@ from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.analysisops.tools.handles import Column, Events, Jagged, frozen
 from beampipe.errors import nearest
 
-# Text to a tree of the few things that an expression may hold.
-
-
 FUNCTIONS: Final[Mapping[str, tuple[int, int]]] = {
     **dict.fromkeys(("abs", "sqrt", "log", "exp", "sin", "cos", "tan", "sinh", "cosh", "tanh", "arctan"), (1, 1)),
     **dict.fromkeys(("count", "sum", "any", "all"), (1, 1)),
@@ -154,9 +151,6 @@ def _check_call(name: str, given: int) -> None:
     fewest, most = FUNCTIONS[name]
     if not fewest <= given <= most:
         raise ToolRefusedError(f"expression: got {given} arguments for {name}, expected {fewest} to {most}")
-
-
-# The value of an expression: numbers, a number for each event, or one for each object.
 
 
 _Value = Column

@@ -40,10 +40,6 @@ from beampipe.analysisops.tools.likelihood import (
 )
 from beampipe.errors import nearest
 
-# Where a fit of a peak begins: places and widths are tried on a grid, yields follow for each by a few steps of
-# EM.
-
-
 _PLACES: Final = 41
 """Places of the peak that are tried."""
 
@@ -206,9 +202,6 @@ def _differ(one: PeakStart, other: PeakStart) -> bool:
     return max(one.sigma, other.sigma) > 2.5 * min(one.sigma, other.sigma)
 
 
-# The tool that fits a peak, with or without a background below it.
-
-
 _MOST_VALUES: Final = 500_000
 """An unbinned fit takes at most so many values."""
 
@@ -302,7 +295,7 @@ class PeakFit:
 
 
 def fit_peak_tool(
-    bench: ToolContext,
+    context: ToolContext,
     window: list[float],
     events: str | None = None,
     histogram: str | None = None,
@@ -334,7 +327,7 @@ def fit_peak_tool(
         raise ToolRefusedError(f"window: got {window[:4]}, expected [low, high] with low < high")
     if (events is None) == (histogram is None):
         raise ToolRefusedError("events, histogram: got both or neither, expected the handle of one of them")
-    filled, values = _filled(bench, str(events or histogram), column, window, bins)
+    filled, values = _filled(context, str(events or histogram), column, window, bins)
     if unbinned and (values is None or len(values) > _MOST_VALUES):
         raise ToolRefusedError(f"unbinned: expected a handle of events with at most {_MOST_VALUES} values; fit bins")
     if filled.n < max(min_count, 5):
@@ -343,15 +336,15 @@ def fit_peak_tool(
             f" {max(min_count, 5)}; widen the window, check the unit (MeV or GeV), or lower min_count"
         )
     return _result(
-        PeakFit(filled, model, fixed, values if unbinned else None, bench.check_time), filled, model, unbinned
+        PeakFit(filled, model, fixed, values if unbinned else None, context.check_time), filled, model, unbinned
     )
 
 
 def _filled(
-    bench: ToolContext, handle: str, column: str | None, window: Sequence[float], bins: int
+    context: ToolContext, handle: str, column: str | None, window: Sequence[float], bins: int
 ) -> tuple[Histogram, ndarray | None]:
     """Counts in the window, and the values there if they are known."""
-    content = bench.content(handle)
+    content = context.content(handle)
     if isinstance(content, Histogram):
         return _bins_within(content, window), None
     if not isinstance(content, Events):
@@ -423,15 +416,12 @@ def _bins_within(histogram: Histogram, window: Sequence[float]) -> Histogram:
     return Histogram(edges, values, variances, 0.0, 0.0, round(effective), histogram.column)
 
 
-# The tool that fits a background beside a window, and says what it expects within.
-
-
 _STEP = 1e-4
 """Of a parameter's error, by which derivatives are taken."""
 
 
 def fit_background_tool(
-    bench: ToolContext,
+    context: ToolContext,
     events: str,
     column: str,
     window: list[float],
@@ -452,7 +442,7 @@ def fit_background_tool(
         bins: number of bins of the window, at most 400; those that reach into what is left out are not fitted.
     """
     _check_background(model, window, exclude, bins)
-    content = bench.content(events)
+    content = context.content(events)
     if not isinstance(content, Events):
         raise ToolRefusedError(f"handle {events}: got no events, expected events")
     values, weights = values_of(content, column, None)
@@ -469,7 +459,7 @@ def fit_background_tool(
         return np.asarray(parameters[0] * shape.in_bins(whole, parameters[1:]))
 
     def function(parameters: Sequence[float]) -> float:
-        bench.check_time()
+        context.check_time()
         return likelihood(expected(parameters)[beside])
 
     total = float(counts.sum()) * whole.length / (whole.length - (exclude[1] - exclude[0]))
@@ -529,11 +519,8 @@ def _expected_within(
     return inside(found), float(np.sqrt(max(np.array(slopes) @ minimum.covariance @ np.array(slopes), 0.0)))
 
 
-# The tool that fits yields of templates to a histogram.
-
-
 def fit_templates_tool(
-    bench: ToolContext,
+    context: ToolContext,
     data: str,
     templates: dict[str, str],
     fixed: list[str] = [],  # noqa: B006 - only read; it stands in the schema as the default
@@ -545,8 +532,8 @@ def fit_templates_tool(
         templates: name of a process -> handle of its histogram, in the same bins.
         fixed: processes that keep the yield of their template, such as a background that is known well.
     """
-    observed = bench.histogram(data)
-    shapes = {name: bench.histogram(handle) for name, handle in templates.items()}
+    observed = context.histogram(data)
+    shapes = {name: context.histogram(handle) for name, handle in templates.items()}
     _check_templates(data, observed, shapes, fixed)
     names = list(shapes)
     sums = np.array([shapes[name].values.sum() for name in names])
@@ -557,7 +544,7 @@ def fit_templates_tool(
         raise ToolRefusedError(f"data {data}: got no event, expected some")
 
     def function(yields: Sequence[float]) -> float:
-        bench.check_time()
+        context.check_time()
         return _likelihood(observed.values, np.asarray(yields) @ shares, np.square(yields) @ variances)
 
     kept = sum(float(sums[names.index(name)]) for name in fixed)

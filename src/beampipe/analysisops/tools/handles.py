@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeVar, runtime_checkable
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy import ndarray
@@ -16,11 +16,9 @@ from beampipe.analysisops.tools.data_folder import DataFile, DataFolder
 from beampipe.arrays import Float64, Int64
 from beampipe.errors import nearest
 
-# What handles stand for: events, histograms, labels of tracks, artifacts. Nothing of it ever changes.
-
 
 def frozen(array: ndarray) -> ndarray:
-    """The array itself, which nobody can write to any more."""
+    """The array itself, made read-only."""
     array.flags.writeable = False
     return array
 
@@ -178,7 +176,7 @@ class TrackLabels:
 
 @dataclass(frozen=True)
 class Artifact:
-    """Something that an agent hands in under a name.
+    """A content that an agent submits under a name.
 
     Attributes:
         name: as the agent calls it.
@@ -197,28 +195,17 @@ Content = Events | Histogram | TrackLabels | Artifact
 """What a handle may stand for."""
 
 
-# The place that a tool works at: contents of handles, files, time, and a note of which data it used.
-
-
 _KINDS: Final[Mapping[type, str]] = {Events: "events", Histogram: "hist", TrackLabels: "labels", Artifact: "artifact"}
-"""Type of content -> how its handles begin."""
+"""Type of content -> prefix of its handles."""
 
 _Content = TypeVar("_Content", bound=Content)
-
-
-@runtime_checkable
-class Fetch(Protocol):
-    """Brings data into the folder of a session, and writes them into its manifest."""
-
-    def __call__(self, *, skim: str, release: str, dataset: str, protocol: str, max_files: int) -> object:
-        """Bring what is asked for; empty words and 0 mean: as the task has it."""
 
 
 class HandleStore:
     """All contents of a session by handle, with the files that they descend from.
 
     Args:
-        most_bytes: so much memory [bytes] may the contents take together; arrays that are shared count once.
+        most_bytes: memory that all contents may take together [bytes]; arrays that are shared count once.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -242,10 +229,10 @@ class HandleStore:
         return self._held[handle]
 
     def check_room(self, size: int) -> None:
-        """Refuse what would not fit, before it is made.
+        """Refuse contents that would not fit, before they are made.
 
         Args:
-            size: memory that is wanted [bytes].
+            size: memory that they need [bytes].
 
         Raises:
             ToolRefusedError: that is more than is left.
@@ -257,7 +244,7 @@ class HandleStore:
             )
 
     def put(self, content: Content, sources: frozenset[str]) -> str:
-        """Keep a content.
+        """Store a content.
 
         Returns:
             Its handle.
@@ -278,23 +265,21 @@ class HandleStore:
 
 @dataclass
 class ToolContext:
-    """What one call of a tool has at hand.
+    """What one call of a tool works with, and a record of the data that it used.
 
     Attributes:
-        folder: the data.
-        shelf: contents by handle.
+        folder: the data files.
+        store: contents by handle.
         seconds: time that the call may take [s].
         used: names of the data files that the call has used so far.
-        fetch: brings more data into the folder; None if there is nothing to bring.
         numbers: the numbers among its arguments -> files that each descends from.
-        numbers_judged: the tool itself has said which of the numbers its result depends on.
+        numbers_judged: whether the tool itself has recorded which of the numbers its result depends on.
     """
 
     folder: DataFolder
-    shelf: HandleStore
+    store: HandleStore
     seconds: float
     used: set[str] = field(default_factory=set)
-    fetch: Fetch | None = None
     numbers: dict[float, frozenset[str]] = field(default_factory=dict)
     numbers_judged: bool = False
     _started: float = field(default_factory=time.monotonic)
@@ -308,14 +293,14 @@ class ToolContext:
         return self._get(handle, Histogram, "a histogram")
 
     def content(self, handle: str) -> Content:
-        """What a handle stands for, whatever it is."""
-        if handle not in self.shelf.handles:
+        """What a handle stands for, of any type."""
+        if handle not in self.store.handles:
             raise ToolRefusedError(
                 f"handle: got {handle!r}, expected one that a tool gave"
-                f" ({', '.join(self.shelf.handles[-20:]) or 'there are none yet: load_kinematics_tool makes one'})"
-                f"{nearest(handle, self.shelf.handles)}"
+                f" ({', '.join(self.store.handles[-20:]) or 'there are none yet: load_kinematics_tool makes one'})"
+                f"{nearest(handle, self.store.handles)}"
             )
-        content, sources = self.shelf.get(handle)
+        content, sources = self.store.get(handle)
         self.used |= sources
         return content
 
@@ -327,15 +312,15 @@ class ToolContext:
 
     def keep(self, content: Content) -> str:
         """The new handle of a content; it descends from all files that this call has used."""
-        return self.shelf.put(content, frozenset(self.used))
+        return self.store.put(content, frozenset(self.used))
 
     def use_number(self, value: float) -> None:
-        """Note that the result depends on a number among the arguments."""
+        """Record that the result depends on a number among the arguments."""
         self.numbers_judged = True
         self.used |= self.numbers.get(float(value), frozenset())
 
     def check_time(self) -> None:
-        """To be called now and then by whatever may take long.
+        """Refuse to go on once the call has taken too long; long loops call this in each step.
 
         Raises:
             ToolRefusedError: the call has taken longer than it may.
@@ -350,7 +335,7 @@ class ToolContext:
         if isinstance(content, Artifact) and isinstance(content.content, kind):
             return content.content
         if not isinstance(content, kind):
-            of_kind = [name for name in self.shelf.handles if isinstance(self.shelf.get(name)[0], kind)]
+            of_kind = [name for name in self.store.handles if isinstance(self.store.get(name)[0], kind)]
             raise ToolRefusedError(
                 f"handle {handle}: got {_KINDS[type(content)]}, expected {words}"
                 f" ({', '.join(of_kind[-20:]) or 'there are none yet'})"

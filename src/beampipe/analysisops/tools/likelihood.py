@@ -30,9 +30,6 @@ from numpy import ndarray
 from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.errors import nearest
 
-# Likelihoods of counts, goodness of fit, and the minimiser that all fits share.
-
-
 _SMALLEST: Final = 1e-9
 """No bin is expected to hold less."""
 
@@ -196,9 +193,6 @@ def minimise(function: Callable[[Sequence[float]], float], parameters: Sequence[
 def _at_limit(one: Parameter, value: float, error: float) -> bool:
     reach = error if math.isinf(one.high - one.low) else one.high - one.low
     return min(value - one.low, one.high - value) < _AT_LIMIT * reach
-
-
-# Shapes of peaks and backgrounds over a window, as integrals over bins and as densities.
 
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(5)

@@ -45,7 +45,7 @@ class _Objects:
 
 
 def calc_dilepton_mass_tool(
-    bench: ToolContext,
+    context: ToolContext,
     events: str,
     pt: str,
     eta: str,
@@ -80,7 +80,7 @@ def calc_dilepton_mass_tool(
         raise ToolRefusedError("charge: got none, expected the column of charges for pairing 'opposite_charge'")
     if (pairing == "closest") != (target is not None):
         raise ToolRefusedError("target: expected a mass with pairing 'closest', and none with the others")
-    given = bench.events(events)
+    given = context.events(events)
     objects = _objects(given, [pt], [eta], [phi], [e])
     labels = [jagged_column(given, one) for one in (charge, lepton_type) if one is not None]
     if not all(np.array_equal(label.offsets, objects.offsets) for label in labels):
@@ -93,12 +93,12 @@ def calc_dilepton_mass_tool(
         members = _leading(objects, 2)
         members[~fits(members) | (members < 0).any(1)] = -1
     else:
-        members = _best(bench, objects, 2, fits, target)
+        members = _best(context, objects, 2, fits, target)
     kept, made = _with_mass(given, objects, members, name)
     if pairing == "closest":
         made = made.with_columns(_pair_columns(objects, members, kept))
     return {
-        "handle": bench.keep(made),
+        "handle": context.keep(made),
         **describe(made, [one for one in made.columns if one not in given.columns or one == name]),
         "n_before": given.n,
     }
@@ -119,7 +119,7 @@ def _pairs_fit(charges: ndarray | None, types: ndarray | None) -> Callable[[ndar
 
 
 def calc_system_invariant_mass_tool(
-    bench: ToolContext,
+    context: ToolContext,
     events: str,
     pt: str | list[str],
     eta: str | list[str],
@@ -140,7 +140,7 @@ def calc_system_invariant_mass_tool(
         name: of the new column.
     """
     check_name(name)
-    given = bench.events(events)
+    given = context.events(events)
     objects = _objects(given, *(_listed(one) for one in (pt, eta, phi, e)))
     if number:
         _, made = _with_mass(given, objects, _leading(objects, number), name)
@@ -150,14 +150,14 @@ def calc_system_invariant_mass_tool(
         full = given.with_columns({name: frozen(_mass(total))})
         made = full.rows(objects.counts > 0)
     return {
-        "handle": bench.keep(made),
+        "handle": context.keep(made),
         **describe(made, [one for one in made.columns if one not in given.columns or one == name]),
         "n_before": given.n,
     }
 
 
 def calc_combination_mass_tool(
-    bench: ToolContext,
+    context: ToolContext,
     events: str,
     pt: str,
     eta: str,
@@ -187,7 +187,7 @@ def calc_combination_mass_tool(
     check_name(name)
     if not 2 <= number <= 6 or (choose == "closest") != (target is not None):
         raise ToolRefusedError("number: expected 2 to 6; target: expected a mass with 'closest', and none without")
-    given = bench.events(events)
+    given = context.events(events)
     objects = _objects(given, [pt], [eta], [phi], [e])
     tags = None if must is None else jagged_column(given, must)
     if tags is not None and (tags.values.dtype != bool or not np.array_equal(tags.offsets, objects.offsets)):
@@ -200,12 +200,12 @@ def calc_combination_mass_tool(
             return np.ones(members.shape[:-1], bool)
         return np.asarray(tags.values[members].sum(-1) == 1)
 
-    members = _best(bench, objects, number, fits, target, by_vector_sum=True)
+    members = _best(context, objects, number, fits, target, by_vector_sum=True)
     kept, made = _with_mass(given, objects, members, name)
     total = objects.momenta[members[kept]].sum(1)
     made = made.with_columns({f"{name}_pt": frozen(np.hypot(total[:, 0], total[:, 1]))})
     return {
-        "handle": bench.keep(made),
+        "handle": context.keep(made),
         **describe(made, [one for one in made.columns if one not in given.columns or one == name]),
         "n_before": given.n,
     }
@@ -260,7 +260,7 @@ def _leading(objects: _Objects, number: int) -> ndarray:
 
 
 def _best(
-    bench: ToolContext,
+    context: ToolContext,
     objects: _Objects,
     number: int,
     fits: Any,
@@ -283,7 +283,7 @@ def _best(
             )
         rows = np.flatnonzero(objects.counts == count)
         for chunk in np.array_split(rows, max(1, len(rows) * len(combinations) // 500_000)):
-            bench.check_time()
+            context.check_time()
             members = objects.offsets[chunk][:, None, None] + combinations
             total = objects.momenta[members].sum(2)
             if target is not None:

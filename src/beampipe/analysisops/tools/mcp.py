@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-import socket
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -20,24 +20,16 @@ from mcp.server.mcpserver.tools import Tool as McpTool
 from mcp.server.transport_security import TransportSecuritySettings
 
 from beampipe.analysisops.contract import ToolRefusedError
+from beampipe.analysisops.http_server import listen, serving
 from beampipe.analysisops.tools.catalogue import INSTRUCTIONS, Tool, tools
 from beampipe.analysisops.tools.session import Session
-from beampipe.errors import BeampipeError, ConfigError, DeadlineError, ServiceError, ServiceUnavailableError
-
-# The tools of a session as an MCP server: in this process, over stdio, or over HTTP.
-
+from beampipe.errors import BeampipeError, DeadlineError, ServiceUnavailableError
 
 LOOPBACK: Final = "127.0.0.1"
 
-_START: Final = 30.0
-"""So long may a server take to begin to listen [s]."""
-
-_STOP: Final = 10.0
-"""So long may a server take to end [s]."""
-
 
 class _SessionTool(McpTool):
-    """A tool that a session checks the arguments of itself, so that refused calls are in its ledger too."""
+    """A tool whose arguments are checked by the session, so that refused calls are in its ledger too."""
 
     async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:
         try:
@@ -49,12 +41,12 @@ class _SessionTool(McpTool):
 
 def make_server(session: Session) -> MCPServer[Any]:
     """An MCP server with the tools of a session."""
-    # Its log would tell the address, which is a secret, with each request.
+    # Its log would show the address, which is a secret, with each request.
     return MCPServer(
         "beampipe-analysis",
         instructions=INSTRUCTIONS,
         log_level="WARNING",
-        tools=[_served(session, one) for one in tools().values()],
+        tools=[_served(session, tool) for tool in tools().values()],
     )
 
 
@@ -63,92 +55,30 @@ def serve_stdio(session: Session) -> None:
     make_server(session).run("stdio")
 
 
-class ToolServer:
-    """Serves a session over HTTP while a block runs, at an address that nobody can guess.
+@contextmanager
+def serving_tools(session: Session, host: str = LOOPBACK) -> Iterator[str]:
+    """Serve a session over HTTP while a block runs, at an address that cannot be guessed.
 
-    The address is all that protects it: whoever can read the network on the way can use the tools.
+    Nothing else protects it: whoever can read the network on the way can use the tools.
 
     Args:
         session: whose tools.
-        host: name or address of this machine: where it listens, and where agents are told to ask.
+        host: name or address of this machine, at which the server listens and agents reach it.
+
+    Yields:
+        The address.
 
     Raises:
-        ConfigError: the block begins, and the host is none of this machine.
+        ConfigError: the host is not this machine.
     """
-
-    def __init__(self, session: Session, host: str = LOOPBACK) -> None:
-        self._session = session
-        self._host = host
-        self._path = f"/{secrets.token_urlsafe(24)}"
-        self._url = ""
-        self._server: Any = None
-        self._thread: threading.Thread | None = None
-
-    @property
-    def url(self) -> str:
-        """Address of the server; known from the beginning of the block."""
-        return self._url
-
-    def __enter__(self) -> ToolServer:
-        import uvicorn
-
-        app = make_server(self._session).streamable_http_app(
-            streamable_http_path=self._path,
-            transport_security=TransportSecuritySettings(allowed_hosts=[f"{self._host}:*"]),
-        )
-        listening = socket.socket()
-        try:
-            _bind(listening, self._host)
-            settings = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=2, lifespan="on")
-            self._server = uvicorn.Server(settings)
-            self._thread = threading.Thread(target=_serving(self._server, listening), name="tools", daemon=True)
-            self._thread.start()
-            self._wait_for_start()
-        except BaseException:
-            self._end()
-            listening.close()
-            raise
-        self._url = f"http://{self._host}:{listening.getsockname()[1]}{self._path}"
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._end()
-
-    def _wait_for_start(self) -> None:
-        waited = threading.Event()
-        for _ in range(int(_START / 0.01)):
-            if self._server.started:
-                return
-            if self._thread is None or not self._thread.is_alive():
-                break
-            waited.wait(0.01)
-        raise ServiceError(f"tools: their server did not begin to listen at {self._host}; look at its log")
-
-    def _end(self) -> None:
-        if self._server is not None:
-            self._server.should_exit = True
-        if self._thread is not None:
-            self._thread.join(_STOP)
-            if self._thread.is_alive():
-                self._server.force_exit = True
-                self._thread.join(_STOP)
-
-
-def _bind(listening: socket.socket, host: str) -> None:
-    try:
-        listening.bind((host, 0))
-    except OSError as error:
-        raise ConfigError(
-            f"tools: got host {host!r} ({error}), expected a name or an IPv4 address of this machine"
-        ) from error
-
-
-def _serving(server: Any, listening: socket.socket) -> Callable[[], None]:
-    def serve() -> None:
-        with listening:
-            server.run(sockets=[listening])
-
-    return serve
+    path = f"/{secrets.token_urlsafe(24)}"
+    app = make_server(session).streamable_http_app(
+        streamable_http_path=path,
+        transport_security=TransportSecuritySettings(allowed_hosts=[f"{host}:*"]),
+    )
+    listener = listen(host, 0)
+    with serving(app, listener, lifespan="on"):
+        yield f"http://{host}:{listener.getsockname()[1]}{path}"
 
 
 def _served(session: Session, tool: Tool) -> McpTool:
@@ -156,29 +86,25 @@ def _served(session: Session, tool: Tool) -> McpTool:
         return session.call(tool.name, **arguments)
 
     def shape() -> dict[str, Any]:
-        """Only the type of what it returns counts."""
+        """A stand-in: only its return type counts."""
         return {}
 
     described = _SessionTool.from_function(shape, name=tool.name, description=tool.description)
     return described.model_copy(update={"fn": call, "parameters": tool.schema})
 
 
-# How an agent calls tools: the same face for a server of MCP and for a session in this process.
+_CONNECT_SECONDS: Final = 30.0
 
-
-_CONNECT: Final = 30.0
-"""So long may a server take to answer at first [s]."""
-
-_CALL: Final = 600.0
-"""So long may a call take [s]; a server ends its calls long before."""
+_CALL_SECONDS: Final = 600.0
+"""A server ends its calls long before."""
 
 _T = TypeVar("_T")
 
 
 class McpTools:
-    """The tools of an MCP server; to be closed, or used as a block.
+    """The tools of an MCP server; close it, or use it in a ``with`` block.
 
-    A thread with an event loop of its own holds the connection, so that agents need not be asynchronous.
+    A thread with its own event loop holds the connection, so that agents need not be asynchronous.
 
     Args:
         url: address of the server.
@@ -198,8 +124,8 @@ class McpTools:
         self._connected: Future[None] = Future()
         self._ended = self._start(self._hold())
         try:
-            self._connected.result(_CONNECT)
-            self._tools = self._start(self._list()).result(_CONNECT)
+            self._connected.result(_CONNECT_SECONDS)
+            self._tools = self._start(self._list()).result(_CONNECT_SECONDS)
         except Exception as error:
             self.close()
             raise ServiceUnavailableError(
@@ -214,14 +140,14 @@ class McpTools:
 
     def names(self) -> tuple[str, ...]:
         """Names of the tools."""
-        return tuple(one["name"] for one in self._tools)
+        return tuple(tool["name"] for tool in self._tools)
 
     def schemas(self) -> list[dict[str, Any]]:
         """For each tool its name, description and the JSON schema of its arguments."""
-        return [dict(one) for one in self._tools]
+        return [dict(tool) for tool in self._tools]
 
     def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
-        """What a tool gives for these arguments.
+        """The result of a tool.
 
         Raises:
             ToolRefusedError: the tool refused, or there is none of that name.
@@ -229,9 +155,9 @@ class McpTools:
             DeadlineError: it does not answer.
         """
         try:
-            answer = self._start(self._client.call_tool(tool, arguments)).result(_CALL)
+            answer = self._start(self._client.call_tool(tool, arguments)).result(_CALL_SECONDS)
         except FutureTimeoutError as error:
-            raise DeadlineError(f"tools: {tool} got no answer within {_CALL:g} s", url=self._url) from error
+            raise DeadlineError(f"tools: {tool} got no answer within {_CALL_SECONDS:g} s", url=self._url) from error
         except BeampipeError:
             raise
         except Exception as error:
@@ -250,9 +176,9 @@ class McpTools:
             return
         self._closed = True
         self._loop.call_soon_threadsafe(self._ended.cancel)
-        self._start(self._cancel_rest()).result(_CONNECT)
+        self._start(self._cancel_rest()).result(_CONNECT_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(_CONNECT)
+        self._thread.join(_CONNECT_SECONDS)
         if not self._loop.is_running():
             self._loop.close()
 
@@ -276,12 +202,12 @@ class McpTools:
     async def _list(self) -> tuple[dict[str, Any], ...]:
         listed = await self._client.list_tools()
         return tuple(
-            {"name": one.name, "description": one.description or "", "parameters": dict(one.input_schema)}
-            for one in listed.tools
+            {"name": tool.name, "description": tool.description or "", "parameters": dict(tool.input_schema)}
+            for tool in listed.tools
         )
 
     async def _cancel_rest(self) -> None:
-        """Nothing of the loop may be left over when it stops."""
+        """No task may be left over when the loop stops."""
         rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in rest:
             task.cancel()

@@ -22,17 +22,14 @@ from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.analysisops.ledger import Ledger
 from beampipe.analysisops.tools.catalogue import tools
 from beampipe.analysisops.tools.data_folder import DataFolder
-from beampipe.analysisops.tools.handles import Content, Fetch, HandleStore, ToolContext
+from beampipe.analysisops.tools.handles import Content, HandleStore, ToolContext
 from beampipe.errors import BeampipeError, UnknownNameError, nearest
 
-# Which data a number stands for that an agent takes from one result and puts into another call.
-
-
 _REPEATED: Final = frozenset({"edges", "window", "level", "initial_params", "bins"})
-"""Parts of results that repeat what the agent chose itself."""
+"""Parts of results that repeat arguments."""
 
 _FEWEST_DIGITS: Final = 5
-"""A rounded number with so many significant digits is known again; with fewer, only if it is exact."""
+"""A rounded number of so many significant digits is recognised; with fewer, only if it is exact."""
 
 
 class CarriedNumbers:
@@ -43,7 +40,7 @@ class CarriedNumbers:
         self._sources: dict[float, frozenset[str]] = {}
 
     def learn(self, result: Mapping[str, Any], sources: frozenset[str], arguments: Mapping[str, Any]) -> None:
-        """Remember the numbers of a result that descends from files; what the agent gave itself does not count."""
+        """Store the numbers of a result that descends from files, without those that the agent itself gave."""
         if not sources:
             return
         given = set(numbers_in(arguments))
@@ -55,22 +52,22 @@ class CarriedNumbers:
             self._sources[value] = self._sources.get(value, frozenset()) | sources
 
     def sources(self, value: float) -> frozenset[str]:
-        """The files that a number descends from: none if no result had it.
-
-        A number that was rounded to five or more significant digits is known again.
-        """
+        """The files that a number, or the number that it was rounded from, descends from; none if no result had it."""
         if value in self._sources:
             return self._sources[value]
-        digits = _significant_digits(value)
+        digits = 0
+        if value != 0 and math.isfinite(value):
+            text = f"{value:.17g}" if value == round(value) else repr(value).split("e")[0].replace(".", "").lstrip("-0")
+            digits = len(text)
         if digits < _FEWEST_DIGITS:
             return frozenset()
         reach = 0.5001 * 10.0 ** (math.floor(math.log10(abs(value))) + 1 - digits)
         place = bisect_left(self._sorted, value - reach)
-        found: frozenset[str] = frozenset()
+        sources: frozenset[str] = frozenset()
         while place < len(self._sorted) and self._sorted[place] <= value + reach:
-            found |= self._sources[self._sorted[place]]
+            sources |= self._sources[self._sorted[place]]
             place += 1
-        return found
+        return sources
 
 
 def numbers_in(value: Any) -> Iterator[float]:
@@ -81,15 +78,15 @@ def numbers_in(value: Any) -> Iterator[float]:
         if math.isfinite(value):
             yield float(value)
     elif isinstance(value, Mapping):
-        for one in value.values():
-            yield from numbers_in(one)
+        for inside in value.values():
+            yield from numbers_in(inside)
     elif isinstance(value, Sequence) and not isinstance(value, str):
-        for one in value:
-            yield from numbers_in(one)
+        for inside in value:
+            yield from numbers_in(inside)
 
 
 def _measured(result: Any, in_list: bool = False) -> Iterator[float]:
-    """Numbers that came out; whole numbers in lists, such as counts in bins, are too common to tell anything."""
+    """Numbers of a result; whole numbers in lists, such as counts in bins, are too common to show an origin."""
     if isinstance(result, Mapping):
         for key, value in result.items():
             if key not in _REPEATED:
@@ -101,23 +98,14 @@ def _measured(result: Any, in_list: bool = False) -> Iterator[float]:
         yield from (value for value in numbers_in(result) if not in_list or value != round(value))
 
 
-def _significant_digits(value: float) -> int:
-    if value == 0 or not math.isfinite(value):
-        return 0
-    return len(f"{value:.17g}" if value == round(value) else repr(value).split("e")[0].replace(".", "").lstrip("-0"))
-
-
-# One assessment's tools over one folder of data; every call lands in the ledger.
-
-
 _LONGEST_ARGUMENTS: Final = 64 * 1024
 """Arguments with more characters than this, as JSON, are refused."""
 
 _TELLING: Final = 10
-"""Whole numbers below this are found in any result."""
+"""Smaller whole numbers occur in almost any result, so they show no origin."""
 
 _SHOWN: Final = 1000
-"""So many characters of arguments that are refused for their length stand in the ledger."""
+"""Characters that the ledger keeps of arguments that are refused for their length."""
 
 
 @dataclass(frozen=True)
@@ -142,26 +130,23 @@ class Session:
         data: folder with a manifest and the files that it lists.
         ledger: where each call is written, refused ones too.
         limits: what the calls may use.
-        fetch: brings more data into the folder, for download_atlas_data_tool; None if there is nothing to bring.
 
     Raises:
         FileError: the folder has no manifest that can be understood.
     """
 
-    def __init__(
-        self, data: Path, ledger: Ledger, limits: SessionLimits | None = None, fetch: Fetch | None = None
-    ) -> None:
+    def __init__(self, data: Path, ledger: Ledger, limits: SessionLimits | None = None) -> None:
         self._limits = limits or SessionLimits()
         self._folder = DataFolder(data)
-        self._ledger, self._fetch = ledger, fetch
-        self._shelf = HandleStore(self._limits.bytes_held)
+        self._ledger = ledger
+        self._store = HandleStore(self._limits.bytes_held)
         self._numbers = CarriedNumbers()
         self._calls = 0
         self._lock = threading.Lock()
 
     @property
     def ledger(self) -> Ledger:
-        """Where each call is written; for the host, who computes from artifacts what an agent has not called for."""
+        """Where each call is written; the host adds calls of its own for artifacts that agents submit."""
         return self._ledger
 
     def names(self) -> tuple[str, ...]:
@@ -175,9 +160,9 @@ class Session:
             UnknownNameError: no tool gave that handle.
         """
         try:
-            return self._shelf.get(handle)[0]
+            return self._store.get(handle)[0]
         except KeyError as error:
-            raise UnknownNameError("handle", handle, self._shelf.handles) from error
+            raise UnknownNameError("handle", handle, self._store.handles) from error
 
     def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
         """Call a tool.
@@ -194,9 +179,9 @@ class Session:
                 the agent.
         """
         with self._lock:
-            return self._call(tool, arguments)
+            return self._locked_call(tool, arguments)
 
-    def _call(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    def _locked_call(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
         self._calls += 1
         if self._calls > self._limits.calls:
             refused = f"calls: got more than {self._limits.calls}, expected no more; answer with what you have"
@@ -204,12 +189,12 @@ class Session:
                 self._ledger.append(tool[:100], {}, None, error=refused)
             raise ToolRefusedError(refused)
         started = time.monotonic()
-        bench = ToolContext(self._folder, self._shelf, self._limits.seconds_per_call, fetch=self._fetch)
+        context = ToolContext(self._folder, self._store, self._limits.seconds_per_call)
         result: dict[str, Any] | None = None
         error = ""
         try:
             arguments = _plain_arguments(arguments)
-            result = self._run(bench, tool, arguments)
+            result = self._run(context, tool, arguments)
         except ToolRefusedError as refused_error:
             error = str(refused_error)
             raise
@@ -217,29 +202,29 @@ class Session:
             seconds = time.monotonic() - started
             if len(text := str(arguments)) > _LONGEST_ARGUMENTS:
                 arguments = {"too_long": text[:_SHOWN]}
-            sources = frozenset(bench.used) if result is not None else frozenset()
+            sources = frozenset(context.used) if result is not None else frozenset()
             self._ledger.append(tool[:100], arguments, result, error=error, sources=tuple(sources), seconds=seconds)
         self._numbers.learn(result, sources, arguments)
         return result
 
-    def _run(self, bench: ToolContext, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    def _run(self, context: ToolContext, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         known = tools()
         if name not in known:
             raise ToolRefusedError(f"tool: got {name[:60]!r}, expected one of {', '.join(known)}{nearest(name, known)}")
         tool = known[name]
         try:
             checked = tool.checked(arguments)
-            bench.numbers = self._carried({key: checked[key] for key in arguments})
-            result = tool.run(bench, **checked)
-            if not bench.numbers_judged:
-                bench.used.update(*bench.numbers.values())
-            bench.check_time()
+            context.numbers = self._carried({key: checked[key] for key in arguments})
+            result = tool.run(context, **checked)
+            if not context.numbers_judged:
+                context.used.update(*context.numbers.values())
+            context.check_time()
             return {key: _plain(value) for key, value in result.items()}
         except ToolRefusedError:
             raise
         except BeampipeError as error:
             raise ToolRefusedError(f"{name}: {error}") from error
-        except Exception as error:  # a fault of ours must end neither the host nor the assessment
+        except Exception as error:  # a bug of a tool must end neither the host nor the assessment
             raise ToolRefusedError(
                 f"{name}: failed inside ({type(error).__name__}); call it with other arguments, or take another way"
             ) from error
@@ -250,7 +235,7 @@ class Session:
         Small whole numbers are too common to tell anything, but where a count is asked for and no handle is.
         """
         counts = {float(value) for value in arguments.values() if type(value) is int}
-        if any(isinstance(value, str) and value in self._shelf.handles for value in arguments.values()):
+        if any(isinstance(value, str) and value in self._store.handles for value in arguments.values()):
             counts = set()
         return {
             value: self._numbers.sources(value)
@@ -260,7 +245,7 @@ class Session:
 
 
 def _plain_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments as they cross a wire."""
+    """Arguments as JSON types of bounded length."""
     try:
         text = json.dumps(arguments, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -288,10 +273,10 @@ def _plain(value: Any) -> Any:
 
 
 class LocalTools:
-    """The tools of a session in this process.
+    """The tools of a session in this process, with the interface of `McpTools`.
 
     Args:
-        session: whose tools; anything with `names` and `call`.
+        session: the session; anything with `names` and `call`.
     """
 
     def __init__(self, session: Any) -> None:
@@ -303,12 +288,14 @@ class LocalTools:
 
     def schemas(self) -> list[dict[str, Any]]:
         """For each tool its name, description and the JSON schema of its arguments."""
-        from beampipe.analysisops.tools.catalogue import tools
-
         return [
-            {"name": one.name, "description": one.description, "parameters": one.schema} for one in tools().values()
+            {"name": tool.name, "description": tool.description, "parameters": tool.schema} for tool in tools().values()
         ]
 
     def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
-        """What a tool gives for these arguments; `ToolRefusedError` says why it does not."""
+        """The result of a tool.
+
+        Raises:
+            ToolRefusedError: the tool refused.
+        """
         return dict(self._session.call(tool, **arguments))

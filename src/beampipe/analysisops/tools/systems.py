@@ -19,9 +19,6 @@ from beampipe.analysisops.tools.data_folder import DataFile
 from beampipe.analysisops.tools.handles import Column, Jagged, ToolContext, TrackLabels, column_of, frozen
 from beampipe.errors import nearest
 
-# Tools that read metrics and logs of services.
-
-
 _METRICS: Final = "metrics.json"
 
 _MOST_POINTS: Final = 200
@@ -38,7 +35,7 @@ _WIDEST: Final = 400
 
 
 def query_metrics_tool(
-    bench: ToolContext,
+    context: ToolContext,
     name: str = "",
     start: float | None = None,
     end: float | None = None,
@@ -55,7 +52,7 @@ def query_metrics_tool(
         end: last time [s]; left out: to the end.
         labels: only series that have all these labels, such as {"server": "a"}.
     """
-    series = _series(bench.file(_METRICS))
+    series = _series(context.file(_METRICS))
     if not name:
         names = sorted({str(one["name"]) for one in series})
         return {
@@ -77,7 +74,7 @@ def query_metrics_tool(
 
 
 def read_log_tool(
-    bench: ToolContext, file: str, pattern: str = "", start: int = 0, limit: int = 50
+    context: ToolContext, file: str, pattern: str = "", start: int = 0, limit: int = 50
 ) -> Mapping[str, Any]:
     """Read lines of a log, all or those that hold a text.
 
@@ -87,7 +84,7 @@ def read_log_tool(
         start: so many of the lines that fit are skipped.
         limit: so many lines are shown, at most 200.
     """
-    log = bench.file(file)
+    log = context.file(file)
     if log.path.suffix != ".log":
         raise ToolRefusedError(f"file {file}: is no log, expected a name that ends in .log")
     if start < 0 or not 1 <= limit <= _MOST_LINES:
@@ -151,11 +148,8 @@ def _change(points: list[tuple[float, float]]) -> dict[str, Any]:
     }
 
 
-# The tool that finds tracks, by the pipelines of `beampipe.tracking`.
-
-
 def find_tracks_tool(
-    bench: ToolContext, events: str, r: str, phi: str, z: str, pipeline: str = "module_map"
+    context: ToolContext, events: str, r: str, phi: str, z: str, pipeline: str = "module_map"
 ) -> Mapping[str, Any]:
     """Find the tracks of hits, and give a handle of labels: for each hit the number of its track, or -1 for none.
 
@@ -168,7 +162,7 @@ def find_tracks_tool(
     """
     from beampipe.tracking import Hits, load_pipeline
 
-    given = bench.events(events)
+    given = context.events(events)
     columns = [_hits(column_of(given, name)) for name in (r, phi, z)]
     if not all(columns[0].same_collection(other) for other in columns[1:]):
         raise ToolRefusedError(
@@ -178,14 +172,14 @@ def find_tracks_tool(
     offsets = columns[0].offsets
     labels, n_tracks = [np.zeros(0, np.int64)], []
     for first, last in itertools.pairwise(offsets.tolist()):
-        bench.check_time()
+        context.check_time()
         position = np.stack([column.values[first:last] for column in columns], 1).astype(np.float32)
         tracks = finder.find(Hits(position))
         labels.append(np.asarray(tracks.track_id, np.int64))
         n_tracks.append(int(tracks.n_tracks))
     found = TrackLabels(frozen(np.concatenate(labels)), offsets, tuple(n_tracks))
     return {
-        "handle": bench.keep(found),
+        "handle": context.keep(found),
         "n_events": len(n_tracks),
         "n_hits": len(found.track_id),
         "n_tracks": sum(n_tracks),

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +19,7 @@ from beampipe.calibration.simulation.ntuple_files import (
     write_ntuple,
 )
 from beampipe.errors import FileError, InputError
-from beampipe.processes import end_on_interrupts, ending_workers, holding_interrupts
+from beampipe.processes import worker_pool
 from beampipe.simulation.jet_detector import reconstruct
 from beampipe.simulation.jets import particle_jets
 from beampipe.simulation.pythia import Collisions, PythiaRun, cross_section, seed_of, settings_of
@@ -124,11 +123,8 @@ def simulate_dijets(
         for spec in missing:
             progress(produce(spec, sigma[spec.slice_number]))
     else:
-        spawn = multiprocessing.get_context("spawn")
-        executor = ProcessPoolExecutor(workers, spawn, end_on_interrupts, max_tasks_per_child=1)
-        with executor as pool, ending_workers():
-            with holding_interrupts():
-                made = [pool.submit(produce, spec, sigma[spec.slice_number]) for spec in missing]
+        with worker_pool(workers, max_tasks_per_child=1) as pool:
+            made = [pool.submit(produce, spec, sigma[spec.slice_number]) for spec in missing]
             for done in as_completed(made):
                 progress(done.result())
     return [spec.path for spec in wanted]

@@ -43,15 +43,15 @@ CALIBRATION_STAGES: Final = ("select", "predict", "fill", "reweight", "extract",
 """The stages that a user can ask for, in the order in which they run."""
 
 _MODULES: Final = {
-    "inspect": ("ntuple.reading",),
+    "inspect": ("ntuple.inspection",),
     "bookkeeping": ("ntuple.bookkeeping",),
-    "select": ("jets.select",),
-    "predict": ("tagger.predict",),
-    "fill": ("histograms.fill", "histograms.one_pass"),
-    "merge": ("histograms.sums",),
-    "reweight": ("method.cases", "method.reweight"),
-    "extract": ("method.efficiencies",),
-    "factors": ("method.scale_factors",),
+    "select": ("events.select",),
+    "predict": ("events.scores",),
+    "fill": ("events.fill",),
+    "merge": ("events.histograms",),
+    "reweight": ("method.templates", "method.reweight"),
+    "extract": ("method.matrix",),
+    "factors": ("method.uncertainties",),
 }
 """Stage -> modules of `beampipe.calibration` whose code, with all that they import, makes it."""
 
@@ -216,8 +216,8 @@ def _explanation(label: str, error: Exception) -> Exception | None:
         number = cause.errno if isinstance(cause, OSError) else None
         if isinstance(cause, MemoryError) or number == errno.ENOMEM:
             return TooLargeError(
-                f"{what}: got no more memory ({_error_line(cause)}), expected room for one chunk of events; set a smaller"
-                " chunk_events, take fewer workers, or give them more memory (--memory)"
+                f"{what}: got no more memory ({_error_line(cause)}), expected room for one chunk of events; set a"
+                " smaller chunk_events, take fewer workers, or give them more memory (--memory)"
             )
         if number in (errno.EACCES, errno.EPERM, errno.EROFS):
             return FileError(

@@ -20,9 +20,6 @@ from beampipe.fleet.release_rule import ReleaseRule
 from beampipe.fleet.server import FleetServerSettings
 from beampipe.fleet.specification import Fleet, read_fleet
 
-# How a fleet is, as data for whoever asks.
-
-
 _LATEST: Final = 20
 
 
@@ -79,9 +76,6 @@ def status_of(keeper: Reconciler) -> dict[str, Any]:
         "ready": bool(servers) and all(row["address"] is not None or row["wish"] != "serve" for row in servers),
         "incidents": [list(incident) for incident in keeper.incidents[-_LATEST:]],
     }
-
-
-# What a fleet can be told while it runs. Each order returns when it is done, and loses no request.
 
 
 _P = ParamSpec("_P")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -26,10 +25,8 @@ from beampipe.fleet.monitoring.prometheus import prometheus_pids
 from beampipe.fleet.registry import read_records
 from beampipe.fleet.run_folder import RunFolder, run_folder_of, shared_folder
 from beampipe.fleet.specification import read_fleet
+from beampipe.processes import ManagedProcess
 from beampipe.terminal import say
-
-# A fleet that is started and goes on by itself, or in the foreground.
-
 
 _POLL: Final = 0.1
 
@@ -135,14 +132,9 @@ def start_fleet(
         progress(f"{fleet.name} runs; changed: {', '.join(changed) or 'nothing'}")
         return dict(send_command(run.socket, {"do": "status"}))
     run.make()
-    log = run.logs / "keeper.log"
-    with log.open("ab") as stream:
-        begin = stream.tell()
-        command = [sys.executable, "-m", "beampipe", "fleet", "run", str(specification), "--folder", str(run.path)]
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    told: set[str] = set()
+    daemon = ManagedProcess(run.logs / "keeper.log")
+    daemon.start([sys.executable, "-m", "beampipe", "fleet", "run", str(specification), "--folder", str(run.path)])
+    reported: set[str] = set()
     deadline = time.monotonic() + fleet.start_timeout + 10.0
     while True:
         time.sleep(_POLL)
@@ -150,22 +142,19 @@ def start_fleet(
         with suppress(ServiceUnavailableError):
             status = send_command(run.socket, {"do": "status"})
         for _, text in status.get("incidents", ()):
-            if text not in told:
-                told.add(text)
+            if text not in reported:
+                reported.add(text)
                 progress(text)
         if status.get("ready"):
-            # It outlives this process as a rule; where it does not, somebody must take note of its end.
-            threading.Thread(target=process.wait, name="fleet-keeper-end", daemon=True).start()
+            # It usually outlives this process; where it does not, its exit status must be taken.
+            threading.Thread(target=daemon.wait, name="fleet-daemon-end", daemon=True).start()
             return status
-        vain = any(row["starts"] > _STARTS and row["address"] is None for row in status.get("servers", ()))
-        if process.poll() is not None or vain or time.monotonic() > deadline:
-            said = log.read_bytes()[begin:].decode(errors="replace").strip().splitlines()[-6:]
-            if process.poll() is None:
-                process.terminate()
-            raise ServiceError(f"{fleet.name}: did not start:" + "".join(f"\n    {line}" for line in said))
+        failing = any(row["starts"] > _STARTS and row["address"] is None for row in status.get("servers", ()))
+        if daemon.pid is None or failing or time.monotonic() > deadline:
+            daemon.signal(signal.SIGTERM)
+            lines = "".join(f"\n    {line}" for line in daemon.last_lines(6))
+            raise ServiceError(f"{fleet.name}: did not start:{lines}")
 
-
-# The end of a fleet, also of one whose keeper was killed.
 
 _STOP_TIMEOUT: Final = 60.0
 
@@ -212,9 +201,6 @@ def _stop_leftovers(run: RunFolder) -> int:
     while any(processes.is_alive(pid) for pid in pids) and time.monotonic() < deadline:
         time.sleep(_POLL)
     return len(pids)
-
-
-# A gateway in the foreground, before servers that others run.
 
 
 def run_gateway(specification: Path, shared: Path | None = None, folder: Path | None = None) -> None:

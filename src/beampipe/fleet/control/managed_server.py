@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -17,12 +15,11 @@ from beampipe import processes
 from beampipe.fleet.gateway.plan import Address
 from beampipe.fleet.registry import SILENCE, Record, remove_record
 from beampipe.fleet.server import FleetServerSettings, write_server_settings
+from beampipe.processes import ManagedProcess
 from beampipe.triton.backoff import RestartPause
 
-# A server that the fleet wants: its process, its record, and what is to become of it.
-
-
-_TAIL: Final = 4096
+_LOG_LINES: Final = 40
+"""Number of lines at the end of a server's log among which its error message is."""
 
 DesiredState = Literal["serve", "drain", "end"]
 """What is to become of a server: it takes requests, it takes none but lives, or it ends."""
@@ -51,10 +48,11 @@ class LocalServer:
     trouble: float | None = None
     ending: float | None = None
     starts: int = 0
-    _who: tuple[int, int] | None = None  # process id and start time, set together: other threads ask meanwhile
-    _process: subprocess.Popen[bytes] | None = None
     _pause: RestartPause = field(default_factory=RestartPause)
     _not_before: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._process = ManagedProcess(self.settings.log)
 
     @property
     def name(self) -> str:
@@ -84,13 +82,7 @@ class LocalServer:
     @property
     def pid(self) -> int | None:
         """Process id of the server's supervisor, None if it does not run."""
-        process, who = self._process, self._who
-        if who is None:
-            return None
-        there = processes.is_same(*who) and processes.is_alive(who[0])
-        if process is not None and process.poll() is not None:  # asked last, so that what has ended is waited for
-            return None
-        return who[0] if there else None
+        return self._process.pid
 
     @property
     def may_start(self) -> bool:
@@ -103,29 +95,18 @@ class LocalServer:
         Returns:
             Whether it lives.
         """
-        started = processes.start_time(record.pid)
-        ours = b"beampipe" in b" ".join(part.encode() for part in processes.arguments(record.pid))
-        if started is None or not record.lives() or not ours:
+        ours = any("beampipe" in argument for argument in processes.arguments(record.pid))
+        if not ours or not record.lives() or not self._process.adopt(record.pid):
             return False
-        self._who, self.starts = (record.pid, started), 1
+        self.starts = 1
         return True
 
     def start(self) -> None:
         """Start it."""
         remove_record(self.settings.registry, self.name)
         write_server_settings(self.file, self.settings)
-        if self._process is not None:
-            self._process.wait()  # it has ended; its status may not have been taken yet
-        with self.settings.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "beampipe", "fleet", "member", str(self.file)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env={**os.environ, **self.environ},
-            )
-        self._who = self._process.pid, processes.start_time(self._process.pid) or 0
+        command = [sys.executable, "-m", "beampipe", "fleet", "member", str(self.file)]
+        self._process.start(command, {**os.environ, **self.environ})
         now = time.monotonic()
         if self.starts:
             self._not_before = now + self._pause.before_next(now)
@@ -140,25 +121,16 @@ class LocalServer:
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to its supervisor; nothing happens if it has ended."""
-        if (pid := self.pid) is not None:
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
+        self._process.signal(number)
 
-    def last_words(self) -> str:
-        """Why it has ended, as it said itself; nothing if it did not."""
-        with suppress(OSError), self.settings.log.open("rb") as log:
-            log.seek(0, os.SEEK_END)
-            log.seek(max(0, log.tell() - _TAIL))
-            said = [line for line in log.read().decode(errors="replace").splitlines() if line.startswith("beampipe: ")]
-            return f" ({said[-1].removeprefix('beampipe: ')})" if said else ""
-        return ""
+    def reason(self) -> str:
+        """Why it has ended, in parentheses, by the last error message in its log; nothing if there is none."""
+        errors = [line for line in self._process.last_lines(_LOG_LINES) if line.startswith("beampipe: ")]
+        return f" ({errors[-1].removeprefix('beampipe: ')})" if errors else ""
 
     def describes(self, record: Record | None) -> bool:
         """Whether a record is of the process that runs now."""
         return record is not None and record.pid == self.pid and record.lives()
-
-
-# A server that somebody else runs, as its record tells of it.
 
 
 @dataclass

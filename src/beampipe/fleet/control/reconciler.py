@@ -36,9 +36,6 @@ from beampipe.fleet.specification import Fleet, ServerGroup
 from beampipe.triton.backoff import RestartPause
 from beampipe.triton.server.launch import check_repository, free_port
 
-# What stands before the servers of a fleet, kept as it is wanted: gateway, certificates, Prometheus, page.
-
-
 INTERVAL: Final = 0.1
 """Time [s] between two looks."""
 
@@ -285,10 +282,6 @@ class Reconciler(ABC):
             time.sleep(INTERVAL)
 
 
-# The keeper of a fleet: it looks ten times a second whether everything is as it is wanted, and mends what is
-# not.
-
-
 _EXIT_GRACE: Final = 15.0
 """Time [s] that a server gets to end, beyond what work in progress may take."""
 
@@ -428,9 +421,7 @@ class LocalReconciler(Reconciler):
             del self.seats[seat.name]
             remove_record(self.folder.registry, seat.name)
         elif seat.may_start:
-            self.note(
-                f"{seat.name}: {f'has ended{seat.last_words()}; starting another' if seat.starts else 'starting'}"
-            )
+            self.note(f"{seat.name}: {f'has ended{seat.reason()}; starting another' if seat.starts else 'starting'}")
             seat.start()
 
     def _look_at_silent(self, seat: LocalServer, now: float) -> None:
@@ -455,10 +446,6 @@ class LocalReconciler(Reconciler):
     def renew_gateway(self) -> None:
         """Have the gateway go on as the fleet is wanted now, with the servers that it has."""
         self.go_on(check_repository(self.models[1], self.fleet.models))
-
-
-# The follower of a fleet: servers that appear in the registry get a place in the gateway, and lose it when they
-# go.
 
 
 _FORGOTTEN: Final = 60.0

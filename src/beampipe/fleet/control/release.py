@@ -36,8 +36,6 @@ from beampipe.triton.client.endpoint import authority
 from beampipe.triton.metrics import Counters, read_metrics
 from beampipe.triton.server.launch import check_repository
 
-# One server with new models beside those with the old ones; no request is lost when it comes and when it goes.
-
 
 class Canary:
     """A server with new models, in a free place of the gateway or in that of the last of several servers.
@@ -81,7 +79,7 @@ class Canary:
 
         def there() -> bool:
             if seat.starts > self._starts + 1:
-                raise ServiceError(f"{seat.name}: does not start with the new models{seat.last_words()}")
+                raise ServiceError(f"{seat.name}: does not start with the new models{seat.reason()}")
             return self._record() is not None
 
         self._steps.wait(there, keeper.fleet.start_timeout + 10.0, f"{seat.name}: an answer")
@@ -100,7 +98,7 @@ class Canary:
     def trouble(self) -> str:
         """What has happened to the server since it was started; nothing if it goes on."""
         if self.seat.starts != self._starts or self.seat.pid is None:
-            return f"{self.seat.name}: has ended{self.seat.last_words()}"
+            return f"{self.seat.name}: has ended{self.seat.reason()}"
         return "" if self.seat.placed is not None else f"{self.seat.name}: does not answer"
 
     def promote(self) -> None:
@@ -154,9 +152,6 @@ class Canary:
             self._starts = seat.starts
         seat.end()
         return seat
-
-
-# The evidence for and against new models, gathered from the servers of a fleet that runs.
 
 
 _LOOK: Final = 0.2

@@ -8,23 +8,15 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from beampipe.errors import ConfigError
 from beampipe.fleet.gateway.haproxy import haproxy_configuration
 from beampipe.fleet.gateway.plan import Address, GatewayPlan, Slot
 from beampipe.fleet.monitoring.prometheus import interval_text, role_relabelings
 from beampipe.fleet.specification import Fleet, ServerGroup, TlsSettings
-from beampipe.lazy import loader
 from beampipe.triton.client.endpoint import LOOPBACK, authority
 from beampipe.triton.model.repository import MANIFEST
-
-if TYPE_CHECKING:
-    pass
-
-
-# How a Triton is started in a container: one script of shell, whatever runs the container.
-
 
 HTTP: Final = 8000
 """Port of a server in its container for HTTP."""
@@ -132,9 +124,6 @@ def memory_limit(group: ServerGroup) -> str:
     return f"{math.ceil(1024 * group.memory)}Mi"
 
 
-# The gateway in a container: the same rules as on one machine, other places.
-
-
 CLIENTS: Final = 8443
 """Port of the gateway in its container for clients."""
 
@@ -200,9 +189,6 @@ def gateway_text(fleet: Fleet, places: Sequence[Slot], papers: Credentials) -> s
         threads=_THREADS,
     )
     return haproxy_configuration(plan)
-
-
-# The image of the servers: NVIDIA's Triton with beampipe in it, for Docker and for Apptainer.
 
 
 MODELS: Final = "/models"
@@ -291,9 +277,6 @@ output_format: https://gitlab-registry.cern.ch/unpacked/sync/$(image)
 input:
   - https://{registry}
 """
-
-
-# A fleet by Docker Compose: its servers, HAProxy before them, Prometheus beside them, on one machine.
 
 
 _SECRETS: Final = "/run/secrets"
@@ -448,10 +431,3 @@ _HARDENING: Final[dict[str, Any]] = {
     "cap_drop": ["ALL"],
     "security_opt": ["no-new-privileges:true"],
 }
-
-
-# Files for containers: an image with Triton and beampipe, a fleet by Docker Compose, the same image for
-# Apptainer.
-
-
-__getattr__ = loader(__name__, {"beampipe.fleet.deploy.folders": ["compose_files", "write_compose"]})

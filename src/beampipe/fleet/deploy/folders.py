@@ -50,9 +50,6 @@ from beampipe.fleet.specification import Fleet, ServerGroup
 from beampipe.triton.client.endpoint import is_loopback
 from beampipe.triton.server.launch import check_repository
 
-# The folder of `beampipe fleet compose`.
-
-
 COMPOSE_COMMAND: Final = "beampipe fleet compose"
 
 
@@ -104,9 +101,6 @@ def compose_notes(fleet: Fleet) -> Iterator[str]:
         yield "gateway.athena: there is no door without TLS; jobs need a sidecar of their own that adds TLS and token"
     if not Path(fleet.repository).is_dir():
         yield f"repository: got {fleet.repository}, which is no folder here; the servers will see it empty"
-
-
-# The folder of `beampipe fleet k8s`.
 
 
 KUBERNETES_COMMAND: Final = "beampipe fleet k8s"
@@ -233,9 +227,6 @@ def _namespace(fleet: Fleet) -> dict[str, Any]:
         "kind": "Namespace",
         "metadata": {"name": fleet.kubernetes.namespace, "labels": enforced},
     }
-
-
-# The folder of scripts of `beampipe fleet slurm`, and the shared folder in which the jobs meet.
 
 
 SLURM_COMMAND: Final = "beampipe fleet slurm"

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from beampipe.errors import ConfigError
@@ -26,13 +26,6 @@ from beampipe.fleet.deploy.containers import (
 from beampipe.fleet.gateway.plan import Address, Slot
 from beampipe.fleet.monitoring.prometheus import interval_text, role_relabelings
 from beampipe.fleet.specification import Fleet, ScalingSettings, ServerGroup
-from beampipe.lazy import loader
-
-if TYPE_CHECKING:
-    pass
-
-
-# Names and labels of what is in the cluster.
 
 
 def release_name(fleet: Fleet, group: ServerGroup) -> str:
@@ -70,9 +63,6 @@ def labels(fleet: Fleet, name: str, component: str) -> dict[str, str]:
 def metadata(fleet: Fleet, name: str, component: str) -> dict[str, Any]:
     """The table ``metadata`` of a manifest; arguments as for `labels`."""
     return {"name": name, "namespace": fleet.kubernetes.namespace, "labels": labels(fleet, name, component)}
-
-
-# What all our pods have in common: no root, no privilege, a root that cannot be written to.
 
 
 CONTAINER_SECURITY: Final[dict[str, Any]] = {
@@ -123,9 +113,6 @@ def spread(labels: dict[str, str]) -> list[dict[str, Any]]:
             "labelSelector": {"matchLabels": labels},
         }
     ]
-
-
-# The servers in plain manifests: a Deployment for each group, its Service, and how many may be away at once.
 
 
 SERVER: Final = "server"
@@ -262,9 +249,6 @@ def _model_volume(fleet: Fleet) -> dict[str, Any]:
     if settings.storage == "cvmfs-hostPath":
         return {"hostPath": {"path": "/cvmfs", "type": "Directory"}}
     return {"persistentVolumeClaim": {"claimName": settings.claim, "readOnly": True}}
-
-
-# The gateway in plain manifests: HAProxy with TLS and tokens, its Service, and who reaches whom.
 
 
 GATEWAY: Final = "gateway"
@@ -456,9 +440,6 @@ def _gateway_volumes(fleet: Fleet) -> list[dict[str, Any]]:
     return volumes
 
 
-# What Prometheus is told in a cluster that runs its operator: whom to look at, and when to call for somebody.
-
-
 _MONITORING_API: Final = "monitoring.coreos.com/v1"
 
 
@@ -558,9 +539,6 @@ def _monitoring_document(kind: str, described: dict[str, Any], spec: dict[str, A
     return {"apiVersion": _MONITORING_API, "kind": kind, "metadata": described, "spec": spec}
 
 
-# When Kubernetes adds a server or takes one away: KEDA asks Prometheus by what factor a group should grow.
-
-
 METRIC_THRESHOLD: Final = 1
 """The factor at which nothing changes."""
 
@@ -656,10 +634,3 @@ def scaled_object(fleet: Fleet, group: ServerGroup, scaling: ScalingSettings) ->
             ],
         },
     }
-
-
-# Files for Kubernetes: values for SuperSONIC's chart with an Envoy that checks and retries, and plain
-# manifests.
-
-
-__getattr__ = loader(__name__, {"beampipe.fleet.deploy.folders": ["kubernetes_files", "write_kubernetes"]})

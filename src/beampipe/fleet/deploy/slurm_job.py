@@ -27,11 +27,10 @@ from beampipe.errors import ConfigError, FileError, ServiceError
 from beampipe.fleet.registry import Record, read_records, remove_record
 from beampipe.fleet.run_folder import RunFolder
 from beampipe.fleet.server import FleetServerSettings, write_server_settings
+from beampipe.processes import ManagedProcess
 from beampipe.settings import build
 from beampipe.triton.backoff import RestartPause
 from beampipe.triton.client.endpoint import is_loopback
-
-# What a job of Slurm is told.
 
 
 @dataclass(frozen=True)
@@ -93,9 +92,6 @@ def read_job(path: Path) -> JobSettings:
     except (OSError, ValueError) as error:
         raise FileError(f"{path}: got {error}, expected the settings of a job, of beampipe fleet slurm") from error
     return build(JobSettings, table, str(path), path.parent)
-
-
-# Slurm as a job of it sees it: who it is, and how it submits the next one.
 
 
 @dataclass(frozen=True)
@@ -185,9 +181,6 @@ def submit(script: Path, index: int, environ: Mapping[str, str] = os.environ) ->
     return job
 
 
-# What runs in each job: it keeps the servers of one node, and sees to the next job before its time is up.
-
-
 FAREWELL: Final = 3.0
 """Time [s] in which the gateway has read in the registry that a server ends."""
 
@@ -225,7 +218,7 @@ class _Step:
         self.member = member
         self._file = file
         self._command = ["srun", *job.step, sys.executable, "-m", "beampipe", "fleet", "member", str(file)]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process = ManagedProcess(own_group=False)
         self._pause = RestartPause()
         self._from = 0.0
         self.starts = 0
@@ -233,7 +226,7 @@ class _Step:
 
     @property
     def runs(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        return self._process.pid is not None
 
     def look(self, record: Record | None) -> None:
         """Start it, again if it has ended."""
@@ -248,10 +241,10 @@ class _Step:
                 f" serve; its log is {self.member.log}"
             )
         remove_record(self.member.registry, self.member.server)
-        if self._process is not None:
+        if self.starts:
             _log(f"{self.member.server}: has ended; starting another")
             self._from = now + self._pause.before_next(now)
-        self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL)
+        self._process.start(self._command)
         self._pause.started(now)
         self.starts += 1
 
@@ -262,12 +255,11 @@ class _Step:
             # The server alone: Slurm would send the signal to all its processes, Triton included, which ends at once.
             with suppress(ProcessLookupError):
                 os.kill(record.pid, signal.SIGTERM)
-        elif self._process is not None and self.runs:
-            self._process.terminate()
+        else:
+            self._process.signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        if self._process is not None and self.runs:
-            self._process.kill()
+        self._process.kill()
 
 
 class JobSupervisor:

@@ -46,13 +46,10 @@ from beampipe.fleet.deploy.kubernetes import (
 from beampipe.fleet.gateway.plan import RPCS
 from beampipe.fleet.specification import Fleet, ServerGroup
 
-# The keys that SuperSONIC's chart reads. Helm itself takes any key: a misspelt one would do nothing, silently.
-
-
 CHART_VERSION: Final = "0.3.1"
 """The release of the chart that we write values for."""
 
-KEYS: Final = Path(__file__).with_name(f"supersonic-{CHART_VERSION}.json")
+KEYS: Final = Path(__file__).with_name("templates") / f"supersonic-{CHART_VERSION}.json"
 """File of the keys that the chart reads: path -> type of the value, as `tests/fleet/deploy/chart.py` found them."""
 
 _TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
@@ -97,10 +94,6 @@ def _check_table(values: Mapping[str, Any], path: str) -> None:
         for item in value if isinstance(value, list) else ():
             if isinstance(item, Mapping) and f"{key}[]" in _keys():
                 _check_table(item, f"{key}[]")
-
-
-# The Envoy before the servers, where SuperSONIC's chart brings one: health checks, ejection, retries, nine
-# RPCs.
 
 
 ENVOY_STATUS: Final = 9901
@@ -324,9 +317,6 @@ def _model(name: str) -> tuple[str, str]:
 
 def _assignment(name: str, endpoints: list[dict[str, Any]]) -> dict[str, Any]:
     return {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]}
-
-
-# Values for SuperSONIC's Helm chart: one release for each group of servers, and one Envoy before all of them.
 
 
 CONFIG_MAP: Final = "envoy"

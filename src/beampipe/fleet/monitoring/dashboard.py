@@ -9,9 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-# What is shown of a fleet: one list, of which the page and the dashboard for Grafana are made.
-
-
 Unit = Literal["", "/s", "ms"]
 """Unit of the numbers of a panel: a count, a rate, or a time."""
 
@@ -154,9 +151,6 @@ PANELS: Final = (
 
 ALERTS: Final = 'ALERTS{alertstate="firing"}'
 """Query for the alerts that are on."""
-
-
-# A dashboard for sites that have Grafana, with the same queries as the page.
 
 
 _UNITS: Final[dict[Unit, str]] = {"": "short", "/s": "reqps", "ms": "ms"}

@@ -32,9 +32,6 @@ from beampipe.fleet.security import certificate_expiry
 from beampipe.fleet.specification import Fleet, GatewaySettings
 from beampipe.triton.client.endpoint import LOOPBACK
 
-# What the registry knows of the servers, as metrics: Prometheus then keeps it and alerts.
-
-
 SILENT: Final = "silent"
 """State of a server whose record is old: it is gone, or its node is."""
 
@@ -87,9 +84,6 @@ def _lines(records: Mapping[str, Record], certificate_end: float | None) -> Iter
 
 def _escaped(text: str) -> str:
     return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-
-
-# Displays of events that others drop into a folder, each an HTML page that is complete in itself.
 
 
 DISPLAY_POLICY: Final = (
@@ -155,9 +149,6 @@ def read_display(folder: Path | None, name: str) -> bytes | None:
         os.close(file)
 
 
-# The page of `beampipe fleet watch`: one HTML text that asks nobody but the server that hands it out.
-
-
 _STYLES: Final = ("uPlot.min.css", "page.css")
 
 _SCRIPTS: Final = ("uPlot.iife.min.js", "charts.js", "page.js")
@@ -183,7 +174,7 @@ def render_page(name: str, interval: float) -> Page:
         name: name of the fleet.
         interval: time between two looks at each server [s].
     """
-    folder = files("beampipe.fleet.monitoring") / "page"
+    folder = files("beampipe.fleet.monitoring") / "web"
     told = {
         "interval": interval,
         "panels": [asdict(panel) for panel in PANELS],
@@ -207,9 +198,6 @@ def render_page(name: str, interval: float) -> Page:
         " connect-src 'self'; frame-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
     )
     return Page(text, policy)
-
-
-# What the server of the page answers, path by path.
 
 
 _FORWARDED: Final = ("/api/v1/query", "/api/v1/query_range")
@@ -345,9 +333,6 @@ def _refusal(status: int, said: str) -> Answer:
 
 def _as_json(value: object, status: int = HTTPStatus.OK) -> Answer:
     return Answer(json.dumps(value).encode(), status=status)
-
-
-# A small server on loopback that hands out the page, and asks Prometheus and the registry on its behalf.
 
 
 _CLIENT_TIMEOUT: Final = 10.0

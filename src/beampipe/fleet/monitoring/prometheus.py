@@ -12,14 +12,12 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from beampipe import processes
 from beampipe.errors import ConfigError, FileError, ServiceError
@@ -28,17 +26,10 @@ from beampipe.fleet.monitoring.page import PageServer
 from beampipe.fleet.registry import Record
 from beampipe.fleet.run_folder import RunFolder
 from beampipe.fleet.specification import Fleet, MonitoringSettings
-from beampipe.lazy import loader
+from beampipe.processes import ManagedProcess
 from beampipe.triton.backoff import RestartPause
 from beampipe.triton.client.endpoint import LOOPBACK, authority
 from beampipe.triton.server.launch import free_port
-
-if TYPE_CHECKING:
-    pass
-
-
-# The rules of Prometheus, `rules.yml`: what is counted, and when somebody is told.
-
 
 _LOOKS: Final = 4
 """Number of looks at a server over which a rate is taken: one or two may fail."""
@@ -74,9 +65,6 @@ def rules_text(interval: float) -> str:
     text = (files("beampipe.fleet.monitoring") / "rules.yml").read_text(encoding="utf-8")
     head, groups = text.split("groups:\n")
     return f"{head}groups:\n{groups.replace('[window]', f'[{window(interval)}s]')}"
-
-
-# Which of the served models are chains and which their steps, so that whoever counts requests counts one once.
 
 
 _MODEL_NAME: Final = re.compile(r'model_name:\s*"([^"]+)"')
@@ -121,9 +109,6 @@ def _roles_of(repository: Path) -> dict[str, str]:
     roles |= dict.fromkeys((steps[0] for steps in chains.values() if len(steps) > 1), "first")
     roles |= dict.fromkeys((step for steps in chains.values() for step in steps[1:]), "step")
     return roles | dict.fromkeys(chains, "chain")
-
-
-# What Prometheus is told: its settings, and the servers that it looks at.
 
 
 SETTINGS: Final = "prometheus.yml"
@@ -243,19 +228,11 @@ def _lines(fleet: Fleet, folder: Path, status_port: int | None, page_port: int |
         yield f"    static_configs: [{{targets: ['{LOOPBACK}:{page_port}']}}]"
 
 
-# Prometheus while it runs: found, started, asked whether it is ready, ended.
-
-
-_UP: Final = 30.0
+_START_TIMEOUT: Final = 30.0
 """Time [s] that the program gets to read what it kept, and to answer."""
 
-_GRACE: Final = 10.0
+_STOP_GRACE: Final = 10.0
 """Time [s] that the program gets to put its memory onto the disk when it ends."""
-
-_POLL: Final = 0.05
-
-_LINES: Final = 4
-"""Number of lines of the log that go into a message."""
 
 
 def find_prometheus() -> Path | None:
@@ -305,8 +282,7 @@ class Prometheus:
         self._status_port = status_port
         self._page_port = page_port
         self._port = fleet.monitoring.prometheus_port or free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._begin = 0
+        self._process = ManagedProcess(folder / "prometheus.log")
 
     @property
     def port(self) -> int:
@@ -321,8 +297,7 @@ class Prometheus:
     @property
     def pid(self) -> int | None:
         """Its process id, None if it does not run."""
-        process = self._process
-        return process.pid if process is not None and process.poll() is None else None
+        return self._process.pid
 
     def start(self) -> None:
         """Start it unless it runs, and wait until it answers.
@@ -332,15 +307,12 @@ class Prometheus:
             ServiceError: it refuses its settings, its port is taken, or it does not answer in time.
         """
         self.launch()
-        deadline = time.monotonic() + _UP
-        while not self.is_ready():
-            if self.pid is None or time.monotonic() > deadline:
-                self.stop()
-                said = "".join(f"\n    {line}" for line in self.last_words())
-                raise ServiceError(
-                    f"prometheus: it did not start, expected it to answer at {self.url}{said}", url=self.url
-                )
-            time.sleep(_POLL)
+        if not self._process.wait_until(self.is_ready, _START_TIMEOUT):
+            self.stop()
+            lines = "".join(f"\n    {line}" for line in self.last_log_lines())
+            raise ServiceError(
+                f"prometheus: it did not start, expected it to answer at {self.url}{lines}", url=self.url
+            )
 
     def launch(self) -> None:
         """Write its settings and start it unless it runs, without waiting until it answers.
@@ -354,24 +326,20 @@ class Prometheus:
             return
         settings = write_settings(self._fleet, self._folder, status_port=self._status_port, page_port=self._page_port)
         for pid in prometheus_pids(self._folder):
-            _end(pid)
-        with self._log.open("ab") as log:
-            self._begin = log.tell()
-            self._process = subprocess.Popen(
-                [
-                    self._program,
-                    f"--config.file={settings}",
-                    _storage(self._folder),
-                    f"--storage.tsdb.retention.time={self._fleet.monitoring.retention}d",
-                    f"--web.listen-address={LOOPBACK}:{self._port}",
-                    "--web.cors.origin=none",  # by default any page in a browser here may read everything
-                    "--log.level=warn",
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # a Ctrl-C in the terminal is not meant for it
-            )
+            leftover = ManagedProcess()
+            if leftover.adopt(pid):
+                leftover.stop(_STOP_GRACE)
+        self._process.start(
+            [
+                self._program,
+                f"--config.file={settings}",
+                _storage(self._folder),
+                f"--storage.tsdb.retention.time={self._fleet.monitoring.retention}d",
+                f"--web.listen-address={LOOPBACK}:{self._port}",
+                "--web.cors.origin=none",  # by default any page in a browser here may read everything
+                "--log.level=warn",
+            ]
+        )
 
     def is_ready(self) -> bool:
         """Whether it runs and answers queries."""
@@ -394,31 +362,15 @@ class Prometheus:
         """
         self._fleet = fleet
         write_settings(fleet, self._folder, status_port=self._status_port, page_port=self._page_port)
-        if (process := self._process) is not None:
-            with suppress(ProcessLookupError):
-                process.send_signal(signal.SIGHUP)
+        self._process.signal(signal.SIGHUP)
 
-    def last_words(self) -> list[str]:
+    def last_log_lines(self) -> list[str]:
         """The last lines that it has logged since its last start."""
-        with self._log.open("rb") as log:
-            log.seek(self._begin)
-            return list(deque((line.decode(errors="replace").rstrip() for line in log), maxlen=_LINES))
+        return self._process.last_lines()
 
     def stop(self) -> None:
-        """End it in order, or at once where it does not listen; may be called twice."""
-        if (process := self._process) is None:
-            return
-        with suppress(ProcessLookupError):
-            process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(_GRACE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-    @property
-    def _log(self) -> Path:
-        return self._folder / "prometheus.log"
+        """Stop it; may be called twice."""
+        self._process.stop(_STOP_GRACE)
 
 
 def prometheus_pids(folder: Path) -> set[int]:
@@ -432,23 +384,6 @@ def prometheus_pids(folder: Path) -> set[int]:
 
 def _storage(folder: Path) -> str:
     return f"--storage.tsdb.path={folder.absolute() / 'data'}"
-
-
-def _end(pid: int) -> None:
-    """End a process that is no child of this one."""
-    started = processes.start_time(pid)
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
-        deadline = time.monotonic() + _GRACE
-        while started is not None and processes.is_same(pid, started) and processes.is_alive(pid):
-            if time.monotonic() > deadline:
-                break
-            time.sleep(_POLL)
-
-
-# Prometheus and the page of a fleet that runs: started with it, started again when they end, and never in its
-# way.
 
 
 class Monitoring:
@@ -506,7 +441,7 @@ class Monitoring:
         write_targets(self._folder, {name: record for name, record in records.items() if record.metrics})
         if prometheus.pid is None and now >= self._from:
             if self._launched:
-                self._note(f"prometheus: has ended ({' / '.join(prometheus.last_words())}); starting another")
+                self._note(f"prometheus: has ended ({' / '.join(prometheus.last_log_lines())}); starting another")
             self._from = now + self._pause.before_next(now)
             prometheus.launch()
             self._launched = True
@@ -522,15 +457,3 @@ class Monitoring:
         self._page.stop()
         if self._prometheus is not None:
             self._prometheus.stop()
-
-
-# Who watches a fleet: Prometheus with its rules, a dashboard for Grafana, and a page of our own.
-
-
-__getattr__ = loader(
-    __name__,
-    {
-        "beampipe.fleet.monitoring.dashboard": ["grafana_dashboard"],
-        "beampipe.fleet.monitoring.page": ["PageServer", "fleet_metrics"],
-    },
-)

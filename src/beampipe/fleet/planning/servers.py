@@ -16,9 +16,6 @@ from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.fleet.planning.simulator import POLICIES, FleetFigures, FleetShape, Load, Policy, mean_service, run_fleet
 from beampipe.fleet.specification import GatewaySettings, read_fleet
 
-# The simulated fleet that a specification describes.
-
-
 _GATEWAY: Final = GatewaySettings()
 
 _SPARE: Final = 2
@@ -82,9 +79,6 @@ def make_shape(
             stacklevel=2,
         )
     return shape
-
-
-# How many servers a load needs.
 
 
 _FARTHEST: Final = 8

@@ -37,10 +37,6 @@ from simpy import Environment, Event
 from beampipe.arrays import Float64
 from beampipe.errors import ConfigError
 
-# How large the events of a load are: as measured, or of a stated distribution. The unit is what service times
-# take.
-
-
 _DRAWS = 100_000
 """Number of events whose sizes are drawn for a mean."""
 
@@ -120,9 +116,6 @@ class ParetoSizes:
 def mean_size(sizes: Sizes) -> float:
     """Mean size, from a fixed set of draws."""
     return float(sizes.draw(np.random.default_rng(0), _DRAWS).mean())
-
-
-# How long one instance of a model works on an event, by its size, as a load test has measured it.
 
 
 _ROUNDS = 5
@@ -269,9 +262,6 @@ def _check(sizes: Float64[ndarray, " n"], seconds: Float64[ndarray, " n"]) -> No
         )
 
 
-# When requests come: each kind is a source of requests in a simulation.
-
-
 Send = Callable[[], Event]
 """Sends a request; the event happens when it is answered (its value is true) or refused (false)."""
 
@@ -394,9 +384,6 @@ def _check_positive(**values: int | float) -> None:
             raise ConfigError(f"load.{name}: got {value:g}, expected more than 0")
 
 
-# A machine whose cores are shared by the instances that work on it.
-
-
 @no_type_check  # by beartype, at each of a million events of a test; mypy checks it all the same
 class Machine:
     """Works on jobs at once. With k jobs on C cores each goes on at the rate
@@ -468,9 +455,6 @@ class Machine:
         _, _, done = heappop(self._jobs)
         self._set_alarm(new_first=True)
         done()
-
-
-# How the gateway chooses a server, and what it knows of each: its outstanding requests, and their sizes.
 
 
 Policy = Literal["round_robin", "least_connections", "least_hits", "power_of_two"]
@@ -556,9 +540,6 @@ class Balancer:
             "power_of_two": _power_of_two,
         }
     )
-
-
-# A fleet in simulated time: clients, gateway, servers, instances, cores. One run of it.
 
 
 _BLOCK: Final = 1024
@@ -815,10 +796,6 @@ def _events(load: Load, random: np.random.Generator) -> Iterator[tuple[float, fl
         yield from zip(sizes.tolist(), works, load.service.draw_overhead(random, len(sizes)).tolist(), strict=True)
 
 
-# Figures of a simulated fleet with their errors: the same fleet is run several times, with other random
-# numbers.
-
-
 @dataclass(frozen=True)
 class Estimate:
     """A figure with its statistical error.
@@ -916,6 +893,3 @@ def _percentiles(run: SimulatedRun) -> tuple[float, float, float]:
 def _estimate(values: Sequence[float]) -> Estimate:
     n = len(values)
     return Estimate(float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(n)) if n > 1 else float("nan"))
-
-
-# A fleet in simulated time, checked against closed forms of queueing theory and against live servers.

@@ -40,9 +40,6 @@ from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.management import load_model, model_config
 from beampipe.triton.server.server import TritonServer
 
-# The configurations among which a search chooses, given as data.
-
-
 Protocol = Literal["grpc", "http", "shm"]
 """How a client's requests travel; `beampipe.triton.ModelClient` says what each means."""
 
@@ -114,9 +111,6 @@ def read_choices(path: Path) -> Choices:
         UnknownNameError: no such protocol.
     """
     return build(Choices, read_toml(path, "choices of `beampipe fleet tune`"), str(path), path.resolve().parent)
-
-
-# Successive halving: measure all shortly, keep the best part, measure those longer, and so on.
 
 
 FACTOR: Final = 3
@@ -272,9 +266,6 @@ def _check(bound: float) -> None:
         raise ConfigError(f"bound: got p95 <= {bound:g} s, expected more than 0")
 
 
-# Configurations measured on a Triton of our own: one server, whose model is loaded anew for each of them.
-
-
 _WARM_UP: Final = 0.2
 """Share of a measurement whose answers do not count."""
 
@@ -402,6 +393,3 @@ def _canary(folder: Path) -> dict[str, ndarray]:
         if (found := read_canary(version)) is not None:
             return found[0]
     raise FileError(f"{folder}: got a model without a canary, expected requests to be given", path=folder)
-
-
-# The best way to run a model: which configuration answers most requests within a latency, found by measuring.

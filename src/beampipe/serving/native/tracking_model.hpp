@@ -8,10 +8,9 @@
 #include <vector>
 
 #include "array.hpp"
-#include "pipelines/beam_line.hpp"
-#include "pipelines/fit/track_fitter.hpp"
 #include "pipelines/hits.hpp"
-#include "pipelines/pipeline.hpp"
+#include "pipelines/policy.hpp"
+#include "pipelines/track_fitter.hpp"
 #include "triton/native/served_model.hpp"
 
 namespace beampipe {

@@ -48,7 +48,7 @@ __all__ = [
     "fit_tracks",
 ]
 
-__getattr__ = loader(
+__getattr__, __dir__ = loader(
     __name__,
     {
         "finder": ["ActsTrackFinder", "SeederSettings", "beampipe_seeder"],

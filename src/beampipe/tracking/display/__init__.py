@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_png", "estimate_pt", "write_html", "write_phoenix"]
 
-__getattr__ = loader(
+__getattr__, __dir__ = loader(
     __name__,
     {
         "beampipe.tracking.fitting.helix": ["estimate_pt"],

@@ -39,7 +39,7 @@ __all__ = [
     "write_evaluation",
 ]
 
-__getattr__ = loader(
+__getattr__, __dir__ = loader(
     __name__,
     {
         "beampipe.tracking.truth": ["DISPLACED", "HEADLINE", "Selection", "contributions", "select_particles"],

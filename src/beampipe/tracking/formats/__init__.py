@@ -43,7 +43,7 @@ __all__ = [
     "write_tracks",
 ]
 
-__getattr__ = loader(
+__getattr__, __dir__ = loader(
     __name__,
     {
         "beampipe.events": ["SCALES", "Scale", "scale_named"],

@@ -9,7 +9,7 @@ https://github.com/OpenDataDetector/ColliderML, docs/public/event-display/events
 reconstructed tracks.
 
 Predictions: `event_id`, `hit_id` (row in `tracker_hits`), `track_id`, of hits on tracks only: the metric of the task
-would take all others for one track. Source: `colliderml/tasks/tracking/metrics.py` and `task.py` of the same repository.
+would take all others for one track. Source: `colliderml/tasks/tracking/metrics.py` and `task.py` there.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ A null list means "not known", an empty one "none".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -86,6 +87,27 @@ def write_events(path: str | Path, events: Iterable[Event], *, compression_level
             writer.write_batch(pa.record_batch(arrays, schema=schema))
             written += 1
     return written
+
+
+def write_simulated(path: str | Path, simulated: Iterable[tuple[Event, Mapping[str, int]]]) -> dict[str, int]:
+    """Write simulated events to `path`; the file appears only when it is complete.
+
+    Args:
+        path: Parquet file to write.
+        simulated: events and their counts, from `beampipe.simulation.simulate_events`.
+
+    Returns:
+        The counts of all events, summed.
+    """
+    total: Counter[str] = Counter()
+
+    def events() -> Iterator[Event]:
+        for event, counts in simulated:
+            total.update(counts)
+            yield event
+
+    write_events(path, events())
+    return dict(total)
 
 
 def read_events(path: str | Path) -> Iterator[Event]:

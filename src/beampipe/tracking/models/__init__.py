@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy import ndarray
@@ -55,7 +55,7 @@ __all__ = [
     "shipped_models",
 ]
 
-__getattr__ = loader(
+__getattr__, __dir__ = loader(
     __name__,
     {"beampipe.tracking.catalogue": ["DEFAULT_MODEL", "shipped_models"]},
 )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FakeTransport", "ModelClient", "Transport"]
 
-__getattr__ = loader(
+__getattr__, __dir__ = loader(
     __name__,
     {"fake": ["FakeTransport"], "model_client": ["ModelClient"], "transports": ["Transport"]},
 )

@@ -3,12 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "array.hpp"
-#include "fit/fit.hpp"
 #include "graphs/blocks.hpp"
-#include "graphs/radius.hpp"
-#include "windows/growth.hpp"
+#include "native/errors.hpp"
 #include "windows/windows.hpp"
 
 #define BEAMPIPE_MAP_KERNELS(K)                                                                                  \
@@ -50,6 +49,67 @@
      std::int64_t min_hits))
 
 namespace beampipe {
+
+constexpr int kEmbedding = 8;  // length of a source or target vector
+
+struct RadiusQuery {
+  const float *source, *target;               // rows of kEmbedding floats
+  std::int64_t source_stride, target_stride;  // floats from row to row
+  const float* position;                      // (n, 3): r, phi, z [mm, rad]
+  Blocks blocks;
+  float radius;
+  std::int64_t max_neighbours;
+  float kappa_max, z0_max;  // [1/mm], [mm]
+};
+
+struct RadiusEdges {
+  Array<std::int64_t> edge_index;  // (2, n_edges), sorted by inner then outer hit
+  Array<float> dist2;
+};
+
+struct FitTables {
+  int n_layers;
+  const float* layers;      // (n_layers, 4): r_min, r_max, z_min, z_max [mm]
+  const float* variance;    // (n_layers, 2): across and along [mm^2]
+  const float* scattering;  // (n_layers,) [GeV^2]
+  double pipe_radius;       // [mm]
+  double pipe_scattering;   // [GeV^2]
+  double energy_loss;       // [1/GeV]
+  double field;             // [T]
+};
+
+// Hits of all tracks, one track after the other: those of track t are rows[begin[t]] to rows[begin[t + 1] - 1].
+struct HitLists {
+  std::int64_t n_tracks;
+  const std::int64_t* begin;
+  const std::int64_t* rows;
+};
+
+enum FitStatus : std::int8_t { kFitted, kTooFewHits, kNoStart, kNotConverged };
+
+struct Fits {
+  Array<double> values;        // (n_tracks, 5): d0, z0, phi, theta, q/p
+  Array<double> covariance;    // (n_tracks, 5, 5)
+  Array<double> chi2;          // (n_tracks,)
+  Array<std::int64_t> n_hits;  // (n_tracks,)
+  Array<std::int8_t> status;   // (n_tracks,)
+};
+
+constexpr std::int64_t kMaxPairs = 150'000'000;           // pairs of hits within the radius, before the windows
+constexpr std::int64_t kMaxTried = 5'000'000'000;         // pairs of hits on layers that windows join, within their phi
+constexpr std::int64_t kMaxDoubletTests = 3'000'000'000;  // pairs of doublets that share a hit, before any is an edge
+constexpr std::int64_t kMaxEdges = 20'000'000;            // edges
+constexpr std::int64_t kMaxTripletTests = 1'000'000'000;  // pairs of edges that share a hit
+constexpr std::int64_t kMaxTriplets = 20'000'000;         // triplets
+
+/// Ends the work (outside of parallel regions).
+inline void require_at_most(std::int64_t got, std::int64_t most, const char* of_what) {
+  const auto millions = [](std::int64_t n) { return std::to_string((n + 999'999) / 1'000'000) + " million "; };
+  if (got > most)
+    throw TooLargeError("hits: got at least " + millions(got) + of_what + ", expected at most " +
+                        millions(most).substr(0, millions(most).size() - 1) +
+                        "; so many hits in one place are noise: drop them, or cut the event into regions");
+}
 
 #define BEAMPIPE_DECLARE(name, result, arguments) result name arguments;
 BEAMPIPE_KERNELS(BEAMPIPE_DECLARE)

@@ -51,14 +51,8 @@ inline beampipe::Blocks blocks_of(const Offsets& offsets, std::int64_t n) {
 /// The kernels of the instruction set in use.
 const beampipe::Table& kernels();
 
-/// Adds the kernels of the networks to the module (bindings/networks.cpp).
-void bind_networks(nb::module_& m);
-
-/// Adds the track fit to the module (bindings/fit.cpp).
-void bind_fit(nb::module_& m);
-
 /// Adds whole pipelines, and what belongs to them, to the module (bindings/pipelines.cpp).
 void bind_pipelines(nb::module_& m);
 
-/// What C++ throws on purpose is raised as the error of that name in beampipe.errors (bindings/errors.cpp).
+/// What C++ throws on purpose is raised as the error of that name in beampipe.errors (bindings/pipelines.cpp).
 void translate_errors();

@@ -1,5 +1,5 @@
 // Whole pipelines in one call, and what Python shares with them: packing, cuts, coordinates.
-#include "pipelines/pipeline.hpp"
+#include "pipelines/policy.hpp"
 
 #include <nanobind/stl/array.h>
 #include <nanobind/stl/string.h>
@@ -7,11 +7,12 @@
 #include <algorithm>
 #include <array>
 #include <string>
+#include <string_view>
 
 #include "bindings/arrays.hpp"
+#include "native/errors.hpp"
 #include "pipelines/hits.hpp"
-#include "pipelines/parts/cuts.hpp"
-#include "pipelines/parts/packing.hpp"
+#include "pipelines/model_files.hpp"
 
 namespace {
 
@@ -77,7 +78,44 @@ auto to_mm(const std::string& scale, Position features) {
   return numpy(std::move(position), {features.shape(0), 3});
 }
 
+// ---- errors ----
+
+nb::object error_type(const char* name) { return nb::module_::import_("beampipe.errors").attr(name); }
+
+void raise(const char* name, const std::exception& error) {
+  const std::string_view text = error.what();  // it may name a file, and names of files may hold any bytes
+  const nb::object message = nb::steal(PyUnicode_DecodeUTF8(text.data(), text.size(), "replace"));
+  PyErr_SetObject(error_type(name).ptr(), message.ptr());
+}
+
+void raise(const beampipe::LayoutError& error) {
+  const nb::object type = error_type("LayoutError");
+  const nb::object made =
+      type(error.what(), "hits"_a = error.hits, "outside"_a = error.outside, "hint"_a = error.hint.c_str());
+  PyErr_SetObject(type.ptr(), made.ptr());
+}
+
+void translate(const std::exception_ptr& thrown, void*) {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const beampipe::NotFiniteError& error) {
+    raise("NotFiniteError", error);
+  } catch (const beampipe::TooLargeError& error) {
+    raise("TooLargeError", error);
+  } catch (const beampipe::LayoutError& error) {
+    raise(error);
+  } catch (const beampipe::InputError& error) {
+    raise("InputError", error);
+  } catch (const beampipe::FileError& error) {
+    raise("FileError", error);
+  } catch (const beampipe::ConfigError& error) {
+    raise("ConfigError", error);
+  }
+}
+
 }  // namespace
+
+void translate_errors() { nb::register_exception_translator(&translate); }
 
 void bind_pipelines(nb::module_& m) {
   nb::class_<beampipe::Pipeline>(m, "Pipeline")

@@ -4,7 +4,7 @@
 // so that nothing is transported between layers: a hit adds information, scattering takes some away. That gives the
 // generalised least squares solution of beampipe.tracking.fitting.reference, without the covariance of the hits.
 // Source: R. Fruehwirth, Nucl. Instrum. Meth. A 262 (1987) 444, for the filter in this form.
-#include "fit/information.hpp"
+#include "fit/helix.hpp"
 
 #include <algorithm>
 #include <limits>

@@ -8,7 +8,6 @@
 #include "geometry.hpp"
 #include "kernels.hpp"
 #include "networks/dense.hpp"
-#include "networks/nodes.hpp"
 
 namespace beampipe {
 namespace {

@@ -2,7 +2,10 @@
 
 #include <charconv>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include "native/errors.hpp"
 
@@ -10,6 +13,8 @@ namespace beampipe {
 namespace {
 
 constexpr double kPi = 3.141592653589793;
+constexpr double kInsidePipe = 20.0;  // mm: largest distance of a beam line from the axis
+constexpr double kTiltMax = 0.01;     // largest slope of a beam line to the axis
 
 /// A number as Python prints it: the fewest digits that tell it from all others.
 std::string shown(double value) {
@@ -31,6 +36,23 @@ float turned_angle(float phi) {
 }
 
 bool is_turned(float phi) { return !(std::abs(phi) > static_cast<float>(kPi)); }
+
+/// The numbers between the commas of a text; none if a part is no number.
+std::vector<double> numbers_in(const std::string& text) {
+  std::vector<double> numbers;
+  const char* part = text.c_str();
+  for (char* end = nullptr;; part = end + 1) {
+    numbers.push_back(std::strtod(part, &end));
+    if (end == part || (*end != ',' && *end != '\0')) return {};
+    if (*end == '\0') return numbers;
+  }
+}
+
+/// A number as Python's format :g writes it.
+std::string brief(double number) {
+  char text[32];
+  return {text, static_cast<std::size_t>(std::snprintf(text, sizeof text, "%g", number))};
+}
 
 }  // namespace
 
@@ -71,6 +93,34 @@ Array<float> turned(const float* position, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i)
     if (!is_turned(result[3 * i + 1])) result[3 * i + 1] = turned_angle(result[3 * i + 1]);
   return result;
+}
+
+BeamLine BeamLine::parse(const std::string& text) {
+  std::vector<double> numbers = numbers_in(text);
+  if (numbers.size() != 2 && numbers.size() != 4)
+    throw ConfigError("beam spot: got '" + text + "', expected x,y in mm, such as 0.5,-0.2, or x,y,dxdz,dydz");
+  numbers.resize(4);
+  const BeamLine line{numbers[0], numbers[1], numbers[2], numbers[3]};
+  // Written so that NaN fails, too.
+  if (!(std::hypot(line.x, line.y) < kInsidePipe))
+    throw ConfigError("beam spot: got (" + brief(line.x) + ", " + brief(line.y) + ") mm, expected it within " +
+                      brief(kInsidePipe) + " mm");
+  if (!(std::hypot(line.dxdz, line.dydz) < kTiltMax))
+    throw ConfigError("beam spot: got slopes " + brief(line.dxdz) + ", " + brief(line.dydz) + ", expected less than " +
+                      brief(kTiltMax));
+  return line;
+}
+
+Array<float> seen_from(const BeamLine& line, const float* position, std::int64_t n) {
+  Array<float> seen(3 * n);
+  for (std::int64_t i = 0; i < n; ++i) {
+    const double r = position[3 * i], phi = position[3 * i + 1], z = position[3 * i + 2];
+    const double x = r * std::cos(phi) - line.x - line.dxdz * z, y = r * std::sin(phi) - line.y - line.dydz * z;
+    seen[3 * i] = static_cast<float>(std::hypot(x, y));
+    seen[3 * i + 1] = static_cast<float>(std::atan2(y, x));
+    seen[3 * i + 2] = position[3 * i + 2];
+  }
+  return seen;
 }
 
 }  // namespace beampipe

@@ -1,4 +1,5 @@
-// Coordinates of hits as the pipelines read them: in mm and rad, finite, phi between -pi and pi.
+// Coordinates of hits as the pipelines read them: in mm and rad, finite, measured from the beam line, phi between -pi
+// and pi.
 #pragma once
 
 #include <cstdint>
@@ -27,5 +28,19 @@ bool all_turned(const float* position, std::int64_t n);
 
 /// The same hits with phi between -pi and pi.
 Array<float> turned(const float* position, std::int64_t n);
+
+/// A straight beam line, nearly along z.
+struct BeamLine {
+  double x = 0, y = 0;        // where it crosses z = 0 [mm]
+  double dxdz = 0, dydz = 0;  // slopes
+
+  /// From x,y or x,y,dxdz,dydz. Throws ConfigError if these are no such numbers, or the line leaves the beam pipe.
+  static BeamLine parse(const std::string& text);
+
+  bool on_axis() const { return x == 0 && y == 0 && dxdz == 0 && dydz == 0; }
+};
+
+/// (n, 3) r, phi, z of the same hits, r and phi measured from the line.
+Array<float> seen_from(const BeamLine& line, const float* position, std::int64_t n);
 
 }  // namespace beampipe

@@ -1,136 +1,340 @@
 #include "pipelines/pipeline.hpp"
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
+#include <cstddef>
+#include <utility>
 
-#include "native/errors.hpp"
-#include "pipelines/hits.hpp"
-#include "pipelines/layout/check.hpp"
+#include "graphs/blocks.hpp"
+#include "pipelines/model_files.hpp"
 
 namespace beampipe {
 namespace {
 
-constexpr double kMemoryLimit = 8e9;          // of events found together [B]
-constexpr int kFollowed = 3;                  // at most so many times an event is found again
-constexpr std::int64_t kWorthAThread = 4000;  // hits; below, waking a thread costs more than it saves
+using Graphs = PipelineSpec::Graph;
+using Segmentation = PipelineSpec::Segmentation;
 
-std::string gigabytes(double bytes) {
-  char text[400];
-  return {text, std::to_chars(text, text + sizeof text, bytes / 1e9, std::chars_format::fixed, 1).ptr};
+constexpr float kLogitMax = 8;          // distance of a logit from the cut: no edge is worth or costs more
+constexpr float kEdgesPerLogit = 0.25;  // length of a path that one unit of logit is worth, in edges
+
+/// What each edge adds to the score of a path, as in WalkByScore of Python. NaN stays NaN.
+Array<float> edge_weights(const Array<float>& logit, double score_cut) {
+  const float cut = logit_of(score_cut);
+  Array<float> weight(logit.size());
+  for (std::size_t e = 0; e < logit.size(); ++e)
+    weight[e] = std::clamp(logit[e] - cut, -kLogitMax, kLogitMax) * kEdgesPerLogit;
+  return weight;
 }
 
-/// Number of hits of an event, and which of several it is, for messages.
-std::string hits_of(const Blocks& events, std::int64_t k) {
-  const std::string where = " in event " + std::to_string(k) + " of " + std::to_string(events.n);
-  return std::to_string(events.size(k)) + " hits" + (events.n > 1 ? where : "");
+std::vector<std::string> steps_of(const PipelineSpec& spec) {
+  std::vector<std::string> steps;
+  if (spec.graph == Graphs::kNeighbours) steps.push_back("embedding");
+  steps.insert(steps.end(), {"building", "filtering"});
+  if (spec.scored) steps.push_back("gnn");
+  steps.push_back("labelling");
+  return steps;
 }
 
-/// Number of hits on tracks.
-std::int64_t on_tracks(const std::int64_t* label, std::int64_t n) { return n - std::count(label, label + n, -1); }
+std::optional<Networks> networks_of(const PipelineSpec& spec, const std::string& weights) {
+  if (spec.networks.empty()) return std::nullopt;
+  return Networks::load(weights + "/" + spec.networks);
+}
 
-/// To a micrometre [mm], so that the order of sums does not matter.
-double rounded(double x) { return std::nearbyint(1000 * x) / 1000; }
+/// The hits that are on no track yet, the events side by side as before.
+class LeftOver {
+public:
+  /// All hits.
+  explicit LeftOver(const Hits& hits) : hits_(hits) {}
 
-/// The hits as they are seen from a beam line: in `copy`, unless it is the axis.
-const float* seen_by(const BeamLine& line, const float* position, std::int64_t n, Array<float>& copy) {
-  if (line.on_axis()) return position;
-  copy = seen_from(line, position, n);
-  return copy.data();
+  LeftOver(const Hits& hits, const Array<std::int64_t>& track_id) : hits_(hits), begin_{0} {
+    for (std::int64_t k = 0; k < hits.events.n; ++k) {
+      for (std::int64_t i = hits.events.begin[k]; i < hits.events.begin[k + 1]; ++i) {
+        if (track_id[i] >= 0) continue;
+        row_.push_back(i);
+        position_.insert(position_.end(), hits.position + 3 * i, hits.position + 3 * i + 3);
+      }
+      begin_.push_back(static_cast<std::int64_t>(row_.size()));
+    }
+    hits_ = {position_.data(), begin_.back(), {begin_.data(), hits.events.n}, hits.threads};
+  }
+
+  const Hits& hits() const { return hits_; }
+
+  /// Writes the labels of these hits, counted from `first`, among those of all; gives the number of tracks.
+  std::int64_t add(const Array<std::int64_t>& label, std::int64_t first, Array<std::int64_t>& track_id) const {
+    std::int64_t n_tracks = 0;
+    for (std::int64_t i = 0; i < hits_.n; ++i) {
+      if (label[i] < 0) continue;
+      track_id[begin_.empty() ? i : row_[i]] = first + label[i];
+      n_tracks = std::max(n_tracks, label[i] + 1);
+    }
+    return n_tracks;
+  }
+
+private:
+  Hits hits_;
+  std::vector<float> position_;
+  std::vector<std::int64_t> row_;    // of each hit among all
+  std::vector<std::int64_t> begin_;  // first hit of each event, and the end
+};
+
+/// No event has two hits to join.
+bool too_few(const Blocks& events) {
+  for (std::int64_t k = 0; k < events.n; ++k)
+    if (events.size(k) > 1) return false;
+  return true;
+}
+
+/// First edge of each event, and the end. Edges are sorted by their inner hit.
+std::vector<std::int64_t> first_edges(const Edges& edges, const Blocks& events) {
+  std::vector<std::int64_t> first;
+  for (std::int64_t k = 0; k <= events.n; ++k)
+    first.push_back(std::lower_bound(edges.inner(), edges.outer(), events.begin[k]) - edges.inner());
+  return first;
+}
+
+/// Adds up what a line made for each event.
+void count(const Graph& graph, const Blocks& events, Found& found) {
+  const std::vector<std::int64_t> first = first_edges(graph.edges, events);
+  for (std::int64_t k = 0; k < events.n; ++k) found.edges[k] += first[k + 1] - first[k];
+  for (std::int64_t t = 0; t < graph.triplets.size(); ++t) {
+    const auto next = std::upper_bound(first.begin(), first.end(), graph.triplets.in_edge()[t]);
+    ++found.triplets[next - first.begin() - 1];
+  }
 }
 
 }  // namespace
 
-Pipeline::Pipeline(const Table& kernels, const std::string& spec, const std::string& weights)
-    : Pipeline(kernels, PipelineSpec::parse(spec), weights) {}
-
-Pipeline::Pipeline(const Table& kernels, const PipelineSpec& spec, const std::string& weights)
-    : name_(spec.name), passes_(kernels, spec, weights) {}
-
-int Pipeline::useful_threads(int threads, std::int64_t n_hits) {
-  return static_cast<int>(std::min<std::int64_t>(threads, 1 + n_hits / kWorthAThread));
+std::vector<char> partnered(const Triplets& triplets, std::int64_t n) {
+  std::vector<char> has(n, 0);
+  for (std::int64_t k = 0; k < 2 * triplets.size(); ++k) has[triplets.edges[k]] = 1;
+  return has;
 }
 
-Found Pipeline::find(const float* position, const std::int64_t* begin, std::int64_t n_events, const BeamLine& expected,
-                     int threads, bool check, Between between, void* context) const {
-  const Blocks events{begin, n_events};
-  require_memory(events);
-  if (check) require_limit(events);
-  const Line& line = passes_.last();
-  const std::int64_t n = begin[n_events];
-  const Array<std::int16_t> layer = line.own_layers(position, n, useful_threads(threads, n));
-  const std::vector<Fit> fits = fits_of(line.own_windows(), position, layer.data(), events);
-  if (check) require_layout(name(), line.own_windows(), position, events, fits);
-  Array<float> copy;
-  const float* seen = seen_by(expected, position, n, copy);
-  Found found = found_from(expected, seen, events, threads, between, context);
-  for (const Fit& fit : fits) {
-    found.outside.push_back(fit.outside);
-    found.unfilled.push_back(fit.unfilled);
+Graph part_of(const Graph& graph, const std::vector<char>& stays) {
+  std::vector<std::int64_t> number(stays.size());  // of each edge among those that stay
+  std::int64_t next = 0;
+  for (std::size_t e = 0; e < stays.size(); ++e) number[e] = stays[e] ? next++ : -1;
+  const Triplets& all = graph.triplets;
+  const auto both_stay = [&](std::int64_t t) { return stays[all.in_edge()[t]] && stays[all.out_edge()[t]]; };
+  std::int64_t size = 0, to = 0;
+  for (std::int64_t t = 0; t < all.size(); ++t) size += both_stay(t);
+  Triplets triplets{Array<std::int64_t>(2 * size), Array<float>(size)};
+  for (std::int64_t t = 0; t < all.size(); ++t) {
+    if (!both_stay(t)) continue;
+    triplets.edges[to] = number[all.in_edge()[t]];
+    triplets.edges[size + to] = number[all.out_edge()[t]];
+    triplets.chi2[to++] = all.chi2[t];
   }
-  follow(position, seen, events, threads, between, context, found);
+  return {kept(graph.edges, [&](std::int64_t e) { return stays[e] != 0; }), std::move(triplets)};
+}
+
+Array<float> rows_of(const Array<float>& table, std::size_t columns, const std::vector<char>& stays) {
+  Array<float> rows(columns * std::count(stays.begin(), stays.end(), 1));
+  float* to = rows.data();
+  for (std::size_t e = 0; e < stays.size(); ++e)
+    if (stays[e]) to = std::copy_n(table.data() + columns * e, columns, to);
+  return rows;
+}
+
+std::vector<char> long_chains(const Array<float>& pair_features, int min_hits) {
+  constexpr float kOfLevel = 0.125f;  // as pair_features gives the links of a chain inwards and outwards
+  const float least = kOfLevel * static_cast<float>(std::max(min_hits - 2, 1));
+  std::vector<char> is_long(pair_features.size() / kPairFeatures);
+  for (std::size_t e = 0; e < is_long.size(); ++e) {
+    const float* row = pair_features.data() + kPairFeatures * e;
+    is_long[e] = row[4] + row[5] >= least;
+  }
+  return is_long;
+}
+
+Line::Line(const Table& kernels, PipelineSpec spec, const std::string& weights)
+    : kernels_(kernels),
+      spec_(std::move(spec)),
+      own_windows_(WindowTables::load(weights + "/" + spec_.windows)),
+      windows_(own_windows_.widened().up_to(static_cast<float>(spec_.curvature))),
+      networks_(networks_of(spec_, weights)),
+      steps_(steps_of(spec_)) {}
+
+Array<std::int16_t> Line::own_layers(const float* position, std::int64_t n, int threads) const {
+  return kernels_.assign_layers(position, n, own_windows_.view(), threads);
+}
+
+Labelled Line::run(const Hits& hits, Timer& timed) const {
+  Labelled found = spec_.scored ? by_score(hits, timed) : by_chi2(hits, timed);
+  if (spec_.completion) found.track_id = timed("labelling", [&] { return complete(hits, found.track_id); });
   return found;
 }
 
-/// The tracks of events whose hits are seen from that beam line.
-Found Pipeline::found_from(const BeamLine& line, const float* seen, const Blocks& events, int threads, Between between,
-                           void* context) const {
-  const std::int64_t n = events.begin[events.n];
-  const bool as_seen = all_turned(seen, n);
-  const Array<float> copy = as_seen ? Array<float>() : turned(seen, n);
-  const Hits hits{as_seen ? seen : copy.data(), n, events, useful_threads(threads, n)};
-  Found found = passes_.run(hits, between, context);
-  found.beam_line.assign(events.n, line);
-  return found;
+RadiusEdges Line::from_neighbours(const Hits& hits, Timer& timed) const {
+  const Array<float> embedding = timed("embedding", [&] { return embed_hits(hits); });
+  return timed("building", [&] { return find_neighbours(hits, embedding); });
 }
 
-/// Finds again what clearly comes from elsewhere than the beam line that it was seen from, each event by itself.
-void Pipeline::follow(const float* position, const float* seen, const Blocks& events, int threads, Between between,
-                      void* context, Found& found) const {
-  for (std::int64_t k = 0; k < events.n; ++k) {
-    const std::int64_t first = events.begin[k], n = events.size(k), whole[] = {0, n};
-    std::int64_t* label = found.track_id.data() + first;
-    const float* now = seen + 3 * first;
-    Array<float> copy;
-    for (int round = 0; round < kFollowed; ++round) {
-      BeamLine& line = found.beam_line[k];
-      const BeamSpotEstimate off = estimate_beam_spot(now, label, n);
-      if (!off.significant()) break;
-      const BeamLine there{rounded(line.x + off.x), rounded(line.y + off.y), line.dxdz, line.dydz};
-      now = seen_by(there, position + 3 * first, n, copy);
-      const Found again = found_from(there, now, {whole, 1}, threads, between, context);
-      for (std::size_t step = 0; step < found.seconds.size(); ++step) found.seconds[step] += again.seconds[step];
-      if (on_tracks(again.track_id.data(), n) <= on_tracks(label, n)) break;
-      std::copy_n(again.track_id.data(), n, label);
-      found.edges[k] = again.edges[0], found.triplets[k] = again.triplets[0], found.tracks[k] = again.tracks[0];
-      line = there;
+Edges Line::from_windows(const Hits& hits, Timer& timed) const {
+  return timed("building", [&] {
+    const Growth growth{spec_.seed_depth, static_cast<float>(spec_.curvature_from / spec_.curvature)};
+    return Edges{kernels_.module_map_edges(hits.position, hits.events, windows_.view(), growth, hits.threads)};
+  });
+}
+
+Labelled Line::by_chi2(const Hits& hits, Timer& timed) const {
+  Graph graph;
+  if (spec_.graph == Graphs::kWindows) {
+    graph.edges = from_windows(hits, timed);
+    graph.triplets = timed("filtering", [&] { return find_triplets(hits, graph.edges); });
+  } else {
+    RadiusEdges near = from_neighbours(hits, timed);
+    const Edges edges{std::move(near.edge_index)};
+    graph.edges = timed("filtering", [&] { return filter_edges(hits, edges, near.dist2); });
+    graph.triplets = timed("filtering", [&] { return find_triplets(hits, graph.edges); });
+  }
+  Array<std::int64_t> track_id = timed("labelling", [&] {
+    return walk(hits, graph, Array<float>(graph.edges.size(), 1));  // an edge lengthens a path by 1, a bend costs
+  });
+  return {std::move(track_id), std::move(graph)};
+}
+
+Labelled Line::by_score(const Hits& hits, Timer& timed) const {
+  PairedEdges paired = spec_.graph == Graphs::kWindows ? pair_windows(hits, timed) : pair_neighbours(hits, timed);
+  const Graph& graph = paired.graph;
+  const Array<float> logit = timed("gnn", [&] { return score_edges(hits, paired); });
+  Array<std::int64_t> track_id = timed("labelling", [&] {
+    if (spec_.segmentation == Segmentation::kComponents) return connect_components(hits, graph.edges, logit);
+    return walk(hits, graph, edge_weights(logit, spec_.score_cut));
+  });
+  return {std::move(track_id), std::move(paired.graph)};
+}
+
+PairedEdges Line::pair_windows(const Hits& hits, Timer& timed) const {
+  Edges edges = from_windows(hits, timed);
+  return timed("filtering", [&] { return on_chains(pair_edges(hits, std::move(edges))); });
+}
+
+PairedEdges Line::pair_neighbours(const Hits& hits, Timer& timed) const {
+  RadiusEdges near = from_neighbours(hits, timed);
+  Graph likely = timed("filtering", [&] { return pair_likely(hits, std::move(near)); });
+  return timed("filtering", [&] { return on_chains(std::move(likely)); });
+}
+
+Array<float> Line::embed_hits(const Hits& hits) const {
+  const auto& [widths, packed] = networks_->embedding;
+  return kernels_.embed(hits.position, hits.n, packed.data(), widths.data(), static_cast<int>(widths.size()) - 1,
+                        hits.threads);
+}
+
+RadiusEdges Line::find_neighbours(const Hits& hits, const Array<float>& embedding) const {
+  const Cuts& cuts = networks_->cuts;
+  constexpr std::int64_t kRow = 2 * kEmbedding;  // source vector, then target vector
+  const RadiusQuery query{
+      embedding.data(), embedding.data() + kEmbedding, kRow,           kRow,       hits.position, hits.events,
+      cuts.radius,      cuts.max_neighbours,           cuts.kappa_max, cuts.z0_max};
+  return kernels_.radius_edges(query, hits.threads);
+}
+
+Array<float> Line::filter_logits(const Hits& hits, const Edges& edges, const Array<float>& dist2) const {
+  const auto& [hidden, packed] = networks_->filter;
+  return kernels_.filter_logits(hits.position, hits.n, edges.inner(), edges.outer(), dist2.data(), edges.size(),
+                                packed.data(), hidden, hits.threads);
+}
+
+Edges Line::filter_edges(const Hits& hits, const Edges& edges, const Array<float>& dist2) const {
+  const Array<float> logit = filter_logits(hits, edges, dist2);
+  return kept(edges, [&](std::int64_t e) { return logit[e] >= networks_->cuts.filter_logit; });
+}
+
+Triplets Line::find_triplets(const Hits& hits, const Edges& edges) const {
+  return kernels_.triplets(hits.position, hits.n, edges.inner(), edges.outer(), edges.size(), windows_.view(),
+                           hits.threads);
+}
+
+Graph Line::pair_edges(const Hits& hits, Edges edges) const {
+  Triplets triplets = find_triplets(hits, edges);
+  return {std::move(edges), std::move(triplets)};
+}
+
+/// Filtered, then paired: a triplet of two likely edges is one whichever comes first, and few edges have a partner.
+Graph Line::pair_likely(const Hits& hits, RadiusEdges near) const {
+  Graph graph = pair_edges(hits, {std::move(near.edge_index)});
+  std::vector<char> stays = partnered(graph.triplets, graph.edges.size());
+  graph = part_of(graph, stays);
+  const Array<float> logit = filter_logits(hits, graph.edges, rows_of(near.dist2, 1, stays));
+  stays.resize(logit.size());
+  for (std::size_t e = 0; e < logit.size(); ++e) stays[e] = logit[e] >= networks_->cuts.filter_logit;
+  return part_of(graph, stays);
+}
+
+PairedEdges Line::on_chains(Graph graph) const {
+  const Triplets& triplets = graph.triplets;
+  const Array<float> features = kernels_.pair_features(triplets.in_edge(), triplets.out_edge(), triplets.chi2.data(),
+                                                       triplets.size(), graph.edges.size());
+  const std::vector<char> stays = long_chains(features, spec_.chain_hits());
+  return {part_of(graph, stays), rows_of(features, kPairFeatures, stays)};
+}
+
+Array<float> Line::score_edges(const Hits& hits, const PairedEdges& paired) const {
+  const auto& [hidden, steps, n_pair, packed] = networks_->gnn;
+  const Edges& edges = paired.graph.edges;
+  return kernels_.gnn_logits(hits.position, hits.n, edges.inner(), edges.outer(), paired.pair_features.data(), n_pair,
+                             edges.size(), packed.data(), hidden, steps, hits.threads);
+}
+
+Array<std::int64_t> Line::connect_components(const Hits& hits, const Edges& edges, const Array<float>& logit) const {
+  const Edges likely = kept(edges, [&](std::int64_t e) { return logit[e] >= networks_->cuts.score_logit; });
+  return kernels_.connected_components(hits.n, likely.inner(), likely.outer(), likely.size(), spec_.min_hits);
+}
+
+Array<std::int64_t> Line::walk(const Hits& hits, const Graph& graph, const Array<float>& weight) const {
+  const auto& [edges, triplets] = graph;
+  const Array<std::int16_t> layer = kernels_.assign_layers(hits.position, hits.n, windows_.view(), hits.threads);
+  return kernels_.walk(hits.n, edges.inner(), edges.outer(), edges.size(), triplets.in_edge(), triplets.out_edge(),
+                       triplets.chi2.data(), triplets.size(), weight.data(), layer.data(),
+                       static_cast<float>(spec_.penalty), spec_.min_hits);
+}
+
+Array<std::int64_t> Line::complete(const Hits& hits, const Array<std::int64_t>& track_id) const {
+  return kernels_.complete(hits.position, hits.events, track_id.data(), windows_.view(),
+                           static_cast<float>(spec_.completion->penalty),
+                           static_cast<float>(spec_.completion->min_score), hits.threads);
+}
+
+Passes::Passes(const Table& kernels, const PipelineSpec& spec, const std::string& weights) {
+  std::vector<const PipelineSpec*> specs;
+  for (const PipelineSpec* one = &spec; one != nullptr; one = one->after.get()) specs.insert(specs.begin(), one);
+  for (const PipelineSpec* one : specs) {
+    lines_.emplace_back(kernels, *one, weights);
+    const std::string suffix = lines_.size() > 1 ? "_" + std::to_string(lines_.size()) : "";
+    for (const std::string& step : lines_.back().steps()) steps_.push_back(step + suffix);
+  }
+}
+
+Found Passes::run(const Hits& hits, Between between, void* context) const {
+  const std::vector<std::int64_t> none(hits.events.n, 0);
+  Found found{Array<std::int64_t>(hits.n, -1), {}, none, none, none, {}, {}, {}};
+  std::int64_t n_labels = 0;
+  for (const Line& line : lines_) {
+    Timer timed(line.steps(), between, context);
+    const LeftOver left = n_labels > 0 ? LeftOver(hits, found.track_id) : LeftOver(hits);
+    if (!too_few(left.hits().events)) {
+      const Labelled labelled = line.run(left.hits(), timed);
+      count(labelled.graph, left.hits().events, found);
+      n_labels += left.add(labelled.track_id, n_labels, found.track_id);
     }
+    found.seconds.insert(found.seconds.end(), timed.seconds().begin(), timed.seconds().end());
   }
+  std::vector<std::int64_t> number(n_labels, -1);  // no two events have a label in common
+  for (std::int64_t k = 0; k < hits.events.n; ++k)
+    found.tracks[k] = number_by_first_hit(found.track_id.data() + hits.events.begin[k], hits.events.size(k), number);
+  return found;
 }
 
-void Pipeline::require_memory(const Blocks& events) const {
-  const std::string limit = "expected at most " + gigabytes(kMemoryLimit) + " GB; ";
-  double total = 0;
-  for (std::int64_t k = 0; k < events.n; ++k) {
-    const double need = memory(events.size(k));
-    total += need;
-    if (need <= kMemoryLimit) continue;
-    throw TooLargeError(name() + ": got " + hits_of(events, k) + ", which would need " + gigabytes(need) + " GB, " +
-                        limit + "cut the event into regions in phi or z");
-  }
-  if (total <= kMemoryLimit) return;
-  throw TooLargeError(name() + ": got " + std::to_string(events.n) + " events, which would need " + gigabytes(total) +
-                      " GB together, " + limit + "find fewer of them at a time");
-}
-
-void Pipeline::require_limit(const Blocks& events) const {
-  const std::optional<LimitSpec>& limit = passes_.last().spec().limit;
-  if (!limit) return;
-  for (std::int64_t k = 0; k < events.n; ++k)
-    if (events.size(k) > limit->hits)
-      throw TooLargeError(name() + ": got " + hits_of(events, k) + ", expected at most " + std::to_string(limit->hits) +
-                          ": denser events lose most of their tracks; use " + limit->instead +
-                          ", or go on with --force (check=False)");
+double Passes::memory(std::int64_t n_hits) const {
+  const auto n = static_cast<double>(n_hits);
+  const auto need = [n](const Line& line) {
+    return line.spec().bytes_per_hit * n + line.spec().bytes_per_hit2 * n * n;
+  };
+  double most = need(lines_.front());
+  for (const Line& line : lines_) most = std::max(most, need(line));
+  return most;
 }
 
 }  // namespace beampipe

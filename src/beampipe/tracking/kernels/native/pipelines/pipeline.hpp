@@ -1,59 +1,189 @@
-// The named pipelines: hits to tracks, the kernels called one after the other. Python and Triton call the same code.
+// A pipeline: lines of stages from hits to labels, each on the hits that those before it left over.
+//
+// The stages are those of beampipe.tracking.stages: tests/tracking/pipelines/test_composed.py compares the two, label by
+// label.
 #pragma once
 
+#include <algorithm>
+#include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "array.hpp"
 #include "kernels.hpp"
-#include "pipelines/passes.hpp"
+#include "pipelines/hits.hpp"
+#include "pipelines/model_files.hpp"
+#include "windows/windows.hpp"
 
 namespace beampipe {
 
-class Pipeline {
+struct Edges {
+  Array<std::int64_t> index;  // (2, n): inner hits, then outer hits; sorted by inner, then outer hit
+
+  std::int64_t size() const { return static_cast<std::int64_t>(index.size() / 2); }
+  const std::int64_t* inner() const { return index.data(); }
+  const std::int64_t* outer() const { return index.data() + size(); }
+};
+
+/// Those of the edges for which `stays(edge)`, in order.
+template <typename Stays>
+Edges kept(const Edges& edges, Stays&& stays) {
+  const std::int64_t n = edges.size();
+  std::int64_t n_kept = 0, to = 0;
+  for (std::int64_t e = 0; e < n; ++e) n_kept += stays(e);
+  Edges result{Array<std::int64_t>(2 * n_kept)};
+  for (std::int64_t e = 0; e < n; ++e) {
+    if (!stays(e)) continue;
+    result.index[to] = edges.inner()[e];
+    result.index[n_kept + to++] = edges.outer()[e];
+  }
+  return result;
+}
+
+/// Edges, and the triplets that they make.
+struct Graph {
+  Edges edges;
+  Triplets triplets;  // their edges are numbered as in `edges`
+};
+
+/// Whether each of n edges takes part in one of the triplets.
+std::vector<char> partnered(const Triplets& triplets, std::int64_t n);
+
+/// The edges that stay, and the triplets of which both do.
+Graph part_of(const Graph& graph, const std::vector<char>& stays);
+
+/// One row of `columns` numbers for each edge that stays.
+Array<float> rows_of(const Array<float>& table, std::size_t columns, const std::vector<char>& stays);
+
+constexpr std::size_t kPairFeatures = 6;
+
+/// Whether each edge lies on a chain of triplets of at least `min_hits` hits, and of three.
+std::vector<char> long_chains(const Array<float>& pair_features, int min_hits);
+
+/// A graph whose edges all lie on chains that may become tracks, and what its triplets say of each.
+struct PairedEdges {
+  Graph graph;
+  Array<float> pair_features;  // (n_edges, kPairFeatures)
+};
+
+/// Called before each stage; what it throws ends the work.
+using Between = void (*)(void* context);
+
+class Timer {
 public:
-  /// A pipeline over the kernels of one instruction set, which must outlive it.
-  /// `spec` is what PipelineSpec.to_json() of Python writes; `weights` is the folder of the weight files.
-  /// Throws ConfigError or FileError if the spec or the files make no pipeline.
-  Pipeline(const Table& kernels, const std::string& spec, const std::string& weights);
+  Timer(const std::vector<std::string>& steps, Between between, void* context)
+      : steps_(steps), seconds_(steps.size()), between_(between), context_(context) {}
 
-  const std::string& name() const { return name_; }
-  /// Names of the timed steps in order, each once: embedding, building, ...
-  const std::vector<std::string>& steps() const { return passes_.steps(); }
-  /// Memory that an event of that size may need [B]; events found together need the sum.
-  double memory(std::int64_t n_hits) const { return passes_.memory(n_hits); }
-  /// How many of the threads an event, or several together, of that size can use.
-  static int useful_threads(int threads, std::int64_t n_hits);
+  /// What a stage gives; its time is added to that of its step.
+  template <typename Stage>
+  auto operator()(const char* step, Stage&& stage) {
+    if (between_ != nullptr) between_(context_);
+    const auto start = std::chrono::steady_clock::now();
+    auto result = stage();
+    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+    seconds_[std::find(steps_.begin(), steps_.end(), step) - steps_.begin()] += taken.count();
+    return result;
+  }
 
-  /// The tracks of several events, found side by side as one graph of blocks. Several threads may call it at once.
-  ///
-  /// position: (n_hits, 3) finite numbers: r [mm], phi [rad] counted from anywhere, z [mm].
-  /// begin: (n_events + 1,): first hit of each event, and the end; sorted, from 0.
-  /// expected: beam line that the hits are seen from. An event whose tracks clearly come from elsewhere is found again,
-  /// seen from there.
-  /// threads: number of threads of this call; the tracks do not depend on it.
-  /// check: whether events are refused whose hits are not of this detector (layout/check.hpp), or too many for this
-  /// pipeline.
-  /// between: called as between(context) before each stage, unless it is nullptr; what it throws ends the work.
-  ///
-  /// Throws TooLargeError if one event, or all together, would need too much memory or time, or
-  /// has too many hits; LayoutError.
-  Found find(const float* position, const std::int64_t* begin, std::int64_t n_events, const BeamLine& expected,
-             int threads, bool check, Between between, void* context) const;
+  /// Time of each step so far [s].
+  const std::vector<double>& seconds() const { return seconds_; }
 
 private:
-  Pipeline(const Table& kernels, const PipelineSpec& spec, const std::string& weights);
+  const std::vector<std::string>& steps_;
+  std::vector<double> seconds_;
+  Between between_;
+  void* context_;
+};
 
-  Found found_from(const BeamLine& line, const float* seen, const Blocks& events, int threads, Between between,
-                   void* context) const;
-  void follow(const float* position, const float* seen, const Blocks& events, int threads, Between between,
-              void* context, Found& found) const;
-  void require_memory(const Blocks& events) const;
-  void require_limit(const Blocks& events) const;
+/// The hits of all events, as every stage reads them.
+struct Hits {
+  const float* position;  // (n, 3): r [mm], phi [rad] between -pi and pi, z [mm]
+  std::int64_t n;
+  Blocks events;
+  int threads;
+};
 
-  std::string name_;
-  Passes passes_;
+/// The graph at the end of the line: its labels, and what was left to label.
+struct Labelled {
+  Array<std::int64_t> track_id;  // tracks are numbered by their first hit, in all events together
+  Graph graph;
+};
+
+/// What a pipeline is made of, and the stages over it. Nothing changes once it is made.
+class Line {
+public:
+  Line(const Table& kernels, PipelineSpec spec, const std::string& weights);
+
+  /// The layer in whose box each of n hits lies, -1 for none.
+  Array<std::int16_t> own_layers(const float* position, std::int64_t n, int threads) const;
+  Labelled run(const Hits& hits, Timer& timed) const;
+
+  const PipelineSpec& spec() const { return spec_; }
+  /// The windows as they were learned.
+  Windows own_windows() const { return own_windows_.view(); }
+  /// Names of the timed steps in order, each once.
+  const std::vector<std::string>& steps() const { return steps_; }
+
+private:
+  RadiusEdges from_neighbours(const Hits& hits, Timer& timed) const;
+  Edges from_windows(const Hits& hits, Timer& timed) const;
+  Labelled by_chi2(const Hits& hits, Timer& timed) const;
+  Labelled by_score(const Hits& hits, Timer& timed) const;
+  PairedEdges pair_windows(const Hits& hits, Timer& timed) const;
+  PairedEdges pair_neighbours(const Hits& hits, Timer& timed) const;
+
+  Array<float> embed_hits(const Hits& hits) const;
+  RadiusEdges find_neighbours(const Hits& hits, const Array<float>& embedding) const;
+  Array<float> filter_logits(const Hits& hits, const Edges& edges, const Array<float>& dist2) const;
+  Edges filter_edges(const Hits& hits, const Edges& edges, const Array<float>& dist2) const;
+  Triplets find_triplets(const Hits& hits, const Edges& edges) const;
+  Graph pair_edges(const Hits& hits, Edges edges) const;
+  Graph pair_likely(const Hits& hits, RadiusEdges near) const;
+  PairedEdges on_chains(Graph graph) const;
+  Array<float> score_edges(const Hits& hits, const PairedEdges& paired) const;
+  Array<std::int64_t> connect_components(const Hits& hits, const Edges& edges, const Array<float>& logit) const;
+  Array<std::int64_t> walk(const Hits& hits, const Graph& graph, const Array<float>& weight) const;
+  Array<std::int64_t> complete(const Hits& hits, const Array<std::int64_t>& track_id) const;
+
+  const Table& kernels_;
+  PipelineSpec spec_;
+  WindowTables own_windows_, windows_;  // as they were learned, and as they are searched with
+  std::optional<Networks> networks_;
+  std::vector<std::string> steps_;
+};
+
+/// What a pipeline found in one or more events.
+struct Found {
+  Array<std::int64_t> track_id;  // (n_hits,): in each event 0, 1, ... by first hit; -1 for a hit on no track
+  std::vector<double> seconds;   // time of each of the pipeline's `steps` [s], of all events together
+  std::vector<std::int64_t> edges, triplets, tracks;  // number of them in each event
+  std::vector<BeamLine> beam_line;                    // from which the hits of each event were seen
+  std::vector<std::int64_t> outside, unfilled;        // of each event: hits on no layer, layers without hits
+};
+
+class Passes {
+public:
+  /// The line of the spec, after those of the specs that go before it.
+  Passes(const Table& kernels, const PipelineSpec& spec, const std::string& weights);
+
+  /// The tracks of hits whose phi lies between -pi and pi.
+  Found run(const Hits& hits, Between between, void* context) const;
+
+  /// The line that the pipeline is named after.
+  const Line& last() const { return lines_.back(); }
+
+  /// Names of the timed steps of all passes in order; those of the second end in _2, and so on.
+  const std::vector<std::string>& steps() const { return steps_; }
+
+  /// Memory that an event of that size may need [B].
+  double memory(std::int64_t n_hits) const;
+
+private:
+  std::vector<Line> lines_;
+  std::vector<std::string> steps_;
 };
 
 }  // namespace beampipe

@@ -8,7 +8,7 @@
 
 #include "geometry.hpp"
 #include "kernels.hpp"
-#include "windows/growth.hpp"
+#include "windows/windows.hpp"
 
 namespace beampipe {
 

@@ -6,9 +6,8 @@
 // are written. Nothing grows with the number of doublets, which is some fifty times the number of edges that are kept.
 #include <omp.h>
 
-#include "graphs/each_block.hpp"
+#include "graphs/blocks.hpp"
 #include "kernels.hpp"
-#include "limits.hpp"
 #include "windows/search.hpp"
 
 #include <algorithm>

@@ -1,5 +1,5 @@
 // Best paths through the graph of edges: longest, smoothest, each hit on one path at most; then the overlap hits.
-#include "graphs/labels.hpp"
+#include "graphs/blocks.hpp"
 #include "kernels.hpp"
 
 #include <algorithm>

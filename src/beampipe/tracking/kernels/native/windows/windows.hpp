@@ -1,5 +1,9 @@
-// The learned windows, as plain arrays that Python owns. See beampipe.tracking.windows for their meaning.
+// The learned windows, as plain arrays that Python owns, and the order in which layers are searched.
+//
+// beampipe.tracking.windows gives their meaning, and repeats the order of growth in numpy.
 #pragma once
+
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -45,5 +49,62 @@ struct Triplets {
   const std::int64_t* in_edge() const { return edges.data(); }
   const std::int64_t* out_edge() const { return edges.data() + size(); }
 };
+
+constexpr int kSeeded = 0;  // stage of the seed layers
+
+/// Where tracks begin, and which of them are looked for.
+struct Growth {
+  int seed_depth;         // most layers before a seed layer
+  float least_curvature;  // share of each pair's kappa_max below which doublets are left out
+};
+
+/// The number of layers other than `own` that the straight line from the origin crosses on its way to (r, z).
+inline int layers_before(const Windows& w, int own, float r, float z) {
+  int n = 0;
+  for (int l = 0; l < w.n_layers; ++l) {
+    const float* box = w.layers + 4 * l;
+    const bool begins_before = box[0] < r && (z > 0 ? box[2] < z : z == 0 || box[3] > z);
+    // The line separates the corners of the boxes that it crosses. Products are compared, not subtracted: no compiler
+    // may fuse them, and numpy finds the same.
+    const float low = z > 0 ? box[1] : box[0], high = z > 0 ? box[0] : box[1];
+    n += l != own && begins_before && box[2] * r <= low * z && box[3] * r >= high * z;
+  }
+  return n;
+}
+
+/// The least number of layers before one, on the ways to the middles of the four sides of its box.
+inline int depth_of(const Windows& w, int layer) {
+  const float* box = w.layers + 4 * layer;
+  const float r = 0.5f * (box[0] + box[1]), z = 0.5f * (box[2] + box[3]);
+  return std::min(std::min(layers_before(w, layer, box[0], z), layers_before(w, layer, box[1], z)),
+                  std::min(layers_before(w, layer, r, box[2]), layers_before(w, layer, r, box[3])));
+}
+
+/// The stage in which the hits of each layer are searched around.
+///
+/// Layers with at most `seed_depth` others before them are seed layers, as are those on which no pair ends: around their
+/// hits, all doublets are tried. On the others only those doublets go on that are edges already, so a layer's stage is
+/// one more than the last of the layers from which pairs lead to it. Layers on a ring of pairs, or behind one, have no
+/// such stage: they are seed layers, too.
+inline std::vector<int> stages_of(const Windows& w, int seed_depth) {
+  constexpr int kUnknown = -1;
+  std::vector<int> stage(w.n_layers, kSeeded);
+  for (int p = 0; p < w.n_pairs; ++p) stage[w.pairs[2 * p + 1]] = kUnknown;
+  for (int l = 0; l < w.n_layers; ++l)
+    if (stage[l] == kUnknown && depth_of(w, l) <= seed_depth) stage[l] = kSeeded;
+  for (bool changed = true; changed;) {
+    changed = false;
+    std::vector<int> next(w.n_layers, kSeeded + 1);
+    for (int p = 0; p < w.n_pairs; ++p) {
+      const int from = stage[w.pairs[2 * p]];
+      int& to = next[w.pairs[2 * p + 1]];
+      to = from == kUnknown || to == kUnknown ? kUnknown : std::max(to, from + 1);
+    }
+    for (int l = 0; l < w.n_layers; ++l)
+      if (stage[l] == kUnknown && next[l] != kUnknown) stage[l] = next[l], changed = true;
+  }
+  for (int& s : stage) s = std::max(s, kSeeded);  // what is still unknown
+  return stage;
+}
 
 }  // namespace beampipe

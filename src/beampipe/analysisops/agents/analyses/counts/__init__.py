@@ -1,1 +1,0 @@
-"""Counts: cross sections, limits, efficiencies."""

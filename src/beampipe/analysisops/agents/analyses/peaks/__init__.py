@@ -1,1 +1,0 @@
-"""Masses, widths and yields of peaks."""

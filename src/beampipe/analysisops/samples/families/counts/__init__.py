@@ -1,1 +1,0 @@
-"""Families that count events: cross sections, limits, efficiencies."""

@@ -1,0 +1,136 @@
+"""H -> Z Z -> four leptons: hidden mass, 6 to 13 GeV away from that of the Higgs boson, and yield.
+
+Physics: Higgs bosons and pairs of Z bosons or photons, both by Pythia, with electrons and muons; Z bosons with two
+fake leptons of any kind. Leptons have relative resolutions of 1.5 to 2.5 %, the peak one of about 1 %.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.analysisops.agents.analysis import Analysis, AnalysisResult, fit_peak, four_vectors, leptons, peak_result
+from beampipe.analysisops.samples.dataset import Instance, Sample
+from beampipe.analysisops.samples.detector import ISOLATION, Detector, leptons_of, observe
+from beampipe.analysisops.samples.events import Events, joined, joined_objects
+from beampipe.analysisops.samples.kinematics import collide, parents
+from beampipe.analysisops.samples.pairs import good_leptons, pair_events, resonance_pairs
+from beampipe.analysisops.samples.random_parameters import RandomParameters
+from beampipe.arrays import Bool
+
+KNOWN_MASS: Final = 125.2
+"""Mass of the Higgs boson [GeV], S. Navas et al. (Particle Data Group), Phys. Rev. D 110 (2024) 030001."""
+
+CUTS: Final[dict[str, Any]] = {
+    "pt_min": 7.0,
+    "leading_pt_min": 20.0,
+    "isolation_max": ISOLATION,
+    "window": [105.0, 160.0],
+    "model": "gauss_plus_linear",
+    "histogram": {"name": "mass", "bins": 55, "low": 105.0, "high": 160.0},
+}
+"""Cuts [GeV], window [GeV] and model of the reference analysis."""
+
+RECALLED: Final = AnalysisResult({"mass": (125.20, 0.11), "signal_yield": (100.0, 20.0)})
+"""The mass by the Review of Particle Physics (2024) [GeV], and a guess of the usual size for what no table has."""
+
+_COLLISIONS: Final = 3_500
+
+
+def make(random: RandomParameters) -> Instance:
+    """The data of an instance."""
+    mass = random.away("mass", KNOWN_MASS, 6.0, 13.0)
+    detector = Detector(
+        electron=random.uniform("electron_resolution", 0.015, 0.025),
+        muon=random.uniform("muon_resolution", 0.015, 0.025),
+        efficiency=0.97,
+        identified=0.95,
+    )
+    mean = random.uniform("signal", 400.0, 700.0)
+    settings = (
+        "HiggsSM:gg2H = on",
+        "25:onMode = off",
+        "25:onIfMatch = 23 23",
+        "23:onMode = off",
+        "23:onIfAny = 11 13",
+        f"25:m0 = {mass:.6f}",
+        f"25:mMin = {mass - 5:.6f}",
+        f"25:mMax = {mass + 5:.6f}",
+    )
+    particles = collide(settings, _COLLISIONS, random.seed("signal"))
+    signal = observe(random.generator("signal detector"), detector, particles)
+    events = joined(
+        [signal.first(random.count("signal", mean)), _continuum(random, detector), _fakes(random, detector)]
+    )
+    truth = {"mass": mass, "signal_yield": float(mean * np.mean(_passes(signal)))}
+    recorded = events.where(events.columns["trigE"] | events.columns["trigM"]).shuffled(random.generator("order"))
+    return Instance((Sample("data", "data", recorded),), truth, analysis=CUTS)
+
+
+def _continuum(random: RandomParameters, detector: Detector) -> Events:
+    """Pairs of Z bosons or photons. Most pairs are heavier than the window, so only lighter ones are made."""
+    settings = (
+        "WeakDoubleBoson:ffbar2gmZgmZ = on",
+        "23:onMode = off",
+        "23:onIfAny = 11 13",
+        "23:mMin = 12",
+        "PhaseSpace:mHatMin = 80",
+        "PhaseSpace:mHatMax = 200",
+    )
+    number = random.count("continuum", random.uniform("continuum", 900.0, 1_500.0))
+    particles = collide(settings, number, random.seed("continuum"))
+    return observe(random.generator("continuum detector"), detector, particles)
+
+
+def _fakes(random: RandomParameters, detector: Detector) -> Events:
+    """Z bosons to muons with two more leptons from jets."""
+    number = random.count("fakes", 500.0)
+    generator = random.generator("fakes detector")
+    events = pair_events(generator, detector, resonance_pairs(random, "fakes", number, mass=91.1876, width=2.4952))
+    event = np.repeat(np.arange(number), 2)
+    momenta = parents(generator, np.full(2 * number, 1e-3), pt=7 + generator.exponential(12, 2 * number))
+    more = leptons_of(
+        generator, detector, event, generator.choice([11, -11, 13, -13], 2 * number), momenta, prompt=False
+    )
+    return Events(number, events.columns, {"lep": joined_objects([events.collections["lep"], more]).by_pt()})
+
+
+def _passes(events: Events) -> Bool[ndarray, " n"]:
+    """Whether each event passes the reference analysis."""
+    leptons = good_leptons(events, CUTS["pt_min"])
+    charge = leptons.fields["charge"]
+
+    def total(values: ndarray) -> ndarray:
+        return np.bincount(leptons.event, values, minlength=events.number)
+
+    first = total(leptons.fields["pt"] > CUTS["leading_pt_min"]) > 0
+    neutral = (total(charge) == 0) & (total(charge * (leptons.fields["type"] == 13)) == 0)
+    passes: ndarray = (leptons.counts(events.number) == 4) & neutral & first
+    return passes
+
+
+def analyse(analysis: Analysis) -> AnalysisResult:
+    """Fit a narrow peak of four leptons over a flat continuum.
+
+    Tight, isolated (ptcone20 < 0.1 pt) leptons with pt > 7 GeV; exactly four; the sum of all charges and that of the
+    muons are 0 (two pairs of the same kind and opposite charge); the first above 20 GeV. A Gaussian over a straight
+    line, unbinned as there are few events, starting at the highest of 55 bins. Mass to about 0.15 GeV; signal_yield:
+    the Gaussian's number of events after these cuts, to about 10 %. Histogram ``mass``: 55 bins from 105 to 160 GeV.
+    """
+    pt, leading = CUTS["pt_min"], CUTS["leading_pt_min"]
+    muons = analysis.derive(leptons(analysis, "data", pt=pt), "muon_charge", "lep_charge * (lep_type == 13)")
+    four = analysis.select(
+        muons, f"count(lep_pt) == 4 and lep_pt[0] > {leading:g} and sum(lep_charge) == 0 and sum(muon_charge) == 0"
+    )
+    events = analysis.handle("calc_system_invariant_mass_tool", events=four, **four_vectors("lep"), number=4)
+    return peak_result(
+        analysis,
+        events,
+        fit_peak(analysis, events, "mass", CUTS["window"], CUTS["model"], unbinned=True),
+        selection=f"exactly four tight, isolated leptons above {pt:g} GeV, the first above {leading:g} GeV, in two"
+        " pairs of one kind and opposite charge",
+        model="a Gaussian of the resolution over a straight line of other pairs of Z bosons",
+        window=CUTS["window"],
+    )

@@ -1,0 +1,39 @@
+// Whether hits lie on the layers that a pipeline's windows were learned from, and what would bring others onto them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "graphs/blocks.hpp"
+#include "windows/windows.hpp"
+
+namespace beampipe {
+
+/// How the hits of an event lie on the layers.
+struct Fit {
+  std::int64_t outside;   // number of hits on no layer
+  std::int64_t unfilled;  // number of layers without a hit, or with many that lie in a small part of them
+};
+
+/// How the hits of each event lie. `position` is (n_hits, 3), `layer` what the kernel assign_layers gives for it.
+std::vector<Fit> fits_of(const Windows& windows, const float* position, const std::int16_t* layer,
+                         const Blocks& events);
+
+/// Refuses events that are not of this detector, or not in mm and rad. Few hits are not judged.
+///
+/// name: of the pipeline, for messages.
+/// position: (n_hits, 3): r, phi, z as they came; phi may be counted from anywhere.
+/// fits: what fits_of gives.
+///
+/// Throws LayoutError, which says what was seen and what would fit.
+void require_layout(const std::string& name, const Windows& windows, const float* position, const Blocks& events,
+                    const std::vector<Fit>& fits);
+
+/// A hint for somebody whose columns are in another order; empty if no known one brings the n hits onto the layers.
+std::string order_that_fits(const Windows& windows, const float* position, std::int64_t n);
+
+/// A hint for somebody whose n hits lie on no layer, n > 0. Some hits are tried in the known units and orders.
+std::string what_would_fit(const Windows& windows, const float* position, std::int64_t n);
+
+}  // namespace beampipe

@@ -1,0 +1,74 @@
+// The named pipelines: hits to tracks, the kernels called one after the other. Python and Triton call the same code.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "array.hpp"
+#include "kernels.hpp"
+#include "pipelines/pipeline.hpp"
+
+namespace beampipe {
+
+/// The point across the beam that most tracks of an event pass.
+struct BeamSpotEstimate {
+  double x = 0, y = 0;        // [mm]
+  double error = 1e30;        // standard deviation of either [mm]
+  double spread = 1e30;       // standard deviation of the tracks' distances from it [mm]
+  std::int64_t n_tracks = 0;  // tracks that were used
+  double share = 0;           // these as a share of all tracks with enough hits
+
+  /// Whether the tracks come from one line that is elsewhere than the axis, by more than costs tracks and than chance.
+  bool significant() const;
+};
+
+/// position: (n, 3) r [mm], phi [rad], z [mm]; track_id: (n,) label of each hit from 0, -1 for none.
+BeamSpotEstimate estimate_beam_spot(const float* position, const std::int64_t* track_id, std::int64_t n);
+
+class Pipeline {
+public:
+  /// A pipeline over the kernels of one instruction set, which must outlive it.
+  /// `spec` is what PipelineSpec.to_json() of Python writes; `weights` is the folder of the weight files.
+  /// Throws ConfigError or FileError if the spec or the files make no pipeline.
+  Pipeline(const Table& kernels, const std::string& spec, const std::string& weights);
+
+  const std::string& name() const { return name_; }
+  /// Names of the timed steps in order, each once: embedding, building, ...
+  const std::vector<std::string>& steps() const { return passes_.steps(); }
+  /// Memory that an event of that size may need [B]; events found together need the sum.
+  double memory(std::int64_t n_hits) const { return passes_.memory(n_hits); }
+  /// How many of the threads an event, or several together, of that size can use.
+  static int useful_threads(int threads, std::int64_t n_hits);
+
+  /// The tracks of several events, found side by side as one graph of blocks. Several threads may call it at once.
+  ///
+  /// position: (n_hits, 3) finite numbers: r [mm], phi [rad] counted from anywhere, z [mm].
+  /// begin: (n_events + 1,): first hit of each event, and the end; sorted, from 0.
+  /// expected: beam line that the hits are seen from. An event whose tracks clearly come from elsewhere is found again,
+  /// seen from there.
+  /// threads: number of threads of this call; the tracks do not depend on it.
+  /// check: whether events are refused whose hits are not of this detector (layout/check.hpp), or too many for this
+  /// pipeline.
+  /// between: called as between(context) before each stage, unless it is nullptr; what it throws ends the work.
+  ///
+  /// Throws TooLargeError if one event, or all together, would need too much memory or time, or
+  /// has too many hits; LayoutError.
+  Found find(const float* position, const std::int64_t* begin, std::int64_t n_events, const BeamLine& expected,
+             int threads, bool check, Between between, void* context) const;
+
+private:
+  Pipeline(const Table& kernels, const PipelineSpec& spec, const std::string& weights);
+
+  Found found_from(const BeamLine& line, const float* seen, const Blocks& events, int threads, Between between,
+                   void* context) const;
+  void follow(const float* position, const float* seen, const Blocks& events, int threads, Between between,
+              void* context, Found& found) const;
+  void require_memory(const Blocks& events) const;
+  void require_limit(const Blocks& events) const;
+
+  std::string name_;
+  Passes passes_;
+};
+
+}  // namespace beampipe

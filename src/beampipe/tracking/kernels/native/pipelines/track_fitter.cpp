@@ -1,0 +1,78 @@
+#include "pipelines/track_fitter.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+
+#include "pipelines/model_files.hpp"
+
+namespace beampipe {
+namespace {
+
+std::string path_in(const std::string& weights) { return weights + "/fit.safetensors"; }
+
+bool all(const std::vector<float>& values, bool (*holds)(float)) {
+  return std::all_of(values.begin(), values.end(), holds);
+}
+
+}  // namespace
+
+OwnFitTables::OwnFitTables(const std::string& path) {
+  const Safetensors file(path);
+  const std::vector<std::int64_t>& shape = file.at("layers").shape;
+  const std::int64_t n = shape.empty() ? 0 : shape[0];
+  const auto require = [&](bool holds, const char* message) {
+    if (!holds) throw ConfigError(path + ": fit tables: " + message);
+  };
+  try {
+    layers_ = numbers<float>(file, "layers", {n, 4});
+    variance_ = numbers<float>(file, "variance", {n, 2});
+    scattering_ = numbers<float>(file, "scattering", {n});
+    beam_pipe_ = numbers<float>(file, "beam_pipe", {2});
+    energy_loss_ = numbers<float>(file, "energy_loss", {1});
+    field_ = numbers<float>(file, "field", {1});
+  } catch (const ConfigError& error) {
+    throw ConfigError(path + ": fit tables: " + error.what());
+  }
+  for (const auto* table : {&layers_, &variance_, &scattering_, &beam_pipe_, &energy_loss_, &field_})
+    require(all(*table, [](float x) { return std::isfinite(x); }), "got a number that is not finite, expected finite");
+  require(all(variance_, [](float x) { return x > 0; }), "got a variance <= 0, expected positive resolutions");
+  require(all(scattering_, [](float x) { return x >= 0; }) && all(beam_pipe_, [](float x) { return x >= 0; }),
+          "got scattering < 0, expected 0 or more");
+  require(field_[0] != 0, "got a field of 0 T, expected one that bends tracks");
+}
+
+FitTables OwnFitTables::view() const {
+  return {static_cast<int>(scattering_.size()),
+          layers_.data(),
+          variance_.data(),
+          scattering_.data(),
+          beam_pipe_[0],
+          beam_pipe_[1],
+          energy_loss_[0],
+          field_[0]};
+}
+
+bool TrackFitter::has_tables(const std::string& weights) { return std::ifstream(path_in(weights)).good(); }
+
+TrackFitter::TrackFitter(const Table& kernels, const std::string& weights)
+    : kernels_(kernels), tables_(path_in(weights)) {}
+
+Fits TrackFitter::fit(const float* position, const std::int64_t* track_id, std::int64_t n_hits, std::int64_t n_tracks,
+                      const BeamLine& line, int threads) const {
+  Array<float> copy;
+  if (!line.on_axis()) {
+    copy = seen_from(line, position, n_hits);
+    position = copy.data();
+  }
+  std::vector<std::int64_t> begin(n_tracks + 1, 0);
+  for (std::int64_t hit = 0; hit < n_hits; ++hit)
+    if (track_id[hit] >= 0) ++begin[track_id[hit] + 1];
+  for (std::int64_t track = 0; track < n_tracks; ++track) begin[track + 1] += begin[track];
+  std::vector<std::int64_t> rows(begin[n_tracks]), next(begin.begin(), begin.end() - 1);
+  for (std::int64_t hit = 0; hit < n_hits; ++hit)
+    if (track_id[hit] >= 0) rows[next[track_id[hit]]++] = hit;
+  return kernels_.fit_tracks(position, {n_tracks, begin.data(), rows.data()}, tables_.view(), threads);
+}
+
+}  // namespace beampipe

@@ -1,0 +1,44 @@
+// Fits the tracks of an event with the tables of a tracker model. The C++ side of beampipe.tracking.fitting.fitter.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "kernels.hpp"
+#include "pipelines/hits.hpp"
+
+namespace beampipe {
+
+/// The tables of beampipe.tracking.fitting.reference, read from a file and checked.
+class OwnFitTables {
+public:
+  /// Throws FileError or ConfigError if the file holds no tables that fit together.
+  explicit OwnFitTables(const std::string& path);
+
+  FitTables view() const;
+
+private:
+  std::vector<float> layers_, variance_, scattering_, beam_pipe_, energy_loss_, field_;
+};
+
+class TrackFitter {
+public:
+  /// Whether the folder of the weights has tables: a model that was trained without them finds tracks all the same.
+  static bool has_tables(const std::string& weights);
+  /// The kernels must outlive it. Throws as OwnFitTables does.
+  TrackFitter(const Table& kernels, const std::string& weights);
+
+  /// Parameters of each track of one event, at the beam line that its hits were seen from.
+  ///
+  /// position: (n_hits, 3) r [mm], phi [rad], z [mm], measured from the axis.
+  /// track_id: (n_hits,) track of each hit, 0 .. n_tracks - 1; -1 for none.
+  Fits fit(const float* position, const std::int64_t* track_id, std::int64_t n_hits, std::int64_t n_tracks,
+           const BeamLine& line, int threads) const;
+
+private:
+  const Table& kernels_;
+  OwnFitTables tables_;
+};
+
+}  // namespace beampipe
