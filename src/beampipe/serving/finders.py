@@ -54,11 +54,6 @@ from beampipe.triton.client.model_client import ModelClient
 from beampipe.triton.client.signature import Due, ModelSignature
 from beampipe.triton.client.transports import PendingAnswer, Transport
 
-# Clients: find tracks here, on servers, or wherever they can be found.
-
-
-# The pipeline in this process.
-
 
 class DirectTrackFinder(InOneThread):
     """Runs a pipeline, or ACTS, here; events that are submitted wait for each other.
@@ -102,9 +97,6 @@ class DirectTrackFinder(InOneThread):
         """The tracks of one event."""
         tracks = self._finder.find(hits)
         return tracks if self._fitter is None else self._fitter.add(hits, tracks)
-
-
-# Hits and tracks as the arrays that a tracking model takes and gives.
 
 
 _INPUTS: Final = {spec.name: spec for spec in (FEATURES, GEOMETRY_ID, LOCAL, VARIANCE)}
@@ -282,9 +274,6 @@ def _with_parameters(tracks: Tracks, signature: ModelSignature, arrays: Mapping[
     return replace(tracks, beam_spot=beam_spot, parameters=unpacked_parameters(rows))
 
 
-# `TritonTrackFinder`: asks one server or several.
-
-
 class TritonTrackFinder(Shown):
     """Finds tracks by asking Triton servers that hold the same model.
 
@@ -403,9 +392,6 @@ class TritonTrackFinder(Shown):
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-# `FallbackTrackFinder`: the first that answers.
 
 
 @runtime_checkable
@@ -548,9 +534,6 @@ class FallbackTrackFinder(Shown):
     def _count(self, row: int) -> None:
         with self._lock:
             self._answered[row] += 1
-
-
-# The finder that a command line asks for.
 
 
 IN_FLIGHT: Final = 8

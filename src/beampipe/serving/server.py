@@ -75,7 +75,7 @@ def serve_in_foreground(
         with generated_repository(models) as (folder, names):
             yield replace(server, repository=folder, models=names)
 
-    run_server(server, prepare=prepare if generated else nullcontext, console=console, kept=restart)
+    run_server(server, prepare=prepare if generated else nullcontext, console=console, restart=restart)
 
 
 def serve(

@@ -22,12 +22,6 @@ from typing import Final
 
 from beampipe.errors import ConfigError, FileError
 
-# Where NVIDIA Triton comes from: a folder filled once from the wheel `nvidia-pytriton`, or any other install.
-
-
-# What an engine consists of, and where it is looked for.
-
-
 ENGINE_VARIABLE: Final = "BEAMPIPE_ENGINE"
 """Name of the environment variable that names another engine folder."""
 
@@ -122,9 +116,6 @@ def engine_in(folder: Path) -> Engine | None:
     return engine if complete else None
 
 
-# Folders that appear under their names only when they are complete.
-
-
 @contextmanager
 def written_atomically(folder: Path, is_there: Callable[[], bool]) -> Iterator[Path]:
     """A scratch folder to fill, which gets its name if the block ends well and is removed if not.
@@ -144,9 +135,6 @@ def written_atomically(folder: Path, is_there: Callable[[], bool]) -> Iterator[P
                 raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-# Fills the engine folder from the package index.
 
 
 PACKAGE: Final = "nvidia-pytriton==0.7.0"
@@ -213,9 +201,6 @@ def _pip(target: Path) -> None:
     if done.returncode:
         last = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()][-3:]
         raise FileError(f"{PACKAGE}: could not be installed: {' | '.join(last) or f'exit code {done.returncode}'}")
-
-
-# The folder of backends that a server is given: the Python backend with the stub of one interpreter.
 
 
 @dataclass(frozen=True)

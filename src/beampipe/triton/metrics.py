@@ -16,12 +16,6 @@ from beampipe.terminal import live, make_table
 from beampipe.triton.server import management
 from beampipe.triton.supervision.stubs import memory_of_stubs
 
-# What running servers say of themselves: counters read from their metrics, rates, and a live table of them.
-
-
-# What a Triton says of itself on its metrics port, as numbers per model.
-
-
 _TRITON: Final = {
     "nv_inference_request_success": "answered",
     "nv_inference_request_failure": "failed",
@@ -111,9 +105,6 @@ def read_metrics(url: str) -> dict[str, Counters]:
     return parse_metrics(body.decode(errors="replace"))
 
 
-# What a model does per second, from two looks at its counters.
-
-
 @dataclass(frozen=True)
 class Rates:
     """What one model does.
@@ -180,9 +171,6 @@ def _gained(before: Mapping[str, float], after: Mapping[str, float], name: str) 
     """Growth of a counter; one that has shrunk was started again from zero."""
     old, new = before.get(name, 0.0), after.get(name, 0.0)
     return new - old if new >= old else new
-
-
-# Live rates of servers and their models: as a table of all, and as one line for a single server.
 
 
 _COLUMNS: Final = (

@@ -30,9 +30,6 @@ from beampipe.triton.client.servers import InferenceCall, NotSentError, RemoteMo
 from beampipe.triton.client.signature import Due, ModelSignature
 from beampipe.triton.client.transports import PendingAnswer, Transport
 
-# Threads that wait for answers, and that no program waits for.
-
-
 _Work = Callable[[], object]
 
 _NAME: Final = "beampipe-client"
@@ -108,9 +105,6 @@ def _run(queue: SimpleQueue[_Work | None], idle: threading.Semaphore) -> None:
 def _end(queue: SimpleQueue[_Work | None], threads: int) -> None:
     for _ in range(threads):
         queue.put(None)
-
-
-# What a client holds in one process, and what becomes of it when the process is forked or ends.
 
 
 _CLOSING: Final = 0.5
@@ -189,9 +183,6 @@ def _at_exit() -> None:
 
 
 atexit.register(_at_exit)
-
-
-# `ModelClient`: arrays in, arrays out, from one server or several.
 
 
 _Answer = TypeVar("_Answer")

@@ -21,12 +21,6 @@ from beampipe.triton.client.shared_memory import SharedRegions, layout
 from beampipe.triton.client.signature import Due, ModelSignature, signature_of
 from beampipe.triton.client.transports import GrpcTransport, HttpTransport, PendingAnswer, Transport
 
-# What a client holds in one process: servers behind its URLs, whose turn it is, threads that wait for answers.
-
-
-# One model on one server.
-
-
 SHARED_FROM: Final = 24_000
 """Bytes of the largest input from which on shared memory is clearly quicker than sending: by a tenth here, three times
 at 1 MB."""
@@ -168,10 +162,6 @@ class RemoteModel:
         return left
 
 
-# Which of several servers to ask: the one with the fewest requests of ours, leaving out those that failed
-# lately.
-
-
 _Server = TypeVar("_Server")
 """Whatever stands for a server; hashable."""
 
@@ -259,9 +249,6 @@ class _Asking:
                     pause = max(pause, now - self._begin)  # who kept one waiting is left out for as long
                 state.back_at = now + pause
                 state.failures += 1
-
-
-# The servers behind the hosts of URLs: a name may have several addresses, and other ones later.
 
 
 _LOOKED_UP: Final = 30.0

@@ -1,4 +1,9 @@
-"""Settings, ports, checks before the start, command line and environment of a Triton server."""
+"""Settings, ports, checks before the start, command line and environment of a Triton server.
+
+The checks are for faults that Triton itself reports late or not at all. A stub that lacks a library, or a missing bash,
+makes it wait for ever without a message; a port in use is noticed only after all models have been loaded; the wrong
+Python shows up as "No module named numpy".
+"""
 
 from __future__ import annotations
 
@@ -19,9 +24,6 @@ from beampipe.triton.connection_file import ConnectionInfo
 from beampipe.triton.engine import STUB, Engine, Interpreter, prepare_backends
 from beampipe.triton.server.access import AccessSettings
 from beampipe.triton.supervision.stubs import SHARED_MEMORY
-
-# How a Triton is started: its settings, command line and environment.
-
 
 _PORTS: Final = range(20000, 32000)
 """Numbers from which a free port is chosen: below those that the system gives to clients."""
@@ -200,9 +202,6 @@ def server_environment(settings: ServerSettings, engine: Engine, python: Interpr
         "OPENBLAS_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
     }
-
-
-# What is checked before a Triton is started, because Triton itself would hang or say something else.
 
 
 _CONFIG: Final = "config.pbtxt"

@@ -1,4 +1,22 @@
-"""Detects processes that live but make no progress: the rule, its clocks, and the fatal-signal line in the log."""
+"""Detects processes that live but make no progress: the rule, its clocks, and the fatal-signal line in the log.
+
+A busy server is not a dead one. A canary may stand behind a queue of real work, sixty events of two seconds each. So
+the criterion is not how long an answer takes but how long nothing moves. With the usual patience of 3 s:
+
+- A *model* hangs if for 3 s its canary or any other request has waited, no request was answered well
+  (`nv_inference_request_success`), and it did not work. It works while its processes use 3% of a core; one inside the
+  server, while the server uses 10%, far more than answering the supervisor takes.
+- A model that works, but has answered nothing for 20 times as long, 60 s, while requests wait, hangs too: it loops, or
+  it is inside the server and another model did the work.
+- The *server* hangs if for 3 s it did not answer (the list of its models, requested twice a second) and did not work,
+  or for 60 s even though it worked.
+- While the server does not answer, no model counts as hanging: requests may not reach it. While a model is being loaded
+  everything counts as working: each load holds one of the few threads of the server's API.
+- A process that was stopped (SIGSTOP) for 1 s hangs. Without this rule the other instances of its model would hide it.
+- A server that began to report a fatal signal 2 s ago, and still lives, hangs in its signal handler.
+
+From a hang to its detection it takes 1 s (the next canary), 3 s and two observations at most.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +32,6 @@ from beampipe import processes
 from beampipe.triton.supervision.interfaces import Load, Placement
 from beampipe.triton.supervision.stubs import Stub
 
-# The line with which Triton's handler of fatal signals begins, as it appears in the log.
-
-
 _FATAL: Final = re.compile(rb"^Signal \((6|11)\) received", re.M)
 """Said on SIGABRT and SIGSEGV, and of other numbers on signals after which a server ends in order."""
 
@@ -25,7 +40,10 @@ _HALF: Final = 64
 
 
 class FatalSignalLog:
-    """Looks for the line in what has been added to a log.
+    """Finds the line with which Triton's handler of fatal signals begins in what was added to a log.
+
+    The handler prints a stack trace, for which it needs memory. After a corruption of the heap it then waits for ever
+    for the lock of `malloc`: the process does not end, and its health endpoints stay green.
 
     Args:
         log: file to which the server writes.
@@ -55,9 +73,6 @@ class FatalSignalLog:
         half = len(added) - 1 - added.rfind(b"\n")
         self._read += len(added) - (half if half < _HALF else 0)
         return False
-
-
-# Which processes live and yet do nothing: the rule, and the clocks that it takes.
 
 
 PATIENCE: Final = 3.0

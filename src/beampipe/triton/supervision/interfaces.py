@@ -9,9 +9,6 @@ from typing import Literal, Protocol, runtime_checkable
 
 from beampipe.triton.supervision.stubs import Stub
 
-# What happens to a server in the course of its life.
-
-
 IncidentKind = Literal[
     "started",
     "hangs",
@@ -50,10 +47,6 @@ class Incident:
     time: float
     kind: IncidentKind
     text: str
-
-
-# What the supervision asks for: a server as a process, and its models as they answer. It knows no more of
-# either.
 
 
 @dataclass(frozen=True)

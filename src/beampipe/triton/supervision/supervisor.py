@@ -1,4 +1,12 @@
-"""Supervises a Triton from outside, because its own health endpoints stay green whatever happens to its models."""
+"""Supervises a Triton from outside, because its own health endpoints stay green whatever happens to its models.
+
+A dead stub is seen in the process table within a tenth of a second. Its model then gets fresh instances beside the old
+ones (a reload under a configuration that differs in a counter), and new requests go to them. Unloading first would take
+the model away for a second at least, and for ever if a request is stuck at the dead stub. Other models are not
+affected. The server is restarted only if requests wait for the dead stub: Triton would fail them one a second.
+
+A process that hangs (`hangs`) is killed after its stacks were written into the log, and then treated as any dead one.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +25,6 @@ from beampipe.triton.backoff import RestartPause
 from beampipe.triton.supervision.hangs import PATIENCE, FatalSignalLog, Hang, HangDetector, Observation
 from beampipe.triton.supervision.interfaces import Load, ModelProbe, Placement, WatchedServer
 from beampipe.triton.supervision.stubs import Stub, write_stacks
-
-# Which models a server has, and which processes these run in.
 
 
 class Inventory:
@@ -94,9 +100,6 @@ class Inventory:
     def _learn(self, model: str) -> None:
         with suppress(BeampipeError):  # it is being unloaded just now; else the next look sees it
             self._homes[model] = self._models.home(model)
-
-
-# The canaries of all models, asked again and again through the server's own door.
 
 
 _PROBE_PERIOD: Final = 1.0
@@ -180,9 +183,6 @@ class CanaryProbes:
         self._faults[model] = self._faults.get(model, 0) + 1 if fault else 0
         if self._faults[model] == _FAULTS:
             self._tell(fault)
-
-
-# How what has died is brought back: a model beside its dead instances, or the whole server.
 
 
 _IDLE: Final = 5.0
@@ -336,9 +336,6 @@ class Recovery:
         except (BeampipeError, ValueError):
             return 0.0
         return 0.0 if load is None else load.waiting - (model in self._answers.waiting())
-
-
-# Watches a Triton from outside, because its own health addresses stay green whatever happens to its models.
 
 
 _PERIOD: Final = 0.1
