@@ -139,7 +139,7 @@ def test_a_long_queue_of_honest_work_is_left_alone(
     assert server._supervisor is not None
     while not all(one.done() for one in asked):
         now = time.monotonic()
-        waited = max(waited, now - server._supervisor._answers.waiting().get("two", now))
+        waited = max(waited, now - server._supervisor._canaries.waiting().get("two", now))
         time.sleep(0.05)
     assert [one.result() for one in asked] == [(200, [3.0])] * 14
     assert waited > 6.0, "so long the canary waited"

@@ -254,7 +254,7 @@ class HttpModelProbe:
         """State of each model that is or was loaded, as Triton names it."""
         return model_states(self._http_url, timeout=_SHORT)
 
-    def home(self, model: str) -> Placement:
+    def placement(self, model: str) -> Placement:
         """Where a loaded model runs: only Triton's Python backend has processes of its own."""
         config = model_config(self._http_url, model, timeout=_SHORT)
         steps = config.get("ensemble_scheduling", {}).get("step", ())
@@ -271,7 +271,7 @@ class HttpModelProbe:
             sums[model][name] += float(value)
         return {model: Load(one["request_success"], one["pending_request_count"]) for model, one in sums.items()}
 
-    def ask_canary(self, model: str) -> bool:
+    def probe_canary(self, model: str) -> bool:
         """Ask a model for its stored answer, and wait for it; False if it has none.
 
         Raises:

@@ -204,11 +204,11 @@ class TritonServer(Shown):
             self.log.parent.mkdir(parents=True, exist_ok=True)
             if cleaned := clean_up_after_dead_owners():
                 self.note("cleaned", f"removed what {len(cleaned)} earlier server(s) had left: {', '.join(cleaned)}")
-            self.keep_watchdog()
+            self.ensure_watchdog()
             self._launch_on_free_ports()
             probe = HttpModelProbe(settings, self.http_url, self.metrics_url)
             for model in self.models if settings.canary else ():
-                probe.ask_canary(model)
+                probe.probe_canary(model)
         except BaseException:
             self._end()
             raise
@@ -219,7 +219,7 @@ class TritonServer(Shown):
     def _launch_on_free_ports(self) -> None:
         for attempt in range(_ATTEMPTS):
             try:
-                self.access.open(*self.ports, lambda taken: free_port(taken=taken))
+                self.access.open(*self.ports, lambda refreshed_at: free_port(taken=taken))
                 self._launch()
             except BeampipeError as error:
                 if attempt + 1 == _ATTEMPTS or not _PORT_TAKEN.search(str(error)):
@@ -268,7 +268,7 @@ class TritonServer(Shown):
         self.models = models
         self._launch()
 
-    def keep_watchdog(self) -> None:
+    def ensure_watchdog(self) -> None:
         """See to it that somebody cleans up if this process is killed."""
         self._watchdog.keep()
 
