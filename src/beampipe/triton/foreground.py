@@ -128,17 +128,17 @@ def run_server(
 def _show_until(ended: threading.Event, server: TritonServer, out: Console) -> None:
     """Show the rates until the end: one changing line on a terminal, a line per minute in a log."""
     watch = ServerWatch(server.metrics_url)
-    watch.look()
+    watch.read()
     line_at = time.monotonic() + _LINE
     with terminal.live(out, transient=True) if out.is_terminal else nullcontext() as show:
         while not ended.wait(_REFRESH):
             if server.answering:
                 notify(WATCHDOG="1")
             if show is not None:
-                watch.look()
+                watch.read()
                 show(Text(status_line(watch), style="cyan", overflow="ellipsis", no_wrap=True))
             elif time.monotonic() >= line_at:
-                watch.look()
+                watch.read()
                 line_at += _LINE
                 out.print(f"{time.strftime('%H:%M:%S')} {status_line(watch)}", markup=False, soft_wrap=True)
 

@@ -102,7 +102,7 @@ def test_other_machines_are_refused_without_haproxy(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(access, "find_haproxy", lambda: None)
     with pytest.raises(ConfigError, match=r"--host 0\.0\.0\.0: got no HAProxy, expected it"):
         AccessControl(AccessSettings(), "0.0.0.0", tmp_path, print)
-    with pytest.raises(ConfigError, match="--shield: got no HAProxy"):
+    with pytest.raises(ConfigError, match="--proxy: got no HAProxy"):
         AccessControl(AccessSettings(proxy=True), "127.0.0.1", tmp_path, print)
 
 

@@ -219,7 +219,7 @@ class TritonServer(Shown):
     def _launch_on_free_ports(self) -> None:
         for attempt in range(_ATTEMPTS):
             try:
-                self.access.open(*self.ports, lambda refreshed_at: free_port(taken=taken))
+                self.access.open(*self.ports, lambda taken: free_port(taken=taken))
                 self._launch()
             except BeampipeError as error:
                 if attempt + 1 == _ATTEMPTS or not _PORT_TAKEN.search(str(error)):
