@@ -124,7 +124,7 @@ def test_a_handler_of_signals_that_hangs(
     first = server.pid
     later(server, "dying", 1.0)
     wait_until(lambda: bool(told(server, "server back")))
-    assert "the server tells of a fatal signal and does not end" in told(server, "hangs")[0]
+    assert "the server reports a fatal signal and does not end" in told(server, "hangs")[0]
     assert f"stacks of process {first}" in server.log.read_text()
     answers_again(server, "dying")
 

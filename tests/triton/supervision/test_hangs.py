@@ -27,7 +27,7 @@ class Scene:
         load: what there is to do for the model.
         canaries_since: since when [s] the canary is waited for.
         responded: whether the door answers.
-        signalled: since when [s] the server tells of a fatal signal.
+        signalled: since when [s] the server reports a fatal signal.
         loading: whether the server is loading a model.
     """
 
