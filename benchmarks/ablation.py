@@ -13,7 +13,7 @@ full, short           the full network, trained as long as the two variants abov
 full                  the shipped weights
 ====================  ===================================================================================
 
-The variants need weights of their own (`beampipe tracking train-part ablation_no_message_passing` and so on); what is
+The variants need weights of their own (`python tools/train_part.py ablation_no_message_passing ...` and so on); what is
 not there is left out with a line. Networks are followed by components and by best paths.
 """
 
@@ -109,7 +109,7 @@ def variants(options: argparse.Namespace) -> dict[str, TrackFinder]:
         return out
     path_by_chi2 = next(stage for _, stage in by_chi2.stages if isinstance(stage, stages.WalkByChi2))
     no_net = without(full["full, walk"], stages.ScoreEdges)
-    no_net = replace(no_net, stages=(*no_net.stages[:-1], (no_net.stages[-1][0], path_by_chi2)))
+    no_net = no_net.with_stages((*no_net.stages[:-1], (no_net.stages[-1][0], path_by_chi2)))
     out["no filter"] = without(no_net, stages.FilterEdges)
     out["no interaction net"] = no_net
     for name, stem in VARIANTS.items():
@@ -130,12 +130,12 @@ def without(pipeline: Pipeline, kind: type) -> Pipeline:
     """The pipeline without its stages of one kind."""
     left = tuple((name, stage) for name, stage in pipeline.stages if not isinstance(stage, kind))
     assert len(left) < len(pipeline.stages), f"{pipeline.name} has no {kind.__name__}"
-    return replace(pipeline, stages=left)
+    return pipeline.with_stages(left)
 
 
 def with_weights(pipeline: Pipeline, networks: Networks) -> Pipeline:
     """The pipeline with other networks and the cuts that belong to them."""
-    return replace(pipeline, stages=tuple((name, _with_weights(stage, networks)) for name, stage in pipeline.stages))
+    return pipeline.with_stages(tuple((name, _with_weights(stage, networks)) for name, stage in pipeline.stages))
 
 
 def _with_weights(stage: Any, networks: Networks) -> Any:

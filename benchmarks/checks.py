@@ -9,6 +9,7 @@ same tracks.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from harness import (
     report,
     selection_of,
 )
+from numpy import ndarray
 from rich.table import Table
 from samples import DEGRADATIONS, degraded, take
 
@@ -141,15 +143,18 @@ def stage_scores(pipeline: Pipeline, events: list[Event], options: argparse.Name
     """Edge efficiency and purity after each stage that leaves a graph, pooled over events."""
     total: dict[str, EdgeScore] = {}
     for event in events:
-        graphs = {}
-        for name, arrays in pipeline.arrays_after(event.hits):
-            edge_index = arrays.get("edge_index")
-            if edge_index is None or name == "gnn":
-                continue
+        graphs: dict[str, ndarray] = {}
+
+        def keep(name: str, arrays: Mapping[str, Any] | None, graphs: dict[str, ndarray] = graphs) -> None:
+            edge_index = None if arrays is None or name == "gnn" else arrays.get("edge_index")
+            if arrays is None or edge_index is None:
+                return
             graphs[name] = edge_index
             if "track_id" in arrays:
                 inner, outer = arrays["track_id"][edge_index]
                 graphs[name] = edge_index[:, (inner == outer) & (inner >= 0)]
+
+        pipeline.staged().find(event.hits, hook=keep)
         for stage_name, score in score_stages(event, graphs, selection_of(options)).items():
             total[stage_name] = total.get(stage_name, EdgeScore()) + score
     return total

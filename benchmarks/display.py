@@ -9,6 +9,7 @@ import argparse
 import json
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,7 +18,9 @@ from pathlib import Path
 import beampipe.terminal.scripts  # noqa: F401
 
 from beampipe.tracking.display import draw_png, write_html, write_phoenix
-from beampipe.tracking.display.toy import toy_event
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the toy stands with the tests
+from tests.tracking.display.toy import toy_event
 
 FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 

@@ -9,13 +9,15 @@ same collisions were simulated again in 0.98 of it (the file NAME_field098 besid
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
 import beampipe.terminal.scripts  # noqa: F401
 
+import numpy as np
 from harness import (
     CONSOLE,
     Finders,
@@ -27,13 +29,14 @@ from harness import (
     report,
     selection_of,
 )
+from matplotlib.figure import Figure
 from rich.table import Table
 from samples import degraded, sample_name, take
 
-from beampipe.figures import save_figure
+from beampipe.figures import drawing, new_figure, save_figure
 from beampipe.simulation.degradation import NONE, Degradation
-from beampipe.tracking.evaluation.report import plot_robustness
-from beampipe.tracking.evaluation.results import Evaluation
+from beampipe.tracking.evaluation.report import with_errors
+from beampipe.tracking.evaluation.results import Evaluation, Proportion
 from beampipe.tracking.evaluation.scoring import evaluate
 
 FIELD: Final = "field"
@@ -78,6 +81,26 @@ def main() -> None:
             report(options, begun, body | {"definition": clean.definition})
         if curves:
             save_figure(plot_robustness(curves), options.output.with_suffix(".png"))
+
+
+def plot_robustness(scans: Mapping[str, Mapping[str, Sequence[tuple[float, Proportion]]]]) -> Figure:
+    """Efficiency against the degradation.
+
+    Args:
+        scans: axis label (``"hit loss"``) -> finder -> points (level, efficiency), one panel per label.
+    """
+    with drawing():
+        figure, panels = new_figure(1, len(scans), size=(7.5 * len(scans), 5.5))
+        for axes, (label, finders) in zip(panels[0], scans.items(), strict=True):
+            for (name, points), marker in zip(finders.items(), cycle("os^Dvp*")):
+                x = 100 * np.array([level for level, _ in points])
+                y, error = with_errors([proportion for _, proportion in points])
+                axes.errorbar(x, y, error, marker=marker, capsize=2, label=name)
+            axes.margins(x=0.06)  # the style has none, and the first point is at 0
+            axes.set_xlabel(f"{label} [%]")
+            axes.set_ylabel("efficiency (double majority)")
+        panels[0][0].legend(loc="best")
+    return figure
 
 
 def scan(

@@ -8,18 +8,22 @@ therefore not that of a real event of that size in every respect (one luminous r
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from math import exp, nan
 from typing import Any
 
 import beampipe.terminal.scripts  # noqa: F401
 
 import numpy as np
 from harness import CONSOLE, existing, open_finders, options_of, print_header, report, selection_of
+from matplotlib.figure import Figure
 from rich.table import Table
 from samples import resize, take
+from scipy.stats import linregress
 
-from beampipe.figures import save_figure
-from beampipe.tracking.evaluation.report import plot_scaling
-from beampipe.tracking.evaluation.results import Evaluation, fit_power_law
+from beampipe.figures import drawing, new_figure, save_figure
+from beampipe.tracking.evaluation.results import Evaluation
 from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.units import ms
 
@@ -81,8 +85,37 @@ def _law(hits: list[float], seconds: list[float], smallest: int) -> dict[str, fl
     chosen = [(x, y) for x, y in zip(hits, seconds, strict=True) if x >= 0.9 * smallest]
     if len({x for x, _ in chosen}) < 2:
         return None
-    law = fit_power_law(*(list(column) for column in zip(*chosen, strict=True)))
-    return {"exponent": law.exponent, "error": law.error, "scale": law.scale}
+    law = power_law(*(list(column) for column in zip(*chosen, strict=True)))
+    error = float(law.stderr) if len(chosen) > 2 else nan
+    return {"exponent": float(law.slope), "error": error, "scale": exp(law.intercept)}
+
+
+def power_law(hits: Sequence[float], seconds: Sequence[float]) -> Any:
+    """Straight line through (log hits, log seconds) by least squares."""
+    return linregress(np.log(hits), np.log(seconds))
+
+
+def plot_scaling(series: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Figure:
+    """Time against hits, both logarithmic, each finder with its fitted power law.
+
+    Args:
+        series: numbers of hits and times [s], by finder.
+    """
+    with drawing():
+        figure, ((axes,),) = new_figure(1, 1, size=(7.5, 5.5))
+        for (name, (hits, seconds)), marker in zip(series.items(), cycle("os^Dvp*")):
+            law = power_law(hits, seconds)
+            label = rf"{name}: $\propto n^{{{law.slope:.2f}}}$"
+            points = axes.plot(hits, np.asarray(seconds) / ms, marker, label=label)
+            ends = np.array([min(hits), max(hits)], np.float64)
+            line = np.exp(law.intercept) * ends**law.slope
+            axes.plot(ends, line / ms, "-", color=points[0].get_color(), linewidth=1)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlabel("hits")
+        axes.set_ylabel("time per event [ms]")
+        axes.legend(loc="best")
+    return figure
 
 
 def scaling_table(stem: str, points: list[Evaluation], summary: dict[str, dict[str, Any]]) -> Table:

@@ -33,7 +33,8 @@ from beampipe.tracking.evaluation.diagnostics import hits_apart
 from beampipe.tracking.kernels.features import on_chains
 from beampipe.tracking.kernels.reference import number_by_first_hit
 from beampipe.tracking.kernels.weights import load_networks
-from beampipe.tracking.loading import DEFAULT_MODEL_FOLDER, load_pipeline, weight_file
+from beampipe.tracking.loading import DEFAULT_MODEL_FOLDER, load_pipeline
+from beampipe.tracking.models import weight_file
 from beampipe.tracking.pipeline import Pipeline
 
 SAMPLES = {"test200": ("exatrkx", 3, 8.0), "test60": ("exatrkx", 6, 4.0), "test0": ("exatrkx", 40, 3.0)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -29,5 +29,5 @@ class DropSteepEdges:
 if __name__ == "__main__":
     pipeline = load_pipeline("module_map_soft", threads=1)
     building, *rest = pipeline.stages
-    flat = replace(pipeline, name="flat", stages=(building, ("slope", DropSteepEdges(5.0)), *rest))
+    flat = pipeline.with_stages((building, ("slope", DropSteepEdges(5.0)), *rest), name="flat")
     print_evaluation(evaluate({"whole": pipeline, "flat": flat}, shipped_events(0), sample="shipped events, mu = 0"))

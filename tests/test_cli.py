@@ -45,7 +45,6 @@ def test_help(command: list[str]) -> None:
             ["tracking", "display", "{tmp}/in.csv", "-o", "{tmp}/../{tmp.name}/in.csv"],
             "got an output that is the input",
         ),
-        (["tracking", "ship", "{tmp}/in.csv", "-o", "{tmp}/../{tmp.name}/in.csv"], "got an output that is the input"),
         (["tracking", "simulate", "-o", "{tmp}"], "got a folder, expected a file to write"),
         (["tracking", "display", "gone.parquet", "-o", "out.png"], "gone.parquet: no such file"),
         (["tracking", "demo", "--mu", "140", "-o", "{tmp}"], "unknown shipped sample: got '140'"),

@@ -27,6 +27,7 @@ from beampipe.tracking.catalogue import pipeline_table
 from beampipe.tracking.loading import DEFAULT_MODEL_FOLDER
 
 DOCS = Path(__file__).parent.parent / "docs"
+SOURCE = DOCS.parent / "src" / "beampipe"
 EXAMPLES = DOCS.parent / "examples"
 PAGES = sorted(str(path.relative_to(DOCS).with_suffix("")) for path in DOCS.rglob("*.md") if "_build" not in path.parts)
 AREAS = ("analysisops", "calibration", "fleet", "serving", "tracking", "triton", "workflow")
@@ -57,6 +58,14 @@ def test_the_modules_and_names_on_the_pages_are_there() -> None:
     assert len(names) > 30
     for name in names:
         resolve_name(name)
+
+
+def test_the_files_of_the_architecture_are_there() -> None:
+    text = page("architecture")
+    paths = set(re.findall(r"`([a-z_0-9]+/[\w/]*(?:\.py|\.cpp|/))`", text))
+    assert len(paths) > 80
+    roots = [SOURCE, SOURCE / "tracking", DOCS.parent]
+    assert not [path for path in paths if not any((root / path).exists() for root in roots)]
 
 
 def test_pages_and_examples_import_from_the_faces() -> None:

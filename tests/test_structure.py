@@ -1,39 +1,15 @@
-"""Checks of the package's structure beyond the import contracts: long functions, and the picture of the layers.
+"""The picture of the layers and the table of sizes in the documentation are those of the code.
 
-Sizes of files and folders have no limit; `benchmarks/size.py` prints them.
+The layers themselves are import contracts in pyproject.toml; lengths of files and functions have no limit.
 """
 
 from __future__ import annotations
 
-import ast
 import runpy
 from pathlib import Path
 from typing import Final
 
-import pytest
-
 ROOT: Final = Path(__file__).parents[1]
-FOLDERS: Final = ("src", "tests", "benchmarks", "examples")
-MOST_LINES_OF_A_FUNCTION: Final = 60
-
-
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_no_function_is_long(folder: str) -> None:
-    """Like the limit on complexity in pyproject.toml: a longer function does several things."""
-    paths = list((ROOT / folder).rglob("*.py"))
-    assert paths
-    long = {}
-    for path in paths:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and length(node) > MOST_LINES_OF_A_FUNCTION:
-                long[f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"] = length(node)
-    assert not long
-
-
-def length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Lines from ``def`` to the end, docstring included."""
-    assert node.end_lineno is not None
-    return node.end_lineno - node.lineno + 1
 
 
 def test_the_picture_of_the_layers_is_drawn_from_the_contract() -> None:

@@ -5,7 +5,7 @@ The folders are checkouts of three repositories of github.com/RDI-Foundation, wh
 `agentbeats-gateway`, which runs assessments on the public platform; `agent-template`, an agent of A2A 0.3; and
 `green-agent-template`, whose tests say what the platform wants of a host. They need a2a-sdk before its version 1, which
 cannot stand beside ours: an environment is made for them, or named by `--python`. The host is `beampipe analysisops
-green` at one port for all of them; the agents are `scripted` and the template, which echoes what it is asked.
+serve` at one port for all of them; the agents are `scripted` and the template, which echoes what it is asked.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def look(options: argparse.Namespace, home: Path) -> list[Line]:
     secret.write_bytes(os.urandom(48).hex().encode())
     hosting = ["--folder", str(home / "host"), "--task", TASK, "--secret-file", str(secret)]
     commands: dict[str, tuple[list[str], Path | None]] = {
-        "green": ([*ours, "green", "--port", str(ports["green"]), *hosting], None),
+        "green": ([*ours, "serve", "--port", str(ports["green"]), *hosting], None),
         ANALYST: ([*ours, "agent", "scripted", "--port", str(ports[ANALYST])], None),
         ECHO: ([python, "server.py", "--port", str(ports[ECHO])], options.purple / "src"),
     }

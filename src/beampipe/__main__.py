@@ -1,21 +1,19 @@
-"""The command `beampipe`, and `python -m beampipe`. Imports as little as it can until Ctrl-C is clean."""
+"""The command `beampipe`, and `python -m beampipe`. Imports as little as possible before Ctrl-C is handled."""
 
 import os
 
-__all__ = ["main"]
-
 
 def main() -> None:
-    """Run the command; Ctrl-C ends it at once while modules are loaded, and by `beampipe.terminal.exit` later."""
+    """Run the command. Ctrl-C ends it at once while modules are imported; later `beampipe.terminal.exit` handles it."""
     try:
         import signal
 
-        ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if ours:
+        python_handles = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if python_handles:
             signal.signal(signal.SIGINT, lambda *_: os._exit(130))
         from beampipe.cli import main as run
 
-        if ours:
+        if python_handles:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         run()
     except KeyboardInterrupt:

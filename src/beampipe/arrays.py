@@ -1,9 +1,9 @@
-"""Types of arrays for signatures, with shapes: the names of `jaxtyping`.
+"""Array types with shapes for signatures: the names of `jaxtyping`.
 
     def pt(px: Float64[ndarray, " n"], py: Float64[ndarray, " n"]) -> Float64[ndarray, " n"]: ...
 
-Tests check every call against them. Elsewhere nobody asks, and jaxtyping is not loaded with all that it needs: a name
-is then no more than the array that it is of.
+Tests check every call against them. Elsewhere they are not checked: jaxtyping is not imported, and each name stands for
+the array type that it contains.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ if TYPE_CHECKING or "jaxtyping" in sys.modules:
 else:
 
     class _Unchecked:
-        """An array whose type and shape nobody checks."""
+        """An array whose type and shape are not checked."""
 
         def __class_getitem__(cls, array_and_shape: tuple[Any, str]) -> Any:
             return array_and_shape[0]

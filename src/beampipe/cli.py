@@ -6,17 +6,16 @@ The modules of an area are imported when one of its commands is used; `beampipe 
 from __future__ import annotations
 
 from functools import cache
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from beampipe.terminal import exit
 from beampipe.terminal.commands import Commands
+from beampipe.terminal.exit import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-__all__ = ["app", "main"]
 
 app = Commands(
     "From hits to physics: find tracks in particle-physics events, serve track finding, calibrate taggers.",
@@ -43,32 +42,8 @@ def _options(
     """From hits to physics: find tracks in particle-physics events, serve track finding, calibrate taggers."""
 
 
-def _serve() -> Callable[..., None]:
-    from beampipe.serving.cli import serve_command
-
-    return serve_command
-
-
-def _track() -> Callable[..., None]:
-    from beampipe.serving.track_command import track
-
-    return track
-
-
-def _tracking() -> Commands:
-    from beampipe.tracking.cli import app
-
-    return app
-
-
-def _serving() -> Commands:
-    from beampipe.serving.cli import app
-
-    return app
-
-
 @cache
-def _fleet() -> Commands:
+def _fleet() -> Any:
     from beampipe.fleet.cli import app
     from beampipe.serving.fleet_demo import fleet_demo_command
 
@@ -76,34 +51,38 @@ def _fleet() -> Commands:
     return app
 
 
-def _calibration() -> Commands:
-    from beampipe.calibration.cli import app
-
-    return app
+def _imported(name: str) -> Callable[[], Any]:
+    return lambda: resolve_name(name)
 
 
-def _analysisops() -> Commands:
-    from beampipe.analysisops.cli import app
-
-    return app
-
-
-_LATER: dict[str, tuple[str, Callable[[], Any]]] = {
-    "serve": ("Serve track finding with Triton until Ctrl-C or SIGTERM.", _serve),
-    "track": ("Find the tracks of the events in files, and write the number of its track for each hit.", _track),
-    "tracking": ("Track finding: simulate events, find tracks, score them, draw them, train.", _tracking),
-    "serving": ("Track finding as a service.", _serving),
+_COMMANDS: dict[str, tuple[str, Callable[[], Any]]] = {
+    "serve": (
+        "Serve track finding with Triton until Ctrl-C or SIGTERM.",
+        _imported("beampipe.serving.cli:serve_command"),
+    ),
+    "track": (
+        "Find the tracks of the events in files, and write the number of its track for each hit.",
+        _imported("beampipe.serving.track_command:track"),
+    ),
+    "tracking": (
+        "Track finding: simulate events, find tracks, score them, draw them, train.",
+        _imported("beampipe.tracking.cli:app"),
+    ),
+    "serving": ("Track finding as a service.", _imported("beampipe.serving.cli:app")),
     "fleet": ("Many Tritons behind one gateway: here, on Slurm, on Kubernetes.", _fleet),
-    "calibration": ("Quark/gluon tagging: scale factors from ROOT files.", _calibration),
-    "analysisops": ("Can an agent do the analysis? Tasks with known truth, tools, grades.", _analysisops),
+    "calibration": ("Quark/gluon tagging: scale factors from ROOT files.", _imported("beampipe.calibration.cli:app")),
+    "analysisops": (
+        "Can an agent do the analysis? Tasks with known truth, tools, grades.",
+        _imported("beampipe.analysisops.cli:app"),
+    ),
 }
-for _name, (_help, _load) in _LATER.items():
-    app.add_later(_name, _help, _load)
+for _name, (_help, _load) in _COMMANDS.items():
+    app.add_lazy(_name, _help, _load)
 
 
 def main() -> NoReturn:
     """Run the command `beampipe`; a `BeampipeError` ends it with its message on one line and exit code 2."""
-    exit.run(app, "beampipe")
+    run(app, "beampipe")
 
 
 if __name__ == "__main__":

@@ -1,34 +1,34 @@
 """One exception tree.
 
-Every error that beampipe raises on purpose derives from `BeampipeError`, and says what it got, what it
+Every error that beampipe raises on purpose derives from `BeampipeError`. Its message says what was received, what was
 expected and what to do next::
 
     BeampipeError
-    ├── InputError            the data handed in cannot be used              (also a ValueError)
+    ├── InputError            the input data cannot be used                  (also a ValueError)
     │   ├── ShapeError        wrong rank, length or number of columns
     │   ├── DtypeError        wrong element type                             (also a TypeError)
     │   ├── NotFiniteError    NaN or infinity among the coordinates
-    │   ├── TooLargeError     more than the stated limit; names the memory it would need, or what to use instead
-    │   └── LayoutError       hits of another detector, or in other units; says what would fit
+    │   ├── TooLargeError     more than the stated limit; says how much memory it would need, or an alternative
+    │   └── LayoutError       hits of another detector, or in other units; says which would fit
     ├── FileError             a file is missing, truncated or of another kind; carries its path (also an OSError)
     │   └── ColumnError       a file lacks a column; lists the nearest names
     ├── UnknownNameError      no pipeline, device, scale or setting of that name (also a KeyError)
     ├── ConfigError           a configuration is refused: unknown key, impossible value
-    ├── ServiceError          a service gave no usable answer; carries the URL and the model that were asked
-    │   ├── ServiceUnavailableError  it is down or out of reach; try again later  (also a ConnectionError)
-    │   │   └── RegionLostError      it does not know our shared memory (any more)
-    │   ├── RegionRefusedError it cannot or will not map our shared memory
-    │   ├── DeadlineError     it did not answer in time                      (also a TimeoutError)
-    │   ├── UnknownModelError it has no such model
-    │   └── WrongLabelsError  it gave other labels than the pipeline gives when run directly
+    ├── ServiceError          a service gave no usable answer; has the URL and the model
+    │   ├── ServiceUnavailableError  it is down or unreachable; try again later   (also a ConnectionError)
+    │   │   └── RegionLostError      the server has no such shared memory region (any more)
+    │   ├── RegionRefusedError the server cannot map our shared memory
+    │   ├── DeadlineError     it did not answer in time                    (also a TimeoutError)
+    │   ├── UnknownModelError the server has no such model
+    │   └── WrongLabelsError  its labels differ from those of the pipeline run directly
     ├── ModelError            a served model broke its contract with its server
-    ├── CancelledError        the work was ended because nobody waits for its result any more
-    ├── BusyError             another process does this work now
-    ├── MismatchError         a worker has another version of the code or of a package
-    ├── WorkflowError         some tasks of a run failed; the others are done and kept
-    └── MissingExtraError     an optional dependency is not installed; names the extra (also a ModuleNotFoundError)
+    ├── CancelledError        the work was stopped because its client has left
+    ├── BusyError             locked by another process; retry later
+    ├── MismatchError         a worker runs another version of the code or of a package
+    ├── WorkflowError         some tasks of a run failed; results of the others are kept
+    └── MissingExtraError     an optional package is missing; names the extra (also a ModuleNotFoundError)
 
-Where hits fit only in part, tracks are found, and one `LayoutWarning` says so.
+If only part of the hits fit the detector, tracks are found, and one `LayoutWarning` is issued.
 """
 
 import re
@@ -72,16 +72,16 @@ class BeampipeError(Exception):
     """Root of every error raised on purpose."""
 
     def __str__(self) -> str:
-        # KeyError quotes its argument; a message is meant to be read.
+        # KeyError would quote its argument.
         return str(self.args[0]) if self.args else ""
 
     # Errors travel between processes. Pickle would call __init__ with the finished message as its only argument.
     def __reduce__(self) -> tuple[Callable[..., "BeampipeError"], tuple[Any, ...]]:
-        return _revived, (type(self), self.args, dict(self.__dict__))
+        return _restore_error, (type(self), self.args, dict(self.__dict__))
 
 
-def _revived(error_type: type[BeampipeError], args: tuple[Any, ...], state: dict[str, Any]) -> BeampipeError:
-    """An error as it was when it was pickled."""
+def _restore_error(error_type: type[BeampipeError], args: tuple[Any, ...], state: dict[str, Any]) -> BeampipeError:
+    """Recreate an error without calling its __init__."""
     error = error_type.__new__(error_type, *args)
     error.args = args
     error.__dict__.update(state)
@@ -89,7 +89,7 @@ def _revived(error_type: type[BeampipeError], args: tuple[Any, ...], state: dict
 
 
 class InputError(BeampipeError, ValueError):
-    """The data handed in cannot be used."""
+    """The input data cannot be used."""
 
 
 class ShapeError(InputError):
@@ -109,12 +109,12 @@ class TooLargeError(InputError):
 
 
 class LayoutError(InputError):
-    """Most hits lie on no layer of the detector that the pipeline was made for, or they are in other units.
+    """Most hits lie on no layer of the detector that the pipeline was trained for, or are in other units.
 
     Args:
-        message: what was got, what was expected, and what would fit.
-        hits: number of hits of the event; None if it is not known.
-        outside: number of hits that lie on no layer; None if it is not known.
+        message: received, expected, and what would fit.
+        hits: number of hits of the event; None if unknown.
+        outside: number of hits that lie on no layer; None if unknown.
         hint: what would fit, or what to do next.
     """
 
@@ -128,7 +128,7 @@ class LayoutError(InputError):
 
 
 class LayoutWarning(UserWarning):
-    """The hits of a run fit the detector only in part, or far fewer of them are on tracks than usual."""
+    """Only part of the hits of a run fit the detector, or far fewer of them are on tracks than usual."""
 
 
 _SAYS_LAYOUT: Final = re.compile(r"layout: got .*?(\d+) of (\d+) hits.*?; (.*)", re.DOTALL)
@@ -157,9 +157,9 @@ class FileError(BeampipeError, OSError):
     """A file is missing, truncated or of another kind.
 
     Args:
-        message: what was got, what was expected, and what to do next.
-        path: the file or folder, None if it is not known.
-        name: name of the object in it, e.g. a column or the key of an artifact; None if it is about the whole file.
+        message: received, expected, and what to do next.
+        path: the file or folder; None if unknown.
+        name: name of an object in the file, e.g. a column or the key of an artifact; None for the whole file.
     """
 
     def __init__(self, message: str = "", *, path: str | Path | None = None, name: str | None = None) -> None:
@@ -173,12 +173,12 @@ class ColumnError(FileError):
 
 
 class UnknownNameError(BeampipeError, KeyError):
-    """Nothing goes by that name.
+    """There is nothing of that name.
 
     Args:
-        kind: what was looked up, e.g. ``"pipeline"``.
-        name: the name that was given.
-        known: the names there are.
+        kind: kind of the name, e.g. ``"pipeline"``.
+        name: the unknown name.
+        known: all valid names.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
@@ -197,9 +197,9 @@ class ServiceError(BeampipeError):
     """A service gave no usable answer; the data may be fine.
 
     Args:
-        message: what was got, what was expected, and what to do next.
-        url: address of the server that was asked, None if it is not known.
-        model: name of the model that was asked, None if it is not known or no model was asked.
+        message: received, expected, and what to do next.
+        url: address of the server; None if unknown.
+        model: name of the model; None if unknown or none.
     """
 
     def __init__(self, message: str = "", *, url: str | None = None, model: str | None = None) -> None:
@@ -209,15 +209,15 @@ class ServiceError(BeampipeError):
 
 
 class ServiceUnavailableError(ServiceError, ConnectionError):
-    """The service is down, stopping or out of reach; the same request may succeed later or elsewhere."""
+    """The service is down, stopping or unreachable; the request may succeed later or on another server."""
 
 
 class RegionLostError(ServiceUnavailableError):
-    """The server does not know our shared memory region (any more): it is another one, or has been restarted."""
+    """The server has no such shared memory region (any more), e.g. because it was restarted."""
 
 
 class RegionRefusedError(ServiceError):
-    """The server cannot or will not map our shared memory; the data can be sent instead."""
+    """The server cannot map our shared memory; the data can be sent instead."""
 
 
 class DeadlineError(ServiceError, TimeoutError):
@@ -229,10 +229,10 @@ class UnknownModelError(ServiceError):
 
 
 class WrongLabelsError(ServiceError):
-    """A server gave other labels than the pipeline gives when run directly, or none.
+    """A server returned no labels, or others than the pipeline when it is run directly.
 
     Args:
-        fault: what the server gave.
+        fault: what the server returned.
     """
 
     def __init__(self, fault: str) -> None:
@@ -241,23 +241,23 @@ class WrongLabelsError(ServiceError):
 
 
 class ModelError(BeampipeError):
-    """A served model broke its contract with its server, e.g. gave too few answers, or arrays of another type."""
+    """A served model broke its contract with its server, e.g. returned too few answers, or arrays of another type."""
 
 
 class CancelledError(BeampipeError):
-    """The work was ended because nobody waits for its result any more."""
+    """The work was stopped because its client has left."""
 
 
 class BusyError(BeampipeError):
-    """Another process does this work now; its result can be waited for."""
+    """Locked by another process; retry later."""
 
 
 class MismatchError(BeampipeError):
-    """A worker computes with another version of the code or of a package than the process that gives it work."""
+    """A worker runs another version of the code or of a package than the process that submits its tasks."""
 
 
 class WorkflowError(BeampipeError):
-    """Some tasks of a run failed; the others are done, and what they made is kept.
+    """Some tasks of a run failed; results of the others are kept.
 
     Args:
         message: what failed, and what to do.
@@ -273,9 +273,9 @@ class MissingExtraError(BeampipeError, ModuleNotFoundError):
     """An optional dependency is not installed.
 
     Args:
-        package: the import name that is missing.
-        extra: the extra of beampipe that brings it.
-        purpose: what it is needed for.
+        package: import name of the missing package.
+        extra: extra of beampipe that installs it.
+        purpose: part of beampipe that needs it.
     """
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
@@ -285,7 +285,7 @@ class MissingExtraError(BeampipeError, ModuleNotFoundError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The tail of a message that suggests the nearest valid name, or nothing.
+    """End of a message that suggests the nearest valid name; empty if none is near.
 
     >>> nearest("modul_map", ["module_map", "exatrkx"])
     "; did you mean 'module_map'?"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from enum import IntEnum
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -87,7 +88,7 @@ class BeamSpot:
         """The line that goes through (x, y), seen from this one, with the same slopes; to a micrometre."""
         return replace(self, x=float(np.rint(1000 * (self.x + x)) / 1000), y=float(np.rint(1000 * (self.y + y)) / 1000))
 
-    def seen(self, position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, "n_hits 3"]:
+    def relative_to(self, position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, "n_hits 3"]:
         """r [mm], phi [rad], z [mm] of the same hits, r and phi measured from the line."""
         if self == ON_AXIS:
             return position
@@ -99,24 +100,6 @@ class BeamSpot:
 
 ON_AXIS: Final = BeamSpot()
 """The beam line along the detector's axis."""
-
-
-def hit_lists(hits: Hits, tracks: Tracks) -> tuple[Int64[ndarray, " n"], Int64[ndarray, " n_tracks_and_1"]]:
-    """Rows of the hits of all tracks, one track after the other, and where each track begins."""
-    if len(tracks.track_id) != len(hits):
-        raise ShapeError(f"fit: got labels of {len(tracks.track_id)} hits, expected {len(hits)}, one per hit")
-    if tracks.candidates is not None:
-        rows = np.concatenate([np.empty(0, np.int64), *tracks.candidates])
-        if len(rows) and not (rows.min() >= 0 and rows.max() < len(hits)):
-            raise InputError(f"fit: got a candidate with row {rows.max()}, expected rows 0 .. {len(hits) - 1}")
-        return rows, np.cumsum([0, *map(len, tracks.candidates)], dtype=np.int64)
-    rows = np.flatnonzero(tracks.track_id >= 0)
-    label = tracks.track_id[rows]
-    size = np.bincount(label, minlength=tracks.n_tracks)
-    return rows[np.argsort(label, kind="stable")], np.append(0, np.cumsum(size)).astype(np.int64)
-
-
-# Types and shapes of the arrays in events.
 
 
 def expect_array(name: str, array: ndarray, dtype: type, shape: tuple[int | None, ...]) -> None:
@@ -151,10 +134,6 @@ def expect_cartesian(xyz: ArrayLike) -> Float64[ndarray, "n_hits 3"]:
     array = array.astype(np.float64)
     expect_array("xyz", array, np.float64, (None, 3))
     return array
-
-
-# What one unit of r, phi and z means in a file or a request. The only definition; clients and servers import
-# it.
 
 
 @dataclass(frozen=True)
@@ -207,9 +186,6 @@ def scale_named(name: str) -> Scale:
     if name not in SCALES:
         raise UnknownNameError("scale", name, SCALES)
     return SCALES[name]
-
-
-# Hits: the space points that were measured.
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -293,9 +269,6 @@ class Hits(Shown):
         """The hits at `index` (positions or a mask), in that order."""
         optional = (self.geometry_id, self.local, self.variance)
         return Hits(self.position[index], *(None if column is None else column[index] for column in optional))
-
-
-# Truth: the particles of a simulated event, and which of them made which hit.
 
 
 NOISE = 0
@@ -399,9 +372,6 @@ class Truth(Shown):
             "merged": len(np.unique(self.shared_hit)),
             "particles": len(self.particles),
         }
-
-
-# Tracks: the candidates that were found, and the helices that were fitted to them.
 
 
 NO_TRACK = -1
@@ -583,9 +553,6 @@ class Tracks(Shown):
         return {**said, "time": f"{sum(self.seconds.values()):.3g} s"} if self.seconds else said
 
 
-# Events: one collision each.
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class HitColumns(Shown):
     """What the input says of each hit beside its position, as it stands there, so that it can be written again.
@@ -737,4 +704,48 @@ class Event(Shown):
         return Event(self.event_id, hits, truth)
 
 
-# The data that crosses a stage: hits, their truth, the tracks found. All frozen, all struct-of-arrays.
+def distance_squared(position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, " n_hits"]:
+    """r^2 + z^2 [mm^2] of r, phi, z: an edge runs from the smaller to the larger one (ties: to the higher index)."""
+    r, z = position[:, 0], position[:, 2]
+    out: Float32[ndarray, " n_hits"] = r * r + z * z
+    return out
+
+
+def hit_lists(
+    hits: Hits, tracks: Tracks, *, outwards: bool = False
+) -> tuple[Int64[ndarray, " n"], Int64[ndarray, " n_tracks_and_1"]]:
+    """The hits of all tracks: those of `candidates` where tracks share hits, else those of the labels.
+
+    Args:
+        hits: hits that the tracks were found in.
+        tracks: the tracks.
+        outwards: order the hits of each track by r^2 + z^2, not by their rows (or as `candidates` gives them).
+
+    Returns:
+        Rows of the hits, one track after the other, and where the rows of each track begin, with the end of the last.
+
+    Raises:
+        ShapeError: there is not one label for each hit.
+        InputError: a candidate has a row outside the event.
+    """
+    if len(tracks.track_id) != len(hits):
+        raise ShapeError(f"tracks: got labels of {len(tracks.track_id)} hits, expected {len(hits)}, one per hit")
+    if tracks.candidates is None:
+        rows = np.flatnonzero(tracks.track_id >= 0)
+        track = tracks.track_id[rows]
+        size = np.bincount(track, minlength=tracks.n_tracks)
+    else:
+        rows = np.concatenate([np.empty(0, np.int64), *tracks.candidates])
+        size = np.array([len(candidate) for candidate in tracks.candidates], np.int64)
+        track = np.repeat(np.arange(len(size)), size)
+        outside = np.flatnonzero((rows < 0) | (rows >= len(hits)))
+        if len(outside):
+            number, row = track[outside[0]], rows[outside[0]]
+            raise InputError(f"tracks: candidate {number}: got row {row}, expected rows 0 .. {len(hits) - 1}")
+    order = np.lexsort((distance_squared(hits.position)[rows], track)) if outwards else np.argsort(track, kind="stable")
+    return rows[order], np.append(0, np.cumsum(size)).astype(np.int64)
+
+
+def split_hit_lists(rows: Int64[ndarray, " n"], begin: Int64[ndarray, " n_tracks_and_1"]) -> list[Int64[ndarray, " _"]]:
+    """The rows of each track, from what `hit_lists` returns."""
+    return [rows[first:last] for first, last in pairwise(begin.tolist())]

@@ -1,11 +1,10 @@
-"""Packages that only parts of beampipe need: where one is missing, its import says which extra brings it.
+"""Optional packages: importing one that is missing raises an error that names the extra which installs it.
 
-`name_missing_extras` is called once, when beampipe is imported. From then on an ``import`` statement in any module of
-beampipe that finds no such package raises a `MissingExtraError`, in a call from Python as in a command. Imports of
-others, and questions whether a package is there (`importlib.util.find_spec`), are answered as ever.
+`name_missing_extras` is called once, when beampipe is imported. From then on, an ``import`` statement in a module of
+beampipe that does not find such a package raises a `MissingExtraError`. Imports in other packages and calls of
+`importlib.util.find_spec` are not affected.
 
-Nothing is imported here but what Python has loaded already, not even `typing`: this module comes before the command
-can end cleanly on Ctrl-C.
+This module imports only what Python has loaded already, not even `typing`: it runs before Ctrl-C is handled.
 """
 
 import sys
@@ -20,12 +19,14 @@ _OF_PACKAGE = {
     "distributed": "dask",
     "fastjet": "simulation",
     "pythia8mc": "simulation",
+    "simpy": "planning",
     "torch": "train",
     "xxhash": "calibration",
 }
-"""Package that an extra of its own brings, whichever area imports it -> that extra."""
+"""Package -> the extra that installs it, whichever area imports it."""
 
 _OF_AREA = {
+    "events": "tracking",
     "tracking": "tracking",
     "simulation": "simulation",
     "figures": "tracking",
@@ -36,24 +37,26 @@ _OF_AREA = {
     "calibration": "calibration",
     "analysisops": "analysisops",
 }
-"""Area of beampipe -> the extra that brings the packages which it imports."""
+"""Area -> the extra that installs all other packages which it imports."""
 
 _ELSEWHERE = {
     ("tracking", "uproot"): "formats",
+    ("events", "awkward"): "formats",
     ("tracking", "awkward"): "formats",
     ("analysisops", "pythia8mc"): "analysisops",
+    ("simulation", "numba"): "calibration",
 }
-"""Area and package -> the extra, where neither of the tables above says it."""
+"""Area and package -> the extra; goes before the tables above."""
 
 _MACHINERY = ("importlib._bootstrap", "importlib._bootstrap_external")
-"""Modules whose frames lie between an ``import`` statement and a finder."""
+"""Modules of Python whose frames lie between an ``import`` statement and a finder."""
 
 
 def extra_of(package: str, module: str) -> str | None:
-    """The extra that brings a package, None if none does.
+    """The extra that installs a package; None if there is none.
 
     Args:
-        package: import name of the package, without what comes after a dot.
+        package: import name of the top-level package.
         module: full name of the module of beampipe that imports it.
 
     >>> extra_of("uproot", "beampipe.tracking.formats.format")
@@ -66,7 +69,7 @@ def extra_of(package: str, module: str) -> str | None:
 
 
 class _Missing:
-    """The last finder that is asked: whatever comes here was found by none."""
+    """The last finder on ``sys.meta_path``: it is called for packages that no other finder has found."""
 
     @staticmethod
     def find_spec(name: str, path: object, target: object = None) -> None:
@@ -81,18 +84,18 @@ class _Missing:
 
 
 def importer() -> str:
-    """For a finder: name of the module whose ``import`` statement has called it; empty if none has."""
-    frame, name, below = sys._getframe(), "", False
-    while frame.f_back is not None:  # first this module and what checks its types, then the machinery
+    """Name of the module whose ``import`` statement called this finder; empty if there was no such statement."""
+    frame, in_machinery = sys._getframe(), False
+    while frame.f_back is not None:  # first this module and its type checks, then the import machinery
         frame = frame.f_back
         name = str(frame.f_globals.get("__name__"))
-        if below and name not in _MACHINERY:
+        if in_machinery and name not in _MACHINERY:
             return name
-        below = below or name in _MACHINERY
+        in_machinery = in_machinery or name in _MACHINERY
     return ""
 
 
 def name_missing_extras() -> None:
-    """Make imports in modules of beampipe say which extra is missing; a second call changes nothing."""
+    """Install the finder; a second call changes nothing."""
     if _Missing not in sys.meta_path:
         sys.meta_path.append(_Missing)

@@ -1,8 +1,8 @@
-"""Files that appear whole or not at all, whatever becomes of their writer.
+"""Atomic writing: a file appears complete or not at all, even if its writer is killed.
 
-A file is written under another name, that of a *part*, and renamed when it is complete. The name of a part holds its
-writer (``BOOT.NAMESPACE-PID-START-NUMBER``), so two writers never share a part, and the parts of a killed writer can be
-told from those of a living one, and removed.
+A file is written under a temporary name, that of a *part*, and renamed when it is complete. The name of a part
+identifies its writer (``BOOT.NAMESPACE-PID-START-NUMBER``). Two writers never share a part, and `sweep` removes the
+parts of killed writers without touching those of running ones.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ __all__ = [
 ]
 
 _STALE: Final = 7 * 24 * 3600.0
-"""After so long [s] without a change, a part of a writer on another machine counts as left behind."""
+"""Age [s] after which a part of a writer on another machine is considered abandoned."""
 
 _PART: Final = re.compile(r"(?:\..*\.)?(?P<place>[0-9a-f]{8}\.\d+)-(?P<pid>\d+)-(?P<started>\d+)-\d+(?:\..*)?")
-"""The name of a part: its writer, before it perhaps the hidden name of a file, after it a suffix."""
+"""Name of a part: optional hidden name of the file, writer, optional suffix."""
 
 _SHOWN: Final = 48
-"""So many characters of a file's name stand in that of its part: a name must not exceed 255 bytes."""
+"""Number of characters of a file's name that are repeated in that of its part: names are limited to 255 bytes."""
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What the system says where no more can be written: no space, no quota, a file of the largest size."""
+"""Errors of the system when no more can be written: no space, quota, largest size of a file."""
 
 _numbers = itertools.count()
 
 
 def append(path: Path, text: str) -> None:
-    """Append to a file in one call, so that the lines of several processes do not mix; it is made, with its folder."""
+    """Append to a file in one call, so that lines of several processes do not mix; file and folder are created."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     try:
         descriptor = os.open(path, flags, 0o666)
@@ -63,9 +63,9 @@ def append(path: Path, text: str) -> None:
 
 
 def built(package: str, name: str) -> Path | None:
-    """The path of a file that a build has put into a package, None if it was not built.
+    """Path of a compiled file of a package; None if it was not built.
 
-    An editable install keeps such files in a folder of their own, apart from the sources.
+    An editable install keeps such files outside of the source tree.
 
     Args:
         package: name of the package, such as ``"beampipe.triton.server"``.
@@ -74,33 +74,33 @@ def built(package: str, name: str) -> Path | None:
     from importlib.metadata import PackageNotFoundError, distribution
 
     folders = [Path(folder) for folder in import_module(package).__path__]
-    with suppress(PackageNotFoundError):  # run from its sources
+    with suppress(PackageNotFoundError):  # not installed
         installed = distribution(__name__.partition(".")[0]).locate_file(package.replace(".", "/"))
         folders.append(Path(str(installed)))
     return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 
 def cache_folder() -> Path:
-    """Where a user keeps what can be made again: ``$XDG_CACHE_HOME/beampipe``, by default ``~/.cache/beampipe``."""
+    """Folder for cached files: ``$XDG_CACHE_HOME/beampipe``, by default ``~/.cache/beampipe``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "beampipe"
 
 
 def check_output(path: str | Path, *, inputs: Iterable[Path] = (), parents: bool = False) -> None:
-    """Refuse an output that could not be written, or that is an input, before any work is done for it.
+    """Refuse an output that cannot be written, or that is one of the inputs, before any work is done.
 
     Args:
-        path: file that shall be written, new or in place of an old one.
-        inputs: files that are read for it.
-        parents: its folder will be made, if there is none.
+        path: file to be written or replaced.
+        inputs: files that will be read.
+        parents: missing folders will be created.
 
     Raises:
-        FileError: it is one of the inputs, by whatever path or link; or it is a folder, its name is too long, or its
-            folder is missing or may not be written to.
+        FileError: the output is one of the inputs (links are followed) or a folder, its name is too long, or its folder
+            is missing or not writable.
     """
     path = Path(path)
     try:
         there = path.stat() if path.exists() else None
-    except OSError as error:  # a name that is too long, a folder that is closed
+    except OSError as error:  # e.g. the name is too long, or permission is denied
         raise FileError(f"{path}: cannot be written ({error.strerror})", path=path) from error
     for read in inputs:
         if path.resolve() == read.resolve() or _is(there, read):
@@ -112,10 +112,10 @@ def check_output(path: str | Path, *, inputs: Iterable[Path] = (), parents: bool
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder with those that it lies in, unless it is there.
+    """Create a folder and its parents, unless it exists.
 
     Raises:
-        FileError: it cannot be made.
+        FileError: it cannot be created.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -125,18 +125,18 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def replacing(path: str | Path, *, parents: bool = False) -> Iterator[Path]:
-    """A part beside `path` to write to, which takes the place of `path` if the block ends well and is removed if not.
+    """Yield a part beside `path` to write to. It replaces `path` if the block succeeds, and is removed otherwise.
 
-    The name of the part is hidden and ends in ``.part``: nobody who looks for ``*.root`` finds it, and a library that
-    goes by the suffix must be told the format.
+    The name of the part is hidden and ends in ``.part``, so that patterns such as ``*.root`` do not match it. A library
+    that chooses the format by the suffix needs the format as an argument.
 
     Args:
-        path: where the file shall be.
-        parents: make the folder of the file, if there is none.
+        path: the final path.
+        parents: create missing folders.
 
     Raises:
-        FileError: the folder is missing, cannot be made or may not be written to; the path is a folder or its name is
-            too long; or there is no more space.
+        FileError: the folder is missing, cannot be created or is not writable; the path is a folder or its name is too
+            long; or the disk is full.
     """
     path = Path(path)
     if parents:
@@ -160,10 +160,10 @@ def replacing(path: str | Path, *, parents: bool = False) -> Iterator[Path]:
 
 
 def write_whole(path: Path, make: Callable[[Path], object]) -> Path:
-    """Write a file by `replacing`; its folder is made if there is none.
+    """Write a file atomically, see `replacing`; missing folders are created.
 
     Args:
-        path: where the file shall be.
+        path: the final path.
         make: writes the file to the path that it is called with, whose suffix is ``.part``.
 
     Returns:
@@ -176,31 +176,28 @@ def write_whole(path: Path, make: Callable[[Path], object]) -> Path:
 
 @contextmanager
 def unfinished(folder: Path, suffix: str) -> Iterator[Path]:
-    """A part in a folder that holds nothing else, for whoever renames it in a way of his own.
+    """Yield the path of a part that the caller renames itself; it is removed at the end if it still exists.
 
     Args:
-        folder: where the part shall be; it must exist.
-        suffix: how the name of the part ends, for libraries that go by it.
-
-    Yields:
-        The path of the part. Whatever is still there at the end of the block is removed.
+        folder: existing folder of the part.
+        suffix: suffix of the part's name, for libraries that choose the format by it.
     """
     with _removed_afterwards(folder / f"{_writer()}{suffix}") as part:
         yield part
 
 
 def sweep(folder: Path, *, deep: bool = False) -> int:
-    """Remove the parts that dead writers left in a folder; a part that a living process may be writing stays.
+    """Remove the parts of killed writers in a folder; parts of running processes stay.
 
-    A writer on another machine, or in another container, cannot be asked: its part goes when it was not touched for a
-    week. Files whose names are not those of parts are left alone.
+    Writers on other machines or in other containers cannot be checked: their parts are removed when they are older than
+    a week. Other files are left alone.
 
     Args:
-        folder: where to look; none is an empty one.
-        deep: look in its folders, too.
+        folder: folder to clean; it may be missing.
+        deep: include its sub-folders.
 
     Returns:
-        The number of files that were removed.
+        Number of removed files.
     """
     removed = 0
     for parent, folders, names in os.walk(folder):
@@ -212,20 +209,20 @@ def sweep(folder: Path, *, deep: bool = False) -> int:
                     Path(parent, name).unlink()
                     removed += 1
             except FileNotFoundError:
-                pass  # its writer finished, or somebody else sweeps
+                pass  # its writer finished, or another process removed it
     return removed
 
 
 def _is(there: os.stat_result | None, path: Path) -> bool:
-    """Whether a path leads to the same file."""
+    """Whether a path refers to the same file."""
     try:
         return there is not None and os.path.samestat(there, path.stat())
-    except OSError:  # it leads nowhere
+    except OSError:  # there is no such file
         return False
 
 
 def _check_place(path: Path, folder: Path) -> None:
-    """Refuse a path that no file can take, as far as can be told before, if it shall be in or under that folder."""
+    """Refuse a path at which no file can be created, given the folder that it will be in or under."""
     try:
         if path.is_dir():
             raise FileError(f"{path}: got a folder, expected a file to write", path=path)

@@ -1,7 +1,4 @@
-"""How things show themselves in a notebook: a small table, a page in a frame, a bar that moves.
-
-Nothing here needs a notebook to be there, nor IPython to be installed.
-"""
+"""Display in notebooks: small tables, pages in a frame, progress bars. Works without a notebook and without IPython."""
 
 from __future__ import annotations
 
@@ -24,10 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["MOST_ROWS", "MOST_TEXT", "Page", "Shown", "html_table", "in_notebook", "notebook_bars", "span"]
 
 MOST_ROWS: Final = 20
-"""Most rows of a table in a notebook; how many are left out is said below it."""
+"""Largest number of rows of a table in a notebook; a note below counts the rest."""
 
 MOST_TEXT: Final = 100
-"""Most characters of one value, and of one cell of a table; what is longer ends in three dots."""
+"""Largest number of characters of a value in a repr or a cell; longer ones end in three dots."""
 
 _TABLE: Final = '<table style="font-size:0.9em;border-collapse:collapse">'
 _CAPTION: Final = '<caption style="caption-side:top;text-align:left;font-weight:bold;color:inherit">'
@@ -35,11 +32,11 @@ _FOOT: Final = '<div style="font-size:0.8em;opacity:0.75">'
 
 
 class Shown:
-    """Gives a class a repr of one line, and a small table in a notebook; both say its `facts`."""
+    """Base class with a repr of one line and a small table in a notebook, both made of its `facts`."""
 
     @abstractmethod
     def facts(self) -> Mapping[str, object]:
-        """What is said of the object, in a few words each: name of the fact -> its value with its unit."""
+        """Short facts about the object: name -> value with its unit."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}: {_short(value)}' for name, value in self.facts().items())})"
@@ -54,11 +51,11 @@ def html_table(
     """A table in HTML, with every text escaped.
 
     Args:
-        title: what stands above the table.
-        rows: cells of each row; the first one is its name.
-        heads: names of the columns; nothing if there are none.
-        caption: what stands below the table; nothing if empty.
-        most: most rows that are shown.
+        title: title above the table.
+        rows: cells of each row; the first is its heading.
+        heads: heads of the columns; none if empty.
+        caption: text below the table; none if empty.
+        most: largest number of rows.
     """
     waiting = iter(rows)
     shown = list(islice(waiting, most))
@@ -76,13 +73,13 @@ def html_table(
 
 
 def span(values: ndarray, unit: str = "") -> str:
-    """The range of numbers in words.
+    """The range of numbers as text.
 
     >>> span(np.array([1020.0, 31.91]), "mm")
     '31.91 to 1020 mm'
 
     Args:
-        values: numbers of any shape, one at least.
+        values: at least one number, any shape.
         unit: their unit.
     """
     return f"{values.min():.4g} to {values.max():.4g} {unit}".rstrip()
@@ -95,11 +92,11 @@ def _short(value: object) -> str:
 
 @dataclass(frozen=True, repr=False)
 class Page(Shown):
-    """A page of HTML that a notebook shows in a frame, apart from its own styles and scripts.
+    """An HTML page that a notebook shows in a frame, isolated from its styles and scripts.
 
     Attributes:
-        title: what the page is about.
-        html: the whole page; it asks nothing of the network.
+        title: title of the page.
+        html: the whole page; it needs no network.
         height: height of the frame [pixels].
     """
 
@@ -112,7 +109,7 @@ class Page(Shown):
         return {"title": self.title, "size": f"{len(self.html) / 1e6:.2f} MB"}
 
     def write(self, path: str | Path) -> None:
-        """Write the page as a file, for a browser.
+        """Write the page to a file.
 
         Args:
             path: HTML file to write; an existing one is replaced.
@@ -121,7 +118,7 @@ class Page(Shown):
 
     def _repr_html_(self) -> str:
         style = f"width:100%;height:{self.height}px;border:0"
-        # Scripts of the page may run, but see nothing of the notebook.
+        # Scripts of the page may run, but cannot access the notebook.
         return (
             f'<iframe title="{escape(self.title)}" sandbox="allow-scripts" style="{style}"'
             f' srcdoc="{escape(self.html)}"></iframe>'
@@ -129,30 +126,30 @@ class Page(Shown):
 
 
 def in_notebook() -> bool:
-    """Whether this is a kernel of Jupyter; IPython in a terminal is none."""
+    """Whether this process is a Jupyter kernel; IPython in a terminal is not."""
     return hasattr(_shell(), "kernel")
 
 
 def _shell() -> Any:
-    """The shell of IPython that runs this program, or None."""
+    """The shell of IPython that runs this program; None without one."""
     ask: Callable[[], Any] = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)
     return ask()
 
 
 @contextmanager
 def notebook_bars() -> Iterator[Callable[[str, int | None], Any]]:
-    """Progress bars below the cell of a notebook, used as those of `beampipe.terminal.bars`; no widgets are needed."""
+    """Progress bars below the cell of a notebook, without widgets; same use as `beampipe.terminal.bars`."""
     ipython: Any = import_module("IPython.display")
 
     @contextmanager
-    def one(what: str, total: int | None) -> Iterator[Callable[[], None]]:
+    def open_bar(what: str, total: int | None) -> Iterator[Callable[[], None]]:
         done, drawn = 0, 0
         place = ipython.display(ipython.HTML(_bar(what, 0, total)), display_id=True)
 
         def step() -> None:
             nonlocal done, drawn
             done += 1
-            # A hundred pictures of a bar are enough.
+            # At most a hundred updates.
             if total is None or done * 100 // max(total, 1) > drawn:
                 drawn = done * 100 // max(total or 1, 1)
                 place.update(ipython.HTML(_bar(what, done, total)))
@@ -162,11 +159,11 @@ def notebook_bars() -> Iterator[Callable[[str, int | None], Any]]:
         finally:
             place.update(ipython.HTML(""))
 
-    yield one
+    yield open_bar
 
 
 def _bar(what: str, done: int, total: int | None) -> str:
-    """One picture of a bar."""
+    """HTML of a bar."""
     if total is None:
         return f"{escape(what)}: {done}"
     return f'{escape(what)} <progress value="{done}" max="{max(total, 1)}"></progress> {done}/{total}'

@@ -1,7 +1,7 @@
-"""Processes of this machine: started, watched and stopped, read in ``/proc``, or used as a pool of workers.
+"""Processes of this machine: start, watch and stop them, read about them in ``/proc``, or use them as a pool.
 
-A process id is used again after its process has ended. A process is therefore named by its id and its start time,
-within what ids are unique in: one boot of one machine, and one namespace of process ids (a container has its own).
+Linux reuses process ids. A process is therefore identified by its id and its start time, within one boot of one machine
+and one namespace of process ids (a container has its own).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ __all__ = [
 
 _PROC: Final = Path("/proc")
 _ENDED: Final = (FileNotFoundError, ProcessLookupError)
-"""What reading a file of an ended process raises. Any other error says nothing about the process, and is passed on."""
+"""Errors when the files of an ended process are read."""
 _POLL: Final = 0.01
 """Time [s] between two checks of a process that is waited for."""
 
@@ -226,16 +226,16 @@ def worker_pool(workers: int, **options: Any) -> Iterator[WorkerPool]:
 
 @contextmanager
 def holding_interrupts() -> Iterator[None]:
-    """Hold Ctrl-C back until the block ends. A process that starts in it inherits that, and holds it back for good.
+    """Delay Ctrl-C until the block ends. Processes started in it inherit the blocked signal, see `end_on_interrupts`.
 
-    Ctrl-C reaches all processes of a terminal; one that is importing its modules would print a traceback, and so would
-    one whose parent leaves before it has told it what to do.
+    Ctrl-C reaches all processes of a terminal. A process that is still importing modules, or whose parent has left
+    before sending it work, would print a traceback.
     """
-    resource_tracker.ensure_running()  # which lets Ctrl-C through again, where a process is the first that needs it
+    resource_tracker.ensure_running()  # its first start would unblock Ctrl-C
     came: list[tuple[int, FrameType | None]] = []
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     handler = signal.getsignal(signal.SIGINT)
-    if held := callable(handler) and current_thread() is main_thread():  # other threads take the signal, for this one
+    if held := callable(handler) and current_thread() is main_thread():  # another thread may receive the signal
         signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
     try:
         yield
@@ -248,17 +248,17 @@ def holding_interrupts() -> Iterator[None]:
 
 
 def end_on_interrupts() -> None:
-    """Let Ctrl-C end this worker process, at once and without a word; also one that was held back until now."""
+    """Let Ctrl-C end this worker process at once without a message; a delayed signal takes effect now."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 @contextmanager
 def ending_workers() -> Iterator[None]:
-    """End the workers that `multiprocessing` has started in the block, at once, if an exception leaves it.
+    """Terminate the workers that `multiprocessing` started in the block if the block raises an exception.
 
-    A pool waits for what its workers do, which may be many seconds within one call of C++. Ctrl-C in a terminal reaches
-    them as well, but a signal to their parent alone does not.
+    A pool waits for its workers, which may spend many seconds in one call of C++. Ctrl-C in a terminal reaches them
+    too, but a signal to their parent alone does not.
     """
     before = set(active_children())
     try:
@@ -270,36 +270,36 @@ def ending_workers() -> Iterator[None]:
 
 
 def start_time(pid: int) -> int | None:
-    """The time at which a process was started, in clock ticks since boot; None if there is no such process."""
+    """Start time of a process [clock ticks since boot]; None if there is no such process."""
     fields = _stat(pid)
     return int(fields[19]) if fields else None
 
 
 def is_used(pid: int) -> bool:
-    """Whether a process id is in use, be it by a zombie or by a process that this user may not look at."""
+    """Whether a process id is in use, also by a zombie or by a process of another user."""
     return (_PROC / str(pid)).exists()
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process is there and has not ended; a zombie, which only waits for its parent, has ended."""
+    """Whether a process exists and has not ended; a zombie has ended."""
     fields = _stat(pid)
     return bool(fields) and fields[0] not in "ZX"
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether a signal has stopped a process (SIGSTOP, Ctrl-Z). One that a debugger holds for a moment is not meant."""
+    """Whether a process is stopped by a signal (SIGSTOP, Ctrl-Z); a process in a debugger does not count."""
     return _stat(pid)[:1] == ["T"]
 
 
 def is_same(pid: int, started: int) -> bool:
-    """Whether the process that had this id and this start time is still there.
+    """Whether the process with this id and start time still exists.
 
     Args:
-        pid: the id of the process.
-        started: its `start_time`. Another process that has got the id since was started at another time.
+        pid: process id.
+        started: `start_time` of the process; another process with the same id has another one.
 
     Returns:
-        True also for a process that this user may not look at: it is there, and whatever belongs to it must stay.
+        True also for a process that this user may not inspect: its files must be kept.
     """
     try:
         return start_time(pid) == started
@@ -308,17 +308,17 @@ def is_same(pid: int, started: int) -> bool:
 
 
 def namespace() -> int:
-    """The number of the namespace in which this process has its id."""
+    """Number of the process id namespace of this process."""
     return os.stat(_PROC / "self/ns/pid").st_ino
 
 
 def place() -> str:
-    """What process ids are unique within: this boot of this machine, and this namespace, as ``BOOT.NAMESPACE``."""
+    """Scope in which process ids are unique, as ``BOOT.NAMESPACE``: boot of this machine, and namespace."""
     return f"{_boot()}.{namespace()}"
 
 
 def arguments(pid: int) -> tuple[str, ...]:
-    """The command line of a process, program first; empty if the process has ended or belongs to the kernel."""
+    """Command line of a process, program first; empty if the process has ended or belongs to the kernel."""
     try:
         raw = (_PROC / str(pid) / "cmdline").read_bytes()
     except _ENDED:
@@ -327,7 +327,7 @@ def arguments(pid: int) -> tuple[str, ...]:
 
 
 def command_lines() -> Iterator[tuple[int, tuple[str, ...]]]:
-    """The id and the command line of each process that this user may look at and that has a command line."""
+    """Process id and command line of all processes that this user may inspect and that have a command line."""
     for entry in os.scandir(_PROC):
         if not entry.name.isdigit():
             continue
@@ -340,23 +340,23 @@ def command_lines() -> Iterator[tuple[int, tuple[str, ...]]]:
 
 
 def children(pid: int) -> tuple[int, ...]:
-    """The ids of the child processes of a process, whichever of its threads has started them."""
+    """Process ids of the children of a process, whichever of its threads started them."""
     found: list[int] = []
     with suppress(*_ENDED):
         for path in (_PROC / str(pid) / "task").glob("*/children"):
-            with suppress(*_ENDED):  # a thread may end while the others go on
+            with suppress(*_ENDED):  # a thread may end meanwhile
                 found.extend(map(int, path.read_text().split()))
     return tuple(found)
 
 
 def processor_time(pid: int) -> float | None:
-    """The processor time that a process has used [s], user and system together; None if there is no such process."""
+    """CPU time of a process [s], user and system; None if there is no such process."""
     fields = _stat(pid)
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else None
 
 
 def resident_memory(pid: int) -> int | None:
-    """The memory that a process has in use [bytes], shared pages included; None if there is no such process."""
+    """Resident memory of a process [bytes], shared pages included; None if there is no such process."""
     try:
         pages = int((_PROC / str(pid) / "statm").read_text().split()[1])
     except _ENDED:
@@ -365,12 +365,12 @@ def resident_memory(pid: int) -> int | None:
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of ``/proc/PID/stat`` from the third on; empty if there is no such process."""
+    """Fields of ``/proc/PID/stat`` from the third on; empty if there is no such process."""
     try:
         text = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except _ENDED:
         return []
-    # The second field is the program's name in parentheses, which may contain anything, parentheses included.
+    # The second field is the program's name in parentheses, which may itself contain parentheses.
     return text.rpartition(")")[2].split()
 
 

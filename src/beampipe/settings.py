@@ -1,33 +1,33 @@
-"""Settings from TOML files: nested tables become frozen dataclasses, and whatever does not fit is refused.
+"""Settings from TOML files: nested tables become frozen dataclasses; unknown keys and wrong types are errors.
 
 The dataclass is the schema. Its fields are read by their annotations, resolved with `typing.get_type_hints`:
 
 ==============================  ====================================================================================
-annotation                      what stands for it in the file
+annotation                      value in the file
 ==============================  ====================================================================================
-``int``, ``bool``, ``str``      just that; true is no number
-``float``                       a finite number; 5 stands for 5.0
+``int``, ``bool``, ``str``      the same type; true is no number
+``float``                       a finite number; 5 is taken for 5.0
 ``Path``                        text, relative to the folder of the file
 ``Literal["a", "b"]``           one of these texts
-``X | None``                    an X; or null, in JSON
-``tuple[X, ...]``               an array; one text alone stands for an array of one
+``X | None``                    as X, or null in JSON
+``tuple[X, ...]``               an array; a single text is taken for an array of one
 a dataclass                     a table
 ``Mapping[str, dataclass]``     tables [key.NAME]
-``tuple[dataclass, ...]``       tables [key.NAME], in their order; the dataclass must have a field `name`
+``tuple[dataclass, ...]``       tables [key.NAME] in their order; the dataclass must have a field `name`
 ==============================  ====================================================================================
 
-A field `name` of a dataclass that is read from tables [key.NAME] holds NAME, and must not stand in the table itself.
+In a dataclass that is read from tables [key.NAME], the field `name` is NAME; the table itself must not contain it.
 
-Why no library: three of them read dataclasses, and were tried on a misspelt key, ``"3"`` and true for an int, NaN and a
-list for a tuple (msgspec 0.22, cattrs 26, pydantic 2.14). msgspec ignores the misspelt key of a dataclass. cattrs makes
-an int of ``"3"`` and of true; so does pydantic, whose strict mode refuses every table instead. All take NaN for a
-float, none suggests the nearest key, fills names from tables [key.NAME] or takes one text for an array of one. All
-that, and the translation of their errors into our words, would be about as many lines as are here, and the core would
-get one more package.
+Why no library: three libraries that read dataclasses were tried with a misspelt key, ``"3"`` and true for an int, NaN,
+and a list for a tuple (msgspec 0.22, cattrs 26, pydantic 2.14). msgspec ignores the misspelt key of a dataclass. cattrs
+converts ``"3"`` and true to int, and so does pydantic, whose strict mode refuses every table instead. All accept NaN as
+a float; none suggests the nearest key, fills names from tables [key.NAME] or takes a single text for an array. These
+rules and the translation of their errors would need about as many lines as this module, and one more dependency.
 """
 
 from __future__ import annotations
 
+import copyreg
 import os
 import tomllib
 from collections.abc import Callable, Mapping
@@ -51,47 +51,47 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
 
     Args:
         path: the file.
-        what: what it should be, for the message, e.g. ``"the TOML file of a calibration"``.
+        what: description of the expected file for the message, e.g. ``"the TOML file of a calibration"``.
 
     Raises:
-        FileError: the file cannot be read, or is no TOML.
+        FileError: the file cannot be read, or is not TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror}); expected {what}") from error
-    except ValueError as error:  # no TOML, or no text
-        raise FileError(f"{path}: got no TOML ({error})") from error
+    except ValueError as error:  # not TOML, or not text
+        raise FileError(f"{path}: is not TOML ({error})") from error
 
 
 def build(kind: type[_T], table: Any, where: str, folder: Path = Path()) -> _T:
-    """A dataclass from a table, its keys and values checked against the fields.
+    """Make a dataclass from a table whose keys and values are checked against the fields.
 
     Args:
         kind: the dataclass.
-        table: from names of fields to values, as TOML and JSON have them. Values that are already of the right kind
-            (a path, a tuple) are taken, too.
-        where: the file, for messages.
-        folder: what paths are relative to.
+        table: values by the names of fields, as read from TOML or JSON. Values that have the final type already (a
+            path, a tuple) are accepted, too.
+        where: name of the file, for messages.
+        folder: folder that paths are relative to.
 
     Raises:
-        ConfigError: a key is unknown or missing, or a value is of another type. What the dataclass itself raises in
-            ``__post_init__`` gets `where` put before it.
+        ConfigError: a key is unknown or missing, or a value has another type. Messages of errors from the dataclass's
+            own ``__post_init__`` are prefixed with `where`.
         UnknownNameError: a text is none of the choices.
-        TypeError: `kind` has an annotation that is not known here; a fault in the program, whatever the table holds.
+        TypeError: `kind` has an annotation that this module does not support: a bug, independent of the table.
     """
-    found: _T = _table(kind, table, _Place(where, folder))
-    return found
+    settings: _T = _table(kind, table, _Place(where, folder))
+    return settings
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a value stands in a file.
+    """Position of a value in a file, for messages.
 
     Attributes:
-        file: the name of the file.
-        folder: what paths are relative to.
-        keys: those that lead to the value.
+        file: name of the file.
+        folder: folder that paths are relative to.
+        keys: keys that lead to the value.
     """
 
     file: str
@@ -102,15 +102,15 @@ class _Place:
         return ": ".join((self.file, *self.keys))
 
     def key(self, key: str) -> _Place:
-        """The place of one key of this table."""
+        """Position of a key of this table."""
         return _Place(self.file, self.folder, (*self.keys, key))
 
     def named(self, name: str) -> _Place:
-        """The place of the table [key.NAME]."""
+        """Position of the table [key.NAME]."""
         return _Place(self.file, self.folder, (*self.keys[:-1], f"{self.keys[-1]}.{name}"))
 
     def refuse(self, value: object, expected: str) -> ConfigError:
-        """What to raise for a value that is not the expected one."""
+        """The error for a value that is not as expected."""
         return ConfigError(f"{self}: got {value!r}, expected {expected}")
 
 
@@ -119,7 +119,7 @@ _Reader = Callable[[Any, _Place], Any]
 
 @cache
 def _readers(kind: Any) -> Mapping[str, tuple[Field[Any], _Reader]]:
-    """For each key of a dataclass its field, and what reads its value."""
+    """Field and reader of each key of a dataclass."""
     hints = get_type_hints(kind)
     found = {}
     for field in fields(kind):
@@ -134,7 +134,7 @@ def _readers(kind: Any) -> Mapping[str, tuple[Field[Any], _Reader]]:
 
 
 def _table(kind: Any, table: Any, place: _Place) -> Any:
-    """The dataclass `kind` from a table at some place."""
+    """Make the dataclass `kind` from a table."""
     known = _readers(kind)
     if not isinstance(table, Mapping):
         raise place.refuse(table, "a table")
@@ -149,7 +149,7 @@ def _table(kind: Any, table: Any, place: _Place) -> Any:
         if name not in table and field.default is MISSING and field.default_factory is MISSING
     ]
     if missing:
-        raise ConfigError(f"{place}: got no {', '.join(missing)}, expected it")
+        raise ConfigError(f"{place}: missing {', '.join(missing)}")
     values = {key: known[key][1](value, place.key(key)) for key, value in table.items()}
     try:
         return kind(**values)
@@ -159,11 +159,7 @@ def _table(kind: Any, table: Any, place: _Place) -> Any:
 
 
 def _reader(hint: Any, text: str) -> _Reader:
-    """What reads a value of a type; `text` is the type in words for people.
-
-    Raises:
-        TypeError: no type that is known here.
-    """
+    """The reader of values of a type; `text` describes the type in messages. TypeError: it is not supported."""
     origin, inside = get_origin(hint), get_args(hint)
     if hint is float:
         return _finite
@@ -172,12 +168,12 @@ def _reader(hint: Any, text: str) -> _Reader:
     if hint is Path:
         return _path
     if _is_dataclass(hint):
-        _readers(hint)  # refuses what is not known at once, though no file may ever have such a table
+        _readers(hint)  # raises at once for annotations that are not supported
         return lambda value, place: _table(hint, value, place)
     if origin is Literal and all(isinstance(choice, str) for choice in inside):
         return _choice(inside, text)
     if origin in (Union, UnionType) and len(inside) == 2 and NoneType in inside:
-        reader = _reader(next(one for one in inside if one is not NoneType), text)
+        reader = _reader(next(each for each in inside if each is not NoneType), text)
         return lambda value, place: None if value is None else reader(value, place)
     if origin is tuple and len(inside) == 2 and inside[1] is Ellipsis:
         if not _is_dataclass(inside[0]):
@@ -187,7 +183,7 @@ def _reader(hint: Any, text: str) -> _Reader:
             return lambda value, place: tuple(named(value, place).values())
     if origin is Mapping and inside[0] is str and _is_dataclass(inside[1]):
         return _named(inside[1])
-    raise TypeError(f"got the annotation {text}, expected one that beampipe.settings knows; see there")
+    raise TypeError(f"got the annotation {text}, expected one that beampipe.settings supports")
 
 
 def _finite(value: Any, place: _Place) -> float:
@@ -242,7 +238,7 @@ def _array(reader: _Reader, one_alone: bool, text: str) -> _Reader:
 
 
 def _named(kind: Any) -> _Reader:
-    """What reads tables [key.NAME] of a dataclass, as a mapping by NAME."""
+    """The reader of tables [key.NAME] of a dataclass: a mapping by NAME."""
     has_name = _NAME in _readers(kind)
 
     def read(value: Any, place: _Place) -> Mapping[str, Any]:
@@ -270,3 +266,11 @@ def _is_dataclass(hint: Any) -> bool:
 
 def _text(hint: Any) -> str:
     return hint.__name__ if isinstance(hint, type) and get_origin(hint) is None else str(hint)
+
+
+def _read_only(table: dict[Any, Any]) -> Mapping[Any, Any]:
+    return MappingProxyType(table)
+
+
+# Settings travel between processes, and so do their tables.
+copyreg.pickle(MappingProxyType, lambda table: (_read_only, (dict(table),)))

@@ -1,6 +1,6 @@
 """Units: lengths in mm, energies and momenta in GeV, angles in rad, magnetic field in T.
 
-A quantity is multiplied by its unit on the way in and divided by the unit wanted on the way out.
+Multiply a number by its unit to store it, and divide by the wanted unit to print it.
 """
 
 from typing import Final

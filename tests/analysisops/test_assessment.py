@@ -45,7 +45,7 @@ def test_an_instance_is_made_once_and_read_back(store: InstanceStore, prepared: 
 
 def test_what_is_asked_tells_nothing_hidden(prepared: PreparedInstance) -> None:
     for level in (1, 2, 3):
-        message = json.dumps(request_of(prepared, level, SEED).to_json())
+        message = json.dumps(request_of(prepared, level).to_json())
         for quantity in prepared.reference.quantities.values():
             assert f"{quantity.value:.4g}" not in message
         assert str(prepared.hidden.parameters) not in message

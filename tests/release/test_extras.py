@@ -32,8 +32,8 @@ NOT_OF_EXTRAS = {"IPython", "jaxtyping", "playwright", "triton_python_backend_ut
 ALWAYS = {"click", "numpy", "pydantic", "rich", "typer"}
 """Packages that are there without any extra; typer brings click and pydantic."""
 
-ALONG = {"anyio", "cramjam", "distributed", "grpcio", "protobuf", "starlette"}
-"""Distributions that packages of extras bring along for themselves, and that beampipe imports, too."""
+ALONG = {"anyio", "cramjam", "distributed", "grpcio", "markupsafe", "protobuf", "starlette"}
+"""Distributions that packages of extras depend on, and that beampipe imports itself, too."""
 
 USES = {
     "tracking": "tracking demo",

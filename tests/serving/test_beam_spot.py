@@ -37,7 +37,7 @@ WRONG = ["", "1", "1,2,3", "x,y", "1,2x", "30,0", "nan,0", "1,inf", "0,0,1,0", "
 def moved() -> Hits:
     """A shipped event with pile-up, had it happened on that beam line."""
     hits = next(shipped_events(60)).hits
-    return replace(hits, position=SPOT.opposite.seen(hits.position))
+    return replace(hits, position=SPOT.opposite.relative_to(hits.position))
 
 
 @cache
@@ -118,7 +118,7 @@ def test_a_chain_sees_the_hits_from_the_line() -> None:
     step = ensemble_model("e", "exatrkx", ServingSettings(beam_spot=SPOT)).steps[0]
     model = EmbedModel(Instance(weights=step.weights[0].parent, parameters=step.parameters))
     answer = model.step({"FEATURES": moved().position})
-    assert answer["POSITION"].tobytes() == SPOT.seen(moved().position).tobytes()
+    assert answer["POSITION"].tobytes() == SPOT.relative_to(moved().position).tobytes()
 
 
 def test_commands_take_it(tmp_path: Path) -> None:

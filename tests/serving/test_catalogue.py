@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +26,7 @@ from beampipe.tracking import load_model, load_pipeline
 from beampipe.tracking.catalogue import PIPELINES
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.models.card import renew_digests
+from beampipe.tracking.pipeline import Hook
 from beampipe.triton.model.contract import EnsembleSettings, Instance, ModelRequest, ModelSettings
 from beampipe.triton.model.repository import export_repository
 
@@ -53,9 +53,10 @@ def recorded(model: TrackingModel) -> list[int]:
     calls: list[int] = []
     find_many = model.pipeline.find_many
 
-    def counted(events: list[Hits], *, between: Callable[[], None]) -> list[Tracks]:
-        calls.append(sum(map(len, events)))
-        return find_many(events, between=between)
+    def counted(events: list[Hits], *, hook: Hook) -> list[Tracks]:
+        if len(events) > 1:
+            calls.append(sum(map(len, events)))
+        return find_many(events, hook=hook)
 
     object.__setattr__(model.pipeline, "find_many", counted)  # frozen, for everybody else
     return calls

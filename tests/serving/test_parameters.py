@@ -40,7 +40,7 @@ def events() -> list[Hits]:
     """No hit, one hit, some events without pile-up, one with, and one whose beam line lies elsewhere."""
     small = [event.hits for event in list(shipped_events(0))[:4]]
     crowd = next(shipped_events(60)).hits
-    moved = replace(crowd, position=ELSEWHERE.opposite.seen(crowd.position))
+    moved = replace(crowd, position=ELSEWHERE.opposite.relative_to(crowd.position))
     return [*(small[0].take(np.arange(n, dtype=np.int64)) for n in (0, 1)), *small, crowd, moved]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import astuple, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from numpy import ndarray
 from beampipe.errors import ConfigError, LayoutWarning
 from beampipe.events import BeamSpot
 from beampipe.tracking import Event, Hits, build_pipeline, load_pipeline, shipped_events
-from beampipe.tracking.beam_spot import estimate_beam_spot, impact_parameters
 from beampipe.tracking.catalogue import pipeline_spec
+
+from .beam_spot_reference import estimate_beam_spot, impact_parameters
 
 kernels = pytest.importorskip("beampipe.tracking.kernels._native")
 
@@ -30,7 +32,7 @@ def event() -> Event:
 
 def elsewhere(hits: Hits, line: BeamSpot) -> Hits:
     """The hits of the same collisions, had they happened on another beam line."""
-    return replace(hits, position=BeamSpot(-line.x, -line.y, -line.dxdz, -line.dydz).seen(hits.position))
+    return replace(hits, position=BeamSpot(-line.x, -line.y, -line.dxdz, -line.dydz).relative_to(hits.position))
 
 
 def circle(radius: float, angle: float, x: float, y: float) -> ndarray:
@@ -84,7 +86,7 @@ def test_tracks_of_one_direction_tell_no_point() -> None:
 def test_seen_from_a_line_by_both_alike() -> None:
     line = BeamSpot(0.5, -1.0, 1e-3, -2e-3)
     position = event().hits.position
-    seen = line.seen(position)
+    seen = line.relative_to(position)
     np.testing.assert_array_equal(kernels.seen_from((0.5, -1.0, 1e-3, -2e-3), position), seen)
     r, phi, z = seen.astype(np.float64).T
     x, y = r * np.cos(phi) + 0.5 + 1e-3 * z, r * np.sin(phi) - 1.0 - 2e-3 * z
@@ -103,7 +105,7 @@ def test_a_beam_line_off_the_axis_costs_no_tracks(name: str, known: bool) -> Non
     assert found.n_tracks > 0.98 * expected.n_tracks
     assert (found.track_id >= 0).sum() > 0.98 * (expected.track_id >= 0).sum()
     # Stage by stage, and together with another event, the same.
-    by_stages = replace(build_pipeline(pipeline_spec(name), 1, beam_spot=pipeline.beam_spot, check=False))
+    by_stages = build_pipeline(pipeline_spec(name), 1, beam_spot=pipeline.beam_spot, check=False).staged()
     together = load_pipeline(name, threads=1, beam_spot=pipeline.beam_spot, check=False)
     for tracks in (by_stages.find(moved), together.find_many([moved, moved])[1]):
         np.testing.assert_array_equal(tracks.track_id, found.track_id)
@@ -112,8 +114,10 @@ def test_a_beam_line_off_the_axis_costs_no_tracks(name: str, known: bool) -> Non
 
 def test_a_look_inside_sees_the_hits_from_the_line() -> None:
     pipeline, moved = load_pipeline("module_map", threads=1, beam_spot=MOVED), elsewhere(event().hits, MOVED)
-    *_, (_, last) = pipeline.arrays_after(moved)
-    np.testing.assert_array_equal(last["track_id"], pipeline.find(moved).track_id)
+    seen: list[dict[str, Any]] = []
+    found = pipeline.staged().find(moved, hook=lambda step, arrays: seen.append(dict(arrays or {})))
+    np.testing.assert_array_equal(seen[-1]["track_id"], found.track_id)
+    np.testing.assert_array_equal(seen[0]["position"], MOVED.relative_to(moved.position))
 
 
 def test_text_of_a_beam_line() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -23,7 +22,8 @@ from beampipe.tracking.kernels import reference
 from beampipe.tracking.kernels import reference as reference_map
 from beampipe.tracking.kernels.geometry import doublet
 from beampipe.tracking.kernels.weights import load_networks
-from beampipe.tracking.loading import DEFAULT_MODEL_FOLDER, load_pipeline, weight_file
+from beampipe.tracking.loading import DEFAULT_MODEL_FOLDER, load_pipeline
+from beampipe.tracking.models import weight_file
 from beampipe.tracking.windows import Windows, load_windows
 
 from .kernels import toy
@@ -271,7 +271,7 @@ def test_unknown_stage() -> None:
         def __call__(self, position: ndarray) -> tuple[ndarray, ndarray]:
             return np.empty((2, 0), np.int64), np.full(len(position), NO_TRACK, np.int64)
 
-    pipeline = replace(load_pipeline("module_map", threads=1, check=False), stages=(("mine", Mine()),))
+    pipeline = load_pipeline("module_map", threads=1, check=False).with_stages((("mine", Mine()),))
     assert pipeline.find(_hits()[0]).n_tracks == 0
     with pytest.raises(ConfigError, match="got Mine, which has no CUDA counterpart"):
         translate(pipeline, CPU)

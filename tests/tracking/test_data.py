@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import runpy
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from beampipe.errors import ConfigError, UnknownNameError
-from beampipe.events import NOISE
+from beampipe.events import NOISE, Event
 from beampipe.tracking.data import SHIPPED, shipped_events, shipped_path, write_example
-from beampipe.tracking.data.shipping import slim
 from tests.tracking.formats.events import random_event
+
+TOOLS = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "ship_events.py"))
+slim: Callable[[Event], Event] = TOOLS["slim"]
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def said(watch: HitMonitor, *events: tuple[Hits, Tracks]) -> list[str]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for hits, tracks in events:
-            watch.look(hits, tracks)
+            watch.check(hits, tracks)
     assert all(warning.category is LayoutWarning for warning in caught)
     return [str(warning.message) for warning in caught]
 
@@ -84,7 +84,7 @@ def test_a_model_in_which_hardly_a_hit_is_on_a_track() -> None:
 def test_who_found_the_tracks_may_say_what_is_usual() -> None:
     hits, tracks = event(8000, on_tracks=0.05)
     with pytest.warns(LayoutWarning, match="where 55% are usual in events of 1200 hits"):
-        HitMonitor("served", usual=ExpectedShare(0.05)).look(hits, tracks, usual=ExpectedShare(0.55, 1200.0))
+        HitMonitor("served", usual=ExpectedShare(0.05)).check(hits, tracks, usual=ExpectedShare(0.55, 1200.0))
 
 
 @pytest.mark.parametrize("usual", [ExpectedShare(0.13), ExpectedShare(0.1377, 159323.5)])
@@ -99,8 +99,7 @@ def test_other_texts_tell_no_share(text: str) -> None:
 
 
 def told_usual(pipeline: Pipeline) -> ExpectedShare:
-    assert pipeline.layout is not None
-    return pipeline.layout.usual
+    return pipeline.expected_share
 
 
 def test_the_usual_share_is_what_the_card_measured() -> None:
@@ -139,7 +138,7 @@ def test_several_threads_get_one_warning() -> None:
     watch, one = HitMonitor("mine"), event(2000, on_tracks=0)
     with warnings.catch_warnings(record=True) as caught, ThreadPoolExecutor(8) as pool:
         warnings.simplefilter("always")
-        list(pool.map(lambda _: watch.look(*one), range(100)))
+        list(pool.map(lambda _: watch.check(*one), range(100)))
     assert len(caught) == 1
 
 
@@ -158,7 +157,7 @@ def test_shipped_events_pass_in_silence(name: str) -> None:
 
 def test_the_line_of_stages_warns_likewise() -> None:
     hits = Hits(noise(usual(), 2000))
-    for finder in (load_pipeline(threads=1), replace(load_pipeline(threads=1))):
+    for finder in (load_pipeline(threads=1), load_pipeline(threads=1).staged()):
         with pytest.warns(LayoutWarning, match=r"0 of 2000 hits \(0.0%\) are on tracks"):
             finder.find(hits)
 

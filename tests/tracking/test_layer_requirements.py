@@ -59,7 +59,7 @@ def test_short_tracks_are_found_natively_and_by_stages(short: TrackerModel) -> N
     labels = pipeline.find(hits).track_id
     assert np.bincount(labels[labels >= 0]).min() == 5 < PIPELINES["module_map"].segmentation.min_hits
     assert labels.max() > usual.find(hits).track_id.max()
-    np.testing.assert_array_equal(replace(pipeline, composed=None).find(hits).track_id, labels)
+    np.testing.assert_array_equal(pipeline.staged().find(hits).track_id, labels)
 
 
 def test_the_native_backend_is_told(short: TrackerModel) -> None:

@@ -102,7 +102,7 @@ def test_what_is_no_model_is_refused(
 DAMAGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "other format": (lambda card: card.update(format="9"), "got format '9', expected 'beampipe tracker model 1'"),
     "unknown key": (lambda card: card.update(nam="x"), "unknown key 'nam', expected some of .*did you mean 'name'"),
-    "missing key": (lambda card: card.pop("layout"), "got no layout, expected it"),
+    "missing key": (lambda card: card.pop("layout"), "missing layout"),
     "text for a number": (lambda card: card["layout"].update(field="2"), "layout: field: got '2', expected float"),
     "another unit": (lambda card: card["layout"]["units"].update(length="cm"), "got 'cm', expected one of mm"),
     "empty box": (lambda card: card["layout"]["layers"]["barrel_1"].update(r_max=1.0), "expected a box: r_min < r_max"),

@@ -1,21 +1,28 @@
-"""Tasks for AI agents: analyses with a known truth, generic tools, and grades that cannot be talked into.
+"""Tasks for AI agents: analyses with a known truth, generic tools, and grades that cannot be gamed by words.
 
-from beampipe.analysisops import Seeds, evaluate, write_report
+    from beampipe.analysisops import Seeds, evaluate, write_report
 
-evaluate(["zmumu"], ["scripted", "http://127.0.0.1:9019/"], Seeds.first(5), Path("runs/first"))
-write_report(Path("runs/first"), Path("first.html"))
+    evaluate(["zmumu"], ["scripted", "http://127.0.0.1:9019/"], Seeds.first(5), Path("runs/first"))
+    write_report(Path("runs/first"), Path("first.html"))
 
-A task is five files. An *instance* of it is a seed: data whose parameters nobody told the agent. The agent works with
-tools that the host keeps a signed ledger of, and answers with numbers; gates, rules and a judge grade them. The rooms:
+A task is a folder: texts, and code that makes data and analyses them. An *instance* of it is a seed: data whose
+parameters are hidden from the agent. The agent works with tools, whose calls the host keeps in a signed ledger, and
+answers with numbers; gates, rules and a judge grade them.
 
-tasks      the five files of a task, and the shipped ones
-samples    the data of an instance: Pythia, a fast detector, ROOT files, and the parameters that are hidden
-tools      what an agent may do with the data; the ledger of it
-grading    checks, gates, rules, judge, and where each number comes from
-agents     agents that are shipped: scripted, language models, teams, baselines
-host       the assessment: tasks go out, submissions come in, over A2A
-runs       tasks x seeds x agents x epochs, resumed and graded again from their log
-report     one page of results
+tasks       a task in its folder, and the shipped ones
+samples     what generators of tasks are built of
+tools       what an agent may do with the data
+agents      shipped agents: scripted, language models, teams, baselines
+grading     gates, rules and a judge; where each number comes from
+runs        tasks x seeds x agents x epochs, resumed, and graded again from their records
+report      a run as one page
+opendata    files of ATLAS Open Data
+artifacts   answers of programs that bring their own code
+a2a         JSON documents over A2A
+
+instances   data and references, made once; `assessment` asks an agent about one and grades its answer
+registry    agents and judges by name; `run` evaluates, `host` serves the same over A2A, `cli` has the commands
+sandbox     processes with few rights; `chat` is the client of language models, `ledger` the record of tool calls
 """
 
 from __future__ import annotations

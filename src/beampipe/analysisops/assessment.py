@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -14,18 +14,16 @@ from beampipe.analysisops.agents.agent import Agent
 from beampipe.analysisops.contract import Level, Reference, TaskRequest
 from beampipe.analysisops.grading.grade import grade
 from beampipe.analysisops.grading.judge import Judge
+from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.grading.rubric import Rubric, read_rubric
 from beampipe.analysisops.grading.submission import Evidence
 from beampipe.analysisops.instances import PreparedInstance, evidence_of, request_of
 from beampipe.analysisops.ledger import Entry, Ledger, read_ledger
-from beampipe.analysisops.runs.folder import Record, error_result
+from beampipe.analysisops.runs.folder import Record
 from beampipe.analysisops.tasks.spec import read_yaml
 from beampipe.analysisops.tools.mcp import LOOPBACK, serving_tools
 from beampipe.analysisops.tools.session import LocalTools, Session, SessionLimits
 from beampipe.errors import BeampipeError
-
-# A task goes to an agent, a submission comes back.
-
 
 _SECONDS: Final = 1800.0
 
@@ -49,13 +47,13 @@ def ask_agent(url: str, request: TaskRequest) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an agent gave.
+    """The answer of an agent.
 
     Attributes:
-        submission: its answer as it came; None if there is none.
+        submission: as it came; None if there is none.
         error: why there is none; empty if there is one.
-        tokens: tokens by kind, if they are known.
-        cost: what it cost [USD]; None if it is not known.
+        tokens: number of tokens by kind, where the agent counts them.
+        cost: what it cost [USD]; None where the agent does not say.
     """
 
     submission: Any
@@ -65,7 +63,7 @@ class Answer:
 
 
 Ask = Callable[[TaskRequest, Session], Answer]
-"""Has an agent solve a task with the tools of a session. What the agent does wrong is an answer with an error."""
+"""Has an agent solve a task with the tools of a session. An agent that fails gives an answer with an error."""
 
 
 def ask_here(agent: Agent) -> Ask:
@@ -99,7 +97,7 @@ def ask_over_a2a(url: str, tools_host: str = LOOPBACK) -> Ask:
 
 
 def _answer(submission: Any) -> Answer:
-    """What an agent gave, with what it says that it used."""
+    """The answer for a submission, with the tokens and the cost that it states."""
     usage = submission.get("usage") if isinstance(submission, Mapping) else None
     if not isinstance(usage, Mapping):
         return Answer(submission)
@@ -126,16 +124,18 @@ def assess(
         judge: who judges the words; None leaves them unscored.
     """
     task, key = prepared.task, secrets.token_bytes(32)
-    request = request_of(prepared, level, seed)
-    book = folder / "ledger.jsonl"
-    session = Session(prepared.data, Ledger(book, key), SessionLimits(task.spec.max_tool_calls))
+    request = request_of(prepared, level)
+    ledger = folder / "ledger.jsonl"
+    session = Session(prepared.data, Ledger(ledger, key), SessionLimits(task.spec.max_tool_calls))
     start = time.monotonic()
     answer = ask(request, session)
     seconds = time.monotonic() - start
-    entries = read_ledger(book, key)
+    entries = read_ledger(ledger, key)
     evidence = evidence_of(answer.submission, session, prepared.hidden)
     if answer.error:
-        graded = error_result(task.id, task.type, level, str(seed), answer.error, task.rubric.max_points)
+        graded = ungraded(
+            answer.error, task_id=task.id, type=task.type, level=level, seed=str(seed), max_score=task.rubric.max_points
+        )
     else:
         graded = grade(
             task,
@@ -148,21 +148,33 @@ def assess(
             seed=seed,
             prompt=request.prompt,
         ).to_json()
-    return _record(request, answer, graded, prepared, entries, evidence, seconds)
+    return Record(
+        request=request,
+        submission=answer.submission,
+        grade=graded,
+        reference={**task.eval_ref, "instance": prepared.reference.to_json()},
+        rubric=read_yaml(task.spec.rubric_path, "a rubric"),
+        ledger=entries,
+        contents=evidence.to_json(),
+        judge=graded["llm"],
+        tokens=answer.tokens,
+        cost=answer.cost,
+        seconds=seconds,
+        error=answer.error,
+    )
 
 
 def regrade(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The result of a record, graded again from what stands in it; what a judge said then is kept."""
+    """The result of a record, graded again from the record alone; the verdict of a judge is kept."""
     before = record["grade"]
     if record["error"]:
         return dict(before)
     request = TaskRequest.from_json(record["request"])
-    known = dict(record["reference"])
-    reference = Reference.from_json(known.pop("instance"))
-    task = _RecordedTask(
-        request.task_id, request.task_type, read_rubric(record["rubric"], "rubric of the record"), known
-    )
-    entries = [Entry(**{**one, "sources": tuple(one["sources"])}) for one in record["ledger"]]
+    eval_ref = dict(record["reference"])
+    reference = Reference.from_json(eval_ref.pop("instance"))
+    rubric = read_rubric(record["rubric"], "rubric of the record")
+    task = _RecordedTask(request.task_id, request.task_type, rubric, eval_ref)
+    entries = [Entry(**{**entry, "sources": tuple(entry["sources"])}) for entry in record["ledger"]]
     again = grade(
         task,
         record["submission"],
@@ -185,29 +197,3 @@ class _RecordedTask:
     eval_ref: Mapping[str, Any]
     judge_prompt: str = ""
     prompts: Mapping[Level, str] = field(default_factory=dict)
-
-
-def _record(
-    request: TaskRequest,
-    answer: Answer,
-    graded: Mapping[str, Any],
-    prepared: PreparedInstance,
-    entries: Sequence[Entry],
-    evidence: Evidence,
-    seconds: float,
-) -> Record:
-    task = prepared.task
-    return Record(
-        request=request,
-        submission=answer.submission,
-        grade=graded,
-        reference={**task.eval_ref, "instance": prepared.reference.to_json()},
-        rubric=read_yaml(task.spec.rubric_path, "a rubric"),
-        ledger=entries,
-        contents=evidence.to_json(),
-        judge=graded["llm"],
-        tokens=answer.tokens,
-        cost=answer.cost,
-        seconds=seconds,
-        error=answer.error,
-    )

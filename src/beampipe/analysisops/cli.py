@@ -16,8 +16,6 @@ from beampipe.terminal.commands import Commands, Json, print_json
 if TYPE_CHECKING:
     from beampipe.analysisops.contract import Level
 
-__all__ = ["app"]
-
 app = Commands("Can an agent do the analysis? Tasks with known truth, tools, grades.")
 
 Tasks = Annotated[
@@ -239,8 +237,9 @@ def report_command(
     _print_summary(folder, as_json=as_json)
 
 
-@app.command("green")
-def green_command(
+@app.command("green", hidden=True)
+@app.command("serve")
+def serve_command(
     host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 for a free one.", min=0, max=65535)] = 9009,
     card_url: Annotated[str, typer.Option(help="Address under which clients reach the host, if it is another.")] = "",
@@ -253,11 +252,20 @@ def green_command(
     judge: JudgeName = "offline",
     tools_host: ToolsHost = "127.0.0.1",
 ) -> None:
-    """Serve the host over A2A: assessments are asked for, agents are asked, results come back."""
-    from beampipe.analysisops.host import Address, serve_host
+    """Serve a host over A2A: it takes requests of assessments, has agents solve tasks, and returns the results."""
+    from beampipe.analysisops.host import serve_host
 
-    address = Address(host, port, card_url)
-    serve_host(address, tasks or (), instances, secret, folder, judge=judge, tools_host=tools_host)
+    serve_host(
+        host,
+        port,
+        tasks or (),
+        instances,
+        secret,
+        folder,
+        card_url=card_url,
+        judge=judge,
+        tools_host=tools_host,
+    )
 
 
 @app.command("agent")

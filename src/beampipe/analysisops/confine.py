@@ -25,8 +25,6 @@ from fcntl import ioctl
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-__all__ = ["FAILED", "main"]
-
 FAILED: Final = 97
 """Exit status if the sandbox could not be built; the agent was not started."""
 

@@ -27,8 +27,6 @@ from beampipe.errors import ServiceUnavailableError
 from beampipe.processes import worker_pool
 from beampipe.terminal import Progress
 
-__all__ = ["DemoResult", "run_demo"]
-
 _SEED: Final = 1
 _LEVEL: Final[Level] = 1
 _BASELINES: Final = ("recall", "nop")

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import Any, Final, Literal, cast
 from urllib.parse import urlsplit
 
 from a2a.helpers import get_text_parts, new_data_part, new_text_message, new_text_part
@@ -24,16 +25,9 @@ from a2a.server.tasks import TaskUpdater
 
 from beampipe import settings
 from beampipe.analysisops.a2a.documents import dump_object, parse_object
-from beampipe.analysisops.a2a.server import (
-    a2a_app,
-    agent_card,
-    in_thread,
-    read_document,
-    updates,
-)
+from beampipe.analysisops.a2a.server import agent_card, in_thread, read_document, serve_a2a, serving_a2a, updates
 from beampipe.analysisops.contract import Level
 from beampipe.analysisops.grading.result import ungraded
-from beampipe.analysisops.http_server import listen, serve, serving
 from beampipe.analysisops.registry import judge_choice
 from beampipe.analysisops.run import Conditions, host_assess, task_folder
 from beampipe.analysisops.runs import Seeds
@@ -48,14 +42,6 @@ from beampipe.errors import (
     ServiceUnavailableError,
     UnknownNameError,
 )
-
-if TYPE_CHECKING:
-    from a2a.types import AgentCard
-    from starlette.applications import Starlette
-
-
-# The assessment over A2A: requests come in, tasks go out to agents, results come back.
-
 
 # What a host is asked for: agents by role, and which tasks they shall solve.
 
@@ -169,7 +155,15 @@ def parse_request(text: str, host: HostSettings) -> EvalRequest:
             f"{_WHERE}: got the keys {sorted(document)}, expected participants, an object of addresses by role,"
             " and config, an object"
         )
-    participants = _participants(document["participants"])
+    participants = document["participants"]
+    if not isinstance(participants, dict) or not participants:
+        shown = str(participants)[:80]
+        raise InputError(f"{_WHERE}: participants: got {shown}, expected at least one address by its role")
+    for role, url in participants.items():
+        if not _is_address(url):
+            raise InputError(
+                f"{_WHERE}: participants: {role}: got {str(url)[:80]!r}, expected an address such as http://agent:9019/"
+            )
     config = settings.build(_Config, document.get("config") or {}, f"{_WHERE}: config")
     assessments = tuple(_plan(participants, config, host))
     if len(assessments) > host.most:
@@ -178,6 +172,16 @@ def parse_request(text: str, host: HostSettings) -> EvalRequest:
         )
     notes = tuple(f"{key} is not used: data belong to the host" for key in _NOT_USED if getattr(config, key))
     return EvalRequest(participants, assessments, notes)
+
+
+def _is_address(url: Any) -> bool:
+    """Whether something is the address of a server, without a user or a password."""
+    try:
+        parts = urlsplit(url if isinstance(url, str) else "")
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
+        return good and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _plan(participants: Mapping[str, str], config: _Config, host: HostSettings) -> Sequence[RequestedAssessment]:
@@ -200,48 +204,8 @@ def _plan(participants: Mapping[str, str], config: _Config, host: HostSettings) 
     ]
 
 
-def _participants(found: Any) -> dict[str, str]:
-    if not isinstance(found, dict) or not found:
-        raise InputError(f"{_WHERE}: participants: got {str(found)[:80]}, expected at least one address by its role")
-    for role, url in found.items():
-        try:
-            parts = urlsplit(url if isinstance(url, str) else "")
-            good = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
-            good = good and parts.port != 0
-        except ValueError:
-            good = False
-        if not good:
-            raise InputError(
-                f"{_WHERE}: participants: {role}: got {str(url)[:80]!r}, expected an address such as http://agent:9019/"
-            )
-    return dict(found)
-
-
-# What of a result may be shown to whoever asked for it, and the result where there is none.
-
-
-_TELLING: Final = ("evidence", "provenance", "signals", "meta")
-"""Keys whose values may tell what is known of a secret instance, such as its reference."""
-
-
-def error_result(assessment: RequestedAssessment, code: str, message: str) -> dict[str, Any]:
-    """The result of an assessment that gave none: nothing of all that can be had.
-
-    Args:
-        assessment: what was to be done.
-        code: what kind of thing went wrong, such as ``"agent_unavailable"``.
-        message: what went wrong.
-    """
-    return ungraded(
-        code,
-        code,
-        message,
-        task_id=assessment.task_id,
-        type="",
-        level=assessment.level,
-        seed=assessment.seed,
-        max_score=1.0,
-    )
+_SECRET_KEYS: Final = ("evidence", "provenance", "signals", "meta")
+"""Keys whose values may reveal a secret instance, such as its reference."""
 
 
 def shown(result: Mapping[str, Any], assessment: RequestedAssessment) -> dict[str, Any]:
@@ -252,41 +216,38 @@ def shown(result: Mapping[str, Any], assessment: RequestedAssessment) -> dict[st
     sent = {**result, "participant": assessment.role, "instance": assessment.number}
     if not assessment.secret:
         return sent
-    return {**{key: _untold(key, value) for key, value in sent.items()}, "seed": None}
+    return {**{key: _without_secrets(key, value) for key, value in sent.items()}, "seed": None}
 
 
 def summary(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """For each agent the sum of its normalised scores, their number, and how many are errors."""
     participants: dict[str, dict[str, Any]] = {}
     for result in results:
-        one = participants.setdefault(
+        totals = participants.setdefault(
             result["participant"], {"score_total": 0.0, "score_max": 0, "errors": 0, "tasks": {}}
         )
         score = float(result["final"]["normalized_score"])
-        one["score_total"] += score
-        one["score_max"] += 1
-        one["errors"] += result["status"] == "error"
-        one["tasks"].setdefault(result["task_id"], []).append(score)
-    for one in participants.values():
-        one["tasks"] = {task: sum(scores) / len(scores) for task, scores in one["tasks"].items()}
+        totals["score_total"] += score
+        totals["score_max"] += 1
+        totals["errors"] += result["status"] == "error"
+        totals["tasks"].setdefault(result["task_id"], []).append(score)
+    for totals in participants.values():
+        totals["tasks"] = {task: sum(scores) / len(scores) for task, scores in totals["tasks"].items()}
     return {
-        "score_total": sum(one["score_total"] for one in participants.values()),
+        "score_total": sum(totals["score_total"] for totals in participants.values()),
         "score_max": len(results),
         "participants": participants,
     }
 
 
-def _untold(key: str, value: Any) -> Any:
-    if key in _TELLING:
+def _without_secrets(key: str, value: Any) -> Any:
+    if key in _SECRET_KEYS:
         return {}
     if isinstance(value, Mapping):
-        return {name: _untold(name, inner) for name, inner in value.items() if name not in _TELLING}
+        return {name: _without_secrets(name, inner) for name, inner in value.items() if name not in _SECRET_KEYS}
     if isinstance(value, list):
-        return [_untold("", inner) for inner in value]
+        return [_without_secrets("", inner) for inner in value]
     return value
-
-
-# Runs what a request asks for, reports as it goes, and always ends with results.
 
 
 Assess = Callable[[str, str, Level, int], dict[str, Any]]
@@ -312,7 +273,10 @@ class AssessmentExecutor(AgentExecutor):
     async def execute(self, context: RequestContext, event_queue: EventQueue) -> None:
         updater = await updates(context, event_queue)
         try:
-            request = parse_request(_text(context), self._host)
+            text = "".join(get_text_parts(context.message.parts)) if context.message is not None else ""
+            if not text.strip():
+                text = dump_object(_with_integers(read_document(context.message)))
+            request = parse_request(text, self._host)
         except BeampipeError as error:
             await updater.reject(new_text_message(str(error)))
             return
@@ -364,22 +328,28 @@ class AssessmentExecutor(AgentExecutor):
             code, message = _kind(error, self._host)
             if code == "host_error":
                 _log.exception("assessment of %s failed", assessment.task_id)
-            return shown(error_result(assessment, code, message[:_SHOWN]), assessment)
+            error_result = ungraded(
+                message[:_SHOWN],
+                task_id=assessment.task_id,
+                type="",
+                level=assessment.level,
+                seed=assessment.seed,
+                max_score=1.0,
+                failure=code,
+                code=code,
+                judged=0.0,
+            )
+            return shown(error_result, assessment)
         return result
 
 
-def _text(context: RequestContext) -> str:
-    text = "".join(get_text_parts(context.message.parts)) if context.message is not None else ""
-    return text if text.strip() else dump_object(_whole(read_document(context.message)))
-
-
-def _whole(found: Any) -> Any:
-    """Numbers without a fraction as integers again, which they were before they travelled as data."""
-    if isinstance(found, dict):
-        return {key: _whole(value) for key, value in found.items()}
-    if isinstance(found, list):
-        return [_whole(value) for value in found]
-    return int(found) if isinstance(found, float) and found.is_integer() else found
+def _with_integers(value: Any) -> Any:
+    """Numbers without a fraction as integers again, which they were before they were sent as data."""
+    if isinstance(value, dict):
+        return {key: _with_integers(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_integers(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _kind(error: Exception, host: HostSettings) -> tuple[str, str]:
@@ -398,112 +368,59 @@ def _kind(error: Exception, host: HostSettings) -> tuple[str, str]:
     return "host_error", f"the host failed with {type(error).__name__}"
 
 
-# How the host introduces itself; nothing of its settings stands there.
+_CARD: Final = partial(
+    agent_card,
+    "beampipe-analysisops",
+    "Gives analysis tasks of particle physics to agents and grades what they find.",
+    skill="assess agents",
+    tags=("particle physics", "benchmark", "assessment"),
+)
+"""The card of a host; none of its settings stands there."""
 
 
-def host_card(url: str) -> AgentCard:
-    """The card of a host.
-
-    Args:
-        url: address under which clients reach it.
-    """
-    return agent_card(
-        "beampipe-analysisops",
-        "Gives analysis tasks of particle physics to agents and grades what they find.",
-        url,
-        skill="assess agents",
-        tags=("particle physics", "benchmark", "assessment"),
-    )
-
-
-# The host as an A2A server.
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a host listens, and how it is reached.
-
-    Attributes:
-        host: name or number of the interface to listen at.
-        port: port to listen at; 0 takes a free one.
-        card_url: address under which clients reach it; empty if it is the one where it listens.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 9009
-    card_url: str = ""
-
-
-def host_app(assess: Assess, host: HostSettings, url: str) -> Starlette:
-    """The application of a host.
+def serving_host(assess: Assess, host: HostSettings) -> AbstractContextManager[str]:
+    """A host on loopback while a block runs; the block gets its address.
 
     Args:
         assess: has an agent solve one instance and grades it.
         host: what is offered.
-        url: address under which clients reach it.
     """
-    return a2a_app(AssessmentExecutor(assess, host), host_card(url))
-
-
-def serve_assessments(assess: Assess, host: HostSettings, address: Address | None = None) -> None:
-    """Serve until the process is told to stop.
-
-    Args:
-        assess: has an agent solve one instance and grades it.
-        host: what is offered.
-        address: where to listen.
-    """
-    address = address or Address()
-    listener = listen(address.host, address.port)
-    url = address.card_url or f"http://{address.host}:{listener.getsockname()[1]}/"
-    serve(host_app(assess, host, url), listener)
-
-
-@contextmanager
-def serving_host(assess: Assess, host: HostSettings) -> Iterator[str]:
-    """A host on loopback while the block runs.
-
-    Yields:
-        Its address.
-    """
-    listener = listen("127.0.0.1", 0)
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-    with serving(host_app(assess, host, url), listener) as url:
-        yield url
-
-
-# The host as it stands for assessments: which tasks, which instances, where records are kept.
+    return serving_a2a(AssessmentExecutor(assess, host), _CARD)
 
 
 def serve_host(
-    address: Address,
+    host: str,
+    port: int,
     tasks: Sequence[str],
     instances: int,
     secret: Path | None,
     folder: Path,
     *,
+    card_url: str = "",
     judge: str = "offline",
     tools_host: str = LOOPBACK,
 ) -> None:
-    """Serve the host until the process is told to stop.
+    """Serve a host until the process is stopped.
 
     Args:
-        address: where it listens, and under which address clients reach it.
+        host: address to listen at.
+        port: port to listen at; 0 takes a free one.
         tasks: names or folders of tasks; all that are shipped if there are none.
         instances: number of instances of each task, where a request names none.
         secret: file of the secret that their seeds are made of; None for development seeds.
         folder: for instances and records; no agent may read it.
-        judge: who looks at the words: ``offline``, ``none``, or the TOML file of a model.
+        card_url: address under which clients reach it, where that is another one.
+        judge: scores the words: ``offline``, ``none``, or the TOML file of a model.
         tools_host: name or address of this machine at which agents elsewhere reach their tools.
 
     Raises:
         UnknownNameError: there is no such task or judge.
         FileError: the secret cannot be used.
     """
-    names = [load_task(task_folder(name)).id for name in tasks or shipped_tasks()]
+    names = tuple(load_task(task_folder(name)).id for name in tasks or shipped_tasks())
     seeds = tuple(seed.value for seed in Seeds.first(instances, secret).of("host"))
-    # As text alone: the public platform counts a part of text and one of data as two results.
-    settings = HostSettings(tuple(names), seeds, results="text")
     conditions = Conditions(folder / "instances", judge_choice(judge), tools_host)
     assess = host_assess(tasks or tuple(shipped_tasks()), folder / "records", conditions=conditions)
-    serve_assessments(assess, settings, address)
+    # As text alone: the public platform counts a part of text and one of data as two results.
+    executor = AssessmentExecutor(assess, HostSettings(names, seeds, results="text"))
+    serve_a2a(executor, _CARD, host, port, card_url=card_url)

@@ -87,5 +87,8 @@ def _server(app: Starlette, lifespan: Literal["on", "off"]) -> Any:
     import uvicorn
 
     # No log of requests: the path of a server of tools is a secret.
-    settings = {"log_level": "warning", "access_log": False, "ws": "none", "timeout_graceful_shutdown": 1}
-    return uvicorn.Server(uvicorn.Config(app, lifespan=lifespan, **settings))
+    return uvicorn.Server(
+        uvicorn.Config(
+            app, lifespan=lifespan, log_level="warning", access_log=False, ws="none", timeout_graceful_shutdown=1
+        )
+    )

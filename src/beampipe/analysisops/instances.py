@@ -29,9 +29,6 @@ from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.files import make_folder
 from beampipe.workflow import digest_of, file_digest
 
-# One assessment from end to end: data are made, the oracle finds the reference, an agent is asked and graded.
-
-
 _ORACLE_CALLS: Final = 400
 
 _EFFICIENCY: Final = "efficiency"
@@ -45,9 +42,9 @@ class PreparedInstance:
     Attributes:
         task: the task.
         data: folder with the files and their manifest; nothing hidden stands in it.
-        hidden: the hidden side.
-        reference: what the oracle found, with the truth.
-        facts: what anybody may know of the data as a whole.
+        hidden: the hidden truth.
+        reference: result of the reference analysis, with the truth.
+        facts: public facts of the data as a whole.
     """
 
     task: Task
@@ -71,20 +68,26 @@ def make_data(task: Task, seed: int, folder: Path) -> HiddenTruth:
     """
     if not task.spec.family:
         raise ConfigError(f"{task.id}: got a task without a family, expected one with data of its own")
+    ranges = {}
+    for name, given in task.parameters.items():
+        numbers = [float(number) for number in given if isinstance(number, int | float)]
+        if len(given) != 2 or len(numbers) != 2:
+            raise ConfigError(f"{task.id}: parameters: {name}: got {list(given)}, expected [lowest, highest]")
+        ranges[name] = (numbers[0], numbers[1])
     make = load_program(program_file(task.spec.family, task.folder)).make
-    return prepare(make, task.spec.family, seed, folder, ranges=_ranges(task))
+    return prepare(make, task.spec.family, seed, folder, ranges=ranges)
 
 
 def prepare_instance(task: Task, seed: int, folder: Path) -> PreparedInstance:
     """Make the data of an instance and find its reference.
 
     Args:
-        task: the task, one of a family.
+        task: the task, one with a family.
         seed: of the instance.
         folder: a folder of the host's own; agents get no more of it than the tools give.
 
     Raises:
-        ConfigError: the task belongs to no family, or its family asks for what the oracle does not find.
+        ConfigError: the task has no family, or the reference analysis fails or leaves an answer out.
     """
     hidden = make_data(task, seed, folder)
     data = folder / "data"
@@ -92,20 +95,20 @@ def prepare_instance(task: Task, seed: int, folder: Path) -> PreparedInstance:
     listed = session.call("list_local_root_files_tool")
     facts = dict(listed.get("public") or {})
     bare = PreparedInstance(task, data, hidden, Reference(), facts)
-    found = oracle_of(task, hidden).solve(request_of(bare, 1, seed), LocalTools(session))
-    if found["status"] != "ok":
-        raise ConfigError(f"{task.id}, instance {seed}: the oracle failed: {found['comments']}")
+    answer = oracle_of(task, hidden).solve(request_of(bare, 1), LocalTools(session))
+    if answer["status"] != "ok":
+        raise ConfigError(f"{task.id}, instance {seed}: the oracle failed: {answer['comments']}")
     quantities = {
-        name: Quantity(one["value"], one["uncertainty"], task.spec.answers[name].unit)
-        for name, one in found["answers"].items()
+        name: Quantity(number["value"], number["uncertainty"], task.spec.answers[name].unit)
+        for name, number in answer["answers"].items()
         if name in task.spec.answers
     }
     histograms = {}
-    for name, handle in found["histograms"].items():
+    for name, handle in answer["histograms"].items():
         content = session.content(handle)
         assert isinstance(content, Histogram)
         histograms[name] = HistogramReference(tuple(content.edges.tolist()), tuple(content.values.tolist()))
-    evidence = evidence_of(found, session, hidden)
+    evidence = evidence_of(answer, session, hidden)
     for labels in evidence.labels.values():
         good, _ = double_majority(labels, evidence.particle_id)
         share = len(good & set(evidence.reconstructable)) / len(evidence.reconstructable)
@@ -118,21 +121,21 @@ def prepare_instance(task: Task, seed: int, folder: Path) -> PreparedInstance:
 
 
 def oracle_of(task: Task, hidden: HiddenTruth) -> OracleAgent:
-    """The agent that knows the hidden side of an instance of a task; its result is the reference."""
+    """The agent that is given the hidden truth of an instance; its result is the reference."""
     return OracleAgent(hidden, load_program(program_file(task.type, task.folder)).analyse)
 
 
 def prepare_open_instance(task: Task, folder: Path, *, catalogue: Catalogue = atlas_catalogue) -> PreparedInstance:
-    """Bring the real data of a task that has no family, such as one of the public benchmark; there is one instance.
+    """Download the real data of a task without a family, such as one of the public benchmark; there is one instance.
 
     Args:
         task: the task; it names release and skim of ATLAS Open Data.
-        folder: a folder of the host's own, for this task alone. What has come before is checked and taken.
-        catalogue: knows the files.
+        folder: a folder of the host's own, for this task alone. Files from an earlier call are checked and used.
+        catalogue: lists the files.
 
     Raises:
         ConfigError: the task has data of its own, or needs none.
-        BeampipeError: the data cannot be brought; what has come is kept for another try.
+        BeampipeError: the download fails; what has come is kept for another try.
     """
     from beampipe.analysisops.opendata.catalogue import prepare_open_data
 
@@ -141,27 +144,12 @@ def prepare_open_instance(task: Task, folder: Path, *, catalogue: Catalogue = at
     for file in data.files():
         role = str(file.facts.get("role", ""))
         files[role] = (*files.get(role, ()), file.name)
-    # Nobody knows the truth of real data: the rubric compares with numbers in the task's own eval_ref.yaml.
+    # Real data have no truth: the rubric compares with numbers in the task's own eval_ref.yaml.
     return PreparedInstance(task, data.path, HiddenTruth("", 0, "", {}, {}, files=files), Reference(), data.public)
 
 
-def _ranges(task: Task) -> dict[str, tuple[float, float]]:
-    """The task's own ranges of what is hidden.
-
-    Raises:
-        ConfigError: one is no pair of numbers.
-    """
-    ranges = {}
-    for name, given in task.parameters.items():
-        numbers = [one for one in given if isinstance(one, int | float)]
-        if len(given) != 2 or len(numbers) != 2:
-            raise ConfigError(f"{task.id}: parameters: {name}: got {list(given)}, expected [lowest, highest]")
-        ranges[name] = (float(numbers[0]), float(numbers[1]))
-    return ranges
-
-
-def request_of(prepared: PreparedInstance, level: Level, seed: int) -> TaskRequest:
-    """What an agent is asked about an instance."""
+def request_of(prepared: PreparedInstance, level: Level) -> TaskRequest:
+    """The request of an agent to solve an instance."""
     task = prepared.task
     return TaskRequest(
         task.id,
@@ -172,7 +160,8 @@ def request_of(prepared: PreparedInstance, level: Level, seed: int) -> TaskReque
         data={
             **prepared.facts,
             "histograms": {
-                name: {"bins": one.bins, "low": one.low, "high": one.high} for name, one in task.spec.histograms.items()
+                name: {"bins": asked.bins, "low": asked.low, "high": asked.high}
+                for name, asked in task.spec.histograms.items()
             },
         },
         constraints={
@@ -184,7 +173,7 @@ def request_of(prepared: PreparedInstance, level: Level, seed: int) -> TaskReque
 
 
 def evidence_of(submission: object, session: Session, hidden: HiddenTruth) -> Evidence:
-    """What the submission names by handle, as the session holds it."""
+    """The histograms and artifacts that the submission names by handle, as the session holds them."""
     read = read_submission(submission)
     histograms, labels = {}, {}
     for name, handle in read.section("histograms").items():
@@ -195,11 +184,13 @@ def evidence_of(submission: object, session: Session, hidden: HiddenTruth) -> Ev
         content = _content(session, handle)
         if isinstance(content, TrackLabels):
             labels[name] = content.track_id.tolist()
-    return Evidence(histograms, labels, _particles(hidden), _reconstructable(hidden))
+    particles = tuple(label if label > 0 else -1 for label in hidden.labels)  # -1 for noise
+    reconstructable = tuple(int(particle) for particle in hidden.analysis.get("particles", ()))
+    return Evidence(histograms, labels, particles, reconstructable)
 
 
 def _content(session: Session, handle: object) -> Content | None:
-    """What a handle stands for, exported or not; None if it is none."""
+    """The content of a handle, exported or not; None if there is no such handle."""
     try:
         content = session.content(handle) if isinstance(handle, str) else None
     except UnknownNameError:
@@ -207,21 +198,7 @@ def _content(session: Session, handle: object) -> Content | None:
     return content.content if isinstance(content, Artifact) else content
 
 
-def _particles(hidden: HiddenTruth) -> tuple[int, ...]:
-    """The particle of each hit, -1 for noise."""
-    return tuple(label if label > 0 else -1 for label in hidden.labels)
-
-
-def _reconstructable(hidden: HiddenTruth) -> tuple[int, ...]:
-    """Particles that should be found."""
-    return tuple(int(particle) for particle in hidden.analysis.get("particles", ()))
-
-
-# Instances that are made once and given to every agent: on disk, in a folder that only the host reads.
-
-
-_HIDDEN = "hidden.json"
-
+_HIDDEN: Final = "hidden.json"
 
 _NO_WORK: Final = (
     "__init__.py",
@@ -254,44 +231,44 @@ class InstanceStore:
         """An instance; it is made if it is not there.
 
         Raises:
-            ConfigError: the oracle does not find what the task asks for.
-            BeampipeError: real data cannot be brought.
+            ConfigError: the reference analysis fails or leaves an answer out.
+            BeampipeError: real data cannot be downloaded.
         """
         spec = task.spec
         if not spec.family:
-            # Real data: one instance, whatever the seed. It is brought into its place, so that what has come is kept.
+            # Real data: one instance, whatever the seed. It is downloaded in place, so that an interrupted one goes on.
             return prepare_open_instance(
                 task, self._folder / digest_of(["open", spec.release, spec.dataset, spec.skim, spec.max_files])
             )
-        # The seed is secret, and so no part of a name that anybody may see.
+        # The key is a digest, as the seed is secret.
         ranges = {name: list(given) for name, given in task.parameters.items()}
         key = digest_of([spec.family, task.id, seed, VERSION, ranges, work_code(), program_digest(task)])
-        place = self._folder / key
-        if not (place / _HIDDEN).exists():
-            self._make(task, seed, place)
-        known = json.loads((place / _HIDDEN).read_bytes())
+        folder = self._folder / key
+        if not (folder / _HIDDEN).exists():
+            self._make(task, seed, folder)
+        stored = json.loads((folder / _HIDDEN).read_bytes())
         return PreparedInstance(
             task,
-            place / "data",
-            HiddenTruth.from_json(known["hidden"]),
-            Reference.from_json(known["reference"]),
-            known["facts"],
+            folder / "data",
+            HiddenTruth.from_json(stored["hidden"]),
+            Reference.from_json(stored["reference"]),
+            stored["facts"],
         )
 
-    def _make(self, task: Task, seed: int, place: Path) -> None:
+    def _make(self, task: Task, seed: int, folder: Path) -> None:
         part = Path(tempfile.mkdtemp(prefix=".part-", dir=self._folder))
         try:
             made = prepare_instance(task, seed, part)
-            known = {
+            stored = {
                 "hidden": made.hidden.to_json(),
                 "reference": made.reference.to_json(),
                 "facts": dict(made.facts),
             }
-            (part / _HIDDEN).write_text(json.dumps(known, allow_nan=False), encoding="utf-8")
+            (part / _HIDDEN).write_text(json.dumps(stored, allow_nan=False), encoding="utf-8")
             try:
-                os.rename(part, place)
+                os.rename(part, folder)
             except OSError:
-                if not (place / _HIDDEN).exists():  # another process has made the same meanwhile
+                if not (folder / _HIDDEN).exists():  # another process has made the same meanwhile
                     raise
         finally:
             shutil.rmtree(part, ignore_errors=True)

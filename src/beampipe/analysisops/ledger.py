@@ -21,8 +21,6 @@ from typing import Any, Final
 
 from beampipe.errors import FileError
 
-__all__ = ["Entry", "Ledger", "entries_to_json", "read_ledger"]
-
 _DEEPEST: Final = 40
 """Arguments that are nested deeper are kept as text."""
 

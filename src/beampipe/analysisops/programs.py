@@ -19,8 +19,6 @@ from beampipe.analysisops.sandbox import Sandbox, SandboxLimits, best_kind
 from beampipe.analysisops.tools.session import Session
 from beampipe.errors import BeampipeError
 
-__all__ = ["DATA", "REQUEST", "ask_program"]
-
 DATA: Final = "BEAMPIPE_DATA"
 """Environment variable with the folder of the data, which can only be read."""
 REQUEST: Final = "BEAMPIPE_REQUEST"

@@ -17,18 +17,6 @@ from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.settings import build, read_toml
 from beampipe.workflow import digest_of, file_digest
 
-__all__ = [
-    "AGENTS",
-    "ORACLE",
-    "AgentFile",
-    "JudgeChoice",
-    "JudgeFile",
-    "agent_choice",
-    "judge_choice",
-    "make_agent",
-    "model_agent",
-]
-
 AGENTS: Final = ("scripted", "follower", "nop", "recall")
 """Agents that need no model. ``oracle``, which is given the hidden truth, is started by the host alone."""
 

@@ -26,16 +26,6 @@ from beampipe.analysisops.tools.mcp import LOOPBACK
 from beampipe.errors import UnknownNameError
 from beampipe.workflow import digest_of
 
-__all__ = [
-    "Conditions",
-    "assess_in_run",
-    "evaluate",
-    "host_assess",
-    "rescore",
-    "task_choice",
-    "task_folder",
-]
-
 
 @dataclass(frozen=True)
 class Conditions:
@@ -157,7 +147,7 @@ def host_assess(
 
 def rescore(folder: Path) -> Rescored:
     """Grade a run again from its records."""
-    return rescore_run(folder, regrade, today=_today)
+    return rescore_run(folder, regrade, current=_current_task)
 
 
 @contextmanager
@@ -179,7 +169,7 @@ def task_choice(task: Task, judge: JudgeChoice | None = None) -> TaskChoice:
     return replace(choice, digest=digest_of([choice.digest, program_digest(task), judge.digest if judge else ""]))
 
 
-def _today(record: Mapping[str, Any]) -> dict[str, Any]:
+def _current_task(record: Mapping[str, Any]) -> dict[str, Any]:
     """Rubric and reference of a record as the shipped task has them now; nothing for tasks from elsewhere."""
     folder = shipped_tasks().get(str(record["assessment"]["task_id"]))
     if folder is None:

@@ -26,8 +26,6 @@ from typing import Any, Final, Literal
 from beampipe import processes
 from beampipe.errors import ConfigError
 
-__all__ = ["Confined", "Kind", "Sandbox", "SandboxLimits", "best_kind"]
-
 Kind = Literal["namespaces", "process"]
 """How a process is confined: by namespaces of the kernel, or by limits and its user alone."""
 

@@ -1,7 +1,7 @@
-"""Figures that belong to nobody else, drawn without a display and written whole or not at all.
+"""Figures with matplotlib, drawn without a display and written atomically.
 
-matplotlib is imported when something is drawn. Its pyplot is not used: it would keep each figure, and choose a backend
-for the whole process.
+matplotlib is imported when something is drawn. pyplot is not used: it would keep each figure alive, and choose a
+backend for the whole process.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _DPI: Final = 150
 """Resolution of PNG files [pixels per inch]."""
 
 _NO_TIME: Final = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
-"""Metadata by format that keeps the time out of a file, so that the same figure gives the same bytes."""
+"""Metadata by format without the time, so that the same figure gives the same bytes."""
 
 
 @contextmanager
 def drawing(settings: Mapping[str, Any] | None = None) -> Iterator[None]:
-    """The style of ATLAS for as long as the block runs. Figures must be made and saved in it.
+    """Context with the plotting style of ATLAS. Figures must be made and saved inside it.
 
     Args:
-        settings: matplotlib's settings (rcParams) beyond the style.
+        settings: further settings of matplotlib (rcParams).
 
     Raises:
         MissingExtraError: matplotlib or mplhep is not installed.
@@ -52,7 +52,7 @@ def new_figure(
         rows: number of rows of panels.
         columns: number of columns of panels.
         size: width and height of the figure [inches].
-        more: further arguments of matplotlib's `Figure.subplots`.
+        more: further arguments of `Figure.subplots`.
 
     Returns:
         The figure, which a notebook shows, and its panels as an array (rows, columns) of axes.
@@ -64,16 +64,16 @@ def new_figure(
 
 
 def save_figure(figure: Figure, *paths: Path, settings: Mapping[str, Any] | None = None) -> None:
-    """Write a figure, each file whole or not at all. No time is written into the files.
+    """Write a figure atomically, without a time in the files.
 
     Args:
         figure: the figure, made inside `drawing`.
         paths: the files; their endings (png, pdf, svg) choose the formats. Folders are made.
-        settings: the settings that the figure was made with: text is set when a figure is saved, in the style of then.
+        settings: the settings that the figure was made with; matplotlib applies those of text when it saves.
     """
     with drawing(settings):
         for number, path in enumerate(paths):
             if number:
-                figure.set_layout_engine("none")  # all files show things in the same places
+                figure.set_layout_engine("none")  # the same layout in all files
             kind = path.suffix.removeprefix(".")
             write_whole(path, partial(figure.savefig, format=kind, dpi=_DPI, metadata=_NO_TIME.get(kind)))

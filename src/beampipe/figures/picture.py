@@ -1,4 +1,4 @@
-"""A figure of matplotlib that keeps its style and shows itself in a notebook."""
+"""A figure of matplotlib that keeps its style and is displayed by notebooks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ __all__ = ["Picture"]
 
 
 class Picture(Figure):
-    """A figure without pyplot, which would keep it, and choose a backend for the whole process.
+    """A figure made without pyplot. Notebooks display it without ``%matplotlib inline``.
 
-    Whoever draws it, and whenever, finds the style (rcParams) that it was made in: text is set only then. A notebook
-    shows it without ``%matplotlib inline``.
+    It is drawn in the style (rcParams) in which it was made; matplotlib itself would use the current style.
 
     Args:
-        *arguments: those of matplotlib's `Figure`.
-        **options: those of matplotlib's `Figure`.
+        *arguments: passed to `Figure`.
+        **options: passed to `Figure`.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

@@ -96,9 +96,8 @@ class EmbedModel(_Step):
                 f"hits: got {len(features)}, expected at most {self.max_hits}; cut the event into regions"
             )
         hits = Hits(features if self.scale.name == "mm" else self.scale.to_mm(features))
-        if self.pipeline.layout is not None:
-            self.pipeline.layout.check([hits])
-        position = wrap_phi(self.pipeline.beam_spot.seen(hits.position))
+        self.pipeline.check_hits([hits])
+        position = wrap_phi(self.pipeline.beam_spot.relative_to(hits.position))
         (embedding,) = self.stage(stages.EmbedHits)(position)
         return {POSITION.name: position, EMBEDDING.name: embedding}
 

@@ -245,7 +245,7 @@ class TrackingRequest:
             contract = tracking_contract(signature)
             # Labels alone do not tell where the tracks come from.
             expected = contract.beam_spot if self.parameters else None
-            self.watch.look(self.hits, tracks, expected, contract.usual)
+            self.watch.check(self.hits, tracks, expected, contract.usual)
         return tracks
 
     def _tracks(self, signature: ModelSignature, arrays: Mapping[str, ndarray]) -> Tracks:

@@ -244,7 +244,7 @@ def _pipeline_parameters(pipeline: Pipeline, settings: ServingSettings) -> dict[
         contract.MAX_HITS: str(settings.max_hits),
         contract.BEAM_SPOT_PARAMETER: pipeline.beam_spot.text,
         contract.CHECK_LAYOUT: str(settings.check).lower(),
-        contract.USUAL_ON_TRACKS: "" if pipeline.layout is None else pipeline.layout.usual.text,
+        contract.USUAL_ON_TRACKS: pipeline.expected_share.text,
     }
 
 
@@ -254,9 +254,9 @@ def _example(scale: str, pipeline: Pipeline) -> dict[str, ndarray]:
     For an expected beam line off the axis the event is moved there; hits that then lie on no layer are dropped.
     """
     position = small_event().position
-    if pipeline.beam_spot != ON_AXIS and pipeline.layout is not None:
-        position = pipeline.beam_spot.opposite.seen(position)
-        position = position[layer_of(position, pipeline.layout.windows.layers) >= 0]
+    if pipeline.beam_spot != ON_AXIS:
+        position = pipeline.beam_spot.opposite.relative_to(position)
+        position = position[layer_of(position, pipeline.windows.layers) >= 0]
     return {FEATURES.name: position if scale == "mm" else scale_named(scale).from_mm(position)}
 
 

@@ -91,11 +91,9 @@ class TrackingModel:
             return error
 
     def _found(self, events: Sequence[Hits]) -> Sequence[ModelAnswer]:
+        self.instance.checkpoint()
         try:
-            if len(events) == 1:
-                tracks = [self.pipeline.find(events[0], between=self.instance.checkpoint)]
-            else:
-                tracks = self.pipeline.find_many(events, between=self.instance.checkpoint)
+            tracks = self.pipeline.find_many(events, hook=lambda step, arrays: self.instance.checkpoint())
         except InputError as error:
             if len(events) > 1:
                 return [self._found([hits])[0] for hits in events]

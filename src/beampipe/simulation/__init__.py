@@ -28,7 +28,7 @@ __all__ = [
     "simulate_events",
 ]
 
-__getattr__ = loader(
+__getattr__, __dir__ = loader(
     __name__,
     {
         "degradation": ["DEFAULT", "NONE", "STRESS", "Degradation", "dead_modules", "degrade"],

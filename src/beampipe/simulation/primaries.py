@@ -16,8 +16,6 @@ from beampipe.simulation.detector import Vertex
 from beampipe.simulation.pythia import TRACKER_R, TRACKER_Z, CollisionPool
 from beampipe.units import GeV, mm, um
 
-# The particles that one event starts from.
-
 
 @dataclass(frozen=True, eq=False)
 class PrimaryParticles:

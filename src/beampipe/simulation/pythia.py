@@ -18,10 +18,6 @@ from beampipe.errors import ConfigError
 from beampipe.files import cache_folder, replacing
 from beampipe.simulation.samples import SampleSpec, Slice
 
-# Pythia 8: the module, a generator that has started, and seeds. Both simulations, of tracks and of jets, use
-# it.
-
-
 _SEEDS: Final = 899_999_999
 """Number of seeds that Pythia takes, from 1 on; 900 000 000 is the last one, and 0 means the time."""
 
@@ -65,9 +61,6 @@ def seed_of(seed: int, *what: int) -> int:
         what: numbers that tell its parts apart, e.g. those of a sample and of a file.
     """
     return int(np.random.SeedSequence([seed, *what]).generate_state(1, np.uint64)[0] % _SEEDS) + 1
-
-
-# Collisions by Pythia 8, kept in pools that events are drawn from.
 
 
 PT_MIN: Final = 0.1
@@ -220,9 +213,6 @@ def visible(event: Any) -> list[Row]:
             continue
         rows.append((pdg, charge, p.m(), p.px(), p.py(), p.pz(), x, y, z, p.tProd()))
     return rows
-
-
-# Dijet collisions by Pythia 8 in batches of arrays, with the weights of the variations.
 
 
 COMMON: Final = (

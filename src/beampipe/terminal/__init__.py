@@ -1,8 +1,6 @@
-"""What people see of a command: tables on standard output, progress bars on standard error. Rich draws both.
+"""Terminal output of commands: tables on standard output, progress bars on standard error, both drawn by Rich.
 
-`commands` holds how every command behaves, `words` what the names of options mean, `helps` how a text of help is set.
-
-Rich is imported when something is drawn, so that commands which draw nothing start sooner.
+Rich is imported when something is drawn, so that other commands start faster.
 """
 
 from __future__ import annotations
@@ -35,20 +33,20 @@ __all__ = [
 ]
 
 WIDTH: Final = 160
-"""The width [characters] of tables and lines that go to a file or a pipe: enough for our widest table."""
+"""Width [characters] of tables and lines in a file or a pipe: enough for the widest table."""
 
 Progress = Callable[[str, int | None], AbstractContextManager[Callable[[], None]]]
-"""``progress(what, total)`` opens a bar and gives the function that moves it by one; None if the total is unknown."""
+"""``progress(what, total)`` opens a bar and yields the function that advances it by one; total None: unknown."""
 
 _QUIET: Final = ContextVar("quiet", default=False)
 
 
 @contextmanager
 def quietly(quiet: bool = True) -> Iterator[None]:
-    """Without progress bars and without what `say` says, as long as the block lasts.
+    """Context without progress bars and without the notes of `say`.
 
     Args:
-        quiet: whether to be quiet; False changes nothing.
+        quiet: whether to suppress them; False changes nothing.
     """
     token = _QUIET.set(quiet or _QUIET.get())
     try:
@@ -58,41 +56,41 @@ def quietly(quiet: bool = True) -> Iterator[None]:
 
 
 def is_quiet() -> bool:
-    """Whether a user asked for no progress and no notes, as by `quietly`."""
+    """Whether progress bars and notes are suppressed, see `quietly`."""
     return _QUIET.get()
 
 
 def say(text: object, *, err: bool = False) -> None:
-    """A note on what was done or is under way: a line that `--quiet` leaves out.
+    """Print a note that `--quiet` suppresses.
 
     Args:
-        text: the line.
-        err: whether it goes to standard error, where progress is told, in place of standard output.
+        text: the line to print.
+        err: print it to standard error, like progress, instead of standard output.
     """
     if not _QUIET.get():
         print(text, file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def console(width: int = WIDTH) -> Console:
-    """Where tables and lines are printed: standard output, as wide as the terminal.
+    """Rich's console for standard output, as wide as the terminal.
 
     Args:
-        width: how wide [characters] if standard output is a file or a pipe.
+        width: width [characters] if standard output is a file or a pipe.
     """
     from rich.console import Console
 
-    found = Console()
-    return found if found.is_terminal else Console(width=width)
+    terminal = Console()
+    return terminal if terminal.is_terminal else Console(width=width)
 
 
 def make_table(title: str, text: Iterable[str], numbers: Iterable[str] = (), *, caption: str = "") -> Table:
     """An empty table.
 
     Args:
-        title: what stands above the table, with Rich's markup; nothing if empty.
-        text: the heads of the first columns, which are aligned to the left.
-        numbers: the heads of the columns after them, which are aligned to the right.
-        caption: what stands below the table; nothing if empty.
+        title: title above the table, with Rich's markup; none if empty.
+        text: heads of the first columns, which are aligned to the left.
+        numbers: heads of the columns after them, which are aligned to the right.
+        caption: text below the table; none if empty.
     """
     from rich.table import Table
 
@@ -106,7 +104,7 @@ def make_table(title: str, text: Iterable[str], numbers: Iterable[str] = (), *, 
 
 @contextmanager
 def bars() -> Iterator[Progress]:
-    """Progress bars on a terminal and in a notebook, nothing in a log; each is gone when its block ends.
+    """Progress bars on a terminal and in a notebook, none in a log; each is removed when its block ends.
 
     >>> with bars() as progress, progress("files", 2) as step:
     ...     for _ in range(2):
@@ -120,7 +118,7 @@ def bars() -> Iterator[Progress]:
     from rich.console import Console
 
     out = Console(stderr=True)
-    if is_quiet() or not out.is_terminal:  # nothing of Rich's: before 14.3 a bar that is off leaves an empty line
+    if is_quiet() or not out.is_terminal:  # without Rich: before 14.3 a disabled bar leaves an empty line
         yield _no_bar
         return
 
@@ -131,30 +129,30 @@ def bars() -> Iterator[Progress]:
     with Drawing(*columns, console=out, transient=True) as drawing:
 
         @contextmanager
-        def one(what: str, total: int | None) -> Iterator[Callable[[], None]]:
+        def open_bar(what: str, total: int | None) -> Iterator[Callable[[], None]]:
             task = drawing.add_task(what, total=total)
             yield lambda: drawing.advance(task)
             drawing.remove_task(task)
 
-        yield one
+        yield open_bar
 
 
 @contextmanager
 def _no_bar(what: str, total: int | None) -> Iterator[Callable[[], None]]:
-    """A bar that nobody sees."""
+    """A bar that is not shown."""
     yield lambda: None
 
 
 @contextmanager
 def bar(what: str, total: int | None = None) -> Iterator[Callable[[], None]]:
-    """One progress bar, as by `bars`.
+    """A single progress bar, see `bars`.
 
     Args:
-        what: what is counted, e.g. ``"events"``.
-        total: how many there will be; None if that is not known.
+        what: name of what is counted, e.g. ``"events"``.
+        total: final number; None if it is unknown.
 
     Yields:
-        The function that moves the bar by one.
+        The function that advances the bar by one.
     """
     with bars() as progress, progress(what, total) as step:
         yield step
@@ -162,14 +160,14 @@ def bar(what: str, total: int | None = None) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def live(out: Console, *, transient: bool = False) -> Iterator[Callable[[RenderableType], None]]:
-    """A place on a terminal where one thing is shown after the other, each in the place of the last.
+    """A live display on a terminal: each output replaces the one before.
 
     Args:
         out: the terminal.
-        transient: remove the last thing when the block ends.
+        transient: remove the last output when the block ends.
 
     Yields:
-        The function that shows a thing, a table or a line say.
+        The function that shows a table, a line or another renderable.
     """
     from rich.live import Live
 
@@ -179,7 +177,7 @@ def live(out: Console, *, transient: bool = False) -> Iterator[Callable[[Rendera
 
 @contextmanager
 def warnings_in_lines() -> Iterator[None]:
-    """Python's warnings as lines on standard error, without the place in the code that only its authors know."""
+    """Print Python's warnings as single lines on standard error, without their position in the code."""
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
         text = f"beampipe: warning: {message}"

@@ -17,16 +17,14 @@ import typer
 from beampipe.errors import BeampipeError
 from beampipe.terminal import warnings_in_lines
 
-__all__ = ["INTERRUPTED", "run"]
+_ERROR: Final = 2
 
 INTERRUPTED: Final = 130
-"""Exit code of a command that Ctrl-C ended, as a shell would tell it."""
-
-_ERROR: Final = 2
+"""Exit code of an interrupted command, the one that a shell reports for SIGINT."""
 
 
 class _Interrupt:
-    """What Ctrl-C does: it ends the command, and is remembered where a library takes it for an error of its own."""
+    """Handler of SIGINT: ends the command, and records that it came, as a library may report it as its own error."""
 
     came = False
 
@@ -36,14 +34,14 @@ class _Interrupt:
 
 
 def run(app: Callable[..., Any], name: str) -> NoReturn:
-    """Run commands and end the process.
+    """Run a command line and end the process.
 
     Args:
-        app: the commands, of Typer.
-        name: name of the program, as its help and errors have it.
+        app: commands of Typer.
+        name: name of the program in help texts and errors.
     """
     interrupt = _Interrupt()
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell may have it ignored
         signal.signal(signal.SIGINT, interrupt)
     sys.unraisablehook = _hook_without_interrupts(sys.unraisablehook)
     try:
@@ -52,16 +50,16 @@ def run(app: Callable[..., Any], name: str) -> NoReturn:
         code = INTERRUPTED
     if code == INTERRUPTED:
         typer.echo(f"{name}: interrupted", err=True)
-        # Where Ctrl-C came in a text that was run, as one that makes a namedtuple, `python -m` would end by the signal.
+        # If the signal came inside `exec`, e.g. while a namedtuple was made, `python -m` would end by the signal.
         exec("")
-    if signal.getsignal(signal.SIGINT) is interrupt:  # what Python does at its end has nothing to say either
+    if signal.getsignal(signal.SIGINT) is interrupt:  # no traceback if the signal comes during Python's shutdown
         sys.stdout.flush()
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
     sys.exit(code)
 
 
 def _exit_code(app: Callable[..., Any], name: str, interrupt: _Interrupt) -> int:
-    """The exit code of the command that the user asked for."""
+    """Run the command and return its exit code; errors of `beampipe.errors` are printed on one line."""
     try:
         with warnings_in_lines():
             code = app(prog_name=name, standalone_mode=False)
@@ -72,22 +70,22 @@ def _exit_code(app: Callable[..., Any], name: str, interrupt: _Interrupt) -> int
     except Exception as error:
         if interrupt.came:
             return INTERRUPTED
+        if not hasattr(error, "format_message"):
+            raise  # a bug: keep the traceback
         return _report_usage_error(name, error)
     return code if isinstance(code, int) else 0
 
 
-def _report_usage_error(name: str, error: Exception) -> int:
-    """Say what is wrong with the words of a command; any other error is a fault of ours and keeps its traceback."""
-    if not hasattr(error, "format_message"):
-        raise error
+def _report_usage_error(name: str, error: Any) -> int:
+    """Print an error of Typer about the words of the command line, and where to find help."""
     text, context = error.format_message(), getattr(error, "ctx", None)
-    if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command, and not every release makes it one
+    if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command; not all releases of Typer raise it
         typer.echo(text.rstrip("\n"))
         return 0
     text = " ".join(text.split()).rstrip(".")
-    ours = text[:1].lower() + text[1:]
-    stop = " See" if ours.endswith("?") else "; see"
-    return _report(name, ours if context is None else f"{ours}{stop} {context.command_path} --help")
+    message = text[:1].lower() + text[1:]
+    separator = " See" if message.endswith("?") else "; see"
+    return _report(name, message if context is None else f"{message}{separator} {context.command_path} --help")
 
 
 def _report(name: str, text: str) -> int:
@@ -95,11 +93,11 @@ def _report(name: str, text: str) -> int:
     return _ERROR
 
 
-def _hook_without_interrupts(told: Callable[[Any], object]) -> Callable[[Any], None]:
-    """The hook for errors that nobody can catch, without Ctrl-C among them."""
+def _hook_without_interrupts(hook: Callable[[Any], object]) -> Callable[[Any], None]:
+    """A hook for errors that cannot be caught, which says nothing about Ctrl-C."""
 
-    def tell(unraisable: Any) -> None:
+    def report(unraisable: Any) -> None:
         if not issubclass(unraisable.exc_type, KeyboardInterrupt):
-            told(unraisable)
+            hook(unraisable)
 
-    return tell
+    return report

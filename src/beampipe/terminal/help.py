@@ -6,24 +6,22 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-__all__ = ["COLUMNS", "help_text"]
-
 COLUMNS: Final = 80
-"""The width [characters] of a text of help."""
+"""Width of help texts [characters]."""
 
 _NAMES: Final = 24
-"""The largest width [characters] of the column of names; a longer name has a line of its own."""
+"""Largest width [characters] of the column of names; a longer name gets a line of its own."""
 
 
 def help_text(command: Any, context: Any) -> str:
-    """The help of a command or of a group of them.
+    """The help text of a command or of a group of commands.
 
     Args:
-        command: of click, or of Typer, which has one of its own.
-        context: in which the command is asked for.
+        command: command of Typer.
+        context: context of Typer.
 
     Returns:
-        Usage, what it does, then arguments, options and commands, each section with a head of its own.
+        Usage, description, then a section each for arguments, options and commands.
     """
     blocks = [_filled(f"Usage: {context.command_path} {' '.join(_usage(command, context))}", 0, 7)]
     blocks += [_filled(" ".join(text.split()), 2) for text in (command.help or "").split("\n\n")]
@@ -33,7 +31,7 @@ def help_text(command: Any, context: Any) -> str:
 
 
 def _usage(command: Any, context: Any) -> Iterator[str]:
-    """What may follow the name of a command."""
+    """What may follow the name of a command, for the line "Usage"."""
     yield "[OPTIONS]"
     if hasattr(command, "summaries"):
         yield "COMMAND [ARGS]..."
@@ -45,7 +43,7 @@ def _usage(command: Any, context: Any) -> Iterator[str]:
 
 
 def _sections(command: Any, context: Any) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """The heads of the sections that a command has, each with its rows: a name, and what it is."""
+    """Headings of the sections of a command, each with its rows: name and description."""
     sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
@@ -62,7 +60,7 @@ def _sections(command: Any, context: Any) -> Iterator[tuple[str, list[tuple[str,
 
 
 def _columns(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Names on the left, what they are on the right."""
+    """Lines with names on the left and descriptions on the right."""
     rows = list(rows)
     width = min(_NAMES, max(len(name) for name, _ in rows)) + 4
     for name, text in rows:

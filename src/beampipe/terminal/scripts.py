@@ -1,11 +1,11 @@
-"""For a script that is no part of the package: what it lacks is said in one line, as commands say it.
+"""One-line errors for scripts outside of the package, such as benchmarks and examples.
 
-It is imported for that, before what may be missing::
+Import it for its effect, before packages that may be missing::
 
     import beampipe.terminal.scripts  # noqa: F401
 
-Then an error of `beampipe.errors` ends the script with its message and code 2, and a package that the script itself
-imports, and that is not there, is a `MissingExtraError` like one that beampipe imports.
+An error of `beampipe.errors` then ends the script with its message and code 2, and a missing package that the script
+itself imports raises a `MissingExtraError`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from typing import Final
 from beampipe.errors import BeampipeError, MissingExtraError
 from beampipe.extras import extra_of, importer
 
-__all__: list[str] = []
-
 _BRINGS: Final = {
     "tracking": ("matplotlib", "mplhep", "pyarrow", "safetensors", "scipy"),
     "serving": ("google", "grpc", "prometheus_client", "tritonclient"),
@@ -29,24 +27,24 @@ _BRINGS: Final = {
     "bench": ("ROOT", "bentoml", "coffea", "fastapi", "litserve", "psutil", "ray", "starlette"),
     "test": ("grimp", "playwright"),
 }
-"""Extra -> packages that scripts import themselves, by the first extra that brings them; beside those of `extras`."""
+"""Extra -> packages that scripts import themselves, besides those in `beampipe.extras`."""
 
 _OF: Final = {package: extra for extra, packages in _BRINGS.items() for package in packages}
 
 
 class _Missing:
-    """The last finder that is asked, for packages that extras bring."""
+    """The last finder on ``sys.meta_path``: raises an error for packages that an extra installs."""
 
     @staticmethod
     def find_spec(name: str, path: object, target: object = None) -> None:
-        """Raises a `MissingExtraError` if a statement imports such a package; a question for it is answered."""
+        """Raise a `MissingExtraError` if an ``import`` statement asked for such a package."""
         extra = extra_of(name, "") or _OF.get(name)
         if path is None and extra is not None and importer() not in ("", "importlib.util"):
             raise MissingExtraError(name, extra, "this script")
 
 
-def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """What Python calls for an error that ends a script."""
+def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print our errors on one line; replaces `sys.excepthook`."""
     if not isinstance(error, BeampipeError):
         sys.__excepthook__(kind, error, trace)
         return
@@ -55,4 +53,4 @@ def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType 
 
 
 sys.meta_path.append(_Missing)
-sys.excepthook = _tell
+sys.excepthook = _report

@@ -15,7 +15,7 @@ from typing import Final, Literal
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.notebook import Shown
 
-# The table of named pipelines: what each is made of, as data. Nothing here loads or runs anything.
+# Named pipelines
 
 
 _COMPONENT_CHAIN_HITS: Final = 4
@@ -152,6 +152,10 @@ class PipelineSpec(Shown):
         if (self.networks is not None) != (self.scored or self.graph == "neighbours"):
             expected = "the weight file that embeds hits or scores edges" if self.networks is None else "None"
             raise ConfigError(f"pipeline {self.name}: got networks {self.networks!r}, expected {expected}")
+        if isinstance(self.segmentation, Components) and not self.scored:
+            raise ConfigError(
+                f"pipeline {self.name}: got components of edges without a score, expected a walk, or scored edges"
+            )
 
     @property
     def passes(self) -> tuple[PipelineSpec, ...]:
@@ -164,14 +168,20 @@ class PipelineSpec(Shown):
         stems = (stem for one in self.passes for stem in (one.networks, one.windows) if stem is not None)
         return tuple(dict.fromkeys(stems))
 
-    def asking_at_most(self, hits: int) -> PipelineSpec:
-        """The same pipeline where tracks are short: no pass asks for more hits of a track than that.
+    def memory(self, n_hits: int) -> float:
+        """Memory that an event of that size may need [B]; events found together need the sum."""
+        return max(one.bytes_per_hit * n_hits + one.bytes_per_hit2 * n_hits * n_hits for one in self.passes)
+
+    def with_min_hits_up_to(self, hits: int) -> PipelineSpec:
+        """The same pipeline where tracks are short: no pass requires more hits of a track than that.
 
         Args:
             hits: most hits that a track may need.
         """
         how = replace(self.segmentation, min_hits=min(self.segmentation.min_hits, hits))
-        return replace(self, segmentation=how, after=None if self.after is None else self.after.asking_at_most(hits))
+        return replace(
+            self, segmentation=how, after=None if self.after is None else self.after.with_min_hits_up_to(hits)
+        )
 
     def to_json(self) -> str:
         """The spec as the native pipelines read it: all fields as JSON, and in `segmentation` also its ``kind``."""
@@ -355,8 +365,7 @@ def pipeline_table() -> str:
     return "\n".join(rows)
 
 
-# The tracker models that come with the package, by name; and what commands say and complete of models and
-# pipelines.
+# Shipped tracker models
 
 
 CARD: Final = "model.json"

@@ -14,7 +14,7 @@ from beampipe.arrays import Float32
 from beampipe.errors import ConfigError, LayoutWarning
 from beampipe.events import ON_AXIS, BeamSpot, Hits, Tracks
 
-# What the columns of an event look like by themselves: rounded, given twice, or phi in parts of a turn.
+# Columns by themselves: rounded, given twice, or phi in parts of a turn
 
 
 FEWEST_FOR_COLUMNS: Final = 1000
@@ -75,7 +75,7 @@ def _part_of_a_turn(phi: Float32[ndarray, " n_hits"]) -> list[str]:
     return []
 
 
-# The warning of a run whose hits fit a detector only in part, or give far fewer tracks than usual.
+# Hits and tracks of a run
 
 
 LAYOUT_COUNTS: Final = ("outside", "unfilled_layers")
@@ -185,7 +185,7 @@ class HitMonitor:
     def __reduce__(self) -> tuple[type[HitMonitor], tuple[str, ExpectedShare, BeamSpot]]:
         return HitMonitor, (self._name, self._usual, self._beam_spot)
 
-    def look(
+    def check(
         self, hits: Hits, tracks: Tracks, expected: BeamSpot | None = None, usual: ExpectedShare | None = None
     ) -> None:
         """Count one event, and warn if there is reason to.

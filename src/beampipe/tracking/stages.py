@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
@@ -21,8 +22,9 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float32, Int64
+from beampipe.errors import FileError
 from beampipe.tracking import kernels
-from beampipe.tracking import kernels as module_map
+from beampipe.tracking.catalogue import PipelineSpec, Walk
 from beampipe.tracking.kernels.features import EMBEDDING_SIZE, on_chains
 from beampipe.tracking.kernels.geometry import (
     Chi2,
@@ -34,7 +36,9 @@ from beampipe.tracking.kernels.geometry import (
     TrackIds,
     Triplets,
 )
-from beampipe.tracking.windows import SEED_DEPTH, Windows
+from beampipe.tracking.kernels.weights import NetworksConfig, load_networks
+from beampipe.tracking.models import weight_file
+from beampipe.tracking.windows import SEED_DEPTH, Windows, load_windows
 
 __all__ = [
     "ARRAYS",
@@ -47,11 +51,13 @@ __all__ = [
     "FilterEdges",
     "FindNeighbours",
     "FindTriplets",
+    "Line",
     "PairEdges",
     "ScoreEdges",
     "Stage",
     "WalkByChi2",
     "WalkByScore",
+    "stages_of",
 ]
 
 ARRAYS: Final[Mapping[str, str]] = MappingProxyType(
@@ -89,6 +95,10 @@ class Stage(Protocol):
 
     def __call__(self, *args: Any, **arrays: Any) -> tuple[Any, ...]:
         """Make arrays of those of the names in `needs`, which are left as they were."""
+
+
+Line = tuple[tuple[str, Stage], ...]
+"""Name of the step and stage, in order; steps of one name are timed together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +200,7 @@ class BuildFromWindows:
     least_curvature: float = 0.0
 
     def __call__(self, position: Position, offsets: Offsets | None) -> tuple[EdgeIndex]:
-        edge_index = module_map.module_map_edges(
+        edge_index = kernels.module_map_edges(
             position, self.windows, self.threads, offsets, self.seed_depth, self.least_curvature
         )
         return (edge_index,)
@@ -212,7 +222,7 @@ class FindTriplets:
     threads: int
 
     def __call__(self, position: Position, edge_index: EdgeIndex) -> tuple[Triplets, Chi2]:
-        return module_map.triplets(position, edge_index, self.windows, self.threads)
+        return kernels.triplets(position, edge_index, self.windows, self.threads)
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,8 +248,8 @@ class PairEdges:
     def __call__(
         self, position: Position, edge_index: EdgeIndex
     ) -> tuple[Int64[ndarray, "2 n_kept"], Triplets, Chi2, Float32[ndarray, "n_kept 6"]]:
-        triplets, chi2 = module_map.triplets(position, edge_index, self.windows, self.threads)
-        features = module_map.pair_features(triplets, chi2, edge_index.shape[1])
+        triplets, chi2 = kernels.triplets(position, edge_index, self.windows, self.threads)
+        features = kernels.pair_features(triplets, chi2, edge_index.shape[1])
         stays = on_chains(features, self.min_hits)
         both = stays[triplets].all(axis=0)
         number = np.cumsum(stays) - 1  # of the edges that stay
@@ -309,8 +319,8 @@ class WalkByChi2:
 
     def __call__(self, position: Position, edge_index: EdgeIndex, triplets: Triplets, chi2: Chi2) -> tuple[TrackIds]:
         weight = np.ones(edge_index.shape[1], np.float32)
-        layer = module_map.assign_layers(position, self.windows, self.threads)
-        return (module_map.walk(len(position), edge_index, triplets, chi2, weight, layer, self.penalty, self.min_hits),)
+        layer = kernels.assign_layers(position, self.windows, self.threads)
+        return (kernels.walk(len(position), edge_index, triplets, chi2, weight, layer, self.penalty, self.min_hits),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -347,8 +357,8 @@ class WalkByScore:
         limit = np.float32(self.logit_max)
         distance = np.clip(edge_logit - kernels.logit_of(self.score_cut), -limit, limit)
         weight = distance * np.float32(self.edges_per_logit)
-        layer = module_map.assign_layers(position, self.windows, self.threads)
-        return (module_map.walk(len(position), edge_index, triplets, chi2, weight, layer, self.penalty, self.min_hits),)
+        layer = kernels.assign_layers(position, self.windows, self.threads)
+        return (kernels.walk(len(position), edge_index, triplets, chi2, weight, layer, self.penalty, self.min_hits),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -372,7 +382,7 @@ class CompleteTracks:
 
     def __call__(self, position: Position, offsets: Offsets | None, track_id: TrackIds) -> tuple[TrackIds]:
         return (
-            module_map.complete(position, track_id, self.windows, self.penalty, self.min_score, self.threads, offsets),
+            kernels.complete(position, track_id, self.windows, self.penalty, self.min_score, self.threads, offsets),
         )
 
 
@@ -390,3 +400,59 @@ STAGE_KINDS: Final = (
     CompleteTracks,
 )
 """All stages of this module, in the order in which a pipeline may run them."""
+
+
+def stages_of(spec: PipelineSpec, folder: Path, threads: int) -> Line:
+    """The stages of one pass of a pipeline, in order.
+
+    Args:
+        spec: what the pass is made of; passes before it are left out.
+        folder: folder of the weight files.
+        threads: number of threads for one call.
+
+    Raises:
+        FileError: weights are missing or damaged, or one of the networks was not trained.
+    """
+    windows = load_windows(weight_file(folder, spec.windows)).widened().up_to(spec.curvature)
+    trained = None if spec.networks is None else _trained(weight_file(folder, spec.networks))
+    how, line = spec.segmentation, list[tuple[str, Stage]]()
+    if trained is not None and spec.graph == "neighbours":
+        cuts = trained.cuts
+        line.append(("embedding", EmbedHits(trained.embedding, threads)))
+        neighbours = FindNeighbours(cuts.radius, cuts.max_neighbours, cuts.kappa_max, cuts.z0_max, threads)
+        line.append(("building", neighbours))
+        line.append(("filtering", FilterEdges(trained.filter, cuts.filter_cut, threads)))
+    else:
+        least_curvature = spec.curvature_from / spec.curvature
+        line.append(("building", BuildFromWindows(windows, threads, spec.seed_depth, least_curvature)))
+    if trained is not None and spec.scored:
+        line.append(("filtering", PairEdges(windows, how.chain_hits, threads)))
+        line.append(("gnn", ScoreEdges(trained.gnn, threads)))
+    else:
+        line.append(("filtering", FindTriplets(windows, threads)))
+    if isinstance(how, Walk) and spec.scored:
+        line.append(("labelling", WalkByScore(windows, how.penalty, how.min_hits, how.score_cut, threads)))
+    elif isinstance(how, Walk):
+        line.append(("labelling", WalkByChi2(windows, how.penalty, how.min_hits, threads)))
+    elif trained is not None:
+        line.append(("labelling", ConnectComponents(trained.cuts.score_cut, how.min_hits)))
+    if (completion := spec.completion) is not None:
+        line.append(("labelling", CompleteTracks(windows, completion.penalty, completion.min_score, threads)))
+    return tuple(line)
+
+
+@dataclass(frozen=True, eq=False)
+class _Trained:
+    """All networks of one weight file, and the cuts that belong to them."""
+
+    cuts: NetworksConfig
+    embedding: kernels.Mlp
+    filter: kernels.Mlp
+    gnn: kernels.GnnWeights
+
+
+def _trained(path: Path) -> _Trained:
+    networks = load_networks(path)
+    if networks.embedding is None or networks.filter is None or networks.gnn is None:
+        raise FileError(f"{path}: got only some networks, expected embedding, filter and gnn; train the others")
+    return _Trained(networks.config, networks.embedding, networks.filter, networks.gnn)

@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Float32, Int64
 from beampipe.errors import ConfigError, InputError, ShapeError
-from beampipe.events import NOISE, Event, Hits, Truth
+from beampipe.events import NOISE, Event, Hits, Truth, distance_squared
 
 __all__ = [
     "DISPLACED",
@@ -22,7 +22,6 @@ __all__ = [
     "Contributions",
     "Selection",
     "contributions",
-    "distance_squared",
     "edge_labels",
     "layer_code",
     "select_particles",
@@ -171,13 +170,6 @@ def layer_code(hits: Hits) -> Int64[ndarray, " n_hits"] | None:
     return ((volume << np.uint64(12)) | layer).astype(np.int64)
 
 
-def distance_squared(hits: Hits) -> Float32[ndarray, " n_hits"]:
-    """r^2 + z^2 [mm^2] of each hit: an edge runs from the smaller to the larger one (ties: to the higher index)."""
-    r, z = hits.position[:, 0], hits.position[:, 2]
-    out: Float32[ndarray, " n_hits"] = r * r + z * z
-    return out
-
-
 def select_particles(
     event: Event, selection: Selection, known: Contributions | None = None
 ) -> Bool[ndarray, " n_particles"]:
@@ -209,13 +201,11 @@ def select_particles(
 
 
 def true_edges(event: Event, selection: Selection, skip: int = 0) -> Int64[ndarray, "2 n_edges"]:
-    """Edges between hits of one particle on consecutive layers.
+    """Edges between hits of one particle on consecutive layers, by `consecutive_edges`.
 
-    A particle's layers are put in the order of their innermost hit of it (by r^2 + z^2). Every hit on a layer is
-    joined to every hit on the next one, so that overlap twins (two hits on one layer) give all combinations; twins
-    themselves are not joined. A layer on which the particle left no hit does not count: its neighbours are then
-    consecutive. Where no `geometry_id` is known each hit is a layer of its own. A particle that crosses a layer
-    again on its way back has both crossings taken as twins: choose `min_pt` so that selected particles do not curl.
+    A layer on which the particle left no hit does not count: its neighbours are then consecutive. Where no
+    `geometry_id` is known each hit is a layer of its own. A particle that crosses a layer again on its way back has
+    both crossings taken as twins: choose `min_pt` so that selected particles do not curl.
 
     Args:
         event: an event with truth.
@@ -231,14 +221,37 @@ def true_edges(event: Event, selection: Selection, skip: int = 0) -> Int64[ndarr
     truth = truth_of(event)
     known = contributions(truth)
     wanted = np.zeros(len(known.particle_id), np.bool_)
-    rows = known.row(truth.particles.particle_id[select_particles(event, selection, known)])
-    wanted[rows] = True
+    wanted[known.row(truth.particles.particle_id[select_particles(event, selection, known)])] = True
     kept = wanted[known.particle]
-    hit, particle = known.hit[kept], known.particle[kept]
-    distance = distance_squared(event.hits)
     code = layer_code(event.hits)
     layer = np.arange(len(event.hits), dtype=np.int64) if code is None else code
+    return consecutive_edges(event.hits.position, layer, known.hit[kept], known.particle[kept], skip)
 
+
+def consecutive_edges(
+    position: Float32[ndarray, "n_hits 3"],
+    layer: Int64[ndarray, " n_hits"],
+    hit: Int64[ndarray, " n"],
+    particle: Int64[ndarray, " n"],
+    skip: int = 0,
+) -> Int64[ndarray, "2 n_edges"]:
+    """Edges between hits of one particle on consecutive layers.
+
+    A particle's layers are put in the order of their innermost hit of it (by r^2 + z^2). Every hit on a layer is
+    joined to every hit on the next one, so that overlap twins (two hits on one layer) give all combinations; twins
+    themselves are not joined.
+
+    Args:
+        position: r [mm], phi [rad], z [mm] of each hit of the event.
+        layer: number of the layer of each hit.
+        hit: row of the hit of each pair of a hit and a particle that made it.
+        particle: number of the particle of each pair.
+        skip: also join layers with up to `skip` hit layers between them.
+
+    Returns:
+        (2, n_edges) int64, inner hit then outer hit (r^2 + z^2, ties by index), each edge once, sorted.
+    """
+    distance = distance_squared(position)
     # Crossings: the hits of one particle on one layer. `order` brings them together, innermost hit first.
     order = np.lexsort((distance[hit], layer[hit], particle))
     hit, particle = hit[order], particle[order]
@@ -252,12 +265,17 @@ def true_edges(event: Event, selection: Selection, skip: int = 0) -> Int64[ndarr
     found = [np.empty((2, 0), np.int64)]
     for step in range(1, skip + 2):
         near = np.flatnonzero(owner[:-step] == owner[step:])
-        found.append(hit[_combinations(start, size, near, near + step)])
+        # All pairs of one hit of each crossing and one of the crossing that is `step` on.
+        n_pairs = size[near] * size[near + step]
+        which = np.repeat(near, n_pairs)
+        number = np.arange(len(which), dtype=np.int64) - np.repeat(np.cumsum(n_pairs) - n_pairs, n_pairs)
+        a, b = np.divmod(number, size[which + step])
+        found.append(hit[np.stack([start[which] + a, start[which + step] + b])])
     inner, outer = np.concatenate(found, axis=1)
     wrong = (distance[inner] > distance[outer]) | ((distance[inner] == distance[outer]) & (inner > outer))
     inner, outer = np.where(wrong, outer, inner), np.where(wrong, inner, outer)
-    key = np.unique(inner * np.int64(len(event.hits)) + outer)
-    return np.stack(np.divmod(key, np.int64(max(len(event.hits), 1))))
+    key = np.unique(inner * np.int64(len(position)) + outer)
+    return np.stack(np.divmod(key, np.int64(max(len(position), 1))))
 
 
 def edge_labels(
@@ -283,20 +301,6 @@ def _pair_key(edge_index: Int64[ndarray, "2 n"], n_hits: int) -> Int64[ndarray, 
     low, high = np.minimum(*edge_index), np.maximum(*edge_index)
     key: Int64[ndarray, " n"] = low * np.int64(n_hits) + high
     return key
-
-
-def _combinations(
-    start: Int64[ndarray, " n_groups"],
-    size: Int64[ndarray, " n_groups"],
-    first: Int64[ndarray, " n"],
-    second: Int64[ndarray, " n"],
-) -> Int64[ndarray, "2 n_pairs"]:
-    """All pairs of one member of group `first[i]` and one of `second[i]`; a group is a range of `size` from `start`."""
-    n_pairs = size[first] * size[second]
-    which = np.repeat(np.arange(len(first), dtype=np.int64), n_pairs)
-    position = np.arange(len(which), dtype=np.int64) - np.repeat(np.cumsum(n_pairs) - n_pairs, n_pairs)
-    a, b = np.divmod(position, size[second][which])
-    return np.stack([start[first][which] + a, start[second][which] + b])
 
 
 def truth_of(event: Event) -> Truth:

@@ -26,9 +26,6 @@ from numpy import ndarray
 from beampipe.arrays import Float32, Int32, Int64
 from beampipe.errors import ConfigError, FileError
 
-# What simulation teaches about tracks, without a network: layers, doublet windows, triplet windows.
-
-
 MAX_OUT: Final = 16
 """Most layer pairs that start on one layer."""
 
@@ -121,8 +118,7 @@ def load_windows(path: Path) -> Windows:
         raise FileError(f"{path}: got no readable windows ({error}), expected a safetensors file of them") from error
 
 
-# The order in which layers are searched for the middle hits of triplets: from the beam outwards, as tracks
-# grow.
+# The order in which layers are searched for the middle hits of triplets: from the beam outwards.
 
 
 SEED_DEPTH: Final = 3

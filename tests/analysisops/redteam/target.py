@@ -89,7 +89,7 @@ class Target:
 
     def __init__(self, prepared: PreparedInstance, folder: Path, seed: int = SEED) -> None:
         self.prepared, self.task, self.seed = prepared, prepared.task, seed
-        self.request: TaskRequest = request_of(prepared, 1, seed)
+        self.request: TaskRequest = request_of(prepared, 1)
         self._ledger = Ledger(folder / "ledger.jsonl", secrets.token_bytes(32))
         self.session = Session(prepared.data, self._ledger, SessionLimits(1_000_000))
         self.tools = LocalTools(self.session)

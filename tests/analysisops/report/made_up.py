@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from beampipe.analysisops.contract import HistogramReference, Level, Quantity, Reference, TaskRequest
+from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.ledger import Ledger
 from beampipe.analysisops.runs import (
     AgentChoice,
@@ -19,7 +20,6 @@ from beampipe.analysisops.runs import (
     RunPlan,
     Seeds,
     TaskChoice,
-    error_result,
     run,
 )
 
@@ -82,8 +82,12 @@ def assess(assessment: Assessment, folder: Path) -> Record:
     failed = agent == "llm" and level == 3 and seed % 3 == 0
     known = {"instance": reference.to_json()}
     result = (
-        error_result(
-            assessment.task.task_id, assessment.task.family, level, assessment.seed.label, "no answer within 600 s"
+        ungraded(
+            "no answer within 600 s",
+            task_id=assessment.task.task_id,
+            type=assessment.task.family,
+            level=level,
+            seed=assessment.seed.label,
         )
         if failed
         else _grade(assessment, submission, value, quoted, best, sigma)

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from beampipe.analysisops.contract import TaskRequest
+from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.ledger import Ledger
-from beampipe.analysisops.runs import AgentChoice, Assessment, Record, RunPlan, Seeds, TaskChoice, error_result, run
+from beampipe.analysisops.runs import AgentChoice, Assessment, Record, RunPlan, Seeds, TaskChoice, run
 from beampipe.errors import FileError
 
 KEY = b"of the host alone"
@@ -32,9 +33,8 @@ def grade(record: Mapping[str, Any]) -> dict[str, Any]:
     answer = (record["submission"] or {}).get("answer")
     good = isinstance(answer, float) and 0 <= answer <= 1
     if record["error"]:
-        return error_result(
-            assessment["task_id"], assessment["family"], assessment["level"], assessment["seed"], record["error"]
-        )
+        about = {"task_id": assessment["task_id"], "type": assessment["family"]}
+        return ungraded(record["error"], **about, level=assessment["level"], seed=assessment["seed"])
     score = points * answer if good else 0.0
     return {
         "status": "ok",

@@ -249,7 +249,7 @@ def test_a_run_is_graded_again_to_the_same_bytes(tmp_path: Path) -> None:
 def test_another_rubric_is_said_and_asks_nobody(tmp_path: Path) -> None:
     place = RunFolder(tmp_path / "run")
     run(make_plan(1, 1, 1), assess, place.path)
-    again = rescore(place.path, grade, today=lambda _: {"rubric": {"points": 10.0}})
+    again = rescore(place.path, grade, current=lambda _: {"rubric": {"points": 10.0}})
     assert again.changed == ("task0: rubric",)
     assert len(again.differences) == 4
     assert {line["result"]["final"]["max_score"] for line in place.read_results()} == {10.0}

@@ -13,7 +13,7 @@ import pytest
 from matplotlib.image import imread
 
 from beampipe.tracking.display import write_html
-from beampipe.tracking.display.toy import toy_event
+from tests.tracking.display.toy import toy_event
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

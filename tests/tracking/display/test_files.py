@@ -13,7 +13,7 @@ from matplotlib.image import imread
 from beampipe.errors import ConfigError, ShapeError
 from beampipe.events import Event, Hits, Tracks
 from beampipe.tracking.display import draw_png, estimate_pt, write_html, write_phoenix
-from beampipe.tracking.display.toy import toy_event
+from tests.tracking.display.toy import toy_event
 
 NOTHING = Event(5, Hits(np.empty((0, 3), np.float32))), Tracks(np.empty(0, np.int64))
 

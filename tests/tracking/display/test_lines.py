@@ -9,7 +9,7 @@ from beampipe.errors import ShapeError
 from beampipe.events import Event, FitStatus, Hits, TrackParameters, Tracks, Truth
 from beampipe.tracking.display import estimate_pt
 from beampipe.tracking.display.polylines import track_lines, truth_lines
-from beampipe.tracking.display.toy import toy_event
+from tests.tracking.display.toy import toy_event
 
 
 def arc(radius: float, n: int, turn: float, offset: float = 0.0) -> np.ndarray:

@@ -180,23 +180,17 @@ def test_tables_show_the_numbers(evaluation: Evaluation) -> None:
 
 
 def test_pictures_are_drawn(evaluation: Evaluation, tmp_path: Path) -> None:
-    point = [(0.0, Proportion(99, 100)), (0.05, Proportion(90, 100))]
     figures = {
         "efficiency": plots.plot_efficiency(evaluation),
         "others": plots.plot_efficiency(evaluation, ["vertex_z", "distance"]),
         "stages": plots.plot_stages(evaluation),
-        "robustness": plots.plot_robustness({"hit loss": {"a": point}, "noise": {"a": point, "b": point}}),
-        "scaling": plots.plot_scaling({"a": ([300.0, 3000.0, 30000.0], [1e-3, 1e-2, 1e-1])}),
     }
-    assert [len(figure.axes) for figure in figures.values()] == [3, 2, 1, 2, 1]
+    assert [len(figure.axes) for figure in figures.values()] == [3, 2, 1]
     with pytest.raises(UnknownNameError, match="variable: got 'vertex'"):
         plots.plot_efficiency(evaluation, ["vertex"])
     for name, figure in figures.items():
         save_figure(figure, tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").stat().st_size > 5000
-    legend = figures["scaling"].axes[0].get_legend()
-    assert legend is not None
-    assert "n^{1.00}" in legend.get_texts()[0].get_text()
 
 
 def test_bins_of_pt_begin_at_the_cut() -> None:

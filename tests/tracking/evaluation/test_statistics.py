@@ -13,7 +13,6 @@ from beampipe.tracking.evaluation.results import (
     bootstrap,
     clopper_pearson,
     errors_of,
-    fit_power_law,
     stage_time,
 )
 
@@ -44,16 +43,6 @@ def test_nothing_tried_has_no_value_and_says_so() -> None:
     assert Proportion(1, 2) + Proportion(2, 2) == Proportion(3, 4)
     with pytest.raises(InputError, match="3 of 2"):
         clopper_pearson(3, 2)
-
-
-def test_power_law_is_recovered() -> None:
-    hits = [300.0, 3e3, 3e4, 3e5]
-    law = fit_power_law(hits, [2e-6 * n**1.2 for n in hits])
-    assert law.exponent == pytest.approx(1.2)
-    assert law.error == pytest.approx(0, abs=1e-9)
-    assert law(1e4) == pytest.approx(2e-6 * 1e4**1.2)
-    with pytest.raises(InputError, match="distinct x"):
-        fit_power_law([5.0, 5.0], [1.0, 2.0])
 
 
 def test_stage_time_interpolates_percentiles() -> None:

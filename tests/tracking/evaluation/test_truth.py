@@ -8,13 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beampipe.errors import ConfigError, InputError, ShapeError
-from beampipe.events import Event, Hits, Particles, Truth
+from beampipe.events import Event, Hits, Particles, Truth, distance_squared
 from beampipe.tracking.truth import (
     DISPLACED,
     HEADLINE,
     Selection,
     contributions,
-    distance_squared,
     edge_labels,
     layer_code,
     select_particles,
@@ -66,7 +65,7 @@ def brute_selected(event: Event, cut: Selection) -> list[int]:
 
 
 def brute_edges(event: Event, cut: Selection, skip: int) -> set[tuple[int, int]]:
-    code, distance = layer_code(event.hits), distance_squared(event.hits)
+    code, distance = layer_code(event.hits), distance_squared(event.hits.position)
     assert code is not None
     edges = set()
     for particle in brute_selected(event, cut):
@@ -100,7 +99,7 @@ def test_contributions_selection_and_edges_equal_brute_force(seed: int, n: int, 
     assert edges.dtype == np.int64
     assert len(set(map(tuple, edges.T.tolist()))) == edges.shape[1]
     assert set(map(tuple, edges.T.tolist())) == brute_edges(event, HEADLINE, skip)
-    distance = distance_squared(event.hits)
+    distance = distance_squared(event.hits.position)
     assert np.all(distance[edges[0]] <= distance[edges[1]])
 
 

@@ -16,7 +16,7 @@ from beampipe.events import HitColumns
 from beampipe.notebook import Page, Shown
 from beampipe.tracking import Event, Hits, Tracks, load_model, load_track_fitter, shipped_events
 from beampipe.tracking.display import SIDE, thumbnail
-from beampipe.tracking.display.toy import toy_event
+from tests.tracking.display.toy import toy_event
 
 LARGE = next(iter(shipped_events(200)))
 """An event with more than 100 000 hits."""

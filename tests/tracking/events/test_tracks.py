@@ -11,7 +11,7 @@ import pytest
 from beampipe.errors import InputError, MissingExtraError, ShapeError
 from beampipe.tracking import Hits, Tracks, load_track_fitter
 from beampipe.tracking.display import estimate_pt
-from beampipe.tracking.display.toy import toy_event
+from tests.tracking.display.toy import toy_event
 
 ARC_RADIUS = 1000.0
 """Radius of the circle that the hits of `arc` lie on [mm]."""

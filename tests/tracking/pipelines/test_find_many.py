@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -9,11 +10,10 @@ import pytest
 
 from beampipe.errors import TooLargeError
 from beampipe.events import Hits, Tracks
-from beampipe.tracking import kernels, load_pipeline, pipeline
-from beampipe.tracking import kernels as module_map
+from beampipe.tracking import build_pipeline, kernels, load_pipeline
 from beampipe.tracking.catalogue import PIPELINES
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.pipeline import MEMORY_LIMIT, Pipeline
+from beampipe.tracking.pipeline import Pipeline
 
 
 @cache
@@ -80,8 +80,7 @@ def test_a_large_event_among_small_ones() -> None:
 def test_the_reference_kernels_find_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     events = [hits for hits in pieces() if len(hits) < 700]
     assert sum(map(len, events)) > 1000
-    for module in (kernels, module_map):
-        monkeypatch.setattr(module, "native", lambda: None)
+    monkeypatch.setattr(kernels, "native", lambda: None)
     finder = load_pipeline(name, threads=1)
     found = finder.find_many(events)
     assert sum(tracks.n_tracks for tracks in found) >= 3
@@ -102,23 +101,23 @@ def test_almost_nothing(sizes: list[int]) -> None:
     hits = pieces()[0]
     found = loaded("exatrkx").find_many([hits.take(np.arange(n)) for n in sizes])
     assert [tracks.track_id.tolist() for tracks in found] == [[-1] * n for n in sizes]
-    n_layers = len(loaded("exatrkx").layout.windows.layers)  # type: ignore[union-attr]
+    n_layers = len(loaded("exatrkx").windows.layers)
     for n, tracks in zip(sizes, found, strict=True):
         unfilled = {"outside": 0, "unfilled_layers": n_layers - n}
         assert tracks.counts == {"hits": n, "edges": 0, "triplets": 0, **unfilled}
 
 
-def test_between_is_called_before_each_stage_and_may_end_the_work() -> None:
-    calls = []
+def test_the_hook_is_called_after_each_stage_and_may_end_the_work() -> None:
+    calls: list[str] = []
     finder = loaded("module_map")
-    finder.find_many(list(pieces()[:2]), between=lambda: calls.append(len(calls)))
+    finder.find_many(list(pieces()[:2]), hook=lambda step, _: calls.append(step))
     assert len(calls) == len(finder.stages)
 
-    def stop() -> None:
+    def stop(step: str, arrays: object) -> None:
         raise KeyError("nobody waits")
 
     with pytest.raises(KeyError, match="nobody waits"):
-        finder.find_many(list(pieces()[:2]), between=stop)
+        finder.find_many(list(pieces()[:2]), hook=stop)
 
 
 def test_an_event_too_large_is_named() -> None:
@@ -128,11 +127,10 @@ def test_an_event_too_large_is_named() -> None:
         finder.find_many([pieces()[0], million])
 
 
-def test_events_too_large_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    finder = loaded("module_map")
+def test_events_too_large_together_are_refused() -> None:
     events = [pieces()[0]] * 3
-    monkeypatch.setattr(pipeline, "MEMORY_LIMIT", 2.5 * finder.memory(len(events[0])))
+    spec = replace(PIPELINES["module_map"], bytes_per_hit=8e9 / 2.5 / len(events[0]), bytes_per_hit2=0.0)
+    finder = build_pipeline(spec, 1, check=False)
     assert finder.find_many(events[:2])[0].n_tracks > 0
     with pytest.raises(TooLargeError, match=r"got 3 events, which would need .* together.*find fewer"):
         finder.find_many(events)
-    assert MEMORY_LIMIT > 1e9

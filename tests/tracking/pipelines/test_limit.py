@@ -29,7 +29,7 @@ def event() -> Hits:
 def lines(*, check: bool = True) -> list[Pipeline]:
     """SMALL as it is built, which is composed in C++ where that is there, and stage by stage."""
     whole = build_pipeline(SMALL, 1, check=check)
-    return [whole, replace(whole)]
+    return [whole, whole.staged()]
 
 
 @pytest.mark.parametrize("line", lines(), ids=["built", "by stages"])
@@ -57,7 +57,7 @@ def test_cpp_refuses_in_the_same_words(n_events: int) -> None:
         lines()[1].find_many(some)
     position, offsets = np.concatenate([hits.position for hits in some]), np.arange(n_events + 1) * len(event())
     with pytest.raises(TooLargeError) as there:
-        native.Pipeline(SMALL.to_json(), str(DEFAULT_MODEL_FOLDER)).find(
+        native.TrackFinder(SMALL.to_json(), str(DEFAULT_MODEL_FOLDER)).find(
             position, offsets, (0.0, 0.0, 0.0, 0.0), 1, True, None
         )
     assert str(there.value) == str(here.value)

@@ -134,7 +134,7 @@ def test_packing() -> None:
 
 
 def native(spec: str, weights: Path = DEFAULT_MODEL_FOLDER) -> Any:
-    return _native.Pipeline(spec, str(weights))
+    return _native.TrackFinder(spec, str(weights))
 
 
 @pytest.mark.parametrize("name", ["a", "", "é€😀", '"\\/\b\f\n\r\t', "\x7f\x01", "\u2028", "x" * 100_000])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -60,15 +59,15 @@ def of(pipeline: Pipeline, *kinds: type) -> tuple[tuple[str, Stage], ...]:
 )
 def test_a_wrong_order_is_refused(exatrkx: Pipeline, kinds: tuple[type, ...], message: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        replace(exatrkx, stages=of(exatrkx, *kinds))
+        exatrkx.with_stages(of(exatrkx, *kinds))
     assert str(raised.value).startswith(f"pipeline exatrkx: {message}")
 
 
 def test_a_stage_says_what_it_needs_and_makes(exatrkx: Pipeline) -> None:
     # In a process of its own, where types are not checked as they are in tests.
-    code = "from beampipe.tracking import Pipeline; Pipeline('own', (('mine', print),), 0.0, 0.0)"
+    code = "from beampipe.tracking import load_pipeline; load_pipeline('exatrkx').with_stages((('mine', print),))"
     told = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True).stderr
-    assert "ConfigError: pipeline own: got a stage builtin_function_or_method without `needs` and `makes`" in told
+    assert "ConfigError: pipeline exatrkx: got a stage builtin_function_or_method without `needs` and `makes`" in told
 
     class Renamed:
         needs = ("position",)
@@ -78,7 +77,7 @@ def test_a_stage_says_what_it_needs_and_makes(exatrkx: Pipeline) -> None:
             return (hits,)
 
     with pytest.raises(ConfigError, match="needs position and is called with hits; name its parameters as in `needs`"):
-        replace(exatrkx, stages=(("mine", Renamed()),))
+        exatrkx.with_stages((("mine", Renamed()),))
 
 
 class Steepness:
@@ -103,7 +102,7 @@ class DropSteep:
 def test_stages_of_ones_own_hand_on_arrays_of_their_own() -> None:
     pipeline = load_pipeline("module_map", threads=1)
     (building, *rest) = pipeline.stages
-    own = replace(pipeline, stages=(building, ("mine", Steepness()), ("mine", DropSteep()), *rest))
+    own = pipeline.with_stages((building, ("mine", Steepness()), ("mine", DropSteep()), *rest))
     from beampipe.tracking import shipped_events
 
     hits = next(shipped_events(0)).hits
@@ -111,10 +110,10 @@ def test_stages_of_ones_own_hand_on_arrays_of_their_own() -> None:
     assert 0 < found.counts["edges"] < before.counts["edges"]
     assert list(found.seconds) == ["building", "mine", "filtering", "labelling"]
     with pytest.raises(ConfigError, match="`steepness`, which no earlier stage makes; put one that makes it before it"):
-        replace(pipeline, stages=(building, ("mine", DropSteep()), *rest))
+        pipeline.with_stages((building, ("mine", DropSteep()), *rest))
     twice = (building, ("mine", Steepness()), ("mine", DropSteep()), ("mine", DropSteep()), *rest)
     with pytest.raises(ConfigError, match="Steepness made for edges that DropSteep has changed since"):
-        replace(pipeline, stages=twice)
+        pipeline.with_stages(twice)
 
 
 @pytest.mark.parametrize("name", ["exatrkx", "exatrkx_walk", "module_map"])
@@ -133,7 +132,8 @@ def test_arrays_are_there_as_long_as_they_are_read(name: str) -> None:
 def test_a_look_inside_shows_what_is_there() -> None:
     pipeline = load_pipeline("exatrkx", threads=1)
     hits = Hits(np.array([[32.0, 0.1, 5.0], [72.0, 0.1, 11.0], [116.0, 0.1, 18.0]], np.float32))
-    seen = [(name, set(arrays)) for name, arrays in pipeline.arrays_after(hits)]
+    seen: list[tuple[str, set[str]]] = []
+    pipeline.staged().find(hits, hook=lambda step, arrays: seen.append((step, set(arrays or ()))))
     assert [name for name, _ in seen] == [name for name, _ in pipeline.stages]
     assert seen[0][1] == {"position", "offsets", "embedding"}
     assert seen[-1][1] == {*OUTPUT_ARRAYS, *COUNTED_ARRAYS}

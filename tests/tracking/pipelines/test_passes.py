@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,8 +71,16 @@ def test_times_and_counts_are_of_all_passes(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_look_inside_sees_every_pass(name: str) -> None:
-    looks = [arrays for _, arrays in found_by(name).arrays_after(dense())]
-    sizes = [len(arrays["position"]) for arrays in looks if "position" in arrays]
+    sizes: list[int] = []
+    steps: list[str] = []
+
+    def look(step: str, arrays: Mapping[str, Any] | None) -> None:
+        steps.append(step)
+        if arrays is not None and "position" in arrays:
+            sizes.append(len(arrays["position"]))
+
+    found_by(name).staged().find(dense(), hook=look)
+    assert tuple(dict.fromkeys(steps)) == found_by(name).steps
     assert sizes[0] == len(dense()) > sizes[-1] > 0
     assert sizes == sorted(sizes, reverse=True)
 

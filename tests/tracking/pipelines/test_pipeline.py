@@ -25,15 +25,15 @@ from beampipe.errors import (
     UnknownNameError,
 )
 from beampipe.events import NO_TRACK, Event, Hits
-from beampipe.tracking import kernels, pipeline
-from beampipe.tracking import kernels as module_map
+from beampipe.tracking import kernels
 from beampipe.tracking.catalogue import PIPELINES
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.evaluation.results import Proportion
 from beampipe.tracking.evaluation.scoring import evaluate
-from beampipe.tracking.loading import DEFAULT_MODEL_FOLDER, load_pipeline, pipeline_weights, weight_file
+from beampipe.tracking.loading import DEFAULT_MODEL_FOLDER, load_pipeline, pipeline_weights
+from beampipe.tracking.models import weight_file
 from beampipe.tracking.models.card import renew_digests
-from beampipe.tracking.pipeline import MEMORY_LIMIT, Pipeline
+from beampipe.tracking.pipeline import Pipeline
 from beampipe.tracking.truth import HEADLINE
 
 from ..labels import agreement
@@ -162,8 +162,7 @@ def test_native_kernels_give_the_tracks_of_the_reference(name: str, monkeypatch:
     hits = min((e.hits for e in events(0) if len(e.hits) > 500), key=len)
     with_native = loaded(name).find(hits)
     assert with_native.n_tracks >= 3
-    for module in (kernels, module_map):
-        monkeypatch.setattr(module, "native", lambda: None)
+    monkeypatch.setattr(kernels, "native", lambda: None)
     reference = load_pipeline(name, threads=1).find(hits)
     assert agreement(with_native.track_id, reference.track_id) >= 0.995
     assert abs(with_native.counts["edges"] - reference.counts["edges"]) <= 0.005 * reference.counts["edges"]
@@ -253,7 +252,7 @@ def test_weights_of_a_folder_are_used(name: str, tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"module_map.* got another file \(7 bytes\), expected the one of"):
         load_pipeline(name, threads=1, model=tmp_path)
     renew_digests(tmp_path)
-    with pytest.raises(FileError, match=r"module_map.* got no readable windows"):
+    with pytest.raises(FileError, match=r"module_map.* got (no readable windows|a file of a few bytes)"):
         load_pipeline(name, threads=1, model=tmp_path)
 
 
@@ -269,20 +268,17 @@ def test_submit_equals_find(name: str) -> None:
         np.testing.assert_array_equal(future.result(60).track_id, finder.find(hits).track_id)
 
 
-def test_submit_hands_on_the_error_and_goes_on(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_submit_hands_on_the_error_and_goes_on(name: str) -> None:
     hits = events(0)[0].hits
-    monkeypatch.setattr(pipeline, "MEMORY_LIMIT", 1e3)
-    refused = loaded(name).submit(hits)
+    refused = loaded(name).submit(Hits(np.zeros((3_000_000, 3), np.float32)))
     assert isinstance(refused.exception(60), TooLargeError)
-    monkeypatch.undo()
     np.testing.assert_array_equal(loaded(name).submit(hits).result(60).track_id, labels(name, 0))
 
 
 def test_an_event_too_large_for_memory_is_refused_before_it_is_tried(name: str) -> None:
     million = Hits(np.zeros((1_000_000, 3), np.float32))
     finder = loaded(name)
-    need = finder.bytes_per_hit * 1e6 + finder.bytes_per_hit2 * 1e12
-    if need < MEMORY_LIMIT:
+    if finder.memory(1_000_000) < 8e9:
         million = Hits(np.zeros((2_000_000, 3), np.float32))
     with pytest.raises(TooLargeError, match=rf"{name}: got {len(million)} hits, which would need \d+\.\d GB.*regions"):
         finder.find(million)
@@ -299,7 +295,7 @@ finder, (hits,) = load_pipeline(sys.argv[1], threads=2), [event.hits for event i
 Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
 before = peak()
 finder.find(hits)
-print(peak() - before, finder.bytes_per_hit * len(hits) + finder.bytes_per_hit2 * len(hits) ** 2)
+print(peak() - before, finder.memory(len(hits)))
 """
 
 

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 
+from beampipe.events import Event, Truth
 from beampipe.tracking.training.samples import (
     KinematicWindows,
     TrainingDegradation,
@@ -15,6 +16,7 @@ from beampipe.tracking.training.samples import (
     visit,
     wedge,
 )
+from beampipe.tracking.truth import Selection, true_edges
 from tests.tracking.training.toy import toy_event
 
 
@@ -38,7 +40,7 @@ def slow_edges(sample, pt_min: float) -> set[tuple[int, int]]:  # type: ignore[n
 
 def test_labels_are_consecutive_layers_with_all_twins() -> None:
     (sample,) = clean_events([toy_event(40, 1)])
-    broken = degraded(sample, np.random.default_rng(0), hit_loss=0.05, noise=0.1)
+    broken = degraded(sample, np.random.default_rng(0), TrainingDegradation(0.05, 0.0, 0.1))
     assert 0 < (broken.particle < 0).sum() < 0.2 * len(broken)
     found = label(broken, 0.5, eta_max=9.0).edge_index
     expected = slow_edges(broken, 0.5)
@@ -46,12 +48,24 @@ def test_labels_are_consecutive_layers_with_all_twins() -> None:
     assert {(int(a), int(b)) for a, b in found.T} == expected
 
 
+def test_labels_are_the_true_edges_that_finders_are_scored_by() -> None:
+    event = toy_event(60, 8)
+    assert event.truth is not None
+    order = np.argsort(event.hits.position[:, 1], kind="stable")
+    by_phi = Event(8, event.hits.take(order), Truth(event.truth.particle_id[order], event.truth.particles))
+    expected = true_edges(by_phi, Selection(min_pt=0.5, max_abs_eta=9.0, min_layers=1))
+    assert expected.shape[1] > 300
+    (sample,) = clean_events([event])
+    found = label(sample, 0.5, eta_max=99.0).edge_index
+    assert {(int(a), int(b)) for a, b in found.T} == {(int(a), int(b)) for a, b in expected.T}
+
+
 def test_loss_noise_and_dead_modules_have_their_sizes() -> None:
     (sample,) = clean_events([toy_event(800, 2)])
     rng = np.random.default_rng(1)
-    assert abs(len(degraded(sample, rng, hit_loss=0.1)) / len(sample) - 0.9) < 0.02
-    assert abs(len(degraded(sample, rng, noise=0.1)) / len(sample) - 1.1) < 0.02
-    gone = np.setdiff1d(sample.geometry_id, degraded(sample, rng, dead_modules=0.2).geometry_id)
+    assert abs(len(degraded(sample, rng, TrainingDegradation(0.1, 0.0, 0.0))) / len(sample) - 0.9) < 0.02
+    assert abs(len(degraded(sample, rng, TrainingDegradation(0.0, 0.0, 0.1))) / len(sample) - 1.1) < 0.02
+    gone = np.setdiff1d(sample.geometry_id, degraded(sample, rng, TrainingDegradation(0.0, 0.2, 0.0)).geometry_id)
     assert abs(len(gone) / len(np.unique(sample.geometry_id)) - 0.2) < 0.04
 
 

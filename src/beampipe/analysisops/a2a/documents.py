@@ -8,8 +8,6 @@ from typing import Any, Final, NoReturn, cast
 
 from beampipe.errors import InputError
 
-__all__ = ["LARGEST_ANSWER", "dump_object", "parse_object"]
-
 LARGEST_ANSWER: Final = 512 * 1024
 """An answer of an agent may have so many bytes."""
 

@@ -8,10 +8,10 @@ task; it can list nothing, since everybody at that address could. Tokens are kep
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
@@ -26,6 +26,7 @@ from a2a.types import ListTasksRequest, ListTasksResponse, Message, Task, TaskSt
 from starlette.requests import Request
 
 from beampipe.analysisops.a2a.documents import dump_object, parse_object
+from beampipe.analysisops.http_server import listen, serve, serving
 from beampipe.errors import BeampipeError, InputError
 
 if TYPE_CHECKING:
@@ -33,11 +34,8 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
 
-# Who may see a task again: whoever sent it, and nobody else.
-
-
 class _Caller(User):
-    """Whoever has sent a request."""
+    """The sender of a request."""
 
     def __init__(self, name: str, *, known: bool) -> None:
         self._name, self._known = name, known
@@ -52,7 +50,7 @@ class _Caller(User):
 
 
 class CallerContexts(DefaultServerCallContextBuilder):
-    """Contexts of calls that say who calls."""
+    """Identifies the caller of a request by its token, or else by its address."""
 
     def build_user(self, request: Request) -> User:
         token = request.headers.get("authorization", "")
@@ -73,15 +71,11 @@ class OwnedTasks(InMemoryTaskStore):
         return ListTasksResponse(page_size=params.page_size)
 
 
-# How a server introduces itself, so that clients of both versions of the protocol take it.
-
-
 _VERSIONS: Final = ("1.0", "0.3")
-
 _JSON: Final = ("application/json", "text/plain")
 
 
-def agent_card(name: str, description: str, url: str, *, skill: str, tags: tuple[str, ...]) -> AgentCard:
+def agent_card(name: str, description: str, *, url: str, skill: str, tags: tuple[str, ...]) -> AgentCard:
     """The card of a server that takes and gives JSON documents.
 
     The address is listed once for each version: a client of 0.3 refuses a card that does not name it so.
@@ -100,16 +94,13 @@ def agent_card(name: str, description: str, url: str, *, skill: str, tags: tuple
         description=description,
         version=version("beampipe"),
         supported_interfaces=[
-            AgentInterface(url=url, protocol_binding="JSONRPC", protocol_version=one) for one in _VERSIONS
+            AgentInterface(url=url, protocol_binding="JSONRPC", protocol_version=number) for number in _VERSIONS
         ],
         capabilities=AgentCapabilities(streaming=True),
         default_input_modes=list(_JSON),
         default_output_modes=list(_JSON),
         skills=[AgentSkill(id=skill.replace(" ", "-"), name=skill, description=description, tags=list(tags))],
     )
-
-
-# A function as an A2A server: a JSON object comes in, one goes out as the text of an artifact.
 
 
 ARTIFACT: Final = "submission"
@@ -197,7 +188,7 @@ async def in_thread(function: Callable[_P, _T], *arguments: _P.args, **keywords:
             value = function(*arguments, **keywords)
         except BaseException as error:
             failure = error
-        with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits
+        with suppress(RuntimeError):  # the loop has ended, and nobody waits
             loop.call_soon_threadsafe(deliver, value, failure)
 
     threading.Thread(target=work, daemon=True, name=getattr(function, "__name__", "work")).start()
@@ -205,6 +196,38 @@ async def in_thread(function: Callable[_P, _T], *arguments: _P.args, **keywords:
     if failure is not None:
         raise failure
     return found  # type: ignore[return-value]  # it is there where nothing failed
+
+
+Card = Callable[..., "AgentCard"]
+"""The card of a server for the address under which clients reach it: `agent_card` with all but its ``url``."""
+
+
+def serve_a2a(executor: AgentExecutor, card: Card, host: str, port: int, *, card_url: str = "") -> None:
+    """Serve until the process is stopped.
+
+    Args:
+        executor: answers messages.
+        card: of the server.
+        host: address to listen at.
+        port: port to listen at; 0 takes a free one.
+        card_url: address under which clients reach it, where that is another one.
+    """
+    listener = listen(host, port)
+    url = card_url or f"http://{host}:{listener.getsockname()[1]}/"
+    serve(a2a_app(executor, card(url=url)), listener)
+
+
+@contextmanager
+def serving_a2a(executor: AgentExecutor, card: Card) -> Iterator[str]:
+    """A server on loopback while the block runs.
+
+    Yields:
+        Its address.
+    """
+    listener = listen("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    with serving(a2a_app(executor, card(url=url)), listener):
+        yield url
 
 
 def a2a_app(executor: AgentExecutor, card: AgentCard) -> Starlette:

@@ -8,8 +8,6 @@ from typing import Any, Protocol, runtime_checkable
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.errors import UnknownNameError
 
-__all__ = ["Agent", "DescribedTools", "NoTools", "Tools", "failed", "submission"]
-
 
 @runtime_checkable
 class Tools(Protocol):

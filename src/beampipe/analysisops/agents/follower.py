@@ -41,8 +41,6 @@ from beampipe.analysisops.agents.analysis import Layout, recognise
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.errors import BeampipeError, InputError, nearest
 
-__all__ = ["FollowerAgent", "steps_of"]
-
 _BLOCK: Final = re.compile(r"^```steps[ \t]*\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
 _REFERENCE: Final = re.compile(r"\$(\w+)((?:\.\w+)*)|@(\w+)(?::(\w+)((?:\.\w+)*))?", re.ASCII)
 _LISTS: Final = "list_local_root_files_tool"

@@ -9,24 +9,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import asdict, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkable
 
 from beampipe.analysisops.a2a.documents import dump_object, parse_object
-from beampipe.analysisops.a2a.server import JsonExecutor, a2a_app, agent_card
+from beampipe.analysisops.a2a.server import Card, JsonExecutor, agent_card, serving_a2a
 from beampipe.analysisops.agents.agent import Tools, failed
 from beampipe.analysisops.agents.llm import Budget, LlmAgent, Spending, Spent, budget_for, task_prompt
 from beampipe.analysisops.agents.serving import solve
 from beampipe.analysisops.chat import ChatClient
 from beampipe.analysisops.contract import TaskRequest
-from beampipe.analysisops.http_server import listen, serve, serving
 from beampipe.errors import BeampipeError, InputError
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
-
-__all__ = ["Analyst", "Member", "Planner", "Reviewer", "TeamAgent", "serve_member"]
+    pass
 
 Part = Literal["planner", "analyst", "reviewer"]
 """What a member does."""
@@ -103,9 +101,9 @@ class Analyst:
         plan, notes = str(document.get("plan", "")), str(document.get("notes", ""))
         agent = LlmAgent(self._client, _budget(document), plan=plan, notes=notes)
         request = TaskRequest.from_json(document["request"])
-        found = agent.solve(request, self._tools) if self._tools is not None else solve(agent, request)
-        usage = found.pop("usage", {})
-        return {"submission": found, "spent": {key: value for key, value in usage.items() if key != "model"}}
+        submission = agent.solve(request, self._tools) if self._tools is not None else solve(agent, request)
+        usage = submission.pop("usage", {})
+        return {"submission": submission, "spent": {key: value for key, value in usage.items() if key != "model"}}
 
 
 class Reviewer:
@@ -123,9 +121,9 @@ class Reviewer:
         shown = f"{task_prompt(request)}\n\nThe submission:\n{dump_object(dict(document['submission']))}"
         text = _say(self._client, _REVIEW, shown, spending, _VERDICT)
         try:
-            found = parse_object(text, "verdict")
-            verdict = found.get("verdict") if found.get("verdict") in ("accept", "revise") else "unreadable"
-            notes = str(found.get("notes", ""))
+            review = parse_object(text, "verdict")
+            verdict = review.get("verdict") if review.get("verdict") in ("accept", "revise") else "unreadable"
+            notes = str(review.get("notes", ""))
         except InputError as error:
             verdict, notes = "unreadable", str(error)
         return {"verdict": verdict, "notes": notes, "spent": spending.spent.to_json()}
@@ -156,15 +154,21 @@ class TeamAgent:
                     "reviewer": Reviewer(self._client),
                 }
                 where = {
-                    part: self._addresses.get(part) or stack.enter_context(_served(part, member))
+                    part: self._addresses.get(part)
+                    or stack.enter_context(serving_a2a(JsonExecutor(member.answer), member_card(part)))
                     for part, member in members.items()
                 }
-                found = _lead(request, tools.names(), where, accounts)
+                answer = _lead(request, tools.names(), where, accounts)
         except BeampipeError as error:
-            found = failed(request.task_id, str(error))
+            answer = failed(request.task_id, str(error))
         except Exception as error:  # whatever a member elsewhere has answered
-            found = failed(request.task_id, f"{type(error).__name__}: {error}")
-        return {**found, "usage": {"model": self._client.model.model, **accounts.spent.to_json()}}
+            answer = failed(request.task_id, f"{type(error).__name__}: {error}")
+        return {**answer, "usage": {"model": self._client.model.model, **accounts.spent.to_json()}}
+
+
+def member_card(part: Part) -> Card:
+    """The card of a member of a team, for `beampipe.analysisops.a2a.server.serve_a2a`."""
+    return partial(agent_card, part, f"The {part} of a team.", skill=part, tags=("team",))
 
 
 class _Accounts:
@@ -192,8 +196,8 @@ class _Accounts:
 
     def add(self, spent: Any) -> None:
         """Count what a member says that it has used; its time is measured here."""
-        known = {one.name for one in fields(Spent)}
-        self._used += Spent(**{key: value for key, value in dict(spent).items() if key in known})
+        names = {field.name for field in fields(Spent)}
+        self._used += Spent(**{key: value for key, value in dict(spent).items() if key in names})
 
 
 def _lead(
@@ -207,18 +211,18 @@ def _lead(
         plan = str(_tell("planner", where, {**asked, "budget": asdict(accounts.left(0.2))}, accounts)["plan"])
     except BeampipeError as error:
         notes.append(f"no plan: {error}")
-    found: dict[str, Any] = {}
+    submission: dict[str, Any] = {}
     for round_ in range(_ROUNDS):
         # The rest is for the reviewer, and for the analyst's second answer.
         share = 0.7 if round_ + 1 < _ROUNDS else 1.0
         message = {**asked, "plan": plan, "notes": review, "budget": asdict(accounts.left(share))}
-        again = dict(_tell("analyst", where, message, accounts)["submission"])
-        if again["status"] == "ok" or not found:
-            found = again
-        if round_ + 1 == _ROUNDS or found["status"] != "ok":
+        latest = dict(_tell("analyst", where, message, accounts)["submission"])
+        if latest["status"] == "ok" or not submission:
+            submission = latest
+        if round_ + 1 == _ROUNDS or submission["status"] != "ok":
             break
         try:
-            message = {**asked, "submission": found, "budget": asdict(accounts.left(0.5))}
+            message = {**asked, "submission": submission, "budget": asdict(accounts.left(0.5))}
             verdict = _tell("reviewer", where, message, accounts)
         except BeampipeError as error:
             notes.append(f"no review: {error}")
@@ -227,7 +231,7 @@ def _lead(
         if verdict["verdict"] != "revise":
             break
         review = str(verdict["notes"])
-    return {**found, "method": {**found["method"], "team": notes}}
+    return {**submission, "method": {**submission["method"], "team": notes}}
 
 
 def _tell(part: Part, where: Mapping[Part, str], message: dict[str, Any], accounts: _Accounts) -> dict[str, Any]:
@@ -237,31 +241,6 @@ def _tell(part: Part, where: Mapping[Part, str], message: dict[str, Any], accoun
     answer = send_document(where[part], {"part": part, **message}, Limits(seconds=max(1.0, accounts.left().seconds)))
     accounts.add(answer.get("spent") or {})
     return answer
-
-
-def serve_member(part: Part, member: Member, host: str = "127.0.0.1", port: int = 9029, *, card_url: str = "") -> None:
-    """Serve a member of a team until the process is told to stop.
-
-    Args:
-        part: what it does.
-        member: who does it.
-        host: address to listen at.
-        port: port to listen at; 0 takes a free one.
-        card_url: address under which the lead reaches it, where that is another one.
-    """
-    listener = listen(host, port)
-    serve(_member_app(part, member, card_url or f"http://{host}:{listener.getsockname()[1]}/"), listener)
-
-
-def _served(part: Part, member: Member) -> AbstractContextManager[str]:
-    """A member as a server on loopback."""
-    listener = listen("127.0.0.1", 0)
-    return serving(_member_app(part, member, f"http://127.0.0.1:{listener.getsockname()[1]}/"), listener)
-
-
-def _member_app(part: Part, member: Member, url: str) -> Starlette:
-    card = agent_card(part, f"The {part} of a team.", url, skill=part, tags=("team",))
-    return a2a_app(JsonExecutor(member.answer), card)
 
 
 def _say(
@@ -276,13 +255,9 @@ def _say(
 
 
 def _budget(document: Mapping[str, Any]) -> Budget:
-    found = document.get("budget")
-    if not isinstance(found, dict) or set(found) != {one.name for one in fields(Budget)}:
-        raise InputError(f"message to a member: budget: got {json.dumps(found)[:80]}, expected what it may use")
-    return Budget(
-        int(found["turns"]),
-        int(found["tool_calls"]),
-        int(found["tokens"]),
-        float(found["cost"]),
-        float(found["seconds"]),
-    )
+    """The budget in a message to a member."""
+    budget = document.get("budget")
+    if not isinstance(budget, dict) or set(budget) != {limit.name for limit in fields(Budget)}:
+        raise InputError(f"message to a member: budget: got {json.dumps(budget)[:80]}, expected what it may use")
+    whole = {name: int(budget[name]) for name in ("turns", "tool_calls", "tokens")}
+    return Budget(**whole, cost=float(budget["cost"]), seconds=float(budget["seconds"]))

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from beampipe.analysisops.artifacts.checking import Checked, CheckedList, Limits, check_artifacts
+from beampipe.analysisops.artifacts.checking import Checked, Limits, check_artifacts
 from beampipe.analysisops.artifacts.form import Artifacts
 from beampipe.analysisops.ledger import Ledger
 from beampipe.analysisops.samples.dataset import HiddenTruth
 from beampipe.analysisops.tasks.load import Task
-from beampipe.analysisops.tools.data_folder import MANIFEST
+from beampipe.analysisops.tools.data_folder import write_manifest
 from beampipe.analysisops.tools.session import Session, SessionLimits
 from beampipe.errors import BeampipeError, ConfigError
 
-__all__ = ["answer_from_artifacts"]
-
 _TREE: Final = "artifact"
+_FILE: Final = "artifact_{}.root"
 _CALLS: Final = 50
 
 
@@ -79,7 +77,7 @@ class _Work:
     def load(self, name: str) -> str:
         """The handle of a list."""
         loaded = self.session.call(
-            "load_kinematics_tool", file_path=_file(name), tree_name=_TREE, branches={"mass": "mass"}
+            "load_kinematics_tool", file_path=_FILE.format(name), tree_name=_TREE, branches={"mass": "mass"}
         )
         return str(loaded["handle"])
 
@@ -140,35 +138,27 @@ _METHODS: Final[Mapping[str, Callable[[_Work], Answers]]] = {
 """Family of a task -> what its lists answer."""
 
 
-def _file(name: str) -> str:
-    return f"artifact_{name}.root"
-
-
 def _write(folder: Path, checked: Checked) -> None:
-    """The lists as data files of a session; their facts name what they were found in."""
+    """The lists as data files of a session, with the checksums of the data that they were found in."""
     import uproot
 
     files = []
-    for name, one in checked.lists.items():
-        path = folder / _file(name)
+    for name, checked_list in checked.lists.items():
+        path = folder / _FILE.format(name)
         with uproot.recreate(path) as file:
-            file.mktree(_TREE, {"mass": one.masses})
-        files.append({"name": path.name, "role": "artifact", **_facts(one)})
-    (folder / MANIFEST).write_text(json.dumps({"files": files, "public": {}}), encoding="utf-8")
-
-
-def _facts(one: CheckedList) -> dict[str, Any]:
-    return {
-        "contents_sha256": _digest(one),
-        "found_in": dict(one.sources),
-        "rows": one.rows,
-        "faults": {kind: number for kind, number in one.faults.items() if number},
-    }
-
-
-def _digest(one: CheckedList) -> str:
-    """SHA-256 of the masses; the file itself also holds the date."""
-    return hashlib.sha256(one.masses.astype("<f8").tobytes()).hexdigest()
+            file.mktree(_TREE, {"mass": checked_list.masses})
+        files.append(
+            {
+                "name": path.name,
+                "role": "artifact",
+                # Of the masses: the file itself also holds the date.
+                "contents_sha256": hashlib.sha256(checked_list.masses.astype("<f8").tobytes()).hexdigest(),
+                "found_in": dict(checked_list.sources),
+                "rows": checked_list.rows,
+                "faults": {kind: number for kind, number in checked_list.faults.items() if number},
+            }
+        )
+    write_manifest(folder, files, {})
 
 
 def _submission(

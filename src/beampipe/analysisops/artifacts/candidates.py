@@ -15,8 +15,6 @@ from beampipe.analysisops.tools.data_folder import DataFolder
 from beampipe.arrays import Float64
 from beampipe.errors import FileError
 
-__all__ = ["Candidates", "read_candidates"]
-
 _MOST: Final = 100
 """So many systems of an event are looked at: those of its first objects."""
 

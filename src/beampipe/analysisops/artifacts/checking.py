@@ -16,8 +16,6 @@ from beampipe.analysisops.artifacts.reading import Rows
 from beampipe.analysisops.samples.dataset import HiddenTruth
 from beampipe.arrays import Float64
 
-__all__ = ["Checked", "CheckedList", "Limits", "check_artifacts", "check_rows"]
-
 _LARGEST_EXACT: Final = 2.0**53
 
 

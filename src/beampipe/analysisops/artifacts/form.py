@@ -24,8 +24,6 @@ from beampipe.analysisops.artifacts.reading import Rows, read_json, read_rows
 from beampipe.errors import FileError, UnknownNameError
 from beampipe.settings import build
 
-__all__ = ["ARTIFACTS", "Artifacts", "ListGiven", "ListWanted", "lists_of", "read_artifacts"]
-
 ARTIFACTS: Final = "artifacts.json"
 """Name of the file that names the others."""
 

@@ -10,8 +10,6 @@ from beampipe.analysisops.artifacts.reading import COLUMNS, FORMATS, LARGEST, MO
 from beampipe.analysisops.tools.data_folder import MANIFEST, DataFolder
 from beampipe.files import make_folder
 
-__all__ = ["copy_data", "what_to_hand_in"]
-
 
 def copy_data(data: Path, folder: Path) -> Path:
     """Copy the files that a manifest lists, and it, into a new folder that nobody writes to.

@@ -21,8 +21,6 @@ from numpy import ndarray
 from beampipe.arrays import Float64
 from beampipe.errors import FileError
 
-__all__ = ["COLUMNS", "FORMATS", "LARGEST", "MOST_ROWS", "Rows", "read_json", "read_rows"]
-
 COLUMNS: Final = ("event", "mass")
 """Columns of a list: number of the event, and its mass [GeV]."""
 

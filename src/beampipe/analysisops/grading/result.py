@@ -164,29 +164,29 @@ class Result:
 
 
 def ungraded(
-    failure: str,
-    code: str,
     message: str,
     *,
     task_id: str,
     type: str,
     level: int,
     seed: int | str,
-    max_score: float,
-    judged: float | None = 0.0,
+    max_score: float = 0.0,
+    failure: str = "agent",
+    code: str = "agent_failed",
+    judged: float | None = None,
 ) -> dict[str, Any]:
-    """What stands for a result where nothing could be graded: an error and a score of 0, in the shape of every result.
+    """The result where nothing could be graded: an error and a score of 0, with the keys of every result.
 
     Args:
-        failure: what failed, in place of a gate.
-        code: kind of what went wrong.
         message: what went wrong.
         task_id: name of the task.
         type: family of the task.
-        level: how much the agent was told.
-        seed: of the instance, or its label.
-        max_score: what could have been reached.
-        judged: the judge's score; None if there was nothing to judge.
+        level: level of the prompt.
+        seed: seed of the instance, or its label.
+        max_score: largest possible score.
+        failure: what failed, in place of a gate.
+        code: kind of the failure.
+        judged: score of the judge; None if there was nothing to judge.
     """
     return {
         "status": "error",

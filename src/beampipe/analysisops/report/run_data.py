@@ -30,6 +30,9 @@ _CALL: Final = 1500
 _CALLS: Final = 400
 """Calls of one assessment that are shown."""
 
+_SHOWN: Final = ("task_id", "status", "answers", "words", "histograms", "method", "comments")
+"""Fields of a submission that the page shows each in its place."""
+
 _NUMBERS: Final = 8
 """Numbers of a list that are shown before the rest is only counted."""
 
@@ -43,36 +46,46 @@ def detail_of(record: Mapping[str, Any], result: Mapping[str, Any], *, reference
     Args:
         record: the record.
         result: its result, which may be younger than the record.
-        reference: whether the reader may know the instance's reference. If not, nothing from which it could be told is
-            in the detail: no reference, no pull, and no evidence, reason or words of a judge.
+        reference: whether the reader may know the reference of the instance. If not, the detail holds nothing that
+            reveals it: no reference, no pull, and no evidence, reason or words of a judge.
 
     Returns:
-        JSON types, every text cut to a length that a page can hold.
+        JSON types, every text shortened to what a page can hold.
     """
     submission = read_submission(record["submission"])
+    method = submission.content.get("method")
+    methods = list(method.items())[:60] if isinstance(method, Mapping) else [("", method)] if method else []
+    rest = {key: value for key, value in submission.content.items() if key not in _SHOWN}
     return {
         "told": reference,
         "error": shortened(record["error"]),
         "failures": [shortened(one) for one in result.get("hard_failures", ())],
-        "issues": [_issue(one, told=reference) for one in result.get("issues", ())],
+        "issues": [
+            {
+                "severity": shortened(issue.get("severity", ""), 20),
+                "code": shortened(issue.get("code", ""), 80),
+                "message": shortened(issue.get("message", "") if reference else ""),
+            }
+            for issue in result.get("issues", ())
+        ],
         "answers": answers_of(submission, record, result, reference=reference),
-        "words": list(_words(submission, record, told=reference)),
-        "checks": [_check(one, told=reference) for one in result.get("checks", ())],
-        "judge": _judge(result.get("llm") or {}, told=reference),
-        "histograms": list(_histograms(submission, record, told=reference)),
+        "words": list(_words(submission, record, reference=reference)),
+        "checks": [_check(one, reference=reference) for one in result.get("checks", ())],
+        "judge": _judge(result.get("llm") or {}, reference=reference),
+        "histograms": list(_histograms(submission, record, reference=reference)),
         "calls": [_call(one) for one in record["ledger"][:_CALLS]],
         "calls_left_out": max(0, len(record["ledger"]) - _CALLS),
         "prompt": shortened(str(record["request"].get("prompt", "")), 4 * _TEXT),
-        "method": [[shortened(key, 80), _text(value)] for key, value in _method(submission)],
-        "comments": _text(submission.content.get("comments", "")),
-        "rest": _rest(submission),
+        "method": [[shortened(key, 80), shortened(value)] for key, value in methods],
+        "comments": shortened(submission.content.get("comments", "")),
+        "rest": shortened(_json(rest, indent=1)) if rest else "",
     }
 
 
 def answers_of(
     submission: Submission, record: Mapping[str, Any], result: Mapping[str, Any], *, reference: bool
 ) -> list[dict[str, Any]]:
-    """The numbers that were submitted or asked for, with where they come from.
+    """The numbers that were submitted or that the task wants, with their origins.
 
     ``pull`` is the distance to the reference in units of the reference's uncertainty: how far the analysis is from the
     best one of the same data. ``truth_pull`` is the distance to the truth in units of the quoted uncertainty, which
@@ -81,12 +94,12 @@ def answers_of(
     instance = (record["reference"] or {}).get("instance") or {}
     quantities, truth = instance.get("quantities") or {}, instance.get("truth") or {}
     origins = result.get("provenance") or {}
-    found = []
+    answers = []
     for name in dict.fromkeys([*quantities, *submission.section("answers")]):
         value, uncertainty = submission.answer(name)
         best, true = quantities.get(name) or {}, number_of(truth.get(name))
         origin = origins.get(name) or {}
-        one: dict[str, Any] = {
+        answer: dict[str, Any] = {
             "name": shortened(name, 80),
             "unit": shortened(best.get("unit", ""), 20),
             "value": value,
@@ -98,19 +111,19 @@ def answers_of(
             ),
         }
         if reference:
-            one |= {
+            answer |= {
                 "reference": number_of(best.get("value")),
                 "reference_uncertainty": number_of(best.get("uncertainty")),
                 "pull": _pull(value, number_of(best.get("value")), number_of(best.get("uncertainty"))),
                 "truth": true,
                 "truth_pull": _pull(value, true, uncertainty),
             }
-        found.append(one)
-    return found
+        answers.append(answer)
+    return answers
 
 
 def shortened(value: object, most: int = _TEXT) -> str:
-    """A text that is cut after so many characters, and says so."""
+    """A text that is cut after `most` characters, with a note of how many are missing."""
     text = value if isinstance(value, str) else _json(value)
     text = text.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate cannot be written
     return text if len(text) <= most else f"{text[:most]} … ({len(text) - most} more characters)"
@@ -138,10 +151,6 @@ def _json(value: object, indent: int | None = None) -> str:
     return json.dumps(plain(value, _NUMBERS), ensure_ascii=False, default=str, indent=indent)
 
 
-def _text(value: object) -> str:
-    return shortened(value, _TEXT)
-
-
 def _pull(value: float | None, expected: float | None, uncertainty: float | None) -> float | None:
     if value is None or expected is None or uncertainty is None or not uncertainty > 0.0:
         return None
@@ -149,26 +158,17 @@ def _pull(value: float | None, expected: float | None, uncertainty: float | None
     return pull if math.isfinite(pull) else None
 
 
-def _issue(issue: Mapping[str, Any], *, told: bool) -> dict[str, str]:
-    message = issue.get("message", "") if told else ""
-    return {
-        "severity": shortened(issue.get("severity", ""), 20),
-        "code": shortened(issue.get("code", ""), 80),
-        "message": shortened(message),
-    }
-
-
-def _words(submission: Submission, record: Mapping[str, Any], *, told: bool) -> Iterator[dict[str, Any]]:
+def _words(submission: Submission, record: Mapping[str, Any], *, reference: bool) -> Iterator[dict[str, Any]]:
     instance = (record["reference"] or {}).get("instance") or {}
     right = instance.get("words") or {}
     said = submission.section("words")
     for name in dict.fromkeys([*right, *said]):
         one = {"name": shortened(name, 80), "said": shortened(said[name], 400) if name in said else None}
-        yield {**one, "reference": shortened(right[name], 400)} if told and name in right else one
+        yield {**one, "reference": shortened(right[name], 400)} if reference and name in right else one
 
 
-def _check(check: Mapping[str, Any], *, told: bool) -> dict[str, Any]:
-    evidence = dict(check.get("evidence") or {}) if told else {}
+def _check(check: Mapping[str, Any], *, reference: bool) -> dict[str, Any]:
+    evidence = dict(check.get("evidence") or {}) if reference else {}
     reason = evidence.pop("reason", "")
     return {
         "id": shortened(check.get("id", ""), 80),
@@ -181,28 +181,19 @@ def _check(check: Mapping[str, Any], *, told: bool) -> dict[str, Any]:
     }
 
 
-def _judge(llm: Mapping[str, Any], *, told: bool) -> dict[str, Any]:
+def _judge(llm: Mapping[str, Any], *, reference: bool) -> dict[str, Any]:
     scored = llm.get("status") == "scored"
     meta = llm.get("meta") or {}
-    about = sorted(meta.items(), key=lambda item: item[0] == "judge")  # who judged comes last
-    items = [_said(name, one) for name, one in about] if told else []
+    items = []
+    for name, about in sorted(meta.items(), key=lambda item: item[0] == "judge") if reference else ():
+        rest = dict(about) if isinstance(about, Mapping) else {"": about}
+        words = [rest.pop(key) for key in ("explanation", "words", "reason") if rest.get(key)]
+        numbers = [[shortened(key, 80), shortened(value, 400)] for key, value in rest.items() if value not in ("", [])]
+        items.append({"name": shortened(name, 80), "words": list(map(shortened, words)), "numbers": numbers})
     return {"scored": scored, "score": number_of(llm.get("score")), "max": number_of(llm.get("max")), "items": items}
 
 
-def _said(name: str, about: object) -> dict[str, Any]:
-    """What a judge said of one check: in words, and the numbers beside them."""
-    rest = dict(about) if isinstance(about, Mapping) else {"": about}
-    words = [rest.pop(key) for key in ("explanation", "words", "reason") if rest.get(key)]
-    return {
-        "name": shortened(name, 80),
-        "words": [_text(one) for one in words],
-        "numbers": [
-            [shortened(key, 80), shortened(value, 400)] for key, value in rest.items() if value not in ("", [])
-        ],
-    }
-
-
-def _histograms(submission: Submission, record: Mapping[str, Any], *, told: bool) -> Iterator[dict[str, Any]]:
+def _histograms(submission: Submission, record: Mapping[str, Any], *, reference: bool) -> Iterator[dict[str, Any]]:
     instance = (record["reference"] or {}).get("instance") or {}
     right = instance.get("histograms") or {}
     entries = [Entry(**{**one, "sources": tuple(one["sources"])}) for one in record["ledger"]]
@@ -212,7 +203,7 @@ def _histograms(submission: Submission, record: Mapping[str, Any], *, told: bool
         one: dict[str, Any] = {"name": shortened(name, 80), "reason": shortened(reason, 400)}
         if found is not None and 0 < len(found.values) <= _BINS:
             one |= {"edges": list(found.edges), "values": list(found.values)}
-        if told and name in right and len(right[name]["values"]) <= _BINS:
+        if reference and name in right and len(right[name]["values"]) <= _BINS:
             one["reference"] = {"edges": list(right[name]["edges"]), "values": list(right[name]["values"])}
         yield one
 
@@ -229,40 +220,26 @@ def _call(entry: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _method(submission: Submission) -> Sequence[tuple[str, Any]]:
-    method = submission.content.get("method")
-    if isinstance(method, Mapping):
-        return list(method.items())[:60]
-    return [("", method)] if method else []
-
-
-def _rest(submission: Submission) -> str:
-    """What else was submitted, as one text."""
-    shown = {"task_id", "status", "answers", "words", "histograms", "method", "comments"}
-    rest = {key: value for key, value in submission.content.items() if key not in shown}
-    return _text(_json(rest, indent=1)) if rest else ""
-
-
 _COLOURS: Final = 8
 
 References = Literal["development", "all", "none"]
-"""Of which seeds the page may tell references: those of development seeds are public anyway."""
+"""The seeds whose references the page may show; those of development seeds are public anyway."""
 
 
 @dataclass(frozen=True)
 class RunData:
-    """A run, ready to be shown.
+    """The data of a run's page.
 
     Attributes:
         name: name of the run.
-        assessments: what the plan asks for, as JSON.
+        assessments: assessments of the plan, as JSON.
         scores: figures of each assessment that is done.
         missing: assessments that are not done, as JSON.
         rows: a short row of each that is done, in the order of `details`.
         details: what is shown when a row is opened.
-        origins: agent -> how many of its numbers have each label.
+        origins: agent -> number of its numbers with each label.
         pulls: agent -> distances to the truth, in units of the quoted uncertainties.
-        told: how many of the rows tell their reference.
+        told: number of rows with their reference.
     """
 
     name: str
@@ -278,9 +255,9 @@ class RunData:
     @cached_property
     def agents(self) -> tuple[str, ...]:
         """Names of the agents, the best first; those of which nothing is done come last."""
-        known = dict.fromkeys(one["agent"] for one in self.assessments)
+        names = {assessment["agent"] for assessment in self.assessments}
         mean = {name: summary.mean for name, summary in self.by_agent.items()}
-        return tuple(sorted(known, key=lambda name: (-mean[name] if mean[name] == mean[name] else 1.0, name)))
+        return tuple(sorted(names, key=lambda name: (1.0 if math.isnan(mean[name]) else -mean[name], name)))
 
     @cached_property
     def families(self) -> tuple[str, ...]:
@@ -329,7 +306,7 @@ def read_run_data(folder: Path, references: References = "development") -> RunDa
 
     Args:
         folder: folder of the run.
-        references: of which seeds the page may tell references.
+        references: the seeds whose references the page may show.
 
     Raises:
         FileError: the folder holds no run.
@@ -347,12 +324,14 @@ def read_run_data(folder: Path, references: References = "development") -> RunDa
         told = references == "all" or (references == "development" and not record["assessment"]["secret"])
         answers = answers_of(read_submission(record["submission"]), record, line["result"], reference=True)
         agent = record["assessment"]["agent"]
-        submitted = [one for one in answers if one["value"] is not None]
-        origins.setdefault(agent, Counter()).update(one["origin"] for one in submitted)
-        pulls.setdefault(agent, []).extend(one["truth_pull"] for one in submitted if one["truth_pull"] is not None)
+        submitted = [answer for answer in answers if answer["value"] is not None]
+        origins.setdefault(agent, Counter()).update(answer["origin"] for answer in submitted)
+        agent_pulls = [answer["truth_pull"] for answer in submitted if answer["truth_pull"] is not None]
+        pulls.setdefault(agent, []).extend(agent_pulls)
         lines.append(line)
         details.append(detail_of(record, line["result"], reference=told))
-        rows.append({"told": told, "worst": _worst(one["origin"] for one in submitted)})
+        labels = [answer["origin"] for answer in submitted if answer["origin"] in LABELS]
+        rows.append({"told": told, "worst": max(labels, key=LABELS.index, default="")})
     if not lines:
         raise InputError(f"{folder}: got a run of which nothing is done yet, expected at least one assessment")
     scores = scores_of(lines)
@@ -382,8 +361,3 @@ def _row(line: Mapping[str, Any], score: Score) -> dict[str, Any]:
         "cost": score.cost,
         "calls": score.tool_calls,
     }
-
-
-def _worst(origins: Iterator[str]) -> str:
-    """The least trusted label among those of an assessment; empty if it has none."""
-    return max((one for one in origins if one in LABELS), key=LABELS.index, default="")

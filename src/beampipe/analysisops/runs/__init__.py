@@ -13,8 +13,8 @@ engine       does what is not done yet, and grades everything again
 statistics   means with errors, pass^k and totals
 """
 
-from beampipe.analysisops.runs.engine import Assess, Difference, Grade, Rescored, Today, rescore, run
-from beampipe.analysisops.runs.folder import Record, RunFolder, error_result, read_record
+from beampipe.analysisops.runs.engine import Assess, CurrentTask, Difference, Grade, Rescored, rescore, run
+from beampipe.analysisops.runs.folder import Record, RunFolder, read_record
 from beampipe.analysisops.runs.plan import ALL_LEVELS, AgentChoice, Assessment, RunPlan, Seed, Seeds, TaskChoice
 from beampipe.analysisops.runs.statistics import (
     PASSED,
@@ -35,6 +35,7 @@ __all__ = [
     "Assess",
     "Assessment",
     "By",
+    "CurrentTask",
     "Difference",
     "Grade",
     "Record",
@@ -46,9 +47,7 @@ __all__ = [
     "Seeds",
     "Summary",
     "TaskChoice",
-    "Today",
     "difference",
-    "error_result",
     "mean_with_error",
     "pass_hat",
     "read_record",

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from beampipe.analysisops.runs.folder import Record, RunFolder, dump, error_result, result_line
+from beampipe.analysisops.grading.result import ungraded
+from beampipe.analysisops.runs.folder import Record, RunFolder, dump, result_line
 from beampipe.analysisops.runs.plan import Assessment, RunPlan, recipe_of
 from beampipe.errors import ConfigError, InputError, WorkflowError
 from beampipe.workflow import Store, Task, code_digest, file_digest, open_pool
@@ -21,17 +22,17 @@ from beampipe.workflow import run as run_tasks
 from beampipe.workflow.digests import NO_RESULT
 
 Assess = Callable[[Assessment, Path], Record]
-"""``assess(assessment, folder)`` asks an agent and grades its answer. The folder is empty, and removed afterwards. What
-the agent does wrong is a record; an exception is the host's fault. With several workers it must be a function of a
-module, or a partial of one."""
+"""``assess(assessment, folder)`` lets an agent work and grades its answer. The folder is empty, and removed afterwards.
+Failures of the agent are part of the record; an exception is a failure of the host. With several workers it must be a
+function of a module, or a partial of one."""
 
-_NO_WORK: Final = (
+_NOT_WORK: Final = (
     *NO_RESULT,
     "beampipe.analysisops.grading",
     "beampipe.analysisops.report",
     "beampipe.analysisops.cli",
 )
-"""Code that shapes no agent's work: when it changes, records are graded again, and no agent is asked again."""
+"""Code on which no agent's work depends: when it changes, records are graded again, and agents need not run again."""
 
 
 def run(
@@ -46,23 +47,23 @@ def run(
 ) -> list[dict[str, Any]]:
     """Do each assessment of a plan that is not done yet, and write the results.
 
-    It may be killed at any time. What is done is in the folder, and a run of the same plan goes on with the rest.
+    It may be killed at any time. What is done is in the folder, and a run of the same plan continues with the rest.
 
     Args:
         plan: the plan.
         assess: does one assessment.
-        folder: folder of the run; it is made if there is none, and closed to others.
-        workers: how many assessments at once; more than one run in processes beside this one.
-        progress: is called with the label of each assessment that is done.
-        code: digest of the code that asks agents and makes the data; by default that of the module of `assess` with all
-            that it imports from beampipe, but for grading and reports.
-        extend: what the folder's earlier plan asks for stays part of the run, its results and its page.
+        folder: folder of the run; it is created, and only its owner may read it.
+        workers: number of assessments at once; more than one run in processes of their own.
+        progress: called with the label of each assessment that is done.
+        code: digest of the code that runs agents and makes the data; by default that of the module of `assess` with all
+            its imports from beampipe, without grading and reports.
+        extend: keep the assessments of the folder's earlier plan in the run, its results and its page.
 
     Returns:
         The record of each assessment, in the plan's order.
 
     Raises:
-        WorkflowError: the host failed in some assessments; the others are done, kept and in the results.
+        WorkflowError: the host failed in some assessments; the others are done and in the results.
         FileError: another run works in the folder, or the secret of the seeds cannot be used.
     """
     place = RunFolder(folder)
@@ -72,32 +73,22 @@ def run(
         place.work.mkdir(exist_ok=True)
         place.write_plan(assessments, extend=extend)
         place.store.sweep()
+        tasks = [Task(one.label, _assess_one, (one, assess, place.store, place.work)) for one in assessments]
+        report = None if progress is None else (lambda task: progress(task.label))
+        pool_kind, window = ("inline", 1) if workers == 1 else ("processes", None)
         failed: WorkflowError | None = None
         try:
-            _do(assessments, assess, place, workers, progress)
-        except WorkflowError as error:
+            with open_pool(pool_kind, workers) as pool:
+                run_tasks(tasks, pool, log=place.log, progress=report, window=window)
+        except WorkflowError as error:  # the results of the others are written first
             failed = error
         records = list(place.records())
         place.write_results([result_line(record, record["grade"]) for record in records])
-        wanted = {one.key for one in assessments}
         shutil.rmtree(place.work, ignore_errors=True)
     if failed is not None:
         raise failed
+    wanted = {assessment.key for assessment in assessments}
     return [record for record in records if recipe_of(record["assessment"]).key in wanted]
-
-
-def _do(
-    assessments: tuple[Assessment, ...],
-    assess: Assess,
-    place: RunFolder,
-    workers: int,
-    progress: Callable[[str], object] | None,
-) -> None:
-    tasks = [Task(one.label, _assess_one, (one, assess, place.store, place.work)) for one in assessments]
-    told = None if progress is None else (lambda task: progress(task.label))
-    spec, window = ("inline", 1) if workers == 1 else ("processes", None)
-    with open_pool(spec, workers) as pool:
-        run_tasks(tasks, pool, log=place.log, progress=told, window=window)
 
 
 def _assess_one(assessment: Assessment, assess: Assess, store: Store, work: Path) -> None:
@@ -115,14 +106,13 @@ def _assess_one(assessment: Assessment, assess: Assess, store: Store, work: Path
 
 
 def _text(assessment: Assessment, record: Record) -> str:
-    """The file of a record. Answers that are nested too deep to be written are the agent's failure, not the host's."""
+    """The text of a record. A submission nested too deep to be written is a failure of the agent, not of the host."""
     try:
         return _dump(assessment, record)
     except RecursionError:
         reason = "the submission is nested too deep to be read"
-        grade = error_result(
-            assessment.task.task_id, assessment.task.family, assessment.level, assessment.seed.label, reason
-        )
+        task, seed = assessment.task, assessment.seed.label
+        grade = ungraded(reason, task_id=task.task_id, type=task.family, level=assessment.level, seed=seed)
         return _dump(assessment, replace(record, submission=None, contents={}, grade=grade, error=reason))
 
 
@@ -142,24 +132,22 @@ def _code_of(assess: Assess) -> str:
     module = getattr(function, "__module__", None)
     if not isinstance(module, str) or module == "__main__":
         raise ConfigError(f"assess: got {assess!r:.80} of no module, expected a function of a module, or `code`")
-    return code_digest(module, module.partition(".")[0], but=_NO_WORK)
-
-
+    return code_digest(module, module.partition(".")[0], but=_NOT_WORK)
 
 
 Grade = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-"""``grade(record)`` gives the result of a record by its submission, ledger, contents, reference, rubric and judge."""
+"""``grade(record)`` returns the result of a record by its submission, ledger, contents, reference, rubric and judge."""
 
-Today = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-"""``today(record)`` gives parts of the record as the task has them now, such as ``rubric`` and ``reference``."""
+CurrentTask = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""``current(record)`` returns parts of the record as they are now in its task, such as ``rubric`` and ``reference``."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A record whose result is another than when it was made.
+    """A record whose result has changed since it was made.
 
     Attributes:
-        label: the assessment to a reader.
+        label: the assessment in words.
         before: normalised score when it was made.
         after: normalised score now.
     """
@@ -171,14 +159,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Rescored:
-    """What came of grading a run again.
+    """The outcome of grading a run again.
 
     Attributes:
         results: the file of results.
         sha256: digest of the file: the same records and rules give the same.
-        records: how many were graded.
-        differences: those whose result changed in any way, be it only in its words.
-        changed: parts of tasks that are others now than when the agents were graded, e.g. ``"zmumu: rubric"``.
+        records: number of records.
+        differences: records whose result changed in any way, if only in its words.
+        changed: parts of tasks that have changed since the agents were graded, e.g. ``"zmumu: rubric"``.
     """
 
     results: Path
@@ -196,39 +184,35 @@ class Rescored:
             yield f"{one.label}: {one.before:.4f} -> {one.after:.4f}"
 
 
-def rescore(folder: Path, grade: Grade, *, today: Today | None = None) -> Rescored:
-    """Grade every record of a run again, and write its results anew.
+def rescore(folder: Path, grade: Grade, *, current: CurrentTask | None = None) -> Rescored:
+    """Grade every record of a run again, and replace its results.
 
     The records stay as they are, so this can be done any number of times; the same rules give the same bytes.
 
     Args:
         folder: folder of the run.
         grade: grades a record.
-        today: gives the parts of a record that are to be graded by in place of the recorded ones; None for a grade by
-            the rubric of then.
+        current: returns parts that replace those of the record; None to grade by the recorded rubric and reference.
 
     Raises:
         FileError: the folder holds no run, or another run works in it.
     """
     place = RunFolder(folder)
-    place.read_plan()  # refuses a folder without a run before anything is made in it
+    place.read_plan()  # refuses a folder without a run before creating anything in it
     lines: list[dict[str, Any]] = []
     differences: list[Difference] = []
     changed: dict[str, None] = {}
     with place.locked():
         for record in place.records():
-            now = {} if today is None else dict(today(record))
+            now = {} if current is None else dict(current(record))
             task = record["assessment"]["task_id"]
             changed |= dict.fromkeys(f"{task}: {name}" for name in now if dump(now[name]) != dump(record.get(name)))
             result = grade({**record, **now})
             if dump(result) != dump(record["grade"]):
                 label = recipe_of(record["assessment"]).label
-                differences.append(Difference(label, _score(record["grade"]), _score(result)))
+                before, after = (float(graded["final"]["normalized_score"]) for graded in (record["grade"], result))
+                differences.append(Difference(label, before, after))
             lines.append(result_line(record, result))
         path = place.write_results(lines)
     place.log.write("rescored", label=f"{len(lines)} records", differences=len(differences), changed=list(changed))
     return Rescored(path, file_digest(path), len(lines), tuple(differences), tuple(changed))
-
-
-def _score(result: Mapping[str, Any]) -> float:
-    return float(result["final"]["normalized_score"])

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from beampipe.analysisops.contract import TaskRequest
-from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.ledger import Entry, entries_to_json
 from beampipe.analysisops.runs.plan import Assessment, recipe_of
 from beampipe.errors import BusyError, FileError
@@ -22,27 +21,27 @@ from beampipe.files import make_folder, write_whole
 from beampipe.workflow import EventLog, Store, leased
 
 _FLOAT: Final = "$float"
-"""Key that stands for a number which JSON cannot write."""
+"""Key of a number that JSON cannot write."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What an assessment gave.
+    """All that is needed to grade an assessment again and to show it.
 
     Attributes:
-        request: what the agent was asked; the address of its tools is left out when it is written.
-        submission: what it answered, as it came; None if nothing came that could be read.
+        request: the request to the agent; the address of its tools is left out when it is written.
+        submission: the answer as received; None if there was none that could be read.
         grade: the result.
-        reference: content of the task's ``eval_ref.yaml`` with the instance's reference under ``instance``. Agents
-            never see it, so a folder of records is nothing for them.
+        reference: content of the task's ``eval_ref.yaml`` with the reference of the instance under ``instance``. Agents
+            must not see it, so they must not read a folder of records.
         rubric: the rubric that it was graded by.
         ledger: every call of a tool.
         contents: histograms and artifacts that the submission names, by handle, as the host has them.
-        judge: what the judge said, as it came, so that it is not asked again when the record is graded again.
-        tokens: tokens by kind, such as ``input`` and ``output``; empty if they are not known.
-        cost: what the agent cost [USD]; None if it is not known.
+        judge: the replies of the judge as received, so that grading again needs no judge.
+        tokens: tokens by kind, such as ``input`` and ``output``; empty if unknown.
+        cost: cost of the agent [USD]; None if unknown.
         seconds: time from the request to the submission [s].
-        error: why the agent gave no submission; empty if it did.
+        error: why there is no submission; empty if there is one.
     """
 
     request: TaskRequest
@@ -69,42 +68,16 @@ class Record:
         }
 
 
-def error_result(
-    task_id: str, family: str, level: int, seed: str, reason: str, max_score: float = 0.0
-) -> dict[str, Any]:
-    """The result of an agent that failed: an error and a score of 0, in the shape of every result.
-
-    Args:
-        task_id: name of the task.
-        family: family of the task.
-        level: level of the prompt.
-        seed: label of the seed.
-        reason: what went wrong.
-        max_score: what could have been reached.
-    """
-    return ungraded(
-        "agent",
-        "agent_failed",
-        reason,
-        task_id=task_id,
-        type=family,
-        level=level,
-        seed=seed,
-        max_score=max_score,
-        judged=None,
-    )
-
-
 def dump(value: object) -> str:
-    """A value as the one JSON text that stands for it, in ASCII; an agent's NaN and infinities are kept.
+    """A value as canonical JSON text in ASCII: equal values give equal texts; NaN and infinities of agents are kept.
 
-    JSON has no NaN, so it is written as ``{"$float": "nan"}``; keys that begin with ``$`` get another one before them.
+    JSON has no NaN, so it is written as ``{"$float": "nan"}``; keys that begin with ``$`` get another ``$``.
     """
     return json.dumps(_pack(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def load(text: str | bytes) -> Any:
-    """What `dump` wrote.
+    """The value that `dump` wrote.
 
     Raises:
         ValueError: it is no JSON.
@@ -149,20 +122,18 @@ def _unpack(value: Any) -> Any:
     return value
 
 
-
-
 _VERSION: Final = 1
 """Version of the plan's file."""
 
 _MEASURED: Final = ("seconds", "tokens", "cost", "tool_calls", "error")
-"""What a line of the results tells besides the assessment and its result."""
+"""Fields of a record that a line of the results repeats."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
     """A folder of a run. It holds hidden references, so only its owner may read it.
 
-    ``plan.json`` names the assessments of the last plan, or of several if it was extended; ``store`` has a record of
+    ``plan.json`` lists the assessments of the last plan, or of several if it was extended; ``store`` has a record of
     each that is done, and of those of earlier plans; ``results.jsonl`` has a line for each that is done, made from the
     records alone; ``events.jsonl`` is the log, which is only appended to.
 
@@ -179,7 +150,7 @@ class RunFolder:
 
     @property
     def log(self) -> EventLog:
-        """What happened."""
+        """The log of the run."""
         return EventLog(self.path / "events.jsonl")
 
     @property
@@ -189,12 +160,12 @@ class RunFolder:
 
     @property
     def work(self) -> Path:
-        """Where assessments that are under way keep their files."""
+        """Folder for files of assessments in progress."""
         return self.path / "work"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """The folder for this process alone, until the block or the process ends.
+        """Lock the folder for this process until the block or the process ends.
 
         Raises:
             FileError: another process works in it.
@@ -212,10 +183,10 @@ class RunFolder:
             yield
 
     def write_plan(self, assessments: Sequence[Assessment], *, extend: bool = False) -> None:
-        """Write down what belongs to the run, after what belongs to it already if it is to be extended."""
+        """Write the plan; if it is extended, after the assessments of the earlier plan."""
         before = self.read_plan() if extend and (self.path / "plan.json").exists() else []
-        there = {recipe_of(one).key for one in before}
-        more = [one.to_json() for one in assessments if one.key not in there]
+        known_keys = {recipe_of(assessment).key for assessment in before}
+        more = [assessment.to_json() for assessment in assessments if assessment.key not in known_keys]
         text = dump({"version": _VERSION, "assessments": [*before, *more]})
         write_whole(self.path / "plan.json", lambda part: part.write_text(text + "\n", encoding="ascii"))
 
@@ -266,11 +237,11 @@ class RunFolder:
     def missing(self) -> list[dict[str, Any]]:
         """The assessments of the plan that are not done, as JSON."""
         store = self.store
-        return [one for one in self.read_plan() if store.find(recipe_of(one)) is None]
+        return [assessment for assessment in self.read_plan() if store.find(recipe_of(assessment)) is None]
 
 
 def result_line(record: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
-    """A line of the results: a record without what an agent was asked and said."""
+    """A line of the results: a record without request and submission."""
     key = recipe_of(record["assessment"]).key
     measured = {name: record[name] for name in _MEASURED}
     return {"key": key, "assessment": record["assessment"], "result": result, **measured}

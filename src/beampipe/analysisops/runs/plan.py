@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,7 @@ _SHORTEST: Final = 32
 """A secret of fewer bytes could be guessed from its fingerprint, or from data that were made with it."""
 
 _BITS: Final = 63
-"""Length of an evaluation seed: too many values to make the data of each, and fits a signed integer."""
+"""Length of an evaluation seed: too long to try all values, and short enough for a signed integer."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Seed:
         kind: ``"development"`` or ``"evaluation"``.
         index: the number of the instance, from 1 on.
         secret: fingerprint of the secret that it was made of; empty for development.
-        value: what the data are made with. It is neither printed nor written.
+        value: number that the data are made with. It is neither printed nor written.
     """
 
     kind: Kind
@@ -47,13 +47,13 @@ class Seed:
 
     @property
     def label(self) -> str:
-        """The seed to a reader, e.g. ``"dev-3"`` or ``"eval-3"``."""
+        """The seed in words, e.g. ``"dev-3"`` or ``"eval-3"``."""
         return f"{'dev' if self.kind == 'development' else 'eval'}-{self.index}"
 
 
 @dataclass(frozen=True)
 class Seeds:
-    """Which instances of each task a run takes.
+    """The instances of each task in a run.
 
     Attributes:
         indices: numbers of the instances, each 1 or more, none twice.
@@ -72,7 +72,7 @@ class Seeds:
 
     @classmethod
     def first(cls, count: int, secret: Path | None = None) -> Seeds:
-        """The first so many."""
+        """The first `count` instances."""
         return cls(tuple(range(1, count + 1)), secret)
 
     def of(self, task_id: str) -> tuple[Seed, ...]:
@@ -102,7 +102,7 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         raise FileError(
             f"{path}: cannot be read ({error.strerror}), expected the secret of evaluation", path=path
-        ) from (error)
+        ) from error
     if len(key) < _SHORTEST:
         raise FileError(
             f"{path}: got a secret of {len(key)} bytes, expected at least {_SHORTEST}; make one:"
@@ -112,8 +112,6 @@ def _read(path: Path) -> bytes:
     return key
 
 
-
-
 ALL_LEVELS: Final[tuple[Level, ...]] = (1, 2, 3)
 """Every level that a task can have."""
 
@@ -121,7 +119,7 @@ STAGE: Final = "assessment"
 """Name of the stage whose artifacts the assessments are."""
 
 _FOR_GRADING: Final = frozenset({"rubric.yaml", "eval_ref.yaml", "judge_prompt.md"})
-"""Files of a task that no agent's work depends on: when they change, records are graded again, no agent is asked."""
+"""Files of a task on which no agent's work depends: when they change, records are graded again, and no agent runs."""
 
 
 @dataclass(frozen=True)
@@ -131,9 +129,9 @@ class TaskChoice:
     Attributes:
         task_id: name of the task.
         family: what kind of analysis it is, such as ``"zmumu"``.
-        digest: digest of what agents are asked and of what makes the data; if it changes, they are asked again.
-        levels: levels that the task has.
-        folder: folder of the task's files; it is no part of any key.
+        digest: digest of prompts and of what makes the data; if it changes, agents run again.
+        levels: levels of the task.
+        folder: folder of the task's files; no key depends on it.
     """
 
     task_id: str
@@ -163,9 +161,9 @@ class AgentChoice:
     """An agent of a run.
 
     Attributes:
-        name: what it is called in results.
-        settings: what its answers depend on, such as a model's name and the version of the agent, of types that JSON
-            knows. They are written down: no secret belongs here.
+        name: name in results.
+        settings: JSON types on which its answers depend, such as the name of a model and the version of the agent. They
+            are written to the records: no secret belongs here.
     """
 
     name: str
@@ -174,15 +172,15 @@ class AgentChoice:
 
 @dataclass(frozen=True)
 class Assessment:
-    """One agent, asked once about one instance of a task.
+    """One agent working once on one instance of a task.
 
     Attributes:
         task: the task.
-        level: how much the agent is told.
+        level: level of the prompt.
         seed: seed of the instance.
         agent: the agent.
         epoch: number of the repetition, from 1 on.
-        code: digest of the code that asks and makes the data.
+        code: digest of the code that runs agents and makes the data.
     """
 
     task: TaskChoice
@@ -194,21 +192,21 @@ class Assessment:
 
     @cached_property
     def recipe(self) -> Recipe:
-        """What determines the assessment. Its parameters can be shown to anybody who may see the results."""
+        """What determines the assessment. Its parameters hold no secret."""
         return recipe_of(self.to_json())
 
     @property
     def key(self) -> str:
-        """Digest of all that determines it; what is done under this key is not done again."""
+        """Digest of all that determines it; an assessment with a stored record of this key is not repeated."""
         return self.recipe.key
 
     @property
     def label(self) -> str:
-        """The assessment to a reader."""
+        """The assessment in words."""
         return f"{self.task.task_id} level {self.level}, {self.seed.label}, {self.agent.name}, epoch {self.epoch}"
 
     def to_json(self) -> dict[str, Any]:
-        """All of it but the value of the seed."""
+        """As JSON types, without the value of the seed."""
         return {
             "task_id": self.task.task_id,
             "family": self.task.family,
@@ -224,21 +222,21 @@ class Assessment:
 
 
 def recipe_of(assessment: Mapping[str, Any]) -> Recipe:
-    """The recipe of an assessment by its JSON; it needs no secret."""
+    """The recipe of an assessment from its JSON; it needs no secret."""
     label = "{task_id} level {level}, {seed}, {agent}, epoch {epoch}".format_map(assessment)
     return Recipe(STAGE, str(assessment["code"]), dict(assessment), label=label)
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run does: every task at every level that it has, with every seed, for every agent, in every epoch.
+    """The assessments of a run: every task at each of its levels, with every seed, for every agent, in every epoch.
 
     Attributes:
         tasks: the tasks.
         agents: the agents.
-        seeds: which instances of each task.
+        seeds: the instances of each task.
         levels: the levels.
-        epochs: how often each agent is asked the same.
+        epochs: number of repetitions of each assessment.
 
     Raises:
         ConfigError: there is no task or no agent, two have one name, or no task has a level that is asked for.
@@ -265,22 +263,21 @@ class RunPlan:
             raise ConfigError(f"plan: got levels {list(self.levels)}, expected some of {there}, which the tasks have")
 
     def assessments(self, code: str = "") -> tuple[Assessment, ...]:
-        """Each of them. The first epoch of all comes first, so that a run that is stopped has a bit of everything.
+        """All assessments, the first epoch of all of them first, so that a run that is stopped covers all tasks.
 
         Args:
-            code: digest of the code that asks agents and makes data.
+            code: digest of the code that runs agents and makes data.
 
         Raises:
             FileError: the file of the secret cannot be used.
         """
-        return tuple(self._assessments(code))
-
-    def _assessments(self, code: str) -> Iterator[Assessment]:
         seeds = {task.task_id: self.seeds.of(task.task_id) for task in self.tasks}
-        for epoch in range(1, self.epochs + 1):
-            for place in range(len(self.seeds.indices)):
-                for task in self.tasks:
-                    for level in (level for level in self.levels if level in task.levels):
-                        for agent in self.agents:
-                            seed = seeds[task.task_id][place]
-                            yield Assessment(task, level, seed, agent, epoch, code)
+        return tuple(
+            Assessment(task, level, seeds[task.task_id][place], agent, epoch, code)
+            for epoch in range(1, self.epochs + 1)
+            for place in range(len(self.seeds.indices))
+            for task in self.tasks
+            for level in self.levels
+            if level in task.levels
+            for agent in self.agents
+        )

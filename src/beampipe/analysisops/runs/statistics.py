@@ -1,10 +1,10 @@
-"""Means with standard errors, pass^k and totals of a run; what failed counts, and what is not there is said.
+"""Means with standard errors, pass^k and totals of a run; failures count as 0, and missing assessments are reported.
 
 The data of a seed are the same at all levels, in all epochs and for all agents, so its scores are not independent. A
 seed is a *cluster*: its value is the mean over levels of the mean over epochs. A task's mean is that of its seeds, and
 a mean over tasks gives each the same weight. Standard errors are by bootstrap over the seeds of each task, stretched by
 ``sqrt(n / (n - 1))``, so that few seeds do not look better than they are (Rao and Wu, J. Am. Stat. Assoc. 83 (1988)
-231). An error cannot be told from one seed: it is None then, not 0.
+231). One seed gives no error: it is None then, not 0.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _DRAWS: Final = 2000
 """Draws of a bootstrap: the error of an error is 1.6 %."""
 
 _MOST: Final = 10**15
-"""More tokens or dollars than these are no use of a model but a joke: they count as not known."""
+"""Larger numbers of tokens or dollars are implausible and count as unknown."""
 
 _BOOTSTRAP_SEED: Final = 12
 """The same numbers are drawn every time: the same results give the same errors."""
@@ -52,10 +52,10 @@ class Score:
         status: ``"ok"``, ``"fail"`` (a gate closed) or ``"error"`` (the agent failed).
         value: normalised score in 0 .. 1; 0 for an error.
         judge: normalised score by the judge; None if it did not judge.
-        judged: whether there was something for a judge to do: its rubric asks one, and every gate held.
+        judged: whether a judge was to score it: the rubric has checks for one, and every gate held.
         seconds: time that it took [s].
-        tokens: number of tokens; None if it is not known.
-        cost: what it cost [USD]; None if it is not known.
+        tokens: number of tokens; None if unknown.
+        cost: cost [USD]; None if unknown.
         tool_calls: number of calls of tools.
     """
 
@@ -82,19 +82,19 @@ class Summary:
     Attributes:
         mean: mean of the normalised scores, errors as 0.
         error: its standard error; None if some task has only one seed.
-        judge: mean of what the judge gave, over what it judged; None if it judged nothing.
-        judge_error: its standard error; None if it cannot be told.
+        judge: mean score by the judge, over what it judged; None if it judged nothing.
+        judge_error: its standard error; None if unknown.
         pass_hat: k -> probability that k epochs of the same instance all pass, up to the fewest epochs of any.
         seeds: number of instances.
         assessments: number of assessments that are done.
         failed: of these, where a gate closed.
         errors: of these, where the agent failed; they count as 0.
-        unscored: of these, which a judge should have judged and did not.
+        unscored: of these, which a judge should have scored and did not.
         missing: assessments of the plan that are not done; they are not in the mean.
         cost: sum of the known costs [USD].
-        cost_unknown: assessments whose cost is not known.
+        cost_unknown: assessments whose cost is unknown.
         tokens: sum of the known tokens.
-        tokens_unknown: assessments whose tokens are not known.
+        tokens_unknown: assessments whose tokens are unknown.
         seconds: sum of the times [s].
         tool_calls: sum of the calls of tools.
     """
@@ -122,9 +122,9 @@ def scores_of(lines: Iterable[Mapping[str, Any]]) -> list[Score]:
     """The figures of each line of a run's results.
 
     Raises:
-        InputError: a score is no number in 0 .. 1, which no grading should give.
+        InputError: a score is not a number in 0 .. 1; the grading is at fault.
     """
-    return [_score(line) for line in lines]
+    return list(map(_score, lines))
 
 
 def summarise(
@@ -138,12 +138,12 @@ def summarise(
 
     Args:
         scores: the assessments that are done.
-        by: what makes a group.
+        by: fields that define a group.
         missing: assessments that are not done, as JSON.
         passed: score from which on an assessment passed.
 
     Returns:
-        What names a group -> its figures, sorted. A group of which nothing is done has a mean of NaN.
+        Values of the fields -> figures of the group, sorted. The mean of a group of which nothing is done is NaN.
     """
     groups: dict[tuple[str | int, ...], list[Score]] = {}
     for score in scores:
@@ -170,12 +170,12 @@ def mean_with_error(scores: Sequence[Score], of: Literal["value", "judge"] = "va
 
 
 def difference(scores: Sequence[Score], agent: str, other: str) -> tuple[float, float | None]:
-    """How much better an agent is than another on the instances that both were asked about.
+    """How much better an agent is than another on the instances that both worked on.
 
-    What an instance does to both cancels: the error is smaller than the two errors in quadrature.
+    What makes an instance hard for both cancels: the error is smaller than the two errors in quadrature.
 
     Args:
-        scores: scores of both, and of anybody else.
+        scores: scores of both, and of any others.
         agent: name of the first.
         other: name of the second.
 
@@ -195,15 +195,15 @@ def _with_error(values: Sequence[Float64[ndarray, " n_seeds"]]) -> tuple[float, 
     """Mean over tasks of the mean over seeds, with its error."""
     if not values:
         return math.nan, None
-    mean = float(np.mean([one.mean() for one in values]))
-    if min(len(one) for one in values) < 2:
+    mean = float(np.mean([seeds.mean() for seeds in values]))
+    if min(map(len, values)) < 2:
         return mean, None
     draw = np.random.default_rng(_BOOTSTRAP_SEED)
     spread = np.zeros(_DRAWS)
-    for one in values:
-        n = len(one)
-        means = one[draw.integers(n, size=(_DRAWS, n))].mean(axis=1)
-        spread += (means - one.mean()) * math.sqrt(n / (n - 1)) / len(values)
+    for seeds in values:
+        n = len(seeds)
+        means = seeds[draw.integers(n, size=(_DRAWS, n))].mean(axis=1)
+        spread += (means - seeds.mean()) * math.sqrt(n / (n - 1)) / len(values)
     return mean, float(np.sqrt(np.mean(spread**2)))
 
 
@@ -223,15 +223,15 @@ def pass_hat(scores: Sequence[Score], passed: float = PASSED) -> dict[int, float
     cells: dict[tuple[str, str, int], list[bool]] = {}
     for score in scores:
         cells.setdefault((score.task_id, score.seed, score.level), []).append(score.value >= passed)
-    found = {}
+    probabilities = {}
     for k in range(1, min((len(cell) for cell in cells.values()), default=0) + 1):
         nested: dict[str, dict[str, list[float]]] = {}
         for (task, seed, _), cell in cells.items():
             share = math.comb(sum(cell), k) / math.comb(len(cell), k)
             nested.setdefault(task, {}).setdefault(seed, []).append(share)
         tasks = [np.mean([np.mean(levels) for levels in seeds.values()]) for seeds in nested.values()]
-        found[k] = float(np.mean(tasks))
-    return found
+        probabilities[k] = float(np.mean(tasks))
+    return probabilities
 
 
 def _clusters(scores: Sequence[Score], of: Literal["value", "judge"]) -> dict[str, dict[str, float]]:
@@ -286,6 +286,10 @@ def _score(line: Mapping[str, Any]) -> Score:
         )
     llm = result.get("llm") or {}
     judged = llm.get("status") == "scored" and bool(llm.get("max"))
+    # Agents report tokens and cost themselves: what is implausible counts as unknown.
+    counts = list(line["tokens"].values())
+    known = bool(counts) and all(type(count) is int and 0 <= count < _MOST for count in counts)
+    cost = line["cost"]
     return Score(
         assessment["agent"],
         assessment["family"],
@@ -298,18 +302,7 @@ def _score(line: Mapping[str, Any]) -> Score:
         float(llm["score"]) / float(llm["max"]) if judged else None,
         status == "ok" and bool(llm.get("max")),
         float(line["seconds"]),
-        _tokens(line["tokens"]),
-        _cost(line["cost"]),
+        sum(counts) if known else None,
+        float(cost) if type(cost) in (int, float) and 0 <= cost < _MOST else None,
         int(line["tool_calls"]),
     )
-
-
-def _tokens(told: Mapping[str, Any]) -> int | None:
-    """The sum of tokens; None if nothing is told, or something that cannot be: agents tell this of themselves."""
-    counts = [one for one in told.values() if type(one) is int and 0 <= one < _MOST]
-    return sum(counts) if counts and len(counts) == len(told) else None
-
-
-def _cost(told: Any) -> float | None:
-    """The cost; None if nothing is told, or something that cannot be."""
-    return float(told) if type(told) in (int, float) and 0 <= told < _MOST else None

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["DIALECTS", "ENERGIES", "Dialect"]
-
 ENERGIES: Final = ("pt", "e", "ptcone20", "met")
 """Standard names, without prefix, of what is in units of energy."""
 

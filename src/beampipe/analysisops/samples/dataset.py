@@ -15,9 +15,8 @@ from numpy import ndarray
 from beampipe.analysisops.samples.branch_names import DIALECTS, ENERGIES, Dialect
 from beampipe.analysisops.samples.events import Events
 from beampipe.analysisops.samples.random_parameters import RandomParameters
-from beampipe.files import write_whole
-
-# What is known of an instance's data and told to no agent.
+from beampipe.analysisops.tools.data_folder import write_manifest
+from beampipe.files import make_folder, write_whole
 
 
 @dataclass(frozen=True)
@@ -65,9 +64,6 @@ class HiddenTruth:
         return cls(**{**data, "files": files, "labels": tuple(data["labels"])})
 
 
-# What a family makes of its random numbers: samples, and what is hidden about them.
-
-
 @dataclass(frozen=True)
 class Sample:
     """One file of events.
@@ -108,13 +104,6 @@ class Instance:
     analysis: Mapping[str, Any] = field(default_factory=dict)
     labels: tuple[int, ...] = ()
     hidden: Mapping[str, float] = field(default_factory=dict)
-
-
-# The files of an instance: ROOT trees in its dialect, and the manifest that everybody may read.
-
-
-MANIFEST: Final = "manifest.json"
-"""Name of the file that lists the others, with what anybody may know of them."""
 
 
 @dataclass(frozen=True)
@@ -192,19 +181,6 @@ def checksum(events: Events, layout: FileLayout) -> str:
     return digest.hexdigest()
 
 
-def write_text(path: Path, text: str) -> dict[str, Any]:
-    """Write a text file; returns what the manifest says of it."""
-    write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
-    facts = _file_facts(path)
-    return {**facts, "content_sha256": facts["sha256"]}
-
-
-def write_manifest(folder: Path, files: list[dict[str, Any]], public: Mapping[str, Any]) -> None:
-    """Write `manifest.json` into a folder with data."""
-    text = json.dumps({"files": files, "public": dict(public)}, indent=1, sort_keys=True, allow_nan=False)
-    write_whole(folder / MANIFEST, lambda part: part.write_text(text + "\n", encoding="utf-8"))
-
-
 def _file_facts(path: Path) -> dict[str, Any]:
     content = path.read_bytes()
     return {"name": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
@@ -219,18 +195,14 @@ def _column(name: str, values: ndarray, layout: FileLayout) -> ndarray:
     return values.astype(np.float32) if values.dtype == np.float64 else values
 
 
-# The data of an instance: a family and a seed become files that anybody may read, and what is hidden of them.
-
-
 Make = Callable[[RandomParameters], Instance]
 """The generator of a family: the data of an instance from its random parameters."""
 
 VERSION: Final = "1"
 """Version of the generator. It changes whenever the same family and seed give other arrays than before."""
 
-_FIRST_EVENTS: Final = 10_000_000
-
-_MILLIMETRES: Final = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
+_FIRST_EVENT: Final = 10_000_000
+"""Number of the first event of an instance."""
 
 
 def prepare(
@@ -258,38 +230,16 @@ def prepare(
         ConfigError: a range of a parameter is impossible.
     """
     random = RandomParameters(family, seed, ranges)
-    layout = _draw_layout(random)
+    dialect = DIALECTS[random.choice("dialect", len(DIALECTS))]
+    # A tree goes by the name of any dialect, so that the columns cannot be guessed from it.
+    tree = DIALECTS[random.choice("tree", len(DIALECTS))].tree
+    energy_unit = (1.0, 0.001)[random.choice("mev", 2)]
+    millimetres = (1.0, 10.0, 1000.0)[random.choice("length", 3)]
     instance = make(random)
     random.check()
-    return _write_instance(family, seed, random, instance, layout, folder / "data")
-
-
-def _draw_layout(random: RandomParameters) -> FileLayout:
-    dialect = DIALECTS[random.choice("dialect", len(DIALECTS))]
-    # A tree goes by the name of any dialect: nobody shall guess the columns from it.
-    tree = DIALECTS[random.choice("tree", len(DIALECTS))].tree
-    unit = (1.0, 0.001)[random.choice("mev", 2)]
-    length = tuple(_MILLIMETRES.values())[random.choice("length", len(_MILLIMETRES))]
-    return FileLayout(dialect, tree, unit, length)
-
-
-def _write_instance(
-    family: str, seed: int, random: RandomParameters, instance: Instance, layout: FileLayout, folder: Path
-) -> HiddenTruth:
-    files, columns, first = [], {}, _FIRST_EVENTS
-    names: dict[str, tuple[str, ...]] = {}
-    for sample in instance.samples:
-        numbers = np.arange(first, first + sample.events.number, dtype=np.int64)
-        first += sample.events.number
-        events = sample.events.with_columns({"eventNumber": numbers})
-        facts = write_tree(folder / f"{sample.name}.root", events, layout)
-        files.append({**facts, "role": sample.role, **sample.facts})
-        names[sample.role] = (*names.get(sample.role, ()), facts["name"])
-        columns.update(columns_of(events, layout))
-    for name, (role, text) in instance.texts.items():
-        files.append({**write_text(folder / name, text), "role": role})
-        names[role] = (*names.get(role, ()), name)
-    write_manifest(folder, files, {"generator_version": VERSION, **instance.public})
+    layout = FileLayout(dialect, tree, energy_unit, millimetres)
+    make_folder(folder / "data")
+    files, columns = _write_files(instance, layout, folder / "data")
     luminosity = instance.public.get("luminosity_fb")
     return HiddenTruth(
         family,
@@ -301,8 +251,33 @@ def _write_instance(
         columns,
         layout.energy_unit,
         layout.tree if instance.samples else "",
-        names,
+        files,
         None if luminosity is None else float(luminosity),
         instance.analysis,
         instance.labels,
     )
+
+
+def _write_files(
+    instance: Instance, layout: FileLayout, folder: Path
+) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
+    """Write the files and their manifest; names of the files by role, and columns by standard name."""
+    files: list[dict[str, Any]] = []
+    columns: dict[str, str] = {}
+    first = _FIRST_EVENT
+    for sample in instance.samples:
+        numbers = np.arange(first, first + sample.events.number, dtype=np.int64)
+        first += sample.events.number
+        events = sample.events.with_columns({"eventNumber": numbers})
+        facts = write_tree(folder / f"{sample.name}.root", events, layout)
+        files.append({**facts, "role": sample.role, **sample.facts})
+        columns.update(columns_of(events, layout))
+    for name, (role, text) in instance.texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+        facts = _file_facts(folder / name)
+        files.append({**facts, "content_sha256": facts["sha256"], "role": role})
+    write_manifest(folder, files, {"generator_version": VERSION, **instance.public})
+    names: dict[str, tuple[str, ...]] = {}
+    for file in files:
+        names[file["role"]] = (*names.get(file["role"], ()), file["name"])
+    return names, columns

@@ -17,8 +17,6 @@ from beampipe.analysisops.samples.events import Events, Objects
 from beampipe.analysisops.samples.kinematics import Particles, polar
 from beampipe.arrays import Float64, Int64
 
-__all__ = ["ISOLATION", "TIGHT_TAG", "Detector", "assemble", "jets_of", "leptons_of", "observe", "photons_of"]
-
 ISOLATION: Final = 0.1
 """Largest sum of tracks around a lepton or photon, relative to its pt, at which it counts as isolated."""
 

@@ -10,8 +10,6 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Int64
 
-__all__ = ["Events", "Objects", "joined", "joined_objects"]
-
 
 @dataclass(frozen=True, eq=False)
 class Objects:

@@ -17,9 +17,6 @@ from numpy import ndarray
 from beampipe.arrays import Bool, Float64, Int64
 from beampipe.simulation.pythia import start_pythia
 
-# Four-vectors as rows (px, py, pz, e) [GeV], and decays of one particle into two massless ones.
-
-
 _LARGEST_ETA = 10.0
 
 
@@ -113,15 +110,6 @@ def falling(
     """Numbers by the exponential law exp(-x / scale) between two limits."""
     chance = generator.uniform(0, -np.expm1(-(high - low) / scale), number)
     return low - scale * np.log1p(-chance)
-
-
-def spread(counts: Int64[ndarray, " n"]) -> tuple[Int64[ndarray, " total"], Int64[ndarray, " total"]]:
-    """For objects that lie one event after the other: the event of each, and its place in the event."""
-    event = np.repeat(np.arange(len(counts)), counts)
-    return event, np.arange(len(event)) - np.repeat(np.cumsum(counts) - counts, counts)
-
-
-# Collisions of the hard process by Pythia 8, with showers of the incoming partons only, as flat arrays.
 
 
 _ALWAYS: Final = (

@@ -34,16 +34,11 @@ from beampipe.analysisops.samples.kinematics import (
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 from beampipe.arrays import Bool, Float64, Int64
 
-# Upper limits of counting experiments, for the truth of an instance. The tools of the agents have their own.
-
-
-_NODES = 61
-
-_STEPS = 60
+_NODES, _STEPS = 61, 60
 
 
 def counting_limit(observed: int, background: float, background_error: float, *, level: float = 0.95) -> float:
-    """Upper limit on a number of signal events by CLs.
+    """Upper limit on a number of signal events by CLs, for the truth of an instance; the tools have one of their own.
 
     CLs(s) = P(n <= observed | s + b) / P(n <= observed | b), with b averaged over a Gaussian that is cut off at 0.
     A. L. Read, Presentation of search results: the CLs technique, J. Phys. G 28 (2002) 2693.
@@ -74,9 +69,6 @@ def counting_limit(observed: int, background: float, background_error: float, *,
     return low
 
 
-# Selections of the reference analyses, on events as they are made: they tell the expected numbers of events.
-
-
 def good_leptons(events: Events, pt_min: float) -> Objects:
     """Leptons that are tight, isolated and above a pt [GeV]."""
     leptons = events.collections["lep"]
@@ -98,10 +90,6 @@ def lepton_mass(leptons: Objects, number: int) -> tuple[Bool[ndarray, " number"]
     two[rows] = True
     mass[rows] = masses(momenta[first] + momenta[first + 1])
     return two, mass
-
-
-# Pairs of leptons: resonances with Pythia's production and a stated line shape, and what else looks like a
-# pair.
 
 
 _LIMITS = 12.0
@@ -172,9 +160,6 @@ def pair_events(
     return assemble(generator, detector, number, {"lep": leptons})
 
 
-# Pairs of photons: Higgs bosons with Pythia's production over a continuum that falls exponentially.
-
-
 PHOTON_CUTS: Final[dict[str, Any]] = {
     "isolation_max": ISOLATION,
     "leading_over_mass": 0.35,
@@ -186,9 +171,7 @@ PHOTON_CUTS: Final[dict[str, Any]] = {
 """The cuts, the window [GeV] and the model of the reference analysis: two photons, tight and isolated."""
 
 _LOW, _HIGH = 85.0, 230.0
-
 _COLLISIONS: Final = 1_500
-
 _SLOPES: Final = (28.0, 45.0)
 
 

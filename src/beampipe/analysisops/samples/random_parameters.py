@@ -10,8 +10,6 @@ import numpy as np
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.simulation.pythia import seed_of
 
-__all__ = ["RandomParameters"]
-
 
 class RandomParameters:
     """The random numbers of one instance.

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.errors import FileError, nearest
-
-__all__ = ["MANIFEST", "DataFile", "DataFolder"]
+from beampipe.files import write_whole
 
 MANIFEST: Final = "manifest.json"
 """Name of the file that lists the others."""
@@ -38,6 +37,18 @@ class DataFile:
         """What agents may know of it."""
         facts = {key: value for key, value in self.facts.items() if key not in _HIDDEN}
         return {**facts, "name": self.name, "bytes": self.path.stat().st_size}
+
+
+def write_manifest(folder: Path, files: Sequence[Mapping[str, Any]], public: Mapping[str, Any]) -> None:
+    """Write the manifest of a folder of data.
+
+    Args:
+        folder: the folder.
+        files: public facts of each file, its ``name`` among them.
+        public: public facts of all data together.
+    """
+    text = json.dumps({"files": list(files), "public": dict(public)}, indent=1, sort_keys=True, allow_nan=False)
+    write_whole(folder / MANIFEST, lambda part: part.write_text(text + "\n", encoding="utf-8"))
 
 
 class DataFolder:

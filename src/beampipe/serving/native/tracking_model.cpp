@@ -96,7 +96,7 @@ std::unique_ptr<ServedModel> make_model(const ModelSettings& settings) {
 }
 
 TrackingModel::TrackingModel(const ModelSettings& settings)
-    : pipeline_(kernels_beside_us(), parameter(settings.parameters, "PIPELINE_SPEC", ""), settings.weights),
+    : finder_(kernels_beside_us(), parameter(settings.parameters, "PIPELINE_SPEC", ""), settings.weights),
       athena_(for_athena(settings.parameters)),
       fitter_(fitter_of(kernels_beside_us(), settings.weights, athena_)),
       beam_spot_(BeamLine::parse(parameter(settings.parameters, "BEAM_SPOT", "0,0"))),
@@ -138,7 +138,7 @@ TrackingModel::Event TrackingModel::read(ModelRequest& request) const {
   const std::int64_t n = features.shape[0], width = features.shape[1];
   if (n > max_hits_) {
     char need[32];
-    std::snprintf(need, sizeof need, "%.1f", pipeline_.memory(n) / 1e9);
+    std::snprintf(need, sizeof need, "%.1f", finder_.memory(n) / 1e9);
     throw TooLargeError("hits: got " + std::to_string(n) + ", which would need " + need + " GB, expected at most " +
                         std::to_string(max_hits_) + "; cut the event into regions in phi or z");
   }
@@ -194,10 +194,11 @@ Found TrackingModel::found(const Events& events, std::size_t first, std::size_t 
                   3 * sizeof(float) * events[row].n_hits);
     position = together.data();
   }
-  const auto between = [](void* context) { static_cast<const Call*>(context)->checkpoint(); };
-  const Threads threads(Pipeline::useful_threads(call.threads, begin.back()));
-  return pipeline_.find(position, begin.data(), static_cast<std::int64_t>(last - first), beam_spot_, threads.count(),
-                        check_layout_, between, const_cast<Call*>(&call));
+  call.checkpoint();
+  const Threads threads(TrackFinder::useful_threads(call.threads, begin.back()));
+  const auto hook = [&call](const std::string&) { call.checkpoint(); };
+  return finder_.find(position, begin.data(), static_cast<std::int64_t>(last - first), beam_spot_,
+                      {threads.count(), check_layout_, hook, {}});
 }
 
 void TrackingModel::answer(const Event& event, const Found& found, std::size_t row, std::int64_t begin,
@@ -207,7 +208,7 @@ void TrackingModel::answer(const Event& event, const Found& found, std::size_t r
   const double share = all == 0 ? 1.0 : static_cast<double>(event.n_hits) / static_cast<double>(all);
   std::map<std::string, double> seconds;
   for (std::size_t step = 0; step < found.seconds.size(); ++step)
-    seconds[pipeline_.steps()[step]] += share * found.seconds[step];
+    seconds[finder_.steps()[step]] += share * found.seconds[step];
   const std::map<std::string, double> counts = {{"hits", static_cast<double>(event.n_hits)},
                                                 {"edges", static_cast<double>(found.edges[row])},
                                                 {"triplets", static_cast<double>(found.triplets[row])},
@@ -260,7 +261,7 @@ void TrackingModel::fit(const Event& event, const Found& found, std::size_t row,
                         const Call& call) const {
   const auto start = std::chrono::steady_clock::now();
   const std::int64_t n_tracks = found.tracks[row];
-  const Threads threads(Pipeline::useful_threads(call.threads, event.n_hits));
+  const Threads threads(TrackFinder::useful_threads(call.threads, event.n_hits));
   const Fits fits = fitter_->fit(event.position, found.track_id.data() + begin, event.n_hits, n_tracks,
                                  found.beam_line[row], threads.count());
   auto* out = static_cast<double*>(event.request->output(kParameters, {n_tracks, kColumns}));

@@ -44,7 +44,7 @@ private:
   /// Tracks as lists of hits, each closed by -1.
   void list(const Event& event, const Found& found, std::size_t row, std::int64_t begin) const;
 
-  Pipeline pipeline_;
+  TrackFinder finder_;
   bool athena_;                        // whether FEATURES may be wide and TRACKS is an output
   std::optional<TrackFitter> fitter_;  // none where the tracker model has no tables of the fit, or for Athena
   BeamLine beam_spot_;

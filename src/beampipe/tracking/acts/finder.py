@@ -46,7 +46,7 @@ from beampipe.tracking.kernels.reference import number_by_first_hit
 from beampipe.tracking.loading import load_pipeline
 from beampipe.tracking.models import DEFAULT_MODEL
 
-# The layers of pixels and which of them follow each other, as ACTS's graph-based seeding reads them from files.
+# Layers of pixels and which of them follow each other, as the graph-based seeding of ACTS reads them from files
 
 
 _N_LINES: Final = 4000
@@ -165,7 +165,7 @@ def _layer_file_folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="beampipe-acts-")
 
 
-# Our pipelines as a seeding of ACTS: one seed per track found, for whoever runs the CKF.
+# A pipeline of ours as a seeding of ACTS: one seed per track found
 
 
 @dataclass(frozen=True)
@@ -297,7 +297,7 @@ def _fill_seeds(container: Any, triplets: Sequence[tuple[int, int, int]]) -> Non
         seed.assignSpacePointIndices(list(rows))
 
 
-# The algorithms of ACTS, configured from `ActsSettings`: space points, seeding, parameters, CKF.
+# Algorithms of ACTS, configured from `ActsSettings`: space points, seeding, parameters, CKF
 
 
 SPACE_POINTS = "spacepoints"
@@ -459,7 +459,7 @@ def _ckf(settings: ActsSettings, where: ActsDetector) -> Any:
     )
 
 
-# `ActsTrackFinder`: hits to tracks by triplet seeding and the combinatorial Kalman filter of ACTS.
+# The finder
 
 
 class ActsTrackFinder(InOneThread):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from time import process_time
 from typing import Any, Final
 
@@ -13,8 +12,8 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Int64
-from beampipe.errors import InputError, ShapeError
-from beampipe.events import Hits
+from beampipe.errors import ShapeError
+from beampipe.events import NO_TRACK, Hits, Tracks, hit_lists, split_hit_lists
 from beampipe.tracking.acts import ActsTracks
 from beampipe.tracking.acts.finder import SPACE_POINTS, space_point_maker
 from beampipe.tracking.acts.sequencer import (
@@ -123,20 +122,15 @@ def measured_hit_lists(hits: Hits, candidates: Int64[ndarray, " n_hits"] | HitLi
         InputError: a row outside the event.
         ShapeError: labels for another number of hits.
     """
-    n = len(hits)
     if isinstance(candidates, ndarray):
-        if candidates.shape != (n,):
-            raise ShapeError(f"track_id: got shape {candidates.shape}, expected ({n},), one label per hit")
-        order = np.argsort(candidates, kind="stable")
-        edges = np.searchsorted(candidates[order], np.arange(int(candidates.max(initial=-1)) + 2))
-        lists = [order[start:stop] for start, stop in pairwise(edges)]
+        if candidates.shape != (len(hits),):
+            raise ShapeError(f"track_id: got shape {candidates.shape}, expected ({len(hits)},), one label per hit")
+        tracks = Tracks(candidates.astype(np.int64))
     else:
+        # A hit that a candidate lists twice is measured once.
         lists = [np.unique(np.asarray(rows, np.int64)) for rows in candidates]
-        for number, rows in enumerate(lists):
-            if len(rows) and (rows[0] < 0 or rows[-1] >= n):
-                raise InputError(f"candidate {number}: got row {rows[-1]}, expected rows 0 .. {n - 1} of the event")
-    distance = np.hypot(hits.position[:, 0], hits.position[:, 2])
-    return [rows[np.argsort(distance[rows], kind="stable")] for rows in lists]
+        tracks = Tracks(np.full(len(hits), NO_TRACK, np.int64), candidates=lists)
+    return split_hit_lists(*hit_lists(hits, tracks, outwards=True))
 
 
 def _stages(where: ActsDetector) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from beampipe.arrays import Float64, Int64
 from beampipe.errors import ConfigError, InputError
 from beampipe.events import Hits, Tracks
 
-# pyacts, imported once and kept quiet; the detector and the field that every run shares.
+# pyacts, imported once; the detector and the field that every run shares
 
 
 _run_lock = threading.Lock()
@@ -140,7 +140,7 @@ def run_sequence(algorithms: Sequence[Any], n_events: int, threads: int, writers
         sequencer.run()
 
 
-# Arrays to the whiteboard of the ACTS sequencer and back, and the clock between its algorithms.
+# Arrays to the whiteboard and back, and the clock between algorithms
 
 
 HitLists = Sequence[Int64[ndarray, " _"]]
@@ -365,7 +365,7 @@ class Clock:
         )
 
 
-# Fitted tracks: the numbers a Kalman filter returns, one array per quantity.
+# Fitted tracks
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from beampipe.tracking.kernels.features import LINK, PAIR_FEATURES
 from beampipe.tracking.kernels.reference import MAX_DPHI, NO_PARTNER
 from beampipe.tracking.windows import SEED_DEPTH, SEED_STAGE, Windows, growth_stages
 
-# The tensors that the CUDA stages hand on to each other: shape and dtype of each, named once.
+# Tensors that the stages hand on to each other
 
 
 PositionTensor = Float32[Tensor, "n_hits 3"]
@@ -125,7 +125,7 @@ def triplet_chi2(
     return (outer.kappa - inner.kappa).square() * t + (outer.cot - inner.cot).square() * s, s * t
 
 
-# Edges, triplets and components on tensors; the formulas are those of the kernels' references.
+# Edges, triplets and components
 
 
 _CANDIDATES = 1 << 22  # pairs tried at a time: some 25 float32 columns of them are alive

@@ -1,7 +1,7 @@
 """A few simulated events that come with the package: ttbar at mu = 200 and 60, and single soft collisions (mu = 0).
 
 The default degradation (lost hits, dead modules, noise) is applied, and coordinates are rounded to about a
-micrometre. `beampipe tracking ship` makes them.
+micrometre. `tools/ship_events.py` of the repository makes them.
 """
 
 from __future__ import annotations

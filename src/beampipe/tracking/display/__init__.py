@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from beampipe.tracking.fitting.helix import estimate_pt
 
 
-# Pictures of one event: a PNG, an interactive page, and an export for Phoenix.
-
-
 __all__ = ["draw_png", "estimate_pt", "write_html", "write_phoenix"]
 
 __getattr__, __dir__ = loader(
@@ -38,9 +35,6 @@ __getattr__, __dir__ = loader(
         "page": ["write_html", "write_phoenix"],
     },
 )
-
-
-# The hits of an event as a small picture, without matplotlib: two views, darker where hits are denser.
 
 
 SIDE: Final = 96
@@ -104,9 +98,6 @@ def _png(level: UInt8[ndarray, "height width"]) -> bytes:
         for kind, data in parts.items()
     )
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
-
-
-# One event and its tracks: as a file of the kind that its ending asks for, as a figure, as a page.
 
 
 def fake_tracks(event: Event, tracks: Tracks) -> Bool[ndarray, " n_tracks"] | None:

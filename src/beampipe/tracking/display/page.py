@@ -20,9 +20,6 @@ from beampipe.files import write_whole
 from beampipe.notebook import Page
 from beampipe.tracking.display.polylines import Polylines, event_lines
 
-# An interactive picture of one event: a single HTML file that asks nothing of the network.
-
-
 SCRIPTS: Final = ("event.js", "drawing.js", "controls.js")
 """Parts of the page's script, in the order in which they are joined to one function."""
 
@@ -159,9 +156,6 @@ def _quantised(xyz: Float32[ndarray, "n 3"]) -> tuple[Int16[ndarray, "n 3"], flo
 
 def _base64(values: ndarray) -> str:
     return b64encode(np.ascontiguousarray(values).tobytes()).decode("ascii")
-
-
-# Export to the JSON that Phoenix, the event display of the HEP Software Foundation, loads.
 
 
 FOUND_COLOUR: Final = "0x2f9fd0"

@@ -37,8 +37,6 @@ from beampipe.tracking.truth import (
     truth_of,
 )
 
-# How good a graph is before tracks are made of it: edge efficiency and purity after each stage.
-
 
 @dataclass(frozen=True)
 class EdgeScore:
@@ -138,9 +136,6 @@ def _same_particle(edge_index: Int64[ndarray, "2 n_edges"], known: Contributions
     for edge in np.flatnonzero((merged[inner] | merged[outer]) & ~same).tolist():
         same[edge] = bool(owners(int(inner[edge])) & owners(int(outer[edge])))
     return same
-
-
-# Fitted parameters against those of the particles: residuals, pulls, and the widths of their cores.
 
 
 PARAMETER_NAMES: Final = ("d0 [mm]", "z0 [mm]", "phi [rad]", "theta [rad]", "q/p [e/GeV]")
@@ -243,9 +238,6 @@ def score_fits(
 def joined(scores: Sequence[FitScores]) -> FitScores:
     """The fits of several events as one; at least one event."""
     return FitScores(*(np.concatenate([getattr(one, f.name) for one in scores]) for f in fields(FitScores)))
-
-
-# Checks of a finder, and of the scoring itself, that need no other program.
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,8 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Float64, Int64
 from beampipe.errors import InputError
-from beampipe.events import NO_TRACK, Event, Tracks
-from beampipe.tracking.truth import Contributions, distance_squared, truth_of
-
-# Which track found which particle.
-
+from beampipe.events import NO_TRACK, Event, Tracks, distance_squared
+from beampipe.tracking.truth import Contributions, truth_of
 
 MIN_TRACK_HITS: Final = 7
 
@@ -196,9 +193,6 @@ def _sorted_counts(key: Int64[ndarray, " n"]) -> tuple[Int64[ndarray, " m"], Int
     return key[start], np.diff(np.append(start, len(key))).astype(np.int64)
 
 
-# The score of the TrackML challenge: the weight of the hits that lie on tracks of their own particle.
-
-
 FORMULA: Final = (
     "TrackML score: weight of the hits of the particles on their double-majority tracks / weight of all their hits;"
     " weight: by order along the particle (first and last count most, each particle sums to 1) times pT"
@@ -272,7 +266,7 @@ def hit_weights(event: Event, known: Contributions, row: Int64[ndarray, " n"]) -
 
     kept = asked[known.particle] > 0
     hit, particle = known.hit[kept], known.particle[kept]
-    order = np.lexsort((distance_squared(event.hits)[hit], particle))
+    order = np.lexsort((distance_squared(event.hits.position)[hit], particle))
     hit, particle = hit[order], particle[order]
     sizes = np.bincount(particle)
     table = {int(size): order_weights(int(size)) for size in np.unique(sizes)}

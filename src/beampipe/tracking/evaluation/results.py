@@ -20,9 +20,6 @@ from beampipe.notebook import Shown, html_table
 from beampipe.tracking.evaluation.matching import FORMULA
 from beampipe.tracking.truth import Selection
 
-# Numbers with their uncertainty: proportions, times, power laws.
-
-
 FEWEST_EVENTS: Final = 4
 """With fewer events than this the scatter between events is not known, and printed errors say so."""
 
@@ -161,47 +158,6 @@ def stage_time(stage: str, seconds: Sequence[float]) -> StageTime:
         return StageTime(stage, nan, nan, nan, 0)
     median, p95 = np.percentile(seconds, [50, 95])
     return StageTime(stage, float(median), float(p95), float(np.mean(seconds)), len(seconds))
-
-
-@dataclass(frozen=True)
-class PowerLaw:
-    """y = scale * x**exponent.
-
-    Attributes:
-        exponent: fitted exponent of the power law.
-        error: standard error of the exponent from the scatter of the points; NaN for two points.
-        scale: y at x = 1.
-    """
-
-    exponent: float
-    error: float
-    scale: float
-
-    def __call__(self, x: float) -> float:
-        """y at x."""
-        return float(self.scale * x**self.exponent)
-
-
-def fit_power_law(x: Sequence[float], y: Sequence[float]) -> PowerLaw:
-    """Straight line through (log x, log y) by least squares, all points alike.
-
-    Raises:
-        InputError: fewer than two distinct x, or a number that is not positive.
-    """
-    if len(x) != len(y) or len(set(x)) < 2 or min(x) <= 0 or min(y) <= 0:
-        raise InputError(
-            f"power law: got {len(x)} x with {len(set(x))} distinct and {len(y)} y,"
-            " expected pairs of positive numbers with at least two distinct x"
-        )
-    log_x, log_y = np.log(np.asarray(x, np.float64)), np.log(np.asarray(y, np.float64))
-    dx = log_x - log_x.mean()
-    exponent = float(dx @ log_y / (dx @ dx))
-    residual = log_y - log_y.mean() - exponent * dx
-    error = float(np.sqrt(residual @ residual / (len(x) - 2) / (dx @ dx))) if len(x) > 2 else nan
-    return PowerLaw(exponent, error, float(np.exp(log_y.mean() - exponent * log_x.mean())))
-
-
-# What an evaluation found, as frozen numbers that go to JSON and come back.
 
 
 _FORMAT: Final = "beampipe.evaluation/1"

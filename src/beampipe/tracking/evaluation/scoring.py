@@ -37,9 +37,6 @@ from beampipe.tracking.evaluation.results import (
 from beampipe.tracking.finder import InOneThread, TrackFinder
 from beampipe.tracking.truth import HEADLINE, Contributions, Selection, contributions, select_particles, truth_of
 
-# The variables that efficiencies are binned in: one table for scoring, printing and drawing.
-
-
 _ETA_BINS: Final = 12
 
 _ORIGIN: Final = (0.0, 2.0, 5.0, 10.0, 20.0, 30.0, 50.0, 75.0, 100.0, 150.0, 200.0)
@@ -128,9 +125,6 @@ def require_variables(names: Iterable[str]) -> None:
     for name in names:
         if name not in VARIABLES:
             raise UnknownNameError("variable", name, VARIABLES)
-
-
-# Run finders over the same events and collect what they did.
 
 
 TOTAL: Final = "total"

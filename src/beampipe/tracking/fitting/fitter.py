@@ -11,14 +11,12 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Int64
-from beampipe.events import Hits, TrackParameters, Tracks, hit_lists
+from beampipe.events import Hits, TrackParameters, Tracks, hit_lists, split_hit_lists
 from beampipe.notebook import Shown
 from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.fitting.helix import cartesian
 from beampipe.tracking.fitting.reference import FitTables, fit_track, layer_of
 from beampipe.tracking.kernels.loading import contiguous, native, useful_threads
-
-# Fits the tracks of an event: native where it was built, else the numpy truth.
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -74,7 +72,7 @@ class TrackFitter(Shown):
         The parameters are those at the beam line that the hits were seen from.
         """
         before = perf_counter()
-        parameters = self(replace(hits, position=tracks.beam_spot.seen(hits.position)), tracks)
+        parameters = self(replace(hits, position=tracks.beam_spot.relative_to(hits.position)), tracks)
         return replace(tracks, parameters=parameters, seconds={**tracks.seconds, "fit": perf_counter() - before})
 
 
@@ -93,7 +91,7 @@ def reference_fits(
     r, _, z = hits.position.astype(np.float64).T
     distance2 = r**2 + z**2
     fits, n_hits = [], []
-    for track in np.split(rows, begin[1:-1]) if len(begin) > 1 else ():
+    for track in split_hit_lists(rows, begin):
         known = track[layer[track] >= 0]
         known = known[np.argsort(distance2[known], kind="stable")]
         fits.append(fit_track(xyz[known], layer[known], tables))
@@ -105,9 +103,6 @@ def reference_fits(
         np.array(n_hits, np.int64),
         np.array([fit.status for fit in fits], np.int8),
     )
-
-
-# A finder whose tracks come with their fit, wherever they are found.
 
 
 @dataclass(frozen=True, eq=False, repr=False)

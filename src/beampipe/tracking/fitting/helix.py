@@ -25,9 +25,6 @@ from beampipe.arrays import Float32, Float64, Int64
 from beampipe.errors import ConfigError, ShapeError
 from beampipe.events import Hits, Particles, Tracks, hit_lists
 
-# A helix about the z axis, by its point closest to the beam line (x = y = 0): the formulas of the track fit.
-
-
 GEV_PER_TESLA_MM: Final = 0.299792458e-3
 """pT [GeV] = this * charge [e] * field [T] * radius [mm]: the speed of light, 299 792 458 m/s, in these units.
 
@@ -172,7 +169,7 @@ def _nonzero_field(field: float) -> float:
     return field
 
 
-# Transverse momentum of a found track, from the circle that its hits lie on.
+# Transverse momentum from the circle through the hits of a track
 
 
 MIN_CIRCLE_HITS: Final = 3

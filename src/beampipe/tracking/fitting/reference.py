@@ -36,7 +36,7 @@ from beampipe.tracking.fitting.helix import (
     to_acts_jacobian,
 )
 
-# What the track fit knows of a detector: how well each layer measures, and how much it scatters.
+# Tables of a detector: how well each layer measures, and how much it scatters
 
 
 PION_MASS: Final = 0.13957039
@@ -146,7 +146,7 @@ def load_fit_tables(path: Path) -> FitTables:
         ) from error
 
 
-# The truth for the track fit: one track at a time, with the whole covariance matrix of its hits written out.
+# One track at a time
 
 
 MIN_HITS: Final = 3

@@ -23,7 +23,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Int64
 from beampipe.errors import ColumnError, FileError
-from beampipe.events import NOISE, Event, HitColumns, Hits, Particles, Tracks, Truth, cylindrical
+from beampipe.events import NOISE, Event, HitColumns, Hits, Particles, Tracks, Truth, cylindrical, hit_lists
 from beampipe.files import make_folder
 from beampipe.tracking.formats.format import (
     EventFiles,
@@ -37,49 +37,32 @@ from beampipe.tracking.formats.format import (
 )
 from beampipe.tracking.formats.tables import (
     Origin,
-    arrow,
     decimals,
     event_number,
     header_of,
     linked_truth,
     read_columns,
     read_table,
+    stacked,
 )
-from beampipe.tracking.formats.writing import (
-    EventsWithTracks,
-    TrackFormat,
-    hit_rows_of_tracks,
-    own_hit_ids,
-    write_table,
-)
-
-# Events as ACTS writes them: `eventNNN-measurements.csv` and, for the truth, `-measurement-simhit-map`,
-# `-hits`, `-particles_simulated` (or `-particles`).
-
-
-_MAP: Final = "measurement-simhit-map"
+from beampipe.tracking.formats.writing import EventsWithTracks, TrackFormat, check_labels, own_hit_ids, write_table
 
 _DECIMALS: Final = ("phi", "theta", "time", "var_phi", "var_theta", "var_time")
 
 
-def read_acts(family: EventFiles) -> Event:
-    """The event of one family of files.
+def read_acts(path: Path, options: ReadOptions) -> Iterator[Event]:
+    """The event of a file of measurements, with truth if the map, the hits and the particles lie beside it.
 
     ACTS names a particle by up to five numbers; here `particle_id` is the row in the file of particles, from 1.
     A measurement with several simulated hits keeps the first as its particle, the others as `shared_particle`.
     A particle is primary if no process made it (`process` = 0).
 
-    Args:
-        family: common path of the event's files, and how they end.
-
-    Returns:
-        The event; with truth if the map, the hits and the particles are there.
-
     Raises:
         FileError: a file is missing or cut short, or names a measurement, hit or particle that is not there.
         ColumnError: a column is missing, for instance the global position, which old versions of ACTS do not write.
     """
-    path = family.path("measurements")
+    files = expected_event_files(path, "measurements")
+    path = files.path("measurements")
     pairs = ("local0", "local1", "var_local0", "var_local1")
     table, rest = read_table(
         path,
@@ -93,8 +76,8 @@ def read_acts(family: EventFiles) -> Event:
     hits = Hits(
         cylindrical(table["global_x"], table["global_y"], table["global_z"]),
         table["geometry_id"],
-        np.stack([table["local0"], table["local1"]], axis=1),
-        np.stack([table["var_local0"], table["var_local1"]], axis=1),
+        stacked(table, "local0 local1"),
+        stacked(table, "var_local0 var_local1"),
     )
     measurement_id = table.pop("measurement_id")
     # Whole numbers in one event and decimals in the next: all are decimals.
@@ -103,55 +86,38 @@ def read_acts(family: EventFiles) -> Event:
         for name, values in rest.items()
     }
     source = HitColumns(ACTS.name, measurement_id, table | rest)
-    return Event(family.event_id, hits, acts_truth(family, measurement_id, family.path("measurements")), source)
+    yield Event(files.event_id, hits, _truth(files, measurement_id, path), source)
 
 
-def acts_truth(family: EventFiles, measurement_id: ndarray, where: Path) -> Truth | None:
-    """The truth of measurements, None if the family has no map from measurements to simulated hits.
-
-    Args:
-        family: common path of the event's files.
-        measurement_id: number of each measurement, each once.
-        where: file that they are from, for messages.
-
-    Raises:
-        FileError: a file is missing or cut short, or names a measurement, hit or particle that is not there.
-        ColumnError: a column is missing.
-    """
-    if not family.path(_MAP).is_file():
+def _truth(files: EventFiles, measurement_id: ndarray, where: Path) -> Truth | None:
+    """The truth of measurements from the file `where`; None without a map from measurements to simulated hits."""
+    path = files.path("measurement-simhit-map")
+    if not path.is_file():
         return None
-    particles_path = next(
-        (path for kind in ("particles_simulated", "particles") if (path := family.path(kind)).is_file()),
-        family.path("particles_simulated"),
+    kinds = ("particles_simulated", "particles")
+    particles_path = next((file for file in map(files.path, kinds) if file.is_file()), files.path(kinds[0]))
+    floats = ("vx", "vy", "vz", "px", "py", "pz", "q")
+    table = read_columns(
+        particles_path, {"particle_type": np.int32, "process": np.int64, **dict.fromkeys(floats, np.float32)}
     )
-    particles, barcode = _particles(particles_path)
-    hit_particle = _particle_of_hit(family.path("hits"), barcode, particles_path)
-    path = family.path(_MAP)
+    particles = Particles(
+        particle_id=np.arange(1, len(table["q"]) + 1, dtype=np.int64),
+        pdg=table["particle_type"],
+        charge=table["q"],
+        momentum=stacked(table, "px py pz"),
+        vertex=stacked(table, "vx vy vz"),
+        primary=table["process"] == 0,
+    )
+    hit_particle = _particle_of_hit(files.path("hits"), _barcode(particles_path), particles_path)
     links = read_columns(path, {"measurement_id": np.int64, "hit_id": np.int64})
     row = matching_rows(links["measurement_id"], measurement_id, path, "measurement_id", where)
     outside = np.flatnonzero((links["hit_id"] < 0) | (links["hit_id"] >= len(hit_particle)))
     if len(outside):
         raise FileError(
             f"{path}: got hit_id {links['hit_id'][outside[0]]} at row {outside[0]},"
-            f" expected a row of {family.path('hits')}, which has {len(hit_particle)}"
+            f" expected a row of {files.path('hits')}, which has {len(hit_particle)}"
         )
-    made_by = hit_particle[links["hit_id"]]
-    return linked_truth(len(measurement_id), row, made_by, particles)
-
-
-def _particles(path: Path) -> tuple[Particles, ndarray]:
-    """The particles, numbered from 1 by row, and the numbers ACTS gave each."""
-    floats = ("vx", "vy", "vz", "px", "py", "pz", "q")
-    table = read_columns(path, {"particle_type": np.int32, "process": np.int64, **dict.fromkeys(floats, np.float32)})
-    particles = Particles(
-        particle_id=np.arange(1, len(table["q"]) + 1, dtype=np.int64),
-        pdg=table["particle_type"],
-        charge=table["q"],
-        momentum=np.stack([table[name] for name in ("px", "py", "pz")], axis=1),
-        vertex=np.stack([table[name] for name in ("vx", "vy", "vz")], axis=1),
-        primary=table["process"] == 0,
-    )
-    return particles, _barcode(path)
+    return linked_truth(len(measurement_id), row, hit_particle[links["hit_id"]], particles)
 
 
 def _particle_of_hit(path: Path, barcode: ndarray, particles_path: Path) -> Int64[ndarray, " n_simhits"]:
@@ -164,37 +130,27 @@ def _particle_of_hit(path: Path, barcode: ndarray, particles_path: Path) -> Int6
         )
     # One number per distinct barcode makes a lookup by five columns one by one column.
     _, number = np.unique(np.concatenate([barcode, made_by]), axis=0, return_inverse=True)
-    number = number.reshape(-1)
-    return (
-        matching_rows(number[len(barcode) :], number[: len(barcode)], path, "particle_id (as ranked)", particles_path)
-        + 1
-    )
+    known, wanted = np.split(number.reshape(-1), [len(barcode)])
+    return matching_rows(wanted, known, path, "particle_id (as ranked)", particles_path) + 1
 
 
 def _barcode(path: Path) -> ndarray:
+    """(n, n_numbers) the numbers by which ACTS names the particle of each row."""
     names = [name for name in header_of(path) if name.startswith("particle_id")] or ["particle_id"]
     columns = read_columns(path, dict.fromkeys(names, np.uint64))
     return np.stack([columns[name] for name in names], axis=1)
 
 
 def _is_measurement_file(file: FileProbe) -> bool:
-    found = event_files_of(file.path)
-    if file.kind != "csv" or found is None or found[1] != "measurements":
+    files = event_files_of(file.path)
+    if file.kind != "csv" or files is None or files.kind != "measurements":
         return False
-    # Measurements without a position on the globe are read by way of their space points, where there are any.
-    return file.has("global_x") or not any(file.path.parent.glob(f"{found[0].stem}-spacepoint*.csv*"))
+    # Measurements without a global position are read through their space points, where there are any.
+    return file.has("global_x") or not any(files.folder.glob(f"{files.stem}-spacepoint*.csv*"))
 
 
-def _read_measurement_file(path: Path, told: ReadOptions) -> Iterator[Event]:
-    yield read_acts(expected_event_files(path, "measurements"))
-
-
-ACTS: Final = EventFormat("acts", _is_measurement_file, _read_measurement_file)
+ACTS: Final = EventFormat("acts", _is_measurement_file, read_acts)
 """Measurements as ACTS writes them, with global positions; in mm and GeV."""
-
-
-# Space points as ACTS writes them: `eventNNN-spacepoint.csv`, with the truth of their measurements.
-
 
 _POSITION: Final = (("x", "y", "z"), ("sp_x", "sp_y", "sp_z"))
 
@@ -203,19 +159,13 @@ _FIRST_MEASUREMENT: Final = ("measurement_id_1", "measurement_id")
 _SECOND_MEASUREMENT: Final = "measurement_id_2"
 
 _FIRST_INVALID: Final = 2**31 - 1
-"""From here on, or below 0, a number stands for "no second measurement": -1 as the type of the column has it.
-
-In what is read it is -1.
-"""
+"""Numbers from here on, and negative ones, stand for "no second measurement" in files; -1 after reading."""
 
 
-def read_spacepoints(path: Path) -> Event:
-    """The event of one file of space points.
+def read_spacepoints(path: Path, options: ReadOptions) -> Iterator[Event]:
+    """The event of one file of space points, with the truth of its measurements if their files lie beside it.
 
     A space point of two strips has the particle of its first measurement; another particle of the second shares it.
-
-    Args:
-        path: file; the truth is read from the files beside it, if its name is ``eventNNN-KIND.csv``.
 
     Raises:
         FileError: a file is missing or cut short, or names a measurement, hit or particle that is not there.
@@ -240,26 +190,25 @@ def read_spacepoints(path: Path) -> Event:
     hits = Hits(cylindrical(*(table[name] for name in position)), table.get(module))
     measurement = table.pop(number)
     # Whole numbers in one event and decimals in the next: all but the identifiers are decimals.
-    rest = {name: values.astype(np.float64) if _is_decimal(name, values) else values for name, values in rest.items()}
-    family = event_files_of(path)
-    event_id = event_number(path) if family is None else family[0].event_id
-    truth = None if family is None else _spacepoint_truth(family[0], path, measurement, rest.get(_SECOND_MEASUREMENT))
-    return Event(event_id, hits, truth, HitColumns(SPACEPOINTS.name, measurement, table | rest))
+    rest = {
+        name: values.astype(np.float64) if "_id" not in name and values.dtype.kind in "iuf" else values
+        for name, values in rest.items()
+    }
+    files = event_files_of(path)
+    event_id = event_number(path) if files is None else files.event_id
+    truth = None if files is None else _spacepoint_truth(files, path, measurement, rest.get(_SECOND_MEASUREMENT))
+    yield Event(event_id, hits, truth, HitColumns(SPACEPOINTS.name, measurement, table | rest))
 
 
-def _is_decimal(name: str, values: ndarray) -> bool:
-    return "_id" not in name and values.dtype.kind in "iuf"
-
-
-def _spacepoint_truth(family: EventFiles, path: Path, first: ndarray, second: ndarray | None) -> Truth | None:
+def _spacepoint_truth(files: EventFiles, path: Path, first: ndarray, second: ndarray | None) -> Truth | None:
     """The truth of space points, from that of their measurements."""
-    measurements = family.path("measurements")
+    measurements = files.path("measurements")
     known = (
         read_columns(measurements, {"measurement_id": np.int64})["measurement_id"]
         if measurements.is_file()
         else np.unique(first if second is None else np.concatenate([first, second]))
     )
-    truth = acts_truth(family, known, measurements if measurements.is_file() else path)
+    truth = _truth(files, known, measurements if measurements.is_file() else path)
     if truth is None:
         return None
 
@@ -275,73 +224,51 @@ def _spacepoint_truth(family: EventFiles, path: Path, first: ndarray, second: nd
 
 
 def _is_spacepoint_file(file: FileProbe) -> bool:
-    family = event_files_of(file.path)
-    named = family is not None and family[1].startswith("spacepoint")
+    files = event_files_of(file.path)
+    named = files is not None and files.kind.startswith("spacepoint")
     return file.kind == "csv" and named and any(name in file.names for name in _FIRST_MEASUREMENT)
 
 
-def _read_spacepoint_file(path: Path, told: ReadOptions) -> Iterator[Event]:
-    yield read_spacepoints(path)
-
-
 SPACEPOINTS: Final = EventFormat(
-    "acts-spacepoints",
-    _is_spacepoint_file,
-    _read_spacepoint_file,
-    yields_to=frozenset({ACTS.name}),
+    "acts-spacepoints", _is_spacepoint_file, read_spacepoints, yields_to=frozenset({ACTS.name})
 )
 """Space points as ACTS writes them, in mm and GeV."""
 
 
-# Proto tracks as ACTS writes and reads them: `eventNNN-prototracks.csv`, one file per event.
-
-
-_FORMATS: Final = ("acts", "acts-spacepoints")
-
-_NO_MEASUREMENT: Final = -1
-
-
-def _write_proto_tracks(path: Path, found: EventsWithTracks) -> int:
+def _write_proto_tracks(form: TrackFormat, path: Path, events: EventsWithTracks) -> int:
     """Write a folder with one file per event; or, where the path ends in .csv, one file of the only event."""
     written = 0
-    for event, tracks in found:
+    for event, tracks in events:
         if path.suffix == ".csv" and written:
             raise FileError(
-                f"{path}: got a second event (number {event.event_id}) for one file of {PROTOTRACKS.name}, expected a"
-                " folder as output; the first event is written",
+                f"{path}: got a second event (number {event.event_id}) for one file of {form.name}, expected a folder"
+                " as output; the first event is written",
                 path=path,
             )
-        _write_event(path if path.suffix == ".csv" else _file(path, event), event, tracks)
+        file = path
+        if path.suffix != ".csv":
+            make_folder(path)
+            file = path / f"event{event.event_id:09d}-prototracks.csv"
+        write_table(form, file, [(event, tracks)])
         written += 1
     return written
 
 
-def _file(folder: Path, event: Event) -> Path:
-    make_folder(folder)
-    return folder / f"event{event.event_id:09d}-prototracks.csv"
-
-
-def _write_event(path: Path, event: Event, tracks: Tracks) -> None:
-    pa, _ = arrow("lib")
-    types = dict.fromkeys(("trackId", "measurementId"), pa.int64()) | dict.fromkeys("xyz", pa.float64())
-    write_table(path, types, [(event, tracks)], _proto_track_columns)
-
-
 def _measurements(event: Event) -> Int64[ndarray, "n_hits 2"]:
     """The measurements of each hit; the second is -1, but for space points of two strips."""
-    first = own_hit_ids(event, PROTOTRACKS.name, _FORMATS)
+    first = own_hit_ids(event, PROTOTRACKS.name, (ACTS.name, SPACEPOINTS.name))
     extra = {} if event.source is None else event.source.extra
-    return np.stack([first, extra.get(_SECOND_MEASUREMENT, np.full(len(first), _NO_MEASUREMENT))], axis=1)
+    return np.stack([first, extra.get(_SECOND_MEASUREMENT, np.full(len(first), -1))], axis=1)
 
 
 def _proto_track_columns(event: Event, tracks: Tracks) -> dict[str, ndarray]:
-    lists = hit_rows_of_tracks(event, tracks)
-    rows = np.concatenate([np.empty(0, np.int64), *lists])
-    number = np.repeat(np.arange(len(lists), dtype=np.int64), [len(one) for one in lists])
+    check_labels(event, tracks)
+    rows, begin = hit_lists(event.hits, tracks, outwards=True)
+    number = np.repeat(np.arange(len(begin) - 1), np.diff(begin))
     # Space points of one track may share a strip, which the track then names once.
     measurement = _measurements(event)[rows]
     _, first = np.unique(np.stack([np.repeat(number, 2), measurement.ravel()]), axis=1, return_index=True)
-    kept = np.sort(first[measurement.ravel()[first] != _NO_MEASUREMENT])
+    kept = np.sort(first[measurement.ravel()[first] != -1])
     r, phi, z = event.hits.position[rows[kept // 2]].astype(np.float64).T
     return {
         "trackId": number[kept // 2],
@@ -352,5 +279,12 @@ def _proto_track_columns(event: Event, tracks: Tracks) -> dict[str, ndarray]:
     }
 
 
-PROTOTRACKS: Final = TrackFormat("acts", ("", ".csv"), _write_proto_tracks, _measurements)
-"""Needs an input of ACTS, whose measurements the numbers are."""
+PROTOTRACKS: Final = TrackFormat(
+    "acts",
+    ("", ".csv"),
+    {"trackId": np.int64, "measurementId": np.int64, "x": np.float64, "y": np.float64, "z": np.float64},
+    _proto_track_columns,
+    _measurements,
+    _write_proto_tracks,
+)
+"""Proto tracks of ACTS; the input must be of ACTS, too, as hits are named by its measurements."""

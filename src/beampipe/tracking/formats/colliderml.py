@@ -23,12 +23,17 @@ from numpy import ndarray
 
 from beampipe.errors import ColumnError, FileError, InputError
 from beampipe.events import NO_TRACK, NOISE, Event, Particles, Tracks, Truth
-from beampipe.tracking.formats.format import EventFormat, FileProbe, ReadOptions, probe_file, read_json
-from beampipe.tracking.formats.tables import Origin, arrow, decimals, event_number, event_of, event_rows, integers
-from beampipe.tracking.formats.writing import EventsWithTracks, TrackFormat, check_labels, write_table
-
-# Events of ColliderML, release 1: the Parquet tables `tracker_hits` and `particles`, one row per event.
-
+from beampipe.tracking.formats.format import EventFormat, ReadOptions, probe_file, read_json
+from beampipe.tracking.formats.tables import (
+    Origin,
+    decimal_columns,
+    decimals,
+    event_number,
+    event_of,
+    event_rows,
+    integers,
+)
+from beampipe.tracking.formats.writing import TrackFormat, check_labels
 
 _HIT_COLUMNS: Final = ("x", "y", "z", "volume_id", "layer_id", "surface_id")
 
@@ -37,18 +42,18 @@ _PARTICLE_COLUMNS: Final = ("particle_id", "pdg_id", "charge", "px", "py", "pz",
 _TABLES: Final = ("tracker_hits", "particles")
 
 
-def read_colliderml(path: Path, told: ReadOptions) -> Iterator[Event]:
+def read_colliderml(path: Path, options: ReadOptions) -> Iterator[Event]:
     """The events of a table of tracker hits, with the truth if there is a table of particles.
 
-    The particles are those of `told.particles`; else of the file that has ``particles`` where the path of the hits, its
-    last two folders included, has ``tracker_hits``. A particle of a hit that is not in the table has no momentum and
-    counts for nothing.
+    The particles are those of `options.particles`; else of the file that has ``particles`` where the path of the hits,
+    its last two folders included, has ``tracker_hits``. A particle that is not in the table has no momentum and is
+    not counted in any efficiency.
 
     Raises:
         FileError: a file is missing or cut short, or the particles of an event are.
         ColumnError: a column is missing.
     """
-    particles_path = Path(told.particles) if told.particles is not None else particles_beside(path)
+    particles_path = Path(options.particles) if options.particles is not None else particles_beside(path)
     if particles_path is not None and not particles_path.is_file():
         raise FileError(f"{particles_path}: no such file, expected the table of particles", path=particles_path)
     particles = None if particles_path is None else _ParticleTable(particles_path)
@@ -90,16 +95,12 @@ def _particles(origin: Origin, columns: dict[str, ndarray]) -> Particles:
     missing = [name for name in _PARTICLE_COLUMNS if name not in columns]
     if missing:
         raise ColumnError(f"{origin}: got no {', '.join(missing)}, expected lists", path=origin.path, name=missing[0])
-
-    def triple(names: str) -> ndarray:
-        return np.stack([decimals(origin, name, columns[name]) for name in names.split()], axis=1).astype(np.float32)
-
     return Particles(
         integers(origin, "particle_id", columns["particle_id"]),
         integers(origin, "pdg_id", columns["pdg_id"]).astype(np.int32),
         decimals(origin, "charge", columns["charge"]).astype(np.float32),
-        triple("px py pz"),
-        triple("vx vy vz"),
+        decimal_columns(origin, columns, "px py pz").astype(np.float32),
+        decimal_columns(origin, columns, "vx vy vz").astype(np.float32),
         decimals(origin, "primary", columns["primary"]).astype(np.bool_),
     )
 
@@ -118,31 +119,25 @@ def particles_beside(path: Path) -> Path | None:
     return None
 
 
-def _is_hits_table(file: FileProbe) -> bool:
-    return file.kind == "parquet" and file.has(*_HIT_COLUMNS) and set(_HIT_COLUMNS) <= file.lists
-
-
-COLLIDERML: Final = EventFormat("colliderml", _is_hits_table, read_colliderml, frozenset({"particles"}))
+COLLIDERML: Final = EventFormat(
+    "colliderml",
+    lambda file: file.kind == "parquet" and file.has(*_HIT_COLUMNS) and set(_HIT_COLUMNS) <= file.lists,
+    read_colliderml,
+    frozenset({"particles"}),
+)
 """ColliderML, release 1, in mm and GeV."""
 
-
-# Events of ColliderML's event display: one JSON object per event, with its hits and the particles that made
-# them.
-
-
 _DISPLAY_HITS: Final = "all_tracker_hits"
-
-_DISPLAY_HIT_ID: Final = "HIT_ID"
 
 _LEPTONS: Final = (11, 13, 15)
 
 
-def read_display(path: Path) -> Event:
-    """The event of one file.
+def read_display(path: Path, options: ReadOptions) -> Iterator[Event]:
+    """The event of one file of the event display.
 
     The file gives the pT of each particle, but neither its direction nor where it starts. Its direction is taken from
     the event's vertex to its innermost hit, its start is the vertex: so pT is exact, eta good to about .01 for
-    particles from the vertex, and displaced particles cannot be told from others. Charge is that of the PDG code.
+    particles from the vertex, and displaced particles cannot be options from others. Charge is that of the PDG code.
 
     Raises:
         FileError: no whole JSON object, or a hit is not usable.
@@ -156,8 +151,8 @@ def read_display(path: Path) -> Event:
     if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
         raise FileError(f"{path}: got no list of hits as {_DISPLAY_HITS}, expected one", path=path)
     names = list(rows[0]) if rows else ["x", "y", "z"]
-    columns = {("hit_id" if name == _DISPLAY_HIT_ID else name): _display_column(origin, rows, name) for name in names}
-    return event_of(origin, columns, truth=_display_truth(origin, columns, body.get("vertex")))
+    columns = {("hit_id" if name == "HIT_ID" else name): _display_column(origin, rows, name) for name in names}
+    yield event_of(origin, columns, truth=_display_truth(origin, columns, body.get("vertex")))
 
 
 def _display_column(origin: Origin, rows: list[Mapping[str, Any]], name: str) -> ndarray:
@@ -171,7 +166,7 @@ def _display_truth(origin: Origin, columns: dict[str, ndarray], vertex: object) 
     if not {"particle_id", "pT", "pdg_id"} <= set(columns):
         return None
     particle_id = integers(origin, "particle_id", columns["particle_id"])
-    position = np.stack([decimals(origin, name, columns[name]) for name in "xyz"], axis=1)
+    position = decimal_columns(origin, columns, "x y z")
     given = isinstance(vertex, list) and len(vertex) == 3 and all(isinstance(value, int | float) for value in vertex)
     start = np.array(vertex if given else (0.0, 0.0, 0.0), np.float64)
     way = position - start
@@ -193,32 +188,15 @@ def _display_truth(origin: Origin, columns: dict[str, ndarray], vertex: object) 
     return Truth(particle_id, particles)
 
 
-def _is_display_file(file: FileProbe) -> bool:
-    return file.kind == "json" and file.has(_DISPLAY_HITS)
-
-
-def _read_display_file(path: Path, told: ReadOptions) -> Iterator[Event]:
-    yield read_display(path)
-
-
-DISPLAY: Final = EventFormat("event-display", _is_display_file, _read_display_file)
+DISPLAY: Final = EventFormat(
+    "event-display", lambda file: file.kind == "json" and file.has(_DISPLAY_HITS), read_display
+)
 """Events of ColliderML's event display, in mm and GeV."""
-
-
-# Predictions for the tracking task of ColliderML: `event_id`, `hit_id` (row in `tracker_hits`), `track_id`.
-
-
-_INPUT_FORMAT: Final = "colliderml"
-
-
-def _write_predictions(path: Path, found: EventsWithTracks) -> int:
-    pa, _ = arrow("lib")
-    return write_table(path, dict.fromkeys(("event_id", "hit_id", "track_id"), pa.int64()), found, _prediction_columns)
 
 
 def _prediction_columns(event: Event, tracks: Tracks) -> dict[str, ndarray]:
     check_labels(event, tracks)
-    _check_rows(event)
+    _require_tracker_hits(event)
     rows = np.flatnonzero(tracks.track_id != NO_TRACK)
     return {
         "event_id": np.full(len(rows), event.event_id, np.int64),
@@ -227,8 +205,8 @@ def _prediction_columns(event: Event, tracks: Tracks) -> dict[str, ndarray]:
     }
 
 
-def _check_rows(event: Event) -> None:
-    if event.source is None or event.source.format != _INPUT_FORMAT:
+def _require_tracker_hits(event: Event) -> None:
+    if event.source is None or event.source.format != COLLIDERML.name:
         given = "another kind" if event.source is None else event.source.format
         raise InputError(
             f"event {event.event_id}: got an input of {given}, expected tracker_hits of ColliderML to predict on,"
@@ -236,5 +214,11 @@ def _check_rows(event: Event) -> None:
         )
 
 
-PREDICTIONS: Final = TrackFormat("colliderml", (".parquet",), _write_predictions, _check_rows)
-"""Needs an input of ColliderML."""
+PREDICTIONS: Final = TrackFormat(
+    "colliderml",
+    (".parquet",),
+    {"event_id": np.int64, "hit_id": np.int64, "track_id": np.int64},
+    _prediction_columns,
+    _require_tracker_hits,
+)
+"""Predictions for the tracking task of ColliderML; the input must be of ColliderML."""

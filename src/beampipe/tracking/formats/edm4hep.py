@@ -23,25 +23,13 @@ from numpy import ndarray
 from beampipe.arrays import Int64, UInt64
 from beampipe.errors import ColumnError, ConfigError, FileError, UnknownNameError
 from beampipe.events import NOISE, Event, Particles, Truth
-from beampipe.tracking.formats.format import EventFormat, FileProbe, ReadOptions, open_root
+from beampipe.tracking.formats.format import EventFormat, ReadOptions, open_root
 from beampipe.tracking.formats.tables import Origin, event_of, linked_truth, module_code
-
-# How a detector of DD4hep packs the numbers of its modules into `cellID`.
-
 
 _BITS: Final = 64
 
 _SENSOR_BITS: Final = 32
 """Fields from this bit on tell where on a sensor a cell is, by convention of DD4hep."""
-
-_VOLUME: Final = ("system", "side")
-
-_LAYER: Final = "layer"
-
-_SIDE_BITS: Final = 2
-
-_SIDE: Final = 0b11
-"""A side is -1, 0 or 1: two bits."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +74,10 @@ def cell_fields(encoding: str) -> tuple[Field, ...]:
     fields.sort(key=lambda field: field.offset)
     names = [field.name for field in fields]
     bad = any(a.offset + a.width > b.offset for a, b in pairwise(fields)) or len(set(names)) < len(names)
-    if bad or _LAYER not in names or any(not 0 < field.width < _BITS - field.offset + 1 for field in fields):
+    if bad or "layer" not in names or any(not 0 < field.width < _BITS - field.offset + 1 for field in fields):
         raise ConfigError(
             f"cell id: got {encoding!r}, expected fields in {_BITS} bits that do not overlap, each name once, and"
-            f" {_LAYER!r} among them"
+            " 'layer' among them"
         )
     return tuple(fields)
 
@@ -109,16 +97,15 @@ def modules_of_cells(where: object, cell: UInt64[ndarray, " n"], fields: tuple[F
     """
     module, volume, layer = (np.zeros(len(cell), np.int64) for _ in range(3))
     for field in fields:
-        if field.name == _LAYER:
+        if field.name == "layer":
             layer = field.of(cell)
-        elif field.name in _VOLUME:
-            volume = volume | (field.of(cell) << _SIDE_BITS if field.name == "system" else field.of(cell) & _SIDE)
+        elif field.name == "system":
+            volume = volume | field.of(cell) << 2
+        elif field.name == "side":  # -1, 0 or 1: two bits
+            volume = volume | field.of(cell) & 0b11
         elif field.offset < _SENSOR_BITS:
             module = (module << field.width) | (field.of(cell) & ((1 << field.width) - 1))
     return module_code(where, volume, layer, module)
-
-
-# Tracker hits of EDM4hep, read by uproot from the tree `events` of a ROOT file that podio wrote.
 
 
 _TREE: Final = "events"
@@ -134,26 +121,22 @@ _PARTICLE: Final = ("PDG", "charge", "momentum.x", "vertex.x", "generatorStatus"
 _LINK_ENDS: Final = (("from", "to"), ("rec", "sim"))
 """Relations of a link from a hit to a simulated one: today's names, and those before EDM4hep 0.99."""
 
-_RELATION: Final = ("particle", "MCParticle")
-
-_FROM_GENERATOR: Final = (1, 2)
-
 _IN_SIMULATION: Final = 1 << 30
 """Bit of `simulatorStatus`: the particle was made in the detector."""
 
 
-def read_edm4hep(path: Path, told: ReadOptions) -> Iterator[Event]:
-    """The events of a file: the hits of the collections `told.hits`, one behind the other.
+def read_edm4hep(path: Path, options: ReadOptions) -> Iterator[Event]:
+    """The events of a file: the hits of the collections `options.hits`, one behind the other.
 
     Args:
         path: ROOT file.
-        told: names of the collections. Without `hits` the only collection of tracker hits is read; without `links`
+        options: names of the collections. Without `hits` the only collection of tracker hits is read; without `links`
             there is no truth; without `particles` the only collection of simulated particles is taken.
 
     Yields:
         Each event; its number is `EventHeader.eventNumber`, or the entry where that is not unique. Hits are numbered
         by their rows, those of several collections on end, with `collection` and `index` (row in it) as columns;
-        `cellID` and the other plain members are kept. Modules are known if `told.cell_id`
+        `cellID` and the other plain members are kept. Modules are known if `options.cell_id`
         says how `cellID` is packed, which is the detector's.
 
     Raises:
@@ -164,11 +147,11 @@ def read_edm4hep(path: Path, told: ReadOptions) -> Iterator[Event]:
         if _TREE not in file:
             raise FileError(f"{path}: got no tree {_TREE!r}, expected one, as podio writes it", path=path)
         tree = _Tree(path, file)
-        hits = told.hits or (tree.only(_HIT, "tracker hits", "--hits NAME"),)
+        hits = options.hits or (tree.only(_HIT, "tracker hits", "--hits NAME"),)
         for name in hits:
             tree.expect(name, _HIT, "collection of tracker hits")
-        links = _links(tree, hits, told) if told.links else []
-        fields = () if told.cell_id is None else cell_fields(told.cell_id)
+        links = _links(tree, hits, options) if options.links else []
+        fields = () if options.cell_id is None else cell_fields(options.cell_id)
         for entry, event_id in enumerate(tree.event_ids()):
             origin = Origin(path, EDM4HEP.name, event_id)
             columns, lengths = _hit_columns(tree, entry, hits)
@@ -211,7 +194,7 @@ class _Tree:
         return sorted(name for name in names if all(self.has(f"{name}.{member}") for member in members))
 
     def only(self, members: tuple[str, ...], what: str, option: str) -> str:
-        """The only collection with these members; where there are more, the option is named that tells which."""
+        """The only collection with these members; an error names the option that selects one of several."""
         found = self.collections(members)
         if len(found) != 1:
             raise FileError(
@@ -237,7 +220,7 @@ class _Tree:
             ) from error
 
     def event_ids(self) -> list[int]:
-        """The number of each event, from its header; its entry where the headers do not tell the events apart."""
+        """The number of each event from its header, or its entry where the headers do not have one number each."""
         entries = list(range(self.n_entries))
         if not self.has("EventHeader.eventNumber"):
             return entries
@@ -246,16 +229,16 @@ class _Tree:
         return ids if len(set(ids)) == self.n_entries else entries
 
 
-def _links(tree: _Tree, hits: tuple[str, ...], told: ReadOptions) -> list[_Link]:
-    if len(told.links) != len(hits):
+def _links(tree: _Tree, hits: tuple[str, ...], options: ReadOptions) -> list[_Link]:
+    if len(options.links) != len(hits):
         raise FileError(
-            f"{tree.path}: got {len(told.links)} links for {len(hits)} collections of hits ({', '.join(hits)}),"
+            f"{tree.path}: got {len(options.links)} links for {len(hits)} collections of hits ({', '.join(hits)}),"
             " expected one for each, in the same order",
             path=tree.path,
         )
-    particles = told.particles or tree.only(_PARTICLE, "simulated particles", "--particles NAME")
+    particles = options.particles or tree.only(_PARTICLE, "simulated particles", "--particles NAME")
     tree.expect(particles, _PARTICLE, "collection of particles")
-    return [_link(tree, name, particles) for name in told.links]
+    return [_link(tree, name, particles) for name in options.links]
 
 
 def _link(tree: _Tree, text: str, particles: str) -> _Link:
@@ -267,7 +250,7 @@ def _link(tree: _Tree, text: str, particles: str) -> _Link:
     # The link says of the simulated hits only the number of their collection; a name is asked for where several are.
     simulated = simulated or tree.only(_SIMULATED, "simulated tracker hits", f"--links {name}:NAME")
     tree.expect(simulated, _SIMULATED, "collection of simulated tracker hits")
-    for relation in _RELATION:
+    for relation in ("particle", "MCParticle"):
         if tree.has(f"_{simulated}_{relation}.index"):
             return _Link(f"_{name}_{ends[0]}", f"_{name}_{ends[1]}", f"_{simulated}_{relation}", particles)
     raise ColumnError(f"{tree.path}: got no _{simulated}_particle, expected the particle of each", path=tree.path)
@@ -290,9 +273,13 @@ def _hit_columns(tree: _Tree, entry: int, hits: tuple[str, ...]) -> tuple[dict[s
 
 
 def _truth(tree: _Tree, entry: int, links: list[_Link], lengths: list[int]) -> Truth:
+    """The truth of the hits of all collections, numbered on end."""
+    start = np.cumsum(lengths) - lengths
     made_by = [_made_by(tree, entry, link, length) for link, length in zip(links, lengths, strict=True)]
-    particles = _particles(tree, entry, links[0].particles)
-    return _joined_truth(made_by, particles, lengths)
+    hit = np.concatenate([rows[0] + offset for rows, offset in zip(made_by, start, strict=True)])
+    particle = np.concatenate([rows[1] for rows in made_by])
+    known = particle != NOISE
+    return linked_truth(sum(lengths), hit[known], particle[known], _particles(tree, entry, links[0].particles))
 
 
 def _made_by(tree: _Tree, entry: int, link: _Link, n_hits: int) -> ndarray:
@@ -324,20 +311,12 @@ def _made_by(tree: _Tree, entry: int, link: _Link, n_hits: int) -> ndarray:
     return np.stack([hit.astype(np.int64), np.maximum(made_by, -1) + 1])  # a particle that was not kept: noise
 
 
-def _joined_truth(made_by: list[ndarray], particles: Particles, lengths: list[int]) -> Truth:
-    start = np.concatenate([[0], np.cumsum(lengths)])
-    hit, particle = np.concatenate(
-        [np.stack([rows[0] + offset, rows[1]]) for rows, offset in zip(made_by, start[:-1], strict=True)], axis=1
-    )
-    return linked_truth(sum(lengths), hit[particle != NOISE], particle[particle != NOISE], particles)
-
-
 def _particles(tree: _Tree, entry: int, name: str) -> Particles:
     def triple(member: str) -> ndarray:
         return np.stack([tree.get(f"{name}.{member}.{axis}", entry) for axis in "xyz"], axis=1).astype(np.float32)
 
     pdg = tree.get(f"{name}.PDG", entry)
-    primary = np.isin(tree.get(f"{name}.generatorStatus", entry), _FROM_GENERATOR)
+    primary = np.isin(tree.get(f"{name}.generatorStatus", entry), (1, 2))
     if tree.has(f"{name}.simulatorStatus"):
         primary &= tree.get(f"{name}.simulatorStatus", entry).astype(np.int64) & _IN_SIMULATION == 0
     return Particles(
@@ -350,11 +329,10 @@ def _particles(tree: _Tree, entry: int, name: str) -> Particles:
     )
 
 
-def _is_podio_file(file: FileProbe) -> bool:
-    return file.kind == "root" and file.has(_TREE)
-
-
 EDM4HEP: Final = EventFormat(
-    "edm4hep", _is_podio_file, read_edm4hep, frozenset({"hits", "links", "particles", "cell_id"})
+    "edm4hep",
+    lambda file: file.kind == "root" and file.has(_TREE),
+    read_edm4hep,
+    frozenset({"hits", "links", "particles", "cell_id"}),
 )
 """Tracker hits of EDM4hep, in mm and GeV."""

@@ -17,12 +17,10 @@ from beampipe.errors import FileError
 from beampipe.events import Event
 from beampipe.tracking.formats.tables import arrow, header_of, open_parquet
 
-# What a format of events is: how it is recognised, how it is read, and what a user may have to say about it.
-
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What a user tells about an input because the input does not tell it itself.
+    """What a user says about an input because its content does not say it.
 
     Attributes:
         format: name of the format, None to recognise it by its content.
@@ -43,15 +41,15 @@ class ReadOptions:
 
     def words(self) -> list[str]:
         """The same as options of the command line; of a path the name only."""
-        told = [] if self.format is None else [f"--format {self.format}"]
+        words = [] if self.format is None else [f"--format {self.format}"]
         for name in self.given():
             values = getattr(self, name)
             for value in (values,) if isinstance(values, str) else values:
-                told.append(f"--{name.replace('_', '-')} {Path(value).name}")
-        return told
+                words.append(f"--{name.replace('_', '-')} {Path(value).name}")
+        return words
 
     def given(self) -> list[str]:
-        """Names of the attributes, besides the format, that say something."""
+        """Names of the attributes, besides the format, that differ from their defaults."""
         default = ReadOptions()
         names = ("scale", "hits", "links", "particles", "cell_id")
         return [name for name in names if getattr(self, name) != getattr(default, name)]
@@ -62,12 +60,12 @@ class EventFormat:
     """One format of events.
 
     Attributes:
-        name: name by which a user asks for it.
-        recognises: whether a file is the one that stands for an event, or for several, of this format.
+        name: name of the format on the command line.
+        recognises: whether a file is one that stands for an event, or for several, of this format.
         read: the events of such a file, one in memory at a time.
-        takes: names of the attributes of `Told` that it makes use of.
+        takes: names of the attributes of `ReadOptions` that the format uses.
         yields_to: names of formats that are read instead where a folder holds both.
-        readable: whether a file that it does not recognise can be read all the same, if the user names the format.
+        readable: whether a file that is not recognised can be read all the same, if the user names the format.
     """
 
     name: str
@@ -82,21 +80,12 @@ class EventFormat:
         return self.recognises(file) or self.readable(file)
 
 
-# What a file is seen to be at first sight: from its first bytes and its header, footer or keys.
-
-
-_PARQUET: Final = b"PAR1"
-
-_ROOT: Final = b"root"
-
-_GZIP: Final = b"\x1f\x8b"
-
 _MAX_SHOWN_NAMES: Final = 12
 
 
 @dataclass(frozen=True)
 class FileProbe:
-    """What one file is seen to be.
+    """What the first bytes of a file, and its header, footer or keys, show.
 
     Attributes:
         path: path of the file.
@@ -128,7 +117,7 @@ class FileProbe:
 
 
 def probe_file(path: Path) -> FileProbe:
-    """Look at a file, whatever it is called.
+    """Find out what a file is from its content.
 
     Raises:
         FileError: it cannot be read, is cut short, or is an empty CSV file.
@@ -139,12 +128,23 @@ def probe_file(path: Path) -> FileProbe:
             start = stream.read(64)
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror})", path=path) from error
-    if start.startswith(_PARQUET):
-        return _probe_parquet(path)
-    if start.startswith(_ROOT):
-        return _probe_root(path)
+    if start.startswith(b"PAR1"):
+        pa, _ = arrow("parquet")
+        with open_parquet(path) as file:
+            schema = file.schema_arrow
+        lists = (field.name for field in schema if pa.types.is_list(field.type) or pa.types.is_large_list(field.type))
+        return FileProbe(path, "parquet", tuple(schema.names), frozenset(lists))
+    if start.startswith(b"root"):
+        with open_root(path) as file:
+            return FileProbe(path, "root", tuple(file.keys(cycle=False)))
     if start.lstrip()[:1] == b"{":
-        return _probe_json(path)
+        try:
+            return FileProbe(path, "json", tuple(read_json(path)))
+        except FileError as error:
+            # One object a line, as tracks may be written, is no event that was cut short.
+            if isinstance(error.__cause__, json.JSONDecodeError) and error.__cause__.msg == "Extra data":
+                return FileProbe(path, "unknown")
+            raise
     return _probe_text(path, start)
 
 
@@ -180,32 +180,9 @@ def read_json(path: Path) -> dict[str, Any]:
     return body
 
 
-def _probe_json(path: Path) -> FileProbe:
-    try:
-        return FileProbe(path, "json", tuple(read_json(path)))
-    except FileError as error:
-        # One object a line, as tracks may be written, is no event that was cut short.
-        if isinstance(error.__cause__, json.JSONDecodeError) and error.__cause__.msg == "Extra data":
-            return FileProbe(path, "unknown")
-        raise
-
-
-def _probe_parquet(path: Path) -> FileProbe:
-    pa, _ = arrow("parquet")
-    with open_parquet(path) as file:
-        schema = file.schema_arrow
-    lists = (field.name for field in schema if pa.types.is_list(field.type) or pa.types.is_large_list(field.type))
-    return FileProbe(path, "parquet", tuple(schema.names), frozenset(lists))
-
-
-def _probe_root(path: Path) -> FileProbe:
-    with open_root(path) as file:
-        return FileProbe(path, "root", tuple(file.keys(cycle=False)))
-
-
 def _probe_text(path: Path, start: bytes) -> FileProbe:
     is_named_csv = ".csv" in path.suffixes[-2:]
-    if b"\0" in start and not start.startswith(_GZIP):
+    if b"\0" in start and not start.startswith(b"\x1f\x8b"):
         return FileProbe(path, "unknown")
     try:
         fields = header_of(path)
@@ -228,25 +205,24 @@ def _is_number(field: str) -> bool:
     return True
 
 
-# Events that lie in several files with one stem: `event000000012-hits.csv`, `event000000012-truth.csv`, ...
-
-
-_NAME: Final = re.compile(r"(?P<stem>.*?(?P<number>\d+))-(?P<kind>[a-z_\-]+)\.csv(?:\.gz)?")
+_EVENT_FILE_NAME: Final = re.compile(r"(?P<stem>.*?(?P<number>\d+))-(?P<kind>[a-z_\-]+)\.csv(?:\.gz)?")
 
 
 @dataclass(frozen=True)
 class EventFiles:
-    """The files of one event.
+    """The files of one event, with one stem: ``event000000012-hits.csv``, ``event000000012-truth.csv``, ...
 
     Attributes:
         folder: folder that the files lie in.
         stem: beginning of the files' names, e.g. ``event000000012``.
         event_id: number of the event, from the stem.
+        kind: which of the files this was made from, e.g. ``hits``.
     """
 
     folder: Path
     stem: str
     event_id: int
+    kind: str
 
     def path(self, kind: str) -> Path:
         """The file of that kind; the plain one if neither it nor a gzipped one exists."""
@@ -255,24 +231,22 @@ class EventFiles:
         return zipped if not plain.is_file() and zipped.is_file() else plain
 
 
-def event_files_of(path: Path) -> tuple[EventFiles, str] | None:
-    """The family and the kind of a file, None if its name is of no family."""
-    match = _NAME.fullmatch(path.name)
-    if match is None:
-        return None
-    return EventFiles(path.parent, match["stem"], int(match["number"])), match["kind"]
+def event_files_of(path: Path) -> EventFiles | None:
+    """The files of the event of which this is one; None if its name has another form."""
+    match = _EVENT_FILE_NAME.fullmatch(path.name)
+    return None if match is None else EventFiles(path.parent, match["stem"], int(match["number"]), match["kind"])
 
 
 def expected_event_files(path: Path, kind: str) -> EventFiles:
-    """The family of a file that is read as one of that kind.
+    """The files of the event of which this is the one of that kind.
 
     Raises:
-        FileError: its name is of no family.
+        FileError: its name has another form.
     """
     found = event_files_of(path)
     if found is None:
         raise FileError(f"{path}: expected the name eventNNN-{kind}.csv; rename the files of the event")
-    return found[0]
+    return found
 
 
 def matching_rows(wanted: ndarray, there: ndarray, path: Path, name: str, where: Path) -> Int64[ndarray, " n_wanted"]:

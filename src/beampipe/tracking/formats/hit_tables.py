@@ -31,13 +31,8 @@ from beampipe.tracking.formats.tables import (
     without_prefix,
 )
 
-# Tables of hits with named columns: one row per hit, or one row per event with lists.
 
-
-_EVENT_COLUMNS: Final = ("event_id", "event")
-
-
-def read_tables(path: Path, told: ReadOptions) -> Iterator[Event]:
+def read_tables(path: Path, options: ReadOptions) -> Iterator[Event]:
     """The events of a table, Parquet or CSV.
 
     Raises:
@@ -47,7 +42,7 @@ def read_tables(path: Path, told: ReadOptions) -> Iterator[Event]:
     file = probe_file(path)
     if not has_position(file):
         raise ColumnError(f"{path}: got {file}, expected columns r, phi, z or x, y, z", path=path)
-    by = next((name for name in _EVENT_COLUMNS if name in file.names), None)
+    by = next((name for name in ("event_id", "event") if name in file.names), None)
     if any(without_prefix(name) == "z" for name in file.lists):
         events = _events_of_lists(path, by)
     else:
@@ -62,7 +57,7 @@ def read_tables(path: Path, told: ReadOptions) -> Iterator[Event]:
                 path=path,
             )
         seen.add(number)
-        yield event_of(Origin(path, TABLE.name, number), columns, told.scale)
+        yield event_of(Origin(path, TABLE.name, number), columns, options.scale)
 
 
 def has_position(file: FileProbe) -> bool:
@@ -103,7 +98,7 @@ def _events_of_csv(path: Path, by: str | None) -> Iterator[tuple[object, dict[st
 
 
 def _is_hit_table(file: FileProbe) -> bool:
-    # A CSV file with such a header may be anything, and labels are a result: a user says that it is a table of hits.
+    # A CSV file with such a header may be anything, and labels are a result: both are read where the user says so.
     taken = OWN.recognises(file) or COLLIDERML.recognises(file) or file.has("hit", "track_id")
     return file.kind == "parquet" and has_position(file) and not taken
 
@@ -118,39 +113,20 @@ TABLE: Final = EventFormat(
 """Tables of hits, in mm, rad and GeV."""
 
 
-# Three columns r, phi, z without header, one event per file, in one of the `SCALES`.
+def read_features(path: Path, options: ReadOptions) -> Iterator[Event]:
+    """The event of a CSV file of three columns r, phi, z without header, in the units of `options.scale`.
 
-
-FEATURE_COLUMNS: Final = ("r", "phi", "z")
-
-
-def read_features(path: str | Path, scale: str = "mm") -> Event:
-    """The event of a three-column file.
-
-    Args:
-        path: CSV file, plain or gzipped.
-        scale: a name of `SCALES`: what one unit of each column means.
-
-    Returns:
-        Hits only; the event's number is the last number in the file's name, else 0.
+    The event has hits only; its number is the last number in the file's name, else 0.
 
     Raises:
         FileError: missing, cut short, with a header, or not of three columns.
         NotFiniteError: a coordinate is NaN or infinite.
         UnknownNameError: no such scale.
     """
-    unit = scale_named(scale)
-    features = read_matrix(Path(path), FEATURE_COLUMNS).astype(np.float32)
-    return Event(event_number(path), Hits(unit.to_mm(features)))
+    unit = scale_named(options.scale)
+    features = read_matrix(path, ("r", "phi", "z")).astype(np.float32)
+    yield Event(event_number(path), Hits(unit.to_mm(features)))
 
 
-def _is_matrix(file: FileProbe) -> bool:
-    return file.kind == "numbers"
-
-
-def _read_matrix_file(path: Path, told: ReadOptions) -> Iterator[Event]:
-    yield read_features(path, told.scale)
-
-
-FEATURES: Final = EventFormat("features", _is_matrix, _read_matrix_file, frozenset({"scale"}))
+FEATURES: Final = EventFormat("features", lambda file: file.kind == "numbers", read_features, frozenset({"scale"}))
 """Three columns in the units of a scale; what the Exa.TrkX and ACTS clients write."""

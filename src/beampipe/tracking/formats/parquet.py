@@ -19,11 +19,8 @@ from numpy import ndarray
 from beampipe.errors import BeampipeError, ColumnError, FileError, nearest
 from beampipe.events import Event, Hits, Particles, Truth
 from beampipe.files import replacing
-from beampipe.tracking.formats.format import EventFormat, FileProbe, ReadOptions
+from beampipe.tracking.formats.format import EventFormat
 from beampipe.tracking.formats.tables import arrow, open_parquet
-
-# Events in Parquet: one row and one row group per event, list columns; an event is read without its neighbours.
-
 
 COLUMNS: Final[dict[str, type[np.generic]]] = {
     "hit_r": np.float32,
@@ -119,7 +116,13 @@ def read_events(path: str | Path) -> Iterator[Event]:
         InputError: a row is unusable (NaN, lengths that differ); names file and event.
     """
     file = _open(path)
-    _check_columns(path, file.schema_arrow.names)
+    names = file.schema_arrow.names
+    for name in _NEEDED:
+        if name not in names:
+            raise ColumnError(
+                f"{path}: no column {name!r}{nearest(name, names)};"
+                f" got {', '.join(names)}; expected an event file as written by write_events"
+            )
     # The check above runs at the call, not at the first event: a bad path should fail where it is given.
     return _events_of_groups(path, file)
 
@@ -224,31 +227,15 @@ def _event_of_row(path: str | Path, table: Any, row: int) -> Event:
         ) from error
 
 
-def _check_columns(path: str | Path, found: list[str]) -> None:
-    for name in _NEEDED:
-        if name not in found:
-            raise ColumnError(
-                f"{path}: no column {name!r}{nearest(name, found)};"
-                f" got {', '.join(found)}; expected an event file as written by write_events"
-            )
-
-
 def _open(path: str | Path) -> Any:
     if not Path(path).is_file():
         raise FileError(f"{path}: no such file; expected a Parquet file of events")
     return open_parquet(path)
 
 
-# Events as beampipe writes them itself; `beampipe.tracking.formats.parquet` tells the columns.
-
-
-def _is_own_file(file: FileProbe) -> bool:
-    return file.kind == "parquet" and file.has("event_id", "hit_r", "hit_phi", "hit_z")
-
-
-def _read_own_file(path: Path, told: ReadOptions) -> Iterator[Event]:
-    return read_events(path)
-
-
-OWN: Final = EventFormat("beampipe", _is_own_file, _read_own_file)
+OWN: Final = EventFormat(
+    "beampipe",
+    lambda file: file.kind == "parquet" and file.has(*_NEEDED),
+    lambda path, options: read_events(path),
+)
 """Our own events, in mm, rad and GeV."""

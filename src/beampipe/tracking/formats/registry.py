@@ -18,13 +18,10 @@ from beampipe.tracking.formats.parquet import OWN
 from beampipe.tracking.formats.trackml import SUBMISSION, TRACKML
 from beampipe.tracking.formats.writing import LABELS, LISTS, TrackFormat
 
-# One door to every format of events: the reader is picked by what the files hold.
-
-
 EVENT_FORMATS: Final[dict[str, EventFormat]] = {
     one.name: one for one in (OWN, TABLE, TRACKML, ACTS, SPACEPOINTS, COLLIDERML, DISPLAY, EDM4HEP, FEATURES)
 }
-"""Name -> format of events that can be read. A new one is one file in `reading/`, and its name here."""
+"""Name -> format of events that can be read. To add one: define it in a module of this package, and list it here."""
 
 
 def open_events(
@@ -37,7 +34,7 @@ def open_events(
     particles: str | None = None,
     cell_id: str | None = None,
 ) -> Iterator[Event]:
-    """The events at `path`, one in memory at a time. What a file is tells its content, not only its name.
+    """The events at `path`, one in memory at a time. Files are recognised by their content.
 
     ====================  ======================================================================================
     format                files
@@ -60,7 +57,7 @@ def open_events(
     Args:
         path: file or folder of events.
         scale: a name of `SCALES`, for r, phi and z in ``features`` and ``table``; the others state their units.
-        format: name of the format, a key of `FORMATS`, where the content does not tell.
+        format: name of the format, a key of `EVENT_FORMATS`, where the content does not determine it.
         hits: EDM4hep: names of the collections of tracker hits.
         links: EDM4hep: names of the links from each of `hits` to simulated hits, for the truth.
         particles: EDM4hep: name of the collection of particles; ColliderML: path of the table of particles.
@@ -76,31 +73,31 @@ def open_events(
     return open_with(path, ReadOptions(format, scale, tuple(hits), tuple(links), particles, cell_id))
 
 
-def check_options(told: ReadOptions) -> None:
-    """Refuse what can be told to be wrong without a file.
+def check_options(options: ReadOptions) -> None:
+    """Refuse options that are wrong whatever the file.
 
     Raises:
         UnknownNameError: no such scale or format.
         ConfigError: fields of `cellID` that are none.
     """
-    scale_named(told.scale)
-    if told.format is not None:
-        event_format(told.format)
-    if told.cell_id is not None:
-        cell_fields(told.cell_id)
+    scale_named(options.scale)
+    if options.format is not None:
+        event_format(options.format)
+    if options.cell_id is not None:
+        cell_fields(options.cell_id)
 
 
-def open_with(path: str | Path, told: ReadOptions) -> Iterator[Event]:
-    """The events at `path`, as `open_events` gives them, with all that a user tells about them in one value."""
+def open_with(path: str | Path, options: ReadOptions) -> Iterator[Event]:
+    """The same as `open_events`, with all options in one value."""
     path = Path(path)
-    check_options(told)
+    check_options(options)
     if not _exists(path):
         raise FileError(f"{path}: no such file or folder", path=path)
     if path.is_dir():
-        return _open_folder(path, told)
-    found = _recognised_format(probe_file(path)) if told.format is None else event_format(told.format)
-    _check_use(path, found, told)
-    return found.read(path, told)
+        return _open_folder(path, options)
+    found = _recognised_format(probe_file(path)) if options.format is None else event_format(options.format)
+    _check_use(path, found, options)
+    return found.read(path, options)
 
 
 def event_format(name: str) -> EventFormat:
@@ -129,8 +126,8 @@ def input_files(path: Path, particles: str | None = None) -> list[Path]:
     if path.is_dir():
         inside = _files_in(path)
         return [*inside, *filter(None, (particles_beside(file) for file in inside))]
-    family = event_files_of(path)
-    others = [] if family is None else path.parent.glob(f"{family[0].stem}-*")
+    files = event_files_of(path)
+    others = [] if files is None else path.parent.glob(f"{files.stem}-*")
     tables = [particles_beside(path), None if particles is None else Path(particles)]
     return [path, *others, *(table for table in tables if table is not None and _exists(table))]
 
@@ -156,13 +153,13 @@ def _recognised_format(file: FileProbe) -> EventFormat:
     raise error(f"{file.path}: of no known kind: got {file}; {hint}", path=file.path)
 
 
-def _open_folder(path: Path, told: ReadOptions) -> Iterator[Event]:
+def _open_folder(path: Path, options: ReadOptions) -> Iterator[Event]:
     files = [file for file in _files_in(path) if not file.name.startswith(".")]
     seen = [probe_file(file) for file in files]
     chosen: dict[str, list[Path]] = {}
     for one in EVENT_FORMATS.values():
-        test = one.accepts if told.format == one.name else one.recognises
-        if told.format in (None, one.name) and (paths := [file.path for file in seen if test(file)]):
+        test = one.accepts if options.format == one.name else one.recognises
+        if options.format in (None, one.name) and (paths := [file.path for file in seen if test(file)]):
             chosen[one.name] = paths
     chosen = {name: paths for name, paths in chosen.items() if not EVENT_FORMATS[name].yields_to & set(chosen)}
     if len(chosen) > 1:
@@ -171,13 +168,13 @@ def _open_folder(path: Path, told: ReadOptions) -> Iterator[Event]:
     if not chosen:
         inside = f"{len(files)} files: {', '.join(file.name for file in files[:5])}" if files else "no file"
         raise FileError(
-            f"{path}: got no event{f' of {told.format}' if told.format else ''} but {inside}; expected files of one of"
-            f" {', '.join(EVENT_FORMATS)}; folders in it are not looked into",
+            f"{path}: got no event{f' of {options.format}' if options.format else ''} but {inside}; expected files of"
+            f" one of {', '.join(EVENT_FORMATS)}; folders in it are not looked into",
             path=path,
         )
     ((name, paths),) = chosen.items()
-    _check_use(path, EVENT_FORMATS[name], told)
-    return (event for file in _ordered(name, paths) for event in EVENT_FORMATS[name].read(file, told))
+    _check_use(path, EVENT_FORMATS[name], options)
+    return (event for file in _ordered(name, paths) for event in EVENT_FORMATS[name].read(file, options))
 
 
 def _files_in(folder: Path) -> list[Path]:
@@ -188,11 +185,11 @@ def _files_in(folder: Path) -> list[Path]:
 
 
 def _ordered(name: str, paths: list[Path]) -> list[Path]:
-    """The files of a folder by the numbers of their events where their names tell, else by name; each event once."""
-    families = [event_files_of(path) for path in paths]
+    """The files of a folder by the numbers of events in their names, else by name; each event once."""
+    events = [event_files_of(path) for path in paths]
     keyed = sorted(
-        (((0, "") if family is None else (family[0].event_id, family[0].stem)), path)
-        for family, path in zip(families, paths, strict=True)
+        (((0, "") if files is None else (files.event_id, files.stem)), path)
+        for files, path in zip(events, paths, strict=True)
     )
     for (key, path), (next_key, next_path) in itertools.pairwise(keyed):
         if key == next_key and key[1]:
@@ -204,28 +201,25 @@ def _ordered(name: str, paths: list[Path]) -> list[Path]:
     return [path for _, path in keyed]
 
 
-def _check_use(path: Path, one: EventFormat, told: ReadOptions) -> None:
-    for name in told.given():
+def _check_use(path: Path, one: EventFormat, options: ReadOptions) -> None:
+    for name in options.given():
         if name == "scale" and name not in one.takes:
             raise ConfigError(
-                f"{path}: got scale {told.scale!r} for a file of {one.name}, which states its units; leave it out"
+                f"{path}: got scale {options.scale!r} for a file of {one.name}, which states its units; leave it out"
             )
         if name not in one.takes:
             option = name.replace("_", "-")
             raise ConfigError(f"{path}: got --{option} for a file of {one.name}, which has no use for it; leave it out")
 
 
-# The forms in which tracks are written.
-
-
 TRACK_FORMATS: Final[dict[str, TrackFormat]] = {
     form.name: form for form in (LABELS, LISTS, SUBMISSION, PROTOTRACKS, PREDICTIONS)
 }
-"""Name -> form in which tracks are written. A new one is one file in `writing/`, and its name here."""
+"""Name -> format in which tracks are written. To add one: define it in a module of this package, and list it here."""
 
 
 def track_format(name: str) -> TrackFormat:
-    """The form of that name.
+    """The format of tracks of that name.
 
     Raises:
         UnknownNameError: there is none.
@@ -239,7 +233,7 @@ def write_tracks(path: str | Path, found: Iterable[tuple[Event, Tracks]], form: 
     """Write tracks; a file appears only when it is complete.
 
     ==============  ========================  ========================================================================
-    form            ending                    columns
+    format          ending                    columns
     ==============  ========================  ========================================================================
     ``labels``      ``.parquet``, ``.csv``    one row per hit: `TRACK_COLUMNS`, the input's `hit_id` and other columns
     ``lists``       ``.parquet``, ``.jsonl``  one row per track: event_id, track_id, hits (rows), hit_id (the input's)
@@ -251,15 +245,15 @@ def write_tracks(path: str | Path, found: Iterable[tuple[Event, Tracks]], form: 
     Args:
         path: file to write; for ``acts`` a folder.
         found: events and their tracks, taken one at a time.
-        form: name of the form, a key of `FORMS`.
+        form: name of the format, a key of `TRACK_FORMATS`.
 
     Returns:
         The number of events written.
 
     Raises:
         FileError: another ending, a folder that is missing or closed, or no space.
-        InputError: the input lacks what the form names hits by; ShapeError: labels of another length than the hits.
-        UnknownNameError: no such form.
+        InputError: the input lacks what the format needs; ShapeError: labels of another length than the hits.
+        UnknownNameError: no such format.
     """
     chosen = track_format(form)
     chosen.check(Path(path))

@@ -18,8 +18,6 @@ from beampipe.arrays import Float64, Int64, UInt64
 from beampipe.errors import BeampipeError, ColumnError, ConfigError, FileError, NotFiniteError, nearest
 from beampipe.events import NOISE, Event, HitColumns, Hits, Particles, Truth, cylindrical, scale_named
 
-# pyarrow, which only those need who read or write files.
-
 
 def arrow(part: str) -> tuple[Any, Any]:
     """pyarrow and its module `part`, imported when they are first needed.
@@ -55,9 +53,6 @@ def as_numpy(path: str | Path, column: Any) -> ndarray:
     except UnicodeDecodeError as error:
         raise FileError(f"{path}: got text that is no UTF-8 ({error}); copy or write it again", path=path) from error
     return values
-
-
-# Columns of a CSV file, plain or gzipped, by name and as the type asked for.
 
 
 def read_columns(path: Path, wanted: Mapping[str, type[np.generic]]) -> dict[str, ndarray]:
@@ -123,6 +118,7 @@ def _first_line(path: Path) -> str:
 
 
 def _checked_header(path: Path, wanted: Mapping[str, type[np.generic]]) -> list[str]:
+    """The header, which must have the columns `wanted`."""
     header = header_of(path)
     for name in wanted:
         if name not in header:
@@ -164,9 +160,6 @@ def _read_csv(
                 f"{path}: got {name} = {values[row]} at row {row}, expected a finite number; drop or repair that row"
             )
     return columns
-
-
-# Rows of Parquet tables that hold one row per event, and the events of those that hold one row per hit.
 
 
 _BATCH_ROWS: Final = 65536
@@ -247,13 +240,8 @@ def _batches(path: Path, rows: int) -> Iterator[Any]:
             raise FileError(f"{path}: cannot be read ({error}); copy or write it again", path=path) from error
 
 
-# Columns of hits that go by the names which most tables use, as the hits and the truth of an event.
-
-
 PROMPT: Final = 2.0
 """Particles that start within so much of the beam line [mm] count as primary where a file does not say."""
-
-_PREFIX: Final = "hit_"
 
 _CLOSE: Final = 1e-3
 """Largest relative difference between r and hypot(x, y) where a table has both; float32 and rounding give 1e-6."""
@@ -285,7 +273,12 @@ class Origin:
 
 def without_prefix(name: str) -> str:
     """The name of a column without the prefix that says that it is of the hits; ``hit_id`` keeps its name."""
-    return name if name == "hit_id" else name.removeprefix(_PREFIX)
+    return name if name == "hit_id" else name.removeprefix("hit_")
+
+
+def stacked(columns: Mapping[str, ndarray], names: str) -> ndarray:
+    """(n, n_names) the columns of these names, which are separated by blanks, side by side."""
+    return np.stack([columns[name] for name in names.split()], axis=1)
 
 
 def event_number(path: str | Path) -> int:
@@ -418,6 +411,11 @@ def decimals(origin: Origin, name: str, values: ndarray) -> Float64[ndarray, " n
     if values.dtype.kind not in "fiub":
         raise FileError(f"{origin}: got words or gaps as {name}, expected numbers", path=origin.path, name=name)
     return values.astype(np.float64)
+
+
+def decimal_columns(origin: Origin, columns: Mapping[str, ndarray], names: str) -> Float64[ndarray, "n n_names"]:
+    """The columns of these names, which are separated by blanks, side by side as float64, checked by `decimals`."""
+    return np.stack([decimals(origin, name, columns[name]) for name in names.split()], axis=1)
 
 
 def integers(origin: Origin, name: str, values: ndarray) -> Int64[ndarray, " n"]:

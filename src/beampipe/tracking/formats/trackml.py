@@ -16,11 +16,9 @@ from typing import Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Int64
 from beampipe.errors import FileError
 from beampipe.events import NO_TRACK, NOISE, Event, HitColumns, Hits, Particles, Tracks, Truth, cylindrical
 from beampipe.tracking.formats.format import (
-    EventFiles,
     EventFormat,
     FileProbe,
     ReadOptions,
@@ -28,30 +26,23 @@ from beampipe.tracking.formats.format import (
     expected_event_files,
     matching_rows,
 )
-from beampipe.tracking.formats.tables import PROMPT, arrow, module_code, read_columns, read_table
-from beampipe.tracking.formats.writing import EventsWithTracks, TrackFormat, check_labels, own_hit_ids, write_table
-
-# Events of the TrackML challenge: `eventNNN-hits.csv`, `-truth.csv`, `-particles.csv`, plain or gzipped.
+from beampipe.tracking.formats.tables import PROMPT, module_code, read_columns, read_table, stacked
+from beampipe.tracking.formats.writing import TrackFormat, check_labels, own_hit_ids
 
 
-def read_trackml(family: EventFiles) -> Event:
-    """The event of one family of files.
+def read_trackml(path: Path, options: ReadOptions) -> Iterator[Event]:
+    """The event of a file of hits, with truth if truth and particles lie beside it.
 
-    The module is told by `geometry_id` as ACTS numbers it: volume << 56 | layer << 36 | module << 8.
+    `geometry_id` is that of ACTS: volume << 56 | layer << 36 | module << 8.
     The files do not say which particles are primary; those that start within 2 mm of the beam line count as such.
     They do not say the species either: `pdg` is 0.
-
-    Args:
-        family: common path of the event's files, and how they end.
-
-    Returns:
-        The event; with truth if both truth and particles are there.
 
     Raises:
         FileError: a file is missing or cut short, or a truth row names a hit or particle that is not there.
         ColumnError: a column is missing.
     """
-    hits_path = family.path("hits")
+    files = expected_event_files(path, "hits")
+    hits_path = files.path("hits")
     table, rest = read_table(
         hits_path,
         {
@@ -64,34 +55,29 @@ def read_trackml(family: EventFiles) -> Event:
     geometry_id = module_code(hits_path, table["volume_id"], table["layer_id"], table["module_id"])
     hits = Hits(cylindrical(table["x"], table["y"], table["z"]), geometry_id)
     source = HitColumns(TRACKML.name, hit_id, table | rest)
-    have = [kind for kind in ("truth", "particles") if family.path(kind).is_file()]
-    if not have:
-        return Event(family.event_id, hits, None, source)
+    beside = {kind: files.path(kind) for kind in ("truth", "particles")}
+    have = [kind for kind, file in beside.items() if file.is_file()]
     if len(have) == 1:
-        missing = {"truth", "particles"}.difference(have).pop()
+        missing = next(file for kind, file in beside.items() if kind not in have)
         raise FileError(
-            f"{family.path(missing)}: no such file beside {family.path(have[0]).name}; add it, or remove the other"
-            " to read hits alone"
+            f"{missing}: no such file beside {beside[have[0]].name}; add it, or remove the other to read hits alone"
         )
-    particles = _particles(family.path("particles"))
-    return Event(family.event_id, hits, _truth(family.path("truth"), hits_path, hit_id, particles), source)
+    truth = _truth(beside["truth"], beside["particles"], hits_path, hit_id) if have else None
+    yield Event(files.event_id, hits, truth, source)
 
 
-def _particles(path: Path) -> Particles:
+def _truth(path: Path, particles_path: Path, hits_path: Path, hit_id: ndarray) -> Truth:
     floats = ("vx", "vy", "vz", "px", "py", "pz", "q")
-    table = read_columns(path, {"particle_id": np.int64, **dict.fromkeys(floats, np.float32)})
-    vertex = np.stack([table[name] for name in ("vx", "vy", "vz")], axis=1)
-    return Particles(
+    table = read_columns(particles_path, {"particle_id": np.int64, **dict.fromkeys(floats, np.float32)})
+    vertex = stacked(table, "vx vy vz")
+    particles = Particles(
         particle_id=table["particle_id"],
         pdg=np.zeros(len(vertex), np.int32),
         charge=table["q"],
-        momentum=np.stack([table[name] for name in ("px", "py", "pz")], axis=1),
+        momentum=stacked(table, "px py pz"),
         vertex=vertex,
         primary=np.hypot(vertex[:, 0], vertex[:, 1]) < PROMPT,
     )
-
-
-def _truth(path: Path, hits_path: Path, hit_id: ndarray, particles: Particles) -> Truth:
     table = read_columns(path, {"hit_id": np.int64, "particle_id": np.int64})
     row = matching_rows(table["hit_id"], hit_id, path, "hit_id", hits_path)
     made = table["particle_id"] != NOISE
@@ -102,30 +88,18 @@ def _truth(path: Path, hits_path: Path, hit_id: ndarray, particles: Particles) -
 
 
 def _is_hits_file(file: FileProbe) -> bool:
-    found = event_files_of(file.path)
+    files = event_files_of(file.path)
     # ACTS writes -hits.csv too, for the simulated hits; these have no number of their own.
-    return file.kind == "csv" and found is not None and found[1] == "hits" and file.has("hit_id")
+    return file.kind == "csv" and files is not None and files.kind == "hits" and file.has("hit_id")
 
 
-def _read_hits_file(path: Path, told: ReadOptions) -> Iterator[Event]:
-    yield read_trackml(expected_event_files(path, "hits"))
-
-
-TRACKML: Final = EventFormat("trackml", _is_hits_file, _read_hits_file)
+TRACKML: Final = EventFormat("trackml", _is_hits_file, read_trackml)
 """Events of the TrackML challenge, in mm and GeV."""
-
-
-# A submission to the TrackML challenge: `event_id`, `hit_id`, `track_id`.
-
-
-def _write_submission(path: Path, found: EventsWithTracks) -> int:
-    pa, _ = arrow("lib")
-    return write_table(path, dict.fromkeys(("event_id", "hit_id", "track_id"), pa.int64()), found, _submission_columns)
 
 
 def _submission_columns(event: Event, tracks: Tracks) -> dict[str, ndarray]:
     check_labels(event, tracks)
-    hit_id = _hit_ids(event)
+    hit_id = own_hit_ids(event, SUBMISSION.name, ())
     return {
         "event_id": np.full(len(hit_id), event.event_id, np.int64),
         "hit_id": hit_id,
@@ -133,9 +107,11 @@ def _submission_columns(event: Event, tracks: Tracks) -> dict[str, ndarray]:
     }
 
 
-def _hit_ids(event: Event) -> Int64[ndarray, " n_hits"]:
-    return own_hit_ids(event, SUBMISSION.name, ())
-
-
-SUBMISSION: Final = TrackFormat("trackml", (".csv",), _write_submission, _hit_ids)
-"""Needs an input with hit ids of its own."""
+SUBMISSION: Final = TrackFormat(
+    "trackml",
+    (".csv",),
+    {"event_id": np.int64, "hit_id": np.int64, "track_id": np.int64},
+    _submission_columns,
+    lambda event: own_hit_ids(event, "trackml", ()),
+)
+"""A submission to the TrackML challenge; the input must have hit ids of its own."""

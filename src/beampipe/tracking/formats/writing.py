@@ -15,18 +15,13 @@ from numpy import ndarray
 
 from beampipe.arrays import Int64
 from beampipe.errors import FileError, InputError, ShapeError
-from beampipe.events import NO_TRACK, Event, FitStatus, Hits, TrackParameters, Tracks, hit_lists
+from beampipe.events import Event, FitStatus, Hits, Tracks, hit_lists, split_hit_lists
 from beampipe.files import replacing
 from beampipe.tracking.fitting.helix import pt_of_tracks
 from beampipe.tracking.formats.tables import arrow
-from beampipe.tracking.truth import distance_squared
 
 if TYPE_CHECKING:
     from awkward import Array
-
-
-# What a form of written tracks is, and what several forms need: tracks as lists of hits, and the input's hit
-# ids.
 
 
 _ENDINGS: Final = (".parquet", ".csv", ".jsonl", ".json", ".root")
@@ -35,21 +30,34 @@ EventsWithTracks = Iterable[tuple[Event, Tracks]]
 """Events and the tracks found in them."""
 
 
+Columns = Mapping[str, ndarray | Sequence[Any]]
+"""Name -> one value per row."""
+
+
 @dataclass(frozen=True)
 class TrackFormat:
     """One way to write tracks.
 
     Attributes:
-        name: name by which a user asks for it.
+        name: name of the format on the command line.
         endings: endings of its files, the usual one first; an empty one stands for a folder.
-        write: writes events and their tracks, taken one at a time, to a path; returns the number of events.
-        needs: refuses an event that lacks what the form says of hits, by an `InputError`, before tracks are looked for.
+        types: name -> type of the columns that every event has: a type of numpy, or `list` for lists of int64.
+        columns: the rows of one event, by column; the first event with rows fixes the further columns of the file.
+        needs: refuses an event that lacks what the format requires, by an `InputError`; called before tracks are found.
+        writer: writes events and their tracks, taken one at a time, and returns the number of events; if not given,
+            `write_table`.
     """
 
     name: str
     endings: tuple[str, ...]
-    write: Callable[[Path, EventsWithTracks], int]
+    types: Mapping[str, type]
+    columns: Callable[[Event, Tracks], Columns]
     needs: Callable[[Event], object] = lambda event: None
+    writer: Callable[[TrackFormat, Path, EventsWithTracks], int] | None = None
+
+    def write(self, path: Path, events: EventsWithTracks) -> int:
+        """Write events and their tracks, taken one at a time; returns the number of events."""
+        return (self.writer or write_table)(self, path, events)
 
     def check(self, path: Path) -> None:
         """Refuse a path of another ending.
@@ -79,31 +87,16 @@ def check_labels(event: Event, tracks: Tracks) -> None:
         )
 
 
-def hit_rows_of_tracks(event: Event, tracks: Tracks) -> Sequence[Int64[ndarray, " _"]]:
-    """Rows of the hits of each track from the inside out (by r^2 + z^2); if tracks share hits, with the shared ones.
-
-    Raises:
-        ShapeError: the labels are not as many as the hits.
-    """
-    check_labels(event, tracks)
-    distance = distance_squared(event.hits)
-    if tracks.candidates is not None:
-        return [rows[np.argsort(distance[rows], kind="stable")] for rows in tracks.candidates]
-    order = np.lexsort((distance, tracks.track_id)).astype(np.int64)
-    order = order[np.count_nonzero(tracks.track_id == NO_TRACK) :]
-    return np.split(order, np.flatnonzero(np.diff(tracks.track_id[order])) + 1) if len(order) else []
-
-
 def own_hit_ids(event: Event, form: str, formats: tuple[str, ...]) -> Int64[ndarray, " n_hits"]:
-    """The input's own hit ids, for a form that names hits by them.
+    """The input's own hit ids, for a format that names hits by them.
 
     Args:
         event: an event.
-        form: name of the form, for the message.
-        formats: formats of input whose numbers the form means; none for any, and then each may be there once only.
+        form: name of the format, for the message.
+        formats: formats of input that the ids must come from; with none any will do, but then ids must not repeat.
 
     Raises:
-        InputError: the input has no hit ids of its own, repeats one that names a hit, or is of another format.
+        InputError: the input has no hit ids, repeats one, or is of another format.
     """
     source = event.source
     if source is None or source.hit_id is None or (formats and source.format not in formats):
@@ -121,27 +114,26 @@ def own_hit_ids(event: Event, form: str, formats: tuple[str, ...]) -> Int64[ndar
     return source.hit_id.astype(np.int64)
 
 
-# A table that grows by one event after the other, and appears when it is complete.
-
-
 class IncrementalWriter:
     """A table to which events are added; the first event with rows says which columns there are.
 
     Args:
         part: file to write.
         suffix: ``.parquet`` (one row group per event) or ``.csv``.
-        types: name -> pyarrow type of the columns that every event has.
+        types: name -> type of the columns that every event has, as in `TrackFormat`.
     """
 
-    def __init__(self, part: Path, suffix: str, types: Mapping[str, Any]) -> None:
+    def __init__(self, part: Path, suffix: str, types: Mapping[str, type]) -> None:
+        pa, _ = arrow("lib")
+        special: dict[type, Any] = {list: pa.list_(pa.int64()), str: pa.string()}
         self._part = part
         self._suffix = suffix
-        self._types = dict(types)
+        self._types = {name: special.get(kind) or pa.from_numpy_dtype(kind) for name, kind in types.items()}
         self._schema: Any = None
         self._writer: Any = None
         self._open = ExitStack()
 
-    def add(self, event_id: int, columns: Mapping[str, ndarray | Sequence[Any]]) -> None:
+    def add(self, event_id: int, columns: Columns) -> None:
         """Add the rows of one event; what it lacks of the columns of the first event is null.
 
         Raises:
@@ -176,8 +168,8 @@ class IncrementalWriter:
         self._open.close()
 
     def abandon(self) -> None:
-        """Let the file go as it is, whole or not."""
-        with suppress(Exception):  # what was wrong is being told already
+        """Close the incomplete file."""
+        with suppress(Exception):  # the error that caused this is being raised already
             self._open.close()
 
     def _start(self, schema: Any) -> None:
@@ -197,12 +189,12 @@ class IncrementalWriter:
 
 
 @contextmanager
-def incremental_writer(path: Path, types: Mapping[str, Any]) -> Iterator[IncrementalWriter]:
+def incremental_writer(path: Path, types: Mapping[str, type]) -> Iterator[IncrementalWriter]:
     """A table that takes the place of `path` if the block ends well.
 
     Args:
         path: ends in ``.parquet`` or ``.csv``.
-        types: name -> pyarrow type of the columns that every event has.
+        types: name -> type of the columns that every event has, as in `TrackFormat`.
 
     Raises:
         FileError: the folder is missing or closed, or there is no space.
@@ -217,19 +209,13 @@ def incremental_writer(path: Path, types: Mapping[str, Any]) -> Iterator[Increme
         table.close()
 
 
-def write_table(
-    path: Path,
-    types: Mapping[str, Any],
-    found: EventsWithTracks,
-    columns: Callable[[Event, Tracks], Mapping[str, ndarray | Sequence[Any]]],
-) -> int:
+def write_table(form: TrackFormat, path: Path, events: EventsWithTracks) -> int:
     """Write a table of events and their tracks, taken one at a time.
 
     Args:
+        form: columns of the table.
         path: ends in ``.parquet`` or ``.csv``.
-        types: name -> pyarrow type of the columns that every event has.
-        found: events and their tracks.
-        columns: the columns of one event.
+        events: events and their tracks.
 
     Returns:
         The number of events written.
@@ -238,22 +224,15 @@ def write_table(
         FileError: the folder is missing or closed, there is no space, or columns differ between events.
     """
     written = 0
-    with incremental_writer(path, types) as table:
-        for event, tracks in found:
-            table.add(event.event_id, columns(event, tracks))
+    with incremental_writer(path, form.types) as table:
+        for event, tracks in events:
+            table.add(event.event_id, form.columns(event, tracks))
             written += 1
     return written
 
 
-# Track labels: one row per hit, in input order, with the input's own columns of the hits.
-
-
 TRACK_COLUMNS: Final = ("event_id", "hit", "r", "phi", "z", "track_id")
 """Number of the event, row of the hit in it, r [mm], phi [rad], z [mm], label (-1: on no track)."""
-
-_POSITION_COLUMNS: Final = ("r", "phi", "z")
-
-_INPUT_PREFIX: Final = "input_"
 
 
 def kept_columns(event: Event) -> dict[str, ndarray]:
@@ -262,21 +241,16 @@ def kept_columns(event: Event) -> dict[str, ndarray]:
     Another one whose name is in `TRACK_COLUMNS` gets ``input_`` before it, such as a `track_id` of other tracks.
     """
     kept = {} if event.source is None else event.source.columns()
-    same = {
-        *(_POSITION_COLUMNS if set(_POSITION_COLUMNS) <= set(kept) else ()),
-        *("z" if {"x", "y", "z"} <= set(kept) else ()),
-    }
+    repeated: set[str] = set()
+    if {"r", "phi", "z"} <= set(kept):
+        repeated = {"r", "phi", "z"}
+    elif {"x", "y", "z"} <= set(kept):
+        repeated = {"z"}
     return {
-        (f"{_INPUT_PREFIX}{name}" if name in TRACK_COLUMNS else name): values
+        (f"input_{name}" if name in TRACK_COLUMNS else name): values
         for name, values in kept.items()
-        if name not in same
+        if name not in repeated
     }
-
-
-def _write_labels(path: Path, found: EventsWithTracks) -> int:
-    pa, _ = arrow("lib")
-    kinds = (pa.int64(), pa.int64(), pa.float32(), pa.float32(), pa.float32(), pa.int64())
-    return write_table(path, dict(zip(TRACK_COLUMNS, kinds, strict=True)), found, _label_columns)
 
 
 def _label_columns(event: Event, tracks: Tracks) -> dict[str, ndarray]:
@@ -287,53 +261,48 @@ def _label_columns(event: Event, tracks: Tracks) -> dict[str, ndarray]:
     return {**dict(zip(TRACK_COLUMNS, values, strict=True)), **kept_columns(event)}
 
 
-LABELS: Final = TrackFormat("labels", (".parquet", ".csv"), _write_labels)
-"""Columns `TRACK_COLUMNS`, then those of `kept_columns`."""
+LABELS: Final = TrackFormat(
+    "labels",
+    (".parquet", ".csv"),
+    dict(zip(TRACK_COLUMNS, (np.int64, np.int64, np.float32, np.float32, np.float32, np.int64), strict=True)),
+    _label_columns,
+)
+"""One row per hit: columns `TRACK_COLUMNS`, then those of `kept_columns`."""
 
 
-# Tracks as lists of hits: one row or line per track.
+def _list_columns(event: Event, tracks: Tracks) -> dict[str, list[Any]]:
+    check_labels(event, tracks)
+    lists = split_hit_lists(*hit_lists(event.hits, tracks, outwards=True))
+    n = len(lists)
+    columns: dict[str, list[Any]] = {"event_id": [event.event_id] * n, "track_id": list(range(n)), "hits": lists}
+    if event.source is not None and event.source.hit_id is not None:
+        columns["hit_id"] = [event.source.hit_id[rows] for rows in lists]
+    return columns
 
 
-def _write_lists(path: Path, found: EventsWithTracks) -> int:
-    return _write_list_table(path, found) if path.suffix == ".parquet" else _write_list_lines(path, found)
-
-
-def _write_list_table(path: Path, found: EventsWithTracks) -> int:
-    pa, _ = arrow("lib")
-    types = {"event_id": pa.int64(), "track_id": pa.int64(), "hits": pa.list_(pa.int64())}
-    return write_table(path, types, found, _list_columns)
-
-
-def _write_list_lines(path: Path, found: EventsWithTracks) -> int:
+def _write_lists(form: TrackFormat, path: Path, events: EventsWithTracks) -> int:
+    if path.suffix == ".parquet":
+        return write_table(form, path, events)
     written = 0
     with replacing(path) as part, part.open("w", encoding="utf-8") as stream:
-        for event, tracks in found:
-            for row in _list_rows(event, tracks):
-                stream.write(json.dumps({name: np.asarray(value).tolist() for name, value in row.items()}) + "\n")
+        for event, tracks in events:
+            columns = form.columns(event, tracks)
+            for values in zip(*columns.values(), strict=True):
+                row = {name: np.asarray(value).tolist() for name, value in zip(columns, values, strict=True)}
+                stream.write(json.dumps(row) + "\n")
             written += 1
     return written
 
 
-def _list_columns(event: Event, tracks: Tracks) -> dict[str, list[Any]]:
-    rows = _list_rows(event, tracks)
-    return {name: [row[name] for row in rows] for name in (rows[0] if rows else ["event_id"])}
-
-
-def _list_rows(event: Event, tracks: Tracks) -> list[dict[str, Any]]:
-    """Number of the event and of the track, rows of its hits from the inside out, and their own ids."""
-    hit_id = None if event.source is None else event.source.hit_id
-    out = []
-    for number, rows in enumerate(hit_rows_of_tracks(event, tracks)):
-        row = {"event_id": event.event_id, "track_id": number, "hits": rows}
-        out.append(row if hit_id is None else row | {"hit_id": hit_id[rows]})
-    return out
-
-
-LISTS: Final = TrackFormat("lists", (".parquet", ".jsonl"), _write_lists)
-"""Keys `event_id`, `track_id`, `hits` (rows of the hits in the event) and, where the input has it, `hit_id`."""
-
-
-# Fitted parameters on disk: one row per track, in a table beside that of the labels.
+LISTS: Final = TrackFormat(
+    "lists",
+    (".parquet", ".jsonl"),
+    {"event_id": np.int64, "track_id": np.int64, "hits": list},
+    _list_columns,
+    writer=_write_lists,
+)
+"""One row or line per track: `event_id`, `track_id`, `hits` (rows of the hits in the event, from the inside out) and,
+where the input has it, `hit_id`."""
 
 
 PARAMETERS: Final = ("d0", "z0", "phi", "theta", "q_over_p")
@@ -343,13 +312,15 @@ _COVARIANCES: Final = tuple(
     f"cov_{first}_{second}" for i, first in enumerate(PARAMETERS) for second in PARAMETERS[: i + 1]
 )
 
-_INTEGER_COLUMNS: Final = ("event_id", "track_id", "ndf", "n_hits")
-
-_COVARIANCE_ROWS, _COVARIANCE_COLUMNS = np.tril_indices(len(PARAMETERS))
-
 PARAMETER_COLUMNS: Final = ("event_id", "track_id", *PARAMETERS, *_COVARIANCES, "chi2", "ndf", "n_hits", "status")
 """Number of the event and of the track, parameters, their covariance (lower triangle), chi2 and degrees of freedom,
 hits that were fitted, and ``fitted`` or why there is none; numbers of tracks that were not fitted are NaN."""
+
+_PARAMETER_TYPES: Final[dict[str, type]] = {
+    **dict.fromkeys(PARAMETER_COLUMNS, np.float64),
+    **dict.fromkeys(("event_id", "track_id", "ndf", "n_hits"), np.int64),
+    "status": str,
+}
 
 
 def parameters_path(labels: Path) -> Path:
@@ -358,52 +329,40 @@ def parameters_path(labels: Path) -> Path:
     return labels.with_name(f"{labels.stem}.parameters{ending}")
 
 
-def writing_parameters(path: Path, found: Iterable[tuple[Event, Tracks]]) -> Iterator[tuple[Event, Tracks]]:
+def writing_parameters(path: Path, events: EventsWithTracks) -> Iterator[tuple[Event, Tracks]]:
     """The same events and tracks, whose parameters are written to a table as they pass.
 
     The file appears when the last event has passed.
 
     Args:
         path: ends in ``.parquet`` (one row group per event) or ``.csv``.
-        found: events and their fitted tracks, taken one at a time.
+        events: events and their fitted tracks, taken one at a time.
 
     Raises:
         FileError: a folder that is missing or closed.
         InputError: tracks that were not fitted.
     """
-    pa, _ = arrow("lib")
-    kinds = {
-        **dict.fromkeys(PARAMETER_COLUMNS, pa.float64()),
-        **dict.fromkeys(_INTEGER_COLUMNS, pa.int64()),
-        "status": pa.string(),
-    }
-    with incremental_writer(path, kinds) as table:
-        for event, tracks in found:
+    with incremental_writer(path, _PARAMETER_TYPES) as table:
+        for event, tracks in events:
             if tracks.parameters is None:
                 raise InputError(
                     f"event {event.event_id}: got tracks without parameters, expected fitted ones; use FittedFinder"
                 )
-            table.add(event.event_id, _parameter_columns(event, tracks.parameters))
+            n = len(tracks.parameters)
+            lower, upper = np.tril_indices(len(PARAMETERS))
+            names = np.array([status.name.lower() for status in FitStatus])
+            values = (
+                np.full(n, event.event_id, np.int64),
+                np.arange(n, dtype=np.int64),
+                *tracks.parameters.values.T,
+                *tracks.parameters.covariance[:, lower, upper].T,
+                tracks.parameters.chi2,
+                tracks.parameters.ndf,
+                tracks.parameters.n_hits,
+                names[tracks.parameters.status],
+            )
+            table.add(event.event_id, dict(zip(PARAMETER_COLUMNS, values, strict=True)))
             yield event, tracks
-
-
-def _parameter_columns(event: Event, parameters: TrackParameters) -> dict[str, ndarray]:
-    n = len(parameters)
-    names = np.array([status.name.lower() for status in FitStatus])
-    values = (
-        np.full(n, event.event_id, np.int64),
-        np.arange(n, dtype=np.int64),
-        *parameters.values.T,
-        *parameters.covariance[:, _COVARIANCE_ROWS, _COVARIANCE_COLUMNS].T,
-        parameters.chi2,
-        parameters.ndf,
-        parameters.n_hits,
-        names[parameters.status],
-    )
-    return dict(zip(PARAMETER_COLUMNS, values, strict=True))
-
-
-# Tracks as jagged arrays of awkward, one record per track.
 
 
 def jagged_tracks(hits: Hits, tracks: Tracks, field: float) -> Array:
@@ -421,14 +380,12 @@ def jagged_tracks(hits: Hits, tracks: Tracks, field: float) -> Array:
     import awkward as ak
 
     pt = pt_of_tracks(hits, tracks, field)
-    row, begin = hit_lists(hits, tracks)
+    row, begin = hit_lists(hits, tracks, outwards=True)
     n_hits = np.diff(begin)
-    r, phi, z = hits.position[row].T
-    order = np.lexsort((r * r + z * z, np.repeat(np.arange(len(n_hits)), n_hits)))
-    columns = {"row": row, "r": r, "phi": phi, "z": z}
-    points = ak.zip({name: ak.unflatten(values[order], n_hits) for name, values in columns.items()})
+    columns = dict(zip(("row", "r", "phi", "z"), (row, *hits.position[row].T), strict=True))
+    points = ak.zip({name: ak.unflatten(values, n_hits) for name, values in columns.items()})
     named = {"pt": pt, "n_hits": n_hits, "hits": points}
     if (fit := tracks.parameters) is not None:
-        named |= dict(zip(("d0", "z0", "phi", "theta", "q_over_p"), fit.values.T, strict=True))
+        named |= dict(zip(PARAMETERS, fit.values.T, strict=True))
         named |= {"chi2": fit.chi2, "fitted": fit.fitted}
     return ak.zip(named, depth_limit=1)

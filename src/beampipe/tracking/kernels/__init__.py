@@ -27,7 +27,7 @@ from beampipe.tracking.kernels.loading import blocks, contiguous, native, useful
 from beampipe.tracking.kernels.weights import GnnWeights, Layer, Mlp
 from beampipe.tracking.windows import SEED_DEPTH, Windows
 
-# The kernels: one function each, compiled if that was possible, else the numpy truth, with one warning.
+# Networks and components
 
 
 __all__ = [
@@ -196,7 +196,7 @@ def connected_components(n: int, edge_index: EdgeIndex, min_hits: int = 2) -> Tr
     return label
 
 
-# The kernels of the learned windows: layers, edges, triplets, pair features, paths.
+# Learned windows: layers, edges, triplets, pair features, paths
 
 
 def assign_layers(position: Position, windows: Windows, threads: int = 1) -> LayerNumbers:

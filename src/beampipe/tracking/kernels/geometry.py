@@ -1,6 +1,6 @@
 """The arrays of hits and edges, and what two hits, and three, say about a track.
 
-One definition, repeated in C++ (native/geometry.hpp, native/arc.hpp) and in torch (`beampipe.tracking.cuda.graphs`).
+One definition, repeated in C++ (native/geometry.hpp) and in torch (`beampipe.tracking.cuda.graphs`).
 
 A particle from the beam line runs on a helix: a circle of curvature kappa in the transverse plane, on which z grows
 with the length of arc s at the constant rate cot = dz / ds = pz / pT, the cotangent of the polar angle. Two hits and
@@ -28,7 +28,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Float32, Int16, Int64
 
-# The arrays that kernels and stages hand on to each other: shape and dtype of each, named once.
+# Arrays that kernels and stages hand on to each other
 
 
 Position = Float32[ndarray, "n_hits 3"]
@@ -59,8 +59,7 @@ PairTable = Float32[ndarray, "n_edges 6"]
 """What the triplets say of each edge, in the order of `PAIR_FEATURES`."""
 
 
-# What two hits, and three, tell about a track: one definition, retold in C++ (native/geometry.hpp,
-# native/arc.hpp) and in torch (`beampipe.tracking.cuda.graphs`).
+# Doublets and triplets
 
 
 TWO_PI: Final = np.float32(2 * np.pi)

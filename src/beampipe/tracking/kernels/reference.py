@@ -29,7 +29,7 @@ from beampipe.tracking.kernels.geometry import (
 from beampipe.tracking.kernels.weights import GnnWeights, Mlp
 from beampipe.tracking.windows import SEED_DEPTH, SEED_STAGE, Windows, growth_stages
 
-# Slow truth for the kernels of the networks: plain numpy and scipy, no blocking, no grid.
+# Networks and components
 
 
 _CHUNK = 256  # source hits whose distances to all targets are held at a time
@@ -146,7 +146,7 @@ def number_by_first_hit(track_id: TrackIds) -> TrackIds:
     return numbered
 
 
-# Slow truth for the kernels of the learned windows: plain numpy, every pair tried.
+# Learned windows: every pair of hits is tried.
 
 
 MAX_DPHI: Final = np.float32(1.2)
@@ -334,7 +334,7 @@ def _add_twins(
             paired.add(spot)
 
 
-# Slow truth for the completion of tracks: plain numpy, every end asked about every free hit.
+# Completion of tracks: every end is compared with every free hit.
 
 
 MAX_ADDED_HITS: Final = 4

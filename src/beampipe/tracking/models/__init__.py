@@ -27,7 +27,6 @@ from numpy import ndarray
 from beampipe.arrays import Float32
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.events import ON_AXIS, BeamSpot
-from beampipe.lazy import loader
 from beampipe.notebook import Shown
 from beampipe.settings import build
 from beampipe.tracking.catalogue import (
@@ -41,9 +40,6 @@ from beampipe.tracking.catalogue import (
 )
 from beampipe.tracking.truth import HEADLINE
 
-# Tracker models: for which detector, with which weights, and what they can and cannot do.
-
-
 __all__ = [
     "DEFAULT_MODEL",
     "Layer",
@@ -53,15 +49,10 @@ __all__ = [
     "TrackerModel",
     "load_model",
     "shipped_models",
+    "weight_file",
 ]
 
-__getattr__, __dir__ = loader(
-    __name__,
-    {"beampipe.tracking.catalogue": ["DEFAULT_MODEL", "shipped_models"]},
-)
-
-
-# The layout that a tracker model was learned from: layers as boxes in r and z, field, beam line, units.
+# Geometry
 
 
 _BARREL_LENGTH: Final = 1.0
@@ -161,8 +152,7 @@ def name_layers(boxes: Float32[ndarray, "n_layers 4"]) -> tuple[Layer, ...]:
     return tuple(Layer(str(name), *(float(str(edge)) for edge in box)) for name, box in zip(names, boxes, strict=True))
 
 
-# How many layers of a detector particles cross, and what follows for the particles that count and for their
-# tracks.
+# Requirements on particles and tracks
 
 
 _REQUIRED_SHARE: Final = 0.75
@@ -206,7 +196,7 @@ class LayerRequirements:
         return f"a particle counts from {self.min_layers} layers on{usual}"
 
 
-# What a pipeline of a tracker model can and cannot do, as numbers that were measured.
+# Measured performance
 
 
 _GOOD_EFFICIENCY: Final = 0.9
@@ -270,7 +260,7 @@ class Performance:
             yield f"within 10 mrad of another track: {100 * self.dense:.0f} %"
 
 
-# A *tracker model*: everything that was learned about one detector, in a folder that says what it is.
+# Models
 
 
 CARD_FORMAT: Final = "beampipe tracker model 1"
@@ -393,7 +383,7 @@ class TrackerModel(Shown):
         Raises:
             UnknownNameError: no pipeline of that name.
         """
-        return pipeline_spec(name).asking_at_most(self.crossing.min_layers)
+        return pipeline_spec(name).with_min_hits_up_to(self.crossing.min_layers)
 
     def require(self, spec: PipelineSpec) -> None:
         """Make sure that a pipeline can run, and that its files are those that the model was made with.
@@ -421,7 +411,17 @@ class TrackerModel(Shown):
         """
         for stem in self.weights if stems is None else stems:
             for name, expected in self.weights[stem].files.items():
-                _check_file(self.path / name, expected, deep)
+                path, card = self.path / name, self.path / CARD
+                if not path.is_file():
+                    raise FileError(f"{path}: got no such file, expected it as in {card}", path=path)
+                size = path.stat().st_size
+                hashed = deep or size <= _SMALL_FILE
+                if size != expected.bytes or (hashed and digest_of(path).sha256 != expected.sha256):
+                    raise FileError(
+                        f"{path}: got another file ({size} bytes), expected the one of {card} ({expected.bytes} bytes,"
+                        f" sha256 {expected.sha256[:12]}...); take the whole folder from one training",
+                        path=path,
+                    )
 
     def files(self, spec: PipelineSpec) -> tuple[Path, ...]:
         """The files that a pipeline needs: weights and their cards, and the card of the model.
@@ -450,19 +450,7 @@ def digest_of(path: Path) -> Digest:
         raise FileError(f"{path}: cannot be read ({error.strerror})", path=path) from error
 
 
-def _check_file(path: Path, expected: Digest, deep: bool) -> None:
-    if not path.is_file():
-        raise FileError(f"{path}: got no such file, expected it as in {path.parent / CARD}", path=path)
-    size = path.stat().st_size
-    if size != expected.bytes or ((deep or size <= _SMALL_FILE) and digest_of(path).sha256 != expected.sha256):
-        raise FileError(
-            f"{path}: got another file ({size} bytes), expected the one of {path.parent / CARD} ({expected.bytes}"
-            f" bytes, sha256 {expected.sha256[:12]}...); take the whole folder from one training",
-            path=path,
-        )
-
-
-# Opens tracker models: by the name of a shipped one, or by their folder.
+# Loading
 
 
 def load_model(model: str | Path | TrackerModel = DEFAULT_MODEL) -> TrackerModel:
@@ -515,3 +503,8 @@ def _read_model(folder: Path, changed_ns: int) -> TrackerModel:
     if "path" in fields:
         raise ConfigError(f"{card}: unknown key 'path', expected none: it is the folder")
     return build(TrackerModel, {**fields, "path": folder}, str(card))
+
+
+def weight_file(folder: Path, stem: str) -> Path:
+    """The weight file of that stem in the folder of a tracker model."""
+    return folder / f"{stem}.safetensors"

@@ -34,9 +34,6 @@ from beampipe.tracking.training.networks import Embedding, FilterNetwork, Intera
 from beampipe.tracking.training.samples import CleanEvent, KinematicWindows, Labelled, TrainingDegradation, visit
 from beampipe.tracking.windows import Windows
 
-# Events as the graphs that filter and interaction network learn from, made by the kernels that inference uses.
-
-
 PairMaker = Callable[[Position, EdgeIndex], PairTable]
 """Makes the pair features of edges from the positions of the hits and the edges."""
 
@@ -201,10 +198,6 @@ def side_by_side(graphs: Sequence[TrainingGraph]) -> TrainingGraph:
     )
 
 
-# Train the filter: a small network per edge that removes most of what the embedding and the windows let
-# through.
-
-
 @dataclass(frozen=True)
 class FilterConfig:
     """How the filter is trained.
@@ -302,9 +295,6 @@ def _edges(
     rows = np.concatenate([np.flatnonzero(target), rng.choice(wrong, n_wrong, replace=False)])
     features = filter_features(event.position, edge_index[:, rows], dist2[rows])
     return features, target[rows], weight[rows]
-
-
-# Train the interaction network on phi wedges of the graphs.
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,6 @@ from beampipe.tracking.fitting.reference import PION_MASS, FitTables, layer_of, 
 from beampipe.tracking.kernels.weights import write_card
 from beampipe.tracking.truth import truth_of
 
-# True particles and their hits from the beam outwards: what the tables of the track fit are learned from.
-
 
 @dataclass(frozen=True)
 class FitConfig:
@@ -151,9 +149,6 @@ def _owners(event: Event, config: FitConfig) -> tuple[Int64[ndarray, " n_hits"],
     known = owner < len(ids)
     known[known] = ids[owner[known]] == truth.particle_id[known]
     return np.where(known, owner, -1).astype(np.int64), order
-
-
-# Resolution and scattering of each layer, and of the beam pipe, from kinks of true tracks.
 
 
 _CORE_VARIANCE: Final = 0.9733
@@ -409,9 +404,6 @@ def _least_squares(
     result[seen] = found * scale[seen]
     error[seen] = np.sqrt(np.diag(np.linalg.inv(matrix + np.diag(small)))) * scale[seen]
     return result, error
-
-
-# Learn what the track fit needs of a detector from events with truth.
 
 
 _FIRST_VARIANCE: Final = 0.03**2

@@ -29,8 +29,6 @@ from beampipe.tracking.kernels.features import (
     PAIR_FEATURES,
 )
 
-# The four networks as torch modules, named so that their state is the weight file.
-
 
 class Perceptron(nn.ModuleList):
     """Linear layers with SiLU between them and nothing after the last one.
@@ -186,9 +184,6 @@ def _on_edges(mlp: nn.Module, x: Tensor, e: Tensor, to_inner: _Incidence, to_out
     for layer in list(layers)[1:]:
         out = layer(nn.functional.silu(out))
     return out
-
-
-# What all trainings share: AdamW with a warm-up and a cosine to zero, clipping, averaged weights, a log.
 
 
 _WARM_UP = 100

@@ -18,6 +18,7 @@ from beampipe.arrays import Float32, Int64
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.events import Event
 from beampipe.files import write_whole
+from beampipe.tracking.evaluation.matching import Candidates, match
 from beampipe.tracking.kernels import connected_components
 from beampipe.tracking.kernels.weights import write_card
 from beampipe.tracking.training.edge_networks import (
@@ -48,10 +49,8 @@ from beampipe.tracking.training.samples import (
     overlaid,
     visit,
 )
-from beampipe.tracking.truth import HEADLINE, Selection
+from beampipe.tracking.truth import HEADLINE, Contributions, Selection
 from beampipe.tracking.windows import Windows
-
-# Write trained networks: one safetensors file, and beside it a JSON card that says what they are.
 
 
 def tensors(
@@ -109,9 +108,6 @@ def write_weights(
     write_card(path, config, training, metrics)
 
 
-# Freeze the cut on the edge score: tracks found and faked on validation events, as components above the cut.
-
-
 SCORE_CUTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.97)
 """Cuts that are tried."""
 
@@ -161,36 +157,22 @@ def score_tracks(
     event: Labelled, track_id: Int64[ndarray, " n"], min_hits: int = 7, min_layers: int = 7
 ) -> tuple[int, int, int, int, int]:
     """Wanted particles, those found by single and by double majority, tracks, tracks that match a particle."""
-    n_particles = int(event.particle.max(initial=-1)) + 1
     owned = event.particle >= 0
-    pairs = np.unique(np.stack([event.particle[owned], event.layer[owned]]), axis=1)
-    n_layers = np.bincount(pairs[0], minlength=n_particles)
-    wanted = np.zeros(n_particles, bool)
-    wanted[event.particle[owned & event.wanted]] = True
-    wanted &= n_layers >= min_layers
-    n_hits = np.bincount(event.particle[owned], minlength=n_particles)
-
-    on_track = track_id >= 0
-    length = np.bincount(track_id[on_track])
-    both = on_track & owned
-    cell, count = np.unique(track_id[both] * n_particles + event.particle[both], return_counts=True)
-    track, particle = np.divmod(cell, max(n_particles, 1))
-    majority = (2 * count > length[track]) & (length[track] >= min_hits)
-    double = majority & (2 * count > n_hits[particle])
-    found, found_double = np.zeros(n_particles, bool), np.zeros(n_particles, bool)
-    found[particle[majority]] = True
-    found_double[particle[double]] = True
-    n_tracks = int((length >= min_hits).sum())
+    ids, rows = np.unique(event.particle[owned], return_inverse=True)
+    leading = np.full(len(event), -1)
+    leading[owned] = rows
+    none = np.empty(0, np.int64)
+    matches = match(Candidates.from_labels(track_id), Contributions(ids, leading, none, none), min_hits)
+    crossed = np.unique(np.stack([leading[owned], event.layer[owned]]), axis=1)[0]
+    wanted = np.bincount(crossed, minlength=len(ids)) >= min_layers
+    wanted &= np.bincount(leading[owned], event.wanted[owned], len(ids)) > 0
     return (
         int(wanted.sum()),
-        int((wanted & found).sum()),
-        int((wanted & found_double).sum()),
-        n_tracks,
-        int(majority.sum()),
+        int((wanted & matches.found_single).sum()),
+        int((wanted & matches.found_double).sum()),
+        len(matches),
+        int(matches.single.sum()),
     )
-
-
-# The whole training, from event files to a weight file: embedding, radius, filter, cut, graphs, network, cut.
 
 
 @dataclass(frozen=True)
@@ -339,11 +321,14 @@ def _facts(
     about: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What the card says about the training."""
+    tables = (windows.layers, windows.pairs, windows.pair_windows, windows.out_begin, windows.triplet_windows)
     return {
         "recipe": asdict(config),
         "events": len(taught),
         "validation_events": len(held_out),
-        "windows_sha256": _digest(windows),
+        "windows_sha256": hashlib.sha256(
+            b"".join(np.ascontiguousarray(table).tobytes() for table in tables)
+        ).hexdigest(),
         **about,
     }
 
@@ -360,7 +345,12 @@ def _ready(
     """Embedding, filter and cuts: as far as `start` has them, else trained."""
     known = None if start is None else load_file(start)
     if start is not None and known is not None and "filter.0.weight" in known:
-        return _read_start(known, start.with_suffix(".json"))
+        card = json.loads(start.with_suffix(".json").read_text(encoding="utf-8"))["config"]
+        network = FilterNetwork(len(known["filter.0.bias"]))
+        _load(network, known, "filter.")
+        windows = KinematicWindows(card["kappa_max"], card["z0_max"])
+        building = Building(card["radius"], card["max_neighbours"], windows, card["filter_cut"])
+        return _Start(_embedding_of(known), network, building)
     small = overlaid(taught, config.overlay)
     few = judged[: max(2, len(judged) // 4)]
     embedding = _embedding_of(known) if known else _train_embedding(config, small, few, record, log)
@@ -393,8 +383,7 @@ def _graphs(
 
 
 def _validation_event(config: TrainingRecipe, number: int, event: CleanEvent) -> Labelled:
-    rng, damage = np.random.default_rng(number), config.validation
-    broken = degraded(event, rng, hit_loss=damage.hit_loss, dead_modules=damage.dead_modules, noise=damage.noise)
+    broken = degraded(event, np.random.default_rng(number), config.validation)
     return label(broken, config.gnn.soft_pt_min)
 
 
@@ -434,25 +423,10 @@ def _edges(
     return _Start(embedding, network, replace(building, filter_cut=cut))
 
 
-def _digest(windows: Windows) -> str:
-    """Hash of the tables, for the card: networks and windows belong together."""
-    tables = (windows.layers, windows.pairs, windows.pair_windows, windows.out_begin, windows.triplet_windows)
-    return hashlib.sha256(b"".join(np.ascontiguousarray(table).tobytes() for table in tables)).hexdigest()
-
-
 def _embedding_of(stored: Mapping[str, ndarray]) -> Embedding:
     network = Embedding(len(stored["embedding.0.bias"]))
     _load(network, stored, "embedding.")
     return network
-
-
-def _read_start(stored: Mapping[str, ndarray], card_path: Path) -> _Start:
-    card = json.loads(card_path.read_text(encoding="utf-8"))["config"]
-    network = FilterNetwork(len(stored["filter.0.bias"]))
-    _load(network, stored, "filter.")
-    windows = KinematicWindows(card["kappa_max"], card["z0_max"])
-    building = Building(card["radius"], card["max_neighbours"], windows, card["filter_cut"])
-    return _Start(_embedding_of(stored), network, building)
 
 
 def _load(network: torch.nn.Module, stored: Mapping[str, ndarray], prefix: str) -> None:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields, replace
 
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Bool, Float32, Int64, UInt64
+from beampipe.arrays import Bool, Float32, Float64, Int64, UInt64
 from beampipe.errors import InputError
 from beampipe.events import NOISE, Event, Particles
 from beampipe.tracking.kernels.geometry import MIN_DR, doublet
-from beampipe.tracking.truth import HEADLINE, Selection
-
-# Events as the compact arrays that the trainer loops over: degraded afresh, labelled, cut into phi wedges.
-
+from beampipe.tracking.truth import HEADLINE, Selection, consecutive_edges
 
 _LAYER_SHIFT = np.uint64(36)
 """Bits of an ACTS geometry identifier below volume and layer."""
@@ -47,12 +44,12 @@ class KinematicWindows:
 
 @dataclass(frozen=True)
 class TrainingDegradation:
-    """How much a training event may lose and gain; each visit draws from 0 to these.
+    """How much a training event loses and gains, on any detector; each visit draws from 0 to these.
 
     Attributes:
-        hit_loss: largest fraction of hits lost at random.
-        dead_modules: largest fraction of modules that give no hits.
-        noise: largest number of noise hits, as a fraction of the clean event's hits.
+        hit_loss: fraction of hits lost at random.
+        dead_modules: fraction of modules that give no hits.
+        noise: number of noise hits, as a fraction of the clean event's hits.
     """
 
     hit_loss: float = 0.05
@@ -145,42 +142,20 @@ def overlaid(events: Sequence[CleanEvent], size: int) -> list[CleanEvent]:
     return [_overlay(events[k : k + size]) for k in range(0, len(events), size)]
 
 
-def visit(event: CleanEvent, rng: np.random.Generator, degrading: TrainingDegradation, pt_min: float) -> Labelled:
-    """The event turned, degraded and labelled afresh."""
-    fresh = degraded(
-        rotated(event, rng),
-        rng,
-        hit_loss=rng.uniform(0, degrading.hit_loss),
-        dead_modules=rng.uniform(0, degrading.dead_modules),
-        noise=rng.uniform(0, degrading.noise),
-    )
-    return label(fresh, pt_min)
+def visit(event: CleanEvent, rng: np.random.Generator, degradation: TrainingDegradation, pt_min: float) -> Labelled:
+    """The event turned, degraded by up to `degradation`, and labelled afresh."""
+    turned = rotated(event, rng)
+    drawn = TrainingDegradation(*(rng.uniform(0, largest) for largest in astuple(degradation)))
+    return label(degraded(turned, rng, drawn), pt_min)
 
 
-def degraded(
-    event: CleanEvent,
-    rng: np.random.Generator,
-    *,
-    hit_loss: float = 0.0,
-    dead_modules: float = 0.0,
-    noise: float = 0.0,
-) -> CleanEvent:
-    """Lose hits at random and with whole modules, and add noise hits at the (r, z) of real ones, phi uniform.
-
-    The trainer's own quick copy of the measured effects: it runs once per event and visit.
-    """
-    keep = rng.random(len(event)) >= hit_loss
-    if dead_modules > 0:
-        modules, row = np.unique(event.geometry_id, return_inverse=True)
-        keep &= (rng.random(len(modules)) >= dead_modules)[row]
-    n_noise = rng.poisson(noise * len(event)) if len(event) else 0
-    origin = rng.integers(0, max(len(event), 1), n_noise)
-    at = event.position[origin]
-    at[:, 1] = rng.uniform(-np.pi, np.pi, n_noise)
-    kept = np.flatnonzero(keep)
-    position = np.concatenate([event.position[kept], at])
-    row = np.concatenate([kept, origin])
-    is_noise = np.arange(len(row)) >= len(kept)
+def degraded(event: CleanEvent, rng: np.random.Generator, degradation: TrainingDegradation) -> CleanEvent:
+    """Lose hits at random and with whole modules, and add noise hits at the (r, z) of real ones, phi uniform."""
+    kept, copied, phi = _losses_and_noise(len(event), event.geometry_id, degradation, rng)
+    row = np.concatenate([np.flatnonzero(kept), copied])
+    is_noise = np.arange(len(row)) >= len(row) - len(copied)
+    position = event.position[row]
+    position[is_noise, 1] = phi
     return CleanEvent(
         position,
         event.geometry_id[row],
@@ -189,6 +164,39 @@ def degraded(
         event.prompt[row] & ~is_noise,
         event.wanted[row] & ~is_noise,
     ).by_phi()
+
+
+def degraded_event(event: Event, degradation: TrainingDegradation, seed: int) -> Event:
+    """The same for an event, whose hits stay in order; noise hits come last.
+
+    Args:
+        event: clean event; modules are known by its identifiers.
+        degradation: fractions of hits and of modules that are lost, and noise hits per hit that was there.
+        seed: seed of the random choices; the dead modules are those of the event's seed, not of a run.
+    """
+    rng = np.random.default_rng(seed)
+    kept, copied, phi = _losses_and_noise(len(event.hits), event.hits.geometry_id, degradation, rng)
+    left = event.take(kept)
+    if len(copied) == 0:
+        return left
+    noise = event.hits.take(copied)
+    noise.position[:, 1] = phi
+    return left.with_noise(noise)
+
+
+def _losses_and_noise(
+    n_hits: int,
+    geometry_id: UInt64[ndarray, " n_hits"] | None,
+    degradation: TrainingDegradation,
+    rng: np.random.Generator,
+) -> tuple[Bool[ndarray, " n_hits"], Int64[ndarray, " n_noise"], Float64[ndarray, " n_noise"]]:
+    """Which hits are kept; and for each noise hit the row that it takes r and z from, and its phi [rad]."""
+    kept = rng.random(n_hits) >= degradation.hit_loss
+    if degradation.dead_modules > 0 and geometry_id is not None:
+        modules, row = np.unique(geometry_id, return_inverse=True)
+        kept &= (rng.random(len(modules)) >= degradation.dead_modules)[row]
+    copied = rng.integers(0, max(n_hits, 1), rng.poisson(degradation.noise * n_hits))
+    return kept, copied, rng.uniform(-np.pi, np.pi, len(copied))
 
 
 def rotated(event: CleanEvent, rng: np.random.Generator) -> CleanEvent:
@@ -201,9 +209,7 @@ def rotated(event: CleanEvent, rng: np.random.Generator) -> CleanEvent:
 
 
 def label(event: CleanEvent, pt_min: float, eta_max: float = 3.3) -> Labelled:
-    """True edges: between consecutive layers among those that a particle still has hits on, twins in all combinations.
-
-    Layers of a particle are ordered by the smallest distance of their hits from the detector's centre.
+    """The event with its true edges, those of `beampipe.tracking.truth.consecutive_edges`.
 
     Args:
         event: clean or degraded event.
@@ -213,44 +219,8 @@ def label(event: CleanEvent, pt_min: float, eta_max: float = 3.3) -> Labelled:
     layer = (event.geometry_id >> _LAYER_SHIFT).astype(np.int64)
     eta = np.abs(np.arcsinh(event.position[:, 2] / np.maximum(event.position[:, 0], MIN_DR)))
     hit = np.flatnonzero((event.particle >= 0) & (event.pt > pt_min) & (eta < eta_max))
-    distance = _distance(event.position)
-    _, group = (
-        np.unique(np.stack([event.particle[hit], layer[hit]], axis=1), axis=0, return_inverse=True)
-        if len(hit)
-        else (None, np.empty(0, np.int64))
-    )
-    group = group.reshape(-1)
-    n_groups = int(group.max(initial=-1)) + 1
-    nearest = np.full(n_groups, np.inf)
-    np.minimum.at(nearest, group, distance[hit])
-    owner = np.empty(n_groups, np.int64)
-    owner[group] = event.particle[hit]
-    by_path = np.lexsort((nearest, owner))
-    rank = np.empty(n_groups, np.int64)
-    rank[by_path] = np.arange(n_groups)
-    order = np.argsort(rank[group], kind="stable")
-    hit, place = hit[order], rank[group][order]
-    first = np.searchsorted(place, np.arange(n_groups + 1))
-    follows = np.zeros(n_groups, bool)
-    follows[:-1] = owner[by_path][1:] == owner[by_path][:-1]
-    # Every hit of a layer with every hit of the particle's next layer.
-    has_next = follows[place]
-    inner = np.flatnonzero(has_next)
-    start, stop = first[place[inner] + 1], first[place[inner] + 2]
-    count = stop - start
-    inner_rows = np.repeat(inner, count)
-    within = np.arange(len(inner_rows)) - np.repeat(np.cumsum(count) - count, count)
-    outer_rows = np.repeat(start, count) + within
-    edges = outward(event.position, np.stack([hit[inner_rows], hit[outer_rows]]))
+    edges = consecutive_edges(event.position, layer, hit, event.particle[hit])
     return Labelled(event.position, layer, event.particle, event.pt, event.prompt, event.wanted, edges)
-
-
-def outward(position: Float32[ndarray, "n 3"], edge_index: Int64[ndarray, "2 n_edges"]) -> Int64[ndarray, "2 n_edges"]:
-    """The same edges with the end nearer to the detector's centre first (ties: the lower index)."""
-    d2 = _distance(position)
-    a, b = edge_index
-    swap = (d2[a] > d2[b]) | ((d2[a] == d2[b]) & (a > b))
-    return np.stack([np.where(swap, b, a), np.where(swap, a, b)])
 
 
 def wedge(event: Labelled, start: float, width: float) -> Int64[ndarray, " m"]:
@@ -286,37 +256,3 @@ def _overlay(events: Sequence[CleanEvent]) -> CleanEvent:
     names = [column.name for column in fields(CleanEvent)]
     joined = {name: np.concatenate([getattr(event, name) for event in events]) for name in names}
     return CleanEvent(**joined | {"particle": np.concatenate(particle)}).by_phi()
-
-
-def _distance(position: Float32[ndarray, "n 3"]) -> Float32[ndarray, " n"]:
-    """Squared distance from the detector's centre [mm^2], in float32 as the kernels compute it."""
-    r, z = position[:, 0], position[:, 2]
-    squared: Float32[ndarray, " n"] = r * r + z * z
-    return squared
-
-
-# Events that lose hits and modules and gain noise, on any detector: what a training event goes through.
-
-
-def degraded_event(event: Event, degrading: TrainingDegradation, seed: int) -> Event:
-    """Lose hits at random and with whole modules, then add noise hits at the (r, z) of real ones, phi uniform.
-
-    Args:
-        event: clean event; modules are told by its identifiers.
-        degrading: fractions of hits and of modules that are lost, and noise hits per hit that was there.
-        seed: seed of the random choices; the dead modules are those of the event's seed, not of a run.
-    """
-    rng = np.random.default_rng(seed)
-    hits = event.hits
-    keep = rng.random(len(hits)) >= degrading.hit_loss
-    if degrading.dead_modules > 0 and hits.geometry_id is not None:
-        modules, row = np.unique(hits.geometry_id, return_inverse=True)
-        keep &= (rng.random(len(modules)) >= degrading.dead_modules)[row]
-    lost = event.take(keep)
-    source = rng.integers(0, max(len(hits), 1), rng.poisson(degrading.noise * len(hits)))
-    if len(source) == 0:
-        return lost
-    copied = hits.take(source)
-    position = copied.position.copy()
-    position[:, 1] = rng.uniform(-np.pi, np.pi, len(source))
-    return lost.with_noise(replace(copied, position=position))

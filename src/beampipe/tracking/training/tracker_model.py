@@ -24,9 +24,6 @@ from beampipe.tracking.training.validation import validate, write_report
 from beampipe.tracking.training.windows import WINDOW_RECIPES, WindowConfig, learn_windows, write_windows
 from beampipe.tracking.windows import load_windows
 
-# How long a training takes, and how recipes that were made for one detector and density fit another.
-
-
 _FIELD: Final = 2.0
 """Field [T] that the recipes were made for."""
 
@@ -140,9 +137,6 @@ def adapted_recipe(recipe: TrainingRecipe, effort: TrainingBudget, sample: Train
 def _possible(degrading: TrainingDegradation, sample: TrainingSample) -> TrainingDegradation:
     """Without modules none can be switched off."""
     return degrading if sample.layers.has_modules else replace(degrading, dead_modules=0.0)
-
-
-# Learn a whole tracker model: windows, networks and cuts of every stem, the card, and the validation report.
 
 
 _TAUGHT: Final = (

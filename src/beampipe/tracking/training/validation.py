@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-# Scores every pipeline of a fresh tracker model on events that it was not learned from.
-
-
 DAMAGE: Final = TrainingDegradation(hit_loss=0.02, dead_modules=0.01, noise=0.05)
 """What the events of the report have lost and gained."""
 
@@ -156,9 +153,6 @@ def _dense(result: FinderResult) -> float | None:
 
 def _rate(passed: int, total: int) -> float | None:
     return round(passed / total, 4) if total else None
-
-
-# The validation report of a tracker model: validation.json with all numbers, and one HTML page with pictures.
 
 
 REPORT: Final = "validation.json"

@@ -3,11 +3,13 @@
 
 #include <nanobind/stl/array.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 
 #include <algorithm>
 #include <array>
 #include <string>
 #include <string_view>
+#include <tuple>
 
 #include "bindings/arrays.hpp"
 #include "native/errors.hpp"
@@ -18,27 +20,62 @@ namespace {
 
 using Matrix = In<float, -1, -1>;
 
-/// Calls what Python gave to be called before each stage. Without it the GIL is not asked for until the end.
-void ask(void* between) {
+/// Runs the stages of a pass in Python: `run` is called with the number of the pass, the positions, and the first hit of
+/// each event and the end (None for one event); it gives labels, and numbers of edges and triplets of each event.
+beampipe::PassTracks run_in_python(const nb::object& run, std::size_t pass, const beampipe::Hits& hits) {
   nb::gil_scoped_acquire held;
-  (*static_cast<nb::object*>(between))();
+  const auto copied = [](const auto* data, std::size_t size) {
+    Array<std::remove_const_t<std::remove_pointer_t<decltype(data)>>> copy(size);
+    std::copy_n(data, size, copy.begin());
+    return copy;
+  };
+  const auto n = static_cast<std::size_t>(hits.n), n_events = static_cast<std::size_t>(hits.events.n);
+  const nb::object offsets = n_events == 1 ? nb::none() : numpy(copied(hits.events.begin, n_events + 1));
+  const nb::object result = run(pass, numpy(copied(hits.position, 3 * n), {n, 3}), offsets);
+  auto [label, edges, triplets] =
+      nb::cast<std::tuple<In<std::int64_t, -1>, std::vector<std::int64_t>, std::vector<std::int64_t>>>(result);
+  require(label.shape(0) == n, "track_id: one per hit");
+  require(edges.size() == n_events && triplets.size() == n_events, "edges, triplets: one number per event");
+  for (std::size_t i = 0; i < n; ++i) require(label.data()[i] < hits.n, "track_id: out of range");
+  return {copied(label.data(), n), std::move(edges), std::move(triplets)};
 }
 
-auto find(const beampipe::Pipeline& pipeline, Position position, Offsets offsets,
-          const std::array<double, 4>& beam_line, int threads, bool check, nb::object between) {
+auto find(const beampipe::TrackFinder& finder, Position position, Offsets offsets,
+          const std::array<double, 4>& beam_line, int threads, bool check, const nb::object& hook,
+          const nb::object& run) {
   const beampipe::Blocks events = blocks_of(offsets, position.shape(0));
+  beampipe::FindOptions options{threads, check, {}, {}};
+  // The GIL is taken for these only.
+  if (!hook.is_none())
+    options.hook = [&](const std::string& step) {
+      nb::gil_scoped_acquire held;
+      hook(step, nb::none());
+    };
+  if (!run.is_none())
+    options.run = [&](std::size_t pass, const beampipe::Hits& hits) { return run_in_python(run, pass, hits); };
   beampipe::Found found;
-  const bool asks = !between.is_none();
   {
     nb::gil_scoped_release free;
     const auto [x, y, dxdz, dydz] = beam_line;
-    found = pipeline.find(position.data(), events.begin, events.n, {x, y, dxdz, dydz}, threads, check,
-                          asks ? &ask : nullptr, &between);
+    found = finder.find(position.data(), events.begin, events.n, {x, y, dxdz, dydz}, options);
   }
   std::vector<std::array<double, 4>> seen_from;
   for (const beampipe::BeamLine& line : found.beam_line) seen_from.push_back({line.x, line.y, line.dxdz, line.dydz});
   return nb::make_tuple(numpy(std::move(found.track_id)), found.seconds, found.edges, found.triplets, found.outside,
                         found.unfilled, seen_from);
+}
+
+/// Hits on no layer and layers that hits do not fill, of each event.
+auto compare(const beampipe::TrackFinder& finder, Position position, Offsets offsets, int threads, bool check) {
+  const beampipe::Blocks events = blocks_of(offsets, position.shape(0));
+  std::vector<beampipe::Fit> fits;
+  {
+    nb::gil_scoped_release free;
+    fits = finder.compare(position.data(), events, threads, check);
+  }
+  std::vector<std::int64_t> outside, unfilled;
+  for (const beampipe::Fit& fit : fits) outside.push_back(fit.outside), unfilled.push_back(fit.unfilled);
+  return nb::make_tuple(outside, unfilled);
 }
 
 /// Weights (out, in) and bias (out,) of each layer as one row of floats.
@@ -118,13 +155,15 @@ void translate(const std::exception_ptr& thrown, void*) {
 void translate_errors() { nb::register_exception_translator(&translate); }
 
 void bind_pipelines(nb::module_& m) {
-  nb::class_<beampipe::Pipeline>(m, "Pipeline")
-      .def("__init__", [](beampipe::Pipeline* self, const std::string& spec,
-                          const std::string& weights) { new (self) beampipe::Pipeline(kernels(), spec, weights); })
-      .def_prop_ro("name", &beampipe::Pipeline::name)
-      .def_prop_ro("steps", &beampipe::Pipeline::steps)
-      .def("memory", &beampipe::Pipeline::memory, "n_hits"_a)
-      .def("find", &find, "position"_a, "offsets"_a, "beam_line"_a, "threads"_a, "check"_a, "between"_a.none());
+  nb::class_<beampipe::TrackFinder>(m, "TrackFinder")
+      .def("__init__", [](beampipe::TrackFinder* self, const std::string& spec,
+                          const std::string& weights) { new (self) beampipe::TrackFinder(kernels(), spec, weights); })
+      .def_prop_ro("name", &beampipe::TrackFinder::name)
+      .def_prop_ro("steps", &beampipe::TrackFinder::steps)
+      .def("memory", &beampipe::TrackFinder::memory, "n_hits"_a)
+      .def("compare", &compare, "position"_a, "offsets"_a, "threads"_a, "check"_a)
+      .def("find", &find, "position"_a, "offsets"_a, "beam_line"_a, "threads"_a, "check"_a,
+           "hook"_a.none() = nb::none(), "run"_a.none() = nb::none());
   m.def("packed", &packed, "weights"_a, "biases"_a, "by_output"_a);
   m.def("logit_of", &beampipe::logit_of, "cut"_a);
   m.def("lowest_logit", &beampipe::lowest_logit, "cut"_a);

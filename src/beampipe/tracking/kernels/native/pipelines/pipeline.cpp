@@ -77,6 +77,9 @@ private:
   std::vector<std::int64_t> begin_;  // first hit of each event, and the end
 };
 
+/// What is added to the names of the steps of a pass, counted from 0.
+std::string suffix_of(std::size_t pass) { return pass == 0 ? "" : "_" + std::to_string(pass + 1); }
+
 /// No event has two hits to join.
 bool too_few(const Blocks& events) {
   for (std::int64_t k = 0; k < events.n; ++k)
@@ -92,14 +95,16 @@ std::vector<std::int64_t> first_edges(const Edges& edges, const Blocks& events) 
   return first;
 }
 
-/// Adds up what a line made for each event.
-void count(const Graph& graph, const Blocks& events, Found& found) {
+/// The labels, and the number of edges and triplets of each event.
+PassTracks counted(Array<std::int64_t> track_id, const Graph& graph, const Blocks& events) {
+  PassTracks tracks{std::move(track_id), {}, std::vector<std::int64_t>(events.n, 0)};
   const std::vector<std::int64_t> first = first_edges(graph.edges, events);
-  for (std::int64_t k = 0; k < events.n; ++k) found.edges[k] += first[k + 1] - first[k];
+  for (std::int64_t k = 0; k < events.n; ++k) tracks.edges.push_back(first[k + 1] - first[k]);
   for (std::int64_t t = 0; t < graph.triplets.size(); ++t) {
     const auto next = std::upper_bound(first.begin(), first.end(), graph.triplets.in_edge()[t]);
-    ++found.triplets[next - first.begin() - 1];
+    ++tracks.triplets[next - first.begin() - 1];
   }
+  return tracks;
 }
 
 }  // namespace
@@ -159,10 +164,10 @@ Array<std::int16_t> Line::own_layers(const float* position, std::int64_t n, int 
   return kernels_.assign_layers(position, n, own_windows_.view(), threads);
 }
 
-Labelled Line::run(const Hits& hits, Timer& timed) const {
+PassTracks Line::run(const Hits& hits, Timer& timed) const {
   Labelled found = spec_.scored ? by_score(hits, timed) : by_chi2(hits, timed);
   if (spec_.completion) found.track_id = timed("labelling", [&] { return complete(hits, found.track_id); });
-  return found;
+  return counted(std::move(found.track_id), found.graph, hits.events);
 }
 
 RadiusEdges Line::from_neighbours(const Hits& hits, Timer& timed) const {
@@ -177,7 +182,7 @@ Edges Line::from_windows(const Hits& hits, Timer& timed) const {
   });
 }
 
-Labelled Line::by_chi2(const Hits& hits, Timer& timed) const {
+Line::Labelled Line::by_chi2(const Hits& hits, Timer& timed) const {
   Graph graph;
   if (spec_.graph == Graphs::kWindows) {
     graph.edges = from_windows(hits, timed);
@@ -194,7 +199,7 @@ Labelled Line::by_chi2(const Hits& hits, Timer& timed) const {
   return {std::move(track_id), std::move(graph)};
 }
 
-Labelled Line::by_score(const Hits& hits, Timer& timed) const {
+Line::Labelled Line::by_score(const Hits& hits, Timer& timed) const {
   PairedEdges paired = spec_.graph == Graphs::kWindows ? pair_windows(hits, timed) : pair_neighbours(hits, timed);
   const Graph& graph = paired.graph;
   const Array<float> logit = timed("gnn", [&] { return score_edges(hits, paired); });
@@ -302,22 +307,22 @@ Passes::Passes(const Table& kernels, const PipelineSpec& spec, const std::string
   for (const PipelineSpec* one = &spec; one != nullptr; one = one->after.get()) specs.insert(specs.begin(), one);
   for (const PipelineSpec* one : specs) {
     lines_.emplace_back(kernels, *one, weights);
-    const std::string suffix = lines_.size() > 1 ? "_" + std::to_string(lines_.size()) : "";
-    for (const std::string& step : lines_.back().steps()) steps_.push_back(step + suffix);
+    for (const std::string& step : lines_.back().steps()) steps_.push_back(step + suffix_of(lines_.size() - 1));
   }
 }
 
-Found Passes::run(const Hits& hits, Between between, void* context) const {
+Found Passes::run(const Hits& hits, const Hook& hook, const RunPass& run) const {
   const std::vector<std::int64_t> none(hits.events.n, 0);
   Found found{Array<std::int64_t>(hits.n, -1), {}, none, none, none, {}, {}, {}};
   std::int64_t n_labels = 0;
-  for (const Line& line : lines_) {
-    Timer timed(line.steps(), between, context);
+  for (std::size_t pass = 0; pass < lines_.size(); ++pass) {
+    Timer timed(lines_[pass].steps(), suffix_of(pass), hook);
     const LeftOver left = n_labels > 0 ? LeftOver(hits, found.track_id) : LeftOver(hits);
     if (!too_few(left.hits().events)) {
-      const Labelled labelled = line.run(left.hits(), timed);
-      count(labelled.graph, left.hits().events, found);
-      n_labels += left.add(labelled.track_id, n_labels, found.track_id);
+      const PassTracks tracks = run ? run(pass, left.hits()) : lines_[pass].run(left.hits(), timed);
+      for (std::int64_t k = 0; k < hits.events.n; ++k)
+        found.edges[k] += tracks.edges[k], found.triplets[k] += tracks.triplets[k];
+      n_labels += left.add(tracks.track_id, n_labels, found.track_id);
     }
     found.seconds.insert(found.seconds.end(), timed.seconds().begin(), timed.seconds().end());
   }

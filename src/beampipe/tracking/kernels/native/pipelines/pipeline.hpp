@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -69,22 +71,24 @@ struct PairedEdges {
   Array<float> pair_features;  // (n_edges, kPairFeatures)
 };
 
-/// Called before each stage; what it throws ends the work.
-using Between = void (*)(void* context);
+/// Called after each stage with the name of its step; what it throws ends the work.
+using Hook = std::function<void(const std::string& step)>;
 
+/// Takes the time of each stage of a pass, and calls the hook after it.
 class Timer {
 public:
-  Timer(const std::vector<std::string>& steps, Between between, void* context)
-      : steps_(steps), seconds_(steps.size()), between_(between), context_(context) {}
+  /// `suffix` is added to the names of the steps, to tell passes apart; `hook` may be empty.
+  Timer(const std::vector<std::string>& steps, std::string suffix, const Hook& hook)
+      : steps_(steps), suffix_(std::move(suffix)), seconds_(steps.size()), hook_(hook) {}
 
   /// What a stage gives; its time is added to that of its step.
   template <typename Stage>
   auto operator()(const char* step, Stage&& stage) {
-    if (between_ != nullptr) between_(context_);
     const auto start = std::chrono::steady_clock::now();
     auto result = stage();
     const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
     seconds_[std::find(steps_.begin(), steps_.end(), step) - steps_.begin()] += taken.count();
+    if (hook_) hook_(step + suffix_);
     return result;
   }
 
@@ -93,9 +97,9 @@ public:
 
 private:
   const std::vector<std::string>& steps_;
+  std::string suffix_;
   std::vector<double> seconds_;
-  Between between_;
-  void* context_;
+  const Hook& hook_;
 };
 
 /// The hits of all events, as every stage reads them.
@@ -106,11 +110,14 @@ struct Hits {
   int threads;
 };
 
-/// The graph at the end of the line: its labels, and what was left to label.
-struct Labelled {
-  Array<std::int64_t> track_id;  // tracks are numbered by their first hit, in all events together
-  Graph graph;
+/// What one pass made of its hits.
+struct PassTracks {
+  Array<std::int64_t> track_id;               // tracks are numbered by their first hit, in all events together
+  std::vector<std::int64_t> edges, triplets;  // number of them in each event, when the hits were labelled
 };
+
+/// Runs the stages of a pass, counted from 0, in place of those composed here.
+using RunPass = std::function<PassTracks(std::size_t pass, const Hits& hits)>;
 
 /// What a pipeline is made of, and the stages over it. Nothing changes once it is made.
 class Line {
@@ -119,7 +126,7 @@ public:
 
   /// The layer in whose box each of n hits lies, -1 for none.
   Array<std::int16_t> own_layers(const float* position, std::int64_t n, int threads) const;
-  Labelled run(const Hits& hits, Timer& timed) const;
+  PassTracks run(const Hits& hits, Timer& timed) const;
 
   const PipelineSpec& spec() const { return spec_; }
   /// The windows as they were learned.
@@ -128,6 +135,11 @@ public:
   const std::vector<std::string>& steps() const { return steps_; }
 
 private:
+  struct Labelled {
+    Array<std::int64_t> track_id;
+    Graph graph;
+  };
+
   RadiusEdges from_neighbours(const Hits& hits, Timer& timed) const;
   Edges from_windows(const Hits& hits, Timer& timed) const;
   Labelled by_chi2(const Hits& hits, Timer& timed) const;
@@ -164,13 +176,14 @@ struct Found {
   std::vector<std::int64_t> outside, unfilled;        // of each event: hits on no layer, layers without hits
 };
 
+/// The passes of a pipeline, one after the other, each on the hits that those before it left over.
 class Passes {
 public:
   /// The line of the spec, after those of the specs that go before it.
   Passes(const Table& kernels, const PipelineSpec& spec, const std::string& weights);
 
-  /// The tracks of hits whose phi lies between -pi and pi.
-  Found run(const Hits& hits, Between between, void* context) const;
+  /// The tracks of hits whose phi lies between -pi and pi. `run`, if given, runs the stages of each pass.
+  Found run(const Hits& hits, const Hook& hook, const RunPass& run) const;
 
   /// The line that the pipeline is named after.
   const Line& last() const { return lines_.back(); }

@@ -23,7 +23,7 @@ constexpr int kRounds = 4;
 constexpr double kLeastTurn = 1e-6;  // tracks that differ less in direction tell no point
 
 constexpr double kMemoryLimit = 8e9;          // of events found together [B]
-constexpr int kFollowed = 3;                  // at most so many times an event is found again
+constexpr int kMaxRefinds = 3;                // at most so many times an event is found again
 constexpr std::int64_t kWorthAThread = 4000;  // hits; below, waking a thread costs more than it saves
 
 std::string gigabytes(double bytes) {
@@ -157,64 +157,69 @@ BeamSpotEstimate estimate_beam_spot(const float* position, const std::int64_t* t
   return spot;
 }
 
-Pipeline::Pipeline(const Table& kernels, const std::string& spec, const std::string& weights)
-    : Pipeline(kernels, PipelineSpec::parse(spec), weights) {}
+TrackFinder::TrackFinder(const Table& kernels, const std::string& spec, const std::string& weights)
+    : TrackFinder(kernels, PipelineSpec::parse(spec), weights) {}
 
-Pipeline::Pipeline(const Table& kernels, const PipelineSpec& spec, const std::string& weights)
+TrackFinder::TrackFinder(const Table& kernels, const PipelineSpec& spec, const std::string& weights)
     : name_(spec.name), passes_(kernels, spec, weights) {}
 
-int Pipeline::useful_threads(int threads, std::int64_t n_hits) {
+int TrackFinder::useful_threads(int threads, std::int64_t n_hits) {
   return static_cast<int>(std::min<std::int64_t>(threads, 1 + n_hits / kWorthAThread));
 }
 
-Found Pipeline::find(const float* position, const std::int64_t* begin, std::int64_t n_events, const BeamLine& expected,
-                     int threads, bool check, Between between, void* context) const {
+Found TrackFinder::find(const float* position, const std::int64_t* begin, std::int64_t n_events,
+                        const BeamLine& expected, const FindOptions& options) const {
   const Blocks events{begin, n_events};
   require_memory(events);
-  if (check) require_limit(events);
-  const Line& line = passes_.last();
-  const std::int64_t n = begin[n_events];
-  const Array<std::int16_t> layer = line.own_layers(position, n, useful_threads(threads, n));
-  const std::vector<Fit> fits = fits_of(line.own_windows(), position, layer.data(), events);
-  if (check) require_layout(name(), line.own_windows(), position, events, fits);
+  if (options.check) require_limit(events);
+  const std::vector<Fit> fits = compare(position, events, options.threads, options.check);
   Array<float> copy;
-  const float* seen = seen_by(expected, position, n, copy);
-  Found found = found_from(expected, seen, events, threads, between, context);
+  const float* seen = seen_by(expected, position, begin[n_events], copy);
+  Found found = find_from(expected, seen, events, options);
   for (const Fit& fit : fits) {
     found.outside.push_back(fit.outside);
     found.unfilled.push_back(fit.unfilled);
   }
-  follow(position, seen, events, threads, between, context, found);
+  refind_at_beam_spot(position, seen, events, options, found);
   return found;
 }
 
+std::vector<Fit> TrackFinder::compare(const float* position, const Blocks& events, int threads, bool check) const {
+  const Line& line = passes_.last();
+  const std::int64_t n = events.begin[events.n];
+  const Array<std::int16_t> layer = line.own_layers(position, n, useful_threads(threads, n));
+  std::vector<Fit> fits = fits_of(line.own_windows(), position, layer.data(), events);
+  if (check) require_layout(name(), line.own_windows(), position, events, fits);
+  return fits;
+}
+
 /// The tracks of events whose hits are seen from that beam line.
-Found Pipeline::found_from(const BeamLine& line, const float* seen, const Blocks& events, int threads, Between between,
-                           void* context) const {
+Found TrackFinder::find_from(const BeamLine& line, const float* seen, const Blocks& events,
+                             const FindOptions& options) const {
   const std::int64_t n = events.begin[events.n];
   const bool as_seen = all_turned(seen, n);
   const Array<float> copy = as_seen ? Array<float>() : turned(seen, n);
-  const Hits hits{as_seen ? seen : copy.data(), n, events, useful_threads(threads, n)};
-  Found found = passes_.run(hits, between, context);
+  const Hits hits{as_seen ? seen : copy.data(), n, events, useful_threads(options.threads, n)};
+  Found found = passes_.run(hits, options.hook, options.run);
   found.beam_line.assign(events.n, line);
   return found;
 }
 
 /// Finds again what clearly comes from elsewhere than the beam line that it was seen from, each event by itself.
-void Pipeline::follow(const float* position, const float* seen, const Blocks& events, int threads, Between between,
-                      void* context, Found& found) const {
+void TrackFinder::refind_at_beam_spot(const float* position, const float* seen, const Blocks& events,
+                                      const FindOptions& options, Found& found) const {
   for (std::int64_t k = 0; k < events.n; ++k) {
     const std::int64_t first = events.begin[k], n = events.size(k), whole[] = {0, n};
     std::int64_t* label = found.track_id.data() + first;
     const float* now = seen + 3 * first;
     Array<float> copy;
-    for (int round = 0; round < kFollowed; ++round) {
+    for (int round = 0; round < kMaxRefinds; ++round) {
       BeamLine& line = found.beam_line[k];
       const BeamSpotEstimate off = estimate_beam_spot(now, label, n);
       if (!off.significant()) break;
       const BeamLine there{rounded(line.x + off.x), rounded(line.y + off.y), line.dxdz, line.dydz};
       now = seen_by(there, position + 3 * first, n, copy);
-      const Found again = found_from(there, now, {whole, 1}, threads, between, context);
+      const Found again = find_from(there, now, {whole, 1}, options);
       for (std::size_t step = 0; step < found.seconds.size(); ++step) found.seconds[step] += again.seconds[step];
       if (on_tracks(again.track_id.data(), n) <= on_tracks(label, n)) break;
       std::copy_n(again.track_id.data(), n, label);
@@ -224,7 +229,7 @@ void Pipeline::follow(const float* position, const float* seen, const Blocks& ev
   }
 }
 
-void Pipeline::require_memory(const Blocks& events) const {
+void TrackFinder::require_memory(const Blocks& events) const {
   const std::string limit = "expected at most " + gigabytes(kMemoryLimit) + " GB; ";
   double total = 0;
   for (std::int64_t k = 0; k < events.n; ++k) {
@@ -239,7 +244,7 @@ void Pipeline::require_memory(const Blocks& events) const {
                       " GB together, " + limit + "find fewer of them at a time");
 }
 
-void Pipeline::require_limit(const Blocks& events) const {
+void TrackFinder::require_limit(const Blocks& events) const {
   const std::optional<LimitSpec>& limit = passes_.last().spec().limit;
   if (!limit) return;
   for (std::int64_t k = 0; k < events.n; ++k)

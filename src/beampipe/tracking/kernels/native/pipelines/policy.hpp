@@ -1,4 +1,7 @@
-// The named pipelines: hits to tracks, the kernels called one after the other. Python and Triton call the same code.
+// What is decided around a pipeline, once for Python and Triton: which events are refused, and which are found again.
+//
+// Limits of memory and hits, the comparison with the layers of the detector, and a second search where the tracks clearly
+// come from another beam line. The passes themselves run here, or where the caller says (`RunPass`).
 #pragma once
 
 #include <cstdint>
@@ -7,6 +10,7 @@
 
 #include "array.hpp"
 #include "kernels.hpp"
+#include "pipelines/layout.hpp"
 #include "pipelines/pipeline.hpp"
 
 namespace beampipe {
@@ -26,12 +30,20 @@ struct BeamSpotEstimate {
 /// position: (n, 3) r [mm], phi [rad], z [mm]; track_id: (n,) label of each hit from 0, -1 for none.
 BeamSpotEstimate estimate_beam_spot(const float* position, const std::int64_t* track_id, std::int64_t n);
 
-class Pipeline {
+/// How tracks are found in one call.
+struct FindOptions {
+  int threads = 1;    // number of threads of this call; the tracks do not depend on it
+  bool check = true;  // whether events are refused whose hits are of another detector, or too many for the pipeline
+  Hook hook;          // called after each stage, unless it is empty; what it throws ends the work
+  RunPass run;        // runs the stages of each pass in place of those composed here, unless it is empty
+};
+
+class TrackFinder {
 public:
   /// A pipeline over the kernels of one instruction set, which must outlive it.
   /// `spec` is what PipelineSpec.to_json() of Python writes; `weights` is the folder of the weight files.
   /// Throws ConfigError or FileError if the spec or the files make no pipeline.
-  Pipeline(const Table& kernels, const std::string& spec, const std::string& weights);
+  TrackFinder(const Table& kernels, const std::string& spec, const std::string& weights);
 
   const std::string& name() const { return name_; }
   /// Names of the timed steps in order, each once: embedding, building, ...
@@ -47,23 +59,21 @@ public:
   /// begin: (n_events + 1,): first hit of each event, and the end; sorted, from 0.
   /// expected: beam line that the hits are seen from. An event whose tracks clearly come from elsewhere is found again,
   /// seen from there.
-  /// threads: number of threads of this call; the tracks do not depend on it.
-  /// check: whether events are refused whose hits are not of this detector (layout/check.hpp), or too many for this
-  /// pipeline.
-  /// between: called as between(context) before each stage, unless it is nullptr; what it throws ends the work.
   ///
   /// Throws TooLargeError if one event, or all together, would need too much memory or time, or
   /// has too many hits; LayoutError.
   Found find(const float* position, const std::int64_t* begin, std::int64_t n_events, const BeamLine& expected,
-             int threads, bool check, Between between, void* context) const;
+             const FindOptions& options) const;
+
+  /// How the hits of each event lie on the layers of the detector. Throws LayoutError where they do not, if `check`.
+  std::vector<Fit> compare(const float* position, const Blocks& events, int threads, bool check) const;
 
 private:
-  Pipeline(const Table& kernels, const PipelineSpec& spec, const std::string& weights);
+  TrackFinder(const Table& kernels, const PipelineSpec& spec, const std::string& weights);
 
-  Found found_from(const BeamLine& line, const float* seen, const Blocks& events, int threads, Between between,
-                   void* context) const;
-  void follow(const float* position, const float* seen, const Blocks& events, int threads, Between between,
-              void* context, Found& found) const;
+  Found find_from(const BeamLine& line, const float* seen, const Blocks& events, const FindOptions& options) const;
+  void refind_at_beam_spot(const float* position, const float* seen, const Blocks& events, const FindOptions& options,
+                           Found& found) const;
   void require_memory(const Blocks& events) const;
   void require_limit(const Blocks& events) const;
 

@@ -12,8 +12,6 @@ from beampipe.events import NO_TRACK, NOISE, Event, Hits, Particles, Tracks, Tru
 from beampipe.tracking.fitting.helix import GEV_PER_TESLA_MM
 from beampipe.tracking.kernels.reference import number_by_first_hit
 
-__all__ = ["toy_event"]
-
 BARREL: Final = np.array([34, 70, 116, 172, 260, 360, 500, 660, 820, 1020], np.float64)
 """Radii of the cylinders [mm]."""
 

@@ -1,6 +1,6 @@
 """What would bring foreign hits onto the layers: another unit, scale or order of the columns.
 
-`kernels/native/pipelines/layout/guess.cpp` makes the same guesses in C++, in the same order and words.
+The slow truth of kernels/native/pipelines/layout.cpp.
 """
 
 from __future__ import annotations

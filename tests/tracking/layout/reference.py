@@ -1,7 +1,4 @@
-"""The comparison of hits with the layers that a pipeline's windows were learned from, before tracks are looked for.
-
-`kernels/native/pipelines/layout/check.cpp` makes the same comparison in C++, in the same numbers and words.
-"""
+"""Slow truth of kernels/native/pipelines/layout.cpp: hits compared with the layers that windows were learned from."""
 
 from __future__ import annotations
 
@@ -15,10 +12,10 @@ from numpy import ndarray
 from beampipe.arrays import Float32
 from beampipe.errors import LayoutError
 from beampipe.events import Hits
-from beampipe.tracking.input_checks import EXPECTED_ON_TRACKS, ExpectedShare
-from beampipe.tracking.kernels import fit_on_layers
-from beampipe.tracking.layout.guess import order_that_fits, what_would_fit
+from beampipe.tracking.kernels.reference import fit_on_layers
 from beampipe.tracking.windows import Windows
+
+from .hints import order_that_fits, what_would_fit
 
 __all__ = ["FEWEST_HITS", "Fit", "LayerCheck"]
 
@@ -52,13 +49,11 @@ class LayerCheck:
         name: name of the pipeline, for messages.
         windows: learned windows, whose `layers` are boxes in r and z.
         refuses: whether events are refused whose hits are not of this detector; else hits outside are only counted.
-        usual: what share of the hits is usually on tracks.
     """
 
     name: str
     windows: Windows
     refuses: bool = True
-    usual: ExpectedShare = EXPECTED_ON_TRACKS
 
     def check(self, events: Sequence[Hits]) -> list[Fit]:
         """How the hits of each event lie on the layers.

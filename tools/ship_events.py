@@ -1,7 +1,11 @@
-"""How the shipped events are made from clean simulated ones."""
+"""Makes the events that ship with the package from clean simulated ones: hits lost, noise added, coordinates rounded.
+
+python tools/ship_events.py clean.parquet -o src/beampipe/tracking/data/mu200.parquet -n 1 --seed 1
+"""
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -12,25 +16,25 @@ from numpy import ndarray
 
 from beampipe.arrays import Float32
 from beampipe.events import Event, Hits, Particles, Truth
-
-__all__ = ["ship", "slim"]
+from beampipe.simulation.degradation import DEFAULT, degrade
+from beampipe.tracking.formats import read_events, write_events
 
 _LENGTH_STEP: Final = 2.0**-10  # mm: a power of two leaves trailing zero bits, which compress
 _ANGLE_STEP: Final = 2.0**-20  # rad: 1 um at r = 1 m
 
 
-def ship(clean: Path, target: Path, n_events: int, seed: int) -> int:
-    """Degrade the first `n_events` of `clean` by the default, slim them and write them to `target`.
-
-    Returns:
-        The size of `target` [bytes].
-    """
-    from beampipe.simulation.degradation import DEFAULT, degrade
-    from beampipe.tracking.formats import read_events, write_events
-
-    first = islice(read_events(clean), n_events)
-    write_events(target, (slim(degrade(event, DEFAULT, seed, run_seed=seed)) for event in first), compression_level=19)
-    return target.stat().st_size
+def main() -> None:
+    """Degrade the first events of a file by the default, slim them and write them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clean", type=Path, help="file of clean simulated events")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="Parquet file to write")
+    parser.add_argument("-n", "--events", type=int, default=1, help="number of events to take")
+    parser.add_argument("--seed", type=int, default=1, help="seed of losses and noise")
+    options = parser.parse_args()
+    first = islice(read_events(options.clean), options.events)
+    degraded = (degrade(event, DEFAULT, options.seed, run_seed=options.seed) for event in first)
+    write_events(options.output, map(slim, degraded), compression_level=19)
+    print(f"{options.output}: {options.output.stat().st_size / 1e6:.2f} MB")
 
 
 def slim(event: Event) -> Event:
@@ -59,3 +63,7 @@ def _seen(truth: Truth) -> Truth:
         old.primary[keep],
     )
     return replace(truth, particles=particles)
+
+
+if __name__ == "__main__":
+    main()

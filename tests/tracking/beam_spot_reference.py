@@ -1,4 +1,4 @@
-"""Where the beam line runs: windows and fits measure from it, hits are given from the detector's axis."""
+"""Slow truth of kernels/native/pipelines/policy.cpp: where the tracks of an event come from."""
 
 from __future__ import annotations
 
