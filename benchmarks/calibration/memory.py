@@ -28,9 +28,8 @@ from measuring import CONSOLE, conditions, report
 from toys import Toy, make_toys
 
 from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Regions, Tagger
-from beampipe.calibration.events.fill import FillSettings, fill_file, fill_table
-from beampipe.calibration.events.scores import Scores
-from beampipe.calibration.events.select import SelectSettings, select
+from beampipe.calibration.events.fill import FillSettings, fill_file
+from beampipe.calibration.events.select import SelectSettings
 from beampipe.calibration.events.variations import known_jet_variations
 from beampipe.calibration.ntuple.inspection import inspect_file
 from beampipe.terminal import make_table
@@ -68,8 +67,7 @@ def work(path: Path, weight_names: tuple[str, ...], replicas: int) -> Memory:
         *(edges, (Tagger(),), DijetSelection(), energy, 36, True, weight_names),
         *(known_jet_variations(energy), Bootstrap(replicas, 1), facts.dataset),
     )
-    if fill_file(path, 0, facts.n_events, selecting, filling) is None:
-        fill_table(select(path, 0, facts.n_events, selecting), Scores(), filling)
+    fill_file(path, 0, facts.n_events, selecting, filling)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     return Memory(os.getpid(), psutil.Process().memory_info().rss / 1e6, most)
 

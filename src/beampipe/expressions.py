@@ -1,5 +1,8 @@
 """Expressions of named columns, e.g. ``Jet_jetId >= 2 and abs(Jet_eta) < 2.4``: parsed, checked and evaluated.
 
+Python's grammar reads a text, and a `Grammar` says which operators and functions it may hold: `parse`, `operands` and
+`combine` serve all languages of expressions. The rest of this module is the language of columns in files.
+
 A text of letters, digits and ``_ . : / @ # -`` that begins with a letter or ``_`` names a column. Anything else
 is an expression: names, numbers, ``+ - * /``, comparisons, ``and or not``, ``& | ~``, ``abs sqrt log exp min max``.
 A name with other characters than letters, digits, ``_`` and ``.`` is quoted: ``'EventInfo:passed' != 0``.
@@ -9,7 +12,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, reduce
 from typing import Any, Final
 
@@ -18,34 +22,116 @@ from numpy import ndarray
 
 from beampipe.errors import ConfigError
 
-__all__ = ["check_expression", "evaluate", "is_expression", "names_in"]
+__all__ = ["Grammar", "check_expression", "combine", "evaluate", "is_expression", "names_in", "operands", "parse"]
 
 _PLAIN: Final = re.compile(r"[A-Za-z_][\w.:/@#-]*")
 
-_BINARY: Final[dict[type, Callable[[Any, Any], Any]]] = {
-    ast.Add: np.add,
-    ast.Sub: np.subtract,
-    ast.Mult: np.multiply,
-    ast.Div: np.true_divide,
-    ast.BitAnd: np.bitwise_and,
-    ast.BitOr: np.bitwise_or,
-}
-_COMPARED: Final[dict[type, Callable[[Any, Any], Any]]] = {
-    ast.Lt: np.less,
-    ast.LtE: np.less_equal,
-    ast.Gt: np.greater,
-    ast.GtE: np.greater_equal,
-    ast.Eq: np.equal,
-    ast.NotEq: np.not_equal,
-}
-_FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "abs": np.abs,
-    "sqrt": np.sqrt,
-    "log": np.log,
-    "exp": np.exp,
-    "min": lambda *values: reduce(np.minimum, values),
-    "max": lambda *values: reduce(np.maximum, values),
-}
+
+@dataclass(frozen=True)
+class Grammar:
+    """Operators and functions that expressions may hold, as functions of values.
+
+    Attributes:
+        binary: operators with two operands.
+        comparisons: comparisons, which may be chained.
+        functions: functions by name.
+    """
+
+    binary: Mapping[type[ast.operator], Callable[[Any, Any], Any]]
+    comparisons: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]]
+    functions: Mapping[str, Callable[..., Any]]
+
+
+def parse(text: str) -> ast.expr:
+    """The syntax tree of an expression.
+
+    Raises:
+        ValueError: it is none, or too deep.
+    """
+    try:
+        return ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def operands(node: ast.expr, grammar: Grammar) -> list[ast.expr] | None:
+    """The operands of an operator, a comparison or a function of the grammar; None if the node is nothing of these."""
+    match node:
+        case ast.BoolOp(values=parts):
+            return list(parts)
+        case ast.UnaryOp(operand=operand):
+            return [operand]
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in grammar.binary:
+            return [left, right]
+        case ast.Compare(left=left, ops=ops, comparators=others) if all(type(op) in grammar.comparisons for op in ops):
+            return [left, *others]
+        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in grammar.functions:
+            return list(arguments)
+    return None
+
+
+def combine(
+    node: ast.expr,
+    values: Sequence[Any],
+    grammar: Grammar,
+    *,
+    number: Callable[[Any], Any],
+    truth: Callable[[Any, ast.expr], Any],
+) -> Any:
+    """The value of a node from the values of its operands.
+
+    Args:
+        node: a node for which `operands` returns operands.
+        values: their values.
+        grammar: operators and functions.
+        number: a value as an operand of arithmetic and comparisons.
+        truth: a value, and its node, as an operand of ``and``, ``or`` and ``not``.
+    """
+    match node:
+        case ast.BoolOp(op=op, values=parts):
+            joined = np.logical_and if isinstance(op, ast.And) else np.logical_or
+            return reduce(joined, map(truth, values, parts))
+        case ast.UnaryOp(op=ast.Not() | ast.Invert(), operand=operand):
+            return np.logical_not(truth(values[0], operand))
+        case ast.UnaryOp(op=op):
+            return np.negative(number(values[0])) if isinstance(op, ast.USub) else number(values[0])
+        case ast.BinOp(op=op):
+            return grammar.binary[type(op)](number(values[0]), number(values[1]))
+        case ast.Compare(ops=ops):
+            sides = list(map(number, values))
+            pairs = zip(ops, sides, sides[1:], strict=False)
+            return reduce(np.logical_and, (grammar.comparisons[type(op)](one, other) for op, one, other in pairs))
+        case ast.Call(func=ast.Name(id=name)):
+            return grammar.functions[name](*values)
+    raise AssertionError(ast.dump(node))  # `operands` has refused it
+
+
+_COLUMNS: Final = Grammar(
+    {
+        ast.Add: np.add,
+        ast.Sub: np.subtract,
+        ast.Mult: np.multiply,
+        ast.Div: np.true_divide,
+        ast.BitAnd: np.bitwise_and,
+        ast.BitOr: np.bitwise_or,
+    },
+    {
+        ast.Lt: np.less,
+        ast.LtE: np.less_equal,
+        ast.Gt: np.greater,
+        ast.GtE: np.greater_equal,
+        ast.Eq: np.equal,
+        ast.NotEq: np.not_equal,
+    },
+    {
+        "abs": np.abs,
+        "sqrt": np.sqrt,
+        "log": np.log,
+        "exp": np.exp,
+        "min": lambda *values: reduce(np.minimum, values),
+        "max": lambda *values: reduce(np.maximum, values),
+    },
+)
 
 
 def is_expression(text: str) -> bool:
@@ -89,34 +175,19 @@ def evaluate(text: str, values: Callable[[str], ndarray]) -> ndarray:
     if not is_expression(text):
         return values(text)
 
-    def of(node: ast.expr) -> Any:
+    def value_of(node: ast.expr) -> Any:
         name = _name(node)
         if name is not None:
             return _widened(values(name))
-        match node:
-            case ast.Constant(value=number):
-                return number
-            case ast.BoolOp(op=op, values=parts):
-                joined = np.logical_and if isinstance(op, ast.And) else np.logical_or
-                return reduce(joined, (np.not_equal(of(part), 0) for part in parts))
-            case ast.UnaryOp(op=ast.Not() | ast.Invert(), operand=inner):
-                return np.equal(of(inner), 0)
-            case ast.UnaryOp(op=op, operand=inner):
-                return np.negative(of(inner)) if isinstance(op, ast.USub) else of(inner)
-            case ast.BinOp(left=left, op=op, right=right):
-                return _BINARY[type(op)](of(left), of(right))
-            case ast.Compare(left=left, ops=ops, comparators=others):
-                sides = [of(left), *map(of, others)]
-                pairs = zip(ops, sides, sides[1:], strict=False)
-                return reduce(np.logical_and, (_COMPARED[type(op)](one, other) for op, one, other in pairs))
-            case ast.Call(func=ast.Name(id=function), args=arguments):
-                return _FUNCTIONS[function](*map(of, arguments))
-        raise AssertionError(ast.dump(node))  # `_names` has refused it
+        if isinstance(node, ast.Constant):
+            return node.value
+        parts = [value_of(part) for part in operands(node, _COLUMNS) or ()]
+        return combine(node, parts, _COLUMNS, number=lambda value: value, truth=lambda value, _: np.not_equal(value, 0))
 
     names_in(text)
     try:
         with np.errstate(all="ignore"):  # what is not finite is refused where it is used
-            found: ndarray = np.asarray(of(_parsed(text)))
+            found: ndarray = np.asarray(value_of(_parsed(text)))
     except TypeError as error:
         raise ConfigError(f"got {text!r}, which does not fit the types of its branches ({error})") from error
     return found
@@ -125,8 +196,8 @@ def evaluate(text: str, values: Callable[[str], ndarray]) -> ndarray:
 @cache
 def _parsed(text: str) -> ast.expr:
     try:
-        return ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError) as error:
+        return parse(text)
+    except ValueError as error:
         raise ConfigError(f"got {text!r}, which is neither the name of a branch nor an expression ({error})") from None
 
 
@@ -146,29 +217,17 @@ def _names(node: ast.expr, text: str) -> list[str]:
     name = _name(node)
     if name is not None:
         return [name]
-    match node:
-        case ast.Constant(value=bool() | int() | float()):
-            return []
-        case ast.BoolOp(values=parts):
-            inner = list(parts)
-        case ast.UnaryOp(operand=one):
-            inner = [one]
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-            inner = [left, right]
-        case ast.Compare(left=left, ops=ops, comparators=others) if all(type(op) in _COMPARED for op in ops):
-            inner = [left, *others]
-            if any(_bits(each, alone=len(ops) == 1) for each in inner):
-                raise ConfigError(
-                    f"got {text!r}, where & and | bind before comparisons, which is hardly meant; write and, or"
-                )
-        case ast.Call(func=ast.Name(id=function), args=arguments, keywords=[]) if function in _FUNCTIONS and arguments:
-            inner = list(arguments)
-        case _:
-            raise ConfigError(
-                f"got {ast.unparse(node)!r} in the expression {text!r}, expected branches, numbers, + - * /,"
-                f" comparisons, and, or, not, & | ~, {', '.join(_FUNCTIONS)}"
-            )
-    return [name for each in inner for name in _names(each, text)]
+    if isinstance(node, ast.Constant) and isinstance(node.value, bool | int | float):
+        return []
+    inner = operands(node, _COLUMNS)
+    if not inner:
+        raise ConfigError(
+            f"got {ast.unparse(node)!r} in the expression {text!r}, expected branches, numbers, + - * /,"
+            f" comparisons, and, or, not, & | ~, {', '.join(_COLUMNS.functions)}"
+        )
+    if isinstance(node, ast.Compare) and any(_bits(part, alone=len(node.ops) == 1) for part in inner):
+        raise ConfigError(f"got {text!r}, where & and | bind before comparisons, which is hardly meant; write and, or")
+    return [name for part in inner for name in _names(part, text)]
 
 
 def _bits(node: ast.expr, *, alone: bool) -> bool:

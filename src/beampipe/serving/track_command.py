@@ -75,7 +75,7 @@ def track(
     displaced: _Displaced = False,
     device: Device = "cpu",
     *,
-    told: ReadOptions,
+    options: ReadOptions,
     form: TrackFormatName = "labels",
     threads: Threads = 1,
     beam_spot: BeamSpotText = None,
@@ -117,7 +117,7 @@ def track(
         raise ConfigError("got --output - for several FILES or with --parameters, expected a folder or a file")
     with output_file(output, ".csv") as place:
         found = tracking.track(
-            files, place, finder, told, form, in_flight=IN_FLIGHT if url else 1, parameters=parameters
+            files, place, finder, options, form, in_flight=IN_FLIGHT if url else 1, parameters=parameters
         )
     if as_json:
         print_json(found)

@@ -1,8 +1,10 @@
-"""The compiled pass over a file against `select` and `fill`, with compiled loops and in numpy: the same bits."""
+"""The compiled filler, fed by files and by tables, against numpy: the same bits."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+import re
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +15,17 @@ import uproot
 
 from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Regions, Tagger
 from beampipe.calibration.demo import DEMO_CONFIGURATION
-from beampipe.calibration.events import fill as filling
-from beampipe.calibration.events import select as pairs
-from beampipe.calibration.events import variations
-from beampipe.calibration.events.fill import FilledChunk, FillSettings, fill_file, fill_table
-from beampipe.calibration.events.scores import Scores
-from beampipe.calibration.events.select import SelectSettings, select
+from beampipe.calibration.events import fill as fill_module
+from beampipe.calibration.events import select as select_module
+from beampipe.calibration.events.dijets import CutFlow, Dijets
+from beampipe.calibration.events.fill import FilledChunk, FillPath, FillSettings, fill_by_numpy, fill_file, fill_table
+from beampipe.calibration.events.histograms import Filled
+from beampipe.calibration.events.scores import Scores, predict
+from beampipe.calibration.events.select import SelectSettings, select, select_by_numpy
 from beampipe.calibration.events.variations import known_jet_variations
-from beampipe.calibration.kernels import native
 from beampipe.calibration.layout import EVENTS, preset_layout
 from beampipe.calibration.simulation import Events, read_ntuple, toy_events
-from beampipe.errors import FileError
+from beampipe.errors import FileError, InputError
 from tests.calibration.rootfiles import write_odd
 
 pytest.importorskip("beampipe.calibration.kernels._native", exc_type=ImportError)
@@ -43,15 +45,6 @@ FILL = FillSettings(
     bootstrap=Bootstrap(9, 4),
     dataset="odd",
 )
-
-
-@pytest.fixture(params=["compiled", "numpy"], autouse=True)
-def truth(request: pytest.FixtureRequest) -> None:
-    """What the pass is compared with: each time once with the compiled loops, once with their twins."""
-    _TRUTH[:] = [request.param]
-
-
-_TRUTH = ["compiled"]
 
 
 def some_events(seed: int, n: int = N) -> Events:
@@ -77,31 +70,49 @@ def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return write_odd(tmp_path_factory.mktemp("one_pass") / "odd.root", some_events(request.param))
 
 
-def in_stages(path: Path, start: int, stop: int, asked: SelectSettings, wanted: FillSettings) -> FilledChunk:
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (variations, pairs, filling):
-            patch.setattr(module, "native", native if _TRUTH[0] == "compiled" else lambda: None)
-        dijets = select(path, start, stop, asked, observables=False)
-        return FilledChunk(fill_table(dijets, Scores(), wanted), dijets.ranges, len(dijets))
+def by_numpy(path: Path, start: int, stop: int, asked: SelectSettings, wanted: FillSettings) -> FilledChunk:
+    dijets = select_by_numpy(path, start, stop, asked)
+    return FilledChunk(fill_by_numpy(dijets, Scores(), wanted), dijets.ranges, len(dijets), dijets)
 
 
-def require_same(one: FilledChunk | None, other: FilledChunk) -> FilledChunk:
-    assert one is not None
-    assert one[1:] == other[1:]
-    for each in fields(one.filled):
-        got, want = getattr(one.filled, each.name), getattr(other.filled, each.name)
-        if each.name == "cut_flow":
-            got, want = (np.stack([flow.events, flow.weight]) for flow in (got, want))
-        if isinstance(got, np.ndarray):
-            assert got.dtype == want.dtype
-            np.testing.assert_array_equal(got, want, err_msg=each.name)
-        else:
-            assert got == want
+def require_equal(path: Path, start: int, stop: int, asked: SelectSettings, wanted: FillSettings) -> FilledChunk:
+    """One pass with a table and without, and a table that is filled: all as numpy has it."""
+    want = by_numpy(path, start, stop, asked, wanted)
+    made = fill_file(path, start, stop, asked, wanted, with_table=True)
+    assert made.refusal == ""
+    assert made.dijets is not None
+    assert want.dijets is not None
+    require_same(made, want)
+    require_same(fill_file(path, start, stop, asked, wanted), want)
+    require_same(made._replace(filled=fill_table(made.dijets, Scores(), wanted)), want)
+    for item in fields(Dijets):
+        require_same_values(getattr(made.dijets, item.name), getattr(want.dijets, item.name), item.name)
+    return made
+
+
+def require_same_values(got: Any, want: Any, name: str) -> None:
+    if isinstance(want, CutFlow):
+        got, want = (np.stack([flow.events, flow.weight]) for flow in (got, want))
+    if isinstance(want, Mapping):
+        assert got.keys() == want.keys()
+        for key in want:
+            require_same_values(got[key], want[key], f"{name} {key}")
+    elif isinstance(want, np.ndarray):
+        assert got.dtype == want.dtype, name
+        np.testing.assert_array_equal(got, want, err_msg=name)
+    else:
+        assert got == want, name
+
+
+def require_same(one: FilledChunk, other: FilledChunk) -> FilledChunk:
+    assert one[1:3] == other[1:3]
+    for item in fields(Filled):
+        require_same_values(getattr(one.filled, item.name), getattr(other.filled, item.name), item.name)
     return one
 
 
 def test_everything_at_once(path: Path) -> None:
-    made = require_same(fill_file(path, 0, N, SELECT, FILL), in_stages(path, 0, N, SELECT, FILL))
+    made = require_equal(path, 0, N, SELECT, FILL)
     filled = made.filled
     assert (np.diff(filled.cut_flow.events) < 0).all(), "every cut loses events"
     cells = filled.entries.reshape(-1, 30).sum(axis=0)
@@ -125,18 +136,18 @@ def test_jets_in_order_and_what_is_not(tmp_path: Path, lost: tuple[int, ...]) ->
         pt[[events.offset[one] + place for place in lost]] = np.nan
         pt[events.offset[one] + 4] = 5000.0
     path = write_odd(tmp_path / "order.root", events)
-    made = fill_file(path, 0, N, SELECT, FILL)
-    if made is None:
-        assert {0, 1}.intersection(lost)
+    if 0 in lost:
+        with pytest.raises(FileError, match="finite"):
+            fill_file(path, 0, N, SELECT, FILL)
         return
-    require_same(made, in_stages(path, 0, N, SELECT, FILL))
+    require_equal(path, 0, N, SELECT, FILL)
 
 
 @pytest.mark.parametrize(
     ("start", "stop"), [(0, 1), (1, 2), (17, 1234), (N - 1, N)], ids=["first", "second", "inside", "last"]
 )
 def test_a_part_of_a_file(path: Path, start: int, stop: int) -> None:
-    require_same(fill_file(path, start, stop, SELECT, FILL), in_stages(path, start, stop, SELECT, FILL))
+    require_equal(path, start, stop, SELECT, FILL)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +155,7 @@ def test_a_part_of_a_file(path: Path, start: int, stop: int) -> None:
 )
 def test_other_regions(path: Path, regions: Regions) -> None:
     asked = replace(SELECT, regions=regions)
-    require_same(fill_file(path, 0, N, asked, FILL), in_stages(path, 0, N, asked, FILL))
+    require_equal(path, 0, N, asked, FILL)
 
 
 def test_some_weights_some_variations_and_other_cuts(path: Path) -> None:
@@ -152,7 +163,7 @@ def test_some_weights_some_variations_and_other_cuts(path: Path) -> None:
     asked = replace(SELECT, selection=cuts, weights=(0, 3), varied=("trk_fake",), weight_bits=20)
     wanted = replace(FILL, selection=cuts, weight_names=("a", "b"), weight_bits=20, bootstrap=Bootstrap(0, 0))
     wanted = replace(wanted, kinematics=("jer_2_down", "trk_fake", "jes_3_up"))
-    require_same(fill_file(path, 0, N, asked, wanted), in_stages(path, 0, N, asked, wanted))
+    require_equal(path, 0, N, asked, wanted)
 
 
 def test_data(tmp_path: Path) -> None:
@@ -161,7 +172,7 @@ def test_data(tmp_path: Path) -> None:
     path = write_odd(tmp_path / "data.root", data)
     asked = replace(SELECT, simulated=False, labelled=False, varied=(), weights=(0,))
     wanted = replace(FILL, labelled=False, weight_names=("nominal",), kinematics=())
-    require_same(fill_file(path, 0, N, asked, wanted), in_stages(path, 0, N, asked, wanted))
+    require_equal(path, 0, N, asked, wanted)
 
 
 _MC = ("jet_label", "weight", "jet_n_trk_eff", "jet_n_trk_fake")
@@ -198,49 +209,71 @@ def test_other_layouts_and_packings(tmp_path: Path, packing: Any) -> None:
         for part in np.array_split(np.arange(N), 3):
             tree.extend({name: values[part[0] : part[-1] + 1] for name, values in table.items()})
     clean = "" if packing is None else "jet_n_trk < 1000 and abs(jet_eta) < 2"
-    layout = preset_layout("beampipe", {"energy_unit": "MeV", "labels": {"signed": True}, "branches": {"clean": clean}})
+    layout = preset_layout(
+        "beampipe",
+        {"energy_unit": "MeV", "labels": {"signed": True}, "branches": {"clean": clean, "width": "", "c1": ""}},
+    )
     asked = replace(SELECT, varied=(), weights=(0,), layout=layout)
     wanted = replace(FILL, weight_names=("nominal",), kinematics=known_jet_variations(ENERGY)[2:])
-    made = require_same(fill_file(path, 0, N, asked, wanted), in_stages(path, 0, N, asked, wanted))
+    made = require_equal(path, 0, N, asked, wanted)
     assert len(made.ranges) == 2
 
 
 @pytest.mark.parametrize("column", ["jet_pt", "jet_eta", "weight"])
-def test_what_looks_wrong_is_left_to_the_stages(tmp_path: Path, column: str) -> None:
+def test_what_is_not_finite_is_refused(tmp_path: Path, column: str) -> None:
     events = some_events(2)
     values = events.columns[column].copy()
     values[values.shape[0] // 2 :] = np.nan
     path = write_odd(tmp_path / "odd.root", Events(offset=events.offset, **{**events.columns, column: values}))
-    assert fill_file(path, 0, N, SELECT, FILL) is None
-    with pytest.raises(FileError, match="finite"):
-        select(path, 0, N, SELECT)
+    for call in (fill_file, by_numpy):
+        with pytest.raises(FileError, match=f"{column}.*finite"):
+            call(path, 0, N, SELECT, FILL)
 
 
-def test_weights_that_64_bits_do_not_hold_are_left_to_the_stages(path: Path) -> None:
+def test_weights_that_64_bits_do_not_hold_are_refused(path: Path) -> None:
     asked, wanted = replace(SELECT, weight_bits=55), replace(FILL, weight_bits=55)
-    assert fill_file(path, 0, N, asked, wanted) is None
+    with pytest.raises(InputError, match="64 bits"):
+        fill_file(path, 0, N, asked, wanted)
 
 
-def test_units_labels_and_repeated_events_are_left_to_the_stages(tmp_path: Path) -> None:
+def test_the_bound_of_sums_is_that_of_numpy(tmp_path: Path) -> None:
+    """The filler bounds all weights by the largest of an event; numpy has the last word."""
+    events = some_events(4)
+    weight = np.zeros((N, N_WEIGHTS), np.float32)
+    weight[np.arange(N), np.arange(N) % N_WEIGHTS] = 1.0
+    path = write_odd(tmp_path / "odd.root", Events(offset=events.offset, **{**events.columns, "weight": weight}))
+    n = int(by_numpy(path, 0, N, SELECT, FILL).n_selected)
+    bits = int(np.log2(2.0**62 / 16 / n)) + 1
+    asked, wanted = replace(SELECT, weight_bits=bits), replace(FILL, weight_bits=bits)
+    made = fill_file(path, 0, N, asked, wanted)
+    assert "too large" in made.refusal
+    require_same(made, by_numpy(path, 0, N, asked, wanted))
+
+
+def test_units_labels_and_repeated_events_are_refused(tmp_path: Path) -> None:
     events = some_events(3)
     columns = events.columns
     wrong = {"jet_pt": columns["jet_pt"] * 1000, "jet_label": -columns["jet_label"], "event": columns["event"] // 2}
     for name, values in wrong.items():
         changed = {**columns, name: values.astype(columns[name].dtype)}
         path = write_odd(tmp_path / f"{name}.root", Events(offset=events.offset, **changed))
-        assert fill_file(path, 0, N, SELECT, FILL) is None, name
-        with pytest.raises(FileError):
+        with pytest.raises(FileError) as raised:
+            select_by_numpy(path, 0, N, SELECT)
+        with pytest.raises(FileError, match=re.escape(str(raised.value))):
+            fill_file(path, 0, N, SELECT, FILL)
+        with pytest.raises(FileError, match=re.escape(str(raised.value))):
             select(path, 0, N, SELECT)
 
 
-def test_a_damaged_file_is_left_to_the_stages(path: Path, tmp_path: Path) -> None:
+def test_a_damaged_file_is_refused(path: Path, tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     with uproot.open(path) as file:
         seek = int(file[EVENTS]["jet_eta"].member("fBasketSeek")[0])
     content[seek + 200 : seek + 230] = b"x" * 30
     broken = tmp_path / "broken.root"
     broken.write_bytes(content)
-    assert fill_file(broken, 0, N, SELECT, FILL) is None
+    with pytest.raises(FileError, match="jet_eta"):
+        fill_file(broken, 0, N, SELECT, FILL)
 
 
 def test_the_shipped_file_needs_no_stages() -> None:
@@ -248,16 +281,62 @@ def test_the_shipped_file_needs_no_stages() -> None:
     n = len(read_ntuple(path))
     asked = replace(SELECT, weights=(0,), varied=())
     wanted = replace(FILL, weight_names=("nominal",), kinematics=())
-    require_same(fill_file(path, 0, n, asked, wanted), in_stages(path, 0, n, asked, wanted))
+    require_equal(path, 0, n, asked, wanted)
 
 
-def test_a_setting_that_is_not_known_is_left_to_the_stages(path: Path) -> None:
-    """Whoever adds one need not think of this pass: it fills only what it knows."""
+def test_groups_of_events(path: Path) -> None:
+    made = require_equal(path, 0, N, SELECT, replace(FILL, groups=7))
+    assert made.filled.groups.shape[:2] == (7, N_WEIGHTS + len(FILL.kinematics))
+    np.testing.assert_array_equal(made.filled.groups[:, 0].sum(axis=0), made.filled.sumw[:, 0])
 
-    @dataclass(frozen=True)
-    class More(FillSettings):
-        more: int = 0
 
-    same = {each.name: getattr(FILL, each.name) for each in fields(FILL)}
-    assert fill_file(path, 0, 10, SELECT, More(**same)) is not None
-    assert fill_file(path, 0, 10, SELECT, More(**same, more=1)) is None
+def test_regions_and_scores_that_the_files_have(tmp_path: Path) -> None:
+    events, rng = some_events(5), np.random.default_rng(5)
+    n_jets = events.offset[-1]
+    more = {"jet_region": rng.choice([-1, 0, 1], n_jets).astype(np.int8), "jet_q": rng.random(n_jets, np.float32)}
+    path = write_more(tmp_path / "more.root", events, more)
+    layout = preset_layout("beampipe", {"branches": {"region": "jet_region"}, "scores": {"q": {"branch": "jet_q"}}})
+    asked = replace(SELECT, regions=Regions("branch"), layout=layout)
+    made, want = select(path, 0, N, asked), select_by_numpy(path, 0, N, asked)
+    for item in fields(Dijets):
+        require_same_values(getattr(made, item.name), getattr(want, item.name), item.name)
+    wanted = replace(FILL, taggers=(*FILL.taggers, Tagger("q", 10, 0.0, 1.0)), groups=5)
+    scores = predict(made, [], wanted.kinematics, ENERGY)
+    varied = {
+        key: np.where(rng.random(values.shape) < 0.1, 1 - values, values) for key, values in scores.by_name.items()
+    }
+    one = fill_table(made, Scores(varied), wanted)
+    two = fill_by_numpy(want, Scores(varied), wanted)
+    require_same(FilledChunk(one, (), 0), FilledChunk(two, (), 0))
+    assert FillPath.of(wanted).kind == "table"
+    assert FillPath.of(FILL).kind == "one pass"
+
+
+def write_more(path: Path, events: Events, more: Mapping[str, Any]) -> Path:
+    """A ROOT file with further columns of jets."""
+    n_jets = np.diff(events.offset)
+    flat = {name: values for name, values in events.columns.items() if not name.startswith("jet_")}
+    jets = {name[4:]: values for name, values in {**events.columns, **more}.items() if name.startswith("jet_")}
+    table = {**flat, "jet": ak.unflatten(ak.zip(jets), n_jets)}
+    table["weight"] = ak.from_regular(ak.from_numpy(flat["weight"]), axis=1)
+    with uproot.recreate(path) as file:
+        file.mktree(
+            EVENTS,
+            {
+                name: values.dtype if isinstance(values, np.ndarray) else values.type.content
+                for name, values in table.items()
+            },
+        )
+        file[EVENTS].extend(table)
+    return path
+
+
+def test_without_compiled_kernels_numpy_fills(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    want = fill_file(path, 0, N, SELECT, FILL, with_table=True)
+    for module in (select_module, fill_module):
+        monkeypatch.setattr(module, "native", lambda: None)
+    made = fill_file(path, 0, N, SELECT, FILL, with_table=True)
+    assert made.refusal
+    assert FillPath.of(FILL).kind == "numpy"
+    require_same(made, want)
+    require_same(made._replace(filled=fill_table(select(path, 0, N, SELECT), Scores(), FILL)), want)

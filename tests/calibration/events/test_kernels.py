@@ -1,9 +1,11 @@
-"""Each kernel, compiled and in numpy, against loops in Python, on random events that pass and fail every cut."""
+"""The loops in numpy against loops in Python, on random events that pass and fail every cut.
+
+The compiled filler is compared with numpy in `test_fill`.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,26 +15,15 @@ from hypothesis import strategies as st
 from numpy import ndarray
 
 from beampipe.calibration.config import DijetSelection
-from beampipe.calibration.events import fill, reference, select, variations
+from beampipe.calibration.events import fill, select, variations
 from beampipe.calibration.events.dijets import CUT_NAMES, LARGEST_SHIFT
-from beampipe.calibration.kernels import native
+from tests.calibration.events import reference
 
 BITS = 36
 SCALE = 2.0**BITS
 CUTS = DijetSelection().cuts
 
 words = st.integers(0, 2**64 - 1)
-
-
-@pytest.fixture(scope="module", params=["compiled", "numpy"], autouse=True)
-def way(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Every test once with the compiled loops, once with their twins."""
-    if request.param == "compiled":
-        pytest.importorskip("beampipe.calibration.kernels._native", exc_type=ImportError)
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (variations, select, fill):
-            patch.setattr(module, "native", native if request.param == "compiled" else lambda: None)
-        yield
 
 
 def random_events(seed: int, n: int = 400) -> dict[str, Any]:
@@ -239,7 +230,7 @@ def test_event_keys(dataset: int, numbers: list[tuple[int, int]]) -> None:
 
 @pytest.mark.parametrize("size", [1e3, 3e4, 1e6, 1e13, 1e30])
 def test_large_weights_round_alike(size: float) -> None:
-    """Beyond 2**51 units the compiled loop has no short cut, and beyond 2**63 there is no whole number."""
+    """Beyond 2**63 there is no whole number."""
     rng = np.random.default_rng(9)
     weight = (size * rng.normal(0, 1, (50, 7))).astype(np.float32)
     rows, bins = np.zeros((50, 2), np.int64), np.tile(np.arange(50)[:, None, None], (1, 2, 1))

@@ -68,7 +68,7 @@ def test_missing_parts_are_none() -> None:
     ("config", "error", "message"),
     [
         (CUTS | {"radiu": 1}, ConfigError, "did you mean 'radius'"),
-        ({k: v for k, v in CUTS.items() if k != "radius"}, ConfigError, "got no radius"),
+        ({k: v for k, v in CUTS.items() if k != "radius"}, ConfigError, "missing radius"),
         (CUTS | {"radius": -1}, ConfigError, "radius: got -1"),
         (CUTS | {"score_cut": 2}, ConfigError, r"expected a number in \[0, 1\]"),
         (CUTS | {"gnn_hidden": 64}, ConfigError, "expected 32 as in the weights"),

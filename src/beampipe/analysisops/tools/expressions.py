@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import ast
 import math
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Final
 
 import numpy as np
 from numpy import ndarray
 
+from beampipe import expressions
 from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.analysisops.tools.handles import Column, Events, Jagged, frozen
 from beampipe.errors import nearest
+from beampipe.expressions import Grammar
+
+_ELEMENTWISE: Final = ("abs", "sqrt", "log", "exp", "sin", "cos", "tan", "sinh", "cosh", "tanh", "arctan")
+
+_REDUCTIONS: Final = ("count", "sum", "any", "all")
 
 FUNCTIONS: Final[Mapping[str, tuple[int, int]]] = {
-    **dict.fromkeys(("abs", "sqrt", "log", "exp", "sin", "cos", "tan", "sinh", "cosh", "tanh", "arctan"), (1, 1)),
-    **dict.fromkeys(("count", "sum", "any", "all"), (1, 1)),
+    **dict.fromkeys(_ELEMENTWISE, (1, 1)),
+    **dict.fromkeys(_REDUCTIONS, (1, 1)),
     **dict.fromkeys(("min", "max"), (1, 8)),
     "delta_phi": (2, 2),
     "where": (3, 3),
@@ -37,13 +43,13 @@ HELP: Final = (
     " fulfil it), sum(c), any(c), all(c), min(c), max(c), c[0] (the first object; a missing one is no number and"
     " fulfils no comparison), c[condition]."
 )
-"""What agents are told of expressions."""
+"""Explains expressions to agents."""
 
 _LONGEST: Final = 600
-"""So many characters may an expression have."""
+"""Most characters of an expression."""
 
 _DEEPEST: Final = 24
-"""So deep may an expression be nested."""
+"""Most levels of nesting in an expression."""
 
 _MOST_OBJECTS: Final = 64
 """Indices of objects are smaller than this."""
@@ -51,9 +57,48 @@ _MOST_OBJECTS: Final = 64
 _LARGEST: Final = 1e300
 """Numbers in expressions are smaller than this."""
 
-_OPERATORS: Final = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.Mod)
 
-_COMPARISONS: Final = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
+def _real(value: ndarray) -> ndarray:
+    return np.asarray(value, float)
+
+
+def _truth(value: ndarray, text: str) -> ndarray:
+    if value.dtype != bool:
+        raise ToolRefusedError(f"expression {text[:80]!r}: got a number, expected a condition such as {text[:40]} > 0")
+    return value
+
+
+def _of_numbers(function: Callable[[ndarray], ndarray]) -> Callable[[ndarray], ndarray]:
+    return lambda value: function(_real(value))
+
+
+_GRAMMAR: Final = Grammar(
+    {
+        ast.Add: np.add,
+        ast.Sub: np.subtract,
+        ast.Mult: np.multiply,
+        ast.Div: np.divide,
+        ast.Pow: np.power,
+        ast.Mod: np.mod,
+    },
+    {
+        ast.Lt: np.less,
+        ast.LtE: np.less_equal,
+        ast.Gt: np.greater,
+        ast.GtE: np.greater_equal,
+        ast.Eq: np.equal,
+        # A missing value is NaN, for which no comparison holds, not even this one.
+        ast.NotEq: lambda one, other: (one < other) | (one > other),
+    },
+    {
+        **{name: _of_numbers(getattr(np, name)) for name in _ELEMENTWISE},
+        "min": lambda *values: reduce(np.minimum, map(_real, values)),
+        "max": lambda *values: reduce(np.maximum, map(_real, values)),
+        "delta_phi": lambda one, other: (_real(one) - _real(other) + np.pi) % (2 * np.pi) - np.pi,
+        "where": lambda good, one, other: np.where(_truth(good, "condition"), _real(one), _real(other)),
+    },
+)
+"""Operators, and functions of one event or object; `_reduce` has those over the objects of an event."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +106,8 @@ class Expression:
     """A checked expression.
 
     Attributes:
-        text: as it was written.
-        tree: what it is; it holds only what this module allows.
+        text: the expression as written.
+        tree: its syntax tree, which holds only what this module allows.
         names: columns or numbers that it needs.
     """
 
@@ -80,9 +125,9 @@ def parse(text: str) -> Expression:
     if not text.strip() or len(text) > _LONGEST:
         raise ToolRefusedError(f"expression: got {len(text)} characters, expected 1 to {_LONGEST}")
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise ToolRefusedError(f"expression {text[:80]!r}: cannot be read ({type(error).__name__}). {HELP}") from error
+        tree = expressions.parse(text)
+    except ValueError as error:
+        raise ToolRefusedError(f"expression {text[:80]!r}: cannot be read ({error}). {HELP}") from error
     names: set[str] = set()
     _check(tree, names, 0)
     return Expression(text, tree, frozenset(names))
@@ -125,16 +170,14 @@ def _children(node: ast.expr) -> list[ast.expr]:
             return []
         case ast.BinOp(op=ast.BitAnd() | ast.BitOr() | ast.BitXor()) | ast.UnaryOp(op=ast.Invert()):
             raise ToolRefusedError("expression: got & | ^ or ~, expected and, or, not")
-        case ast.BinOp(left=left, op=op, right=right) if isinstance(op, _OPERATORS):
-            return [left, right]
-        case ast.UnaryOp(operand=operand):
-            return [operand]
-        case ast.BoolOp(values=values):
-            return values
-        case ast.Compare(left=left, ops=ops, comparators=others) if all(isinstance(op, _COMPARISONS) for op in ops):
-            return [left, *others]
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
-            _check_call(name, len(arguments))
+            if name not in FUNCTIONS:
+                raise ToolRefusedError(f"expression: got a function {name[:40]!r}{nearest(name, FUNCTIONS)}. {HELP}")
+            fewest, most = FUNCTIONS[name]
+            if not fewest <= len(arguments) <= most:
+                raise ToolRefusedError(
+                    f"expression: got {len(arguments)} arguments for {name}, expected {fewest} to {most}"
+                )
             return arguments
         case ast.Subscript(value=value, slice=ast.Constant(value=index)):
             if type(index) is not int or not 0 <= index < _MOST_OBJECTS:
@@ -142,43 +185,14 @@ def _children(node: ast.expr) -> list[ast.expr]:
             return [value]
         case ast.Subscript(value=value, slice=condition):
             return [value, condition]
-    raise ToolRefusedError(f"expression: got {ast.unparse(node)[:60]!r}, which it may not hold. {HELP}")
-
-
-def _check_call(name: str, given: int) -> None:
-    if name not in FUNCTIONS:
-        raise ToolRefusedError(f"expression: got a function {name[:40]!r}{nearest(name, FUNCTIONS)}. {HELP}")
-    fewest, most = FUNCTIONS[name]
-    if not fewest <= given <= most:
-        raise ToolRefusedError(f"expression: got {given} arguments for {name}, expected {fewest} to {most}")
+    parts = expressions.operands(node, _GRAMMAR)
+    if parts is None:
+        raise ToolRefusedError(f"expression: got {ast.unparse(node)[:60]!r}, which it may not hold. {HELP}")
+    return parts
 
 
 _Value = Column
 """A column; a single number is an array without axes."""
-
-_ARITHMETIC: Final[Mapping[type, Callable[[Any, Any], Any]]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: np.divide,
-    ast.Pow: np.power,
-    ast.Mod: np.mod,
-}
-
-_COMPARE: Final[Mapping[type, Callable[[Any, Any], Any]]] = {
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.Eq: operator.eq,
-    # What is missing is NaN, and fulfils no comparison: not this one either.
-    ast.NotEq: lambda a, b: (a < b) | (a > b),
-}
-
-_ELEMENTWISE: Final[Mapping[str, Callable[[Any], Any]]] = {
-    name: getattr(np, name)
-    for name in ("abs", "sqrt", "log", "exp", "sin", "cos", "tan", "sinh", "cosh", "tanh", "arctan")
-}
 
 
 def evaluate(events: Events, text: str) -> Column:
@@ -250,38 +264,18 @@ def _walk(node: ast.expr, columns: Mapping[str, _Value]) -> _Value:
             return np.asarray(value if isinstance(value, bool) else float(value))  # type: ignore[arg-type]
         case ast.Name(id=name):
             return np.asarray(CONSTANTS[name]) if name in CONSTANTS else columns[name]
-        case ast.BinOp(left=left, op=op, right=right):
-            pair = [_walk(left, columns), _walk(right, columns)]
-            return _apply(lambda a, b: _ARITHMETIC[type(op)](_real(a), _real(b)), pair)
-        case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return _apply(lambda a: ~_truth(a, ast.unparse(operand)), [_walk(operand, columns)])
-        case ast.UnaryOp(op=op, operand=operand):
-            sign = -1.0 if isinstance(op, ast.USub) else 1.0
-            return _apply(lambda a: sign * _real(a), [_walk(operand, columns)])
-        case ast.BoolOp(op=op, values=nodes):
-            joined = np.logical_and if isinstance(op, ast.And) else np.logical_or
-            texts = [ast.unparse(one) for one in nodes]
-            return _apply(
-                lambda *all_of: joined.reduce(
-                    np.broadcast_arrays(*(_truth(one, text) for one, text in zip(all_of, texts, strict=True)))
-                ),
-                [_walk(one, columns) for one in nodes],
-            )
-        case ast.Compare(left=left, ops=ops, comparators=comparators):
-            sides = [_walk(one, columns) for one in (left, *comparators)]
-            return _apply(lambda *all_of: _chain(ops, all_of), sides)
-        case ast.Call(func=ast.Name(id=name), args=arguments):
-            return _call(name, [_walk(one, columns) for one in arguments], ast.unparse(node))
         case ast.Subscript(value=value, slice=index):
             return _pick(_walk(value, columns), index, columns, ast.unparse(node))
-    raise ToolRefusedError(f"expression: got {ast.unparse(node)[:60]!r}, which it may not hold")
-
-
-def _chain(ops: Sequence[ast.cmpop], sides: Sequence[ndarray]) -> ndarray:
-    good: Any = True
-    for op, left, right in zip(ops, sides, sides[1:], strict=False):
-        good = good & _COMPARE[type(op)](_real(left), _real(right))
-    return np.asarray(good)
+    values = [_walk(part, columns) for part in _children(node)]
+    match node:
+        case ast.Call(func=ast.Name(id=name)) if name in _REDUCTIONS or (name in ("min", "max") and len(values) == 1):
+            return _reduce(name, values[0], ast.unparse(node))
+    return _apply(
+        lambda *arrays: expressions.combine(
+            node, arrays, _GRAMMAR, number=_real, truth=lambda value, part: _truth(value, ast.unparse(part))
+        ),
+        values,
+    )
 
 
 def _apply(function: Callable[..., Any], values: Sequence[_Value]) -> _Value:
@@ -303,25 +297,12 @@ def _apply(function: Callable[..., Any], values: Sequence[_Value]) -> _Value:
     return Jagged(first.offsets, frozen(np.asarray(function(*spread))))
 
 
-def _call(name: str, values: list[_Value], text: str) -> _Value:
-    if name in _ELEMENTWISE:
-        return _apply(lambda a: _ELEMENTWISE[name](_real(a)), values)
-    if name == "delta_phi":
-        return _apply(lambda a, b: (_real(a) - _real(b) + np.pi) % (2 * np.pi) - np.pi, values)
-    if name == "where":
-        return _apply(lambda good, a, b: np.where(_truth(good, text), _real(a), _real(b)), values)
-    if name in ("min", "max") and len(values) > 1:
-        smaller = np.minimum if name == "min" else np.maximum
-        return _apply(lambda *all_of: smaller.reduce(np.broadcast_arrays(*map(_real, all_of))), values)
-    (value,) = values
-    if not isinstance(value, Jagged):
+def _reduce(name: str, column: _Value, text: str) -> ndarray:
+    """A value for each event from those of its objects."""
+    if not isinstance(column, Jagged):
         raise ToolRefusedError(
             f"expression {text[:60]!r}: got a value for each event, expected {name} over a column of objects"
         )
-    return _reduce(name, value, text)
-
-
-def _reduce(name: str, column: Jagged, text: str) -> ndarray:
     n, parents = len(column.offsets) - 1, column.parents
     if name in ("any", "all"):
         good = _truth(column.values, text)
@@ -354,13 +335,3 @@ def _pick(column: _Value, index: ast.expr, columns: Mapping[str, _Value], text: 
     if not isinstance(wanted, Jagged) or not wanted.same_collection(column):
         raise ToolRefusedError(f"expression {text[:60]!r}: expected an index or a condition on the same objects in [ ]")
     return column.thinned(_truth(wanted.values, text))
-
-
-def _real(value: ndarray) -> ndarray:
-    return np.asarray(value, float)
-
-
-def _truth(value: ndarray, text: str) -> ndarray:
-    if value.dtype != bool:
-        raise ToolRefusedError(f"expression {text[:80]!r}: got a number, expected a condition such as {text[:40]} > 0")
-    return value

@@ -7,28 +7,28 @@ order of events, chunks or workers changes a bit.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from functools import cache
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float32, Float64, Int8, Int64, UInt8, UInt16, UInt64
-from beampipe.calibration.config import Bootstrap, Cuts, DijetSelection, Energy, Tagger
-from beampipe.calibration.events.dijets import FLAVOURS, LARGEST_SHIFT, CutFlow, Dijets, RunRange
+from beampipe.calibration.config import Bootstrap, Cuts, DijetSelection, Energy, Regions, Tagger
+from beampipe.calibration.events.dijets import FLAVOURS, CutFlow, Dijets, RunRange
 from beampipe.calibration.events.histograms import MOST, Axes, Filled, TaggerBins, merge, refuse_overflow
 from beampipe.calibration.events.scores import ScoreKey, Scores
 from beampipe.calibration.events.select import (
     PT_CUTS,
+    RefusedError,
     SelectSettings,
     enough_tracks,
-    flavours,
+    filler_settings,
     pt_cuts_passed,
-    refuse_repeated,
     round_to_units,
-    run_ranges,
+    run_filler,
+    select_by_numpy,
 )
 from beampipe.calibration.events.variations import (
     MODEL,
@@ -43,28 +43,11 @@ from beampipe.calibration.events.variations import (
     mix,
 )
 from beampipe.calibration.kernels import native
-from beampipe.calibration.layout import EVENT_BRANCHES, JET_BRANCHES, NOMINAL_WEIGHT, VARIED_N_TRK, Labels
-from beampipe.calibration.ntuple.columns import (
-    HIGHEST_PT,
-    LOWEST_PT,
-    EventSource,
-    Piece,
-    Stream,
-    allowed_unmatched,
-    event_stream,
-    is_stored_as,
-    jet_stream,
-    open_source,
-    pdg_numbers,
-    weight_stream,
-)
-from beampipe.errors import FileError, InputError
-
-# The loops that fill histograms: compiled, and the same in numpy.
-
+from beampipe.calibration.ntuple.columns import EventSource, open_source
+from beampipe.errors import BeampipeError, InputError
 
 _BLOCK: Final = 4096
-"""Events that the numpy twins take at once, so that their tables stay small."""
+"""Events that numpy takes at once, so that its tables stay small."""
 
 
 def histogram_rows(
@@ -92,12 +75,6 @@ def histogram_rows(
     Returns:
         First row of each jet's cell, or -1 if the jet does not count.
     """
-    compiled = native()
-    if compiled is not None:
-        rows = np.empty(pt.shape, np.int64)
-        columns = map(np.ascontiguousarray, (pt, n_trk, region, flavour))
-        compiled.histogram_rows(*columns, edges, tuple(cuts), n_flavours, width, rows)
-        return rows
     one, other = (pt[:, j].astype(np.float64) for j in range(2))
     high, low = np.where(other > one, other, one), np.where(other < one, other, one)
     selected = (pt_cuts_passed(high, low, cuts) == PT_CUTS) & enough_tracks(n_trk[:, 0], n_trk[:, 1], cuts)
@@ -117,10 +94,7 @@ def tagger_bins(x: ndarray, low: float, high: float, n_bins: int, offset: int, o
         offset: added to every bin.
         out: written.
     """
-    compiled, values = native(), np.ascontiguousarray(x, np.float64)
-    if compiled is not None:
-        compiled.tagger_bins(values, low, high, n_bins, offset, out)
-        return
+    values = np.ascontiguousarray(x, np.float64)
     # Multiplied before it is divided: a whole number of tracks must not fall short of its own bin.
     place = np.floor((values - low) * n_bins / (high - low))
     out[:] = np.fmin(np.fmax(place, 0.0), n_bins - 1.0).astype(np.int64) + offset
@@ -150,10 +124,6 @@ def fill_weights(
         sumw: added to.
         sumw2: added to: squares of the weights.
     """
-    compiled = native()
-    if compiled is not None:
-        compiled.fill_weights(rows, bins, np.ascontiguousarray(weight), scale, sumw, sumw2)
-        return
     for event, row in _blocks(rows, bins):
         values, squares = quantise(weight[event], scale)
         _add(sumw, row, values)
@@ -180,10 +150,6 @@ def fill_single(
         sumw2: added to: squares of weights.
         entries: added to: numbers of jets.
     """
-    compiled = native()
-    if compiled is not None:
-        compiled.fill_single(rows, bins, weights, squares, sumw, sumw2, entries)
-        return
     for event, row in _blocks(rows, bins):
         np.add.at(sumw, row, weights[event])
         np.add.at(sumw2, row, squares[event])
@@ -210,10 +176,6 @@ def fill_replicas(
         table: Poisson numbers of `poisson_table`.
         replicas: added to.
     """
-    compiled = native()
-    if compiled is not None:
-        compiled.fill_replicas(rows, bins, weights, keys, int(seed), table, replicas)
-        return
     n_replicas = replicas.shape[1]
     blocks = mix(np.uint64(seed) + np.arange((n_replicas + 3) // 4, dtype=np.uint64))
     shifts = np.arange(0, 64, 16, dtype=np.uint64)
@@ -288,8 +250,91 @@ class FillSettings:
         )
 
 
+class FillPath(NamedTuple):
+    """How the histograms of a sample are filled; it changes no bit of them.
+
+    Attributes:
+        kind: ``one pass``: the compiled filler reads the file, and selects and fills at once. ``table``: it selects
+            events into a table, which is scored and then filled. ``numpy``: numpy selects and fills.
+        reason: why.
+    """
+
+    kind: Literal["one pass", "table", "numpy"]
+    reason: str
+
+    @classmethod
+    def of(cls, settings: FillSettings) -> FillPath:
+        """The path for some settings, here and now."""
+        if native() is None:
+            return cls("numpy", "the compiled kernels are not installed")
+        scored = [tagger.name for tagger in settings.taggers if tagger.boosted]
+        if scored:
+            return cls("table", f"scores of {', '.join(scored)} are of the selected events")
+        return cls("one pass", "the files have all that is counted")
+
+
+class FilledChunk(NamedTuple):
+    """The histograms of a chunk, and what else is known of it.
+
+    Attributes:
+        filled: its histograms.
+        ranges: range of event numbers of each run.
+        n_selected: number of events that some variation may select.
+        dijets: table of these events; None if it was not asked for.
+        refusal: why numpy filled the chunk in place of the compiled filler; empty if it did not.
+    """
+
+    filled: Filled
+    ranges: tuple[RunRange, ...]
+    n_selected: int
+    dijets: Dijets | None = None
+    refusal: str = ""
+
+
+def fill_file(
+    path: Path, start: int, stop: int, select: SelectSettings, fill: FillSettings, *, with_table: bool = False
+) -> FilledChunk:
+    """Histograms of n_trk of the entries `start` to `stop` of a file, by one compiled pass over them.
+
+    What the compiled filler refuses is left to numpy, which looks at fewer numbers and says more.
+
+    Args:
+        path: ROOT file with the events.
+        start: first entry to read.
+        stop: one past the last entry to read.
+        select: cuts and regions; its cuts and weights are those of `fill`.
+        fill: axes and variations.
+        with_table: whether the table of selected events is wanted, too.
+
+    Raises:
+        FileError: the file cannot be read, a number is not finite, or an event number appears twice.
+        InputError: weights are too large for their number of bits.
+    """
+    refusal = "the compiled kernels are not installed"
+    if native() is not None:
+        try:
+            with open_source(path, select.layout, start, stop) as source:
+                return _fill_source(source, select, fill, with_table=with_table)
+        except BeampipeError as error:
+            refusal = str(error)
+    dijets = select_by_numpy(path, start, stop, select, observables=with_table)
+    filled = fill_by_numpy(dijets, Scores(), fill)
+    return FilledChunk(filled, dijets.ranges, len(dijets), dijets if with_table else None, refusal)
+
+
+def _fill_source(source: EventSource, select: SelectSettings, fill: FillSettings, *, with_table: bool) -> FilledChunk:
+    sums = _Sums(fill)
+    histograms = _filler_histograms(fill, select.varied, [])
+    found = run_filler(source, select, with_table=with_table, histograms=histograms, sums=sums.arrays)
+    # Two jets of each event in one cell, and in a replica up to 8 times; numpy knows the bound more exactly.
+    if 16 * max(found.size, found.square) * 2.0**fill.weight_bits >= MOST:
+        raise RefusedError(f"{source.path}: weights are too large for {fill.weight_bits} bits")
+    dijets = found.dijets if with_table else None
+    return FilledChunk(sums.filled(found.cut_flow), found.ranges, found.n_selected, dijets)
+
+
 def fill_table(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled:
-    """Fill all histograms of a chunk.
+    """Fill all histograms from a table of events.
 
     Args:
         dijets: events with two leading jets.
@@ -297,46 +342,130 @@ def fill_table(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled
         settings: axes, cuts and variations.
 
     Raises:
-        InputError: weights are too large for their number of bits.
+        InputError: weights are too large for their number of bits, or not as many as their names.
     """
-    if settings.groups:
-        return _in_groups(dijets, scores, settings)
-    return _at_once(dijets, scores, settings)
+    compiled = native()
+    if compiled is None:
+        return fill_by_numpy(dijets, scores, settings)
+    n, n_weights, sums = len(dijets), len(settings.weight_names), _Sums(settings)
+    _refuse_weights(dijets, settings)
+    names, keys = tuple(dijets.varied_n_trk), tuple(scores.by_name)
+    varied_n_trk = [dijets.varied_n_trk[name] for name in names]
+    floats = [np.asarray(scores.by_name[key], np.float32) for key in keys]
+    labels = dijets.label if settings.labelled else None
+    numbers = (dijets.run, dijets.event, None, dijets.weight, dijets.pt, dijets.eta, None, dijets.n_trk)
+    columns = [_column(each) for each in (*numbers, labels, dijets.region, *varied_n_trk, *floats)]
+    select = SelectSettings(
+        *(settings.selection, Regions(), settings.weight_bits, True, settings.labelled, tuple(range(n_weights))), names
+    )
+    flavours = [code if 0 <= code < len(FLAVOURS) else -2 for code in range(-128, 128)] if settings.labelled else []
+    histograms = _filler_histograms(settings, names, keys)
+    chosen = filler_settings(select, flavours, done=True)
+    filler = compiled.Filler(chosen, histograms, sums.arrays, len(names), len(keys), False)
+    if not filler.add(n, n_weights, np.arange(0, 2 * n + 1, 2), columns):
+        raise InputError(f"table of dijet events: {filler.refusal}")
+    filler.finish()
+    return sums.filled(dijets.cut_flow)
 
 
-def _in_groups(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled:
-    """The same, and the sums of each group. Which group an event is in depends on the event alone."""
+def _column(values: ndarray | None) -> tuple[ndarray, bool, int] | None:
+    """A column of a table as the filler takes it."""
+    return None if values is None else (np.ascontiguousarray(values).reshape(-1).view(np.uint8), False, 0)
+
+
+class _Sums:
+    """Arrays for a filler: sums of weights have the rows of one group of events after the other."""
+
+    def __init__(self, settings: FillSettings) -> None:
+        axes, rows = settings.axes, settings.axes.n_rows
+        self._settings, n_varied = settings, len(settings.kinematics)
+        nothing = CutFlow(np.empty(0, np.int64), np.empty(0, np.int64))
+        self._out = Filled.empty(axes, settings.weight_names, settings.kinematics, settings.bootstrap.replicas, nothing)
+        self._sumw, self._varied = self._out.sumw, self._out.varied_sumw
+        if settings.groups:
+            self._sumw = np.zeros((settings.groups * rows, len(settings.weight_names)), np.int64)
+            self._varied = np.zeros((n_varied, settings.groups * rows), np.int64)
+
+    @property
+    def arrays(self) -> tuple[ndarray, ...]:
+        """The arrays in the order of the filler."""
+        out = self._out
+        return self._sumw, out.sumw2, self._varied, out.varied_sumw2, out.replicas, out.entries
+
+    def filled(self, cut_flow: CutFlow) -> Filled:
+        """The histograms of all events, and the sums of each group."""
+        out, n_groups = replace(self._out, cut_flow=cut_flow), self._settings.groups
+        if n_groups:
+            sumw = self._sumw.reshape(n_groups, -1, len(self._settings.weight_names))
+            varied = self._varied.reshape(len(self._varied), n_groups, sumw.shape[1])
+            groups = np.concatenate([sumw.transpose(0, 2, 1), varied.transpose(1, 0, 2)], axis=1)
+            out = replace(out, sumw=sumw.sum(axis=0), varied_sumw=varied.sum(axis=1), groups=groups)
+        return out.bounded()
+
+
+_TRACKS, _SCALE, _RESOLUTION = range(3)
+"""Kinds of variations of jets, as the compiled filler numbers them."""
+
+
+def _filler_histograms(fill: FillSettings, varied: Sequence[str], scores: Sequence[ScoreKey]) -> dict[str, Any]:
+    """Axes and variations as the compiled filler takes them.
+
+    Args:
+        fill: axes, taggers and variations.
+        varied: names of the columns of varied n_trk.
+        scores: keys of the columns of scores.
+    """
+    kinds = {"jes": _SCALE, "jer": _RESOLUTION}
+    known = {each.name: (kinds[each.kind], each.number, each.sign) for each in energy_shifts(fill.energy)}
+    known |= {name: (_TRACKS, place, 0.0) for place, name in enumerate(varied)}
+    places = {key: place for place, key in enumerate(scores)}
+    *model, noise_seed = MODEL
+    return {
+        "edges": np.array(fill.pt_edges, np.float64),
+        "n_flavours": len(fill.axes.flavours),
+        "taggers": [(float(tagger.low), float(tagger.high), tagger.bins) for tagger in fill.taggers],
+        "energy": (*model, eta_nodes(fill.energy), fill.energy.resolution, noise_seed),
+        "variations": [known[name] for name in fill.kinematics],
+        "scores": [
+            places[ScoreKey(tagger.name, name)] if tagger.boosted else -1
+            for name in (NOMINAL, *fill.kinematics)
+            for tagger in fill.taggers
+        ],
+        "dataset": dataset_key(fill.dataset),
+        "seed": fill.bootstrap.seed << 32,
+        "n_groups": max(fill.groups, 1),
+        "poisson": POISSON,
+    }
+
+
+def fill_by_numpy(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled:
+    """As `fill_table`, without the compiled filler: the same bits, several times slower."""
+    if not settings.groups:
+        return _fill_by_numpy(dijets, scores, settings)
+    # Which group an event is in depends on the event alone.
     alone = replace(settings, groups=0)
-    _refuse_overflow(dijets, 2.0**settings.weight_bits)
+    _refuse_weights(dijets, settings)
     keys = event_keys(dataset_key(settings.dataset), dijets.run, dijets.event)
     number = (keys >> np.uint64(32)) % np.uint64(settings.groups)
-    total: Filled | None = None
-    cases = len(settings.weight_names) + len(settings.kinematics)
-    groups = np.empty((settings.groups, cases, settings.axes.n_rows), np.int64)
+    parts, groups = [], []
     for group in range(settings.groups):
         chosen = np.flatnonzero(number == group)
         those = Scores({key: values[chosen] for key, values in scores.by_name.items()})
-        part = _at_once(dijets.part(chosen), those, alone)
-        np.concatenate([part.sumw.T, part.varied_sumw], out=groups[group])
-        total = part if total is None else merge([total, part])
-    assert total is not None  # there are groups
-    return replace(total, groups=groups, cut_flow=dijets.cut_flow).bounded()
+        parts.append(_fill_by_numpy(dijets.part(chosen), those, alone))
+        groups.append(np.concatenate([parts[-1].sumw.T, parts[-1].varied_sumw]))
+    return replace(merge(parts), groups=np.stack(groups), cut_flow=dijets.cut_flow).bounded()
 
 
-def _at_once(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled:
+def _fill_by_numpy(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled:
     axes, scale = settings.axes, 2.0**settings.weight_bits
-    if dijets.weight.shape[1] != len(settings.weight_names):
-        raise InputError(f"weights: got {dijets.weight.shape[1]} columns, expected {len(settings.weight_names)}")
-    _refuse_overflow(dijets, scale)
+    _refuse_weights(dijets, settings)
     out = Filled.empty(axes, settings.weight_names, settings.kinematics, settings.bootstrap.replicas, dijets.cut_flow)
     weight, square = quantise(np.ascontiguousarray(dijets.weight[:, 0]), scale)
     nominal = kinematics_of(NOMINAL, dijets, settings.energy)
     rows, bins = _rows(dijets, nominal, settings), _bins(dijets, nominal, NOMINAL, scores, settings.taggers)
-    if len(settings.weight_names) == 1:
-        fill_single(rows, bins, weight, square, out.sumw.reshape(-1), out.sumw2.reshape(-1), out.entries)
-    else:
-        fill_weights(rows, bins, dijets.weight, scale, out.sumw, out.sumw2)
-        fill_single(rows, bins, weight, square, *_unused(axes), out.entries)
+    fill_weights(rows, bins, dijets.weight, scale, out.sumw, out.sumw2)
+    unused = np.zeros((2, axes.n_rows), np.int64)
+    fill_single(rows, bins, weight, square, unused[0], unused[1], out.entries)
     if settings.bootstrap.replicas:
         keys = event_keys(dataset_key(settings.dataset), dijets.run, dijets.event)
         fill_replicas(rows, bins, weight, keys, settings.bootstrap.seed << 32, POISSON, out.replicas)
@@ -376,229 +505,19 @@ def _bins(
     return out
 
 
-def _refuse_overflow(dijets: Dijets, scale: float) -> None:
-    """No sum of this chunk may leave 64 bits: two jets of each event in one cell, and in a replica up to 8 times."""
+def _refuse_weights(dijets: Dijets, settings: FillSettings) -> None:
+    """As many weights as names, and no sum of this chunk may leave 64 bits.
+
+    Two jets of each event may be in one cell, and in a replica up to 8 times.
+    """
+    if dijets.weight.shape[1] != len(settings.weight_names):
+        raise InputError(f"weights: got {dijets.weight.shape[1]} columns, expected {len(settings.weight_names)}")
     if len(dijets) == 0:
         return
+    scale = 2.0**settings.weight_bits
     largest = max(float(dijets.weight.max()), -float(dijets.weight.min()))
     bound = len(dijets) * max(largest, largest**2)
     if 16 * bound * scale >= MOST:
         size = np.abs(dijets.weight.astype(np.float64))
         bound = float(max(size.sum(axis=0).max(), (size**2).sum(axis=0).max()))
     refuse_overflow(16 * bound * scale)
-
-
-def _unused(axes: Axes) -> tuple[Int64[ndarray, " r"], Int64[ndarray, " r"]]:
-    """Room for sums that nobody reads."""
-    return np.zeros(axes.n_rows, np.int64), np.zeros(axes.n_rows, np.int64)
-
-
-# Stages 1 and 3 in one pass over the events of a chunk, compiled: no table of events is made between them.
-
-
-_TRACKS, _SCALE, _RESOLUTION = range(3)
-"""Kinds of variations of jets, as the compiled filler numbers them."""
-
-_SELECT: Final = ("selection", "regions", "weight_bits", "simulated", "labelled", "weights", "varied", "layout")
-
-_FILL: Final = (
-    *("pt_edges", "taggers", "selection", "energy", "weight_bits", "labelled", "weight_names", "kinematics"),
-    *("bootstrap", "dataset"),
-)
-"""Settings that the pass knows; others must be as they are if nobody sets them."""
-
-_REFUSED: Final = -2
-"""In place of a flavour: a code that the layout does not expect."""
-
-
-class FilledChunk(NamedTuple):
-    """What becomes of a chunk.
-
-    Attributes:
-        filled: its histograms.
-        ranges: range of event numbers of each run.
-        n_selected: number of events that some variation may select.
-    """
-
-    filled: Filled
-    ranges: tuple[RunRange, ...]
-    n_selected: int
-
-
-def fill_file(path: Path, start: int, stop: int, select: SelectSettings, fill: FillSettings) -> FilledChunk | None:
-    """Histograms of the entries `start` to `stop` of a file.
-
-    Args:
-        path: ROOT file with the events.
-        start: first entry to read.
-        stop: one past the last entry to read.
-        select: cuts and regions, as for `select`.
-        fill: axes and variations, as for `fill`.
-
-    Returns:
-        What `select` and `fill` give; None if they must be asked.
-    """
-    if native() is None or not _knows(select, fill):
-        return None
-    try:
-        with open_source(path, select.layout, start, stop) as source:
-            return _filled(source, select, fill)
-    except MemoryError:
-        raise
-    except Exception:  # whatever uproot raises on a damaged file, or on one that it reads in another way
-        return None
-
-
-def _knows(select: SelectSettings, fill: FillSettings) -> bool:
-    """Whether the filler has everything that is asked for."""
-    if not (_unset(select, _SELECT) and _unset(fill, _FILL)):
-        return False
-    known = {*select.varied, *(shift.name for shift in energy_shifts(fill.energy))}
-    n_weights = len(select.weights) if select.simulated else 1
-    return (
-        not any(tagger.boosted for tagger in fill.taggers)
-        and select.regions.rule in ("eta_rank", "eta_split")
-        and not fill.groups
-        and known.issuperset(fill.kinematics)
-        and select.regions.rule != "branch"
-        and select.labelled == fill.labelled
-        and (select.selection, select.weight_bits) == (fill.selection, fill.weight_bits)
-        and n_weights == len(fill.weight_names)
-        and (not select.simulated or select.weights[0] == NOMINAL_WEIGHT)
-    )
-
-
-def _unset(settings: SelectSettings | FillSettings, known: tuple[str, ...]) -> bool:
-    """Whether all other settings have their defaults."""
-    return all(getattr(settings, each.name) == each.default for each in fields(settings) if each.name not in known)
-
-
-def _filled(source: EventSource, select: SelectSettings, fill: FillSettings) -> FilledChunk | None:
-    compiled = native()
-    assert compiled is not None
-    flow = CutFlow(np.empty(0, np.int64), np.empty(0, np.int64))
-    out = Filled.empty(fill.axes, fill.weight_names, fill.kinematics, fill.bootstrap.replicas, flow)
-    sums = (out.sumw, out.sumw2, out.varied_sumw, out.varied_sumw2, out.replicas, out.entries)
-    filler = compiled.Filler(_settings(source, select, fill), *sums, len(select.varied))
-    if not _feed(filler, source, select):
-        return None
-    seen = filler.finish()
-    if _looks_wrong(seen, source, select, fill):
-        return None
-    cut_flow = CutFlow(np.array(seen["events"], np.int64), np.array(seen["weights"], np.int64))
-    filled = out.with_cut_flow(cut_flow).bounded()
-    return FilledChunk(filled, _ranges(seen, source), seen["selected"])
-
-
-def _settings(source: EventSource, select: SelectSettings, fill: FillSettings) -> dict[str, Any]:
-    """What the compiled filler is told."""
-    tracks = {name: (_TRACKS, place, 0.0) for place, name in enumerate(select.varied)}
-    kinds = {"jes": _SCALE, "jer": _RESOLUTION}
-    shifts = {each.name: (kinds[each.kind], each.number, each.sign) for each in energy_shifts(fill.energy)}
-    known = {**shifts, **tracks}
-    regions, (*model, noise_seed) = select.regions, MODEL
-    as_stored = select.labelled and is_stored_as(source, "jet_label", "int8", lists=True)
-    return {
-        "cuts": tuple(select.selection.cuts),
-        "margin": LARGEST_SHIFT,
-        "scale": 2.0**fill.weight_bits,
-        "edges": np.array(fill.pt_edges, np.float64),
-        "n_flavours": len(fill.axes.flavours),
-        "taggers": [(float(tagger.low), float(tagger.high), tagger.bins) for tagger in fill.taggers],
-        "regions": (regions.rule == "eta_split", regions.min_eta_gap, regions.split),
-        "flavours": _flavours(select.layout.labels if as_stored else None) if select.labelled else [],
-        "weights": list(select.weights) if select.simulated else [],
-        "energy": (*model, eta_nodes(fill.energy), fill.energy.resolution, noise_seed),
-        "variations": [known[name] for name in fill.kinematics],
-        "likely_pt": (LOWEST_PT, HIGHEST_PT),
-        "dataset": dataset_key(fill.dataset),
-        "seed": fill.bootstrap.seed << 32,
-        "poisson": POISSON,
-    }
-
-
-@cache
-def _flavours(labels: Labels | None) -> list[int]:
-    """Number in `FLAVOURS` by code of a label, from -128 on; by PDG number, if labels are converted before."""
-    codes = np.arange(-128, 128).astype(np.int8)
-    if labels is None:
-        return [int(flavour) for flavour in flavours(codes)]
-    return [_flavour(code, labels) for code in codes]
-
-
-def _flavour(code: np.int8, labels: Labels) -> int:
-    try:
-        return int(flavours(pdg_numbers(Path(), "", np.array([code]), labels))[0])
-    except FileError:
-        return _REFUSED
-
-
-class _Weights:
-    """Weights of the events, if there are any."""
-
-    def __init__(self, source: EventSource, select: SelectSettings) -> None:
-        self._stream = weight_stream(source) if select.simulated else None
-        self.piece: Piece | None = None
-        self.n_weights = 1
-
-    def reach(self, event: int) -> int | None:
-        """Go on to the piece that holds an event; gives the end of the piece."""
-        if self._stream is None:
-            return None
-        while self.piece is None or self.piece.stop <= event:
-            self.piece, self.n_weights = next(self._stream)
-        return self.piece.stop
-
-    def column(self, event: int) -> tuple[ndarray, bool, int] | None:
-        return None if self.piece is None else (self.piece.data, self.piece.big, self.piece.first(event))
-
-
-def _feed(filler: Any, source: EventSource, select: SelectSettings) -> bool:
-    """Give a filler all events; False if it refuses some."""
-    singles = [event_stream(source, name, EVENT_BRANCHES[name]) for name in ("run", "event", "trigger")]
-    names = ["jet_eta", "jet_clean", "jet_n_trk"]
-    pt = jet_stream(source, "jet_pt", JET_BRANCHES["jet_pt"])
-    assert pt is not None
-    jets = [pt, *(jet_stream(source, name, JET_BRANCHES[name], pt) for name in names)]
-    jets.append(jet_stream(source, "jet_label", "int8", pt) if select.labelled else None)
-    jets += [jet_stream(source, VARIED_N_TRK[name], "uint16", pt) for name in select.varied]
-    weights = _Weights(source, select)
-    of_jets = [stream for stream in jets if stream is not None]
-    streams = [stream for stream in singles if stream is not None] + of_jets
-    at, n_events = 0, source.stop - source.start
-    while at < n_events:
-        ends = [stream.reach(at) for stream in streams]
-        end = min(*ends, weights.reach(at) or n_events)
-        n_jets = pt.piece.first(end) - pt.piece.first(at)
-        if any(stream.piece.first(end) - stream.piece.first(at) != n_jets for stream in of_jets):
-            return False
-        columns = [*_columns(singles, at), weights.column(at), *_columns(jets, at)]
-        assert pt.piece.offsets is not None
-        offsets = pt.piece.offsets[at - pt.piece.start : end - pt.piece.start + 1]
-        if not filler.add(end - at, weights.n_weights, offsets, columns):
-            return False
-        at = end
-    return True
-
-
-def _columns(streams: list[Stream | None], event: int) -> list[tuple[ndarray, bool, int] | None]:
-    return [None if stream is None else stream.column(event) for stream in streams]
-
-
-def _looks_wrong(seen: dict[str, Any], source: EventSource, select: SelectSettings, fill: FillSettings) -> bool:
-    """Whether there may be something to complain of: labels, pT, or weights that are too large for 64 bits."""
-    return bool(
-        2 * max(seen["low"], seen["high"]) >= max(seen["pairs"], 1)
-        or (select.labelled and seen["unmatched"] > allowed_unmatched(seen["labels"], source.layout))
-        # As `fill` bounds the sums: two jets of each event in one cell, and in a replica up to 8 times.
-        or 16 * max(seen["size"], seen["square"]) * 2.0**fill.weight_bits >= MOST
-    )
-
-
-def _ranges(seen: dict[str, Any], source: EventSource) -> tuple[RunRange, ...]:
-    """The range of event numbers of each run; an event must not appear twice."""
-    if seen["ordered"]:
-        return (RunRange(seen["run"], seen["first"], seen["last"]),)
-    run, event = source.flat("run"), source.flat("event")
-    refuse_repeated(source.path, run, event)
-    return run_ranges(run, event)

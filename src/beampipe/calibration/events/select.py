@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -14,18 +17,23 @@ from beampipe.arrays import Bool, Float32, Int8, Int64
 from beampipe.calibration.config import REGIONS, Cuts, DijetSelection, Regions
 from beampipe.calibration.events.dijets import CUT_NAMES, FLAVOURS, LARGEST_SHIFT, CutFlow, Dijets, RunRange
 from beampipe.calibration.kernels import native
-from beampipe.calibration.layout import BEAMPIPE, NOMINAL_WEIGHT, VARIED_N_TRK, Layout
+from beampipe.calibration.layout import BEAMPIPE, NOMINAL_WEIGHT, VARIED_N_TRK, Labels, Layout
 from beampipe.calibration.ntuple.columns import (
+    HIGHEST_PT,
+    LOWEST_PT,
     SCORE,
     EventSource,
+    JetColumns,
+    allowed_unmatched,
     columns_of,
+    is_stored_as,
     open_source,
+    pdg_numbers,
     pt_complaint,
+    segments,
     unmatched_complaint,
 )
-from beampipe.errors import FileError
-
-# Jets to regions: forward or central.
+from beampipe.errors import BeampipeError, FileError
 
 
 def assign_regions(eta: Float32[ndarray, "n 2"], regions: Regions) -> Int8[ndarray, "n 2"]:
@@ -40,9 +48,6 @@ def assign_regions(eta: Float32[ndarray, "n 2"], regions: Regions) -> Int8[ndarr
     if regions.min_eta_gap > 0:
         out[np.abs(size[:, 0] - size[:, 1]) < regions.min_eta_gap] = -1
     return out
-
-
-# The loops that select events: compiled, and the same in numpy.
 
 
 PT_CUTS: Final = 3
@@ -114,25 +119,6 @@ def leading_pairs(
     Returns:
         Events, and places of their leading and their subleading jet in `pt`; of equals the first one leads.
     """
-    compiled = native()
-    if compiled is None:
-        return _leading_pairs(trigger, offsets, pt)
-    n = len(trigger)
-    events, places = np.empty(n, np.int64), np.empty((n, 2), np.int64)
-    m = compiled.leading_pairs(
-        np.ascontiguousarray(trigger).view(np.uint8),
-        np.ascontiguousarray(offsets),
-        np.ascontiguousarray(pt),
-        events,
-        places,
-    )
-    return events[:m].copy(), places[:m].copy()
-
-
-def _leading_pairs(
-    trigger: Bool[ndarray, " n"], offsets: Int64[ndarray, " n_1"], pt: Float32[ndarray, " j"]
-) -> tuple[Int64[ndarray, " m"], Int64[ndarray, "m 2"]]:
-    """The twin in numpy: the n-th jets of all events at once."""
     events = np.flatnonzero(trigger & (np.diff(offsets) >= 2))
     lead = offsets[events]
     second = lead + 1
@@ -171,30 +157,7 @@ def choose_pairs(
     Returns:
         Rows of `entries`; events after each of `CUT_NAMES`; sums of their nominal weights in units of 1 / scale.
     """
-    compiled = native()
-    if compiled is None:
-        return _choose_pairs(trigger, weight, entries, pairs, cuts, margin, scale)
-    rows = np.empty(len(entries), np.int64)
-    events, sums = np.zeros(_N_CUTS, np.int64), np.zeros(_N_CUTS, np.int64)
-    pt, eta, clean, n_trk, most_trk, flavour = map(np.ascontiguousarray, pairs)
-    m = compiled.choose_pairs(
-        np.ascontiguousarray(trigger).view(np.uint8),
-        *(np.ascontiguousarray(weight), entries, pt, eta, clean.view(np.uint8), n_trk, most_trk, flavour),
-        *(tuple(cuts), margin, scale, rows, events, sums),
-    )
-    return rows[:m].copy(), events, sums
-
-
-def _choose_pairs(
-    trigger: Bool[ndarray, " n"],
-    weight: Float32[ndarray, " n"],
-    entries: Int64[ndarray, " m"],
-    pairs: PairColumns,
-    cuts: Cuts,
-    margin: float,
-    scale: float,
-) -> tuple[Int64[ndarray, " k"], Int64[ndarray, " c"], Int64[ndarray, " c"]]:
-    """The twin in numpy: the last cut that each event passes before it fails one, then sums from the last cut on."""
+    # The last cut that each event passes before it fails one, then sums from the last cut on.
     high, low = (pairs.pt[:, j].astype(np.float64) for j in range(2))
     labelled = (pairs.flavour >= 0).all(axis=1) if len(pairs.flavour) else np.ones(len(entries), bool)
     clean = pairs.clean.all(axis=1)
@@ -220,8 +183,8 @@ def _choose_pairs(
     return np.flatnonzero(chosen), np.cumsum(events[::-1])[::-1].copy(), np.cumsum(sums[::-1])[::-1].copy()
 
 
-# Stage 1, `select`: the events of a ROOT file that can count, as a table of dijet events.
-
+_REFUSED: Final = -2
+"""In place of a flavour: a code that the layout does not expect."""
 
 _FLAVOUR_OF_LABEL: Final = {1: "light", 2: "light", 3: "light", 4: "charm", 5: "bottom", 21: "gluon"}
 
@@ -251,18 +214,167 @@ class SelectSettings:
     layout: Layout = BEAMPIPE
 
 
-def select(path: Path, start: int, stop: int, settings: SelectSettings, *, observables: bool = True) -> Dijets:
+class RefusedError(BeampipeError):
+    """The compiled filler refuses an event, or finds events unlikely: `select_by_numpy` decides and says why."""
+
+
+def select(path: Path, start: int, stop: int, settings: SelectSettings) -> Dijets:
     """The dijet events among the entries `start` to `stop` of a file.
+
+    The compiled filler selects them. What it refuses is left to numpy, which looks at fewer numbers and says more.
 
     Args:
         path: ROOT file with the events.
         start: first entry to read.
         stop: one past the last entry to read.
         settings: cuts, regions and what to keep.
-        observables: whether to read width and c1, too; without, they are NaN, for histograms that need neither.
 
     Raises:
         FileError: the file cannot be read, a number is not finite, or an event number appears twice.
+    """
+    if native() is not None:
+        with suppress(BeampipeError), open_source(path, settings.layout, start, stop) as source:
+            return run_filler(source, settings, with_table=True).dijets
+    return select_by_numpy(path, start, stop, settings)
+
+
+class FilledEvents(NamedTuple):
+    """What one pass of the compiled filler found.
+
+    Attributes:
+        n_selected: number of events that some variation may select.
+        ranges: range of event numbers of each run.
+        cut_flow: events after each cut.
+        size: sum over selected events of the size of their largest weight.
+        square: sum over selected events of the square of their largest weight.
+        dijets: table of the selected events; without events if it was not asked for.
+    """
+
+    n_selected: int
+    ranges: tuple[RunRange, ...]
+    cut_flow: CutFlow
+    size: float
+    square: float
+    dijets: Dijets
+
+
+def run_filler(
+    source: EventSource,
+    settings: SelectSettings,
+    *,
+    with_table: bool,
+    histograms: Mapping[str, Any] | None = None,
+    sums: tuple[ndarray, ...] | None = None,
+) -> FilledEvents:
+    """Pass the events of a range through the compiled filler.
+
+    Args:
+        source: range of a file.
+        settings: cuts, regions and weights.
+        with_table: whether the selected events are wanted.
+        histograms: axes and variations of the histograms, as the filler takes them; None for none.
+        sums: arrays to add to, if there are histograms.
+
+    Raises:
+        RefusedError: an event is refused, or pT or labels are unlikely.
+        FileError: a branch cannot be read, or an event number appears twice.
+    """
+    compiled, layout = native(), settings.layout
+    assert compiled is not None
+    floats = [f"jet_{name}" for name in ("width", "c1") if with_table and source.has(f"jet_{name}")]
+    floats += [SCORE + score.name for score in layout.scores] if with_table else []
+    chosen = filler_settings(settings, _flavour_table(source) if settings.labelled else [])
+    filler = compiled.Filler(chosen, histograms or {}, sums, len(settings.varied), len(floats), with_table)
+    columns = JetColumns(settings.labelled, settings.regions.rule == "branch", settings.varied, tuple(floats))
+    for segment in segments(source, columns, weighted=settings.simulated):
+        if not filler.add(*segment):
+            raise RefusedError(f"{source.path}: {filler.refusal}")
+    seen = filler.finish()
+    if 2 * max(seen["low"], seen["high"]) >= max(seen["pairs"], 1):
+        raise RefusedError(f"{source.path}: half of the leading jets have an unlikely pT")
+    if seen["unmatched"] > allowed_unmatched(seen["labels"], layout) and settings.labelled:
+        raise RefusedError(f"{source.path}: too many leading jets have no label")
+    flow = CutFlow(np.array(seen["events"], np.int64), np.array(seen["weights"], np.int64))
+    ranges: tuple[RunRange, ...] = (RunRange(seen["run"], seen["first"], seen["last"]),)
+    if not seen["ordered"]:
+        run, event = source.flat("run"), source.flat("event")
+        refuse_repeated(source.path, run, event)
+        ranges = run_ranges(run, event)
+    table = filler.take_table(len(settings.weights) if settings.simulated else 1)
+    table["event"] = table["event"].view(np.uint64)  # numpy has two types of this size
+    varied, numbers = (
+        dict(zip(names, table.pop(key), strict=True))
+        for names, key in ((settings.varied, "varied_n_trk"), (floats, "floats"))
+    )
+    missing = np.broadcast_to(np.float32(np.nan), table["pt"].shape)
+    dijets = Dijets(
+        **table,
+        width=numbers.get("jet_width", missing),
+        c1=numbers.get("jet_c1", missing),
+        ranges=ranges,
+        varied_n_trk=varied,
+        scores={score.name: numbers[SCORE + score.name] for score in layout.scores if with_table},
+        cut_flow=flow,
+    )
+    return FilledEvents(seen["selected"], ranges, flow, seen["size"], seen["square"], dijets)
+
+
+def filler_settings(
+    settings: SelectSettings, flavours_of_codes: Sequence[int], *, done: bool = False
+) -> dict[str, Any]:
+    """What decides which events are selected, as the compiled filler takes it.
+
+    Args:
+        settings: cuts, regions and weights.
+        flavours_of_codes: number in `FLAVOURS` by code of a label, from -128 on; empty without labels.
+        done: whether the events are a table of selected ones.
+    """
+    regions = settings.regions
+    return {
+        "cuts": tuple(settings.selection.cuts),
+        "margin": LARGEST_SHIFT,
+        "scale": 2.0**settings.weight_bits,
+        "regions": (regions.rule == "eta_split", regions.min_eta_gap, regions.split),
+        "flavours": flavours_of_codes,
+        "weights": list(settings.weights) if settings.simulated else [],
+        "likely_pt": (LOWEST_PT, HIGHEST_PT),
+        "done": done,
+    }
+
+
+def _flavour_table(source: EventSource) -> list[int]:
+    """Number in `FLAVOURS` by code of a label, from -128 on; by PDG number, if labels are converted before."""
+    as_stored = is_stored_as(source, "jet_label", "int8", lists=True)
+    return _flavours_by_code(source.layout.labels if as_stored else None)
+
+
+@cache
+def _flavours_by_code(labels: Labels | None) -> list[int]:
+    codes = np.arange(-128, 128).astype(np.int8)
+    if labels is None:
+        return [int(flavour) for flavour in flavours(codes)]
+    return [_flavour_of(code, labels) for code in codes]
+
+
+def _flavour_of(code: np.int8, labels: Labels) -> int:
+    try:
+        return int(flavours(pdg_numbers(Path(), "", np.array([code]), labels))[0])
+    except FileError:
+        return _REFUSED
+
+
+def select_by_numpy(path: Path, start: int, stop: int, settings: SelectSettings, *, observables: bool = True) -> Dijets:
+    """As `select`, without the compiled filler: the same events, several times slower.
+
+    Args:
+        path: ROOT file with the events.
+        start: first entry to read.
+        stop: one past the last entry to read.
+        settings: cuts, regions and what to keep.
+        observables: whether to read width, c1 and scores, too; without, they are NaN, for histograms of n_trk alone.
+
+    Raises:
+        FileError: as by `select`.
     """
     with open_source(path, settings.layout, start, stop) as source:
         run, event, trigger = (source.flat(name) for name in ("run", "event", "trigger"))

@@ -14,7 +14,6 @@ from numpy import ndarray
 from beampipe.arrays import Float32, Float64, Integer, UInt8, UInt16, UInt64
 from beampipe.calibration.config import Energy
 from beampipe.calibration.events.dijets import Dijets
-from beampipe.calibration.kernels import native
 from beampipe.calibration.layout import VARIED_N_TRK
 from beampipe.errors import UnknownNameError
 
@@ -115,12 +114,7 @@ def event_keys(
         event: numbers of the events.
     """
     run, event = run.astype(np.uint64), event.astype(np.uint64)
-    compiled = native()
-    if compiled is None:
-        return mix(mix(np.uint64(dataset) + run) + event)
-    keys = np.empty(len(run), np.uint64)
-    compiled.event_keys(int(dataset), run, event, keys)
-    return keys
+    return mix(mix(np.uint64(dataset) + run) + event)
 
 
 def poisson_table() -> UInt8[ndarray, " p"]:

@@ -727,3 +727,76 @@ def _counted_weights(branch: Any, source: EventSource) -> Iterator[tuple[Piece, 
         if np.any(counts[start:stop] != n_weights) or len(numbers) != (stop - start) * n_weights:
             raise ValueError("events have different numbers of weights")
         yield Piece.of(start, numbers.reshape(stop - start, n_weights), None), n_weights
+
+
+class JetColumns(NamedTuple):
+    """Columns of jets that the compiled filler gets beside pT, eta, cleaning and n_trk.
+
+    Attributes:
+        labels: whether labels are wanted.
+        regions: whether the region of each jet is wanted.
+        varied: names of the variations of n_trk.
+        floats: names of columns that are passed on as they are.
+    """
+
+    labels: bool
+    regions: bool
+    varied: tuple[str, ...]
+    floats: tuple[str, ...]
+
+
+class Segment(NamedTuple):
+    """Consecutive events as the compiled filler takes them.
+
+    Attributes:
+        n: number of events.
+        n_weights: number of weights of an event.
+        offsets: first jet of each event in the column of pT.
+        columns: bytes, order of bytes and first number of run, event, trigger, weight; of pT, eta, cleaning, n_trk,
+            label and region; of each varied n_trk; of the other columns of jets. None for a column that is not there.
+    """
+
+    n: int
+    n_weights: int
+    offsets: Int64[ndarray, " n_1"]
+    columns: list[tuple[ndarray, bool, int] | None]
+
+
+def segments(source: EventSource, wanted: JetColumns, *, weighted: bool) -> Iterator[Segment]:
+    """The events of a range, divided where a column begins a new basket.
+
+    Args:
+        source: range of events.
+        wanted: columns of jets.
+        weighted: whether weights are wanted.
+
+    Raises:
+        FileError: a branch cannot be read, or columns of jets have different numbers of jets.
+    """
+    events = [event_stream(source, name, EVENT_BRANCHES[name]) for name in ("run", "event", "trigger")]
+    pt = jet_stream(source, "jet_pt", JET_BRANCHES["jet_pt"])
+    assert pt is not None
+    names = ["jet_eta", "jet_clean", "jet_n_trk"]
+    jets = [pt, *(jet_stream(source, name, JET_BRANCHES[name], pt) for name in names)]
+    jets += [jet_stream(source, "jet_label", "int8", pt) if wanted.labels else None]
+    jets += [jet_stream(source, "jet_region", "int8", pt) if wanted.regions else None]
+    jets += [jet_stream(source, VARIED_N_TRK[name], "uint16", pt) for name in wanted.varied]
+    jets += [jet_stream(source, name, "float32", pt) for name in wanted.floats]
+    pieces, weights, n_weights = weight_stream(source) if weighted else None, None, 1
+    of_jets = [stream for stream in jets if stream is not None]
+    at, n_events = 0, source.stop - source.start
+    while at < n_events:
+        # pT goes ahead: other columns of jets may share its offsets.
+        ends = [stream.reach(at) for stream in (*of_jets, *(each for each in events if each is not None))]
+        while pieces is not None and (weights is None or weights.stop <= at):
+            weights, n_weights = next(pieces)
+        end = min(*ends, n_events if weights is None else weights.stop)
+        counts = {stream.piece.first(end) - stream.piece.first(at) for stream in of_jets}
+        if len(counts) > 1:
+            raise FileError(f"{source.path}: columns of jets have different numbers of jets", path=source.path)
+        assert pt.piece.offsets is not None
+        offsets = pt.piece.offsets[at - pt.piece.start : end - pt.piece.start + 1]
+        weight = None if weights is None else (weights.data, weights.big, weights.first(at))
+        before, after = ([None if each is None else each.column(at) for each in group] for group in (events, jets))
+        yield Segment(end - at, n_weights, offsets, [*before, weight, *after])
+        at = end

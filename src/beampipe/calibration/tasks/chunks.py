@@ -76,20 +76,26 @@ def run_chunk(store: Store, chunk: Chunk, until: str) -> None:
             _scores(store, chunk, scores_recipe, dijets, keep=True)
     elif store.load(filled_recipe) is None:
         if store.log is not None:
-            store.log.write("start", stage="fill", key=filled_recipe.key, label=chunk.label)
+            path = chunk.fill_path.kind
+            store.log.write("start", stage="fill", key=filled_recipe.key, label=chunk.label, path=path)
         made = _filled(store, chunk)
+        if made.refusal and store.log is not None:
+            store.log.write("numpy", stage="fill", key=filled_recipe.key, label=chunk.label, reason=made.refusal)
         notes = {"ranges": made.ranges, "events": made.n_selected}
         store.write(filled_recipe, ".npz", lambda path: write_filled(made.filled, path), notes=notes)
 
 
 def _filled(store: Store, chunk: Chunk) -> FilledChunk:
-    """The histograms: in one pass if no table is wanted between the stages, else stage by stage."""
-    scores_recipe = chunk.recipes.predict
-    if scores_recipe is None and not chunk.keep_tables and store.find(chunk.recipes.select) is None:
-        made = fill_file(chunk.path, chunk.start, chunk.stop, chunk.select, chunk.fill)
-        if made is not None:
-            _refuse_change(chunk)
-            return made
+    """The histograms: in one pass over the file, or from the table of selected events."""
+    recipe, scores_recipe = chunk.recipes.select, chunk.recipes.predict
+    if chunk.fill_path.kind == "one pass" and store.find(recipe) is None:
+        began = perf_counter()
+        made = fill_file(chunk.path, chunk.start, chunk.stop, chunk.select, chunk.fill, with_table=chunk.keep_tables)
+        _refuse_change(chunk)
+        if made.dijets is not None:
+            dijets, seconds = made.dijets, perf_counter() - began
+            store.write(recipe, ".parquet", lambda to: write_dijets(dijets, to), seconds=seconds)
+        return made
     dijets = _dijets(store, chunk, keep=chunk.keep_tables)
     scores = Scores()
     if scores_recipe is not None:
@@ -103,9 +109,8 @@ def _dijets(store: Store, chunk: Chunk, *, keep: bool) -> Dijets:
     path = store.load(recipe)
     if path is not None:
         return read_dijets(path)
-    needed = keep or chunk.recipes.predict is not None
     began = perf_counter()
-    dijets = select(chunk.path, chunk.start, chunk.stop, chunk.select, observables=needed)
+    dijets = select(chunk.path, chunk.start, chunk.stop, chunk.select)
     _refuse_change(chunk)
     if keep:
         seconds = perf_counter() - began

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from beampipe.calibration.config import Bootstrap, Configuration, InputSample
-from beampipe.calibration.events.fill import FillSettings
+from beampipe.calibration.events.fill import FillPath, FillSettings
 from beampipe.calibration.events.scores import model_bytes
 from beampipe.calibration.events.select import SelectSettings
 from beampipe.calibration.events.variations import (
@@ -86,8 +86,14 @@ class Plan(Shown):
     factors: Recipe
 
     def facts(self) -> Mapping[str, object]:
-        """Names of the samples, number of chunks, and the folder of the results."""
-        return {"samples": ", ".join(self.samples), "chunks": len(self.chunks), "output": self.configuration.output}
+        """Names of the samples, number of chunks and how they are filled, and the folder of the results."""
+        paths = dict.fromkeys(chunk.fill_path for chunk in self.chunks)
+        return {
+            "samples": ", ".join(self.samples),
+            "chunks": len(self.chunks),
+            "filled by": "; ".join(f"{path.kind}: {path.reason}" for path in paths),
+            "output": self.configuration.output,
+        }
 
     @property
     def chunks(self) -> tuple[Chunk, ...]:
@@ -329,6 +335,7 @@ def chunks_of(
             settings.fill,
             _chunk_recipes(file, start, stop, settings, models),
             configuration.keep_tables,
+            FillPath.of(settings.fill),
             file.looks,
             settings.functions,
         )
@@ -417,6 +424,7 @@ class Chunk:
         fill: settings of stage 3.
         recipes: recipes of the artifacts of stages 1 to 3.
         keep_tables: whether tables of stages 1 and 2 are stored.
+        fill_path: how its histograms are filled, and why.
         looks: how the file looked when it was planned what to do with it; None for one elsewhere.
         functions: digest of what changes jets, when that was planned; empty if nothing does.
     """
@@ -428,6 +436,7 @@ class Chunk:
     fill: FillSettings
     recipes: ChunkRecipes
     keep_tables: bool
+    fill_path: FillPath
     looks: FileStamp | None = None
     functions: str = ""
 

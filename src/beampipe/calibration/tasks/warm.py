@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Regions, Tagger
-from beampipe.calibration.events.fill import FillSettings, fill_file, fill_table
-from beampipe.calibration.events.scores import Scores
-from beampipe.calibration.events.select import SelectSettings, select
+from beampipe.calibration.events.fill import FillSettings, fill_file
+from beampipe.calibration.events.select import SelectSettings
 from beampipe.calibration.events.variations import energy_names
 from beampipe.calibration.ntuple.inspection import inspect_file
 from beampipe.calibration.tasks.chunks import fill_and_merge, run_chunk
@@ -30,8 +29,7 @@ def _warm() -> None:
         *((500.0, 2000.0), (Tagger(),), DijetSelection(), energy, 36, True, facts.weight_names[:2]),
         *(("trk_eff", *energy_names(energy)), Bootstrap(4), facts.dataset),
     )
-    if fill_file(_FILE, 0, 100, settings, wanted) is None:
-        fill_table(select(_FILE, 0, 100, settings), Scores(), wanted)
+    fill_file(_FILE, 0, 100, settings, wanted)
 
 
 _warm()

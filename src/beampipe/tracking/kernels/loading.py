@@ -29,7 +29,8 @@ def native() -> ModuleType | None:
     except ImportError as error:
         warnings.warn(
             f"beampipe's native kernels are not available ({error}); the numpy reference runs instead, some hundred"
-            " times slower: install a wheel, or a C++ compiler and `pip install` from source",
+            " times slower, without hints on units and without a second search where the beam line lies elsewhere:"
+            " install a wheel, or a C++ compiler and `pip install` from source",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -274,50 +274,40 @@ def networks_from(tensors: Mapping[str, ndarray], config: Mapping[str, object], 
         UnknownNameError: a tensor is missing.
         ConfigError: a key of `config` is unknown or missing, or a value is impossible.
     """
+    stated = (
+        "embedding_hidden",
+        "filter_hidden",
+        "gnn_hidden",
+        "gnn_steps",
+        "pair_features",
+    )  # for readers of the card
+    cuts = {key: value for key, value in config.items() if key not in stated} if isinstance(config, Mapping) else config
+    networks_config = build(NetworksConfig, cuts, where)
     parts = {key.split(".")[0] for key in tensors}
-    networks = Networks(
-        _networks_config(config, where),
-        _mlp(tensors, "embedding") if "embedding" in parts else None,
-        _mlp(tensors, "filter") if "filter" in parts else None,
-        _gnn(tensors) if "gnn" in parts else None,
-    )
-    for key, size in _sizes(networks).items():
-        if config.get(key, size) != size:
-            raise ConfigError(f"{key}: got {config[key]} in the card, expected {size} as in the weights")
-    return networks
-
-
-_SIZES = ("embedding_hidden", "filter_hidden", "gnn_hidden", "gnn_steps", "pair_features")
-"""What a card also states, for its reader; checked against the weights."""
-
-
-def _sizes(networks: Networks) -> dict[str, int | bool | None]:
-    embedding, network, gnn = networks.embedding, networks.filter, networks.gnn
-    values = (
+    embedding = _mlp(tensors, "embedding") if "embedding" in parts else None
+    edge_filter = _mlp(tensors, "filter") if "filter" in parts else None
+    gnn = None
+    if "gnn" in parts:
+        steps = len({key.split(".")[2] for key in tensors if key.startswith("gnn.edge.")})
+        gnn = GnnWeights(
+            _mlp(tensors, "gnn.node_encoder"),
+            _mlp(tensors, "gnn.edge_encoder"),
+            tuple(_mlp(tensors, f"gnn.edge.{s}") for s in range(steps)),
+            tuple(_mlp(tensors, f"gnn.node.{s}") for s in range(steps)),
+            _mlp(tensors, "gnn.classifier"),
+        )
+    networks = Networks(networks_config, embedding, edge_filter, gnn)
+    sizes = (
         None if embedding is None else embedding.widths[1],
-        None if network is None else network.widths[1],
+        None if edge_filter is None else edge_filter.widths[1],
         None if gnn is None else gnn.hidden,
         None if gnn is None else len(gnn.edge),
         None if gnn is None else gnn.n_pair_features > 0,
     )
-    return dict(zip(_SIZES, values, strict=True))
-
-
-def _gnn(tensors: Mapping[str, ndarray]) -> GnnWeights:
-    steps = len({key.split(".")[2] for key in tensors if key.startswith("gnn.edge.")})
-    return GnnWeights(
-        _mlp(tensors, "gnn.node_encoder"),
-        _mlp(tensors, "gnn.edge_encoder"),
-        tuple(_mlp(tensors, f"gnn.edge.{s}") for s in range(steps)),
-        tuple(_mlp(tensors, f"gnn.node.{s}") for s in range(steps)),
-        _mlp(tensors, "gnn.classifier"),
-    )
-
-
-def _networks_config(config: object, where: str) -> NetworksConfig:
-    if isinstance(config, Mapping):
-        config = {key: value for key, value in config.items() if key not in _SIZES}
-    return build(NetworksConfig, config, where)
+    for key, size in zip(stated, sizes, strict=True):
+        if config.get(key, size) != size:
+            raise ConfigError(f"{key}: got {config[key]} in the card, expected {size} as in the weights")
+    return networks
 
 
 def _mlp(tensors: Mapping[str, ndarray], name: str) -> Mlp:

@@ -22,7 +22,7 @@ from beampipe.tracking.models import CARD_FORMAT, Performance, TrackerModel, Ver
 
 
 HEADINGS: Final = ("pipeline", "efficiency", "displaced", "dense", "fakes", "hits on tracks", "ms", "cannot")
-"""What the columns of `rows_of` are."""
+"""What the columns of `pipeline_rows` are."""
 
 _NOT_MEASURED: Final = "-"
 
@@ -47,39 +47,37 @@ def model_overview(model: TrackerModel) -> list[str]:
     for name in model.pipelines:
         lines.append(f"  {name}: {PIPELINES[name].for_what}")
         lines += [f"    cannot take {what}" for what in _refused_events(name)]
-        one = model.performance.get(name)
-        if one is None:
+        measured = model.performance.get(name)
+        if measured is None:
             lines.append("    not measured")
             continue
-        told = dict(zip(HEADINGS[1:], _cells(one), strict=True))
-        cannot = told.pop("cannot")
-        lines.append("    " + ", ".join(f"{what} {value}" for what, value in told.items() if value != _NOT_MEASURED))
+        cells = dict(zip(HEADINGS[1:], _cells(measured), strict=True))
+        cannot = cells.pop("cannot")
+        lines.append("    " + ", ".join(f"{what} {value}" for what, value in cells.items() if value != _NOT_MEASURED))
         lines.append(f"    finds less than 90 % of: {cannot}")
-    measured = {(one.sample, one.counted): None for one in model.performance.values()}
-    for sample, counted in measured:
+    samples = dict.fromkeys((measured.sample, measured.counted) for measured in model.performance.values())
+    for sample, counted in samples:
         lines += [f"  measured on {sample}", *([f"  counted: {counted}"] if counted else [])]
     return lines
 
 
 def model_facts(model: TrackerModel) -> dict[str, Any]:
     """What `model_overview` says, for a script: numbers by their names, shares in [0, 1], times in ms, pT in GeV."""
+    pipelines = {}
+    for name in model.pipelines:
+        limit, measured = PIPELINES[name].limit, model.performance.get(name)
+        pipelines[name] = {
+            "for": PIPELINES[name].for_what,
+            "most_hits": None if limit is None else limit.hits,
+            "performance": measured,
+            "weaknesses": None if measured is None else list(measured.weaknesses()),
+        }
     return {
         "name": model.name,
         "for": model.for_what,
         "folder": model.path,
         "pt_floors": {stem: weights.pt_floor for stem, weights in model.weights.items()},
-        "pipelines": {name: _facts_of(name, model.performance.get(name)) for name in model.pipelines},
-    }
-
-
-def _facts_of(name: str, one: Performance | None) -> dict[str, Any]:
-    """One pipeline; `performance` is None where it was not measured."""
-    limit = PIPELINES[name].limit
-    return {
-        "for": PIPELINES[name].for_what,
-        "most_hits": None if limit is None else limit.hits,
-        "performance": one,
-        "weaknesses": None if one is None else list(one.weaknesses()),
+        "pipelines": pipelines,
     }
 
 
@@ -89,16 +87,15 @@ def _refused_events(name: str) -> list[str]:
     return [] if limit is None else [f"events of more than {limit.hits:,} hits (use {limit.instead})"]
 
 
-def _cells(one: Performance | None) -> tuple[str, ...]:
-    if one is None:
+def _cells(performance: Performance | None) -> tuple[str, ...]:
+    if performance is None:
         return (_NOT_MEASURED,) * (len(HEADINGS) - 1)
-    shares = (one.efficiency, one.displaced, one.dense, one.fakes)
-    told = (_NOT_MEASURED if share is None else f"{100 * share:.2f} %" for share in shares)
+    shares = (performance.efficiency, performance.displaced, performance.dense, performance.fakes)
     return (
-        *told,
-        f"{100 * one.hits_on_tracks:.0f} %",
-        f"{one.milliseconds:.1f}",
-        "; ".join(one.weaknesses()) or "nothing seen",
+        *(_NOT_MEASURED if share is None else f"{100 * share:.2f} %" for share in shares),
+        f"{100 * performance.hits_on_tracks:.0f} %",
+        f"{performance.milliseconds:.1f}",
+        "; ".join(performance.weaknesses()) or "nothing seen",
     )
 
 

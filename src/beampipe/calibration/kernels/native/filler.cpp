@@ -20,44 +20,50 @@ void RegionRule::assign(const float* eta, std::int8_t* region) const {
   if (min_gap > 0 && std::fabs(one - other) < min_gap) region[0] = region[1] = -1;
 }
 
-Filler::Filler(Settings settings, Sums sums) : settings_(std::move(settings)), sums_(sums) {
-  const auto n = std::max<std::size_t>(settings_.weights.size(), 1);
-  first_columns_ = true;
-  for (std::size_t k = 0; k < settings_.weights.size(); ++k)
-    first_columns_ &= settings_.weights[k] == static_cast<std::int64_t>(k);
-  for (TaggerBins& tagger : settings_.taggers) tagger.look_up(1024);
-  units_.resize(n), squares_.resize(n), room_.resize(n);
-  shifts_ = std::any_of(settings_.variations.begin(), settings_.variations.end(),
-                        [](const Variation& each) { return each.kind != Variation::kTracks; });
-  const std::int64_t n_blocks = (settings_.n_replicas + 3) / 4;
-  for (std::int64_t b = 0; b < n_blocks; ++b) blocks_.push_back(mix(settings_.seed + static_cast<std::uint64_t>(b)));
+Filler::Filler(Selection selection, Histograms histograms, Sums sums, bool with_table)
+    : selection_(std::move(selection)), histograms_(std::move(histograms)), sums_(sums), with_table_(with_table) {
+  const auto n = std::max<std::size_t>(selection_.weights.size(), 1), n_taggers = histograms_.taggers.size();
+  for (std::size_t k = 0; k < selection_.weights.size(); ++k)
+    first_columns_ &= selection_.weights[k] == static_cast<std::int64_t>(k);
+  weights_.resize(n), units_.resize(n), squares_.resize(n);
+  bins_.resize(2 * n_taggers), varied_bins_.resize(2 * n_taggers);
+  for (TaggerBins& tagger : histograms_.taggers) tagger.look_up(1024);
+  for (const std::int64_t place : histograms_.scores) scored_ |= place >= 0;
+  for (const Variation& each : histograms_.variations) shifts_ |= each.kind != Variation::kTracks;
+  const std::int64_t n_blocks = (histograms_.n_replicas + 3) / 4;
+  for (std::int64_t b = 0; b < n_blocks; ++b) blocks_.push_back(mix(histograms_.seed + static_cast<std::uint64_t>(b)));
   times_.resize(4 * n_blocks);
 }
 
-bool Filler::add(const Segment& segment) {
-  falling_ = falls(segment);
+const char* Filler::add(const Segment& segment) {
+  falling_ = selection_.done || falls(segment);
   for (std::int64_t i = 0; i < segment.n; ++i) {
     Event event;
     note_event(segment, i, event);
     float weight = 1;
-    if (!settings_.weights.empty()) {
+    if (!selection_.weights.empty()) {
       weight =
           load<float>(segment.weight.data + 4 * (segment.weight.first + i) * segment.n_weights, segment.weight.big);
-      if (!std::isfinite(weight)) return false;
+      if (!std::isfinite(weight)) return "a weight is not finite";
     }
     const std::uint8_t* trigger = segment.trigger.data;
     int last = trigger == nullptr || trigger[segment.trigger.first + i] ? kTrigger : kAll;
+    const char* wrong = nullptr;
     if (last == kTrigger && segment.offsets[i + 1] - segment.offsets[i] >= 2) {
-      if (!read_pair(segment, i, event)) return false;
-      bool kept;
-      last = last_cut_passed(event.pair, weight, settings_.cuts, kept);
-      if (kept && within_margin(event.pair, settings_.cuts, settings_.margin) && !fill(segment, i, weight, event))
-        return false;
+      wrong = read_pair(segment, i, event);
+      if (wrong != nullptr) return wrong;
+      bool kept = true;
+      if (!selection_.done) {
+        last = last_cut_passed(event.pair, weight, selection_.cuts, kept);
+        kept = kept && within_margin(event.pair, selection_.cuts, selection_.margin);
+      }
+      if (kept) wrong = keep(segment, i, weight, event);
+      if (wrong != nullptr) return wrong;
     }
     seen.events[last] += 1;
-    calibration::add(seen.weights[last], whole(static_cast<double>(weight) * settings_.scale));
+    calibration::add(seen.weights[last], whole(static_cast<double>(weight) * selection_.scale));
   }
-  return true;
+  return nullptr;
 }
 
 void Filler::note_event(const Segment& segment, std::int64_t i, Event& event) {
@@ -73,6 +79,7 @@ void Filler::note_event(const Segment& segment, std::int64_t i, Event& event) {
     seen.ordered = false;
   }
   seen.last = event.number;
+  seen.all += 1;
 }
 
 /// Whether in each event no jet has more pT than the one before, as in most files: then nothing is to be searched.
@@ -89,7 +96,7 @@ bool Filler::falls(const Segment& segment) const {
   return count_rises(pt + 4 * first, segment.pt.big, last - first) == between;
 }
 
-bool Filler::read_pair(const Segment& segment, std::int64_t i, Event& event) {
+const char* Filler::read_pair(const Segment& segment, std::int64_t i, Event& event) {
   const std::int64_t begin = segment.offsets[0];
   const auto pt_of = [&](std::int64_t j) { return load<float>(segment.pt.data + 4 * j, segment.pt.big); };
   if (falling_)
@@ -102,97 +109,163 @@ bool Filler::read_pair(const Segment& segment, std::int64_t i, Event& event) {
     pair.pt[j] = pt_of(place_[j]);
     const std::int64_t jet = place_[j] -= begin;
     pair.eta[j] = load<float>(segment.eta.data + 4 * (segment.eta.first + jet), segment.eta.big);
-    if (!std::isfinite(pair.pt[j]) || !std::isfinite(pair.eta[j])) return false;
+    if (!std::isfinite(pair.pt[j]) || !std::isfinite(pair.eta[j])) return "a pT or eta of a leading jet is not finite";
     if (segment.clean.data != nullptr) pair.clean &= segment.clean.data[segment.clean.first + jet] != 0;
     pair.n_trk[j] = load<std::uint16_t>(segment.n_trk.data + 2 * (segment.n_trk.first + jet), segment.n_trk.big);
     pair.most_trk[j] = pair.n_trk[j];
     for (const Column& each : segment.varied_n_trk)
       pair.most_trk[j] = std::max(pair.most_trk[j], load<std::uint16_t>(each.data + 2 * (each.first + jet), each.big));
     event.flavour[j] = 0;
-    if (settings_.flavours.empty()) continue;
+    if (selection_.flavours.empty()) continue;
     const auto code = static_cast<std::int8_t>(segment.label.data[segment.label.first + jet]);
-    event.flavour[j] = settings_.flavours[code + 128];
-    if (event.flavour[j] < -1) return false;
+    event.flavour[j] = selection_.flavours[code + 128];
+    if (event.flavour[j] < -1) return "the layout does not expect the label of a leading jet";
     pair.labelled &= event.flavour[j] >= 0;
   }
-  if (!settings_.flavours.empty() && pair.pt[1] > static_cast<float>(settings_.cuts.min_subleading_pt)) {
+  if (!selection_.flavours.empty() && pair.pt[1] > static_cast<float>(selection_.cuts.min_subleading_pt)) {
     seen.labels += 2;
     seen.unmatched += (event.flavour[0] < 0) + (event.flavour[1] < 0);
   }
   seen.pairs += 1;
-  seen.low += pair.pt[0] < settings_.low_pt;
-  seen.high += pair.pt[0] > settings_.high_pt;
-  return true;
+  seen.low += pair.pt[0] < selection_.low_pt;
+  seen.high += pair.pt[0] > selection_.high_pt;
+  return nullptr;
 }
 
-bool Filler::fill(const Segment& segment, std::int64_t i, float weight, Event& event) {
-  const auto n = static_cast<std::int64_t>(units_.size());
+/// A selected event: into the table, the histograms, or both.
+const char* Filler::keep(const Segment& segment, std::int64_t i, float weight, Event& event) {
+  const auto n = static_cast<std::int64_t>(weights_.size());
   seen.selected += 1;
-  settings_.regions.assign(event.pair.eta, event.region);
-  double largest = 1;
-  if (n == 1) {
-    const double w = weight;
-    largest = std::fabs(w);
-    units_[0] = whole(w * settings_.scale), squares_[0] = whole(w * w * settings_.scale);
+  if (segment.region.data == nullptr) {
+    selection_.regions.assign(event.pair.eta, event.region);
   } else {
-    const std::uint8_t* weights = segment.weight.data + 4 * (segment.weight.first + i) * segment.n_weights;
-    largest = quantise(weights, segment.weight.big, first_columns_ ? nullptr : settings_.weights.data(), n,
-                       settings_.scale, room_.data(), units_.data(), squares_.data());
-    if (!std::isfinite(largest)) return false;
+    for (int j = 0; j < 2; ++j) {
+      event.region[j] = static_cast<std::int8_t>(segment.region.data[segment.region.first + place_[j]]);
+      if (event.region[j] < -1 || event.region[j] > 1) return "a region is neither 0, 1 nor -1";
+    }
   }
-  seen.size += largest;
-  seen.square += largest * largest;
+  weights_[0] = weight;
+  float largest = std::fabs(weight);
+  if (n > 1) {
+    const std::uint8_t* weights = segment.weight.data + 4 * (segment.weight.first + i) * segment.n_weights;
+    largest = load_weights(weights, segment.weight.big, first_columns_ ? nullptr : selection_.weights.data(), n,
+                           weights_.data());
+    if (!std::isfinite(largest)) return "a weight is not finite";
+  }
+  for (const Column& each : segment.floats)
+    for (int j = 0; j < 2; ++j)
+      if (!std::isfinite(load<float>(each.data + 4 * (each.first + place_[j]), each.big)))
+        return "a number of a leading jet is not finite";
+  const double size = largest;
+  seen.size += size;
+  seen.square += size * size;
+  if (with_table_) append(segment, event);
+  if (sums_.n_rows > 0) {
+    quantise(weights_.data(), n, largest, selection_.scale, units_.data(), squares_.data());
+    fill(segment, event);
+  }
+  return nullptr;
+}
+
+void Filler::append(const Segment& segment, const Event& event) {
+  const Pair& pair = event.pair;
+  const auto add_pair = [](auto& column, const auto* values) { column.insert(column.end(), values, values + 2); };
+  table.run.push_back(event.run);
+  table.event.push_back(event.number);
+  table.weight.insert(table.weight.end(), weights_.begin(), weights_.end());
+  add_pair(table.pt, pair.pt);
+  add_pair(table.eta, pair.eta);
+  add_pair(table.n_trk, pair.n_trk);
+  add_pair(table.label, event.flavour);
+  add_pair(table.region, event.region);
+  table.varied_n_trk.resize(segment.varied_n_trk.size());
+  for (std::size_t k = 0; k < segment.varied_n_trk.size(); ++k) {
+    const Column& column = segment.varied_n_trk[k];
+    for (const std::int64_t jet : place_)
+      table.varied_n_trk[k].push_back(load<std::uint16_t>(column.data + 2 * (column.first + jet), column.big));
+  }
+  table.floats.resize(segment.floats.size());
+  for (std::size_t k = 0; k < segment.floats.size(); ++k) {
+    const Column& column = segment.floats[k];
+    for (const std::int64_t jet : place_)
+      table.floats[k].push_back(load<float>(column.data + 4 * (column.first + jet), column.big));
+  }
+}
+
+void Filler::fill(const Segment& segment, Event& event) {
+  const auto n = static_cast<std::int64_t>(weights_.size());
+  const std::size_t n_taggers = histograms_.taggers.size();
   event.unit = units_[0], event.square = squares_[0];
   const Pair& pair = event.pair;
-  settings_.axes.rows(pair.pt, pair.n_trk, event.region, event.flavour, settings_.cuts, event.rows);
+  histograms_.axes.rows(pair.pt, pair.n_trk, event.region, event.flavour, selection_.cuts, event.rows);
+  find_bins(segment, 0, pair.n_trk, bins_.data());
+  const bool counts = event.rows[0] >= 0 || event.rows[1] >= 0;
+  const bool keyed = histograms_.n_groups > 1 || (histograms_.n_replicas > 0 && counts);
+  const std::uint64_t key = keyed ? event_key(histograms_.dataset, event.run, event.number) : 0;
+  event.group = static_cast<std::int64_t>((key >> 32) % static_cast<std::uint64_t>(histograms_.n_groups));
   for (int j = 0; j < 2; ++j) {
     if (event.rows[j] < 0) continue;
-    for (const TaggerBins& tagger : settings_.taggers) {
-      const std::int64_t row = event.rows[j] + tagger.of_tracks(pair.n_trk[j]);
+    for (std::size_t t = 0; t < n_taggers; ++t) {
+      const std::int64_t row = event.rows[j] + bins_[j * n_taggers + t], of_group = event.group * sums_.n_rows + row;
       sums_.entries[row] += 1;
       if (n == 1) {
-        calibration::add(sums_.sumw[row], event.unit);
+        calibration::add(sums_.sumw[of_group], event.unit);
         calibration::add(sums_.sumw2[row], event.square);
       } else {
-        add_all(sums_.sumw + row * n, units_.data(), n);
+        add_all(sums_.sumw + of_group * n, units_.data(), n);
         add_all(sums_.sumw2 + row * n, squares_.data(), n);
       }
     }
   }
-  if (settings_.n_replicas > 0) fill_replicas(event);
-  if (!settings_.variations.empty()) fill_variations(segment, event);
-  return true;
+  if (histograms_.n_replicas > 0 && counts) fill_replicas(event, key);
+  if (!histograms_.variations.empty()) fill_variations(segment, event);
 }
 
-void Filler::fill_replicas(const Event& event) {
-  if (event.rows[0] < 0 && event.rows[1] < 0) return;
-  const std::uint64_t key = event_key(settings_.dataset, event.run, event.number);
-  draw(key, blocks_.data(), static_cast<std::int64_t>(blocks_.size()), settings_.poisson, event.unit, times_.data());
+/// Bins of both jets for every tagger: of their tracks, or of their scores in a variation; 0 is the nominal case.
+void Filler::find_bins(const Segment& segment, std::size_t variation, const std::uint16_t* n_trk,
+                       std::int64_t* bins) const {
+  const std::size_t n_taggers = histograms_.taggers.size();
+  for (int j = 0; j < 2; ++j)
+    for (std::size_t t = 0; t < n_taggers; ++t) {
+      const TaggerBins& tagger = histograms_.taggers[t];
+      const std::int64_t place = scored_ ? histograms_.scores[variation * n_taggers + t] : -1;
+      if (place < 0) {
+        bins[j * n_taggers + t] = tagger.of_tracks(n_trk[j]);
+      } else {
+        const Column& column = segment.floats[place];
+        bins[j * n_taggers + t] = tagger.of(load<float>(column.data + 4 * (column.first + place_[j]), column.big));
+      }
+    }
+}
+
+void Filler::fill_replicas(const Event& event, std::uint64_t key) {
+  const std::size_t n_taggers = histograms_.taggers.size();
+  draw(key, blocks_.data(), static_cast<std::int64_t>(blocks_.size()), histograms_.poisson, event.unit, times_.data());
   for (int j = 0; j < 2; ++j) {
     if (event.rows[j] < 0) continue;
-    for (const TaggerBins& tagger : settings_.taggers)
-      add_all(sums_.replicas + (event.rows[j] + tagger.of_tracks(event.pair.n_trk[j])) * settings_.n_replicas,
-              times_.data(), settings_.n_replicas);
+    for (std::size_t t = 0; t < n_taggers; ++t)
+      add_all(sums_.replicas + (event.rows[j] + bins_[j * n_taggers + t]) * histograms_.n_replicas, times_.data(),
+              histograms_.n_replicas);
   }
 }
 
 void Filler::fill_variations(const Segment& segment, const Event& event) {
   const Pair& pair = event.pair;
-  const EnergyModel& model = settings_.energy;
+  const EnergyModel& model = histograms_.energy;
   Shifts shifts[2] = {Shifts(model), Shifts(model)};
   std::uint64_t key = 0;
   if (shifts_) {
     for (int j = 0; j < 2; ++j) shifts[j].at(pair.pt[j], pair.eta[j]);
     key = event_key(0, event.run, event.number);
   }
-  for (std::size_t k = 0; k < settings_.variations.size(); ++k) {
-    const Variation& each = settings_.variations[k];
+  for (std::size_t k = 0; k < histograms_.variations.size(); ++k) {
+    const Variation& each = histograms_.variations[k];
     if (each.kind == Variation::kTracks) {
       const Column& column = segment.varied_n_trk[each.number];
       std::uint16_t n_trk[2];
       for (int j = 0; j < 2; ++j)
         n_trk[j] = load<std::uint16_t>(column.data + 2 * (column.first + place_[j]), column.big);
-      move(k, event, pair.pt, n_trk);
+      move(segment, k, event, pair.pt, n_trk);
       continue;
     }
     // Most parameters leave most jets as they are.
@@ -200,7 +273,7 @@ void Filler::fill_variations(const Segment& segment, const Event& event) {
     double height[2];
     for (int j = 0; j < 2; ++j)
       height[j] = scale ? shifts[j].scale_height(each.number) : shifts[j].widening(each.number);
-    if (height[0] == 0 && height[1] == 0) continue;
+    if (!scored_ && height[0] == 0 && height[1] == 0) continue;
     float pt[2];
     for (int j = 0; j < 2; ++j) {
       const double factor = scale
@@ -208,40 +281,44 @@ void Filler::fill_variations(const Segment& segment, const Event& event) {
                                 : shifts[j].smeared(each.sign, height[j], noise(key, each.number, j, model.noise_seed));
       pt[j] = static_cast<float>(static_cast<double>(pair.pt[j]) * factor);
     }
-    move(k, event, pt, pair.n_trk);
+    move(segment, k, event, pt, pair.n_trk);
   }
 }
 
 /// From where the nominal jets are, which `finish` adds for all variations, to where those of a variation go.
-void Filler::move(std::int64_t k, const Event& event, const float* pt, const std::uint16_t* n_trk) {
+void Filler::move(const Segment& segment, std::size_t k, const Event& event, const float* pt,
+                  const std::uint16_t* n_trk) {
+  const std::size_t n_taggers = histograms_.taggers.size();
   std::int64_t rows[2];
-  settings_.axes.rows(pt, n_trk, event.region, event.flavour, settings_.cuts, rows);
-  std::int64_t *sumw = sums_.varied_sumw + k * sums_.n_rows, *sumw2 = sums_.varied_sumw2 + k * sums_.n_rows;
-  for (int j = 0; j < 2; ++j) {
-    if (rows[j] == event.rows[j] && n_trk[j] == event.pair.n_trk[j]) continue;
-    for (const TaggerBins& tagger : settings_.taggers) {
+  histograms_.axes.rows(pt, n_trk, event.region, event.flavour, selection_.cuts, rows);
+  const auto same = [&](int j) { return rows[j] == event.rows[j] && n_trk[j] == event.pair.n_trk[j]; };
+  if (!scored_ && same(0) && same(1)) return;
+  find_bins(segment, k + 1, n_trk, varied_bins_.data());
+  const std::int64_t group = event.group * sums_.n_rows;
+  std::int64_t* sumw = sums_.varied_sumw + k * histograms_.n_groups * sums_.n_rows + group;
+  std::int64_t* sumw2 = sums_.varied_sumw2 + k * sums_.n_rows;
+  for (int j = 0; j < 2; ++j)
+    for (std::size_t t = 0; t < n_taggers; ++t) {
+      const std::int64_t before = bins_[j * n_taggers + t], now = varied_bins_[j * n_taggers + t];
+      if (rows[j] == event.rows[j] && before == now) continue;
       if (event.rows[j] >= 0) {
-        const std::int64_t row = event.rows[j] + tagger.of_tracks(event.pair.n_trk[j]);
-        calibration::add(sumw[row], -event.unit);
-        calibration::add(sumw2[row], -event.square);
+        calibration::add(sumw[event.rows[j] + before], -event.unit);
+        calibration::add(sumw2[event.rows[j] + before], -event.square);
       }
       if (rows[j] >= 0) {
-        const std::int64_t row = rows[j] + tagger.of_tracks(n_trk[j]);
-        calibration::add(sumw[row], event.unit);
-        calibration::add(sumw2[row], event.square);
+        calibration::add(sumw[rows[j] + now], event.unit);
+        calibration::add(sumw2[rows[j] + now], event.square);
       }
     }
-  }
 }
 
 void Filler::finish() {
-  const auto n = static_cast<std::int64_t>(units_.size());
-  for (std::size_t k = 0; k < settings_.variations.size(); ++k) {
-    std::int64_t *sumw = sums_.varied_sumw + k * sums_.n_rows, *sumw2 = sums_.varied_sumw2 + k * sums_.n_rows;
-    for (std::int64_t row = 0; row < sums_.n_rows; ++row) {
-      calibration::add(sumw[row], sums_.sumw[row * n]);
-      calibration::add(sumw2[row], sums_.sumw2[row * n]);
-    }
+  const auto n = static_cast<std::int64_t>(weights_.size());
+  const std::int64_t of_groups = histograms_.n_groups * sums_.n_rows;
+  for (std::size_t k = 0; k < histograms_.variations.size(); ++k) {
+    std::int64_t *sumw = sums_.varied_sumw + k * of_groups, *sumw2 = sums_.varied_sumw2 + k * sums_.n_rows;
+    for (std::int64_t row = 0; row < of_groups; ++row) calibration::add(sumw[row], sums_.sumw[row * n]);
+    for (std::int64_t row = 0; row < sums_.n_rows; ++row) calibration::add(sumw2[row], sums_.sumw2[row * n]);
   }
   // An event that fails its first cut after the last one that it passed has passed all cuts before.
   for (int cut = kNCuts - 1; cut > 0; --cut) {

@@ -24,30 +24,36 @@ constexpr std::int64_t kSome = 1 << 16;
 }  // namespace
 
 FOR_EACH_ISA
-float quantise(const std::uint8_t* weights, bool big, const std::int64_t* columns, std::int64_t n, double scale,
-               std::uint32_t* __restrict native, std::int64_t* __restrict units, std::int64_t* __restrict squares) {
+float load_weights(const std::uint8_t* weights, bool big, const std::int64_t* columns, std::int64_t n,
+                   float* __restrict native) {
   if (columns != nullptr) {
     for (std::int64_t k = 0; k < n; ++k) std::memcpy(native + k, weights + 4 * columns[k], 4);
   } else {
     std::memcpy(native, weights, 4 * n);
   }
-  if (big)
-    for (std::int64_t k = 0; k < n; ++k) native[k] = __builtin_bswap32(native[k]);
-  std::uint32_t bits = 0;
+  std::uint32_t largest = 0;
   for (std::int64_t k = 0; k < n; ++k) {
-    const std::uint32_t size = native[k] & 0x7FFFFFFFU;
-    bits = size > bits ? size : bits;
+    std::uint32_t bits;
+    std::memcpy(&bits, native + k, 4);
+    if (big) bits = __builtin_bswap32(bits);
+    std::memcpy(native + k, &bits, 4);
+    const std::uint32_t size = bits & 0x7FFFFFFFU;
+    largest = size > largest ? size : largest;
   }
-  float largest;
-  std::memcpy(&largest, &bits, 4);
+  float size;
+  std::memcpy(&size, &largest, 4);
+  return size;
+}
+
+FOR_EACH_ISA
+void quantise(const float* __restrict weights, std::int64_t n, float largest, double scale,
+              std::int64_t* __restrict units, std::int64_t* __restrict squares) {
   const double size = largest;
   if (size * scale < kFits && size * size * scale < kFits) {
     std::int64_t magic;
     std::memcpy(&magic, &kMagic, 8);
     for (std::int64_t k = 0; k < n; ++k) {
-      float single;
-      std::memcpy(&single, native + k, 4);
-      const double w = single, unit = w * scale + kMagic, square = w * w * scale + kMagic;
+      const double w = weights[k], unit = w * scale + kMagic, square = w * w * scale + kMagic;
       std::int64_t unit_bits, square_bits;
       std::memcpy(&unit_bits, &unit, 8);
       std::memcpy(&square_bits, &square, 8);
@@ -56,14 +62,11 @@ float quantise(const std::uint8_t* weights, bool big, const std::int64_t* column
     }
   } else {
     for (std::int64_t k = 0; k < n; ++k) {
-      float single;
-      std::memcpy(&single, native + k, 4);
-      const double w = single;
+      const double w = weights[k];
       units[k] = whole(w * scale);
       squares[k] = whole(w * w * scale);
     }
   }
-  return largest;
 }
 
 FOR_EACH_ISA

@@ -5,13 +5,14 @@
 
 namespace calibration {
 
-/// Weights of one event as the file holds them -> whole numbers of units of 1 / scale, and their squares.
+/// Weights of one event in the byte order of this machine. Returns the largest size; infinite or NaN if one of them is.
 ///
 /// columns: places of the n wanted weights; nullptr if these are the first n.
-/// room: for n numbers.
-/// Returns the largest size of a weight; infinite or NaN if one of them is.
-float quantise(const std::uint8_t* weights, bool big, const std::int64_t* columns, std::int64_t n, double scale,
-               std::uint32_t* room, std::int64_t* units, std::int64_t* squares);
+float load_weights(const std::uint8_t* weights, bool big, const std::int64_t* columns, std::int64_t n, float* native);
+
+/// Weights -> whole numbers of units of 1 / scale, and their squares. largest: the largest size of a weight.
+void quantise(const float* weights, std::int64_t n, float largest, double scale, std::int64_t* units,
+              std::int64_t* squares);
 
 /// Whether a number is larger than the one before; with a NaN it counts as larger.
 inline bool rises(float before, float after) { return !(after <= before); }

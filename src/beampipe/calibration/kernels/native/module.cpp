@@ -1,24 +1,46 @@
-// The Python module beampipe.calibration.kernels._native.
+// The Python module beampipe.calibration.kernels._native: the filler (filler.hpp), and offsets of baskets.
 //
-// Each loop has a twin in numpy, whose bits it gives: jets/pairs.py, jets/hashing.py, histograms/filling.py. The filler
-// (filler.hpp) does in one pass over the events of a file what `select` and `fill` do one after the other.
-#include <string>
+// numpy gives the same bits, event by event and sum by sum: `select_by_numpy` and `fill_by_numpy`.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
 
-#include "arrays.hpp"
+#include <cstdint>
+#include <initializer_list>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
 #include "filler.hpp"
+#include "numbers.hpp"
+
+namespace nb = nanobind;
+using namespace nb::literals;
 
 namespace {
 
-using calibration::Column;
-using calibration::Filler;
-using calibration::Segment;
-using calibration::Settings;
-using Given = std::optional<std::tuple<Bytes, bool, std::int64_t>>;
-using Edges = In<double, -1>;
-using Table = Out<std::int64_t, -1, -1>;
+using namespace calibration;
 
-/// Places of the columns in what `add` is given; those of varied n_trk follow.
-enum Place { kRun, kEvent, kTriggered, kWeights, kPt, kEtas, kCleaned, kTracks, kLabels, kVaried };
+template <typename T, int... Shape>
+using In = nb::ndarray<const T, nb::shape<Shape...>, nb::c_contig, nb::device::cpu>;
+template <typename T, int... Shape>
+using Out = nb::ndarray<T, nb::shape<Shape...>, nb::c_contig, nb::device::cpu>;
+using Bytes = In<std::uint8_t, -1>;
+using Sheet = Out<std::int64_t, -1, -1>;
+using Given = std::optional<std::tuple<Bytes, bool, std::int64_t>>;
+using Limits = std::tuple<double, double, double, double, double, double>;
+using Model =
+    std::tuple<double, double, double, double, double, double, std::int64_t, std::int64_t, std::int64_t, std::uint64_t>;
+
+void require(bool holds, const char* message) {
+  if (!holds) throw std::invalid_argument(message);
+}
+
+/// Places of the columns in the arguments of `add`; those of varied n_trk and of other numbers of jets follow.
+enum Place { kRun, kEvent, kTriggered, kWeights, kPt, kEtas, kCleaned, kTracks, kLabels, kRegions, kVaried };
 
 /// A column of at least n numbers of some bytes each.
 Column column(const Given& given, std::int64_t n, std::int64_t bytes, const char* message) {
@@ -29,9 +51,8 @@ Column column(const Given& given, std::int64_t n, std::int64_t bytes, const char
 }
 
 Segment segment_of(std::int64_t n, std::int64_t n_weights, const In<std::int64_t, -1>& offsets,
-                   const std::vector<Given>& columns) {
+                   const std::vector<Given>& columns, std::size_t n_varied) {
   require(n >= 0 && static_cast<std::int64_t>(offsets.shape(0)) == n + 1, "offsets: one more than events");
-  require(columns.size() >= kVaried, "columns: too few");
   const std::int64_t* at = offsets.data();
   for (std::int64_t i = 0; i < n; ++i) require(at[i] <= at[i + 1], "offsets: not sorted");
   const std::int64_t jets = at[n] - at[0];
@@ -50,103 +71,142 @@ Segment segment_of(std::int64_t n, std::int64_t n_weights, const In<std::int64_t
   segment.clean = column(columns[kCleaned], jets, 1, "clean: too short");
   segment.n_trk = column(columns[kTracks], jets, 2, "n_trk: too short");
   segment.label = column(columns[kLabels], jets, 1, "label: too short");
+  segment.region = column(columns[kRegions], jets, 1, "region: too short");
   for (std::size_t k = kVaried; k < columns.size(); ++k) {
-    require(columns[k].has_value(), "varied n_trk: missing");
-    segment.varied_n_trk.push_back(column(columns[k], jets, 2, "varied n_trk: too short"));
+    require(columns[k].has_value(), "column of jets: missing");
+    if (k < kVaried + n_varied)
+      segment.varied_n_trk.push_back(column(columns[k], jets, 2, "varied n_trk: too short"));
+    else
+      segment.floats.push_back(column(columns[k], jets, 4, "column of jets: too short"));
   }
   return segment;
 }
 
-/// A filler with the arrays that it reads and writes, and what it will be given.
-struct Held {
-  Filler filler;
-  Settings settings;
-  std::size_t n_columns;
-  nb::object kept;
-};
-
-using Models =
-    std::tuple<double, double, double, double, double, double, std::int64_t, std::int64_t, std::int64_t, std::uint64_t>;
-
-Settings settings_of(const nb::dict& given) {
-  const auto get = [&](const char* name) { return given[name]; };
-  Settings s;
-  s.cuts = cuts_of(nb::cast<Limits>(get("cuts")));
-  s.margin = nb::cast<double>(get("margin"));
-  s.scale = nb::cast<double>(get("scale"));
-  const auto edges = nb::cast<Edges>(get("edges"));
-  s.axes = {edges.data(), static_cast<std::int64_t>(edges.shape(0)), nb::cast<std::int64_t>(get("n_flavours")), 0};
-  for (const auto& [low, high, bins] :
-       nb::cast<std::vector<std::tuple<double, double, std::int64_t>>>(get("taggers"))) {
-    s.taggers.push_back({low, high, bins, s.axes.width, {}});
-    s.axes.width += bins;
-  }
-  const auto [by_eta, gap, split] = nb::cast<std::tuple<bool, float, float>>(get("regions"));
+Selection selection_of(const nb::dict& given) {
+  Selection s;
+  s.cuts = std::apply([](auto... each) { return Cuts{each...}; }, nb::cast<Limits>(given["cuts"]));
+  s.margin = nb::cast<double>(given["margin"]);
+  s.scale = nb::cast<double>(given["scale"]);
+  const auto [by_eta, gap, split] = nb::cast<std::tuple<bool, float, float>>(given["regions"]);
   s.regions = {by_eta, gap, split};
-  s.flavours = nb::cast<std::vector<std::int8_t>>(get("flavours"));
+  s.flavours = nb::cast<std::vector<std::int8_t>>(given["flavours"]);
   require(s.flavours.empty() || s.flavours.size() == 256, "flavours: 256 or none");
-  for (const std::int8_t flavour : s.flavours) require(flavour < s.axes.n_flavours, "flavours: too large");
-  s.weights = nb::cast<std::vector<std::int64_t>>(get("weights"));
+  s.weights = nb::cast<std::vector<std::int64_t>>(given["weights"]);
   require(s.weights.empty() || s.weights[0] == 0, "weights: the nominal one comes first");
-  s.energy =
-      std::apply([](auto... each) { return calibration::EnergyModel{each...}; }, nb::cast<Models>(get("energy")));
-  for (const auto& [kind, number, sign] :
-       nb::cast<std::vector<std::tuple<int, std::int64_t, double>>>(get("variations")))
-    s.variations.push_back({static_cast<calibration::Variation::Kind>(kind), number, sign});
-  std::tie(s.low_pt, s.high_pt) = nb::cast<std::tuple<float, float>>(get("likely_pt"));
-  s.dataset = nb::cast<std::uint64_t>(get("dataset"));
-  s.seed = nb::cast<std::uint64_t>(get("seed"));
-  const auto poisson = nb::cast<Bytes>(get("poisson"));
-  require(poisson.shape(0) == 65536, "poisson: 65536 numbers");
-  s.poisson = poisson.data();
+  std::tie(s.low_pt, s.high_pt) = nb::cast<std::tuple<float, float>>(given["likely_pt"]);
+  s.done = nb::cast<bool>(given["done"]);
   return s;
 }
 
-void make(Held* self, const nb::dict& given, Table sumw, Table sumw2, Table varied_sumw, Table varied_sumw2,
-          Table replicas, Out<std::int64_t, -1> entries, std::size_t n_varied) {
-  Settings s = settings_of(given);
-  const std::size_t rows = (s.axes.n_edges - 1) * 2 * s.axes.n_flavours * s.axes.width;
-  const std::size_t n_weights = s.weights.empty() ? 1 : s.weights.size();
-  s.n_replicas = static_cast<std::int64_t>(replicas.shape(1));
-  for (const Table* each : {&sumw, &sumw2})
-    require(each->shape(0) == rows && each->shape(1) == n_weights, "sums: wrong shape");
-  for (const Table* each : {&varied_sumw, &varied_sumw2})
-    require(each->shape(0) == s.variations.size() && each->shape(1) == rows, "sums of variations: wrong shape");
-  require(replicas.shape(0) == rows && entries.shape(0) == rows, "sums: wrong shape");
-  for (const auto& each : s.variations)
-    require(each.number >= 0 &&
-                (each.kind != calibration::Variation::kTracks || each.number < static_cast<std::int64_t>(n_varied)),
-            "variations: no such column");
-  const calibration::Sums sums = {static_cast<std::int64_t>(rows),
-                                  sumw.data(),
-                                  sumw2.data(),
-                                  varied_sumw.data(),
-                                  varied_sumw2.data(),
-                                  replicas.data(),
-                                  entries.data()};
-  const nb::object kept = nb::make_tuple(given, sumw, sumw2, varied_sumw, varied_sumw2, replicas, entries);
-  new (self) Held{Filler(s, sums), s, kVaried + n_varied, kept};
+Histograms histograms_of(const nb::dict& given) {
+  Histograms h = {};
+  h.n_groups = 1;
+  if (given.size() == 0) return h;
+  const auto edges = nb::cast<In<double, -1>>(given["edges"]);
+  h.axes = {edges.data(), static_cast<std::int64_t>(edges.shape(0)), nb::cast<std::int64_t>(given["n_flavours"]), 0};
+  for (const auto& [low, high, bins] :
+       nb::cast<std::vector<std::tuple<double, double, std::int64_t>>>(given["taggers"])) {
+    h.taggers.push_back({low, high, bins, h.axes.width, {}});
+    h.axes.width += bins;
+  }
+  h.energy = std::apply([](auto... each) { return EnergyModel{each...}; }, nb::cast<Model>(given["energy"]));
+  for (const auto& [kind, number, sign] :
+       nb::cast<std::vector<std::tuple<int, std::int64_t, double>>>(given["variations"]))
+    h.variations.push_back({static_cast<Variation::Kind>(kind), number, sign});
+  h.scores = nb::cast<std::vector<std::int64_t>>(given["scores"]);
+  require(h.scores.size() == (1 + h.variations.size()) * h.taggers.size(), "scores: wrong shape");
+  h.dataset = nb::cast<std::uint64_t>(given["dataset"]);
+  h.seed = nb::cast<std::uint64_t>(given["seed"]);
+  h.n_groups = nb::cast<std::int64_t>(given["n_groups"]);
+  require(h.n_groups > 0, "n_groups: at least 1");
+  const auto poisson = nb::cast<Bytes>(given["poisson"]);
+  require(poisson.shape(0) == 65536, "poisson: 65536 numbers");
+  h.poisson = poisson.data();
+  return h;
 }
 
-bool add(Held& self, std::int64_t n, std::int64_t n_weights, In<std::int64_t, -1> offsets,
-         const std::vector<Given>& columns) {
-  const Settings& s = self.settings;
-  require(columns.size() == self.n_columns, "columns: not as many as expected");
-  require(s.flavours.empty() || columns[kLabels], "label: missing");
-  require(s.weights.empty() || columns[kWeights], "weight: missing");
-  for (const std::int64_t place : s.weights)
-    if (place >= n_weights) return false;
-  const Segment segment = segment_of(n, n_weights, offsets, columns);
+/// A filler with the arrays that it reads and writes, and the columns that it expects.
+struct Held {
+  Filler filler;
+  bool labelled, weighted;
+  std::int64_t last_weight;
+  std::size_t n_varied, n_floats;
+  std::string refusal;
+  nb::object kept;
+};
+
+using Arrays = std::tuple<Sheet, Sheet, Sheet, Sheet, Sheet, Out<std::int64_t, -1>>;
+
+void make(Held* self, const nb::dict& select, const nb::dict& fill, const std::optional<Arrays>& arrays,
+          std::size_t n_varied, std::size_t n_floats, bool with_table) {
+  Selection s = selection_of(select);
+  Histograms h = histograms_of(fill);
+  Sums sums = {};
+  if (arrays) {
+    const auto& [sumw, sumw2, varied_sumw, varied_sumw2, replicas, entries] = *arrays;
+    const std::size_t rows = (h.axes.n_edges - 1) * 2 * h.axes.n_flavours * h.axes.width;
+    const std::size_t of_groups = rows * static_cast<std::size_t>(h.n_groups);
+    const std::size_t n_weights = s.weights.empty() ? 1 : s.weights.size(), n_variations = h.variations.size();
+    const auto shaped = [](const Sheet& array, std::size_t one, std::size_t other) {
+      return array.shape(0) == one && array.shape(1) == other;
+    };
+    require(rows > 0 && shaped(sumw, of_groups, n_weights) && shaped(sumw2, rows, n_weights) &&
+                shaped(varied_sumw, n_variations, of_groups) && shaped(varied_sumw2, n_variations, rows) &&
+                replicas.shape(0) == rows && entries.shape(0) == rows,
+            "sums: wrong shape");
+    h.n_replicas = static_cast<std::int64_t>(replicas.shape(1));
+    sums = {static_cast<std::int64_t>(rows),
+            sumw.data(),
+            sumw2.data(),
+            varied_sumw.data(),
+            varied_sumw2.data(),
+            replicas.data(),
+            entries.data()};
+    for (const std::int8_t flavour : s.flavours) require(flavour < h.axes.n_flavours, "flavours: too large");
+  }
+  for (const Variation& each : h.variations)
+    require(each.number >= 0 && (each.kind != Variation::kTracks || each.number < static_cast<std::int64_t>(n_varied)),
+            "variations: no such column");
+  for (const std::int64_t place : h.scores)
+    require(place < static_cast<std::int64_t>(n_floats), "scores: no such column");
+  std::int64_t last = -1;
+  for (const std::int64_t place : s.weights) {
+    require(place >= 0, "weights: places");
+    last = place > last ? place : last;
+  }
+  const bool labelled = !s.flavours.empty(), weighted = !s.weights.empty();
+  new (self) Held{Filler(std::move(s), std::move(h), sums, with_table),
+                  labelled,
+                  weighted,
+                  last,
+                  n_varied,
+                  n_floats,
+                  "",
+                  nb::make_tuple(fill, arrays)};
+}
+
+bool add_segment(Held& self, std::int64_t n, std::int64_t n_weights, In<std::int64_t, -1> offsets,
+                 const std::vector<Given>& columns) {
+  require(columns.size() == kVaried + self.n_varied + self.n_floats, "columns: not as many as expected");
+  require(!self.labelled || columns[kLabels], "label: missing");
+  require(!self.weighted || columns[kWeights], "weight: missing");
+  if (self.last_weight >= n_weights) {
+    self.refusal = "events have " + std::to_string(n_weights) + " weights";
+    return false;
+  }
+  const Segment segment = segment_of(n, n_weights, offsets, columns, self.n_varied);
   nb::gil_scoped_release free;
-  return self.filler.add(segment);
+  const char* wrong = self.filler.add(segment);
+  if (wrong != nullptr) self.refusal = wrong + std::string(" in event ") + std::to_string(self.filler.seen.all - 1);
+  return wrong == nullptr;
 }
 
 nb::dict finish(Held& self) {
   self.filler.finish();
-  const calibration::Seen& seen = self.filler.seen;
+  const Seen& seen = self.filler.seen;
   nb::dict out;
-  out["events"] = std::vector<std::int64_t>(seen.events, seen.events + calibration::kNCuts);
-  out["weights"] = std::vector<std::int64_t>(seen.weights, seen.weights + calibration::kNCuts);
+  out["events"] = std::vector<std::int64_t>(seen.events, seen.events + kNCuts);
+  out["weights"] = std::vector<std::int64_t>(seen.weights, seen.weights + kNCuts);
   out["selected"] = seen.selected;
   out["pairs"] = seen.pairs;
   out["labels"] = seen.labels;
@@ -162,14 +222,77 @@ nb::dict finish(Held& self) {
   return out;
 }
 
+/// A vector as a numpy array that owns it, with n columns; one dimension if n is 0.
+template <typename T>
+nb::object array_of(std::vector<T>&& values, std::size_t n) {
+  auto* kept = new std::vector<T>(std::move(values));
+  const nb::capsule owner(kept, [](void* pointer) noexcept { delete static_cast<std::vector<T>*>(pointer); });
+  const std::size_t rows = n == 0 ? kept->size() : kept->size() / n;
+  const std::size_t shape[2] = {rows, n};
+  return nb::cast(nb::ndarray<nb::numpy, T>(kept->data(), n == 0 ? 1 : 2, shape, owner));
+}
+
+template <typename T>
+nb::list arrays_of(std::vector<std::vector<T>>&& columns, std::size_t n) {
+  nb::list out;
+  columns.resize(n);
+  for (auto& each : columns) out.append(array_of(std::move(each), 2));
+  return out;
+}
+
+/// The table of selected events, column by column; to be taken once.
+nb::dict take_table(Held& self, std::size_t n_weights) {
+  Table table = std::move(self.filler.table);
+  nb::dict out;
+  out["run"] = array_of(std::move(table.run), 0);
+  out["event"] = array_of(std::move(table.event), 0);
+  out["weight"] = array_of(std::move(table.weight), n_weights);
+  out["pt"] = array_of(std::move(table.pt), 2);
+  out["eta"] = array_of(std::move(table.eta), 2);
+  out["n_trk"] = array_of(std::move(table.n_trk), 2);
+  out["label"] = array_of(std::move(table.label), 2);
+  out["region"] = array_of(std::move(table.region), 2);
+  out["varied_n_trk"] = arrays_of(std::move(table.varied_n_trk), self.n_varied);
+  out["floats"] = arrays_of(std::move(table.floats), self.n_floats);
+  return out;
+}
+
+/// Where the lists of a basket begin: numbers of bytes, big-endian, counted from `key` on -> numbers of items.
+/// False if they are no such offsets. The last one is the end of the data.
+bool list_offsets(Bytes stored, std::int64_t key, std::int64_t item, std::int64_t end, Out<std::int64_t, -1> out) {
+  const auto n = static_cast<std::int64_t>(out.shape(0));
+  require(item > 0 && n > 0 && static_cast<std::int64_t>(stored.shape(0)) >= 4 * n, "offsets: too short");
+  const std::uint8_t* at = stored.data();
+  std::int64_t* offsets = out.data();
+  bool good = end >= 0 && end % item == 0;
+  for (std::int64_t k = 0; k + 1 < n; ++k) offsets[k] = load<std::int32_t>(at + 4 * k, true) - key;
+  offsets[n - 1] = end;
+  std::int64_t wrong = offsets[0] < 0;
+  for (std::int64_t k = 1; k < n; ++k) wrong |= offsets[k] < offsets[k - 1];
+  const auto divide = [&](auto size) {
+    for (std::int64_t k = 0; k < n; ++k) {
+      wrong |= offsets[k] % size;
+      offsets[k] /= size;
+    }
+  };
+  if (item == 4)
+    divide(std::integral_constant<std::int64_t, 4>());
+  else if (item == 2)
+    divide(std::integral_constant<std::int64_t, 2>());
+  else if (item != 1)
+    divide(item);
+  return good && wrong == 0;
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
   m.attr("BUILD") = BUILD;
   nb::class_<Held>(m, "Filler")
-      .def("__init__", &make, "settings"_a, "sumw"_a, "sumw2"_a, "varied_sumw"_a, "varied_sumw2"_a, "replicas"_a,
-           "entries"_a, "n_varied"_a)
-      .def("add", &add, "n"_a, "n_weights"_a, "offsets"_a, "columns"_a)
-      .def("finish", &finish);
-  bind_loops(m);
+      .def("__init__", &make, "select"_a, "fill"_a, "sums"_a.none(), "n_varied"_a, "n_floats"_a, "with_table"_a)
+      .def("add", &add_segment, "n"_a, "n_weights"_a, "offsets"_a, "columns"_a)
+      .def("finish", &finish)
+      .def("take_table", &take_table, "n_weights"_a)
+      .def_ro("refusal", &Held::refusal);
+  m.def("list_offsets", &list_offsets, "stored"_a, "key"_a, "item"_a, "end"_a, "out"_a);
 }

@@ -40,7 +40,7 @@ inline void add(std::int64_t& sum, std::int64_t value) {
   sum = static_cast<std::int64_t>(static_cast<std::uint64_t>(sum) + static_cast<std::uint64_t>(value));
 }
 
-/// See `mix` in jets/hashing.py.
+/// See `mix` in events/variations.py.
 inline std::uint64_t mix(std::uint64_t key) {
   key = (key ^ (key >> 30)) * 0xBF58476D1CE4E5B9ULL;
   key = (key ^ (key >> 27)) * 0x94D049BB133111EBULL;
