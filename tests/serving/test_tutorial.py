@@ -113,7 +113,7 @@ def test_the_weights_are_those_of_the_recipe(folder: Path, tmp_path: Path) -> No
 
 
 def typed(*starts: str) -> str:
-    """The block of *Try it here*, then those that hold these words."""
+    """The block of *Run it locally*, then those that hold these words."""
     blocks = [block for word in ("toy_jets", *starts) for block in BLOCKS if word in block]
     assert len(blocks) == 1 + len(starts)
     return "".join(blocks)
