@@ -62,14 +62,14 @@ __all__ = [
 
 ARRAYS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "position": "(n_hits, 3) float32: r [mm], phi [rad] between -pi and pi, z [mm]; given",
-        "offsets": "(n_events + 1,) int64: first hit of each event, and the end; None for one event; given",
+        "position": "(n_hits, 3) float32: r [mm], phi [rad] between -pi and pi, z [mm]; input",
+        "offsets": "(n_events + 1,) int64: first hit of each event, and the end; None for one event; input",
         "embedding": "(n_hits, 16) float32: source vector, then target vector of each hit",
         "edge_index": "(2, n_edges) int64: inner hit, outer hit, sorted by both; no edge joins two events",
         "distance2": "(n_edges,) float32: squared distance of an edge's source and target vector",
         "triplets": "(2, n_triplets) int64: pairs of edges (in, out) that share a hit, from the beam outwards",
         "chi2": "(n_triplets,) float32: chi2 of each triplet in units of its window, below 1",
-        "pair_features": "(n_edges, 6) float32: features of the triplets of each edge",
+        "pair_features": "(n_edges, 6) float32: summary of the triplets of each edge",
         "edge_score": "(n_edges,) float32: score of each edge in [0, 1]",
         "edge_logit": "(n_edges,) float32: logit of each score; distinguishes scores that round to 1",
         "track_id": "(n_hits,) int64: track of each hit, -1 for none; tracks are numbered by their first hit",
