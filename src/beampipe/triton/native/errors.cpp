@@ -1,4 +1,4 @@
-#include "triton/native/api/errors.hpp"
+#include "triton/native/errors.hpp"
 
 #include <new>
 
