@@ -184,5 +184,5 @@ $(test_ready): $(sources) | $(bin)/python
 	@touch $@ $(demo_ready)
 
 $(docs_ready): $(sources) | $(bin)/python
-	$(bin)/python -m pip install -q -e ".[formats,fleet,calibration,analysisops,docs]"
+	$(bin)/python -m pip install -q -e ".[formats,fleet,planning,calibration,analysisops,docs]"
 	@touch $@ $(demo_ready)

@@ -19,6 +19,7 @@ _OF_PACKAGE = {
     "distributed": "dask",
     "fastjet": "simulation",
     "pythia8mc": "simulation",
+    "simpy": "planning",
     "torch": "train",
     "xxhash": "calibration",
 }

@@ -128,7 +128,7 @@ def test_the_readme_names_extras_that_bring_what_each_benchmark_imports() -> Non
     [
         ("fit.py", "scipy", "tracking"),
         ("serving/overhead.py", "grpc", "serving"),
-        ("fleet/simulator.py", "simpy", "fleet"),
+        ("fleet/simulator.py", "simpy", "planning"),
         ("calibration/kills.py", "psutil", "bench"),
         ("calibration_vs_coffea.py", "numba", "calibration"),
         ("analysisops/scripted.py", "a2a", "analysisops"),

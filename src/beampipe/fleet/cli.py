@@ -31,7 +31,7 @@ def compose_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files.")],
 ) -> None:
     """Write a Dockerfile, Docker Compose, and an Apptainer definition for a fleet."""
-    from beampipe.fleet.deploy.folders import compose_notes, write_compose
+    from beampipe.fleet.deploy.containers import compose_notes, write_compose
     from beampipe.fleet.specification import read_fleet
 
     fleet = read_fleet(specification)
@@ -46,7 +46,7 @@ def k8s_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files.")],
 ) -> None:
     """Write values for SuperSONIC's Helm chart, and plain manifests, for a fleet."""
-    from beampipe.fleet.deploy.folders import kubernetes_notes, write_kubernetes
+    from beampipe.fleet.deploy.kubernetes import kubernetes_notes, write_kubernetes
     from beampipe.fleet.specification import read_fleet
 
     fleet = read_fleet(specification)
@@ -61,7 +61,7 @@ def slurm_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the scripts, which all nodes see.")],
 ) -> None:
     """Write scripts for Slurm that start servers and a gateway, and make their shared folder ready."""
-    from beampipe.fleet.deploy.folders import slurm_notes, write_slurm
+    from beampipe.fleet.deploy.slurm import slurm_notes, write_slurm
     from beampipe.fleet.run_folder import shared_folder
     from beampipe.fleet.specification import read_fleet
 

@@ -1,16 +1,21 @@
-"""Files that are generated from a specification and never edited: each says so in its first line."""
+"""Files that are generated from a specification and never edited: each says so in its first line.
+
+Their templates are Jinja2 files beside the modules that use them. YAML is rendered, parsed and dumped again, so that
+its layout does not depend on that of the template.
+"""
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
 from beampipe.errors import FileError
 from beampipe.files import replacing
-
-__all__ = ["Files", "first_line", "write_files", "yaml_text"]
 
 Files = Mapping[str, str]
 """Path of a file below the folder -> its text, without the first line."""
@@ -30,6 +35,46 @@ def first_line(command: str) -> str:
     except PackageNotFoundError:  # run from its sources
         release = "(not installed)"
     return f"{_MARK}{release}, `{command}`. Do not edit: change the fleet's specification, and make it again.\n"
+
+
+@cache
+def _templates() -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    # Not Jinja's own `tojson`, which writes the `<` of a query as an escape.
+    templates.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
+    templates.filters["quote"] = lambda value: shlex.quote(str(value))
+    return templates
+
+
+def render(template: str, **values: Any) -> str:
+    """The text of a template; its filters are `json`, which is YAML too, and `quote`, for a shell.
+
+    Args:
+        template: path of the template below this package.
+        values: what it uses; a value that is missing is an error.
+    """
+    text: str = _templates().get_template(template).render(**values)
+    return text
+
+
+def render_documents(template: str, **values: Any) -> list[dict[str, Any]]:
+    """The documents of a template of YAML; arguments as for `render`."""
+    import yaml
+
+    return list(yaml.safe_load_all(render(template, **values)))
+
+
+def render_yaml(template: str, **values: Any) -> str:
+    """The text of a template of YAML in the layout of `yaml_text`; arguments as for `render`."""
+    return yaml_text(*render_documents(template, **values))
 
 
 def yaml_text(*documents: Mapping[str, Any]) -> str:

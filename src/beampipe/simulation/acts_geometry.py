@@ -76,7 +76,13 @@ def build_layout(layout: DetectorLayout) -> Any:
     length = max(float(np.abs(layer.centre[:, 2]).max() + layer.half.max()) for layer in layers)
     blueprint = acts.Blueprint(envelope=acts.ExtentEnvelope(r=[_WORLD, _WORLD], z=[_WORLD, _WORLD]))
     world = blueprint.addCylinderContainer(direction=acts.AxisDirection.AxisR, name=layout.name)
-    _add_beam(world, layout, length)
+    # The vacuum around the beam, in which particles start, and the beam pipe.
+    pipe, place = layout.beam_pipe, acts.Transform3.Identity()
+    radius = layout.inner_radius / 2 if pipe is None else pipe.radius_mm - 1.0
+    world.addStaticVolume(place, acts.CylinderVolumeBounds(0.0, radius, length), "beam")
+    if pipe is not None:
+        tube = acts.Surface.createCylinder(place, acts.CylinderBounds(pipe.radius_mm, length))
+        _add_layer(world, "beam pipe", PIPE_VOLUME, 1, [tube], True)
     for number, shell in enumerate(placed):
         _add_shell(world, shell, f"shell {number}")
     geometry = blueprint.construct(options=acts.BlueprintOptions(), gctx=_context(), level=acts.logging.WARNING)
@@ -113,18 +119,6 @@ def _context() -> Any:
     import acts
 
     return acts.GeometryContext.dangerouslyDefaultConstruct()
-
-
-def _add_beam(world: Any, layout: DetectorLayout, length: float) -> None:
-    """The vacuum around the beam, in which particles start, and the beam pipe."""
-    import acts
-
-    pipe, place = layout.beam_pipe, acts.Transform3.Identity()
-    radius = layout.inner_radius / 2 if pipe is None else pipe.radius_mm - 1.0
-    world.addStaticVolume(place, acts.CylinderVolumeBounds(0.0, radius, length), "beam")
-    if pipe is not None:
-        tube = acts.Surface.createCylinder(place, acts.CylinderBounds(pipe.radius_mm, length))
-        _add_layer(world, "beam pipe", PIPE_VOLUME, 1, [tube], True)
 
 
 def _add_shell(world: Any, shell: Shell, name: str) -> None:

@@ -451,6 +451,31 @@ class Layer:
         module = np.arange(1, len(self.centre) + 1, dtype=np.uint64)
         return np.uint64(self.volume << 56 | self.number << 36) | module << np.uint64(8)
 
+    @property
+    def corners(self) -> Float64[ndarray, "n 4 3"]:
+        """x, y, z of the corners of each module [mm]."""
+        low, high, length = self.half.T
+        x = np.stack([-low, low, high, -high], axis=1)
+        y = np.stack([-length, -length, length, length], axis=1)
+        along = np.einsum("nik,nck->nci", self.axes[:, :, :2], np.stack([x, y], axis=2))
+        corners: Float64[ndarray, "n 4 3"] = self.centre[:, None] + along
+        return corners
+
+    @property
+    def radii(self) -> tuple[float, float]:
+        """Smallest and largest radius of the modules of a cylinder [mm]."""
+        radius = np.hypot(self.corners[..., 0], self.corners[..., 1])
+        # A module is nearest to the beam where its normal goes through it; at a large tilt, at its edge.
+        normal = np.abs((self.centre * self.axes[:, :, 2]).sum(axis=1))
+        foot = np.abs((self.centre * self.axes[:, :, 0]).sum(axis=1)) <= self.half[:, 0]
+        return float(np.where(foot, normal, radius.min(axis=1)).min()), float(radius.max())
+
+    @property
+    def z_range(self) -> tuple[float, float]:
+        """Smallest and largest z of the modules [mm]."""
+        z = self.corners[..., 2]
+        return float(z.min()), float(z.max())
+
 
 @dataclass(frozen=True)
 class Shell:
@@ -525,11 +550,11 @@ def _shell(parts: list[Barrel | Discs], volume: int) -> Shell:
         tuple(_cylinder(barrel, radius, volume + 1, number) for number, (radius, barrel) in enumerate(places, 1)),
         tuple(_disc(part, z, volume + 2, number) for number, (z, part) in enumerate(discs, 1)),
     )
-    _require_order([(layer.name, *_radii(layer)) for layer in shell.barrel], "radius")
-    along = [(layer.name, *_reach(layer)) for layer in shell.positive]
+    _require_order([(layer.name, *layer.radii) for layer in shell.barrel], "radius")
+    along = [(layer.name, *layer.z_range) for layer in shell.positive]
     if shell.barrel and along:
-        longest = max(shell.barrel, key=lambda layer: _reach(layer)[1])
-        along.insert(0, (longest.name, -_reach(longest)[1], _reach(longest)[1]))
+        longest = max(shell.barrel, key=lambda layer: layer.z_range[1])
+        along.insert(0, (longest.name, -longest.z_range[1], longest.z_range[1]))
     _require_order(along, "z")
     return shell
 
@@ -542,32 +567,6 @@ def _require_order(extents: list[tuple[str, float, float]], axis: str) -> None:
                 f"detector: {first} ends at {axis} = {end:.1f} mm and {second} begins at {begin:.1f} mm, expected"
                 f" {_CLEARANCE} mm between layers whose radii overlap"
             )
-
-
-def _corners(layer: Layer) -> Float64[ndarray, "n 4 3"]:
-    """x, y, z of the corners of each module [mm]."""
-    low, high, length = layer.half.T
-    x = np.stack([-low, low, high, -high], axis=1)
-    y = np.stack([-length, -length, length, length], axis=1)
-    along = np.einsum("nik,nck->nci", layer.axes[:, :, :2], np.stack([x, y], axis=2))
-    corners: Float64[ndarray, "n 4 3"] = layer.centre[:, None] + along
-    return corners
-
-
-def _radii(layer: Layer) -> tuple[float, float]:
-    """Smallest and largest radius of a cylinder's modules [mm]."""
-    corner = _corners(layer)
-    radius = np.hypot(corner[..., 0], corner[..., 1])
-    # A module is nearest to the beam where its normal goes through it; at a large tilt, at its edge.
-    normal = np.abs((layer.centre * layer.axes[:, :, 2]).sum(axis=1))
-    foot = np.abs((layer.centre * layer.axes[:, :, 0]).sum(axis=1)) <= layer.half[:, 0]
-    return float(np.where(foot, normal, radius.min(axis=1)).min()), float(radius.max())
-
-
-def _reach(layer: Layer) -> tuple[float, float]:
-    """Smallest and largest z of a layer's modules [mm]."""
-    z = _corners(layer)[..., 2]
-    return float(z.min()), float(z.max())
 
 
 def _around(width: float, circumference: float) -> int:

@@ -75,7 +75,9 @@ def particle_jets(collisions: Collisions, pt_min: float, eta_max: float) -> Part
     event, pt, eta, phi = found.event[order], found.pt[order], found.eta[order], found.phi[order]
 
     jet = np.repeat(np.arange(len(order)), found.n_members[order])
-    number = found.member[_ranges(found.first_member[order], found.n_members[order])]
+    count = found.n_members[order]
+    start = found.first_member[order] - np.cumsum(count) + count
+    number = found.member[np.repeat(start, count) + np.arange(count.sum())]
     row = collisions.offset[event[jet]] + number
     track_pt, track_eta, track_phi = _pt_eta_phi(collisions.momentum[row, :3])
     track = collisions.charged[row] & (track_pt > TRACK_PT)
@@ -120,8 +122,10 @@ class _Clustered:
 def _clustered(collisions: Collisions, pt_min: float) -> _Clustered:
     """Anti-kt jets above a transverse momentum [GeV], by FastJet."""
     import awkward as ak
+    import fastjet
 
-    fastjet = _fastjet()
+    # A banner of 13 lines per process would bury our own output. It asks for the citation that stands above.
+    fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
     columns = {name: collisions.momentum[:, k] for k, name in enumerate(("px", "py", "pz", "E"))}
     particles = ak.unflatten(ak.zip(columns, with_name="Momentum4D"), np.diff(collisions.offset))
     cluster = fastjet.ClusterSequence(particles, fastjet.JetDefinition(fastjet.antikt_algorithm, RADIUS))
@@ -203,22 +207,3 @@ def _pt_eta_phi(momentum: Float64[ndarray, "n 3"]) -> tuple[ndarray, ndarray, nd
     pt = np.hypot(momentum[:, 0], momentum[:, 1])
     eta = np.arcsinh(momentum[:, 2] / np.maximum(pt, 1e-9))
     return pt, eta, np.arctan2(momentum[:, 1], momentum[:, 0])
-
-
-def _ranges(start: ndarray, count: ndarray) -> ndarray:
-    """The numbers start[k] .. start[k] + count[k] - 1 of all k, one after the other."""
-    before = np.cumsum(count) - count
-    return np.repeat(start - before, count) + np.arange(count.sum())
-
-
-def _fastjet() -> Any:
-    """The module fastjet.
-
-    Raises:
-        MissingExtraError: fastjet is not installed.
-    """
-    import fastjet
-
-    # A banner of 13 lines per process would bury our own output. It asks for the citation that stands above.
-    fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
-    return fastjet

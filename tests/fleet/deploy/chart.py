@@ -16,7 +16,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from beampipe.fleet.deploy.supersonic import CHART_VERSION, KEYS
+from beampipe.fleet.deploy.kubernetes import CHART_VERSION, KEYS
 
 VARIABLE = "BEAMPIPE_SUPERSONIC"
 """Name of the environment variable with a folder of the chart, ``helm/supersonic`` of a clone at its tag."""

@@ -14,8 +14,7 @@ import yaml
 from spython.main.parse.parsers import DockerParser, SingularityParser
 
 from beampipe.errors import FileError
-from beampipe.fleet.deploy.containers import prometheus_configuration, readiness_command
-from beampipe.fleet.deploy.folders import compose_files, write_compose
+from beampipe.fleet.deploy.containers import compose_files, readiness_command, write_compose
 from tests.fleet.specimens import LEAST, SPECIMENS, WHOLE, specimen, write_model
 
 TEXT = {"type": "string", "minLength": 1}
@@ -180,9 +179,9 @@ def test_prometheus_takes_its_file(tmp_path: Path) -> None:
 
 def test_prometheus_is_told_of_chains(tmp_path: Path) -> None:
     fleet = specimen(tmp_path, LEAST)
-    assert "metric_relabel_configs" not in prometheus_configuration(fleet)["scrape_configs"][0]
+    assert "metric_relabel_configs" not in compose_files(fleet)["prometheus.yml"]
     write_model(fleet.repository, "module_map_athena", "module_map")
-    (rule,) = prometheus_configuration(fleet)["scrape_configs"][0]["metric_relabel_configs"]
+    (rule,) = yaml.safe_load(compose_files(fleet)["prometheus.yml"])["scrape_configs"][0]["metric_relabel_configs"]
     assert (rule["regex"], rule["target_label"], rule["replacement"]) == ("module_map_athena", "role", "chain")
 
 

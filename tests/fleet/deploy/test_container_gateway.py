@@ -16,8 +16,7 @@ import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from beampipe.fleet.deploy.containers import CLIENTS, STATUS, Credentials, gateway_text
-from beampipe.fleet.deploy.folders import compose_files
+from beampipe.fleet.deploy.containers import CLIENTS, STATUS, Credentials, compose_files, gateway_text
 from beampipe.fleet.deploy.kubernetes import gateway_credentials, gateway_slots
 from beampipe.fleet.gateway.plan import Address, Slot
 from beampipe.fleet.security import add_token, make_authority, make_server

@@ -20,9 +20,7 @@ import yaml
 from tritonclient.utils import InferenceServerException
 
 from beampipe.fleet import Fleet
-from beampipe.fleet.deploy.folders import kubernetes_files
-from beampipe.fleet.deploy.supersonic import Address, EnvoyPlan, Upstream, envoy_configuration
-from beampipe.fleet.generated_files import yaml_text
+from beampipe.fleet.deploy.kubernetes import Endpoint, EnvoyPlan, Upstream, envoy_configuration, kubernetes_files
 from beampipe.triton.engine import Engine
 from beampipe.triton.server import management
 from beampipe.triton.server.launch import free_port
@@ -61,11 +59,11 @@ def front(engine: Engine, folder: Path, count: int = 2) -> Iterator[Front]:
 
 @contextmanager
 def running(fleet: Fleet, servers: tuple[Contained, ...], ports: tuple[int, ...], folder: Path) -> Iterator[None]:
-    clients, status, admin = (Address("127.0.0.1", port) for port in ports)
-    upstreams = [Upstream(Address("127.0.0.1", one.ports.grpc), one.ports.http, 10) for one in servers]
-    document = envoy_configuration(fleet, EnvoyPlan(clients, status, admin, upstreams), fleet.models)
+    clients, status, admin = (Endpoint("127.0.0.1", port) for port in ports)
+    upstreams = [Upstream(Endpoint("127.0.0.1", one.ports.grpc), one.ports.http, 10) for one in servers]
+    text = envoy_configuration(fleet, EnvoyPlan(clients, status, admin, upstreams), fleet.models)
     path = folder / "envoy.yaml"
-    path.write_text(yaml_text(document), encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     command = [PROGRAM, "-c", str(path), "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
     with (folder / "envoy.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
@@ -217,9 +215,8 @@ def test_a_real_envoy_takes_the_file(name: str, tmp_path: Path) -> None:
 
 def test_round_robin_is_passed_on(tmp_path: Path) -> None:
     fleet = specimen(tmp_path, LEAST)
-    plan = EnvoyPlan(Address("127.0.0.1", 1), Address("127.0.0.1", 2), Address("127.0.0.1", 3), [])
+    plan = EnvoyPlan(Endpoint("127.0.0.1", 1), Endpoint("127.0.0.1", 2), Endpoint("127.0.0.1", 3), [])
     turns = replace(fleet, gateway=replace(fleet.gateway, balancing="round_robin"))
-    policies = [
-        envoy_configuration(one, plan, ())["static_resources"]["clusters"][0]["lb_policy"] for one in (fleet, turns)
-    ]
+    documents = [yaml.safe_load(envoy_configuration(one, plan, ())) for one in (fleet, turns)]
+    policies = [document["static_resources"]["clusters"][0]["lb_policy"] for document in documents]
     assert policies == ["LEAST_REQUEST", "ROUND_ROBIN"]

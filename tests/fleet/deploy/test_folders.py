@@ -8,7 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from beampipe.fleet.cli import app
-from beampipe.fleet.deploy.folders import compose_notes, kubernetes_notes
+from beampipe.fleet.deploy.containers import compose_notes
+from beampipe.fleet.deploy.kubernetes import kubernetes_notes
 from tests.fleet.specimens import LEAST, WHOLE, specimen
 
 

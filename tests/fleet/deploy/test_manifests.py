@@ -14,8 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from beampipe.fleet.deploy.folders import kubernetes_files, write_kubernetes
-from beampipe.fleet.deploy.kubernetes import server_monitor
+from beampipe.fleet.deploy.kubernetes import kubernetes_files, server_monitors, write_kubernetes
 from tests.fleet.deploy.schemas import SCHEMAS
 from tests.fleet.deploy.test_supersonic import VERSIONS
 from tests.fleet.specimens import LEAST, NFS, SPECIMENS, WHOLE, specimen, write_model
@@ -113,7 +112,7 @@ def test_chains_of_models_are_marked_for_prometheus(tmp_path: Path) -> None:
     fleet = specimen(tmp_path, WHOLE)
     write_model(fleet.repository, "module_map_athena", "module_map")
     group = fleet.servers["gpu"]
-    document = server_monitor(fleet, group, {})
+    document = yaml.safe_load(server_monitors(fleet, [(group, {})]))
     jsonschema.validate(document, SCHEMAS["ServiceMonitor"])
     (endpoint,) = document["spec"]["endpoints"]
     (rule,) = endpoint["metricRelabelings"]

@@ -16,6 +16,7 @@ from beampipe.fleet.deploy import slurm_job as job_module
 from beampipe.fleet.deploy.slurm_job import CurrentJob, JobSettings, JobSupervisor
 from beampipe.fleet.registry import Record, read_records, write_record
 from beampipe.fleet.run_folder import RunFolder
+from beampipe.fleet.server import FleetServerSettings
 from tests.fleet.conftest import until
 
 
@@ -38,9 +39,11 @@ def make_job(folder: Path, monkeypatch: pytest.MonkeyPatch, end: float | None = 
     """The job number 1 of array 17, with two of three servers in the first one."""
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     RunFolder(folder / "shared", folder / "shared").make()
-    settings = JobSettings(
-        "cpu", 3, 2, folder / "servers.sh", folder / "shared", folder / "models", "digest", (), host="127.0.0.1"
+    shared = folder / "shared"
+    server = FleetServerSettings(
+        "", "cpu", shared / "registry", folder / "models", shared / "secret", shared / "logs", digest="digest"
     )
+    settings = JobSettings(server, 3, 2, folder / "servers.sh", shared, (), host="127.0.0.1")
     return JobSupervisor(settings, CurrentJob("17", 1, 0, "n1", end))
 
 

@@ -11,8 +11,7 @@ import pytest
 import yaml
 
 from beampipe.errors import ConfigError
-from beampipe.fleet.deploy.kubernetes import running_groups
-from beampipe.fleet.deploy.supersonic import KEYS, check_values, supersonic_values
+from beampipe.fleet.deploy.kubernetes import KEYS, check_values, running_groups, supersonic_values
 from tests.fleet.deploy.chart import chart_keys
 from tests.fleet.specimens import LEAST, SPECIMENS, WHOLE, specimen
 

@@ -28,7 +28,7 @@ from beampipe.analysisops.tools.handles import (
 from beampipe.errors import nearest
 
 _LOOKED_AT: Final = 20_000
-"""So many events are looked at for the range of a branch."""
+"""Events from which the range of a branch is taken."""
 
 
 def list_local_root_files_tool(context: ToolContext) -> Mapping[str, Any]:
@@ -59,10 +59,10 @@ def inspect_root_schema_tool(
 
 @contextmanager
 def reading(file: DataFile) -> Iterator[Any]:
-    """A ROOT file that is open for the length of a block.
+    """A ROOT file that is open during a block.
 
     Raises:
-        ToolRefusedError: it is no such file; the message does not tell where it is.
+        ToolRefusedError: it is no ROOT file; the message does not show its path.
     """
     import uproot
 
@@ -138,13 +138,13 @@ def download_atlas_data_tool(
 
 
 WEIGHT: Final = "weight"
-"""The column that `combine_tool` makes, and that weighted tools are told by name."""
+"""The column of weights that `combine_tool` makes."""
 
 _STEP: Final = 200_000
-"""Events that are read at a time."""
+"""Events read at a time."""
 
 _LARGEST_EXACT: Final = 2.0**53
-"""Whole numbers beyond it are not exact as floating-point numbers."""
+"""Larger integers are not exact as doubles."""
 
 
 def load_kinematics_tool(
@@ -206,7 +206,7 @@ def combine_tool(context: ToolContext, events: list[str], scale: list[float] | N
 
 
 def describe(events: Events, names: Iterable[str] | None = None) -> dict[str, Any]:
-    """What an agent is shown of events: how many, and the range of columns, if not of all then of those named."""
+    """A summary of events for agents: their number, and the range of all columns or of those named."""
     columns = {}
     for name in events.columns if names is None else names:
         column = events.columns[name]
@@ -387,7 +387,7 @@ def count_tool(context: ToolContext, events: str, expression: str = "", weight: 
 
 
 MOST_BINS: Final = 400
-"""So many bins may a histogram have that an agent is shown."""
+"""Most bins of a histogram."""
 
 
 def histogram_tool(

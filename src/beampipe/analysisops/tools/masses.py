@@ -23,7 +23,7 @@ from beampipe.analysisops.tools.handles import Column, Events, Jagged, ToolConte
 __all__ = ["calc_combination_mass_tool", "calc_dilepton_mass_tool", "calc_system_invariant_mass_tool"]
 
 _MOST_COMBINATIONS: Final = 5000
-"""So many combinations of one event's objects are tried at most."""
+"""Most combinations of the objects of one event."""
 
 Pairing = Literal["leading", "opposite_charge", "closest"]
 
@@ -309,7 +309,7 @@ def _pair_columns(objects: _Objects, members: ndarray, kept: ndarray) -> dict[st
     starts = objects.offsets[:-1][kept]
     places = members[kept] - starts[:, None]
     counts = objects.counts[kept]
-    # The first place, in the order of the file, that neither of the pair has.
+    # The first object, in the order of the file, that is not in the pair.
     other = np.select([(places != place).all(1) for place in (0, 1, 2)], [0, 1, 2], default=0)
     there = counts > 2
     columns: dict[str, Column] = {

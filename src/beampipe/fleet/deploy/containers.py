@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from beampipe.errors import ConfigError
 from beampipe.fleet.gateway.haproxy import haproxy_configuration
 from beampipe.fleet.gateway.plan import Address, GatewayPlan, Slot
-from beampipe.fleet.monitoring.prometheus import interval_text, role_relabelings
+from beampipe.fleet.generated_files import Files, render, render_yaml, write_files
+from beampipe.fleet.monitoring.prometheus import render_settings, rules_text
 from beampipe.fleet.specification import Fleet, ServerGroup, TlsSettings
 from beampipe.triton.client.endpoint import LOOPBACK, authority
 from beampipe.triton.model.repository import MANIFEST
@@ -30,12 +30,26 @@ METRICS: Final = 8002
 DRAIN: Final = 10
 """Time [s] that a server goes on after it was told to end, until every gateway knows."""
 
+CLIENTS: Final = 8443
+"""Port of the gateway in its container for clients."""
+
+STATUS: Final = 8404
+"""Port of the gateway in its container for its metrics, and for whether it is healthy."""
+
+PORTS: Final = {
+    "HTTP": HTTP,
+    "GRPC": GRPC,
+    "METRICS": METRICS,
+    "CLIENTS": CLIENTS,
+    "STATUS": STATUS,
+    "DRAIN": DRAIN,
+}
+"""The numbers above, for templates."""
+
 _TRITON: Final = "/opt/tritonserver/bin/tritonserver"
 
 _MODEL_LINKS: Final = "/tmp/models"
 """Folder in the container of links to the models of the fleet, where those are not the whole repository."""
-
-_CLOSED: Final = "shared-memory,logging,trace"
 
 _LOCAL_URL: Final = f"http://localhost:{HTTP}"
 
@@ -76,38 +90,16 @@ def server_script(
             before it does; without, it becomes the server.
         program: path of Triton.
     """
-    folder, lines = repository, [f"export OMP_NUM_THREADS={group.threads}"] if group.threads else []
-    if fleet.models:
-        folder = _MODEL_LINKS
-        linked = " ".join(shlex.quote(f"{repository}/{name}") for name in fleet.models)
-        lines += [f"mkdir -p {folder}", f"ln -sfn {linked} {folder}/"]
-    arguments = [
-        shlex.quote(f"--model-repository={folder}"),
-        "--model-control-mode=none",
-        "--disable-auto-complete-config",
-        f"--http-port={HTTP}",
-        f"--grpc-port={GRPC}",
-        f"--metrics-port={METRICS}",
-        f"--exit-timeout-secs={fleet.exit_timeout}",
-        "--grpc-http2-max-ping-strikes=0",  # gateways ask by ping whether it hangs; it would close their connections
-        *([] if group.device == "gpu" else ["--allow-gpu-metrics=false"]),
-        f'"--http-restricted-api={_CLOSED}:beampipe-secret=$secret"',
-        f'"--grpc-restricted-protocol={_CLOSED}:beampipe-secret=$secret"',
-    ]
-    lines.append("secret=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \\n')")
-    command = " \\\n  ".join([program, *arguments])
-    if not drains:
-        return "\n".join([*lines, f"exec {command}"]) + "\n"
-    ending = [
-        f"{command} &",
-        "server=$!",
-        f"trap 'touch /tmp/shutdown; sleep {DRAIN}; kill -TERM $server' TERM INT",
-        # A signal ends `wait`, not the server.
-        "wait $server; status=$?",
-        "while kill -0 $server 2>/dev/null; do wait $server; status=$?; done",
-        "exit $status",
-    ]
-    return "\n".join([*lines, *ending]) + "\n"
+    return render(
+        "deploy/templates/server.sh.j2",
+        fleet=fleet,
+        group=group,
+        repository=repository,
+        folder=_MODEL_LINKS if fleet.models else repository,
+        drains=drains,
+        program=program,
+        **PORTS,
+    )
 
 
 def readiness_command(models: tuple[str, ...]) -> str:
@@ -123,12 +115,6 @@ def memory_limit(group: ServerGroup) -> str:
     """Memory of a server as Kubernetes writes it, such as ``4096Mi``."""
     return f"{math.ceil(1024 * group.memory)}Mi"
 
-
-CLIENTS: Final = 8443
-"""Port of the gateway in its container for clients."""
-
-STATUS: Final = 8404
-"""Port of the gateway in its container for its metrics, and for whether it is healthy."""
 
 _EVERYWHERE: Final = "0.0.0.0"
 
@@ -194,30 +180,10 @@ def gateway_text(fleet: Fleet, places: Sequence[Slot], papers: Credentials) -> s
 MODELS: Final = "/models"
 """Folder in the container under which the models appear."""
 
-_BUILD = """python3 -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels /source"""
-
-_COMPILER = (
-    "apt-get update && apt-get install -y --no-install-recommends g++ python3-dev && rm -rf /var/lib/apt/lists/*"
-)
-
 
 def dockerfile(fleet: Fleet) -> str:
     """The text of a Dockerfile; its build context is a clone of beampipe."""
-    return f"""# docker build -t {fleet.container.image} -f Dockerfile CLONE; CLONE is a clone of beampipe.
-FROM {fleet.container.triton} AS build
-RUN {_COMPILER}
-COPY . /source
-RUN {_BUILD}
-
-FROM {fleet.container.triton}
-COPY --from=build /wheels /wheels
-RUN wheel=$(ls /wheels/beampipe-*.whl) \\
- && {_install(fleet)} \\
- && rm -rf /wheels
-ENV HOME=/tmp PYTHONDONTWRITEBYTECODE=1
-USER 1000:1000
-EXPOSE {HTTP} {GRPC} {METRICS}
-"""
+    return render("deploy/templates/Dockerfile.j2", fleet=fleet, **_build_commands(fleet), **PORTS)
 
 
 def apptainer_definition(fleet: Fleet, group: ServerGroup) -> str:
@@ -227,129 +193,89 @@ def apptainer_definition(fleet: Fleet, group: ServerGroup) -> str:
         fleet: the specification.
         group: group whose servers run in it.
     """
-    script = "".join(f"    {line}\n" for line in server_script(fleet, group, MODELS).splitlines())
-    return f"""# apptainer build {fleet.name}.sif FILE, in the folder of a clone of beampipe.
-# apptainer run --bind MODELS:{MODELS}:ro{" --nv" if group.device == "gpu" else ""} {fleet.name}.sif
-Bootstrap: docker
-From: {fleet.container.triton}
-
-%files
-    pyproject.toml /source/pyproject.toml
-    CMakeLists.txt /source/CMakeLists.txt
-    README.md /source/README.md
-    LICENSE /source/LICENSE
-    src /source/src
-
-%post
-    set -e
-    {_COMPILER}
-    {_BUILD}
-    wheel=$(ls /wheels/beampipe-*.whl)
-    {_install(fleet)}
-    rm -rf /wheels /source
-
-%environment
-    export PYTHONDONTWRITEBYTECODE=1
-
-%runscript
-{script}
-%test
-    python3 -c "import beampipe.triton.model.backend"
-    test -x /opt/tritonserver/bin/tritonserver
-"""
+    return render(
+        "deploy/templates/apptainer.def.j2",
+        fleet=fleet,
+        group=group,
+        models=MODELS,
+        script=server_script(fleet, group, MODELS),
+        **_build_commands(fleet),
+    )
 
 
-def _install(fleet: Fleet) -> str:
-    """The command that installs ``$wheel`` with what models of the Python backend need, into the image's own Python."""
+def _build_commands(fleet: Fleet) -> dict[str, str]:
+    """Commands that install beampipe into the image's own Python, with what models of the Python backend need."""
+    packages = "g++ python3-dev"
     extras = "tracking,cuda" if any(group.device == "gpu" for group in fleet.servers.values()) else "tracking"
-    return f'python3 -m pip install --no-cache-dir --break-system-packages "beampipe[{extras}] @ file://$wheel"'
+    return {
+        "compiler": f"apt-get update && apt-get install -y --no-install-recommends {packages}"
+        " && rm -rf /var/lib/apt/lists/*",
+        "build": "python3 -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels /source",
+        "install": "python3 -m pip install --no-cache-dir --break-system-packages"
+        f' "beampipe[{extras}] @ file://$wheel"',
+    }
 
 
 def wish_list(fleet: Fleet) -> str:
     """The wish list with which CernVM-FS takes the image into ``/cvmfs/unpacked.cern.ch``; its input is one line."""
     image = fleet.container.image
-    registry = image if "." in image.partition("/")[0] else f"registry.hub.docker.com/library/{image}"
-    return f"""# The line to ask for at https://gitlab.cern.ch/unpacked/sync is the one under `input`.
-version: 1
-user: cvmfsunpacker
-cvmfs_repo: unpacked.cern.ch
-output_format: https://gitlab-registry.cern.ch/unpacked/sync/$(image)
-input:
-  - https://{registry}
-"""
+    has_registry = "." in image.partition("/")[0]
+    return render(
+        "deploy/templates/cvmfs-wish-list.yaml.j2",
+        image=image if has_registry else f"registry.hub.docker.com/library/{image}",
+    )
 
 
-_SECRETS: Final = "/run/secrets"
+def compose_files(fleet: Fleet) -> Files:
+    """The files for containers on one machine, by name.
 
-_PROMETHEUS: Final = "/etc/prometheus"
+    Args:
+        fleet: the specification.
 
-_HEALTH_INTERVAL: Final = 5
-"""Time [s] between two looks at whether a server is ready."""
-
-
-def compose_document(fleet: Fleet) -> dict[str, Any]:
-    """The document of ``docker-compose.yaml``.
-
-    The servers are in a network that leads nowhere else: only the gateway reaches them, and it alone has a port.
+    Raises:
+        ConfigError: the names of the models are not known.
     """
-    names = dict(_servers(fleet))
-    gpus = iter(range(len(names)))
-    services = {
-        name: _server(fleet, group, next(gpus) if group.device == "gpu" else None) for name, group in names.items()
-    }
-    secrets = _secrets(fleet)
-    return {
-        "name": fleet.name,
-        "services": {
-            **services,
-            "gateway": _gateway(fleet, list(names), list(secrets)),
-            "prometheus": _prometheus(fleet),
-        },
-        "networks": {"servers": {"internal": True}, "clients": {}},
-        "volumes": {"prometheus": {}},
-        **({"secrets": {name: {"file": str(path)} for name, path in secrets.items()}} if secrets else {}),
-    }
-
-
-def compose_slots(fleet: Fleet) -> list[Slot]:
-    """The servers, by the names that they have in the network of Compose."""
-    return [Slot(name, group.weight, Address(name, HTTP, GRPC)) for name, group in _servers(fleet)]
-
-
-def compose_credentials(fleet: Fleet) -> Credentials:
-    """Where the gateway finds its files, in its container."""
-    return Credentials(**{name: Path(_SECRETS) / name for name in _secrets(fleet)})
-
-
-def prometheus_configuration(fleet: Fleet) -> dict[str, Any]:
-    """The document of ``prometheus.yml``: every server, and the gateway, by the labels that the rules speak of."""
-    servers = [
-        {"targets": [f"{name}:{METRICS}"], "labels": {"server": name, "group": group.name}}
-        for name, group in _servers(fleet)
+    servers = [(group.server_name(n), group) for group in fleet.servers.values() for n in range(group.count)]
+    secrets = compose_secrets(fleet)
+    credentials = Credentials(**{name: Path("/run/secrets") / name for name in secrets})
+    slots = [Slot(name, group.weight, Address(name, HTTP, GRPC)) for name, group in servers]
+    gpus = iter(range(len(servers)))
+    compose = render_yaml(
+        "deploy/templates/compose.yaml.j2",
+        fleet=fleet,
+        repository=fleet.repository.absolute(),
+        models=MODELS,
+        servers=[
+            {
+                "name": name,
+                "group": group,
+                "script": server_script(fleet, group, MODELS),
+                "memory": f"{memory_limit(group)[:-1]}b".lower(),
+                "gpu": next(gpus) if group.device == "gpu" else None,
+            }
+            for name, group in servers
+        ],
+        readiness=readiness_command(fleet_models(fleet)),
+        secrets=secrets,
+        authority=authority,
+        **PORTS,
+    )
+    targets = [
+        {"target": f"{name}:{METRICS}", "labels": {"server": name, "group": group.name}} for name, group in servers
     ]
-    triton: dict[str, Any] = {"job_name": "triton", "static_configs": servers}
-    if roles := role_relabelings(fleet.repository):
-        triton["metric_relabel_configs"] = roles
-    gateway = {
-        "job_name": "gateway",
-        "params": {"scope": ["frontend", "backend", "server"]},
-        "static_configs": [{"targets": [f"gateway:{STATUS}"]}],
-    }
-    interval = interval_text(fleet.monitoring.interval)
+    prometheus = render_settings(fleet, Path("/etc/prometheus/rules.yml"), servers=targets, gateway=f"gateway:{STATUS}")
     return {
-        "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
-        "rule_files": [f"{_PROMETHEUS}/rules.yml"],
-        "scrape_configs": [triton, gateway],
+        "Dockerfile": dockerfile(fleet),
+        "docker-compose.yaml": compose,
+        "haproxy.cfg": gateway_text(fleet, slots, credentials),
+        "prometheus.yml": prometheus,
+        "rules.yml": rules_text(fleet.monitoring.interval),
+        **{f"apptainer/{group.name}.def": apptainer_definition(fleet, group) for group in dict(servers).values()},
+        "cvmfs-wish-list.yaml": wish_list(fleet),
     }
 
 
-def _servers(fleet: Fleet) -> Iterator[tuple[str, ServerGroup]]:
-    for group in fleet.servers.values():
-        for number in range(group.count):
-            yield group.server_name(number), group
-
-
-def _secrets(fleet: Fleet) -> dict[str, Path]:
+def compose_secrets(fleet: Fleet) -> dict[str, Path]:
     """Files that the gateway alone may read."""
     gateway = fleet.gateway
     files = {
@@ -360,74 +286,30 @@ def _secrets(fleet: Fleet) -> dict[str, Path]:
     return {name: path.absolute() for name, path in files.items() if path is not None}
 
 
-def _server(fleet: Fleet, group: ServerGroup, gpu: int | None) -> dict[str, Any]:
-    resources: dict[str, Any] = {"limits": {"cpus": str(group.cores), "memory": f"{memory_limit(group)[:-1]}b".lower()}}
-    if gpu is not None:
-        device = {"driver": "nvidia", "device_ids": [str(gpu)], "capabilities": ["gpu"]}
-        resources["reservations"] = {"devices": [device]}
-    script = server_script(fleet, group, MODELS)
-    return {
-        "image": fleet.container.image,
-        "command": ["/bin/sh", "-c", _escape_dollars(script)],
-        "volumes": [f"{fleet.repository.absolute()}:{MODELS}:ro"],
-        "networks": ["servers"],
-        "shm_size": "1gb",  # tensors on their way to the processes of Python models
-        **_HARDENING,
-        "deploy": {"resources": resources},
-        "stop_grace_period": f"{fleet.exit_timeout + 5}s",
-        "healthcheck": {
-            "test": ["CMD-SHELL", readiness_command(fleet_models(fleet))],
-            "interval": f"{_HEALTH_INTERVAL}s",
-            "timeout": f"{_HEALTH_INTERVAL}s",
-            "retries": 3,
-            "start_period": f"{round(fleet.start_timeout)}s",
-        },
-        "restart": "unless-stopped",
-    }
+def write_compose(fleet: Fleet, folder: Path) -> list[Path]:
+    """Write the files for containers on one machine.
+
+    Args:
+        fleet: the specification.
+        folder: where to; files that an earlier call made and that are no longer needed are removed.
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        ConfigError: the names of the models are not known.
+        FileError: a file cannot be written, or one of another origin is in its place.
+    """
+    return write_files(folder, compose_files(fleet), "beampipe fleet compose")
 
 
-def _gateway(fleet: Fleet, servers: list[str], secrets: list[str]) -> dict[str, Any]:
-    gateway = fleet.gateway
-    return {
-        "image": fleet.container.gateway,
-        "volumes": ["./haproxy.cfg:/usr/local/etc/haproxy/haproxy.cfg:ro"],
-        "ports": [f"{authority(gateway.host, gateway.port)}:{CLIENTS}"],
-        "networks": ["servers", "clients"],
-        **({"secrets": secrets} if secrets else {}),
-        **_HARDENING,
-        "depends_on": {name: {"condition": "service_started"} for name in servers},
-        "restart": "unless-stopped",
-    }
-
-
-def _prometheus(fleet: Fleet) -> dict[str, Any]:
-    port = fleet.monitoring.prometheus_port or 9090
-    return {
-        "image": fleet.container.prometheus,
-        "command": [
-            f"--config.file={_PROMETHEUS}/prometheus.yml",
-            "--storage.tsdb.path=/prometheus",
-            f"--storage.tsdb.retention.time={fleet.monitoring.retention}d",
-        ],
-        "volumes": [
-            *(f"./{name}:{_PROMETHEUS}/{name}:ro" for name in ("prometheus.yml", "rules.yml")),
-            "prometheus:/prometheus",
-        ],
-        "ports": [f"{authority(LOOPBACK, port)}:9090"],
-        "networks": ["servers", "clients"],
-        **_HARDENING,
-        "restart": "unless-stopped",
-    }
-
-
-def _escape_dollars(text: str) -> str:
-    """A text in which Compose shall replace nothing."""
-    return text.replace("$", "$$")
-
-
-_HARDENING: Final[dict[str, Any]] = {
-    "read_only": True,
-    "tmpfs": ["/tmp"],
-    "cap_drop": ["ALL"],
-    "security_opt": ["no-new-privileges:true"],
-}
+def compose_notes(fleet: Fleet) -> Iterator[str]:
+    """What the specification asks for and these files do not do, a sentence each."""
+    if fleet.scaling is not None:
+        yield "scaling: Docker Compose does not scale; the number of servers stays that of count"
+    if fleet.gateway.balancing == "least_hits":
+        yield "gateway.balancing: this gateway knows no sizes; it takes the server with the fewest requests"
+    if fleet.gateway.athena is not None:
+        yield "gateway.athena: there is no door without TLS; jobs need a sidecar of their own that adds TLS and token"
+    if not Path(fleet.repository).is_dir():
+        yield f"repository: got {fleet.repository}, which is no folder here; the servers will see it empty"

@@ -1,29 +1,42 @@
-"""A fleet as plain Kubernetes manifests: servers, gateway, network policies, monitoring, and scaling by KEDA."""
+"""Files for Kubernetes: plain manifests of a fleet, and values for SuperSONIC's Helm chart with an Envoy of ours.
+
+SuperSONIC's chart starts one kind of server, so each group is a release of its own; the first brings the Envoy. The
+default configuration of that has no health checks, no ejection and no retries: a server that dies takes its requests
+along, and gets further ones until Kubernetes has noticed. `envoy_configuration` has all three, and allows nine RPCs.
+What of the chart does not work is worked around here:
+
+- its pre-stop hook calls ``touch`` without a file and fails at once, so servers end while gateways still send. Our
+  start script does what the hook was meant to do.
+- its load metric counts executions, not requests, and has no lower limit: ours is `growth_query`.
+- its readiness probe asks for the server, not for the models.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from beampipe.errors import ConfigError
+from beampipe.errors import ConfigError, nearest
 from beampipe.fleet.deploy.containers import (
-    CLIENTS,
-    DRAIN,
     GRPC,
     HTTP,
-    METRICS,
-    STATUS,
+    PORTS,
     Credentials,
     fleet_models,
+    gateway_text,
     memory_limit,
     readiness_command,
     server_script,
 )
-from beampipe.fleet.gateway.plan import Address, Slot
+from beampipe.fleet.gateway.plan import RPCS, Address, Slot
+from beampipe.fleet.generated_files import Files, render_documents, render_yaml, write_files, yaml_text
 from beampipe.fleet.monitoring.prometheus import interval_text, role_relabelings
 from beampipe.fleet.specification import Fleet, ScalingSettings, ServerGroup
 
@@ -65,207 +78,9 @@ def metadata(fleet: Fleet, name: str, component: str) -> dict[str, Any]:
     return {"name": name, "namespace": fleet.kubernetes.namespace, "labels": labels(fleet, name, component)}
 
 
-CONTAINER_SECURITY: Final[dict[str, Any]] = {
-    "allowPrivilegeEscalation": False,
-    "readOnlyRootFilesystem": True,
-    "capabilities": {"drop": ["ALL"]},
-}
-"""What a container may not do."""
-
-GPU_TOLERATIONS: Final = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
-"""What lets a pod onto nodes with GPUs, which are kept free of all others."""
-
-
-def pod_security(user: int) -> dict[str, Any]:
-    """As whom a pod runs.
-
-    Args:
-        user: number of the user and the group, not 0.
-    """
-    return {
-        "runAsNonRoot": True,
-        "runAsUser": user,
-        "runAsGroup": user,
-        "fsGroup": user,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-
-
-def probe(action: dict[str, Any], period: int, failures: int, timeout: int = 5) -> dict[str, Any]:
-    """A probe.
-
-    Args:
-        action: what is done, such as ``{"httpGet": ...}``.
-        period: time [s] between two.
-        failures: number of failures in a row that count.
-        timeout: time [s] without an answer that is a failure.
-    """
-    return {**action, "periodSeconds": period, "timeoutSeconds": timeout, "failureThreshold": failures}
-
-
-def spread(labels: dict[str, str]) -> list[dict[str, Any]]:
-    """Pods of these labels on different nodes, where there is a choice."""
-    return [
-        {
-            "maxSkew": 1,
-            "topologyKey": "kubernetes.io/hostname",
-            "whenUnsatisfiable": "ScheduleAnyway",
-            "labelSelector": {"matchLabels": labels},
-        }
-    ]
-
-
-SERVER: Final = "server"
-"""Component in the labels of servers."""
-
-_TRITON_USER: Final = 1000
-"""Number of the user ``triton-server`` in NVIDIA's image."""
-
-_PROBE_PERIOD: Final = 5
-
-_LIVENESS_FAILURES: Final = 12
-"""Looks in a row after which a server whose models are not ready is started again: a minute."""
-
-
-def server_deployment(fleet: Fleet, group: ServerGroup) -> dict[str, Any]:
-    """The Deployment of a group."""
-    chosen = labels(fleet, release_name(fleet, group), SERVER)
-    scaled = fleet.scaling is not None and fleet.scaling.group == group.name
-    # A GPU is seldom free for one more server.
-    pace = {"maxSurge": 0, "maxUnavailable": 1} if group.device == "gpu" else {"maxSurge": 1, "maxUnavailable": 0}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": metadata(fleet, release_name(fleet, group), SERVER),
-        "spec": {
-            # Who scales says how many.
-            **({} if scaled else {"replicas": group.count}),
-            "selector": {"matchLabels": chosen},
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": pace},
-            "template": {"metadata": {"labels": chosen}, "spec": _server_pod(fleet, group, chosen)},
-        },
-    }
-
-
-def server_service(fleet: Fleet, group: ServerGroup) -> dict[str, Any]:
-    """The Service of a group: one name for the addresses of all its servers that are ready, for both protocols."""
-    ports = [
-        {"name": name, "port": port, "targetPort": name, "protocol": "TCP", **more}
-        for name, port, more in (
-            ("http", HTTP, {"appProtocol": "http"}),
-            ("grpc", GRPC, {"appProtocol": "kubernetes.io/h2c"}),
-            ("metrics", METRICS, {}),
-        )
-    ]
-    selector = labels(fleet, release_name(fleet, group), SERVER)
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": metadata(fleet, release_name(fleet, group), SERVER),
-        "spec": {"clusterIP": "None", "selector": selector, "ports": ports},
-    }
-
-
-def disruption_budget(fleet: Fleet, name: str, component: str) -> dict[str, Any]:
-    """A PodDisruptionBudget: one at a time may be taken away by maintenance.
-
-    Args:
-        fleet: the specification.
-        name: name of what is kept.
-        component: component in its labels.
-    """
-    return {
-        "apiVersion": "policy/v1",
-        "kind": "PodDisruptionBudget",
-        "metadata": metadata(fleet, name, component),
-        "spec": {
-            "maxUnavailable": 1,
-            "unhealthyPodEvictionPolicy": "AlwaysAllow",
-            "selector": {"matchLabels": labels(fleet, name, component)},
-        },
-    }
-
-
-def _server_pod(fleet: Fleet, group: ServerGroup, chosen: dict[str, str]) -> dict[str, Any]:
-    product = fleet.kubernetes.gpu_product
-    pod: dict[str, Any] = {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": pod_security(_TRITON_USER),
-        "terminationGracePeriodSeconds": DRAIN + fleet.exit_timeout + 5,
-        "topologySpreadConstraints": spread(chosen),
-        "containers": [_server_container(fleet, group)],
-        "volumes": [
-            {"name": "models", **_model_volume(fleet)},
-            {"name": "tmp", "emptyDir": {}},
-            # Tensors on their way to the processes of Python models; counts as memory of the container.
-            {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{math.ceil(512 * group.memory)}Mi"}},
-        ],
-    }
-    if group.device == "gpu":
-        pod["tolerations"] = GPU_TOLERATIONS
-        pod |= {"nodeSelector": {"nvidia.com/gpu.product": product}} if product else {}
-    return pod
-
-
-def _server_container(fleet: Fleet, group: ServerGroup) -> dict[str, Any]:
-    share: dict[str, Any] = {"cpu": str(group.cores), "memory": memory_limit(group)}
-    if group.device == "gpu":
-        share["nvidia.com/gpu"] = "1"
-    look = {"exec": {"command": ["/bin/sh", "-c", readiness_command(fleet_models(fleet))]}}
-    cvmfs = fleet.kubernetes.storage.startswith("cvmfs")
-    return {
-        "name": "triton",
-        "image": fleet.container.image,
-        "command": ["/bin/sh", "-c", server_script(fleet, group, fleet.kubernetes.mount)],
-        "env": [{"name": "HOME", "value": "/tmp"}, {"name": "PYTHONDONTWRITEBYTECODE", "value": "1"}],
-        "ports": [
-            {"name": name, "containerPort": port, "protocol": "TCP"}
-            for name, port in (("http", HTTP), ("grpc", GRPC), ("metrics", METRICS))
-        ],
-        "resources": {"limits": share, "requests": dict(share)},
-        "securityContext": CONTAINER_SECURITY,
-        "startupProbe": probe(look, _PROBE_PERIOD, math.ceil(fleet.start_timeout / _PROBE_PERIOD)),
-        "readinessProbe": probe(look, _PROBE_PERIOD, 2),
-        "livenessProbe": probe(look, _PROBE_PERIOD, _LIVENESS_FAILURES),
-        "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN}}},
-        "volumeMounts": [
-            {
-                "name": "models",
-                "mountPath": "/cvmfs" if cvmfs else fleet.kubernetes.mount,
-                "readOnly": True,
-                **({"mountPropagation": "HostToContainer"} if cvmfs else {}),
-            },
-            {"name": "tmp", "mountPath": "/tmp"},
-            {"name": "shm", "mountPath": "/dev/shm"},
-        ],
-    }
-
-
-def _model_volume(fleet: Fleet) -> dict[str, Any]:
-    settings = fleet.kubernetes
-    if settings.storage == "nfs":
-        return {"nfs": {"server": settings.nfs_server, "path": settings.nfs_path, "readOnly": True}}
-    if settings.storage == "cvmfs-hostPath":
-        return {"hostPath": {"path": "/cvmfs", "type": "Directory"}}
-    return {"persistentVolumeClaim": {"claimName": settings.claim, "readOnly": True}}
-
-
-GATEWAY: Final = "gateway"
-"""Component in the labels of the gateway."""
-
-_HAPROXY_USER: Final = 99
-"""Number of the user ``haproxy`` in HAProxy's image."""
-
-_REPLICAS: Final = 2
-
 _TLS: Final = "/etc/beampipe/tls"
 
 _TOKENS: Final = "/etc/beampipe/tokens"
-
-_CONFIGURATION: Final = "/usr/local/etc/haproxy"
-
-_NAMES: Final = ({"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"})
 
 
 def gateway_credentials(fleet: Fleet) -> Credentials:
@@ -292,251 +107,121 @@ def gateway_slots(fleet: Fleet) -> list[Slot]:
     ]
 
 
-def gateway_configuration(fleet: Fleet, text: str) -> dict[str, Any]:
-    """The ConfigMap with HAProxy's configuration."""
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": metadata(fleet, gateway_name(fleet), GATEWAY),
-        "data": {"haproxy.cfg": text},
-    }
-
-
-def gateway_deployment(fleet: Fleet, text: str) -> dict[str, Any]:
-    """The Deployment of the gateway; it changes, and rolls, with the text of its configuration."""
-    chosen = labels(fleet, gateway_name(fleet), GATEWAY)
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    pod = {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": pod_security(_HAPROXY_USER),
-        "terminationGracePeriodSeconds": DRAIN + min(600, math.ceil(fleet.gateway.answer)) + 5,
-        "topologySpreadConstraints": spread(chosen),
-        "containers": [_gateway_container(fleet)],
-        "volumes": _gateway_volumes(fleet),
-    }
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": metadata(fleet, gateway_name(fleet), GATEWAY),
-        "spec": {
-            "replicas": _REPLICAS,
-            "selector": {"matchLabels": chosen},
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-            "template": {
-                "metadata": {"labels": chosen, "annotations": {"beampipe/configuration": digest}},
-                "spec": pod,
-            },
-        },
-    }
-
-
-def gateway_service(fleet: Fleet) -> dict[str, Any]:
-    """The Service of the gateway: both protocols on one port; from outside the cluster if it has a name there."""
-    host = fleet.kubernetes.hostname
-    described = metadata(fleet, gateway_name(fleet), GATEWAY)
-    if host is not None:
-        described["annotations"] = {"external-dns.alpha.kubernetes.io/hostname": host}
-    ports = [{"name": "clients", "port": fleet.gateway.port, "targetPort": "clients", "protocol": "TCP"}]
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": described,
-        "spec": {
-            "type": "ClusterIP" if host is None else "LoadBalancer",
-            "selector": labels(fleet, gateway_name(fleet), GATEWAY),
-            # Not the status port: a load balancer would show it to everybody.
-            "ports": ports,
-        },
-    }
-
-
-def network_policies(fleet: Fleet) -> list[dict[str, Any]]:
-    """Who reaches whom: clients the gateway, the gateway the servers, Prometheus the metrics; nobody anything else."""
-    gateway = {"app.kubernetes.io/component": GATEWAY, "app.kubernetes.io/part-of": fleet.name}
-    servers = {"app.kubernetes.io/component": SERVER, "app.kubernetes.io/part-of": fleet.name}
-    triton = [{"port": HTTP, "protocol": "TCP"}, {"port": GRPC, "protocol": "TCP"}]
-    return [
-        _policy(
-            fleet,
-            f"{fleet.name}-{SERVER}",
-            servers,
-            [
-                {"from": [{"podSelector": {"matchLabels": gateway}}], "ports": triton},
-                {"from": [{"namespaceSelector": {}}], "ports": [{"port": METRICS, "protocol": "TCP"}]},
-            ],
-            [],
-        ),
-        _policy(
-            fleet,
-            gateway_name(fleet),
-            gateway,
-            [
-                {"ports": [{"port": CLIENTS, "protocol": "TCP"}]},
-                {"from": [{"namespaceSelector": {}}], "ports": [{"port": STATUS, "protocol": "TCP"}]},
-            ],
-            [{"to": [{"podSelector": {"matchLabels": servers}}], "ports": triton}, {"ports": list(_NAMES)}],
-        ),
-    ]
-
-
-def _policy(
-    fleet: Fleet,
-    name: str,
-    chosen: dict[str, str],
-    ingress: list[dict[str, Any]],
-    egress: list[dict[str, Any]],
-) -> dict[str, Any]:
-    return {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
-        "metadata": metadata(fleet, name, "network"),
-        "spec": {
-            "podSelector": {"matchLabels": chosen},
-            "policyTypes": ["Ingress", "Egress"],
-            "ingress": ingress,
-            "egress": egress,
-        },
-    }
-
-
-def _gateway_container(fleet: Fleet) -> dict[str, Any]:
-    healthy = {"httpGet": {"path": "/healthy", "port": "status"}}
-    share = {"cpu": "1", "memory": "1Gi"}
-    papers = gateway_credentials(fleet)
-    mounts = {"configuration": _CONFIGURATION, "tls": _TLS, **({"tokens": _TOKENS} if papers.tokens else {})}
-    return {
-        "name": "haproxy",
-        "image": fleet.container.gateway,
-        "ports": [
-            {"name": "clients", "containerPort": CLIENTS, "protocol": "TCP"},
-            {"name": "status", "containerPort": STATUS, "protocol": "TCP"},
-        ],
-        "resources": {"limits": share, "requests": dict(share)},
-        "securityContext": CONTAINER_SECURITY,
-        "startupProbe": probe(healthy, 1, 30),
-        "readinessProbe": probe(healthy, 2, 2),
-        "livenessProbe": probe(healthy, 5, 3),
-        "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN}}},
-        "volumeMounts": [
-            *({"name": name, "mountPath": path, "readOnly": True} for name, path in mounts.items()),
-            {"name": "tmp", "mountPath": "/tmp"},
-        ],
-    }
-
-
-def _gateway_volumes(fleet: Fleet) -> list[dict[str, Any]]:
-    settings, papers = fleet.kubernetes, gateway_credentials(fleet)
-    # HAProxy looks for the key of a certificate in a file beside it.
-    items = [{"key": "tls.crt", "path": "tls.pem"}, {"key": "tls.key", "path": "tls.pem.key"}]
-    items += [{"key": "ca.crt", "path": "ca.pem"}] if papers.client_ca else []
-    volumes: list[dict[str, Any]] = [
-        {"name": "tmp", "emptyDir": {}},
-        {"name": "configuration", "configMap": {"name": gateway_name(fleet)}},
-        {"name": "tls", "secret": {"secretName": settings.tls_secret, "defaultMode": 0o440, "items": items}},
-    ]
-    if papers.tokens:
-        volumes.append({"name": "tokens", "secret": {"secretName": settings.token_secret, "defaultMode": 0o440}})
-    return volumes
-
-
-_MONITORING_API: Final = "monitoring.coreos.com/v1"
-
-
-def server_monitor(fleet: Fleet, group: ServerGroup, selector: Mapping[str, str]) -> dict[str, Any]:
-    """The ServiceMonitor of a group; its metrics get the labels of `beampipe fleet rules`, and that of scaling.
+def manifest_files(fleet: Fleet) -> Files:
+    """The manifests, by name.
 
     Args:
         fleet: the specification.
-        group: group of servers.
-        selector: labels of its Service.
+
+    Raises:
+        ConfigError: the specification asks for what cannot be done in Kubernetes, or leaves out what must be known.
     """
-    name = release_name(fleet, group)
-    endpoint: dict[str, Any] = {
-        "port": "metrics",
-        "path": "/metrics",
-        "interval": interval_text(fleet.monitoring.interval),
-        "relabelings": [
-            {"action": "replace", "targetLabel": "release", "replacement": name},
-            {"action": "replace", "targetLabel": "group", "replacement": group.name},
-            {"action": "replace", "targetLabel": "server", "sourceLabels": ["__meta_kubernetes_pod_name"]},
-        ],
+    gateway = gateway_name(fleet)
+    credentials = gateway_credentials(fleet)
+    text = gateway_text(fleet, gateway_slots(fleet), credentials)
+    groups = running_groups(fleet)
+    monitors = [(group, labels(fleet, release_name(fleet, group), "server")) for group in groups]
+    files = {
+        "namespace.yaml": manifest("namespace", fleet),
+        "network.yaml": manifest("network", fleet, gateway=gateway),
+        "gateway.yaml": manifest(
+            "gateway",
+            fleet,
+            name=gateway,
+            text=text,
+            digest=hashlib.sha256(text.encode()).hexdigest(),
+            credentials=credentials,
+            TLS=_TLS,
+            TOKENS=_TOKENS,
+        ),
+        "monitoring.yaml": server_monitors(fleet, monitors)
+        + "---\n"
+        + manifest(
+            "monitoring",
+            fleet,
+            gateway=gateway,
+            interval=interval_text(fleet.monitoring.interval),
+            **_alert_queries(fleet),
+        ),
     }
-    if roles := role_relabelings(fleet.repository):
-        endpoint["metricRelabelings"] = [
-            {
-                "action": "replace",
-                "sourceLabels": role["source_labels"],
-                "regex": role["regex"],
-                "targetLabel": role["target_label"],
-                "replacement": role["replacement"],
-            }
-            for role in roles
-        ]
-    return _monitoring_document(
-        "ServiceMonitor", metadata(fleet, name, "monitoring"), _watched(fleet, endpoint, selector)
+    for group in groups:
+        files[f"servers-{group.name}.yaml"] = manifest(
+            "servers",
+            fleet,
+            group=group,
+            name=release_name(fleet, group),
+            scaled=fleet.scaling is not None and fleet.scaling.group == group.name,
+            script=server_script(fleet, group, fleet.kubernetes.mount),
+            readiness=readiness_command(fleet_models(fleet)),
+            memory=memory_limit(group),
+        )
+    if (scaled := scaled_group(fleet)) is not None and fleet.scaling is not None:
+        scheme, host, port = prometheus_address(str(fleet.kubernetes.prometheus))
+        files["scaling.yaml"] = manifest(
+            "scaling",
+            fleet,
+            group=scaled,
+            name=release_name(fleet, scaled),
+            patience=math.ceil(fleet.scaling.patience),
+            step=largest_step(scaled),
+            prometheus=f"{scheme}://{host}:{port}",
+            query=growth_query(fleet, scaled, fleet.scaling),
+            threshold=METRIC_THRESHOLD,
+        )
+    return files
+
+
+def manifest(template: str, fleet: Fleet, **values: Any) -> str:
+    """The text of one of our templates for Kubernetes.
+
+    Args:
+        template: its name, without the ending.
+        fleet: the specification.
+        values: what it uses besides ports, `labels` and `metadata`.
+    """
+    return render_yaml(
+        f"deploy/templates/{template}.yaml.j2",
+        fleet=fleet,
+        labels=partial(labels, fleet),
+        metadata=partial(metadata, fleet),
+        **PORTS,
+        **values,
     )
 
 
-def gateway_monitor(fleet: Fleet) -> dict[str, Any]:
-    """The PodMonitor of the gateway: its Service does not show the status port."""
-    endpoint = {"port": "status", "path": "/metrics", "interval": interval_text(fleet.monitoring.interval)}
-    spec = {
-        "namespaceSelector": {"matchNames": [fleet.kubernetes.namespace]},
-        "selector": {"matchLabels": labels(fleet, gateway_name(fleet), GATEWAY)},
-        "podMetricsEndpoints": [endpoint],
-    }
-    return _monitoring_document("PodMonitor", metadata(fleet, gateway_name(fleet), "monitoring"), spec)
+def server_monitors(fleet: Fleet, monitors: Sequence[tuple[ServerGroup, Mapping[str, str]]]) -> str:
+    """The ServiceMonitors of groups.
+
+    Args:
+        fleet: the specification.
+        monitors: groups, each with the labels of its Service.
+    """
+    return manifest(
+        "server-monitors",
+        fleet,
+        interval=interval_text(fleet.monitoring.interval),
+        roles=role_relabelings(fleet.repository),
+        monitors=[
+            {"name": release_name(fleet, group), "group": group.name, "selector": dict(selector)}
+            for group, selector in monitors
+        ],
+    )
 
 
-def prometheus_rule(fleet: Fleet) -> dict[str, Any]:
-    """The PrometheusRule of the fleet, with two alerts: too few servers, and events that wait."""
-    spec = {"groups": [{"name": fleet.name, "rules": _rules(fleet)}]}
-    return _monitoring_document("PrometheusRule", metadata(fleet, fleet.name, "monitoring"), spec)
-
-
-def _rules(fleet: Fleet) -> list[dict[str, Any]]:
+def _alert_queries(fleet: Fleet) -> dict[str, str]:
+    """Queries of the two alerts: servers that are missing, events that wait."""
     names = "|".join(release_name(fleet, group) for group in running_groups(fleet))
     steps, asked = (f'{{release=~"{names}", {role}}}' for role in ('role!="chain"', 'role=~"|first"'))
     waiting = (
         f"sum(rate(nv_inference_queue_duration_us{steps}[2m])) / sum(rate(nv_inference_request_success{asked}[2m]))"
     )
     limit = fleet.scaling.queue if fleet.scaling else 100.0
-    namespace = f'namespace="{fleet.kubernetes.namespace}"'
-    deployments = f'{{{namespace},deployment=~"{names}"}}'
-    return [
-        {
-            "alert": "FleetServersMissing",
-            # Of kube-state-metrics; a server that is gone has no metrics of its own.
-            "expr": " < ".join(
-                f"kube_deployment_{count}{deployments}" for count in ("status_replicas_available", "spec_replicas")
-            ),
-            "for": "5m",
-            "labels": {"severity": "warning"},
-            "annotations": {
-                "summary": "{{ $labels.deployment }} has {{ $value }} servers that answer, fewer than asked"
-            },
-        },
-        {
-            "alert": "FleetEventsWait",
-            "expr": f"{waiting} > {2000 * limit:g}",
-            "for": "5m",
-            "labels": {"severity": "warning"},
-            "annotations": {"summary": "events wait {{ $value }} us for a server; add servers"},
-        },
-    ]
-
-
-def _watched(fleet: Fleet, endpoint: dict[str, Any], selector: Mapping[str, str]) -> dict[str, Any]:
+    deployments = f'{{namespace="{fleet.kubernetes.namespace}",deployment=~"{names}"}}'
     return {
-        "namespaceSelector": {"matchNames": [fleet.kubernetes.namespace]},
-        "selector": {"matchLabels": dict(selector)},
-        "endpoints": [endpoint],
+        "missing": f"kube_deployment_status_replicas_available{deployments}"
+        f" < kube_deployment_spec_replicas{deployments}",
+        "waiting": f"{waiting} > {2000 * limit:g}",
     }
-
-
-def _monitoring_document(kind: str, described: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
-    return {"apiVersion": _MONITORING_API, "kind": kind, "metadata": described, "spec": spec}
 
 
 METRIC_THRESHOLD: Final = 1
@@ -606,31 +291,257 @@ def largest_step(group: ServerGroup) -> int:
     return math.ceil(group.places / _SERVERS_PER_STEP)
 
 
-def scaled_object(fleet: Fleet, group: ServerGroup, scaling: ScalingSettings) -> dict[str, Any]:
-    """KEDA's ScaledObject for the Deployment of a group."""
-    patience, step = math.ceil(scaling.patience), largest_step(group)
-    scheme, host, port = prometheus_address(str(fleet.kubernetes.prometheus))
-    behaviour = {
-        "stabilizationWindowSeconds": patience,
-        "policies": [{"type": "Pods", "value": step, "periodSeconds": patience}],
-    }
-    query = {"serverAddress": f"{scheme}://{host}:{port}", "query": growth_query(fleet, group, scaling)}
+CHART_VERSION: Final = "0.3.1"
+"""The release of the chart that we write values for."""
+
+KEYS: Final = Path(__file__).with_name("templates") / f"supersonic-{CHART_VERSION}.json"
+"""File of the keys that the chart reads: path -> type of the value, as `tests/fleet/deploy/chart.py` found them."""
+
+_TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
+    "object": dict,
+    "open": dict,
+    "array": list,
+    "string": str,
+    "boolean": bool,
+    "integer": int,
+    "number": (int, float),
+}
+
+
+def check_values(values: Mapping[str, Any]) -> None:
+    """Refuse values that the chart would not read, or that are of another type than it expects.
+
+    Raises:
+        ConfigError: there is such a value; says where, and what would fit.
+    """
+    _check_table(values, "")
+
+
+@cache
+def _keys() -> dict[str, str]:
+    keys: dict[str, str] = json.loads(KEYS.read_text(encoding="utf-8"))["keys"]
+    return keys
+
+
+def _check_table(values: Mapping[str, Any], path: str) -> None:
+    for name, value in values.items():
+        key = f"{path}.{name}" if path else name
+        kind = _keys().get(key)
+        if kind is None:
+            known = [one for one in _keys() if one.rpartition(".")[0] == path]
+            raise ConfigError(
+                f"SuperSONIC {CHART_VERSION}, {key}: got a key that its chart does not read{nearest(key, known)}"
+            )
+        if kind != "any" and (not isinstance(value, _TYPES[kind]) or (kind == "integer" and isinstance(value, bool))):
+            raise ConfigError(f"SuperSONIC {CHART_VERSION}, {key}: got {value!r}, expected {kind}")
+        if kind in ("object", "any") and isinstance(value, Mapping):
+            _check_table(value, key)
+        for item in value if isinstance(value, list) else ():
+            if isinstance(item, Mapping) and f"{key}[]" in _keys():
+                _check_table(item, f"{key}[]")
+
+
+ENVOY_STATUS: Final = 9901
+"""Port at which the chart's Service expects Envoy's metrics."""
+
+ENVOY: Final = "1.40.0"
+"""The release of Envoy that the file is made for and tested with; older ones take one health check only."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A host and a port.
+
+    Attributes:
+        host: name or address.
+        port: number of the port.
+    """
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """Servers to which Envoy sends.
+
+    Attributes:
+        grpc: where they answer gRPC; a name may stand for many servers.
+        http: port for HTTP, at which they are asked whether they are ready.
+        weight: weight of each of them.
+    """
+
+    grpc: Endpoint
+    http: int
+    weight: int
+
+
+@dataclass(frozen=True)
+class EnvoyPlan:
+    """Where Envoy listens, and to whom it sends.
+
+    Attributes:
+        clients: address for clients.
+        status: address at which it shows its metrics and whether it is ready, and nothing else.
+        admin: address of its administration, for its own machine alone.
+        upstreams: the servers.
+    """
+
+    clients: Endpoint
+    status: Endpoint
+    admin: Endpoint
+    upstreams: Sequence[Upstream]
+
+
+def envoy_configuration(fleet: Fleet, plan: EnvoyPlan, models: Sequence[str]) -> str:
+    """The configuration of Envoy.
+
+    Args:
+        fleet: the specification.
+        plan: where things are.
+        models: names of the models of which each server must say that they are ready.
+    """
+    gateway = fleet.gateway
+    return render_yaml(
+        "deploy/templates/envoy.yaml.j2",
+        fleet=fleet,
+        plan=plan,
+        models=models,
+        rpcs=RPCS,
+        most=gateway.queue + gateway.in_flight * sum(group.places for group in fleet.servers.values()),
+    )
+
+
+CONFIG_MAP: Final = "envoy"
+"""End of the name of the ConfigMap with Envoy's file, which must be there before the chart is installed."""
+
+GRACE: Final = 60
+"""Time [s] that the chart gives a server to end."""
+
+
+def supersonic_files(fleet: Fleet) -> Files:
+    """Values, the configuration of Envoy, and monitors, by name.
+
+    Args:
+        fleet: the specification.
+
+    Raises:
+        ConfigError: the specification asks for what the chart cannot do.
+    """
+    groups, domain = running_groups(fleet), f"{fleet.kubernetes.namespace}.svc.cluster.local"
+    plan = EnvoyPlan(
+        clients=Endpoint("0.0.0.0", GRPC),
+        status=Endpoint("0.0.0.0", ENVOY_STATUS),
+        admin=Endpoint("127.0.0.1", 9902),
+        upstreams=[
+            Upstream(Endpoint(f"{release_name(fleet, group)}-triton.{domain}", GRPC), HTTP, group.weight)
+            for group in groups
+        ],
+    )
+    envoy = envoy_configuration(fleet, plan, fleet_models(fleet))
+    files = {f"values-{group.name}.yaml": yaml_text(supersonic_values(fleet, group)) for group in groups}
+    if len(groups) == 1:
+        files = {"values.yaml": next(iter(files.values()))}
+    chart_labels = [
+        {
+            "app.kubernetes.io/name": "supersonic",
+            "app.kubernetes.io/instance": release_name(fleet, group),
+            "app.kubernetes.io/component": "triton",
+        }
+        for group in groups
+    ]
     return {
-        "apiVersion": "keda.sh/v1alpha1",
-        "kind": "ScaledObject",
-        "metadata": metadata(fleet, release_name(fleet, group), "scaling"),
-        "spec": {
-            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": release_name(fleet, group)},
-            "pollingInterval": max(5, min(30, patience)),
-            "minReplicaCount": scaling.least,
-            "maxReplicaCount": group.places,
-            "advanced": {"horizontalPodAutoscalerConfig": {"behavior": {"scaleUp": behaviour, "scaleDown": behaviour}}},
-            "triggers": [
-                {
-                    "type": "prometheus",
-                    "metricType": "Value",
-                    "metadata": {**query, "threshold": str(METRIC_THRESHOLD), "ignoreNullValues": "false"},
-                }
-            ],
-        },
+        **files,
+        "envoy.yaml": envoy,
+        "envoy-configmap.yaml": manifest("envoy-configmap", fleet, name=f"{fleet.name}-{CONFIG_MAP}", text=envoy),
+        "monitors.yaml": server_monitors(fleet, list(zip(groups, chart_labels, strict=True))),
     }
+
+
+def supersonic_values(fleet: Fleet, group: ServerGroup) -> dict[str, Any]:
+    """The values of the release of one group.
+
+    Raises:
+        ConfigError: the specification asks for what the chart cannot do.
+    """
+    settings, scaling = fleet.kubernetes, fleet.scaling
+    if fleet.exit_timeout > GRACE - 15:
+        raise ConfigError(
+            f"exit_timeout: got {fleet.exit_timeout} s, expected at most {GRACE - 15} s: SuperSONIC ends a server after"
+            f" {GRACE} s, and it goes on for 10 s of these"
+        )
+    if settings.storage.startswith("cvmfs") and not settings.mount.startswith("/cvmfs/"):
+        raise ConfigError(
+            f"kubernetes.mount: got {settings.mount!r} with storage = {settings.storage!r}, expected the folder of"
+            " the models below /cvmfs, where all of it appears"
+        )
+    scaled = scaling is not None and scaled_group(fleet) == group
+    (document,) = render_documents(
+        "deploy/templates/supersonic-values.yaml.j2",
+        fleet=fleet,
+        group=group,
+        name=release_name(fleet, group),
+        first=group == running_groups(fleet)[0],
+        memory=memory_limit(group),
+        script=server_script(fleet, group, settings.mount, drains=True),
+        readiness=readiness_command(fleet_models(fleet)),
+        envoy=ENVOY,
+        config_map=f"{fleet.name}-{CONFIG_MAP}",
+        scaled=scaled,
+        query=growth_query(fleet, group, scaling) if scaling is not None and scaled else None,
+        threshold=METRIC_THRESHOLD,
+        patience=math.ceil(scaling.patience) if scaling is not None else None,
+        step=largest_step(group),
+        prometheus=None if settings.prometheus is None else prometheus_address(settings.prometheus),
+        ENVOY_STATUS=ENVOY_STATUS,
+        **PORTS,
+    )
+    check_values(document)
+    return document
+
+
+def kubernetes_files(fleet: Fleet) -> Files:
+    """The files for Kubernetes, by their path: ``supersonic/`` for Helm, ``manifests/`` for `kubectl apply`.
+
+    Args:
+        fleet: the specification.
+
+    Raises:
+        ConfigError: the specification asks for what cannot be done in Kubernetes, or leaves out what must be known.
+    """
+    parts = {"supersonic": supersonic_files(fleet), "manifests": manifest_files(fleet)}
+    return {f"{part}/{name}": text for part, files in parts.items() for name, text in files.items()}
+
+
+def write_kubernetes(fleet: Fleet, folder: Path) -> list[Path]:
+    """Write the files for Kubernetes.
+
+    Args:
+        fleet: the specification.
+        folder: where to; files that an earlier call made and that are no longer needed are removed.
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        ConfigError: the specification asks for what cannot be done in Kubernetes, or leaves out what must be known.
+        FileError: a file cannot be written, or one of another origin is in its place.
+    """
+    return write_files(folder, kubernetes_files(fleet), "beampipe fleet k8s")
+
+
+def kubernetes_notes(fleet: Fleet) -> Iterator[str]:
+    """What the specification asks for and these files do not do, a sentence each."""
+    gateway, settings = fleet.gateway, fleet.kubernetes
+    if gateway.balancing == "least_hits":
+        yield "gateway.balancing: these gateways know no sizes; they take the server with the fewest requests"
+    if gateway.athena is not None:
+        yield "gateway.athena: there is no door without TLS; jobs need a sidecar of their own that adds TLS and token"
+    if gateway.tokens is not None or gateway.tls is not None:
+        yield "gateway.tokens, gateway.tls: SuperSONIC's Envoy asks for neither; its ingress must, or take manifests/"
+    if gateway.tls is None:
+        yield f"gateway.tls: the gateway of manifests/ has TLS all the same, from the secret {settings.tls_secret}"
+    if settings.storage == "cvmfs-pvc" and settings.claim != "cvmfs":
+        yield f"kubernetes.claim: SuperSONIC mounts the claim cvmfs, not {settings.claim}"
+    if any(group.device == "gpu" and group.weight == 10 for group in fleet.servers.values()) and len(fleet.servers) > 1:
+        yield "servers: groups with and without GPU have the same weight; a faster server should have a larger one"

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -38,36 +38,22 @@ class JobSettings:
     """The jobs of one group of servers.
 
     Attributes:
-        group: name of the group.
-        count: number of its servers.
+        server: settings of each server; its name, log and host are set by the job.
+        count: number of servers of the group.
         servers: number of servers of each job.
         script: script that is submitted once more before a job's time is up.
         shared: folder that all nodes see: registry, secret, logs.
-        repository: folder of the models.
-        digest: digest of the repository.
         step: options of srun for each server.
-        models: names of the models to serve; all of the repository if there are none.
         host: host name or address of a node, with ``{node}`` for its name; None for its name.
-        threads: number of threads of the math libraries in each instance; None for what the models say.
-        start_timeout: time [s] that a server may take until it answers.
-        exit_timeout: time [s] that work in progress may take at its end.
-        patience: time [s] without an answer and without work after which a server hangs.
     """
 
-    group: str
+    server: FleetServerSettings
     count: int
     servers: int
     script: Path
     shared: Path
-    repository: Path
-    digest: str
     step: tuple[str, ...]
-    models: tuple[str, ...] = ()
     host: str | None = None
-    threads: int | None = None
-    start_timeout: float = 120.0
-    exit_timeout: int = 5
-    patience: float = 3.0
 
     @property
     def ended(self) -> Path:
@@ -285,7 +271,7 @@ class JobSupervisor:
         self._numbers = range(first, min(settings.count, first + settings.servers))
         address = node_address(me.node, settings.host)
         self._steps = [
-            self._step(server_name(settings.group, n, me.array, me.restarts), address) for n in self._numbers
+            self._step(server_name(settings.server.group, n, me.array, me.restarts), address) for n in self._numbers
         ]
 
     def run(self) -> None:
@@ -322,22 +308,13 @@ class JobSupervisor:
 
     def _step(self, name: str, address: str) -> _Step:
         settings, folder = self._settings, self._folder
-        member = FleetServerSettings(
-            name,
-            settings.group,
-            folder.registry,
-            settings.repository,
-            folder.secret,
-            folder.logs / f"{name}.log",
-            models=settings.models,
-            digest=settings.digest,
+        member = replace(
+            settings.server,
+            server=name,
+            log=folder.logs / f"{name}.log",
             host=address,
-            threads=settings.threads,
-            start_timeout=settings.start_timeout,
-            exit_timeout=settings.exit_timeout,
-            patience=settings.patience,
-            # What is on its way then is finished before the gateway sees that the server is down.
-            farewell=FAREWELL + settings.exit_timeout,
+            # Requests on their way then are finished before the gateway sees that the server is down.
+            farewell=FAREWELL + settings.server.exit_timeout,
         )
         return _Step(settings, member, folder.members / f"{name}.json")
 
@@ -349,7 +326,7 @@ class JobSupervisor:
 
     def _latest(self, end: float) -> float:
         """When servers must be told to end [s since 1970], so that they have ended when the time is up."""
-        return end - _TIME_LEFT - FAREWELL - 2 * self._settings.exit_timeout
+        return end - _TIME_LEFT - FAREWELL - 2 * self._settings.server.exit_timeout
 
     def _has_successor(self, records: dict[str, Record]) -> bool:
         """Submit the next job, unless that has been done, and say whether all its servers are ready."""
@@ -365,7 +342,7 @@ class JobSupervisor:
         if self._successor is None:
             return False
         ready = [name for name, record in records.items() if record.state == "ready"]
-        wanted = [server_name(self._settings.group, number, self._successor) for number in self._numbers]
+        wanted = [server_name(self._settings.server.group, number, self._successor) for number in self._numbers]
         return all(any(name == want or name.startswith(f"{want}r") for name in ready) for want in wanted)
 
     def _stop(self) -> None:
@@ -373,7 +350,7 @@ class JobSupervisor:
         records = read_records(self._folder.registry)
         for step in self._steps:
             step.end(records.get(step.member.server))
-        deadline = time.monotonic() + FAREWELL + 2 * self._settings.exit_timeout + _EXIT_GRACE
+        deadline = time.monotonic() + FAREWELL + 2 * self._settings.server.exit_timeout + _EXIT_GRACE
         while any(step.runs for step in self._steps) and time.monotonic() < deadline:
             time.sleep(_INTERVAL / 5)
         for step in self._steps:
@@ -384,7 +361,7 @@ class JobSupervisor:
         """Forget the servers of this job on a node that has failed, which could not do so."""
         for restart in range(self._me.restarts):
             for number in self._numbers:
-                self._forget(server_name(self._settings.group, number, self._me.array, restart))
+                self._forget(server_name(self._settings.server.group, number, self._me.array, restart))
 
     def _forget(self, server: str) -> None:
         remove_record(self._folder.registry, server)

@@ -13,15 +13,16 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from beampipe import processes
 from beampipe.errors import ConfigError, FileError, ServiceError
 from beampipe.files import write_whole
+from beampipe.fleet.generated_files import first_line, render_yaml
 from beampipe.fleet.monitoring.page import PageServer
 from beampipe.fleet.registry import Record
 from beampipe.fleet.run_folder import RunFolder
@@ -122,26 +123,57 @@ _TARGETS: Final = "servers.json"
 _FORGOTTEN: Final = 600.0
 """Time [s] after which a server that says nothing is no longer looked for: until then it counts as down."""
 
-_GATEWAY_SERIES: Final = (
-    "haproxy_frontend_(http_responses_total|intercepted_requests_total|requests_denied_total)",
-    "haproxy_backend_(current_queue|retry_warnings_total|redispatch_warnings_total)",
-    "haproxy_server_status",
-)
-"""Series of the gateway that are kept: HAProxy has some hundred for each server."""
-
 
 def prometheus_settings(
     fleet: Fleet, folder: Path, *, status_port: int | None = None, page_port: int | None = None
 ) -> str:
-    """The settings of Prometheus as YAML.
+    """The settings of Prometheus beside a fleet of this machine, as YAML.
 
     Args:
         fleet: the fleet that is watched.
         folder: folder of the settings, with the servers' file of `write_targets`.
         status_port: port on loopback for the gateway's metrics; None if there is no gateway.
-        page_port: port on loopback of the page (`WatchServer`), which says what the registry knows; None for no page.
+        page_port: port on loopback of the page (`PageServer`), which has the states of the registry; None for no page.
     """
-    return "\n".join(_lines(fleet, folder, status_port, page_port)) + "\n"
+    return render_settings(
+        fleet,
+        folder.resolve() / RULES,
+        servers_file=folder.resolve() / _TARGETS,
+        gateway=None if status_port is None else f"{LOOPBACK}:{status_port}",
+        page=None if page_port is None else f"{LOOPBACK}:{page_port}",
+    )
+
+
+def render_settings(
+    fleet: Fleet,
+    rules: Path,
+    *,
+    servers: Sequence[Mapping[str, Any]] | None = None,
+    servers_file: Path | None = None,
+    gateway: str | None = None,
+    page: str | None = None,
+) -> str:
+    """Settings of Prometheus as YAML.
+
+    Args:
+        fleet: the fleet that is watched.
+        rules: file of the rules.
+        servers: address (``target``) and ``labels`` of each server; None to take them from `servers_file`.
+        servers_file: file of the servers, which Prometheus reads again when it changes.
+        gateway: address of the gateway's metrics; None if there is no gateway.
+        page: address of the page's metrics; None if there is no page.
+    """
+    return render_yaml(
+        "monitoring/prometheus.yml.j2",
+        fleet=fleet,
+        interval=interval_text(fleet.monitoring.interval),
+        rules=rules,
+        roles=role_relabelings(fleet.repository),
+        servers=servers,
+        servers_file=servers_file,
+        gateway=gateway,
+        page=page,
+    )
 
 
 def write_settings(fleet: Fleet, folder: Path, *, status_port: int | None = None, page_port: int | None = None) -> Path:
@@ -159,7 +191,9 @@ def write_settings(fleet: Fleet, folder: Path, *, status_port: int | None = None
     Raises:
         FileError: something cannot be written.
     """
-    text = prometheus_settings(fleet, folder, status_port=status_port, page_port=page_port)
+    text = first_line("beampipe fleet up") + prometheus_settings(
+        fleet, folder, status_port=status_port, page_port=page_port
+    )
     rules = rules_text(fleet.monitoring.interval)
     write_whole(folder / RULES, lambda part: part.write_text(rules, encoding="utf-8"))
     if not (folder / _TARGETS).exists():
@@ -195,37 +229,6 @@ def write_targets(folder: Path, records: Mapping[str, Record]) -> Path:
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return path
     return write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
-
-
-def _lines(fleet: Fleet, folder: Path, status_port: int | None, page_port: int | None) -> Iterator[str]:
-    interval = interval_text(fleet.monitoring.interval)
-    yield "# Made by `beampipe fleet` from the specification of the fleet; not to be edited."
-    yield "global:"
-    yield f"  scrape_interval: {interval}"
-    yield f"  scrape_timeout: {interval}"
-    yield f"  evaluation_interval: {interval}"
-    yield f"  external_labels: {{fleet: {json.dumps(fleet.name)}}}"
-    yield f"rule_files: [{json.dumps(str(folder.resolve() / RULES))}]"
-    yield "scrape_configs:"
-    yield "  - job_name: triton"
-    yield "    file_sd_configs:"
-    yield f"      - files: [{json.dumps(str(folder.resolve() / _TARGETS))}]"
-    yield "        refresh_interval: 10s"
-    if roles := role_relabelings(fleet.repository):
-        yield "    metric_relabel_configs:"
-        yield from (f"      - {json.dumps(role)}" for role in roles)
-    if status_port is not None:
-        yield "  - job_name: gateway"
-        yield "    params:"
-        yield "      scope: [frontend, backend, server]"
-        yield "      no-maint: ['']"
-        yield f"    static_configs: [{{targets: ['{LOOPBACK}:{status_port}']}}]"
-        yield "    metric_relabel_configs:"
-        yield f"      - {{source_labels: [__name__], regex: '{'|'.join(_GATEWAY_SERIES)}', action: keep}}"
-    if page_port is not None:
-        yield "  - job_name: fleet"
-        yield "    honor_labels: true"
-        yield f"    static_configs: [{{targets: ['{LOOPBACK}:{page_port}']}}]"
 
 
 _START_TIMEOUT: Final = 30.0

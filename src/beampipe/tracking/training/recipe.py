@@ -321,11 +321,14 @@ def _facts(
     about: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What the card says about the training."""
+    tables = (windows.layers, windows.pairs, windows.pair_windows, windows.out_begin, windows.triplet_windows)
     return {
         "recipe": asdict(config),
         "events": len(taught),
         "validation_events": len(held_out),
-        "windows_sha256": _digest(windows),
+        "windows_sha256": hashlib.sha256(
+            b"".join(np.ascontiguousarray(table).tobytes() for table in tables)
+        ).hexdigest(),
         **about,
     }
 
@@ -342,7 +345,12 @@ def _ready(
     """Embedding, filter and cuts: as far as `start` has them, else trained."""
     known = None if start is None else load_file(start)
     if start is not None and known is not None and "filter.0.weight" in known:
-        return _read_start(known, start.with_suffix(".json"))
+        card = json.loads(start.with_suffix(".json").read_text(encoding="utf-8"))["config"]
+        network = FilterNetwork(len(known["filter.0.bias"]))
+        _load(network, known, "filter.")
+        windows = KinematicWindows(card["kappa_max"], card["z0_max"])
+        building = Building(card["radius"], card["max_neighbours"], windows, card["filter_cut"])
+        return _Start(_embedding_of(known), network, building)
     small = overlaid(taught, config.overlay)
     few = judged[: max(2, len(judged) // 4)]
     embedding = _embedding_of(known) if known else _train_embedding(config, small, few, record, log)
@@ -415,25 +423,10 @@ def _edges(
     return _Start(embedding, network, replace(building, filter_cut=cut))
 
 
-def _digest(windows: Windows) -> str:
-    """Hash of the tables, for the card: networks and windows belong together."""
-    tables = (windows.layers, windows.pairs, windows.pair_windows, windows.out_begin, windows.triplet_windows)
-    return hashlib.sha256(b"".join(np.ascontiguousarray(table).tobytes() for table in tables)).hexdigest()
-
-
 def _embedding_of(stored: Mapping[str, ndarray]) -> Embedding:
     network = Embedding(len(stored["embedding.0.bias"]))
     _load(network, stored, "embedding.")
     return network
-
-
-def _read_start(stored: Mapping[str, ndarray], card_path: Path) -> _Start:
-    card = json.loads(card_path.read_text(encoding="utf-8"))["config"]
-    network = FilterNetwork(len(stored["filter.0.bias"]))
-    _load(network, stored, "filter.")
-    windows = KinematicWindows(card["kappa_max"], card["z0_max"])
-    building = Building(card["radius"], card["max_neighbours"], windows, card["filter_cut"])
-    return _Start(_embedding_of(stored), network, building)
 
 
 def _load(network: torch.nn.Module, stored: Mapping[str, ndarray], prefix: str) -> None:
