@@ -65,7 +65,7 @@ ARRAYS: Final[Mapping[str, str]] = MappingProxyType(
         "position": "(n_hits, 3) float32: r [mm], phi [rad] between -pi and pi, z [mm]; input",
         "offsets": "(n_events + 1,) int64: first hit of each event, and the end; None for one event; input",
         "embedding": "(n_hits, 16) float32: source vector, then target vector of each hit",
-        "edge_index": "(2, n_edges) int64: inner hit, outer hit, sorted by both; no edge joins two events",
+        "edge_index": "(2, n_edges) int64: inner hit, outer hit, sorted by both; edges connect hits of the same event",
         "distance2": "(n_edges,) float32: squared distance of an edge's source and target vector",
         "triplets": "(2, n_triplets) int64: pairs of edges (in, out) that share a hit, from the beam outwards",
         "chi2": "(n_triplets,) float32: chi2 of each triplet in units of its window, below 1",
