@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from time import monotonic
-from typing import Final, NamedTuple, Protocol, runtime_checkable
+from typing import Final, NamedTuple, Protocol, Unpack, runtime_checkable
 
 from numpy import ndarray
 
@@ -47,8 +47,8 @@ from beampipe.tracking.catalogue import DEFAULT_PIPELINE, PIPELINES
 from beampipe.tracking.finder import InOneThread, TrackFinder
 from beampipe.tracking.finders import named_finder
 from beampipe.tracking.input_checks import LAYOUT_COUNTS, ExpectedShare, HitMonitor
-from beampipe.tracking.loading import load_track_fitter
-from beampipe.tracking.models import DEFAULT_MODEL, TrackerModel
+from beampipe.tracking.loading import PipelineOptions, load_track_fitter
+from beampipe.tracking.models import DEFAULT_MODEL
 from beampipe.triton.client.endpoint import WireProtocol
 from beampipe.triton.client.model_client import ModelClient
 from beampipe.triton.client.signature import Due, ModelSignature
@@ -60,34 +60,26 @@ class DirectTrackFinder(InOneThread):
 
     Args:
         pipeline: name of the pipeline, one of `beampipe.tracking.PIPELINES`; or of ACTS, one of `acts_names`.
-        device: device on which the pipeline runs, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
-        threads: number of threads for one event; as many as there are cores if not given.
-        model: tracker model that knows the detector: the name of a shipped one, or a folder.
-        beam_spot: beam line that is expected; that of the model if not given.
         parameters: whether a helix is fitted to each track; the tracks then have `parameters`.
-        check: whether hits are compared with the layers of the detector that the pipeline was made for.
+        options: those of `beampipe.tracking.load_pipeline`: device, threads, model, beam_spot and check.
 
     Raises:
-        UnknownNameError: no such pipeline, device or shipped model.
-        ConfigError: the device is not there, `threads` is not positive, or the model was not trained for the pipeline,
-            or for the fit where parameters are asked for.
-        FileError: there is no model in the folder, or weights are missing or damaged.
+        ConfigError: the model was not trained for the fit where parameters are asked for.
         MissingExtraError: ACTS is asked for and not installed.
+        BeampipeError: whatever `load_pipeline` raises.
     """
 
     def __init__(
         self,
         pipeline: str = DEFAULT_PIPELINE,
         *,
-        device: str = "cpu",
-        threads: int | None = None,
-        model: str | Path | TrackerModel = DEFAULT_MODEL,
-        beam_spot: BeamSpot | None = None,
         parameters: bool = False,
-        check: bool = True,
+        **options: Unpack[PipelineOptions],
     ) -> None:
-        self._finder = named_finder(pipeline, device, threads, model=model, beam_spot=beam_spot, check=check)
-        self._fitter = load_track_fitter(model, threads=threads) if parameters else None
+        self._finder = named_finder(pipeline, **options)
+        self._fitter = None
+        if parameters:
+            self._fitter = load_track_fitter(options.get("model", DEFAULT_MODEL), threads=options.get("threads"))
 
     def facts(self) -> Mapping[str, object]:
         """The finder in this process, and whether tracks are fitted."""
