@@ -134,12 +134,12 @@ def _check_paths(rubric: Rubric, eval_ref: Mapping[str, Any], spec: TaskSpec) ->
     """Each path of a check into the reference leads somewhere; those into an instance, to what the task declares."""
     of_instance = [f"instance.quantities.{name}.{part}" for name in spec.answers for part in ("value", "uncertainty")]
     of_instance += [f"instance.truth.{name}" for name in spec.answers]
-    known = [*_paths(eval_ref, ""), *of_instance]
+    paths = [*_paths(eval_ref, ""), *of_instance]
     for check, setting, path in rubric.paths():
-        if path not in known:
+        if path not in paths:
             raise ConfigError(
                 f"{spec.rubric_path}: {check}: {setting}: got {path!r}, which leads nowhere in"
-                f" {spec.eval_ref_path.name}, expected some of {', '.join(known)}{nearest(path, known)}"
+                f" {spec.eval_ref_path.name}, expected some of {', '.join(paths)}{nearest(path, paths)}"
             )
 
 
@@ -182,10 +182,10 @@ def shipped_task(name: str) -> Task:
     Raises:
         UnknownNameError: there is none.
     """
-    known = shipped_tasks()
-    if name not in known:
-        raise UnknownNameError("task", name, known)
-    return load_task(known[name])
+    tasks = shipped_tasks()
+    if name not in tasks:
+        raise UnknownNameError("task", name, tasks)
+    return load_task(tasks[name])
 
 
 @runtime_checkable
@@ -263,15 +263,15 @@ def render_prompt(task: Task, level: Level, values: Mapping[str, object] | None 
     required = look_up(task.eval_ref, "method.required_fields")
     method_fields = map(str, required) if isinstance(required, list) else ()
     facts = {name.upper(): str(value) for name, value in (values or {}).items()}
-    known = {**facts, **_own_values(task.spec, level, method_fields)}
+    filled = {**facts, **_own_values(task.spec, level, method_fields)}
     for name in _PLACEHOLDER.findall(task.prompts[level]):
-        if name not in known:
+        if name not in filled:
             raise ConfigError(
-                f"{task.id}: prompt of level {level}: got no value for {{{{{name}}}}}{nearest(name, known)}; expected"
+                f"{task.id}: prompt of level {level}: got no value for {{{{{name}}}}}{nearest(name, filled)}; expected"
                 " it from the data"
             )
     # In one pass: a value is not searched for placeholders.
-    return _PLACEHOLDER.sub(lambda match: known[match[1]], task.prompts[level])
+    return _PLACEHOLDER.sub(lambda match: filled[match[1]], task.prompts[level])
 
 
 def _own_values(spec: TaskSpec, level: Level = 1, method_fields: Iterable[str] = ()) -> dict[str, str]:
@@ -299,12 +299,12 @@ def _check_placeholders(prompt: str, spec: TaskSpec, where: str) -> None:
     Raises:
         ConfigError: with the nearest name there is.
     """
-    known = [*_own_values(spec), *(name.upper() for name in spec.facts)]
+    names = [*_own_values(spec), *(name.upper() for name in spec.facts)]
     for name in _PLACEHOLDER.findall(prompt):
-        if name not in known:
+        if name not in names:
             raise ConfigError(
                 f"{where}: got the placeholder {{{{{name}}}}}, expected some of"
-                f" {', '.join(known)}{nearest(name, known)}"
+                f" {', '.join(names)}{nearest(name, names)}"
                 "; name facts of an instance under `facts` in task_spec.yaml"
             )
 

@@ -24,8 +24,8 @@ def read_text(path: Path, what: str) -> str:
         return path.read_text(encoding="utf-8")
     except OSError as error:
         names = sorted(other.name for other in path.parent.iterdir()) if path.parent.is_dir() else []
-        there = f"; there are {', '.join(names[:12])}" if names else ""
-        raise FileError(f"{path}: cannot be read ({error.strerror}), expected {what}{there}", path=path) from error
+        others = f"; there are {', '.join(names[:12])}" if names else ""
+        raise FileError(f"{path}: cannot be read ({error.strerror}), expected {what}{others}", path=path) from error
     except UnicodeDecodeError as error:
         raise FileError(f"{path}: got bytes that are no text in UTF-8, expected {what}", path=path) from error
 
@@ -43,7 +43,7 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-            twice = [str(key) for place, key in enumerate(keys) if key in keys[:place]]
+            twice = [str(key) for number, key in enumerate(keys) if key in keys[:number]]
             if twice:
                 raise yaml.constructor.ConstructorError(None, None, f"got the key {twice[0]!r} twice", node.start_mark)
             mapping: dict[Any, Any] = super().construct_mapping(node, deep)
@@ -154,7 +154,7 @@ class HistogramAnswer:
     def edges(self) -> tuple[float, ...]:
         """Edges of the bins, one more than there are bins."""
         width = (self.high - self.low) / self.bins
-        return (*(self.low + place * width for place in range(self.bins)), self.high)
+        return (*(self.low + number * width for number in range(self.bins)), self.high)
 
     @property
     def words(self) -> str:
@@ -314,7 +314,7 @@ def read_parameters(table: Mapping[str, Any], where: str) -> Mapping[str, Range]
     table = table.get("parameters") or {}
     if not isinstance(table, Mapping):
         raise ConfigError(f"{where}: parameters: got {table!r}, expected names with ranges such as [88.0, 94.0]")
-    found: dict[str, Range] = {}
+    ranges: dict[str, Range] = {}
     for name, value in table.items():
         values = value if isinstance(value, list) else [value]
         numbers = all(type(number) in (int, float) and math.isfinite(number) for number in values)
@@ -322,5 +322,5 @@ def read_parameters(table: Mapping[str, Any], where: str) -> Mapping[str, Range]
             raise ConfigError(f"{where}: parameters: {name}: got {value!r}, expected finite numbers, or texts")
         if numbers and (len(values) > 2 or values[0] > values[-1]):
             raise ConfigError(f"{where}: parameters: {name}: got {value!r}, expected one number, or two in order")
-        found[str(name)] = tuple(float(choice) if numbers else str(choice) for choice in values)
-    return MappingProxyType(found)
+        ranges[str(name)] = tuple(float(choice) if numbers else str(choice) for choice in values)
+    return MappingProxyType(ranges)
