@@ -43,7 +43,7 @@ from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2, service_pb2
 
 from beampipe.errors import TooLargeError
-from beampipe.serving import MODELS, TritonTrackFinder, export_repository, named_models
+from beampipe.serving import MODELS, ServingSettings, TritonTrackFinder, export_repository, named_models
 from beampipe.tracking import PIPELINES, Hits, Tracks, load_pipeline, open_events, shipped_events
 from beampipe.tracking.cuda import translate
 
@@ -238,7 +238,7 @@ def fingerprints(events: Path | None, kinds: Sequence[str], temporary: Path) -> 
     """sha256 by name of all items of some kinds."""
     samples, models = samples_of(events), temporary / "models"
     if {"repository", "wire"} & set(kinds):
-        export_repository(models, named_models(MODELS, threads=1, device="cpu"))
+        export_repository(models, named_models(ServingSettings(tuple(MODELS), threads=1, device="cpu")))
     items: dict[str, Callable[[], Items]] = {
         "labels": partial(label_items, samples),
         "torch": partial(torch_items, samples),

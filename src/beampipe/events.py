@@ -312,6 +312,15 @@ class Particles(Shown):
         columns = (self.particle_id, self.pdg, self.charge, self.momentum, self.vertex, self.primary)
         return Particles(*(column[index] for column in columns))
 
+    def rows(self, particle_id: Int64[ndarray, " n"]) -> Int64[ndarray, " n"]:
+        """Row of the particle of each number, -1 for noise and for particles that are not listed."""
+        ids = self.particle_id
+        if len(ids) == 0:
+            return np.full(len(particle_id), -1, np.int64)
+        by_id = np.argsort(ids)
+        row = by_id[np.minimum(np.searchsorted(ids, particle_id, sorter=by_id), len(ids) - 1)]
+        return np.where((ids[row] == particle_id) & (particle_id != NOISE), row, -1)
+
     @property
     def pt(self) -> Float32[ndarray, " n_particles"]:
         """Transverse momentum [GeV]."""

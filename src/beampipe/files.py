@@ -68,7 +68,7 @@ def built(package: str, name: str) -> Path | None:
     An editable install keeps such files outside of the source tree.
 
     Args:
-        package: name of the package, such as ``"beampipe.triton.door"``.
+        package: name of the package, such as ``"beampipe.triton.server"``.
         name: path of the file in the package.
     """
     from importlib.metadata import PackageNotFoundError, distribution

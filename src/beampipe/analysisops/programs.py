@@ -51,7 +51,7 @@ def ask_program(program: Path, prepared: PreparedInstance) -> Ask:
                 code = confined.wait()
                 if code != 0:
                     why = f"ended for {confined.ended_by}" if confined.ended_by else f"exit status {code}"
-                    return Answer(None, f"program: {why}; it said: {confined.said()[-_SAID:]}")
+                    return Answer(None, f"program: {why}; it said: {confined.output()[-_SAID:]}")
                 given = read_artifacts(confined.work, family)
             return Answer(answer_from_artifacts(prepared.task, given, prepared.data, prepared.hidden, session.ledger))
         except BeampipeError as error:

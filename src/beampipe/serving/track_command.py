@@ -18,7 +18,6 @@ from beampipe.tracking.formats.options import InputPaths, TrackFormatName, Track
 if TYPE_CHECKING:
     from beampipe.tracking.formats import ReadOptions
 
-__all__ = ["track"]
 
 _Pipeline = Annotated[
     str | None,
@@ -103,7 +102,7 @@ def track(
         pipeline=with_displaced(pipeline or DEFAULT_PIPELINE) if displaced else pipeline,
         served_model=model,
         model=tracker_model,
-        papers=Credentials(token_file, ca, certificate),
+        credentials=Credentials(token_file, ca, certificate),
         fallback=fallback,
         device=device,
         threads=threads,

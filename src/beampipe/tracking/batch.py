@@ -34,7 +34,7 @@ class FileResult:
         n_hits: number of hits written.
         n_tracks: number of tracks found.
         n_on_tracks: number of hits on tracks.
-        n_outside: number of hits on no layer of the detector, as far as the finder tells.
+        n_outside: number of hits on no layer of the detector, as far as the finder counts them.
         error: why nothing was written; None if all went well.
     """
 
@@ -84,7 +84,7 @@ def check_outputs(
     """Refuse what would spoil the work after it is done, or an input, before anything is loaded.
 
     Args:
-        inputs: files or folders; those that are not there are told later, one by one.
+        inputs: files or folders; missing ones are reported later, one by one.
         output: file or folder of the tracks, see `output_paths`.
         form: name of the form in which tracks are written.
         also_read: further files that are read, such as a table of particles.
@@ -144,11 +144,11 @@ def track_files(
     """Find the tracks of all events in `inputs`, file after file.
 
     Args:
-        inputs: files or folders that `open_events` knows.
-        finder: finder that is asked for the tracks of each event.
+        inputs: files or folders that `open_events` reads.
+        finder: finds the tracks of each event.
         output: file or folder of the labels, see `output_paths`.
         progress: called after each event.
-        in_flight: events that are asked for at once: with more than one, so many are read ahead and submitted, across
+        in_flight: events in flight at once: with more than one, so many are read ahead and submitted, across
             files too. The outputs are the same.
         read: gives the events of an input: `open_events`, with more arguments where the inputs need them.
         form: name of the form in which the tracks are written, a key of `beampipe.tracking.formats.TRACK_FORMATS`.
@@ -180,7 +180,7 @@ def _write(target: Path, form: str, parameters: bool, found: Iterator[tuple[Even
 def _writable_events(
     read: Callable[[Path], Iterator[Event]], needs: Callable[[Event], object], path: Path
 ) -> Iterator[Event]:
-    """The events of an input, each of which can be written in the form that is asked for."""
+    """The events of an input, each of which can be written in the requested form."""
     for event in read(path):
         needs(event)
         yield event

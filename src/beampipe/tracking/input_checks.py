@@ -18,13 +18,13 @@ from beampipe.events import ON_AXIS, BeamSpot, Hits, Tracks
 
 
 FEWEST_FOR_COLUMNS: Final = 1000
-"""Fewest hits of an event whose columns are looked at."""
+"""Fewest hits of an event whose columns are checked."""
 
 _COLUMN_SHARE: Final = 0.9
 """Share of the hits from which on a property of a number is one of its column."""
 
 _FEWEST_VALUES: Final = 0.6
-"""Distinct values of phi per hit below which it is told. Hits of one event hardly ever have the same."""
+"""Distinct values of phi per hit below which a warning says so. Hits of one event hardly ever have the same."""
 
 _MOST_SORTED: Final = 5000
 """Hits of which the distinct values are counted, about."""
@@ -37,7 +37,7 @@ _PARTS_OF_A_TURN: Final = ((-1, 1, "pi"), (0, 2, "pi"), (-0.5, 0.5, "turns"), (0
 
 
 def odd_columns(position: Float32[ndarray, "n_hits 3"]) -> list[str]:
-    """What is to be told of the columns of one event; nothing if they look well, or if there are too few hits.
+    """What looks wrong with the columns of one event; nothing if they look well, or if there are too few hits.
 
     Args:
         position: r [mm], phi [rad], z [mm], of all hits.
@@ -96,7 +96,7 @@ class ExpectedShare:
 
     @property
     def text(self) -> str:
-        """Both numbers, as `parse` reads them: what a served model tells its clients."""
+        """Both numbers, as `parse` reads them: a parameter of served models."""
         return f"{self.share:.9g}" if self.hits is None else f"{self.share:.9g},{self.hits:.9g}"
 
     @classmethod
@@ -122,7 +122,7 @@ EXPECTED_SOFT: Final = ExpectedShare(0.55)
 """The same for tracks of pT > 0.3 GeV."""
 
 _MOST_OUTSIDE: Final = 0.05
-"""Share of the hits outside from which on it is told; all of a detector's own hits lie on its layers, noise too."""
+"""Share of the hits outside above which a warning says so; the hits of a detector lie on its layers, noise too."""
 
 _FEWEST_FOR_OUTSIDE: Final = 100
 """Fewest hits of an event of which the share outside means something."""
@@ -139,13 +139,13 @@ _FEWEST_FOR_FEW: Final = 8000
 """Fewest hits of which few on tracks mean something: in lots of so many soft collisions, 0.14 +- 0.016 are usual."""
 
 _FEW: Final = 0.4
-"""Part of the usual share on tracks below which it is told."""
+"""Part of the expected share on tracks below which a warning says so."""
 
 _MOST_UNFILLED: Final = 2
 """Most layers that may lack hits in an event of `_FEWEST_FOR_LAYERS`."""
 
 _FARTHEST_BEAM: Final = 0.5
-"""Distance of the beam line from where it is expected beyond which it is told [mm]."""
+"""Distance of the beam line from where it is expected above which a warning says so [mm]."""
 
 
 @dataclass
@@ -192,7 +192,7 @@ class HitMonitor:
 
         Args:
             hits: hits of the event.
-            tracks: tracks found in it, with the `LAYOUT_COUNTS` if its finder knows them.
+            tracks: tracks found in it, with the `LAYOUT_COUNTS` if its finder counts them.
             expected: beam line that is expected of this event; that of the watch if not given.
             usual: what share is usual where they were found; that of the watch if not given.
 
@@ -211,7 +211,7 @@ class HitMonitor:
             ]
             question = f"are these hits of the detector that {self._name} was made for, in mm and rad?"
             if not reasons:
-                question = "each such event is found twice, unless --beam-spot (beam_spot=) tells it before"
+                question = "each such event is found twice, unless --beam-spot (beam_spot=) gives it"
             reasons += self._of_beam(tracks, expected or self._beam_spot)
             if not reasons or self._warned:
                 return
@@ -219,7 +219,7 @@ class HitMonitor:
         warnings.warn(f"{' and '.join(reasons)}; {question}", LayoutWarning, stacklevel=2)
 
     def _of_layers(self, event: _HitCounts, unfilled: int) -> list[str]:
-        """What the layers say of one event."""
+        """Reasons for a warning from the layers of one event."""
         reasons = []
         if event.hits >= _FEWEST_FOR_OUTSIDE and event.outside > _MOST_OUTSIDE * event.hits:
             share = event.outside / event.hits
@@ -229,7 +229,7 @@ class HitMonitor:
         return reasons
 
     def _of_tracks(self, event: _HitCounts, usual: ExpectedShare) -> list[str]:
-        """What the tracks say of an event and those before it."""
+        """Reasons from the tracks of an event and those before it."""
         lot = self._lot
         lot.add(event)
         few = usual.share * _FEW
@@ -242,7 +242,7 @@ class HitMonitor:
         return [f"{share} are on tracks, where {usual}"]
 
     def _of_beam(self, tracks: Tracks, expected: BeamSpot) -> list[str]:
-        """What the tracks say of the beam line, where the finder found them again for it."""
+        """Reasons from the beam line, where the finder found the tracks again for it."""
         x, y = tracks.beam_spot.x, tracks.beam_spot.y
         if np.hypot(x - expected.x, y - expected.y) <= _FARTHEST_BEAM:
             return []

@@ -344,7 +344,7 @@ def filler_settings(
 
 def _flavour_table(source: EventSource) -> list[int]:
     """Number in `FLAVOURS` by code of a label, from -128 on; by PDG number, if labels are converted before."""
-    as_stored = is_stored_as(source, "jet_label", "int8", lists=True)
+    as_stored = is_stored_as(source, "jet_label", "int8")
     return _flavours_by_code(source.layout.labels if as_stored else None)
 
 

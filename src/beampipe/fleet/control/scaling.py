@@ -121,7 +121,7 @@ class FleetScaler:
             watch = self._watches.get(seat.name)
             if watch is None or watch.url != url:
                 watch = self._watches[seat.name] = ServerWatch(url)
-            watch.look()
+            watch.read()
             for rates in watch.rates.values():
                 answered += rates.requests
                 waited += rates.requests * (rates.queue or 0.0)

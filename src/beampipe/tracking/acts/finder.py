@@ -174,7 +174,7 @@ class SeederSettings:
 
     Attributes:
         pipeline: name of the pipeline, one of `beampipe.tracking.PIPELINES`.
-        model: tracker model that knows the detector: the name of a shipped one, or a folder that
+        model: tracker model of the detector: the name of a shipped one, or a folder that
             ``beampipe tracking train`` wrote.
         threads: number of threads of the pipeline.
         seeds_per_track: number of seeds of each track: the first spans the whole of it, each further one half of the

@@ -29,10 +29,10 @@ from beampipe.tracking.acts.sequencer import (
 __all__ = ["ActsMatching", "acts_truth_matching"]
 
 PION_MASS: Final = 0.1396
-"""Mass that ACTS is told of every particle [GeV]; species and mass play no part in matching."""
+"""Mass of every particle for ACTS [GeV]; species and mass play no part in matching."""
 
 MORE_THAN_HALF: Final = 0.5 + 1e-6
-"""ACTS asks for at least its ratio; at 0.5 a track with half of its hits from each of two particles would match."""
+"""ACTS requires at least its ratio; at 0.5 a track with half of its hits from each of two particles would match."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def acts_truth_matching(
         events: events with truth, and hits with geometry_id, local and variance.
         hit_lists: rows of the hits of each track, per event; apply a cut on the number of hits before.
         asked: mask of the particles that are to be found, per event.
-        double: whether double or single majority is asked for.
+        double: whether double or single majority is required.
         field_z: magnetic field along z [T]; it has no influence.
 
     Raises:
@@ -109,7 +109,7 @@ def acts_truth_matching(
 
 
 def _truth_of(event: Event, asked: Bool[ndarray, " n_particles"], field_z: float) -> Truth:
-    """The truth of an event, after a look whether ACTS can place its hits, and whether the mask fits."""
+    """The truth of an event, after a check that ACTS can place its hits and that the mask fits."""
     require_measurements(event.hits, detector(field_z), "acts_truth_matching")
     if event.truth is None:
         raise InputError(f"event {event.event_id}: got no truth, expected simulated events")
@@ -160,7 +160,7 @@ def _measurement_particles(examples: Any, truth: Truth, rows: Int64[ndarray, " n
     further = list(zip(measurement[truth.shared_hit].tolist(), truth.shared_particle.tolist(), strict=True))
     table = examples.MeasurementParticlesMap()
     for index, particle in sorted(leading + further):
-        if particle in codes:  # noise is nobody's
+        if particle in codes:  # noise belongs to no particle
             table.insert(index, codes[particle])
     return table
 

@@ -175,7 +175,7 @@ def _most_hits(
     if len(track) == 0:
         return best, most
     n_particles = np.int64(len(known.particle_id))
-    pair, count = _sorted_counts(track * n_particles + particle)
+    pair, count = np.unique(track * n_particles + particle, return_counts=True)
     track, particle = np.divmod(pair, n_particles)
     # One number orders first by hits, then by low id: rows of `particle_id` ascend with it.
     rank = count * n_particles + (n_particles - 1 - particle)
@@ -184,13 +184,6 @@ def _most_hits(
     most[track[start]] = most_of
     best[track[start]] = n_particles - 1 - low_of
     return best, most
-
-
-def _sorted_counts(key: Int64[ndarray, " n"]) -> tuple[Int64[ndarray, " m"], Int64[ndarray, " m"]]:
-    """Distinct numbers in ascending order, and how often each occurs; `key` is not empty."""
-    key = np.sort(key)
-    start = np.flatnonzero(np.append(True, key[1:] != key[:-1]))
-    return key[start], np.diff(np.append(start, len(key))).astype(np.int64)
 
 
 FORMULA: Final = (

@@ -25,7 +25,6 @@ from beampipe.errors import ConfigError
 from beampipe.events import ON_AXIS, BeamSpot, Event
 from beampipe.tracking.kernels.geometry import doublet
 from beampipe.tracking.models import LayerRequirements
-from beampipe.tracking.training.samples import particle_rows
 from beampipe.tracking.truth import (
     HEADLINE,
     Selection,
@@ -430,7 +429,7 @@ def measured_field(events: Sequence[Event]) -> float:
     for event in events[:20]:
         truth = truth_of(event)
         edges = true_edges(event, selection)
-        row = particle_rows(truth.particles, truth.particle_id[edges[0]])
+        row = truth.particles.rows(truth.particle_id[edges[0]])
         pt, edge = truth.particles.pt[row], doublet(event.hits.position, edges)
         far = (edge.dr > 20) & (row >= 0)
         products.append(np.abs(edge.kappa[far]) * pt[far])

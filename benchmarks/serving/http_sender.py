@@ -1,4 +1,11 @@
-"""A small HTTP/1.1 client for load tests: one thread, many keep-alive connections, requests prepared in advance."""
+"""A small HTTP/1.1 client for load tests: one thread, many keep-alive connections, requests prepared in advance.
+
+It costs little beside a server on the same cores: whole requests are stored as bytes, one epoll watches all
+connections, and nothing is parsed beyond the length of the answer. It speaks to two kinds of servers:
+
+- raw: ``POST path``, body float32 [n_hits, 3], answer int64 [n_hits], nothing else in either (`raw_requests`);
+- the binary KServe v2 protocol, as Triton has it (`kserve_requests`).
+"""
 
 from __future__ import annotations
 

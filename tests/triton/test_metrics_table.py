@@ -10,11 +10,11 @@ from tests.triton.doublers import ask
 
 def test_a_running_server_is_watched(doubler_server: TritonServer) -> None:
     watch = ServerWatch(doubler_server.metrics_url)
-    watch.look()
+    watch.read()
     assert watch.rates == {}
     for _ in range(3):
         assert ask(doubler_server.http_url, "one", 0.01)[0] == 200
-    watch.look()
+    watch.read()
     assert watch.error is None
     assert watch.rates["one"].requests > 0
     assert watch.rates["one"].batch == 1.0
@@ -34,7 +34,7 @@ def test_a_running_server_is_watched(doubler_server: TritonServer) -> None:
 
 def test_a_server_that_does_not_answer_is_a_row() -> None:
     watch = ServerWatch("127.0.0.1:1")
-    watch.look()
+    watch.read()
     assert watch.error is not None
     assert "expected the metrics port of a Triton" in watch.error
     assert status_line(watch) == "no answer from the server"

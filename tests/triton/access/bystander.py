@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from beampipe.triton.server.server import TritonServer
-from tests.triton.door.attacks import INFER, asked, post, raw_answer, status_of
+from tests.triton.access.attacks import INFER, asked, post, raw_answer, status_of
 
-__all__ = ["Watched", "ask_as_stranger", "unharmed"]
+__all__ = ["Watched", "request_without_secret", "unharmed"]
 
 
 class Watched(NamedTuple):
@@ -19,7 +19,7 @@ class Watched(NamedTuple):
     right: list[bool]
 
 
-def ask_as_stranger(port: int, *values: float) -> bool:
+def request_without_secret(port: int, *values: float) -> bool:
     """Whether the public port gives doubled values."""
     tensor = {"name": "X", "datatype": "FP32", "shape": [len(values)], "data": list(values)}
     answer = raw_answer(port, post(asked(inputs=[tensor]), INFER))
@@ -37,7 +37,7 @@ def unharmed(server: TritonServer) -> Iterator[Watched]:
     def go_on() -> None:
         while True:
             number = len(watched.right)
-            watched.right.append(ask_as_stranger(server.ports.http, 0.0, number + 0.5))
+            watched.right.append(request_without_secret(server.ports.http, 0.0, number + 0.5))
             if ended.wait(0.02):
                 return
 
@@ -51,5 +51,5 @@ def unharmed(server: TritonServer) -> Iterator[Watched]:
     assert watched.right
     assert all(watched.right)
     assert server.pid == before
-    assert ask_as_stranger(server.ports.http, 0.0, 1.5)
+    assert request_without_secret(server.ports.http, 0.0, 1.5)
     assert not server.incidents[incidents:]

@@ -11,23 +11,23 @@ from beampipe.triton.supervision.hangs import FatalSignalLog
 def test_the_line_is_found_even_in_parts(tmp_path: Path, number: int) -> None:
     log = tmp_path / "log"
     log.write_text("Signal (6) received.\n")
-    words = FatalSignalLog(log)
-    assert not words.said(), "that was another server"
+    signals = FatalSignalLog(log)
+    assert not signals.seen(), "that was another server"
     with log.open("a", buffering=1) as stream:
         stream.write("I1125 started\nSig")
         stream.flush()
-        assert not words.said()
+        assert not signals.seen()
         stream.write(f"nal ({number}) rec")
         stream.flush()
-        assert not words.said()
+        assert not signals.seen()
         stream.write("eived.\n 0# 0x00005C in tritonserver\n")
-        assert words.said()
-        assert not words.said(), "told once"
+        assert signals.seen()
+        assert not signals.seen(), "told once"
 
 
 @pytest.mark.parametrize("line", ["Signal (15) received.", "Signal (2) received.", "hits: Signal (6) received."])
 def test_other_lines_are_none(tmp_path: Path, line: str) -> None:
-    words = FatalSignalLog(tmp_path / "log")
-    assert not words.said(), "no log yet"
+    signals = FatalSignalLog(tmp_path / "log")
+    assert not signals.seen(), "no log yet"
     (tmp_path / "log").write_text(f"{line}\n" + 100 * "x")
-    assert not words.said()
+    assert not signals.seen()

@@ -18,7 +18,7 @@ from tritonclient.grpc import service_pb2
 from beampipe.triton.engine import Engine
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
-from tests.triton.door.bystander import ask_as_stranger, unharmed
+from tests.triton.access.bystander import request_without_secret, unharmed
 from tests.triton.waiting import wait_until
 
 SERVICE: Final = "/inference.GRPCInferenceService/"
@@ -28,7 +28,7 @@ LONG: Final = ("RESOURCE_EXHAUSTED",)
 SETTINGS, HEADERS, RST_STREAM, PING, WINDOW_UPDATE, CONTINUATION = 4, 1, 3, 6, 8, 9
 
 
-@pytest.fixture(params=["shielded", "doubler_server"])
+@pytest.fixture(params=["proxied", "doubler_server"])
 def server(request: pytest.FixtureRequest) -> TritonServer:
     """One server with the shield before gRPC, one without."""
     found: TritonServer = request.getfixturevalue(request.param)
@@ -85,24 +85,24 @@ def test_management_is_closed(server: TritonServer, channel: grpc.Channel, rpc: 
 
 
 def test_with_the_secret_management_is_open(server: TritonServer, channel: grpc.Channel) -> None:
-    assert call(channel, "RepositoryIndex", metadata=server.door.door.headers) == "OK"
-    assert call(channel, "SystemSharedMemoryStatus", metadata=server.door.door.headers) == "OK"
+    assert call(channel, "RepositoryIndex", metadata=server.access.connection.headers) == "OK"
+    assert call(channel, "SystemSharedMemoryStatus", metadata=server.access.connection.headers) == "OK"
 
 
-def test_behind_the_shield_the_list_of_models_is_for_everybody(shielded: TritonServer) -> None:
-    with closing(stranger(shielded)) as channel:
+def test_behind_the_shield_the_list_of_models_is_for_everybody(proxied: TritonServer) -> None:
+    with closing(stranger(proxied)) as channel:
         assert call(channel, "RepositoryIndex") == "OK"
         assert call(channel, "ModelStreamInfer") == "PERMISSION_DENIED"
 
 
 @pytest.mark.parametrize(("size", "status"), [(10_000_000, "OK"), (70_000_000, "RESOURCE_EXHAUSTED")])
-def test_the_shield_bounds_messages(shielded: TritonServer, size: int, status: str) -> None:
-    with unharmed(shielded), closing(stranger(shielded)) as channel:
+def test_the_shield_bounds_messages(proxied: TritonServer, size: int, status: str) -> None:
+    with unharmed(proxied), closing(stranger(proxied)) as channel:
         assert call(channel, "ModelInfer", request([size // 4], bytes(size))) == status
 
 
-def test_the_shield_refuses_compressed_messages(shielded: TritonServer) -> None:
-    with unharmed(shielded), closing(stranger(shielded)) as channel:
+def test_the_shield_refuses_compressed_messages(proxied: TritonServer) -> None:
+    with unharmed(proxied), closing(stranger(proxied)) as channel:
         bomb = request([5_000_000], bytes(20_000_000))
         assert call(channel, "ModelInfer", bomb, compression=grpc.Compression.Gzip) == "INVALID_ARGUMENT"
 
@@ -203,5 +203,5 @@ def test_an_overflowing_shape_ends_a_model_for_moments(engine: Engine, doublers:
             wait_until(lambda: server.incidents[-1].kind == "model back", limit=20)
             time.sleep(0.1)
             assert server.pid == before
-            assert ask_as_stranger(server.ports.http, 0.0, 4.5)
+            assert request_without_secret(server.ports.http, 0.0, 4.5)
         server.kill()

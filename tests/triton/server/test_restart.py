@@ -24,7 +24,7 @@ def answers(url: str) -> bool:
 
 
 def test_a_killed_supervisor_comes_back_on_the_same_ports(engine: Engine, doublers: Path) -> None:
-    with serving(doublers, engine, "one", kept=True) as (keeper, summary):
+    with serving(doublers, engine, "one", restart=True) as (keeper, summary):
         url = part(summary, r"http://(\S+:\d+)\s")
         prefix = prefix_of(int(part(summary, r"process (\d+)")))
         supervisor = int(part(summary, r"watched\s+by process (\d+)"))
@@ -50,7 +50,7 @@ def test_a_killed_supervisor_comes_back_on_the_same_ports(engine: Engine, double
 
 
 def test_without_its_keeper_it_ends_in_order(engine: Engine, doublers: Path) -> None:
-    with serving(doublers, engine, "one", kept=True) as (keeper, summary):
+    with serving(doublers, engine, "one", restart=True) as (keeper, summary):
         prefix = prefix_of(int(part(summary, r"process (\d+)")))
         keeper.kill()
         assert keeper.stdout is not None
@@ -60,7 +60,7 @@ def test_without_its_keeper_it_ends_in_order(engine: Engine, doublers: Path) -> 
 
 def test_what_cannot_start_is_not_tried_again(engine: Engine, tmp_path: Path) -> None:
     write_model(tmp_path, "broken", BROKEN)
-    with serving(tmp_path, engine, kept=True) as (keeper, said):
+    with serving(tmp_path, engine, restart=True) as (keeper, said):
         assert keeper.wait(20) == 2
         assert said.count("Triton: got exit code 1") == 1
 
@@ -79,7 +79,7 @@ def test_a_manager_is_the_keeper_where_there_is_one(
                 pass
             return told
 
-        with serving(doublers, engine, "one", kept=True) as (started, summary):
+        with serving(doublers, engine, "one", restart=True) as (started, summary):
             assert int(part(summary, r"watched\s+by process (\d+)")) == started.pid
             assert told_until("READY=1") == "READY=1\nSTATUS=serves one"
             told_until("WATCHDOG=1")

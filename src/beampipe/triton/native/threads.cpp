@@ -1,4 +1,4 @@
-#include "triton/native/cores.hpp"
+#include "triton/native/served_model.hpp"
 
 #include <sched.h>
 
