@@ -165,31 +165,22 @@ def track_files(
     """
     outputs = check_outputs(inputs, output, form, parameters=parameters)
     failed: set[Path] = set()
-    suited = partial(_writable_events, read, track_format(form).needs)
-    asked = _look_ahead(_submit_events(inputs, finder, suited, in_flight, failed), in_flight)
+    check = track_format(form).needs  # what an event must have to be written in that form
+    submitted = _look_ahead(_submit_events(inputs, finder, read, check, in_flight, failed), in_flight)
+
+    def write(target: Path, found: Iterator[tuple[Event, Tracks]]) -> int:
+        with_parameters = writing_parameters(parameters_path(target), found) if parameters else found
+        return write_tracks(target, with_parameters, form=form)
+
     for path, target in zip(inputs, outputs, strict=True):
-        write = partial(_write, target, form, parameters)
-        yield _track_file(path, asked, write, target, progress, failed)
-
-
-def _write(target: Path, form: str, parameters: bool, found: Iterator[tuple[Event, Tracks]]) -> int:
-    """Write the tracks and, where they are wanted, their parameters beside them; gives the number of events."""
-    return write_tracks(target, writing_parameters(parameters_path(target), found) if parameters else found, form=form)
-
-
-def _writable_events(
-    read: Callable[[Path], Iterator[Event]], needs: Callable[[Event], object], path: Path
-) -> Iterator[Event]:
-    """The events of an input, each of which can be written in the requested form."""
-    for event in read(path):
-        needs(event)
-        yield event
+        yield _track_file(path, submitted, write, target, progress, failed)
 
 
 def _submit_events(
     inputs: Sequence[Path],
     finder: TrackFinder,
     read: Callable[[Path], Iterator[Event]],
+    check: Callable[[Event], object],
     in_flight: int,
     failed: set[Path],
 ) -> Iterator[_PendingEvent]:
@@ -197,6 +188,7 @@ def _submit_events(
     for path in inputs:
         try:
             for event in read(path):
+                check(event)
                 if path in failed:
                     break
                 if in_flight > 1:
@@ -225,8 +217,8 @@ def _look_ahead(items: Iterator[_PendingEvent], count: int) -> Iterator[_Pending
 
 def _track_file(
     path: Path,
-    asked: Iterator[_PendingEvent],
-    write: Callable[[Iterator[tuple[Event, Tracks]]], int],
+    submitted: Iterator[_PendingEvent],
+    write: Callable[[Path, Iterator[tuple[Event, Tracks]]], int],
     target: Path,
     progress: Callable[[Path, Event, Tracks], None],
     failed: set[Path],
@@ -236,7 +228,7 @@ def _track_file(
 
     def found() -> Iterator[tuple[Event, Tracks]]:
         nonlocal n_hits, n_tracks, n_on_tracks, n_outside, at_end
-        for item in asked:
+        for item in submitted:
             if item.event is None or item.tracks is None:
                 at_end = True
                 if item.error is not None:
@@ -250,10 +242,10 @@ def _track_file(
             yield item.event, tracks
 
     try:
-        n_events = write(found())
+        n_events = write(target, found())
     except BeampipeError as error:
-        failed.add(path)  # and is read no further; what was asked for already is left unused
+        failed.add(path)  # and is read no further; what was submitted already is left unused
         while not at_end:
-            at_end = next(asked).event is None
+            at_end = next(submitted).event is None
         return FileResult(path, target, error=str(error))
     return FileResult(path, target, n_events, n_hits, n_tracks, n_on_tracks, n_outside)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,7 @@ from beampipe.calibration.method.factors import FLAGS, FactorKey, Factors, Scale
 from beampipe.calibration.method.joint import JointUncertainties
 from beampipe.calibration.method.templates import Templates
 from beampipe.calibration.results import Results
-
-# Scale factors and their covariance as a submission to HEPData: ``submission.yaml`` and one file per table.
+from beampipe.files import write_whole
 
 
 def write_hepdata(factors: Factors, joint: JointUncertainties, folder: Path) -> tuple[Path, ...]:
@@ -29,20 +29,14 @@ def write_hepdata(factors: Factors, joint: JointUncertainties, folder: Path) -> 
         joint: the uncertainties of all of them together.
         folder: the folder, which is made if there is none.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, document in hepdata_documents(factors, joint):
-        write_document(document, folder / name)
-        paths.append(folder / name)
+    for name, documents in _hepdata_documents(factors, joint):
+        text = "".join(f"---\n{json.dumps(one)}\n" for one in documents)  # YAML, each document on a line of JSON
+        paths.append(write_whole(folder / name, partial(Path.write_text, data=text)))
     return tuple(paths)
 
 
-def write_document(documents: list[Any], path: Path) -> None:
-    """Write YAML documents, each on one line of JSON."""
-    path.write_text("".join(f"---\n{json.dumps(one)}\n" for one in documents), encoding="utf-8")
-
-
-def hepdata_documents(factors: Factors, joint: JointUncertainties) -> Iterator[tuple[str, list[Any]]]:
+def _hepdata_documents(factors: Factors, joint: JointUncertainties) -> Iterator[tuple[str, list[Any]]]:
     """Names of files and the YAML documents in them, ``submission.yaml`` first."""
     tables = [(_file(key), _title(key), _table(factors, key, one)) for key, one in factors.by_name.items()]
     tables.append(("covariance.yaml", "Covariance of all scale factors", _covariance(joint)))
