@@ -9,8 +9,6 @@ from typing import Final
 
 from beampipe.terminal import Progress
 
-__all__ = ["progress_lines"]
-
 _PAUSE: Final = 30.0
 """Least time [s] between two lines of one batch of tasks."""
 
