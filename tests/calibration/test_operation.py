@@ -19,7 +19,7 @@ from beampipe.calibration.explanation import explain
 from beampipe.calibration.run import plan_calibration, run_calibration
 from beampipe.calibration.tasks.runtime import run_with_worker_errors, worker_errors, workspace_of
 from beampipe.errors import FileError, TooLargeError, WorkflowError
-from beampipe.terminal.log_progress import progress_lines
+from beampipe.terminal import progress_lines
 from beampipe.workflow import Store
 from tests.calibration.campaign import INLINE, Toys, configuration_of
 
