@@ -607,8 +607,9 @@ def is_stored_as(source: EventSource, column: str, dtype: str) -> bool:
 
 def _is_plain(source: EventSource, branch: str, dtype: str) -> bool:
     stored = stored_type(source.tree[branch])
-    listed = stored is not None and hasattr(source.tree[branch].interpretation, "content")
-    return listed and stored.newbyteorder("=") == np.dtype(dtype)
+    if stored is None or not hasattr(source.tree[branch].interpretation, "content"):
+        return False
+    return stored.newbyteorder("=") == np.dtype(dtype)
 
 
 def event_stream(source: EventSource, column: str) -> Stream | None:
