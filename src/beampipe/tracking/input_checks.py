@@ -45,34 +45,25 @@ def odd_columns(position: Float32[ndarray, "n_hits 3"]) -> list[str]:
     if len(position) < FEWEST_FOR_COLUMNS:
         return []
     r, phi, z = position.T
-    return [*_rounded(r, "r"), *_rounded(z, "z"), *_coarse(phi), *_part_of_a_turn(phi)]
-
-
-def _rounded(length: Float32[ndarray, " n_hits"], name: str) -> list[str]:
-    """Layers lie at whole numbers of mm, but not all along both r and z."""
-    whole = np.mean(length == np.rint(length))
-    return [f"{name} is a whole number in {whole:.0%} of the hits"] if whole > _COLUMN_SHARE else []
-
-
-def _coarse(phi: Float32[ndarray, " n_hits"]) -> list[str]:
-    """Angles that were rounded, or come twice."""
+    reasons = []
+    for name, length in (("r", r), ("z", z)):  # layers lie at whole numbers of mm, but not all along both r and z
+        if (whole := np.mean(length == np.rint(length))) > _COLUMN_SHARE:
+            reasons.append(f"{name} is a whole number in {whole:.0%} of the hits")
     if np.mean(phi.astype(np.float16) == phi) > _COLUMN_SHARE:
-        return ["phi was rounded to 16 bits"]
-    # Hits of one phi stand anywhere in an event, but in one slice of the detector; sorting all of them takes long.
-    low, width = phi.min(), np.ptp(phi) * min(1, _MOST_SORTED / len(phi))
-    part = phi[phi <= low + width]
-    values = len(np.unique(part))
-    return [f"phi has only {values} values in {len(part)} hits"] if values < _FEWEST_VALUES * len(part) else []
-
-
-def _part_of_a_turn(phi: Float32[ndarray, " n_hits"]) -> list[str]:
-    """Angles that fill just the range that another unit has."""
+        reasons.append("phi was rounded to 16 bits")
+    else:
+        # Hits of one phi stand anywhere in an event, but in one slice of the detector; sorting all of them takes long.
+        low, width = phi.min(), np.ptp(phi) * min(1, _MOST_SORTED / len(phi))
+        part = phi[phi <= low + width]
+        if (values := len(np.unique(part))) < _FEWEST_VALUES * len(part):
+            reasons.append(f"phi has only {values} values in {len(part)} hits")
     least, most = float(phi.min()), float(phi.max())
     for first, last, unit in _PARTS_OF_A_TURN:
         edge = _TURN_EDGE * (last - first)
         if -edge / 10 < least - first < edge and -edge / 10 < last - most < edge:
-            return [f"phi runs from {least:.3f} to {most:.3f}, as if it were in {unit}"]
-    return []
+            reasons.append(f"phi runs from {least:.3f} to {most:.3f}, as if it were in {unit}")
+            break
+    return reasons
 
 
 # Hits and tracks of a run
@@ -204,15 +195,18 @@ class HitMonitor:
             return
         event = _HitCounts(len(hits), tracks.counts.get("outside", 0), int(np.count_nonzero(tracks.track_id >= 0)))
         with self._lock:
-            reasons = [
-                *self._of_layers(event, tracks.counts.get("unfilled_layers", 0)),
-                *self._of_tracks(event, self._usual if usual is None else usual),
-                *(odd_columns(hits.position) if self._looks_at_columns(event) else ()),
-            ]
+            reasons = self._of_layers(event, tracks.counts.get("unfilled_layers", 0))
+            reasons += self._of_tracks(event, self._usual if usual is None else usual)
+            if not self._looked and event.hits >= FEWEST_FOR_COLUMNS:  # files are rounded in all events, or in none
+                self._looked = True
+                reasons += odd_columns(hits.position)
             question = f"are these hits of the detector that {self._name} was made for, in mm and rad?"
             if not reasons:
                 question = "each such event is found twice, unless --beam-spot (beam_spot=) gives it"
-            reasons += self._of_beam(tracks, expected or self._beam_spot)
+            seen_from, expected = tracks.beam_spot, expected or self._beam_spot
+            if np.hypot(seen_from.x - expected.x, seen_from.y - expected.y) > _FARTHEST_BEAM:
+                there = f"x = {seen_from.x:.2f} mm, y = {seen_from.y:.2f} mm"
+                reasons.append(f"the tracks come from {there} and were found again, seen from there")
             if not reasons or self._warned:
                 return
             self._warned = True
@@ -240,16 +234,3 @@ class HitMonitor:
             return []
         share = f"{lot.on_tracks} of {lot.hits} hits ({lot.on_tracks / lot.hits:.1%})"
         return [f"{share} are on tracks, where {usual}"]
-
-    def _of_beam(self, tracks: Tracks, expected: BeamSpot) -> list[str]:
-        """Reasons from the beam line, where the finder found the tracks again for it."""
-        x, y = tracks.beam_spot.x, tracks.beam_spot.y
-        if np.hypot(x - expected.x, y - expected.y) <= _FARTHEST_BEAM:
-            return []
-        return [f"the tracks come from x = {x:.2f} mm, y = {y:.2f} mm and were found again, seen from there"]
-
-    def _looks_at_columns(self, event: _HitCounts) -> bool:
-        """Whether the event is the first that is large enough: files are rounded in all events, or in none."""
-        looks = not self._looked and event.hits >= FEWEST_FOR_COLUMNS
-        self._looked |= looks
-        return looks

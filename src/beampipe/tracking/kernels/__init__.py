@@ -27,22 +27,28 @@ from beampipe.tracking.kernels.loading import blocks, contiguous, native, useful
 from beampipe.tracking.kernels.weights import GnnWeights, Layer, Mlp
 from beampipe.tracking.windows import SEED_DEPTH, Windows
 
-# Networks and components
-
-
 __all__ = [
     "GnnWeights",
     "Layer",
     "Mlp",
+    "assign_layers",
+    "complete",
     "connected_components",
     "embed",
     "filter_kept",
     "filter_logits",
+    "fit_on_layers",
     "gnn_scores",
     "logit_of",
+    "module_map_edges",
     "native",
+    "pair_features",
     "radius_edges",
+    "triplets",
+    "walk",
 ]
+
+# Networks and components
 
 
 def embed(position: Position, weights: Mlp, threads: int = 1) -> Float32[ndarray, "n_hits d"]:
