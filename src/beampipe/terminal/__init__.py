@@ -19,21 +19,6 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-__all__ = [
-    "WIDTH",
-    "Progress",
-    "bar",
-    "bars",
-    "console",
-    "is_quiet",
-    "live",
-    "make_table",
-    "progress_lines",
-    "quietly",
-    "say",
-    "warnings_in_lines",
-]
-
 WIDTH: Final = 160
 """Width [characters] of tables and lines in a file or a pipe: enough for the widest table."""
 

@@ -20,7 +20,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Float64
 from beampipe.errors import ConfigError, FileError, InputError, UnknownNameError
-from beampipe.lazy import above
+from beampipe.lazy import import_name
 from beampipe.notebook import Shown
 
 if TYPE_CHECKING:
@@ -328,14 +328,14 @@ class Factors(Shown):
             UnknownNameError: there is no such tagger, working point, flavour or quantity.
         """
         key = self._key(tagger or self.taggers[0], working_point or self.working_points[0], flavour, quantity)
-        return above("beampipe.calibration.report.figures:plot_factor")(self, key)  # type: ignore[no-any-return]
+        return import_name("beampipe.calibration.report.figures:plot_factor")(self, key)  # type: ignore[no-any-return]
 
     def facts(self) -> Mapping[str, object]:
         """Taggers, working points and edges of the bins of pT [GeV]."""
         return {"taggers": ", ".join(self.taggers), "working points": self.working_points, "pT": self.pt_edges}
 
     def _repr_html_(self) -> str:
-        return above("beampipe.calibration.report.tables:factors_html")(self)  # type: ignore[no-any-return]
+        return import_name("beampipe.calibration.report.tables:factors_html")(self)  # type: ignore[no-any-return]
 
     def require_valid(self) -> None:
         """Refuse factors of which none can be used.
