@@ -210,13 +210,15 @@ def _client(url: str, model: str, workload: Workload, events: int, barrier: Any)
 
 def _draw(throughputs: Sequence[Throughput], mu: int, path: Path) -> None:
     figure, ((axis,),) = new_figure(size=(5.4, 3.8))
-    for model in dict.fromkeys(one.model for one in throughputs):
-        of = [one for one in throughputs if one.model == model]
-        axis.plot([one.clients for one in of], [one.rate for one in of], "o-", label=model)
+    for model in dict.fromkeys(throughput.model for throughput in throughputs):
+        points = [throughput for throughput in throughputs if throughput.model == model]
+        axis.plot(
+            [throughput.clients for throughput in points], [throughput.rate for throughput in points], "o-", label=model
+        )
     axis.set(
         xlabel="client processes", ylabel="events / s", title=f"events with mu = {mu} through Triton", ylim=(0, None)
     )
-    axis.set_xticks(sorted({one.clients for one in throughputs}))
+    axis.set_xticks(sorted({throughput.clients for throughput in throughputs}))
     axis.grid(alpha=0.3)
     axis.legend()
     write_whole(path, partial(figure.savefig, format="png", dpi=120))

@@ -58,7 +58,7 @@ class Workload:
 
 def direct_workload(hits: Sequence[Hits], find: Callable[[Hits], Tracks]) -> Workload:
     """The events with the labels that `find` gives here and now."""
-    return Workload(tuple(hits), tuple(np.ascontiguousarray(find(one).track_id) for one in hits))
+    return Workload(tuple(hits), tuple(np.ascontiguousarray(find(event).track_id) for event in hits))
 
 
 def send_events(
@@ -513,24 +513,24 @@ def open_loop(
     start = clock()
     due = start + poisson_arrivals(rate, warm_up + seconds, seed)
     recorder.begun = start + warm_up
-    sent, flying, heard = 0, 0, start
-    while sent < len(due) or flying:
+    sent, pending, answered_at = 0, 0, start
+    while sent < len(due) or pending:
         now = clock()
-        while sent < len(due) and due[sent] <= now and flying < in_flight:
+        while sent < len(due) and due[sent] <= now and pending < in_flight:
             event = sent % len(workload)
             recorder.sent(sent, event, due=float(due[sent]), now=now)
             sender.send(sent, event)
-            sent, flying, now = sent + 1, flying + 1, clock()
+            sent, pending, now = sent + 1, pending + 1, clock()
         wait = patience
-        if sent < len(due) and flying < in_flight:
+        if sent < len(due) and pending < in_flight:
             wait = max(0.0, float(due[sent]) - now)
         answers = sender.answers(wait)
         for answer in answers:
             recorder.finished(answer)
-        flying -= len(answers)
-        if answers or not flying:
-            heard = clock()
-        elif clock() - heard >= patience:
-            raise DeadlineError(f"load: got no answer for {patience:g} s, {flying} requests in flight")
+        pending -= len(answers)
+        if answers or not pending:
+            answered_at = clock()
+        elif clock() - answered_at >= patience:
+            raise DeadlineError(f"load: got no answer for {patience:g} s, {pending} requests in flight")
     recorder.ended = recorder.begun + seconds
     return recorder.run(concurrency=None, rate=rate)

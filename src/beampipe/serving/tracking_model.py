@@ -100,7 +100,7 @@ class TrackingModel:
             if isinstance(error, LayoutError):
                 self.instance.observe("events_refused", 1, "")
             return [error]
-        return [self.answer(*found) for found in zip(events, tracks, strict=True)]
+        return [self.answer(*pair) for pair in zip(events, tracks, strict=True)]
 
     def answer(self, hits: Hits, tracks: Tracks) -> Mapping[str, ndarray]:
         """The outputs for one event."""

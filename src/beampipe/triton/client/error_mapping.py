@@ -129,8 +129,8 @@ def reply_error(url: str, code: str, message: str) -> BeampipeError:
     """
     message = _OUR_MEMORY.sub("of this client", _TRACEBACK.sub("", message))
     text = f"{url}: {message or code}"
-    if (known := _triton_error(url, text, message.lower())) is not None:
-        return known
+    if (error := _triton_error(url, text, message.lower())) is not None:
+        return error
     match code:
         case "INVALID_ARGUMENT" | "OUT_OF_RANGE":
             return input_error(message or text)

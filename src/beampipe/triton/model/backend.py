@@ -157,7 +157,7 @@ class TritonPythonModel:
         """Make the model on the device and with the threads of this instance, and check its canary.
 
         Raises:
-            BeampipeError: the model cannot be made here, or answers wrongly; Triton then does not serve it.
+            BeampipeError: the model cannot be made here, or its canary fails; Triton then does not serve it.
         """
         import triton_python_backend_utils as pb  # exists only inside Triton
 
@@ -169,9 +169,9 @@ class TritonPythonModel:
         self.batches = config.get("max_batch_size", 0) > 0
         self.requests: Sequence[Any] = ()
         self.begun = self.polled = monotonic()
-        made = model_class(parameters[contract.MODEL_CLASS], version)
+        cls = model_class(parameters[contract.MODEL_CLASS], version)
         self.metrics = InstanceMetrics(
-            pb, args["model_name"], args["model_instance_name"], getattr(made, "counters", {})
+            pb, args["model_name"], args["model_instance_name"], getattr(cls, "counters", {})
         )
         device = "cpu"
         if args["model_instance_kind"] == "GPU":
@@ -189,9 +189,9 @@ class TritonPythonModel:
             checkpoint=self._checkpoint,
             observe=self.metrics.observe,
         )
-        self.inputs: tuple[TensorSpec, ...] = made.inputs
-        self.outputs = {spec.name: spec for spec in made.outputs}
-        self.model = made(instance)
+        self.inputs: tuple[TensorSpec, ...] = cls.inputs
+        self.outputs = {spec.name: spec for spec in cls.outputs}
+        self.model = cls(instance)
         self.array, self.tensor = exchange(pb)
         check_model(self.model.run, version, args["model_name"])
         self.metrics.start()
@@ -275,8 +275,8 @@ class TritonPythonModel:
         try:
             if isinstance(answer, BeampipeError):
                 return self._error(self._public_error(answer))
-            wanted = request.requested_output_names()
-            outputs = [self._output(self.outputs[name], answer[name]) for name in wanted]
+            names = request.requested_output_names()
+            outputs = [self._output(self.outputs[name], answer[name]) for name in names]
             return self.pb.InferenceResponse(output_tensors=outputs)
         except Exception as error:
             return self._error(self._public_error(error))
