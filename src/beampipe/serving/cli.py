@@ -56,7 +56,7 @@ Force = Annotated[
     bool,
     typer.Option(
         "--force",
-        help="Process events with hits of another detector, in other units or too many for the pipeline, too.",
+        help="Process events with hits of another detector, in other units or too many for the pipeline.",
     ),
 ]
 _Ways = Annotated[
