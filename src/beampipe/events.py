@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from beampipe.arrays import Bool, Float32, Float64, Int8, Int32, Int64, UInt64
 from beampipe.errors import ConfigError, DtypeError, InputError, NotFiniteError, ShapeError, UnknownNameError
-from beampipe.lazy import above
+from beampipe.lazy import import_name
 from beampipe.notebook import Page, Shown, span
 
 if TYPE_CHECKING:
@@ -532,7 +532,9 @@ class Tracks(Shown):
         Raises:
             ShapeError: the tracks are of another number of hits.
         """
-        pt: Float32[ndarray, " n_tracks"] = above("beampipe.tracking.fitting.helix:pt_of_tracks")(hits, self, field)
+        pt: Float32[ndarray, " n_tracks"] = import_name("beampipe.tracking.fitting.helix:pt_of_tracks")(
+            hits, self, field
+        )
         return pt
 
     def to_awkward(self, hits: Hits, field: float = 2.0) -> Array:
@@ -551,7 +553,7 @@ class Tracks(Shown):
             ShapeError: the tracks are of another number of hits.
             MissingExtraError: awkward is not installed.
         """
-        return above("beampipe.tracking.formats.writing:jagged_tracks")(hits, self, field)
+        return import_name("beampipe.tracking.formats.writing:jagged_tracks")(hits, self, field)
 
     def facts(self) -> Mapping[str, object]:
         """Number of tracks and of hits on them, fits, and the time that was taken."""
@@ -645,7 +647,7 @@ class Event(Shown):
             ShapeError: the tracks are of another event.
             MissingExtraError: matplotlib is not installed.
         """
-        figure: Figure = above("beampipe.tracking.display:event_figure")(
+        figure: Figure = import_name("beampipe.tracking.display:event_figure")(
             self, tracks, min_pt=min_pt, show_truth=show_truth, field=field
         )
         return figure
@@ -667,7 +669,7 @@ class Event(Shown):
             ShapeError: the tracks are of another event.
             ConfigError: `min_pt` is outside 0 .. 50 GeV.
         """
-        page: Page = above("beampipe.tracking.display:event_page")(
+        page: Page = import_name("beampipe.tracking.display:event_page")(
             self, tracks, min_pt=min_pt, field=field, height=height
         )
         return page
@@ -679,7 +681,7 @@ class Event(Shown):
         return facts if self.source is None else {**facts, "format": self.source.format}
 
     def _repr_html_(self) -> str:
-        picture: str = above("beampipe.tracking.display:thumbnail")(self.hits)
+        picture: str = import_name("beampipe.tracking.display:thumbnail")(self.hits)
         return f"{super()._repr_html_()}{picture}"
 
     def take(self, kept: Bool[ndarray, " n_hits"]) -> Event:
