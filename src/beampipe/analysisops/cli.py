@@ -27,7 +27,7 @@ Levels = Annotated[
     typer.Option(
         "--level",
         "-l",
-        help="How much agents are told: 1 how, 2 what, 3 only the question; may be given several times.",
+        help="How much prompts tell: 1 how, 2 what, 3 only the question; may be given several times.",
         min=1,
         max=3,
         show_default="all three",
@@ -64,12 +64,12 @@ def demo_command(
     from beampipe.analysisops.demo import run_demo
 
     with bars() as progress:
-        found = run_demo(output, progress)
+        result = run_demo(output, progress)
     if as_json:
-        print_json(found)
+        print_json(result)
     else:
-        typer.echo("\n".join(found.lines()))
-    say(f"page: {found.page}")
+        typer.echo("\n".join(result.lines()))
+    say(f"page: {result.page}")
 
 
 @app.command("tasks")
@@ -217,11 +217,11 @@ def rescore_command(
     """Grade a run again from its records; the same rules give the same bytes."""
     from beampipe.analysisops.run import rescore
 
-    found = rescore(folder)
+    outcome = rescore(folder)
     if as_json:
-        print_json(found)
+        print_json(outcome)
     else:
-        typer.echo("\n".join(found.lines()))
+        typer.echo("\n".join(outcome.lines()))
 
 
 @app.command("report")
@@ -290,10 +290,10 @@ def _print_summary(folder: Path, *, as_json: bool) -> None:
 
     summaries = summarise(scores_of(RunFolder(folder).read_results()), by=("agent", "level"))
     if as_json:
-        print_json([{"agent": agent, "level": level, **vars(found)} for (agent, level), found in summaries.items()])
+        print_json([{"agent": agent, "level": level, **vars(score)} for (agent, level), score in summaries.items()])
         return
     table = make_table("scores", ["agent", "level"], ["instances", "mean", "error", "errors"])
-    for (agent, level), found in summaries.items():
-        error = "" if found.error is None else f"{found.error:.3f}"
-        table.add_row(str(agent), str(level), str(found.seeds), f"{found.mean:.3f}", error, str(found.errors))
+    for (agent, level), score in summaries.items():
+        error = "" if score.error is None else f"{score.error:.3f}"
+        table.add_row(str(agent), str(level), str(score.seeds), f"{score.mean:.3f}", error, str(score.errors))
     console().print(table)

@@ -208,7 +208,7 @@ _DEFAULT_MIN_LAYERS: Final = "three quarters of what the events' particles cross
 
 _FewestLayers = Annotated[
     int | None,
-    typer.Option(help=f"{_MIN_LAYERS_HELP} No longer tracks are asked for.", show_default=_DEFAULT_MIN_LAYERS, min=3),
+    typer.Option(help=f"{_MIN_LAYERS_HELP} No pipeline requires more hits.", show_default=_DEFAULT_MIN_LAYERS, min=3),
 ]
 
 MinLayers = Annotated[int | None, typer.Option(help=_MIN_LAYERS_HELP, show_default="that of the model", min=1)]
@@ -307,7 +307,7 @@ def _command_text(
     limits: dict[str, int | None],
     options: ReadOptions,
 ) -> str:
-    """The command with the names of the files only: where they lay is nobody's business."""
+    """The command with the names of the files only: folders are left out."""
     words = ["beampipe tracking train", *(path.name for path in sorted(files)), f"-o {output.name}"]
     words += [f"--{flag}" for flag, given in flags.items() if given]
     words += [f"--{limit} {value}" for limit, value in limits.items() if value is not None]
@@ -438,7 +438,7 @@ def track(
         parameters: whether to write the parameters of the tracks, too, which the finder then fits.
 
     Returns:
-        What came of each file, as JSON knows it: the fields of `FileResult`, and the number of fitted tracks.
+        The result of each file, for JSON: the fields of `FileResult`, and the number of fitted tracks.
 
     Raises:
         BeampipeError: one or more files could not be used; the tracks of the others are written.
@@ -629,7 +629,12 @@ def evaluate(
     require_variables(by or ())
     expected = parsed_beam_spot(beam_spot)
     finders = named_finders(
-        pipeline or [DEFAULT_PIPELINE], device, threads, model=tracker_model, beam_spot=expected, check=not force
+        pipeline or [DEFAULT_PIPELINE],
+        device=device,
+        threads=threads,
+        model=tracker_model,
+        beam_spot=expected,
+        check=not force,
     )
     fewest = load_model(tracker_model).crossing.min_layers if min_layers is None else min_layers
     names = ", ".join(str(path) for path in files)
@@ -692,7 +697,12 @@ def display(
     from beampipe.tracking.loading import load_track_fitter
 
     finder = named_finder(
-        pipeline, device, threads, model=tracker_model, beam_spot=parsed_beam_spot(beam_spot), check=not force
+        pipeline,
+        device=device,
+        threads=threads,
+        model=tracker_model,
+        beam_spot=parsed_beam_spot(beam_spot),
+        check=not force,
     )
     if parameters:
         finder = FittedFinder(finder, load_track_fitter(tracker_model))

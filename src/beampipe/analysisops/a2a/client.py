@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from a2a.types import Artifact, StreamResponse, Task, TaskStatus
 
 
-# Asks an A2A server, of version 1.0 or 0.3, for one JSON object.
-
-
 _SHOWN: Final = 300
 
 _POLL_SECONDS: Final = 1.0

@@ -34,14 +34,14 @@ def parse_object(text: str, what: str, *, largest: int = LARGEST_ANSWER) -> dict
         raise InputError(f"{what}: got {size} bytes, expected at most {largest}; hand in handles, not data")
     body = _without_fence(text.strip())
     try:
-        found = json.loads(body, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique)
-        json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+        document = json.loads(body, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique)
+        json.dumps(document, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except (ValueError, RecursionError) as error:
         why = "nested too deep" if isinstance(error, RecursionError) else str(error)[:_SHOWN]
         raise InputError(f"{what}: got no JSON ({why}): {body[:_SHOWN]!r}, expected one JSON object") from error
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise InputError(f"{what}: got JSON that is no object: {body[:_SHOWN]!r}, expected one JSON object")
-    return cast("dict[str, Any]", found)
+    return cast("dict[str, Any]", document)
 
 
 def dump_object(document: dict[str, Any]) -> str:
@@ -77,7 +77,7 @@ def _finite(digits: str) -> float:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
         raise ValueError("a key stands there twice")
-    return found
+    return mapping

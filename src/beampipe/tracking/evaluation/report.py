@@ -126,8 +126,9 @@ def quality_table(evaluation: Evaluation) -> Table:
             shares = (quality.efficiency, quality.displaced, quality.fakes, quality.duplicates)
             score = _NONE if isnan(finder.trackml) else f"{finder.trackml:.4f}"
             totals = (score, f"{quality.efficiency.total}", f"{quality.fakes.total}")
+            refused = f" ({len(finder.failed)} refused)" if finder.failed else ""
             first = majority == "double"
-            name, sizes = (_name(finder), totals) if first else ("", ("", "", ""))
+            name, sizes = (finder.name + refused, totals) if first else ("", ("", "", ""))
             table.add_row(name, majority, *(_with_error(share) for share in shares), *sizes)
     return table
 
@@ -227,10 +228,6 @@ def print_evaluation(evaluation: Evaluation, console: Console | None = None, by:
     for finder in evaluation.finders:
         for event in finder.failed[:3]:
             out.print(f"{finder.name}, event {event.event_id}: {event.error}", style="red", markup=False)
-
-
-def _name(finder: FinderResult) -> str:
-    return f"{finder.name} ({len(finder.failed)} refused)" if finder.failed else finder.name
 
 
 def _with_error(proportion: Proportion) -> str:

@@ -266,15 +266,22 @@ def learn_model(
     """
     with new_folder(folder) as building:
         sample = prepare(events, task.beam_spot, task.field, task.min_layers)
-        say(_seen(sample))
+        layers = sample.layers
+        summary = (
+            f"{len(layers.events)} events, {sample.hits:.0f} hits each; {sample.field:.3g} T;"
+            f" {layers.n_layers} layers, told by {layers.source}"
+        )
+        if not layers.has_modules:
+            summary += "; no modules are known, so none are switched off in training"
+        say(f"{summary}; {sample.crossing}")
         soft = sample
         if soft_events is not None:
             soft = prepare(soft_events, task.beam_spot, task.field, task.min_layers)
         floors = {}
         for part in task.parts:
             start = perf_counter()
-            floors[part.stem], told = _learn(part, building, task, soft if part.soft else sample)
-            say(f"{part.stem}: {told}; {perf_counter() - start:.0f} s")
+            floors[part.stem], result = _learn(part, building, task, soft if part.soft else sample)
+            say(f"{part.stem}: {result}; {perf_counter() - start:.0f} s")
         model = _card(building, task, sample, floors)
         write_model(model)
         scored = sample.scored[: task.effort.scored]
@@ -286,15 +293,6 @@ def learn_model(
         write_report(model, validation, building)
         say(f"validation: {len(scored)} events, {len(model.performance)} pipelines; {perf_counter() - start:.0f} s")
     return replace(model, path=folder)
-
-
-def _seen(sample: TrainingSample) -> str:
-    layers = sample.layers
-    told = f"{len(layers.events)} events, {sample.hits:.0f} hits each; {sample.field:.3g} T"
-    told += f"; {layers.n_layers} layers, told by {layers.source}"
-    if not layers.has_modules:
-        told += "; no modules are known, so none are switched off in training"
-    return f"{told}; {sample.crossing}"
 
 
 def _learn(part: Part, folder: Path, task: Task, sample: TrainingSample) -> tuple[float, str]:
@@ -314,8 +312,9 @@ def _learn(part: Part, folder: Path, task: Task, sample: TrainingSample) -> tupl
     if task.log is not None:
         task.log.with_suffix(".embedding.safetensors").unlink(missing_ok=True)
     chosen: Any = metrics["tracks"]["chosen"]
-    told = f"efficiency {chosen['efficiency']:.4f}, fakes {chosen['fake_rate']:.4f} by components at {chosen['cut']:g}"
-    return config.gnn.pt_min, told
+    rates = f"efficiency {chosen['efficiency']:.4f}, fakes {chosen['fake_rate']:.4f}"
+    summary = f"{rates} by components at {chosen['cut']:g}"
+    return config.gnn.pt_min, summary
 
 
 def _learn_windows(stem: str, out: Path, about: Mapping[str, Any], sample: TrainingSample) -> tuple[float, str]:
@@ -328,10 +327,10 @@ def _learn_windows(stem: str, out: Path, about: Mapping[str, Any], sample: Train
         for k, event in enumerate(sample.taught)
         for turn in turns
     ]
-    made = write_windows(out, learn_windows(events, config), config, {"events": len(sample.taught), **about})
-    if not made["triples"]:
+    counts = write_windows(out, learn_windows(events, config), config, {"events": len(sample.taught), **about})
+    if not counts["triples"]:
         raise ConfigError(f"{stem}: got no triple of layers that enough tracks cross, expected some; use more events")
-    return config.pt_min, ", ".join(f"{number} {what}" for what, number in made.items())
+    return config.pt_min, ", ".join(f"{number} {what}" for what, number in counts.items())
 
 
 def _card(folder: Path, task: Task, sample: TrainingSample, floors: Mapping[str, float]) -> TrackerModel:

@@ -22,7 +22,6 @@ from beampipe.events import Event
 from beampipe.simulation.degradation import Degradation, degrade
 from beampipe.tracking.kernels.geometry import MIN_DR, arc
 from beampipe.tracking.kernels.weights import write_card
-from beampipe.tracking.training.samples import particle_rows
 from beampipe.tracking.truth import layer_code
 from beampipe.tracking.windows import MAX_OUT, Windows, save_windows
 
@@ -242,7 +241,6 @@ def _true_triplets(event: Event, layer: Int64[ndarray, " n_hits"], config: Windo
     assert event.truth is not None
     position = _moved_aside(event, config.impact_max)
     rho = np.hypot(position[:, 0], position[:, 2])
-    assert event.truth is not None
     p = event.truth.particles
     good = (p.charge != 0) & (p.pt > config.pt_min) & (np.abs(p.eta) < config.eta_max)
     good &= (p.origin_radius < config.origin_max) & p.primary
@@ -273,7 +271,9 @@ def _true_triplets(event: Event, layer: Int64[ndarray, " n_hits"], config: Windo
     outward = position[edge_index[1], 0] > position[edge_index[0], 0] + MIN_DR
     edge_index, a, b = edge_index[:, outward], a[outward], b[outward]
     arcs = arc(position, edge_index)
-    vertex_z = _vertex_z(event)[edge_index[0]]
+    # z of the vertex of each hit's particle; 0, which row -1 takes, for hits of no known particle.
+    z = np.append(p.vertex[:, 2], np.float32(0))[p.rows(event.truth.particle_id)]
+    vertex_z = z[edge_index[0]]
     near = (np.abs(arcs.z0 - vertex_z) < config.smear_max) & (np.abs(vertex_z) < config.vertex_z_max)
     near &= position[edge_index[0], 0] >= config.start_min
     core = np.flatnonzero((np.abs(arcs.kappa) < config.kappa_max) & near)
@@ -318,14 +318,6 @@ def _moved_aside(event: Event, impact_max: float) -> Float32[ndarray, "n_hits 3"
     moved = position.copy()
     moved[:, 1] += np.arcsin(np.clip(impact / np.maximum(position[:, 0], 1e-3), -1, 1))
     return moved
-
-
-def _vertex_z(event: Event) -> Float32[ndarray, " n_hits"]:
-    """z [mm] of the vertex of each hit's particle; 0 for hits of no known particle."""
-    assert event.truth is not None
-    row = particle_rows(event.truth.particles, event.truth.particle_id)
-    z: Float32[ndarray, " n_hits"] = np.append(event.truth.particles.vertex[:, 2], np.float32(0))[row]
-    return z
 
 
 def _doublet_windows(sample: _Sample, config: WindowConfig) -> tuple[ndarray, ndarray]:

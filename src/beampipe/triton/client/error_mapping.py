@@ -17,7 +17,7 @@ from beampipe.errors import (
     ServiceUnavailableError,
     TooLargeError,
     UnknownModelError,
-    input_error,
+    from_wire,
 )
 from beampipe.triton.client.codec import HttpReply, reason_of
 
@@ -133,7 +133,7 @@ def reply_error(url: str, code: str, message: str) -> BeampipeError:
         return error
     match code:
         case "INVALID_ARGUMENT" | "OUT_OF_RANGE":
-            return input_error(message or text)
+            return from_wire(message or text)
         case "RESOURCE_EXHAUSTED" if not any(part in message.lower() for part in _FULL):
             return too_large_error(url)
         case "RESOURCE_EXHAUSTED" | "UNAVAILABLE" | "CANCELLED" | "ABORTED":

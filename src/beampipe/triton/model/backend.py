@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.errors import BeampipeError, CancelledError, InputError, ModelError
+from beampipe.errors import BeampipeError, CancelledError, InputError, ModelError, to_wire
 from beampipe.triton.model import contract
 from beampipe.triton.model.canary import check_model
 from beampipe.triton.model.contract import (
@@ -298,4 +298,4 @@ class TritonPythonModel:
             code = codes.INVALID_ARG
         elif isinstance(error, CancelledError):
             code = codes.CANCELLED
-        return self.pb.InferenceResponse(error=codes(str(error), code))
+        return self.pb.InferenceResponse(error=codes(to_wire(error), code))

@@ -21,7 +21,7 @@ TRITONSERVER_Error* error_for_client(const std::exception_ptr& exception) noexce
   try {
     std::rethrow_exception(exception);
   } catch (const InputError& error) {
-    return TRITONSERVER_ErrorNew(TRITONSERVER_ERROR_INVALID_ARG, error.what());
+    return TRITONSERVER_ErrorNew(TRITONSERVER_ERROR_INVALID_ARG, error.wire_text().c_str());
   } catch (const Cancelled& error) {
     return TRITONSERVER_ErrorNew(TRITONSERVER_ERROR_CANCELLED, error.what());
   } catch (const ServerError& error) {
