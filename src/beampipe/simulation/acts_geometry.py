@@ -77,11 +77,11 @@ def build_layout(layout: DetectorLayout) -> Any:
     blueprint = acts.Blueprint(envelope=acts.ExtentEnvelope(r=[_WORLD, _WORLD], z=[_WORLD, _WORLD]))
     world = blueprint.addCylinderContainer(direction=acts.AxisDirection.AxisR, name=layout.name)
     # The vacuum around the beam, in which particles start, and the beam pipe.
-    pipe, place = layout.beam_pipe, acts.Transform3.Identity()
+    pipe, identity = layout.beam_pipe, acts.Transform3.Identity()
     radius = layout.inner_radius / 2 if pipe is None else pipe.radius_mm - 1.0
-    world.addStaticVolume(place, acts.CylinderVolumeBounds(0.0, radius, length), "beam")
+    world.addStaticVolume(identity, acts.CylinderVolumeBounds(0.0, radius, length), "beam")
     if pipe is not None:
-        tube = acts.Surface.createCylinder(place, acts.CylinderBounds(pipe.radius_mm, length))
+        tube = acts.Surface.createCylinder(identity, acts.CylinderBounds(pipe.radius_mm, length))
         _add_layer(world, "beam pipe", PIPE_VOLUME, 1, [tube], True)
     for number, shell in enumerate(placed):
         _add_shell(world, shell, f"shell {number}")
@@ -101,14 +101,14 @@ def read_modules(geometry: Any) -> dict[str, ndarray]:
     for identifier, surface in geometry.geoIdSurfaceMap().items():
         if identifier.sensitive == 0 or identifier.value >> 56 == PIPE_VOLUME:
             continue
-        place, bounds = surface.localToGlobalTransform(_context()), surface.bounds.values()
+        transform, bounds = surface.localToGlobalTransform(_context()), surface.bounds.values()
         if surface.bounds.type == acts.SurfaceBoundsType.Rectangle:
             low = high = bounds[2]
             half_y = bounds[3]
         else:
             low, high, half_y = bounds[:3]
-        axes = [[place.rotation[i, k] for k in range(3)] for i in range(3)]
-        rows.append((identifier.value, [place.translation[i] for i in range(3)], axes, low, high, half_y))
+        axes = [[transform.rotation[i, k] for k in range(3)] for i in range(3)]
+        rows.append((identifier.value, [transform.translation[i] for i in range(3)], axes, low, high, half_y))
     rows.sort(key=lambda row: row[0])
     names = ("geometry_id", "centre", "axes", "half_x_low", "half_x_high", "half_y")
     columns = {name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
@@ -155,7 +155,7 @@ def _surfaces(layer: Layer) -> list[Any]:
     """The modules of a layer as planes of ACTS."""
     import acts
 
-    made = []
+    planes = []
     for centre, axes, (low, high, length) in zip(
         layer.centre.tolist(), layer.axes.tolist(), layer.half.tolist(), strict=True
     ):
@@ -163,8 +163,8 @@ def _surfaces(layer: Layer) -> list[Any]:
         bounds = acts.RectangleBounds(low, length) if layer.cylinder else acts.TrapezoidBounds(low, high, length, 0.0)
         plane = acts.Surface.createPlane(acts.Transform3(acts.Vector3(*centre), turn), bounds)
         plane.assignIsSensitive(True)
-        made.append(plane)
-    return made
+        planes.append(plane)
+    return planes
 
 
 def _apply_material(geometry: Any, pipe: BeamPipe | None, layers: list[Layer]) -> None:

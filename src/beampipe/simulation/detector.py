@@ -576,10 +576,10 @@ def _around(width: float, circumference: float) -> int:
 
 def _cylinder(barrel: Barrel, radius: float, volume: int, number: int) -> Layer:
     rows = _around(barrel.step, 2 * pi * (radius + barrel.stagger_mm / 2))
-    row, place = (k.ravel() for k in np.mgrid[:rows, : barrel.modules_in_row])
+    row, column = (k.ravel() for k in np.mgrid[:rows, : barrel.modules_in_row])
     phi = 2 * pi * row / rows
     r = radius + barrel.stagger_mm * (row % 2 - 0.5)
-    z = (place - (barrel.modules_in_row - 1) / 2) * (barrel.module_mm[1] + barrel.gap_mm)
+    z = (column - (barrel.modules_in_row - 1) / 2) * (barrel.module_mm[1] + barrel.gap_mm)
     turned = phi - radians(barrel.tilt_deg)
     zero = np.zeros(len(phi))
     along = np.column_stack([-np.sin(turned), np.cos(turned), zero])

@@ -178,11 +178,12 @@ def interact(
         stop[hit["particle_id"][row]] = hit["time"][row]
         kept = ~(hit["time"] > stop[hit["particle_id"]])
         products = interactions.draw(species[hit["particle_id"][row]], momentum, rng)
-        place = np.column_stack([hit[name][row].astype(np.float64) for name in ("true_x", "true_y", "true_z", "time")])
+        where = ("true_x", "true_y", "true_z", "time")
+        position_time = np.column_stack([hit[name][row].astype(np.float64) for name in where])
         # Products start behind the module, lest they leave a second hit on it.
-        place[:, :3] += 0.1 * momentum / np.linalg.norm(momentum, axis=1, keepdims=True)
+        position_time[:, :3] += 0.1 * momentum / np.linalg.norm(momentum, axis=1, keepdims=True)
         parent = products.parent
-        vertex = place[parent] + products.displacement
+        vertex = position_time[parent] + products.displacement
         inside = (np.hypot(vertex[:, 0], vertex[:, 1]) < TRACKER_R) & (np.abs(vertex[:, 2]) < TRACKER_Z)
         out = PrimaryParticles(
             particle["vertex_primary"][hit["particle_id"][row]].astype(np.int64)[parent],

@@ -103,14 +103,14 @@ class Interactions:
         cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
         turn = np.stack([cos * u + sin * v, cos * v - sin * u, axis], axis=2)[parent]
         scale = np.minimum(p / _MOMENTA[point], 1.3)[parent, None]
-        place = np.einsum("nij,nj->ni", turn, pool.vertex[take, :3].astype(np.float64))
+        displacement = np.einsum("nij,nj->ni", turn, pool.vertex[take, :3].astype(np.float64))
         return Products(
             parent,
             pool.pdg[take],
             pool.charge[take],
             pool.mass[take],
             np.einsum("nij,nj->ni", turn, pool.momentum[take].astype(np.float64)) * scale,
-            np.column_stack([place, pool.vertex[take, 3].astype(np.float64)]),
+            np.column_stack([displacement, pool.vertex[take, 3].astype(np.float64)]),
         )
 
 
@@ -121,10 +121,10 @@ def interaction_table(cache: Path | None = None) -> Interactions:
     sigma_path = folder / f"interactions-v{_TABLE_VERSION}-sigma.npy"
     if path.exists() and sigma_path.exists():
         return Interactions(np.load(sigma_path, allow_pickle=False), CollisionPool.load(path))
-    made = _generate()
-    made.collisions.save(path)
-    np.save(sigma_path, made.sigma, allow_pickle=False)
-    return made
+    interactions = _generate()
+    interactions.collisions.save(path)
+    np.save(sigma_path, interactions.sigma, allow_pickle=False)
+    return interactions
 
 
 def _generate() -> Interactions:

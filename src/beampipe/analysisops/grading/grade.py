@@ -92,7 +92,13 @@ def grade(
     case = Case(read, expected, entries, evidence or Evidence(), provenance, text)
     issues = [Issue("warn", "submission_cut", note) for note in read.notes]
 
-    gates = [_gate(check, case) for check in task.rubric.gates]
+    gates = []
+    for check in task.rubric.gates:
+        outcome = check.kind(case)
+        passed = outcome.fraction >= 1.0
+        gates.append(
+            CheckResult(check.id, check.type, 0.0, 0.0, passed, outcome.fraction, outcome.reason, outcome.evidence)
+        )
     error = _error_of(read)
     if error:
         issues.append(Issue("error", "agent_error", error))
@@ -116,13 +122,6 @@ def _error_of(submission: Submission) -> str:
     if isinstance(status, str) and status.strip().lower() in _ERROR_WORDS:
         return f"the agent reported the status {status[:40]!r}"
     return ""
-
-
-def _gate(check: Check, case: Case) -> CheckResult:
-    outcome = check.kind(case)
-    return CheckResult(
-        check.id, check.type, 0.0, 0.0, outcome.fraction >= 1.0, outcome.fraction, outcome.reason, outcome.evidence
-    )
 
 
 def _rules(checks: Sequence[Check], case: Case, held: bool) -> list[CheckResult]:

@@ -127,12 +127,13 @@ class NumberIndex:
         return result or Origin("fabricated")
 
     def _add(self, entry: Entry) -> None:
-        given = [] if entry.tool in _COUNTS else sorted(_numbers_of_arguments(entry.arguments))
+        arguments = () if entry.tool in _COUNTS else _walk(entry.arguments, "", skip_echoes=False, read_texts=True)
+        given = sorted(number * unit for _, number in arguments for unit in _UNITS)
         label = self._worth(entry)
         inputs: dict[float, str] = {}
         results: dict[float, str] = {}
         echoes: dict[float, str] = {}
-        for path, number in _numbers_of_result(entry.result):
+        for path, number in itertools.islice(_walk(entry.result, "", skip_echoes=True), _MOST_NUMBERS):
             if given and _near(given, number, exact=True):
                 echoes.setdefault(number, path)
                 continue
@@ -236,33 +237,17 @@ def _near(numbers: Sequence[float], number: float, *, exact: bool = False) -> bo
 
 def _matches(numbers: Sequence[float], number: float) -> Iterator[float]:
     """Sorted numbers that equal `number` when rounded to its digits, in some unit."""
-    half = _half_step(number)
+    half = 0.0
+    if number != 0.0:  # half of the last significant digit, and a little for the rounding of doubles
+        digits = max(significant_digits(number), _FEWEST_DIGITS)
+        power = math.floor(math.log10(abs(number))) - digits + 1
+        half = 0.5 * 10.0 ** max(power, -300) + 1e-12 * abs(number)
     for unit in _UNITS:
         low, high = (number - half) / unit, (number + half) / unit
         place = bisect_left(numbers, low)
         while place < len(numbers) and numbers[place] <= high:
             yield numbers[place]
             place += 1
-
-
-def _half_step(number: float) -> float:
-    """Half of the last significant digit, and a little for the rounding of doubles."""
-    if number == 0.0:
-        return 0.0
-    digits = max(significant_digits(number), _FEWEST_DIGITS)
-    power = math.floor(math.log10(abs(number))) - digits + 1
-    return float(0.5 * 10.0 ** max(power, -300) + 1e-12 * abs(number))
-
-
-def _numbers_of_result(result: object) -> Iterator[tuple[str, float]]:
-    """Path and value of the first numbers of a result that do not repeat arguments."""
-    return itertools.islice(_walk(result, "", skip_echoes=True), _MOST_NUMBERS)
-
-
-def _numbers_of_arguments(arguments: object) -> Iterator[float]:
-    """Numbers of arguments, also inside texts, in every unit."""
-    for _, number in _walk(arguments, "", skip_echoes=False, read_texts=True):
-        yield from (number * unit for unit in _UNITS)
 
 
 def _inputs(entry: Entry) -> Iterator[tuple[float, bool]]:

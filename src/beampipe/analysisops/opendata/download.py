@@ -172,8 +172,8 @@ def root_fault(path: Path) -> str:
     if len(head) < 24:
         return f"{size} bytes"
     (version,) = struct.unpack(">i", head[4:8])
-    (told,) = struct.unpack(">q", head[12:20]) if version >= _LARGE else struct.unpack(">i", head[12:16])
-    return "" if 0 < told <= size else f"{size} bytes of a file that says it has {told}"
+    (stated,) = struct.unpack(">q", head[12:20]) if version >= _LARGE else struct.unpack(">i", head[12:16])
+    return "" if 0 < stated <= size else f"{size} bytes of a file that says it has {stated}"
 
 
 def _digits(algorithm: str, text: str) -> str | None:

@@ -185,14 +185,13 @@ def minimise(function: Callable[[Sequence[float]], float], parameters: Sequence[
         and minuit.accurate
         and np.isfinite(covariance).all()
         and all(errors[name] > 0 for name in names)
-        and not any(_at_limit(one, values[one.name], errors[one.name]) for one in free)
+        and not any(
+            min(values[one.name] - one.low, one.high - values[one.name])
+            < _AT_LIMIT * (errors[one.name] if math.isinf(one.high - one.low) else one.high - one.low)
+            for one in free
+        )
     )
     return Minimum(float(minuit.fval or 0.0), values, errors, names, covariance, valid)
-
-
-def _at_limit(one: Parameter, value: float, error: float) -> bool:
-    reach = error if math.isinf(one.high - one.low) else one.high - one.low
-    return min(value - one.low, one.high - value) < _AT_LIMIT * reach
 
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(5)

@@ -221,7 +221,13 @@ def _objects(events: Events, pt: Sequence[str], eta: Sequence[str], phi: Sequenc
         raise ToolRefusedError(
             "pt, eta, phi, e: got lists of different lengths, expected one entry for each collection"
         )
-    collections = [[_jagged(column_of(events, name)) for name in names] for names in zip(pt, eta, phi, e, strict=True)]
+    collections = [
+        [
+            column if isinstance(column, Jagged) else Jagged.of(np.ones(len(column), np.int64), column)
+            for column in (column_of(events, name) for name in names)
+        ]
+        for names in zip(pt, eta, phi, e, strict=True)
+    ]
     for names, columns in zip(zip(pt, eta, phi, e, strict=True), collections, strict=True):
         if not all(columns[0].same_collection(other) for other in columns[1:]):
             raise ToolRefusedError(
@@ -238,10 +244,6 @@ def _objects(events: Events, pt: Sequence[str], eta: Sequence[str], phi: Sequenc
     with np.errstate(over="ignore"):
         momenta = np.stack([p * np.cos(f), p * np.sin(f), p * np.sinh(h), energy], 1)
     return _Objects(offsets, momenta, p, h, f)
-
-
-def _jagged(column: Column) -> Jagged:
-    return column if isinstance(column, Jagged) else Jagged.of(np.ones(len(column), np.int64), column)
 
 
 def _mass(momenta: ndarray) -> ndarray:

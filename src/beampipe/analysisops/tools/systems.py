@@ -16,7 +16,7 @@ import numpy as np
 
 from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.analysisops.tools.data_folder import DataFile
-from beampipe.analysisops.tools.handles import Column, Jagged, ToolContext, TrackLabels, column_of, frozen
+from beampipe.analysisops.tools.handles import Jagged, ToolContext, TrackLabels, column_of, frozen
 from beampipe.errors import nearest
 
 _METRICS: Final = "metrics.json"
@@ -163,7 +163,10 @@ def find_tracks_tool(
     from beampipe.tracking import Hits, load_pipeline
 
     given = context.events(events)
-    columns = [_hits(column_of(given, name)) for name in (r, phi, z)]
+    columns = [
+        column if isinstance(column, Jagged) else Jagged.of(np.array([len(column)]), column)
+        for column in (column_of(given, name) for name in (r, phi, z))
+    ]
     if not all(columns[0].same_collection(other) for other in columns[1:]):
         raise ToolRefusedError(
             f"columns {r}, {phi}, {z}: got different numbers of hits, expected those of one collection"
@@ -185,7 +188,3 @@ def find_tracks_tool(
         "n_tracks": sum(n_tracks),
         "n_hits_on_tracks": int((found_tracks.track_id >= 0).sum()),
     }
-
-
-def _hits(column: Column) -> Jagged:
-    return column if isinstance(column, Jagged) else Jagged.of(np.array([len(column)]), column)

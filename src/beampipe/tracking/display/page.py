@@ -132,11 +132,11 @@ def _payload(
     }
     if truth is not None:
         truth = truth.take(np.argsort(truth.pt, kind="stable"))
-        place = np.empty(len(hit), np.uint32)
-        place[hit] = np.arange(len(hit))
+        point = np.empty(len(hit), np.uint32)
+        point[hit] = np.arange(len(hit))
         payload["truth"] = {
-            "hit": _base64((place[truth.hit] & 0xFFFF).astype("<u2")),
-            "hitHigh": _base64((place[truth.hit] >> 16).astype(np.uint8)),
+            "hit": _base64((point[truth.hit] & 0xFFFF).astype("<u2")),
+            "hitHigh": _base64((point[truth.hit] >> 16).astype(np.uint8)),
             "length": _base64(truth.length.astype("<u2")),
             "pt": _base64(truth.pt),
         }

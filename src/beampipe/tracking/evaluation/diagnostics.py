@@ -218,16 +218,16 @@ def score_fits(
     candidates = Candidates.from_labels(tracks.track_id)
     if len(parameters) != tracks.n_tracks:
         raise InputError(f"event {event.event_id}: got {len(parameters)} fits, expected {tracks.n_tracks}, one a track")
-    known = contributions(truth)
-    matches = match(candidates, known)
+    contributors = contributions(truth)
+    matches = match(candidates, contributors)
     particles = truth.particles
-    row = np.flatnonzero(select_particles(event, selection, known))
+    row = np.flatnonzero(select_particles(event, selection, contributors))
     row = row[np.argsort(particles.particle_id[row])]
     ids = particles.particle_id[row]
-    mine = known.particle_id[matches.particle[matches.double]]
-    place = np.searchsorted(ids, mine)
-    wanted = np.append(ids, -1)[place] == mine
-    track, row = matches.track[matches.double][wanted], row[place[wanted]]
+    matched = contributors.particle_id[matches.particle[matches.double]]
+    index = np.searchsorted(ids, matched)
+    is_selected = np.append(ids, -1)[index] == matched
+    track, row = matches.track[matches.double][is_selected], row[index[is_selected]]
     residual = parameters.values[track] - true_perigee(particles, field)[row]
     residual[:, 2] -= 2 * np.pi * np.round(residual[:, 2] / (2 * np.pi))
     error = np.sqrt(np.diagonal(parameters.covariance[track], axis1=1, axis2=2))

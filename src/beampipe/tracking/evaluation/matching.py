@@ -149,10 +149,10 @@ def match(candidates: Candidates, known: Contributions, min_track_hits: int = MI
     of_particle = np.append(known.n_hits, 0)[particle]  # row -1 reads the appended 0
     single = 2 * n_shared > n_hits
     double = single & (2 * n_shared > of_particle)
-    found = np.zeros((2, len(known.particle_id)), np.bool_)
-    found[0, particle[single]] = True
-    found[1, particle[double]] = True
-    return Matches(counted, n_hits, particle, n_shared, single, double, found[0], found[1])
+    found_particles = np.zeros((2, len(known.particle_id)), np.bool_)
+    found_particles[0, particle[single]] = True
+    found_particles[1, particle[double]] = True
+    return Matches(counted, n_hits, particle, n_shared, single, double, found_particles[0], found_particles[1])
 
 
 def _most_hits(
@@ -160,8 +160,8 @@ def _most_hits(
 ) -> tuple[Int64[ndarray, " n_tracks"], Int64[ndarray, " n_tracks"]]:
     """Particle with most hits on each track (-1 for none, ties to the lowest id) and that number of hits."""
     leading = known.leading[candidates.hit]
-    made = leading != _NO_PARTICLE
-    track, particle = candidates.track[made], leading[made]
+    has_particle = leading != _NO_PARTICLE
+    track, particle = candidates.track[has_particle], leading[has_particle]
     if len(known.extra_hit):
         begin = np.searchsorted(known.extra_hit, candidates.hit, side="left")
         n_extra = np.searchsorted(known.extra_hit, candidates.hit, side="right") - begin
@@ -252,12 +252,12 @@ def hit_weights(event: Event, known: Contributions, row: Int64[ndarray, " n"]) -
         row: rows of the particles asked for in `known`.
     """
     particles = truth_of(event).particles
-    asked, pt = np.zeros((2, len(known.particle_id)))
+    is_wanted, pt = np.zeros((2, len(known.particle_id)))
     of_truth = known.row(particles.particle_id)
     pt[of_truth[of_truth >= 0]] = particles.pt[of_truth >= 0]
-    asked[row] = 1
+    is_wanted[row] = 1
 
-    kept = asked[known.particle] > 0
+    kept = is_wanted[known.particle] > 0
     hit, particle = known.hit[kept], known.particle[kept]
     order = np.lexsort((distance_squared(event.hits.position)[hit], particle))
     hit, particle = hit[order], particle[order]
@@ -282,9 +282,9 @@ def weight_found(weights: HitWeights, known: Contributions, candidates: Candidat
     owner[matches.track[matches.double]] = matches.particle[matches.double]
     owned = owner[candidates.track] >= 0
     n_hits = np.int64(candidates.n_hits)
-    found = np.sort(owner[candidates.track[owned]] * n_hits + candidates.hit[owned])
-    if len(found) == 0:
+    found_pairs = np.sort(owner[candidates.track[owned]] * n_hits + candidates.hit[owned])
+    if len(found_pairs) == 0:
         return 0.0
-    wanted = weights.particle * n_hits + weights.hit
-    at = np.minimum(np.searchsorted(found, wanted), len(found) - 1)
-    return float(weights.weight[found[at] == wanted].sum())
+    wanted_pairs = weights.particle * n_hits + weights.hit
+    at = np.minimum(np.searchsorted(found_pairs, wanted_pairs), len(found_pairs) - 1)
+    return float(weights.weight[found_pairs[at] == wanted_pairs].sum())

@@ -357,9 +357,9 @@ class Evaluation(Shown):
 
     def facts(self) -> Mapping[str, object]:
         """The sample, and the efficiency of each finder by double majority."""
-        found = {finder.name: f"efficiency {finder.double.efficiency}" for finder in self.finders[:_FEW]}
+        efficiencies = {finder.name: f"efficiency {finder.double.efficiency}" for finder in self.finders[:_FEW]}
         more = {"more finders": len(self.finders) - _FEW} if len(self.finders) > _FEW else {}
-        return {"sample": self.sample, "events": self.n_events, **found, **more}
+        return {"sample": self.sample, "events": self.n_events, **efficiencies, **more}
 
     def _repr_html_(self) -> str:
         heads = ("finder", "efficiency", "displaced", "fakes", "duplicates", "particles", "tracks")

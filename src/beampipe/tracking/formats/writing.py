@@ -100,10 +100,10 @@ def own_hit_ids(event: Event, form: str, formats: tuple[str, ...]) -> Int64[ndar
     """
     source = event.source
     if source is None or source.hit_id is None or (formats and source.format not in formats):
-        got = "one without hit ids" if source is None or source.hit_id is None else f"one of {source.format}"
+        origin = "one without hit ids" if source is None or source.hit_id is None else f"one of {source.format}"
         raise InputError(
-            f"event {event.event_id}: got an input that is {got}, expected {' or '.join(formats) or 'hit ids'} to write"
-            f" {form}; write labels or lists instead"
+            f"event {event.event_id}: got an input that is {origin}, expected {' or '.join(formats) or 'hit ids'} to"
+            f" write {form}; write labels or lists instead"
         )
     ids, counts = np.unique(source.hit_id, return_counts=True)
     if not formats and len(ids) < len(source.hit_id):

@@ -127,8 +127,8 @@ def find_layers(events: Sequence[Event]) -> FoundLayers:
     begin = np.cumsum([len(event.hits) for event in events])[:-1]
     numbered = []
     for event, identifier, layer in zip(events, np.split(packed_id, begin), np.split(number, begin), strict=True):
-        known = replace(event, hits=replace(event.hits, geometry_id=identifier))
-        numbered.append(known if (layer >= 0).all() else known.take(layer >= 0))  # some hits lie on no layer
+        new = replace(event, hits=replace(event.hits, geometry_id=identifier))
+        numbered.append(new if (layer >= 0).all() else new.take(layer >= 0))  # some hits lie on no layer
     return FoundLayers(tuple(numbered), n_layers, source, len(modules) > 2 * n_layers)
 
 
@@ -346,19 +346,21 @@ def prepare(
         raise ConfigError(
             f"training: got {len(read)} events, expected {_FEWEST_EVENTS} or more, better 30 with hundreds of tracks"
         )
-    seen = inspect_events(read, beam_spot)
-    if field is not None and abs(seen.field - field) > _AGREEMENT * field:
-        raise ConfigError(f"field: got {field:g} T, but the tracks show {seen.field:.3g} T; expected them to agree")
-    told = seen.layers.events
+    inspected = inspect_events(read, beam_spot)
+    if field is not None and abs(inspected.field - field) > _AGREEMENT * field:
+        raise ConfigError(
+            f"field: got {field:g} T, but the tracks show {inspected.field:.3g} T; expected them to agree"
+        )
+    numbered = inspected.layers.events
     return TrainingSample(
-        seen.layers,
-        seen.field if field is None else field,
-        seen.hits,
-        seen.z_reach,
-        seen.crossing if min_layers is None else replace(seen.crossing, min_layers=min_layers),
-        taught=tuple(event for k, event in enumerate(told) if k % _TURN not in (_CHOOSES, _SCORED)),
-        chooses=told[_CHOOSES::_TURN],
-        scored=told[_SCORED::_TURN],
+        inspected.layers,
+        inspected.field if field is None else field,
+        inspected.hits,
+        inspected.z_reach,
+        inspected.crossing if min_layers is None else replace(inspected.crossing, min_layers=min_layers),
+        taught=tuple(event for k, event in enumerate(numbered) if k % _TURN not in (_CHOOSES, _SCORED)),
+        chooses=numbered[_CHOOSES::_TURN],
+        scored=numbered[_SCORED::_TURN],
     )
 
 
@@ -377,18 +379,18 @@ def inspect_events(events: Iterable[Event], beam_spot: BeamSpot = ON_AXIS) -> In
     read = [about_beam_spot(event, beam_spot) for event in events]
     _require_vertices_about(read, beam_spot)
     layers = find_layers(read)
-    told = layers.events
+    numbered = layers.events
     # Of prompt particles; decays along the beam line are left out.
     vertex_z = [
         np.abs(particles.vertex[particles.primary & (particles.origin_radius < HEADLINE.max_origin), 2])
-        for particles in (truth_of(event).particles for event in told)
+        for particles in (truth_of(event).particles for event in numbered)
     ]
     return InspectedEvents(
         layers,
-        field=round(measured_field(told), 3),
-        hits=float(np.mean([len(event.hits) for event in told])),
+        field=round(measured_field(numbered), 3),
+        hits=float(np.mean([len(event.hits) for event in numbered])),
         z_reach=float(np.quantile(np.concatenate(vertex_z), 0.999)),
-        crossing=_crossing(told),
+        crossing=_crossing(numbered),
     )
 
 
@@ -419,13 +421,13 @@ def measured_field(events: Sequence[Event]) -> float:
         pt, edge = truth.particles.pt[row], doublet(event.hits.position, edges)
         far = (edge.dr > 20) & (row >= 0)
         products.append(np.abs(edge.kappa[far]) * pt[far])
-    found = np.concatenate(products)
-    if len(found) < 30:
+    curvatures = np.concatenate(products)
+    if len(curvatures) < 30:
         raise ConfigError(
-            f"training: got {len(found)} steps between layers of primary particles above {selection.min_pt:g} GeV,"
+            f"training: got {len(curvatures)} steps between layers of primary particles above {selection.min_pt:g} GeV,"
             " expected hundreds; are particle ids, momenta (GeV) and vertices (mm) those of the hits?"
         )
-    field = float(np.median(found)) / _T_PER_GEV_MM
+    field = float(np.median(curvatures)) / _T_PER_GEV_MM
     if not _FIELDS[0] <= field <= _FIELDS[1]:
         raise ConfigError(
             f"training: got momenta and curvatures that mean a field of {field:.3g} T, expected {_FIELDS[0]:g} to"
@@ -443,10 +445,10 @@ def _require_vertices_about(events: Sequence[Event], beam_spot: BeamSpot) -> Non
         raise ConfigError("training: got no primary particle, expected thousands; mark those of the generator")
     x, y = np.median(vertices.astype(np.float64), axis=0)
     if np.hypot(x, y) > _VERTEX_TOLERANCE:
-        there = f"{beam_spot.x + x:.3g},{beam_spot.y + y:.3g}"
+        suggestion = f"{beam_spot.x + x:.3g},{beam_spot.y + y:.3g}"
         raise ConfigError(
             f"training: got vertices about ({x:.3g}, {y:.3g}) mm from the beam line, expected them within"
-            f" {_VERTEX_TOLERANCE:g} mm; give --beam-spot {there}"
+            f" {_VERTEX_TOLERANCE:g} mm; give --beam-spot {suggestion}"
         )
 
 

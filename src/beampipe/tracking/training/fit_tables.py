@@ -184,10 +184,10 @@ def learn_variances(chains: TrueTracks, tables: FitTables, config: FitConfig) ->
     Raises:
         ConfigError: the events tell the errors of no layer.
     """
-    seen = _deviations(chains, tables, config)
+    deviations = _deviations(chains, tables, config)
     n = len(tables.layers)
     pipe = config.pipe_share * float(tables.layers[:, 0].min())
-    parts = (_kinks(seen, n, pipe), _first_offsets(seen, n, pipe))
+    parts = (_kinks(deviations, n, pipe), _first_offsets(deviations, n, pipe))
     index = np.concatenate([part.index for part in parts])
     factor = np.concatenate([part.factor for part in parts])
     square = np.concatenate([part.square for part in parts])
@@ -394,15 +394,15 @@ def _least_squares(
         for j in range(5):
             normal += np.bincount(index[:, i] * size + index[:, j], weight * factor[:, i] * factor[:, j], size * size)
     matrix = normal.reshape(size, size)
-    seen = np.diag(matrix) > 0
+    is_determined = np.diag(matrix) > 0
     # A little towards the last round where the data say nothing.
-    matrix = matrix[np.ix_(seen, seen)]
+    matrix = matrix[np.ix_(is_determined, is_determined)]
     small = 1e-6 * np.diag(matrix)
     upper = cholesky(matrix + np.diag(small))
-    found, _ = nnls(upper, solve_triangular(upper, target[seen] + small, trans="T"))
+    solution, _ = nnls(upper, solve_triangular(upper, target[is_determined] + small, trans="T"))
     result, error = values.copy(), np.full(size, np.inf)
-    result[seen] = found * scale[seen]
-    error[seen] = np.sqrt(np.diag(np.linalg.inv(matrix + np.diag(small)))) * scale[seen]
+    result[is_determined] = solution * scale[is_determined]
+    error[is_determined] = np.sqrt(np.diag(np.linalg.inv(matrix + np.diag(small)))) * scale[is_determined]
     return result, error
 
 

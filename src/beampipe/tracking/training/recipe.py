@@ -299,13 +299,14 @@ def train(
         training = _Training(config, taught, judged, record, log)
         first, metrics = training.first_networks(start), training.metrics
         graphs, checks = training.graphs(first, pair_maker(windows))
-        found = float(np.mean([graph.found for graph in checks]))
-        record("graphs", 0, found=found, edges=float(np.mean([graph.edge_index.shape[1] for graph in checks])))
+        edge_efficiency = float(np.mean([graph.found for graph in checks]))
+        n_edges = float(np.mean([graph.edge_index.shape[1] for graph in checks]))
+        record("graphs", 0, found=edge_efficiency, edges=n_edges)
 
         def save(network: InteractionNetwork) -> None:
             points = scan(judged, checks, [scores(network, graph) for graph in checks], min_hits=config.min_hits)
             chosen = choose(points)
-            metrics["gnn"] = {"edge_efficiency_before": found, **purity(network, checks)}
+            metrics["gnn"] = {"edge_efficiency_before": edge_efficiency, **purity(network, checks)}
             metrics["tracks"] = {"chosen": asdict(chosen), "scan": [asdict(point) for point in points]}
             record("tracks", 0, **asdict(chosen))
             networks = (first.embedding, first.edge_filter, network)

@@ -312,8 +312,9 @@ def _learn(part: Part, folder: Path, task: Task, sample: TrainingSample) -> tupl
     if task.log is not None:
         task.log.with_suffix(".embedding.safetensors").unlink(missing_ok=True)
     chosen: Any = metrics["tracks"]["chosen"]
-    told = f"efficiency {chosen['efficiency']:.4f}, fakes {chosen['fake_rate']:.4f} by components at {chosen['cut']:g}"
-    return config.gnn.pt_min, told
+    rates = f"efficiency {chosen['efficiency']:.4f}, fakes {chosen['fake_rate']:.4f}"
+    summary = f"{rates} by components at {chosen['cut']:g}"
+    return config.gnn.pt_min, summary
 
 
 def _learn_windows(stem: str, out: Path, about: Mapping[str, Any], sample: TrainingSample) -> tuple[float, str]:
@@ -326,10 +327,10 @@ def _learn_windows(stem: str, out: Path, about: Mapping[str, Any], sample: Train
         for k, event in enumerate(sample.taught)
         for turn in turns
     ]
-    made = write_windows(out, learn_windows(events, config), config, {"events": len(sample.taught), **about})
-    if not made["triples"]:
+    counts = write_windows(out, learn_windows(events, config), config, {"events": len(sample.taught), **about})
+    if not counts["triples"]:
         raise ConfigError(f"{stem}: got no triple of layers that enough tracks cross, expected some; use more events")
-    return config.pt_min, ", ".join(f"{number} {what}" for what, number in made.items())
+    return config.pt_min, ", ".join(f"{number} {what}" for what, number in counts.items())
 
 
 def _card(folder: Path, task: Task, sample: TrainingSample, floors: Mapping[str, float]) -> TrackerModel:
