@@ -76,7 +76,7 @@ WORDS: Final[dict[str, Word]] = {
     "--card-url": Word(str, r"Address under which clients reach"),
     "--task": Word(str, r"Name of a shipped task", "-t"),
     "--agent": Word(str, r"Agent to run", "-a"),
-    "--level": Word(int, r"How much agents are told", "-l"),
+    "--level": Word(int, r"How much prompts tell", "-l"),
     # The calibration.
     "--results": Word(Path, r"Folder of the results"),
     "--working-point": Word(float, r"Working point", "-w"),
