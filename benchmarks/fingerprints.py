@@ -119,16 +119,17 @@ def labels(found: Iterable[Tracks | None]) -> str:
 
 
 def repository_items(folder: Path) -> Items:
-    """Each file but ``model.py``, which names a module; of the manifest the names, not the digests."""
+    """Each file but ``model.py`` and compiled libraries; of the manifest the names, of a configuration the message."""
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
         content = path.read_bytes()
         if path.name == "config.pbtxt":
             text = content.decode().replace(str(folder), "FOLDER").replace(sys.prefix, "PREFIX")
-            content = re.sub(r"beampipe\.[a-z_.]+:\w+", "M", text).encode()
+            message = text_format.Parse(re.sub(r"beampipe\.[a-z_.]+:\w+", "M", text), model_config_pb2.ModelConfig())
+            content = bytes(message.SerializeToString(deterministic=True))
         elif path.name == ".beampipe.json":
             manifest = json.loads(content)
             content = json.dumps({**manifest, "files": sorted(manifest["files"])}, sort_keys=True).encode()
-        if path.name != "model.py":
+        if path.name != "model.py" and path.suffix != ".so":
             yield f"repository/{path.relative_to(folder)}", sha256(content).hexdigest()
 
 

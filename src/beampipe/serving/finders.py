@@ -49,10 +49,9 @@ from beampipe.tracking.finders import named_finder
 from beampipe.tracking.input_checks import LAYOUT_COUNTS, ExpectedShare, HitMonitor
 from beampipe.tracking.loading import PipelineOptions, load_track_fitter
 from beampipe.tracking.models import DEFAULT_MODEL
-from beampipe.triton.client.endpoint import WireProtocol
-from beampipe.triton.client.model_client import ModelClient
+from beampipe.triton.client.model_client import ClientOptions, ModelClient
 from beampipe.triton.client.signature import Due, ModelSignature
-from beampipe.triton.client.transports import PendingAnswer, Transport
+from beampipe.triton.client.transports import PendingAnswer
 
 
 class DirectTrackFinder(InOneThread):
@@ -276,26 +275,11 @@ class TritonTrackFinder(Shown):
         urls: one or more of ``grpc://host:8001``, ``http://host:8000``, ``grpcs://``, ``https://``, ``host:8001``. A
             host's name that has several addresses stands for as many servers.
         model: name of the model on the servers.
-        protocol: ``auto`` hands large events to a server on this machine through shared memory and sends the rest, and
-            everything where that is impossible; ``shm`` does so with all events and insists; ``grpc`` and ``http``
-            never do.
-        timeout: longest wait for one event with its retries [s]. With several servers each gets its share of it.
-        retries: how often an event is sent again at most if a server is down, stopping or broken; None for as often as
-            `timeout` allows. With several servers and at least one retry, each is tried once. Before a retry on the
-            same server there is a pause of 0.05 s at most, then twice that, up to 1 s. An event that is refused for
-            its data is never sent again.
-        token: secret that is sent as ``authorization: Bearer TOKEN``, or the path of a file that holds it. A finder
-            with a secret as text cannot be pickled; of a file the path is pickled, and the file read again.
-        tls: True to trust the system's certificates, a PEM file to trust those in it.
-        certificate: PEM file with a certificate and its key, for servers with mutual TLS.
         stages: whether to request the times of the stages; the tracks then have `seconds` and `counts`.
         parameters: whether to request the fitted helix of each track; the tracks then have `parameters`, and the
             `beam_spot` that these are measured from. A model without fit is a `ServiceError`.
-        in_flight: most requests in flight from `submit` and `find_async`; others wait here.
-        on_failure: function that is called with the error before an event is sent again, once until a server answers
-            again; not called in copies in other processes.
-        transport: replaces the servers, such as a `beampipe.triton.client.FakeTransport` in tests; the URLs are then
-            only names.
+        options: those of `beampipe.triton.client.ModelClient`: protocol, timeout, retries, token, tls, certificate,
+            in_flight, on_failure and transport. Large events are handed over through shared memory on this machine.
 
     Raises:
         ConfigError: a URL or number is out of range.
@@ -312,33 +296,13 @@ class TritonTrackFinder(Shown):
         urls: str | Sequence[str],
         model: str = DEFAULT_PIPELINE,
         *,
-        protocol: WireProtocol = "auto",
-        timeout: float = 60.0,
-        retries: int | None = None,
-        token: str | Path | None = None,
-        tls: bool | str | Path | None = None,
-        certificate: str | Path | None = None,
         stages: bool = False,
         parameters: bool = False,
-        in_flight: int = 16,
-        on_failure: Callable[[ServiceError], None] | None = None,
-        transport: Transport | None = None,
+        **options: Unpack[ClientOptions],
     ) -> None:
         self._request = partial(TrackingRequest, stages=stages, parameters=parameters, watch=HitMonitor(model))
-        self._retries = retries
-        self._client = ModelClient(
-            urls,
-            model,
-            protocol=protocol,
-            timeout=timeout,
-            retries=retries,
-            token=token,
-            tls=tls,
-            certificate=certificate,
-            in_flight=in_flight,
-            on_failure=on_failure,
-            transport=transport,
-        )
+        self._retries = options.get("retries")
+        self._client = ModelClient(urls, model, **options)
 
     def facts(self) -> Mapping[str, object]:
         """The model and its servers."""

@@ -281,7 +281,7 @@ def run_filler(
     """
     compiled, layout = native(), settings.layout
     assert compiled is not None
-    floats = [f"jet_{name}" for name in ("width", "c1") if with_table and source.has(f"jet_{name}")]
+    floats = [f"jet_{name}" for name in ("width", "c1") if with_table and source.present(f"jet_{name}")]
     floats += [SCORE + score.name for score in layout.scores] if with_table else []
     chosen = filler_settings(settings, _flavour_table(source) if settings.labelled else [])
     filler = compiled.Filler(chosen, histograms or {}, sums, len(settings.varied), len(floats), with_table)
@@ -395,7 +395,7 @@ def select_by_numpy(path: Path, start: int, stop: int, settings: SelectSettings,
         rows, counts, sums = choose_pairs(trigger, nominal, jets.events, pairs, cuts, LARGEST_SHIFT, scale)
         chosen, chosen_eta = jets.only(rows), eta.take(rows, axis=0)
         taken = dict.fromkeys(("width", "c1"), np.broadcast_to(np.float32(np.nan), chosen.places.shape))
-        for name in (each for each in taken if observables and source.has(f"jet_{each}")):
+        for name in (each for each in taken if observables and source.present(f"jet_{each}")):
             taken[name] = chosen.take(f"jet_{name}")
             _refuse_not_finite(path, start, _branch(source, f"jet_{name}"), taken[name], chosen.events)
         kept = np.ones((len(rows), 1), np.float32) if weights is None else weights.take(chosen.events)

@@ -1,4 +1,32 @@
-"""Scale factors and histograms for archives: HEPData records and ROOT files."""
+"""Scale factors and histograms for archives: a submission to HEPData, and a ROOT file.
+
+HEPData: ``submission.yaml`` and one file per table, in JSON, which is YAML, too. A number without a valid error is
+``-``.
+
+ROOT::
+
+    scale_factors/TAGGER/wp_50/FLAVOUR/QUANTITY/
+        scale_factor      TH1D against jet pT [GeV]; its errors are the total uncertainty
+        statistical       TH1D of the statistical uncertainty
+        total             TH1D of the total uncertainty: statistical and all sources; nan without a valid error
+        valid             TH1D, 1 in a bin that has a valid error, else 0
+        flags             TH1D of what speaks against the bin: the sum of 2^k over its flags, k the place of a flag in
+                          `beampipe.calibration.method.factors.FLAGS`, from 0
+        source_NAME       TH1D of the uncertainty of one source
+        covariance        TH2D of the covariance across bins of pT
+        data, simulation, truth   TH1D of the efficiency or rejection itself
+    joint/
+        covariance        TH2D of the covariance of all scale factors in all bins; nan without a valid error
+        statistical       TH2D of its statistical part
+        nominal           TH1D of the scale factors in the same order
+        order             text: JSON list of the scale factors; each has as many bins as there are of pT
+    inputs/SAMPLE/TAGGER/
+        REGION_FLAVOUR    TH2D (jet pT [GeV], quantity of the tagger) of nominal jets, all slices, scaled to the
+                          luminosity; errors from the sums of squared weights
+
+Values that are not known are nan; some readers show an error of nan as 0. Data has one flavour, ``light``, which then
+means all jets.
+"""
 
 from __future__ import annotations
 
@@ -87,9 +115,6 @@ def _file(key: FactorKey) -> str:
 
 def _title(key: FactorKey) -> str:
     return f"{key.tagger}, working point {100 * key.working_point:g} %, {key.flavour} {key.quantity}"
-
-
-# Scale factors and what they were made from as a ROOT file of histograms.
 
 
 def write_root(results: Results, path: Path) -> None:

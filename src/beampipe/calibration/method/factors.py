@@ -1,4 +1,8 @@
-"""Scale factors with their uncertainties and flags, and their JSON file."""
+"""Published scale factors: ratios of data to simulation against jet pT, with uncertainties and flags; their JSON file.
+
+*Flags* say what speaks against a number in a bin of pT, each by a stated rule. The first three say that the number has
+no valid error. Such a bin has no total uncertainty. The others say that it has one, but should be looked at before use.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +25,6 @@ from beampipe.notebook import Shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-# What speaks against a scale factor in a bin of pT: flags, each by a stated rule.
 
 
 FEWEST_JETS: Final = 100
@@ -99,9 +100,6 @@ def flags_of(
 def in_words(flags: Iterable[str]) -> str:
     """Flags for a reader: ``few_events`` becomes ``few events``; empty if there are none."""
     return ", ".join(flag.replace("_", " ") for flag in flags)
-
-
-# Published scale factors: ratios of data to simulation against jet pT, with uncertainties, and their JSON file.
 
 
 FLAVOUR_NAMES: Final = ("quark", "gluon")

@@ -1,4 +1,7 @@
-"""ROOT files and their branches: opening, flat branches, lists, and baskets unpacked into reused memory."""
+"""ROOT files and their branches: opening, flat branches, lists, and baskets unpacked into reused memory.
+
+Every fault of a file becomes a `FileError` that names it.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,6 @@ from beampipe.calibration.layout import address, is_remote
 from beampipe.calibration.ntuple.plain_root import Buffer, PlainBranch, PlainFile, UnpackedBasket, open_basket
 from beampipe.errors import BeampipeError, FileError
 
-# ROOT files, opened: here or by a protocol of fsspec. Every fault of a file becomes a `FileError` that names
-# it.
-
 
 @contextmanager
 def open_root(path: Path) -> Iterator[Any]:
@@ -38,7 +38,9 @@ def open_root(path: Path) -> Iterator[Any]:
         with _remote_errors(path):
             import uproot
 
-            _require_package(address(path))
+            url = address(path)
+            for module in _PACKAGES[url.partition(":")[0]]:
+                importlib.import_module(module)
             # By name: uproot would choose by what is installed.
             options["handler"] = uproot.source.fsspec.FSSpecSource
             with uproot.open(address(path), **options) as file:
@@ -102,12 +104,6 @@ def _remote_errors(path: Path) -> Iterator[None]:
         raise
 
 
-def _require_package(url: str) -> None:
-    """The package that reads files by a protocol, or an error that says which is missing."""
-    for module in _PACKAGES[url.partition(":")[0]]:
-        importlib.import_module(module)
-
-
 _PACKAGES: Final = {
     "http": ("fsspec", "aiohttp"),
     "https": ("fsspec", "aiohttp"),
@@ -137,9 +133,6 @@ def file_errors(path: Path, what: str) -> Iterator[None]:
 def _first_line(error: BaseException | None) -> str:
     """The first line of what an error says."""
     return next(iter(str(error).strip().splitlines()), "")
-
-
-# Branches as arrays: one number per event, or lists of numbers, basket after basket where the file allows it.
 
 
 _PLAIN: Final = (0, 10)
@@ -348,10 +341,6 @@ def lossless(path: Path, branch: str, values: ndarray, dtype: str) -> Any:
             name=branch,
         )
     return out
-
-
-# Baskets of plain branches, unpacked into memory that is used again: what uproot does beyond that costs as
-# much.
 
 
 _ROOM: Final = Buffer()

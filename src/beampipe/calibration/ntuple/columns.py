@@ -40,9 +40,6 @@ from beampipe.errors import FileError
 from beampipe.expressions import evaluate, is_expression, names_in
 from beampipe.simulation.substructure import observables
 
-# Codes of partons as PDG numbers, and what is unlikely enough to be an error: labels and pT of a whole range.
-
-
 _PDG: Final = (1, 4, 5, 21)
 """PDG numbers that stand for light, charm and bottom quarks and for gluons."""
 
@@ -136,9 +133,6 @@ def pt_complaint(leading: ndarray, layout: Layout) -> str:
     )
 
 
-# Observables of jets that no branch has, derived from their constituents.
-
-
 def derive(path: Path, tree: Any, layout: Layout, start: int, stop: int) -> dict[str, Basket]:
     """n_trk, width and c1 of all jets of a range, by the definition in `Constituents`.
 
@@ -191,9 +185,6 @@ def derive(path: Path, tree: Any, layout: Layout, start: int, stop: int) -> dict
     lists = first_jet.astype(np.int64)
     found = {"n_trk": n_trk, "width": width.astype(np.float32), "c1": c1.astype(np.float32)}
     return {name: Basket(0, lists, content) for name, content in found.items()}
-
-
-# A range of events as a layout describes it: columns, whichever branches they are in.
 
 
 DERIVED: Final = ("n_trk", "width", "c1")
@@ -258,6 +249,11 @@ class EventSource:
         """Whether there are branches of a column, or it can be derived."""
         derived = column.removeprefix("jet_") in DERIVED and bool(self.layout.constituents.pt)
         return bool(columns_of(self.layout, column)) or derived or self.changes(column)
+
+    def present(self, column: str) -> bool:
+        """Whether the tree has all branches of a column, or it can be derived."""
+        names = [name for text in columns_of(self.layout, column) for name in names_in(text)]
+        return self.has(column) and all(name in self.tree for name in names)
 
     def flat(self, column: str) -> Any:
         """A column with one number per event.
@@ -544,9 +540,6 @@ def _input(source: EventSource, name: str, counts: ndarray, known: Mapping[str, 
     return source.per_jet(name, counts)
 
 
-# Columns of a file, piece after piece, as the compiled filler takes them.
-
-
 _BUFFERS: Final[dict[str, Buffer]] = {}
 """Memory of each column, kept for the next chunk."""
 
@@ -614,8 +607,9 @@ def is_stored_as(source: EventSource, column: str, dtype: str) -> bool:
 
 def _is_plain(source: EventSource, branch: str, dtype: str) -> bool:
     stored = stored_type(source.tree[branch])
-    listed = stored is not None and hasattr(source.tree[branch].interpretation, "content")
-    return listed and stored.newbyteorder("=") == np.dtype(dtype)
+    if stored is None or not hasattr(source.tree[branch].interpretation, "content"):
+        return False
+    return stored.newbyteorder("=") == np.dtype(dtype)
 
 
 def event_stream(source: EventSource, column: str) -> Stream | None:

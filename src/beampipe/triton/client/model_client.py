@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypedDict, TypeVar
 
 from numpy import ndarray
 
@@ -190,6 +190,20 @@ _RETRY: Final = Backoff(longest=1.0, first=0.05)
 
 _JITTER: Final = random.Random()  # separate from the user's generator, which keeps its seed
 """Shortens each pause by up to half, so that clients that lost the same server do not return at once."""
+
+
+class ClientOptions(TypedDict, total=False):
+    """The keyword arguments of `ModelClient`, for classes that pass them on."""
+
+    protocol: WireProtocol
+    timeout: float
+    retries: int | None
+    token: str | Path | None
+    tls: bool | str | Path | None
+    certificate: str | Path | None
+    in_flight: int
+    on_failure: Callable[[ServiceError], None] | None
+    transport: Transport | None
 
 
 class ModelClient(Shown):
