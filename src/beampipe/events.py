@@ -392,7 +392,7 @@ class FitStatus(IntEnum):
 
     Attributes:
         FITTED: parameters and covariance are there.
-        TOO_FEW_HITS: fewer than three hits on layers that the fit knows.
+        TOO_FEW_HITS: fewer than three hits on layers of the fit tables.
         NO_START: no helix through the first, the middle and the last hit: two of them lie at one place.
         NOT_CONVERGED: the steps lead to no helix.
     """
@@ -413,7 +413,7 @@ class TrackParameters(Shown):
         values: (n_tracks, 5) float64: d0 [mm], z0 [mm], phi [rad], theta [rad], charge over momentum [e/GeV].
         covariance: (n_tracks, 5, 5) float64 of these, in these units.
         chi2: (n_tracks,) float64 of the hits.
-        n_hits: (n_tracks,) int64 hits that were fitted: those on layers that the fit knows.
+        n_hits: (n_tracks,) int64 hits that were fitted: those on layers of the fit tables.
         status: (n_tracks,) int8: a `FitStatus` for each track.
     """
 
@@ -471,7 +471,7 @@ class Tracks(Shown):
         cpu_seconds: processor time of each stage [s], from a finder that measures it.
         beam_spot: beam line that the hits were seen from: the one that was expected, or where the tracks clearly come
             from.
-        parameters: fitted helix of each track; None where no fit was asked for.
+        parameters: fitted helix of each track; None without a fit.
     """
 
     track_id: Int64[ndarray, " n_hits"]
@@ -523,7 +523,7 @@ class Tracks(Shown):
 
         Args:
             hits: hits that the tracks were found in.
-            field: solenoidal field along z [T], for the circles; a fit knows its own from the tracker model. 2 T is
+            field: solenoidal field along z [T], for the circles; a fit uses that of the tracker model. 2 T is
                 that of the Generic detector.
 
         Returns:
@@ -566,7 +566,7 @@ class Tracks(Shown):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class HitColumns(Shown):
-    """What the input says of each hit beside its position, as it stands there, so that it can be written again.
+    """The columns of the hits in the input, unchanged, beside their positions; they can be written again.
 
     Attributes:
         format: name of the format that the event was read from, a key of `beampipe.tracking.formats.EVENT_FORMATS`.

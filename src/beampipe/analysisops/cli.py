@@ -44,7 +44,7 @@ Secret = Annotated[
 ]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 JudgeName = Annotated[
-    str, typer.Option("--judge", help="Who looks at the words: offline, none, or a TOML file with a model.")
+    str, typer.Option("--judge", help="Judge of the words: offline, none, or a TOML file with a model.")
 ]
 ToolsHost = Annotated[
     str, typer.Option(help="Name or address of this machine at which agents elsewhere reach their tools.")
@@ -118,7 +118,7 @@ def sample_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the data.")],
     seed: Seed = 1,
     hidden: Annotated[
-        Path | None, typer.Option(help="JSON file for what is hidden: truth, names, units; outside of the data.")
+        Path | None, typer.Option(help="JSON file for the hidden truth: parameters, names, units; outside of the data.")
     ] = None,
 ) -> None:
     """Make the data of an instance: ROOT files and a manifest."""
@@ -167,13 +167,13 @@ def tools_command(
 
 @app.command("run")
 def run_command(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run; a run that is there goes on.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run; an unfinished run goes on.")],
     agents: Annotated[
         list[str],
         typer.Option(
             "--agent",
             "-a",
-            help="Agent to ask: scripted, follower, nop, recall, oracle, the address of an A2A agent, a TOML file with"
+            help="Agent to run: scripted, follower, nop, recall, oracle, the address of an A2A agent, a TOML file with"
             " a model, or a program that brings its own code; may be given several times.",
         ),
     ],
@@ -181,7 +181,7 @@ def run_command(
     levels: Levels = None,
     instances: Instances = 1,
     secret: Secret = None,
-    epochs: Annotated[int, typer.Option(help="How often each agent is asked the same.", min=1)] = 1,
+    epochs: Annotated[int, typer.Option(help="Repetitions of each assessment.", min=1)] = 1,
     workers: Annotated[int, typer.Option("--workers", "-j", help="Number of assessments at once.", min=1)] = 1,
     judge: JudgeName = "offline",
     tools_host: ToolsHost = "127.0.0.1",

@@ -56,7 +56,16 @@ def main(arguments: list[str]) -> NoReturn:
     try:
         _check(_libc.prctl(_SUBREAPER, 1, 0, 0, 0), "prctl")
         if plan["namespaces"]:
-            _unshare(plan)
+            # New namespaces of mounts, processes, IPC and names; of users and of the network where the plan has them.
+            uid, gid = os.geteuid(), os.getegid()
+            flags = _NEWNS | _NEWPID | _NEWIPC | _NEWUTS
+            flags |= _NEWUSER if plan["user_namespace"] else 0
+            flags |= 0 if plan["network"] else _NEWNET
+            _check(_libc.unshare(flags), "unshare")
+            if plan["user_namespace"]:
+                Path("/proc/self/setgroups").write_text("deny")
+                Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
+                Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
             child = os.fork() or _init(plan)
         else:
             child = os.fork() or _agent(plan)
@@ -73,18 +82,6 @@ def main(arguments: list[str]) -> NoReturn:
     _wait_for(child)
 
 
-def _unshare(plan: Mapping[str, Any]) -> None:
-    uid, gid = os.geteuid(), os.getegid()
-    flags = _NEWNS | _NEWPID | _NEWIPC | _NEWUTS
-    flags |= _NEWUSER if plan["user_namespace"] else 0
-    flags |= 0 if plan["network"] else _NEWNET
-    _check(_libc.unshare(flags), "unshare")
-    if plan["user_namespace"]:
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
-        Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
-
-
 def _init(plan: Mapping[str, Any]) -> NoReturn:
     """The first process in its space of processes: when it ends, the kernel ends all others there."""
     try:
@@ -92,7 +89,8 @@ def _init(plan: Mapping[str, Any]) -> NoReturn:
         _check(_libc.prctl(_DUMPABLE, 0, 0, 0, 0), "prctl")
         _build(plan)
         if not plan["network"]:
-            _loopback_up()
+            with socket.socket() as any_socket:
+                ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
         child = os.fork() or _agent(plan)
     except OSError as error:
         _fail(error)
@@ -158,11 +156,6 @@ def _mount(source: str | Path | None, target: str | Path, kind: str | None, flag
 
     done = _libc.mount(raw(source), raw(target), raw(kind), ctypes.c_ulong(flags), raw(options or None))
     _check(done, f"mount {target}")
-
-
-def _loopback_up() -> None:
-    with socket.socket() as any_socket:
-        ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
 
 
 def _agent(plan: Mapping[str, Any]) -> NoReturn:

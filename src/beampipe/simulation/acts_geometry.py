@@ -24,9 +24,9 @@ from beampipe.simulation.detector import (
     shells,
 )
 
-_ENVELOPE: Final = 0.5  # room around the modules of a layer [mm]
+_ENVELOPE: Final = 0.5  # margin around the modules of a layer [mm]
 
-_WORLD: Final = 20.0  # room around the detector [mm]
+_WORLD: Final = 20.0  # margin around the detector [mm]
 
 _SILICON: Final = {
     "kind": "material",
@@ -186,7 +186,7 @@ def _apply_material(geometry: Any, pipe: BeamPipe | None, layers: list[Layer]) -
 
 
 def _entry(volume: int, layer: int, module: int, thickness_x0: float) -> dict[str, Any]:
-    """What a material map says of one surface."""
+    """The entry of a material map for one surface."""
     return {
         "target": {
             "kind": "geometry-id",
@@ -202,7 +202,7 @@ def _entry(volume: int, layer: int, module: int, thickness_x0: float) -> dict[st
 
 @dataclass(frozen=True, eq=False)
 class BuiltDetector:
-    """A detector as ACTS knows it, and its modules as arrays.
+    """A detector as a geometry of ACTS, and its modules as arrays.
 
     Attributes:
         geometry: ``acts.TrackingGeometry`` of the detector.

@@ -69,7 +69,7 @@ def degrade(
     lost all their hits stay.
 
     Args:
-        event: clean event, with geometry identifiers of these modules unless only `hit_loss` is asked for.
+        event: clean event, with geometry identifiers of these modules unless only `hit_loss` is not 0.
         degradation: how much is lost and added.
         seed: seed of the event's losses and noise, combined with its `event_id`.
         run_seed: seed of the dead modules, which events of one run share.

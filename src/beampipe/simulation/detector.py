@@ -634,7 +634,7 @@ class Detector:
     """The ACTS GenericDetector, or one of your own, in a constant solenoid field.
 
     Attributes:
-        field: magnetic field along z [T] that reconstruction is told of.
+        field: magnetic field along z [T] that reconstruction assumes.
         field_scale: factor on the field that the particles feel, to simulate a field known wrongly.
         hadronic: let charged hadrons interact with the nuclei of the detector.
         layout: what the detector is made of, or None for the GenericDetector.

@@ -156,7 +156,7 @@ def interact(
     Args:
         record: event after the first pass; its hits get a column ``kept``, False for hits that a hadron no
             longer makes, and its counts ``hadrons`` (those with hits) and ``interactions``.
-        hits: ACTS container of the same hits, asked for a few momenta.
+        hits: ACTS container of the same hits, from which a few momenta are read.
         table: modules that the hits lie on.
         interactions: cross sections and final states, or None for none.
         rng: source of all random choices.
@@ -180,7 +180,7 @@ def interact(
         products = interactions.draw(species[hit["particle_id"][row]], momentum, rng)
         where = ("true_x", "true_y", "true_z", "time")
         position_time = np.column_stack([hit[name][row].astype(np.float64) for name in where])
-        # Products start behind the module, lest they leave a second hit on it.
+        # Products start behind the module, so that they leave no second hit on it.
         position_time[:, :3] += 0.1 * momentum / np.linalg.norm(momentum, axis=1, keepdims=True)
         parent = products.parent
         vertex = position_time[parent] + products.displacement
@@ -345,7 +345,7 @@ class EventSimulator:
         )
 
     def _tables(self, simulated: str, hits: str, **more: str) -> Iterator[Any]:
-        """Arrow tables of the hits and, where nothing more is asked for, of the particles."""
+        """Arrow tables of the hits and, without `more`, of the particles."""
         import acts
 
         arrow, warn = _arrow(), acts.logging.WARNING

@@ -124,7 +124,7 @@ def _clustered(collisions: Collisions, pt_min: float) -> _Clustered:
     import awkward as ak
     import fastjet
 
-    # A banner of 13 lines per process would bury our own output. It asks for the citation that stands above.
+    # Without this each process prints a banner of 13 lines; the citation that it requests is in the docstring above.
     fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
     columns = {name: collisions.momentum[:, k] for k, name in enumerate(("px", "py", "pz", "E"))}
     particles = ak.unflatten(ak.zip(columns, with_name="Momentum4D"), np.diff(collisions.offset))

@@ -58,7 +58,7 @@ def seed_of(seed: int, *what: int) -> int:
 
     Args:
         seed: seed of the whole production.
-        what: numbers that tell its parts apart, e.g. those of a sample and of a file.
+        what: numbers that identify a part of it, e.g. those of a sample and of a file.
     """
     return int(np.random.SeedSequence([seed, *what]).generate_state(1, np.uint64)[0] % _SEEDS) + 1
 

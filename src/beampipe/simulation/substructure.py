@@ -1,4 +1,4 @@
-"""Jet substructure: number, width and C1 of the constituents of jets, which tell quark jets from gluon jets."""
+"""Jet substructure: number, width and C1 of the constituents of jets, which distinguish quark from gluon jets."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ _SHOWN: Final = 80
 def parse_object(text: str, what: str, *, largest: int = LARGEST_ANSWER) -> dict[str, Any]:
     """The one JSON object that a text is.
 
-    The whole text must be the object; one code fence around it is taken off. An object that stands somewhere inside
-    other words is not looked for: what an agent means is what it says.
+    The whole text must be the object, but for one code fence around it. An object somewhere inside other words is not
+    searched for.
 
     Args:
         text: the text.
@@ -32,7 +32,10 @@ def parse_object(text: str, what: str, *, largest: int = LARGEST_ANSWER) -> dict
     size = len(text.encode(errors="surrogatepass"))
     if size > largest:
         raise InputError(f"{what}: got {size} bytes, expected at most {largest}; hand in handles, not data")
-    body = _without_fence(text.strip())
+    body = text.strip()
+    first, newline, rest = body.partition("\n")
+    if newline and first.startswith(_FENCE) and rest.endswith(_FENCE):
+        body = rest.removesuffix(_FENCE)
     try:
         document = json.loads(body, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique)
         json.dumps(document, ensure_ascii=False).encode()  # half of a surrogate pair is no text
@@ -56,13 +59,6 @@ def dump_object(document: dict[str, Any]) -> str:
         raise InputError(
             f"document: got what JSON has not ({error}), expected JSON types and finite numbers"
         ) from error
-
-
-def _without_fence(text: str) -> str:
-    first, newline, rest = text.partition("\n")
-    if newline and first.startswith(_FENCE) and rest.endswith(_FENCE):
-        return rest.removesuffix(_FENCE)
-    return text
 
 
 def _no_constant(name: str) -> NoReturn:

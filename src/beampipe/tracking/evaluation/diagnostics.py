@@ -283,7 +283,7 @@ def permuted_hits_check(finder: TrackFinder, hits: Hits, seed: int = 0) -> Permu
 
 
 def scrambled_truth(event: Event, seed: int = 0) -> Event:
-    """The same hits, their particles dealt out at random: an honest score of any finder is then about zero.
+    """The same hits with shuffled particles: the score of any finder should then be about zero.
 
     Raises:
         InputError: the event has no truth.
@@ -291,15 +291,15 @@ def scrambled_truth(event: Event, seed: int = 0) -> Event:
     if event.truth is None:
         raise InputError(f"event {event.event_id}: got no truth, expected a simulated event; there is none to scramble")
     order = np.random.default_rng(seed).permutation(len(event.hits))
-    nobody = np.empty(0, np.int64)
-    truth = replace(event.truth, particle_id=event.truth.particle_id[order], shared_hit=nobody, shared_particle=nobody)
+    none = np.empty(0, np.int64)
+    truth = replace(event.truth, particle_id=event.truth.particle_id[order], shared_hit=none, shared_particle=none)
     return replace(event, truth=truth)
 
 
 class TruthFinder(InOneThread):
-    """The finder that knows: one track per particle. It bounds what labels can reach, and tests whatever takes finders.
+    """A finder that reads the truth: one track per particle. It is the upper limit for labels, and a finder for tests.
 
-    It is told each event as it passes: ``for event in finder.watching(events): finder.find(event.hits)``.
+    It needs each event before its hits: ``for event in finder.watching(events): finder.find(event.hits)``.
     """
 
     def __init__(self) -> None:

@@ -221,7 +221,7 @@ def pt_weights(pt: Float64[ndarray, " n"]) -> Float64[ndarray, " n"]:
 
 @dataclass(frozen=True, eq=False)
 class HitWeights:
-    """The weights of all hits of the particles asked for, in one event; a merged hit has one for each of them.
+    """The weights of all hits of selected particles in one event; a merged hit has one for each of them.
 
     Attributes:
         hit: (n,) int64 number of the hit.
@@ -249,7 +249,7 @@ def hit_weights(event: Event, known: Contributions, row: Int64[ndarray, " n"]) -
     Args:
         event: event with truth.
         known: particles that made each hit.
-        row: rows of the particles asked for in `known`.
+        row: rows of the selected particles in `known`.
     """
     particles = truth_of(event).particles
     is_wanted, pt = np.zeros((2, len(known.particle_id)))

@@ -400,7 +400,7 @@ def write_evaluation(path: Path, evaluation: Evaluation) -> None:
 
 
 def evaluation_body(evaluation: Evaluation) -> dict[str, Any]:
-    """Everything in it as what JSON knows; proportions carry value and interval along, for readers that only look."""
+    """The evaluation as JSON types; proportions also have their value and interval, which `read_evaluation` ignores."""
     body = {"format": _FORMAT, "definition": evaluation.definition, **asdict(evaluation)}
     for finder, result in zip(body["finders"], evaluation.finders, strict=True):
         for rule in ("single", "double"):

@@ -372,7 +372,7 @@ def compare(
 ) -> Evaluation:
     """Score the tracks of one event by its truth: efficiency, fakes and duplicates, as a notebook shows them.
 
-    With few particles the errors are large, and one event tells nothing of the scatter between events: `evaluate`
+    With few particles the errors are large, and one event does not show the scatter between events: `evaluate`
     scores finders on many. Times are those that the tracks carry.
 
     Args:

@@ -29,7 +29,7 @@ from beampipe.tracking.formats.tables import Origin, event_of, linked_truth, mod
 _BITS: Final = 64
 
 _SENSOR_BITS: Final = 32
-"""Fields from this bit on tell where on a sensor a cell is, by convention of DD4hep."""
+"""Fields from this bit on are the position of a cell on its sensor, by convention of DD4hep."""
 
 
 @dataclass(frozen=True)
@@ -247,7 +247,7 @@ def _link(tree: _Tree, text: str, particles: str) -> _Link:
     if ends is None:
         link_names = {branch[1:].rpartition("_")[0] for branch in tree._branches if branch.endswith("_from.index")}
         raise UnknownNameError(f"link in {tree.path}", name, link_names)
-    # The link says of the simulated hits only the number of their collection; a name is asked for where several are.
+    # A link holds only the number of the collection of simulated hits; if there are several, the user must name it.
     simulated = simulated or tree.only(_SIMULATED, "simulated tracker hits", f"--links {name}:NAME")
     tree.expect(simulated, _SIMULATED, "collection of simulated tracker hits")
     for relation in ("particle", "MCParticle"):

@@ -1,4 +1,4 @@
-"""Options of the command line that tell how events are read and how tracks are written; once for all commands.
+"""Options of the command line for reading events and writing tracks, defined once for all commands.
 
 The command loads this module before anything else, so the names of formats and forms are repeated here, in words.
 """

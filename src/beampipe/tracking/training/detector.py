@@ -53,7 +53,7 @@ _CELLS: Final = (5.0, 2.5, 1.0)
 """Sizes of the cells in r and z [mm] that are tried one after the other: hits of one layer fill neighbouring cells."""
 
 _THICK: Final = 60.0
-"""A layer that is thicker than this [mm] both in r and in z is looked at again with smaller cells."""
+"""A layer that is thicker than this [mm] both in r and in z is divided with smaller cells."""
 
 _GAP: Final = 30.0
 """Largest gap [mm] between a long piece and what continues it."""
@@ -79,12 +79,12 @@ _VOLUME: Final = np.uint64(1 << 56)
 
 @dataclass(frozen=True, eq=False)
 class FoundLayers:
-    """Events whose hits know their layer, and their module where it is known.
+    """Events with numbered layers, and modules where they are known.
 
     Attributes:
         events: the events; `geometry_id` is volume 1, the number of the layer, and the number of the module in it.
         n_layers: number of layers.
-        source: what told the layers: ``"volume and layer"`` or ``"identifiers"`` or ``"positions"``.
+        source: what the layers were derived from: ``"volume and layer"`` or ``"identifiers"`` or ``"positions"``.
         has_modules: whether modules are known; without them none can be switched off in training.
     """
 
@@ -95,13 +95,13 @@ class FoundLayers:
 
 
 def find_layers(events: Sequence[Event]) -> FoundLayers:
-    """The same events with layers and modules numbered afresh, however they were told before, or not.
+    """The same events with layers and modules numbered anew, whatever identifiers they had, if any.
 
     Args:
         events: events, all with identifiers or all without.
 
     Raises:
-        ConfigError: there is no event, only some have identifiers, or no layers can be told.
+        ConfigError: there is no event, only some have identifiers, or no layers can be derived.
     """
     if not events:
         raise ConfigError("layers: got no event, expected some")
@@ -139,7 +139,7 @@ def layers_from_positions(position: Float32[ndarray, "n 3"]) -> Int64[ndarray, "
         position: (n, 3) r [mm], phi [rad], z [mm] of the hits of many events.
 
     Raises:
-        ConfigError: no layers can be told.
+        ConfigError: no layers can be derived.
     """
     place = position[:, [0, 2]].astype(np.float64)
     piece = _pieces(place, _CELLS[0])
@@ -282,7 +282,7 @@ _T_PER_GEV_MM: Final = 0.299792458e-3
 """Curvature of a particle of 1 GeV in 1 T [1/mm]."""
 
 _FIELDS: Final = (0.2, 20.0)
-"""Fields [T] that a tracker may have; others tell of wrong units."""
+"""Range of plausible fields [T]; others mean wrong units."""
 
 _AGREEMENT: Final = 0.05
 """Largest relative difference between a field that is given and the one that the tracks show."""
@@ -290,10 +290,10 @@ _AGREEMENT: Final = 0.05
 
 @dataclass(frozen=True, eq=False)
 class InspectedEvents:
-    """Events as they were looked at.
+    """Events and what was derived from them.
 
     Attributes:
-        layers: the events, and how their layers were told.
+        layers: the events with their layers.
         field: magnetic field [T] that the tracks show.
         hits: mean number of hits of an event.
         z_reach: |z| below which all but a thousandth of the prompt particles start [mm].
@@ -334,10 +334,10 @@ def prepare(
         events: clean events with truth; hits in mm and rad, momenta in GeV.
         beam_spot: beam line in the frame of the hits; they are shifted so that it is the z axis.
         field: magnetic field [T]; if not given, it is measured.
-        min_layers: fewest layers of a reconstructable particle; if not given, the events tell it.
+        min_layers: fewest layers of a reconstructable particle; if not given, derived from the events.
 
     Raises:
-        ConfigError: there are too few events or particles, no layers can be told, the field that the tracks show is
+        ConfigError: there are too few events or particles, no layers can be derived, the field that the tracks show is
             impossible or another than the one given, or `min_layers` is below 3.
         InputError: an event has no truth.
     """
@@ -372,8 +372,8 @@ def inspect_events(events: Iterable[Event], beam_spot: BeamSpot = ON_AXIS) -> In
         beam_spot: beam line in the frame of the hits; they are shifted so that it is the z axis.
 
     Raises:
-        ConfigError: there are too few particles, they come from another beam line, no layers can be told, or the tracks
-            show an impossible field.
+        ConfigError: there are too few particles, they come from another beam line, no layers can be derived, or the
+            tracks show an impossible field.
         InputError: an event has no truth.
     """
     read = [about_beam_spot(event, beam_spot) for event in events]

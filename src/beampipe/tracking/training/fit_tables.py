@@ -161,10 +161,10 @@ _ROUNDS: Final = 10
 """Times that the variances are fitted, each time with the weights and the core of the last."""
 
 _LEAST_SHARE: Final = 0.05
-"""Smallest variance of a kink, as a share of what is typical: few kinks may be told to be all but straight."""
+"""Smallest variance of a kink, as a share of the typical one: few kinks can be nearly straight."""
 
 _OCTAVES: Final = 64
-"""Ranges of momentum, each of a factor 2 in 1 / p^2, that are told apart."""
+"""Number of ranges of momentum, each a factor 2 in 1 / p^2."""
 
 _SEEN: Final = 2.0
 """Errors that a variance must be worth to be taken as seen."""
@@ -174,7 +174,7 @@ _SAME_RADIUS: Final = 20.0
 
 
 def learn_variances(chains: TrueTracks, tables: FitTables, config: FitConfig) -> FitTables:
-    """The tables with resolutions and scattering as the chains tell them.
+    """The tables with resolutions and scattering derived from true tracks.
 
     Args:
         chains: hits of true particles.
@@ -182,7 +182,7 @@ def learn_variances(chains: TrueTracks, tables: FitTables, config: FitConfig) ->
         config: what counts as the core of a distribution.
 
     Raises:
-        ConfigError: the events tell the errors of no layer.
+        ConfigError: the errors of no layer can be derived.
     """
     deviations = _deviations(chains, tables, config)
     n = len(tables.layers)
@@ -365,7 +365,7 @@ def _moments(
 
 
 def _typical(index: ndarray, factor: ndarray, square: ndarray) -> ndarray:
-    """Variance of each square as told by the median of those on the same three layers and of similar momentum."""
+    """Variance of each square by the median of those on the same three layers and of similar momentum."""
     size = index.max(initial=0) + 1
     scale = factor[:, 3] + factor[:, 4]  # grows with 1 / p^2
     octave = np.floor(np.log2(np.maximum(scale, 1e-300))).astype(np.int64)
@@ -416,7 +416,7 @@ _TRIED_LOSS: Final = 30.0
 """Energy loss [1/GeV] at which the momentum is compared with that at none."""
 
 _FEWEST_STIFF: Final = 30
-"""Fewest particles that the field is told from."""
+"""Fewest particles that the field is derived from."""
 
 _FIELD_ROUNDS: Final = 10
 """Times that a line is fitted to the field as measured by each particle, without those far off the last one."""

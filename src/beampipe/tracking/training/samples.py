@@ -97,7 +97,7 @@ class Labelled:
         pt: (n,) float32 transverse momentum of that particle [GeV], 0 for noise and unknown ones.
         prompt: (n,) bool, whether that particle was made near the beam line, not in the detector.
         wanted: (n,) bool, whether that particle counts in headline efficiencies, if it crosses enough layers.
-        edge_index: (2, n_true) int64 true edges with pt above the lowest that was asked for, inner then outer hit.
+        edge_index: (2, n_true) int64 true edges with pt above the lowest one, inner then outer hit.
     """
 
     position: Float32[ndarray, "n 3"]

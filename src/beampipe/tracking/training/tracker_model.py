@@ -31,7 +31,7 @@ _HITS: Final = 90_000
 """Hits of an event that the recipe of the hard networks was made for."""
 
 _MANY_HITS: Final = 1_500_000
-"""Hits of all events from which on the fewest triplets of a recipe are asked for."""
+"""Hits of all events from which on the fewest triplets of a recipe are required."""
 
 _FEWEST_TRIPLETS: Final = 5
 """Fewest triplets of a triple of layers that is known, however few events there are."""
@@ -155,8 +155,8 @@ class Part:
         stem: stem of the weights; also the name of the recipe.
         kind: what it is: windows, networks, or the tables of the track fit.
         windows: stem of the windows that give networks their pair features, and the fit its layers; None for windows.
-        soft: whether it is learned only if soft tracks are asked for.
-        displaced: whether it is learned only if displaced tracks are asked for.
+        soft: whether it is learned only with the option for soft tracks.
+        displaced: whether it is learned only with the option for displaced tracks.
     """
 
     stem: str
@@ -198,12 +198,12 @@ class Task:
         beam_spot: beam line in the frame of the hits.
         field: magnetic field [T]; measured if None.
         log: file of JSON lines that metrics of the trainings are appended to, or None.
-        min_layers: fewest layers of a reconstructable particle; told by the events if None.
+        min_layers: fewest layers of a reconstructable particle; derived from the events if None.
         min_hits: fewest hits of a track that is scored in the report; as many as layers if None.
 
     Raises:
         UnknownNameError: `only` names no part.
-        ConfigError: networks are asked for without their windows.
+        ConfigError: `only` has networks without their windows.
     """
 
     name: str
@@ -254,13 +254,13 @@ def learn_model(
         folder: folder to write; a new one, or an empty one.
         task: what is to be learned.
         soft_events: events that the soft parts are learned from, in place of `events`.
-        say: told in a line what was done.
+        say: called with a line about each step.
 
     Returns:
         The model, with what was measured of it.
 
     Raises:
-        ConfigError: events are too few, tell no layers or another field, or windows cannot be learned.
+        ConfigError: events are too few, have no layers or another field, or windows cannot be learned.
         InputError: an event has no truth.
         FileError: there is something in the folder already, or it cannot be written.
     """

@@ -143,7 +143,7 @@ def _performance(validation: Validation, hard: FinderResult, soft: FinderResult)
 
 
 def _dense(result: FinderResult) -> float | None:
-    """Efficiency of particles close to another one; None where that was not looked at."""
+    """Efficiency of particles close to another one; None without that curve."""
     curve = next((curve for curve in result.curves if curve.variable == "distance"), None)
     if curve is None:
         return None

@@ -338,7 +338,7 @@ def test_missing_extra(monkeypatch: pytest.MonkeyPatch, hide: Callable[[str], No
     with pytest.raises(MissingExtraError, match=r"needs (py)?acts.*pip install 'beampipe\[simulation\]'"):
         next(simulate_events(1, MUONS, seed=1))
     hide("pythia8mc")
-    with pytest.raises(MissingExtraError, match=r"beampipe\.pythia needs pythia8mc"):
+    with pytest.raises(MissingExtraError, match=r"beampipe\.simulation\.pythia needs pythia8mc"):
         collisions("soft", 1, 1)
 
 

@@ -9,7 +9,7 @@ from beampipe.simulation.detector import Detector, DetectorLayout
 from beampipe.simulation.primaries import EventGenerator, Gun
 from beampipe.simulation.run import simulate_events
 
-EXAMPLES: Final = Path(__file__).parents[4] / "examples" / "detectors"
+EXAMPLES: Final = Path(__file__).parents[2] / "examples" / "detectors"
 COMPACT: Final = EXAMPLES / "compact.toml"
 LONGBAR: Final = EXAMPLES / "longbar.toml"
 

@@ -17,9 +17,8 @@ from beampipe.tracking.fitting.helix import true_perigee
 from beampipe.tracking.loading import load_track_fitter
 from beampipe.tracking.training.fit_tables import FIT_RECIPE, learn_fit_tables
 from beampipe.tracking.truth import HEADLINE, contributions, select_particles, truth_of
-
-from .test_fit import FORWARD, differences, sigmas
-from .toy import BARREL, DISCS, shoot, toy_tables
+from tests.tracking.fitting.test_fit import FORWARD, differences, sigmas
+from tests.tracking.fitting.toy import BARREL, DISCS, shoot, toy_tables
 
 PARTICLES = 6000
 

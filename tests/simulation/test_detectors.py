@@ -15,8 +15,8 @@ from beampipe.simulation.primaries import EventGenerator, Gun
 from beampipe.simulation.run import simulate_events
 from beampipe.tracking.truth import layer_code
 
-from ..places import assert_on_modules
 from .layouts import COMPACT, LONGBAR, SMALL, shot
+from .places import assert_on_modules
 
 pytestmark = pytest.mark.acts
 
