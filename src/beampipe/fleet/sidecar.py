@@ -23,13 +23,13 @@ from beampipe.triton.server.launch import port_is_free
 
 @dataclass(frozen=True)
 class Sidecar:
-    """A door on loopback.
+    """A port on loopback that forwards to a remote fleet.
 
     Attributes:
         gateway: address of the fleet's gateway, for gRPC.
         security: token and certificate to show, and certificates to trust.
         port: port for plain gRPC.
-        host: address to listen on, of this machine alone: whoever reaches it asks with the token.
+        host: address to listen on, of this machine alone: all who reach it use the token.
         patience: time [s] for which a gateway that is away is tried again before a client hears of it.
         answer: time [s] that an answer may take.
 
@@ -68,7 +68,7 @@ def sidecar_configuration(sidecar: Sidecar) -> str:
     """The configuration of a sidecar.
 
     Args:
-        sidecar: the door.
+        sidecar: its settings.
     """
     return render("sidecar.cfg.j2", sidecar=sidecar, authority=authority, quoted=_quoted)
 
@@ -95,8 +95,8 @@ def run_sidecar(sidecar: Sidecar, tell: Callable[[str], None]) -> NoReturn:
     The configuration holds the token. It lies in memory, in no file, and is gone with the process.
 
     Args:
-        sidecar: the door.
-        tell: told that it opens, and whether the gateway answers.
+        sidecar: its settings.
+        tell: called with the address, and with a warning if the gateway does not answer.
 
     Raises:
         ConfigError: there is no HAProxy.
@@ -119,10 +119,10 @@ def run_sidecar(sidecar: Sidecar, tell: Callable[[str], None]) -> NoReturn:
 
 
 def probe_gateway(sidecar: Sidecar) -> None:
-    """Ask the gateway whether it lives, as the sidecar will ask it.
+    """Check that the gateway answers, with the credentials of the sidecar.
 
     Args:
-        sidecar: the door.
+        sidecar: its settings.
 
     Raises:
         ServiceUnavailableError: it is down or out of reach.

@@ -35,12 +35,12 @@ HTTP: Final = "http"
 """Name of the backend for HTTP, whose health counts for both."""
 
 TRIAL: Final = "trial"
-"""Name of what is there while a server is on trial: a table of replies by server, all of them and those that say that
-the request failed; and `OPEN`."""
+"""Name of a backend that exists while a server is on trial: it holds `OPEN` and a table of replies by server, with
+numbers of all replies and of failed requests."""
 
 OPEN: Final = "open"
-"""Name of a server that nobody asks: the one on trial gets requests while this one is up. Draining would not do, since
-HAProxy sends a drained server what a rule names it for."""
+"""Name of a dummy server: the one on trial gets requests while this one is up. Draining would not do, since HAProxy
+sends requests to a drained server if a rule names it."""
 
 
 def haproxy_configuration(plan: GatewayPlan) -> str:
@@ -79,14 +79,14 @@ _REPLIES: Final = re.compile(r"key=(\S+) .*\bgpc0=(\d+) gpc1=(\d+)")
 
 @dataclass(frozen=True)
 class SlotState:
-    """What the gateway says of one place.
+    """State of one slot of the gateway.
 
     Attributes:
         status: ``"UP"``, ``"DOWN"``, ``"MAINT"``, ``"DRAIN"`` or what else HAProxy calls it.
         running: number of requests at the server.
         waiting: number of requests that wait for it.
-        answered: number of requests that it has had.
-        failed: number of requests that got no answer from it.
+        answered: number of requests that it has got.
+        failed: number of requests without an answer from it.
     """
 
     status: str
@@ -103,7 +103,7 @@ class SlotState:
 
 @dataclass(frozen=True)
 class Replies:
-    """What servers replied to requests of clients.
+    """Numbers of replies of servers to requests of clients.
 
     Attributes:
         given: number of replies.
@@ -126,7 +126,7 @@ class Replies:
 
 
 class RuntimeApi:
-    """Asks a running gateway.
+    """HAProxy's runtime API, which changes a running gateway without a reload.
 
     Args:
         path: the socket.
@@ -158,7 +158,7 @@ class RuntimeApi:
         return b"".join(parts).decode(errors="replace").strip()
 
     def tell(self, command: str) -> None:
-        """Give a command that is answered with nothing.
+        """Execute a command that has no answer.
 
         Raises:
             ServiceError: HAProxy refuses it; the message has its reason.
@@ -166,23 +166,23 @@ class RuntimeApi:
         if (said := self.ask(command)) and "changed" not in said and "no need to change" not in said:
             raise ServiceError(f"gateway: got {said!r} for {command.splitlines()[0]!r}, expected no answer")
 
-    def open_place(self, server: str, address: Address) -> None:
-        """Give a place to a server, and requests to it as soon as it answers.
+    def open_slot(self, server: str, address: Address) -> None:
+        """Give a slot to a server, which gets requests as soon as it is healthy.
 
         Raises:
-            ServiceError: there is no such place.
+            ServiceError: there is no such slot.
         """
         for backend, port in ((HTTP, address.http), (GRPC, address.grpc)):
             self.tell(f"set server {backend}/{server} addr {address.host} port {port}")
         self.set_state(server, "ready")
 
     def set_state(self, server: str, state: Literal["ready", "drain", "maint"]) -> None:
-        """Let a place take requests, finish those it has, or take none.
+        """Set a slot ready, draining, or out of service.
 
         Raises:
-            ServiceError: there is no such place.
+            ServiceError: there is no such slot.
         """
-        # The place for HTTP first, whose health the other follows.
+        # The slot for HTTP first, whose health the other follows.
         for backend in (HTTP, GRPC):
             self.tell(f"set server {backend}/{server} state {state}")
 
@@ -211,8 +211,8 @@ class RuntimeApi:
         rows = map(_REPLIES.search, self.ask(f"show table {TRIAL}").splitlines())
         return {row[1]: Replies(int(row[2]), int(row[3])) for row in rows if row is not None}
 
-    def places(self) -> dict[str, SlotState]:
-        """What the gateway says of each place, gRPC and HTTP together."""
+    def slots(self) -> dict[str, SlotState]:
+        """State of each slot, gRPC and HTTP together."""
         found: dict[str, SlotState] = {}
         for row in self._rows():
             name = row["svname"]
@@ -233,7 +233,7 @@ class RuntimeApi:
         return sum(int(row["qcur"] or 0) for row in self._rows())
 
     def _rows(self) -> Iterator[dict[str, str]]:
-        """HAProxy's numbers of each place, and of what no place has: a row each."""
+        """HAProxy's statistics: a row for each slot and each backend."""
         rows = csv.DictReader(io.StringIO(self.ask("show stat").removeprefix("# ")))
         return (row for row in rows if row["pxname"] in (GRPC, HTTP))
 
@@ -252,7 +252,7 @@ _MASTER: Final = "master.sock"
 class Gateway:
     """The gateway of a fleet: a master process of HAProxy with its workers.
 
-    The file always says what the socket was told, so that a gateway that starts again goes on where it was.
+    The file always holds what was set through the socket, so that a gateway that is restarted has the same state.
 
     Args:
         plan: the gateway, with the servers that are there now.
@@ -297,20 +297,20 @@ class Gateway:
         except ServiceUnavailableError:
             return False
 
-    def place(self, server: str, address: Address | None) -> None:
-        """Give a place to a server, or take it away.
+    def set_slot(self, server: str, address: Address | None) -> None:
+        """Give a slot to a server, or free it.
 
         Args:
             server: name of the server.
             address: where it is; None if it takes no requests.
         """
-        places = [replace(place, address=address) if place.server == server else place for place in self.plan.places]
-        self.plan = replace(self.plan, places=tuple(places))
+        slots = [replace(slot, address=address) if slot.server == server else slot for slot in self.plan.slots]
+        self.plan = replace(self.plan, slots=tuple(slots))
         self._write()
         if address is None:
             self.socket.set_state(server, "maint")
         else:
-            self.socket.open_place(server, address)
+            self.socket.open_slot(server, address)
 
     def end_trial(self) -> None:
         """Send no more requests to the server on trial, at once; it weighs nothing until another plan comes."""
@@ -376,9 +376,9 @@ _COMMITTED: Final = "Success"
 
 
 class CredentialReloader:
-    """Looks whether the files have changed, and has the gateway read them.
+    """Has the gateway read tokens and certificates again when their files have changed; no connection is lost.
 
-    A file that is broken changes nothing: the gateway goes on with what it has, and the keeper says why.
+    A file that is broken changes nothing: the gateway goes on with the old one, and an incident tells why.
 
     Args:
         gateway: the gateway.
@@ -388,8 +388,8 @@ class CredentialReloader:
         self._gateway = gateway
         self._seen = {path: _version(path) for path in self._files()}
 
-    def look(self) -> Iterator[str]:
-        """Have the gateway read what has changed since the last look.
+    def reload_changed(self) -> Iterator[str]:
+        """Have the gateway read what has changed since the last call.
 
         Yields:
             What was read, or what is wrong with it, in words.
