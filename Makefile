@@ -9,12 +9,12 @@ PYTHON ?= python3
 bin := $(VENV)/bin
 native := $(shell find src examples/cpp -name "*.?pp" -o -name "*.h")
 sources := pyproject.toml CMakeLists.txt $(native)
-# What an environment was made for is told by stamps, so that the demo never waits for torch.
+# Stamps record the extras of an environment, so that the demo never installs torch.
 demo_ready := $(VENV)/.ready-demo
 test_ready := $(VENV)/.ready-test
 docs_ready := $(VENV)/.ready-docs
 
-# Tests of servers wait for answers, some of them within a time; they come last, and one after the other.
+# Tests of servers wait for answers, some with time limits; they run last, one after the other.
 of_servers := tests/triton tests/serving tests/fleet
 two_at_once := -m pytest -n 2 --dist loadfile
 others := $(filter-out $(of_servers),$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py))) $(wildcard tests/test_*.py)
@@ -24,18 +24,18 @@ others := $(filter-out $(of_servers),$(patsubst %/__init__.py,%,$(wildcard tests
 help:
 	@echo "make demo   start the service, find tracks in simulated events: figures, and pictures under demo/"
 	@echo "make test   every test"
-	@echo "make check  format, lint, layers of imports, types"
+	@echo "make check  format, lint, import contracts, types"
 	@echo "make bench  benchmarks: a table and JSON each, under runs/bench/"
 	@echo "make bench-serving   the same for the service"
-	@echo "make bench-fleet   the same for a fleet: faults, balancing, latency, overload, strangers, plan and tune"
+	@echo "make bench-fleet   the same for a fleet: faults, balancing, latency, overload, connections, plan and tune"
 	@echo "make bench-sanitizers   the native backend under sanitizers, inside the real server"
 	@echo "make bench-calibration   the same for the calibration, beside coffea"
 	@echo "make bench-analysisops   the same for tasks for agents: scores, pulls, attacks, kills, grading again"
 	@echo "make models   learn the shipped tracker models again: hours"
 	@echo "make test-lowest   tests with the lowest versions of every dependency"
 	@echo "make release-check   the dry run of a release: build, check, install, use"
-	@echo "make docs   the documentation with its notebooks run, under docs/_build/"
-	@echo "make docs-check   the same, and each page looked at in a browser: two widths, light and dark"
+	@echo "make docs   the documentation with executed notebooks, under docs/_build/"
+	@echo "make docs-check   the same, and each page checked in a browser: two widths, light and dark"
 
 demo: $(demo_ready)
 	$(bin)/python -m beampipe serving engine install
@@ -53,7 +53,7 @@ test-lowest: $(bin)/python
 	$(VENV)-lowest/bin/uv pip install -q -p $(VENV)-lowest/bin/python --resolution lowest-direct -e ".[all,test,docs]"
 	$(VENV)-lowest/bin/python $(two_at_once) $(others)
 
-# What would be handed to a package index, built, checked and used; nothing leaves this machine. An hour.
+# Build, check and use the files for a package index; nothing is uploaded. Takes an hour.
 RELEASE_OPTIONS ?=
 release-check: $(bin)/python
 	$(bin)/python -m venv $(VENV)-release
@@ -74,7 +74,7 @@ format: $(test_ready)
 	$(bin)/ruff format .
 	$(bin)/clang-format -i $(native)
 
-# BENCH_OPTIONS goes to those that read events: "--max-events 2" for a quick look, "--fresh" to time ACTS again.
+# BENCH_OPTIONS is for benchmarks that read events: "--max-events 2" for a quick run, "--fresh" to time ACTS again.
 BENCH_THREADS ?= 2
 BENCH_OPTIONS ?=
 event_benchmarks := checks physics passes fit small_events robustness scaling versus_torch memory ablation
@@ -97,7 +97,7 @@ bench-serving: $(test_ready)
 	  $(bin)/python "benchmarks/serving/$$name.py" --output "runs/bench/$$name.json" || failed="$$failed $$name"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
-# Into a folder of its own: the service has benchmarks of the same names. An hour, with twenty faults of each kind.
+# Into a separate folder, as names are those of the service. Takes an hour, with twenty faults of each kind.
 fleet_benchmarks := faults balancing latency overload connections simulator tune
 bench-fleet: $(test_ready) programs
 	mkdir -p runs/bench/fleet
@@ -132,7 +132,7 @@ bench-calibration: $(test_ready)
 	  $(bin)/python "benchmarks/$$name.py" || failed="$$failed $$name"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
-# The tracker models that are shipped. Events are simulated once; hours on one core. EVENTS keeps them.
+# The shipped tracker models. Events are simulated once, into EVENTS; takes hours on one core.
 EVENTS ?= runs/events
 GENERIC := ACTS's Generic detector, 2 T, vertices to |z| = 250 mm; soft parts from single collisions
 models: $(test_ready)
@@ -157,7 +157,7 @@ docs-check: $(test_ready) programs docs
 clean:
 	rm -rf build docs/_build demo
 
-# Programs that are no Python packages. Where they cannot be installed, the tests that need one are skipped and counted.
+# Programs that are no Python packages. If they cannot be installed, the tests that need them are skipped and counted.
 .PHONY: programs
 programs:
 	@export PATH="$$PATH:/usr/sbin"; missing=""; \

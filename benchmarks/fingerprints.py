@@ -43,7 +43,7 @@ from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2, service_pb2
 
 from beampipe.errors import TooLargeError
-from beampipe.serving import MODELS, TritonTrackFinder, export_repository, named_models
+from beampipe.serving import MODELS, ServingSettings, TritonTrackFinder, export_repository, named_models
 from beampipe.tracking import PIPELINES, Hits, Tracks, load_pipeline, open_events, shipped_events
 from beampipe.tracking.cuda import translate
 
@@ -119,16 +119,17 @@ def labels(found: Iterable[Tracks | None]) -> str:
 
 
 def repository_items(folder: Path) -> Items:
-    """Each file but ``model.py``, which names a module; of the manifest the names, not the digests."""
+    """Each file but ``model.py`` and compiled libraries; of the manifest the names, of a configuration the message."""
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
         content = path.read_bytes()
         if path.name == "config.pbtxt":
             text = content.decode().replace(str(folder), "FOLDER").replace(sys.prefix, "PREFIX")
-            content = re.sub(r"beampipe\.[a-z_.]+:\w+", "M", text).encode()
+            message = text_format.Parse(re.sub(r"beampipe\.[a-z_.]+:\w+", "M", text), model_config_pb2.ModelConfig())
+            content = bytes(message.SerializeToString(deterministic=True))
         elif path.name == ".beampipe.json":
             manifest = json.loads(content)
             content = json.dumps({**manifest, "files": sorted(manifest["files"])}, sort_keys=True).encode()
-        if path.name != "model.py":
+        if path.name != "model.py" and path.suffix != ".so":
             yield f"repository/{path.relative_to(folder)}", sha256(content).hexdigest()
 
 
@@ -238,7 +239,7 @@ def fingerprints(events: Path | None, kinds: Sequence[str], temporary: Path) -> 
     """sha256 by name of all items of some kinds."""
     samples, models = samples_of(events), temporary / "models"
     if {"repository", "wire"} & set(kinds):
-        export_repository(models, named_models(MODELS, threads=1, device="cpu"))
+        export_repository(models, named_models(ServingSettings(tuple(MODELS), threads=1, device="cpu")))
     items: dict[str, Callable[[], Items]] = {
         "labels": partial(label_items, samples),
         "torch": partial(torch_items, samples),

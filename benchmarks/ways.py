@@ -25,7 +25,7 @@ from fingerprints import http_recorder, model_config
 import beampipe
 from beampipe.analysisops import Seeds, evaluate
 from beampipe.calibration import DEMO_CONFIGURATION, RunSettings, load_configuration, run_calibration
-from beampipe.serving import TritonTrackFinder, export_repository, named_models
+from beampipe.serving import ServingSettings, TritonTrackFinder, export_repository, named_models
 from beampipe.serving.tracking_model import TrackingModel
 from beampipe.tracking import load_pipeline, shipped_events
 from beampipe.triton import Instance
@@ -83,7 +83,7 @@ def event_ways(find: Callable[[str], Callable[..., Any]]) -> None:
 def request_way(folder: Path) -> None:
     """A request: from the client to the socket, and from the model's arrays to its labels."""
     hits = next(iter(shipped_events(0))).hits
-    (settings,) = named_models(["exatrkx"], threads=1)
+    (settings,) = named_models(ServingSettings(("exatrkx",), threads=1))
     export_repository(folder, [settings])
     with http_recorder(model_config(folder, "exatrkx"), []) as url, TritonTrackFinder(url, "exatrkx") as finder:
         finder.find(hits)

@@ -75,8 +75,8 @@ WORDS: Final[dict[str, Word]] = {
     # Tasks for agents.
     "--card-url": Word(str, r"Address under which clients reach"),
     "--task": Word(str, r"Name of a shipped task", "-t"),
-    "--agent": Word(str, r"Agent to ask", "-a"),
-    "--level": Word(int, r"How much agents are told", "-l"),
+    "--agent": Word(str, r"Agent to run", "-a"),
+    "--level": Word(int, r"How much prompts tell", "-l"),
     # The calibration.
     "--results": Word(Path, r"Folder of the results"),
     "--working-point": Word(float, r"Working point", "-w"),

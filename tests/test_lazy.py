@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
 
-from beampipe.lazy import loader
+from beampipe.lazy import import_name, loader
+from tests.test_imports import MODULES
 from tests.test_public import SURFACE
 
 
@@ -25,3 +27,12 @@ def test_all_public_names_are_listed_before_they_are_loaded(module: str) -> None
     code = f"import {module}; print(*dir({module}))"
     listed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert set(SURFACE[module]) <= set(listed)
+
+
+def test_names_of_higher_layers_are_there() -> None:
+    """Those that a data type imports when a method needs them, which no checker of imports sees."""
+    texts = [path.read_text(encoding="utf-8") for path in MODULES]
+    names = {name for text in texts for name in re.findall(r'import_name\(\s*"([^"]+)"', text)}
+    assert len(names) > 5
+    for name in names:
+        assert callable(import_name(name))

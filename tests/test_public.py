@@ -53,6 +53,7 @@ SURFACE = {
         "DirectTrackFinder",
         "FallbackTrackFinder",
         "ServedVariant",
+        "ServingSettings",
         "TrackingServer",
         "TritonTrackFinder",
         "export_repository",

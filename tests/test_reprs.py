@@ -14,7 +14,7 @@ from beampipe import tracking
 from beampipe.analysisops import load_task, shipped_tasks
 from beampipe.calibration import DEMO_CONFIGURATION, RunSettings, load_configuration, run_calibration
 from beampipe.fleet.specification import read_fleet
-from beampipe.serving import MODELS, named_models
+from beampipe.serving import MODELS, ServingSettings, named_models
 from tests.test_public import SURFACE
 
 MOST: Final = 2000
@@ -62,7 +62,14 @@ def of_calibration(folder: Path) -> list[object]:
 def test_reprs_are_short(tmp_path: Path) -> None:
     tasks = [load_task(folder) for folder in shipped_tasks().values()]
     fleets = [read_fleet(path) for path in Path(tracking.__file__).parents[1].glob("fleet/examples/*.toml")]
-    starts = [*of_tracking(), *of_calibration(tmp_path), *tasks, MODELS, *named_models(["module_map"]), *fleets]
+    starts = [
+        *of_tracking(),
+        *of_calibration(tmp_path),
+        *tasks,
+        MODELS,
+        *named_models(ServingSettings(("module_map",))),
+        *fleets,
+    ]
     found = [one for one in things_in(*starts) if type(one).__name__ in PUBLIC]
     long = {f"{type(one).__module__}.{type(one).__name__}": len(repr(one)) for one in found if len(repr(one)) > MOST}
     assert not long, "make it a beampipe.notebook.Shown"

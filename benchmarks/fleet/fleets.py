@@ -238,10 +238,10 @@ def toy_request(values: ndarray) -> bytes:
 
 def write_tracking(repository: Path, model: str = "module_map") -> None:
     """Add a tracking model, as `beampipe serving export` does."""
-    from beampipe.serving.models import named_models
+    from beampipe.serving.models import ServingSettings, named_models
     from beampipe.triton.model.repository import export_repository
 
-    export_repository(repository, named_models([model], threads=1))
+    export_repository(repository, named_models(ServingSettings((model,), threads=1)))
 
 
 @contextmanager

@@ -34,6 +34,7 @@ from beampipe.arrays import Float64
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))  # servers and events as the serving benchmarks have them
 
+from http_sender import HttpSender
 from served import (
     CONSOLE,
     behind_shield,
@@ -61,7 +62,6 @@ from beampipe.fleet.planning.simulator import (
     run_fleet,
     simulate,
 )
-from beampipe.serving.http_sender import HttpSender
 from beampipe.serving.load import (
     LoadRun,
     Workload,

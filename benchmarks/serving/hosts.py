@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from http_sender import HttpSender, kserve_requests, raw_requests
+
 from beampipe.errors import BeampipeError
 from beampipe.serving.finders import TritonTrackFinder
-from beampipe.serving.http_sender import HttpSender, kserve_requests, raw_requests
 from beampipe.serving.load import FutureSender, Sender, Workload
 
 __all__ = ["HOSTS", "Host", "Running", "SenderMaker", "Settings"]
@@ -79,7 +80,7 @@ class Host:
 def _triton(batching: bool) -> Host:
     @contextlib.contextmanager
     def start(settings: Settings) -> Iterator[Running]:
-        from beampipe.serving.models import named_models
+        from beampipe.serving.models import ServingSettings, named_models
         from beampipe.serving.variants import variants_of
         from beampipe.tracking.catalogue import pipeline_spec
         from beampipe.triton.model.repository import export_repository
@@ -89,7 +90,9 @@ def _triton(batching: bool) -> Host:
         model = variants_of(pipeline_spec(settings.pipeline))["ragged" if batching else "plain"].name
         with tempfile.TemporaryDirectory(prefix="peers-") as folder:
             repository = Path(folder) / "repository"
-            export_repository(repository, named_models([model], instances=settings.replicas, threads=1))
+            export_repository(
+                repository, named_models(ServingSettings((model,), instances=settings.replicas, threads=1))
+            )
             with TritonServer(ServerSettings(repository, (model,))) as server:
                 address = server.http_url
 

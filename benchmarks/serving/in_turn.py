@@ -22,7 +22,7 @@ from typing import IO, Any, Final
 
 import beampipe.terminal.scripts  # noqa: F401
 
-from beampipe.serving import TritonTrackFinder, export_repository, named_models
+from beampipe.serving import ServingSettings, TritonTrackFinder, export_repository, named_models
 from beampipe.tracking import Hits, load_pipeline, shipped_events
 from beampipe.triton import ServerSettings, TritonServer
 
@@ -39,7 +39,7 @@ def serve_side(answers: IO[str]) -> None:
     """Serve, and for each way that is read from standard input write the median time of a block [ms]."""
     events = [event.hits for event in shipped_events(0) if HITS[0] <= len(event.hits) <= HITS[1]]
     with tempfile.TemporaryDirectory() as folder:
-        names = export_repository(Path(folder) / "models", named_models([MODEL], threads=1))
+        names = export_repository(Path(folder) / "models", named_models(ServingSettings((MODEL,), threads=1)))
         with TritonServer(ServerSettings(Path(folder) / "models", models=tuple(names))) as server:
             urls = {"grpc": f"grpc://{server.grpc_url}", "http": f"http://{server.http_url}"}
             urls["shm"] = urls["grpc"]

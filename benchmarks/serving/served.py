@@ -26,7 +26,7 @@ from harness import CONSOLE, EVENTS, print_header, report, verdict
 
 from beampipe.events import Hits
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
-from beampipe.serving.models import backend_choice, named_models, native_libraries
+from beampipe.serving.models import ServingSettings, named_models, native_libraries
 from beampipe.serving.variants import pipeline_of
 from beampipe.simulation.degradation import DEFAULT, degrade
 from beampipe.tracking.data import shipped_events
@@ -94,7 +94,7 @@ def models_of(
 
     The suffix lets one server hold a model several times, run in different ways, to be asked in turn.
     """
-    models = named_models(names, instances=instances, threads=threads, backend=backend_choice(backend))
+    models = named_models(ServingSettings(tuple(names), instances=instances, threads=threads, backend=backend))
     return [replace(model, name=model.name + suffix) for model in models]
 
 
@@ -132,9 +132,9 @@ def serving(
         if libraries is not None:
             made = [replace(one, libraries=libraries) if getattr(one, "libraries", ()) else one for one in made]
         loaded = export_repository(folder / "models", made)
-        door = AccessSettings(shield=shield)
+        door = AccessSettings(proxy=shield)
         settings = ServerSettings(
-            folder / "models", tuple(loaded), log=log, threads=threads, supervise=supervise, door=door
+            folder / "models", tuple(loaded), log=log, threads=threads, supervise=supervise, access=door
         )
         yield stack.enter_context(TritonServer(settings))
 
@@ -167,13 +167,13 @@ def transport_to(server: TritonServer, protocol: str) -> Transport:
 
 def behind_shield(server: TritonServer) -> tuple[str, dict[str, str]]:
     """The address for HTTP with no shield before it, and the headers that are asked for there."""
-    door = server.door.door
+    door = server.access.connection
     return f"127.0.0.1:{door.inner_http}", dict(door.headers)
 
 
 def is_shielded(server: TritonServer) -> bool:
     """Whether HAProxy stands before HTTP."""
-    return server.door.shield_pid is not None
+    return server.access.proxy_pid is not None
 
 
 def direct_finder(model: str, threads: int = 1) -> TrackFinder:

@@ -25,6 +25,7 @@ from typing import Any, Final
 import beampipe.terminal.scripts  # noqa: F401
 
 import numpy as np
+from http_sender import HttpSender
 from rich.table import Table
 from served import (
     CONSOLE,
@@ -42,7 +43,6 @@ from served import (
 from wires import http_request, questions_of
 
 from beampipe.errors import WrongLabelsError
-from beampipe.serving.http_sender import HttpSender
 from beampipe.serving.load import Workload, closed_loop, direct_workload, summarise, verify
 from beampipe.tracking.finder import TrackFinder
 from beampipe.triton.server.server import TritonServer

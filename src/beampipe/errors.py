@@ -31,7 +31,7 @@ expected and what to do next::
 If only part of the hits fit the detector, tracks are found, and one `LayoutWarning` is issued.
 """
 
-import re
+import json
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -63,8 +63,9 @@ __all__ = [
     "UnknownNameError",
     "WorkflowError",
     "WrongLabelsError",
-    "input_error",
+    "from_wire",
     "nearest",
+    "to_wire",
 ]
 
 
@@ -131,26 +132,41 @@ class LayoutWarning(UserWarning):
     """Only part of the hits of a run fit the detector, or far fewer of them are on tracks than usual."""
 
 
-_SAYS_LAYOUT: Final = re.compile(r"layout: got .*?(\d+) of (\d+) hits.*?; (.*)", re.DOTALL)
-"""What the message of a `LayoutError` reads like: hits outside, all hits, hint."""
+_FIELDS: Final = ' {"error": '
+"""What separates the message of an `InputError` from its type and fields, where only text crosses the wire."""
 
 
-_SAYS_TOO_LARGE: Final = re.compile(
-    r"[\w. ]+: got \d+( hits)?( in event \d+ of \d+)?,( which would need [\d.]+ GB,)? expected at most \d.*", re.DOTALL
-)
-"""What the message of a `TooLargeError` about one event reads like."""
+def to_wire(error: BeampipeError) -> str:
+    """The message of an error; with its type and fields behind it, as JSON, for kinds of `InputError`.
 
+    A served model can answer with text only. `InputError::wire_text` in C++ writes the same.
 
-def input_error(message: str) -> InputError:
-    """The error of that message, as a served model raised it: only words cross the wire.
-
-    >>> input_error("layout: got 9 of 9 hits (100 %) on no layer of generic, expected most of them on its layers; ...")
-    LayoutError('layout: got 9 of 9 hits (100 %) on no layer of generic, expected most of them on its layers; ...')
+    >>> to_wire(TooLargeError("hits: got 500000, expected at most 400000"))
+    'hits: got 500000, expected at most 400000 {"error": "TooLargeError"}'
     """
-    said = _SAYS_LAYOUT.fullmatch(message)
-    if said is None:
-        return TooLargeError(message) if _SAYS_TOO_LARGE.fullmatch(message) else InputError(message)
-    return LayoutError(message, outside=int(said[1]), hits=int(said[2]), hint=said[3])
+    if not isinstance(error, InputError) or type(error) is InputError:
+        return str(error)
+    return f"{error} {json.dumps({'error': type(error).__name__, **vars(error)})}"
+
+
+def from_wire(text: str) -> InputError:
+    """The error that `to_wire` wrote, or an `InputError` with the whole text.
+
+    >>> from_wire('layout: got 9 of 9 hits {"error": "LayoutError", "hits": 9, "outside": 9, "hint": "in cm"}').outside
+    9
+    """
+    message, separator, fields = text.rpartition(_FIELDS)
+    try:
+        values = json.loads(_FIELDS + fields) if separator else {}
+    except ValueError:
+        return InputError(text)
+    kinds = {kind.__name__: kind for kind in (ShapeError, DtypeError, NotFiniteError, TooLargeError, LayoutError)}
+    kind = kinds.get(values.pop("error", ""))
+    if kind is None:
+        return InputError(text)
+    error = kind(message)
+    vars(error).update(values)
+    return error
 
 
 class FileError(BeampipeError, OSError):

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from beampipe.arrays import Bool, Float32, Float64, Int8, Int32, Int64, UInt64
 from beampipe.errors import ConfigError, DtypeError, InputError, NotFiniteError, ShapeError, UnknownNameError
-from beampipe.lazy import above
+from beampipe.lazy import import_name
 from beampipe.notebook import Page, Shown, span
 
 if TYPE_CHECKING:
@@ -107,10 +107,10 @@ def expect_array(name: str, array: ndarray, dtype: type, shape: tuple[int | None
     if array.dtype != dtype:
         raise DtypeError(f"{name}: got dtype {array.dtype}, expected {np.dtype(dtype)}; convert it first")
     if array.ndim != len(shape) or any(
-        want is not None and got != want for got, want in zip(array.shape, shape, strict=True)
+        want is not None and length != want for length, want in zip(array.shape, shape, strict=True)
     ):
-        wanted = ", ".join("n" if length is None else str(length) for length in shape)
-        raise ShapeError(f"{name}: got shape {array.shape}, expected ({wanted})")
+        expected = ", ".join("n" if length is None else str(length) for length in shape)
+        raise ShapeError(f"{name}: got shape {array.shape}, expected ({expected})")
 
 
 def cylindrical(x: ndarray, y: ndarray, z: ndarray) -> Float32[ndarray, "n 3"]:
@@ -259,11 +259,11 @@ class Hits(Shown):
 
     def facts(self) -> Mapping[str, object]:
         """Number of hits, where they lie, and what is known beside their positions."""
-        said: dict[str, object] = {"hits": len(self)}
+        facts: dict[str, object] = {"hits": len(self)}
         if len(self):
-            said |= {"r": span(self.position[:, 0], "mm"), "z": span(self.position[:, 2], "mm")}
+            facts |= {"r": span(self.position[:, 0], "mm"), "z": span(self.position[:, 2], "mm")}
         beside = [name for name in ("geometry_id", "local", "variance") if getattr(self, name) is not None]
-        return {**said, "beside": ", ".join(beside) or "nothing"}
+        return {**facts, "beside": ", ".join(beside) or "nothing"}
 
     def take(self, index: Int64[ndarray, " n"] | Bool[ndarray, " n_hits"]) -> Hits:
         """The hits at `index` (positions or a mask), in that order."""
@@ -312,6 +312,15 @@ class Particles(Shown):
         columns = (self.particle_id, self.pdg, self.charge, self.momentum, self.vertex, self.primary)
         return Particles(*(column[index] for column in columns))
 
+    def rows(self, particle_id: Int64[ndarray, " n"]) -> Int64[ndarray, " n"]:
+        """Row of the particle of each number, -1 for noise and for particles that are not listed."""
+        ids = self.particle_id
+        if len(ids) == 0:
+            return np.full(len(particle_id), -1, np.int64)
+        by_id = np.argsort(ids)
+        row = by_id[np.minimum(np.searchsorted(ids, particle_id, sorter=by_id), len(ids) - 1)]
+        return np.where((ids[row] == particle_id) & (particle_id != NOISE), row, -1)
+
     @property
     def pt(self) -> Float32[ndarray, " n_particles"]:
         """Transverse momentum [GeV]."""
@@ -333,14 +342,14 @@ class Particles(Shown):
 
     def facts(self) -> Mapping[str, object]:
         """Number of particles, of charged and primary ones, and their range of pT."""
-        said: dict[str, object] = {"particles": len(self)}
+        facts: dict[str, object] = {"particles": len(self)}
         if len(self):
-            said |= {
+            facts |= {
                 "charged": int(np.count_nonzero(self.charge)),
                 "primary": int(np.count_nonzero(self.primary)),
                 "pT": span(self.pt, "GeV"),
             }
-        return said
+        return facts
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -383,7 +392,7 @@ class FitStatus(IntEnum):
 
     Attributes:
         FITTED: parameters and covariance are there.
-        TOO_FEW_HITS: fewer than three hits on layers that the fit knows.
+        TOO_FEW_HITS: fewer than three hits on layers of the fit tables.
         NO_START: no helix through the first, the middle and the last hit: two of them lie at one place.
         NOT_CONVERGED: the steps lead to no helix.
     """
@@ -404,7 +413,7 @@ class TrackParameters(Shown):
         values: (n_tracks, 5) float64: d0 [mm], z0 [mm], phi [rad], theta [rad], charge over momentum [e/GeV].
         covariance: (n_tracks, 5, 5) float64 of these, in these units.
         chi2: (n_tracks,) float64 of the hits.
-        n_hits: (n_tracks,) int64 hits that were fitted: those on layers that the fit knows.
+        n_hits: (n_tracks,) int64 hits that were fitted: those on layers of the fit tables.
         status: (n_tracks,) int8: a `FitStatus` for each track.
     """
 
@@ -442,9 +451,9 @@ class TrackParameters(Shown):
 
     def facts(self) -> Mapping[str, object]:
         """Number of tracks, of those that could be fitted, and their range of pT."""
-        said: dict[str, object] = {"tracks": len(self), "fitted": int(np.count_nonzero(self.fitted))}
+        facts: dict[str, object] = {"tracks": len(self), "fitted": int(np.count_nonzero(self.fitted))}
         pt = self.pt[self.fitted]
-        return {**said, "pT": span(pt, "GeV")} if len(pt) else said
+        return {**facts, "pT": span(pt, "GeV")} if len(pt) else facts
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -462,7 +471,7 @@ class Tracks(Shown):
         cpu_seconds: processor time of each stage [s], from a finder that measures it.
         beam_spot: beam line that the hits were seen from: the one that was expected, or where the tracks clearly come
             from.
-        parameters: fitted helix of each track; None where no fit was asked for.
+        parameters: fitted helix of each track; None without a fit.
     """
 
     track_id: Int64[ndarray, " n_hits"]
@@ -501,8 +510,8 @@ class Tracks(Shown):
         """
         n_tracks = self.n_tracks if self.candidates is None else len(self.candidates)
         if not 0 <= track < n_tracks:
-            there = f"0 to {n_tracks - 1}" if n_tracks else "none: there are no tracks"
-            raise InputError(f"track: got {track}, expected {there}")
+            valid = f"0 to {n_tracks - 1}" if n_tracks else "none: there are no tracks"
+            raise InputError(f"track: got {track}, expected {valid}")
         if self.candidates is not None:
             return np.sort(self.candidates[track])
         return np.flatnonzero(self.track_id == track)
@@ -514,7 +523,7 @@ class Tracks(Shown):
 
         Args:
             hits: hits that the tracks were found in.
-            field: solenoidal field along z [T], for the circles; a fit knows its own from the tracker model. 2 T is
+            field: solenoidal field along z [T], for the circles; a fit uses that of the tracker model. 2 T is
                 that of the Generic detector.
 
         Returns:
@@ -523,7 +532,9 @@ class Tracks(Shown):
         Raises:
             ShapeError: the tracks are of another number of hits.
         """
-        pt: Float32[ndarray, " n_tracks"] = above("beampipe.tracking.fitting.helix:pt_of_tracks")(hits, self, field)
+        pt: Float32[ndarray, " n_tracks"] = import_name("beampipe.tracking.fitting.helix:pt_of_tracks")(
+            hits, self, field
+        )
         return pt
 
     def to_awkward(self, hits: Hits, field: float = 2.0) -> Array:
@@ -542,20 +553,20 @@ class Tracks(Shown):
             ShapeError: the tracks are of another number of hits.
             MissingExtraError: awkward is not installed.
         """
-        return above("beampipe.tracking.formats.writing:jagged_tracks")(hits, self, field)
+        return import_name("beampipe.tracking.formats.writing:jagged_tracks")(hits, self, field)
 
     def facts(self) -> Mapping[str, object]:
         """Number of tracks and of hits on them, fits, and the time that was taken."""
         on, n = int(np.count_nonzero(self.track_id >= 0)), len(self.track_id)
-        said: dict[str, object] = {"tracks": self.n_tracks, "hits on tracks": f"{on} of {n}"}
+        facts: dict[str, object] = {"tracks": self.n_tracks, "hits on tracks": f"{on} of {n}"}
         if self.parameters is not None:
-            said["fitted"] = int(np.count_nonzero(self.parameters.fitted))
-        return {**said, "time": f"{sum(self.seconds.values()):.3g} s"} if self.seconds else said
+            facts["fitted"] = int(np.count_nonzero(self.parameters.fitted))
+        return {**facts, "time": f"{sum(self.seconds.values()):.3g} s"} if self.seconds else facts
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class HitColumns(Shown):
-    """What the input says of each hit beside its position, as it stands there, so that it can be written again.
+    """The columns of the hits in the input, unchanged, beside their positions; they can be written again.
 
     Attributes:
         format: name of the format that the event was read from, a key of `beampipe.tracking.formats.EVENT_FORMATS`.
@@ -636,7 +647,7 @@ class Event(Shown):
             ShapeError: the tracks are of another event.
             MissingExtraError: matplotlib is not installed.
         """
-        figure: Figure = above("beampipe.tracking.display:event_figure")(
+        figure: Figure = import_name("beampipe.tracking.display:event_figure")(
             self, tracks, min_pt=min_pt, show_truth=show_truth, field=field
         )
         return figure
@@ -658,7 +669,7 @@ class Event(Shown):
             ShapeError: the tracks are of another event.
             ConfigError: `min_pt` is outside 0 .. 50 GeV.
         """
-        page: Page = above("beampipe.tracking.display:event_page")(
+        page: Page = import_name("beampipe.tracking.display:event_page")(
             self, tracks, min_pt=min_pt, field=field, height=height
         )
         return page
@@ -666,11 +677,11 @@ class Event(Shown):
     def facts(self) -> Mapping[str, object]:
         """Number of the event, of its hits and of its particles, and the format that it was read from."""
         truth = "none" if self.truth is None else f"{len(self.truth.particles)} particles"
-        said: dict[str, object] = {"event": self.event_id, "hits": len(self.hits), "truth": truth}
-        return said if self.source is None else {**said, "format": self.source.format}
+        facts: dict[str, object] = {"event": self.event_id, "hits": len(self.hits), "truth": truth}
+        return facts if self.source is None else {**facts, "format": self.source.format}
 
     def _repr_html_(self) -> str:
-        picture: str = above("beampipe.tracking.display:thumbnail")(self.hits)
+        picture: str = import_name("beampipe.tracking.display:thumbnail")(self.hits)
         return f"{super()._repr_html_()}{picture}"
 
     def take(self, kept: Bool[ndarray, " n_hits"]) -> Event:

@@ -22,8 +22,6 @@ from numpy import ndarray
 
 from beampipe.errors import ConfigError
 
-__all__ = ["Grammar", "check_expression", "combine", "evaluate", "is_expression", "names_in", "operands", "parse"]
-
 _PLAIN: Final = re.compile(r"[A-Za-z_][\w.:/@#-]*")
 
 

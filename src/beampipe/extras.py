@@ -9,8 +9,6 @@ This module imports only what Python has loaded already, not even `typing`: it r
 
 import sys
 
-__all__ = ["extra_of", "importer", "name_missing_extras"]
-
 _OF_PACKAGE = {
     "acts": "simulation",
     "atlasopenmagic": "opendata",

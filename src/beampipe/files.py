@@ -21,18 +21,6 @@ from typing import Final
 from beampipe import processes
 from beampipe.errors import FileError
 
-__all__ = [
-    "append",
-    "built",
-    "cache_folder",
-    "check_output",
-    "make_folder",
-    "replacing",
-    "sweep",
-    "unfinished",
-    "write_whole",
-]
-
 _STALE: Final = 7 * 24 * 3600.0
 """Age [s] after which a part of a writer on another machine is considered abandoned."""
 
@@ -68,7 +56,7 @@ def built(package: str, name: str) -> Path | None:
     An editable install keeps such files outside of the source tree.
 
     Args:
-        package: name of the package, such as ``"beampipe.triton.door"``.
+        package: name of the package, such as ``"beampipe.triton.server"``.
         name: path of the file in the package.
     """
     from importlib.metadata import PackageNotFoundError, distribution

@@ -14,8 +14,6 @@ from importlib import import_module
 from pkgutil import resolve_name
 from typing import Any
 
-__all__ = ["above", "loader"]
-
 
 def loader(package: str, names: Mapping[str, Sequence[str]]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """The ``__getattr__`` and the ``__dir__`` of a package whose public names are defined in its modules.
@@ -44,7 +42,7 @@ def loader(package: str, names: Mapping[str, Sequence[str]]) -> tuple[Callable[[
     return load, list_names
 
 
-def above(name: str) -> Any:
+def import_name(name: str) -> Any:
     """Import a name from a module of a higher layer, for a method that delegates to it, such as `Event.plot`.
 
     Args:

@@ -18,8 +18,6 @@ from beampipe.files import write_whole
 if TYPE_CHECKING:
     from numpy import ndarray
 
-__all__ = ["MOST_ROWS", "MOST_TEXT", "Page", "Shown", "html_table", "in_notebook", "notebook_bars", "span"]
-
 MOST_ROWS: Final = 20
 """Largest number of rows of a table in a notebook; a note below counts the rest."""
 

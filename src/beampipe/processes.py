@@ -23,27 +23,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
 
-__all__ = [
-    "ManagedProcess",
-    "WorkerPool",
-    "arguments",
-    "children",
-    "command_lines",
-    "end_on_interrupts",
-    "ending_workers",
-    "holding_interrupts",
-    "is_alive",
-    "is_same",
-    "is_stopped",
-    "is_used",
-    "namespace",
-    "place",
-    "processor_time",
-    "resident_memory",
-    "start_time",
-    "worker_pool",
-]
-
 _PROC: Final = Path("/proc")
 _ENDED: Final = (FileNotFoundError, ProcessLookupError)
 """Errors when the files of an ended process are read."""

@@ -40,8 +40,6 @@ from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, ge
 
 from beampipe.errors import ConfigError, FileError, UnknownNameError, nearest
 
-__all__ = ["build", "read_toml"]
-
 _T = TypeVar("_T")
 _NAME: Final = "name"
 
@@ -243,21 +241,17 @@ def _named(kind: Any) -> _Reader:
 
     def read(value: Any, place: _Place) -> Mapping[str, Any]:
         if not isinstance(value, Mapping) or not all(isinstance(part, Mapping) for part in value.values()):
-            key = place.keys[-1]
-            raise ConfigError(f"{_parent(place)}: got {key} = {value!r}, expected tables [{key}.NAME]")
-        found: dict[str, Any] = {}
+            parent, key = _Place(place.file, place.folder, place.keys[:-1]), place.keys[-1]
+            raise ConfigError(f"{parent}: got {key} = {value!r}, expected tables [{key}.NAME]")
+        tables: dict[str, Any] = {}
         for name, part in value.items():
             at = place.named(name)
             if has_name and _NAME in part:
                 raise ConfigError(f"{at}: got {_NAME} = {part[_NAME]!r}, expected none: it is {name!r}")
-            found[name] = _table(kind, {_NAME: name, **part} if has_name else part, at)
-        return MappingProxyType(found)
+            tables[name] = _table(kind, {_NAME: name, **part} if has_name else part, at)
+        return MappingProxyType(tables)
 
     return read
-
-
-def _parent(place: _Place) -> _Place:
-    return _Place(place.file, place.folder, place.keys[:-1])
 
 
 def _is_dataclass(hint: Any) -> bool:
@@ -268,7 +262,7 @@ def _text(hint: Any) -> str:
     return hint.__name__ if isinstance(hint, type) and get_origin(hint) is None else str(hint)
 
 
-def _read_only(table: dict[Any, Any]) -> Mapping[Any, Any]:
+def _read_only(table: dict[Any, Any]) -> MappingProxyType[Any, Any]:
     return MappingProxyType(table)
 
 

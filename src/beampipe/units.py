@@ -5,8 +5,6 @@ Multiply a number by its unit to store it, and divide by the wanted unit to prin
 
 from typing import Final
 
-__all__ = ["GeV", "MeV", "T", "cm", "m", "mm", "mrad", "ms", "rad", "um"]
-
 mm: Final = 1.0
 um: Final = 1e-3
 cm: Final = 10.0

@@ -21,13 +21,7 @@ from beampipe.analysisops.instances import InstanceStore, PreparedInstance, orac
 from beampipe.analysisops.registry import make_agent
 from beampipe.analysisops.runs import rescore as rescore_run
 from beampipe.analysisops.tasks.load import shipped_task
-
-SEED = 3
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> InstanceStore:
-    return InstanceStore(tmp_path_factory.mktemp("instances"))
+from tests.analysisops.redteam.target import SEED
 
 
 @pytest.fixture(scope="module")

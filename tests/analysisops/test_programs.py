@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from beampipe.analysisops.assessment import assess
-from beampipe.analysisops.instances import InstanceStore, PreparedInstance
+from beampipe.analysisops.instances import PreparedInstance
 from beampipe.analysisops.programs import ask_program
 from beampipe.analysisops.registry import agent_choice
-from beampipe.analysisops.tasks.load import shipped_task
 from tests.analysisops.artifacts.test_track import HONEST
-
-SEED = 2
+from tests.analysisops.redteam.target import SEED
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedInstance:
-    return InstanceStore(tmp_path_factory.mktemp("instances")).get(shipped_task("hyy"), SEED)
+def prepared(instance: Callable[[str], PreparedInstance]) -> PreparedInstance:
+    return instance("hyy")
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def run(program: str, kind: Kind, limits: SandboxLimits | None = None, **more: A
     """Exit status, what was said, and what the host ended it for."""
     box = Sandbox(limits or SandboxLimits(seconds=20.0), kind=kind, **more)
     with box.running([sys.executable, "-I", "-c", textwrap.dedent(program)]) as confined:
-        return confined.wait(30.0), confined.said(), confined.ended_by
+        return confined.wait(30.0), confined.output(), confined.ended_by
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -111,7 +111,7 @@ def test_ending_the_block_ends_all(kind: Kind) -> None:
     """
     with Sandbox(kind=kind).running([sys.executable, "-I", "-c", textwrap.dedent(program)]) as confined:
         until = time.monotonic() + 20
-        while confined.said().count("up") < 2 and time.monotonic() < until:
+        while confined.output().count("up") < 2 and time.monotonic() < until:
             time.sleep(0.02)
         assert len([line for _, line in processes.command_lines() if marker in line]) == 2
         work = confined.work
@@ -292,6 +292,6 @@ def test_an_agent_in_a_sandbox_answers(kind: Kind) -> None:
                 answer = send_document(f"http://127.0.0.1:{port}/", TaskRequest("t", "zmumu", 1, "?").to_json())
                 break
             except ServiceError:
-                assert confined.wait(0.1) is None, confined.said()
-                assert time.monotonic() < until, confined.said()
+                assert confined.wait(0.1) is None, confined.output()
+                assert time.monotonic() < until, confined.output()
     assert answer["answers"]["mass"]["value"] == 91.188

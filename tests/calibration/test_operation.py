@@ -19,7 +19,7 @@ from beampipe.calibration.explanation import explain
 from beampipe.calibration.run import plan_calibration, run_calibration
 from beampipe.calibration.tasks.runtime import run_with_worker_errors, worker_errors, workspace_of
 from beampipe.errors import FileError, TooLargeError, WorkflowError
-from beampipe.terminal.log_progress import progress_lines
+from beampipe.terminal import progress_lines
 from beampipe.workflow import Store
 from tests.calibration.campaign import INLINE, Toys, configuration_of
 
@@ -62,7 +62,7 @@ def test_a_run_without_memory_says_so(toys: Toys, tmp_path: Path, monkeypatch: p
     def no_memory(*_: object, **__: object) -> NoReturn:
         raise MemoryError("Unable to allocate 12.0 GiB for an array")
 
-    monkeypatch.setattr("beampipe.calibration.events.select.select", no_memory)
+    monkeypatch.setattr("beampipe.calibration.tasks.chunks.select", no_memory)
     with pytest.raises(WorkflowError, match=r"got no more memory .*12\.0 GiB") as caught:
         run_calibration(configuration_of(toys, tmp_path), INLINE)
     assert "damaged" not in str(caught.value)

@@ -17,7 +17,7 @@ from beampipe.triton.client.endpoint import Security, parse_endpoint
 from beampipe.triton.engine import Engine
 from tests.fleet.conftest import RunningFleet, running_fleet, until
 from tests.fleet.opened_sidecar import listens, sidecar
-from tests.triton.door.attacks import post, raw_answer, status_of
+from tests.triton.access.attacks import post, raw_answer, status_of
 
 ASKED = {"X": np.array([0, 3], np.float32)}
 

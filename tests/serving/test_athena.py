@@ -15,7 +15,7 @@ from tritonclient.grpc import service_pb2_grpc
 from beampipe.errors import ServiceError
 from beampipe.serving.contract import track_lists
 from beampipe.serving.finders import TritonTrackFinder
-from beampipe.serving.models import named_models, native_libraries
+from beampipe.serving.models import ServingSettings, named_models, native_libraries
 from beampipe.tracking import Hits
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.loading import load_pipeline
@@ -86,7 +86,9 @@ def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     stated = ModelSettings("stated_finder", f"{folder}/stated.py:Stated")
     models = [EnsembleSettings("stated", (stated,), (FEATURES,), (LABELS,), {"LABELS": "TRACKS"})]
     for backend in BACKENDS:
-        for chain in named_models([f"{name}_athena" for name in PIPELINES], threads=1, backend=backend):  # type: ignore[arg-type]
+        for chain in named_models(
+            ServingSettings(tuple(f"{name}_athena" for name in PIPELINES), threads=1, backend=backend)
+        ):
             assert isinstance(chain, EnsembleSettings)
             steps = tuple(replace(step, name=f"{step.name}_{backend}") for step in chain.steps)
             models.append(replace(chain, name=f"{chain.name}_{backend}", steps=steps))

@@ -17,7 +17,7 @@ from beampipe.errors import BeampipeError, ConfigError
 from beampipe.events import BeamSpot
 from beampipe.serving.ensemble import EmbedModel
 from beampipe.serving.finders import TritonTrackFinder
-from beampipe.serving.models import ensemble_model, named_models, native_libraries, tracking_model
+from beampipe.serving.models import ServingSettings, ensemble_model, named_models, native_libraries, tracking_model
 from beampipe.tracking import Hits, Tracks, load_pipeline
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.models import load_model
@@ -52,10 +52,7 @@ def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     models = []
     for backend in BACKENDS:
         some = named_models(
-            ["module_map", "module_map_ragged"],
-            threads=1,
-            backend=backend,  # type: ignore[arg-type]
-            beam_spot=SPOT,
+            ServingSettings(("module_map", "module_map_ragged"), threads=1, backend=backend, beam_spot=SPOT)
         )
         models += [replace(model, name=f"{model.name}_{backend}") for model in some]
     repository = tmp_path_factory.mktemp("beam") / "models"
@@ -84,7 +81,7 @@ def test_what_is_no_beam_line_is_not_served(engine: Engine, tmp_path: Path) -> N
             models[name := f"{backend}_{row}"] = text
             exported = tmp_path / backend / "module_map"
             if row == 0:
-                export_repository(exported.parent, named_models(["module_map"], backend=backend))  # type: ignore[arg-type]
+                export_repository(exported.parent, named_models(ServingSettings(("module_map",), backend=backend)))
             shutil.copytree(exported, repository / name)
             config = (exported / "config.pbtxt").read_text()
             for old, new in (("module_map", name), ("0.0,0.0,0.0,0.0", text)):
@@ -109,16 +106,16 @@ def test_the_line_of_the_tracker_model_is_stated(tmp_path: Path) -> None:
     own = replace(load_model(), layout=replace(load_model().layout, beam_spot=SPOT))
     write_model(replace(own, path=folder))
     for settings in (
-        tracking_model("m", "module_map", tracker_model=folder),
-        *ensemble_model("e", "exatrkx", tracker_model=folder).steps,
+        tracking_model("m", "module_map", ServingSettings(tracker_model=folder)),
+        *ensemble_model("e", "exatrkx", ServingSettings(tracker_model=folder)).steps,
     ):
         assert BeamSpot.parse(settings.parameters["BEAM_SPOT"]) == SPOT
-    told = tracking_model("m", "module_map", tracker_model=folder, beam_spot=BeamSpot(1.0, 0.0))
+    told = tracking_model("m", "module_map", ServingSettings(tracker_model=folder, beam_spot=BeamSpot(1.0, 0.0)))
     assert told.parameters["BEAM_SPOT"] == "1.0,0.0,0.0,0.0"
 
 
 def test_a_chain_sees_the_hits_from_the_line() -> None:
-    step = ensemble_model("e", "exatrkx", beam_spot=SPOT).steps[0]
+    step = ensemble_model("e", "exatrkx", ServingSettings(beam_spot=SPOT)).steps[0]
     model = EmbedModel(Instance(weights=step.weights[0].parent, parameters=step.parameters))
     answer = model.step({"FEATURES": moved().position})
     assert answer["POSITION"].tobytes() == SPOT.relative_to(moved().position).tobytes()

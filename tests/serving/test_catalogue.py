@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,14 @@ from beampipe.errors import ConfigError, InputError, NotFiniteError, TooLargeErr
 from beampipe.events import Hits, Tracks, scale_named
 from beampipe.serving import contract
 from beampipe.serving.contract import FEATURES, LABELS, STAGES
-from beampipe.serving.models import HIT_BUDGET, MAX_BATCH_SIZE, MAX_HITS, named_models, tracking_model
+from beampipe.serving.models import (
+    HIT_BUDGET,
+    MAX_BATCH_SIZE,
+    MAX_HITS,
+    ServingSettings,
+    named_models,
+    tracking_model,
+)
 from beampipe.serving.tracking_model import TrackingModel, small_event
 from beampipe.serving.variants import DEFAULT_MODELS, MODELS
 from beampipe.tracking import load_model, load_pipeline
@@ -24,7 +30,6 @@ from beampipe.tracking.pipeline import Hook
 from beampipe.triton.model.contract import EnsembleSettings, Instance, ModelRequest, ModelSettings
 from beampipe.triton.model.repository import export_repository
 
-default_models = partial(named_models, DEFAULT_MODELS)
 CHAINS = ("_ensemble", "_athena")
 SINGLE = [name for name in MODELS if not name.endswith(CHAINS) and name != "acts"]
 
@@ -60,12 +65,12 @@ def recorded(model: TrackingModel) -> list[int]:
 def test_every_pipeline_can_be_served_alone_and_in_batches() -> None:
     assert set(SINGLE) == {*PIPELINES, *(f"{name}_ragged" for name in PIPELINES)}
     assert set(DEFAULT_MODELS) <= set(MODELS)
-    assert [settings.name for settings in default_models()] == list(DEFAULT_MODELS)
+    assert [settings.name for settings in named_models()] == list(DEFAULT_MODELS)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_settings_arrive(name: str) -> None:
-    (settings,) = named_models([name], instances=3, device="auto", threads=2, scale="exatrkx")
+    (settings,) = named_models(ServingSettings((name,), instances=3, device="auto", threads=2, scale="exatrkx"))
     assert settings.name == name
     steps = settings.steps if isinstance(settings, EnsembleSettings) else (settings,)
     for step in steps:
@@ -79,11 +84,11 @@ def test_settings_arrive(name: str) -> None:
 
 def test_a_tracker_model_travels_with_what_is_served(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(load_model().path, tmp_path / "mine"))
-    (settings,) = named_models(["exatrkx"], tracker_model=folder)
+    (settings,) = named_models(ServingSettings(("exatrkx",), tracker_model=folder))
     assert isinstance(settings, ModelSettings)
     assert {path.parent for path in settings.weights} == {folder}
     assert "model.json" in {path.name for path in settings.weights}
-    (chain,) = named_models(["exatrkx_ensemble"], tracker_model=folder)
+    (chain,) = named_models(ServingSettings(("exatrkx_ensemble",), tracker_model=folder))
     assert isinstance(chain, EnsembleSettings)
     assert all(step.weights == settings.weights for step in chain.steps)
     model = model_of(settings)
@@ -92,27 +97,27 @@ def test_a_tracker_model_travels_with_what_is_served(tmp_path: Path) -> None:
         path.unlink()
     renew_digests(folder)
     with pytest.raises(ConfigError, match="got no exatrkx, expected it for pipeline exatrkx"):
-        named_models(["exatrkx"], tracker_model=folder)
+        named_models(ServingSettings(("exatrkx",), tracker_model=folder))
 
 
 @pytest.mark.parametrize("name", ["exatrk", "", "exatrkx_ragged_ragged", "module_map_ensemble", "EXATRKX"])
 def test_unknown_models(name: str) -> None:
     with pytest.raises(UnknownNameError, match="unknown model"):
-        named_models([name])
+        named_models(ServingSettings((name,)))
 
 
 def test_unknown_names_suggest_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'exatrkx'"):
-        named_models(["exatrk"])
+        named_models(ServingSettings(("exatrk",)))
     with pytest.raises(UnknownNameError, match="scale"):
-        named_models(["exatrkx"], scale="inch")
+        named_models(ServingSettings(("exatrkx",), scale="inch"))
     with pytest.raises(UnknownNameError, match="device"):
-        named_models(["exatrkx"], device="tpu")
+        named_models(ServingSettings(("exatrkx",), device="tpu"))
 
 
 @pytest.mark.parametrize("name", SINGLE)
 def test_labels_and_stages_are_those_of_the_pipeline(name: str) -> None:
-    (settings,) = named_models([name])
+    (settings,) = named_models(ServingSettings((name,)))
     model = model_of(settings)
     events = [event.hits for event in list(shipped_events(0))[:4]]
     pipeline = load_pipeline(name.removesuffix("_ragged"), threads=1)
@@ -134,7 +139,10 @@ def test_labels_and_stages_are_those_of_the_pipeline(name: str) -> None:
 
 def test_one_unit_of_features_is_what_the_scale_says() -> None:
     hits = small_event()
-    (mm,), (exatrkx,) = named_models(["exatrkx"]), named_models(["exatrkx"], scale="exatrkx")
+    (mm,), (exatrkx,) = (
+        named_models(ServingSettings(("exatrkx",))),
+        named_models(ServingSettings(("exatrkx",), scale="exatrkx")),
+    )
     sent = scale_named("exatrkx").from_mm(hits.position)
     back = scale_named("exatrkx").to_mm(sent)
     assert np.abs(sent).max() < 10
@@ -150,7 +158,7 @@ def test_a_batch_is_cut_by_its_budget_and_keeps_its_order() -> None:
     sizes = [len(hits) for hits in events]
     for budget in (1, max(sizes), sum(sizes) // 3):
         assert budget < HIT_BUDGET
-        model = model_of(tracking_model("m", "module_map", ragged=True, hit_budget=budget))
+        model = model_of(tracking_model("m", "module_map", ServingSettings(hit_budget=budget), ragged=True))
         calls = recorded(model)
         assert labels(model, *requests) == whole
         assert all(call <= budget for call in calls)
@@ -161,7 +169,7 @@ def test_bad_events_of_a_batch_are_refused_alone() -> None:
     hits = small_event()
     broken = hits.position.copy()
     broken[7, 2] = np.nan
-    model = model_of(tracking_model("m", "module_map", ragged=True, max_hits=len(hits)))
+    model = model_of(tracking_model("m", "module_map", ServingSettings(max_hits=len(hits)), ragged=True))
     requests = [
         {FEATURES.name: hits.position},
         {FEATURES.name: broken},
@@ -213,7 +221,7 @@ def test_what_is_found_is_counted() -> None:
 
 
 def test_the_default_models_can_be_exported(tmp_path: Path) -> None:
-    assert export_repository(tmp_path / "repository", default_models()) == list(DEFAULT_MODELS)
+    assert export_repository(tmp_path / "repository", named_models()) == list(DEFAULT_MODELS)
     assert (tmp_path / "repository/exatrkx/weights/exatrkx.safetensors").exists()
 
 
@@ -222,7 +230,7 @@ def test_acts_takes_modules_and_answers_as_here() -> None:
     from beampipe.serving.tracking_model import ActsModel
     from beampipe.tracking.acts import ACTS_SETTINGS, ActsTrackFinder
 
-    (settings,) = named_models(["acts"])
+    (settings,) = named_models(ServingSettings(("acts",)))
     assert isinstance(settings, ModelSettings)
     model = ActsModel(Instance(parameters=settings.parameters))
     request = ActsModel.example()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from beampipe.errors import BeampipeError
 from beampipe.serving import demo
 from beampipe.serving.demo import demo_table, run_serving_demo
+from beampipe.serving.load import Workload
+from beampipe.tracking import Hits, Tracks
 from beampipe.triton.engine import Engine
 
 
@@ -31,6 +35,9 @@ def test_the_demo_scores_draws_and_stops(engine: Engine, tmp_path: Path) -> None
 
 
 def test_a_label_that_differs_ends_it(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "_direct_digests", lambda pipeline, mu: ["not a digest"])
+    def wrong_workload(hits: Sequence[Hits], find: Callable[[Hits], Tracks]) -> Workload:
+        return Workload(tuple(hits), tuple(np.zeros(len(event), np.int64) for event in hits))
+
+    monkeypatch.setattr(demo, "direct_workload", wrong_workload)
     with pytest.raises(BeampipeError, match="labels from the server that the direct pipeline does not give"):
         run_serving_demo(tmp_path, ("module_map",), clients=1, events=2, mu=0)

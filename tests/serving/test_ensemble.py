@@ -13,7 +13,7 @@ from beampipe.errors import InputError, NotFiniteError, TooLargeError
 from beampipe.serving import contract
 from beampipe.serving.contract import FEATURES, LABELS
 from beampipe.serving.ensemble import STEPS
-from beampipe.serving.models import ensemble_model, named_models
+from beampipe.serving.models import ServingSettings, ensemble_model, named_models
 from beampipe.tracking import Pipeline, load_pipeline
 from beampipe.tracking.data import shipped_events
 from beampipe.triton.engine import Engine
@@ -95,7 +95,7 @@ def test_the_first_step_refuses(chain: list[Model]) -> None:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[TritonServer]:
     folder: Path = tmp_path_factory.mktemp("models") / "repository"
-    export_repository(folder, named_models(["exatrkx", "exatrkx_ensemble"], threads=1))
+    export_repository(folder, named_models(ServingSettings(("exatrkx", "exatrkx_ensemble"), threads=1)))
     with TritonServer(ServerSettings(folder, triton=engine.folder, supervise=False)) as server:
         yield server
         server.kill()

@@ -11,7 +11,7 @@ import pytest
 from beampipe.errors import LayoutError, LayoutWarning
 from beampipe.events import Hits
 from beampipe.serving.finders import FallbackTrackFinder, TritonTrackFinder
-from beampipe.serving.models import named_models, native_libraries, tracking_model
+from beampipe.serving.models import ServingSettings, named_models, native_libraries, tracking_model
 from beampipe.serving.tracking_model import TrackingModel
 from beampipe.tracking import load_pipeline
 from beampipe.triton.client.fake import FakeTransport
@@ -33,9 +33,9 @@ def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     models = []
     for backend in BACKENDS:
         for check in (True, False):
-            (model,) = named_models(["module_map"], threads=1, backend=backend, check=check)  # type: ignore[arg-type]
+            (model,) = named_models(ServingSettings(("module_map",), threads=1, backend=backend, check=check))
             models.append(replace(model, name=f"{backend}_{'strict' if check else 'lenient'}"))
-    models += named_models(["module_map_ragged"], threads=1)
+    models += named_models(ServingSettings(("module_map_ragged",), threads=1))
     repository = tmp_path_factory.mktemp("layout") / "models"
     names = export_repository(repository, models)
     with TritonServer(ServerSettings(repository, models=tuple(names), triton=engine.folder)) as running:

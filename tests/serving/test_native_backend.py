@@ -21,7 +21,7 @@ from beampipe.serving.finders import TritonTrackFinder
 from beampipe.serving.models import (
     BACKEND,
     MAX_BATCH_SIZE,
-    backend_choice,
+    ServingSettings,
     named_models,
     native_libraries,
     native_settings,
@@ -63,8 +63,8 @@ def shipped(mu: int) -> list[Event]:
 def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     """All pipelines plain and two ragged, each twice, and one that takes few hits in the units of Exa.TrkX."""
     repository = tmp_path_factory.mktemp("native") / "models"
-    models = named_models([*PIPELINES, *RAGGED], instances=2, threads=1, backend="native")
-    small = tracking_model("small", "module_map", scale="exatrkx", max_hits=MAX_HITS)
+    models = named_models(ServingSettings((*PIPELINES, *RAGGED), instances=2, threads=1, backend="native"))
+    small = tracking_model("small", "module_map", ServingSettings(scale="exatrkx", max_hits=MAX_HITS))
     names = export_repository(repository, [*models, native_settings(small)])
     with TritonServer(ServerSettings(repository, models=tuple(names), triton=engine.folder)) as running:
         yield running
@@ -127,7 +127,7 @@ def bad_requests() -> dict[str, ndarray]:
 @pytest.mark.parametrize("name", list(bad_requests()))
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
 def test_errors_are_those_of_the_python_model(server: TritonServer, name: str, scheme: str) -> None:
-    settings = tracking_model("small", "module_map", scale="exatrkx", max_hits=MAX_HITS)
+    settings = tracking_model("small", "module_map", ServingSettings(scale="exatrkx", max_hits=MAX_HITS))
     model = TrackingModel(Instance(weights=settings.weights[0].parent, parameters=settings.parameters))
     features = bad_requests()[name]
     with np.errstate(over="ignore"):
@@ -217,7 +217,7 @@ def failures(server: TritonServer) -> float:
 
 
 def exported(folder: Path, **changes: Any) -> Path:
-    (settings,) = named_models(["module_map"], backend="native")
+    (settings,) = named_models(ServingSettings(("module_map",), backend="native"))
     export_repository(folder, [replace(settings, **changes)])
     return folder
 
@@ -292,10 +292,8 @@ def test_the_choice_of_a_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not uses_native(None, "cuda:0")
     with pytest.raises(ConfigError, match="got native on cuda:0, expected python"):
         uses_native("native", "cuda:0")
-    assert backend_choice("native") == "native"
-    assert backend_choice(None) is None
     with pytest.raises(BeampipeError, match=r"nativ.*did you mean 'native'"):
-        backend_choice("nativ")
+        ServingSettings(backend="nativ")
     monkeypatch.setattr("beampipe.serving.models.native_libraries", lambda: ())
     with pytest.warns(RuntimeWarning, match="native backend was not built; the Python backend serves instead"):
         assert not uses_native(None, "cpu")

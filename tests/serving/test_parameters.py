@@ -16,7 +16,7 @@ from beampipe.errors import ServiceError
 from beampipe.events import BeamSpot
 from beampipe.serving.contract import BEAM_SPOT, PARAMETERS, packed_parameters, unpacked_parameters
 from beampipe.serving.finders import DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder
-from beampipe.serving.models import named_models, native_libraries, tracking_model
+from beampipe.serving.models import ServingSettings, named_models, native_libraries, tracking_model
 from beampipe.serving.tracking_model import FittingModel, TrackingModel
 from beampipe.tracking import Hits, Tracks
 from beampipe.tracking.data import shipped_events
@@ -78,9 +78,9 @@ def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = tmp_path_factory.mktemp("parameters")
     models = []
     for backend in BACKENDS:
-        some = named_models(["module_map", "module_map_ragged"], threads=1, backend=backend)  # type: ignore[arg-type]
+        some = named_models(ServingSettings(("module_map", "module_map_ragged"), threads=1, backend=backend))
         models += [replace(model, name=f"{model.name}_{backend}") for model in some]
-    (plain,) = named_models(["module_map"], threads=1, tracker_model=unfitted(folder / "unfitted"))
+    (plain,) = named_models(ServingSettings(("module_map",), threads=1, tracker_model=unfitted(folder / "unfitted")))
     names = export_repository(folder / "models", [*models, replace(plain, name="unfitted")])
     with TritonServer(ServerSettings(folder / "models", models=tuple(names), triton=engine.folder)) as running:
         yield running

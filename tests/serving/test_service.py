@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from beampipe.errors import BeampipeError, FileError
 from beampipe.serving.cli import app, serve_command
+from beampipe.serving.models import ServingSettings
 from beampipe.serving.server import generated_repository
 from beampipe.triton.engine import Engine
 from beampipe.triton.server.cleanup import folders_of, processes_of, shared_memory_of
@@ -117,7 +118,10 @@ def test_the_unit_runs_serve_with_the_options_that_follow(monkeypatch: pytest.Mo
 
 
 def test_a_generated_repository_is_for_this_user_alone() -> None:
-    with generated_repository(["module_map"], name="ActsExaTrkX", scale="acts") as (repository, models):
+    with generated_repository(ServingSettings(("module_map",), name="ActsExaTrkX", scale="acts")) as (
+        repository,
+        models,
+    ):
         assert models == ("ActsExaTrkX",)
         assert (repository / "ActsExaTrkX" / "config.pbtxt").is_file()
         assert stat.S_IMODE(repository.parent.stat().st_mode) == 0o700

@@ -17,7 +17,7 @@ import pytest
 from numpy import ndarray
 
 from beampipe.errors import BeampipeError
-from beampipe.serving.models import named_models
+from beampipe.serving.models import ServingSettings, named_models
 from beampipe.tracking import load_pipeline
 from beampipe.tracking.data import shipped_events, shipped_path
 from beampipe.triton.engine import Engine
@@ -113,7 +113,7 @@ def test_the_weights_are_those_of_the_recipe(folder: Path, tmp_path: Path) -> No
 
 
 def typed(*starts: str) -> str:
-    """The block of *Try it here*, then those that hold these words."""
+    """The block of *Run it locally*, then those that hold these words."""
     blocks = [block for word in ("toy_jets", *starts) for block in BLOCKS if word in block]
     assert len(blocks) == 1 + len(starts)
     return "".join(blocks)
@@ -199,7 +199,7 @@ def test_the_python_of_the_serving_page_runs(tmp_path: Path, engine: Engine) -> 
     """All its blocks in order, as one reader would type them, with the addresses of this server."""
     code = "".join(re.findall(r"^```python\n(.*?)^```$", SERVING, re.M | re.S))
     shutil.copyfile(shipped_path(0), tmp_path / "events.parquet")
-    export_repository(tmp_path / "models", named_models(["exatrkx"]))
+    export_repository(tmp_path / "models", named_models(ServingSettings(("exatrkx",))))
     with TritonServer(ServerSettings(tmp_path / "models", triton=engine.folder, supervise=False)) as server:
         assert code.count("127.0.0.1:8001") == 3
         # The nodes of the page are nowhere, which is what its fallback is for.

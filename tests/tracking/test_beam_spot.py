@@ -120,6 +120,15 @@ def test_a_look_inside_sees_the_hits_from_the_line() -> None:
     np.testing.assert_array_equal(seen[0]["position"], MOVED.relative_to(moved.position))
 
 
+def test_a_second_search_runs_all_stages_again() -> None:
+    composed = load_pipeline("module_map", threads=1, check=False)
+    for pipeline in (composed, composed.staged()):
+        steps: list[str] = []
+        for hits in (event().hits, elsewhere(event().hits, MOVED)):
+            pipeline.find(hits, hook=lambda step, _: steps.append(step))  # noqa: B023
+        assert len(steps) == 3 * len(pipeline.stages)  # once, then twice
+
+
 def test_text_of_a_beam_line() -> None:
     assert BeamSpot.parse("0.5,-0.2") == BeamSpot(0.5, -0.2)
     assert BeamSpot.parse("0,0,1e-4, -2e-4") == BeamSpot(0.0, 0.0, 1e-4, -2e-4)

@@ -15,11 +15,9 @@ from numpy import ndarray
 from beampipe.errors import ConfigError, MissingExtraError
 from beampipe.events import NO_TRACK, Hits, Tracks
 from beampipe.tracking import kernels
-from beampipe.tracking import kernels as module_map
 from beampipe.tracking.catalogue import PIPELINES
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.kernels import reference
-from beampipe.tracking.kernels import reference as reference_map
 from beampipe.tracking.kernels.geometry import doublet
 from beampipe.tracking.kernels.weights import load_networks
 from beampipe.tracking.loading import DEFAULT_MODEL_FOLDER, load_pipeline
@@ -143,40 +141,40 @@ def test_edges_and_triplets(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graphs, "_CANDIDATES", 1000)
     position, windows = _hits()[0].position[:1200], _windows(name)
     there = graphs.windows_to_device(windows, CPU, 2, 0.1)
-    expected = reference_map.module_map_edges(position, windows, None, 2, 0.1)
+    expected = reference.module_map_edges(position, windows, None, 2, 0.1)
     edges = graphs.module_map_edges(_tensor(position), there)
     np.testing.assert_array_equal(edges.numpy(), expected)
     assert expected.shape[1] > 300
-    pairs, chi2 = reference_map.triplets(position, expected, windows)
+    pairs, chi2 = reference.triplets(position, expected, windows)
     got, got2 = graphs.triplets(_tensor(position), edges, there)
     np.testing.assert_array_equal(got.numpy(), pairs)
     np.testing.assert_allclose(got2.numpy(), chi2, rtol=1e-3, atol=1e-5)
     layer = graphs.assign_layers(_tensor(position), there)
-    np.testing.assert_array_equal(layer.numpy(), reference_map.assign_layers(position, windows))
+    np.testing.assert_array_equal(layer.numpy(), reference.assign_layers(position, windows))
 
 
 def test_triplets_of_unknown_pairs() -> None:
     # Most random edges join layers that no pair knows.
     position, windows = _hits()[0].position.copy(), _windows("module_map")
     position[::20, 0] = 5.0  # inside the beam pipe: on no layer
-    edges = module_map.module_map_edges(position, windows)
+    edges = kernels.module_map_edges(position, windows)
     others = np.random.default_rng(5).integers(0, len(position), size=(2, 5000))
     edges = np.unique(np.concatenate([edges, others], axis=1), axis=1)
     pairs, _ = graphs.triplets(_tensor(position), _tensor(edges), graphs.windows_to_device(windows, CPU))
-    expected, _ = module_map.triplets(position, edges, windows)
+    expected, _ = kernels.triplets(position, edges, windows)
     np.testing.assert_array_equal(pairs.numpy(), expected)
     assert expected.shape[1] > 1000
-    layer = reference_map.assign_layers(position, windows)[edges]
+    layer = reference.assign_layers(position, windows)[edges]
     assert (layer < 0).any()
     assert (layer[0] == layer[1]).any()
 
 
 def test_pair_features() -> None:
     position, windows = _hits()[2].position, _windows("module_map_soft")
-    edges = module_map.module_map_edges(position, windows)
-    pairs, chi2 = module_map.triplets(position, edges, windows)
+    edges = kernels.module_map_edges(position, windows)
+    pairs, chi2 = kernels.triplets(position, edges, windows)
     got = graphs.pair_features(_tensor(position), _tensor(edges), _tensor(pairs), _tensor(chi2))
-    expected = module_map.pair_features(pairs, chi2, edges.shape[1])
+    expected = kernels.pair_features(pairs, chi2, edges.shape[1])
     np.testing.assert_allclose(got.numpy(), expected, rtol=1e-6, atol=1e-7)
     assert expected[:, 4].max() > 0.5  # chains of more than four links
     inner, outer = (position[edges] ** 2)[..., [0, 2]].sum(axis=-1)

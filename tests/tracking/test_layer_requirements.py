@@ -12,7 +12,7 @@ import pytest
 
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.serving import contract
-from beampipe.serving.models import native_settings, tracking_model
+from beampipe.serving.models import ServingSettings, native_settings, tracking_model
 from beampipe.tracking import PIPELINES, load_model, load_pipeline, shipped_events
 from beampipe.tracking.catalogue import CARD
 from beampipe.tracking.models import LayerRequirements, TrackerModel
@@ -63,7 +63,7 @@ def test_short_tracks_are_found_natively_and_by_stages(short: TrackerModel) -> N
 
 
 def test_the_native_backend_is_told(short: TrackerModel) -> None:
-    settings = native_settings(tracking_model("mine", "module_map_soft", tracker_model=short.path))
+    settings = native_settings(tracking_model("mine", "module_map_soft", ServingSettings(tracker_model=short.path)))
     assert settings.parameters[contract.PIPELINE_SPEC] == short.spec("module_map_soft").to_json()
     assert settings.parameters[contract.PIPELINE_SPEC] != PIPELINES["module_map_soft"].to_json()
 

@@ -19,9 +19,9 @@ from beampipe.errors import BeampipeError
 from beampipe.triton.foreground import run_server
 from beampipe.triton.server.launch import ServerSettings
 
-kept, repository, engine, *models = sys.argv[1:]
+restart, repository, engine, *models = sys.argv[1:]
 try:
-    run_server(ServerSettings(Path(repository), models=tuple(models), triton=Path(engine)), kept=kept == "True")
+    run_server(ServerSettings(Path(repository), models=tuple(models), triton=Path(engine)), restart=restart == "True")
 except BeampipeError as error:
     print(error)
     sys.exit(2)
@@ -30,10 +30,10 @@ except BeampipeError as error:
 
 @contextmanager
 def serving(
-    repository: Path, engine: Engine, *models: str, kept: bool = False
+    repository: Path, engine: Engine, *models: str, restart: bool = False
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server in the foreground of a process of its own, perhaps with a keeper, and its first summary."""
-    with in_foreground(PROGRAM, str(kept), repository, engine.folder, *models) as both:
+    with in_foreground(PROGRAM, str(restart), repository, engine.folder, *models) as both:
         yield both
 
 

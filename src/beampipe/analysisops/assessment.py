@@ -36,7 +36,7 @@ def ask_agent(url: str, request: TaskRequest) -> dict[str, Any]:
         request: what it is asked; its ``time_limit_sec`` is how long to wait.
 
     Raises:
-        ServiceUnavailableError: nobody is there.
+        ServiceUnavailableError: no server listens there.
         DeadlineError: it took too long.
         ServiceError: it gave up, sent too much, or its answer is not one JSON object.
     """

@@ -17,9 +17,6 @@ import httpx
 from beampipe.errors import ConfigError, DeadlineError, FileError, ServiceError, ServiceUnavailableError
 from beampipe.files import write_whole
 
-# Which model is asked, at what price, and what it may use.
-
-
 Mode = Literal["native", "json"]
 """How a model calls tools: by the protocol's own calls, or by JSON objects that it writes as text."""
 
@@ -35,12 +32,12 @@ class Model:
         api_key_variable: environment variable that holds the key; empty if none is needed. The key itself is never
             kept, cached or sent anywhere else.
         temperature: randomness of its answers; None leaves it to the server, as some models want it.
-        seed: of its random numbers, where the server knows that; None sends none.
+        seed: of its random numbers, where the server knows that; a negative one is not sent.
         answer_tokens: longest answer [tokens].
         price_prompt: price of a million tokens that it reads [USD].
         price_answer: price of a million tokens that it writes [USD].
         request_seconds: time that one answer may take [s].
-        retries: how often it is asked again when it is busy or out of reach.
+        retries: number of further tries when it is busy or out of reach.
     """
 
     base_url: str
@@ -48,7 +45,7 @@ class Model:
     mode: Mode = "native"
     api_key_variable: str = ""
     temperature: float | None = 0.0
-    seed: int | None = None
+    seed: int = -1
     answer_tokens: int = 4096
     price_prompt: float = 0.0
     price_answer: float = 0.0
@@ -62,13 +59,8 @@ class Model:
             raise ConfigError("model: got no name, expected that of a model of the server")
 
 
-# One answer of a server of OpenAI's protocol, read.
-
-
 _CHARACTERS_PER_TOKEN: Final = 4
-"""About so many characters make a token, where a server does not count them."""
-
-_SHOWN_REPLY: Final = 200
+"""Estimate of the length of a token, where a server does not count them."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +95,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model answered.
+    """The reply of a model.
 
     Attributes:
         text: its words.
@@ -111,7 +103,7 @@ class Reply:
         usage: its tokens.
         finish: why it stopped, such as ``"stop"``, ``"length"``, ``"tool_calls"`` or ``"content_filter"``.
         refusal: its words if it refused; empty if it did not.
-        cached: it was answered before, and nobody was asked.
+        cached: it comes from the cache.
     """
 
     text: str
@@ -123,16 +115,16 @@ class Reply:
 
 
 def read_reply(answer: Any, asked: Mapping[str, Any], *, url: str, cached: bool = False) -> Reply:
-    """A reply from the JSON that a server sent.
+    """Parse the JSON of a chat completion.
 
     Args:
         answer: the JSON.
         asked: the request, for an estimate of tokens where the server counts none.
         url: of the server, for messages.
-        cached: nobody was asked for it.
+        cached: the answer comes from the cache.
 
     Raises:
-        ServiceError: it is none.
+        ServiceError: it is no chat completion.
     """
     try:
         choice = answer["choices"][0]
@@ -144,7 +136,7 @@ def read_reply(answer: Any, asked: Mapping[str, Any], *, url: str, cached: bool 
             Call(
                 str(call.get("id") or f"call_{number}"),
                 str(call["function"]["name"]),
-                _arguments(call["function"].get("arguments")),
+                _as_text(call["function"].get("arguments")),
             )
             for number, call in enumerate(message.get("tool_calls") or ())
         )
@@ -154,35 +146,33 @@ def read_reply(answer: Any, asked: Mapping[str, Any], *, url: str, cached: bool 
         )
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise ServiceError(
-            f"{url}: got {str(answer)[:_SHOWN_REPLY]!r}, expected a chat completion with choices",
+            f"{url}: got {str(answer)[:200]!r}, expected a chat completion with choices",
             url=url,
             model=str(asked.get("model", "")),
         ) from error
 
 
-def _arguments(found: Any) -> str:
+def _as_text(arguments: Any) -> str:
     """Arguments as text; some servers send the object itself."""
-    return found if isinstance(found, str) else json.dumps(found or {})
+    return arguments if isinstance(arguments, str) else json.dumps(arguments or {})
 
 
-def _usage(found: Any, asked: Mapping[str, Any], text: str) -> Usage:
-    if isinstance(found, Mapping):
-        prompt, answer = found.get("prompt_tokens"), found.get("completion_tokens") or 0
+def _usage(counts: Any, asked: Mapping[str, Any], text: str) -> Usage:
+    """The tokens that a server counted, or an estimate."""
+    if isinstance(counts, Mapping):
+        prompt, answer = counts.get("prompt_tokens"), counts.get("completion_tokens") or 0
         if isinstance(prompt, int | float) and isinstance(answer, int | float):
             return Usage(max(0, int(prompt)), max(0, int(answer)))
     read = len(json.dumps(asked.get("messages", "")))
     return Usage(ceil(read / _CHARACTERS_PER_TOKEN), ceil(len(text) / _CHARACTERS_PER_TOKEN), estimated=True)
 
 
-# Answers of models, kept by what was asked, so that a run can be replayed without any model.
-
-
 class ReplayCache:
-    """A folder of answers, one file each, named by the hash of the question.
+    """A folder of answers, named by the hashes of their requests, so that a run can be replayed without a model.
 
     Args:
-        folder: where they are; made when the first is kept.
-        replay_only: never ask: a question that is not there is an error.
+        folder: where they are; made when the first is stored.
+        replay_only: a request without a stored answer is an error.
         sample: which of several answers to the same question; each has a number of its own.
     """
 
@@ -191,10 +181,10 @@ class ReplayCache:
         self.replay_only = replay_only
 
     def find(self, asked: Mapping[str, Any]) -> Any | None:
-        """The answer that was kept; None if there is none.
+        """The stored answer; None if there is none.
 
         Raises:
-            FileError: there is a file that is no answer; or none, where only those are to be taken.
+            FileError: the file is no answer; or there is none, and `replay_only` is set.
         """
         path = self._path(asked)
         try:
@@ -204,13 +194,13 @@ class ReplayCache:
             if not self.replay_only:
                 return None
             raise FileError(
-                f"{path}: got a question that was not asked before, expected only such; record the run again", path=path
+                f"{path}: got a request without a stored answer, expected only replays; record the run again", path=path
             ) from error
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise FileError(f"{path}: got no answer that was kept; remove the file", path=path) from error
+            raise FileError(f"{path}: got no stored answer of a model; remove the file", path=path) from error
 
     def keep(self, asked: Mapping[str, Any], answer: Any) -> None:
-        """Keep an answer with its question."""
+        """Store an answer with its request."""
         text = json.dumps({"asked": dict(asked), "answer": answer}, indent=1)
         write_whole(self._path(asked), lambda part: part.write_text(text, encoding="utf-8"))
 
@@ -219,17 +209,11 @@ class ReplayCache:
         return self._folder / f"{hashlib.sha256(plain.encode()).hexdigest()}.json"
 
 
-# Asks a server of OpenAI's protocol, again if it is busy, and not at all for what was asked before.
-
-
 _BUSY: Final = (408, 409, 425, 429, 500, 502, 503, 504, 529)
+"""Statuses of servers that may answer later."""
 
-_FIRST_PAUSE: Final = 0.5
-
-_LONGEST_PAUSE: Final = 30.0
-
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _LARGEST: Final = 8 * 1024 * 1024
-
 _SHOWN: Final = 300
 
 
@@ -282,16 +266,16 @@ class ChatClient:
         asked: dict[str, Any] = {"model": model.model, "messages": list(messages), "max_tokens": model.answer_tokens}
         if model.temperature is not None:
             asked["temperature"] = model.temperature
-        if model.seed is not None:
+        if model.seed >= 0:
             asked["seed"] = model.seed
         if tools:
             asked["tools"] = [{"type": "function", "function": dict(tool)} for tool in tools]
             asked["tool_choice"] = {"type": "function", "function": {"name": must_call}} if must_call else "auto"
         if response_format is not None:
             asked["response_format"] = dict(response_format)
-        kept = self._cache.find(asked) if self._cache is not None else None
-        if kept is not None:
-            return read_reply(kept, asked, url=self._url, cached=True)
+        stored = self._cache.find(asked) if self._cache is not None else None
+        if stored is not None:
+            return read_reply(stored, asked, url=self._url, cached=True)
         answer = self._post(asked, seconds)
         reply = read_reply(answer, asked, url=self._url)
         if self._cache is not None:
@@ -323,14 +307,27 @@ class ChatClient:
         raise DeadlineError(f"{self._url}: got no answer within {seconds:g} s", url=self._url, model=self.model.model)
 
     def _once(self, asked: Mapping[str, Any], seconds: float) -> Any:
+        """The JSON of one try."""
+        headers = {}
+        if variable := self.model.api_key_variable:
+            key = os.environ.get(variable)
+            if not key:
+                raise ConfigError(f"api_key_variable: got no variable {variable} in the environment; set it to the key")
+            headers["Authorization"] = f"Bearer {key}"
         try:
             timeout = httpx.Timeout(seconds, connect=min(seconds, 10.0))
             with (
                 httpx.Client(timeout=timeout, transport=self._transport) as http,
-                http.stream("POST", self._url, json=asked, headers=self._headers()) as answer,
+                http.stream("POST", self._url, json=asked, headers=headers) as answer,
             ):
-                status, text = answer.status_code, _bounded(answer, self._url)
-                pause = answer.headers.get("retry-after", "")
+                status, pause, content = answer.status_code, answer.headers.get("retry-after", ""), bytearray()
+                for chunk in answer.iter_bytes():
+                    content += chunk
+                    if len(content) > _LARGEST:
+                        raise ServiceError(
+                            f"{self._url}: got more than {_LARGEST} bytes, expected a chat completion", url=self._url
+                        )
+                text = content.decode(errors="replace")
         except httpx.TransportError as error:
             raise _BusyError(f"{type(error).__name__} ({error})") from error
         except httpx.HTTPError as error:
@@ -351,15 +348,6 @@ class ChatClient:
                 f"{self._url}: got {text[:_SHOWN]!r}, expected JSON", url=self._url, model=self.model.model
             ) from error
 
-    def _headers(self) -> dict[str, str]:
-        variable = self.model.api_key_variable
-        if not variable:
-            return {}
-        key = os.environ.get(variable)
-        if not key:
-            raise ConfigError(f"api_key_variable: got no variable {variable} in the environment; set it to the key")
-        return {"Authorization": f"Bearer {key}"}
-
 
 class _BusyError(Exception):
     """The server may answer later, perhaps after a pause [s] that it named."""
@@ -367,12 +355,3 @@ class _BusyError(Exception):
     def __init__(self, message: str, pause: float = 0.0) -> None:
         super().__init__(message)
         self.pause = pause
-
-
-def _bounded(answer: httpx.Response, url: str) -> str:
-    found = bytearray()
-    for chunk in answer.iter_bytes():
-        found += chunk
-        if len(found) > _LARGEST:
-            raise ServiceError(f"{url}: got more than {_LARGEST} bytes, expected a chat completion", url=url)
-    return found.decode(errors="replace")

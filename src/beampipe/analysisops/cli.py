@@ -27,7 +27,7 @@ Levels = Annotated[
     typer.Option(
         "--level",
         "-l",
-        help="How much agents are told: 1 how, 2 what, 3 only the question; may be given several times.",
+        help="How much prompts tell: 1 how, 2 what, 3 only the question; may be given several times.",
         min=1,
         max=3,
         show_default="all three",
@@ -44,7 +44,7 @@ Secret = Annotated[
 ]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 JudgeName = Annotated[
-    str, typer.Option("--judge", help="Who looks at the words: offline, none, or a TOML file with a model.")
+    str, typer.Option("--judge", help="Judge of the words: offline, none, or a TOML file with a model.")
 ]
 ToolsHost = Annotated[
     str, typer.Option(help="Name or address of this machine at which agents elsewhere reach their tools.")
@@ -64,12 +64,12 @@ def demo_command(
     from beampipe.analysisops.demo import run_demo
 
     with bars() as progress:
-        found = run_demo(output, progress)
+        result = run_demo(output, progress)
     if as_json:
-        print_json(found)
+        print_json(result)
     else:
-        typer.echo("\n".join(found.lines()))
-    say(f"page: {found.page}")
+        typer.echo("\n".join(result.lines()))
+    say(f"page: {result.page}")
 
 
 @app.command("tasks")
@@ -118,7 +118,7 @@ def sample_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the data.")],
     seed: Seed = 1,
     hidden: Annotated[
-        Path | None, typer.Option(help="JSON file for what is hidden: truth, names, units; outside of the data.")
+        Path | None, typer.Option(help="JSON file for the hidden truth: parameters, names, units; outside of the data.")
     ] = None,
 ) -> None:
     """Make the data of an instance: ROOT files and a manifest."""
@@ -167,13 +167,13 @@ def tools_command(
 
 @app.command("run")
 def run_command(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run; a run that is there goes on.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run; an unfinished run goes on.")],
     agents: Annotated[
         list[str],
         typer.Option(
             "--agent",
             "-a",
-            help="Agent to ask: scripted, follower, nop, recall, oracle, the address of an A2A agent, a TOML file with"
+            help="Agent to run: scripted, follower, nop, recall, oracle, the address of an A2A agent, a TOML file with"
             " a model, or a program that brings its own code; may be given several times.",
         ),
     ],
@@ -181,7 +181,7 @@ def run_command(
     levels: Levels = None,
     instances: Instances = 1,
     secret: Secret = None,
-    epochs: Annotated[int, typer.Option(help="How often each agent is asked the same.", min=1)] = 1,
+    epochs: Annotated[int, typer.Option(help="Repetitions of each assessment.", min=1)] = 1,
     workers: Annotated[int, typer.Option("--workers", "-j", help="Number of assessments at once.", min=1)] = 1,
     judge: JudgeName = "offline",
     tools_host: ToolsHost = "127.0.0.1",
@@ -217,11 +217,11 @@ def rescore_command(
     """Grade a run again from its records; the same rules give the same bytes."""
     from beampipe.analysisops.run import rescore
 
-    found = rescore(folder)
+    outcome = rescore(folder)
     if as_json:
-        print_json(found)
+        print_json(outcome)
     else:
-        typer.echo("\n".join(found.lines()))
+        typer.echo("\n".join(outcome.lines()))
 
 
 @app.command("report")
@@ -290,10 +290,10 @@ def _print_summary(folder: Path, *, as_json: bool) -> None:
 
     summaries = summarise(scores_of(RunFolder(folder).read_results()), by=("agent", "level"))
     if as_json:
-        print_json([{"agent": agent, "level": level, **vars(found)} for (agent, level), found in summaries.items()])
+        print_json([{"agent": agent, "level": level, **vars(score)} for (agent, level), score in summaries.items()])
         return
     table = make_table("scores", ["agent", "level"], ["instances", "mean", "error", "errors"])
-    for (agent, level), found in summaries.items():
-        error = "" if found.error is None else f"{found.error:.3f}"
-        table.add_row(str(agent), str(level), str(found.seeds), f"{found.mean:.3f}", error, str(found.errors))
+    for (agent, level), score in summaries.items():
+        error = "" if score.error is None else f"{score.error:.3f}"
+        table.add_row(str(agent), str(level), str(score.seeds), f"{score.mean:.3f}", error, str(score.errors))
     console().print(table)

@@ -40,8 +40,8 @@ _RECURSIVE: Final = 0x8000
 _ATTRIBUTES: Final = 0x1 | 0x2 | 0x4
 """Read-only, no other user's rights, no devices; for a mount and all below it."""
 
-_LOOK_SECONDS: Final = 1.0
-"""So often does it look whether the host is still there [s]."""
+_CHECK_SECONDS: Final = 1.0
+"""Interval of the checks that the host still runs [s]."""
 
 _DEVICES: Final = ("null", "zero", "full", "random", "urandom")
 _IFF_UP, _SIOCSIFFLAGS = 0x1, 0x8914
@@ -56,33 +56,30 @@ def main(arguments: list[str]) -> NoReturn:
     try:
         _check(_libc.prctl(_SUBREAPER, 1, 0, 0, 0), "prctl")
         if plan["namespaces"]:
-            _unshare(plan)
+            # New namespaces of mounts, processes, IPC and names; of users and of the network where the plan has them.
+            uid, gid = os.geteuid(), os.getegid()
+            flags = _NEWNS | _NEWPID | _NEWIPC | _NEWUTS
+            flags |= _NEWUSER if plan["user_namespace"] else 0
+            flags |= 0 if plan["network"] else _NEWNET
+            _check(_libc.unshare(flags), "unshare")
+            if plan["user_namespace"]:
+                Path("/proc/self/setgroups").write_text("deny")
+                Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
+                Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
             child = os.fork() or _init(plan)
         else:
             child = os.fork() or _agent(plan)
     except OSError as error:
         _fail(error)
 
-    def look(*_: object) -> None:
-        if os.getppid() != host:  # nobody would ever end it
+    def end_without_host(*_: object) -> None:
+        if os.getppid() != host:  # nothing else would end it
             _end_rest()
             os._exit(FAILED)
 
-    signal.signal(signal.SIGALRM, look)
-    signal.setitimer(signal.ITIMER_REAL, _LOOK_SECONDS, _LOOK_SECONDS)
+    signal.signal(signal.SIGALRM, end_without_host)
+    signal.setitimer(signal.ITIMER_REAL, _CHECK_SECONDS, _CHECK_SECONDS)
     _wait_for(child)
-
-
-def _unshare(plan: Mapping[str, Any]) -> None:
-    uid, gid = os.geteuid(), os.getegid()
-    flags = _NEWNS | _NEWPID | _NEWIPC | _NEWUTS
-    flags |= _NEWUSER if plan["user_namespace"] else 0
-    flags |= 0 if plan["network"] else _NEWNET
-    _check(_libc.unshare(flags), "unshare")
-    if plan["user_namespace"]:
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
-        Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
 
 
 def _init(plan: Mapping[str, Any]) -> NoReturn:
@@ -92,7 +89,8 @@ def _init(plan: Mapping[str, Any]) -> NoReturn:
         _check(_libc.prctl(_DUMPABLE, 0, 0, 0, 0), "prctl")
         _build(plan)
         if not plan["network"]:
-            _loopback_up()
+            with socket.socket() as any_socket:
+                ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
         child = os.fork() or _agent(plan)
     except OSError as error:
         _fail(error)
@@ -106,9 +104,9 @@ def _build(plan: Mapping[str, Any]) -> None:
     _mount(None, "/", None, _REC | _PRIVATE)
     _mount("tmpfs", root, "tmpfs", _NOSUID | _NODEV, "mode=755,size=16m")
     for name, size in (("/dev/shm", plan["memory"]), ("/tmp", plan["file_size"])):
-        place = root / name[1:]
-        place.mkdir(parents=True)
-        _mount("tmpfs", place, "tmpfs", _NOSUID | _NODEV, f"mode=1777,size={size}")
+        target = root / name[1:]
+        target.mkdir(parents=True)
+        _mount("tmpfs", target, "tmpfs", _NOSUID | _NODEV, f"mode=1777,size={size}")
     for name in plan["read_only"]:
         _bind(Path(name), root)
     for name in _DEVICES:
@@ -130,39 +128,34 @@ def _build(plan: Mapping[str, Any]) -> None:
 
 def _bind(path: Path, root: Path, *, sealed: bool = True) -> None:
     """A file or folder at the same path below the new root; links of the system (``/lib``) are made again."""
-    place = root / path.relative_to("/")
+    target = root / path.relative_to("/")
     if path.is_symlink():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.symlink_to(os.readlink(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(os.readlink(path))
         return
     if path.is_dir():
-        place.mkdir(parents=True, exist_ok=True)
+        target.mkdir(parents=True, exist_ok=True)
     else:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.touch()
-    _mount(path, place, None, _BIND | _REC)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+    _mount(path, target, None, _BIND | _REC)
     if sealed:
-        _seal(place)
+        _seal(target)
 
 
-def _seal(place: Path, *, recursive: bool = True) -> None:
+def _seal(target: Path, *, recursive: bool = True) -> None:
     attributes = struct.pack("=QQQQ", _ATTRIBUTES, 0, 0, 0)
     flags = _RECURSIVE if recursive else 0
-    done = _libc.syscall(_MOUNT_SETATTR, -100, bytes(place), flags, attributes, len(attributes))
-    _check(done, f"mount_setattr {place}")
+    done = _libc.syscall(_MOUNT_SETATTR, -100, bytes(target), flags, attributes, len(attributes))
+    _check(done, f"mount_setattr {target}")
 
 
-def _mount(source: str | Path | None, place: str | Path, kind: str | None, flags: int, options: str = "") -> None:
+def _mount(source: str | Path | None, target: str | Path, kind: str | None, flags: int, options: str = "") -> None:
     def raw(text: str | Path | None) -> bytes | None:
         return None if text is None else os.fsencode(text)
 
-    done = _libc.mount(raw(source), raw(place), raw(kind), ctypes.c_ulong(flags), raw(options or None))
-    _check(done, f"mount {place}")
-
-
-def _loopback_up() -> None:
-    with socket.socket() as any_socket:
-        ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
+    done = _libc.mount(raw(source), raw(target), raw(kind), ctypes.c_ulong(flags), raw(options or None))
+    _check(done, f"mount {target}")
 
 
 def _agent(plan: Mapping[str, Any]) -> NoReturn:

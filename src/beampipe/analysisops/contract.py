@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 from beampipe.errors import BeampipeError, InputError
 
 Level = Literal[1, 2, 3]
-"""How much an agent is told: 1 how to do it, 2 what to do, 3 only the question."""
+"""How much the prompt says: 1 how to do it, 2 what to do, 3 only the question."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Quantity:
     Attributes:
         value: the number, in `unit`.
         uncertainty: its standard uncertainty, more than 0, in `unit`.
-        unit: such as ``"GeV"``; empty for a pure number.
+        unit: unit such as ``"GeV"``; empty for a pure number.
     """
 
     value: float
@@ -33,7 +33,7 @@ class HistogramReference:
     """A histogram that an answer is compared with.
 
     Attributes:
-        edges: of the bins, one more than there are bins.
+        edges: edges of the bins, one more than there are bins.
         values: contents of the bins.
     """
 
@@ -43,11 +43,11 @@ class HistogramReference:
 
 @dataclass(frozen=True)
 class Reference:
-    """What is known of one instance and hidden from agents.
+    """The reference of one instance, hidden from agents.
 
     Attributes:
-        quantities: what the best analysis of these very data finds, by the name under which it is asked.
-        truth: what the data were made with, by the same names.
+        quantities: results of the best analysis of the same data, by the name of the answer.
+        truth: values that the data were made with, by the same names.
         histograms: histograms of that analysis.
         words: answers that are words, such as whether there is a signal (``"yes"``, ``"no"``) or what is broken.
     """
@@ -58,7 +58,7 @@ class Reference:
     words: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON types; `from_json` reads it back."""
+        """As JSON types, for `from_json`."""
         return cast("dict[str, Any]", json.loads(json.dumps(asdict(self), allow_nan=False)))
 
     @classmethod
@@ -77,16 +77,16 @@ class Reference:
 
 @dataclass(frozen=True)
 class TaskRequest:
-    """What an agent is asked; it holds nothing that is hidden.
+    """The request to an agent; it holds nothing that is hidden.
 
     Attributes:
         task_id: name of the task.
         task_type: family of the task, such as ``"zmumu"``.
-        level: how much the prompt tells.
+        level: how much the prompt says.
         prompt: the question in words, with the form of the answer.
-        tools_url: address of the MCP server with the tools, for this assessment alone; None if there are none.
-        files: names of the data files, as the tools know them.
-        data: more about the data that anybody may know, such as ``release``, ``skim`` or the luminosity.
+        tools_url: address of the MCP server with the tools of this assessment; None if there are none.
+        files: names of the data files for the tools.
+        data: more public facts about the data, such as ``release``, ``skim`` or the luminosity.
         constraints: ``time_limit_sec``, ``memory_gb``, ``allow_network``, ``max_tool_calls``.
     """
 
@@ -114,10 +114,10 @@ class TaskRequest:
 
     @classmethod
     def from_json(cls, message: Mapping[str, Any]) -> TaskRequest:
-        """What `to_json` wrote, or a public benchmark's request, which tells no level and no tools.
+        """The request that `to_json` wrote, or one of the public benchmark, which has neither level nor tools.
 
         Raises:
-            InputError: it is no request of a task.
+            InputError: it is not a request of a task.
         """
         data = message.get("data") or {}
         if message.get("role") != "task_request" or not isinstance(message.get("prompt"), str):
@@ -136,4 +136,4 @@ class TaskRequest:
 
 
 class ToolRefusedError(BeampipeError):
-    """A tool was called with what it cannot use; the message is for the agent and says what to do next."""
+    """A tool cannot use its arguments; the message is for the agent and says what to do next."""

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+import httpx
 
 from beampipe.analysisops.a2a.client import request_assessments
 from beampipe.analysisops.contract import Level
@@ -30,17 +31,17 @@ from beampipe.terminal import Progress
 _SEED: Final = 1
 _LEVEL: Final[Level] = 1
 _BASELINES: Final = ("recall", "nop")
-_START: Final = 60.0
+_START_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo found.
+    """Results of the demo.
 
     Attributes:
         page: the page of the run.
         scores: normalised score of each task's assessment.
-        statuses: what came of each task's assessment: ``"ok"``, or what closed or failed, with the first reason.
+        statuses: status of each task's assessment, such as ``"ok"``, with the first error.
         seconds: time of everything [s].
         data_seconds: of these, time for data and references [s].
         weaknesses: what the sandbox of the agent leaves open on this machine.
@@ -54,7 +55,7 @@ class DemoResult:
     weaknesses: tuple[str, ...]
 
     def lines(self) -> Iterator[str]:
-        """The same for people."""
+        """The results as text."""
         for task, score in self.scores.items():
             yield f"{task:12} {score:6.3f}  {self.statuses[task]}"
         mean = sum(self.scores.values()) / len(self.scores)
@@ -82,8 +83,10 @@ def run_demo(folder: Path, progress: Progress, *, tasks: Sequence[str] = (), wor
     begin = time.monotonic()
     names = tuple(tasks or shipped_tasks())
     conditions = Conditions(folder / "instances")
-    with progress("data", len(names)) as step:
-        _make_instances(names, folder / "instances", workers, step)
+    with progress("data", len(names)) as step, worker_pool(workers) as pool:
+        for future in [pool.submit(_make_instance, name, folder / "instances") for name in names]:
+            future.result()
+            step()
     made = time.monotonic() - begin
     with _agent_process("scripted") as (url, weaknesses), progress("assessments", len(names)) as step:
         agent = AgentChoice("scripted", {"url": url})
@@ -93,32 +96,20 @@ def run_demo(folder: Path, progress: Progress, *, tasks: Sequence[str] = (), wor
                 host,
                 {"scripted": url},
                 {"tasks": list(names), "levels": [_LEVEL], "seeds": [_SEED]},
-                told=lambda text: step() if "is asked" in text else None,
+                on_result=lambda _: step(),
             )
     choices = tuple(task_choice(load_task(task_folder(name))) for name in names)
-    # The same assessments are there already; the baselines are asked in this process.
+    # The records of the agent are there already; the baselines run in this process.
     agents = (agent, *(AgentChoice(name) for name in _BASELINES))
     plan = RunPlan(choices, agents, Seeds((_SEED,)), (_LEVEL,))
     run_plan(plan, partial(assess_in_run, conditions), folder / "run", code=work_code())
     page = write_report(folder / "run", folder / "report.html", title="Analysis tasks: the demo")
     scores = {result["task_id"]: result["final"]["normalized_score"] for result in results}
-    statuses = {result["task_id"]: _status(result) for result in results}
+    statuses = {}
+    for result in results:
+        errors = [issue["message"] for issue in result["issues"] if issue["severity"] == "error"]
+        statuses[result["task_id"]] = "; ".join([result["status"], *errors[:1]])
     return DemoResult(page, scores, statuses, time.monotonic() - begin, made, weaknesses)
-
-
-def _status(result: Mapping[str, Any]) -> str:
-    """What came of an assessment, with the first reason against it."""
-    reasons = [issue["message"] for issue in result["issues"] if issue["severity"] == "error"]
-    return f"{result['status']}{'; ' + reasons[0] if reasons else ''}"
-
-
-def _make_instances(names: tuple[str, ...], folder: Path, workers: int, step: Any) -> None:
-    """Make all instances, several at once."""
-    with worker_pool(workers) as pool:
-        made = [pool.submit(_make_instance, name, folder) for name in names]
-        for future in made:
-            future.result()
-            step()
 
 
 def _make_instance(name: str, folder: Path) -> None:
@@ -133,20 +124,20 @@ def _agent_process(name: str) -> Iterator[tuple[str, tuple[str, ...]]]:
     listener.close()
     sandbox = Sandbox()
     command = [sys.executable, "-m", "beampipe", "analysisops", "agent", name, "--port", str(port)]
+    url = f"http://127.0.0.1:{port}/"
     with sandbox.running(command) as confined:
-        until = time.monotonic() + _START
-        while not _answers(port):
+        until = time.monotonic() + _START_SECONDS
+        while not _is_ready(url):
             if confined.wait(0.1) is not None or time.monotonic() > until:
-                raise ServiceUnavailableError(f"agent {name}: got no server, expected one; it said: {confined.said()}")
-        yield f"http://127.0.0.1:{port}/", sandbox.weaknesses()
+                raise ServiceUnavailableError(
+                    f"agent {name}: got no server, expected one; it said: {confined.output()}"
+                )
+        yield url, sandbox.weaknesses()
 
 
-def _answers(port: int) -> bool:
-    connection = HTTPConnection("127.0.0.1", port, timeout=1.0)
+def _is_ready(url: str) -> bool:
+    """Whether a server of A2A answers with its card."""
     try:
-        connection.request("GET", "/.well-known/agent-card.json")
-        return connection.getresponse().status == 200
-    except (OSError, HTTPException):
+        return httpx.get(f"{url}.well-known/agent-card.json", timeout=1.0, trust_env=False).status_code == 200
+    except httpx.HTTPError:
         return False
-    finally:
-        connection.close()

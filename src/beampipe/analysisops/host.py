@@ -297,10 +297,10 @@ class AssessmentExecutor(AgentExecutor):
         for note in request.notes:
             await updater.start_work(new_text_message(note))
         results = []
-        for place, assessment in enumerate(request.assessments, 1):
+        for number, assessment in enumerate(request.assessments, 1):
             what = f"{assessment.task_id}, level {assessment.level}, instance {assessment.number}"
             await updater.start_work(
-                new_text_message(f"{place} of {len(request.assessments)}: {what}: {assessment.role} is asked")
+                new_text_message(f"{number} of {len(request.assessments)}: {what}: {assessment.role} is asked")
             )
             result = await self._one(assessment)
             results.append(result)

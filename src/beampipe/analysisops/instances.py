@@ -281,13 +281,13 @@ def work_code() -> str:
     Tools are imported by their names, which `beampipe.workflow.code_digest` does not see; so all files count, with
     every comment. The code of a single task counts for that task alone, see `program_digest`.
     """
-    here = Path(__file__).parent
+    package = Path(__file__).parent
     paths = [
         path
-        for path in sorted(here.rglob("*.py"))
-        if path.relative_to(here).parts[0] not in _NO_WORK and path.name != PROGRAM
+        for path in sorted(package.rglob("*.py"))
+        if path.relative_to(package).parts[0] not in _NO_WORK and path.name != PROGRAM
     ]
-    return digest_of([__version__, [(path.relative_to(here).as_posix(), file_digest(path)) for path in paths]])
+    return digest_of([__version__, [(path.relative_to(package).as_posix(), file_digest(path)) for path in paths]])
 
 
 def program_digest(task: Task) -> str:

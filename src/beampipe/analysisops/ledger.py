@@ -1,8 +1,8 @@
-"""The ledger: every call of a tool with its result, signed, and only ever appended to.
+"""The ledger: every call of a tool with its result, signed and append-only.
 
-Each line is an entry as JSON, with a code (HMAC-SHA256) over the entry and the code before it. Whoever has no key can
-neither add nor change one, nor leave one out before another. A tail that was cut off is noticed by whoever knows the
-last code. The host alone has the key, and agents never see the file.
+Each line is an entry as JSON, with a code (HMAC-SHA256) over the entry and the code before it. Without the key, entries
+can be neither added nor changed, nor left out before another. With the last code, a tail that was cut off is noticed.
+Only the host has the key, and agents never see the file.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from typing import Any, Final
 from beampipe.errors import FileError
 
 _DEEPEST: Final = 40
-"""Arguments that are nested deeper are kept as text."""
+"""Most levels of nested arguments; what lies deeper is replaced."""
 
 _LONGEST_TEXT: Final = 200
-"""So many characters of what is no JSON are kept."""
+"""Most characters of a value that is not JSON."""
 
 _FIRST: Final = ""
-"""What stands before the first entry in place of a code."""
+"""Code before the first entry."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class Entry:
     """One call of a tool.
 
     Attributes:
-        number: place of the call, from 1 on.
+        number: number of the call, from 1 on.
         tool: name of the tool.
-        arguments: what it was called with.
-        result: what it gave; None if it was refused.
+        arguments: its arguments.
+        result: its result; None if it was refused.
         error: why it was refused; empty if it was not.
-        sources: names of the data files that the result descends from; none if it was made of nothing.
+        sources: names of the data files that the result descends from; empty if it uses no data.
         seconds: time that it took [s].
         code: signature of this entry and all before it, in hexadecimal digits.
     """
@@ -57,11 +57,11 @@ class Entry:
 
 
 class Ledger:
-    """A ledger that is being written; used by several threads at once.
+    """A ledger to write to, from several threads at once.
 
     Args:
-        path: file of the ledger; it must not be there, or be empty.
-        key: secret of the host.
+        path: file of the ledger; it must be new or empty.
+        key: secret key of the host.
 
     Raises:
         FileError: there is a ledger already.
@@ -84,7 +84,7 @@ class Ledger:
 
     @property
     def last(self) -> str:
-        """Code of the last entry, empty if there is none; with it `read_ledger` notices a tail that was cut off."""
+        """Code of the last entry, empty if there is none; with it `read_ledger` notices a missing tail."""
         return self._code
 
     def append(
@@ -100,17 +100,17 @@ class Ledger:
         """Write one entry; it is on disk when this returns.
 
         Args:
-            tool: name of the tool, as it was called.
-            arguments: what an agent called it with; what is no JSON, such as NaN, is kept as text.
-            result: what the tool gave, JSON without NaN; None if it refused.
+            tool: name of the tool, as called.
+            arguments: arguments of the agent; values that are not JSON, such as NaN, are stored as text.
+            result: result of the tool, JSON without NaN; None if it refused.
             error: why it refused.
             sources: names of the data files that the result descends from.
             seconds: time that it took [s].
 
         Raises:
             ValueError: the result holds NaN or infinity.
-            TypeError: the result is no JSON.
-            FileError: the entry cannot be written; the ledger is as it was.
+            TypeError: the result is not JSON.
+            FileError: the entry cannot be written; the ledger is unchanged.
         """
         with self._lock:
             plain = {
@@ -146,21 +146,21 @@ class Ledger:
 
 
 def read_ledger(path: Path, key: bytes, last: str | None = None) -> tuple[Entry, ...]:
-    """The entries of a ledger, each signature checked.
+    """The entries of a ledger, after verifying all signatures.
 
     Args:
         path: file of the ledger.
-        key: secret of the host that wrote it.
-        last: code of the last entry, if it is known (`Ledger.last`); without it a tail that was cut off is not noticed.
+        key: secret key of the host that wrote it.
+        last: code of the last entry (`Ledger.last`); without it a missing tail is not noticed.
 
     Raises:
-        FileError: there is none, or an entry was added, changed or left out by somebody without the key.
+        FileError: there is none, or an entry was added, changed or left out without the key.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        said = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise FileError(f"{path}: cannot be read ({said}), expected a ledger", path=path) from error
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise FileError(f"{path}: cannot be read ({reason}), expected a ledger", path=path) from error
     entries, before = [], _FIRST
     for number, line in enumerate(lines, 1):
         entry = _checked(line, number, before, key)
@@ -185,7 +185,7 @@ def entries_to_json(entries: Sequence[Entry]) -> list[dict[str, Any]]:
 
 
 def _checked(line: str, number: int, before: str, key: bytes) -> Entry | None:
-    """The entry of a line, None if the host has not signed it for this place."""
+    """The entry of a line, None if its signature is not valid at this place."""
     try:
         plain = json.loads(line)
         code = str(plain.pop("code"))
@@ -197,7 +197,7 @@ def _checked(line: str, number: int, before: str, key: bytes) -> Entry | None:
 
 
 def _as_json(value: Any, depth: int = 0) -> Any:
-    """A value as JSON without NaN; whatever is no such value becomes text."""
+    """A value as JSON without NaN; other values become text."""
     if depth > _DEEPEST:
         return "..."
     if value is None or isinstance(value, bool | int):

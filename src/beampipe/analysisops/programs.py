@@ -24,7 +24,7 @@ DATA: Final = "BEAMPIPE_DATA"
 REQUEST: Final = "BEAMPIPE_REQUEST"
 """Environment variable with the file of the request, JSON as it goes to any agent."""
 
-_SAID: Final = 300
+_SHOWN: Final = 300
 """So many characters of what a program said are shown when it failed."""
 
 
@@ -41,41 +41,41 @@ def ask_program(program: Path, prepared: PreparedInstance) -> Ask:
 
     def ask(request: TaskRequest, session: Session) -> Answer:
         family = prepared.task.spec.family
-        place = Path(tempfile.mkdtemp(prefix="beampipe-program-"))
+        home = Path(tempfile.mkdtemp(prefix="beampipe-program-"))
         try:
-            told = replace(request, prompt=f"{request.prompt}\n\n{what_to_hand_in(family)}")
-            read_only, command, environment = _lay_out(place, program, prepared.data, told)
+            request = replace(request, prompt=f"{request.prompt}\n\n{what_to_hand_in(family)}")
+            read_only, command, environment = _lay_out(home, program, prepared.data, request)
             limits = SandboxLimits(seconds=prepared.task.spec.time_limit)
             sandbox = Sandbox(limits, read_only=[read_only], network=best_kind() != "namespaces")
             with sandbox.running(command, environment) as confined:
                 code = confined.wait()
                 if code != 0:
                     why = f"ended for {confined.ended_by}" if confined.ended_by else f"exit status {code}"
-                    return Answer(None, f"program: {why}; it said: {confined.said()[-_SAID:]}")
+                    return Answer(None, f"program: {why}; it said: {confined.output()[-_SHOWN:]}")
                 given = read_artifacts(confined.work, family)
             return Answer(answer_from_artifacts(prepared.task, given, prepared.data, prepared.hidden, session.ledger))
         except BeampipeError as error:
             return Answer(None, str(error))
         finally:
-            for folder in (place, *(path for path in place.rglob("*") if path.is_dir())):
+            for folder in (home, *(path for path in home.rglob("*") if path.is_dir())):
                 folder.chmod(0o700)
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(home, ignore_errors=True)
 
     return ask
 
 
-def _lay_out(place: Path, program: Path, data: Path, request: TaskRequest) -> tuple[Path, list[str], dict[str, str]]:
+def _lay_out(home: Path, program: Path, data: Path, request: TaskRequest) -> tuple[Path, list[str], dict[str, str]]:
     """Folder with all that the program may read, its command, and its environment."""
-    place.chmod(0o755)
-    read_only = place / "given"
+    home.chmod(0o755)
+    read_only = home / "given"
     read_only.mkdir(mode=0o755)
     copy = copy_data(data, read_only / "data")
-    said = read_only / "request.json"
-    said.write_text(json.dumps(request.to_json()), encoding="utf-8")
+    request_file = read_only / "request.json"
+    request_file.write_text(json.dumps(request.to_json()), encoding="utf-8")
     own = read_only / program.name
     shutil.copyfile(program, own)
     own.chmod(0o755)
-    said.chmod(0o644)
+    request_file.chmod(0o644)
     executable = program.suffix != ".py" and bool(program.stat().st_mode & stat.S_IXUSR)
     command = [str(own)] if executable else [sys.executable, str(own)]
-    return read_only, command, {DATA: str(copy), REQUEST: str(said)}
+    return read_only, command, {DATA: str(copy), REQUEST: str(request_file)}

@@ -10,6 +10,7 @@ from typing import Final, Literal
 from beampipe.analysisops.agents.agent import Agent
 from beampipe.analysisops.agents.baselines import NopAgent, RecallAgent, ScriptedAgent
 from beampipe.analysisops.agents.follower import FollowerAgent
+from beampipe.analysisops.chat import ChatClient, Model, ReplayCache
 from beampipe.analysisops.grading.judge import EndpointJudge, Judge, OfflineJudge
 from beampipe.analysisops.runs import AgentChoice
 from beampipe.analysisops.tasks.load import TaskProgram, load_program, program_file
@@ -21,41 +22,21 @@ AGENTS: Final = ("scripted", "follower", "nop", "recall")
 """Agents that need no model. ``oracle``, which is given the hidden truth, is started by the host alone."""
 
 ORACLE: Final = "oracle"
-"""Name of the agent that knows what is hidden."""
+"""Name of the agent that is given the hidden truth."""
 
 _SOURCES: Final = (*AGENTS, ORACLE)
 
 
 @dataclass(frozen=True)
-class AgentFile:
-    """A TOML file that describes an agent with a language model.
+class AgentFile(Model):
+    """A TOML file that describes an agent with a language model; its other keys are those of the model.
 
     Attributes:
-        base_url: address of the model's server, up to and without ``/chat/completions``.
-        model: name of the model there.
         kind: one agent, or a team of planner, analyst and reviewer with the same budget.
-        mode: how the model calls tools: ``"native"`` by the protocol, ``"json"`` as text.
-        api_key_variable: environment variable with the key; empty if none is needed.
-        temperature: randomness of answers.
-        seed: of the model's random numbers, where the server knows that; -1 sends none.
-        answer_tokens: longest answer [tokens].
-        retries: how often it is asked again when it is busy or out of reach.
-        price_prompt: price of a million tokens read [USD].
-        price_answer: price of a million tokens written [USD].
-        cache: folder of answers that were given before, to be replayed; empty for none.
+        cache: folder of answers to be replayed, relative to the file; empty for none.
     """
 
-    base_url: str
-    model: str
     kind: Literal["llm", "team"] = "llm"
-    mode: Literal["native", "json"] = "native"
-    api_key_variable: str = ""
-    temperature: float = 0.0
-    seed: int = -1
-    answer_tokens: int = 4096
-    retries: int = 4
-    price_prompt: float = 0.0
-    price_answer: float = 0.0
     cache: str = ""
 
 
@@ -66,7 +47,7 @@ class JudgeFile:
     Attributes:
         base_url: address of the model's server, up to and without ``/chat/completions``.
         model: name of the model there.
-        samples: how often it is asked; more than once at the given temperature, once at 0.
+        samples: number of replies; more than one at the given temperature, one at 0.
         temperature: of more than one sample.
         timeout: for each reply, with all retries [s].
         answer_tokens: longest reply [tokens].
@@ -84,11 +65,11 @@ class JudgeFile:
 
 @dataclass(frozen=True)
 class JudgeChoice:
-    """Who looks at the words of a run.
+    """The judge of the words of a run.
 
     Attributes:
         name: ``offline``, ``none`` or the path of a `JudgeFile`.
-        described: what the file says; None without one.
+        described: the file; None without one.
     """
 
     name: str = "offline"
@@ -96,31 +77,29 @@ class JudgeChoice:
 
     @property
     def digest(self) -> str:
-        """What records depend on; empty for the offline judge, whose code is the tasks' own."""
+        """Digest for the keys of records; empty for the offline judge."""
         return "" if self == JudgeChoice() else digest_of(["judge", self.described or self.name])
 
     def judge(self) -> Judge | None:
-        """Who judges; None if nobody does.
+        """The judge; None for ``none``.
 
         Raises:
-            ConfigError: the file describes none, or the key of the judge is not there.
+            ConfigError: the file describes none, or the environment has no key for it.
         """
-        told = self.described
-        if told is None:
+        described = self.described
+        if described is None:
             return OfflineJudge() if self.name == "offline" else None
-        if told.api_key_variable and not os.environ.get(told.api_key_variable):
-            raise ConfigError(f"{self.name}: got no ${told.api_key_variable}, expected the key of the judge there")
-        from beampipe.analysisops.chat import Model
-
+        if described.api_key_variable and not os.environ.get(described.api_key_variable):
+            raise ConfigError(f"{self.name}: got no ${described.api_key_variable}, expected the key of the judge there")
         model = Model(
-            told.base_url,
-            told.model,
-            api_key_variable=told.api_key_variable,
-            temperature=told.temperature,
-            answer_tokens=told.answer_tokens,
-            request_seconds=told.timeout,
+            described.base_url,
+            described.model,
+            api_key_variable=described.api_key_variable,
+            temperature=described.temperature,
+            answer_tokens=described.answer_tokens,
+            request_seconds=described.timeout,
         )
-        return EndpointJudge(model, told.samples)
+        return EndpointJudge(model, described.samples)
 
 
 def agent_choice(name: str) -> AgentChoice:
@@ -175,35 +154,22 @@ def judge_choice(name: str) -> JudgeChoice:
 
     Raises:
         UnknownNameError: there is none.
-        ConfigError: the file describes none, or its key is not there: that is told before agents are asked.
+        ConfigError: the file describes none, or its key is not there: checked before any agent runs.
     """
     if name in ("offline", "none"):
         return JudgeChoice(name)
     if not name.endswith(".toml"):
         raise UnknownNameError("judge", name, ["offline", "none", "FILE.toml"])
-    found = JudgeChoice(name, build(JudgeFile, read_toml(Path(name), "the TOML file of a judge"), name))
-    found.judge()
-    return found
+    choice = JudgeChoice(name, build(JudgeFile, read_toml(Path(name), "the TOML file of a judge"), name))
+    choice.judge()
+    return choice
 
 
 def model_agent(path: Path) -> Agent:
     """The agent that a file describes."""
     from beampipe.analysisops.agents.llm import LlmAgent
     from beampipe.analysisops.agents.team import TeamAgent
-    from beampipe.analysisops.chat import ChatClient, Model, ReplayCache
 
-    told = build(AgentFile, read_toml(path, "the TOML file of an agent"), str(path))
-    model = Model(
-        told.base_url,
-        told.model,
-        told.mode,
-        told.api_key_variable,
-        told.temperature,
-        None if told.seed < 0 else told.seed,
-        told.answer_tokens,
-        retries=told.retries,
-        price_prompt=told.price_prompt,
-        price_answer=told.price_answer,
-    )
-    client = ChatClient(model, ReplayCache(path.parent / told.cache) if told.cache else None)
-    return TeamAgent(client) if told.kind == "team" else LlmAgent(client)
+    described = build(AgentFile, read_toml(path, "the TOML file of an agent"), str(path))
+    client = ChatClient(described, ReplayCache(path.parent / described.cache) if described.cache else None)
+    return TeamAgent(client) if described.kind == "team" else LlmAgent(client)

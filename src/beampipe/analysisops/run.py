@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from beampipe.analysisops.assessment import Ask, ask_here, ask_over_a2a, assess, regrade
+from beampipe.analysisops.assessment import ask_here, ask_over_a2a, assess, regrade
 from beampipe.analysisops.contract import Level
-from beampipe.analysisops.instances import InstanceStore, PreparedInstance, oracle_of, program_digest, work_code
+from beampipe.analysisops.instances import InstanceStore, oracle_of, program_digest, work_code
 from beampipe.analysisops.programs import ask_program
 from beampipe.analysisops.registry import ORACLE, JudgeChoice, agent_choice, judge_choice, make_agent
 from beampipe.analysisops.runs.engine import Rescored
@@ -33,7 +32,7 @@ class Conditions:
 
     Attributes:
         instances: folder of instances, the host's own.
-        judge: who looks at the words.
+        judge: scores the words.
         tools_host: name or address of this machine at which agents elsewhere reach its tools.
     """
 
@@ -69,17 +68,17 @@ def evaluate(
     tools_host: str = LOOPBACK,
     progress: Callable[[str], object] | None = None,
 ) -> list[dict[str, Any]]:
-    """Run every task for every agent, and keep what is done; a run that was stopped goes on.
+    """Run every task for every agent, and keep the records; a run that was stopped goes on.
 
     Args:
         tasks: names of shipped tasks or folders of others; all that are shipped if there are none.
         agents: names, addresses or files of agents.
         seeds: which instances.
         folder: of the run.
-        levels: how much agents are told.
-        epochs: how often each is asked the same.
-        workers: how many assessments at once.
-        judge: who looks at the words, in a column of its own: ``offline``, ``none``, or the TOML file of a model.
+        levels: how much prompts tell.
+        epochs: number of repetitions of each assessment.
+        workers: number of assessments at once.
+        judge: scores the words, in a column of its own: ``offline``, ``none``, or the TOML file of a model.
         tools_host: name or address of this machine at which agents elsewhere reach its tools.
         progress: is called with the label of each assessment that is done.
 
@@ -112,8 +111,16 @@ def assess_in_run(conditions: Conditions, assessment: Assessment, folder: Path) 
     task = load_task(assessment.task.folder)
     seed = assessment.seed
     prepared = InstanceStore(conditions.instances).get(task, seed.value)
-    with _asking(assessment.agent, prepared, conditions.tools_host) as ask:
-        record = assess(prepared, assessment.level, seed.value, ask, folder, judge=conditions.judge.judge())
+    agent = assessment.agent
+    if "url" in agent.settings:
+        ask = ask_over_a2a(str(agent.settings["url"]), conditions.tools_host)
+    elif "program" in agent.settings:
+        ask = ask_program(Path(str(agent.settings["program"])), prepared)
+    elif agent.name == ORACLE:
+        ask = ask_here(oracle_of(task, prepared.hidden))
+    else:
+        ask = ask_here(make_agent(str(agent.settings.get("file", agent.name)), task.folder))
+    record = assess(prepared, assessment.level, seed.value, ask, folder, judge=conditions.judge.judge())
     return replace(record, grade={**record.grade, "seed": seed.label})
 
 
@@ -124,14 +131,14 @@ def host_assess(
     conditions: Conditions,
     choose: Callable[[str], AgentChoice] | None = None,
 ) -> Callable[[str, str, Level, int], dict[str, Any]]:
-    """What a host over A2A does with each agent that it is given: ask it at its address, grade it, keep the record.
+    """The function by which a host has an agent at an address solve one instance: its result, after the record is kept.
 
     Args:
         tasks: names or folders of the tasks that are offered.
         folder: of the records, as of a run; no agent sees it.
         conditions: what all assessments share.
-        choose: what an agent is called in the records, by its address; by default each time another, so that an agent
-            that comes again is asked again.
+        choose: the name and settings of an agent in the records, by its address; by default different ones each time,
+            so that an agent that comes again solves its tasks again.
     """
     loaded = [load_task(task_folder(name)) for name in tasks]
     choices = {task.id: task_choice(task, conditions.judge) for task in loaded}
@@ -150,21 +157,8 @@ def rescore(folder: Path) -> Rescored:
     return rescore_run(folder, regrade, current=_current_task)
 
 
-@contextmanager
-def _asking(agent: AgentChoice, prepared: PreparedInstance, tools_host: str) -> Iterator[Ask]:
-    """How an agent of a run is asked."""
-    if "url" in agent.settings:
-        yield ask_over_a2a(str(agent.settings["url"]), tools_host)
-    elif "program" in agent.settings:
-        yield ask_program(Path(str(agent.settings["program"])), prepared)
-    elif agent.name == ORACLE:
-        yield ask_here(oracle_of(prepared.task, prepared.hidden))
-    else:
-        yield ask_here(make_agent(str(agent.settings.get("file", agent.name)), prepared.task.folder))
-
-
 def task_choice(task: Task, judge: JudgeChoice | None = None) -> TaskChoice:
-    """A task of a run; who judges its words is part of what determines its records."""
+    """A task of a run; its code and the judge are part of the keys of its records."""
     choice = TaskChoice.from_folder(task.folder, task.id, task.spec.family, task.levels)
     return replace(choice, digest=digest_of([choice.digest, program_digest(task), judge.digest if judge else ""]))
 

@@ -34,14 +34,14 @@ _SCRIPT: Final = Path(__file__).with_name("confine.py")
 _WATCH_SECONDS: Final = 0.1
 _END_SECONDS: Final = 10.0
 _FIRST_USER: Final = 2_000_000
-"""Users of sandboxes have numbers from here on, which nobody has."""
+"""Users of sandboxes have numbers from here on, which no account has."""
 
 _numbers = itertools.count(os.getpid() * 1000)
 
 
 @dataclass(frozen=True)
 class SandboxLimits:
-    """What an agent may use.
+    """Limits of a process and its descendants.
 
     Attributes:
         seconds: time [s].
@@ -63,8 +63,8 @@ class Confined:
 
     Attributes:
         work: its folder.
-        log: file of what it has said.
-        ended_by: what the host has ended it for: ``"time"`` or ``"memory"``; empty if it has not.
+        log: file with its output.
+        ended_by: the limit for which it was ended: ``"time"`` or ``"memory"``; empty if it was not.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], work: Path, log: Path, limits: SandboxLimits) -> None:
@@ -86,13 +86,12 @@ class Confined:
         except subprocess.TimeoutExpired:
             return None
 
-    def said(self, most: int = 10_000) -> str:
-        """The end of what it has said, at most so many bytes."""
-        raw = self.log.read_bytes()
-        return raw[-most:].decode(errors="replace")
+    def output(self, most: int = 10_000) -> str:
+        """The end of its output, at most so many bytes."""
+        return self.log.read_bytes()[-most:].decode(errors="replace")
 
     def end(self) -> None:
-        """End it with all its descendants, whatever group or session they have put themselves into."""
+        """End it with all its descendants, whatever their process group or session."""
         self._stop.set()
         if threading.current_thread() is not self._watch:
             self._watch.join()
@@ -107,6 +106,7 @@ class Confined:
         self._process.wait(_END_SECONDS)
 
     def _watching(self) -> None:
+        """End the process when it exceeds its time or memory."""
         until = time.monotonic() + self._limits.seconds
         while not self._stop.wait(_WATCH_SECONDS) and self._process.poll() is None:
             if time.monotonic() > until:
@@ -125,11 +125,11 @@ class Sandbox:
         limits: what each may use.
         read_only: files and folders that it may read beside those of the system and of Python.
         network: it may reach the network; without, it has only a loopback of its own, and nobody reaches it.
-        kind: how it is confined; None takes the best there is.
+        kind: how it is confined; None takes the best kind of this system.
 
     Raises:
-        ConfigError: there are no namespaces here, and they were asked for, or are needed to keep it from the network;
-            or Python lies in a folder that the user of its own, which root gives it, cannot read.
+        ConfigError: namespaces are required, by `kind` or to close the network, and this system has none; or Python
+            lies in a folder that the agent's own user, which root gives it, cannot read.
     """
 
     def __init__(
@@ -150,35 +150,36 @@ class Sandbox:
             )
         self._own_user = os.geteuid() == 0 and not (self.kind == "namespaces" and _user_namespace())
         if self._own_user and self.kind == "process":
-            self._own_user = _readable_by_all(_python_folders())
-        elif self._own_user and (closed := [one for one in _python_folders() if not _is_open(one)]):
+            folders = [folder for path in _python_folders() for folder in (path, *path.parents)]
+            self._own_user = all(map(_is_open, folders))
+        elif self._own_user and (closed := [path for path in _python_folders() if not _is_open(path)]):
             raise ConfigError(
                 f"sandbox: {closed[0]}: got a folder that only some users can read, expected one that all can, as an"
                 f" agent of root's runs as another user; run chmod a+rx {closed[0]}, or be another user than root"
             )
 
     def weaknesses(self) -> tuple[str, ...]:
-        """What is not closed, each in a sentence."""
-        found = []
+        """What the sandbox leaves open, each in a sentence."""
+        sentences = []
         if self.kind != "namespaces":
-            found.append("The agent sees the processes of this machine, and can read every file that its user can.")
+            sentences.append("The agent sees the processes of this machine, and can read every file that its user can.")
         if not self._own_user:
-            found.append(
+            sentences.append(
                 "The agent runs as the user of the host; the number of its processes counts together with that user's."
                 if self.kind == "namespaces"
                 else "The agent runs as the user of the host: it can read and change all that this user can, and signal"
                 " its processes."
             )
         if self._network:
-            found.append(
+            sentences.append(
                 "The network is open: the agent can reach whatever this machine can, and the internet if it can."
             )
-        found.append("The sum of all files in the agent's folder has no limit, only each file has.")
-        found.append("There is no filter of system calls: the agent meets the whole kernel.")
-        found.append(
-            f"Memory of all processes together is looked at every {_WATCH_SECONDS:g} s, not held by the kernel."
+        sentences.append("The sum of all files in the agent's folder has no limit, only each file has.")
+        sentences.append("There is no filter of system calls: the agent meets the whole kernel.")
+        sentences.append(
+            f"Memory of all processes together is measured every {_WATCH_SECONDS:g} s, not limited by the kernel."
         )
-        return tuple(found)
+        return tuple(sentences)
 
     @contextmanager
     def running(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> Iterator[Confined]:
@@ -186,7 +187,7 @@ class Sandbox:
 
         Args:
             command: program by its whole path, and arguments.
-            environment: all that it finds in its environment, beside PATH, HOME, TMPDIR and LANG.
+            environment: its variables, beside PATH, HOME, TMPDIR and LANG.
 
         Yields:
             The process. Its folder and its log are removed at the end of the block.
@@ -214,7 +215,12 @@ class Sandbox:
             shutil.rmtree(base, ignore_errors=True)
 
     def _plan(self, command: Sequence[str], environment: Mapping[str, str], work: Path, root: Path) -> dict[str, Any]:
+        """The argument of ``confine.py``."""
         limits = self._limits
+        paths = (*_python_folders(), *self._read_only)
+        folders = {*paths, *_system()}
+        # Paths inside of other folders come with those.
+        own = [path for path in dict.fromkeys(paths) if not folders.intersection(path.parents)]
         return {
             "namespaces": self.kind == "namespaces",
             "user_namespace": self.kind == "namespaces" and _user_namespace(),
@@ -222,7 +228,7 @@ class Sandbox:
             "user": _FIRST_USER + next(_numbers) % 1_000_000_000 if self._own_user else None,
             "root": str(root),
             "work": str(work),
-            "read_only": [str(path) for path in (*_system(), *_outermost((*_python_folders(), *self._read_only)))],
+            "read_only": [str(path) for path in (*_system(), *own)],
             "memory": limits.memory,
             "file_size": limits.file_size,
             "limits": {
@@ -246,17 +252,18 @@ class Sandbox:
 
 @cache
 def best_kind() -> Kind:
-    """The best kind of sandbox that this system has; found out by one that does nothing."""
+    """The best kind of sandbox that this system has, by a trial."""
     return "namespaces" if _works(user_namespace=False) or _works(user_namespace=True) else "process"
 
 
 def _user_namespace() -> bool:
-    """Namespaces need one of users first: this process has no right to others."""
+    """Whether other namespaces need one of users first, as this process has no right to them alone."""
     return not _works(user_namespace=False)
 
 
 @cache
 def _works(*, user_namespace: bool) -> bool:
+    """Whether a sandbox of namespaces starts."""
     with tempfile.TemporaryDirectory(prefix="beampipe-sandbox-") as folder:
         base = Path(folder).resolve()
         (base / "work").mkdir()
@@ -279,12 +286,12 @@ def _works(*, user_namespace: bool) -> bool:
 
 
 def _start(plan: Mapping[str, Any], log: Path) -> subprocess.Popen[bytes]:
-    with log.open("wb") as said:
+    with log.open("wb") as output:
         return subprocess.Popen(
             [sys.executable, "-I", "-S", str(_SCRIPT), json.dumps(plan)],
             stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
             env={},
             start_new_session=True,
         )
@@ -295,30 +302,19 @@ def _system() -> tuple[Path, ...]:
 
 
 def _python_folders() -> tuple[Path, ...]:
-    """Folders without which this package does not run."""
+    """Folders that this package needs to run."""
     package = Path(__file__).resolve().parents[1]
-    named = (sys.prefix, sys.base_prefix, sysconfig.get_path("purelib"), package)
-    return tuple(Path(folder).resolve() for folder in named)
-
-
-def _outermost(paths: Sequence[Path]) -> tuple[Path, ...]:
-    """The paths that lie in no other of them, nor in a folder of the system."""
-    folders = {*paths, *_system()}
-    return tuple(path for path in dict.fromkeys(paths) if not folders.intersection(path.parents))
-
-
-def _readable_by_all(folders: Sequence[Path]) -> bool:
-    """Whether another user can get into all these folders."""
-    return all(_is_open(one) for folder in folders for one in (folder, *folder.parents))
+    folders = (sys.prefix, sys.base_prefix, sysconfig.get_path("purelib"), package)
+    return tuple(Path(folder).resolve() for folder in folders)
 
 
 def _is_open(folder: Path) -> bool:
-    """Whether any user can get into a folder, if into those around it."""
+    """Whether any user can enter a folder, given that they can enter its parents."""
     return folder.stat().st_mode & 0o005 == 0o005
 
 
 def _descendants(pid: int) -> list[int]:
-    found = list(processes.children(pid))
-    for one in found:
-        found.extend(processes.children(one))
-    return found
+    pids = list(processes.children(pid))
+    for child in pids:
+        pids.extend(processes.children(child))
+    return pids

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from beampipe.terminal import Progress, bars, console, is_quiet, say
+from beampipe.terminal import Progress, bars, console, is_quiet, progress_lines, say
 from beampipe.terminal.commands import Commands, Json, print_json
 
 if TYPE_CHECKING:
@@ -345,7 +345,6 @@ def _summary(plan: Plan, until: str = "report", *, as_json: bool = False) -> Non
 
 def _progress() -> AbstractContextManager[Progress]:
     """Bars on a terminal, lines where there is none: or nothing in a log would say that the run goes on."""
-    from beampipe.terminal.log_progress import progress_lines
 
     return bars() if is_quiet() or sys.stderr.isatty() else nullcontext(progress_lines(partial(typer.echo, err=True)))
 

@@ -1,4 +1,8 @@
-"""The configuration of a calibration: one TOML file, read into frozen dataclasses."""
+"""The configuration of a calibration: one TOML file, read into frozen dataclasses.
+
+Unknown keys, impossible values and names that do not exist are refused with a suggestion. Paths are relative to the
+file.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,6 @@ from beampipe.calibration.layout import BEAMPIPE, Layout, is_remote, over_preset
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.notebook import Shown
 from beampipe.settings import build, read_toml
-
-# Settings of the regions: which jet of an event counts as forward, which as central.
-
 
 REGIONS: Final = ("forward", "central")
 """Names of the regions; a region's place in this tuple is its number, and -1 is neither."""
@@ -49,9 +50,6 @@ class Regions:
             raise UnknownNameError("rule of the regions", self.rule, _RULES)
         if self.min_eta_gap < 0 or self.split <= 0:
             raise ConfigError(f"regions: got {self}, expected min_eta_gap >= 0 and split > 0")
-
-
-# The cuts on dijet events: as a configuration has them, and as the kernels take them.
 
 
 class Cuts(NamedTuple):
@@ -105,9 +103,6 @@ class DijetSelection:
         return Cuts(*(float(getattr(self, name)) for name in Cuts._fields))
 
 
-# Settings of shifts of systematics: how well they are known, and which are left out.
-
-
 _FEWEST: Final = 5
 
 _MOST: Final = 100
@@ -135,9 +130,6 @@ class ShiftSettings:
             raise ConfigError(f"shifts: got prune {self.prune}, expected 0 to 0.1, a share of the total uncertainty")
         if self.prune and not self.groups:
             raise ConfigError("shifts: got prune, but no groups: errors of shifts are not known; give groups = 20")
-
-
-# Systematics: the sources of uncertainty that a configuration lists.
 
 
 Rule = Literal["envelope", "quadrature", "difference", "up_down"]
@@ -181,9 +173,6 @@ class Systematic:
             raise ConfigError(f"systematic {self.name}: got {len(self.samples)} samples, expected one or two")
         if self.method not in ("", *_METHODS):
             raise UnknownNameError(f"method of systematic {self.name}", self.method, _METHODS)
-
-
-# The configuration of a calibration: a TOML file, parsed once at the door into frozen dataclasses.
 
 
 Kind = Literal["simulation", "data", "pseudo-data"]

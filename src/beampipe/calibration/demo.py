@@ -14,9 +14,6 @@ from beampipe.errors import FileError
 from beampipe.files import write_whole
 from beampipe.terminal import Progress
 
-# The demo: all stages of a calibration on the sample that ships with the package.
-
-
 DEMO_CONFIGURATION: Final = Path(__file__).parent / "data" / "demo.toml"
 """Configuration file of the demo, also an example of one."""
 
@@ -34,9 +31,6 @@ def run_demo(folder: Path, workers: int, progress: Progress) -> Plan:
     """
     configuration = load_configuration(DEMO_CONFIGURATION, output=folder)
     return run_calibration(configuration, RunSettings("processes", workers), until="report", progress=progress)
-
-
-# A first calibration of one's own: the commented configuration of the demo, and its small sample beside it.
 
 
 _SHIPPED: Final = Path(__file__).parent / "data"

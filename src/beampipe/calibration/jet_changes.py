@@ -20,9 +20,6 @@ from beampipe.errors import ConfigError, FileError
 from beampipe.workflow import FileStamp, file_digest, installed_version
 from beampipe.workflow.digests import UserCode, user_code
 
-# Functions that change jets: of this package, of users, or from a file of correctionlib; their code is in the
-# key.
-
 
 @dataclass(frozen=True)
 class JetFunction:
@@ -215,9 +212,6 @@ def evaluated(file: Path, name: str, inputs: Sequence[str], values: Mapping[str,
 def _plain(values: ndarray) -> ndarray:
     """Numbers as correctionlib takes them."""
     return values.astype(np.int64 if values.dtype.kind in "iub" else np.float64)
-
-
-# The resolution of jets in simulation made that of data: by a resolution and a scale factor of correctionlib.
 
 
 PerJet = Callable[[str], ndarray]

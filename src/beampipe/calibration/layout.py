@@ -1,4 +1,13 @@
-"""Layout of input files: which branch holds what, presets of known formats, and the format of our own files."""
+"""Layout of input files: which branch holds what, presets of known formats, and the format of our own files.
+
+Everything that the calibration needs of a file has one name, its *column*. A layout says for each column which branch
+it is, and how numbers of the branch become numbers of the column.
+
+Our own files, which `simulation` writes, have two trees. `EVENTS` has one entry per event; jets are jagged, sorted by
+falling calibrated pT. `BOOKKEEPING` has one entry: where the file stands in its slice, and what the generator produced
+for it before any cut. A slice is one range of the hard process's pT, with its own cross section; all files of a slice
+are needed before a weight means anything.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +23,6 @@ from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.expressions import check_expression
 from beampipe.settings import build
 from beampipe.simulation.substructure import C1_BETA
-
-# The layout of the calibration's ROOT files, defined once for the writer (`simulation`) and the reader
-# (`select`).
-
 
 FORMAT: Final = 1
 """Version of the layout, which every file states in its tree `BOOKKEEPING`."""
@@ -75,9 +80,6 @@ Data has slice 0, one weight "nominal" whose sum is the number of events, and cr
 """
 
 
-# Files elsewhere: their addresses, kept as paths like those of files here.
-
-
 PROTOCOLS: Final = ("http", "https", "root", "s3")
 """Protocols by which files elsewhere are read, where fsspec knows them."""
 
@@ -102,9 +104,6 @@ def address(path: Path) -> str:
         return str(path)
     protocol, rest = found.groups()
     return f"{protocol}://{rest.replace('/', '//', 1) if protocol == 'root' else rest}"
-
-
-# Settings of weights of events: which branches hold them, and where their sums over all generated events are.
 
 
 Source = Literal["none", "bookkeeping", "runs", "cutbookkeepers", "histogram", "manifest", "events"]
@@ -185,9 +184,6 @@ class SumsOfWeights:
     branch: str = ""
     bin: int = 1
     manifest: Path | None = None
-
-
-# The table [layout] of a configuration: which branch of a ROOT file holds what, and in which units.
 
 
 @dataclass(frozen=True)
@@ -493,9 +489,6 @@ class Layout:
     def own_books(self) -> bool:
         """Whether files say themselves where they stand in their dataset."""
         return self.sums.source == "bookkeeping"
-
-
-# Layouts that many files share; each line of a preset can be overridden in a configuration.
 
 
 _BEAMPIPE: Final[Mapping[str, Any]] = {

@@ -24,9 +24,6 @@ from beampipe.calibration.ntuple.inspection import (
 from beampipe.errors import FileError
 from beampipe.expressions import names_in
 
-# The configuration for files of a kind that a preset nearly describes: written, for people to go on with.
-
-
 _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "run": ("run", "runnumber", "runnum"),
     "event": ("event", "eventnumber", "evtnum", "evt"),
@@ -112,9 +109,6 @@ def as_toml(
         lines += ["", f"[layout.{key}]  # guessed by name: look at each"]
         lines += [f'{inner} = "{value}"' for inner, value in table.items()]
     return "\n".join(lines) + "\n"
-
-
-# A look at a file before it is calibrated: which preset it is of, what was recognised, what is missing.
 
 
 _LIKELY: Final = 0.5

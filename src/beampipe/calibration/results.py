@@ -23,8 +23,6 @@ from beampipe.calibration.tasks.plan import Plan, SamplePlan
 from beampipe.notebook import Shown
 from beampipe.workflow import Recipe, Store
 
-# The results that a report tells, read from the store.
-
 
 @dataclass(frozen=True, eq=False)
 class SampleResult:
@@ -120,6 +118,14 @@ def collect_results(plan: Plan, store: Store) -> Results:
             for key, factor in _true_efficiencies(tagger, configuration, efficiencies[tagger], data)
         }
     paths = sorted({path for part in plan.samples.values() for path in part.sample.files})
+    by_stage: dict[str, list[Recipe]] = {}
+    for recipe in {recipe.key: recipe for recipe in _recipes(plan)}.values():
+        by_stage.setdefault(recipe.stage, []).append(recipe)
+    costs = []
+    for stage, recipes in by_stage.items():
+        found = [artifact for artifact in map(store.find, recipes) if artifact is not None]
+        size, seconds = sum(one.size for one in found), sum((one.seconds for one in found), 0.0)
+        costs.append(Cost(stage, len(recipes), len(found), size, seconds))
     return Results(
         configuration=replace(configuration, samples=dict(configuration.samples)),  # can be pickled, unlike a proxy
         factors=factors,
@@ -127,7 +133,7 @@ def collect_results(plan: Plan, store: Store) -> Results:
         efficiencies=efficiencies,
         samples=samples,
         true=true,
-        costs=_costs(store, plan),
+        costs=tuple(costs),
         input_bytes=_total_size(paths),
         input_files=len(paths),
         provenance=_provenance(plan),
@@ -172,18 +178,6 @@ def _recipes(plan: Plan) -> Iterator[Recipe]:
             yield from (recipe for recipe in chunk.recipes if recipe is not None)
         yield from part.merged.values()
     yield from (plan.reweight, plan.extract, plan.factors)
-
-
-def _costs(store: Store, plan: Plan) -> tuple[Cost, ...]:
-    by_stage: dict[str, list[Recipe]] = {}
-    for recipe in {recipe.key: recipe for recipe in _recipes(plan)}.values():
-        by_stage.setdefault(recipe.stage, []).append(recipe)
-    costs = []
-    for stage, recipes in by_stage.items():
-        found = [artifact for artifact in map(store.find, recipes) if artifact is not None]
-        size, seconds = sum(one.size for one in found), sum((one.seconds for one in found), 0.0)
-        costs.append(Cost(stage, len(recipes), len(found), size, seconds))
-    return tuple(costs)
 
 
 def _total_size(paths: Iterable[Path]) -> int | None:

@@ -17,8 +17,6 @@ from beampipe.files import write_whole
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["drawing", "new_figure", "save_figure"]
-
 _DPI: Final = 150
 """Resolution of PNG files [pixels per inch]."""
 

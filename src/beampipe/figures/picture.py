@@ -9,8 +9,6 @@ from matplotlib import rc_context, rcParams
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-__all__ = ["Picture"]
-
 
 class Picture(Figure):
     """A figure made without pyplot. Notebooks display it without ``%matplotlib inline``.

@@ -117,7 +117,7 @@ def run_server(settings: FleetServerSettings) -> None:
                 record,
                 http=server.ports.http,
                 grpc=server.ports.grpc,
-                metrics=server.ports.metrics if here else server.ports.http,  # others find them behind the shield
+                metrics=server.ports.metrics if here else server.ports.http,  # others use the reverse proxy
                 models=server.models,
             )
             while not ended.wait(BEAT):
@@ -168,5 +168,5 @@ def _server_settings(settings: FleetServerSettings) -> ServerSettings:
         start_timeout=settings.start_timeout,
         exit_timeout=settings.exit_timeout,
         patience=settings.patience,
-        door=AccessSettings(secret=secret, open_http=True),
+        access=AccessSettings(secret=secret, open_http=True),
     )

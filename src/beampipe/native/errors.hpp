@@ -15,18 +15,34 @@ namespace beampipe {
 class BEAMPIPE_VISIBLE InputError : public std::runtime_error {
 public:
   using std::runtime_error::runtime_error;
+
+  /// What a client is sent: the message, and for kinds of this error their name and fields, as JSON. In Python,
+  /// beampipe.errors.to_wire writes the same and from_wire reads it.
+  std::string wire_text() const {
+    const std::string more = fields();
+    return more.empty() ? what() : std::string(what()) + " {" + more + "}";
+  }
+
+private:
+  virtual std::string fields() const { return ""; }
 };
 
 /// NaN or infinity among the coordinates.
 class BEAMPIPE_VISIBLE NotFiniteError : public InputError {
 public:
   using InputError::InputError;
+
+private:
+  std::string fields() const override { return R"("error": "NotFiniteError")"; }
 };
 
 /// More than the stated limit.
 class BEAMPIPE_VISIBLE TooLargeError : public InputError {
 public:
   using InputError::InputError;
+
+private:
+  std::string fields() const override { return R"("error": "TooLargeError")"; }
 };
 
 /// Hits of another detector than the pipeline was made for, or in other units.
@@ -36,7 +52,13 @@ public:
       : InputError(message), hits(n_hits), outside(n_outside), hint(std::move(what_would_fit)) {}
 
   const std::int64_t hits, outside;  // number of hits of the event; of them on no layer
-  const std::string hint;            // what would fit
+  const std::string hint;            // what would fit; plain ASCII without quotes
+
+private:
+  std::string fields() const override {
+    return R"("error": "LayoutError", "hits": )" + std::to_string(hits) + R"(, "outside": )" + std::to_string(outside) +
+           R"(, "hint": ")" + hint + "\"";
+  }
 };
 
 /// A file is missing, truncated or of another kind.

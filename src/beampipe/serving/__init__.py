@@ -17,7 +17,7 @@ from beampipe.lazy import loader
 
 if TYPE_CHECKING:
     from beampipe.serving.finders import DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder
-    from beampipe.serving.models import named_models
+    from beampipe.serving.models import ServingSettings, named_models
     from beampipe.serving.server import TrackingServer, serve
     from beampipe.serving.variants import DEFAULT_MODELS, MODELS, ServedVariant
     from beampipe.triton.model.repository import export_repository
@@ -28,6 +28,7 @@ __all__ = [
     "DirectTrackFinder",
     "FallbackTrackFinder",
     "ServedVariant",
+    "ServingSettings",
     "TrackingServer",
     "TritonTrackFinder",
     "export_repository",
@@ -40,7 +41,7 @@ __getattr__, __dir__ = loader(
     {
         "beampipe.triton.model.repository": ["export_repository"],
         "finders": ["DirectTrackFinder", "FallbackTrackFinder", "TritonTrackFinder"],
-        "models": ["named_models"],
+        "models": ["ServingSettings", "named_models"],
         "server": ["TrackingServer", "serve"],
         "variants": ["DEFAULT_MODELS", "MODELS", "ServedVariant"],
     },

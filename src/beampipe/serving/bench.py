@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -27,7 +27,6 @@ from beampipe.figures import new_figure
 from beampipe.files import write_whole
 from beampipe.processes import processor_time
 from beampipe.serving.finders import TritonTrackFinder
-from beampipe.serving.http_sender import HttpSender, kserve_requests
 from beampipe.serving.load import (
     FutureSender,
     Sender,
@@ -40,7 +39,7 @@ from beampipe.serving.load import (
     summarise,
     verify,
 )
-from beampipe.serving.models import BackendChoice
+from beampipe.serving.models import DEFAULTS, ServingSettings
 from beampipe.serving.perf_analyzer import RawPoint, perf_analyze
 from beampipe.serving.server import generated_repository
 from beampipe.serving.variants import variants_of
@@ -50,19 +49,12 @@ from beampipe.tracking.data import shipped_events
 from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.tracking.formats import open_events
 from beampipe.tracking.loading import load_pipeline
-from beampipe.tracking.models import DEFAULT_MODEL
 from beampipe.tracking.pipeline import Pipeline
+from beampipe.triton.client.endpoint import WireProtocol
 from beampipe.triton.metrics import parse_metrics
 from beampipe.triton.server import management
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
-
-# Load test of the service: direct, one model, batching model, ensemble, shared memory; with physics beside
-# speed.
-
-
-# What a load test measures: one point per way, sample, concurrency and number of instances.
-
 
 DIRECT: Final = "direct"
 """The way that has no server: the same pipeline in the process of the client."""
@@ -168,9 +160,6 @@ def conditions(command: Sequence[str]) -> dict[str, Any]:
     }
 
 
-# What a load test is to measure.
-
-
 @dataclass(frozen=True)
 class BenchPlan:
     """What to measure.
@@ -178,32 +167,26 @@ class BenchPlan:
     Attributes:
         pipeline: name of the pipeline that is served.
         ways: how tracks are found: `DIRECT`, or ``MODEL PROTOCOL``.
+        serving: device, threads, backend and tracker model of the pipelines.
         concurrency: numbers of requests in flight, for one instance.
         instances: numbers of instances, each at the largest concurrency; 1 is measured in any case.
         seconds: duration of each point [s].
         repetitions: number of measurements of each point, all ways in turn; the median one (by throughput) is kept.
-        device: device of the pipelines.
-        threads: number of threads of one instance. If not given, the cores are shared out among the instances.
         rates: rates of an open loop, as fractions of the largest throughput of each way.
         perf_analyzer: whether to measure each model with NVIDIA's load generator, too, which looks at no label.
         triton: folder of another Triton than the installed engine.
-        backend: what runs the served pipelines, ``"native"`` or ``"python"``; native if that is there, if not given.
-        tracker_model: tracker model of the pipelines: the name of a shipped one, or a folder.
     """
 
     pipeline: str
     ways: tuple[str, ...]
+    serving: ServingSettings = DEFAULTS
     concurrency: tuple[int, ...] = (1, 2, 4, 8, 16)
     instances: tuple[int, ...] = (1,)
     seconds: float = 5.0
     repetitions: int = 1
-    device: str = "cpu"
-    threads: int | None = None
     rates: tuple[float, ...] = ()
     perf_analyzer: bool = False
     triton: Path | None = None
-    backend: BackendChoice | None = None
-    tracker_model: str | Path = DEFAULT_MODEL
 
     def __post_init__(self) -> None:
         if not self.ways:
@@ -211,7 +194,12 @@ class BenchPlan:
 
     def threads_of(self, instances: int) -> int:
         """The number of threads of each of so many instances."""
-        return self.threads or max(1, len(os.sched_getaffinity(0)) // instances)
+        return self.serving.threads or max(1, len(os.sched_getaffinity(0)) // instances)
+
+    def load_pipeline(self, instances: int) -> Pipeline:
+        """The pipeline in this process, one of so many."""
+        serving, threads = self.serving, self.threads_of(instances)
+        return load_pipeline(self.pipeline, device=serving.device, threads=threads, model=serving.tracker_model)
 
 
 def default_ways(pipeline: str) -> tuple[str, ...]:
@@ -220,9 +208,6 @@ def default_ways(pipeline: str) -> tuple[str, ...]:
     variants = variants_of(pipeline_spec(pipeline)).values()
     plain, *others = (variant.name for variant in variants if variant.way != "athena")
     return (DIRECT, f"{plain} http", f"{plain} grpc", f"{plain} shm", *(f"{name} http" for name in others))
-
-
-# The events of a load test, and what its pipeline makes of them.
 
 
 def load_samples(files: Sequence[Path], max_events: int, pile_up: Sequence[int]) -> Mapping[str, Sequence[Event]]:
@@ -255,11 +240,8 @@ def describe_sample(name: str, events: Sequence[Event], pipeline: str, finder: P
     return BenchSample(name, len(events), hits, quality.efficiency.value, quality.fakes.value)
 
 
-# The ways to have tracks found: here, or by a model of a server over one protocol.
-
-
-PROTOCOLS: Final = ("http", "grpc", "shm")
-"""`http`: requests made ahead of time over keep-alive connections, the cheapest client. `grpc`, `shm`: our client."""
+PROTOCOLS: Final[Mapping[str, WireProtocol]] = {"http": "http", "grpc": "grpc", "shm": "shm"}
+"""Name in a way -> how the client sends events; ``shm`` hands tensors over in shared memory and speaks gRPC."""
 
 
 def model_of(way: str) -> str:
@@ -280,42 +262,33 @@ def open_way(way: str, server: TritonServer, workload: Workload, concurrency: in
         UnknownNameError: no protocol has that name.
     """
     model, _, protocol = way.partition(" ")
-    if protocol == "http":
-        batches = management.model_config(server.http_url, model).get("max_batch_size", 0) > 0
-        requests = kserve_requests(workload, server.http_url, model, batching=batches)
-        return HttpSender(server.http_url, requests, workload, concurrency)
-    if protocol in ("grpc", "shm"):
-        finder = TritonTrackFinder(
-            f"grpc://{server.grpc_url}", model, protocol="grpc" if protocol == "grpc" else "shm", in_flight=concurrency
-        )
-        return FutureSender(finder.submit, workload, finder.close)
-    raise UnknownNameError("protocol", protocol, PROTOCOLS)
+    if protocol not in PROTOCOLS:
+        raise UnknownNameError("protocol", protocol, PROTOCOLS)
+    url = f"http://{server.http_url}" if protocol == "http" else f"grpc://{server.grpc_url}"
+    finder = TritonTrackFinder(url, model, protocol=PROTOCOLS[protocol], in_flight=concurrency)
+    return FutureSender(finder.submit, workload, finder.close)
 
 
 def direct_sender(plan: BenchPlan, workload: Workload, workers: int) -> Sender:
     """A sender to a pipeline in this process.
 
     Args:
-        plan: what says which pipeline it is, on what device and with how many threads.
+        plan: pipeline, device and threads.
         workload: events that will be sent.
         workers: number of pipelines side by side.
     """
-    made: SimpleQueue[Callable[[Hits], Tracks]] = SimpleQueue()
-    threads = plan.threads_of(workers)
+    idle: SimpleQueue[Pipeline] = SimpleQueue()
     for _ in range(workers):
-        made.put(load_pipeline(plan.pipeline, device=plan.device, threads=threads, model=plan.tracker_model).find)
+        idle.put(plan.load_pipeline(workers))
 
     def find(hits: Hits) -> Tracks:
-        one = made.get()
+        pipeline = idle.get()
         try:
-            return one(hits)
+            return pipeline.find(hits)
         finally:
-            made.put(one)
+            idle.put(pipeline)
 
     return in_threads(find, workload, workers)
-
-
-# How busy server and models were, read off the system around a measurement.
 
 
 _GPU: Final = "nv_gpu_utilization{"
@@ -352,25 +325,17 @@ class Usage:
     def _read(self) -> tuple[float, float, float, float]:
         if self.server is None:
             return perf_counter(), sum(os.times()[:2]), 0.0, 0.0
-        pids = [self.server.pid, *(stub.pid for stub in self.server.stubs())]
-        cpu = sum(_processor_seconds(pid) for pid in pids if pid is not None)
+        cpu = 0.0
+        for pid in (self.server.pid, *(stub.pid for stub in self.server.stubs())):
+            seconds = None if pid is None else processor_time(pid)
+            if seconds is None:
+                raise ServiceError(f"process {pid} of the server has ended, expected it to live while it is measured")
+            cpu += seconds
         text = management.request(self.server.metrics_url, "GET", "/metrics")[1].decode()
         if gpus := [float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(_GPU)]:
             self.gpu_utilisation = sum(gpus) / len(gpus)
         values = parse_metrics(text)[self.model].values
         return perf_counter(), cpu, values.get("inferences", 0.0), values.get("executions", 0.0)
-
-
-def _processor_seconds(pid: int) -> float:
-    seconds = processor_time(pid)
-    if seconds is None:
-        raise ServiceError(
-            f"process {pid} of the server: got no such process, expected it to live while it is measured"
-        )
-    return seconds
-
-
-# Points as tables, and as the two plots of throughput: against concurrency, and against instances.
 
 
 def print_bench(result: BenchResult, out: Console) -> None:
@@ -416,7 +381,19 @@ def bench_table(result: BenchResult, sample: str) -> Table:
     direct = {(point.concurrency, point.instances): point for point in result.of(sample, DIRECT)}
     for point in result.points:
         if point.sample == sample:
-            table.add_row(*_row(point, direct.get((point.concurrency, point.instances))))
+            summary, here = point.summary, direct.get((point.concurrency, point.instances))
+            table.add_row(
+                point.way,
+                str(point.concurrency) if point.rate is None else f"open, {point.rate:.3g}/s",
+                f"{point.instances} x {point.threads}",
+                f"{summary.throughput:.4g}",
+                f"{summary.throughput / here.summary.throughput:.3f}" if here and point.rate is None else "",
+                *(f"{1e3 * seconds:.4g}" for seconds in (summary.p50, summary.p95, summary.p99)),
+                str(summary.faults),
+                "" if point.batch is None else f"{point.batch:.1f}",
+                f"{point.utilisation:.0%}",
+                f"{point.load_average:.1f}",
+            )
     return table
 
 
@@ -435,23 +412,6 @@ def raw_table(result: BenchResult) -> Table:
     if result.unstable:
         table.caption = f"{table.caption}; not measured: {'; '.join(result.unstable)}"
     return table
-
-
-def _row(point: BenchPoint, direct: BenchPoint | None) -> Sequence[str]:
-    summary = point.summary
-    ratio = f"{summary.throughput / direct.summary.throughput:.3f}" if direct and point.rate is None else ""
-    return (
-        point.way,
-        str(point.concurrency) if point.rate is None else f"open, {point.rate:.3g}/s",
-        f"{point.instances} x {point.threads}",
-        f"{summary.throughput:.4g}",
-        ratio,
-        *(f"{1e3 * seconds:.4g}" for seconds in (summary.p50, summary.p95, summary.p99)),
-        str(summary.faults),
-        "" if point.batch is None else f"{point.batch:.1f}",
-        f"{point.utilisation:.0%}",
-        f"{point.load_average:.1f}",
-    )
 
 
 def draw_concurrency(result: BenchResult, path: Path) -> None:
@@ -512,9 +472,6 @@ def _panels(result: BenchResult, title: str, path: Path) -> Iterator[dict[str, A
     write_whole(path, partial(figure.savefig, format="png", dpi=120))
 
 
-# Runs a load test: each point after a check that the labels served equal the direct ones, byte for byte.
-
-
 _RAW_WINDOW: Final = 20
 """Smallest number of requests in one window of `perf_analyzer`."""
 
@@ -543,8 +500,7 @@ def run_bench(
         BeampipeError: labels that a server gives differ from the direct ones.
     """
     begun = conditions(command)
-    threads = plan.threads_of(1)
-    finder = load_pipeline(plan.pipeline, device=plan.device, threads=threads, model=plan.tracker_model)
+    finder = plan.load_pipeline(1)
     workloads = {
         name: direct_workload([event.hits for event in events], finder.find) for name, events in samples.items()
     }
@@ -582,16 +538,9 @@ def _server(plan: BenchPlan, instances: int) -> Iterator[TritonServer | None]:
     if not models:
         yield None
         return
-    made = generated_repository(
-        models,
-        instances=instances,
-        device=plan.device,
-        threads=plan.threads_of(instances),
-        backend=plan.backend,
-        tracker_model=plan.tracker_model,
-    )
+    serving = replace(plan.serving, models=models, instances=instances, threads=plan.threads_of(instances))
     with (
-        made as (folder, names),
+        generated_repository(serving) as (folder, names),
         TritonServer(ServerSettings(folder, names, triton=plan.triton)) as server,
     ):
         yield server
@@ -621,8 +570,12 @@ class _Bench:
         for repetition in range(self.plan.repetitions):
             for way in self.plan.ways:
                 with closing(self._sender(way, concurrency)) as sender:
-                    if repetition == 0:
-                        _require_equal(sender, self.workload, way)
+                    if repetition == 0:  # every event once, its labels compared, before anything is timed
+                        try:
+                            verify(sender, self.workload)
+                        except (WrongLabelsError, TimeoutError) as error:
+                            reason = error.fault if isinstance(error, WrongLabelsError) else error
+                            raise BeampipeError(f"{way}: {reason}; nothing was measured") from error
                     measured[way].append(self._point(sender, way, concurrency, self.plan.seconds))
         for points in measured.values():
             yield sorted(points, key=lambda point: point.summary.throughput)[len(points) // 2]
@@ -685,13 +638,3 @@ class _Bench:
                     )
                 except BeampipeError as error:
                     yield f"{model}, {concurrency} in flight: {error}"
-
-
-def _require_equal(sender: Sender, workload: Workload, way: str) -> None:
-    """Every event once, its labels compared, before anything is timed."""
-    try:
-        verify(sender, workload)
-    except WrongLabelsError as error:
-        raise BeampipeError(f"{way}: {error.fault}; nothing was measured") from error
-    except TimeoutError as error:
-        raise BeampipeError(f"{way}: {error}; nothing was measured") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -27,14 +27,9 @@ from beampipe.triton.cli import (
     unload_command,
 )
 
-# `beampipe serving bench`: parse, call, print. The options that `beampipe serve` has, too, stand here, below
-# it.
-
-
 Threads = Annotated[
     int | None, typer.Option(help="Number of threads of each instance.", min=1, show_default="cores / instances")
 ]
-
 Backend = Annotated[
     str | None,
     typer.Option(
@@ -42,38 +37,49 @@ Backend = Annotated[
         show_default="native where it was built, on the CPU",
     ),
 ]
-
-TrackerModel = Annotated[
-    str | None,
-    typer.Option(help=MODEL_HELP, show_default=DEFAULT_MODEL, autocompletion=complete_model),
+TrackerModel = Annotated[str, typer.Option(help=MODEL_HELP, autocompletion=complete_model)]
+Instances = Annotated[int, typer.Option(help="Number of copies of each model.", min=1)]
+Device = Annotated[
+    str, typer.Option(help="Device of the models: cpu, cuda, cuda:N, or auto (GPUs where there are any).")
 ]
-
+Scale = Annotated[
+    str, typer.Option(help="What one unit of FEATURES means: mm, exatrkx or acts. Clients of ACTS send acts.")
+]
+Name = Annotated[
+    str | None,
+    typer.Option(
+        help="Name under which clients ask for the model, such as the ActsExaTrkX of ACTS (with --scale acts); for"
+        " one model only.",
+        show_default="that of the model",
+    ),
+]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        help="Answer also events whose hits are of another detector, in other units or too many for the pipeline.",
+    ),
+]
 _Ways = Annotated[
     list[str] | None,
     typer.Option(
         help="Way to have tracks found: direct, or 'MODEL PROTOCOL' with http, grpc or shm; may be given several times."
     ),
 ]
-
 _Files = Annotated[
     list[Path] | None,
     typer.Argument(help="Files of events, in place of the shipped ones.", show_default="the shipped ones"),
 ]
-
 _Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the JSON and the plots.")]
-
 _Mu = Annotated[
     list[int] | None,
     typer.Option(help="Pile-up of the shipped events: 0, 60 or 200; may be given several times.", show_default="each"),
 ]
-
 _Events = Annotated[int, typer.Option("--events", "-n", help="Largest number of events of each file.", min=1)]
-
 _Concurrency = Annotated[
     list[int] | None,
     typer.Option(help="Number of requests in flight; may be given several times.", min=1, show_default="1 2 4 8 16"),
 ]
-
 _InstanceCounts = Annotated[
     list[int] | None,
     typer.Option(
@@ -83,18 +89,15 @@ _InstanceCounts = Annotated[
         show_default="1 2 4",
     ),
 ]
-
 _Repetitions = Annotated[
     int, typer.Option(help="Measurements of each point, all ways in turn, of which the median is kept.", min=1)
 ]
-
 _Load = Annotated[
     list[float] | None,
     typer.Option(
         help="Fraction of the largest throughput at which an open loop is measured, too; may be given several times."
     ),
 ]
-
 _PerfAnalyzer = Annotated[bool, typer.Option("--perf-analyzer", help="Also measure with NVIDIA's perf_analyzer.")]
 
 
@@ -113,29 +116,26 @@ def bench_command(
     perf_analyzer: _PerfAnalyzer = False,
     device: Annotated[str, typer.Option(help="Device of the pipelines: cpu, cuda or cuda:N.")] = "cpu",
     backend: Backend = None,
-    tracker_model: TrackerModel = None,
+    tracker_model: TrackerModel = DEFAULT_MODEL,
     threads: Threads = None,
     triton: TritonFolder = None,
     as_json: Json = False,
 ) -> None:
     """Measure throughput and latency: direct, one model, batching, ensemble, shared memory. Labels must be equal."""
     from beampipe.serving.bench import BenchPlan, default_ways, load_samples, print_bench, run_bench, write_report
-    from beampipe.serving.models import backend_choice
+    from beampipe.serving.models import ServingSettings
 
     plan = BenchPlan(
         pipeline,
         tuple(way or default_ways(pipeline)),
+        ServingSettings(device=device, threads=threads, backend=backend, tracker_model=tracker_model),
         tuple(concurrency or (1, 2, 4, 8, 16)),
         tuple(instances or (1, 2, 4)),
         seconds,
         repetitions,
-        device,
-        threads,
         tuple(load or ()),
         perf_analyzer,
         triton,
-        backend_choice(backend),
-        tracker_model or DEFAULT_MODEL,
     )
     samples = load_samples(files or (), events, mu or (0, 60, 200))
     result = run_bench(plan, samples, ["beampipe", *sys.argv[1:]], lambda point: say(point, err=True))
@@ -147,27 +147,18 @@ def bench_command(
     say(", ".join(map(str, written)))
 
 
-# `beampipe serving ...` and the work of `beampipe serve`: parse, call, print.
-
-
 app = Commands("Track finding as a service.")
-
 app.add_typer(engine_commands, name="engine")
-
 app.command("load")(load_command)
-
 app.command("unload")(unload_command)
-
 app.command("bench")(bench_command)
 
 _PER_EVENT: Final = ("hits", "tracks")
 """Counters of the tracking models that `beampipe serving top` shows."""
-
 _Repository = Annotated[
     Path | None,
     typer.Option(help="Folder of the models.", show_default="one that is made, for as long as it serves"),
 ]
-
 _Models = Annotated[
     list[str] | None,
     typer.Option(
@@ -177,41 +168,12 @@ _Models = Annotated[
         show_default="the usual ones, or all of the repository",
     ),
 ]
-
-_Instances = Annotated[int | None, typer.Option(help="Number of copies of each model.", min=1, show_default="1")]
-
 _Patience = Annotated[
     float, typer.Option(help="Time without answer and without work after which a model is killed, in seconds.")
 ]
-
-_Force = Annotated[
-    bool,
-    typer.Option(
-        "--force",
-        help="Answer also events whose hits are of another detector, in other units or too many for the pipeline.",
-    ),
-]
-
-_SCALES: Final = "What one unit of FEATURES means: mm, exatrkx or acts. Clients of ACTS send acts."
-
-_Name = Annotated[
-    str | None,
-    typer.Option(
-        help="Name under which clients ask for the model, such as the ActsExaTrkX of ACTS (with --scale acts); for"
-        " one model only.",
-        show_default="that of the model",
-    ),
-]
-
-_Scale = Annotated[str | None, typer.Option(help=_SCALES, show_default="mm")]
-
 _HttpPort = Annotated[int, typer.Option(help="Port for HTTP; 0 for a free one.")]
-
 _GrpcPort = Annotated[int, typer.Option(help="Port for gRPC; 0 for a free one.")]
-
 _Log = Annotated[Path | None, typer.Option(help="File to which Triton's log is appended.")]
-
-_DEVICES: Final = "Device of the models: cpu, cuda, cuda:N, or auto (GPUs where there are any)."
 
 
 @app.command("top")
@@ -255,13 +217,13 @@ def export_command(
             show_default="the usual ones",
         ),
     ] = None,
-    instances: Annotated[int, typer.Option(help="Number of copies of each model.", min=1)] = 1,
-    device: Annotated[str, typer.Option(help=_DEVICES)] = "cpu",
+    instances: Instances = 1,
+    device: Device = "cpu",
     threads: Threads = None,
-    scale: Annotated[str, typer.Option(help=_SCALES)] = "mm",
-    name: _Name = None,
+    scale: Scale = "mm",
+    name: Name = None,
     backend: Backend = None,
-    tracker_model: TrackerModel = None,
+    tracker_model: TrackerModel = DEFAULT_MODEL,
     beam_spot: BeamSpotText = None,
     weights: Annotated[
         list[Path] | None,
@@ -270,24 +232,32 @@ def export_command(
     batch: Annotated[
         int, typer.Option(help="Most requests in one call of models of your own; 0 for one at a time.", min=0)
     ] = 0,
-    force: _Force = False,
+    force: Force = False,
 ) -> None:
     """Write a Triton model repository."""
-    from beampipe.serving.models import backend_choice, named_models, renamed
+    from beampipe.serving.models import ServingSettings, named_models, renamed
     from beampipe.serving.variants import DEFAULT_MODELS
     from beampipe.triton.model.contract import EnsembleSettings, ModelSettings
     from beampipe.triton.model.repository import export_repository
 
-    how = partial(ModelSettings, instances=instances, device=device, threads=threads)
-    named = partial(named_models, instances=instances, device=device, threads=threads, scale=scale)
-    named = partial(named, tracker_model=tracker_model or DEFAULT_MODEL, beam_spot=parsed_beam_spot(beam_spot))
+    serving = ServingSettings(
+        instances=instances,
+        device=device,
+        threads=threads,
+        scale=scale,
+        backend=backend,
+        tracker_model=tracker_model,
+        beam_spot=parsed_beam_spot(beam_spot),
+        check=not force,
+    )
     settings: list[ModelSettings | EnsembleSettings] = []
     for wanted in model or DEFAULT_MODELS:
         own, equals, where = wanted.partition("=")
         if equals:
-            settings.append(how(own, where, weights=tuple(weights or ()), max_batch_size=batch))
+            files = tuple(weights or ())
+            settings.append(ModelSettings(own, where, {}, files, instances, device, threads, batch))
         else:
-            settings += named([wanted], backend=backend_choice(backend), check=not force)
+            settings += named_models(replace(serving, models=(wanted,)))
     for exported in export_repository(output, settings if name is None else renamed(settings, name)):
         say(f"{output}/{exported}")
 
@@ -377,12 +347,12 @@ def unit_command(
 def serve_command(
     repository: _Repository = None,
     model: _Models = None,
-    instances: _Instances = None,
-    device: Annotated[str | None, typer.Option(help=_DEVICES, show_default="cpu")] = None,
-    scale: _Scale = None,
-    name: _Name = None,
+    instances: Instances = 1,
+    device: Device = "cpu",
+    scale: Scale = "mm",
+    name: Name = None,
     backend: Backend = None,
-    tracker_model: TrackerModel = None,
+    tracker_model: TrackerModel = DEFAULT_MODEL,
     beam_spot: BeamSpotText = None,
     threads: Threads = None,
     host: Annotated[str, typer.Option(help="Address to listen on for gRPC; 0.0.0.0 for all.")] = "127.0.0.1",
@@ -394,22 +364,34 @@ def serve_command(
     patience: _Patience = 3.0,
     secret_file: SecretFile = None,
     opened: Opened = None,
-    shield: Proxy = None,
-    shield_grpc: ProxyGrpc = None,
+    proxy: Proxy = None,
+    proxy_grpc: ProxyGrpc = None,
     open_http: OpenHttp = False,
-    force: _Force = False,
+    force: Force = False,
 ) -> None:
     """Serve track finding with Triton until Ctrl-C or SIGTERM."""
-    from beampipe.serving.models import backend_choice
+    from beampipe.serving.models import ServingSettings
     from beampipe.serving.server import serve_in_foreground
     from beampipe.triton.server.access import AccessSettings
     from beampipe.triton.server.launch import ServerSettings
 
     if repository is not None and not repository.is_dir():
         raise FileError(f"{repository}: got no such folder, expected a repository: beampipe serving export -o FOLDER")
-    settings = ServerSettings(
+    models = ServingSettings(
+        tuple(model or ()),
+        instances,
+        device,
+        threads,
+        scale,
+        name,
+        backend,
+        tracker_model,
+        parsed_beam_spot(beam_spot),
+        check=not force,
+    )
+    server = ServerSettings(
         repository or Path(),
-        models=tuple(model or ()),
+        models=models.models,
         host=host,
         http_port=http_port,
         grpc_port=grpc_port,
@@ -418,18 +400,6 @@ def serve_command(
         log=log,
         threads=threads,
         patience=patience,
-        door=AccessSettings(secret_file, tuple(opened or ()), shield, shield_grpc, open_http=open_http),
+        access=AccessSettings(secret_file, tuple(opened or ()), proxy, proxy_grpc, open_http=open_http),
     )
-    serve_in_foreground(
-        settings,
-        generated=repository is None,
-        instances=instances,
-        device=device,
-        scale=scale,
-        name=name,
-        backend=backend_choice(backend),
-        tracker_model=tracker_model,
-        beam_spot=parsed_beam_spot(beam_spot),
-        force=force,
-        kept=True,
-    )
+    serve_in_foreground(server, models, generated=repository is None, restart=True)

@@ -44,36 +44,6 @@ from beampipe.arrays import Float64, Int64
 from beampipe.events import TrackParameters
 from beampipe.triton.model.contract import TensorSpec
 
-__all__ = [
-    "ACTS_SETTING",
-    "BEAM_SPOT",
-    "BEAM_SPOT_PARAMETER",
-    "CHECK_LAYOUT",
-    "COUNT_NAMES",
-    "FEATURES",
-    "FEATURE_SCALE",
-    "GEOMETRY_ID",
-    "HIT_BUDGET",
-    "LABELS",
-    "LAYOUT",
-    "LOCAL",
-    "MAX_HITS",
-    "PARAMETERS",
-    "PIPELINE",
-    "PIPELINE_SPEC",
-    "PROFILE",
-    "STAGES",
-    "STAGE_NAMES",
-    "TRACKS",
-    "USUAL_ON_TRACKS",
-    "VARIANCE",
-    "WIDE_FEATURES",
-    "listed",
-    "packed_parameters",
-    "track_lists",
-    "unpacked_parameters",
-]
-
 FEATURES: Final = TensorSpec("FEATURES", "FP32", np.float32, (-1, 3))
 WIDE_FEATURES: Final = TensorSpec("FEATURES", "FP32", np.float32, (-1, -1))
 LABELS: Final = TensorSpec("LABELS", "INT64", np.int64, (-1,))

@@ -6,11 +6,9 @@ import multiprocessing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
-from itertools import cycle, islice
 from pathlib import Path
 from time import perf_counter, time
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -21,6 +19,8 @@ from beampipe.figures import new_figure
 from beampipe.files import write_whole
 from beampipe.processes import worker_pool
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
+from beampipe.serving.load import Workload, direct_workload, send_events
+from beampipe.serving.models import ServingSettings
 from beampipe.serving.server import generated_repository
 from beampipe.terminal import make_table
 from beampipe.tracking.data import shipped_events
@@ -31,8 +31,6 @@ from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.triton.server.cleanup import shared_memory_of
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
-
-__all__ = ["DEMO_MODELS", "DemoResult", "Throughput", "demo_facts", "demo_table", "print_demo", "run_serving_demo"]
 
 DEMO_MODELS: Final = ("module_map", "exatrkx_walk")
 
@@ -106,7 +104,7 @@ def run_serving_demo(
     begin = perf_counter()
     progress("starting Triton")
     with (
-        generated_repository(models, instances=2) as (repository, names),
+        generated_repository(ServingSettings(tuple(models), instances=2)) as (repository, names),
         TritonServer(ServerSettings(repository, names, triton=triton)) as server,
     ):
         url = f"grpc://{server.grpc_url}"
@@ -121,10 +119,11 @@ def run_serving_demo(
             finder.close()
         throughputs = []
         for model in models:
-            expected = _direct_digests(model, mu)
+            with DirectTrackFinder(model) as direct:
+                workload = direct_workload([event.hits for event in shipped_events(mu)], direct.find)
             for count in sorted({1, 2, clients}):
                 progress(f"{count} client{'s' * (count > 1)} on {model}")
-                throughputs.append(_measure(url, model, count, events, mu, expected))
+                throughputs.append(_measure(url, model, workload, count, events))
         progress("stopping")
         prefix = server.prefix
     write_evaluation(folder / "evaluation.json", evaluation)
@@ -174,44 +173,34 @@ def _percentiles(one: Throughput) -> tuple[float, float]:
     return float(p50), float(p95)
 
 
-def _direct_digests(pipeline: str, mu: int) -> list[str]:
-    with DirectTrackFinder(pipeline) as finder:
-        return [_digest(finder.find(event.hits).track_id) for event in shipped_events(mu)]
+class _ClientResult(NamedTuple):
+    begin: float
+    end: float
+    answers: list[tuple[float, str | None]]
 
 
-def _digest(labels: np.ndarray) -> str:
-    return sha256(np.ascontiguousarray(labels).tobytes()).hexdigest()
-
-
-def _measure(url: str, model: str, clients: int, events: int, mu: int, expected: Sequence[str]) -> Throughput:
+def _measure(url: str, model: str, workload: Workload, clients: int, events: int) -> Throughput:
     share = -(-events // clients)
     with multiprocessing.get_context("spawn").Manager() as manager, worker_pool(clients) as pool:
         barrier = manager.Barrier(clients)
-        futures = [pool.submit(_client, url, model, share, mu, barrier) for _ in range(clients)]
+        futures = [pool.submit(_client, url, model, workload, share, barrier) for _ in range(clients)]
         results = [future.result() for future in futures]
-    for _, _, _, digests in results:
-        for got, wanted in zip(digests, cycle(expected), strict=False):
-            if got != wanted:
-                raise BeampipeError(f"{model}: got labels from the server that the direct pipeline does not give")
-    begin, end = min(result[0] for result in results), max(result[1] for result in results)
-    latencies = tuple(latency for result in results for latency in result[2])
-    return Throughput(model, clients, len(latencies), end - begin, latencies)
+    answers = [answer for result in results for answer in result.answers]
+    for _, fault in answers:
+        if fault is not None:
+            raise BeampipeError(f"{model}: got labels from the server that the direct pipeline does not give: {fault}")
+    seconds = max(result.end for result in results) - min(result.begin for result in results)
+    return Throughput(model, clients, len(answers), seconds, tuple(latency for latency, _ in answers))
 
 
-def _client(url: str, model: str, events: int, mu: int, barrier: object) -> tuple[float, float, list[float], list[str]]:
-    """One client process: asks for the tracks of event after event."""
-    hits = [event.hits for event in shipped_events(mu)]
-    latencies, digests = [], []
+def _client(url: str, model: str, workload: Workload, events: int, barrier: Any) -> _ClientResult:
+    """One client process; all of them begin at the same time."""
     with TritonTrackFinder(url, model) as finder:
-        finder.find(hits[0])  # connects
-        barrier.wait()  # type: ignore[attr-defined]
+        finder.find(workload.hits[0])  # connects
+        barrier.wait()
         begin = time()
-        for one in islice(cycle(hits), events):
-            start = perf_counter()
-            tracks = finder.find(one)
-            latencies.append(perf_counter() - start)
-            digests.append(_digest(tracks.track_id))
-        return begin, time(), latencies, digests
+        answers = list(send_events(finder.find, workload, range(events)))
+        return _ClientResult(begin, time(), answers)
 
 
 def _draw(throughputs: Sequence[Throughput], mu: int, path: Path) -> None:

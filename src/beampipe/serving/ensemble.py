@@ -28,16 +28,6 @@ from beampipe.tracking import kernels, stages
 from beampipe.tracking.pipeline import wrap_phi
 from beampipe.triton.model.contract import Instance, ModelAnswer, ModelRequest, TensorSpec
 
-__all__ = [
-    "STEPS",
-    "ApplyFilterModel",
-    "EmbedModel",
-    "FilterModel",
-    "LabelModel",
-    "NeighbourModel",
-    "ScoreModel",
-]
-
 _Kind = TypeVar("_Kind")
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from time import monotonic
-from typing import Final, NamedTuple, Protocol, runtime_checkable
+from typing import Final, NamedTuple, Protocol, Unpack, runtime_checkable
 
 from numpy import ndarray
 
@@ -47,55 +47,41 @@ from beampipe.tracking.catalogue import DEFAULT_PIPELINE, PIPELINES
 from beampipe.tracking.finder import InOneThread, TrackFinder
 from beampipe.tracking.finders import named_finder
 from beampipe.tracking.input_checks import LAYOUT_COUNTS, ExpectedShare, HitMonitor
-from beampipe.tracking.loading import load_track_fitter
-from beampipe.tracking.models import DEFAULT_MODEL, TrackerModel
-from beampipe.triton.client.endpoint import WireProtocol
-from beampipe.triton.client.model_client import ModelClient
+from beampipe.tracking.loading import PipelineOptions, load_track_fitter
+from beampipe.tracking.models import DEFAULT_MODEL
+from beampipe.triton.client.model_client import ClientOptions, ModelClient
 from beampipe.triton.client.signature import Due, ModelSignature
-from beampipe.triton.client.transports import PendingAnswer, Transport
-
-# Clients: find tracks here, on servers, or wherever they can be found.
-
-
-# The pipeline in this process.
+from beampipe.triton.client.transports import PendingAnswer
 
 
 class DirectTrackFinder(InOneThread):
-    """Runs a pipeline, or ACTS, here; events that are submitted wait for each other.
+    """Runs a pipeline, or ACTS, in this process; submitted events wait for each other.
 
     Args:
         pipeline: name of the pipeline, one of `beampipe.tracking.PIPELINES`; or of ACTS, one of `acts_names`.
-        device: device on which the pipeline runs, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
-        threads: number of threads for one event; as many as there are cores if not given.
-        model: tracker model that knows the detector: the name of a shipped one, or a folder.
-        beam_spot: beam line that is expected; that of the model if not given.
         parameters: whether a helix is fitted to each track; the tracks then have `parameters`.
-        check: whether hits are compared with the layers of the detector that the pipeline was made for.
+        options: those of `beampipe.tracking.load_pipeline`: device, threads, model, beam_spot and check.
 
     Raises:
-        UnknownNameError: no such pipeline, device or shipped model.
-        ConfigError: the device is not there, `threads` is not positive, or the model was not trained for the pipeline,
-            or for the fit where parameters are asked for.
-        FileError: there is no model in the folder, or weights are missing or damaged.
+        ConfigError: the model was not trained for the fit where parameters are asked for.
         MissingExtraError: ACTS is asked for and not installed.
+        BeampipeError: whatever `load_pipeline` raises.
     """
 
     def __init__(
         self,
         pipeline: str = DEFAULT_PIPELINE,
         *,
-        device: str = "cpu",
-        threads: int | None = None,
-        model: str | Path | TrackerModel = DEFAULT_MODEL,
-        beam_spot: BeamSpot | None = None,
         parameters: bool = False,
-        check: bool = True,
+        **options: Unpack[PipelineOptions],
     ) -> None:
-        self._finder = named_finder(pipeline, device, threads, model=model, beam_spot=beam_spot, check=check)
-        self._fitter = load_track_fitter(model, threads=threads) if parameters else None
+        self._finder = named_finder(pipeline, **options)
+        self._fitter = None
+        if parameters:
+            self._fitter = load_track_fitter(options.get("model", DEFAULT_MODEL), threads=options.get("threads"))
 
     def facts(self) -> Mapping[str, object]:
-        """The finder that runs here, and whether tracks are fitted."""
+        """The finder in this process, and whether tracks are fitted."""
         return {"runs": self._finder, "fits": "no" if self._fitter is None else "yes"}
 
     def find(self, hits: Hits, /) -> Tracks:
@@ -104,15 +90,12 @@ class DirectTrackFinder(InOneThread):
         return tracks if self._fitter is None else self._fitter.add(hits, tracks)
 
 
-# Hits and tracks as the arrays that a tracking model takes and gives.
-
-
 _INPUTS: Final = {spec.name: spec for spec in (FEATURES, GEOMETRY_ID, LOCAL, VARIANCE)}
 
 
 @dataclass(frozen=True)
 class TrackingContract:
-    """What a tracking model's configuration says beside its tensors.
+    """What a tracking model's configuration states besides its tensors.
 
     Attributes:
         scale: what one unit of FEATURES means.
@@ -162,8 +145,8 @@ def tracking_contract(signature: ModelSignature) -> TrackingContract:
     try:
         scale = scale_named(signature.parameters.get(FEATURE_SCALE) or "mm")
         beam_spot = BeamSpot.parse(signature.parameters.get(BEAM_SPOT_PARAMETER) or "0,0")
-        told = signature.parameters.get(USUAL_ON_TRACKS)
-        usual = ExpectedShare.parse(told) if told else None
+        text = signature.parameters.get(USUAL_ON_TRACKS)
+        usual = ExpectedShare.parse(text) if text else None
     except (KeyError, ConfigError) as error:
         raise ServiceError(f"{url}: {model}: {error}; update beampipe here", url=url, model=model) from None
     inputs = tuple(name for name in signature.inputs if name in _INPUTS)
@@ -175,13 +158,13 @@ def tracking_contract(signature: ModelSignature) -> TrackingContract:
 
 @dataclass(frozen=True, eq=False)
 class TrackingRequest:
-    """The question of a track finder, as `beampipe.triton.client.servers.InferenceCall` has it.
+    """The request of a track finder, an `InferenceCall`.
 
     Attributes:
         hits: of one event.
-        stages: whether to ask also for times and counts of the stages, where the model can tell.
-        parameters: whether to ask also for the fitted helix of each track, and the beam line that it is measured from.
-        watch: is told of the tracks, and warns of foreign hits; None for nobody.
+        stages: whether to request times and counts of the stages, where the model has them.
+        parameters: whether to request the fitted helix of each track, and the beam line that it is measured from.
+        watch: monitor that warns of hits of another detector; None for none.
     """
 
     hits: Hits
@@ -193,13 +176,13 @@ class TrackingRequest:
         """The event in the units of the model.
 
         Raises:
-            InputError: the model takes more than the hits have.
+            InputError: the model needs more than the hits have.
         """
         contract = tracking_contract(signature)
         arrays = {}
         for name in contract.inputs:
             if name == FEATURES.name:
-                # No arithmetic for mm: what the server sees is what is here, bit for bit.
+                # No arithmetic for mm: the server gets the same bits.
                 in_mm = contract.scale.name == "mm"
                 arrays[name] = self.hits.position if in_mm else contract.scale.from_mm(self.hits.position)
                 continue
@@ -217,7 +200,7 @@ class TrackingRequest:
         """One label per hit, one value per stage and count, how the hits lie, and one helix per track.
 
         Raises:
-            ServiceError: parameters are asked for, and the model fits no tracks.
+            ServiceError: parameters are requested, and the model fits no tracks.
         """
         n_values = tracking_contract(signature).n_values
         due: dict[str, tuple[int, ...] | None] = {LABELS.name: (len(self.hits),)}
@@ -242,7 +225,7 @@ class TrackingRequest:
         """The tracks of the event.
 
         Raises:
-            ServiceError: an array did not come, or there is another number of helices than of tracks.
+            ServiceError: an array is missing, or there is another number of helices than of tracks.
         """
         tracks = self._tracks(signature, arrays)
         if self.parameters:
@@ -257,7 +240,7 @@ class TrackingRequest:
         return tracks
 
     def _tracks(self, signature: ModelSignature, arrays: Mapping[str, ndarray]) -> Tracks:
-        """The tracks without what the layers say of the hits."""
+        """The tracks without parameters and layout counts."""
         labels = signature.required(arrays, LABELS.name)
         if STAGES.name not in arrays:
             return Tracks(labels, {}, {"hits": len(labels)})
@@ -282,39 +265,21 @@ def _with_parameters(tracks: Tracks, signature: ModelSignature, arrays: Mapping[
     return replace(tracks, beam_spot=beam_spot, parameters=unpacked_parameters(rows))
 
 
-# `TritonTrackFinder`: asks one server or several.
-
-
 class TritonTrackFinder(Shown):
-    """Finds tracks by asking Triton servers that hold the same model.
+    """Finds tracks on Triton servers that hold the same model.
 
-    The model's configuration, read once, says what units it takes, whether it batches and whether it needs more than
-    positions. Thread-safe. A copy in another process, by fork or by pickling, makes connections of its own.
+    The model's configuration, read once, states its units, whether it batches and whether it needs more than positions.
+    Thread-safe. A copy in another process, by fork or by pickling, makes connections of its own.
 
     Args:
         urls: one or more of ``grpc://host:8001``, ``http://host:8000``, ``grpcs://``, ``https://``, ``host:8001``. A
             host's name that has several addresses stands for as many servers.
         model: name of the model on the servers.
-        protocol: ``auto`` hands large events to a server on this machine through shared memory and sends the rest, and
-            everything where that is impossible; ``shm`` does so with all events and insists; ``grpc`` and ``http``
-            never do.
-        timeout: longest wait for one event with its retries [s]. With several servers each gets its share of it.
-        retries: how often an event is asked again at most if a server is down, stopping or broken; None for as often
-            as `timeout` allows. With several servers and at least one retry, each is tried once. Before the same
-            server is asked again there is a pause of 0.05 s at most, then twice that, up to 1 s. An event that is
-            refused for its data is never asked again.
-        token: secret that is sent as ``authorization: Bearer TOKEN``, or the path of a file that holds it. A finder
-            with a secret as text cannot be pickled; of a file the path is pickled, and the file read again.
-        tls: True to trust the system's certificates, a PEM file to trust those in it.
-        certificate: PEM file with a certificate and its key, for servers that ask who comes (mutual TLS).
-        stages: whether to ask also what the stages took; the tracks then have `seconds` and `counts`.
-        parameters: whether to ask also for the fitted helix of each track; the tracks then have `parameters`, and the
-            `beam_spot` that these are measured from. A model that fits none is a `ServiceError`.
-        in_flight: most requests on their way at once from `submit` and `find_async`; the others wait here.
-        on_failure: function that is told why an event is asked again, once until a server answers again; a copy in
-            another process tells nobody.
-        transport: asked instead of servers, such as a `beampipe.triton.client.FakeTransport` in tests; the URLs are
-            then only names.
+        stages: whether to request the times of the stages; the tracks then have `seconds` and `counts`.
+        parameters: whether to request the fitted helix of each track; the tracks then have `parameters`, and the
+            `beam_spot` that these are measured from. A model without fit is a `ServiceError`.
+        options: those of `beampipe.triton.client.ModelClient`: protocol, timeout, retries, token, tls, certificate,
+            in_flight, on_failure and transport. Large events are handed over through shared memory on this machine.
 
     Raises:
         ConfigError: a URL or number is out of range.
@@ -331,36 +296,16 @@ class TritonTrackFinder(Shown):
         urls: str | Sequence[str],
         model: str = DEFAULT_PIPELINE,
         *,
-        protocol: WireProtocol = "auto",
-        timeout: float = 60.0,
-        retries: int | None = None,
-        token: str | Path | None = None,
-        tls: bool | str | Path | None = None,
-        certificate: str | Path | None = None,
         stages: bool = False,
         parameters: bool = False,
-        in_flight: int = 16,
-        on_failure: Callable[[ServiceError], None] | None = None,
-        transport: Transport | None = None,
+        **options: Unpack[ClientOptions],
     ) -> None:
-        self._ask = partial(TrackingRequest, stages=stages, parameters=parameters, watch=HitMonitor(model))
-        self._retries = retries
-        self._client = ModelClient(
-            urls,
-            model,
-            protocol=protocol,
-            timeout=timeout,
-            retries=retries,
-            token=token,
-            tls=tls,
-            certificate=certificate,
-            in_flight=in_flight,
-            on_failure=on_failure,
-            transport=transport,
-        )
+        self._request = partial(TrackingRequest, stages=stages, parameters=parameters, watch=HitMonitor(model))
+        self._retries = options.get("retries")
+        self._client = ModelClient(urls, model, **options)
 
     def facts(self) -> Mapping[str, object]:
-        """The model, and the servers that are asked for it."""
+        """The model and its servers."""
         return self._client.facts()
 
     def find(self, hits: Hits, /) -> Tracks:
@@ -373,18 +318,18 @@ class TritonTrackFinder(Shown):
             DeadlineError: no answer in time.
             ServiceError: an answer that cannot be right, or a refusal for another reason.
         """
-        return self._client.ask(self._ask(hits), retries=self._retries)
+        return self._client.call(self._request(hits), retries=self._retries)
 
     def submit(self, hits: Hits, /) -> Future[Tracks]:
         """`find`, later; cancelling the future cancels the request. The time allowed begins when it is sent."""
-        return self._client.ask_later(self._ask(hits), retries=self._retries)
+        return self._client.call_later(self._request(hits), retries=self._retries)
 
     async def find_async(self, hits: Hits, /) -> Tracks:
         """`find` for asyncio; cancelling the task cancels the request."""
         return await asyncio.wrap_future(self.submit(hits))
 
     def impatient(self) -> TritonTrackFinder:
-        """The same finder for who has something else to ask: it asks once more, and then waits for no server.
+        """The same finder for use with a fallback: it retries once, and does not wait for servers to return.
 
         The two share their connections. A finder that was made with a number of `retries` stays as it is.
         """
@@ -395,7 +340,7 @@ class TritonTrackFinder(Shown):
         return finder
 
     def close(self) -> None:
-        """Cancel what is on its way, free the shared memory and drop the connections."""
+        """Cancel requests in flight, free the shared memory and drop the connections."""
         self._client.close()
 
     def __enter__(self) -> TritonTrackFinder:
@@ -405,12 +350,9 @@ class TritonTrackFinder(Shown):
         self.close()
 
 
-# `FallbackTrackFinder`: the first that answers.
-
-
 @runtime_checkable
 class _Patient(Protocol):
-    """A finder that waits for its servers, if nobody says that there is something else to ask."""
+    """A finder that by default waits for its servers."""
 
     def impatient(self) -> TrackFinder:
         """The same finder, without the waiting."""
@@ -421,17 +363,17 @@ Maker = TrackFinder | Callable[[], TrackFinder]
 
 
 class FallbackTrackFinder(Shown):
-    """Asks one finder, and the next if there is no usable answer: a service, else the pipeline here.
+    """Uses the first finder that answers, such as a service, else a pipeline in this process.
 
-    Only a `ServiceError` moves on: what one finder refuses for its data (`InputError`) the others would refuse too. A
-    finder that by default waits until its servers are back, as `TritonTrackFinder` does, only waits as the last one.
-    Tracks have what the finder that found them was made for: give each the same `parameters`.
+    Only a `ServiceError` moves on to the next finder: data that one finder refuses (`InputError`) the others would
+    refuse too. A finder that by default waits until its servers return, as `TritonTrackFinder` does, only waits as the
+    last one. The tracks are those of the finder that found them: give each the same `parameters`.
 
     Args:
-        first: finder that is asked first.
-        *others: finders to ask instead, in order; a function that makes one is called when it is first needed.
+        first: finder that is tried first.
+        *others: further finders, in order; a function that makes one is called when it is first needed.
         pause: time for which a finder that failed is left out [s]; the last one never is.
-        on_failure: function that is told why the next finder is asked, once per pause.
+        on_failure: function that is called with the error before the next finder is tried, once per pause.
     """
 
     def __init__(
@@ -449,7 +391,7 @@ class FallbackTrackFinder(Shown):
         self._answered = [0] * len(self._makers)
         self._lock = threading.Lock()
         self._making = threading.Lock()
-        self._finder(0)  # to be closed, even if it is never asked
+        self._finder(0)  # to be closed, even if it is never used
 
     @property
     def answered(self) -> tuple[int, ...]:
@@ -477,7 +419,7 @@ class FallbackTrackFinder(Shown):
                 return tracks
 
     def submit(self, hits: Hits, /) -> Future[Tracks]:
-        """`find`, later; cancelling the future cancels what is asked at that moment."""
+        """`find`, later; cancelling the future cancels the request in flight."""
         pending: PendingAnswer[Tracks] = PendingAnswer()
         self._submit_next(-1, hits, pending)
         return pending
@@ -487,7 +429,7 @@ class FallbackTrackFinder(Shown):
         return await asyncio.wrap_future(self.submit(hits))
 
     def close(self) -> None:
-        """Close all finders, also those that were handed in."""
+        """Close all finders, also those that were passed in."""
         for finder in self._made.values():
             finder.close()
 
@@ -501,7 +443,7 @@ class FallbackTrackFinder(Shown):
         row = self._next(row)
         try:
             future = self._finder(row).submit(hits)
-        except Exception as error:  # refused at the door, or not made
+        except Exception as error:  # refused at once, or not made
             future = Future()
             future.set_exception(error)
         pending.on_cancel(future.cancel)
@@ -509,7 +451,7 @@ class FallbackTrackFinder(Shown):
 
     def _done(self, row: int, hits: Hits, pending: PendingAnswer[Tracks], future: Future[Tracks]) -> None:
         if future.cancelled():
-            # Either nobody waits any more, or the finder was closed.
+            # The request was cancelled, or the finder was closed.
             pending.cancel()
             return
         error = future.exception()
@@ -550,11 +492,8 @@ class FallbackTrackFinder(Shown):
             self._answered[row] += 1
 
 
-# The finder that a command line asks for.
-
-
 IN_FLIGHT: Final = 8
-"""Events that a command sends at once."""
+"""Events that a command has in flight."""
 
 _NEEDS_SERVER: Final = (
     "got --model, --token-file, --ca, --certificate or --fallback without --url, expected the address of a server"
@@ -566,19 +505,18 @@ _OWN_MODELS: Final = (
 )
 
 _OWN_CHECKS: Final = (
-    "got --force or --beam-spot with --url, expected --fallback with it: a server is told by"
-    " `beampipe serve --beam-spot` where to expect the beam line, and by `beampipe serve --force` to answer for hits of"
-    " any detector"
+    "got --force or --beam-spot with --url, expected --fallback with it: a server gets"
+    " the beam line by `beampipe serve --beam-spot`, and answers for hits of any detector with `beampipe serve --force`"
 )
 
 
 class Credentials(NamedTuple):
-    """What a client shows to servers, and whom it trusts.
+    """Credentials of a client, and the authority that it trusts.
 
     Attributes:
-        token_file: file with the token to show; None for none.
+        token_file: file with the token; None for none.
         ca: PEM file of the authority whose certificates are trusted; None for those of the system.
-        certificate: PEM file with the certificate and key to show; None for none.
+        certificate: PEM file with the client's certificate and key; None for none.
     """
 
     token_file: Path | None = None
@@ -595,7 +533,7 @@ def open_finder(
     pipeline: str | None = None,
     served_model: str | None = None,
     model: str | Path | None = None,
-    papers: Credentials = _NO_CREDENTIALS,
+    credentials: Credentials = _NO_CREDENTIALS,
     fallback: bool = False,
     device: str = "cpu",
     threads: int = 1,
@@ -605,39 +543,55 @@ def open_finder(
     check: bool = True,
     warn: Callable[[str], None] = lambda text: None,
 ) -> TrackFinder:
-    """The pipeline here, or a model on servers, or the one and else the other.
+    """The finder for the options of a command: a local pipeline, a model on servers, or servers with fallback.
 
     Args:
-        urls: URLs of servers; none for the pipeline here.
-        pipeline: name of the pipeline to run here; if not given, the one that the served model runs.
-        served_model: name of the model on the servers; if not given, that of the pipeline.
-        model: tracker model of the pipeline here: the name of a shipped one, or a folder; servers have their own.
-        papers: what is shown to the servers, and whom of them is trusted.
-        fallback: whether the pipeline runs here if no server answers.
-        device: device of the pipeline here.
-        threads: number of threads of the pipeline here.
+        urls: URLs of servers; none for a pipeline in this process.
+        pipeline: name of the local pipeline; None for the one that the served model runs.
+        served_model: name of the model on the servers; None for that of the pipeline.
+        model: tracker model of the local pipeline: the name of a shipped one, or a folder; servers have their own.
+        credentials: credentials for the servers.
+        fallback: whether to use the local pipeline if no server answers.
+        device: device of the local pipeline.
+        threads: threads of the local pipeline.
         timeout: longest wait for an answer to one event [s].
-        beam_spot: beam line that the pipeline here expects; that of its model if not given.
-        parameters: whether a helix is fitted to each track, by whoever finds it.
-        check: whether hits are compared with the detector that the pipeline here was made for.
-        warn: function that is told that no server answers, once until one does.
+        beam_spot: beam line that the local pipeline expects; None for that of its model.
+        parameters: whether a helix is fitted to each track.
+        check: whether the local pipeline compares hits with its detector.
+        warn: function that is called with a message if no server answers, once until one does.
 
     Raises:
-        ConfigError: an option that needs a server, without one, or that only a pipeline here heeds, without one; or
-            the tracker model was not trained for the pipeline.
+        ConfigError: an option for servers without a URL, or one for a local pipeline without one; or the tracker model
+            was not trained for the pipeline.
         UnknownNameError: no such pipeline, device or shipped tracker model.
         FileError: no readable token, or no readable tracker model.
     """
-    here = partial(DirectTrackFinder, device=device, threads=threads, model=model or DEFAULT_MODEL)
-    here = partial(here, beam_spot=beam_spot, parameters=parameters, check=check)
+    local = partial(
+        DirectTrackFinder,
+        device=device,
+        threads=threads,
+        model=model or DEFAULT_MODEL,
+        beam_spot=beam_spot,
+        parameters=parameters,
+        check=check,
+    )
     if not urls:
-        _require(served_model is None and papers == _NO_CREDENTIALS and not fallback, _NEEDS_SERVER)
-        return here(pipeline or DEFAULT_PIPELINE)
+        _require(served_model is None and credentials == _NO_CREDENTIALS and not fallback, _NEEDS_SERVER)
+        return local(pipeline or DEFAULT_PIPELINE)
     _require(fallback or model is None, _OWN_MODELS)
     _require(fallback or (beam_spot is None and check), _OWN_CHECKS)
     served_model = served_model or pipeline or DEFAULT_PIPELINE
-    served = partial(TritonTrackFinder, urls, served_model, in_flight=IN_FLIGHT, timeout=timeout, parameters=parameters)
-    served = partial(served, token=papers.token_file, tls=papers.ca, certificate=papers.certificate)
+    served = partial(
+        TritonTrackFinder,
+        urls,
+        served_model,
+        timeout=timeout,
+        token=credentials.token_file,
+        tls=credentials.ca,
+        certificate=credentials.certificate,
+        parameters=parameters,
+        in_flight=IN_FLIGHT,
+    )
     if not fallback:
         return served(on_failure=lambda error: warn(f"{error} Asking again, for up to {timeout:g} s."))
     pipeline = pipeline or pipeline_of(served_model)
@@ -645,7 +599,7 @@ def open_finder(
         raise UnknownNameError("pipeline", pipeline, PIPELINES)
     return FallbackTrackFinder(
         served(),
-        partial(here, pipeline),
+        partial(local, pipeline),
         on_failure=lambda error: warn(f"{error}; going on here"),
     )
 

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from itertools import count, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import numpy as np
 import typer
 
 from beampipe import processes
@@ -22,7 +21,9 @@ from beampipe.errors import BeampipeError, ServiceError
 from beampipe.terminal import console, make_table, say
 from beampipe.terminal.commands import Json, print_json
 
-__all__ = ["FleetDemoResult", "fleet_demo_command", "run_fleet_demo"]
+if TYPE_CHECKING:
+    from beampipe.events import Hits, Tracks
+
 
 _CLIENTS: Final = 3
 _MODEL: Final = "module_map"
@@ -85,13 +86,15 @@ def run_fleet_demo(folder: Path, progress: Callable[[str], None] = lambda text: 
     from beampipe.fleet.control.daemon import start_fleet, stop_fleet
     from beampipe.fleet.monitoring.picture import draw_page
     from beampipe.fleet.run_folder import RunFolder
+    from beampipe.serving.models import ServingSettings
     from beampipe.serving.server import generated_repository
     from beampipe.triton.server.launch import free_port
 
     result = FleetDemoResult()
     folder.mkdir(parents=True, exist_ok=True)
+    serving = ServingSettings((_MODEL,), threads=1)
     # A short path, for sockets lie in it.
-    with TemporaryDirectory(prefix="fleet") as temporary, generated_repository([_MODEL], threads=1) as (repository, _):
+    with TemporaryDirectory(prefix="fleet") as temporary, generated_repository(serving) as (repository, _):
         specification = folder / "fleet.toml"
         specification.write_text(_SPECIFICATION.format(repository=repository, port=free_port()), encoding="utf-8")
         run = RunFolder(Path(temporary) / "run")
@@ -111,31 +114,41 @@ def run_fleet_demo(folder: Path, progress: Callable[[str], None] = lambda text: 
 @contextmanager
 def _clients(port: int, displays: Path, result: FleetDemoResult) -> Iterator[None]:
     """Clients that send events until the end, and compare each answer with the pipeline run here."""
-    from beampipe.serving.finders import DirectTrackFinder
+    from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
+    from beampipe.serving.load import direct_workload, send_events
     from beampipe.tracking.data import shipped_events
     from beampipe.tracking.display import show_event
 
     events = [*islice(shipped_events(0), _EACH), *islice(shipped_events(_MU), _EACH)]
     with DirectTrackFinder(_MODEL) as direct:
-        expected = [direct.find(event.hits).track_id for event in events]
+        workload = direct_workload([event.hits for event in events], direct.find)
         show_event(events[-1], direct.find(events[-1].hits), displays / f"event_{len(events) - 1}.html")
     ended, lock = threading.Event(), threading.Lock()
 
-    def ask(number: int) -> None:
-        from beampipe.serving.finders import TritonTrackFinder
+    def send(number: int) -> None:
+        def find(hits: Hits) -> Tracks:
+            try:
+                return finder.find(hits)
+            except ServiceError:
+                result.repeated += 1
+            time.sleep(1.0)
+            return finder.find(hits)
 
         scheme = "http" if number == 0 else "grpc"
         with TritonTrackFinder(f"{scheme}://127.0.0.1:{port}", _MODEL, timeout=30.0) as finder:
-            for which in count(number):
+            for event in count(number):
                 if ended.is_set():
                     return
-                labels = _labels(finder, events[which % len(events)].hits, result)
-                if labels is not None:
+                try:
+                    ((_, fault),) = send_events(find, workload, [event])
+                except BeampipeError as error:
+                    result.lost.append(str(error))
+                else:
                     with lock:
                         result.events += 1
-                        result.wrong += not np.array_equal(labels, expected[which % len(events)])
+                        result.wrong += fault is not None
 
-    threads = [threading.Thread(target=ask, args=(number,), name=f"client-{number}") for number in range(_CLIENTS)]
+    threads = [threading.Thread(target=send, args=(number,), name=f"client-{number}") for number in range(_CLIENTS)]
     for thread in threads:
         thread.start()
     try:
@@ -144,20 +157,6 @@ def _clients(port: int, displays: Path, result: FleetDemoResult) -> Iterator[Non
         ended.set()
         for thread in threads:
             thread.join()
-
-
-def _labels(finder: Any, hits: Any, result: FleetDemoResult) -> np.ndarray | None:
-    """The labels of one event, which is asked for a second time if the first was in vain."""
-    try:
-        return np.asarray(finder.find(hits).track_id)
-    except ServiceError:
-        result.repeated += 1
-    time.sleep(1.0)
-    try:
-        return np.asarray(finder.find(hits).track_id)
-    except BeampipeError as error:
-        result.lost.append(str(error))
-        return None
 
 
 def _strike(run: Any, result: FleetDemoResult, progress: Callable[[str], None]) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from threading import Thread
 from time import perf_counter, process_time
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy import ndarray
@@ -18,11 +16,6 @@ from numpy import ndarray
 from beampipe.arrays import Float64, Int64
 from beampipe.errors import ConfigError, DeadlineError, ShapeError, WrongLabelsError
 from beampipe.events import Hits, Tracks
-
-# Load generator: closed and open loop against anything that finds tracks, with every answer compared.
-
-
-# The seam of the load generator: what sends events and says which came back.
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +59,26 @@ class Workload:
 def direct_workload(hits: Sequence[Hits], find: Callable[[Hits], Tracks]) -> Workload:
     """The events with the labels that `find` gives here and now."""
     return Workload(tuple(hits), tuple(np.ascontiguousarray(find(one).track_id) for one in hits))
+
+
+def send_events(
+    find: Callable[[Hits], Tracks], workload: Workload, events: Iterable[int]
+) -> Iterator[tuple[float, str | None]]:
+    """Send events one after the other, as a simple client does.
+
+    Args:
+        find: function that finds the tracks of an event.
+        workload: the events, with the labels that each must get.
+        events: numbers of the events to send; beyond the end of the workload it starts over.
+
+    Yields:
+        Latency of each answer [s], and what is wrong with its labels; None if they are right.
+    """
+    for number in events:
+        event = number % len(workload)
+        start = perf_counter()
+        tracks = find(workload.hits[event])
+        yield perf_counter() - start, workload.difference(event, np.ascontiguousarray(tracks.track_id))
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,25 +168,8 @@ def in_threads(find: Callable[[Hits], Tracks], workload: Workload, threads: int)
     return FutureSender(lambda hits: pool.submit(find, hits), workload, pool.shutdown)
 
 
-def in_event_loop(find_async: Callable[[Hits], Coroutine[Any, Any, Tracks]], workload: Workload) -> FutureSender:
-    """Awaits a ``find_async`` in an event loop of its own, in one thread."""
-    loop = asyncio.new_event_loop()
-    thread = Thread(target=loop.run_forever, name="load", daemon=True)
-    thread.start()
-
-    def stop() -> None:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
-
-    return FutureSender(lambda hits: asyncio.run_coroutine_threadsafe(find_async(hits), loop), workload, stop)
-
-
 def _words(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
-
-
-# What a loop notes down about every request.
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,9 +289,6 @@ class Recorder:
         )
 
 
-# Throughput and latency of a run.
-
-
 @dataclass(frozen=True)
 class Summary:
     """Figures of one run. Percentiles are over good answers; NaN where there is none.
@@ -374,9 +367,6 @@ def _throughput(run: LoadRun, n_good: int) -> float:
     return float(n_good / (max(run.ended, run.finished.max()) - run.begun))
 
 
-# Before anything is timed: are the labels right?
-
-
 def verify(sender: Sender, workload: Workload, *, patience: float = 300.0) -> None:
     """Send each event once, one after the other, and compare its labels byte for byte.
 
@@ -394,9 +384,6 @@ def verify(sender: Sender, workload: Workload, *, patience: float = 300.0) -> No
             fault = workload.difference(event, answers[0].labels)
         if fault is not None:
             raise WrongLabelsError(fault)
-
-
-# Closed loop: a fixed number of requests in flight, each answer followed at once by the next request.
 
 
 def closed_loop(
@@ -483,9 +470,6 @@ class _ClosedLoop:
         self._in_flight -= len(answers)
         self.answered += len(answers)
         return answers
-
-
-# Open loop: events arrive when they arrive, whether or not the server keeps up.
 
 
 def poisson_arrivals(rate: float, seconds: float, seed: int) -> Float64[ndarray, " n"]:

@@ -1,4 +1,9 @@
-"""Runs NVIDIA's `perf_analyzer` with bounds, so that it ends and its figures are valid."""
+"""Runs NVIDIA's `perf_analyzer` with bounds, so that it ends and its figures are valid.
+
+It exits with 0 when it has failed, writes no file then, hangs with ``--request-count``, and leaves its binary behind
+when its wrapper is killed. So the file is checked, count windows are used, and the process group is killed after a time
+limit.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +26,6 @@ import numpy as np
 from beampipe.errors import BeampipeError, MissingExtraError
 from beampipe.events import Hits
 from beampipe.serving.contract import FEATURES
-
-__all__ = ["RawPoint", "perf_analyze"]
 
 
 @dataclass(frozen=True)

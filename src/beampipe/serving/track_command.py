@@ -18,7 +18,6 @@ from beampipe.tracking.formats.options import InputPaths, TrackFormatName, Track
 if TYPE_CHECKING:
     from beampipe.tracking.formats import ReadOptions
 
-__all__ = ["track"]
 
 _Pipeline = Annotated[
     str | None,
@@ -75,7 +74,7 @@ def track(
     displaced: _Displaced = False,
     device: Device = "cpu",
     *,
-    told: ReadOptions,
+    options: ReadOptions,
     form: TrackFormatName = "labels",
     threads: Threads = 1,
     beam_spot: BeamSpotText = None,
@@ -103,7 +102,7 @@ def track(
         pipeline=with_displaced(pipeline or DEFAULT_PIPELINE) if displaced else pipeline,
         served_model=model,
         model=tracker_model,
-        papers=Credentials(token_file, ca, certificate),
+        credentials=Credentials(token_file, ca, certificate),
         fallback=fallback,
         device=device,
         threads=threads,
@@ -117,7 +116,7 @@ def track(
         raise ConfigError("got --output - for several FILES or with --parameters, expected a folder or a file")
     with output_file(output, ".csv") as place:
         found = tracking.track(
-            files, place, finder, told, form, in_flight=IN_FLIGHT if url else 1, parameters=parameters
+            files, place, finder, options, form, in_flight=IN_FLIGHT if url else 1, parameters=parameters
         )
     if as_json:
         print_json(found)

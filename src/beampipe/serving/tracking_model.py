@@ -36,8 +36,6 @@ from beampipe.tracking.loading import load_pipeline, load_track_fitter
 from beampipe.tracking.pipeline import Pipeline
 from beampipe.triton.model.contract import Instance, ModelAnswer, ModelRequest, TensorSpec
 
-__all__ = ["ActsModel", "AthenaModel", "FittingModel", "TrackingModel", "load_for", "small_event", "stage_values"]
-
 _COLUMNS: Final = 3
 """Columns of FEATURES that a pipeline looks at: r, phi, z."""
 _COUNTERS: Final = {

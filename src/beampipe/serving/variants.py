@@ -10,17 +10,6 @@ from typing import Final, Literal
 from beampipe.errors import UnknownNameError
 from beampipe.tracking.catalogue import PIPELINES, Components, PipelineSpec
 
-__all__ = [
-    "ACTS_MODEL",
-    "DEFAULT_MODELS",
-    "MODELS",
-    "VARIANTS",
-    "ServedVariant",
-    "model_table",
-    "pipeline_of",
-    "variants_of",
-]
-
 
 @dataclass(frozen=True)
 class ServedVariant:

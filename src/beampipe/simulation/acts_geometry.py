@@ -24,9 +24,9 @@ from beampipe.simulation.detector import (
     shells,
 )
 
-_ENVELOPE: Final = 0.5  # room around the modules of a layer [mm]
+_ENVELOPE: Final = 0.5  # margin around the modules of a layer [mm]
 
-_WORLD: Final = 20.0  # room around the detector [mm]
+_WORLD: Final = 20.0  # margin around the detector [mm]
 
 _SILICON: Final = {
     "kind": "material",
@@ -76,7 +76,13 @@ def build_layout(layout: DetectorLayout) -> Any:
     length = max(float(np.abs(layer.centre[:, 2]).max() + layer.half.max()) for layer in layers)
     blueprint = acts.Blueprint(envelope=acts.ExtentEnvelope(r=[_WORLD, _WORLD], z=[_WORLD, _WORLD]))
     world = blueprint.addCylinderContainer(direction=acts.AxisDirection.AxisR, name=layout.name)
-    _add_beam(world, layout, length)
+    # The vacuum around the beam, in which particles start, and the beam pipe.
+    pipe, identity = layout.beam_pipe, acts.Transform3.Identity()
+    radius = layout.inner_radius / 2 if pipe is None else pipe.radius_mm - 1.0
+    world.addStaticVolume(identity, acts.CylinderVolumeBounds(0.0, radius, length), "beam")
+    if pipe is not None:
+        tube = acts.Surface.createCylinder(identity, acts.CylinderBounds(pipe.radius_mm, length))
+        _add_layer(world, "beam pipe", PIPE_VOLUME, 1, [tube], True)
     for number, shell in enumerate(placed):
         _add_shell(world, shell, f"shell {number}")
     geometry = blueprint.construct(options=acts.BlueprintOptions(), gctx=_context(), level=acts.logging.WARNING)
@@ -95,14 +101,14 @@ def read_modules(geometry: Any) -> dict[str, ndarray]:
     for identifier, surface in geometry.geoIdSurfaceMap().items():
         if identifier.sensitive == 0 or identifier.value >> 56 == PIPE_VOLUME:
             continue
-        place, bounds = surface.localToGlobalTransform(_context()), surface.bounds.values()
+        transform, bounds = surface.localToGlobalTransform(_context()), surface.bounds.values()
         if surface.bounds.type == acts.SurfaceBoundsType.Rectangle:
             low = high = bounds[2]
             half_y = bounds[3]
         else:
             low, high, half_y = bounds[:3]
-        axes = [[place.rotation[i, k] for k in range(3)] for i in range(3)]
-        rows.append((identifier.value, [place.translation[i] for i in range(3)], axes, low, high, half_y))
+        axes = [[transform.rotation[i, k] for k in range(3)] for i in range(3)]
+        rows.append((identifier.value, [transform.translation[i] for i in range(3)], axes, low, high, half_y))
     rows.sort(key=lambda row: row[0])
     names = ("geometry_id", "centre", "axes", "half_x_low", "half_x_high", "half_y")
     columns = {name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
@@ -113,18 +119,6 @@ def _context() -> Any:
     import acts
 
     return acts.GeometryContext.dangerouslyDefaultConstruct()
-
-
-def _add_beam(world: Any, layout: DetectorLayout, length: float) -> None:
-    """The vacuum around the beam, in which particles start, and the beam pipe."""
-    import acts
-
-    pipe, place = layout.beam_pipe, acts.Transform3.Identity()
-    radius = layout.inner_radius / 2 if pipe is None else pipe.radius_mm - 1.0
-    world.addStaticVolume(place, acts.CylinderVolumeBounds(0.0, radius, length), "beam")
-    if pipe is not None:
-        tube = acts.Surface.createCylinder(place, acts.CylinderBounds(pipe.radius_mm, length))
-        _add_layer(world, "beam pipe", PIPE_VOLUME, 1, [tube], True)
 
 
 def _add_shell(world: Any, shell: Shell, name: str) -> None:
@@ -161,7 +155,7 @@ def _surfaces(layer: Layer) -> list[Any]:
     """The modules of a layer as planes of ACTS."""
     import acts
 
-    made = []
+    planes = []
     for centre, axes, (low, high, length) in zip(
         layer.centre.tolist(), layer.axes.tolist(), layer.half.tolist(), strict=True
     ):
@@ -169,8 +163,8 @@ def _surfaces(layer: Layer) -> list[Any]:
         bounds = acts.RectangleBounds(low, length) if layer.cylinder else acts.TrapezoidBounds(low, high, length, 0.0)
         plane = acts.Surface.createPlane(acts.Transform3(acts.Vector3(*centre), turn), bounds)
         plane.assignIsSensitive(True)
-        made.append(plane)
-    return made
+        planes.append(plane)
+    return planes
 
 
 def _apply_material(geometry: Any, pipe: BeamPipe | None, layers: list[Layer]) -> None:
@@ -192,7 +186,7 @@ def _apply_material(geometry: Any, pipe: BeamPipe | None, layers: list[Layer]) -
 
 
 def _entry(volume: int, layer: int, module: int, thickness_x0: float) -> dict[str, Any]:
-    """What a material map says of one surface."""
+    """The entry of a material map for one surface."""
     return {
         "target": {
             "kind": "geometry-id",
@@ -208,7 +202,7 @@ def _entry(volume: int, layer: int, module: int, thickness_x0: float) -> dict[st
 
 @dataclass(frozen=True, eq=False)
 class BuiltDetector:
-    """A detector as ACTS knows it, and its modules as arrays.
+    """A detector as a geometry of ACTS, and its modules as arrays.
 
     Attributes:
         geometry: ``acts.TrackingGeometry`` of the detector.

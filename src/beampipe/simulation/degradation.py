@@ -69,7 +69,7 @@ def degrade(
     lost all their hits stay.
 
     Args:
-        event: clean event, with geometry identifiers of these modules unless only `hit_loss` is asked for.
+        event: clean event, with geometry identifiers of these modules unless only `hit_loss` is not 0.
         degradation: how much is lost and added.
         seed: seed of the event's losses and noise, combined with its `event_id`.
         run_seed: seed of the dead modules, which events of one run share.
@@ -86,12 +86,24 @@ def degrade(
     table = detector_modules() if modules is None else modules
     dead = dead_modules(degradation.dead_modules, run_seed, table)
     if degradation.dead_modules > 0:
-        kept &= ~_on_dead_modules(event, dead, table)
+        if event.hits.geometry_id is None:
+            raise InputError(
+                f"event {event.event_id}: got hits without geometry_id, expected them for dead modules;"
+                " use a Degradation with dead_modules=0"
+            )
+        kept &= ~dead[table.rows(event.hits.geometry_id)]
     left = event.take(kept)
     if degradation.noise == 0:
         return left
     n_noise = int(rng.poisson(degradation.noise * len(left.hits)))
-    return left.with_noise(_noise(n_noise, ~dead, table, rng))
+    # Noise is uniform over the area of the modules that are alive.
+    share = np.cumsum(np.where(dead, 0.0, table.area))
+    row: Int64[ndarray, " n"] = np.searchsorted(share, rng.random(n_noise) * share[-1], side="right")
+    local = table.uniform(row, rng)
+    xyz = table.to_global(row, local.astype(np.float64))
+    return left.with_noise(
+        Hits(cylindrical(*xyz.T), table.geometry_id[row], local, table.variance[row].astype(np.float32))
+    )
 
 
 def run_degraded(
@@ -129,21 +141,3 @@ def dead_modules(fraction: float, run_seed: int, modules: Modules | None = None)
     dead = np.zeros(n, np.bool_)
     dead[np.random.default_rng([run_seed, _DEAD]).permutation(n)[: round(fraction * n)]] = True
     return dead
-
-
-def _on_dead_modules(event: Event, dead: Bool[ndarray, " n_modules"], table: Modules) -> Bool[ndarray, " n_hits"]:
-    if event.hits.geometry_id is None:
-        raise InputError(
-            f"event {event.event_id}: got hits without geometry_id, expected them for dead modules;"
-            " use a Degradation with dead_modules=0"
-        )
-    return np.asarray(dead[table.rows(event.hits.geometry_id)])
-
-
-def _noise(n: int, alive: Bool[ndarray, " n_modules"], table: Modules, rng: np.random.Generator) -> Hits:
-    """Hits uniform over the area of the modules that are alive."""
-    share = np.cumsum(np.where(alive, table.area, 0.0))
-    row: Int64[ndarray, " n"] = np.searchsorted(share, rng.random(n) * share[-1], side="right")
-    local = table.uniform(row, rng)
-    xyz = table.to_global(row, local.astype(np.float64))
-    return Hits(cylindrical(*xyz.T), table.geometry_id[row], local, table.variance[row].astype(np.float32))

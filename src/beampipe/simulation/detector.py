@@ -451,6 +451,31 @@ class Layer:
         module = np.arange(1, len(self.centre) + 1, dtype=np.uint64)
         return np.uint64(self.volume << 56 | self.number << 36) | module << np.uint64(8)
 
+    @property
+    def corners(self) -> Float64[ndarray, "n 4 3"]:
+        """x, y, z of the corners of each module [mm]."""
+        low, high, length = self.half.T
+        x = np.stack([-low, low, high, -high], axis=1)
+        y = np.stack([-length, -length, length, length], axis=1)
+        along = np.einsum("nik,nck->nci", self.axes[:, :, :2], np.stack([x, y], axis=2))
+        corners: Float64[ndarray, "n 4 3"] = self.centre[:, None] + along
+        return corners
+
+    @property
+    def radii(self) -> tuple[float, float]:
+        """Smallest and largest radius of the modules of a cylinder [mm]."""
+        radius = np.hypot(self.corners[..., 0], self.corners[..., 1])
+        # A module is nearest to the beam where its normal goes through it; at a large tilt, at its edge.
+        normal = np.abs((self.centre * self.axes[:, :, 2]).sum(axis=1))
+        foot = np.abs((self.centre * self.axes[:, :, 0]).sum(axis=1)) <= self.half[:, 0]
+        return float(np.where(foot, normal, radius.min(axis=1)).min()), float(radius.max())
+
+    @property
+    def z_range(self) -> tuple[float, float]:
+        """Smallest and largest z of the modules [mm]."""
+        z = self.corners[..., 2]
+        return float(z.min()), float(z.max())
+
 
 @dataclass(frozen=True)
 class Shell:
@@ -525,11 +550,11 @@ def _shell(parts: list[Barrel | Discs], volume: int) -> Shell:
         tuple(_cylinder(barrel, radius, volume + 1, number) for number, (radius, barrel) in enumerate(places, 1)),
         tuple(_disc(part, z, volume + 2, number) for number, (z, part) in enumerate(discs, 1)),
     )
-    _require_order([(layer.name, *_radii(layer)) for layer in shell.barrel], "radius")
-    along = [(layer.name, *_reach(layer)) for layer in shell.positive]
+    _require_order([(layer.name, *layer.radii) for layer in shell.barrel], "radius")
+    along = [(layer.name, *layer.z_range) for layer in shell.positive]
     if shell.barrel and along:
-        longest = max(shell.barrel, key=lambda layer: _reach(layer)[1])
-        along.insert(0, (longest.name, -_reach(longest)[1], _reach(longest)[1]))
+        longest = max(shell.barrel, key=lambda layer: layer.z_range[1])
+        along.insert(0, (longest.name, -longest.z_range[1], longest.z_range[1]))
     _require_order(along, "z")
     return shell
 
@@ -544,32 +569,6 @@ def _require_order(extents: list[tuple[str, float, float]], axis: str) -> None:
             )
 
 
-def _corners(layer: Layer) -> Float64[ndarray, "n 4 3"]:
-    """x, y, z of the corners of each module [mm]."""
-    low, high, length = layer.half.T
-    x = np.stack([-low, low, high, -high], axis=1)
-    y = np.stack([-length, -length, length, length], axis=1)
-    along = np.einsum("nik,nck->nci", layer.axes[:, :, :2], np.stack([x, y], axis=2))
-    corners: Float64[ndarray, "n 4 3"] = layer.centre[:, None] + along
-    return corners
-
-
-def _radii(layer: Layer) -> tuple[float, float]:
-    """Smallest and largest radius of a cylinder's modules [mm]."""
-    corner = _corners(layer)
-    radius = np.hypot(corner[..., 0], corner[..., 1])
-    # A module is nearest to the beam where its normal goes through it; at a large tilt, at its edge.
-    normal = np.abs((layer.centre * layer.axes[:, :, 2]).sum(axis=1))
-    foot = np.abs((layer.centre * layer.axes[:, :, 0]).sum(axis=1)) <= layer.half[:, 0]
-    return float(np.where(foot, normal, radius.min(axis=1)).min()), float(radius.max())
-
-
-def _reach(layer: Layer) -> tuple[float, float]:
-    """Smallest and largest z of a layer's modules [mm]."""
-    z = _corners(layer)[..., 2]
-    return float(z.min()), float(z.max())
-
-
 def _around(width: float, circumference: float) -> int:
     """Number of modules in a ring: ACTS centres a layer on the beam if that is a multiple of four."""
     return 4 * max(1, ceil(circumference / width / 4))
@@ -577,10 +576,10 @@ def _around(width: float, circumference: float) -> int:
 
 def _cylinder(barrel: Barrel, radius: float, volume: int, number: int) -> Layer:
     rows = _around(barrel.step, 2 * pi * (radius + barrel.stagger_mm / 2))
-    row, place = (k.ravel() for k in np.mgrid[:rows, : barrel.modules_in_row])
+    row, column = (k.ravel() for k in np.mgrid[:rows, : barrel.modules_in_row])
     phi = 2 * pi * row / rows
     r = radius + barrel.stagger_mm * (row % 2 - 0.5)
-    z = (place - (barrel.modules_in_row - 1) / 2) * (barrel.module_mm[1] + barrel.gap_mm)
+    z = (column - (barrel.modules_in_row - 1) / 2) * (barrel.module_mm[1] + barrel.gap_mm)
     turned = phi - radians(barrel.tilt_deg)
     zero = np.zeros(len(phi))
     along = np.column_stack([-np.sin(turned), np.cos(turned), zero])
@@ -635,7 +634,7 @@ class Detector:
     """The ACTS GenericDetector, or one of your own, in a constant solenoid field.
 
     Attributes:
-        field: magnetic field along z [T] that reconstruction is told of.
+        field: magnetic field along z [T] that reconstruction assumes.
         field_scale: factor on the field that the particles feel, to simulate a field known wrongly.
         hadronic: let charged hadrons interact with the nuclei of the detector.
         layout: what the detector is made of, or None for the GenericDetector.

@@ -25,12 +25,12 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Bool, Float32, Float64, Int64, UInt64
+from beampipe.arrays import Float32, Float64, Int64, UInt64
 from beampipe.errors import MissingExtraError
 from beampipe.events import Event, Hits, Particles, Truth, cylindrical
 from beampipe.simulation.acts_geometry import acts_examples, build_detector
 from beampipe.simulation.detector import PITCH, Detector, Modules
-from beampipe.simulation.hadronic import HADRONS, SILICON_DENSITY, Interactions, Products
+from beampipe.simulation.hadronic import HADRONS, SILICON_DENSITY, Interactions
 from beampipe.simulation.primaries import EventGenerator, PrimaryParticles, primaries
 from beampipe.simulation.pythia import TRACKER_R, TRACKER_Z, CollisionPool, seed_of
 
@@ -137,14 +137,10 @@ def collect(event: int, record: Record, hit: Columns, table: Modules) -> Event:
         primary[used],
     )
     truth = Truth(number[lead], particles, shared[:, 0].astype(np.int64), number[shared[:, 1]])
-    return Event(event, _hits(xyz[new].astype(np.float64), identifier[new], table), truth)
-
-
-def _hits(xyz: Float64[ndarray, "n 3"], identifier: UInt64[ndarray, " n"], table: Modules) -> Hits:
-    """Hits at global positions [mm] on modules."""
-    row = table.rows(identifier)
-    local = table.to_local(row, xyz)[:, :2]
-    return Hits(cylindrical(*xyz.T), identifier, local.astype(np.float32), table.variance[row].astype(np.float32))
+    position, module = xyz[new].astype(np.float64), table.rows(identifier[new])
+    local = table.to_local(module, position)[:, :2].astype(np.float32)
+    variance = table.variance[module].astype(np.float32)
+    return Event(event, Hits(cylindrical(*position.T), identifier[new], local, variance), truth)
 
 
 _SIGMA_MAX: Final = 750.0  # above every hadron-silicon cross section [mb]
@@ -160,7 +156,7 @@ def interact(
     Args:
         record: event after the first pass; its hits get a column ``kept``, False for hits that a hadron no
             longer makes, and its counts ``hadrons`` (those with hits) and ``interactions``.
-        hits: ACTS container of the same hits, asked for a few momenta.
+        hits: ACTS container of the same hits, from which a few momenta are read.
         table: modules that the hits lie on.
         interactions: cross sections and final states, or None for none.
         rng: source of all random choices.
@@ -173,26 +169,39 @@ def interact(
     record.counts |= {"hadrons": 0, "interactions": 0}
     out = PrimaryParticles.empty()
     if interactions is not None and len(kept):
-        species = _species(particle["pdg_id"])
-        row, momentum = _where(hit, species, hits, table, interactions, rng)
-        kept = ~_later(hit, row)
+        species = np.full(len(particle["pdg_id"]), -1)  # row in `HADRONS`, or -1
+        for number, hadron in enumerate(HADRONS):
+            species[particle["pdg_id"] == hadron] = number
+        row, momentum = _interaction_points(hit, species, hits, table, interactions, rng)
+        # A particle makes no hit after that of its interaction.
+        stop = np.full(int(hit["particle_id"].max()) + 1, np.inf)
+        stop[hit["particle_id"][row]] = hit["time"][row]
+        kept = ~(hit["time"] > stop[hit["particle_id"]])
         products = interactions.draw(species[hit["particle_id"][row]], momentum, rng)
-        out = _products(hit, particle, row, momentum, products)
+        where = ("true_x", "true_y", "true_z", "time")
+        position_time = np.column_stack([hit[name][row].astype(np.float64) for name in where])
+        # Products start behind the module, so that they leave no second hit on it.
+        position_time[:, :3] += 0.1 * momentum / np.linalg.norm(momentum, axis=1, keepdims=True)
+        parent = products.parent
+        vertex = position_time[parent] + products.displacement
+        inside = (np.hypot(vertex[:, 0], vertex[:, 1]) < TRACKER_R) & (np.abs(vertex[:, 2]) < TRACKER_Z)
+        out = PrimaryParticles(
+            particle["vertex_primary"][hit["particle_id"][row]].astype(np.int64)[parent],
+            parent + 1,
+            np.arange(len(parent)) + 1,
+            products.pdg,
+            products.charge,
+            products.mass,
+            products.momentum,
+            vertex,
+        ).take(inside)
         record.counts["hadrons"] = int((species[np.unique(hit["particle_id"])] >= 0).sum())
         record.counts["interactions"] = len(row)
     record.hits[0] = hit | {"kept": kept}
     return out
 
 
-def _species(pdg: Int64[ndarray, " n"]) -> Int64[ndarray, " n"]:
-    """Row in `HADRONS`, or -1."""
-    out = np.full(len(pdg), -1)
-    for row, hadron in enumerate(HADRONS):
-        out[pdg == hadron] = row
-    return out
-
-
-def _where(
+def _interaction_points(
     hit: Columns,
     species: Int64[ndarray, " n"],
     hits: Any,
@@ -211,7 +220,8 @@ def _where(
     kind = species[hit["particle_id"]]
     at = np.flatnonzero((kind >= 0) & (chance < matter * _SIGMA_MAX * _PATH_MAX))
     objects = list(hits)
-    momentum = np.array([_vector(objects[i].momentum4Before) for i in at.tolist()]).reshape(-1, 3)
+    four = [objects[i].momentum4Before for i in at.tolist()]
+    momentum = np.array([(each[0], each[1], each[2]) for each in four]).reshape(-1, 3)
     p = np.linalg.norm(momentum, axis=1)
     normal = table.axes[module[at]][:, :, 2]
     cosine = np.abs(np.einsum("ni,ni->n", normal, momentum)) / p
@@ -222,43 +232,6 @@ def _where(
     at, momentum = at[order], momentum[order]
     first = np.unique(hit["particle_id"][at], return_index=True)[1]
     return at[first], momentum[first]
-
-
-def _vector(four: Any) -> tuple[float, float, float]:
-    return four[0], four[1], four[2]
-
-
-def _later(hit: Columns, row: Int64[ndarray, " k"]) -> Bool[ndarray, " n_hits"]:
-    """Hits that a particle would have made after the hit in `row`."""
-    stop = np.full(int(hit["particle_id"].max()) + 1, np.inf)
-    stop[hit["particle_id"][row]] = hit["time"][row]
-    return np.asarray(hit["time"] > stop[hit["particle_id"]])
-
-
-def _products(
-    hit: Columns,
-    particle: Columns,
-    row: Int64[ndarray, " k"],
-    momentum: Float64[ndarray, "k 3"],
-    products: Products,
-) -> PrimaryParticles:
-    """Products of interactions, as particles for a second pass of Fatras."""
-    place = np.column_stack([hit[name][row].astype(np.float64) for name in ("true_x", "true_y", "true_z", "time")])
-    # Behind the module, lest a product leaves a second hit on it.
-    place[:, :3] += 0.1 * momentum / np.linalg.norm(momentum, axis=1, keepdims=True)
-    parent = products.parent
-    vertex = place[parent] + products.displacement
-    inside = (np.hypot(vertex[:, 0], vertex[:, 1]) < TRACKER_R) & (np.abs(vertex[:, 2]) < TRACKER_Z)
-    return PrimaryParticles(
-        particle["vertex_primary"][hit["particle_id"][row]].astype(np.int64)[parent],
-        parent + 1,
-        np.arange(len(parent)) + 1,
-        products.pdg,
-        products.charge,
-        products.mass,
-        products.momentum,
-        vertex,
-    ).take(inside)
 
 
 _P_MIN: Final = 0.1  # Fatras stops below this momentum [GeV]
@@ -372,7 +345,7 @@ class EventSimulator:
         )
 
     def _tables(self, simulated: str, hits: str, **more: str) -> Iterator[Any]:
-        """Arrow tables of the hits and, where nothing more is asked for, of the particles."""
+        """Arrow tables of the hits and, without `more`, of the particles."""
         import acts
 
         arrow, warn = _arrow(), acts.logging.WARNING
@@ -427,7 +400,15 @@ class _PythonSteps:
 
     def merge(self, event: int, first: Any, second: Any, hit_table: Any, particle_table: Any) -> tuple[Any, ...]:
         """The hits of both passes of Fatras."""
-        return (_merge(self._keep(event, hit_table, particle_table), first, second),)
+        record = self._keep(event, hit_table, particle_table)
+        # Filling the container in any other order is slow.
+        order = np.argsort(identifiers(left_hits(record)), kind="stable")
+        objects = list(first)
+        objects = [objects[i] for i in np.flatnonzero(record.hits[0]["kept"]).tolist()] + list(second)
+        out = acts_examples().SimHitContainer()
+        for i in order.tolist():
+            out.insert(objects[i])
+        return (out,)
 
     def measure(self, event: int, hit_table: Any, particle_table: Any) -> tuple[()]:
         """The event, measured without ACTS."""
@@ -545,16 +526,4 @@ def _particles(primary: PrimaryParticles) -> Any:
         particle.absoluteMomentum = momentum
         particle.fourPosition = acts.Vector4(*vertex)
         out.insert(particle)
-    return out
-
-
-def _merge(record: Record, first: Any, second: Any) -> Any:
-    """The hits of both passes in one container, less those of hadrons that had stopped."""
-    # Filling the container in any other order is slow.
-    order = np.argsort(identifiers(left_hits(record)), kind="stable")
-    objects = list(first)
-    objects = [objects[i] for i in np.flatnonzero(record.hits[0]["kept"]).tolist()] + list(second)
-    out = acts_examples().SimHitContainer()
-    for i in order.tolist():
-        out.insert(objects[i])
     return out

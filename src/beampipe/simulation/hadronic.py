@@ -93,27 +93,25 @@ class Interactions:
         parent = np.repeat(np.arange(len(p)), count)
         take = np.repeat(start - np.cumsum(count) + count, count) + np.arange(len(parent))
         pool = self.collisions
-        turn = _frames(momentum / p[:, None], rng.uniform(0, 2 * np.pi, len(p)))[parent]
+        # Rotations that take z to the direction of the hadron, after a turn around z by a random angle.
+        axis = momentum / p[:, None]
+        angle = rng.uniform(0, 2 * np.pi, len(p))
+        away = np.where(np.abs(axis[:, 2:]) < 0.9, [[0.0, 0.0, 1.0]], [[1.0, 0.0, 0.0]])
+        u = np.cross(away, axis)
+        u /= np.linalg.norm(u, axis=1, keepdims=True)
+        v = np.cross(axis, u)
+        cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
+        turn = np.stack([cos * u + sin * v, cos * v - sin * u, axis], axis=2)[parent]
         scale = np.minimum(p / _MOMENTA[point], 1.3)[parent, None]
-        place = np.einsum("nij,nj->ni", turn, pool.vertex[take, :3].astype(np.float64))
+        displacement = np.einsum("nij,nj->ni", turn, pool.vertex[take, :3].astype(np.float64))
         return Products(
             parent,
             pool.pdg[take],
             pool.charge[take],
             pool.mass[take],
             np.einsum("nij,nj->ni", turn, pool.momentum[take].astype(np.float64)) * scale,
-            np.column_stack([place, pool.vertex[take, 3].astype(np.float64)]),
+            np.column_stack([displacement, pool.vertex[take, 3].astype(np.float64)]),
         )
-
-
-def _frames(axis: Float64[ndarray, "n 3"], angle: Float64[ndarray, " n"]) -> Float64[ndarray, "n 3 3"]:
-    """Rotations that take z to `axis`, after a turn around z by `angle`."""
-    away = np.where(np.abs(axis[:, 2:]) < 0.9, [[0.0, 0.0, 1.0]], [[1.0, 0.0, 0.0]])
-    u = np.cross(away, axis)
-    u /= np.linalg.norm(u, axis=1, keepdims=True)
-    v = np.cross(axis, u)
-    cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
-    return np.stack([cos * u + sin * v, cos * v - sin * u, axis], axis=2)
 
 
 def interaction_table(cache: Path | None = None) -> Interactions:
@@ -123,10 +121,10 @@ def interaction_table(cache: Path | None = None) -> Interactions:
     sigma_path = folder / f"interactions-v{_TABLE_VERSION}-sigma.npy"
     if path.exists() and sigma_path.exists():
         return Interactions(np.load(sigma_path, allow_pickle=False), CollisionPool.load(path))
-    made = _generate()
-    made.collisions.save(path)
-    np.save(sigma_path, made.sigma, allow_pickle=False)
-    return made
+    interactions = _generate()
+    interactions.collisions.save(path)
+    np.save(sigma_path, interactions.sigma, allow_pickle=False)
+    return interactions
 
 
 def _generate() -> Interactions:

@@ -108,16 +108,16 @@ def reconstruct(jets: ParticleJets, event_key: UInt64[ndarray, " n_events"]) -> 
     jet = np.repeat(np.arange(len(jets)), np.diff(jets.offset))
     chance = uniform(keys(event_key[jets.event[jet]], _TRACK, jets.track_number), 0)
     from_axis = distance(jets.track_eta, jets.track_phi, jets.eta[jet], jets.phi[jet])
-    found = efficiency(jets.track_eta, from_axis, jets.pt[jet])
-    kept = chance < found
-    kept_less = chance < found * (1 - LESS_EFFICIENT)
+    found_chance = efficiency(jets.track_eta, from_axis, jets.pt[jet])
+    kept = chance < found_chance
+    kept_less = chance < found_chance * (1 - LESS_EFFICIENT)
 
     mean = fakes(jets.eta, jets.pt)
     n_fake = poisson(uniform(own, 2), mean)
     n_more = poisson(uniform(own, 3), mean * MORE_FAKES)
     fake_jet = np.repeat(np.arange(len(jets)), n_fake)
-    place = np.arange(len(fake_jet)) - np.repeat(np.cumsum(n_fake) - n_fake, n_fake)
-    fake_key = keys(own[fake_jet], _FAKE, place)
+    fake_number = np.arange(len(fake_jet)) - np.repeat(np.cumsum(n_fake) - n_fake, n_fake)
+    fake_key = keys(own[fake_jet], _FAKE, fake_number)
     angle = 2 * np.pi * uniform(fake_key, 1)
     off = RADIUS * np.sqrt(uniform(fake_key, 2))
 

@@ -69,13 +69,15 @@ def particle_jets(collisions: Collisions, pt_min: float, eta_max: float) -> Part
         pt_min: transverse momentum of the softest jet kept [GeV].
         eta_max: largest absolute pseudorapidity of the jets kept.
     """
-    found = _clustered(collisions, pt_min)
-    order = np.lexsort((-found.pt, found.event))
-    order = order[np.abs(found.eta[order]) < eta_max]
-    event, pt, eta, phi = found.event[order], found.pt[order], found.eta[order], found.phi[order]
+    clusters = _clustered(collisions, pt_min)
+    order = np.lexsort((-clusters.pt, clusters.event))
+    order = order[np.abs(clusters.eta[order]) < eta_max]
+    event, pt, eta, phi = clusters.event[order], clusters.pt[order], clusters.eta[order], clusters.phi[order]
 
-    jet = np.repeat(np.arange(len(order)), found.n_members[order])
-    number = found.member[_ranges(found.first_member[order], found.n_members[order])]
+    jet = np.repeat(np.arange(len(order)), clusters.n_members[order])
+    count = clusters.n_members[order]
+    start = clusters.first_member[order] - np.cumsum(count) + count
+    number = clusters.member[np.repeat(start, count) + np.arange(count.sum())]
     row = collisions.offset[event[jet]] + number
     track_pt, track_eta, track_phi = _pt_eta_phi(collisions.momentum[row, :3])
     track = collisions.charged[row] & (track_pt > TRACK_PT)
@@ -120,16 +122,18 @@ class _Clustered:
 def _clustered(collisions: Collisions, pt_min: float) -> _Clustered:
     """Anti-kt jets above a transverse momentum [GeV], by FastJet."""
     import awkward as ak
+    import fastjet
 
-    fastjet = _fastjet()
+    # Without this each process prints a banner of 13 lines; the citation that it requests is in the docstring above.
+    fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
     columns = {name: collisions.momentum[:, k] for k, name in enumerate(("px", "py", "pz", "E"))}
     particles = ak.unflatten(ak.zip(columns, with_name="Momentum4D"), np.diff(collisions.offset))
     cluster = fastjet.ClusterSequence(particles, fastjet.JetDefinition(fastjet.antikt_algorithm, RADIUS))
-    found, members = cluster.inclusive_jets(pt_min), ak.flatten(cluster.constituent_index(pt_min))
-    flat = ak.flatten(found)
+    jets, members = cluster.inclusive_jets(pt_min), ak.flatten(cluster.constituent_index(pt_min))
+    flat = ak.flatten(jets)
     n_members = ak.num(members).to_numpy().astype(np.int64)
     return _Clustered(
-        np.repeat(np.arange(len(collisions)), ak.num(found).to_numpy()).astype(np.int64),
+        np.repeat(np.arange(len(collisions)), ak.num(jets).to_numpy()).astype(np.int64),
         *_pt_eta_phi(np.stack([np.asarray(flat[axis]) for axis in ("px", "py", "pz")], axis=1)),
         np.cumsum(n_members) - n_members,
         n_members,
@@ -146,10 +150,10 @@ def _labelled(
     """`parton_labels` of jets; partons along the beam, which have no direction across it, do not count."""
     pt, parton_eta, parton_phi = _pt_eta_phi(collisions.parton[:, :3])
     energy = np.where(pt > PARTON_PT, collisions.parton[:, 3], 0.0)
-    found: Int64[ndarray, " n_jets"] = parton_labels(
+    labels: Int64[ndarray, " n_jets"] = parton_labels(
         event, eta, phi, collisions.parton_offset, parton_eta, parton_phi, energy, collisions.parton_label
     )
-    return found
+    return labels
 
 
 @njit(cache=True)
@@ -203,22 +207,3 @@ def _pt_eta_phi(momentum: Float64[ndarray, "n 3"]) -> tuple[ndarray, ndarray, nd
     pt = np.hypot(momentum[:, 0], momentum[:, 1])
     eta = np.arcsinh(momentum[:, 2] / np.maximum(pt, 1e-9))
     return pt, eta, np.arctan2(momentum[:, 1], momentum[:, 0])
-
-
-def _ranges(start: ndarray, count: ndarray) -> ndarray:
-    """The numbers start[k] .. start[k] + count[k] - 1 of all k, one after the other."""
-    before = np.cumsum(count) - count
-    return np.repeat(start - before, count) + np.arange(count.sum())
-
-
-def _fastjet() -> Any:
-    """The module fastjet.
-
-    Raises:
-        MissingExtraError: fastjet is not installed.
-    """
-    import fastjet
-
-    # A banner of 13 lines per process would bury our own output. It asks for the citation that stands above.
-    fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
-    return fastjet

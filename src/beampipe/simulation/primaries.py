@@ -75,13 +75,13 @@ def primaries(
     n_soft = int(rng.poisson(generator.pileup)) if generator.pileup > 0 else 0
     if n_soft and soft is not None:
         parts += [(soft, soft.collision(int(k))) for k in rng.integers(len(soft), size=n_soft)]
-    made = [_placed(pool, rows, number, generator, rng) for number, (pool, rows) in enumerate(parts, start=1)]
+    particles = [_placed(pool, rows, number, generator, rng) for number, (pool, rows) in enumerate(parts, start=1)]
     if generator.hard == "gun":
-        made.append(_shot(generator, generator.gun, len(parts) + 1, rng))
-    if not made:
+        particles.append(_shot(generator, generator.gun, len(parts) + 1, rng))
+    if not particles:
         return PrimaryParticles.empty()
     event = PrimaryParticles(
-        *(np.concatenate([getattr(part, f.name) for part in made]) for f in fields(PrimaryParticles))
+        *(np.concatenate([getattr(part, f.name) for part in particles]) for f in fields(PrimaryParticles))
     )
     radius = np.hypot(event.vertex[:, 0], event.vertex[:, 1])
     return event.take((radius < TRACKER_R) & (np.abs(event.vertex[:, 2]) < TRACKER_Z))

@@ -58,7 +58,7 @@ def seed_of(seed: int, *what: int) -> int:
 
     Args:
         seed: seed of the whole production.
-        what: numbers that tell its parts apart, e.g. those of a sample and of a file.
+        what: numbers that identify a part of it, e.g. those of a sample and of a file.
     """
     return int(np.random.SeedSequence([seed, *what]).generate_state(1, np.uint64)[0] % _SEEDS) + 1
 
@@ -173,13 +173,13 @@ def pool(process: str, n_collisions: int, seed: int, cache: Path | None = None) 
         # Only the last block may be short, so that a small sample costs little.
         size = min(block, n_collisions - number * block)
         if path.exists():
-            found = CollisionPool.load(path)
-            if len(found) >= size:
-                blocks.append(found)
+            stored = CollisionPool.load(path)
+            if len(stored) >= size:
+                blocks.append(stored)
                 continue
-        made = collisions(process, size, seed_of(seed, list(_PROCESSES).index(process), number))
-        made.save(path)
-        blocks.append(made)
+        generated = collisions(process, size, seed_of(seed, list(_PROCESSES).index(process), number))
+        generated.save(path)
+        blocks.append(generated)
     return CollisionPool.join(blocks).first(n_collisions)
 
 
@@ -358,12 +358,12 @@ class PdfWeights:
         """The relative weights of the events of a batch, from the batch's `info`."""
         columns = (np.asarray(info[name]).tolist() for name in ("id1", "x1", "id2", "x2", "Q2Fac"))
         events = list(zip(*columns, strict=True))
-        made = np.asarray(info.pdf1) * np.asarray(info.pdf2)
+        generated_pdf = np.asarray(info.pdf1) * np.asarray(info.pdf2)
         out = np.empty((len(events), len(self._pdfs)))
         for k, pdf in enumerate(self._pdfs):
             xf = pdf.xf
             out[:, k] = [xf(id1, x1, q2) * xf(id2, x2, q2) for id1, x1, id2, x2, q2 in events]
-        out /= made[:, None]
+        out /= generated_pdf[:, None]
         return out
 
 
@@ -400,16 +400,16 @@ class PythiaRun:
             batch: number of collisions per batch.
         """
         while n_events > 0:
-            made = self._pythia.nextBatch(min(batch, n_events))
-            n_events -= len(made)
-            yield self._collisions(made)
-            self._done += len(made)
+            batch_of_events = self._pythia.nextBatch(min(batch, n_events))
+            n_events -= len(batch_of_events)
+            yield self._collisions(batch_of_events)
+            self._done += len(batch_of_events)
 
-    def _collisions(self, made: Any) -> Collisions:
+    def _collisions(self, batch_of_events: Any) -> Collisions:
         import awkward as ak
 
-        counts = ak.num(made.prt.id).to_numpy()
-        prt = ak.flatten(made.prt)
+        counts = ak.num(batch_of_events.prt.id).to_numpy()
+        prt = ak.flatten(batch_of_events.prt)
         pdg, status = prt.id.to_numpy(), prt.status.to_numpy()
         absolute = np.abs(pdg)
         event = np.repeat(np.arange(len(counts)), counts)
@@ -424,28 +424,28 @@ class PythiaRun:
             _offsets(event[parton], len(counts)),
             momentum[parton],
             absolute[parton].astype(np.int64),
-            self._weights(made.info),
+            self._weights(batch_of_events.info),
         )
 
     def _weights(self, info: Any) -> Float64[ndarray, "n_events n_weights"]:
-        found = info.weights.to_numpy().astype(np.float64)
+        weights = info.weights.to_numpy().astype(np.float64)
         # Pythia lists each variation twice, by its settings and by our name.
         names = list(self._pythia.infoPython().weightNameVector())
         missing = [name for name in self._shower if name not in names]
         if missing:
             raise ConfigError(f"Pythia gives no weight {', '.join(missing)}; it has {', '.join(names)}")
-        nominal = found[:, :1]
+        nominal = weights[:, :1]
         return np.concatenate(
-            [nominal, found[:, [names.index(name) for name in self._shower]], nominal * self._pdf(info)], 1
+            [nominal, weights[:, [names.index(name) for name in self._shower]], nominal * self._pdf(info)], 1
         )
 
     def _is_charged(self, pdg: ndarray) -> Bool[ndarray, " n"]:
-        kinds, place = np.unique(pdg, return_inverse=True)
+        kinds, row = np.unique(pdg, return_inverse=True)
         data = self._pythia.particleData
         for kind in kinds.tolist():
             if kind not in self._charged:
                 self._charged[kind] = data.charge(kind) != 0
-        return np.array([self._charged[kind] for kind in kinds.tolist()], dtype=bool)[place]
+        return np.array([self._charged[kind] for kind in kinds.tolist()], dtype=bool)[row]
 
 
 def _listed(setting: str, variations: dict[str, str]) -> str:

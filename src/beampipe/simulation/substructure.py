@@ -1,4 +1,4 @@
-"""Jet substructure: number, width and C1 of the constituents of jets, which tell quark jets from gluon jets."""
+"""Jet substructure: number, width and C1 of the constituents of jets, which distinguish quark from gluon jets."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def observables(
     distance = _distance(eta - jet_eta[owner], phi - jet_phi[owner])
     moment, pairs = np.bincount(owner, pt * distance, len(n_trk)), np.zeros(len(n_trk))
     for step in range(1, int(n_trk.max(initial=0))):  # a constituent and the one `step` places on, in all jets at once
-        one = np.flatnonzero(owner[:-step] == owner[step:])
-        other = one + step
-        terms = pt[one] * pt[other] * _distance(eta[one] - eta[other], phi[one] - phi[other]) ** beta
-        pairs += np.bincount(owner[one], terms, len(n_trk))
+        first = np.flatnonzero(owner[:-step] == owner[step:])
+        second = first + step
+        terms = pt[first] * pt[second] * _distance(eta[first] - eta[second], phi[first] - phi[second]) ** beta
+        pairs += np.bincount(owner[first], terms, len(n_trk))
     some = total > 0
     width = np.divide(moment, total, out=np.zeros(len(total)), where=some)
     return n_trk, width, np.divide(pairs, total**2, out=np.zeros(len(total)), where=some)
@@ -54,5 +54,5 @@ def observables(
 
 def _distance(eta: Float64[ndarray, " m"], phi: Float64[ndarray, " m"]) -> Float64[ndarray, " m"]:
     """Distance in eta and phi."""
-    found: ndarray = np.hypot(eta, (phi + np.pi) % (2 * np.pi) - np.pi)
-    return found
+    distance: ndarray = np.hypot(eta, (phi + np.pi) % (2 * np.pi) - np.pi)
+    return distance

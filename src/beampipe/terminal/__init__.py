@@ -6,6 +6,7 @@ Rich is imported when something is drawn, so that other commands start faster.
 from __future__ import annotations
 
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -17,20 +18,6 @@ from beampipe.notebook import in_notebook, notebook_bars
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
-
-__all__ = [
-    "WIDTH",
-    "Progress",
-    "bar",
-    "bars",
-    "console",
-    "is_quiet",
-    "live",
-    "make_table",
-    "quietly",
-    "say",
-    "warnings_in_lines",
-]
 
 WIDTH: Final = 160
 """Width [characters] of tables and lines in a file or a pipe: enough for the widest table."""
@@ -156,6 +143,40 @@ def bar(what: str, total: int | None = None) -> Iterator[Callable[[], None]]:
     """
     with bars() as progress, progress(what, total) as step:
         yield step
+
+
+def progress_lines(
+    write: Callable[[str], object], *, pause: float = 30.0, clock: Callable[[], float] = time.monotonic
+) -> Progress:
+    """Progress as lines of text, for logs and pipes: one when a batch of tasks starts, now and then, and when it ends.
+
+    Args:
+        write: writes a line, at once.
+        pause: least time between two lines of one batch [s].
+        clock: gives the time [s].
+    """
+
+    @contextmanager
+    def opened(what: str, total: int | None) -> Iterator[Callable[[], None]]:
+        began = last = clock()
+        count = 0
+
+        def report() -> None:
+            of = "" if total is None else f" of {total}"
+            write(f"{what}: {count}{of}, {clock() - began:.0f} s")
+
+        def step() -> None:
+            nonlocal count, last
+            count += 1
+            if count != total and clock() - last >= pause:
+                last = clock()
+                report()
+
+        report()
+        yield step
+        report()
+
+    return opened
 
 
 @contextmanager

@@ -34,7 +34,7 @@ class FileResult:
         n_hits: number of hits written.
         n_tracks: number of tracks found.
         n_on_tracks: number of hits on tracks.
-        n_outside: number of hits on no layer of the detector, as far as the finder tells.
+        n_outside: number of hits on no layer of the detector, as far as the finder counts them.
         error: why nothing was written; None if all went well.
     """
 
@@ -84,7 +84,7 @@ def check_outputs(
     """Refuse what would spoil the work after it is done, or an input, before anything is loaded.
 
     Args:
-        inputs: files or folders; those that are not there are told later, one by one.
+        inputs: files or folders; missing ones are reported later, one by one.
         output: file or folder of the tracks, see `output_paths`.
         form: name of the form in which tracks are written.
         also_read: further files that are read, such as a table of particles.
@@ -144,11 +144,11 @@ def track_files(
     """Find the tracks of all events in `inputs`, file after file.
 
     Args:
-        inputs: files or folders that `open_events` knows.
-        finder: finder that is asked for the tracks of each event.
+        inputs: files or folders that `open_events` reads.
+        finder: finds the tracks of each event.
         output: file or folder of the labels, see `output_paths`.
         progress: called after each event.
-        in_flight: events that are asked for at once: with more than one, so many are read ahead and submitted, across
+        in_flight: events in flight at once: with more than one, so many are read ahead and submitted, across
             files too. The outputs are the same.
         read: gives the events of an input: `open_events`, with more arguments where the inputs need them.
         form: name of the form in which the tracks are written, a key of `beampipe.tracking.formats.TRACK_FORMATS`.
@@ -165,31 +165,22 @@ def track_files(
     """
     outputs = check_outputs(inputs, output, form, parameters=parameters)
     failed: set[Path] = set()
-    suited = partial(_writable_events, read, track_format(form).needs)
-    asked = _look_ahead(_submit_events(inputs, finder, suited, in_flight, failed), in_flight)
+    check = track_format(form).needs  # what an event must have to be written in that form
+    submitted = _look_ahead(_submit_events(inputs, finder, read, check, in_flight, failed), in_flight)
+
+    def write(target: Path, found: Iterator[tuple[Event, Tracks]]) -> int:
+        with_parameters = writing_parameters(parameters_path(target), found) if parameters else found
+        return write_tracks(target, with_parameters, form=form)
+
     for path, target in zip(inputs, outputs, strict=True):
-        write = partial(_write, target, form, parameters)
-        yield _track_file(path, asked, write, target, progress, failed)
-
-
-def _write(target: Path, form: str, parameters: bool, found: Iterator[tuple[Event, Tracks]]) -> int:
-    """Write the tracks and, where they are wanted, their parameters beside them; gives the number of events."""
-    return write_tracks(target, writing_parameters(parameters_path(target), found) if parameters else found, form=form)
-
-
-def _writable_events(
-    read: Callable[[Path], Iterator[Event]], needs: Callable[[Event], object], path: Path
-) -> Iterator[Event]:
-    """The events of an input, each of which can be written in the form that is asked for."""
-    for event in read(path):
-        needs(event)
-        yield event
+        yield _track_file(path, submitted, write, target, progress, failed)
 
 
 def _submit_events(
     inputs: Sequence[Path],
     finder: TrackFinder,
     read: Callable[[Path], Iterator[Event]],
+    check: Callable[[Event], object],
     in_flight: int,
     failed: set[Path],
 ) -> Iterator[_PendingEvent]:
@@ -197,6 +188,7 @@ def _submit_events(
     for path in inputs:
         try:
             for event in read(path):
+                check(event)
                 if path in failed:
                     break
                 if in_flight > 1:
@@ -225,8 +217,8 @@ def _look_ahead(items: Iterator[_PendingEvent], count: int) -> Iterator[_Pending
 
 def _track_file(
     path: Path,
-    asked: Iterator[_PendingEvent],
-    write: Callable[[Iterator[tuple[Event, Tracks]]], int],
+    submitted: Iterator[_PendingEvent],
+    write: Callable[[Path, Iterator[tuple[Event, Tracks]]], int],
     target: Path,
     progress: Callable[[Path, Event, Tracks], None],
     failed: set[Path],
@@ -236,7 +228,7 @@ def _track_file(
 
     def found() -> Iterator[tuple[Event, Tracks]]:
         nonlocal n_hits, n_tracks, n_on_tracks, n_outside, at_end
-        for item in asked:
+        for item in submitted:
             if item.event is None or item.tracks is None:
                 at_end = True
                 if item.error is not None:
@@ -250,10 +242,10 @@ def _track_file(
             yield item.event, tracks
 
     try:
-        n_events = write(found())
+        n_events = write(target, found())
     except BeampipeError as error:
-        failed.add(path)  # and is read no further; what was asked for already is left unused
+        failed.add(path)  # and is read no further; what was submitted already is left unused
         while not at_end:
-            at_end = next(asked).event is None
+            at_end = next(submitted).event is None
         return FileResult(path, target, error=str(error))
     return FileResult(path, target, n_events, n_hits, n_tracks, n_on_tracks, n_outside)

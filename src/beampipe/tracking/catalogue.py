@@ -387,9 +387,7 @@ def model_names() -> str:
     return ", ".join(shipped_models())
 
 
-MODEL_HELP: Final = (
-    f"Tracker model that knows the detector: {model_names()}, or a folder that `beampipe tracking train` wrote."
-)
+MODEL_HELP: Final = f"Tracker model of the detector: {model_names()}, or a folder that `beampipe tracking train` wrote."
 """Help of an option that takes a tracker model."""
 
 

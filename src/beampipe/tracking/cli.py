@@ -35,11 +35,13 @@ from beampipe.tracking.formats.options import InputPaths, reads_events
 
 if TYPE_CHECKING:
     from beampipe.events import BeamSpot, Event, Tracks
-    from beampipe.tracking.batch import FileResult
     from beampipe.tracking.evaluation.results import Evaluation
     from beampipe.tracking.finder import TrackFinder
     from beampipe.tracking.formats import ReadOptions
     from beampipe.tracking.models import TrackerModel
+
+
+app = Commands("Track finding: simulate events, find tracks, score them, draw them, train.")
 
 
 # beampipe tracking simulate
@@ -101,6 +103,7 @@ _Spread = Annotated[
 ]
 
 
+@app.command()
 def simulate(
     output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file to write the events to.")],
     events: Annotated[int, typer.Option("--events", "-n", help="Number of events to simulate.", min=0)] = 10,
@@ -138,7 +141,9 @@ def simulate(
 
     check_output(output, inputs=[] if detector is None else [detector])
     layout = None if detector is None else read_layout(detector)
-    gun = Gun(multiplicity, _pdg(species), pt, *eta, origin, spread)
+    if species not in _SPECIES:
+        raise UnknownNameError("species", species, _SPECIES)
+    gun = Gun(multiplicity, _SPECIES[species], pt, *eta, origin, spread)
     if gun != _DEFAULT_GUN and hard != "gun":
         raise ConfigError(f"simulate: got options of the gun with --hard {hard or 'left out'}, expected --hard gun")
     generator = EventGenerator(
@@ -162,12 +167,6 @@ def simulate(
         counts = write_simulated(output, simulated)
     summary = ", ".join(f"{value} {name}" for name, value in counts.items())
     say(f"{output}: {events} events{', ' if summary else ''}{summary}")
-
-
-def _pdg(species: str) -> int:
-    if species not in _SPECIES:
-        raise UnknownNameError("species", species, _SPECIES)
-    return _SPECIES[species]
 
 
 # beampipe tracking train, validate
@@ -201,7 +200,7 @@ _Field = Annotated[
     typer.Option(help="Magnetic field along z, in T.", show_default="measured from the curvature of tracks"),
 ]
 
-_BeamSpot = Annotated[str, typer.Option(help="Where the beam line runs: x,y at z = 0 in mm, or x,y,dxdz,dydz.")]
+_BeamSpot = Annotated[str, typer.Option(help=BEAM_SPOT_HELP)]
 
 _MIN_LAYERS_HELP: Final = "Fewest layers that a particle must cross to count as reconstructable."
 
@@ -209,7 +208,7 @@ _DEFAULT_MIN_LAYERS: Final = "three quarters of what the events' particles cross
 
 _FewestLayers = Annotated[
     int | None,
-    typer.Option(help=f"{_MIN_LAYERS_HELP} No longer tracks are asked for.", show_default=_DEFAULT_MIN_LAYERS, min=3),
+    typer.Option(help=f"{_MIN_LAYERS_HELP} No pipeline requires more hits.", show_default=_DEFAULT_MIN_LAYERS, min=3),
 ]
 
 MinLayers = Annotated[int | None, typer.Option(help=_MIN_LAYERS_HELP, show_default="that of the model", min=1)]
@@ -223,6 +222,7 @@ _Log = Annotated[
 ]
 
 
+@app.command()
 @reads_events
 def train(
     files: InputPaths,
@@ -242,12 +242,12 @@ def train(
     log: _Log = None,
     as_json: Json = False,
     *,
-    told: ReadOptions,
+    options: ReadOptions,
 ) -> None:
     """Learn a tracker model for any detector from clean simulated events: windows, networks, cuts, and a report.
 
-    Hits need particle ids; particles need momenta in GeV and vertices in mm. Layers are told by identifiers of any
-    kind, or by r and z of the hits. Of six events in a row one chooses cuts, one is scored, four are learned from.
+    Hits need particle ids; particles need momenta in GeV and vertices in mm. Layers are recognised by identifiers
+    of any kind, or by r and z of the hits. Of six events in a row one is for cuts, one for scores, four to learn from.
     """
     from beampipe.events import BeamSpot
     from beampipe.tracking.models import digest_of
@@ -267,7 +267,7 @@ def train(
         soft=soft,
         displaced=displaced,
         only=tuple(only or ()),
-        command=_command_text(files, soft_events, output, only, flags, limits, told),
+        command=_command_text(files, soft_events, output, only, flags, limits, options),
         inputs={path.name: digest_of(path) for path in inputs},
         beam_spot=BeamSpot.parse(beam_spot),
         field=field,
@@ -275,8 +275,8 @@ def train(
         min_layers=min_layers,
         min_hits=min_hits,
     )
-    taught, softer = _read_events(files, told), _read_events(soft_events, told) if soft_events else None
-    model = learn_model(taught, output, task, soft_events=softer, say=say)
+    soft_sample = _read_events(soft_events, options) if soft_events else None
+    model = learn_model(_read_events(files, options), output, task, soft_events=soft_sample, say=say)
     _print_model(model, as_json=as_json)
     say(f"{output}/validation.html; find tracks with it: beampipe track FILES -o OUT --tracker-model {output}")
 
@@ -291,11 +291,11 @@ def _print_model(model: TrackerModel, *, as_json: bool) -> None:
         typer.echo("\n".join(model_overview(model)))
 
 
-def _read_events(files: list[Path], told: ReadOptions) -> Iterator[Event]:
+def _read_events(files: list[Path], options: ReadOptions) -> Iterator[Event]:
     """The events of all files, in the order of the files' names."""
     from beampipe.tracking.formats import open_with
 
-    return chain.from_iterable(open_with(path, told) for path in sorted(files))
+    return chain.from_iterable(open_with(path, options) for path in sorted(files))
 
 
 def _command_text(
@@ -305,17 +305,18 @@ def _command_text(
     only: list[str] | None,
     flags: dict[str, bool],
     limits: dict[str, int | None],
-    told: ReadOptions,
+    options: ReadOptions,
 ) -> str:
-    """The command with the names of the files only: where they lay is nobody's business."""
+    """The command with the names of the files only: folders are left out."""
     words = ["beampipe tracking train", *(path.name for path in sorted(files)), f"-o {output.name}"]
     words += [f"--{flag}" for flag, given in flags.items() if given]
     words += [f"--{limit} {value}" for limit, value in limits.items() if value is not None]
-    words += told.words()
+    words += options.words()
     words += [f"--soft-events {path.name}" for path in soft_events or ()]
     return " ".join([*words, *(f"--only {stem}" for stem in only or ())])
 
 
+@app.command()
 @reads_events
 def validate(
     files: InputPaths,
@@ -330,7 +331,7 @@ def validate(
     card: Annotated[bool, typer.Option("--card", help="Write the numbers into the card of the model.")] = False,
     as_json: Json = False,
     *,
-    told: ReadOptions,
+    options: ReadOptions,
 ) -> None:
     """Measure what each pipeline of a tracker model can and cannot do, on clean events that it was not learned from."""
     from beampipe.tracking.models import load_model
@@ -339,38 +340,30 @@ def validate(
     from beampipe.tracking.training.validation import validate as measure
     from beampipe.tracking.training.validation import write_report
 
-    known = load_model(tracker_model)
-    seen = inspect_events(islice(_read_events(files, told), events), known.layout.beam_spot)
+    model = load_model(tracker_model)
+    sample = inspect_events(islice(_read_events(files, options), events), model.layout.beam_spot)
     names = ", ".join(path.name for path in sorted(files))
     validation = measure(
-        known,
-        seen.layers.events,
+        model,
+        sample.layers.events,
         names,
         min_layers=min_layers,
         min_hits=min_hits,
-        has_modules=seen.layers.has_modules,
+        has_modules=sample.layers.has_modules,
     )
-    known = replace(known, performance=validation.performance())
+    model = replace(model, performance=validation.performance())
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
-        write_report(known, validation, output)
+        write_report(model, validation, output)
         say(f"{output}/validation.html")
     if card:
-        write_model(known)
-        say(f"{known.path}/model.json")
-    _print_model(known, as_json=as_json)
+        write_model(model)
+        say(f"{model.path}/model.json")
+    _print_model(model, as_json=as_json)
 
 
 # beampipe track, and the other commands of beampipe tracking
 
-
-app = Commands("Track finding: simulate events, find tracks, score them, draw them, train.")
-
-app.command()(simulate)
-
-app.command()(train)
-
-app.command()(validate)
 
 FINDER_NAMES: Final = (
     f"{pipeline_names()}; or ACTS, for hits with modules of its Generic detector: {', '.join(acts_names())}"
@@ -417,7 +410,7 @@ DEMO_PIPELINES: Final = (DEFAULT_PIPELINE, "exatrkx_walk", "exatrkx")
 
 
 def parsed_beam_spot(text: str | None) -> BeamSpot | None:
-    """The beam line that an option tells, None where it is not given; a text that tells none is a `ConfigError`."""
+    """The beam line of an option, None where it is not given; a text that is none is a `ConfigError`."""
     from beampipe.events import BeamSpot
 
     return None if text is None else BeamSpot.parse(text)
@@ -427,7 +420,7 @@ def track(
     files: list[Path],
     output: Path,
     finder: Callable[[], AbstractContextManager[TrackFinder]],
-    told: ReadOptions,
+    options: ReadOptions,
     form: str = "labels",
     in_flight: int = 1,
     *,
@@ -439,13 +432,13 @@ def track(
         files: files or folders of events, in any format that `open_events` reads.
         output: file to write the labels to; a folder if there are several `files`.
         finder: called once to make the track finder, after all arguments are checked.
-        told: what the user tells about the files.
+        options: how the files are read.
         form: name of the form in which the tracks are written, a key of `beampipe.tracking.formats.TRACK_FORMATS`.
         in_flight: number of events that are handed to the finder before the first answer is waited for.
         parameters: whether to write the parameters of the tracks, too, which the finder then fits.
 
     Returns:
-        What came of each file, as JSON knows it: the fields of `FileResult`, and the number of fitted tracks.
+        The result of each file, for JSON: the fields of `FileResult`, and the number of fitted tracks.
 
     Raises:
         BeampipeError: one or more files could not be used; the tracks of the others are written.
@@ -454,47 +447,34 @@ def track(
     from beampipe.tracking.formats import check_options, open_with
 
     # What a typing error can spoil is checked before anything is loaded.
-    check_options(told)
-    also_read = [] if told.particles is None else [Path(told.particles)]
+    check_options(options)
+    also_read = [] if options.particles is None else [Path(options.particles)]
     check_outputs(files, output, form, also_read, parameters=parameters)
-    read = partial(open_with, options=told)
+    read = partial(open_with, options=options)
     failed, fitted, results = 0, Counter[Path](), list[dict[str, Any]]()
-    with finder() as found_by, bar("events") as step:
+    with finder() as opened, bar("events") as step:
 
         def done(path: Path, _: Event, tracks: Tracks) -> None:
             step()
             if tracks.parameters is not None:
                 fitted[path] += int(tracks.parameters.fitted.sum())
 
-        for result in track_files(
-            files, found_by, output, done, in_flight, read=read, form=form, parameters=parameters
-        ):
+        for result in track_files(files, opened, output, done, in_flight, read=read, form=form, parameters=parameters):
             if result.error is not None:
                 failed += 1
                 typer.secho(f"beampipe: {result.error}", err=True, fg="red")
             else:
                 results.append(asdict(result) | ({"n_fitted": fitted[result.path]} if parameters else {}))
-                say(_summary(result, fitted[result.path] if parameters else None))
+                share = f" ({result.n_on_tracks / result.n_hits:.1%} on tracks)" if result.n_hits else ""
+                outside = f", {result.n_outside} of them on no layer" if result.n_outside else ""
+                of_these = f" ({fitted[result.path]} fitted)" if parameters else ""
+                say(
+                    f"{result.path}: {result.n_events} events, {result.n_hits} hits{share}{outside},"
+                    f" {result.n_tracks} tracks{of_these} -> {result.output}"
+                )
     if failed:
         raise BeampipeError(f"{failed} of {len(files)} inputs could not be used, see above; the others are done")
     return results
-
-
-def _with_fit(finder: TrackFinder, model: str) -> TrackFinder:
-    from beampipe.tracking.fitting.fitter import FittedFinder
-    from beampipe.tracking.loading import load_track_fitter
-
-    return FittedFinder(finder, load_track_fitter(model))
-
-
-def _summary(result: FileResult, fitted: int | None) -> str:
-    """What came of a file, in one line."""
-    share = f" ({result.n_on_tracks / result.n_hits:.1%} on tracks)" if result.n_hits else ""
-    outside = f", {result.n_outside} of them on no layer" if result.n_outside else ""
-    return (
-        f"{result.path}: {result.n_events} events, {result.n_hits} hits{share}{outside},"
-        f" {result.n_tracks} tracks{'' if fitted is None else f' ({fitted} fitted)'} -> {result.output}"
-    )
 
 
 @app.command()
@@ -520,11 +500,23 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Find the tracks of the shipped events, print efficiency and time, and draw one event."""
-    from beampipe.tracking.demo import run_tracking_demo
+    from beampipe.tracking.data import shipped_events
+    from beampipe.tracking.display import show_event
+    from beampipe.tracking.evaluation.results import write_evaluation
+    from beampipe.tracking.evaluation.scoring import evaluate, tracks_of
+    from beampipe.tracking.finders import named_finders
 
+    events, names = shipped_events(mu), pipeline or list(DEMO_PIPELINES)
+    finders = named_finders(names, threads=threads, model=tracker_model)
+    sample = f"shipped events, ttbar with mu = {mu}" if mu else "shipped events, one soft collision each"
     with bar("events") as step:
-        names = pipeline or list(DEMO_PIPELINES)
-        result = run_tracking_demo(output, names, mu=mu, threads=threads, model=tracker_model, progress=step)
+        result = evaluate(finders, events, sample=sample, threads=threads, progress=step)
+    output.mkdir(parents=True, exist_ok=True)
+    write_evaluation(output / "evaluation.json", result)
+    event = next(shipped_events(mu))
+    tracks = tracks_of(finders[names[0]], event.hits)
+    for ending in ("png", "html"):
+        show_event(event, tracks, output / f"event.{ending}")
     _print_evaluation(result, None, (), as_json=as_json)
     say(f"pictures and figures: {output}/event.png, {output}/event.html, {output}/evaluation.json")
 
@@ -547,7 +539,7 @@ def models(
     model: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Tracker models to tell about: names of shipped ones, or folders.",
+            help="Tracker models to describe: names of shipped ones, or folders.",
             show_default="all shipped ones",
             autocompletion=complete_model,
         ),
@@ -559,11 +551,11 @@ def models(
     from beampipe.tracking.models import load_model
     from beampipe.tracking.models.card import model_facts, model_overview
 
-    found = [load_model(name) for name in model or shipped_models()]
+    chosen = [load_model(name) for name in model or shipped_models()]
     if as_json:
-        print_json([model_facts(one) for one in found])
+        print_json([model_facts(each) for each in chosen])
     else:
-        typer.echo("\n".join(line for one in found for line in model_overview(one)))
+        typer.echo("\n".join(line for each in chosen for line in model_overview(each)))
 
 
 _Scored = Annotated[
@@ -617,7 +609,7 @@ def evaluate(
     detector: LayoutFile = None,
     as_json: Json = False,
     *,
-    told: ReadOptions,
+    options: ReadOptions,
 ) -> None:
     """Measure efficiency, fakes and time of track finders on simulated events."""
     from beampipe.simulation.degradation import run_degraded
@@ -630,14 +622,19 @@ def evaluate(
     from beampipe.tracking.truth import Selection
 
     if output is not None and output != STANDARD_OUTPUT:
-        inputs = [read for path in files for read in input_files(path, told.particles)]
+        inputs = [read for path in files for read in input_files(path, options.particles)]
         check_output(output, inputs=inputs, parents=True)
     layout = None if detector is None else read_layout(detector)
-    chosen = run_degraded(chain.from_iterable(open_with(path, told) for path in files), degradation, seed, layout)
+    chosen = run_degraded(chain.from_iterable(open_with(path, options) for path in files), degradation, seed, layout)
     require_variables(by or ())
     expected = parsed_beam_spot(beam_spot)
     finders = named_finders(
-        pipeline or [DEFAULT_PIPELINE], device, threads, model=tracker_model, beam_spot=expected, check=not force
+        pipeline or [DEFAULT_PIPELINE],
+        device=device,
+        threads=threads,
+        model=tracker_model,
+        beam_spot=expected,
+        check=not force,
     )
     fewest = load_model(tracker_model).crossing.min_layers if min_layers is None else min_layers
     names = ", ".join(str(path) for path in files)
@@ -685,22 +682,29 @@ def display(
     force: Force = False,
     parameters: Parameters = False,
     *,
-    told: ReadOptions,
+    options: ReadOptions,
 ) -> None:
     """Draw one event and the tracks found in it."""
     from beampipe.tracking.formats import input_files, open_with
 
-    check_output(output, inputs=input_files(file, told.particles), parents=True)
-    chosen = next(islice(open_with(file, told), event, None), None)
+    check_output(output, inputs=input_files(file, options.particles), parents=True)
+    chosen = next(islice(open_with(file, options), event, None), None)
     if chosen is None:
         raise ConfigError(f"{file}: got event {event}, expected one that is there; count from 0")
     from beampipe.tracking.display import show_event
     from beampipe.tracking.finders import named_finder
+    from beampipe.tracking.fitting.fitter import FittedFinder
+    from beampipe.tracking.loading import load_track_fitter
 
     finder = named_finder(
-        pipeline, device, threads, model=tracker_model, beam_spot=parsed_beam_spot(beam_spot), check=not force
+        pipeline,
+        device=device,
+        threads=threads,
+        model=tracker_model,
+        beam_spot=parsed_beam_spot(beam_spot),
+        check=not force,
     )
     if parameters:
-        finder = _with_fit(finder, tracker_model)
+        finder = FittedFinder(finder, load_track_fitter(tracker_model))
     show_event(chosen, finder.find(chosen.hits), output, min_pt)
     say(f"{output}: event {chosen.event_id}")

@@ -1,4 +1,4 @@
-"""The seam: whatever finds tracks, here or on a server, is asked in the same ways."""
+"""The interface of everything that finds tracks, in this process or on a server."""
 
 from __future__ import annotations
 

@@ -18,13 +18,13 @@ from beampipe.events import ON_AXIS, BeamSpot, Hits, Tracks
 
 
 FEWEST_FOR_COLUMNS: Final = 1000
-"""Fewest hits of an event whose columns are looked at."""
+"""Fewest hits of an event whose columns are checked."""
 
 _COLUMN_SHARE: Final = 0.9
 """Share of the hits from which on a property of a number is one of its column."""
 
 _FEWEST_VALUES: Final = 0.6
-"""Distinct values of phi per hit below which it is told. Hits of one event hardly ever have the same."""
+"""Distinct values of phi per hit below which a warning says so. Hits of one event hardly ever have the same."""
 
 _MOST_SORTED: Final = 5000
 """Hits of which the distinct values are counted, about."""
@@ -37,7 +37,7 @@ _PARTS_OF_A_TURN: Final = ((-1, 1, "pi"), (0, 2, "pi"), (-0.5, 0.5, "turns"), (0
 
 
 def odd_columns(position: Float32[ndarray, "n_hits 3"]) -> list[str]:
-    """What is to be told of the columns of one event; nothing if they look well, or if there are too few hits.
+    """What looks wrong with the columns of one event; nothing if they look well, or if there are too few hits.
 
     Args:
         position: r [mm], phi [rad], z [mm], of all hits.
@@ -45,34 +45,25 @@ def odd_columns(position: Float32[ndarray, "n_hits 3"]) -> list[str]:
     if len(position) < FEWEST_FOR_COLUMNS:
         return []
     r, phi, z = position.T
-    return [*_rounded(r, "r"), *_rounded(z, "z"), *_coarse(phi), *_part_of_a_turn(phi)]
-
-
-def _rounded(length: Float32[ndarray, " n_hits"], name: str) -> list[str]:
-    """Layers lie at whole numbers of mm, but not all along both r and z."""
-    whole = np.mean(length == np.rint(length))
-    return [f"{name} is a whole number in {whole:.0%} of the hits"] if whole > _COLUMN_SHARE else []
-
-
-def _coarse(phi: Float32[ndarray, " n_hits"]) -> list[str]:
-    """Angles that were rounded, or come twice."""
+    reasons = []
+    for name, length in (("r", r), ("z", z)):  # layers lie at whole numbers of mm, but not all along both r and z
+        if (whole := np.mean(length == np.rint(length))) > _COLUMN_SHARE:
+            reasons.append(f"{name} is a whole number in {whole:.0%} of the hits")
     if np.mean(phi.astype(np.float16) == phi) > _COLUMN_SHARE:
-        return ["phi was rounded to 16 bits"]
-    # Hits of one phi stand anywhere in an event, but in one slice of the detector; sorting all of them takes long.
-    low, width = phi.min(), np.ptp(phi) * min(1, _MOST_SORTED / len(phi))
-    part = phi[phi <= low + width]
-    values = len(np.unique(part))
-    return [f"phi has only {values} values in {len(part)} hits"] if values < _FEWEST_VALUES * len(part) else []
-
-
-def _part_of_a_turn(phi: Float32[ndarray, " n_hits"]) -> list[str]:
-    """Angles that fill just the range that another unit has."""
+        reasons.append("phi was rounded to 16 bits")
+    else:
+        # Hits of one phi stand anywhere in an event, but in one slice of the detector; sorting all of them takes long.
+        low, width = phi.min(), np.ptp(phi) * min(1, _MOST_SORTED / len(phi))
+        part = phi[phi <= low + width]
+        if (values := len(np.unique(part))) < _FEWEST_VALUES * len(part):
+            reasons.append(f"phi has only {values} values in {len(part)} hits")
     least, most = float(phi.min()), float(phi.max())
     for first, last, unit in _PARTS_OF_A_TURN:
         edge = _TURN_EDGE * (last - first)
         if -edge / 10 < least - first < edge and -edge / 10 < last - most < edge:
-            return [f"phi runs from {least:.3f} to {most:.3f}, as if it were in {unit}"]
-    return []
+            reasons.append(f"phi runs from {least:.3f} to {most:.3f}, as if it were in {unit}")
+            break
+    return reasons
 
 
 # Hits and tracks of a run
@@ -96,7 +87,7 @@ class ExpectedShare:
 
     @property
     def text(self) -> str:
-        """Both numbers, as `parse` reads them: what a served model tells its clients."""
+        """Both numbers, as `parse` reads them: a parameter of served models."""
         return f"{self.share:.9g}" if self.hits is None else f"{self.share:.9g},{self.hits:.9g}"
 
     @classmethod
@@ -122,7 +113,7 @@ EXPECTED_SOFT: Final = ExpectedShare(0.55)
 """The same for tracks of pT > 0.3 GeV."""
 
 _MOST_OUTSIDE: Final = 0.05
-"""Share of the hits outside from which on it is told; all of a detector's own hits lie on its layers, noise too."""
+"""Share of the hits outside above which a warning says so; the hits of a detector lie on its layers, noise too."""
 
 _FEWEST_FOR_OUTSIDE: Final = 100
 """Fewest hits of an event of which the share outside means something."""
@@ -139,13 +130,13 @@ _FEWEST_FOR_FEW: Final = 8000
 """Fewest hits of which few on tracks mean something: in lots of so many soft collisions, 0.14 +- 0.016 are usual."""
 
 _FEW: Final = 0.4
-"""Part of the usual share on tracks below which it is told."""
+"""Part of the expected share on tracks below which a warning says so."""
 
 _MOST_UNFILLED: Final = 2
 """Most layers that may lack hits in an event of `_FEWEST_FOR_LAYERS`."""
 
 _FARTHEST_BEAM: Final = 0.5
-"""Distance of the beam line from where it is expected beyond which it is told [mm]."""
+"""Distance of the beam line from where it is expected above which a warning says so [mm]."""
 
 
 @dataclass
@@ -192,7 +183,7 @@ class HitMonitor:
 
         Args:
             hits: hits of the event.
-            tracks: tracks found in it, with the `LAYOUT_COUNTS` if its finder knows them.
+            tracks: tracks found in it, with the `LAYOUT_COUNTS` if its finder counts them.
             expected: beam line that is expected of this event; that of the watch if not given.
             usual: what share is usual where they were found; that of the watch if not given.
 
@@ -204,22 +195,25 @@ class HitMonitor:
             return
         event = _HitCounts(len(hits), tracks.counts.get("outside", 0), int(np.count_nonzero(tracks.track_id >= 0)))
         with self._lock:
-            reasons = [
-                *self._of_layers(event, tracks.counts.get("unfilled_layers", 0)),
-                *self._of_tracks(event, self._usual if usual is None else usual),
-                *(odd_columns(hits.position) if self._looks_at_columns(event) else ()),
-            ]
+            reasons = self._of_layers(event, tracks.counts.get("unfilled_layers", 0))
+            reasons += self._of_tracks(event, self._usual if usual is None else usual)
+            if not self._looked and event.hits >= FEWEST_FOR_COLUMNS:  # files are rounded in all events, or in none
+                self._looked = True
+                reasons += odd_columns(hits.position)
             question = f"are these hits of the detector that {self._name} was made for, in mm and rad?"
             if not reasons:
-                question = "each such event is found twice, unless --beam-spot (beam_spot=) tells it before"
-            reasons += self._of_beam(tracks, expected or self._beam_spot)
+                question = "each such event is found twice, unless --beam-spot (beam_spot=) gives it"
+            seen_from, expected = tracks.beam_spot, expected or self._beam_spot
+            if np.hypot(seen_from.x - expected.x, seen_from.y - expected.y) > _FARTHEST_BEAM:
+                there = f"x = {seen_from.x:.2f} mm, y = {seen_from.y:.2f} mm"
+                reasons.append(f"the tracks come from {there} and were found again, seen from there")
             if not reasons or self._warned:
                 return
             self._warned = True
         warnings.warn(f"{' and '.join(reasons)}; {question}", LayoutWarning, stacklevel=2)
 
     def _of_layers(self, event: _HitCounts, unfilled: int) -> list[str]:
-        """What the layers say of one event."""
+        """Reasons for a warning from the layers of one event."""
         reasons = []
         if event.hits >= _FEWEST_FOR_OUTSIDE and event.outside > _MOST_OUTSIDE * event.hits:
             share = event.outside / event.hits
@@ -229,7 +223,7 @@ class HitMonitor:
         return reasons
 
     def _of_tracks(self, event: _HitCounts, usual: ExpectedShare) -> list[str]:
-        """What the tracks say of an event and those before it."""
+        """Reasons from the tracks of an event and those before it."""
         lot = self._lot
         lot.add(event)
         few = usual.share * _FEW
@@ -240,16 +234,3 @@ class HitMonitor:
             return []
         share = f"{lot.on_tracks} of {lot.hits} hits ({lot.on_tracks / lot.hits:.1%})"
         return [f"{share} are on tracks, where {usual}"]
-
-    def _of_beam(self, tracks: Tracks, expected: BeamSpot) -> list[str]:
-        """What the tracks say of the beam line, where the finder found them again for it."""
-        x, y = tracks.beam_spot.x, tracks.beam_spot.y
-        if np.hypot(x - expected.x, y - expected.y) <= _FARTHEST_BEAM:
-            return []
-        return [f"the tracks come from x = {x:.2f} mm, y = {y:.2f} mm and were found again, seen from there"]
-
-    def _looks_at_columns(self, event: _HitCounts) -> bool:
-        """Whether the event is the first that is large enough: files are rounded in all events, or in none."""
-        looks = not self._looked and event.hits >= FEWEST_FOR_COLUMNS
-        self._looked |= looks
-        return looks

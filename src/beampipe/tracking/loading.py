@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Final
+from typing import Final, TypedDict
 
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.events import BeamSpot
@@ -17,6 +17,7 @@ from beampipe.tracking.pipeline import Pipeline
 
 __all__ = [
     "DEFAULT_MODEL_FOLDER",
+    "PipelineOptions",
     "build_pipeline",
     "fit_weights",
     "load_pipeline",
@@ -29,6 +30,16 @@ DEFAULT_MODEL_FOLDER: Final = shipped_models()[DEFAULT_MODEL]
 
 FIT_STEM: Final = "fit"
 """Stem of the tables of the track fit."""
+
+
+class PipelineOptions(TypedDict, total=False):
+    """The keyword arguments of `load_pipeline`, for functions that pass them on."""
+
+    device: str
+    threads: int | None
+    model: str | Path | TrackerModel
+    beam_spot: BeamSpot | None
+    check: bool
 
 
 def load_pipeline(
@@ -47,7 +58,7 @@ def load_pipeline(
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``; everything between hits and tracks stays there.
         threads: number of threads for one call; as many as there are cores if not given. The tracks do not depend
             on it.
-        model: tracker model that knows the detector: the name of a shipped one, or a folder that
+        model: tracker model of the detector: the name of a shipped one, or a folder that
             ``beampipe tracking train`` wrote.
         beam_spot: beam line that is expected; the one that the model was learned about if not given. It need not be
             known: an event whose tracks clearly come from elsewhere is found again, seen from there.
@@ -108,7 +119,7 @@ def load_track_fitter(model: str | Path | TrackerModel = DEFAULT_MODEL, *, threa
     """What fits the tracks of a detector.
 
     Args:
-        model: tracker model that knows the detector: the name of a shipped one, or a folder.
+        model: tracker model of the detector: the name of a shipped one, or a folder.
         threads: number of threads for one call; as many as there are cores if not given.
 
     Raises:

@@ -103,7 +103,7 @@ class Pipeline(InOneThread):
 
     @cached_property
     def passes(self) -> tuple[Line, ...]:
-        """Name of the step and stage, in order, of each pass; those of the spec are made when they are first looked at.
+        """Name of the step and stage, in order, of each pass; those of the spec are made on first use.
 
         The stages of a pass work on the hits that are on no track of the passes before.
         """
@@ -357,7 +357,7 @@ class Step:
         stage: the stage.
         needs: names of the arrays that the stage is called with.
         makes: names of the arrays that the stage returns.
-        forgets: names of the arrays that nobody reads after the stage.
+        forgets: names of the arrays that no later stage reads.
     """
 
     name: str
@@ -438,7 +438,7 @@ def _makers(name: str) -> str:
 
 
 MAX_REFERENCE_SECONDS: Final = 60.0
-"""Longest time [s] that events may take by the reference, unless somebody asks for more."""
+"""Longest time [s] that events may take by the reference, unless checks are off."""
 
 _SECONDS_PER_HIT: Final = 1e-4
 
@@ -457,22 +457,22 @@ def check_reference_time(name: str, sizes: Sequence[int], *, refuses: bool) -> N
     Args:
         name: name of the pipeline, for the message.
         sizes: number of hits of each event.
-        refuses: whether they are refused; if not, one warning tells the time.
+        refuses: whether they are refused; if not, a warning states the time.
 
     Raises:
-        TooLargeError: they would take longer than `LONGEST`.
+        TooLargeError: they would take longer than `MAX_REFERENCE_SECONDS`.
     """
     seconds = sum(map(reference_seconds, sizes))
     if seconds <= MAX_REFERENCE_SECONDS:
         return
     got = f"{name}: got {max(sizes)} hits, for which the numpy reference needs about {_duration(seconds)}"
-    mend = "the kernels were not compiled: install a C++ compiler and then beampipe again, or a wheel"
+    remedy = "the kernels were not compiled: install a C++ compiler and then beampipe again, or a wheel"
     if refuses:
         raise TooLargeError(
-            f"{got}, expected at most {_duration(MAX_REFERENCE_SECONDS)}; {mend}; or take smaller events,"
+            f"{got}, expected at most {_duration(MAX_REFERENCE_SECONDS)}; {remedy}; or take smaller events,"
             " or go on with --force (check=False)"
         )
-    warnings.warn(f"{got}; {mend}", RuntimeWarning, stacklevel=2)
+    warnings.warn(f"{got}; {remedy}", RuntimeWarning, stacklevel=2)
 
 
 def _duration(seconds: float) -> str:

@@ -62,16 +62,16 @@ __all__ = [
 
 ARRAYS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "position": "(n_hits, 3) float32: r [mm], phi [rad] between -pi and pi, z [mm]; given",
-        "offsets": "(n_events + 1,) int64: first hit of each event, and the end; None for one event; given",
+        "position": "(n_hits, 3) float32: r [mm], phi [rad] between -pi and pi, z [mm]; input",
+        "offsets": "(n_events + 1,) int64: first hit of each event, and the end; None for one event; input",
         "embedding": "(n_hits, 16) float32: source vector, then target vector of each hit",
-        "edge_index": "(2, n_edges) int64: inner hit, outer hit, sorted by both; no edge joins two events",
+        "edge_index": "(2, n_edges) int64: inner hit, outer hit, sorted by both; edges connect hits of the same event",
         "distance2": "(n_edges,) float32: squared distance of an edge's source and target vector",
         "triplets": "(2, n_triplets) int64: pairs of edges (in, out) that share a hit, from the beam outwards",
         "chi2": "(n_triplets,) float32: chi2 of each triplet in units of its window, below 1",
-        "pair_features": "(n_edges, 6) float32: what the triplets say of each edge",
+        "pair_features": "(n_edges, 6) float32: summary of the triplets of each edge",
         "edge_score": "(n_edges,) float32: score of each edge in [0, 1]",
-        "edge_logit": "(n_edges,) float32: logit of each score; tells apart scores that round to 1",
+        "edge_logit": "(n_edges,) float32: logit of each score; distinguishes scores that round to 1",
         "track_id": "(n_hits,) int64: track of each hit, -1 for none; tracks are numbered by their first hit",
     }
 )
@@ -227,14 +227,14 @@ class FindTriplets:
 
 @dataclass(frozen=True, eq=False)
 class PairEdges:
-    """Finds the triplets, says of each edge what its partners are like, and drops the edges that lead to no track.
+    """Finds the triplets, computes features of each edge from them, and drops the edges that lead to no track.
 
     A chain is a row of edges each two of which make a triplet. The edges that stay lie on one of `min_hits` hits; all
     of such a chain do. What is said of an edge counts its partners among those that are dropped, too.
 
     Attributes:
         windows: learned tables of layers, doublets and triplets.
-        min_hits: fewest hits of a chain whose edges stay; 3, or less, asks for a partner only.
+        min_hits: fewest hits of a chain whose edges stay; 3, or less, requires a partner only.
         threads: number of threads.
     """
 

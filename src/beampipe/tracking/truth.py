@@ -35,7 +35,7 @@ _NO_ROW: Final = -1
 
 @dataclass(frozen=True)
 class Selection:
-    """Which particles a finder is asked to find. Every number printed states its selection (`str` says it).
+    """Which particles a finder should find. Every number printed states its selection (`str` says it).
 
     Lower limits of pT are exclusive, as is |eta|; the origin is half open, so that classes that meet do not overlap.
 

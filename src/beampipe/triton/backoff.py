@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Backoff", "RestartPause"]
-
 _FIRST: Final = 0.5
 """The first pause [s] between restarts."""
 

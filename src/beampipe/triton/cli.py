@@ -15,18 +15,6 @@ from beampipe.terminal import say
 from beampipe.terminal.commands import Commands, Json, print_json
 from beampipe.triton.connection_file import SECRET_VARIABLE, use_secret_file
 
-__all__ = [
-    "OpenHttp",
-    "Opened",
-    "Proxy",
-    "ProxyGrpc",
-    "SecretFile",
-    "TritonFolder",
-    "engine_commands",
-    "load_command",
-    "unload_command",
-]
-
 engine_commands = Commands("NVIDIA Triton, which serves the models.")
 
 TritonFolder = Annotated[

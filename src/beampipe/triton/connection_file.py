@@ -1,4 +1,9 @@
-"""The secret and the inner ports of a server on this machine, in a file that only its user's programs can read."""
+"""The secret and the inner ports of a server on this machine, in files that only its user's programs can read.
+
+Each server has a random secret. Triton requires it before it loads models, maps shared memory or changes settings.
+There is one file per port, in a folder of that user: a client looks there for the port that it connects to. The secret
+is worthless once the server has ended.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +22,6 @@ from beampipe import processes
 from beampipe.errors import ConfigError, FileError
 from beampipe.files import replacing
 
-__all__ = [
-    "HEADER",
-    "KEY",
-    "SECRET_VARIABLE",
-    "ConnectionInfo",
-    "find_connection",
-    "new_connection",
-    "remove_connection",
-    "remove_dead_connections",
-    "use_secret_file",
-    "write_connection",
-]
-
 KEY: Final = "beampipe"
 """Name of the secret among the restricted protocols of gRPC."""
 
@@ -37,7 +29,7 @@ HEADER: Final = f"triton-grpc-protocol-{KEY}"
 """Name of the header with the secret: what gRPC makes of `KEY`, and the same over HTTP."""
 
 SECRET_VARIABLE: Final = "BEAMPIPE_SECRET_FILE"
-"""Name of the environment variable that names one more file with the door of a server."""
+"""Name of the environment variable that names one more file with the connection to a server."""
 
 _BYTES: Final = 32
 _SUFFIX: Final = ".json"
@@ -45,15 +37,15 @@ _SUFFIX: Final = ".json"
 
 @dataclass(frozen=True)
 class ConnectionInfo:
-    """How to be let into one server.
+    """Ports and secret of one server.
 
     Attributes:
-        host: address on which the server is for everybody.
-        http: port for HTTP for everybody.
-        grpc: port for gRPC for everybody.
-        inner_http: port of this machine for HTTP that asks for the secret, with no shield before it.
-        inner_grpc: port of this machine for gRPC, with no shield before it.
-        secret: what is sent as `HEADER`.
+        host: public address of the server.
+        http: public port for HTTP.
+        grpc: public port for gRPC.
+        inner_http: loopback port for HTTP, behind the reverse proxy; it requires the secret.
+        inner_grpc: loopback port for gRPC, behind the reverse proxy.
+        secret: value of `HEADER`.
         owner: process id of the server's owner.
         started: start time of the owner [clock ticks since boot].
     """
@@ -74,7 +66,7 @@ class ConnectionInfo:
 
     @property
     def ports(self) -> tuple[int, ...]:
-        """All ports at which the secret is asked for."""
+        """All ports that require the secret."""
         return tuple(dict.fromkeys((self.http, self.grpc, self.inner_http, self.inner_grpc)))
 
     @property
@@ -86,36 +78,46 @@ class ConnectionInfo:
 def new_connection(
     host: str, http: int, grpc: int, inner_http: int, inner_grpc: int, secret: str | None = None
 ) -> ConnectionInfo:
-    """A door of this process, with a secret of its own if none is given."""
+    """The connection to a server of this process, with a random secret if none is given."""
     own = os.getpid()
     started = processes.start_time(own) or 0
     return ConnectionInfo(host, http, grpc, inner_http, inner_grpc, secret or secrets.token_hex(_BYTES), own, started)
 
 
-def write_connection(door: ConnectionInfo, extra: Path | None = None) -> None:
-    """Put the door where programs of this user find it.
+def write_connection(info: ConnectionInfo, extra: Path | None = None) -> None:
+    """Write the files in which programs of this user find a server, one for each of its ports.
 
     Args:
-        door: the door of a server.
-        extra: one more file for it.
+        info: the connection to a server.
+        extra: one more file.
 
     Raises:
         ConfigError: there is no folder that is safe.
         FileError: the extra file cannot be written.
     """
-    folder = _folder_to_write()
-    text = json.dumps(asdict(door))
-    for path in [folder / f"{port}{_SUFFIX}" for port in door.ports] + ([extra] if extra else []):
+    for folder in _folders():
+        with suppress(OSError):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            status = folder.lstat()
+            if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077:
+                break
+    else:
+        raise ConfigError(
+            f"{', '.join(map(str, _folders()))}: got no folder of this user with mode 0700, expected one, for the"
+            " secret of the server"
+        )
+    text = json.dumps(asdict(info))
+    for path in [folder / f"{port}{_SUFFIX}" for port in info.ports] + ([extra] if extra else []):
         with replacing(path) as part:
             part.touch(mode=0o600)
             part.write_text(text)
 
 
-def remove_connection(door: ConnectionInfo, extra: Path | None = None) -> None:
-    """Remove the files of a door, unless another server has taken its ports since."""
-    paths = [folder / f"{port}{_SUFFIX}" for folder in _folders() for port in door.ports]
+def remove_connection(info: ConnectionInfo, extra: Path | None = None) -> None:
+    """Remove the files of a server, unless another server has taken its ports since."""
+    paths = [folder / f"{port}{_SUFFIX}" for folder in _folders() for port in info.ports]
     for path in paths + ([extra] if extra else []):
-        if _read(path) == door:
+        if _read(path) == info:
             path.unlink(missing_ok=True)
 
 
@@ -123,15 +125,16 @@ def remove_dead_connections() -> None:
     """Remove the files of servers whose owner is gone."""
     for folder in _folders():
         for path in folder.glob(f"*{_SUFFIX}"):
-            door = _read(path)
-            if door is not None and not door.alive:
+            info = _read(path)
+            if info is not None and not info.alive:
                 path.unlink(missing_ok=True)
 
 
 def find_connection(host: str, port: int, *, local: bool) -> ConnectionInfo | None:
-    """The door of the server at an address, None if this user has no secret for it, or its owner is gone.
+    """The connection to the server at an address; None if this user has no secret for it, or its owner is gone.
 
-    The owner of a door in a named file may be in a container or on another machine, and is not looked at.
+    The owner of a server in the file of `SECRET_VARIABLE` may be in a container or on another machine, and is not
+    checked.
 
     Args:
         host: name or address of the machine.
@@ -139,23 +142,23 @@ def find_connection(host: str, port: int, *, local: bool) -> ConnectionInfo | No
         local: whether the address is of this machine's loopback.
     """
     named = os.environ.get(SECRET_VARIABLE)
-    if named and (door := _read(Path(named))) is not None and port in door.ports:
-        return door
+    if named and (info := _read(Path(named))) is not None and port in info.ports:
+        return info
     for folder in _folders():
-        door = _read(folder / f"{port}{_SUFFIX}")
-        if door is not None and (local or door.host == host) and door.alive:
-            return door
+        info = _read(folder / f"{port}{_SUFFIX}")
+        if info is not None and (local or info.host == host) and info.alive:
+            return info
     return None
 
 
 def use_secret_file(path: Path | None) -> None:
-    """Have this process, and what it starts, find a door in one more file.
+    """Set `SECRET_VARIABLE`, for this process and those that it starts.
 
     Args:
-        path: the file; None for whatever the environment says.
+        path: the file; None to leave the environment as it is.
 
     Raises:
-        FileError: there is no door in the file, or others can read it.
+        FileError: no connection is in the file, or others can read it.
     """
     if path is None:
         return
@@ -166,26 +169,15 @@ def use_secret_file(path: Path | None) -> None:
 
 
 def _folders() -> Iterator[Path]:
-    """The folders of this user in which doors are looked for, whether they are there or not."""
+    """The folders of this user for these files, whether they exist or not."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime:
         yield Path(runtime) / "beampipe"
     yield Path("/tmp") / f"beampipe-{os.getuid()}"  # not $TMPDIR: a server and its user's shell may differ in it
 
 
-def _folder_to_write() -> Path:
-    for folder in _folders():
-        with suppress(OSError):
-            folder.mkdir(mode=0o700, exist_ok=True)
-            found = folder.lstat()
-            if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077:
-                return folder
-    tried = ", ".join(map(str, _folders()))
-    raise ConfigError(f"{tried}: got no folder of this user with mode 0700, expected one, for the secret of the server")
-
-
 def _read(path: Path) -> ConnectionInfo | None:
-    """The door in a file; None if there is none, or one that others might have written."""
+    """The connection in a file; None if there is none, or others might have written it."""
     try:
         found = path.stat(follow_symlinks=False)
     except OSError:
@@ -195,7 +187,7 @@ def _read(path: Path) -> ConnectionInfo | None:
 
 @lru_cache(maxsize=64)
 def _parsed(path: Path, inode: int, changed: int) -> ConnectionInfo | None:
-    """What a file holds, read again only if it is another one: clients look at each new connection."""
+    """Content of a file, cached until the file changes: clients read it at each new connection."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(descriptor, encoding="utf-8") as stream:

@@ -22,12 +22,6 @@ from typing import Final
 
 from beampipe.errors import ConfigError, FileError
 
-# Where NVIDIA Triton comes from: a folder filled once from the wheel `nvidia-pytriton`, or any other install.
-
-
-# What an engine consists of, and where it is looked for.
-
-
 ENGINE_VARIABLE: Final = "BEAMPIPE_ENGINE"
 """Name of the environment variable that names another engine folder."""
 
@@ -62,8 +56,8 @@ class Engine:
     def versions(self) -> tuple[str, ...]:
         """The versions of Python that the engine has a stub for, such as ``"3.11"``."""
         if self.stubs is not None:
-            found = [path.parent.name for path in self.stubs.glob(f"*/{STUB}")]
-            return tuple(sorted(found, key=lambda name: int(name.partition(".")[2])))
+            names = [path.parent.name for path in self.stubs.glob(f"*/{STUB}")]
+            return tuple(sorted(names, key=lambda name: int(name.partition(".")[2])))
         stub = self.backend / STUB
         minors = set(LIBPYTHON.findall(stub.read_bytes())) if stub.exists() else set()
         return tuple(f"3.{minor.decode()}" for minor in sorted(minors))
@@ -84,8 +78,8 @@ class Engine:
 
 def default_folder() -> Path:
     """The folder ``$BEAMPIPE_ENGINE`` if that is set, else one inside the environment of this Python."""
-    given = os.environ.get(ENGINE_VARIABLE)
-    return Path(given) if given else Path(sys.prefix) / "share" / "beampipe" / "engine"
+    variable = os.environ.get(ENGINE_VARIABLE)
+    return Path(variable) if variable else Path(sys.prefix) / "share" / "beampipe" / "engine"
 
 
 def find_engine(path: Path | None = None) -> Engine:
@@ -122,16 +116,13 @@ def engine_in(folder: Path) -> Engine | None:
     return engine if complete else None
 
 
-# Folders that appear under their names only when they are complete.
-
-
 @contextmanager
 def written_atomically(folder: Path, is_there: Callable[[], bool]) -> Iterator[Path]:
-    """A scratch folder to fill, which gets its name if the block ends well and is removed if not.
+    """A scratch folder to fill; renamed to `folder` if the block succeeds, else removed.
 
     Args:
-        folder: where the folder shall be; its parent must exist.
-        is_there: whether somebody else was quicker; theirs is then left.
+        folder: path of the folder; its parent must exist.
+        is_there: whether another process has made the folder meanwhile; it is then left as it is.
     """
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -146,11 +137,8 @@ def written_atomically(folder: Path, is_there: Callable[[], bool]) -> Iterator[P
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-# Fills the engine folder from the package index.
-
-
 PACKAGE: Final = "nvidia-pytriton==0.7.0"
-"""The release whose server, Triton 2.51, everything here was tried with."""
+"""The release whose server, Triton 2.51, everything here was tested with."""
 
 _GLIBC: Final = (2, 35)
 """The oldest version of glibc that the wheel runs with, from the wheel's tag."""
@@ -164,7 +152,7 @@ def install_engine(target: Path | None = None, progress: Callable[[str], None] =
 
     Args:
         target: the folder, by default `default_folder`.
-        progress: function that is told each step in a line.
+        progress: function that is called with a line for each step.
 
     Raises:
         ConfigError: the system is too old, or the folder holds something else.
@@ -176,7 +164,12 @@ def install_engine(target: Path | None = None, progress: Callable[[str], None] =
         return engine
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder}: got something that is no engine, expected an empty or new folder; name another")
-    _check_glibc()
+    glibc = os.confstr("CS_GNU_LIBC_VERSION") or ""
+    if tuple(map(int, re.findall(r"\d+", glibc))) < _GLIBC:
+        raise ConfigError(
+            f"engine: got {glibc or 'no glibc'}, expected glibc {'.'.join(map(str, _GLIBC))} or newer, which the wheel"
+            " needs; on an older system use Triton's container, or --triton with a Triton built for it"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     progress(f"{folder}: installing {PACKAGE} (about 50 MB to load, 144 MB on disk)")
     try:
@@ -188,17 +181,6 @@ def install_engine(target: Path | None = None, progress: Callable[[str], None] =
         raise FileError(f"{folder}: got {error}, expected to install the engine there") from error
     progress(f"{folder}: done")
     return find_engine(folder)
-
-
-def _check_glibc() -> None:
-    found = os.confstr("CS_GNU_LIBC_VERSION") or ""
-    numbers = re.findall(r"\d+", found)
-    if tuple(map(int, numbers)) < _GLIBC:
-        wanted = ".".join(map(str, _GLIBC))
-        raise ConfigError(
-            f"engine: got {found or 'no glibc'}, expected glibc {wanted} or newer, which the wheel needs;"
-            " on an older system use Triton's container, or --triton with a Triton built for it"
-        )
 
 
 def _pip(target: Path) -> None:
@@ -213,9 +195,6 @@ def _pip(target: Path) -> None:
     if done.returncode:
         last = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()][-3:]
         raise FileError(f"{PACKAGE}: could not be installed: {' | '.join(last) or f'exit code {done.returncode}'}")
-
-
-# The folder of backends that a server is given: the Python backend with the stub of one interpreter.
 
 
 @dataclass(frozen=True)
@@ -273,14 +252,9 @@ def prepare_backends(engine: Engine, python: Interpreter, fallback: Path) -> Pat
         for path in (*(engine.backend / file for file in BACKEND_FILES), stub):
             shutil.copy2(path, folder)
         (folder / STUB).chmod(0o755)
-        _link_libpython(stub, python, folder / "lib")
+        # Some stubs are linked to the libpython of their builder, under a name of its own.
+        for library in {match.group().decode() for match in LIBPYTHON.finditer(stub.read_bytes())}:
+            if python.library is not None and library.startswith("libpython3-"):
+                (folder / "lib").mkdir(exist_ok=True)
+                (folder / "lib" / library).symlink_to(python.library)
     return parent / name
-
-
-def _link_libpython(stub: Path, python: Interpreter, folder: Path) -> None:
-    """Some stubs ask for the libpython of their builder under a name of its own: let that be the interpreter's."""
-    names = {match.group().decode() for match in LIBPYTHON.finditer(stub.read_bytes())}
-    for name in names:
-        if python.library is not None and name.startswith("libpython3-"):
-            folder.mkdir(exist_ok=True)
-            (folder / name).symlink_to(python.library)

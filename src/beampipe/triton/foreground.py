@@ -26,14 +26,10 @@ from beampipe.triton.server.watchdog import restart_when_killed
 from beampipe.triton.supervision.interfaces import Incident
 from beampipe.triton.systemd import is_managed_by_systemd, notify
 
-__all__ = ["run_server"]
-
-_LOOK: Final = 1.0
-"""Time [s] between two looks at the metrics."""
+_REFRESH: Final = 1.0
+"""Time [s] between two readings of the metrics."""
 _LINE: Final = 60.0
 """Time [s] between two lines in a log."""
-_TOLD_BY_SUMMARY: Final = ("started", "stopped")
-"""Kinds of incidents that are not printed a second time."""
 
 
 class _Signals:
@@ -66,7 +62,7 @@ class _Signals:
 
 
 class _EndedError(Exception):
-    """A signal came before the server was ready. No `BeampipeError`: only `run_server` may catch it."""
+    """A signal came before the server was ready. Not a `BeampipeError`: only `run_server` may catch it."""
 
 
 def run_server(
@@ -74,28 +70,37 @@ def run_server(
     *,
     prepare: Callable[[ServerSettings], AbstractContextManager[ServerSettings]] = nullcontext,
     console: Console | None = None,
-    kept: bool = False,
+    restart: bool = False,
 ) -> None:
     """Serve until a signal comes.
 
-    A manager that has started this process, as systemd does, is told when the server is ready, what happens to it, and
-    every second that it answers.
+    Started by systemd, the process reports to it when the server is ready, what happens to it, and every second that it
+    answers.
 
     Args:
-        settings: what the server is to be.
-        prepare: context manager that makes what is to be served, say a repository for as long as it is served, and
-            gives the settings with it. A signal ends the preparation at once.
+        settings: settings of the server.
+        prepare: context manager that prepares what is served, such as a temporary repository, and gives the settings
+            with it. A signal ends the preparation at once.
         console: console on which to print, by default standard output.
-        kept: whether to serve in a child process, and in another one if that is killed, unless there is a manager to do
-            so. Then this process must have no other threads, and ends with the service.
+        restart: whether to serve in a child process, and in another one if that is killed, unless systemd does that.
+            Then this process must have no other threads, and ends with the service.
 
     Raises:
         BeampipeError: the server cannot be started.
     """
     out = terminal.console() if console is None else console
-    ready: Callable[[Ports], None] = _tell_nobody
-    if kept and not is_managed_by_systemd():
-        settings, ready = restart_when_killed(settings, lambda text: _print(out, text))
+
+    def print_line(text: str) -> None:
+        out.print(f"{time.strftime('%H:%M:%S')} {text}", style="yellow", markup=False, soft_wrap=True)
+
+    def print_incident(incident: Incident) -> None:
+        if incident.kind not in ("started", "stopped"):  # both are in the output already
+            print_line(f"{incident.kind}: {incident.text}")
+            notify(STATUS=f"{incident.kind}: {incident.text}")
+
+    report_ports: Callable[[Ports], None] | None = None
+    if restart and not is_managed_by_systemd():
+        settings, report_ports = restart_when_killed(settings, print_line)
     begin = time.monotonic()
     signals = _Signals()
     before = {number: signal.signal(number, signals) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -103,9 +108,10 @@ def run_server(
         with ExitStack() as stack:
             with signals.starting():
                 prepared = stack.enter_context(prepare(settings))
-                server = signals.server = TritonServer(prepared, lambda incident: _tell(out, incident))
+                server = signals.server = TritonServer(prepared, print_incident)
                 stack.enter_context(server)
-            ready(server.ports)
+            if report_ports is not None:
+                report_ports(server.ports)
             notify(READY="1", STATUS=f"serves {', '.join(server.models)}")
             out.print(_summary(server, time.monotonic() - begin))
             _show_until(signals.ended, server, out)
@@ -120,35 +126,21 @@ def run_server(
 
 
 def _show_until(ended: threading.Event, server: TritonServer, out: Console) -> None:
-    """Show what the server does until it is to end: a line that changes on a terminal, now and then one in a log."""
+    """Show the rates until the end: one changing line on a terminal, a line per minute in a log."""
     watch = ServerWatch(server.metrics_url)
-    watch.look()
+    watch.read()
     line_at = time.monotonic() + _LINE
     with terminal.live(out, transient=True) if out.is_terminal else nullcontext() as show:
-        while not ended.wait(_LOOK):
+        while not ended.wait(_REFRESH):
             if server.answering:
                 notify(WATCHDOG="1")
             if show is not None:
-                watch.look()
+                watch.read()
                 show(Text(status_line(watch), style="cyan", overflow="ellipsis", no_wrap=True))
             elif time.monotonic() >= line_at:
-                watch.look()
+                watch.read()
                 line_at += _LINE
                 out.print(f"{time.strftime('%H:%M:%S')} {status_line(watch)}", markup=False, soft_wrap=True)
-
-
-def _tell(out: Console, incident: Incident) -> None:
-    if incident.kind not in _TOLD_BY_SUMMARY:
-        _print(out, f"{incident.kind}: {incident.text}")
-        notify(STATUS=f"{incident.kind}: {incident.text}")
-
-
-def _print(out: Console, text: str) -> None:
-    out.print(f"{time.strftime('%H:%M:%S')} {text}", style="yellow", markup=False, soft_wrap=True)
-
-
-def _tell_nobody(ports: Ports) -> None:
-    """What is called with the ports of a ready server if nobody wants to know."""
 
 
 def _summary(server: TritonServer, seconds: float) -> Table:
@@ -156,22 +148,24 @@ def _summary(server: TritonServer, seconds: float) -> Table:
     states = management.model_states(server.http_url)
     names = [name for name, state in states.items() if state == "READY"]
     configs = {name: management.model_config(server.http_url, name) for name in names}
-    models = [f"{name} ({_instances(instance_count(config))})" for name, config in configs.items()]
+    models = []
+    for name, config in configs.items():
+        count = instance_count(config)
+        instances = {0: "ensemble", 1: "1 instance"}.get(count, f"{count} instances")
+        models.append(f"{name} ({instances})")
     table.add_row("[bold]ready[/bold]", f"after {seconds:.1f} s, process {server.pid}")
     table.add_row("watched", f"by process {os.getpid()}")
-    shield = " (behind HAProxy)" if server.door.shield_pid else ""
-    table.add_row("HTTP", f"http://{server.http_url}{shield}")
+    proxied = " (behind HAProxy)" if server.access.proxy_pid else ""
+    table.add_row("HTTP", f"http://{server.http_url}{proxied}")
     table.add_row("gRPC", f"grpc://{server.grpc_url}")
     table.add_row("metrics", f"http://{server.metrics_url}/metrics")
     if not is_loopback(server.settings.host):
-        table.add_row("[yellow]open to[/yellow]", f"{server.settings.host}: whoever reaches it can have models answer")
-    for weakness in server.door.weaknesses():
+        table.add_row(
+            "[yellow]open to[/yellow]", f"{server.settings.host}: whoever reaches it can send requests to models"
+        )
+    for weakness in server.access.weaknesses():
         table.add_row("[yellow]not closed[/yellow]", weakness)
     table.add_row("models", ", ".join(models))
     table.add_row("log", str(server.log))
     table.add_row("to stop", "Ctrl-C, or SIGTERM")
     return table
-
-
-def _instances(count: int) -> str:
-    return {0: "ensemble", 1: "1 instance"}.get(count, f"{count} instances")

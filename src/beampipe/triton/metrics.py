@@ -16,12 +16,6 @@ from beampipe.terminal import live, make_table
 from beampipe.triton.server import management
 from beampipe.triton.supervision.stubs import memory_of_stubs
 
-# What running servers say of themselves: counters read from their metrics, rates, and a live table of them.
-
-
-# What a Triton says of itself on its metrics port, as numbers per model.
-
-
 _TRITON: Final = {
     "nv_inference_request_success": "answered",
     "nv_inference_request_failure": "failed",
@@ -42,12 +36,12 @@ _STAGE: Final = "beampipe_stage_seconds"
 
 @dataclass(frozen=True)
 class Counters:
-    """What one model has done since it was loaded, over all its instances and versions.
+    """Counters of one model since it was loaded, over all its instances and versions.
 
     Attributes:
         values: Triton's counters by name: ``answered`` and ``failed`` (requests), ``inferences`` (events) and
             ``executions`` (calls of the model), ``request_us``, ``queue_us`` and ``compute_us`` (sums over requests,
-            in microseconds), and ``pending``, the number of requests that wait now.
+            in microseconds), and ``pending``, the number of waiting requests.
         observed: the model's own counters by name, such as ``events``.
         stages: time [s] spent in each stage of the model, by name.
     """
@@ -84,12 +78,12 @@ def parse_metrics(text: str) -> dict[str, Counters]:
                     observed[name.removeprefix(_OURS)] += sample.value
     except ValueError as error:
         raise ServiceError(f"metrics: got text that cannot be read ({error}), expected Triton's /metrics") from error
-    found.pop("", None)  # what is said of no model
+    found.pop("", None)  # metrics of no model
     return {model: Counters(*map(dict, sums)) for model, sums in sorted(found.items()) if sums[0] or sums[1]}
 
 
 def read_metrics(url: str) -> dict[str, Counters]:
-    """Ask a server for its counters.
+    """Read the counters of a server.
 
     Args:
         url: address of the server's metrics, ``host:port``.
@@ -98,8 +92,8 @@ def read_metrics(url: str) -> dict[str, Counters]:
         The counters by name of the model.
 
     Raises:
-        ServiceUnavailableError: nobody answers at that address.
-        ServiceError: somebody else answers.
+        ServiceUnavailableError: no answer at that address.
+        ServiceError: another service answers.
     """
     try:
         status, body = management.request(url, "GET", "/metrics", timeout=5.0)
@@ -111,12 +105,9 @@ def read_metrics(url: str) -> dict[str, Counters]:
     return parse_metrics(body.decode(errors="replace"))
 
 
-# What a model does per second, from two looks at its counters.
-
-
 @dataclass(frozen=True)
 class Rates:
-    """What one model does.
+    """Rates of one model between two readings.
 
     Attributes:
         requests: requests answered per second.
@@ -126,7 +117,7 @@ class Rates:
         latency: mean time of a request in the server [ms]; None if no request was answered.
         queue: mean time that a request waited in the server [ms]; None if no request was answered.
         compute: mean time of a request in the model [ms]; None if no request was answered.
-        pending: number of requests that wait now.
+        pending: number of waiting requests.
         per_event: mean amount in an event of each counter of the model's own; empty if no event was answered.
         stages: mean time of an event in each stage of the model [ms]; empty if no event was answered.
     """
@@ -144,12 +135,12 @@ class Rates:
 
 
 def rates_between(before: Counters | None, after: Counters, seconds: float) -> Rates:
-    """What was done between two looks.
+    """The rates between two readings of counters.
 
     Args:
-        before: counters at the earlier look; None if all were zero.
-        after: counters at the later look.
-        seconds: time between the looks [s].
+        before: earlier counters; None if all were zero.
+        after: later counters.
+        seconds: time between the readings [s].
     """
     earlier = before or Counters({}, {}, {})
 
@@ -177,12 +168,9 @@ def rates_between(before: Counters | None, after: Counters, seconds: float) -> R
 
 
 def _gained(before: Mapping[str, float], after: Mapping[str, float], name: str) -> float:
-    """Growth of a counter; one that has shrunk was started again from zero."""
+    """Growth of a counter; one that has shrunk was restarted from zero."""
     old, new = before.get(name, 0.0), after.get(name, 0.0)
     return new - old if new >= old else new
-
-
-# Live rates of servers and their models: as a table of all, and as one line for a single server.
 
 
 _COLUMNS: Final = (
@@ -199,15 +187,15 @@ _COLUMNS: Final = (
 
 
 class ServerWatch:
-    """Rates of one server, from one look at its metrics to the next.
+    """Rates of one server, from one reading of its metrics to the next.
 
     Args:
         url: address of the server's metrics, ``host:port``.
 
     Attributes:
-        counters: counters at the last look that was answered, by model.
-        rates: rates between the last two looks, by model; empty unless both were answered.
-        error: reason why the last look was not answered; None if it was.
+        counters: counters at the last successful reading, by model.
+        rates: rates between the last two readings, by model; empty unless both succeeded.
+        error: why the last reading failed; None if it succeeded.
     """
 
     def __init__(self, url: str) -> None:
@@ -217,8 +205,8 @@ class ServerWatch:
         self.error: str | None = None
         self._time = 0.0
 
-    def look(self) -> None:
-        """Ask the server once; if it does not answer, its reason is kept in `error`."""
+    def read(self) -> None:
+        """Read the metrics once; a failure is kept in `error`."""
         try:
             after = read_metrics(self.url)
         except BeampipeError as error:
@@ -237,15 +225,15 @@ def status_line(watch: ServerWatch) -> str:
     """The rates of all busy models of a server in one line."""
     if watch.error is not None:
         return "no answer from the server"
-    busy = {name: one for name, one in watch.rates.items() if one.requests or one.failures or one.pending}
-    total = sum(one.requests for one in busy.values())
+    busy = {name: rates for name, rates in watch.rates.items() if rates.requests or rates.failures or rates.pending}
+    total = sum(rates.requests for rates in busy.values())
     parts = [f"{total:.1f} requests/s"]
-    for name, one in busy.items():
-        latency = "" if one.latency is None else f" {one.latency:.1f} ms (queue {one.queue:.1f})"
-        batch = f" batch {one.batch:.1f}" if one.batch is not None and one.batch > 1.05 else ""
-        errors = f" {one.failures:.1f} failures/s" if one.failures else ""
-        pending = f" {one.pending} pending" if one.pending else ""
-        parts.append(f"{name} {one.requests:.1f}/s{latency}{batch}{pending}{errors}")
+    for name, rates in busy.items():
+        latency = "" if rates.latency is None else f" {rates.latency:.1f} ms (queue {rates.queue:.1f})"
+        batch = f" batch {rates.batch:.1f}" if rates.batch is not None and rates.batch > 1.05 else ""
+        errors = f" {rates.failures:.1f} failures/s" if rates.failures else ""
+        pending = f" {rates.pending} pending" if rates.pending else ""
+        parts.append(f"{name} {rates.requests:.1f}/s{latency}{batch}{pending}{errors}")
     failed = sum(count.values.get("failed", 0.0) for count in watch.counters.values())
     answered = sum(count.values.get("answered", 0.0) for count in watch.counters.values())
     return " | ".join([*parts, f"{answered:.0f} answered, {failed:.0f} failed so far"])
@@ -264,15 +252,27 @@ def rates_table(watches: Sequence[ServerWatch], per_event: Sequence[str] = ()) -
         if watch.error is not None:
             table.add_row(watch.url, "no answer", style="red")
         memory = memory_of_stubs(watch.url)
-        for number, (model, one) in enumerate(watch.rates.items()):
-            own = [_text(one.per_event.get(name), 0) for name in per_event]
-            row = (_with_stages(model, one), *_cells(one, memory.get(model)), *own)
-            table.add_row(watch.url if number == 0 else "", *row)
+        for number, (model, rates) in enumerate(watch.rates.items()):
+            stages = ", ".join(f"{name} {value:.2f} ms" for name, value in rates.stages.items())
+            table.add_row(
+                watch.url if number == 0 else "",
+                f"{model}\n  [dim]{stages}[/dim]" if stages else model,
+                _text(rates.requests),
+                _text(rates.inferences),
+                _text(rates.batch),
+                _text(rates.latency, 2),
+                _text(rates.queue, 2),
+                _text(rates.compute, 2),
+                f"[red]{rates.failures:.1f}[/red]" if rates.failures else "0.0",
+                str(rates.pending),
+                _text(memory.get(model), 0),
+                *(_text(rates.per_event.get(name), 0) for name in per_event),
+            )
     return table
 
 
 def rates_facts(watches: Sequence[ServerWatch]) -> list[dict[str, Any]]:
-    """What `rates_table` shows, for a script: each server, and of each model its `Rates` and its memory [MB]."""
+    """The content of `rates_table` for a script: of each server's models their `Rates` and memory [MB]."""
     facts = []
     for watch in watches:
         memory = memory_of_stubs(watch.url)
@@ -282,21 +282,23 @@ def rates_facts(watches: Sequence[ServerWatch]) -> list[dict[str, Any]]:
 
 
 def watch_twice(urls: Sequence[str], interval: float = 1.0) -> list[ServerWatch]:
-    """Servers after two looks at their metrics, from which there are rates.
+    """Servers after two readings of their metrics.
 
     Args:
         urls: addresses of the servers' metrics, ``host:port``.
-        interval: time between the looks [s].
+        interval: time between the readings [s].
     """
     watches = [ServerWatch(url) for url in urls]
-    _look_at_all(watches)
+    for watch in watches:
+        watch.read()
     time.sleep(interval)
-    _look_at_all(watches)
+    for watch in watches:
+        watch.read()
     return watches
 
 
 def require_answer(watches: Sequence[ServerWatch]) -> None:
-    """Refuse what no server has answered.
+    """Raise if no server has answered.
 
     Raises:
         ServiceUnavailableError: no server answers.
@@ -313,7 +315,7 @@ def show_rates(
     Args:
         urls: addresses of the servers' metrics, ``host:port``.
         out: where the table is shown.
-        interval: time between two looks [s].
+        interval: time between two readings [s].
         once: show one table only, as is done in any case where `out` is no terminal.
         per_event: names of counters of the models' own, as `rates_table` takes them.
 
@@ -330,33 +332,10 @@ def show_rates(
             while True:
                 show(rates_table(watches, per_event))
                 time.sleep(interval)
-                _look_at_all(watches)
+                for watch in watches:
+                    watch.read()
     except KeyboardInterrupt:
         return
-
-
-def _look_at_all(watches: Sequence[ServerWatch]) -> None:
-    for watch in watches:
-        watch.look()
-
-
-def _with_stages(model: str, one: Rates) -> str:
-    stages = ", ".join(f"{name} {value:.2f} ms" for name, value in one.stages.items())
-    return f"{model}\n  [dim]{stages}[/dim]" if stages else model
-
-
-def _cells(one: Rates, memory: float | None) -> list[str]:
-    return [
-        _text(one.requests),
-        _text(one.inferences),
-        _text(one.batch),
-        _text(one.latency, 2),
-        _text(one.queue, 2),
-        _text(one.compute, 2),
-        f"[red]{one.failures:.1f}[/red]" if one.failures else "0.0",
-        str(one.pending),
-        _text(memory, 0),
-    ]
 
 
 def _text(value: float | None, digits: int = 1) -> str:

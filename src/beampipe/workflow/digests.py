@@ -25,9 +25,6 @@ from beampipe.files import append, cache_folder, write_whole
 from beampipe.workflow import installed_version
 from beampipe.workflow.leases import leased
 
-# Digests of settings and of files, which the key of an artifact is made of; those of code are in `code`.
-
-
 _BLOCK: Final = 1 << 20
 """Bytes that are read at once."""
 
@@ -296,9 +293,6 @@ def _digest_memory(path: Path) -> _DigestMemory:
     return _DigestMemory(path)
 
 
-# Digests of code, which the key of an artifact is made of, too.
-
-
 NO_RESULT: Final = (
     "beampipe.errors",
     "beampipe.files",
@@ -389,7 +383,14 @@ class _CodeMemory:
         known = self.read.get(key)
         if known is None or tuple(known[0]) != looks:
             now = time.time()
-            self.read[key] = known = (looks, *_read_code(path, module))
+            package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+            words: list[str] = []
+            imported: list[tuple[str, ...]] = []
+            _spell(ast.parse(path.read_bytes(), filename=str(path)), package, words, imported)
+            self.read[key] = known = (
+                looks,
+                *(hashlib.sha256("\n".join(words).encode(errors="surrogatepass")).hexdigest(), imported),
+            )
             # A file of this moment may change again within the same tick of its clock.
             self.is_new |= max(looks.modified, looks.changed) < (now - RACY_SECONDS) * 1e9
         return known[1], known[2]
@@ -447,15 +448,6 @@ def _reader() -> list[object]:
     return [sys.version, *FileStamp.of(Path(__file__))]
 
 
-def _read_code(path: Path, module: str) -> tuple[str, _Names]:
-    """Digest of one file's code, and the names that it imports."""
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    words: list[str] = []
-    imported: list[tuple[str, ...]] = []
-    _spell(ast.parse(path.read_bytes(), filename=str(path)), package, words, imported)
-    return hashlib.sha256("\n".join(words).encode(errors="surrogatepass")).hexdigest(), imported
-
-
 def _spell(node: ast.AST, package: str, words: list[str], imported: list[tuple[str, ...]]) -> None:
     """Append what a piece of code is made of, and the names that it imports, in one walk: a run begins with it.
 
@@ -501,9 +493,6 @@ def imported_modules(node: ast.Import | ast.ImportFrom, package: str) -> Iterato
         name = "." * node.level + (node.module or "")
         origin = importlib.util.resolve_name(name, package) if node.level else name
         yield from ((f"{origin}.{alias.name}", origin) for alias in node.names)
-
-
-# What a user's function is made of: its module, all modules of users that it imports, and versions of packages.
 
 
 _OWN_PACKAGE: Final = "beampipe"

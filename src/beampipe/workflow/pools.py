@@ -1,4 +1,11 @@
-"""Pools of workers: in this process, forked, on a Dask cluster or on Slurm."""
+"""Pools of workers: in this process, forked, on a Dask cluster, on Slurm, or in any executor.
+
+Workers elsewhere compute with the same code and packages as the process that gives them work, or not at all.
+
+Only dask's transport is used. Tasks are submitted a few at a time, never as a graph, and each commits its artifacts to
+the store, so nothing depends on the memory of dask's scheduler. Whoever reaches the port of a scheduler can run code as
+its owner. The scheduler therefore listens on loopback only, or for Slurm on the configured host or interface.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +34,6 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar, runtime_checkable
 import beampipe
 from beampipe.errors import ConfigError, MismatchError, ServiceUnavailableError, UnknownNameError
 from beampipe.processes import holding_interrupts
-
-# Workers elsewhere that compute with the same code and packages as the process that gives them work, or not at
-# all.
-
 
 Environment = Callable[[], Mapping[str, str]]
 """What says which code and packages a process computes with: name -> version or digest. It belongs to a module."""
@@ -92,9 +95,6 @@ def call_checked(
         )
     function, arguments = load(work)
     return function(*arguments)
-
-
-# Dask as a pool: a cluster on this machine, one that runs somewhere, or workers that are Slurm jobs.
 
 
 T = TypeVar("T")
@@ -277,8 +277,6 @@ def _load(package: str) -> Any:
 
     return importlib.import_module(package)
 
-
-# Where tasks run: in this process, in processes beside it, in dask, in Slurm, or in any executor.
 
 POOLS = ("inline", "processes", "dask", "slurm")
 """The names that `open_pool` takes, beside ``dask=ADDRESS``."""

@@ -1,4 +1,7 @@
-"""The store of artifacts: recipes, the artifacts made from them, and the log of events."""
+"""The store: recipes and their keys, the artifacts made from them, and the log of a run.
+
+An artifact is written whole or not at all, under a key made from what it was made of, and checked when it is read.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,6 @@ from beampipe.files import append, sweep, unfinished
 from beampipe.notebook import Shown
 from beampipe.workflow.digests import canonical, digest_of, file_digest
 from beampipe.workflow.leases import leased, sweep_leases
-
-# A log of what happens in a run: JSON lines that several processes append to.
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,6 @@ class EventLog:
             except ValueError:
                 continue
             yield event
-
-
-# What determines an artifact: its recipe, and the key that is made of it.
 
 
 STAGE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -126,9 +124,6 @@ class Recipe(Shown):
     def __str__(self) -> str:
         """The artifact in a message, e.g. ``"fill of dijet 1/3"``."""
         return f"{self.stage} of {self.label or self.key}"
-
-
-# Artifacts under keys made from what they were made of: written whole or not at all, checked when read.
 
 
 _SIDECAR: Final = ".about.json"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from beampipe.analysisops.agents.agent import NoTools
 from beampipe.analysisops.agents.follower import FollowerAgent, steps_of
 from beampipe.analysisops.assessment import ask_here, assess
 from beampipe.analysisops.contract import Level, TaskRequest
-from beampipe.analysisops.instances import PreparedInstance, prepare_instance
-from beampipe.analysisops.tasks.load import shipped_task
+from beampipe.analysisops.instances import PreparedInstance
 from beampipe.errors import InputError
+from tests.analysisops.redteam.target import SEED
 
 SCHEMA = {"trees": {"mini": {"n_entries": 9, "branches": {"jets_pT": {"median": 61234.5}, "jets_E": {}}}}}
 LISTED = {
@@ -206,14 +206,14 @@ def test_whatever_is_written_is_an_answer_or_said_to_be_none(text: str, referenc
 
 
 @pytest.fixture(scope="module", params=["hyy", "operations"])
-def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PreparedInstance:
-    return prepare_instance(shipped_task(request.param), 3, tmp_path_factory.mktemp(request.param))
+def prepared(request: pytest.FixtureRequest, instance: Callable[[str], PreparedInstance]) -> PreparedInstance:
+    return instance(request.param)
 
 
 @pytest.mark.parametrize(("level", "least", "most"), [(1, 0.95, 1.0), (2, 0.0, 0.0), (3, 0.0, 0.0)])
 def test_it_needs_the_recipe(
     prepared: PreparedInstance, level: Level, least: float, most: float, tmp_path: Path
 ) -> None:
-    record = assess(prepared, level, 3, ask_here(FollowerAgent()), tmp_path)
+    record = assess(prepared, level, SEED, ask_here(FollowerAgent()), tmp_path)
     assert least <= record.grade["final"]["normalized_score"] <= most
     assert len(record.ledger) <= prepared.task.spec.max_tool_calls

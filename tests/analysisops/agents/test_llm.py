@@ -206,7 +206,7 @@ def test_what_was_never_asked_is_not_replayed(tmp_path: Path) -> None:
     with stand_in([completion("", SUBMIT)]) as server:
         found = agent(server, cache=ReplayCache(tmp_path, replay_only=True)).solve(REQUEST, Toy())
     assert found["status"] == "error"
-    assert "not asked before" in found["comments"]
+    assert "without a stored answer" in found["comments"]
     assert server.asked == []
 
 

@@ -95,7 +95,7 @@ def test_a_member_that_is_gone_is_done_without_if_it_can() -> None:
         found = solve(server.base_url, addresses={"planner": "http://127.0.0.1:1/"})
         without = solve(server.base_url, addresses={"analyst": "http://127.0.0.1:1/"})
     assert found["status"] == "ok"
-    assert found["method"]["team"][0].startswith("no plan: http://127.0.0.1:1/: nobody is there")
+    assert found["method"]["team"][0].startswith("no plan: http://127.0.0.1:1/: no server listens")
     assert without["status"] == "error"
 
 

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import awkward as ak
 import numpy as np
-import pytest
 import uproot
 from numpy import ndarray
 
 from beampipe.analysisops.artifacts.answering import answer_from_artifacts
 from beampipe.analysisops.artifacts.form import read_artifacts
 from beampipe.analysisops.grading.grade import grade
-from beampipe.analysisops.instances import PreparedInstance, prepare_instance
+from beampipe.analysisops.instances import PreparedInstance
 from beampipe.analysisops.ledger import Entry, Ledger, read_ledger
-from beampipe.analysisops.tasks.load import shipped_task
 
 FITS: Mapping[str, Mapping[str, Any]] = {
     "zmumu": {"mass": {"model": "voigt_plus_exponential", "window": [75, 107], "unbinned": False}},
@@ -33,13 +30,6 @@ FITS: Mapping[str, Mapping[str, Any]] = {
 
 Instance = Callable[[str], PreparedInstance]
 WORDS = {"words": {"signal": "yes"}}
-
-
-@pytest.fixture(scope="session")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], PreparedInstance]:
-    """The instance of a family with seed 3."""
-    folder = tmp_path_factory.mktemp("instances")
-    return cache(lambda family: prepare_instance(shipped_task(family), 3, folder / family))
 
 
 SELECTION: Mapping[str, tuple[str, float, int]] = {

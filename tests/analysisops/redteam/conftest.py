@@ -5,18 +5,17 @@ from functools import cache
 
 import pytest
 
-from beampipe.analysisops.instances import InstanceStore
-from beampipe.analysisops.tasks.load import shipped_task
-from tests.analysisops.redteam.target import SEED, Target
+from tests.analysisops.redteam.target import Target
 
 
 @pytest.fixture(scope="session")
-def target_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Target]:
+def target_of(
+    instance: Callable[[str], PreparedInstance], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Target]:
     """The target of each shipped task, made once."""
-    store = InstanceStore(tmp_path_factory.mktemp("instances"))
 
     @cache
     def make(name: str) -> Target:
-        return Target(store.get(shipped_task(name), SEED), tmp_path_factory.mktemp(name))
+        return Target(instance(name), tmp_path_factory.mktemp(name))
 
     return make

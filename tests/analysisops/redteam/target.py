@@ -22,7 +22,7 @@ from beampipe.analysisops.tools.session import LocalTools, Session, SessionLimit
 __all__ = ["SEED", "Attempt", "Known", "Target", "known_of"]
 
 SEED: Final = 271828
-"""Of the instances that are attacked; the known answers are those of the first seeds."""
+"""Of all shared instances; the known answers are those of the first seeds."""
 
 _KNOWN: Final = Path(__file__).with_name("known_answers.json")
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
 
 import pytest
 
-from tests.analysisops.samples.reading import Made, make
+from beampipe.analysisops.instances import PreparedInstance
+from tests.analysisops.samples.reading import Made
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Made]:
-    """The instance of a family with seed 1."""
-    folder: Path = tmp_path_factory.mktemp("instances")
-    return cache(lambda family: make(family, 1, folder / family))
+def made(instance: Callable[[str], PreparedInstance]) -> Callable[[str], Made]:
+    """The instance of a family."""
+    return lambda family: Made(instance(family).hidden, instance(family).data)

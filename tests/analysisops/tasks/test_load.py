@@ -84,7 +84,7 @@ def test_a_task_without_a_rubric_is_refused(tmp_path: Path) -> None:
     ("files", "path", "value", "message"),
     [
         (PUBLIC, "task_spec.yaml/max_file", 1, "did you mean 'max_files'"),
-        (PUBLIC, "task_spec.yaml/id", None, "got no id"),
+        (PUBLIC, "task_spec.yaml/id", None, "missing id"),
         (PUBLIC, "task_spec.yaml/mode", "call_wite", "did you mean 'call_white'"),
         (PUBLIC, "task_spec.yaml/max_files", "many", "expected int"),
         (PUBLIC, "task_spec.yaml/constraints/memory", 4, "did you mean 'memory_gb'"),
@@ -97,7 +97,7 @@ def test_a_task_without_a_rubric_is_refused(tmp_path: Path) -> None:
         (PUBLIC, "rubric.yaml/rule_checks/0/target_path", "fit_expectations.mju", "did you mean 'fit_expectations.mu'"),
         (PUBLIC, "rubric.yaml/rule_checks/2/required_keys_path", "fit.keys", "leads nowhere in eval_ref.yaml"),
         (PUBLIC, "rubric.yaml/version", 2, "no status_ok"),
-        (PUBLIC, "eval_ref.yaml/instance", {}, "from the oracle"),
+        (PUBLIC, "eval_ref.yaml/instance", {}, "from the analysis"),
         (PUBLIC, "eval_ref.yaml", "- a list\n", "expected a mapping"),
         (PUBLIC, "eval_ref.yaml", "a: 1\na: 2\n", "got the key 'a' twice"),
         (PUBLIC, "eval_ref.yaml", "a: !!python/object/apply:os.getcwd []\n", "got no YAML"),

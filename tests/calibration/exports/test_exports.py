@@ -11,7 +11,7 @@ import pytest
 from numpy import ndarray
 
 from beampipe.arrays import Float64
-from beampipe.calibration.exports import pyhf_modifiers, write_components, write_exports, write_hepdata
+from beampipe.calibration.exports import pyhf_modifiers, write_components, write_hepdata, write_joint
 from beampipe.calibration.exports.write import COMPONENTS, HEPDATA, JOINT, MODIFIERS
 from beampipe.calibration.method.factors import FactorKey, Factors
 from beampipe.calibration.method.joint import JointUncertainties, principal_components
@@ -168,7 +168,7 @@ def test_hepdata_accepts_the_submission(factors: Factors, joint: JointUncertaint
 
 
 def test_all_files_are_written_and_read(factors: Factors, joint: JointUncertainties, tmp_path: Path) -> None:
-    paths = write_exports(factors, joint, tmp_path)
+    paths = (*write_joint(joint, tmp_path), *write_hepdata(factors, joint, tmp_path / HEPDATA))
     assert {path.name for path in paths} >= {JOINT, COMPONENTS, MODIFIERS, "submission.yaml", "covariance.yaml"}
     assert (tmp_path / HEPDATA).is_dir()
     np.testing.assert_array_equal(JointUncertainties.read(tmp_path / JOINT).covariance, joint.covariance)

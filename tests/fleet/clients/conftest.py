@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from beampipe.events import Hits
 from beampipe.fleet.security import make_authority, make_client, make_server
-from beampipe.serving.models import named_models
+from beampipe.serving.models import ServingSettings, named_models
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.loading import load_pipeline
 from beampipe.triton.engine import Engine
@@ -39,7 +39,7 @@ def site(engine: Engine, papers: Path) -> Iterator[RunningFleet]:
     """The fleet, of two servers."""
     gateway = "compressed = true\n[gateway.athena]\nport = 0\n"
     gateway += f'[gateway.tls]\ncertificate = "{papers}/gateway.pem"\nclient_ca = "{papers}/ca.pem"\n'
-    models = partial(export_repository, models=named_models(MODELS, threads=1))
+    models = partial(export_repository, models=named_models(ServingSettings(tuple(MODELS), threads=1)))
     with running_fleet(2, gateway, models=models) as running:
         yield running
 

@@ -18,7 +18,7 @@ from beampipe.errors import BeampipeError, ServiceError
 from beampipe.fleet.security import add_token, revoke_token
 from beampipe.triton.engine import Engine
 from tests.fleet.conftest import RunningFleet, running_fleet, until
-from tests.triton.door.attacks import post, raw_answer, status_of
+from tests.triton.access.attacks import post, raw_answer, status_of
 
 SERVICE = "/inference.GRPCInferenceService/"
 ALLOWED = [

@@ -8,7 +8,7 @@ import pytest
 
 from beampipe.errors import BeampipeError
 from beampipe.events import Hits
-from beampipe.serving.models import named_models
+from beampipe.serving.models import ServingSettings, named_models
 from beampipe.serving.perf_analyzer import RawPoint, perf_analyze
 from beampipe.tracking.data import shipped_events
 from beampipe.triton.engine import Engine
@@ -20,7 +20,7 @@ pytest.importorskip("perf_analyzer", reason="no perf_analyzer: pip install 'beam
 
 
 def test_perf_analyzer_measures_both_models(engine: Engine, tmp_path: Path) -> None:
-    names = export_repository(tmp_path / "models", named_models(["module_map", "module_map_ragged"]))
+    names = export_repository(tmp_path / "models", named_models(ServingSettings(("module_map", "module_map_ragged"))))
     event = next(event.hits for event in shipped_events(0) if len(event.hits) > 300)
     with TritonServer(ServerSettings(tmp_path / "models", tuple(names))) as server:
         for name in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,19 +11,19 @@ import pytest
 from rich.console import Console
 
 from beampipe.errors import BeampipeError, ConfigError
+from beampipe.serving import bench
 from beampipe.serving.bench import (
     BenchPlan,
     BenchPoint,
-    _require_equal,
     bench_table,
-    direct_sender,
     draw_concurrency,
     draw_instances,
     run_bench,
     write_bench,
 )
-from beampipe.serving.load import direct_workload
-from beampipe.tracking import load_pipeline
+from beampipe.serving.load import Workload, direct_workload
+from beampipe.serving.models import ServingSettings
+from beampipe.tracking import Hits, Tracks
 from beampipe.tracking.data import shipped_events
 from beampipe.triton.engine import Engine
 
@@ -62,15 +63,16 @@ def test_every_way_is_measured_and_drawn(engine: Engine, tmp_path: Path) -> None
     assert all((tmp_path / name).stat().st_size for name in ("concurrency.png", "instances.png", "bench.json"))
 
 
-def test_nothing_is_measured_where_labels_differ() -> None:
-    hits = [event.hits for event in list(shipped_events(0))[:3]]
-    workload = direct_workload(hits, load_pipeline("module_map", threads=1).find)
-    assert any((labels >= 0).any() for labels in workload.labels)
-    wrong = replace(workload, labels=tuple(np.where(labels >= 0, labels + 1, -1) for labels in workload.labels))
-    sender = direct_sender(BenchPlan("module_map", ("direct",), threads=1), wrong, workers=1)
+def test_nothing_is_measured_where_labels_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong_workload(hits: Sequence[Hits], find: Callable[[Hits], Tracks]) -> Workload:
+        workload = direct_workload(hits, find)
+        assert any((labels >= 0).any() for labels in workload.labels)
+        return replace(workload, labels=tuple(np.where(labels >= 0, labels + 1, -1) for labels in workload.labels))
+
+    monkeypatch.setattr(bench, "direct_workload", wrong_workload)
+    plan = BenchPlan("module_map", ("direct",), ServingSettings(threads=1), seconds=0.1)
     with pytest.raises(BeampipeError, match="labels differ from the direct ones; nothing was measured"):
-        _require_equal(sender, wrong, "direct")
-    sender.close()
+        run_bench(plan, {"mu = 0": list(shipped_events(0))[:3]}, ["beampipe"])
 
 
 def test_a_plan_without_ways_is_refused() -> None:

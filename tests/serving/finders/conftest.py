@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from beampipe.serving.models import named_models
+from beampipe.serving.models import ServingSettings, named_models
 from beampipe.triton.engine import Engine
 from beampipe.triton.model.repository import export_repository
 from beampipe.triton.server.launch import ServerSettings
@@ -17,7 +17,9 @@ from beampipe.triton.server.server import TritonServer
 def tracking_server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     """Serves `exatrkx`, `exatrkx_ragged` and `module_map`."""
     repository = tmp_path_factory.mktemp("tracking") / "models"
-    names = export_repository(repository, named_models(["exatrkx", "exatrkx_ragged", "module_map"], threads=1))
+    names = export_repository(
+        repository, named_models(ServingSettings(("exatrkx", "exatrkx_ragged", "module_map"), threads=1))
+    )
     with TritonServer(ServerSettings(repository, models=tuple(names), triton=engine.folder)) as server:
         yield server
         server.kill()

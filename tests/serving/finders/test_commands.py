@@ -97,10 +97,10 @@ def test_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="servers have tracker models of their own"):
         open_finder(["a:1"], model="generic")
     with pytest.raises(FileError, match="expected a file with a token"):
-        open_finder(["a:1"], papers=Credentials(tmp_path / "gone"))
+        open_finder(["a:1"], credentials=Credentials(tmp_path / "gone"))
     (tmp_path / "token").write_text("two words")
     with pytest.raises(FileError, match="got 2 words"):
-        open_finder(["a:1"], papers=Credentials(tmp_path / "token"))
+        open_finder(["a:1"], credentials=Credentials(tmp_path / "token"))
 
 
 def test_the_example_asks_the_server(tracking_server: TritonServer) -> None:

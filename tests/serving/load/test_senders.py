@@ -1,34 +1,23 @@
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 
-from beampipe.errors import ConfigError, NotFiniteError, ShapeError, WrongLabelsError
-from beampipe.serving.http_sender import HttpSender, kserve_requests, raw_requests
+from beampipe.errors import ConfigError, NotFiniteError, ShapeError
 from beampipe.serving.load import (
     FutureSender,
-    Sender,
     Workload,
     closed_loop,
     direct_workload,
-    in_event_loop,
     in_threads,
-    summarise,
     verify,
 )
 from beampipe.tracking import Hits, Tracks
 from tests.serving.load.virtual import workload_of
 
-LARGE = 200_000
-"""Hits of an event that fits into no socket buffer."""
-WORKLOAD = workload_of(3, 0, 700, LARGE)
+WORKLOAD = workload_of(3, 0, 700)
 
 
 def labels_of(body: bytes) -> bytes:
@@ -42,147 +31,7 @@ def find(hits: Hits) -> Tracks:
     return Tracks(np.frombuffer(labels_of(hits.position.tobytes()), np.int64))
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    requests = 0
-
-    def do_POST(self) -> None:
-        type(self).requests += 1
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        getattr(self, "do_" + self.path.strip("/").replace("/", "_"))(body)
-
-    def reply(self, body: bytes, status: int = 200, **headers: str) -> None:
-        self.send_response(status)
-        headers = {"Content-Length": str(len(body)), "Content-Type": "application/octet-stream"} | {
-            name.replace("_", "-"): value for name, value in headers.items()
-        }
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def do_find(self, body: bytes) -> None:
-        self.reply(labels_of(body))
-
-    def do_v2_models_echo_infer(self, body: bytes) -> None:
-        length = int(self.headers["Inference-Header-Content-Length"])
-        asked = json.loads(body[:length])
-        (tensor,) = asked["inputs"]
-        assert tensor["name"] == "FEATURES"
-        assert tensor["datatype"] == "FP32"
-        assert int(np.prod(tensor["shape"])) * 4 == tensor["parameters"]["binary_data_size"] == len(body) - length
-        assert asked["outputs"] == [{"name": "LABELS", "parameters": {"binary_data": True}}]
-        labels = labels_of(body[length:])
-        head = json.dumps({"outputs": [{"name": "LABELS", "shape": [len(labels) // 8]}]}).encode()
-        if labels:
-            self.reply(head + labels, Inference_Header_Content_Length=str(len(head)))
-        else:  # as Triton does it
-            self.reply(head, Content_Type="application/json")
-
-    def do_refuse(self, body: bytes) -> None:
-        self.reply(b"not today", status=503)
-
-    def do_wrong(self, body: bytes) -> None:
-        self.reply(bytes(len(labels_of(body))))
-
-    def do_short(self, body: bytes) -> None:
-        self.reply(labels_of(body)[:-8])
-
-    def do_hang_up(self, body: bytes) -> None:
-        if self.requests % 2:
-            self.reply(labels_of(body), Connection="close")
-        self.close_connection = True
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@pytest.fixture
-def address() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    Handler.requests = 0
-    yield f"127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-@contextmanager
-def http(address: str, requests: tuple[bytes, ...], connections: int = 3) -> Iterator[Sender]:
-    sender = HttpSender(address, requests, WORKLOAD, connections)
-    yield sender
-    sender.close()
-
-
-@pytest.mark.parametrize("batching", [False, True])
-@pytest.mark.parametrize("protocol", ["raw", "kserve"])
-def test_labels_come_over_http(address: str, protocol: str, batching: bool) -> None:
-    if protocol == "raw":
-        requests = raw_requests(WORKLOAD, address, "/find")
-    else:
-        requests = kserve_requests(WORKLOAD, address, "echo", batching=batching)
-    with http(address, requests) as sender:
-        verify(sender, WORKLOAD)
-        run = closed_loop(sender, WORKLOAD, 3, seconds=0.1, warm_up=0.05)
-    assert run.faults == {}
-    assert run.good.all()
-    assert len(run) >= 6
-    assert Handler.requests == run.n_all + len(WORKLOAD)
-    assert (run.finished >= run.sent).all()
-
-
-@pytest.mark.parametrize(
-    ("path", "message"),
-    [
-        ("/refuse", "HTTP 503: b'not today'"),
-        ("/short", "event 0: got 16 bytes of labels, expected 24"),
-        ("/wrong", "event 0: 2 of 3 labels differ from the direct ones"),
-    ],
-)
-def test_what_is_not_right_is_said(address: str, path: str, message: str) -> None:
-    with http(address, raw_requests(WORKLOAD, address, path)) as sender:
-        with pytest.raises(WrongLabelsError, match=message):
-            verify(sender, WORKLOAD)
-        run = closed_loop(sender, WORKLOAD, 2, seconds=0.05, warm_up=0.0)
-    assert message in run.faults
-    found = summarise(run)
-    assert found.faults >= found.failed > 0
-
-
-def test_a_server_that_hangs_up_costs_that_request_only(address: str) -> None:
-    with http(address, raw_requests(WORKLOAD, address, "/hang_up"), connections=1) as sender:
-        run = closed_loop(sender, WORKLOAD, 1, seconds=0.0001, warm_up=0.0, min_requests=8)
-    assert sum(run.faults.values()) == run.n_all // 2
-    assert list(run.faults) == [
-        "ServiceUnavailableError: the server closed the connection before the answer was complete",
-    ]
-
-
-def test_a_server_that_is_not_there_is_an_answer() -> None:
-    with http("127.0.0.1:1", raw_requests(WORKLOAD, "127.0.0.1:1", "/find")) as sender:
-        sender.send(7, 0)
-        (answer,) = sender.answers(10.0)
-    assert answer.ticket == 7
-    assert answer.error is not None
-    assert answer.error.startswith("ConnectionRefusedError")
-
-
-def test_more_requests_than_connections_are_refused(address: str) -> None:
-    with http(address, raw_requests(WORKLOAD, address, "/find"), connections=1) as sender:
-        sender.send(0, 0)
-        with pytest.raises(ConfigError, match="all 1 connections busy"):
-            sender.send(1, 0)
-        assert len(sender.answers(10.0)) == 1
-        assert sender.answers(0.0) == []
-
-
 def test_any_finder_can_be_loaded() -> None:
-    async def find_async(hits: Hits) -> Tracks:
-        return find(hits)
-
     def submit(hits: Hits) -> Future[Tracks]:
         future: Future[Tracks] = Future()
         future.set_result(find(hits))
@@ -190,7 +39,6 @@ def test_any_finder_can_be_loaded() -> None:
 
     for sender in (
         in_threads(find, WORKLOAD, 2),
-        in_event_loop(find_async, WORKLOAD),
         FutureSender(submit, WORKLOAD),
     ):
         verify(sender, WORKLOAD)

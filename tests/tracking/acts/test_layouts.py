@@ -15,7 +15,7 @@ from beampipe.tracking.acts.finder import layer_files
 from beampipe.tracking.acts.sequencer import ActsDetector
 from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.tracking.truth import Selection
-from tests.tracking.simulation.detectors.layouts import LONGBAR, shot
+from tests.simulation.layouts import LONGBAR, shot
 
 pytestmark = pytest.mark.acts
 

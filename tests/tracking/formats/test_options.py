@@ -30,7 +30,7 @@ from beampipe.tracking.formats.options import read_options, reads_events
 def test_every_command_that_reads_events_has_them(command: object) -> None:
     assert callable(command)
     parameters = inspect.signature(command).parameters
-    assert "told" not in parameters
+    assert "options" not in parameters
     options = inspect.signature(read_options, eval_str=True, locals={"ReadOptions": ReadOptions}).parameters
     for name, option in options.items():
         assert parameters[name] == option
@@ -40,8 +40,8 @@ def test_they_are_put_together() -> None:
     seen: list[tuple[str, ReadOptions]] = []
 
     @reads_events
-    def command(file: str, *, told: ReadOptions) -> None:
-        seen.append((file, told))
+    def command(file: str, *, options: ReadOptions) -> None:
+        seen.append((file, options))
 
     rest = {"links": None, "particles": "dir/p.parquet", "cell_id": None}
     command(file="a", scale="acts", format="edm4hep", hits=["Pixels", "Strips"], **rest)

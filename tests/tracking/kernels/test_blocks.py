@@ -8,9 +8,7 @@ from numpy import ndarray
 
 from beampipe.errors import TooLargeError
 from beampipe.tracking import kernels
-from beampipe.tracking import kernels as module_map
 from beampipe.tracking.kernels import reference
-from beampipe.tracking.kernels import reference as reference_map
 
 from . import toy
 from .toy_map import toy_hits, toy_windows
@@ -45,11 +43,11 @@ def test_radius_edges(isa: str, threads: int) -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_module_map_edges(isa: str, threads: int) -> None:
     position, windows = toy_hits(sum(SIZES), 1), toy_windows(1)
-    assert crossing(reference_map.module_map_edges(position, windows)) > 50
-    want = reference_map.module_map_edges(position, windows, OFFSETS)
+    assert crossing(reference.module_map_edges(position, windows)) > 50
+    want = reference.module_map_edges(position, windows, OFFSETS)
     assert crossing(want) == 0
     assert want.shape[1] > 50
-    np.testing.assert_array_equal(module_map.module_map_edges(position, windows, threads, OFFSETS), want)
+    np.testing.assert_array_equal(kernels.module_map_edges(position, windows, threads, OFFSETS), want)
 
 
 @pytest.mark.parametrize("n", [5000, 9000])
@@ -77,7 +75,7 @@ def test_wrong_offsets_are_refused(offsets: list[int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         kernels.radius_edges(vectors, vectors, position, *CUTS, 1, np.array(offsets, np.int64))
     with pytest.raises(ValueError, match=message):
-        module_map.module_map_edges(position, toy_windows(), 1, np.array(offsets, np.int64))
+        kernels.module_map_edges(position, toy_windows(), 1, np.array(offsets, np.int64))
 
 
 @pytest.mark.parametrize("n", [0, 1])
@@ -91,12 +89,12 @@ def test_almost_no_hits(isa: str, n: int) -> None:
 @pytest.mark.parametrize("phi", [np.pi, 3.2, -4.0, 100.0, -1e10, 1e30, np.nan])
 def test_phi_beyond_its_range_harms_nothing(isa: str, phi: float) -> None:
     position, windows = toy_hits(600, 2), toy_windows()
-    want = module_map.module_map_edges(position, windows)
+    want = kernels.module_map_edges(position, windows)
     assert want.shape[1] > 50
     more = np.concatenate([position, position])
     more[len(position) :, 1] = phi
     more[len(position) :, 2] *= 1 + np.arange(len(position)) % 3
-    got = module_map.module_map_edges(more, windows, 2)
+    got = kernels.module_map_edges(more, windows, 2)
     assert got.max() < len(more)
     whole = got[:, (got < len(position)).all(axis=0)]
     assert set(map(tuple, want.T.tolist())) <= set(map(tuple, whole.T.tolist()))
@@ -111,7 +109,7 @@ def test_too_many_pairs_of_edges_are_refused() -> None:
     with pytest.raises(
         TooLargeError, match="got at least 1024 million pairs of edges to look at, expected at most 1000"
     ):
-        module_map.triplets(position, edge_index, toy_windows(known=1.0))
+        kernels.triplets(position, edge_index, toy_windows(known=1.0))
 
 
 def test_too_many_triplets_are_refused() -> None:
@@ -121,7 +119,7 @@ def test_too_many_triplets_are_refused() -> None:
     middle = np.full(n, n)
     edge_index = np.stack([np.concatenate([np.arange(n), middle]), np.concatenate([middle, np.arange(n) + n + 1])])
     with pytest.raises(TooLargeError, match="million triplets, expected at most 20"):
-        module_map.triplets(position, edge_index, toy_windows(known=1.0))
+        kernels.triplets(position, edge_index, toy_windows(known=1.0))
 
 
 def test_too_many_hits_at_one_point_are_refused() -> None:

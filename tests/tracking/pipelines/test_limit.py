@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from beampipe.errors import InputError, TooLargeError, input_error
+from beampipe.errors import TooLargeError, from_wire, to_wire
 from beampipe.events import Hits
 from beampipe.tracking import build_pipeline, load_pipeline, shipped_events
 from beampipe.tracking.catalogue import PIPELINES, Limit
@@ -80,22 +80,6 @@ def test_the_soft_networks_are_limited() -> None:
 def test_the_error_survives_the_wire_and_the_way_between_processes() -> None:
     with pytest.raises(TooLargeError) as raised:
         lines()[0].find(event())
-    for copy in (input_error(str(raised.value)), pickle.loads(pickle.dumps(raised.value))):
+    for copy in (from_wire(to_wire(raised.value)), pickle.loads(pickle.dumps(raised.value))):
         assert type(copy) is TooLargeError
         assert str(copy) == str(raised.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "kind"),
-    [
-        ("hits: got 500000, which would need 3.1 GB, expected at most 400000; cut the event", TooLargeError),
-        (
-            "module_map: got 9000000 hits in event 1 of 2, which would need 9.1 GB, expected at most 8.0 GB",
-            TooLargeError,
-        ),
-        ("FEATURES: got 4 columns, expected 3", InputError),
-        ("hits: got nan at row 3, expected finite numbers", InputError),
-    ],
-)
-def test_which_words_mean_too_large(text: str, kind: type[InputError]) -> None:
-    assert type(input_error(text)) is kind

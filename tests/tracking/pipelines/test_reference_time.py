@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from beampipe.errors import TooLargeError
+from beampipe.errors import LayoutError, TooLargeError
 from beampipe.tracking import Hits, kernels, load_pipeline, shipped_events
 from beampipe.tracking.pipeline import MAX_REFERENCE_SECONDS, check_reference_time, reference_seconds
 
@@ -37,3 +37,17 @@ def test_a_pipeline_without_kernels_looks_at_the_time_first(monkeypatch: pytest.
     assert load_pipeline("module_map").find(Hits(event.hits.position[:100])).track_id.shape == (100,)
     small = next(event for event in shipped_events(0) if 100 < len(event.hits) < 400)
     np.testing.assert_array_equal(slow.find(small.hits).track_id, load_pipeline("module_map").find(small.hits).track_id)
+
+
+def test_a_pipeline_without_kernels_refuses_hits_on_no_layer_and_guesses_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kernels, "native", lambda: None)
+    hits = next(event.hits for event in shipped_events(0) if 100 < len(event.hits) < 400)
+    in_cm = Hits(hits.position * np.float32(0.1))
+    with pytest.raises(
+        LayoutError, match="on no layer of module_map, expected most of them on its layers; train on"
+    ) as e:
+        load_pipeline("module_map").find(in_cm)
+    assert e.value.hits == len(hits) >= e.value.outside > len(hits) / 2  # type: ignore[operator]
+    assert load_pipeline("module_map", check=False).find(in_cm).counts["outside"] == e.value.outside

@@ -12,7 +12,6 @@ from numpy import ndarray
 
 from beampipe.events import NO_TRACK
 from beampipe.tracking import kernels, stages
-from beampipe.tracking import kernels as module_map
 from beampipe.tracking.kernels import reference
 from beampipe.tracking.stages import Stage
 from beampipe.tracking.windows import Windows
@@ -83,7 +82,7 @@ def test_dropping_edges_is_as_if_they_had_never_been(built: Arrays, windows: Win
     again = after(stages.PairEdges(windows, 3, 1), paired)
     for name in stages.PairEdges.makes:
         np.testing.assert_array_equal(paired[name], again[name])
-    triplets, chi2 = module_map.triplets(built["position"], paired["edge_index"], windows)
+    triplets, chi2 = kernels.triplets(built["position"], paired["edge_index"], windows)
     np.testing.assert_array_equal(paired["triplets"], triplets)
     np.testing.assert_array_equal(paired["chi2"], chi2)
 

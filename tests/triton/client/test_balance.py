@@ -17,7 +17,7 @@ class Clock:
 
 
 def fail(balance: LoadBalancer[str], server: str) -> None:
-    with pytest.raises(ServiceUnavailableError), balance.asking(server):
+    with pytest.raises(ServiceUnavailableError), balance.in_flight(server):
         raise ServiceUnavailableError("down")
 
 
@@ -26,7 +26,7 @@ def be_late(balance: LoadBalancer[str], server: str, clock: Clock, seconds: floa
         clock.now += seconds
         raise DeadlineError("late")
 
-    with pytest.raises(DeadlineError), balance.asking(server):
+    with pytest.raises(DeadlineError), balance.in_flight(server):
         wait()
 
 
@@ -37,7 +37,7 @@ def test_servers_take_turns() -> None:
 
 def test_the_least_busy_is_asked() -> None:
     balance = LoadBalancer(["a", "b"])
-    with balance.asking("a"):
+    with balance.in_flight("a"):
         assert [balance.pick() for _ in range(3)] == ["b", "b", "b"]
     assert balance.pick() == "a"
 
@@ -53,7 +53,7 @@ def test_a_server_that_failed_is_left_out_longer_each_time() -> None:
             clock.now += 0.125
         pauses.append(clock.now - start)
     assert pauses == [0.25, 0.5, 1.0, 2.0, 4.0, 5.0, 5.0]
-    with balance.asking("a"):
+    with balance.in_flight("a"):
         pass
     fail(balance, "a")
     clock.now += 0.25
@@ -74,7 +74,7 @@ def test_servers_are_replaced_and_what_is_known_of_those_that_stay_is_kept() -> 
     clock = Clock()
     balance = LoadBalancer(["a", "b"], clock)
     fail(balance, "b")
-    with balance.asking("a"):
+    with balance.in_flight("a"):
         balance.replace(["b", "c"])
     assert balance.servers == ("b", "c")
     assert {balance.pick(), balance.pick()} == {"c"}
@@ -82,7 +82,7 @@ def test_servers_are_replaced_and_what_is_known_of_those_that_stay_is_kept() -> 
 
 def test_bad_data_says_nothing_of_the_server() -> None:
     balance = LoadBalancer(["a", "b"])
-    with pytest.raises(InputError), balance.asking("a"):
+    with pytest.raises(InputError), balance.in_flight("a"):
         raise InputError("NaN")
     assert {balance.pick(), balance.pick()} == {"a", "b"}
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import pickle
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError
-from typing import ClassVar
+from itertools import count
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -23,7 +23,8 @@ from beampipe.errors import (
     ServiceError,
     ServiceUnavailableError,
 )
-from beampipe.triton.client import FakeTransport, ModelClient, Transport, model_client
+from beampipe.triton.client import FakeTransport, ModelClient, Transport
+from beampipe.triton.client.servers import RemoteModel
 from beampipe.triton.model.contract import Instance, Model, ModelAnswer, ModelRequest, TensorSpec
 
 X = TensorSpec("X", "FP32", np.float32, (-1,))
@@ -155,13 +156,16 @@ def test_when_the_time_is_over_the_last_reason_is_told() -> None:
 
 def test_a_time_that_is_over_before_another_request_is_sent_hides_no_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     transport = fake(Failing(*9 * [ServiceUnavailableError("busy")]))
-    shares = iter([time.monotonic() + 60, 0.0])
-    monkeypatch.setattr(model_client, "_share", lambda deadline, untried: next(shares))
+    ask, calls = RemoteModel.ask, count()
+
+    def ask_once(self: RemoteModel, call: Any, deadline: float, pending: Any = None) -> Any:
+        return ask(self, call, deadline if next(calls) == 0 else 0.0, pending)
+
+    monkeypatch.setattr(RemoteModel, "ask", ask_once)
     with ModelClient("fake:1", "doubler", transport=transport) as client:
         with pytest.raises(ServiceUnavailableError, match="busy"):
             client.infer(EVENT)
         assert transport.asked == 1
-        shares = iter([0.0])
         with pytest.raises(DeadlineError):
             client.infer(EVENT)
 

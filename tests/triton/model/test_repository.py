@@ -17,11 +17,26 @@ from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameEr
 from beampipe.triton.engine import Engine
 from beampipe.triton.model.canary import read_canary
 from beampipe.triton.model.contract import EnsembleSettings, ModelSettings, TensorSpec
-from beampipe.triton.model.repository import MANIFEST, export_repository
+from beampipe.triton.model.repository import MANIFEST, config_text, export_repository
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.management import check_canary
 from beampipe.triton.server.server import TritonServer
-from tests.triton.model.test_pbtxt import parsed
+
+
+def parsed(text: str) -> Any:
+    """A configuration as protobuf reads it by Triton's own schema."""
+    from google.protobuf import text_format
+    from tritonclient.grpc import model_config_pb2
+
+    return text_format.Parse(text, model_config_pb2.ModelConfig())
+
+
+def test_a_configuration_keeps_every_character() -> None:
+    name = 'quo"ted\\ and \u00e9\n'
+    config = parsed(config_text({"name": name, "parameters": {"A": {"string_value": "$$TRITON_MODEL_DIRECTORY/w"}}}))
+    assert config.name == name
+    assert config.parameters["A"].string_value == "$$TRITON_MODEL_DIRECTORY/w"
+
 
 ADDER = """
 import numpy as np

@@ -26,18 +26,18 @@ def test_only_models_of_the_python_backend_have_processes(
     config: dict[str, Any], home: Placement, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(management, "model_config", lambda url, model, timeout: config)
-    assert HttpModelProbe(ServerSettings(Path()), "here:1", "here:2").home("one") == home
+    assert HttpModelProbe(ServerSettings(Path()), "here:1", "here:2").placement("one") == home
 
 
 def test_what_a_server_says_of_its_models(doubler_server: TritonServer) -> None:
     models = HttpModelProbe(doubler_server.settings, doubler_server.http_url, doubler_server.metrics_url)
     assert models.states() == {"one": "READY", "two": "READY"}
-    assert models.home("two") == Placement(2)
+    assert models.placement("two") == Placement(2)
     before = models.loads()["one"]
     assert ask(doubler_server.http_url, "one", 0.0)[0] == 200
     after = models.loads()["one"]
     assert (after.answered - before.answered, after.waiting) == (1.0, 0.0)
-    assert not models.ask_canary("one"), "it has none"
+    assert not models.probe_canary("one"), "it has none"
 
 
 def test_a_server_that_is_not_there() -> None:

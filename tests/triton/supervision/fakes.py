@@ -34,7 +34,7 @@ class FakeServer:
         self.restarted += 1
         self.pid = self._restarts(self.restarted)
 
-    def keep_watchdog(self) -> None:
+    def ensure_watchdog(self) -> None:
         pass
 
     def note(self, kind: IncidentKind, text: str) -> None:
@@ -52,13 +52,13 @@ class FakeModels:
             raise self.fault
         return {"one": "READY"}
 
-    def home(self, model: str) -> Placement:
+    def placement(self, model: str) -> Placement:
         return Placement(0)
 
     def loads(self) -> dict[str, Load]:
         return {"one": Load(0.0, 0.0)}
 
-    def ask_canary(self, model: str) -> bool:
+    def probe_canary(self, model: str) -> bool:
         return True
 
     def load(self, model: str) -> None:

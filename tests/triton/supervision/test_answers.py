@@ -21,7 +21,7 @@ def test_one_question_for_each_model_waits_for_its_answer() -> None:
     answers = CanaryProbes(ask, period=0.05)
     begin = time.monotonic()
     for _ in range(30):
-        answers.ask(["quick", "slow"])
+        answers.send(["quick", "slow"])
         time.sleep(0.02)
     wait_until(lambda: "quick" not in answers.waiting())
     assert asked.count("quick") > 2
@@ -29,9 +29,9 @@ def test_one_question_for_each_model_waits_for_its_answer() -> None:
     assert answers.waiting()["slow"] >= begin
     answers.forget("slow")
     assert answers.waiting() == {}, "asked anew, when that is due"
-    answers.ask(["slow"])
+    answers.send(["slow"])
     assert answers.waiting()["slow"] > begin
-    answers.ask([])
+    answers.send([])
     assert answers.waiting() == {}, "it was unloaded"
     free.set()
 
@@ -45,7 +45,7 @@ def test_bad_answers_in_a_row_are_told_once() -> None:
     answers = CanaryProbes(ask, told.append, period=0.0)
 
     def again() -> bool:
-        answers.ask(["one"])
+        answers.send(["one"])
         return bool(told)
 
     wait_until(again)

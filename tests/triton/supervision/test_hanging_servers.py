@@ -13,11 +13,16 @@ import pytest
 
 from beampipe.triton.engine import Engine
 from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.management import HttpModelProbe
 from beampipe.triton.server.server import TritonServer
 from tests.triton.doublers import DYING, add_canary, ask, write_model
 from tests.triton.waiting import assert_nothing_left, wait_until
 
 FOR_EVER = 3600.0
+
+
+def probe_of(server: TritonServer) -> HttpModelProbe:
+    return HttpModelProbe(server.settings, server.http_url, server.metrics_url)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +124,7 @@ def test_a_handler_of_signals_that_hangs(
     first = server.pid
     later(server, "dying", 1.0)
     wait_until(lambda: bool(told(server, "server back")))
-    assert "the server tells of a fatal signal and does not end" in told(server, "hangs")[0]
+    assert "the server reports a fatal signal and does not end" in told(server, "hangs")[0]
     assert f"stacks of process {first}" in server.log.read_text()
     answers_again(server, "dying")
 
@@ -134,7 +139,7 @@ def test_a_long_queue_of_honest_work_is_left_alone(
     assert server._supervisor is not None
     while not all(one.done() for one in asked):
         now = time.monotonic()
-        waited = max(waited, now - server._supervisor._answers.waiting().get("two", now))
+        waited = max(waited, now - server._supervisor._canaries.waiting().get("two", now))
         time.sleep(0.05)
     assert [one.result() for one in asked] == [(200, [3.0])] * 14
     assert waited > 6.0, "so long the canary waited"
@@ -146,7 +151,7 @@ def test_requests_that_wait_for_a_stub_that_dies(
     server: TritonServer, later: Callable[..., Future[tuple[int, object]]]
 ) -> None:
     asked = [later(server, "one", 0.2) for _ in range(30)]
-    wait_until(lambda: server._asked().loads()["one"].waiting > 20)
+    wait_until(lambda: probe_of(server).loads()["one"].waiting > 20)
     (victim,) = [stub for stub in server.stubs() if stub.model == "one"]
     os.kill(victim.pid, signal.SIGKILL)
     wait_until(lambda: bool(told(server, "server back")))

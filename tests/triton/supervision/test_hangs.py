@@ -25,9 +25,9 @@ class Scene:
         spent: processor time [s] that each process has used so far.
         stopped: ids of the stopped processes.
         load: what there is to do for the model.
-        asked: since when [s] the canary is waited for.
-        heard: whether the door answers.
-        signalled: since when [s] the server tells of a fatal signal.
+        canaries_since: since when [s] the canary is waited for.
+        responded: whether the door answers.
+        signalled: since when [s] the server reports a fatal signal.
         loading: whether the server is loading a model.
     """
 
@@ -36,7 +36,7 @@ class Scene:
     stopped: set[int] = field(default_factory=set)
     load: Load = field(default_factory=lambda: Load(100.0, 0.0))
     asked: float | None = None
-    heard: bool = True
+    responded: bool = True
     signalled: float | None = None
     loading: bool = False
     now: float = 1000.0
@@ -46,10 +46,10 @@ class Scene:
         self.now += STEP
         stubs = (Stub(STUB, "one", "one_0_0", "region", SERVER),) if self.home.stubs else ()
         asked = {} if self.asked is None else {"one": self.asked}
-        loads = {"one": self.load} if self.heard else {}
-        homes = {"one": self.home}
-        return self.hangs.found(
-            Observation(self.now, SERVER, stubs, homes, self.heard, loads, asked, self.signalled, self.loading)
+        loads = {"one": self.load} if self.responded else {}
+        placements = {"one": self.home}
+        return self.hangs.check(
+            Observation(self.now, SERVER, stubs, placements, self.responded, loads, asked, self.signalled, self.loading)
         )
 
     def pass_by(self, seconds: float, use: float = 0.0, by: int = STUB, answers: float = 0.0) -> tuple[Hang, ...]:
@@ -117,7 +117,7 @@ def test_a_model_inside_the_server_works_if_the_server_does(scene: Scene) -> Non
 
 
 def test_a_silent_door(scene: Scene) -> None:
-    scene.heard = False
+    scene.responded = False
     scene.asked = scene.now
     assert scene.pass_by(30, use=0.5, by=SERVER) == (), "it is busy, and the canary may not get through"
     begin = scene.now
@@ -142,14 +142,14 @@ def test_a_handler_of_signals_that_does_not_end(scene: Scene) -> None:
 
 
 def test_a_door_that_is_held_by_loads_is_no_hang_for_a_while(scene: Scene) -> None:
-    scene.loading, scene.asked, scene.heard = True, scene.now, False
+    scene.loading, scene.asked, scene.responded = True, scene.now, False
     assert scene.pass_by(59) == ()
     assert scene.pass_by(2)
 
 
 def test_looks_too_far_apart_tell_nothing(scene: Scene) -> None:
     """The supervisor was busy with a reload; the first thing that it sees afterwards is a request in its way."""
-    scene.asked, scene.heard = scene.now, False
+    scene.asked, scene.responded = scene.now, False
     scene.now += 20.0
     assert scene.look() == ()
     assert scene.pass_by(2.0) == ()
@@ -169,5 +169,5 @@ def test_what_was_ended_gets_its_time_again(scene: Scene) -> None:
 def test_slow_looks_at_a_silent_server_are_looks() -> None:
     """A look at a stopped server takes its time, longer than a small patience: its clocks must go on all the same."""
     hangs = HangDetector(patience=1.0)
-    found = [hangs.found(Observation(1000.0 + 1.5 * look, SERVER, (), {}, False, {}, {})) for look in range(4)]
+    found = [hangs.check(Observation(1000.0 + 1.5 * look, SERVER, (), {}, False, {}, {})) for look in range(4)]
     assert any(found)

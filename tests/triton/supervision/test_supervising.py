@@ -51,9 +51,9 @@ def test_nothing_ends_the_watching(tmp_path: Path) -> None:
 
 def test_a_process_of_an_unknown_model_is_one_that_is_being_loaded(tmp_path: Path) -> None:
     server = FakeServer(tmp_path / "log", lambda number: None)
-    census = Inventory(server, FakeModels())
+    inventory = Inventory(server, FakeModels())
     for model, loading in (("one", False), ("two", True)):
         server.processes = (Stub(os.getpid(), model, f"{model}_0_0", "region", 1),)
-        census.take()
-        assert census.loaded() == ("one",)
-        assert census.loading() is loading
+        inventory.refresh()
+        assert inventory.loaded() == ("one",)
+        assert inventory.loading() is loading

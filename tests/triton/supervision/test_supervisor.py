@@ -14,10 +14,15 @@ from beampipe.triton.backoff import RestartPause
 from beampipe.triton.engine import Engine
 from beampipe.triton.server.cleanup import processes_of, shared_memory_of
 from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.management import HttpModelProbe
 from beampipe.triton.server.server import TritonServer
 from beampipe.triton.supervision.supervisor import Supervisor
 from tests.triton.doublers import ask
 from tests.triton.waiting import assert_nothing_left, wait_until
+
+
+def probe_of(server: TritonServer) -> HttpModelProbe:
+    return HttpModelProbe(server.settings, server.http_url, server.metrics_url)
 
 
 @pytest.fixture
@@ -121,13 +126,13 @@ def test_a_dead_server_comes_back_with_the_models_it_had(server: TritonServer) -
     assert server.pid != first
     assert ask(server.http_url, "one", 0.0) == (200, [0.0])
     assert ask(server.http_url, "two", 0.0)[0] == 404
-    assert len([one for one in processes_of(server.prefix) if not one.is_shield]) == 2
+    assert len([one for one in processes_of(server.prefix) if not one.is_proxy]) == 2
     assert len(shared_memory_of(server.prefix)) == 1, "those of the dead server are gone"
 
 
 def test_a_server_that_keeps_dying_is_started_again_after_a_pause(server: TritonServer) -> None:
     server._supervision.close()
-    with Supervisor(server, server._asked(), pauses=lambda: RestartPause(free=1, held=60.0, longest=0.1)):
+    with Supervisor(server, probe_of(server), pauses=lambda: RestartPause(free=1, held=60.0, longest=0.1)):
         for count in range(1, 4):
             kill_server(server)
             wait_until(lambda: kinds(server).count("server back") == count)  # noqa: B023 - used at once

@@ -16,11 +16,7 @@ from beampipe.analysisops.a2a.server import ARTIFACT
 from beampipe.errors import DeadlineError, InputError, ServiceError, ServiceUnavailableError
 
 if TYPE_CHECKING:
-    from a2a.client import Client
-    from a2a.types import AgentCard, Artifact, StreamResponse, Task, TaskStatus
-
-
-# Asks an A2A server, of version 1.0 or 0.3, for one JSON object.
+    from a2a.types import Artifact, StreamResponse, Task, TaskStatus
 
 
 _SHOWN: Final = 300
@@ -30,7 +26,7 @@ _POLL_SECONDS: Final = 1.0
 
 @dataclass(frozen=True)
 class Limits:
-    """What an answer may take.
+    """Limits of an answer.
 
     Attributes:
         seconds: time from the first byte sent to the last byte received [s].
@@ -46,7 +42,7 @@ class Limits:
 
 
 def send_document(url: str, document: Mapping[str, Any], limits: Limits | None = None) -> dict[str, Any]:
-    """The JSON object that a server answers.
+    """Send a JSON object to a server; returns the JSON object of its answer.
 
     Messages go to the address that was given, unless the card names another path there: a card cannot send them to
     another machine.
@@ -54,23 +50,21 @@ def send_document(url: str, document: Mapping[str, Any], limits: Limits | None =
     Args:
         url: address of the server.
         document: JSON object that is sent as text.
-        limits: what the answer may take.
+        limits: limits of the answer.
 
     Raises:
-        ServiceUnavailableError: nobody is there.
+        ServiceUnavailableError: no server listens there.
         DeadlineError: it took too long.
-        ServiceError: it gave up, sent too much, or its answer is not one JSON object.
+        ServiceError: it failed, sent too much, or its answer is not one JSON object.
     """
-    return asyncio.run(send_document_async(url, document, limits))
-
-
-async def send_document_async(url: str, document: Mapping[str, Any], limits: Limits | None = None) -> dict[str, Any]:
-    """`ask`, where a loop runs already."""
     limits = limits or Limits()
     text = dump_object(dict(document))
+
+    async def within_time() -> _Answer:
+        return await asyncio.wait_for(_converse(url, text, limits), limits.seconds)
+
     try:
-        answer = await asyncio.wait_for(_converse(url, text, limits), limits.seconds)
-        return answer.document(url, limits)
+        return asyncio.run(within_time()).document(url, limits)
     except TimeoutError as error:
         raise DeadlineError(
             f"{url}: got no answer within {limits.seconds:g} s; allow more time or look into the agent's log", url=url
@@ -81,13 +75,13 @@ async def send_document_async(url: str, document: Mapping[str, Any], limits: Lim
 
 @dataclass
 class _Answer:
-    """What has come so far.
+    """The answer of a server so far.
 
     Attributes:
         artifacts: by their ids.
         message: text and data of a message in place of a task.
         state: of the task, such as ``"TASK_STATE_WORKING"``; empty without a task.
-        words: what the last status says.
+        words: of the last status.
         task_id: of the task.
     """
 
@@ -99,10 +93,11 @@ class _Answer:
 
     @property
     def unfinished(self) -> bool:
+        """Whether the task goes on."""
         return self.message is None and self.state in ("TASK_STATE_SUBMITTED", "TASK_STATE_WORKING")
 
     def take(self, event: StreamResponse) -> None:
-        """One event of a stream."""
+        """Add an event of a stream."""
         from a2a.helpers import get_data_parts, get_text_parts
 
         kind = event.WhichOneof("payload")
@@ -115,17 +110,17 @@ class _Answer:
             self._take_status(event.status_update.status)
         elif kind == "artifact_update":
             update = event.artifact_update
-            there = self.artifacts.get(update.artifact.artifact_id)
-            if update.append and there is not None:
-                there.parts.extend(update.artifact.parts)
+            earlier = self.artifacts.get(update.artifact.artifact_id)
+            if update.append and earlier is not None:
+                earlier.parts.extend(update.artifact.parts)
             else:
                 self.artifacts[update.artifact.artifact_id] = update.artifact
 
     def take_task(self, task: Task) -> None:
-        """A task as a whole."""
+        """Add a whole task."""
         self.task_id = task.id
         self._take_status(task.status)
-        self.artifacts.update({one.artifact_id: one for one in task.artifacts})
+        self.artifacts.update({artifact.artifact_id: artifact for artifact in task.artifacts})
 
     def _take_status(self, status: TaskStatus) -> None:
         from a2a.helpers import get_text_parts
@@ -135,7 +130,7 @@ class _Answer:
         self.words = "".join(get_text_parts(status.message.parts))
 
     def document(self, url: str, limits: Limits) -> dict[str, Any]:
-        """The object that was answered."""
+        """The JSON object of the answer."""
         from a2a.helpers import get_data_parts, get_text_parts
 
         if self.message is None and self.state != "TASK_STATE_COMPLETED":
@@ -144,14 +139,14 @@ class _Answer:
                 f" ({self.words[:_SHOWN]!r}), expected it completed",
                 url=url,
             )
-        named = [one for one in self.artifacts.values() if one.name == ARTIFACT]
-        found = named or list(self.artifacts.values())
-        if len(found) > 1:
+        named = [artifact for artifact in self.artifacts.values() if artifact.name == ARTIFACT]
+        artifacts = named or list(self.artifacts.values())
+        if len(artifacts) > 1:
             raise ServiceError(
-                f"{url}: got {len(found)} artifacts, expected one, or one by the name of {ARTIFACT!r}", url=url
+                f"{url}: got {len(artifacts)} artifacts, expected one, or one by the name of {ARTIFACT!r}", url=url
             )
-        if found:
-            text, data = "".join(get_text_parts(found[0].parts)), get_data_parts(found[0].parts)
+        if artifacts:
+            text, data = "".join(get_text_parts(artifacts[0].parts)), get_data_parts(artifacts[0].parts)
         else:
             text, data = self.message or (self.words, [])
         if len(data) == 1 and isinstance(data[0], dict) and not text.lstrip().startswith(("{", "```")):
@@ -160,10 +155,11 @@ class _Answer:
 
 
 async def _converse(url: str, text: str, limits: Limits) -> _Answer:
+    """Send a text, and collect the answer until the task has ended."""
     from a2a.client import A2AClientError, ClientConfig, ClientFactory
     from a2a.client.card_resolver import A2ACardResolver
     from a2a.helpers import new_message, new_text_part
-    from a2a.types import Role, SendMessageRequest
+    from a2a.types import GetTaskRequest, Role, SendMessageRequest
 
     answer = _Answer()
     timeout = httpx.Timeout(limits.seconds, connect=limits.connect_seconds)
@@ -175,47 +171,35 @@ async def _converse(url: str, text: str, limits: Limits) -> _Answer:
         trust_env=False,
     ) as http:
         try:
-            card = _at(await A2ACardResolver(http, url).get_agent_card(), url)
+            card = await A2ACardResolver(http, url).get_agent_card()
+            for interface in card.supported_interfaces:  # an address elsewhere is replaced by the one that was given
+                if urlsplit(interface.url)[:2] != urlsplit(url)[:2]:
+                    interface.url = url
             client = ClientFactory(ClientConfig(httpx_client=http)).create(card)
             message = new_message([new_text_part(text, media_type="application/json")], role=Role.ROLE_USER)
             async for event in client.send_message(SendMessageRequest(message=message)):
                 answer.take(event)
-            await _wait(client, answer)
+            # Not every server streams, or waits with its answer.
+            while answer.unfinished and answer.task_id:
+                await asyncio.sleep(_POLL_SECONDS)
+                answer.take_task(await client.get_task(GetTaskRequest(id=answer.task_id)))
         except (A2AClientError, httpx.HTTPError, OSError) as error:
             raise _refusal(url, error, limits) from error
         except ServiceError:
             raise
-        except Exception as error:  # whatever a stranger's bytes do to the parser of the protocol
+        except Exception as error:  # any bytes may reach the parser of the protocol
             raise ServiceError(f"{url}: got no A2A ({type(error).__name__}: {str(error)[:_SHOWN]})", url=url) from error
     return answer
 
 
-async def _wait(client: Client, answer: _Answer) -> None:
-    """Ask again until a task that goes on has ended: not every server streams, or waits with its answer."""
-    from a2a.types import GetTaskRequest
-
-    while answer.unfinished and answer.task_id:
-        await asyncio.sleep(_POLL_SECONDS)
-        answer.take_task(await client.get_task(GetTaskRequest(id=answer.task_id)))
-
-
-def _at(card: AgentCard, url: str) -> AgentCard:
-    """The card with its addresses at the server that was asked."""
-    asked = urlsplit(url)
-    for interface in card.supported_interfaces:
-        named = urlsplit(interface.url)
-        if (named.scheme, named.netloc) != (asked.scheme, asked.netloc):
-            interface.url = url
-    return card
-
-
 def _refusal(url: str, error: Exception, limits: Limits) -> ServiceError:
+    """The error to raise for one of the protocol or the connection."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ServiceError):
             return cause
         if isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout):
-            return ServiceUnavailableError(f"{url}: nobody is there ({cause}); start the agent first", url=url)
+            return ServiceUnavailableError(f"{url}: no server listens ({cause}); start the agent first", url=url)
         if isinstance(cause, httpx.TimeoutException):
             return DeadlineError(f"{url}: got no byte within {limits.seconds:g} s", url=url)
         cause = cause.__cause__
@@ -225,7 +209,7 @@ def _refusal(url: str, error: Exception, limits: Limits) -> ServiceError:
 
 
 class _Bounded(httpx.AsyncHTTPTransport):
-    """Connections that end when more has come than allowed."""
+    """Connections that end when more bytes have come than allowed."""
 
     def __init__(self, url: str, most: int) -> None:
         super().__init__()
@@ -263,54 +247,52 @@ class _Counted(httpx.AsyncByteStream):
         await self._stream.aclose()
 
 
-# The client of a host: asks for assessments over A2A, and follows them as they are done.
-
-
 def request_assessments(
     url: str,
     participants: Mapping[str, str],
     config: Mapping[str, Any],
     *,
-    told: Callable[[str], object] = lambda _: None,
+    on_result: Callable[[dict[str, Any]], object] = lambda _: None,
     seconds: float = 3600.0,
 ) -> list[dict[str, Any]]:
-    """Results of assessments, in the order in which they were done.
+    """Request assessments from a host; returns their results in the order in which they were done.
 
     Args:
         url: address of the host.
         participants: address of each agent by its role.
         config: tasks, levels and seeds, as the host reads them.
-        told: is called with what the host says while it works.
-        seconds: longest time without a word from the host [s].
+        on_result: is called with each result when it comes.
+        seconds: longest silence of the host [s].
 
     Raises:
         ServiceError: the host refused the request, or ended without results.
     """
-    return asyncio.run(_request(url, {"participants": dict(participants), "config": dict(config)}, told, seconds))
+    request = {"participants": dict(participants), "config": dict(config)}
+    return asyncio.run(_request(url, json.dumps(request), on_result, seconds))
 
 
 async def _request(
-    url: str, request: Mapping[str, Any], told: Callable[[str], object], seconds: float
+    url: str, request: str, on_result: Callable[[dict[str, Any]], object], seconds: float
 ) -> list[dict[str, Any]]:
-    import httpx
     from a2a.client import ClientConfig, create_client
     from a2a.helpers import get_message_text, get_text_parts, new_message, new_text_part
     from a2a.types import Role, SendMessageRequest, TaskState
 
     results: list[dict[str, Any]] = []
-    state, last = TaskState.TASK_STATE_UNSPECIFIED, ""
+    state, words = TaskState.TASK_STATE_UNSPECIFIED, ""
     async with httpx.AsyncClient(timeout=seconds) as http:
         config = ClientConfig(streaming=True, httpx_client=http)
         async with await create_client(url, config) as client:
-            message = new_message([new_text_part(json.dumps(request))], role=Role.ROLE_USER)
+            message = new_message([new_text_part(request)], role=Role.ROLE_USER)
             async for event in client.send_message(SendMessageRequest(message=message)):
                 kind = event.WhichOneof("payload")
                 if kind == "status_update":
                     state = event.status_update.status.state
-                    last = get_message_text(event.status_update.status.message)
-                    told(last)
+                    words = get_message_text(event.status_update.status.message)
                 elif kind == "artifact_update" and event.artifact_update.artifact.name.startswith("Result-"):
                     results.append(json.loads("".join(get_text_parts(event.artifact_update.artifact.parts))))
+                    on_result(results[-1])
     if state != TaskState.TASK_STATE_COMPLETED:
-        raise ServiceError(f"{url}: got state {TaskState.Name(state)}: {last}, expected completed assessments", url=url)
+        name = TaskState.Name(state)
+        raise ServiceError(f"{url}: got state {name}: {words}, expected completed assessments", url=url)
     return results

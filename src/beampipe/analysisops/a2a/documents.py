@@ -18,8 +18,8 @@ _SHOWN: Final = 80
 def parse_object(text: str, what: str, *, largest: int = LARGEST_ANSWER) -> dict[str, Any]:
     """The one JSON object that a text is.
 
-    The whole text must be the object; one code fence around it is taken off. An object that stands somewhere inside
-    other words is not looked for: what an agent means is what it says.
+    The whole text must be the object, but for one code fence around it. An object somewhere inside other words is not
+    searched for.
 
     Args:
         text: the text.
@@ -32,16 +32,19 @@ def parse_object(text: str, what: str, *, largest: int = LARGEST_ANSWER) -> dict
     size = len(text.encode(errors="surrogatepass"))
     if size > largest:
         raise InputError(f"{what}: got {size} bytes, expected at most {largest}; hand in handles, not data")
-    body = _without_fence(text.strip())
+    body = text.strip()
+    first, newline, rest = body.partition("\n")
+    if newline and first.startswith(_FENCE) and rest.endswith(_FENCE):
+        body = rest.removesuffix(_FENCE)
     try:
-        found = json.loads(body, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique)
-        json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+        document = json.loads(body, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique)
+        json.dumps(document, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except (ValueError, RecursionError) as error:
         why = "nested too deep" if isinstance(error, RecursionError) else str(error)[:_SHOWN]
         raise InputError(f"{what}: got no JSON ({why}): {body[:_SHOWN]!r}, expected one JSON object") from error
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise InputError(f"{what}: got JSON that is no object: {body[:_SHOWN]!r}, expected one JSON object")
-    return cast("dict[str, Any]", found)
+    return cast("dict[str, Any]", document)
 
 
 def dump_object(document: dict[str, Any]) -> str:
@@ -58,13 +61,6 @@ def dump_object(document: dict[str, Any]) -> str:
         ) from error
 
 
-def _without_fence(text: str) -> str:
-    first, newline, rest = text.partition("\n")
-    if newline and first.startswith(_FENCE) and rest.endswith(_FENCE):
-        return rest.removesuffix(_FENCE)
-    return text
-
-
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
@@ -77,7 +73,7 @@ def _finite(digits: str) -> float:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
         raise ValueError("a key stands there twice")
-    return found
+    return mapping

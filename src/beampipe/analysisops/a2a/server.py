@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 class _Caller(User):
     """The sender of a request."""
 
-    def __init__(self, name: str, *, known: bool) -> None:
-        self._name, self._known = name, known
+    def __init__(self, name: str, *, authenticated: bool) -> None:
+        self._name, self._authenticated = name, authenticated
 
     @property
     def is_authenticated(self) -> bool:
-        return self._known
+        return self._authenticated
 
     @property
     def user_name(self) -> str:
@@ -55,8 +55,8 @@ class CallerContexts(DefaultServerCallContextBuilder):
     def build_user(self, request: Request) -> User:
         token = request.headers.get("authorization", "")
         if token:
-            return _Caller(f"token {hashlib.sha256(token.encode()).hexdigest()}", known=True)
-        return _Caller(f"address {request.client.host if request.client else ''}", known=False)
+            return _Caller(f"token {hashlib.sha256(token.encode()).hexdigest()}", authenticated=True)
+        return _Caller(f"address {request.client.host if request.client else ''}", authenticated=False)
 
 
 class OwnedTasks(InMemoryTaskStore):
@@ -146,10 +146,7 @@ class JsonExecutor(AgentExecutor):
 
 
 async def updates(context: RequestContext, event_queue: EventQueue) -> TaskUpdater:
-    """What reports on the task of a request; the task is made known first.
-
-    It is made without the message: what a caller has sent need not be kept for it.
-    """
+    """The updater of the task of a request; the task is announced first, without the message of the caller."""
     task_id, context_id = context.task_id or "", context.context_id or ""
     if context.current_task is None:
         status = TaskStatus(state=TaskState.TASK_STATE_SUBMITTED)
@@ -174,7 +171,7 @@ def read_document(message: Message | None) -> dict[str, Any]:
 
 
 async def in_thread(function: Callable[_P, _T], *arguments: _P.args, **keywords: _P.kwargs) -> _T:
-    """What a function gives, run in a thread that nobody waits for at the end of the program."""
+    """The value of a function, run in a daemon thread: the end of the program does not wait for it."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[tuple[_T | None, BaseException | None]] = loop.create_future()
 
@@ -188,14 +185,14 @@ async def in_thread(function: Callable[_P, _T], *arguments: _P.args, **keywords:
             value = function(*arguments, **keywords)
         except BaseException as error:
             failure = error
-        with suppress(RuntimeError):  # the loop has ended, and nobody waits
+        with suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(deliver, value, failure)
 
     threading.Thread(target=work, daemon=True, name=getattr(function, "__name__", "work")).start()
-    found, failure = await future
+    value, failure = await future
     if failure is not None:
         raise failure
-    return found  # type: ignore[return-value]  # it is there where nothing failed
+    return value  # type: ignore[return-value]  # it is there where nothing failed
 
 
 Card = Callable[..., "AgentCard"]

@@ -237,8 +237,8 @@ def open_files(request: TaskRequest, tools: Tools, layout: Layout | None = None)
     if root is not None and layout is None:
         layout = recognise(tools.call("inspect_root_schema_tool", file_path=root["name"]))
     histograms = {
-        name: Binning(int(one["bins"]), float(one["low"]), float(one["high"]))
-        for name, one in (request.data.get("histograms") or {}).items()
+        name: Binning(int(asked["bins"]), float(asked["low"]), float(asked["high"]))
+        for name, asked in (request.data.get("histograms") or {}).items()
     }
     public = {**request.data, **(listed.get("public") or {})}
     return Analysis(tools, layout, files, histograms, public)
@@ -280,7 +280,7 @@ def _standard_name(branch: str) -> str | None:
         collection, quantity = "_".join(parts[:cut]).lower(), "".join(parts[cut:]).lower()
         for name, words in _COLLECTIONS.items():
             if collection in words:
-                return next((f"{name}_{field}" for field, known in _FIELDS.items() if quantity in known), None)
+                return next((f"{name}_{field}" for field, words in _FIELDS.items() if quantity in words), None)
     return None
 
 
@@ -352,8 +352,8 @@ def fullest_bin(analysis: Analysis, events: str, column: str, binning: Binning) 
     """The middle of the fullest bin."""
     filled = analysis.fill(events, column, binning)
     values, edges = filled["values"], filled["edges"]
-    place = max(range(len(values)), key=values.__getitem__)
-    return float(edges[place] + edges[place + 1]) / 2
+    fullest = max(range(len(values)), key=values.__getitem__)
+    return float(edges[fullest] + edges[fullest + 1]) / 2
 
 
 def window_around(centre: float, half: float) -> tuple[float, float]:

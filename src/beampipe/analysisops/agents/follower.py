@@ -1,4 +1,4 @@
-"""The baseline that needs the recipe: it carries out the steps that a prompt spells out, and understands nothing.
+"""The baseline that needs the recipe: it carries out the steps that a prompt spells out, and nothing else.
 
 Prompts of level 1 end with a fenced block ``steps``: one JSON object per line, each a call of a tool, the last one the
 answer.
@@ -43,21 +43,26 @@ from beampipe.errors import BeampipeError, InputError, nearest
 
 _BLOCK: Final = re.compile(r"^```steps[ \t]*\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
 _REFERENCE: Final = re.compile(r"\$(\w+)((?:\.\w+)*)|@(\w+)(?::(\w+)((?:\.\w+)*))?", re.ASCII)
-_LISTS: Final = "list_local_root_files_tool"
-_INSPECTS: Final = "inspect_root_schema_tool"
+_LIST_FILES: Final = "list_local_root_files_tool"
+_INSPECT_FILE: Final = "inspect_root_schema_tool"
 
 
 class FollowerAgent:
-    """Does what the steps of a prompt say; without them it cannot do anything."""
+    """Carries out the steps of a prompt; a prompt without steps is an error."""
 
     def solve(self, request: TaskRequest, tools: Tools) -> dict[str, Any]:
         """The submission, of status "error" if the prompt has no steps, they make no sense, or a tool refused."""
         try:
             calls, answer = steps_of(request.prompt)
-            known = _Known(request.data.get("histograms") or {})
-            for place, step in enumerate(calls, 1):
-                known.keep(step, _done(step, known, tools, where := f"steps, line {place}"), where)
-            return {**submission(request.task_id), **known.filled(answer, "answer")}
+            results = _Results(request.data.get("histograms") or {})
+            for number, step in enumerate(calls, 1):
+                where = f"steps, line {number}"
+                if "choose" in step:
+                    result = results.resolve(step["choose"], where)
+                else:
+                    result = tools.call(step["tool"], **results.resolve(step.get("arguments", {}), where))
+                results.keep(step, result, where)
+            return {**submission(request.task_id), **results.resolve(answer, "answer")}
         except BeampipeError as error:
             return failed(request.task_id, str(error))
 
@@ -68,24 +73,18 @@ def steps_of(prompt: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     Raises:
         InputError: there are none, or a line is neither a call nor an answer.
     """
-    found = _BLOCK.findall(prompt)
-    if len(found) != 1:
-        raise InputError(f"prompt: got {len(found)} blocks of steps, expected one; nothing else is understood here")
-    lines = [line for line in found[0].splitlines() if line.strip()]
-    steps = [_step(line, f"steps, line {place}") for place, line in enumerate(lines, 1)]
-    if not steps or [place for place, step in enumerate(steps, 1) if "answer" in step] != [len(steps)]:
+    blocks = _BLOCK.findall(prompt)
+    if len(blocks) != 1:
+        raise InputError(f"prompt: got {len(blocks)} blocks of steps, expected one; nothing else is understood here")
+    lines = [line for line in blocks[0].splitlines() if line.strip()]
+    steps = [_step(line, f"steps, line {number}") for number, line in enumerate(lines, 1)]
+    if not steps or [number for number, step in enumerate(steps, 1) if "answer" in step] != [len(steps)]:
         raise InputError('steps: expected calls of tools, and {"answer": {...}} as the last line alone')
     return steps[:-1], steps[-1]["answer"]
 
 
-def _done(step: Mapping[str, Any], known: _Known, tools: Tools, where: str) -> Any:
-    """What a step gives."""
-    if "choose" in step:
-        return known.filled(step["choose"], where)
-    return tools.call(step["tool"], **known.filled(step.get("arguments", {}), where))
-
-
 def _step(line: str, where: str) -> dict[str, Any]:
+    """The step in a line: a call, a choice or the answer."""
     try:
         step = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -101,8 +100,8 @@ def _step(line: str, where: str) -> dict[str, Any]:
     raise InputError(f"{where}: got {line[:80]!r}, expected tool with arguments and as, choose with as, or answer")
 
 
-class _Known:
-    """What the steps so far have found, and the values of references to it.
+class _Results:
+    """Results of the steps so far, and the values of references to them.
 
     Args:
         histograms: those that the task asks for, by name.
@@ -116,7 +115,7 @@ class _Known:
         self._layout: Layout | None = None
 
     def keep(self, step: Mapping[str, Any], result: Any, where: str) -> None:
-        """Remember a result under its label, and what it tells of the files.
+        """Keep a result under its label, and the facts of files in it.
 
         Raises:
             InputError: the label was taken.
@@ -127,26 +126,26 @@ class _Known:
         if label:
             self._results[label] = result
         tool = step.get("tool")
-        if tool == _LISTS:
+        if tool == _LIST_FILES:
             self._public, self._files = result.get("public") or {}, {}
             for file in result["files"]:
                 self._files.setdefault(str(file.get("role") or "data"), []).append(file)
-        elif tool == _INSPECTS:
+        elif tool == _INSPECT_FILE:
             self._layout = recognise(result)
 
-    def filled(self, value: Any, where: str) -> Any:
-        """A value, its references replaced by what they stand for."""
+    def resolve(self, value: Any, where: str) -> Any:
+        """A value with its references replaced by their values."""
         if isinstance(value, str):
             whole = _REFERENCE.fullmatch(value)
             if whole:
                 return self._value(whole, where)
-            return _REFERENCE.sub(lambda found: _text(self._value(found, where), found[0], where), value)
+            return _REFERENCE.sub(lambda match: _as_text(self._value(match, where), match[0], where), value)
         if isinstance(value, list):
-            return [self.filled(one, where) for one in value]
+            return [self.resolve(inner, where) for inner in value]
         if isinstance(value, dict):
             if value.keys() == {"largest"}:
                 return self._largest(value["largest"], where)
-            return {key: self.filled(one, where) for key, one in value.items()}
+            return {key: self.resolve(inner, where) for key, inner in value.items()}
         return value
 
     def _value(self, reference: re.Match[str], where: str) -> Any:
@@ -156,51 +155,48 @@ class _Known:
             result = _inside(self._results, label, f"{where}: label")
             return _at(result, ".handle" if isinstance(result, Mapping) and not inside else inside, where)
         rest = rest or ""
-        if kind == "role" and not rest:
-            return [file["name"] for file in self._of_role(name, where)]
-        if kind == "file":
-            place = "" if rest[1:].partition(".")[0].isdigit() else ".0"
-            return _at(self._of_role(name, where), place + rest, where)
+        if kind in ("role", "file") and not (kind == "role" and rest):
+            files: list[Mapping[str, Any]] = _inside(self._files, name, f"{where}: role of files that were listed")
+            if kind == "role":
+                return [file["name"] for file in files]
+            number = "" if rest[1:].partition(".")[0].isdigit() else ".0"
+            return _at(files, number + rest, where)
         if kind == "public":
             return _at(_inside(self._public, name, where), rest, where)
         if kind == "histogram":
             return _at(_inside(self._histograms, name, where), rest, where)
         if kind == "fullest" and not rest:
-            return _fullest(_inside(self._results, name, f"{where}: label"), where)
+            histogram = _inside(self._results, name, f"{where}: label")
+            values, edges = _at(histogram, ".values", where), _at(histogram, ".edges", where)
+            fullest = max(range(len(values)), key=values.__getitem__)
+            return float(edges[fullest] + edges[fullest + 1]) / 2
         if kind in ("tree", "branch", "GeV") and not rest:
             return self._of_layout(kind, name, where)
         raise InputError(
-            f"{where}: got no reference that is known, expected @role:, @file:, @public:, @histogram:, @tree, @branch:,"
+            f"{where}: got an unknown reference, expected @role:, @file:, @public:, @histogram:, @tree, @branch:,"
             " @GeV or @fullest:"
         )
 
     def _largest(self, pairs: Any, where: str) -> Any:
-        """The value beside the largest number; values beside others are not looked at."""
-        if (
-            not isinstance(pairs, list)
-            or not pairs
-            or not all(isinstance(one, list) and len(one) == 2 for one in pairs)
-        ):
+        """The value beside the largest number; the others are not resolved."""
+        good = isinstance(pairs, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in pairs)
+        if not good or not pairs:
             raise InputError(f"{where}: largest: got {str(pairs)[:60]}, expected a list of [number, value]")
-        numbers = [self.filled(number, where) for number, _ in pairs]
+        numbers = [self.resolve(number, where) for number, _ in pairs]
         if not all(type(number) in (int, float) for number in numbers):
             raise InputError(f"{where}: largest: got {str(numbers)[:60]}, expected numbers")
-        return self.filled(pairs[max(range(len(pairs)), key=numbers.__getitem__)][1], where)
-
-    def _of_role(self, role: str | None, where: str) -> list[Mapping[str, Any]]:
-        found: list[Mapping[str, Any]] = _inside(self._files, role, f"{where}: role of files that were listed")
-        return found
+        return self.resolve(pairs[max(range(len(pairs)), key=numbers.__getitem__)][1], where)
 
     def _of_layout(self, kind: str, name: str | None, where: str) -> str | float:
         if self._layout is None:
-            raise InputError(f"{where}: no file was inspected yet, expected a step with {_INSPECTS} before")
+            raise InputError(f"{where}: no file was inspected yet, expected a step with {_INSPECT_FILE} before")
         if kind == "branch":
             return str(_inside(self._layout.columns, name, where))
         return self._layout.tree if kind == "tree" else self._layout.energy
 
 
 def _at(value: Any, path: str, where: str) -> Any:
-    """What stands at a path that begins with a point; the value itself for an empty one."""
+    """The value at a path that begins with a point; the value itself for an empty path."""
     for key in path.split(".")[1:]:
         if isinstance(value, list):
             if not key.isdigit() or int(key) >= len(value):
@@ -220,14 +216,8 @@ def _inside(table: Mapping[str, Any], key: str | None, where: str) -> Any:
     return table[key]
 
 
-def _fullest(histogram: Any, where: str) -> float:
-    values, edges = _at(histogram, ".values", where), _at(histogram, ".edges", where)
-    place = max(range(len(values)), key=values.__getitem__)
-    return float(edges[place] + edges[place + 1]) / 2
-
-
-def _text(value: Any, reference: str, where: str) -> str:
-    """A value inside a text."""
+def _as_text(value: Any, reference: str, where: str) -> str:
+    """A value that is part of a text."""
     if type(value) in (int, float, str):
         return str(value)
     raise InputError(f"{where}: {reference}: got {type(value).__name__} inside a text, expected a number or a text")

@@ -13,11 +13,28 @@ from typing import Any, Final
 
 from beampipe.analysisops.a2a.documents import parse_object
 from beampipe.analysisops.agents.agent import DescribedTools, Tools, failed, submission
-from beampipe.analysisops.chat import ChatClient, Mode, Model, Reply
+from beampipe.analysisops.chat import Call, ChatClient, Mode, Model, Reply
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.errors import BeampipeError, InputError
 
-# What a model is told.
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits of one task; the first that is reached ends it.
+
+    Attributes:
+        turns: number of answers of the model.
+        tool_calls: number of calls of tools.
+        tokens: number of tokens read and written, together.
+        cost: money [USD].
+        seconds: time [s].
+    """
+
+    turns: int = 60
+    tool_calls: int = 200
+    tokens: int = 400_000
+    cost: float = 10.0
+    seconds: float = 1500.0
 
 
 _SYSTEM: Final = """\
@@ -42,26 +59,26 @@ The tools:
 LAST_TURN: Final = "This is your last turn: submit now what you have."
 
 
-def system_prompt(tools: Sequence[Mapping[str, Any]], *, written: bool) -> str:
-    """The rules.
+def system_prompt(tools: Sequence[Mapping[str, Any]], mode: Mode) -> str:
+    """The rules, with the tools in words for a model that writes its calls as text.
 
     Args:
         tools: name, description and parameters of each.
-        written: the model writes its calls as text, and has to be told of the tools in words.
+        mode: how the model calls them.
     """
-    if not written:
+    if mode == "native":
         return _SYSTEM + _NATIVE
-    lines = (f"- {one['name']}: {one['description']} Arguments: {json.dumps(one['parameters'])}" for one in tools)
+    lines = (f"- {tool['name']}: {tool['description']} Arguments: {json.dumps(tool['parameters'])}" for tool in tools)
     return _SYSTEM + _JSON.format(tools="\n".join(lines))
 
 
 def task_prompt(request: TaskRequest, plan: str = "", notes: str = "") -> str:
-    """The question.
+    """The prompt of a task.
 
     Args:
-        request: what is asked.
+        request: the task.
         plan: of a colleague, if there is one.
-        notes: what a reviewer found wrong with the first answer, if there is one.
+        notes: criticism of a first answer by a reviewer, if there is one.
     """
     parts = [request.prompt, f"Files: {', '.join(request.files) or 'see the tool that lists them'}."]
     if request.data:
@@ -71,14 +88,6 @@ def task_prompt(request: TaskRequest, plan: str = "", notes: str = "") -> str:
     if notes:
         parts.append(f"You have answered before. A reviewer found:\n{notes}\nAnswer again.")
     return "\n\n".join(parts)
-
-
-def nudge(fault: str) -> str:
-    """What a model is told whose answer could not be used."""
-    return f"Your answer could not be used: {fault}. Take one step: a tool, or submit."
-
-
-# The tools as a model is told of them, and the one more by which it submits.
 
 
 SUBMIT: Final = "submit"
@@ -118,9 +127,8 @@ _SUBMIT_TOOL: Final[Mapping[str, Any]] = {
 }
 
 _FOR_READERS: Final = ("description", "title", "default", "examples")
-
 _SIMPLE: Final = {"type", "properties", "required", "additionalProperties", "enum", "const", "items", "anyOf"}
-"""Keys of schemas that servers make grammars of without fail."""
+"""Keys of schemas that all servers can turn into grammars."""
 
 _ANYTHING: Final[Mapping[str, Any]] = {"type": "object"}
 
@@ -128,81 +136,68 @@ _ANYTHING: Final[Mapping[str, Any]] = {"type": "object"}
 def offered(tools: Tools) -> tuple[dict[str, Any], ...]:
     """Name, description and schema of the arguments of each tool, and of `SUBMIT`.
 
-    Tools that do not describe themselves are described by this package, if it knows their names.
+    Tools that do not describe themselves get the description of this package's tool of that name, if there is one.
     """
+    from beampipe.analysisops.tools.catalogue import tools as own_tools
+
     if isinstance(tools, DescribedTools):
-        found = [dict(one) for one in tools.schemas()]
-    else:
-        known = _known()
-        found = [
-            {"name": name, **known.get(name, {"description": "", "parameters": dict(_ANYTHING)})}
-            for name in tools.names()
-        ]
-    return (*found, dict(_SUBMIT_TOOL))
+        return (*map(dict, tools.schemas()), dict(_SUBMIT_TOOL))
+    own = {name: {"description": tool.description, "parameters": tool.schema} for name, tool in own_tools().items()}
+    unknown = {"description": "", "parameters": dict(_ANYTHING)}
+    return (*({"name": name, **own.get(name, unknown)} for name in tools.names()), dict(_SUBMIT_TOOL))
 
 
 def step_format(offer: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the text of a model without calls of its own must look like: one step, as JSON.
+    """The format of a reply of a model that writes its calls as text: one step, as JSON.
 
-    Servers hold a model to it by a grammar. The arguments may be those of any tool: the tool itself says what does not
-    fit, and the schema of the whole stays an object, as some servers want it.
+    Servers enforce it by a grammar. The arguments may be those of any tool: the tool itself refuses what does not fit,
+    and the schema of the whole stays an object, as some servers need it.
 
     Args:
-        offer: name and parameters of the tools that it may take.
+        offer: name and parameters of the tools to choose from.
     """
-    parameters = [_plain(one["parameters"]) for one in offer]
+    parameters = [_plain(tool["parameters"]) for tool in offer]
     arguments = {"anyOf": parameters} if all(map(_is_simple, parameters)) else dict(_ANYTHING)
     schema = {
         "type": "object",
-        "properties": {"tool": {"type": "string", "enum": [one["name"] for one in offer]}, "arguments": arguments},
+        "properties": {"tool": {"type": "string", "enum": [tool["name"] for tool in offer]}, "arguments": arguments},
         "required": ["tool", "arguments"],
     }
     return {"type": "json_schema", "json_schema": {"name": "step", "schema": schema}}
 
 
 def _plain(schema: Any) -> Any:
-    """A schema without what is only for readers."""
+    """A schema without its texts for readers."""
     if isinstance(schema, Mapping):
         return {
-            key: {name: _plain(one) for name, one in value.items()} if key == "properties" else _plain(value)
+            key: {name: _plain(inner) for name, inner in value.items()} if key == "properties" else _plain(value)
             for key, value in schema.items()
             if key not in _FOR_READERS
         }
-    return [_plain(one) for one in schema] if isinstance(schema, list) else schema
+    return [_plain(inner) for inner in schema] if isinstance(schema, list) else schema
 
 
 def _is_simple(schema: Any) -> bool:
-    """Whether a schema has only what every server can make a grammar of."""
+    """Whether every server can turn a schema into a grammar."""
     if not isinstance(schema, Mapping):
         return True
     inner = [*schema.get("properties", {}).values(), *schema.get("anyOf", ()), schema.get("items")]
     return set(schema) <= _SIMPLE and all(map(_is_simple, [*inner, schema.get("additionalProperties")]))
 
 
-def _known() -> dict[str, dict[str, Any]]:
-    from beampipe.analysisops.tools.catalogue import tools
-
-    return {name: {"description": one.description, "parameters": one.schema} for name, one in tools().items()}
-
-
-# What a model wants to do next, in either mode, and how it is told what came of it.
-
-
 _LONGEST_RESULT: Final = 20_000
-
 _TEXTS: Final = ("words", "histograms", "artifacts")
-
 _KEYS: Final = ("answers", *_TEXTS, "method", "comments")
 
 
 @dataclass(frozen=True)
 class Step:
-    """One tool that is to be called.
+    """A tool to be called.
 
     Attributes:
-        id: by which the model knows it again; empty in the mode that is written.
+        id: of the call, in the model's words; empty where the model writes its calls as text.
         tool: its name.
-        arguments: what to call it with.
+        arguments: of the call.
         fault: why it cannot be called; empty if it can.
     """
 
@@ -212,23 +207,31 @@ class Step:
     fault: str = ""
 
 
-def asked_steps(reply: Reply, mode: Mode) -> tuple[Step, ...]:
-    """The tools that a reply asks for.
+def requested_steps(reply: Reply, mode: Mode) -> tuple[Step, ...]:
+    """The calls of tools in a reply.
 
     Raises:
-        InputError: it asks for none, and is no submission either.
+        InputError: there is none, and it is no submission either.
     """
     if mode == "native" and reply.calls:
-        return tuple(_called(call.id, call.name, call.arguments) for call in reply.calls)
-    found = parse_object(reply.text, "answer")
-    if "tool" in found:
-        arguments = found.get("arguments", {})
-        if not isinstance(found["tool"], str) or not isinstance(arguments, dict):
-            raise InputError(f"answer: got {str(found)[:80]}, expected the name of a tool and an object of arguments")
-        return (Step("", found["tool"], arguments),)
-    if "answers" in found:
-        return (Step("", SUBMIT, found),)
-    raise InputError(f"answer: got the keys {sorted(found)[:10]}, expected tool and arguments")
+        return tuple(map(_step_of, reply.calls))
+    step = parse_object(reply.text, "answer")
+    if "tool" in step:
+        arguments = step.get("arguments", {})
+        if not isinstance(step["tool"], str) or not isinstance(arguments, dict):
+            raise InputError(f"answer: got {str(step)[:80]}, expected the name of a tool and an object of arguments")
+        return (Step("", step["tool"], arguments),)
+    if "answers" in step:
+        return (Step("", SUBMIT, step),)
+    raise InputError(f"answer: got the keys {sorted(step)[:10]}, expected tool and arguments")
+
+
+def _step_of(call: Call) -> Step:
+    """A call of the protocol, whose arguments may be no JSON."""
+    try:
+        return Step(call.id, call.name, parse_object(call.arguments or "{}", "arguments"))
+    except InputError as error:
+        return Step(call.id, call.name, {}, str(error))
 
 
 def reply_message(reply: Reply) -> dict[str, Any]:
@@ -236,14 +239,14 @@ def reply_message(reply: Reply) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": reply.text}
     if reply.calls:
         message["tool_calls"] = [
-            {"id": one.id, "type": "function", "function": {"name": one.name, "arguments": one.arguments}}
-            for one in reply.calls
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in reply.calls
         ]
     return message
 
 
 def outcome_message(step: Step, outcome: Mapping[str, Any]) -> dict[str, Any]:
-    """What came of a step, as part of the conversation."""
+    """The result of a step, as part of the conversation."""
     text = json.dumps(outcome)
     if len(text) > _LONGEST_RESULT:
         text = json.dumps({"cut_after": _LONGEST_RESULT, "text": text[:_LONGEST_RESULT]})
@@ -256,21 +259,22 @@ def submission_from_arguments(task_id: str, arguments: Mapping[str, Any]) -> dic
     """The submission from the arguments of `SUBMIT`.
 
     Raises:
-        InputError: an answer is no pair of numbers, or something else is not as it must be.
+        InputError: an answer is no pair of numbers, or another value has the wrong type.
     """
     unknown = [key for key in arguments if key not in (*_KEYS, "task_id", "status")]
     if unknown:
         raise InputError(f"submit: got {', '.join(map(repr, unknown))}, expected some of {', '.join(_KEYS)}")
     answers = {}
     for name, pair in _object(arguments, "answers").items():
-        if not isinstance(pair, dict) or set(pair) != {"value", "uncertainty"} or not all(map(_number, pair.values())):
+        numbers = isinstance(pair, dict) and all(type(number) in (int, float) for number in pair.values())
+        if not numbers or set(pair) != {"value", "uncertainty"}:
             raise InputError(
                 f'submit: answers: {name}: got {str(pair)[:80]}, expected {{"value": NUMBER, "uncertainty": NUMBER}}'
             )
         answers[name] = (float(pair["value"]), float(pair["uncertainty"]))
     texts = {key: _object(arguments, key) for key in _TEXTS}
-    for key, found in texts.items():
-        for name, text in found.items():
+    for key, values in texts.items():
+        for name, text in values.items():
             if not isinstance(text, str):
                 raise InputError(f"submit: {key}: {name}: got {str(text)[:80]}, expected text")
     return submission(
@@ -284,37 +288,20 @@ def submission_from_arguments(task_id: str, arguments: Mapping[str, Any]) -> dic
     )
 
 
-def _called(identity: str, name: str, text: str) -> Step:
-    try:
-        return Step(identity, name, parse_object(text or "{}", "arguments"))
-    except InputError as error:
-        return Step(identity, name, {}, str(error))
-
-
 def _object(arguments: Mapping[str, Any], key: str) -> dict[str, Any]:
-    found = arguments.get(key) or {}
-    if not isinstance(found, dict):
-        raise InputError(f"submit: {key}: got {str(found)[:80]}, expected an object")
-    return found
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-# Tokens, calls, money and time of one task, and the end of what may be spent.
-
-
-_MILLION = 1_000_000
+    value = arguments.get(key) or {}
+    if not isinstance(value, dict):
+        raise InputError(f"submit: {key}: got {str(value)[:80]}, expected an object")
+    return value
 
 
 class BudgetSpentError(BeampipeError):
-    """All of something that a task may use is used."""
+    """A limit of the budget is reached."""
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What was used.
+    """Resources that were used.
 
     Attributes:
         turns: number of answers.
@@ -359,10 +346,10 @@ class Spent:
 
 
 class Spending:
-    """What one task uses, against what it may use.
+    """The resources that one task uses, against its budget.
 
     Args:
-        budget: what it may use.
+        budget: the limits.
         clock: gives the time [s].
     """
 
@@ -373,12 +360,12 @@ class Spending:
 
     @property
     def spent(self) -> Spent:
-        """What was used so far."""
+        """The resources used so far."""
         return replace(self._spent, seconds=self._clock() - self._started)
 
     @property
     def last_turn(self) -> bool:
-        """The next answer is the last that may be had, as far as turns and calls of tools say."""
+        """Whether the budget of turns or calls of tools leaves one more answer only."""
         return self._spent.turns + 1 >= self.budget.turns or self._spent.tool_calls >= self.budget.tool_calls
 
     @property
@@ -387,10 +374,10 @@ class Spending:
         return self.budget.seconds - (self._clock() - self._started)
 
     def check(self) -> None:
-        """Whether the model may be asked once more.
+        """Check that there is budget for another answer.
 
         Raises:
-            BudgetSpentError: not so.
+            BudgetSpentError: there is none.
         """
         spent, budget = self.spent, self.budget
         for what, used, most in (
@@ -406,7 +393,7 @@ class Spending:
     def add_reply(self, reply: Reply, model: Model) -> None:
         """Count an answer."""
         usage = reply.usage
-        cost = (usage.prompt * model.price_prompt + usage.answer * model.price_answer) / _MILLION
+        cost = (usage.prompt * model.price_prompt + usage.answer * model.price_answer) / 1_000_000
         self._spent += Spent(1, 0, usage.prompt, usage.answer, cost, 0.0, int(reply.cached), usage.estimated)
 
     def add_call(self) -> None:
@@ -420,14 +407,11 @@ class Spending:
         self._spent += Spent(tool_calls=1)
 
 
-# The agent: a model is asked, its tools are called, until it submits or something is spent.
-
-
 _PATIENCE: Final = 3
-"""So many answers in a row that cannot be used end a task."""
+"""Number of unusable answers in a row that end a task."""
 
 _SHARE_OF_TIME: Final = 0.9
-"""Of the time that a request allows, the rest is for the answer's way."""
+"""Share of the time of a request that the model may use; the rest is for sending the answer."""
 
 
 class LlmAgent:
@@ -447,19 +431,19 @@ class LlmAgent:
     def solve(self, request: TaskRequest, tools: Tools) -> dict[str, Any]:
         spending = Spending(budget_for(request, self._budget))
         try:
-            found = self._converse(request, tools, spending)
+            answer = self._converse(request, tools, spending)
         except BeampipeError as error:
-            found = failed(request.task_id, str(error))
+            answer = failed(request.task_id, str(error))
         except Exception as error:  # such as tools whose server is gone
-            found = failed(request.task_id, f"{type(error).__name__}: {error}")
-        return {**found, "usage": {"model": self._client.model.model, **spending.spent.to_json()}}
+            answer = failed(request.task_id, f"{type(error).__name__}: {error}")
+        return {**answer, "usage": {"model": self._client.model.model, **spending.spent.to_json()}}
 
     def _converse(self, request: TaskRequest, tools: Tools, spending: Spending) -> dict[str, Any]:
         """The submission at the end of a conversation."""
-        written = self._client.model.mode == "json"
+        mode = self._client.model.mode
         offer = offered(tools)
         messages: list[dict[str, Any]] = [
-            {"role": "system", "content": system_prompt(offer, written=written)},
+            {"role": "system", "content": system_prompt(offer, mode)},
             {"role": "user", "content": task_prompt(request, self._plan, self._notes)},
         ]
         unusable = 0
@@ -469,18 +453,22 @@ class LlmAgent:
                 return failed(request.task_id, f"the model refused: {(reply.refusal or reply.text)[:300]}")
             messages.append(reply_message(reply))
             try:
-                steps = asked_steps(reply, self._client.model.mode)
+                steps = requested_steps(reply, mode)
             except InputError as error:
                 unusable += 1
                 if unusable >= _PATIENCE:
                     raise
-                messages.append({"role": "user", "content": nudge(str(error))})
+                text = f"Your answer could not be used: {error}. Take one step: a tool, or submit."
+                messages.append({"role": "user", "content": text})
                 continue
             for step in steps:
                 try:
                     if step.tool == SUBMIT and not step.fault:
                         return submission_from_arguments(request.task_id, step.arguments)
-                    outcome = _call(step, tools, spending)
+                    if step.fault:
+                        raise InputError(step.fault)
+                    spending.add_call()
+                    outcome = tools.call(step.tool, **step.arguments)
                 except BeampipeError as error:
                     outcome = {"error": str(error)}
                 unusable = unusable + 1 if step.fault or step.tool == SUBMIT else 0
@@ -489,12 +477,13 @@ class LlmAgent:
                 raise InputError(f"model: got {unusable} calls in a row that are none, expected a tool or {SUBMIT}")
 
     def _ask(self, messages: list[dict[str, Any]], offer: tuple[dict[str, Any], ...], spending: Spending) -> Reply:
+        """The next reply; the last one that the budget allows must be a submission."""
         spending.check()
         last = spending.last_turn
         if last:
             messages.append({"role": "user", "content": LAST_TURN})
         if self._client.model.mode == "json":
-            left = [one for one in offer if one["name"] == SUBMIT] if last else offer
+            left = [tool for tool in offer if tool["name"] == SUBMIT] if last else offer
             reply = self._client.ask(messages, response_format=step_format(left), seconds=spending.seconds_left)
         else:
             must = SUBMIT if last else ""
@@ -504,39 +493,10 @@ class LlmAgent:
 
 
 def budget_for(request: TaskRequest, budget: Budget) -> Budget:
-    """A budget with what a request allows, if that is less."""
+    """A budget, lowered to what a request allows."""
     seconds, calls = request.constraints.get("time_limit_sec"), request.constraints.get("max_tool_calls")
     if isinstance(seconds, int | float) and seconds > 0:
         budget = replace(budget, seconds=min(budget.seconds, _SHARE_OF_TIME * seconds))
     if isinstance(calls, int) and calls > 0:
         budget = replace(budget, tool_calls=min(budget.tool_calls, calls))
     return budget
-
-
-def _call(step: Step, tools: Tools, spending: Spending) -> Mapping[str, Any]:
-    if step.fault:
-        raise InputError(step.fault)
-    spending.add_call()
-    return tools.call(step.tool, **step.arguments)
-
-
-# An agent that is a language model with tools, behind any server of OpenAI's protocol.
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What one task may use; whichever is spent first ends it.
-
-    Attributes:
-        turns: number of answers of the model.
-        tool_calls: number of calls of tools.
-        tokens: number of tokens read and written, together.
-        cost: money [USD].
-        seconds: time [s].
-    """
-
-    turns: int = 60
-    tool_calls: int = 200
-    tokens: int = 400_000
-    cost: float = 10.0
-    seconds: float = 1500.0

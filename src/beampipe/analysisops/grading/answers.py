@@ -16,13 +16,13 @@ from beampipe.errors import ConfigError, UnknownNameError
 class Pull:
     """``2 ** -(pull / half)**4`` with ``pull = (value - reference) / sqrt(u**2 + (relative * reference)**2)``.
 
-    `u` is the uncertainty of the reference, never the one that the agent quotes: a wide error bar buys nothing. With
-    the default `half` a pull of 0.5 keeps 0.997 of the points, 1 keeps 0.96, 2 one half, and 5 nothing.
+    `u` is the uncertainty of the reference, never the one that the agent quotes: a wide error bar gains nothing. With
+    the default `half` a pull of 0.5 earns 0.997 of the points, 1 earns 0.96, 2 one half, and 5 nothing.
 
     Attributes:
         answer: name of the answer.
-        half: pull at which one half of the points are left, more than 0.
-        relative: what two good analyses of the same data may differ by, relative to the reference.
+        half: pull at which one half of the points are earned, more than 0.
+        relative: relative difference that two good analyses of the same data may have.
     """
 
     answer: str
@@ -54,8 +54,8 @@ class Pull:
 class Uncertainty:
     """Full points while ``|ln(quoted / reference)| <= ln(full)``, none from ``ln(zero)`` on, a cosine between them.
 
-    Too small and too large cost the same; what is not more than 0 earns nothing. Scale it by the check of the value:
-    an honest error bar around a wrong number is worth nothing.
+    Too small and too large cost the same; 0 and negative numbers earn nothing. Scale it by the check of the value: a
+    correct uncertainty of a wrong number is worth nothing.
 
     Attributes:
         answer: name of the answer.
@@ -87,10 +87,10 @@ class Uncertainty:
 
 
 _SAME_EDGE = 1e-6
-"""Edges are the same within this fraction of the width of a bin."""
+"""Edges are equal within this fraction of the width of a bin."""
 
 _LARGEST = 1e250
-"""A larger number is no content of a bin, and sums of such ones would overflow."""
+"""Contents of bins are smaller: sums of larger numbers would overflow."""
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,14 @@ class HistogramL2:
 
     With p = values / sum of values, p* that of the reference and u an even spread over the bins, the distance of the
     shapes is ``|p - p*|_2 / |u - p*|_2``: 1 for the right total spread evenly, whatever the reference looks like. The
-    distance of the yields is ``|ln(sum / sum*)| / ln(factor)``. At a distance of 1 nothing is left.
+    distance of the yields is ``|ln(sum / sum*)| / ln(factor)``. A distance of 1 earns nothing.
 
     Finer bins are merged if the edges of the reference are among theirs. Where the reference itself is even, or has
-    one bin, only the very same shape has a distance of 0.
+    one bin, only an equal shape has a distance of 0.
 
     Attributes:
         histogram: name of the answer under ``histograms``.
-        factor: yield, as a multiple of the reference or its inverse, from which no points are given.
+        factor: ratio of the yields, or its inverse, from which on no points are earned.
     """
 
     histogram: str
@@ -117,7 +117,7 @@ class HistogramL2:
             raise ConfigError(f"histogram_l2: got factor = {self.factor}, expected more than 1")
 
     def __call__(self, case: Case) -> Outcome:
-        """The fraction; 0 without a histogram of these bins that the tools filled from data."""
+        """The fraction; 0 without a histogram in these bins that the tools filled from data."""
         expected = case.expected(f"instance.histograms.{self.histogram}")
         reference = HistogramReference(tuple(expected["edges"]), tuple(expected["values"]))
         found, reason = histogram_of(self.histogram, case.submission, case.entries, case.evidence)
@@ -150,7 +150,7 @@ def _distance(values: Sequence[float], total: float, reference: Sequence[float],
 
 
 def _in_bins_of(edges: Sequence[float], found: HistogramReference) -> list[float] | None:
-    """Contents in other bins, whose edges must be among those of the histogram; None if they are not."""
+    """Contents merged into other bins; None if their edges are not among those of the histogram."""
     if len(found.values) < len(edges) - 1 or not all(abs(one) < _LARGEST for one in (*found.edges, *found.values)):
         return None
     near = _SAME_EDGE * (edges[1] - edges[0])
@@ -167,14 +167,14 @@ def _in_bins_of(edges: Sequence[float], found: HistogramReference) -> list[float
 
 @dataclass(frozen=True)
 class Word:
-    """All points if the word is that of the reference, letter by letter, else none; no synonyms, no words among words.
+    """All points if the word equals that of the reference, letter by letter, else none; there are no synonyms.
 
-    A guess is right with one chance in as many as there are choices. Where that is much, scale the check by one that
+    A guess is right with a chance of one over the number of choices. Where that is high, scale the check by one that
     cannot be guessed.
 
     Attributes:
         word: name of the answer under ``words``.
-        choices: the words there are, at least two. In YAML, yes and no must stand in quotes.
+        choices: the possible words, at least two. In YAML, quote yes and no.
     """
 
     word: str
@@ -200,11 +200,11 @@ class Word:
 class Tracks:
     """``min(1, efficiency / goal)`` with the efficiency by double majority.
 
-    A particle is found if some track has more than half of its own hits from it, and holds more than half of the
-    particle's hits. All hits on one track, or each on its own, find nothing.
+    A particle is found if a track has more than half of its hits from it, and holds more than half of the particle's
+    hits. All hits on one track, or each on its own, find nothing.
 
     Attributes:
-        artifact: name of the answer under ``artifacts``; the host hands over its labels, one per hit.
+        artifact: name of the answer under ``artifacts``; the host supplies its labels, one per hit.
         goal: efficiency that earns all points, unless the reference of the instance has a quantity ``efficiency``.
     """
 
@@ -234,7 +234,7 @@ class Tracks:
 
 
 def double_majority(labels: Sequence[int], particle_id: Sequence[int]) -> tuple[set[int], int]:
-    """Particles that are found by double majority, and the number of tracks that found none.
+    """Particles found by double majority, and the number of tracks that match none.
 
     Args:
         labels: track of each hit, negative for none.
@@ -253,13 +253,13 @@ def double_majority(labels: Sequence[int], particle_id: Sequence[int]) -> tuple[
 
 @dataclass(frozen=True)
 class MethodFields:
-    """Fraction of the fields of ``method`` that hold a text of some words which the prompt does not hold.
+    """Fraction of the fields of ``method`` with a text of several words that is not part of the prompt.
 
-    It cannot tell a good text from a bad one: give it few points, and scale it by a check of a number.
+    It does not distinguish good texts from bad ones: give it few points, and scale it by a check of a number.
 
     Attributes:
         fields: names of the fields.
-        words: so many different words a text needs.
+        words: number of different words that a text needs.
     """
 
     fields: tuple[str, ...]

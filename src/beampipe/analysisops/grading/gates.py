@@ -11,7 +11,7 @@ from beampipe.errors import ConfigError, UnknownNameError
 
 @dataclass(frozen=True)
 class StatusOk:
-    """Pass if ``status`` is ``"ok"``, letter by letter; an agent that reports an error gets no points for it."""
+    """Pass if ``status`` equals ``"ok"``; an agent that reports an error earns nothing."""
 
     def __call__(self, case: Case) -> Outcome:
         """1 or 0."""
@@ -22,11 +22,11 @@ class StatusOk:
 
 @dataclass(frozen=True)
 class CallsMade:
-    """Pass if the ledger holds enough calls that succeeded and whose results descend from data files.
+    """Pass if the ledger holds enough successful calls whose results descend from data files.
 
     Attributes:
-        minimum: so many such calls, at least 1.
-        tools: each of these tools was called in that way.
+        minimum: number of such calls, at least 1.
+        tools: tools that each need such a call.
     """
 
     minimum: int = 1
@@ -60,8 +60,8 @@ class Traceable:
     The labels are those of `beampipe.analysisops.grading.provenance`.
 
     Attributes:
-        answers: names of answers that must be there; others must be traceable where they are given.
-        accept: labels that pass; ``"partially"`` is a number of the ledger of which the agent calculated a part itself.
+        answers: names of answers that must be given; others must be traceable if they are given.
+        accept: labels that pass; ``"partially"`` is a number of the ledger that depends on numbers outside of it.
     """
 
     answers: tuple[str, ...] = ()
@@ -79,7 +79,7 @@ class Traceable:
             parts: tuple[Literal["value", "uncertainty"], ...] = ("value", "uncertainty")
             labels = [origin[part]["label"] for part in parts if part in origin] or [origin["label"]]
             faults += [f"{name}: {label}" for label in labels if label not in self.accept]
-        # Answers beyond those that are labelled would be numbers that nobody traced.
+        # Answers beyond those with a label would be untraced numbers.
         if len(case.submission.section("answers")) > len(case.provenance):
             faults.append(f"{len(case.submission.section('answers'))} answers, expected at most {len(case.provenance)}")
         if faults:

@@ -1,4 +1,4 @@
-"""Grade a submission: gates, then rules, then a judge beside them."""
+"""Grade a submission: gates, then rules, and a judge whose points form a separate column."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from beampipe.analysisops.ledger import Entry
 __all__ = ["Gradable", "grade"]
 
 _ERROR_WORDS: Final = frozenset({"error", "failed", "failure", "fail"})
-"""What a status says if the agent did not finish."""
+"""Values of the field status by which an agent reports a failure."""
 
 
 @runtime_checkable
 class Gradable(Protocol):
-    """What grading needs of a task; `beampipe.analysisops.tasks.Task` has it."""
+    """The fields of a task that grading needs, as `beampipe.analysisops.tasks.load.Task` has them."""
 
     @property
     def id(self) -> str:
@@ -36,7 +36,7 @@ class Gradable(Protocol):
 
     @property
     def rubric(self) -> Rubric:
-        """Gates, rules and what a judge is asked."""
+        """Gates, rules and checks of a judge."""
         ...
 
     @property
@@ -67,20 +67,20 @@ def grade(
     seed: int = 0,
     prompt: str | None = None,
 ) -> Result:
-    """The result of a submission; whatever was submitted, there is one.
+    """Grade a submission of any type.
 
-    The score comes from rules alone, after every gate has held. A judge is asked only then, and only if there is one.
+    The score comes from the rules alone, if all gates hold. Only then a judge, if there is one, scores the texts.
 
     Args:
-        task: what was asked.
-        submission: what an agent answered, of any type.
-        reference: what is known of the instance; None for the public benchmark's tasks, which have none.
-        entries: the ledger of the session, its signatures checked by `read_ledger`.
+        task: the task.
+        submission: the answer of the agent, of any type.
+        reference: reference of the instance; None for the public benchmark's tasks, which have none.
+        entries: the ledger of the session, its signatures verified by `read_ledger`.
         evidence: contents that the submission names and the ledger does not hold.
-        judge: who judges the words; None leaves them unscored.
-        level: how much the agent was told.
-        seed: of the instance; the fence around the submission in the judge's prompt comes from it.
-        prompt: the text that the agent got; by default that of the task, its placeholders unfilled.
+        judge: scores free-text answers; None leaves them unscored.
+        level: level of the prompt.
+        seed: seed of the instance, of which the fence around the submission in the judge's prompt is made.
+        prompt: the prompt of the agent; by default that of the task with its placeholders.
 
     Raises:
         ConfigError: the reference lacks what the rubric asks for; a fault of the host, not of the agent.
@@ -88,11 +88,17 @@ def grade(
     read = read_submission(submission)
     text = task.prompts.get(level, "") if prompt is None else prompt
     provenance = label_answers(read, NumberIndex(entries, text))
-    known = {**task.eval_ref, **({} if reference is None else {"instance": reference.to_json()})}
-    case = Case(read, known, entries, evidence or Evidence(), provenance, text)
+    expected = {**task.eval_ref, **({} if reference is None else {"instance": reference.to_json()})}
+    case = Case(read, expected, entries, evidence or Evidence(), provenance, text)
     issues = [Issue("warn", "submission_cut", note) for note in read.notes]
 
-    gates = [_gate(check, case) for check in task.rubric.gates]
+    gates = []
+    for check in task.rubric.gates:
+        outcome = check.kind(case)
+        passed = outcome.fraction >= 1.0
+        gates.append(
+            CheckResult(check.id, check.type, 0.0, 0.0, passed, outcome.fraction, outcome.reason, outcome.evidence)
+        )
     error = _error_of(read)
     if error:
         issues.append(Issue("error", "agent_error", error))
@@ -109,7 +115,7 @@ def grade(
 
 
 def _error_of(submission: Submission) -> str:
-    """Why a submission is an error before anything is graded; empty if it is none."""
+    """Why a submission is an error before any check; empty if it is none."""
     if not submission.is_object:
         return f"submission: {submission.notes[0]}"
     status = submission.content.get("status")
@@ -118,17 +124,10 @@ def _error_of(submission: Submission) -> str:
     return ""
 
 
-def _gate(check: Check, case: Case) -> CheckResult:
-    outcome = check.kind(case)
-    return CheckResult(
-        check.id, check.type, 0.0, 0.0, outcome.fraction >= 1.0, outcome.fraction, outcome.reason, outcome.evidence
-    )
-
-
 def _rules(checks: Sequence[Check], case: Case, held: bool) -> list[CheckResult]:
-    """Rules in their order. Where a gate did not hold they are shown, and earn nothing."""
+    """Results of the rules; if a gate did not hold they are listed and earn nothing."""
     earned: dict[str, float] = {}
-    found = []
+    results = []
     for check in checks:
         outcome = check.kind(case)
         share = min(max(outcome.fraction, 0.0), 1.0)
@@ -136,7 +135,7 @@ def _rules(checks: Sequence[Check], case: Case, held: bool) -> list[CheckResult]
             share *= earned[name]
         earned[check.id] = share
         points = check.points * share if held else 0.0
-        found.append(
+        results.append(
             CheckResult(
                 check.id,
                 check.type,
@@ -148,7 +147,7 @@ def _rules(checks: Sequence[Check], case: Case, held: bool) -> list[CheckResult]
                 outcome.evidence,
             )
         )
-    return found
+    return results
 
 
 def _verdict(

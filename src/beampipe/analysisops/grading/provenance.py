@@ -1,13 +1,13 @@
-"""Where each submitted number comes from: a label beside the score, and what the gate `traceable` goes by.
+"""The origin of each submitted number: a label beside the score, on which the gate `traceable` depends.
 
 ====================== =============================================================================================
 label                  the number
 ====================== =============================================================================================
 traceable              a tool computed it from data files, by steps that the ledger holds
-partially              the same, but some input of a step stands neither in the ledger nor in the prompt
-computed_from_nothing  a tool gave it, but from numbers that the agent made up, or it is an argument handed back, or
-                       it does not depend on the data that went in
-copied                 it stands in the prompt or in tables that everybody knows, and no tool gave it
+partially              the same, but some input of a step is neither in the ledger nor in the prompt
+computed_from_nothing  a tool returned it, but from numbers that the agent made up, or it repeats an argument, or it
+                       does not depend on the data
+copied                 it is in the prompt or in published tables, and no tool returned it
 fabricated             none of these
 ====================== =============================================================================================
 
@@ -17,6 +17,7 @@ are compared, so that ``5`` does not match 5.4; a factor of 1000 either way is a
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from bisect import bisect_left
@@ -30,7 +31,7 @@ from beampipe.analysisops.ledger import Entry
 __all__ = ["LABELS", "Label", "NumberIndex", "Origin", "label_answers", "significant_digits"]
 
 Label = Literal["traceable", "partially", "copied", "computed_from_nothing", "fabricated"]
-"""Where a number comes from."""
+"""The origin of a number."""
 
 LABELS: Final[tuple[Label, ...]] = ("traceable", "partially", "copied", "computed_from_nothing", "fabricated")
 """The labels, from the most to the least trusted."""
@@ -39,7 +40,7 @@ _FEWEST_DIGITS: Final = 3
 _UNITS: Final = (1.0, 1e-3, 1e3)
 _MOST_ANSWERS: Final = 64
 _MOST_NUMBERS: Final = 5000
-"""Numbers that are read of one result."""
+"""Most numbers of one result."""
 
 _FACTS: Final = frozenset(
     {
@@ -49,48 +50,48 @@ _FACTS: Final = frozenset(
         "load_kinematics_tool",
     }
 )
-"""Tools whose numbers describe the data. A calculation may start from them; they are no results of an analysis."""
+"""Tools whose numbers describe the data. They may enter a calculation; they are not results of an analysis."""
 
 _FROM_NUMBERS: Final = frozenset({"calculate_tool", "efficiency_tool", "limit_tool", "solve_linear_tool"})
-"""Tools that are handed numbers instead of handles: their results are worth what their inputs are worth."""
+"""Tools that take numbers instead of handles: their results are as traceable as their inputs."""
 
 _DECISIVE: Final[Mapping[str, tuple[str, ...]]] = {
     "efficiency_tool": ("passed", "total"),
     "limit_tool": ("observed", "background", "signal"),
     "solve_linear_tool": ("matrix", "right"),
 }
-"""Inputs that make the result: where one of them is made up, so is the result, whatever the others are."""
+"""Decisive inputs: if one of them is made up, so is the result, whatever the others are."""
 
 _DESCRIBED: Final = "columns."
-"""So begin the paths of numbers that describe the columns of new events, such as their means; no results either."""
+"""Prefix of paths of numbers that describe columns of events, such as means; they are not results either."""
 
 _COUNTS: Final = frozenset({"count_tool", "select_tool"})
-"""Tools that count events: that a number equals one of their arguments, such as a cut, is chance and no echo."""
+"""Tools that count events: a number that equals an argument, such as a cut, does so by chance."""
 
 _ECHOES: Final = frozenset(
     {"edges", "window", "initial_params", "fixed", "bins", "low", "high", "level", "seconds", "variances"}
 )
-"""Keys of results under which stands what the tool was told, or what nobody would answer with."""
+"""Keys of results that repeat arguments or hold no possible answers."""
 
-_KNOWN: Final = (
+_PUBLISHED: Final = (
     *(91.1876, 91.188, 91.19, 2.4952, 2.4955, 80.379, 80.377, 80.3692, 80.4),
     *(125.0, 125.04, 125.09, 125.1, 125.11, 125.18, 125.2, 125.22, 125.25, 125.35, 125.38, 125.4),
     *(172.4, 172.5, 172.52, 172.56, 172.57, 172.69, 172.76, 173.0, 173.1, 173.2, 173.34),
 )
-"""Masses and widths of W, Z, Higgs and top [GeV] that tables and experiments gave over the years."""
+"""Published masses and widths of W, Z, Higgs and top [GeV]."""
 
 _NUMBER: Final = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a number comes from.
+    """The origin of a number.
 
     Attributes:
         label: how far it can be traced.
-        entry: number of the entry of the ledger that it matches, None if there is none.
+        entry: number of the matching entry of the ledger, None if there is none.
         tool: name of the tool of that entry.
-        path: where in its result the number stands.
+        path: path of the number in its result.
     """
 
     label: Label
@@ -104,12 +105,12 @@ class NumberIndex:
 
     Args:
         entries: the ledger of one session.
-        prompt: the text that the agent got; its numbers are known to everybody.
+        prompt: the prompt of the agent; its numbers are no results.
     """
 
     def __init__(self, entries: Sequence[Entry], prompt: str = "") -> None:
         self._prompt = sorted(float(text) for text in _NUMBER.findall(prompt)[:_MOST_NUMBERS])
-        self._known = sorted(_KNOWN)
+        self._published = sorted(_PUBLISHED)
         self._inputs = _Numbers()
         self._results = _Numbers()
         for entry in entries:
@@ -117,22 +118,23 @@ class NumberIndex:
                 self._add(entry)
 
     def origin(self, number: float) -> Origin:
-        """Where a number that somebody answers comes from."""
-        found = self._results.find(number)
-        if found is not None and found.label in ("traceable", "partially"):
-            return found
-        if _near(self._prompt, number) or _near(self._known, number):
+        """The origin of a submitted number."""
+        result = self._results.find(number)
+        if result is not None and result.label in ("traceable", "partially"):
+            return result
+        if _near(self._prompt, number) or _near(self._published, number):
             return Origin("copied")
-        return found or Origin("fabricated")
+        return result or Origin("fabricated")
 
     def _add(self, entry: Entry) -> None:
-        told = [] if entry.tool in _COUNTS else sorted(_numbers_told(entry.arguments))
+        arguments = () if entry.tool in _COUNTS else _walk(entry.arguments, "", skip_echoes=False, read_texts=True)
+        given = sorted(number * unit for _, number in arguments for unit in _UNITS)
         label = self._worth(entry)
         inputs: dict[float, str] = {}
         results: dict[float, str] = {}
         echoes: dict[float, str] = {}
-        for path, number in _numbers_given(entry.result):
-            if told and _near(told, number, exact=True):
+        for path, number in itertools.islice(_walk(entry.result, "", skip_echoes=True), _MOST_NUMBERS):
+            if given and _near(given, number, exact=True):
                 echoes.setdefault(number, path)
                 continue
             inputs.setdefault(number, path)
@@ -154,45 +156,45 @@ class NumberIndex:
         labels = [self._worth_of_input(number, literal) for number, literal in _inputs(entry)]
         if not any(label in ("traceable", "partially") for label in labels):
             return "computed_from_nothing"
-        # Without sources the tool could not tie the result to data, such as where it hardly depends on the input.
+        # Without sources the tool found no data on which the result depends.
         whole = entry.sources and not any(label in ("partially", "fabricated") for label in labels)
         return "traceable" if whole else "partially"
 
     def _worth_of_input(self, number: float, literal: bool = False) -> Label:
         small = number == int(number) and abs(number) <= 10
-        found = self._inputs.find(number)
-        # In a formula a small whole number is a factor, even where a tool has counted as many of something.
-        if found is not None and found.label in ("traceable", "partially") and not (literal and small):
-            return found.label
+        origin = self._inputs.find(number)
+        # In a formula a small integer is a factor, even if a tool has returned the same number.
+        if origin is not None and origin.label in ("traceable", "partially") and not (literal and small):
+            return origin.label
         # Numbers of the prompt are facts.
         return "copied" if small or _near(self._prompt, number) else "fabricated"
 
 
 def label_answers(submission: Submission, trail: NumberIndex) -> dict[str, dict[str, Any]]:
-    """For each answer its label with the entry that it matches, and the same for value and uncertainty apart.
+    """For each answer its label and the matching entry, and the same for value and uncertainty separately.
 
     The label of an answer is that of its value; it is ``"partially"`` if the value can be traced and the uncertainty
     cannot.
     """
-    found: dict[str, dict[str, Any]] = {}
+    labels: dict[str, dict[str, Any]] = {}
     for name in list(submission.section("answers"))[:_MOST_ANSWERS]:
         value, uncertainty = submission.answer(name)
         if value is None:
-            found[name] = {"label": "fabricated", "reason": "no finite number"}
+            labels[name] = {"label": "fabricated", "reason": "no finite number"}
             continue
         origin = trail.origin(value)
-        found[name] = asdict(origin)
+        labels[name] = asdict(origin)
         if uncertainty is not None:
             second = trail.origin(uncertainty)
-            found[name]["uncertainty"] = asdict(second)
+            labels[name]["uncertainty"] = asdict(second)
             if origin.label == "traceable" and second.label != "traceable":
-                found[name]["label"] = "partially"
-        found[name]["value"] = asdict(origin)
-    return found
+                labels[name]["label"] = "partially"
+        labels[name]["value"] = asdict(origin)
+    return labels
 
 
 def significant_digits(number: float) -> int:
-    """Digits with which a number was written, as far as a double remembers them: 91.190 has four.
+    """Significant digits of a number, as far as a double holds them: 91.190 has four.
 
     >>> significant_digits(91.190), significant_digits(2400.0), significant_digits(0.05)
     (4, 2, 1)
@@ -202,14 +204,14 @@ def significant_digits(number: float) -> int:
 
 
 class _Numbers:
-    """Numbers with their origins, found by value."""
+    """Numbers with their origins, searched by value."""
 
     def __init__(self) -> None:
         self._sorted: list[float] = []
         self._origins: dict[float, tuple[Label, Entry, str]] = {}
 
     def add(self, entry: Entry, label: Label, paths: Mapping[float, str]) -> None:
-        """More numbers, with where they stand in the result of a call; of several origins the most trusted stays."""
+        """Add numbers of the result of a call, by their paths; of several origins the most trusted stays."""
         trust = LABELS.index(label)
         for number, path in paths.items():
             before = self._origins.get(number)
@@ -219,10 +221,10 @@ class _Numbers:
 
     def find(self, number: float) -> Origin | None:
         """The most trusted origin of the numbers that match."""
-        found = [self._origins[one] for one in _matches(self._sorted, number)]
-        if not found:
+        origins = [self._origins[match] for match in _matches(self._sorted, number)]
+        if not origins:
             return None
-        label, entry, path = min(found, key=lambda origin: LABELS.index(origin[0]))
+        label, entry, path = min(origins, key=lambda origin: LABELS.index(origin[0]))
         return Origin(label, entry.number, entry.tool, path)
 
 
@@ -234,8 +236,12 @@ def _near(numbers: Sequence[float], number: float, *, exact: bool = False) -> bo
 
 
 def _matches(numbers: Sequence[float], number: float) -> Iterator[float]:
-    """Those of some sorted numbers that become `number` when they are rounded to its digits, in some unit."""
-    half = _half_step(number)
+    """Sorted numbers that equal `number` when rounded to its digits, in some unit."""
+    half = 0.0
+    if number != 0.0:  # half of the last significant digit, and a little for the rounding of doubles
+        digits = max(significant_digits(number), _FEWEST_DIGITS)
+        power = math.floor(math.log10(abs(number))) - digits + 1
+        half = 0.5 * 10.0 ** max(power, -300) + 1e-12 * abs(number)
     for unit in _UNITS:
         low, high = (number - half) / unit, (number + half) / unit
         place = bisect_left(numbers, low)
@@ -244,33 +250,10 @@ def _matches(numbers: Sequence[float], number: float) -> Iterator[float]:
             place += 1
 
 
-def _half_step(number: float) -> float:
-    """Half of the last digit that counts, and a little for what doubles cannot hold."""
-    if number == 0.0:
-        return 0.0
-    digits = max(significant_digits(number), _FEWEST_DIGITS)
-    power = math.floor(math.log10(abs(number))) - digits + 1
-    return float(0.5 * 10.0 ** max(power, -300) + 1e-12 * abs(number))
-
-
-def _numbers_given(result: object) -> Iterator[tuple[str, float]]:
-    """Path and value of the numbers of a result that are not echoes, the first thousands."""
-    for count, pair in enumerate(_walk(result, "", skip_echoes=True)):
-        if count >= _MOST_NUMBERS:
-            return
-        yield pair
-
-
-def _numbers_told(arguments: object) -> Iterator[float]:
-    """Numbers that a tool was called with, those inside its texts among them, in every unit."""
-    for _, number in _walk(arguments, "", skip_echoes=False, read_texts=True):
-        yield from (number * unit for unit in _UNITS)
-
-
 def _inputs(entry: Entry) -> Iterator[tuple[float, bool]]:
-    """Numbers that a calculation is handed, and whether each is a literal of its expression; no settings.
+    """Numbers that enter a calculation, and whether each is a literal of its expression; without settings.
 
-    Values that its result does not depend on, as its tool has said, are none: ``91.2 + 0 * n`` has nothing of the data.
+    Values on which the result does not depend, as its tool has found, do not count: ``91.2 + 0 * n`` uses no data.
     """
     matter = (entry.result or {}).get("depends_on")
     for key, value in entry.arguments.items():
@@ -286,7 +269,7 @@ def _walk(value: object, path: str, *, skip_echoes: bool, read_texts: bool = Fal
     left = [(path, value)]
     while left:
         path, value = left.pop()
-        if type(value) is float:  # most values are, and a ledger holds thousands
+        if type(value) is float:  # most values are floats, and a ledger holds thousands
             if math.isfinite(value):
                 yield path, value
         elif isinstance(value, str):
@@ -303,10 +286,10 @@ def _walk(value: object, path: str, *, skip_echoes: bool, read_texts: bool = Fal
 
 
 def _telling_keys(value: Mapping[str, Any], skip_echoes: bool) -> list[str]:
-    """The keys of an object under which there may be numbers that tell something."""
+    """The keys of an object under which there may be results."""
     if not skip_echoes:
         return list(value)
     if value.get("min") is not None and value.get("min") == value.get("max"):
-        return []  # a column that says the same of all events says nothing of them
+        return []  # a column with one value for all events holds no information
     contents = "edges" in value  # the bins of a histogram are no results
     return [key for key in value if key not in _ECHOES and not (contents and key == "values")]

@@ -23,10 +23,10 @@ from beampipe.analysisops.grading.rubric import Check
 from beampipe.errors import ConfigError, nearest
 
 REMOVED: Final = "[removed: it speaks to the judge]"
-"""Stands in place of a sentence that speaks to the judge."""
+"""Replaces a sentence that addresses the judge."""
 
 _LONGEST_TEXT: Final = 4000
-"""Characters of one text that a judge reads."""
+"""Most characters of one text in a prompt."""
 
 _HIDDEN: Final = re.compile(
     r"<!--.*?(?:-->|\Z)|</?(?:html|head|body|div|span|script|style|img|iframe|svg|meta|template|details|font|template"
@@ -47,23 +47,23 @@ _ORDERS: Final = re.compile(
 
 
 def suspicions(content: Mapping[str, Any]) -> list[str]:
-    """Where a submission hides text or speaks to the judge, one sentence each, at most ten."""
-    found = []
+    """Where a submission hides text or addresses the judge, one sentence each, about ten at most."""
+    sentences: list[str] = []
     for where, text in _texts(content, ""):
         plain = _visible(text)
         if _HIDDEN.search(plain):
-            found.append(f"{where}: markup that hides text")
+            sentences.append(f"{where}: markup that hides text")
         elif plain != unicodedata.normalize("NFKC", text):
-            found.append(f"{where}: characters that nobody sees")
+            sentences.append(f"{where}: characters that nobody sees")
         if _ORDERS.search(plain):
-            found.append(f"{where}: words that speak to the judge")
-        if len(found) >= 10:
+            sentences.append(f"{where}: words that speak to the judge")
+        if len(sentences) >= 10:
             break
-    return found
+    return sentences
 
 
 def screened(value: Any) -> Any:
-    """The same JSON for a judge: markup and unseen characters gone, texts cut, sentences that speak to it replaced."""
+    """The same JSON for a judge: without markup and invisible characters, texts cut, words to the judge replaced."""
     if isinstance(value, str):
         return _screened_text(value)
     if isinstance(value, Mapping):
@@ -77,16 +77,18 @@ def _screened_text(text: str) -> str:
     text = _HIDDEN.sub(" ", _visible(text))[:_LONGEST_TEXT]
     if _ORDERS.search(text):
         sentences = re.split(r"(?<=[.!?\n])", text)
-        text = "".join(REMOVED if _ORDERS.search(one) else one for one in sentences)
-        # An order that was spread over two sentences is still one.
+        text = "".join(REMOVED if _ORDERS.search(sentence) else sentence for sentence in sentences)
+        # An instruction may extend over two sentences.
         text = _ORDERS.sub(REMOVED, text.replace(REMOVED, "\0")).replace("\0", REMOVED)
     return text
 
 
 def _visible(text: str) -> str:
-    """Compatible letters as the plain ones, and no characters without a shape."""
+    """The text with compatibility letters as plain ones, and without invisible characters."""
     plain = unicodedata.normalize("NFKC", text)
-    return "".join(one for one in plain if unicodedata.category(one) not in ("Cf", "Co", "Cn", "Cs") and one != "\0")
+    return "".join(
+        letter for letter in plain if unicodedata.category(letter) not in ("Cf", "Co", "Cn", "Cs") and letter != "\0"
+    )
 
 
 def _texts(value: object, where: str) -> Iterator[tuple[str, str]]:
@@ -113,15 +115,15 @@ JUDGE_PLACEHOLDERS: Final = (
     "WORKFLOW_REF",
     "WORKFLOW_SPEC",
 )
-"""Names that a judge's prompt may hold in double braces."""
+"""Placeholders in double braces that a judge's prompt may hold."""
 
 _OF_SUBMISSION: Final = ("SUBMISSION_TRACE", "SUBMISSION_EVIDENCE")
-"""Where the submission stands; the public benchmark's generations call it by different names."""
+"""Placeholders of the submission; versions of the public benchmark use different names."""
 
 _PLACEHOLDER: Final = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 _LONGEST: Final = 48_000
-"""Characters of a submission that a judge reads, as JSON."""
+"""Most characters of a submission in a prompt, as JSON."""
 
 _PLAIN_PROMPT: Final = (
     "Judge how well the method of this analysis is explained, by the criteria of the rubric alone.\n\n"
@@ -136,10 +138,10 @@ class Question:
     Attributes:
         prompt: the text.
         schema: JSON schema of the reply.
-        canary: word that the reply must give back under ``canary``.
+        canary: word that the reply must repeat under ``canary``.
         fence: word around the submission.
-        checks: what the judge is asked for.
-        submission: what an agent answered, screened.
+        checks: the checks of the judge.
+        submission: the submission, screened.
         reference: content of eval_ref.yaml.
     """
 
@@ -153,10 +155,10 @@ class Question:
 
 
 def check_judge_prompt(prompt: str, where: str) -> None:
-    """Refuse a prompt with a placeholder that nothing fills.
+    """Refuse a prompt with an unknown placeholder.
 
     Raises:
-        ConfigError: with the nearest name there is.
+        ConfigError: there is one; the message suggests the nearest name.
     """
     for name in _PLACEHOLDER.findall(prompt):
         if name not in JUDGE_PLACEHOLDERS:
@@ -180,18 +182,19 @@ def build_question(
     """The question about one submission; the same for the same arguments.
 
     Args:
-        checks: what the judge is asked for.
+        checks: the checks of the judge.
         prompt: the task's prompt with its placeholders; empty for a plain one.
-        submission: what an agent answered, bounded.
-        seed: of the instance.
+        submission: the submission, bounded.
+        seed: seed of the instance.
         task_id: name of the task.
         reference: what the judge may know; no reference values of the instance.
-        results: what gates and rules gave.
-        issues: what there is to know, in words.
+        results: results of gates and rules.
+        issues: issues in words.
     """
     clean = screened(submission)
     text = _escaped(clean)
-    fence, canary = _words(f"{seed}\n{task_id}\n{text}")
+    digest = hashlib.sha256(f"{seed}\n{task_id}\n{text}".encode()).hexdigest()
+    fence, canary = digest[:24], digest[24:48]
     fenced = f"<submission-{fence}>\n{text[:_LONGEST]}\n</submission-{fence}>"
     known = _escaped(reference)
     values = {
@@ -205,7 +208,7 @@ def build_question(
         **dict.fromkeys(_OF_SUBMISSION, fenced),
     }
     prompt = prompt or _PLAIN_PROMPT
-    # One pass: what is filled in is never searched for placeholders again.
+    # One pass: inserted text is never searched for placeholders.
     filled = _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), prompt)
     if not set(_OF_SUBMISSION) & set(_PLACEHOLDER.findall(prompt)):
         filled += f"\n{fenced}\n"
@@ -231,13 +234,8 @@ def _escaped(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _words(secret: str) -> tuple[str, str]:
-    digest = hashlib.sha256(secret.encode()).hexdigest()
-    return digest[:24], digest[24:48]
-
-
 def _schema(checks: Sequence[Check]) -> dict[str, Any]:
-    """Schema of a reply, every key of it required."""
+    """Schema of a reply; all keys are required."""
     properties: dict[str, Any] = {
         "canary": {"type": "string"},
         "confidence": {"type": "number"},

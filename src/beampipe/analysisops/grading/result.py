@@ -1,4 +1,4 @@
-"""What an assessment gives: the public benchmark's fields, the evidence of each check, and the same bytes each time."""
+"""The result of grading: the public benchmark's fields and the evidence of each check, reproducible byte for byte."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DIGITS: Final = 6
 
 @dataclass(frozen=True)
 class Issue:
-    """Something to know about a submission.
+    """A remark on a submission.
 
     Attributes:
         severity: ``"info"``, ``"warn"`` or ``"error"``.
@@ -31,17 +31,17 @@ class Issue:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What one check gave.
+    """The result of one check.
 
     Attributes:
         id: its name in the rubric.
         type: its kind.
-        points: earned.
-        max_points: that it could earn.
-        passed: a gate: whether it held; a rule: whether more than half of its own points were earned.
-        fraction: of its own points, before it is scaled by others.
-        reason: a sentence.
-        evidence: numbers that the fraction comes from.
+        points: points earned.
+        max_points: most points that it can earn.
+        passed: of a gate, whether it held; of a rule, whether it earned more than half of its points.
+        fraction: fraction of its points, before it is scaled by others.
+        reason: why, in a sentence.
+        evidence: numbers from which the fraction was computed.
     """
 
     id: str
@@ -67,14 +67,14 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class JudgeResult:
-    """What a judge gave; a column of its own.
+    """The score by a judge, a separate column.
 
     Attributes:
-        status: ``"scored"``, or ``"unscored"`` if there was no judge, it failed or was led astray.
+        status: ``"scored"``, or ``"unscored"`` if there was no judge, or its replies cannot be used.
         score: points, 0 if unscored.
-        max_score: points that it could give.
-        meta: for each of its checks the raw numbers, median, agreement and words; under ``"judge"`` who judged, or why
-            nobody did.
+        max_score: most points that it can give.
+        meta: for each of its checks the raw numbers, median, agreement and words; under ``"judge"`` its name, or why
+            there is no score.
     """
 
     status: Literal["scored", "unscored"] = "unscored"
@@ -90,16 +90,16 @@ class Result:
     Attributes:
         task_id: name of the task.
         type: family of the task.
-        level: how much the agent was told.
-        seed: of the instance.
-        status: ``"ok"``; ``"fail"`` if a gate did not hold; ``"error"`` if the agent reported an error or answered no
-            object.
-        gates: what the gates gave.
-        rules: what the rules gave; no points unless the status is ``"ok"``.
-        judge: what the judge gave.
-        issues: what there is to know.
+        level: level of the prompt.
+        seed: seed of the instance.
+        status: ``"ok"``; ``"fail"`` if a gate did not hold; ``"error"`` if the agent reported an error or its answer
+            is not an object.
+        gates: results of the gates.
+        rules: results of the rules; no points unless the status is ``"ok"``.
+        judge: score by the judge.
+        issues: remarks.
         signals: numbers of the checks, by ``ID.NAME``.
-        provenance: where each submitted number comes from.
+        provenance: origin of each submitted number.
     """
 
     task_id: str
@@ -116,12 +116,12 @@ class Result:
 
     @property
     def score(self) -> float:
-        """Points of the rules; the judge's are not among them."""
+        """Points of the rules, without those of the judge."""
         return math.fsum(rule.points for rule in self.rules)
 
     @property
     def max_score(self) -> float:
-        """Points that the rules could give."""
+        """Most points that the rules can give."""
         return math.fsum(rule.max_points for rule in self.rules)
 
     @property
@@ -207,7 +207,7 @@ def ungraded(
 
 
 def rounded(value: Any) -> Any:
-    """JSON types with numbers of so many digits, and what is not finite as a text."""
+    """JSON types with rounded numbers, and NaN and infinities as text."""
     if isinstance(value, Mapping):
         return {str(key): rounded(value[key]) for key in sorted(value, key=str)}
     if isinstance(value, list | tuple):

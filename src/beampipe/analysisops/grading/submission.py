@@ -20,22 +20,22 @@ from beampipe.analysisops.ledger import Entry
 from beampipe.errors import ConfigError
 
 _DEEPEST: Final = 16
-"""So many levels of lists and objects are read; what lies deeper is None."""
+"""Most levels of lists and objects; what lies deeper becomes None."""
 
 _LONGEST: Final = 16_384
-"""Characters that are read of a text."""
+"""Most characters of a text."""
 
 _ALL_TEXTS: Final = 262_144
-"""Characters that are read of all texts together."""
+"""Most characters of all texts together."""
 
 _MOST: Final = 20_000
-"""Values that are read of a submission, in their order."""
+"""Most values of a submission, in their order."""
 
 _LARGEST: Final = 2**53
-"""Integers beyond it are no exact doubles; as numbers of physics they are none either."""
+"""Larger integers are not exact as doubles and are read as such."""
 
 MISSING: Final[Any] = object()
-"""What `look_up` gives where there is nothing; null in JSON is None."""
+"""Result of `look_up` where there is nothing; null in JSON is None."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Submission:
     Attributes:
         content: its fields; empty if it was no object.
         is_object: whether it was an object.
-        notes: what was cut, one sentence each.
+        notes: what was cut, a sentence each.
     """
 
     content: Mapping[str, Any]
@@ -54,19 +54,19 @@ class Submission:
 
     def section(self, name: str) -> Mapping[str, Any]:
         """The object of that name, such as ``"answers"``; an empty one if there is none."""
-        found = self.content.get(name)
-        return found if isinstance(found, Mapping) else {}
+        section = self.content.get(name)
+        return section if isinstance(section, Mapping) else {}
 
     def answer(self, name: str) -> tuple[float | None, float | None]:
         """Value and uncertainty of an answer; None where there is no finite number. A number alone is a value."""
-        found = self.section("answers").get(name)
-        if isinstance(found, Mapping):
-            return number_of(found.get("value")), number_of(found.get("uncertainty"))
-        return number_of(found), None
+        answer = self.section("answers").get(name)
+        if isinstance(answer, Mapping):
+            return number_of(answer.get("value")), number_of(answer.get("uncertainty"))
+        return number_of(answer), None
 
 
 def read_submission(raw: object) -> Submission:
-    """A submission from whatever an agent gave; it never raises."""
+    """A submission from the answer of an agent, of any type; it never raises."""
     if not isinstance(raw, Mapping):
         return Submission({}, False, (f"got {type(raw).__name__}, expected an object",))
     reader = _Reader()
@@ -84,11 +84,11 @@ def look_up(content: object, path: str) -> Any:
 
 
 def number_of(value: object) -> float | None:
-    """A finite number as float; None for everything else, texts and true among them."""
+    """A finite number as float; None for everything else, also for texts and booleans."""
     if type(value) not in (int, float):
         return None
     try:
-        number = float(value)  # type: ignore[arg-type]  # its type was looked at
+        number = float(value)  # type: ignore[arg-type]  # its type was checked
     except OverflowError:
         return None
     return number if math.isfinite(number) else None
@@ -164,10 +164,10 @@ class _Reader:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the host hands to the checks of one submission beside the ledger.
+    """Contents for the checks of one submission that the ledger does not hold.
 
     Attributes:
-        histograms: contents of histograms that the host recomputed, by the name of the answer; the ledger knows those
+        histograms: contents of histograms that the host recomputed, by the name of the answer; the ledger holds those
             that the tools filled.
         labels: track of each hit, -1 for none, by the name of the artifact.
         particle_id: particle of each hit, -1 for none; the truth of `labels`.
@@ -239,15 +239,15 @@ def _read(result: Mapping[str, Any], handle: str) -> tuple[HistogramReference | 
 
 @dataclass(frozen=True)
 class Case:
-    """One submission with all that is known to the host.
+    """One submission with all that the host knows of it.
 
     Attributes:
-        submission: what the agent answered.
+        submission: the submission.
         reference: content of eval_ref.yaml, and under ``"instance"`` the reference values of the instance.
-        entries: the ledger of the session, its signatures checked.
+        entries: the ledger of the session, its signatures verified.
         evidence: contents that the submission names.
         provenance: label of each submitted number.
-        prompt: the text that the agent got.
+        prompt: the prompt of the agent.
     """
 
     submission: Submission
@@ -262,15 +262,15 @@ class Case:
         return number_of(look_up(self.submission.content, path))
 
     def expected(self, path: str) -> Any:
-        """What stands at a dotted path of the reference.
+        """The value at a dotted path of the reference.
 
         Raises:
-            ConfigError: nothing stands there; a fault of the task or of the host, not of the agent.
+            ConfigError: there is none; a fault of the task or of the host, not of the agent.
         """
-        found = look_up(self.reference, path)
-        if found is MISSING:
+        value = look_up(self.reference, path)
+        if value is MISSING:
             raise ConfigError(f"reference: got no {path}, expected it; the rubric of the task asks for it")
-        return found
+        return value
 
     def expected_number(self, path: str) -> float:
         """The finite number at a dotted path of the reference.
@@ -278,20 +278,20 @@ class Case:
         Raises:
             ConfigError: there is none.
         """
-        found = number_of(self.expected(path))
-        if found is None:
+        number = number_of(self.expected(path))
+        if number is None:
             raise ConfigError(f"reference: got {self.expected(path)!r} for {path}, expected a finite number")
-        return found
+        return number
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check says.
+    """The result of a check.
 
     Attributes:
-        fraction: of its points that are earned, 0 to 1; a gate lets pass at 1 only.
+        fraction: fraction of its points that are earned, 0 to 1; a gate passes at 1 only.
         reason: why, in a sentence.
-        evidence: the numbers that the fraction was computed from.
+        evidence: the numbers from which the fraction was computed.
     """
 
     fraction: float

@@ -33,6 +33,11 @@ from beampipe.errors import CancelledError, DeadlineError, FileError, InputError
 from beampipe.files import make_folder, write_whole
 from beampipe.workflow import leased
 
+DATA: Final = "data"
+"""Name of the dataset that was measured; others are numbers of simulated samples."""
+
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,199}")
+
 WANTED: Final = {"Want-Digest": "sha-256, md5;q=0.5, adler32;q=0.3", "Want-Repr-Digest": "sha-256=5"}
 """Headers of a request that ask for a digest of the whole file (RFC 3230, RFC 9530); storage of CERN gives adler32."""
 
@@ -64,6 +69,37 @@ class Checksum:
                 f"checksum: got {self.algorithm}:{self.digits[:80]}, expected one of {', '.join(_LENGTHS)} in"
                 " hexadecimal digits"
             )
+
+
+@dataclass(frozen=True)
+class OpenFile:
+    """A file that can be downloaded.
+
+    Attributes:
+        url: its HTTP address.
+        facts: public facts for the manifest; ``role`` is one.
+        size: number of bytes, if the catalogue lists it.
+        checksum: checksum of the contents, if the catalogue lists it.
+
+    Raises:
+        InputError: the address is not HTTP, or does not end in the plain name of a file.
+    """
+
+    url: str
+    facts: Mapping[str, Any] = field(default_factory=lambda: {"role": DATA})
+    size: int | None = None
+    checksum: Checksum | None = None
+
+    def __post_init__(self) -> None:
+        if urlsplit(self.url).scheme not in ("http", "https") or not urlsplit(self.url).hostname:
+            raise InputError(f"open data: got the address {self.url!r}, expected one of http or https; ask for https")
+        if not _PLAIN.fullmatch(self.name) or self.name == MANIFEST:
+            raise InputError(f"open data: got {self.url!r}, expected an address that ends in the plain name of a file")
+
+    @property
+    def name(self) -> str:
+        """Name of the file, without a path."""
+        return unquote(urlsplit(self.url).path).rpartition("/")[2]
 
 
 class _Digest(Protocol):
@@ -136,8 +172,8 @@ def root_fault(path: Path) -> str:
     if len(head) < 24:
         return f"{size} bytes"
     (version,) = struct.unpack(">i", head[4:8])
-    (told,) = struct.unpack(">q", head[12:20]) if version >= _LARGE else struct.unpack(">i", head[12:16])
-    return "" if 0 < told <= size else f"{size} bytes of a file that says it has {told}"
+    (stated,) = struct.unpack(">q", head[12:20]) if version >= _LARGE else struct.unpack(">i", head[12:16])
+    return "" if 0 < stated <= size else f"{size} bytes of a file that says it has {stated}"
 
 
 def _digits(algorithm: str, text: str) -> str | None:
@@ -156,24 +192,24 @@ def _digits(algorithm: str, text: str) -> str | None:
 
 _MAGIC: Final = b"root"
 
-_AGAIN: Final = (408, 425, 429, 500, 502, 503, 504)
+_RETRY_STATUSES: Final = (408, 425, 429, 500, 502, 503, 504)
 """Statuses after which the same request may succeed later."""
 
 _MOST_ATTEMPTS: Final = 200
-"""So many requests for one file at most, however much each brings."""
+"""Most requests for one file, however much each brings."""
 
 
 @dataclass(frozen=True)
 class TransferLimits:
-    """How files are asked for.
+    """Limits of downloads.
 
     Attributes:
-        attempts: number of requests in a row that bring nothing before a file is given up.
-        pause: seconds before the second of them; doubled before each further one [s].
-        longest_pause: never more than that, whatever a server asks for [s].
-        timeout: silence of a server after which a connection counts as cut [s].
-        seconds: time for all files together [s]; None for no limit. What has come by then is kept.
-        largest: number of bytes that one file may have.
+        attempts: number of requests in a row without any new bytes after which a download fails.
+        pause: pause before the second of them; doubled before each further one [s].
+        longest_pause: longest pause, whatever a server asks for [s].
+        timeout: silence of a server after which a connection counts as lost [s].
+        seconds: time for all files together [s]; None for no limit. Bytes that arrived by then are kept.
+        largest: largest size of one file [bytes].
     """
 
     attempts: int = 5
@@ -185,14 +221,14 @@ class TransferLimits:
 
 
 @dataclass(frozen=True)
-class _Note:
-    """What is known of a file that has come in part.
+class _RemoteFile:
+    """What a server says of a file; stored beside the bytes that have arrived.
 
     Attributes:
-        url: where it comes from.
+        url: its address.
         validator: strong entity tag or date of change, for ``If-Range``; empty if there is none.
-        size: of the whole file [bytes]; None if it is not known.
-        checksum: of the whole file, as the server told.
+        size: size of the whole file [bytes]; None if unknown.
+        checksum: checksum of the whole file.
     """
 
     url: str
@@ -201,12 +237,12 @@ class _Note:
     checksum: Checksum | None = None
 
 
-class _AgainError(Exception):
+class _RetryError(Exception):
     """This attempt brought no whole file; another may.
 
     Args:
         message: why.
-        wait: seconds that the server asks to wait, None if it does not say.
+        wait: pause that the server asks for [s]; None if it does not.
     """
 
     def __init__(self, message: str, wait: float | None = None) -> None:
@@ -215,11 +251,11 @@ class _AgainError(Exception):
 
 
 class Transfer:
-    """Downloads files; several threads may use one.
+    """Downloads files; several threads may share one.
 
     Args:
-        limits: how files are asked for.
-        progress: is called with the number of bytes that came.
+        limits: limits of the downloads.
+        progress: called with the number of bytes that arrived.
     """
 
     def __init__(self, limits: TransferLimits | None = None, progress: Callable[[int], object] | None = None) -> None:
@@ -238,39 +274,39 @@ class Transfer:
         self._client.close()
 
     def stop(self) -> None:
-        """End what other threads are bringing; what has come is kept."""
+        """End the downloads of other threads; bytes that have arrived are kept."""
         self._stopped.set()
 
     def get(self, file: OpenFile, folder: Path, recorded: str = "") -> str:
-        """Bring a file into a folder, in place of what goes by its name there.
+        """Download a file into a folder, in place of a file of that name.
 
         Args:
             file: the file.
-            folder: where it shall be.
-            recorded: SHA-256 that it had when it was brought before; empty if it is new.
+            folder: the folder.
+            recorded: SHA-256 that it had when it was first downloaded; empty if it is new.
 
         Returns:
             The SHA-256 of its contents, in hexadecimal digits.
 
         Raises:
-            FileError: it is no whole ROOT file, has another size or checksum than told, or there is no room for it.
+            FileError: it is not a whole ROOT file, has a wrong size or checksum, or there is no room for it.
             ServiceError: the server refuses it, or does not have it.
-            ServiceUnavailableError: the server did not give all of it, however often it was asked.
+            ServiceUnavailableError: the server did not send all of it in all attempts.
             DeadlineError: there was no more time.
-            CancelledError: somebody called `stop`.
+            CancelledError: `stop` was called.
         """
         path = folder / file.name
-        part, noted = folder / f".{file.name}.partial", folder / f".{file.name}.partial.json"
+        part, note_path = folder / f".{file.name}.partial", folder / f".{file.name}.partial.json"
         fruitless = 0
         for _ in range(_MOST_ATTEMPTS):
             before = _size(part)
             try:
-                note = self._bring(file, part, noted)
-                sha256 = self._checked(file, note, part, recorded)
+                remote = self._request_rest(file, part, note_path)
+                sha256 = self._verified(file, remote, part, recorded)
                 part.replace(path)
-                noted.unlink(missing_ok=True)
+                note_path.unlink(missing_ok=True)
                 return sha256
-            except _AgainError as error:
+            except _RetryError as error:
                 fault, wait = str(error), error.wait
             except httpx.TransportError as error:
                 fault, wait = f"{type(error).__name__}: {error}".rstrip(": "), None
@@ -287,16 +323,16 @@ class Transfer:
             fruitless = 0 if _size(part) > before else fruitless + 1
             if fruitless >= self.limits.attempts:
                 break
-            asked = self.limits.pause * 2.0 ** max(0, fruitless - 1) if wait is None else wait
-            self._sleep(min(asked, self.limits.longest_pause), file)
+            pause = self.limits.pause * 2.0 ** max(0, fruitless - 1) if wait is None else wait
+            self._sleep(min(pause, self.limits.longest_pause), file)
         raise ServiceUnavailableError(
             f"{file.url}: got {fault}, expected the file; {_size(part)} bytes have come and are kept, try again later",
             url=file.url,
         )
 
-    def _bring(self, file: OpenFile, part: Path, noted: Path) -> _Note:
-        """Ask for what is missing of a file, and write it."""
-        note = _read(noted, file)
+    def _request_rest(self, file: OpenFile, part: Path, note_path: Path) -> _RemoteFile:
+        """Request the missing bytes of a file, and write them."""
+        note = _read_note(note_path, file)
         have = _size(part) if note is not None and note.validator else 0
         if note is not None and have and have == note.size:
             return note
@@ -304,30 +340,33 @@ class Transfer:
         if note is not None and have:
             headers |= {"Range": f"bytes={have}-", "If-Range": note.validator}
         with self._client.stream("GET", file.url, headers=headers) as answer:
-            if answer.status_code == 416:  # it has become shorter than what is here
-                _remove(part, noted)
-                raise _AgainError("a file that is shorter than before")
+            if answer.status_code == 416:  # it has become shorter than the bytes that are here
+                _remove(part, note_path)
+                raise _RetryError("a file that is shorter than before")
             _check_status(answer, file)
-            start, told = _told(answer, file)
+            start, remote = _described(answer, file)
             if answer.status_code == 206:
-                if note is None or start != have or not _continues(note, told):
-                    _remove(part, noted)
-                    raise _AgainError("a part of another file, or another part than was asked for")
-                told = replace(told, validator=note.validator)
+                same = (
+                    note is not None and remote.validator in ("", note.validator) and note.size in (None, remote.size)
+                )
+                if note is None or start != have or not same:
+                    _remove(part, note_path)
+                    raise _RetryError("a part of another file, or another part than was asked for")
+                remote = replace(remote, validator=note.validator)
             else:
-                _remove(part)  # before the new note: it must never stand beside the bytes of an older file
-            self._check_size(file, told, part, start)
-            text = json.dumps(asdict(told))
-            write_whole(noted, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
+                _remove(part)  # before the new note, which must never stand beside the bytes of an older file
+            self._check_size(file, remote, part, start)
+            text = json.dumps(asdict(remote))
+            write_whole(note_path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
             with part.open("ab" if start else "wb") as out:
                 self._copy(answer, out, file, start)
-        if told.size is not None and _size(part) != told.size:
-            raise _AgainError(f"{_size(part)} of {told.size} bytes")
-        return told
+        if remote.size is not None and _size(part) != remote.size:
+            raise _RetryError(f"{_size(part)} of {remote.size} bytes")
+        return remote
 
     def _copy(self, answer: httpx.Response, out: Any, file: OpenFile, start: int) -> None:
         written = start
-        for chunk in answer.iter_raw():  # as it comes: gathered chunks would be lost at a cut
+        for chunk in answer.iter_raw():  # unbuffered: gathered chunks would be lost with the connection
             if written == 0 and not chunk.startswith(_MAGIC[: len(chunk)]):
                 page = chunk.lstrip()[:1] == b"<" or "html" in answer.headers.get("content-type", "")
                 raise FileError(
@@ -344,31 +383,31 @@ class Transfer:
             self._progress(len(chunk))
             self._check_time(file)
 
-    def _check_size(self, file: OpenFile, told: _Note, part: Path, start: int) -> None:
-        """Refuse what is of the wrong size or does not fit, before it comes."""
-        if told.size is None:
+    def _check_size(self, file: OpenFile, remote: _RemoteFile, part: Path, start: int) -> None:
+        """Refuse a file of a wrong size, or too large for the disk, before its bytes arrive."""
+        if remote.size is None:
             return
-        if file.size is not None and told.size != file.size:
+        if file.size is not None and remote.size != file.size:
             raise FileError(
-                f"{file.url}: got {told.size} bytes, expected {file.size} as the catalogue says", name=file.name
+                f"{file.url}: got {remote.size} bytes, expected {file.size} as the catalogue says", name=file.name
             )
-        if told.size > self.limits.largest:
+        if remote.size > self.limits.largest:
             raise FileError(
-                f"{file.url}: got {told.size} bytes, expected at most {self.limits.largest}", name=file.name
+                f"{file.url}: got {remote.size} bytes, expected at most {self.limits.largest}", name=file.name
             )
         free = shutil.disk_usage(part.parent).free + (_size(part) - start)
-        if told.size - start > free:
+        if remote.size - start > free:
             raise FileError(
                 f"{part.parent}: got {free / 1e9:.2f} GB of room for {file.name}, expected"
-                f" {(told.size - start) / 1e9:.2f} GB; make room or choose another place",
+                f" {(remote.size - start) / 1e9:.2f} GB; make room or choose another place",
                 path=part.parent,
             )
 
-    def _checked(self, file: OpenFile, note: _Note, part: Path, recorded: str) -> str:
-        """The SHA-256 of a file that has come whole, after all that is known of it was compared."""
+    def _verified(self, file: OpenFile, remote: _RemoteFile, part: Path, recorded: str) -> str:
+        """The SHA-256 of a file that has arrived whole, after comparing its size and all known checksums."""
         size = _size(part)
         fault = root_fault(part)
-        expected = [one for one in (file.checksum, note.checksum) if one is not None]
+        expected = [one for one in (file.checksum, remote.checksum) if one is not None]
         digests = digests_of(part, "sha256", *{one.algorithm for one in expected} - {"sha256"})
         wrong = [one for one in expected if digests[one.algorithm] != one.digits]
         if recorded and digests["sha256"] != recorded and not fault:
@@ -378,7 +417,7 @@ class Transfer:
         elif file.size not in (None, size):
             fault = f"{size} bytes instead of {file.size}"
         if fault:
-            # What is wrong cannot be told from what is right: nothing of it is of use to another attempt.
+            # Which bytes are wrong is unknown: another attempt cannot use any of them.
             _remove(part, part.with_name(part.name + ".json"))
             raise FileError(
                 f"{file.url}: got {fault}, expected a whole ROOT file as it was made; try again", name=file.name
@@ -408,25 +447,20 @@ def _check_status(answer: httpx.Response, file: OpenFile) -> None:
     status = answer.status_code
     if status in (200, 206):
         return
-    if status in _AGAIN:
+    if status in _RETRY_STATUSES:
         wait = answer.headers.get("retry-after", "")
-        raise _AgainError(f"status {status}", float(wait) if re.fullmatch(r"\d{1,6}", wait) else None)
+        raise _RetryError(f"status {status}", float(wait) if re.fullmatch(r"\d{1,6}", wait) else None)
     hint = "the catalogue may be older than the server" if status in (404, 410) else "look whether it is public"
     raise ServiceError(
         f"{file.url}: got status {status} {answer.reason_phrase}, expected the file; {hint}", url=file.url
     )
 
 
-def _continues(note: _Note, told: _Note) -> bool:
-    """Whether a part belongs to the file of which the beginning is here."""
-    return told.validator in ("", note.validator) and (note.size is None or note.size == told.size)
-
-
-def _told(answer: httpx.Response, file: OpenFile) -> tuple[int, _Note]:
-    """Where an answer begins in the file, and what it says of the whole of it.
+def _described(answer: httpx.Response, file: OpenFile) -> tuple[int, _RemoteFile]:
+    """The first byte of an answer in the file, and what its headers say of the whole file.
 
     Raises:
-        _AgainError: it is a part, and does not say which.
+        _RetryError: it is a part without its range.
     """
     headers = answer.headers
     tag = headers.get("etag", "")
@@ -434,21 +468,21 @@ def _told(answer: httpx.Response, file: OpenFile) -> tuple[int, _Note]:
     checksum = checksum_in({name.lower(): value for name, value in headers.items()})
     start, size = 0, None
     if answer.status_code == 206:
-        said = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("content-range", ""))
-        if said is None:
-            raise _AgainError(f"a part of the file with Content-Range {headers.get('content-range')!r}")
-        start, size = int(said[1]), None if said[2] == "*" else int(said[2])
+        content_range = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("content-range", ""))
+        if content_range is None:
+            raise _RetryError(f"a part of the file with Content-Range {headers.get('content-range')!r}")
+        start, size = int(content_range[1]), None if content_range[2] == "*" else int(content_range[2])
     elif re.fullmatch(r"\d+", headers.get("content-length", "")) and "content-encoding" not in headers:
         size = int(headers["content-length"])
-    return start, _Note(file.url, validator, size, checksum)
+    return start, _RemoteFile(file.url, validator, size, checksum)
 
 
-def _read(noted: Path, file: OpenFile) -> _Note | None:
-    """The note beside what has come of a file; None if there is none of this file."""
+def _read_note(note_path: Path, file: OpenFile) -> _RemoteFile | None:
+    """The note beside the bytes of a file; None if there is none of this file."""
     try:
-        known = json.loads(noted.read_text(encoding="utf-8"))
-        checksum = known.pop("checksum")
-        note = _Note(**known, checksum=None if checksum is None else Checksum(**checksum))
+        fields = json.loads(note_path.read_text(encoding="utf-8"))
+        checksum = fields.pop("checksum")
+        note = _RemoteFile(**fields, checksum=None if checksum is None else Checksum(**checksum))
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
     return note if note.url == file.url else None
@@ -473,11 +507,11 @@ def init_data_folder(folder: Path, public: Mapping[str, Any]) -> None:
     """Make a folder of data with an empty manifest, unless there is one with a manifest.
 
     Args:
-        folder: where the data shall be.
-        public: what anybody may know of all data together.
+        folder: the folder.
+        public: public facts of all data together.
 
     Raises:
-        FileError: it cannot be made, or its manifest cannot be understood.
+        FileError: it cannot be made, or its manifest cannot be read.
     """
     make_folder(folder)
     with _locked(folder):
@@ -495,17 +529,17 @@ def download_files(
     reuse: bool = True,
     progress: Callable[[int], object] | None = None,
 ) -> tuple[str, ...]:
-    """Bring files into a folder of data; what is there, as its manifest says, is not brought again.
+    """Download files into a folder of data; files that are there, as its manifest says, are not downloaded again.
 
     One process at a time works on a folder; others wait, and find the files there.
 
     Args:
-        files: the files, each with a name of its own.
-        folder: where they shall be; `begin_folder` made it.
-        workers: so many are brought at once.
-        limits: how they are asked for.
-        reuse: files that are there are taken; else they are brought again, and must be what they were.
-        progress: is called with the number of bytes that came.
+        files: the files; their names must differ.
+        folder: the folder, made by `init_data_folder`.
+        workers: number of downloads at once.
+        limits: limits of the downloads.
+        reuse: whether to keep files that are there; else they are downloaded again, and must be the same.
+        progress: called with the number of bytes that arrived.
 
     Returns:
         The names of the files, in their order.
@@ -513,7 +547,7 @@ def download_files(
     Raises:
         InputError: two files have one name.
         FileError: a file is not what its server, the catalogue or the manifest says of it, or there is no room.
-        ServiceError: a server gave no usable answer. What has come is kept for another call.
+        ServiceError: a server gave no usable answer. Bytes that have arrived are kept for another call.
     """
     names = [file.name for file in files]
     if len(set(names)) != len(names):
@@ -523,29 +557,43 @@ def download_files(
         manifest = _Manifest(folder)
         missing = [file for file in files if not (reuse and manifest.holds(file))]
         with Transfer(limits, progress) as transfer:
-            _bring_all(missing, folder, manifest, transfer, max(1, workers))
+
+            def download(file: OpenFile) -> None:
+                manifest.add(file, transfer.get(file, folder, manifest.recorded(file)))
+
+            with ThreadPoolExecutor(max(1, workers)) as pool:
+                futures = [pool.submit(download, file) for file in missing]
+                try:
+                    wait(futures, return_when=FIRST_EXCEPTION)
+                finally:
+                    if any(not future.done() or future.exception() for future in futures):
+                        transfer.stop()
+                        pool.shutdown(cancel_futures=True)
+        errors = [error for future in futures if not future.cancelled() and (error := future.exception()) is not None]
+        if errors:
+            raise next((error for error in errors if not isinstance(error, CancelledError)), errors[0])
     return tuple(names)
 
 
 class _Manifest:
-    """The manifest of a folder, while files are brought into it by several threads."""
+    """The manifest of a folder, while several threads download files into it."""
 
     def __init__(self, folder: Path) -> None:
         public = DataFolder(folder).public
-        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         self._folder, self._public = folder, public
-        self._entries: dict[str, dict[str, Any]] = {facts["name"]: dict(facts) for facts in found["files"]}
+        self._entries: dict[str, dict[str, Any]] = {facts["name"]: dict(facts) for facts in content["files"]}
         self._lock = threading.Lock()
 
     def recorded(self, file: OpenFile) -> str:
-        """The SHA-256 that a file had when it was first brought; empty if it never was."""
+        """The SHA-256 that a file had when it was first downloaded; empty if it never was."""
         return str(self._entries.get(file.name, {}).get("sha256", ""))
 
     def holds(self, file: OpenFile) -> bool:
-        """Whether a file is there as it was brought.
+        """Whether a file is there as it was downloaded.
 
         Raises:
-            FileError: another file goes by its name.
+            FileError: another file has its name.
         """
         entry = self._entries.get(file.name)
         if entry is None:
@@ -564,7 +612,7 @@ class _Manifest:
         return there and _sha256(self._folder / file.name, status.st_size, status.st_mtime_ns) == entry.get("sha256")
 
     def add(self, file: OpenFile, sha256: str) -> None:
-        """Write down that a file has come."""
+        """Record a downloaded file."""
         size = (self._folder / file.name).stat().st_size
         with self._lock:
             self._entries[file.name] = {
@@ -577,24 +625,6 @@ class _Manifest:
             write_manifest(self._folder, [self._entries[name] for name in sorted(self._entries)], self._public)
 
 
-def _bring_all(files: Sequence[OpenFile], folder: Path, manifest: _Manifest, transfer: Transfer, workers: int) -> None:
-    def bring(file: OpenFile) -> None:
-        manifest.add(file, transfer.get(file, folder, manifest.recorded(file)))
-
-    with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(bring, file) for file in files]
-        try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-        finally:
-            if any(not future.done() or future.exception() for future in futures):
-                transfer.stop()
-                pool.shutdown(cancel_futures=True)
-    errors = [future.exception() for future in futures if not future.cancelled()]
-    found = [error for error in errors if error is not None]
-    if found:
-        raise next((error for error in found if not isinstance(error, CancelledError)), found[0])
-
-
 @lru_cache(maxsize=1024)
 def _sha256(path: Path, size: int, changed: int) -> str:
     """The SHA-256 of a file of that size and time of change."""
@@ -603,7 +633,7 @@ def _sha256(path: Path, size: int, changed: int) -> str:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """No other process that asks in the same way works on the folder during the block."""
+    """Lock the folder against other downloads during the block."""
     with ExitStack() as held:
         try:
             held.enter_context(leased(folder / _LOCK, wait=True))
@@ -612,41 +642,3 @@ def _locked(folder: Path) -> Iterator[None]:
                 f"{folder}: cannot be written to ({error.strerror}), expected a folder", path=folder
             ) from error
         yield
-
-
-@dataclass(frozen=True)
-class OpenFile:
-    """A file that can be downloaded.
-
-    Attributes:
-        url: where it is, over HTTP.
-        facts: what anybody may know of it, for the manifest; ``role`` is one.
-        size: number of bytes, if the catalogue knows it.
-        checksum: of the contents, if the catalogue knows it.
-
-    Raises:
-        InputError: the address is none of HTTP, or does not end in the plain name of a file.
-    """
-
-    url: str
-    facts: Mapping[str, Any] = field(default_factory=lambda: {"role": DATA})
-    size: int | None = None
-    checksum: Checksum | None = None
-
-    def __post_init__(self) -> None:
-        if urlsplit(self.url).scheme not in ("http", "https") or not urlsplit(self.url).hostname:
-            raise InputError(f"open data: got the address {self.url!r}, expected one of http or https; ask for https")
-        if not _PLAIN.fullmatch(self.name) or self.name == MANIFEST:
-            raise InputError(f"open data: got {self.url!r}, expected an address that ends in the plain name of a file")
-
-    @property
-    def name(self) -> str:
-        """Name of the file, without a path."""
-        return unquote(urlsplit(self.url).path).rpartition("/")[2]
-
-
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,199}")
-
-
-DATA: Final = "data"
-"""Name of the dataset that was measured; others are numbers of simulated samples."""

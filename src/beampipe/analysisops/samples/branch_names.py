@@ -40,8 +40,8 @@ class Dialect:
 
     def counter_column(self, prefix: str) -> str:
         """The name of the column with the number of objects."""
-        here = self.collection(prefix)
-        return here + self.counter if self.counter.startswith("_") else self.counter + here
+        name = self.collection(prefix)
+        return name + self.counter if self.counter.startswith("_") else self.counter + name
 
     def event_column(self, name: str) -> str:
         """The name of a column of the event."""

@@ -150,9 +150,9 @@ def write_tree(path: Path, events: Events, layout: FileLayout) -> dict[str, Any]
     outer = {}
     for prefix, objects in events.collections.items():
         counts = objects.counts(events.number)
-        here = dialect.collection(prefix)
-        outer[here] = dialect.counter_column(prefix)
-        data[here] = ak.zip(
+        collection = dialect.collection(prefix)
+        outer[collection] = dialect.counter_column(prefix)
+        data[collection] = ak.zip(
             {
                 dialect.fields.get(name, name): ak.unflatten(_column(name, values, layout), counts)
                 for name, values in objects.fields.items()

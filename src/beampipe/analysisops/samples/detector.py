@@ -211,8 +211,8 @@ def _seen(
     """Measured pt, eta, phi and e, and whether each is seen."""
     pt, eta, phi, e = polar(momenta)
     factor = np.maximum((1 + relative * generator.normal(size=len(pt))) * (1 + relative**2 / 4), 0.1)
-    found = generator.uniform(size=len(pt)) < efficiency
-    return pt * factor, eta, phi, e * factor, found & (pt * factor > least_pt) & (np.abs(eta) < most_eta)
+    detected = generator.uniform(size=len(pt)) < efficiency
+    return pt * factor, eta, phi, e * factor, detected & (pt * factor > least_pt) & (np.abs(eta) < most_eta)
 
 
 def _cone(generator: np.random.Generator, pt: Float64[ndarray, " n"], prompt: bool) -> Float64[ndarray, " n"]:

@@ -60,14 +60,16 @@ class Events:
 
     def rows(self, rows: Int64[ndarray, " n_kept"]) -> Events:
         """The given events, in the given order; each at most once."""
-        place = np.full(self.number, -1)
-        place[rows] = np.arange(len(rows))
+        new_row = np.full(self.number, -1)
+        new_row[rows] = np.arange(len(rows))
         collections = {}
         for name, objects in self.collections.items():
-            kept = objects.where(place[objects.event] >= 0)
-            moved = replace(kept, event=place[kept.event])
+            kept = objects.where(new_row[objects.event] >= 0)
+            moved = replace(kept, event=new_row[kept.event])
             order = np.argsort(moved.event, kind="stable")
-            collections[name] = Objects(moved.event[order], {key: one[order] for key, one in moved.fields.items()})
+            collections[name] = Objects(
+                moved.event[order], {key: values[order] for key, values in moved.fields.items()}
+            )
         return Events(len(rows), {name: values[rows] for name, values in self.columns.items()}, collections)
 
     def with_columns(self, columns: Mapping[str, ndarray]) -> Events:

@@ -51,15 +51,15 @@ class RandomParameters:
         low, high = self._ranges.get(name, (low, high))
         return self._keep(name, float(self.generator(name).uniform(low, high)))
 
-    def away(self, name: str, known: float, near: float, far: float) -> float:
-        """A hidden number between `near` and `far` away from a known one, to either side.
+    def away(self, name: str, centre: float, near: float, far: float) -> float:
+        """A hidden number between `near` and `far` away from a known value, to either side.
 
-        A range of the caller's is taken as it is, without the gap.
+        A range of the caller's is used as it is, without the gap.
         """
         if name in self._ranges:
-            return self.uniform(name, known, known)
+            return self.uniform(name, centre, centre)
         side, distance = self.generator(name).uniform(size=2)
-        return self._keep(name, float(known + np.sign(side - 0.5) * (near + (far - near) * distance)))
+        return self._keep(name, float(centre + np.sign(side - 0.5) * (near + (far - near) * distance)))
 
     def choice(self, name: str, number: int) -> int:
         """A hidden number from 0 to `number` - 1."""

@@ -25,90 +25,10 @@ from beampipe.workflow import digest_of
 
 _PLACEHOLDER: Final = re.compile(r"\{\{\s*([A-Za-z_][\w.]*)\s*\}\}")
 
-
-def known_values(spec: TaskSpec, level: Level = 1, method_fields: Iterable[str] = ()) -> dict[str, str]:
-    """What a task fills in by itself, by name: its identity, its limits, the bins and the form of the answer."""
-    return {
-        "TASK_ID": spec.id,
-        "TASK_TYPE": spec.type,
-        "DESCRIPTION": spec.description,
-        "LEVEL": str(level),
-        "RELEASE": spec.release,
-        "DATASET": spec.dataset,
-        "SKIM": spec.skim,
-        "PROTOCOL": spec.protocol,
-        "MAX_FILES": str(spec.constraints.max_files or spec.max_files),
-        "TIME_LIMIT": f"{spec.time_limit:g}",
-        "MAX_TOOL_CALLS": str(spec.max_tool_calls),
-        "ANSWERS": answer_form(spec, method_fields),
-        **{f"HISTOGRAM_{name.upper()}": one.words for name, one in spec.histograms.items()},
-    }
-
-
-def check_placeholders(prompt: str, spec: TaskSpec, where: str) -> None:
-    """Refuse a prompt with a placeholder that neither the task nor its facts fill.
-
-    Raises:
-        ConfigError: with the nearest name there is.
-    """
-    known = [*known_values(spec), *(name.upper() for name in spec.facts)]
-    for name in _PLACEHOLDER.findall(prompt):
-        if name not in known:
-            raise ConfigError(
-                f"{where}: got the placeholder {{{{{name}}}}}, expected some of"
-                f" {', '.join(known)}{nearest(name, known)}"
-                "; name facts of an instance under `facts` in task_spec.yaml"
-            )
-
-
-def fill(prompt: str, values: Mapping[str, str], where: str) -> str:
-    """A prompt with its placeholders filled, in one pass: what is filled in is not searched again.
-
-    Raises:
-        ConfigError: a placeholder has no value.
-    """
-    for name in _PLACEHOLDER.findall(prompt):
-        if name not in values:
-            raise ConfigError(
-                f"{where}: got no value for {{{{{name}}}}}{nearest(name, values)}; expected it from the data"
-            )
-    return _PLACEHOLDER.sub(lambda found: values[found[1]], prompt)
-
-
-def answer_form(spec: TaskSpec, method_fields: Iterable[str] = ()) -> str:
-    """The form of a submission with no number in it that could be echoed, and what each answer is."""
-    shape: dict[str, Any] = {"task_id": spec.id, "status": "ok"}
-    lines = []
-    if spec.answers:
-        shape["answers"] = {name: {"value": "NUMBER", "uncertainty": "NUMBER"} for name in spec.answers}
-        for name, number in spec.answers.items():
-            lines.append(f"- `answers.{name}`{f' [{number.unit}]' if number.unit else ''}: {number.description}")
-    if spec.words:
-        shape["words"] = dict.fromkeys(spec.words, "WORD")
-        lines += [f"- `words.{name}`: {one.description}; one of {', '.join(map(json.dumps, one.choices))}"
-                  for name, one in spec.words.items()]  # fmt: skip
-    if spec.histograms:
-        shape["histograms"] = dict.fromkeys(spec.histograms, "HANDLE")
-        lines += [f"- `histograms.{name}`: handle of a histogram with {one.words}; {one.description}"
-                  for name, one in spec.histograms.items()]  # fmt: skip
-    if spec.artifacts:
-        shape["artifacts"] = dict.fromkeys(spec.artifacts, "HANDLE")
-        lines += [f"- `artifacts.{name}`: handle; {one.description}" for name, one in spec.artifacts.items()]
-    shape |= {"method": dict.fromkeys(method_fields, "TEXT"), "comments": "TEXT"}
-    text = re.sub(r'"(NUMBER|TEXT|WORD|HANDLE)"', r"\1", json.dumps(shape, indent=2))
-    if spec.answers:
-        lines.append(
-            "- Numbers: plain JSON numbers as the tools gave them, at least three significant digits, each with its"
-            " standard uncertainty. A number that no tool gave from the data makes the whole answer void."
-        )
-    return f"```\n{text}\n```\n\n" + "\n".join(lines)
-
-
 PROGRAM: Final = "task.py"
 """Name of the file with the code of a task."""
 
 _SPEC: Final = "task_spec.yaml"
-
 _SECTION_OF_SETTING: Final = {"answer": "answers", "word": "words", "histogram": "histograms", "artifact": "artifacts"}
 """Setting of a check that names an answer -> where the task declares it."""
 
@@ -160,12 +80,12 @@ class Task(Shown):
 
 
 def load_task(folder: str | Path) -> Task:
-    """A task from a folder, each of its files checked against the others.
+    """A task from a folder, each of its files checked against the others. Its code is not loaded.
 
     Raises:
         FileError: the folder or a file that is needed is not there, or is no YAML.
-        ConfigError: an unknown key, a placeholder that nothing fills, a path that leads nowhere, an answer that nobody
-            declared, a total that is not the sum (version 2).
+        ConfigError: an unknown key, a placeholder without a value, a path that leads nowhere, an undeclared answer, a
+            total that is not the sum (version 2).
         UnknownNameError: an unknown type of check, answer or choice.
     """
     folder = Path(folder)
@@ -180,12 +100,26 @@ def load_task(folder: str | Path) -> Task:
             f"{spec.rubric_path}: got version {rubric.version}, expected {spec.version} as in {spec_path.name}"
         )
     if "instance" in eval_ref:
-        raise ConfigError(f"{spec.eval_ref_path}: got the key 'instance', expected it from the oracle of each instance")
+        raise ConfigError(
+            f"{spec.eval_ref_path}: got the key 'instance', expected it from the analysis of each instance"
+        )
     _check_paths(rubric, eval_ref, spec)
     if spec.version == 2:
         _check_answers(rubric, spec)
-        warnings += tuple(_ungraded(rubric, spec))
-    prompts = _prompts(spec)
+        for setting, section in _SECTION_OF_SETTING.items():
+            graded = {getattr(check.kind, setting, MISSING) for check in rubric.rules}
+            ungraded = [name for name in getattr(spec, section) if name not in graded]
+            warnings += tuple(f"{spec.id}: {section}.{name} is asked for, and no rule grades it" for name in ungraded)
+    prompts: dict[Level, str] = {}
+    first = spec.solver_prompt_path if spec.solver_prompt_path.exists() else spec.white_prompt_path
+    for level in spec.all_levels:
+        path = first if level == 1 else first.with_name(f"{first.stem}_l{level}{first.suffix}")
+        if level != 1 and not path.exists():
+            raise FileError(
+                f"{path}: not there, expected the prompt of level {level} of {list(spec.levels)}", path=path
+            )
+        prompts[level] = read_text(path, "the prompt of an agent")
+        _check_placeholders(prompts[level], spec, str(path))
     judge_prompt = ""
     if spec.judge_prompt_path.exists() or (rubric.judged and spec.version == 2):
         judge_prompt = read_text(spec.judge_prompt_path, "the prompt of a judge")
@@ -194,6 +128,47 @@ def load_task(folder: str | Path) -> Task:
         warnings += (f"{spec.judge_prompt_path}: not there; a judge is asked in plain words",)
     warnings += rubric.warnings
     return Task(spec, rubric, eval_ref, prompts, judge_prompt, parameters, warnings, folder)
+
+
+def _check_paths(rubric: Rubric, eval_ref: Mapping[str, Any], spec: TaskSpec) -> None:
+    """Each path of a check into the reference leads somewhere; those into an instance, to what the task declares."""
+    of_instance = [f"instance.quantities.{name}.{part}" for name in spec.answers for part in ("value", "uncertainty")]
+    of_instance += [f"instance.truth.{name}" for name in spec.answers]
+    paths = [*_paths(eval_ref, ""), *of_instance]
+    for check, setting, path in rubric.paths():
+        if path not in paths:
+            raise ConfigError(
+                f"{spec.rubric_path}: {check}: {setting}: got {path!r}, which leads nowhere in"
+                f" {spec.eval_ref_path.name}, expected some of {', '.join(paths)}{nearest(path, paths)}"
+            )
+
+
+def _paths(table: Mapping[str, Any], before: str) -> list[str]:
+    """The paths to all values of nested mappings."""
+    paths = []
+    for key, value in table.items():
+        paths.append(f"{before}{key}")
+        if isinstance(value, Mapping):
+            paths += _paths(value, f"{before}{key}.")
+    return paths
+
+
+def _check_answers(rubric: Rubric, spec: TaskSpec) -> None:
+    """Each answer that a check names is one that the task asks for."""
+    for check in (*rubric.gates, *rubric.rules):
+        where = f"({spec.rubric_path}: {check.id})"
+        for name in getattr(check.kind, "answers", ()):
+            if name not in spec.answers:
+                raise UnknownNameError(f"answer {where}", name, spec.answers)
+        for setting, section in _SECTION_OF_SETTING.items():
+            name = getattr(check.kind, setting, None)
+            if name is not None and name not in getattr(spec, section):
+                raise UnknownNameError(f"{setting} {where}", name, getattr(spec, section))
+        if check.type == "word" and set(check.kind.choices) != set(spec.words[check.kind.word].choices):
+            raise ConfigError(
+                f"{spec.rubric_path}: {check.id}: got choices {list(check.kind.choices)}, expected"
+                f" {list(spec.words[check.kind.word].choices)} as in {_SPEC}"
+            )
 
 
 def shipped_tasks() -> dict[str, Path]:
@@ -207,10 +182,10 @@ def shipped_task(name: str) -> Task:
     Raises:
         UnknownNameError: there is none.
     """
-    known = shipped_tasks()
-    if name not in known:
-        raise UnknownNameError("task", name, known)
-    return load_task(known[name])
+    tasks = shipped_tasks()
+    if name not in tasks:
+        raise UnknownNameError("task", name, tasks)
+    return load_task(tasks[name])
 
 
 @runtime_checkable
@@ -275,9 +250,9 @@ def render_prompt(task: Task, level: Level, values: Mapping[str, object] | None 
     """The prompt of an agent, every placeholder filled.
 
     Args:
-        task: what is asked.
-        level: how much the agent is told.
-        values: public facts of the instance, by name in any case; the task brings the rest.
+        task: the task.
+        level: how much the prompt tells.
+        values: public facts of the instance, by name in any case; the other values are the task's own.
 
     Raises:
         UnknownNameError: the task has no such level.
@@ -285,74 +260,79 @@ def render_prompt(task: Task, level: Level, values: Mapping[str, object] | None 
     """
     if level not in task.prompts:
         raise UnknownNameError(f"level of {task.id}", str(level), map(str, task.prompts))
-    known = known_values(task.spec, level, _method_fields(task.eval_ref))
+    required = look_up(task.eval_ref, "method.required_fields")
+    method_fields = map(str, required) if isinstance(required, list) else ()
     facts = {name.upper(): str(value) for name, value in (values or {}).items()}
-    return fill(task.prompts[level], {**facts, **known}, f"{task.id}: prompt of level {level}")
-
-
-def _method_fields(eval_ref: Mapping[str, Any]) -> tuple[str, ...]:
-    found = look_up(eval_ref, "method.required_fields")
-    return tuple(map(str, found)) if isinstance(found, list) else ()
-
-
-def _prompts(spec: TaskSpec) -> dict[Level, str]:
-    first = spec.solver_prompt_path if spec.solver_prompt_path.exists() else spec.white_prompt_path
-    found: dict[Level, str] = {}
-    for level in spec.all_levels:
-        path = first if level == 1 else first.with_name(f"{first.stem}_l{level}{first.suffix}")
-        if level != 1 and not path.exists():
-            raise FileError(
-                f"{path}: not there, expected the prompt of level {level} of {list(spec.levels)}", path=path
-            )
-        found[level] = read_text(path, "the prompt of an agent")
-        check_placeholders(found[level], spec, str(path))
-    return found
-
-
-def _check_paths(rubric: Rubric, eval_ref: Mapping[str, Any], spec: TaskSpec) -> None:
-    """Each path of a check into the reference leads somewhere; those into an instance, to what the task declares."""
-    of_instance = [f"instance.quantities.{name}.{part}" for name in spec.answers for part in ("value", "uncertainty")]
-    of_instance += [f"instance.truth.{name}" for name in spec.answers]
-    known = [*_paths(eval_ref, ""), *of_instance]
-    for check, setting, path in rubric.paths():
-        if path not in known:
+    filled = {**facts, **_own_values(task.spec, level, method_fields)}
+    for name in _PLACEHOLDER.findall(task.prompts[level]):
+        if name not in filled:
             raise ConfigError(
-                f"{spec.rubric_path}: {check}: {setting}: got {path!r}, which leads nowhere in"
-                f" {spec.eval_ref_path.name}, expected some of {', '.join(known)}{nearest(path, known)}"
+                f"{task.id}: prompt of level {level}: got no value for {{{{{name}}}}}{nearest(name, filled)}; expected"
+                " it from the data"
             )
+    # In one pass: a value is not searched for placeholders.
+    return _PLACEHOLDER.sub(lambda match: filled[match[1]], task.prompts[level])
 
 
-def _paths(table: Mapping[str, Any], before: str) -> list[str]:
-    found = []
-    for key, value in table.items():
-        found.append(f"{before}{key}")
-        if isinstance(value, Mapping):
-            found += _paths(value, f"{before}{key}.")
-    return found
+def _own_values(spec: TaskSpec, level: Level = 1, method_fields: Iterable[str] = ()) -> dict[str, str]:
+    """The values of a task for placeholders: its identity, its limits, the bins and the form of the answer."""
+    return {
+        "TASK_ID": spec.id,
+        "TASK_TYPE": spec.type,
+        "DESCRIPTION": spec.description,
+        "LEVEL": str(level),
+        "RELEASE": spec.release,
+        "DATASET": spec.dataset,
+        "SKIM": spec.skim,
+        "PROTOCOL": spec.protocol,
+        "MAX_FILES": str(spec.constraints.max_files or spec.max_files),
+        "TIME_LIMIT": f"{spec.time_limit:g}",
+        "MAX_TOOL_CALLS": str(spec.max_tool_calls),
+        "ANSWERS": _answer_form(spec, method_fields),
+        **{f"HISTOGRAM_{name.upper()}": histogram.words for name, histogram in spec.histograms.items()},
+    }
 
 
-def _check_answers(rubric: Rubric, spec: TaskSpec) -> None:
-    """Each answer that a check names is one that the task asks for."""
-    for check in (*rubric.gates, *rubric.rules):
-        where = f"({spec.rubric_path}: {check.id})"
-        for name in getattr(check.kind, "answers", ()):
-            if name not in spec.answers:
-                raise UnknownNameError(f"answer {where}", name, spec.answers)
-        for setting, section in _SECTION_OF_SETTING.items():
-            name = getattr(check.kind, setting, None)
-            if name is not None and name not in getattr(spec, section):
-                raise UnknownNameError(f"{setting} {where}", name, getattr(spec, section))
-        if check.type == "word" and set(check.kind.choices) != set(spec.words[check.kind.word].choices):
+def _check_placeholders(prompt: str, spec: TaskSpec, where: str) -> None:
+    """Refuse a prompt with a placeholder that neither the task nor its facts fill.
+
+    Raises:
+        ConfigError: with the nearest name there is.
+    """
+    names = [*_own_values(spec), *(name.upper() for name in spec.facts)]
+    for name in _PLACEHOLDER.findall(prompt):
+        if name not in names:
             raise ConfigError(
-                f"{spec.rubric_path}: {check.id}: got choices {list(check.kind.choices)}, expected"
-                f" {list(spec.words[check.kind.word].choices)} as in {_SPEC}"
+                f"{where}: got the placeholder {{{{{name}}}}}, expected some of"
+                f" {', '.join(names)}{nearest(name, names)}"
+                "; name facts of an instance under `facts` in task_spec.yaml"
             )
 
 
-def _ungraded(rubric: Rubric, spec: TaskSpec) -> list[str]:
-    warnings = []
-    for setting, section in _SECTION_OF_SETTING.items():
-        graded = {getattr(check.kind, setting, MISSING) for check in rubric.rules}
-        warnings += [f"{spec.id}: {section}.{name} is asked for, and no rule grades it"
-                     for name in getattr(spec, section) if name not in graded]  # fmt: skip
-    return warnings
+def _answer_form(spec: TaskSpec, method_fields: Iterable[str] = ()) -> str:
+    """The form of a submission, without a number that could be echoed, and the meaning of each answer."""
+    shape: dict[str, Any] = {"task_id": spec.id, "status": "ok"}
+    lines = []
+    if spec.answers:
+        shape["answers"] = {name: {"value": "NUMBER", "uncertainty": "NUMBER"} for name in spec.answers}
+        for name, number in spec.answers.items():
+            lines.append(f"- `answers.{name}`{f' [{number.unit}]' if number.unit else ''}: {number.description}")
+    if spec.words:
+        shape["words"] = dict.fromkeys(spec.words, "WORD")
+        for name, word in spec.words.items():
+            lines.append(f"- `words.{name}`: {word.description}; one of {', '.join(map(json.dumps, word.choices))}")
+    if spec.histograms:
+        shape["histograms"] = dict.fromkeys(spec.histograms, "HANDLE")
+        for name, bins in spec.histograms.items():
+            lines.append(f"- `histograms.{name}`: handle of a histogram with {bins.words}; {bins.description}")
+    if spec.artifacts:
+        shape["artifacts"] = dict.fromkeys(spec.artifacts, "HANDLE")
+        lines += [f"- `artifacts.{name}`: handle; {exported.description}" for name, exported in spec.artifacts.items()]
+    shape |= {"method": dict.fromkeys(method_fields, "TEXT"), "comments": "TEXT"}
+    text = re.sub(r'"(NUMBER|TEXT|WORD|HANDLE)"', r"\1", json.dumps(shape, indent=2))
+    if spec.answers:
+        lines.append(
+            "- Numbers: plain JSON numbers as the tools gave them, at least three significant digits, each with its"
+            " standard uncertainty. A number that no tool gave from the data makes the whole answer void."
+        )
+    return f"```\n{text}\n```\n\n" + "\n".join(lines)

@@ -13,8 +13,6 @@ from beampipe.analysisops.contract import Level
 from beampipe.errors import ConfigError, FileError
 from beampipe.settings import build
 
-# YAML files in which no key stands twice.
-
 
 def read_text(path: Path, what: str) -> str:
     """The text of a file.
@@ -25,9 +23,9 @@ def read_text(path: Path, what: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        names = sorted(one.name for one in path.parent.iterdir()) if path.parent.is_dir() else []
-        there = f"; there are {', '.join(names[:12])}" if names else ""
-        raise FileError(f"{path}: cannot be read ({error.strerror}), expected {what}{there}", path=path) from error
+        names = sorted(other.name for other in path.parent.iterdir()) if path.parent.is_dir() else []
+        others = f"; there are {', '.join(names[:12])}" if names else ""
+        raise FileError(f"{path}: cannot be read ({error.strerror}), expected {what}{others}", path=path) from error
     except UnicodeDecodeError as error:
         raise FileError(f"{path}: got bytes that are no text in UTF-8, expected {what}", path=path) from error
 
@@ -45,11 +43,11 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-            twice = [str(key) for place, key in enumerate(keys) if key in keys[:place]]
+            twice = [str(key) for number, key in enumerate(keys) if key in keys[:number]]
             if twice:
                 raise yaml.constructor.ConstructorError(None, None, f"got the key {twice[0]!r} twice", node.start_mark)
-            found: dict[Any, Any] = super().construct_mapping(node, deep)
-            return found
+            mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+            return mapping
 
     text = read_text(path, what)
     try:
@@ -59,9 +57,6 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise FileError(f"{path}: got {type(content).__name__}, expected a mapping with names as keys", path=path)
     return content
-
-
-# task_spec.yaml: what a task is, what it needs, and what it asks for.
 
 
 Range = tuple[float | str, ...]
@@ -159,7 +154,7 @@ class HistogramAnswer:
     def edges(self) -> tuple[float, ...]:
         """Edges of the bins, one more than there are bins."""
         width = (self.high - self.low) / self.bins
-        return (*(self.low + place * width for place in range(self.bins)), self.high)
+        return (*(self.low + number * width for number in range(self.bins)), self.high)
 
     @property
     def words(self) -> str:
@@ -293,12 +288,20 @@ def read_spec(table: Mapping[str, Any], where: str, folder: Path) -> tuple[TaskS
     for key in ("answers", "words", "histograms", "artifacts"):
         if values.get(key, "") is None:
             del values[key]
-    for one in fields(TaskSpec):
-        if one.name.endswith("_path"):
-            values.setdefault(one.name, str(one.default))
+    for attribute in fields(TaskSpec):
+        if attribute.name.endswith("_path"):
+            values.setdefault(attribute.name, str(attribute.default))
     spec = build(TaskSpec, values, where, folder)
     if version == 2:
-        _check_ours(spec, where)
+        if not spec.family:
+            raise ConfigError(f"{where}: got no family, expected the name of the generator of the data")
+        if not (spec.answers or spec.words or spec.artifacts):
+            raise ConfigError(f"{where}: got nothing to answer, expected some of answers, words, artifacts")
+        limits = {spec.time_limit_sec, spec.constraints.time_limit_sec} - {None}
+        if len(limits) > 1:
+            raise ConfigError(
+                f"{where}: got two time limits, {sorted(map(str, limits))}, expected time_limit_sec alone"
+            )
     return spec, tuple(warnings)
 
 
@@ -311,23 +314,13 @@ def read_parameters(table: Mapping[str, Any], where: str) -> Mapping[str, Range]
     table = table.get("parameters") or {}
     if not isinstance(table, Mapping):
         raise ConfigError(f"{where}: parameters: got {table!r}, expected names with ranges such as [88.0, 94.0]")
-    found: dict[str, Range] = {}
+    ranges: dict[str, Range] = {}
     for name, value in table.items():
         values = value if isinstance(value, list) else [value]
-        numbers = all(type(one) in (int, float) and math.isfinite(one) for one in values)
-        if not values or not (numbers or all(isinstance(one, str) for one in values)):
+        numbers = all(type(number) in (int, float) and math.isfinite(number) for number in values)
+        if not values or not (numbers or all(isinstance(text, str) for text in values)):
             raise ConfigError(f"{where}: parameters: {name}: got {value!r}, expected finite numbers, or texts")
         if numbers and (len(values) > 2 or values[0] > values[-1]):
             raise ConfigError(f"{where}: parameters: {name}: got {value!r}, expected one number, or two in order")
-        found[str(name)] = tuple(float(one) if numbers else str(one) for one in values)
-    return MappingProxyType(found)
-
-
-def _check_ours(spec: TaskSpec, where: str) -> None:
-    if not spec.family:
-        raise ConfigError(f"{where}: got no family, expected the name of who makes the data")
-    if not (spec.answers or spec.words or spec.artifacts):
-        raise ConfigError(f"{where}: got nothing to answer, expected some of answers, words, artifacts")
-    limits = {spec.time_limit_sec, spec.constraints.time_limit_sec} - {None}
-    if len(limits) > 1:
-        raise ConfigError(f"{where}: got two time limits, {sorted(map(str, limits))}, expected time_limit_sec alone")
+        ranges[str(name)] = tuple(float(choice) if numbers else str(choice) for choice in values)
+    return MappingProxyType(ranges)

@@ -23,7 +23,7 @@ INSTRUCTIONS: Final = (
     " events_1, that other tools take. A handle never changes; each step makes a new one. Start with"
     f" list_local_root_files_tool. {HELP} Numbers that you answer must come from results of these tools."
 )
-"""What an agent is told of all tools together."""
+"""Explains the tools to agents."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Tool:
     """One tool.
 
     Attributes:
-        name: as agents call it.
-        description: what it does, for agents.
-        run: the function; its first argument is the context.
+        name: name under which agents call it.
+        description: explains it to agents.
+        run: the function; its first argument is a `ToolContext`.
         arguments: model of its other arguments.
     """
 
@@ -51,7 +51,7 @@ class Tool:
         return schema
 
     def checked(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments in their types, those that were left out with their defaults.
+        """The arguments converted to their types, with defaults for those that are missing.
 
         Raises:
             ToolRefusedError: one is unknown, missing, or of another type.
@@ -70,8 +70,8 @@ class Tool:
             return f"{self.name}: got an argument {name[:60]!r}, expected {listed}{nearest(name, known)}"
         if fault["type"] == "missing" and len(fault["loc"]) == 1:
             return f"{self.name}: got no {name}, expected it: {known[name].description or name}"
-        said = str(fault["msg"])
-        return f"{self.name}: {name}: got {str(fault.get('input'))[:60]!r}: {said[0].lower()}{said[1:]}"
+        message = str(fault["msg"])
+        return f"{self.name}: {name}: got {str(fault.get('input'))[:60]!r}: {message[0].lower()}{message[1:]}"
 
 
 @cache
@@ -112,21 +112,23 @@ def _tool(function: Callable[..., Mapping[str, Any]]) -> Tool:
     parameters = list(inspect.signature(function).parameters.values())[1:]
     types = get_type_hints(function)
     fields: dict[str, Any] = {
-        one.name: (
-            types[one.name],
-            Field(... if one.default is one.empty else one.default, description=texts[one.name]),
+        parameter.name: (
+            types[parameter.name],
+            Field(
+                ... if parameter.default is parameter.empty else parameter.default, description=texts[parameter.name]
+            ),
         )
-        for one in parameters
+        for parameter in parameters
     }
     config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
     return Tool(name, summary, function, create_model(name, __config__=config, **fields))
 
 
 def _read_docstring(text: str) -> tuple[str, dict[str, str]]:
-    """What a docstring says of the function, and of each of its arguments."""
+    """The description of a function, and of each of its arguments, from its docstring."""
     summary, _, rest = text.partition("\nArgs:\n")
     texts = {}
-    for one in re.split(r"\n    (?=\w+:)", "\n" + rest.split("\n\n")[0]):
-        name, _, words = one.strip().partition(":")
+    for entry in re.split(r"\n    (?=\w+:)", "\n" + rest.split("\n\n")[0]):
+        name, _, words = entry.strip().partition(":")
         texts[name] = " ".join(words.split())
     return " ".join(summary.split()), texts

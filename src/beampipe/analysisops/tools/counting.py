@@ -33,10 +33,10 @@ from beampipe.analysisops.tools.handles import ToolContext
 from beampipe.errors import nearest
 
 _MATTERS: Final = 1e-3
-"""A value is a source of a result if the result changes by this part when the value doubles, to first order."""
+"""A result depends on a value if it changes by more than this fraction when the value doubles, to first order."""
 
 _LARGEST: Final = 20
-"""So many unknowns may a system have."""
+"""Most unknowns of a system."""
 
 
 def calculate_tool(
@@ -162,7 +162,7 @@ def efficiency_tool(
 
 
 def clopper_pearson(passed: int, total: int, level: float = _ONE_SIGMA) -> tuple[float, float]:
-    """Central interval of a binomial probability; it covers the truth at least as often as it says."""
+    """Central interval of a binomial probability; its coverage is at least `level`."""
     from scipy.special import betaincinv
 
     tail = (1 - level) / 2
@@ -172,10 +172,10 @@ def clopper_pearson(passed: int, total: int, level: float = _ONE_SIGMA) -> tuple
 
 
 _REACH: Final = 6.0
-"""Uncertainties are followed to so many standard deviations."""
+"""Range of the average over an uncertainty, in standard deviations."""
 
 _BAND: Final = {"expected_minus_1": 0.15865525393145707, "expected": 0.5, "expected_plus_1": 0.8413447460685429}
-"""Quantiles of what would be counted without a signal: the median and one standard deviation to each side."""
+"""Quantiles of the count without a signal: the median and one standard deviation to each side."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from beampipe.analysisops.tools.handles import (
 from beampipe.errors import nearest
 
 _LOOKED_AT: Final = 20_000
-"""So many events are looked at for the range of a branch."""
+"""Events from which the range of a branch is taken."""
 
 
 def list_local_root_files_tool(context: ToolContext) -> Mapping[str, Any]:
@@ -51,18 +51,23 @@ def inspect_root_schema_tool(
     file = context.file(file_path)
     with reading(file) as root:
         trees = {}
-        for name in sorted({key.split(";")[0] for key, kind in root.classnames().items() if kind == "TTree"}):
-            context.check_time()
-            trees[name] = _tree(context, root[name], max(0, max_branches_per_tree))
+        for name in _tree_names(root):
+            tree, branches = root[name], {}
+            shown = tree.keys()[: max(0, max_branches_per_tree)]
+            for branch in shown:
+                context.check_time()
+                branches[branch] = _branch(tree[branch], tree.num_entries)
+            truncated = len(tree.keys()) > len(shown)
+            trees[name] = {"n_entries": int(tree.num_entries), "branches": branches, "truncated": truncated}
     return {"file": file.name, "trees": trees}
 
 
 @contextmanager
 def reading(file: DataFile) -> Iterator[Any]:
-    """A ROOT file that is open for the length of a block.
+    """A ROOT file that is open during a block.
 
     Raises:
-        ToolRefusedError: it is no such file; the message does not tell where it is.
+        ToolRefusedError: it is no ROOT file; the message does not show its path.
     """
     import uproot
 
@@ -77,26 +82,8 @@ def reading(file: DataFile) -> Iterator[Any]:
         yield root
 
 
-def open_tree(root: Any, file: DataFile, name: str) -> Any:
-    """A tree of an open file.
-
-    Raises:
-        ToolRefusedError: there is none of that name.
-    """
-    trees = sorted({key.split(";")[0] for key, kind in root.classnames().items() if kind == "TTree"})
-    if name not in trees:
-        raise ToolRefusedError(
-            f"file {file.name}: got a tree {name!r}, expected one of {', '.join(trees) or 'none'}{nearest(name, trees)}"
-        )
-    return root[name]
-
-
-def _tree(context: ToolContext, tree: Any, most: int) -> dict[str, Any]:
-    branches = {}
-    for name in tree.keys()[:most]:
-        context.check_time()
-        branches[name] = _branch(tree[name], tree.num_entries)
-    return {"n_entries": int(tree.num_entries), "branches": branches, "truncated": len(tree.keys()) > most}
+def _tree_names(root: Any) -> list[str]:
+    return sorted({key.split(";")[0] for key, kind in root.classnames().items() if kind == "TTree"})
 
 
 def _branch(branch: Any, n: int) -> dict[str, Any]:
@@ -138,13 +125,13 @@ def download_atlas_data_tool(
 
 
 WEIGHT: Final = "weight"
-"""The column that `combine_tool` makes, and that weighted tools are told by name."""
+"""The column of weights that `combine_tool` makes."""
 
 _STEP: Final = 200_000
-"""Events that are read at a time."""
+"""Events read at a time."""
 
 _LARGEST_EXACT: Final = 2.0**53
-"""Whole numbers beyond it are not exact as floating-point numbers."""
+"""Larger integers are not exact as doubles."""
 
 
 def load_kinematics_tool(
@@ -206,7 +193,7 @@ def combine_tool(context: ToolContext, events: list[str], scale: list[float] | N
 
 
 def describe(events: Events, names: Iterable[str] | None = None) -> dict[str, Any]:
-    """What an agent is shown of events: how many, and the range of columns, if not of all then of those named."""
+    """A summary of events for agents: their number, and the range of all columns or of those named."""
     columns = {}
     for name in events.columns if names is None else names:
         column = events.columns[name]
@@ -226,13 +213,19 @@ def _read(
     context: ToolContext, file: DataFile, tree_name: str, branches: Mapping[str, str], start: int, stop: int | None
 ) -> list[Events]:
     with reading(file) as root:
-        tree = open_tree(root, file, tree_name)
-        known = tree.keys()
+        trees = _tree_names(root)
+        if tree_name not in trees:
+            raise ToolRefusedError(
+                f"file {file.name}: got a tree {tree_name!r}, expected one of"
+                f" {', '.join(trees) or 'none'}{nearest(tree_name, trees)}"
+            )
+        tree = root[tree_name]
+        names = tree.keys()
         for branch in branches.values():
-            if branch not in known:
+            if branch not in names:
                 raise ToolRefusedError(
                     f"file {file.name}, tree {tree_name}: got a branch {branch!r}, expected one of"
-                    f" {', '.join(known[:60])}{nearest(branch, known)}"
+                    f" {', '.join(names[:60])}{nearest(branch, names)}"
                 )
         last = tree.num_entries if stop is None else min(stop, tree.num_entries)
         if not 0 <= start <= last:
@@ -387,7 +380,7 @@ def count_tool(context: ToolContext, events: str, expression: str = "", weight: 
 
 
 MOST_BINS: Final = 400
-"""So many bins may a histogram have that an agent is shown."""
+"""Most bins of a histogram."""
 
 
 def histogram_tool(

@@ -40,20 +40,20 @@ from beampipe.analysisops.tools.likelihood import (
 )
 from beampipe.errors import nearest
 
-_PLACES: Final = 41
-"""Places of the peak that are tried."""
+_POSITIONS: Final = 41
+"""Positions of the peak on the grid."""
 
 _WIDTHS: Final = (0.008, 0.015, 0.03, 0.06, 0.12, 0.2)
-"""Widths of the peak that are tried, as parts of the window."""
+"""Widths of the peak on the grid, as fractions of the window."""
 
 _STEPS: Final = 25
 """Steps of EM for the share of the signal."""
 
 _HOPELESS: Final = 12.0
-"""A start whose logarithm of the likelihood is worse than the best by this is not tried."""
+"""A start whose log-likelihood is worse than the best by more is not tried."""
 
 _STARTS: Final = 3
-"""So many fits are made, from starts at different places or of different widths."""
+"""Number of fits, from starts at different positions or of different widths."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class PeakStart:
     """A first guess of a peak.
 
     Attributes:
-        mu: its place.
-        sigma: its width as that of a Gaussian.
+        mu: its position.
+        sigma: its width, as of a Gaussian.
         signal: number of events in it.
         background: parameters of the background's shape.
     """
@@ -82,11 +82,11 @@ def peak_starts(
     total = float(counts.sum())
     guess = _background_guess(counts, window, background, fixed)
     below = background.in_bins(window, guess)
-    places = [fixed["mu"]] if "mu" in fixed else list(np.linspace(window.low, window.high, _PLACES)[1:-1])
-    spread = _fixed_width(fixed)
+    positions = [fixed["mu"]] if "mu" in fixed else list(np.linspace(window.low, window.high, _POSITIONS)[1:-1])
+    fixed_width = fixed["sigma"] + 0.5 * fixed.get("width", 0.0) if "sigma" in fixed else 0.0
     smallest = 0.5 * float(np.diff(window.edges).min())
-    widths = [spread] if spread else [max(part * window.length, smallest) for part in _WIDTHS]
-    tried = [(float(mu), float(sigma)) for sigma in widths for mu in places]
+    widths = [fixed_width] if fixed_width else [max(part * window.length, smallest) for part in _WIDTHS]
+    tried = [(float(mu), float(sigma)) for sigma in widths for mu in positions]
     peaks = np.array([SIGNALS["gauss"].in_bins(window, one) for one in tried])
     shares, values = _expectation_maximisation(counts, peaks, below)
     chosen: list[PeakStart] = []
@@ -95,7 +95,11 @@ def peak_starts(
         start = PeakStart(mu, sigma, float(shares[i]) * total, guess)
         if chosen and values[i] > values.min() + _HOPELESS:
             break
-        if all(abs(start.mu - other.mu) > 2 * other.sigma or _differ(start, other) for other in chosen):
+        if all(
+            abs(start.mu - other.mu) > 2 * other.sigma
+            or max(start.sigma, other.sigma) > 2.5 * min(start.sigma, other.sigma)
+            for other in chosen
+        ):
             chosen.append(start)
         if len(chosen) == _STARTS:
             break
@@ -105,17 +109,17 @@ def peak_starts(
 def parameters_from(
     start: PeakStart, signal: Shape, background: Shape | None, window: Window, total: float, fixed: Mapping[str, float]
 ) -> list[Parameter]:
-    """The parameters of a model, beginning at a first guess: those of the signal, yields, those of the background."""
-    known = _signal_parameters(start, signal, window, fixed)
+    """The parameters of a model, starting at a first guess: of the signal, yields, of the background."""
+    parameters = _signal_parameters(start, signal, window, fixed)
     loose, most = math.sqrt(max(total, 1.0)), 3 * total + 10
     inside = fixed.get("signal_yield", start.signal if background else total)
-    # A peak whose place is known may be lacking; one that is looked for is not to be found where events are missing.
+    # A peak at a known position may have a negative yield; one that is searched must not be a hole in the spectrum.
     fewest = -total if background and "mu" in fixed else 0.0
-    known.append(Parameter("signal_yield", inside, loose, fewest, most))
+    parameters.append(Parameter("signal_yield", inside, loose, fewest, most))
     if background:
-        known.append(Parameter("background_yield", max(total - inside, 0.05 * total), loose, 0.0, most))
-        known += background_parameters(start.background, background, window)
-    return [_held(one, fixed[one.name]) if one.name in fixed else one for one in known]
+        parameters.append(Parameter("background_yield", max(total - inside, 0.05 * total), loose, 0.0, most))
+        parameters += background_parameters(start.background, background, window)
+    return [_held(one, fixed[one.name]) if one.name in fixed else one for one in parameters]
 
 
 def _signal_parameters(start: PeakStart, signal: Shape, window: Window, fixed: Mapping[str, float]) -> list[Parameter]:
@@ -131,7 +135,7 @@ def _signal_parameters(start: PeakStart, signal: Shape, window: Window, fixed: M
         "sigma_ratio": Parameter("sigma_ratio", 2.0, 0.3, 1.0, 20.0),
         "core_fraction": Parameter("core_fraction", 0.7, 0.1, 0.0, 1.0),
         "tail_start": Parameter("tail_start", 1.5, 0.2, 0.1, 6.0),
-        # How steep a tail is and where it begins can hardly be told apart: it floats for nobody.
+        # The data hardly distinguish how steep a tail is from where it begins: this parameter never floats.
         "tail_power": Parameter("tail_power", 3.0, 0.3, 1.05, 60.0, fixed=True),
     }
     return [every[name] for name in signal.parameters]
@@ -155,7 +159,7 @@ def _held(one: Parameter, value: float) -> Parameter:
 
 
 def _moments(counts: ndarray, window: Window, fixed: Mapping[str, float]) -> PeakStart:
-    """Middle and width of a peak that stands alone, from quantiles, which far tails do not move."""
+    """Centre and width of a peak without background, from quantiles, which far tails do not move."""
     centres = (window.edges[:-1] + window.edges[1:]) / 2
     share = np.cumsum(np.maximum(counts, 0)) / max(float(np.maximum(counts, 0).sum()), 1e-9)
     low, middle, high = (float(np.interp(level, share, centres)) for level in (0.16, 0.5, 0.84))
@@ -166,7 +170,7 @@ def _moments(counts: ndarray, window: Window, fixed: Mapping[str, float]) -> Pea
 def _background_guess(
     counts: ndarray, window: Window, background: Shape, fixed: Mapping[str, float]
 ) -> tuple[float, ...]:
-    """The slope that the first and the last fifth of the window show; a curve begins straight."""
+    """The slope between the first and the last fifth of the window; a curve starts straight."""
     guess = [0.0] * len(background.parameters)
     if guess:
         fifth = max(1, len(counts) // 5)
@@ -191,19 +195,8 @@ def _expectation_maximisation(counts: ndarray, peaks: ndarray, below: ndarray) -
     return share[:, 0], -(counts * np.log(mixed)).sum(1)
 
 
-def _fixed_width(fixed: Mapping[str, float]) -> float:
-    """Width of a peak whose widths are all fixed; 0 if one floats."""
-    if "sigma" not in fixed:
-        return 0.0
-    return fixed["sigma"] + 0.5 * fixed.get("width", 0.0)
-
-
-def _differ(one: PeakStart, other: PeakStart) -> bool:
-    return max(one.sigma, other.sigma) > 2.5 * min(one.sigma, other.sigma)
-
-
 _MOST_VALUES: Final = 500_000
-"""An unbinned fit takes at most so many values."""
+"""Most values of an unbinned fit."""
 
 
 class PeakFit:
@@ -261,7 +254,7 @@ class PeakFit:
             )
             fits.append((_minimum(function, parameters), {one.name: one.start for one in parameters}))
         lowest = min(fit.value for fit, _ in fits)
-        # Of fits that are as good, one that the minimiser is sure of.
+        # Of equally good fits, a valid one.
         return min(fits, key=lambda one: (one[0].value > lowest + 1e-2, not one[0].valid, one[0].value))
 
     def _sum(self, parameters: Sequence[float], share: Callable[[Shape, Sequence[float]], ndarray]) -> ndarray:
@@ -353,9 +346,9 @@ def _filled(
         raise ToolRefusedError(f"column: got none, expected one of {', '.join(content.columns)}")
     if not 5 <= bins <= MOST_BINS:
         raise ToolRefusedError(f"bins: got {bins}, expected 5 to {MOST_BINS}")
-    found, weights = values_of(content, column, None)
-    values = found[(found >= window[0]) & (found <= window[1])]
-    return fill(found, weights, np.linspace(window[0], window[1], bins + 1), column), values
+    every, weights = values_of(content, column, None)
+    values = every[(every >= window[0]) & (every <= window[1])]
+    return fill(every, weights, np.linspace(window[0], window[1], bins + 1), column), values
 
 
 def _result(peak: PeakFit, histogram: Histogram, model: str, unbinned: bool) -> dict[str, Any]:
@@ -383,12 +376,12 @@ def _result(peak: PeakFit, histogram: Histogram, model: str, unbinned: bool) -> 
 
 
 def _minimum(function: Callable[[Sequence[float]], float], parameters: Sequence[Parameter]) -> Minimum:
-    """The minimum; a background of next to nothing has no shape, and is held straight, then at nothing."""
-    found = minimise(function, parameters)
-    below, error = (of.get("background_yield", 0.0) for of in (found.values, found.errors))
-    if found.valid or not error or below > max(0.01 * found.values["signal_yield"], 2 * error):
-        return found
-    moved = [one if one.fixed else replace(one, start=found.values[one.name]) for one in parameters]
+    """The minimum; the shape of a negligible background is undefined: it is held straight, then its yield at 0."""
+    minimum = minimise(function, parameters)
+    below, error = (of.get("background_yield", 0.0) for of in (minimum.values, minimum.errors))
+    if minimum.valid or not error or below > max(0.01 * minimum.values["signal_yield"], 2 * error):
+        return minimum
+    moved = [one if one.fixed else replace(one, start=minimum.values[one.name]) for one in parameters]
     straight = [
         replace(one, start=0.0, fixed=True) if one.name in ("background_slope", "background_curve") else one
         for one in moved
@@ -401,7 +394,7 @@ def _minimum(function: Callable[[Sequence[float]], float], parameters: Sequence[
 
 
 def _bins_within(histogram: Histogram, window: Sequence[float]) -> Histogram:
-    """The bins that lie wholly in a window."""
+    """The bins that lie entirely in a window."""
     slack = 1e-9 * (histogram.edges[-1] - histogram.edges[0])
     inside = (histogram.edges[:-1] >= window[0] - slack) & (histogram.edges[1:] <= window[1] + slack)
     if inside.sum() < 5:
@@ -417,7 +410,7 @@ def _bins_within(histogram: Histogram, window: Sequence[float]) -> Histogram:
 
 
 _STEP = 1e-4
-"""Of a parameter's error, by which derivatives are taken."""
+"""Step of numerical derivatives, as a fraction of the parameter's error."""
 
 
 def fit_background_tool(
@@ -466,12 +459,12 @@ def fit_background_tool(
     start = [Parameter("background_yield", total, total**0.5, 0.0, 10 * total)]
     start += [Parameter(name, 0.0, 0.01) for name in shape.parameters]
     minimum = minimise(function, start)
-    found = [minimum.values[one.name] for one in start]
-    inside, error = _expected_within(lambda values: float(expected(values)[~beside].sum()), found, minimum)
+    best = [minimum.values[one.name] for one in start]
+    inside, error = _expected_within(lambda values: float(expected(values)[~beside].sum()), best, minimum)
     return {
         "expected": inside,
         "expected_error": error,
-        **goodness(counts, variances, expected(found)[beside], len(minimum.names)).to_json(),
+        **goodness(counts, variances, expected(best)[beside], len(minimum.names)).to_json(),
         "valid": minimum.valid,
         "parameters": dict(minimum.values),
         "errors": dict(minimum.errors),
@@ -496,7 +489,7 @@ def _check_background(model: str, window: Sequence[float], exclude: Sequence[flo
 
 
 def _bins(window: Sequence[float], exclude: Sequence[float], bins: int) -> np.ndarray:
-    """Edges of bins, some at those of what is left out, so that no bin lies across; what is left out is one bin."""
+    """Edges of bins; the excluded range is one bin, so that no bin crosses its ends."""
     width = (window[1] - window[0]) / bins
     sides = [
         np.linspace(low, high, max(2, round((high - low) / width)) + 1)
@@ -506,17 +499,17 @@ def _bins(window: Sequence[float], exclude: Sequence[float], bins: int) -> np.nd
 
 
 def _expected_within(
-    inside: Callable[[Sequence[float]], float], found: Sequence[float], minimum: Minimum
+    inside: Callable[[Sequence[float]], float], best: Sequence[float], minimum: Minimum
 ) -> tuple[float, float | None]:
-    """What is expected within, and its error by the covariance; None if a parameter was held."""
-    if len(minimum.names) != len(found):
-        return inside(found), None
+    """Expected number within, and its error from the covariance; None if a parameter was fixed."""
+    if len(minimum.names) != len(best):
+        return inside(best), None
     slopes = []
     for place, name in enumerate(minimum.names):
         step = _STEP * (minimum.errors[name] or 1.0)
-        above, below = ([value + side * (at == place) for at, value in enumerate(found)] for side in (step, -step))
+        above, below = ([value + side * (at == place) for at, value in enumerate(best)] for side in (step, -step))
         slopes.append((inside(above) - inside(below)) / (2 * step))
-    return inside(found), float(np.sqrt(max(np.array(slopes) @ minimum.covariance @ np.array(slopes), 0.0)))
+    return inside(best), float(np.sqrt(max(np.array(slopes) @ minimum.covariance @ np.array(slopes), 0.0)))
 
 
 def fit_templates_tool(
@@ -578,7 +571,7 @@ def fit_templates_tool(
 
 
 def _likelihood(counts: ndarray, expected: ndarray, variance: ndarray) -> float:
-    """Negative logarithm, less what it is for a perfect description; factors of bins at their best values."""
+    """Negative log-likelihood relative to a perfect description; factors of bins at their best values."""
     safe = np.maximum(expected, 1e-9)
     square = variance / np.square(safe)
     linear = safe * square - 1

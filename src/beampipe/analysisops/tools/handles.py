@@ -25,11 +25,11 @@ def frozen(array: ndarray) -> ndarray:
 
 @dataclass(frozen=True)
 class Jagged:
-    """Values of objects, of which each event has its own number.
+    """Values of objects, with a different number of objects in each event.
 
     Attributes:
-        offsets: where the objects of each event begin, and where the last ends; one more than there are events.
-        values: of all objects, event after event; numbers or truth values.
+        offsets: index of the first object of each event, and the number of all objects; one more than there are events.
+        values: values of all objects, event after event; numbers or truth values.
     """
 
     offsets: Int64[ndarray, " n1"]
@@ -37,7 +37,7 @@ class Jagged:
 
     @classmethod
     def of(cls, counts: ndarray, values: ndarray) -> Jagged:
-        """Objects of events with so many each."""
+        """Objects of events from the number of objects in each."""
         offsets = np.zeros(len(counts) + 1, np.int64)
         np.cumsum(counts, out=offsets[1:])
         return cls(frozen(offsets), frozen(values))
@@ -53,12 +53,12 @@ class Jagged:
         return np.repeat(np.arange(len(self.offsets) - 1), self.counts)
 
     def rows(self, keep: ndarray) -> Jagged:
-        """Those events only."""
+        """The selected events."""
         counts = self.counts
         return Jagged.of(counts[keep], self.values[np.repeat(keep, counts)])
 
     def thinned(self, keep: ndarray) -> Jagged:
-        """Those objects only."""
+        """The selected objects."""
         counts = np.bincount(self.parents[keep], minlength=len(self.offsets) - 1)
         return Jagged.of(counts, self.values[keep])
 
@@ -84,11 +84,11 @@ class Events:
     columns: Mapping[str, Column]
 
     def with_columns(self, columns: Mapping[str, Column]) -> Events:
-        """These events with more columns, or others in place of theirs."""
+        """These events with additional or replaced columns."""
         return Events(self.n, {**self.columns, **columns})
 
     def rows(self, keep: ndarray) -> Events:
-        """Those events only; columns of one collection go on sharing their offsets."""
+        """The selected events; columns of one collection share their offsets as before."""
         offsets: dict[int, ndarray] = {}
         columns: dict[str, Column] = {}
         for name, column in self.columns.items():
@@ -100,7 +100,7 @@ class Events:
         return Events(int(np.count_nonzero(keep)), columns)
 
     def arrays(self) -> list[ndarray]:
-        """All that takes memory."""
+        """All arrays."""
         pairs = (
             (column.offsets, column.values) if isinstance(column, Jagged) else (column,)
             for column in self.columns.values()
@@ -110,16 +110,16 @@ class Events:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Sums of weights in bins; a bin holds its lower edge, the last one its upper edge too.
+    """Sums of weights in bins; a bin includes its lower edge, the last one also its upper edge.
 
     Attributes:
-        edges: of the bins, ascending; one more than there are bins.
+        edges: edges of the bins, ascending; one more than there are bins.
         values: sum of weights in each bin.
         variances: sum of squared weights in each bin.
         underflow: sum of weights below the first edge.
         overflow: sum of weights above the last edge.
         n: number of entries in the bins.
-        column: what was filled.
+        column: name of the column.
     """
 
     edges: Float64[ndarray, " b1"]
@@ -131,7 +131,7 @@ class Histogram:
     column: str
 
     def arrays(self) -> list[ndarray]:
-        """All that takes memory."""
+        """All arrays."""
         return [self.edges, self.values, self.variances]
 
     def to_json(self) -> dict[str, Any]:
@@ -149,11 +149,11 @@ class Histogram:
 
 @dataclass(frozen=True)
 class TrackLabels:
-    """Which track each hit belongs to.
+    """The track of each hit.
 
     Attributes:
-        track_id: number of the track for each hit, from 0 on within its event; -1 for none.
-        offsets: where the hits of each event begin, and where the last ends.
+        track_id: number of the track of each hit, from 0 on within its event; -1 for none.
+        offsets: index of the first hit of each event, and the number of all hits.
         n_tracks: number of tracks in each event.
     """
 
@@ -162,7 +162,7 @@ class TrackLabels:
     n_tracks: tuple[int, ...]
 
     def arrays(self) -> list[ndarray]:
-        """All that takes memory."""
+        """All arrays."""
         return [self.track_id, self.offsets]
 
     def to_json(self) -> dict[str, Any]:
@@ -187,7 +187,7 @@ class Artifact:
     content: Histogram | TrackLabels | Events
 
     def arrays(self) -> list[ndarray]:
-        """All that takes memory."""
+        """All arrays."""
         return self.content.arrays()
 
 

@@ -31,13 +31,13 @@ from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.errors import nearest
 
 _SMALLEST: Final = 1e-9
-"""No bin is expected to hold less."""
+"""Smallest expectation of a bin."""
 
 _FEWEST: Final = 5.0
-"""Bins are merged for chi2 until each is expected to hold as much."""
+"""Smallest expectation of a merged bin for chi2."""
 
 _AT_LIMIT: Final = 1e-3
-"""Closer to a limit than this part of the allowed range, or of its error, a parameter counts as being at it."""
+"""A parameter is at a limit if it is closer than this fraction of the allowed range, or of its error."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class Parameter:
 
     Attributes:
         name: of the parameter.
-        start: where the fit begins.
-        step: by how much it is changed at first.
+        start: value at the start of the fit.
+        step: size of the first step.
         low: smallest value.
         high: largest value.
-        fixed: it stays where it starts.
+        fixed: whether it keeps the start value.
     """
 
     name: str
@@ -63,15 +63,15 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Minimum:
-    """Where a likelihood is largest.
+    """The minimum of a negative log-likelihood.
 
     Attributes:
-        value: of the function there.
-        values: of all parameters, by name.
-        errors: of all parameters, from the matrix of second derivatives; 0 if fixed.
-        names: of the parameters that were free.
-        covariance: of those.
-        valid: the minimiser is sure of it: converged, matrix positive by itself, nothing at a limit.
+        value: value of the function.
+        values: parameters, by name.
+        errors: errors of the parameters, from the matrix of second derivatives; 0 if fixed.
+        names: names of the free parameters.
+        covariance: their covariance matrix.
+        valid: converged, matrix positive definite without a correction, no parameter at a limit.
     """
 
     value: float
@@ -84,7 +84,7 @@ class Minimum:
 
 @dataclass(frozen=True)
 class Goodness:
-    """How well expectations describe counts.
+    """Goodness of fit.
 
     Attributes:
         chi2: Pearson's, of merged bins.
@@ -102,7 +102,7 @@ class Goodness:
 
 
 def poisson(counts: ndarray, variances: ndarray) -> Callable[[ndarray], float]:
-    """Negative logarithm of the likelihood of counts, as a function of what is expected in each bin.
+    """Negative log-likelihood of counts, as a function of the expectation of each bin.
 
     A sum of weights n with variance v counts as n^2 / v events of weight v / n each (Bohm and Zech, NIM A 748 (2014)
     1); for plain counts that is the Poisson likelihood. It is 0 for a perfect description:
@@ -134,22 +134,22 @@ def goodness(counts: ndarray, variances: ndarray, expected: ndarray, free: int) 
 
     weight = float(variances.sum() / counts.sum()) if counts.sum() > 0 and variances.sum() > 0 else 1.0
     merged: list[list[float]] = []
-    observed = hoped = 0.0
+    observed = predicted = 0.0
     for n, mu in zip(counts, expected, strict=True):
-        observed, hoped = observed + float(n), hoped + max(float(mu), 0.0)
-        if hoped >= _FEWEST * weight:
-            merged.append([observed, hoped])
-            observed = hoped = 0.0
+        observed, predicted = observed + float(n), predicted + max(float(mu), 0.0)
+        if predicted >= _FEWEST * weight:
+            merged.append([observed, predicted])
+            observed = predicted = 0.0
     if merged:
         merged[-1][0] += observed
-        merged[-1][1] += hoped
+        merged[-1][1] += predicted
     square = float(sum((n - mu) ** 2 / (mu * weight) for n, mu in merged))
     ndf = len(merged) - free
     return Goodness(square, ndf, float(gammaincc(ndf / 2, square / 2)) if ndf > 0 else None)
 
 
 def minimise(function: Callable[[Sequence[float]], float], parameters: Sequence[Parameter]) -> Minimum:
-    """Find the minimum of a negative logarithm of a likelihood, with errors where it is 1/2 larger."""
+    """Minimise a negative log-likelihood; errors are where it is larger by 1/2."""
     from iminuit import Minuit
 
     def called(values: ndarray) -> float:
@@ -185,14 +185,13 @@ def minimise(function: Callable[[Sequence[float]], float], parameters: Sequence[
         and minuit.accurate
         and np.isfinite(covariance).all()
         and all(errors[name] > 0 for name in names)
-        and not any(_at_limit(one, values[one.name], errors[one.name]) for one in free)
+        and not any(
+            min(values[one.name] - one.low, one.high - values[one.name])
+            < _AT_LIMIT * (errors[one.name] if math.isinf(one.high - one.low) else one.high - one.low)
+            for one in free
+        )
     )
     return Minimum(float(minuit.fval or 0.0), values, errors, names, covariance, valid)
-
-
-def _at_limit(one: Parameter, value: float, error: float) -> bool:
-    reach = error if math.isinf(one.high - one.low) else one.high - one.low
-    return min(value - one.low, one.high - value) < _AT_LIMIT * reach
 
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(5)
@@ -205,7 +204,7 @@ class Window:
     """The range of a fit and its bins.
 
     Attributes:
-        edges: of the bins; the first and last are those of the window.
+        edges: edges of the bins; the first and last are the ends of the window.
     """
 
     edges: ndarray
@@ -231,10 +230,10 @@ class Shape:
     """A shape with parameters.
 
     Attributes:
-        parameters: their names.
-        density: of values x in a window, for parameters; not normalised.
-        cumulative: up to x, for parameters, in closed form; None if there is none.
-        steep: it falls by orders of magnitude, and its slope has the unit 1 / x.
+        parameters: names of the parameters.
+        density: density at values x in a window, for parameters; not normalised.
+        cumulative: integral up to x, for parameters; None if there is no closed form.
+        steep: whether it falls by orders of magnitude; its slope then has the unit 1 / x.
     """
 
     parameters: tuple[str, ...]
@@ -243,7 +242,7 @@ class Shape:
     steep: bool = False
 
     def in_bins(self, window: Window, parameters: Sequence[float]) -> ndarray:
-        """Share of each bin; they add up to 1."""
+        """Fraction in each bin; they add up to 1."""
         shares, total = self._integrals(window, parameters)
         return shares / total
 

@@ -23,7 +23,7 @@ from beampipe.analysisops.tools.handles import Column, Events, Jagged, ToolConte
 __all__ = ["calc_combination_mass_tool", "calc_dilepton_mass_tool", "calc_system_invariant_mass_tool"]
 
 _MOST_COMBINATIONS: Final = 5000
-"""So many combinations of one event's objects are tried at most."""
+"""Most combinations of the objects of one event."""
 
 Pairing = Literal["leading", "opposite_charge", "closest"]
 
@@ -97,11 +97,7 @@ def calc_dilepton_mass_tool(
     kept, made = _with_mass(given, objects, members, name)
     if pairing == "closest":
         made = made.with_columns(_pair_columns(objects, members, kept))
-    return {
-        "handle": context.keep(made),
-        **describe(made, [one for one in made.columns if one not in given.columns or one == name]),
-        "n_before": given.n,
-    }
+    return _result(context, given, made, name)
 
 
 def _pairs_fit(charges: ndarray | None, types: ndarray | None) -> Callable[[ndarray], ndarray]:
@@ -141,7 +137,7 @@ def calc_system_invariant_mass_tool(
     """
     check_name(name)
     given = context.events(events)
-    objects = _objects(given, *(_listed(one) for one in (pt, eta, phi, e)))
+    objects = _objects(given, *([one] if isinstance(one, str) else one for one in (pt, eta, phi, e)))
     if number:
         _, made = _with_mass(given, objects, _leading(objects, number), name)
     else:
@@ -149,11 +145,7 @@ def calc_system_invariant_mass_tool(
         total = np.stack([np.bincount(parents, objects.momenta[:, i], given.n) for i in range(4)], 1)
         full = given.with_columns({name: frozen(_mass(total))})
         made = full.rows(objects.counts > 0)
-    return {
-        "handle": context.keep(made),
-        **describe(made, [one for one in made.columns if one not in given.columns or one == name]),
-        "n_before": given.n,
-    }
+    return _result(context, given, made, name)
 
 
 def calc_combination_mass_tool(
@@ -204,15 +196,12 @@ def calc_combination_mass_tool(
     kept, made = _with_mass(given, objects, members, name)
     total = objects.momenta[members[kept]].sum(1)
     made = made.with_columns({f"{name}_pt": frozen(np.hypot(total[:, 0], total[:, 1]))})
-    return {
-        "handle": context.keep(made),
-        **describe(made, [one for one in made.columns if one not in given.columns or one == name]),
-        "n_before": given.n,
-    }
+    return _result(context, given, made, name)
 
 
-def _listed(columns: str | list[str]) -> list[str]:
-    return [columns] if isinstance(columns, str) else columns
+def _result(context: ToolContext, given: Events, made: Events, name: str) -> dict[str, Any]:
+    changed = [column for column in made.columns if column not in given.columns or column == name]
+    return {"handle": context.keep(made), **describe(made, changed), "n_before": given.n}
 
 
 def _objects(events: Events, pt: Sequence[str], eta: Sequence[str], phi: Sequence[str], e: Sequence[str]) -> _Objects:
@@ -221,7 +210,13 @@ def _objects(events: Events, pt: Sequence[str], eta: Sequence[str], phi: Sequenc
         raise ToolRefusedError(
             "pt, eta, phi, e: got lists of different lengths, expected one entry for each collection"
         )
-    collections = [[_jagged(column_of(events, name)) for name in names] for names in zip(pt, eta, phi, e, strict=True)]
+    collections = [
+        [
+            column if isinstance(column, Jagged) else Jagged.of(np.ones(len(column), np.int64), column)
+            for column in (column_of(events, name) for name in names)
+        ]
+        for names in zip(pt, eta, phi, e, strict=True)
+    ]
     for names, columns in zip(zip(pt, eta, phi, e, strict=True), collections, strict=True):
         if not all(columns[0].same_collection(other) for other in columns[1:]):
             raise ToolRefusedError(
@@ -238,10 +233,6 @@ def _objects(events: Events, pt: Sequence[str], eta: Sequence[str], phi: Sequenc
     with np.errstate(over="ignore"):
         momenta = np.stack([p * np.cos(f), p * np.sin(f), p * np.sinh(h), energy], 1)
     return _Objects(offsets, momenta, p, h, f)
-
-
-def _jagged(column: Column) -> Jagged:
-    return column if isinstance(column, Jagged) else Jagged.of(np.ones(len(column), np.int64), column)
 
 
 def _mass(momenta: ndarray) -> ndarray:
@@ -309,7 +300,7 @@ def _pair_columns(objects: _Objects, members: ndarray, kept: ndarray) -> dict[st
     starts = objects.offsets[:-1][kept]
     places = members[kept] - starts[:, None]
     counts = objects.counts[kept]
-    # The first place, in the order of the file, that neither of the pair has.
+    # The first object, in the order of the file, that is not in the pair.
     other = np.select([(places != place).all(1) for place in (0, 1, 2)], [0, 1, 2], default=0)
     there = counts > 2
     columns: dict[str, Column] = {

@@ -16,22 +16,22 @@ import numpy as np
 
 from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.analysisops.tools.data_folder import DataFile
-from beampipe.analysisops.tools.handles import Column, Jagged, ToolContext, TrackLabels, column_of, frozen
+from beampipe.analysisops.tools.handles import Jagged, ToolContext, TrackLabels, column_of, frozen
 from beampipe.errors import nearest
 
 _METRICS: Final = "metrics.json"
 
 _MOST_POINTS: Final = 200
-"""So many points of a series are shown; more are averaged over equal stretches of time."""
+"""Most points of a series in a result; more are averaged over equal intervals."""
 
 _MOST_SERIES: Final = 20
-"""So many series are shown at once."""
+"""Most series in a result."""
 
 _MOST_LINES: Final = 200
-"""So many lines of a log are shown at once."""
+"""Most lines of a log in a result."""
 
 _WIDEST: Final = 400
-"""So many characters of a line are shown."""
+"""Most characters of a line."""
 
 
 def query_metrics_tool(
@@ -163,7 +163,10 @@ def find_tracks_tool(
     from beampipe.tracking import Hits, load_pipeline
 
     given = context.events(events)
-    columns = [_hits(column_of(given, name)) for name in (r, phi, z)]
+    columns = [
+        column if isinstance(column, Jagged) else Jagged.of(np.array([len(column)]), column)
+        for column in (column_of(given, name) for name in (r, phi, z))
+    ]
     if not all(columns[0].same_collection(other) for other in columns[1:]):
         raise ToolRefusedError(
             f"columns {r}, {phi}, {z}: got different numbers of hits, expected those of one collection"
@@ -177,15 +180,11 @@ def find_tracks_tool(
         tracks = finder.find(Hits(position))
         labels.append(np.asarray(tracks.track_id, np.int64))
         n_tracks.append(int(tracks.n_tracks))
-    found = TrackLabels(frozen(np.concatenate(labels)), offsets, tuple(n_tracks))
+    found_tracks = TrackLabels(frozen(np.concatenate(labels)), offsets, tuple(n_tracks))
     return {
-        "handle": context.keep(found),
+        "handle": context.keep(found_tracks),
         "n_events": len(n_tracks),
-        "n_hits": len(found.track_id),
+        "n_hits": len(found_tracks.track_id),
         "n_tracks": sum(n_tracks),
-        "n_hits_on_tracks": int((found.track_id >= 0).sum()),
+        "n_hits_on_tracks": int((found_tracks.track_id >= 0).sum()),
     }
-
-
-def _hits(column: Column) -> Jagged:
-    return column if isinstance(column, Jagged) else Jagged.of(np.array([len(column)]), column)

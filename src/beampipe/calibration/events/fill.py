@@ -206,10 +206,6 @@ def _add(sums: Int64[ndarray, "r w"], row: Int64[ndarray, " m"], values: Int64[n
     sums[ordered[first]] += np.add.reduceat(values[order], first, axis=0)
 
 
-# Stage 3, `fill`: histograms by pT, region, flavour and tagger, for all variations, from one reading of a
-# chunk.
-
-
 @dataclass(frozen=True)
 class FillSettings:
     """All that `fill` depends on besides the jets and their scores.

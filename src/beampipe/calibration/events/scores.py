@@ -1,4 +1,4 @@
-"""Stage 2, `predict`: scores of boosted taggers, from a local model or from Triton."""
+"""Stage 2, `predict`: scores of boosted taggers for every variation of the jets, from a local model or from Triton."""
 
 from __future__ import annotations
 
@@ -20,9 +20,6 @@ from beampipe.errors import ConfigError, FileError, InputError
 from beampipe.triton.client.model_client import ModelClient
 from beampipe.triton.model.contract import TensorSpec
 
-# What a boosted tagger looks at and gives: here, or behind a server.
-
-
 JET_FEATURES: Final = ("n_trk", "width", "c1", "pt", "abs_eta")
 """Columns of a boosted tagger's input, float32, pT in GeV."""
 
@@ -34,9 +31,6 @@ SCORES: Final = TensorSpec("SCORES", "FP32", np.float32, (-1,))
 
 ScoreJets = Callable[[Float32[ndarray, "m 5"]], Float32[ndarray, " m"]]
 """Function from features of jets to the probability that each is a gluon's."""
-
-
-# Taggers: what they look at, and where their scores come from.
 
 
 SHIPPED_MODEL: Final = Path(__file__).parents[1] / "data" / "gbdt.txt"
@@ -130,9 +124,6 @@ def _refuse_damaged(path: Path) -> None:
         )
 
 
-# Scores from a server: the tagger's model behind Triton, asked through the client of `beampipe.triton`.
-
-
 _MOST_JETS: Final = 50_000  # in one request
 
 _RETRIES: Final = 8  # some four seconds of pauses, in which a server is back that died
@@ -168,9 +159,6 @@ class _ServedScores:
         scores: Float32[ndarray, " m"]
         scores = self._client.infer({JETS.name: features}, {SCORES.name: (len(features),)})[SCORES.name]
         return scores
-
-
-# Stage 2, `predict`: scores of the boosted taggers for every variation of the jets.
 
 
 class ScoreKey(NamedTuple):

@@ -281,7 +281,7 @@ def run_filler(
     """
     compiled, layout = native(), settings.layout
     assert compiled is not None
-    floats = [f"jet_{name}" for name in ("width", "c1") if with_table and source.has(f"jet_{name}")]
+    floats = [f"jet_{name}" for name in ("width", "c1") if with_table and source.present(f"jet_{name}")]
     floats += [SCORE + score.name for score in layout.scores] if with_table else []
     chosen = filler_settings(settings, _flavour_table(source) if settings.labelled else [])
     filler = compiled.Filler(chosen, histograms or {}, sums, len(settings.varied), len(floats), with_table)
@@ -344,7 +344,7 @@ def filler_settings(
 
 def _flavour_table(source: EventSource) -> list[int]:
     """Number in `FLAVOURS` by code of a label, from -128 on; by PDG number, if labels are converted before."""
-    as_stored = is_stored_as(source, "jet_label", "int8", lists=True)
+    as_stored = is_stored_as(source, "jet_label", "int8")
     return _flavours_by_code(source.layout.labels if as_stored else None)
 
 
@@ -395,7 +395,7 @@ def select_by_numpy(path: Path, start: int, stop: int, settings: SelectSettings,
         rows, counts, sums = choose_pairs(trigger, nominal, jets.events, pairs, cuts, LARGEST_SHIFT, scale)
         chosen, chosen_eta = jets.only(rows), eta.take(rows, axis=0)
         taken = dict.fromkeys(("width", "c1"), np.broadcast_to(np.float32(np.nan), chosen.places.shape))
-        for name in (each for each in taken if observables and source.has(f"jet_{each}")):
+        for name in (each for each in taken if observables and source.present(f"jet_{each}")):
             taken[name] = chosen.take(f"jet_{name}")
             _refuse_not_finite(path, start, _branch(source, f"jet_{name}"), taken[name], chosen.events)
         kept = np.ones((len(rows), 1), np.float32) if weights is None else weights.take(chosen.events)

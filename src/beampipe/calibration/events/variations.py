@@ -1,4 +1,15 @@
-"""Variations: names, jet energy shifts, varied jets, and the random numbers of an event."""
+"""Variations: their names, shifts of the jet energy, varied jets, and the random numbers of an event.
+
+The model is a stand-in for the uncertainties that an experiment publishes for its jets. Scale: each parameter moves
+jets around one point in pT and \\|eta\\| by up to 1 %, as a product of two triangles; in quadrature all of them stay
+below 1 %. Resolution: each parameter widens the resolution around one pT by up to 10 %, by a random number of the event
+and the jet; ``down`` moves a jet by as much the other way, as a resolution cannot be narrowed by adding noise.
+
+No factor leaves 1 +- `LARGEST_SHIFT`. Only additions, products and one square root enter, so that every processor gives
+the same numbers.
+
+Random numbers are functions of the event: the same for any order, chunk or worker.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +27,6 @@ from beampipe.calibration.config import Energy
 from beampipe.calibration.events.dijets import Dijets
 from beampipe.calibration.layout import VARIED_N_TRK
 from beampipe.errors import UnknownNameError
-
-# Variations: what a scale factor is worked out for, beside the nominal case, and how its names are matched.
-
 
 VariationKind = Literal["nominal", "weight", "jets", "sample", "method"]
 """What is varied: nothing, the weights of events, the jets, the whole sample, or the method itself."""
@@ -89,9 +97,6 @@ def matching(names: Sequence[str], patterns: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
 
 
-# Random numbers that are functions of an event: the same for any order, chunk or worker.
-
-
 def mix(key: UInt64[ndarray, "*n"]) -> UInt64[ndarray, "*n"]:
     """64-bit integers with all bits of each `key` in each of their own.
 
@@ -133,9 +138,6 @@ def poisson_table() -> UInt8[ndarray, " p"]:
 
 POISSON: Final = poisson_table()
 """Poisson numbers of mean 1, made once; see `poisson_table`."""
-
-
-# Nuisance parameters of the jet energy: how each moves the pT of a jet.
 
 
 class EnergyModel(NamedTuple):
@@ -259,9 +261,6 @@ def _noise(keys: UInt64[ndarray, " n"], number: int) -> Float64[ndarray, "n 2"]:
         parts = sum(((bits >> np.uint64(16 * c)) & np.uint64(0xFFFF)).astype(np.float64) for c in range(4))
         out[:, jet] = (parts / 65536 - 2 + 2 / 65536) * 3**0.5
     return out
-
-
-# Variations of jets: their names, and the pT and n_trk that each gives the jets of an event.
 
 
 @dataclass(frozen=True, eq=False)

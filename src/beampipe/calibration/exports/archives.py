@@ -1,9 +1,38 @@
-"""Scale factors and histograms for archives: HEPData records and ROOT files."""
+"""Scale factors and histograms for archives: a submission to HEPData, and a ROOT file.
+
+HEPData: ``submission.yaml`` and one file per table, in JSON, which is YAML, too. A number without a valid error is
+``-``.
+
+ROOT::
+
+    scale_factors/TAGGER/wp_50/FLAVOUR/QUANTITY/
+        scale_factor      TH1D against jet pT [GeV]; its errors are the total uncertainty
+        statistical       TH1D of the statistical uncertainty
+        total             TH1D of the total uncertainty: statistical and all sources; nan without a valid error
+        valid             TH1D, 1 in a bin that has a valid error, else 0
+        flags             TH1D of what speaks against the bin: the sum of 2^k over its flags, k the place of a flag in
+                          `beampipe.calibration.method.factors.FLAGS`, from 0
+        source_NAME       TH1D of the uncertainty of one source
+        covariance        TH2D of the covariance across bins of pT
+        data, simulation, truth   TH1D of the efficiency or rejection itself
+    joint/
+        covariance        TH2D of the covariance of all scale factors in all bins; nan without a valid error
+        statistical       TH2D of its statistical part
+        nominal           TH1D of the scale factors in the same order
+        order             text: JSON list of the scale factors; each has as many bins as there are of pT
+    inputs/SAMPLE/TAGGER/
+        REGION_FLAVOUR    TH2D (jet pT [GeV], quantity of the tagger) of nominal jets, all slices, scaled to the
+                          luminosity; errors from the sums of squared weights
+
+Values that are not known are nan; some readers show an error of nan as 0. Data has one flavour, ``light``, which then
+means all jets.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -17,8 +46,7 @@ from beampipe.calibration.method.factors import FLAGS, FactorKey, Factors, Scale
 from beampipe.calibration.method.joint import JointUncertainties
 from beampipe.calibration.method.templates import Templates
 from beampipe.calibration.results import Results
-
-# Scale factors and their covariance as a submission to HEPData: ``submission.yaml`` and one file per table.
+from beampipe.files import write_whole
 
 
 def write_hepdata(factors: Factors, joint: JointUncertainties, folder: Path) -> tuple[Path, ...]:
@@ -29,20 +57,14 @@ def write_hepdata(factors: Factors, joint: JointUncertainties, folder: Path) -> 
         joint: the uncertainties of all of them together.
         folder: the folder, which is made if there is none.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, document in hepdata_documents(factors, joint):
-        write_document(document, folder / name)
-        paths.append(folder / name)
+    for name, documents in _hepdata_documents(factors, joint):
+        text = "".join(f"---\n{json.dumps(one)}\n" for one in documents)  # YAML, each document on a line of JSON
+        paths.append(write_whole(folder / name, partial(Path.write_text, data=text)))
     return tuple(paths)
 
 
-def write_document(documents: list[Any], path: Path) -> None:
-    """Write YAML documents, each on one line of JSON."""
-    path.write_text("".join(f"---\n{json.dumps(one)}\n" for one in documents), encoding="utf-8")
-
-
-def hepdata_documents(factors: Factors, joint: JointUncertainties) -> Iterator[tuple[str, list[Any]]]:
+def _hepdata_documents(factors: Factors, joint: JointUncertainties) -> Iterator[tuple[str, list[Any]]]:
     """Names of files and the YAML documents in them, ``submission.yaml`` first."""
     tables = [(_file(key), _title(key), _table(factors, key, one)) for key, one in factors.by_name.items()]
     tables.append(("covariance.yaml", "Covariance of all scale factors", _covariance(joint)))
@@ -93,9 +115,6 @@ def _file(key: FactorKey) -> str:
 
 def _title(key: FactorKey) -> str:
     return f"{key.tagger}, working point {100 * key.working_point:g} %, {key.flavour} {key.quantity}"
-
-
-# Scale factors and what they were made from as a ROOT file of histograms.
 
 
 def write_root(results: Results, path: Path) -> None:

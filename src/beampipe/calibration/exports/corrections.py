@@ -1,4 +1,34 @@
-"""Scale factors as correctionlib files: with all systematics, as components, and between simulations."""
+"""Scale factors as files for `correctionlib` (schema 2): with all systematics, as components, and between simulations.
+
+There is one correction per tagger and quantity, e.g. ``n_trk_efficiency``. It has four inputs:
+
+    systematic     nominal, or SOURCE_up or SOURCE_down for each source, for stat, extrapolation and total
+    flavour        quark or gluon
+    working_point  as text, e.g. 0.5
+    pt             transverse momentum of the jet [GeV]
+
+Evaluation fails below the first edge of pT. Above the last one it gives the value of the last bin, or fails, as
+configured. Nothing was measured there, so the uncertainty grows: ``extrapolation`` is 0 in the bins, and above the last
+edge E
+
+    growth x log2(pT / E)        growth: the largest step between neighbouring bins, or the total of the last bin, if
+                                 that is larger
+
+which ``total`` has in quadrature. Evaluation also fails in a bin that has no valid error, for every systematic: the
+bin holds a binning that no pT is in. Flags of the other bins are in the description.
+
+*Components* keep the correlations: `systematic` is ``nominal``, ``pcK_up`` or ``pcK_down``. Component K is one nuisance
+parameter of all corrections: it moves all taggers, flavours, working points, quantities and bins at once. The squares
+of all shifts add up to the covariance.
+
+*Between simulations*: a scale factor is of the nominal simulation, data / nominal. Jets of another simulation have to
+be weighted with
+
+    data / other = (data / nominal) x (nominal / other)
+
+The second factor is the ratio of efficiencies or rejections by label, of forward jets, at the cuts of the working
+points; `beampipe.calibration.results.between_samples`.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +54,6 @@ from beampipe.calibration.method.factors import (
 from beampipe.calibration.method.joint import JointUncertainties
 from beampipe.calibration.results import Results, between_samples, other_samples
 from beampipe.errors import ConfigError, FileError
-
-# What corrections for `correctionlib` (schema 2) are made of, in every file of this package.
-
 
 LAST: Final = "last"
 """Above the last edge of pT stands what stands in the last bin."""
@@ -89,10 +116,6 @@ def _never() -> Any:
     return schema_of_corrections().Binning(
         nodetype="binning", input="pt", edges=[-2.0, -1.0], content=[0.0], flow="error"
     )
-
-
-# Scale factors as corrections that `correctionlib` evaluates (schema 2), with the covariance in a file beside
-# them.
 
 
 Above = Literal["last", "error"]
@@ -294,10 +317,6 @@ def _beyond(one: ScaleFactor, systematic: str, high: float) -> Any:
     )
 
 
-# Scale factors as corrections for `correctionlib` that keep their correlations: one shift per principal
-# component.
-
-
 def write_components(joint: JointUncertainties, components: Float64[ndarray, "k n"], path: Path) -> None:
     """Write the corrections as JSON.
 
@@ -346,9 +365,6 @@ def _component_correction(joint: JointUncertainties, shifted: dict[str, Any], ta
         output=schema.Variable(name="scale_factor", type="real", description="data / simulation"),
         data=category("systematic", {name: at_systematic(values) for name, values in shifted.items()}),
     )
-
-
-# Factors from one simulation to another: with them, scale factors serve analyses that use another generator.
 
 
 def write_mc_to_mc(results: Results, path: Path) -> None:

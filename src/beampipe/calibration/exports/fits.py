@@ -1,4 +1,13 @@
-"""Scale factors as nuisance parameters for pyhf and cabinetry."""
+"""Scale factors as nuisance parameters for pyhf and cabinetry, one per principal component of the joint covariance.
+
+A sample whose histogram is in the bins of jet pT, with one tagged jet per entry, has y_p SF_p entries in bin p.
+Component k shifts it by y_p c_kp: a ``histosys`` whose name is the same in every sample and channel, so that all of
+them share the nuisance parameter.
+
+For cabinetry, events of the analysis carry a weight for each component, up and down, from the file of corrections with
+components; a template is filled with each. The names are those of the modifiers for pyhf, so that fits can be combined.
+Both files are JSON, which is YAML, too.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +23,6 @@ from beampipe.arrays import Float64
 from beampipe.calibration.method.factors import FactorKey
 from beampipe.calibration.method.joint import JointUncertainties
 from beampipe.errors import InputError
-
-# Scale factors as modifiers of a histogram in pyhf, one per principal component of the joint covariance.
-
 
 COMPONENT_NAME: Final = "quark_gluon_pc{}"
 """Name of the nuisance parameter of a component."""
@@ -80,9 +86,6 @@ def write_modifiers(joint: JointUncertainties, components: Float64[ndarray, "k n
         "samples": samples,
     }
     path.write_text(json.dumps(plain) + "\n", encoding="utf-8")
-
-
-# Principal components of the joint covariance as systematics of cabinetry: a part of its configuration.
 
 
 def cabinetry_systematics(

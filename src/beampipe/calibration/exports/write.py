@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Final
 
-from beampipe.calibration.exports.archives import hepdata_documents, write_document
-from beampipe.calibration.exports.corrections import write_components
+from beampipe.calibration.exports.archives import write_hepdata, write_root
+from beampipe.calibration.exports.corrections import (
+    Above,
+    write_components,
+    write_correction,
+    write_covariance,
+    write_mc_to_mc,
+)
 from beampipe.calibration.exports.fits import write_cabinetry, write_modifiers
-from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.method.joint import JointUncertainties, principal_components
+from beampipe.calibration.results import Results, other_samples
 from beampipe.files import write_whole
 
-__all__ = ["CABINETRY", "COMPONENTS", "HEPDATA", "JOINT", "MODIFIERS", "write_exports", "write_joint"]
+CORRECTIONS: Final = "corrections.json"
+"""Name of the file of corrections, for correctionlib."""
+
+COVARIANCE: Final = "covariance.json"
+"""Name of the file of covariances."""
+
+BETWEEN: Final = "mc_to_mc.json"
+"""Name of the file of factors from simulation to simulation."""
+
+ROOT: Final = "histograms.root"
+"""Name of the ROOT file."""
 
 JOINT: Final = "joint.json"
 """Name of the file of the joint covariance and the signed shifts."""
@@ -32,24 +47,30 @@ HEPDATA: Final = "hepdata"
 """Name of the folder of a submission to HEPData."""
 
 
-def write_exports(factors: Factors, joint: JointUncertainties, folder: Path) -> tuple[Path, ...]:
-    """Write the files; returns their paths.
+def write_exports(results: Results, folder: Path, above: Above = "last") -> tuple[Path, ...]:
+    """Write all files for other programs; returns their paths.
 
     Args:
-        factors: the scale factors.
-        joint: the uncertainties of all of them together.
+        results: results of the calibration.
         folder: folder of the files.
+        above: what corrections give above the last edge of pT: the last bin's value (``last``), or a failure
+            (``error``).
 
     Raises:
         MissingExtraError: correctionlib is not installed.
+        ConfigError: a source of uncertainty is called ``stat`` or ``total``.
     """
-    return (
-        *write_joint(joint, folder),
-        *(
-            write_whole(folder / HEPDATA / name, partial(write_document, document))
-            for name, document in hepdata_documents(factors, joint)
-        ),
-    )
+    factors = results.factors
+    paths = [
+        write_whole(folder / CORRECTIONS, lambda path: write_correction(factors, path, above)),
+        write_whole(folder / COVARIANCE, lambda path: write_covariance(factors, path)),
+        write_whole(folder / ROOT, lambda path: write_root(results, path)),
+        *write_joint(results.joint, folder),
+        *write_hepdata(factors, results.joint, folder / HEPDATA),
+    ]
+    if other_samples(results):
+        paths.append(write_whole(folder / BETWEEN, lambda path: write_mc_to_mc(results, path)))
+    return tuple(paths)
 
 
 def write_joint(

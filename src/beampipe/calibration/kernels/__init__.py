@@ -7,11 +7,6 @@ from functools import cache
 from importlib import import_module
 from types import ModuleType
 
-# Compiled loops over events. Each has a twin in numpy beside its caller, which gives the same bits.
-
-
-# Finds the compiled loops.
-
 
 @cache
 def native() -> ModuleType | None:

@@ -1,4 +1,8 @@
-"""Scale factors with their uncertainties and flags, and their JSON file."""
+"""Published scale factors: ratios of data to simulation against jet pT, with uncertainties and flags; their JSON file.
+
+*Flags* say what speaks against a number in a bin of pT, each by a stated rule. The first three say that the number has
+no valid error. Such a bin has no total uncertainty. The others say that it has one, but should be looked at before use.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +20,11 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Float64
 from beampipe.errors import ConfigError, FileError, InputError, UnknownNameError
-from beampipe.lazy import above
+from beampipe.lazy import import_name
 from beampipe.notebook import Shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-# What speaks against a scale factor in a bin of pT: flags, each by a stated rule.
 
 
 FEWEST_JETS: Final = 100
@@ -99,9 +100,6 @@ def flags_of(
 def in_words(flags: Iterable[str]) -> str:
     """Flags for a reader: ``few_events`` becomes ``few events``; empty if there are none."""
     return ", ".join(flag.replace("_", " ") for flag in flags)
-
-
-# Published scale factors: ratios of data to simulation against jet pT, with uncertainties, and their JSON file.
 
 
 FLAVOUR_NAMES: Final = ("quark", "gluon")
@@ -330,14 +328,14 @@ class Factors(Shown):
             UnknownNameError: there is no such tagger, working point, flavour or quantity.
         """
         key = self._key(tagger or self.taggers[0], working_point or self.working_points[0], flavour, quantity)
-        return above("beampipe.calibration.report.figures:plot_factor")(self, key)  # type: ignore[no-any-return]
+        return import_name("beampipe.calibration.report.figures:plot_factor")(self, key)  # type: ignore[no-any-return]
 
     def facts(self) -> Mapping[str, object]:
         """Taggers, working points and edges of the bins of pT [GeV]."""
         return {"taggers": ", ".join(self.taggers), "working points": self.working_points, "pT": self.pt_edges}
 
     def _repr_html_(self) -> str:
-        return above("beampipe.calibration.report.tables:factors_html")(self)  # type: ignore[no-any-return]
+        return import_name("beampipe.calibration.report.tables:factors_html")(self)  # type: ignore[no-any-return]
 
     def require_valid(self) -> None:
         """Refuse factors of which none can be used.

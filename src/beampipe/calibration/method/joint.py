@@ -1,4 +1,24 @@
-"""Covariance of all scale factors together, and the combination of several sets of them."""
+"""The covariance of all scale factors together, and the combination of several sets of them.
+
+The numbers stand in one vector: the bins of pT of the first scale factor, then those of the second, and so on. With
+replicas b and shifts d of the sources
+
+    C = C_statistical + sum over sources and their vectors of d d^T
+
+so that the block of one scale factor is its own covariance. C has no negative eigenvalue.
+
+*Combination*, e.g. of dijets and of a photon with a jet. The best linear unbiased estimate of one scale factor x (its
+bins of pT) from measurements y of it (those of all sets, one after the other) with their covariance C is
+
+    x = W y     W = (A^T C^-1 A)^-1 A^T C^-1     covariance W C W^T     chi2 = (y - A x)^T C^-1 (y - A x)
+
+where A says which bin a measurement is of (L. Lyons, D. Gibaut, P. Clifford, doi:10.1016/0168-9002(88)90018-6). A bin
+that one set has no valid error in is taken from the others.
+
+C has the statistical covariance of each set, that between the sets if they share events, and the sources: one of the
+same name moves all sets at once, one that a single set has moves only that one. Each scale factor is estimated from
+measurements of itself alone. Their joint covariance follows from the weights.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +39,6 @@ from beampipe.calibration.method.factors import FLAVOUR_NAMES, FactorKey, Factor
 from beampipe.calibration.method.matrix import Efficiencies
 from beampipe.calibration.method.uncertainties import replicas_of, shift_vectors, statistical, treated_shifts
 from beampipe.errors import ConfigError, FileError, InputError
-
-# All scale factors together: their covariance over taggers, working points, flavours, quantities and bins of
-# pT.
-
 
 _FORMAT: Final = 1
 
@@ -210,10 +226,6 @@ def plain_numbers(values: ndarray) -> Any:
 
 def _array(values: Any) -> Any:
     return np.array(values, dtype=np.float64)  # None becomes nan
-
-
-# One set of scale factors from several: those of two pairs of regions, say, of dijets and of a photon with a
-# jet.
 
 
 _SINGULAR: Final = 1e-12

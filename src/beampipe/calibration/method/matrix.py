@@ -1,4 +1,15 @@
-"""The matrix method: efficiencies of quarks and gluons from two mixtures with known fractions."""
+"""Stage 5, `extract`: shapes of quark and gluon jets from two mixtures of them, and efficiencies at fixed cuts.
+
+With fractions f of quarks and gluons in the forward (F) and central (C) region, bin by bin in x:
+
+    p_F = f_q^F p_q + f_g^F p_g          p_q = ( f_g^C p_F - f_g^F p_C) / D
+    p_C = f_q^C p_q + f_g^C p_g   <=>    p_g = (-f_q^C p_F + f_q^F p_C) / D       D = f_q^F - f_q^C
+
+The fractions come from re-weighted simulation, for simulation and data alike. D is small, so statistical errors grow by
+1/D.
+
+The cuts of the working points are those of nominal simulation, for all cases.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +36,6 @@ from beampipe.calibration.method.reweight import (
 )
 from beampipe.calibration.method.templates import Cases
 from beampipe.errors import FileError
-
-# Stage 5, `extract`: shapes of quark and gluon jets from two mixtures of them, and efficiencies at fixed cuts.
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,10 +145,6 @@ def working_point_cuts(
     with np.errstate(divide="ignore", invalid="ignore"):
         part: ndarray = np.where(ever & (last > 0), counts - over / last, counts)
     return part
-
-
-# Efficiencies of all cases at the nominal working points: what stages 4 and 5 make of the histograms of one
-# tagger.
 
 
 @dataclass(frozen=True, eq=False)

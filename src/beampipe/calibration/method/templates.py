@@ -1,4 +1,8 @@
-"""Templates of quarks and gluons, and the cases that scale factors are measured for."""
+"""Templates of quarks and gluons, and the cases that scale factors are measured for.
+
+Merged histograms become numbers of jets: slices are scaled to the luminosity and added. A case is nominal, a variation,
+another sample, or a replica.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,6 @@ from beampipe.calibration.events.histograms import Axes, Filled
 from beampipe.calibration.events.variations import UNVARIED, Variation
 from beampipe.calibration.ntuple.bookkeeping import Bookkeeping
 from beampipe.errors import InputError
-
-# Merged histograms as numbers of jets: slices scaled to the luminosity and added, quarks apart from gluons.
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,11 +109,6 @@ _SUMS: Final = ("values", "squares", "replicas", "entries", "groups")
 """The fields of `Templates` that are summed over slices."""
 
 
-def _by_group(filled: Filled, units: Float64[ndarray, " v"]) -> Float64[ndarray, "g v p 2 f x"]:
-    shape = (filled.n_groups, len(units), *filled.axes.shape)
-    return (filled.groups * units[:, None]).reshape(shape) if filled.n_groups else np.zeros(shape)
-
-
 def templates_of(by_slice: Mapping[int, Filled], bookkeeping: Bookkeeping, weight_bits: int) -> Templates:
     """Scale the slices and add them, in the order of their numbers.
 
@@ -131,6 +128,8 @@ def templates_of(by_slice: Mapping[int, Filled], bookkeeping: Bookkeeping, weigh
         values = np.concatenate([filled.sumw.T * unit * by_weight, filled.varied_sumw * unit * nominal])
         by_case = np.concatenate([by_weight[:, 0], np.full(len(filled.kinematics), nominal)])
         squares = np.concatenate([filled.sumw2.T * unit * by_weight**2, filled.varied_sumw2 * unit * nominal**2])
+        units = unit * by_case
+        shape = (filled.n_groups, len(units), *filled.axes.shape)
         part = Templates(
             axes,
             (
@@ -142,7 +141,7 @@ def templates_of(by_slice: Mapping[int, Filled], bookkeeping: Bookkeeping, weigh
             squares.reshape(-1, *axes.shape),
             (filled.replicas.T * unit * nominal).reshape(-1, *axes.shape),
             filled.entries.astype(np.float64).reshape(axes.shape),
-            _by_group(filled, unit * by_case),
+            ((filled.groups * units[:, None]).reshape(shape) if filled.n_groups else np.zeros(shape)),
         )
         if total is None:
             total = part
@@ -150,9 +149,6 @@ def templates_of(by_slice: Mapping[int, Filled], bookkeeping: Bookkeeping, weigh
             total = replace(total, **{name: getattr(total, name) + getattr(part, name) for name in _SUMS})
     assert total is not None  # keep_books gives at least one slice
     return total
-
-
-# All cases that a scale factor is worked out for, side by side: nominal, variations, other samples, replicas.
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,34 @@
-"""Uncertainties of scale factors: combination rules, smoothing of shifts, and the factors with all sources."""
+"""Stage 6, `factors`: scale factors with their uncertainties.
+
+For quark and gluon jets, two ratios of data to simulation, both named, as readers mix them up:
+
+    efficiency   share of jets that count as quark-like
+    rejection    share of jets that do not: 1 - efficiency
+
+The statistical error is half the central 68 % interval of the replicas, which draw events of data and simulation
+together with all that is worked out from them: factors of re-weighting, fractions, inversion.
+
+*Sources.* For shifts d_v(pT) of a scale factor by the variations of one source:
+
+    envelope     max over v of |d_v|
+    quadrature   sqrt(sum over v of d_v^2)
+    up_down      the same over all ups and over all downs; the larger of the two
+    difference   |d| of the one variation there is
+
+*Errors.* Events of all samples are divided into K groups by their number. With theta the shift, and theta_g the shift
+without group g (re-weighting, fractions and inversion done again), the statistical error of theta is
+
+    sigma^2 = (K - 1) / K  sum over g of (theta_g - mean)^2        (jackknife: B. Efron, doi:10.1137/1.9781611970319)
+
+*Smoothing.* The shift of a source that asks for it becomes a polynomial in log pT, fitted with these errors: of the
+lowest order, 0 to 2, that is compatible with it; if none is, the shift stays as it is. What is *compatible* has
+
+    chi2 (K - 3) / (K - 1) <= ndf + 2 sqrt(2 ndf)                  (the factor, as K groups give the errors)
+
+*Pruning.* Shifts that are compatible with 0 in all bins together are left out, the smallest first, as long as in each
+bin all that are left out, each with its error added, lower the total by no more than a stated share. A parameter is
+left out with both its ways.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +46,6 @@ from beampipe.calibration.events.variations import GLUON_REWEIGHT, UNVARIED, Var
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors, ScaleFactor, flags_of
 from beampipe.calibration.method.matrix import Efficiencies, scale_factors
 from beampipe.errors import ConfigError, UnknownNameError
-
-# How the variations of one source become one uncertainty.
 
 
 def combine(rule: Rule, names: Sequence[str], shifts: Float64[ndarray, "v ..."]) -> Float64[ndarray, "*p"]:
@@ -79,9 +107,6 @@ def _ways(names: Sequence[str]) -> tuple[list[int], list[int]]:
 def _quadrature(shifts: Float64[ndarray, "v ..."]) -> Float64[ndarray, "*p"]:
     total: Float64[ndarray, "*p"] = np.sqrt(np.cumsum(shifts**2, axis=0)[-1])
     return total
-
-
-# What each variation does to a scale factor, how well that is known, and which shifts count.
 
 
 SMOOTHING_ORDERS: Final = (0, 1, 2)
@@ -357,9 +382,6 @@ def _members(source: Systematic, variations: Sequence[Variation]) -> Sequence[Va
         patterns = ", ".join(str(Variation(kind, pattern)) for kind, given in wanted for pattern in given)
         raise UnknownNameError(f"variation of systematic {source.name}", patterns, map(str, variations))
     return members
-
-
-# Stage 6, `factors`: scale factors with their uncertainties.
 
 
 _ONE_SIGMA: Final = (0.158655, 0.841345)

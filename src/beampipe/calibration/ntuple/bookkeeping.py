@@ -1,4 +1,8 @@
-"""Bookkeeping of files: datasets, slices, cross sections, and the factors of their weights."""
+"""Bookkeeping of files: datasets, slices, cross sections, and the factors of their weights.
+
+Where a file stands in its dataset is in the file, in a manifest, or in the table of its sample. What a weight of a
+slice is worth is known only when every file of the slice is there.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +20,6 @@ from typing import Any, NamedTuple
 from beampipe.calibration.config import InputSample
 from beampipe.errors import ConfigError, FileError
 from beampipe.settings import build
-
-# Where a file stands in its dataset, if the file does not say it: by a manifest, or by the table of its sample.
 
 
 @dataclass(frozen=True)
@@ -188,9 +190,6 @@ def file_origins(
                 *(row.cross_section, row.filter_efficiency, sums, row.luminosity),
             )
     return out
-
-
-# Bookkeeping: what a weight of a slice is worth, which is known only when every file of the slice is there.
 
 
 @dataclass(frozen=True)

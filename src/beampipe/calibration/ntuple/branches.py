@@ -1,4 +1,7 @@
-"""ROOT files and their branches: opening, flat branches, lists, and baskets unpacked into reused memory."""
+"""ROOT files and their branches: opening, flat branches, lists, and baskets unpacked into reused memory.
+
+Every fault of a file becomes a `FileError` that names it.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,6 @@ from beampipe.calibration.layout import address, is_remote
 from beampipe.calibration.ntuple.plain_root import Buffer, PlainBranch, PlainFile, UnpackedBasket, open_basket
 from beampipe.errors import BeampipeError, FileError
 
-# ROOT files, opened: here or by a protocol of fsspec. Every fault of a file becomes a `FileError` that names
-# it.
-
 
 @contextmanager
 def open_root(path: Path) -> Iterator[Any]:
@@ -38,7 +38,9 @@ def open_root(path: Path) -> Iterator[Any]:
         with _remote_errors(path):
             import uproot
 
-            _require_package(address(path))
+            url = address(path)
+            for module in _PACKAGES[url.partition(":")[0]]:
+                importlib.import_module(module)
             # By name: uproot would choose by what is installed.
             options["handler"] = uproot.source.fsspec.FSSpecSource
             with uproot.open(address(path), **options) as file:
@@ -102,12 +104,6 @@ def _remote_errors(path: Path) -> Iterator[None]:
         raise
 
 
-def _require_package(url: str) -> None:
-    """The package that reads files by a protocol, or an error that says which is missing."""
-    for module in _PACKAGES[url.partition(":")[0]]:
-        importlib.import_module(module)
-
-
 _PACKAGES: Final = {
     "http": ("fsspec", "aiohttp"),
     "https": ("fsspec", "aiohttp"),
@@ -137,9 +133,6 @@ def file_errors(path: Path, what: str) -> Iterator[None]:
 def _first_line(error: BaseException | None) -> str:
     """The first line of what an error says."""
     return next(iter(str(error).strip().splitlines()), "")
-
-
-# Branches as arrays: one number per event, or lists of numbers, basket after basket where the file allows it.
 
 
 _PLAIN: Final = (0, 10)
@@ -208,11 +201,21 @@ def read_flat(path: Path, tree: Any, branch: str, start: int, stop: int) -> ndar
     return found
 
 
-def read_lists(path: Path, tree: Any, branch: str, start: int, stop: int) -> Iterator[Basket]:
+def read_lists(
+    path: Path, tree: Any, branch: str, start: int, stop: int, buffer: Buffer | None = None
+) -> Iterator[Basket]:
     """A branch with lists of numbers: one basket after the other, so that only what is taken from one is copied.
 
     Arrays with a counter and vectors of numbers are read so; for all other kinds (fixed arrays, vectors in a structure,
     fields of an RNTuple) the range is read as a whole.
+
+    Args:
+        path: file of the tree, for errors.
+        tree: tree with the branch.
+        branch: name of the branch.
+        start: first entry.
+        stop: one past the last entry.
+        buffer: memory that is used again for each basket, which is then good until the next one; None for new memory.
 
     Raises:
         FileError: the branch cannot be read, or holds no lists of numbers.
@@ -229,13 +232,36 @@ def read_lists(path: Path, tree: Any, branch: str, start: int, stop: int) -> Ite
         low, high = max(start, first), min(stop, last)
         if low < high:
             with file_errors(path, branch):
-                offsets, content = _plain_lists(lists.basket(number), stored, kind.header_bytes)
+                offsets, content = _lists_of_basket(lists, number, last - first, buffer)
                 offsets = offsets[low - first : high - first + 1]
                 if len(offsets) != high - low + 1 or offsets[0] < 0 or offsets[-1] > len(content):
                     raise ValueError(f"basket {number} lacks some of its lists")
                 if np.any(offsets[1:] < offsets[:-1]):
                     raise ValueError(f"basket {number} has a list of negative length")
             yield Basket(low - start, offsets, content)
+
+
+def _lists_of_basket(
+    branch: Any, number: int, n_lists: int, buffer: Buffer | None
+) -> tuple[Int64[ndarray, " m"], ndarray]:
+    """Where the lists of a basket begin and end, and their numbers."""
+    stored, compiled = stored_type(branch), native()
+    if stored is not None and compiled is not None:
+        buffer = Buffer() if buffer is None else buffer
+        try:
+            data, end, key = unpack_basket(branch, number, buffer)
+            offsets = buffer.for_offsets(n_lists + 1)
+            if len(data) >= end + 4 + 4 * len(offsets) and compiled.list_offsets(
+                data[end + 4 :], key, stored.itemsize, end, offsets
+            ):
+                return offsets, data[:end].view(stored)
+        except MemoryError:
+            raise
+        except Exception:  # of another kind, or damaged: uproot reads it, or says what is wrong
+            pass
+    return _plain_lists(
+        branch.basket(number), branch.interpretation.content.from_dtype, branch.interpretation.header_bytes
+    )
 
 
 def _plain_lists(basket: Any, stored: np.dtype[Any], header: int) -> tuple[Int64[ndarray, " m"], ndarray]:
@@ -317,10 +343,6 @@ def lossless(path: Path, branch: str, values: ndarray, dtype: str) -> Any:
     return out
 
 
-# Baskets of plain branches, unpacked into memory that is used again: what uproot does beyond that costs as
-# much.
-
-
 _ROOM: Final = Buffer()
 """Memory for baskets of which a copy is taken."""
 
@@ -332,49 +354,6 @@ def stored_type(branch: Any) -> np.dtype[Any] | None:
         return None
     stored = getattr(getattr(kind, "content", kind), "from_dtype", None)
     return stored if isinstance(stored, np.dtype) and stored.kind in "buif" and stored.shape == () else None
-
-
-def plain_baskets(branch: Any, start: int, stop: int, room: Buffer) -> Iterator[Basket]:
-    """Baskets of a branch of a `stored_type`, each good until the next one is asked for.
-
-    The one of a branch with one number per event counts as lists of one number each.
-
-    Raises:
-        Exception: as by uproot, if the branch is of another kind or damaged.
-    """
-    stored = stored_type(branch)
-    if stored is None:
-        raise ValueError("no plain branch")
-    jagged = hasattr(branch.interpretation, "content")
-    n_stored = branch.num_baskets - len(branch.embedded_baskets)
-    for number, (first, last) in enumerate(pairwise(branch.entry_offsets)):
-        low, high = max(start, first), min(stop, last)
-        if low >= high:
-            continue
-        if number >= n_stored:
-            raise ValueError("a basket inside the tree")
-        data, end, key = unpack_basket(branch, number, room)
-        n = last - first + 1
-        if not jagged:
-            offsets = _counting(n)
-            if end != (n - 1) * stored.itemsize:
-                raise ValueError("not as many numbers as entries")
-        else:
-            offsets = room.for_offsets(n)
-            _list_offsets(data, end, key, stored.itemsize, offsets)
-        yield Basket(low - start, offsets[low - first : high - first + 1], data[:end].view(stored))
-
-
-def _counting(n: int) -> Int64[ndarray, " n"]:
-    """0, 1, 2, ...: where lists of one number begin. To be read only."""
-    global _counted
-    if len(_counted) < n:
-        _counted = np.arange(2 * n, dtype=np.int64)
-        _counted.flags.writeable = False
-    return _counted[:n]
-
-
-_counted = np.arange(0, dtype=np.int64)
 
 
 def has_whole_baskets(branch: Any, start: int, stop: int) -> bool:
@@ -404,7 +383,7 @@ def first_lists(branch: Any, stop: int) -> tuple[ndarray, ndarray] | None:
     The branch that counts them is asked, so that of a basket only these members are unpacked, and no more.
 
     Raises:
-        Exception: as by `plain_baskets`.
+        Exception: the basket is damaged.
     """
     stored = stored_type(branch)
     if not isinstance(branch, PlainBranch) or stored is None or 2 * stop > branch.entry_offsets[1]:
@@ -419,15 +398,6 @@ def first_lists(branch: Any, stop: int) -> tuple[ndarray, ndarray] | None:
     return counts.astype(np.int64), basket.data[:n_bytes].view(stored).copy()
 
 
-def _list_offsets(data: ndarray, end: int, key: int, item: int, out: ndarray) -> None:
-    """Where lists begin, which a basket holds after its data: how many, then numbers of bytes."""
-    compiled = native()
-    if len(data) < end + 4 + 4 * len(out) or compiled is None:
-        raise ValueError("a basket does not say where its lists begin")
-    if not compiled.list_offsets(data[end + 4 :], key, item, end, out):
-        raise ValueError("a basket does not say where its lists begin")
-
-
 def unpack_basket(branch: Any, number: int, room: Buffer) -> UnpackedBasket:
     """A basket of a branch.
 
@@ -436,5 +406,7 @@ def unpack_basket(branch: Any, number: int, room: Buffer) -> UnpackedBasket:
     """
     if isinstance(branch, PlainBranch):
         return open_basket(branch.packed(number), room)
+    if number >= branch.num_baskets - len(branch.embedded_baskets):
+        raise ValueError("a basket inside the tree")
     seek, size = int(branch.member("fBasketSeek")[number]), int(branch.member("fBasketBytes")[number])
     return open_basket(memoryview(branch.file.source.chunk(seek, seek + size).raw_data), room)

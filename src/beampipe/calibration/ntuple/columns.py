@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -30,7 +30,6 @@ from beampipe.calibration.ntuple.branches import (
     is_flat,
     lossless,
     open_root,
-    plain_baskets,
     read_flat,
     read_lists,
     stored_type,
@@ -40,9 +39,6 @@ from beampipe.calibration.ntuple.plain_root import Buffer
 from beampipe.errors import FileError
 from beampipe.expressions import evaluate, is_expression, names_in
 from beampipe.simulation.substructure import observables
-
-# Codes of partons as PDG numbers, and what is unlikely enough to be an error: labels and pT of a whole range.
-
 
 _PDG: Final = (1, 4, 5, 21)
 """PDG numbers that stand for light, charm and bottom quarks and for gluons."""
@@ -137,9 +133,6 @@ def pt_complaint(leading: ndarray, layout: Layout) -> str:
     )
 
 
-# Observables of jets that no branch has, derived from their constituents.
-
-
 def derive(path: Path, tree: Any, layout: Layout, start: int, stop: int) -> dict[str, Basket]:
     """n_trk, width and c1 of all jets of a range, by the definition in `Constituents`.
 
@@ -194,13 +187,10 @@ def derive(path: Path, tree: Any, layout: Layout, start: int, stop: int) -> dict
     return {name: Basket(0, lists, content) for name, content in found.items()}
 
 
-# A range of events as a layout describes it: columns, whichever branches they are in.
-
-
 DERIVED: Final = ("n_trk", "width", "c1")
 """Columns that can be derived from the constituents of jets."""
 
-_ROOM: Final = Buffer()
+_BUFFER: Final = Buffer()
 """Memory for baskets of which a copy is taken."""
 
 SCORE: Final = "score:"
@@ -259,6 +249,11 @@ class EventSource:
         """Whether there are branches of a column, or it can be derived."""
         derived = column.removeprefix("jet_") in DERIVED and bool(self.layout.constituents.pt)
         return bool(columns_of(self.layout, column)) or derived or self.changes(column)
+
+    def present(self, column: str) -> bool:
+        """Whether the tree has all branches of a column, or it can be derived."""
+        names = [name for text in columns_of(self.layout, column) for name in names_in(text)]
+        return self.has(column) and all(name in self.tree for name in names)
 
     def flat(self, column: str) -> Any:
         """A column with one number per event.
@@ -364,12 +359,10 @@ class EventSource:
         Raises:
             FileError: the branch cannot be read, or holds no lists.
         """
-        try:
+        with suppress(Exception):  # a damaged basket: what is wrong is said below
             if self.start == 0 and (found := first_lists(self.tree[branch], self.stop)) is not None:
                 return found
-            return _joined(plain_baskets(self.tree[branch], self.start, self.stop, _ROOM))
-        except Exception:  # another kind of branch, or a damaged one: what is wrong is for others to say
-            return _joined(read_lists(self.path, self.tree, branch, self.start, self.stop))
+        return _joined(read_lists(self.path, self.tree, branch, self.start, self.stop, _BUFFER))
 
     def whole_column(self, column: str) -> tuple[ndarray, ndarray]:
         """Number of members of each list of a column, and all members, as the file has them.
@@ -547,10 +540,7 @@ def _input(source: EventSource, name: str, counts: ndarray, known: Mapping[str, 
     return source.per_jet(name, counts)
 
 
-# Columns of a file, piece after piece, as the compiled filler takes them.
-
-
-_ROOMS: Final[dict[str, Buffer]] = {}
+_BUFFERS: Final[dict[str, Buffer]] = {}
 """Memory of each column, kept for the next chunk."""
 
 
@@ -607,31 +597,25 @@ class Stream:
         return self.piece.data, self.piece.big, self.piece.first(event)
 
 
-def is_stored_as(source: EventSource, column: str, dtype: str, *, lists: bool) -> bool:
-    """Whether a column is one plain branch of a type, with a list or a number per event."""
+def is_stored_as(source: EventSource, column: str, dtype: str) -> bool:
+    """Whether a column is one plain branch with a list of numbers of a type per event."""
     branches = columns_of(source.layout, column)
     if len(branches) != 1 or is_expression(branches[0]) or source.changes(column):
         return False
-    return _is_plain(source, branches[0], dtype, lists=lists)
+    return _is_plain(source, branches[0], dtype)
 
 
-def _is_plain(source: EventSource, branch: str, dtype: str, *, lists: bool) -> bool:
-    tree = source.tree[branch]
-    stored = stored_type(tree)
-    return (
-        stored is not None
-        and stored.newbyteorder("=") == np.dtype(dtype)
-        and hasattr(tree.interpretation, "content") == lists
-    )
+def _is_plain(source: EventSource, branch: str, dtype: str) -> bool:
+    stored = stored_type(source.tree[branch])
+    if stored is None or not hasattr(source.tree[branch].interpretation, "content"):
+        return False
+    return stored.newbyteorder("=") == np.dtype(dtype)
 
 
-def event_stream(source: EventSource, column: str, dtype: str) -> Stream | None:
+def event_stream(source: EventSource, column: str) -> Stream | None:
     """A column with one number per event; None if there is no branch of it."""
     if not columns_of(source.layout, column):
         return None
-    if is_stored_as(source, column, dtype, lists=False):
-        baskets = _plain(source, _branch_of(source, column), column)
-        return Stream(Piece.of(basket.start, basket.numbers, None) for basket in baskets)
     return Stream(iter((Piece.of(0, source.flat(column), None),)))
 
 
@@ -645,11 +629,12 @@ def jet_stream(source: EventSource, column: str, dtype: str, leader: Stream | No
         leader: column of the same jets, which is asked first for each event. If its lists begin where those of this
             one do, they need not be unpacked twice.
     """
-    if is_stored_as(source, column, dtype, lists=True) and (column != "jet_pt" or source.layout.unit == 1):
-        branch = _branch_of(source, column)
+    if is_stored_as(source, column, dtype) and (column != "jet_pt" or source.layout.unit == 1):
+        name = columns_of(source.layout, column)[0]
+        branch = source.tree[name]
         if leader is not None and _goes_along(branch, leader.branch, source):
             return Stream(_following(source, branch, column, leader), branch)
-        baskets = _plain(source, branch, column)
+        baskets = read_lists(source.path, source.tree, name, source.start, source.stop, _buffer(column))
         return Stream((Piece.of(each.start, each.content, each.offsets) for each in baskets), branch)
     if column == "jet_clean" and not (columns_of(source.layout, column) or source.changes(column)):
         return None
@@ -668,7 +653,7 @@ def _goes_along(branch: Any, leader: Any, source: EventSource) -> bool:
 
 def _following(source: EventSource, branch: Any, column: str, leader: Stream) -> Iterator[Piece]:
     """Pieces of a branch that `_goes_along` with that of a column which is one step ahead."""
-    for start, stop, numbers in whole_baskets(branch, source.start, source.stop, _room(column)):
+    for start, stop, numbers in whole_baskets(branch, source.start, source.stop, _buffer(column)):
         offsets = leader.piece.offsets
         if (leader.piece.start, leader.piece.stop) != (start, stop) or offsets is None or len(numbers) != offsets[-1]:
             raise ValueError("not as many numbers as in another column of jets")
@@ -681,17 +666,8 @@ def _converted(source: EventSource, column: str) -> Iterator[Piece]:
         yield Piece.of(basket.start, source.converted(column, basket.numbers), basket.offsets - basket.offsets[0])
 
 
-def _branch_of(source: EventSource, column: str) -> Any:
-    """The one branch of a column that `is_stored_as` something."""
-    return source.tree[columns_of(source.layout, column)[0]]
-
-
-def _plain(source: EventSource, branch: Any, column: str) -> Iterator[Basket]:
-    return plain_baskets(branch, source.start, source.stop, _room(column))
-
-
-def _room(column: str) -> Buffer:
-    return _ROOMS.setdefault(column, Buffer())
+def _buffer(column: str) -> Buffer:
+    return _BUFFERS.setdefault(column, Buffer())
 
 
 def weight_stream(source: EventSource) -> Iterator[tuple[Piece, int]]:
@@ -702,12 +678,12 @@ def weight_stream(source: EventSource) -> Iterator[tuple[Piece, int]]:
     """
     asked: Any = source.layout.weights
     first = asked.nominal and not asked.variations and asked.index == 0 and not asked.factors
-    if first and _is_plain(source, asked.nominal, "float32", lists=True):
+    if first and _is_plain(source, asked.nominal, "float32"):
         branch = source.tree[asked.nominal]
         if has_whole_baskets(branch, source.start, source.stop):
             yield from _counted_weights(branch, source)
             return
-        for basket in _plain(source, branch, "weight"):
+        for basket in read_lists(source.path, source.tree, asked.nominal, source.start, source.stop, _buffer("weight")):
             n_events = len(basket.offsets) - 1
             n_weights = basket.size // n_events
             if np.any(np.diff(basket.offsets) != n_weights):
@@ -723,7 +699,7 @@ def _counted_weights(branch: Any, source: EventSource) -> Iterator[tuple[Piece, 
     """Weights whose number another branch says, which must be the same for all events."""
     counts = branch.counter.array(source.start, source.stop, library="np")
     n_weights = int(counts[0])
-    for start, stop, numbers in whole_baskets(branch, source.start, source.stop, _room("weight")):
+    for start, stop, numbers in whole_baskets(branch, source.start, source.stop, _buffer("weight")):
         if np.any(counts[start:stop] != n_weights) or len(numbers) != (stop - start) * n_weights:
             raise ValueError("events have different numbers of weights")
         yield Piece.of(start, numbers.reshape(stop - start, n_weights), None), n_weights
@@ -773,7 +749,7 @@ def segments(source: EventSource, wanted: JetColumns, *, weighted: bool) -> Iter
     Raises:
         FileError: a branch cannot be read, or columns of jets have different numbers of jets.
     """
-    events = [event_stream(source, name, EVENT_BRANCHES[name]) for name in ("run", "event", "trigger")]
+    events = [event_stream(source, name) for name in ("run", "event", "trigger")]
     pt = jet_stream(source, "jet_pt", JET_BRANCHES["jet_pt"])
     assert pt is not None
     names = ["jet_eta", "jet_clean", "jet_n_trk"]

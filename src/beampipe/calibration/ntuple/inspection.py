@@ -1,4 +1,7 @@
-"""Inspection of a file: required branches, sanity checks of its values, sums of weights."""
+"""Inspection of a file: required branches, sanity checks of its first events, sums of weights.
+
+Every fault of a file becomes a `FileError` that names the file, the tree and the branch, and all of them at once.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +36,6 @@ from beampipe.calibration.ntuple.columns import (
 )
 from beampipe.errors import ColumnError, FileError, nearest
 from beampipe.expressions import is_expression, names_in
-
-# Names of weights and their sums, for files that do not carry our bookkeeping.
 
 
 def weight_names(source: EventSource) -> tuple[str, ...]:
@@ -217,9 +218,6 @@ def _bins(path: Path, file: Any, name: str) -> ndarray:
     return values
 
 
-# A glance at the first events of a file: ranges, codes of labels, and what is too unlikely to be right.
-
-
 N_EVENTS: Final = 5000
 """Number of events that are looked at."""
 
@@ -359,7 +357,7 @@ def _jets(look: _ColumnChecks, offsets: ndarray, pt: ndarray) -> None:
         look.problems.append(f"branch {', '.join(layout.branches.pt)!r}: {complaint}")
     wanted = [name for name in JET_BRANCHES if name not in ("jet_pt", "jet_phi")]
     wanted = [name for name in wanted if name.removeprefix("jet_") not in DERIVED or name[4:] in look.needs]
-    wanted += [name for name in VARIED_N_TRK.values() if _there(look.source, name)] if look.labelled else []
+    wanted += [name for name in VARIED_N_TRK.values() if look.source.present(name)] if look.labelled else []
     for column in (*wanted, *(("jet_label",) if look.labelled else ())):
         found = look.lists(column)
         if found is None:
@@ -387,16 +385,6 @@ def _labels(look: _ColumnChecks, branch: str, codes: ndarray, pdg: ndarray | Non
     complaint = "" if pdg is None else unmatched_complaint(pdg[high], codes[high], look.source.layout)
     if complaint:
         look.problems.append(f"branch {branch!r}: {complaint}")
-
-
-def _there(source: EventSource, column: str) -> bool:
-    """Whether the file has the branch of a column."""
-    branches = columns_of(source.layout, column)
-    return bool(branches) and all(name in source.tree for branch in branches for name in names_in(branch))
-
-
-# What is known of a ROOT file before its events are read: its place in a dataset, sums of weights, branches,
-# baskets.
 
 
 def inspect_file(
@@ -446,7 +434,7 @@ def inspect_file(
         problems = sanity_checks(source, labelled=simulated, needs=needs, min_pt=min_pt).problems
         if problems:
             raise FileError(f"{path}: {_joined(problems)}", path=path)
-        varied = tuple(name for name, column in VARIED_N_TRK.items() if _has(layout, branches, column))
+        varied = tuple(name for name, column in VARIED_N_TRK.items() if source.present(column))
         about = {
             "n_events": int(events.num_entries),
             "borders": _borders(events, layout),
@@ -520,11 +508,6 @@ _LIKELY: Final = 0.5
 """Share of the branches of a preset from which on a file is taken for one of its kind."""
 
 
-def _has(layout: Layout, branches: Collection[str], column: str) -> bool:
-    names = getattr(layout.branches, column.removeprefix("jet_"))
-    return bool(names) and all(branch in branches for name in names for branch in names_in(name))
-
-
 _OPTIONAL: Final = {
     "branches.run": "all events are of run 1",
     "branches.trigger": "all events pass",
@@ -534,10 +517,42 @@ _OPTIONAL: Final = {
 """Branch that need not be -> what holds without it."""
 
 
+def requirements(layout: Layout, *, simulated: bool, needs: tuple[str, ...]) -> dict[str, str]:
+    """The branches that a run reads: name -> key of the layout that names it.
+
+    An observable or a label that no key names stands for itself: ``branches.width`` -> ``branches.width``.
+
+    Args:
+        layout: which branch holds what.
+        simulated: whether labels and weights are needed.
+        needs: observables that are needed.
+    """
+    derived = bool(layout.constituents.pt)
+    out = _inputs_of_changes(layout)
+    keys = ["run", "event", "trigger", "pt", "eta", "clean", "region", *(DERIVED if layout.own_books else needs)]
+    for key in (*keys, "label") if simulated else keys:
+        names = getattr(layout.branches, key)
+        out |= {branch: f"branches.{key}" for name in names for branch in names_in(name)}
+        if not names and (key == "label" or (key in DERIVED and not derived)):
+            out[f"branches.{key}"] = f"branches.{key}"
+    if derived and any(not getattr(layout.branches, key) for key in needs):
+        out |= {branch: f"constituents.{key}" for key, branch in layout.constituents.branches.items()}
+        out |= dict.fromkeys(layout.branches.phi, "branches.phi")
+    for score in layout.scores:
+        out |= dict.fromkeys(names_in(score.branch), f"scores.{score.name}.branch")
+    if simulated and layout.weights.nominal:
+        out[layout.weights.nominal] = "weights.nominal"
+        for each in layout.weights.variations:
+            out |= dict.fromkeys(names_in(each.branch), f"weights.variations.{each.name}.branch")
+    if simulated:
+        out |= {branch: "weights.factors" for text in layout.weights.factors for branch in names_in(text)}
+    return out
+
+
 def missing_branches(
     layout: Layout, branches: Collection[str], *, simulated: bool, needs: tuple[str, ...]
 ) -> dict[str, str]:
-    """What a layout names or needs and a tree has not: name of the branch -> what to say of it, with the nearest name.
+    """Those of the `requirements` that a tree lacks: name of the branch -> a line that says it, with the nearest name.
 
     Args:
         layout: which branch holds what.
@@ -545,42 +560,24 @@ def missing_branches(
         simulated: whether labels and weights are needed.
         needs: observables that are needed.
     """
-    wanted: dict[str, str] = {}
-    keys = ["run", "event", "trigger", "pt", "eta", "clean", "region", *(needs if not layout.own_books else DERIVED)]
-    keys += ["label"] if simulated else []
     found: dict[str, str] = {}
-    derived = layout.constituents.pt
-    for key in keys:
-        names = getattr(layout.branches, key)
-        if not names and key in (*DERIVED, "label") and not (derived and key in DERIVED):
-            found[key] = (
-                f"got no layout.branches.{key}, expected the name of a branch"
-                f"{nearest(f'jet_{key}', branches)}"
-                + (" (or layout.constituents, to derive it)" if key in DERIVED else "")
-            )
-        wanted |= {branch: f"branches.{key}" for name in names for branch in names_in(name)}
-    if derived and any(not getattr(layout.branches, key) for key in needs):
-        wanted |= {branch: f"constituents.{key}" for key, branch in layout.constituents.branches.items()}
-        wanted |= dict.fromkeys(layout.branches.phi, "branches.phi")
-    for score in layout.scores:
-        wanted |= dict.fromkeys(names_in(score.branch), f"scores.{score.name}.branch")
-    if simulated and layout.weights.nominal:
-        wanted[layout.weights.nominal] = "weights.nominal"
-        for each in layout.weights.variations:
-            wanted |= dict.fromkeys(names_in(each.branch), f"weights.variations.{each.name}.branch")
-    wanted = {**_inputs_of_changes(layout), **wanted}
-    if simulated:
-        wanted |= {branch: "weights.factors" for text in layout.weights.factors for branch in names_in(text)}
+    wanted = requirements(layout, simulated=simulated, needs=needs)
     for branch, key in wanted.items():
-        if branch not in branches:
+        if branch == key:
+            name = key.removeprefix("branches.")
+            derive = " (or layout.constituents, to derive it)" if name in DERIVED else ""
+            near = nearest(f"jet_{name}", branches)
+            found[name] = f"got no layout.{key}, expected the name of a branch{near}{derive}"
+    for branch, key in wanted.items():
+        if branch not in branches and branch != key:
             suggestion = nearest(branch, branches)
             close = suggestion.split("'")[1] if suggestion else "NAME"
-            told = f'{suggestion}; if so, set layout.{key} = "{close}"'
+            advice = f'{suggestion}; if so, set layout.{key} = "{close}"'
             if key.endswith(_OF_LISTS):
-                told = f"{suggestion}; if so, name it in layout.{key}"
+                advice = f"{suggestion}; if so, name it in layout.{key}"
             if key in _OPTIONAL:
-                told += f', or layout.{key} = "" where there is none: {_OPTIONAL[key]}'
-            found[branch] = f"got no branch {branch!r}, expected it{told}"
+                advice += f', or layout.{key} = "" where there is none: {_OPTIONAL[key]}'
+            found[branch] = f"got no branch {branch!r}, expected it{advice}"
     return found
 
 

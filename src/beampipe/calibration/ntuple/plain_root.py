@@ -2,6 +2,9 @@
 
 The classes have the interface of uproot's classes. What they cannot do themselves is passed on to an object of uproot,
 which is made on first use. Most files need none, and uproot is not even imported.
+
+Only objects of the versions that today's ROOT and uproot write are read. Everything is big-endian. An object begins
+with its size and its version; members follow in a fixed order.
 """
 
 from __future__ import annotations
@@ -24,9 +27,6 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Int64, UInt8
-
-# What a key of a ROOT file says, and its packed bytes, unpacked into memory that may be used again.
-
 
 _BASKET_KEY: Final = struct.Struct(">ihiIh")  # bytes with key, version, bytes unpacked, date, bytes of the key
 
@@ -209,9 +209,6 @@ def _zstd(packed: memoryview, out: memoryview, wanted: int) -> int:
         if checked and stream.read(1):
             raise ValueError("a block is longer than it says")
         return n
-
-
-# What a ROOT file says of its trees: names of branches, types, and where their baskets lie.
 
 
 _SIZED: Final = 0x40000000
@@ -540,9 +537,6 @@ def _stored(leaf: _Leaf) -> np.dtype[Any] | None:
     if kind is None or leaf.length != 1:
         return None
     return np.dtype(">" + kind.replace("i", "u") if leaf.unsigned else ">" + kind)
-
-
-# A ROOT file as uproot shows it, as far as the calibration asks: plain trees are read here, all else by uproot.
 
 
 _KINDS: Final = {"b1": "bool", "f4": "float", "f8": "double", "i1": "int8_t", "u1": "uint8_t"}

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-# What the figures of a report have in common: words, colours and names of files.
-
-
 PT_LABEL: Final = r"Jet $p_{\mathrm{T}}$ [GeV]"
 """Label of the horizontal axis."""
 
@@ -119,9 +116,6 @@ def figure_paths(folder: Path, name: str) -> tuple[Path, Path]:
     return folder / f"{name}.png", folder / f"{name}.pdf"
 
 
-# Figures of scale factors and their uncertainties against pT.
-
-
 HEADLINES: Final = (("quark", "efficiency"), ("gluon", "rejection"))
 """Flavour and quantity of the scale factors that are drawn for every tagger and working point."""
 
@@ -172,7 +166,12 @@ def plot_factor(
         if np.isfinite(one.statistical).any():
             handles.append(_bars(axes, edges, one.nominal, one.statistical, STATISTICAL_COLOUR, 1.4, 5.0, 5.0))
             labels.append("statistical")
-        handles.append(_points(axes, edges, one.nominal))
+        half = np.diff(edges) / 2
+        handles.append(
+            axes.errorbar(
+                _centres(edges), one.nominal, xerr=half, fmt="o", color=INK, markersize=6, elinewidth=1.6, zorder=6
+            )
+        )
         labels.append("scale factor")
         if true is not None:
             style: Any = {"color": "white", "markeredgecolor": "#b3003c", "markersize": 7, "zorder": 7}
@@ -376,13 +375,6 @@ def _bars(
     )
 
 
-def _points(axes: Axes, edges: Float64[ndarray, " e"], nominal: Float64[ndarray, " p"]) -> Any:
-    half = np.diff(edges) / 2
-    return axes.errorbar(
-        _centres(edges), nominal, xerr=half, fmt="o", color=INK, markersize=6, elinewidth=1.6, zorder=6
-    )
-
-
 def _frame(axes: Axes, edges: Float64[ndarray, " e"], label: str) -> None:
     axes.set_xlim(edges[0], edges[-1])
     axes.set_xlabel(PT_LABEL)
@@ -417,9 +409,6 @@ def _quantity(flavour: str, quantity: str) -> str:
 
 def _title(flavour: str, quantity: str) -> str:
     return f"{flavour.capitalize()} jets: {quantity}"
-
-
-# Figures of how well the method does: shapes of jets against their labels, fractions of quarks against pT.
 
 
 _TRUTH, _EXTRACTED, _DATA = "#b9c4d4", "#2457a6", INK

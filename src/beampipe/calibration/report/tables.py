@@ -32,9 +32,6 @@ from beampipe.calibration.tasks.runtime import FACTORS
 from beampipe.notebook import html_table
 from beampipe.terminal import make_table
 
-# The tables of a report: scale factors, uncertainties, numbers of jets, cut flows and costs.
-
-
 UNKNOWN = "not known"
 """What stands in a table in place of a number that is not known."""
 
@@ -261,9 +258,6 @@ def _size(n_bytes: int | None) -> str:
     while value >= 1000 and place < len(_UNITS) - 1:
         value, place = value / 1000, place + 1
     return f"{value:.0f} B" if place == 0 else f"{value:.3g} {_UNITS[place]}"
-
-
-# The scale factors as a table in the terminal.
 
 
 _TITLE: Final = "scale factors at the {point:.0%} working point: value +- statistical (total)"

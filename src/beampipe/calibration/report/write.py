@@ -8,9 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from beampipe.calibration.exports import write_exports
-from beampipe.calibration.exports.archives import write_root
-from beampipe.calibration.exports.corrections import Above, write_correction, write_covariance, write_mc_to_mc
+from beampipe.calibration.exports.corrections import Above
+from beampipe.calibration.exports.write import write_exports
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, FactorKey
 from beampipe.calibration.report.figures import (
     HEADLINES,
@@ -22,7 +21,7 @@ from beampipe.calibration.report.figures import (
     plot_scale_factor,
     plot_uncertainties,
 )
-from beampipe.calibration.report.page import STYLE, Picture, write_page
+from beampipe.calibration.report.page import STYLE, TEMPLATE, Picture, write_page
 from beampipe.calibration.report.tables import (
     TextTable,
     cost_table,
@@ -46,34 +45,8 @@ from beampipe.workflow.digests import NO_RESULT
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = [
-    "BETWEEN",
-    "CORRECTIONS",
-    "COVARIANCE",
-    "PAGE",
-    "ROOT",
-    "Spread",
-    "figures_of",
-    "in_turn",
-    "report_recipe",
-    "write_all",
-    "write_report",
-]
-
 PAGE: Final = "index.html"
 """Name of the page in the folder of a report."""
-
-CORRECTIONS: Final = "corrections.json"
-"""Name of the file of corrections, for correctionlib."""
-
-COVARIANCE: Final = "covariance.json"
-"""Name of the file of covariances."""
-
-BETWEEN: Final = "mc_to_mc.json"
-"""Name of the file of factors from simulation to simulation."""
-
-ROOT: Final = "histograms.root"
-"""Name of the ROOT file."""
 
 _MADE: Final = "made.json"
 """Name of the file that says which report the folder holds, and which files belong to it."""
@@ -143,14 +116,7 @@ def write_all(results: Results, folder: Path, *, above: Above = "last", spread: 
         The files of the report, the page first.
     """
     figures, tables, plots = list(figures_of(results)), list(_tables(results)), folder / "plots"
-    paths = [
-        write_whole(folder / CORRECTIONS, lambda path: write_correction(results.factors, path, above)),
-        write_whole(folder / COVARIANCE, lambda path: write_covariance(results.factors, path)),
-        write_whole(folder / ROOT, lambda path: write_root(results, path)),
-        *write_exports(results.factors, results.joint, folder),
-    ]
-    if other_samples(results):
-        paths.append(write_whole(folder / BETWEEN, lambda path: write_mc_to_mc(results, path)))
+    paths = list(write_exports(results, folder, above))
     for table in tables:
         paths.append(write_whole(folder / "tables" / f"{table.name}.csv", partial(write_csv, table)))
     spread("drawing", [Task(picture.name, _draw, (draw, plots, picture.name)) for picture, draw in figures])
@@ -165,7 +131,7 @@ def report_recipe(plan: Plan, above: Above = "last") -> Recipe:
     inputs = [Input("factors", plan.factors.key), Input("extract", plan.extract.key)]
     inputs += [item for part in plan.samples.values() for item in part.inputs]
     code = code_digest("beampipe.calibration.report.write", but=_NO_RESULT)
-    return Recipe("report", code, {"above": above, "style": STYLE}, tuple(inputs), "report")
+    return Recipe("report", code, {"above": above, "style": STYLE, "template": TEMPLATE}, tuple(inputs), "report")
 
 
 def figures_of(results: Results) -> Figures:

@@ -1,4 +1,4 @@
-"""Toy samples as ntuples: dijet events drawn from simple laws, in seconds."""
+"""Toy samples as ntuples: dijet events drawn from simple laws, which were fitted to the sample made by Pythia."""
 
 from __future__ import annotations
 
@@ -16,9 +16,6 @@ from beampipe.calibration.simulation.ntuple_files import Events, file_name, new_
 from beampipe.errors import InputError
 from beampipe.simulation.jet_detector import LESS_EFFICIENT, MORE_FAKES, NOT_CLEAN, fakes
 from beampipe.simulation.samples import Slice
-
-# A fast parametric toy: dijet events drawn from simple laws that were fitted to the sample made by Pythia.
-
 
 WHOLE: Final = Slice(470.0, 2400.0, 4.0, 1.0)
 """The whole range of the hard pT as one slice."""
@@ -354,9 +351,6 @@ def _power_law(chance: Float64[ndarray, " n"], low: float, high: float, power: f
     up = power + 1
     drawn: ndarray = (low**up + chance * (high**up - low**up)) ** (1 / up)
     return drawn
-
-
-# Files of toy events, in the layout of simulation or of data.
 
 
 TOY_SLICES: Final = (

@@ -38,8 +38,6 @@ from beampipe.calibration.tasks.runtime import Workers, Workspace, run_leased
 from beampipe.errors import ConfigError, FileError, WorkflowError
 from beampipe.workflow import FileDigests, FileStamp, Recipe, Store, Task
 
-# The work of one chunk of a file: stages 1 to 3, each from what the store already has.
-
 
 def run_chunks(store: Store, workers: Workers, chunks: Iterable[Chunk], until: str) -> None:
     """Make what is missing of many chunks.
@@ -152,9 +150,6 @@ def _score_function(tagger: Tagger, model: str) -> ScoreJets:
     return score_function(tagger)
 
 
-# The digests of the input files, made in the workers, and the chunks that can start with each.
-
-
 def digest_files(
     configuration: Configuration,
     files: Mapping[Path, InspectedFile],
@@ -208,9 +203,6 @@ def digest_files(
 def _digest(digests: FileDigests, path: Path, looks: FileStamp | None) -> str:
     """The task that reads one file."""
     return digests.of(path, looks)
-
-
-# Merging: the histograms of all chunks of a slice become one, and no event may count twice.
 
 
 _EVENT: Final = np.dtype([("run", "u8"), ("event", "u8")])

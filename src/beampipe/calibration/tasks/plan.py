@@ -29,8 +29,6 @@ from beampipe.errors import ConfigError, FileError
 from beampipe.notebook import Shown
 from beampipe.workflow import FileStamp, Input, Recipe, Store
 
-# What a calibration consists of: for every artifact the recipe that says what it depends on.
-
 
 @dataclass(frozen=True, repr=False)
 class SamplePlan:
@@ -233,7 +231,12 @@ def _sample_plan(
     settings = settings_of(configuration, sample, bookkeeping)
     if variation != UNVARIED:
         sample = replace(sample, name=str(variation))
-        settings = _varied(settings, configuration, variation.name)
+        layout, to_fill = configuration.layout.varied(variation.name), settings.fill
+        to_select = replace(settings.select, weights=(0,), varied=(), layout=layout)
+        to_fill = replace(to_fill, weight_names=to_fill.weight_names[:1], kinematics=(), bootstrap=Bootstrap(0, 0))
+        settings = ChunkSettings(
+            to_select, to_fill, function_digest(layout.function, layout.files_of_changes), variation.name
+        )
     chunks: list[Chunk] = []
     parts: dict[int, list[Recipe]] = {}
     for file in inspected.files:
@@ -305,14 +308,6 @@ def settings_of(configuration: Configuration, sample: InputSample, bookkeeping: 
     )
     layout = to_select.layout
     return ChunkSettings(to_select, to_fill, function_digest(layout.function, layout.files_of_changes))
-
-
-def _varied(nominal: ChunkSettings, configuration: Configuration, name: str) -> ChunkSettings:
-    """The settings of a variation of the layout, from those of the nominal sample: of weights, only the first."""
-    layout, to_fill = configuration.layout.varied(name), nominal.fill
-    to_select = replace(nominal.select, weights=(0,), varied=(), layout=layout)
-    to_fill = replace(to_fill, weight_names=to_fill.weight_names[:1], kinematics=(), bootstrap=Bootstrap(0, 0))
-    return ChunkSettings(to_select, to_fill, function_digest(layout.function, layout.files_of_changes), name)
 
 
 def chunks_of(

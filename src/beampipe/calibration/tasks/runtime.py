@@ -1,4 +1,8 @@
-"""What tasks run in: stages and their code digests, the workspace, worker pools, and errors of workers."""
+"""What tasks run in: stages and their code digests, the workspace, worker pools, and errors of workers.
+
+Readers of ROOT files turn most faults into one error about a damaged file. `worker_errors` looks at the cause: memory,
+permission, the disk, a missing package, or the file itself.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +39,6 @@ from beampipe.workflow import (
     run,
 )
 from beampipe.workflow.digests import NO_RESULT
-
-# The stages of a calibration: their names, their order, and the digest of the code that each runs.
-
 
 CALIBRATION_STAGES: Final = ("select", "predict", "fill", "reweight", "extract", "factors", "report")
 """The stages that a user can ask for, in the order in which they run."""
@@ -102,9 +103,6 @@ def reaches(until: str, stage: str) -> bool:
     return CALIBRATION_STAGES.index(until) >= CALIBRATION_STAGES.index(stage)
 
 
-# Where a calibration keeps what it makes: the store of artifacts, the log, and the files for people.
-
-
 FACTORS: Final = "factors.json"
 """Name of the file of scale factors in the folder `output`."""
 
@@ -167,9 +165,6 @@ def read_only(space: Workspace) -> Iterator[Workspace]:
                 raise
             message = f"{root}: may not be written to ({error.strerror}), but lacks something, or it is damaged"
             raise FileError(f"{message}; run the calibration where it may", path=root) from error
-
-
-# What went wrong in a worker, said as what it is: memory, permission, the disk, a package, or the file itself.
 
 
 _DEVICE: Final = frozenset(
@@ -246,10 +241,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _error_line(error: BaseException) -> str:
     first = str(error).strip().splitlines()[:1]
     return f"{type(error).__name__}: {first[0]}" if first else type(error).__name__
-
-
-# Workers of a run: a pool that is opened when the first task comes, with a progress bar for each batch of
-# tasks.
 
 
 T = TypeVar("T")

@@ -125,7 +125,7 @@ class FleetScaler:
             watch = self._watches.get(server.name)
             if watch is None or watch.url != url:
                 watch = self._watches[server.name] = ServerWatch(url)
-            watch.look()
+            watch.read()
             for rates in watch.rates.values():
                 answered += rates.requests
                 waited += rates.requests * (rates.queue or 0.0)

@@ -12,7 +12,6 @@
 
 #include "isa.hpp"
 #include "native/errors.hpp"
-#include "triton/native/cores.hpp"
 
 namespace beampipe {
 namespace {
@@ -116,14 +115,14 @@ const std::vector<TensorSpec>& TrackingModel::outputs() const {
 }
 const std::map<std::string, std::string>& TrackingModel::counters() const { return kCounters; }
 
-void TrackingModel::run(const std::vector<Question*>& questions, const Call& call) const {
+void TrackingModel::run(const std::vector<ModelRequest*>& requests, const Call& call) const {
   Events events;
-  events.reserve(questions.size());
-  for (Question* question : questions) {
+  events.reserve(requests.size());
+  for (ModelRequest* request : requests) {
     try {
-      events.push_back(read(*question));
+      events.push_back(read(*request));
     } catch (const InputError&) {
-      question->fail(std::current_exception());
+      request->fail(std::current_exception());
     }
   }
   for (std::size_t first = 0, last; first < events.size(); first = last) {
@@ -134,8 +133,8 @@ void TrackingModel::run(const std::vector<Question*>& questions, const Call& cal
   }
 }
 
-TrackingModel::Event TrackingModel::read(Question& question) const {
-  const Tensor& features = question.input(kFeatures);
+TrackingModel::Event TrackingModel::read(ModelRequest& request) const {
+  const Tensor& features = request.input(kFeatures);
   const std::int64_t n = features.shape[0], width = features.shape[1];
   if (n > max_hits_) {
     char need[32];
@@ -145,7 +144,7 @@ TrackingModel::Event TrackingModel::read(Question& question) const {
   }
   if (width < kPositions)
     throw InputError("FEATURES: got " + std::to_string(width) + " columns, expected r, phi, z and perhaps more");
-  Event event{&question, n, static_cast<const float*>(features.data), {}};
+  Event event{&request, n, static_cast<const float*>(features.data), {}};
   if (width > kPositions) {
     event.copy = Array<float>(kPositions * n);
     for (std::int64_t hit = 0; hit < n; ++hit)
@@ -170,13 +169,13 @@ void TrackingModel::find(Events& events, std::size_t first, std::size_t last, co
       try {
         answer(events[row], all, row - first, begin, call);
       } catch (...) {  // no memory for one answer is no reason to lose the others
-        events[row].question->fail(std::current_exception());
+        events[row].request->fail(std::current_exception());
       }
     }
   } catch (const InputError& error) {
     if (last - first == 1) {
       if (dynamic_cast<const LayoutError*>(&error) != nullptr) call.observe("events_refused", 1, "");
-      return events[first].question->fail(std::current_exception());
+      return events[first].request->fail(std::current_exception());
     }
     // One of them is at fault; the others still get their answer.
     for (std::size_t row = first; row < last; ++row) find(events, row, row + 1, call);
@@ -217,29 +216,29 @@ void TrackingModel::answer(const Event& event, const Found& found, std::size_t r
                                                 {"unfilled_layers", static_cast<double>(found.unfilled[row])},
                                                 {"tracks", static_cast<double>(found.tracks[row])},
                                                 {"events", 1.0}};
-  Question& question = *event.question;
-  if (question.wants(kLabels)) {
-    void* labels = question.output(kLabels, {event.n_hits});
+  ModelRequest& request = *event.request;
+  if (request.wants(kLabels)) {
+    void* labels = request.output(kLabels, {event.n_hits});
     if (event.n_hits > 0) std::memcpy(labels, found.track_id.data() + begin, sizeof(std::int64_t) * event.n_hits);
   }
-  if (question.wants(kStages)) {
+  if (request.wants(kStages)) {
     std::vector<double> values;
     for (const std::string& name : stage_names_) values.push_back(seconds.count(name) ? seconds.at(name) : 0.0);
     for (const std::string& name : count_names_) values.push_back(counts.count(name) ? counts.at(name) : 0.0);
-    void* stages = question.output(kStages, {static_cast<std::int64_t>(values.size())});
+    void* stages = request.output(kStages, {static_cast<std::int64_t>(values.size())});
     if (!values.empty()) std::memcpy(stages, values.data(), sizeof(double) * values.size());
   }
-  if (question.wants(kLayout)) {
+  if (request.wants(kLayout)) {
     const std::int64_t values[] = {found.outside[row], found.unfilled[row]};
-    std::memcpy(question.output(kLayout, {2}), values, sizeof values);
+    std::memcpy(request.output(kLayout, {2}), values, sizeof values);
   }
-  if (question.wants(kBeamSpot)) {
+  if (request.wants(kBeamSpot)) {
     const BeamLine& line = found.beam_line[row];
     const double values[] = {line.x, line.y, line.dxdz, line.dydz};
-    std::memcpy(question.output(kBeamSpot, {4}), values, sizeof values);
+    std::memcpy(request.output(kBeamSpot, {4}), values, sizeof values);
   }
-  if (fitter_ && question.wants(kParameters)) fit(event, found, row, begin, call);
-  if (athena_ && question.wants(kTracks)) list(event, found, row, begin);
+  if (fitter_ && request.wants(kParameters)) fit(event, found, row, begin, call);
+  if (athena_ && request.wants(kTracks)) list(event, found, row, begin);
   call.observe("hits_outside", counts.at("outside"), "");
   for (const auto& [name, count] : counts) call.observe(name.c_str(), count, "");
   for (const auto& [stage, taken] : seconds) call.observe("stage_seconds", taken, stage.c_str());
@@ -252,7 +251,7 @@ void TrackingModel::list(const Event& event, const Found& found, std::size_t row
   for (std::int64_t hit = 0; hit < event.n_hits; ++hit)
     if (labels[hit] >= 0) ++next[labels[hit] + 1];
   for (std::size_t track = 0; track < n_tracks; ++track) next[track + 1] += next[track] + 1;  // one for its -1
-  auto* lists = static_cast<std::int64_t*>(event.question->output(kTracks, {next[n_tracks]}));
+  auto* lists = static_cast<std::int64_t*>(event.request->output(kTracks, {next[n_tracks]}));
   for (std::int64_t hit = 0; hit < event.n_hits; ++hit)
     if (labels[hit] >= 0) lists[next[labels[hit]]++] = hit;
   for (std::size_t track = 0; track < n_tracks; ++track) lists[next[track]] = -1;
@@ -265,7 +264,7 @@ void TrackingModel::fit(const Event& event, const Found& found, std::size_t row,
   const Threads threads(TrackFinder::useful_threads(call.threads, event.n_hits));
   const Fits fits = fitter_->fit(event.position, found.track_id.data() + begin, event.n_hits, n_tracks,
                                  found.beam_line[row], threads.count());
-  auto* out = static_cast<double*>(event.question->output(kParameters, {n_tracks, kColumns}));
+  auto* out = static_cast<double*>(event.request->output(kParameters, {n_tracks, kColumns}));
   for (std::int64_t track = 0; track < n_tracks; ++track) {
     out = std::copy_n(fits.values.data() + kValues * track, kValues, out);
     out = std::copy_n(fits.covariance.data() + kValues * kValues * track, kValues * kValues, out);

@@ -24,19 +24,19 @@ public:
   const std::vector<TensorSpec>& outputs() const override;
   const std::map<std::string, std::string>& counters() const override;
   /// Labels of each event; several run as one graph of blocks, up to the hit budget.
-  void run(const std::vector<Question*>& questions, const Call& call) const override;
+  void run(const std::vector<ModelRequest*>& requests, const Call& call) const override;
 
 private:
-  /// The hits of one question: where they came if that will do, else in a copy.
+  /// The hits of one request: where they came if that will do, else in a copy.
   struct Event {
-    Question* question;
+    ModelRequest* request;
     std::int64_t n_hits;
     const float* position;
     Array<float> copy;
   };
   using Events = std::vector<Event>;
 
-  Event read(Question& question) const;
+  Event read(ModelRequest& request) const;
   void find(Events& events, std::size_t first, std::size_t last, const Call& call) const;
   Found found(const Events& events, std::size_t first, std::size_t last, const Call& call) const;
   void answer(const Event& event, const Found& found, std::size_t row, std::int64_t begin, const Call& call) const;

@@ -174,7 +174,7 @@ class SeederSettings:
 
     Attributes:
         pipeline: name of the pipeline, one of `beampipe.tracking.PIPELINES`.
-        model: tracker model that knows the detector: the name of a shipped one, or a folder that
+        model: tracker model of the detector: the name of a shipped one, or a folder that
             ``beampipe tracking train`` wrote.
         threads: number of threads of the pipeline.
         seeds_per_track: number of seeds of each track: the first spans the whole of it, each further one half of the
@@ -321,10 +321,31 @@ def finding_algorithms(settings: ActsSettings, where: ActsDetector) -> dict[str,
     Returns:
         ``spacepoints``, ``seeding``, ``parameters``, ``ckf``.
     """
+    acts, examples = pyacts()
+    unit = acts.UnitConstants
+    if settings.seeding == "beampipe":
+        seeding = seeding_algorithm(SeederSettings(), SPACE_POINTS, SEEDS)
+    elif settings.seeding == "graph":
+        seeding = _graph_seeding(settings, where)
+    else:
+        seeding = _triplet_seeding(settings)
+    parameters = examples.TrackParamsEstimationAlgorithm(
+        level=acts.logging.ERROR,
+        inputSeeds=SEEDS,
+        outputSeeds=ESTIMATED_SEEDS,
+        outputTrackParameters=ESTIMATED_PARAMETERS,
+        trackingGeometry=where.geometry,
+        magneticField=where.field,
+        # Widths with which the filter starts; the measurements of the seed narrow them at once.
+        initialSigmas=[1 * unit.mm, 1 * unit.mm, 1 * unit.degree, 1 * unit.degree, 0, 1 * unit.ns],
+        initialSigmaQoverPt=0.1,
+        initialSigmaPtRel=0.1,
+        initialVarInflation=[1.0] * 6,
+    )
     return {
         "spacepoints": space_point_maker(settings.seed_volumes, where),
-        "seeding": _seeding(settings, where),
-        "parameters": _parameter_estimation(where),
+        "seeding": seeding,
+        "parameters": parameters,
         "ckf": _ckf(settings, where),
     }
 
@@ -339,12 +360,6 @@ def space_point_maker(volumes: tuple[int, ...], where: ActsDetector) -> Any:
         trackingGeometry=where.geometry,
         geometrySelection=[acts.GeometryIdentifier(volume=volume) for volume in volumes],
     )
-
-
-def _seeding(settings: ActsSettings, where: ActsDetector) -> Any:
-    if settings.seeding == "beampipe":
-        return seeding_algorithm(SeederSettings(), SPACE_POINTS, SEEDS)
-    return _graph_seeding(settings, where) if settings.seeding == "graph" else _triplet_seeding(settings)
 
 
 def _triplet_seeding(settings: ActsSettings) -> Any:
@@ -405,24 +420,6 @@ def _graph_seeding(settings: ActsSettings, where: ActsDetector) -> Any:
         collisionRegionMax=settings.collision_z * acts.UnitConstants.mm,
         graphConfig=graph,
         seedFinderConfig=finder,
-    )
-
-
-def _parameter_estimation(where: ActsDetector) -> Any:
-    acts, examples = pyacts()
-    unit = acts.UnitConstants
-    return examples.TrackParamsEstimationAlgorithm(
-        level=acts.logging.ERROR,
-        inputSeeds=SEEDS,
-        outputSeeds=ESTIMATED_SEEDS,
-        outputTrackParameters=ESTIMATED_PARAMETERS,
-        trackingGeometry=where.geometry,
-        magneticField=where.field,
-        # Widths with which the filter starts; the measurements of the seed narrow them at once.
-        initialSigmas=[1 * unit.mm, 1 * unit.mm, 1 * unit.degree, 1 * unit.degree, 0, 1 * unit.ns],
-        initialSigmaQoverPt=0.1,
-        initialSigmaPtRel=0.1,
-        initialVarInflation=[1.0] * 6,
     )
 
 

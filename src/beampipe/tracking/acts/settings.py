@@ -1,4 +1,4 @@
-"""What ACTS is told: seeding, combinatorial Kalman filter (CKF) and selection, with the named settings."""
+"""Settings of ACTS: seeding, combinatorial Kalman filter (CKF) and selection, with the named settings."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ ACTS_ORTHOGONAL = replace(ACTS_EFFICIENT, seeding="orthogonal")
 ACTS_GRAPH = replace(ACTS_EFFICIENT, seeding="graph", seed_volumes=(*PIXEL_VOLUMES, *SHORT_STRIP_VOLUMES))
 """The efficient settings with seeds from a graph of layers, short strips included.
 
-The graph asks for a fourth hit behind three that begin on the innermost cylinder. Pixels alone have none to spare
+The graph requires a fourth hit behind three that begin on the innermost cylinder. Pixels alone have none to spare
 where four layers are crossed: .88 of the particles at mu = 200 in place of .97. Nothing from a vertex beyond |z| of
 168 mm is found, whatever `collision_z`: pyacts 48.1 has no setter for that range of its bins.
 """

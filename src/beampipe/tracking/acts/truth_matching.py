@@ -29,10 +29,10 @@ from beampipe.tracking.acts.sequencer import (
 __all__ = ["ActsMatching", "acts_truth_matching"]
 
 PION_MASS: Final = 0.1396
-"""Mass that ACTS is told of every particle [GeV]; species and mass play no part in matching."""
+"""Mass of every particle for ACTS [GeV]; species and mass play no part in matching."""
 
 MORE_THAN_HALF: Final = 0.5 + 1e-6
-"""ACTS asks for at least its ratio; at 0.5 a track with half of its hits from each of two particles would match."""
+"""ACTS requires at least its ratio; at 0.5 a track with half of its hits from each of two particles would match."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def acts_truth_matching(
         events: events with truth, and hits with geometry_id, local and variance.
         hit_lists: rows of the hits of each track, per event; apply a cut on the number of hits before.
         asked: mask of the particles that are to be found, per event.
-        double: whether double or single majority is asked for.
+        double: whether double or single majority is required.
         field_z: magnetic field along z [T]; it has no influence.
 
     Raises:
@@ -84,7 +84,16 @@ def acts_truth_matching(
             f"acts_truth_matching: got {len(events)} events, {len(hit_lists)} sets of hit lists and {len(asked)}"
             " masks, expected one of each per event"
         )
-    truths = [_truth_of(event, mask, field_z) for event, mask in zip(events, asked, strict=True)]
+    truths = []
+    for event, mask in zip(events, asked, strict=True):
+        require_measurements(event.hits, detector(field_z), "acts_truth_matching")
+        if event.truth is None:
+            raise InputError(f"event {event.event_id}: got no truth, expected simulated events")
+        if mask.shape != (len(event.truth.particles),):
+            raise ShapeError(
+                f"event {event.event_id}: got a mask of shape {mask.shape}, expected ({len(event.truth.particles)},)"
+            )
+        truths.append(event.truth)
     failures = Failures()
     algorithms, rows = feed([event.hits for event in events], failures)
     algorithms += [
@@ -108,18 +117,6 @@ def acts_truth_matching(
     )
 
 
-def _truth_of(event: Event, asked: Bool[ndarray, " n_particles"], field_z: float) -> Truth:
-    """The truth of an event, after a look whether ACTS can place its hits, and whether the mask fits."""
-    require_measurements(event.hits, detector(field_z), "acts_truth_matching")
-    if event.truth is None:
-        raise InputError(f"event {event.event_id}: got no truth, expected simulated events")
-    if asked.shape != (len(event.truth.particles),):
-        raise ShapeError(
-            f"event {event.event_id}: got a mask of shape {asked.shape}, expected ({len(event.truth.particles)},)"
-        )
-    return event.truth
-
-
 def _feed_truth(
     truths: Sequence[Truth], asked: Sequence[Bool[ndarray, " _"]], rows: HitLists, failures: Failures
 ) -> Any:
@@ -134,7 +131,10 @@ def _feed_truth(
 
         def run(number: int, context: Any) -> None:
             truth, mask = truths[number], asked[number]
-            codes = {particle: _code(examples, i) for i, particle in enumerate(truth.particles.particle_id.tolist())}
+            codes = {}
+            for i, particle in enumerate(truth.particles.particle_id.tolist(), 1):
+                codes[particle] = code = examples.SimBarcode()
+                code.vertexPrimary, code.particle = 1, i
             table = _measurement_particles(examples, truth, rows[number], codes)
             # Written objects are taken away: the inverse has to be made before.
             write_inverse(context, table.invert())
@@ -147,12 +147,6 @@ def _feed_truth(
     return python_algorithm("FeedTruth", setup, failures)
 
 
-def _code(examples: Any, number: int) -> Any:
-    code = examples.SimBarcode()
-    code.vertexPrimary, code.particle = 1, number + 1
-    return code
-
-
 def _measurement_particles(examples: Any, truth: Truth, rows: Int64[ndarray, " n_hits"], codes: dict[int, Any]) -> Any:
     measurement = np.empty(len(rows), np.int64)
     measurement[rows] = np.arange(len(rows))
@@ -160,7 +154,7 @@ def _measurement_particles(examples: Any, truth: Truth, rows: Int64[ndarray, " n
     further = list(zip(measurement[truth.shared_hit].tolist(), truth.shared_particle.tolist(), strict=True))
     table = examples.MeasurementParticlesMap()
     for index, particle in sorted(leading + further):
-        if particle in codes:  # noise is nobody's
+        if particle in codes:  # noise belongs to no particle
             table.insert(index, codes[particle])
     return table
 

@@ -41,7 +41,7 @@ __all__ = ["cuda_device", "translate"]
 
 
 def cuda_device(device: str) -> torch.device:
-    """The device of that name, after a look whether torch sees it.
+    """The device of that name, after a check that torch sees it.
 
     Raises:
         ConfigError: it does not.
@@ -58,7 +58,7 @@ def cuda_device(device: str) -> torch.device:
 
 
 def translate(pipeline: Pipeline, device: torch.device) -> Pipeline:
-    """A CPU pipeline with its stages on `device` (any that torch knows, the CPU too).
+    """A CPU pipeline with its stages on `device` (any of torch, the CPU too).
 
     Raises:
         ConfigError: a stage has no counterpart.

@@ -40,7 +40,7 @@ Chi2Tensor = Float32[Tensor, " n_triplets"]
 """chi2 of each triplet in units of its window; below 1."""
 
 PairTensor = Float32[Tensor, "n_edges 6"]
-"""What the triplets say of each edge, in the order of `PAIR_FEATURES`."""
+"""Features of the triplets of each edge, in the order of `PAIR_FEATURES`."""
 
 
 # `beampipe.tracking.kernels.geometry` on tensors: the same formulas, constants and names.

@@ -45,7 +45,7 @@ def shipped_events(mu: int) -> Iterator[Event]:
 
 
 def write_example(path: Path, mu: int = 0) -> None:
-    """Write the shipped events with `mu` pile-up collisions to a file of one's own.
+    """Write the shipped events with `mu` pile-up collisions to a file.
 
     Args:
         path: Parquet file to write.

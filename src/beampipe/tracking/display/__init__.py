@@ -167,5 +167,5 @@ def _tracks_and_fakes(event: Event, tracks: Tracks | None) -> tuple[Tracks, Bool
     """The tracks, none if there are none, and which of them are fake."""
     if tracks is None:
         return Tracks(np.full(len(event.hits), NO_TRACK, np.int64)), None
-    # Tracks of another event are refused by whoever draws them, in words of its own.
+    # Tracks of another event are refused by the drawing functions.
     return tracks, fake_tracks(event, tracks) if len(tracks.track_id) == len(event.hits) else None

@@ -109,7 +109,10 @@ def plot_event(
             if truth is not None:
                 _add_lines(axes, points, truth.take(truth.pt >= min_pt), color=TRUTH, linewidth=3.2, zorder=1)
             _draw(axes, points, shown)
-        _frame(left, right, xyz)
+        radius = 1.04 * float(np.hypot(xyz[:, 0], xyz[:, 1]).max(initial=1.0))
+        half_length = 1.04 * float(np.abs(xyz[:, 2]).max(initial=1.0))
+        left.set(xlim=(-radius, radius), ylim=(-radius, radius), aspect="equal", xlabel="x [mm]", ylabel="y [mm]")
+        right.set(xlim=(-half_length, half_length), ylim=(0, radius), xlabel="z [mm]", ylabel="r [mm]")
         scale = _add_lines(right, rz, shown.take(np.zeros(len(shown), np.bool_)), cmap=PT_COLOURS, norm=_norm())
         bar = figure.colorbar(scale, ax=right, label=r"$p_T$ of the track [GeV]", pad=0.015, aspect=32, extend="both")
         bar.set_ticks(PT_TICKS, labels=[f"{pt:g}" for pt in PT_TICKS])
@@ -153,14 +156,6 @@ def _add_lines(axes: Axes, points: Float32[ndarray, "n_hits 2"], lines: Polyline
     collection = LineCollection([points[hit] for hit in lines.split()], **style)
     axes.add_collection(collection)
     return collection
-
-
-def _frame(left: Axes, right: Axes, xyz: Float32[ndarray, "n_hits 3"]) -> None:
-    """Labels, and limits just outside the outermost hits."""
-    radius = 1.04 * float(np.hypot(xyz[:, 0], xyz[:, 1]).max(initial=1.0))
-    half_length = 1.04 * float(np.abs(xyz[:, 2]).max(initial=1.0))
-    left.set(xlim=(-radius, radius), ylim=(-radius, radius), aspect="equal", xlabel="x [mm]", ylabel="y [mm]")
-    right.set(xlim=(-half_length, half_length), ylim=(0, radius), xlabel="z [mm]", ylabel="r [mm]")
 
 
 def _annotate(

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Bool, Float32, Int16
+from beampipe.arrays import Bool, Float32
 from beampipe.errors import ConfigError, ShapeError
 from beampipe.events import Event, Tracks
 from beampipe.files import write_whole
@@ -110,16 +110,18 @@ def _payload(
 ) -> dict[str, Any]:
     """What event.js reads. Hits on tracks come first, in the order of the lines, so that tracks need no indices."""
     order = np.argsort(lines.pt, kind="stable")  # hard tracks are drawn last, on top
-    lines = _reordered(lines, order)
+    lines = lines.take(order)
     on_track = np.zeros(len(event.hits), np.bool_)
     on_track[lines.hit] = True
     hit = np.concatenate([lines.hit, np.flatnonzero(~on_track)])
-    quantised, step = _quantised(event.hits.xyz[hit])
+    # Coordinates in steps just coarse enough for int16: 0.1 mm for a detector of 6 m.
+    xyz = event.hits.xyz[hit]
+    step = max(float(np.abs(xyz).max(initial=0.0)) / MAX_INT16, MIN_STEP)
     payload: dict[str, Any] = {
         "event": event.event_id,
         "step": step,
         "cut": min_pt,
-        "hits": _base64(quantised),
+        "hits": _base64(np.round(xyz / step).astype("<i2")),
         "tracks": {
             "label": order.tolist(),
             "length": _base64(lines.length.astype("<u2")),
@@ -129,29 +131,16 @@ def _payload(
         "truth": None,
     }
     if truth is not None:
-        truth = _reordered(truth, np.argsort(truth.pt, kind="stable"))
-        place = np.empty(len(hit), np.uint32)
-        place[hit] = np.arange(len(hit))
+        truth = truth.take(np.argsort(truth.pt, kind="stable"))
+        point = np.empty(len(hit), np.uint32)
+        point[hit] = np.arange(len(hit))
         payload["truth"] = {
-            "hit": _base64((place[truth.hit] & 0xFFFF).astype("<u2")),
-            "hitHigh": _base64((place[truth.hit] >> 16).astype(np.uint8)),
+            "hit": _base64((point[truth.hit] & 0xFFFF).astype("<u2")),
+            "hitHigh": _base64((point[truth.hit] >> 16).astype(np.uint8)),
             "length": _base64(truth.length.astype("<u2")),
             "pt": _base64(truth.pt),
         }
     return payload
-
-
-def _reordered(lines: Polylines, order: ndarray) -> Polylines:
-    """The lines in another order."""
-    rows = lines.split()
-    hit = np.concatenate([rows[i] for i in order]) if len(order) else lines.hit
-    return Polylines(hit, lines.length[order], lines.pt[order], lines.fake[order])
-
-
-def _quantised(xyz: Float32[ndarray, "n 3"]) -> tuple[Int16[ndarray, "n 3"], float]:
-    """Coordinates in steps [mm] just coarse enough for int16: 0.1 mm for a detector of 6 m."""
-    step = max(float(np.abs(xyz).max(initial=0.0)) / MAX_INT16, MIN_STEP)
-    return np.round(xyz / step).astype("<i2"), step
 
 
 def _base64(values: ndarray) -> str:

@@ -10,7 +10,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Float32, Int64
 from beampipe.errors import ShapeError
-from beampipe.events import NO_TRACK, NOISE, Event, Hits, Tracks, Truth
+from beampipe.events import NO_TRACK, NOISE, Event, Hits, Tracks, Truth, distance_squared
 from beampipe.tracking.fitting.helix import estimate_pt
 
 __all__ = ["Polylines", "event_lines", "track_lines", "truth_lines"]
@@ -44,9 +44,11 @@ class Polylines:
         start: Int64[ndarray, " n_lines"] = np.cumsum(self.length) - self.length
         return start
 
-    def take(self, keep: Bool[ndarray, " n_lines"]) -> Polylines:
-        """The lines where `keep` is True."""
-        return Polylines(self.hit[np.repeat(keep, self.length)], self.length[keep], self.pt[keep], self.fake[keep])
+    def take(self, index: Int64[ndarray, " n"] | Bool[ndarray, " n_lines"]) -> Polylines:
+        """The lines at `index` (positions or a mask), in that order."""
+        length, start = self.length[index], self.start[index]
+        point = np.repeat(start - np.cumsum(length) + length, length) + np.arange(length.sum())
+        return Polylines(self.hit[point], length, self.pt[index], self.fake[index])
 
     def split(self) -> list[Int64[ndarray, " n"]]:
         """The hit rows of each line."""
@@ -102,7 +104,7 @@ def track_lines(
             f"track_is_fake: got shape {track_is_fake.shape}, expected ({tracks.n_tracks},), one per found track"
         )
     hit = np.flatnonzero(tracks.track_id != NO_TRACK)
-    order = _outwards(event.hits, hit, tracks.track_id[hit])
+    order = np.lexsort((distance_squared(event.hits.position)[hit], tracks.track_id[hit]))
     # Lines go by labels, which number the tracks of a finder with hit lists in an order of their own.
     own = tracks.candidates is None
     pt = tracks.pt(event.hits, field) if own else estimate_pt(event.hits, tracks.track_id, field)
@@ -117,22 +119,8 @@ def truth_lines(hits: Hits, truth: Truth) -> Polylines:
     owner = np.concatenate([truth.particle_id, truth.shared_particle])
     hit, owner = hit[owner != NOISE], owner[owner != NOISE]
     particle_id, label, length = np.unique(owner, return_inverse=True, return_counts=True)
-    order = _outwards(hits, hit, label)
-    lines = Polylines(hit[order], length, _true_pt(truth, particle_id), np.zeros(len(length), np.bool_))
+    order = np.lexsort((distance_squared(hits.position)[hit], label))
+    # The pT of a particle that is not listed is 0, which row -1 takes.
+    pt = np.append(truth.particles.pt, np.float32(0))[truth.particles.rows(particle_id)]
+    lines = Polylines(hit[order], length, pt, np.zeros(len(length), np.bool_))
     return lines.take(length >= MIN_TRUTH_HITS)
-
-
-def _outwards(hits: Hits, hit: Int64[ndarray, " n"], label: Int64[ndarray, " n"]) -> Int64[ndarray, " n"]:
-    """The order that groups `hit` by label, and each group by distance from the beam spot."""
-    r, _, z = hits.position[hit].T
-    return np.lexsort((r * r + z * z, label))
-
-
-def _true_pt(truth: Truth, particle_id: Int64[ndarray, " n"]) -> Float32[ndarray, " n"]:
-    """True pT [GeV] of each particle, 0 for one that is not listed."""
-    particles = truth.particles
-    if not len(particles):
-        return np.zeros(len(particle_id), np.float32)
-    order = np.argsort(particles.particle_id)
-    row = order[np.searchsorted(particles.particle_id, particle_id, sorter=order).clip(max=len(order) - 1)]
-    return np.where(particles.particle_id[row] == particle_id, particles.pt[row], np.float32(0))

@@ -218,16 +218,16 @@ def score_fits(
     candidates = Candidates.from_labels(tracks.track_id)
     if len(parameters) != tracks.n_tracks:
         raise InputError(f"event {event.event_id}: got {len(parameters)} fits, expected {tracks.n_tracks}, one a track")
-    known = contributions(truth)
-    matches = match(candidates, known)
+    contributors = contributions(truth)
+    matches = match(candidates, contributors)
     particles = truth.particles
-    row = np.flatnonzero(select_particles(event, selection, known))
+    row = np.flatnonzero(select_particles(event, selection, contributors))
     row = row[np.argsort(particles.particle_id[row])]
     ids = particles.particle_id[row]
-    mine = known.particle_id[matches.particle[matches.double]]
-    place = np.searchsorted(ids, mine)
-    wanted = np.append(ids, -1)[place] == mine
-    track, row = matches.track[matches.double][wanted], row[place[wanted]]
+    matched = contributors.particle_id[matches.particle[matches.double]]
+    index = np.searchsorted(ids, matched)
+    is_selected = np.append(ids, -1)[index] == matched
+    track, row = matches.track[matches.double][is_selected], row[index[is_selected]]
     residual = parameters.values[track] - true_perigee(particles, field)[row]
     residual[:, 2] -= 2 * np.pi * np.round(residual[:, 2] / (2 * np.pi))
     error = np.sqrt(np.diagonal(parameters.covariance[track], axis1=1, axis2=2))
@@ -283,7 +283,7 @@ def permuted_hits_check(finder: TrackFinder, hits: Hits, seed: int = 0) -> Permu
 
 
 def scrambled_truth(event: Event, seed: int = 0) -> Event:
-    """The same hits, their particles dealt out at random: an honest score of any finder is then about zero.
+    """The same hits with shuffled particles: the score of any finder should then be about zero.
 
     Raises:
         InputError: the event has no truth.
@@ -291,15 +291,15 @@ def scrambled_truth(event: Event, seed: int = 0) -> Event:
     if event.truth is None:
         raise InputError(f"event {event.event_id}: got no truth, expected a simulated event; there is none to scramble")
     order = np.random.default_rng(seed).permutation(len(event.hits))
-    nobody = np.empty(0, np.int64)
-    truth = replace(event.truth, particle_id=event.truth.particle_id[order], shared_hit=nobody, shared_particle=nobody)
+    none = np.empty(0, np.int64)
+    truth = replace(event.truth, particle_id=event.truth.particle_id[order], shared_hit=none, shared_particle=none)
     return replace(event, truth=truth)
 
 
 class TruthFinder(InOneThread):
-    """The finder that knows: one track per particle. It bounds what labels can reach, and tests whatever takes finders.
+    """A finder that reads the truth: one track per particle. It is the upper limit for labels, and a finder for tests.
 
-    It is told each event as it passes: ``for event in finder.watching(events): finder.find(event.hits)``.
+    It needs each event before its hits: ``for event in finder.watching(events): finder.find(event.hits)``.
     """
 
     def __init__(self) -> None:

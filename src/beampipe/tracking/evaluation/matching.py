@@ -149,10 +149,10 @@ def match(candidates: Candidates, known: Contributions, min_track_hits: int = MI
     of_particle = np.append(known.n_hits, 0)[particle]  # row -1 reads the appended 0
     single = 2 * n_shared > n_hits
     double = single & (2 * n_shared > of_particle)
-    found = np.zeros((2, len(known.particle_id)), np.bool_)
-    found[0, particle[single]] = True
-    found[1, particle[double]] = True
-    return Matches(counted, n_hits, particle, n_shared, single, double, found[0], found[1])
+    found_particles = np.zeros((2, len(known.particle_id)), np.bool_)
+    found_particles[0, particle[single]] = True
+    found_particles[1, particle[double]] = True
+    return Matches(counted, n_hits, particle, n_shared, single, double, found_particles[0], found_particles[1])
 
 
 def _most_hits(
@@ -160,8 +160,8 @@ def _most_hits(
 ) -> tuple[Int64[ndarray, " n_tracks"], Int64[ndarray, " n_tracks"]]:
     """Particle with most hits on each track (-1 for none, ties to the lowest id) and that number of hits."""
     leading = known.leading[candidates.hit]
-    made = leading != _NO_PARTICLE
-    track, particle = candidates.track[made], leading[made]
+    has_particle = leading != _NO_PARTICLE
+    track, particle = candidates.track[has_particle], leading[has_particle]
     if len(known.extra_hit):
         begin = np.searchsorted(known.extra_hit, candidates.hit, side="left")
         n_extra = np.searchsorted(known.extra_hit, candidates.hit, side="right") - begin
@@ -175,7 +175,7 @@ def _most_hits(
     if len(track) == 0:
         return best, most
     n_particles = np.int64(len(known.particle_id))
-    pair, count = _sorted_counts(track * n_particles + particle)
+    pair, count = np.unique(track * n_particles + particle, return_counts=True)
     track, particle = np.divmod(pair, n_particles)
     # One number orders first by hits, then by low id: rows of `particle_id` ascend with it.
     rank = count * n_particles + (n_particles - 1 - particle)
@@ -184,13 +184,6 @@ def _most_hits(
     most[track[start]] = most_of
     best[track[start]] = n_particles - 1 - low_of
     return best, most
-
-
-def _sorted_counts(key: Int64[ndarray, " n"]) -> tuple[Int64[ndarray, " m"], Int64[ndarray, " m"]]:
-    """Distinct numbers in ascending order, and how often each occurs; `key` is not empty."""
-    key = np.sort(key)
-    start = np.flatnonzero(np.append(True, key[1:] != key[:-1]))
-    return key[start], np.diff(np.append(start, len(key))).astype(np.int64)
 
 
 FORMULA: Final = (
@@ -228,7 +221,7 @@ def pt_weights(pt: Float64[ndarray, " n"]) -> Float64[ndarray, " n"]:
 
 @dataclass(frozen=True, eq=False)
 class HitWeights:
-    """The weights of all hits of the particles asked for, in one event; a merged hit has one for each of them.
+    """The weights of all hits of selected particles in one event; a merged hit has one for each of them.
 
     Attributes:
         hit: (n,) int64 number of the hit.
@@ -256,15 +249,15 @@ def hit_weights(event: Event, known: Contributions, row: Int64[ndarray, " n"]) -
     Args:
         event: event with truth.
         known: particles that made each hit.
-        row: rows of the particles asked for in `known`.
+        row: rows of the selected particles in `known`.
     """
     particles = truth_of(event).particles
-    asked, pt = np.zeros((2, len(known.particle_id)))
+    is_wanted, pt = np.zeros((2, len(known.particle_id)))
     of_truth = known.row(particles.particle_id)
     pt[of_truth[of_truth >= 0]] = particles.pt[of_truth >= 0]
-    asked[row] = 1
+    is_wanted[row] = 1
 
-    kept = asked[known.particle] > 0
+    kept = is_wanted[known.particle] > 0
     hit, particle = known.hit[kept], known.particle[kept]
     order = np.lexsort((distance_squared(event.hits.position)[hit], particle))
     hit, particle = hit[order], particle[order]
@@ -289,9 +282,9 @@ def weight_found(weights: HitWeights, known: Contributions, candidates: Candidat
     owner[matches.track[matches.double]] = matches.particle[matches.double]
     owned = owner[candidates.track] >= 0
     n_hits = np.int64(candidates.n_hits)
-    found = np.sort(owner[candidates.track[owned]] * n_hits + candidates.hit[owned])
-    if len(found) == 0:
+    found_pairs = np.sort(owner[candidates.track[owned]] * n_hits + candidates.hit[owned])
+    if len(found_pairs) == 0:
         return 0.0
-    wanted = weights.particle * n_hits + weights.hit
-    at = np.minimum(np.searchsorted(found, wanted), len(found) - 1)
-    return float(weights.weight[found[at] == wanted].sum())
+    wanted_pairs = weights.particle * n_hits + weights.hit
+    at = np.minimum(np.searchsorted(found_pairs, wanted_pairs), len(found_pairs) - 1)
+    return float(weights.weight[found_pairs[at] == wanted_pairs].sum())

@@ -15,12 +15,11 @@ from beampipe import terminal
 from beampipe.figures import drawing, new_figure
 from beampipe.terminal import make_table
 from beampipe.tracking.evaluation.diagnostics import EdgeScore
-from beampipe.tracking.evaluation.results import Curve, Evaluation, FinderResult, Proportion, errors_of
+from beampipe.tracking.evaluation.results import Evaluation, FinderResult, Proportion, errors_of
 from beampipe.tracking.evaluation.scoring import TOTAL, VARIABLES, require_variables
 from beampipe.units import ms
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _MARKERS: Final = "os^Dvp*"
@@ -46,7 +45,17 @@ def plot_efficiency(
             for i, finder in enumerate(evaluation.finders):
                 curve = finder.curve(variable)
                 shift = (i - (len(evaluation.finders) - 1) / 2) * 0.04
-                _draw_curve(axes, curve, majority, finder.name, _MARKERS[i % len(_MARKERS)], shift)
+                marker = _MARKERS[i % len(_MARKERS)]
+                # Points in the middle of their bins, shifted sideways so that finders do not cover each other.
+                edges = np.array(curve.edges)
+                if VARIABLES[curve.variable].logarithmic:
+                    middle = np.sqrt(edges[:-1] * edges[1:]) * (edges[1:] / edges[:-1]) ** shift
+                else:
+                    middle = (edges[:-1] + edges[1:]) / 2 + shift * np.diff(edges)
+                y, error = with_errors(curve.proportions(majority))
+                axes.errorbar(
+                    middle, y, error, linestyle="none", marker=marker, markersize=5, capsize=2, label=finder.name
+                )
             if VARIABLES[variable].logarithmic:
                 axes.set_xscale("log")
             axes.set_xlabel(VARIABLES[variable].axis)
@@ -88,17 +97,6 @@ def plot_stages(evaluation: Evaluation) -> Figure:
     return figure
 
 
-def _draw_curve(axes: Axes, curve: Curve, majority: str, name: str, marker: str, shift: float) -> None:
-    """Points in the middle of their bins, moved sideways by `shift` bin widths so that finders do not cover."""
-    edges = np.array(curve.edges)
-    if VARIABLES[curve.variable].logarithmic:
-        middle = np.sqrt(edges[:-1] * edges[1:]) * (edges[1:] / edges[:-1]) ** shift
-    else:
-        middle = (edges[:-1] + edges[1:]) / 2 + shift * np.diff(edges)
-    y, error = with_errors(curve.proportions(majority))
-    axes.errorbar(middle, y, error, linestyle="none", marker=marker, markersize=5, capsize=2, label=name)
-
-
 def with_errors(proportions: Sequence[Proportion]) -> tuple[np.ndarray, np.ndarray]:
     """Values and (2, n) distances to the ends of the intervals; empty bins are NaN and not drawn."""
     y = np.array([proportion.value for proportion in proportions], np.float64)
@@ -128,8 +126,9 @@ def quality_table(evaluation: Evaluation) -> Table:
             shares = (quality.efficiency, quality.displaced, quality.fakes, quality.duplicates)
             score = _NONE if isnan(finder.trackml) else f"{finder.trackml:.4f}"
             totals = (score, f"{quality.efficiency.total}", f"{quality.fakes.total}")
+            refused = f" ({len(finder.failed)} refused)" if finder.failed else ""
             first = majority == "double"
-            name, sizes = (_name(finder), totals) if first else ("", ("", "", ""))
+            name, sizes = (finder.name + refused, totals) if first else ("", ("", "", ""))
             table.add_row(name, majority, *(_with_error(share) for share in shares), *sizes)
     return table
 
@@ -229,10 +228,6 @@ def print_evaluation(evaluation: Evaluation, console: Console | None = None, by:
     for finder in evaluation.finders:
         for event in finder.failed[:3]:
             out.print(f"{finder.name}, event {event.event_id}: {event.error}", style="red", markup=False)
-
-
-def _name(finder: FinderResult) -> str:
-    return f"{finder.name} ({len(finder.failed)} refused)" if finder.failed else finder.name
 
 
 def _with_error(proportion: Proportion) -> str:

@@ -78,6 +78,12 @@ class Proportion:
     total: int = 0
     spread: tuple[float, float] | None = field(default=None, compare=False)
 
+    @classmethod
+    def of(cls, body: dict[str, Any]) -> Proportion:
+        """From the JSON of an evaluation."""
+        ends = body.get("spread")
+        return cls(body["passed"], body["total"], None if ends is None else (ends[0], ends[1]))
+
     @property
     def value(self) -> float:
         """passed / total; NaN where nothing was tried."""
@@ -185,6 +191,11 @@ class Quality:
     fakes: Proportion
     duplicates: Proportion
 
+    @classmethod
+    def of(cls, body: dict[str, Any]) -> Quality:
+        """From the JSON of an evaluation."""
+        return cls(**{name: Proportion.of(entry) for name, entry in body.items()})
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -207,6 +218,16 @@ class Curve:
     single: tuple[int, ...]
     double: tuple[int, ...]
     spreads: dict[str, tuple[tuple[float, float] | None, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, body: dict[str, Any]) -> Curve:
+        """From the JSON of an evaluation."""
+        numbers = {name: tuple(body[name]) for name in ("edges", "total", "single", "double")}
+        spreads = {
+            rule: tuple(None if ends is None else (ends[0], ends[1]) for ends in bins)
+            for rule, bins in body.get("spreads", {}).items()
+        }
+        return cls(variable=body["variable"], selection=Selection(**body["selection"]), spreads=spreads, **numbers)
 
     def proportions(self, majority: str = "double") -> tuple[Proportion, ...]:
         """Efficiency of each bin by ``"single"`` or ``"double"`` majority."""
@@ -281,6 +302,18 @@ class FinderResult(Shown):
     stages: tuple[StageTime, ...]
     events: tuple[EventRecord, ...]
 
+    @classmethod
+    def of(cls, body: dict[str, Any]) -> FinderResult:
+        """From the JSON of an evaluation."""
+        return cls(
+            name=body["name"],
+            single=Quality.of(body["single"]),
+            double=Quality.of(body["double"]),
+            curves=tuple(map(Curve.of, body["curves"])),
+            stages=tuple(StageTime(**stage) for stage in body["stages"]),
+            events=tuple(EventRecord(**event) for event in body["events"]),
+        )
+
     def facts(self) -> Mapping[str, object]:
         """Name, number of events, and the rates by double majority."""
         rates = {"efficiency": self.double.efficiency, "fakes": self.double.fakes, "duplicates": self.double.duplicates}
@@ -324,9 +357,9 @@ class Evaluation(Shown):
 
     def facts(self) -> Mapping[str, object]:
         """The sample, and the efficiency of each finder by double majority."""
-        found = {finder.name: f"efficiency {finder.double.efficiency}" for finder in self.finders[:_FEW]}
+        efficiencies = {finder.name: f"efficiency {finder.double.efficiency}" for finder in self.finders[:_FEW]}
         more = {"more finders": len(self.finders) - _FEW} if len(self.finders) > _FEW else {}
-        return {"sample": self.sample, "events": self.n_events, **found, **more}
+        return {"sample": self.sample, "events": self.n_events, **efficiencies, **more}
 
     def _repr_html_(self) -> str:
         heads = ("finder", "efficiency", "displaced", "fakes", "duplicates", "particles", "tracks")
@@ -367,7 +400,7 @@ def write_evaluation(path: Path, evaluation: Evaluation) -> None:
 
 
 def evaluation_body(evaluation: Evaluation) -> dict[str, Any]:
-    """Everything in it as what JSON knows; proportions carry value and interval along, for readers that only look."""
+    """The evaluation as JSON types; proportions also have their value and interval, which `read_evaluation` ignores."""
     body = {"format": _FORMAT, "definition": evaluation.definition, **asdict(evaluation)}
     for finder, result in zip(body["finders"], evaluation.finders, strict=True):
         for rule in ("single", "double"):
@@ -396,7 +429,7 @@ def read_evaluation(path: Path) -> Evaluation:
             displaced=Selection(**body["displaced"]),
             min_track_hits=body["min_track_hits"],
             threads=body["threads"],
-            finders=tuple(_finder(finder) for finder in body["finders"]),
+            finders=tuple(FinderResult.of(finder) for finder in body["finders"]),
         )
     except FileNotFoundError:
         raise FileError(f"{path}: no such file, expected the JSON that an evaluation wrote") from None
@@ -406,32 +439,3 @@ def read_evaluation(path: Path) -> Evaluation:
         raise FileError(
             f"{path}: got something else ({error!r}), expected the JSON that an evaluation wrote"
         ) from error
-
-
-def _finder(body: dict[str, Any]) -> FinderResult:
-    return FinderResult(
-        name=body["name"],
-        single=_quality(body["single"]),
-        double=_quality(body["double"]),
-        curves=tuple(_curve(curve) for curve in body["curves"]),
-        stages=tuple(StageTime(**stage) for stage in body["stages"]),
-        events=tuple(EventRecord(**event) for event in body["events"]),
-    )
-
-
-def _quality(body: dict[str, Any]) -> Quality:
-    return Quality(**{name: _proportion(entry) for name, entry in body.items()})
-
-
-def _proportion(body: dict[str, Any]) -> Proportion:
-    return Proportion(body["passed"], body["total"], _spread(body.get("spread")))
-
-
-def _spread(ends: list[float] | None) -> tuple[float, float] | None:
-    return None if ends is None else (ends[0], ends[1])
-
-
-def _curve(body: dict[str, Any]) -> Curve:
-    numbers = {name: tuple(body[name]) for name in ("edges", "total", "single", "double")}
-    spreads = {rule: tuple(map(_spread, ends)) for rule, ends in body.get("spreads", {}).items()}
-    return Curve(variable=body["variable"], selection=Selection(**body["selection"]), spreads=spreads, **numbers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from time import perf_counter, process_time
 from types import MappingProxyType
@@ -19,7 +19,6 @@ from beampipe.tracking.evaluation.matching import (
     MIN_TRACK_HITS,
     Candidates,
     HitWeights,
-    Matches,
     hit_weights,
     match,
     weight_found,
@@ -30,7 +29,6 @@ from beampipe.tracking.evaluation.results import (
     EventRecord,
     FinderResult,
     Quality,
-    StageTime,
     bootstrap,
     stage_time,
 )
@@ -140,21 +138,52 @@ class _Reference:
 
 
 @dataclass(frozen=True, eq=False)
-class _Scene:
-    """What scoring needs of one event, worked out once for all finders."""
+class _EventTruth:
+    """What scoring needs of the truth of one event, computed once for all finders.
+
+    Attributes:
+        event: the event.
+        known: which particles made which hit.
+        headline: particles of the headline.
+        displaced: particles of the displaced class.
+        anywhere: particles of any origin.
+        values: variable -> one value per particle of its reference.
+        weights: weights of the hits for the TrackML score.
+    """
 
     event: Event
     known: Contributions
     headline: _Reference
     displaced: _Reference
     anywhere: _Reference
-    values: dict[str, ndarray]  # variable -> one value per particle of its reference
+    values: dict[str, ndarray]
     weights: HitWeights
+
+    @classmethod
+    def of(cls, event: Event, selection: Selection, displaced: Selection, anywhere: Selection) -> _EventTruth:
+        truth = truth_of(event)
+        known, particles = contributions(truth), truth.particles
+
+        def reference(which: Selection) -> _Reference:
+            keep = select_particles(event, which, known)
+            return _Reference(known.row(particles.particle_id[keep]), particles.take(keep))
+
+        of_headline, of_anywhere = reference(selection), reference(anywhere)
+        values = {
+            name: variable.values((of_anywhere if variable.any_origin else of_headline).particles)
+            for name, variable in VARIABLES.items()
+        }
+        weights = hit_weights(event, known, of_headline.row)
+        return cls(event, known, of_headline, reference(displaced), of_anywhere, values, weights)
+
+    def reference(self, variable: Variable) -> _Reference:
+        """The particles that the curve of a variable counts."""
+        return self.anywhere if variable.any_origin else self.headline
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
-    """What one call gave, and its times [s]; `error` says why it gave nothing."""
+class _FinderCall:
+    """What one call of a finder gave, and its times [s]; `error` says why it gave nothing."""
 
     tracks: Tracks
     candidates: Candidates
@@ -162,18 +191,108 @@ class _Found:
     cpu_seconds: dict[str, float]
     error: str | None = None
 
+    @classmethod
+    def run(cls, finder: TrackFinder, event: Event) -> _FinderCall:
+        """Call the finder; an event that it refuses gives no tracks and says why."""
+        start, cpu_start = perf_counter(), process_time()
+        try:
+            tracks = tracks_of(finder, event.hits)
+            wall, cpu = perf_counter() - start, process_time() - cpu_start
+            return cls(tracks, Candidates.of(tracks), wall, tracks.cpu_seconds or {"call": cpu})
+        except BeampipeError as error:
+            nothing = Tracks(np.full(len(event.hits), NO_TRACK, np.int64))
+            candidates = Candidates.from_labels(nothing.track_id)
+            return cls(nothing, candidates, perf_counter() - start, {}, f"{error}")
 
-@dataclass
+
+@dataclass(frozen=True)
 class _Tally:
-    """Counts of one finder, one entry per event."""
+    """Counts of one finder, one entry per event.
 
-    rates: list[ndarray] = field(default_factory=list)  # (2, 4, 2): single, double; the rates of `Quality`; passed, all
-    curves: dict[str, list[ndarray]] = field(default_factory=dict)  # (3, n_bins): all, single, double
+    Attributes:
+        edges: edges of the bins of each variable.
+        rates: (2, 4, 2) counts: single and double majority; the rates of `Quality`; passed and all.
+        curves: variable -> (3, n_bins) counts: all, found by single, found by double majority.
+        events: record of each event.
+    """
+
+    edges: Mapping[str, tuple[float, ...]]
+    rates: list[ndarray] = field(default_factory=list)
+    curves: dict[str, list[ndarray]] = field(default_factory=dict)
     events: list[EventRecord] = field(default_factory=list)
+
+    def add(self, truth: _EventTruth, call: _FinderCall, min_track_hits: int) -> None:
+        """Add one event."""
+        matches = match(call.candidates, truth.known, min_track_hits)
+        rates = []
+        for double, found in ((False, matches.found_single), (True, matches.found_double)):
+            reference = (truth.headline.row, truth.displaced.row)
+            rates.append(
+                [
+                    *((np.count_nonzero(found[row]), len(row)) for row in reference),
+                    (matches.n_fakes(double), len(matches)),
+                    (matches.n_duplicates(double), len(matches)),
+                ]
+            )
+        self.rates.append(np.array(rates, np.int64))
+        for name, variable in VARIABLES.items():
+            row, edges = truth.reference(variable).row, self.edges[name]
+            # Values beyond an end go to the bin there.
+            which = np.clip(np.searchsorted(edges, truth.values[name], side="right") - 1, 0, len(edges) - 2)
+            masks = (np.ones(len(row), np.bool_), matches.found_single[row], matches.found_double[row])
+            counts = np.stack([np.bincount(which[mask], minlength=len(edges) - 1) for mask in masks])
+            self.curves.setdefault(name, []).append(counts)
+        self.events.append(
+            EventRecord(
+                event_id=truth.event.event_id,
+                n_hits=len(truth.event.hits),
+                n_candidates=len(matches),
+                n_reference=len(truth.headline.row),
+                n_found=int(np.count_nonzero(matches.found_double[truth.headline.row])),
+                seconds={stage: float(value) for stage, value in call.tracks.seconds.items()},
+                wall=call.wall,
+                counts={what: int(value) for what, value in call.tracks.counts.items()},
+                error=call.error,
+                weight_found=weight_found(truth.weights, truth.known, call.candidates),
+                weight_total=truth.weights.total,
+                cpu_seconds=call.cpu_seconds,
+            )
+        )
+
+    def result(self, name: str, selections: Mapping[str, Selection]) -> FinderResult:
+        """All events together.
+
+        Args:
+            name: name of the finder.
+            selections: variable -> particles that its curve counts.
+        """
+        rates = np.stack(self.rates)
+        single, double = (Quality(*bootstrap(rates[:, rule, :, 0], rates[:, rule, :, 1])) for rule in range(2))
+        curves = tuple(
+            _curve(variable, selections[variable], self.edges[variable], np.stack(counts))
+            for variable, counts in self.curves.items()
+        )
+        # Times per stage in the order of the pipeline, then their sum; refused events are not timed.
+        timed = [event for event in self.events if event.error is None]
+        stages = dict.fromkeys(stage for event in timed for stage in event.seconds if stage != TOTAL)
+        times = [stage_time(stage, [e.seconds[stage] for e in timed if stage in e.seconds]) for stage in stages]
+        if timed:
+            times.append(stage_time(TOTAL, [event.total for event in timed]))
+        return FinderResult(name, single, double, curves, tuple(times), tuple(self.events))
+
+
+def _curve(variable: str, selection: Selection, edges: tuple[float, ...], counts: ndarray) -> Curve:
+    """The curve of (n_events, 3, n_bins) counts."""
+    spreads = {
+        rule: tuple(one.spread for one in bootstrap(counts[:, row], counts[:, 0]))
+        for row, rule in ((1, "single"), (2, "double"))
+    }
+    total, single, double = (tuple(row.tolist()) for row in counts.sum(axis=0))
+    return Curve(variable, selection, edges, total, single, double, spreads)
 
 
 def tracks_of(finder: TrackFinder, hits: Hits) -> Tracks:
-    """What a finder finds, with a look whether it is of these hits.
+    """The tracks that a finder finds, checked to be those of these hits.
 
     Raises:
         ShapeError: there is not one label for each hit.
@@ -225,21 +344,21 @@ def evaluate(
     displaced = selection.displaced() if displaced is None else displaced
     edges = {name: variable.edges(selection) for name, variable in VARIABLES.items()}
     anywhere = replace(selection, min_origin=0.0, max_origin=edges["origin"][-1], primary_only=False)
-    tallies = {name: _Tally() for name in finders}
+    tallies = {name: _Tally(edges) for name in finders}
     n_events = 0
     for event in events:
-        scene = _scene(event, selection, displaced, anywhere)
+        truth = _EventTruth.of(event, selection, displaced, anywhere)
         for name, finder in finders.items():
             for _ in range(warm_up if n_events == 0 else 0):
-                _run(finder, event)
-            _add(tallies[name], scene, _run(finder, event), min_track_hits, edges)
+                _FinderCall.run(finder, event)
+            tallies[name].add(truth, _FinderCall.run(finder, event), min_track_hits)
         n_events += 1
         if progress is not None:
             progress()
     if n_events == 0:
         raise InputError(f"evaluation of {sample}: got no event, expected at least one")
     selections = {name: anywhere if variable.any_origin else selection for name, variable in VARIABLES.items()}
-    results = tuple(_result(name, tally, edges, selections) for name, tally in tallies.items())
+    results = tuple(tally.result(name, selections) for name, tally in tallies.items())
     return Evaluation(sample, selection, displaced, min_track_hits, threads, results)
 
 
@@ -253,7 +372,7 @@ def compare(
 ) -> Evaluation:
     """Score the tracks of one event by its truth: efficiency, fakes and duplicates, as a notebook shows them.
 
-    With few particles the errors are large, and one event tells nothing of the scatter between events: `evaluate`
+    With few particles the errors are large, and one event does not show the scatter between events: `evaluate`
     scores finders on many. Times are those that the tracks carry.
 
     Args:
@@ -269,7 +388,7 @@ def compare(
     """
     require_labels(event.hits, tracks)
     return evaluate(
-        {name: _Known(tracks)},
+        {name: _FoundTracks(tracks)},
         [event],
         sample=f"event {event.event_id}",
         selection=selection,
@@ -279,131 +398,10 @@ def compare(
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class _Known(InOneThread):
-    """Finds what was found before."""
+class _FoundTracks(InOneThread):
+    """A finder that returns tracks found before."""
 
     tracks: Tracks
 
     def find(self, hits: Hits, /) -> Tracks:
         return self.tracks
-
-
-def _scene(event: Event, selection: Selection, displaced: Selection, anywhere: Selection) -> _Scene:
-    truth = truth_of(event)
-    known, particles = contributions(truth), truth.particles
-
-    def reference(which: Selection) -> _Reference:
-        keep = select_particles(event, which, known)
-        return _Reference(known.row(particles.particle_id[keep]), particles.take(keep))
-
-    of_headline, of_anywhere = reference(selection), reference(anywhere)
-    values = {
-        name: variable.values((of_anywhere if variable.any_origin else of_headline).particles)
-        for name, variable in VARIABLES.items()
-    }
-    weights = hit_weights(event, known, of_headline.row)
-    return _Scene(event, known, of_headline, reference(displaced), of_anywhere, values, weights)
-
-
-def _run(finder: TrackFinder, event: Event) -> _Found:
-    """Call the finder; an event that it refuses gives no tracks and says why."""
-    n_hits = len(event.hits)
-    start, cpu_start = perf_counter(), process_time()
-    try:
-        tracks = tracks_of(finder, event.hits)
-        wall, cpu = perf_counter() - start, process_time() - cpu_start
-        return _Found(tracks, Candidates.of(tracks), wall, tracks.cpu_seconds or {"call": cpu})
-    except BeampipeError as error:
-        nothing = Tracks(np.full(n_hits, NO_TRACK, np.int64))
-        return _Found(nothing, Candidates.from_labels(nothing.track_id), perf_counter() - start, {}, f"{error}")
-
-
-def _add(
-    tally: _Tally,
-    scene: _Scene,
-    found: _Found,
-    min_track_hits: int,
-    edges: Mapping[str, tuple[float, ...]],
-) -> None:
-    """Add one event to the counts."""
-    matches = match(found.candidates, scene.known, min_track_hits)
-    tally.rates.append(np.array([_rates(scene, matches, double) for double in (False, True)], np.int64))
-    for name, variable in VARIABLES.items():
-        reference = scene.anywhere if variable.any_origin else scene.headline
-        counts = _binned(scene.values[name], reference.row, matches, edges[name])
-        tally.curves.setdefault(name, []).append(counts)
-    tally.events.append(
-        EventRecord(
-            event_id=scene.event.event_id,
-            n_hits=len(scene.event.hits),
-            n_candidates=len(matches),
-            n_reference=len(scene.headline.row),
-            n_found=int(np.count_nonzero(matches.found_double[scene.headline.row])),
-            seconds={stage: float(value) for stage, value in found.tracks.seconds.items()},
-            wall=found.wall,
-            counts={what: int(value) for what, value in found.tracks.counts.items()},
-            error=found.error,
-            weight_found=weight_found(scene.weights, scene.known, found.candidates),
-            weight_total=scene.weights.total,
-            cpu_seconds=found.cpu_seconds,
-        )
-    )
-
-
-def _rates(scene: _Scene, matches: Matches, double: bool) -> list[tuple[int, int]]:
-    """(passed, all) of the rates of `Quality`, in its order."""
-    found = matches.found_double if double else matches.found_single
-
-    def efficiency(reference: _Reference) -> tuple[int, int]:
-        return int(np.count_nonzero(found[reference.row])), len(reference.row)
-
-    return [
-        efficiency(scene.headline),
-        efficiency(scene.displaced),
-        (matches.n_fakes(double), len(matches)),
-        (matches.n_duplicates(double), len(matches)),
-    ]
-
-
-def _binned(value: ndarray, row: Int64[ndarray, " n"], matches: Matches, edges: tuple[float, ...]) -> ndarray:
-    """(3, n_bins) counts: all, found by single, found by double majority. Values beyond an end go to the bin there."""
-    which = np.clip(np.searchsorted(edges, value, side="right") - 1, 0, len(edges) - 2)
-    n_bins = len(edges) - 1
-    return np.stack(
-        [
-            np.bincount(which[mask], minlength=n_bins)
-            for mask in (np.ones(len(row), np.bool_), matches.found_single[row], matches.found_double[row])
-        ]
-    )
-
-
-def _result(
-    name: str, tally: _Tally, edges: Mapping[str, tuple[float, ...]], selections: Mapping[str, Selection]
-) -> FinderResult:
-    rates = np.stack(tally.rates)
-    single, double = (Quality(*bootstrap(rates[:, rule, :, 0], rates[:, rule, :, 1])) for rule in range(2))
-    curves = tuple(
-        _curve(variable, selections[variable], edges[variable], np.stack(counts))
-        for variable, counts in tally.curves.items()
-    )
-    return FinderResult(name, single, double, curves, _stages(tally.events), tuple(tally.events))
-
-
-def _curve(variable: str, selection: Selection, edges: tuple[float, ...], counts: ndarray) -> Curve:
-    """The curve of (n_events, 3, n_bins) counts."""
-    spreads = {
-        rule: tuple(one.spread for one in bootstrap(counts[:, row], counts[:, 0]))
-        for row, rule in ((1, "single"), (2, "double"))
-    }
-    total, single, double = (tuple(row.tolist()) for row in counts.sum(axis=0))
-    return Curve(variable, selection, edges, total, single, double, spreads)
-
-
-def _stages(events: Sequence[EventRecord]) -> tuple[StageTime, ...]:
-    """Times per stage in the order of the pipeline, then their sum; refused events are not timed."""
-    timed = [event for event in events if event.error is None]
-    names = list(dict.fromkeys(stage for event in timed for stage in event.seconds if stage != TOTAL))
-    stages = [stage_time(name, [event.seconds[name] for event in timed if name in event.seconds]) for name in names]
-    if timed:
-        stages.append(stage_time(TOTAL, [event.total for event in timed]))
-    return tuple(stages)

@@ -130,8 +130,8 @@ def _particle_of_hit(path: Path, barcode: ndarray, particles_path: Path) -> Int6
         )
     # One number per distinct barcode makes a lookup by five columns one by one column.
     _, number = np.unique(np.concatenate([barcode, made_by]), axis=0, return_inverse=True)
-    known, wanted = np.split(number.reshape(-1), [len(barcode)])
-    return matching_rows(wanted, known, path, "particle_id (as ranked)", particles_path) + 1
+    known_numbers, hit_numbers = np.split(number.reshape(-1), [len(barcode)])
+    return matching_rows(hit_numbers, known_numbers, path, "particle_id (as ranked)", particles_path) + 1
 
 
 def _barcode(path: Path) -> ndarray:
@@ -181,9 +181,9 @@ def read_spacepoints(path: Path, options: ReadOptions) -> Iterator[Event]:
             path=path,
         )
     module = number.replace("measurement", "geometry")
-    wanted: dict[str, type[np.generic]] = {number: np.int64, **dict.fromkeys(position, np.float64)}
-    wanted |= {name: np.uint64 for name in (module,) if name in header}
-    table, rest = read_table(path, wanted)
+    types: dict[str, type[np.generic]] = {number: np.int64, **dict.fromkeys(position, np.float64)}
+    types |= {name: np.uint64 for name in (module,) if name in header}
+    table, rest = read_table(path, types)
     if _SECOND_MEASUREMENT in rest:
         second = decimals(Origin(path, SPACEPOINTS.name, 0), _SECOND_MEASUREMENT, rest[_SECOND_MEASUREMENT])
         rest[_SECOND_MEASUREMENT] = np.where((second >= 0) & (second < _FIRST_INVALID), second, -1).astype(np.int64)

@@ -167,8 +167,8 @@ def _display_truth(origin: Origin, columns: dict[str, ndarray], vertex: object) 
         return None
     particle_id = integers(origin, "particle_id", columns["particle_id"])
     position = decimal_columns(origin, columns, "x y z")
-    given = isinstance(vertex, list) and len(vertex) == 3 and all(isinstance(value, int | float) for value in vertex)
-    start = np.array(vertex if given else (0.0, 0.0, 0.0), np.float64)
+    has_vertex = isinstance(vertex, list) and [isinstance(value, int | float) for value in vertex] == [True] * 3
+    start = np.array(vertex if has_vertex else (0.0, 0.0, 0.0), np.float64)
     way = position - start
     # Innermost hit of each particle: the first of it in order of the distance from the vertex.
     order = np.argsort((way**2).sum(axis=1), kind="stable")
@@ -207,9 +207,9 @@ def _prediction_columns(event: Event, tracks: Tracks) -> dict[str, ndarray]:
 
 def _require_tracker_hits(event: Event) -> None:
     if event.source is None or event.source.format != COLLIDERML.name:
-        given = "another kind" if event.source is None else event.source.format
+        origin = "another kind" if event.source is None else event.source.format
         raise InputError(
-            f"event {event.event_id}: got an input of {given}, expected tracker_hits of ColliderML to predict on,"
+            f"event {event.event_id}: got an input of {origin}, expected tracker_hits of ColliderML to predict on,"
             " as hits are named by their rows in it; write labels instead"
         )
 

@@ -29,7 +29,7 @@ from beampipe.tracking.formats.tables import Origin, event_of, linked_truth, mod
 _BITS: Final = 64
 
 _SENSOR_BITS: Final = 32
-"""Fields from this bit on tell where on a sensor a cell is, by convention of DD4hep."""
+"""Fields from this bit on are the position of a cell on its sensor, by convention of DD4hep."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,12 @@ def cell_fields(encoding: str) -> tuple[Field, ...]:
     for text in encoding.split(","):
         name, *numbers = text.strip().split(":")
         try:
-            *place, width = (int(number) for number in numbers)
+            *given_offset, width = (int(number) for number in numbers)
         except ValueError:
             raise ConfigError(
                 f"cell id: got {text.strip()!r}, expected NAME:WIDTH or NAME:OFFSET:WIDTH in whole numbers"
             ) from None
-        fields.append(Field(name, place[0] if place else offset, abs(width), width < 0))
+        fields.append(Field(name, given_offset[0] if given_offset else offset, abs(width), width < 0))
         offset = fields[-1].offset + abs(width)
     fields.sort(key=lambda field: field.offset)
     names = [field.name for field in fields]
@@ -195,14 +195,14 @@ class _Tree:
 
     def only(self, members: tuple[str, ...], what: str, option: str) -> str:
         """The only collection with these members; an error names the option that selects one of several."""
-        found = self.collections(members)
-        if len(found) != 1:
+        names = self.collections(members)
+        if len(names) != 1:
             raise FileError(
-                f"{self.path}: got {len(found)} collections of {what}{': ' if found else ''}{', '.join(found)};"
+                f"{self.path}: got {len(names)} collections of {what}{': ' if names else ''}{', '.join(names)};"
                 f" expected one; say which by {option}",
                 path=self.path,
             )
-        return found[0]
+        return names[0]
 
     def expect(self, name: str, members: tuple[str, ...], what: str) -> None:
         if not all(self.has(f"{name}.{member}") for member in members):
@@ -245,9 +245,9 @@ def _link(tree: _Tree, text: str, particles: str) -> _Link:
     name, _, simulated = text.partition(":")
     ends = next((ends for ends in _LINK_ENDS if all(tree.has(f"_{name}_{end}.index") for end in ends)), None)
     if ends is None:
-        known = {branch[1:].rpartition("_")[0] for branch in tree._branches if branch.endswith("_from.index")}
-        raise UnknownNameError(f"link in {tree.path}", name, known)
-    # The link says of the simulated hits only the number of their collection; a name is asked for where several are.
+        link_names = {branch[1:].rpartition("_")[0] for branch in tree._branches if branch.endswith("_from.index")}
+        raise UnknownNameError(f"link in {tree.path}", name, link_names)
+    # A link holds only the number of the collection of simulated hits; if there are several, the user must name it.
     simulated = simulated or tree.only(_SIMULATED, "simulated tracker hits", f"--links {name}:NAME")
     tree.expect(simulated, _SIMULATED, "collection of simulated tracker hits")
     for relation in ("particle", "MCParticle"):
@@ -259,10 +259,10 @@ def _link(tree: _Tree, text: str, particles: str) -> _Link:
 def _hit_columns(tree: _Tree, entry: int, hits: tuple[str, ...]) -> tuple[dict[str, ndarray], list[int]]:
     """The columns of the hits of some collections, and how many hits each has."""
     members = [member for member in _EXTRA if all(tree.has(f"{name}.{member}") for name in hits)]
-    wanted = {**{axis: f"position.{axis}" for axis in "xyz"}, **{member: member for member in members}}
+    members_of_columns = {**{axis: f"position.{axis}" for axis in "xyz"}, **{member: member for member in members}}
     columns = {
         column: np.concatenate([tree.get(f"{name}.{member}", entry) for name in hits])
-        for column, member in wanted.items()
+        for column, member in members_of_columns.items()
     }
     lengths = [len(tree.get(f"{name}.cellID", entry)) for name in hits]
     columns = {"hit_id": np.arange(sum(lengths), dtype=np.int64), **columns}
@@ -278,8 +278,8 @@ def _truth(tree: _Tree, entry: int, links: list[_Link], lengths: list[int]) -> T
     made_by = [_made_by(tree, entry, link, length) for link, length in zip(links, lengths, strict=True)]
     hit = np.concatenate([rows[0] + offset for rows, offset in zip(made_by, start, strict=True)])
     particle = np.concatenate([rows[1] for rows in made_by])
-    known = particle != NOISE
-    return linked_truth(sum(lengths), hit[known], particle[known], _particles(tree, entry, links[0].particles))
+    is_known = particle != NOISE
+    return linked_truth(sum(lengths), hit[is_known], particle[is_known], _particles(tree, entry, links[0].particles))
 
 
 def _made_by(tree: _Tree, entry: int, link: _Link, n_hits: int) -> ndarray:

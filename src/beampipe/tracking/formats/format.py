@@ -243,10 +243,10 @@ def expected_event_files(path: Path, kind: str) -> EventFiles:
     Raises:
         FileError: its name has another form.
     """
-    found = event_files_of(path)
-    if found is None:
+    files = event_files_of(path)
+    if files is None:
         raise FileError(f"{path}: expected the name eventNNN-{kind}.csv; rename the files of the event")
-    return found
+    return files
 
 
 def matching_rows(wanted: ndarray, there: ndarray, path: Path, name: str, where: Path) -> Int64[ndarray, " n_wanted"]:
@@ -261,9 +261,9 @@ def matching_rows(wanted: ndarray, there: ndarray, path: Path, name: str, where:
     if len(twice):
         raise FileError(f"{where}: got {name} {ranked[twice[0]]} twice, expected each once", path=where)
     at = np.searchsorted(ranked, wanted)
-    found = at < len(ranked)
-    found[found] = ranked[at[found]] == wanted[found]
-    if not found.all():
-        row = int(np.argmin(found))
+    is_there = at < len(ranked)
+    is_there[is_there] = ranked[at[is_there]] == wanted[is_there]
+    if not is_there.all():
+        row = int(np.argmin(is_there))
         raise FileError(f"{path}: got {name} {wanted[row]} at row {row}, which {where} does not have", path=path)
     return order[at].astype(np.int64)

@@ -47,24 +47,24 @@ def read_tables(path: Path, options: ReadOptions) -> Iterator[Event]:
         events = _events_of_lists(path, by)
     else:
         events = hit_groups(path, by) if file.kind == "parquet" else _events_of_csv(path, by)
-    seen: set[int] = set()
-    for given, columns in events:
-        number = event_number(path) if given is None else given
-        if not isinstance(number, int) or number in seen:
+    event_ids: set[int] = set()
+    for event_id, columns in events:
+        number = event_number(path) if event_id is None else event_id
+        if not isinstance(number, int) or number in event_ids:
             raise FileError(
-                f"{path}: got the event {number!r} {'again' if number in seen else 'as its number'}, expected each"
+                f"{path}: got the event {number!r} {'again' if number in event_ids else 'as its number'}, expected each"
                 " event once, with a whole number, all its rows together; sort the table by event",
                 path=path,
             )
-        seen.add(number)
+        event_ids.add(number)
         yield event_of(Origin(path, TABLE.name, number), columns, options.scale)
 
 
 def has_position(file: FileProbe) -> bool:
     """Whether a table has columns of positions, all of them lists or none."""
     names = {without_prefix(name): name for name in file.names}
-    for wanted in (("r", "phi", "z"), ("x", "y", "z")):
-        if set(wanted) <= set(names) and len({names[name] in file.lists for name in wanted}) == 1:
+    for axes in (("r", "phi", "z"), ("x", "y", "z")):
+        if set(axes) <= set(names) and len({names[name] in file.lists for name in axes}) == 1:
             return True
     return False
 

@@ -1,4 +1,4 @@
-"""Options of the command line that tell how events are read and how tracks are written; once for all commands.
+"""Options of the command line for reading events and writing tracks, defined once for all commands.
 
 The command loads this module before anything else, so the names of formats and forms are repeated here, in words.
 """
@@ -47,7 +47,7 @@ ScaleName = Annotated[str, typer.Option(help=SCALE_HELP)]
 InputPaths = Annotated[
     list[Path],
     typer.Argument(
-        help="Files of events, or folders of them: Parquet, CSV, JSON or ROOT; what they hold tells their format."
+        help="Files of events, or folders of them: Parquet, CSV, JSON or ROOT, recognised by what they hold."
     ),
 ]
 TracksFile = Annotated[
@@ -58,7 +58,7 @@ TracksFile = Annotated[
         help="File to write the tracks to, .parquet or .csv; for several FILES, a folder; - for standard output.",
     ),
 ]
-EventFormatName = Annotated[str | None, typer.Option(help=FORMAT_HELP, show_default="told by what the files hold")]
+EventFormatName = Annotated[str | None, typer.Option(help=FORMAT_HELP, show_default="recognised")]
 HitNames = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME", help="Name of a collection of tracker hits in EDM4hep; may be given several times."),
@@ -89,30 +89,29 @@ def read_options(
     particles: ParticlesName = None,
     cell_id: CellId = None,
 ) -> ReadOptions:
-    """What these options tell about files of events."""
+    """How files of events are read, by these options."""
     from beampipe.tracking.formats.format import ReadOptions
 
     return ReadOptions(format, scale, tuple(hits or ()), tuple(links or ()), particles, cell_id)
 
 
 def reads_events(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the options of `read_options` in place of its parameter `told`, for which they are put together.
+    """The command with the options of `read_options` in place of its parameter `options`, made of them.
 
     Args:
-        command: function of a command; it takes `told` by name.
+        command: function of a command; it takes `options` by name.
     """
-    own = inspect.signature(
-        command, eval_str=True, locals={"ReadOptions": Any}
-    )  # which is not loaded for a text of help
-    options = inspect.signature(read_options, eval_str=True, locals={"ReadOptions": Any}).parameters
+    # `ReadOptions` is not loaded for a text of help.
+    own = inspect.signature(command, eval_str=True, locals={"ReadOptions": Any})
+    added = inspect.signature(read_options, eval_str=True, locals={"ReadOptions": Any}).parameters
     parameters: list[inspect.Parameter] = []
     for parameter in own.parameters.values():
-        parameters += options.values() if parameter.name == "told" else [parameter]
+        parameters += added.values() if parameter.name == "options" else [parameter]
 
     @wraps(command)
     def run(**given: Any) -> None:
-        told = read_options(**{name: given.pop(name) for name in options})
-        command(**given, told=told)
+        options = read_options(**{name: given.pop(name) for name in added})
+        command(**given, options=options)
 
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     vars(run)["__signature__"] = own.replace(parameters=parameters)

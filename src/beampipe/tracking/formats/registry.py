@@ -95,9 +95,9 @@ def open_with(path: str | Path, options: ReadOptions) -> Iterator[Event]:
         raise FileError(f"{path}: no such file or folder", path=path)
     if path.is_dir():
         return _open_folder(path, options)
-    found = _recognised_format(probe_file(path)) if options.format is None else event_format(options.format)
-    _check_use(path, found, options)
-    return found.read(path, options)
+    chosen = _recognised_format(probe_file(path)) if options.format is None else event_format(options.format)
+    _check_use(path, chosen, options)
+    return chosen.read(path, options)
 
 
 def event_format(name: str) -> EventFormat:
@@ -141,11 +141,11 @@ def _exists(path: Path) -> bool:
 
 def _recognised_format(file: FileProbe) -> EventFormat:
     """The only format that a file can be of."""
-    found = [one for one in EVENT_FORMATS.values() if one.recognises(file)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = ", ".join(one.name for one in found)
+    candidates = [one for one in EVENT_FORMATS.values() if one.recognises(file)]
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
+        names = ", ".join(one.name for one in candidates)
         raise FileError(f"{file.path}: could be {names}; say which by --format NAME", path=file.path)
     error = ColumnError if file.kind == "parquet" else FileError
     possible = [one.name for one in EVENT_FORMATS.values() if one.accepts(file)]
@@ -155,12 +155,12 @@ def _recognised_format(file: FileProbe) -> EventFormat:
 
 def _open_folder(path: Path, options: ReadOptions) -> Iterator[Event]:
     files = [file for file in _files_in(path) if not file.name.startswith(".")]
-    seen = [probe_file(file) for file in files]
+    probes = [probe_file(file) for file in files]
     chosen: dict[str, list[Path]] = {}
-    for one in EVENT_FORMATS.values():
-        test = one.accepts if options.format == one.name else one.recognises
-        if options.format in (None, one.name) and (paths := [file.path for file in seen if test(file)]):
-            chosen[one.name] = paths
+    for reader in EVENT_FORMATS.values():
+        test = reader.accepts if options.format == reader.name else reader.recognises
+        if options.format in (None, reader.name) and (paths := [file.path for file in probes if test(file)]):
+            chosen[reader.name] = paths
     chosen = {name: paths for name, paths in chosen.items() if not EVENT_FORMATS[name].yields_to & set(chosen)}
     if len(chosen) > 1:
         counts = ", ".join(f"{len(paths)} of {name} ({paths[0].name}, ...)" for name, paths in chosen.items())
@@ -201,15 +201,18 @@ def _ordered(name: str, paths: list[Path]) -> list[Path]:
     return [path for _, path in keyed]
 
 
-def _check_use(path: Path, one: EventFormat, options: ReadOptions) -> None:
+def _check_use(path: Path, reader: EventFormat, options: ReadOptions) -> None:
+    """Refuse options that the format does not use."""
     for name in options.given():
-        if name == "scale" and name not in one.takes:
+        if name == "scale" and name not in reader.takes:
             raise ConfigError(
-                f"{path}: got scale {options.scale!r} for a file of {one.name}, which states its units; leave it out"
+                f"{path}: got scale {options.scale!r} for a file of {reader.name}, which states its units; leave it out"
             )
-        if name not in one.takes:
-            option = name.replace("_", "-")
-            raise ConfigError(f"{path}: got --{option} for a file of {one.name}, which has no use for it; leave it out")
+        if name not in reader.takes:
+            option = f"--{name.replace('_', '-')}"
+            raise ConfigError(
+                f"{path}: got {option} for a file of {reader.name}, which has no use for it; leave it out"
+            )
 
 
 TRACK_FORMATS: Final[dict[str, TrackFormat]] = {

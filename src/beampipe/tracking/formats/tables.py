@@ -365,8 +365,8 @@ def _hit_positions(origin: Origin, named: Mapping[str, ndarray], scale: str = "m
         raise ConfigError(f"{origin}: got scale {scale!r} for x, y and z, expected mm; leave the scale out")
     if not round_:
         return cylindrical(*(decimals(origin, name, named[name]) for name in _CARTESIAN))
-    given = [decimals(origin, name, named[name]) for name in _CYLINDRICAL]
-    position = scale_named(scale).to_mm(np.stack(given, axis=1).astype(np.float32))
+    cylindrical_columns = [decimals(origin, name, named[name]) for name in _CYLINDRICAL]
+    position = scale_named(scale).to_mm(np.stack(cylindrical_columns, axis=1).astype(np.float32))
     if flat and scale == "mm":
         r = np.hypot(decimals(origin, "x", named["x"]), decimals(origin, "y", named["y"]))
         wrong = np.abs(position[:, 0] - r) > _CLOSE * np.maximum(r, 1.0)
@@ -439,8 +439,8 @@ def integers(origin: Origin, name: str, values: ndarray) -> Int64[ndarray, " n"]
 
 def _hit_modules(origin: Origin, named: Mapping[str, ndarray]) -> UInt64[ndarray, " n_hits"] | None:
     if "geometry_id" in named:
-        given = named["geometry_id"]  # of all 64 bits, so not by way of int64
-        return given.astype(np.uint64) if given.dtype.kind == "u" else _unsigned(origin, given)
+        identifiers = named["geometry_id"]  # of all 64 bits, so not by way of int64
+        return identifiers.astype(np.uint64) if identifiers.dtype.kind == "u" else _unsigned(origin, identifiers)
     last = next((name for name in ("module_id", "surface_id") if name in named), None)
     if last is None or not {"volume_id", "layer_id"} <= set(named):
         return None

@@ -80,8 +80,8 @@ def _truth(path: Path, particles_path: Path, hits_path: Path, hit_id: ndarray) -
     )
     table = read_columns(path, {"hit_id": np.int64, "particle_id": np.int64})
     row = matching_rows(table["hit_id"], hit_id, path, "hit_id", hits_path)
-    made = table["particle_id"] != NOISE
-    matching_rows(table["particle_id"][made], particles.particle_id, path, "particle_id", path.parent)
+    has_particle = table["particle_id"] != NOISE
+    matching_rows(table["particle_id"][has_particle], particles.particle_id, path, "particle_id", path.parent)
     particle_id = np.full(len(hit_id), NOISE, np.int64)
     particle_id[row] = table["particle_id"]
     return Truth(particle_id, particles)

@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Int64
 from beampipe.errors import FileError, InputError, ShapeError
-from beampipe.events import Event, FitStatus, Hits, TrackParameters, Tracks, hit_lists, split_hit_lists
+from beampipe.events import Event, FitStatus, Hits, Tracks, hit_lists, split_hit_lists
 from beampipe.files import replacing
 from beampipe.tracking.fitting.helix import pt_of_tracks
 from beampipe.tracking.formats.tables import arrow
@@ -100,10 +100,10 @@ def own_hit_ids(event: Event, form: str, formats: tuple[str, ...]) -> Int64[ndar
     """
     source = event.source
     if source is None or source.hit_id is None or (formats and source.format not in formats):
-        got = "one without hit ids" if source is None or source.hit_id is None else f"one of {source.format}"
+        origin = "one without hit ids" if source is None or source.hit_id is None else f"one of {source.format}"
         raise InputError(
-            f"event {event.event_id}: got an input that is {got}, expected {' or '.join(formats) or 'hit ids'} to write"
-            f" {form}; write labels or lists instead"
+            f"event {event.event_id}: got an input that is {origin}, expected {' or '.join(formats) or 'hit ids'} to"
+            f" write {form}; write labels or lists instead"
         )
     ids, counts = np.unique(source.hit_id, return_counts=True)
     if not formats and len(ids) < len(source.hit_id):
@@ -348,25 +348,21 @@ def writing_parameters(path: Path, events: EventsWithTracks) -> Iterator[tuple[E
                 raise InputError(
                     f"event {event.event_id}: got tracks without parameters, expected fitted ones; use FittedFinder"
                 )
-            table.add(event.event_id, _parameter_columns(event, tracks.parameters))
+            n = len(tracks.parameters)
+            lower, upper = np.tril_indices(len(PARAMETERS))
+            names = np.array([status.name.lower() for status in FitStatus])
+            values = (
+                np.full(n, event.event_id, np.int64),
+                np.arange(n, dtype=np.int64),
+                *tracks.parameters.values.T,
+                *tracks.parameters.covariance[:, lower, upper].T,
+                tracks.parameters.chi2,
+                tracks.parameters.ndf,
+                tracks.parameters.n_hits,
+                names[tracks.parameters.status],
+            )
+            table.add(event.event_id, dict(zip(PARAMETER_COLUMNS, values, strict=True)))
             yield event, tracks
-
-
-def _parameter_columns(event: Event, parameters: TrackParameters) -> dict[str, ndarray]:
-    n = len(parameters)
-    lower, upper = np.tril_indices(len(PARAMETERS))
-    names = np.array([status.name.lower() for status in FitStatus])
-    values = (
-        np.full(n, event.event_id, np.int64),
-        np.arange(n, dtype=np.int64),
-        *parameters.values.T,
-        *parameters.covariance[:, lower, upper].T,
-        parameters.chi2,
-        parameters.ndf,
-        parameters.n_hits,
-        names[parameters.status],
-    )
-    return dict(zip(PARAMETER_COLUMNS, values, strict=True))
 
 
 def jagged_tracks(hits: Hits, tracks: Tracks, field: float) -> Array:

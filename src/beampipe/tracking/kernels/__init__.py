@@ -27,22 +27,28 @@ from beampipe.tracking.kernels.loading import blocks, contiguous, native, useful
 from beampipe.tracking.kernels.weights import GnnWeights, Layer, Mlp
 from beampipe.tracking.windows import SEED_DEPTH, Windows
 
-# Networks and components
-
-
 __all__ = [
     "GnnWeights",
     "Layer",
     "Mlp",
+    "assign_layers",
+    "complete",
     "connected_components",
     "embed",
     "filter_kept",
     "filter_logits",
+    "fit_on_layers",
     "gnn_scores",
     "logit_of",
+    "module_map_edges",
     "native",
+    "pair_features",
     "radius_edges",
+    "triplets",
+    "walk",
 ]
+
+# Networks and components
 
 
 def embed(position: Position, weights: Mlp, threads: int = 1) -> Float32[ndarray, "n_hits d"]:
@@ -163,7 +169,7 @@ def gnn_scores(
     weights: GnnWeights,
     threads: int = 1,
 ) -> tuple[EdgeValues, EdgeValues]:
-    """Score in [0, 1] of each edge, and its logit, which still tells scores apart that round to 1.
+    """Score in [0, 1] of each edge, and its logit, which still distinguishes scores that round to 1.
 
     Args:
         edge_index: inner hit and outer hit of each edge, sorted by inner hit.
@@ -242,7 +248,7 @@ def module_map_edges(
     """Doublets inside their windows that take part in a triplet inside its window, as tracks grow outwards.
 
     Around hits on seed layers all doublets are tried. Farther out a triplet counts only if its inner doublet is an edge
-    already: what no track reaches is not looked at. See `beampipe.tracking.windows`.
+    already: what no track reaches is not searched. See `beampipe.tracking.windows`.
 
     Args:
         position: r [mm], phi [rad] between -pi and pi, z [mm].

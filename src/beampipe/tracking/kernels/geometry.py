@@ -56,7 +56,7 @@ Chi2 = Float32[ndarray, " n_triplets"]
 """chi2 of each triplet in units of its window; below 1."""
 
 PairTable = Float32[ndarray, "n_edges 6"]
-"""What the triplets say of each edge, in the order of `PAIR_FEATURES`."""
+"""Features of the triplets of each edge, in the order of `PAIR_FEATURES`."""
 
 
 # Doublets and triplets

@@ -48,5 +48,5 @@ def contiguous(array: ndarray) -> ndarray:
 
 
 def blocks(offsets: Int64[ndarray, " n_events_and_1"] | None, n_hits: int) -> Int64[ndarray, " n_blocks_and_1"]:
-    """The blocks of a graph, as the native kernels read them: all hits are one where no events are told apart."""
+    """The blocks of a graph, as the native kernels read them: all hits are one block where there are no offsets."""
     return np.array([0, n_hits], np.int64) if offsets is None else np.ascontiguousarray(offsets)

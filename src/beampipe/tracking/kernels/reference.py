@@ -381,7 +381,7 @@ def complete(
                 paths[track].insert(len(paths[track]) if outward else 0, (hit,))
         ends = [(proposal.track, proposal.outward) for proposal in proposals]
     n_hits = np.bincount(event)
-    # A track may have no hit on any layer: its event is asked of its label, not of its path.
+    # A track may have no hit on any layer: its event follows from its label, not from its path.
     event_of_track = {int(track): int(event[label == track][0]) for track in paths}
     short = [
         track

@@ -90,7 +90,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Units:
-    """Units of all numbers of a model; there is one choice, written down so that nobody has to guess.
+    """Units of all numbers of a model; there is one choice, written down for readers of the card.
 
     Attributes:
         length: unit of r, z and vertices.
@@ -168,8 +168,8 @@ class LayerRequirements:
 
     Attributes:
         layers: median number of layers that primary particles of pT > 1 GeV cross; null where it was not noted.
-        min_layers: fewest layers that a reconstructable particle crosses; no pipeline of the model asks for more hits
-            of a track.
+        min_layers: fewest layers that a reconstructable particle crosses; no pipeline of the model requires more
+            hits of a track.
 
     Raises:
         ConfigError: `min_layers` is below 3, which no pipeline can find.
@@ -200,7 +200,7 @@ class LayerRequirements:
 
 
 _GOOD_EFFICIENCY: Final = 0.9
-"""An efficiency below this is told as something that a pipeline cannot do."""
+"""An efficiency below this is listed as a weakness of a pipeline."""
 
 
 @dataclass(frozen=True)
@@ -378,7 +378,7 @@ class TrackerModel(Shown):
         return tuple(spec.name for spec in PIPELINES.values() if set(spec.weight_stems) <= set(self.weights))
 
     def spec(self, name: str) -> PipelineSpec:
-        """The pipeline of that name as this model runs it: asking for no more hits than its tracks have.
+        """The pipeline of that name as this model runs it: requiring no more hits than its tracks have.
 
         Raises:
             UnknownNameError: no pipeline of that name.
@@ -454,7 +454,7 @@ def digest_of(path: Path) -> Digest:
 
 
 def load_model(model: str | Path | TrackerModel = DEFAULT_MODEL) -> TrackerModel:
-    """A tracker model. Its weights are looked at when a pipeline is loaded.
+    """A tracker model. Its weights are read when a pipeline is loaded.
 
     Args:
         model: name of a shipped model, or the folder of one; a name goes before a folder of the same name, which is

@@ -25,7 +25,6 @@ from beampipe.errors import ConfigError
 from beampipe.events import ON_AXIS, BeamSpot, Event
 from beampipe.tracking.kernels.geometry import doublet
 from beampipe.tracking.models import LayerRequirements
-from beampipe.tracking.training.samples import particle_rows
 from beampipe.tracking.truth import (
     HEADLINE,
     Selection,
@@ -54,7 +53,7 @@ _CELLS: Final = (5.0, 2.5, 1.0)
 """Sizes of the cells in r and z [mm] that are tried one after the other: hits of one layer fill neighbouring cells."""
 
 _THICK: Final = 60.0
-"""A layer that is thicker than this [mm] both in r and in z is looked at again with smaller cells."""
+"""A layer that is thicker than this [mm] both in r and in z is divided with smaller cells."""
 
 _GAP: Final = 30.0
 """Largest gap [mm] between a long piece and what continues it."""
@@ -80,12 +79,12 @@ _VOLUME: Final = np.uint64(1 << 56)
 
 @dataclass(frozen=True, eq=False)
 class FoundLayers:
-    """Events whose hits know their layer, and their module where it is known.
+    """Events with numbered layers, and modules where they are known.
 
     Attributes:
         events: the events; `geometry_id` is volume 1, the number of the layer, and the number of the module in it.
         n_layers: number of layers.
-        source: what told the layers: ``"volume and layer"`` or ``"identifiers"`` or ``"positions"``.
+        source: what the layers were derived from: ``"volume and layer"`` or ``"identifiers"`` or ``"positions"``.
         has_modules: whether modules are known; without them none can be switched off in training.
     """
 
@@ -96,13 +95,13 @@ class FoundLayers:
 
 
 def find_layers(events: Sequence[Event]) -> FoundLayers:
-    """The same events with layers and modules numbered afresh, however they were told before, or not.
+    """The same events with layers and modules numbered anew, whatever identifiers they had, if any.
 
     Args:
         events: events, all with identifiers or all without.
 
     Raises:
-        ConfigError: there is no event, only some have identifiers, or no layers can be told.
+        ConfigError: there is no event, only some have identifiers, or no layers can be derived.
     """
     if not events:
         raise ConfigError("layers: got no event, expected some")
@@ -122,20 +121,15 @@ def find_layers(events: Sequence[Event]) -> FoundLayers:
     if number is None:
         number = layers_from_positions(position)
     n_layers = int(number.max()) + 1
-    module, has_modules = _modules(ids, number, n_layers)
-    packed_id = _VOLUME | ((number + 1).astype(np.uint64) << _LAYER_SHIFT) | (module << _MODULE_SHIFT)
+    # Hits without identifiers are all on module 0; few identifiers are those of layers, not of modules.
+    modules, module = np.unique(np.zeros(len(number)) if ids is None else ids, return_inverse=True)
+    packed_id = _VOLUME | ((number + 1).astype(np.uint64) << _LAYER_SHIFT) | (module.astype(np.uint64) << _MODULE_SHIFT)
     begin = np.cumsum([len(event.hits) for event in events])[:-1]
-    told = tuple(
-        _layers_from_identifiers(event, *parts)
-        for event, *parts in zip(events, np.split(packed_id, begin), np.split(number, begin), strict=True)
-    )
-    return FoundLayers(told, n_layers, source, has_modules)
-
-
-def _layers_from_identifiers(event: Event, packed_id: ndarray, number: ndarray) -> Event:
-    """The event with new identifiers, without the hits that lie on no layer."""
-    told = replace(event, hits=replace(event.hits, geometry_id=packed_id))
-    return told if (number >= 0).all() else told.take(number >= 0)
+    numbered = []
+    for event, identifier, layer in zip(events, np.split(packed_id, begin), np.split(number, begin), strict=True):
+        new = replace(event, hits=replace(event.hits, geometry_id=identifier))
+        numbered.append(new if (layer >= 0).all() else new.take(layer >= 0))  # some hits lie on no layer
+    return FoundLayers(tuple(numbered), n_layers, source, len(modules) > 2 * n_layers)
 
 
 def layers_from_positions(position: Float32[ndarray, "n 3"]) -> Int64[ndarray, " n"]:
@@ -145,7 +139,7 @@ def layers_from_positions(position: Float32[ndarray, "n 3"]) -> Int64[ndarray, "
         position: (n, 3) r [mm], phi [rad], z [mm] of the hits of many events.
 
     Raises:
-        ConfigError: no layers can be told.
+        ConfigError: no layers can be derived.
     """
     place = position[:, [0, 2]].astype(np.float64)
     piece = _pieces(place, _CELLS[0])
@@ -187,14 +181,6 @@ def _layers_of_codes(position: Float32[ndarray, "n 3"], code: ndarray) -> Int64[
         return None
     boxes = _boxes(position[:, [0, 2]], number)
     return None if _thick(boxes).any() or _overlap(boxes) else number.astype(np.int64)
-
-
-def _modules(ids: ndarray | None, layer: Int64[ndarray, " n"], n_layers: int) -> tuple[ndarray, bool]:
-    """Number of the module of each hit, and whether it is one: hits without identifiers are all on module 0."""
-    if ids is None:
-        return np.zeros(len(layer), np.uint64), False
-    names, module = np.unique(ids, return_inverse=True)
-    return module.astype(np.uint64), len(names) > 2 * n_layers
 
 
 def _pieces(place: ndarray, cell: float) -> Int64[ndarray, " n"]:
@@ -252,16 +238,10 @@ def _continues(boxes: Float64[ndarray, "n 4"], thin: int) -> Bool[ndarray, "n n"
     return continues
 
 
-def _meets(box: ndarray, others: ndarray) -> Bool[ndarray, " n"]:
-    """Which other boxes overlap a box, both with their padding."""
-    low, high = others[:, ::2] - 2 * _PADDING, others[:, 1::2] + 2 * _PADDING
-    meets: Bool[ndarray, " n"] = np.all((low < box[1::2]) & (high > box[::2]), axis=1)
-    return meets
-
-
 def _overlap(boxes: Float64[ndarray, "n 4"]) -> bool:
     """Whether any two boxes overlap, with their padding."""
-    return any(_meets(box, boxes).sum() > 1 for box in boxes)
+    low, high = boxes[:, ::2] - 2 * _PADDING, boxes[:, 1::2] + 2 * _PADDING
+    return any(np.all((low < box[1::2]) & (high > box[::2]), axis=1).sum() > 1 for box in boxes)
 
 
 def _thick(boxes: Float64[ndarray, "n 4"]) -> Bool[ndarray, " n"]:
@@ -302,7 +282,7 @@ _T_PER_GEV_MM: Final = 0.299792458e-3
 """Curvature of a particle of 1 GeV in 1 T [1/mm]."""
 
 _FIELDS: Final = (0.2, 20.0)
-"""Fields [T] that a tracker may have; others tell of wrong units."""
+"""Range of plausible fields [T]; others mean wrong units."""
 
 _AGREEMENT: Final = 0.05
 """Largest relative difference between a field that is given and the one that the tracks show."""
@@ -310,10 +290,10 @@ _AGREEMENT: Final = 0.05
 
 @dataclass(frozen=True, eq=False)
 class InspectedEvents:
-    """Events as they were looked at.
+    """Events and what was derived from them.
 
     Attributes:
-        layers: the events, and how their layers were told.
+        layers: the events with their layers.
         field: magnetic field [T] that the tracks show.
         hits: mean number of hits of an event.
         z_reach: |z| below which all but a thousandth of the prompt particles start [mm].
@@ -354,10 +334,10 @@ def prepare(
         events: clean events with truth; hits in mm and rad, momenta in GeV.
         beam_spot: beam line in the frame of the hits; they are shifted so that it is the z axis.
         field: magnetic field [T]; if not given, it is measured.
-        min_layers: fewest layers of a reconstructable particle; if not given, the events tell it.
+        min_layers: fewest layers of a reconstructable particle; if not given, derived from the events.
 
     Raises:
-        ConfigError: there are too few events or particles, no layers can be told, the field that the tracks show is
+        ConfigError: there are too few events or particles, no layers can be derived, the field that the tracks show is
             impossible or another than the one given, or `min_layers` is below 3.
         InputError: an event has no truth.
     """
@@ -366,19 +346,21 @@ def prepare(
         raise ConfigError(
             f"training: got {len(read)} events, expected {_FEWEST_EVENTS} or more, better 30 with hundreds of tracks"
         )
-    seen = inspect_events(read, beam_spot)
-    if field is not None and abs(seen.field - field) > _AGREEMENT * field:
-        raise ConfigError(f"field: got {field:g} T, but the tracks show {seen.field:.3g} T; expected them to agree")
-    told = seen.layers.events
+    inspected = inspect_events(read, beam_spot)
+    if field is not None and abs(inspected.field - field) > _AGREEMENT * field:
+        raise ConfigError(
+            f"field: got {field:g} T, but the tracks show {inspected.field:.3g} T; expected them to agree"
+        )
+    numbered = inspected.layers.events
     return TrainingSample(
-        seen.layers,
-        seen.field if field is None else field,
-        seen.hits,
-        seen.z_reach,
-        seen.crossing if min_layers is None else replace(seen.crossing, min_layers=min_layers),
-        taught=tuple(event for k, event in enumerate(told) if k % _TURN not in (_CHOOSES, _SCORED)),
-        chooses=told[_CHOOSES::_TURN],
-        scored=told[_SCORED::_TURN],
+        inspected.layers,
+        inspected.field if field is None else field,
+        inspected.hits,
+        inspected.z_reach,
+        inspected.crossing if min_layers is None else replace(inspected.crossing, min_layers=min_layers),
+        taught=tuple(event for k, event in enumerate(numbered) if k % _TURN not in (_CHOOSES, _SCORED)),
+        chooses=numbered[_CHOOSES::_TURN],
+        scored=numbered[_SCORED::_TURN],
     )
 
 
@@ -390,20 +372,25 @@ def inspect_events(events: Iterable[Event], beam_spot: BeamSpot = ON_AXIS) -> In
         beam_spot: beam line in the frame of the hits; they are shifted so that it is the z axis.
 
     Raises:
-        ConfigError: there are too few particles, they come from another beam line, no layers can be told, or the tracks
-            show an impossible field.
+        ConfigError: there are too few particles, they come from another beam line, no layers can be derived, or the
+            tracks show an impossible field.
         InputError: an event has no truth.
     """
     read = [about_beam_spot(event, beam_spot) for event in events]
     _require_vertices_about(read, beam_spot)
     layers = find_layers(read)
-    told = layers.events
+    numbered = layers.events
+    # Of prompt particles; decays along the beam line are left out.
+    vertex_z = [
+        np.abs(particles.vertex[particles.primary & (particles.origin_radius < HEADLINE.max_origin), 2])
+        for particles in (truth_of(event).particles for event in numbered)
+    ]
     return InspectedEvents(
         layers,
-        field=round(measured_field(told), 3),
-        hits=float(np.mean([len(event.hits) for event in told])),
-        z_reach=_z_reach(told),
-        crossing=_crossing(told),
+        field=round(measured_field(numbered), 3),
+        hits=float(np.mean([len(event.hits) for event in numbered])),
+        z_reach=float(np.quantile(np.concatenate(vertex_z), 0.999)),
+        crossing=_crossing(numbered),
     )
 
 
@@ -430,17 +417,17 @@ def measured_field(events: Sequence[Event]) -> float:
     for event in events[:20]:
         truth = truth_of(event)
         edges = true_edges(event, selection)
-        row = particle_rows(truth.particles, truth.particle_id[edges[0]])
+        row = truth.particles.rows(truth.particle_id[edges[0]])
         pt, edge = truth.particles.pt[row], doublet(event.hits.position, edges)
         far = (edge.dr > 20) & (row >= 0)
         products.append(np.abs(edge.kappa[far]) * pt[far])
-    found = np.concatenate(products)
-    if len(found) < 30:
+    curvatures = np.concatenate(products)
+    if len(curvatures) < 30:
         raise ConfigError(
-            f"training: got {len(found)} steps between layers of primary particles above {selection.min_pt:g} GeV,"
+            f"training: got {len(curvatures)} steps between layers of primary particles above {selection.min_pt:g} GeV,"
             " expected hundreds; are particle ids, momenta (GeV) and vertices (mm) those of the hits?"
         )
-    field = float(np.median(found)) / _T_PER_GEV_MM
+    field = float(np.median(curvatures)) / _T_PER_GEV_MM
     if not _FIELDS[0] <= field <= _FIELDS[1]:
         raise ConfigError(
             f"training: got momenta and curvatures that mean a field of {field:.3g} T, expected {_FIELDS[0]:g} to"
@@ -458,20 +445,11 @@ def _require_vertices_about(events: Sequence[Event], beam_spot: BeamSpot) -> Non
         raise ConfigError("training: got no primary particle, expected thousands; mark those of the generator")
     x, y = np.median(vertices.astype(np.float64), axis=0)
     if np.hypot(x, y) > _VERTEX_TOLERANCE:
-        there = f"{beam_spot.x + x:.3g},{beam_spot.y + y:.3g}"
+        suggestion = f"{beam_spot.x + x:.3g},{beam_spot.y + y:.3g}"
         raise ConfigError(
             f"training: got vertices about ({x:.3g}, {y:.3g}) mm from the beam line, expected them within"
-            f" {_VERTEX_TOLERANCE:g} mm; give --beam-spot {there}"
+            f" {_VERTEX_TOLERANCE:g} mm; give --beam-spot {suggestion}"
         )
-
-
-def _z_reach(events: Sequence[Event]) -> float:
-    """|z| of the vertices of prompt particles; decays along the beam line are left out."""
-    vertices = [
-        np.abs(particles.vertex[particles.primary & (particles.origin_radius < HEADLINE.max_origin), 2])
-        for particles in (truth_of(event).particles for event in events)
-    ]
-    return float(np.quantile(np.concatenate(vertices), 0.999))
 
 
 def _crossing(events: Sequence[Event]) -> LayerRequirements:

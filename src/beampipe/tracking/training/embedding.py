@@ -181,7 +181,7 @@ def _near(
     """
     half_norm = target.square().sum(1) * 0.5
     limit = (radius * radius - source.square().sum(1, keepdim=True)) * 0.5
-    found = [np.empty((2, 0), np.int64)]
+    pairs = [np.empty((2, 0), np.int64)]
     for begin in range(0, len(query), 128):
         rows = query[begin : begin + 128]
         lo, hi = np.searchsorted(along, [along[rows[0]] - border, along[rows[-1]] + border])
@@ -191,8 +191,8 @@ def _near(
         reached = torch.addmm(half_norm[lo:hi], source[rows], target[lo:hi].T, beta=-1) + limit[rows] > 0
         flat = np.flatnonzero(reached.numpy())
         block, column = np.divmod(flat, hi - lo)
-        found.append(np.stack([rows[block], column + lo]))
-    return np.concatenate(found, axis=1)
+        pairs.append(np.stack([rows[block], column + lo]))
+    return np.concatenate(pairs, axis=1)
 
 
 def _distance(source: Tensor, target: Tensor, pairs: Int64[ndarray, "2 n"]) -> Float32[Tensor, " n"]:
@@ -225,7 +225,7 @@ def neighbourhood(
         counts.append((event, source, target, query))
     radii = np.quantile(np.concatenate(distances), efficiencies)
     before, after = np.zeros(len(radii)), np.zeros(len(radii))
-    asked = 0
+    n_asked = 0
     for event, source, target, query in counts:
         pairs = _near(source, target, query, event.position[:, 1], float(radii[-1]), 2 * np.pi)
         r2 = event.position[:, 0] ** 2 + event.position[:, 2] ** 2
@@ -234,9 +234,9 @@ def neighbourhood(
         alive = distance[windows.keep(event.position, pairs)]
         before += [(distance < radius).sum() for radius in radii]
         after += [(alive < radius).sum() for radius in radii]
-        asked += len(query)
+        n_asked += len(query)
     out: dict[str, float] = {}
     for k, efficiency in enumerate(efficiencies):
         name = f"{100 * efficiency:g}"
-        out |= {f"radius_{name}": radii[k], f"all_{name}": before[k] / asked, f"kept_{name}": after[k] / asked}
+        out |= {f"radius_{name}": radii[k], f"all_{name}": before[k] / n_asked, f"kept_{name}": after[k] / n_asked}
     return out

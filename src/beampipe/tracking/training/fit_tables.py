@@ -161,10 +161,10 @@ _ROUNDS: Final = 10
 """Times that the variances are fitted, each time with the weights and the core of the last."""
 
 _LEAST_SHARE: Final = 0.05
-"""Smallest variance of a kink, as a share of what is typical: few kinks may be told to be all but straight."""
+"""Smallest variance of a kink, as a share of the typical one: few kinks can be nearly straight."""
 
 _OCTAVES: Final = 64
-"""Ranges of momentum, each of a factor 2 in 1 / p^2, that are told apart."""
+"""Number of ranges of momentum, each a factor 2 in 1 / p^2."""
 
 _SEEN: Final = 2.0
 """Errors that a variance must be worth to be taken as seen."""
@@ -174,7 +174,7 @@ _SAME_RADIUS: Final = 20.0
 
 
 def learn_variances(chains: TrueTracks, tables: FitTables, config: FitConfig) -> FitTables:
-    """The tables with resolutions and scattering as the chains tell them.
+    """The tables with resolutions and scattering derived from true tracks.
 
     Args:
         chains: hits of true particles.
@@ -182,12 +182,12 @@ def learn_variances(chains: TrueTracks, tables: FitTables, config: FitConfig) ->
         config: what counts as the core of a distribution.
 
     Raises:
-        ConfigError: the events tell the errors of no layer.
+        ConfigError: the errors of no layer can be derived.
     """
-    seen = _deviations(chains, tables, config)
+    deviations = _deviations(chains, tables, config)
     n = len(tables.layers)
     pipe = config.pipe_share * float(tables.layers[:, 0].min())
-    parts = (_kinks(seen, n, pipe), _first_offsets(seen, n, pipe))
+    parts = (_kinks(deviations, n, pipe), _first_offsets(deviations, n, pipe))
     index = np.concatenate([part.index for part in parts])
     factor = np.concatenate([part.factor for part in parts])
     square = np.concatenate([part.square for part in parts])
@@ -365,7 +365,7 @@ def _moments(
 
 
 def _typical(index: ndarray, factor: ndarray, square: ndarray) -> ndarray:
-    """Variance of each square as told by the median of those on the same three layers and of similar momentum."""
+    """Variance of each square by the median of those on the same three layers and of similar momentum."""
     size = index.max(initial=0) + 1
     scale = factor[:, 3] + factor[:, 4]  # grows with 1 / p^2
     octave = np.floor(np.log2(np.maximum(scale, 1e-300))).astype(np.int64)
@@ -394,15 +394,15 @@ def _least_squares(
         for j in range(5):
             normal += np.bincount(index[:, i] * size + index[:, j], weight * factor[:, i] * factor[:, j], size * size)
     matrix = normal.reshape(size, size)
-    seen = np.diag(matrix) > 0
+    is_determined = np.diag(matrix) > 0
     # A little towards the last round where the data say nothing.
-    matrix = matrix[np.ix_(seen, seen)]
+    matrix = matrix[np.ix_(is_determined, is_determined)]
     small = 1e-6 * np.diag(matrix)
     upper = cholesky(matrix + np.diag(small))
-    found, _ = nnls(upper, solve_triangular(upper, target[seen] + small, trans="T"))
+    solution, _ = nnls(upper, solve_triangular(upper, target[is_determined] + small, trans="T"))
     result, error = values.copy(), np.full(size, np.inf)
-    result[seen] = found * scale[seen]
-    error[seen] = np.sqrt(np.diag(np.linalg.inv(matrix + np.diag(small)))) * scale[seen]
+    result[is_determined] = solution * scale[is_determined]
+    error[is_determined] = np.sqrt(np.diag(np.linalg.inv(matrix + np.diag(small)))) * scale[is_determined]
     return result, error
 
 
@@ -416,7 +416,7 @@ _TRIED_LOSS: Final = 30.0
 """Energy loss [1/GeV] at which the momentum is compared with that at none."""
 
 _FEWEST_STIFF: Final = 30
-"""Fewest particles that the field is told from."""
+"""Fewest particles that the field is derived from."""
 
 _FIELD_ROUNDS: Final = 10
 """Times that a line is fitted to the field as measured by each particle, without those far off the last one."""

@@ -244,15 +244,6 @@ def recipe(name: str) -> TrainingRecipe:
     return RECIPES[name]
 
 
-@dataclass(frozen=True)
-class _Start:
-    """Networks that are taken as they are instead of being trained."""
-
-    embedding: Embedding
-    edge_filter: FilterNetwork
-    building: Building
-
-
 def train(
     config: TrainingRecipe,
     events: Iterable[Event],
@@ -291,149 +282,136 @@ def train(
     held_out = clean_events(validation, config.selection)
     if not taught or not held_out:
         raise ConfigError(f"train: got {len(taught)} training and {len(held_out)} validation events, expected some")
-    judged = [_validation_event(config, k, event) for k, event in enumerate(held_out)]
-    training = _facts(config, taught, held_out, windows, about or {})
-    metrics: dict[str, Any] = {}
+    judged = [
+        label(degraded(event, np.random.default_rng(k), config.validation), config.gnn.soft_pt_min)
+        for k, event in enumerate(held_out)
+    ]
+    tables = (windows.layers, windows.pairs, windows.pair_windows, windows.out_begin, windows.triplet_windows)
+    contents = b"".join(np.ascontiguousarray(table).tobytes() for table in tables)
+    facts = {
+        "recipe": asdict(config),
+        "events": len(taught),
+        "validation_events": len(held_out),
+        "windows_sha256": hashlib.sha256(contents).hexdigest(),
+        **(about or {}),
+    }
     with Log(log, echo=echo) as record:
-        ready = _ready(config, taught, judged, start, record, log, metrics)
-        graphs, checks = _graphs(config, ready, pair_maker(windows), taught, judged)
-        found = float(np.mean([graph.found for graph in checks]))
-        record("graphs", 0, found=found, edges=float(np.mean([graph.edge_index.shape[1] for graph in checks])))
+        training = _Training(config, taught, judged, record, log)
+        first, metrics = training.first_networks(start), training.metrics
+        graphs, checks = training.graphs(first, pair_maker(windows))
+        edge_efficiency = float(np.mean([graph.found for graph in checks]))
+        n_edges = float(np.mean([graph.edge_index.shape[1] for graph in checks]))
+        record("graphs", 0, found=edge_efficiency, edges=n_edges)
 
         def save(network: InteractionNetwork) -> None:
             points = scan(judged, checks, [scores(network, graph) for graph in checks], min_hits=config.min_hits)
             chosen = choose(points)
-            metrics["gnn"] = {"edge_efficiency_before": found, **purity(network, checks)}
+            metrics["gnn"] = {"edge_efficiency_before": edge_efficiency, **purity(network, checks)}
             metrics["tracks"] = {"chosen": asdict(chosen), "scan": [asdict(point) for point in points]}
             record("tracks", 0, **asdict(chosen))
-            networks = (ready.embedding, ready.edge_filter, network)
-            write_weights(out, *networks, ready.building, chosen.cut, training=training, metrics=metrics)
+            networks = (first.embedding, first.edge_filter, network)
+            write_weights(out, *networks, first.building, chosen.cut, training=facts, metrics=metrics)
 
         train_gnn(config.gnn, graphs, checks, record, report_every=max(500, config.gnn.steps // 8), checkpoint=save)
     return metrics
 
 
-def _facts(
-    config: TrainingRecipe,
-    taught: Sequence[CleanEvent],
-    held_out: Sequence[CleanEvent],
-    windows: Windows,
-    about: Mapping[str, Any],
-) -> dict[str, Any]:
-    """What the card says about the training."""
-    return {
-        "recipe": asdict(config),
-        "events": len(taught),
-        "validation_events": len(held_out),
-        "windows_sha256": _digest(windows),
-        **about,
-    }
+@dataclass(frozen=True)
+class _FirstNetworks:
+    """The networks that come before the interaction network, and the cuts that they go with."""
+
+    embedding: Embedding
+    edge_filter: FilterNetwork
+    building: Building
+
+    @classmethod
+    def read(cls, stored: Mapping[str, ndarray], card: Path) -> _FirstNetworks:
+        """Those of a weight file, whose card has the cuts."""
+        config = json.loads(card.read_text(encoding="utf-8"))["config"]
+        edge_filter = FilterNetwork(len(stored["filter.0.bias"]))
+        _load(edge_filter, stored, "filter.")
+        windows = KinematicWindows(config["kappa_max"], config["z0_max"])
+        building = Building(config["radius"], config["max_neighbours"], windows, config["filter_cut"])
+        return cls(_stored_embedding(stored), edge_filter, building)
 
 
-def _ready(
-    config: TrainingRecipe,
-    taught: Sequence[CleanEvent],
-    judged: Sequence[Labelled],
-    start: Path | None,
-    record: Log,
-    log: Path | None,
-    metrics: dict[str, Any],
-) -> _Start:
-    """Embedding, filter and cuts: as far as `start` has them, else trained."""
-    known = None if start is None else load_file(start)
-    if start is not None and known is not None and "filter.0.weight" in known:
-        return _read_start(known, start.with_suffix(".json"))
-    small = overlaid(taught, config.overlay)
-    few = judged[: max(2, len(judged) // 4)]
-    embedding = _embedding_of(known) if known else _train_embedding(config, small, few, record, log)
-    return _edges(config, embedding, small, judged, record, metrics)
+@dataclass(frozen=True)
+class _Training:
+    """One training.
+
+    Attributes:
+        config: everything that decides the weights, but the events.
+        taught: clean events to learn from.
+        judged: degraded, labelled events that fix radius and cuts.
+        record: log of the metrics.
+        log: file of that log; the embedding is saved beside it.
+        metrics: what was measured so far, for the card.
+    """
+
+    config: TrainingRecipe
+    taught: Sequence[CleanEvent]
+    judged: Sequence[Labelled]
+    record: Log
+    log: Path | None
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    def first_networks(self, start: Path | None) -> _FirstNetworks:
+        """Embedding, filter and cuts: those that the weight file `start` has, and trained ones for the rest."""
+        stored = {} if start is None else load_file(start)
+        if start is not None and "filter.0.weight" in stored:
+            return _FirstNetworks.read(stored, start.with_suffix(".json"))
+        config, small = self.config, overlaid(self.taught, self.config.overlay)
+        embedding = _stored_embedding(stored) if stored else self.trained_embedding(small)
+        windows, pt_min = config.embedding.windows, config.embedding.pt_min
+        at = neighbourhood(embedding, self.judged, windows, pt_min, (0.98, 0.99, 0.995, config.efficiency))
+        radius = min(at[f"radius_{100 * config.efficiency:g}"], config.radius_max)
+        building = Building(round(radius, 4), config.max_neighbours, windows)
+        network = train_filter(config.edge_filter, small, embedding, building, self.record)
+        cut, measured = filter_cut(config.edge_filter, self.judged, embedding, network, building)
+        self.metrics.update(embedding=at, filter=measured)
+        self.record("filter_cut", 0, cut=cut, **measured)
+        return _FirstNetworks(embedding, network, replace(building, filter_cut=cut))
+
+    def trained_embedding(self, events: Sequence[CleanEvent]) -> Embedding:
+        """Train, and leave a copy beside the log after each report: it took the longest and can be a `start`."""
+
+        def keep(network: Embedding) -> None:
+            if self.log is not None:
+                save_file(tensors(network, None, None), self.log.with_suffix(".embedding.safetensors"))
+
+        config, few = self.config.embedding, self.judged[: max(2, len(self.judged) // 4)]
+        every = max(500, config.steps // 12)
+        network = train_embedding(config, events, few, self.record, report_every=every, checkpoint=keep)
+        keep(network)
+        return network
+
+    def graphs(self, first: _FirstNetworks, pairs: PairMaker) -> tuple[list[TrainingGraph], list[TrainingGraph]]:
+        """Graphs of training events, each degraded `copies` times afresh, and of the validation events."""
+        config, gnn = self.config, self.config.gnn
+
+        def make(event: Labelled) -> TrainingGraph:
+            return build_graph(
+                event,
+                first.embedding,
+                first.edge_filter,
+                pairs,
+                first.building,
+                pt_min=gnn.pt_min,
+                soft_weight=gnn.soft_weight,
+                same_weight=gnn.same_weight,
+            )
+
+        rng = np.random.default_rng(gnn.seed)
+        deck = np.resize(rng.permutation(len(self.taught)), gnn.copies * min(len(self.taught), config.graph_events))
+        graphs = [make(visit(self.taught[k], rng, config.embedding.degrading, gnn.soft_pt_min)) for k in deck.tolist()]
+        graphs = [side_by_side(graphs[k : k + config.overlay]) for k in range(0, len(graphs), config.overlay)]
+        return graphs, [make(event) for event in self.judged]
 
 
-def _graphs(
-    config: TrainingRecipe, ready: _Start, pairs: PairMaker, taught: Sequence[CleanEvent], judged: Sequence[Labelled]
-) -> tuple[list[TrainingGraph], list[TrainingGraph]]:
-    """Graphs of training events, each degraded `copies` times afresh, and of the validation events."""
-    gnn = config.gnn
-
-    def make(event: Labelled) -> TrainingGraph:
-        return build_graph(
-            event,
-            ready.embedding,
-            ready.edge_filter,
-            pairs,
-            ready.building,
-            pt_min=gnn.pt_min,
-            soft_weight=gnn.soft_weight,
-            same_weight=gnn.same_weight,
-        )
-
-    rng = np.random.default_rng(gnn.seed)
-    deck = np.resize(rng.permutation(len(taught)), gnn.copies * min(len(taught), config.graph_events))
-    graphs = [make(visit(taught[k], rng, config.embedding.degrading, gnn.soft_pt_min)) for k in deck.tolist()]
-    graphs = [side_by_side(graphs[k : k + config.overlay]) for k in range(0, len(graphs), config.overlay)]
-    return graphs, [make(event) for event in judged]
-
-
-def _validation_event(config: TrainingRecipe, number: int, event: CleanEvent) -> Labelled:
-    broken = degraded(event, np.random.default_rng(number), config.validation)
-    return label(broken, config.gnn.soft_pt_min)
-
-
-def _train_embedding(
-    config: TrainingRecipe, taught: Sequence[CleanEvent], judged: Sequence[Labelled], record: Log, log: Path | None
-) -> Embedding:
-    """Train, and leave a copy beside the log after each report: it took the longest and can be a `start`."""
-
-    def keep(network: Embedding) -> None:
-        if log is not None:
-            save_file(tensors(network, None, None), log.with_suffix(".embedding.safetensors"))
-
-    every = max(500, config.embedding.steps // 12)
-    network = train_embedding(config.embedding, taught, judged, record, report_every=every, checkpoint=keep)
-    keep(network)
-    return network
-
-
-def _edges(
-    config: TrainingRecipe,
-    embedding: Embedding,
-    taught: Sequence[CleanEvent],
-    judged: Sequence[Labelled],
-    log: Log,
-    metrics: dict[str, Any],
-) -> _Start:
-    """Train the filter, and fix radius and cut on the validation events."""
-    windows, pt_min = config.embedding.windows, config.embedding.pt_min
-    at = neighbourhood(embedding, judged, windows, pt_min, (0.98, 0.99, 0.995, config.efficiency))
-    metrics["embedding"] = at
-    radius = min(at[f"radius_{100 * config.efficiency:g}"], config.radius_max)
-    building = Building(round(radius, 4), config.max_neighbours, windows)
-    network = train_filter(config.edge_filter, taught, embedding, building, log)
-    cut, measured = filter_cut(config.edge_filter, judged, embedding, network, building)
-    metrics["filter"] = measured
-    log("filter_cut", 0, cut=cut, **measured)
-    return _Start(embedding, network, replace(building, filter_cut=cut))
-
-
-def _digest(windows: Windows) -> str:
-    """Hash of the tables, for the card: networks and windows belong together."""
-    tables = (windows.layers, windows.pairs, windows.pair_windows, windows.out_begin, windows.triplet_windows)
-    return hashlib.sha256(b"".join(np.ascontiguousarray(table).tobytes() for table in tables)).hexdigest()
-
-
-def _embedding_of(stored: Mapping[str, ndarray]) -> Embedding:
+def _stored_embedding(stored: Mapping[str, ndarray]) -> Embedding:
     network = Embedding(len(stored["embedding.0.bias"]))
     _load(network, stored, "embedding.")
     return network
-
-
-def _read_start(stored: Mapping[str, ndarray], card_path: Path) -> _Start:
-    card = json.loads(card_path.read_text(encoding="utf-8"))["config"]
-    network = FilterNetwork(len(stored["filter.0.bias"]))
-    _load(network, stored, "filter.")
-    windows = KinematicWindows(card["kappa_max"], card["z0_max"])
-    building = Building(card["radius"], card["max_neighbours"], windows, card["filter_cut"])
-    return _Start(_embedding_of(stored), network, building)
 
 
 def _load(network: torch.nn.Module, stored: Mapping[str, ndarray], prefix: str) -> None:

@@ -10,7 +10,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Float32, Float64, Int64, UInt64
 from beampipe.errors import InputError
-from beampipe.events import NOISE, Event, Particles
+from beampipe.events import Event
 from beampipe.tracking.kernels.geometry import MIN_DR, doublet
 from beampipe.tracking.truth import HEADLINE, Selection, consecutive_edges
 
@@ -97,7 +97,7 @@ class Labelled:
         pt: (n,) float32 transverse momentum of that particle [GeV], 0 for noise and unknown ones.
         prompt: (n,) bool, whether that particle was made near the beam line, not in the detector.
         wanted: (n,) bool, whether that particle counts in headline efficiencies, if it crosses enough layers.
-        edge_index: (2, n_true) int64 true edges with pt above the lowest that was asked for, inner then outer hit.
+        edge_index: (2, n_true) int64 true edges with pt above the lowest one, inner then outer hit.
     """
 
     position: Float32[ndarray, "n 3"]
@@ -123,16 +123,6 @@ def clean_events(events: Iterable[Event], selection: Selection = HEADLINE) -> li
         InputError: an event has no truth or no geometry ids.
     """
     return [_clean(event, selection) for event in events]
-
-
-def particle_rows(particles: Particles, particle_id: Int64[ndarray, " n"]) -> Int64[ndarray, " n"]:
-    """Row of the particle of each number, -1 for noise and for those that are not listed."""
-    ids = particles.particle_id
-    if len(ids) == 0:
-        return np.full(len(particle_id), -1, np.int64)
-    by_id = np.argsort(ids)
-    row = by_id[np.minimum(np.searchsorted(ids, particle_id, sorter=by_id), len(ids) - 1)]
-    return np.where((ids[row] == particle_id) & (particle_id != NOISE), row, -1)
 
 
 def overlaid(events: Sequence[CleanEvent], size: int) -> list[CleanEvent]:
@@ -241,7 +231,7 @@ def _clean(event: Event, selection: Selection) -> CleanEvent:
     who = truth.particles
     prompt = (who.origin_radius < selection.max_origin) & (who.primary | (not selection.primary_only))
     wanted = prompt & (who.pt > selection.min_pt) & (np.abs(who.eta) < selection.max_abs_eta) & (who.charge != 0)
-    row = particle_rows(who, truth.particle_id)
+    row = who.rows(truth.particle_id)
     # What is appended is the last, which row -1 takes: no particle.
     pt, prompt, wanted = np.append(who.pt, _NO_PT), np.append(prompt, False), np.append(wanted, False)
     return CleanEvent(hits.position, hits.geometry_id, row, pt[row], prompt[row], wanted[row]).by_phi()

@@ -31,7 +31,7 @@ _HITS: Final = 90_000
 """Hits of an event that the recipe of the hard networks was made for."""
 
 _MANY_HITS: Final = 1_500_000
-"""Hits of all events from which on the fewest triplets of a recipe are asked for."""
+"""Hits of all events from which on the fewest triplets of a recipe are required."""
 
 _FEWEST_TRIPLETS: Final = 5
 """Fewest triplets of a triple of layers that is known, however few events there are."""
@@ -155,8 +155,8 @@ class Part:
         stem: stem of the weights; also the name of the recipe.
         kind: what it is: windows, networks, or the tables of the track fit.
         windows: stem of the windows that give networks their pair features, and the fit its layers; None for windows.
-        soft: whether it is learned only if soft tracks are asked for.
-        displaced: whether it is learned only if displaced tracks are asked for.
+        soft: whether it is learned only with the option for soft tracks.
+        displaced: whether it is learned only with the option for displaced tracks.
     """
 
     stem: str
@@ -198,12 +198,12 @@ class Task:
         beam_spot: beam line in the frame of the hits.
         field: magnetic field [T]; measured if None.
         log: file of JSON lines that metrics of the trainings are appended to, or None.
-        min_layers: fewest layers of a reconstructable particle; told by the events if None.
+        min_layers: fewest layers of a reconstructable particle; derived from the events if None.
         min_hits: fewest hits of a track that is scored in the report; as many as layers if None.
 
     Raises:
         UnknownNameError: `only` names no part.
-        ConfigError: networks are asked for without their windows.
+        ConfigError: `only` has networks without their windows.
     """
 
     name: str
@@ -254,27 +254,34 @@ def learn_model(
         folder: folder to write; a new one, or an empty one.
         task: what is to be learned.
         soft_events: events that the soft parts are learned from, in place of `events`.
-        say: told in a line what was done.
+        say: called with a line about each step.
 
     Returns:
         The model, with what was measured of it.
 
     Raises:
-        ConfigError: events are too few, tell no layers or another field, or windows cannot be learned.
+        ConfigError: events are too few, have no layers or another field, or windows cannot be learned.
         InputError: an event has no truth.
         FileError: there is something in the folder already, or it cannot be written.
     """
     with new_folder(folder) as building:
         sample = prepare(events, task.beam_spot, task.field, task.min_layers)
-        say(_seen(sample))
+        layers = sample.layers
+        summary = (
+            f"{len(layers.events)} events, {sample.hits:.0f} hits each; {sample.field:.3g} T;"
+            f" {layers.n_layers} layers, told by {layers.source}"
+        )
+        if not layers.has_modules:
+            summary += "; no modules are known, so none are switched off in training"
+        say(f"{summary}; {sample.crossing}")
         soft = sample
         if soft_events is not None:
             soft = prepare(soft_events, task.beam_spot, task.field, task.min_layers)
         floors = {}
         for part in task.parts:
             start = perf_counter()
-            floors[part.stem], told = _learn(part, building, task, soft if part.soft else sample)
-            say(f"{part.stem}: {told}; {perf_counter() - start:.0f} s")
+            floors[part.stem], result = _learn(part, building, task, soft if part.soft else sample)
+            say(f"{part.stem}: {result}; {perf_counter() - start:.0f} s")
         model = _card(building, task, sample, floors)
         write_model(model)
         scored = sample.scored[: task.effort.scored]
@@ -286,15 +293,6 @@ def learn_model(
         write_report(model, validation, building)
         say(f"validation: {len(scored)} events, {len(model.performance)} pipelines; {perf_counter() - start:.0f} s")
     return replace(model, path=folder)
-
-
-def _seen(sample: TrainingSample) -> str:
-    layers = sample.layers
-    told = f"{len(layers.events)} events, {sample.hits:.0f} hits each; {sample.field:.3g} T"
-    told += f"; {layers.n_layers} layers, told by {layers.source}"
-    if not layers.has_modules:
-        told += "; no modules are known, so none are switched off in training"
-    return f"{told}; {sample.crossing}"
 
 
 def _learn(part: Part, folder: Path, task: Task, sample: TrainingSample) -> tuple[float, str]:
@@ -314,8 +312,9 @@ def _learn(part: Part, folder: Path, task: Task, sample: TrainingSample) -> tupl
     if task.log is not None:
         task.log.with_suffix(".embedding.safetensors").unlink(missing_ok=True)
     chosen: Any = metrics["tracks"]["chosen"]
-    told = f"efficiency {chosen['efficiency']:.4f}, fakes {chosen['fake_rate']:.4f} by components at {chosen['cut']:g}"
-    return config.gnn.pt_min, told
+    rates = f"efficiency {chosen['efficiency']:.4f}, fakes {chosen['fake_rate']:.4f}"
+    summary = f"{rates} by components at {chosen['cut']:g}"
+    return config.gnn.pt_min, summary
 
 
 def _learn_windows(stem: str, out: Path, about: Mapping[str, Any], sample: TrainingSample) -> tuple[float, str]:
@@ -328,10 +327,10 @@ def _learn_windows(stem: str, out: Path, about: Mapping[str, Any], sample: Train
         for k, event in enumerate(sample.taught)
         for turn in turns
     ]
-    made = write_windows(out, learn_windows(events, config), config, {"events": len(sample.taught), **about})
-    if not made["triples"]:
+    counts = write_windows(out, learn_windows(events, config), config, {"events": len(sample.taught), **about})
+    if not counts["triples"]:
         raise ConfigError(f"{stem}: got no triple of layers that enough tracks cross, expected some; use more events")
-    return config.pt_min, ", ".join(f"{number} {what}" for what, number in made.items())
+    return config.pt_min, ", ".join(f"{number} {what}" for what, number in counts.items())
 
 
 def _card(folder: Path, task: Task, sample: TrainingSample, floors: Mapping[str, float]) -> TrackerModel:

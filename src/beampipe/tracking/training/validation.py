@@ -84,8 +84,8 @@ def validate(
         InputError: there is no event.
     """
     damage = DAMAGE if has_modules else replace(DAMAGE, dead_modules=0.0)
-    seen = [degraded_event(event, damage, seed) for seed, event in enumerate(events)]
-    told = (
+    degraded = [degraded_event(event, damage, seed) for seed, event in enumerate(events)]
+    description = (
         f"{sample}; {damage.hit_loss:.0%} of hits, {damage.dead_modules:.0%} of modules lost, {damage.noise:.0%} noise"
     )
     finders = {
@@ -94,8 +94,8 @@ def validate(
     hard = replace(HEADLINE, min_layers=model.crossing.min_layers if min_layers is None else min_layers)
     softer = replace(hard, min_pt=_SOFTEST)
     fewest = hard.min_layers if min_hits is None else min_hits
-    headline = evaluate(finders, seen, sample=told, selection=hard, min_track_hits=fewest)
-    soft = evaluate(finders, seen, sample=told, selection=softer, min_track_hits=fewest, warm_up=0)
+    headline = evaluate(finders, degraded, sample=description, selection=hard, min_track_hits=fewest)
+    soft = evaluate(finders, degraded, sample=description, selection=softer, min_track_hits=fewest, warm_up=0)
     return Validation(headline, soft, {name: finder.share for name, finder in finders.items()})
 
 
@@ -143,7 +143,7 @@ def _performance(validation: Validation, hard: FinderResult, soft: FinderResult)
 
 
 def _dense(result: FinderResult) -> float | None:
-    """Efficiency of particles close to another one; None where that was not looked at."""
+    """Efficiency of particles close to another one; None without that curve."""
     curve = next((curve for curve in result.curves if curve.variable == "distance"), None)
     if curve is None:
         return None

@@ -16,13 +16,12 @@ from typing import Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Bool, Float32, Float64, Int64
+from beampipe.arrays import Float32, Float64, Int64
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.events import Event
 from beampipe.simulation.degradation import Degradation, degrade
 from beampipe.tracking.kernels.geometry import MIN_DR, arc
 from beampipe.tracking.kernels.weights import write_card
-from beampipe.tracking.training.samples import particle_rows
 from beampipe.tracking.truth import layer_code
 from beampipe.tracking.windows import MAX_OUT, Windows, save_windows
 
@@ -127,13 +126,28 @@ def learn_windows(events: Iterable[Event], config: WindowConfig = WindowConfig()
     """
     kept = list(events)
     boxes, layers = _layer_boxes(kept, config.padding)
-    sample = _mirrored(_collect(kept, layers, config), boxes, config.padding)
+    columns = [_true_triplets(event, layer, config) for event, layer in zip(kept, layers, strict=True)]
+    sample = _mirrored(
+        _Sample(*(np.concatenate(column) for column in zip(*columns, strict=True))), boxes, config.padding
+    )
     pairs, pair_windows = _doublet_windows(sample, config)
     out_begin = np.searchsorted(pairs[:, 0], np.arange(len(boxes) + 1)).astype(np.int32)
     busiest = int(np.diff(out_begin).max(initial=0))
     if busiest > MAX_OUT:
         raise ConfigError(f"windows: got {busiest} pairs out of one layer, expected at most {MAX_OUT}; raise min_pairs")
-    return Windows(boxes, pairs, pair_windows, out_begin, _triplet_windows(sample, pairs, out_begin, config))
+    windows = np.zeros((len(pairs), MAX_OUT, 4), np.float32)
+    triples, number, count = np.unique(sample.triple_layers, axis=0, return_inverse=True, return_counts=True)
+    pair_of = {(int(a), int(b)): p for p, (a, b) in enumerate(pairs)}
+    order = np.argsort(number, kind="stable")
+    begin = np.r_[0, np.cumsum(count)]
+    for t, (a, b, c) in enumerate(triples.tolist()):
+        if count[t] < config.min_triplets or (a, b) not in pair_of or (b, c) not in pair_of:
+            continue
+        mine = order[begin[t] : begin[t + 1]]
+        curve = _variance(sample.dkappa2[mine], sample.inverse_d2[mine], sample.kappa2[mine])
+        dip = _variance(sample.turn2[mine], np.ones(len(mine)), sample.kappa2[mine])
+        windows[pair_of[a, b], pair_of[b, c] - out_begin[b]] = config.chi2_cut * np.array([*curve, *dip])
+    return Windows(boxes, pairs, pair_windows, out_begin, windows)
 
 
 def train_windows(name: str, events: Iterable[Event], out: Path, about: Mapping[str, object]) -> None:
@@ -200,11 +214,6 @@ def _layer_boxes(events: list[Event], padding: float) -> tuple[Float32[ndarray, 
     return boxes, np.split(number, np.cumsum([len(code) for code in codes])[:-1])
 
 
-def _collect(events: list[Event], layers: list[Int64[ndarray, " _"]], config: WindowConfig) -> _Sample:
-    columns = [_true_triplets(event, layer, config) for event, layer in zip(events, layers, strict=True)]
-    return _Sample(*(np.concatenate(column) for column in zip(*columns, strict=True)))
-
-
 def _mirrored(sample: _Sample, boxes: Float32[ndarray, "n 4"], tolerance: float) -> _Sample:
     """The sample and its image at z = 0, if the layers are their own image; else the sample.
 
@@ -228,20 +237,14 @@ def _mirrored(sample: _Sample, boxes: Float32[ndarray, "n 4"], tolerance: float)
     return _Sample(*(np.concatenate([getattr(one, f.name) for one in (sample, flipped)]) for f in fields(_Sample)))
 
 
-def _wanted(event: Event, config: WindowConfig) -> Bool[ndarray, " n_hits"]:
-    """Hits of the particles to learn from."""
-    assert event.truth is not None
-    p = event.truth.particles
-    good = (p.charge != 0) & (p.pt > config.pt_min) & (np.abs(p.eta) < config.eta_max)
-    good &= (p.origin_radius < config.origin_max) & p.primary
-    return np.isin(event.truth.particle_id, p.particle_id[good])
-
-
 def _true_triplets(event: Event, layer: Int64[ndarray, " n_hits"], config: WindowConfig) -> tuple[ndarray, ...]:
     assert event.truth is not None
     position = _moved_aside(event, config.impact_max)
     rho = np.hypot(position[:, 0], position[:, 2])
-    row = np.flatnonzero(_wanted(event, config))
+    p = event.truth.particles
+    good = (p.charge != 0) & (p.pt > config.pt_min) & (np.abs(p.eta) < config.eta_max)
+    good &= (p.origin_radius < config.origin_max) & p.primary
+    row = np.flatnonzero(np.isin(event.truth.particle_id, p.particle_id[good]))
     particle = event.truth.particle_id[row]
     # Layers along each particle, inside out; a layer's two overlap hits share a step.
     _, group = np.unique(np.stack([particle, layer[row]]), axis=1, return_inverse=True)
@@ -268,7 +271,9 @@ def _true_triplets(event: Event, layer: Int64[ndarray, " n_hits"], config: Windo
     outward = position[edge_index[1], 0] > position[edge_index[0], 0] + MIN_DR
     edge_index, a, b = edge_index[:, outward], a[outward], b[outward]
     arcs = arc(position, edge_index)
-    vertex_z = _vertex_z(event)[edge_index[0]]
+    # z of the vertex of each hit's particle; 0, which row -1 takes, for hits of no known particle.
+    z = np.append(p.vertex[:, 2], np.float32(0))[p.rows(event.truth.particle_id)]
+    vertex_z = z[edge_index[0]]
     near = (np.abs(arcs.z0 - vertex_z) < config.smear_max) & (np.abs(vertex_z) < config.vertex_z_max)
     near &= position[edge_index[0], 0] >= config.start_min
     core = np.flatnonzero((np.abs(arcs.kappa) < config.kappa_max) & near)
@@ -315,14 +320,6 @@ def _moved_aside(event: Event, impact_max: float) -> Float32[ndarray, "n_hits 3"
     return moved
 
 
-def _vertex_z(event: Event) -> Float32[ndarray, " n_hits"]:
-    """z [mm] of the vertex of each hit's particle; 0 for hits of no known particle."""
-    assert event.truth is not None
-    row = particle_rows(event.truth.particles, event.truth.particle_id)
-    z: Float32[ndarray, " n_hits"] = np.append(event.truth.particles.vertex[:, 2], np.float32(0))[row]
-    return z
-
-
 def _doublet_windows(sample: _Sample, config: WindowConfig) -> tuple[ndarray, ndarray]:
     pairs, number, count = np.unique(sample.pair_layers, axis=0, return_inverse=True, return_counts=True)
     enough = count > max(config.min_pairs * 1e-6 * len(sample.kappa), 10)
@@ -338,22 +335,6 @@ def _doublet_windows(sample: _Sample, config: WindowConfig) -> tuple[ndarray, nd
             low, high = max(low, z0.min() - gap), min(high, z0.max() + gap)
         windows[pair] = np.quantile(np.abs(sample.kappa[mine]), config.quantile) * _KAPPA_MARGIN, low, high
     return pairs[enough].astype(np.int32), windows[enough]
-
-
-def _triplet_windows(sample: _Sample, pairs: ndarray, out_begin: ndarray, config: WindowConfig) -> ndarray:
-    windows = np.zeros((len(pairs), MAX_OUT, 4), np.float32)
-    triples, number, count = np.unique(sample.triple_layers, axis=0, return_inverse=True, return_counts=True)
-    pair_of = {(int(a), int(b)): p for p, (a, b) in enumerate(pairs)}
-    order = np.argsort(number, kind="stable")
-    begin = np.r_[0, np.cumsum(count)]
-    for t, (a, b, c) in enumerate(triples.tolist()):
-        if count[t] < config.min_triplets or (a, b) not in pair_of or (b, c) not in pair_of:
-            continue
-        mine = order[begin[t] : begin[t + 1]]
-        curve = _variance(sample.dkappa2[mine], sample.inverse_d2[mine], sample.kappa2[mine])
-        dip = _variance(sample.turn2[mine], np.ones(len(mine)), sample.kappa2[mine])
-        windows[pair_of[a, b], pair_of[b, c] - out_begin[b]] = config.chi2_cut * np.array([*curve, *dip])
-    return windows
 
 
 def _variance(square: ndarray, constant: ndarray, kappa2: ndarray) -> tuple[float, float]:

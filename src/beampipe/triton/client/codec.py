@@ -18,21 +18,6 @@ from numpy import ndarray
 from beampipe.errors import ServiceError
 from beampipe.triton.model.contract import TensorSpec
 
-__all__ = [
-    "HEADER_LENGTH",
-    "SIZE_HEADER",
-    "ConfigRequest",
-    "HttpCall",
-    "HttpReply",
-    "InferRequest",
-    "Message",
-    "Output",
-    "Placed",
-    "Tensor",
-    "parsed",
-    "reason_of",
-]
-
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 """HTTP header with the length [bytes] of the JSON in front of the raw tensors."""
 

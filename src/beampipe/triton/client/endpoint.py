@@ -11,9 +11,6 @@ from urllib.parse import urlsplit
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.triton.connection_file import ConnectionInfo, find_connection
 
-# Addresses of machines: whether they are of this one, and how they stand beside a port.
-
-
 LOOPBACK: Final = "127.0.0.1"
 """The address at which only this machine reaches itself."""
 
@@ -35,9 +32,6 @@ def authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-# Where a client finds the token that its user was given.
-
-
 def read_token(path: Path) -> str:
     """The one word in a file.
 
@@ -51,9 +45,6 @@ def read_token(path: Path) -> str:
     if len(lines) != 1:
         raise FileError(f"{path}: got {len(lines)} words, expected one token", path=path)
     return lines[0]
-
-
-# Where a service is, and how to prove that one may use it.
 
 
 WireProtocol = Literal["auto", "grpc", "http", "shm"]

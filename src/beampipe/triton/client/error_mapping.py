@@ -17,11 +17,9 @@ from beampipe.errors import (
     ServiceUnavailableError,
     TooLargeError,
     UnknownModelError,
-    input_error,
+    from_wire,
 )
 from beampipe.triton.client.codec import HttpReply, reason_of
-
-__all__ = ["connection_error", "deadline_error", "http_reply_error", "reply_error", "too_large_error"]
 
 _CODES: Final = {
     400: "INVALID_ARGUMENT",
@@ -78,10 +76,42 @@ _CUT: Final = (
 )
 _SILENT: Final = ("timed out", "timeout occurred", "failed to connect before the deadline", "handshake read failed")
 
+_OF_GRPC: Final = (
+    "failed to connect",
+    "dns resolution failed",
+    "errors resolving",
+    "connection reset",
+    "connection refused",
+    "socket closed",
+    "broken pipe",
+    "goaway",
+    "rst_stream",
+    "stream removed",
+    "end of tcp stream",
+    "recvmsg",
+    "sendmsg",
+    "transport closed",
+    "handshake",
+)
+"""Phrases by which gRPC describes a broken connection and no server describes its work."""
+
 _TRACEBACK: Final = re.compile(r"\s+At:\n.*", re.DOTALL)
 """Where in its files a model of Triton's Python backend failed."""
 
 _OUR_MEMORY: Final = re.compile(r"/?beampipe_client_\w+")
+
+
+def grpc_error(url: str, code: str, details: str) -> BeampipeError:
+    """The error for a gRPC call that failed: by its connection, or because the server refuses.
+
+    Args:
+        url: address of the server.
+        code: name of the gRPC status.
+        details: message of the status.
+    """
+    if code in ("UNAVAILABLE", "INTERNAL", "UNKNOWN") and any(phrase in details.lower() for phrase in _OF_GRPC):
+        return connection_error(url, details)
+    return reply_error(url, code, details)
 
 
 def http_reply_error(url: str, reply: HttpReply) -> BeampipeError:
@@ -103,7 +133,7 @@ def reply_error(url: str, code: str, message: str) -> BeampipeError:
         return known
     match code:
         case "INVALID_ARGUMENT" | "OUT_OF_RANGE":
-            return input_error(message or said)
+            return from_wire(message or said)
         case "RESOURCE_EXHAUSTED" if not any(part in message.lower() for part in _FULL):
             return too_large_error(url)
         case "RESOURCE_EXHAUSTED" | "UNAVAILABLE" | "CANCELLED" | "ABORTED":

@@ -18,8 +18,6 @@ from beampipe.triton.client.codec import ConfigRequest, InferRequest, Message, O
 from beampipe.triton.client.transports import PendingAnswer
 from beampipe.triton.model.contract import Instance, Model, TensorSpec, tensor_configuration, triton_type
 
-__all__ = ["FakeTransport"]
-
 Answers = Callable[[dict[str, ndarray]], Mapping[str, ndarray]]
 """Arrays by name in, arrays by name out; it may raise what a server would, such as `ServiceUnavailableError`."""
 

@@ -18,20 +18,17 @@ from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypedDict, TypeVar
 
 from numpy import ndarray
 
 from beampipe.errors import ConfigError, DeadlineError, ServiceError, ServiceUnavailableError
 from beampipe.notebook import Shown
 from beampipe.triton.backoff import Backoff
-from beampipe.triton.client.endpoint import Endpoint, Security, WireProtocol, parse_endpoint
+from beampipe.triton.client.endpoint import Security, WireProtocol, parse_endpoint
 from beampipe.triton.client.servers import InferenceCall, NotSentError, RemoteModel, Servers, addresses_of
 from beampipe.triton.client.signature import Due, ModelSignature
 from beampipe.triton.client.transports import PendingAnswer, Transport
-
-# Threads that wait for answers, and that no program waits for.
-
 
 _Work = Callable[[], object]
 
@@ -41,43 +38,43 @@ _INTERRUPTS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class DaemonThreadPool:
-    """Does work in threads, of which there are as many as needed and no more than allowed.
+    """A pool of daemon threads, of which there are as many as needed up to a maximum.
 
-    Other than an executor's they are daemons: a program that is interrupted ends at once, whatever they wait for. They
-    end by `close`, or when nobody holds this object any more. Ctrl-C is for the main thread and never theirs.
+    Unlike an executor's threads they do not delay the end of an interrupted program. They end by `close`, or when this
+    object is garbage-collected. Ctrl-C goes to the main thread, never to them.
 
     Args:
-        most: largest number of threads.
+        size: largest number of threads.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, size: int) -> None:
+        self._size = size
         self._work: SimpleQueue[_Work | None] = SimpleQueue()
         self._idle = threading.Semaphore(0)
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
-        end = weakref.finalize(self, _end, self._work, most)
+        end = weakref.finalize(self, _end, self._work, size)
         end.atexit = False
 
     def submit(self, work: _Work) -> None:
-        """Do it as soon as a thread is free; `work` raises nothing."""
+        """Run `work`, which must not raise, as soon as a thread is free."""
         self._work.put(work)
         if self._idle.acquire(blocking=False):
             return
         with self._lock:
-            if len(self._threads) < self._most:
+            if len(self._threads) < self._size:
                 thread = threading.Thread(target=_run, args=(self._work, self._idle), name=_NAME, daemon=True)
                 self._threads.append(thread)
                 with _interrupts_blocked():
                     thread.start()
 
     def close(self, limit: float) -> None:
-        """End the threads, and wait for them, at most so long [s]; work that nobody has begun is left undone."""
+        """End the threads and wait for them, at most `limit` seconds; pending work is dropped."""
         deadline = monotonic() + limit
         with suppress(Empty):
             while True:
                 self._work.get_nowait()
-        _end(self._work, self._most)
+        _end(self._work, self._size)
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - monotonic()))
@@ -85,10 +82,10 @@ class DaemonThreadPool:
 
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Threads that are started here leave interrupts to others, as do those that they start themselves.
+    """Block interrupts for threads started here, and for those that these start.
 
-    Linux hands a signal to whichever thread first looks for one, and one that is just being born does. Python would
-    only note it there, and a main thread that waits for a lock is not woken.
+    Linux delivers a signal to any thread. Python only records it there, and a main thread that waits for a lock is not
+    woken.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
@@ -101,7 +98,7 @@ def _interrupts_blocked() -> Iterator[None]:
 def _run(queue: SimpleQueue[_Work | None], idle: threading.Semaphore) -> None:
     while (work := queue.get()) is not None:
         work()
-        del work  # it holds arrays, and the next may be long in coming
+        del work  # it holds arrays, and the next one may take a while
         idle.release()
 
 
@@ -110,23 +107,20 @@ def _end(queue: SimpleQueue[_Work | None], threads: int) -> None:
         queue.put(None)
 
 
-# What a client holds in one process, and what becomes of it when the process is forked or ends.
-
-
 _CLOSING: Final = 0.5
-"""Longest time [s] that closing waits for a server to let go of shared memory, and for threads to end."""
+"""Longest time [s] that closing waits for a server to release shared memory, and for threads to end."""
 
 
 class ClientResources:
-    """Connections, threads, and requests on their way. They are made when they are needed, and none after `close`.
+    """Connections, threads and requests in flight of one client in one process; made on demand, none after `close`.
 
     Args:
         connect: makes the connections.
         in_flight: largest number of threads that wait for answers.
 
     Attributes:
-        closed: is set when nothing may be asked any more; who pauses waits for it.
-        waiting: futures of the requests on their way.
+        closed: event that is set by `close`; it also interrupts pauses.
+        waiting: futures of the requests in flight.
     """
 
     def __init__(self, connect: Callable[[], Servers], in_flight: int) -> None:
@@ -150,14 +144,14 @@ class ClientResources:
         """Threads that wait for answers, None after `close`."""
         if self._threads is None:
             with self._lock:
-                # One thread per request waits for its answer. A thread is simple to retry and to cancel in, and a loop
-                # of callbacks was measured to be no quicker.
+                # One thread per request: retries and cancellation are simple, and a loop of callbacks was measured to
+                # be no faster.
                 if not self.closed.is_set():
                     self._threads = self._threads or DaemonThreadPool(self._in_flight)
         return self._threads
 
     def close(self, limit: float = _CLOSING) -> None:
-        """Cancel what is on its way, free the shared memory and drop the connections, within twice so long [s]."""
+        """Cancel requests, free the shared memory and drop the connections, within twice `limit` seconds."""
         with self._lock:
             self.closed.set()
             threads, self._threads = self._threads, None
@@ -170,9 +164,9 @@ class ClientResources:
             servers.close(limit)
 
     def leave(self) -> None:
-        """Let go without closing: what is held belongs to the process that this one was forked from."""
+        """Abandon without closing: the resources belong to the process that this one was forked from."""
         _HELD.discard(self)
-        # Kept, unused: gRPC must not close here what works on in the parent.
+        # Kept, unused: gRPC must not close here what the parent still uses.
         _INHERITED.append(self)
 
 
@@ -181,6 +175,7 @@ _HELD: Final[weakref.WeakSet[ClientResources]] = weakref.WeakSet()
 _INHERITED: Final[list[ClientResources]] = []
 
 
+@atexit.register
 def _at_exit() -> None:
     deadline = monotonic() + _CLOSING
     for holding in list(_HELD):
@@ -188,29 +183,37 @@ def _at_exit() -> None:
             holding.close(max(0.0, deadline - monotonic()))
 
 
-atexit.register(_at_exit)
-
-
-# `ModelClient`: arrays in, arrays out, from one server or several.
-
-
 _Answer = TypeVar("_Answer")
 
 _RETRY: Final = Backoff(longest=1.0, first=0.05)
-"""Pauses before the same server is asked again."""
+"""Pauses before a retry on the same server."""
 
-_JITTER: Final = random.Random()  # of its own: that of the user keeps its seed
-"""Takes up to half of each pause away, so that clients that lost the same server do not return as one."""
+_JITTER: Final = random.Random()  # separate from the user's generator, which keeps its seed
+"""Shortens each pause by up to half, so that clients that lost the same server do not return at once."""
+
+
+class ClientOptions(TypedDict, total=False):
+    """The keyword arguments of `ModelClient`, for classes that pass them on."""
+
+    protocol: WireProtocol
+    timeout: float
+    retries: int | None
+    token: str | Path | None
+    tls: bool | str | Path | None
+    certificate: str | Path | None
+    in_flight: int
+    on_failure: Callable[[ServiceError], None] | None
+    transport: Transport | None
 
 
 class ModelClient(Shown):
-    """Asks Triton servers that hold the same model::
+    """A client of Triton servers that hold the same model::
 
         with ModelClient("grpc://127.0.0.1:8001", "doubler") as client:
             doubled = client.infer({"X": np.arange(3, dtype=np.float32)})["Y"]
 
-    The model's configuration, read once, says which tensors it takes and gives; arrays are checked against it before
-    they are sent and when they come. The batch axis of a model that batches is added and taken away here. Thread-safe.
+    The model's configuration, read once, declares its tensors; arrays are checked against it before they are sent and
+    when they arrive. The batch axis of a model that batches is added and removed here. Thread-safe.
     A copy in another process, by fork or by pickling, makes connections of its own.
 
     Args:
@@ -228,15 +231,15 @@ class ModelClient(Shown):
         token: secret that is sent as ``authorization: Bearer TOKEN``, or the path of a file that holds it. A client
             with a secret as text cannot be pickled; of a file the path is pickled, and the file read again.
         tls: True to trust the system's certificates, a PEM file to trust those in it.
-        certificate: PEM file with a certificate and its key, for servers that ask who comes (mutual TLS).
-        in_flight: most requests on their way at once from `submit` and `infer_async`; the others wait here.
-        on_failure: function that is told why a request is repeated, once until a server answers again; a copy in
-            another process tells nobody.
-        transport: asked instead of servers, such as a `FakeTransport` in tests; the URLs are then only names.
+        certificate: PEM file with a certificate and its key, for servers with mutual TLS.
+        in_flight: most requests in flight from `submit` and `infer_async`; others wait here.
+        on_failure: function that is called with the error before a request is repeated, once until a server answers
+            again; not called in copies in other processes.
+        transport: replaces the servers, such as a `FakeTransport` in tests; the URLs are then only names.
 
     Attributes:
-        model: name of the model that is asked for.
-        urls: the servers, as they were given.
+        model: name of the model.
+        urls: URLs of the servers.
 
     Raises:
         ConfigError: a URL or number is out of range.
@@ -276,8 +279,13 @@ class ModelClient(Shown):
         endpoints = [parse_endpoint(url, protocol, tls=bool(tls)) for url in urls]
         roots = None if tls is None or isinstance(tls, bool) else Path(tls)
         security = Security(token, roots, None if certificate is None else Path(certificate))
-        if token is not None:
-            _warn_of_listeners(endpoints)
+        plain = [str(endpoint) for endpoint in endpoints if not endpoint.tls and not endpoint.local]
+        if token is not None and plain:
+            warnings.warn(
+                f"{', '.join(plain)}: got a token for a connection that is not encrypted, expected grpcs:// or https://;"
+                " whoever listens on the way can read it",
+                stacklevel=2,
+            )
         self.model, self.urls = model, urls
         self._timeout, self._retries, self._in_flight = timeout, retries, in_flight
         self._on_failure = on_failure
@@ -288,7 +296,7 @@ class ModelClient(Shown):
         self._begin()
 
     def facts(self) -> Mapping[str, object]:
-        """The model, and the servers that are asked for it."""
+        """The model and its servers."""
         return {"model": self.model, "servers": ", ".join(self.urls)}
 
     def infer(self, arrays: Mapping[str, ndarray], outputs: Due | None = None) -> dict[str, ndarray]:
@@ -305,42 +313,42 @@ class ModelClient(Shown):
             DeadlineError: no answer in time.
             ServiceError: an answer that cannot be right, or a refusal for another reason.
         """
-        return self.ask(_ArraysWanted(arrays, outputs))
+        return self.call(_ArrayCall(arrays, outputs))
 
     def submit(self, arrays: Mapping[str, ndarray], outputs: Due | None = None) -> Future[dict[str, ndarray]]:
         """`infer`, later; cancelling the future cancels the request. The time allowed begins when it is sent."""
-        return self.ask_later(_ArraysWanted(arrays, outputs))
+        return self.call_later(_ArrayCall(arrays, outputs))
 
     async def infer_async(self, arrays: Mapping[str, ndarray], outputs: Due | None = None) -> dict[str, ndarray]:
         """`infer` for asyncio; cancelling the task cancels the request."""
         return await asyncio.wrap_future(self.submit(arrays, outputs))
 
-    def ask_later(self, question: InferenceCall[_Answer], *, retries: int | None = None) -> PendingAnswer[_Answer]:
-        """`ask`, later, as `submit` is `infer` later."""
+    def call_later(self, call: InferenceCall[_Answer], *, retries: int | None = None) -> PendingAnswer[_Answer]:
+        """`call`, later, as `submit` is `infer` later."""
         pending: PendingAnswer[_Answer] = PendingAnswer()
         here = self._here
         if (threads := here.threads()) is None:
             raise _after_close()
         here.waiting.add(pending)
         pending.add_done_callback(here.waiting.discard)
-        threads.submit(partial(pending.settle, partial(self.ask, question, pending, retries=retries)))
-        if here.closed.is_set():  # since then, perhaps: `close` saw nothing of this request
+        threads.submit(partial(pending.settle, partial(self.call, call, pending, retries=retries)))
+        if here.closed.is_set():  # perhaps since then, so that `close` missed this request
             pending.cancel()
         return pending
 
-    def ask(
+    def call(
         self,
-        question: InferenceCall[_Answer],
+        call: InferenceCall[_Answer],
         pending: PendingAnswer[_Answer] | None = None,
         *,
         retries: int | None = None,
     ) -> _Answer:
-        """The answer to a question that becomes arrays for the server that is asked; raises what `infer` raises.
+        """The answer to a request in the caller's own terms; raises what `infer` raises.
 
         Args:
-            question: what is to be known.
-            pending: who waits for the answer and may stop to; None if nobody can.
-            retries: how often it is repeated at most, in place of what the client was made with.
+            call: the request.
+            pending: future of the answer, by which the request may be cancelled; None if it cannot be.
+            retries: how often it is repeated at most, in place of the client's own setting.
         """
         here = self._here
         deadline = monotonic() + self._timeout
@@ -358,27 +366,30 @@ class ModelClient(Shown):
             if pending is not None:
                 pending.check()
             try:
-                with balance.asking(remote):
-                    answer = remote.ask(question, _share(deadline, 1 if retries == 0 else untried), pending)
+                limit = deadline
+                if untried > 1 and retries != 0:  # a server that hangs must leave time for the others
+                    limit = monotonic() + (deadline - monotonic()) / untried
+                with balance.in_flight(remote):
+                    answer = remote.ask(call, limit, pending)
             except (ServiceUnavailableError, DeadlineError) as error:
                 tried.append(remote)
                 servers.failed()
                 if not self._may_repeat(error, tried, balance.servers, retries, deadline):
                     if reason is not None and isinstance(error, NotSentError):
-                        raise reason from None  # that there was no time to ask once more tells less
+                        raise reason from None  # more useful than that there was no time left
                     raise
                 reason = error
             else:
-                self._told = False
+                self._reported = False
                 return answer
 
     def close(self) -> None:
-        """Cancel what is on its way, free the shared memory and drop the connections."""
+        """Cancel requests in flight, free the shared memory and drop the connections."""
         self._closed = True
         self._here.close()
 
     def forget(self) -> None:
-        """Start with new connections: those there belong to the process that this one was forked from."""
+        """Start with new connections; the old ones belong to the process that this one was forked from."""
         self._here.leave()
         self._begin()
 
@@ -396,8 +407,8 @@ class ModelClient(Shown):
         self._begin()
 
     def _begin(self) -> None:
-        """Hold nothing yet in this process."""
-        self._told = False
+        """Start without connections in this process."""
+        self._reported = False
         self._here: ClientResources = ClientResources(self._connect, self._in_flight)
         if self._closed:
             self._here.close()
@@ -411,45 +422,27 @@ class ModelClient(Shown):
         retries: int | None,
         deadline: float,
     ) -> bool:
-        """Whether to ask again: elsewhere at once, where all were asked after a pause. Tells who wants to know why."""
+        """Whether to repeat a request: on another server at once, after a pause where all were tried. Reports why."""
         if self._closed:
             raise _after_close()
         if retries is not None and len(tried) > (max(retries, len(servers) - 1) if retries else 0):
             return False
         if all(server in tried for server in servers):
             if isinstance(error, DeadlineError):
-                return False  # long work is not done twice
+                return False  # long work is not repeated
             pause = _RETRY.pause(tried.count(tried[-1]) - 1) * _JITTER.uniform(0.5, 1.0)
             if monotonic() + pause >= deadline:
                 return False
-            self._tell(error)
+            self._report(error)
             self._here.closed.wait(pause)
         else:
-            self._tell(error)
+            self._report(error)
         return monotonic() < deadline
 
-    def _tell(self, error: ServiceError) -> None:
-        told, self._told = self._told, True
-        if not told and self._on_failure is not None:
+    def _report(self, error: ServiceError) -> None:
+        reported, self._reported = self._reported, True
+        if not reported and self._on_failure is not None:
             self._on_failure(error)
-
-
-def _share(deadline: float, untried: int) -> float:
-    """Until when one of several servers may take: a server that hangs must leave time for the others."""
-    if untried <= 1:
-        return deadline
-    now = monotonic()
-    return now + (deadline - now) / untried
-
-
-def _warn_of_listeners(endpoints: Sequence[Endpoint]) -> None:
-    """Warn once of a token that would be readable on its way."""
-    if plain := [str(endpoint) for endpoint in endpoints if not endpoint.tls and not endpoint.local]:
-        warnings.warn(
-            f"{', '.join(plain)}: got a token for a connection that is not encrypted, expected grpcs:// or https://;"
-            " whoever listens on the way can read it",
-            stacklevel=3,
-        )
 
 
 def _after_close() -> ServiceError:
@@ -457,12 +450,12 @@ def _after_close() -> ServiceError:
 
 
 @dataclass(frozen=True, eq=False)
-class _ArraysWanted:
-    """The question of who has arrays and wants arrays.
+class _ArrayCall:
+    """A request in terms of arrays.
 
     Attributes:
         arrays: inputs by name of tensor.
-        due: outputs that are wanted, None for all.
+        due: requested outputs, None for all.
     """
 
     arrays: Mapping[str, ndarray]
@@ -481,9 +474,9 @@ class _ArraysWanted:
 _CLIENTS: Final[weakref.WeakSet[ModelClient]] = weakref.WeakSet()
 
 
-def _in_child() -> None:
+def _forget_clients() -> None:
     for client in list(_CLIENTS):
         client.forget()
 
 
-os.register_at_fork(after_in_child=_in_child)
+os.register_at_fork(after_in_child=_forget_clients)

@@ -21,12 +21,6 @@ from beampipe.triton.client.shared_memory import SharedRegions, layout
 from beampipe.triton.client.signature import Due, ModelSignature, signature_of
 from beampipe.triton.client.transports import GrpcTransport, HttpTransport, PendingAnswer, Transport
 
-# What a client holds in one process: servers behind its URLs, whose turn it is, threads that wait for answers.
-
-
-# One model on one server.
-
-
 SHARED_FROM: Final = 24_000
 """Bytes of the largest input from which on shared memory is clearly quicker than sending: by a tenth here, three times
 at 1 MB."""
@@ -38,7 +32,7 @@ _Answer = TypeVar("_Answer")
 
 @runtime_checkable
 class InferenceCall(Protocol[_Result]):
-    """What a caller wants to know in terms of its own: it becomes arrays for the very model that is asked."""
+    """A request in the caller's own terms, turned into arrays by the signature of the model that gets it."""
 
     def inputs(self, signature: ModelSignature) -> Mapping[str, ndarray]:
         """Arrays to send, by name of tensor."""
@@ -47,22 +41,22 @@ class InferenceCall(Protocol[_Result]):
         """Arrays to get."""
 
     def result(self, signature: ModelSignature, arrays: dict[str, ndarray]) -> _Result:
-        """What the arrays mean; of those that were asked for, some may not have come."""
+        """The result for the caller; some of the requested arrays may be missing."""
 
 
 class NotSentError(DeadlineError):
-    """The time was over before anything was sent."""
+    """The deadline passed before anything was sent."""
 
 
 class RemoteModel:
-    """One model on one server: its contract, its connection, its shared memory. Nothing is sent before it is asked.
+    """One model on one server: its signature, connection and shared memory. Nothing is sent before the first call.
 
     Args:
         endpoint: address of the server.
         model: name of the model.
         protocol: whether shared memory is used: ``auto`` on this machine, ``shm`` always, else never.
         security: token to show and certificates to trust.
-        transport: connection to use, None for a new one that speaks what the endpoint says.
+        transport: connection to use, None for a new one of the endpoint's protocol.
     """
 
     def __init__(
@@ -73,8 +67,8 @@ class RemoteModel:
         security: Security,
         transport: Transport | None = None,
     ) -> None:
-        speaks = GrpcTransport if endpoint.protocol == "grpc" else HttpTransport
-        self._transport: Transport = speaks(endpoint, security) if transport is None else transport
+        kind = GrpcTransport if endpoint.protocol == "grpc" else HttpTransport
+        self._transport: Transport = kind(endpoint, security) if transport is None else transport
         self.url = str(endpoint)
         self._model = model
         self._must_share = protocol == "shm"
@@ -84,36 +78,34 @@ class RemoteModel:
         self._signature: ModelSignature | None = None
         self._lock = threading.Lock()
 
-    def ask(
-        self, question: InferenceCall[_Answer], deadline: float, pending: PendingAnswer[Any] | None = None
-    ) -> _Answer:
-        """Ask the server and wait.
+    def ask(self, call: InferenceCall[_Answer], deadline: float, pending: PendingAnswer[Any] | None = None) -> _Answer:
+        """Send a request and wait for the answer.
 
         Args:
-            question: what is to be known.
+            call: the request.
             deadline: by `time.monotonic` [s].
-            pending: who waits for the answer and may stop to.
+            pending: future of the answer, by which the request may be cancelled.
 
         Raises:
             InputError: the server or the model cannot use the data.
             ServiceError: no usable answer.
-            CancelledError: nobody waits any more.
+            CancelledError: the request was cancelled.
         """
         try:
-            return self._ask(question, deadline, pending)
+            return self._ask(call, deadline, pending)
         except ServiceError as error:
             if pending is not None:
-                pending.check()  # that the request was cancelled here is no fault of the server
+                pending.check()  # a request that was cancelled here is no fault of the server
             error.model = error.model or self._model
             if isinstance(error, ServiceUnavailableError | DeadlineError):
-                # It may be another server, with another configuration, when it is back.
+                # After a restart the server may have another configuration.
                 self._signature = None
                 if self._regions is not None:
                     self._regions.offer_again()
             raise
 
     def signature(self, deadline: float, pending: PendingAnswer[Any] | None = None) -> ModelSignature:
-        """What the model takes and gives; the server is asked once."""
+        """The signature of the model, read once."""
         signature = self._signature
         if signature is None:
             if not self._lock.acquire(timeout=self._left(deadline)):
@@ -128,15 +120,15 @@ class RemoteModel:
         return signature
 
     def close(self, limit: float = 0.5) -> None:
-        """Free the shared memory, within so long [s], and drop the connection."""
+        """Free the shared memory, within `limit` seconds, and drop the connection."""
         if self._regions is not None:
             self._regions.close(limit)
         self._transport.close()
 
-    def _ask(self, question: InferenceCall[_Answer], deadline: float, pending: PendingAnswer[Any] | None) -> _Answer:
+    def _ask(self, call: InferenceCall[_Answer], deadline: float, pending: PendingAnswer[Any] | None) -> _Answer:
         signature = self.signature(deadline, pending)
-        due = signature.due(question.outputs(signature))
-        request = signature.request(question.inputs(signature), due)
+        due = signature.due(call.outputs(signature))
+        request = signature.request(call.inputs(signature), due)
         arrays, regions = None, self._regions
         if (
             regions is not None
@@ -157,19 +149,15 @@ class RemoteModel:
                 regions.refused()
                 if self._must_share:
                     raise
-        if arrays is None:  # small, or no shared memory to be had
+        if arrays is None:  # small, or no shared memory available
             arrays = signature.arrays(self._transport.send(request, self._left(deadline), pending), due)
-        return question.result(signature, arrays)
+        return call.result(signature, arrays)
 
     def _left(self, deadline: float) -> float:
         left = deadline - monotonic()
         if left <= 0:
             raise NotSentError(str(deadline_error(self.url)), url=self.url)
         return left
-
-
-# Which of several servers to ask: the one with the fewest requests of ours, leaving out those that failed
-# lately.
 
 
 _Server = TypeVar("_Server")
@@ -191,14 +179,14 @@ class _State:
 
 
 class LoadBalancer(Generic[_Server]):
-    """Shares requests out among servers.
+    """Distributes requests over servers: to the one with the fewest of ours, avoiding those that failed lately.
 
     Args:
-        servers: those to share out among, one or more.
+        servers: the servers, one or more.
         clock: gives the time [s], for tests.
 
     Attributes:
-        servers: those that are shared out among at this moment.
+        servers: the current servers.
     """
 
     def __init__(self, servers: Sequence[_Server], clock: Callable[[], float] = monotonic) -> None:
@@ -208,13 +196,13 @@ class LoadBalancer(Generic[_Server]):
         self._lock = threading.Lock()
 
     def replace(self, servers: Sequence[_Server]) -> None:
-        """Share out among others from now on; of those that stay, what is known is kept."""
+        """Use other servers from now on; the state of those that stay is kept."""
         with self._lock:
             self._states = {server: self._states.get(server) or _State() for server in servers}
             self.servers = tuple(servers)
 
     def pick(self, tried: Sequence[_Server] = ()) -> _Server:
-        """The server to ask next; one of `tried`, or one that is left out for a while, only if there is no other."""
+        """The server for the next request; one of `tried`, or one that is left out, only if there is no other."""
 
         def cost(server: _Server) -> tuple[bool, bool, float, int, int]:
             state = self._states[server]
@@ -229,14 +217,14 @@ class LoadBalancer(Generic[_Server]):
             self._states[server].asked += 1
             return server
 
-    def asking(self, server: _Server) -> AbstractContextManager[None]:
-        """While a request is on its way; leaves the server out for a while if it turns out to be down."""
+    def in_flight(self, server: _Server) -> AbstractContextManager[None]:
+        """Context of a request in flight; leaves the server out for a while if the request finds it down."""
         state = self._states.get(server) or _State()  # it may have been replaced since it was picked
-        return _Asking(state, self._lock, self._clock)
+        return _InFlight(state, self._lock, self._clock)
 
 
-class _Asking:
-    """A request on its way; a generator as context would take twice the time."""
+class _InFlight:
+    """A request in flight; a generator as context would take twice the time."""
 
     def __init__(self, state: _State, lock: threading.Lock, clock: Callable[[], float]) -> None:
         self._state, self._lock, self._clock = state, lock, clock
@@ -256,19 +244,16 @@ class _Asking:
             elif issubclass(kind, (ServiceUnavailableError, DeadlineError)):
                 now, pause = self._clock(), _LEFT_OUT.pause(state.failures)
                 if issubclass(kind, DeadlineError):
-                    pause = max(pause, now - self._begin)  # who kept one waiting is left out for as long
+                    pause = max(pause, now - self._begin)  # left out for as long as the request waited
                 state.back_at = now + pause
                 state.failures += 1
 
 
-# The servers behind the hosts of URLs: a name may have several addresses, and other ones later.
-
-
 _LOOKED_UP: Final = 30.0
-"""After so long [s] names are looked up again."""
+"""Time [s] after which names are looked up again."""
 
 _SOON: Final = 2.0
-"""After a failure names are looked up again if the last time is so long ago [s]."""
+"""After a failure, the time [s] since the last look-up after which names are looked up again."""
 
 
 def addresses_of(endpoint: Endpoint) -> tuple[Endpoint, ...]:
@@ -285,18 +270,18 @@ def addresses_of(endpoint: Endpoint) -> tuple[Endpoint, ...]:
     families: dict[int, set[str]] = {}
     for family, _, _, _, address in socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM):
         families.setdefault(family, set()).add(str(address[0]))
-    several = next((found for found in families.values() if len(found) > 1), ())
+    several = next((addresses for addresses in families.values() if len(addresses) > 1), ())
     return tuple(replace(endpoint, address=address) for address in sorted(several)) or (endpoint,)
 
 
 class Servers:
-    """One model on each server that the URLs name.
+    """One model on each server behind the URLs.
 
     Args:
-        endpoints: what the URLs say.
+        endpoints: endpoints of the URLs.
         connect: makes the model on one server.
-        longest: no request takes longer [s].
-        look_up: gives the servers behind an endpoint, None to take each as it is.
+        longest: longest time of a request [s].
+        look_up: gives the servers behind an endpoint, None to use each endpoint as it is.
         clock: gives the time [s], for tests.
     """
 
@@ -311,7 +296,7 @@ class Servers:
         self._connect, self._longest, self._clock = connect, longest, clock
         self._look_up = look_up if any(endpoint.named for endpoint in endpoints) else None
         self._lock = threading.Lock()
-        self._found: dict[Endpoint, Sequence[Endpoint]] = {endpoint: (endpoint,) for endpoint in endpoints}
+        self._resolved: dict[Endpoint, Sequence[Endpoint]] = {endpoint: (endpoint,) for endpoint in endpoints}
         self._remotes: dict[Endpoint, RemoteModel] = {}
         self._retired: list[tuple[float, RemoteModel]] = []
         self._looked_up = float("inf")
@@ -320,23 +305,23 @@ class Servers:
         self.refresh()
 
     def balance(self) -> LoadBalancer[RemoteModel]:
-        """Those to ask; if the names were looked up long ago, they are again, beside the requests."""
+        """The load balancer over the servers; starts a new look-up of names in the background if one is due."""
         if self._clock() >= self._due:
             self._due = float("inf")
             threading.Thread(target=self.refresh, name="beampipe-addresses", daemon=True).start()
         return self._balance
 
     def failed(self) -> None:
-        """Look names up again soon: a server that does not answer may have moved."""
+        """Schedule a look-up of names: a server that does not answer may have moved."""
         self._due = min(self._due, self._looked_up + _SOON)
 
     def refresh(self) -> None:
-        """Look the names up: connect to new servers, ask those no more that are gone."""
-        found = {endpoint: self._addresses(endpoint, known) for endpoint, known in self._found.items()}
+        """Look names up: connect to new servers, retire those that are gone."""
+        resolved = {endpoint: self._addresses(endpoint, known) for endpoint, known in self._resolved.items()}
         with self._lock:
             now = self._clock()
-            self._found = found
-            endpoints = dict.fromkeys(one for several in found.values() for one in several)
+            self._resolved = resolved
+            endpoints = dict.fromkeys(address for addresses in resolved.values() for address in addresses)
             self._retired += [(now, self._remotes.pop(old)) for old in self._remotes.keys() - endpoints.keys()]
             for endpoint in endpoints:
                 if endpoint not in self._remotes:
@@ -350,7 +335,7 @@ class Servers:
             remote.close()
 
     def close(self, limit: float) -> None:
-        """Free the shared memory and drop the connections; the memory within so long [s] in all."""
+        """Free the shared memory, within `limit` seconds in all, and drop the connections."""
         deadline = monotonic() + limit
         with self._lock:
             remotes = [*self._remotes.values(), *(remote for _, remote in self._retired)]
@@ -364,4 +349,4 @@ class Servers:
         try:
             return self._look_up(endpoint)
         except OSError:
-            return known  # the transport says what is wrong with a name that never was one
+            return known  # the transport reports a name that does not exist

@@ -32,8 +32,6 @@ from beampipe.triton.client.codec import HttpCall, HttpReply, Placed, Tensor, pa
 from beampipe.triton.client.transports import Transport
 from beampipe.triton.model.contract import TensorSpec
 
-__all__ = ["MapRegion", "MappedRegions", "Places", "SharedRegion", "SharedRegions", "UnmapRegion", "layout"]
-
 Places = dict[str, tuple[int, int]]
 """Offset and length [bytes] in a region by name of tensor."""
 

@@ -15,8 +15,6 @@ from beampipe.triton.client.codec import InferRequest, Output, Tensor
 from beampipe.triton.client.shared_memory import Places, SharedRegion
 from beampipe.triton.model.contract import TensorSpec, fits, triton_type
 
-__all__ = ["Due", "ModelSignature", "signature_of"]
-
 Due = Mapping[str, tuple[int, ...] | None]
 """Outputs that are wanted with the shape that each must have; None for any that the configuration allows."""
 

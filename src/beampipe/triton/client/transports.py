@@ -1,7 +1,10 @@
 """Connections to a server: HTTP/1.1 by Python's own client, and gRPC by the generated stubs of `tritonclient`.
 
-`tritonclient`'s client class around the stubs is not used: it adds 80 us to each small event, and its blocking call
-cannot be cancelled.
+`tritonclient`'s clients are not used. That of gRPC adds 80 us to each small event, and its blocking call cannot be
+cancelled. That of HTTP is not thread-safe and runs each thread's requests in a loop of `gevent`.
+
+`FakeTransport` answers in tests. One more transport has to answer a `ConfigRequest` and an `InferRequest`, and to raise
+`ServiceError` for other messages: it then has no shared memory.
 """
 
 from __future__ import annotations
@@ -18,22 +21,20 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 
-from beampipe.errors import BeampipeError, CancelledError, DeadlineError, ServiceUnavailableError
+from beampipe.errors import CancelledError, DeadlineError, ServiceUnavailableError
 from beampipe.triton.client.codec import HEADER_LENGTH, SIZE_HEADER, HttpCall, HttpReply, Message
 from beampipe.triton.client.endpoint import LOOPBACK, Endpoint, Security, connection_of
 from beampipe.triton.client.error_mapping import (
     connection_error,
     deadline_error,
+    grpc_error,
     http_reply_error,
     reply_error,
     too_large_error,
 )
 
-# The seam between a client and a server: one verb, and the future of whoever waits for the answer.
-
-
 CONNECTING: Final = 5.0
-"""Longest time [s] until a connection stands; a server that takes longer hangs, or is out of reach."""
+"""Timeout of connecting [s]; a server that takes longer hangs, or is out of reach."""
 
 _Result = TypeVar("_Result")
 
@@ -45,12 +46,12 @@ class Transport(Protocol):
     """Carries messages to one server and answers back; used by several threads at once."""
 
     def send(self, message: Message[_Reply], timeout: float, pending: PendingAnswer[Any] | None = None) -> _Reply:
-        """Ask, and wait for the answer.
+        """Send a message and wait for the answer.
 
         Args:
-            message: what is asked.
+            message: the request.
             timeout: longest wait [s].
-            pending: who waits for the answer and may stop to; None if nobody can.
+            pending: future of the answer, by which the request may be cancelled; None if it cannot be.
 
         Raises:
             InputError: the server refuses the data.
@@ -64,10 +65,10 @@ class Transport(Protocol):
 
 
 class PendingAnswer(Future[_Result]):
-    """What a server answers, later.
+    """The future of a server's answer.
 
-    Other than an executor's future, it stays pending while the request is on its way, so that `cancel` works until the
-    answer is there; the request is then cancelled too.
+    Unlike an executor's future it stays pending while the request is in flight, so that `cancel` works until the answer
+    is there; the request is then cancelled too.
     """
 
     def __init__(self) -> None:
@@ -76,15 +77,15 @@ class PendingAnswer(Future[_Result]):
         self._abort: Callable[[], Any] | None = None
 
     def on_cancel(self, abort: Callable[[], Any], /) -> None:
-        """Set what ends the request that is now on its way; it is called at once if nobody waits any more."""
+        """Set the function that aborts the request in flight; called at once if the future is cancelled already."""
         with self._guard:
             self._abort = abort
-            late = self.cancelled()
-        if late:
+            cancelled = self.cancelled()
+        if cancelled:
             abort()
 
     def cancel(self) -> bool:
-        """Give up waiting, and end the request; False if the answer was there already."""
+        """Abort the request; False if the answer was there already."""
         with self._guard:
             if self.done() or not super().cancel():
                 return self.cancelled()
@@ -95,35 +96,28 @@ class PendingAnswer(Future[_Result]):
         return True
 
     def check(self) -> None:
-        """Raise if nobody waits.
-
-        Raises:
-            CancelledError: nobody waits any more.
-        """
+        """Raise `CancelledError` if the future is cancelled."""
         if self.cancelled():
             raise CancelledError("client: nobody waits for the answer any more")
 
     def settle(self, work: Callable[[], _Result]) -> None:
-        """Set what `work` gives or raises, unless nobody waits."""
+        """Set the result or the exception of `work`, unless the future is cancelled."""
         if self.cancelled():
             return
-        with suppress(InvalidStateError):  # nobody waits any more
+        with suppress(InvalidStateError):  # cancelled meanwhile
             try:
                 self.set_result(work())
             except BaseException as error:
                 self.set_exception(error)
 
 
-# HTTP/1.1 by Python's own client: connections to one server that stay open.
-
-
 _ONE_WRITE: Final = 1 << 16
-"""A shorter body [bytes] is joined and sent at once; a longer one goes out as it lies in memory."""
+"""Bodies up to this length [bytes] are joined and sent at once; longer ones are sent part by part, without a copy."""
 
 _READ: Final = 1 << 20
 
 _MOMENT: Final = 0.05
-"""What ends so much [s] before its deadline was not ended by it."""
+"""A timeout this long [s] before the deadline has another cause."""
 
 
 class HttpTransport:
@@ -154,10 +148,10 @@ class HttpTransport:
         return message.from_http(reply, self._url)
 
     def exchange(self, call: HttpCall, timeout: float, pending: PendingAnswer[Any] | None = None) -> HttpReply:
-        """Send anything over HTTP; other than `send`, it gives an answer of any status back.
+        """Send anything over HTTP; unlike `send`, returns an answer of any status.
 
         Raises:
-            ServiceUnavailableError: nobody answers.
+            ServiceUnavailableError: no server answers.
             DeadlineError: no answer in time.
             ServiceError: the certificate of the server is not trusted, or is of another host.
         """
@@ -177,7 +171,7 @@ class HttpTransport:
                 raise connection_error(self._url, str(error)) from None
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
-                # A connection that waited may have been closed meanwhile: that says nothing of the server.
+                # The server may have closed an idle connection meanwhile: that does not mean that it is down.
                 if fresh or self._closed:
                     raise connection_error(self._url, f"{type(error).__name__}: {error}") from None
                 self._forget_idle()
@@ -209,7 +203,7 @@ class HttpTransport:
         try:
             connection.request(call.method, f"{self._endpoint.path}{call.path}", payload or None, sent)
         except (BrokenPipeError, ConnectionResetError) as error:
-            refused = error  # a server that wants no more of a request has perhaps said why
+            refused = error  # a server that stops reading a request may have answered why
         else:
             _cork(connection, False)
         _allow(connection, deadline)
@@ -219,7 +213,7 @@ class HttpTransport:
             raise refused or error from None
 
     def _reply(self, connection: http.client.HTTPConnection, deadline: float, *, whole: bool) -> HttpReply:
-        """The answer; the connection is used again if the request was sent as a whole."""
+        """The answer; the connection is reused if the whole request was sent."""
         with connection.getresponse() as response:
             parts = []
             while part := response.read1(_READ):
@@ -238,38 +232,38 @@ class HttpTransport:
         return HttpReply(response.status, data, int(length) if length and length.isdigit() else None)
 
     def _connect(self, connection: http.client.HTTPConnection, deadline: float) -> None:
-        """Connect, to the address that the endpoint names if it names one; the certificate must be for the host."""
+        """Connect, to the endpoint's address if it has one; the certificate must be for the host."""
         endpoint = self._endpoint
         allowed = min(CONNECTING, deadline - monotonic())
         if allowed <= 0:
             raise DeadlineError
-        made = socket.create_connection(self._enter(), allowed)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock = socket.create_connection(self._enter(), allowed)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            connection.sock = made if self._tls is None else self._tls.wrap_socket(made, server_hostname=endpoint.host)
+            connection.sock = sock if self._tls is None else self._tls.wrap_socket(sock, server_hostname=endpoint.host)
         except BaseException:
-            made.close()
+            sock.close()
             raise
 
     def _enter(self) -> tuple[str, int]:
-        """Address and port to connect to: behind the shield of a server of this user, with its secret.
+        """Address and port to connect to: behind the reverse proxy of this user's own server, with its secret.
 
-        They are looked for at each new connection: a server that was restarted has others.
+        Looked up at each new connection, since a restarted server has others.
         """
-        endpoint, door = self._endpoint, connection_of(self._endpoint)
-        self._headers = self._token if door is None else {**self._token, **dict(door.headers)}
-        if door is not None and endpoint.local and endpoint.port == door.http:
-            return LOOPBACK, door.inner_http
+        endpoint, info = self._endpoint, connection_of(self._endpoint)
+        self._headers = self._token if info is None else {**self._token, **dict(info.headers)}
+        if info is not None and endpoint.local and endpoint.port == info.http:
+            return LOOPBACK, info.inner_http
         return endpoint.address or endpoint.host, endpoint.port
 
     def _connection(self) -> tuple[http.client.HTTPConnection, bool]:
-        """One that waits, the last used first, or a new one."""
+        """An idle connection, the last used first, or a new one; and whether it is new."""
         try:
             return self._idle.pop(), False
         except IndexError:
             pass
         connection = http.client.HTTPConnection(self._endpoint.host, self._endpoint.port)
-        connection.auto_open = 0  # `_connect` does, to an address of our choice
+        connection.auto_open = 0  # `_connect` chooses the address
         return connection, True
 
     def _forget_idle(self) -> None:
@@ -279,7 +273,7 @@ class HttpTransport:
 
 
 def _cork(connection: http.client.HTTPConnection, corked: bool) -> None:
-    """Let the system keep what is sent, or send what it has kept."""
+    """Hold data back in the kernel, or send what was held."""
     assert connection.sock is not None
     connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, corked)
 
@@ -299,54 +293,29 @@ def _cut(connection: http.client.HTTPConnection) -> None:
             connection.sock.shutdown(socket.SHUT_RDWR)
 
 
-# gRPC, by the stubs that NVIDIA generates from the protocol (`tritonclient.grpc`).
-
-
-_OPTIONS: Final = (
+_OPTIONS: Final[tuple[tuple[str, int | str], ...]] = (
     # Events have no natural limit; the server and its gateway state theirs.
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # A server that comes back is found within half a second, not within gRPC's two minutes.
+    # Reconnect to a restarted server within half a second, not within gRPC's two minutes.
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 500),
-    # What gRPC calls the shortest pause is the longest time that it gives a connection to stand.
+    # Despite its name, the timeout of one attempt to connect.
     ("grpc.min_reconnect_backoff_ms", int(1000 * CONNECTING)),
     # Clients do not share connections: closing one leaves the others alone.
     ("grpc.use_local_subchannel_pool", 1),
-    # A proxy of the environment is for the web, never for a server that was named.
+    # Proxies of the environment are for the web.
     ("grpc.enable_http_proxy", 0),
 )
 
-_LONGEST: Final = (1 << 31) - 1
-"""Most bytes of one message of protobuf."""
-
-_OF_GRPC: Final = (
-    "failed to connect",
-    "dns resolution failed",
-    "errors resolving",
-    "connection reset",
-    "connection refused",
-    "socket closed",
-    "broken pipe",
-    "goaway",
-    "rst_stream",
-    "stream removed",
-    "end of tcp stream",
-    "recvmsg",
-    "sendmsg",
-    "transport closed",
-    "handshake",
-)
-"""What gRPC itself says of a connection, and no server of its work."""
-
-_OF_CONNECTIONS: Final = ("UNAVAILABLE", "INTERNAL", "UNKNOWN")
-"""Names of the statuses with which gRPC says that a connection broke; a server says other things with them, too."""
+_MAX_MESSAGE: Final = (1 << 31) - 1
+"""Largest message of protobuf [bytes]."""
 
 _GRACE: Final = 0.1
-"""Time [s] that a server gets to answer a request that nobody waits for, before it is told so.
+"""Time [s] from a cancellation here to that on the server.
 
-Triton before 2.59 can crash on a cancellation that meets its answer (issue 7368 of its server, fixed in 2.54, 2.57 and
-2.59), and small events are answered within a millisecond. What takes longer is worth cancelling, and seldom meets."""
+Triton before 2.59 can crash on a cancellation that coincides with its answer (issue 7368 of its server, fixed in 2.54,
+2.57 and 2.59). Small events are answered within a millisecond; only longer ones are worth cancelling."""
 
 
 class GrpcTransport:
@@ -369,27 +338,36 @@ class GrpcTransport:
         self._url = str(endpoint)
         self._endpoint = endpoint
         self._metadata = security.headers
-        target, options = _target(endpoint)
+        target, options = endpoint.authority, _OPTIONS
+        if endpoint.address:  # one of several addresses of the host; the certificate must be for its name all the same
+            address, family = endpoint.address, "ipv4"
+            if ":" in address:
+                address, family = f"[{address}]", "ipv6"
+            target = f"{family}:{address}:{endpoint.port}"
+            options += (
+                ("grpc.default_authority", endpoint.authority),
+                ("grpc.ssl_target_name_override", endpoint.host),
+            )
         if endpoint.tls:
-            # Without a file gRPC would trust a list of its own, which knows nothing of a site's authority.
+            # Without a file gRPC would trust its own list, which lacks a site's authority.
             roots = security.roots or ssl.get_default_verify_paths().cafile
-            shown = None if security.certificate is None else security.certificate.read_bytes()
+            own = None if security.certificate is None else security.certificate.read_bytes()
             trusted = None if roots is None else Path(roots).read_bytes()
-            credentials = grpc.ssl_channel_credentials(trusted, shown, shown)
-            self._channel = grpc.secure_channel(target, credentials, (*_OPTIONS, *options))
+            credentials = grpc.ssl_channel_credentials(trusted, own, own)
+            self._channel = grpc.secure_channel(target, credentials, options)
         else:
-            self._channel = grpc.insecure_channel(target, (*_OPTIONS, *options))
+            self._channel = grpc.insecure_channel(target, options)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
         self._awaited = 0
         self._one_less = threading.Condition()
 
     def send(self, message: Message[_Reply], timeout: float, pending: PendingAnswer[Any] | None = None) -> _Reply:
         method, request = getattr(self._stub, message.rpc), message.to_grpc(self._protobuf)
-        if request.ByteSize() > _LONGEST:
+        if request.ByteSize() > _MAX_MESSAGE:
             raise too_large_error(self._url)
         metadata = (*self._metadata, (SIZE_HEADER, str(numbers))) if (numbers := message.numbers) else self._metadata
-        if message.guarded and (door := connection_of(self._endpoint)) is not None:
-            metadata = (*metadata, *door.headers)  # looked for each time: a server that was restarted has another
+        if message.guarded and (info := connection_of(self._endpoint)) is not None:
+            metadata = (*metadata, *info.headers)  # looked up each time: a restarted server has another secret
         try:
             if pending is None:
                 answer = method(request, timeout=timeout, metadata=metadata)
@@ -398,17 +376,19 @@ class GrpcTransport:
         except self._grpc.FutureCancelledError:
             raise reply_error(self._url, "CANCELLED", "cancelled here") from None
         except self._grpc.RpcError as error:
-            raise _grpc_error(self._url, error.code().name, error.details() or "") from None
-        except ValueError as error:  # what gRPC says of a closed channel
+            raise grpc_error(self._url, error.code().name, error.details() or "") from None
+        except ValueError as error:  # the channel is closed
             raise connection_error(self._url, str(error)) from None
         return message.from_grpc(answer)
 
     def _answer(self, call: Any, pending: PendingAnswer[Any]) -> Any:
-        """What the server answers to a call that nobody may wait for any more."""
+        """Wait for the answer to a call that may be cancelled."""
+        timer = threading.Timer(_GRACE, call.cancel)
+        timer.daemon = True
         with self._one_less:
             self._awaited += 1
         try:
-            pending.on_cancel(lambda: _cancel_later(call))
+            pending.on_cancel(timer.start)
             return call.result()
         finally:
             with self._one_less:
@@ -419,27 +399,3 @@ class GrpcTransport:
         with self._one_less:
             self._one_less.wait_for(lambda: not self._awaited, _GRACE)
         self._channel.close()
-
-
-def _cancel_later(call: Any) -> None:
-    """Tell the server that nobody waits, unless it has answered by then."""
-    timer = threading.Timer(_GRACE, call.cancel)
-    timer.daemon = True
-    timer.start()
-
-
-def _target(endpoint: Endpoint) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """What gRPC connects to, and options for a host of which one address is meant."""
-    if not endpoint.address:
-        return endpoint.authority, ()
-    options = (("grpc.default_authority", endpoint.authority), ("grpc.ssl_target_name_override", endpoint.host))
-    if ":" in endpoint.address:
-        return f"ipv6:[{endpoint.address}]:{endpoint.port}", options
-    return f"ipv4:{endpoint.address}:{endpoint.port}", options
-
-
-def _grpc_error(url: str, code: str, details: str) -> BeampipeError:
-    """The error for a call that failed: by its connection, or because the server refuses."""
-    if code in _OF_CONNECTIONS and any(part in details.lower() for part in _OF_GRPC):
-        return connection_error(url, details)
-    return reply_error(url, code, details)

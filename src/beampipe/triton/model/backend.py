@@ -1,4 +1,8 @@
-"""`TritonPythonModel`: runs a `Model` in Triton's Python backend. Each generated ``model.py`` imports it."""
+"""`TritonPythonModel`: runs a `Model` in Triton's Python backend. Each generated ``model.py`` imports it.
+
+`TritonPythonModel.execute` never raises: each request gets its own answer or its own typed error. Nothing about the
+server's internals (paths, tracebacks) goes to a client; it goes to the server's log.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.errors import BeampipeError, CancelledError, InputError, ModelError
+from beampipe.errors import BeampipeError, CancelledError, InputError, ModelError, to_wire
 from beampipe.triton.model import contract
 from beampipe.triton.model.canary import check_model
 from beampipe.triton.model.contract import (
@@ -29,11 +33,13 @@ from beampipe.triton.model.contract import (
     model_class,
 )
 
-# How arrays pass between numpy and Triton's Python backend.
-
 
 def exchange(pb: Any) -> tuple[Callable[[Any], ndarray], Callable[[str, ndarray], Any]]:
-    """The two functions that carry arrays over.
+    """The two functions that convert between Triton's tensors and arrays.
+
+    Builds of the Python backend for numpy 1 (Triton 2.51 is one) give wrong data with numpy 2, without an error:
+    ``as_numpy`` repeats the first element, and `Tensor` sends an empty buffer of the right shape. DLPack avoids both.
+    With numpy 1 the backend's own functions are right. The canary detects a wrong choice, whatever the build.
 
     Args:
         pb: Triton's module `triton_python_backend_utils`.
@@ -62,9 +68,6 @@ def exchange(pb: Any) -> tuple[Callable[[Any], ndarray], Callable[[str, ndarray]
     return np.from_dlpack, to_tensor
 
 
-# Prometheus metrics from inside a model, on Triton's own metrics port.
-
-
 COMMON_COUNTERS: Final = {"events": "Events answered.", "stage_seconds": "Wall time of each stage [s]."}
 """What any model may observe, with the description of its counter."""
 
@@ -73,7 +76,13 @@ _PERIOD: Final = 1.0
 
 
 class InstanceMetrics:
-    """The counters of one instance of a model.
+    """The counters of one instance of a model, as Prometheus metrics on Triton's own metrics port::
+
+        beampipe_events_total           {model, instance}           by every model that observes it
+        beampipe_stage_seconds_total    {model, instance, stage}    likewise
+        beampipe_NAME_total             {model, instance}           for each NAME in the `counters` of a model
+
+    Each call into the server costs tens of microseconds, so amounts are added up here and passed on once a second.
 
     Args:
         pb: Triton's module `triton_python_backend_utils`.
@@ -135,9 +144,6 @@ class InstanceMetrics:
                 labels = {**self._labels, **({"stage": stage} if stage else {})}
                 self._metrics[name, stage] = self._families[name].Metric(labels=labels)
             self._metrics[name, stage].increment(amount)
-
-
-# `TritonPythonModel`: how Triton's Python backend meets a `Model`. Each generated ``model.py`` imports it.
 
 
 _POLL: Final = 0.02
@@ -287,7 +293,7 @@ class TritonPythonModel:
             code = codes.INVALID_ARG
         elif isinstance(error, CancelledError):
             code = codes.CANCELLED
-        return self.pb.InferenceResponse(error=codes(str(error), code))
+        return self.pb.InferenceResponse(error=codes(to_wire(error), code))
 
 
 def _device(args: Mapping[str, str]) -> str:

@@ -19,8 +19,6 @@ from safetensors.numpy import load_file, save
 from beampipe.errors import BeampipeError, ConfigError, FileError
 from beampipe.triton.model.contract import ModelAnswer, ModelRequest
 
-__all__ = ["CANARY", "check_model", "compare_answers", "read_canary", "write_canary"]
-
 CANARY: Final = "canary.safetensors"
 """Name of the file with the canary, in the folder of a model's version; native backends read it, too."""
 

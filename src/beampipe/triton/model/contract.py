@@ -1,4 +1,23 @@
-"""A served model without Triton: tensors, the `Model` protocol, and the settings of a model in a repository."""
+"""A served model without Triton: tensors, the `Model` protocol, and the settings of a model in a repository.
+
+A model is written like this, and served by naming it in a `ModelSettings`::
+
+    class Doubler:
+        inputs = (TensorSpec("X", "FP32", np.float32, (-1,)),)
+        outputs = (TensorSpec("Y", "FP32", np.float32, (-1,)),)
+
+        def __init__(self, instance: Instance) -> None: ...
+
+        def run(self, requests):
+            return [{"Y": 2 * request["X"]} for request in requests]
+
+        @classmethod
+        def example(cls):
+            return {"X": np.arange(3, dtype=np.float32)}
+
+A model with counters of its own names them in an attribute such as ``counters = {"values": "Values doubled."}``,
+and calls ``instance.observe("values", 3, "")``: this adds to the metric ``beampipe_values_total``.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +35,6 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.errors import BeampipeError, ConfigError, UnknownNameError
-
-# What any served model and its clients agree on: tensors and the parameters that every model has.
 
 
 @dataclass(frozen=True)
@@ -78,9 +95,6 @@ MODEL_CLASS: Final = "MODEL_CLASS"
 
 THREADS: Final = "THREADS"
 """Parameter of ``config.pbtxt``: threads of one instance, or ``auto``: the cores are shared out among the instances."""
-
-
-# What a served model is: a class with its tensors and one method. Nothing here knows Triton.
 
 
 ModelRequest = Mapping[str, ndarray]
@@ -196,9 +210,6 @@ def model_class(path: str, folder: Path | None = None) -> type[Any]:
     return found
 
 
-# What one model of a repository is to be: its name, its class, and how it runs.
-
-
 _NAME: Final = re.compile(r"\w[\w.-]*", re.ASCII)
 
 _DEVICE: Final = re.compile(r"cpu|auto|cuda(:[0-9]+)?")
@@ -278,8 +289,4 @@ class EnsembleSettings:
 
 def tensor_configuration(spec: TensorSpec) -> dict[str, Any]:
     """One tensor of a configuration."""
-    return {"name": spec.name, "data_type": Symbol(f"TYPE_{spec.triton_type}"), "dims": list(spec.dims)}
-
-
-class Symbol(str):
-    """A name of an enumeration, written without quotes."""
+    return {"name": spec.name, "data_type": f"TYPE_{spec.triton_type}", "dims": list(spec.dims)}

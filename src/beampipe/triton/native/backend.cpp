@@ -7,13 +7,12 @@
 #include <string>
 #include <vector>
 
-#include "triton/native/api/errors.hpp"
-#include "triton/native/api/triton.h"
-#include "triton/native/canary.hpp"
-#include "triton/native/configuration.hpp"
+#include "triton/native/errors.hpp"
+#include "triton/native/loaded_model.hpp"
 #include "triton/native/metrics.hpp"
 #include "triton/native/request.hpp"
 #include "triton/native/served_model.hpp"
+#include "triton/native/triton.h"
 
 namespace beampipe {
 namespace {
@@ -24,27 +23,19 @@ std::uint64_t now_ns() {
           .count());
 }
 
-/// A model of the repository: its weights are there once, whatever the number of its instances.
-struct LoadedModel {
-  Configuration configuration;
-  std::unique_ptr<ServedModel> model;
-};
-
 /// One copy of a model, which answers one call at a time.
 class Instance {
 public:
   Instance(TRITONBACKEND_ModelInstance* handle, const std::string& name, const LoadedModel& loaded)
-      : handle_(handle), loaded_(loaded), counters_(loaded.configuration.name, name, loaded.model->counters()) {
-    const Call silent{loaded.configuration.threads, [] {}, [](const char*, double, const char*) {}};
-    check_canary(*loaded.model, loaded.configuration.version_folder, silent);
+      : handle_(handle), loaded_(loaded), counters_(loaded.name, name, loaded.model->counters()) {
+    loaded.check_canary();
   }
 
   /// Answers and releases each request. Throws only as long as all of them still belong to the server.
   void execute(TRITONBACKEND_Request** handles, std::uint32_t count) {
     const std::uint64_t begin = now_ns();
     std::vector<std::optional<Request>> requests(count);
-    for (std::uint32_t i = 0; i < count; ++i)
-      requests[i].emplace(handles[i], *loaded_.model, loaded_.configuration.batches);
+    for (std::uint32_t i = 0; i < count; ++i) requests[i].emplace(handles[i], *loaded_.model, loaded_.batches);
     try {
       answer(requests, begin);
     } catch (const std::exception& error) {
@@ -54,20 +45,20 @@ public:
 
 private:
   void answer(std::vector<std::optional<Request>>& requests, std::uint64_t begin) {
-    std::vector<Question*> questions;
+    std::vector<ModelRequest*> good;
     for (auto& request : requests) {
       try {
         request->read();
-        questions.push_back(&*request);
+        good.push_back(&*request);
       } catch (...) {
         request->fail(std::current_exception());
       }
     }
     const std::uint64_t computing = now_ns();
-    if (loaded_.configuration.batches)
-      run(questions);
+    if (loaded_.batches)
+      run(good);
     else
-      for (Question* question : questions) run({question});
+      for (ModelRequest* request : good) run({request});
     const std::uint64_t computed = now_ns();
     report(requests, begin, computing, computed);
     for (auto& request : requests) request->send();
@@ -84,22 +75,22 @@ private:
         TRITONBACKEND_ModelInstanceReportBatchStatistics(handle_, requests.size(), begin, computing, computed, end));
   }
 
-  void run(const std::vector<Question*>& questions) {
-    if (questions.empty()) return;
+  void run(const std::vector<ModelRequest*>& requests) {
+    if (requests.empty()) return;
     const std::uint64_t begin = now_ns();
     const auto checkpoint = [&] {
       const std::uint64_t spent = (now_ns() - begin) / 1000;
-      for (const Question* question : questions)
-        if (!static_cast<const Request*>(question)->abandoned(spent)) return;
+      for (const ModelRequest* request : requests)
+        if (!static_cast<const Request*>(request)->abandoned(spent)) return;
       throw Cancelled();
     };
     const auto observe = [this](const char* name, double amount, const char* stage) {
       counters_.add(name, amount, stage);
     };
     try {
-      loaded_.model->run(questions, {loaded_.configuration.threads, checkpoint, observe});
+      loaded_.model->run(requests, {loaded_.threads, checkpoint, observe});
     } catch (...) {
-      for (Question* question : questions) question->fail(std::current_exception());
+      for (ModelRequest* request : requests) request->fail(std::current_exception());
     }
   }
 
@@ -150,9 +141,7 @@ TRITONSERVER_Error* TRITONBACKEND_GetBackendAttribute(TRITONBACKEND_Backend*,
 
 TRITONSERVER_Error* TRITONBACKEND_ModelInitialize(TRITONBACKEND_Model* model) {
   return guarded([&] {
-    Configuration configuration = configuration_of(model);
-    std::unique_ptr<ServedModel> made = make_model(configuration.settings);
-    auto loaded = std::make_unique<LoadedModel>(LoadedModel{std::move(configuration), std::move(made)});
+    auto loaded = std::make_unique<LoadedModel>(load_model(model));
     check(TRITONBACKEND_ModelSetState(model, loaded.get()));
     loaded.release();
   });

@@ -3,7 +3,7 @@
 #include <mutex>
 #include <vector>
 
-#include "triton/native/api/errors.hpp"
+#include "triton/native/errors.hpp"
 
 namespace beampipe {
 namespace {

@@ -5,7 +5,7 @@
 #include <string>
 #include <utility>
 
-#include "triton/native/api/triton.h"
+#include "triton/native/triton.h"
 
 namespace beampipe {
 

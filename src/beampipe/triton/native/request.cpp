@@ -6,7 +6,7 @@
 #include <string>
 
 #include "native/errors.hpp"
-#include "triton/native/api/errors.hpp"
+#include "triton/native/errors.hpp"
 
 namespace beampipe {
 namespace {

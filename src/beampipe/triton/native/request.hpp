@@ -1,16 +1,16 @@
-// A request of Triton as a Question: read with every size checked, answered once, released whatever happens.
+// A request of Triton as a ModelRequest: read with every size checked, answered once, released whatever happens.
 #pragma once
 
 #include <cstdint>
 #include <exception>
 #include <vector>
 
-#include "triton/native/api/triton.h"
 #include "triton/native/served_model.hpp"
+#include "triton/native/triton.h"
 
 namespace beampipe {
 
-class Request final : public Question {
+class Request final : public ModelRequest {
 public:
   /// Takes the request over; `batched` tells whether its tensors have one more axis of length 1 in front.
   Request(TRITONBACKEND_Request* request, const ServedModel& model, bool batched) noexcept;

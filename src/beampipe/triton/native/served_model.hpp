@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "triton/native/api/triton.h"
+#include "triton/native/triton.h"
 
 namespace beampipe {
 
@@ -31,9 +31,9 @@ struct Tensor {
 };
 
 /// One request, as a model sees it. It is answered once: with its outputs, or with an error.
-class Question {
+class ModelRequest {
 public:
-  virtual ~Question() = default;
+  virtual ~ModelRequest() = default;
 
   /// An input, by its place among those that the model declares.
   virtual const Tensor& input(std::size_t place) const = 0;
@@ -45,11 +45,30 @@ public:
   virtual void fail(const std::exception_ptr& exception) = 0;
 };
 
-/// What a model may use and tell while it answers.
+/// What a model may use while it answers.
 struct Call {
   int threads;                       // most of one call; see Threads
   std::function<void()> checkpoint;  // throws once nobody waits any more
   std::function<void(const char* counter, double amount, const char* stage)> observe;  // adds to a counter
+};
+
+/// Number of cores that this process may use, at least 1.
+int cores();
+
+/// Threads for one call, given back at the end of its scope. All calls together hold as many as there are cores, and
+/// one each at least: a call that is alone has them all, and many calls at once do not get in each other's way.
+class Threads {
+public:
+  /// As many as are free, `wanted` at most.
+  explicit Threads(int wanted);
+  ~Threads();
+  Threads(const Threads&) = delete;
+  Threads& operator=(const Threads&) = delete;
+
+  int count() const { return count_; }
+
+private:
+  int count_;
 };
 
 /// A model, made once and asked from the threads of all its instances at the same time.
@@ -61,8 +80,8 @@ public:
   virtual const std::vector<TensorSpec>& outputs() const = 0;
   /// Description by name of what the model counts, beside events and the time of stages.
   virtual const std::map<std::string, std::string>& counters() const = 0;
-  /// Answers each question. What it throws is the answer to all of them.
-  virtual void run(const std::vector<Question*>& questions, const Call& call) const = 0;
+  /// Answers each request. What it throws is the answer to all of them.
+  virtual void run(const std::vector<ModelRequest*>& requests, const Call& call) const = 0;
 };
 
 /// What a model is made from: its parameters, and the folder of its weights.

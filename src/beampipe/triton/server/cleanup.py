@@ -24,20 +24,10 @@ from beampipe.triton.connection_file import remove_dead_connections
 from beampipe.triton.engine import STUB
 from beampipe.triton.supervision.stubs import SHARED_MEMORY
 
-__all__ = [
-    "ServedProcess",
-    "clean_up_after_dead_owners",
-    "folders_of",
-    "new_prefix",
-    "processes_of",
-    "remove",
-    "shared_memory_of",
-]
-
 _PREFIX: Final = re.compile(r"beampipe_(\d+)_(\d+)_(\d+)_(\d+)_")
 _SERVER: Final = "tritonserver"
-_SHIELD: Final = "haproxy"
-_PROGRAMS: Final = (_SERVER, STUB, _SHIELD, "bash", "sh")  # a shell, until it has become a stub
+_PROXY: Final = "haproxy"
+_PROGRAMS: Final = (_SERVER, STUB, _PROXY, "bash", "sh")  # a shell, until it has become a stub
 _PAUSE: Final = 0.02
 """Time [s] between two looks whether killed processes are gone."""
 _KILL: Final = 3.0
@@ -48,7 +38,7 @@ _numbers = itertools.count()
 
 @dataclass(frozen=True)
 class ServedProcess:
-    """A process that serves: the server itself, one of its stubs, or the shield before it.
+    """A process that serves: the server itself, one of its stubs, or the reverse proxy.
 
     Attributes:
         pid: id of the process.
@@ -64,9 +54,9 @@ class ServedProcess:
         return Path(self.arguments[0]).name == _SERVER
 
     @property
-    def is_shield(self) -> bool:
-        """Whether the process is the shield, which outlives a server that is started again."""
-        return Path(self.arguments[0]).name == _SHIELD
+    def is_proxy(self) -> bool:
+        """Whether the process is the reverse proxy, which outlives a restarted server."""
+        return Path(self.arguments[0]).name == _PROXY
 
 
 def new_prefix() -> str:
@@ -76,7 +66,7 @@ def new_prefix() -> str:
 
 
 def processes_of(prefix: str) -> tuple[ServedProcess, ...]:
-    """The processes of this user with a prefix in their command line: a server, its stubs and its shield."""
+    """The processes of this user with a prefix in their command line: a server, its stubs and its reverse proxy."""
     return tuple(
         ServedProcess(pid, arguments)
         for pid, arguments in processes.command_lines()
@@ -108,7 +98,7 @@ def remove(prefix: str, grace: float = 0.0, *, orphaned: bool = False) -> None:
         prefix: prefix of one server.
         grace: time [s] that the server gets to end by itself. Then it is killed, and so are its stubs, which ignore a
             polite signal while they are busy.
-        orphaned: whether the owner is gone, so that the shield ends and all temporary folders are removed, too.
+        orphaned: whether the owner is gone, so that the reverse proxy ends and all temporary folders are removed, too.
     """
     if grace > 0:
         for process in processes_of(prefix):
@@ -134,7 +124,7 @@ def remove(prefix: str, grace: float = 0.0, *, orphaned: bool = False) -> None:
 
 
 def _to_end(prefix: str, orphaned: bool) -> list[ServedProcess]:
-    return [process for process in processes_of(prefix) if orphaned or not process.is_shield]
+    return [process for process in processes_of(prefix) if orphaned or not process.is_proxy]
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

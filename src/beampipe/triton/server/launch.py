@@ -1,4 +1,9 @@
-"""Settings, ports, checks before the start, command line and environment of a Triton server."""
+"""Settings, ports, checks before the start, command line and environment of a Triton server.
+
+The checks are for faults that Triton itself reports late or not at all. A stub that lacks a library, or a missing bash,
+makes it wait for ever without a message; a port in use is noticed only after all models have been loaded; the wrong
+Python shows up as "No module named numpy".
+"""
 
 from __future__ import annotations
 
@@ -20,9 +25,6 @@ from beampipe.triton.engine import STUB, Engine, Interpreter, prepare_backends
 from beampipe.triton.server.access import AccessSettings
 from beampipe.triton.supervision.stubs import SHARED_MEMORY
 
-# How a Triton is started: its settings, command line and environment.
-
-
 _PORTS: Final = range(20000, 32000)
 """Numbers from which a free port is chosen: below those that the system gives to clients."""
 
@@ -34,7 +36,8 @@ class ServerSettings:
     Attributes:
         repository: folder of the models.
         models: names of the models to load; all of the repository if there are none.
-        host: address to listen on. By default only this machine can reach it; others reach gRPC, HTTP only with `door`.
+        host: address to listen on. By default only this machine can reach it; others reach gRPC, and HTTP only with
+            `access`.
         http_port: port for HTTP; 0 for a free one.
         grpc_port: port for gRPC; 0 for a free one.
         metrics_port: port of the Prometheus metrics; 0 for a free one.
@@ -46,7 +49,7 @@ class ServerSettings:
         supervise: whether to bring back what dies or hangs, models as well as the server itself.
         patience: time [s] without an answer and without work after which a model that is asked, or the server, hangs.
         canary: whether to ask each model for the answer that was stored with it, and to refuse one that gives another.
-        door: who is let in, and through what.
+        access: who may use the server, and through what.
     """
 
     repository: Path
@@ -63,16 +66,16 @@ class ServerSettings:
     supervise: bool = True
     patience: float = 3.0
     canary: bool = True
-    door: AccessSettings = field(default_factory=AccessSettings)
+    access: AccessSettings = field(default_factory=AccessSettings)
 
     @property
     def http_host(self) -> str:
         """Address on which the server is for everybody over HTTP."""
-        return self.door.http_host(self.host)
+        return self.access.http_host(self.host)
 
     @property
     def metrics_host(self) -> str:
-        """Address of the metrics; other machines find them behind the shield, if at all."""
+        """Address of the metrics; other machines reach them through the reverse proxy, if at all."""
         return self.host if is_loopback(self.host) else LOOPBACK
 
     @property
@@ -139,7 +142,7 @@ def server_command(
     settings: ServerSettings,
     engine: Engine,
     backends: Path,
-    door: ConnectionInfo,
+    connection: ConnectionInfo,
     metrics_port: int,
     prefix: str,
     models: tuple[str, ...],
@@ -150,13 +153,13 @@ def server_command(
         settings: what the server is to be.
         engine: the Triton that is started.
         backends: folder of the backends, from `prepare_backends`.
-        door: ports to listen on; behind a shield only this machine's loopback.
+        connection: ports to listen on; behind a reverse proxy only on loopback.
         metrics_port: port of the metrics.
         prefix: prefix of the shared memory, from `new_prefix`.
         models: names of the models to load.
     """
-    http_host = settings.http_host if door.inner_http == door.http else LOOPBACK
-    grpc_host = settings.host if door.inner_grpc == door.grpc else LOOPBACK
+    http_host = settings.http_host if connection.inner_http == connection.http else LOOPBACK
+    grpc_host = settings.host if connection.inner_grpc == connection.grpc else LOOPBACK
     return [
         str(engine.binary),
         f"--model-repository={settings.repository.absolute()}",
@@ -165,9 +168,9 @@ def server_command(
         "--model-control-mode=explicit",
         *(f"--load-model={model}" for model in models),
         f"--http-address={http_host}",
-        f"--http-port={door.inner_http}",
+        f"--http-port={connection.inner_http}",
         f"--grpc-address={grpc_host}",
-        f"--grpc-port={door.inner_grpc}",
+        f"--grpc-port={connection.inner_grpc}",
         f"--metrics-address={settings.metrics_host}",
         f"--metrics-port={metrics_port}",
         f"--exit-timeout-secs={settings.exit_timeout}",
@@ -199,9 +202,6 @@ def server_environment(settings: ServerSettings, engine: Engine, python: Interpr
         "OPENBLAS_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
     }
-
-
-# What is checked before a Triton is started, because Triton itself would hang or say something else.
 
 
 _CONFIG: Final = "config.pbtxt"

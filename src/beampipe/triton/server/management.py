@@ -1,4 +1,8 @@
-"""Triton's HTTP API for readiness, loads and unloads; model states and the canary through the server's own port."""
+"""Triton's HTTP API for readiness, loads and unloads; model states and the canary through the server's own port.
+
+No client library is needed. A server of this machine and user is reached behind its reverse proxy and with its secret,
+which are found by its port (`beampipe.triton.connection_file`).
+"""
 
 from __future__ import annotations
 
@@ -22,9 +26,6 @@ from beampipe.triton.model.canary import compare_answers, read_canary
 from beampipe.triton.model.contract import PYTHON_BACKEND, TensorSpec, instance_count, triton_type
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.supervision.interfaces import Load, Placement
-
-# Triton's own HTTP interface for readiness and for loading and unloading models: no client library needed.
-
 
 _TIMEOUT: Final = 10.0  # s
 
@@ -184,10 +185,6 @@ def _checked(url: str, path: str, body: Any, timeout: float) -> bytes:
     return data
 
 
-# The canary through the server's own port: a server that does not give the stored answer, byte for byte, is
-# refused.
-
-
 def check_canary(url: str, version: Path, name: str, *, batched: bool = False, timeout: float = 60.0) -> bool:
     """Refuse a running server whose answer, asked over HTTP, is not the one that was found at the export.
 
@@ -225,9 +222,6 @@ def _spec(name: str, array: ndarray) -> TensorSpec:
     return TensorSpec(name, triton_type(array.dtype), array.dtype.type, array.shape)
 
 
-# How the supervisor asks a server about its models: through its own ports, never longer than a second.
-
-
 _SHORT: Final = 1.0
 """Longest wait [s] for what a server says without work."""
 
@@ -241,7 +235,9 @@ _LINE: Final = re.compile(
 
 
 class HttpModelProbe:
-    """The models of a running server.
+    """The models of a running server, requested through its own ports with a timeout of a second.
+
+    Only canaries may take longer: the supervisor requests them in threads of their own.
 
     Args:
         settings: what the server is.
@@ -258,7 +254,7 @@ class HttpModelProbe:
         """State of each model that is or was loaded, as Triton names it."""
         return model_states(self._http_url, timeout=_SHORT)
 
-    def home(self, model: str) -> Placement:
+    def placement(self, model: str) -> Placement:
         """Where a loaded model runs: only Triton's Python backend has processes of its own."""
         config = model_config(self._http_url, model, timeout=_SHORT)
         steps = config.get("ensemble_scheduling", {}).get("step", ())
@@ -275,7 +271,7 @@ class HttpModelProbe:
             sums[model][name] += float(value)
         return {model: Load(one["request_success"], one["pending_request_count"]) for model, one in sums.items()}
 
-    def ask_canary(self, model: str) -> bool:
+    def probe_canary(self, model: str) -> bool:
         """Ask a model for its stored answer, and wait for it; False if it has none.
 
         Raises:

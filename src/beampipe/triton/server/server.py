@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shutil
 import signal
-import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 from beampipe.errors import BeampipeError, ServiceError
 from beampipe.notebook import Shown
-from beampipe.processes import processor_time
+from beampipe.processes import ManagedProcess, processor_time
 from beampipe.triton.client.endpoint import LOOPBACK, authority
-from beampipe.triton.engine import Engine, find_engine, prepare_backends, this_interpreter
+from beampipe.triton.engine import find_engine, prepare_backends, this_interpreter
 from beampipe.triton.server import launch, management
 from beampipe.triton.server.access import AccessControl
 from beampipe.triton.server.cleanup import clean_up_after_dead_owners, new_prefix, remove, shared_memory_of
@@ -31,75 +28,12 @@ from beampipe.triton.supervision.interfaces import Incident, IncidentKind
 from beampipe.triton.supervision.stubs import Stub, stubs_of
 from beampipe.triton.supervision.supervisor import Supervisor
 
-# The program `tritonserver` while it runs: one process with its children and its part of a log.
-
-
 _USEFUL: Final = re.compile(r"^E\d{4} |error|exception|failed|no module named|cannot open", re.I)
-
 _HARMLESS: Final = re.compile("CudaDriverHelper")  # said wherever there is no GPU
-
 _LINES: Final = 6
 """Number of lines of the log that go into a message."""
-
-
-class ServerProcess:
-    """A server from its start to its end; a restarted server is another one.
-
-    Args:
-        command: command line of the server.
-        environ: environment of the server, which its stubs inherit.
-        log: file to which the server's output is appended.
-    """
-
-    def __init__(self, command: Sequence[str], environ: Mapping[str, str], log: Path) -> None:
-        self._log = log
-        with log.open("ab") as stream:
-            self._begin = stream.tell()
-            self._process = subprocess.Popen(
-                command,
-                env=environ,
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # a group of its own, so that all of it can be killed
-            )
-
-    @property
-    def pid(self) -> int | None:
-        """Process id of the server, None if it has ended."""
-        return self._process.pid if self._process.poll() is None else None
-
-    @property
-    def exit_code(self) -> int | None:
-        """Exit code of the server, None if it still runs."""
-        return self._process.poll()
-
-    def terminate(self) -> None:
-        """Ask the server to end in order."""
-        self._process.send_signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """End the server and its stubs at once, without waiting for it."""
-        if (pid := self.pid) is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
-
-    def wait(self) -> None:
-        """Wait until the server has ended."""
-        self._process.wait()
-
-    def complaints(self) -> list[str]:
-        """The last lines of the log since the start that tell of an error, or the last ones at all."""
-        with self._log.open("rb") as stream:
-            stream.seek(self._begin)
-            lines = [line.rstrip() for line in stream.read().decode(errors="replace").splitlines() if line.strip()]
-        useful = [line for line in lines if _USEFUL.search(line) and not _HARMLESS.search(line)]
-        return list(dict.fromkeys(useful or lines))[-_LINES:]
-
-
-# A Triton of our own: started, watched, stopped; nothing is left of it whatever happens to its owner.
-
-
+_LOG_TAIL: Final = 10_000
+"""Number of lines of the log that are searched for errors."""
 _POLL: Final = 0.01
 """Time [s] between two looks whether the server is up."""
 
@@ -139,14 +73,14 @@ class TritonServer(Shown):
         self.ports = settings.ports
         self.models: tuple[str, ...] = ()
         self._on_incident = on_incident
-        self._process: ServerProcess | None = None
+        self._process: ManagedProcess | None = None
         self._watchdog = Watchdog(self.prefix, float(settings.exit_timeout))
         self._folder: Path | None = None
-        self._door: AccessControl | None = None
+        self._access: AccessControl | None = None
         self._supervision = contextlib.ExitStack()
         self._supervisor: Supervisor | None = None
         self._stopping = threading.Event()
-        self._new_process: Callable[[], ServerProcess]
+        self._start_process: Callable[[], None]
 
     def facts(self) -> Mapping[str, object]:
         """Names of the models, and where the server is asked."""
@@ -158,7 +92,7 @@ class TritonServer(Shown):
 
     @property
     def http_url(self) -> str:
-        """Address for HTTP, ``host:port``, for everybody; programs of this user find the way behind the shield."""
+        """Public address for HTTP, ``host:port``; programs of this user find the inner port by themselves."""
         return _url(self.settings.http_host, self.ports.http)
 
     @property
@@ -195,10 +129,10 @@ class TritonServer(Shown):
         return self.ready if self._supervisor is None else self._supervisor.answering
 
     @property
-    def door(self) -> AccessControl:
-        """What stands between the server and everybody else."""
-        assert self._door is not None, "not started"
-        return self._door
+    def access(self) -> AccessControl:
+        """Secret, hidden arguments and reverse proxy."""
+        assert self._access is not None, "not started"
+        return self._access
 
     def stubs(self) -> tuple[Stub, ...]:
         """The processes of the models, dead ones included for as long as they have a command line."""
@@ -252,44 +186,40 @@ class TritonServer(Shown):
             backends = prepare_backends(engine, python, self._folder)
             environ = server_environment(settings, engine, python, backends)
             launch.check_stub(backends, environ)
-            self._door = AccessControl(
-                settings.door, settings.host, self._folder, lambda text: self.note("shield", text)
+            self._access = AccessControl(
+                settings.access, settings.host, self._folder, lambda text: self.note("proxy", text)
             )
-            self._new_process = lambda: self._start_process(engine, backends, environ)
+
+            def start_process() -> None:
+                hidden = self.access.arguments()
+                command = server_command(
+                    settings, engine, backends, self.access.connection, self.ports.metrics, self.prefix, self.models
+                )
+                self._process = ManagedProcess(self.log)
+                self._process.start([*command, *hidden.command], {**environ, **hidden.environ})
+
+            self._start_process = start_process
             self.ports = free_ports(settings)
             launch.check_ports(settings, self.ports)
             self.log.parent.mkdir(parents=True, exist_ok=True)
             if cleaned := clean_up_after_dead_owners():
                 self.note("cleaned", f"removed what {len(cleaned)} earlier server(s) had left: {', '.join(cleaned)}")
-            self.keep_watchdog()
+            self.ensure_watchdog()
             self._launch_on_free_ports()
-            if settings.canary:
-                self._check_canaries()
+            probe = HttpModelProbe(settings, self.http_url, self.metrics_url)
+            for model in self.models if settings.canary else ():
+                probe.probe_canary(model)
         except BaseException:
             self._end()
             raise
         self.note("started", f"models {', '.join(self.models)}; http {self.http_url}, gRPC {self.grpc_url}")
         if settings.supervise:
-            self._supervisor = self._supervision.enter_context(Supervisor(self, self._asked(), settings.patience))
-
-    def _asked(self) -> HttpModelProbe:
-        return HttpModelProbe(self.settings, self.http_url, self.metrics_url)
-
-    def _start_process(self, engine: Engine, backends: Path, environ: Mapping[str, str]) -> ServerProcess:
-        door, hidden = self.door.door, self.door.arguments()
-        metrics = self.ports.metrics
-        command = server_command(self.settings, engine, backends, door, metrics, self.prefix, self.models)
-        return ServerProcess([*command, *hidden.command], {**environ, **hidden.environ}, self.log)
-
-    def _check_canaries(self) -> None:
-        asked = self._asked()
-        for model in self.models:
-            asked.ask_canary(model)
+            self._supervisor = self._supervision.enter_context(Supervisor(self, probe, settings.patience))
 
     def _launch_on_free_ports(self) -> None:
         for attempt in range(_ATTEMPTS):
             try:
-                self.door.open(*self.ports, lambda taken: free_port(taken=taken))
+                self.access.open(*self.ports, lambda taken: free_port(taken=taken))
                 self._launch()
             except BeampipeError as error:
                 if attempt + 1 == _ATTEMPTS or not _PORT_TAKEN.search(str(error)):
@@ -302,7 +232,9 @@ class TritonServer(Shown):
     def _launch(self) -> None:
         """Start the process and wait until it is ready."""
         settings = self.settings
-        self._process = process = self._new_process()
+        self._start_process()
+        process = self._process
+        assert process is not None
         deadline = time.monotonic() + settings.start_timeout
         while not self._is_up():
             code = process.exit_code
@@ -314,7 +246,7 @@ class TritonServer(Shown):
                 raise ServiceError(
                     f"Triton: got {what}, expected it to load {', '.join(self.models)};"
                     f" {f'the log is {settings.log}' if settings.log else 'with a log file given, its log is kept'}:"
-                    + "".join(f"\n    {line}" for line in process.complaints()),
+                    + "".join(f"\n    {line}" for line in _complaints(process)),
                     url=self.http_url,
                 )
             time.sleep(_POLL)
@@ -336,7 +268,7 @@ class TritonServer(Shown):
         self.models = models
         self._launch()
 
-    def keep_watchdog(self) -> None:
+    def ensure_watchdog(self) -> None:
         """See to it that somebody cleans up if this process is killed."""
         self._watchdog.keep()
 
@@ -356,16 +288,16 @@ class TritonServer(Shown):
         """
         self._stopping.set()
         self._supervision.close()
-        if self._door is not None:
-            self._door.retire()
+        if self._access is not None:
+            self._access.drain()
         process = self._process
         if process is not None and process.pid is not None:
             try:
                 with management.connected(self.http_url, timeout=2.0) as unload_all:
-                    process.terminate()
+                    process.signal(signal.SIGTERM)
                     unload_all()
             except OSError:  # it was about to end, or hangs
-                process.terminate()
+                process.signal(signal.SIGTERM)
             self._wait_for_end(process)
         if self._watchdog.pid is not None:
             self.note("stopped", "by its owner")
@@ -383,7 +315,7 @@ class TritonServer(Shown):
         if self._process is not None:
             self._process.kill()
 
-    def _wait_for_end(self, process: ServerProcess) -> None:
+    def _wait_for_end(self, process: ManagedProcess) -> None:
         """Until the server has ended, or nothing in it works any more: then it only waits for idle connections."""
         deadline = time.monotonic() + self.settings.exit_timeout + 1
         idle_since: float | None = None
@@ -405,12 +337,19 @@ class TritonServer(Shown):
     def _end(self) -> None:
         """Kill what is left and remove every trace but the log that was asked for."""
         self._kill()
-        if self._door is not None:
-            self._door.close()
+        if self._access is not None:
+            self._access.close()
         self._watchdog.dismiss()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
         assert not shared_memory_of(self.prefix)
+
+
+def _complaints(process: ManagedProcess) -> list[str]:
+    """The last lines of the log since the start that report an error, or else the last ones."""
+    lines = [line for line in process.last_lines(_LOG_TAIL) if line.strip()]
+    useful = [line for line in lines if _USEFUL.search(line) and not _HARMLESS.search(line)]
+    return list(dict.fromkeys(useful or lines))[-_LINES:]
 
 
 def _url(host: str, port: int) -> str:

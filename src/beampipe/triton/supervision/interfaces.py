@@ -9,9 +9,6 @@ from typing import Literal, Protocol, runtime_checkable
 
 from beampipe.triton.supervision.stubs import Stub
 
-# What happens to a server in the course of its life.
-
-
 IncidentKind = Literal[
     "started",
     "hangs",
@@ -25,15 +22,15 @@ IncidentKind = Literal[
     "canary",
     "cleaned",
     "watching",
-    "shield",
+    "proxy",
     "stopped",
 ]
-"""What sort of thing has happened.
+"""Kind of an incident.
 
-``hangs`` is a process that lives and does not answer, and is killed for it. ``restarting`` is a living server that is
-started again on purpose, ``backing off`` the pause before something is started that keeps dying. ``canary`` is a model
-that answers its canary with an error, or wrongly. ``shield`` is an end of the program before the parsers of
-requests, which is started again. ``watching`` is a fault of the watching itself, which goes on.
+``hangs`` is a process that lives and does not answer, and is killed. ``restarting`` is a living server that is
+restarted on purpose, ``backing off`` the pause before the restart of something that keeps dying. ``canary`` is a model
+with an error or a wrong answer to its canary. ``proxy`` is an end of the reverse proxy, which is restarted.
+``watching`` is an error of the supervision itself, which continues.
 """
 
 
@@ -42,18 +39,14 @@ class Incident:
     """Something that happened to a server.
 
     Attributes:
-        time: time at which it happened [s since 1970].
-        kind: what sort of thing has happened.
-        text: what has happened, in words.
+        time: time of the incident [s since 1970].
+        kind: kind of the incident.
+        text: description.
     """
 
     time: float
     kind: IncidentKind
     text: str
-
-
-# What the supervision asks for: a server as a process, and its models as they answer. It knows no more of
-# either.
 
 
 @dataclass(frozen=True)
@@ -71,10 +64,10 @@ class Placement:
 
 @dataclass(frozen=True)
 class Load:
-    """What a server says of one model's requests.
+    """Requests of one model, by the server's metrics.
 
     Attributes:
-        answered: number of requests answered well since the server was started.
+        answered: number of requests answered successfully since the server was started.
         waiting: number of requests that no instance has taken yet.
     """
 
@@ -84,7 +77,7 @@ class Load:
 
 @runtime_checkable
 class WatchedServer(Protocol):
-    """A server as its supervisor sees it: a process, which can be started again."""
+    """A server as its supervisor sees it: a process that can be restarted."""
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -104,31 +97,31 @@ class WatchedServer(Protocol):
     def restart(self, models: tuple[str, ...]) -> None:
         """Kill what is left of the server and start it again with these models."""
 
-    def keep_watchdog(self) -> None:
-        """See to it that somebody cleans up if the owner is killed."""
+    def ensure_watchdog(self) -> None:
+        """Make sure that the cleanup process runs, in case the owner is killed."""
 
     def note(self, kind: IncidentKind, text: str) -> None:
-        """Keep an incident."""
+        """Record an incident."""
 
 
 @runtime_checkable
 class ModelProbe(Protocol):
-    """A server's models as its supervisor asks them, through the server's own ports; each question may fail."""
+    """Requests of the supervisor about a server's models, through the server's own ports; each may fail."""
 
     def states(self) -> Mapping[str, str]:
         """State of each model that is or was loaded, as Triton names it."""
 
-    def home(self, model: str) -> Placement:
+    def placement(self, model: str) -> Placement:
         """Where a loaded model runs."""
 
     def loads(self) -> Mapping[str, Load]:
-        """What there is to do for each loaded model."""
+        """Answered and waiting requests of each loaded model."""
 
-    def ask_canary(self, model: str) -> bool:
-        """Ask a model for its stored answer, and wait for it; False if it has none."""
+    def probe_canary(self, model: str) -> bool:
+        """Send a model its canary and wait for the answer; False if it has none."""
 
     def load(self, model: str) -> None:
         """Load a model."""
 
     def reload(self, model: str) -> None:
-        """Put fresh instances in the place of a model's."""
+        """Replace the instances of a model."""

@@ -16,10 +16,6 @@ from typing import Final
 from beampipe import processes
 from beampipe.triton.engine import STUB
 
-# The processes in which a server runs the instances of its models: Triton's stubs, as the process table shows
-# them.
-
-
 SHARED_MEMORY: Final = Path("/dev/shm")
 """Folder in which the system shows shared memory as files."""
 
@@ -97,9 +93,6 @@ def _read(pid: int, command: Sequence[str]) -> Stub | None:
     return Stub(pid, Path(command[1]).parts[-3], command[8], command[2], int(command[5]))
 
 
-# Where each thread of a process stands, written into a log before the process is killed.
-
-
 _DEBUGGERS: Final = (
     ("py-spy", "dump", "--native", "--pid"),
     ("eu-stack", "-p"),
@@ -113,6 +106,9 @@ _LIMIT: Final = 1.0
 
 def write_stacks(pids: Iterable[int], log: Path, limit: float = _LIMIT) -> None:
     """Append the stacks of processes to a log, as far as they can be read.
+
+    The kernel's view of the threads (``/proc/PID/task``) costs nothing and is always there. The functions that they are
+    in take a debugger, if one is installed.
 
     Args:
         pids: ids of the processes.

@@ -118,17 +118,17 @@ def analyse(analysis: Analysis) -> AnalysisResult:
         "solve_linear_tool",
         matrix=[[quark["efficiency"], gluon["efficiency"]] for quark, gluon in zip(quarks, gluons, strict=True)],
         matrix_errors=[[quark["error"], gluon["error"]] for quark, gluon in zip(quarks, gluons, strict=True)],
-        right=[one["efficiency"] for one in accepted],
-        right_errors=[one["error"] for one in accepted],
+        right=[share["efficiency"] for share in accepted],
+        right_errors=[share["error"] for share in accepted],
     )
     answers = {}
-    for place, (name, flavour) in enumerate({"sf_quark": is_quark, "sf_gluon": is_gluon}.items()):
+    for number, (name, flavour) in enumerate({"sf_quark": is_quark, "sf_gluon": is_gluon}.items()):
         expected = _share(analysis, simulated, passes, flavour)
         factor = analysis.call(
             "calculate_tool",
             expression="data / simulation",
-            values={"data": solved["solution"][place], "simulation": expected["efficiency"]},
-            errors={"data": solved["errors"][place], "simulation": expected["error"]},
+            values={"data": solved["solution"][number], "simulation": expected["efficiency"]},
+            errors={"data": solved["errors"][number], "simulation": expected["error"]},
         )
         answers[name] = (factor["value"], factor["uncertainty"])
     return AnalysisResult(

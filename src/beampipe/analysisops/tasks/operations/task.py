@@ -112,7 +112,7 @@ def make(random: RandomParameters) -> Instance:
     cause = causes[random.choice("cause", len(causes))]
     onset = random.uniform("onset", 0.35 * DURATION, 0.8 * DURATION)
     generator = random.generator("service")
-    servers = [_NAMES[place] for place in generator.choice(len(_NAMES), _SERVERS, replace=False)]
+    servers = [_NAMES[number] for number in generator.choice(len(_NAMES), _SERVERS, replace=False)]
     broken = servers[random.choice("server", _SERVERS)]
     decoy = str(generator.choice([server for server in servers if server != broken]))
     harmless = float(generator.uniform(0.1, 0.3) * DURATION)

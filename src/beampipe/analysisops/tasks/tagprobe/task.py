@@ -74,10 +74,10 @@ def analyse(analysis: Analysis) -> AnalysisResult:
     muons = analysis.select_objects(loaded, "lep", LEPTONS, muon_cuts)
     events = opposite_pairs(analysis, analysis.select(muons, "count(lep_pt) == 2"))
     both = analysis.select(events, "count(lep_isTightID) == 2")
-    one = analysis.select(events, "count(lep_isTightID) == 1")
+    single = analysis.select(events, "count(lep_isTightID) == 1")
     passing = fit_peak(analysis, both, "mass", (low, high), CUTS["model"], bins=80)
     shape = {name: passing[name] for name in ("mu", "width", "sigma")}
-    failing = fit_peak(analysis, one, "mass", (low, high), CUTS["model"], bins=80, fixed=shape)
+    failing = fit_peak(analysis, single, "mass", (low, high), CUTS["model"], bins=80, fixed=shape)
     efficiency = analysis.call(
         "calculate_tool",
         expression="2 * both / (2 * both + one)",

@@ -38,21 +38,21 @@ def make(random: RandomParameters) -> Instance:
     number = _FEWEST + random.choice("collisions", _MOST - _FEWEST + 1)
     generator = random.generator("overlay")
     positions, labels, counted, first = [], [], [], 1
-    for place in generator.choice(len(collisions), number, replace=False):
-        event = collisions[place]
+    for chosen in generator.choice(len(collisions), number, replace=False):
+        event = collisions[chosen]
         turned = event.hits.position.astype(np.float64)
         turned[:, 1] = np.mod(turned[:, 1] + generator.uniform(-np.pi, np.pi) + np.pi, 2 * np.pi) - np.pi
         truth = event.truth
         assert truth is not None  # shipped events have it
         assert truth.particles is not None
-        known = truth.particles.particle_id
-        order = np.argsort(known)
-        row = np.minimum(np.searchsorted(known[order], truth.particle_id), len(known) - 1)
-        is_known = known[order][row] == truth.particle_id
+        particle_id = truth.particles.particle_id
+        order = np.argsort(particle_id)
+        row = np.minimum(np.searchsorted(particle_id[order], truth.particle_id), len(particle_id) - 1)
+        is_known = particle_id[order][row] == truth.particle_id
         labels.append(np.where(is_known, first + order[row], 0))
         counted += (first + np.flatnonzero(select_particles(event, selection))).tolist()
         positions.append(turned)
-        first += len(known)
+        first += len(particle_id)
     shuffled = generator.permutation(sum(map(len, positions)))
     position, label = np.concatenate(positions)[shuffled], np.concatenate(labels)[shuffled]
     fields = {name: position[:, axis].copy() for axis, name in enumerate(("r", "phi", "z"))}
@@ -62,7 +62,7 @@ def make(random: RandomParameters) -> Instance:
         {"n_tracks": float(len(counted))},
         public={"min_pt_gev": CUTS["min_pt"], "magnetic_field_t": 2.0},
         analysis={**CUTS, "particles": counted},
-        labels=tuple(int(one) for one in label),
+        labels=tuple(map(int, label)),
     )
 
 

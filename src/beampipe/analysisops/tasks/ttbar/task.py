@@ -106,7 +106,7 @@ def analyse(analysis: Analysis) -> AnalysisResult:
     """
     events = _three_jets(analysis, "data", 0)
     peak = _fit(analysis, events)
-    simulated = [_fit(analysis, _three_jets(analysis, "signal_mc", place)) for place in range(2)]
+    simulated = [_fit(analysis, _three_jets(analysis, "signal_mc", number)) for number in range(2)]
     masses = [stated(file, "top_mass_gev") for file in analysis.files["signal_mc"][:2]]
     mass = analysis.call(
         "calculate_tool",
@@ -135,7 +135,7 @@ def analyse(analysis: Analysis) -> AnalysisResult:
     )
 
 
-def _three_jets(analysis: Analysis, role: str, place: int) -> str:
+def _three_jets(analysis: Analysis, role: str, number: int) -> str:
     """Events of one file with the mass of three jets."""
     lepton_cuts = f"lep_pt > {CUTS['lepton_pt_min']:g} and lep_isTightID and lep_ptcone20 < {ISOLATION:g} * lep_pt"
     event_cuts = (
@@ -143,7 +143,7 @@ def _three_jets(analysis: Analysis, role: str, place: int) -> str:
         f" and count(tagged) == {CUTS['b_jets']}"
     )
     columns = [f"lep_{name}" for name in LEPTONS] + [f"jet_{name}" for name in JETS] + ["met"]
-    events = analysis.load(role, columns, file=place)
+    events = analysis.load(role, columns, file=number)
     events = analysis.select_objects(events, "lep", LEPTONS, lepton_cuts)
     events = analysis.select_objects(events, "jet", JETS, f"jet_pt > {CUTS['jet_pt_min']:g}")
     events = analysis.derive(events, "tagged", f"jet_btag_quantile >= {CUTS['btag_quantile_min']}")

@@ -134,11 +134,11 @@ def analyse(analysis: Analysis) -> AnalysisResult:
     data = _three_leptons(analysis, "data", ["met"], None)
     observed = analysis.call("count_tool", events=data, expression=inside)
     signal, *backgrounds = (
-        expected_events(analysis, _three_leptons(analysis, role, ["met", "mcWeight"], place), inside, file)
+        expected_events(analysis, _three_leptons(analysis, role, ["met", "mcWeight"], number), inside, file)
         for role in ("signal_mc", "background_mc")
-        for place, file in enumerate(analysis.files[role])
+        for number, file in enumerate(analysis.files[role])
     )
-    names = [f"background{place}" for place in range(len(backgrounds))]
+    names = [f"background{number}" for number in range(len(backgrounds))]
     cross_section = analysis.call(
         "calculate_tool",
         expression=f"1000 * stated * (data - {' - '.join(names)}) / signal",
@@ -146,12 +146,12 @@ def analyse(analysis: Analysis) -> AnalysisResult:
             "stated": stated(analysis.files["signal_mc"][0], "cross_section_pb"),
             "data": observed["sum_weights"],
             "signal": signal["value"],
-            **{name: one["value"] for name, one in zip(names, backgrounds, strict=True)},
+            **{name: expected["value"] for name, expected in zip(names, backgrounds, strict=True)},
         },
         errors={
             "data": observed["error"],
             "signal": signal["uncertainty"],
-            **{name: one["uncertainty"] for name, one in zip(names, backgrounds, strict=True)},
+            **{name: expected["uncertainty"] for name, expected in zip(names, backgrounds, strict=True)},
         },
     )
     half, met = CUTS["half_window"], CUTS["met_min"]

@@ -12,7 +12,7 @@ namespace beampipe {
 namespace {
 
 constexpr std::int64_t kMostTried = 1000;  // hits; enough to tell 80 % from 50 %
-constexpr double kFits = 0.8;              // share of them on a layer from which on a guess is told
+constexpr double kFits = 0.8;              // share of them on a layer above which a guess counts
 constexpr float kTurn = 6.2831855f;        // [rad]
 constexpr float kDegrees = 361;            // most that is taken for an angle
 constexpr float kPerTurn = 1.0001f;        // of phi / pi

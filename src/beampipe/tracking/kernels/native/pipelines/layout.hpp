@@ -30,10 +30,10 @@ std::vector<Fit> fits_of(const Windows& windows, const float* position, const st
 void require_layout(const std::string& name, const Windows& windows, const float* position, const Blocks& events,
                     const std::vector<Fit>& fits);
 
-/// A hint for somebody whose columns are in another order; empty if no known one brings the n hits onto the layers.
+/// A hint where columns are in another order; empty if no known one brings the n hits onto the layers.
 std::string order_that_fits(const Windows& windows, const float* position, std::int64_t n);
 
-/// A hint for somebody whose n hits lie on no layer, n > 0. Some hits are tried in the known units and orders.
+/// A hint where n hits lie on no layer, n > 0. Some hits are tried in the known units and orders.
 std::string what_would_fit(const Windows& windows, const float* position, std::int64_t n);
 
 }  // namespace beampipe

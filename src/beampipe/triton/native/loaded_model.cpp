@@ -1,0 +1,138 @@
+#include "triton/native/loaded_model.hpp"
+
+#include <cstring>
+#include <fstream>
+#include <stdexcept>
+#include <string_view>
+#include <vector>
+
+#include "native/json.hpp"
+#include "native/safetensors.hpp"
+#include "triton/native/errors.hpp"
+
+namespace beampipe {
+namespace {
+
+// Parameters of a model, as in beampipe.triton.model.contract.
+constexpr const char* kExecutionModelPath = "EXECUTION_MODEL_PATH";
+constexpr const char* kModelDirectory = "$$TRITON_MODEL_DIRECTORY";
+constexpr const char* kThreads = "THREADS";
+
+Json config_of(TRITONBACKEND_Model* model) {
+  TRITONSERVER_Message* message = nullptr;
+  check(TRITONBACKEND_ModelConfig(model, 1, &message));
+  const char* text = nullptr;
+  std::size_t size = 0;
+  TRITONSERVER_Error* error = TRITONSERVER_MessageSerializeToJson(message, &text, &size);
+  if (error != nullptr) {
+    log_refusal(TRITONSERVER_MessageDelete(message));
+    throw ServerError(error);
+  }
+  const std::string copy(text, size);
+  check(TRITONSERVER_MessageDelete(message));
+  return Json::parse(copy);
+}
+
+/// As the parameter says, else as many as there are cores.
+int threads_of(const std::map<std::string, std::string>& parameters) {
+  const auto given = parameters.find(kThreads);
+  if (given == parameters.end() || given->second == "auto") return cores();
+  std::size_t used = 0;
+  int threads = 0;
+  try {
+    threads = std::stoi(given->second, &used);
+  } catch (const std::exception&) {
+  }
+  if (threads < 1 || used != given->second.size())
+    throw std::invalid_argument("THREADS: got '" + given->second + "', expected a number from 1 on, or auto");
+  return threads;
+}
+
+std::string weights_of(const std::map<std::string, std::string>& parameters, const std::string& folder) {
+  const auto given = parameters.find(kExecutionModelPath);
+  std::string path = given == parameters.end() ? kModelDirectory : given->second;
+  const std::size_t at = path.find(kModelDirectory);
+  return at == std::string::npos ? path : path.replace(at, std::string_view(kModelDirectory).size(), folder);
+}
+
+constexpr const char* kFile = "canary.safetensors";
+constexpr const char *kInput = "in.", *kOutput = "out.";
+
+const char* const kAdvice =
+    "; export it again on this machine, and if that differs from what the model gives without a server, do not serve "
+    "it";
+
+/// The stored request. It has no client: its answers stay here.
+class StoredRequest final : public ModelRequest {
+public:
+  StoredRequest(const ServedModel& model, const Safetensors& stored) : model_(model), answers_(model.outputs().size()) {
+    for (const TensorSpec& spec : model.inputs()) {
+      const TensorView& tensor = stored.at(std::string(kInput) + spec.name);
+      // Copied, because a tensor may lie on any address in its file.
+      const char* bytes = reinterpret_cast<const char*>(tensor.data);
+      arrays_.emplace_back(bytes, bytes + tensor.bytes);
+      inputs_.push_back({tensor.shape, arrays_.back().data()});
+    }
+  }
+
+  const Tensor& input(std::size_t place) const override { return inputs_[place]; }
+  bool wants(std::size_t) const override { return true; }
+  void* output(std::size_t place, const Shape& shape) override {
+    std::size_t bytes = model_.outputs()[place].item;
+    for (const std::int64_t length : shape) bytes *= static_cast<std::size_t>(length);
+    answers_[place].resize(bytes);
+    return answers_[place].data();
+  }
+  void fail(const std::exception_ptr& exception) override { std::rethrow_exception(exception); }
+  const std::vector<char>& answer(std::size_t place) const { return answers_[place]; }
+
+private:
+  const ServedModel& model_;
+  std::vector<Tensor> inputs_;
+  std::vector<std::vector<char>> arrays_, answers_;
+};
+
+}  // namespace
+
+LoadedModel load_model(TRITONBACKEND_Model* handle) {
+  const char *name = nullptr, *folder = nullptr;
+  std::uint64_t version = 0;
+  TRITONBACKEND_ArtifactType type{};
+  check(TRITONBACKEND_ModelName(handle, &name));
+  check(TRITONBACKEND_ModelVersion(handle, &version));
+  check(TRITONBACKEND_ModelRepository(handle, &type, &folder));
+  const Json config = config_of(handle);
+
+  ModelSettings settings;
+  if (const Json* parameters = config.find("parameters"))
+    for (const auto& [key, value] : parameters->members()) settings.parameters[key] = value.at("string_value").text();
+  settings.weights = weights_of(settings.parameters, folder);
+
+  LoadedModel loaded;
+  loaded.name = name;
+  loaded.version_folder = std::string(folder) + "/" + std::to_string(version);
+  const Json* batch = config.find("max_batch_size");
+  loaded.batches = batch != nullptr && batch->whole() > 0;
+  loaded.threads = threads_of(settings.parameters);
+  loaded.model = make_model(settings);
+  return loaded;
+}
+
+void LoadedModel::check_canary() const {
+  const std::string path = version_folder + "/" + kFile;
+  if (!std::ifstream(path).good()) return;
+  const Safetensors stored(path);
+  StoredRequest request(*model, stored);
+  model->run({&request}, {threads, [] {}, [](const char*, double, const char*) {}});
+  for (std::size_t place = 0; place < model->outputs().size(); ++place) {
+    const std::string name = std::string(kOutput) + model->outputs()[place].name;
+    if (!stored.has(name)) continue;  // a measured time, say
+    const TensorView& expected = stored.at(name);
+    const std::vector<char>& got = request.answer(place);
+    if (got.size() != expected.bytes || std::memcmp(got.data(), expected.data, expected.bytes) != 0)
+      throw std::runtime_error(std::string("the canary got another ") + model->outputs()[place].name +
+                               " than when the model was exported" + kAdvice);
+  }
+}
+
+}  // namespace beampipe

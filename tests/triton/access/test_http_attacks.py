@@ -1,0 +1,93 @@
+"""Attacks over HTTP: refused, the server unharmed, other clients answered rightly."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from contextlib import ExitStack
+
+import pytest
+
+from beampipe.triton.server import management
+from beampipe.triton.server.server import TritonServer
+from tests.triton.access.attacks import ATTACKS, CLOSED, INFER, Attack, post, raw_answer, status_of, tensor
+from tests.triton.access.bystander import request_without_secret, unharmed
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=[attack.name for attack in ATTACKS])
+def test_an_attack_is_refused_and_nobody_else_notices(proxied: TritonServer, attack: Attack) -> None:
+    with unharmed(proxied):
+        answer = raw_answer(proxied.ports.http, attack.sent)
+        assert status_of(answer) in attack.answers, answer[:300]
+        if status_of(answer) >= 400:
+            # Of what is no HTTP at all HAProxy says so in its own words.
+            assert b'{"error":' in answer or answer.startswith(b"HTTP/1.1 400 Bad request")
+
+
+def test_what_is_refused_before_the_server_says_so_as_the_server_does(proxied: TritonServer) -> None:
+    answer = raw_answer(proxied.ports.http, post(b"{}", "/v2/repository/index"))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"content-type: application/json" in head
+    assert body.startswith(b'{"error":"shield: got a path that is not for everybody, expected')
+
+
+@pytest.mark.parametrize("attack", ATTACKS[:6], ids=[attack.name for attack in ATTACKS[:6]])
+def test_behind_the_shield_nothing_is_open_without_the_secret(proxied: TritonServer, attack: Attack) -> None:
+    inner = proxied.access.connection.inner_http
+    assert status_of(raw_answer(inner, attack.sent)) in (403, CLOSED)
+    assert status_of(raw_answer(inner, post(tensor()))) == 403
+    assert request_without_secret(proxied.ports.http, 0.0, 2.5)
+
+
+def test_slow_senders_are_cut_off_and_hold_nobody_up(proxied: TritonServer) -> None:
+    """Half of a request line, of the headers and of a small body, and silence."""
+    halves = [b"POST /v2/mo", post(tensor())[:60], post(tensor())[:-5]]
+    with unharmed(proxied), ExitStack() as stack:
+        slow = []
+        for half in 50 * halves:
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", proxied.ports.http), timeout=20))
+            connection.sendall(half)
+            slow.append(connection)
+        for connection in slow:
+            assert status_of(connection.recv(1000)) == 408
+
+
+def test_slow_senders_of_large_bodies_hold_up_none_but_each_other(proxied: TritonServer) -> None:
+    large = post(b"{}", INFER, Inference_Header_Content_Length=2, Content_Length=1 << 20)
+    with unharmed(proxied) as watched, ExitStack() as stack:
+        for _ in range(40):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", proxied.ports.http), timeout=20))
+            connection.sendall(large + bytes(300_000))
+        asked = len(watched.right)
+        time.sleep(0.5)
+        assert len(watched.right) > asked
+
+
+def test_many_idle_connections_hold_nobody_up(proxied: TritonServer) -> None:
+    with unharmed(proxied), ExitStack() as stack:
+        for _ in range(500):
+            stack.enter_context(socket.create_connection(("127.0.0.1", proxied.ports.http), timeout=20))
+        assert request_without_secret(proxied.ports.http, 0.0, 7.5)
+
+
+def test_resets_in_the_middle_are_survived(proxied: TritonServer) -> None:
+    with unharmed(proxied):
+        for end in range(20, 220, 2):
+            connection = socket.create_connection(("127.0.0.1", proxied.ports.http), timeout=20)
+            connection.sendall(post(tensor())[:end])
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close by a reset
+            connection.close()
+
+
+def test_abandoned_requests_do_not_pile_up_in_the_server(proxied: TritonServer) -> None:
+    """Clients that send and go: the server has at most as many requests as the shield lets in at once."""
+    limit = proxied.settings.access.limits.in_flight
+    slow = post(tensor(shape=[1], data=[0.01]))
+    for _ in range(3 * limit):
+        with socket.create_connection(("127.0.0.1", proxied.ports.http), timeout=20) as connection:
+            connection.sendall(slow)
+    _, metrics = management.request(proxied.metrics_url, "GET", "/metrics")
+    waiting = [line for line in metrics.decode().splitlines() if line.startswith("nv_inference_pending_request_count{")]
+    assert 0 < sum(float(line.rpartition(" ")[2]) for line in waiting) <= limit
+    assert request_without_secret(proxied.ports.http, 0.0, 3.5)

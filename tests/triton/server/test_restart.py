@@ -1,0 +1,91 @@
+"""A kept server: its supervisor may be killed, and comes back on the same ports."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from beampipe import processes
+from beampipe.triton.engine import Engine
+from tests.triton.doublers import BROKEN, ask, write_model
+from tests.triton.foreground import part, prefix_of, serving
+from tests.triton.waiting import assert_nothing_left, wait_until
+
+
+def answers(url: str) -> bool:
+    try:
+        return ask(url, "one", 0.0) == (200, [0.0])
+    except OSError:
+        return False
+
+
+def test_a_killed_supervisor_comes_back_on_the_same_ports(engine: Engine, doublers: Path) -> None:
+    with serving(doublers, engine, "one", restart=True) as (keeper, summary):
+        url = part(summary, r"http://(\S+:\d+)\s")
+        prefix = prefix_of(int(part(summary, r"process (\d+)")))
+        supervisor = int(part(summary, r"watched\s+by process (\d+)"))
+        assert processes.children(keeper.pid) == (supervisor,)
+        assert keeper.stdout is not None
+        said = ""
+        for _ in range(2):
+            (supervisor,) = processes.children(keeper.pid)
+            os.kill(supervisor, signal.SIGKILL)
+            for line in keeper.stdout:
+                said += line
+                if line.startswith("to stop"):  # before its summary a signal would end the next one as it starts
+                    break
+            assert supervisor not in processes.children(keeper.pid)
+            assert answers(url)
+        wait_until(lambda: not processes.is_alive(supervisor))
+        assert_nothing_left(prefix)
+        keeper.send_signal(signal.SIGINT)
+        said += keeper.stdout.read()
+        assert f"supervisor died: process {supervisor}, signal 9; starting another" in said
+        assert said.splitlines()[-1] == "stopped"
+        assert keeper.wait(20) == 0
+
+
+def test_without_its_keeper_it_ends_in_order(engine: Engine, doublers: Path) -> None:
+    with serving(doublers, engine, "one", restart=True) as (keeper, summary):
+        prefix = prefix_of(int(part(summary, r"process (\d+)")))
+        keeper.kill()
+        assert keeper.stdout is not None
+        assert keeper.stdout.read().splitlines()[-1] == "stopped"
+        assert_nothing_left(prefix)
+
+
+def test_what_cannot_start_is_not_tried_again(engine: Engine, tmp_path: Path) -> None:
+    write_model(tmp_path, "broken", BROKEN)
+    with serving(tmp_path, engine, restart=True) as (keeper, said):
+        assert keeper.wait(20) == 2
+        assert said.count("Triton: got exit code 1") == 1
+
+
+def test_a_manager_is_the_keeper_where_there_is_one(
+    engine: Engine, doublers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = str(tmp_path / "notify")
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(address)
+        manager.settimeout(20.0)
+
+        def told_until(fact: str) -> str:
+            while fact not in (told := manager.recv(4096).decode()):
+                pass
+            return told
+
+        with serving(doublers, engine, "one", restart=True) as (started, summary):
+            assert int(part(summary, r"watched\s+by process (\d+)")) == started.pid
+            assert told_until("READY=1") == "READY=1\nSTATUS=serves one"
+            told_until("WATCHDOG=1")
+            os.kill(int(part(summary, r"process (\d+)")), signal.SIGKILL)
+            told_until("STATUS=server back")
+            told_until("WATCHDOG=1")
+            started.terminate()
+            told_until("STOPPING=1")
+            assert started.wait(20) == 0
