@@ -62,7 +62,7 @@ DIRECT: Final = "direct"
 
 @dataclass(frozen=True)
 class BenchSample:
-    """The events of a load test and what the pipeline makes of them; served labels equal the direct ones.
+    """The events of a load test, and efficiency and fakes of the pipeline; served labels equal the direct ones.
 
     Attributes:
         name: name of the sample, in words.
@@ -126,7 +126,7 @@ class BenchResult:
         points: what was measured, in order.
         conditions: state of the machine when it began.
         raw: what `perf_analyzer` measured, each with the name of its sample.
-        unstable: what `perf_analyzer` could not measure, and why.
+        unstable: what `perf_analyzer` could not measure, with the reason.
     """
 
     pipeline: str
@@ -152,7 +152,7 @@ def write_bench(path: Path, result: BenchResult) -> None:
 
 
 def conditions(command: Sequence[str]) -> dict[str, Any]:
-    """The state of the machine now, and the command that was typed."""
+    """The state of the machine now, and the command line."""
     return {
         "command": " ".join(command),
         "cores": len(os.sched_getaffinity(0)),
@@ -162,7 +162,7 @@ def conditions(command: Sequence[str]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class BenchPlan:
-    """What to measure.
+    """Plan of a load test.
 
     Attributes:
         pipeline: name of the pipeline that is served.
@@ -224,7 +224,7 @@ def load_samples(files: Sequence[Path], max_events: int, pile_up: Sequence[int])
 
 
 def describe_sample(name: str, events: Sequence[Event], pipeline: str, finder: Pipeline) -> BenchSample:
-    """What a pipeline makes of a sample; efficiency and fake rate only where all events have truth.
+    """Efficiency and fake rate of a pipeline on a sample, where all events have truth.
 
     Args:
         name: name of the sample.
@@ -245,7 +245,7 @@ PROTOCOLS: Final[Mapping[str, WireProtocol]] = {"http": "http", "grpc": "grpc", 
 
 
 def model_of(way: str) -> str:
-    """The name of the model that a way asks, or ``direct``."""
+    """The name of the model of a way, or ``direct``."""
     return way.split()[0]
 
 
@@ -296,14 +296,14 @@ _GPU: Final = "nv_gpu_utilization{"
 
 @dataclass
 class Usage:
-    """Reads on entry and on exit of a ``with`` block.
+    """Utilisation of server and model during a ``with`` block.
 
     Attributes:
         server: server whose processes are watched; None to watch this process.
         model: name of the model whose batches are counted.
-        utilisation: processor time that was used over that of all cores; known at the end of the block.
-        gpu_utilisation: mean utilisation of the GPUs as Triton last said it, None without one.
-        batch: mean number of events in one call of the model, None if it was not called.
+        utilisation: processor time over that of all cores; known at the end of the block.
+        gpu_utilisation: mean utilisation of the GPUs by Triton's last value, None without one.
+        batch: mean number of events per call of the model, None if it was not called.
     """
 
     server: TritonServer | None
@@ -366,7 +366,7 @@ def write_report(result: BenchResult, folder: Path) -> list[Path]:
 
 def bench_table(result: BenchResult, sample: str) -> Table:
     """All points of one sample; the ratio is to direct at the same concurrency and instances."""
-    about = next(one for one in result.samples if one.name == sample)
+    about = next(described for described in result.samples if described.name == sample)
     physics = ""
     if about.efficiency is not None and about.fakes is not None:
         physics = f"; efficiency {about.efficiency:.4f}, fakes {about.fakes:.4f} (double majority)"
@@ -493,7 +493,7 @@ def run_bench(
     Args:
         plan: what to measure.
         samples: events by name of sample, with truth or without.
-        command: command that was typed.
+        command: command line of this run.
         progress: function that is called after each point.
 
     Raises:
@@ -581,10 +581,10 @@ class _Bench:
             yield sorted(points, key=lambda point: point.summary.throughput)[len(points) // 2]
 
     def open_points(self, points: Sequence[BenchPoint]) -> Iterator[BenchPoint]:
-        """Open loops at fractions of what each way could do in the closed one.
+        """Open loops at fractions of the throughput of each way in the closed one.
 
         Args:
-            points: what was measured so far.
+            points: points measured so far.
         """
         for way in self.plan.ways:
             closed = (p for p in points if (p.sample, p.way, p.instances, p.rate) == (self.sample, way, 1, None))
@@ -624,7 +624,7 @@ class _Bench:
         return open_way(way, self.server, self.workload, concurrency)
 
     def raw_points(self) -> Iterator[RawPoint | str]:
-        """What `perf_analyzer` says of each model, at the smallest and the largest concurrency, or why it is silent."""
+        """Figures of `perf_analyzer` per model at the smallest and the largest concurrency, or why there are none."""
         if self.server is None:
             return
         events = [hits for hits in self.workload.hits if len(hits)]

@@ -48,8 +48,7 @@ Scale = Annotated[
 Name = Annotated[
     str | None,
     typer.Option(
-        help="Name under which clients ask for the model, such as the ActsExaTrkX of ACTS (with --scale acts); for"
-        " one model only.",
+        help="Name of the model for clients, such as the ActsExaTrkX of ACTS (with --scale acts); for one model only.",
         show_default="that of the model",
     ),
 ]
@@ -57,7 +56,7 @@ Force = Annotated[
     bool,
     typer.Option(
         "--force",
-        help="Answer also events whose hits are of another detector, in other units or too many for the pipeline.",
+        help="Process events with hits of another detector, in other units or too many for the pipeline.",
     ),
 ]
 _Ways = Annotated[
@@ -190,7 +189,7 @@ def top_command(
     interval: Annotated[float, typer.Option(help="Time between two looks, in seconds.", min=0.1)] = 1.0,
     as_json: Json = False,
 ) -> None:
-    """Show what servers do: rates, queues, times and memory per model, time per stage of the pipeline."""
+    """Show live rates, queues, times and memory per model, and the time per stage of the pipeline."""
     from beampipe.triton.metrics import rates_facts, require_answer, show_rates, watch_twice
 
     urls = url or ["127.0.0.1:8002"]
@@ -325,7 +324,7 @@ def unit_command(
         typer.Option(metavar="AMOUNT", help="Most memory of all processes together, such as 8G or 50%."),
     ] = None,
 ) -> None:
-    """Print a systemd unit that runs beampipe serve, watches it and starts it again whatever happens."""
+    """Print a systemd unit that runs beampipe serve and restarts it if it ends or hangs."""
     from beampipe.triton.systemd import systemd_unit
 
     options = options or []

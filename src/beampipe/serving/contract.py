@@ -1,4 +1,4 @@
-"""The contract of tracking on the wire: tensors and parameters, for the models and for those who ask them.
+"""The contract of tracking on the wire: tensors and parameters, for models and clients.
 
 One event is one request, and these are its tensors::
 
@@ -10,7 +10,7 @@ One event is one request, and these are its tensors::
     PARAMETERS FP64 [n_tracks, 33] fitted helix of each track, at that beam line        out, on demand
 
 A model for Athena (`module_map_athena`) takes FEATURES of any width, of which the first three columns count, and its
-LABELS are lists: the rows of one track, then -1, the rows of the next one, then -1, and so on. The model that it hands
+LABELS are lists: the rows of one track, then -1, the rows of the next one, then -1, and so on. The model that it passes
 an event to calls those TRACKS::
 
     FEATURES  FP32  [n_hits, 3 or more]   r, phi, z, then whatever else                 in
@@ -28,7 +28,7 @@ numbers in LABELS::
     31     hits that were fitted
     32     status: 0 fitted, else why not (`FitStatus`), and the numbers in columns 0-30 are NaN
 
-They are the numbers of `TrackParameters`, bit for bit. Tracks are fitted only if PARAMETERS is asked for, and only a
+They are the numbers of `TrackParameters`, bit for bit. Tracks are fitted only if PARAMETERS is requested, and only a
 model has it whose tracker model was trained with tables of the fit.
 """
 
@@ -63,7 +63,7 @@ FEATURE_SCALE: Final = "FEATURE_SCALE"
 PIPELINE: Final = "PIPELINE"
 """Pipeline that the model runs: a name of `beampipe.tracking.PIPELINES`."""
 PIPELINE_SPEC: Final = "PIPELINE_SPEC"
-"""What that pipeline is made of, in the words of `PipelineSpec.to_json`, for the native backend."""
+"""Specification of that pipeline, by `PipelineSpec.to_json`, for the native backend."""
 CHECK_LAYOUT: Final = "CHECK_LAYOUT"
 """Whether events are refused whose hits are of another detector, in other units or too many for the pipeline:
 ``"true"``, or ``"false"``.
@@ -73,8 +73,8 @@ USUAL_ON_TRACKS: Final = "USUAL_ON_TRACKS"
 BEAM_SPOT_PARAMETER: Final = "BEAM_SPOT"
 """Beam line that is expected, as `BeamSpot.parse` reads it: ``x,y`` in mm, or ``x,y,dxdz,dydz``."""
 PROFILE: Final = "PROFILE"
-"""Whose client the model is made for, ``"athena"``: FEATURES may have more than three columns, of which the first three
-count, and TRACKS takes the place of PARAMETERS among the outputs. Absent for everybody's."""
+"""Client that the model is made for, ``"athena"``: FEATURES may have more than three columns, of which the first three
+count, and TRACKS replaces PARAMETERS among the outputs. Absent for all other clients."""
 MAX_HITS: Final = "MAX_HITS"
 """Most hits of an event; a larger one is refused."""
 HIT_BUDGET: Final = "HIT_BUDGET"
@@ -122,7 +122,7 @@ def unpacked_parameters(rows: Float64[ndarray, "n_tracks 33"]) -> TrackParameter
     """The fitted tracks that PARAMETERS holds, bit for bit.
 
     Args:
-        rows: what came from a model.
+        rows: PARAMETERS of an answer.
     """
     return TrackParameters(
         rows[:, :5].copy(),

@@ -1,4 +1,4 @@
-"""The main job as a service: a server, client processes that send simulated events, figures and pictures."""
+"""Demo of track finding as a service: a server, client processes that send simulated events, figures and pictures."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ DEMO_MODELS: Final = ("module_map", "exatrkx_walk")
 
 @dataclass(frozen=True)
 class Throughput:
-    """What client processes got out of one model.
+    """Throughput of one model with some client processes.
 
     Attributes:
-        model: name of the model that was asked.
+        model: name of the model.
         clients: number of processes, each with one request in flight.
-        events: number of events that were answered; the labels of each were compared with the direct ones.
+        events: number of answered events; the labels of each were compared with the direct ones.
         seconds: time from the first request to the last answer [s].
         latencies: time from each request to its answer [s].
     """
@@ -61,12 +61,12 @@ class Throughput:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo found.
+    """Results of the demo.
 
     Attributes:
         evaluation: efficiency, fakes and time of each stage, of tracks that came from the server.
-        throughputs: what client processes got, for each model and number of clients.
-        start_seconds: time from nothing to a server that answers [s].
+        throughputs: throughput for each model and number of clients.
+        start_seconds: time until the server answers [s].
         stopped_clean: whether nothing was left of the server.
     """
 
@@ -95,7 +95,7 @@ def run_serving_demo(
         events: number of events that all processes together send to each model.
         mu: pile-up of the shipped events that are sent.
         triton: folder of another Triton than the installed engine.
-        progress: function that is told what is being done.
+        progress: function that is called with a message for each step.
 
     Raises:
         BeampipeError: a label that came from the server is not that of the direct pipeline.
@@ -132,12 +132,17 @@ def run_serving_demo(
 
 
 def demo_facts(result: DemoResult) -> dict[str, Any]:
-    """What the demo found, for a script: times in s, rates in events/s."""
+    """The results for a script: times in s, rates in events/s."""
     throughputs = []
-    for one in result.throughputs:
-        p50, p95 = _percentiles(one)
-        about = {"model": one.model, "clients": one.clients, "events": one.events, "seconds": one.seconds}
-        throughputs.append({**about, "rate": one.rate, "p50": p50, "p95": p95})
+    for throughput in result.throughputs:
+        p50, p95 = _percentiles(throughput)
+        about = {
+            "model": throughput.model,
+            "clients": throughput.clients,
+            "events": throughput.events,
+            "seconds": throughput.seconds,
+        }
+        throughputs.append({**about, "rate": throughput.rate, "p50": p50, "p95": p95})
     return {
         "evaluation": evaluation_body(result.evaluation),
         "throughputs": throughputs,
@@ -147,7 +152,7 @@ def demo_facts(result: DemoResult) -> dict[str, Any]:
 
 
 def print_demo(result: DemoResult, out: Console) -> None:
-    """Print what the demo found as tables."""
+    """Print the results as tables."""
     print_evaluation(result.evaluation, out)
     out.print(demo_table(result))
 
@@ -160,16 +165,16 @@ def demo_table(result: DemoResult) -> Table:
         ("clients", "events", "events/s", "p50 ms", "p95 ms"),
         caption=f"labels equal the direct ones byte for byte; server ready after {result.start_seconds:.1f} s",
     )
-    for one in result.throughputs:
-        p50, p95 = _percentiles(one)
-        numbers = (f"{one.rate:.2f}", f"{1e3 * p50:.0f}", f"{1e3 * p95:.0f}")
-        table.add_row(one.model, str(one.clients), str(one.events), *numbers)
+    for throughput in result.throughputs:
+        p50, p95 = _percentiles(throughput)
+        numbers = (f"{throughput.rate:.2f}", f"{1e3 * p50:.0f}", f"{1e3 * p95:.0f}")
+        table.add_row(throughput.model, str(throughput.clients), str(throughput.events), *numbers)
     return table
 
 
-def _percentiles(one: Throughput) -> tuple[float, float]:
+def _percentiles(throughput: Throughput) -> tuple[float, float]:
     """Median and 95th percentile of the latency [s]."""
-    p50, p95 = np.percentile(one.latencies, (50, 95))
+    p50, p95 = np.percentile(throughput.latencies, (50, 95))
     return float(p50), float(p95)
 
 
@@ -205,13 +210,15 @@ def _client(url: str, model: str, workload: Workload, events: int, barrier: Any)
 
 def _draw(throughputs: Sequence[Throughput], mu: int, path: Path) -> None:
     figure, ((axis,),) = new_figure(size=(5.4, 3.8))
-    for model in dict.fromkeys(one.model for one in throughputs):
-        of = [one for one in throughputs if one.model == model]
-        axis.plot([one.clients for one in of], [one.rate for one in of], "o-", label=model)
+    for model in dict.fromkeys(throughput.model for throughput in throughputs):
+        points = [throughput for throughput in throughputs if throughput.model == model]
+        axis.plot(
+            [throughput.clients for throughput in points], [throughput.rate for throughput in points], "o-", label=model
+        )
     axis.set(
         xlabel="client processes", ylabel="events / s", title=f"events with mu = {mu} through Triton", ylim=(0, None)
     )
-    axis.set_xticks(sorted({one.clients for one in throughputs}))
+    axis.set_xticks(sorted({throughput.clients for throughput in throughputs}))
     axis.grid(alpha=0.3)
     axis.legend()
     write_whole(path, partial(figure.savefig, format="png", dpi=120))

@@ -1,4 +1,4 @@
-"""A pipeline as six Triton models, one for each step, that Triton chains: to compare with the same pipeline in one.
+"""A pipeline as six Triton models, one per step, chained by Triton: for comparison with the same pipeline in one model.
 
     embed        FEATURES                              -> POSITION, EMBEDDING
     frnn         POSITION, EMBEDDING                   -> EDGE_INDEX, DISTANCE2
@@ -7,7 +7,7 @@
     gnn          POSITION, KEPT_INDEX, PAIR_FEATURES   -> EDGE_SCORE
     wcc          POSITION, KEPT_INDEX, EDGE_SCORE      -> LABELS
 
-Each step runs the stage of the one-model pipeline; what differs is that the data between steps goes through the server.
+Each step runs a stage of the one-model pipeline; the difference is that the data between steps pass through the server.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ EDGE_SCORE: Final = TensorSpec("EDGE_SCORE", "FP32", np.float32, (-1,))
 
 
 class _Step(ABC):
-    """One step of the pipeline as a model; `step` says what it does to one event."""
+    """One step of the pipeline as a model; `step` processes one event."""
 
     inputs: ClassVar[tuple[TensorSpec, ...]] = ()
     outputs: ClassVar[tuple[TensorSpec, ...]] = ()
@@ -65,7 +65,7 @@ class _Step(ABC):
 
     @abstractmethod
     def step(self, request: ModelRequest) -> dict[str, ndarray]:
-        """What one event becomes; each step says its own."""
+        """The outputs for one event."""
 
     def stage(self, kind: type[_Kind]) -> _Kind:
         """The pipeline's stage of that kind."""
@@ -79,12 +79,12 @@ class _Step(ABC):
 
     @classmethod
     def example(cls) -> ModelRequest:
-        """A shipped event without pile-up, in mm: what the chain is asked."""
+        """A shipped event without pile-up, in mm: the canary of the chain."""
         return {FEATURES.name: small_event().position}
 
 
 class EmbedModel(_Step):
-    """Hits to embedding; the chain's only look at what the client sent."""
+    """Hits to embedding; the only step that reads the client's input."""
 
     inputs = (FEATURES,)
     outputs = (POSITION, EMBEDDING)
@@ -115,7 +115,7 @@ class NeighbourModel(_Step):
 
 
 class FilterModel(_Step):
-    """Edges to what the filter network says of each: the first half of `FilterEdges`."""
+    """Edges to logits of the filter network: the first half of `FilterEdges`."""
 
     inputs = (POSITION, EDGE_INDEX, DISTANCE2)
     outputs = (EDGE_LOGIT,)
@@ -128,7 +128,7 @@ class FilterModel(_Step):
 
 
 class ApplyFilterModel(_Step):
-    """Edges that pass the filter and have a partner, and what their partners say of them."""
+    """Edges that pass the filter and have a partner, and features of the pairs."""
 
     inputs = (POSITION, EDGE_INDEX, EDGE_LOGIT)
     outputs = (KEPT_INDEX, PAIR_FEATURES)

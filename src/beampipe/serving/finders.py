@@ -475,9 +475,9 @@ class FallbackTrackFinder(Shown):
         with self._making:
             if row not in self._made:
                 maker = self._makers[row]
-                made = maker() if callable(maker) else maker
+                finder = maker() if callable(maker) else maker
                 last = row == len(self._makers) - 1
-                self._made[row] = made.impatient() if isinstance(made, _Patient) and not last else made
+                self._made[row] = finder.impatient() if isinstance(finder, _Patient) and not last else finder
             return self._made[row]
 
     def _failed(self, row: int, error: ServiceError) -> None:

@@ -1,4 +1,4 @@
-"""A fleet of tracking servers, shown: events flow while one server is killed, one is hung and one is taken out."""
+"""Demo of a fleet of tracking servers: events flow while one server is killed, one hangs and one is drained."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _EACH: Final = 3
 """Events without pile-up that are sent in turn, and as many with it."""
 _LOOK: Final = 0.1
 _LONGEST: Final = 60.0
-"""Longest time [s] that the fleet may take to mend one fault."""
+"""Longest time [s] that the fleet may take to recover from one fault."""
 _FLOW: Final = 4
 """Events that each client gets answered between two faults."""
 _SPECIFICATION: Final = """name = "demo"
@@ -56,10 +56,10 @@ class FleetDemoResult:
 
     Attributes:
         events: number of events that were answered.
-        repeated: number of events that a client had to ask for again.
-        lost: what was said of events that were asked for twice in vain.
+        repeated: number of events that a client had to send again.
+        lost: errors of events that were sent twice without an answer.
         wrong: number of events whose labels were not those of the pipeline run here.
-        faults: what was done to the fleet, and the time [s] until every server took requests again.
+        faults: each fault, and the time [s] until every server accepted requests again.
         picture: picture of the page; None if there is no browser to take it.
         left: processes that were left of the fleet.
     """
@@ -74,11 +74,11 @@ class FleetDemoResult:
 
 
 def run_fleet_demo(folder: Path, progress: Callable[[str], None] = lambda text: None) -> FleetDemoResult:
-    """Start a fleet of two servers, send it events from three clients, and do to it what happens to fleets.
+    """Start a fleet of two servers, send it events from three clients, and cause typical faults.
 
     Args:
         folder: folder for ``fleet.png`` and ``fleet.toml``.
-        progress: function that is told what is being done.
+        progress: function that is called with a message for each step.
 
     Raises:
         BeampipeError: the fleet does not start, or does not recover.
@@ -160,7 +160,7 @@ def _clients(port: int, displays: Path, result: FleetDemoResult) -> Iterator[Non
 
 
 def _strike(run: Any, result: FleetDemoResult, progress: Callable[[str], None]) -> None:
-    """Kill, hang and take out servers, and wait each time until the fleet is whole and events flow."""
+    """Kill, stop and drain servers, and wait each time until the fleet has recovered and events flow."""
     from beampipe.fleet.control.control_socket import send_command
 
     def status() -> dict[str, Any]:
@@ -223,21 +223,16 @@ def fleet_demo_command(
     if as_json:
         print_json(result)
     else:
-        _print(result)
+        table = make_table("a fleet of two servers under three clients", ("what was done",), ("whole again after [s]",))
+        for fault, seconds in result.faults:
+            table.add_row(fault, f"{seconds:.1f}")
+        out = console()
+        out.print(table)
+        out.print(
+            f"{result.events} events, {result.repeated} sent twice, {len(result.lost)} lost,"
+            f" {result.wrong} with other labels than the pipeline run here"
+        )
+        out.print(f"picture: {result.picture}" if result.picture else "no picture: no chromium, or no playwright")
     for what, wrong in (("lost events", result.lost), ("wrong labels", result.wrong), ("left behind", result.left)):
         if wrong:
             raise BeampipeError(f"{what}: got {wrong}, expected none")
-
-
-def _print(result: FleetDemoResult) -> None:
-    """Print what the demo found."""
-    table = make_table("a fleet of two servers under three clients", ("what was done",), ("whole again after [s]",))
-    for what, seconds in result.faults:
-        table.add_row(what, f"{seconds:.1f}")
-    out = console()
-    out.print(table)
-    out.print(
-        f"{result.events} events, {result.repeated} asked for twice, {len(result.lost)} lost,"
-        f" {result.wrong} with other labels than the pipeline run here"
-    )
-    out.print(f"picture: {result.picture}" if result.picture else "no picture: no chromium, or no playwright")

@@ -20,11 +20,11 @@ from beampipe.events import Hits, Tracks
 
 @dataclass(frozen=True, eq=False)
 class Workload:
-    """Events to send, in a cycle, and the labels that each must get.
+    """Events to send in a cycle, and the expected labels of each.
 
     Attributes:
         hits: hits of each event.
-        labels: for each event, (n_hits,) int64, what the pipeline gives when it is run directly.
+        labels: for each event, (n_hits,) int64, of the pipeline when it is run directly.
 
     Raises:
         ConfigError: there is no event.
@@ -44,7 +44,7 @@ class Workload:
         return len(self.hits)
 
     def difference(self, event: int, answer: ndarray | memoryview) -> str | None:
-        """What is wrong with the labels served for an event, or None if they are equal byte for byte."""
+        """How the served labels of an event differ from the expected ones; None if they are equal byte for byte."""
         expected = self.labels[event]
         served = np.frombuffer(answer, np.uint8) if len(answer) else np.empty(0, np.uint8)
         if served.nbytes != expected.nbytes:
@@ -58,7 +58,7 @@ class Workload:
 
 def direct_workload(hits: Sequence[Hits], find: Callable[[Hits], Tracks]) -> Workload:
     """The events with the labels that `find` gives here and now."""
-    return Workload(tuple(hits), tuple(np.ascontiguousarray(find(one).track_id) for one in hits))
+    return Workload(tuple(hits), tuple(np.ascontiguousarray(find(event).track_id) for event in hits))
 
 
 def send_events(
@@ -83,7 +83,7 @@ def send_events(
 
 @dataclass(frozen=True, eq=False)
 class Arrival:
-    """What came back for one event: labels, or the reason why there are none.
+    """The answer for one event: labels, or the reason why there are none.
 
     Attributes:
         ticket: number under which the event was sent.
@@ -106,14 +106,14 @@ class Sender(Protocol):
         """Send event number `event` without waiting for its answer; every ticket gets exactly one answer."""
 
     def answers(self, timeout: float) -> Sequence[Arrival]:
-        """What came back, waiting for the first for up to `timeout` seconds; empty if nothing did."""
+        """Answers since the last call, waiting for the first for up to `timeout` seconds; empty if there is none."""
 
     def close(self) -> None:
         """Free connections and threads."""
 
 
 class FutureSender:
-    """Anything with a ``submit``: a client of ours, a pool of threads, an event loop.
+    """A sender for anything with a ``submit``: a client, a pool of threads.
 
     Args:
         submit: function that sends one event, as `beampipe.tracking.TrackFinder.submit`.
@@ -135,8 +135,8 @@ class FutureSender:
     def send(self, ticket: int, event: int) -> None:
         try:
             future = self._submit(self._workload.hits[event])
-        except Exception as error:  # refused at the door: an answer as any other
-            self._done.put(Arrival(ticket, self._clock(), None, _words(error)))
+        except Exception as error:  # refused at once: an answer like any other
+            self._done.put(Arrival(ticket, self._clock(), None, f"{type(error).__name__}: {error}"))
             return
         future.add_done_callback(lambda done: self._done.put(self._answer(ticket, done)))
 
@@ -146,7 +146,7 @@ class FutureSender:
             return Arrival(ticket, now, None, "cancelled")
         error = done.exception()
         if error is not None:
-            return Arrival(ticket, now, None, _words(error))
+            return Arrival(ticket, now, None, f"{type(error).__name__}: {error}")
         return Arrival(ticket, now, np.ascontiguousarray(done.result().track_id))
 
     def answers(self, timeout: float) -> Sequence[Arrival]:
@@ -163,13 +163,9 @@ class FutureSender:
 
 
 def in_threads(find: Callable[[Hits], Tracks], workload: Workload, threads: int) -> FutureSender:
-    """Calls a ``find`` that waits, from that many threads."""
+    """A sender that calls a blocking ``find`` from that many threads."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="load")
     return FutureSender(lambda hits: pool.submit(find, hits), workload, pool.shutdown)
-
-
-def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +184,7 @@ class LoadRun:
         faults: messages of requests that were not good, and how often each came.
         wrong: number of requests whose labels came and differ from the direct ones.
         concurrency: number of requests in flight (closed loop), or None.
-        rate: mean number of arrivals per second that were asked for (open loop), or None.
+        rate: requested mean number of arrivals per second (open loop), or None.
         cpu_seconds: processor time of this process over all requests that were sent, recorded or not.
         n_all: number of all requests that were sent.
     """
@@ -223,7 +219,7 @@ class _Request:
 
 
 class Recorder:
-    """Notes of a loop; only requests due between `start` and `stop` are kept.
+    """Records the requests of a loop; only those due between `begun` and `ended` are kept.
 
     Args:
         workload: events with the labels that answers are compared with.
@@ -250,7 +246,7 @@ class Recorder:
             self.pending += 1
 
     def finished(self, answer: Arrival) -> None:
-        """Note an answer. Labels are compared for every request, faults counted even in the warm-up."""
+        """Record an answer. Labels are compared for every request, faults counted even in the warm-up."""
         event = self._events.pop(answer.ticket)
         fault = answer.error
         if fault is None and answer.labels is not None:
@@ -340,14 +336,18 @@ def summarise(run: LoadRun) -> Summary:
     fit in. Open loop: good answers over the time from the start of the span to its end or to the last answer,
     whichever is later.
     """
-    latency = latencies(run)
+    latency, throughput = latencies(run), 0.0
+    if len(run) and run.concurrency is not None:
+        throughput = float(run.concurrency * len(latency) / (run.released - run.sent).sum())
+    elif len(run):
+        throughput = float(len(latency) / (max(run.ended, run.finished.max()) - run.begun))
     p50, p95, p99 = np.percentile(latency, (50, 95, 99)) if len(latency) else (np.nan,) * 3
     return Summary(
         requests=len(run),
         failed=len(run) - len(latency),
         faults=sum(run.faults.values()),
         wrong=run.wrong,
-        throughput=_throughput(run, len(latency)),
+        throughput=throughput,
         mean=float(latency.mean()) if len(latency) else np.nan,
         p50=float(p50),
         p95=float(p95),
@@ -357,14 +357,6 @@ def summarise(run: LoadRun) -> Summary:
         generator=run.cpu_seconds / max(1, run.n_all),
         sent=run.n_all,
     )
-
-
-def _throughput(run: LoadRun, n_good: int) -> float:
-    if not len(run):
-        return 0.0
-    if run.concurrency is not None:
-        return float(run.concurrency * n_good / (run.released - run.sent).sum())
-    return float(n_good / (max(run.ended, run.finished.max()) - run.begun))
 
 
 def verify(sender: Sender, workload: Workload, *, patience: float = 300.0) -> None:
@@ -521,24 +513,24 @@ def open_loop(
     start = clock()
     due = start + poisson_arrivals(rate, warm_up + seconds, seed)
     recorder.begun = start + warm_up
-    sent, flying, heard = 0, 0, start
-    while sent < len(due) or flying:
+    sent, pending, answered_at = 0, 0, start
+    while sent < len(due) or pending:
         now = clock()
-        while sent < len(due) and due[sent] <= now and flying < in_flight:
+        while sent < len(due) and due[sent] <= now and pending < in_flight:
             event = sent % len(workload)
             recorder.sent(sent, event, due=float(due[sent]), now=now)
             sender.send(sent, event)
-            sent, flying, now = sent + 1, flying + 1, clock()
+            sent, pending, now = sent + 1, pending + 1, clock()
         wait = patience
-        if sent < len(due) and flying < in_flight:
+        if sent < len(due) and pending < in_flight:
             wait = max(0.0, float(due[sent]) - now)
         answers = sender.answers(wait)
         for answer in answers:
             recorder.finished(answer)
-        flying -= len(answers)
-        if answers or not flying:
-            heard = clock()
-        elif clock() - heard >= patience:
-            raise DeadlineError(f"load: got no answer for {patience:g} s, {flying} requests in flight")
+        pending -= len(answers)
+        if answers or not pending:
+            answered_at = clock()
+        elif clock() - answered_at >= patience:
+            raise DeadlineError(f"load: got no answer for {patience:g} s, {pending} requests in flight")
     recorder.ended = recorder.begun + seconds
     return recorder.run(concurrency=None, rate=rate)

@@ -30,10 +30,10 @@ from beampipe.serving.contract import FEATURES
 
 @dataclass(frozen=True)
 class RawPoint:
-    """What `perf_analyzer` measured; it does not look at the labels.
+    """Figures of `perf_analyzer`, which does not check the labels.
 
     Attributes:
-        model: name of the model that was asked.
+        model: name of the model.
         concurrency: number of requests in flight.
         throughput: events answered per second.
         p50: median of the latency [s].
@@ -84,24 +84,23 @@ def perf_analyze(
         raise MissingExtraError("perf-analyzer", "bench", "perf_analyzer")
     with tempfile.TemporaryDirectory(prefix="beampipe-perf-") as folder:
         data, table = Path(folder) / "events.json", Path(folder) / "out.csv"
-        data.write_text(json.dumps({"data": [_entry(hits) for hits in events]}))
+        entries = []
+        for hits in events:
+            raw = base64.b64encode(np.ascontiguousarray(hits.position, "<f4").tobytes()).decode()
+            entries.append({FEATURES.name: {"content": {"b64": raw}, "shape": [len(hits), 3]}})
+        data.write_text(json.dumps({"data": entries}))
         command = [
             program, "-m", model, "-i", "grpc", "-u", grpc_url, "--input-data", str(data),
             *(["-b", "1"] if batches else []), "--concurrency-range", str(concurrency),
             "--measurement-mode", "count_windows", "--measurement-request-count", str(requests),
             "-s", "30", "-r", "12", "--percentile", "95", "-f", str(table), "--verbose-csv",
         ]  # fmt: skip
-        said = _run_bounded(command, timeout)
+        output = _run_bounded(command, timeout)
         if not table.exists():
-            raise BeampipeError(f"perf_analyzer: got no result, expected one row; it said: {said[-400:]}")
+            raise BeampipeError(f"perf_analyzer: got no result, expected one row; its output: {output[-400:]}")
         with table.open(encoding="utf-8") as file:
             (row,) = csv.DictReader(file)
     return _point(model, row)
-
-
-def _entry(hits: Hits) -> dict[str, object]:
-    raw = np.ascontiguousarray(hits.position, "<f4").tobytes()
-    return {FEATURES.name: {"content": {"b64": base64.b64encode(raw).decode()}, "shape": [len(hits), 3]}}
 
 
 def _run_bounded(command: Sequence[str], timeout: float) -> str:
@@ -109,14 +108,14 @@ def _run_bounded(command: Sequence[str], timeout: float) -> str:
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
     try:
-        said, _ = process.communicate(timeout=timeout)
+        output, _ = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
-        said = f"no end within {timeout:g} s"
+        output = f"no end within {timeout:g} s"
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    return said
+    return output
 
 
 def _point(model: str, row: dict[str, str]) -> RawPoint:

@@ -115,8 +115,8 @@ def track(
     if output == STANDARD_OUTPUT and (len(files) > 1 or parameters):
         raise ConfigError("got --output - for several FILES or with --parameters, expected a folder or a file")
     with output_file(output, ".csv") as place:
-        found = tracking.track(
+        summary = tracking.track(
             files, place, finder, options, form, in_flight=IN_FLIGHT if url else 1, parameters=parameters
         )
     if as_json:
-        print_json(found)
+        print_json(summary)

@@ -37,13 +37,13 @@ from beampipe.tracking.pipeline import Pipeline
 from beampipe.triton.model.contract import Instance, ModelAnswer, ModelRequest, TensorSpec
 
 _COLUMNS: Final = 3
-"""Columns of FEATURES that a pipeline looks at: r, phi, z."""
+"""Columns of FEATURES that a pipeline uses: r, phi, z."""
 _COUNTERS: Final = {
     "hits": "Hits of the events answered.",
     "edges": "Edges that were left to label.",
     "tracks": "Tracks found.",
 }
-"""Name -> meaning of what the models count, besides events and the time of stages."""
+"""Counters of the models besides events and the time of stages: name -> meaning."""
 
 
 class TrackingModel:
@@ -71,7 +71,7 @@ class TrackingModel:
         answers: dict[int, ModelAnswer] = {row: hits for row, hits in enumerate(read) if not isinstance(hits, Hits)}
         events = {row: hits for row, hits in enumerate(read) if isinstance(hits, Hits)}
         for rows in _within(self.hit_budget, events):
-            answers.update(zip(rows, self._found([events[row] for row in rows]), strict=True))
+            answers.update(zip(rows, self._find([events[row] for row in rows]), strict=True))
         return [answers[row] for row in range(len(requests))]
 
     def _hits_or_error(self, request: ModelRequest) -> Hits | InputError:
@@ -90,17 +90,17 @@ class TrackingModel:
         except InputError as error:
             return error
 
-    def _found(self, events: Sequence[Hits]) -> Sequence[ModelAnswer]:
+    def _find(self, events: Sequence[Hits]) -> Sequence[ModelAnswer]:
         self.instance.checkpoint()
         try:
             tracks = self.pipeline.find_many(events, hook=lambda step, arrays: self.instance.checkpoint())
         except InputError as error:
             if len(events) > 1:
-                return [self._found([hits])[0] for hits in events]
+                return [self._find([hits])[0] for hits in events]
             if isinstance(error, LayoutError):
                 self.instance.observe("events_refused", 1, "")
             return [error]
-        return [self.answer(*found) for found in zip(events, tracks, strict=True)]
+        return [self.answer(*pair) for pair in zip(events, tracks, strict=True)]
 
     def answer(self, hits: Hits, tracks: Tracks) -> Mapping[str, ndarray]:
         """The outputs for one event."""
@@ -118,7 +118,7 @@ class TrackingModel:
 
 
 class FittingModel(TrackingModel):
-    """A pipeline whose tracker model can fit tracks: each answer has their parameters, too, if a client asks."""
+    """A pipeline whose tracker model can fit tracks: an answer has their parameters, too, if a client requests them."""
 
     outputs: ClassVar = (*TrackingModel.outputs, PARAMETERS)
 
@@ -128,7 +128,7 @@ class FittingModel(TrackingModel):
 
     def answer(self, hits: Hits, tracks: Tracks) -> Mapping[str, ndarray]:
         """The outputs for one event; the tracks are fitted when their parameters are looked up."""
-        return _WithOneLater(super().answer(hits, tracks), PARAMETERS.name, partial(self._parameters, hits, tracks))
+        return _LazyAnswer(super().answer(hits, tracks), PARAMETERS.name, partial(self._parameters, hits, tracks))
 
     def _parameters(self, hits: Hits, tracks: Tracks) -> Float64[ndarray, "n_tracks 33"]:
         fitted = self.fitter.add(hits, tracks)
@@ -138,29 +138,29 @@ class FittingModel(TrackingModel):
 
 
 class AthenaModel(TrackingModel):
-    """A pipeline for Athena's client: it takes more columns than r, phi, z, and gives tracks as lists of hits, too."""
+    """A pipeline for Athena's client: FEATURES may have more columns than r, phi, z; tracks are lists of hits, too."""
 
     inputs: ClassVar = (WIDE_FEATURES,)
     outputs: ClassVar = (*TrackingModel.outputs, TRACKS)
 
     def answer(self, hits: Hits, tracks: Tracks) -> Mapping[str, ndarray]:
         """The outputs for one event; the lists are made when they are looked up."""
-        return _WithOneLater(super().answer(hits, tracks), TRACKS.name, partial(track_lists, tracks.track_id))
+        return _LazyAnswer(super().answer(hits, tracks), TRACKS.name, partial(track_lists, tracks.track_id))
 
 
 @dataclass(frozen=True, eq=False)
-class _WithOneLater(Mapping[str, ndarray]):
-    """An answer of which one array takes time: it is made when it is looked up, as what a client asked for is."""
+class _LazyAnswer(Mapping[str, ndarray]):
+    """An answer with one expensive array, which is computed when it is looked up: only if the client requested it."""
 
     ready: Mapping[str, ndarray]
-    later: str
+    lazy: str
     make: Callable[[], ndarray]
 
     def __getitem__(self, name: str) -> ndarray:
-        return self.make() if name == self.later else self.ready[name]
+        return self.make() if name == self.lazy else self.ready[name]
 
     def __iter__(self) -> Iterator[str]:
-        yield from (*self.ready, self.later)
+        yield from (*self.ready, self.lazy)
 
     def __len__(self) -> int:
         return len(self.ready) + 1

@@ -43,7 +43,7 @@ def _all_variants() -> Iterator[ServedVariant]:
 
 
 VARIANTS: Final[Mapping[str, ServedVariant]] = MappingProxyType({variant.name: variant for variant in _all_variants()})
-"""Name of each model that runs a pipeline -> what it runs, and how."""
+"""Models that run a pipeline, by name."""
 
 ACTS_MODEL: Final = "acts"
 """Name of the model that runs triplet seeding and CKF of ACTS, on hits with their modules."""
@@ -52,7 +52,7 @@ MODELS: Final = (*VARIANTS, ACTS_MODEL)
 """Names of all models that can be served."""
 
 DEFAULT_MODELS: Final = ("exatrkx", "exatrkx_ragged", "module_map", "module_map_ragged")
-"""Names of the models that are served if nothing else is asked for."""
+"""Names of the models that are served by default."""
 
 
 def variants_of(pipeline: PipelineSpec) -> dict[str, ServedVariant]:
@@ -80,6 +80,8 @@ def model_table() -> str:
         "ensemble": "six models that Triton chains: to compare with",
     }
     rows = ["| model | runs | how |", "| --- | --- | --- |"]
-    rows += [f"| `{one.name}` | {one.pipeline.for_what} | {ways[one.way]} |" for one in VARIANTS.values()]
+    rows += [
+        f"| `{variant.name}` | {variant.pipeline.for_what} | {ways[variant.way]} |" for variant in VARIANTS.values()
+    ]
     rows.append(f"| `{ACTS_MODEL}` | triplet seeding and CKF of ACTS, on hits with their modules | {ways['plain']} |")
     return "\n".join(rows)

@@ -9,7 +9,7 @@ _FIRST: Final = 0.5
 """The first pause [s] between restarts."""
 
 _DOUBLED: Final = 64
-"""How often a pause is doubled at most: what lasts longer than the universe needs no larger number."""
+"""Maximum number of doublings, against overflow."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Backoff:
 
 
 class RestartPause:
-    """Pauses that double while something dies again and again, and are forgotten once it holds.
+    """Pauses that double while something keeps dying, and are reset once it has lived for a while.
 
     Args:
         free: number of restarts in a row that need no pause.
@@ -52,5 +52,5 @@ class RestartPause:
         return 0.0 if beyond <= 0 else self._backoff.pause(beyond - 1)
 
     def started(self, now: float) -> None:
-        """Note that a restart has ended at the time `now` [s], well or not."""
+        """Record that a restart has ended at the time `now` [s], successful or not."""
         self._started = now

@@ -84,16 +84,16 @@ def show_command(triton: TritonFolder = None, as_json: Json = False) -> None:
     from beampipe.triton.engine import find_engine, this_interpreter
     from beampipe.triton.server.launch import check_engine
 
-    found, python = find_engine(triton), this_interpreter()
+    engine, python = find_engine(triton), this_interpreter()
     if as_json:
-        check_engine(found, python)
-        about = {"folder": found.folder, "server": found.binary, "pythons": found.versions()}
+        check_engine(engine, python)
+        about = {"folder": engine.folder, "server": engine.binary, "pythons": engine.versions()}
         print_json({**about, "python": {"version": python.version, "bin": python.bin}})
         return
-    typer.echo(f"folder   {found.folder}")
-    typer.echo(f"server   {found.binary}")
-    typer.echo(f"pythons  {', '.join(found.versions())}")
-    check_engine(found, python)
+    typer.echo(f"folder   {engine.folder}")
+    typer.echo(f"server   {engine.binary}")
+    typer.echo(f"pythons  {', '.join(engine.versions())}")
+    check_engine(engine, python)
     typer.echo(f"usable   with Python {python.version} of {python.bin}")
 
 

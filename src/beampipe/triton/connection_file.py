@@ -179,10 +179,10 @@ def _folders() -> Iterator[Path]:
 def _read(path: Path) -> ConnectionInfo | None:
     """The connection in a file; None if there is none, or others might have written it."""
     try:
-        found = path.stat(follow_symlinks=False)
+        status = path.stat(follow_symlinks=False)
     except OSError:
         return None
-    return _parsed(path, found.st_ino, found.st_mtime_ns)
+    return _parsed(path, status.st_ino, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
@@ -191,8 +191,8 @@ def _parsed(path: Path, inode: int, changed: int) -> ConnectionInfo | None:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(descriptor, encoding="utf-8") as stream:
-            found = os.fstat(descriptor)
-            if found.st_uid != os.getuid() or found.st_mode & 0o077:
+            status = os.fstat(descriptor)
+            if status.st_uid != os.getuid() or status.st_mode & 0o077:
                 return None
             return ConnectionInfo(**json.load(stream))
     except (OSError, ValueError, TypeError):

@@ -63,12 +63,12 @@ def parse_metrics(text: str) -> dict[str, Counters]:
     """
     from prometheus_client.parser import text_string_to_metric_families
 
-    found: defaultdict[str, tuple[dict[str, float], dict[str, float], dict[str, float]]]
-    found = defaultdict(lambda: (defaultdict(float), defaultdict(float), defaultdict(float)))
+    sums_of: defaultdict[str, tuple[dict[str, float], dict[str, float], dict[str, float]]]
+    sums_of = defaultdict(lambda: (defaultdict(float), defaultdict(float), defaultdict(float)))
     try:
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
-                values, observed, stages = found[sample.labels.get("model", "")]
+                values, observed, stages = sums_of[sample.labels.get("model", "")]
                 name = sample.name.removesuffix("_total")  # the parser adds it to counters that lack it
                 if name in _TRITON:
                     values[_TRITON[name]] += sample.value
@@ -78,8 +78,8 @@ def parse_metrics(text: str) -> dict[str, Counters]:
                     observed[name.removeprefix(_OURS)] += sample.value
     except ValueError as error:
         raise ServiceError(f"metrics: got text that cannot be read ({error}), expected Triton's /metrics") from error
-    found.pop("", None)  # metrics of no model
-    return {model: Counters(*map(dict, sums)) for model, sums in sorted(found.items()) if sums[0] or sums[1]}
+    sums_of.pop("", None)  # metrics of no model
+    return {model: Counters(*map(dict, sums)) for model, sums in sorted(sums_of.items()) if sums[0] or sums[1]}
 
 
 def read_metrics(url: str) -> dict[str, Counters]:
@@ -276,7 +276,7 @@ def rates_facts(watches: Sequence[ServerWatch]) -> list[dict[str, Any]]:
     facts = []
     for watch in watches:
         memory = memory_of_stubs(watch.url)
-        models = {model: {**asdict(one), "memory": memory.get(model)} for model, one in watch.rates.items()}
+        models = {model: {**asdict(rates), "memory": memory.get(model)} for model, rates in watch.rates.items()}
         facts.append({"server": watch.url, "error": watch.error, "models": models})
     return facts
 

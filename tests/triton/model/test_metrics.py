@@ -93,7 +93,7 @@ def test_it_hands_over_while_it_runs(families: list[Family], monkeypatch: pytest
     monkeypatch.setattr(backend, "_PERIOD", 0.01)
     counters = made(families)
     arrived = threading.Event()
-    monkeypatch.setattr(counters, "_hand_over", arrived.set)
+    monkeypatch.setattr(counters, "_flush", arrived.set)
     counters.start()
     assert arrived.wait(20)
     counters.stop()

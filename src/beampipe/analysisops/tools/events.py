@@ -51,9 +51,14 @@ def inspect_root_schema_tool(
     file = context.file(file_path)
     with reading(file) as root:
         trees = {}
-        for name in sorted({key.split(";")[0] for key, kind in root.classnames().items() if kind == "TTree"}):
-            context.check_time()
-            trees[name] = _tree(context, root[name], max(0, max_branches_per_tree))
+        for name in _tree_names(root):
+            tree, branches = root[name], {}
+            shown = tree.keys()[: max(0, max_branches_per_tree)]
+            for branch in shown:
+                context.check_time()
+                branches[branch] = _branch(tree[branch], tree.num_entries)
+            truncated = len(tree.keys()) > len(shown)
+            trees[name] = {"n_entries": int(tree.num_entries), "branches": branches, "truncated": truncated}
     return {"file": file.name, "trees": trees}
 
 
@@ -77,26 +82,8 @@ def reading(file: DataFile) -> Iterator[Any]:
         yield root
 
 
-def open_tree(root: Any, file: DataFile, name: str) -> Any:
-    """A tree of an open file.
-
-    Raises:
-        ToolRefusedError: there is none of that name.
-    """
-    trees = sorted({key.split(";")[0] for key, kind in root.classnames().items() if kind == "TTree"})
-    if name not in trees:
-        raise ToolRefusedError(
-            f"file {file.name}: got a tree {name!r}, expected one of {', '.join(trees) or 'none'}{nearest(name, trees)}"
-        )
-    return root[name]
-
-
-def _tree(context: ToolContext, tree: Any, most: int) -> dict[str, Any]:
-    branches = {}
-    for name in tree.keys()[:most]:
-        context.check_time()
-        branches[name] = _branch(tree[name], tree.num_entries)
-    return {"n_entries": int(tree.num_entries), "branches": branches, "truncated": len(tree.keys()) > most}
+def _tree_names(root: Any) -> list[str]:
+    return sorted({key.split(";")[0] for key, kind in root.classnames().items() if kind == "TTree"})
 
 
 def _branch(branch: Any, n: int) -> dict[str, Any]:
@@ -226,13 +213,19 @@ def _read(
     context: ToolContext, file: DataFile, tree_name: str, branches: Mapping[str, str], start: int, stop: int | None
 ) -> list[Events]:
     with reading(file) as root:
-        tree = open_tree(root, file, tree_name)
-        known = tree.keys()
+        trees = _tree_names(root)
+        if tree_name not in trees:
+            raise ToolRefusedError(
+                f"file {file.name}: got a tree {tree_name!r}, expected one of"
+                f" {', '.join(trees) or 'none'}{nearest(tree_name, trees)}"
+            )
+        tree = root[tree_name]
+        names = tree.keys()
         for branch in branches.values():
-            if branch not in known:
+            if branch not in names:
                 raise ToolRefusedError(
                     f"file {file.name}, tree {tree_name}: got a branch {branch!r}, expected one of"
-                    f" {', '.join(known[:60])}{nearest(branch, known)}"
+                    f" {', '.join(names[:60])}{nearest(branch, names)}"
                 )
         last = tree.num_entries if stop is None else min(stop, tree.num_entries)
         if not 0 <= start <= last:

@@ -97,11 +97,7 @@ def calc_dilepton_mass_tool(
     kept, made = _with_mass(given, objects, members, name)
     if pairing == "closest":
         made = made.with_columns(_pair_columns(objects, members, kept))
-    return {
-        "handle": context.keep(made),
-        **describe(made, [one for one in made.columns if one not in given.columns or one == name]),
-        "n_before": given.n,
-    }
+    return _result(context, given, made, name)
 
 
 def _pairs_fit(charges: ndarray | None, types: ndarray | None) -> Callable[[ndarray], ndarray]:
@@ -141,7 +137,7 @@ def calc_system_invariant_mass_tool(
     """
     check_name(name)
     given = context.events(events)
-    objects = _objects(given, *(_listed(one) for one in (pt, eta, phi, e)))
+    objects = _objects(given, *([one] if isinstance(one, str) else one for one in (pt, eta, phi, e)))
     if number:
         _, made = _with_mass(given, objects, _leading(objects, number), name)
     else:
@@ -149,11 +145,7 @@ def calc_system_invariant_mass_tool(
         total = np.stack([np.bincount(parents, objects.momenta[:, i], given.n) for i in range(4)], 1)
         full = given.with_columns({name: frozen(_mass(total))})
         made = full.rows(objects.counts > 0)
-    return {
-        "handle": context.keep(made),
-        **describe(made, [one for one in made.columns if one not in given.columns or one == name]),
-        "n_before": given.n,
-    }
+    return _result(context, given, made, name)
 
 
 def calc_combination_mass_tool(
@@ -204,15 +196,12 @@ def calc_combination_mass_tool(
     kept, made = _with_mass(given, objects, members, name)
     total = objects.momenta[members[kept]].sum(1)
     made = made.with_columns({f"{name}_pt": frozen(np.hypot(total[:, 0], total[:, 1]))})
-    return {
-        "handle": context.keep(made),
-        **describe(made, [one for one in made.columns if one not in given.columns or one == name]),
-        "n_before": given.n,
-    }
+    return _result(context, given, made, name)
 
 
-def _listed(columns: str | list[str]) -> list[str]:
-    return [columns] if isinstance(columns, str) else columns
+def _result(context: ToolContext, given: Events, made: Events, name: str) -> dict[str, Any]:
+    changed = [column for column in made.columns if column not in given.columns or column == name]
+    return {"handle": context.keep(made), **describe(made, changed), "n_before": given.n}
 
 
 def _objects(events: Events, pt: Sequence[str], eta: Sequence[str], phi: Sequence[str], e: Sequence[str]) -> _Objects:

@@ -1,7 +1,7 @@
-"""KServe v2, the protocol of Triton: what is asked and answered, as HTTP and as gRPC, and back.
+"""KServe v2, the protocol of Triton: requests and answers, as HTTP and as gRPC.
 
-Each message knows its form in both; a transport only carries it. What HTTP carries is a JSON header with the tensors as
-raw bytes behind it (the protocol's binary extension), what gRPC carries are NVIDIA's protobuf messages.
+Each message has a form for both; a transport only carries it. Over HTTP it is a JSON header with the tensors as raw
+bytes behind it (the protocol's binary extension), over gRPC one of NVIDIA's protobuf messages.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 """HTTP header with the length [bytes] of the JSON in front of the raw tensors."""
 
 SIZE_HEADER: Final = "beampipe-size"
-"""Header with the count of the numbers in a request, by which a gateway can share out work."""
+"""Header with the count of the numbers in a request, by which a gateway can balance the load."""
 
 _NONE: Final[Mapping[str, str]] = {}
 _TO_JSON: Final = json.JSONEncoder(separators=(",", ":"))  # made once: `json.dumps` would make one for each request
@@ -62,11 +62,11 @@ class HttpReply(NamedTuple):
 
 @runtime_checkable
 class Message(Protocol[_Reply]):
-    """Something to ask a server, and how its answer is read.
+    """A request to a server, and how to read its answer.
 
     Attributes:
         rpc: name of the gRPC method.
-        guarded: whether a server may ask for its secret before it does so.
+        guarded: whether a server may require its secret for it.
         numbers: count of the numbers in its tensors; 0 for none.
     """
 
@@ -75,24 +75,24 @@ class Message(Protocol[_Reply]):
 
     @property
     def numbers(self) -> int:
-        """See the attributes."""
+        """Count of the numbers in its tensors."""
 
     def to_http(self, timeout: float | None = None) -> HttpCall:
-        """The message for HTTP; a model may be told how long [s] the client waits."""
+        """The message for HTTP; `timeout` [s] tells a model how long the client waits."""
 
     def from_http(self, reply: HttpReply, url: str) -> _Reply:
-        """What an answer with status 200 says; `ServiceError` if it is none of KServe v2."""
+        """The content of an answer with status 200; `ServiceError` if it is not KServe v2."""
 
     def to_grpc(self, protobuf: Any) -> Any:
-        """The message for gRPC, made with the module of NVIDIA's generated classes."""
+        """The message for gRPC, by the module of NVIDIA's generated classes."""
 
     def from_grpc(self, answer: Any) -> _Reply:
-        """What an answer says."""
+        """The content of an answer."""
 
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """An array as it goes out.
+    """An array to send.
 
     Attributes:
         spec: name and type.
@@ -118,7 +118,7 @@ class Placed:
 
 @dataclass(frozen=True, eq=False)
 class Output:
-    """A tensor as it came in, unchecked.
+    """A received tensor, unchecked.
 
     Attributes:
         datatype: Triton's name of the element type.
@@ -173,7 +173,7 @@ class InferRequest:
         ]
         head: dict[str, Any] = {"inputs": inputs, "outputs": outputs}
         if timeout is not None:
-            # Triton does not notice that an HTTP client has gone; a model may look at how long it was allowed [us].
+            # Triton does not notice that an HTTP client has gone; a model can read this timeout [us].
             head["parameters"] = {"timeout": int(timeout * 1e6)}
         raw = _TO_JSON.encode(head).encode()
         headers = {
@@ -242,7 +242,7 @@ class InferRequest:
 
 @dataclass(frozen=True)
 class ConfigRequest:
-    """The configuration of a model, as Triton has completed it; the answer is what JSON has.
+    """The configuration of a model, as Triton has completed it; the answer is a dictionary as from JSON.
 
     Attributes:
         model: name of the model.
@@ -274,7 +274,7 @@ class ConfigRequest:
 
 
 def parsed(data: bytes, url: str) -> Any:
-    """What JSON says; `ServiceError` if it is none."""
+    """The content of JSON; `ServiceError` if it is not valid."""
     try:
         return json.loads(data)
     except ValueError:

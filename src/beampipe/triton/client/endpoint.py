@@ -12,11 +12,11 @@ from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.triton.connection_file import ConnectionInfo, find_connection
 
 LOOPBACK: Final = "127.0.0.1"
-"""The address at which only this machine reaches itself."""
+"""The loopback address."""
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a name or address."""
+    """Whether a name or address is of the loopback interface."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -24,7 +24,7 @@ def is_loopback(host: str) -> bool:
 
 
 def authority(host: str, port: int) -> str:
-    """Host and port as they stand in a URL: an IPv6 address in brackets.
+    """Host and port in URL notation: an IPv6 address in brackets.
 
     >>> authority("127.0.0.1", 8000), authority("::1", 8000)
     ('127.0.0.1:8000', '[::1]:8000')
@@ -48,7 +48,7 @@ def read_token(path: Path) -> str:
 
 
 WireProtocol = Literal["auto", "grpc", "http", "shm"]
-"""``auto`` and ``shm`` speak what the URL says; ``shm`` has all tensors in shared memory, ``auto`` large ones."""
+"""``auto`` and ``shm`` use the protocol of the URL; ``shm`` puts all tensors in shared memory, ``auto`` large ones."""
 
 _SCHEMES: Final[dict[str, tuple[Literal["grpc", "http"], bool]]] = {
     "grpc": ("grpc", False),
@@ -63,11 +63,11 @@ class Endpoint:
     """The address of one server.
 
     Attributes:
-        protocol: what the server speaks at that address.
+        protocol: protocol of the server at that address.
         tls: whether the connection is encrypted.
         host: name or address of the machine, an IPv6 address without brackets.
         port: number of the TCP port.
-        path: what stands in front of ``/v2``, for HTTP behind a gateway.
+        path: prefix of ``/v2``, for HTTP behind a gateway.
         address: the one to connect to of several addresses that the host's name has; empty for any. A certificate must
             be for the name all the same.
     """
@@ -81,7 +81,7 @@ class Endpoint:
 
     @property
     def authority(self) -> str:
-        """Host and port as they stand in a URL."""
+        """Host and port in URL notation."""
         return authority(self.host, self.port)
 
     @property
@@ -104,18 +104,18 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Security:
-    """What a client shows and what it trusts.
+    """The credentials of a client, and what it trusts.
 
-    The secret is in no repr and in no pickle: a copy in another process reads the file again.
+    The token is in no repr and in no pickle: a copy in another process reads the file again.
 
     Attributes:
-        token: secret that is sent as ``authorization: Bearer TOKEN``, or the file that holds it; None for none.
+        token: sent as ``authorization: Bearer TOKEN``, or the file that holds it; None for none.
         roots: PEM file of the certificates to trust, None for those of the system.
-        certificate: PEM file with the certificate and key that the client shows, None for none.
-        headers: what is sent with each request because of the token.
+        certificate: PEM file with the client's certificate and key, None for none.
+        headers: headers of each request.
 
     Raises:
-        ConfigError: the token holds something that no header can, or would be pickled.
+        ConfigError: the token is not allowed in a header, or would be pickled.
         FileError: there is no such file of certificates, or no token in its file.
     """
 
@@ -145,7 +145,7 @@ class Security:
 
 
 def connection_of(endpoint: Endpoint) -> ConnectionInfo | None:
-    """How this user is let in to a server of this machine; None for others' servers, and behind a gateway."""
+    """Secret and inner ports of this user's own server; None for other servers, and behind a gateway."""
     if endpoint.tls or endpoint.path:
         return None
     return find_connection(endpoint.host, endpoint.port, local=endpoint.local)
@@ -156,7 +156,7 @@ def parse_endpoint(url: str, protocol: WireProtocol = "auto", *, tls: bool = Fal
 
     Args:
         url: ``grpc://host:8001``, ``grpcs://``, ``http://host:8000``, ``https://``, or a bare ``host:8001``.
-        protocol: ``grpc`` or ``http`` says what a bare address speaks (else gRPC), and must agree with a scheme.
+        protocol: ``grpc`` or ``http`` is the protocol of a bare address (else gRPC), and must agree with a scheme.
         tls: a bare address is encrypted.
 
     Raises:
@@ -170,9 +170,11 @@ def parse_endpoint(url: str, protocol: WireProtocol = "auto", *, tls: bool = Fal
         scheme, rest = ("http" if protocol == "http" else "grpc") + ("s" if tls else ""), url
     if scheme not in _SCHEMES:
         raise UnknownNameError("scheme of a URL", scheme, _SCHEMES)
-    spoken, encrypted = _SCHEMES[scheme]
-    if protocol in ("grpc", "http") and protocol != spoken:
-        raise ConfigError(f"{url}: got protocol {protocol!r}, expected {spoken!r} as the URL says; leave one out")
+    scheme_protocol, encrypted = _SCHEMES[scheme]
+    if protocol in ("grpc", "http") and protocol != scheme_protocol:
+        raise ConfigError(
+            f"{url}: got protocol {protocol!r}, expected {scheme_protocol!r} as the URL says; leave one out"
+        )
     if tls and not encrypted:
         raise ConfigError(f"{url}: got an address without TLS, expected {scheme}s://; change the URL or leave tls out")
     parts = urlsplit(f"//{rest}")
@@ -183,6 +185,6 @@ def parse_endpoint(url: str, protocol: WireProtocol = "auto", *, tls: bool = Fal
     if not parts.hostname or port is None or parts.username is not None:
         raise ConfigError(f"{url!r}: expected SCHEME://HOST:PORT, such as grpc://127.0.0.1:8001")
     path = parts.path.rstrip("/")
-    if path and spoken == "grpc":
+    if path and scheme_protocol == "grpc":
         raise ConfigError(f"{url}: got a path, expected none for gRPC")
-    return Endpoint(spoken, encrypted, parts.hostname, port, path)
+    return Endpoint(scheme_protocol, encrypted, parts.hostname, port, path)

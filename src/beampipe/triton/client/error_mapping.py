@@ -43,10 +43,10 @@ _REGION: Final = ("unable to find shared memory region", "unable to find system 
 _RESTRICTED: Final = ("is restricted, expecting header",)
 _STOPPING: Final = ("no available versions", "is not ready", "unloading", "is not healthy", "server is stopping")
 _FULL: Final = ("try again",)
-"""What gateways say to more requests than they take; the status of gRPC is that of one that is too large."""
+"""Message of gateways with too many requests; its gRPC status is that of a request that is too large."""
 _UNKNOWN: Final = ("unknown model", "failed to find model", "is not found")
 
-# Of connections, in the words of OpenSSL, BoringSSL, gRPC, Python and the C library.
+# Phrases of OpenSSL, BoringSSL, gRPC, Python and the C library about connections.
 _OTHER_NAME: Final = (
     "hostname mismatch",
     "hostname verification",
@@ -115,42 +115,42 @@ def grpc_error(url: str, code: str, details: str) -> BeampipeError:
 
 
 def http_reply_error(url: str, reply: HttpReply) -> BeampipeError:
-    """The error to raise for an HTTP status other than 200."""
+    """The error for an HTTP status other than 200."""
     return reply_error(url, _CODES.get(reply.status, "UNKNOWN"), reason_of(reply))
 
 
 def reply_error(url: str, code: str, message: str) -> BeampipeError:
-    """The error to raise for a refusal: the data, the request or the service is at fault, and may one ask again?
+    """The error for a refusal: of the data, of the request or of the service, and whether a retry makes sense.
 
     Args:
         url: address of the server.
         code: name of the gRPC status.
-        message: what the server said.
+        message: message of the server.
     """
     message = _OUR_MEMORY.sub("of this client", _TRACEBACK.sub("", message))
-    said = f"{url}: {message or code}"
-    if (known := _triton_error(url, said, message.lower())) is not None:
-        return known
+    text = f"{url}: {message or code}"
+    if (error := _triton_error(url, text, message.lower())) is not None:
+        return error
     match code:
         case "INVALID_ARGUMENT" | "OUT_OF_RANGE":
-            return from_wire(message or said)
+            return from_wire(message or text)
         case "RESOURCE_EXHAUSTED" if not any(part in message.lower() for part in _FULL):
             return too_large_error(url)
         case "RESOURCE_EXHAUSTED" | "UNAVAILABLE" | "CANCELLED" | "ABORTED":
-            return ServiceUnavailableError(f"{said}; the server may answer later", url=url)
+            return ServiceUnavailableError(f"{text}; the server may answer later", url=url)
         case "DEADLINE_EXCEEDED":
             return deadline_error(url)
         case "UNAUTHENTICATED" | "PERMISSION_DENIED":
             expected = "got no token that it accepts, expected one (token=..., --token-file)"
-            return ServiceError(f"{said}; {expected}", url=url)
+            return ServiceError(f"{text}; {expected}", url=url)
         case "UNIMPLEMENTED" | "NOT_FOUND":
             expected = "expected the KServe v2 protocol there; check the URL and its scheme"
-            return ServiceError(f"{said}; {expected}", url=url)
-    return ServiceError(f"{said} ({code})", url=url)
+            return ServiceError(f"{text}; {expected}", url=url)
+    return ServiceError(f"{text} ({code})", url=url)
 
 
 def _triton_error(url: str, said: str, text: str) -> ServiceError | None:
-    """The error for what Triton is known to say, whatever its code."""
+    """The error for a known message of Triton, whatever its code."""
     if any(part in text for part in _REGION):
         return RegionLostError(f"{url}: the server does not know the shared memory of this client (any more)", url=url)
     if any(part in text for part in _RESTRICTED):
@@ -163,56 +163,56 @@ def _triton_error(url: str, said: str, text: str) -> ServiceError | None:
 
 
 def deadline_error(url: str) -> DeadlineError:
-    """The error to raise for an answer that did not come in time."""
+    """The error for a missed deadline."""
     return DeadlineError(f"{url}: got no answer in time; allow more, or send less at once", url=url)
 
 
 def too_large_error(url: str) -> TooLargeError:
-    """The error to raise for a request that is longer than the server or the protocol carries."""
+    """The error for a request that is larger than the server or the protocol accepts."""
     return TooLargeError(f"{url}: got a larger request than is taken there; send less at once, or raise the limit")
 
 
-def connection_error(url: str, said: str) -> ServiceError:
-    """The error to raise for a connection that cannot be made, or broke.
+def connection_error(url: str, message: str) -> ServiceError:
+    """The error for a connection that cannot be made, or broke.
 
     Args:
         url: address of the server.
-        said: what the operating system, TLS or gRPC says of it.
+        message: message of the operating system, TLS or gRPC.
     """
-    text = said.lower()
-    for way in _BREAKS:
-        if any(part in text for part in way.said):
-            return way.kind(f"{url}: {way.means.format(host=urlsplit(url).hostname)}", url=url)
-    return ServiceUnavailableError(f"{url}: {said}, {_IS_IT}", url=url)
+    text = message.lower()
+    for failure in _FAILURES:
+        if any(phrase in text for phrase in failure.phrases):
+            return failure.kind(f"{url}: {failure.message.format(host=urlsplit(url).hostname)}", url=url)
+    return ServiceUnavailableError(f"{url}: {message}, {_IS_IT}", url=url)
 
 
-class _Break(NamedTuple):
-    """One way in which a connection breaks."""
+class _Failure(NamedTuple):
+    """One way in which a connection fails."""
 
-    said: tuple[str, ...]
+    phrases: tuple[str, ...]
     kind: type[ServiceError]
-    means: str  # {host} stands for the host of the URL
+    message: str  # {host} stands for the host of the URL
 
 
 _IS_IT = "expected a Triton there; is a server running there?"
 
 # From the particular to the general: gRPC puts one message around another.
-_BREAKS: Final = (
-    _Break(_OTHER_NAME, ServiceError, "got the certificate of another host, expected one for {host}; check the URL"),
-    _Break(
+_FAILURES: Final = (
+    _Failure(_OTHER_NAME, ServiceError, "got the certificate of another host, expected one for {host}; check the URL"),
+    _Failure(
         _UNTRUSTED,
         ServiceError,
         "got a certificate that is not trusted, expected one that tls=FILE or this system trusts",
     ),
-    _Break(_NOBODY, ServiceUnavailableError, f"the connection was refused, {_IS_IT}"),
-    _Break(_NO_ADDRESS, ServiceUnavailableError, "got no address for {host}, expected a host; check the URL"),
-    _Break(
+    _Failure(_NOBODY, ServiceUnavailableError, f"the connection was refused, {_IS_IT}"),
+    _Failure(_NO_ADDRESS, ServiceUnavailableError, "got no address for {host}, expected a host; check the URL"),
+    _Failure(
         _OTHER_PROTOCOL,
         ServiceError,
         "another protocol is spoken there, expected the one of the URL; check its scheme and port",
     ),
-    _Break(_SILENT, ServiceUnavailableError, "got no connection, expected one within seconds; does the server hang?"),
-    _Break(
+    _Failure(_SILENT, ServiceUnavailableError, "got no connection, expected one within seconds; does the server hang?"),
+    _Failure(
         _CUT,
         ServiceUnavailableError,
         "the connection broke, expected an answer; has the server died, or is that the port of another protocol?",

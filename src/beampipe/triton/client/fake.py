@@ -1,4 +1,4 @@
-"""`FakeTransport`: answers in this process, for tests of whatever asks a model.
+"""`FakeTransport`: answers in this process, for tests of clients.
 
 client = ModelClient("grpc://anywhere:8001", "doubler", transport=FakeTransport(Doubler))
 """
@@ -34,7 +34,7 @@ class FakeTransport:
         parameters: parameters of the model's configuration, by name.
 
     Attributes:
-        asked: number of requests for an inference so far.
+        asked: number of inference requests so far.
     """
 
     def __init__(
@@ -87,18 +87,18 @@ class FakeTransport:
             self.asked += 1
         # Copies: what the client sent stays as it was, whatever the function does.
         sent = {tensor.spec.name: tensor.array.copy() for tensor in request.inputs}
-        found = self._answer({name: array[0] if self._batched else array for name, array in sent.items()})
+        answers = self._answer({name: array[0] if self._batched else array for name, array in sent.items()})
         outputs = {}
         for spec in request.outputs:
-            if spec.name in found:
-                array = np.ascontiguousarray(found[spec.name])
+            if spec.name in answers:
+                array = np.ascontiguousarray(answers[spec.name])
                 shape = (1, *array.shape) if self._batched else array.shape
                 outputs[spec.name] = Output(triton_type(array.dtype), shape, array.tobytes())
         return outputs
 
 
 def _answer(model: Model, arrays: dict[str, ndarray]) -> Mapping[str, ndarray]:
-    """What a model gives when it is asked for one request at a time."""
+    """The answer of a model to one request."""
     (answer,) = model.run([arrays])
     if isinstance(answer, BeampipeError):
         raise answer

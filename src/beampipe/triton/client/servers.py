@@ -172,7 +172,7 @@ class _State:
     """What is known of one server."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.requests = 0
         self.waiting = 0
         self.failures = 0
         self.back_at = float("-inf")
@@ -207,14 +207,14 @@ class LoadBalancer(Generic[_Server]):
         def cost(server: _Server) -> tuple[bool, bool, float, int, int]:
             state = self._states[server]
             away = state.back_at > now
-            return server in tried, away, state.back_at if away else 0.0, state.waiting, state.asked
+            return server in tried, away, state.back_at if away else 0.0, state.waiting, state.requests
 
         if len(self.servers) == 1:
             return self.servers[0]
         now = self._clock()
         with self._lock:
             server = min(self.servers, key=cost)
-            self._states[server].asked += 1
+            self._states[server].requests += 1
             return server
 
     def in_flight(self, server: _Server) -> AbstractContextManager[None]:

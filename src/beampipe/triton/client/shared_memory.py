@@ -41,11 +41,11 @@ _ALIGNED: Final = 64
 _SMALLEST: Final = 1 << 20
 _SHORTEST: Final = 16
 _UNWRITTEN: Final = os.urandom(8)
-"""Stands at the begin and at the end of an output until the server has written it."""
+"""Marks the begin and the end of an output until the server has written it."""
 _TIMEOUT: Final = 2.0
 _MOMENT: Final = 0.02
 _PAUSE: Final = 10.0
-"""After the server has lost a region, so long [s] none is offered."""
+"""Time [s] without shared memory after the server has lost a region."""
 
 _NUMBERS: Final = itertools.count()
 
@@ -121,7 +121,7 @@ class SharedRegion:
         return self._view(shape, spec.dtype, at[spec.name])
 
     def close(self, timeout: float = _TIMEOUT) -> bool:
-        """Have the server let go of it; False if that is still at work on it, or cannot be asked in time [s]."""
+        """Have the server release it; False if the server still uses it, or does not answer in time [s]."""
         try:
             self._transport.send(UnmapRegion(self.name), timeout)
         except BeampipeError:
@@ -151,7 +151,7 @@ def layout(inputs: Sequence[Tensor], outputs: Mapping[str, int]) -> tuple[Places
 
 
 class SharedRegions:
-    """The regions of one connection: as many as there are requests at once, made once and used again.
+    """The regions of one connection: as many as there are concurrent requests, reused.
 
     Args:
         transport: connection to the server.
@@ -163,29 +163,29 @@ class SharedRegions:
         self._clock = clock
         self._lock = threading.Lock()
         self._free: list[SharedRegion] = []
-        self._given_up: list[SharedRegion] = []
+        self._abandoned: list[SharedRegion] = []
         self._off_until = float("-inf")
         self._swept = False
 
     @property
     def offered(self) -> bool:
-        """The server took regions so far, or has not been asked for a while."""
+        """Whether to use shared memory: the server has mapped regions so far, or some time has passed since."""
         return self._clock() >= self._off_until
 
     def lost(self) -> None:
-        """Do without for a while: the server was replaced by one that has not mapped our memory."""
+        """Stop using shared memory for a while: the server was replaced by one that has not mapped it."""
         self._off_until = self._clock() + _PAUSE
         with self._lock:
-            self._given_up += self._free
+            self._abandoned += self._free
             self._free = []
 
     def refused(self) -> None:
-        """Do without for as long as this server runs: it cannot or will not map our memory."""
+        """Stop using shared memory for as long as this server runs: it cannot or will not map it."""
         self.lost()
         self._off_until = float("inf")
 
     def offer_again(self) -> None:
-        """The server went away; the next one may map our memory."""
+        """Try shared memory again: the server went away, and the next one may map it."""
         if self._off_until == float("inf"):
             self._off_until = float("-inf")
 
@@ -193,7 +193,7 @@ class SharedRegions:
     def region(self, size: int) -> Iterator[SharedRegion]:
         """A region of at least `size` bytes for one request.
 
-        Unless the server has answered it is not used again: the server may be at work still, and write to it later.
+        It is reused only if the server has answered: otherwise the server may still write to it.
         """
         with self._lock:
             fitting = [region for region in self._free if region.size >= size]
@@ -203,7 +203,7 @@ class SharedRegions:
                 self._free.remove(taken)
         if small is not None and not small.close():
             with self._lock:
-                self._given_up.append(small)
+                self._abandoned.append(small)
         if not self._swept:
             self._swept = True
             _sweep(self._transport)
@@ -211,31 +211,31 @@ class SharedRegions:
         try:
             yield region
         except InputError:
-            self._give_back(region)
+            self._return(region)
             raise
         except BaseException:
             with self._lock:
-                self._given_up.append(region)
+                self._abandoned.append(region)
             raise
-        self._give_back(region)
+        self._return(region)
 
-    def _give_back(self, region: SharedRegion) -> None:
+    def _return(self, region: SharedRegion) -> None:
         with self._lock:
             self._free.append(region)
-            # Not before the server answers again: one that hangs would also hang on this.
-            given_up, self._given_up = self._given_up, []
-        kept = [old for old in given_up if not old.close()]
+            # Only after an answer of the server: one that hangs would also hang on this.
+            abandoned, self._abandoned = self._abandoned, []
+        kept = [old for old in abandoned if not old.close()]
         with self._lock:
-            self._given_up += kept
+            self._abandoned += kept
 
     def close(self, limit: float = _TIMEOUT) -> None:
-        """Let go of all, within so long [s]; the server may need a moment to be done with what it has just answered.
+        """Release all regions within `limit` seconds; the server may need a moment after its last answer.
 
-        What it does not let go of in time, the next client will ask it to (`_sweep`).
+        Those that it does not release in time, the next client will have released (`_sweep`).
         """
         with self._lock:
-            left = self._free + self._given_up
-            self._free, self._given_up = [], []
+            left = self._free + self._abandoned
+            self._free, self._abandoned = [], []
         deadline = monotonic() + limit
         while left and (time_left := deadline - monotonic()) > 0:
             left = [region for region in left if not region.close(max(_MOMENT, min(time_left, deadline - monotonic())))]
@@ -244,7 +244,7 @@ class SharedRegions:
 
 
 class _Done:
-    """A message whose answer says no more than that it was done."""
+    """A message with an empty answer."""
 
     def from_http(self, reply: HttpReply, url: str) -> None:
         """Nothing."""
@@ -281,7 +281,7 @@ class MapRegion(_Done):
 
 @dataclass(frozen=True)
 class MappedRegions:
-    """Names of the regions that the server has mapped, anybody's."""
+    """Names of all regions that the server has mapped, of any client."""
 
     rpc: ClassVar[str] = "SystemSharedMemoryStatus"
     guarded: ClassVar[bool] = True
@@ -302,7 +302,7 @@ class MappedRegions:
 
 @dataclass(frozen=True)
 class UnmapRegion(_Done):
-    """Have the server let go of shared memory.
+    """Have the server release shared memory.
 
     Attributes:
         region: name under which the server knows the memory.
@@ -322,7 +322,7 @@ class UnmapRegion(_Done):
 
 
 def _sweep(transport: Transport) -> None:
-    """Let go of what killed processes left: memory that the server still maps, or a file that it had yet to map."""
+    """Release what killed processes left: memory that the server still maps, or a file that it had yet to map."""
     for path in _FOLDER.glob(f"{_PREFIX}*"):
         if _dead(path.name):
             with suppress(OSError):
@@ -335,6 +335,6 @@ def _sweep(transport: Transport) -> None:
 
 
 def _dead(name: str) -> bool:
-    """It is a region of ours, and the process in its name is no more."""
+    """Whether it is a region of this package, and the process in its name has ended."""
     number = name.removeprefix(_PREFIX).partition("_")[0]
     return name.startswith(_PREFIX) and number.isdecimal() and not is_used(int(number))

@@ -1,4 +1,4 @@
-"""What one model takes and gives, as its configuration says; arrays are checked against it on both ways."""
+"""The tensors of one model, by its configuration; arrays are checked against it in both directions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from beampipe.triton.client.shared_memory import Places, SharedRegion
 from beampipe.triton.model.contract import TensorSpec, fits, triton_type
 
 Due = Mapping[str, tuple[int, ...] | None]
-"""Outputs that are wanted with the shape that each must have; None for any that the configuration allows."""
+"""Requested outputs with the shape that each must have; None for any that the configuration allows."""
 
 _INTEGERS: Final = (np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64)
 _DTYPES: Final[dict[str, type[np.generic]]] = {
@@ -27,16 +27,16 @@ _DTYPES: Final[dict[str, type[np.generic]]] = {
 
 @dataclass(frozen=True, eq=False)
 class ModelSignature:
-    """The contract of one model on one server.
+    """The tensors and parameters of one model on one server.
 
     Attributes:
         model: name of the model.
         url: address of the server.
         batched: whether each tensor has one more axis, of length 1, in front on the wire; arrays never have it.
-        inputs: tensors that the model takes, by name.
+        inputs: input tensors by name.
         optional: names of inputs that may be left out.
-        outputs: tensors that the model gives, by name.
-        parameters: what else the configuration states, by name.
+        outputs: output tensors by name.
+        parameters: parameters of the configuration, by name.
     """
 
     model: str
@@ -48,7 +48,7 @@ class ModelSignature:
     parameters: Mapping[str, str]
 
     def due(self, wanted: Due) -> Due:
-        """The same outputs; a shape that is not given is the configuration's if that leaves nothing open.
+        """The same outputs; a shape that is not given is taken from the configuration if that is complete.
 
         Raises:
             UnknownNameError: the model has no such output.
@@ -62,7 +62,7 @@ class ModelSignature:
         return {name: dims[name] if shape is None else shape for name, shape in wanted.items()}
 
     def request(self, arrays: Mapping[str, ndarray], due: Due) -> InferRequest:
-        """What to send.
+        """The request for some arrays.
 
         Raises:
             InputError: an array is missing, or of another type or shape than the model takes.
@@ -97,11 +97,11 @@ class ModelSignature:
     def arrays(
         self, answer: Mapping[str, Output], due: Due, region: SharedRegion | None = None, at: Places | None = None
     ) -> dict[str, ndarray]:
-        """The checked answer, in memory of its own; what did not come is left out, see `required`.
+        """The checked answer, in memory of its own; missing arrays are left out, see `required`.
 
         Args:
-            answer: what came.
-            due: what should have come.
+            answer: received tensors.
+            due: requested outputs.
             region: shared memory in which outputs may be, None if none was used.
             at: where in the region they are.
 
@@ -125,7 +125,7 @@ class ModelSignature:
         """The array of that name.
 
         Raises:
-            ServiceError: it did not come.
+            ServiceError: it is missing.
         """
         if name not in arrays:
             raise self._wrong(f"{sorted(arrays)}", name)

@@ -72,7 +72,7 @@ COMMON_COUNTERS: Final = {"events": "Events answered.", "stage_seconds": "Wall t
 """What any model may observe, with the description of its counter."""
 
 _PERIOD: Final = 1.0
-"""Time [s] between two times at which the amounts are handed over."""
+"""Time [s] between two times at which amounts are passed to Triton."""
 
 
 class InstanceMetrics:
@@ -102,15 +102,15 @@ class InstanceMetrics:
         self._amounts: defaultdict[tuple[str, str], float] = defaultdict(float)
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._hand_over_for_ever, name="metrics", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
 
     def start(self) -> None:
-        """Forget what the canary has added, and begin to hand amounts over to Triton."""
+        """Discard what the canary has added, and start to pass amounts to Triton."""
         self._take()
         self._thread.start()
 
     def stop(self) -> None:
-        """Hand over the amounts that are left, and end."""
+        """Pass the remaining amounts to Triton, and end."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -133,12 +133,12 @@ class InstanceMetrics:
             self._amounts.clear()
         return taken
 
-    def _hand_over_for_ever(self) -> None:
+    def _run(self) -> None:
         while not self._stopped.wait(_PERIOD):
-            self._hand_over()
-        self._hand_over()
+            self._flush()
+        self._flush()
 
-    def _hand_over(self) -> None:
+    def _flush(self) -> None:
         for (name, stage), amount in self._take().items():
             if (name, stage) not in self._metrics:
                 labels = {**self._labels, **({"stage": stage} if stage else {})}
@@ -147,18 +147,17 @@ class InstanceMetrics:
 
 
 _POLL: Final = 0.02
-"""Time [s] between two questions whether a client still waits. Each is a round trip to the server: too long for small
-events."""
+"""Time [s] between two checks for cancellation. Each is a round trip to the server: too long for small events."""
 
 
 class TritonPythonModel:
     """The three calls of the Python backend: initialize, execute, finalize."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        """Bind one model to the device and threads of this instance, and ask it something with a known answer.
+        """Make the model on the device and with the threads of this instance, and check its canary.
 
         Raises:
-            BeampipeError: the model cannot be made here, or answers wrongly; Triton then does not serve it.
+            BeampipeError: the model cannot be made here, or its canary fails; Triton then does not serve it.
         """
         import triton_python_backend_utils as pb  # exists only inside Triton
 
@@ -170,23 +169,29 @@ class TritonPythonModel:
         self.batches = config.get("max_batch_size", 0) > 0
         self.requests: Sequence[Any] = ()
         self.begun = self.polled = monotonic()
-        made = model_class(parameters[contract.MODEL_CLASS], version)
+        cls = model_class(parameters[contract.MODEL_CLASS], version)
         self.metrics = InstanceMetrics(
-            pb, args["model_name"], args["model_instance_name"], getattr(made, "counters", {})
+            pb, args["model_name"], args["model_instance_name"], getattr(cls, "counters", {})
         )
+        device = "cpu"
+        if args["model_instance_kind"] == "GPU":
+            device = f"cuda:{args['model_instance_device_id']}"
+        threads = max(1, len(os.sched_getaffinity(0)) // (instance_count(config) or 1))  # divide the cores
+        if (configured := parameters.get(contract.THREADS, "")).isdigit():
+            threads = int(configured)
         weights = parameters.get(contract.EXECUTION_MODEL_PATH, contract.MODEL_DIRECTORY)
         instance = Instance(
             name=args["model_instance_name"],
-            device=_device(args),
-            threads=_threads(parameters, config),
+            device=device,
+            threads=threads,
             weights=Path(weights.replace(contract.MODEL_DIRECTORY, str(folder))),
             parameters=parameters,
             checkpoint=self._checkpoint,
             observe=self.metrics.observe,
         )
-        self.inputs: tuple[TensorSpec, ...] = made.inputs
-        self.outputs = {spec.name: spec for spec in made.outputs}
-        self.model = made(instance)
+        self.inputs: tuple[TensorSpec, ...] = cls.inputs
+        self.outputs = {spec.name: spec for spec in cls.outputs}
+        self.model = cls(instance)
         self.array, self.tensor = exchange(pb)
         check_model(self.model.run, version, args["model_name"])
         self.metrics.start()
@@ -199,7 +204,7 @@ class TritonPythonModel:
             try:
                 arrays[row] = self._read(request)
             except Exception as error:
-                answers[row] = self._known(error)
+                answers[row] = self._public_error(error)
         self.requests = [requests[row] for row in arrays]
         self.begun = self.polled = monotonic()
         try:
@@ -242,7 +247,7 @@ class TritonPythonModel:
                 raise ModelError(f"model: got {len(answers)} answers, expected {len(requests)}")
         except Exception as error:
             if len(requests) == 1:
-                return [self._known(error)]
+                return [self._public_error(error)]
             # One of them is at fault; the others still get their answer.
             return [self._run([request])[0] for request in requests]
         return answers
@@ -252,13 +257,13 @@ class TritonPythonModel:
         if now - self.polled < _POLL:
             return
         self.polled = now
-        # Triton does not see that an HTTP client has gone, but clients may say how long they wait [us]; 0: for ever.
+        # Triton does not notice that an HTTP client has gone, but clients may state a timeout [us]; 0 for none.
         spent = (now - self.begun) * 1e6
         if self.requests and all(request.is_cancelled() or 0 < request.timeout() < spent for request in self.requests):
             raise CancelledError("cancelled: nobody waits for the answer any more")
 
-    def _known(self, error: Exception) -> BeampipeError:
-        """What a client may read of an error: not of the server's files, packages and settings."""
+    def _public_error(self, error: Exception) -> BeampipeError:
+        """The part of an error that a client may read: nothing about the server's files, packages and settings."""
         if isinstance(error, (InputError, CancelledError)) or type(error) is BeampipeError:
             return error
         if isinstance(error, MemoryError):
@@ -269,12 +274,12 @@ class TritonPythonModel:
     def _response(self, request: Any, answer: ModelAnswer) -> Any:
         try:
             if isinstance(answer, BeampipeError):
-                return self._error(self._known(answer))
-            wanted = request.requested_output_names()
-            outputs = [self._output(self.outputs[name], answer[name]) for name in wanted]
+                return self._error(self._public_error(answer))
+            names = request.requested_output_names()
+            outputs = [self._output(self.outputs[name], answer[name]) for name in names]
             return self.pb.InferenceResponse(output_tensors=outputs)
         except Exception as error:
-            return self._error(self._known(error))
+            return self._error(self._public_error(error))
 
     def _output(self, spec: TensorSpec, array: ndarray) -> Any:
         # Triton checks neither type nor shape of what a model answers.
@@ -294,14 +299,3 @@ class TritonPythonModel:
         elif isinstance(error, CancelledError):
             code = codes.CANCELLED
         return self.pb.InferenceResponse(error=codes(to_wire(error), code))
-
-
-def _device(args: Mapping[str, str]) -> str:
-    return f"cuda:{args['model_instance_device_id']}" if args["model_instance_kind"] == "GPU" else "cpu"
-
-
-def _threads(parameters: Mapping[str, str], config: Mapping[str, Any]) -> int:
-    """As the configuration says, else the cores shared out among the instances."""
-    if (given := parameters.get(contract.THREADS, "")).isdigit():
-        return int(given)
-    return max(1, len(os.sched_getaffinity(0)) // (instance_count(config) or 1))

@@ -1,7 +1,7 @@
-"""Requests with a known answer: a model that does not give it, byte for byte, is not served.
+"""Canaries: stored requests with a known answer. A model that does not give it, byte for byte, is not served.
 
-Each model is asked twice: by its own instance when that is made (`check_model`), and through the server's own port once
-that is up (`beampipe.triton.server.management`). Between the two lies the exchange of arrays, which can lose data
+Each model is checked twice: by its own instance when that is made (`check_model`), and through the server's own port
+once that is up (`beampipe.triton.server.management`). Between the two lies the exchange of arrays, which can lose data
 without an error.
 """
 
@@ -60,15 +60,15 @@ def read_canary(version: Path) -> tuple[dict[str, ndarray], dict[str, ndarray]] 
 
 
 def check_model(run: Callable[[Sequence[ModelRequest]], Sequence[ModelAnswer]], version: Path, name: str) -> None:
-    """Refuse a model whose answer is not the one that was found when it was exported.
+    """Compare a model's answer with the one that was stored when it was exported.
 
     Args:
         run: method of the model that answers requests.
-        version: folder of the model's version, with the canary; without one nothing is asked.
+        version: folder of the model's version, with the canary; without one nothing is checked.
         name: name of the model, for messages.
 
     Raises:
-        ConfigError: the answer is an error, or another one.
+        ConfigError: the answer is an error, or differs.
     """
     if (stored := read_canary(version)) is None:
         return
@@ -79,7 +79,7 @@ def check_model(run: Callable[[Sequence[ModelRequest]], Sequence[ModelAnswer]], 
 
 
 def compare_answers(name: str, answer: Mapping[str, ndarray], expected: Mapping[str, ndarray]) -> None:
-    """Refuse a model whose answer differs from the expected one in any byte.
+    """Raise if an answer differs from the expected one in any byte.
 
     Args:
         name: name of the model, for messages.
@@ -87,7 +87,7 @@ def compare_answers(name: str, answer: Mapping[str, ndarray], expected: Mapping[
         expected: arrays that it must give, by name of the tensor.
 
     Raises:
-        ConfigError: an array is missing or another one.
+        ConfigError: an array is missing or differs.
     """
     for key, array in expected.items():
         got = answer.get(key)

@@ -60,7 +60,7 @@ class TensorSpec:
 
 
 def fits(shape: tuple[int, ...], dims: tuple[int, ...]) -> bool:
-    """Whether a shape is as stated, where -1 stands for any length."""
+    """Whether a shape fits `dims`, where -1 stands for any length."""
     if shape == dims:
         return True
     return len(shape) == len(dims) and all(want in (-1, got) for want, got in zip(dims, shape, strict=True))
@@ -106,7 +106,7 @@ ModelAnswer = Mapping[str, ndarray] | BeampipeError
 
 @dataclass(frozen=True)
 class Instance:
-    """Where one copy of a model runs. Without a server: ``Model(Instance(weights=folder))``.
+    """One copy of a model: device, threads and parameters. Without a server: ``Model(Instance(weights=folder))``.
 
     Attributes:
         name: name of the instance, unique in its server.
@@ -114,8 +114,8 @@ class Instance:
         threads: number of threads that the instance may use.
         weights: folder of the model's weights.
         parameters: parameters of the model's configuration, by name.
-        checkpoint: function to call between the steps of long work. It raises `CancelledError` once nobody waits for
-            the answer any more.
+        checkpoint: function to call between the steps of long work. It raises `CancelledError` if the request was
+            cancelled.
         observe: function ``observe(name, amount, stage)`` that adds an amount to the metric ``beampipe_<name>_total``.
             The names are those in the model's `counters`, and ``events`` and ``stage_seconds``.
     """
@@ -131,10 +131,10 @@ class Instance:
 
 @runtime_checkable
 class Model(Protocol):
-    """What a server can hold: arrays in, arrays out. It is made once for each `Instance`.
+    """A model for a server: arrays in, arrays out. It is made once for each `Instance`.
 
     Attributes:
-        inputs: tensors that a request brings.
+        inputs: tensors of a request.
         outputs: tensors that an answer may hold.
     """
 
@@ -154,7 +154,7 @@ class Model(Protocol):
             in an answer only if the client asked for it: a mapping may make then what takes time.
 
         Raises:
-            InputError: a request is bad. Each is then asked alone, so that the good ones are answered.
+            InputError: a request is bad. Each is then run alone, so that the good ones are answered.
         """
 
     @classmethod
@@ -163,7 +163,7 @@ class Model(Protocol):
 
 
 class _NoBytecode(SourceFileLoader):
-    """Leaves no ``__pycache__`` beside a file, which would then be part of a repository."""
+    """Writes no ``__pycache__`` beside a file, which would then be part of a repository."""
 
     def set_data(self, path: str, data: Any, *, _mode: int = 0o666) -> None:
         pass
@@ -186,7 +186,7 @@ def model_class(path: str, folder: Path | None = None) -> type[Any]:
     try:
         if where.endswith(".py"):
             module_path = (folder or Path()) / where
-            # A name of its own: a file called json.py must not pass for the json of others.
+            # A unique name: a file called json.py must not replace the module json.
             module_name = f"beampipe_model_{module_path.stem}"
             loader = _NoBytecode(module_name, str(module_path))
             spec = importlib.util.spec_from_file_location(module_name, module_path, loader=loader)
@@ -197,17 +197,17 @@ def model_class(path: str, folder: Path | None = None) -> type[Any]:
             spec.loader.exec_module(module)
         else:
             module = importlib.import_module(where)
-        found: type[Any] = getattr(module, name)
+        cls: type[Any] = getattr(module, name)
     except (ImportError, FileNotFoundError, AttributeError, TypeError, ValueError) as error:
         raise ConfigError(
             f"model: got {path!r}, expected 'package.module:Class' or 'file.py:Class' ({error})"
         ) from error
-    missing = [part for part in _PARTS if not hasattr(found, part)]
+    missing = [part for part in _PARTS if not hasattr(cls, part)]
     if missing:
         raise ConfigError(
             f"model: got {path!r} without {', '.join(missing)}, expected a class with {', '.join(_PARTS)}"
         )
-    return found
+    return cls
 
 
 _NAME: Final = re.compile(r"\w[\w.-]*", re.ASCII)
@@ -225,17 +225,16 @@ class ModelSettings:
             repository.
         parameters: texts that the model finds in `Instance.parameters`, by name.
         weights: files that are copied into the model's folder of weights, `Instance.weights`.
-        instances: number of copies of the model, in all on a CPU, on each device on GPUs.
+        instances: number of copies of the model: in total on a CPU, per device on GPUs.
         device: device of the copies: ``"cpu"``, ``"cuda"`` (every GPU), ``"cuda:N"``, or ``"auto"`` (GPUs where there
             are any).
-        threads: number of threads of each copy. If not given, the cores are shared out among the copies.
+        threads: threads of each copy; None to divide the cores among the copies.
         max_batch_size: largest number of requests in one call of the model, each of any size; 0 for one at a time.
         backend: name of Triton's backend that runs the model. ``"python"`` makes an instance of its class; another one
-            is told what to do by the parameters, and must give the same answers.
+            is configured by the parameters, and must give the same answers.
         libraries: files that are copied beside the model's configuration: the library of the backend, and those that
             it opens. Triton looks for ``libtriton_<backend>.so`` there first.
-        example: arrays of the request that the model is asked before it is served, by name of the tensor; if not given,
-            the example of its class.
+        example: arrays of the canary's request, by name of the tensor; None for the example of its class.
     """
 
     name: str
@@ -269,15 +268,15 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class EnsembleSettings:
-    """Models that Triton chains: a tensor of one is handed to the next that has an input of the same name.
+    """Models that Triton chains: a tensor of one is passed to the next that has an input of the same name.
 
     Attributes:
         name: name of the whole chain on the wire.
         steps: the models of the chain, in order.
         inputs: tensors that a client sends.
         outputs: tensors that a client gets.
-        made_from: name of the steps' tensor that a client's tensor is, by name of the latter, where they differ. A step
-            may have a tensor of the client's name, too: it is not handed on then.
+        made_from: name of the steps' tensor by name of the client's tensor, where they differ. A step may have a tensor
+            of the client's name, too, which is then not passed on.
     """
 
     name: str

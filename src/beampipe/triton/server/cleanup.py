@@ -1,8 +1,8 @@
-"""What a Triton leaves behind when nobody could stop it: processes and shared memory, found by their prefix.
+"""Removes what a Triton leaves behind when it was not stopped: processes and shared memory, found by their prefix.
 
 Each server gets a prefix of its own for its stubs' shared memory, ``beampipe_<pid>_<start>_<namespace>_<number>_``:
 process id and start time (clock ticks since boot) of its owner, the owner's pid namespace, a counter. The prefix stands
-in the command lines of server and stubs, so whatever belongs to an owner that is gone can be told from everything else.
+in the command lines of server and stubs, so everything that belongs to a dead owner can be identified.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _SERVER: Final = "tritonserver"
 _PROXY: Final = "haproxy"
 _PROGRAMS: Final = (_SERVER, STUB, _PROXY, "bash", "sh")  # a shell, until it has become a stub
 _PAUSE: Final = 0.02
-"""Time [s] between two looks whether killed processes are gone."""
+"""Time [s] between two checks whether killed processes are gone."""
 _KILL: Final = 3.0
-"""Time [s] that killed processes get to go."""
+"""Time [s] to wait for killed processes."""
 
 _numbers = itertools.count()
 
 
 @dataclass(frozen=True)
 class ServedProcess:
-    """A process that serves: the server itself, one of its stubs, or the reverse proxy.
+    """A process of a server: the server itself, one of its stubs, or the reverse proxy.
 
     Attributes:
         pid: id of the process.
@@ -83,12 +83,12 @@ def shared_memory_of(prefix: str) -> tuple[Path, ...]:
 
 def folders_of(prefix: str) -> tuple[Path, ...]:
     """The temporary folders of this user with a prefix."""
-    found = []
+    folders = []
     for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         with contextlib.suppress(OSError):
             if path.lstat().st_uid == os.getuid() and path.is_dir() and not path.is_symlink():
-                found.append(path)
-    return tuple(sorted(found))
+                folders.append(path)
+    return tuple(sorted(folders))
 
 
 def remove(prefix: str, grace: float = 0.0, *, orphaned: bool = False) -> None:
@@ -108,9 +108,12 @@ def remove(prefix: str, grace: float = 0.0, *, orphaned: bool = False) -> None:
         while any(process.is_server for process in processes_of(prefix)) and time.monotonic() < deadline:
             time.sleep(5 * _PAUSE)
     deadline = time.monotonic() + _KILL
-    while (left := _to_end(prefix, orphaned)) and time.monotonic() < deadline:
-        # The server first: it must not see its stubs go and start others.
-        for process in sorted(left, key=lambda one: not one.is_server):
+    while time.monotonic() < deadline:
+        left = [process for process in processes_of(prefix) if orphaned or not process.is_proxy]
+        if not left:
+            break
+        # The server first: it must not see its stubs end and start others.
+        for process in sorted(left, key=lambda process: not process.is_server):
             _signal(process.pid, signal.SIGKILL)
         time.sleep(_PAUSE)
     for path in shared_memory_of(prefix):
@@ -121,10 +124,6 @@ def remove(prefix: str, grace: float = 0.0, *, orphaned: bool = False) -> None:
         remove_dead_connections()
         for path in folders_of(owner):
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _to_end(prefix: str, orphaned: bool) -> list[ServedProcess]:
-    return [process for process in processes_of(prefix) if orphaned or not process.is_proxy]
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
@@ -139,7 +138,7 @@ def _signal(pid: int, number: signal.Signals) -> None:
 def clean_up_after_dead_owners() -> tuple[str, ...]:
     """Remove what the servers of dead owners have left on this machine.
 
-    Owners in another pid namespace (a container that shares ``/dev/shm``) cannot be seen from here; theirs is left.
+    Owners in another pid namespace (a container that shares ``/dev/shm``) are not visible; what is theirs stays.
 
     Returns:
         The prefixes of the servers of which something was removed.
@@ -147,13 +146,11 @@ def clean_up_after_dead_owners() -> tuple[str, ...]:
     names = {path.name for path in (*shared_memory_of("beampipe_"), *folders_of("beampipe_"))}
     # Orphans whose shared memory is already gone.
     names.update(argument for process in processes_of("beampipe_") for argument in process.arguments)
-    found = {match.group(): match.groups() for name in names if (match := _PREFIX.search(name))}
-    gone = tuple(prefix for prefix in sorted(found) if not _owner_lives(*map(int, found[prefix])))
-    for prefix in gone:
-        remove(prefix, orphaned=True)
+    owners = {match.group(): tuple(map(int, match.groups())) for name in names if (match := _PREFIX.search(name))}
+    dead = []
+    for prefix, (pid, started, namespace, _) in sorted(owners.items()):
+        if namespace == processes.namespace() and not processes.is_same(pid, started):
+            remove(prefix, orphaned=True)
+            dead.append(prefix)
     remove_dead_connections()
-    return gone
-
-
-def _owner_lives(pid: int, started: int, namespace: int, number: int) -> bool:
-    return namespace != processes.namespace() or processes.is_same(pid, started)
+    return tuple(dead)

@@ -26,12 +26,12 @@ from beampipe.triton.server.access import AccessSettings
 from beampipe.triton.supervision.stubs import SHARED_MEMORY
 
 _PORTS: Final = range(20000, 32000)
-"""Numbers from which a free port is chosen: below those that the system gives to clients."""
+"""Range of free ports: below those that the system assigns to clients."""
 
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """What one server is to be.
+    """Settings of one server.
 
     Attributes:
         repository: folder of the models.
@@ -46,9 +46,9 @@ class ServerSettings:
         threads: number of threads of the math libraries in an instance (`OMP_NUM_THREADS`). Models may set their own.
         start_timeout: time [s] that loading the models may take.
         exit_timeout: time [s] that work in progress may take at the end.
-        supervise: whether to bring back what dies or hangs, models as well as the server itself.
-        patience: time [s] without an answer and without work after which a model that is asked, or the server, hangs.
-        canary: whether to ask each model for the answer that was stored with it, and to refuse one that gives another.
+        supervise: whether to restart models and the server when they die or hang.
+        patience: time [s] without an answer and without work after which a model with requests, or the server, hangs.
+        canary: whether to compare each model's answer to its canary with the stored one, and to refuse a difference.
         access: who may use the server, and through what.
     """
 
@@ -70,7 +70,7 @@ class ServerSettings:
 
     @property
     def http_host(self) -> str:
-        """Address on which the server is for everybody over HTTP."""
+        """Public address for HTTP."""
         return self.access.http_host(self.host)
 
     @property
@@ -80,7 +80,7 @@ class ServerSettings:
 
     @property
     def ports(self) -> Ports:
-        """The ports that were asked for, 0 where any will do."""
+        """The requested ports, 0 for any free one."""
         return Ports(self.http_port, self.grpc_port, self.metrics_port)
 
     def __post_init__(self) -> None:
@@ -123,8 +123,8 @@ def port_is_free(host: str, port: int) -> bool:
 
 
 def free_port(host: str = LOOPBACK, taken: Collection[int] = ()) -> int:
-    """A port of a host that nobody has, and that is not among those `taken`."""
-    generator = random.SystemRandom()  # nobody's seed: two processes would choose the same ports
+    """A free port of a host that is not among those `taken`."""
+    generator = random.SystemRandom()  # independent of seeds: two processes must not choose the same ports
     while (candidate := generator.choice(_PORTS)) in taken or not port_is_free(host, candidate):
         pass
     return candidate
@@ -150,8 +150,8 @@ def server_command(
     """The command line of a server.
 
     Args:
-        settings: what the server is to be.
-        engine: the Triton that is started.
+        settings: settings of the server.
+        engine: the Triton to start.
         backends: folder of the backends, from `prepare_backends`.
         connection: ports to listen on; behind a reverse proxy only on loopback.
         metrics_port: port of the metrics.
@@ -183,19 +183,19 @@ def server_environment(settings: ServerSettings, engine: Engine, python: Interpr
     """The environment of a server, which its stubs inherit.
 
     Args:
-        settings: what the server is to be.
-        engine: the Triton that is started.
+        settings: settings of the server.
+        engine: the Triton to start.
         python: the interpreter that the stubs embed.
         backends: folder of the backends, from `prepare_backends`.
     """
-    given = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+    inherited = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
     folders = [backends / "python" / "lib", *([python.library.parent] if python.library else []), *engine.libraries]
     # The first python3 on PATH decides which environment a stub sees.
-    path = [str(python.bin), given.get("PATH", os.defpath)]
-    libraries = [*(str(folder) for folder in folders if folder.is_dir()), given.get("LD_LIBRARY_PATH", "")]
-    threads = str(settings.threads or given.get("OMP_NUM_THREADS") or 1)
+    path = [str(python.bin), inherited.get("PATH", os.defpath)]
+    libraries = [*(str(folder) for folder in folders if folder.is_dir()), inherited.get("LD_LIBRARY_PATH", "")]
+    threads = str(settings.threads or inherited.get("OMP_NUM_THREADS") or 1)
     return {
-        **given,
+        **inherited,
         "PATH": os.pathsep.join(path),
         "LD_LIBRARY_PATH": os.pathsep.join(filter(None, libraries)),
         "OMP_NUM_THREADS": threads,
@@ -206,10 +206,10 @@ def server_environment(settings: ServerSettings, engine: Engine, python: Interpr
 
 _CONFIG: Final = "config.pbtxt"
 
-_STUB_SAYS: Final = "Expected 9 arguments"
+_STUB_USAGE: Final = "Expected 9 arguments"
 
 _STUB_TIME: Final = 20.0
-"""Time [s] that a stub gets to start and say so."""
+"""Time [s] that a stub gets to start and print that."""
 
 _SHARED_MEMORY: Final = 32 * 2**20
 """Shared memory [bytes] that must be free: one instance takes 1 MiB idle, and twice its largest event."""
@@ -220,7 +220,7 @@ def check_repository(repository: Path, models: tuple[str, ...]) -> tuple[str, ..
 
     Args:
         repository: folder of the models.
-        models: names of the models that are wanted; all if there are none.
+        models: names of the requested models; all if empty.
 
     Raises:
         FileError: there is no repository, or no model in it.
@@ -230,16 +230,16 @@ def check_repository(repository: Path, models: tuple[str, ...]) -> tuple[str, ..
         raise FileError(
             f"{repository}: got no such folder, expected a model repository: beampipe serving export -o FOLDER"
         )
-    found = tuple(sorted(path.parent.name for path in repository.glob(f"*/{_CONFIG}")))
-    if not found:
+    available = tuple(sorted(path.parent.name for path in repository.glob(f"*/{_CONFIG}")))
+    if not available:
         raise FileError(
             f"{repository}: got a folder without models, expected MODEL/{_CONFIG} in it: beampipe serving export"
             " -o FOLDER"
         )
     for model in models:
-        if model not in found:
-            raise UnknownNameError(f"model in {repository}", model, found)
-    return models or found
+        if model not in available:
+            raise UnknownNameError(f"model in {repository}", model, available)
+    return models or available
 
 
 def check_interpreter(engine: Engine, python: Interpreter) -> None:
@@ -277,9 +277,9 @@ def check_stub(backends: Path, environ: Mapping[str, str]) -> None:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ConfigError(f"{stub}: got {error}, expected it to start and ask for arguments") from error
-    said = (done.stdout + done.stderr).decode(errors="replace").strip()
-    if _STUB_SAYS not in said:
-        last = said.splitlines()[-1] if said else f"exit code {done.returncode}"
+    output = (done.stdout + done.stderr).decode(errors="replace").strip()
+    if _STUB_USAGE not in output:
+        last = output.splitlines()[-1] if output else f"exit code {done.returncode}"
         raise ConfigError(
             f"{stub}: got {last!r}, expected it to start; with LD_LIBRARY_PATH={environ['LD_LIBRARY_PATH']}"
         )
@@ -318,14 +318,14 @@ def check_ports(settings: ServerSettings, ports: Ports) -> None:
 
 
 def check_shared_memory() -> None:
-    """Raise if there is no room to hand tensors to the stubs.
+    """Raise if there is no room to pass tensors to the stubs.
 
     Raises:
         ConfigError: ``/dev/shm`` is missing or full.
     """
     if not SHARED_MEMORY.is_dir():
         raise ConfigError(
-            f"{SHARED_MEMORY}: got no such folder, expected shared memory, through which Triton talks to models"
+            f"{SHARED_MEMORY}: got no such folder, expected shared memory, through which Triton passes data to models"
         )
     status = os.statvfs(SHARED_MEMORY)
     free = status.f_bavail * status.f_frsize

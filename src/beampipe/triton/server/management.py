@@ -35,22 +35,22 @@ _JSON: Final = {"Content-Type": "application/json"}
 
 
 def request(url: str, method: str, path: str, body: Any = None, timeout: float = _TIMEOUT) -> tuple[int, bytes]:
-    """One request to a server, over a connection of its own: a server that is to end waits for those that stay open.
+    """Send one request, over a new connection: a server that is about to end waits for open ones.
 
     Args:
         url: ``host:port`` of the server, with or without ``http://``.
         method: method of HTTP.
         path: path from the root of the server on.
-        body: what is sent as JSON, None for nothing.
+        body: sent as JSON, None for no body.
         timeout: longest wait [s].
 
     Returns:
         Status and body of the answer.
 
     Raises:
-        ServiceUnavailableError: nobody answers.
+        ServiceUnavailableError: no server answers.
         DeadlineError: no answer in time.
-        ConfigError: `url` is none.
+        ConfigError: `url` is not valid.
     """
     with closing(_transport(url)) as transport:
         reply = transport.exchange(_call(method, path, body), timeout)
@@ -59,17 +59,12 @@ def request(url: str, method: str, path: str, body: Any = None, timeout: float =
 
 def is_ready(url: str, timeout: float = 1.0) -> bool:
     """Whether the server answers and all its models are loaded; one whose stub has died still counts as loaded."""
-    return _found(url, "/v2/health/ready", timeout) is not None
+    return _get(url, "/v2/health/ready", timeout) is not None
 
 
 def has_metrics(url: str, timeout: float = 1.0) -> bool:
     """Whether a Triton's metrics are at that address."""
-    return b"nv_" in (_found(url, "/metrics", timeout) or b"")
-
-
-def is_live(url: str, timeout: float = 5.0) -> bool:
-    """Whether the server answers at all."""
-    return _found(url, "/v2/health/live", timeout) is not None
+    return b"nv_" in (_get(url, "/metrics", timeout) or b"")
 
 
 def model_states(url: str, timeout: float = _TIMEOUT) -> dict[str, str]:
@@ -105,9 +100,9 @@ def load_model(url: str, model: str, config: Mapping[str, Any] | None = None, ti
 
 
 def reload_model(url: str, model: str, timeout: float = 600.0) -> None:
-    """Put fresh instances in the place of a loaded model's; requests meanwhile go to the old ones, none is refused.
+    """Replace the instances of a loaded model; requests meanwhile go to the old ones, none is refused.
 
-    Triton does not load unchanged files again, so the configuration is handed over with a counter in it.
+    Triton does not load unchanged files again, so the configuration is sent with a counter in it.
 
     Raises:
         ServiceError: the server cannot load it; the old instances stay.
@@ -123,7 +118,7 @@ def unload_model(url: str, model: str, timeout: float = 60.0) -> None:
     """Take a model out of service; what it is working on is finished.
 
     Raises:
-        UnknownNameError: no model of that name is or was loaded; Triton itself would say nothing.
+        UnknownNameError: no model of that name is or was loaded; Triton itself would not report that.
         ServiceError: the server refuses.
     """
     if model not in (states := model_states(url, timeout)):
@@ -135,11 +130,11 @@ def unload_model(url: str, model: str, timeout: float = 60.0) -> None:
 def connected(url: str, timeout: float = _TIMEOUT) -> Iterator[Callable[[], None]]:
     """A connection that is kept open, and a function that unloads all models over it.
 
-    A server that is told to end takes no new connections, and then waits for idle ones of others before it lets go of
-    its models: those need not wait.
+    A server that is about to end accepts no new connections, and then waits for idle ones of other clients before it
+    unloads its models: this unloads them at once.
 
     Raises:
-        ServiceUnavailableError: nobody answers, here or in the function, or not as a Triton does.
+        ServiceUnavailableError: no server answers, here or in the function, or no Triton.
         DeadlineError: no answer in time.
     """
     with closing(_transport(url)) as transport:
@@ -168,8 +163,8 @@ def _call(method: str, path: str, body: Any) -> HttpCall:
     return HttpCall(method, path, () if body is None else (json.dumps(body).encode(),), _JSON)
 
 
-def _found(url: str, path: str, timeout: float) -> bytes | None:
-    """What is at a path, None if nothing is or nobody answers."""
+def _get(url: str, path: str, timeout: float) -> bytes | None:
+    """Body of an answer with status 200, None for any other or none."""
     try:
         status, data = request(url, "GET", path, timeout=timeout)
     except OSError:
@@ -178,7 +173,7 @@ def _found(url: str, path: str, timeout: float) -> bytes | None:
 
 
 def _checked(url: str, path: str, body: Any, timeout: float) -> bytes:
-    """The answer to a POST that the server must not refuse."""
+    """The answer to a POST; an error if the server refuses it."""
     status, data = request(url, "POST", path, body, timeout)
     if status != 200:
         raise ServiceError(f"{url}: POST {path} was refused: {reason_of(HttpReply(status, data))}", url=url)
@@ -186,20 +181,23 @@ def _checked(url: str, path: str, body: Any, timeout: float) -> bytes:
 
 
 def check_canary(url: str, version: Path, name: str, *, batched: bool = False, timeout: float = 60.0) -> bool:
-    """Refuse a running server whose answer, asked over HTTP, is not the one that was found at the export.
+    """Compare a running server's answer over HTTP with the one that was stored at the export, byte for byte.
+
+    `beampipe.triton.model.canary` calls the model alone. In between lies the exchange of arrays with Triton, which can
+    lose data without an error.
 
     Args:
         url: address of the server for HTTP, ``host:port``.
-        version: folder of the model's version, with the canary; without one nothing is asked.
+        version: folder of the model's version, with the canary; without one nothing is sent.
         name: name of the model.
         batched: whether the model's tensors have one more axis in front.
         timeout: longest wait for the answer [s].
 
     Returns:
-        Whether there was a canary to ask.
+        Whether there was a canary.
 
     Raises:
-        ConfigError: the answer is an error, or another one.
+        ConfigError: the answer is an error, or differs.
     """
     if (stored := read_canary(version)) is None:
         return False
@@ -223,10 +221,10 @@ def _spec(name: str, array: ndarray) -> TensorSpec:
 
 
 _SHORT: Final = 1.0
-"""Longest wait [s] for what a server says without work."""
+"""Timeout [s] of requests that take no work."""
 
 _CANARY: Final = 30.0
-"""Longest wait for a canary, in units of the supervisor's patience; a model that hangs is ended before."""
+"""Timeout of a canary, in units of the supervisor's patience; a model that hangs is killed before."""
 
 _LINE: Final = re.compile(
     r'^nv_inference_(request_success|pending_request_count)\{[^}]*model="([^"]*)"[^}]*\} (\S+)', re.M
@@ -262,36 +260,36 @@ class HttpModelProbe:
         return Placement(stubs, tuple(step["model_name"] for step in steps))
 
     def loads(self) -> dict[str, Load]:
-        """What there is to do for each loaded model."""
+        """Answered and waiting requests of each loaded model."""
         status, body = request(self._metrics_url, "GET", "/metrics", timeout=_SHORT)
         if status != 200:
             raise ServiceError(f"{self._metrics_url}: got status {status} for /metrics", url=self._metrics_url)
         sums: defaultdict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
         for name, model, value in _LINE.findall(body.decode(errors="replace")):
             sums[model][name] += float(value)
-        return {model: Load(one["request_success"], one["pending_request_count"]) for model, one in sums.items()}
+        return {model: Load(load["request_success"], load["pending_request_count"]) for model, load in sums.items()}
 
     def probe_canary(self, model: str) -> bool:
-        """Ask a model for its stored answer, and wait for it; False if it has none.
+        """Send a model its canary and wait for the answer; False if it has none.
 
         Raises:
-            ConfigError: the answer is an error or another one, and the settings have canaries compared.
+            ConfigError: the answer is an error or differs, and the settings request the comparison.
         """
         versions = sorted((self._settings.repository / model).glob("[0-9]*"))
         batched = model_config(self._http_url, model).get("max_batch_size", 0) > 0
         timeout = _CANARY * self._settings.patience
         try:
-            asked = [check_canary(self._http_url, path, model, batched=batched, timeout=timeout) for path in versions]
+            checked = [check_canary(self._http_url, path, model, batched=batched, timeout=timeout) for path in versions]
         except ConfigError:
             if self._settings.canary:
                 raise
             return True
-        return any(asked)
+        return any(checked)
 
     def load(self, model: str) -> None:
         """Load a model."""
         load_model(self._http_url, model, timeout=self._settings.start_timeout)
 
     def reload(self, model: str) -> None:
-        """Put fresh instances in the place of a model's."""
+        """Replace the instances of a model."""
         reload_model(self._http_url, model, timeout=self._settings.start_timeout)

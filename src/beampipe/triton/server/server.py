@@ -35,13 +35,13 @@ _LINES: Final = 6
 _LOG_TAIL: Final = 10_000
 """Number of lines of the log that are searched for errors."""
 _POLL: Final = 0.01
-"""Time [s] between two looks whether the server is up."""
+"""Time [s] between two checks whether the server is up."""
 
 _ATTEMPTS: Final = 3
 """Number of starts, if a free port was taken before the server had it."""
 
 _FLUSH: Final = 0.3
-"""Time [s] without a stub and without work in the server itself after which all answers have left it."""
+"""Time [s] without stubs and without work in the server after which all answers have been sent."""
 
 _PORT_TAKEN: Final = re.compile(r"address already in use|failed to start (HTTP|GRPC|Metrics)|Socket .* already", re.I)
 
@@ -53,13 +53,13 @@ class TritonServer(Shown):
     ...     print(server.http_url)
 
     Args:
-        settings: what the server is to be.
-        on_incident: function that is told what happens, from another thread.
+        settings: settings of the server.
+        on_incident: function that is called with each incident, from another thread.
 
     Attributes:
-        settings: what the server is to be.
-        incidents: what has happened so far, in order.
-        prefix: prefix of the names of all that belongs to the server, by which it is cleaned up.
+        settings: settings of the server.
+        incidents: incidents so far, in order.
+        prefix: prefix of the names of everything that belongs to the server, by which it is cleaned up.
         ports: ports on which the server listens.
         models: names of the models that are loaded at its start.
     """
@@ -83,7 +83,7 @@ class TritonServer(Shown):
         self._start_process: Callable[[], None]
 
     def facts(self) -> Mapping[str, object]:
-        """Names of the models, and where the server is asked."""
+        """Names of the models, and the addresses of the server."""
         if self.pid is None:
             return {"repository": self.settings.repository, "state": "not running"}
         return {"models": ", ".join(self.models), "HTTP": self.http_url, "gRPC": self.grpc_url}
@@ -125,7 +125,7 @@ class TritonServer(Shown):
 
     @property
     def answering(self) -> bool:
-        """Whether it answers and nothing in it hangs, as its supervisor sees it; without one, whether it is ready."""
+        """Whether it answers and nothing in it hangs, by its supervisor; without one, whether it is ready."""
         return self.ready if self._supervisor is None else self._supervisor.answering
 
     @property
@@ -241,12 +241,15 @@ class TritonServer(Shown):
             if self._stopping.is_set():
                 raise ServiceError("server: stopped while it was starting", url=self.http_url)
             if code is not None or time.monotonic() > deadline:
+                lines = [line for line in process.last_lines(_LOG_TAIL) if line.strip()]
+                errors = [line for line in lines if _USEFUL.search(line) and not _HARMLESS.search(line)]
+                complaints = list(dict.fromkeys(errors or lines))
                 what = f"exit code {code}" if code is not None else f"no answer within {settings.start_timeout:g} s"
                 self._kill()
                 raise ServiceError(
                     f"Triton: got {what}, expected it to load {', '.join(self.models)};"
                     f" {f'the log is {settings.log}' if settings.log else 'with a log file given, its log is kept'}:"
-                    + "".join(f"\n    {line}" for line in _complaints(process)),
+                    + "".join(f"\n    {line}" for line in complaints[-_LINES:]),
                     url=self.http_url,
                 )
             time.sleep(_POLL)
@@ -269,11 +272,11 @@ class TritonServer(Shown):
         self._launch()
 
     def ensure_watchdog(self) -> None:
-        """See to it that somebody cleans up if this process is killed."""
+        """Make sure that the cleanup process runs, in case this process is killed."""
         self._watchdog.keep()
 
     def note(self, kind: IncidentKind, text: str) -> None:
-        """Keep an incident, write it into the log and tell it to whoever wanted to be told."""
+        """Record an incident, write it into the log and call `on_incident`."""
         incident = Incident(time.time(), kind, text)
         self.incidents.append(incident)
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(incident.time))
@@ -284,7 +287,7 @@ class TritonServer(Shown):
     def stop(self) -> None:
         """Finish the work in progress, for a bounded time, and end; may be called twice.
 
-        New requests are refused from the first moment on.
+        New requests are refused at once.
         """
         self._stopping.set()
         self._supervision.close()
@@ -311,12 +314,12 @@ class TritonServer(Shown):
         self.stop()
 
     def kill_processes(self) -> None:
-        """Kill the server and its stubs, and nothing more: for a signal handler, while `stop` goes on."""
+        """Kill the server and its stubs only: for a signal handler, while `stop` goes on."""
         if self._process is not None:
             self._process.kill()
 
     def _wait_for_end(self, process: ManagedProcess) -> None:
-        """Until the server has ended, or nothing in it works any more: then it only waits for idle connections."""
+        """Wait until the server has ended, or is idle: then it only waits for open connections."""
         deadline = time.monotonic() + self.settings.exit_timeout + 1
         idle_since: float | None = None
         spent: float | None = None
@@ -335,7 +338,7 @@ class TritonServer(Shown):
         remove(self.prefix)
 
     def _end(self) -> None:
-        """Kill what is left and remove every trace but the log that was asked for."""
+        """Kill what is left and remove every trace but a log file of the settings."""
         self._kill()
         if self._access is not None:
             self._access.close()
@@ -345,13 +348,6 @@ class TritonServer(Shown):
         assert not shared_memory_of(self.prefix)
 
 
-def _complaints(process: ManagedProcess) -> list[str]:
-    """The last lines of the log since the start that report an error, or else the last ones."""
-    lines = [line for line in process.last_lines(_LOG_TAIL) if line.strip()]
-    useful = [line for line in lines if _USEFUL.search(line) and not _HARMLESS.search(line)]
-    return list(dict.fromkeys(useful or lines))[-_LINES:]
-
-
 def _url(host: str, port: int) -> str:
-    """Where a server is asked that listens on an address, which may stand for all of this machine."""
+    """Address for clients of a server that listens on an address, possibly a wildcard."""
     return authority({"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host), port)

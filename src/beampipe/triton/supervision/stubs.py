@@ -62,27 +62,27 @@ def stubs_of(server: int) -> tuple[Stub, ...]:
     Args:
         server: process id of the server.
     """
-    found = (_read(pid, processes.arguments(pid)) for pid in processes.children(server))
-    return tuple(stub for stub in found if stub is not None)
+    stubs = (_read(pid, processes.arguments(pid)) for pid in processes.children(server))
+    return tuple(stub for stub in stubs if stub is not None)
 
 
 def memory_of_stubs(metrics_url: str) -> dict[str, float]:
     """The resident memory of the stubs of each model [MB], by name of the model.
 
     Args:
-        metrics_url: address of the server's metrics, ``host:port``; nothing is found for a server of another machine.
+        metrics_url: address of the server's metrics, ``host:port``; empty for a server of another machine.
     """
     host, _, port = metrics_url.rpartition(":")
-    found: dict[str, float] = {}
+    memory: dict[str, float] = {}
     if host.removeprefix("http://") not in _LOCAL:
-        return found
+        return memory
     commands = dict(processes.command_lines())
     servers = {pid for pid, line in commands.items() if f"--metrics-port={port}" in line}
     for pid, line in commands.items():
         stub = _read(pid, line)
         if stub is not None and stub.server in servers:
-            found[stub.model] = found.get(stub.model, 0.0) + (processes.resident_memory(pid) or 0) / 1e6
-    return found
+            memory[stub.model] = memory.get(stub.model, 0.0) + (processes.resident_memory(pid) or 0) / 1e6
+    return memory
 
 
 def _read(pid: int, command: Sequence[str]) -> Stub | None:
@@ -143,8 +143,8 @@ def _threads(pid: int) -> Iterator[str]:
     for task in sorted(folder.glob("*"), key=lambda path: int(path.name)):
         state = _text(task / "stat").rpartition(")")[2].split()[:1]
         what = {"state": "".join(state), "waits in": _text(task / "wchan"), "call": _text(task / "syscall")}
-        told = ", ".join(f"{name} {value}" for name, value in what.items() if value)
-        yield f"  thread {task.name} {_text(task / 'comm')}: {told}"
+        facts = ", ".join(f"{name} {value}" for name, value in what.items() if value)
+        yield f"  thread {task.name} {_text(task / 'comm')}: {facts}"
         yield from (f"    {line}" for line in _text(task / "stack").splitlines())
 
 
