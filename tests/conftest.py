@@ -1,6 +1,6 @@
-"""What holds for every test: shapes and types are checked, random numbers are seeded, what is missing is skipped.
+"""For every test: shapes and types are checked, random numbers are seeded, tests without their programs are skipped.
 
-With ``BEAMPIPE_REQUIRE_PROGRAMS=1`` a program or package that is missing fails the test instead.
+With ``BEAMPIPE_REQUIRE_PROGRAMS=1`` a missing program or package is a failure instead.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from jaxtyping import install_import_hook
 # Before any test module imports beampipe: shape-typed signatures are then checked at each call.
 install_import_hook("beampipe", "beartype.beartype")
 
-# No test measures time: on a busy machine a slow example is no fault.
-settings.register_profile("beampipe", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Tests depend neither on time (a busy machine may be slow) nor on luck (the same examples in every run).
+settings.register_profile("beampipe", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("beampipe")
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _SEED = 20
 
 @pytest.fixture(autouse=True)
 def _seeds() -> None:
-    """Code under test takes its seeds as arguments; these are for whatever forgot to."""
+    """Code under test takes its seeds as arguments; these are for code that forgot to."""
     random.seed(_SEED)
     np.random.seed(_SEED)  # noqa: NPY002 - the global generator is exactly what is meant
 

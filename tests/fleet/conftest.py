@@ -53,12 +53,12 @@ class Behind:
 class RunningFleet(Behind):
     """A fleet that runs, with what a test asks of it."""
 
-    def __init__(self, keeper: LocalReconciler, specification: Path, token: str = "") -> None:
+    def __init__(self, reconciler: LocalReconciler, specification: Path, token: str = "") -> None:
         self.token = token
-        self.keeper = keeper
-        self.orders = LocalCommands(keeper)
+        self.reconciler = reconciler
+        self.orders = LocalCommands(reconciler)
         self.specification = specification
-        super().__init__(keeper.fleet.gateway.port)
+        super().__init__(reconciler.fleet.gateway.port)
 
     def write(self, **changes: object) -> Path:
         """Write the specification again with other values."""
@@ -100,9 +100,9 @@ def running_fleet(
         fleet: Fleet = read_fleet(specification)
         run = RunFolder(folder / "run")
         run.make()
-        keeper = LocalReconciler(fleet, run)
-        running = RunningFleet(keeper, specification, made)
-        with keeper.running(), ControlSocket(run.socket, running.orders.obey):
+        reconciler = LocalReconciler(fleet, run)
+        running = RunningFleet(reconciler, specification, made)
+        with reconciler.running(), ControlSocket(run.socket, running.orders.obey):
             until(lambda: bool(running.orders.status()["ready"]), 60.0)
             yield running
 

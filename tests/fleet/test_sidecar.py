@@ -59,7 +59,7 @@ def test_a_gateway_that_restarts_is_waited_for(secured: RunningFleet, papers: Pa
         ModelClient(f"grpc://127.0.0.1:{port}", "one", retries=0, timeout=20.0) as client,
     ):
         client.infer(ASKED)
-        secured.keeper.gateway.stop()  # the keeper starts it again
+        secured.reconciler.gateway.stop()  # the keeper starts it again
         assert client.infer(ASKED)["Y"].tolist() == [0, 6]
 
 

@@ -27,7 +27,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
 
 def test_a_group_has_places_for_twice_its_servers(tmp_path: Path) -> None:
     fleet = read(tmp_path, LEAST + "count = 3\n[servers.gpu]\ncount = 0\nmost = 4\n")
-    assert [group.places for group in fleet.servers.values()] == [6, 4]
+    assert [group.slots for group in fleet.servers.values()] == [6, 4]
     assert fleet.servers["cpu"].server_name(2) == "cpu-2"
 
 

@@ -1,4 +1,4 @@
-"""Many Tritons as one service: servers, a gateway before them, and whoever watches; here, on Slurm, on Kubernetes.
+"""Many Tritons as one service: servers, gateway and monitoring; on one machine, on Slurm, or on Kubernetes.
 
 from beampipe.fleet import read_fleet
 

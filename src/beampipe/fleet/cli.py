@@ -75,7 +75,7 @@ def slurm_command(
 
 
 def job_command(settings: Annotated[Path, typer.Argument(help="Settings of the job, a JSON file.")]) -> None:
-    """Keep the servers of one job of Slurm, in it."""
+    """Run the servers of one Slurm job, inside of it."""
     from beampipe.fleet.deploy.slurm_job import JobSupervisor, current_job, read_job
 
     JobSupervisor(read_job(settings), current_job()).run()
@@ -95,7 +95,7 @@ def gateway_command(
         typer.Option(help="Folder for what the gateway keeps here.", show_default="one in the state folder"),
     ] = None,
 ) -> None:
-    """Keep a gateway in the foreground, before servers that others run: those of Slurm's jobs, say."""
+    """Run a gateway in the foreground, for servers that are started elsewhere, such as by Slurm jobs."""
     from beampipe.fleet.control.daemon import run_gateway
 
     run_gateway(specification, registry, folder)
@@ -113,13 +113,13 @@ def sidecar_command(
     certificate: Annotated[
         Path | None, typer.Option(help="PEM file with the certificate and key that are shown to the gateway.")
     ] = None,
-    port: Annotated[int, typer.Option(help="Port for plain gRPC on this machine; Athena asks at 8001.")] = 8001,
+    port: Annotated[int, typer.Option(help="Port for plain gRPC on this machine; Athena uses 8001.")] = 8001,
     host: Annotated[str, typer.Option(help="Address to listen on, of this machine alone.")] = "127.0.0.1",
     patience: Annotated[
-        int, typer.Option(help="How long a gateway that is away is tried again, in seconds.", min=1)
+        int, typer.Option(help="How long to retry while the gateway does not answer, in seconds.", min=1)
     ] = 30,
 ) -> None:
-    """Open a plain port on this machine to a fleet elsewhere, for clients that know neither tokens nor TLS."""
+    """Open a plain port on this machine to a remote fleet, for clients without support for tokens and TLS."""
     from beampipe.fleet.sidecar import Sidecar, run_sidecar
     from beampipe.triton.client.endpoint import Security, parse_endpoint
 
@@ -143,7 +143,7 @@ def add_command(
     name: Annotated[str, typer.Argument(help="Whose token it is, as the file of tokens shows it.")],
     tokens: _Tokens = Path("tokens"),
 ) -> None:
-    """Make a token and print it; it is not kept. A fleet that runs takes it at once."""
+    """Make a token and print it; it is not stored. A running fleet accepts it at once."""
     from beampipe.fleet.security import add_token
 
     typer.echo(add_token(tokens, name))
@@ -153,7 +153,7 @@ def add_command(
 def revoke_command(
     name: Annotated[str, typer.Argument(help="Whose token it is.")], tokens: _Tokens = Path("tokens")
 ) -> None:
-    """Forget a token. A fleet that runs refuses it at once."""
+    """Revoke a token. A running fleet refuses it at once."""
     from beampipe.fleet.security import revoke_token
 
     revoke_token(tokens, name)
@@ -169,11 +169,11 @@ def authority_command(authority: _Authority = Path("certificates"), days: _Days 
 
 @certificate_app.command("server")
 def server_command(
-    hosts: Annotated[list[str], typer.Argument(help="Names and addresses by which clients know the gateway.")],
+    hosts: Annotated[list[str], typer.Argument(help="Names and addresses at which clients reach the gateway.")],
     authority: _Authority = Path("certificates"),
     days: _Days = 365,
 ) -> None:
-    """Make a certificate for a gateway. A fleet that runs takes it at once."""
+    """Make a certificate for a gateway. A running fleet uses it at once."""
     from beampipe.fleet.security import make_server
 
     typer.echo(make_server(authority, hosts, days))
@@ -204,7 +204,7 @@ def dashboard_command(
 
 def rules_command(
     interval: Annotated[
-        float, typer.Option(help="Time between two looks of Prometheus at a server, in seconds.", min=0.1)
+        float, typer.Option(help="Time between two scrapes of a server by Prometheus, in seconds.", min=0.1)
     ] = 2.0,
 ) -> None:
     """Print the recording and alerting rules for Prometheus, as YAML."""
@@ -254,7 +254,7 @@ def update_command(
     within: Annotated[float, typer.Option(help="Longest time of the trial, in seconds.")] = 300.0,
     as_json: Json = False,
 ) -> None:
-    """Serve the models as they are in the repository now: one server after the other; no request is lost."""
+    """Serve the current models of the repository: one server after the other; no request is lost."""
     from beampipe.fleet.control.control_socket import send_command
     from beampipe.fleet.release_rule import ReleaseRule
     from beampipe.fleet.run_folder import run_folder_of
@@ -333,7 +333,7 @@ _OfFile = Annotated[Path, typer.Option("--file", "-f", help="Specification of th
 
 @app.command("up")
 def up_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None, as_json: Json = False) -> None:
-    """Start a fleet; one that runs becomes what its file says now, and only what differs is changed."""
+    """Start a fleet, or apply a changed specification to a running one."""
     from beampipe.fleet.control.daemon import start_fleet
 
     _print_status(start_fleet(file, folder, terminal.say), as_json=as_json)
@@ -341,7 +341,7 @@ def up_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None, as_json
 
 @app.command("down")
 def down_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None) -> None:
-    """End a fleet: requests in progress are finished."""
+    """Stop a fleet; requests in progress are finished."""
     from beampipe.fleet.control.daemon import stop_fleet
 
     terminal.say(stop_fleet(file, folder))
@@ -353,13 +353,13 @@ def status_command(
     folder: FleetFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Show servers, gateway, and what happened last."""
+    """Show servers, gateway, and the last incidents."""
     _print_status(_send(file, folder, do="status"), as_json=as_json)
 
 
 @app.command("watch")
 def watch_command(file: FleetFile = FLEET_FILE, folder: FleetFolder = None) -> None:
-    """Open the page of a fleet that runs in the browser, and print its address."""
+    """Open the page of a running fleet in the browser, and print its address."""
     page = _send(file, folder, do="status")["page"]
     typer.echo(page)
     typer.launch(page)
@@ -371,9 +371,9 @@ def drain_command(
     file: _OfFile = FLEET_FILE,
     folder: FleetFolder = None,
 ) -> None:
-    """Take a server out: it finishes what it has and lives on without requests."""
+    """Drain a server: it finishes its requests and goes on running without further ones."""
     _send(file, folder, do="drain", server=server)
-    terminal.say(f"{server}: has no requests and gets none; give it some again by: beampipe fleet resume")
+    terminal.say(f"{server}: drained; undo by: beampipe fleet resume")
 
 
 @app.command("resume")
@@ -382,7 +382,7 @@ def resume_command(
     file: _OfFile = FLEET_FILE,
     folder: FleetFolder = None,
 ) -> None:
-    """Give a server requests again that was taken out."""
+    """Give a drained server requests again."""
     _send(file, folder, do="resume", server=server)
     terminal.say(f"{server}: takes requests")
 
@@ -395,7 +395,7 @@ def scale_command(
     folder: FleetFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Have as many servers of a group as that, until the next `beampipe fleet up`."""
+    """Set the number of servers in a group, until the next `beampipe fleet up`."""
     from beampipe.errors import ConfigError
     from beampipe.fleet.specification import read_fleet
 
@@ -422,7 +422,7 @@ def restart_command(
 def example_command(
     place: Annotated[Platform, typer.Argument(help="Where the fleet is to run.")] = Platform.LAPTOP,
 ) -> None:
-    """Print a specification with its keys explained, to begin with."""
+    """Print a specification with its keys explained, as a starting point."""
     from importlib.resources import files
 
     typer.echo((files("beampipe.fleet") / "examples" / f"{place.value}.toml").read_text(encoding="utf-8"), nl=False)
@@ -430,7 +430,7 @@ def example_command(
 
 @app.command("run", hidden=True)
 def run_command(file: FleetFile, folder: FleetFolder = None) -> None:
-    """Keep a fleet in the foreground, as `beampipe fleet up` does behind it."""
+    """Run a fleet in the foreground; `beampipe fleet up` does it in the background."""
     from beampipe.fleet.control.daemon import run_fleet
 
     run_fleet(file, folder)

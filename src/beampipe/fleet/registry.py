@@ -1,4 +1,4 @@
-"""The registry of a fleet: a folder in which each server says who it is, where, and that it lives.
+"""The registry of a fleet: a folder in which each server writes its address and state.
 
 It is the one seam between servers and gateway. On one machine it lies in the run folder, with Slurm on a file system
 that all nodes see. A server writes one file, `NAME.json`, whole each time. A file that has not changed for `SILENCE`
@@ -27,12 +27,12 @@ SILENCE: Final = 5.0
 """Time [s] without a writing after which a server counts as gone."""
 
 State = Literal["starting", "ready", "hangs", "ending"]
-"""What a server says of itself: it loads its models, answers, does not answer, or takes no more requests."""
+"""State of a server, by itself: it loads its models, answers, does not answer, or takes no more requests."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a server says of itself.
+    """The record of a server, written by itself.
 
     Attributes:
         server: name of the server.
@@ -46,7 +46,7 @@ class Record:
         models: names of the models that it serves.
         repository: digest of the repository that it serves.
         beat: time of writing [s since 1970].
-        text: what happened last, for people.
+        text: the last incident, for people.
     """
 
     server: str

@@ -23,7 +23,7 @@ _LONGEST_SOCKET: Final = 100
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where a fleet keeps what.
+    """The paths of a running fleet.
 
     Attributes:
         path: the folder.
@@ -41,17 +41,17 @@ class RunFolder:
 
     @property
     def specification(self) -> Path:
-        """Copy of the specification that is wanted now, with its place in the first line."""
+        """Copy of the current specification, with its path in the first line."""
         return self.path / "fleet.toml"
 
     @property
     def process(self) -> Path:
-        """Who keeps the fleet: process id and start time."""
+        """Process id and start time of the process that runs the fleet."""
         return self.path / "process.json"
 
     @property
     def socket(self) -> Path:
-        """Socket for orders."""
+        """Socket for commands."""
         return self.path / "orders.sock"
 
     @property
@@ -96,7 +96,7 @@ class RunFolder:
 
     @property
     def address(self) -> Path:
-        """Where the gateway is, for whoever sees the shared folder."""
+        """Address of the gateway, for machines that see the shared folder."""
         return self._seen_by_all / "gateway.json"
 
     @property
@@ -112,7 +112,7 @@ class RunFolder:
         """Make the folder, for its user alone, and the secret.
 
         Raises:
-            ConfigError: it belongs to somebody else, or others may write to the shared one.
+            ConfigError: it belongs to another user, or others may write to the shared one.
         """
         for path in {self.path, self._seen_by_all}:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -136,8 +136,8 @@ def run_folder_of(name: str, folder: Path | None = None, shared: Path | None = N
         folder: where it is to be; None for one in the user's state folder.
         shared: folder of registry and secret, where all machines of the fleet see it; None for the run folder.
     """
-    place = state_folder() / "fleet" / name if folder is None else folder.absolute()
-    return RunFolder(place, None if shared is None else shared.absolute())
+    path = state_folder() / "fleet" / name if folder is None else folder.absolute()
+    return RunFolder(path, None if shared is None else shared.absolute())
 
 
 def shared_folder(fleet: Fleet) -> Path:
@@ -196,7 +196,7 @@ def make_snapshot(repository: Path, folder: Path) -> tuple[str, Path]:
 
 
 def remove_other_snapshots(folder: Path, wanted: Iterable[str]) -> None:
-    """Remove the copies that nobody serves any more.
+    """Remove the copies that no server uses any more.
 
     Args:
         folder: where the copies are.

@@ -24,12 +24,12 @@ from beampipe.triton.supervision.interfaces import Incident
 
 @dataclass(frozen=True)
 class FleetServerSettings:
-    """One server.
+    """Settings of one server of a fleet.
 
     Attributes:
         server: name of the server.
         group: group that it belongs to.
-        registry: folder in which it says who it is.
+        registry: folder of the records.
         repository: folder of the models.
         secret_file: file with the secret of the fleet's servers.
         log: file to which its log is appended.
@@ -37,11 +37,11 @@ class FleetServerSettings:
         digest: digest of the repository.
         host: address to listen on.
         reached: host name or address under which the gateway reaches it; None for `host`.
-        threads: number of threads of the math libraries in each instance; None for what the models say.
+        threads: number of threads of the math libraries in each instance; None for the setting of the models.
         start_timeout: time [s] that it may take until it answers.
         exit_timeout: time [s] that work in progress may take at its end.
         patience: time [s] without an answer and without work after which it hangs.
-        farewell: time [s] from the word that it takes no more requests to its end, for a gateway that nobody has told.
+        farewell: time [s] from the announcement of its end to its end, in which the gateway reads that.
     """
 
     server: str
@@ -130,7 +130,7 @@ def run_server(settings: FleetServerSettings) -> None:
 
 
 def _write_until(settings: FleetServerSettings, record: Record, started: threading.Event) -> None:
-    """Say that the server is loading its models, until it has."""
+    """Report that the server is loading its models, until it has."""
     while True:
         _write(settings, record)
         if started.wait(BEAT):
@@ -138,7 +138,7 @@ def _write_until(settings: FleetServerSettings, record: Record, started: threadi
 
 
 def _announce_end(settings: FleetServerSettings, record: Record) -> None:
-    """Say that the server takes no more requests, and serve on until whoever sends some has read it."""
+    """Announce that the server takes no more requests, and serve on until the gateway has read it."""
     end = time.monotonic() + settings.farewell
     _write(settings, record)
     while (left := end - time.monotonic()) > 0:
@@ -147,7 +147,7 @@ def _announce_end(settings: FleetServerSettings, record: Record) -> None:
 
 
 def _write(settings: FleetServerSettings, record: Record) -> None:
-    """Write the record; a server goes on where that cannot be done: a full disk, a file system that stumbles."""
+    """Write the record; a server goes on where that fails, for example on a full disk."""
     try:
         write_record(settings.registry, record)
     except OSError as error:

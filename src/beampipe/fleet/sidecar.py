@@ -7,34 +7,29 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, NoReturn
 
 from beampipe.errors import ConfigError, ServiceError, ServiceUnavailableError
+from beampipe.fleet.generated_files import render
 from beampipe.triton.client.codec import HttpCall, HttpReply
 from beampipe.triton.client.endpoint import LOOPBACK, Endpoint, Security, authority, is_loopback
 from beampipe.triton.client.transports import GrpcTransport
 from beampipe.triton.server.access import find_haproxy
 from beampipe.triton.server.launch import port_is_free
 
-_BUFFER: Final = 64 << 10
-"""Bytes of a request that are kept, to be sent once more if the gateway dies: events of 5000 hits fit."""
-
-_SYSTEM: Final = "@system-ca"
-"""HAProxy's name for the authorities that the system trusts."""
-
 
 @dataclass(frozen=True)
 class Sidecar:
-    """A door on loopback.
+    """A port on loopback that forwards to a remote fleet.
 
     Attributes:
         gateway: address of the fleet's gateway, for gRPC.
         security: token and certificate to show, and certificates to trust.
         port: port for plain gRPC.
-        host: address to listen on, of this machine alone: whoever reaches it asks with the token.
+        host: address to listen on, of this machine alone: all who reach it use the token.
         patience: time [s] for which a gateway that is away is tried again before a client hears of it.
         answer: time [s] that an answer may take.
 
@@ -73,44 +68,9 @@ def sidecar_configuration(sidecar: Sidecar) -> str:
     """The configuration of a sidecar.
 
     Args:
-        sidecar: the door.
+        sidecar: its settings.
     """
-    return "\n".join(_lines(sidecar)) + "\n"
-
-
-def _lines(sidecar: Sidecar) -> Iterator[str]:
-    yield "# Made by `beampipe fleet sidecar`; not to be edited."
-    yield "global"
-    yield "  nbthread 1"
-    yield f"  tune.bufsize {_BUFFER}"
-    yield "  tune.h2.initial-window-size 1048576"
-    yield "  ssl-default-server-options ssl-min-ver TLSv1.2"
-    yield "defaults"
-    yield "  mode http"
-    yield "  timeout connect 1s"
-    yield f"  timeout client {round(sidecar.answer)}s"
-    yield f"  timeout server {round(sidecar.answer)}s"
-    yield "  option abortonclose"
-    # One try in a second: those who cannot try again are spared a gateway that restarts.
-    yield f"  retries {sidecar.patience}"
-    yield "  retry-on conn-failure empty-response"
-    yield "frontend here"
-    yield f"  bind {authority(sidecar.host, sidecar.port)} proto h2"
-    yield "  http-request deny deny_status 403 unless { req.hdr(content-type) -m beg application/grpc }"
-    for name, value in sidecar.security.headers:
-        yield f'  http-request set-header {name} "{_quoted(value)}"'
-    yield "  default_backend fleet"
-    yield "backend fleet"
-    yield f"  server gateway {sidecar.gateway.authority}{_tls(sidecar)}"
-
-
-def _tls(sidecar: Sidecar) -> str:
-    if not sidecar.gateway.tls:
-        return " proto h2"
-    host, security = sidecar.gateway.host, sidecar.security
-    shown = "" if security.certificate is None else f" crt {security.certificate.absolute()}"
-    trusted = _SYSTEM if security.roots is None else security.roots.absolute()
-    return f" ssl alpn h2 verify required ca-file {trusted} sni str({host}) verifyhost {host}{shown}"
+    return render("sidecar.cfg.j2", sidecar=sidecar, authority=authority, quoted=_quoted)
 
 
 def _quoted(value: str) -> str:
@@ -135,8 +95,8 @@ def run_sidecar(sidecar: Sidecar, tell: Callable[[str], None]) -> NoReturn:
     The configuration holds the token. It lies in memory, in no file, and is gone with the process.
 
     Args:
-        sidecar: the door.
-        tell: told that it opens, and whether the gateway answers.
+        sidecar: its settings.
+        tell: called with the address, and with a warning if the gateway does not answer.
 
     Raises:
         ConfigError: there is no HAProxy.
@@ -159,10 +119,10 @@ def run_sidecar(sidecar: Sidecar, tell: Callable[[str], None]) -> NoReturn:
 
 
 def probe_gateway(sidecar: Sidecar) -> None:
-    """Ask the gateway whether it lives, as the sidecar will ask it.
+    """Check that the gateway answers, with the credentials of the sidecar.
 
     Args:
-        sidecar: the door.
+        sidecar: its settings.
 
     Raises:
         ServiceUnavailableError: it is down or out of reach.

@@ -30,14 +30,14 @@ _TIME: Final = re.compile(r"(\d+-)?\d{1,2}:\d{2}:\d{2}")
 
 @dataclass(frozen=True)
 class SlurmSettings:
-    """What Slurm is asked for.
+    """Settings of Slurm jobs.
 
     Attributes:
-        partition: partition to submit to; None for the default one.
-        account: account to charge; None for the default one.
+        partition: partition to submit to, ``#SBATCH --partition``; None for the default one.
+        account: account to charge, ``#SBATCH --account``; None for the default one.
         servers: number of servers of each job, all on one node: that of a node's GPUs where whole nodes are charged.
-        time: time limit of each job, HH:MM:SS or D-HH:MM:SS.
-        renew: time before that limit [s] at which the next job is submitted, so that the fleet goes on.
+        time: time limit of each job, ``#SBATCH --time``: HH:MM:SS or D-HH:MM:SS.
+        renew: submit the next job this long before the time limit [s]; 0 for never.
         folder: folder that all nodes see, for the registry of servers and the logs; None for one in the home folder.
         python: Python interpreter on the nodes, with beampipe installed; None for the one that writes the scripts.
         prologue: lines of shell to run before each server, e.g. ``"module load python"``.
@@ -80,7 +80,7 @@ class SlurmSettings:
 
 @dataclass(frozen=True)
 class KubernetesSettings:
-    """What Kubernetes is asked for.
+    """Settings of Kubernetes.
 
     Attributes:
         namespace: namespace of everything.
@@ -135,7 +135,7 @@ class ContainerSettings:
 
 
 Balancing = Literal["least_connections", "least_hits", "round_robin"]
-"""How the gateway chooses a server; `GatewaySettings.balancing` says what each means."""
+"""How the gateway chooses a server; see `GatewaySettings.balancing`."""
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
@@ -147,10 +147,10 @@ class ServerGroup:
     Attributes:
         name: name of the group; its servers are called NAME-0, NAME-1 and so on.
         count: number of servers that are started.
-        most: largest number of servers, for which the gateway keeps places; None for twice `count`.
+        most: largest number of servers, for which the gateway has slots; None for twice `count`.
         device: whether each server has cores only, or a GPU of its own.
         cores: number of cores of each server.
-        threads: number of threads of the math libraries in each instance of a model; None for what the models say.
+        threads: number of threads of the math libraries in each instance of a model; None for that of the models.
         memory: memory of each server [GiB], where a scheduler asks for it.
         weight: share of the requests beside other groups, 1 to 256: a server of weight 20 gets twice as many as one of
             weight 10.
@@ -172,13 +172,13 @@ class ServerGroup:
         )
         if self.count < 0:
             raise ConfigError(f"servers.{self.name}.count: got {self.count}, expected 0 or more")
-        if self.places < self.count:
+        if self.slots < self.count:
             raise ConfigError(f"servers.{self.name}.most: got {self.most}, expected at least count, {self.count}")
         if not 0 < self.weight <= 256:
             raise ConfigError(f"servers.{self.name}.weight: got {self.weight}, expected 1 to 256; 10 is usual")
 
     @property
-    def places(self) -> int:
+    def slots(self) -> int:
         """Largest number of servers."""
         return max(1, 2 * self.count) if self.most is None else self.most
 
@@ -193,7 +193,7 @@ class ServerGroup:
 
 @dataclass(frozen=True)
 class TlsSettings:
-    """The gateway's certificate, and whose certificates it asks for.
+    """The gateway's certificate, and the authority of client certificates.
 
     Attributes:
         certificate: PEM file with certificate and private key; it is read again when it has changed.
@@ -206,13 +206,13 @@ class TlsSettings:
 
 @dataclass(frozen=True)
 class AthenaSettings:
-    """A door for Athena, whose client sends no token: one RPC over gRPC, for known networks only.
+    """A listener for Athena, whose client sends no token: one RPC over gRPC, for known networks only.
 
     Attributes:
         port: port for gRPC.
         host: address to listen on.
-        networks: networks that are let in, in CIDR notation; by default this machine alone.
-        tls: whether the door speaks TLS, with the gateway's certificate; Athena does so at port 443 alone.
+        networks: networks that may connect, in CIDR notation; by default this machine alone.
+        tls: whether the listener uses TLS, with the gateway's certificate; Athena does so at port 443 only.
     """
 
     port: int = 8001
@@ -233,19 +233,19 @@ class GatewaySettings:
             with the smallest sum of the sizes that clients state in the header ``beampipe-size``; ``round_robin``: in
             turn.
         tls: certificate of the gateway; None for plain connections.
-        tokens: file with a line ``SHA256 NAME`` for each token that is let in; None if none is asked for. Made by
+        tokens: file with a line ``SHA256 NAME`` for each accepted token; None if no token is required. Made by
             `beampipe fleet token`.
         rate: largest number of requests of one token in 10 s; None for any.
         in_flight: largest number of requests that one server has at once.
         queue: largest number of requests that wait for a server; more are refused at once.
-        body: largest request [bytes]: the body over HTTP, the message over gRPC, as it says itself.
-        compressed: whether compressed requests are let in, as CMS's client may send them. A small one may unfold to a
+        body: largest request [bytes]: the body over HTTP, the message over gRPC, by its own header.
+        compressed: whether compressed requests are accepted, as CMS's client may send them. A small one may unfold to a
             thousand times its size in a server.
         arrival: time [s] that a request's headers may take, and a body between two of its parts.
         waiting: time [s] that a request may wait for a server.
         answer: time [s] that a server may take to answer.
         connections: largest number of connections of clients.
-        athena: the door for Athena, if it is wanted.
+        athena: the listener for Athena; None for none.
     """
 
     host: str = LOOPBACK
@@ -297,14 +297,14 @@ class GatewaySettings:
 
 @dataclass(frozen=True)
 class MonitoringSettings:
-    """Who watches the fleet.
+    """Settings of Prometheus and the page.
 
     Attributes:
         prometheus: whether Prometheus runs beside the gateway; None for wherever it is installed.
         prometheus_port: its port on loopback; 0 for a free one.
         page_port: port on loopback of the page of `beampipe fleet watch`; 0 for a free one.
-        interval: time between two looks at each server [s].
-        retention: time for which Prometheus keeps what it saw [days].
+        interval: time between two scrapes of each server [s].
+        retention: time for which Prometheus keeps its data [days].
     """
 
     prometheus: bool | None = None
@@ -343,7 +343,7 @@ class ScalingSettings:
 
 @dataclass(frozen=True)
 class Fleet:
-    """A fleet, as its file says.
+    """The specification of a fleet.
 
     Attributes:
         repository: folder of the models, of `beampipe serving export`.
@@ -351,10 +351,10 @@ class Fleet:
         name: name of the fleet; commands find it by that.
         models: names of the models to serve; all of the repository if there are none.
         gateway: the one address of the fleet.
-        monitoring: who watches it.
+        monitoring: Prometheus and the page.
         scaling: when servers are added and taken away; None for never.
-        slurm: what Slurm is asked for.
-        kubernetes: what Kubernetes is asked for.
+        slurm: settings of Slurm jobs.
+        kubernetes: settings of Kubernetes.
         container: image of containers.
         start_timeout: time [s] that a server may take until it answers.
         exit_timeout: time [s] that work in progress may take when a server ends.

@@ -23,7 +23,7 @@ MODEL = "module_map_athena"
 
 def door(site: RunningFleet) -> str:
     """Address of the door for Athena."""
-    athena = site.keeper.fleet.gateway.athena
+    athena = site.reconciler.fleet.gateway.athena
     assert athena is not None
     return f"127.0.0.1:{athena.port}"
 
@@ -46,7 +46,7 @@ def test_at_its_door(site: RunningFleet) -> None:
 
 
 def test_through_a_sidecar(site: RunningFleet, papers: Path) -> None:
-    port = site.keeper.fleet.gateway.port
+    port = site.reconciler.fleet.gateway.port
     with sidecar(port, "--ca", papers / "ca.pem", "--certificate", papers / "cms.pem") as (here, _):
         check_answers(f"127.0.0.1:{here}")
 

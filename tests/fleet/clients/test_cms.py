@@ -29,13 +29,13 @@ def stub(site: RunningFleet, papers: Path) -> Iterator[Any]:
     """The service, as a client with ``rootCertificates``, ``privateKey`` and ``certificateChain`` has it."""
     shown = (papers / "cms.pem").read_bytes()
     credentials = grpc.ssl_channel_credentials((papers / "ca.pem").read_bytes(), shown, shown)
-    with grpc.secure_channel(f"localhost:{site.keeper.fleet.gateway.port}", credentials) as channel:
+    with grpc.secure_channel(f"localhost:{site.reconciler.fleet.gateway.port}", credentials) as channel:
         yield service_pb2_grpc.GRPCInferenceServiceStub(channel)
 
 
 def config_of(site: RunningFleet, model: str) -> Any:
     """The exported ``config.pbtxt`` of the client's side, by a parser that knows NVIDIA's messages and nothing else."""
-    text = (site.keeper.fleet.repository / model / "config.pbtxt").read_text()
+    text = (site.reconciler.fleet.repository / model / "config.pbtxt").read_text()
     return text_format.Parse(text, model_config_pb2.ModelConfig())
 
 
@@ -98,7 +98,7 @@ def test_the_configuration_of_the_clients_side_is_strict_text(site: RunningFleet
 def test_through_a_sidecar_without_tls(site: RunningFleet, papers: Path) -> None:
     """As with ``SONIC_LOCAL_BALANCER_HOST``."""
     hits, labels = few_hits()[-1], labels_here()[-1]
-    port = site.keeper.fleet.gateway.port
+    port = site.reconciler.fleet.gateway.port
     with (
         sidecar(port, "--ca", papers / "ca.pem", "--certificate", papers / "cms.pem") as (here, _),
         grpc.insecure_channel(f"127.0.0.1:{here}") as channel,
@@ -124,7 +124,7 @@ def test_what_is_refused(stub: Any, papers: Path, site: RunningFleet) -> None:
             getattr(stub, rpc)(getattr(service_pb2, f"{rpc}Request")())
         assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
     nobody = grpc.ssl_channel_credentials((papers / "ca.pem").read_bytes())
-    with grpc.secure_channel(f"localhost:{site.keeper.fleet.gateway.port}", nobody) as channel:
+    with grpc.secure_channel(f"localhost:{site.reconciler.fleet.gateway.port}", nobody) as channel:
         unknown = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         with pytest.raises(grpc.RpcError) as refused:
             unknown.RepositoryIndex(service_pb2.RepositoryIndexRequest(), timeout=10)

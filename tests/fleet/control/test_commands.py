@@ -85,8 +85,8 @@ def test_a_request_to_a_server_that_has_just_died_is_answered_by_another(fleet: 
 def test_servers_are_drained_restarted_and_scaled_without_loss(fleet: RunningFleet) -> None:
     with Load(fleet) as load:
         fleet.orders.drain("cpu-0")
-        place = fleet.keeper.gateway.socket.places()["cpu-0"]
-        assert (place.status, place.idle) == ("DRAIN", True)
+        slot = fleet.reconciler.gateway.socket.slots()["cpu-0"]
+        assert (slot.status, slot.idle) == ("DRAIN", True)
         fleet.orders.resume("cpu-0")
         before = [row["pid"] for row in fleet.orders.status()["servers"]]
         fleet.orders.restart()
@@ -102,7 +102,7 @@ def test_servers_are_drained_restarted_and_scaled_without_loss(fleet: RunningFle
 
 def test_models_are_updated_without_loss_and_broken_ones_are_taken_back(engine: Engine) -> None:
     with running_fleet(count=1) as fleet, Load(fleet) as load:
-        model = fleet.keeper.fleet.repository / "one" / "1" / "model.py"
+        model = fleet.reconciler.fleet.repository / "one" / "1" / "model.py"
         first = fleet.orders.status()["servers"][0]["digest"]
         model.write_text(DOUBLER + "# the same by another name\n")
         assert fleet.orders.update()["servers"] == 1  # the only one: a second serves meanwhile
@@ -122,7 +122,7 @@ def test_a_second_specification_changes_only_what_differs(fleet: RunningFleet) -
     pids = [row["pid"] for row in fleet.orders.status()["servers"]]
     assert fleet.orders.apply(str(fleet.write()))["changed"] == []
     assert fleet.orders.apply(str(fleet.write(gateway="queue = 99")))["changed"] == ["gateway"]
-    until(lambda: "queue(grpc) ge 99" in (fleet.keeper.folder.path / "haproxy.cfg").read_text())
+    until(lambda: "queue(grpc) ge 99" in (fleet.reconciler.folder.path / "haproxy.cfg").read_text())
     assert fleet.orders.apply(str(fleet.write(count=3)))["changed"] == ["gateway", "servers.cpu"]
     assert [row["pid"] for row in fleet.orders.status()["servers"]][:2] == pids
     assert fleet.orders.apply(str(fleet.write()))["changed"] == ["servers.cpu"]
@@ -135,7 +135,7 @@ def test_what_cannot_be_done_is_refused(fleet: RunningFleet) -> None:
         fleet.orders.scale("gpu", 1)
     with pytest.raises(ConfigError, match="most"):
         fleet.orders.scale("cpu", 4)
-    socket = fleet.keeper.folder.socket
+    socket = fleet.reconciler.folder.socket
     with pytest.raises(ServiceError, match="status"):
         send_command(socket, {"do": "stauts"})
     with pytest.raises(ServiceError, match="expected one of this version"):
@@ -176,12 +176,12 @@ def test_a_server_that_cannot_write_its_record_keeps_its_place(fleet: RunningFle
     """As on a full disk: it is silent and yet answers, so there is nothing to mend."""
     until(lambda: whole(fleet))
     before = [row["pid"] for row in fleet.orders.status()["servers"]]
-    registry, away = fleet.keeper.folder.registry, fleet.keeper.folder.path / "away"
+    registry, away = fleet.reconciler.folder.registry, fleet.reconciler.folder.path / "away"
     registry.rename(away)
     registry.write_text("no folder, so nobody can write into it")
     try:
         with Load(fleet) as load:
-            until(lambda: not any(record.lives() for record in fleet.keeper.records.values()))
+            until(lambda: not any(record.lives() for record in fleet.reconciler.records.values()))
             answered = load.answered
             until(lambda: load.answered > answered + 50)
     finally:

@@ -15,7 +15,7 @@ def test_a_keeper_that_takes_no_orders_is_ended_by_a_signal(tmp_path: Path, monk
     specification = tmp_path / "fleet.toml"
     specification.write_text('repository = "models"\n[servers.cpu]\n')
     RunFolder(tmp_path).make()
-    with subprocess.Popen(["sleep", "60"]) as keeper:  # it starts, or ends already: there is no socket
-        monkeypatch.setattr(daemon, "daemon_pid", lambda folder: keeper.pid)
+    with subprocess.Popen(["sleep", "60"]) as reconciler:  # it starts, or ends already: there is no socket
+        monkeypatch.setattr(daemon, "daemon_pid", lambda folder: reconciler.pid)
         assert "ended" in daemon.stop_fleet(specification, tmp_path)
-        assert keeper.wait(1.0) < 0
+        assert reconciler.wait(1.0) < 0

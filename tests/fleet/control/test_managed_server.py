@@ -17,23 +17,23 @@ from tests.fleet.conftest import until
 def test_a_question_while_it_starts_does_not_lose_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The command `status` may ask from another thread at any moment; a lost process would live on beside its successor.
     settings = FleetServerSettings("cpu-0", "cpu", tmp_path, tmp_path, tmp_path / "none", tmp_path / "log")
-    seat = LocalServer(settings, tmp_path / "member.json")
+    server = LocalServer(settings, tmp_path / "member.json")
     start_time = processes.start_time
     asked: list[bool] = []
 
     def asked_meanwhile(pid: int) -> int | None:
         if not asked and pid != os.getpid():
             asked.append(True)
-            asked.append(seat.pid is not None)
+            asked.append(server.pid is not None)
         return start_time(pid)
 
     monkeypatch.setattr(processes, "start_time", asked_meanwhile)
-    seat.start()
+    server.start()
     assert asked == [True, False]
-    assert seat.pid is not None
-    seat.signal(signal.SIGKILL)
-    until(lambda: seat.pid is None)
-    seat.start()
-    assert seat.pid is not None
-    seat.signal(signal.SIGKILL)
-    until(lambda: seat.pid is None)
+    assert server.pid is not None
+    server.signal(signal.SIGKILL)
+    until(lambda: server.pid is None)
+    server.start()
+    assert server.pid is not None
+    server.signal(signal.SIGKILL)
+    until(lambda: server.pid is None)

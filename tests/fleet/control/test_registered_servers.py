@@ -35,17 +35,17 @@ class Notebook:
     """Notes what the gateway is told, and answers as a test wants it to."""
 
     def __init__(self) -> None:
-        self.placed: dict[str, Address | None] = {}
+        self.slot_address: dict[str, Address | None] = {}
         self.states: list[tuple[str, str]] = []
         self.answering = True
-        self.socket = SimpleNamespace(set_state=lambda *said: self.states.append(said), places=self.places)
+        self.socket = SimpleNamespace(set_state=lambda *said: self.states.append(said), slots=self.slots)
 
-    def place(self, server: str, address: Address | None) -> None:
-        self.placed[server] = address
+    def set_slot(self, server: str, address: Address | None) -> None:
+        self.slot_address[server] = address
 
-    def places(self) -> dict[str, SlotState]:
+    def slots(self) -> dict[str, SlotState]:
         status = "UP" if self.answering else "DOWN"
-        return {name: SlotState(status, 0, 0, 0, 0) for name in self.placed}
+        return {name: SlotState(status, 0, 0, 0, 0) for name in self.slot_address}
 
 
 class Scene:
@@ -68,18 +68,18 @@ class Scene:
         record = Record(name, "cpu", "192.0.2.7", 1, 2, 1, 77, "ready", ("one",))
         write_record(self.registry, replace(record, **changes))  # type: ignore[arg-type]
 
-    def look(self, seconds: float = 0.5) -> None:
+    def reconcile(self, seconds: float = 0.5) -> None:
         """Time passes, and the follower looks."""
         self.now += seconds
         self.follower.records = read_records(self.registry)
-        self.follower.look_at_servers()
+        self.follower.reconcile_servers()
 
     def arrive(self, *names: str) -> None:
         """Servers come, and are placed."""
         for _ in range(2):
             for name in names:
                 self.says(name)
-            self.look()
+            self.reconcile()
 
     def notes(self) -> str:
         return "\n".join(text for _, text in self.follower.incidents)
@@ -89,19 +89,19 @@ class Scene:
 def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     with TemporaryDirectory(prefix="follow") as folder, monkeypatch.context() as patch:
         made = Scene(Path(folder), patch)
-        made.follower.watch.start()
+        made.follower.monitoring.start()
         yield made
         patch.undo()
-        made.follower.watch.stop()
+        made.follower.monitoring.stop()
 
 
 def test_a_record_that_never_changes_is_of_no_server(scene: Scene) -> None:
     scene.says("cpu-0-1")
-    scene.look()
-    scene.look()
-    assert scene.gateway.placed == {}
-    scene.look(100.0)
-    scene.look()
+    scene.reconcile()
+    scene.reconcile()
+    assert scene.gateway.slot_address == {}
+    scene.reconcile(100.0)
+    scene.reconcile()
     assert read_records(scene.registry) == {}
     assert scene.follower.servers == {}
 
@@ -109,44 +109,44 @@ def test_a_record_that_never_changes_is_of_no_server(scene: Scene) -> None:
 def test_clocks_that_are_hours_apart_do_no_harm(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", iter(float(second) for second in range(99)).__next__)  # it is 1970 over there
     scene.arrive("cpu-0-1")
-    assert scene.gateway.placed == {"cpu-0": Address("192.0.2.7", 1, 2)}
+    assert scene.gateway.slot_address == {"cpu-0": Address("192.0.2.7", 1, 2)}
 
 
 def test_a_silent_server_keeps_its_place_while_it_answers(scene: Scene) -> None:
     scene.arrive("cpu-0-1")
-    scene.look(SILENCE + 60.0)  # the file system has stopped, say
-    assert scene.gateway.placed["cpu-0"] is not None
+    scene.reconcile(SILENCE + 60.0)  # the file system has stopped, say
+    assert scene.gateway.slot_address["cpu-0"] is not None
     scene.gateway.answering = False
-    scene.look()
-    assert scene.gateway.placed["cpu-0"] is None
+    scene.reconcile()
+    assert scene.gateway.slot_address["cpu-0"] is None
     assert "is silent and does not answer" in scene.notes()
     scene.gateway.answering = True
     scene.says("cpu-0-1")
-    scene.look()
-    assert scene.gateway.placed["cpu-0"] is not None, "it has come back"
+    scene.reconcile()
+    assert scene.gateway.slot_address["cpu-0"] is not None, "it has come back"
 
 
 def test_a_registry_that_is_not_to_be_seen_changes_nothing(scene: Scene) -> None:
     scene.arrive("cpu-0-1")
     shutil.rmtree(scene.registry)
     with pytest.raises(FileError, match="servers keep places"):
-        scene.look(100.0)
-    assert scene.gateway.placed["cpu-0"] is not None
+        scene.reconcile(100.0)
+    assert scene.gateway.slot_address["cpu-0"] is not None
 
 
 def test_a_server_that_ends_is_emptied_before_it_is_gone(scene: Scene) -> None:
     scene.arrive("cpu-0-1", "cpu-0-2")
-    assert set(scene.gateway.placed) == {"cpu-0", "cpu-1"}
+    assert set(scene.gateway.slot_address) == {"cpu-0", "cpu-1"}
     for _ in range(2):
         scene.says("cpu-0-1", state="ending")
-        scene.look()
+        scene.reconcile()
     assert scene.gateway.states == [("cpu-0", "drain")]
-    assert scene.gateway.placed["cpu-0"] is not None, "it has requests yet"
+    assert scene.gateway.slot_address["cpu-0"] is not None, "it has requests yet"
     remove_record(scene.registry, "cpu-0-1")
     scene.gateway.answering = False
-    scene.look(SILENCE + 1.0)
-    scene.look()
-    assert scene.gateway.placed["cpu-0"] is None
+    scene.reconcile(SILENCE + 1.0)
+    scene.reconcile()
+    assert scene.gateway.slot_address["cpu-0"] is None
     assert "cpu-0-1" not in scene.follower.servers
 
 
@@ -154,8 +154,8 @@ def test_a_server_that_ends_is_emptied_before_it_is_gone(scene: Scene) -> None:
 def test_a_server_that_hangs_or_moves_loses_its_place(scene: Scene, change: dict[str, object], said: str) -> None:
     scene.arrive("cpu-0-1")
     scene.says("cpu-0-1", **change)
-    scene.look()
-    assert scene.gateway.placed["cpu-0"] is None
+    scene.reconcile()
+    assert scene.gateway.slot_address["cpu-0"] is None
     assert said in scene.notes()
 
 
@@ -164,17 +164,17 @@ def test_servers_without_a_place_are_told_of_and_get_the_next_one(scene: Scene) 
     assert "cpu-1-1: got a server more than servers.cpu.most" in scene.notes()
     scene.says("cpu-0-1", state="hangs")
     scene.says("cpu-1-1")
-    scene.look()
+    scene.reconcile()
     scene.says("cpu-1-1")
-    scene.look()
-    assert scene.follower.servers["cpu-1-1"].place == "cpu-0"
+    scene.reconcile()
+    assert scene.follower.servers["cpu-1-1"].slot == "cpu-0"
 
 
 def test_a_server_of_another_fleet_gets_no_place(scene: Scene) -> None:
     for _ in range(2):
         scene.says("tpu-0-1", group="tpu")
-        scene.look()
-    assert scene.gateway.placed == {}
+        scene.reconcile()
+    assert scene.gateway.slot_address == {}
     assert "of no group that the specification has" in scene.notes()
 
 

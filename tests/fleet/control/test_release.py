@@ -45,7 +45,7 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def code(fleet: RunningFleet, text: str) -> str:
     """Change the model in the repository, and tell what is served until now."""
-    model = fleet.keeper.fleet.repository / "one" / "1" / "model.py"
+    model = fleet.reconciler.fleet.repository / "one" / "1" / "model.py"
     assert model.read_text() != text
     model.write_text(text)
     return str(fleet.orders.status()["servers"][0]["digest"])
@@ -76,8 +76,8 @@ def test_worse_models_are_taken_back_without_loss(
     assert why in done["decision"]["reasons"][0]
     assert done["decision"]["compared"] == ("recorded requests" if recorded else "stored canaries")
     assert servers(trials) == [("cpu-0", old)]
-    assert trials.keeper.canary is None
-    assert any("rolled back" in text for _, text in trials.keeper.incidents)
+    assert trials.reconciler.canary is None
+    assert any("rolled back" in text for _, text in trials.reconciler.incidents)
     assert load.lost == []
     assert load.wrong == 0
 
@@ -110,7 +110,16 @@ def test_without_a_free_place_one_of_several_is_on_trial(engine: Engine, events:
         fleet.orders.apply(str(fleet.specification))
         before = servers(fleet)
         code(fleet, TRIPLER)
-        options = ["--folder", str(fleet.keeper.folder.path), "--share", "30%", "--recorded", events, "--least", "20"]
+        options = [
+            "--folder",
+            str(fleet.reconciler.folder.path),
+            "--share",
+            "30%",
+            "--recorded",
+            events,
+            "--least",
+            "20",
+        ]
         with Load(fleet) as load:
             done = CliRunner().invoke(app, ["update", str(fleet.specification), *options])
         assert done.exit_code == 1
@@ -123,27 +132,27 @@ def test_without_a_free_place_one_of_several_is_on_trial(engine: Engine, events:
 
 @pytest.mark.parametrize("balancing", ["least_connections", "least_hits"])
 def test_a_server_on_trial_gets_its_share_of_the_requests_and_no_more(fleet: RunningFleet, balancing: str) -> None:
-    keeper, share, asked = fleet.keeper, 0.2, 250
+    reconciler, share, asked = fleet.reconciler, 0.2, 250
     fleet.orders.apply(str(fleet.write(gateway=f'balancing = "{balancing}"')))
-    with keeper.lock:
-        keeper.canary = CanaryShare("cpu-1", share)
-        keeper.renew_gateway()
+    with reconciler.lock:
+        reconciler.canary = CanaryShare("cpu-1", share)
+        reconciler.update_gateway()
     try:
         for scheme in ("grpc", "http"):
             with fleet.client(scheme) as client:
                 for _ in range(asked):
                     client.infer({"X": np.zeros(1, np.float32)})
-        got = {name: place.answered for name, place in keeper.gateway.socket.places().items()}
-        assert got["cpu-1"] == keeper.gateway.socket.replies()["cpu-1"].given
-        keeper.gateway.end_trial()
+        got = {name: slot.answered for name, slot in reconciler.gateway.socket.slots().items()}
+        assert got["cpu-1"] == reconciler.gateway.socket.replies()["cpu-1"].given
+        reconciler.gateway.end_trial()
         with fleet.client() as client:
             for _ in range(50):
                 client.infer({"X": np.zeros(1, np.float32)})
-        assert keeper.gateway.socket.places()["cpu-1"].answered == got["cpu-1"]
+        assert reconciler.gateway.socket.slots()["cpu-1"].answered == got["cpu-1"]
     finally:
-        with keeper.lock:
-            keeper.canary = None
-            keeper.renew_gateway()
+        with reconciler.lock:
+            reconciler.canary = None
+            reconciler.update_gateway()
         fleet.orders.apply(str(fleet.write()))
     of_all = 2 * asked
     assert sum(got.values()) >= of_all
@@ -152,7 +161,7 @@ def test_a_server_on_trial_gets_its_share_of_the_requests_and_no_more(fleet: Run
 
 def test_an_order_that_changes_servers_waits_for_none_and_is_refused(fleet: RunningFleet) -> None:
     fleet.orders.drain("cpu-1")
-    model = fleet.keeper.fleet.repository / "one" / "1" / "model.py"
+    model = fleet.reconciler.fleet.repository / "one" / "1" / "model.py"
     before = model.read_text()
     try:
         model.write_text(SAME)
@@ -163,4 +172,4 @@ def test_an_order_that_changes_servers_waits_for_none_and_is_refused(fleet: Runn
     finally:
         model.write_text(before)
         fleet.orders.resume("cpu-1")
-    assert fleet.keeper.canary is None
+    assert fleet.reconciler.canary is None

@@ -18,7 +18,7 @@ BUSY, IDLE, FULL = Demand(50.0, 0, 0.9, 2), Demand(0.0, 0, 0.05, 2), Demand(1.0,
 
 
 def wishes(scaler: Scaler, demand: Demand, seconds: int, begin: float = 0.0) -> list[int]:
-    return [scaler.wish(begin + second, demand) for second in range(seconds)]
+    return [scaler.decide(begin + second, demand) for second in range(seconds)]
 
 
 @pytest.mark.parametrize(("demand", "change"), [(BUSY, 1), (FULL, 1), (IDLE, -1)])
@@ -29,7 +29,7 @@ def test_what_lasts_changes_the_fleet_once_in_a_while(demand: Demand, change: in
 
 def test_what_comes_and_goes_changes_nothing() -> None:
     scaler = Scaler(SETTINGS, 4)
-    changes = [scaler.wish(float(second), BUSY if second // 5 % 2 else IDLE) for second in range(100)]
+    changes = [scaler.decide(float(second), BUSY if second // 5 % 2 else IDLE) for second in range(100)]
     assert not any(changes)
 
 
@@ -47,25 +47,25 @@ def test_a_server_that_was_added_is_no_reason_to_take_it_away() -> None:
 @pytest.mark.parametrize("in_flight", [1, 2], ids=["waits in the gateway", "waits in the server"])
 def test_a_fleet_grows_and_shrinks_with_what_is_asked(engine: Engine, in_flight: int) -> None:
     with running_fleet(1, f'in_flight = {in_flight}\n[scaling]\ngroup = "cpu"\npatience = 1.0\n') as fleet:
-        scaler = FleetScaler(fleet.keeper, fleet.orders.scale)
+        scaler = FleetScaler(fleet.reconciler, fleet.orders.scale)
         with ThreadPoolExecutor(8) as pool, fleet.client() as client:
             ended = time.monotonic() + 60
 
             def ask() -> None:
-                while len(fleet.keeper.seats) < 2 and time.monotonic() < ended:
+                while len(fleet.reconciler.servers) < 2 and time.monotonic() < ended:
                     client.infer({"X": np.array([0.1], np.float32)})
 
             asking = [pool.submit(ask) for _ in range(8)]
-            while len(fleet.keeper.seats) < 2 and time.monotonic() < ended:
-                scaler.look()
+            while len(fleet.reconciler.servers) < 2 and time.monotonic() < ended:
+                scaler.check()
                 time.sleep(0.2)
             for future in asking:
                 future.result()
-        assert len(fleet.keeper.seats) == 2
+        assert len(fleet.reconciler.servers) == 2
 
         def shrunk() -> bool:
-            scaler.look()
-            return len(fleet.keeper.seats) == 1
+            scaler.check()
+            return len(fleet.reconciler.servers) == 1
 
         until(shrunk)
-        assert any("scaling: 2 servers" in text for _, text in fleet.keeper.incidents)
+        assert any("scaling: 2 servers" in text for _, text in fleet.reconciler.incidents)

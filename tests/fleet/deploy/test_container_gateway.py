@@ -119,14 +119,14 @@ def test_haproxy_takes_every_configuration(name: str, tmp_path: Path) -> None:
         compose_files(fleet)["haproxy.cfg"],
         gateway_text(fleet, gateway_slots(fleet), gateway_credentials(fleet)),
     ]
-    places = {
+    slots = {
         "certificate": "gateway.pem",
         "client_ca": "ca.pem",
         "tokens/tokens": "tokens",
         "tls/tls.pem": "gateway.pem",
     }
     for text in texts:
-        for paper, file in {**places, "tls/ca.pem": "ca.pem", "secrets/tokens": "tokens"}.items():
+        for paper, file in {**slots, "tls/ca.pem": "ca.pem", "secrets/tokens": "tokens"}.items():
             text = re.sub(rf"/(?:run|etc)/\S*?{paper}\b", str(tmp_path / file), text)
         path = tmp_path / "haproxy.cfg"
         path.write_text(text)

@@ -132,15 +132,15 @@ def test_every_other_path_is_refused(fleet: RunningFleet, path: str) -> None:
 
 
 def test_the_secret_of_the_servers_opens_nothing_here(fleet: RunningFleet) -> None:
-    secret = fleet.keeper.folder.secret.read_text()
+    secret = fleet.reconciler.folder.secret.read_text()
     header = (("triton-grpc-protocol-beampipe", secret),)
     assert call(fleet.port, SERVICE + "RepositoryModelUnload", metadata=header)[0] == "PERMISSION_DENIED"
-    written = fleet.keeper.folder.path / "haproxy.cfg"
+    written = fleet.reconciler.folder.path / "haproxy.cfg"
     assert written.stat().st_mode & 0o077 == 0
 
 
 def test_large_and_compressed_requests_are_refused_before_they_are_read(fleet: RunningFleet) -> None:
-    size = fleet.keeper.fleet.gateway.body + 4
+    size = fleet.reconciler.fleet.gateway.body + 4
     status, said = call(fleet.port, SERVICE + "ModelInfer", infer([size // 4], bytes(size)))
     assert (status, "larger request" in said) == ("RESOURCE_EXHAUSTED", True)
     gzipped = {"compression": grpc.Compression.Gzip}
@@ -175,7 +175,7 @@ def test_only_known_tokens_are_let_in(guarded: RunningFleet) -> None:
 
 
 def test_a_token_is_added_and_revoked_while_it_runs(guarded: RunningFleet) -> None:
-    tokens = guarded.keeper.fleet.gateway.tokens
+    tokens = guarded.reconciler.fleet.gateway.tokens
     assert tokens is not None
     assert guarded.token not in tokens.read_text()
     token = add_token(tokens, "bob")
@@ -185,7 +185,7 @@ def test_a_token_is_added_and_revoked_while_it_runs(guarded: RunningFleet) -> No
 
     until(lambda: let_in(token))
     tokens.write_text(tokens.read_text() + "no hash\n")
-    until(lambda: any("expected SHA256 NAME" in text for _, text in guarded.keeper.incidents))
+    until(lambda: any("expected SHA256 NAME" in text for _, text in guarded.reconciler.incidents))
     assert let_in(token)  # a broken file changes nothing
     tokens.write_text(tokens.read_text().replace("no hash\n", ""))
     revoke_token(tokens, "bob")
@@ -194,7 +194,7 @@ def test_a_token_is_added_and_revoked_while_it_runs(guarded: RunningFleet) -> No
 
 
 def test_a_rate_holds_for_one_token_only(guarded: RunningFleet) -> None:
-    tokens = guarded.keeper.fleet.gateway.tokens
+    tokens = guarded.reconciler.fleet.gateway.tokens
     assert tokens is not None
     token = add_token(tokens, "eager")
     metadata = (("authorization", f"Bearer {token}"),)
@@ -235,7 +235,7 @@ def test_slow_senders_are_cut_off(guarded: RunningFleet) -> None:
 
 
 def test_it_takes_no_more_connections_than_the_system_lets_it_have(fleet: RunningFleet) -> None:
-    said = fleet.keeper.gateway.socket.ask("show info")
+    said = fleet.reconciler.gateway.socket.ask("show info")
     info = dict(line.split(": ", 1) for line in said.splitlines() if ": " in line)
     assert int(info["Maxsock"]) <= int(info["Ulimit-n"])
     assert 0.4 * int(info["Maxsock"]) < int(info["Maxconn"]) < 0.5 * int(info["Maxsock"])  # the rest is for servers
@@ -244,7 +244,7 @@ def test_it_takes_no_more_connections_than_the_system_lets_it_have(fleet: Runnin
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_slow_bodies_take_no_place_from_others(guarded: RunningFleet, protocol: str) -> None:
     # As many as would fill the only server and its queue, if they were sent on before they are there.
-    tokens = guarded.keeper.fleet.gateway.tokens
+    tokens = guarded.reconciler.fleet.gateway.tokens
     assert tokens is not None
     token = add_token(tokens, f"slow-{protocol}")
     metadata = (("authorization", f"Bearer {token}"),)
@@ -290,7 +290,7 @@ def slow_call(token: str) -> bytes:
 
 
 def test_athena_needs_no_token_and_may_infer_only(guarded: RunningFleet) -> None:
-    athena = guarded.keeper.fleet.gateway.athena
+    athena = guarded.reconciler.fleet.gateway.athena
     assert athena is not None
     assert call(athena.port, SERVICE + "ModelInfer", infer([2], bytes(8))) == ("OK", "")
     for rpc in ("ModelConfig", "RepositoryIndex", "ServerLive", "RepositoryModelLoad"):
@@ -299,11 +299,11 @@ def test_athena_needs_no_token_and_may_infer_only(guarded: RunningFleet) -> None
 
 
 def test_plans_one_right_after_the_other_are_all_taken(fleet: RunningFleet) -> None:
-    gateway = fleet.keeper.gateway
-    with fleet.keeper.lock:
+    gateway = fleet.reconciler.gateway
+    with fleet.reconciler.lock:
         before = gateway.pid
         for _ in range(20):
             worker = gateway.socket.worker()
-            fleet.keeper.renew_gateway()
+            fleet.reconciler.update_gateway()
             assert gateway.socket.worker() != worker
         assert gateway.pid == before

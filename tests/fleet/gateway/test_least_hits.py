@@ -40,11 +40,11 @@ class Caller:
 
     def running(self) -> list[int]:
         """Number of requests at each server."""
-        return [places(self._fleet)[name].running for name in ("cpu-0", "cpu-1")]
+        return [slots(self._fleet)[name].running for name in ("cpu-0", "cpu-1")]
 
     def given(self) -> list[int]:
         """Number of requests that each server has had."""
-        return [places(self._fleet)[name].answered for name in ("cpu-0", "cpu-1")]
+        return [slots(self._fleet)[name].answered for name in ("cpu-0", "cpu-1")]
 
     def chosen(self, size: int, seconds: float = 1.0) -> tuple[int, Any]:
         """Number of the server to which a request goes, and the request."""
@@ -58,13 +58,13 @@ class Caller:
 def balanced(engine: Engine) -> Iterator[RunningFleet]:
     """A fleet of two servers that goes by hits."""
     with running_fleet(2, 'balancing = "least_hits"', patience=20.0) as running:
-        until(lambda: all(place.status == "UP" for name, place in places(running).items() if name != "cpu-2"))
+        until(lambda: all(slot.status == "UP" for name, slot in slots(running).items() if name != "cpu-2"))
         time.sleep(0.2)  # until the gateway's next look at its servers
         yield running
 
 
-def places(fleet: RunningFleet) -> Any:
-    return fleet.keeper.gateway.socket.places()
+def slots(fleet: RunningFleet) -> Any:
+    return fleet.reconciler.gateway.socket.slots()
 
 
 @pytest.fixture

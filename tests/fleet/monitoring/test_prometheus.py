@@ -107,7 +107,7 @@ def test_it_takes_other_settings_while_it_runs(started: Prometheus, fleet: Fleet
 
     pid = started.pid
     assert "scrape_interval: 200ms" in settings()
-    started.renew(replace(fleet, monitoring=MonitoringSettings(interval=0.7)))
+    started.reconfigure(replace(fleet, monitoring=MonitoringSettings(interval=0.7)))
     wait_for(lambda: "scrape_interval: 700ms" in settings())
     assert started.pid == pid
 

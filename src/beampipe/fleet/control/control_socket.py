@@ -21,11 +21,11 @@ Answer = Mapping[str, Any]
 
 
 class ControlSocket:
-    """Takes orders, each in a thread of its own.
+    """Receives commands, each in a thread of its own.
 
     Args:
         path: the socket.
-        obey: does what an order says, and answers. What it raises of `BeampipeError` is sent back.
+        obey: executes a command, and gives its answer; a `BeampipeError` that it raises is sent back.
     """
 
     def __init__(self, path: Path, obey: Callable[[Mapping[str, Any]], Answer]) -> None:
@@ -37,7 +37,7 @@ class ControlSocket:
                 except BeampipeError as error:
                     answer = {"error": str(error)}
                 except (KeyError, TypeError, ValueError) as error:
-                    answer = {"error": f"order: got {error!r}, expected one of this version of beampipe"}
+                    answer = {"error": f"command: got {error!r}, expected one of this version of beampipe"}
                 with suppress(OSError):
                     self.wfile.write(json.dumps(answer).encode() + b"\n")
 
@@ -61,16 +61,16 @@ class _Server(socketserver.ThreadingUnixStreamServer):
 
 
 def send_command(path: Path, order: Mapping[str, Any], timeout: float = 600.0) -> Any:
-    """The answer of the keeper of a fleet.
+    """Send a command to a running fleet, and wait for its answer.
 
     Args:
         path: the socket.
-        order: what to do.
+        order: the command, its name under ``do``.
         timeout: longest time that it may take [s].
 
     Raises:
         ServiceUnavailableError: no fleet runs there.
-        ServiceError: it could not do it; the message has its reason.
+        ServiceError: the command failed; the message has the reason.
     """
     try:
         with socket.socket(socket.AF_UNIX) as connection:

@@ -31,14 +31,14 @@ from beampipe.terminal import say
 _POLL: Final = 0.1
 
 _DEMAND: Final = 1.0
-"""Time [s] between two looks at what is asked of the servers."""
+"""Time [s] between two measurements of the load."""
 
 _STARTS: Final = 3
-"""Number of starts in vain after which a server does not start."""
+"""Number of failed starts after which a server counts as failed."""
 
 
 def daemon_pid(folder: RunFolder) -> int | None:
-    """The process that keeps the fleet of a folder, None if none does."""
+    """Process id of the fleet that runs in a folder, None if none does."""
     try:
         who = json.loads(folder.process.read_text(encoding="utf-8"))
         pid, started = int(who["pid"]), int(who["started"])
@@ -48,7 +48,7 @@ def daemon_pid(folder: RunFolder) -> int | None:
 
 
 def run_fleet(specification: Path, folder: Path | None = None) -> None:
-    """Keep a fleet until a signal or an order ends it.
+    """Run a fleet until a signal or a command ends it.
 
     Args:
         specification: the TOML file.
@@ -61,16 +61,16 @@ def run_fleet(specification: Path, folder: Path | None = None) -> None:
     fleet = read_fleet(specification)
     run = run_folder_of(fleet.name, folder)
     claim_run_folder(run, specification)
-    keeper = LocalReconciler(fleet, run)
-    orders = LocalCommands(keeper)
-    run_until_stopped(keeper, orders, FleetScaler(keeper, orders.scale).look)
+    reconciler = LocalReconciler(fleet, run)
+    orders = LocalCommands(reconciler)
+    run_until_stopped(reconciler, orders, FleetScaler(reconciler, orders.scale).check)
 
 
 def claim_run_folder(run: RunFolder, specification: Path) -> None:
-    """Make the run folder of a fleet that is to be kept by this process.
+    """Make the run folder of a fleet that this process will run.
 
     Raises:
-        ConfigError: another process keeps it.
+        ConfigError: another process runs it.
     """
     run.make()
     if daemon_pid(run) is not None:
@@ -78,17 +78,17 @@ def claim_run_folder(run: RunFolder, specification: Path) -> None:
 
 
 def run_until_stopped(
-    overseer: Reconciler,
+    reconciler: Reconciler,
     orders: GatewayCommands,
     scale: Callable[[], None] = lambda: None,
     started: Callable[[], None] = lambda: None,
 ) -> None:
-    """Look after a fleet until a signal or an order ends that.
+    """Reconcile a fleet until a signal or a command ends that.
 
     Args:
         overseer: looks after it.
-        orders: does what it is told.
-        scale: looks at what is asked of the servers, and has some added or taken away.
+        orders: the commands that it accepts.
+        scale: measures the load, and has servers added or removed.
         started: called once, when the gateway runs.
 
     Raises:
@@ -96,28 +96,28 @@ def run_until_stopped(
     """
 
     def end(number: int, frame: FrameType | None) -> None:
-        overseer.ended.set()
+        reconciler.ended.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    with overseer.running(), ControlSocket(overseer.folder.socket, orders.obey):
+    with reconciler.running(), ControlSocket(reconciler.folder.socket, orders.obey):
         started()
-        while not overseer.ended.wait(_DEMAND):
+        while not reconciler.ended.wait(_DEMAND):
             try:
                 scale()
             except BeampipeError as error:
-                overseer.note(f"scaling: {error}")
+                reconciler.note(f"scaling: {error}")
 
 
 def start_fleet(
     specification: Path, folder: Path | None = None, progress: Callable[[str], None] = lambda text: None
 ) -> dict[str, Any]:
-    """Start a fleet that goes on by itself; one that runs becomes what its file says now.
+    """Start a fleet in the background; to one that runs already, the specification is applied.
 
     Args:
         specification: the TOML file.
         folder: its run folder; None for the usual one.
-        progress: told what happens.
+        progress: called with each incident.
 
     Returns:
         Its status, once every server takes requests.
@@ -160,28 +160,28 @@ _STOP_TIMEOUT: Final = 60.0
 
 
 def stop_fleet(specification: Path, folder: Path | None = None) -> str:
-    """End a fleet and wait until it has ended.
+    """Stop a fleet and wait until it has ended.
 
     Args:
         specification: the TOML file.
         folder: its run folder; None for the usual one.
 
     Returns:
-        What was done, in words.
+        What was done, in a sentence.
 
     Raises:
         ServiceError: it does not end.
     """
     fleet = read_fleet(specification)
     run = run_folder_of(fleet.name, folder)
-    if (keeper := daemon_pid(run)) is not None:
+    if (reconciler := daemon_pid(run)) is not None:
         try:
             send_command(run.socket, {"do": "down"})
         except ServiceUnavailableError:  # it takes no orders yet, or ends already
             with suppress(ProcessLookupError):
-                os.kill(keeper, signal.SIGTERM)
+                os.kill(reconciler, signal.SIGTERM)
         deadline = time.monotonic() + _STOP_TIMEOUT + fleet.exit_timeout
-        while processes.is_alive(keeper):
+        while processes.is_alive(reconciler):
             if time.monotonic() > deadline:
                 raise ServiceError(f"{run.path}: got a fleet that does not end; its log is {run.logs / 'keeper.log'}")
             time.sleep(_POLL)
@@ -191,7 +191,7 @@ def stop_fleet(specification: Path, folder: Path | None = None) -> str:
 
 
 def _stop_leftovers(run: RunFolder) -> int:
-    """End servers and gateway whose keeper is gone."""
+    """Stop servers and gateway that a killed fleet process has left."""
     pids = {record.pid for record in read_records(run.registry).values() if record.lives()}
     pids |= gateway_pids(run.path) | prometheus_pids(run.prometheus)
     for pid in pids:
@@ -204,7 +204,7 @@ def _stop_leftovers(run: RunFolder) -> int:
 
 
 def run_gateway(specification: Path, shared: Path | None = None, folder: Path | None = None) -> None:
-    """Keep a gateway until a signal or an order ends it.
+    """Run a gateway for servers of a registry until a signal or a command ends it.
 
     Args:
         specification: the TOML file.

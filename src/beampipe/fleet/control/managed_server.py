@@ -22,31 +22,31 @@ _LOG_LINES: Final = 40
 """Number of lines at the end of a server's log among which its error message is."""
 
 DesiredState = Literal["serve", "drain", "end"]
-"""What is to become of a server: it takes requests, it takes none but lives, or it ends."""
+"""Whether a server should take requests, take none but go on running, or end."""
 
 
 @dataclass
 class LocalServer:
-    """One server that the fleet wants.
+    """One server that this process starts and restarts.
 
     Attributes:
-        settings: what the server is told when it is started next.
-        file: where it finds that.
+        settings: its settings from the next start on.
+        file: where it reads them.
         environ: variables of its environment beside those of this process.
-        wish: what is to become of it.
-        placed: where the gateway sends requests for it; None if it sends none.
-        trouble: since when it has not answered [s, monotonic]; None while it does.
-        ending: since when it has been told to end [s, monotonic]; None if it has not.
+        desired_state: whether it should serve, be drained, or end.
+        slot_address: where the gateway sends its requests; None if it gets none.
+        unresponsive_since: since when it has not answered [s, monotonic]; None while it does.
+        stopping_since: when it was asked to end [s, monotonic]; None if it was not.
         starts: how often it was started.
     """
 
     settings: FleetServerSettings
     file: Path
     environ: Mapping[str, str] = field(default_factory=dict)
-    wish: DesiredState = "serve"
-    placed: Address | None = None
-    trouble: float | None = None
-    ending: float | None = None
+    desired_state: DesiredState = "serve"
+    slot_address: Address | None = None
+    unresponsive_since: float | None = None
+    stopping_since: float | None = None
     starts: int = 0
     _pause: RestartPause = field(default_factory=RestartPause)
     _not_before: float = 0.0
@@ -60,8 +60,8 @@ class LocalServer:
         return self.settings.server
 
     @property
-    def place(self) -> str:
-        """Name of its place in the gateway: its own."""
+    def slot(self) -> str:
+        """Name of its slot in the gateway: its own."""
         return self.settings.server
 
     @property
@@ -86,14 +86,14 @@ class LocalServer:
 
     @property
     def may_start(self) -> bool:
-        """Whether its pause is over, if it has died again and again."""
+        """Whether its pause is over, if it has ended repeatedly."""
         return time.monotonic() >= self._not_before
 
     def adopt(self, record: Record) -> bool:
-        """Take over a process that an earlier keeper of the fleet has started.
+        """Adopt a process that an earlier process of the fleet has started.
 
         Returns:
-            Whether it lives.
+            Whether it is alive.
         """
         ours = any("beampipe" in argument for argument in processes.arguments(record.pid))
         if not ours or not record.lives() or not self._process.adopt(record.pid):
@@ -112,11 +112,11 @@ class LocalServer:
             self._not_before = now + self._pause.before_next(now)
         self._pause.started(now)
         self.starts += 1
-        self.trouble = self.ending = None
+        self.unresponsive_since = self.stopping_since = None
 
     def end(self) -> None:
-        """Tell it to finish what it has, and to end."""
-        self.ending = time.monotonic()
+        """Ask it to finish requests in progress, and to end."""
+        self.stopping_since = time.monotonic()
         self.signal(signal.SIGTERM)
 
     def signal(self, number: signal.Signals) -> None:
@@ -137,27 +137,27 @@ class LocalServer:
 class RegisteredServer:
     """One server that is in the registry, or was.
 
-    Clocks of machines differ. A server lives while its record changes, by the clock of whoever reads it.
+    Clocks of machines differ: a server is alive while its record changes, by the clock of this machine.
 
     Attributes:
-        record: what it said last.
+        record: its last record.
         log: file of its log.
-        wish: what is to become of it.
-        place: name of its place in the gateway; None while it has none.
-        placed: where the gateway sends requests for it; None if it sends none.
+        desired_state: whether it should serve or be drained.
+        slot: name of its slot in the gateway; None while it has none.
+        slot_address: where the gateway sends its requests; None if it gets none.
         changed: when its record has changed last [s, monotonic]; None if it has not since it was first seen.
         seen: when it was first seen [s, monotonic].
-        told: whether it was said already that there is no place for it.
+        rejected: whether it was reported already that there is no slot for it.
     """
 
     record: Record
     log: Path
     seen: float
-    wish: DesiredState = "serve"
-    place: str | None = None
-    placed: Address | None = None
+    desired_state: DesiredState = "serve"
+    slot: str | None = None
+    slot_address: Address | None = None
     changed: float | None = None
-    told: bool = False
+    rejected: bool = False
 
     @property
     def name(self) -> str:
@@ -176,8 +176,8 @@ class RegisteredServer:
 
     @property
     def pid(self) -> int | None:
-        """Process id of its supervisor, on its own machine; None while it is silent."""
-        return self.record.pid if self.speaks() else None
+        """Process id of its supervisor on its own machine; None while it does not report."""
+        return self.record.pid if self.is_reporting() else None
 
     @property
     def starts(self) -> int:
@@ -186,11 +186,11 @@ class RegisteredServer:
 
     @property
     def address(self) -> Address:
-        """Where it says that it is."""
+        """Its address, by its record."""
         return Address(self.record.host, self.record.http, self.record.grpc)
 
-    def hear(self, record: Record | None, now: float) -> None:
-        """Take note of its record as it is now.
+    def update(self, record: Record | None, now: float) -> None:
+        """Note its current record.
 
         Args:
             record: the record; None if there is none.
@@ -199,15 +199,15 @@ class RegisteredServer:
         if record is not None and record != self.record:
             self.record, self.changed = record, now
 
-    def speaks(self, now: float | None = None) -> bool:
+    def is_reporting(self, now: float | None = None) -> bool:
         """Whether its record has changed lately.
 
         Args:
             now: the time [s, monotonic], None for the present.
         """
-        return self.changed is not None and self.silence(now) < SILENCE
+        return self.changed is not None and self.silent_for(now) < SILENCE
 
-    def silence(self, now: float | None = None) -> float:
+    def silent_for(self, now: float | None = None) -> float:
         """For how long its record has not changed [s], or has not been there.
 
         Args:
@@ -216,5 +216,5 @@ class RegisteredServer:
         return (time.monotonic() if now is None else now) - (self.seen if self.changed is None else self.changed)
 
     def describes(self, record: Record | None) -> bool:
-        """Whether a record is of a server that lives."""
-        return record is not None and self.speaks()
+        """Whether a record is of a server that reports."""
+        return record is not None and self.is_reporting()

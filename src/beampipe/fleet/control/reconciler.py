@@ -37,36 +37,36 @@ from beampipe.triton.backoff import RestartPause
 from beampipe.triton.server.launch import check_repository, free_port
 
 INTERVAL: Final = 0.1
-"""Time [s] between two looks."""
+"""Time [s] between two cycles."""
 
 _GATEWAY_EXIT: Final = 15.0
-"""Time [s] that the gateway of an earlier overseer gets to end."""
+"""Time [s] that a gateway left by an earlier process gets to end."""
 
 _UP: Final = ("UP", "DRAIN")
-"""What HAProxy calls a place whose server answers."""
+"""States of slots in HAProxy whose server answers."""
 
 _LUA: Final = Path(__file__).parent.parent / "gateway" / "least_hits.lua"
 
 
 @runtime_checkable
 class ManagedServer(Protocol):
-    """A server as the gateway needs to know it.
+    """A server behind the gateway, whoever runs it.
 
     Attributes:
-        wish: what is to become of it.
-        placed: where the gateway sends requests for it; None if it sends none.
+        desired_state: whether it should serve, be drained, or end.
+        slot_address: where the gateway sends its requests; None if it gets none.
     """
 
-    wish: DesiredState
-    placed: Address | None
+    desired_state: DesiredState
+    slot_address: Address | None
 
     @property
     def name(self) -> str:
         """Name of the server."""
 
     @property
-    def place(self) -> str | None:
-        """Name of its place in the gateway, None if it has none."""
+    def slot(self) -> str | None:
+        """Name of its slot in the gateway, None if it has none."""
 
     @property
     def group(self) -> str:
@@ -93,22 +93,22 @@ class ManagedServer(Protocol):
 
 
 class Reconciler(ABC):
-    """Looks after what stands before the servers of a fleet.
+    """Keeps gateway, credentials and monitoring of a fleet as specified; subclasses do the same for its servers.
 
     Args:
         fleet: the fleet.
         folder: its run folder.
-        models: names of the models that a server must have to be asked.
+        models: names of the models that a server must have to get requests.
 
     Attributes:
-        fleet: the fleet as it is wanted now.
-        records: what the servers say of themselves, by name.
+        fleet: the current specification.
+        records: records of the registry, by name of the server.
         incidents: what has happened so far: time [s since 1970] and text.
-        ended: set when everything is to end.
+        ended: set when the fleet should stop.
         lock: held while something is changed.
         gateway: the gateway.
         status_port: port on loopback of its metrics.
-        watch: Prometheus and the page.
+        monitoring: Prometheus and the page.
         canary: the server that is on trial with its share of the requests; None if there is none.
     """
 
@@ -126,45 +126,48 @@ class Reconciler(ABC):
         self._states_from = float("-inf")
         self.status_port = fleet.gateway.status_port or free_port()
         self.gateway = Gateway(self._plan(models), folder.path)
-        self._papers = CredentialReloader(self.gateway)
-        self.watch = Monitoring(fleet, folder, self.status_port, self.note)
+        self._credentials = CredentialReloader(self.gateway)
+        self.monitoring = Monitoring(fleet, folder, self.status_port, self.note)
 
-    # Whose servers they are
+    # What subclasses do for the servers
 
     @property
     @abstractmethod
     def servers(self) -> Mapping[str, ManagedServer]:
-        """The servers that are wanted, by name."""
+        """The servers, by name."""
 
     @abstractmethod
-    def begin(self) -> None:
-        """Do what is due before the gateway starts."""
+    def start_servers(self) -> None:
+        """Prepare the servers, before the gateway starts."""
 
     @abstractmethod
-    def look_at_servers(self) -> None:
-        """Look at the servers once, and do what is due."""
+    def reconcile_servers(self) -> None:
+        """Compare each server with its desired state once, and act on differences."""
 
     @abstractmethod
-    def finish(self) -> None:
-        """Do with the servers what is due before the gateway ends."""
+    def stop_servers(self) -> None:
+        """Stop the servers that this process runs, before the gateway ends."""
 
     # Life
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Start everything, and look after it in a thread until the end, which ends everything.
+        """Start everything, and reconcile it in threads until the block ends, which stops everything.
 
         Raises:
             BeampipeError: the gateway does not start.
         """
-        self._say_who()
-        self.begin()
-        self._end_earlier_gateway()
+        self._write_process_file()
+        self.start_servers()
+        self._stop_earlier_gateway()
         self.gateway.start()
-        self.watch.start()
+        self.monitoring.start()
         watchers = [
-            threading.Thread(target=self._look_until_end, args=(look,), name=f"fleet-{name}", daemon=True)
-            for name, look in (("keeper", self.look), ("watch", lambda: self.watch.look(self.records)))
+            threading.Thread(target=self._repeat_until_end, args=(reconcile,), name=f"fleet-{name}", daemon=True)
+            for name, reconcile in (
+                ("keeper", self.reconcile),
+                ("watch", lambda: self.monitoring.update(self.records)),
+            )
         ]
         for watcher in watchers:
             watcher.start()
@@ -174,69 +177,69 @@ class Reconciler(ABC):
             self.ended.set()
             for watcher in watchers:
                 watcher.join()
-            self.finish()
+            self.stop_servers()
             self.gateway.stop()
-            self.watch.stop()
+            self.monitoring.stop()
             for path in (self.folder.gateway_socket, self.folder.process):
                 path.unlink(missing_ok=True)
 
-    def look(self) -> None:
-        """Look at everything once, and do what is due."""
+    def reconcile(self) -> None:
+        """Compare everything with the specification once, and act on differences."""
         with self.lock:
             self.records = read_records(self.folder.registry)
-            self._look_at_gateway()
-            for said in self._papers.look():
-                self.note(said)
-            self.look_at_servers()
+            self._restart_gateway()
+            for text in self._credentials.reload_changed():
+                self.note(text)
+            self.reconcile_servers()
 
     def note(self, text: str) -> None:
-        """Keep an incident, and write it into the log of the keeper; the same one again and again only once."""
+        """Record an incident and log it; one that repeats is recorded once."""
         if not self.incidents or self.incidents[-1][1] != text:
             self.incidents.append((time.time(), text))
             print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
 
-    def _look_until_end(self, look: Callable[[], None]) -> None:
+    def _repeat_until_end(self, reconcile: Callable[[], None]) -> None:
         while not self.ended.wait(INTERVAL):
             try:
-                look()
-            except (BeampipeError, OSError) as error:  # a full disk, say: what is there goes on
-                self.note(f"keeper: {error}")
+                reconcile()
+            except (BeampipeError, OSError) as error:  # a full disk, for example: servers go on
+                self.note(f"reconciler: {error}")
 
-    def _say_who(self) -> None:
+    def _write_process_file(self) -> None:
         with replacing(self.folder.process) as part:
             text = json.dumps({"pid": os.getpid(), "started": processes.start_time(os.getpid())})
             part.write_text(text, encoding="utf-8")
 
     # Gateway
 
-    def put(self, server: ManagedServer, address: Address | None) -> None:
-        """Have the gateway send requests to a server that has a place, or none."""
-        assert server.place is not None
-        server.placed = address
-        self.gateway.place(server.place, address)
+    def set_slot(self, server: ManagedServer, address: Address | None) -> None:
+        """Have the gateway send requests to a server with a slot, or none if there is no address."""
+        assert server.slot is not None
+        server.slot_address = address
+        self.gateway.set_slot(server.slot, address)
 
-    def answers_gateway(self, place: str | None) -> bool:
-        """Whether the server in a place answers the gateway, which asks it all the time.
+    def passes_health_check(self, slot: str | None) -> bool:
+        """Whether the server in a slot passes the gateway's health checks.
 
-        The gateway is asked about all places at once: where a file system stumbles, all servers are silent.
+        All slots are read at once: where a file system fails, no server reports.
         """
         now = time.monotonic()
         if now - self._states_from >= INTERVAL:
-            self._states, self._states_from = self.gateway.socket.places(), now
-        state = self._states.get(place or "")
+            self._states, self._states_from = self.gateway.socket.slots(), now
+        state = self._states.get(slot or "")
         return state is not None and state.status in _UP
 
-    def go_on(self, models: tuple[str, ...]) -> None:
-        """Have the gateway go on as the fleet is wanted now, with the servers that it has.
+    def update_gateway_plan(self, models: tuple[str, ...]) -> None:
+        """Configure the gateway by the current specification, with the servers that it has.
 
         Args:
-            models: names of the models that a server must have to be asked.
+            models: names of the models that a server must have to get requests.
         """
-        known = {place.server: place.address for place in self.gateway.plan.places}
+        known = {slot.server: slot.address for slot in self.gateway.plan.slots}
         plan = self._plan(models)
-        places = tuple(replace(place, address=known.get(place.server)) for place in plan.places)
-        self.gateway.reload(replace(plan, places=places))
-        self._drain_again()
+        slots = tuple(replace(slot, address=known.get(slot.server)) for slot in plan.slots)
+        self.gateway.reload(replace(plan, slots=slots))
+        self._restore_drained()
 
     def _plan(self, models: tuple[str, ...]) -> GatewayPlan:
         fleet, folder = self.fleet, self.folder
@@ -252,7 +255,7 @@ class Reconciler(ABC):
             hits=_LUA if fleet.gateway.balancing == "least_hits" else None,
         )
 
-    def _look_at_gateway(self) -> None:
+    def _restart_gateway(self) -> None:
         now = time.monotonic()
         if self.gateway.pid is not None or now < self._gateway_from:
             return
@@ -260,16 +263,16 @@ class Reconciler(ABC):
         self._gateway_from = now + self._pause.before_next(now)
         self.gateway.start()
         self._pause.started(time.monotonic())
-        self._drain_again()
+        self._restore_drained()
 
-    def _drain_again(self) -> None:
-        """Tell a gateway which servers are to get no requests: its file knows only where they are."""
+    def _restore_drained(self) -> None:
+        """Drain servers in a new gateway: its file holds their addresses only."""
         for server in self.servers.values():
-            if server.wish != "serve" and server.placed is not None and server.place is not None:
-                self.gateway.socket.set_state(server.place, "drain")
+            if server.desired_state != "serve" and server.slot_address is not None and server.slot is not None:
+                self.gateway.socket.set_state(server.slot, "drain")
 
-    def _end_earlier_gateway(self) -> None:
-        """End the gateway that an earlier overseer has left."""
+    def _stop_earlier_gateway(self) -> None:
+        """Stop the gateway that an earlier process has left."""
         if not self.gateway.answers():
             return
         for pid in gateway_pids(self.folder.path):
@@ -287,87 +290,87 @@ _EXIT_GRACE: Final = 15.0
 
 
 class LocalReconciler(Reconciler):
-    """Keeps a fleet on this machine.
+    """Keeps a fleet whose servers are processes of this machine.
 
     Args:
         fleet: the fleet.
         folder: its run folder.
 
     Attributes:
-        models: digest and folder of the copy of the models that servers get which start from now on.
-        seats: the servers that are wanted, by name.
+        models: digest and folder of the snapshot of the models for servers that start from now on.
+        servers: the servers, by name.
     """
 
     def __init__(self, fleet: Fleet, folder: RunFolder) -> None:
-        self.seats: dict[str, LocalServer] = {}
+        self._servers: dict[str, LocalServer] = {}
         self.models = make_snapshot(fleet.repository, folder.repositories)
         super().__init__(fleet, folder, check_repository(self.models[1], fleet.models))
 
     @property
     def servers(self) -> Mapping[str, LocalServer]:
-        """The servers that are wanted, by name."""
-        return self.seats
+        """The servers, by name."""
+        return self._servers
 
     # Life
 
-    def begin(self) -> None:
-        """Want the servers of the specification, and end those that an earlier keeper has left and nobody wants."""
+    def start_servers(self) -> None:
+        """Add the servers of the specification, and stop further ones that an earlier process has left."""
         for group in self.fleet.servers.values():
             for number in range(group.count):
                 self.add(group, number)
         for name, record in read_records(self.folder.registry).items():
-            if name not in self.seats and record.lives():
+            if name not in self._servers and record.lives():
                 with suppress(ProcessLookupError):
                     os.kill(record.pid, signal.SIGTERM)
 
-    def finish(self) -> None:
-        """End all servers, once they have finished what they have."""
+    def stop_servers(self) -> None:
+        """Stop all servers; requests in progress are finished."""
         with suppress(BeampipeError):
-            for seat in self.seats.values():
-                self.gateway.socket.set_state(seat.name, "drain")
-        for seat in self.seats.values():
-            seat.end()
+            for server in self._servers.values():
+                self.gateway.socket.set_state(server.name, "drain")
+        for server in self._servers.values():
+            server.end()
         deadline = time.monotonic() + self.fleet.exit_timeout + _EXIT_GRACE
-        while time.monotonic() < deadline and any(seat.pid is not None for seat in self.seats.values()):
+        while time.monotonic() < deadline and any(server.pid is not None for server in self._servers.values()):
             time.sleep(INTERVAL / 2)
-        for seat in self.seats.values():
-            seat.signal(signal.SIGKILL)
-            remove_record(self.folder.registry, seat.name)
+        for server in self._servers.values():
+            server.signal(signal.SIGKILL)
+            remove_record(self.folder.registry, server.name)
 
     # Servers
 
     def add(self, group: ServerGroup, number: int) -> LocalServer:
-        """Want one more server; it is started at the next look, unless an earlier keeper has left it running."""
+        """Add a server; it is started in the next cycle, unless an earlier process has left it running."""
         name = group.server_name(number)
         gpu = {"CUDA_VISIBLE_DEVICES": str(number)} if group.device == "gpu" else {}
-        seat = LocalServer(self._member(group, number), self.folder.members / f"{name}.json", gpu)
+        server = LocalServer(self._server_settings(group, number), self.folder.members / f"{name}.json", gpu)
         record = read_records(self.folder.registry).get(name)
-        if record is not None and seat.adopt(record):
+        if record is not None and server.adopt(record):
             self.note(f"{name}: goes on, process {record.pid}")
-            seat.settings = replace(seat.settings, digest=record.repository)
-        self.seats[name] = seat
-        return seat
+            server.settings = replace(server.settings, digest=record.repository)
+        self._servers[name] = server
+        return server
 
-    def renew(self, seat: LocalServer) -> None:
-        """Have a server take the settings and models of now at its next start."""
-        group = self.fleet.servers[seat.settings.group]
-        seat.settings = self._member(group, int(seat.name.rsplit("-", 1)[1]))
+    def refresh_settings(self, server: LocalServer) -> None:
+        """Have a server use the current settings and models at its next start."""
+        group = self.fleet.servers[server.settings.group]
+        server.settings = self._server_settings(group, int(server.name.rsplit("-", 1)[1]))
 
-    def copy_models(self) -> tuple[str, Path]:
-        """Copy the models as they are now, and say where the copy is: digest and folder."""
+    def make_snapshot_now(self) -> tuple[str, Path]:
+        """Copy the models as they are now; gives digest and folder of the copy."""
         return make_snapshot(self.fleet.repository, self.folder.repositories)
 
-    def take_models(self) -> None:
+    def take_snapshot(self) -> None:
         """Copy the models as they are now, for servers that start from now on."""
-        self.models = self.copy_models()
+        self.models = self.make_snapshot_now()
 
-    def forget_models(self) -> None:
-        """Remove copies of models that nobody serves."""
+    def remove_unused_snapshots(self) -> None:
+        """Remove snapshots that no server uses."""
         remove_other_snapshots(
-            self.folder.repositories, [self.models[0], *(seat.settings.digest for seat in self.seats.values())]
+            self.folder.repositories, [self.models[0], *(server.settings.digest for server in self._servers.values())]
         )
 
-    def _member(self, group: ServerGroup, number: int) -> FleetServerSettings:
+    def _server_settings(self, group: ServerGroup, number: int) -> FleetServerSettings:
         fleet, folder, name = self.fleet, self.folder, group.server_name(number)
         return FleetServerSettings(
             name,
@@ -386,74 +389,76 @@ class LocalReconciler(Reconciler):
 
     # Looking
 
-    def look_at_servers(self) -> None:
-        """Look at each server, and mend what is not as it is wanted."""
-        for seat in list(self.seats.values()):
-            self._look_at(seat)
+    def reconcile_servers(self) -> None:
+        """Restart or stop servers that deviate from the specification."""
+        for server in list(self._servers.values()):
+            self._reconcile_server(server)
 
-    def _look_at(self, seat: LocalServer) -> None:
-        if seat.pid is None:
-            self._look_at_dead(seat)
+    def _reconcile_server(self, server: LocalServer) -> None:
+        if server.pid is None:
+            self._restart_stopped(server)
             return
-        if seat.ending is not None:
-            if time.monotonic() - seat.ending > self.fleet.exit_timeout + _EXIT_GRACE:
-                seat.signal(signal.SIGKILL)
+        if server.stopping_since is not None:
+            if time.monotonic() - server.stopping_since > self.fleet.exit_timeout + _EXIT_GRACE:
+                server.signal(signal.SIGKILL)
             return
-        record = self.records.get(seat.name)
+        record = self.records.get(server.name)
         now = time.monotonic()
-        if record is None or not seat.describes(record):
-            answers = None if seat.trouble is None and seat.placed is None else False
+        if record is None or not server.describes(record):
+            answers = None if server.unresponsive_since is None and server.slot_address is None else False
         else:
             answers = {"ready": True, "starting": None}.get(record.state, False)
         if answers:
             assert record is not None
-            seat.trouble = None
-            if seat.wish == "serve" and seat.placed is None:
-                self.put(seat, Address(record.host, record.http, record.grpc))
-                self.note(f"{seat.name}: takes requests, process {seat.pid}")
+            server.unresponsive_since = None
+            if server.desired_state == "serve" and server.slot_address is None:
+                self.set_slot(server, Address(record.host, record.http, record.grpc))
+                self.note(f"{server.name}: takes requests, process {server.pid}")
         elif answers is False:
-            self._look_at_silent(seat, now)
+            self._handle_unresponsive(server, now)
 
-    def _look_at_dead(self, seat: LocalServer) -> None:
-        if seat.placed is not None:
-            self.put(seat, None)
-        if seat.wish == "end":
-            del self.seats[seat.name]
-            remove_record(self.folder.registry, seat.name)
-        elif seat.may_start:
-            self.note(f"{seat.name}: {f'has ended{seat.reason()}; starting another' if seat.starts else 'starting'}")
-            seat.start()
+    def _restart_stopped(self, server: LocalServer) -> None:
+        if server.slot_address is not None:
+            self.set_slot(server, None)
+        if server.desired_state == "end":
+            del self._servers[server.name]
+            remove_record(self.folder.registry, server.name)
+        elif server.may_start:
+            self.note(
+                f"{server.name}: {f'has ended{server.reason()}; starting another' if server.starts else 'starting'}"
+            )
+            server.start()
 
-    def _look_at_silent(self, seat: LocalServer, now: float) -> None:
-        """A server that says that it hangs mends itself; one that is silent, or hangs for long, is killed.
+    def _handle_unresponsive(self, server: LocalServer, now: float) -> None:
+        """A server that reports a hang restarts its Triton itself; one that is silent, or hangs for long, is killed.
 
-        One that is silent while the gateway finds that it answers could not write its record, on a full disk say.
+        One that is silent while it passes health checks could not write its record, for example on a full disk.
         """
-        record = self.records.get(seat.name)
+        record = self.records.get(server.name)
         silent = record is None or not record.lives()
-        if silent and seat.placed is not None and self.answers_gateway(seat.name):
+        if silent and server.slot_address is not None and self.passes_health_check(server.name):
             return
-        if seat.trouble is None:
-            seat.trouble = now
-        if seat.placed is not None:
-            self.put(seat, None)
-            self.note(f"{seat.name}: does not answer; takes no requests")
+        if server.unresponsive_since is None:
+            server.unresponsive_since = now
+        if server.slot_address is not None:
+            self.set_slot(server, None)
+            self.note(f"{server.name}: does not answer; takes no requests")
         patience = 0.0 if silent else 4 * self.fleet.patience + self.fleet.start_timeout
-        if now - seat.trouble > patience:
-            self.note(f"{seat.name}: {'is silent' if silent else 'hangs for too long'}; killing process {seat.pid}")
-            seat.signal(signal.SIGKILL)
+        if now - server.unresponsive_since > patience:
+            self.note(f"{server.name}: {'is silent' if silent else 'hangs for too long'}; killing process {server.pid}")
+            server.signal(signal.SIGKILL)
 
-    def renew_gateway(self) -> None:
-        """Have the gateway go on as the fleet is wanted now, with the servers that it has."""
-        self.go_on(check_repository(self.models[1], self.fleet.models))
+    def update_gateway(self) -> None:
+        """Configure the gateway by the current specification and models."""
+        self.update_gateway_plan(check_repository(self.models[1], self.fleet.models))
 
 
 _FORGOTTEN: Final = 60.0
-"""Time [s] after which the record of a server that is silent and has no place is removed."""
+"""Time [s] after which the record of a silent server without a slot is removed."""
 
 
 class RegistryReconciler(Reconciler):
-    """Keeps a gateway before servers that others run.
+    """Keeps a gateway for servers that are started elsewhere and report to a registry.
 
     Args:
         fleet: the fleet.
@@ -466,27 +471,29 @@ class RegistryReconciler(Reconciler):
 
     @property
     def servers(self) -> Mapping[str, RegisteredServer]:
-        """The servers that have a place or speak, by name."""
+        """The servers that have a slot or report, by name."""
         return {
-            name: server for name, server in list(self._servers.items()) if server.placed is not None or server.speaks()
+            name: server
+            for name, server in list(self._servers.items())
+            if server.slot_address is not None or server.is_reporting()
         }
 
-    def begin(self) -> None:
-        """Say where the gateway is, for clients on other machines."""
+    def start_servers(self) -> None:
+        """Write the address of the gateway, for clients on other machines."""
         gateway = self.fleet.gateway
-        said = {"machine": socket.gethostname(), "host": gateway.host, "port": gateway.port}
+        address = {"machine": socket.gethostname(), "host": gateway.host, "port": gateway.port}
         with replacing(self.folder.address) as part:
-            part.write_text(json.dumps({**said, "tls": gateway.tls is not None}) + "\n", encoding="utf-8")
+            part.write_text(json.dumps({**address, "tls": gateway.tls is not None}) + "\n", encoding="utf-8")
 
-    def finish(self) -> None:
-        """Leave the servers as they are: they serve the next gateway."""
+    def stop_servers(self) -> None:
+        """Leave the servers running: the next gateway uses them."""
         self.folder.address.unlink(missing_ok=True)
 
-    def look_at_servers(self) -> None:
-        """Give places to servers that are ready, and take them from those that are not.
+    def reconcile_servers(self) -> None:
+        """Give slots to servers that are ready, and take them from those that are not.
 
         Raises:
-            FileError: the registry is not to be seen; everything stays as it is.
+            FileError: the registry cannot be read; all servers keep their slots.
         """
         if not self.folder.registry.is_dir():
             raise FileError(f"{self.folder.registry}: got no folder, expected the registry; its servers keep places")
@@ -495,56 +502,56 @@ class RegistryReconciler(Reconciler):
             if name not in self._servers:
                 self._servers[name] = RegisteredServer(record, self.folder.logs_of_servers / f"{name}.log", now)
         for server in list(self._servers.values()):
-            server.hear(self.records.get(server.name), now)
-            if server.placed is None:
-                self._look_at_guest(server, now)
+            server.update(self.records.get(server.name), now)
+            if server.slot_address is None:
+                self._handle_unplaced(server, now)
             else:
-                self._look_at_placed(server, now)
+                self._handle_placed(server, now)
 
-    def _look_at_guest(self, server: RegisteredServer, now: float) -> None:
-        """A server without a place gets one, or is forgotten."""
+    def _handle_unplaced(self, server: RegisteredServer, now: float) -> None:
+        """Give a slot to a server without one, or forget it."""
         if server.name not in self.records:
             del self._servers[server.name]
-        elif server.speaks(now):
-            if server.record.state == "ready" and server.wish == "serve":
-                self._find_place(server)
-        elif server.silence(now) > _FORGOTTEN:
+        elif server.is_reporting(now):
+            if server.record.state == "ready" and server.desired_state == "serve":
+                self._assign_slot(server)
+        elif server.silent_for(now) > _FORGOTTEN:
             self.note(f"{server.name}: is silent for {_FORGOTTEN:g} s; forgotten")
             remove_record(self.folder.registry, server.name)
 
-    def _find_place(self, server: RegisteredServer) -> None:
+    def _assign_slot(self, server: RegisteredServer) -> None:
         group = self.fleet.servers.get(server.group)
-        taken = {other.place for other in self._servers.values()}
-        places = [] if group is None else map(group.server_name, range(group.places))
-        server.place = next((place for place in places if place not in taken), None)
-        if server.place is not None:
-            self.put(server, server.address)
-            self.note(f"{server.name}: takes requests, at place {server.place}")
-        elif not server.told:
-            server.told = True
+        taken = {other.slot for other in self._servers.values()}
+        slots = [] if group is None else map(group.server_name, range(group.slots))
+        server.slot = next((slot for slot in slots if slot not in taken), None)
+        if server.slot is not None:
+            self.set_slot(server, server.address)
+            self.note(f"{server.name}: takes requests, at place {server.slot}")
+        elif not server.rejected:
+            server.rejected = True
             why = "of no group that the specification has" if group is None else f"more than servers.{group.name}.most"
             self.note(f"{server.name}: got a server {why}; it gets no requests")
 
-    def _look_at_placed(self, server: RegisteredServer, now: float) -> None:
-        """A server that ends is emptied; one that hangs, or neither speaks nor answers, loses its place."""
+    def _handle_placed(self, server: RegisteredServer, now: float) -> None:
+        """Drain a server that ends; take the slot of one that hangs, or neither reports nor answers."""
         there = server.name in self.records
-        if there and server.speaks(now):
+        if there and server.is_reporting(now):
             if server.record.state == "ending":
-                self._empty(server)
+                self._drain(server)
             elif server.record.state != "ready":
-                self._displace(server, f"says that it is {server.record.state}")
-            elif server.address != server.placed:
-                self._displace(server, "is elsewhere now")
-        elif not self.answers_gateway(server.place):
-            self._displace(server, "is silent and does not answer" if there else "has ended")
+                self._take_slot_away(server, f"says that it is {server.record.state}")
+            elif server.address != server.slot_address:
+                self._take_slot_away(server, "is elsewhere now")
+        elif not self.passes_health_check(server.slot):
+            self._take_slot_away(server, "is silent and does not answer" if there else "has ended")
 
-    def _empty(self, server: RegisteredServer) -> None:
-        if server.wish != "end" and server.place is not None:
-            server.wish = "end"
-            self.gateway.socket.set_state(server.place, "drain")
+    def _drain(self, server: RegisteredServer) -> None:
+        if server.desired_state != "end" and server.slot is not None:
+            server.desired_state = "end"
+            self.gateway.socket.set_state(server.slot, "drain")
             self.note(f"{server.name}: ends; it finishes what it has")
 
-    def _displace(self, server: RegisteredServer, why: str) -> None:
-        self.put(server, None)
-        server.place, server.told = None, False
+    def _take_slot_away(self, server: RegisteredServer, why: str) -> None:
+        self.set_slot(server, None)
+        server.slot, server.rejected = None, False
         self.note(f"{server.name}: {why}; takes no requests")

@@ -12,7 +12,7 @@ from typing import Final
 from beampipe.errors import ConfigError, ServiceError
 from beampipe.fleet.control.managed_server import LocalServer
 from beampipe.fleet.control.reconciler import LocalReconciler
-from beampipe.fleet.control.steps import Steps, no_place
+from beampipe.fleet.control.steps import Steps, no_slot
 from beampipe.fleet.gateway.haproxy import Replies
 from beampipe.fleet.gateway.plan import CanaryShare
 from beampipe.fleet.registry import Record
@@ -46,7 +46,7 @@ class Canary:
         share: share of clients' requests that it gets once it is open to them.
 
     Attributes:
-        seat: the server.
+        server: the server.
         old: the servers of its group with the old models.
 
     Raises:
@@ -55,17 +55,17 @@ class Canary:
 
     def __init__(self, steps: Steps, models: tuple[str, Path], share: float) -> None:
         self._steps = steps
-        self._keeper = keeper = steps.keeper
+        self.reconciler = reconciler = steps.reconciler
         self._before: FleetServerSettings | None = None
         self._starts = 0
-        if drained := [seat.name for seat in keeper.seats.values() if seat.wish != "serve"]:
+        if drained := [server.name for server in reconciler.servers.values() if server.desired_state != "serve"]:
             raise ConfigError(
                 f"{drained[0]}: got a server without requests, expected all to have some; do: beampipe fleet resume"
             )
-        group = next(iter(keeper.seats.values())).settings.group
-        self.old = [seat for seat in keeper.seats.values() if seat.settings.group == group]
-        self.seat = self._take_seat(group, models)
-        keeper.canary = CanaryShare(self.seat.name, share)
+        group = next(iter(reconciler.servers.values())).settings.group
+        self.old = [server for server in reconciler.servers.values() if server.settings.group == group]
+        self.server = self._take_seat(group, models)
+        reconciler.canary = CanaryShare(self.server.name, share)
 
     def start(self) -> None:
         """Start the server and wait until it answers; clients do not know it yet.
@@ -73,17 +73,17 @@ class Canary:
         Raises:
             ServiceError: it does not start.
         """
-        keeper, seat = self._keeper, self.seat
-        with keeper.lock:
-            keeper.renew_gateway()
+        reconciler, server = self.reconciler, self.server
+        with reconciler.lock:
+            reconciler.update_gateway()
 
         def there() -> bool:
-            if seat.starts > self._starts + 1:
-                raise ServiceError(f"{seat.name}: does not start with the new models{seat.reason()}")
+            if server.starts > self._starts + 1:
+                raise ServiceError(f"{server.name}: does not start with the new models{server.reason()}")
             return self._record() is not None
 
-        self._steps.wait(there, keeper.fleet.start_timeout + 10.0, f"{seat.name}: an answer")
-        self._starts = seat.starts
+        self._steps.wait(there, reconciler.fleet.start_timeout + 10.0, f"{server.name}: an answer")
+        self._starts = server.starts
 
     def open(self) -> None:
         """Let clients' requests come to the server.
@@ -91,15 +91,15 @@ class Canary:
         Raises:
             ServiceError: the gateway does not take it.
         """
-        with self._keeper.lock:
-            self.seat.wish = "serve"
-        self._steps.wait_for_service([self.seat])
+        with self.reconciler.lock:
+            self.server.desired_state = "serve"
+        self._steps.wait_for_service([self.server])
 
-    def trouble(self) -> str:
+    def failure(self) -> str:
         """What has happened to the server since it was started; nothing if it goes on."""
-        if self.seat.starts != self._starts or self.seat.pid is None:
-            return f"{self.seat.name}: has ended{self.seat.reason()}"
-        return "" if self.seat.placed is not None else f"{self.seat.name}: does not answer"
+        if self.server.starts != self._starts or self.server.pid is None:
+            return f"{self.server.name}: has ended{self.server.reason()}"
+        return "" if self.server.slot_address is not None else f"{self.server.name}: does not answer"
 
     def promote(self) -> None:
         """Give the server requests as any other."""
@@ -108,50 +108,50 @@ class Canary:
     def leave(self) -> None:
         """Give its place back, if that was a free one."""
         if self._before is None:
-            self._steps.end(self.seat)
+            self._steps.end(self.server)
 
     def take_back(self) -> None:
         """Serve the old models alone, as before."""
         if self._before is None:
-            self._steps.end(self.seat)
+            self._steps.end(self.server)
         else:
-            self._steps.replace(self.seat, self._before)
+            self._steps.replace(self.server, self._before)
         self._end_trial()
 
     def _end_trial(self) -> None:
-        with self._keeper.lock:
-            self._keeper.canary = None
-            self._keeper.renew_gateway()
+        with self.reconciler.lock:
+            self.reconciler.canary = None
+            self.reconciler.update_gateway()
 
     def _record(self) -> Record | None:
         """What the server says of itself once it answers with the new models."""
-        record = self._keeper.records.get(self.seat.name)
-        there = record is not None and self.seat.describes(record) and record.state == "ready"
-        return record if there and record is not None and record.repository == self.seat.settings.digest else None
+        record = self.reconciler.records.get(self.server.name)
+        there = record is not None and self.server.describes(record) and record.state == "ready"
+        return record if there and record is not None and record.repository == self.server.settings.digest else None
 
     def _take_seat(self, name: str, models: tuple[str, Path]) -> LocalServer:
-        keeper = self._keeper
-        group = keeper.fleet.servers[name]
+        reconciler = self.reconciler
+        group = reconciler.fleet.servers[name]
         free = self._steps.free_number(group)
         if free is None and len(self.old) == 1:
-            raise no_place(name, group)
+            raise no_slot(name, group)
         if free is not None:
-            with keeper.lock:
-                seat = keeper.add(group, free)
-                seat.wish = "drain"
-                seat.settings = replace(seat.settings, digest=models[0], repository=models[1])
-            return seat
-        seat = self.old.pop()
-        self._before = seat.settings
-        with keeper.lock:
-            seat.wish = "drain"
-        self._steps.empty(seat)
-        with keeper.lock:
-            keeper.put(seat, None)
-            seat.settings = replace(seat.settings, digest=models[0], repository=models[1])
-            self._starts = seat.starts
-        seat.end()
-        return seat
+            with reconciler.lock:
+                server = reconciler.add(group, free)
+                server.desired_state = "drain"
+                server.settings = replace(server.settings, digest=models[0], repository=models[1])
+            return server
+        server = self.old.pop()
+        self._before = server.settings
+        with reconciler.lock:
+            server.desired_state = "drain"
+        self._steps.empty(server)
+        with reconciler.lock:
+            reconciler.set_slot(server, None)
+            server.settings = replace(server.settings, digest=models[0], repository=models[1])
+            self._starts = server.starts
+        server.end()
+        return server
 
 
 _LOOK: Final = 0.2
@@ -162,7 +162,7 @@ class Trial:
     """Compares a server that has new models with those that have the old ones.
 
     Args:
-        keeper: the keeper of the fleet.
+        reconciler: the reconciler of the fleet.
         models: digest and folder of the copy of the new models.
         rule: when they stay.
         events: file of recorded requests; None for the canaries of the old models.
@@ -173,12 +173,12 @@ class Trial:
     """
 
     def __init__(
-        self, keeper: LocalReconciler, models: tuple[str, Path], rule: ReleaseRule, events: Path | None
+        self, reconciler: LocalReconciler, models: tuple[str, Path], rule: ReleaseRule, events: Path | None
     ) -> None:
-        served = keeper.gateway.plan.models
+        served = reconciler.gateway.plan.models
         check_repository(models[1], served)
-        old = keeper.models[1]
-        self._keeper = keeper
+        old = reconciler.models[1]
+        self.reconciler = reconciler
         self._rule = rule
         self._compared: Compared = "stored canaries" if events is None else "recorded requests"
         self._requests: Requests = canary_requests(old, served) if events is None else read_requests(events, served)
@@ -201,43 +201,43 @@ class Trial:
                 return Decision(False, reasons, self._compared, answers)
             return self._watch(canary, answers)
         except ServiceError as error:
-            if self._keeper.ended.is_set():
+            if self.reconciler.ended.is_set():
                 raise
             return Decision(False, (str(error),), self._compared, answers)
 
     def _compare(self, canary: Canary) -> tuple[AnswersOfModel, ...]:
-        serving = next((seat for seat in canary.old if seat.placed is not None), canary.old[0])
-        return compare_answers(self._url(serving), self._url(canary.seat), self._requests, self._outputs)
+        serving = next((server for server in canary.old if server.slot_address is not None), canary.old[0])
+        return compare_answers(self._url(serving), self._url(canary.server), self._requests, self._outputs)
 
     def _watch(self, canary: Canary, answers: tuple[AnswersOfModel, ...]) -> Decision:
         """Let clients' requests come, and look until there are enough of them, or one too many has failed."""
         rule = self._rule
-        new, old = _Watched(self._keeper, [canary.seat]), _Watched(self._keeper, canary.old)
+        new, old = _Watched(self.reconciler, [canary.server]), _Watched(self.reconciler, canary.old)
         before = self._replies(canary)
         canary.open()
         begun = time.monotonic()
         while True:
             seconds = time.monotonic() - begun
-            times = _times(old.look(), new.look())
+            times = _times(old.reconcile(), new.reconcile())
             asked, tried = (now.since(then) for now, then in zip(self._replies(canary), before, strict=True))
-            bad = [text for text in (canary.trouble(), *rule.about_failures(asked, tried)) if text]
+            bad = [text for text in (canary.failure(), *rule.about_failures(asked, tried)) if text]
             if bad or rule.enough(times) or seconds > rule.within:
                 reasons = (*bad, *(() if bad else rule.about_times(times)))
                 return Decision(not reasons, reasons, self._compared, answers, times, asked, tried, seconds)
-            if self._keeper.ended.wait(_LOOK):
+            if self.reconciler.ended.wait(_LOOK):
                 raise ServiceError("release: got the end of the fleet, expected it to go on")
 
     def _replies(self, canary: Canary) -> tuple[Replies, Replies]:
         """What the old servers and the new one have replied to clients since the trial was prepared."""
-        found = self._keeper.gateway.socket.replies()
-        old = [replies for name, replies in found.items() if name != canary.seat.name]
+        found = self.reconciler.gateway.socket.replies()
+        old = [replies for name, replies in found.items() if name != canary.server.name]
         together = Replies(sum(one.given for one in old), sum(one.failed for one in old))
-        return together, found.get(canary.seat.name, Replies())
+        return together, found.get(canary.server.name, Replies())
 
-    def _url(self, seat: LocalServer) -> str:
-        record = self._keeper.records.get(seat.name)
+    def _url(self, server: LocalServer) -> str:
+        record = self.reconciler.records.get(server.name)
         if record is None:
-            raise ServiceError(f"{seat.name}: got no address, expected a server that answers")
+            raise ServiceError(f"{server.name}: got no address, expected a server that answers")
         return f"http://{authority(record.host, record.http)}"
 
 
@@ -245,21 +245,21 @@ class _Watched:
     """What some servers have done since this was made.
 
     Args:
-        keeper: the keeper of the fleet.
-        seats: the servers.
+        reconciler: the reconciler of the fleet.
+        servers: the servers.
     """
 
-    def __init__(self, keeper: LocalReconciler, seats: list[LocalServer]) -> None:
-        self._keeper = keeper
-        self._seats = seats
-        self._first = {seat.name: self._counters(seat) or {} for seat in seats}
+    def __init__(self, reconciler: LocalReconciler, servers: list[LocalServer]) -> None:
+        self.reconciler = reconciler
+        self._seats = servers
+        self._first = {server.name: self._counters(server) or {} for server in servers}
         self._last: dict[str, Mapping[str, Counters]] = {}
 
-    def look(self) -> dict[str, MeasuredActivity]:
+    def reconcile(self) -> dict[str, MeasuredActivity]:
         """What they have done until now, by model."""
-        for seat in self._seats:
-            if counters := self._counters(seat):
-                self._last[seat.name] = counters
+        for server in self._seats:
+            if counters := self._counters(server):
+                self._last[server.name] = counters
         models = sorted({model for counters in self._last.values() for model in counters})
         return {
             model: combined(
@@ -270,9 +270,9 @@ class _Watched:
             for model in models
         }
 
-    def _counters(self, seat: LocalServer) -> Mapping[str, Counters] | None:
+    def _counters(self, server: LocalServer) -> Mapping[str, Counters] | None:
         """The counters of a server, None if it does not answer."""
-        record = self._keeper.records.get(seat.name)
+        record = self.reconciler.records.get(server.name)
         with suppress(ServiceError):
             return None if record is None else read_metrics(authority(record.host, record.metrics))
         return None

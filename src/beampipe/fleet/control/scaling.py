@@ -17,7 +17,7 @@ __all__ = ["Demand", "FleetScaler", "Scaler"]
 
 @dataclass(frozen=True)
 class Demand:
-    """What is asked of a group of servers.
+    """The load of a group of servers.
 
     Attributes:
         queue: mean time that a request waits in a server [ms].
@@ -33,7 +33,7 @@ class Demand:
 
 
 class Scaler:
-    """Says when one server more or one less is wanted, and never both in a row without time between.
+    """Decides when one server more or one less is needed, and never both in a row without time between.
 
     A server is added when requests have waited too long, or in the gateway at all, for the whole of `patience`. One is
     taken away when servers were idle for as long, and the rest would still be below half of what they can do. The two
@@ -50,12 +50,12 @@ class Scaler:
         self._since: tuple[int, float] | None = None
         self._changed = float("-inf")
 
-    def wish(self, now: float, demand: Demand) -> int:
+    def decide(self, now: float, demand: Demand) -> int:
         """1 for one more server, -1 for one less, 0 for as many as there are.
 
         Args:
             now: the time [s].
-            demand: what was asked since the last look.
+            demand: the load since the last call.
         """
         direction = self._direction(demand)
         if self._since is None or self._since[0] != direction:
@@ -77,58 +77,62 @@ class Scaler:
 
 
 class FleetScaler:
-    """Looks at the servers of a fleet, and has one added or taken away.
+    """Measures the load of a fleet, and has servers added or removed.
 
     Args:
-        keeper: the keeper of the fleet.
+        reconciler: the reconciler of the fleet.
         scale: sets the number of servers of a group.
     """
 
-    def __init__(self, keeper: LocalReconciler, scale: Callable[[str, int], None]) -> None:
-        self._keeper = keeper
+    def __init__(self, reconciler: LocalReconciler, scale: Callable[[str, int], None]) -> None:
+        self.reconciler = reconciler
         self._scale = scale
         self._settings: ScalingSettings | None = None
         self._scaler: Scaler | None = None
         self._watches: dict[str, ServerWatch] = {}
 
-    def look(self) -> None:
-        """Look once, and wait until what is due is done."""
-        fleet = self._keeper.fleet
+    def check(self) -> None:
+        """Measure the load once, and wait until a server is added or removed if one is due."""
+        fleet = self.reconciler.fleet
         settings = fleet.scaling
         if settings is None:
             return
         if settings != self._settings or self._scaler is None:
-            self._settings, self._scaler = settings, Scaler(settings, fleet.servers[settings.group].places)
+            self._settings, self._scaler = settings, Scaler(settings, fleet.servers[settings.group].slots)
         demand = self._demand(settings.group)
-        change = self._scaler.wish(time.monotonic(), demand)
+        change = self._scaler.decide(time.monotonic(), demand)
         if change:
-            there = sum(seat.settings.group == settings.group for seat in self._keeper.seats.values())
-            self._keeper.note(
+            there = sum(server.settings.group == settings.group for server in self.reconciler.servers.values())
+            self.reconciler.note(
                 f"scaling: {there + change} servers of {settings.group}, for {demand.queue:.1f} ms in the queue,"
                 f" {demand.waiting} waiting, {100 * demand.busy:.0f} % busy"
             )
             self._scale(settings.group, there + change)
 
     def _demand(self, group: str) -> Demand:
-        """What was asked since the last look."""
-        placed = [seat for seat in self._keeper.seats.values() if seat.settings.group == group and seat.placed]
+        """The load since the last call."""
+        slot_address = [
+            server
+            for server in self.reconciler.servers.values()
+            if server.settings.group == group and server.slot_address
+        ]
         waited = answered = worked = 0.0
-        for seat in placed:
-            record = self._keeper.records.get(seat.name)
+        for server in slot_address:
+            record = self.reconciler.records.get(server.name)
             if record is None or not record.metrics:
                 continue
             url = authority(record.host, record.metrics)
-            watch = self._watches.get(seat.name)
+            watch = self._watches.get(server.name)
             if watch is None or watch.url != url:
-                watch = self._watches[seat.name] = ServerWatch(url)
+                watch = self._watches[server.name] = ServerWatch(url)
             watch.read()
             for rates in watch.rates.values():
                 answered += rates.requests
                 waited += rates.requests * (rates.queue or 0.0)
                 worked += rates.requests * (rates.compute or 0.0) * 1e-3
         try:
-            waiting = self._keeper.gateway.socket.waiting()
+            waiting = self.reconciler.gateway.socket.waiting()
         except BeampipeError:  # it is being started again
             waiting = 0
-        servers = len(placed)
+        servers = len(slot_address)
         return Demand(waited / answered if answered else 0.0, waiting, worked / max(servers, 1), servers)

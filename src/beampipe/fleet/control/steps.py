@@ -12,22 +12,20 @@ from beampipe.fleet.control.reconciler import LocalReconciler, ManagedServer, Re
 from beampipe.fleet.server import FleetServerSettings
 from beampipe.fleet.specification import ServerGroup
 
-__all__ = ["GatewaySteps", "Steps", "no_place"]
-
 _LOOK: Final = 0.05
 _DRAINED: Final = 600.0
 """Longest time [s] that requests in progress may take, when a server is taken out."""
 
 
 class GatewaySteps:
-    """Takes servers out and waits for them, whoever runs them.
+    """Drains servers and waits for them, whoever runs them.
 
     Args:
-        overseer: the overseer of the fleet.
+        reconciler: the reconciler of the fleet.
     """
 
-    def __init__(self, overseer: Reconciler) -> None:
-        self._overseer = overseer
+    def __init__(self, reconciler: Reconciler) -> None:
+        self.reconciler = reconciler
 
     def server(self, server: str) -> ManagedServer:
         """The server of a name.
@@ -35,21 +33,21 @@ class GatewaySteps:
         Raises:
             UnknownNameError: there is none.
         """
-        servers = self._overseer.servers
+        servers = self.reconciler.servers
         if server not in servers:
             raise UnknownNameError("server", server, servers)
         return servers[server]
 
     def empty(self, server: ManagedServer) -> None:
-        """Let a server finish what it has."""
-        overseer, place = self._overseer, server.place
-        with overseer.lock:
-            if server.placed is None or place is None:
+        """Let a server finish its requests, and give it no more."""
+        reconciler, slot = self.reconciler, server.slot
+        with reconciler.lock:
+            if server.slot_address is None or slot is None:
                 return
-            if overseer.canary is not None and overseer.canary.server == place:
-                overseer.gateway.end_trial()
-            overseer.gateway.socket.set_state(place, "drain")
-        self.wait(lambda: overseer.gateway.socket.places()[place].idle, _DRAINED, f"{server.name}: requests to finish")
+            if reconciler.canary is not None and reconciler.canary.server == slot:
+                reconciler.gateway.end_trial()
+            reconciler.gateway.socket.set_state(slot, "drain")
+        self.wait(lambda: reconciler.gateway.socket.slots()[slot].idle, _DRAINED, f"{server.name}: requests to finish")
 
     def wait_for_service(self, servers: Sequence[ManagedServer], after: int | None = None) -> None:
         """Wait until servers take requests.
@@ -58,14 +56,14 @@ class GatewaySteps:
             servers: the servers.
             after: number of starts of which there must be one more; None if a server need not start again.
         """
-        limit = self._overseer.fleet.start_timeout + 10.0
+        limit = self.reconciler.fleet.start_timeout + 10.0
         for server in servers:
             failed = (server.starts if after is None else after) + 1
 
             def there(server: ManagedServer = server, failed: int = failed) -> bool:
                 if server.starts > failed:
                     raise ServiceError(f"{server.name}: does not start; its log is {server.log}")
-                return server.placed is not None and (after is None or server.starts > after)
+                return server.slot_address is not None and (after is None or server.starts > after)
 
             self.wait(there, limit, f"{server.name}: to take requests")
 
@@ -84,91 +82,96 @@ class GatewaySteps:
         while not holds():
             if time.monotonic() > deadline:
                 raise ServiceError(f"{what}: got none within {seconds:g} s; see: beampipe fleet status")
-            if self._overseer.ended.is_set():
+            if self.reconciler.ended.is_set():
                 raise ServiceError(f"{what}: got the end of the fleet, expected it to go on")
             time.sleep(_LOOK)
 
 
 class Steps(GatewaySteps):
-    """Ends and replaces servers of this machine, too.
+    """Stops and replaces servers of this machine, too.
 
     Args:
-        keeper: the keeper of the fleet.
+        reconciler: the reconciler of the fleet.
     """
 
-    def __init__(self, keeper: LocalReconciler) -> None:
-        super().__init__(keeper)
-        self.keeper = keeper
+    reconciler: LocalReconciler
 
-    def seat(self, server: str) -> LocalServer:
+    def __init__(self, reconciler: LocalReconciler) -> None:
+        super().__init__(reconciler)
+
+    def server(self, server: str) -> LocalServer:
         """The server of a name.
 
         Raises:
             UnknownNameError: there is none.
         """
-        if server not in self.keeper.seats:
-            raise UnknownNameError("server", server, self.keeper.seats)
-        return self.keeper.seats[server]
+        found = super().server(server)
+        assert isinstance(found, LocalServer)
+        return found
 
     def free_number(self, group: ServerGroup) -> int | None:
-        """The first number of a group that no server has, None if there is no place for one more."""
-        seats = self.keeper.seats
-        return next((number for number in range(group.places) if group.server_name(number) not in seats), None)
+        """The first number of a group that no server has, None if there is no slot for one more."""
+        servers = self.reconciler.servers
+        return next((number for number in range(group.slots) if group.server_name(number) not in servers), None)
 
-    def end(self, seat: LocalServer) -> None:
-        """Empty a server, end it, and wait until it has ended."""
-        with self.keeper.lock:
-            seat.wish = "drain"
-        self.empty(seat)
-        with self.keeper.lock:
-            seat.wish = "end"
-            if seat.placed is not None:
-                self.keeper.put(seat, None)
-        seat.end()
+    def end(self, server: LocalServer) -> None:
+        """Drain a server, stop it, and wait until it has ended."""
+        with self.reconciler.lock:
+            server.desired_state = "drain"
+        self.empty(server)
+        with self.reconciler.lock:
+            server.desired_state = "end"
+            if server.slot_address is not None:
+                self.reconciler.set_slot(server, None)
+        server.end()
         self.wait(
-            lambda: seat.name not in self.keeper.seats, 60.0 + self.keeper.fleet.exit_timeout, f"{seat.name}: end"
+            lambda: server.name not in self.reconciler.servers,
+            60.0 + self.reconciler.fleet.exit_timeout,
+            f"{server.name}: end",
         )
 
-    def replace(self, seat: LocalServer, settings: FleetServerSettings | None = None) -> None:
-        """Empty a server, end it, and wait until the next one in its place takes requests.
+    def replace(self, server: LocalServer, settings: FleetServerSettings | None = None) -> None:
+        """Drain a server, stop it, and wait until its successor takes requests.
 
         Args:
             seat: the server.
-            settings: what it is started with; None for what the fleet wants now.
+            settings: settings of the successor; None for those of the current specification.
         """
-        keeper = self.keeper
-        helper = self._helper(seat)
+        reconciler = self.reconciler
+        helper = self._helper(server)
         try:
-            with keeper.lock:
-                seat.wish = "drain"
-            self.empty(seat)
-            with keeper.lock:
-                if seat.placed is not None:
-                    keeper.put(seat, None)
+            with reconciler.lock:
+                server.desired_state = "drain"
+            self.empty(server)
+            with reconciler.lock:
+                if server.slot_address is not None:
+                    reconciler.set_slot(server, None)
                 if settings is None:
-                    keeper.renew(seat)
+                    reconciler.refresh_settings(server)
                 else:
-                    seat.settings = settings
-                seat.wish = "serve"
-                starts = seat.starts
-            seat.end()
-            self.wait_for_service([seat], starts)
+                    server.settings = settings
+                server.desired_state = "serve"
+                starts = server.starts
+            server.end()
+            self.wait_for_service([server], starts)
         finally:
             if helper is not None:
                 self.end(helper)
 
-    def _helper(self, seat: LocalServer) -> LocalServer | None:
-        """A server that serves meanwhile, where no other does and there is a place for it."""
-        keeper = self.keeper
-        others = [other for other in keeper.seats.values() if other is not seat and other.wish == "serve"]
-        if any(other.placed is not None for other in others) or seat.placed is None:
+    def _helper(self, server: LocalServer) -> LocalServer | None:
+        """Start a server that serves meanwhile, where no other does."""
+        reconciler = self.reconciler
+        others = [
+            other for other in reconciler.servers.values() if other is not server and other.desired_state == "serve"
+        ]
+        if any(other.slot_address is not None for other in others) or server.slot_address is None:
             return None
-        group = keeper.fleet.servers[seat.settings.group]
+        group = reconciler.fleet.servers[server.settings.group]
         free = self.free_number(group)
         if free is None:
-            raise no_place(seat.name, group)
-        with keeper.lock:
-            helper = keeper.add(group, free)
+            raise no_slot(server.name, group)
+        with reconciler.lock:
+            helper = reconciler.add(group, free)
         try:
             self.wait_for_service([helper])
         except ServiceError:
@@ -177,14 +180,14 @@ class Steps(GatewaySteps):
         return helper
 
 
-def no_place(what: str, group: ServerGroup) -> ConfigError:
-    """What to raise where the only server is to be taken out and none can serve meanwhile.
+def no_slot(what: str, group: ServerGroup) -> ConfigError:
+    """The error where the only server would be taken out and there is no slot for another.
 
     Args:
         what: server or group that was to be changed.
         group: the group of the server.
     """
     return ConfigError(
-        f"{what}: got the only server and no place for another; set servers.{group.name}.most to"
-        f" {group.places + 1} and do: beampipe fleet up"
+        f"{what}: got the only server and no slot for another; set servers.{group.name}.most to"
+        f" {group.slots + 1} and do: beampipe fleet up"
     )

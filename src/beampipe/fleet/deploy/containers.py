@@ -28,7 +28,7 @@ METRICS: Final = 8002
 """Port of a server's metrics in its container."""
 
 DRAIN: Final = 10
-"""Time [s] that a server goes on after it was told to end, until every gateway knows."""
+"""Time [s] that a server goes on after it was asked to end, until every gateway has noticed."""
 
 CLIENTS: Final = 8443
 """Port of the gateway in its container for clients."""
@@ -86,7 +86,7 @@ def server_script(
         fleet: the specification.
         group: group of the server.
         repository: folder of the models in the container.
-        drains: whether the script itself tells that it ends, by the file ``/tmp/shutdown``, and goes on for `DRAIN`
+        drains: whether the script itself announces its end, by the file ``/tmp/shutdown``, and goes on for `DRAIN`
             before it does; without, it becomes the server.
         program: path of Triton.
     """
@@ -123,7 +123,7 @@ _SOCKET: Final = Path("/tmp/haproxy.sock")
 _THREADS: Final = 2
 
 _UNUSED_SECRET: Final = "none"
-"""What the gateway sends for a secret: in containers the servers tell which models they have without one."""
+"""What the gateway sends for a secret: in containers the servers list their models without one."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Credentials:
     Attributes:
         certificate: certificate, with its key in the same file or beside it in ``.key``; None for plain connections.
         client_ca: certificate of the authority of the clients; None if they need not show one.
-        tokens: file of tokens; None if none are asked for.
+        tokens: file of tokens; None if no token is required.
     """
 
     certificate: Path | None = None
@@ -141,34 +141,34 @@ class Credentials:
     tokens: Path | None = None
 
 
-def gateway_text(fleet: Fleet, places: Sequence[Slot], papers: Credentials) -> str:
+def gateway_text(fleet: Fleet, slots: Sequence[Slot], credentials: Credentials) -> str:
     """The text of HAProxy's configuration.
 
     Args:
         fleet: the specification.
-        places: the servers, by names that the network of the containers knows.
-        papers: files of the gateway.
+        slots: the servers, by names that the network of the containers knows.
+        credentials: files of the gateway.
     """
-    tls = TlsSettings(papers.certificate, papers.client_ca) if papers.certificate else None
+    tls = TlsSettings(credentials.certificate, credentials.client_ca) if credentials.certificate else None
     # Whether others reach the gateway is up to who publishes its port. The notes of each folder say what is left out.
     gateway = replace(
         fleet.gateway,
         port=CLIENTS,
         tls=tls,
-        tokens=papers.tokens,
-        rate=fleet.gateway.rate if papers.tokens else None,
+        tokens=credentials.tokens,
+        rate=fleet.gateway.rate if credentials.tokens else None,
         balancing="round_robin" if fleet.gateway.balancing == "round_robin" else "least_connections",
         athena=None,
         host=LOOPBACK,
     )
     plan = GatewayPlan(
         replace(fleet, gateway=gateway),
-        tuple(places),
+        tuple(slots),
         _SOCKET,
         STATUS,
         fleet_models(fleet),
         _UNUSED_SECRET,
-        papers.tokens,
+        credentials.tokens,
         host=_EVERYWHERE,
         status_host=_EVERYWHERE,
         resolved=True,

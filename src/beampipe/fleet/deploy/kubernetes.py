@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -101,7 +101,7 @@ def gateway_slots(fleet: Fleet) -> list[Slot]:
             f"{group.name}-",
             group.weight,
             Address(f"{release_name(fleet, group)}.{domain}", HTTP, GRPC),
-            several=group.places,
+            several=group.slots,
         )
         for group in running_groups(fleet)
     ]
@@ -288,7 +288,7 @@ def growth_query(fleet: Fleet, group: ServerGroup, scaling: ScalingSettings) -> 
 
 def largest_step(group: ServerGroup) -> int:
     """Number of servers that are added or taken away at once where a group is at its largest: the step of `growth`."""
-    return math.ceil(group.places / _SERVERS_PER_STEP)
+    return math.ceil(group.slots / _SERVERS_PER_STEP)
 
 
 CHART_VERSION: Final = "0.3.1"
@@ -408,7 +408,7 @@ def envoy_configuration(fleet: Fleet, plan: EnvoyPlan, models: Sequence[str]) ->
         plan=plan,
         models=models,
         rpcs=RPCS,
-        most=gateway.queue + gateway.in_flight * sum(group.places for group in fleet.servers.values()),
+        most=gateway.queue + gateway.in_flight * sum(group.slots for group in fleet.servers.values()),
     )
 
 

@@ -145,9 +145,9 @@ def slurm_notes(fleet: Fleet) -> Iterator[str]:
             " clients are; there is no script for a gateway in a job"
         )
     for group in _groups(fleet):
-        if fleet.slurm.renew and group.places < 2 * group.count:
+        if fleet.slurm.renew and group.slots < 2 * group.count:
             yield (
-                f"servers.{group.name}.most: got {group.places}, expected {2 * group.count}: when all jobs are renewed"
+                f"servers.{group.name}.most: got {group.slots}, expected {2 * group.count}: when all jobs are renewed"
                 " at once, servers of old and new ones need places in the gateway"
             )
 

@@ -200,21 +200,21 @@ def server_name(group: str, number: int, array: str, restarts: int = 0) -> str:
 class _Step:
     """One server, as a step of the job."""
 
-    def __init__(self, job: JobSettings, member: FleetServerSettings, file: Path) -> None:
-        self.member = member
+    def __init__(self, job: JobSettings, server: FleetServerSettings, file: Path) -> None:
+        self.server = server
         self._file = file
         self._command = ["srun", *job.step, sys.executable, "-m", "beampipe", "fleet", "member", str(file)]
         self._process = ManagedProcess(own_group=False)
         self._pause = RestartPause()
         self._from = 0.0
         self.starts = 0
-        write_server_settings(file, member)
+        write_server_settings(file, server)
 
     @property
     def runs(self) -> bool:
         return self._process.pid is not None
 
-    def look(self, record: Record | None) -> None:
+    def keep_running(self, record: Record | None) -> None:
         """Start it, again if it has ended."""
         now = time.monotonic()
         if record is not None and record.state == "ready":
@@ -223,19 +223,19 @@ class _Step:
             return
         if self.starts >= _TRIES:
             raise ServiceError(
-                f"{self.member.server}: got a server that ended {_TRIES} times before it was ready, expected it to"
-                f" serve; its log is {self.member.log}"
+                f"{self.server.server}: got a server that ended {_TRIES} times before it was ready, expected it to"
+                f" serve; its log is {self.server.log}"
             )
-        remove_record(self.member.registry, self.member.server)
+        remove_record(self.server.registry, self.server.server)
         if self.starts:
-            _log(f"{self.member.server}: has ended; starting another")
+            _log(f"{self.server.server}: has ended; starting another")
             self._from = now + self._pause.before_next(now)
         self._process.start(self._command)
         self._pause.started(now)
         self.starts += 1
 
     def end(self, record: Record | None) -> None:
-        """Have it say so, finish what it has, and end."""
+        """Have it announce its end, finish its requests, and end."""
         ours = record is not None and str(self._file) in processes.arguments(record.pid)
         if record is not None and ours:
             # The server alone: Slurm would send the signal to all its processes, Triton included, which ends at once.
@@ -252,26 +252,26 @@ class JobSupervisor:
     """The job that this process runs in.
 
     Args:
-        settings: what the jobs of its group are told.
-        me: which of them it is.
+        settings: settings of the jobs of its group.
+        job: the current job.
 
     Raises:
         ConfigError: the node has no address that others reach.
     """
 
-    def __init__(self, settings: JobSettings, me: CurrentJob) -> None:
+    def __init__(self, settings: JobSettings, job: CurrentJob) -> None:
         self._settings = settings
-        self._me = me
+        self._job = job
         self._folder = RunFolder(settings.shared)
         self._ended = threading.Event()
         self._warned = False
         self._successor: str | None = None
         self._submit_from = 0.0
-        first = me.index * settings.servers
+        first = job.index * settings.servers
         self._numbers = range(first, min(settings.count, first + settings.servers))
-        address = node_address(me.node, settings.host)
+        address = node_address(job.node, settings.host)
         self._steps = [
-            self._step(server_name(settings.server.group, n, me.array, me.restarts), address) for n in self._numbers
+            self._step(server_name(settings.server.group, n, job.array, job.restarts), address) for n in self._numbers
         ]
 
     def run(self) -> None:
@@ -291,14 +291,14 @@ class JobSupervisor:
             self._stop()
 
     def _is_over(self) -> bool:
-        """Look at everything once, do what is due, and say whether that was all."""
-        if self._me.end is not None and time.time() > self._latest(self._me.end):
+        """Check everything once; whether the job has nothing left to do."""
+        if self._job.end is not None and time.time() > self._latest(self._job.end):
             _log("the time is up; this job ends")
             return True
         try:
             records = read_records(self._folder.registry)
             for step in self._steps:
-                step.look(records.get(step.member.server))
+                step.keep_running(records.get(step.server.server))
             if self._warned and self._has_successor(records):
                 _log(f"job {self._successor} serves; this one ends")
                 return True
@@ -308,7 +308,7 @@ class JobSupervisor:
 
     def _step(self, name: str, address: str) -> _Step:
         settings, folder = self._settings, self._folder
-        member = replace(
+        server_settings = replace(
             settings.server,
             server=name,
             log=folder.logs / f"{name}.log",
@@ -316,7 +316,7 @@ class JobSupervisor:
             # Requests on their way then are finished before the gateway sees that the server is down.
             farewell=FAREWELL + settings.server.exit_timeout,
         )
-        return _Step(settings, member, folder.members / f"{name}.json")
+        return _Step(settings, server_settings, folder.members / f"{name}.json")
 
     def _end(self, number: int, frame: FrameType | None) -> None:
         self._ended.set()
@@ -325,16 +325,16 @@ class JobSupervisor:
         self._warned = True
 
     def _latest(self, end: float) -> float:
-        """When servers must be told to end [s since 1970], so that they have ended when the time is up."""
+        """When servers must be asked to end [s since 1970], so that they have ended when the time is up."""
         return end - _TIME_LEFT - FAREWELL - 2 * self._settings.server.exit_timeout
 
     def _has_successor(self, records: dict[str, Record]) -> bool:
-        """Submit the next job, unless that has been done, and say whether all its servers are ready."""
+        """Submit the next job, unless that has been done; whether all its servers are ready."""
         now = time.monotonic()
         if self._successor is None and now >= self._submit_from and not self._settings.ended.exists():
             self._submit_from = now + _RESUBMIT_AFTER
             try:
-                self._successor = submit(self._settings.script, self._me.index)
+                self._successor = submit(self._settings.script, self._job.index)
             except ServiceError as error:
                 _log(f"successor: {error}; trying again in {_RESUBMIT_AFTER:g} s")
             else:
@@ -349,19 +349,19 @@ class JobSupervisor:
         """End the servers, and wait until they have finished what they have."""
         records = read_records(self._folder.registry)
         for step in self._steps:
-            step.end(records.get(step.member.server))
+            step.end(records.get(step.server.server))
         deadline = time.monotonic() + FAREWELL + 2 * self._settings.server.exit_timeout + _EXIT_GRACE
         while any(step.runs for step in self._steps) and time.monotonic() < deadline:
             time.sleep(_INTERVAL / 5)
         for step in self._steps:
             step.kill()
-            self._forget(step.member.server)
+            self._forget(step.server.server)
 
     def _forget_earlier_lives(self) -> None:
         """Forget the servers of this job on a node that has failed, which could not do so."""
-        for restart in range(self._me.restarts):
+        for restart in range(self._job.restarts):
             for number in self._numbers:
-                self._forget(server_name(self._settings.server.group, number, self._me.array, restart))
+                self._forget(server_name(self._settings.server.group, number, self._job.array, restart))
 
     def _forget(self, server: str) -> None:
         remove_record(self._folder.registry, server)

@@ -1,1 +1,1 @@
-"""The one address of a fleet: HAProxy, told by a generated configuration and asked through its socket."""
+"""The gateway of a fleet: HAProxy with a generated configuration, changed at run time through its socket."""

@@ -66,14 +66,14 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for one server in the gateway; HAProxy can check the health of places only, so all are made at the start.
+    """A slot for one server in the gateway; HAProxy checks the health of slots only, so all are made at the start.
 
     Attributes:
         server: name of the server.
         weight: its share of the requests beside others.
-        address: where it is; None if nobody takes the place.
-        several: number of places, where one host name stands for all servers of a group, as in Kubernetes; `server` is
-            then what their names begin with. 0 for the place of one server.
+        address: where it is; None for a free slot.
+        several: number of slots, where one host name stands for all servers of a group, as in Kubernetes; `server` is
+            then what their names begin with. 0 for the slot of one server.
     """
 
     server: str
@@ -84,7 +84,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class CanaryShare:
-    """A server that is on trial, and gets a share of the requests whatever the balancing says.
+    """A server that is on trial, and gets a share of the requests whatever the balancing is.
 
     Weights cannot do that: among idle servers HAProxy's least connections goes in turn, whatever they weigh.
 
@@ -103,23 +103,23 @@ class GatewayPlan:
 
     Attributes:
         fleet: the fleet.
-        places: places for servers.
-        socket: the socket through which HAProxy is asked.
+        slots: slots for servers.
+        socket: socket of HAProxy's runtime API.
         status_port: port for metrics.
-        models: names of the models that a server must have to be asked.
+        models: names of the models that a server must have to get requests.
         secret: the servers' secret.
-        tokens: map of tokens; None if none is asked for.
+        tokens: map of tokens; None if no token is required.
         canary: a server that is on trial; None if there is none.
         hits: program that finds the server with the fewest hits, in Lua; None if another rule is used.
         host: address for clients instead of that of the specification, in a container; None for that one.
         status_host: address for metrics.
-        resolved: whether hosts are names that lead elsewhere when a container starts again: they are asked for all the
-            time, and need not be known at the start.
+        resolved: whether hosts are names whose address changes when a container restarts: they are resolved again and
+            again, and need not be known at the start.
         threads: number of threads of HAProxy.
     """
 
     fleet: Fleet
-    places: tuple[Slot, ...]
+    slots: tuple[Slot, ...]
     socket: Path
     status_port: int
     models: tuple[str, ...]
@@ -134,9 +134,9 @@ class GatewayPlan:
 
 
 def slots_of(fleet: Fleet) -> tuple[Slot, ...]:
-    """The places of a fleet, all free."""
+    """The slots of a fleet, all free."""
     return tuple(
         Slot(group.server_name(number), group.weight)
         for group in fleet.servers.values()
-        for number in range(group.places)
+        for number in range(group.slots)
     )

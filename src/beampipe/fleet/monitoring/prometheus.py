@@ -355,7 +355,7 @@ class Prometheus:
             except (OSError, http.client.HTTPException):
                 return False
 
-    def renew(self, fleet: Fleet) -> None:
+    def reconfigure(self, fleet: Fleet) -> None:
         """Watch a fleet as it is specified now, and the models that are in its repository now.
 
         It goes on running. Its port and how long it keeps what it saw change at its next start only.
@@ -436,7 +436,7 @@ class Monitoring:
         """Hand out the page. Prometheus is started at the first look: the fleet does not wait for it."""
         self._page.start()
 
-    def look(self, records: Mapping[str, Record]) -> None:
+    def update(self, records: Mapping[str, Record]) -> None:
         """See to it that Prometheus runs and knows the servers."""
         prometheus, now = self._prometheus, time.monotonic()
         if prometheus is None:
@@ -450,10 +450,10 @@ class Monitoring:
             self._launched = True
             self._pause.started(time.monotonic())
 
-    def renew(self, fleet: Fleet) -> None:
+    def reconfigure(self, fleet: Fleet) -> None:
         """Watch the fleet as it is wanted now, with the models that it has now."""
         if self._prometheus is not None:
-            self._prometheus.renew(fleet)
+            self._prometheus.reconfigure(fleet)
 
     def stop(self) -> None:
         """End both; may be called twice."""
