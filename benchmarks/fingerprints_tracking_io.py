@@ -131,11 +131,3 @@ def digest(parts: Any) -> str:
         total.update(b"%d:" % len(part))
         total.update(part)
     return total.hexdigest()
-
-
-if __name__ == "__main__":
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as temporary:
-        for item in items(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(temporary)):
-            print(*item, flush=True)

@@ -21,7 +21,8 @@ from beampipe.extras import extra_of, importer
 _BRINGS: Final = {
     "tracking": ("matplotlib", "mplhep", "pyarrow", "safetensors", "scipy"),
     "serving": ("google", "grpc", "prometheus_client", "tritonclient"),
-    "fleet": ("cryptography", "simpy", "yaml"),
+    "fleet": ("cryptography", "yaml"),
+    "planning": ("simpy",),
     "calibration": ("awkward", "correctionlib", "hist", "lightgbm", "numba", "uproot"),
     "analysisops": ("httpx", "iminuit", "mcp", "uvicorn"),
     "bench": ("ROOT", "bentoml", "coffea", "fastapi", "litserve", "psutil", "ray", "starlette"),
