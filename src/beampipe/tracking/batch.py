@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from beampipe.errors import BeampipeError, ConfigError, FileError
+from beampipe.errors import BeampipeError, ConfigError, FileError, MissingExtraError
 from beampipe.events import NO_TRACK, Event, Tracks
 from beampipe.files import check_output, make_folder
 from beampipe.tracking.finder import TrackFinder
@@ -195,6 +195,8 @@ def _submit_events(
                     yield _PendingEvent(path, event, finder.submit(event.hits).result)
                 else:
                     yield _PendingEvent(path, event, partial(finder.find, event.hits))
+        except MissingExtraError:
+            raise  # it concerns all inputs
         except BeampipeError as error:
             yield _PendingEvent(path, error=error)
         else:
