@@ -440,18 +440,17 @@ def integers(origin: Origin, name: str, values: ndarray) -> Int64[ndarray, " n"]
 def _hit_modules(origin: Origin, named: Mapping[str, ndarray]) -> UInt64[ndarray, " n_hits"] | None:
     if "geometry_id" in named:
         identifiers = named["geometry_id"]  # of all 64 bits, so not by way of int64
-        return identifiers.astype(np.uint64) if identifiers.dtype.kind == "u" else _unsigned(origin, identifiers)
+        if identifiers.dtype.kind != "u":
+            identifiers = integers(origin, "geometry_id", identifiers)
+            if len(identifiers) and identifiers.min() < 0:
+                raise FileError(
+                    f"{origin}: got geometry_id {identifiers.min()}, expected numbers from 0 on", path=origin.path
+                )
+        return identifiers.astype(np.uint64)
     last = next((name for name in ("module_id", "surface_id") if name in named), None)
     if last is None or not {"volume_id", "layer_id"} <= set(named):
         return None
     return module_code(origin, *(integers(origin, name, named[name]) for name in ("volume_id", "layer_id", last)))
-
-
-def _unsigned(origin: Origin, values: ndarray) -> UInt64[ndarray, " n"]:
-    numbers = integers(origin, "geometry_id", values)
-    if len(numbers) and numbers.min() < 0:
-        raise FileError(f"{origin}: got geometry_id {numbers.min()}, expected numbers from 0 on", path=origin.path)
-    return numbers.astype(np.uint64)
 
 
 def _truth_of_columns(origin: Origin, named: Mapping[str, ndarray]) -> Truth | None:

@@ -80,6 +80,32 @@ class CleanEvent:
     def __len__(self) -> int:
         return len(self.position)
 
+    @classmethod
+    def of(cls, event: Event, selection: Selection) -> CleanEvent:
+        """The hits of an event; `selection` states which particles are prompt and which are wanted."""
+        truth, hits = event.truth, event.hits
+        if truth is None or hits.geometry_id is None:
+            raise InputError(f"event {event.event_id}: got no truth or no geometry ids, expected simulated events")
+        who = truth.particles
+        prompt = (who.origin_radius < selection.max_origin) & (who.primary | (not selection.primary_only))
+        wanted = prompt & (who.pt > selection.min_pt) & (np.abs(who.eta) < selection.max_abs_eta) & (who.charge != 0)
+        row = who.rows(truth.particle_id)
+        # What is appended is the last, which row -1 takes: no particle.
+        pt, prompt, wanted = np.append(who.pt, _NO_PT), np.append(prompt, False), np.append(wanted, False)
+        return cls(hits.position, hits.geometry_id, row, pt[row], prompt[row], wanted[row]).by_phi()
+
+    @classmethod
+    def overlay(cls, events: Sequence[CleanEvent]) -> CleanEvent:
+        """Several events as one."""
+        n_particles = np.cumsum([0, *(int(event.particle.max(initial=-1)) + 1 for event in events)])
+        particle = [
+            np.where(event.particle >= 0, event.particle + first, -1)
+            for event, first in zip(events, n_particles, strict=False)
+        ]
+        names = [column.name for column in fields(cls)]
+        joined = {name: np.concatenate([getattr(event, name) for event in events]) for name in names}
+        return cls(**joined | {"particle": np.concatenate(particle)}).by_phi()
+
     def by_phi(self) -> CleanEvent:
         """The same event with its hits sorted by phi."""
         order = np.argsort(self.position[:, 1], kind="stable")
@@ -122,14 +148,14 @@ def clean_events(events: Iterable[Event], selection: Selection = HEADLINE) -> li
     Raises:
         InputError: an event has no truth or no geometry ids.
     """
-    return [_clean(event, selection) for event in events]
+    return [CleanEvent.of(event, selection) for event in events]
 
 
 def overlaid(events: Sequence[CleanEvent], size: int) -> list[CleanEvent]:
     """Each `size` consecutive events laid over each other as one event."""
     if size == 1:
         return list(events)
-    return [_overlay(events[k : k + size]) for k in range(0, len(events), size)]
+    return [CleanEvent.overlay(events[k : k + size]) for k in range(0, len(events), size)]
 
 
 def visit(event: CleanEvent, rng: np.random.Generator, degradation: TrainingDegradation, pt_min: float) -> Labelled:
@@ -222,27 +248,3 @@ def wedge(event: Labelled, start: float, width: float) -> Int64[ndarray, " m"]:
     if start + width > np.pi:
         rows = np.concatenate([rows, np.arange(np.searchsorted(phi, start + width - 2 * np.pi))])
     return rows
-
-
-def _clean(event: Event, selection: Selection) -> CleanEvent:
-    truth, hits = event.truth, event.hits
-    if truth is None or hits.geometry_id is None:
-        raise InputError(f"event {event.event_id}: got no truth or no geometry ids, expected simulated events")
-    who = truth.particles
-    prompt = (who.origin_radius < selection.max_origin) & (who.primary | (not selection.primary_only))
-    wanted = prompt & (who.pt > selection.min_pt) & (np.abs(who.eta) < selection.max_abs_eta) & (who.charge != 0)
-    row = who.rows(truth.particle_id)
-    # What is appended is the last, which row -1 takes: no particle.
-    pt, prompt, wanted = np.append(who.pt, _NO_PT), np.append(prompt, False), np.append(wanted, False)
-    return CleanEvent(hits.position, hits.geometry_id, row, pt[row], prompt[row], wanted[row]).by_phi()
-
-
-def _overlay(events: Sequence[CleanEvent]) -> CleanEvent:
-    n_particles = np.cumsum([0, *(int(event.particle.max(initial=-1)) + 1 for event in events)])
-    particle = [
-        np.where(event.particle >= 0, event.particle + first, -1)
-        for event, first in zip(events, n_particles, strict=False)
-    ]
-    names = [column.name for column in fields(CleanEvent)]
-    joined = {name: np.concatenate([getattr(event, name) for event in events]) for name in names}
-    return CleanEvent(**joined | {"particle": np.concatenate(particle)}).by_phi()

@@ -17,7 +17,7 @@ from beampipe.events import NO_TRACK, Event, Hits, Tracks
 from beampipe.figures import drawing
 from beampipe.files import write_whole
 from beampipe.tracking.evaluation.report import plot_efficiency, plot_stages
-from beampipe.tracking.evaluation.results import Evaluation, FinderResult, evaluation_body
+from beampipe.tracking.evaluation.results import Evaluation, evaluation_body
 from beampipe.tracking.evaluation.scoring import evaluate, tracks_of
 from beampipe.tracking.finder import InOneThread, TrackFinder
 from beampipe.tracking.loading import load_pipeline
@@ -57,8 +57,26 @@ class Validation:
 
     def performance(self) -> dict[str, Performance]:
         """The numbers that the card of the model carries, by pipeline."""
-        softs = {finder.name: finder for finder in self.soft.finders}
-        return {finder.name: _performance(self, finder, softs[finder.name]) for finder in self.headline.finders}
+        performances = {}
+        for hard, soft in zip(self.headline.finders, self.soft.finders, strict=True):
+            quality, by_pt, distance = hard.double, soft.curve("pt"), hard.curve("distance")
+            timed = [event.total for event in hard.events if event.error is None]
+            close = np.array(distance.edges[1:]) < _CLOSE
+            performances[hard.name] = Performance(
+                sample=self.headline.sample,
+                events=self.headline.n_events,
+                hits=round(float(np.mean([event.n_hits for event in hard.events])), 1),
+                efficiency=_rate(quality.efficiency.passed, quality.efficiency.total),
+                fakes=_rate(quality.fakes.passed, quality.fakes.total),
+                hits_on_tracks=round(self.hits_on_tracks[hard.name], 4),
+                milliseconds=round(1e3 * float(np.median(timed)), 2) if timed else 0.0,
+                pt_edges=tuple(float(edge) for edge in by_pt.edges),
+                by_pt=tuple(map(_rate, by_pt.double, by_pt.total)),
+                displaced=_rate(quality.displaced.passed, quality.displaced.total),
+                dense=_rate(int(np.array(distance.double)[close].sum()), int(np.array(distance.total)[close].sum())),
+                counted=self.headline.counted,
+            )
+        return performances
 
 
 def validate(
@@ -119,36 +137,6 @@ class _RememberingFinder(InOneThread):
         """Share of the hits of all events that are on tracks."""
         labels = np.concatenate([tracks.track_id for _, tracks in self._found.values()] or [np.empty(0, np.int64)])
         return float((labels != NO_TRACK).mean()) if len(labels) else 0.0
-
-
-def _performance(validation: Validation, hard: FinderResult, soft: FinderResult) -> Performance:
-    by_pt = soft.curve("pt")
-    total, found = np.array(by_pt.total), np.array(by_pt.double)
-    timed = [event.total for event in hard.events if event.error is None]
-    quality = hard.double
-    return Performance(
-        sample=validation.headline.sample,
-        events=validation.headline.n_events,
-        hits=round(float(np.mean([event.n_hits for event in hard.events])), 1),
-        efficiency=_rate(quality.efficiency.passed, quality.efficiency.total),
-        fakes=_rate(quality.fakes.passed, quality.fakes.total),
-        hits_on_tracks=round(validation.hits_on_tracks[hard.name], 4),
-        milliseconds=round(1e3 * float(np.median(timed)), 2) if timed else 0.0,
-        pt_edges=tuple(float(edge) for edge in by_pt.edges),
-        by_pt=tuple(_rate(int(k), int(n)) for k, n in zip(found, total, strict=True)),
-        displaced=_rate(quality.displaced.passed, quality.displaced.total),
-        dense=_dense(hard),
-        counted=validation.headline.counted,
-    )
-
-
-def _dense(result: FinderResult) -> float | None:
-    """Efficiency of particles close to another one; None without that curve."""
-    curve = next((curve for curve in result.curves if curve.variable == "distance"), None)
-    if curve is None:
-        return None
-    close = np.array(curve.edges[1:]) < _CLOSE
-    return _rate(int(np.array(curve.double)[close].sum()), int(np.array(curve.total)[close].sum()))
 
 
 def _rate(passed: int, total: int) -> float | None:
