@@ -1,8 +1,8 @@
-"""Look at the pages as a reader sees them: in a browser, at two widths, light and dark.
+"""Check the pages in a browser, at two widths, light and dark.
 
     python docs/check_site.py docs/_build/html
 
-Prints what is cut off, sticks out, is empty, cannot be read or is not there, and ends with code 1 if there is any.
+Prints content that is cut off, overflows, is empty, unreadable or missing, and ends with code 1 if there is any.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LOOK: Final = (Path(__file__).parent / "_parts" / "look.js").read_text(encoding=
 
 
 def faults(page: Any, site: Path, name: str, views: Iterable[tuple[int, str]] = VIEWS) -> Iterator[str]:
-    """What is wrong with one page of the site, in a page of Playwright's."""
+    """Problems of one page of the site, shown in a page of Playwright."""
     asked: list[str] = []
     said: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -40,7 +40,7 @@ def faults(page: Any, site: Path, name: str, views: Iterable[tuple[int, str]] = 
 
 
 class _Links(HTMLParser):
-    """Addresses that a page leads to, and the places in it that others may lead to."""
+    """Links of a page, and the anchors in it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,14 +48,14 @@ class _Links(HTMLParser):
         self.places: set[str] = set()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take notes."""
+        """Record links and anchors."""
         found = dict(attrs)
         self.places |= {found.get("id") or "", (tag == "a" and found.get("name")) or ""}
         self.links += [found[key] or "" for key in ("href", "src") if found.get(key)]
 
 
 def dead_links(site: Path) -> list[str]:
-    """Links within the site that lead to no file, or to no place in it; source pages are Sphinx's own."""
+    """Links within the site without a file or an anchor; source pages are Sphinx's own."""
     pages = {}
     for path in (path for path in site.rglob("*.html") if not path.is_relative_to(site / "_static")):
         pages[path] = _Links()

@@ -1,4 +1,4 @@
-"""Sphinx configuration. What is our own in it lies in ``_parts``: one thing each."""
+"""Sphinx configuration. Our own extensions are in ``_parts``."""
 
 import runpy
 import sys
@@ -9,7 +9,7 @@ from beampipe import __version__
 sys.path.insert(0, str(Path(__file__).parent / "_parts"))
 
 _forge = runpy.run_path(str(Path(__file__).parents[1] / "release" / "forge.py"))
-_repository = _forge["address"]()  # empty until it has an address
+_repository = _forge["address"]()  # empty until there is an address
 
 project = "beampipe"
 author = "the beampipe authors"
@@ -17,14 +17,14 @@ copyright = f"2026, {author}"
 release = __version__
 
 extensions = [
-    "myst_nb",  # brings myst_parser; runs the notebooks
+    "myst_nb",  # includes myst_parser; executes the notebooks
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx.ext.intersphinx",
     "sphinx_design",
     "sphinx_copybutton",
-    "docstrings",  # this and those below: ours
+    "docstrings",  # these are ours
     "formulas",
     "listings",
     "sidebars",
@@ -36,15 +36,15 @@ myst_dmath_double_inline = False
 exclude_patterns = ["_build", "_parts"]
 add_module_names = False
 
-# Notebooks are text; each is run when its page is made, and none has its output in the repository.
+# Notebooks are text files without output; each is executed when its page is built.
 nb_execution_mode = "auto"
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_execution_timeout = 600
-nb_execution_in_temp = True  # what they write is not kept
+nb_execution_in_temp = True  # their files are removed
 nb_merge_streams = True
 
-# A page must need nothing from outside when it is viewed.
+# Pages must not need external resources.
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}
 html_math_renderer = "mathml"
 html_theme = "pydata_sphinx_theme"
@@ -69,13 +69,13 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
-html_context = {"default_mode": "auto"}  # light or dark as the reader's system is
+html_context = {"default_mode": "auto"}  # light or dark like the reader's system
 html_show_sourcelink = False
 html_copy_source = False
-html_domain_indices = False  # of modules: the reference is by area
+html_domain_indices = False  # no index of modules: the reference is by area
 copybutton_exclude = ".linenos, .gp, .go"
 
-# Where others describe their names. Without network the file beside is read; it has the names that our pages use.
+# References to other projects. Without network, a local copy with the names that our pages use is read.
 intersphinx_timeout = 5
 intersphinx_mapping = {
     name: (address, (None, f"inventories/{name}.inv"))
@@ -90,11 +90,11 @@ intersphinx_mapping = {
 }
 
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"  # shapes and units are in the docstrings; jaxtyping's names would hide them
+autodoc_typehints = "none"  # shapes and units are in the docstrings
 autodoc_mock_imports = ["acts", "pythia8mc", "torch"]
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 napoleon_attr_annotations = False  # the same
 toc_object_entries_show_parents = "hide"
-default_role = "py:obj"  # `Hits` in a docstring leads to Hits; what is no name stays as code
+default_role = "py:obj"  # `Hits` in a docstring is a link to Hits; other text remains code

@@ -1,7 +1,7 @@
-"""The words that commands share: what an option of a name means, wherever it is found.
+"""Option names that commands share, with their type, meaning and short name.
 
-An option whose name stands here has this kind of value, this short name, and a text of help that says so. An option
-with another name is one command's own, or has the same text in all that have it. A test walks through all commands.
+An option with one of these names must have this type, this short name, and a help text of this form. Any other option
+belongs to one command, or has the same help text in all commands. `test_option_words.py` checks all commands.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ __all__ = ["WORDS", "Word"]
 
 
 class Word(NamedTuple):
-    """What the name of an option means.
+    """Meaning of the name of an option.
 
     Attributes:
-        kind: type of a value; float where some commands take whole numbers only.
-        says: regular expression that a text of help fulfils from its start: the meaning.
-        short: the short name, of one letter; empty for none.
+        kind: type of its value; float if some commands accept whole numbers only.
+        says: regular expression that the start of the help text must match.
+        short: short name of one letter; empty for none.
     """
 
     kind: type
@@ -38,7 +38,7 @@ WORDS: Final[dict[str, Word]] = {
     "--workers": Word(int, r"Number of (processes|assessments at once)", "-j"),
     "--threads": Word(int, r"Number of .*threads"),
     "--seconds": Word(float, r"(Duration|Length) of .*in seconds"),
-    "--interval": Word(float, r"Time between two looks.*in seconds"),
+    "--interval": Word(float, r"Time between two .*in seconds"),
     "--patience": Word(float, r".*in seconds"),
     "--files": Word(int, r"Number of files"),
     # Track finding.

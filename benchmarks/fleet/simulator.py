@@ -37,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))  # servers and ev
 from http_sender import HttpSender
 from served import (
     CONSOLE,
-    behind_shield,
+    behind_proxy,
     direct_finder,
     events_at,
     models_of,
@@ -130,7 +130,7 @@ class Bench:
         order = np.random.default_rng(seed).integers(len(events), size=DRAWN)
         self.workload = Workload(tuple(events[at] for at in order), tuple(labels[at] for at in order))
         self.sizes = np.array([float(len(hits)) for hits in self.workload.hits])
-        self._address, headers = behind_shield(server)
+        self._address, headers = behind_proxy(server)
         questions = questions_of(events, model).requests
         made = [http_request(self._address, question.to_http(), headers) for question in questions]
         self._requests = [made[at] for at in order]

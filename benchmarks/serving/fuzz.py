@@ -8,7 +8,7 @@ it is a refusal of the client's doing (HTTP 4xx, gRPC INVALID_ARGUMENT and the l
 valid, the labels that the pipeline gives here. Bad are: 5xx, INTERNAL or UNKNOWN, no answer in time, other labels, a
 path or traceback in the answer. Every 100 requests and at the end each model must still find the right tracks, and the
 processes must be those of the beginning. With `--sanitize` the native backend is built with sanitizers (`sanitized.py`)
-and watched inside the server; it must have nothing to report. No shield stands before the server: Triton and the
+and watched inside the server; it must have nothing to report. No reverse proxy stands before the server: Triton and the
 backend get it all.
 
 One thing is counted apart because it is not ours to change: Triton 2.51 answers JSON that it cannot read with 500.
@@ -66,7 +66,7 @@ def main() -> None:
     attacks = [attack for attack in ATTACKS if options.only is None or attack.name in options.only]
     how = {"threads": options.threads, "backend": options.backend, "log": options.log}
     with sanitized(options.sanitize) as build:
-        with serving(options.models, libraries=build.libraries, shield=False, **how) as server:
+        with serving(options.models, libraries=build.libraries, proxy=False, **how) as server:
             body = campaign(server, attacks, options)
         body["reports"] = build.reports()
     for text in body["reports"]:

@@ -10,7 +10,7 @@ before anything is timed.
 Each protocol has two clients. *Wire* is the least that a client can be: requests made ahead of time, sent over one
 connection (`wires.py`); its time is that of Triton, the backend and the way there and back. *Ours* is
 `TritonTrackFinder`, which also checks hits, encodes them, may retry, and checks what comes back. Over HTTP both go to
-the port behind the shield, as clients of the server's own user do; where HAProxy is installed there is one more row
+the port behind the proxy, as clients of the server's own user do; where HAProxy is installed there is one more row
 for everybody else's way, through it.
 
 Two more numbers tell where the time over gRPC goes: a round trip that asks for nothing (`ServerLive`), by the same stub
@@ -38,7 +38,7 @@ from served import (
     direct_finder,
     events_at,
     finder_of,
-    is_shielded,
+    is_proxied,
     models_of,
     options_of,
     print_header,
@@ -60,13 +60,13 @@ Ask = Callable[[int], bytes]
 SMALL: Final = (200, 400)
 """Hits of a small event."""
 WANTED_MS: Final = {
-    "wire": {"grpc": 0.25, "http": 0.2, "http through shield": 0.2, "shm": 0.3, "shm-http": 0.3},
+    "wire": {"grpc": 0.25, "http": 0.2, "http through proxy": 0.2, "shm": 0.3, "shm-http": 0.3},
     "ours": dict.fromkeys(PROTOCOLS, 0.4),
 }
 """Most added time [ms] by client and protocol, for `WANTED_MODEL` with the native backend in one thread."""
 WANTED_MODEL: Final = "exatrkx"
 DIRECT: Final = "direct"
-SHIELD: Final = "http through shield"
+PROXY: Final = "http through proxy"
 
 
 def main() -> None:
@@ -101,8 +101,8 @@ def measured(model: str, threads: int, events: Sequence[Hits], options: argparse
                 name = f"{model}_{backend}"
                 ways[backend, "wire", protocol] = wire(stack, server, name, protocol, events)
                 ways[backend, "ours", protocol] = ours(stack, server, name, protocol, events)
-            if is_shielded(server):
-                ways[backend, "wire", SHIELD] = wire(stack, server, name, SHIELD, events)
+            if is_proxied(server):
+                ways[backend, "wire", PROXY] = wire(stack, server, name, PROXY, events)
         require_equal(ways, len(events))
         times = asked_in_turn(ways, len(events), options.repeats, options.seed)
         explained = of_grpc(server, f"{model}_{backends[0]}", events[0], ways[(DIRECT,)])

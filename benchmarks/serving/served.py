@@ -46,13 +46,13 @@ __all__ = [
     "PROTOCOLS",
     "Model",
     "backends_of",
-    "behind_shield",
+    "behind_proxy",
     "counter",
     "direct_finder",
     "events_at",
     "events_of_sizes",
     "finder_of",
-    "is_shielded",
+    "is_proxied",
     "labels_of",
     "models_of",
     "options_of",
@@ -117,11 +117,11 @@ def serving(
     libraries: tuple[Path, ...] | None = None,
     log: Path | None = None,
     supervise: bool = True,
-    shield: bool | None = None,
+    proxy: bool | None = None,
 ) -> Iterator[TritonServer]:
     """A server on a repository of its own that holds these models; what is given by name is made by `models_of`.
 
-    `libraries` take the place of those that native models bring along. `shield` says whether HAProxy stands before
+    `libraries` take the place of those that native models bring along. `proxy` says whether HAProxy stands before
     HTTP; None for wherever it is installed.
     """
     with ExitStack() as stack:
@@ -132,7 +132,7 @@ def serving(
         if libraries is not None:
             made = [replace(one, libraries=libraries) if getattr(one, "libraries", ()) else one for one in made]
         loaded = export_repository(folder / "models", made)
-        door = AccessSettings(proxy=shield)
+        door = AccessSettings(proxy=proxy)
         settings = ServerSettings(
             folder / "models", tuple(loaded), log=log, threads=threads, supervise=supervise, access=door
         )
@@ -165,13 +165,13 @@ def transport_to(server: TritonServer, protocol: str) -> Transport:
     return GrpcTransport(parse_endpoint(f"grpc://{server.grpc_url}"), Security())
 
 
-def behind_shield(server: TritonServer) -> tuple[str, dict[str, str]]:
-    """The address for HTTP with no shield before it, and the headers that are asked for there."""
+def behind_proxy(server: TritonServer) -> tuple[str, dict[str, str]]:
+    """The address for HTTP with no reverse proxy before it, and the headers that are asked for there."""
     door = server.access.connection
     return f"127.0.0.1:{door.inner_http}", dict(door.headers)
 
 
-def is_shielded(server: TritonServer) -> bool:
+def is_proxied(server: TritonServer) -> bool:
     """Whether HAProxy stands before HTTP."""
     return server.access.proxy_pid is not None
 

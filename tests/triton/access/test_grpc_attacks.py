@@ -1,4 +1,4 @@
-"""Attacks over gRPC, with and without the shield before it: refused or survived, other clients answered rightly."""
+"""Attacks over gRPC, with and without the proxy before it: refused or survived, other clients answered rightly."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SETTINGS, HEADERS, RST_STREAM, PING, WINDOW_UPDATE, CONTINUATION = 4, 1, 3, 6, 8
 
 @pytest.fixture(params=["proxied", "doubler_server"])
 def server(request: pytest.FixtureRequest) -> TritonServer:
-    """One server with the shield before gRPC, one without."""
+    """One server with the reverse proxy before gRPC, one without."""
     found: TritonServer = request.getfixturevalue(request.param)
     return found
 
@@ -89,19 +89,19 @@ def test_with_the_secret_management_is_open(server: TritonServer, channel: grpc.
     assert call(channel, "SystemSharedMemoryStatus", metadata=server.access.connection.headers) == "OK"
 
 
-def test_behind_the_shield_the_list_of_models_is_for_everybody(proxied: TritonServer) -> None:
+def test_behind_the_proxy_the_list_of_models_is_for_everybody(proxied: TritonServer) -> None:
     with closing(stranger(proxied)) as channel:
         assert call(channel, "RepositoryIndex") == "OK"
         assert call(channel, "ModelStreamInfer") == "PERMISSION_DENIED"
 
 
 @pytest.mark.parametrize(("size", "status"), [(10_000_000, "OK"), (70_000_000, "RESOURCE_EXHAUSTED")])
-def test_the_shield_bounds_messages(proxied: TritonServer, size: int, status: str) -> None:
+def test_the_proxy_bounds_messages(proxied: TritonServer, size: int, status: str) -> None:
     with unharmed(proxied), closing(stranger(proxied)) as channel:
         assert call(channel, "ModelInfer", request([size // 4], bytes(size))) == status
 
 
-def test_the_shield_refuses_compressed_messages(proxied: TritonServer) -> None:
+def test_the_proxy_refuses_compressed_messages(proxied: TritonServer) -> None:
     with unharmed(proxied), closing(stranger(proxied)) as channel:
         bomb = request([5_000_000], bytes(20_000_000))
         assert call(channel, "ModelInfer", bomb, compression=grpc.Compression.Gzip) == "INVALID_ARGUMENT"
@@ -195,7 +195,7 @@ def test_half_open_connections_hold_nobody_up(server: TritonServer, channel: grp
 
 
 def test_an_overflowing_shape_ends_a_model_for_moments(engine: Engine, doublers: Path) -> None:
-    """What no shield can see in a message: Triton's Python backend dies of it before a model is asked."""
+    """What no reverse proxy can see in a message: Triton's Python backend dies of it before a model is asked."""
     with TritonServer(ServerSettings(doublers, models=("one",), triton=engine.folder)) as server:
         with closing(stranger(server)) as channel:
             before = server.pid

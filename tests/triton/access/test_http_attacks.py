@@ -33,7 +33,7 @@ def test_what_is_refused_before_the_server_says_so_as_the_server_does(proxied: T
 
 
 @pytest.mark.parametrize("attack", ATTACKS[:6], ids=[attack.name for attack in ATTACKS[:6]])
-def test_behind_the_shield_nothing_is_open_without_the_secret(proxied: TritonServer, attack: Attack) -> None:
+def test_behind_the_proxy_nothing_is_open_without_the_secret(proxied: TritonServer, attack: Attack) -> None:
     inner = proxied.access.connection.inner_http
     assert status_of(raw_answer(inner, attack.sent)) in (403, CLOSED)
     assert status_of(raw_answer(inner, post(tensor()))) == 403
@@ -81,7 +81,7 @@ def test_resets_in_the_middle_are_survived(proxied: TritonServer) -> None:
 
 
 def test_abandoned_requests_do_not_pile_up_in_the_server(proxied: TritonServer) -> None:
-    """Clients that send and go: the server has at most as many requests as the shield lets in at once."""
+    """Clients that send and go: the server has at most as many requests as the reverse proxy lets in at once."""
     limit = proxied.settings.access.limits.in_flight
     slow = post(tensor(shape=[1], data=[0.01]))
     for _ in range(3 * limit):

@@ -73,7 +73,7 @@ def test_without_haproxy_the_server_closes_its_management_itself(
         server.kill()
 
 
-def test_other_machines_reach_grpc_alone_and_only_behind_the_shield(
+def test_other_machines_reach_grpc_alone_and_only_behind_the_proxy(
     engine: Engine, doublers: Path, proxied: TritonServer
 ) -> None:
     settings = ServerSettings(doublers, models=("one",), triton=engine.folder, host="0.0.0.0")
@@ -89,7 +89,7 @@ def test_other_machines_reach_grpc_alone_and_only_behind_the_shield(
         server.kill()
 
 
-def test_with_open_http_metrics_are_behind_the_shield(engine: Engine, doublers: Path, proxied: TritonServer) -> None:
+def test_with_open_http_metrics_are_behind_the_proxy(engine: Engine, doublers: Path, proxied: TritonServer) -> None:
     door = AccessSettings(open_http=True)
     settings = ServerSettings(doublers, models=("one",), triton=engine.folder, host="0.0.0.0", access=door)
     with TritonServer(settings) as server:

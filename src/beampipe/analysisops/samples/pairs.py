@@ -69,6 +69,15 @@ def counting_limit(observed: int, background: float, background_error: float, *,
     return low
 
 
+def event_weights(
+    random: RandomParameters, what: str, number: int, *, spread: float, negative: float
+) -> Float64[ndarray, " number"]:
+    """Weights of simulated events: of a hidden size, spread about it by a share, and some of them negative."""
+    generator = random.generator(f"{what} weights")
+    size = generator.uniform(0.5, 20.0) * generator.uniform(1 - spread, 1 + spread, number)
+    return np.where(generator.uniform(size=number) < negative, -size, size)
+
+
 def good_leptons(events: Events, pt_min: float) -> Objects:
     """Leptons that are tight, isolated and above a pt [GeV]."""
     leptons = events.collections["lep"]

@@ -383,12 +383,16 @@ class GrpcTransport:
 
     def _answer(self, call: Any, pending: PendingAnswer[Any]) -> Any:
         """Wait for the answer to a call that may be cancelled."""
-        timer = threading.Timer(_GRACE, call.cancel)
-        timer.daemon = True
+
+        def cancel_later() -> None:
+            timer = threading.Timer(_GRACE, call.cancel)
+            timer.daemon = True
+            timer.start()
+
         with self._one_less:
             self._awaited += 1
         try:
-            pending.on_cancel(timer.start)
+            pending.on_cancel(cancel_later)
             return call.result()
         finally:
             with self._one_less:

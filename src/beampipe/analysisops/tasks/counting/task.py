@@ -27,7 +27,14 @@ from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.detector import ISOLATION, Detector
 from beampipe.analysisops.samples.events import Events, joined
 from beampipe.analysisops.samples.kinematics import falling
-from beampipe.analysisops.samples.pairs import counting_limit, good_leptons, lepton_mass, pair_events, resonance_pairs
+from beampipe.analysisops.samples.pairs import (
+    counting_limit,
+    event_weights,
+    good_leptons,
+    lepton_mass,
+    pair_events,
+    resonance_pairs,
+)
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 CUTS: Final[dict[str, Any]] = {
@@ -46,7 +53,6 @@ _MASS, _WIDTH = 91.1876, 2.4952
 _SCALES: Final = {"background": 45.0, "signal": 100.0}
 _GENERATED: Final = {"background": 15_000, "signal": 6_000}
 _COLLISIONS: Final = 3_000
-_NEGATIVE: Final = 0.04
 
 
 def make(random: RandomParameters) -> Instance:
@@ -68,7 +74,7 @@ def make(random: RandomParameters) -> Instance:
         number = random.count(f"{name} events", mean * factors[name])
         chosen.append(events.first(number))
         rest = events.rows(np.arange(number, events.number))
-        weights = _weights(random, name, rest.number)
+        weights = event_weights(random, name, rest.number, spread=0.2, negative=0.04)
         facts = {
             "cross_section_pb": float(f"{mean / (1000 * luminosity):.6g}"),
             "sum_of_weights": float(np.sum(weights)),
@@ -105,12 +111,6 @@ def _sample(random: RandomParameters, name: str) -> Events:
     ).shuffled(generator)
     met = falling(generator, number, scale=_SCALES[name], low=60.0, high=900.0)
     return events.with_columns({"met": met, "met_phi": generator.uniform(-np.pi, np.pi, number)})
-
-
-def _weights(random: RandomParameters, name: str, number: int) -> ndarray:
-    generator = random.generator(f"{name} weights")
-    size = generator.uniform(0.5, 20.0) * generator.uniform(0.8, 1.2, number)
-    return np.where(generator.uniform(size=number) < _NEGATIVE, -size, size)
 
 
 def _passes(events: Events) -> ndarray:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from numpy import ndarray
 
 from beampipe.analysisops.agents.analysis import (
     Analysis,
@@ -24,7 +23,7 @@ from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.detector import ISOLATION, Detector, leptons_of, observe
 from beampipe.analysisops.samples.events import Events, joined, joined_objects
 from beampipe.analysisops.samples.kinematics import collide, parents
-from beampipe.analysisops.samples.pairs import pair_events, resonance_pairs
+from beampipe.analysisops.samples.pairs import event_weights, pair_events, resonance_pairs
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 
 CUTS: Final[dict[str, Any]] = {
@@ -47,7 +46,6 @@ _PROCESSES: Final = {
     "zz": ("WeakDoubleBoson:ffbar2gmZgmZ = on", "23:mMin = 12", *_DECAYS),
 }
 _SIMULATED: Final = {"wz": 6_000, "zz": 2_500, "zjets": 4_000}
-_NEGATIVE: Final = 0.03
 _MOST: Final = 3_800
 """So many events of a process are there for the data at most."""
 
@@ -77,7 +75,7 @@ def make(random: RandomParameters) -> Instance:
             stated = float(f"{mean / (1000 * luminosity):.5g}")
         chosen.append(events.first(number))
         rest = events.rows(np.arange(number, events.number))
-        weights = _weights(random, name, rest.number)
+        weights = event_weights(random, name, rest.number, spread=0.1, negative=0.03)
         rest = rest.with_columns({"mcWeight": weights})
         recorded = rest.where(rest.columns["trigE"] | rest.columns["trigM"])
         facts = {"cross_section_pb": stated, "sum_of_weights": float(np.sum(weights))}
@@ -110,12 +108,6 @@ def _sample(random: RandomParameters, name: str, detector: Detector, number: int
     fakes = leptons_of(generator, detector, np.arange(number), kinds, momenta, prompt=False)
     leptons = joined_objects([events.collections["lep"], fakes]).by_pt()
     return Events(number, events.columns, {"lep": leptons}).shuffled(generator), 0.0
-
-
-def _weights(random: RandomParameters, name: str, number: int) -> ndarray:
-    generator = random.generator(f"{name} weights")
-    size = generator.uniform(0.5, 20.0) * generator.uniform(0.9, 1.1, number)
-    return np.where(generator.uniform(size=number) < _NEGATIVE, -size, size)
 
 
 def analyse(analysis: Analysis) -> AnalysisResult:
