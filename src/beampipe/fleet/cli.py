@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -35,10 +35,7 @@ def compose_command(
     from beampipe.fleet.specification import read_fleet
 
     fleet = read_fleet(specification)
-    for path in write_compose(fleet, output):
-        typer.echo(path)
-    for note in compose_notes(fleet):
-        typer.echo(f"note: {note}", err=True)
+    _echo_files(write_compose(fleet, output), compose_notes(fleet))
 
 
 def k8s_command(
@@ -50,10 +47,7 @@ def k8s_command(
     from beampipe.fleet.specification import read_fleet
 
     fleet = read_fleet(specification)
-    for path in write_kubernetes(fleet, output):
-        typer.echo(path)
-    for note in kubernetes_notes(fleet):
-        typer.echo(f"note: {note}", err=True)
+    _echo_files(write_kubernetes(fleet, output), kubernetes_notes(fleet))
 
 
 def slurm_command(
@@ -66,12 +60,17 @@ def slurm_command(
     from beampipe.fleet.specification import read_fleet
 
     fleet = read_fleet(specification)
-    for path in write_slurm(fleet, specification, output):
-        typer.echo(path)
-    for note in slurm_notes(fleet):
-        typer.echo(f"note: {note}", err=True)
+    _echo_files(write_slurm(fleet, specification, output), slurm_notes(fleet))
     typer.echo(f"servers: {output / 'start.sh'}", err=True)
     typer.echo(f"gateway: beampipe fleet gateway {specification} --registry {shared_folder(fleet)}", err=True)
+
+
+def _echo_files(paths: Iterable[Path], notes: Iterable[str]) -> None:
+    """Print the paths of generated files, and what the specification asks for in vain."""
+    for path in paths:
+        typer.echo(path)
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
 
 
 def job_command(settings: Annotated[Path, typer.Argument(help="Settings of the job, a JSON file.")]) -> None:

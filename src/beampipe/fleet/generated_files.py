@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -92,11 +92,11 @@ def yaml_text(*documents: Mapping[str, Any]) -> str:
 
 
 def write_files(folder: Path, files: Files, command: str) -> list[Path]:
-    """Write files whole, each with a first line that says what made it; remove those that an earlier call made.
+    """Write files whole, each with a first line that names its origin; remove those that an earlier call made.
 
     Programs, which begin with ``#!``, have that line second, and may be run.
 
-    Whoever hands the whole folder to another program would hand over what is left of an older specification, too.
+    Files of an older specification are removed, since the whole folder may be handed to another program.
 
     Args:
         folder: folder of the files; made if there is none.
@@ -111,42 +111,26 @@ def write_files(folder: Path, files: Files, command: str) -> list[Path]:
     """
     paths = {folder / name: text for name, text in files.items()}
     for path in paths:
-        if path.is_file() and not _is_ours(path):
+        if path.is_file() and not _mark_of(path).startswith(_MARK):
             raise FileError(
                 f"{path}: got a file that beampipe did not make, expected none there; choose another folder", path=path
             )
+    mark = first_line(command)
     for path, text in paths.items():
+        is_program = text.startswith(_PROGRAM)
         with replacing(path, parents=True) as part:
-            part.write_text(_marked(text, command), encoding="utf-8")
-            if text.startswith(_PROGRAM):
+            part.write_text(text.replace("\n", f"\n{mark}", 1) if is_program else mark + text, encoding="utf-8")
+            if is_program:
                 part.chmod(0o755)
-    for path in _made(folder, command):
-        if path not in paths:
-            path.unlink()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path not in paths:
+            line = _mark_of(path)
+            if line.startswith(_MARK) and f"`{command}`" in line:  # of any release
+                path.unlink()
     return list(paths)
-
-
-def _marked(text: str, command: str) -> str:
-    if not text.startswith(_PROGRAM):
-        return first_line(command) + text
-    program, _, rest = text.partition("\n")
-    return f"{program}\n{first_line(command)}{rest}"
-
-
-def _is_ours(path: Path) -> bool:
-    return _mark_of(path).startswith(_MARK)
 
 
 def _mark_of(path: Path) -> str:
     """The line of a file in which it would say what made it."""
     lines = path.read_bytes()[:300].decode(errors="replace").split("\n")
     return lines[1] if lines[0].startswith(_PROGRAM) and len(lines) > 1 else lines[0]
-
-
-def _made(folder: Path, command: str) -> Iterable[Path]:
-    """The files in a folder that the command made, whichever release of it."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            head = _mark_of(path)
-            if head.startswith(_MARK) and f"`{command}`" in head:
-                yield path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -24,6 +25,11 @@ from beampipe.terminal.commands import Json, print_json
 if TYPE_CHECKING:
     from beampipe.events import Hits, Tracks
 
+
+_CHROMIUM_FLAGS: Final = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+"""Arguments for Chromium without a graphics card, and as root."""
+_EVENT_DRAWING: Final = 3000
+"""Time [ms] that the display of an event gets to draw."""
 
 _CLIENTS: Final = 3
 _MODEL: Final = "module_map"
@@ -84,7 +90,6 @@ def run_fleet_demo(folder: Path, progress: Callable[[str], None] = lambda text: 
         BeampipeError: the fleet does not start, or does not recover.
     """
     from beampipe.fleet.control.daemon import start_fleet, stop_fleet
-    from beampipe.fleet.monitoring.picture import draw_page
     from beampipe.fleet.run_folder import RunFolder
     from beampipe.serving.models import ServingSettings
     from beampipe.serving.server import generated_repository
@@ -103,7 +108,7 @@ def run_fleet_demo(folder: Path, progress: Callable[[str], None] = lambda text: 
             status = start_fleet(specification, run.path, progress)
             with _clients(status["gateway"]["port"], run.events, result):
                 _strike(run, result, progress)
-                result.picture = draw_page(status["page"], folder / "fleet.png")
+                result.picture = _screenshot(status["page"], folder / "fleet.png")
         finally:
             progress("ending")
             stop_fleet(specification, run.path)
@@ -236,3 +241,34 @@ def fleet_demo_command(
     for what, wrong in (("lost events", result.lost), ("wrong labels", result.wrong), ("left behind", result.left)):
         if wrong:
             raise BeampipeError(f"{what}: got {wrong}, expected none")
+
+
+def _screenshot(url: str, picture: Path, *, dark: bool = False) -> Path | None:
+    """Open the page, wait until it has drawn three times, and take its picture, 1200 pixels wide.
+
+    Args:
+        url: address of the page.
+        picture: PNG file to write.
+        dark: whether the dark scheme is shown.
+
+    Returns:
+        The picture; None if there is no Chromium or no playwright.
+    """
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ModuleNotFoundError:
+        return None
+    if program is None:
+        return None
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=list(_CHROMIUM_FLAGS))
+        page = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="dark" if dark else "light")
+        page.goto(url)
+        page.wait_for_selector('body[data-refreshes="3"]')
+        if (display := page.locator("#shown")).is_visible():
+            display.scroll_into_view_if_needed()  # what nobody sees is not drawn
+            page.wait_for_timeout(_EVENT_DRAWING)
+        page.screenshot(path=picture, full_page=True)
+        browser.close()
+    return picture

@@ -46,7 +46,7 @@ def test_refusals_decide_as_erlang_b_says() -> None:
 
 def test_what_is_told_is_what_is_tried() -> None:
     tried: list[int] = []
-    found = least_servers(LOAD, FleetShape(1), Bound(0.011), effort=QUICK, told=tried.append)
+    found = least_servers(LOAD, FleetShape(1), Bound(0.011), effort=QUICK, progress=tried.append)
     assert found in tried
     assert found - 1 in tried
     assert len(tried) == len(set(tried))
@@ -54,13 +54,13 @@ def test_what_is_told_is_what_is_tried() -> None:
 
 def test_a_plan_has_an_error_and_all_policies() -> None:
     load = replace(LOAD, arrivals=ClosedLoop(400, think=2.0))
-    told: list[str] = []
-    plan = plan_servers(load, FleetShape(1), Bound(0.03), uncertainty=0.3, effort=QUICK, told=told.append)
+    progress: list[str] = []
+    plan = plan_servers(load, FleetShape(1), Bound(0.03), uncertainty=0.3, effort=QUICK, progress=progress.append)
     assert plan.low <= plan.shape.servers <= plan.high
     assert plan.low < plan.high
     assert tuple(plan.figures) == POLICIES
     assert plan.figures["least_connections"].throughput.value == pytest.approx(200.0, rel=0.05)
-    assert any("x 0.7" in text for text in told)
+    assert any("x 0.7" in text for text in progress)
 
 
 @pytest.mark.parametrize(

@@ -88,10 +88,10 @@ def test_what_cannot_be_run_is_told_and_comes_last() -> None:
             raise ServiceError("no memory for 99")
         return truth(configuration)
 
-    told: list[Trial] = []
-    found = tune(measure, every, BOUND, told=told.append)
+    progress: list[Trial] = []
+    found = tune(measure, every, BOUND, progress=progress.append)
     assert found[-1].fault == "no memory for 99"
-    assert sum(bool(trial.fault) for trial in told) == 1
+    assert sum(bool(trial.fault) for trial in progress) == 1
     with pytest.raises(ServiceError, match="no memory"):
         tune(measure, [every[-1]], BOUND)
 

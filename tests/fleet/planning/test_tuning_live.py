@@ -46,13 +46,15 @@ def test_the_server_runs_what_is_measured(bench: LiveBenchmark) -> None:
 
 def test_the_search_measures_every_configuration_there(bench: LiveBenchmark) -> None:
     """Which is best is a matter of times; that the best is found is tested on a surface that is known."""
-    told: list[Trial] = []
+    progress: list[Trial] = []
     every = Choices(instances=(1, 2), batch=(0, 4), protocol=("grpc",)).all()
-    found = tune(bench, every, 100.0, seconds=0.6, factor=4, told=told.append)
-    assert [trial.configuration for trial in told[:4]] == every
-    assert all(trial.measurement is not None and trial.measurement.throughput > 0 for trial in told)
+    found = tune(bench, every, 100.0, seconds=0.6, factor=4, progress=progress.append)
+    assert [trial.configuration for trial in progress[:4]] == every
+    assert all(trial.measurement is not None and trial.measurement.throughput > 0 for trial in progress)
     assert (
-        told[4].configuration == found[0].configuration == max(told[:4], key=lambda one: one.rank(100.0)).configuration
+        progress[4].configuration
+        == found[0].configuration
+        == max(progress[:4], key=lambda one: one.rank(100.0)).configuration
     )
 
 

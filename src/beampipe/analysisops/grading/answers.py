@@ -120,10 +120,10 @@ class HistogramL2:
         """The fraction; 0 without a histogram in these bins that the tools filled from data."""
         expected = case.expected(f"instance.histograms.{self.histogram}")
         reference = HistogramReference(tuple(expected["edges"]), tuple(expected["values"]))
-        found, reason = histogram_of(self.histogram, case.submission, case.entries, case.evidence)
-        if found is None:
+        submitted, reason = histogram_of(self.histogram, case.submission, case.entries, case.evidence)
+        if submitted is None:
             return Outcome(0.0, reason)
-        values = _in_bins_of(reference.edges, found)
+        values = _in_bins_of(reference.edges, submitted)
         if values is None:
             low, high, n = reference.edges[0], reference.edges[-1], len(reference.values)
             return Outcome(0.0, f"its bins are others than the {n} from {low:g} to {high:g} that were asked for")
@@ -149,19 +149,21 @@ def _distance(values: Sequence[float], total: float, reference: Sequence[float],
     return off / room
 
 
-def _in_bins_of(edges: Sequence[float], found: HistogramReference) -> list[float] | None:
+def _in_bins_of(edges: Sequence[float], histogram: HistogramReference) -> list[float] | None:
     """Contents merged into other bins; None if their edges are not among those of the histogram."""
-    if len(found.values) < len(edges) - 1 or not all(abs(one) < _LARGEST for one in (*found.edges, *found.values)):
+    if len(histogram.values) < len(edges) - 1 or not all(
+        abs(one) < _LARGEST for one in (*histogram.edges, *histogram.values)
+    ):
         return None
     near = _SAME_EDGE * (edges[1] - edges[0])
     values, place = [], 0
     for edge in edges:
         start = place
-        while place < len(found.edges) and found.edges[place] < edge - near:
+        while place < len(histogram.edges) and histogram.edges[place] < edge - near:
             place += 1
-        if place == len(found.edges) or found.edges[place] > edge + near:
+        if place == len(histogram.edges) or histogram.edges[place] > edge + near:
             return None
-        values.append(math.fsum(found.values[start:place]))
+        values.append(math.fsum(histogram.values[start:place]))
     return values[1:]
 
 
@@ -189,11 +191,11 @@ class Word:
         right = case.expected(f"instance.words.{self.word}")
         if right not in self.choices:
             raise UnknownNameError(f"word {self.word} of the reference", str(right), self.choices)
-        said = case.submission.section("words").get(self.word)
-        evidence = {"said": said if isinstance(said, str) else None, "reference": right}
-        if said not in self.choices:
+        word = case.submission.section("words").get(self.word)
+        evidence = {"said": word if isinstance(word, str) else None, "reference": right}
+        if word not in self.choices:
             return Outcome(0.0, f"words.{self.word} is none of {', '.join(self.choices)}", evidence)
-        return Outcome(float(said == right), f"{said}, {'right' if said == right else 'wrong'}", evidence)
+        return Outcome(float(word == right), f"{word}, {'right' if word == right else 'wrong'}", evidence)
 
 
 @dataclass(frozen=True)
@@ -225,8 +227,8 @@ class Tracks:
             return Outcome(0.0, f"artifacts.{self.artifact} names no labels that the tools exported")
         if len(labels) != len(truth):
             return Outcome(0.0, f"{len(labels)} labels, expected one for each of {len(truth)} hits")
-        found, fakes = double_majority(labels, truth)
-        efficiency = len(found & set(wanted)) / len(set(wanted))
+        found_particles, fakes = double_majority(labels, truth)
+        efficiency = len(found_particles & set(wanted)) / len(set(wanted))
         best = case.reference.get("instance", {}).get("quantities", {}).get("efficiency")
         goal = float(best["value"]) if best else self.goal
         evidence = {"efficiency": efficiency, "goal": goal, "fakes": fakes}

@@ -196,11 +196,11 @@ def build_question(
     digest = hashlib.sha256(f"{seed}\n{task_id}\n{text}".encode()).hexdigest()
     fence, canary = digest[:24], digest[24:48]
     fenced = f"<submission-{fence}>\n{text[:_LONGEST]}\n</submission-{fence}>"
-    known = _escaped(reference)
+    expected = _escaped(reference)
     values = {
-        "EVAL_REF": known,
-        "WORKFLOW_REF": known,
-        "WORKFLOW_SPEC": known,
+        "EVAL_REF": expected,
+        "WORKFLOW_REF": expected,
+        "WORKFLOW_SPEC": expected,
         "RUBRIC": _escaped([{"id": check.id, "points": check.points, "for": check.description} for check in checks]),
         "RULE_SIGNALS": _escaped(screened(list(results))),
         "RULE_ISSUES": _escaped(screened(list(issues))),

@@ -136,7 +136,7 @@ class _Reader:
         return None if number is None else value
 
     def _object(self, value: Mapping[Any, Any], where: str, depth: int) -> dict[str, Any]:
-        found = {}
+        content = {}
         for key, inside in value.items():
             if self._left <= 0:
                 self._note(f"{where}: more than {_MOST} values, the rest is not read")
@@ -145,17 +145,17 @@ class _Reader:
                 self._note(f"{where}: a key that is no text of at most 200 characters, not read")
                 continue
             name = key.encode("utf-8", "replace").decode("utf-8")
-            found[name] = self.read(inside, f"{where}.{name[:40]}".lstrip("."), depth + 1)
-        return found
+            content[name] = self.read(inside, f"{where}.{name[:40]}".lstrip("."), depth + 1)
+        return content
 
     def _list(self, value: list[Any] | tuple[Any, ...], where: str, depth: int) -> list[Any]:
-        found = []
+        content = []
         for number, inside in enumerate(value):
             if self._left <= 0:
                 self._note(f"{where}: more than {_MOST} values, the rest is not read")
                 break
-            found.append(self.read(inside, f"{where}[{number}]", depth + 1))
-        return found
+            content.append(self.read(inside, f"{where}[{number}]", depth + 1))
+        return content
 
     def _note(self, note: str) -> None:
         if len(self.notes) < 20:

@@ -69,7 +69,7 @@ def atlas_catalogue(selection: Selection) -> Sequence[OpenFile]:
             urls = atlasopenmagic.get_urls(
                 selection.dataset, skim=selection.skim or "noskim", protocol="https", cache=False
             )
-            known = {} if selection.dataset == DATA else atlasopenmagic.get_metadata(selection.dataset)
+            metadata = {} if selection.dataset == DATA else atlasopenmagic.get_metadata(selection.dataset)
         except OSError as error:  # requests' errors; its errors of JSON are ValueErrors too
             raise ServiceUnavailableError(
                 f"the catalogue of ATLAS Open Data: got no answer ({str(error)[:200]}), expected one; try again later",
@@ -78,7 +78,7 @@ def atlas_catalogue(selection: Selection) -> Sequence[OpenFile]:
         except ValueError as error:
             raise InputError(f"open data: {' '.join(str(error).split())}") from error
     facts = {"role": DATA if selection.dataset == DATA else "mc", "dataset": selection.dataset}
-    facts |= {ours: known[theirs] for theirs, ours in _FACTS.items() if known.get(theirs) is not None}
+    facts |= {ours: metadata[theirs] for theirs, ours in _FACTS.items() if metadata.get(theirs) is not None}
     return tuple(OpenFile(url, facts) for url in urls)
 
 

@@ -141,25 +141,25 @@ def digests_of(path: Path, *algorithms: str) -> dict[str, str]:
 
 
 def checksum_in(headers: Mapping[str, str]) -> Checksum | None:
-    """The strongest digest of the whole file that a server tells; None if it tells none that is understood.
+    """The strongest digest of the whole file in headers; None if there is none of a known algorithm.
 
     Args:
-        headers: of the answer, with names in lower case.
+        headers: headers of an answer, with names in lower case.
     """
-    found = {}
+    digests = {}
     for name in ("digest", "repr-digest"):
         for part in headers.get(name, "").split(","):
             algorithm, _, text = part.strip().partition("=")
             algorithm = algorithm.lower().replace("sha-256", "sha256")
             digits = _digits(algorithm, text.strip().strip(":"))
             if digits is not None:
-                found[algorithm] = digits
-    best = next((name for name in _MAKERS if name in found), None)
-    return None if best is None else Checksum(best, found[best])
+                digests[algorithm] = digits
+    best = next((name for name in _MAKERS if name in digests), None)
+    return None if best is None else Checksum(best, digests[best])
 
 
 def root_fault(path: Path) -> str:
-    """What speaks against a file being a whole ROOT file; empty if nothing does.
+    """Why a file is not a whole ROOT file; empty if it is.
 
     A ROOT file begins with ``root``, its version, the place of its first record, and where it ends; free bytes may
     follow.

@@ -152,8 +152,8 @@ def _notices(run: RunData) -> Iterator[tuple[str, str]]:
         )
     else:
         marks = ", ".join(sorted({one["secret"] for one in run.assessments}))
-        told = "in this page" if run.told else "not in this page"
-        yield ("good", f"Secret seeds, fingerprint {marks}. Their references are {told}.")
+        where = "in this page" if run.told else "not in this page"
+        yield ("good", f"Secret seeds, fingerprint {marks}. Their references are {where}.")
 
 
 def _json(value: object) -> str:

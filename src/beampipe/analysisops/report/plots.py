@@ -68,16 +68,16 @@ _FEWEST: Final = 10
 def price_plot(run: RunData, name: str) -> Markup:
     """Score against what it took: a point with its error for each agent, and the line of the best for less."""
     axis = AXES[name]
-    known = [
+    points = [
         (agent, value, summary)
         for agent, summary in run.by_agent.items()
         if not math.isnan(summary.mean) and (value := axis.value(summary)) is not None
     ]
-    lacking = [agent for agent in run.agents if agent not in {name for name, _, _ in known}]
+    lacking = [agent for agent in run.agents if agent not in {name for name, _, _ in points}]
     note = f'<p class="soft">Not known: {escape(", ".join(lacking))}</p>' if lacking else ""
-    if not known:
+    if not points:
         return Markup(f'<p class="empty">No agent tells this.</p>{note}')
-    x_of = _scale([value for _, value, _ in known])
+    x_of = _scale([value for _, value, _ in points])
     inside = [
         f'<path class="axis" d="M{_LEFT} {_TOP}V{_BOTTOM}H{_RIGHT}"/>',
         f'<text x="{(_LEFT + _RIGHT) / 2}" y="{_HEIGHT - 12}" class="middle">{escape(axis.label)}</text>',
@@ -86,10 +86,10 @@ def price_plot(run: RunData, name: str) -> Markup:
         y = _y_of(score)
         inside.append(f'<path class="rule" d="M{_LEFT} {y:.1f}H{_RIGHT}"/>')
         inside.append(f'<text x="{_LEFT - 7}" y="{y + 4:.1f}" class="end">{score:g}</text>')
-    inside += _ticks_along([value for _, value, _ in known], x_of, axis.text)
-    inside.append(f'<path class="frontier" d="{_frontier(known, x_of)}"/>')
+    inside += _ticks_along([value for _, value, _ in points], x_of, axis.text)
+    inside.append(f'<path class="frontier" d="{_frontier(points, x_of)}"/>')
     taken: list[tuple[float, float]] = []
-    for agent, value, summary in sorted(known, key=lambda item: -item[2].mean):
+    for agent, value, summary in sorted(points, key=lambda item: -item[2].mean):
         title = f"{agent}: {with_error(summary.mean, summary.error)}, {axis.text(value)}"
         inside.append(_point(run.colour(agent), x_of(value), summary, title))
         inside.append(_name(agent, x_of(value), _y_of(summary.mean), taken))

@@ -161,9 +161,9 @@ def _pull(value: float | None, expected: float | None, uncertainty: float | None
 def _words(submission: Submission, record: Mapping[str, Any], *, reference: bool) -> Iterator[dict[str, Any]]:
     instance = (record["reference"] or {}).get("instance") or {}
     right = instance.get("words") or {}
-    said = submission.section("words")
-    for name in dict.fromkeys([*right, *said]):
-        one = {"name": shortened(name, 80), "said": shortened(said[name], 400) if name in said else None}
+    given = submission.section("words")
+    for name in dict.fromkeys([*right, *given]):
+        one = {"name": shortened(name, 80), "said": shortened(given[name], 400) if name in given else None}
         yield {**one, "reference": shortened(right[name], 400)} if reference and name in right else one
 
 
@@ -321,7 +321,7 @@ def read_run_data(folder: Path, references: References = "development") -> RunDa
     for record in place.records():
         line = result_line(record, record["grade"])
         line["result"] = graded.get(line["key"], line["result"])
-        told = references == "all" or (references == "development" and not record["assessment"]["secret"])
+        shows_reference = references == "all" or (references == "development" and not record["assessment"]["secret"])
         answers = answers_of(read_submission(record["submission"]), record, line["result"], reference=True)
         agent = record["assessment"]["agent"]
         submitted = [answer for answer in answers if answer["value"] is not None]
@@ -329,16 +329,16 @@ def read_run_data(folder: Path, references: References = "development") -> RunDa
         agent_pulls = [answer["truth_pull"] for answer in submitted if answer["truth_pull"] is not None]
         pulls.setdefault(agent, []).extend(agent_pulls)
         lines.append(line)
-        details.append(detail_of(record, line["result"], reference=told))
+        details.append(detail_of(record, line["result"], reference=shows_reference))
         labels = [answer["origin"] for answer in submitted if answer["origin"] in LABELS]
-        rows.append({"told": told, "worst": max(labels, key=LABELS.index, default="")})
+        rows.append({"told": shows_reference, "worst": max(labels, key=LABELS.index, default="")})
     if not lines:
         raise InputError(f"{folder}: got a run of which nothing is done yet, expected at least one assessment")
     scores = scores_of(lines)
     rows = [{**_row(line, score), **more} for line, score, more in zip(lines, scores, rows, strict=True)]
-    told_rows = sum(bool(row["told"]) for row in rows)
+    with_reference = sum(bool(row["told"]) for row in rows)
     return RunData(
-        folder.resolve().name, assessments, scores, place.missing(), rows, details, origins, pulls, told_rows
+        folder.resolve().name, assessments, scores, place.missing(), rows, details, origins, pulls, with_reference
     )
 
 

@@ -288,7 +288,7 @@ def _score(line: Mapping[str, Any]) -> Score:
     judged = llm.get("status") == "scored" and bool(llm.get("max"))
     # Agents report tokens and cost themselves: what is implausible counts as unknown.
     counts = list(line["tokens"].values())
-    known = bool(counts) and all(type(count) is int and 0 <= count < _MOST for count in counts)
+    plausible = bool(counts) and all(type(count) is int and 0 <= count < _MOST for count in counts)
     cost = line["cost"]
     return Score(
         assessment["agent"],
@@ -302,7 +302,7 @@ def _score(line: Mapping[str, Any]) -> Score:
         float(llm["score"]) / float(llm["max"]) if judged else None,
         status == "ok" and bool(llm.get("max")),
         float(line["seconds"]),
-        sum(counts) if known else None,
+        sum(counts) if plausible else None,
         float(cost) if type(cost) in (int, float) and 0 <= cost < _MOST else None,
         int(line["tool_calls"]),
     )

@@ -63,13 +63,13 @@ class Tool:
         return {name: getattr(model, name) for name in self.arguments.model_fields}
 
     def _fault(self, fault: Mapping[str, Any]) -> str:
-        known = self.arguments.model_fields
+        fields = self.arguments.model_fields
         name = str(fault["loc"][0]) if fault["loc"] else "arguments"
         if fault["type"] == "extra_forbidden":
-            listed = ", ".join(known) or "none"
-            return f"{self.name}: got an argument {name[:60]!r}, expected {listed}{nearest(name, known)}"
+            listed = ", ".join(fields) or "none"
+            return f"{self.name}: got an argument {name[:60]!r}, expected {listed}{nearest(name, fields)}"
         if fault["type"] == "missing" and len(fault["loc"]) == 1:
-            return f"{self.name}: got no {name}, expected it: {known[name].description or name}"
+            return f"{self.name}: got no {name}, expected it: {fields[name].description or name}"
         message = str(fault["msg"])
         return f"{self.name}: {name}: got {str(fault.get('input'))[:60]!r}: {message[0].lower()}{message[1:]}"
 

@@ -270,10 +270,10 @@ def shapes_of(model: str) -> tuple[Shape, Shape | None]:
     """
     signal, _, background = model.partition("_plus_")
     if signal not in SIGNALS or (background and background not in BACKGROUNDS) or model.endswith("_plus_"):
-        known = [*SIGNALS, *(f"{one}_plus_{other}" for one in SIGNALS for other in BACKGROUNDS)]
+        models = [*SIGNALS, *(f"{one}_plus_{other}" for one in SIGNALS for other in BACKGROUNDS)]
         raise ToolRefusedError(
             f"model: got {model[:60]!r}, expected one of {', '.join(SIGNALS)}, alone or followed by _plus_ and one of"
-            f" {', '.join(BACKGROUNDS)}{nearest(model, known)}"
+            f" {', '.join(BACKGROUNDS)}{nearest(model, models)}"
         )
     return SIGNALS[signal], BACKGROUNDS[background] if background else None
 

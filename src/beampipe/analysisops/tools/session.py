@@ -208,10 +208,12 @@ class Session:
         return result
 
     def _run(self, context: ToolContext, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        known = tools()
-        if name not in known:
-            raise ToolRefusedError(f"tool: got {name[:60]!r}, expected one of {', '.join(known)}{nearest(name, known)}")
-        tool = known[name]
+        available = tools()
+        if name not in available:
+            raise ToolRefusedError(
+                f"tool: got {name[:60]!r}, expected one of {', '.join(available)}{nearest(name, available)}"
+            )
+        tool = available[name]
         try:
             checked = tool.checked(arguments)
             context.numbers = self._carried({key: checked[key] for key in arguments})

@@ -61,10 +61,10 @@ def query_metrics_tool(
                 for one in names
             ]
         }
-    known = {str(one["name"]) for one in series}
-    if name not in known:
+    metrics = {str(one["name"]) for one in series}
+    if name not in metrics:
         raise ToolRefusedError(
-            f"name: got {name[:60]!r}, expected one of {', '.join(sorted(known))}{nearest(name, known)}"
+            f"name: got {name[:60]!r}, expected one of {', '.join(sorted(metrics))}{nearest(name, metrics)}"
         )
     chosen = [one for one in series if one["name"] == name and labels.items() <= one["labels"].items()]
     if not chosen:

@@ -193,27 +193,27 @@ def grafana_dashboard(name: str = "fleet") -> dict[str, Any]:
 def _panels() -> Iterator[dict[str, Any]]:
     width = _WIDTH // len(TILES)
     for column, tile in enumerate(TILES):
-        yield _tile(tile) | {"gridPos": {"x": column * width, "y": 0, "w": width, "h": _TILE_HEIGHT}}
+        steps = [{"color": "green", "value": None}, *([{"color": "red", "value": 1e-9}] if tile.bad else [])]
+        yield {
+            "type": "stat",
+            "title": tile.title,
+            "datasource": _SOURCE,
+            "targets": [_target("A", tile.query, "")],
+            "fieldConfig": {
+                "defaults": {
+                    "unit": _UNITS[tile.unit],
+                    "decimals": 1,
+                    "thresholds": {"mode": "absolute", "steps": steps},
+                },
+                "overrides": [],
+            },
+            "options": {"reduceOptions": {"calcs": ["lastNotNull"]}, "colorMode": "value" if tile.bad else "none"},
+        } | {"gridPos": {"x": column * width, "y": 0, "w": width, "h": _TILE_HEIGHT}}
     half = _WIDTH // 2
     for number, panel in enumerate(PANELS):
         row, column = divmod(number, 2)
         place = {"x": column * half, "y": _TILE_HEIGHT + row * _PANEL_HEIGHT, "w": half, "h": _PANEL_HEIGHT}
         yield _panel(panel) | {"gridPos": place}
-
-
-def _tile(tile: Tile) -> dict[str, Any]:
-    steps = [{"color": "green", "value": None}, *([{"color": "red", "value": 1e-9}] if tile.bad else [])]
-    return {
-        "type": "stat",
-        "title": tile.title,
-        "datasource": _SOURCE,
-        "targets": [_target("A", tile.query, "")],
-        "fieldConfig": {
-            "defaults": {"unit": _UNITS[tile.unit], "decimals": 1, "thresholds": {"mode": "absolute", "steps": steps}},
-            "overrides": [],
-        },
-        "options": {"reduceOptions": {"calcs": ["lastNotNull"]}, "colorMode": "value" if tile.bad else "none"},
-    }
 
 
 def _panel(panel: Panel) -> dict[str, Any]:

@@ -15,12 +15,11 @@ from beampipe.terminal.commands import Json, print_json
 from beampipe.triton.cli import TritonFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from rich.table import Table
 
     from beampipe.fleet.planning.simulator import FleetFigures, FleetShape, Policy
-    from beampipe.fleet.planning.tuning import Trial
 
 __all__ = ["plan_command", "tune_command"]
 
@@ -103,13 +102,13 @@ def plan_command(
     asked = f"{clients} clients with {rate:g} events/s each"
     with bar("simulations") as step:
         if servers is not None:
-            figures = compare_policies(load, shape, effort=effort, told=lambda _: step())
+            figures = compare_policies(load, shape, effort=effort, progress=lambda _: step())
             if as_json:
                 print_json({"shape": shape, "figures": figures})
             else:
                 console().print(_policies(shape, figures, f"{asked}, {shape.servers} servers"))
             return
-        plan = plan_servers(load, shape, Bound(p95), uncertainty=uncertainty, effort=effort, told=lambda _: step())
+        plan = plan_servers(load, shape, Bound(p95), uncertainty=uncertainty, effort=effort, progress=lambda _: step())
     if as_json:
         print_json(plan)
         return
@@ -157,30 +156,27 @@ def tune_command(
     n = len(every) if exhaustive else sum(number for number, _ in tuning.rounds_of(len(every), seconds, tuning.FACTOR))
     served = LiveBenchmark(ServerSettings(repository, triton=triton), model, arrays, concurrency)
     with served as bench, bar("measurements", n) as step:
-        trials = search(bench, every, p95, seconds=seconds, told=lambda _: step())
+        trials = search(bench, every, p95, seconds=seconds, progress=lambda _: step())
     best = trials[0]
     within = best.rank(p95)[0]
     if as_json:
         print_json({"best": best.configuration, "within": within, "trials": trials})
     else:
-        console().print(_trials(trials, p95, f"{model}, {concurrency} requests in flight"))
+        title = f"{model}, {concurrency} requests in flight"
+        heads = ["instances", "threads", "batch", "protocol"], ["measured [s]", "events/s", "p95 [ms]", "note"]
+        table = make_table(title, *heads, caption=f"p95 at most {1e3 * p95:g} ms; those measured longest first")
+        for trial in trials:
+            one, found = trial.configuration, trial.measurement
+            row = [str(one.instances), str(one.threads), str(one.batch), one.protocol, f"{trial.seconds:.2f}"]
+            if found is None:
+                table.add_row(*row, "", "", trial.fault)
+            else:
+                note = "" if trial.rank(p95)[0] else "too slow"
+                table.add_row(*row, f"{found.throughput:.4g}", f"{1e3 * found.p95:.4g}", note)
+        console().print(table)
         typer.echo(f"{'best' if within else 'nearest, though too slow'}: {best.configuration}")
     if not within:
         raise typer.Exit(1)
-
-
-def _trials(trials: Sequence[Trial], p95: float, title: str) -> Table:
-    heads = ["instances", "threads", "batch", "protocol"], ["measured [s]", "events/s", "p95 [ms]", "note"]
-    table = make_table(title, *heads, caption=f"p95 at most {1e3 * p95:g} ms; those measured longest first")
-    for trial in trials:
-        one, found = trial.configuration, trial.measurement
-        row = [str(one.instances), str(one.threads), str(one.batch), one.protocol, f"{trial.seconds:.2f}"]
-        if found is None:
-            table.add_row(*row, "", "", trial.fault)
-        else:
-            note = "" if trial.rank(p95)[0] else "too slow"
-            table.add_row(*row, f"{found.throughput:.4g}", f"{1e3 * found.p95:.4g}", note)
-    return table
 
 
 def _policies(shape: FleetShape, figures: Mapping[Policy, FleetFigures], title: str) -> Table:

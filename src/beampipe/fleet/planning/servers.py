@@ -158,18 +158,18 @@ def plan_servers(
     *,
     uncertainty: float = 0.1,
     effort: Effort | None = None,
-    told: Callable[[str], None] = lambda text: None,
+    progress: Callable[[str], None] = lambda text: None,
 ) -> ServerPlan:
     """The least number of servers that keeps a bound, its error, and the policies beside each other.
 
     Args:
-        load: what is asked of the fleet.
+        load: the load of the fleet.
         shape: the fleet; its number of servers is not looked at.
         bound: what it must keep.
         uncertainty: relative uncertainty of the service times. The default is how far the simulator may be from a live
             server in ``benchmarks/fleet/simulator.py``.
         effort: how much is simulated; the default if not given.
-        told: function that is told what is simulated next.
+        progress: called with a description of each simulation before it starts.
 
     Raises:
         ConfigError: no number of servers keeps the bound.
@@ -180,12 +180,12 @@ def plan_servers(
     def least(factor: float) -> int:
         slower = replace(load, service=load.service.scaled(factor))
         return least_servers(
-            slower, shape, bound, effort=effort, told=lambda n: told(f"{n} servers, service times x {factor:g}")
+            slower, shape, bound, effort=effort, progress=lambda n: progress(f"{n} servers, service times x {factor:g}")
         )
 
     low, servers, high = (least(factor) for factor in (1 - uncertainty, 1.0, 1 + uncertainty))
     chosen = replace(shape, servers=servers)
-    return ServerPlan(chosen, low, high, uncertainty, compare_policies(load, chosen, effort=effort, told=told))
+    return ServerPlan(chosen, low, high, uncertainty, compare_policies(load, chosen, effort=effort, progress=progress))
 
 
 def least_servers(
@@ -194,7 +194,7 @@ def least_servers(
     bound: Bound,
     *,
     effort: Effort | None = None,
-    told: Callable[[int], None] = lambda servers: None,
+    progress: Callable[[int], None] = lambda servers: None,
 ) -> int:
     """The least number of servers that keeps a bound.
 
@@ -202,11 +202,11 @@ def least_servers(
     and halves the last step.
 
     Args:
-        load: what is asked of the fleet.
+        load: the load of the fleet.
         shape: the fleet; its number of servers is not looked at.
         bound: what it must keep.
         effort: how much is simulated; the default if not given.
-        told: function that is told each number that is tried.
+        progress: called with each number that is tried.
 
     Raises:
         ConfigError: no number of servers keeps the bound.
@@ -216,7 +216,7 @@ def least_servers(
 
     @cache
     def keeps(servers: int) -> bool:
-        told(servers)
+        progress(servers)
         tried = replace(shape, servers=servers)
         return bound.kept(run_fleet(load, tried, requests=how.requests, replicas=how.replicas, seed=how.seed))
 
@@ -242,20 +242,20 @@ def compare_policies(
     shape: FleetShape,
     *,
     effort: Effort | None = None,
-    told: Callable[[str], None] = lambda text: None,
+    progress: Callable[[str], None] = lambda text: None,
 ) -> dict[Policy, FleetFigures]:
     """What each way of balancing makes of a fleet, with the same events at the same times.
 
     Args:
-        load: what is asked of the fleet.
+        load: the load of the fleet.
         shape: the fleet; its policy is not looked at.
         effort: how much is simulated; the default if not given.
-        told: function that is told what is simulated next.
+        progress: called with a description of each simulation before it starts.
     """
     how = effort or Effort()
     found: dict[Policy, FleetFigures] = {}
     for policy in POLICIES:
-        told(f"{shape.servers} servers, {policy}")
+        progress(f"{shape.servers} servers, {policy}")
         tried = replace(shape, policy=policy)
         found[policy] = run_fleet(load, tried, requests=how.requests, replicas=how.replicas, seed=how.seed)
     return found

@@ -465,7 +465,7 @@ POLICIES: Final[tuple[Policy, ...]] = get_args(Policy)
 
 @no_type_check  # by beartype, at each of a million events of a test; mypy checks it all the same
 class Balancer:
-    """What a gateway knows of its servers, and whom it chooses.
+    """State of the servers in the gateway, and its choice among them.
 
     Args:
         policy: how it chooses.
@@ -591,7 +591,7 @@ class FleetShape:
 
 @dataclass(frozen=True)
 class Load:
-    """What is asked of a fleet.
+    """The load of a fleet.
 
     Attributes:
         arrivals: when requests come.
@@ -631,7 +631,7 @@ def simulate(
     """Run a fleet from empty until the recorded requests are answered.
 
     Args:
-        load: what is asked of it.
+        load: its load.
         shape: what it consists of.
         requests: number of requests that are recorded; those that are refused count.
         warm_up: number of requests before those; a quarter of `requests` if not given.
@@ -849,7 +849,7 @@ def run_fleet(
     """Simulate a fleet several times.
 
     Args:
-        load: what is asked of it.
+        load: its load.
         shape: what it consists of.
         requests: number of requests that are recorded in each run.
         replicas: number of runs.

@@ -170,7 +170,7 @@ def tune(
     *,
     seconds: float = 10.0,
     factor: int = FACTOR,
-    told: Callable[[Trial], None] = lambda trial: None,
+    progress: Callable[[Trial], None] = lambda trial: None,
 ) -> list[Trial]:
     """Search for the configuration with the largest throughput within a latency.
 
@@ -180,7 +180,7 @@ def tune(
         bound: largest 95th percentile of the latency [s].
         seconds: length of the longest measurement [s].
         factor: how many times fewer configurations are measured in each round, that much longer.
-        told: function that is told each trial.
+        progress: called with each trial.
 
     Returns:
         The last trial of each configuration: those that came farthest first, within a round the best first.
@@ -194,7 +194,7 @@ def tune(
     left = list(configurations)
     found: list[Trial] = []
     for n_measured, length in rounds:
-        trials = _measured(measure, sorted(left[:n_measured]), length, told)
+        trials = _measured(measure, sorted(left[:n_measured]), length, progress)
         trials.sort(key=lambda trial: trial.rank(bound), reverse=True)
         left = [trial.configuration for trial in trials]
         found = trials + [trial for trial in found if trial.configuration not in left]
@@ -207,12 +207,12 @@ def exhaustive(
     bound: float,
     *,
     seconds: float = 10.0,
-    told: Callable[[Trial], None] = lambda trial: None,
+    progress: Callable[[Trial], None] = lambda trial: None,
 ) -> list[Trial]:
     """Measure every configuration for the same time; arguments and result as those of `tune`."""
     rounds_of(len(configurations), seconds, 2)
     _check(bound)
-    trials = _measured(measure, sorted(configurations), seconds, told)
+    trials = _measured(measure, sorted(configurations), seconds, progress)
     return sorted(trials, key=lambda trial: trial.rank(bound), reverse=True)
 
 
@@ -241,7 +241,7 @@ def rounds_of(n: int, seconds: float, factor: int) -> list[tuple[int, float]]:
 
 
 def _measured(
-    measure: Measure, configurations: Sequence[Configuration], seconds: float, told: Callable[[Trial], None]
+    measure: Measure, configurations: Sequence[Configuration], seconds: float, progress: Callable[[Trial], None]
 ) -> list[Trial]:
     """Trials of these configurations.
 
@@ -255,7 +255,7 @@ def _measured(
         except BeampipeError as error:
             trial = Trial(configuration, seconds, None, str(error))
         trials.append(trial)
-        told(trial)
+        progress(trial)
     if all(trial.measurement is None for trial in trials):
         raise ServiceError(f"tune: got no configuration that can be run; the first said: {trials[0].fault}")
     return trials
