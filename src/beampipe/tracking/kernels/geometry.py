@@ -28,7 +28,6 @@ from numpy import ndarray
 
 from beampipe.arrays import Float32, Int16, Int64
 
-
 Position = Float32[ndarray, "n_hits 3"]
 """r [mm], phi [rad] and z [mm] of each hit."""
 

@@ -29,7 +29,6 @@ from beampipe.tracking.kernels.geometry import (
 from beampipe.tracking.kernels.weights import GnnWeights, Mlp
 from beampipe.tracking.windows import SEED_DEPTH, SEED_STAGE, Windows, growth_stages
 
-
 _CHUNK = 256  # source hits whose distances to all targets are held at a time
 
 
