@@ -12,7 +12,6 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import numpy as np
-from events import absurd_values, adversarial_event, ordinary_event, random_array
 from numpy import ndarray
 from numpy.random import Generator
 from replies import (
@@ -28,6 +27,8 @@ from replies import (
     sent_grpc,
     sent_http,
 )
+
+from events import absurd_values, adversarial_event, ordinary_event, random_array
 
 __all__ = ["ATTACKS", "Attack"]
 

@@ -1,26 +1,25 @@
-"""Quark/gluon tagging calibration: scale factors from ROOT files.
+"""Quark/gluon tagging calibration: scale factors (data / simulation) of taggers from ROOT files::
 
-from beampipe.calibration import Factors, RunSettings, load_configuration, run_calibration
+    from beampipe.calibration import Factors, RunSettings, load_configuration, run_calibration
 
-configuration = load_configuration("dijets.toml")
-run_calibration(configuration, RunSettings("processes", workers=4))
-factors = Factors.read(configuration.output / "factors.json")
-factors.at(tagger="n_trk", working_point=0.5, flavour="quark", quantity="efficiency", pt=700.0).nominal
+    configuration = load_configuration("dijets.toml")
+    run_calibration(configuration, RunSettings("processes", workers=4))
+    factors = Factors.read(configuration.output / "factors.json")
+    factors.at(tagger="n_trk", working_point=0.5, flavour="quark", quantity="efficiency", pt=700.0).nominal
 
-Stages meet on disk: inspect -> bookkeeping -> select -> predict -> fill -> merge -> reweight -> extract -> factors ->
-report. The rooms:
+Each stage stores its results on disk, where the next one reads them: inspect -> bookkeeping -> select -> predict ->
+fill -> merge -> reweight -> extract -> factors -> report. The modules and packages::
 
-config      what a calibration is told: samples, cuts, taggers, systematics
-ntuple      ROOT files as they are read: columns, baskets, bookkeeping of weights
-jets        selected jets and their variations
-tagger      scores of jets: models here or behind Triton
-histograms  exact histograms, and what they say of quarks and gluons
-method      the matrix method: re-weighting, inversion, scale factors, uncertainties
-tasks       the work as tasks: what there is to do, one chunk of it, what workers need
-exports     the same numbers for other programs: all together, components, pyhf, HEPData
-report      plots, tables, corrections and the HTML page
-simulation  samples to try all this on
-
+    config      configuration: samples, cuts, taggers, systematics
+    layout      which branch of a ROOT file holds which column; presets of known formats
+    ntuple      reading ROOT files: columns, baskets, bookkeeping of weights
+    events      selected events, tagger scores, variations of jets, exact histograms
+    method      the matrix method: re-weighting, inversion, scale factors, uncertainties
+    tasks       the plan of a run, and the tasks that workers execute
+    run         runs all stages
+    exports     files for other programs: correctionlib, pyhf, cabinetry, HEPData, ROOT
+    report      figures, tables and the HTML page
+    simulation  simulated samples and toys
 """
 
 from __future__ import annotations

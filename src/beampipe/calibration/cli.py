@@ -196,7 +196,7 @@ def inspect_command(
     from beampipe.calibration.recognition import inspect_ntuple
     from beampipe.errors import FileError
 
-    if output is not None and output.exists():  # what somebody wrote is never overwritten
+    if output is not None and output.exists():  # never overwrite a file of the user
         raise FileError(f"{output}: is there already; expected a new name, or take it away", path=output)
     found = inspect_ntuple(Path(file), preset)
     if as_json:
@@ -320,7 +320,7 @@ def combine(
 
 
 def _summary(plan: Plan, until: str = "report", *, as_json: bool = False) -> None:
-    """Print what was done, and the scale factors if the run went that far; refuse them if none is of use."""
+    """Print what was done, and the scale factors if they were made; raise an error if none is valid."""
     from beampipe.calibration.tasks.runtime import FACTORS, REPORT, reaches
 
     configuration = plan.configuration
@@ -344,11 +344,11 @@ def _summary(plan: Plan, until: str = "report", *, as_json: bool = False) -> Non
 
 
 def _progress() -> AbstractContextManager[Progress]:
-    """Bars on a terminal, lines where there is none: or nothing in a log would say that the run goes on."""
+    """Progress bars on a terminal; lines of text elsewhere, so that a log shows the progress, too."""
 
     return bars() if is_quiet() or sys.stderr.isatty() else nullcontext(progress_lines(partial(typer.echo, err=True)))
 
 
 def _workers(workers: int) -> int:
-    """Number of workers: as many as there are cores, if 0 was asked for."""
+    """Number of workers: the number of cores if `workers` is 0."""
     return workers or len(os.sched_getaffinity(0))

@@ -1,7 +1,6 @@
 """The configuration of a calibration: one TOML file, read into frozen dataclasses.
 
-Unknown keys, impossible values and names that do not exist are refused with a suggestion. Paths are relative to the
-file.
+Unknown keys, invalid values and unknown names raise an error with a suggestion. Paths are relative to the file.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ _RULES: Final = ("eta_rank", "eta_split", "branch")
 
 @dataclass(frozen=True)
 class Regions:
-    """Which jet counts as forward, which as central.
+    """Rule that assigns jets to the forward and the central region.
 
     ``eta_rank``: of the pair, the jet with the higher \\|eta\\| is forward, the other one central (at equal \\|eta\\|
     the leading jet is forward); the pair is used if its \\|eta\\| differ by at least `min_eta_gap`.
     ``eta_split``: a jet with \\|eta\\| >= `split` is forward, any other central.
 
-    ``branch``: the column ``layout.branches.region`` says it: 0 is forward, 1 central, -1 neither. So any pair of
-    regions with different fractions of quarks can take their place: jets beside a photon (0), and dijets (1).
+    ``branch``: the column ``layout.branches.region`` holds the region: 0 is forward, 1 central, -1 neither. Any pair of
+    regions with different fractions of quarks can thus be used, e.g. jets of photon + jet events (0) and of dijets (1).
 
     Attributes:
         rule: name of the rule, ``eta_rank``, ``eta_split`` or ``branch``.
@@ -55,7 +54,7 @@ class Regions:
 class Cuts(NamedTuple):
     """The limits of a `DijetSelection`, under the same names, for compiled kernels.
 
-    All are float64, so that one compilation of a kernel serves all.
+    All are float64, so that a kernel is compiled only once.
     """
 
     min_subleading_pt: float
@@ -68,7 +67,7 @@ class Cuts(NamedTuple):
 
 @dataclass(frozen=True)
 class DijetSelection:
-    """Cuts on the two leading jets of an event. Each variation is held to them with its own pT and n_trk.
+    """Cuts on the two leading jets of an event. They are applied to each variation with its own pT and n_trk.
 
     Attributes:
         min_subleading_pt: limit that the pT of the softer jet must exceed [GeV].
@@ -99,7 +98,7 @@ class DijetSelection:
 
     @property
     def cuts(self) -> Cuts:
-        """The same limits for kernels."""
+        """The limits in the form that compiled kernels take."""
         return Cuts(*(float(getattr(self, name)) for name in Cuts._fields))
 
 
@@ -110,13 +109,13 @@ _MOST: Final = 100
 
 @dataclass(frozen=True)
 class ShiftSettings:
-    """How well the shift of each variation is known, and which count: `beampipe.calibration.method.uncertainties`.
+    """Statistical errors and pruning of systematic shifts; see `beampipe.calibration.method.uncertainties`.
 
     Attributes:
-        groups: number of groups that the events of every sample are divided into, 5 or more; leaving out one after the
-            other gives the statistical error of each shift. 0 leaves the errors unknown. Histograms need as many times
-            the memory.
-        prune: share by which the total uncertainty may fall where shifts that are compatible with 0 are left out, each
+        groups: number of jackknife groups of the events of every sample, 5 or more; leaving out one group at a time
+            gives the statistical error of each shift. With 0 the errors are unknown. The memory of histograms grows by
+            this factor.
+        prune: largest relative decrease of the total uncertainty by leaving out shifts that are compatible with 0, each
             counted with its error added; 0 leaves out none.
     """
 
@@ -140,17 +139,17 @@ _METHODS: Final = ("gluon_reweight", "nonclosure")
 
 @dataclass(frozen=True)
 class Systematic:
-    """One source of uncertainty; exactly one of `weights`, `kinematics`, `samples`, `method` says where it comes from.
+    """One source of uncertainty; exactly one of `weights`, `kinematics`, `samples` and `method` is set.
 
     Attributes:
         name: name of the source.
-        rule: how its variations become one uncertainty.
+        rule: how its variations are combined into one uncertainty.
         weights: patterns (``pdf_*``) for names of weights of the nominal sample.
         kinematics: patterns for variations of jets: ``jes_*``, ``jer_*``, ``trk_*``.
         samples: names of one other sample (against nominal) or of two (against each other).
         method: variation of the method itself: ``gluon_reweight`` or ``nonclosure``.
         experimental: whether the source comes from the detector; it is then drawn as a bar, not as a band.
-        smooth: whether each shift is replaced by a smooth function of jet pT that its statistical errors allow.
+        smooth: whether each shift is replaced by a smooth function of jet pT that is compatible with it.
     """
 
     name: str
@@ -183,7 +182,7 @@ DATA_KINDS: Final = ("data", "pseudo-data")
 
 
 class TaggerAxis(NamedTuple):
-    """Name of a tagger, and the equal bins in which its values are counted.
+    """Name of a tagger, and the equal bins of its histogram.
 
     Attributes:
         name: name of the tagger.
@@ -208,12 +207,11 @@ class Tagger:
         bins: number of bins.
         low: lower edge of the first bin.
         high: upper edge of the last bin.
-        model: where the model of a boosted tree is: ``shipped``, a LightGBM text file, or ``grpc://HOST:PORT/MODEL``
-            for a served one.
-        cut: where the cut of a working point lies. ``at_least``: at the first edge of a bin below which there is at
-            least the working point's share of quark jets. ``nearest``: at the edge with the nearest share. ``inside``:
-            inside of a bin, where the share is the working point's if jets are spread evenly in the bin; for scores
-            with many values, not for whole numbers.
+        model: location of the model of a boosted tree: ``shipped``, a LightGBM text file, or
+            ``grpc://HOST:PORT/MODEL`` for a served one.
+        cut: position of the cut of a working point. ``at_least``: the first bin edge with at least the working point's
+            quark efficiency. ``nearest``: the edge with the nearest efficiency. ``inside``: inside a bin, by linear
+            interpolation of the efficiency; for continuous scores, not for whole numbers.
     """
 
     name: str = "n_trk"
@@ -238,17 +236,17 @@ class Tagger:
 
     @property
     def axis(self) -> TaggerAxis:
-        """The tagger's name and bins: all that histograms and factors depend on."""
+        """The tagger's name and bins: the only settings of it that histograms depend on."""
         return TaggerAxis(self.name, self.bins, self.low, self.high)
 
     @property
     def in_files(self) -> bool:
-        """Whether the files have the scores that are counted."""
+        """Whether the scores are read from the files."""
         return self.name != "n_trk" and not self.model
 
     @property
     def boosted(self) -> bool:
-        """Whether scores are what is counted, and not the number of tracks."""
+        """Whether the tagger is a score, and not the number of tracks."""
         return self.name != "n_trk"
 
     @property
@@ -273,7 +271,7 @@ class InputSample:
         luminosity: integrated luminosity that simulation is scaled to [1/pb].
         weight_bits: number of bits after the point that weights are rounded to, so that their sums are exact.
         cross_section: cross section of a simulated sample of one slice [pb], if no file and no manifest has it.
-        filter_efficiency: share of the events that the generator kept, as `cross_section`.
+        filter_efficiency: generator filter efficiency, if no file and no manifest has it.
     """
 
     name: str
@@ -317,11 +315,11 @@ class Energy:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Poisson bootstrap per event, which gives the statistical uncertainty.
+    """Poisson bootstrap over events for the statistical uncertainty.
 
     Attributes:
         replicas: number of replicas; 0 leaves the statistical uncertainty unknown.
-        seed: seed of the Poisson numbers.
+        seed: seed of the Poisson random numbers.
     """
 
     replicas: int = 200
@@ -334,24 +332,24 @@ class Bootstrap:
 
 @dataclass(frozen=True, repr=False)
 class Configuration(Shown):
-    """Everything that a result depends on, and where it goes.
+    """All settings that a result depends on, and the output folder.
 
     Attributes:
         output: folder of the store and of the results.
         samples: every sample by its name.
-        nominal: name of the sample that supplies fractions, cuts and re-weighting.
-        data: name of the sample in the role of data.
+        nominal: name of the nominal simulation; fractions, cuts and re-weighting come from it.
+        data: name of the sample that is used as data.
         pt_edges: edges of the bins of jet pT [GeV].
         working_points: quark efficiencies aimed at.
-        chunk_events: number of events that are read at once, roughly; no result depends on it.
-        keep_tables: whether to keep jet tables and scores, so that other bins need no second reading of ROOT files.
+        chunk_events: approximate number of events per chunk; no result depends on it.
+        keep_tables: whether to keep jet tables and scores, so that a change of bins does not read ROOT files again.
         selection: cuts on the two leading jets.
-        regions: which jet counts as forward, which as central.
-        taggers: quantities that tell quark jets from gluon jets.
+        regions: rule that assigns jets to the forward and the central region.
+        taggers: quantities that separate quark jets from gluon jets.
         energy: number of nuisance parameters of the jet energy.
         bootstrap: number of replicas, and their seed.
         systematics: sources of uncertainty.
-        shifts: how well shifts of systematics are known, and which count.
+        shifts: statistical errors and pruning of systematic shifts.
         layout: which branch of the files holds what.
     """
 
@@ -393,7 +391,7 @@ class Configuration(Shown):
         self._check_taggers()
 
     def _check_taggers(self) -> None:
-        """Each tagger has a model, or a branch with its scores; regions that a branch says have one."""
+        """Check that each tagger has a model or a branch, and that the region rule ``branch`` has a branch."""
         if (self.regions.rule == "branch") != bool(self.layout.branches.region):
             raise ConfigError(
                 f"regions: got rule {self.regions.rule!r} and layout.branches.region"
@@ -418,7 +416,7 @@ class Configuration(Shown):
         }
 
     def _check_samples(self) -> None:
-        """Samples that systematics name are there, and no number is given twice."""
+        """Check that samples named by systematics exist, and that no value is given twice."""
         for sample in self.samples.values():
             if self.layout.own_books and (sample.cross_section, sample.filter_efficiency) != (0.0, 1.0):
                 raise ConfigError(
@@ -442,23 +440,23 @@ class Configuration(Shown):
 
     @property
     def other_samples(self) -> tuple[str, ...]:
-        """Names of the samples that take the nominal one's place in a systematic."""
+        """Names of the alternative samples that systematics use."""
         names = dict.fromkeys(name for source in self.systematics for name in source.samples)
         return tuple(name for name in names if name != self.nominal)
 
     @property
     def used_samples(self) -> tuple[str, ...]:
-        """Names of the nominal sample, of data and of the other samples; what else is configured costs nothing."""
+        """Names of the nominal sample, data and the alternative samples; other configured samples are not read."""
         return tuple(dict.fromkeys((self.nominal, self.data, *self.other_samples)))
 
     @property
     def kinematic_patterns(self) -> tuple[str, ...]:
-        """Patterns of the variations of jets that systematics ask for."""
+        """Patterns of the variations of jets in all systematics."""
         return tuple(pattern for source in self.systematics for pattern in source.kinematics)
 
     @property
     def weight_patterns(self) -> tuple[str, ...]:
-        """Patterns of the weights that systematics ask for."""
+        """Patterns of the weights in all systematics."""
         return tuple(pattern for source in self.systematics for pattern in source.weights)
 
     def layout_of(self, sample: str) -> Layout:
@@ -479,9 +477,9 @@ def load_configuration(path: str | Path, *, output: str | Path | None = None) ->
         output: folder for results, in place of the one in the file.
 
     Raises:
-        FileError: there is no such file, it is no TOML, or a pattern of `files` matches none.
-        ConfigError: a key is unknown or missing, or a value impossible.
-        UnknownNameError: a name of a sample, kind or rule does not exist.
+        FileError: the file does not exist, is not TOML, or a pattern of `files` matches no file.
+        ConfigError: a key is unknown or missing, or a value is invalid.
+        UnknownNameError: the name of a sample, kind or rule is unknown.
     """
     path = Path(path)
     table = {"output": "calibration", **read_toml(path, "the TOML file of a calibration")}
@@ -496,13 +494,13 @@ def load_configuration(path: str | Path, *, output: str | Path | None = None) ->
     if "layout" in table:
         table["layout"] = over_preset(table["layout"], where)
         if isinstance(table["layout"], Mapping) and table["layout"].get("variations") and "energy" not in table:
-            table["energy"] = {"scale": 0, "resolution": 0}  # the stand-in would vary the same once more
+            table["energy"] = {"scale": 0, "resolution": 0}  # avoid varying the jet energy twice
     found = build(Configuration, table, where, folder)
     return replace(found, taggers=tuple(_with_path(tagger, folder) for tagger in found.taggers))
 
 
 def _with_files(entry: Any, folder: Path, where: str) -> Any:
-    """The table of a sample with the files that its patterns match; anything but a table as it is."""
+    """The table of a sample with its file patterns expanded; any other value is returned unchanged."""
     if not isinstance(entry, Mapping):
         return entry
     patterns = entry.get("files")
@@ -523,7 +521,7 @@ def _with_files(entry: Any, folder: Path, where: str) -> Any:
 
 
 def _with_path(tagger: Tagger, folder: Path) -> Tagger:
-    """The tagger with the path of its model file, if it has one, taken relative to the folder."""
+    """The tagger with its model path, if any, resolved relative to the folder."""
     if not tagger.model or tagger.served or tagger.shipped:
         return tagger
     return replace(tagger, model=str(folder / tagger.model))

@@ -1,4 +1,4 @@
-"""The demo: all stages of a calibration on the sample that ships with the package, and a copy of it to start from."""
+"""The demo: runs all stages on the shipped sample, and writes a copy of it with a configuration to start from."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run_demo(folder: Path, workers: int, progress: Progress) -> Plan:
         progress: opens a progress bar for each batch of tasks.
 
     Returns:
-        The plan, whose recipes find everything in the store.
+        The plan; its recipes locate all artifacts in the store.
     """
     configuration = load_configuration(DEMO_CONFIGURATION, output=folder)
     return run_calibration(configuration, RunSettings("processes", workers), until="report", progress=progress)
@@ -37,7 +37,7 @@ _SHIPPED: Final = Path(__file__).parent / "data"
 
 
 def start_calibration(path: Path) -> Path:
-    """Write a configuration to change, and the shipped sample that it reads.
+    """Write an example configuration, and the shipped sample that it reads.
 
     Args:
         path: TOML file to write; the sample goes into a folder beside it, ``<stem>_sample``.
@@ -46,9 +46,9 @@ def start_calibration(path: Path) -> Path:
         The folder of the sample.
 
     Raises:
-        FileError: the file is there already, or cannot be written.
+        FileError: the file exists already, or cannot be written.
     """
-    if path.exists():  # what somebody wrote is never overwritten
+    if path.exists():  # never overwrite a file of the user
         raise FileError(f"{path}: is there already; expected a new name, or take it away", path=path)
     folder = path.parent / f"{path.stem}_sample"
     for file in sorted(_SHIPPED.glob("*.root")):

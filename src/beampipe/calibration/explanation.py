@@ -1,4 +1,4 @@
-"""Where a scale factor comes from: its numbers, and the chain of artifacts down to files and cuts."""
+"""The origin of a scale factor: its numbers, and the chain of artifacts down to input files and cuts."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __all__ = ["Explanation", "explain", "explanation"]
 
 @dataclass(frozen=True, repr=False)
 class Explanation(Shown):
-    """A scale factor in one bin, and where it came from.
+    """A scale factor in one bin, and its provenance.
 
     Attributes:
         name: short name of the scale factor, ``SF_q`` or ``SF_g``.
         factor: its numbers.
-        replicas: number of bootstrap replicas that its statistical uncertainty is from.
-        systematics: the sources of uncertainty, as they were configured.
-        made_from: the chain of artifacts down to files.
+        replicas: number of bootstrap replicas of its statistical uncertainty.
+        systematics: the configured sources of uncertainty.
+        made_from: the tree of artifacts down to files.
     """
 
     name: str
@@ -38,10 +38,10 @@ class Explanation(Shown):
     made_from: Provenance
 
     def lines(self, *, full: bool = False) -> Iterator[str]:
-        """The same for people.
+        """The explanation as lines of text.
 
         Args:
-            full: name every file and chunk, not only how many there are.
+            full: list every file and chunk, not only their number.
         """
         yield from _numbers(self)
         yield ""
@@ -49,13 +49,13 @@ class Explanation(Shown):
         yield from _tree(self.made_from, "  ", full=full)
 
     def facts(self) -> Mapping[str, object]:
-        """The scale factor with its bin, its value and total uncertainty, and what speaks against it."""
+        """The scale factor with its bin, its value, total uncertainty and flags."""
         one = self.factor
         where = f"{self.name}({one.tagger}, {one.working_point:.0%}, {one.pt_low:g}-{one.pt_high:g} GeV)"
         return {where: f"{one.nominal:.4f} +- {one.total:.4f}", "flags": ", ".join(one.flags) or "none"}
 
     def plain(self) -> dict[str, Any]:
-        """The same for a script, with all files and chunks."""
+        """The explanation as JSON types, with all files and chunks."""
         rules = {one.name: {"rule": one.rule, "of": _members(one)} for one in self.systematics}
         about = {"name": self.name, "factor": self.factor, "replicas": self.replicas, "systematics": rules}
         return {**about, "made_from": _node(self.made_from)}
@@ -64,15 +64,15 @@ class Explanation(Shown):
 def explain(
     plan: Plan, name: str = "SF_q", *, tagger: str = "n_trk", working_point: float = 0.5, pt: float, full: bool = False
 ) -> Iterator[str]:
-    """Lines of text that say what a scale factor is, and what it was made from.
+    """Lines of text on a scale factor and its provenance.
 
     Args:
         plan: plan of a calibration that was run.
         name: short name of the scale factor, ``SF_q`` or ``SF_g``.
         tagger: name of the tagger.
-        working_point: quark efficiency aimed at, one of the configuration's.
+        working_point: target quark efficiency, one of the configuration's.
         pt: transverse momentum of the jet [GeV].
-        full: name every file and chunk, not only how many there are.
+        full: list every file and chunk, not only their number.
 
     Raises:
         BeampipeError: as by `explanation`.
@@ -83,13 +83,13 @@ def explain(
 def explanation(
     plan: Plan, name: str = "SF_q", *, tagger: str = "n_trk", working_point: float = 0.5, pt: float
 ) -> Explanation:
-    """What a scale factor is, and what it was made from.
+    """A scale factor and its provenance.
 
     Args:
         plan: plan of a calibration that was run.
         name: short name of the scale factor, ``SF_q`` or ``SF_g``.
         tagger: name of the tagger.
-        working_point: quark efficiency aimed at, one of the configuration's.
+        working_point: target quark efficiency, one of the configuration's.
         pt: transverse momentum of the jet [GeV].
 
     Raises:
@@ -109,7 +109,7 @@ def explanation(
 
 
 def _numbers(found: Explanation) -> Iterator[str]:
-    """The value with what it is a ratio of, and its uncertainties."""
+    """Lines with the value, its numerator and denominator, and its uncertainties."""
     name, one = found.name, found.factor
     yield (
         f"{name}({one.tagger}, {one.working_point:.0%}, {one.pt_low:g}-{one.pt_high:g} GeV)"
@@ -135,7 +135,7 @@ def _members(source: Systematic) -> tuple[str, ...]:
 
 
 def _node(node: Provenance) -> dict[str, Any]:
-    """A node and all that it was made of, for a script."""
+    """A node of the provenance with its inputs, as JSON types."""
     if node.about is None:
         return {"stage": _stage(node), "label": node.label, "key": node.key}
     about = {"stage": _stage(node), "label": node.about["label"], "key": node.key}
@@ -143,7 +143,7 @@ def _node(node: Provenance) -> dict[str, Any]:
 
 
 def _tree(node: Provenance, indent: str, *, full: bool) -> Iterator[str]:
-    """A node, its parameters, and what it was made of; many alike in one line."""
+    """Lines for a node, its parameters and its inputs; many inputs of one kind share a line."""
     if node.about is None:
         kind = {32: "xxh3 ", 64: "sha256 "}.get(len(node.key), "")
         yield f"{indent}file {node.label} {kind}{node.key}"
@@ -165,12 +165,12 @@ def _tree(node: Provenance, indent: str, *, full: bool) -> Iterator[str]:
 
 
 def _stage(node: Provenance) -> str:
-    """The stage that made something; ``file`` for what was there before."""
+    """The stage that made an artifact; ``file`` for an input file."""
     return "file" if node.about is None else str(node.about["stage"])
 
 
 def _cuts(parameters: dict[str, object]) -> Iterator[tuple[str, object]]:
-    """Parameters that a reader asks about; long lists by their length."""
+    """Parameters that matter to a reader; long lists are replaced by their length."""
     for name, value in parameters.items():
         if isinstance(value, dict):
             yield from ((f"{name}.{key}", inner) for key, inner in _cuts(value))

@@ -26,16 +26,16 @@ class JetFunction:
     """A function that changes columns of jets.
 
     It is called with a mapping from the names of `inputs` to arrays, one number for each jet of a range of events
-    (numbers of the event are repeated for each of its jets), and returns a mapping from the names of `changes` to
-    arrays of the same length, pT in GeV. It must give the same for the same jet, whatever is read beside it: random
-    numbers come from `run` and `event`.
+    (event quantities are repeated for each jet), and returns a mapping from the names of `changes` to arrays of the
+    same length, pT in GeV. The result for a jet must not depend on the other jets of the range; random numbers must be
+    functions of `run` and `event`.
 
     Attributes:
-        call: ``package.module:function``; a module beside the configuration is found, too.
+        call: ``package.module:function``; modules in the folder of the configuration can be used, too.
         inputs: columns (``pt`` in GeV, ``eta``, ``phi``, ``n_trk``, ``label``, ``run``, ``event``, ...), branches, or
             expressions of branches.
         changes: columns that it returns.
-        files: files that it reads; their bytes count as its code does.
+        files: files that it reads; a change of their contents makes results again, as a change of its code does.
     """
 
     call: str
@@ -57,9 +57,9 @@ class Correction:
 
     Attributes:
         file: JSON file of correctionlib, packed or not.
-        name: name of the correction in the file; a compound one will do.
-        inputs: what it takes, in its order: columns, branches or expressions as for `JetFunction`, and texts that
-            stand for themselves, with ``=`` before them: ``"=nom"``.
+        name: name of the correction in the file; compound corrections work, too.
+        inputs: its inputs, in its order: columns, branches or expressions as for `JetFunction`, and literal texts after
+            an ``=``: ``"=nom"``.
         apply: ``factor`` multiplies pT by its value c; ``up`` by 1 + c; ``down`` by 1 - c.
     """
 
@@ -74,11 +74,11 @@ _loaded: dict[str, UserCode] = {}
 
 
 def load_function(call: str, folder: Path) -> Callable[..., Any]:
-    """The function that a text ``package.module:function`` names; loaded again if its code has changed.
+    """Import a function ``package.module:function``; it is imported again if its code has changed.
 
     Args:
         call: the text.
-        folder: where modules are found, too, that are not installed.
+        folder: additional folder to search for modules.
 
     Raises:
         ConfigError: there is no such module or function.
@@ -92,7 +92,7 @@ def load_function(call: str, folder: Path) -> Callable[..., Any]:
                 sys.modules.pop(each, None)
         _loaded[module] = code
         found = getattr(importlib.import_module(module), name)
-    except Exception as error:  # whatever a module of a user raises when it is imported
+    except Exception as error:  # the import of a user's module may raise anything
         raise ConfigError(
             f"got function {call!r}, which cannot be imported ({error}); expected package.module:function, installed,"
             " on PYTHONPATH, or in the folder where the command runs"
@@ -104,8 +104,8 @@ def load_function(call: str, folder: Path) -> Callable[..., Any]:
 
 
 def _code(module: str, folder: Path) -> UserCode:
-    """What the module of a function is made of, as its files are now."""
-    importlib.invalidate_caches()  # of folders, in which there may be new files
+    """The current code of a function's module and of its imports."""
+    importlib.invalidate_caches()  # folders may contain new files
     if importlib.util.find_spec(module.partition(".")[0]) is None:
         sys.path.append(str(folder))
     code = user_code(module)
@@ -115,10 +115,10 @@ def _code(module: str, folder: Path) -> UserCode:
 
 
 def function_digest(function: JetFunction | None, files: Iterable[Path]) -> str:
-    """What the results of a function and of corrections depend on beside their inputs; empty for none.
+    """Digest of all that the results of a function and of corrections depend on besides their inputs; empty for none.
 
-    That is the code of the function, see `own_code`, the bytes of the files that it reads and of corrections, and the
-    version of correctionlib, if there are any of these.
+    It covers the code of the function (see `user_code`), the contents of the files that it reads and of corrections,
+    and the version of correctionlib if that is used.
 
     Args:
         function: the function; None for none.
@@ -150,7 +150,7 @@ def _digest(path: Path, looks: FileStamp) -> str:
 
 @lru_cache(maxsize=64)
 def _correction(file: Path, name: str, looks: FileStamp) -> Any:
-    """A correction of a file; one that looks otherwise is read anew."""
+    """A correction of a file; a file whose stamp has changed is read again."""
     import correctionlib
 
     try:
@@ -168,7 +168,7 @@ def corrected_pt(correction: Correction, pt: ndarray, values: Mapping[str, ndarr
     """pT of jets after a correction [GeV].
 
     Args:
-        correction: which one, and how.
+        correction: the correction, and how to apply it.
         pt: pT of jets before [GeV].
         values: numbers of each input that is no text.
 
@@ -185,7 +185,7 @@ def corrected_pt(correction: Correction, pt: ndarray, values: Mapping[str, ndarr
 
 
 def evaluated(file: Path, name: str, inputs: Sequence[str], values: Mapping[str, ndarray]) -> ndarray:
-    """What a correction of correctionlib gives for each jet.
+    """Evaluate a correction of correctionlib for each jet.
 
     Args:
         file: its file.
@@ -223,16 +223,16 @@ SYSTEMATIC: Final = "systematic"
 
 @dataclass(frozen=True)
 class GenJets:
-    """Jets of the generator that jets are compared with; without them, all jets are smeared by random numbers.
+    """Generator jets matched to jets; unmatched jets, or all jets without this table, are smeared by random numbers.
 
     Attributes:
-        pt: branch or expression with the pT of the generator's jet that belongs to each jet, in `Layout.energy_unit`; 0
-            or less if none does. With `index`, the branch of all of the generator's jets.
-        index: branch with the place of each jet's in the lists of the generator's jets; any other number is none.
-        eta: the same for the pseudorapidity, if `max_distance` is to be kept.
-        phi: the same for the azimuth [rad].
-        max_distance: limit that the distance in eta and phi must stay below: half of the radius of jets.
-        max_pull: limit that \\|pT - pT of the generator\\| / (resolution x pT) must stay below.
+        pt: branch or expression with the pT of the generator jet matched to each jet, in `Layout.energy_unit`; 0 or
+            less if there is none. With `index`, the branch of all generator jets.
+        index: branch with the index of the matched generator jet for each jet; any number out of range means none.
+        eta: branch with pseudorapidities, as `pt`; needed for `max_distance`.
+        phi: branch with azimuths [rad], as `pt`.
+        max_distance: upper limit of the distance in eta and phi; usually half of the jet radius.
+        max_pull: upper limit of \\|pT - generator pT\\| / (resolution x pT).
     """
 
     pt: str = ""
@@ -249,22 +249,22 @@ class GenJets:
 
 @dataclass(frozen=True)
 class Smearing:
-    """How the pT of simulated jets is smeared, after `Correction` and before `JetFunction`; data is not.
+    """Smearing of the pT of simulated jets (not data), after `Correction` and before `JetFunction`.
 
-    With the relative resolution s and the scale factor c of a jet, the factor of its pT is
-    1 + (c - 1)(pT - pT of the generator) / pT where there is a jet of the generator, else 1 + s n sqrt(max(c^2 - 1, 0))
-    with a normal random number n; never below 0.
+    With the relative resolution s and the scale factor c of a jet, its pT is multiplied by
+    1 + (c - 1)(pT - generator pT) / pT if it has a matched generator jet, else by 1 + s n sqrt(max(c^2 - 1, 0))
+    with a standard normal random number n. The factor is at least 0.
 
     Attributes:
-        file: JSON file of correctionlib, packed or not.
-        resolution: name of the correction that is the relative resolution of pT.
-        scale_factor: name of the correction that is its ratio of data to simulation.
-        resolution_inputs: what the resolution takes, in its order, as for `Correction`.
-        scale_factor_inputs: what the scale factor takes; ``systematic`` stands for the text of that name.
-        systematic: which value of the scale factor is wanted. A variation has ``smearing = "up"`` in its place.
-        gen: jets of the generator.
-        seed: what n is made of, by correctionlib's ``hashprng``: columns, branches or expressions. The pT is not among
-            them, so that a jet keeps its n in all variations.
+        file: JSON file of correctionlib, compressed or not.
+        resolution: name of the correction with the relative resolution of pT.
+        scale_factor: name of the correction with the ratio of the resolutions in data and simulation.
+        resolution_inputs: inputs of the resolution, in its order, as for `Correction`.
+        scale_factor_inputs: inputs of the scale factor; ``systematic`` stands for the value of that attribute.
+        systematic: which value of the scale factor to use. A variation sets ``smearing = "up"`` instead.
+        gen: generator jets.
+        seed: inputs of correctionlib's ``hashprng``, which gives n: columns, branches or expressions. Leave out the pT,
+            so that a jet has the same n in all variations.
     """
 
     file: Path
@@ -300,13 +300,13 @@ def smeared_pt(
     counts: Int64[ndarray, " n"],
     unit: float,
 ) -> Float64[ndarray, " j"]:
-    """pT of jets as it would be with the resolution of data [GeV].
+    """pT of simulated jets smeared to the resolution of data [GeV].
 
     Args:
-        smearing: corrections, and jets of the generator.
+        smearing: corrections, and generator jets.
         pt: pT of each jet before [GeV].
-        per_jet: what the smearing depends on, for each jet.
-        per_gen: number of the generator's jets of each event, and a branch of all of them.
+        per_jet: inputs of the smearing for each jet.
+        per_gen: number of generator jets of each event, and a branch of all of them.
         counts: number of jets of each event.
         unit: GeV in the unit of the file.
 
@@ -334,7 +334,7 @@ def smeared_pt(
 def _matched(
     gen: GenJets, per_jet: PerJet, per_gen: Callable[[str], tuple[ndarray, ndarray]], counts: Int64[ndarray, " n"]
 ) -> tuple[Bool[ndarray, " j"], Bool[ndarray, " j"], Float64[ndarray, " j"]]:
-    """For each jet, whether it has one of the generator, whether that is near, and its pT in the unit of the file."""
+    """For each jet: whether it has a generator jet, whether that is near, and its pT in the unit of the file."""
     n_jets = int(counts.sum())
     read: PerJet = per_jet
     there = np.ones(n_jets, bool)
@@ -367,7 +367,7 @@ def _noise(seed: list[ndarray]) -> Float64[ndarray, " j"]:
 
 @cache
 def _generator(types: tuple[str, ...]) -> Any:
-    """The correction of correctionlib that hashes inputs of some types."""
+    """The correction of correctionlib that hashes inputs of the given types to a random number."""
     import correctionlib
 
     inputs = [{"name": f"x{k}", "type": each} for k, each in enumerate(types)]

@@ -1,12 +1,12 @@
-"""Layout of input files: which branch holds what, presets of known formats, and the format of our own files.
+"""Layout of input files: the branch of each column, presets of known formats, and the format of our own files.
 
-Everything that the calibration needs of a file has one name, its *column*. A layout says for each column which branch
-it is, and how numbers of the branch become numbers of the column.
+Each quantity that the calibration reads has one name, its *column*. A layout maps each column to a branch, and defines
+how the numbers of the branch are converted.
 
 Our own files, which `simulation` writes, have two trees. `EVENTS` has one entry per event; jets are jagged, sorted by
-falling calibrated pT. `BOOKKEEPING` has one entry: where the file stands in its slice, and what the generator produced
-for it before any cut. A slice is one range of the hard process's pT, with its own cross section; all files of a slice
-are needed before a weight means anything.
+falling calibrated pT. `BOOKKEEPING` has one entry: the position of the file in its slice, and the generated events and
+sums of weights before any cut. A slice is one range of pT of the hard process, with its own cross section. Weights can
+be normalised only when all files of a slice are present.
 """
 
 from __future__ import annotations
@@ -87,12 +87,12 @@ _REMOTE: Final = re.compile(rf"^({'|'.join(PROTOCOLS)}):/+(.*)", re.DOTALL)
 
 
 def is_remote(path: Path | str) -> bool:
-    """Whether a path is an address elsewhere."""
+    """Whether a path is the URL of a remote file."""
     return _REMOTE.match(str(path)) is not None
 
 
 def address(path: Path) -> str:
-    """The address of a file: `Path` makes one slash of two, which are put back here.
+    """The URL of a remote file: restores the double slashes that `Path` collapses.
 
     >>> address(Path("https://host/a.root"))
     'https://host/a.root'
@@ -118,8 +118,8 @@ class VariedWeight:
         name: name of the weight; the members of a list are called NAME_0, NAME_1, ...
         branch: branch that holds it, or an expression of branches with one number per event.
         ratio: whether the branch holds ratios to the nominal weight.
-        sums: where the sums of these weights are, in the tree or histogram of `SumsOfWeights`. Without it they are
-            taken to be that of the nominal weight.
+        sums: name of the sums of these weights in the tree or histogram of `SumsOfWeights`. Without it the sum of the
+            nominal weight is used.
         sums_ratio: whether `sums` are ratios to the sum of the nominal weight.
     """
 
@@ -135,13 +135,13 @@ class Weights:
     """Weights of events; data has none.
 
     Attributes:
-        nominal: branch with a number or a list per event; of a list, the other members are variations, as whole
-            weights. Without a branch every event has weight 1.
-        index: place of the nominal weight in a list.
-        names: names of all weights, the nominal one first; made up where they are not given.
+        nominal: branch with a number or a list per event; the other members of a list are full weights of variations.
+            Without a branch every event has weight 1.
+        index: index of the nominal weight in a list.
+        names: names of all weights, the nominal one first; generated if not given.
         variations: other branches with weights of variations.
-        factors: branches or expressions that all weights are multiplied by, like those of pile-up; sums of weights
-            are of the weights without them.
+        factors: branches or expressions that multiply all weights, e.g. pile-up weights; sums of weights are those
+            without these factors.
     """
 
     nominal: str = ""
@@ -159,15 +159,15 @@ class Weights:
 
 @dataclass(frozen=True)
 class SumsOfWeights:
-    """Where sums of weights over all generated events come from.
+    """Source of the sums of weights over all generated events.
 
-    ``none``: not stated; simulation is refused until it is.
-    ``bookkeeping``: the tree of that name that this package writes, with all that follows, too.
-    ``runs``: a tree with sums, any number of entries, which are added.
-    ``cutbookkeepers``: the records "AllExecutedEvents" of ATLAS' bookkeeping, one for each weight.
+    ``none``: not configured; an error for simulation.
+    ``bookkeeping``: the tree of that name that this package writes, which also has cross sections and file numbers.
+    ``runs``: a tree with sums; its entries are added.
+    ``cutbookkeepers``: the ATLAS CutBookkeeper records "AllExecutedEvents", one for each weight.
     ``histogram``: bins of histograms.
     ``manifest``: the file `manifest`.
-    ``events``: the events of the files themselves; right only if no event was left out when they were written.
+    ``events``: the events of the files; correct only if the files contain all generated events.
 
     Attributes:
         source: one of these.
@@ -175,8 +175,7 @@ class SumsOfWeights:
         branch: branch of the tree with the sum of nominal weights; it may hold a list, one sum for each weight.
         bin: bin of the histogram, the first one being 1.
         manifest: JSON or CSV file with one row for each slice: `dataset`, `files`, `cross_section`,
-            `filter_efficiency`, `n_files`, `sum_weights`, `luminosity`. With another source it gives all but
-            `sum_weights`.
+            `filter_efficiency`, `n_files`, `sum_weights`, `luminosity`. With another source, `sum_weights` is not used.
     """
 
     source: Source = "none"
@@ -188,17 +187,17 @@ class SumsOfWeights:
 
 @dataclass(frozen=True)
 class Branches:
-    """Branch of each column; no branch is an empty text.
+    """Branch of each column; an empty text means no branch.
 
     A column of jets is one branch with a list per event (a counter and an array, a ``std::vector``, a fixed array), or
-    several branches with one number per event, one for each jet: ``pt = ["jet1_pt", "jet2_pt"]``. In place of a branch
-    there may be an expression of branches: ``clean = "Jet_jetId >= 2 and abs(Jet_eta) < 2.4"``, see
-    `beampipe.expressions`; a number per event then holds for all jets of the event.
+    several branches with one number per event, one for each jet: ``pt = ["jet1_pt", "jet2_pt"]``. An expression of
+    branches may replace a branch: ``clean = "Jet_jetId >= 2 and abs(Jet_eta) < 2.4"``, see `beampipe.expressions`; a
+    number per event in it applies to all jets of the event.
 
     Attributes:
         run: number of the run; without a branch it is 1.
         event: number of the event.
-        trigger: decisions of triggers; an event passes if one of them is not 0. Without a branch all events pass.
+        trigger: trigger decisions; an event passes if any of them is not 0. Without a branch all events pass.
         pt: transverse momentum of each jet, in the unit `Layout.energy_unit`.
         eta: pseudorapidity of each jet.
         phi: azimuth of each jet [rad]; only for a width that is derived from constituents.
@@ -247,7 +246,7 @@ class Labels:
         charm: codes of charm quarks.
         bottom: codes of bottom quarks.
         gluon: codes of gluons.
-        none: codes that say that a jet has no parton; they count as unmatched, like any code that is not listed.
+        none: codes of jets without a parton; they count as unmatched, like any code that is not listed.
         signed: whether antiquarks have negative codes; a code is then looked up without its sign.
         max_unmatched: largest share of the leading jets that may be unmatched.
     """
@@ -278,10 +277,10 @@ class Labels:
 
 @dataclass(frozen=True)
 class Constituents:
-    """What n_trk, width and C1 are derived from where no branch has them.
+    """Jet constituents, from which n_trk, width and C1 are derived if they have no branch.
 
-    Of the constituents of a jet those count whose pT exceeds `min_pt` and, with `charged`, whose charge is not 0. Then
-    n_trk is their number, width = sum(pT dR) / sum(pT) with dR the distance to the jet in eta and phi, and
+    Constituents are used if their pT exceeds `min_pt` and, with `charged`, their charge is not 0. Then n_trk is their
+    number, width = sum(pT dR) / sum(pT) with dR the distance to the jet axis in eta and phi, and
     C1 = sum over pairs(pT_i pT_j dR_ij^beta) / sum(pT)^2.
 
     Attributes:
@@ -289,10 +288,10 @@ class Constituents:
         eta: branch of their pseudorapidities.
         phi: branch of their azimuths [rad].
         charge: branch of their charges; needed with `charged`.
-        jet: branch with the number of the jet that a constituent, or a link, belongs to; any other number is no jet.
-        link: branch with the number of the constituent that a link is to; empty if `jet` is a branch of constituents.
-        min_pt: limit that their pT must exceed [GeV].
-        charged: whether only charged ones count.
+        jet: branch with the index of the jet of each constituent or link; a number out of range means no jet.
+        link: branch with the index of the constituent of each link; empty if `jet` is a branch of constituents.
+        min_pt: lower limit of their pT [GeV].
+        charged: whether only charged ones are used.
         beta: exponent of the distance in C1.
     """
 
@@ -308,7 +307,7 @@ class Constituents:
 
     @property
     def branches(self) -> dict[str, str]:
-        """Key in the configuration -> branch, of all branches that are needed."""
+        """Key in the configuration -> branch, for all required branches."""
         keys = ("pt", "eta", "phi", *(("charge",) if self.charged else ()), "jet")
         found = {key: getattr(self, key) for key in keys}
         return found | ({"link": self.link} if self.link else {}) if self.pt else {}
@@ -332,16 +331,16 @@ class Score:
 
 @dataclass(frozen=True)
 class LayoutVariation:
-    """What a variation of jets changes of a layout; what is not given stays.
+    """Changes of a layout by a variation of jets; settings that are not given stay nominal.
 
     Attributes:
         name: name of the variation, which patterns of systematics match.
         tree: tree with the varied events.
         branches: branches with varied numbers.
         scores: branches with scores of varied jets.
-        function: what changes columns of jets.
-        correction: what changes their pT, before `function` does.
-        smearing: which value of the scale factor of `Layout.smearing` is wanted: ``up``, ``down``.
+        function: function that changes columns of jets.
+        correction: correction of their pT, applied before `function`.
+        smearing: which value of the scale factor of `Layout.smearing` to use: ``up``, ``down``.
     """
 
     name: str
@@ -368,24 +367,24 @@ _UNITS: Final = {"GeV": 1.0, "MeV": 1e-3, "TeV": 1e3}
 
 @dataclass(frozen=True)
 class Layout:
-    """Which branch holds what.
+    """Mapping of the branches of a file to columns.
 
     Attributes:
-        preset: name of the layout that all other keys are changes of.
+        preset: name of the layout that all other keys modify.
         tree: name of the tree of events.
         energy_unit: unit of energies and momenta: ``GeV``, ``MeV``, ``TeV``, or a number of GeV (``"0.5"``).
-        falling_pt: whether jets must be sorted by falling pT; without, the two leading ones are searched for.
-        clean_from: smallest number in the branch `clean` that a clean jet has; true is 1.
+        falling_pt: whether jets must be sorted by falling pT; if False, the two leading jets are searched for.
+        clean_from: smallest value of `clean` for a clean jet; true is 1.
         branches: branch of each column.
         labels: codes of partons.
         weights: weights of events.
-        sums: where sums of weights, cross sections and numbers of files come from.
-        constituents: what n_trk, width and C1 are derived from.
+        sums: source of sums of weights, cross sections and numbers of files.
+        constituents: jet constituents from which n_trk, width and C1 are derived.
         scores: scores of taggers that the files have.
-        variations: variations of jets that the files or functions have; each is selected from the files by itself.
-        function: what changes columns of jets.
-        correction: what changes their pT, before `function` does.
-        smearing: what makes the resolution of their pT in simulation that of data, between the two.
+        variations: variations of jets by the files or by functions; events are selected separately for each.
+        function: function that changes columns of jets.
+        correction: correction of their pT, applied before `function`.
+        smearing: smearing of their pT in simulation, applied between `correction` and `function`.
     """
 
     preset: str = "beampipe"
@@ -428,7 +427,7 @@ class Layout:
 
     @property
     def unit(self) -> float:
-        """What a pT of the file is multiplied by to be in GeV; 0 if that is not known."""
+        """Factor that converts a pT of the file to GeV; 0 if the unit is unknown."""
         try:
             return _UNITS.get(self.energy_unit) or float(self.energy_unit)
         except ValueError:
@@ -436,7 +435,7 @@ class Layout:
 
     @property
     def changed_by(self) -> str:
-        """What changes jets, for people; empty if nothing does."""
+        """The changes of jets as a text; empty if there are none."""
         functions = [] if self.function is None else [self.function.call]
         return ", ".join([*functions, *map(str, self.files_of_changes)])
 
@@ -447,16 +446,16 @@ class Layout:
 
     @property
     def unchanged(self) -> Layout:
-        """The same without what changes jets after they are read, and without variations."""
+        """The layout without function, correction, smearing and variations."""
         return replace(self, function=None, correction=None, smearing=None, variations=())
 
     @property
     def alone(self) -> Layout:
-        """The same without the variations of jets, each of which is a layout of its own."""
+        """The layout without the variations of jets, each of which is a layout of its own."""
         return replace(self, variations=()) if self.variations else self
 
     def varied(self, name: str) -> Layout:
-        """The layout of a variation of jets; of weights, it has only the nominal one.
+        """The layout of a variation of jets, with the nominal weight only.
 
         Raises:
             UnknownNameError: there is no such variation.
@@ -480,14 +479,14 @@ class Layout:
         )
 
     def without_variations(self) -> Layout:
-        """The same for samples of which only the nominal weight counts: they need not have the others."""
+        """The layout for samples of which only the nominal weight is used; the other weights are not required."""
         if self.own_books:
             return self.alone
         return replace(self, variations=(), weights=replace(self.weights, variations=(), names=()))
 
     @property
     def own_books(self) -> bool:
-        """Whether files say themselves where they stand in their dataset."""
+        """Whether the files contain their own bookkeeping."""
         return self.sums.source == "bookkeeping"
 
 
@@ -561,7 +560,7 @@ _PHYSLITE: Final[Mapping[str, Any]] = {
 
 
 def _as_fields(lines: Any) -> Any:
-    """The lines of PHYSLITE with the names that its branches have as fields of an RNTuple."""
+    """The PHYSLITE preset with the field names of its RNTuple format."""
     if isinstance(lines, Mapping):
         return {key: _as_fields(each) for key, each in lines.items()}
     return lines.replace("AuxDyn.", "AuxDyn:") if isinstance(lines, str) else lines
@@ -599,7 +598,7 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
 
 
 def over_preset(table: Any, where: str) -> Any:
-    """The table [layout] with the lines of its preset that it does not change; anything but a table as it is.
+    """The table [layout] merged over its preset; any other value is returned unchanged.
 
     Raises:
         UnknownNameError: there is no such preset.
@@ -620,7 +619,7 @@ def over_preset(table: Any, where: str) -> Any:
 
 
 def _merged(lines: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested tables with changes."""
+    """Nested tables updated recursively with changes."""
     out = dict(lines)
     for key, value in changes.items():
         inside = out.get(key)
@@ -630,7 +629,7 @@ def _merged(lines: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
 
 
 def preset_layout(name: str, changes: Mapping[str, Any] | None = None, folder: Path = Path()) -> Layout:
-    """The layout of a preset with some lines changed, as a configuration would have them."""
+    """The layout of a preset with some keys changed, given as in a configuration."""
     return build(Layout, over_preset({**(changes or {}), "preset": name}, "layout"), "layout", folder)
 
 
@@ -639,7 +638,7 @@ BEAMPIPE: Final = preset_layout("beampipe")
 
 
 def likely_presets(trees: Mapping[str, Iterable[str]]) -> dict[str, float]:
-    """Name of each preset -> share of its branches that a file has, the best first; of equal ones, the more detailed.
+    """Name of each preset -> share of its branches that a file has; best first, then the more detailed one.
 
     Args:
         trees: branches of each tree of the file, by the tree's name.

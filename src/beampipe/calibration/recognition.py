@@ -42,7 +42,7 @@ _ONCE: Final = ("run", "event")
 
 
 def guessed_branches(branches: Iterable[str]) -> dict[str, str]:
-    """Column -> the branch that it may be, going by names; the shortest one that fits. Columns without one are empty.
+    """Column -> the likely branch, guessed by name: the shortest match. Columns without a match are empty.
 
     >>> guessed_branches(["RunNum", "EvtNum", "Jets/Jets.fCoordinates.fPt", "Jets/Jets.fCoordinates.fEta"])["pt"]
     'Jets/Jets.fCoordinates.fPt'
@@ -56,7 +56,7 @@ def guessed_branches(branches: Iterable[str]) -> dict[str, str]:
 
 
 def _fits(branch: str, words: tuple[str, ...], *, jets: bool) -> bool:
-    """Whether a branch may be a column that is called by one of some words."""
+    """Whether a branch name matches one of the usual words for a column."""
     parts = [part for part in re.split(r"[^0-9A-Za-z]+", branch) if part]
     if not jets:
         return "".join(parts).lower() in words
@@ -64,13 +64,13 @@ def _fits(branch: str, words: tuple[str, ...], *, jets: bool) -> bool:
         return False
     rest = re.sub(r"(?i)^(reco|ak4|antikt4\w*?|analysis)?jets?", "", parts[0])
     tail = [rest, *parts[1:]]
-    if rest.lower() not in ("", "ak4", *words):  # jets of another kind
+    if rest.lower() not in ("", "ak4", *words):  # other jet collections
         return False
     return "".join(tail[-1:]).lower().removeprefix("f") in words or "".join(tail).lower() in words
 
 
 def advised(problems: Iterable[str]) -> dict[str, str]:
-    """Lines under [layout] that problems advise to set, as ``set layout.energy_unit = 'MeV'``: key -> value as text.
+    """Settings of [layout] that error messages suggest, e.g. ``set layout.energy_unit = 'MeV'``: key -> value as text.
 
     >>> advised(["got a median leading pT of 6e+05 ...; set layout.energy_unit = 'MeV'"])
     {'energy_unit': 'MeV'}
@@ -82,13 +82,13 @@ def advised(problems: Iterable[str]) -> dict[str, str]:
 def as_toml(
     file: str, preset: str, changes: Mapping[str, Any], missing: Mapping[str, str], *, labelled: bool = True
 ) -> str:
-    """A configuration to start from.
+    """An initial configuration as TOML.
 
     Args:
         file: path or pattern of the files.
         preset: name of the preset.
-        changes: lines under [layout] that are not those of the preset; a table stands for one.
-        missing: what could not be found -> what to say of it.
+        changes: keys under [layout] that differ from the preset; nested tables as mappings.
+        missing: missing branch -> remark about it.
         labelled: whether the file is simulation.
     """
     other = {"nominal": "data", "data": "nominal"}
@@ -121,18 +121,18 @@ _MOST: Final = 30
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was seen in a file.
+    """The result of the inspection of a file.
 
     Attributes:
-        preset: name of the preset that it was looked at with.
+        preset: name of the preset that was used.
         tree: name of the tree of events.
         events: number of events in it.
-        lines: what was seen, for people.
-        columns: what is in each column.
-        missing: what is said of each branch that is missing, by its name.
-        wrong: what is wrong, each in a line.
+        lines: summary as lines of text.
+        columns: summary of each column.
+        missing: remark about each missing branch, by its name.
+        wrong: problems, one line each.
         good: whether nothing is missing or wrong.
-        configuration: a configuration to start from.
+        configuration: an initial configuration.
     """
 
     preset: str
@@ -147,7 +147,7 @@ class Inspection:
 
 
 def inspect_ntuple(path: Path, preset: str = "") -> Inspection:
-    """Look at a file with a preset, by default the one that fits best; branches of unknown files are guessed.
+    """Inspect a file with a preset, by default the one that fits best; branches of unknown formats are guessed.
 
     Raises:
         FileError: the file cannot be read, or has no tree of events.
@@ -162,7 +162,7 @@ def inspect_ntuple(path: Path, preset: str = "") -> Inspection:
         simulated = any(branch in branches for branch in layout.branches.label)
         missing = missing_branches(layout, branches, simulated=simulated, needs=DERIVED)
         source = EventSource(path, tree, layout, 0, int(tree.num_entries))
-        # What is missing is said once, by name.
+        # Report each missing branch once, by name.
         needs = tuple(key for key in DERIVED if source.has(f"jet_{key}") and not _lacks(layout, key, missing))
         seen = sanity_checks(source, labelled=simulated, needs=needs, min_pt=DijetSelection().min_subleading_pt)
         others = [_others(tree, seen)] if missing else []
@@ -190,7 +190,7 @@ def inspect_ntuple(path: Path, preset: str = "") -> Inspection:
 
 
 def _others(tree: Any, seen: SanityChecks) -> str:
-    """The first branches with numbers that no column is, for people to choose from."""
+    """The first numeric branches that no column uses, as suggestions."""
     used = {name for each in seen.seen.values() for text in each.branches for name in names_in(text)}
     kinds = {str(name): _kind(tree, name) for name in tree.keys()}  # noqa: SIM118 - a tree
     names = [f"{name} ({kind})" for name, kind in kinds.items() if name not in used and "unknown" not in kind]
@@ -199,7 +199,7 @@ def _others(tree: Any, seen: SanityChecks) -> str:
 
 
 def _kind(tree: Any, name: str) -> str:
-    """The type of a branch, unknown for one that uproot cannot describe: nobody asked for it."""
+    """The type of a branch; unknown if uproot cannot describe it, as the branch need not be used."""
     try:
         return str(tree[name].typename)
     except Exception:
@@ -213,7 +213,7 @@ def _lacks(layout: Layout, key: str, missing: Mapping[str, str]) -> bool:
 
 
 def _layout_of(path: Path, trees: Mapping[str, Any], preset: str) -> tuple[Layout, dict[str, Any]]:
-    """The layout to look with, and what it changes of its preset."""
+    """The layout for the inspection, and its changes to the preset."""
     name, share = next(iter(likely_presets(trees).items()))
     if preset and preset_layout(preset).tree in trees:
         return preset_layout(preset), {}
@@ -221,7 +221,7 @@ def _layout_of(path: Path, trees: Mapping[str, Any], preset: str) -> tuple[Layou
         raise FileError(f"{path}: got no tree, expected one with events", path=path)
     if not preset and share >= _LIKELY:
         return preset_layout(name), {}
-    # Nobody's preset: the tree with the most branches, and what they may be going by their names.
+    # No preset fits: use the tree with the most branches, and guess columns by branch names.
     tree = max(sorted(trees), key=lambda each: len(trees[each]))
     changes: dict[str, Any] = {"tree": tree}
     if not preset:
@@ -230,7 +230,7 @@ def _layout_of(path: Path, trees: Mapping[str, Any], preset: str) -> tuple[Layou
 
 
 def _sums(file: Any, source: EventSource, layout: Layout) -> tuple[str, str]:
-    """What sums of weights there are, and what is wrong with them."""
+    """A summary of the sums of weights, and the problem with them if there is one."""
     if layout.sums.source in ("none", "manifest", "events"):
         return f"sums of weights: to be given by layout.sums (source is {layout.sums.source!r})", ""
     try:

@@ -26,7 +26,7 @@ from beampipe.workflow import Recipe, Store
 
 @dataclass(frozen=True, eq=False)
 class SampleResult:
-    """What a report tells of one sample.
+    """The numbers of one sample in a report.
 
     Attributes:
         templates: numbers of jets of the nominal variation, without replicas.
@@ -41,14 +41,14 @@ class SampleResult:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a stage of the calibration cost.
+    """The cost of a stage of the calibration.
 
     Attributes:
         stage: name of the stage.
         artifacts: number of artifacts of the stage that the result needs.
         kept: number of these artifacts that are in the store.
         size: size of the artifacts in the store [bytes].
-        seconds: time that it took to make them, added up over the workers [s].
+        seconds: time spent on making them, summed over the workers [s].
     """
 
     stage: str
@@ -60,20 +60,20 @@ class Cost:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Results(Shown):
-    """Everything that a report tells.
+    """All contents of a report.
 
     Attributes:
         configuration: configuration of the calibration.
         factors: the scale factors.
         joint: uncertainties of all scale factors together.
         efficiencies: the efficiencies by tagger.
-        samples: what is told of each sample, by name: nominal, data, then the others.
-        true: (n_pt,) scale factors by label; empty unless the sample in the role of data has labels.
+        samples: numbers of each sample, by name: nominal, data, then the others.
+        true: (n_pt,) scale factors by label; empty unless the sample that is used as data has labels.
         costs: costs of the stages, in the order of the stages.
-        input_bytes: size of all ROOT files [bytes]; None if one of them is gone.
+        input_bytes: size of all ROOT files [bytes]; None if one of them no longer exists.
         input_files: number of ROOT files.
-        provenance: pairs of what an artifact is and its key, for the artifacts that the result rests on.
-        versions: versions of the software that worked out the factors, by name.
+        provenance: pairs (name, key) of the artifacts that the result depends on.
+        versions: versions of the software that computed the factors, by name.
     """
 
     configuration: Configuration
@@ -196,22 +196,26 @@ def _provenance(plan: Plan) -> tuple[tuple[str, str], ...]:
 
 
 def point_name(tagger: str, working_point: float) -> str:
-    """A working point of a tagger in the name of a file: ``n_trk_50``."""
+    """A working point of a tagger as part of a file name: ``n_trk_50``."""
     return f"{tagger}_{100 * working_point:g}"
 
 
 def key_name(key: FactorKey) -> str:
-    """A scale factor in the name of a file: ``n_trk_50_quark_efficiency``."""
+    """A scale factor as part of a file name: ``n_trk_50_quark_efficiency``."""
     return f"{point_name(key.tagger, key.working_point)}_{key.flavour}_{key.quantity}"
 
 
 def percent(working_point: float) -> str:
-    """A working point for a reader: ``0.5`` becomes ``50 %``."""
+    """A working point as text: ``0.5`` becomes ``50 %``."""
     return f"{100 * working_point:g} %"
 
 
 class BetweenSamples(NamedTuple):
-    """Factors from the nominal simulation to another, against pT.
+    """MC-to-MC factors (nominal / other simulation) against pT.
+
+    With them, scale factors can be used with another generator: data / other = (data / nominal) x (nominal / other).
+    They are ratios of efficiencies or rejections by label, of forward jets, at the cuts of the working points. The
+    errors include both samples, from the sums of squared weights.
 
     Attributes:
         values: (n_pt,) efficiency or rejection of nominal simulation / that of the other.
@@ -229,7 +233,7 @@ def other_samples(results: Results) -> tuple[str, ...]:
 
 
 def between_samples(results: Results, sample: str, key: FactorKey) -> BetweenSamples:
-    """The factors of one sample; nan in bins without jets.
+    """The MC-to-MC factors of one sample; nan in bins without jets.
 
     Args:
         results: results of the calibration.

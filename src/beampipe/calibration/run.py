@@ -1,7 +1,7 @@
-"""Run a calibration: each stage makes what the store lacks, in parallel where there is much of it.
+"""Run a calibration: each stage makes the artifacts that the store lacks, in parallel where there are many.
 
-inspect -> digests of contents, each followed by select, predict, fill (each chunk of a file) -> bookkeeping -> merge
--> reweight -> extract -> factors -> report
+inspect -> digests of file contents, each followed by select, predict, fill (for each chunk of the file) -> bookkeeping
+-> merge -> reweight -> extract -> factors -> report
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _ONE_WORKER: Final = RunSettings()
 
 
 def _no_bar(what: str, total: int | None) -> AbstractContextManager[Callable[[], None]]:
-    """A progress bar that nobody sees."""
+    """A progress bar without output."""
     return nullcontext(lambda: None)
 
 
 def _shown(progress: Progress | None) -> AbstractContextManager[Progress]:
-    """What is told of progress: somebody's own bars, or else those of a notebook."""
+    """The caller's progress bars, or those of a notebook by default."""
     if progress is None and in_notebook():
         return bars()
     return nullcontext(_no_bar if progress is None else progress)
@@ -53,16 +53,16 @@ def run_calibration(
     until: str = "factors",
     progress: Progress | None = None,
 ) -> Plan:
-    """Run all stages up to one; each does only what is not yet in the store.
+    """Run all stages up to one; each makes only the artifacts that are not yet in the store.
 
     Args:
-        configuration: what the result depends on, and where it goes.
+        configuration: settings of the calibration, and the output folder.
         settings: where tasks run, and how many at once.
         until: name of the last stage, one of `CALIBRATION_STAGES`.
         progress: opens a progress bar for each batch of tasks; by default a notebook shows bars, and a script nothing.
 
     Returns:
-        The plan, whose recipes find everything in the store.
+        The plan; its recipes locate all artifacts in the store.
 
     Raises:
         UnknownNameError: there is no such stage.
@@ -88,7 +88,7 @@ def run_calibration(
         fill_and_merge(store, workers, plan)
         if not reaches(until, "reweight"):
             return plan
-        # Workers of a first run wait for what is imported above, and for nothing else.
+        # Imported late: the workers of a first run start only after the imports at the top.
         from beampipe.calibration.report import write_report
         from beampipe.calibration.tasks.method import extract_efficiencies, publish_factors, reweight
 
@@ -103,9 +103,9 @@ def run_calibration(
 
 
 def plan_calibration(configuration: Configuration) -> Plan:
-    """The plan of a calibration, without running more of it than a look at files that were never looked at.
+    """The plan of a calibration. Only the inspection of new files is run.
 
-    A store that may not be written to is only read.
+    A read-only store is supported.
 
     Raises:
         WorkflowError: files cannot be used.
@@ -120,10 +120,9 @@ def plan_calibration(configuration: Configuration) -> Plan:
 
 
 def is_calibrated(configuration: Configuration) -> bool:
-    """Whether the scale factors are there, made of the files, the configuration and the code as they are now.
+    """Whether the scale factors exist and are up to date with the files, the configuration and the code.
 
-    For workflow systems that ask whether there is something to do. No input file is opened and nothing is written; a
-    file elsewhere counts as new.
+    This serves workflow managers. No input file is opened and nothing is written; a remote file counts as changed.
 
     Raises:
         ConfigError: there is no cross section for a sample, or a manifest does not fit.
@@ -141,9 +140,9 @@ def is_calibrated(configuration: Configuration) -> bool:
 
 
 def _plan(configuration: Configuration, space: Workspace, workers: Workers, until: str = "") -> Plan:
-    """Look at all files, read those whose content is not known, and work out what there is to do.
+    """Inspect all files, compute missing digests and make the plan.
 
-    Chunks of files that are read follow at once, up to the stage `until`.
+    The chunks of a file run, up to the stage `until`, as soon as its digest is known.
     """
     looked = inspect_files(configuration, space, workers)
     books = check_bookkeeping(configuration, looked)

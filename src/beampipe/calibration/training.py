@@ -1,4 +1,4 @@
-"""Training of the boosted tagger: gradient-boosted trees that tell gluon jets from quark jets."""
+"""Training of the boosted tagger: gradient-boosted trees that separate gluon jets from quark jets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PARAMETERS: Final = {
     "feature_fraction": 1.0,
     "deterministic": True,
     "force_row_wise": True,
-    "num_threads": 1,  # with more, sums are added in another order
+    "num_threads": 1,  # more threads would change the order of sums, and thus the result
     "verbosity": -1,
 }
 _TREES: Final = 60
@@ -46,13 +46,13 @@ _HELD_OUT: Final = 4
 
 @dataclass(frozen=True)
 class TrainedTagger:
-    """How good a tagger is on events that it was not trained on.
+    """Performance of a tagger on held-out events.
 
     Attributes:
-        n_jets: number of jets that it was trained on.
-        n_held_out: number of jets that it was measured on.
-        auc: area under the curve of efficiencies: 0.5 knows nothing, 1 is perfect.
-        auc_n_trk: area under the curve of efficiencies of n_trk alone.
+        n_jets: number of jets used for training.
+        n_held_out: number of jets used for the evaluation.
+        auc: area under the ROC curve: 0.5 is a random guess, 1 is perfect.
+        auc_n_trk: area under the ROC curve of n_trk alone.
     """
 
     n_jets: int
@@ -64,9 +64,9 @@ class TrainedTagger:
 def train_tagger(tables: Iterable[Dijets], pt_edges: tuple[float, ...], output: Path, seed: int = 1) -> TrainedTagger:
     """Train on labelled jets and write LightGBM's text file; the same tables and seed give the same file.
 
-    Quarks and gluons get the same total weight in each cell of pT and |eta|, so that the tagger learns what jets look
-    like there and not how many there are: else forward jets would pass for quarks, and central ones be weighted to
-    look so. Which events are held out is a function of the event.
+    Quarks and gluons get the same total weight in each cell of pT and |eta|, so that the tagger learns the shape of
+    jets and not the flavour fractions: otherwise forward jets would look like quarks whatever their flavour, and the
+    re-weighting of central jets would imitate this. Which events are held out is a function of the event.
 
     Args:
         tables: selected events of simulation.
@@ -108,10 +108,10 @@ def train_tagger(tables: Iterable[Dijets], pt_edges: tuple[float, ...], output: 
 def train_from_configuration(
     configuration: Configuration, output: Path, seed: int, executor: str, workers: int, progress: Progress
 ) -> TrainedTagger:
-    """Select the nominal sample, and train on its tables.
+    """Select the events of the nominal sample, and train on them.
 
     Args:
-        configuration: configuration of the calibration; its boosted taggers are left out, as they may not exist yet.
+        configuration: configuration of the calibration; its boosted taggers are ignored, as they may not exist yet.
         output: model file to write.
         seed: seed of LightGBM's random choices.
         executor: where tasks run, as in `RunSettings`.
@@ -132,7 +132,7 @@ def train_from_configuration(
 def area_under_curve(
     score: Float64[ndarray, " n"], positive: Bool[ndarray, " n"], weight: Float64[ndarray, " n"]
 ) -> float:
-    """Probability that a positive has the higher score than a negative; ties count half."""
+    """Probability that a positive has a higher score than a negative; ties count half."""
     values, place = np.unique(score, return_inverse=True)
     above = np.bincount(place, weight * positive, len(values))
     below = np.bincount(place, weight * ~positive, len(values))
@@ -141,7 +141,7 @@ def area_under_curve(
 
 
 class _LabelledJets(NamedTuple):
-    """Jets to train on: their features, whether each is a gluon's, its weight, and whether it is held out."""
+    """Jets for training: features, whether each is a gluon jet, weights, and whether each is held out."""
 
     features: Float32[ndarray, "m 5"]
     gluon: Bool[ndarray, " m"]
@@ -150,7 +150,7 @@ class _LabelledJets(NamedTuple):
 
 
 def _jets(dijets: Dijets) -> _LabelledJets:
-    """All jets of a table; an event is held out with both its jets."""
+    """All jets of a table; both jets of an event are held out together."""
     every = np.nonzero(np.ones(dijets.pt.shape, bool))
     keys = event_keys(np.uint64(dataset_key("held out")), dijets.run, dijets.event)
     return _LabelledJets(
@@ -179,6 +179,6 @@ def _balanced(
         sums = [float(weight[mask].sum()) for mask in masks]
         if min(sums) > 0:
             for mask, total in zip(masks, sums, strict=True):
-                # As many as there are jets, so that a sparse cell does not count as much as a full one.
+                # Scale by the number of jets, so that a sparse cell does not count as much as a full one.
                 out[mask] = weight[mask] / total * (np.count_nonzero(masks[0]) + np.count_nonzero(masks[1])) / 2
     return out

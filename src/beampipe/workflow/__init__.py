@@ -1,25 +1,21 @@
-"""Work in stages: artifacts in a store, tasks in a pool. It may be killed at any time, and gives the same bytes again.
+"""Workflows in stages: artifacts in a store, tasks in a pool. A run may be killed at any time and resumed.
 
-This room knows no physics. A stage writes a `Recipe` for each artifact, whose key is made of the stage's code, its
-parameters and the keys of its inputs. `run` runs the stage's tasks in a `Pool`, a few at a time. Each task commits its
-own artifact to the `Store` and returns something small. What is committed is never made again, and never lost::
+This package contains no physics. A stage writes a `Recipe` for each artifact. The key of a recipe is a digest of the
+stage's code, its parameters and the keys of its inputs. `run` runs the tasks of a stage in a `Pool`, a few at a time.
+Each task commits its own artifact to the `Store` and returns a small value. A committed artifact is not made again, and
+a repeated run gives the same bytes::
 
     store = Store(Path("store"), log=EventLog(Path("store/events.jsonl")))
     with open_pool("processes", workers=8) as pool:
         paths = run([Task(recipe.label, make_one, (store, recipe)) for recipe in recipes], pool)
 
-digest     digests of settings and files, which keys are made of
-code       digests of code, which keys are made of, too
-recipe     what determines an artifact, and its key
-store      artifacts on disk: written whole or not at all, checked when read
-leases     of many processes one does a piece of work, and whatever kills it ends its lease
-events     a log of what happened
-pool       where tasks run: here, in processes, or in any executor
-clusters   the same in dask and Slurm
-alike      workers elsewhere compute with the same code and packages, or not at all
-running    many tasks in a pool: which are tried again, and which are at fault
+digests    digests of values, files and code, from which keys are computed
+store      recipes, artifacts on disk (written atomically, verified when read) and the event log
+leases     at most one process does a piece of work; a lease ends when its holder dies
+pools      where tasks run: this process, worker processes, dask, Slurm or any executor
+running    runs many tasks in a pool: retries, lost workers, errors
 
-Most of the lines deal with what goes wrong: a full disk, a torn file, a killed worker or driver.
+Most of the code handles failures: a full disk, a truncated file, a killed worker or driver.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Digests of values, files and code, which the keys of artifacts are made of."""
+"""Digests of values, files and code, from which the keys of artifacts are computed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ RACY_SECONDS: Final = 2.0
 
 
 def canonical(value: object) -> bytes:
-    """The one JSON text that stands for a value: keys sorted, no spaces, floats by `repr`.
+    """The canonical JSON text of a value: keys sorted, no spaces, floats by `repr`.
 
     Args:
         value: anything made of None, bool, int, finite float, str, lists, tuples, mappings, dataclasses (as the mapping
@@ -57,7 +57,7 @@ def canonical(value: object) -> bytes:
 
 
 def _plain(value: object) -> object:
-    """Dataclasses, mappings and paths as types that JSON knows."""
+    """Convert dataclasses, mappings and paths to JSON types."""
     if is_dataclass(value) and not isinstance(value, type):
         return _settled(value) or {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, Mapping):
@@ -81,9 +81,9 @@ _MOST_SETTLED: Final = 256
 
 
 def _settled(value: Any) -> dict[str, object] | None:
-    """A dataclass as types that JSON knows, all of it at once, and once only; None if something in it may change.
+    """A frozen dataclass as JSON types; None if something in it is mutable.
 
-    The same settings are in the keys of thousands of chunks.
+    The result is cached, as the same settings are in the keys of thousands of chunks.
     """
     try:
         return _frozen_fields(value)
@@ -92,11 +92,7 @@ def _settled(value: Any) -> dict[str, object] | None:
 
 
 def _frozen_fields(value: Any) -> dict[str, object]:
-    """The fields of a dataclass as types that JSON knows.
-
-    Raises:
-        TypeError: something in it can change, or is of a type that is not known here.
-    """
+    """The fields of a dataclass as JSON types; `TypeError` if a value is mutable or of an unsupported type."""
     known = _SETTLED.get(id(value))
     if known is not None and known[0] is value:
         return known[1]
@@ -110,7 +106,7 @@ def _frozen_fields(value: Any) -> dict[str, object]:
 
 
 def _frozen(value: Any) -> Any:
-    """What cannot change, as types that JSON knows; see `_frozen_fields`."""
+    """An immutable value as JSON types; see `_frozen_fields`."""
     if type(value) in _PLAIN:
         return value
     if isinstance(value, tuple):
@@ -141,7 +137,7 @@ def file_digest(path: Path) -> str:
 
 
 class FileStamp(NamedTuple):
-    """What changes when a file does, as far as can be told without reading it.
+    """Metadata that change when a file does, obtained without reading its contents.
 
     Attributes:
         inode: number of its inode.
@@ -157,7 +153,7 @@ class FileStamp(NamedTuple):
 
     @classmethod
     def of(cls, path: Path) -> FileStamp:
-        """How a file looks now.
+        """The current stamp of a file.
 
         Raises:
             FileError: the file cannot be read.
@@ -169,7 +165,7 @@ class FileStamp(NamedTuple):
         return cls(stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
     def require(self, path: Path) -> None:
-        """Refuse a file that has changed since it looked so, on whatever machine: by its size and its time.
+        """Raise an error if a file has changed since this stamp: compares size and time, which hold on any machine.
 
         Raises:
             FileError: the file has changed, or cannot be read.
@@ -184,7 +180,7 @@ class FileStamp(NamedTuple):
 
 
 def content_digest(path: Path) -> str:
-    """The 128-bit XXH3 of a file's contents, 32 hexadecimal digits: for inputs, as fast as they can be read.
+    """The 128-bit XXH3 of a file's contents, 32 hexadecimal digits. It is fast enough to be limited by reading.
 
     Raises:
         FileError: the file cannot be read.
@@ -205,27 +201,27 @@ def content_digest(path: Path) -> str:
 
 @dataclass(frozen=True)
 class FileDigests:
-    """Digests of files, remembered for as long as the files look untouched: same path, inode, size and times.
+    """A cache of file digests. An entry is valid while path, inode, size and times of the file stay the same.
 
-    They are lines of one file, to which any number of processes may append, on one machine or on a shared file system.
-    A large file is read by one of them.
+    The cache is a text file to which any number of processes may append, on one machine or on a shared file system.
+    A lease ensures that only one process reads a large input file.
 
     Attributes:
-        folder: the folder of remembered digests; it is made when there is one to remember.
+        folder: the folder of the cache; it is created with the first entry.
     """
 
     folder: Path
 
     def known(self, path: Path, looks: FileStamp) -> str | None:
-        """The digest of a file that looks so, if it is remembered."""
+        """The cached digest of a file with this stamp; None if there is none."""
         return self._memory.find(_key(path, looks))
 
     def of(self, path: Path, looks: FileStamp | None = None) -> str:
-        """The digest of a file, which is read only if its digest is not remembered; see `content_digest`.
+        """The digest of a file by `content_digest`; the file is read only if the cache lacks it.
 
         Args:
             path: the file.
-            looks: how it looked before, when it was planned what to do with it; None for now.
+            looks: stamp of the file when the work was planned; None for the current one.
 
         Raises:
             BusyError: the file is large, and another process reads it now.
@@ -258,10 +254,10 @@ def _key(path: Path, looks: FileStamp) -> str:
 
 
 class _DigestMemory:
-    """Lines of keys and digests, as far as this process has read them. What others append is read when it is needed.
+    """The lines of a cache file that this process has read; lines appended by other processes are read on demand.
 
     Args:
-        path: the file; there may be none yet.
+        path: the file; it need not exist yet.
     """
 
     def __init__(self, path: Path) -> None:
@@ -274,12 +270,12 @@ class _DigestMemory:
         return self._found.get(key)
 
     def add(self, key: str, digest: str) -> None:
-        """Append a line. It begins a new one in any case: a killed writer may have left half of one."""
+        """Append a line. It starts with a line break, as a killed writer may have left an incomplete line."""
         append(self._path, f"\n{key} {digest}\n")
 
     def _catch_up(self) -> None:
         with suppress(FileNotFoundError), self._path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size < self._read:  # another file by now
+            if os.fstat(file.fileno()).st_size < self._read:  # the file was replaced
                 self._read = 0
             file.seek(self._read)
             new = file.read()
@@ -313,10 +309,9 @@ _Read = Sequence[Any]
 def code_digest(module: str, root: str = "beampipe", but: Iterable[str] = NO_RESULT) -> str:
     """Digest of the code that a stage runs: a module and all modules of its package that it imports, directly or not.
 
-    Comments, docstrings, formatting and imports for the type checker do not count; any other line does. The files are
-    read; nothing is imported but `root`. Other packages, compiled code, data files and modules that are imported by a
-    name made at run time are not seen: if a result depends on one, its version or digest belongs among the parameters
-    of the recipe.
+    Comments, docstrings, formatting and imports under ``TYPE_CHECKING`` are ignored. The files are parsed; only `root`
+    is imported. Other packages, compiled code, data files and modules imported by a name computed at run time are not
+    detected: if a result depends on one, put its version or digest among the parameters of the recipe.
 
     Args:
         module: the module that the stage starts in, e.g. ``"beampipe.calibration.events.fill"``.
@@ -331,7 +326,7 @@ def code_digest(module: str, root: str = "beampipe", but: Iterable[str] = NO_RES
     """
     folders = [Path(folder) for folder in importlib.import_module(root).__path__]
     left_out = tuple(but)
-    # Within a block that remembers code a module stays where it is: stages have most of their modules in common.
+    # Within a `remembering_code` block, locations of modules are cached: stages share most of their modules.
     sources: dict[str, Path | None] = {} if _code_memory.sources is None else _code_memory.sources
 
     def source(name: str) -> Path | None:
@@ -369,7 +364,7 @@ def _source(module: str, root: str, folders: Iterable[Path]) -> Path | None:
 
 
 class _CodeMemory:
-    """What was read of modules: of each file, as it looked then, the digest of its code and the names it imports."""
+    """A cache of parsed modules: file stamp -> digest of the code and imported names."""
 
     def __init__(self) -> None:
         self.read: dict[str, _Read] = {}
@@ -377,7 +372,7 @@ class _CodeMemory:
         self.is_new = False
 
     def of(self, path: Path, module: str) -> tuple[str, _Names]:
-        """Digest of a module's code, and the names that it imports; a file that looks otherwise is read anew."""
+        """Digest of a module's code, and the names that it imports; a file whose stamp has changed is read again."""
         looks = FileStamp.of(path)
         key = f"{module} {path}"
         known = self.read.get(key)
@@ -391,25 +386,25 @@ class _CodeMemory:
                 looks,
                 *(hashlib.sha256("\n".join(words).encode(errors="surrogatepass")).hexdigest(), imported),
             )
-            # A file of this moment may change again within the same tick of its clock.
+            # A file modified just now may change again within the resolution of its time stamp.
             self.is_new |= max(looks.modified, looks.changed) < (now - RACY_SECONDS) * 1e9
         return known[1], known[2]
 
     def recall(self) -> None:
-        """Take over what the user's cache remembers."""
+        """Load the user's cache."""
         with suppress(OSError, RuntimeError, ValueError, KeyError, TypeError):
             found = json.loads(_place().read_bytes())
             if found["by"] == _reader():
                 self.read = {**found["modules"], **self.read}
 
     def keep(self) -> None:
-        """Write down what is remembered of files that did not change just now, if some of it is new."""
+        """Save new entries, except those of files that were modified just now."""
         if not self.is_new:
             return
         oldest = (time.time() - RACY_SECONDS) * 1e9
         settled = {key: known for key, known in self.read.items() if max(known[0][2:]) < oldest}
         text = json.dumps({"by": _reader(), "modules": settled})
-        with suppress(OSError, RuntimeError):  # a run is none the worse for it
+        with suppress(OSError, RuntimeError):  # the cache is optional
             place = _place()
             place.parent.mkdir(parents=True, exist_ok=True)
             write_whole(place, lambda part: part.write_text(text))
@@ -421,12 +416,12 @@ _code_memory = _CodeMemory()
 
 @contextmanager
 def remembering_code(*, write: bool = True) -> Iterator[None]:
-    """Do not parse modules again, in `code_digest`, that look as they did when a run of this user did so.
+    """Within the block, `code_digest` caches parsed modules, also between runs.
 
-    They are known by path, inode, size and times, as inputs are in `FileDigests`. The memory is in the user's cache.
+    An entry is valid while path, inode, size and times of the file stay the same. It is in the user's cache folder.
 
     Args:
-        write: whether it may be written.
+        write: whether the cache may be written.
     """
     _code_memory.recall()
     _code_memory.sources = {}
@@ -439,19 +434,19 @@ def remembering_code(*, write: bool = True) -> Iterator[None]:
 
 
 def _place() -> Path:
-    """The file of the memory: one for each Python and each code of this file."""
+    """The file of the cache: one for each version of Python and of this file."""
     return cache_folder() / f"code-{digest_of(_reader())[:12]}.json"
 
 
 def _reader() -> list[object]:
-    """What a remembered digest depends on besides the module: Python, and the code of this file."""
+    """What a cached digest depends on besides the module: Python, and the code of this file."""
     return [sys.version, *FileStamp.of(Path(__file__))]
 
 
 def _spell(node: ast.AST, package: str, words: list[str], imported: list[tuple[str, ...]]) -> None:
-    """Append what a piece of code is made of, and the names that it imports, in one walk: a run begins with it.
+    """Append the normalised tokens of a syntax tree to `words` and its imports to `imported`, in one fast walk.
 
-    Left out is what cannot change a result: texts that stand alone, and blocks for the type checker.
+    Docstrings and ``TYPE_CHECKING`` blocks are left out, as they cannot change a result.
     """
     kind = node.__class__
     if kind is ast.Expr and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):  # type: ignore[attr-defined]
@@ -466,7 +461,7 @@ def _spell(node: ast.AST, package: str, words: list[str], imported: list[tuple[s
     for name in kind._fields:
         value = getattr(node, name, None)
         if isinstance(value, ast.AST):
-            if name != "ctx":  # where it stands says it, too
+            if name != "ctx":  # the context (load, store) follows from the position
                 _spell(value, package, words, imported)
         elif isinstance(value, list):
             words.append(f"{name}[")
@@ -481,11 +476,11 @@ def _spell(node: ast.AST, package: str, words: list[str], imported: list[tuple[s
 
 
 def imported_modules(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[str, ...]]:
-    """For each name that a statement imports, the modules that it can mean, the likeliest first.
+    """For each name that a statement imports, the modules it can refer to, the most likely first.
 
     Args:
         node: the statement.
-        package: full name of the package that it stands in.
+        package: full name of the package that contains it.
     """
     if isinstance(node, ast.Import):
         yield from ((alias.name,) for alias in node.names)
@@ -505,11 +500,11 @@ _BY_NAME: Final = frozenset({"import_module", "__import__"})
 
 
 class UserCode(NamedTuple):
-    """What a function is made of.
+    """The code that a function depends on.
 
     Attributes:
-        digest: digest of all of it; empty for nothing.
-        modules: names of the modules whose files are in it, and that are imported again when it changes.
+        digest: digest of this code; empty if there is none.
+        modules: names of the modules whose files count; they are imported again when the digest changes.
     """
 
     digest: str
@@ -517,12 +512,11 @@ class UserCode(NamedTuple):
 
 
 def user_code(module: str) -> UserCode:
-    """The code of a module and of all that it imports, directly or not; nothing is imported to tell it.
+    """The code of a module and of all that it imports, directly or not. Files are parsed and not imported.
 
-    Of modules that are no part of an installed package, and of the package of `module` wherever it is, the bytes of
-    their files count, compiled ones too; of other packages the version; of this package the code that is imported. An
-    import counts wherever in a file it stands, one by a name that is made at run time does not. The standard library
-    does not count.
+    These enter the digest: the bytes of files (also compiled ones) of modules that are not installed and of the package
+    of `module`; the versions of other packages; the code of the imported modules of beampipe. An import counts anywhere
+    in a file, unless its name is computed at run time. The standard library does not count.
 
     Args:
         module: name of the module, e.g. ``"my_analysis.jets"``.
@@ -545,7 +539,7 @@ def user_code(module: str) -> UserCode:
             continue
         spec = _module_spec(name)
         if spec is None:
-            found |= {} if "." in name else {name: "none"}  # something in a module; or a package that is not there
+            found |= {} if "." in name else {name: "none"}  # an attribute, or a missing package
             continue
         modules.add(name)
         to_read += name.rpartition(".")[:1] if "." in name else ()  # a package runs before what is in it
@@ -558,7 +552,7 @@ def user_code(module: str) -> UserCode:
 
 
 def _own_module(name: str) -> dict[str, str]:
-    """A module of this package and the digest of its code; nothing if that is no module."""
+    """A module of beampipe and the digest of its code; empty if there is no such module."""
     spec = _module_spec(name)
     return {} if spec is None else {name: code_digest(name)}
 
@@ -576,18 +570,18 @@ def _package_version(top: str) -> str:
 
 @cache
 def _distributions() -> dict[str, list[str]]:
-    """Module -> installed packages that have it."""
+    """Module -> installed packages that provide it."""
     from importlib.metadata import packages_distributions
 
     return dict(packages_distributions())
 
 
 def _module_spec(name: str) -> ModuleSpec | None:
-    """Where a module is, None if it is nowhere; no package is imported for it."""
+    """The import spec of a module, None if there is none; no package is imported."""
     top, *rest = name.split(".")
     try:
         spec = importlib.util.find_spec(top)
-    except ValueError:  # the module of a program, which has none
+    except ValueError:  # __main__ of a program, which has no spec
         return None
     at = top
     for part in rest:
@@ -600,7 +594,7 @@ def _module_spec(name: str) -> ModuleSpec | None:
 
 @lru_cache(maxsize=4096)
 def _read_user_file(path: Path, package: str, looks: FileStamp) -> tuple[str, tuple[str, ...]]:
-    """Digest of a file, and names of what it imports; a file that looks otherwise is read anew."""
+    """Digest of a file, and the names it imports; a file whose stamp has changed is read again."""
     content = path.read_bytes()
     imported: list[str] = []
     if path.suffix == ".py":

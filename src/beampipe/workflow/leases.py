@@ -1,11 +1,13 @@
-"""Leases: of many processes one does a piece of work, and whatever kills it ends its lease.
+"""Leases on files: at most one of many processes does a piece of work, and a lease ends when its holder dies.
 
-A lease is a file: who takes it makes it, touches it every few seconds, and removes it at the end. It holds the name of
-its holder (``BOOT.NAMESPACE-PID-START-NUMBER``). The lease of a killed process of this machine ends at once. That of a
-process on another machine, which may have lost its power, ends when nobody has touched it for `EXPIRY`, by the clock of
-the file system. So leases work wherever a file can be made only once, on shared file systems without locks, too.
+A lease is a file. Its holder creates it exclusively, touches it every few seconds, and removes it at the end. The file
+contains the identity of the holder (``BOOT.NAMESPACE-PID-START-NUMBER``). The lease of a killed process on this machine
+ends at once. The lease of a process on another machine ends when its file has not been touched for `EXPIRY`, by the
+clock of the file system. Leases therefore need only exclusive creation of files, and also work on shared file systems
+without locks.
 
-A process that was stopped for longer than that may go on beside another holder: what a lease guards must bear it.
+A process that was suspended for longer than `EXPIRY` may resume while another process holds the lease. The guarded work
+must tolerate this, e.g. by writing the same bytes twice.
 """
 
 from __future__ import annotations
@@ -45,11 +47,11 @@ def leased(path: Path, *, wait: bool = False) -> Iterator[None]:
 
     Args:
         path: file of the lease; its folder must exist.
-        wait: wait until nobody else holds it.
+        wait: wait until no other process holds it.
 
     Raises:
-        BusyError: somebody else holds it.
-        OSError: the file cannot be made.
+        BusyError: another process holds it.
+        OSError: the file cannot be created.
     """
     me = _me()
     while (descriptor := _taken(path, me)) is None:
@@ -65,10 +67,10 @@ def leased(path: Path, *, wait: bool = False) -> Iterator[None]:
 
 
 def sweep_leases(folder: Path) -> int:
-    """Remove the leases in a folder that have ended without being given back; returns how many there were.
+    """Remove the expired leases in a folder that were never released; returns their number.
 
     Args:
-        folder: a folder that holds nothing but leases; none is an empty one.
+        folder: a folder that contains only leases; a missing folder counts as empty.
     """
     removed = 0
     for path in list(folder.iterdir()) if folder.is_dir() else ():
@@ -83,28 +85,28 @@ def _me() -> str:
 
 
 def _taken(path: Path, me: str) -> int | None:
-    """The descriptor of a lease that is ours now; None if it is somebody else's."""
+    """Take a lease: its file descriptor, or None if another process holds it."""
     with suppress(FileExistsError):
         return _made(path, me)
-    with suppress(FileNotFoundError, FileExistsError):  # given back meanwhile, or taken by somebody faster
+    with suppress(FileNotFoundError, FileExistsError):  # released meanwhile, or taken by a faster process
         if _ended(path):
             return _made(path, me)
     return None
 
 
 def _ended(path: Path) -> bool:
-    """Remove a lease that has ended; False if it has not, or if somebody else removes it."""
+    """Remove a lease that has ended; False if it has not, or if another process removes it."""
     holder = path.read_text()
     if _holds(path, holder):
         return False
-    # Of all who saw it end, one may remove it: a slow one would remove that of the next holder.
+    # Only one of the processes that see it expired may remove it: a slow one would remove the next holder's lease.
     guard = path.with_name(f".{path.name}.taken")
     try:
         os.close(_made(guard, ""))
     except FileExistsError:
         if _holds(guard, ""):
             return False
-        guard.unlink()  # its maker was killed between two lines
+        guard.unlink()  # the process that created it was killed before it removed it
         return False
     try:
         return _remove(path, holder)
@@ -113,7 +115,7 @@ def _ended(path: Path) -> bool:
 
 
 def _made(path: Path, me: str) -> int:
-    """Make the file of a lease; of all who try, one succeeds."""
+    """Create the file of a lease exclusively: one of several competing processes succeeds."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         os.write(descriptor, me.encode())
@@ -125,7 +127,7 @@ def _made(path: Path, me: str) -> int:
 
 
 def _holds(path: Path, holder: str) -> bool:
-    """Whether the holder of a lease lives, as far as can be told. One that has not yet written its name does."""
+    """Whether the holder of a lease seems to be alive; one that has not yet written its identity counts as alive."""
     touched = path.stat().st_mtime
     name = _HOLDER.fullmatch(holder)
     here = name is not None and name["place"] == processes.place()
@@ -135,7 +137,7 @@ def _holds(path: Path, holder: str) -> bool:
 
 
 def _now(path: Path) -> float:
-    """The time [s] by the clock of the file system that a lease is on, which is not always that of this machine."""
+    """The time [s] by the clock of the lease's file system, which may differ from that of this machine."""
     probe = path.with_name(f".{path.name[:80]}.{_me()}")
     try:
         probe.touch()
@@ -145,7 +147,7 @@ def _now(path: Path) -> float:
 
 
 def _remove(path: Path, holder: str) -> bool:
-    """Remove a lease if it is that holder's."""
+    """Remove a lease if `holder` holds it."""
     with suppress(FileNotFoundError):
         if path.read_text() == holder:
             path.unlink()
@@ -154,7 +156,7 @@ def _remove(path: Path, holder: str) -> bool:
 
 
 class _Renewer:
-    """Touches the leases of this process, in one thread, which ends when there are none."""
+    """Touches the leases of this process in one thread, which ends when no lease is left."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -162,7 +164,7 @@ class _Renewer:
         self._runs = False
 
     def keep(self, descriptor: int) -> None:
-        """Touch a lease from now on. Another's file in its place is not touched: this is the file that we made."""
+        """Touch a lease regularly, by its descriptor: a file that replaced ours is not touched."""
         with self._lock:
             self._held.add(descriptor)
             if self._runs:
@@ -172,7 +174,7 @@ class _Renewer:
                 self._runs = True
 
     def release(self, descriptor: int) -> None:
-        """Touch it no more."""
+        """Stop touching a lease."""
         with self._lock:
             self._held.discard(descriptor)
             os.close(descriptor)
@@ -193,7 +195,7 @@ _renewer = _Renewer()
 
 
 def _anew() -> None:
-    """In a process that was forked, no thread goes on, and no lease is its own."""
+    """Reset the state after a fork: the child has no renewal thread and holds no lease."""
     global _renewer
     _renewer = _Renewer()
 

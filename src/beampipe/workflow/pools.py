@@ -1,10 +1,11 @@
 """Pools of workers: in this process, forked, on a Dask cluster, on Slurm, or in any executor.
 
-Workers elsewhere compute with the same code and packages as the process that gives them work, or not at all.
+Workers of dask and Slurm must run the same code and package versions as the submitting process; otherwise they refuse
+every task.
 
 Only dask's transport is used. Tasks are submitted a few at a time, never as a graph, and each commits its artifacts to
-the store, so nothing depends on the memory of dask's scheduler. Whoever reaches the port of a scheduler can run code as
-its owner. The scheduler therefore listens on loopback only, or for Slurm on the configured host or interface.
+the store, so nothing depends on the memory of dask's scheduler. Anyone with access to the port of a scheduler can run
+code as its owner. The scheduler therefore listens on loopback only, or for Slurm on the configured host or interface.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ Environment = Callable[[], Mapping[str, str]]
 
 
 def installed() -> dict[str, str]:
-    """The versions of Python, of numpy and of this package, and a digest of its code, which a version may not tell."""
+    """The versions of Python, numpy and beampipe, and a digest of beampipe's code, as a version may cover several."""
     code = sha256()
     for folder in map(Path, beampipe.__path__):
         for path in sorted(folder.rglob("*.py")):
-            if path.name == "_version.py":  # the version, which is named apart, and the day of the build
+            if path.name == "_version.py":  # has the version, which is listed separately, and the build date
                 continue
             code.update(f"{path.relative_to(folder)}\n".encode() + sha256(path.read_bytes()).digest())
     return {
@@ -67,23 +68,23 @@ def installed_version(package: str) -> str:
 
 @cache
 def environment_matches(environment: Environment) -> Mapping[str, str]:
-    """What this process computes with, as it was when first asked for: what is loaded does not change either."""
+    """The environment of this process, cached at the first call, as loaded code does not change either."""
     return environment()
 
 
 def call_checked(
     environment: Environment, expected: Mapping[str, str], load: Callable[[bytes], Any], work: bytes
 ) -> Any:
-    """In a worker: call a function, if this process computes with what is expected.
+    """In a worker: call a function if the environment of this process is the expected one.
 
     Args:
-        environment: says what it computes with.
-        expected: what it said in the process that gives the work.
-        load: unpacks the work.
-        work: function and arguments, packed: those of another version could not be unpacked to say so.
+        environment: returns the environment of the process.
+        expected: the environment of the submitting process.
+        load: unpickles the work.
+        work: pickled function and arguments; they are unpickled after the check, which would fail in another version.
 
     Raises:
-        MismatchError: this process computes with something else.
+        MismatchError: the environments differ.
     """
     here = environment_matches(environment)
     other = [name for name in dict.fromkeys([*expected, *here]) if expected.get(name) != here.get(name)]
@@ -103,20 +104,20 @@ _LOOPBACK = "127.0.0.1"
 
 _DASHBOARD = {"dashboard_address": f"{_LOOPBACK}:0"}  # any free port; None would mean the usual one, which may be taken
 
-_STARTED: Final = 10.0  # s that a cluster's workers get to be there before it closes
+_STARTED: Final = 10.0  # time for the workers of a cluster to start before it closes [s]
 
 
 @dataclass(frozen=True)
 class SlurmOptions:
-    """What to ask Slurm for. Each worker is a job of its own.
+    """Resources to request from Slurm. Each worker is a job of its own.
 
     Attributes:
         queue: Slurm partition to submit to; None for the default one.
         account: Slurm account to charge; None for the default one.
         cores: number of cores of each job. A worker runs one task at a time, whose threads may use all of them.
         memory: memory of each job, as dask writes it.
-        walltime: time limit of each job, HH:MM:SS. A new job follows one that ends, and only the interrupted task is
-            done again.
+        walltime: time limit of each job, HH:MM:SS. A job that ends is replaced by a new one, and only the interrupted
+            task is repeated.
         host: host name or address that the scheduler listens on and workers connect to; None for the address of this
             machine's name.
         interface: network interface that the scheduler listens on, instead of a host, e.g. ``"ib0"``.
@@ -140,9 +141,9 @@ class SlurmOptions:
 
 
 class _Dask:
-    """A client of dask as a pool; whoever started the workers replaces those that die.
+    """A client of dask as a pool; the cluster itself replaces workers that die.
 
-    A worker that computes with something else than this process refuses every task, see `alike`.
+    A worker whose environment differs from that of this process refuses every task, see `call_checked`.
     """
 
     def __init__(self, client: Any, workers: int, environment: Environment) -> None:
@@ -164,10 +165,10 @@ class _Dask:
                 future.set_result(remote.result())
             except Exception as error:
                 future.set_exception(error)
-            except BaseException as error:  # e.g. asyncio's CancelledError, which is no Exception
+            except BaseException as error:  # e.g. asyncio's CancelledError, which does not derive from Exception
                 future.set_exception(ServiceUnavailableError(f"dask gave no result: {error!r}"))
 
-        # pure=False: dask would make one call of two equal ones.
+        # pure=False: otherwise dask would merge two equal calls into one.
         work = self._pack((function, arguments))
         self._client.submit(call_checked, *self._alike, work, pure=False).add_done_callback(deliver)
         return future
@@ -186,9 +187,9 @@ def open_dask(workers: int, address: str = "", environment: Environment = instal
     """Open a dask cluster as a pool.
 
     Args:
-        workers: number of processes of a cluster that is made here.
-        address: address of the scheduler of a running cluster, whose workers are all used; empty to make one here.
-        environment: says what a process computes with, which must be the same in every worker.
+        workers: number of processes of a local cluster.
+        address: address of the scheduler of a running cluster, whose workers are all used; empty for a local cluster.
+        environment: returns the environment of a process, which must be the same in every worker.
 
     Raises:
         MissingExtraError: dask is not installed.
@@ -209,12 +210,12 @@ def open_dask(workers: int, address: str = "", environment: Environment = instal
             ) as cluster,
             distributed.Client(cluster) as client,
         ):
-            # A worker that dies while it starts takes its watchdog with it, and nothing but this makes another.
+            # If a worker dies during its start its watchdog ends too; adapt() then starts another one.
             cluster.adapt(minimum=workers, maximum=workers, interval="1s")
             try:
                 yield _Dask(client, workers, environment)
             finally:
-                # A cluster that closes while a watchdog starts its worker again waits for a process that never was.
+                # Closing a cluster while a watchdog restarts its worker would wait for a process that never started.
                 with suppress(TimeoutError, OSError):
                     client.wait_for_workers(workers, timeout=_STARTED)
         return
@@ -228,12 +229,12 @@ def open_dask(workers: int, address: str = "", environment: Environment = instal
 
 @contextmanager
 def open_slurm(workers: int, options: SlurmOptions, environment: Environment = installed) -> Iterator[_Dask]:
-    """Open a pool of Slurm jobs that work for a scheduler in this process. Tasks wait until the first job starts.
+    """Open a pool of Slurm jobs with the scheduler in this process. Tasks wait until the first job starts.
 
     Args:
         workers: number of jobs to keep alive.
-        options: what each job asks for.
-        environment: says what a process computes with, which must be the same in every worker.
+        options: resources of each job.
+        environment: returns the environment of a process, which must be the same in every worker.
 
     Raises:
         ConfigError: both a host and an interface are given.
@@ -262,18 +263,18 @@ def open_slurm(workers: int, options: SlurmOptions, environment: Environment = i
             death_timeout=60,
         )
         with _first_loss_counts(), cluster, distributed.Client(cluster) as client:
-            # This keeps as many jobs alive: one that Slurm ends is followed by another.
+            # This keeps the number of jobs constant: a job that Slurm ends is replaced.
             cluster.adapt(minimum_jobs=workers, maximum_jobs=workers, interval="1s")
             yield _Dask(client, workers, environment)
 
 
 def _first_loss_counts() -> AbstractContextManager[object]:
-    """Make dask report a worker's first death: it would give the task to three more, but `run` runs suspects alone."""
+    """Make dask report the first death of a worker instead of retrying the task on three more; `run` isolates it."""
     return _load("dask").config.set({"distributed.scheduler.allowed-failures": 0})  # type: ignore[no-any-return]
 
 
 def _load(package: str) -> Any:
-    import dask  # noqa: F401 - where it is missing, this says which extra brings it and the others
+    import dask  # noqa: F401 - its absence raises the error that names the extra to install
 
     return importlib.import_module(package)
 
@@ -291,24 +292,24 @@ _MANY_OBJECTS: Final = 10_000
 
 @runtime_checkable
 class Pool(Protocol):
-    """Workers that run tasks; what `run` needs to know of dask, of processes and of other executors.
+    """Workers that run tasks: the interface that `run` needs of processes, dask and other executors.
 
     Attributes:
         workers: number of tasks that run at once.
-        lost: the errors that a future raises if its worker died, whether or not its task was to blame.
+        lost: the errors that a future raises if its worker died, whether or not its task was the cause.
     """
 
     workers: int
     lost: tuple[type[Exception], ...]
 
     def submit(self, function: Callable[..., T], /, *arguments: Any) -> Future[T]:
-        """Call a function in a worker; the function and its arguments travel by pickle."""
+        """Call a function in a worker; the function and its arguments are pickled."""
 
     def restart(self) -> None:
         """Make the pool usable again after a worker died; futures that are not done end with one of `lost`."""
 
     def abandon(self, futures: Iterable[Future[Any]]) -> None:
-        """Drop tasks whose results nobody waits for any more, as far as that is possible."""
+        """Cancel tasks whose results are no longer needed, as far as that is possible."""
 
 
 @contextmanager
@@ -324,21 +325,21 @@ def open_pool(
     """Open a pool for a block. It is closed when its tasks are done, or at once if an exception leaves the block.
 
     Args:
-        spec: where tasks run. ``"inline"``: in this process, each when it is submitted. ``"processes"``: in processes
-            beside it; they import the script that is run, so it must start its work under
+        spec: where tasks run. ``"inline"``: in this process, each when it is submitted. ``"processes"``: in worker
+            processes; they import the main script, which must therefore start its work under
             ``if __name__ == "__main__":``. ``"dask"``: in a dask cluster on this machine. ``"dask=ADDRESS"``: in the
             dask cluster whose scheduler listens there. ``"slurm"``: in Slurm jobs, through dask-jobqueue. An executor,
-            e.g. of mpi4py, is used as it is, and stays open.
+            e.g. of mpi4py, is used directly, and stays open.
         workers: number of tasks to run at once.
-        slurm: what to ask Slurm for; by default one core and 2 GiB per job.
+        slurm: resources of the Slurm jobs; by default one core and 2 GiB per job.
         recycle: tasks per worker after which the processes of ``"processes"`` are replaced.
         preload: modules that the processes of ``"processes"`` need; see `prepare_processes`.
-        environment: says what a process computes with; workers of dask and Slurm that compute with something else end
-            the run with one `MismatchError`.
+        environment: returns the environment of a process; workers of dask and Slurm with another one end the run with
+            `MismatchError`.
 
     Raises:
         UnknownNameError: there is no pool of that name.
-        ConfigError: fewer than one worker is asked for, or `slurm` contradicts itself.
+        ConfigError: `workers` is below 1, or `slurm` contradicts itself.
         ServiceUnavailableError: no scheduler listens at ADDRESS.
         MissingExtraError: dask or dask-jobqueue is not installed.
     """
@@ -367,7 +368,7 @@ def open_pool(
 
 
 def prepare_processes(preload: Sequence[str]) -> None:
-    """Start the server that worker processes are forked from, without waiting for it; none if they are there already.
+    """Start the fork server for worker processes without waiting for it; not needed if workers exist already.
 
     Args:
         preload: modules that the server imports first; they must start no thread. A server that runs already is not
@@ -384,11 +385,10 @@ def _start_server(preload: Sequence[str]) -> None:
 
 
 def fork_processes(workers: int, preload: Sequence[str] = ()) -> None:
-    """Fork the workers of the next pool of processes from this process: what it has loaded costs them nothing.
+    """Fork the workers of the next pool of processes from this process: they share the modules it has loaded.
 
-    A copy of a process with threads may wait for ever for a lock that one of them holds. So this is for a program that
-    knows what it has loaded, and that has no thread yet: in any other nothing happens. Workers that die or are replaced
-    come from a server, as those of any other pool do.
+    A fork of a process with threads may deadlock on a lock that one of them holds. The function therefore does nothing
+    if this process has other threads. Workers that are replaced later come from the fork server, as in any other pool.
 
     Args:
         workers: number of processes.
@@ -396,7 +396,7 @@ def fork_processes(workers: int, preload: Sequence[str] = ()) -> None:
     """
     if threading.active_count() == 1 and not _forked:
         with holding_interrupts(), warnings.catch_warnings():
-            # Python counts the threads of OpenBLAS, too, which ends them before a fork and starts them after it.
+            # Python warns of the threads of OpenBLAS, too, although OpenBLAS stops them before a fork.
             warnings.simplefilter("ignore", DeprecationWarning)
             _forked.append(_Workers.of("fork", workers, preload))
 
@@ -405,9 +405,9 @@ class _Workers(NamedTuple):
     """Processes that wait for tasks.
 
     Attributes:
-        executor: gives them tasks.
-        lifeline: a pipe that we close, or the kernel does when this process dies in whatever way. Then they end.
-        number: how many they are.
+        executor: distributes tasks among them.
+        lifeline: a pipe; the workers exit when it is closed, by this process or by the kernel when this process dies.
+        number: number of processes.
     """
 
     executor: ProcessPoolExecutor
@@ -416,12 +416,12 @@ class _Workers(NamedTuple):
 
     @classmethod
     def of(cls, method: str, number: int, preload: Sequence[str] = ()) -> _Workers:
-        """Processes that are started by a method of `multiprocessing`."""
+        """Start processes by a start method of `multiprocessing`."""
         context = multiprocessing.get_context(method)
         watched, lifeline = context.Pipe(duplex=False)
         inherited = lifeline if method == "fork" else None
         executor = ProcessPoolExecutor(number, context, _enter_worker, (watched, inherited, tuple(preload)))
-        if method == "fork":  # all of them now, before the executor has its threads
+        if method == "fork":  # start all of them now, before the executor starts its threads
             executor.submit(int)
         return cls(executor, lifeline, number)
 
@@ -448,11 +448,11 @@ class _Inline:
         pass
 
     def abandon(self, futures: Iterable[Future[Any]]) -> None:
-        pass  # each was done when it was submitted
+        pass  # each task finished when it was submitted
 
 
 class _Given:
-    """An executor that the user brought, as a pool; it deals with dead workers in its own way."""
+    """An executor of the user as a pool; it handles dead workers itself."""
 
     lost: tuple[type[Exception], ...] = ()
 
@@ -475,9 +475,8 @@ class _Given:
 class _Processes:
     """Processes on this machine as a pool.
 
-    They are forked from a server that was spawned, so they inherit no thread and no lock of this process. What the
-    server has imported costs them nothing, neither when they start nor when they are replaced. The first may be there
-    already: see `fork_processes`.
+    They are forked from a spawned server, so they inherit no thread and no lock of this process, but share the modules
+    that the server has imported. The first workers may have been forked before: see `fork_processes`.
     """
 
     lost: tuple[type[Exception], ...] = (BrokenExecutor,)
@@ -521,32 +520,32 @@ class _Processes:
 
 
 def _enter_worker(lifeline: Connection, inherited: Connection | None, preload: Sequence[str]) -> None:
-    """What a worker does before its first task.
+    """Set up a worker before its first task.
 
     Args:
-        lifeline: is closed at its other end when this process shall end.
-        inherited: the copy of that end in this process, if it is a copy of the driver.
+        lifeline: a pipe; this process exits when its other end is closed.
+        inherited: the copy of that other end, if this process was forked from the driver.
         preload: modules to import.
     """
-    # Ctrl-C reaches all processes of the terminal; the driver alone decides what becomes of the workers.
+    # Ctrl-C reaches all processes of the terminal; only the driver decides when the workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if inherited is not None:
         inherited.close()
     threading.Thread(target=_follow, args=(lifeline,), daemon=True).start()
     for name in preload:
-        with suppress(ImportError):  # as in the server: the task that needs it says what is missing
+        with suppress(ImportError):  # as in the server: a task that needs the module raises the error
             import_module(name)
-    gc.freeze()  # what the server has loaded stays; a look at it would copy the pages that are shared with it
+    gc.freeze()  # exclude preloaded objects from collection, which would copy the pages shared with the server
 
 
 def _call(function: Callable[..., T], *arguments: Any) -> T:
-    """A task in a worker; what it leaves in cycles of references goes at once, or memory grows over tens of tasks."""
+    """Run a task in a worker, then collect its reference cycles: memory would otherwise grow over tens of tasks."""
     try:
         return function(*arguments)
     finally:
         gc.collect()
         if len(gc.get_objects()) > _MANY_OBJECTS:
-            gc.freeze()  # modules that the task has imported: the next look need not go through them
+            gc.freeze()  # exclude modules that the task has imported from later collections
 
 
 def _follow(lifeline: Connection) -> None:

@@ -1,4 +1,4 @@
-"""Many tasks in a pool: a few at a time, tried again where that can help. No failure stops the others."""
+"""Run many tasks in a pool, a few at a time, with retries. The failure of a task does not stop the others."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ _SHOWN_ERRORS: Final = 5
 
 @dataclass(frozen=True)
 class Task(Generic[T]):
-    """A call that commits what it makes to a store, and returns something small.
+    """A call that commits its product to a store, and returns a small value.
 
     Attributes:
-        label: what the task is to a reader, e.g. ``"fill dijet.root 3/10"``.
-        function: the function to call; it must belong to a module, so that a worker finds it.
-        arguments: positional arguments of the function; they travel by pickle.
+        label: name of the task for people, e.g. ``"fill dijet.root 3/10"``.
+        function: the function to call; it must be importable from a module by the workers.
+        arguments: positional arguments of the function; they are pickled.
     """
 
     label: str
@@ -59,18 +59,18 @@ class Task(Generic[T]):
 
 @dataclass
 class _Attempt(Generic[T]):
-    """A task of the run, and what has happened to it.
+    """A task of the run, and the state of its retries.
 
     Attributes:
-        number: place of the task among those of the run.
+        number: index of the task in the run.
         task: the task.
-        follows: whether another task made it possible.
-        failures: number of errors after which it was tried again.
-        busy: whether another process was seen to do its work.
-        losses: number of workers that died with it.
-        losses_alone: number of these that ran nothing else.
+        follows: whether it was created by `follow` after another task.
+        failures: number of errors after which it was retried.
+        busy: whether another process was doing its work.
+        losses: number of workers that died while running it.
+        losses_alone: number of these that ran no other task.
         not_before: time on the monotonic clock before which it must not start again [s].
-        generation: restarts of the pool before it was submitted.
+        generation: number of restarts of the pool before it was submitted.
     """
 
     number: int
@@ -97,23 +97,22 @@ def run(
 ) -> list[T]:
     """Run tasks, in any order.
 
-    A task is tried again, after a pause, if the system or a service failed: an `OSError` that is not of beampipe,
-    `ServiceUnavailableError` or `DeadlineError`. It is also tried again if its worker died, which may be the fault of a
-    task beside it; after a few deaths it runs alone, when all others are done. A task that raises `BusyError` is looked
-    at again and again while others go on, until its work is free or done. Any other error is final for its task, and
-    for no other one.
+    A task is retried after a pause if the system or a service failed: an `OSError` that was not raised by beampipe,
+    `ServiceUnavailableError` or `DeadlineError`. It is also retried if its worker died, which another task on the same
+    pool may have caused; after a few deaths it runs alone, after all others. A task that raises `BusyError` is retried,
+    while others run, until its work is free or done. Any other error is final, but only for this task.
 
     Args:
-        tasks: the tasks; they are taken one by one, when there is room for them.
+        tasks: the tasks; the iterator advances when a task can be submitted.
         pool: the pool that they run in.
         log: the log of the events ``retry``, ``busy``, ``failed`` (with its traceback) and ``pool-broken``; None for
             no log.
         progress: is called with each task that is done.
-        follow: gives the tasks that a task makes possible, from the task and what it returned. They come before those
-            that are not taken yet.
+        follow: returns the tasks that a finished task enables, given the task and its return value. They run before
+            the remaining `tasks`.
         window: number of tasks that may be submitted at once; by default twice the workers and two more.
-        retries: number of times that a task may be tried again after an error.
-        pause: time to wait before a task is tried again [s]; it doubles with each error of the task.
+        retries: number of retries of a task after errors.
+        pause: time to wait before a retry [s]; it doubles with each error of the task.
 
     Returns:
         What each task returned, in the order of the tasks.
@@ -129,8 +128,8 @@ def run(
 class _Run(Generic[T]):
     """The state of one run.
 
-    A task is in one of these at a time: not yet taken, `possible` since another one is done, `running`, `waiting` to be
-    tried again, among the `suspects`, `done` or `failed`.
+    Each task is in one state at a time: not yet taken from the iterator, `possible` (enabled by a finished task),
+    `running`, `waiting` for a retry, among the `suspects` (to run alone), `done` or `failed`.
     """
 
     tasks: Iterable[Task[T]]
@@ -164,7 +163,7 @@ class _Run(Generic[T]):
         return [self.done[number] for number in sorted(self.done)]
 
     def _submit(self, source: Iterator[_Attempt[T]]) -> bool:
-        """Submit what there is room for; False if there is nothing more to do."""
+        """Submit as many tasks as the window allows; False if nothing is left to do."""
         while len(self.running) < self.window:
             ready = [attempt for attempt in self.waiting if attempt.not_before <= time.monotonic()]
             if ready:
@@ -182,7 +181,7 @@ class _Run(Generic[T]):
         return bool(self.running or self.waiting or self.suspects)
 
     def _may_take(self) -> bool:
-        """Whether one more of the given tasks may start; where others follow from them, only as many as run at once."""
+        """Whether one more of the given tasks may start; with `follow`, at most as many as there are workers."""
         taken = sum(not attempt.follows for attempt in self.running.values())
         return self.follow is None or taken < self.pool.workers
 
@@ -196,7 +195,7 @@ class _Run(Generic[T]):
                 self._restart(error)
 
     def _collect(self) -> None:
-        """Wait until a task ends, or until one may be tried again, and deal with it."""
+        """Wait until a task ends or a retry is due, and process it."""
         if not self.running:
             time.sleep(max(0.0, min(attempt.not_before for attempt in self.waiting) - time.monotonic()))
             return
@@ -227,7 +226,7 @@ class _Run(Generic[T]):
             self.possible.extend(_Attempt(next(self.taken), task, follows=True) for task in more)
 
     def _worker_died(self, attempt: _Attempt[T], error: Exception, *, alone: bool) -> None:
-        """A worker died with a task, which may be the cause, or may only have been there."""
+        """Record the death of a worker during a task, which may or may not be the cause."""
         if attempt.generation == self.restarts:
             self._restart(error)
         attempt.losses += 1
@@ -250,7 +249,7 @@ class _Run(Generic[T]):
         self.pool.restart()
 
     def _postpone(self, attempt: _Attempt[T]) -> None:
-        """Another process does the work of a task: come back to it later."""
+        """Retry a task later, as another process does its work now."""
         if not attempt.busy:
             self._report("busy", label=attempt.task.label)
         attempt.busy = True
@@ -258,7 +257,7 @@ class _Run(Generic[T]):
         self.waiting.append(attempt)
 
     def _task_raised(self, attempt: _Attempt[T], error: Exception) -> None:
-        """A task raised an error; it is tried again if that can help."""
+        """Schedule a retry after an error if that can help; otherwise the task has failed."""
         if not _may_pass(error) or attempt.failures >= self.retries:
             self._fail(attempt, error)
             return
@@ -290,12 +289,12 @@ class _Run(Generic[T]):
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether trying again can help; an `OSError` of beampipe was raised on purpose, e.g. for a damaged file."""
+    """Whether a retry can help; an `OSError` raised by beampipe is deliberate, e.g. for a damaged file."""
     if isinstance(error, BeampipeError):
         return isinstance(error, ServiceUnavailableError | DeadlineError)
     return isinstance(error, OSError)
 
 
 def _line(error: Exception) -> str:
-    """An error in one line; the type of an error that is not of beampipe tells more than its text."""
+    """An error in one line, with its type unless it is an error of beampipe."""
     return str(error) if isinstance(error, BeampipeError) else f"{type(error).__name__}: {error}"

@@ -1,6 +1,7 @@
-"""The store: recipes and their keys, the artifacts made from them, and the log of a run.
+"""The store: recipes and their keys, the artifacts made from them, and the event log of a run.
 
-An artifact is written whole or not at all, under a key made from what it was made of, and checked when it is read.
+An artifact is written atomically under a key, which is a digest of the code, parameters and inputs it is made from. Its
+checksum is verified when it is read.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ from beampipe.workflow.leases import leased, sweep_leases
 
 @dataclass(frozen=True)
 class EventLog:
-    """A log that any number of processes on a machine may share.
+    """A log of JSON lines that any number of processes on a machine may share.
 
-    Each line has ``time`` (seconds since 1970), ``event``, ``stage``, ``key``, ``label`` and ``pid``, and what else the
-    writer gave. Events of the store are ``start``, ``done``, ``cached`` and ``damaged``; events of a run are ``retry``,
-    ``busy`` (another process does it), ``failed`` and ``pool-broken``.
+    Each line has ``time`` (seconds since 1970), ``event``, ``stage``, ``key``, ``label``, ``pid`` and the additional
+    values of the writer. Events of the store are ``start``, ``done``, ``cached`` and ``damaged``; events of a run are
+    ``retry``, ``busy`` (another process does the work), ``failed`` and ``pool-broken``.
 
     Attributes:
-        path: the file of the log; it is made, with its folder, when the first event is written.
+        path: the file of the log; it is created, with its folder, with the first event.
     """
 
     path: Path
@@ -50,15 +51,15 @@ class EventLog:
             event: name of the event, e.g. ``"done"``.
             stage: name of the stage that it happened in.
             key: key of the artifact that it is about.
-            label: what the artifact or task is to a reader.
-            more: what else there is to say; values that JSON does not know are written as text.
+            label: name of the artifact or task for people.
+            more: additional values; those that JSON does not support are written as text.
         """
         line = {"time": round(time.time(), 3), "event": event, "stage": stage, "key": key, "label": label}
         text = json.dumps({**line, "pid": os.getpid(), **more}, default=str) + "\n"
         append(self.path, text)
 
     def read(self) -> Iterator[dict[str, object]]:
-        """The events of the log, oldest first; lines that their writers did not live to finish are skipped."""
+        """The events of the log, oldest first; incomplete lines of killed writers are skipped."""
         if not self.path.exists():
             return
         for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -75,12 +76,12 @@ STAGE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 @dataclass(frozen=True)
 class Input:
-    """One thing that an artifact is made of.
+    """One input of an artifact.
 
     Attributes:
-        name: what the input is to the stage, e.g. ``"events"``.
+        name: name of the input within the stage, e.g. ``"events"``.
         key: the key of the recipe that makes the input, or the digest of a file.
-        label: what the input is to a reader, e.g. a path; it is no part of any key.
+        label: name of the input for people, e.g. a path; it does not enter any key.
     """
 
     name: str
@@ -95,10 +96,10 @@ class Recipe(Shown):
     Attributes:
         stage: name of the stage that makes the artifact: lower-case letters, digits, ``_`` and ``-``.
         code: digest of the stage's code, as by `beampipe.workflow.code_digest`.
-        parameters: settings of the stage, of types that `beampipe.workflow.canonical` takes; they must not change
+        parameters: settings of the stage, of types that `beampipe.workflow.canonical` takes; they must not be modified
             afterwards.
-        inputs: what the artifact is made of; their order counts.
-        label: what the artifact is to a reader; it is no part of the key.
+        inputs: the inputs of the artifact; their order enters the key.
+        label: name of the artifact for people; it does not enter the key.
     """
 
     stage: str
@@ -153,7 +154,7 @@ class Artifact:
         path: the file of the payload.
         sha256: SHA-256 of the payload, 64 hexadecimal digits.
         size: size of the payload [bytes].
-        seconds: time that it took to make the artifact [s].
+        seconds: time spent on making the artifact [s].
     """
 
     stage: str
@@ -169,11 +170,11 @@ class Provenance(Shown):
     """Where an artifact comes from: a tree of inputs that ends in files.
 
     Attributes:
-        name: what the input is to the stage that read it; empty for the artifact that was asked for.
+        name: name of the input within the stage that read it; empty for the root of the tree.
         key: key of the artifact, or the digest of a file.
-        label: what the artifact or file is to a reader.
-        about: the sidecar; None for a file, and for an artifact that the store no longer has.
-        inputs: what the artifact was made of; empty for a file.
+        label: name of the artifact or file for people.
+        about: the sidecar; None for a file, and for an artifact that is no longer in the store.
+        inputs: the inputs of the artifact; empty for a file.
     """
 
     name: str
@@ -192,15 +193,16 @@ class Provenance(Shown):
 class Store:
     """A folder of artifacts: payloads ``STAGE/K/KEY.suffix``, each with a sidecar ``KEY.about.json`` beside it.
 
-    The sidecar is the commit: a payload without one does not count. Any number of processes may read and write, on one
-    machine or on a shared file system. Who makes an artifact holds a lease on it, so that nothing is made twice. Two
-    that make the same artifact nevertheless write the same bytes, so it does not matter who is last.
+    Writing the sidecar is the commit: a payload without a sidecar is ignored. Any number of processes may read and
+    write, on one machine or on a shared file system. A process holds a lease on an artifact while it makes it, to avoid
+    duplicate work. If two processes make the same artifact nevertheless, they write the same bytes, so their order does
+    not matter.
 
     Attributes:
-        root: the folder of the store; it is made when something is written.
+        root: the folder of the store; it is created with the first artifact.
         durable: whether a committed artifact must survive a power failure. The death of a process loses nothing in
             either case.
-        log: the log that `get`, `write` and `load` report to; None for no reports.
+        log: the log of `get`, `write` and `load`; None for no log.
     """
 
     root: Path
@@ -213,9 +215,9 @@ class Store:
         return artifact if artifact is not None and _size(artifact.path) == artifact.size else None
 
     def load(self, recipe: Recipe) -> Path | None:
-        """The payload of an artifact, after its digest was compared with the sidecar; None if there is none.
+        """The path of an artifact's payload, after its digest was verified; None if the store does not have it.
 
-        A damaged payload is moved aside to ``NAME.damaged`` and counts as missing: whoever asked makes it again.
+        A damaged payload is renamed to ``NAME.damaged`` and counts as missing, so that the caller makes it again.
         """
         artifact = self._committed(recipe)
         if artifact is None or (size := _size(artifact.path)) is None:
@@ -227,7 +229,7 @@ class Store:
         return None
 
     def read(self, recipe: Recipe) -> bytes | None:
-        """The contents of a small artifact, checked as by `load`, in one reading; None if there is none."""
+        """The contents of a small artifact, read once and verified as by `load`; None if there is none."""
         artifact = self._committed(recipe)
         if artifact is None:
             return None
@@ -241,7 +243,7 @@ class Store:
         return None
 
     def require(self, recipe: Recipe, command: str = "") -> Path:
-        """The payload of an artifact that must be there, as by `load`.
+        """The payload of an artifact that must be in the store, as by `load`.
 
         Args:
             recipe: recipe of the artifact.
@@ -257,9 +259,9 @@ class Store:
         return path
 
     def get(self, recipe: Recipe, suffix: str, make: Callable[[Path], object]) -> Path:
-        """The payload of an artifact, as by `load`; it is made and committed if there is none.
+        """The payload of an artifact, as by `load`; a missing artifact is made and committed.
 
-        While another process makes it, this one waits.
+        The call waits while another process makes the artifact.
 
         Args:
             recipe: recipe of the artifact.
@@ -281,17 +283,16 @@ class Store:
 
     @contextmanager
     def leased(self, recipe: Recipe, *, wait: bool = False) -> Iterator[None]:
-        """The right to make an artifact, and whatever else its maker makes of the same inputs, during the block.
+        """Hold the lease on an artifact during the block: the exclusive right to make it.
 
-        It ends with the process that holds it, however that dies. Whoever gets it looks once more whether the artifact
-        is there.
+        The lease ends when the holding process dies. After acquiring it, check again whether the artifact exists.
 
         Args:
             recipe: recipe of the artifact.
-            wait: wait while another process has the right.
+            wait: wait while another process holds the lease.
 
         Raises:
-            BusyError: another process has it.
+            BusyError: another process holds it.
             FileError: the disk is full.
         """
         with self._explained_if_full(recipe):
@@ -315,10 +316,10 @@ class Store:
             suffix: how the name of the payload ends, e.g. ``".npz"``.
             make: writes the payload to the path that it is called with, which has that suffix.
             seconds: time spent on the artifact before [s]; that of `make` is added.
-            notes: more to be said in the sidecar, of types that `beampipe.workflow.canonical` takes.
+            notes: additional entries of the sidecar, of types that `beampipe.workflow.canonical` takes.
 
         Raises:
-            ConfigError: the suffix is none.
+            ConfigError: the suffix is invalid.
             FileError: the disk is full, or `make` wrote nothing.
         """
         if not _SUFFIX.fullmatch(suffix):
@@ -376,7 +377,7 @@ class Store:
         seen: dict[tuple[str, str], Provenance] = {}
 
         def node(source: Mapping[str, str]) -> Provenance:
-            # Artifacts that share an input share its node, or a diamond in every layer would double the tree each time.
+            # Shared inputs share one node: the tree would otherwise grow exponentially with the number of layers.
             place = source["key"], source["label"]
             if place not in seen:
                 found = (self._sidecar(stage, source["key"]) for stage in stages)
@@ -393,7 +394,7 @@ class Store:
         return sum(1 for _ in self.root.glob(f"*/?/*{_SIDECAR}"))
 
     def sweep(self) -> int:
-        """Remove the unfinished files and the leases of dead writers; returns how many files were unfinished."""
+        """Remove the unfinished files and the leases of dead writers; returns the number of unfinished files."""
         sweep_leases(self.root / _LEASES)
         return sweep(self.root / _PARTS)
 
@@ -408,7 +409,7 @@ class Store:
         return self.root / stage / key[:1]
 
     def _committed(self, recipe: Recipe) -> Artifact | None:
-        """The artifact as its sidecar tells, whatever has become of its payload; None without a sidecar."""
+        """The artifact according to its sidecar; the payload is not checked. None without a sidecar."""
         about = self._sidecar(recipe.stage, recipe.key)
         if about is None:
             return None
@@ -416,7 +417,7 @@ class Store:
         return Artifact(recipe.stage, recipe.key, path, about["sha256"], about["size"], about["seconds"])
 
     def _sidecar(self, stage: str, key: str) -> dict[str, Any] | None:
-        """The sidecar of an artifact; None if there is none, or one that a failing disk has torn."""
+        """The sidecar of an artifact; None if it is missing or damaged."""
         try:
             return dict(json.loads((self._folder(stage, key) / f"{key}{_SIDECAR}").read_bytes()))
         except (FileNotFoundError, ValueError):
@@ -427,7 +428,7 @@ class Store:
         return unfinished(self.root / _PARTS, suffix)
 
     def _commit(self, part: Path, path: Path) -> None:
-        """Give a finished file its name, after its contents have reached the disk."""
+        """Rename a finished file to its final name, after its contents have reached the disk."""
         self._sync(part)
         part.replace(path)
 
@@ -448,7 +449,7 @@ class Store:
 
     @contextmanager
     def _explained_if_full(self, recipe: Recipe) -> Iterator[None]:
-        """Make an error of ours of a full disk: trying again would not help, and a plain `OSError` is tried again."""
+        """Turn a full disk into a `FileError`: a retry would not help, and a plain `OSError` is retried."""
         try:
             yield
         except OSError as error:
@@ -467,7 +468,7 @@ class Store:
 
 
 def _sidecar_of(recipe: Recipe, artifact: Artifact, notes: Mapping[str, object]) -> dict[str, object]:
-    """What a sidecar tells about its artifact."""
+    """The contents of a sidecar."""
     return {
         "stage": recipe.stage,
         "key": recipe.key,
@@ -493,7 +494,7 @@ def _size(path: Path) -> int | None:
 
 
 def _versions() -> dict[str, str]:
-    """Versions of what ran. numpy's is among them only if numpy is loaded: other stages do not depend on it."""
+    """Versions of the software; numpy is included only if it is loaded, as other stages do not depend on it."""
     found = {"python": platform.python_version(), "beampipe": __version__}
     numpy = sys.modules.get("numpy")
     return found if numpy is None else {**found, "numpy": numpy.__version__}

@@ -1,1 +1,1 @@
-"""The work of a calibration as tasks: recipes of artifacts, the work of one chunk."""
+"""The tasks of a calibration: recipes of all artifacts, and the functions that workers run to make them."""

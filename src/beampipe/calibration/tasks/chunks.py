@@ -40,7 +40,7 @@ from beampipe.workflow import FileDigests, FileStamp, Recipe, Store, Task
 
 
 def run_chunks(store: Store, workers: Workers, chunks: Iterable[Chunk], until: str) -> None:
-    """Make what is missing of many chunks.
+    """Make the missing artifacts of many chunks.
 
     Args:
         store: store of the artifacts.
@@ -55,12 +55,12 @@ def run_chunks(store: Store, workers: Workers, chunks: Iterable[Chunk], until: s
 
 
 def chunk_task(store: Store, chunk: Chunk, until: str) -> Task[None]:
-    """The task that makes what is missing of a chunk; of runs that fill it in other ways one selects it."""
+    """The task that makes the missing artifacts of a chunk; concurrent runs share a lease on its selection."""
     return Task(chunk.label, run_leased, (store, chunk.recipes.select, run_chunk, store, chunk, until))
 
 
 def run_chunk(store: Store, chunk: Chunk, until: str) -> None:
-    """Make what is missing of a chunk.
+    """Make the missing artifacts of a chunk.
 
     Args:
         store: store of the artifacts.
@@ -117,7 +117,7 @@ def _dijets(store: Store, chunk: Chunk, *, keep: bool) -> Dijets:
 
 
 def _refuse_change(chunk: Chunk) -> None:
-    """Before anything is kept: the file and the functions are still those whose digests the keys are made of."""
+    """Raise an error if the file or the functions have changed since their digests went into the keys."""
     if chunk.looks is not None:
         chunk.looks.require(chunk.path)
     layout = chunk.select.layout
@@ -146,7 +146,7 @@ def _scores(store: Store, chunk: Chunk, recipe: Recipe, dijets: Dijets, *, keep:
 
 @cache
 def _score_function(tagger: Tagger, model: str) -> ScoreJets:
-    """One connection or model per worker, for as long as the digest of the model is this one: workers may live long."""
+    """The scoring function of a worker, cached by the digest of the model, as workers may outlive a model."""
     return score_function(tagger)
 
 
@@ -158,16 +158,16 @@ def digest_files(
     workers: Workers,
     until: str = "",
 ) -> dict[Path, InspectedFile]:
-    """The files with the digests of all contents, which the keys of chunks are made of.
+    """Compute the missing digests of file contents, which enter the keys of chunks; returns files with digests.
 
-    A content that was never read is read by a worker. As soon as the digest of a file is known its chunks follow, while
-    other files are still read: no chunk waits for all files.
+    Workers read the files. The chunks of a file are processed as soon as its digest is known, while other files are
+    still being read.
 
     Args:
-        configuration: what the chunks depend on.
+        configuration: settings of the chunks.
         files: the files, of which some have no digest yet.
-        books: bookkeeping of the samples that they are of.
-        space: memory of digests, and store of the artifacts.
+        books: bookkeeping of their samples.
+        space: cache of digests, and store of the artifacts.
         workers: where the tasks run.
         until: last stage of the chunks that follow: select, predict or fill; empty for none.
 
@@ -232,7 +232,7 @@ def fill_and_merge(store: Store, workers: Workers, plan: Plan) -> None:
     """
     merged = [recipe for sample in plan.samples.values() for recipe in sample.merged.values()]
     if all(store.find(recipe) is not None for recipe in (*merged, plan.reweight, plan.extract, plan.factors)):
-        return  # nothing will be read, so nothing need be verified
+        return  # no event will be read, so nothing needs to be verified
     slices = [
         _OpenSlice(sample, number)
         for sample in plan.samples.values()
@@ -253,7 +253,7 @@ def fill_and_merge(store: Store, workers: Workers, plan: Plan) -> None:
             workers.run("merge", tasks)
             return
         except WorkflowError:
-            # A damaged histogram is moved aside by whoever reads it, and is then missing.
+            # A damaged histogram is renamed by its reader, and is then missing.
             if not any(chunk.lacks("fill", store) for chunk in chunks):
                 raise
             run_chunks(store, workers, chunks, "fill")
@@ -268,7 +268,7 @@ def _merge_slice(store: Store, recipe: Recipe, parts: tuple[Recipe, ...]) -> Non
 
 
 def _refuse_shared_events(store: Store, chunks: Sequence[Chunk]) -> None:
-    """No event may be in two chunks. Ranges of event numbers tell most of them apart; the others are read again."""
+    """Raise an error if an event is in two chunks. Only chunks with overlapping event numbers are read again."""
     by_run: dict[int, list[tuple[RunRange, Chunk]]] = defaultdict(list)
     for chunk in chunks:
         for numbers in store.about(chunk.recipes.fill.key)["notes"]["ranges"]:
@@ -290,7 +290,7 @@ def _overlapping(spans: Sequence[tuple[RunRange, Chunk]]) -> Iterator[Chunk]:
 
 
 def _refuse_equal_events(chunks: Sequence[Chunk]) -> None:
-    """Read the numbers of all events, and name two files that share one."""
+    """Read the numbers of all events, and raise an error that names two files with a common event."""
     parts = [_event_numbers(chunk) for chunk in chunks]
     every = np.concatenate(parts)
     owner = np.repeat(np.arange(len(chunks)), [len(part) for part in parts])

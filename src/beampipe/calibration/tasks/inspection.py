@@ -1,4 +1,4 @@
-"""Before any event is read: a look at every file, and the bookkeeping of every sample."""
+"""Inspection of every file and bookkeeping of every sample, before events are selected."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ __all__ = ["InspectedFile", "InspectedSample", "bookkeeping_of", "check_bookkeep
 
 @dataclass(frozen=True)
 class InspectionRequest:
-    """What a look at a file depends on besides the file.
+    """The settings of the inspection of a file.
 
     Attributes:
-        layout: which branch holds what.
-        origin: where the file stands in its dataset, if it does not say it itself.
-        needs: observables of jets that are needed.
+        layout: mapping of branches to columns.
+        origin: position of the file in its dataset, if the file has no bookkeeping.
+        needs: required observables of jets.
         min_pt: pT that both leading jets of an event must exceed for their labels to count [GeV].
     """
 
@@ -47,14 +47,14 @@ class InspectionRequest:
 
 @dataclass(frozen=True)
 class InspectedFile:
-    """A ROOT file that was looked at.
+    """An inspected ROOT file.
 
     Attributes:
         path: path of the file.
-        looks: how the file looked then; None for one elsewhere.
+        looks: stamp of the file at the inspection; None for a remote file.
         digest: digest of its content; empty if it is not known yet.
-        facts: what is known of it without reading its events.
-        asked: what else the facts depend on.
+        facts: properties of the file, obtained without reading all events.
+        asked: settings of the inspection.
         recipe: recipe of the artifact that holds `facts`.
     """
 
@@ -68,12 +68,12 @@ class InspectedFile:
 
 @dataclass(frozen=True)
 class InspectedSample:
-    """A sample whose files make whole slices.
+    """A sample whose files make complete slices.
 
     Attributes:
-        sample: the sample as it is configured.
+        sample: the configuration of the sample.
         files: files of the sample, ordered by slice and number.
-        bookkeeping: what all files say together.
+        bookkeeping: combined bookkeeping of all files.
         books: recipe of the artifact that holds `bookkeeping`.
     """
 
@@ -84,16 +84,16 @@ class InspectedSample:
 
 
 def _recipe(path: Path, looks: FileStamp | None, digest: str, asked: InspectionRequest) -> Recipe:
-    """Recipe of the facts of a file: they are asked for before its content is known, so they belong to its place."""
+    """Recipe of the facts of a file, keyed by path and stamp, as its content is not yet known at the inspection."""
     file = Input("file", digest_of([abspath(path), looks]) if looks else digest, str(path))
     return Recipe("inspect", stage_code("inspect"), asked, (file,), str(path))
 
 
 def inspect_files(configuration: Configuration, space: Workspace, workers: Workers) -> dict[Path, InspectedFile]:
-    """Look at all files that were never looked at, and recall the others. No content is read for its digest.
+    """Inspect all new files, and load the results for the others. Digests of contents are not computed.
 
     Raises:
-        WorkflowError: files cannot be used; it names what is wrong with all of them.
+        WorkflowError: files cannot be used; the message lists the problems of all files.
         ConfigError: there is no cross section for a sample, or a manifest does not fit.
     """
     asked = _requests(configuration)
@@ -108,7 +108,7 @@ def inspect_files(configuration: Configuration, space: Workspace, workers: Worke
     store = space.store
     facts = {path: store.read(recipes[path]) for path in paths}
     missing = [path for path, found in facts.items() if found is None]
-    # A look takes no longer than to agree with other runs who has it.
+    # No leases: an inspection takes no longer than acquiring a lease.
     tasks = [Task(str(path), _inspect, (store, recipes[path], path, asked[path], looks[path])) for path in missing]
     try:
         workers.run("looking at files", tasks)
@@ -123,7 +123,7 @@ def inspect_files(configuration: Configuration, space: Workspace, workers: Worke
 
 
 def recall_files(configuration: Configuration, space: Workspace) -> dict[Path, InspectedFile] | None:
-    """All files as they were looked at and read before; None if one is new or looks otherwise. No file is opened.
+    """The stored inspections of all files; None if a file is new or has changed. No file is opened.
 
     Raises:
         ConfigError: there is no cross section for a sample, or a manifest does not fit.
@@ -141,7 +141,7 @@ def recall_files(configuration: Configuration, space: Workspace) -> dict[Path, I
 
 
 def _requests(configuration: Configuration) -> dict[Path, InspectionRequest]:
-    """What to ask of each file in use."""
+    """The inspection settings of each file in use."""
     layout = configuration.layout
     boosted = any(tagger.boosted and not tagger.in_files for tagger in configuration.taggers)
     needs = DERIVED if layout.own_books or boosted else DERIVED[:1]
@@ -172,7 +172,7 @@ def _requests(configuration: Configuration) -> dict[Path, InspectionRequest]:
 
 
 def _looks(path: Path) -> FileStamp | None:
-    """How a file here looks; None for one elsewhere, and for one that cannot be read, of which its task will tell."""
+    """The stamp of a local file; None for a remote or unreadable file (the inspection task reports the latter)."""
     try:
         return None if is_remote(path) else FileStamp.of(path)
     except FileError:
@@ -180,7 +180,7 @@ def _looks(path: Path) -> FileStamp | None:
 
 
 def _elsewhere(paths: list[Path], workers: Workers) -> dict[Path, str]:
-    """What tells files elsewhere from others: what each says of itself."""
+    """Digests of remote files, from their metadata; see `remote_digest`."""
     tasks = [Task(str(path), remote_digest, (path,)) for path in paths]
     try:
         return dict(zip(paths, workers.run("asking for files", tasks), strict=True))
@@ -189,7 +189,7 @@ def _elsewhere(paths: list[Path], workers: Workers) -> dict[Path, str]:
 
 
 def _in_groups(error: WorkflowError, looked_at: int) -> WorkflowError:
-    """The same error, with every fault once and how many files have it."""
+    """The error with equal messages grouped, each with the number of files."""
     files: dict[str, list[str]] = {}
     for label, fault in error.errors:
         files.setdefault(str(fault).removeprefix(f"{label}: ").replace(label, "FILE"), []).append(label)
@@ -204,10 +204,10 @@ def _in_groups(error: WorkflowError, looked_at: int) -> WorkflowError:
 
 
 def check_bookkeeping(configuration: Configuration, files: Mapping[Path, InspectedFile]) -> dict[str, Bookkeeping]:
-    """The bookkeeping of every sample: checked every time, as it is quick.
+    """The bookkeeping of every sample. It is checked in every run, as this is quick.
 
     Raises:
-        FileError: files of a slice are missing, there twice, or of another sample.
+        FileError: files of a slice are missing, duplicate, or of another sample.
     """
     found, errors = {}, []
     for name in configuration.used_samples:
@@ -228,12 +228,12 @@ def bookkeeping_of(
     books: Mapping[str, Bookkeeping],
     store: Store | None,
 ) -> dict[str, InspectedSample]:
-    """The samples with their bookkeeping stored for `explain`.
+    """The inspected samples; stores their bookkeeping for `explain`.
 
     Args:
         configuration: samples in use.
-        files: their files, the digests of all known.
-        books: their bookkeeping, by `check_books`.
+        files: their files, all with digests.
+        books: their bookkeeping, by `check_bookkeeping`.
         store: store of the artifacts; None to write nothing.
     """
     return {name: _keep(configuration.samples[name], files, kept, store) for name, kept in books.items()}
@@ -258,7 +258,7 @@ def _keep(
 
 
 def _inspect(store: Store, recipe: Recipe, path: Path, asked: InspectionRequest, looks: FileStamp | None) -> None:
-    """The task that looks at one file, unless another run has done so meanwhile."""
+    """The task that inspects one file, unless another run has done so meanwhile."""
     if store.find(recipe) is not None:
         return
     facts = inspect_file(path, asked.layout, asked.origin, needs=asked.needs, min_pt=asked.min_pt)
@@ -268,5 +268,5 @@ def _inspect(store: Store, recipe: Recipe, path: Path, asked: InspectionRequest,
 
 
 def _facts(store: Store, recipe: Recipe, found: bytes | None) -> FileInfo:
-    """The facts of a file, from what was found in the store before the file was looked at, or else from the store."""
+    """The facts of a file, from the stored bytes `found` before the inspection, or else read from the store."""
     return FileInfo.of(json.loads(store.require(recipe).read_bytes() if found is None else found))

@@ -35,13 +35,13 @@ class SamplePlan:
     """One sample's part of the plan.
 
     Attributes:
-        sample: the sample as it is configured.
-        bookkeeping: what all files of the sample say together.
+        sample: the configuration of the sample.
+        bookkeeping: combined bookkeeping of all files of the sample.
         books: recipe of the artifact that holds `bookkeeping`.
-        facts: recipes of what is known of each file.
+        facts: recipes of the inspection of each file.
         chunks: chunks of all its files.
         merged: recipe of the sum over the chunks, by slice.
-        parts: recipes of what is summed, by slice.
+        parts: recipes of the summed histograms, by slice.
     """
 
     sample: InputSample
@@ -53,13 +53,13 @@ class SamplePlan:
     parts: Mapping[int, tuple[Recipe, ...]]
 
     def __repr__(self) -> str:
-        """Name of the sample, what kind it is of, and the numbers of its files and chunks."""
+        """Name and kind of the sample, and the numbers of its files and chunks."""
         name, kind, files = self.sample.name, self.sample.kind, len(self.sample.files)
         return f"SamplePlan(sample: {name}, kind: {kind}, files: {files}, chunks: {len(self.chunks)})"
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        """What later stages depend on."""
+        """The inputs of later stages: bookkeeping and merged histograms."""
         name = self.sample.name
         merged = (Input(f"{name}:{number}", recipe.key, recipe.label) for number, recipe in self.merged.items())
         return (Input(f"{name}:books", self.books.key, self.books.label), *merged)
@@ -70,8 +70,8 @@ class Plan(Shown):
     """The whole calibration.
 
     Attributes:
-        configuration: what the plan was made for.
-        samples: plans of the samples, by name; a variation of the layout is one of them, as ``jets:NAME``.
+        configuration: the configuration of the calibration.
+        samples: plans of the samples, by name; a variation of the layout is a sample ``jets:NAME``.
         reweight: recipe of stage 4.
         extract: recipe of stage 5.
         factors: recipe of stage 6.
@@ -100,7 +100,7 @@ class Plan(Shown):
 
     @property
     def cases(self) -> tuple[str, ...]:
-        """Names of the samples that take the nominal one's place: other ones, then variations of the layout."""
+        """Names of the alternative samples, then of the variations of the layout."""
         varied = tuple(name for name in self.samples if name not in self.configuration.samples)
         return (*self.configuration.other_samples, *varied)
 
@@ -110,7 +110,7 @@ def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSam
 
     Args:
         configuration: samples, cuts, taggers and systematics.
-        inspected: the samples in use, with what is known of their files.
+        inspected: the samples in use, with their inspected files.
 
     Raises:
         UnknownNameError: a pattern of a systematic matches no weight or variation.
@@ -150,7 +150,7 @@ def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSam
 
 
 def _other_cuts(configuration: Configuration) -> dict[str, object]:
-    """Where taggers are cut otherwise than at edges of bins, as a parameter; none if no tagger is."""
+    """Taggers with a non-default `cut`, as a parameter of the recipe; empty if there are none."""
     other = {tagger.name: tagger.cut for tagger in configuration.taggers if tagger.cut != "at_least"}
     return {"cuts": other} if other else {}
 
@@ -165,7 +165,7 @@ def models_of(configuration: Configuration) -> list[Input]:
 
 
 def refuse_same_dataset(books: Mapping[str, Bookkeeping], configuration: Configuration) -> None:
-    """An event's key is made of its dataset: with one name for both, data and simulation would be drawn together.
+    """Require different dataset names for data and simulation: equal names would correlate their bootstrap weights.
 
     Raises:
         FileError: simulation and data have the same name of a dataset.
@@ -180,11 +180,11 @@ def refuse_same_dataset(books: Mapping[str, Bookkeeping], configuration: Configu
 
 
 def _wanted_layouts(configuration: Configuration) -> tuple[str, ...]:
-    """Names of the variations of the layout that systematics ask for.
+    """Names of the variations of the layout that systematics use.
 
     Raises:
-        UnknownNameError: a pattern matches no variation of jets at all.
-        ConfigError: the layout calls a variation as the stand-in for the jet energy does.
+        UnknownNameError: a pattern matches no variation of jets.
+        ConfigError: a variation of the layout has the name of one of the built-in jet energy model.
     """
     own, built_in = [each.name for each in configuration.layout.variations], known_jet_variations(configuration.energy)
     both = [name for name in own if name in built_in]
@@ -198,7 +198,7 @@ def _wanted_layouts(configuration: Configuration) -> tuple[str, ...]:
 
 
 def _wanted_weights(configuration: Configuration, name: str, books: Bookkeeping) -> tuple[int, ...]:
-    """Places of the nominal weight and of those that systematics ask for."""
+    """Indices of the nominal weight and of the weights that systematics use."""
     if not configuration.wants_variations(name):
         return (0,)
     names = books.weight_names
@@ -225,7 +225,7 @@ def _sample_plan(
 ) -> SamplePlan:
     """The recipes of one sample: of every chunk, and of the sum over the chunks of each slice.
 
-    A variation of the layout is a sample of its own with the same files and the same books.
+    A variation of the layout is a sample of its own with the same files and bookkeeping.
     """
     sample, bookkeeping = inspected.sample, inspected.bookkeeping
     settings = settings_of(configuration, sample, bookkeeping)
@@ -253,13 +253,13 @@ def _sample_plan(
 
 
 class ChunkSettings(NamedTuple):
-    """All that stages 1 and 3 depend on, for one sample.
+    """All settings of stages 1 and 3 for one sample.
 
     Attributes:
         select: settings of stage 1.
         fill: settings of stage 3.
-        functions: digest of the functions that change jets; empty if none does.
-        variation: name of the variation of the layout that is selected; empty for none.
+        functions: digest of the functions that change jets; empty if there are none.
+        variation: name of the variation of the layout; empty for none.
     """
 
     select: SelectSettings
@@ -269,7 +269,7 @@ class ChunkSettings(NamedTuple):
 
 
 def settings_of(configuration: Configuration, sample: InputSample, bookkeeping: Bookkeeping) -> ChunkSettings:
-    """The settings of a sample: only the nominal one is varied, and only it and data are bootstrapped.
+    """The settings of a sample: only the nominal one has variations, and only it and data have bootstrap replicas.
 
     Raises:
         UnknownNameError: a pattern of a systematic matches no weight or variation.
@@ -316,7 +316,7 @@ def chunks_of(
     """The chunks of a file whose digest is known.
 
     Args:
-        configuration: number of events of a chunk, and what is kept.
+        configuration: number of events of a chunk, and whether tables are kept.
         file: the file.
         settings: settings of its sample.
         models: models of the boosted taggers.
@@ -369,7 +369,7 @@ def _chunk_recipes(
 def ranges_of(file: InspectedFile, size: int, variation: str = "") -> list[tuple[int, int]]:
     """First entry and one past the last of each chunk of a file, or of a variation's tree in it: about `size` events.
 
-    They begin and end where baskets do, so that none is read twice, unless that is too rare.
+    Chunks begin and end at basket borders, so that no basket is read twice, unless there are too few common borders.
     """
     borders = dict(file.facts.borders_of).get(variation, file.facts.borders)
     out: list[tuple[int, int]] = []
@@ -382,14 +382,14 @@ def ranges_of(file: InspectedFile, size: int, variation: str = "") -> list[tuple
 
 
 def _split(start: int, stop: int, size: int) -> list[tuple[int, int]]:
-    """Equal parts, as few as keep each below one and a half times `size`."""
+    """The smallest number of equal parts that are each below 1.5 times `size`."""
     parts = max(1, round((stop - start) / size))
     edges = [start + (stop - start) * part // parts for part in range(parts + 1)]
     return list(pairwise(edges))
 
 
 class ChunkRecipes(NamedTuple):
-    """Recipes of what is made of a chunk.
+    """Recipes of the artifacts of a chunk.
 
     Attributes:
         select: recipe of the table of dijet events.
@@ -402,14 +402,14 @@ class ChunkRecipes(NamedTuple):
     fill: Recipe
 
     def of(self, stage: str) -> Recipe:
-        """What a stage ends with: without a boosted tagger, `predict` ends with the table of `select`."""
+        """The final artifact of a stage; for `predict` without a boosted tagger this is the table of `select`."""
         found = {"select": self.select, "predict": self.predict, "fill": self.fill}[stage]
         return self.select if found is None else found
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A range of events of a file, and what is made of it.
+    """A range of events of a file, and the recipes of its artifacts.
 
     Attributes:
         path: ROOT file that the events are in.
@@ -420,8 +420,8 @@ class Chunk:
         recipes: recipes of the artifacts of stages 1 to 3.
         keep_tables: whether tables of stages 1 and 2 are stored.
         fill_path: how its histograms are filled, and why.
-        looks: how the file looked when it was planned what to do with it; None for one elsewhere.
-        functions: digest of what changes jets, when that was planned; empty if nothing does.
+        looks: stamp of the file when the plan was made; None for a remote file.
+        functions: digest of the functions that change jets when the plan was made; empty if there are none.
     """
 
     path: Path
@@ -437,9 +437,9 @@ class Chunk:
 
     @property
     def label(self) -> str:
-        """File and range, for people."""
+        """File and range as text."""
         return f"{self.path.name}[{self.start}:{self.stop}]"
 
     def lacks(self, stage: str, store: Store) -> bool:
-        """Whether what a stage ends with is not in the store."""
+        """Whether the final artifact of a stage is missing in the store."""
         return store.find(self.recipes.of(stage)) is None

@@ -1,6 +1,6 @@
-"""What tasks run in: stages and their code digests, the workspace, worker pools, and errors of workers.
+"""The environment of tasks: stages and their code digests, output folders, worker pools, and errors of workers.
 
-Readers of ROOT files turn most faults into one error about a damaged file. `worker_errors` looks at the cause: memory,
+Readers of ROOT files turn most errors into one about a damaged file. `worker_errors` examines the cause: memory,
 permission, the disk, a missing package, or the file itself.
 """
 
@@ -81,10 +81,10 @@ _COMPILED: Final = ("inspect", "select", "predict", "fill")
 
 @cache
 def stage_code(stage: str) -> str:
-    """Digest of the code of a stage, as it was when first asked for: what runs does not change either.
+    """Digest of the code of a stage, cached at the first call, as loaded code does not change either.
 
-    The versions of other packages count where a stage computes with them, and what the compiled loops were built from
-    where they run.
+    It includes the versions of other packages that the stage computes with, and the sources of the compiled loops if
+    the stage runs them.
     """
     own = [code_digest(f"beampipe.calibration.{module}", but=_NO_RESULT) for module in _MODULES[stage]]
     versions = {package: installed_version(package) for package in _PACKAGES.get(stage, ())}
@@ -92,7 +92,7 @@ def stage_code(stage: str) -> str:
 
 
 def environment() -> dict[str, str]:
-    """What a process computes with: versions of Python and of packages, digests of code and of compiled loops."""
+    """The environment of this process: versions of Python and of packages, digests of code and of compiled loops."""
     packages = dict.fromkeys(package for each in _PACKAGES.values() for package in (*each, "correctionlib"))
     versions = {package: installed_version(package) for package in packages}
     return {**installed(), **versions, "compiled loops": build()}
@@ -119,8 +119,8 @@ class Workspace:
 
     Attributes:
         store: the artifacts of all stages.
-        log: what happened, one line of JSON per event.
-        digests: folder of digests of the ROOT files, so that none is read for it again.
+        log: the event log, one line of JSON per event.
+        digests: folder with cached digests of the ROOT files.
         factors: file of the scale factors.
         report: folder of the report.
     """
@@ -133,17 +133,17 @@ class Workspace:
 
 
 def workspace_of(configuration: Configuration) -> Workspace:
-    """The folders and files of a configuration; nothing is made yet."""
+    """The folders and files of a configuration; nothing is created yet."""
     output = configuration.output
     log = EventLog(output / LOG)
-    # What a power failure takes is seen by its digest, and made again: no worker waits for a disk.
+    # Not durable, so that no worker waits for the disk: artifacts lost in a power failure are detected and made again.
     store = Store(output / "store", durable=False, log=log)
     return Workspace(store, log, output / "store" / ".files", output / FACTORS, output / REPORT)
 
 
 @contextmanager
 def read_only(space: Workspace) -> Iterator[Workspace]:
-    """The same folders for who only reads: what may not be written there is kept apart, and forgotten with the block.
+    """A workspace for reading. For a read-only store, new digests and log lines go to a temporary folder.
 
     Raises:
         FileError: something is missing or damaged, and the store may not be written to.
@@ -176,17 +176,17 @@ _DEVICE: Final = frozenset(
 
 
 def run_with_worker_errors(label: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a worker, its errors `explained`."""
+    """Call a function in a worker within `worker_errors`."""
     with worker_errors(label):
         return function(*arguments)
 
 
 @contextmanager
 def worker_errors(label: str) -> Iterator[None]:
-    """Errors of the block as what they are.
+    """Replace errors of the block by errors that name their cause.
 
     Args:
-        label: what is worked on, for a reader.
+        label: name of the work for people.
 
     Raises:
         TooLargeError: there was not enough memory.
@@ -203,7 +203,7 @@ def worker_errors(label: str) -> Iterator[None]:
 
 
 def _explanation(label: str, error: Exception) -> Exception | None:
-    """The error to raise in place of one that says less; None if it says enough."""
+    """A more specific error to raise instead; None if the error is specific enough."""
     told = isinstance(error, BeampipeError)
     path = error.path if isinstance(error, FileError) else getattr(error, "filename", None)
     what = f"{label}: {path}" if path is not None and str(path) != label else label
@@ -228,7 +228,7 @@ def _explanation(label: str, error: Exception) -> Exception | None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error, what it was raised from, and so on."""
+    """An error and its chain of causes."""
     seen: set[int] = set()
     found: BaseException | None = error
     while found is not None and id(found) not in seen:
@@ -254,13 +254,13 @@ _MOST_FORKED: Final = 32
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How to run a calibration; nothing here changes a result.
+    """Execution settings of a calibration. They do not change any result.
 
     Attributes:
         executor: where tasks run: ``processes``, ``inline``, ``dask``, ``dask=ADDRESS``, ``slurm``, or any
             `concurrent.futures.Executor`.
         workers: number of tasks that run at once.
-        slurm: what to ask Slurm for, if the executor is ``slurm``.
+        slurm: resources of the Slurm jobs, if the executor is ``slurm``.
     """
 
     executor: str | Executor = "processes"
@@ -269,9 +269,9 @@ class RunSettings:
 
 
 def fork_workers(settings: RunSettings) -> None:
-    """Fork the workers of a run that has work for certain; they warm up beside whatever this process does next.
+    """Fork the workers of a run that certainly has work; they preload libraries while this process goes on.
 
-    For commands: a process that others have loaded libraries into, or that has threads, is not copied.
+    For commands of beampipe only, whose process is known to be safe to fork: see `beampipe.workflow.fork_processes`.
 
     Args:
         settings: where tasks will run, and how many at once.
@@ -281,11 +281,11 @@ def fork_workers(settings: RunSettings) -> None:
 
 
 class Workers:
-    """A pool that is opened when the first task comes: a run with nothing to do starts no worker.
+    """A pool that is opened for the first task: a run with nothing to do starts no worker.
 
     Args:
         settings: where tasks run, and how many at once.
-        log: gets retries and failures.
+        log: log of retries and failures.
         progress: opens a bar for each batch of tasks.
     """
 
@@ -301,7 +301,7 @@ class Workers:
         self._opened.__exit__(*exception)  # type: ignore[arg-type]
 
     def expect_work(self) -> None:
-        """Let the server of the workers load what they need while this process does something else."""
+        """Start the fork server in the background, so that it preloads libraries before the first task."""
         if self._settings.executor == "processes":
             prepare_processes((_WARM,))
 
@@ -317,9 +317,9 @@ class Workers:
 
         Args:
             what: text beside the progress bar, e.g. ``"merge"``.
-            tasks: calls that commit what they make to the store.
-            follow: gives the tasks that a finished task makes possible; see `beampipe.workflow.run`.
-            more: number of those, as far as it is known.
+            tasks: calls that commit their products to the store.
+            follow: returns the tasks that a finished task enables; see `beampipe.workflow.run`.
+            more: expected number of those tasks, for the progress bar.
 
         Returns:
             What each task returned.
@@ -348,21 +348,21 @@ class Workers:
 
 
 def _with_worker_errors(task: Task[T]) -> Task[T]:
-    """A task whose errors say what happened."""
+    """The task, run within `worker_errors`."""
     return Task(task.label, run_with_worker_errors, (task.label, task.function, *task.arguments))
 
 
 def run_leased(store: Store, recipe: Recipe, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a worker, unless another run in the same store does that work now.
+    """Call a function in a worker, unless another run on the same store does that work now.
 
     Args:
         store: store of the artifacts.
-        recipe: recipe of what is made first; its key stands for the work.
-        function: looks what is there, and makes the rest.
+        recipe: recipe of the first artifact that the function makes; the lease is on it.
+        function: makes the artifacts that are missing.
         arguments: arguments of the function.
 
     Raises:
-        BusyError: another run does it.
+        BusyError: another run does the work.
     """
     with store.leased(recipe):
         return function(*arguments)

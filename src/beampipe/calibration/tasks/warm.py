@@ -1,7 +1,7 @@
-"""What a worker needs, loaded: imported by the server that workers are forked from, so that it is paid for once.
+"""Preload the libraries of workers: the fork server imports this module once, and all workers share its memory.
 
-Importing this module fills a few shipped events, which loads the compiled loops and uproot's classes. It starts no
-thread.
+Importing this module fills histograms with a few shipped events, which loads the compiled loops and uproot's classes.
+It starts no thread.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FILE: Final = Path(__file__).parents[1] / "data" / "toy.slice0.0000.root"
 
 
 def _warm() -> None:
-    """Look at a file, and fill what it holds."""
+    """Inspect a shipped file, and fill histograms from it."""
     facts, energy = inspect_file(_FILE), Energy(1, 1)
     settings = SelectSettings(DijetSelection(), Regions(), 36, True, True, (0, 1), ("trk_eff",))
     wanted = FillSettings(
