@@ -1,9 +1,9 @@
-"""Array types with shapes for signatures: the names of `jaxtyping`.
+"""Array types with shapes for signatures, named as in `jaxtyping`.
 
     def pt(px: Float64[ndarray, " n"], py: Float64[ndarray, " n"]) -> Float64[ndarray, " n"]: ...
 
-Tests check every call against them. Elsewhere they are not checked: jaxtyping is not imported, and each name stands for
-the array type that it contains.
+Tests check every call against them. Otherwise jaxtyping is not imported, and each name is an alias of the array type
+that it contains.
 """
 
 from __future__ import annotations

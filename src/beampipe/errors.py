@@ -73,7 +73,7 @@ class BeampipeError(Exception):
     """Root of every error raised on purpose."""
 
     def __str__(self) -> str:
-        # KeyError would quote its argument.
+        # str(KeyError) would quote the message.
         return str(self.args[0]) if self.args else ""
 
     # Errors travel between processes. Pickle would call __init__ with the finished message as its only argument.
@@ -133,11 +133,11 @@ class LayoutWarning(UserWarning):
 
 
 _FIELDS: Final = ' {"error": '
-"""What separates the message of an `InputError` from its type and fields, where only text crosses the wire."""
+"""Separator between the message of an `InputError` and its type and fields, for protocols that transmit only text."""
 
 
 def to_wire(error: BeampipeError) -> str:
-    """The message of an error; with its type and fields behind it, as JSON, for kinds of `InputError`.
+    """The message of an error; for an `InputError`, followed by its type and fields as JSON.
 
     A served model can answer with text only. `InputError::wire_text` in C++ writes the same.
 
@@ -189,7 +189,7 @@ class ColumnError(FileError):
 
 
 class UnknownNameError(BeampipeError, KeyError):
-    """There is nothing of that name.
+    """A name is unknown.
 
     Args:
         kind: kind of the name, e.g. ``"pipeline"``.
@@ -245,7 +245,7 @@ class UnknownModelError(ServiceError):
 
 
 class WrongLabelsError(ServiceError):
-    """A server returned no labels, or others than the pipeline when it is run directly.
+    """A server returned no labels, or labels that differ from those of the pipeline run directly.
 
     Args:
         fault: what the server returned.

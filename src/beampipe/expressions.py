@@ -1,7 +1,8 @@
 """Expressions of named columns, e.g. ``Jet_jetId >= 2 and abs(Jet_eta) < 2.4``: parsed, checked and evaluated.
 
-Python's grammar reads a text, and a `Grammar` says which operators and functions it may hold: `parse`, `operands` and
-`combine` serve all languages of expressions. The rest of this module is the language of columns in files.
+Python's grammar parses a text, and a `Grammar` defines the operators and functions that it may contain: `parse`,
+`operands` and `combine` are shared by all expression languages of beampipe. The rest of this module is the language of
+columns in files.
 
 A text of letters, digits and ``_ . : / @ # -`` that begins with a letter or ``_`` names a column. Anything else
 is an expression: names, numbers, ``+ - * /``, comparisons, ``and or not``, ``& | ~``, ``abs sqrt log exp min max``.
@@ -27,7 +28,7 @@ _PLAIN: Final = re.compile(r"[A-Za-z_][\w.:/@#-]*")
 
 @dataclass(frozen=True)
 class Grammar:
-    """Operators and functions that expressions may hold, as functions of values.
+    """Operators and functions that expressions may contain, as functions of values.
 
     Attributes:
         binary: operators with two operands.
@@ -44,7 +45,7 @@ def parse(text: str) -> ast.expr:
     """The syntax tree of an expression.
 
     Raises:
-        ValueError: it is none, or too deep.
+        ValueError: it is not an expression, or nested too deeply.
     """
     try:
         return ast.parse(text.strip(), mode="eval").body
@@ -53,7 +54,7 @@ def parse(text: str) -> ast.expr:
 
 
 def operands(node: ast.expr, grammar: Grammar) -> list[ast.expr] | None:
-    """The operands of an operator, a comparison or a function of the grammar; None if the node is nothing of these."""
+    """The operands of an operator, a comparison or a function of the grammar; None for any other node."""
     match node:
         case ast.BoolOp(values=parts):
             return list(parts)
@@ -82,8 +83,8 @@ def combine(
         node: a node for which `operands` returns operands.
         values: their values.
         grammar: operators and functions.
-        number: a value as an operand of arithmetic and comparisons.
-        truth: a value, and its node, as an operand of ``and``, ``or`` and ``not``.
+        number: converts a value to an operand of arithmetic and comparisons.
+        truth: converts a value, with its node, to an operand of ``and``, ``or`` and ``not``.
     """
     match node:
         case ast.BoolOp(op=op, values=parts):
@@ -101,7 +102,7 @@ def combine(
             return reduce(np.logical_and, (grammar.comparisons[type(op)](one, other) for op, one, other in pairs))
         case ast.Call(func=ast.Name(id=name)):
             return grammar.functions[name](*values)
-    raise AssertionError(ast.dump(node))  # `operands` has refused it
+    raise AssertionError(ast.dump(node))  # `operands` returns None for such nodes
 
 
 _COLUMNS: Final = Grammar(
@@ -133,15 +134,15 @@ _COLUMNS: Final = Grammar(
 
 
 def is_expression(text: str) -> bool:
-    """Whether a text is an expression and not the name of a branch."""
+    """Whether a text is an expression, not the name of a branch."""
     return _PLAIN.fullmatch(text) is None
 
 
 def names_in(text: str) -> tuple[str, ...]:
-    """Names of the branches that a text needs: itself, if it is one.
+    """Names of the branches that a text needs: the text itself if it is a name.
 
     Raises:
-        ConfigError: it is an expression of another kind.
+        ConfigError: it uses syntax that is not allowed.
     """
     if not is_expression(text):
         return (text,)
@@ -149,7 +150,7 @@ def names_in(text: str) -> tuple[str, ...]:
 
 
 def check_expression(text: str, where: str) -> None:
-    """An error that says where, if a text is no expression that can be evaluated.
+    """Check that an expression can be evaluated; `where` prefixes the error message.
 
     Raises:
         ConfigError: it cannot.
@@ -161,14 +162,14 @@ def check_expression(text: str, where: str) -> None:
 
 
 def evaluate(text: str, values: Callable[[str], ndarray]) -> ndarray:
-    """The value of an expression, whole numbers being widened to 64 bits.
+    """Evaluate an expression; integers are widened to 64 bits.
 
     Args:
         text: expression, or the name of one branch.
-        values: gives the numbers of a branch; all have the same shape.
+        values: returns the numbers of a branch; all have the same shape.
 
     Raises:
-        ConfigError: it is no expression.
+        ConfigError: it is not an expression.
     """
     if not is_expression(text):
         return values(text)
@@ -184,7 +185,7 @@ def evaluate(text: str, values: Callable[[str], ndarray]) -> ndarray:
 
     names_in(text)
     try:
-        with np.errstate(all="ignore"):  # what is not finite is refused where it is used
+        with np.errstate(all="ignore"):  # non-finite values are refused where they are used
             found: ndarray = np.asarray(value_of(_parsed(text)))
     except TypeError as error:
         raise ConfigError(f"got {text!r}, which does not fit the types of its branches ({error})") from error
@@ -200,7 +201,7 @@ def _parsed(text: str) -> ast.expr:
 
 
 def _name(node: ast.expr) -> str | None:
-    """The branch that a node is: a name, names with dots between, or a text in quotes."""
+    """The branch named by a node: a name, a dotted name, or a quoted text."""
     match node:
         case ast.Name(id=name) | ast.Constant(value=str(name)):
             return str(name)
@@ -211,7 +212,7 @@ def _name(node: ast.expr) -> str | None:
 
 
 def _names(node: ast.expr, text: str) -> list[str]:
-    """Names in a node and below, or an error about what is not allowed."""
+    """Names in a node and its descendants; an error for forbidden syntax."""
     name = _name(node)
     if name is not None:
         return [name]
@@ -229,7 +230,7 @@ def _names(node: ast.expr, text: str) -> list[str]:
 
 
 def _bits(node: ast.expr, *, alone: bool) -> bool:
-    """Whether a side of a comparison is bits of something that was meant as two conditions: ``a > 2 & b < 3``."""
+    """Whether a side of a comparison is a bitwise operation where two conditions were intended: ``a > 2 & b < 3``."""
     match node:
         case ast.BinOp(op=ast.BitAnd() | ast.BitOr(), left=left):
             return not alone or isinstance(left, ast.Constant)
@@ -237,7 +238,7 @@ def _bits(node: ast.expr, *, alone: bool) -> bool:
 
 
 def _widened(values: ndarray) -> ndarray:
-    """Whole numbers with a sign and 64 bits, so that no difference of them wraps; others in this machine's order."""
+    """Integers as int64 (except uint64), so that differences do not wrap; other numbers in native byte order."""
     if values.dtype.kind in "iu" and not (values.dtype.kind == "u" and values.dtype.itemsize == 8):
         return values.astype(np.int64)
     return values.astype(values.dtype.newbyteorder("="), copy=False)

@@ -44,7 +44,7 @@ _ELSEWHERE = {
     ("analysisops", "pythia8mc"): "analysisops",
     ("simulation", "numba"): "calibration",
 }
-"""Area and package -> the extra; goes before the tables above."""
+"""Area and package -> the extra; takes precedence over the tables above."""
 
 _MACHINERY = ("importlib._bootstrap", "importlib._bootstrap_external")
 """Modules of Python whose frames lie between an ``import`` statement and a finder."""

@@ -31,7 +31,7 @@ _SHOWN: Final = 48
 """Number of characters of a file's name that are repeated in that of its part: names are limited to 255 bytes."""
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors of the system when no more can be written: no space, quota, largest size of a file."""
+"""System errors when no more can be written: no space, quota, maximum file size."""
 
 _numbers = itertools.count()
 
@@ -202,7 +202,7 @@ def sweep(folder: Path, *, deep: bool = False) -> int:
 
 
 def _is(there: os.stat_result | None, path: Path) -> bool:
-    """Whether a path refers to the same file."""
+    """Whether two paths refer to the same file."""
     try:
         return there is not None and os.path.samestat(there, path.stat())
     except OSError:  # there is no such file

@@ -1,6 +1,6 @@
 """Public names of a package that are imported when they are first used.
 
-Importing a package then costs almost nothing, and a data type can offer what a module of a higher layer makes of it,
+Importing a package then costs almost nothing, and a data type can have methods that are implemented in a higher layer,
 such as a plot, without an import cycle.
 
 Why not scientific-python's `lazy_loader`: it would be a new dependency of the core package for these few lines.

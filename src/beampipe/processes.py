@@ -1,4 +1,4 @@
-"""Processes of this machine: start, watch and stop them, read about them in ``/proc``, or use them as a pool.
+"""Processes of this machine: start, watch and stop them, read their state in ``/proc``, or run a pool of workers.
 
 Linux reuses process ids. A process is therefore identified by its id and its start time, within one boot of one machine
 and one namespace of process ids (a container has its own).
@@ -34,7 +34,7 @@ _T = TypeVar("_T")
 
 
 class _Running(NamedTuple):
-    """A process that was started or adopted. It is assigned whole, since other threads read it meanwhile."""
+    """A process that was started or adopted. It is replaced as one object, since other threads read it concurrently."""
 
     pid: int
     started: int
@@ -44,7 +44,7 @@ class _Running(NamedTuple):
 class ManagedProcess:
     """A program that this process starts, watches and stops, or that it adopts from an earlier process.
 
-    It reads no input. After its end it can be started again. Other threads may ask for `pid` at any time.
+    Its standard input is empty. After its end it can be started again. `pid` is thread-safe.
 
     Args:
         log: file to which its output is appended; None to let it write where this process writes.
@@ -85,7 +85,7 @@ class ManagedProcess:
         Raises:
             OSError: the program or the log cannot be opened.
         """
-        self.wait()  # takes the exit status of the one before
+        self.wait()  # reaps the earlier process
         with ExitStack() as opened:
             output = None if self.log is None else opened.enter_context(self.log.open("ab"))
             self._log_start = 0 if output is None else output.tell()
@@ -129,10 +129,10 @@ class ManagedProcess:
         return self.pid is None
 
     def wait_until(self, holds: Callable[[], bool], timeout: float) -> bool:
-        """Wait until something holds that the program brings about, such as that it listens.
+        """Wait for a condition that the program fulfils, such as that it listens.
 
         Returns:
-            Whether it holds: False once the process has ended, or after `timeout` seconds.
+            Whether the condition holds: False once the process has ended, or after `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
         while not holds():
@@ -157,7 +157,7 @@ class ManagedProcess:
                     os.kill(pid, signal.SIGKILL)
 
     def stop(self, grace: float) -> None:
-        """Ask the process to end by SIGTERM, and kill it if it runs on for `grace` seconds; may be called twice."""
+        """End the process by SIGTERM, and kill it if it still runs after `grace` seconds; may be called twice."""
         self.signal(signal.SIGTERM)
         if not self.wait(grace):
             self.kill()
@@ -179,17 +179,17 @@ class WorkerPool:
         self._executor = executor
 
     def submit(self, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
-        """Have a worker call a function of a module."""
+        """Call a module-level function in a worker."""
         with holding_interrupts():  # a worker may be started here, and must not see Ctrl-C while it imports
             return self._executor.submit(function, *args, **kwargs)
 
 
 @contextmanager
 def worker_pool(workers: int, **options: Any) -> Iterator[WorkerPool]:
-    """A pool of spawned processes; neither gRPC nor OpenMP survives a fork.
+    """A pool of spawned processes, as gRPC and OpenMP do not work after a fork.
 
-    Ctrl-C in the terminal ends the workers at once and silently, as does an exception that leaves the block. At the
-    end of the block the tasks are waited for.
+    Ctrl-C in the terminal ends the workers at once and silently, as does an exception that leaves the block. The block
+    ends when all tasks are done.
 
     Args:
         workers: number of processes.

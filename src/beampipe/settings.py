@@ -5,12 +5,12 @@ The dataclass is the schema. Its fields are read by their annotations, resolved 
 ==============================  ====================================================================================
 annotation                      value in the file
 ==============================  ====================================================================================
-``int``, ``bool``, ``str``      the same type; true is no number
-``float``                       a finite number; 5 is taken for 5.0
+``int``, ``bool``, ``str``      the same type; true is not a number
+``float``                       a finite number; 5 is read as 5.0
 ``Path``                        text, relative to the folder of the file
 ``Literal["a", "b"]``           one of these texts
 ``X | None``                    as X, or null in JSON
-``tuple[X, ...]``               an array; a single text is taken for an array of one
+``tuple[X, ...]``               an array; a single text is read as an array of one
 a dataclass                     a table
 ``Mapping[str, dataclass]``     tables [key.NAME]
 ``tuple[dataclass, ...]``       tables [key.NAME] in their order; the dataclass must have a field `name`
@@ -22,7 +22,7 @@ Why no library: three libraries that read dataclasses were tried with a misspelt
 and a list for a tuple (msgspec 0.22, cattrs 26, pydantic 2.14). msgspec ignores the misspelt key of a dataclass. cattrs
 converts ``"3"`` and true to int, and so does pydantic, whose strict mode refuses every table instead. All accept NaN as
 a float; none suggests the nearest key, fills names from tables [key.NAME] or takes a single text for an array. These
-rules and the translation of their errors would need about as many lines as this module, and one more dependency.
+rules and the translation of errors would need about as many lines as this module, and one more dependency.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def build(kind: type[_T], table: Any, where: str, folder: Path = Path()) -> _T:
     Raises:
         ConfigError: a key is unknown or missing, or a value has another type. Messages of errors from the dataclass's
             own ``__post_init__`` are prefixed with `where`.
-        UnknownNameError: a text is none of the choices.
+        UnknownNameError: a text is not one of the choices.
         TypeError: `kind` has an annotation that this module does not support: a bug, independent of the table.
     """
     settings: _T = _table(kind, table, _Place(where, folder))

@@ -63,7 +63,7 @@ class Answer:
 
 
 Ask = Callable[[TaskRequest, Session], Answer]
-"""Has an agent solve a task with the tools of a session. An agent that fails gives an answer with an error."""
+"""Has an agent solve a task with the tools of a session. If the agent fails, the answer holds the error."""
 
 
 def ask_here(agent: Agent) -> Ask:

@@ -18,7 +18,7 @@ from beampipe.errors import ConfigError, DeadlineError, FileError, ServiceError,
 from beampipe.files import write_whole
 
 Mode = Literal["native", "json"]
-"""How a model calls tools: by the protocol's own calls, or by JSON objects that it writes as text."""
+"""How a model calls tools: by tool calls of the protocol, or by JSON objects in its text."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Model:
 
 
 _CHARACTERS_PER_TOKEN: Final = 4
-"""Estimate of the length of a token, where a server does not count them."""
+"""Estimated length of a token, used if a server does not count tokens."""
 
 
 @dataclass(frozen=True)
@@ -119,12 +119,12 @@ def read_reply(answer: Any, asked: Mapping[str, Any], *, url: str, cached: bool 
 
     Args:
         answer: the JSON.
-        asked: the request, to estimate tokens if the server reports none.
+        asked: the request, from which tokens are estimated if the server reports none.
         url: address of the server, for messages.
         cached: whether the answer comes from the cache.
 
     Raises:
-        ServiceError: it is no chat completion.
+        ServiceError: it is not a chat completion.
     """
     try:
         choice = answer["choices"][0]
@@ -210,7 +210,7 @@ class ReplayCache:
 
 
 _BUSY: Final = (408, 409, 425, 429, 500, 502, 503, 504, 529)
-"""Statuses of servers that may answer later."""
+"""HTTP statuses after which the server may answer later."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _LARGEST: Final = 8 * 1024 * 1024
@@ -224,7 +224,7 @@ class ChatClient:
         model: the model.
         cache: stored answers; None sends every request.
         sleep: waits so many seconds before the next attempt.
-        transport: sends the requests; None for the network. Tests pass a stand-in.
+        transport: sends the requests; None for the network. Tests pass a substitute.
     """
 
     def __init__(
@@ -259,7 +259,7 @@ class ChatClient:
         Raises:
             ServiceUnavailableError: the server is busy or unreachable in all attempts.
             DeadlineError: the server did not answer in time.
-            ServiceError: the server refuses the request, or its answer is no chat completion.
+            ServiceError: the server refuses the request, or its answer is not a chat completion.
             FileError: the cache has no answer, and is set to replay only.
         """
         model = self.model

@@ -1,6 +1,6 @@
 """`beampipe analysisops ...`: parse, call, print.
 
-Whatever takes time to import is imported inside the command that needs it, so that `beampipe --help` is quick.
+Slow imports are inside the commands that need them, so that `beampipe --help` is fast.
 """
 
 from __future__ import annotations

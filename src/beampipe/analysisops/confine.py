@@ -34,14 +34,14 @@ _DETACH: Final = 2
 _PDEATHSIG, _DUMPABLE, _CAPBSET_DROP, _SUBREAPER, _NO_NEW_PRIVS = 1, 4, 24, 36, 38
 _MOUNT_SETATTR: Final = 442
 _PIVOT_ROOT: Final[Mapping[str, int]] = {"x86_64": 155, "aarch64": 41}
-"""Numbers of system calls that the C library has no names for."""
+"""Numbers of system calls without a function in the C library."""
 
 _RECURSIVE: Final = 0x8000
 _ATTRIBUTES: Final = 0x1 | 0x2 | 0x4
-"""Read-only, no other user's rights, no devices; for a mount and all below it."""
+"""Read-only, no set-user-id, no devices; for a mount and all mounts below it."""
 
 _CHECK_SECONDS: Final = 1.0
-"""Interval of the checks that the host still runs [s]."""
+"""Interval between checks that the host is still running [s]."""
 
 _DEVICES: Final = ("null", "zero", "full", "random", "urandom")
 _IFF_UP, _SIOCSIFFLAGS = 0x1, 0x8914

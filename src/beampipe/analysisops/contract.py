@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 from beampipe.errors import BeampipeError, InputError
 
 Level = Literal[1, 2, 3]
-"""How much the prompt says: 1 how to do it, 2 what to do, 3 only the question."""
+"""Level of detail of the prompt: 1 lists all steps, 2 describes the analysis, 3 only states the question."""
 
 
 @dataclass(frozen=True)

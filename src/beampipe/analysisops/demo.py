@@ -1,5 +1,4 @@
-"""The demo: host, tools and an agent on loopback sockets solve one instance of every task, and a page shows the
-results."""
+"""The demo: host, tools and agent on loopback sockets; one instance of every task; a page with the results."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 A request has the form of the public platform, ``{"participants": {ROLE: URL}, "config": {...}}``. It cannot name a file
 or a reference. If it names no seeds, the host uses its own, which are secret. A request that cannot be read is
-rejected. One that was accepted ends as completed, whatever the agents do: the public platform ignores tasks that end in
-any other way, and an agent that fails has earned its zero.
+rejected. An accepted request always ends as completed, even if agents fail: the public platform ignores tasks that end
+in any other way, and a failed agent scores 0.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _LARGEST: Final = 256 * 1024
 _KEYS: Final = ("participants", "config")
 
 _NOT_USED: Final = ("data_dir",)
-"""What public configurations hold and nothing here needs: data are never in a folder that both sides share."""
+"""Keys of public configurations that are ignored: host and agent share no data folder."""
 
 
 @dataclass(frozen=True)
@@ -251,7 +251,7 @@ def _without_secrets(key: str, value: Any) -> Any:
 
 
 Assess = Callable[[str, str, Level, int], dict[str, Any]]
-"""Has an agent solve one instance: its address, the task, the level and the seed give the result."""
+"""Has an agent solve one instance: (address, task, level, seed) -> result."""
 
 _log = logging.getLogger(__name__)
 
@@ -375,7 +375,7 @@ _CARD: Final = partial(
     skill="assess agents",
     tags=("particle physics", "benchmark", "assessment"),
 )
-"""The card of a host; none of its settings stands there."""
+"""The card of a host; it reveals none of its settings."""
 
 
 def serving_host(assess: Assess, host: HostSettings) -> AbstractContextManager[str]:
@@ -410,7 +410,7 @@ def serve_host(
         secret: file of the secret that their seeds are made of; None for development seeds.
         folder: folder of instances and records; agents must not be able to read it.
         card_url: address under which clients reach it, where that is another one.
-        judge: scores the words: ``offline``, ``none``, or the TOML file of a model.
+        judge: scores free-text answers: ``offline``, ``none``, or the TOML file of a model.
         tools_host: name or address of this machine at which agents elsewhere reach their tools.
 
     Raises:

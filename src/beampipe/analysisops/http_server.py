@@ -19,7 +19,7 @@ _READY_SECONDS: Final = 30.0
 """Time in which a server must start [s]."""
 
 _STOP_SECONDS: Final = 10.0
-"""Time in which a server must stop before it is forced to [s]."""
+"""Time for a regular stop of a server, after which it is forced [s]."""
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -1,5 +1,4 @@
-"""Instances of tasks: data, reference and public facts, generated once and stored in a folder that only the host
-reads."""
+"""Instances of tasks: data, reference and public facts, generated once and stored in a private folder of the host."""
 
 from __future__ import annotations
 
@@ -33,12 +32,12 @@ from beampipe.workflow import digest_of, file_digest
 _ORACLE_CALLS: Final = 400
 
 _EFFICIENCY: Final = "efficiency"
-"""Name under which the check of tracks looks for the efficiency of the best analysis."""
+"""Name of the reference efficiency in the check `tracks`."""
 
 
 @dataclass(frozen=True)
 class PreparedInstance:
-    """An instance that can be given to agents.
+    """An instance that agents can solve.
 
     Attributes:
         task: the task.
@@ -80,7 +79,7 @@ def make_data(task: Task, seed: int, folder: Path) -> HiddenTruth:
 
 
 def prepare_instance(task: Task, seed: int, folder: Path) -> PreparedInstance:
-    """Make the data of an instance and find its reference.
+    """Make the data of an instance and compute its reference.
 
     Args:
         task: the task, one with a family.
@@ -213,7 +212,7 @@ _NO_WORK: Final = (
     "runs",
     "sandbox.py",
 )
-"""What neither makes data, nor finds references, nor asks agents; whatever else there is counts for `work_code`."""
+"""Modules that do not make data, compute references or run agents; all others count for `work_code`."""
 
 
 class InstanceStore:

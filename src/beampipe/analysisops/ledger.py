@@ -23,10 +23,10 @@ from typing import Any, Final
 from beampipe.errors import FileError
 
 _DEEPEST: Final = 40
-"""Most levels of nested arguments; what lies deeper is replaced."""
+"""Maximum depth of nested arguments; deeper values are replaced."""
 
 _LONGEST_TEXT: Final = 200
-"""Most characters of a value that is not JSON."""
+"""Maximum length of a value that is not JSON [characters]."""
 
 _FIRST: Final = ""
 """Code before the first entry."""

@@ -20,12 +20,12 @@ from beampipe.analysisops.tools.session import Session
 from beampipe.errors import BeampipeError
 
 DATA: Final = "BEAMPIPE_DATA"
-"""Environment variable with the folder of the data, which can only be read."""
+"""Environment variable with the read-only folder of the data."""
 REQUEST: Final = "BEAMPIPE_REQUEST"
-"""Environment variable with the file of the request, JSON as it goes to any agent."""
+"""Environment variable with the file of the request, the same JSON that other agents receive."""
 
 _SHOWN: Final = 300
-"""So many characters of what a program said are shown when it failed."""
+"""Number of characters of a failed program's output that are shown."""
 
 
 def ask_program(program: Path, prepared: PreparedInstance) -> Ask:

@@ -19,10 +19,10 @@ from beampipe.settings import build, read_toml
 from beampipe.workflow import digest_of, file_digest
 
 AGENTS: Final = ("scripted", "follower", "nop", "recall")
-"""Agents that need no model. ``oracle``, which is given the hidden truth, is started by the host alone."""
+"""Agents without a language model. Only the host starts ``oracle``, which receives the hidden truth."""
 
 ORACLE: Final = "oracle"
-"""Name of the agent that is given the hidden truth."""
+"""Name of the agent that receives the hidden truth."""
 
 _SOURCES: Final = (*AGENTS, ORACLE)
 

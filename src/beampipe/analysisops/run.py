@@ -32,7 +32,7 @@ class Conditions:
 
     Attributes:
         instances: private folder of instances of the host.
-        judge: scores the words.
+        judge: scores free-text answers.
         tools_host: name or address of this machine at which agents elsewhere reach its tools.
     """
 
@@ -78,7 +78,7 @@ def evaluate(
         levels: levels of the prompts.
         epochs: number of repetitions of each assessment.
         workers: number of concurrent assessments.
-        judge: scores the words, in a column of its own: ``offline``, ``none``, or the TOML file of a model.
+        judge: scores free-text answers in a separate column: ``offline``, ``none``, or the TOML file of a model.
         tools_host: name or address of this machine at which agents elsewhere reach its tools.
         progress: is called with the label of each assessment that is done.
 

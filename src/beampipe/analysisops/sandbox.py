@@ -32,14 +32,14 @@ from beampipe import processes
 from beampipe.errors import ConfigError
 
 Kind = Literal["namespaces", "process"]
-"""How a process is confined: by namespaces of the kernel, or by limits and its user alone."""
+"""How a process is confined: by kernel namespaces, or only by limits and a separate user."""
 
 _SYSTEM: Final = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc")
 _SCRIPT: Final = Path(__file__).with_name("confine.py")
 _WATCH_SECONDS: Final = 0.1
 _END_SECONDS: Final = 10.0
 _FIRST_USER: Final = 2_000_000
-"""Users of sandboxes have numbers from here on, which no account has."""
+"""First user id of sandboxes, above the ids of all accounts."""
 
 _numbers = itertools.count(os.getpid() * 1000)
 
@@ -96,7 +96,7 @@ class Confined:
         return self.log.read_bytes()[-most:].decode(errors="replace")
 
     def end(self) -> None:
-        """End it with all its descendants, whatever their process group or session."""
+        """End it with all its descendants, in any process group or session."""
         self._stop.set()
         if threading.current_thread() is not self._watch:
             self._watch.join()

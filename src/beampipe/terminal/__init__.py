@@ -152,8 +152,8 @@ def progress_lines(
 
     Args:
         write: writes a line, at once.
-        pause: least time between two lines of one batch [s].
-        clock: gives the time [s].
+        pause: minimum time between two lines of one batch [s].
+        clock: returns the time [s].
     """
 
     @contextmanager

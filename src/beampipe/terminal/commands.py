@@ -31,7 +31,7 @@ from beampipe.terminal.help import help_text
 _WHOLE_NUMBER: Final = re.compile("[0-9]{1,15}")
 
 _NOT_SIMPLE: Final = object()
-"""Stands for a value that Typer has to convert."""
+"""Marks a value that Typer has to convert."""
 
 
 class _SimpleValues:
@@ -50,7 +50,7 @@ class _SimpleValues:
         return self
 
     def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
-        """The converted value; Typer's method of this name converts what is not simple."""
+        """The converted value; other values are converted by Typer's method of this name."""
         if value is None:
             return () if self._many else None
         converted = _NOT_SIMPLE
@@ -92,7 +92,7 @@ class CommandBase:
     """Mixin for commands and groups of Typer: our help text, and simple values converted without pydantic."""
 
     def parse_args(self: Any, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the words of a command line."""
+        """Parse a command line."""
         for parameter in self.get_params(ctx):
             take_simple_values(parameter)
         remaining: list[str] = super().parse_args(ctx, args)  # type: ignore[misc]
@@ -172,7 +172,7 @@ _Quiet = Annotated[
 ]
 
 _COMMAND_SETTINGS: Final[dict[str, Any]] = {
-    "rich_markup_mode": None,  # brackets and stars in help texts are no markup
+    "rich_markup_mode": None,  # brackets and stars in help texts are not markup
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }
 

@@ -24,7 +24,7 @@ INTERRUPTED: Final = 130
 
 
 class _Interrupt:
-    """Handler of SIGINT: ends the command, and records that it came, as a library may report it as its own error."""
+    """Handler of SIGINT: ends the command and records the signal, as a library may report it as its own error."""
 
     came = False
 
@@ -41,7 +41,7 @@ def run(app: Callable[..., Any], name: str) -> NoReturn:
         name: name of the program in help texts and errors.
     """
     interrupt = _Interrupt()
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell may have it ignored
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell may have set it to be ignored
         signal.signal(signal.SIGINT, interrupt)
     sys.unraisablehook = _hook_without_interrupts(sys.unraisablehook)
     try:
@@ -50,9 +50,9 @@ def run(app: Callable[..., Any], name: str) -> NoReturn:
         code = INTERRUPTED
     if code == INTERRUPTED:
         typer.echo(f"{name}: interrupted", err=True)
-        # If the signal came inside `exec`, e.g. while a namedtuple was made, `python -m` would end by the signal.
+        # If the signal arrived inside `exec`, e.g. while a namedtuple was created, `python -m` would end by the signal.
         exec("")
-    if signal.getsignal(signal.SIGINT) is interrupt:  # no traceback if the signal comes during Python's shutdown
+    if signal.getsignal(signal.SIGINT) is interrupt:  # no traceback if the signal arrives during Python's shutdown
         sys.stdout.flush()
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
     sys.exit(code)
@@ -77,7 +77,7 @@ def _exit_code(app: Callable[..., Any], name: str, interrupt: _Interrupt) -> int
 
 
 def _report_usage_error(name: str, error: Any) -> int:
-    """Print an error of Typer about the words of the command line, and where to find help."""
+    """Print an error of Typer about the command line, and how to get help."""
     text, context = error.format_message(), getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command; not all releases of Typer raise it
         typer.echo(text.rstrip("\n"))
@@ -94,7 +94,7 @@ def _report(name: str, text: str) -> int:
 
 
 def _hook_without_interrupts(hook: Callable[[Any], object]) -> Callable[[Any], None]:
-    """A hook for errors that cannot be caught, which says nothing about Ctrl-C."""
+    """A hook for uncatchable errors that ignores Ctrl-C."""
 
     def report(unraisable: Any) -> None:
         if not issubclass(unraisable.exc_type, KeyboardInterrupt):

@@ -31,7 +31,7 @@ def help_text(command: Any, context: Any) -> str:
 
 
 def _usage(command: Any, context: Any) -> Iterator[str]:
-    """What may follow the name of a command, for the line "Usage"."""
+    """Options and arguments of a command for the line "Usage"."""
     yield "[OPTIONS]"
     if hasattr(command, "summaries"):
         yield "COMMAND [ARGS]..."

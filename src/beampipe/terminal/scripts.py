@@ -28,7 +28,7 @@ _BRINGS: Final = {
     "bench": ("ROOT", "bentoml", "coffea", "fastapi", "litserve", "psutil", "ray", "starlette"),
     "test": ("grimp", "playwright"),
 }
-"""Extra -> packages that scripts import themselves, besides those in `beampipe.extras`."""
+"""Extra -> packages that scripts import directly, in addition to those in `beampipe.extras`."""
 
 _OF: Final = {package: extra for extra, packages in _BRINGS.items() for package in packages}
 

@@ -92,7 +92,7 @@ class _Answer:
 
     @property
     def unfinished(self) -> bool:
-        """Whether the task goes on."""
+        """Whether the task is still running."""
         return self.message is None and self.state in ("TASK_STATE_SUBMITTED", "TASK_STATE_WORKING")
 
     def take(self, event: StreamResponse) -> None:
@@ -171,7 +171,7 @@ async def _converse(url: str, text: str, limits: Limits) -> _Answer:
     ) as http:
         try:
             card = await A2ACardResolver(http, url).get_agent_card()
-            for interface in card.supported_interfaces:  # an address elsewhere is replaced by the one that was given
+            for interface in card.supported_interfaces:  # the given address replaces that of the card
                 if urlsplit(interface.url)[:2] != urlsplit(url)[:2]:
                     interface.url = url
             client = ClientFactory(ClientConfig(httpx_client=http)).create(card)
@@ -260,7 +260,7 @@ def request_assessments(
         url: address of the host.
         participants: address of each agent by its role.
         config: tasks, levels and seeds, as `beampipe.analysisops.host` reads them.
-        on_result: is called with each result when it comes.
+        on_result: called with each result on arrival.
         seconds: longest silence of the host [s].
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn, cast
 from beampipe.errors import InputError
 
 LARGEST_ANSWER: Final = 512 * 1024
-"""An answer of an agent may have so many bytes."""
+"""Maximum size of an agent's answer [bytes]."""
 
 _FENCE: Final = "```"
 _SHOWN: Final = 80

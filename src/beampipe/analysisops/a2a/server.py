@@ -82,7 +82,7 @@ def agent_card(name: str, description: str, *, url: str, skill: str, tags: tuple
 
     Args:
         name: name of the server.
-        description: what it does, in a sentence.
+        description: its purpose, in a sentence.
         url: address under which clients reach it.
         skill: its only skill, in a few words.
         tags: keywords of the skill.

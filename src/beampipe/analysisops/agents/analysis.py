@@ -23,18 +23,18 @@ PHOTONS: Final = ("pt", "eta", "phi", "e", "ptcone20", "isTightID")
 JETS: Final = ("pt", "eta", "phi", "e", "btag_quantile")
 
 STATISTICAL: Final = "statistical, from the curvature of the likelihood (HESSE); no systematic uncertainty"
-"""Where the uncertainty of a fit comes from, for `AnalysisResult.method`."""
+"""Source of the uncertainty of a fit, for `AnalysisResult.method`."""
 
 DIPHOTON_SELECTION: Final = (
     "the two leading tight, isolated photons, above 0.35 and 0.25 of their mass, so that the continuum stays smooth"
 )
-"""What `diphotons` selects, for `AnalysisResult.method`."""
+"""Selection of `diphotons`, for `AnalysisResult.method`."""
 
 _MEV_FROM: Final = 2000.0
-"""A median transverse momentum or energy from here on is one in MeV."""
+"""A median transverse momentum or energy of at least this value is in MeV."""
 
 _EVIDENCE: Final = 5.0
-"""A yield of so many of its errors is a signal."""
+"""Minimum ratio of the yield to its error for a signal."""
 
 _COLLECTIONS: Final[Mapping[str, frozenset[str]]] = {
     "lep": frozenset({"lep", "lepton", "leptons", "muon", "muons", "mu", "el mu", "el_mu"}),

@@ -128,7 +128,7 @@ _SUBMIT_TOOL: Final[Mapping[str, Any]] = {
 
 _FOR_READERS: Final = ("description", "title", "default", "examples")
 _SIMPLE: Final = {"type", "properties", "required", "additionalProperties", "enum", "const", "items", "anyOf"}
-"""Keys of schemas that all servers can turn into grammars."""
+"""Keys of schemas that all servers can convert to grammars."""
 
 _ANYTHING: Final[Mapping[str, Any]] = {"type": "object"}
 

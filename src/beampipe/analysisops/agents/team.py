@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     pass
 
 Part = Literal["planner", "analyst", "reviewer"]
-"""What a member does."""
+"""Role of a member."""
 
 _ROUNDS: Final = 2
-"""So often may the analyst answer."""
+"""Maximum number of answers by the analyst."""
 
 _PLAN: Final = """\
 You plan analyses of particle physics. In at most ten short steps, say how to solve the task with these tools: {tools}.

@@ -135,7 +135,7 @@ _METHODS: Final[Mapping[str, Callable[[_Work], Answers]]] = {
     "hbb": _peak,
     "hzz4l": _peak,
 }
-"""Family of a task -> what its lists answer."""
+"""Family of a task -> function that computes the answers from its lists."""
 
 
 def _write(folder: Path, checked: Checked) -> None:

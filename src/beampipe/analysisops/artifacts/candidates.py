@@ -16,7 +16,7 @@ from beampipe.arrays import Float64
 from beampipe.errors import FileError
 
 _MOST: Final = 100
-"""So many systems of an event are looked at: those of its first objects."""
+"""Maximum number of systems considered in an event, starting with its first objects."""
 
 
 @dataclass(frozen=True)

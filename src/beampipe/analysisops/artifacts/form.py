@@ -25,10 +25,10 @@ from beampipe.errors import FileError, UnknownNameError
 from beampipe.settings import build
 
 ARTIFACTS: Final = "artifacts.json"
-"""Name of the file that names the others."""
+"""Name of the file that lists the others."""
 
 _LARGEST: Final = 256 << 10
-"""Number of bytes that it may have."""
+"""Its maximum size [bytes]."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ _WANTED: Final[Mapping[str, tuple[ListWanted, ...]]] = {
     "hbb": (ListWanted("mass", "data", "jet", "selected events of the data, with the mass of the pair of b jets"),),
     "hzz4l": (ListWanted("mass", "data", "lep", "selected events of the data, with the mass of the leptons", 4),),
 }
-"""Family of a task -> the lists that it wants."""
+"""Family of a task -> the lists that it requires."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class _Table:
 
 
 _FREE: Final = ("words", "method", "comments")
-"""What goes into the submission as it is; grading bounds it."""
+"""Fields that are copied into the submission unchanged; grading bounds them."""
 
 
 @dataclass(frozen=True)

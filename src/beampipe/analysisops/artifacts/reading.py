@@ -26,10 +26,10 @@ COLUMNS: Final = ("event", "mass")
 
 FORMATS: Final = (".csv", ".json", ".npy")
 LARGEST: Final = 16 << 20
-"""Number of bytes that a list may have; as objects of Python it takes some twenty times as much."""
+"""Maximum size of a list [bytes]; as Python objects it takes about twenty times as much memory."""
 
 MOST_ROWS: Final = 500_000
-"""Number of rows that a list may have; an unbinned fit takes no more."""
+"""Maximum number of rows of a list, the limit of an unbinned fit."""
 
 _MAGIC: Final = b"\x93NUMPY"
 

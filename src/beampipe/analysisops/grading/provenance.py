@@ -40,7 +40,7 @@ _FEWEST_DIGITS: Final = 3
 _UNITS: Final = (1.0, 1e-3, 1e3)
 _MOST_ANSWERS: Final = 64
 _MOST_NUMBERS: Final = 5000
-"""Most numbers of one result."""
+"""Maximum count of numbers of one result."""
 
 _FACTS: Final = frozenset(
     {
@@ -60,7 +60,7 @@ _DECISIVE: Final[Mapping[str, tuple[str, ...]]] = {
     "limit_tool": ("observed", "background", "signal"),
     "solve_linear_tool": ("matrix", "right"),
 }
-"""Decisive inputs: if one of them is made up, so is the result, whatever the others are."""
+"""Decisive inputs: if one of them is made up, the result counts as made up."""
 
 _DESCRIBED: Final = "columns."
 """Prefix of paths of numbers that describe columns of events, such as means; they are not results either."""
@@ -105,7 +105,7 @@ class NumberIndex:
 
     Args:
         entries: the ledger of one session.
-        prompt: the prompt of the agent; its numbers are no results.
+        prompt: the prompt of the agent; its numbers do not count as results.
     """
 
     def __init__(self, entries: Sequence[Entry], prompt: str = "") -> None:
@@ -291,5 +291,5 @@ def _telling_keys(value: Mapping[str, Any], skip_echoes: bool) -> list[str]:
         return list(value)
     if value.get("min") is not None and value.get("min") == value.get("max"):
         return []  # a column with one value for all events holds no information
-    contents = "edges" in value  # the bins of a histogram are no results
+    contents = "edges" in value  # the bins of a histogram are not results
     return [key for key in value if key not in _ECHOES and not (contents and key == "values")]

@@ -1,6 +1,6 @@
 """The prompt of a judge: the task's text, the submission behind a fence, and a canary.
 
-The fence is a word that cannot be known before the submission exists: it is made of the seed and of the submission.
+The fence is a word derived from the seed and the submission, so it cannot be predicted before the submission exists.
 Inside it the submission is one line of JSON with escaped angle brackets, so that it contains no fence, no tag and no
 line break. The canary, a word that the reply must repeat, follows the submission. A judge that follows instructions
 from inside the fence replies in another form, without the canary, and the submission counts as unscored.
@@ -27,7 +27,7 @@ REMOVED: Final = "[removed: it speaks to the judge]"
 """Replaces a sentence that addresses the judge."""
 
 _LONGEST_TEXT: Final = 4000
-"""Most characters of one text in a prompt."""
+"""Maximum length of one text in a prompt [characters]."""
 
 _HIDDEN: Final = re.compile(
     r"<!--.*?(?:-->|\Z)|</?(?:html|head|body|div|span|script|style|img|iframe|svg|meta|template|details|font|template"
@@ -64,7 +64,7 @@ def suspicions(content: Mapping[str, Any]) -> list[str]:
 
 
 def screened(value: Any) -> Any:
-    """The JSON for a judge: without markup and invisible characters, long texts cut, text that addresses the judge
+    """The JSON for a judge: no markup, no invisible characters, long texts cut, text that addresses the judge
     replaced."""
     if isinstance(value, str):
         return _screened_text(value)
@@ -117,7 +117,7 @@ JUDGE_PLACEHOLDERS: Final = (
     "WORKFLOW_REF",
     "WORKFLOW_SPEC",
 )
-"""Placeholders in double braces that a judge's prompt may hold."""
+"""Placeholders that a judge's prompt may contain in double braces."""
 
 _OF_SUBMISSION: Final = ("SUBMISSION_TRACE", "SUBMISSION_EVIDENCE")
 """Placeholders of the submission; versions of the public benchmark use different names."""
@@ -125,7 +125,7 @@ _OF_SUBMISSION: Final = ("SUBMISSION_TRACE", "SUBMISSION_EVIDENCE")
 _PLACEHOLDER: Final = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 _LONGEST: Final = 48_000
-"""Most characters of a submission in a prompt, as JSON."""
+"""Maximum length of a submission in a prompt, as JSON [characters]."""
 
 _PLAIN_PROMPT: Final = (
     "Judge how well the method of this analysis is explained, by the criteria of the rubric alone.\n\n"
@@ -191,7 +191,7 @@ def build_question(
         task_id: name of the task.
         reference: content of eval_ref.yaml; no reference values of the instance.
         results: results of gates and rules.
-        issues: issues in words.
+        issues: issues as text.
     """
     clean = screened(submission)
     text = _escaped(clean)

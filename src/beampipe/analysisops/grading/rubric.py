@@ -47,7 +47,7 @@ RULES: Final[Mapping[str, type[Any]]] = MappingProxyType(
 GATES: Final[Mapping[str, type[Any]]] = MappingProxyType(
     {**_TRACE, "status_ok": StatusOk, "traceable": Traceable, "calls_made": CallsMade}
 )
-"""Checks that must hold; those of a trace may be either."""
+"""Checks that must pass; checks of a trace may be gates or rules."""
 
 JUDGED: Final[Mapping[str, type[Any]]] = MappingProxyType({"llm_reasoning": LlmReasoning})
 """Checks of a judge."""

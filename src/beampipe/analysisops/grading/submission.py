@@ -20,16 +20,16 @@ from beampipe.analysisops.ledger import Entry
 from beampipe.errors import ConfigError
 
 _DEEPEST: Final = 16
-"""Most levels of lists and objects; what lies deeper becomes None."""
+"""Maximum depth of lists and objects; deeper values become None."""
 
 _LONGEST: Final = 16_384
-"""Most characters of a text."""
+"""Maximum length of a text [characters]."""
 
 _ALL_TEXTS: Final = 262_144
-"""Most characters of all texts together."""
+"""Maximum length of all texts together [characters]."""
 
 _MOST: Final = 20_000
-"""Most values of a submission, in their order."""
+"""Maximum number of values in a submission; later ones are cut."""
 
 _LARGEST: Final = 2**53
 """Larger integers are not exact as doubles and are read as such."""
@@ -171,7 +171,7 @@ class Evidence:
             are in the ledger.
         labels: track of each hit, -1 for none, by the name of the artifact.
         particle_id: true particle of each hit, -1 for none.
-        reconstructable: particles that should be found.
+        reconstructable: particles that count for the efficiency.
     """
 
     histograms: Mapping[str, HistogramReference] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The checks of the public benchmark's rubrics, with its names and parameters; dotted paths lead into the agent's
+"""The checks of the public benchmark's rubrics, with its names and parameters and dotted paths into the agent's
 trace."""
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class CheckCutIds:
 
 @dataclass(frozen=True)
 class NumericInRange:
-    """1 in the closed range, ``out_of_range_points / points`` outside it, 0 for what is no finite number.
+    """1 in the closed range, ``out_of_range_points / points`` outside it, 0 for anything but a finite number.
 
     Attributes:
         value_path: dotted path of the number in the trace.
@@ -163,7 +163,7 @@ class NumericInRange:
 
 @dataclass(frozen=True)
 class ThresholdGe:
-    """1 if the number is at least the threshold, else 0; 0 too for what is no finite number.
+    """1 for a finite number of at least the threshold, else 0.
 
     Attributes:
         value_path: dotted path of the number in the trace.
@@ -220,7 +220,7 @@ class TargetSoft:
             raise ConfigError(f"target_soft: got soft_factor = {self.soft_factor}, expected more than 1")
 
     def __call__(self, case: Case) -> Outcome:
-        """The fraction; 0 for what is no finite number."""
+        """The fraction; 0 for anything but a finite number."""
         target = _number(case, self.target, self.target_path)
         tolerance = _number(case, self.tolerance, self.tolerance_path)
         if not tolerance > 0.0:
@@ -238,8 +238,8 @@ class TargetSoft:
 class LlmReasoning:
     """``(clamped - low) / (high - low)`` of the number in a judge's reply; it counts only in the judge's column.
 
-    The public benchmark divides by 100 whatever the clamp is, so that 40 of 40 points earn 16, and multiplies by the
-    confidence that the judge claims. Here the clamp defines the scale, and the confidence is only reported.
+    The public benchmark divides by 100, independent of the clamp, so that 40 of 40 points earn 16, and multiplies by
+    the confidence that the judge claims. Here the clamp defines the scale, and the confidence is only reported.
 
     Attributes:
         output_key: dotted path of the number in the judge's reply.

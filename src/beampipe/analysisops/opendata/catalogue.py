@@ -22,7 +22,7 @@ _FACTS: Final = {
 """Name of a fact of a simulated sample in the catalogue -> in the manifest."""
 
 _one_at_a_time: Final = threading.Lock()
-"""`atlasopenmagic` keeps one release for the whole process."""
+"""Lock, since `atlasopenmagic` has one current release for the whole process."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class Selection:
 Catalogue = Callable[[Selection], Sequence[OpenFile]]
 """Lists the files of a selection, always in the same order.
 
-It raises InputError if there is no such release, dataset or skim, and ServiceUnavailableError if it has no answer.
+It raises InputError if there is no such release, dataset or skim, and ServiceUnavailableError if the catalogue does not
+answer.
 """
 
 

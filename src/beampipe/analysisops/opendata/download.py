@@ -34,17 +34,17 @@ from beampipe.files import make_folder, write_whole
 from beampipe.workflow import leased
 
 DATA: Final = "data"
-"""Name of the dataset that was measured; others are numbers of simulated samples."""
+"""Name of the measured dataset; others are numbers of simulated samples."""
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,199}")
 
 WANTED: Final = {"Want-Digest": "sha-256, md5;q=0.5, adler32;q=0.3", "Want-Repr-Digest": "sha-256=5"}
-"""Headers of a request that ask for a digest of the whole file (RFC 3230, RFC 9530); storage of CERN gives adler32."""
+"""Headers that request a digest of the whole file (RFC 3230, RFC 9530); CERN's storage returns adler32."""
 
 _CHUNK: Final = 1 << 20
 
 _LARGE: Final = 1_000_000
-"""A ROOT file with a version from here on has lengths of 64 bits in its header."""
+"""ROOT files with at least this version have 64-bit offsets in the header."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ _RETRY_STATUSES: Final = (408, 425, 429, 500, 502, 503, 504)
 """Statuses after which the same request may succeed later."""
 
 _MOST_ATTEMPTS: Final = 200
-"""Most requests for one file, however much each brings."""
+"""Maximum number of requests for one file."""
 
 
 @dataclass(frozen=True)
@@ -457,11 +457,7 @@ def _check_status(answer: httpx.Response, file: OpenFile) -> None:
 
 
 def _described(answer: httpx.Response, file: OpenFile) -> tuple[int, _RemoteFile]:
-    """The offset of an answer's first byte in the file, and the description of the whole file in its headers.
-
-    Raises:
-        _RetryError: it is a part without a range.
-    """
+    """The offset of an answer's first byte in the file, and the description of the whole file in its headers."""
     headers = answer.headers
     tag = headers.get("etag", "")
     validator = headers.get("last-modified", "") if tag.startswith("W/") or not tag else tag

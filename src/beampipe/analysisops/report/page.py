@@ -31,7 +31,7 @@ _SCRIPTS: Final = ("elements.js", "detail.js", "list.js")
 """Parts of the page's script, in the order in which they are joined."""
 
 _CHUNK_SIZE: Final = 24
-"""Details that are compressed together: more compress better, fewer open sooner."""
+"""Number of details that are compressed together: more compress better, fewer open faster."""
 
 
 def write_report(folder: Path, output: Path, *, references: References = "development", title: str = "") -> Path:

@@ -53,16 +53,16 @@ AXES: Final = {
         "Tool calls", "Mean number of tool calls", lambda agent: agent.tool_calls / max(1, agent.assessments), count
     ),
 }
-"""Quantities that scores are drawn against."""
+"""Quantities on the x axis of plots of scores."""
 
 _WIDTH, _HEIGHT = 520, 330
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 504.0, 14.0, 274.0
 _EDGE: Final = 5.0
-"""Pulls beyond are counted at the edges."""
+"""Larger pulls are counted at the edges."""
 
 _BINS: Final = 20
 _FEWEST: Final = 10
-"""Fewer pulls than these show no distribution, and could tell one instance's truth."""
+"""Minimum number of pulls: fewer show no distribution, and could reveal the truth of an instance."""
 
 
 def price_plot(run: RunData, name: str) -> Markup:

@@ -31,7 +31,7 @@ _CALLS: Final = 400
 """Calls of one assessment that are shown."""
 
 _SHOWN: Final = ("task_id", "status", "answers", "words", "histograms", "method", "comments")
-"""Fields of a submission that the page shows each in its place."""
+"""Fields of a submission with a section of their own on the page."""
 
 _NUMBERS: Final = 8
 """Numbers of a list that are shown before the rest is only counted."""
@@ -223,7 +223,7 @@ def _call(entry: Mapping[str, Any]) -> dict[str, Any]:
 _COLOURS: Final = 8
 
 References = Literal["development", "all", "none"]
-"""The seeds whose references the page may show; those of development seeds are public anyway."""
+"""The seeds whose references the page may show; those of development seeds are public."""
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ class RunData:
         details: details shown when a row is opened.
         origins: agent -> number of its numbers with each label.
         pulls: agent -> distances to the truth, in units of the quoted uncertainties.
-        told: number of rows with their reference.
+        told: number of rows that show their reference.
     """
 
     name: str

@@ -32,7 +32,7 @@ _NOT_WORK: Final = (
     "beampipe.analysisops.report",
     "beampipe.analysisops.cli",
 )
-"""Code on which no agent's work depends: when it changes, records are graded again, and agents need not run again."""
+"""Code that does not affect the work of agents: when it changes, records are graded again, but no agent runs."""
 
 
 def run(
@@ -140,7 +140,7 @@ Grade = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """``grade(record)`` returns the result of a record by its submission, ledger, contents, reference, rubric and judge."""
 
 CurrentTask = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-"""``current(record)`` returns parts of the record as they are now in its task, such as ``rubric`` and ``reference``."""
+"""``current(record)`` returns the current versions of parts of a record, such as ``rubric`` and ``reference``."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Difference:
     """A record whose result has changed since it was made.
 
     Attributes:
-        label: the assessment in words.
+        label: label of the assessment.
         before: normalised score when it was made.
         after: normalised score now.
     """
@@ -188,7 +188,7 @@ class Rescored:
 def rescore(folder: Path, grade: Grade, *, current: CurrentTask | None = None) -> Rescored:
     """Grade every record of a run again, and replace its results.
 
-    The records stay as they are, so this can be done any number of times; the same rules give the same bytes.
+    The records are unchanged, so this can be repeated; the same rules give the same bytes.
 
     Args:
         folder: folder of the run.

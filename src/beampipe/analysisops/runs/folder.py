@@ -21,7 +21,7 @@ from beampipe.files import make_folder, write_whole
 from beampipe.workflow import EventLog, Store, leased
 
 _FLOAT: Final = "$float"
-"""Key of a number that JSON cannot write."""
+"""Key of a number that JSON cannot represent."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def read_record(path: Path) -> dict[str, Any]:
     """A record from its file.
 
     Raises:
-        FileError: it cannot be read, or is no record.
+        FileError: it cannot be read, or is not a record.
     """
     try:
         record = load(path.read_bytes())
@@ -126,7 +126,7 @@ _VERSION: Final = 1
 """Version of the plan's file."""
 
 _MEASURED: Final = ("seconds", "tokens", "cost", "tool_calls", "error")
-"""Fields of a record that a line of the results repeats."""
+"""Fields of a record that are copied to its line of the results."""
 
 
 @dataclass(frozen=True)

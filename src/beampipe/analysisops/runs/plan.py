@@ -1,9 +1,9 @@
 """The plan of a run: tasks x levels x seeds x agents x epochs, and the key of each assessment.
 
 Seeds of instances are public ones to develop with, or secret ones to evaluate with. A development seed is a public
-number, the index of the instance. An evaluation seed is made from a secret file by HMAC-SHA256, so that nobody without
-the file can make the instance beforehand, and the seeds of one task reveal nothing about another's. Its index and a
-fingerprint of the secret are written down, never its value.
+number, the index of the instance. An evaluation seed is made from a secret file by HMAC-SHA256, so that the instance
+cannot be generated in advance without the file, and the seeds of one task reveal nothing about another's. Records hold
+its index and a fingerprint of the secret, never its value.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from beampipe.workflow import Recipe, digest_of, file_digest
 Kind = Literal["development", "evaluation"]
 
 _SHORTEST: Final = 32
-"""A secret of fewer bytes could be guessed from its fingerprint, or from data that were made with it."""
+"""Minimum length of a secret [bytes]; a shorter one could be guessed from its fingerprint or from the data."""
 
 _BITS: Final = 63
-"""Length of an evaluation seed: too long to try all values, and short enough for a signed integer."""
+"""Length of an evaluation seed [bits]: too long to try all values, and short enough for a signed integer."""
 
 
 @dataclass(frozen=True)
@@ -116,10 +116,10 @@ ALL_LEVELS: Final[tuple[Level, ...]] = (1, 2, 3)
 """Every level that a task can have."""
 
 STAGE: Final = "assessment"
-"""Name of the stage whose artifacts the assessments are."""
+"""Name of the workflow stage of assessments."""
 
 _FOR_GRADING: Final = frozenset({"rubric.yaml", "eval_ref.yaml", "judge_prompt.md"})
-"""Files of a task on which no agent's work depends: when they change, records are graded again, and no agent runs."""
+"""Files of a task that do not affect agents: when they change, records are graded again, but no agent runs."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ PASSED: Final = 0.9
 """Normalised score from which on an assessment counts as passed, for pass^k."""
 
 By = Literal["agent", "family", "task_id", "level"]
-"""What results can be grouped by."""
+"""Fields by which results can be grouped."""
 
 _DRAWS: Final = 2000
 """Draws of a bootstrap: the error of an error is 1.6 %."""
@@ -35,7 +35,7 @@ _MOST: Final = 10**15
 """Larger numbers of tokens or dollars are implausible and count as unknown."""
 
 _BOOTSTRAP_SEED: Final = 12
-"""The same numbers are drawn every time: the same results give the same errors."""
+"""Fixed seed of the bootstrap: equal results give equal errors."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,4 @@
-"""Naming conventions of columns and trees: they differ between experiments and releases, so they differ between
-instances."""
+"""Naming conventions of columns and trees: as they differ between experiments, they differ between instances."""
 
 from __future__ import annotations
 
@@ -8,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 ENERGIES: Final = ("pt", "e", "ptcone20", "met")
-"""Standard names, without prefix, of what is in units of energy."""
+"""Standard names, without prefix, of columns in units of energy."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class HiddenTruth:
     Attributes:
         family: family of the task, such as ``"zmumu"``.
         seed: seed of the instance.
-        version: version of the generator; the same family, seed and version give the same arrays.
+        version: version of the generator; equal families, seeds and versions give equal arrays.
         parameters: random parameters of this instance, by name: masses and widths [GeV], numbers of events,
             resolutions.
         truth: results of a perfect analysis, by the names of the answers.
@@ -201,7 +201,7 @@ Make = Callable[[RandomParameters], Instance]
 """The generator of a family: the data of an instance from its random parameters."""
 
 VERSION: Final = "1"
-"""Version of the generator. It changes whenever the same family and seed give other arrays than before."""
+"""Version of the generator. It changes whenever a family and seed give different arrays than before."""
 
 _FIRST_EVENT: Final = 10_000_000
 """Number of the first event of an instance."""

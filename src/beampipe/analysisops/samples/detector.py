@@ -18,7 +18,7 @@ from beampipe.analysisops.samples.kinematics import Particles, polar
 from beampipe.arrays import Float64, Int64
 
 ISOLATION: Final = 0.1
-"""Largest sum of tracks around a lepton or photon, relative to its pt, at which it counts as isolated."""
+"""Maximum pt sum of tracks around an isolated lepton or photon, relative to its pt."""
 
 TIGHT_TAG: Final = 4
 """Smallest `btag_quantile` of a jet that counts as a b jet: 77 % of b jets, 15 % of c jets, 1 % of the others."""

@@ -123,7 +123,7 @@ _ALWAYS: Final = (
 )
 
 _OUTGOING: Final = (23, 24, 33, 43, 44)
-"""Pythia's status codes of final quarks and gluons that are no remnants of the protons."""
+"""Pythia's status codes of final quarks and gluons that are not proton remnants."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +134,7 @@ class Particles:
         number: number of events.
         event: (n,) int64, row of the event of each.
         pdg: (n,) int64, PDG code of each.
-        hard: (n,) bool, whether it comes from the hard process or a decay, and not from a shower.
+        hard: (n,) bool, whether it originates from the hard process or a decay, not from a shower.
         momenta: (n, 4) px, py, pz, e [GeV].
         cross_section: cross section of the process by Pythia [pb].
     """

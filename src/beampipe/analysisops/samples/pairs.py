@@ -103,7 +103,7 @@ def lepton_mass(leptons: Objects, number: int) -> tuple[Bool[ndarray, " number"]
 
 
 _LIMITS = 12.0
-"""Masses are drawn within so many widths of the resonance."""
+"""Range of the drawn masses around the resonance, in units of its width."""
 
 
 def resonance_pairs(
@@ -244,8 +244,7 @@ def continuum(random: RandomParameters, detector: Detector, mean: float) -> Even
 
 
 def selected_pairs(events: Events) -> tuple[Bool[ndarray, " n"], Float64[ndarray, " n"]]:
-    """Whether each event passes the reference analysis, and the mass of its two leading selected photons [GeV], or
-    0."""
+    """Whether each event passes the reference analysis, and the mass of its two leading photons [GeV], or 0."""
     photons = events.collections["photon"]
     fields = photons.fields
     good = photons.where(fields["isTightID"] & (fields["ptcone20"] < ISOLATION * fields["pt"]))

@@ -294,11 +294,7 @@ def _own_values(spec: TaskSpec, level: Level = 1, method_fields: Iterable[str] =
 
 
 def _check_placeholders(prompt: str, spec: TaskSpec, where: str) -> None:
-    """Refuse a prompt with a placeholder that neither the task nor its facts fill.
-
-    Raises:
-        ConfigError: it has one; the message suggests the nearest name.
-    """
+    """Refuse a prompt with a placeholder that neither the task nor its facts fill; the error suggests a name."""
     names = [*_own_values(spec), *(name.upper() for name in spec.facts)]
     for name in _PLACEHOLDER.findall(prompt):
         if name not in names:

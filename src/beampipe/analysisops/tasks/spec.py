@@ -60,7 +60,7 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
 
 
 Range = tuple[float | str, ...]
-"""What something hidden is drawn from: two numbers are the ends of a range; one value is fixed; texts are choices."""
+"""Range of a hidden parameter: two numbers are its ends; a single value is fixed; texts are choices."""
 
 _V5: Final = (
     "evaluation_mode",
@@ -74,11 +74,11 @@ _V5: Final = (
     "supports_local_shared_input",
     "supports_scenario_shared_input",
 )
-"""Fields of the public benchmark's fifth generation that are read and have no effect here."""
+"""Fields of the public benchmark's fifth generation that are accepted and ignored."""
 
 _OURS: Final = ("family", "levels", "parameters", "answers", "words", "histograms", "artifacts", "facts",
                 "time_limit_sec", "max_tool_calls")  # fmt: skip
-"""Fields that only version 2 has."""
+"""Fields of version 2 only."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class TaskSpec:
         id: name of the task.
         type: family of the task; version 1 has free names.
         version: 1 for the public benchmark's files, 2 for ours.
-        mode: ``"call_white"`` asks an agent, ``"mock"`` grades a stored trace.
+        mode: ``"call_white"`` runs an agent, ``"mock"`` grades a stored trace.
         needs_data: whether the task has data files.
         release: release of ATLAS Open Data.
         dataset: dataset of ATLAS Open Data.
@@ -257,7 +257,7 @@ class TaskSpec:
 
     @property
     def all_levels(self) -> tuple[Level, ...]:
-        """How much agents can be told."""
+        """Levels of the prompts."""
         return cast("tuple[Level, ...]", self.levels)
 
 

@@ -11,9 +11,9 @@ The limit on a signal strength m is where
 
     CLs(m) = P(n <= observed | m * signal + background) / P(n <= observed | background) = 1 - level
 
-with P the Poisson probability, averaged over a Gaussian for the background and one for the signal, both cut off at 0
-(Read, J. Phys. G 28 (2002) 2693; Cousins and Highland, NIM A 320 (1992) 331). Without uncertainties and with no event
-seen it is -log(1 - level) / signal, whatever the background: 2.996 for one expected event.
+with P the Poisson probability, averaged over a Gaussian for the background and one for the signal, both truncated at 0
+(Read, J. Phys. G 28 (2002) 2693; Cousins and Highland, NIM A 320 (1992) 331). Without uncertainties and without
+observed events it is -log(1 - level) / signal, independent of the background: 2.996 for one expected event.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _MATTERS: Final = 1e-3
 """A result depends on a value if it changes by more than this fraction when the value doubles, to first order."""
 
 _LARGEST: Final = 20
-"""Most unknowns of a system."""
+"""Maximum number of unknowns of a system."""
 
 
 def calculate_tool(
     context: ToolContext,
     expression: str,
     values: dict[str, float],
-    errors: dict[str, float] = {},  # noqa: B006 - only read; it stands in the schema as the default
+    errors: dict[str, float] = {},  # noqa: B006 - only read; it is the default in the schema
 ) -> Mapping[str, Any]:
     """Compute an expression of numbers, and its uncertainty to first order, with uncorrelated errors.
 
@@ -201,7 +201,7 @@ class CountingLimit:
         return self.at_most(observed, strength) / max(self.at_most(observed, 0.0), 1e-300)
 
     def at_most(self, count: int, strength: float) -> float:
-        """Probability to count as many or fewer."""
+        """Probability of counting at most this many events."""
         from scipy.special import gammaincc
 
         if count < 0:
@@ -223,7 +223,7 @@ class CountingLimit:
         raise ToolRefusedError("limit: got none, since the signal may be 0; expected a smaller signal_error")
 
     def quantile(self, probability: float) -> int:
-        """Smallest count that is not exceeded with at least this probability without a signal."""
+        """Smallest count that, without a signal, is not exceeded with at least this probability."""
         spread = np.sqrt(self.background + self.background_error**2)
         low, high = -1, int(self.background + 12 * spread + 20)
         while high - low > 1:
@@ -277,7 +277,7 @@ def limit_tool(
 
 
 def _nodes(value: float, error: float, number: int) -> tuple[ndarray, ndarray]:
-    """Values of a Gaussian cut off at 0, with weights that add up to 1."""
+    """Quadrature nodes of a Gaussian truncated at 0, with weights that sum to 1."""
     if error <= 0:
         return np.array([value]), np.ones(1)
     low, high = max(0.0, value - _REACH * error), value + _REACH * error

@@ -16,7 +16,7 @@ MANIFEST: Final = "manifest.json"
 """Name of the file that lists the others."""
 
 _HIDDEN: Final = ("sha256",)
-"""What the manifest says of a file and is of no use to agents."""
+"""Facts of a file in the manifest that agents do not need."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class DataFile:
     """One file of the data.
 
     Attributes:
-        name: as agents call it; no path.
-        path: where it is.
-        facts: what the manifest says of it, such as its role.
+        name: name for agents, without a path.
+        path: path of the file.
+        facts: facts of it in the manifest, such as its role.
     """
 
     name: str
@@ -34,7 +34,7 @@ class DataFile:
     facts: Mapping[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        """What agents may know of it."""
+        """Its public facts for agents."""
         facts = {key: value for key, value in self.facts.items() if key not in _HIDDEN}
         return {**facts, "name": self.name, "bytes": self.path.stat().st_size}
 
@@ -52,13 +52,13 @@ def write_manifest(folder: Path, files: Sequence[Mapping[str, Any]], public: Map
 
 
 class DataFolder:
-    """A folder with a manifest; it is read again at each look, since a download may add to it.
+    """A folder with a manifest, which is read again at each access, since a download may add files.
 
     Args:
         path: the folder.
 
     Raises:
-        FileError: there is no manifest, or it cannot be understood.
+        FileError: the manifest is missing or invalid.
     """
 
     def __init__(self, path: Path) -> None:
@@ -67,11 +67,11 @@ class DataFolder:
 
     @property
     def public(self) -> dict[str, Any]:
-        """What the manifest says of all data together."""
+        """Facts of all data together in the manifest."""
         return dict(self._manifest().get("public") or {})
 
     def files(self) -> tuple[DataFile, ...]:
-        """The files that the manifest lists and that are there."""
+        """The existing files among those that the manifest lists."""
         files = []
         for facts in self._manifest()["files"]:
             name = str(facts["name"])

@@ -1,4 +1,4 @@
-"""Tools that read files, make, select and count events and objects, fill histograms, and name parts of the answer."""
+"""Tools that read files, derive columns, select and count events and objects, fill histograms, and export results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from beampipe.analysisops.tools.handles import (
 from beampipe.errors import nearest
 
 _LOOKED_AT: Final = 20_000
-"""Events from which the range of a branch is taken."""
+"""Number of events from which the range of a branch is determined."""
 
 
 def list_local_root_files_tool(context: ToolContext) -> Mapping[str, Any]:
@@ -67,7 +67,7 @@ def reading(file: DataFile) -> Iterator[Any]:
     """A ROOT file that is open during a block.
 
     Raises:
-        ToolRefusedError: it is no ROOT file; the message does not show its path.
+        ToolRefusedError: it is not a ROOT file; the message does not show its path.
     """
     import uproot
 
@@ -120,15 +120,15 @@ def download_atlas_data_tool(
         protocol: how to download.
         max_files: at most so many files; 0: as many as the task allows.
     """
-    # The host has downloaded the data before the assessment, whatever an agent asks for.
+    # The host downloads the data before the assessment, independent of the agent's arguments.
     return {"files": [{"name": file.name, "bytes": file.path.stat().st_size} for file in context.folder.files()]}
 
 
 WEIGHT: Final = "weight"
-"""The column of weights that `combine_tool` makes."""
+"""The column of weights that `combine_tool` creates."""
 
 _STEP: Final = 200_000
-"""Events read at a time."""
+"""Number of events that are read at a time."""
 
 _LARGEST_EXACT: Final = 2.0**53
 """Larger integers are not exact as doubles."""
@@ -380,7 +380,7 @@ def count_tool(context: ToolContext, events: str, expression: str = "", weight: 
 
 
 MOST_BINS: Final = 400
-"""Most bins of a histogram."""
+"""Maximum number of bins of a histogram."""
 
 
 def histogram_tool(
@@ -405,7 +405,7 @@ def histogram_tool(
 
 
 def values_of(events: Events, column: str, weight: str | None) -> tuple[ndarray, ndarray]:
-    """Finite values of a column with their weights; objects have the weight of their event."""
+    """Finite values of a column with their weights; each object has the weight of its event."""
     chosen = column_of(events, column)
     weights = np.ones(events.n) if weight is None else np.asarray(flat_column(events, weight), float)
     if isinstance(chosen, Jagged):
@@ -417,7 +417,7 @@ def values_of(events: Events, column: str, weight: str | None) -> tuple[ndarray,
 
 
 def fill(values: ndarray, weights: ndarray, edges: ndarray, column: str) -> Histogram:
-    """A histogram of values; the last bin holds its upper edge."""
+    """Fill a histogram; the last bin includes its upper edge."""
     inside = (values >= edges[0]) & (values <= edges[-1])
     contents = np.histogram(values, edges, weights=weights)[0]
     squares = np.histogram(values, edges, weights=np.square(weights))[0]

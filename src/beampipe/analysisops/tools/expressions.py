@@ -1,7 +1,7 @@
 """Expressions over columns: numbers, a number for each event, or one for each object.
 
-Python's grammar reads the text; what is not on a list is refused, so that no attribute, no call of anything else, no
-name with underscores around it and no text can stand in an expression.
+The text is parsed by Python's grammar and never executed as code. Syntax that is not explicitly allowed is refused, so
+that an expression contains no attributes, no other calls, no names with leading underscores and no strings.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FUNCTIONS: Final[Mapping[str, tuple[int, int]]] = {
     "delta_phi": (2, 2),
     "where": (3, 3),
 }
-"""Name of a function -> fewest and most arguments."""
+"""Name of a function -> minimum and maximum number of arguments."""
 
 CONSTANTS: Final[Mapping[str, float]] = {"pi": math.pi}
 
@@ -46,10 +46,10 @@ HELP: Final = (
 """Explains expressions to agents."""
 
 _LONGEST: Final = 600
-"""Most characters of an expression."""
+"""Maximum length of an expression [characters]."""
 
 _DEEPEST: Final = 24
-"""Most levels of nesting in an expression."""
+"""Maximum depth of an expression."""
 
 _MOST_OBJECTS: Final = 64
 """Indices of objects are smaller than this."""
@@ -98,7 +98,7 @@ _GRAMMAR: Final = Grammar(
         "where": lambda good, one, other: np.where(_truth(good, "condition"), _real(one), _real(other)),
     },
 )
-"""Operators, and functions of one event or object; `_reduce` has those over the objects of an event."""
+"""Operators, and functions of one event or object; `_reduce` implements those over the objects of an event."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Expression:
     Attributes:
         text: the expression as written.
         tree: its syntax tree, which holds only what this module allows.
-        names: columns or numbers that it needs.
+        names: names of columns or numbers in it.
     """
 
     text: str
@@ -120,7 +120,7 @@ def parse(text: str) -> Expression:
     """Read an expression.
 
     Raises:
-        ToolRefusedError: it is too long, no expression, or holds something that expressions may not hold.
+        ToolRefusedError: it is too long, not an expression, or uses forbidden syntax.
     """
     if not text.strip() or len(text) > _LONGEST:
         raise ToolRefusedError(f"expression: got {len(text)} characters, expected 1 to {_LONGEST}")
@@ -137,7 +137,7 @@ def check_name(name: str) -> None:
     """Refuse a name that could not be written in an expression.
 
     Raises:
-        ToolRefusedError: it is no such name, or means something else there.
+        ToolRefusedError: the name is invalid or reserved in expressions.
     """
     taken = name in FUNCTIONS or name in CONSTANTS or name in ("and", "or", "not", "True", "False", "None", "in", "is")
     if not name.isidentifier() or name.startswith("_") or taken or len(name) > 60:
@@ -164,7 +164,7 @@ def _check(node: ast.expr, names: set[str], depth: int) -> None:
 
 
 def _children(node: ast.expr) -> list[ast.expr]:
-    """The parts of a node that expressions may hold."""
+    """The children of a syntax node that expressions may contain."""
     match node:
         case ast.Constant() | ast.Name():
             return []
@@ -199,7 +199,7 @@ def evaluate(events: Events, text: str) -> Column:
     """The value of an expression for each event or object; a constant is repeated.
 
     Raises:
-        ToolRefusedError: it cannot be read, needs a column that is not there, or mixes what does not fit.
+        ToolRefusedError: it cannot be parsed, needs a missing column, or combines columns of different collections.
     """
     value = _value(parse(text), events.columns)
     if isinstance(value, Jagged):
@@ -211,7 +211,7 @@ def condition(events: Events, text: str) -> ndarray:
     """A condition on events.
 
     Raises:
-        ToolRefusedError: as `evaluate`, or the expression is no condition, or one on objects.
+        ToolRefusedError: as `evaluate`, or the expression is not a condition, or one on objects.
     """
     value = evaluate(events, text)
     if isinstance(value, Jagged):
@@ -226,7 +226,7 @@ def object_condition(events: Events, text: str) -> Jagged:
     """A condition on objects.
 
     Raises:
-        ToolRefusedError: as `evaluate`, or the expression is no condition, or one on events.
+        ToolRefusedError: as `evaluate`, or the expression is not a condition, or one on events.
     """
     value = evaluate(events, text)
     if not isinstance(value, Jagged):
@@ -279,7 +279,7 @@ def _walk(node: ast.expr, columns: Mapping[str, _Value]) -> _Value:
 
 
 def _apply(function: Callable[..., Any], values: Sequence[_Value]) -> _Value:
-    """A function of numbers on columns; values of events stand for each of their objects."""
+    """Apply an elementwise function to columns; a value of an event applies to each of its objects."""
     jagged = [value for value in values if isinstance(value, Jagged)]
     if not jagged:
         return np.asarray(function(*values))
@@ -298,7 +298,7 @@ def _apply(function: Callable[..., Any], values: Sequence[_Value]) -> _Value:
 
 
 def _reduce(name: str, column: _Value, text: str) -> ndarray:
-    """A value for each event from those of its objects."""
+    """Reduce the values of objects to one value for each event."""
     if not isinstance(column, Jagged):
         raise ToolRefusedError(
             f"expression {text[:60]!r}: got a value for each event, expected {name} over a column of objects"

@@ -1,6 +1,7 @@
-"""Tools that fit a peak, a background beside a window, and yields of templates.
+"""Tools that fit a peak, the background in the sidebands of a window, and yields of templates.
 
-A fit of a peak starts from the best of a grid of positions and widths; for each, a few steps of EM give the yields.
+A peak fit starts from the best point of a grid of positions and widths; at each point, a few steps of expectation
+maximisation (EM) determine the yields.
 
 A fit of templates expects in bin i
 
@@ -47,22 +48,22 @@ _WIDTHS: Final = (0.008, 0.015, 0.03, 0.06, 0.12, 0.2)
 """Widths of the peak on the grid, as fractions of the window."""
 
 _STEPS: Final = 25
-"""Steps of EM for the share of the signal."""
+"""Number of EM steps for the fraction of the signal."""
 
 _HOPELESS: Final = 12.0
-"""A start whose log-likelihood is worse than the best by more is not tried."""
+"""Start values are skipped if their log-likelihood is worse than the best by more than this."""
 
 _STARTS: Final = 3
-"""Number of fits, from starts at different positions or of different widths."""
+"""Number of fits, with start values at different positions or widths."""
 
 
 @dataclass(frozen=True)
 class PeakStart:
-    """A first guess of a peak.
+    """Start values of a peak.
 
     Attributes:
         mu: its position.
-        sigma: its width, as of a Gaussian.
+        sigma: its width, as Gaussian sigma.
         signal: number of events in it.
         background: parameters of the background's shape.
     """
@@ -76,7 +77,7 @@ class PeakStart:
 def peak_starts(
     counts: ndarray, window: Window, background: Shape | None, fixed: Mapping[str, float]
 ) -> list[PeakStart]:
-    """The most likely first guesses, the best first."""
+    """The most likely start values, the best first."""
     if background is None:
         return [_moments(counts, window, fixed)]
     total = float(counts.sum())
@@ -109,11 +110,12 @@ def peak_starts(
 def parameters_from(
     start: PeakStart, signal: Shape, background: Shape | None, window: Window, total: float, fixed: Mapping[str, float]
 ) -> list[Parameter]:
-    """The parameters of a model, starting at a first guess: of the signal, yields, of the background."""
+    """The parameters of a model at the start values: signal, yields, background."""
     parameters = _signal_parameters(start, signal, window, fixed)
     loose, most = math.sqrt(max(total, 1.0)), 3 * total + 10
     inside = fixed.get("signal_yield", start.signal if background else total)
-    # A peak at a known position may have a negative yield; one that is searched must not be a hole in the spectrum.
+    # A peak at a known position may have a negative yield; a peak with a free position must not fit a dip in the
+    # spectrum.
     fewest = -total if background and "mu" in fixed else 0.0
     parameters.append(Parameter("signal_yield", inside, loose, fewest, most))
     if background:
@@ -124,7 +126,7 @@ def parameters_from(
 
 def _signal_parameters(start: PeakStart, signal: Shape, window: Window, fixed: Mapping[str, float]) -> list[Parameter]:
     size, length, bin_width = start.sigma, window.length, float(np.diff(window.edges).min())
-    # A folded peak: some of its width is the Gaussian's, some its own.
+    # A convolved peak: its width is shared between the Gaussian and the natural width.
     folded = "width" in signal.parameters
     sigma = math.sqrt(max(size**2 - (0.5 * fixed["width"]) ** 2, 0.1 * size**2)) if "width" in fixed else 0.7 * size
     width = max(2 * (size - fixed["sigma"]), 0.3 * size) if "sigma" in fixed else 0.9 * size
@@ -135,14 +137,14 @@ def _signal_parameters(start: PeakStart, signal: Shape, window: Window, fixed: M
         "sigma_ratio": Parameter("sigma_ratio", 2.0, 0.3, 1.0, 20.0),
         "core_fraction": Parameter("core_fraction", 0.7, 0.1, 0.0, 1.0),
         "tail_start": Parameter("tail_start", 1.5, 0.2, 0.1, 6.0),
-        # The data hardly distinguish how steep a tail is from where it begins: this parameter never floats.
+        # The data hardly separate the steepness of a tail from its start, so this parameter is always fixed.
         "tail_power": Parameter("tail_power", 3.0, 0.3, 1.05, 60.0, fixed=True),
     }
     return [every[name] for name in signal.parameters]
 
 
 def background_parameters(values: Sequence[float], background: Shape, window: Window) -> list[Parameter]:
-    """The parameters of a background's shape, with steps and limits in the unit of the window."""
+    """The parameters of a background shape, with steps and limits in the unit of the window."""
     if not background.steep:
         return [
             Parameter(name, value, 0.05, -1.5, 1.5) for name, value in zip(background.parameters, values, strict=True)
@@ -159,7 +161,7 @@ def _held(one: Parameter, value: float) -> Parameter:
 
 
 def _moments(counts: ndarray, window: Window, fixed: Mapping[str, float]) -> PeakStart:
-    """Centre and width of a peak without background, from quantiles, which far tails do not move."""
+    """Centre and width of a peak without background, from quantiles, which are robust against tails."""
     centres = (window.edges[:-1] + window.edges[1:]) / 2
     share = np.cumsum(np.maximum(counts, 0)) / max(float(np.maximum(counts, 0).sum()), 1e-9)
     low, middle, high = (float(np.interp(level, share, centres)) for level in (0.16, 0.5, 0.84))
@@ -170,7 +172,7 @@ def _moments(counts: ndarray, window: Window, fixed: Mapping[str, float]) -> Pea
 def _background_guess(
     counts: ndarray, window: Window, background: Shape, fixed: Mapping[str, float]
 ) -> tuple[float, ...]:
-    """The slope between the first and the last fifth of the window; a curve starts straight."""
+    """The slope between the first and the last fifth of the window; curvature starts at 0."""
     guess = [0.0] * len(background.parameters)
     if guess:
         fifth = max(1, len(counts) // 5)
@@ -185,7 +187,7 @@ def _background_guess(
 
 
 def _expectation_maximisation(counts: ndarray, peaks: ndarray, below: ndarray) -> tuple[ndarray, ndarray]:
-    """For each peak (n, bins) its share in a mixture with the background, and the negative log-likelihood of it."""
+    """For each peak (n, bins) its fraction in a mixture with the background, and the negative log-likelihood."""
     total = max(float(counts.sum()), 1e-9)
     share = np.full((len(peaks), 1), 0.1)
     for _ in range(_STEPS):
@@ -196,7 +198,7 @@ def _expectation_maximisation(counts: ndarray, peaks: ndarray, below: ndarray) -
 
 
 _MOST_VALUES: Final = 500_000
-"""Most values of an unbinned fit."""
+"""Maximum number of values of an unbinned fit."""
 
 
 class PeakFit:
@@ -209,9 +211,9 @@ class PeakFit:
     Args:
         histogram: counts in the bins of the window.
         model: name of the model, see `shapes`.
-        fixed: parameters that do not float -> their values.
-        values: the values themselves for an unbinned fit; None for a binned one.
-        check: called at each step; raises if it takes too long.
+        fixed: fixed parameters -> their values.
+        values: the unbinned values for an unbinned fit; None for a binned one.
+        check: called at each step; raises if the time limit is exceeded.
     """
 
     def __init__(
@@ -245,7 +247,7 @@ class PeakFit:
         return self._sum(parameters, lambda shape, own: shape.in_bins(self._window, own))
 
     def fit(self) -> tuple[Minimum, dict[str, float]]:
-        """The best of the fits from several starts, and its start."""
+        """The best of several fits with different start values, and its start values."""
         function = self._binned() if self._values is None else self._unbinned(self._values)
         fits = []
         for start in peak_starts(self._counts, self._window, self._background, self._fixed):
@@ -254,7 +256,7 @@ class PeakFit:
             )
             fits.append((_minimum(function, parameters), {one.name: one.start for one in parameters}))
         lowest = min(fit.value for fit, _ in fits)
-        # Of equally good fits, a valid one.
+        # Among equally good fits, prefer a valid one.
         return min(fits, key=lambda one: (one[0].value > lowest + 1e-2, not one[0].valid, one[0].value))
 
     def _sum(self, parameters: Sequence[float], share: Callable[[Shape, Sequence[float]], ndarray]) -> ndarray:
@@ -297,7 +299,7 @@ def fit_peak_tool(
     bins: int = 120,
     unbinned: bool = False,
     min_count: int = 50,
-    fixed: dict[str, float] = {},  # noqa: B006 - only read; it stands in the schema as the default
+    fixed: dict[str, float] = {},  # noqa: B006 - only read; it is the default in the schema
 ) -> Mapping[str, Any]:
     """Fit a peak by extended maximum likelihood; errors are one standard deviation.
 
@@ -336,7 +338,7 @@ def fit_peak_tool(
 def _filled(
     context: ToolContext, handle: str, column: str | None, window: Sequence[float], bins: int
 ) -> tuple[Histogram, ndarray | None]:
-    """Counts in the window, and the values there if they are known."""
+    """Counts in the window, and the values there if they are available."""
     content = context.content(handle)
     if isinstance(content, Histogram):
         return _bins_within(content, window), None
@@ -376,7 +378,7 @@ def _result(peak: PeakFit, histogram: Histogram, model: str, unbinned: bool) -> 
 
 
 def _minimum(function: Callable[[Sequence[float]], float], parameters: Sequence[Parameter]) -> Minimum:
-    """The minimum; the shape of a negligible background is undefined: it is held straight, then its yield at 0."""
+    """The minimum; a negligible background has an undetermined shape, which is fixed first, then its yield at 0."""
     minimum = minimise(function, parameters)
     below, error = (of.get("background_yield", 0.0) for of in (minimum.values, minimum.errors))
     if minimum.valid or not error or below > max(0.01 * minimum.values["signal_yield"], 2 * error):
@@ -489,7 +491,7 @@ def _check_background(model: str, window: Sequence[float], exclude: Sequence[flo
 
 
 def _bins(window: Sequence[float], exclude: Sequence[float], bins: int) -> np.ndarray:
-    """Edges of bins; the excluded range is one bin, so that no bin crosses its ends."""
+    """Edges of bins; the excluded range is a single bin, so that no bin crosses its ends."""
     width = (window[1] - window[0]) / bins
     sides = [
         np.linspace(low, high, max(2, round((high - low) / width)) + 1)
@@ -501,7 +503,7 @@ def _bins(window: Sequence[float], exclude: Sequence[float], bins: int) -> np.nd
 def _expected_within(
     inside: Callable[[Sequence[float]], float], best: Sequence[float], minimum: Minimum
 ) -> tuple[float, float | None]:
-    """Expected number within, and its error from the covariance; None if a parameter was fixed."""
+    """Expected number in the excluded window, and its error from the covariance; None if a parameter was fixed."""
     if len(minimum.names) != len(best):
         return inside(best), None
     slopes = []
@@ -516,7 +518,7 @@ def fit_templates_tool(
     context: ToolContext,
     data: str,
     templates: dict[str, str],
-    fixed: list[str] = [],  # noqa: B006 - only read; it stands in the schema as the default
+    fixed: list[str] = [],  # noqa: B006 - only read; it is the default in the schema
 ) -> Mapping[str, Any]:
     """Fit how many events of each template make up a histogram; statistics of the templates are in the errors.
 
@@ -571,7 +573,7 @@ def fit_templates_tool(
 
 
 def _likelihood(counts: ndarray, expected: ndarray, variance: ndarray) -> float:
-    """Negative log-likelihood relative to a perfect description; factors of bins at their best values."""
+    """Negative log-likelihood relative to a perfect description, with the bin factors b_i at their optimum."""
     safe = np.maximum(expected, 1e-9)
     square = variance / np.square(safe)
     linear = safe * square - 1

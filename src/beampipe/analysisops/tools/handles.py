@@ -1,4 +1,4 @@
-"""What handles stand for, where they are stored, and what one call of a tool works with. Contents never change."""
+"""Contents of handles, their store, and the context of a tool call. Contents are immutable."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Jagged:
     """Values of objects, with a different number of objects in each event.
 
     Attributes:
-        offsets: index of the first object of each event, and the number of all objects; one more than there are events.
-        values: values of all objects, event after event; numbers or truth values.
+        offsets: (n_events + 1,) index of the first object of each event, and the total number of objects.
+        values: values of all objects, event after event; numbers or booleans.
     """
 
     offsets: Int64[ndarray, " n1"]
@@ -68,7 +68,7 @@ class Jagged:
 
 
 Column = ndarray | Jagged
-"""A number or truth value for each event, or for each object of each event."""
+"""A number or boolean for each event, or for each object of each event."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Events:
 
     Attributes:
         n: number of events.
-        columns: by name; each of length n.
+        columns: columns by name, each of length n.
     """
 
     n: int
@@ -113,7 +113,7 @@ class Histogram:
     """Sums of weights in bins; a bin includes its lower edge, the last one also its upper edge.
 
     Attributes:
-        edges: edges of the bins, ascending; one more than there are bins.
+        edges: (n_bins + 1,) edges of the bins, ascending.
         values: sum of weights in each bin.
         variances: sum of squared weights in each bin.
         underflow: sum of weights below the first edge.
@@ -153,7 +153,7 @@ class TrackLabels:
 
     Attributes:
         track_id: number of the track of each hit, from 0 on within its event; -1 for none.
-        offsets: index of the first hit of each event, and the number of all hits.
+        offsets: (n_events + 1,) index of the first hit of each event, and the total number of hits.
         n_tracks: number of tracks in each event.
     """
 
@@ -176,11 +176,11 @@ class TrackLabels:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A content that an agent submits under a name.
+    """A result that an agent submits under a name.
 
     Attributes:
-        name: as the agent calls it.
-        content: what it is.
+        name: name chosen by the agent.
+        content: the content of the exported handle.
     """
 
     name: str
@@ -192,7 +192,7 @@ class Artifact:
 
 
 Content = Events | Histogram | TrackLabels | Artifact
-"""What a handle may stand for."""
+"""Types of contents of handles."""
 
 
 _KINDS: Final[Mapping[type, str]] = {Events: "events", Histogram: "hist", TrackLabels: "labels", Artifact: "artifact"}
@@ -202,10 +202,10 @@ _Content = TypeVar("_Content", bound=Content)
 
 
 class HandleStore:
-    """All contents of a session by handle, with the files that they descend from.
+    """All contents of a session by handle, with the data files that they depend on.
 
     Args:
-        most_bytes: memory that all contents may take together [bytes]; arrays that are shared count once.
+        most_bytes: memory limit of all contents together [bytes]; shared arrays count once.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -221,7 +221,7 @@ class HandleStore:
         return tuple(self._held)
 
     def get(self, handle: str) -> tuple[Content, frozenset[str]]:
-        """A content and its files.
+        """A content and the files that it depends on.
 
         Raises:
             KeyError: there is no such handle.
@@ -229,13 +229,13 @@ class HandleStore:
         return self._held[handle]
 
     def check_room(self, size: int) -> None:
-        """Refuse contents that would not fit, before they are made.
+        """Check the memory limit before contents are created.
 
         Args:
-            size: memory that they need [bytes].
+            size: required memory [bytes].
 
         Raises:
-            ToolRefusedError: that is more than is left.
+            ToolRefusedError: less memory is left.
         """
         if self._bytes + size > self._most_bytes:
             raise ToolRefusedError(
@@ -250,7 +250,7 @@ class HandleStore:
             Its handle.
 
         Raises:
-            ToolRefusedError: it would need more memory than is left.
+            ToolRefusedError: less memory is left than it needs.
         """
         new = {id(array): array for array in content.arrays() if id(array) not in self._arrays}
         size = sum(array.nbytes for array in new.values())
@@ -265,15 +265,15 @@ class HandleStore:
 
 @dataclass
 class ToolContext:
-    """What one call of a tool works with, and a record of the data that it used.
+    """The context of a tool call: data, handles and limits, and a record of the data that it used.
 
     Attributes:
         folder: the data files.
         store: contents by handle.
-        seconds: time that the call may take [s].
+        seconds: time limit of the call [s].
         used: names of the data files that the call has used so far.
-        numbers: the numbers among its arguments -> files that each descends from.
-        numbers_judged: whether the tool itself has recorded which of the numbers its result depends on.
+        numbers: the numbers among its arguments -> files that each depends on.
+        numbers_judged: whether the tool itself has recorded on which of the numbers its result depends.
     """
 
     folder: DataFolder
@@ -293,7 +293,7 @@ class ToolContext:
         return self._get(handle, Histogram, "a histogram")
 
     def content(self, handle: str) -> Content:
-        """What a handle stands for, of any type."""
+        """The content of a handle, of any type."""
         if handle not in self.store.handles:
             raise ToolRefusedError(
                 f"handle: got {handle!r}, expected one that a tool gave"
@@ -311,7 +311,7 @@ class ToolContext:
         return file
 
     def keep(self, content: Content) -> str:
-        """The new handle of a content; it descends from all files that this call has used."""
+        """Store a content and return its handle; it depends on all files that this call has used."""
         return self.store.put(content, frozenset(self.used))
 
     def use_number(self, value: float) -> None:
@@ -320,10 +320,10 @@ class ToolContext:
         self.used |= self.numbers.get(float(value), frozenset())
 
     def check_time(self) -> None:
-        """Refuse to go on once the call has taken too long; long loops call this in each step.
+        """Check the time limit; long loops call this in each step.
 
         Raises:
-            ToolRefusedError: the call has taken longer than it may.
+            ToolRefusedError: the call has exceeded its time limit.
         """
         if time.monotonic() - self._started > self.seconds:
             raise ToolRefusedError(
@@ -360,7 +360,7 @@ def flat_column(events: Events, name: str) -> ndarray:
     """A column with one value for each event.
 
     Raises:
-        ToolRefusedError: there is none of that name, or it has values for objects.
+        ToolRefusedError: there is none of that name, or it has one value for each object.
     """
     column = column_of(events, name)
     if isinstance(column, Jagged):

@@ -71,7 +71,7 @@ class Minimum:
         errors: errors of the parameters, from the matrix of second derivatives; 0 if fixed.
         names: names of the free parameters.
         covariance: their covariance matrix.
-        valid: converged, matrix positive definite without a correction, no parameter at a limit.
+        valid: whether the fit converged, with a positive definite matrix (uncorrected) and no parameter at a limit.
     """
 
     value: float
@@ -87,9 +87,9 @@ class Goodness:
     """Goodness of fit.
 
     Attributes:
-        chi2: Pearson's, of merged bins.
-        ndf: merged bins less free parameters.
-        p_value: chance of a larger chi2; None without degrees of freedom.
+        chi2: Pearson's chi2 of merged bins.
+        ndf: number of merged bins minus free parameters.
+        p_value: probability of a larger chi2; None without degrees of freedom.
     """
 
     chi2: float
@@ -126,9 +126,9 @@ def poisson(counts: ndarray, variances: ndarray) -> Callable[[ndarray], float]:
 
 
 def goodness(counts: ndarray, variances: ndarray, expected: ndarray, free: int) -> Goodness:
-    """Pearson's chi2, of neighbouring bins merged until each is expected to hold 5 events.
+    """Pearson's chi2; neighbouring bins are merged until at least 5 events are expected in each.
 
-    The variance of a bin is what is expected, times the weight of an event (variance by count) where there are weights.
+    The variance of a bin is the expectation; for weighted events, times the weight of an event (variance / content).
     """
     from scipy.special import gammaincc
 
@@ -149,7 +149,7 @@ def goodness(counts: ndarray, variances: ndarray, expected: ndarray, free: int) 
 
 
 def minimise(function: Callable[[Sequence[float]], float], parameters: Sequence[Parameter]) -> Minimum:
-    """Minimise a negative log-likelihood; errors are where it is larger by 1/2."""
+    """Minimise a negative log-likelihood; one standard deviation increases it by 1/2."""
     from iminuit import Minuit
 
     def called(values: ndarray) -> float:
@@ -232,7 +232,7 @@ class Shape:
     Attributes:
         parameters: names of the parameters.
         density: density at values x in a window, for parameters; not normalised.
-        cumulative: integral up to x, for parameters; None if there is no closed form.
+        cumulative: integral up to x, for parameters; None without a closed form.
         steep: whether it falls by orders of magnitude; its slope then has the unit 1 / x.
     """
 
@@ -242,7 +242,7 @@ class Shape:
     steep: bool = False
 
     def in_bins(self, window: Window, parameters: Sequence[float]) -> ndarray:
-        """Fraction in each bin; they add up to 1."""
+        """Fraction in each bin; the fractions sum to 1."""
         shares, total = self._integrals(window, parameters)
         return shares / total
 
@@ -316,7 +316,7 @@ def _breit_wigner_gauss(values: ndarray, window: Window, parameters: Sequence[fl
 
 
 def _folded_pole(values: ndarray, pole: complex, sigma: float) -> ndarray:
-    """1 / (x - pole), for a pole above the real axis, folded with a Gaussian."""
+    """1 / (x - pole), for a pole above the real axis, convolved with a Gaussian."""
     from scipy.special import wofz
 
     scale = sigma * math.sqrt(2.0)

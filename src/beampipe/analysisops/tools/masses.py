@@ -23,7 +23,7 @@ from beampipe.analysisops.tools.handles import Column, Events, Jagged, ToolConte
 __all__ = ["calc_combination_mass_tool", "calc_dilepton_mass_tool", "calc_system_invariant_mass_tool"]
 
 _MOST_COMBINATIONS: Final = 5000
-"""Most combinations of the objects of one event."""
+"""Maximum number of combinations of the objects of one event."""
 
 Pairing = Literal["leading", "opposite_charge", "closest"]
 
@@ -101,7 +101,7 @@ def calc_dilepton_mass_tool(
 
 
 def _pairs_fit(charges: ndarray | None, types: ndarray | None) -> Callable[[ndarray], ndarray]:
-    """Whether pairs have opposite charges and one type, where these are given; members (..., 2) -> (...)."""
+    """Whether pairs have opposite charges and the same type, if these are given; members (..., 2) -> (...)."""
 
     def fits(members: ndarray) -> ndarray:
         good = np.ones(members.shape[:-1], bool)
@@ -205,7 +205,7 @@ def _result(context: ToolContext, given: Events, made: Events, name: str) -> dic
 
 
 def _objects(events: Events, pt: Sequence[str], eta: Sequence[str], phi: Sequence[str], e: Sequence[str]) -> _Objects:
-    """Objects of one or more collections, taken together; a column of events is a collection of one object each."""
+    """Objects of one or more collections combined; a column of events is a collection of one object each."""
     if not pt or len({len(pt), len(eta), len(phi), len(e)}) > 1:
         raise ToolRefusedError(
             "pt, eta, phi, e: got lists of different lengths, expected one entry for each collection"
@@ -241,7 +241,7 @@ def _mass(momenta: ndarray) -> ndarray:
 
 
 def _leading(objects: _Objects, number: int) -> ndarray:
-    """Members (n, number) of highest pt in each event, -1 where there are too few."""
+    """Indices (n, number) of the objects of highest pt in each event, -1 if there are too few."""
     parents = np.repeat(np.arange(len(objects.counts)), objects.counts)
     order = np.lexsort((-objects.pt, parents))
     members = np.full((len(objects.counts), number), -1)
@@ -259,9 +259,9 @@ def _best(
     *,
     by_vector_sum: bool = False,
 ) -> ndarray:
-    """Members (n, number) of the best combination in each event, -1 where none fits.
+    """Indices (n, number) of the best combination in each event, -1 if none fits.
 
-    Events with the same number of objects are done together, all their combinations at once.
+    Events with the same number of objects are processed together, vectorised over all combinations.
     """
     best = np.full((len(objects.counts), number), -1)
     for count in np.unique(objects.counts[objects.counts >= number]):

@@ -41,7 +41,7 @@ class _SessionTool(McpTool):
 
 def make_server(session: Session) -> MCPServer[Any]:
     """An MCP server with the tools of a session."""
-    # Its log would show the address, which is a secret, with each request.
+    # Its log would reveal the address, which is a secret, with each request.
     return MCPServer(
         "beampipe-analysis",
         instructions=INSTRUCTIONS,
@@ -59,17 +59,17 @@ def serve_stdio(session: Session) -> None:
 def serving_tools(session: Session, host: str = LOOPBACK) -> Iterator[str]:
     """Serve a session over HTTP while a block runs, at an address that cannot be guessed.
 
-    Nothing else protects it: whoever can read the network on the way can use the tools.
+    There is no other protection: anyone who can read the network traffic can use the tools.
 
     Args:
-        session: whose tools.
+        session: session with the tools.
         host: name or address of this machine, at which the server listens and agents reach it.
 
     Yields:
         The address.
 
     Raises:
-        ConfigError: the host is not this machine.
+        ConfigError: the host is not an address of this machine.
     """
     path = f"/{secrets.token_urlsafe(24)}"
     app = make_server(session).streamable_http_app(
@@ -86,7 +86,7 @@ def _served(session: Session, tool: Tool) -> McpTool:
         return session.call(tool.name, **arguments)
 
     def shape() -> dict[str, Any]:
-        """A stand-in: only its return type counts."""
+        """A placeholder: only its return type is used."""
         return {}
 
     described = _SessionTool.from_function(shape, name=tool.name, description=tool.description)
@@ -96,13 +96,13 @@ def _served(session: Session, tool: Tool) -> McpTool:
 _CONNECT_SECONDS: Final = 30.0
 
 _CALL_SECONDS: Final = 600.0
-"""A server ends its calls long before."""
+"""Timeout of a call [s]; servers end their calls long before."""
 
 _T = TypeVar("_T")
 
 
 class McpTools:
-    """The tools of an MCP server; close it, or use it in a ``with`` block.
+    """Client of an MCP server's tools; close it, or use it in a ``with`` block.
 
     A thread with its own event loop holds the connection, so that agents need not be asynchronous.
 
@@ -110,7 +110,7 @@ class McpTools:
         url: address of the server.
 
     Raises:
-        ServiceUnavailableError: there is no server of MCP.
+        ServiceUnavailableError: no MCP server answers there.
     """
 
     def __init__(self, url: str) -> None:
@@ -151,7 +151,7 @@ class McpTools:
 
         Raises:
             ToolRefusedError: the tool refused, or there is none of that name.
-            ServiceUnavailableError: the server is gone.
+            ServiceUnavailableError: the server has stopped.
             DeadlineError: it does not answer.
         """
         try:
@@ -171,7 +171,7 @@ class McpTools:
         return dict(json.loads("".join(part.text for part in answer.content if part.type == "text")))
 
     def close(self) -> None:
-        """End the connection; a second time does nothing."""
+        """Close the connection; a second call does nothing."""
         if self._closed:
             return
         self._closed = True
@@ -207,7 +207,7 @@ class McpTools:
         )
 
     async def _cancel_rest(self) -> None:
-        """No task may be left over when the loop stops."""
+        """Cancel remaining tasks before the loop stops."""
         rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in rest:
             task.cancel()

@@ -1,7 +1,7 @@
 """The tools of one assessment over one folder of data; each call is written to the ledger.
 
-A session also records which data files each number of its results descends from, so that a number which an agent
-carries from one result into another call keeps its origin.
+A session also records on which data files each number of its results depends. A number that an agent copies from a
+result into another call keeps its origin.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _REPEATED: Final = frozenset({"edges", "window", "level", "initial_params", "bin
 """Parts of results that repeat arguments."""
 
 _FEWEST_DIGITS: Final = 5
-"""A rounded number of so many significant digits is recognised; with fewer, only if it is exact."""
+"""A rounded number with at least this many significant digits is recognised; with fewer, only an exact one."""
 
 
 class CarriedNumbers:
-    """The numbers of all results so far, with the files that each descends from."""
+    """The numbers of all results so far, with the files that each depends on."""
 
     def __init__(self) -> None:
         self._sorted: list[float] = []
         self._sources: dict[float, frozenset[str]] = {}
 
     def learn(self, result: Mapping[str, Any], sources: frozenset[str], arguments: Mapping[str, Any]) -> None:
-        """Store the numbers of a result that descends from files, without those that the agent itself gave."""
+        """Store the numbers of a result that depends on files, except those among the agent's own arguments."""
         if not sources:
             return
         given = set(numbers_in(arguments))
@@ -52,7 +52,7 @@ class CarriedNumbers:
             self._sources[value] = self._sources.get(value, frozenset()) | sources
 
     def sources(self, value: float) -> frozenset[str]:
-        """The files that a number, or the number that it was rounded from, descends from; none if no result had it."""
+        """The files on which a number depends; it may be rounded. Empty if no result contains it."""
         if value in self._sources:
             return self._sources[value]
         digits = 0
@@ -86,7 +86,7 @@ def numbers_in(value: Any) -> Iterator[float]:
 
 
 def _measured(result: Any, in_list: bool = False) -> Iterator[float]:
-    """Numbers of a result; whole numbers in lists, such as counts in bins, are too common to show an origin."""
+    """Numbers of a result, without integers in lists, such as bin counts, which are too common to identify an origin."""
     if isinstance(result, Mapping):
         for key, value in result.items():
             if key not in _REPEATED:
@@ -102,20 +102,20 @@ _LONGEST_ARGUMENTS: Final = 64 * 1024
 """Arguments with more characters than this, as JSON, are refused."""
 
 _TELLING: Final = 10
-"""Smaller whole numbers occur in almost any result, so they show no origin."""
+"""Smaller integers occur in almost any result, so they do not identify an origin."""
 
 _SHOWN: Final = 1000
-"""Characters that the ledger keeps of arguments that are refused for their length."""
+"""Number of characters that the ledger keeps of arguments that were refused for their length."""
 
 
 @dataclass(frozen=True)
 class SessionLimits:
-    """What one assessment may use.
+    """Limits of one assessment.
 
     Attributes:
-        calls: number of calls, refused ones included.
-        seconds_per_call: time that one call may take [s].
-        bytes_held: memory that all handles together may take [bytes].
+        calls: number of calls, including refused ones.
+        seconds_per_call: time limit of one call [s].
+        bytes_held: memory limit of all handles together [bytes].
     """
 
     calls: int = 200
@@ -129,10 +129,10 @@ class Session:
     Args:
         data: folder with a manifest and the files that it lists.
         ledger: where each call is written, refused ones too.
-        limits: what the calls may use.
+        limits: limits of the calls.
 
     Raises:
-        FileError: the folder has no manifest that can be understood.
+        FileError: the manifest of the folder is missing or invalid.
     """
 
     def __init__(self, data: Path, ledger: Ledger, limits: SessionLimits | None = None) -> None:
@@ -154,10 +154,10 @@ class Session:
         return tuple(tools())
 
     def content(self, handle: str) -> Content:
-        """What a handle stands for.
+        """The content of a handle.
 
         Raises:
-            UnknownNameError: no tool gave that handle.
+            UnknownNameError: no tool has returned that handle.
         """
         try:
             return self._store.get(handle)[0]
@@ -185,7 +185,9 @@ class Session:
         self._calls += 1
         if self._calls > self._limits.calls:
             refused = f"calls: got more than {self._limits.calls}, expected no more; answer with what you have"
-            if self._calls == self._limits.calls + 1:  # once is enough: a ledger must not grow without end
+            if (
+                self._calls == self._limits.calls + 1
+            ):  # recorded only once, so that the ledger cannot grow without limit
                 self._ledger.append(tool[:100], {}, None, error=refused)
             raise ToolRefusedError(refused)
         started = time.monotonic()
@@ -226,15 +228,15 @@ class Session:
             raise
         except BeampipeError as error:
             raise ToolRefusedError(f"{name}: {error}") from error
-        except Exception as error:  # a bug of a tool must end neither the host nor the assessment
+        except Exception as error:  # a bug in a tool must not end the host or the assessment
             raise ToolRefusedError(
                 f"{name}: failed inside ({type(error).__name__}); call it with other arguments, or take another way"
             ) from error
 
     def _carried(self, arguments: Mapping[str, Any]) -> dict[float, frozenset[str]]:
-        """The numbers among arguments that come from earlier results.
+        """The numbers among the arguments that occur in earlier results.
 
-        Small whole numbers are too common to tell anything, but where a count is asked for and no handle is.
+        Small integers are too common to identify an origin, unless the argument is a count and the call has no handle.
         """
         counts = {float(value) for value in arguments.values() if type(value) is int}
         if any(isinstance(value, str) and value in self._store.handles for value in arguments.values()):
@@ -260,7 +262,7 @@ def _plain_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """JSON types; what is not finite becomes None."""
+    """JSON types; non-finite numbers become None."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, np.ndarray):

@@ -1,4 +1,4 @@
-"""Tools for what is no spectrum: metrics and logs of services, and the tracks of an event.
+"""Tools for metrics and logs of services, and for track finding.
 
 Metrics are in ``metrics.json``: ``{"series": [{"name", "labels": {}, "times": [], "values": []}]}``, logs in ``*.log``.
 Tracks are found by the pipelines of `beampipe.tracking`.
@@ -22,16 +22,16 @@ from beampipe.errors import nearest
 _METRICS: Final = "metrics.json"
 
 _MOST_POINTS: Final = 200
-"""Most points of a series in a result; more are averaged over equal intervals."""
+"""Maximum number of points of a series in a result; longer series are averaged over equal intervals."""
 
 _MOST_SERIES: Final = 20
-"""Most series in a result."""
+"""Maximum number of series in a result."""
 
 _MOST_LINES: Final = 200
-"""Most lines of a log in a result."""
+"""Maximum number of lines of a log in a result."""
 
 _WIDEST: Final = 400
-"""Most characters of a line."""
+"""Maximum length of a line [characters]."""
 
 
 def query_metrics_tool(
@@ -39,7 +39,7 @@ def query_metrics_tool(
     name: str = "",
     start: float | None = None,
     end: float | None = None,
-    labels: dict[str, str] = {},  # noqa: B006 - only read; it stands in the schema as the default
+    labels: dict[str, str] = {},  # noqa: B006 - only read; it is the default in the schema
 ) -> Mapping[str, Any]:
     """Query the metrics of services: without a name list them, with one give its series over time [s].
 
@@ -135,7 +135,7 @@ def _change(points: list[tuple[float, float]]) -> dict[str, Any]:
     best, place, running, before = 0.0, 0, 0.0, 0.0
     for i in range(1, n):
         running += points[i - 1][1]
-        # The squared residuals fall by this much when the series is split here.
+        # A split here reduces the sum of squared residuals by this much.
         gain = running**2 / i + (total - running) ** 2 / (n - i) - total**2 / n
         if gain > best:
             best, place, before = gain, i, running
