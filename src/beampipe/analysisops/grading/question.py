@@ -64,8 +64,7 @@ def suspicions(content: Mapping[str, Any]) -> list[str]:
 
 
 def screened(value: Any) -> Any:
-    """The JSON for a judge: no markup, no invisible characters, long texts cut, text that addresses the judge
-    replaced."""
+    """The JSON for a judge: no markup, no invisible characters, long texts cut, appeals to the judge replaced."""
     if isinstance(value, str):
         return _screened_text(value)
     if isinstance(value, Mapping):

@@ -1,5 +1,4 @@
-"""The checks of the public benchmark's rubrics, with its names and parameters and dotted paths into the agent's
-trace."""
+"""The checks of the public benchmark's rubrics, with its names, parameters and dotted paths into the trace."""
 
 from __future__ import annotations
 

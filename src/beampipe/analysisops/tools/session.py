@@ -86,7 +86,7 @@ def numbers_in(value: Any) -> Iterator[float]:
 
 
 def _measured(result: Any, in_list: bool = False) -> Iterator[float]:
-    """Numbers of a result, without integers in lists, such as bin counts, which are too common to identify an origin."""
+    """Numbers of a result, except integers in lists (bin counts): these are too common to identify an origin."""
     if isinstance(result, Mapping):
         for key, value in result.items():
             if key not in _REPEATED:
@@ -185,9 +185,7 @@ class Session:
         self._calls += 1
         if self._calls > self._limits.calls:
             refused = f"calls: got more than {self._limits.calls}, expected no more; answer with what you have"
-            if (
-                self._calls == self._limits.calls + 1
-            ):  # recorded only once, so that the ledger cannot grow without limit
+            if self._calls == self._limits.calls + 1:  # only once, so that the ledger cannot grow without limit
                 self._ledger.append(tool[:100], {}, None, error=refused)
             raise ToolRefusedError(refused)
         started = time.monotonic()
