@@ -263,7 +263,7 @@ class AssessmentExecutor(AgentExecutor):
 
     Args:
         assess: has an agent solve one instance and grades it; runs in a thread.
-        host: what is offered.
+        host: settings of the host.
     """
 
     def __init__(self, assess: Assess, host: HostSettings) -> None:
@@ -383,7 +383,7 @@ def serving_host(assess: Assess, host: HostSettings) -> AbstractContextManager[s
 
     Args:
         assess: has an agent solve one instance and grades it.
-        host: what is offered.
+        host: settings of the host.
     """
     return serving_a2a(AssessmentExecutor(assess, host), _CARD)
 
@@ -406,10 +406,10 @@ def serve_host(
         host: address to listen at.
         port: port to listen at; 0 takes a free one.
         tasks: names or folders of tasks; all that are shipped if there are none.
-        instances: number of instances of each task, where a request names none.
-        secret: file of the secret that their seeds are made of; None for development seeds.
+        instances: number of instances of each task if a request names none.
+        secret: file of the secret from which their seeds are derived; None for development seeds.
         folder: folder of instances and records; agents must not be able to read it.
-        card_url: address under which clients reach it, where that is another one.
+        card_url: address under which clients reach the server, if it differs.
         judge: scores free-text answers: ``offline``, ``none``, or the TOML file of a model.
         tools_host: name or address of this machine at which agents elsewhere reach their tools.
 

@@ -52,7 +52,7 @@ def send_document(url: str, document: Mapping[str, Any], limits: Limits | None =
         limits: limits of the answer.
 
     Raises:
-        ServiceUnavailableError: no server listens there.
+        ServiceUnavailableError: no server listens at the address.
         DeadlineError: it took too long.
         ServiceError: it failed, sent too much, or its answer is not one JSON object.
     """
@@ -192,7 +192,7 @@ async def _converse(url: str, text: str, limits: Limits) -> _Answer:
 
 
 def _refusal(url: str, error: Exception, limits: Limits) -> ServiceError:
-    """The error to raise for one of the protocol or the connection."""
+    """Translate an error of the protocol or the connection."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ServiceError):

@@ -117,7 +117,7 @@ class JsonExecutor(AgentExecutor):
     """Answers each message by a function of its JSON object.
 
     Args:
-        answer: the function; runs in a thread of its own for each message.
+        answer: the function; each message runs it in a new thread.
     """
 
     def __init__(self, answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
@@ -207,7 +207,7 @@ def serve_a2a(executor: AgentExecutor, card: Card, host: str, port: int, *, card
         card: of the server.
         host: address to listen at.
         port: port to listen at; 0 takes a free one.
-        card_url: address under which clients reach it, where that is another one.
+        card_url: address under which clients reach the server, if it differs.
     """
     listener = listen(host, port)
     url = card_url or f"http://{host}:{listener.getsockname()[1]}/"

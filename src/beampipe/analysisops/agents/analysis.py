@@ -1,6 +1,6 @@
 """Building blocks of the reference analyses: recognise the columns of files, select objects, find and fit peaks.
 
-Names of branches are split into words; a word stands for a collection (leptons, photons, jets, hits) or a quantity
+Names of branches are split into words; a word denotes a collection (leptons, photons, jets, hits) or a quantity
 (transverse momentum, charge). Leptons, photons and jets have energies of tens of GeV, so values in the thousands are in
 MeV.
 """

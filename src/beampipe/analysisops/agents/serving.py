@@ -54,7 +54,7 @@ def serve_agent(agent: Agent, host: str = "127.0.0.1", port: int = 9019, *, card
         agent: solves the tasks of requests.
         host: address to listen at.
         port: port to listen at; 0 takes a free one.
-        card_url: address under which clients reach it, where that is another one.
+        card_url: address under which clients reach the server, if it differs.
     """
     from beampipe.analysisops.a2a.server import serve_a2a
 

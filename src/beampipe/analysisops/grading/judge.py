@@ -78,7 +78,7 @@ def ask_judge(judge: Judge, question: Question) -> JudgeResult:
         try:
             reply = judge.ask(question, sample)
             fault = _fault(reply, question)
-        except Exception as error:  # third-party code: its failure must not lose the assessment
+        except Exception as error:  # third-party code: its failure must not abort the assessment
             fault = f"{type(error).__name__}: {error}"[:300]
         if fault:
             failures.append(fault)

@@ -52,7 +52,7 @@ class CarriedNumbers:
             self._sources[value] = self._sources.get(value, frozenset()) | sources
 
     def sources(self, value: float) -> frozenset[str]:
-        """The files on which a number depends; it may be rounded. Empty if no result contains it."""
+        """The files on which a number from a result, exact or rounded, depends; empty if no result contains it."""
         if value in self._sources:
             return self._sources[value]
         digits = 0
