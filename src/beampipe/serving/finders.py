@@ -63,9 +63,9 @@ class DirectTrackFinder(InOneThread):
         options: those of `beampipe.tracking.load_pipeline`: device, threads, model, beam_spot and check.
 
     Raises:
-        ConfigError: the model was not trained for the fit where parameters are asked for.
-        MissingExtraError: ACTS is asked for and not installed.
-        BeampipeError: whatever `load_pipeline` raises.
+        ConfigError: parameters are requested, and the model was not trained for the fit.
+        MissingExtraError: ACTS is requested and not installed.
+        BeampipeError: errors of `load_pipeline`.
     """
 
     def __init__(
@@ -95,15 +95,15 @@ _INPUTS: Final = {spec.name: spec for spec in (FEATURES, GEOMETRY_ID, LOCAL, VAR
 
 @dataclass(frozen=True)
 class TrackingContract:
-    """What a tracking model's configuration states besides its tensors.
+    """Parameters of a tracking model's configuration, besides its tensors.
 
     Attributes:
-        scale: what one unit of FEATURES means.
+        scale: unit of FEATURES.
         beam_spot: beam line that the model expects.
         inputs: names of the inputs that are made from hits.
         stage_names: names of the first values of STAGES [s]; empty if the model has no such output.
         count_names: names of the values of STAGES after those.
-        usual: what share of the hits is usually on tracks; None if the model does not say.
+        usual: usual share of hits on tracks; None if the model does not state it.
     """
 
     scale: Scale
@@ -197,7 +197,7 @@ class TrackingRequest:
         return arrays
 
     def outputs(self, signature: ModelSignature) -> Due:
-        """One label per hit, one value per stage and count, how the hits lie, and one helix per track.
+        """Outputs with their shapes: labels per hit, values per stage and count, layout counts, and helices per track.
 
         Raises:
             ServiceError: parameters are requested, and the model fits no tracks.
@@ -234,7 +234,7 @@ class TrackingRequest:
             tracks.counts.update(zip(LAYOUT_COUNTS, arrays[LAYOUT.name].tolist(), strict=True))
         if self.watch is not None:
             contract = tracking_contract(signature)
-            # Labels alone do not tell where the tracks come from.
+            # Labels alone do not state the beam line.
             expected = contract.beam_spot if self.parameters else None
             self.watch.check(self.hits, tracks, expected, contract.usual)
         return tracks
@@ -359,7 +359,7 @@ class _Patient(Protocol):
 
 
 Maker = TrackFinder | Callable[[], TrackFinder]
-"""A finder, or what makes one."""
+"""A finder, or a function that makes one."""
 
 
 class FallbackTrackFinder(Shown):

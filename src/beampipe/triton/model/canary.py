@@ -36,7 +36,7 @@ def write_canary(version: Path, request: ModelRequest, answer: ModelRequest) -> 
     """
     arrays = {_INPUT + key: array for key, array in request.items()}
     arrays |= {_OUTPUT + key: array for key, array in answer.items()}
-    # `save_file` would let nobody else read it, whatever the umask: the server may run as another user.
+    # Not `save_file`, which ignores the umask and makes a file for its user only: the server may run as another user.
     (version / CANARY).write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
 
 
