@@ -106,7 +106,7 @@ def canary_requests(repository: Path, models: Iterable[str]) -> dict[str, list[d
 
 
 def canary_outputs(repository: Path, models: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The reproducible outputs of each model with a canary: those that repeated calls at export gave identically.
+    """The outputs stored in the canary of each model that has one; those that vary between calls are not stored.
 
     Args:
         repository: the models.

@@ -273,13 +273,13 @@ class TritonTrackFinder(Shown):
 
     Args:
         urls: one or more of ``grpc://host:8001``, ``http://host:8000``, ``grpcs://``, ``https://``, ``host:8001``. A
-            host's name that has several addresses stands for as many servers.
+            host name with several addresses counts as that many servers.
         model: name of the model on the servers.
         stages: whether to request the times of the stages; the tracks then have `seconds` and `counts`.
         parameters: whether to request the fitted helix of each track; the tracks then have `parameters`, and the
             `beam_spot` that these are measured from. A model without fit is a `ServiceError`.
         options: those of `beampipe.triton.client.ModelClient`: protocol, timeout, retries, token, tls, certificate,
-            in_flight, on_failure and transport. Large events are handed over through shared memory on this machine.
+            in_flight, on_failure and transport. Large events are passed through shared memory on this machine.
 
     Raises:
         ConfigError: a URL or number is out of range.
@@ -367,7 +367,7 @@ class FallbackTrackFinder(Shown):
 
     Only a `ServiceError` moves on to the next finder: data that one finder refuses (`InputError`) the others would
     refuse too. A finder that by default waits until its servers return, as `TritonTrackFinder` does, only waits as the
-    last one. The tracks are those of the finder that found them: give each the same `parameters`.
+    last one. The tracks are returned as the finder made them: give each finder the same `parameters`.
 
     Args:
         first: finder that is tried first.

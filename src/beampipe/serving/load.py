@@ -463,7 +463,7 @@ class _ClosedLoop:
         if not answers:
             raise DeadlineError(f"load: got no answer for {self._patience:g} s, {self._in_flight} requests in flight")
         for answer in answers:
-            # Before anything is sent: the labels may lie in a buffer that the next answer fills.
+            # Before the next request: the labels may be in a buffer that the next answer overwrites.
             self.recorder.finished(answer)
         self._in_flight -= len(answers)
         self.answered += len(answers)

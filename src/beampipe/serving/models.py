@@ -251,7 +251,7 @@ def _pipeline_parameters(pipeline: Pipeline, settings: ServingSettings) -> dict[
 def _example(scale: str, pipeline: Pipeline) -> dict[str, ndarray]:
     """The request of the canary: a shipped event in the units of the model.
 
-    For an expected beam line off the axis the event is moved there; hits that then lie on no layer are dropped.
+    If the expected beam line is off the axis, the event is moved to it; hits that are then on no layer are dropped.
     """
     position = small_event().position
     if pipeline.beam_spot != ON_AXIS:

@@ -1,6 +1,6 @@
 """Commands for Triton servers of any models: parse, call, print.
 
-An area takes them among its own commands. Whatever takes time to import is imported inside the command that needs it.
+Other packages add them to their commands. Slow imports are inside the command that needs them.
 """
 
 from __future__ import annotations

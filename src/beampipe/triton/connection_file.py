@@ -122,7 +122,7 @@ def remove_connection(info: ConnectionInfo, extra: Path | None = None) -> None:
 
 
 def remove_dead_connections() -> None:
-    """Remove the files of servers whose owner is gone."""
+    """Remove the files of servers whose owner has ended."""
     for folder in _folders():
         for path in folder.glob(f"*{_SUFFIX}"):
             info = _read(path)
@@ -131,7 +131,7 @@ def remove_dead_connections() -> None:
 
 
 def find_connection(host: str, port: int, *, local: bool) -> ConnectionInfo | None:
-    """The connection to the server at an address; None if this user has no secret for it, or its owner is gone.
+    """The connection to the server at an address; None if this user has no secret for it, or its owner has ended.
 
     The owner of a server in the file of `SECRET_VARIABLE` may be in a container or on another machine, and is not
     checked.

@@ -34,7 +34,7 @@ class FakeTransport:
         parameters: parameters of the model's configuration, by name.
 
     Attributes:
-        asked: number of inference requests so far.
+        asked: number of inference requests received.
     """
 
     def __init__(

@@ -218,7 +218,7 @@ class ModelClient(Shown):
 
     Args:
         urls: one or more of ``grpc://host:8001``, ``http://host:8000``, ``grpcs://``, ``https://``, ``host:8001``. A
-            host's name that has several addresses stands for as many servers.
+            host name with several addresses counts as that many servers.
         model: name of the model on the servers.
         protocol: ``auto`` passes large tensors to a server on this machine through shared memory, and sends the others,
             or all if shared memory is not available; ``shm`` passes all tensors that way and fails if it cannot;
@@ -348,7 +348,7 @@ class ModelClient(Shown):
         Args:
             call: the request.
             pending: future of the answer, by which the request may be cancelled; None if it cannot be.
-            retries: how often it is repeated at most, in place of the client's own setting.
+            retries: largest number of repetitions; None for the client's setting.
         """
         here = self._here
         deadline = monotonic() + self._timeout

@@ -161,7 +161,7 @@ class RemoteModel:
 
 
 _Server = TypeVar("_Server")
-"""Whatever stands for a server; hashable."""
+"""Type that represents a server; hashable."""
 
 
 _LEFT_OUT: Final = Backoff(longest=5.0)

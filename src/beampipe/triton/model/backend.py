@@ -60,7 +60,7 @@ def exchange(pb: Any) -> tuple[Callable[[Any], ndarray], Callable[[str, ndarray]
             array = array.copy()
         capsule = array.__dlpack__()
         tensor = pb.Tensor.from_dlpack(name, capsule)
-        # The backend now owns the array and frees it. It renames the capsule in a way that numpy does not know, and
+        # The backend now owns the array and frees it. It renames the capsule in a way unknown to numpy, and
         # numpy's destructor would write a traceback into the log for every answer.
         set_destructor(capsule, None)
         return tensor

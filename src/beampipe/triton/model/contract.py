@@ -85,10 +85,10 @@ PYTHON_BACKEND: Final = "python"
 """Name of Triton's backend that runs each instance of a model in a process of its own."""
 
 EXECUTION_MODEL_PATH: Final = "EXECUTION_MODEL_PATH"
-"""Parameter of ``config.pbtxt``: folder of the weights. `MODEL_DIRECTORY` in it stands for the model's own folder."""
+"""Parameter of ``config.pbtxt``: folder of the weights. `MODEL_DIRECTORY` in it is replaced by the model's folder."""
 
 MODEL_DIRECTORY: Final = "$$TRITON_MODEL_DIRECTORY"
-"""What stands for the model's own folder in the value of EXECUTION_MODEL_PATH."""
+"""Placeholder of the model's folder in the value of EXECUTION_MODEL_PATH."""
 
 MODEL_CLASS: Final = "MODEL_CLASS"
 """Parameter of ``config.pbtxt``: class of the model, as `model_class` reads it."""

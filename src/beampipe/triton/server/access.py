@@ -389,7 +389,7 @@ class AccessControl:
             free_port: gives a free port of this machine that is not among some that will be taken.
 
         Raises:
-            BeampipeError: the proxy does not start, or there is no safe place for the secret.
+            BeampipeError: the proxy does not start, or there is no safe folder for the secret.
         """
         self.close()
         settings = self._settings

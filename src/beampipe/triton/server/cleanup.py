@@ -1,7 +1,7 @@
 """Removes what a Triton leaves behind when it was not stopped: processes and shared memory, found by their prefix.
 
 Each server gets a prefix of its own for its stubs' shared memory, ``beampipe_<pid>_<start>_<namespace>_<number>_``:
-process id and start time (clock ticks since boot) of its owner, the owner's pid namespace, a counter. The prefix stands
+process id and start time (clock ticks since boot) of its owner, the owner's pid namespace, a counter. The prefix is
 in the command lines of server and stubs, so everything that belongs to a dead owner can be identified.
 """
 
@@ -98,7 +98,7 @@ def remove(prefix: str, grace: float = 0.0, *, orphaned: bool = False) -> None:
         prefix: prefix of one server.
         grace: time [s] for the server to end after SIGTERM. Then it is killed, and so are its stubs, which ignore
             SIGTERM while they are busy.
-        orphaned: whether the owner is gone, so that the reverse proxy ends and all temporary folders are removed, too.
+        orphaned: whether the owner has ended, so that reverse proxy and temporary folders are removed, too.
     """
     if grace > 0:
         for process in processes_of(prefix):

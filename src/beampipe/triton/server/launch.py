@@ -1,7 +1,7 @@
 """Settings, ports, checks before the start, command line and environment of a Triton server.
 
 The checks are for faults that Triton itself reports late or not at all. A stub that lacks a library, or a missing bash,
-makes it wait for ever without a message; a port in use is noticed only after all models have been loaded; the wrong
+makes it wait indefinitely without a message; a port in use is noticed only after all models have been loaded; the wrong
 Python shows up as "No module named numpy".
 """
 

@@ -1,7 +1,7 @@
 """Detects processes that live but make no progress: the rule, its clocks, and the fatal-signal line in the log.
 
-A busy server is not a dead one. A canary may stand behind a queue of real work, sixty events of two seconds each. So
-the criterion is not how long an answer takes but how long nothing moves. With the usual patience of 3 s:
+A busy server is not a hanging one: a canary may wait behind a queue of real work, such as sixty events of two seconds.
+So the criterion is not how long an answer takes but for how long there is no progress. With the usual patience of 3 s:
 
 - A *model* hangs if for 3 s its canary or any other request has waited, no request was answered successfully
   (`nv_inference_request_success`), and it did not work. It works while its processes use 3% of a core; one inside the

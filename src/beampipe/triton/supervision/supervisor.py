@@ -172,7 +172,7 @@ class CanaryProbes:
         return {model: probe.since for model, probe in list(self._probes.items()) if probe.ended is None}
 
     def forget(self, model: str | None = None) -> None:
-        """Discard the canary in flight to a model, or to all, because the process that had it is gone."""
+        """Discard the canary in flight to a model, or to all, after the end of the process that had it."""
         for name in [model] if model is not None else list(self._probes):
             self._probes.pop(name, None)
             self._faults.pop(name, None)
