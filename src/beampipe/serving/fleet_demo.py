@@ -244,16 +244,7 @@ def fleet_demo_command(
 
 
 def _screenshot(url: str, picture: Path, *, dark: bool = False) -> Path | None:
-    """Open the page, wait until it has drawn three times, and take its picture, 1200 pixels wide.
-
-    Args:
-        url: address of the page.
-        picture: PNG file to write.
-        dark: whether the dark scheme is shown.
-
-    Returns:
-        The picture; None if there is no Chromium or no playwright.
-    """
+    """Write a PNG of the page, 1200 pixels wide, after it was drawn three times; None without Chromium or playwright."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     try:
         from playwright.sync_api import sync_playwright

@@ -92,7 +92,7 @@ def write_connection(info: ConnectionInfo, extra: Path | None = None) -> None:
         extra: one more file.
 
     Raises:
-        ConfigError: there is no folder that only this user can write to.
+        ConfigError: there is no folder of this user with mode 0700.
         FileError: the extra file cannot be written.
     """
     for folder in _folders():
