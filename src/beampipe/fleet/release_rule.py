@@ -353,7 +353,7 @@ class ReleaseRule:
         share: share of clients' requests that goes to the new models.
         allow_differences: share of answers that may differ; 0 for none, byte for byte.
         slower: largest ratio of the new time to the old one.
-        least: number of requests of each model that the new models must have answered.
+        least: number of requests of each model that old and new models must have answered.
         within: longest time of the trial [s].
     """
 

@@ -244,7 +244,7 @@ def fleet_demo_command(
 
 
 def _screenshot(url: str, picture: Path, *, dark: bool = False) -> Path | None:
-    """Write a PNG of the page, 1200 pixels wide, after it was drawn three times; None without Chromium or playwright."""
+    """Write a PNG of the page, 1200 pixels wide, after three draws; None without Chromium or playwright."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     try:
         from playwright.sync_api import sync_playwright
