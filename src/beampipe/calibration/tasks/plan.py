@@ -341,7 +341,7 @@ def chunks_of(
 def _chunk_recipes(
     file: InspectedFile, start: int, stop: int, settings: ChunkSettings, models: Sequence[Input]
 ) -> ChunkRecipes:
-    """The recipes of what is made of a range of events of a file."""
+    """The recipes of the artifacts of a range of events of a file."""
     to_select, to_fill = settings.select, settings.fill
     label = f"{file.path}[{start}:{stop}]"
     chosen: dict[str, object] = {"start": start, "stop": stop, "settings": to_select}
@@ -360,7 +360,7 @@ def _chunk_recipes(
         parameters = {"kinematics": to_fill.kinematics, "energy": to_fill.energy}
         scored = Recipe("predict", stage_code("predict"), parameters, (*inputs, *models), label)
         inputs.append(Input("scores", scored.key, label))
-    # Where a model lies does not matter, only what it is, and that is in the key of the scores.
+    # The path of a model does not matter, only its contents, which are in the key of the scores.
     parameters = {**vars(to_fill), "taggers": [tagger.axis for tagger in to_fill.taggers]}
     filled = Recipe("fill", stage_code("fill"), parameters, tuple(inputs), label)
     return ChunkRecipes(selected, scored, filled)
