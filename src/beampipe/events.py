@@ -1,4 +1,4 @@
-"""One collision and what was found in it: hits, particles, truth, tracks and their fitted helices.
+"""Data types of one collision: hits, particles, truth, tracks and their fitted helices.
 
 All types are frozen and hold one array per quantity. Methods that draw or export call code of higher layers, which is
 imported when the method is called.
@@ -81,11 +81,11 @@ class BeamSpot:
 
     @property
     def opposite(self) -> BeamSpot:
-        """The line from which hits are seen as they would be had the beam been moved from the axis to this one."""
+        """The mirror image: hits measured from it look as if the beam had moved from the axis to this line."""
         return BeamSpot(-self.x, -self.y, -self.dxdz, -self.dydz)
 
     def moved(self, x: float, y: float) -> BeamSpot:
-        """The line that goes through (x, y), seen from this one, with the same slopes; to a micrometre."""
+        """The parallel line through the point (x, y) relative to this one, rounded to a micrometre."""
         return replace(self, x=float(np.rint(1000 * (self.x + x)) / 1000), y=float(np.rint(1000 * (self.y + y)) / 1000))
 
     def relative_to(self, position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, "n_hits 3"]:
@@ -190,7 +190,7 @@ def scale_named(name: str) -> Scale:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Hits(Shown):
-    """Measured space points of one event, in the order in which they came.
+    """Measured space points of one event, in input order.
 
     Attributes:
         position: (n_hits, 3) float32: r [mm], phi [rad], z [mm].
@@ -258,7 +258,7 @@ class Hits(Shown):
         return np.stack([r * np.cos(phi), r * np.sin(phi), z], axis=1)
 
     def facts(self) -> Mapping[str, object]:
-        """Number of hits, where they lie, and what is known beside their positions."""
+        """Number of hits, their extent, and which optional fields are present."""
         facts: dict[str, object] = {"hits": len(self)}
         if len(self):
             facts |= {"r": span(self.position[:, 0], "mm"), "z": span(self.position[:, 2], "mm")}
@@ -313,7 +313,7 @@ class Particles(Shown):
         return Particles(*(column[index] for column in columns))
 
     def rows(self, particle_id: Int64[ndarray, " n"]) -> Int64[ndarray, " n"]:
-        """Row of the particle of each number, -1 for noise and for particles that are not listed."""
+        """Row of each `particle_id`, -1 for noise and for particles that are not listed."""
         ids = self.particle_id
         if len(ids) == 0:
             return np.full(len(particle_id), -1, np.int64)
@@ -388,13 +388,13 @@ NO_TRACK = -1
 
 
 class FitStatus(IntEnum):
-    """What came of the fit of one track.
+    """Outcome of the fit of one track.
 
     Attributes:
-        FITTED: parameters and covariance are there.
+        FITTED: parameters and covariance are valid.
         TOO_FEW_HITS: fewer than three hits on layers of the fit tables.
-        NO_START: no helix through the first, the middle and the last hit: two of them lie at one place.
-        NOT_CONVERGED: the steps lead to no helix.
+        NO_START: no helix through the first, the middle and the last hit, because two of them coincide.
+        NOT_CONVERGED: the iteration did not converge.
     """
 
     FITTED = 0
@@ -465,12 +465,12 @@ class Tracks(Shown):
             Tracks are numbered by their first hit in input order.
         seconds: wall time of each stage [s], in pipeline order.
         counts: sizes along the way, e.g. ``{"hits": 91000, "edges": 120000}``; of our pipelines also ``"outside"``, the
-            hits on no layer of the detector, and ``"unfilled_layers"``, the layers without hits or filled in a part.
-        candidates: rows of the hits of each track, from a finder whose tracks share hits; None where the labels say
+            hits on no layer of the detector, and ``"unfilled_layers"``, the layers that are empty or partly filled.
+        candidates: rows of the hits of each track, from a finder whose tracks share hits; None where the labels hold
             all.
         cpu_seconds: processor time of each stage [s], from a finder that measures it.
-        beam_spot: beam line that the hits were seen from: the one that was expected, or where the tracks clearly come
-            from.
+        beam_spot: beam line that r and phi were measured from: the expected one, or the one that the tracks clearly
+            come from.
         parameters: fitted helix of each track; None without a fit.
     """
 
@@ -519,7 +519,7 @@ class Tracks(Shown):
     def pt(self, hits: Hits, field: float = 2.0) -> Float32[ndarray, " n_tracks"]:
         """Transverse momentum of each track: by its fitted helix, or the circle through its hits if it has none.
 
-        The circle (`beampipe.tracking.display.estimate_pt`) is for particles of unit charge from anywhere.
+        The circle (`beampipe.tracking.display.estimate_pt`) assumes unit charge; it need not pass the beam line.
 
         Args:
             hits: hits that the tracks were found in.
@@ -556,7 +556,7 @@ class Tracks(Shown):
         return import_name("beampipe.tracking.formats.writing:jagged_tracks")(hits, self, field)
 
     def facts(self) -> Mapping[str, object]:
-        """Number of tracks and of hits on them, fits, and the time that was taken."""
+        """Number of tracks, of hits on them and of fits, and the time."""
         on, n = int(np.count_nonzero(self.track_id >= 0)), len(self.track_id)
         facts: dict[str, object] = {"tracks": self.n_tracks, "hits on tracks": f"{on} of {n}"}
         if self.parameters is not None:
@@ -566,7 +566,7 @@ class Tracks(Shown):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class HitColumns(Shown):
-    """The columns of the hits in the input, unchanged, beside their positions; they can be written again.
+    """The input's own columns of the hits, unchanged, so that they can be written beside the tracks.
 
     Attributes:
         format: name of the format that the event was read from, a key of `beampipe.tracking.formats.EVENT_FORMATS`.
@@ -601,9 +601,9 @@ class Event(Shown):
 
     Attributes:
         event_id: number of the event in its sample.
-        hits: what was measured.
-        truth: what made it, or None for data.
-        source: the input's own columns of the hits, or None for an event that no foreign file gave.
+        hits: the measured hits.
+        truth: the particles that made the hits, or None for data.
+        source: the input's own columns of the hits, or None for an event that was not read from a third-party file.
     """
 
     event_id: int
@@ -657,7 +657,7 @@ class Event(Shown):
     ) -> Page:
         """The interactive view that `beampipe.tracking.write_html` writes, shown in a notebook: 3D, x-y and r-z.
 
-        The page carries its event, some 8 bytes a hit: a notebook with an event of mu = 200 grows by 2 MB.
+        The page embeds the event, about 8 bytes a hit: a notebook with an event of mu = 200 grows by 2 MB.
 
         Args:
             tracks: tracks that were found in the event; None for the hits, and the truth if there is one, alone.
@@ -698,7 +698,7 @@ class Event(Shown):
         return Event(self.event_id, self.hits.take(kept), truth)
 
     def with_noise(self, noise: Hits) -> Event:
-        """The event with further hits behind its own, which no particle made, and without the input's own columns.
+        """The event with noise hits appended, and without the input's own columns.
 
         Args:
             noise: further hits, with at least the optional columns that the hits of the event have.

@@ -38,7 +38,7 @@ _SILICON: Final = {
     "molar_electron_density": 0.0011606,
     "mean_excitation_energy": 1.73e-07,
 }
-"""What all matter is made of, in the units of a material map of ACTS: mm, GeV, mol."""
+"""The material of all modules and of the beam pipe, in the units of a material map of ACTS: mm, GeV, mol."""
 
 
 def acts_examples() -> Any:
@@ -53,7 +53,7 @@ def acts_examples() -> Any:
 
 
 def build_generic() -> Any:
-    """The ACTS GenericDetector; it owns the modules that its geometry points to."""
+    """The ACTS GenericDetector; keep it alive, it owns the modules that its geometry points to."""
     examples = acts_examples()
     import acts
 
@@ -91,7 +91,7 @@ def build_layout(layout: DetectorLayout) -> Any:
 
 
 def read_modules(geometry: Any) -> dict[str, ndarray]:
-    """Where the sensitive modules of a geometry are, as the fields of `Modules` that say so.
+    """Positions, axes and sizes of the sensitive modules of a geometry, as fields of `Modules`.
 
     The table of the GenericDetector in the package is made of this by `np.savez_compressed`.
     """
@@ -170,7 +170,7 @@ def _surfaces(layer: Layer) -> list[Any]:
 def _apply_material(geometry: Any, pipe: BeamPipe | None, layers: list[Layer]) -> None:
     """Put homogeneous matter on the modules and the beam pipe.
 
-    Python can make no material; a material map of ACTS, in JSON, can.
+    The Python bindings cannot create material, but they read a material map of ACTS in JSON.
     """
     import acts.json
 
@@ -207,7 +207,7 @@ class BuiltDetector:
     Attributes:
         geometry: ``acts.TrackingGeometry`` of the detector.
         modules: sensitive modules of the same geometry.
-        owner: what has to stay alive as long as the geometry is used.
+        owner: the object that owns the modules; keep a reference to it as long as the geometry is used.
     """
 
     geometry: Any

@@ -51,7 +51,7 @@ DEGRADATIONS: Final[Mapping[str, Degradation]] = MappingProxyType({"none": NONE,
 """Named levels: as simulated, as expected of a working detector, and beyond."""
 
 
-_DEAD, _EVENT = 21, 22  # what a seed is used for
+_DEAD, _EVENT = 21, 22  # mixed into seeds, so that dead modules and events draw independent random numbers
 
 
 def degrade(
@@ -65,12 +65,12 @@ def degrade(
     """Lose hits at random and in dead modules, then add noise.
 
     Noise is uniform over the sensitive area and Poisson distributed in number, with mean `degradation.noise` times
-    the hits that are left. Noise hits come last, so a hit keeps its place among those that are left. Particles that
+    the hits that are left. Noise hits come last; the order of the other hits stays. Particles that
     lost all their hits stay.
 
     Args:
         event: clean event, with geometry identifiers of these modules unless only `hit_loss` is not 0.
-        degradation: how much is lost and added.
+        degradation: fractions of lost hits, dead modules and noise.
         seed: seed of the event's losses and noise, combined with its `event_id`.
         run_seed: seed of the dead modules, which events of one run share.
         modules: modules of the detector that the event is of, default those of the GenericDetector.

@@ -55,7 +55,7 @@ _MAX_FIELD: Final = 20.0  # [T]
 
 @dataclass(frozen=True)
 class Vertex:
-    """Where the collisions are: the luminous region.
+    """The luminous region.
 
     Attributes:
         spread_xy_mm: spread of the vertices across the beam [mm].
@@ -101,7 +101,7 @@ class Barrel:
         pitch_mm: width of a channel along phi and along z [mm]; the resolution is pitch / sqrt(12).
         thickness_x0: thickness of a module with its support in radiation lengths, crossed at a right angle.
         overlap_mm: width along phi by which neighbouring rows overlap at least [mm].
-        gap_mm: distance along z between the modules of a row [mm]: nothing is measured there.
+        gap_mm: insensitive gap along z between the modules of a row [mm].
         stagger_mm: distance in radius between even and odd rows [mm].
         tilt_deg: angle by which each module is turned around its long axis [degrees].
     """
@@ -132,7 +132,7 @@ class Barrel:
 
     @property
     def step(self) -> float:
-        """Width along phi that a row adds [mm]."""
+        """Width along phi that each further row covers [mm]."""
         return self.module_mm[0] * cos(radians(self.tilt_deg)) - self.overlap_mm
 
     @property
@@ -142,7 +142,7 @@ class Barrel:
 
     @property
     def reach(self) -> float:
-        """Where a row of modules ends [mm]: |z|."""
+        """|z| at which a row of modules ends [mm]."""
         return (self.modules_in_row * (self.module_mm[1] + self.gap_mm) - self.gap_mm) / 2
 
     @property
@@ -161,7 +161,7 @@ class Barrel:
 class Discs:
     """Discs of trapezoidal modules across the beam, which differ in z only.
 
-    A disc has rings of modules. Every second module of a ring, and every second ring, stands aside along z, so that
+    A disc has rings of modules. Every second module of a ring, and every second ring, is shifted along z, so that
     neighbours overlap without touching.
 
     Attributes:
@@ -293,7 +293,7 @@ class Modules:
         half_x_high: (n,) float64 reach along local 0 at the upper edge [mm].
         half_y: (n,) float64 reach along local 1 [mm].
         pitch: (n, 2) float64 width of a channel along both local axes [mm]; the resolution is pitch / sqrt(12).
-        silicon: (n,) float64 thickness of silicon that stands for all matter of a module and its support [mm].
+        silicon: (n,) float64 thickness of silicon equivalent to all material of a module and its support [mm].
         detector: name of the detector, for messages.
     """
 
@@ -396,7 +396,7 @@ THICKNESS: Final[dict[int, float]] = {
     17: 2.85 * mm,
     18: 3.85 * mm,
 }
-"""Silicon equivalent [mm] of one layer (module and support) for each volume: what a hadron can interact in."""
+"""Silicon equivalent [mm] of one layer (module and support) for each volume, in which hadrons interact."""
 
 
 @lru_cache(maxsize=1)
@@ -414,7 +414,7 @@ PIPE_VOLUME: Final = 1
 """Number of the volume of the beam pipe."""
 
 SILICON_X0: Final = 95.7
-"""Radiation length of the silicon that all matter is made of [mm], as in the GenericDetector."""
+"""Radiation length of silicon [mm], the only material, as in the GenericDetector."""
 
 _CLEARANCE: Final = 1.5  # least distance between layers [mm]
 

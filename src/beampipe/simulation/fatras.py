@@ -6,7 +6,7 @@ The algorithms for one event, in the GenericDetector and in a layout::
     Source -> Fatras -> Interact -> Fatras of the products -> Measure
 
 The digitisation of ACTS looks for hits within half a module's thickness of its plane, and modules made in Python have
-none: it would drop nearly all. Hits of a layout are smeared here, on arrays; two hits on one spot stay two.
+none: it would drop nearly all. Hits of a layout are smeared here, on arrays, and are never merged.
 
 Bulk data leave ACTS as Arrow tables; the table of hits refers to the table of particles by row number, so that no
 object of ACTS is touched per hit except where a container must be filled.
@@ -37,12 +37,12 @@ from beampipe.simulation.pythia import TRACKER_R, TRACKER_Z, CollisionPool, seed
 Columns = dict[str, ndarray]
 
 _PLACE: Final = ("volume_id", "layer_id", "surface_id", "true_x", "true_y", "true_z")
-"""Columns of a hit that say where it is."""
+"""Columns of a hit's position."""
 
 
 @dataclass
 class Record:
-    """One event on its way through the chain: tables of the first and the second pass of Fatras, and counts."""
+    """Intermediate data of one event: tables of the first and the second pass of Fatras, and counts."""
 
     hits: list[Columns] = field(default_factory=list)
     particles: list[Columns] = field(default_factory=list)
@@ -236,7 +236,7 @@ def _interaction_points(
 
 _P_MIN: Final = 0.1  # Fatras stops below this momentum [GeV]
 
-_FATRAS, _INTERACT, _SOURCE, _MEASURE = 11, 12, 13, 14  # what a seed is used for
+_FATRAS, _INTERACT, _SOURCE, _MEASURE = 11, 12, 13, 14  # mixed into seeds, one number per step
 
 
 class EventSimulator:
@@ -277,7 +277,7 @@ class EventSimulator:
                 skip=first,
                 numThreads=1,
                 logLevel=acts.logging.WARNING,
-                # Fatras divides by zero at times, without harm.
+                # Fatras sometimes divides by zero, which is harmless.
                 failOnUnmaskedFpe=False,
                 trackFpes=False,
                 outputDir=folder,
@@ -321,7 +321,7 @@ class EventSimulator:
             {"all_hits": hits},
         )
         yield self.examples.DigitizationAlgorithm(self._digitization(folder, random), _quiet())
-        # Particles of the second pass are not in this container: the table then lacks their numbers, not their hits.
+        # Particles of the second pass are not in this container: the table lacks their numbers, but has their hits.
         yield from self._tables(
             "simulated", "all_hits", inputClusters="clusters", inputSimHitMeasurementsMap="simhit_measurements"
         )
@@ -378,7 +378,7 @@ class EventSimulator:
 
 
 class _PythonSteps:
-    """What Python does between the algorithms of ACTS, event by event."""
+    """The Python steps between the algorithms of ACTS; each method handles one event."""
 
     def __init__(self, chain: EventSimulator, out: list[tuple[Event, dict[str, int]]]) -> None:
         self.chain, self.out = chain, out

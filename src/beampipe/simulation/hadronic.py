@@ -3,9 +3,9 @@
 Fatras as bound to Python has no nuclear interactions. Here a hadron that crosses a layer interacts with probability
 ``thickness / cos(incidence) * n * sigma(species, momentum)``, where n is the number density of silicon nuclei and
 sigma the inelastic hadron-silicon cross section of PythiaCascade (Sjostrand and Utheim, arXiv:2108.03481). Final
-states are drawn from a table of collisions on a grid of momenta, so that an event needs no Pythia and depends on
-nothing but its seed. Limits: products do not interact again, neutral hadrons are
-dropped, and beam pipe and support tube (0.8 and 1.8 mm of beryllium) have no nuclei.
+states are drawn from a table of collisions on a grid of momenta, so that an event needs no Pythia and depends only
+on its seed. Limits: products do not interact again, neutral hadrons are dropped, and hadrons do not interact in the
+beam pipe and the support tube (0.8 and 1.8 mm of beryllium).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _TABLE_VERSION: Final = 1
 
 @dataclass(frozen=True, eq=False)
 class Products:
-    """What comes out of the interactions of one event, in the detector's frame.
+    """Outgoing particles of the interactions of one event, in the detector's frame.
 
     Attributes:
         parent: (n,) int64 row of the interaction that made each particle.

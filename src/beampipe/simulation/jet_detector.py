@@ -1,7 +1,7 @@
 """A parametrised detector: lost and fake tracks, jet energy scale and resolution, and the variations of the tracking.
 
-The numbers are of no real detector, but within what trackers and calorimeters do. What matters is their shape: tracking
-gets worse away from the centre, so that forward jets of one flavour differ from central ones.
+The numbers describe no real detector, but are typical of trackers and calorimeters. What matters is their shape:
+tracking gets worse away from the centre, so that forward jets of one flavour differ from central ones.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ MORE_FAKES: Final = 0.5
 NOT_CLEAN: Final = 0.003
 """Share of jets that fail the cleaning."""
 
-# What random numbers belong to; see `keys`.
+# Kinds of random numbers, mixed into their keys; see `keys`.
 _JET, _TRACK, _FAKE = 1, 2, 3
 
 
 @dataclass(frozen=True, eq=False)
 class Reconstructed:
-    """What the detector sees of each particle jet, in the order of these jets.
+    """The reconstructed quantities of each particle jet, in the order of these jets.
 
     Attributes:
         pt: (n,) float64, calibrated transverse momentum [GeV].
@@ -62,7 +62,7 @@ class Reconstructed:
 def efficiency(
     eta: Float64[ndarray, " n"], from_axis: Float64[ndarray, " n"], jet_pt: Float64[ndarray, " n"]
 ) -> Float64[ndarray, " n"]:
-    """Chance to find the track of a charged particle.
+    """Probability that the track of a charged particle is found.
 
     Args:
         eta: (n,) pseudorapidity of the particle.
@@ -81,7 +81,7 @@ def fakes(eta: Float64[ndarray, " n"], jet_pt: Float64[ndarray, " n"]) -> Float6
 
 
 def response(eta: Float64[ndarray, " n"]) -> Float64[ndarray, " n"]:
-    """Mean of calibrated over true pT. It differs from 1 by what a simple calibration leaves, up to half a per cent."""
+    """Mean of calibrated over true pT: 1 up to the non-closure of a simple calibration, at most half a per cent."""
     true = 0.965 - 0.008 * eta**2 + 0.01 * np.exp(-0.5 * ((np.abs(eta) - 1.4) / 0.2) ** 2)
     assumed = 0.968 - 0.008 * eta**2
     ratio: ndarray = true / assumed
@@ -89,13 +89,13 @@ def response(eta: Float64[ndarray, " n"]) -> Float64[ndarray, " n"]:
 
 
 def resolution(pt: Float64[ndarray, " n"]) -> Float64[ndarray, " n"]:
-    """Relative resolution of the pT of a jet of some pT [GeV]: 4.4 % at 500 GeV."""
+    """Relative resolution of the pT of a jet, by its pT [GeV]: 4.4 % at 500 GeV."""
     relative: ndarray = np.hypot(0.6 / np.sqrt(pt), 0.035)
     return relative
 
 
 def reconstruct(jets: ParticleJets, event_key: UInt64[ndarray, " n_events"]) -> Reconstructed:
-    """What the detector makes of jets.
+    """Jets after the detector: smeared pT, cleaning, and track observables.
 
     Args:
         jets: the jets at particle level.

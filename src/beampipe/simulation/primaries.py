@@ -124,7 +124,7 @@ def _placed(
 
 
 def _shot(generator: EventGenerator, gun: Gun, number: int, rng: np.random.Generator) -> PrimaryParticles:
-    """The particles of a gun: all from one vertex, or each from a place of its own beside the beam line."""
+    """The particles of a gun: all from one vertex, or each from a start of its own beside the beam line."""
     n = gun.n_particles
     sign = rng.choice([-1, 1], size=n)
     pt = np.exp(rng.uniform(np.log(gun.pt[0]), np.log(gun.pt[1]), size=n))
@@ -166,17 +166,17 @@ Source: Particle Data Group, Review of Particle Physics.
 """
 
 MAX_ORIGIN: Final = 1000 * mm
-"""Largest distance from the beam line at which a gun lets particles start: nearly the end of the tracker."""
+"""Largest distance from the beam line at which particles of a gun start [mm]: nearly the end of the tracker."""
 
 
 @dataclass(frozen=True)
 class Gun:
     """Charged particles beside the pile-up: flat in log(pT), in eta and in phi, each of either charge by chance.
 
-    With `origin` at 0 they come from one vertex on the beam line, as those of a collision do. Elsewhere they are
-    isolated: each has a vertex of its own, flies from there in a straight line to a radius of origin, flat within
-    `origin`, and starts there at an angle across the beam to that line, flat within +-`spread`. Its impact parameter
-    is the radius times the sine of the angle.
+    With `origin` at 0 they come from one vertex on the beam line, like the particles of a collision. Otherwise they
+    are isolated: each has a vertex of its own. A straight line leads from there to the particle's start, at a radius
+    that is flat within `origin`. The particle leaves at an angle to that line in the transverse plane, flat within
+    +-`spread`. Its impact parameter is the radius times the sine of the angle.
 
     Attributes:
         n_particles: number of particles per event.
@@ -185,7 +185,7 @@ class Gun:
         eta_min: smallest absolute pseudorapidity of a particle.
         eta_max: largest absolute pseudorapidity of a particle.
         origin: smallest and largest distance from the beam line at which a particle starts [mm].
-        spread: largest angle across the beam between a particle and the line that its vertex sees it on [rad]: 0 for
+        spread: largest angle in the transverse plane between a particle and the line from its vertex [rad]: 0 for
             particles that point to the beam line, pi for any direction, back through the beam line included.
     """
 
@@ -214,7 +214,7 @@ class Gun:
 
 
 HARD: Final = ("ttbar", "jets", "none", "gun")
-"""What can be added to the pile-up."""
+"""Hard processes that can be added to the pile-up."""
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ ETA_MAX: Final = 4.0
 """Particles beyond this absolute pseudorapidity are not tracked."""
 
 TRACKER_R: Final = 1100.0
-"""Particles that start outside this radius [mm] are not tracked; those inside are decayed by Pythia."""
+"""Particles that start beyond this radius [mm] are not tracked; Pythia decays those that decay within it."""
 
 TRACKER_Z: Final = 3000.0
 """Particles that start beyond this |z| [mm] are not tracked."""
@@ -83,7 +83,7 @@ DECAYS: Final = (
     "ParticleDecays:xyMax = 1100",
     "ParticleDecays:zMax = 3100",
 )
-"""Pythia decays what decays inside the tracker, K0S and Lambda included: Fatras decays nothing."""
+"""Pythia decays all particles that decay inside the tracker, K0S and Lambda included: Fatras decays none."""
 
 _PROCESSES: Final = {
     "soft": ("SoftQCD:inelastic = on",),
@@ -257,7 +257,7 @@ PDF_SETS: Final = {
 """Pythia's numbers of PDF sets, by name of the weight. They are central members: Pythia ships no replicas."""
 
 HADRONS: Final = 2212
-"""PDG number of what collides: protons."""
+"""PDG number of the beam particles: protons."""
 
 UNSEEN: Final = (12, 13, 14, 16)
 """PDG numbers of neutrinos and muons, which leave no energy in a calorimeter jet."""
@@ -368,7 +368,7 @@ class PdfWeights:
 
 
 class PythiaRun:
-    """One run of Pythia, which gives collisions batch by batch.
+    """One run of Pythia, which generates collisions in batches.
 
     Args:
         spec: the sample.

@@ -22,11 +22,11 @@ _MIX_2: Final = np.uint64(0x94D049BB133111EB)
 
 
 def keys(*what: Any) -> UInt64[ndarray, " n"]:
-    """The keys of some things: a well-mixed 64-bit number for each.
+    """A well-mixed 64-bit key for each object that needs random numbers, such as an event, a jet or a particle.
 
     Args:
-        what: what names a thing, e.g. a seed, a kind and numbers of run and event: integers that are not negative, or
-            (n,) arrays of them.
+        what: numbers that identify the object, e.g. a seed, a kind, a run and an event: integers that are not
+            negative, or (n,) arrays of them.
     """
     columns = np.broadcast_arrays(*(np.atleast_1d(np.asarray(column)).astype(np.uint64) for column in what))
     state = np.zeros(columns[0].shape, dtype=np.uint64)
@@ -40,7 +40,7 @@ def uniform(key: UInt64[ndarray, " n"], draw: int) -> Float64[ndarray, " n"]:
 
     Args:
         key: (n,) keys, from `keys`.
-        draw: which of a key's random numbers to give.
+        draw: index of the random number within its key.
     """
     bits = _mixed(key + np.full(1, draw + 1, dtype=np.uint64) * _STEP)
     chance: ndarray = ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53

@@ -33,7 +33,7 @@ _simulator: EventSimulator | None = None
 
 @dataclass(frozen=True)
 class _Sample:
-    """All that the events of a sample depend on, and how many of them are wanted."""
+    """The settings of a sample, and the range of its events."""
 
     generator: EventGenerator
     detector: Detector
@@ -43,7 +43,7 @@ class _Sample:
     cache: Path | None
 
     def simulator(self) -> EventSimulator:
-        """What simulates these events; collisions and interactions that are not in the cache are made."""
+        """The simulator of these events; collisions and interactions that are not in the cache are generated first."""
         generator, last = self.generator, self.first_event + self.n_events
         soft = pool("soft", generator.pool_size, self.seed, self.cache) if generator.pileup > 0 else None
         hard = None
@@ -77,12 +77,12 @@ def simulate_events(
 
     Args:
         n_events: number of events to simulate.
-        generator: what collides, default ttbar with 200 pile-up collisions.
-        detector: what it collides in, default the GenericDetector in 2 T with hadronic interactions.
+        generator: collisions of an event, default ttbar with 200 pile-up collisions.
+        detector: detector around them, default the GenericDetector in 2 T with hadronic interactions.
         seed: number of the sample; samples of different seeds share no collision.
-        first_event: number of the first event. An event depends on the seed and its number, on nothing else.
+        first_event: number of the first event. An event depends only on the seed and its number.
         workers: number of processes; with 1 the work is done in this one.
-        apart: with one worker, too, work in another process: Ctrl-C then waits for no call of Pythia or ACTS, which
+        apart: use another process with one worker, too: Ctrl-C then does not wait for a call of Pythia or ACTS, which
             may take many seconds.
         progress: called with the number of events done after each.
         cache: folder for generated collisions, default the user's cache.
@@ -120,7 +120,7 @@ def _results(sample: _Sample, workers: int, *, apart: bool) -> Iterator[list[Sim
             yield simulator.run(first, n)
         return
     with worker_pool(workers) as pool:
-        pool.submit(_prepare, sample).result()  # one process alone fills the cache, in which the others find everything
+        pool.submit(_prepare, sample).result()  # one process fills the cache for all others
         waiting: deque[Future[list[SimulatedEvent]]] = deque()
         try:
             for first, n in chunks:
@@ -135,7 +135,7 @@ def _results(sample: _Sample, workers: int, *, apart: bool) -> Iterator[list[Sim
 
 
 def _prepare(sample: _Sample) -> None:
-    """Make what simulates, in this worker, unless it is made."""
+    """Build the simulator of this worker process, once."""
     global _simulator
     if _simulator is None:
         _simulator = sample.simulator()

@@ -59,7 +59,7 @@ class SampleSpec:
         role: the uncertainty that the sample stands for, ``"nominal"`` or ``"data"``.
         settings: lines for Pythia beyond those that all samples share, in order.
         seed: number that is mixed into every seed, so that samples of the same settings are independent.
-        note: what is special about the sample.
+        note: how the sample differs from the nominal one.
         varied: True if the events also carry the weights of the variations.
     """
 
@@ -124,7 +124,7 @@ _SAMPLES: Final = (
 )
 
 SAMPLES: Final = {spec.name: spec for spec in _SAMPLES}
-"""The samples by name. All are made by Pythia: no alternative stands for another generator."""
+"""The samples by name. Pythia generates all of them: no sample represents the difference to another generator."""
 
 
 def sample_spec(name: str) -> SampleSpec:

@@ -1,4 +1,4 @@
-"""Track finding over files: one input, one output; a file that fails costs none of the others."""
+"""Track finding over files: one output per input; a file that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from beampipe.tracking.formats.writing import parameters_path, writing_parameter
 __all__ = ["FileResult", "check_outputs", "output_paths", "track_files"]
 
 _ENDING: Final = re.compile(r"\.(csv|parquet|json|root)$")
-"""Endings of inputs that the names of their outputs do without."""
+"""Endings of inputs that are removed in the names of outputs."""
 
 
 @dataclass(frozen=True)
 class FileResult:
-    """What came of one input.
+    """Result of one input.
 
     Attributes:
         path: input, a file or folder.
@@ -49,7 +49,7 @@ class FileResult:
 
 
 def output_paths(inputs: Sequence[Path], output: Path, form: str = "labels") -> list[Path]:
-    """Where the tracks of each input go.
+    """Paths of the outputs of some inputs.
 
     Args:
         inputs: files or folders.
@@ -81,7 +81,7 @@ def check_outputs(
     *,
     parameters: bool = False,
 ) -> list[Path]:
-    """Refuse what would spoil the work after it is done, or an input, before anything is loaded.
+    """Refuse outputs that cannot be written or would overwrite an input, before anything is loaded.
 
     Args:
         inputs: files or folders; missing ones are reported later, one by one.
@@ -122,7 +122,7 @@ def _is_folder(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class _PendingEvent:
-    """An event of one input and where its tracks will be; or the end of that input, with or without an error."""
+    """An event of one input and a function that waits for its tracks; or the end of that input, perhaps by an error."""
 
     path: Path
     event: Event | None = None
@@ -150,7 +150,7 @@ def track_files(
         progress: called after each event.
         in_flight: events in flight at once: with more than one, so many are read ahead and submitted, across
             files too. The outputs are the same.
-        read: gives the events of an input: `open_events`, with more arguments where the inputs need them.
+        read: reads the events of an input: `open_events`, with more arguments where the inputs need them.
         form: name of the form in which the tracks are written, a key of `beampipe.tracking.formats.TRACK_FORMATS`.
         parameters: write also the fitted parameters of the tracks, to `parameters_path` of each output; the finder
             must be one that fits, such as `beampipe.tracking.fitting.fitter.FittedFinder`.
@@ -184,7 +184,7 @@ def _submit_events(
     in_flight: int,
     failed: set[Path],
 ) -> Iterator[_PendingEvent]:
-    """Each event of each input with its tracks to come, and an end for each input."""
+    """Each event of each input, submitted to the finder, and an end for each input."""
     for path in inputs:
         try:
             for event in read(path):
@@ -204,7 +204,7 @@ def _submit_events(
 
 
 def _look_ahead(items: Iterator[_PendingEvent], count: int) -> Iterator[_PendingEvent]:
-    """The same items in the same order, `count` events taken before the first is given."""
+    """The same items in the same order, read `count` events ahead."""
     taken: deque[_PendingEvent] = deque()
     n_events = 0
     for item in items:
@@ -246,7 +246,7 @@ def _track_file(
     try:
         n_events = write(target, found())
     except BeampipeError as error:
-        failed.add(path)  # and is read no further; what was submitted already is left unused
+        failed.add(path)  # so that it is read no further; submitted events are discarded
         while not at_end:
             at_end = next(submitted).event is None
         return FileResult(path, target, error=str(error))

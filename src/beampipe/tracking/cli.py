@@ -1,6 +1,6 @@
 """The commands `beampipe tracking ...` and the work of `beampipe track`: parse, call, print.
 
-Whatever takes time to import is imported inside the command that needs it, so that `beampipe --help` is quick.
+Slow imports are inside the commands that need them, so that `beampipe --help` is quick.
 """
 
 from __future__ import annotations
@@ -282,7 +282,7 @@ def train(
 
 
 def _print_model(model: TrackerModel, *, as_json: bool) -> None:
-    """Print what a model can and cannot do."""
+    """Print the overview of a model."""
     from beampipe.tracking.models.card import model_facts, model_overview
 
     if as_json:
@@ -373,7 +373,7 @@ PIPELINE_HELP: Final = f"Name of the pipeline that finds the tracks: {FINDER_NAM
 
 
 def complete_finder(incomplete: str) -> list[str]:
-    """What a shell may complete to the name of a pipeline, or of ACTS."""
+    """Shell completions of the name of a pipeline or of ACTS."""
     return complete_pipeline(incomplete) + [name for name in acts_names() if name.startswith(incomplete)]
 
 
@@ -410,7 +410,7 @@ DEMO_PIPELINES: Final = (DEFAULT_PIPELINE, "exatrkx_walk", "exatrkx")
 
 
 def parsed_beam_spot(text: str | None) -> BeamSpot | None:
-    """The beam line of an option, None where it is not given; a text that is none is a `ConfigError`."""
+    """The beam line of an option, None where it is not given; `ConfigError` if the text is not a beam line."""
     from beampipe.events import BeamSpot
 
     return None if text is None else BeamSpot.parse(text)
@@ -434,7 +434,7 @@ def track(
         finder: called once to make the track finder, after all arguments are checked.
         options: how the files are read.
         form: name of the form in which the tracks are written, a key of `beampipe.tracking.formats.TRACK_FORMATS`.
-        in_flight: number of events that are handed to the finder before the first answer is waited for.
+        in_flight: number of events that are submitted before the first result is awaited.
         parameters: whether to write the parameters of the tracks, too, which the finder then fits.
 
     Returns:
@@ -446,7 +446,7 @@ def track(
     from beampipe.tracking.batch import check_outputs, track_files
     from beampipe.tracking.formats import check_options, open_with
 
-    # What a typing error can spoil is checked before anything is loaded.
+    # Options are checked before anything slow is loaded.
     check_options(options)
     also_read = [] if options.particles is None else [Path(options.particles)]
     check_outputs(files, output, form, also_read, parameters=parameters)

@@ -78,7 +78,7 @@ ARRAYS: Final[Mapping[str, str]] = MappingProxyType(
 """Name -> shape, type and meaning of the arrays that our stages hand on. A stage of your own may add others."""
 
 OF_HITS: Final = frozenset({"position", "offsets", "embedding", "track_id"})
-"""The arrays that outlive a change of the edges; all others belong to the `edge_index` they were made with."""
+"""The arrays that stay valid when `edge_index` changes; all others belong to the `edge_index` they were made with."""
 
 
 @runtime_checkable
@@ -94,7 +94,7 @@ class Stage(Protocol):
         """Names of the arrays that the stage returns, in that order."""
 
     def __call__(self, *args: Any, **arrays: Any) -> tuple[Any, ...]:
-        """Make arrays of those of the names in `needs`, which are left as they were."""
+        """Compute the arrays `makes` from the arrays `needs`, which stay unchanged."""
 
 
 Line = tuple[tuple[str, Stage], ...]
@@ -103,7 +103,7 @@ Line = tuple[tuple[str, Stage], ...]
 
 @dataclass(frozen=True, eq=False)
 class EmbedHits:
-    """Embeds hits so that those of one particle that follow each other come close.
+    """Embeds hits so that consecutive hits of one particle come close.
 
     Attributes:
         network: weights of the embedding.
@@ -229,8 +229,8 @@ class FindTriplets:
 class PairEdges:
     """Finds the triplets, computes features of each edge from them, and drops the edges that lead to no track.
 
-    A chain is a row of edges each two of which make a triplet. The edges that stay lie on one of `min_hits` hits; all
-    of such a chain do. What is said of an edge counts its partners among those that are dropped, too.
+    A chain is a sequence of edges in which each neighbouring pair is a triplet. Exactly the edges on a chain of at
+    least `min_hits` hits stay. The features of an edge also count partners that are dropped.
 
     Attributes:
         windows: learned tables of layers, doublets and triplets.
@@ -261,7 +261,7 @@ class ScoreEdges:
     """Scores edges with an interaction network.
 
     Attributes:
-        network: weights of the network; one trained without pair features sees none.
+        network: weights of the network; pair features are ignored if it was trained without them.
         threads: number of threads.
     """
 
@@ -300,7 +300,7 @@ class ConnectComponents:
 
 @dataclass(frozen=True, eq=False)
 class WalkByChi2:
-    """Makes tracks of the best paths, by length and chi2: an edge lengthens a path by 1, a bend costs.
+    """Makes tracks of the best paths, by length and chi2: each edge adds 1 to the score, each triplet subtracts.
 
     Attributes:
         windows: learned tables, whose layers tell the hits of overlapping modules.
@@ -366,7 +366,7 @@ class CompleteTracks:
     """Completes tracks with the free hits beyond their ends, and drops those that are short for their chi2.
 
     Attributes:
-        windows: learned tables of triplets; an end may also skip a layer that they do not.
+        windows: learned tables of triplets; a track's end may skip one layer more than they do.
         penalty: cost of three layers in a row whose chi2 is at the edge of the window, in layers.
         min_score: lowest score of a track that stays: layers, less 1, less what their chi2 cost.
         threads: number of threads.

@@ -1,4 +1,4 @@
-"""Learned windows: layers, doublets and triplets of a detector, learned from simulation, without a network.
+"""Layers, doublet windows and triplet windows of a detector, learned from simulation without a network.
 
 A *doublet* joins hits on two layers that a particle crosses one after the other. It has a curvature kappa (of the
 circle through both hits and the beam line), cot = dz / ds (s: length of arc) and an intercept z0.
@@ -30,8 +30,8 @@ MAX_OUT: Final = 16
 """Most layer pairs that start on one layer."""
 
 WIDENING: Final = 5.0
-"""Distance from a layer's box [mm] at which hits still count as on it, where no other layer is as near: their r
-changes by as much when it is measured from a beam line that lies off the axis."""
+"""Largest distance from a layer's box [mm] at which hits still count as on it, where no other layer is as near.
+Measuring r from a beam line off the axis moves hits by up to this much."""
 
 _OF_GAP: Final = 0.49
 """Largest widening of two layers as a share of the gap between them."""
@@ -75,10 +75,10 @@ class Windows:
             raise ConfigError(f"windows: got a layer number beyond the {n_layers} layers in pairs")
 
     def up_to(self, curvature: float) -> Windows:
-        """The windows with that share of each doublet's curvature: for the tracks of higher momentum.
+        """The windows with curvature limits scaled by `curvature`, for tracks of higher momentum only.
 
         Args:
-            curvature: share of the largest curvature that stays inside.
+            curvature: share of each doublet's largest curvature that is kept.
         """
         if curvature == 1:
             return self
@@ -86,7 +86,7 @@ class Windows:
         return replace(self, pair_windows=self.pair_windows * share)
 
     def widened(self) -> Windows:
-        """The same windows, their layers larger by `WIDENING` on all sides, or by what keeps all of them apart."""
+        """The same windows, their layers larger on all sides by `WIDENING`, or by less where layers would overlap."""
         r_min, r_max, z_min, z_max = self.layers.T
         gap_r, gap_z = r_min[:, None] - r_max, z_min[:, None] - z_max
         gap = np.maximum(np.maximum(gap_r, gap_r.T), np.maximum(gap_z, gap_z.T))
@@ -122,7 +122,7 @@ def load_windows(path: Path) -> Windows:
 
 
 SEED_DEPTH: Final = 3
-"""Most layers before a seed layer, where nothing else is said: a track may have lost its first hits."""
+"""Default of the most layers before a seed layer: a track may have lost its first hits."""
 
 SEED_STAGE: Final = 0
 """Stage of the seed layers."""
@@ -131,8 +131,8 @@ SEED_STAGE: Final = 0
 def layer_depths(windows: Windows) -> Int64[ndarray, " n_layers"]:
     """The number of other layers that a track from the origin crosses before each layer.
 
-    The least of those on the straight lines to the middles of the four sides of the layer's box: a disc is also reached
-    along its inner edge, which the discs before it do not cover.
+    It is the least number over the straight lines to the middles of the four sides of the layer's box: some tracks
+    reach a disc at its inner edge, which the discs before it do not cover.
     """
     r_min, r_max, z_min, z_max = windows.layers.T
     r_middle, z_middle = np.float32(0.5) * (r_min + r_max), np.float32(0.5) * (z_min + z_max)
@@ -157,13 +157,13 @@ def growth_stages(windows: Windows, seed_depth: int = SEED_DEPTH) -> Int64[ndarr
     """The stage in which the hits of each layer are searched around, `SEED` or later.
 
     Layers with at most `seed_depth` others before them are *seed layers*, as are those on which no pair ends: around
-    their hits, all doublets are tried. On the others only those doublets go on that are edges already, so a layer's
-    stage is one more than the last of the layers from which pairs lead to it. Layers on a ring of pairs, or behind one,
-    have no such stage: they are seed layers, too.
+    their hits, all doublets are tried. On other layers only doublets that are edges already are extended, so a layer's
+    stage is one more than the largest stage of the layers from which pairs lead to it. Layers on a cycle of pairs, or
+    behind one, have no such stage: they are seed layers, too.
 
     Args:
-        windows: learned windows, of which the boxes of layers and the pairs of them matter.
-        seed_depth: most layers before a seed layer, as `depths` counts them.
+        windows: learned windows; only the boxes of layers and the pairs matter.
+        seed_depth: most layers before a seed layer, as `layer_depths` counts them.
     """
     inner, outer = windows.pairs.T
     seeded = ~np.isin(np.arange(len(windows.layers)), outer) | (layer_depths(windows) <= seed_depth)

@@ -41,14 +41,14 @@ SIDE: Final = 96
 """Height of the picture, and width of its x-y view [pixels]; r-z is twice as wide."""
 
 COLOUR: Final = (63, 120, 207)
-"""Colour of the hits (red, green, blue), to be seen on light and on dark pages."""
+"""Colour of the hits (red, green, blue), visible on light and on dark pages."""
 
 OPACITY: Final = (0, 80, 160, 255)
 """Opacity of a pixel with no hit, with few, with more, and with many."""
 
 
 def thumbnail(hits: Hits) -> str:
-    """An HTML image of x-y and r-z, of a few kB whatever the number of hits; nothing where there are none.
+    """An HTML image of x-y and r-z, a few kB for any number of hits; an empty text without hits.
 
     Args:
         hits: hits of one event.
@@ -147,7 +147,7 @@ def show_event(event: Event, tracks: Tracks, path: str | Path, min_pt: float = 1
 def event_figure(
     event: Event, tracks: Tracks | None, *, min_pt: float, show_truth: bool | None, field: float
 ) -> Figure:
-    """`Event.plot`, which says what the figure shows."""
+    """The figure of `Event.plot`."""
     from beampipe.tracking.display.figure import plot_event
 
     show_truth = tracks is None if show_truth is None else show_truth
@@ -156,7 +156,7 @@ def event_figure(
 
 
 def event_page(event: Event, tracks: Tracks | None, *, min_pt: float, field: float, height: int) -> Page:
-    """`Event.display`, which says what the page shows."""
+    """The page of `Event.display`."""
     from beampipe.tracking.display.page import draw_page
 
     found, fake = _tracks_and_fakes(event, tracks)
@@ -164,8 +164,8 @@ def event_page(event: Event, tracks: Tracks | None, *, min_pt: float, field: flo
 
 
 def _tracks_and_fakes(event: Event, tracks: Tracks | None) -> tuple[Tracks, Bool[ndarray, " n_tracks"] | None]:
-    """The tracks, none if there are none, and which of them are fake."""
+    """The tracks (empty `Tracks` for None), and which of them are fake."""
     if tracks is None:
         return Tracks(np.full(len(event.hits), NO_TRACK, np.int64)), None
-    # Tracks of another event are refused by the drawing functions.
+    # The drawing functions refuse tracks of another event.
     return tracks, fake_tracks(event, tracks) if len(tracks.track_id) == len(event.hits) else None

@@ -97,7 +97,7 @@ def plot_event(
     field: float = 2.0,
     dpi: int = 80,
 ) -> Figure:
-    """The figure that `draw_png` writes; its arguments say what is in it."""
+    """The figure that `draw_png` writes, with the same arguments."""
     xyz = event.hits.xyz
     lines, truth = event_lines(event, tracks, track_is_fake, field, show_truth)
     shown = lines.take((lines.pt >= min_pt) & (lines.length > 1))
@@ -131,7 +131,7 @@ def _draw(axes: Axes, points: Float32[ndarray, "n_hits 2"], lines: Polylines) ->
     size = float(np.clip(0.9 + 0.55 * (5 - np.log10(max(len(points), 1))), 0.9, 2.5))
     axes.plot(*points.T, ".", color=HIT, markersize=size, markeredgewidth=0, alpha=0.45, rasterized=True, zorder=0)
     good, fake = lines.take(~lines.fake), lines.take(lines.fake)
-    # The more tracks, the finer they are drawn: a full event must not become one blot.
+    # The more tracks, the thinner the lines, so that a full event stays legible.
     fine = float(np.clip(np.log10(max(len(good), 1) / 150), 0, 1))
     # Soft tracks first, so that the few hard ones lie on top.
     order = np.argsort(good.pt, kind="stable")

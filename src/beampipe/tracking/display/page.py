@@ -43,7 +43,7 @@ def write_html(
 ) -> None:
     """Write a page that shows the event in WebGL 2: 3D, x-y and r-z, with switches and a pT slider.
 
-    The page is complete in itself. Once the first picture stands, `window.beampipeReady.firstPictureMs` holds the
+    The page is self-contained. After the first picture, `window.beampipeReady.firstPictureMs` holds the
     time since navigation. `Event.display` shows it in a notebook.
 
     Args:
@@ -74,7 +74,7 @@ def draw_page(
     title: str | None = None,
     height: int = 560,
 ) -> Page:
-    """The page that `write_html` writes; its arguments say what is in it.
+    """The HTML text that `write_html` writes.
 
     Args:
         event: event that is shown.
@@ -108,7 +108,7 @@ def draw_page(
 def _payload(
     event: Event, lines: Polylines, truth: Polylines | None, fakes_known: bool, min_pt: float
 ) -> dict[str, Any]:
-    """What event.js reads. Hits on tracks come first, in the order of the lines, so that tracks need no indices."""
+    """The data for event.js. Hits on tracks come first, in the order of the lines, so that tracks need no indices."""
     order = np.argsort(lines.pt, kind="stable")  # hard tracks are drawn last, on top
     lines = lines.take(order)
     on_track = np.zeros(len(event.hits), np.bool_)
@@ -157,7 +157,7 @@ TRUTH_COLOUR: Final = "0x9aa3b2"
 """Colour of simulated particles."""
 
 MEV_PER_GEV: Final = 1000.0
-"""Phoenix counts momenta in MeV."""
+"""Phoenix expects momenta in MeV."""
 
 
 def write_phoenix(
@@ -222,7 +222,7 @@ def _event(
 
 
 def _tracks(xyz: Float32[ndarray, "n_hits 3"], lines: Polylines, colour: str) -> list[dict[str, Any]]:
-    """Phoenix's cut on `pT` counts in MeV."""
+    """Tracks as Phoenix reads them; `pT` is in MeV."""
     return [
         {"pos": _rounded(xyz[hit]), "color": colour, "pT": round(pt * MEV_PER_GEV, 1)}
         for hit, pt in zip(lines.split(), lines.pt.tolist(), strict=True)
@@ -230,6 +230,6 @@ def _tracks(xyz: Float32[ndarray, "n_hits 3"], lines: Polylines, colour: str) ->
 
 
 def _rounded(xyz: Float32[ndarray, "n 3"]) -> list[list[float]]:
-    """Coordinates [mm] to 0.01 mm: what a display can show, at half the size."""
+    """Coordinates [mm] rounded to 0.01 mm, which halves the file."""
     rounded: list[list[float]] = np.round(xyz.astype(np.float64), 2).tolist()
     return rounded

@@ -1,4 +1,4 @@
-"""What all displays draw of an event: hits, tracks and particles as polylines."""
+"""Tracks and particles of an event as polylines through their hits, for all displays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from beampipe.tracking.fitting.helix import estimate_pt
 __all__ = ["Polylines", "event_lines", "track_lines", "truth_lines"]
 
 MIN_TRUTH_HITS: Final = 3
-"""A particle with fewer hits is no track that anyone could find."""
+"""Fewest hits of a particle that is drawn; fewer make no track."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ def event_lines(
     Args:
         event: event that is drawn.
         tracks: tracks that were found in it.
-        track_is_fake: (n_tracks,) True for a track that belongs to no particle; None if that is not known.
+        track_is_fake: (n_tracks,) True for a track that belongs to no particle; None without truth.
         field: solenoidal field, for the pT of found tracks [T].
         show_truth: whether simulated particles are drawn as well.
 
@@ -86,7 +86,7 @@ def track_lines(
     Args:
         event: event that is drawn.
         tracks: tracks that were found in it.
-        track_is_fake: (n_tracks,) True for a track that belongs to no particle; None if that is not known.
+        track_is_fake: (n_tracks,) True for a track that belongs to no particle; None without truth.
         field: solenoidal field, for the pT of found tracks [T].
 
     Raises:
@@ -105,7 +105,7 @@ def track_lines(
         )
     hit = np.flatnonzero(tracks.track_id != NO_TRACK)
     order = np.lexsort((distance_squared(event.hits.position)[hit], tracks.track_id[hit]))
-    # Lines go by labels, which number the tracks of a finder with hit lists in an order of their own.
+    # Lines are numbered like the labels; a finder with hit lists may number its tracks differently.
     own = tracks.candidates is None
     pt = tracks.pt(event.hits, field) if own else estimate_pt(event.hits, tracks.track_id, field)
     pt = np.nan_to_num(pt, nan=0.0, posinf=float(np.finfo(np.float32).max))

@@ -1,10 +1,10 @@
 """Diagnostics of a finder: edges after each stage, pulls of fits, and checks that need no other program.
 
-A *pull* is a residual over the error that the fit gives it: honest errors make its mean 0 and its width 1. The width
+A *pull* is a residual over its fitted error: with correct errors it has mean 0 and width 1. The width
 of a core is half of the range that holds the middle 68 % of the values: that of a normal distribution, whatever the
 tails.
 
-A result that is too good is a leak until the checks say otherwise: hits often come in the order of particles or
+Suspect a leak of truth behind any result that is too good: hits often come in the order of particles or
 modules, and truth may slip into an input.
 """
 
@@ -70,7 +70,7 @@ class EdgeScore:
 
     @property
     def purity_without_same(self) -> Proportion:
-        """The same, other edges along one particle left out of the denominator: they are no mistakes."""
+        """The same without other edges along one particle in the denominator, as they are no mistakes."""
         return Proportion(self.n_found, self.n_edges - self.n_same)
 
 
@@ -86,7 +86,7 @@ def score_edges(
     Args:
         event: event with truth.
         edge_index: edges of the graph; repeated and reversed ones count once.
-        selection: particles whose edges are wanted.
+        selection: particles whose edges count.
         true_edge_index: `true_edges(event, selection)`, if at hand.
         known: `contributions(event.truth)`, if at hand.
 
@@ -242,7 +242,7 @@ def joined(scores: Sequence[FitScores]) -> FitScores:
 
 @dataclass(frozen=True)
 class PermutationCheck:
-    """Did the order of the hits change the tracks?
+    """Whether the order of the hits changed the tracks.
 
     Attributes:
         n_hits: number of hits of the event.
@@ -265,8 +265,8 @@ class PermutationCheck:
 def permuted_hits_check(finder: TrackFinder, hits: Hits, seed: int = 0) -> PermutationCheck:
     """Find tracks of the hits as given and in a random order, and compare.
 
-    Kernels break ties by index, so that equal distances may be resolved the other way: judge `n_changed`, where a
-    finder computes in floating point.
+    Kernels break ties by index, so equal distances may be resolved the other way: a finder that computes in floating
+    point may have a few hits in `n_changed`.
     """
     order = np.random.default_rng(seed).permutation(len(hits))
     given = tracks_of(finder, hits)
@@ -328,9 +328,9 @@ class TruthFinder(InOneThread):
 
 
 def hits_apart(one: Int64[ndarray, " n_hits"], other: Int64[ndarray, " n_hits"]) -> int:
-    """Hits on tracks (of either answer) that the other answer does not have, hit for hit.
+    """Number of hits on tracks that only one of two labellings has; tracks are equal if all their hits are.
 
-    Comparing canonical numbers would not do: one track more at the front renumbers all that follow.
+    Comparing track numbers would not do: one additional track renumbers all that follow.
     """
     a, b = number_by_first_hit(one), number_by_first_hit(other)
     size_a, size_b = np.bincount(a + 1), np.bincount(b + 1)

@@ -5,7 +5,7 @@ particle's hits are on the track. The particle of a track is the one with most h
 hit counts for each of its particles. Only tracks with at least `min_track_hits` hits are candidates.
 
 A *fake* is a candidate that matches no particle at all. A candidate that matches a particle outside the selection
-is neither fake nor counted as a find. A *duplicate* is a candidate whose particle another candidate matches too:
+is neither fake nor counted in the efficiency. A *duplicate* is a candidate whose particle another one matches too:
 there are (matched candidates) - (particles matched) of them.
 
 The TrackML score is the weight of the hits that lie on tracks of their own particle. Source: S. Amrouche et al., "The
@@ -50,7 +50,7 @@ class Candidates:
 
     @classmethod
     def of(cls, tracks: Tracks) -> Candidates:
-        """Candidates of what a finder found: by its hit lists if it gave any, else by its labels.
+        """Candidates from tracks: from their hit lists if there are any, else from their labels.
 
         Raises:
             InputError: labels or lists do not belong to the hits.
@@ -92,7 +92,7 @@ class Candidates:
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """What each candidate is. Particles are rows of `Contributions.particle_id`.
+    """The particle that each candidate matches. Particles are rows of `Contributions.particle_id`.
 
     Attributes:
         track: (n_candidates,) int64, index of the track among those given.
@@ -177,7 +177,7 @@ def _most_hits(
     n_particles = np.int64(len(known.particle_id))
     pair, count = np.unique(track * n_particles + particle, return_counts=True)
     track, particle = np.divmod(pair, n_particles)
-    # One number orders first by hits, then by low id: rows of `particle_id` ascend with it.
+    # One number sorts by hits, then by the lowest id: rows are in the order of `particle_id`.
     rank = count * n_particles + (n_particles - 1 - particle)
     start = np.flatnonzero(np.append(True, track[1:] != track[:-1]))
     most_of, low_of = np.divmod(np.maximum.reduceat(rank, start), n_particles)
@@ -203,7 +203,7 @@ _MAX_HITS: Final = 20
 def order_weights(n_hits: int) -> Float64[ndarray, " n_hits"]:
     """Weights of the hits of one particle, inside out; their sum is 1, or 0 for fewer than four hits.
 
-    The nine numbers of the challenge are stretched to the particle's hits, as far as 20 of them; more weigh nothing.
+    The nine weights of the challenge are stretched over the first 20 hits of the particle; further hits weigh 0.
     """
     weights = np.zeros(n_hits)
     if n_hits < _MIN_HITS:
@@ -242,9 +242,8 @@ class HitWeights:
 def hit_weights(event: Event, known: Contributions, row: Int64[ndarray, " n"]) -> HitWeights:
     """Weigh the hits of some particles.
 
-    The order of the hits is by distance in z from the vertex in the challenge; here it is by distance from the beam
-    axis and z together (r^2 + z^2), which agrees but for particles at right angles to the beam, where the challenge's
-    order is that of chance.
+    The challenge orders hits by their distance in z from the vertex; here they are ordered by r^2 + z^2. Both agree
+    except for particles at right angles to the beam, where the order of the challenge is random.
 
     Args:
         event: event with truth.

@@ -160,7 +160,7 @@ def times_table(finder: FinderResult) -> Table:
 
 
 def counts_table(evaluation: Evaluation) -> Table:
-    """Median sizes along the way (hits, edges, tracks)."""
+    """Median numbers of hits, edges and tracks at each step."""
     names = list(
         dict.fromkeys(name for finder in evaluation.finders for event in finder.events for name in event.counts)
     )
@@ -212,7 +212,7 @@ def edge_table(scores: Mapping[str, EdgeScore]) -> Table:
 
 
 def print_evaluation(evaluation: Evaluation, console: Console | None = None, by: Sequence[str] = ()) -> None:
-    """Print quality, stages and sizes, and what was refused.
+    """Print quality, stages and sizes, and the refused events.
 
     Args:
         evaluation: results of the finders.

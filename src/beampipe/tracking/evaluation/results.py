@@ -21,7 +21,7 @@ from beampipe.tracking.evaluation.matching import FORMULA
 from beampipe.tracking.truth import Selection
 
 FEWEST_EVENTS: Final = 4
-"""With fewer events than this the scatter between events is not known, and printed errors say so."""
+"""With fewer events than this the scatter between events is not estimated, and captions state it."""
 
 N_RESAMPLES: Final = 1000
 """Number of samples that a bootstrap draws."""
@@ -33,7 +33,7 @@ def clopper_pearson(passed: int, total: int, level: float = _ONE_SIGMA) -> tuple
     """Central interval of a binomial proportion that covers at least `level`.
 
     low = B(alpha/2; k, n-k+1), high = B(1-alpha/2; k+1, n-k), with B the quantile of the beta distribution and
-    alpha = 1 - level; low = 0 at k = 0 and high = 1 at k = n. Nothing tried says nothing: (0, 1) at n = 0.
+    alpha = 1 - level; low = 0 at k = 0 and high = 1 at k = n. The interval is (0, 1) at n = 0.
 
     Source: C. Clopper, E. Pearson, Biometrika 26 (1934) 404; PDG review of statistics, section 40.4.2.5.
 
@@ -54,7 +54,7 @@ def clopper_pearson(passed: int, total: int, level: float = _ONE_SIGMA) -> tuple
 
 
 def errors_of(n_events: int) -> str:
-    """What the errors of an evaluation of that many events are, for captions."""
+    """How the errors of an evaluation of that many events were estimated, for captions."""
     method = (
         f"68 % interval by bootstrap over events ({N_RESAMPLES} samples; a lost vertex takes all its tracks along),"
         " never narrower than binomial (Clopper-Pearson)"
@@ -66,12 +66,12 @@ def errors_of(n_events: int) -> str:
 
 @dataclass(frozen=True)
 class Proportion:
-    """`passed` of `total`, pooled over events. Add two of them to pool further; that forgets the spread.
+    """`passed` of `total`, pooled over events. The sum of two pools further and has no spread.
 
     Attributes:
         passed: number of successes.
         total: number of trials.
-        spread: interval of the value at one sigma by `bootstrap` over events; None where it is not known.
+        spread: interval of the value at one sigma by `bootstrap` over events; None where it was not computed.
     """
 
     passed: int = 0
@@ -86,12 +86,12 @@ class Proportion:
 
     @property
     def value(self) -> float:
-        """passed / total; NaN where nothing was tried."""
+        """passed / total; NaN where `total` is 0."""
         return self.passed / self.total if self.total else nan
 
     @property
     def binomial(self) -> tuple[float, float]:
-        """Clopper-Pearson interval at one sigma (68.3 %): as if no trial knew of another."""
+        """Clopper-Pearson interval at one sigma (68.3 %), for independent trials."""
         return clopper_pearson(self.passed, self.total)
 
     @property
@@ -118,7 +118,7 @@ def bootstrap(
     """Proportions pooled over events, each with its spread from event to event.
 
     Events are drawn with replacement, as many as there are, `N_RESAMPLES` times; the spread is the central 68.3 % of
-    the pooled proportions. All columns are drawn together. Samples in which nothing was tried are left out.
+    the pooled proportions. All columns are drawn together. Samples with a total of 0 are left out.
 
     Source: B. Efron, Annals of Statistics 7 (1979) 1.
 
@@ -169,10 +169,10 @@ def stage_time(stage: str, seconds: Sequence[float]) -> StageTime:
 _FORMAT: Final = "beampipe.evaluation/1"
 
 _FEW: Final = 3
-"""Finders that a line names."""
+"""Largest number of finders in a one-line summary."""
 
 _MOST_ROWS: Final = 8
-"""Finders that a table in a notebook has."""
+"""Largest number of finders in a table of a notebook."""
 
 
 @dataclass(frozen=True)
@@ -246,15 +246,15 @@ class EventRecord:
         n_candidates: tracks long enough to be candidates.
         n_reference: number of selected particles.
         n_found: number of selected particles found by double majority.
-        seconds: [s] per stage, as the finder says.
+        seconds: [s] per stage, as reported by the finder.
         wall: elapsed time of the call [s].
-        counts: sizes along the way, as the finder says.
-        weight_found: TrackML weight of the hits of selected particles on tracks of their own.
+        counts: numbers of hits, edges and so on, as reported by the finder.
+        weight_found: TrackML weight of the hits of selected particles that lie on tracks of their particle.
         weight_total: TrackML weight of all hits of selected particles.
         error: why the finder refused the event, or None. Its particles then count as not found.
-        cpu_seconds: processor time [s] of all threads: per stage if the finder says it, else of the call as
-            ``"call"``. Other work on the machine does not lengthen it much, so that it compares what was not run at
-            one time; it counts threads that wait spinning.
+        cpu_seconds: processor time [s] of all threads: per stage if the finder reports it, else of the call as
+            ``"call"``. Other work on the machine hardly lengthens it, so that runs at different times can be
+            compared; threads that spin while they wait count.
     """
 
     event_id: int
@@ -378,12 +378,12 @@ class Evaluation(Shown):
 
     @property
     def counted(self) -> str:
-        """The particles that are to be found, and the tracks that are scored."""
+        """The selection of particles in the efficiency, and of tracks that are scored."""
         return f"particles: {self.selection}; tracks: >= {self.min_track_hits} hits"
 
     @property
     def definition(self) -> str:
-        """The definitions that belong beside every number of this evaluation."""
+        """The definitions to be printed with every number of this evaluation."""
         return (
             f"{self.counted}; displaced: {self.displaced.min_origin:g} <= r < {self.displaced.max_origin:g} mm,"
             f" {'primary' if self.displaced.primary_only else 'any'};"
@@ -406,7 +406,7 @@ def evaluation_body(evaluation: Evaluation) -> dict[str, Any]:
         for rule in ("single", "double"):
             for name, entry in finder[rule].items():
                 proportion: Proportion = getattr(getattr(result, rule), name)
-                # NaN is no JSON: where nothing was tried there is no value.
+                # JSON has no NaN: a proportion of nothing has no value.
                 entry["value"] = proportion.value if proportion.total else None
                 entry["low"], entry["high"] = proportion.interval
         finder["trackml"] = None if isnan(result.trackml) else result.trackml

@@ -78,7 +78,7 @@ def nearest_distance(particles: Particles) -> Float[ndarray, " n_particles"]:
         return np.full(len(particles), np.inf)
     phi = np.arctan2(particles.momentum[:, 1], particles.momentum[:, 0]).astype(np.float64)
     direction = np.stack([particles.eta.astype(np.float64), np.mod(phi, _TURN) % _TURN], axis=1)
-    # A period of 0 means an axis without end.
+    # A period of 0 means that the coordinate is not periodic.
     distance, _ = cKDTree(direction, boxsize=np.array([0.0, _TURN])).query(direction, k=[2])
     return np.asarray(distance).reshape(-1)
 
@@ -139,7 +139,7 @@ class _Reference:
 
 @dataclass(frozen=True, eq=False)
 class _EventTruth:
-    """What scoring needs of the truth of one event, computed once for all finders.
+    """The truth of one event as scoring needs it, computed once for all finders.
 
     Attributes:
         event: the event.
@@ -183,7 +183,7 @@ class _EventTruth:
 
 @dataclass(frozen=True, eq=False)
 class _FinderCall:
-    """What one call of a finder gave, and its times [s]; `error` says why it gave nothing."""
+    """Tracks and times [s] of one call of a finder; `error` is the reason where there are no tracks."""
 
     tracks: Tracks
     candidates: Candidates
@@ -193,7 +193,7 @@ class _FinderCall:
 
     @classmethod
     def run(cls, finder: TrackFinder, event: Event) -> _FinderCall:
-        """Call the finder; an event that it refuses gives no tracks and says why."""
+        """Call the finder; an event that it refuses gives no tracks and an `error`."""
         start, cpu_start = perf_counter(), process_time()
         try:
             tracks = tracks_of(finder, event.hits)
@@ -292,7 +292,7 @@ def _curve(variable: str, selection: Selection, edges: tuple[float, ...], counts
 
 
 def tracks_of(finder: TrackFinder, hits: Hits) -> Tracks:
-    """The tracks that a finder finds, checked to be those of these hits.
+    """The tracks that a finder finds, after a check of their length.
 
     Raises:
         ShapeError: there is not one label for each hit.
@@ -334,7 +334,7 @@ def evaluate(
         displaced: particles of the displaced class; by default the same cuts with origin from
             `selection.max_origin` to 100 mm.
         min_track_hits: hits from which a track is a candidate.
-        threads: threads that each finder has, to be noted.
+        threads: number of threads of each finder, recorded in the result.
         warm_up: extra calls on the first event whose times are not used.
         progress: function that is called after each event.
 
@@ -399,7 +399,7 @@ def compare(
 
 @dataclass(frozen=True, eq=False, repr=False)
 class _FoundTracks(InOneThread):
-    """A finder that returns tracks found before."""
+    """A finder that returns given tracks."""
 
     tracks: Tracks
 

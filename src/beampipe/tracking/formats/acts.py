@@ -80,7 +80,7 @@ def read_acts(path: Path, options: ReadOptions) -> Iterator[Event]:
         stacked(table, "var_local0 var_local1"),
     )
     measurement_id = table.pop("measurement_id")
-    # Whole numbers in one event and decimals in the next: all are decimals.
+    # A column may hold whole numbers in one event and decimals in the next: all become decimals.
     rest = {
         name: values.astype(np.float32) if name in _DECIMALS and values.dtype.kind in "iuf" else values
         for name, values in rest.items()
@@ -128,7 +128,7 @@ def _particle_of_hit(path: Path, barcode: ndarray, particles_path: Path) -> Int6
             f"{path}: got {made_by.shape[1]} columns particle_id*, expected {barcode.shape[1]} as in {particles_path};"
             " write both with one version of ACTS"
         )
-    # One number per distinct barcode makes a lookup by five columns one by one column.
+    # One number per distinct barcode turns a lookup by five columns into one by a single column.
     _, number = np.unique(np.concatenate([barcode, made_by]), axis=0, return_inverse=True)
     known_numbers, hit_numbers = np.split(number.reshape(-1), [len(barcode)])
     return matching_rows(hit_numbers, known_numbers, path, "particle_id (as ranked)", particles_path) + 1
@@ -159,7 +159,7 @@ _FIRST_MEASUREMENT: Final = ("measurement_id_1", "measurement_id")
 _SECOND_MEASUREMENT: Final = "measurement_id_2"
 
 _FIRST_INVALID: Final = 2**31 - 1
-"""Numbers from here on, and negative ones, stand for "no second measurement" in files; -1 after reading."""
+"""Files mark "no second measurement" by numbers from here on, or negative ones; -1 after reading."""
 
 
 def read_spacepoints(path: Path, options: ReadOptions) -> Iterator[Event]:
@@ -189,7 +189,7 @@ def read_spacepoints(path: Path, options: ReadOptions) -> Iterator[Event]:
         rest[_SECOND_MEASUREMENT] = np.where((second >= 0) & (second < _FIRST_INVALID), second, -1).astype(np.int64)
     hits = Hits(cylindrical(*(table[name] for name in position)), table.get(module))
     measurement = table.pop(number)
-    # Whole numbers in one event and decimals in the next: all but the identifiers are decimals.
+    # A column may hold whole numbers in one event and decimals in the next: all but identifiers become decimals.
     rest = {
         name: values.astype(np.float64) if "_id" not in name and values.dtype.kind in "iuf" else values
         for name, values in rest.items()
@@ -287,4 +287,4 @@ PROTOTRACKS: Final = TrackFormat(
     _measurements,
     _write_proto_tracks,
 )
-"""Proto tracks of ACTS; the input must be of ACTS, too, as hits are named by its measurements."""
+"""Proto tracks of ACTS; the input must be of ACTS, too, as hits are identified by its measurements."""

@@ -8,8 +8,8 @@ Event display: one JSON object per event, with its hits and the particles that m
 https://github.com/OpenDataDetector/ColliderML, docs/public/event-display/events. Its `tracks` are particles, not
 reconstructed tracks.
 
-Predictions: `event_id`, `hit_id` (row in `tracker_hits`), `track_id`, of hits on tracks only: the metric of the task
-would take all others for one track. Source: `colliderml/tasks/tracking/metrics.py` and `task.py` there.
+Predictions: `event_id`, `hit_id` (row in `tracker_hits`), `track_id`, for hits on tracks only: the metric of the task
+would take all others as one track. Source: `colliderml/tasks/tracking/metrics.py` and `task.py` there.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def read_colliderml(path: Path, options: ReadOptions) -> Iterator[Event]:
 
 
 class _ParticleTable:
-    """The particles of one event after the other, from a table in the order of the hits; it may hold more events."""
+    """Reads particles event by event from a table in the order of the hits; it may hold more events."""
 
     def __init__(self, path: Path) -> None:
         file = probe_file(path)
@@ -137,7 +137,8 @@ def read_display(path: Path, options: ReadOptions) -> Iterator[Event]:
 
     The file gives the pT of each particle, but neither its direction nor where it starts. Its direction is taken from
     the event's vertex to its innermost hit, its start is the vertex: so pT is exact, eta good to about .01 for
-    particles from the vertex, and displaced particles cannot be options from others. Charge is that of the PDG code.
+    particles from the vertex, and displaced particles cannot be distinguished from others. The charge is that of the
+    PDG code.
 
     Raises:
         FileError: no whole JSON object, or a hit is not usable.

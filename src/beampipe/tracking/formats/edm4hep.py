@@ -4,8 +4,8 @@ A collection NAME is the branches `NAME/NAME.member`; a relation of it is `_NAME
 `collectionID`. Source: `edm4hep.yaml` of https://github.com/key4hep/EDM4hep, `doc/storage_details.md` of
 https://github.com/AIDASoft/podio.
 
-`cellID` packs the numbers of a module as a detector of DD4hep says: a list of fields, ``name:width`` one behind the
-other or ``name:offset:width``; a negative width is that of a signed number:
+`cellID` packs the numbers of a module; the detector's DD4hep description defines how: a list of fields, ``name:width``
+(right behind the field before) or ``name:offset:width``; a negative width marks a signed number:
 ``system:5,side:-2,layer:6,module:11,sensor:8``. Source: `BitFieldCoder` of https://github.com/AIDASoft/DD4hep.
 """
 
@@ -29,7 +29,7 @@ from beampipe.tracking.formats.tables import Origin, event_of, linked_truth, mod
 _BITS: Final = 64
 
 _SENSOR_BITS: Final = 32
-"""Fields from this bit on are the position of a cell on its sensor, by convention of DD4hep."""
+"""Fields from this bit on are the position of a cell on its sensor, by convention in DD4hep."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Field:
     """One number in a `cellID`.
 
     Attributes:
-        name: what is numbered.
-        offset: place of its lowest bit.
+        name: name of the field, such as ``layer``.
+        offset: position of its lowest bit.
         width: number of its bits.
         signed: whether its highest bit is a sign.
     """
@@ -55,7 +55,7 @@ class Field:
 
 
 def cell_fields(encoding: str) -> tuple[Field, ...]:
-    """The fields of an encoding, by their places.
+    """The fields of an encoding, in the order of their bits.
 
     Raises:
         ConfigError: it is no encoding, fields overlap, or there is no `layer`.
@@ -85,7 +85,7 @@ def cell_fields(encoding: str) -> tuple[Field, ...]:
 def modules_of_cells(where: object, cell: UInt64[ndarray, " n"], fields: tuple[Field, ...]) -> UInt64[ndarray, " n"]:
     """Identifiers of modules as ACTS packs them, of the numbers in each `cellID`.
 
-    The volume is `system` and `side`, the layer `layer`, the module whatever else stands in the lower 32 bits.
+    The volume is `system` and `side`, the layer `layer`; all other fields in the lower 32 bits form the module.
 
     Args:
         where: file and event, for messages.
@@ -93,7 +93,7 @@ def modules_of_cells(where: object, cell: UInt64[ndarray, " n"], fields: tuple[F
         fields: the fields, from `cell_fields`.
 
     Raises:
-        FileError: a number is too large for its place.
+        FileError: a number has too many bits for the ACTS identifier.
     """
     module, volume, layer = (np.zeros(len(cell), np.int64) for _ in range(3))
     for field in fields:
@@ -135,9 +135,9 @@ def read_edm4hep(path: Path, options: ReadOptions) -> Iterator[Event]:
 
     Yields:
         Each event; its number is `EventHeader.eventNumber`, or the entry where that is not unique. Hits are numbered
-        by their rows, those of several collections on end, with `collection` and `index` (row in it) as columns;
+        by their rows, continued over several collections, with `collection` and `index` (row in it) as columns;
         `cellID` and the other plain members are kept. Modules are known if `options.cell_id`
-        says how `cellID` is packed, which is the detector's.
+        gives the packing of `cellID`, which depends on the detector.
 
     Raises:
         FileError: the file is cut short, a link points nowhere, or several collections could be meant.
@@ -162,7 +162,7 @@ def read_edm4hep(path: Path, options: ReadOptions) -> Iterator[Event]:
 
 @dataclass(frozen=True)
 class _Link:
-    """How the hits of a collection lead to particles: by a link, simulated hits, and their relation to particles."""
+    """The way from hits to particles: a link to simulated hits, and their relation to particles."""
 
     start: str
     end: str
@@ -273,7 +273,7 @@ def _hit_columns(tree: _Tree, entry: int, hits: tuple[str, ...]) -> tuple[dict[s
 
 
 def _truth(tree: _Tree, entry: int, links: list[_Link], lengths: list[int]) -> Truth:
-    """The truth of the hits of all collections, numbered on end."""
+    """The truth of the hits of all collections, numbered continuously."""
     start = np.cumsum(lengths) - lengths
     made_by = [_made_by(tree, entry, link, length) for link, length in zip(links, lengths, strict=True)]
     hit = np.concatenate([rows[0] + offset for rows, offset in zip(made_by, start, strict=True)])
@@ -308,7 +308,7 @@ def _made_by(tree: _Tree, entry: int, link: _Link, n_hits: int) -> ndarray:
             f" {link.particles}, expected a row that is there; name another collection by --particles",
             path=tree.path,
         )
-    return np.stack([hit.astype(np.int64), np.maximum(made_by, -1) + 1])  # a particle that was not kept: noise
+    return np.stack([hit.astype(np.int64), np.maximum(made_by, -1) + 1])  # a particle missing in the file: noise
 
 
 def _particles(tree: _Tree, entry: int, name: str) -> Particles:

@@ -1,4 +1,4 @@
-"""What a format of events is: how its files are recognised and read, and which options it takes."""
+"""Base of all formats of events: how files are recognised and read, and with which options."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from beampipe.tracking.formats.tables import arrow, header_of, open_parquet
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What a user says about an input because its content does not say it.
+    """Facts about an input that the user must supply because the files lack them.
 
     Attributes:
         format: name of the format, None to recognise it by its content.
@@ -61,7 +61,7 @@ class EventFormat:
 
     Attributes:
         name: name of the format on the command line.
-        recognises: whether a file is one that stands for an event, or for several, of this format.
+        recognises: whether a file holds one or several events of this format.
         read: the events of such a file, one in memory at a time.
         takes: names of the attributes of `ReadOptions` that the format uses.
         yields_to: names of formats that are read instead where a folder holds both.
@@ -85,7 +85,7 @@ _MAX_SHOWN_NAMES: Final = 12
 
 @dataclass(frozen=True)
 class FileProbe:
-    """What the first bytes of a file, and its header, footer or keys, show.
+    """Properties of a file that its first bytes, and its header, footer or keys, show.
 
     Attributes:
         path: path of the file.
@@ -141,7 +141,7 @@ def probe_file(path: Path) -> FileProbe:
         try:
             return FileProbe(path, "json", tuple(read_json(path)))
         except FileError as error:
-            # One object a line, as tracks may be written, is no event that was cut short.
+            # One object per line is a file of tracks, not an event that was cut short.
             if isinstance(error.__cause__, json.JSONDecodeError) and error.__cause__.msg == "Extra data":
                 return FileProbe(path, "unknown")
             raise

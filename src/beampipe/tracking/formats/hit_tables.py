@@ -70,7 +70,7 @@ def has_position(file: FileProbe) -> bool:
 
 
 def _events_of_lists(path: Path, by: str | None) -> Iterator[tuple[object, dict[str, ndarray]]]:
-    """The lists of each event that are as long as its positions; a column that is not so in all events is refused."""
+    """The lists of each event that have one value per hit; a column that has so in some events only is refused."""
     of_hits: set[str] | None = None
     for row, (values, lists) in enumerate(event_rows(path)):
         z = next((values for name, values in lists.items() if without_prefix(name) == "z"), np.empty(0))
@@ -98,7 +98,7 @@ def _events_of_csv(path: Path, by: str | None) -> Iterator[tuple[object, dict[st
 
 
 def _is_hit_table(file: FileProbe) -> bool:
-    # A CSV file with such a header may be anything, and labels are a result: both are read where the user says so.
+    # A CSV file with such a header may be anything, and labels are an output: both need an explicit `format`.
     taken = OWN.recognises(file) or COLLIDERML.recognises(file) or file.has("hit", "track_id")
     return file.kind == "parquet" and has_position(file) and not taken
 
@@ -129,4 +129,4 @@ def read_features(path: Path, options: ReadOptions) -> Iterator[Event]:
 
 
 FEATURES: Final = EventFormat("features", lambda file: file.kind == "numbers", read_features, frozenset({"scale"}))
-"""Three columns in the units of a scale; what the Exa.TrkX and ACTS clients write."""
+"""Three columns in the units of a scale, as the Exa.TrkX and ACTS clients write them."""

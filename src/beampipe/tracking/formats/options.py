@@ -1,6 +1,6 @@
 """Options of the command line for reading events and writing tracks, defined once for all commands.
 
-The command loads this module before anything else, so the names of formats and forms are repeated here, in words.
+The command line loads this module first, so it repeats the names of formats instead of importing them.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def reads_events(command: Callable[..., None]) -> Callable[..., None]:
     Args:
         command: function of a command; it takes `options` by name.
     """
-    # `ReadOptions` is not loaded for a text of help.
+    # `ReadOptions` is not imported for help texts.
     own = inspect.signature(command, eval_str=True, locals={"ReadOptions": Any})
     added = inspect.signature(read_options, eval_str=True, locals={"ReadOptions": Any}).parameters
     parameters: list[inspect.Parameter] = []

@@ -52,7 +52,7 @@ def open_events(
     ====================  ======================================================================================
 
     A folder is read file by file, in order of the events' numbers or of the names. All its files of events must be of
-    one format; files that are of none are left alone.
+    one format; files of no known format are ignored.
 
     Args:
         path: file or folder of events.
@@ -65,7 +65,7 @@ def open_events(
             the modules are known.
 
     Raises:
-        FileError: missing, cut short, of no known kind or of several; ColumnError if a column is missing.
+        FileError: missing, cut short, of no known format or of several; ColumnError if a column is missing.
         ConfigError: a scale or a name for a format that has no use for it.
         NotFiniteError: NaN or infinity among the coordinates.
         UnknownNameError: no such scale, format or collection.

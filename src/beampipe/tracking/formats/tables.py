@@ -1,4 +1,4 @@
-"""Tables in CSV and Parquet files, and the hits and truth that their columns stand for."""
+"""Reads tables from CSV and Parquet files, and builds hits and truth from their columns."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def as_numpy(path: str | Path, column: Any) -> ndarray:
     """A column of pyarrow as an array: of its own type if it holds numbers throughout, else of Python objects.
 
     Args:
-        path: file that it is from, for messages.
+        path: file that the column is from, for messages.
         column: an array of pyarrow, chunked or not.
 
     Raises:
@@ -56,7 +56,7 @@ def as_numpy(path: str | Path, column: Any) -> ndarray:
 
 
 def read_columns(path: Path, wanted: Mapping[str, type[np.generic]]) -> dict[str, ndarray]:
-    """The columns `wanted` of a CSV file with a header; others are not even converted.
+    """The columns `wanted` of a CSV file with a header; others are not converted.
 
     Raises:
         FileError: the file is missing, cut short, or holds a field that is no number of its type.
@@ -255,7 +255,7 @@ _BITS: Final = (("volume", 8), ("layer", 12), ("module", 28))
 
 @dataclass(frozen=True)
 class Origin:
-    """Where columns come from, for messages and for what is written later.
+    """Origin of columns, for messages and for writing tracks.
 
     Attributes:
         path: file that they were read from.
@@ -303,14 +303,14 @@ def event_of(origin: Origin, columns: Mapping[str, ndarray], scale: str = "mm", 
     primary                                        made by the generator; if not there, starts within 2 mm
     =============================================  =====================================================
 
-    Each name may stand behind ``hit_``. All columns are kept as they are, too; r, phi and z in another scale
+    Each name may have the prefix ``hit_``. All columns are also kept unchanged; r, phi and z in another scale
     as input_r, input_phi and input_z.
 
     Args:
         origin: file and event, for messages.
         columns: name -> (n_hits,) array.
         scale: a name of `SCALES`, for r, phi and z.
-        truth: the truth, if it is known already; the columns of particles are then left alone.
+        truth: the truth, if it was read already; the columns of particles are then ignored.
 
     Raises:
         FileError: an identifier is out of its range, or r is not hypot(x, y).
@@ -322,7 +322,7 @@ def event_of(origin: Origin, columns: Mapping[str, ndarray], scale: str = "mm", 
         hits = Hits(_hit_positions(origin, named, scale), _hit_modules(origin, named))
         found = _truth_of_columns(origin, named) if truth is None else truth
         hit_id = integers(origin, "hit_id", named["hit_id"]) if "hit_id" in named else None
-        # Coordinates in another scale must not be taken for those in mm.
+        # Coordinates in another scale must not be mistaken for mm.
         scaled = _CYLINDRICAL if scale != "mm" else ()
         extra = {(f"input_{name}" if name in scaled else name): values for name, values in columns.items()}
         extra.pop("hit_id", None)
@@ -345,7 +345,7 @@ def linked_truth(n_hits: int, hit: Int64[ndarray, " n"], particle: Int64[ndarray
     leading = np.full(n_hits, NOISE, np.int64)
     rows, first = np.unique(hit, return_index=True)
     leading[rows] = particle[first]
-    # The same particle may give several simulated hits to one hit: that is no sharing.
+    # Several simulated hits of one particle in one hit do not make it shared.
     further = np.unique(np.stack([hit, particle])[:, particle != leading[hit]], axis=1)
     return Truth(leading, particles, further[0], further[1])
 

@@ -89,7 +89,7 @@ def _truth(path: Path, particles_path: Path, hits_path: Path, hit_id: ndarray) -
 
 def _is_hits_file(file: FileProbe) -> bool:
     files = event_files_of(file.path)
-    # ACTS writes -hits.csv too, for the simulated hits; these have no number of their own.
+    # ACTS writes -hits.csv too, for simulated hits; those have no `hit_id`.
     return file.kind == "csv" and files is not None and files.kind == "hits" and file.has("hit_id")
 
 

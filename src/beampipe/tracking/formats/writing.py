@@ -1,4 +1,4 @@
-"""How tracks are written: as labels, as lists of hits, with fitted parameters, and what all formats of tracks share."""
+"""Writes tracks as labels, as lists of hits and as fitted parameters; base of all formats of tracks."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class TrackFormat:
         name: name of the format on the command line.
         endings: endings of its files, the usual one first; an empty one stands for a folder.
         types: name -> type of the columns that every event has: a type of numpy, or `list` for lists of int64.
-        columns: the rows of one event, by column; the first event with rows fixes the further columns of the file.
+        columns: function from an event and its tracks to columns; the first event with rows fixes those of the file.
         needs: refuses an event that lacks what the format requires, by an `InputError`; called before tracks are found.
         writer: writes events and their tracks, taken one at a time, and returns the number of events; if not given,
             `write_table`.
@@ -65,7 +65,7 @@ class TrackFormat:
         Raises:
             FileError: the ending is another.
         """
-        # Whatever is no ending of a file may be the name of a folder.
+        # A suffix that is no known ending may be part of the name of a folder.
         ending = path.suffix if path.suffix in _ENDINGS or "" not in self.endings else ""
         if ending not in self.endings:
             raise FileError(
@@ -115,7 +115,7 @@ def own_hit_ids(event: Event, form: str, formats: tuple[str, ...]) -> Int64[ndar
 
 
 class IncrementalWriter:
-    """A table to which events are added; the first event with rows says which columns there are.
+    """A table to which events are appended; the first event with rows defines the columns.
 
     Args:
         part: file to write.
@@ -134,7 +134,7 @@ class IncrementalWriter:
         self._open = ExitStack()
 
     def add(self, event_id: int, columns: Columns) -> None:
-        """Add the rows of one event; what it lacks of the columns of the first event is null.
+        """Add the rows of one event; columns of the first event that it lacks are null.
 
         Raises:
             FileError: a column that the first event does not have, or values that the file cannot hold.
@@ -161,7 +161,7 @@ class IncrementalWriter:
             ) from error
 
     def close(self) -> None:
-        """Finish the file; without any row it has the columns that every event has."""
+        """Finish the file; without any row it has the columns `types`."""
         if self._writer is None:
             pa, _ = arrow("lib")
             self._start(pa.schema(list(self._types.items())))
@@ -177,7 +177,7 @@ class IncrementalWriter:
         self._schema = schema
         self._types = {field.name: field.type for field in schema}
         if self._suffix == ".csv":
-            # The header without quotes, which the readers of ACTS would take for part of the names.
+            # No quotes in the header: the readers of ACTS would take them for part of the names.
             with self._part.open("w", encoding="utf-8", newline="") as header:
                 csv.writer(header, lineterminator="\n").writerow(schema.names)
             stream = self._open.enter_context(self._part.open("ab"))
@@ -236,9 +236,9 @@ TRACK_COLUMNS: Final = ("event_id", "hit", "r", "phi", "z", "track_id")
 
 
 def kept_columns(event: Event) -> dict[str, ndarray]:
-    """The input's own columns of the hits, but for the position as far as `TRACK_COLUMNS` has it.
+    """The input's own columns of the hits, without the coordinates in `TRACK_COLUMNS`.
 
-    Another one whose name is in `TRACK_COLUMNS` gets ``input_`` before it, such as a `track_id` of other tracks.
+    Other columns with a name in `TRACK_COLUMNS`, such as an earlier `track_id`, get the prefix ``input_``.
     """
     kept = {} if event.source is None else event.source.columns()
     repeated: set[str] = set()
@@ -314,7 +314,7 @@ _COVARIANCES: Final = tuple(
 
 PARAMETER_COLUMNS: Final = ("event_id", "track_id", *PARAMETERS, *_COVARIANCES, "chi2", "ndf", "n_hits", "status")
 """Number of the event and of the track, parameters, their covariance (lower triangle), chi2 and degrees of freedom,
-hits that were fitted, and ``fitted`` or why there is none; numbers of tracks that were not fitted are NaN."""
+hits that were fitted, and ``fitted`` or the reason of the failure; numbers of tracks that were not fitted are NaN."""
 
 _PARAMETER_TYPES: Final[dict[str, type]] = {
     **dict.fromkeys(PARAMETER_COLUMNS, np.float64),
@@ -324,7 +324,7 @@ _PARAMETER_TYPES: Final[dict[str, type]] = {
 
 
 def parameters_path(labels: Path) -> Path:
-    """Where the parameters of tracks go whose labels are in the file `labels`: ``NAME.parameters.parquet`` or .csv."""
+    """Path of the parameters of the tracks in the file `labels`: ``NAME.parameters.parquet`` or .csv."""
     ending = labels.suffix if labels.suffix in (".csv", ".parquet") else ".parquet"
     return labels.with_name(f"{labels.stem}.parameters{ending}")
 
@@ -366,7 +366,7 @@ def writing_parameters(path: Path, events: EventsWithTracks) -> Iterator[tuple[E
 
 
 def jagged_tracks(hits: Hits, tracks: Tracks, field: float) -> Array:
-    """`Tracks.to_awkward`, which says what the records hold.
+    """The records of `Tracks.to_awkward`.
 
     Args:
         hits: hits that the tracks were found in.

@@ -48,8 +48,6 @@ __all__ = [
     "walk",
 ]
 
-# Networks and components
-
 
 def embed(position: Position, weights: Mlp, threads: int = 1) -> Float32[ndarray, "n_hits d"]:
     """Embedding of each hit: source vector, then target vector.
@@ -113,7 +111,7 @@ def radius_edges(
 def logit_of(cut: float) -> np.float32:
     """The logit at which a score reaches `cut`.
 
-    Cuts on the filter are made here, on the logit, by every implementation: scores of likely edges round to 1.
+    Every implementation cuts on this logit, because scores of likely edges round to 1.
 
     Args:
         cut: score in [0, 1].
@@ -157,7 +155,7 @@ def filter_kept(
 def _filter_arguments(
     position: ndarray, edge_index: ndarray, dist2: ndarray, weights: Mlp, threads: int
 ) -> tuple[object, ...]:
-    """What both native kernels of the filter read."""
+    """The arguments of both native kernels of the filter."""
     arrays = (contiguous(position), contiguous(edge_index), contiguous(dist2), weights.packed_by_output)
     return (*arrays, weights.widths[1], useful_threads(threads, len(position)))
 
@@ -200,9 +198,6 @@ def connected_components(n: int, edge_index: EdgeIndex, min_hits: int = 2) -> Tr
         return reference.connected_components(n, edge_index, min_hits)
     label: TrackIds = kernels.connected_components(n, contiguous(edge_index), min_hits)
     return label
-
-
-# Learned windows: layers, edges, triplets, pair features, paths
 
 
 def assign_layers(position: Position, windows: Windows, threads: int = 1) -> LayerNumbers:
@@ -248,7 +243,7 @@ def module_map_edges(
     """Doublets inside their windows that take part in a triplet inside its window, as tracks grow outwards.
 
     Around hits on seed layers all doublets are tried. Farther out a triplet counts only if its inner doublet is an edge
-    already: what no track reaches is not searched. See `beampipe.tracking.windows`.
+    already, so that regions that no track reaches are not searched. See `beampipe.tracking.windows`.
 
     Args:
         position: r [mm], phi [rad] between -pi and pi, z [mm].
@@ -328,9 +323,9 @@ def walk(
     """Best paths through the triplets, best first, each hit on one path at most.
 
     The score of a path is the sum of its edges' weights less `penalty` times the chi2 of its triplets, in fixed
-    point, so that equal paths compare equal whatever the order of adding. A path whose end lies on a better path
-    starts inside it. Then each hit of a path takes along the free hit of its layer that fits best in its place:
-    modules overlap, and a particle leaves two hits there.
+    point, so that equal paths compare equal in any order of summation. Of a path that shares hits with better paths,
+    the outermost stretch of free hits remains. Then the free hit of the same layer that fits best in place of each
+    hit is added to the path: where modules overlap, a particle leaves two hits on a layer.
 
     Args:
         n_hits: number of hits of the graph.
@@ -371,9 +366,9 @@ def complete(
 ) -> TrackIds:
     """Tracks with the free hits beyond their ends, less those that are short for their chi2.
 
-    A free hit fits an end if its triplet with the last two layers of the track passes. The nearest layer that has one
-    gives the best of them; a hit that fits several tracks goes to the smallest chi2. One layer more may be skipped
-    than the windows know, within the widest window of the known ones. At most four hits are added at each end.
+    A free hit fits an end if its triplet with the last two layers of the track passes. The best hit on the nearest
+    layer with such hits is added; a hit that fits several tracks goes to the smallest chi2. One layer more may be
+    skipped than in the windows, within the widest of those windows. At most four hits are added at each end.
 
     A track's score is its number of layers, less 1, less `penalty` times the sum of the chi2 of each three layers in
     a row: the smallest of their hits, 1 where none passes.
@@ -384,7 +379,7 @@ def complete(
         windows: learned windows; those of doublets have no effect.
         penalty: cost of a chi2 at the edge of the window, in layers.
         min_score: lowest score of a track that stays in an event of 100,000 hits; it is lower by 1 for each factor of
-            ten that an event has fewer, as chance then is.
+            ten fewer hits, as chance combinations are then rarer.
         threads: largest number of threads that the call uses.
         offsets: first hit of each event, and the end, where there are several: no track takes hits of another event.
 
@@ -406,12 +401,12 @@ def complete(
 
 
 def _native_windows(windows: Windows) -> Any:
-    """The windows as the native kernels read them, made once."""
+    """The windows as the native kernels read them, cached on the windows."""
     if "native" not in windows.__dict__:
         kernels = native()
         assert kernels is not None
         tables = kernels.Windows(
             windows.layers, windows.pairs, windows.pair_windows, windows.out_begin, windows.triplet_windows
         )
-        windows.__dict__["native"] = tables  # the dataclass is frozen, its cache is not
+        windows.__dict__["native"] = tables  # the dataclass is frozen, but a cache may be added
     return windows.__dict__["native"]

@@ -1,6 +1,6 @@
-"""What the networks see: one definition, for training, the reference kernels and (retold in C++) the native ones.
+"""Input features of the networks, for training and the reference kernels; native/networks repeats them in C++.
 
-Nothing here depends on phi itself but the embedding's input: a rotation about the beam changes no edge feature.
+Only the input of the embedding depends on phi itself: a rotation about the beam changes no edge feature.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ __all__ = [
 ]
 
 HIT_FEATURES: Final = ("r", "cos_phi", "sin_phi", "z", "eta")
-"""What the embedding sees of a hit."""
+"""Features of a hit for the embedding."""
 
 NODE_FEATURES: Final = ("r", "z", "eta")
-"""What filter and interaction network see of a hit."""
+"""Features of a hit for filter and interaction network."""
 
 EDGE_FEATURES: Final = ("kappa", "slope", "z0", "dr", "dz", "dphi")
-"""What filter and interaction network see of an edge: the fields of `beampipe.tracking.kernels.geometry.Doublet`."""
+"""Features of an edge for filter and interaction network, from `beampipe.tracking.kernels.geometry.Doublet`."""
 
 PAIR_FEATURES: Final = ("chi2_in", "chi2_out", "n_in", "n_out", "level_in", "level_out")
-"""What the interaction network sees of the triplets that an edge is part of."""
+"""Features of the triplets of an edge, for the interaction network."""
 
 FILTER_INPUTS: Final = len(EDGE_FEATURES) + 2 * len(NODE_FEATURES) + 1
 """Length of the filter's input: the edge, both of its hits and their squared embedding distance."""
 
 LENGTH_SCALE: Final = 1e-3
-"""Factor on r and z of a hit: the networks see metres."""
+"""Factor on r and z of a hit: the networks take metres."""
 
 ETA_SCALE: Final = 0.25
 """Factor on pseudorapidities, and on asinh(slope), which is one."""
@@ -72,7 +72,7 @@ FEATURE_MAX: Final = 4.0
 """Largest absolute value of an edge feature; larger ones are clipped."""
 
 LINK: Final = 0.125
-"""What one link of a chain of triplets adds to ``level_in`` or ``level_out`` of `PAIR_FEATURES`."""
+"""Increment of ``level_in`` or ``level_out`` of `PAIR_FEATURES` per link of a chain of triplets."""
 
 EMBEDDING_SIZE: Final = 8
 """Length of the source and of the target vector of a hit."""
@@ -127,7 +127,7 @@ def filter_features(position: Position, edge_index: EdgeIndex, distance2: EdgeVa
 def on_chains(pair_features: PairTable, min_hits: int) -> Bool[ndarray, " n_edges"]:
     """Whether each edge lies on a chain of triplets of at least `min_hits` hits, and of three.
 
-    The longest chain through an edge has the links inwards and outwards that its levels tell, and two hits more.
+    The longest chain through an edge has as many links inwards and outwards as its levels, and two more hits.
 
     Args:
         pair_features: `PAIR_FEATURES` of each edge.

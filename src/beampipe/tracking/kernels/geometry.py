@@ -1,18 +1,18 @@
-"""The arrays of hits and edges, and what two hits, and three, say about a track.
+"""Array types of hits and edges, and the geometry of doublets and triplets.
 
-One definition, repeated in C++ (native/geometry.hpp) and in torch (`beampipe.tracking.cuda.graphs`).
+The formulas are repeated in C++ (native/geometry.hpp) and in torch (`beampipe.tracking.cuda.graphs`).
 
 A particle from the beam line runs on a helix: a circle of curvature kappa in the transverse plane, on which z grows
 with the length of arc s at the constant rate cot = dz / ds = pz / pT, the cotangent of the polar angle. Two hits and
 the beam line fix kappa; z is then read in two ways:
 
-`doublet` (what the networks see)
+`doublet` (input of the networks)
     along the chord in the r-z plane: slope = dz / dr, and z0 where that straight line meets the beam. No division by
     an arc, so it is defined for any two hits; for a stiff track slope and cot agree.
 
-`arc` (what the learned windows cut on)
+`arc` (for the cuts of the learned windows)
     along the circle: cot = dz / ds, and z0 = z - s cot. A hit at radius r has gone s = (2 / kappa) asin(kappa r / 2) =
-    r (1 + (kappa r)^2 / 24 + ...), of which this much is kept.
+    r (1 + (kappa r)^2 / 24 + ...), of which these two terms are used.
 
 Source:
     R. Fruehwirth and A. Strandlie, "Pattern Recognition, Tracking and Vertex Reconstruction in Particle Detectors"
@@ -27,9 +27,6 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float32, Int16, Int64
-
-# Arrays that kernels and stages hand on to each other
-
 
 Position = Float32[ndarray, "n_hits 3"]
 """r [mm], phi [rad] and z [mm] of each hit."""
@@ -59,9 +56,6 @@ PairTable = Float32[ndarray, "n_edges 6"]
 """Features of the triplets of each edge, in the order of `PAIR_FEATURES`."""
 
 
-# Doublets and triplets
-
-
 TWO_PI: Final = np.float32(2 * np.pi)
 
 MIN_DR: Final = np.float32(0.5)
@@ -78,7 +72,7 @@ ARC_SERIES: Final = np.float32(1 / 24)
 
 
 class Doublet(NamedTuple):
-    """Edges as the networks see them; each field is (n_edges,) float32.
+    """Edges along their chords, for the networks; each field is (n_edges,) float32.
 
     Attributes:
         kappa: curvature of the circle through both hits and the beam line [1/mm].
@@ -98,7 +92,7 @@ class Doublet(NamedTuple):
 
 
 class Arc(NamedTuple):
-    """Edges as the learned windows see them; each field is (n_edges,) float32.
+    """Edges along their circles, for the learned windows; each field is (n_edges,) float32.
 
     Attributes:
         kappa: curvature of the circle through both hits and the beam line [1/mm].
@@ -174,7 +168,7 @@ def triplet_chi2(inner: Arc, outer: Arc, window: Float32[ndarray, "n 4"]) -> Flo
     Args:
         inner: arcs of the doublets that end at the shared hits; their curvature is the kappa of the formula.
         outer: arcs of the doublets that start at the shared hits.
-        window: a, b, c, d of each (see `beampipe.tracking.windows`); a = 0 where the windows know no such triplet.
+        window: a, b, c, d of each (see `beampipe.tracking.windows`); a = 0 where the windows have no such triplet.
     """
     a, b, c, d = window.T
     turn = np.float32(1) + inner.cot * outer.cot

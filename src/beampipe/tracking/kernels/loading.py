@@ -21,8 +21,8 @@ _WORTH_A_THREAD: Final = 4000  # hits; below, waking a thread costs more than it
 
 @cache
 def native() -> ModuleType | None:
-    """The compiled kernels, or None, with one warning, where they were not built."""
-    # Idle threads sleep: where events share the cores, spinning ones would take the time of those that work.
+    """The compiled kernels; None, with one warning, where they were not built."""
+    # Idle threads sleep: spinning ones would slow down other events on the same cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         return import_module("beampipe.tracking.kernels._native")

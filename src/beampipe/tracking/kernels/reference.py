@@ -1,4 +1,4 @@
-"""Slow references of the kernels in plain numpy and scipy: fallback where nothing was compiled, truth for the tests."""
+"""Slow references of the kernels in numpy and scipy: fallback where nothing was compiled, expected values of tests."""
 
 from __future__ import annotations
 
@@ -28,9 +28,6 @@ from beampipe.tracking.kernels.geometry import (
 )
 from beampipe.tracking.kernels.weights import GnnWeights, Mlp
 from beampipe.tracking.windows import SEED_DEPTH, SEED_STAGE, Windows, growth_stages
-
-# Networks and components
-
 
 _CHUNK = 256  # source hits whose distances to all targets are held at a time
 
@@ -153,16 +150,16 @@ MAX_DPHI: Final = np.float32(1.2)
 """An edge of the learned windows goes outwards by more than `MIN_DR`, and turns by less than this [rad]."""
 
 MANY_LAYER_HITS: Final = 50
-"""Hits of a layer; so many lie all over it."""
+"""Fewest hits of a layer that must fill it."""
 
 FILLED: Final = np.float32(0.5)
-"""Part of a layer's extent in r and in z that they fill at least."""
+"""Share of a layer's extent in r and in z that these hits cover at least."""
 
 THIN: Final = np.float32(2)
-"""Extent [mm] that is little more than the margin of a layer's box; hits of thin layers do not fill it."""
+"""Extents [mm] up to this are not checked: the margin of a thin layer's box is most of them."""
 
 NO_PARTNER: Final = np.float32(2.0)
-"""Stands for the chi2 of an edge with no partner; one that passes has chi2 < 1."""
+"""chi2 feature of an edge with no partner; a triplet that passes has chi2 < 1."""
 
 
 def assign_layers(position: Position, windows: Windows) -> LayerNumbers:
@@ -197,8 +194,8 @@ def module_map_edges(
 ) -> EdgeIndex:
     """Doublets inside their windows, of one event, from which tracks grow, sorted.
 
-    A triplet inside its window makes edges of both of its doublets; where its middle hit lies on no seed layer, only if
-    the inner one is an edge already. See `beampipe.tracking.windows`.
+    Both doublets of a triplet inside its window become edges; where the middle hit lies on no seed layer, only if the
+    inner one is an edge already. See `beampipe.tracking.windows`.
     """
     layer = assign_layers(position, windows)
     event = event_of(len(position), offsets)
@@ -312,7 +309,7 @@ def _add_twins(
     chi2: Chi2,
     layer: LayerNumbers,
 ) -> None:
-    """Give each hit of a path the free hit of its layer that fits best in its place: modules overlap."""
+    """Add to each hit of a path the free hit of the same layer that fits best, as modules overlap."""
     replaces: dict[tuple[int, int, int], float] = {}  # three hits of a possible path: chi2
     for (e, f), x in zip(triplets.T.tolist(), chi2.tolist(), strict=True):
         replaces[int(edge_index[0, e]), int(edge_index[1, e]), int(edge_index[1, f])] = x
@@ -341,17 +338,17 @@ MAX_ADDED_HITS: Final = 4
 """Most hits that are added at each end of a track."""
 
 MANY_EVENT_HITS: Final = np.float32(1e5)
-"""Hits of an event that the lowest score is meant for; it is lower by one layer where there are ten times fewer."""
+"""Hits of an event for which `min_score` is defined; it is lower by one layer for ten times fewer hits."""
 
 _Path = list[tuple[int, ...]]
 """The layers on the way of a track, from the beam outwards: its first hit on each, and the second if there is one."""
 
 _Reach = dict[tuple[int, int, bool], dict[int, Float32[ndarray, " 4"]]]
-"""(inner layer, outer layer, outward): the layers to look on beyond that pair, nearest first, and their windows."""
+"""(inner layer, outer layer, outward): the layers to search beyond that pair, nearest first, and their windows."""
 
 
 class _Proposal(NamedTuple):
-    """A hit that may be added to an end of a track; proposals sort by chi2, then as they stand here."""
+    """A hit that may be added to an end of a track; proposals sort by their fields in this order."""
 
     chi2: float
     hit: int
@@ -381,7 +378,7 @@ def complete(
                 paths[track].insert(len(paths[track]) if outward else 0, (hit,))
         ends = [(proposal.track, proposal.outward) for proposal in proposals]
     n_hits = np.bincount(event)
-    # A track may have no hit on any layer: its event follows from its label, not from its path.
+    # A track may have no hit on any layer, so its event is taken from its label, not from its path.
     event_of_track = {int(track): int(event[label == track][0]) for track in paths}
     short = [
         track

@@ -24,8 +24,6 @@ from beampipe.settings import build
 from beampipe.tracking.kernels.features import EDGE_FEATURES, EMBEDDING_SIZE, FILTER_INPUTS, HIT_FEATURES, PAIR_FEATURES
 from beampipe.tracking.kernels.loading import native
 
-# Weights as the kernels read them
-
 
 @dataclass(frozen=True, eq=False)
 class Layer:
@@ -75,7 +73,7 @@ class Mlp:
 
     @cached_property
     def packed_by_output(self) -> Float32[ndarray, " size"]:
-        """All layers, matrices as they are: the filter kernel keeps edges, not outputs, in its vectors."""
+        """All layers, matrices not transposed: the filter kernel vectorises over edges, not outputs."""
         return self._packed(by_output=True)
 
     def _packed(self, *, by_output: bool) -> Float32[ndarray, " size"]:
@@ -130,9 +128,6 @@ class GnnWeights:
         """Encoders, then edge and node network of each step, then the classifier."""
         steps = [mlp for pair in zip(self.edge, self.node, strict=True) for mlp in pair]
         return np.concatenate([m.packed for m in (self.node_encoder, self.edge_encoder, *steps, self.classifier)])
-
-
-# Networks in files: weights in safetensors, what they need beside them in a JSON card
 
 
 @dataclass(frozen=True)
@@ -205,7 +200,7 @@ class Networks:
 
 
 def card_path(path: Path) -> Path:
-    """Where the card of the weights at `path` lies."""
+    """Path of the card of the weights at `path`."""
     return path.with_suffix(".json")
 
 
@@ -214,9 +209,9 @@ def write_card(path: Path, config: Mapping[str, Any], training: Mapping[str, Any
 
     Args:
         path: file of weights, which is there.
-        config: what a pipeline needs to use the weights.
+        config: cuts and sizes that a pipeline needs to use the weights.
         training: data, seeds, command and configurations.
-        metrics: what was measured of the weights.
+        metrics: performance measured with the weights.
     """
     card = {
         "name": path.stem,

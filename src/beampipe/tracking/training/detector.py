@@ -5,8 +5,8 @@ Training needs to know which hits lie on one layer, and which on one module if p
 1. The identifiers are packed as ACTS packs them (volume << 56 | layer << 36 | module << 8), and hits of one volume and
    layer fill boxes in r and z that do not overlap.
 2. The identifiers are few: each is a layer by itself, as long as the boxes do not overlap.
-3. Hits of all events are laid over each other in r and z. What hangs together is a layer: a barrel layer is thin in r,
-   a disc is thin in z. Pieces of one layer that few hits left apart are joined again.
+3. Hits of all events are laid over each other in r and z. A connected cluster is a layer: a barrel layer is thin in r,
+   a disc is thin in z. Clusters of one layer that are apart because hits are few are joined.
 
 Identifiers that give no layers still give modules, whatever their packing: equal identifiers are one module.
 """
@@ -36,15 +36,15 @@ from beampipe.tracking.truth import (
 )
 
 _VERTEX_TOLERANCE: Final = 0.2
-"""Distance of the beam line from where it is expected [mm] that costs no tracks worth a second search, as the pipelines
-decide it (kernels/native/pipelines/policy.cpp)."""
+"""Largest distance between actual and expected beam line [mm] for which pipelines do not search a second time
+(kernels/native/pipelines/policy.cpp)."""
 
 
 _PADDING: Final = 0.5
 """Margin of the boxes of layers that the windows will have [mm]."""
 
 _MOST_LAYERS: Final = 512
-"""More identifiers than this are not those of layers."""
+"""More distinct identifiers than this do not number layers."""
 
 _FEWEST_LAYERS: Final = 3
 """A track needs a triplet at least."""
@@ -56,13 +56,13 @@ _THICK: Final = 60.0
 """A layer that is thicker than this [mm] both in r and in z is divided with smaller cells."""
 
 _GAP: Final = 30.0
-"""Largest gap [mm] between a long piece and what continues it."""
+"""Largest gap [mm] between a long piece and its continuation."""
 
 _LONG: Final = 3.0
-"""A piece is long if it is this many times as long as thin: it is seen which way its layer goes."""
+"""A piece is long, so that the direction of its layer is clear, if its length is this many times its thickness."""
 
 _MOST_PIECES: Final = 4000
-"""More pieces than this are not joined: hits are too few, or lie on no layers."""
+"""With more pieces than this none are joined: there are too few hits, or they lie on no layers."""
 
 _FEWEST_HITS: Final = 20
 """A piece with fewer hits is no layer; its hits are left out of the training."""
@@ -79,13 +79,13 @@ _VOLUME: Final = np.uint64(1 << 56)
 
 @dataclass(frozen=True, eq=False)
 class FoundLayers:
-    """Events with numbered layers, and modules where they are known.
+    """Events with numbered layers, and with modules if identifiers give them.
 
     Attributes:
         events: the events; `geometry_id` is volume 1, the number of the layer, and the number of the module in it.
         n_layers: number of layers.
         source: what the layers were derived from: ``"volume and layer"`` or ``"identifiers"`` or ``"positions"``.
-        has_modules: whether modules are known; without them none can be switched off in training.
+        has_modules: whether hits have modules; without them training cannot switch modules off.
     """
 
     events: tuple[Event, ...]
@@ -195,7 +195,7 @@ def _pieces(place: ndarray, cell: float) -> Int64[ndarray, " n"]:
 
 
 def _refined(place: ndarray, piece: Int64[ndarray, " n"], cell: float) -> Int64[ndarray, " n"]:
-    """The same pieces, those that are thick both ways cut by smaller cells."""
+    """The same pieces, with those that are thick in r and z split by smaller cells."""
     boxes = _boxes(place, piece)
     refined, next_number = piece.copy(), len(boxes)
     for number in np.flatnonzero(_thick(boxes)):
@@ -207,7 +207,7 @@ def _refined(place: ndarray, piece: Int64[ndarray, " n"], cell: float) -> Int64[
 
 
 def _joined(boxes: Float64[ndarray, "n 4"]) -> Int64[ndarray, " n"]:
-    """Number of the layer of each piece: long pieces are joined with what continues them across a small gap."""
+    """Number of the layer of each piece: long pieces are joined with their continuation across a small gap."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -270,7 +270,7 @@ def _numbered(number: ndarray) -> Int64[ndarray, " n"]:
 
 
 SPLIT: Final = "of six events in a row, one chooses radius and cuts, another one is scored, four are learned from"
-"""How events are divided, in words."""
+"""How events are divided between training, choice of cuts and validation, in words."""
 
 _TURN: Final = 6
 
@@ -282,7 +282,7 @@ _T_PER_GEV_MM: Final = 0.299792458e-3
 """Curvature of a particle of 1 GeV in 1 T [1/mm]."""
 
 _FIELDS: Final = (0.2, 20.0)
-"""Range of plausible fields [T]; others mean wrong units."""
+"""Range of plausible fields [T]; a field outside means wrong units."""
 
 _AGREEMENT: Final = 0.05
 """Largest relative difference between a field that is given and the one that the tracks show."""
@@ -290,7 +290,7 @@ _AGREEMENT: Final = 0.05
 
 @dataclass(frozen=True, eq=False)
 class InspectedEvents:
-    """Events and what was derived from them.
+    """Events and the properties of the detector that were derived from them.
 
     Attributes:
         layers: the events with their layers.
@@ -309,7 +309,7 @@ class InspectedEvents:
 
 @dataclass(frozen=True, eq=False)
 class TrainingSample(InspectedEvents):
-    """Events that a model is learned from, and what was seen of them.
+    """Events divided into training, choice of cuts and validation, with the derived properties of the detector.
 
     Attributes:
         taught: events that are learned from.
@@ -328,7 +328,7 @@ def prepare(
     field: float | None = None,
     min_layers: int | None = None,
 ) -> TrainingSample:
-    """Look at events and divide them.
+    """Inspect events and divide them into training, choice of cuts and validation.
 
     Args:
         events: clean events with truth; hits in mm and rad, momenta in GeV.
@@ -365,7 +365,7 @@ def prepare(
 
 
 def inspect_events(events: Iterable[Event], beam_spot: BeamSpot = ON_AXIS) -> InspectedEvents:
-    """Tell layers, field and vertices of events.
+    """Derive layers, field and luminous region from events.
 
     Args:
         events: clean events with truth; hits in mm and rad, momenta in GeV.
@@ -380,7 +380,7 @@ def inspect_events(events: Iterable[Event], beam_spot: BeamSpot = ON_AXIS) -> In
     _require_vertices_about(read, beam_spot)
     layers = find_layers(read)
     numbered = layers.events
-    # Of prompt particles; decays along the beam line are left out.
+    # Vertices of prompt particles only, without decays along the beam line.
     vertex_z = [
         np.abs(particles.vertex[particles.primary & (particles.origin_radius < HEADLINE.max_origin), 2])
         for particles in (truth_of(event).particles for event in numbered)
@@ -395,7 +395,7 @@ def inspect_events(events: Iterable[Event], beam_spot: BeamSpot = ON_AXIS) -> In
 
 
 def about_beam_spot(event: Event, beam_spot: BeamSpot) -> Event:
-    """The event seen from the beam line: hits and vertices shifted so that it is the z axis."""
+    """The event relative to the beam line: hits and vertices shifted so that the line is the z axis."""
     if beam_spot == ON_AXIS:
         return event
     truth = event.truth
@@ -438,7 +438,7 @@ def measured_field(events: Sequence[Event]) -> float:
 
 
 def _require_vertices_about(events: Sequence[Event], beam_spot: BeamSpot) -> None:
-    """Refuse events whose primary particles come from another line than the one they are seen from."""
+    """Refuse events whose primary particles do not come from the beam line."""
     primaries = [truth_of(event).particles for event in events]
     vertices = np.concatenate([particles.vertex[particles.primary, :2] for particles in primaries])
     if len(vertices) == 0:
@@ -453,7 +453,7 @@ def _require_vertices_about(events: Sequence[Event], beam_spot: BeamSpot) -> Non
 
 
 def _crossing(events: Sequence[Event]) -> LayerRequirements:
-    """What the usual particle crosses; those of one or two layers pass by the detector."""
+    """Layers that a typical particle crosses, without particles of one or two layers, which miss the detector."""
     crossed = []
     for event in events[:20]:
         truth = truth_of(event)

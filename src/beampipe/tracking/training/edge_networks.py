@@ -41,7 +41,7 @@ _CHUNK = 1 << 16
 """Edges per pass of the filter: its activations stay in the cache."""
 
 _DISPLACED_WEIGHT = 0.5
-"""Weight in the loss of true edges of particles that were made in the detector or by decays in flight."""
+"""Weight in the loss of true edges of particles from the detector material or decays in flight."""
 
 _PARTNERS = [PAIR_FEATURES.index("n_in"), PAIR_FEATURES.index("n_out")]
 """Columns of the pair features that are 0 where an edge has no partner inside, outside."""
@@ -109,7 +109,7 @@ def pair_maker(windows: Windows) -> PairMaker:
     """Pair features from the learned windows, by the kernels that inference uses.
 
     Raises:
-        MissingExtraError: the native kernels were not built; the reference would take months.
+        MissingExtraError: the native kernels were not built, and the reference is far too slow.
     """
     if native() is None:
         raise MissingExtraError("the native kernels", "train", "training")
@@ -123,7 +123,7 @@ def pair_maker(windows: Windows) -> PairMaker:
 
 @torch.no_grad()
 def filter_logits(position: Position, edge_index: EdgeIndex, dist2: EdgeValues, network: FilterNetwork) -> EdgeValues:
-    """Logit of each edge by the network in training, as `beampipe.tracking.kernels.filter_logits` by the packed one."""
+    """Logit of each edge by the torch network; `beampipe.tracking.kernels.filter_logits` does it for packed weights."""
     logits = [np.empty(0, np.float32)]
     for begin in range(0, edge_index.shape[1], _CHUNK):
         part = slice(begin, begin + _CHUNK)
@@ -163,7 +163,7 @@ def build_graph(
     soft_weight: float = 0.1,
     same_weight: float = 0.05,
 ) -> TrainingGraph:
-    """The graph that the interaction network sees: radius, windows, filter, then edges with a partner."""
+    """The input graph of the interaction network: edges inside radius and windows, above the filter cut."""
     edge_index, dist2 = nearby(event, embedding, building)
     if network is not None and edge_index.shape[1]:
         logit = filter_logits(event.position, edge_index, dist2, network)
@@ -186,7 +186,7 @@ def build_graph(
 
 
 def side_by_side(graphs: Sequence[TrainingGraph]) -> TrainingGraph:
-    """Several graphs as one of which no edge joins two."""
+    """Several graphs as one, with no edges between them."""
     if len(graphs) == 1:
         return graphs[0]
     first = np.cumsum([0, *(len(graph.position) for graph in graphs)])
@@ -208,8 +208,8 @@ class FilterConfig:
         batch: number of edges per update.
         rate: highest learning rate.
         events: largest number of training events that are used, for memory.
-        negatives: number of wrong edges kept per true one when an event is sampled; the rest is weighted in.
-        negative_weight: weight in the loss of wrong edges: the cut will keep nearly all true ones.
+        negatives: number of wrong edges kept per true one when an event is sampled; their weights stand for the rest.
+        negative_weight: weight in the loss of wrong edges, small because the cut must keep nearly all true ones.
         pt_min: lowest pT of a particle whose true edges must pass [GeV].
         soft_pt_min: lowest pT of a particle whose true edges count as right at all [GeV].
         soft_weight: weight in the loss of true edges between `soft_pt_min` and `pt_min`.
@@ -411,7 +411,7 @@ def _loss(config: GnnConfig, network: InteractionNetwork, graph: TrainingGraph, 
 def _wedge(
     graph: TrainingGraph, start: float, width: float
 ) -> tuple[Int64[ndarray, " m"], Int64[ndarray, " k"], Int64[ndarray, "2 m"]]:
-    """Edges with both ends inside, the hits that they touch, and the edges renumbered to these."""
+    """Edges with both ends in the wedge, their hits, and the edges in the numbering of these hits."""
     if width >= 2 * np.pi:
         inside = np.arange(graph.edge_index.shape[1])
     else:

@@ -1,8 +1,8 @@
 """Train the embedding: true edges inside the radius, false edges that the windows would let through outside.
 
-Metric learning with hard negatives as in the Exa.TrkX chain (Ju et al. 2021, arXiv:2103.06995), but two-headed
-(an edge goes from a source vector to a target vector, hence outward) and blind to what the kinematic windows remove
-anyway.
+Metric learning with hard negatives as in the Exa.TrkX chain (Ju et al. 2021, arXiv:2103.06995), with two differences:
+there are two heads (an edge goes from a source vector to a target vector, hence outward), and the loss hardly counts
+pairs that the kinematic windows remove anyway.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class EmbeddingConfig:
         margin: distance up to which negatives are pushed; the working radius is about 1.
         positive_weight: weight in the loss of true edges against false ones.
         displaced_weight: weight in the loss of true edges of particles made in the detector or by decays in flight.
-        killed_share: share of the negatives removed by the windows that is used: they cost search time only.
+        killed_share: share used of the negatives that the windows remove anyway; those cost search time only.
         max_pairs: largest number of close pairs per update, thinned at random and weighted up.
-        other_queries: number of hits on no true edge that ask too, per hit that does.
-        far_hits: number of hits from all over the event that are candidates as well.
+        other_queries: number of queries from hits on no true edge, per query from a hit on one.
+        far_hits: number of further candidates from the whole event.
         degrading: largest losses and noise of the training events, drawn afresh per visit.
         visits: number of consecutive updates on one degraded event.
         seed: seed of initial weights and of all random choices.
@@ -84,7 +84,7 @@ def train_embedding(
         events: clean training events.
         validation: degraded, labelled events, for the log.
         log: receives `neighbourhood` at each report.
-        start: network to continue from; without it, one of new random weights.
+        start: network to continue from; without it, a new network with random weights.
         report_every: number of updates between reports.
         checkpoint: called with the averaged network at each report, if given.
     """
@@ -153,7 +153,7 @@ def _loss(
     same = (particle[pairs[0]] == particle[pairs[1]]) & (particle[pairs[0]] >= 0)
     pairs = pairs[:, (d2[pairs[0]] < d2[pairs[1]]) & ~same]
     alive = config.windows.keep(position, pairs)
-    # A random tenth at full weight teaches what a tenth of the weight would, for less work.
+    # A random tenth at full weight has the same expected gradient as all at a tenth, for less work.
     chosen = alive | (rng.random(len(alive)) < config.killed_share) | (pairs[1] >= n_near)
     pairs, weight = pairs[:, chosen], thinning
 

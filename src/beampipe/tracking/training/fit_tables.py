@@ -1,12 +1,12 @@
 """Learn the tables of the track fit from simulated events: field, resolution, scattering and energy loss.
 
-The helix of a true particle is known, so that its hits tell errors and scattering alone. A *kink* at a hit is the
-change of direction from the hit before to the hit behind it, relative to that helix: the errors of three hits, divided
-by their distances, and the scattering at the middle one, which grows with 1 / p. Its square is on average linear in
-the variances of the layers, which are found by non-negative least squares from kinks of all momenta at once.
+The helix of a simulated particle is known, so its hits deviate by measurement errors and scattering alone. A *kink* at
+a hit is the change of direction from the hit before to the hit behind it, relative to that helix: the errors of three
+hits, divided by their distances, and the scattering at the middle one, which grows with 1 / p. Its square is on average
+linear in the variances of the layers; non-negative least squares gives these from kinks of all momenta at once.
 
-The beam pipe stands for all that lies inside the first hits. A particle that it scatters misses its first hit and
-turns there, as seen from its true origin: both are moments like the others. Its radius is assumed, not learned.
+The beam pipe stands for all material inside the first hits. Its scattering displaces the first hit, and turns the track
+there relative to the line from its true origin: both are moments like the others. Its radius is assumed, not learned.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class FitConfig:
         pt_min: lowest pT of a particle that is learned from [GeV].
         eta_max: largest |eta| of such a particle.
         origin_max: largest radius at which such a particle was made [mm].
-        turn_max: largest angle that a particle has turned by at a hit that counts [rad].
+        turn_max: largest turning angle of a particle up to a hit that counts [rad].
         min_hits: fewest hits of such a particle.
         min_particles: fewest particles to learn from.
         pipe_share: radius of the beam pipe, as a share of the innermost radius at which a layer has hits.
@@ -57,7 +57,7 @@ class FitConfig:
 
 
 FIT_RECIPE: Final = FitConfig()
-"""How the tables of the track fit that are shipped were learned."""
+"""The configuration behind the shipped tables of the track fit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class TrueTracks:
         row: (n,) int64 row of each hit in its event.
         event: (n,) int64 number of the event of each hit.
         layer: (n,) int64 number of the layer of each hit.
-        xyz: (n, 3) float64 place of each hit: x, y, z [mm].
+        xyz: (n, 3) float64 position of each hit: x, y, z [mm].
         vertex: (n_particles, 3) float64 where each particle starts: x, y, z [mm].
         momentum: (n_particles, 3) float64 px, py, pz [GeV] of each particle there.
         charge: (n_particles,) float64 charge of each particle [e].
@@ -158,7 +158,7 @@ _MEDIAN_CHI2: Final = 0.455
 """Median of chi2 with one degree of freedom."""
 
 _ROUNDS: Final = 10
-"""Times that the variances are fitted, each time with the weights and the core of the last."""
+"""Number of rounds of the fit of the variances, each with weights and core from the round before."""
 
 _LEAST_SHARE: Final = 0.05
 """Smallest variance of a kink, as a share of the typical one: few kinks can be nearly straight."""
@@ -167,7 +167,7 @@ _OCTAVES: Final = 64
 """Number of ranges of momentum, each a factor 2 in 1 / p^2."""
 
 _SEEN: Final = 2.0
-"""Errors that a variance must be worth to be taken as seen."""
+"""Significance, in standard errors, from which on a variance counts as measured."""
 
 _SAME_RADIUS: Final = 20.0
 """Difference of radii [mm] up to which layers count as equally near."""
@@ -178,7 +178,7 @@ def learn_variances(chains: TrueTracks, tables: FitTables, config: FitConfig) ->
 
     Args:
         chains: hits of true particles.
-        tables: layers, field, and what is known of the loss of energy.
+        tables: layers, field, and the energy loss so far.
         config: what counts as the core of a distribution.
 
     Raises:
@@ -215,8 +215,8 @@ class _Deviations:
     Attributes:
         chains: the hits.
         s: length of arc [mm].
-        away: deviation [mm].
-        error: what the variances of the layer are multiplied by in the variance of `away`.
+        away: deviation from the helix [mm].
+        error: factor of the layer's variances in the variance of `away`.
         slope: variance of d(away)/ds by a scattering of 1 GeV^2 at this hit.
         slope_of_pipe: the same by scattering in a cylinder about the beam line.
         known: hits that count.
@@ -240,7 +240,7 @@ def _deviations(chains: TrueTracks, tables: FitTables, config: FitConfig) -> _De
     one = np.ones(len(cot))
     with np.errstate(divide="ignore", invalid="ignore"):
         residual, _, radial = measurements(helices, at, chains.xyz, barrel)
-        # From what a layer measures to the way of the track: across it, and along z.
+        # From the coordinates that a layer measures to deviations from the track: across it, and along z.
         scale = np.where(barrel, (radial, one), (one, -cot / radial)).T
         path = thickness(one, barrel, radial, cot)
     inverse_pt2 = (omega / (GEV_PER_TESLA_MM * field)) ** 2
@@ -256,7 +256,7 @@ def _deviations(chains: TrueTracks, tables: FitTables, config: FitConfig) -> _De
 
 
 def _bent(chains: TrueTracks, s: Float64[ndarray, " n"], lost: Float64[ndarray, " n"]) -> Float64[ndarray, " n"]:
-    """Sum over the hits before of lost (s - s_before)^2 / 2: how far lost momentum has bent the track, over omega."""
+    """Sum over the hits before of lost (s - s_before)^2 / 2: the shift by momentum loss, divided by omega."""
 
     def before(values: Float64[ndarray, " n"]) -> Float64[ndarray, " n"]:
         total = np.cumsum(values) - values
@@ -268,9 +268,9 @@ def _bent(chains: TrueTracks, s: Float64[ndarray, " n"], lost: Float64[ndarray, 
 def _filled(
     value: Float64[ndarray, " n_layers"], error: Float64[ndarray, " n_layers"], tables: FitTables
 ) -> Float64[ndarray, " n_layers"]:
-    """The values; where one is smaller than its error, that of layers alike, as far as the error allows.
+    """The values; where one is not significant, that of similar layers, as far as its error allows.
 
-    Alike are the layers of the same kind that are nearest in radius and whose own values are seen; the median counts.
+    Similar are the nearest layers in radius, of the same kind and with significant values; their median is used.
     """
     seen = value > _SEEN * error
     if not seen.any():
@@ -287,7 +287,7 @@ def _filled(
 
 @dataclass(frozen=True, eq=False)
 class _Moments:
-    """Squares that are on average linear in the variances that are looked for.
+    """Squares whose expectation is linear in the unknown variances.
 
     Attributes:
         index: (n, 5) int64 numbers of the variances that add up to each square: those of the hits before, at and
@@ -328,7 +328,7 @@ def _kinks(seen: _Deviations, n_layers: int, pipe: float) -> _Moments:
         seen.error[at] * (1 / inward + 1 / outward) ** 2,
         seen.error[at + 1] / outward**2,
         seen.slope[at],
-        # From the origin, a hit at s seems turned by pipe / s times the angle of scattering in the pipe.
+        # From the origin, a hit at s appears rotated by pipe / s times the scattering angle in the pipe.
         np.where(first & (inward > pipe), seen.slope_of_pipe[at] * (pipe / inward) ** 2, 0.0),
     )
     layers = (chains.layer[before], chains.layer[at], chains.layer[at + 1], chains.layer[at])
@@ -354,7 +354,7 @@ def _first_offsets(seen: _Deviations, n_layers: int, pipe: float) -> _Moments:
 def _moments(
     layers: tuple[Int64[ndarray, " n"], ...], factors: tuple[Float64[ndarray, "n 2"], ...], size: ndarray, n_layers: int
 ) -> _Moments:
-    """Moments across and along, of three hits on their layers and of the scattering on a fourth."""
+    """Moments across and along: index and factors of three hits, of the scattering of a layer, and of the pipe."""
     columns = np.array([0, n_layers])  # across, along
     numbers = [layer[:, None] + columns for layer in layers[:3]]
     numbers.append(np.repeat(layers[3][:, None] + 2 * n_layers, 2, axis=1))
@@ -380,7 +380,7 @@ def _typical(index: ndarray, factor: ndarray, square: ndarray) -> ndarray:
 def _least_squares(
     index: ndarray, factor: ndarray, square: ndarray, expected: ndarray, values: ndarray
 ) -> tuple[ndarray, ndarray]:
-    """Variances >= 0 for which the squares are as expected, each weighted by its own variance, and their errors."""
+    """Variances >= 0 that describe the squares best, weighted by the variance of each square, and their errors."""
     from scipy.linalg import cholesky, solve_triangular
     from scipy.optimize import nnls
 
@@ -395,7 +395,7 @@ def _least_squares(
             normal += np.bincount(index[:, i] * size + index[:, j], weight * factor[:, i] * factor[:, j], size * size)
     matrix = normal.reshape(size, size)
     is_determined = np.diag(matrix) > 0
-    # A little towards the last round where the data say nothing.
+    # A weak constraint to the last round, where the data do not constrain a variance.
     matrix = matrix[np.ix_(is_determined, is_determined)]
     small = 1e-6 * np.diag(matrix)
     upper = cholesky(matrix + np.diag(small))
@@ -413,13 +413,13 @@ _FIRST_SCATTERING: Final = 4e-6
 """Scattering of a layer [GeV^2] in the first round: 2 % of a radiation length."""
 
 _TRIED_LOSS: Final = 30.0
-"""Energy loss [1/GeV] at which the momentum is compared with that at none."""
+"""Trial energy loss [1/GeV]: fitted momenta are compared with those without loss."""
 
 _FEWEST_STIFF: Final = 30
 """Fewest particles that the field is derived from."""
 
 _FIELD_ROUNDS: Final = 10
-"""Times that a line is fitted to the field as measured by each particle, without those far off the last one."""
+"""Number of line fits to the field that each particle measures; each leaves out outliers of the last one."""
 
 
 def learn_fit_tables(
@@ -459,7 +459,7 @@ def learn_fit_tables(
         np.zeros(1, np.float32),
         np.array([strength], np.float32),
     )
-    for _ in range(2):  # the loss of energy bends tracks, too: at first it is not known
+    for _ in range(2):  # energy loss also bends tracks, and is unknown in the first round
         tables = learn_variances(chains, tables, config)
         tables = replace(tables, energy_loss=np.array([_energy_loss(kept, chains, tables)], np.float32))
     return tables
@@ -502,7 +502,7 @@ def train_fit_tables(
 
 
 def _field(chains: TrueTracks, config: FitConfig) -> float:
-    """The field [T]: curvature of the circle through three hits, times pT, without what the loss of energy adds."""
+    """The field [T]: curvature of the circle through three hits, times pT, corrected for energy loss."""
     first, last = chains.begin, chains.begin + chains.size - 1
     inner, middle, outer = (chains.xyz[row] for row in (first, (first + last) // 2, last))
     strength = -curvature(inner, middle, outer) * chains.pt / (GEV_PER_TESLA_MM * chains.charge)
@@ -526,7 +526,7 @@ def _field(chains: TrueTracks, config: FitConfig) -> float:
 
 
 def _energy_loss(events: list[Event], chains: TrueTracks, tables: FitTables) -> float:
-    """Energy loss [1/GeV] at which fitted momenta are right on average: between none and a tried one, or beyond."""
+    """Energy loss [1/GeV] at which fitted momenta are right on average, by a line through 0 and a trial value."""
     true = perigee_of(chains.vertex, chains.momentum, chains.charge, float(tables.field[0]))[:, 4]
     bias = []
     for tried in (0.0, _TRIED_LOSS):

@@ -217,7 +217,7 @@ class Optimiser:
         nn.utils.clip_grad_norm_(self._parameters, 1.0)
         self._adam.step()
         self.step_number += 1
-        # Averages of the first steps would remember the random start for `memory` steps.
+        # A shorter memory at first, or the average would contain the random start for `memory` steps.
         share = 1 / min(self.memory, 1 + self.step_number / 5)
         torch._foreach_lerp_(self._averages, self._parameters, share)
         return float(loss.detach())

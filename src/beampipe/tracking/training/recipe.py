@@ -83,7 +83,7 @@ def write_weights(
         embedding: trained embedding; None leaves it out.
         network: trained filter; None leaves it out.
         gnn: trained interaction network; None leaves it out.
-        building: radius, windows and filter cut that the networks go with.
+        building: radius, windows and filter cut that belong to the networks.
         score_cut: lowest score of an edge that joins two hits.
         training: data, seeds, command and configurations, for the card.
         metrics: measured on validation events, for the card.
@@ -109,7 +109,7 @@ def write_weights(
 
 
 SCORE_CUTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.97)
-"""Cuts that are tried."""
+"""Cuts on the score that `scan` tries."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def choose(points: Sequence[WorkingPoint]) -> WorkingPoint:
 def score_tracks(
     event: Labelled, track_id: Int64[ndarray, " n"], min_hits: int = 7, min_layers: int = 7
 ) -> tuple[int, int, int, int, int]:
-    """Wanted particles, those found by single and by double majority, tracks, tracks that match a particle."""
+    """Numbers of wanted particles, of those found by single and double majority, of tracks, of matched tracks."""
     owned = event.particle >= 0
     ids, rows = np.unique(event.particle[owned], return_inverse=True)
     leading = np.full(len(event), -1)
@@ -177,7 +177,7 @@ def score_tracks(
 
 @dataclass(frozen=True)
 class TrainingRecipe:
-    """Everything that decides the weights, but the events.
+    """Everything that determines the weights, except the events.
 
     Attributes:
         embedding: training of the embedding.
@@ -211,7 +211,7 @@ _SOFT_WINDOWS = KinematicWindows(kappa_max=2.6e-3, z0_max=270.0)
 
 
 def _short(gnn: GnnConfig) -> TrainingRecipe:
-    """About equal CPU time for each variant, on graphs of the same events."""
+    """A variant of the ablation: all take about equal CPU time, on graphs of the same events."""
     return TrainingRecipe(gnn=replace(gnn, copies=1), graph_events=40)
 
 
@@ -258,17 +258,17 @@ def train(
 ) -> dict[str, Any]:
     """Train and write `out` (.safetensors) with its card; the file is usable, if poor, long before the end.
 
-    One torch thread, every random number from the seeds in `config`: the same machine gives the same file.
+    Uses one torch thread, and random numbers only from the seeds in `config`: the same machine gives the same file.
 
     Args:
-        config: everything that decides the weights, but the events.
+        config: everything that determines the weights, except the events.
         events: clean simulated events; they are degraded on the fly.
-        validation: other clean events: they fix radius and cuts, and give the metrics of the card.
+        validation: other clean events, on which radius and cuts are chosen and the metrics of the card measured.
         windows: learned windows, for the pair features.
         out: weight file to write.
         log: file of JSON lines that metrics are appended to.
         echo: print these lines as well.
-        start: weight file whose embedding, and filter if it has one, are taken over instead of being trained.
+        start: weight file whose embedding, and filter if it has one, are used instead of being trained.
         about: further facts for the card (command, data).
 
     Returns:
@@ -318,7 +318,7 @@ def train(
 
 @dataclass(frozen=True)
 class _FirstNetworks:
-    """The networks that come before the interaction network, and the cuts that they go with."""
+    """Embedding and filter, with their cuts."""
 
     embedding: Embedding
     edge_filter: FilterNetwork
@@ -326,7 +326,7 @@ class _FirstNetworks:
 
     @classmethod
     def read(cls, stored: Mapping[str, ndarray], card: Path) -> _FirstNetworks:
-        """Those of a weight file, whose card has the cuts."""
+        """From a weight file and its card, which has the cuts."""
         config = json.loads(card.read_text(encoding="utf-8"))["config"]
         edge_filter = FilterNetwork(len(stored["filter.0.bias"]))
         _load(edge_filter, stored, "filter.")
@@ -340,9 +340,9 @@ class _Training:
     """One training.
 
     Attributes:
-        config: everything that decides the weights, but the events.
+        config: everything that determines the weights, except the events.
         taught: clean events to learn from.
-        judged: degraded, labelled events that fix radius and cuts.
+        judged: degraded, labelled events on which radius and cuts are chosen.
         record: log of the metrics.
         log: file of that log; the embedding is saved beside it.
         metrics: what was measured so far, for the card.
@@ -356,7 +356,7 @@ class _Training:
     metrics: dict[str, Any] = field(default_factory=dict)
 
     def first_networks(self, start: Path | None) -> _FirstNetworks:
-        """Embedding, filter and cuts: those that the weight file `start` has, and trained ones for the rest."""
+        """Embedding, filter and cuts: from the weight file `start` where it has them, else trained."""
         stored = {} if start is None else load_file(start)
         if start is not None and "filter.0.weight" in stored:
             return _FirstNetworks.read(stored, start.with_suffix(".json"))
@@ -373,7 +373,7 @@ class _Training:
         return _FirstNetworks(embedding, network, replace(building, filter_cut=cut))
 
     def trained_embedding(self, events: Sequence[CleanEvent]) -> Embedding:
-        """Train, and leave a copy beside the log after each report: it took the longest and can be a `start`."""
+        """Train, and save a copy beside the log after each report: it takes longest and can serve as `start`."""
 
         def keep(network: Embedding) -> None:
             if self.log is not None:
@@ -386,7 +386,7 @@ class _Training:
         return network
 
     def graphs(self, first: _FirstNetworks, pairs: PairMaker) -> tuple[list[TrainingGraph], list[TrainingGraph]]:
-        """Graphs of training events, each degraded `copies` times afresh, and of the validation events."""
+        """Graphs of training events, each degraded `copies` times independently, and of the validation events."""
         config, gnn = self.config, self.config.gnn
 
         def make(event: Labelled) -> TrainingGraph:

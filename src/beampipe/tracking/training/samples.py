@@ -1,4 +1,4 @@
-"""Training events as compact arrays: degraded afresh each time, labelled, cut into phi wedges."""
+"""Training events as compact arrays: degraded anew at each use, labelled, and cut into phi wedges."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _LAYER_SHIFT = np.uint64(36)
 """Bits of an ACTS geometry identifier below volume and layer."""
 
 _NO_PT = np.float32(0)
-"""Stands for the pT of noise and of unknown particles [GeV]."""
+"""pT that is given to noise and to unknown particles [GeV]."""
 
 
 @dataclass(frozen=True)
 class KinematicWindows:
-    """What an edge between hits of one particle from the beam spot looks like; see `geometry.doublet`.
+    """Kinematic limits on edges between hits of one particle from the beam spot; see `geometry.doublet`.
 
     Attributes:
         kappa_max: largest |curvature| of an edge [1/mm].
@@ -44,7 +44,7 @@ class KinematicWindows:
 
 @dataclass(frozen=True)
 class TrainingDegradation:
-    """How much a training event loses and gains, on any detector; each visit draws from 0 to these.
+    """Largest losses and noise of a training event, on any detector; each visit draws values from 0 to these.
 
     Attributes:
         hit_loss: fraction of hits lost at random.
@@ -90,7 +90,7 @@ class CleanEvent:
         prompt = (who.origin_radius < selection.max_origin) & (who.primary | (not selection.primary_only))
         wanted = prompt & (who.pt > selection.min_pt) & (np.abs(who.eta) < selection.max_abs_eta) & (who.charge != 0)
         row = who.rows(truth.particle_id)
-        # What is appended is the last, which row -1 takes: no particle.
+        # Row -1, for no particle, takes the appended last value.
         pt, prompt, wanted = np.append(who.pt, _NO_PT), np.append(prompt, False), np.append(wanted, False)
         return cls(hits.position, hits.geometry_id, row, pt[row], prompt[row], wanted[row]).by_phi()
 
@@ -159,7 +159,7 @@ def overlaid(events: Sequence[CleanEvent], size: int) -> list[CleanEvent]:
 
 
 def visit(event: CleanEvent, rng: np.random.Generator, degradation: TrainingDegradation, pt_min: float) -> Labelled:
-    """The event turned, degraded by up to `degradation`, and labelled afresh."""
+    """The event rotated, degraded by up to `degradation`, and labelled."""
     turned = rotated(event, rng)
     drawn = TrainingDegradation(*(rng.uniform(0, largest) for largest in astuple(degradation)))
     return label(degraded(turned, rng, drawn), pt_min)
@@ -186,8 +186,8 @@ def degraded_event(event: Event, degradation: TrainingDegradation, seed: int) ->
     """The same for an event, whose hits stay in order; noise hits come last.
 
     Args:
-        event: clean event; modules are known by its identifiers.
-        degradation: fractions of hits and of modules that are lost, and noise hits per hit that was there.
+        event: clean event; its identifiers define the modules.
+        degradation: fractions of hits and of modules that are lost, and noise hits per hit of the clean event.
         seed: seed of the random choices; the dead modules are those of the event's seed, not of a run.
     """
     rng = np.random.default_rng(seed)

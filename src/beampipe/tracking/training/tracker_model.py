@@ -1,4 +1,4 @@
-"""Learn a whole tracker model: windows, networks and cuts of every part, its card, and its validation page."""
+"""Learn a complete tracker model: windows, networks and cuts of every part, its card, and its validation page."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from beampipe.tracking.training.windows import WINDOW_RECIPES, WindowConfig, lea
 from beampipe.tracking.windows import load_windows
 
 _FIELD: Final = 2.0
-"""Field [T] that the recipes were made for."""
+"""Field [T] that the recipes are tuned for."""
 
 _HITS: Final = 90_000
-"""Hits of an event that the recipe of the hard networks was made for."""
+"""Hits per event that the recipe of the networks for hard tracks is tuned for."""
 
 _MANY_HITS: Final = 1_500_000
-"""Hits of all events from which on the fewest triplets of a recipe are required."""
+"""Hits in all events from which on the full `min_triplets` of a recipe is required."""
 
 _FEWEST_TRIPLETS: Final = 5
-"""Fewest triplets of a triple of layers that is known, however few events there are."""
+"""Lower limit of `min_triplets`, however few events there are."""
 
 _FULL_TURN: Final = 6.3
 """Width of a wedge [rad] that is the whole event."""
@@ -42,12 +42,12 @@ _FULL_TURN: Final = 6.3
 
 @dataclass(frozen=True)
 class TrainingBudget:
-    """How much of the full training is done.
+    """Size of a training, as a share of the full one.
 
     Attributes:
         name: name on the command line.
         share: share of the updates of each network.
-        queries: hits that ask for neighbours in one update of the embedding.
+        queries: number of hits whose neighbours are searched in one update of the embedding.
         graph_events: largest number of events that become graphs.
         chooses: largest number of events that radius and cuts are chosen on.
         scored: largest number of events of the validation report.
@@ -71,7 +71,7 @@ BUDGETS: Final[Mapping[str, TrainingBudget]] = MappingProxyType(
         )
     }
 )
-"""How much to do, by name: minutes, half an hour, and what the shipped models had."""
+"""Budgets by name: minutes, half an hour, and that of the shipped models."""
 
 
 def adapted_windows(config: WindowConfig, sample: TrainingSample) -> WindowConfig:
@@ -86,14 +86,14 @@ def adapted_windows(config: WindowConfig, sample: TrainingSample) -> WindowConfi
 
 
 def seen_share(sample: TrainingSample) -> float:
-    """Hits that are learned from, as a share of many; 1 for more."""
+    """Number of training hits relative to that for which recipes are tuned, at most 1."""
     return min(1.0, len(sample.taught) * sample.hits / _MANY_HITS)
 
 
 def adapted_recipe(recipe: TrainingRecipe, effort: TrainingBudget, sample: TrainingSample) -> TrainingRecipe:
     """A recipe for another field, density and luminous region, and for less time.
 
-    Wedges are as wide as to hold about as many hits as those of the recipe; small events are laid over each other.
+    Wedges hold about as many hits as those of the recipe; small events are laid over each other.
     """
     embedding, edge_filter, gnn = recipe.embedding, recipe.edge_filter, recipe.gnn
     bend, density = sample.field / _FIELD, max(sample.hits, 1.0) / _HITS
@@ -135,7 +135,7 @@ def adapted_recipe(recipe: TrainingRecipe, effort: TrainingBudget, sample: Train
 
 
 def _possible(degrading: TrainingDegradation, sample: TrainingSample) -> TrainingDegradation:
-    """Without modules none can be switched off."""
+    """The degradation, without dead modules where the modules of the detector are unknown."""
     return degrading if sample.layers.has_modules else replace(degrading, dead_modules=0.0)
 
 
@@ -144,7 +144,7 @@ _TAUGHT: Final = (
     TrainingDegradation(0.02, 0.01, 0.0),
     TrainingDegradation(0.05, 0.02, 0.0),
 )
-"""Losses of the events that windows are learned from, in turn: tracks with and without missing hits are learned."""
+"""Losses that training events of windows get in turn, so that there are tracks with and without missing hits."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ PARTS: Final[Mapping[str, Part]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be learned.
+    """A request to learn a tracker model.
 
     Attributes:
         name: name of the model.
@@ -254,7 +254,7 @@ def learn_model(
         folder: folder to write; a new one, or an empty one.
         task: what is to be learned.
         soft_events: events that the soft parts are learned from, in place of `events`.
-        say: called with a line about each step.
+        say: called with a line of text about each step.
 
     Returns:
         The model, with what was measured of it.
@@ -296,7 +296,7 @@ def learn_model(
 
 
 def _learn(part: Part, folder: Path, task: Task, sample: TrainingSample) -> tuple[float, str]:
-    """Learn one part; its lowest pT, and what came out in words."""
+    """Learn one part; returns its lowest pT, and a summary in words."""
     out = folder / f"{part.stem}.safetensors"
     about = {"command": task.command, "data": list(task.inputs), "effort": task.effort.name, "split": SPLIT}
     if part.windows is None:
@@ -320,7 +320,7 @@ def _learn(part: Part, folder: Path, task: Task, sample: TrainingSample) -> tupl
 def _learn_windows(stem: str, out: Path, about: Mapping[str, Any], sample: TrainingSample) -> tuple[float, str]:
     config = adapted_windows(WINDOW_RECIPES[stem], sample)
     levels = [level if sample.layers.has_modules else replace(level, dead_modules=0.0) for level in _TAUGHT]
-    # Of many events each is seen at one level, of few at all: tracks with missing hits are as many as that allows.
+    # Many events get one level of losses each; few events are used at every level, to have enough missing hits.
     turns = range(1 if seen_share(sample) == 1 else len(levels))
     events = [
         degraded_event(event, levels[(k + turn) % len(levels)], seed=len(levels) * k + turn)

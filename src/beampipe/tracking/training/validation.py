@@ -1,4 +1,4 @@
-"""Score a learned model on events that it has not seen, and write its validation page."""
+"""Score a trained model on independent events, and write its validation page."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 DAMAGE: Final = TrainingDegradation(hit_loss=0.02, dead_modules=0.01, noise=0.05)
-"""What the events of the report have lost and gained."""
+"""Losses and noise of the events of the report."""
 
 _SOFTEST: Final = 0.3
 """Lowest pT of the curve by pT [GeV]."""
@@ -43,7 +43,7 @@ _CLOSE: Final = 0.0101
 
 @dataclass(frozen=True)
 class Validation:
-    """What was measured of all pipelines.
+    """Scores of all pipelines of a model.
 
     Attributes:
         headline: reconstructable particles above 1 GeV.
@@ -56,7 +56,7 @@ class Validation:
     hits_on_tracks: Mapping[str, float]
 
     def performance(self) -> dict[str, Performance]:
-        """The numbers that the card of the model carries, by pipeline."""
+        """The numbers for the model's card, by pipeline."""
         performances = {}
         for hard, soft in zip(self.headline.finders, self.soft.finders, strict=True):
             quality, by_pt, distance = hard.double, soft.curve("pt"), hard.curve("distance")
@@ -96,7 +96,7 @@ def validate(
         sample: description of these events.
         min_layers: fewest layers of a reconstructable particle; that of the model if not given.
         min_hits: fewest hits of a track that is scored; as many as `min_layers` if not given.
-        has_modules: whether modules are known, so that some can be switched off.
+        has_modules: whether hits have modules, so that some can be switched off.
 
     Raises:
         InputError: there is no event.
@@ -118,18 +118,18 @@ def validate(
 
 
 class _RememberingFinder(InOneThread):
-    """A finder that remembers: two selections are scored on the same tracks."""
+    """A finder with a cache, so that two selections are scored on the same tracks."""
 
     def __init__(self, finder: TrackFinder) -> None:
         self._finder = finder
         self._found: dict[int, tuple[Hits, Tracks]] = {}
 
     def find(self, hits: Hits, /) -> Tracks:
-        """The tracks, found again for as long as the first event warms up."""
+        """The tracks: found anew during warm-up on the first event, then from the cache."""
         if id(hits) in self._found and len(self._found) > 1:
             return self._found[id(hits)][1]
         tracks = tracks_of(self._finder, hits)
-        self._found[id(hits)] = (hits, tracks)  # the hits, too: their id must stay theirs
+        self._found[id(hits)] = (hits, tracks)  # keeping the hits alive keeps their id unique
         return tracks
 
     @property
@@ -144,10 +144,10 @@ def _rate(passed: int, total: int) -> float | None:
 
 
 REPORT: Final = "validation.json"
-"""Name of the file with everything that was measured."""
+"""Name of the JSON file with all scores."""
 
 PAGE: Final = "validation.html"
-"""Name of the page that shows it."""
+"""Name of the HTML page that shows them."""
 
 _STYLE: Final = (
     "body{font-family:sans-serif;max-width:70em;margin:2em auto;padding:0 1em}table{border-collapse:collapse}"

@@ -1,9 +1,9 @@
 """Learn layers, doublet windows and triplet windows from simulated events.
 
-A track from a vertex at z_v crosses the beam line at z0 = z_v + d, where d is what resolution and scattering make of
-it. The spread of d is learned, and added to the vertices that the windows are to hold for: so they do not depend on
-where the vertices of the sample happen to lie. What a sample of vertices spread evenly shows besides is from which of
-them a pair of layers is crossed at all.
+A track from a vertex at z_v crosses the beam line at z0 = z_v + d, where d comes from resolution and scattering. The
+spread of d is learned and added to the range of vertices that the windows must cover, so they do not depend on the
+distribution of vertices in the sample. Where vertices are spread evenly, the sample also shows from which of them
+particles cross a pair of layers at all.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ __all__ = ["WINDOW_RECIPES", "WindowConfig", "learn_windows", "train_windows", "
 
 @dataclass(frozen=True)
 class WindowConfig:
-    """What to learn from, and how wide the windows become.
+    """Selection of training particles, and widths of the windows.
 
     Attributes:
         pt_min: lowest pT of a particle that is learned from [GeV].
         eta_max: largest |eta| of a particle that is learned from.
         origin_max: largest radius at which a particle that is learned from was made [mm].
         quantile: fraction of true doublets that each side of a doublet window keeps.
-        kappa_max: largest |curvature| of a doublet that is taught [1/mm]; beyond are tails of bremsstrahlung.
+        kappa_max: largest |curvature| of a training doublet [1/mm]; beyond are tails of bremsstrahlung.
         vertex_z_max: largest |z| of a vertex that the windows hold for [mm].
-        smear_max: largest distance along z of a taught doublet's line from its vertex [mm]; beyond are tails.
+        smear_max: largest distance along z of a training doublet's line from its vertex [mm]; beyond are tails.
         chi2_cut: largest chi2 of a triplet that passes, with the fitted variances (two degrees of freedom).
-        impact_max: largest impact parameter of a track that is taught [mm]: each particle is moved aside by a random
+        impact_max: largest impact parameter of a training track [mm]: each particle is moved sideways by a random
             distance up to it, as if it came from a decay.
-        start_min: smallest radius at which a doublet that is taught begins [mm]: the nearer to the beam line, the more
-            an impact parameter bends it.
-        min_pairs: fewest doublets of a layer pair that is known, per million true doublets.
-        min_triplets: fewest triplets of a triple of layers that is known.
+        start_min: smallest radius at which a training doublet begins [mm]: the nearer to the beam line, the more an
+            impact parameter changes its curvature.
+        min_pairs: fewest doublets of a layer pair that gets a window, per million true doublets.
+        min_triplets: fewest triplets of a triple of layers that gets a window.
         padding: margin of the layer boxes on all sides [mm].
     """
 
@@ -81,7 +81,7 @@ _TAIL_CHI2: Final = 12.0
 """Squares beyond this many times their variance are tails, left out of its fit."""
 
 _LEAST_SHARE: Final = 1e-3
-"""Smallest constant part of a variance, as a share of the median square: windows stay open where none was seen."""
+"""Smallest constant part of a variance, as a share of the median square: it keeps windows from closing."""
 
 _EVEN: Final = 0.9
 """Vertices are spread evenly if one in a hundred lies beyond this share of the largest |z|."""
@@ -90,13 +90,13 @@ _GAP: Final = 5.0
 """Range beyond the outermost of n values that is still crossed, in units of their range / n: e^-5 of it is missed."""
 
 _IMAGE: Final = 20.0
-"""Two ends of a detector are each other's image if their layers differ by less than this many paddings."""
+"""A detector is symmetric about z = 0 if layers and mirror images differ by less than this many paddings."""
 
 _KAPPA_MARGIN: Final = 1.02
 """Factor by which the window of a doublet's curvature is wider than the quantile that was seen."""
 
 _TAUGHT: Final = (Degradation(0.0, 0.0, 0.0), Degradation(0.02, 0.01, 0.0), Degradation(0.05, 0.02, 0.0))
-"""Degradations of the training events in turn, so that tracks with and without missing hits are learned."""
+"""Degradations that training events get in turn, so that there are tracks with and without missing hits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +176,7 @@ def write_windows(out: Path, windows: Windows, config: WindowConfig, training: M
         out: safetensors file to write.
         windows: the windows.
         config: what they were learned with.
-        training: what the card says about the training.
+        training: facts about the training, for the card.
 
     Returns:
         The metrics of the card: number of layers, of pairs and of triples of layers.
@@ -218,7 +218,7 @@ def _mirrored(sample: _Sample, boxes: Float32[ndarray, "n 4"], tolerance: float)
     """The sample and its image at z = 0, if the layers are their own image; else the sample.
 
     Args:
-        sample: what was collected.
+        sample: true doublets and triplets.
         boxes: layers.
         tolerance: distance by which layer and image may differ [mm].
     """
@@ -300,10 +300,10 @@ def _true_triplets(event: Event, layer: Int64[ndarray, " n_hits"], config: Windo
 
 
 def _moved_aside(event: Event, impact_max: float) -> Float32[ndarray, "n_hits 3"]:
-    """The hits, those of each particle turned as if it passed the beam line at a random distance up to `impact_max`.
+    """The hits, with each particle rotated as if it passed the beam line at a random distance up to `impact_max`.
 
-    A straight track that misses the beam line by d is seen at phi + asin(d / r) instead of phi. Prompt particles are
-    many and alike; those that decays make are few, and most of their impact parameters small.
+    A straight track that misses the beam line by d has hits at phi + asin(d / r) instead of phi. Prompt particles are
+    many and alike; particles from decays are few, and most have small impact parameters.
 
     Args:
         event: event with truth; its number is the seed.
