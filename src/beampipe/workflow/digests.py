@@ -81,10 +81,7 @@ _MOST_SETTLED: Final = 256
 
 
 def _settled(value: Any) -> dict[str, object] | None:
-    """A frozen dataclass as JSON types; None if something in it is mutable.
-
-    The result is cached, as the same settings are in the keys of thousands of chunks.
-    """
+    """A frozen dataclass as JSON types, cached, as thousands of keys contain it; None if something in it is mutable."""
     try:
         return _frozen_fields(value)
     except TypeError:
@@ -444,10 +441,7 @@ def _reader() -> list[object]:
 
 
 def _spell(node: ast.AST, package: str, words: list[str], imported: list[tuple[str, ...]]) -> None:
-    """Append the normalised tokens of a syntax tree to `words` and its imports to `imported`, in one fast walk.
-
-    Docstrings and ``TYPE_CHECKING`` blocks are left out, as they cannot change a result.
-    """
+    """Append the tokens of a syntax tree (no docstrings, no ``TYPE_CHECKING`` blocks) to `words`, and its imports."""
     kind = node.__class__
     if kind is ast.Expr and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):  # type: ignore[attr-defined]
         return

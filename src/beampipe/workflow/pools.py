@@ -520,13 +520,7 @@ class _Processes:
 
 
 def _enter_worker(lifeline: Connection, inherited: Connection | None, preload: Sequence[str]) -> None:
-    """Set up a worker before its first task.
-
-    Args:
-        lifeline: a pipe; this process exits when its other end is closed.
-        inherited: the copy of that other end, if this process was forked from the driver.
-        preload: modules to import.
-    """
+    """Set up a worker, which exits when the other end of `lifeline` closes; `inherited` is a forked copy of it."""
     # Ctrl-C reaches all processes of the terminal; only the driver decides when the workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if inherited is not None:

@@ -405,13 +405,7 @@ _TRACKS, _SCALE, _RESOLUTION = range(3)
 
 
 def _filler_histograms(fill: FillSettings, varied: Sequence[str], scores: Sequence[ScoreKey]) -> dict[str, Any]:
-    """Axes and variations as the compiled filler takes them.
-
-    Args:
-        fill: axes, taggers and variations.
-        varied: names of the columns of varied n_trk.
-        scores: keys of the columns of scores.
-    """
+    """Axes and variations for the compiled filler; `varied` and `scores` name columns of n_trk and scores."""
     kinds = {"jes": _SCALE, "jer": _RESOLUTION}
     known = {each.name: (kinds[each.kind], each.number, each.sign) for each in energy_shifts(fill.energy)}
     known |= {name: (_TRACKS, place, 0.0) for place, name in enumerate(varied)}
@@ -503,10 +497,8 @@ def _bins(
 
 
 def _refuse_weights(dijets: Dijets, settings: FillSettings) -> None:
-    """Check that each weight has a name, and that no sum of this chunk can exceed 64 bits.
-
-    Both jets of an event may be in one cell, and in a replica up to 8 times.
-    """
+    """Check that each weight has a name, and that no sum of this chunk can exceed 64 bits."""
+    # Both jets of an event may be in one cell, and in a replica up to 8 times.
     if dijets.weight.shape[1] != len(settings.weight_names):
         raise InputError(f"weights: got {dijets.weight.shape[1]} columns, expected {len(settings.weight_names)}")
     if len(dijets) == 0:

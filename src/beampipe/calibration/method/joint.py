@@ -151,7 +151,7 @@ def joint_uncertainties(
     Args:
         configuration: working points and systematics.
         efficiencies: efficiencies of all cases, by tagger.
-        factors: the scale factors that were made of them.
+        factors: the scale factors computed from them.
     """
     places = list(_places(efficiencies, factors))
     shifts: dict[str, dict[str, Float64[ndarray, " n"]]] = {}
@@ -182,7 +182,7 @@ def joint_replicas(efficiencies: Mapping[str, Efficiencies], factors: Factors) -
 
     Args:
         efficiencies: efficiencies of all replicas, by tagger.
-        factors: the scale factors that were made of them.
+        factors: the scale factors computed from them.
     """
     drawn = [replicas_of(measured, place, key.quantity) for key, measured, place in _places(efficiencies, factors)]
     return np.concatenate(drawn, axis=1)

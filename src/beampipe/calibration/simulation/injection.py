@@ -128,7 +128,7 @@ def altered(events: Events, injection: Injection, seed: int) -> Events:
 
     Args:
         events: simulated events.
-        injection: what is done to them.
+        injection: modification of their jets.
         seed: seed which, with the numbers of run and event, fixes what happens to an event.
 
     Raises:

@@ -180,12 +180,7 @@ def refuse_same_dataset(books: Mapping[str, Bookkeeping], configuration: Configu
 
 
 def _wanted_layouts(configuration: Configuration) -> tuple[str, ...]:
-    """Names of the variations of the layout that systematics use.
-
-    Raises:
-        UnknownNameError: a pattern matches no variation of jets.
-        ConfigError: a variation of the layout has the name of one of the built-in jet energy model.
-    """
+    """Names of the variations of the layout that systematics use; an error if a pattern or a name is invalid."""
     own, built_in = [each.name for each in configuration.layout.variations], known_jet_variations(configuration.energy)
     both = [name for name in own if name in built_in]
     if both:
@@ -223,10 +218,7 @@ def _sample_plan(
     *,
     variation: Variation = UNVARIED,
 ) -> SamplePlan:
-    """The recipes of one sample: of every chunk, and of the sum over the chunks of each slice.
-
-    A variation of the layout is a sample of its own with the same files and bookkeeping.
-    """
+    """Recipes of one sample, or of a layout variation as its own sample: of every chunk and of the sum per slice."""
     sample, bookkeeping = inspected.sample, inspected.bookkeeping
     settings = settings_of(configuration, sample, bookkeeping)
     if variation != UNVARIED:
