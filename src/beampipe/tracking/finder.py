@@ -54,11 +54,11 @@ class InOneThread(Shown):
         """The tracks of one event."""
 
     def facts(self) -> Mapping[str, object]:
-        """What a notebook shows of the finder: nothing but its class, unless it says more."""
+        """Facts that a notebook shows beside the class of the finder; none by default."""
         return {}
 
     def submit(self, hits: Hits, /) -> Future[Tracks]:
-        """The tracks of one event, later: events that are submitted wait for each other."""
+        """The tracks of one event, later: submitted events are processed one after the other."""
         return self._thread.submit(self.find, hits)
 
     async def find_async(self, hits: Hits, /) -> Tracks:
@@ -66,7 +66,7 @@ class InOneThread(Shown):
         return await asyncio.wrap_future(self.submit(hits))
 
     def close(self) -> None:
-        """End the thread; what has not begun is cancelled."""
+        """End the thread; events that have not begun are cancelled."""
         if "_thread" in self.__dict__:
             self.__dict__.pop("_thread").shutdown(wait=True, cancel_futures=True)
 
