@@ -1,28 +1,28 @@
-"""Tasks for AI agents: analyses with a known truth, generic tools, and grades that cannot be gamed by words.
+"""Tasks for AI agents: analyses with a known truth, generic tools, and grades that do not depend on persuasive text.
 
     from beampipe.analysisops import Seeds, evaluate, write_report
 
     evaluate(["zmumu"], ["scripted", "http://127.0.0.1:9019/"], Seeds.first(5), Path("runs/first"))
     write_report(Path("runs/first"), Path("first.html"))
 
-A task is a folder: texts, and code that makes data and analyses them. An *instance* of it is a seed: data whose
-parameters are hidden from the agent. The agent works with tools, whose calls the host keeps in a signed ledger, and
-answers with numbers; gates, rules and a judge grade them.
+A task is a folder with texts, and with code that generates data and analyses them. A seed defines an *instance* of the
+task: data whose parameters are hidden from the agent. The agent analyses them with tools and answers with numbers; the
+host records every tool call in a signed ledger. Gates, rules and a judge grade the answer.
 
-tasks       a task in its folder, and the shipped ones
-samples     what generators of tasks are built of
-tools       what an agent may do with the data
+tasks       reads the folder of a task; the shipped tasks
+samples     building blocks of data generators
+tools       tools with which an agent analyses the data
 agents      shipped agents: scripted, language models, teams, baselines
-grading     gates, rules and a judge; where each number comes from
+grading     gates, rules and a judge; the origin of each number
 runs        tasks x seeds x agents x epochs, resumed, and graded again from their records
-report      a run as one page
-opendata    files of ATLAS Open Data
-artifacts   answers of programs that bring their own code
+report      an HTML page of a run
+opendata    downloads of ATLAS Open Data
+artifacts   event lists from agents that run their own code, in place of numbers
 a2a         JSON documents over A2A
 
-instances   data and references, made once; `assessment` asks an agent about one and grades its answer
-registry    agents and judges by name; `run` evaluates, `host` serves the same over A2A, `cli` has the commands
-sandbox     processes with few rights; `chat` is the client of language models, `ledger` the record of tool calls
+instances   data and references, made once; `assessment` has an agent solve one and grades its submission
+registry    agents and judges by name; `run` evaluates, `host` serves assessments over A2A, `cli` defines the commands
+sandbox     processes with restricted rights; `chat` is the client of language models, `ledger` the record of tool calls
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One assessment: an agent gets a task and tools, its submission is graded, and all of it becomes a record."""
+"""One assessment: an agent gets a task and tools, its submission is graded, and everything is kept in a record."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _SECONDS: Final = 1800.0
 
 
 def ask_agent(url: str, request: TaskRequest) -> dict[str, Any]:
-    """The submission of an agent, of either version of A2A, as the JSON object that it is; nothing of it is checked.
+    """Send a request to an agent over A2A 1.0 or 0.3; returns its submission, an unchecked JSON object.
 
     Args:
         url: address of the agent.
-        request: what it is asked; its ``time_limit_sec`` is how long to wait.
+        request: the request; its ``time_limit_sec`` limits the wait.
 
     Raises:
         ServiceUnavailableError: no server listens there.
         DeadlineError: it took too long.
-        ServiceError: it gave up, sent too much, or its answer is not one JSON object.
+        ServiceError: it failed, sent too much, or its answer is not one JSON object.
     """
     seconds = request.constraints.get("time_limit_sec", _SECONDS)
     good = isinstance(seconds, int | float) and seconds > 0
@@ -50,10 +50,10 @@ class Answer:
     """The answer of an agent.
 
     Attributes:
-        submission: as it came; None if there is none.
-        error: why there is none; empty if there is one.
-        tokens: number of tokens by kind, where the agent counts them.
-        cost: what it cost [USD]; None where the agent does not say.
+        submission: the submission as received; None if there is none.
+        error: why there is no submission; empty if there is one.
+        tokens: number of tokens by kind, if the agent reports it.
+        cost: cost [USD]; None if the agent does not report it.
     """
 
     submission: Any
@@ -67,19 +67,19 @@ Ask = Callable[[TaskRequest, Session], Answer]
 
 
 def ask_here(agent: Agent) -> Ask:
-    """An agent in this process, which is trusted."""
+    """Run a trusted agent in this process."""
 
     def ask(request: TaskRequest, session: Session) -> Answer:
         try:
             return _answer(agent.solve(request, LocalTools(session)))
-        except Exception as error:  # the agent's, whatever it is
+        except Exception as error:  # an agent may raise anything
             return Answer(None, f"{type(error).__name__} in the agent: {error}")
 
     return ask
 
 
 def ask_over_a2a(url: str, tools_host: str = LOOPBACK) -> Ask:
-    """An agent at an address; its tools are served to it over MCP, for this assessment alone.
+    """Run an agent at an address; its tools are served over MCP for this assessment only.
 
     Args:
         url: address of the agent.
@@ -113,15 +113,15 @@ def _answer(submission: Any) -> Answer:
 def assess(
     prepared: PreparedInstance, level: Level, seed: int, ask: Ask, folder: Path, *, judge: Judge | None = None
 ) -> Record:
-    """Ask an agent about an instance, and grade what it answers.
+    """Have an agent solve an instance, and grade its submission.
 
     Args:
         prepared: the instance.
-        level: how much the prompt tells.
-        seed: of the instance.
-        ask: asks the agent.
-        folder: for the ledger; no agent sees it.
-        judge: who judges the words; None leaves them unscored.
+        level: level of the prompt.
+        seed: seed of the instance.
+        ask: runs the agent, such as `ask_here` or `ask_over_a2a`.
+        folder: folder of the ledger; agents cannot read it.
+        judge: scores free-text answers; None leaves them unscored.
     """
     task, key = prepared.task, secrets.token_bytes(32)
     request = request_of(prepared, level)
@@ -165,7 +165,7 @@ def assess(
 
 
 def regrade(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The result of a record, graded again from the record alone; the verdict of a judge is kept."""
+    """Grade a record again from its content alone; the replies of a judge are kept."""
     before = record["grade"]
     if record["error"]:
         return dict(before)
@@ -189,7 +189,7 @@ def regrade(record: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _RecordedTask:
-    """As much of a task as grading needs, from a record."""
+    """The parts of a task that grading needs, from a record."""
 
     id: str
     type: str

@@ -23,21 +23,21 @@ Mode = Literal["native", "json"]
 
 @dataclass(frozen=True)
 class Model:
-    """A model behind a server of OpenAI's protocol.
+    """A model on a server with OpenAI's chat protocol.
 
     Attributes:
         base_url: address up to and without ``/chat/completions``, such as ``"http://127.0.0.1:8000/v1"``.
-        model: its name there.
-        mode: how it calls tools.
+        model: name of the model on the server.
+        mode: how the model calls tools.
         api_key_variable: environment variable that holds the key; empty if none is needed. The key itself is never
-            kept, cached or sent anywhere else.
-        temperature: randomness of its answers; None leaves it to the server, as some models want it.
-        seed: of its random numbers, where the server knows that; a negative one is not sent.
-        answer_tokens: longest answer [tokens].
-        price_prompt: price of a million tokens that it reads [USD].
-        price_answer: price of a million tokens that it writes [USD].
-        request_seconds: time that one answer may take [s].
-        retries: number of further tries when it is busy or out of reach.
+            stored, cached or sent elsewhere.
+        temperature: sampling temperature; None uses the server's default, which some models require.
+        seed: seed of the sampling, if the server supports one; a negative seed is not sent.
+        answer_tokens: maximum length of a reply [tokens].
+        price_prompt: price of a million input tokens [USD].
+        price_answer: price of a million output tokens [USD].
+        request_seconds: time limit of one reply [s].
+        retries: number of further attempts if the server is busy or unreachable.
     """
 
     base_url: str
@@ -65,12 +65,12 @@ _CHARACTERS_PER_TOKEN: Final = 4
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of one answer.
+    """Tokens of one reply.
 
     Attributes:
-        prompt: number that was read.
-        answer: number that was written.
-        estimated: the server did not count them, and they are an estimate from the length of the text.
+        prompt: number of input tokens.
+        answer: number of output tokens.
+        estimated: the numbers are estimates from the length of the text, since the server reported none.
     """
 
     prompt: int
@@ -80,12 +80,12 @@ class Usage:
 
 @dataclass(frozen=True)
 class Call:
-    """A tool that the model wants called.
+    """A tool call that the model requests.
 
     Attributes:
-        id: by which the model knows the call again.
-        name: of the tool.
-        arguments: as the text that it wrote.
+        id: identifier of the call in the conversation.
+        name: name of the tool.
+        arguments: arguments as the model wrote them.
     """
 
     id: str
@@ -98,12 +98,12 @@ class Reply:
     """The reply of a model.
 
     Attributes:
-        text: its words.
-        calls: tools that it wants called.
+        text: its text.
+        calls: requested tool calls.
         usage: its tokens.
-        finish: why it stopped, such as ``"stop"``, ``"length"``, ``"tool_calls"`` or ``"content_filter"``.
-        refusal: its words if it refused; empty if it did not.
-        cached: it comes from the cache.
+        finish: reason for its end, such as ``"stop"``, ``"length"``, ``"tool_calls"`` or ``"content_filter"``.
+        refusal: text of a refusal; empty if the model did not refuse.
+        cached: whether it comes from the cache.
     """
 
     text: str
@@ -119,9 +119,9 @@ def read_reply(answer: Any, asked: Mapping[str, Any], *, url: str, cached: bool 
 
     Args:
         answer: the JSON.
-        asked: the request, for an estimate of tokens where the server counts none.
-        url: of the server, for messages.
-        cached: the answer comes from the cache.
+        asked: the request, to estimate tokens if the server reports none.
+        url: address of the server, for messages.
+        cached: whether the answer comes from the cache.
 
     Raises:
         ServiceError: it is no chat completion.
@@ -168,12 +168,12 @@ def _usage(counts: Any, asked: Mapping[str, Any], text: str) -> Usage:
 
 
 class ReplayCache:
-    """A folder of answers, named by the hashes of their requests, so that a run can be replayed without a model.
+    """A folder of answers by the hashes of their requests, with which a run can be replayed without a model.
 
     Args:
-        folder: where they are; made when the first is stored.
-        replay_only: a request without a stored answer is an error.
-        sample: which of several answers to the same question; each has a number of its own.
+        folder: the folder; created with the first answer.
+        replay_only: whether a request without a stored answer is an error.
+        sample: number that distinguishes several answers to the same request.
     """
 
     def __init__(self, folder: Path, *, replay_only: bool = False, sample: int = 0) -> None:
@@ -184,7 +184,7 @@ class ReplayCache:
         """The stored answer; None if there is none.
 
         Raises:
-            FileError: the file is no answer; or there is none, and `replay_only` is set.
+            FileError: the file is not an answer; or there is none, and `replay_only` is set.
         """
         path = self._path(asked)
         try:
@@ -221,9 +221,9 @@ class ChatClient:
     """Conversations with one model.
 
     Args:
-        model: which.
-        cache: answers that were given before; None asks always.
-        sleep: waits so many seconds before it is asked again.
+        model: the model.
+        cache: stored answers; None sends every request.
+        sleep: waits so many seconds before the next attempt.
         transport: sends the requests; None for the network. Tests pass a stand-in.
     """
 
@@ -250,17 +250,17 @@ class ChatClient:
         """The next message of a conversation.
 
         Args:
-            messages: those so far.
+            messages: messages so far.
             tools: what the model may call.
-            must_call: the one tool that it has to call now; empty leaves it the choice.
-            response_format: what its text must look like.
-            seconds: time for this answer with all retries [s]; None takes that of the model for each try.
+            must_call: tool that the model must call now; empty leaves it the choice.
+            response_format: required format of its text.
+            seconds: time for this reply with all retries [s]; None applies the limit of the model to each attempt.
 
         Raises:
-            ServiceUnavailableError: it is busy or out of reach, for all retries.
-            DeadlineError: it did not answer in time.
-            ServiceError: it refuses the request, or answers no chat completion.
-            FileError: the cache has no answer, and nobody may be asked.
+            ServiceUnavailableError: the server is busy or unreachable in all attempts.
+            DeadlineError: the server did not answer in time.
+            ServiceError: the server refuses the request, or its answer is no chat completion.
+            FileError: the cache has no answer, and is set to replay only.
         """
         model = self.model
         asked: dict[str, Any] = {"model": model.model, "messages": list(messages), "max_tokens": model.answer_tokens}
@@ -283,7 +283,7 @@ class ChatClient:
         return reply
 
     def _post(self, asked: Mapping[str, Any], seconds: float | None) -> Any:
-        """The JSON that the server sends, after as many tries as are allowed."""
+        """The JSON of the server's answer, with all allowed retries."""
         until = time.monotonic() + (seconds if seconds is not None else float("inf"))
         for attempt in range(self.model.retries + 1):
             left = min(self.model.request_seconds, until - time.monotonic())
@@ -307,7 +307,7 @@ class ChatClient:
         raise DeadlineError(f"{self._url}: got no answer within {seconds:g} s", url=self._url, model=self.model.model)
 
     def _once(self, asked: Mapping[str, Any], seconds: float) -> Any:
-        """The JSON of one try."""
+        """The JSON of one attempt."""
         headers = {}
         if variable := self.model.api_key_variable:
             key = os.environ.get(variable)
@@ -350,7 +350,7 @@ class ChatClient:
 
 
 class _BusyError(Exception):
-    """The server may answer later, perhaps after a pause [s] that it named."""
+    """The server is busy; it may state a pause [s] before the next attempt."""
 
     def __init__(self, message: str, pause: float = 0.0) -> None:
         super().__init__(message)

@@ -1,11 +1,11 @@
-"""What a process of a sandbox does to itself before it becomes the agent.
+"""Confine the calling process, then replace it by the agent's command.
 
-Runs as a script with the standard library alone, so that nothing has to be loaded in a process that is about to give
-up its rights: ``python -I -S confine.py PLAN``, the plan as JSON. Three processes follow each other::
+Runs as a script with the standard library alone, so that a process that is about to drop its rights loads no other
+code: ``python -I -S confine.py PLAN``, the plan as JSON. It involves three processes::
 
-    outside    waits; adopts orphaned descendants, so that nothing escapes the host's kill
-    init       with namespaces only: first in its own space of processes, builds the file system that the agent sees
-    agent      sets its limits, gives up its user and its rights, becomes the command
+    outside    waits; adopts orphaned descendants, so that the host can kill all of them
+    init       only with namespaces: process 1 of a new PID namespace, builds the file system that the agent sees
+    agent      sets its limits, drops its user and capabilities, executes the command
 """
 
 from __future__ import annotations
@@ -50,13 +50,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main(arguments: list[str]) -> NoReturn:
-    """Become what a plan says."""
+    """Confine this process as the plan describes, and run the command."""
     plan: dict[str, Any] = json.loads(arguments[0])
     host = os.getppid()
     try:
         _check(_libc.prctl(_SUBREAPER, 1, 0, 0, 0), "prctl")
         if plan["namespaces"]:
-            # New namespaces of mounts, processes, IPC and names; of users and of the network where the plan has them.
+            # New namespaces for mounts, processes, IPC and host names; for users and the network if the plan requires
+            # them.
             uid, gid = os.geteuid(), os.getegid()
             flags = _NEWNS | _NEWPID | _NEWIPC | _NEWUTS
             flags |= _NEWUSER if plan["user_namespace"] else 0
@@ -73,7 +74,7 @@ def main(arguments: list[str]) -> NoReturn:
         _fail(error)
 
     def end_without_host(*_: object) -> None:
-        if os.getppid() != host:  # nothing else would end it
+        if os.getppid() != host:  # the host has ended already, and no signal will come
             _end_rest()
             os._exit(FAILED)
 
@@ -83,7 +84,7 @@ def main(arguments: list[str]) -> NoReturn:
 
 
 def _init(plan: Mapping[str, Any]) -> NoReturn:
-    """The first process in its space of processes: when it ends, the kernel ends all others there."""
+    """The first process of a PID namespace: when it ends, the kernel kills all others there."""
     try:
         _check(_libc.prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
         _check(_libc.prctl(_DUMPABLE, 0, 0, 0, 0), "prctl")
@@ -98,7 +99,7 @@ def _init(plan: Mapping[str, Any]) -> NoReturn:
 
 
 def _build(plan: Mapping[str, Any]) -> None:
-    """The file system that the agent sees: what was named, read-only, and its own folder."""
+    """Build the file system that the agent sees: the named paths, read-only, and its own folder."""
     root, work = Path(plan["root"]), Path(plan["work"])
     os.umask(0o022)
     _mount(None, "/", None, _REC | _PRIVATE)
@@ -127,7 +128,7 @@ def _build(plan: Mapping[str, Any]) -> None:
 
 
 def _bind(path: Path, root: Path, *, sealed: bool = True) -> None:
-    """A file or folder at the same path below the new root; links of the system (``/lib``) are made again."""
+    """Mount a file or folder at the same path below the new root; system links such as ``/lib`` are recreated."""
     target = root / path.relative_to("/")
     if path.is_symlink():
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -159,7 +160,7 @@ def _mount(source: str | Path | None, target: str | Path, kind: str | None, flag
 
 
 def _agent(plan: Mapping[str, Any]) -> NoReturn:
-    """Limits, then rights, then the command."""
+    """Set limits, drop rights, execute the command."""
     try:
         for name, value in plan["limits"].items():
             limit = getattr(resource, name)
@@ -167,7 +168,7 @@ def _agent(plan: Mapping[str, Any]) -> NoReturn:
             most = value if hard == resource.RLIM_INFINITY else min(value, hard)
             resource.setrlimit(limit, (most, most))
         for capability in range(64):
-            _libc.prctl(_CAPBSET_DROP, capability, 0, 0, 0)  # those that there are not, or that it had not
+            _libc.prctl(_CAPBSET_DROP, capability, 0, 0, 0)  # fails for capabilities that do not exist or are not held
         if plan["user"] is not None:
             os.setgroups([])
             os.setresgid(plan["user"], plan["user"], plan["user"])
@@ -181,7 +182,7 @@ def _agent(plan: Mapping[str, Any]) -> NoReturn:
 
 
 def _wait_for(child: int) -> NoReturn:
-    """Reap whatever ends, until the child does; then end all that is left, and end as it did."""
+    """Reap processes until the child ends; then kill all others, and exit with its status."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     pid, status = os.wait()
     while pid != child:
@@ -192,7 +193,7 @@ def _wait_for(child: int) -> NoReturn:
 
 
 def _end_rest() -> None:
-    """End all descendants: those of one that ends become children of this process."""
+    """Kill all descendants; orphans become children of this process."""
     while True:
         for pid in _children():
             with suppress(ProcessLookupError):
@@ -204,7 +205,7 @@ def _end_rest() -> None:
 
 
 def _children() -> list[int]:
-    with suppress(OSError):  # a system without this file, or without /proc
+    with suppress(OSError):  # this file or /proc may be missing
         return [int(pid) for pid in Path("/proc/thread-self/children").read_text().split()]
     return []
 

@@ -1,4 +1,4 @@
-"""What several packages exchange: requests to agents, hidden references, and the error of a refused tool call."""
+"""Types shared by several packages: requests to agents, hidden references, and the error of a refused tool call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Quantity:
 
     Attributes:
         value: the number, in `unit`.
-        uncertainty: its standard uncertainty, more than 0, in `unit`.
+        uncertainty: its standard uncertainty, positive, in `unit`.
         unit: unit such as ``"GeV"``; empty for a pure number.
     """
 
@@ -30,7 +30,7 @@ class Quantity:
 
 @dataclass(frozen=True)
 class HistogramReference:
-    """A histogram that an answer is compared with.
+    """Reference histogram of an answer.
 
     Attributes:
         edges: edges of the bins, one more than there are bins.
@@ -46,10 +46,10 @@ class Reference:
     """The reference of one instance, hidden from agents.
 
     Attributes:
-        quantities: results of the best analysis of the same data, by the name of the answer.
-        truth: values that the data were made with, by the same names.
+        quantities: results of the reference analysis of the same data, by the name of the answer.
+        truth: values that the data were generated with, by the same names.
         histograms: histograms of that analysis.
-        words: answers that are words, such as whether there is a signal (``"yes"``, ``"no"``) or what is broken.
+        words: word answers, such as whether there is a signal (``"yes"``, ``"no"``), or the name of a fault.
     """
 
     quantities: Mapping[str, Quantity] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Reference:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Reference:
-        """What `to_json` wrote."""
+        """Read the output of `to_json`."""
         return cls(
             {name: Quantity(**one) for name, one in data["quantities"].items()},
             dict(data["truth"]),
@@ -77,16 +77,16 @@ class Reference:
 
 @dataclass(frozen=True)
 class TaskRequest:
-    """The request to an agent; it holds nothing that is hidden.
+    """The request to an agent; it contains no hidden information.
 
     Attributes:
         task_id: name of the task.
         task_type: family of the task, such as ``"zmumu"``.
-        level: how much the prompt says.
-        prompt: the question in words, with the form of the answer.
+        level: level of detail of the prompt.
+        prompt: text of the task, with the form of the answer.
         tools_url: address of the MCP server with the tools of this assessment; None if there are none.
         files: names of the data files for the tools.
-        data: more public facts about the data, such as ``release``, ``skim`` or the luminosity.
+        data: further public facts about the data, such as ``release``, ``skim`` or the luminosity.
         constraints: ``time_limit_sec``, ``memory_gb``, ``allow_network``, ``max_tool_calls``.
     """
 
@@ -114,10 +114,10 @@ class TaskRequest:
 
     @classmethod
     def from_json(cls, message: Mapping[str, Any]) -> TaskRequest:
-        """The request that `to_json` wrote, or one of the public benchmark, which has neither level nor tools.
+        """Read a request from `to_json`, or one of the public benchmark, which has neither level nor tools.
 
         Raises:
-            InputError: it is not a request of a task.
+            InputError: the object is not the request of a task.
         """
         data = message.get("data") or {}
         if message.get("role") != "task_request" or not isinstance(message.get("prompt"), str):
@@ -136,4 +136,4 @@ class TaskRequest:
 
 
 class ToolRefusedError(BeampipeError):
-    """A tool cannot use its arguments; the message is for the agent and says what to do next."""
+    """A tool refused its arguments; the message is for the agent and gives a remedy."""

@@ -1,4 +1,5 @@
-"""The demo: host, tools and an agent on real loopback sockets; one instance of every task; a page at the end."""
+"""The demo: host, tools and an agent on loopback sockets solve one instance of every task, and a page shows the
+results."""
 
 from __future__ import annotations
 
@@ -42,9 +43,9 @@ class DemoResult:
         page: the page of the run.
         scores: normalised score of each task's assessment.
         statuses: status of each task's assessment, such as ``"ok"``, with the first error.
-        seconds: time of everything [s].
-        data_seconds: of these, time for data and references [s].
-        weaknesses: what the sandbox of the agent leaves open on this machine.
+        seconds: total time [s].
+        data_seconds: part of it for data and references [s].
+        weaknesses: restrictions that the sandbox of the agent cannot enforce on this machine.
     """
 
     page: Path
@@ -68,13 +69,13 @@ class DemoResult:
 def run_demo(folder: Path, progress: Progress, *, tasks: Sequence[str] = (), workers: int = 2) -> DemoResult:
     """Have the scripted agent solve one instance of every task, and write the page of the run.
 
-    The agent is a process in a sandbox, which the host asks over A2A; its tools it calls over MCP.
+    The agent is a sandboxed process. The host sends it tasks over A2A; it calls its tools over MCP.
 
     Args:
-        folder: for the run and its page.
-        progress: draws bars.
+        folder: folder of the run and its page.
+        progress: draws progress bars.
         tasks: names of shipped tasks; all if there are none.
-        workers: processes that make the data.
+        workers: number of processes that generate data.
 
     Raises:
         ServiceUnavailableError: the agent's process does not start.
@@ -99,7 +100,7 @@ def run_demo(folder: Path, progress: Progress, *, tasks: Sequence[str] = (), wor
                 on_result=lambda _: step(),
             )
     choices = tuple(task_choice(load_task(task_folder(name))) for name in names)
-    # The records of the agent are there already; the baselines run in this process.
+    # The records of the agent exist already; the baselines run in this process.
     agents = (agent, *(AgentChoice(name) for name in _BASELINES))
     plan = RunPlan(choices, agents, Seeds((_SEED,)), (_LEVEL,))
     run_plan(plan, partial(assess_in_run, conditions), folder / "run", code=work_code())
@@ -118,7 +119,7 @@ def _make_instance(name: str, folder: Path) -> None:
 
 @contextmanager
 def _agent_process(name: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """A shipped agent as a server in a sandbox: its address, and what the sandbox leaves open."""
+    """Serve a shipped agent in a sandbox; yields its address and the weaknesses of the sandbox."""
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
     listener.close()
@@ -136,7 +137,7 @@ def _agent_process(name: str) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _is_ready(url: str) -> bool:
-    """Whether a server of A2A answers with its card."""
+    """Whether an A2A server answers with its card."""
     try:
         return httpx.get(f"{url}.well-known/agent-card.json", timeout=1.0, trust_env=False).status_code == 200
     except httpx.HTTPError:

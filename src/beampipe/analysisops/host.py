@@ -1,9 +1,9 @@
-"""The host as an A2A server: which assessments it offers, how a request is read, and what it answers.
+"""The host as an A2A server: it offers assessments, reads requests for them, and returns their results.
 
-A request has the form of the public platform, ``{"participants": {ROLE: URL}, "config": {...}}``. It cannot name a
-file or a reference; seeds that it does not give are the host's own, and secret. A request that cannot be read is
-rejected. One that was accepted ends as completed, whatever the agents do: the public platform ignores tasks that end
-in any other way, and an agent that fails has earned its zero.
+A request has the form of the public platform, ``{"participants": {ROLE: URL}, "config": {...}}``. It cannot name a file
+or a reference. If it names no seeds, the host uses its own, which are secret. A request that cannot be read is
+rejected. One that was accepted ends as completed, whatever the agents do: the public platform ignores tasks that end in
+any other way, and an agent that fails has earned its zero.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from beampipe.errors import (
     UnknownNameError,
 )
 
-# What a host is asked for: agents by role, and which tasks they shall solve.
+# Requests: agents by role, and the tasks that they shall solve.
 
 
 _WHERE: Final = "request of an assessment"
@@ -58,15 +58,15 @@ _NOT_USED: Final = ("data_dir",)
 
 @dataclass(frozen=True)
 class HostSettings:
-    """What a host offers.
+    """Settings of a host.
 
     Attributes:
         tasks: names of its tasks.
-        seeds: instances that are taken where a request names none; secret, never in anything that is sent.
-        seconds: longest time of one assessment [s].
-        most: largest number of assessments in one request.
-        at_once: number of requests that are worked on at the same time; more are refused. With 1, an agent that is
-            being assessed cannot have itself assessed beside that, to learn its score.
+        seeds: instances to use if a request names none; they are secret and never sent.
+        seconds: time limit of one assessment [s].
+        most: maximum number of assessments in one request.
+        at_once: number of concurrent requests; further ones are refused. With 1, an agent cannot request its own
+            assessment during an assessment to learn its score.
         results: how each result is sent: as JSON text, which is exact, as data, whose integers become floats, or as
             both. The gateway of the public platform counts a result that is sent as both twice: there, use text.
     """
@@ -85,10 +85,10 @@ class _Config:
 
     Attributes:
         tasks: names of tasks; all if there are none.
-        task_dirs: the same by the folders of tasks, as the public benchmark does.
-        levels: how much the prompts tell.
-        seeds: instances; the host's own if there are none.
-        data_dir: read and not used.
+        task_dirs: tasks by their folders, as in the public benchmark.
+        levels: levels of the prompts.
+        seeds: seeds of instances; the host's own if there are none.
+        data_dir: accepted and ignored.
     """
 
     tasks: tuple[str, ...] = ()
@@ -103,13 +103,13 @@ class RequestedAssessment:
     """One task for one agent.
 
     Attributes:
-        role: of the agent, as the request names it.
+        role: role of the agent in the request.
         url: address of the agent.
         task_id: name of the task.
-        level: how much its prompt tells.
-        seed: of the instance.
-        number: place of the seed among those of the request, from 1 on.
-        secret: the seed is the host's own, and must not be shown.
+        level: level of its prompt.
+        seed: seed of the instance.
+        number: index of the seed among those of the request, from 1 on.
+        secret: whether the seed is the host's own and must not be shown.
     """
 
     role: str
@@ -123,12 +123,12 @@ class RequestedAssessment:
 
 @dataclass(frozen=True)
 class EvalRequest:
-    """A request that was read and checked.
+    """A validated request.
 
     Attributes:
         participants: address of each agent by its role.
-        assessments: what is to be done, in this order.
-        notes: what of the request is not used.
+        assessments: assessments to do, in this order.
+        notes: parts of the request that are ignored.
     """
 
     participants: Mapping[str, str]
@@ -137,14 +137,14 @@ class EvalRequest:
 
 
 def parse_request(text: str, host: HostSettings) -> EvalRequest:
-    """The request that stands in a message.
+    """Parse the request in a message.
 
     Args:
         text: JSON.
-        host: what the host offers.
+        host: settings of the host.
 
     Raises:
-        InputError: it is no JSON object of that form, names no agent, or asks for too much.
+        InputError: it is not a JSON object of that form, names no agent, or requests too many assessments.
         ConfigError: its configuration has an unknown key or a value of another type.
         UnknownNameError: there is no such task.
     """
@@ -175,7 +175,7 @@ def parse_request(text: str, host: HostSettings) -> EvalRequest:
 
 
 def _is_address(url: Any) -> bool:
-    """Whether something is the address of a server, without a user or a password."""
+    """Whether a value is the address of a server, without user and password."""
     try:
         parts = urlsplit(url if isinstance(url, str) else "")
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
@@ -209,7 +209,7 @@ _SECRET_KEYS: Final = ("evidence", "provenance", "signals", "meta")
 
 
 def shown(result: Mapping[str, Any], assessment: RequestedAssessment) -> dict[str, Any]:
-    """A result as it is sent: with the role of the agent, and of a secret instance neither seed nor evidence.
+    """A result as it is sent: with the role of the agent, and for a secret instance without seed and evidence.
 
     Results are published, and the same secret instances are used again.
     """
@@ -293,7 +293,7 @@ class AssessmentExecutor(AgentExecutor):
         await TaskUpdater(event_queue, context.task_id or "", context.context_id or "").cancel()
 
     async def _run(self, request: EvalRequest, updater: TaskUpdater) -> None:
-        """All assessments of a request, one after the other."""
+        """Do all assessments of a request, one after the other."""
         for note in request.notes:
             await updater.start_work(new_text_message(note))
         results = []
@@ -309,7 +309,7 @@ class AssessmentExecutor(AgentExecutor):
         await updater.complete(new_text_message(f"{len(results)} assessments done"))
 
     async def _send(self, updater: TaskUpdater, name: str, document: dict[str, Any]) -> None:
-        """One artifact."""
+        """Send one artifact."""
         parts = []
         if self._host.results != "data":
             parts.append(new_text_part(dump_object(document), media_type="application/json"))
@@ -318,7 +318,7 @@ class AssessmentExecutor(AgentExecutor):
         await updater.add_artifact(parts, name=name)
 
     async def _one(self, assessment: RequestedAssessment) -> dict[str, Any]:
-        """The result of one assessment as it may be sent; never an error that is raised."""
+        """The result of one assessment as it may be sent; errors become results."""
         try:
             work = in_thread(self._assess, assessment.url, assessment.task_id, assessment.level, assessment.seed)
             result = shown(await asyncio.wait_for(work, self._host.seconds), assessment)
@@ -344,7 +344,7 @@ class AssessmentExecutor(AgentExecutor):
 
 
 def _with_integers(value: Any) -> Any:
-    """Numbers without a fraction as integers again, which they were before they were sent as data."""
+    """Restore integers, which A2A data parts turn into floats."""
     if isinstance(value, dict):
         return {key: _with_integers(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -353,7 +353,7 @@ def _with_integers(value: Any) -> Any:
 
 
 def _kind(error: Exception, host: HostSettings) -> tuple[str, str]:
-    """Code and message of what went wrong."""
+    """Code and message of an error."""
     if isinstance(error, DeadlineError):
         return "agent_timeout", str(error)
     if isinstance(error, TimeoutError):
@@ -364,7 +364,7 @@ def _kind(error: Exception, host: HostSettings) -> tuple[str, str]:
         return "agent_error", str(error)
     if isinstance(error, InputError):
         return "submission_error", str(error)
-    # The words of other errors could hold what the host alone knows.
+    # The messages of other errors could reveal hidden information.
     return "host_error", f"the host failed with {type(error).__name__}"
 
 
@@ -408,7 +408,7 @@ def serve_host(
         tasks: names or folders of tasks; all that are shipped if there are none.
         instances: number of instances of each task, where a request names none.
         secret: file of the secret that their seeds are made of; None for development seeds.
-        folder: for instances and records; no agent may read it.
+        folder: folder of instances and records; agents must not be able to read it.
         card_url: address under which clients reach it, where that is another one.
         judge: scores the words: ``offline``, ``none``, or the TOML file of a model.
         tools_host: name or address of this machine at which agents elsewhere reach their tools.
@@ -421,6 +421,6 @@ def serve_host(
     seeds = tuple(seed.value for seed in Seeds.first(instances, secret).of("host"))
     conditions = Conditions(folder / "instances", judge_choice(judge), tools_host)
     assess = host_assess(tasks or tuple(shipped_tasks()), folder / "records", conditions=conditions)
-    # As text alone: the public platform counts a part of text and one of data as two results.
+    # As text only: the public platform counts a text part and a data part as two results.
     executor = AssessmentExecutor(assess, HostSettings(names, seeds, results="text"))
     serve_a2a(executor, _CARD, host, port, card_url=card_url)

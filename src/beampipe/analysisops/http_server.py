@@ -1,4 +1,4 @@
-"""HTTP servers of agents, hosts and tools: in the foreground, or in a thread of this process while a block runs."""
+"""Run HTTP servers of agents, hosts and tools: in the foreground, or in a thread of this process during a block."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(app: Starlette, listener: socket.socket) -> None:
-    """Serve until the process is stopped; standard error shows the address, since a free port is not known before."""
+    """Serve until the process is stopped; the address is printed on standard error, as the port may be chosen here."""
     host, port = listener.getsockname()[:2]
     say(f"answering at http://{host}:{port}/ until Ctrl-C", err=True)
     _server(app, "off").run(sockets=[listener])
@@ -55,13 +55,13 @@ def serving(app: Starlette, listener: socket.socket, *, lifespan: Literal["on", 
     Args:
         app: the server.
         listener: its socket; it is closed at the end.
-        lifespan: whether the server has to run start and end of the app, as one of MCP must.
+        lifespan: whether the server runs the app's startup and shutdown, as an MCP server needs.
 
     Yields:
         Its address.
 
     Raises:
-        ServiceUnavailableError: it does not start.
+        ServiceUnavailableError: the server does not start.
     """
     server = _server(app, lifespan)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True, name="http server")
@@ -86,7 +86,7 @@ def serving(app: Starlette, listener: socket.socket, *, lifespan: Literal["on", 
 def _server(app: Starlette, lifespan: Literal["on", "off"]) -> Any:
     import uvicorn
 
-    # No log of requests: the path of a server of tools is a secret.
+    # No log of requests: the path of a tool server is a secret.
     return uvicorn.Server(
         uvicorn.Config(
             app, lifespan=lifespan, log_level="warning", access_log=False, ws="none", timeout_graceful_shutdown=1

@@ -1,4 +1,5 @@
-"""Instances of tasks: data, reference and public facts, made once and kept in a folder that only the host reads."""
+"""Instances of tasks: data, reference and public facts, generated once and stored in a folder that only the host
+reads."""
 
 from __future__ import annotations
 
@@ -41,7 +42,7 @@ class PreparedInstance:
 
     Attributes:
         task: the task.
-        data: folder with the files and their manifest; nothing hidden stands in it.
+        data: folder with the files and their manifest; it contains no hidden information.
         hidden: the hidden truth.
         reference: result of the reference analysis, with the truth.
         facts: public facts of the data as a whole.
@@ -64,7 +65,7 @@ def make_data(task: Task, seed: int, folder: Path) -> HiddenTruth:
 
     Raises:
         ConfigError: the task has no family, or its ranges are impossible.
-        UnknownNameError: there is no such family, or it has no such parameter.
+        UnknownNameError: the family or a parameter of it does not exist.
     """
     if not task.spec.family:
         raise ConfigError(f"{task.id}: got a task without a family, expected one with data of its own")
@@ -84,10 +85,10 @@ def prepare_instance(task: Task, seed: int, folder: Path) -> PreparedInstance:
     Args:
         task: the task, one with a family.
         seed: of the instance.
-        folder: a folder of the host's own; agents get no more of it than the tools give.
+        folder: a private folder of the host; agents access it only through tools.
 
     Raises:
-        ConfigError: the task has no family, or the reference analysis fails or leaves an answer out.
+        ConfigError: the task has no family, or the reference analysis fails or omits an answer.
     """
     hidden = make_data(task, seed, folder)
     data = folder / "data"
@@ -121,7 +122,7 @@ def prepare_instance(task: Task, seed: int, folder: Path) -> PreparedInstance:
 
 
 def oracle_of(task: Task, hidden: HiddenTruth) -> OracleAgent:
-    """The agent that is given the hidden truth of an instance; its result is the reference."""
+    """The agent with the hidden truth of an instance, whose result is the reference."""
     return OracleAgent(hidden, load_program(program_file(task.type, task.folder)).analyse)
 
 
@@ -130,12 +131,12 @@ def prepare_open_instance(task: Task, folder: Path, *, catalogue: Catalogue = at
 
     Args:
         task: the task; it names release and skim of ATLAS Open Data.
-        folder: a folder of the host's own, for this task alone. Files from an earlier call are checked and used.
+        folder: a private folder of the host for this task only. Files from an earlier call are checked and reused.
         catalogue: lists the files.
 
     Raises:
         ConfigError: the task has data of its own, or needs none.
-        BeampipeError: the download fails; what has come is kept for another try.
+        BeampipeError: the download fails; bytes that have arrived are kept for the next attempt.
     """
     from beampipe.analysisops.opendata.catalogue import prepare_open_data
 
@@ -144,7 +145,7 @@ def prepare_open_instance(task: Task, folder: Path, *, catalogue: Catalogue = at
     for file in data.files():
         role = str(file.facts.get("role", ""))
         files[role] = (*files.get(role, ()), file.name)
-    # Real data have no truth: the rubric compares with numbers in the task's own eval_ref.yaml.
+    # Real data have no known truth: the rubric compares with numbers in the task's eval_ref.yaml.
     return PreparedInstance(task, data.path, HiddenTruth("", 0, "", {}, {}, files=files), Reference(), data.public)
 
 
@@ -173,7 +174,7 @@ def request_of(prepared: PreparedInstance, level: Level) -> TaskRequest:
 
 
 def evidence_of(submission: object, session: Session, hidden: HiddenTruth) -> Evidence:
-    """The histograms and artifacts that the submission names by handle, as the session holds them."""
+    """The histograms and artifacts that the submission names by handle, taken from the session."""
     read = read_submission(submission)
     histograms, labels = {}, {}
     for name, handle in read.section("histograms").items():
@@ -219,7 +220,7 @@ class InstanceStore:
     """Instances by task and seed. Several processes may use one folder; an instance appears whole or not at all.
 
     Args:
-        folder: where they are; closed to others, since what is hidden stands beside the data.
+        folder: folder of the instances; other users cannot read it, since it holds hidden truth beside the data.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -228,15 +229,16 @@ class InstanceStore:
         self._folder = folder
 
     def get(self, task: Task, seed: int) -> PreparedInstance:
-        """An instance; it is made if it is not there.
+        """An instance; it is made if it does not exist.
 
         Raises:
-            ConfigError: the reference analysis fails or leaves an answer out.
+            ConfigError: the reference analysis fails or omits an answer.
             BeampipeError: real data cannot be downloaded.
         """
         spec = task.spec
         if not spec.family:
-            # Real data: one instance, whatever the seed. It is downloaded in place, so that an interrupted one goes on.
+            # Real data: one instance for all seeds. It is downloaded in place, so that an interrupted download
+            # continues.
             return prepare_open_instance(
                 task, self._folder / digest_of(["open", spec.release, spec.dataset, spec.skim, spec.max_files])
             )
@@ -276,10 +278,10 @@ class InstanceStore:
 
 @cache
 def work_code() -> str:
-    """Digest of the source of all that makes data, finds references and asks agents.
+    """Digest of the source code that makes data, computes references and runs agents.
 
-    Tools are imported by their names, which `beampipe.workflow.code_digest` does not see; so all files count, with
-    every comment. The code of a single task counts for that task alone, see `program_digest`.
+    Tools are imported by name, which `beampipe.workflow.code_digest` does not see, so all files count, comments
+    included. The code of a single task counts only for that task, see `program_digest`.
     """
     package = Path(__file__).parent
     paths = [
@@ -291,7 +293,7 @@ def work_code() -> str:
 
 
 def program_digest(task: Task) -> str:
-    """Digest of the code that makes the data of a task and finds its reference; empty for a task on open data."""
+    """Digest of the code that makes the data of a task and computes its reference; empty for a task on open data."""
     if not task.spec.family:
         return ""
     return digest_of([file_digest(program_file(name, task.folder)) for name in (task.spec.family, task.type)])

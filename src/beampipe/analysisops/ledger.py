@@ -1,7 +1,8 @@
 """The ledger: every call of a tool with its result, signed and append-only.
 
 Each line is an entry as JSON, with a code (HMAC-SHA256) over the entry and the code before it. Without the key, entries
-can be neither added nor changed, nor left out before another. With the last code, a tail that was cut off is noticed.
+can be neither added nor changed, nor removed from before another entry. A truncated end is detected with the code of
+the last entry.
 Only the host has the key, and agents never see the file.
 """
 
@@ -41,7 +42,7 @@ class Entry:
         arguments: its arguments.
         result: its result; None if it was refused.
         error: why it was refused; empty if it was not.
-        sources: names of the data files that the result descends from; empty if it uses no data.
+        sources: names of the data files that the result depends on; empty if it uses no data.
         seconds: time that it took [s].
         code: signature of this entry and all before it, in hexadecimal digits.
     """
@@ -64,7 +65,7 @@ class Ledger:
         key: secret key of the host.
 
     Raises:
-        FileError: there is a ledger already.
+        FileError: the ledger exists already.
     """
 
     def __init__(self, path: Path, key: bytes) -> None:
@@ -84,7 +85,7 @@ class Ledger:
 
     @property
     def last(self) -> str:
-        """Code of the last entry, empty if there is none; with it `read_ledger` notices a missing tail."""
+        """Code of the last entry, with which `read_ledger` detects a truncated end; empty if there is no entry."""
         return self._code
 
     def append(
@@ -104,7 +105,7 @@ class Ledger:
             arguments: arguments of the agent; values that are not JSON, such as NaN, are stored as text.
             result: result of the tool, JSON without NaN; None if it refused.
             error: why it refused.
-            sources: names of the data files that the result descends from.
+            sources: names of the data files that the result depends on.
             seconds: time that it took [s].
 
         Raises:
@@ -138,7 +139,7 @@ class Ledger:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            with suppress(OSError):  # half an entry would make the rest unreadable
+            with suppress(OSError):  # an incomplete entry would make the rest unreadable
                 os.truncate(self._path, before)
             raise FileError(
                 f"{self._path}: cannot be written ({error.strerror}), make room", path=self._path
@@ -151,10 +152,10 @@ def read_ledger(path: Path, key: bytes, last: str | None = None) -> tuple[Entry,
     Args:
         path: file of the ledger.
         key: secret key of the host that wrote it.
-        last: code of the last entry (`Ledger.last`); without it a missing tail is not noticed.
+        last: code of the last entry (`Ledger.last`); without it a truncated end is not detected.
 
     Raises:
-        FileError: there is none, or an entry was added, changed or left out without the key.
+        FileError: the ledger does not exist, or an entry was added, changed or removed without the key.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -202,7 +203,7 @@ def _as_json(value: Any, depth: int = 0) -> Any:
         return "..."
     if value is None or isinstance(value, bool | int):
         return value
-    if isinstance(value, str):  # half a pair of surrogates could not be written
+    if isinstance(value, str):  # a lone surrogate cannot be written
         return value.encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)

@@ -1,4 +1,4 @@
-"""Agents that bring their own code: a program in a sandbox, with a copy of the data, that leaves artifacts."""
+"""Agents that run their own code: a sandboxed program that gets a copy of the data and writes artifacts."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _SHOWN: Final = 300
 
 
 def ask_program(program: Path, prepared: PreparedInstance) -> Ask:
-    """A program that works on a copy of the data, and leaves `artifacts.json` in the folder where it is started.
+    """Run a program on a copy of the data; it writes `artifacts.json` into its working directory.
 
-    Numbers are worked out by the host from what it leaves, see `beampipe.analysisops.artifacts`. It has no network
-    where the system has namespaces.
+    The host computes the answers from the artifacts, see `beampipe.analysisops.artifacts`. If the system supports
+    namespaces, the program has no network.
 
     Args:
-        program: file of Python, or anything that can be executed.
+        program: Python file, or any executable.
         prepared: the instance.
     """
 
@@ -65,7 +65,7 @@ def ask_program(program: Path, prepared: PreparedInstance) -> Ask:
 
 
 def _lay_out(home: Path, program: Path, data: Path, request: TaskRequest) -> tuple[Path, list[str], dict[str, str]]:
-    """Folder with all that the program may read, its command, and its environment."""
+    """The folder with all files that the program may read, its command, and its environment."""
     home.chmod(0o755)
     read_only = home / "given"
     read_only.mkdir(mode=0o755)

@@ -1,4 +1,4 @@
-"""Agents and judges, by name or by a file that describes one."""
+"""Create agents and judges by name or by a file that describes one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class AgentFile(Model):
 
     Attributes:
         kind: one agent, or a team of planner, analyst and reviewer with the same budget.
-        cache: folder of answers to be replayed, relative to the file; empty for none.
+        cache: folder of answers to replay, relative to the file; empty for none.
     """
 
     kind: Literal["llm", "team"] = "llm"
@@ -47,10 +47,10 @@ class JudgeFile:
     Attributes:
         base_url: address of the model's server, up to and without ``/chat/completions``.
         model: name of the model there.
-        samples: number of replies; more than one at the given temperature, one at 0.
-        temperature: of more than one sample.
-        timeout: for each reply, with all retries [s].
-        answer_tokens: longest reply [tokens].
+        samples: number of replies; a single one uses temperature 0.
+        temperature: sampling temperature for more than one sample.
+        timeout: time limit of each reply, with all retries [s].
+        answer_tokens: maximum length of a reply [tokens].
         api_key_variable: environment variable with the key; empty if none is needed.
     """
 
@@ -65,11 +65,11 @@ class JudgeFile:
 
 @dataclass(frozen=True)
 class JudgeChoice:
-    """The judge of the words of a run.
+    """The judge of free-text answers in a run.
 
     Attributes:
         name: ``offline``, ``none`` or the path of a `JudgeFile`.
-        described: the file; None without one.
+        described: content of the file; None without one.
     """
 
     name: str = "offline"
@@ -84,7 +84,7 @@ class JudgeChoice:
         """The judge; None for ``none``.
 
         Raises:
-            ConfigError: the file describes none, or the environment has no key for it.
+            ConfigError: the file describes no judge, or the environment has no key for it.
         """
         described = self.described
         if described is None:
@@ -127,10 +127,10 @@ def make_agent(name: str, folder: Path | None = None) -> Agent:
 
     Args:
         name: one of `AGENTS`, or the TOML file of a model.
-        folder: of the task to be solved, for the agents that run code of a task; None leaves them the shipped tasks.
+        folder: folder of the task, for the agents that run its code; None restricts them to the shipped tasks.
 
     Raises:
-        UnknownNameError: there is none, or only the host can start it.
+        UnknownNameError: there is no such agent, or only the host can start it.
     """
 
     def program(task_type: str) -> TaskProgram:
@@ -154,7 +154,7 @@ def judge_choice(name: str) -> JudgeChoice:
 
     Raises:
         UnknownNameError: there is none.
-        ConfigError: the file describes none, or its key is not there: checked before any agent runs.
+        ConfigError: the file describes no judge, or its key is missing; this is checked before any agent runs.
     """
     if name in ("offline", "none"):
         return JudgeChoice(name)

@@ -1,4 +1,4 @@
-"""Runs of tasks for agents: evaluate, rescore, and the assessments that a host serves."""
+"""Evaluate agents on tasks, rescore a run, and do the assessments that a host serves."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from beampipe.workflow import digest_of
 
 @dataclass(frozen=True)
 class Conditions:
-    """What all assessments of a run share.
+    """Settings shared by all assessments of a run.
 
     Attributes:
-        instances: folder of instances, the host's own.
+        instances: private folder of instances of the host.
         judge: scores the words.
         tools_host: name or address of this machine at which agents elsewhere reach its tools.
     """
@@ -68,16 +68,16 @@ def evaluate(
     tools_host: str = LOOPBACK,
     progress: Callable[[str], object] | None = None,
 ) -> list[dict[str, Any]]:
-    """Run every task for every agent, and keep the records; a run that was stopped goes on.
+    """Run every task for every agent, and keep the records; an interrupted run is resumed.
 
     Args:
-        tasks: names of shipped tasks or folders of others; all that are shipped if there are none.
+        tasks: names of shipped tasks or folders of others; all shipped tasks if empty.
         agents: names, addresses or files of agents.
-        seeds: which instances.
-        folder: of the run.
-        levels: how much prompts tell.
+        seeds: seeds of the instances.
+        folder: folder of the run.
+        levels: levels of the prompts.
         epochs: number of repetitions of each assessment.
-        workers: number of assessments at once.
+        workers: number of concurrent assessments.
         judge: scores the words, in a column of its own: ``offline``, ``none``, or the TOML file of a model.
         tools_host: name or address of this machine at which agents elsewhere reach its tools.
         progress: is called with the label of each assessment that is done.
@@ -86,7 +86,7 @@ def evaluate(
         The record of each assessment.
 
     Raises:
-        WorkflowError: the host failed in some assessments; the others are kept.
+        WorkflowError: the host failed in some assessments; the records of the others are kept.
         UnknownNameError: there is no such task, agent or judge.
         ConfigError: a file describes no agent or judge.
     """
@@ -131,14 +131,15 @@ def host_assess(
     conditions: Conditions,
     choose: Callable[[str], AgentChoice] | None = None,
 ) -> Callable[[str, str, Level, int], dict[str, Any]]:
-    """The function by which a host has an agent at an address solve one instance: its result, after the record is kept.
+    """A function for a host that has an agent at an address solve an instance, stores the record and returns the
+    result.
 
     Args:
         tasks: names or folders of the tasks that are offered.
-        folder: of the records, as of a run; no agent sees it.
-        conditions: what all assessments share.
-        choose: the name and settings of an agent in the records, by its address; by default different ones each time,
-            so that an agent that comes again solves its tasks again.
+        folder: folder of the records, like that of a run; agents must not see it.
+        conditions: settings shared by all assessments.
+        choose: returns the name and settings of an agent in the records for its address; by default different ones each
+            time, so that an agent that returns solves its tasks again.
     """
     loaded = [load_task(task_folder(name)) for name in tasks]
     choices = {task.id: task_choice(task, conditions.judge) for task in loaded}
@@ -164,7 +165,7 @@ def task_choice(task: Task, judge: JudgeChoice | None = None) -> TaskChoice:
 
 
 def _current_task(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Rubric and reference of a record as the shipped task has them now; nothing for tasks from elsewhere."""
+    """Current rubric and reference of the shipped task of a record; nothing for other tasks."""
     folder = shipped_tasks().get(str(record["assessment"]["task_id"]))
     if folder is None:
         return {}

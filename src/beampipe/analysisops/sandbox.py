@@ -1,6 +1,11 @@
-"""Run processes with few rights: by namespaces of the kernel if available, else by limits and a user of its own.
+"""Run processes with restricted rights.
 
-What is not closed is listed by `Sandbox.weaknesses`.
+Always: limits on time, memory, file size and number of processes; an empty environment; a new, empty folder; no way to
+gain rights (``no_new_privs``). All descendants are killed at the end.
+
+With kernel namespaces, if the system supports them, the process also sees no other process, and only the files of the
+system, of Python and those it was given, all read-only. `Sandbox.weaknesses` lists the restrictions that cannot be
+enforced.
 """
 
 from __future__ import annotations
@@ -45,9 +50,9 @@ class SandboxLimits:
 
     Attributes:
         seconds: time [s].
-        memory: of each process, as addresses, and of all together, as resident memory [bytes].
-        file_size: of each file [bytes].
-        processes: number of processes and threads of its user, where it has a user of its own.
+        memory: address space of each process, and resident memory of all together [bytes].
+        file_size: size of each file [bytes].
+        processes: number of processes and threads of its user, if it has a separate user.
         open_files: number of open files of each process.
     """
 
@@ -64,7 +69,7 @@ class Confined:
     Attributes:
         work: its folder.
         log: file with its output.
-        ended_by: the limit for which it was ended: ``"time"`` or ``"memory"``; empty if it was not.
+        ended_by: the limit that it exceeded: ``"time"`` or ``"memory"``; empty if none.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], work: Path, log: Path, limits: SandboxLimits) -> None:
@@ -87,7 +92,7 @@ class Confined:
             return None
 
     def output(self, most: int = 10_000) -> str:
-        """The end of its output, at most so many bytes."""
+        """The last bytes of its output."""
         return self.log.read_bytes()[-most:].decode(errors="replace")
 
     def end(self) -> None:
@@ -106,7 +111,7 @@ class Confined:
         self._process.wait(_END_SECONDS)
 
     def _watching(self) -> None:
-        """End the process when it exceeds its time or memory."""
+        """Kill the process when it exceeds its time or memory."""
         until = time.monotonic() + self._limits.seconds
         while not self._stop.wait(_WATCH_SECONDS) and self._process.poll() is None:
             if time.monotonic() > until:
@@ -119,12 +124,12 @@ class Confined:
 
 
 class Sandbox:
-    """Runs processes that may do little.
+    """Runs processes with restricted rights.
 
     Args:
-        limits: what each may use.
-        read_only: files and folders that it may read beside those of the system and of Python.
-        network: it may reach the network; without, it has only a loopback of its own, and nobody reaches it.
+        limits: limits of each process.
+        read_only: files and folders that it may read, in addition to those of the system and of Python.
+        network: whether it may use the network; otherwise it has only a private loopback interface.
         kind: how it is confined; None takes the best kind of this system.
 
     Raises:
@@ -159,7 +164,7 @@ class Sandbox:
             )
 
     def weaknesses(self) -> tuple[str, ...]:
-        """What the sandbox leaves open, each in a sentence."""
+        """Restrictions that the sandbox cannot enforce, one sentence each."""
         sentences = []
         if self.kind != "namespaces":
             sentences.append("The agent sees the processes of this machine, and can read every file that its user can.")
@@ -183,17 +188,17 @@ class Sandbox:
 
     @contextmanager
     def running(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> Iterator[Confined]:
-        """A process of that command while the block runs.
+        """Run a command in the sandbox during a block.
 
         Args:
-            command: program by its whole path, and arguments.
-            environment: its variables, beside PATH, HOME, TMPDIR and LANG.
+            command: absolute path of the program, and arguments.
+            environment: its variables, in addition to PATH, HOME, TMPDIR and LANG.
 
         Yields:
             The process. Its folder and its log are removed at the end of the block.
 
         Raises:
-            ConfigError: the program is not named by its whole path.
+            ConfigError: the path of the program is not absolute.
         """
         if not command or not os.path.isabs(command[0]):
             raise ConfigError(f"sandbox: command: got {list(command)[:1]}, expected a program by its whole path")
@@ -219,7 +224,7 @@ class Sandbox:
         limits = self._limits
         paths = (*_python_folders(), *self._read_only)
         folders = {*paths, *_system()}
-        # Paths inside of other folders come with those.
+        # Paths inside other listed folders are covered by those.
         own = [path for path in dict.fromkeys(paths) if not folders.intersection(path.parents)]
         return {
             "namespaces": self.kind == "namespaces",
@@ -252,18 +257,18 @@ class Sandbox:
 
 @cache
 def best_kind() -> Kind:
-    """The best kind of sandbox that this system has, by a trial."""
+    """The strictest kind of sandbox that works on this system, determined by a trial."""
     return "namespaces" if _works(user_namespace=False) or _works(user_namespace=True) else "process"
 
 
 def _user_namespace() -> bool:
-    """Whether other namespaces need one of users first, as this process has no right to them alone."""
+    """Whether a user namespace is needed first, as this process has no right to create the others."""
     return not _works(user_namespace=False)
 
 
 @cache
 def _works(*, user_namespace: bool) -> bool:
-    """Whether a sandbox of namespaces starts."""
+    """Whether a sandbox with namespaces starts."""
     with tempfile.TemporaryDirectory(prefix="beampipe-sandbox-") as folder:
         base = Path(folder).resolve()
         (base / "work").mkdir()

@@ -66,7 +66,7 @@ def slurm_command(
 
 
 def _echo_files(paths: Iterable[Path], notes: Iterable[str]) -> None:
-    """Print the paths of generated files, and what the specification asks for in vain."""
+    """Print the paths of generated files, and which settings have no effect there."""
     for path in paths:
         typer.echo(path)
     for note in notes:
@@ -213,7 +213,7 @@ def rules_command(
 
 
 _RESTART_TIMEOUT: Final = 3600.0
-"""Time [s] that all servers may take to start again, beyond a trial."""
+"""Time limit [s] for the restart of all servers, in addition to that of a trial."""
 
 
 def _share(text: str | float) -> float:

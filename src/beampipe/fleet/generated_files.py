@@ -1,4 +1,4 @@
-"""Files that are generated from a specification and never edited: each says so in its first line.
+"""Files that are generated from a specification; their first line says that they must not be edited.
 
 Their templates are Jinja2 files beside the modules that use them. YAML is rendered, parsed and dumped again, so that
 its layout does not depend on that of the template.
@@ -55,11 +55,11 @@ def _templates() -> Any:
 
 
 def render(template: str, **values: Any) -> str:
-    """The text of a template; its filters are `json`, which is YAML too, and `quote`, for a shell.
+    """Render a template; it has the filters `json` (valid YAML as well) and `quote` (for a shell).
 
     Args:
         template: path of the template below this package.
-        values: what it uses; a value that is missing is an error.
+        values: its variables; a missing one is an error.
     """
     text: str = _templates().get_template(template).render(**values)
     return text
@@ -78,13 +78,13 @@ def render_yaml(template: str, **values: Any) -> str:
 
 
 def yaml_text(*documents: Mapping[str, Any]) -> str:
-    """Documents as YAML, keys in their order, texts of several lines as blocks."""
+    """Documents as YAML, with keys in their order and multi-line strings as blocks."""
     import yaml
 
     def text(dumper: Any, value: str) -> Any:
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
 
-    # No references from one place to another, which not everybody reads.
+    # No anchors and aliases, which are hard to read.
     Dumper: Any = type("Dumper", (yaml.SafeDumper,), {"ignore_aliases": lambda self, data: True})
     Dumper.add_representer(str, text)
     written: str = yaml.dump_all(documents, Dumper=Dumper, sort_keys=False, width=110, allow_unicode=True)
@@ -92,11 +92,10 @@ def yaml_text(*documents: Mapping[str, Any]) -> str:
 
 
 def write_files(folder: Path, files: Files, command: str) -> list[Path]:
-    """Write files whole, each with a first line that names its origin; remove those that an earlier call made.
+    """Write files, each with a line that names its origin, and remove leftover files of an earlier call.
 
-    Programs, which begin with ``#!``, have that line second, and may be run.
-
-    Files of an older specification are removed, since the whole folder may be handed to another program.
+    The line is the first one; in scripts, which begin with ``#!`` and are made executable, it is the second one.
+    Leftovers are removed since other programs, such as `kubectl apply`, may read the whole folder.
 
     Args:
         folder: folder of the files; made if there is none.
@@ -107,7 +106,7 @@ def write_files(folder: Path, files: Files, command: str) -> list[Path]:
         The paths of the files.
 
     Raises:
-        FileError: a file cannot be written, or one of another origin is in its place.
+        FileError: a file cannot be written, or its path is taken by a file of another origin.
     """
     paths = {folder / name: text for name, text in files.items()}
     for path in paths:
@@ -131,6 +130,6 @@ def write_files(folder: Path, files: Files, command: str) -> list[Path]:
 
 
 def _mark_of(path: Path) -> str:
-    """The line of a file in which it would say what made it."""
+    """The line of a file that would name its origin."""
     lines = path.read_bytes()[:300].decode(errors="replace").split("\n")
     return lines[1] if lines[0].startswith(_PROGRAM) and len(lines) > 1 else lines[0]

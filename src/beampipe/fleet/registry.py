@@ -1,8 +1,8 @@
 """The registry of a fleet: a folder in which each server writes its address and state.
 
-It is the one seam between servers and gateway. On one machine it lies in the run folder, with Slurm on a file system
-that all nodes see. A server writes one file, `NAME.json`, whole each time. A file that has not changed for `SILENCE`
-is of a server that is gone, or whose node is.
+It is the only interface between servers and gateway. On one machine it is in the run folder, with Slurm on a file
+system that all nodes see. Each server writes one file, `NAME.json`, atomically. If the file has not changed for
+`SILENCE`, the server or its node is down, or the file system is slow.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from beampipe.settings import build
 __all__ = ["BEAT", "SILENCE", "Record", "State", "read_records", "remove_record", "write_record"]
 
 BEAT: Final = 0.5
-"""Time [s] between two writings of a server's record."""
+"""Time [s] between two writes of a server's record."""
 SILENCE: Final = 5.0
-"""Time [s] without a writing after which a server counts as gone."""
+"""Time [s] without a write after which a server counts as silent."""
 
 State = Literal["starting", "ready", "hangs", "ending"]
-"""State of a server, by itself: it loads its models, answers, does not answer, or takes no more requests."""
+"""State of a server as it reports itself: loading models, answering, not answering, or taking no more requests."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,16 @@ class Record:
     Attributes:
         server: name of the server.
         group: group that it belongs to.
-        host: host name or address under which the gateway reaches it.
+        host: host name or address at which the gateway reaches it.
         http: port for HTTP.
         grpc: port for gRPC.
         metrics: port of its metrics.
-        pid: process that watches the server, on `host`.
-        state: what it does.
+        pid: process id of its supervisor, on `host`.
+        state: its state.
         models: names of the models that it serves.
         repository: digest of the repository that it serves.
         beat: time of writing [s since 1970].
-        text: the last incident, for people.
+        text: the last incident, for humans.
     """
 
     server: str
@@ -63,7 +63,7 @@ class Record:
     text: str = ""
 
     def lives(self, now: float | None = None) -> bool:
-        """Whether it was written lately.
+        """Whether it was written within `SILENCE`.
 
         Args:
             now: the time [s since 1970], None for the present.
@@ -72,7 +72,7 @@ class Record:
 
 
 def write_record(registry: Path, record: Record) -> None:
-    """Write a server's record whole, with the present time.
+    """Write a server's record atomically, with the current time.
 
     Raises:
         FileError: it cannot be written.
@@ -82,17 +82,17 @@ def write_record(registry: Path, record: Record) -> None:
 
 
 def read_records(registry: Path) -> dict[str, Record]:
-    """The records of all servers, by name, those of dead servers too."""
+    """The records of all servers, by name, including those of dead servers."""
     return {record.server: record for record in _records(registry)}
 
 
 def remove_record(registry: Path, server: str) -> None:
-    """Forget a server; no error if there is none."""
+    """Remove the record of a server, if there is one."""
     (registry / f"{server}.json").unlink(missing_ok=True)
 
 
 def _records(registry: Path) -> Iterator[Record]:
     for path in sorted(registry.glob("[a-z]*.json")):
-        # Removed since, or written by another version: not one of ours.
+        # Skip a record that was removed meanwhile, or written by another version.
         with suppress(OSError, ValueError, BeampipeError):
             yield build(Record, json.loads(path.read_text(encoding="utf-8")), str(path))

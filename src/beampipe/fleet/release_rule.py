@@ -1,4 +1,4 @@
-"""The rule by which new models stay or go, with its evidence: compared answers, times and failures, and the decision.
+"""The rule that promotes new models or rolls them back, with its evidence: compared answers, times and failures.
 
 A file of recorded requests is what `numpy.savez` writes. Its arrays are called MODEL/NUMBER/TENSOR, such as
 ``module_map/0/FEATURES``: all arrays with the same MODEL and NUMBER are one request.
@@ -68,7 +68,7 @@ def read_requests(path: Path, models: Iterable[str]) -> dict[str, list[dict[str,
     found: dict[str, dict[int, dict[str, ndarray]]] = {}
     known = tuple(models)
     try:
-        # Opened here: of a file that is no zip numpy leaves it to chance when it is closed.
+        # Opened here, since numpy does not reliably close a file that is no zip archive.
         with path.open("rb") as stream:
             arrays = np.load(stream, allow_pickle=False)
             names = getattr(arrays, "files", ())  # a file of one array without name has none
@@ -106,7 +106,7 @@ def canary_requests(repository: Path, models: Iterable[str]) -> dict[str, list[d
 
 
 def canary_outputs(repository: Path, models: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The outputs that each model with a canary gives alike in every call, as its export found.
+    """The reproducible outputs of each model with a canary: those that repeated calls at export gave identically.
 
     Args:
         repository: the models.
@@ -127,10 +127,10 @@ class AnswersOfModel:
 
     Attributes:
         model: name of the model.
-        requests: number of requests that both were asked.
-        different: number of requests to which the new version gave another answer, or none.
+        requests: number of requests that were sent to both versions.
+        different: number of requests to which the new version gave a different answer, or none.
         outputs: names of the outputs that were compared; empty for all of them.
-        example: the first difference, in words; empty if there was none.
+        example: description of the first difference; empty if there was none.
     """
 
     model: str
@@ -143,15 +143,15 @@ class AnswersOfModel:
 def compare_answers(
     old: str, new: str, requests: Requests, outputs: Mapping[str, Sequence[str]], timeout: float = 60.0
 ) -> tuple[AnswersOfModel, ...]:
-    """Ask both servers the same, one request after the other.
+    """Send the same requests to both servers, one after the other, and compare the answers.
 
-    An answer is the same if every array has the same type, shape and bytes. Two refusals of the same kind are the
-    same, too.
+    Two answers are the same if every array has the same type, shape and bytes, or if both are errors of the same
+    class.
 
     Args:
         old: URL of the server with the old version.
         new: URL of the server with the new version.
-        requests: what they are asked.
+        requests: the requests.
         outputs: names of the outputs to compare, by name of the model; all outputs of models that are not named.
         timeout: longest wait for one answer [s].
 
@@ -168,7 +168,7 @@ def compare_answers(
 def same_answer(
     old: Mapping[str, ndarray], new: Mapping[str, ndarray], outputs: Sequence[str] = ()
 ) -> tuple[bool, str]:
-    """Whether two answers are the same, byte for byte; if not, where they differ.
+    """Whether two answers are the same, byte for byte, and a description of the first difference.
 
     Args:
         old: arrays of the old version, by name of the tensor.
@@ -226,13 +226,13 @@ def _ask(client: ModelClient, request: Mapping[str, ndarray]) -> dict[str, ndarr
 
 @dataclass(frozen=True)
 class MeasuredActivity:
-    """What one model did on one server, or on several.
+    """Requests and times of one model, on one server or on several together.
 
     Attributes:
         answered: number of requests that were answered; of Python models also those that were answered with an error.
         latency: mean time of a request in the server [ms]; None if none was answered.
         compute: mean time of a request in the model [ms]; None if none was answered.
-        stages: mean time of an event in each stage [ms], by name; empty for models that do not tell.
+        stages: mean time of an event in each stage [ms], by name; empty for models that do not report stages.
     """
 
     answered: int = 0
@@ -243,12 +243,12 @@ class MeasuredActivity:
 
 @dataclass(frozen=True)
 class ModelTimes:
-    """What the old and the new version of a model did in the same time.
+    """Activity of the old and the new version of a model in the same time.
 
     Attributes:
         model: name of the model.
-        old: what all servers with the old version did.
-        new: what the server with the new version did.
+        old: activity of all servers with the old version together.
+        new: activity of the server with the new version.
     """
 
     model: str
@@ -257,18 +257,18 @@ class ModelTimes:
 
 
 def measured_between(before: Counters | None, after: Counters) -> MeasuredActivity:
-    """What a model did between two looks at the counters of its server.
+    """Activity of a model between two readings of its server's counters.
 
     Args:
-        before: counters at the earlier look; None if all were zero.
-        after: counters at the later look.
+        before: counters at the earlier reading; None if all were zero.
+        after: counters at the later reading.
     """
-    gained = rates_between(before, after, 1.0)  # per second, of one second: the numbers themselves
+    gained = rates_between(before, after, 1.0)  # rates over 1 s equal the numbers themselves
     return MeasuredActivity(round(gained.requests), gained.latency, gained.compute, gained.stages)
 
 
 def combined(parts: Iterable[MeasuredActivity]) -> MeasuredActivity:
-    """What several servers did together: means weigh as much as they have requests."""
+    """Activity of several servers together; each mean is weighted by its number of requests."""
     found = [part for part in parts if part.answered]
     stages = {name for part in found for name in part.stages}
     return MeasuredActivity(
@@ -290,25 +290,25 @@ def _mean(values: Sequence[tuple[float | None, int]]) -> float | None:
 
 
 Compared = Literal["recorded requests", "stored canaries"]
-"""Where the requests came from whose answers were compared."""
+"""Origin of the requests whose answers were compared."""
 
 _COUNTS: Final = 0.1
-"""Share of a model's time from which on a stage is judged: the time of shorter ones is mostly chance."""
+"""Smallest share of a model's time that a stage must take to be compared; shorter stages fluctuate too much."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether new models stay, and why.
+    """The decision on new models, with its evidence.
 
     Attributes:
-        promoted: whether they stay.
-        reasons: why they do not; empty if they stay.
-        compared: where the requests came from whose answers were compared.
-        answers: how often answers were the same, by model.
-        times: numbers and times of the requests of clients, by model, old and new.
+        promoted: whether the new models are served from now on.
+        reasons: why they are rolled back; empty if they are promoted.
+        compared: origin of the requests whose answers were compared.
+        answers: the comparison of answers, by model.
+        times: numbers and times of clients' requests, by model, old and new.
         old: replies of the servers with the old models to clients, all models together.
         new: replies of the server with the new models.
-        seconds: time for which clients' requests went to the new models [s].
+        seconds: duration in which clients' requests went to the new models [s].
     """
 
     promoted: bool
@@ -338,13 +338,16 @@ class Decision:
 
 @dataclass(frozen=True)
 class ReleaseRule:
-    """When new models stay: every condition must hold, for every model.
+    """New models are promoted if all of these conditions hold, for every model.
 
-    1. Of the requests that both were asked, at most `allow_differences` got another answer; at least one was asked.
-    2. The new models answered at least `least` requests of clients within `within`, of each model that was asked.
-    3. They failed no more often than the rate of the old ones gives, rounded up to a whole request: by the replies
-       that the gateway saw, since Triton counts an error of a Python model as an answer.
-    4. The mean time in the model, and in each stage that takes a tenth of it, is at most `slower` times the old one.
+    1. Of the requests sent to both versions, at most the share `allow_differences` got different answers, and at
+       least one request was compared (unless `allow_differences` is 1).
+    2. Each model that clients used answered at least `least` of their requests within `within`, old and new.
+    3. The new models failed no more often than the failure rate of the old ones predicts, rounded up to a whole
+       request. Failures are counted from the replies that the gateway saw, since Triton counts an error of a Python
+       model as an answer.
+    4. The mean time in the model, and in each stage that takes at least a tenth of it, is at most `slower` times the
+       old one.
 
     Attributes:
         share: share of clients' requests that goes to the new models.
@@ -372,7 +375,7 @@ class ReleaseRule:
                 raise ConfigError(f"{name}: got {getattr(self, name):g}, expected {expected}")
 
     def about_answers(self, compared: Compared, answers: Sequence[AnswersOfModel]) -> Iterator[str]:
-        """What speaks against the answers."""
+        """Reasons against promotion from the comparison of answers."""
         if not answers and self.allow_differences < 1:
             yield f"no answers compared: the models have no {compared}; do: --events FILE.npz, or --allow-differences 1"
         for one in answers:
@@ -383,8 +386,9 @@ class ReleaseRule:
                 )
 
     def about_failures(self, old: Replies, new: Replies) -> Iterator[str]:
-        """What speaks against the replies to clients, at any time of the trial."""
-        # Not of what was asked so far: the first failure would end a trial whose old models fail, too.
+        """Reasons against promotion from failed replies to clients, at any time of the trial."""
+        # At least `least` requests: with few replies so far, a first failure would end the trial although the old
+        # models fail as often.
         allowed = math.ceil(old.rate * max(new.given, self.least))
         if new.failed > allowed:
             yield (
@@ -393,11 +397,11 @@ class ReleaseRule:
             )
 
     def enough(self, times: Sequence[ModelTimes]) -> bool:
-        """Whether each model that was asked has answered enough requests, old and new, and one was asked at all."""
+        """Whether every model that clients use has answered enough requests, old and new, and at least one was used."""
         return any(one.new.answered for one in times) and not list(self._about_numbers(times))
 
     def about_times(self, times: Sequence[ModelTimes]) -> Iterator[str]:
-        """What speaks against numbers and times of the requests, at the end of the trial."""
+        """Reasons against promotion from numbers and times of requests, at the end of the trial."""
         if not any(one.new.answered for one in times):
             yield "no request of a client reached the new models"
         yield from self._about_numbers(times)
@@ -414,7 +418,7 @@ class ReleaseRule:
 
 
 def _judged(times: ModelTimes) -> Iterator[tuple[str, float, float]]:
-    """What took how long with the old and the new models: a name, and two times [ms]."""
+    """The compared times: name, time of the old and of the new model [ms]."""
     old, new = times.old, times.new
     if old.compute is None or new.compute is None:
         return
@@ -426,7 +430,7 @@ def _judged(times: ModelTimes) -> Iterator[tuple[str, float, float]]:
 
 
 def decision_of(table: Mapping[str, Any]) -> Decision:
-    """The decision of a table, as `dataclasses.asdict` and JSON have made it."""
+    """The decision in a table made by `dataclasses.asdict` and read back from JSON."""
     return Decision(
         table["promoted"],
         tuple(table["reasons"]),

@@ -1,6 +1,6 @@
-"""The run folder of a fleet: the paths of everything it keeps while it runs, and snapshots of its models.
+"""The run folder of a fleet: paths of its files while it runs, and snapshots of its models.
 
-A snapshot is named by its contents, so a server that is restarted gets the models that it had, not newer ones.
+A snapshot is named by a digest of its contents, so a restarted server gets the models that it had, not newer ones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from beampipe.errors import ConfigError, FileError
 from beampipe.fleet.specification import Fleet
 
 _LONGEST_SOCKET: Final = 100
-"""Longest path [bytes] of a socket; Linux takes 107."""
+"""Longest path of a socket [bytes]; Linux allows 107."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class RunFolder:
 
     Attributes:
         path: the folder.
-        shared: folder of registry and secret, where all machines of the fleet see it; None for this one.
+        shared: folder of registry and secret that all machines of the fleet see; None for `path`.
     """
 
     path: Path
@@ -81,7 +81,7 @@ class RunFolder:
 
     @property
     def prometheus(self) -> Path:
-        """What Prometheus keeps."""
+        """Settings and data of Prometheus."""
         return self.path / "prometheus"
 
     @property
@@ -109,10 +109,10 @@ class RunFolder:
         return self.path if self.shared is None else self.shared
 
     def make(self) -> None:
-        """Make the folder, for its user alone, and the secret.
+        """Make the folder, accessible to its user only, and the secret.
 
         Raises:
-            ConfigError: it belongs to another user, or others may write to the shared one.
+            ConfigError: it belongs to another user, or other users can write to the shared one.
         """
         for path in {self.path, self._seen_by_all}:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -133,28 +133,28 @@ def run_folder_of(name: str, folder: Path | None = None, shared: Path | None = N
 
     Args:
         name: name of the fleet.
-        folder: where it is to be; None for one in the user's state folder.
-        shared: folder of registry and secret, where all machines of the fleet see it; None for the run folder.
+        folder: path of the folder; None for one in the user's state folder.
+        shared: folder of registry and secret that all machines of the fleet see; None for the run folder.
     """
     path = state_folder() / "fleet" / name if folder is None else folder.absolute()
     return RunFolder(path, None if shared is None else shared.absolute())
 
 
 def shared_folder(fleet: Fleet) -> Path:
-    """The folder that all machines of a fleet see, where Slurm runs its servers."""
+    """The folder that all machines of a fleet on Slurm see."""
     return fleet.slurm.folder or state_folder() / "slurm" / fleet.name
 
 
 def state_folder() -> Path:
-    """The folder in which beampipe keeps what lasts, in the user's home folder."""
+    """The folder for persistent state of beampipe, in the user's home folder."""
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "beampipe"
 
 
 def repository_digest(repository: Path) -> str:
-    """The first 16 digits of the SHA-256 of names and contents of all files.
+    """The first 16 hexadecimal digits of the SHA-256 of names and contents of all files.
 
     Raises:
-        FileError: there is no such folder, or nothing in it.
+        FileError: there is no such folder, or it has no files.
     """
     files = sorted(path for path in repository.rglob("*") if path.is_file())
     if not files:
@@ -169,11 +169,11 @@ def repository_digest(repository: Path) -> str:
 
 
 def make_snapshot(repository: Path, folder: Path) -> tuple[str, Path]:
-    """Copy a repository, unless that has been done.
+    """Copy a repository, unless there is a copy with the same digest.
 
     Args:
         repository: the models.
-        folder: where the copies are.
+        folder: folder of the copies.
 
     Returns:
         The digest, and the copy.
@@ -199,8 +199,8 @@ def remove_other_snapshots(folder: Path, wanted: Iterable[str]) -> None:
     """Remove the copies that no server uses any more.
 
     Args:
-        folder: where the copies are.
-        wanted: digests of those to keep.
+        folder: folder of the copies.
+        wanted: digests of the copies to keep.
     """
     kept = set(wanted)
     for path in folder.iterdir():

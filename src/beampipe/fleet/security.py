@@ -1,6 +1,7 @@
 """Who may use a fleet: tokens, of which only hashes are stored, and certificates of a private authority.
 
-Certificates of a private authority are for fleets inside one site; a public name deserves a public authority.
+Certificates of a private authority are for fleets inside one site; a gateway with a public name should have a
+certificate of a public authority.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ if TYPE_CHECKING:
 
 
 _SKEW: Final = timedelta(minutes=5)
-"""How far back a certificate begins, for clocks that are behind."""
+"""How long before the current time a certificate becomes valid, for clients whose clocks are behind."""
 
 
 def make_authority(folder: Path, days: int = 3650) -> Path:
-    """A new authority: `ca.pem` for clients, and `ca-key.pem`, which signs and stays where it is.
+    """A new authority: `ca.pem` for clients, and the private key `ca-key.pem`, which must not be distributed.
 
     Args:
-        folder: where both are written.
-        days: how long it holds.
+        folder: folder of both files.
+        days: validity [days].
 
     Raises:
-        ConfigError: there is one already.
+        ConfigError: the folder has one already.
         MissingExtraError: `cryptography` is not installed.
     """
     from cryptography import x509
@@ -57,12 +58,12 @@ def make_authority(folder: Path, days: int = 3650) -> Path:
 
 
 def make_server(folder: Path, hosts: Sequence[str], days: int = 365, name: str = "gateway") -> Path:
-    """A certificate for a gateway, with its key in one file, as `gateway.tls.certificate` wants it.
+    """A certificate for a gateway, with its key in one file, for `gateway.tls.certificate`.
 
     Args:
         folder: folder of the authority.
-        hosts: host names and addresses by which clients know the gateway.
-        days: how long it holds.
+        hosts: host names and addresses that clients use for the gateway.
+        days: validity [days].
         name: name of the file.
 
     Raises:
@@ -78,12 +79,12 @@ def make_server(folder: Path, hosts: Sequence[str], days: int = 365, name: str =
 
 
 def make_client(folder: Path, name: str, days: int = 365) -> Path:
-    """A certificate by which a client shows who it is, with its key in one file.
+    """A certificate that identifies a client, with its key in one file.
 
     Args:
         folder: folder of the authority.
-        name: whose it is, the common name of the certificate.
-        days: how long it holds.
+        name: name of the client, the common name of the certificate.
+        days: validity [days].
 
     Raises:
         FileError: there is no authority.
@@ -95,7 +96,7 @@ def make_client(folder: Path, name: str, days: int = 365) -> Path:
 
 
 def certificate_expiry(path: Path) -> datetime:
-    """When a certificate ends.
+    """End of the validity of a certificate.
 
     Raises:
         FileError: the file holds no certificate.
@@ -218,10 +219,10 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
 
 
 def read_tokens(path: Path) -> dict[str, str]:
-    """Names by the SHA-256 of their tokens.
+    """Read a file of tokens: names of their holders by the SHA-256 of the token.
 
     Raises:
-        FileError: the file cannot be read, or a line is not one of ours.
+        FileError: the file cannot be read, or a line is invalid.
     """
     try:
         lines = path.read_text(encoding="ascii").splitlines()
@@ -239,17 +240,17 @@ def read_tokens(path: Path) -> dict[str, str]:
 
 
 def add_token(path: Path, name: str) -> str:
-    """A new token for somebody, whose hash is put into the file.
+    """Make a token, and add its hash to the file.
 
     Args:
-        path: the file, made if it is not there.
-        name: whose token it is, as the file of tokens shows it.
+        path: the file; made if it does not exist.
+        name: name of the holder, which is stored with the hash.
 
     Returns:
-        The token, which is kept nowhere.
+        The token, which is stored nowhere.
 
     Raises:
-        ConfigError: the name has other signs than letters, digits and ``_.@-``, or has a token already.
+        ConfigError: the name has characters other than letters, digits and ``_.@-``, or has a token already.
         FileError: the file cannot be read or written.
     """
     if not _NAME.fullmatch(name):
@@ -263,10 +264,10 @@ def add_token(path: Path, name: str) -> str:
 
 
 def revoke_token(path: Path, name: str) -> None:
-    """Forget somebody's token.
+    """Remove the token of a holder.
 
     Raises:
-        UnknownNameError: nobody of that name has one.
+        UnknownNameError: there is no token of that name.
         FileError: the file cannot be read or written.
     """
     known = read_tokens(path)

@@ -36,12 +36,12 @@ class FleetServerSettings:
         models: names of the models to serve; all of the repository if there are none.
         digest: digest of the repository.
         host: address to listen on.
-        reached: host name or address under which the gateway reaches it; None for `host`.
+        reached: host name or address at which the gateway reaches it; None for `host`.
         threads: number of threads of the math libraries in each instance; None for the setting of the models.
-        start_timeout: time [s] that it may take until it answers.
-        exit_timeout: time [s] that work in progress may take at its end.
-        patience: time [s] without an answer and without work after which it hangs.
-        farewell: time [s] from the announcement of its end to its end, in which the gateway reads that.
+        start_timeout: time limit [s] of a start.
+        exit_timeout: time limit [s] of work in progress at the end.
+        patience: time [s] without an answer and without work after which it counts as hanging.
+        farewell: time [s] for which it keeps serving after it has announced its end, until the gateway has read that.
     """
 
     server: str
@@ -86,7 +86,7 @@ def read_server_settings(path: Path) -> FleetServerSettings:
 
 
 def run_server(settings: FleetServerSettings) -> None:
-    """Serve until a signal comes.
+    """Serve until SIGTERM or SIGINT, and write the record twice a second.
 
     Raises:
         BeampipeError: the server cannot be started.
@@ -117,7 +117,7 @@ def run_server(settings: FleetServerSettings) -> None:
                 record,
                 http=server.ports.http,
                 grpc=server.ports.grpc,
-                metrics=server.ports.metrics if here else server.ports.http,  # others use the reverse proxy
+                metrics=server.ports.metrics if here else server.ports.http,  # other machines use the reverse proxy
                 models=server.models,
             )
             while not ended.wait(BEAT):
@@ -130,7 +130,7 @@ def run_server(settings: FleetServerSettings) -> None:
 
 
 def _write_until(settings: FleetServerSettings, record: Record, started: threading.Event) -> None:
-    """Report that the server is loading its models, until it has."""
+    """Write the record until the server has loaded its models."""
     while True:
         _write(settings, record)
         if started.wait(BEAT):
@@ -138,7 +138,7 @@ def _write_until(settings: FleetServerSettings, record: Record, started: threadi
 
 
 def _announce_end(settings: FleetServerSettings, record: Record) -> None:
-    """Announce that the server takes no more requests, and serve on until the gateway has read it."""
+    """Announce that the server takes no more requests, and keep serving until the gateway has read it."""
     end = time.monotonic() + settings.farewell
     _write(settings, record)
     while (left := end - time.monotonic()) > 0:
@@ -147,7 +147,7 @@ def _announce_end(settings: FleetServerSettings, record: Record) -> None:
 
 
 def _write(settings: FleetServerSettings, record: Record) -> None:
-    """Write the record; a server goes on where that fails, for example on a full disk."""
+    """Write the record; a failure, for example on a full disk, does not stop the server."""
     try:
         write_record(settings.registry, record)
     except OSError as error:

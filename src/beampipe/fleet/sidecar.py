@@ -1,6 +1,6 @@
-"""A plain gRPC port on loopback that forwards to a remote fleet, for clients without support for tokens and TLS.
+"""The sidecar: a plain gRPC port on loopback for clients without support for tokens and TLS.
 
-Calls come in without TLS on loopback and are forwarded unchanged to the gateway, with a token and through TLS.
+It forwards calls unchanged to the gateway of a remote fleet, with a token and through TLS.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class Sidecar:
 
     Attributes:
         gateway: address of the fleet's gateway, for gRPC.
-        security: token and certificate to show, and certificates to trust.
+        security: token and client certificate to send, and certificates to trust.
         port: port for plain gRPC.
-        host: address to listen on, of this machine alone: all who reach it use the token.
-        patience: time [s] for which a gateway that is away is tried again before a client hears of it.
-        answer: time [s] that an answer may take.
+        host: loopback address to listen on; every program that can connect uses the token.
+        patience: time [s] for which an unreachable gateway is retried before the client gets an error.
+        answer: time limit [s] of an answer.
 
     Raises:
-        ConfigError: other machines reach the address, a token would go over a network without TLS, or the gateway's
+        ConfigError: other machines could connect, a token would be sent over a network without TLS, or the gateway's
             certificate could not be checked.
     """
 
@@ -65,7 +65,7 @@ class Sidecar:
 
 
 def sidecar_configuration(sidecar: Sidecar) -> str:
-    """The configuration of a sidecar.
+    """The text of HAProxy's configuration for a sidecar.
 
     Args:
         sidecar: its settings.
@@ -74,7 +74,7 @@ def sidecar_configuration(sidecar: Sidecar) -> str:
 
 
 def _quoted(value: str) -> str:
-    """A text between double quotes as HAProxy reads it, in which a percent sign begins a variable."""
+    """Escape a text for double quotes in HAProxy's syntax, where a percent sign begins a variable."""
     return "".join(f"\\{sign}" if sign in '"\\$' else "%%" if sign == "%" else sign for sign in value)
 
 
@@ -90,9 +90,9 @@ _TIMEOUT: Final = 5.0
 
 
 def run_sidecar(sidecar: Sidecar, tell: Callable[[str], None]) -> NoReturn:
-    """Become HAProxy with the configuration of a sidecar, which only that process sees.
+    """Replace this process by HAProxy with the configuration of a sidecar.
 
-    The configuration holds the token. It lies in memory, in no file, and is gone with the process.
+    The configuration contains the token, so it is passed in memory (`memfd_create`) and never written to a disk.
 
     Args:
         sidecar: its settings.
@@ -100,7 +100,7 @@ def run_sidecar(sidecar: Sidecar, tell: Callable[[str], None]) -> NoReturn:
 
     Raises:
         ConfigError: there is no HAProxy.
-        ServiceError: the port is taken, or the gateway refuses token or certificate, or shows one that is not trusted.
+        ServiceError: the port is taken, the gateway refuses token or certificate, or its certificate is not trusted.
     """
     program = find_haproxy()
     if program is None:
@@ -125,8 +125,8 @@ def probe_gateway(sidecar: Sidecar) -> None:
         sidecar: its settings.
 
     Raises:
-        ServiceUnavailableError: it is down or out of reach.
-        ServiceError: it refuses token or certificate, or shows one that is not trusted.
+        ServiceUnavailableError: it is down or unreachable.
+        ServiceError: it refuses token or certificate, or its certificate is not trusted.
     """
     with closing(GrpcTransport(sidecar.gateway, sidecar.security)) as transport:
         transport.send(_Live(), _TIMEOUT)
@@ -134,7 +134,7 @@ def probe_gateway(sidecar: Sidecar) -> None:
 
 @dataclass(frozen=True)
 class _Live:
-    """The question whether a server lives."""
+    """A request for the liveness of a server."""
 
     rpc: ClassVar[str] = "ServerLive"
     guarded: ClassVar[bool] = False

@@ -9,8 +9,8 @@
     [gateway]
     port = 8000
 
-Every server of a fleet has all its models: the gateway sees which server is free, not which model a gRPC message is
-for. `beampipe fleet example` prints a commented file with every key, for a laptop, a site with Slurm, or Kubernetes.
+Every server of a fleet serves all its models, since the gateway selects a server without reading which model a gRPC
+message is for. `beampipe fleet example` prints a commented file with every key, for a laptop, Slurm, or Kubernetes.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ class SlurmSettings:
     Attributes:
         partition: partition to submit to, ``#SBATCH --partition``; None for the default one.
         account: account to charge, ``#SBATCH --account``; None for the default one.
-        servers: number of servers of each job, all on one node: that of a node's GPUs where whole nodes are charged.
+        servers: number of servers of each job, all on one node; the number of its GPUs if whole nodes are charged.
         time: time limit of each job, ``#SBATCH --time``: HH:MM:SS or D-HH:MM:SS.
         renew: submit the next job this long before the time limit [s]; 0 for never.
         folder: folder that all nodes see, for the registry of servers and the logs; None for one in the home folder.
         python: Python interpreter on the nodes, with beampipe installed; None for the one that writes the scripts.
         prologue: lines of shell to run before each server, e.g. ``"module load python"``.
         directives: further options for sbatch, e.g. ``"--qos=debug"``.
-        host: host name or address under which a node is reached from others; ``{node}`` in it stands for the name that
-            Slurm has for the node, as in ``"{node}-hsn0"``; None for that name.
+        host: host name or address at which other machines reach a node; ``{node}`` in it stands for the name of the
+            node in Slurm, as in ``"{node}-hsn0"``; None for that name.
     """
 
     partition: str | None = None
@@ -83,20 +83,20 @@ class KubernetesSettings:
     """Settings of Kubernetes.
 
     Attributes:
-        namespace: namespace of everything.
-        storage: what the models are mounted from: ``pvc``, ``nfs``, ``cvmfs-pvc`` or ``cvmfs-hostPath``, as SuperSONIC
+        namespace: namespace of all objects.
+        storage: volume of the models: ``pvc``, ``nfs``, ``cvmfs-pvc`` or ``cvmfs-hostPath``, as SuperSONIC
             names them.
         claim: name of the volume claim, for ``pvc`` and ``cvmfs-pvc``.
-        nfs_server: host of the models, for ``nfs``.
-        nfs_path: folder of the models there, for ``nfs``.
-        mount: folder in the container under which the models appear.
+        nfs_server: NFS server of the models, for ``nfs``.
+        nfs_path: folder of the models on that server, for ``nfs``.
+        mount: mount point of the models in the container.
         gpu_product: GPU model to run on, the value of the label ``nvidia.com/gpu.product``; None for any.
-        hostname: name under which clients outside the cluster reach the gateway; None for inside only.
+        hostname: host name of the gateway for clients outside the cluster; None for access from inside only.
         ingress_class: class of the cluster's ingress, such as ``nginx`` or ``haproxy``, through which clients outside
             reach SuperSONIC's gateway under `hostname`.
         tls_secret: secret with the gateway's certificate.
         token_secret: secret with the file of tokens, in the key ``tokens``.
-        prometheus: address of the cluster's Prometheus, which scaling needs; None for none.
+        prometheus: address of the cluster's Prometheus, required for scaling; None for none.
     """
 
     namespace: str = "beampipe"
@@ -119,11 +119,11 @@ class KubernetesSettings:
 
 @dataclass(frozen=True)
 class ContainerSettings:
-    """The image in which servers run.
+    """Images of containers.
 
     Attributes:
-        triton: NVIDIA's image that the servers are made from.
-        image: name of the image that is built from it, with beampipe in it.
+        triton: NVIDIA's image of Triton, the base of `image`.
+        image: name of the image of the servers, which is built from `triton` and contains beampipe.
         gateway: image of HAProxy.
         prometheus: image of Prometheus.
     """
@@ -135,25 +135,24 @@ class ContainerSettings:
 
 
 Balancing = Literal["least_connections", "least_hits", "round_robin"]
-"""How the gateway chooses a server; see `GatewaySettings.balancing`."""
+"""Balancing policy of the gateway; see `GatewaySettings.balancing`."""
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 
 @dataclass(frozen=True)
 class ServerGroup:
-    """Servers that are alike.
+    """A group of identical servers.
 
     Attributes:
         name: name of the group; its servers are called NAME-0, NAME-1 and so on.
         count: number of servers that are started.
         most: largest number of servers, for which the gateway has slots; None for twice `count`.
-        device: whether each server has cores only, or a GPU of its own.
+        device: whether each server has cores only, or also one GPU.
         cores: number of cores of each server.
         threads: number of threads of the math libraries in each instance of a model; None for that of the models.
-        memory: memory of each server [GiB], where a scheduler asks for it.
-        weight: share of the requests beside other groups, 1 to 256: a server of weight 20 gets twice as many as one of
-            weight 10.
+        memory: memory of each server [GiB], for schedulers.
+        weight: relative share of the requests, 1 to 256: a server of weight 20 gets twice as many as one of weight 10.
     """
 
     name: str
@@ -196,8 +195,8 @@ class TlsSettings:
     """The gateway's certificate, and the authority of client certificates.
 
     Attributes:
-        certificate: PEM file with certificate and private key; it is read again when it has changed.
-        client_ca: PEM file of the authority whose certificates clients must show; None if they need not.
+        certificate: PEM file with certificate and private key; reloaded when it has changed.
+        client_ca: PEM file of the authority of client certificates; None if clients need no certificate.
     """
 
     certificate: Path
@@ -206,13 +205,13 @@ class TlsSettings:
 
 @dataclass(frozen=True)
 class AthenaSettings:
-    """A listener for Athena, whose client sends no token: one RPC over gRPC, for known networks only.
+    """A listener for Athena, whose client cannot send a token: one gRPC call, from listed networks only.
 
     Attributes:
         port: port for gRPC.
         host: address to listen on.
-        networks: networks that may connect, in CIDR notation; by default this machine alone.
-        tls: whether the listener uses TLS, with the gateway's certificate; Athena does so at port 443 only.
+        networks: networks that may connect, in CIDR notation; by default this machine only.
+        tls: whether the listener uses TLS, with the gateway's certificate; Athena uses TLS on port 443 only.
     """
 
     port: int = 8001
@@ -223,27 +222,27 @@ class AthenaSettings:
 
 @dataclass(frozen=True)
 class GatewaySettings:
-    """The one address of the fleet: HAProxy, gRPC and HTTP on one port.
+    """The gateway, the single address of the fleet: HAProxy with gRPC and HTTP on one port.
 
     Attributes:
-        host: address to listen on. One that other machines reach needs `tls`, and `tokens` or `tls.client_ca`.
+        host: address to listen on; other than loopback it requires `tls`, and `tokens` or `tls.client_ca`.
         port: port for gRPC and HTTP.
-        status_port: port on loopback for the gateway's own metrics; 0 for the next free one.
-        balancing: ``least_connections``: to the server with the fewest requests for its weight; ``least_hits``: to that
-            with the smallest sum of the sizes that clients state in the header ``beampipe-size``; ``round_robin``: in
-            turn.
+        status_port: port on loopback for the gateway's metrics; 0 for a free one.
+        balancing: ``least_connections``: the server with the fewest requests relative to its weight; ``least_hits``:
+            the server with the smallest sum of the sizes that clients state in the header ``beampipe-size``;
+            ``round_robin``: each server in turn.
         tls: certificate of the gateway; None for plain connections.
         tokens: file with a line ``SHA256 NAME`` for each accepted token; None if no token is required. Made by
             `beampipe fleet token`.
-        rate: largest number of requests of one token in 10 s; None for any.
+        rate: largest number of requests with one token in 10 s; None for no limit.
         in_flight: largest number of requests that one server has at once.
-        queue: largest number of requests that wait for a server; more are refused at once.
-        body: largest request [bytes]: the body over HTTP, the message over gRPC, by its own header.
-        compressed: whether compressed requests are accepted, as CMS's client may send them. A small one may unfold to a
+        queue: largest number of requests that wait for a server; further ones are refused at once.
+        body: largest request [bytes]: the body over HTTP, the message over gRPC by the length in its prefix.
+        compressed: whether compressed requests are accepted, which CMS's client can send. A small one can expand to a
             thousand times its size in a server.
-        arrival: time [s] that a request's headers may take, and a body between two of its parts.
-        waiting: time [s] that a request may wait for a server.
-        answer: time [s] that a server may take to answer.
+        arrival: time limit [s] for the headers of a request, and between two parts of its body.
+        waiting: longest wait of a request for a server [s].
+        answer: time limit [s] of a server's answer.
         connections: largest number of connections of clients.
         athena: the listener for Athena; None for none.
     """
@@ -300,7 +299,7 @@ class MonitoringSettings:
     """Settings of Prometheus and the page.
 
     Attributes:
-        prometheus: whether Prometheus runs beside the gateway; None for wherever it is installed.
+        prometheus: whether Prometheus runs beside the gateway; None: if it is installed.
         prometheus_port: its port on loopback; 0 for a free one.
         page_port: port on loopback of the page of `beampipe fleet watch`; 0 for a free one.
         interval: time between two scrapes of each server [s].
@@ -319,14 +318,14 @@ class MonitoringSettings:
 
 @dataclass(frozen=True)
 class ScalingSettings:
-    """When servers are added and taken away, within `ServerGroup.most`.
+    """Limits at which servers are added and removed, up to `ServerGroup.most`.
 
     Attributes:
-        group: group of servers that grows and shrinks.
+        group: the scaled group of servers.
         least: smallest number of servers.
         queue: mean time in the queue [ms] above which a server is added.
-        busy: share of time in which a server works below which one is taken away.
-        patience: time [s] for which that must hold, and that passes at least between two changes.
+        busy: share of time that servers work, below which one is removed.
+        patience: time [s] for which a condition must hold, and smallest time between two changes.
     """
 
     group: str
@@ -348,17 +347,17 @@ class Fleet:
     Attributes:
         repository: folder of the models, of `beampipe serving export`.
         servers: the servers, by groups.
-        name: name of the fleet; commands find it by that.
+        name: name of the fleet, by which commands identify it.
         models: names of the models to serve; all of the repository if there are none.
-        gateway: the one address of the fleet.
+        gateway: settings of the gateway.
         monitoring: Prometheus and the page.
-        scaling: when servers are added and taken away; None for never.
+        scaling: limits at which servers are added and removed; None for no scaling.
         slurm: settings of Slurm jobs.
         kubernetes: settings of Kubernetes.
-        container: image of containers.
-        start_timeout: time [s] that a server may take until it answers.
-        exit_timeout: time [s] that work in progress may take when a server ends.
-        patience: time [s] without an answer and without work after which a server hangs, and is replaced.
+        container: images of containers.
+        start_timeout: time limit [s] of a server's start.
+        exit_timeout: time limit [s] of work in progress when a server ends.
+        patience: time [s] without an answer and without work after which a server counts as hanging.
     """
 
     repository: Path
@@ -389,7 +388,7 @@ class Fleet:
 
 
 def read_fleet(path: Path) -> Fleet:
-    """The fleet of a file.
+    """Read the specification of a fleet.
 
     Args:
         path: a TOML file; paths in it are relative to its folder.
@@ -397,7 +396,7 @@ def read_fleet(path: Path) -> Fleet:
     Raises:
         FileError: the file cannot be read, or is no TOML.
         ConfigError: a key is unknown or missing, or a value does not fit.
-        UnknownNameError: a text is none of the choices.
+        UnknownNameError: a value is none of the choices of its key.
     """
     return build(Fleet, read_toml(path, "the specification of a fleet"), str(path), path.resolve().parent)
 

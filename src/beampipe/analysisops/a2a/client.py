@@ -44,8 +44,7 @@ class Limits:
 def send_document(url: str, document: Mapping[str, Any], limits: Limits | None = None) -> dict[str, Any]:
     """Send a JSON object to a server; returns the JSON object of its answer.
 
-    Messages go to the address that was given, unless the card names another path there: a card cannot send them to
-    another machine.
+    Messages go to the given address. The card may name another path there, but cannot redirect them to another machine.
 
     Args:
         url: address of the server.
@@ -81,7 +80,7 @@ class _Answer:
         artifacts: by their ids.
         message: text and data of a message in place of a task.
         state: of the task, such as ``"TASK_STATE_WORKING"``; empty without a task.
-        words: of the last status.
+        words: text of the last status.
         task_id: of the task.
     """
 
@@ -150,7 +149,7 @@ class _Answer:
         else:
             text, data = self.message or (self.words, [])
         if len(data) == 1 and isinstance(data[0], dict) and not text.lstrip().startswith(("{", "```")):
-            text = dump_object(data[0])  # words beside the data are for people
+            text = dump_object(data[0])  # text beside the data is meant for readers
         return parse_object(text, f"answer of {url}", largest=limits.answer_bytes)
 
 
@@ -179,7 +178,7 @@ async def _converse(url: str, text: str, limits: Limits) -> _Answer:
             message = new_message([new_text_part(text, media_type="application/json")], role=Role.ROLE_USER)
             async for event in client.send_message(SendMessageRequest(message=message)):
                 answer.take(event)
-            # Not every server streams, or waits with its answer.
+            # Some servers do not stream, and return before the task has ended.
             while answer.unfinished and answer.task_id:
                 await asyncio.sleep(_POLL_SECONDS)
                 answer.take_task(await client.get_task(GetTaskRequest(id=answer.task_id)))
@@ -187,7 +186,7 @@ async def _converse(url: str, text: str, limits: Limits) -> _Answer:
             raise _refusal(url, error, limits) from error
         except ServiceError:
             raise
-        except Exception as error:  # any bytes may reach the parser of the protocol
+        except Exception as error:  # the parser of the protocol may receive any bytes
             raise ServiceError(f"{url}: got no A2A ({type(error).__name__}: {str(error)[:_SHOWN]})", url=url) from error
     return answer
 
@@ -209,7 +208,7 @@ def _refusal(url: str, error: Exception, limits: Limits) -> ServiceError:
 
 
 class _Bounded(httpx.AsyncHTTPTransport):
-    """Connections that end when more bytes have come than allowed."""
+    """Connections that close when a response exceeds its size limit."""
 
     def __init__(self, url: str, most: int) -> None:
         super().__init__()
@@ -233,7 +232,7 @@ class _Bounded(httpx.AsyncHTTPTransport):
 
 
 class _Counted(httpx.AsyncByteStream):
-    """A body of which each byte is counted."""
+    """A response body that counts its bytes."""
 
     def __init__(self, stream: httpx.AsyncByteStream, bound: _Bounded) -> None:
         self._stream, self._bound = stream, bound
@@ -260,7 +259,7 @@ def request_assessments(
     Args:
         url: address of the host.
         participants: address of each agent by its role.
-        config: tasks, levels and seeds, as the host reads them.
+        config: tasks, levels and seeds, as `beampipe.analysisops.host` reads them.
         on_result: is called with each result when it comes.
         seconds: longest silence of the host [s].
 

@@ -1,4 +1,4 @@
-"""JSON as it must be on the wire: one object, finite numbers, no key twice, nothing around it but a code fence."""
+"""Strict JSON for messages: one object, finite numbers, no duplicate keys, nothing around it but a code fence."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ _SHOWN: Final = 80
 
 
 def parse_object(text: str, what: str, *, largest: int = LARGEST_ANSWER) -> dict[str, Any]:
-    """The one JSON object that a text is.
+    """Parse a text that consists of one JSON object.
 
-    The whole text must be the object, but for one code fence around it. An object somewhere inside other words is not
-    searched for.
+    Nothing but one code fence may surround the object; an object inside other text is refused.
 
     Args:
         text: the text.
-        what: what it should be, for messages, e.g. ``"answer of http://..."``.
-        largest: number of bytes that it may have.
+        what: description of the text for error messages, e.g. ``"answer of http://..."``.
+        largest: maximum size [bytes].
 
     Raises:
-        InputError: it is larger, or no such object; or it holds NaN, an infinity or a key twice.
+        InputError: the text is larger, is no JSON object, or holds NaN, an infinity or a duplicate key.
     """
     size = len(text.encode(errors="surrogatepass"))
     if size > largest:
@@ -38,7 +37,7 @@ def parse_object(text: str, what: str, *, largest: int = LARGEST_ANSWER) -> dict
         body = rest.removesuffix(_FENCE)
     try:
         document = json.loads(body, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique)
-        json.dumps(document, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+        json.dumps(document, ensure_ascii=False).encode()  # a lone surrogate cannot be encoded
     except (ValueError, RecursionError) as error:
         why = "nested too deep" if isinstance(error, RecursionError) else str(error)[:_SHOWN]
         raise InputError(f"{what}: got no JSON ({why}): {body[:_SHOWN]!r}, expected one JSON object") from error
@@ -48,10 +47,10 @@ def parse_object(text: str, what: str, *, largest: int = LARGEST_ANSWER) -> dict
 
 
 def dump_object(document: dict[str, Any]) -> str:
-    """An object as JSON text.
+    """Serialise an object to JSON text.
 
     Raises:
-        InputError: it holds what JSON has not: NaN, an infinity, or something that is no JSON type.
+        InputError: it holds NaN, an infinity, or a value that is not a JSON type.
     """
     try:
         return json.dumps(document, allow_nan=False)

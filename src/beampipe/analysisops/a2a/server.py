@@ -1,8 +1,8 @@
-"""A function as an A2A server: a JSON object comes in, one goes out as the text of an artifact.
+"""Serve a function over A2A: each message is a JSON object, and the answer is one, as the text of an artifact.
 
-A task can be read again by its owner alone. A caller with a token (``Authorization``) is identified by it, and may
-list and get its tasks. A caller without one is identified by its address and, for one task, by the random number of the
-task; it can list nothing, since everybody at that address could. Tokens are kept as their hashes.
+Only its owner can read a task again. A caller with a token (``Authorization``) is identified by it, and may list and
+get its tasks. A caller without one is identified by its address and, for one task, by the random number of the task; it
+cannot list tasks, since every other client at that address could, too. Tokens are kept as their hashes.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class CallerContexts(DefaultServerCallContextBuilder):
 
 
 class OwnedTasks(InMemoryTaskStore):
-    """Tasks in memory, each for its owner alone."""
+    """Tasks in memory; only its owner can read a task."""
 
     def __init__(self) -> None:
         super().__init__(owner_resolver=lambda context: context.user.user_name)
@@ -76,15 +76,15 @@ _JSON: Final = ("application/json", "text/plain")
 
 
 def agent_card(name: str, description: str, *, url: str, skill: str, tags: tuple[str, ...]) -> AgentCard:
-    """The card of a server that takes and gives JSON documents.
+    """The card of a server that exchanges JSON documents.
 
-    The address is listed once for each version: a client of 0.3 refuses a card that does not name it so.
+    The address is listed once for each version of the protocol: clients of version 0.3 refuse a card without theirs.
 
     Args:
-        name: of the server.
+        name: name of the server.
         description: what it does, in a sentence.
         url: address under which clients reach it.
-        skill: the one thing that it can do, in a few words.
+        skill: its only skill, in a few words.
         tags: keywords of the skill.
     """
     from a2a.types import AgentCapabilities, AgentCard, AgentInterface, AgentSkill
@@ -146,7 +146,7 @@ class JsonExecutor(AgentExecutor):
 
 
 async def updates(context: RequestContext, event_queue: EventQueue) -> TaskUpdater:
-    """The updater of the task of a request; the task is announced first, without the message of the caller."""
+    """The updater of the task of a request. A new task is announced first, without the message of the caller."""
     task_id, context_id = context.task_id or "", context.context_id or ""
     if context.current_task is None:
         status = TaskStatus(state=TaskState.TASK_STATE_SUBMITTED)
@@ -155,10 +155,10 @@ async def updates(context: RequestContext, event_queue: EventQueue) -> TaskUpdat
 
 
 def read_document(message: Message | None) -> dict[str, Any]:
-    """The JSON object of a message: its text, or else its one part with data (whose integers have become floats).
+    """The JSON object of a message: its text, or else its only data part (whose integers have become floats).
 
     Raises:
-        InputError: there is none.
+        InputError: the message has none.
     """
     parts = message.parts if message is not None else ()
     text = "".join(get_text_parts(parts))
@@ -171,7 +171,7 @@ def read_document(message: Message | None) -> dict[str, Any]:
 
 
 async def in_thread(function: Callable[_P, _T], *arguments: _P.args, **keywords: _P.kwargs) -> _T:
-    """The value of a function, run in a daemon thread: the end of the program does not wait for it."""
+    """Call a function in a daemon thread, for which the end of the program does not wait."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[tuple[_T | None, BaseException | None]] = loop.create_future()
 
@@ -192,7 +192,7 @@ async def in_thread(function: Callable[_P, _T], *arguments: _P.args, **keywords:
     value, failure = await future
     if failure is not None:
         raise failure
-    return value  # type: ignore[return-value]  # it is there where nothing failed
+    return value  # type: ignore[return-value]  # it is set, as nothing failed
 
 
 Card = Callable[..., "AgentCard"]
@@ -228,9 +228,9 @@ def serving_a2a(executor: AgentExecutor, card: Card) -> Iterator[str]:
 
 
 def a2a_app(executor: AgentExecutor, card: AgentCard) -> Starlette:
-    """An A2A server of both versions at one address; each task is for its owner alone.
+    """An A2A server of both protocol versions at one address; only its owner can read a task.
 
-    Streams that have nothing to say get a ping every 15 s, so that no proxy takes them for dead.
+    Idle streams send a ping every 15 s, so that proxies do not close them.
     """
     from a2a.server.request_handlers import DefaultRequestHandlerV2
     from a2a.server.routes import create_agent_card_routes, create_jsonrpc_routes

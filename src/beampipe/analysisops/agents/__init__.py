@@ -3,8 +3,8 @@
 agent      the protocols of an agent and of its tools
 baselines  do nothing, answer from memory, or run the reference analysis of the task
 analysis   what the reference analyses share
-follower   does the steps that a prompt spells out, and nothing else
+follower   executes the steps listed in a prompt, and nothing else
 llm        a language model behind OpenAI's protocol, with the tools
 team       planner, analyst and reviewer that talk over A2A
-serving    any of them as an A2A server
+serving    serves any agent over A2A
 """

@@ -1,4 +1,4 @@
-"""The seam: an agent gets a request and tools, and gives a submission."""
+"""The protocol of agents: an agent receives a request and tools, and returns a submission."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from beampipe.errors import UnknownNameError
 
 @runtime_checkable
 class Tools(Protocol):
-    """What an agent may do with the data of one assessment."""
+    """The tools of one assessment."""
 
     def names(self) -> tuple[str, ...]:
-        """Names of the tools there are."""
+        """Names of the available tools."""
         ...
 
     def call(self, name: str, /, **arguments: Any) -> dict[str, Any]:
-        """What a tool gives for these arguments; `name` is by position only, since tools have arguments of that name.
+        """The result of a tool; `name` is positional only, since some tools have an argument of that name.
 
         Raises:
-            BeampipeError: the tool refused, and says why and what to do.
+            BeampipeError: the tool refused the call; the message gives the reason and a remedy.
         """
         ...
 
 
 @runtime_checkable
 class DescribedTools(Tools, Protocol):
-    """Tools that tell how they are called, as language models need it."""
+    """Tools that describe their arguments, as language models need it."""
 
     def schemas(self) -> Sequence[Mapping[str, Any]]:
         """For each tool its ``name``, ``description`` and ``parameters``, the JSON schema of its arguments."""
@@ -40,7 +40,7 @@ class Agent(Protocol):
     """Solves tasks, one at a time."""
 
     def solve(self, request: TaskRequest, tools: Tools) -> dict[str, Any]:
-        """The submission for a request, as JSON types; what cannot be solved is a submission with status "error"."""
+        """The submission for a request, as JSON types; its status is "error" if the task cannot be solved."""
         ...
 
 
@@ -75,11 +75,11 @@ def submission(
     Args:
         task_id: the task that it answers.
         answers: value and uncertainty by name.
-        words: answers that are words, by name.
+        words: word answers, by name.
         histograms: handles of histograms, by name.
         artifacts: handles of other things, by name.
-        method: how the answers were found, in free words.
-        comments: whatever else there is to say.
+        method: description of the analysis, as free text.
+        comments: any other remarks.
         status: ``"ok"``, or ``"error"`` if the task was not solved.
     """
     return {

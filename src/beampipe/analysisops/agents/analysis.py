@@ -1,7 +1,8 @@
-"""What the reference analyses share: recognise the columns of files, load and select objects, find and fit peaks.
+"""Building blocks of the reference analyses: recognise the columns of files, select objects, find and fit peaks.
 
 Names of branches are split into words; a word stands for a collection (leptons, photons, jets, hits) or a quantity
-(transverse momentum, charge). A lepton, a photon or a jet has tens of GeV, so energies in the thousands are MeV.
+(transverse momentum, charge). Leptons, photons and jets have energies of tens of GeV, so values in the thousands are in
+MeV.
 """
 
 from __future__ import annotations
@@ -69,12 +70,12 @@ _EVENT: Final[Mapping[str, frozenset[str]]] = {
 
 @dataclass(frozen=True)
 class Layout:
-    """How files are laid out.
+    """Names and units in data files.
 
     Attributes:
         tree: name of the tree.
         columns: standard name of a column, such as ``"lep_pt"`` -> its branch.
-        energy: what one unit of energy in the files is [GeV].
+        energy: unit of energy in the files [GeV].
     """
 
     tree: str
@@ -85,7 +86,7 @@ class Layout:
         """The branch of a column.
 
         Raises:
-            InputError: the files have none.
+            InputError: the files have no such column.
         """
         try:
             return self.columns[name]
@@ -97,7 +98,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Binning:
-    """A histogram as a task asks for it.
+    """Binning of a histogram that a task requests.
 
     Attributes:
         bins: number of bins.
@@ -112,14 +113,14 @@ class Binning:
 
 @dataclass(frozen=True)
 class AnalysisResult:
-    """The result of an analysis; numbers are those that tools gave.
+    """The result of an analysis, with numbers as the tools returned them.
 
     Attributes:
         answers: value and uncertainty by name.
-        words: answers that are words, by name.
+        words: word answers, by name.
         histograms: handles of histograms, by name.
         artifacts: handles of other things, by name.
-        method: what was done, in words.
+        method: description of the analysis.
     """
 
     answers: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -131,13 +132,13 @@ class AnalysisResult:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Files and tools of one assessment: columns go by their standard names, energies are in GeV.
+    """Files and tools of one assessment, with standard column names and energies in GeV.
 
     Attributes:
         tools: the tools of the assessment.
-        layout: names and unit of the files; None if none holds a tree.
-        files: role -> what is listed of each file of it.
-        histograms: histograms that the task asks for, by name.
+        layout: names and units of the files; None if none holds a tree.
+        files: role -> facts of each of its files, as `list_local_root_files_tool` lists them.
+        histograms: histograms that the task requests, by name.
         public: public facts of the data, such as ``luminosity_fb``.
     """
 
@@ -152,7 +153,7 @@ class Analysis:
         return self.tools.call(name, **arguments)
 
     def handle(self, name: str, /, **arguments: Any) -> str:
-        """The handle of what a tool makes."""
+        """The handle in the result of a tool."""
         return str(self.call(name, **arguments)["handle"])
 
     def names(self, role: str) -> list[str]:
@@ -171,7 +172,7 @@ class Analysis:
         Args:
             role: role of the files.
             columns: standard names, such as ``"lep_pt"``.
-            file: place of the file among those of the role; None for all of them.
+            file: index of the file among those of the role; None for all of them.
         """
         assert self.layout is not None, "no tree"
         layout, names = self.layout, self.names(role)
@@ -188,7 +189,7 @@ class Analysis:
         return events
 
     def derive(self, events: str, name: str, expression: str) -> str:
-        """Events with one more column, or another one in its place."""
+        """Events with an added or replaced column."""
         return self.handle("derive_tool", events=events, name=name, expression=expression)
 
     def select(self, events: str, expression: str) -> str:
@@ -213,7 +214,7 @@ class Analysis:
         )
 
     def requested_histogram(self, name: str, events: str, column: str) -> dict[str, str]:
-        """The handle of the histogram that the task asks for under a name; empty if it asks for none."""
+        """The handle of the histogram that the task requests under this name; empty if it requests none."""
         if name not in self.histograms:
             return {}
         return {name: str(self.fill(events, column, self.histograms[name])["handle"])}
@@ -225,7 +226,7 @@ def open_files(request: TaskRequest, tools: Tools, layout: Layout | None = None)
     Args:
         request: the task.
         tools: its tools.
-        layout: names and unit of the files, where they are given; None to recognise them.
+        layout: names and units of the files if they are given; None to recognise them.
     """
     listed = tools.call("list_local_root_files_tool")
     files: dict[str, tuple[Mapping[str, Any], ...]] = {}
@@ -245,7 +246,7 @@ def open_files(request: TaskRequest, tools: Tools, layout: Layout | None = None)
 
 
 def recognise(schema: Mapping[str, Any]) -> Layout:
-    """The layout of a file.
+    """Recognise the layout of a file.
 
     Args:
         schema: result of `inspect_root_schema_tool`.
@@ -300,8 +301,8 @@ def leptons(
         role: role of the files.
         pt: smallest transverse momentum [GeV].
         kind: 11 or 13; None for both.
-        more: other columns to load, by standard name.
-        file: place of one file of the role; None for all.
+        more: further columns to load, by standard name.
+        file: index of one file of the role; None for all.
     """
     events = analysis.load(role, [f"lep_{name}" for name in LEPTONS] + [*more], file=file)
     cuts = f"lep_pt > {pt:g} and lep_isTightID and lep_ptcone20 < {ISOLATION:g} * lep_pt"
@@ -311,12 +312,12 @@ def leptons(
 
 
 def four_vectors(collection: str) -> dict[str, str]:
-    """The columns of a collection that tools of masses take."""
+    """Arguments of the mass tools for a collection."""
     return {name: f"{collection}_{name}" for name in ("pt", "eta", "phi", "e")}
 
 
 def opposite_pairs(analysis: Analysis, events: str, pairing: str = "opposite_charge", **more: Any) -> str:
-    """Events with a pair of leptons of opposite charge, and its ``mass`` [GeV]; `more` goes to the tool."""
+    """Events with a pair of leptons of opposite charge, and its ``mass`` [GeV]; `more` is passed to the tool."""
     return analysis.handle(
         "calc_dilepton_mass_tool",
         events=events,
@@ -338,7 +339,7 @@ def diphotons(analysis: Analysis, cuts: Mapping[str, Any]) -> str:
 
     Args:
         analysis: files and tools.
-        cuts: ``leading_over_mass`` and ``subleading_over_mass``, least pt of either photon over the mass.
+        cuts: ``leading_over_mass`` and ``subleading_over_mass``, minimum ratio of each photon's pt to the mass.
     """
     events = analysis.load("data", [f"photon_{name}" for name in PHOTONS])
     good = f"photon_pt > 15 and photon_isTightID and photon_ptcone20 < {ISOLATION:g} * photon_pt"
@@ -349,7 +350,7 @@ def diphotons(analysis: Analysis, cuts: Mapping[str, Any]) -> str:
 
 
 def fullest_bin(analysis: Analysis, events: str, column: str, binning: Binning) -> float:
-    """The middle of the fullest bin."""
+    """Centre of the bin with the largest content."""
     filled = analysis.fill(events, column, binning)
     values, edges = filled["values"], filled["edges"]
     fullest = max(range(len(values)), key=values.__getitem__)
@@ -357,14 +358,14 @@ def fullest_bin(analysis: Analysis, events: str, column: str, binning: Binning) 
 
 
 def window_around(centre: float, half: float) -> tuple[float, float]:
-    """A window to either side of a value."""
+    """A window centred on a value."""
     return round(centre - half, 3), round(centre + half, 3)
 
 
 def fit_peak(
     analysis: Analysis, events: str, column: str, window: Sequence[float], model: str, **more: Any
 ) -> dict[str, Any]:
-    """A fit of a peak; `more` goes to the tool."""
+    """Fit a peak; `more` is passed to the tool."""
     return analysis.call("fit_peak_tool", events=events, column=column, window=list(window), model=model, **more)
 
 
@@ -384,7 +385,7 @@ def peak_result(
     window: Sequence[float],
     words: Mapping[str, str] | None = None,
 ) -> AnalysisResult:
-    """Mass and yield of a fitted peak, with the histogram of the mass and the method in words."""
+    """Mass and yield of a fitted peak, with the mass histogram and a description of the method."""
     low, high = window
     return AnalysisResult(
         {
@@ -403,7 +404,7 @@ def peak_result(
 
 
 def stated(facts: Mapping[str, Any], name: str) -> float:
-    """A number among the stated facts of a file or of all data.
+    """A number among the public facts of a file or of all data.
 
     Raises:
         InputError: there is none.
@@ -415,13 +416,13 @@ def stated(facts: Mapping[str, Any], name: str) -> float:
 
 
 def expected_events(analysis: Analysis, events: str, expression: str, file: Mapping[str, Any]) -> dict[str, Any]:
-    """Number of events that a simulated file predicts for data, as ``value`` with its statistical ``uncertainty``.
+    """Number of events that a simulated sample predicts for data, as ``value`` with its statistical ``uncertainty``.
 
     Args:
         analysis: files and tools.
-        events: selected events of the file, with ``mcWeight``.
-        expression: the rest of the selection.
-        file: what is stated of the file.
+        events: selected events of the sample, with ``mcWeight``.
+        expression: final selection, applied to `events`.
+        file: public facts of the file.
     """
     counted = analysis.call("count_tool", events=events, expression=expression, weight="mcWeight")
     return analysis.call(
@@ -438,7 +439,7 @@ def expected_events(analysis: Analysis, events: str, expression: str, file: Mapp
 
 
 def half_band(analysis: Analysis, limit: Mapping[str, Any]) -> float:
-    """Half the width of the band of expected limits."""
+    """Half the width of the +-1 sigma band of expected limits."""
     band = analysis.call(
         "calculate_tool",
         expression="(high - low) / 2",

@@ -1,8 +1,10 @@
 """Agents without a language model: one that does nothing, one that answers from memory, and the reference analysis.
 
-`ScriptedAgent` runs the analysis of the task on files that it has to recognise. `OracleAgent` runs the same analysis
-with the true names and units of the columns; its result is the reference that submissions are compared with. Where the
-analyses come from is up to the caller: they belong to the tasks, of which agents know nothing.
+`ScriptedAgent` recognises the columns of the files and runs the analysis of the task. `OracleAgent` runs the same
+analysis with the true names and units of the columns. It uses the same tools and data as every agent, so its result
+includes statistical fluctuations; submissions are compared with it.
+
+The caller supplies the analyses, since they are part of the tasks and this package does not depend on tasks.
 """
 
 from __future__ import annotations
@@ -21,24 +23,24 @@ Analyse = Callable[[Analysis], AnalysisResult]
 
 
 class NopAgent:
-    """The baseline that does nothing and claims that all went well: whatever it scores, the grading gives away."""
+    """A baseline that submits nothing but status "ok"; its score shows what the grading awards without work."""
 
     def solve(self, request: TaskRequest, tools: Tools) -> dict[str, Any]:
         return submission(request.task_id)
 
 
 class RecallAgent:
-    """The baseline that answers from memory, without a look at the data.
+    """A baseline that answers with published values, without reading the data; its score needs no analysis.
 
     Args:
-        recalled: the values that tables have for a type of tasks.
+        recalled: the published values for a type of task (Review of Particle Physics), or guesses of the usual size.
     """
 
     def __init__(self, recalled: Callable[[str], AnalysisResult]) -> None:
         self._recalled = recalled
 
     def solve(self, request: TaskRequest, tools: Tools) -> dict[str, Any]:
-        """The submission; nothing is answered for a type that has no values."""
+        """The submission; it is empty for a type without published values."""
         try:
             values = self._recalled(request.task_type)
         except UnknownNameError:
@@ -54,10 +56,10 @@ class RecallAgent:
 class ScriptedAgent:
     """Runs the analysis for the type of the task.
 
-    It gets what every agent gets, a request and tools; it has a method, and no knowledge of the instance.
+    Like every agent, it receives only a request and tools; nothing hidden of the instance is available to it.
 
     Args:
-        analyses: the analysis for a type of tasks; raises UnknownNameError if there is none.
+        analyses: returns the analysis for a type of task; raises UnknownNameError if there is none.
     """
 
     def __init__(self, analyses: Callable[[str], Analyse]) -> None:
@@ -72,10 +74,10 @@ class ScriptedAgent:
 
 
 class OracleAgent:
-    """Runs the analysis of a task on files whose layout is given.
+    """Runs the analysis of a task with the true layout of the files.
 
     Args:
-        hidden: the hidden side of the instance.
+        hidden: the hidden truth of the instance.
         analyse: the analysis.
     """
 
@@ -94,7 +96,7 @@ class OracleAgent:
 def _submission_of(
     analyse: Analyse, request: TaskRequest, tools: Tools, layout: Layout | None = None
 ) -> dict[str, Any]:
-    """The result of an analysis as a submission; the layout of the files is recognised where it is not given."""
+    """The result of an analysis as a submission; without `layout`, the layout of the files is recognised."""
     result = analyse(open_files(request, tools, layout))
     return submission(
         request.task_id,

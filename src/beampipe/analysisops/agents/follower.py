@@ -1,32 +1,32 @@
-"""The baseline that needs the recipe: it carries out the steps that a prompt spells out, and nothing else.
+"""A baseline that executes the steps listed in a prompt, and nothing else.
 
-Prompts of level 1 end with a fenced block ``steps``: one JSON object per line, each a call of a tool, the last one the
-answer.
+Prompts of level 1 end with a fenced block ``steps`` with one JSON object per line: calls of tools, and last the answer.
 
     {"tool": "load_kinematics_tool", "arguments": {"file_path": "@role:data", ...}, "as": "loaded"}
     {"tool": "fit_peak_tool", "arguments": {"events": "$loaded", ...}, "as": "fit"}
     {"answer": {"answers": {"mass": {"value": "$fit.mu", "uncertainty": "$fit.mu_error"}}}}
 
-In a text, these stand for values; a text that is nothing else becomes the value itself, of whatever type:
+These references in a text are replaced by values. A text that consists of one reference becomes the value itself, with
+its type:
 
 ======================== =========================================================================================
 in a text                value
 ======================== =========================================================================================
 ``$LABEL``               the handle in the result of an earlier step, or the value that it chose
-``$LABEL.path.to.it``    what stands there in that result; places in lists count from 0
+``$LABEL.path.to.it``    the value at that path in the result; list indices start at 0
 ``@role:ROLE``           names of the files of a role
-``@file:ROLE.KEY``       what is stated of the first file of a role, such as its ``name`` or ``cross_section_pb``;
+``@file:ROLE.KEY``       a public fact of the first file of a role, such as its ``name`` or ``cross_section_pb``;
                          ``@file:ROLE.1.KEY`` of the second
-``@public:KEY``          what is stated of the data as a whole
-``@histogram:NAME.KEY``  ``bins``, ``low`` or ``high`` of a histogram that the task asks for
+``@public:KEY``          a public fact of the data as a whole
+``@histogram:NAME.KEY``  ``bins``, ``low`` or ``high`` of a histogram that the task requests
 ``@tree``                the tree of the file that was inspected last
-``@branch:NAME``         the branch of that file which goes by this standard name, such as ``lep_pt``
-``@GeV``                 the factor that makes GeV of energies in that file
-``@fullest:LABEL``       the middle of the fullest bin of a histogram
+``@branch:NAME``         the branch of that file for this standard name, such as ``lep_pt``
+``@GeV``                 the factor that converts energies in that file to GeV
+``@fullest:LABEL``       the centre of the bin with the largest content in a histogram
 ======================== =========================================================================================
 
-Where something depends on numbers, ``{"largest": [[NUMBER, VALUE], ...]}`` is the value beside the largest number. A
-step ``{"choose": VALUE, "as": LABEL}`` keeps such a value for later steps.
+``{"largest": [[NUMBER, VALUE], ...]}`` evaluates to the value paired with the largest number. A step ``{"choose":
+VALUE, "as": LABEL}`` stores such a value for later steps.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ _INSPECT_FILE: Final = "inspect_root_schema_tool"
 
 
 class FollowerAgent:
-    """Carries out the steps of a prompt; a prompt without steps is an error."""
+    """Executes the steps of a prompt; a prompt without steps is an error."""
 
     def solve(self, request: TaskRequest, tools: Tools) -> dict[str, Any]:
-        """The submission, of status "error" if the prompt has no steps, they make no sense, or a tool refused."""
+        """The submission, of status "error" if the prompt has no valid steps or a tool refused a call."""
         try:
             calls, answer = steps_of(request.prompt)
             results = _Results(request.data.get("histograms") or {})
@@ -68,10 +68,10 @@ class FollowerAgent:
 
 
 def steps_of(prompt: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The calls that a prompt spells out, and the answer after them.
+    """Parse the steps of a prompt: calls, then the answer.
 
     Raises:
-        InputError: there are none, or a line is neither a call nor an answer.
+        InputError: there are no steps, or a line is neither a call nor an answer.
     """
     blocks = _BLOCK.findall(prompt)
     if len(blocks) != 1:
@@ -84,7 +84,7 @@ def steps_of(prompt: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 
 def _step(line: str, where: str) -> dict[str, Any]:
-    """The step in a line: a call, a choice or the answer."""
+    """Parse one line: a call, a choice or the answer."""
     try:
         step = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -101,10 +101,10 @@ def _step(line: str, where: str) -> dict[str, Any]:
 
 
 class _Results:
-    """Results of the steps so far, and the values of references to them.
+    """Results of the steps so far; resolves references to them.
 
     Args:
-        histograms: those that the task asks for, by name.
+        histograms: histograms that the task requests, by name.
     """
 
     def __init__(self, histograms: Mapping[str, Any]) -> None:
@@ -115,10 +115,10 @@ class _Results:
         self._layout: Layout | None = None
 
     def keep(self, step: Mapping[str, Any], result: Any, where: str) -> None:
-        """Keep a result under its label, and the facts of files in it.
+        """Store a result under its label, and any facts of files in it.
 
         Raises:
-            InputError: the label was taken.
+            InputError: the label is already in use.
         """
         label = step.get("as", "")
         if label in self._results:
@@ -178,7 +178,7 @@ class _Results:
         )
 
     def _largest(self, pairs: Any, where: str) -> Any:
-        """The value beside the largest number; the others are not resolved."""
+        """The value paired with the largest number; the others are not resolved."""
         good = isinstance(pairs, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in pairs)
         if not good or not pairs:
             raise InputError(f"{where}: largest: got {str(pairs)[:60]}, expected a list of [number, value]")
@@ -196,7 +196,7 @@ class _Results:
 
 
 def _at(value: Any, path: str, where: str) -> Any:
-    """The value at a path that begins with a point; the value itself for an empty path."""
+    """The value at a path that begins with a dot; the value itself for an empty path."""
     for key in path.split(".")[1:]:
         if isinstance(value, list):
             if not key.isdigit() or int(key) >= len(value):
@@ -217,7 +217,7 @@ def _inside(table: Mapping[str, Any], key: str | None, where: str) -> Any:
 
 
 def _as_text(value: Any, reference: str, where: str) -> str:
-    """A value that is part of a text."""
+    """Format a value for insertion into a text."""
     if type(value) in (int, float, str):
         return str(value)
     raise InputError(f"{where}: {reference}: got {type(value).__name__} inside a text, expected a number or a text")

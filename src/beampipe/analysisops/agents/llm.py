@@ -1,6 +1,6 @@
-"""An agent that is a language model with tools, behind any server of OpenAI's protocol.
+"""An agent that is a language model with tools, on any server with OpenAI's chat protocol.
 
-A model is asked, its tools are called, until it submits or its budget is spent.
+The agent alternates between replies of the model and calls of tools, until the model submits or its budget is spent.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from beampipe.errors import BeampipeError, InputError
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits of one task; the first that is reached ends it.
+    """Limits of one task; the first one reached ends it.
 
     Attributes:
-        turns: number of answers of the model.
+        turns: number of replies of the model.
         tool_calls: number of calls of tools.
-        tokens: number of tokens read and written, together.
+        tokens: total number of tokens read and written.
         cost: money [USD].
         seconds: time [s].
     """
@@ -60,7 +60,7 @@ LAST_TURN: Final = "This is your last turn: submit now what you have."
 
 
 def system_prompt(tools: Sequence[Mapping[str, Any]], mode: Mode) -> str:
-    """The rules, with the tools in words for a model that writes its calls as text.
+    """The rules for the model; if it writes its calls as text, they describe the tools, too.
 
     Args:
         tools: name, description and parameters of each.
@@ -77,8 +77,8 @@ def task_prompt(request: TaskRequest, plan: str = "", notes: str = "") -> str:
 
     Args:
         request: the task.
-        plan: of a colleague, if there is one.
-        notes: criticism of a first answer by a reviewer, if there is one.
+        plan: plan of the team's planner, if there is one.
+        notes: criticism of a first answer by the team's reviewer, if there is one.
     """
     parts = [request.prompt, f"Files: {', '.join(request.files) or 'see the tool that lists them'}."]
     if request.data:
@@ -136,7 +136,7 @@ _ANYTHING: Final[Mapping[str, Any]] = {"type": "object"}
 def offered(tools: Tools) -> tuple[dict[str, Any], ...]:
     """Name, description and schema of the arguments of each tool, and of `SUBMIT`.
 
-    Tools that do not describe themselves get the description of this package's tool of that name, if there is one.
+    Tools without a description take that of the tool of the same name in this package, if there is one.
     """
     from beampipe.analysisops.tools.catalogue import tools as own_tools
 
@@ -148,13 +148,13 @@ def offered(tools: Tools) -> tuple[dict[str, Any], ...]:
 
 
 def step_format(offer: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The format of a reply of a model that writes its calls as text: one step, as JSON.
+    """The reply format for a model that writes its calls as text: one step, as JSON.
 
-    Servers enforce it by a grammar. The arguments may be those of any tool: the tool itself refuses what does not fit,
-    and the schema of the whole stays an object, as some servers need it.
+    Servers enforce the format by a grammar. The schema accepts the arguments of any tool with any tool name, since some
+    servers need an object at the top level; the tool itself refuses arguments that do not fit.
 
     Args:
-        offer: name and parameters of the tools to choose from.
+        offer: name and parameters of the available tools.
     """
     parameters = [_plain(tool["parameters"]) for tool in offer]
     arguments = {"anyOf": parameters} if all(map(_is_simple, parameters)) else dict(_ANYTHING)
@@ -167,7 +167,7 @@ def step_format(offer: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _plain(schema: Any) -> Any:
-    """A schema without its texts for readers."""
+    """A schema without titles and descriptions."""
     if isinstance(schema, Mapping):
         return {
             key: {name: _plain(inner) for name, inner in value.items()} if key == "properties" else _plain(value)
@@ -178,7 +178,7 @@ def _plain(schema: Any) -> Any:
 
 
 def _is_simple(schema: Any) -> bool:
-    """Whether every server can turn a schema into a grammar."""
+    """Whether every server can convert a schema to a grammar."""
     if not isinstance(schema, Mapping):
         return True
     inner = [*schema.get("properties", {}).values(), *schema.get("anyOf", ()), schema.get("items")]
@@ -192,13 +192,13 @@ _KEYS: Final = ("answers", *_TEXTS, "method", "comments")
 
 @dataclass(frozen=True)
 class Step:
-    """A tool to be called.
+    """A requested call of a tool.
 
     Attributes:
-        id: of the call, in the model's words; empty where the model writes its calls as text.
+        id: identifier of the call by the model; empty if the model writes its calls as text.
         tool: its name.
-        arguments: of the call.
-        fault: why it cannot be called; empty if it can.
+        arguments: arguments of the call.
+        fault: why the call is invalid; empty if it is valid.
     """
 
     id: str
@@ -211,7 +211,7 @@ def requested_steps(reply: Reply, mode: Mode) -> tuple[Step, ...]:
     """The calls of tools in a reply.
 
     Raises:
-        InputError: there is none, and it is no submission either.
+        InputError: the reply is neither a call nor a submission.
     """
     if mode == "native" and reply.calls:
         return tuple(map(_step_of, reply.calls))
@@ -227,7 +227,7 @@ def requested_steps(reply: Reply, mode: Mode) -> tuple[Step, ...]:
 
 
 def _step_of(call: Call) -> Step:
-    """A call of the protocol, whose arguments may be no JSON."""
+    """A call in the protocol's own form, whose arguments may be invalid JSON."""
     try:
         return Step(call.id, call.name, parse_object(call.arguments or "{}", "arguments"))
     except InputError as error:
@@ -246,7 +246,7 @@ def reply_message(reply: Reply) -> dict[str, Any]:
 
 
 def outcome_message(step: Step, outcome: Mapping[str, Any]) -> dict[str, Any]:
-    """The result of a step, as part of the conversation."""
+    """The result of a step as part of the conversation."""
     text = json.dumps(outcome)
     if len(text) > _LONGEST_RESULT:
         text = json.dumps({"cut_after": _LONGEST_RESULT, "text": text[:_LONGEST_RESULT]})
@@ -259,7 +259,7 @@ def submission_from_arguments(task_id: str, arguments: Mapping[str, Any]) -> dic
     """The submission from the arguments of `SUBMIT`.
 
     Raises:
-        InputError: an answer is no pair of numbers, or another value has the wrong type.
+        InputError: an answer is not a pair of numbers, or another value has the wrong type.
     """
     unknown = [key for key in arguments if key not in (*_KEYS, "task_id", "status")]
     if unknown:
@@ -301,17 +301,17 @@ class BudgetSpentError(BeampipeError):
 
 @dataclass(frozen=True)
 class Spent:
-    """Resources that were used.
+    """Resources used for a task.
 
     Attributes:
-        turns: number of answers.
+        turns: number of replies.
         tool_calls: number of calls of tools.
         prompt_tokens: number of tokens read.
         answer_tokens: number of tokens written.
         cost: money [USD], at the prices of the model.
         seconds: time [s].
-        cached: number of answers that were replayed; their tokens and cost count all the same.
-        estimated: some tokens were estimated, since the server did not count them.
+        cached: number of replayed replies; their tokens and cost count in full.
+        estimated: whether some tokens were estimated, since the server did not count them.
     """
 
     turns: int = 0
@@ -346,11 +346,11 @@ class Spent:
 
 
 class Spending:
-    """The resources that one task uses, against its budget.
+    """Counts the resources that one task uses, and enforces its budget.
 
     Args:
         budget: the limits.
-        clock: gives the time [s].
+        clock: returns the time [s].
     """
 
     def __init__(self, budget: Budget, clock: Callable[[], float] = time.monotonic) -> None:
@@ -365,19 +365,19 @@ class Spending:
 
     @property
     def last_turn(self) -> bool:
-        """Whether the budget of turns or calls of tools leaves one more answer only."""
+        """Whether the budget of turns or tool calls allows only one more reply."""
         return self._spent.turns + 1 >= self.budget.turns or self._spent.tool_calls >= self.budget.tool_calls
 
     @property
     def seconds_left(self) -> float:
-        """Time that is left [s]."""
+        """Remaining time [s]."""
         return self.budget.seconds - (self._clock() - self._started)
 
     def check(self) -> None:
-        """Check that there is budget for another answer.
+        """Check that the budget allows another reply.
 
         Raises:
-            BudgetSpentError: there is none.
+            BudgetSpentError: it does not.
         """
         spent, budget = self.spent, self.budget
         for what, used, most in (
@@ -391,7 +391,7 @@ class Spending:
             raise BudgetSpentError(f"cost: got {spent.cost:g} USD used, expected at most {budget.cost:g}")
 
     def add_reply(self, reply: Reply, model: Model) -> None:
-        """Count an answer."""
+        """Count a reply."""
         usage = reply.usage
         cost = (usage.prompt * model.price_prompt + usage.answer * model.price_answer) / 1_000_000
         self._spent += Spent(1, 0, usage.prompt, usage.answer, cost, 0.0, int(reply.cached), usage.estimated)
@@ -400,7 +400,7 @@ class Spending:
         """Count a call of a tool.
 
         Raises:
-            BudgetSpentError: there is none left.
+            BudgetSpentError: the budget allows no further call.
         """
         if self._spent.tool_calls >= self.budget.tool_calls:
             raise BudgetSpentError(f"tool calls: got {self.budget.tool_calls} used, expected no more; submit now")
@@ -418,10 +418,10 @@ class LlmAgent:
     """A language model with tools.
 
     Args:
-        client: asks the model.
-        budget: what each task may use; a request may allow less.
-        plan: of a colleague, for its prompt.
-        notes: of a reviewer, for its prompt.
+        client: client of the model.
+        budget: limits of each task; a request may lower them.
+        plan: plan of the team's planner for the prompt.
+        notes: notes of the team's reviewer for the prompt.
     """
 
     def __init__(self, client: ChatClient, budget: Budget | None = None, *, plan: str = "", notes: str = "") -> None:
@@ -434,7 +434,7 @@ class LlmAgent:
             answer = self._converse(request, tools, spending)
         except BeampipeError as error:
             answer = failed(request.task_id, str(error))
-        except Exception as error:  # such as tools whose server is gone
+        except Exception as error:  # such as a stopped tool server
             answer = failed(request.task_id, f"{type(error).__name__}: {error}")
         return {**answer, "usage": {"model": self._client.model.model, **spending.spent.to_json()}}
 
@@ -493,7 +493,7 @@ class LlmAgent:
 
 
 def budget_for(request: TaskRequest, budget: Budget) -> Budget:
-    """A budget, lowered to what a request allows."""
+    """A budget, lowered to the limits of a request."""
     seconds, calls = request.constraints.get("time_limit_sec"), request.constraints.get("max_tool_calls")
     if isinstance(seconds, int | float) and seconds > 0:
         budget = replace(budget, seconds=min(budget.seconds, _SHARE_OF_TIME * seconds))

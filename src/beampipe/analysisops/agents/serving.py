@@ -1,4 +1,4 @@
-"""Any agent as an A2A server: a request of a task comes in, a submission goes out."""
+"""Serve an agent over A2A: it receives the request of a task and returns a submission."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ OpenTools = Callable[[str], AbstractContextManager[Tools]]
 
 
 def open_tools(url: str) -> AbstractContextManager[Tools]:
-    """The tools of an MCP server."""
+    """Connect to the tools of an MCP server."""
     from beampipe.analysisops.tools.mcp import McpTools
 
     return McpTools(url)
 
 
 def solve(agent: Agent, request: TaskRequest, open_tools: OpenTools = open_tools) -> dict[str, Any]:
-    """The submission of an agent; whatever fails becomes a submission with status "error".
+    """The submission of an agent; any failure becomes a submission with status "error".
 
     Args:
         agent: solves the task.
@@ -70,7 +70,7 @@ def serving_agent(agent: Agent) -> AbstractContextManager[str]:
 
 
 def _served(agent: Agent) -> tuple[JsonExecutor, Card]:
-    """What serves an agent: it answers requests of tasks with submissions; and its card."""
+    """The executor that answers task requests with submissions of an agent, and the card of the server."""
     from beampipe.analysisops.a2a.server import JsonExecutor, agent_card
 
     card = partial(

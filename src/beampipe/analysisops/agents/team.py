@@ -1,8 +1,8 @@
 """A team: a planner, an analyst and a reviewer, who talk over A2A and share one budget.
 
-The lead asks the planner for a plan, the analyst for a submission, and the reviewer whether it can be handed in; if
-not, the analyst answers once more. Each message holds what its receiver may use, which is what all before have left, so
-that a team has just what a single agent has. Members are servers: of this process, or elsewhere by their addresses.
+The lead requests a plan from the planner, a submission from the analyst, and a review of it; if the reviewer rejects
+it, the analyst answers once more. Each message states the remaining budget, so that a team uses no more than a single
+agent. Members are servers in this process, or elsewhere by their addresses.
 """
 
 from __future__ import annotations
@@ -58,19 +58,19 @@ _VERDICT: Final[Mapping[str, Any]] = {
 
 @runtime_checkable
 class Member(Protocol):
-    """One of a team."""
+    """A member of a team."""
 
     def answer(self, document: dict[str, Any]) -> dict[str, Any]:
-        """What it has to say to a message of the lead, with what it has `spent`.
+        """The answer to a message of the lead, with the resources `spent`.
 
         Raises:
-            BeampipeError: it can say nothing.
+            BeampipeError: the member has no answer.
         """
         ...
 
 
 class Planner:
-    """Says how to solve a task.
+    """Plans how to solve a task.
 
     Args:
         client: asks its model.
@@ -91,7 +91,7 @@ class Analyst:
 
     Args:
         client: asks its model.
-        tools: of the task; None opens those that each request names.
+        tools: tools of the task; None opens those that each request names.
     """
 
     def __init__(self, client: ChatClient, tools: Tools | None = None) -> None:
@@ -107,7 +107,7 @@ class Analyst:
 
 
 class Reviewer:
-    """Says whether a submission can be handed in.
+    """Decides whether a submission is acceptable.
 
     Args:
         client: asks its model.
@@ -133,9 +133,9 @@ class TeamAgent:
     """The lead of a team.
 
     Args:
-        client: asks the model of all members of this process.
-        budget: what all may use together; a request may allow less.
-        addresses: members elsewhere, by what they do; all others are started here, for each task.
+        client: client of the model of all members in this process.
+        budget: shared limits of all members; a request may lower them.
+        addresses: addresses of external members by their role; all others are started in this process for each task.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class TeamAgent:
                 answer = _lead(request, tools.names(), where, accounts)
         except BeampipeError as error:
             answer = failed(request.task_id, str(error))
-        except Exception as error:  # whatever a member elsewhere has answered
+        except Exception as error:  # an external member may answer anything
             answer = failed(request.task_id, f"{type(error).__name__}: {error}")
         return {**answer, "usage": {"model": self._client.model.model, **accounts.spent.to_json()}}
 
@@ -172,7 +172,7 @@ def member_card(part: Part) -> Card:
 
 
 class _Accounts:
-    """What all members have used, and what is left for the next."""
+    """Resources used by all members, and the remaining budget."""
 
     def __init__(self, budget: Budget) -> None:
         self._budget, self._clock = budget, Spending(budget)
@@ -180,11 +180,11 @@ class _Accounts:
 
     @property
     def spent(self) -> Spent:
-        """What was used together."""
+        """Resources used by all members together."""
         return replace(self._used, seconds=self._clock.spent.seconds)
 
     def left(self, share: float = 1.0) -> Budget:
-        """What the next member may use: a share of what is left."""
+        """The budget of the next member: a share of the remaining one."""
         spent = self.spent
         return Budget(
             int((self._budget.turns - spent.turns) * share),
@@ -195,7 +195,7 @@ class _Accounts:
         )
 
     def add(self, spent: Any) -> None:
-        """Count what a member says that it has used; its time is measured here."""
+        """Add the resources that a member reports; its time is measured here."""
         names = {field.name for field in fields(Spent)}
         self._used += Spent(**{key: value for key, value in dict(spent).items() if key in names})
 
@@ -203,7 +203,7 @@ class _Accounts:
 def _lead(
     request: TaskRequest, tools: tuple[str, ...], where: Mapping[Part, str], accounts: _Accounts
 ) -> dict[str, Any]:
-    """The submission of a team; a planner or a reviewer that fails is done without, and that is noted."""
+    """The submission of a team; a failed planner or reviewer is skipped, and the comments say so."""
     notes: list[str] = []
     asked = {"request": request.to_json(), "tools": list(tools)}
     plan, review = "", ""
@@ -213,7 +213,7 @@ def _lead(
         notes.append(f"no plan: {error}")
     submission: dict[str, Any] = {}
     for round_ in range(_ROUNDS):
-        # The rest is for the reviewer, and for the analyst's second answer.
+        # The rest of the budget is for the reviewer and for the analyst's second answer.
         share = 0.7 if round_ + 1 < _ROUNDS else 1.0
         message = {**asked, "plan": plan, "notes": review, "budget": asdict(accounts.left(share))}
         latest = dict(_tell("analyst", where, message, accounts)["submission"])
@@ -235,7 +235,7 @@ def _lead(
 
 
 def _tell(part: Part, where: Mapping[Part, str], message: dict[str, Any], accounts: _Accounts) -> dict[str, Any]:
-    """What a member answers over A2A."""
+    """Send a message to a member over A2A and return its answer."""
     from beampipe.analysisops.a2a.client import Limits, send_document
 
     answer = send_document(where[part], {"part": part, **message}, Limits(seconds=max(1.0, accounts.left().seconds)))
@@ -246,7 +246,7 @@ def _tell(part: Part, where: Mapping[Part, str], message: dict[str, Any], accoun
 def _say(
     client: ChatClient, system: str, user: str, spending: Spending, response_format: Mapping[str, Any] | None = None
 ) -> str:
-    """One answer of a model without tools."""
+    """One reply of a model without tools."""
     spending.check()
     messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
     reply = client.ask(messages, response_format=response_format, seconds=spending.seconds_left)

@@ -1,20 +1,21 @@
-"""The other track: agents that bring their own code get a copy of the data, and hand in artifacts instead of numbers.
+"""The artifact track: agents that run their own code get a copy of the data, and submit artifacts instead of numbers.
 
-An artifact is a list: which events were selected, and the mass that each was found to have. Numbers are the host's: it
-looks each event up in the data, computes the mass again from the objects there, and runs the tools of the first track
-on what it has found, so that every answer stands in a ledger. A list that does not describe the data earns nothing.
-What an agent still decides is the analysis: which events, which of their objects, which model in which window.
+An artifact is a list of selected events with the mass that the agent computed for each. The host derives the answers:
+it looks up each event in the data, recomputes the mass from the objects there, and runs the usual tools
+(`beampipe.analysisops.tools`) on the verified masses, so that a ledger records every answer. A list that does not match
+the data earns nothing. The agent still decides on the analysis: the events, the objects, the model and the window of
+the fit.
 
-What this cannot see: whether true events were picked by their mass, so that a peak stands elsewhere or looks better.
-Such a list is as wrong as the answer that comes of it, and graded so. What agents could guess is the numbers of events,
-which follow one another; a mass to one in a thousand for each of them they could not.
+Limitation: the check does not detect true events that were selected by their mass to shift or sharpen a peak. Such a
+list gives a wrong answer, which is graded as such. Agents could guess event numbers, as they are consecutive, but not a
+mass to one in a thousand for each event.
 
-handing    the copy of the data, and the words that say what to hand in
-reading    files of a stranger: bounded, of few formats, none of which can run anything
-form       what is handed in: `artifacts.json` and its lists
-candidates every mass that the objects of an event can have
-checking   lists against the data
-answering  the tools on what was found to be right, and the submission
+handing    the copy of the data, and the part of the prompt that describes the artifacts
+reading    reads untrusted files: bounded sizes, few formats, none of which can execute code
+form       the format of a submission: `artifacts.json` and its lists
+candidates all masses that can be formed from the objects of an event
+checking   compares lists with the data
+answering  runs the tools on verified lists, and builds the submission
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The tools of the first track on what was found to be right, and the submission that comes of it."""
+"""Compute answers by running tools on verified event lists, and build the submission."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ _CALLS: Final = 50
 def answer_from_artifacts(
     task: Task, artifacts: Artifacts, data: Path, hidden: HiddenTruth, ledger: Ledger, limits: Limits | None = None
 ) -> dict[str, Any]:
-    """Check what an agent has handed in, and compute the answers from it; every step lands in the ledger.
+    """Check the artifacts of an agent and compute the answers from them; the ledger records every step.
 
-    The first entry tells the checksums of the lists, as they were found in the data, and of the data files.
+    The first entry holds the checksums of the verified lists and of the data files.
 
     Args:
-        task: what was asked.
-        artifacts: what was handed in, by `read_artifacts`.
+        task: the task.
+        artifacts: the agent's artifacts, from `read_artifacts`.
         data: folder of the instance's data, the host's own.
-        hidden: the hidden side of the instance.
-        ledger: of this assessment.
-        limits: how exact lists must be.
+        hidden: the hidden truth of the instance.
+        ledger: ledger of this assessment.
+        limits: required accuracy of lists.
 
     Returns:
-        The submission, of status ``"error"`` if the agent says so, if a list is void, or if a fit cannot be made.
+        The submission, of status ``"error"`` if the agent reports an error, a list is void, or a fit fails.
 
     Raises:
-        UnknownNameError: nothing can be handed in for the family of the task.
-        FileError: the data are not as they should be; a fault of the host.
+        UnknownNameError: the family of the task accepts no artifacts.
+        FileError: the host's data are damaged.
     """
     if artifacts.status != "ok":
         return _submission(task, artifacts, status=artifacts.status)
@@ -68,21 +68,21 @@ Answers = tuple[dict[str, tuple[float | None, float | None]], dict[str, str]]
 
 @dataclass(frozen=True)
 class _Work:
-    """What a method works with."""
+    """Inputs of a method."""
 
     task: Task
     artifacts: Artifacts
     session: Session
 
     def load(self, name: str) -> str:
-        """The handle of a list."""
+        """Load a list; returns its handle."""
         loaded = self.session.call(
             "load_kinematics_tool", file_path=_FILE.format(name), tree_name=_TREE, branches={"mass": "mass"}
         )
         return str(loaded["handle"])
 
     def fit(self, name: str, events: str, fixed: Mapping[str, float] | None = None) -> dict[str, Any]:
-        """The fit of a list, in the model and window that the agent wants."""
+        """Fit a list with the model and window that the agent chose."""
         told = {**self.artifacts.lists[name].fit, "fixed": dict(fixed or {})}
         found = self.session.call("fit_peak_tool", events=events, column="mass", **told)
         if not found["valid"]:
@@ -101,7 +101,7 @@ class _Work:
 
 
 def _peak(work: _Work) -> Answers:
-    """Position and content of a peak."""
+    """Position and yield of a peak."""
     events = work.load("mass")
     histograms, fit = work.histograms(events), work.fit("mass", events)
     known = {"mass": (fit["mu"], fit["mu_error"]), "signal_yield": (fit["signal_yield"], fit["signal_yield_error"])}
@@ -109,7 +109,7 @@ def _peak(work: _Work) -> Answers:
 
 
 def _width(work: _Work) -> Answers:
-    """Natural width, with the resolution of the narrow line; its error goes into the uncertainty."""
+    """Natural width, with the resolution taken from the narrow line; the uncertainty includes its error."""
     resolution = work.fit("narrow", work.load("narrow"))
     moved = work.session.call(
         "calculate_tool",
@@ -139,7 +139,7 @@ _METHODS: Final[Mapping[str, Callable[[_Work], Answers]]] = {
 
 
 def _write(folder: Path, checked: Checked) -> None:
-    """The lists as data files of a session, with the checksums of the data that they were found in."""
+    """Write the lists as data files of a session, with the checksums of the data that they were matched to."""
     import uproot
 
     files = []
@@ -151,7 +151,7 @@ def _write(folder: Path, checked: Checked) -> None:
             {
                 "name": path.name,
                 "role": "artifact",
-                # Of the masses: the file itself also holds the date.
+                # A checksum of the masses, since the file also holds the date.
                 "contents_sha256": hashlib.sha256(checked_list.masses.astype("<f8").tobytes()).hexdigest(),
                 "found_in": dict(checked_list.sources),
                 "rows": checked_list.rows,

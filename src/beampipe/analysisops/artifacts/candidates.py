@@ -1,4 +1,4 @@
-"""Every mass that the objects of an event can have, computed from the data by the host."""
+"""All masses that can be formed from the objects of an event, computed from the host's data."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _MOST: Final = 100
 
 @dataclass(frozen=True)
 class Candidates:
-    """Events with the masses of their systems, such as pairs of muons.
+    """Events with the masses of their systems of objects, such as pairs of muons.
 
     Attributes:
         event: number of each event, ascending.
-        masses: of all systems that its objects make [GeV]; NaN beyond the last.
-        sources: file -> its SHA-256 as the manifest has it.
+        masses: masses of all systems of its objects [GeV]; padded with NaN.
+        sources: file -> its SHA-256 in the manifest.
     """
 
     event: Float64[ndarray, " n"]
@@ -34,7 +34,7 @@ class Candidates:
     sources: dict[str, str]
 
     def nearest(self, event: Float64[ndarray, " m"], mass: Float64[ndarray, " m"]) -> Float64[ndarray, " m"]:
-        """For each event the mass of the system that is nearest to the one given; NaN where there is no such event."""
+        """For each event the mass closest to the given one; NaN for an event that does not exist."""
         if not len(self.event) or not self.masses.shape[1]:
             return np.full(len(event), np.nan)
         place = np.minimum(np.searchsorted(self.event, event), len(self.event) - 1)
@@ -47,17 +47,17 @@ class Candidates:
 
 
 def read_candidates(data: Path, hidden: HiddenTruth, role: str, collection: str, number: int = 2) -> Candidates:
-    """The candidates in the files of a role.
+    """Read the candidates in the files of a role.
 
     Args:
         data: folder of the instance's data.
-        hidden: its hidden side, which tells names and unit.
-        role: of the files.
+        hidden: its hidden truth, with names and unit of the columns.
+        role: role of the files.
         collection: standard prefix of the objects, such as ``"lep"``.
-        number: objects in a system.
+        number: number of objects in a system.
 
     Raises:
-        FileError: there is no such file, or two events have one number; a fault of the host.
+        FileError: there is no such file, or two events have the same number; an error of the host.
     """
     files = [file for file in DataFolder(data).files() if file.facts.get("role") == role]
     if not files:

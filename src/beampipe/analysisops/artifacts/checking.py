@@ -1,4 +1,4 @@
-"""Lists against the data: each event must be there, once, and have the mass that the list says."""
+"""Check event lists against the data: each event must exist, be listed once, and have the stated mass."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _LARGEST_EXACT: Final = 2.0**53
 
 @dataclass(frozen=True)
 class Limits:
-    """How exact a list must be.
+    """Required accuracy of a list.
 
     Attributes:
-        rounding: a mass may differ from that of the data by this share of it. Masses of the data go on, not those of
-            the list, so what a list is allowed to miss moves no result.
-        faulty: share of rows that may be wrong; with more, the list is void.
+        rounding: relative difference allowed between a listed mass and that of the data. Results are computed from the
+            masses of the data, so this tolerance does not affect them.
+        faulty: share of rows that may be wrong; a list with more is void.
     """
 
     rounding: float = 1e-3
@@ -35,14 +35,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class CheckedList:
-    """A list, as the data have it.
+    """A list after the check.
 
     Attributes:
-        masses: of the rows that are right, computed from the data [GeV], in the order of the list.
-        rows: number of rows that were handed in.
-        faults: kind of fault -> number of rows that have it; a row counts once.
+        masses: masses of the correct rows, computed from the data [GeV], in the order of the list.
+        rows: number of submitted rows.
+        faults: kind of fault -> number of rows with it; each row counts once.
         sources: data file -> its SHA-256.
-        void: why the list counts for nothing; empty if it counts.
+        void: why the list is void; empty if it is valid.
     """
 
     masses: Float64[ndarray, " n"]
@@ -57,32 +57,32 @@ class Checked:
     """All lists of a task.
 
     Attributes:
-        lists: by name.
+        lists: lists by name.
     """
 
     lists: Mapping[str, CheckedList]
 
     @property
     def void(self) -> str:
-        """Why nothing counts; empty if all lists do."""
+        """Why the submission is void; empty if all lists are valid."""
         return "; ".join(f"{name}: {one.void}" for name, one in self.lists.items() if one.void)
 
 
 def check_artifacts(
     artifacts: Artifacts, family: str, data: Path, hidden: HiddenTruth, limits: Limits | None = None
 ) -> Checked:
-    """Check what an agent has handed in against the data of its instance.
+    """Check the artifacts of an agent against the data of its instance.
 
     Args:
-        artifacts: what was handed in.
-        family: of the task.
+        artifacts: the agent's artifacts.
+        family: family of the task.
         data: folder of the instance's data, the host's own and not the agent's copy.
-        hidden: the hidden side of the instance.
-        limits: how exact lists must be.
+        hidden: the hidden truth of the instance.
+        limits: required accuracy of lists.
 
     Raises:
-        UnknownNameError: nothing can be handed in for that family.
-        FileError: the data are not as they should be; a fault of the host.
+        UnknownNameError: the family accepts no artifacts.
+        FileError: the host's data are damaged.
     """
     return Checked(
         {
@@ -99,7 +99,7 @@ def check_artifacts(
 def check_rows(rows: Rows, candidates: Candidates, limits: Limits) -> CheckedList:
     """Check one list."""
     finite = np.isfinite(rows.event) & np.isfinite(rows.mass)
-    # Beyond that, whole numbers are no exact doubles: two could be one event. A row without a mass uses its event up.
+    # Larger integers are not exact as doubles, so two could be one event. A row without a mass also uses up its event.
     event = np.where(np.abs(rows.event) <= _LARGEST_EXACT, rows.event, -1.0)
     found = candidates.nearest(event, np.where(finite, rows.mass, 0.0))
     with np.errstate(invalid="ignore", over="ignore"):

@@ -1,4 +1,4 @@
-"""What is handed in: `artifacts.json`, and the lists that it names.
+"""The format of submitted artifacts: `artifacts.json`, and the lists that it names.
 
     {
       "status": "ok",
@@ -8,9 +8,9 @@
       "comments": ""
     }
 
-Each list has the columns ``event``, the number of an event in the data, and ``mass``, the mass that was found for it
-[GeV]; an event stands in it once. With it stands what `fit_peak_tool` is to be told; no parameter can be fixed. Which
-lists a task wants is `lists_of`.
+Each list has the columns ``event``, the number of an event in the data, and ``mass``, the mass computed for it [GeV];
+each event is listed once. The other fields of a list are arguments of `fit_peak_tool`; no parameter can be fixed.
+`lists_of` returns the lists that a task requires.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _LARGEST: Final = 256 << 10
 
 @dataclass(frozen=True)
 class ListWanted:
-    """A list that a task wants.
+    """A list that a task requires.
 
     Attributes:
-        name: of the list.
-        role: of the data files that its events stand in.
+        name: name of the list.
+        role: role of the data files with its events.
         collection: standard prefix of the objects whose systems have the masses.
-        what: which events, in words.
-        number: objects in a system.
+        what: description of the events.
+        number: number of objects in a system.
     """
 
     name: str
@@ -68,14 +68,14 @@ _WANTED: Final[Mapping[str, tuple[ListWanted, ...]]] = {
 
 @dataclass(frozen=True)
 class ListGiven:
-    """A list that was handed in, and what its fit is told; the tool itself refuses what it cannot do.
+    """A submitted list and the arguments of its fit; `fit_peak_tool` refuses invalid ones.
 
     Attributes:
         file: plain name of the file with the list.
-        model: of signal and background, as `fit_peak_tool` knows them.
+        model: model of signal and background, as named by `fit_peak_tool`.
         window: lowest and highest mass of the fit [GeV].
-        unbinned: fit the masses themselves.
-        bins: number of bins, where it is binned.
+        unbinned: whether to fit the masses without bins.
+        bins: number of bins of a binned fit.
     """
 
     file: str
@@ -86,13 +86,13 @@ class ListGiven:
 
     @property
     def fit(self) -> dict[str, Any]:
-        """As `fit_peak_tool` is called."""
+        """Arguments of `fit_peak_tool`."""
         return {"model": self.model, "window": list(self.window), "unbinned": self.unbinned, "bins": self.bins}
 
 
 @dataclass(frozen=True)
 class _Table:
-    """What has a form in `artifacts.json`."""
+    """The part of `artifacts.json` with a fixed form."""
 
     status: str = "ok"
     lists: Mapping[str, ListGiven] = field(default_factory=dict)
@@ -104,13 +104,13 @@ _FREE: Final = ("words", "method", "comments")
 
 @dataclass(frozen=True)
 class Artifacts:
-    """What an agent has handed in; it is bounded and of the right types, and nothing of it is known to be true.
+    """The artifacts of an agent: bounded and of the right types, but not yet verified.
 
     Attributes:
-        status: ``"ok"``, or whatever the agent says in place of it.
-        lists: what is said of each list, by name.
+        status: ``"ok"``, or any other text by the agent.
+        lists: description of each list, by name.
         rows: the lists themselves, by name.
-        said: ``words``, ``method`` and ``comments`` of the submission, whatever they are.
+        said: ``words``, ``method`` and ``comments`` of the submission, unchecked.
     """
 
     status: str
@@ -120,7 +120,7 @@ class Artifacts:
 
 
 def lists_of(family: str) -> tuple[ListWanted, ...]:
-    """The lists that tasks of a family want.
+    """The lists that tasks of a family require.
 
     Raises:
         UnknownNameError: nothing can be handed in for that family.
@@ -131,15 +131,15 @@ def lists_of(family: str) -> tuple[ListWanted, ...]:
 
 
 def read_artifacts(folder: Path, family: str) -> Artifacts:
-    """What an agent has left in its folder.
+    """Read the artifacts that an agent has left in its folder.
 
     Args:
-        folder: that the agent alone wrote to.
+        folder: folder that only the agent wrote to.
         family: of the task.
 
     Raises:
-        FileError: a file is not there, too large, or of another format; the message is for the agent.
-        ConfigError: artifacts.json has other keys or types than it should; the same.
+        FileError: a file is missing, too large, or of another format; the message is for the agent.
+        ConfigError: artifacts.json has wrong keys or types; the message is for the agent.
         UnknownNameError: nothing can be handed in for that family.
     """
     wanted = sorted(one.name for one in lists_of(family))

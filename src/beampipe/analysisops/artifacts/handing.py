@@ -1,4 +1,4 @@
-"""What an agent of this track is given: a copy of the data, and the words that say what to hand in."""
+"""Inputs of an agent that submits artifacts: a copy of the data, and the part of the prompt that describes them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from beampipe.files import make_folder
 
 
 def copy_data(data: Path, folder: Path) -> Path:
-    """Copy the files that a manifest lists, and it, into a new folder that nobody writes to.
+    """Copy a manifest and the files that it lists into a new, read-only folder.
 
-    Whatever else stands beside the data stays there. The host checks artifacts against its own files, so a copy that
-    an agent has changed after all deceives only the agent.
+    Other files beside the data are not copied. The host checks artifacts against its own files, so an agent that
+    changes its copy gains nothing.
 
     Args:
         data: folder of the instance's data.
-        folder: where the copy shall be.
+        folder: folder of the copy.
 
     Returns:
         The folder of the copy.
@@ -33,7 +33,7 @@ def copy_data(data: Path, folder: Path) -> Path:
 
 
 def what_to_hand_in(family: str) -> str:
-    """Words for the prompt of a task: what is handed in, and in which form.
+    """The part of a task's prompt that describes which artifacts to submit, and their format.
 
     Raises:
         UnknownNameError: nothing can be handed in for that family.

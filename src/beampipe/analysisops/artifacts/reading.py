@@ -1,7 +1,7 @@
-"""Files that a stranger wrote: bounded, of few formats, none of which can run anything.
+"""Read untrusted files: bounded sizes, and few formats, none of which can execute code.
 
-Lists come as ``.csv``, ``.json`` or ``.npy``. Formats that compress (a few bytes become gigabytes), that hold objects
-of a program (pickle), or whose readers are made by what the file says of itself (ROOT) are not read.
+Lists are ``.csv``, ``.json`` or ``.npy`` files. Three kinds of formats are refused: compressed ones (a few bytes become
+gigabytes), pickles, which execute code, and ROOT, whose files define their own readers.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _MAGIC: Final = b"\x93NUMPY"
 
 @dataclass(frozen=True)
 class Rows:
-    """A list as it was handed in; nothing of it is known to be true.
+    """A submitted list, not yet verified.
 
     Attributes:
         event: number of each event.
-        mass: the mass that it is said to have [GeV].
+        mass: its stated mass [GeV].
     """
 
     event: Float64[ndarray, " n"]
@@ -48,10 +48,10 @@ class Rows:
 
 
 def read_json(folder: Path, name: str, largest: int = LARGEST) -> Any:
-    """The content of a JSON file of at most so many bytes.
+    """Read a JSON file of at most so many bytes.
 
     Raises:
-        FileError: it is no plain file of that name in the folder, is too large, or no JSON.
+        FileError: the folder has no plain file of that name, or it is too large, or no JSON.
     """
     try:
         return json.loads(_bytes(folder, name, largest))
@@ -60,15 +60,14 @@ def read_json(folder: Path, name: str, largest: int = LARGEST) -> Any:
 
 
 def read_rows(folder: Path, name: str) -> Rows:
-    """A list of events with masses.
+    """Read a list of events with masses.
 
     Args:
-        folder: that the agent wrote to.
-        name: plain name of the file; its suffix says the format.
+        folder: folder that the agent wrote to.
+        name: plain name of the file; its suffix determines the format.
 
     Raises:
-        FileError: it is no plain file of that name in the folder, is too large, of another format, or has no such
-            columns.
+        FileError: the folder has no plain file of that name, or it is too large, of another format, or lacks a column.
     """
     suffix = Path(name).suffix.lower()
     readers = {".csv": _from_csv, ".json": _from_json, ".npy": _from_npy}
@@ -77,7 +76,7 @@ def read_rows(folder: Path, name: str) -> Rows:
     content = _bytes(folder, name, LARGEST)
     try:
         event, mass = readers[suffix](content)
-    except Exception as error:  # what a stranger wrote may make a reader fail in any way
+    except Exception as error:  # an untrusted file may make a reader fail in any way
         fault = f"what is no such list ({' '.join(str(error).split())[:120]})"
         raise _fault(name, fault, f"columns {' and '.join(COLUMNS)} of one length, of numbers") from error
     if len(event) > MOST_ROWS or len(event) != len(mass):
@@ -86,7 +85,7 @@ def read_rows(folder: Path, name: str) -> Rows:
 
 
 def _bytes(folder: Path, name: str, largest: int) -> bytes:
-    """The content of a plain file; links, pipes and devices are none: they could lead to files of the host."""
+    """Read a plain file. Links, pipes and devices are refused, since they could lead to files of the host."""
     if Path(name).name != name or name in ("", ".", ".."):
         raise _fault(name, "a path", "the plain name of a file beside artifacts.json")
     try:
@@ -128,7 +127,7 @@ def _from_json(content: bytes) -> tuple[ndarray, ndarray]:
 
 
 def _from_npy(content: bytes) -> tuple[ndarray, ndarray]:
-    """The header of the format says type and shape; objects of Python are a type that is not taken."""
+    """Read an ``.npy`` file by the type and shape in its header; Python objects are refused."""
     if not content.startswith(_MAGIC):
         raise ValueError("it does not begin as .npy does")
     file = io.BytesIO(content)

@@ -1,8 +1,8 @@
 """Score a submission: gates, then rules, then a judge whose points form a separate column.
 
-submission   reads whatever an agent answered as bounded, plain JSON; what a check sees and returns
+submission   reads the answer of an agent as bounded, plain JSON; input and result of a check
 provenance   where each submitted number comes from, by the ledger
-gates        conditions without which nothing counts
+gates        conditions without which the score is 0
 answers      numbers, words, histograms and track labels against the reference of the instance
 trace        the checks of the public benchmark's rubrics
 rubric       gates, rules and the judge's checks of a task

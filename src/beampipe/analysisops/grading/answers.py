@@ -22,7 +22,7 @@ class Pull:
     Attributes:
         answer: name of the answer.
         half: pull at which one half of the points are earned, more than 0.
-        relative: relative difference that two good analyses of the same data may have.
+        relative: relative difference allowed between two good analyses of the same data.
     """
 
     answer: str
@@ -52,15 +52,15 @@ class Pull:
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """Full points while ``|ln(quoted / reference)| <= ln(full)``, none from ``ln(zero)`` on, a cosine between them.
+    """Full points for ``|ln(quoted / reference)| <= ln(full)``, none from ``ln(zero)`` on, a cosine between them.
 
     Too small and too large cost the same; 0 and negative numbers earn nothing. Scale it by the check of the value: a
     correct uncertainty of a wrong number is worth nothing.
 
     Attributes:
         answer: name of the answer.
-        full: factor up to which all points are given, at least 1.
-        zero: factor from which none are given, more than `full`.
+        full: factor up to which all points are earned, at least 1.
+        zero: factor from which none are earned, more than `full`.
     """
 
     answer: str
@@ -98,11 +98,11 @@ class HistogramL2:
     """``shape * yield``; both fall from 1 to 0 as half a period of a cosine.
 
     With p = values / sum of values, p* that of the reference and u an even spread over the bins, the distance of the
-    shapes is ``|p - p*|_2 / |u - p*|_2``: 1 for the right total spread evenly, whatever the reference looks like. The
-    distance of the yields is ``|ln(sum / sum*)| / ln(factor)``. A distance of 1 earns nothing.
+    shapes is ``|p - p*|_2 / |u - p*|_2``: 1 for an even spread, whatever the shape of the reference. The distance of
+    the yields is ``|ln(sum / sum*)| / ln(factor)``. A distance of 1 earns nothing.
 
-    Finer bins are merged if the edges of the reference are among theirs. Where the reference itself is even, or has
-    one bin, only an equal shape has a distance of 0.
+    Finer bins are merged if they include the edges of the reference. If the reference itself is flat, or has one bin,
+    only an equal shape has a distance of 0.
 
     Attributes:
         histogram: name of the answer under ``histograms``.
@@ -150,7 +150,7 @@ def _distance(values: Sequence[float], total: float, reference: Sequence[float],
 
 
 def _in_bins_of(edges: Sequence[float], histogram: HistogramReference) -> list[float] | None:
-    """Contents merged into other bins; None if their edges are not among those of the histogram."""
+    """Contents merged into coarser bins; None if an edge of these is not an edge of the histogram."""
     if len(histogram.values) < len(edges) - 1 or not all(
         abs(one) < _LARGEST for one in (*histogram.edges, *histogram.values)
     ):
@@ -169,10 +169,10 @@ def _in_bins_of(edges: Sequence[float], histogram: HistogramReference) -> list[f
 
 @dataclass(frozen=True)
 class Word:
-    """All points if the word equals that of the reference, letter by letter, else none; there are no synonyms.
+    """All points if the word equals that of the reference exactly, else none; there are no synonyms.
 
-    A guess is right with a chance of one over the number of choices. Where that is high, scale the check by one that
-    cannot be guessed.
+    A guess is correct with a probability of one over the number of choices. If that is high, scale the check by one
+    that cannot be guessed.
 
     Attributes:
         word: name of the answer under ``words``.
@@ -202,8 +202,8 @@ class Word:
 class Tracks:
     """``min(1, efficiency / goal)`` with the efficiency by double majority.
 
-    A particle is found if a track has more than half of its hits from it, and holds more than half of the particle's
-    hits. All hits on one track, or each on its own, find nothing.
+    A track matches a particle if more than half of the track's hits come from it, and more than half of the particle's
+    hits are on the track. One track of all hits, or one per hit, matches nothing.
 
     Attributes:
         artifact: name of the answer under ``artifacts``; the host supplies its labels, one per hit.
@@ -236,7 +236,7 @@ class Tracks:
 
 
 def double_majority(labels: Sequence[int], particle_id: Sequence[int]) -> tuple[set[int], int]:
-    """Particles found by double majority, and the number of tracks that match none.
+    """Particles matched by double majority, and the number of tracks that match none.
 
     Args:
         labels: track of each hit, negative for none.

@@ -69,7 +69,7 @@ def grade(
 ) -> Result:
     """Grade a submission of any type.
 
-    The score comes from the rules alone, if all gates hold. Only then a judge, if there is one, scores the texts.
+    The score comes from the rules alone, if all gates pass. Only then a judge, if there is one, scores the texts.
 
     Args:
         task: the task.
@@ -79,11 +79,11 @@ def grade(
         evidence: contents that the submission names and the ledger does not hold.
         judge: scores free-text answers; None leaves them unscored.
         level: level of the prompt.
-        seed: seed of the instance, of which the fence around the submission in the judge's prompt is made.
+        seed: seed of the instance; the fence around the submission in the judge's prompt is derived from it.
         prompt: the prompt of the agent; by default that of the task with its placeholders.
 
     Raises:
-        ConfigError: the reference lacks what the rubric asks for; a fault of the host, not of the agent.
+        ConfigError: the reference lacks a value that the rubric needs; an error of the host, not of the agent.
     """
     read = read_submission(submission)
     text = task.prompts.get(level, "") if prompt is None else prompt
@@ -115,7 +115,7 @@ def grade(
 
 
 def _error_of(submission: Submission) -> str:
-    """Why a submission is an error before any check; empty if it is none."""
+    """Why a submission is an error before any check; empty if it is not."""
     if not submission.is_object:
         return f"submission: {submission.notes[0]}"
     status = submission.content.get("status")
@@ -125,7 +125,7 @@ def _error_of(submission: Submission) -> str:
 
 
 def _rules(checks: Sequence[Check], case: Case, held: bool) -> list[CheckResult]:
-    """Results of the rules; if a gate did not hold they are listed and earn nothing."""
+    """Results of the rules; if a gate failed they are listed and earn nothing."""
     earned: dict[str, float] = {}
     results = []
     for check in checks:

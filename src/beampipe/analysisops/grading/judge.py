@@ -1,8 +1,8 @@
-"""Judges score free-text answers: one behind OpenAI's protocol, and one that needs no language model.
+"""Judges score free-text answers: a language model on a server with OpenAI's protocol, and one without a language
+model.
 
-`OfflineJudge` checks which fields of the method are filled in and which terms they name. It gives the same reply every
-time, needs no network and cannot be persuaded, and it understands nothing: it tests the machinery and is a lower bound
-for a text.
+`OfflineJudge` checks which fields of the method are filled in and which terms they name. It is deterministic, needs no
+network and ignores instructions in a text, but does not assess the content: use it for tests and as a lower bound.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class Judge(Protocol):
 def ask_judge(judge: Judge, question: Question) -> JudgeResult:
     """The median of a judge's replies.
 
-    A reply without the canary, or without a number that was asked for, does not count. Unless more than half of the
-    replies count, the submission is unscored: a failed judge is no zero.
+    A reply without the canary or a requested number is invalid. Unless more than half of the replies are valid, the
+    submission is unscored: a failed judge does not mean a score of 0.
     """
     best = math.fsum(check.points for check in question.checks)
     replies, failures = [], []
@@ -102,7 +102,7 @@ def ask_judge(judge: Judge, question: Question) -> JudgeResult:
 
 
 def _fault(reply: JudgeReply, question: Question) -> str:
-    """Why a reply does not count; empty if it does."""
+    """Why a reply is invalid; empty if it is valid."""
     content: object = reply.content  # third-party code may return anything
     if not isinstance(content, Mapping):
         return f"got {type(content).__name__}, expected an object"
@@ -136,9 +136,9 @@ _SECTIONS: Final = ("method", "fit_method")
 
 @dataclass(frozen=True)
 class OfflineJudge:
-    """One half for the fields that are filled in, one half for the terms that they name; less if words are repeated.
+    """One half of the points for filled-in fields, one half for the terms in them; less if words are repeated.
 
-    eval_ref.yaml lists them: ``method: {required_fields: [...], terms: [[one, its synonym], ...]}``. The public
+    eval_ref.yaml lists both: ``method: {required_fields: [...], terms: [[one, its synonym], ...]}``. The public
     benchmark's ``fit_expectations.method_required_fields`` are fields, too. Without terms, only fields count.
 
     Attributes:
@@ -150,7 +150,7 @@ class OfflineJudge:
     samples: int = 1
 
     def ask(self, question: Question, sample: int) -> JudgeReply:
-        """Its reply; it never fails."""
+        """The reply; it never fails."""
         share, explanation = _fields_and_terms(question.submission, question.reference)
         content: dict[str, Any] = {"canary": question.canary, "confidence": 1.0, "explanation": explanation}
         for check in question.checks:
@@ -206,12 +206,12 @@ def _text(value: object) -> str:
 
 @dataclass(frozen=True)
 class EndpointJudge:
-    """A language model behind OpenAI's protocol; it must reply with one JSON object of the question's schema.
+    """A language model on a server with OpenAI's protocol; it must reply with one JSON object of the question's schema.
 
     Attributes:
         model: the model; with one sample its temperature is 0, with more that of the model, and each has its own seed.
         samples: number of replies to each question.
-        client: makes the client of a model; None for `ChatClient`. Tests pass a stand-in.
+        client: makes the client of a model; None for `ChatClient`. Tests pass a substitute.
     """
 
     model: Model
@@ -234,7 +234,7 @@ class EndpointJudge:
         """One reply.
 
         Raises:
-            ServiceError: the server is out of reach, refused, was too slow or sent no JSON object.
+            ServiceError: the server is unreachable or too slow, refused the request, or sent no JSON object.
         """
         from beampipe.analysisops.chat import ChatClient
 

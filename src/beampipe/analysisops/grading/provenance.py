@@ -146,7 +146,7 @@ class NumberIndex:
             self._results.add(entry, "computed_from_nothing", echoes)
 
     def _worth(self, entry: Entry) -> Label:
-        """How far the results of a call can be traced."""
+        """The label of the results of a call."""
         if entry.tool not in _FROM_NUMBERS:
             return "traceable" if entry.sources else "computed_from_nothing"
         decisive = {key: entry.arguments.get(key) for key in _DECISIVE.get(entry.tool, ())}
@@ -156,7 +156,7 @@ class NumberIndex:
         labels = [self._worth_of_input(number, literal) for number, literal in _inputs(entry)]
         if not any(label in ("traceable", "partially") for label in labels):
             return "computed_from_nothing"
-        # Without sources the tool found no data on which the result depends.
+        # Without sources, the result depends on no data.
         whole = entry.sources and not any(label in ("partially", "fabricated") for label in labels)
         return "traceable" if whole else "partially"
 
@@ -204,14 +204,14 @@ def significant_digits(number: float) -> int:
 
 
 class _Numbers:
-    """Numbers with their origins, searched by value."""
+    """Numbers with their origins, indexed by value."""
 
     def __init__(self) -> None:
         self._sorted: list[float] = []
         self._origins: dict[float, tuple[Label, Entry, str]] = {}
 
     def add(self, entry: Entry, label: Label, paths: Mapping[float, str]) -> None:
-        """Add numbers of the result of a call, by their paths; of several origins the most trusted stays."""
+        """Add numbers of the result of a call, by their paths; of several origins the most trusted is kept."""
         trust = LABELS.index(label)
         for number, path in paths.items():
             before = self._origins.get(number)
@@ -253,7 +253,7 @@ def _matches(numbers: Sequence[float], number: float) -> Iterator[float]:
 def _inputs(entry: Entry) -> Iterator[tuple[float, bool]]:
     """Numbers that enter a calculation, and whether each is a literal of its expression; without settings.
 
-    Values on which the result does not depend, as its tool has found, do not count: ``91.2 + 0 * n`` uses no data.
+    Values on which the result does not depend, according to its tool, do not count: ``91.2 + 0 * n`` uses no data.
     """
     matter = (entry.result or {}).get("depends_on")
     for key, value in entry.arguments.items():
@@ -265,7 +265,7 @@ def _inputs(entry: Entry) -> Iterator[tuple[float, bool]]:
 
 
 def _walk(value: object, path: str, *, skip_echoes: bool, read_texts: bool = False) -> Iterator[tuple[str, float]]:
-    """Path and value of all numbers in JSON, in their order."""
+    """Path and value of all numbers in JSON, in order."""
     left = [(path, value)]
     while left:
         path, value = left.pop()
@@ -286,7 +286,7 @@ def _walk(value: object, path: str, *, skip_echoes: bool, read_texts: bool = Fal
 
 
 def _telling_keys(value: Mapping[str, Any], skip_echoes: bool) -> list[str]:
-    """The keys of an object under which there may be results."""
+    """The keys of an object that may hold results."""
     if not skip_echoes:
         return list(value)
     if value.get("min") is not None and value.get("min") == value.get("max"):

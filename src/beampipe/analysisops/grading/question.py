@@ -1,12 +1,13 @@
 """The prompt of a judge: the task's text, the submission behind a fence, and a canary.
 
 The fence is a word that cannot be known before the submission exists: it is made of the seed and of the submission.
-Inside it the submission is one line of JSON whose angle brackets are escaped, so that it holds no fence, no tag and no
-second line. The canary stands behind the submission: a judge that follows instructions from inside the fence replies in
-another form, without the canary, and the submission counts as unscored.
+Inside it the submission is one line of JSON with escaped angle brackets, so that it contains no fence, no tag and no
+line break. The canary, a word that the reply must repeat, follows the submission. A judge that follows instructions
+from inside the fence replies in another form, without the canary, and the submission counts as unscored.
 
-Markup that readers do not see and words that address the judge are removed before. This screening looks for known
-patterns, so it cannot find every attack. It need not: fence and canary remain, and no judge changes the score of rules.
+Markup that readers do not see, and text that addresses the judge, are removed first. This screening searches for known
+patterns and cannot detect every attack. Fence and canary are a second protection, and no judge changes the score of the
+rules.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ _ORDERS: Final = re.compile(
 
 
 def suspicions(content: Mapping[str, Any]) -> list[str]:
-    """Where a submission hides text or addresses the judge, one sentence each, about ten at most."""
+    """Describe where a submission hides text or addresses the judge: one sentence each, about ten at most."""
     sentences: list[str] = []
     for where, text in _texts(content, ""):
         plain = _visible(text)
@@ -63,7 +64,8 @@ def suspicions(content: Mapping[str, Any]) -> list[str]:
 
 
 def screened(value: Any) -> Any:
-    """The same JSON for a judge: without markup and invisible characters, texts cut, words to the judge replaced."""
+    """The JSON for a judge: without markup and invisible characters, long texts cut, text that addresses the judge
+    replaced."""
     if isinstance(value, str):
         return _screened_text(value)
     if isinstance(value, Mapping):
@@ -84,7 +86,7 @@ def _screened_text(text: str) -> str:
 
 
 def _visible(text: str) -> str:
-    """The text with compatibility letters as plain ones, and without invisible characters."""
+    """The text with Unicode compatibility characters as plain ones, and without invisible characters."""
     plain = unicodedata.normalize("NFKC", text)
     return "".join(
         letter for letter in plain if unicodedata.category(letter) not in ("Cf", "Co", "Cn", "Cs") and letter != "\0"
@@ -158,7 +160,7 @@ def check_judge_prompt(prompt: str, where: str) -> None:
     """Refuse a prompt with an unknown placeholder.
 
     Raises:
-        ConfigError: there is one; the message suggests the nearest name.
+        ConfigError: it has one; the message suggests the nearest name.
     """
     for name in _PLACEHOLDER.findall(prompt):
         if name not in JUDGE_PLACEHOLDERS:
@@ -179,7 +181,7 @@ def build_question(
     results: Sequence[Mapping[str, Any]] = (),
     issues: Sequence[str] = (),
 ) -> Question:
-    """The question about one submission; the same for the same arguments.
+    """The question about one submission; equal arguments give equal questions.
 
     Args:
         checks: the checks of the judge.
@@ -187,7 +189,7 @@ def build_question(
         submission: the submission, bounded.
         seed: seed of the instance.
         task_id: name of the task.
-        reference: what the judge may know; no reference values of the instance.
+        reference: content of eval_ref.yaml; no reference values of the instance.
         results: results of gates and rules.
         issues: issues in words.
     """

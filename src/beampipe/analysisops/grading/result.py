@@ -38,10 +38,10 @@ class CheckResult:
         type: its kind.
         points: points earned.
         max_points: most points that it can earn.
-        passed: of a gate, whether it held; of a rule, whether it earned more than half of its points.
-        fraction: fraction of its points, before it is scaled by others.
+        passed: for a gate, whether it passed; for a rule, whether it earned more than half of its points.
+        fraction: fraction of its points, before scaling by other rules.
         reason: why, in a sentence.
-        evidence: numbers from which the fraction was computed.
+        evidence: numbers from which `fraction` was computed.
     """
 
     id: str
@@ -67,13 +67,13 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class JudgeResult:
-    """The score by a judge, a separate column.
+    """The score by a judge, which forms a separate column.
 
     Attributes:
         status: ``"scored"``, or ``"unscored"`` if there was no judge, or its replies cannot be used.
         score: points, 0 if unscored.
-        max_score: most points that it can give.
-        meta: for each of its checks the raw numbers, median, agreement and words; under ``"judge"`` its name, or why
+        max_score: maximum points.
+        meta: for each of its checks the raw numbers, median, agreement and reasons; under ``"judge"`` its name, or why
             there is no score.
     """
 
@@ -92,8 +92,8 @@ class Result:
         type: family of the task.
         level: level of the prompt.
         seed: seed of the instance.
-        status: ``"ok"``; ``"fail"`` if a gate did not hold; ``"error"`` if the agent reported an error or its answer
-            is not an object.
+        status: ``"ok"``; ``"fail"`` if a gate failed; ``"error"`` if the agent reported an error or its answer is not
+            an object.
         gates: results of the gates.
         rules: results of the rules; no points unless the status is ``"ok"``.
         judge: score by the judge.
@@ -121,7 +121,7 @@ class Result:
 
     @property
     def max_score(self) -> float:
-        """Most points that the rules can give."""
+        """Maximum points of the rules."""
         return math.fsum(rule.max_points for rule in self.rules)
 
     @property
@@ -130,7 +130,7 @@ class Result:
         return self.score / self.max_score if self.max_score > 0.0 else 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON types, without NaN, numbers rounded; the same for the same submission."""
+        """As JSON types, without NaN, numbers rounded; equal submissions give equal JSON."""
         score, best = round(self.score, _DIGITS), round(self.max_score, _DIGITS)
         return {
             "task_id": self.task_id,
@@ -159,7 +159,7 @@ class Result:
         }
 
     def to_text(self) -> str:
-        """The JSON text, keys sorted: byte for byte the same whenever the same log is graded again."""
+        """The JSON text, keys sorted: grading the same log again gives the same bytes."""
         return json.dumps(self.to_json(), sort_keys=True, ensure_ascii=True, allow_nan=False)
 
 
@@ -175,7 +175,7 @@ def ungraded(
     code: str = "agent_failed",
     judged: float | None = None,
 ) -> dict[str, Any]:
-    """The result where nothing could be graded: an error and a score of 0, with the keys of every result.
+    """The result if nothing could be graded: an error and a score of 0, with the same keys as other results.
 
     Args:
         message: what went wrong.
@@ -184,7 +184,7 @@ def ungraded(
         level: level of the prompt.
         seed: seed of the instance, or its label.
         max_score: largest possible score.
-        failure: what failed, in place of a gate.
+        failure: name of what failed, listed like a gate.
         code: kind of the failure.
         judged: score of the judge; None if there was nothing to judge.
     """

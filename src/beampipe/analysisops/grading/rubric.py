@@ -67,9 +67,9 @@ class Check:
     Attributes:
         id: its name, once in the rubric.
         type: name of its kind.
-        points: that it can earn; 0 for a gate.
+        points: maximum points; 0 for a gate.
         kind: the check with its settings, of `gates`, `answers` or `trace`.
-        scaled_by: ids of earlier rules; the points are multiplied by the fractions that those earned.
+        scaled_by: ids of earlier rules; the points are multiplied by their fractions.
         description: its purpose, in words.
     """
 
@@ -87,11 +87,11 @@ class Rubric:
 
     Attributes:
         version: 1 for the public benchmark's, 2 for ours.
-        gates: conditions without which nothing counts.
+        gates: conditions without which the score is 0.
         rules: checks that earn points.
         judged: checks of a judge, whose points form a separate column.
         total: declared sum of points, None if none is declared.
-        warnings: settings that have another effect than their author may expect.
+        warnings: settings whose effect may surprise their author.
     """
 
     version: int
@@ -124,16 +124,16 @@ class Rubric:
 
 
 def read_rubric(table: Mapping[str, Any], where: str) -> Rubric:
-    """A rubric from the content of rubric.yaml.
+    """Read a rubric from the content of rubric.yaml.
 
     Args:
         table: the content.
         where: the file, for messages.
 
     Raises:
-        ConfigError: a key is unknown or missing, an id stands twice, a value does not fit, or the declared total is not
-            the sum (in version 1 that is a warning). Version 2 must have the gates that make a number worth something.
-        UnknownNameError: a type of check, or the rule that scales another, is none there is.
+        ConfigError: a key is unknown or missing, an id is not unique, a value is invalid, or the declared total is not
+            the sum (in version 1 that is a warning); or version 2 lacks a required gate.
+        UnknownNameError: a type of check, or a rule that scales another, does not exist.
     """
     if not isinstance(table, Mapping):
         raise ConfigError(f"{where}: got {type(table).__name__}, expected a mapping with rule_checks")
@@ -220,7 +220,7 @@ def _check_total(rubric: Rubric, where: str) -> list[str]:
 
 
 def _check_gates(rubric: Rubric, where: str) -> None:
-    """A number that nobody traced, from an agent that did nothing, must not earn points."""
+    """Require gates so that an untraceable number, or an agent that did no work, cannot earn points."""
     needed = ["status_ok", "calls_made"]
     if any(check.type in ("pull", "uncertainty") for check in rubric.rules):
         needed.append("traceable")

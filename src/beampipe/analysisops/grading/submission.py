@@ -1,11 +1,11 @@
-"""A submission as bounded, plain JSON, the contents that it names, and what a check sees and returns.
+"""A submission as bounded, plain JSON, the contents that it names, and the input and result of a check.
 
 An agent may answer anything: None, a list, NaN, a million keys, a nesting that overflows a stack. `read_submission`
-cuts it to size once and notes every cut, so that checks need not distrust their input. What is no value (NaN, infinity,
-a number beyond double precision, an object of a program) becomes None, which no check takes for a number.
+truncates it once and notes every cut, so that checks can rely on their input. Values without a JSON equivalent (NaN,
+infinity, a number outside double precision, a Python object) become None, which no check accepts as a number.
 
-A submission only names histograms and track labels. The host takes their contents from the ledger or the session,
-never from the agent.
+A submission refers to histograms and track labels by name. The host takes their contents from the ledger or the
+session, never from the agent.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ MISSING: Final[Any] = object()
 
 @dataclass(frozen=True)
 class Submission:
-    """A submission as checks see it.
+    """A submission in the form that checks use.
 
     Attributes:
-        content: its fields; empty if it was no object.
+        content: its fields; empty if it was not an object.
         is_object: whether it was an object.
-        notes: what was cut, a sentence each.
+        notes: one sentence for each cut.
     """
 
     content: Mapping[str, Any]
@@ -58,7 +58,7 @@ class Submission:
         return section if isinstance(section, Mapping) else {}
 
     def answer(self, name: str) -> tuple[float | None, float | None]:
-        """Value and uncertainty of an answer; None where there is no finite number. A number alone is a value."""
+        """Value and uncertainty of an answer; None for a missing or non-finite number. A plain number is a value."""
         answer = self.section("answers").get(name)
         if isinstance(answer, Mapping):
             return number_of(answer.get("value")), number_of(answer.get("uncertainty"))
@@ -66,7 +66,7 @@ class Submission:
 
 
 def read_submission(raw: object) -> Submission:
-    """A submission from the answer of an agent, of any type; it never raises."""
+    """Read a submission from an answer of any type; it never raises."""
     if not isinstance(raw, Mapping):
         return Submission({}, False, (f"got {type(raw).__name__}, expected an object",))
     reader = _Reader()
@@ -167,10 +167,10 @@ class Evidence:
     """Contents for the checks of one submission that the ledger does not hold.
 
     Attributes:
-        histograms: contents of histograms that the host recomputed, by the name of the answer; the ledger holds those
-            that the tools filled.
+        histograms: contents of histograms that the host recomputed, by the name of the answer; those filled by tools
+            are in the ledger.
         labels: track of each hit, -1 for none, by the name of the artifact.
-        particle_id: particle of each hit, -1 for none; the truth of `labels`.
+        particle_id: true particle of each hit, -1 for none.
         reconstructable: particles that should be found.
     """
 
@@ -192,7 +192,7 @@ class Evidence:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Evidence:
-        """What `to_json` wrote; keys may be missing."""
+        """Read the output of `to_json`; keys may be missing."""
         return cls(
             {
                 name: HistogramReference(tuple(one["edges"]), tuple(one["values"]))
@@ -239,13 +239,13 @@ def _read(result: Mapping[str, Any], handle: str) -> tuple[HistogramReference | 
 
 @dataclass(frozen=True)
 class Case:
-    """One submission with all that the host knows of it.
+    """One submission with all data needed to check it.
 
     Attributes:
         submission: the submission.
         reference: content of eval_ref.yaml, and under ``"instance"`` the reference values of the instance.
         entries: the ledger of the session, its signatures verified.
-        evidence: contents that the submission names.
+        evidence: contents that the submission refers to.
         provenance: label of each submitted number.
         prompt: the prompt of the agent.
     """
@@ -265,7 +265,7 @@ class Case:
         """The value at a dotted path of the reference.
 
         Raises:
-            ConfigError: there is none; a fault of the task or of the host, not of the agent.
+            ConfigError: there is none; an error of the task or of the host, not of the agent.
         """
         value = look_up(self.reference, path)
         if value is MISSING:
@@ -289,7 +289,7 @@ class Outcome:
     """The result of a check.
 
     Attributes:
-        fraction: fraction of its points that are earned, 0 to 1; a gate passes at 1 only.
+        fraction: fraction of the points earned, 0 to 1; a gate passes only at 1.
         reason: why, in a sentence.
         evidence: the numbers from which the fraction was computed.
     """

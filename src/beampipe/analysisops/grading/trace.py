@@ -1,4 +1,5 @@
-"""The checks of the public benchmark's rubrics: its names and parameters, on traces read by dotted paths."""
+"""The checks of the public benchmark's rubrics, with its names and parameters; dotted paths lead into the agent's
+trace."""
 
 from __future__ import annotations
 
@@ -16,13 +17,13 @@ def _check_either(check: str, name: str, value: float | None, path: str | None) 
 
 
 def _number(case: Case, value: float | None, path: str | None) -> float:
-    """A setting: the number itself, or that at a dotted path of the reference."""
+    """A setting: the number itself, or the number at a dotted path of the reference."""
     return float(value or 0.0) if path is None else case.expected_number(path)
 
 
 @dataclass(frozen=True)
 class RequiredFields:
-    """1 if all fields are there at the top of the trace and not null, else 0.
+    """1 if all fields exist at the top level of the trace and are not null, else 0.
 
     Attributes:
         required_fields: their names.
@@ -45,9 +46,9 @@ class RequiredKeysInDict:
     Attributes:
         dict_path: dotted path of the object in the trace.
         required_keys: names of its keys.
-        required_keys_path: dotted path of the list of names in the reference, in their place.
+        required_keys_path: dotted path of the list of names in the reference; replaces `required_keys`.
         missing_penalty_per_key: points that each missing key costs.
-        treat_empty_as_missing: whether an empty text, list or object is missing, as null always is.
+        treat_empty_as_missing: whether an empty text, list or object counts as missing; null always does.
         points: all points.
     """
 
@@ -91,7 +92,7 @@ class RequiredKeysInDict:
 class CheckCutIds:
     """1 if every id is the ``cut_id`` of some object in the list ``cuts``, else 0.
 
-    It reads no expressions of cuts: it checks what an agent claims, not what it did.
+    It does not evaluate the cuts: it checks what an agent claims, not what it did.
 
     Attributes:
         required_cut_ids: the ids.
@@ -118,7 +119,7 @@ class NumericInRange:
         value_path: dotted path of the number in the trace.
         lo: lower end of the range.
         hi: upper end of the range.
-        range_path: dotted path of ``[lo, hi]`` in the reference, in their place.
+        range_path: dotted path of ``[lo, hi]`` in the reference; replaces `lo` and `hi`.
         out_of_range_points: points for a number outside; not more than `points`.
         points: all points.
     """
@@ -166,8 +167,8 @@ class ThresholdGe:
 
     Attributes:
         value_path: dotted path of the number in the trace.
-        threshold: what it must reach.
-        threshold_path: dotted path of the threshold in the reference, in its place.
+        threshold: minimum of the number.
+        threshold_path: dotted path of the threshold in the reference; replaces `threshold`.
         missing_points: accepted and ignored: a missing number must not earn more than one below the threshold.
     """
 
@@ -199,10 +200,10 @@ class TargetSoft:
     Attributes:
         value_path: dotted path of the number in the trace.
         target: expected number.
-        target_path: dotted path of the target in the reference, in its place.
-        tolerance: distance up to which all points are given, more than 0.
-        tolerance_path: dotted path of the tolerance in the reference, in its place.
-        soft_factor: multiple of the tolerance from which no points are given, more than 1.
+        target_path: dotted path of the target in the reference; replaces `target`.
+        tolerance: distance up to which all points are earned, more than 0.
+        tolerance_path: dotted path of the tolerance in the reference; replaces `tolerance`.
+        soft_factor: multiple of the tolerance from which no points are earned, more than 1.
     """
 
     value_path: str
@@ -235,10 +236,10 @@ class TargetSoft:
 
 @dataclass(frozen=True)
 class LlmReasoning:
-    """``(clamped - low) / (high - low)`` of the number that a judge gives; it counts in the judge's column alone.
+    """``(clamped - low) / (high - low)`` of the number in a judge's reply; it counts only in the judge's column.
 
     The public benchmark divides by 100 whatever the clamp is, so that 40 of 40 points earn 16, and multiplies by the
-    confidence that the judge claims. Here the clamp is the scale, and the confidence is only reported.
+    confidence that the judge claims. Here the clamp defines the scale, and the confidence is only reported.
 
     Attributes:
         output_key: dotted path of the number in the judge's reply.

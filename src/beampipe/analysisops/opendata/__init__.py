@@ -1,4 +1,4 @@
-"""Real data: files of ATLAS Open Data, downloaded whole and verified, as a folder that the tools read.
+"""Real data: files of ATLAS Open Data, downloaded completely and verified into a folder that the tools read.
 
 catalogue  the files of a release, a dataset and a skim, from `atlasopenmagic` (extra ``opendata``) or any other list;
            the data of a task

@@ -1,4 +1,4 @@
-"""The files of a release, a dataset and a skim, and the data of a task on open data."""
+"""List the files of a release, a dataset and a skim, and download the data of a task on open data."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Selection:
     """A selection of files.
 
     Attributes:
-        release: of the open data, such as ``"2025e-13tev-beta"``.
+        release: release of the open data, such as ``"2025e-13tev-beta"``.
         dataset: ``"data"``, or the number of a simulated sample.
         skim: which selection of events, such as ``"2muons"``; empty for all of them.
-        protocol: how to download, ``"https"``.
+        protocol: download protocol, ``"https"``.
     """
 
     release: str
@@ -54,7 +54,7 @@ def atlas_catalogue(selection: Selection) -> Sequence[OpenFile]:
 
     Raises:
         MissingExtraError: `atlasopenmagic` is not installed.
-        InputError: there is no such release, dataset or skim, or the protocol gives no addresses of HTTP.
+        InputError: there is no such release, dataset or skim, or the protocol yields no HTTP addresses.
         ServiceUnavailableError: the catalogue does not answer.
     """
     if selection.protocol != "https":
@@ -70,7 +70,7 @@ def atlas_catalogue(selection: Selection) -> Sequence[OpenFile]:
                 selection.dataset, skim=selection.skim or "noskim", protocol="https", cache=False
             )
             metadata = {} if selection.dataset == DATA else atlasopenmagic.get_metadata(selection.dataset)
-        except OSError as error:  # requests' errors; its errors of JSON are ValueErrors too
+        except OSError as error:  # errors of requests; those of its JSON parser are ValueErrors, too
             raise ServiceUnavailableError(
                 f"the catalogue of ATLAS Open Data: got no answer ({str(error)[:200]}), expected one; try again later",
                 url=str(atlasopenmagic.metadata.API_BASE_URL),
@@ -95,7 +95,7 @@ def prepare_open_data(
 
     Args:
         task: the task; its specification names release, dataset and skim.
-        folder: folder of the data; it is made, and files that are there are verified and reused.
+        folder: folder of the data; it is created if needed, and existing files are verified and reused.
         catalogue: lists the files.
         workers: number of downloads at once.
         limits: limits of each download.
@@ -105,10 +105,11 @@ def prepare_open_data(
         The folder, with the files and ``manifest.json`` as tools read it.
 
     Raises:
-        ConfigError: the task has data of its own, or needs none.
+        ConfigError: the task generates its data, or needs none.
         InputError: the catalogue has no files for it.
-        FileError: a file is not what it should be, or there is no room for it.
-        ServiceError: the catalogue or a server gave no usable answer. What has arrived is kept for another call.
+        FileError: a file fails verification, or the disk is full.
+        ServiceError: the catalogue or a server gave no usable answer. Bytes that have arrived are kept for the next
+            call.
     """
     spec = task.spec
     if spec.family or not spec.needs_data:

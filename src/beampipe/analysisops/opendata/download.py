@@ -1,8 +1,8 @@
-"""Download files over HTTP into a folder of data; each appears whole and verified, or not at all.
+"""Download files over HTTP into a folder of data; each appears complete and verified, or not at all.
 
-Bytes that have arrived stand beside the file, under a hidden name that ends in ``.partial``, with a note of what the
-server said of the file. After an interruption the rest is requested on condition that the file is still the same
-(``If-Range``); if the server has another one meanwhile, or does not support ranges, the download starts again.
+Bytes that have arrived are stored beside the file, under a hidden name that ends in ``.partial``, with a note of the
+server's description of the file. After an interruption the rest is requested on condition that the file is still the
+same (``If-Range``); if the server has another one meanwhile, or does not support ranges, the download starts again.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ _LARGE: Final = 1_000_000
 
 @dataclass(frozen=True)
 class Checksum:
-    """A digest of the contents of a file.
+    """Checksum of the contents of a file.
 
     Attributes:
         algorithm: ``"sha256"``, ``"md5"`` or ``"adler32"``.
         digits: the digest in lower-case hexadecimal digits.
 
     Raises:
-        InputError: another algorithm, or not the digits of one.
+        InputError: the algorithm is unknown, or the digits do not fit it.
     """
 
     algorithm: str
@@ -141,7 +141,7 @@ def digests_of(path: Path, *algorithms: str) -> dict[str, str]:
 
 
 def checksum_in(headers: Mapping[str, str]) -> Checksum | None:
-    """The strongest digest of the whole file in headers; None if there is none of a known algorithm.
+    """The strongest checksum of the whole file in headers; None if there is none of a known algorithm.
 
     Args:
         headers: headers of an answer, with names in lower case.
@@ -159,9 +159,9 @@ def checksum_in(headers: Mapping[str, str]) -> Checksum | None:
 
 
 def root_fault(path: Path) -> str:
-    """Why a file is not a whole ROOT file; empty if it is.
+    """Why a file is not a complete ROOT file; empty if it is.
 
-    A ROOT file begins with ``root``, its version, the place of its first record, and where it ends; free bytes may
+    A ROOT file begins with ``root``, its version, the offset of its first record and that of its end; free bytes may
     follow.
     """
     size = path.stat().st_size
@@ -177,7 +177,7 @@ def root_fault(path: Path) -> str:
 
 
 def _digits(algorithm: str, text: str) -> str | None:
-    """The hexadecimal digits of a digest: it may be in base 64."""
+    """Convert a digest, possibly in base 64, to hexadecimal digits."""
     length = _LENGTHS.get(algorithm)
     if length is None or not text:
         return None
@@ -204,9 +204,9 @@ class TransferLimits:
     """Limits of downloads.
 
     Attributes:
-        attempts: number of requests in a row without any new bytes after which a download fails.
+        attempts: number of consecutive requests without new bytes after which a download fails.
         pause: pause before the second of them; doubled before each further one [s].
-        longest_pause: longest pause, whatever a server asks for [s].
+        longest_pause: longest pause, also if a server requests a longer one [s].
         timeout: silence of a server after which a connection counts as lost [s].
         seconds: time for all files together [s]; None for no limit. Bytes that arrived by then are kept.
         largest: largest size of one file [bytes].
@@ -222,7 +222,7 @@ class TransferLimits:
 
 @dataclass(frozen=True)
 class _RemoteFile:
-    """What a server says of a file; stored beside the bytes that have arrived.
+    """A server's description of a file; stored beside the bytes that have arrived.
 
     Attributes:
         url: its address.
@@ -238,11 +238,11 @@ class _RemoteFile:
 
 
 class _RetryError(Exception):
-    """This attempt brought no whole file; another may.
+    """This attempt did not complete the file; another may.
 
     Args:
         message: why.
-        wait: pause that the server asks for [s]; None if it does not.
+        wait: pause that the server requests [s]; None if it does not.
     """
 
     def __init__(self, message: str, wait: float | None = None) -> None:
@@ -289,10 +289,10 @@ class Transfer:
             The SHA-256 of its contents, in hexadecimal digits.
 
         Raises:
-            FileError: it is not a whole ROOT file, has a wrong size or checksum, or there is no room for it.
+            FileError: it is not a complete ROOT file, has a wrong size or checksum, or the disk is full.
             ServiceError: the server refuses it, or does not have it.
             ServiceUnavailableError: the server did not send all of it in all attempts.
-            DeadlineError: there was no more time.
+            DeadlineError: the time limit was reached.
             CancelledError: `stop` was called.
         """
         path = folder / file.name
@@ -340,7 +340,7 @@ class Transfer:
         if note is not None and have:
             headers |= {"Range": f"bytes={have}-", "If-Range": note.validator}
         with self._client.stream("GET", file.url, headers=headers) as answer:
-            if answer.status_code == 416:  # it has become shorter than the bytes that are here
+            if answer.status_code == 416:  # the file is now shorter than the stored bytes
                 _remove(part, note_path)
                 raise _RetryError("a file that is shorter than before")
             _check_status(answer, file)
@@ -354,7 +354,7 @@ class Transfer:
                     raise _RetryError("a part of another file, or another part than was asked for")
                 remote = replace(remote, validator=note.validator)
             else:
-                _remove(part)  # before the new note, which must never stand beside the bytes of an older file
+                _remove(part)  # before the new note is written, which must never describe the bytes of an older file
             self._check_size(file, remote, part, start)
             text = json.dumps(asdict(remote))
             write_whole(note_path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
@@ -404,7 +404,7 @@ class Transfer:
             )
 
     def _verified(self, file: OpenFile, remote: _RemoteFile, part: Path, recorded: str) -> str:
-        """The SHA-256 of a file that has arrived whole, after comparing its size and all known checksums."""
+        """The SHA-256 of a complete file, after comparing its size and all known checksums."""
         size = _size(part)
         fault = root_fault(part)
         expected = [one for one in (file.checksum, remote.checksum) if one is not None]
@@ -417,7 +417,7 @@ class Transfer:
         elif file.size not in (None, size):
             fault = f"{size} bytes instead of {file.size}"
         if fault:
-            # Which bytes are wrong is unknown: another attempt cannot use any of them.
+            # It is unknown which bytes are wrong, so another attempt cannot use any of them.
             _remove(part, part.with_name(part.name + ".json"))
             raise FileError(
                 f"{file.url}: got {fault}, expected a whole ROOT file as it was made; try again", name=file.name
@@ -457,10 +457,10 @@ def _check_status(answer: httpx.Response, file: OpenFile) -> None:
 
 
 def _described(answer: httpx.Response, file: OpenFile) -> tuple[int, _RemoteFile]:
-    """The first byte of an answer in the file, and what its headers say of the whole file.
+    """The offset of an answer's first byte in the file, and the description of the whole file in its headers.
 
     Raises:
-        _RetryError: it is a part without its range.
+        _RetryError: it is a part without a range.
     """
     headers = answer.headers
     tag = headers.get("etag", "")
@@ -478,7 +478,7 @@ def _described(answer: httpx.Response, file: OpenFile) -> tuple[int, _RemoteFile
 
 
 def _read_note(note_path: Path, file: OpenFile) -> _RemoteFile | None:
-    """The note beside the bytes of a file; None if there is none of this file."""
+    """The note beside the bytes of a file; None if there is none for this file."""
     try:
         fields = json.loads(note_path.read_text(encoding="utf-8"))
         checksum = fields.pop("checksum")
@@ -504,14 +504,14 @@ _LOCK: Final = ".lock"
 
 
 def init_data_folder(folder: Path, public: Mapping[str, Any]) -> None:
-    """Make a folder of data with an empty manifest, unless there is one with a manifest.
+    """Create a folder of data with an empty manifest, unless it has a manifest already.
 
     Args:
         folder: the folder.
         public: public facts of all data together.
 
     Raises:
-        FileError: it cannot be made, or its manifest cannot be read.
+        FileError: it cannot be created, or its manifest cannot be read.
     """
     make_folder(folder)
     with _locked(folder):
@@ -529,16 +529,16 @@ def download_files(
     reuse: bool = True,
     progress: Callable[[int], object] | None = None,
 ) -> tuple[str, ...]:
-    """Download files into a folder of data; files that are there, as its manifest says, are not downloaded again.
+    """Download files into a folder of data; files that match its manifest are not downloaded again.
 
-    One process at a time works on a folder; others wait, and find the files there.
+    One process at a time works on a folder; others wait, and then use the same files.
 
     Args:
         files: the files; their names must differ.
         folder: the folder, made by `init_data_folder`.
         workers: number of downloads at once.
         limits: limits of the downloads.
-        reuse: whether to keep files that are there; else they are downloaded again, and must be the same.
+        reuse: whether to keep existing files; else they are downloaded again, and must be the same.
         progress: called with the number of bytes that arrived.
 
     Returns:
@@ -546,8 +546,8 @@ def download_files(
 
     Raises:
         InputError: two files have one name.
-        FileError: a file is not what its server, the catalogue or the manifest says of it, or there is no room.
-        ServiceError: a server gave no usable answer. Bytes that have arrived are kept for another call.
+        FileError: a file contradicts its server, the catalogue or the manifest, or the disk is full.
+        ServiceError: a server gave no usable answer. Bytes that have arrived are kept for the next call.
     """
     names = [file.name for file in files]
     if len(set(names)) != len(names):
@@ -576,7 +576,7 @@ def download_files(
 
 
 class _Manifest:
-    """The manifest of a folder, while several threads download files into it."""
+    """The manifest of a folder into which several threads download files."""
 
     def __init__(self, folder: Path) -> None:
         public = DataFolder(folder).public
@@ -590,7 +590,7 @@ class _Manifest:
         return str(self._entries.get(file.name, {}).get("sha256", ""))
 
     def holds(self, file: OpenFile) -> bool:
-        """Whether a file is there as it was downloaded.
+        """Whether a file exists, unchanged since its download.
 
         Raises:
             FileError: another file has its name.

@@ -1,8 +1,8 @@
 """The page of a run: scores, cost, calibration of uncertainties, and the details behind each number.
 
-`write_report` writes it. The page is static and self-contained; its style and scripts are in web.
+`write_report` writes it. The page is static and self-contained; its style and scripts are in the folder ``web``.
 
-run_data   reads a run, and decides what is shown of each assessment
+run_data   reads a run, and selects the details of each assessment for the page
 formatting numbers as text
 plots      figures
 page       the page

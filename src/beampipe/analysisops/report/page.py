@@ -1,7 +1,7 @@
 """One self-contained HTML page of a run: no network, nothing to install, and no code of an agent.
 
-What agents wrote is data of the page, never its markup: the templates escape it, and the scripts insert it as text.
-Beside that the page's own policy forbids any script but its own, by its digest, and any address.
+Text by agents is never markup: the templates escape it, and the scripts insert it as text. In addition, the Content
+Security Policy of the page allows only its own script, by its digest, and no network address.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def write_report(folder: Path, output: Path, *, references: References = "develo
     Args:
         folder: folder of the run.
         output: the HTML file to write.
-        references: the seeds whose references, pulls and evidence the page shows: those of development, all, or none.
-            Who publishes the page shows them to everybody, agents too.
+        references: the seeds whose references, pulls and evidence the page shows: development seeds, all, or none. A
+            published page reveals them to agents, too.
         title: heading of the page; by default the name of the folder.
 
     Returns:
@@ -49,7 +49,7 @@ def write_report(folder: Path, output: Path, *, references: References = "develo
 
     Raises:
         FileError: the folder holds no run, or the file cannot be written.
-        InputError: nothing of the run is done yet.
+        InputError: no assessment of the run is done yet.
     """
     check_output(output, parents=True)
     run = read_run_data(folder, references)
@@ -102,7 +102,7 @@ def _page(run: RunData, title: str) -> str:
             axes=AXES,
             labels=LABELS,
             passed=f"{PASSED:g}",
-            # JSON that cannot end the element that it stands in.
+            # JSON that cannot close the HTML element around it.
             rows=Markup(_json(rows).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")),
             chunk_size=_CHUNK_SIZE,
             chunks=[

@@ -1,4 +1,4 @@
-"""The figures of the page, as SVG whose colours come from the style of the page: light or dark."""
+"""The figures of the page, as SVG with colours from the style of the page, light or dark."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from beampipe.analysisops.runs import Summary
 
 @dataclass(frozen=True)
 class Axis:
-    """A quantity that scores are drawn against.
+    """A quantity on the x axis of a plot of scores.
 
     Attributes:
         name: its name.
@@ -66,7 +66,7 @@ _FEWEST: Final = 10
 
 
 def price_plot(run: RunData, name: str) -> Markup:
-    """Score against what it took: a point with its error for each agent, and the line of the best for less."""
+    """Score against a cost: a point with its error for each agent, and the Pareto frontier."""
     axis = AXES[name]
     points = [
         (agent, value, summary)
@@ -97,7 +97,7 @@ def price_plot(run: RunData, name: str) -> Markup:
 
 
 def pull_plot(run: RunData, agent: str) -> Markup:
-    """Distances of an agent's numbers to the truth, in units of the uncertainties that it quoted."""
+    """Pulls: distances of an agent's numbers to the truth, in units of its quoted uncertainties."""
     pulls = run.pulls.get(agent, ())
     if len(pulls) < _FEWEST:
         return Markup(f'<p class="empty">{len(pulls)} numbers with uncertainties: too few for a distribution.</p>')
@@ -165,7 +165,7 @@ def _y_of(value: float) -> float:
 def _ticks_along(
     values: Sequence[float], place: Callable[[float], float], text: Callable[[float], str]
 ) -> Iterator[str]:
-    """A tick at each round value that has room."""
+    """Ticks at round values, as many as fit."""
     most = max(values) or 1.0
     low = min((value for value in values if value > 0), default=1.0)
     powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(most)) + 1)
@@ -180,7 +180,7 @@ def _ticks_along(
 
 
 def _frontier(known: Sequence[tuple[str, float, Summary]], place: Callable[[float], float]) -> str:
-    """A step line through the agents that no other beats for less."""
+    """The Pareto frontier: a step line through the agents that no cheaper one surpasses."""
     best, path = -1.0, ""
     for _, value, one in sorted(known, key=lambda item: (item[1], -item[2].mean)):
         if one.mean > best:
@@ -199,11 +199,11 @@ def _point(colour: int, x: float, summary: Summary, title: str) -> str:
 
 
 def _name(agent: str, x: float, y: float, taken: list[tuple[float, float]]) -> str:
-    """The name beside a point, moved up or down where another stands."""
+    """The name beside a point, moved up or down to avoid others."""
     short = agent if len(agent) <= 22 else f"{agent[:21]}…"
     end = x > 0.68 * _WIDTH
     left = x - 7 * len(short) - 9 if end else x + 9
-    reach = 14 * (2 * len(taken) + 1)  # a name takes at most two of the places, and those below the axis are none
+    reach = 14 * (2 * len(taken) + 1)  # a name covers at most two positions, and those below the axis are invalid
     offsets = sorted(range(-reach, reach + 1, 14), key=lambda offset: (abs(offset), offset))
     y = next(
         y + 4 + offset

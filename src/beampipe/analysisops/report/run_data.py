@@ -1,6 +1,6 @@
 """The data of the page: scores of each group, a row of each assessment, and its details.
 
-Details are short, plain, and without what a reader of the page may not know.
+Details are shortened, and omit hidden references that readers of the page must not see.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ _BINS: Final = 400
 
 
 def detail_of(record: Mapping[str, Any], result: Mapping[str, Any], *, reference: bool) -> dict[str, Any]:
-    """All that is shown when an assessment is opened.
+    """The details of an assessment on the page.
 
     Args:
         record: the record.
-        result: its result, which may be younger than the record.
-        reference: whether the reader may know the reference of the instance. If not, the detail holds nothing that
-            reveals it: no reference, no pull, and no evidence, reason or words of a judge.
+        result: its result, which may be more recent than the record.
+        reference: whether to show the reference of the instance. If not, everything that could reveal it is omitted:
+            reference, pulls, evidence, reasons and texts of a judge.
 
     Returns:
-        JSON types, every text shortened to what a page can hold.
+        JSON types, with shortened texts.
     """
     submission = read_submission(record["submission"])
     method = submission.content.get("method")
@@ -85,7 +85,7 @@ def detail_of(record: Mapping[str, Any], result: Mapping[str, Any], *, reference
 def answers_of(
     submission: Submission, record: Mapping[str, Any], result: Mapping[str, Any], *, reference: bool
 ) -> list[dict[str, Any]]:
-    """The numbers that were submitted or that the task wants, with their origins.
+    """The numbers that were submitted or that the task requires, with their origins.
 
     ``pull`` is the distance to the reference in units of the reference's uncertainty: how far the analysis is from the
     best one of the same data. ``truth_pull`` is the distance to the truth in units of the quoted uncertainty, which
@@ -123,18 +123,18 @@ def answers_of(
 
 
 def shortened(value: object, most: int = _TEXT) -> str:
-    """A text that is cut after `most` characters, with a note of how many are missing."""
+    """A text, cut after `most` characters with a note of how many are missing."""
     text = value if isinstance(value, str) else _json(value)
     text = text.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate cannot be written
     return text if len(text) <= most else f"{text[:most]} … ({len(text) - most} more characters)"
 
 
 def plain(value: object, most: int | None = None) -> Any:
-    """JSON types without NaN, which a browser's JSON does not know.
+    """JSON types without NaN, which browsers cannot parse.
 
     Args:
         value: JSON types with any floats.
-        most: numbers or texts of a list that are kept; None for all.
+        most: number of list items that are kept; None for all.
     """
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
@@ -233,10 +233,10 @@ class RunData:
     Attributes:
         name: name of the run.
         assessments: assessments of the plan, as JSON.
-        scores: figures of each assessment that is done.
+        scores: scores and costs of each assessment that is done.
         missing: assessments that are not done, as JSON.
         rows: a short row of each that is done, in the order of `details`.
-        details: what is shown when a row is opened.
+        details: details shown when a row is opened.
         origins: agent -> number of its numbers with each label.
         pulls: agent -> distances to the truth, in units of the quoted uncertainties.
         told: number of rows with their reference.
@@ -254,7 +254,7 @@ class RunData:
 
     @cached_property
     def agents(self) -> tuple[str, ...]:
-        """Names of the agents, the best first; those of which nothing is done come last."""
+        """Names of the agents, the best first; those without results come last."""
         names = {assessment["agent"] for assessment in self.assessments}
         mean = {name: summary.mean for name, summary in self.by_agent.items()}
         return tuple(sorted(names, key=lambda name: (1.0 if math.isnan(mean[name]) else -mean[name], name)))
@@ -301,8 +301,7 @@ class RunData:
 def read_run_data(folder: Path, references: References = "development") -> RunData:
     """Read a run.
 
-    Results are those of the last grading; an assessment that is done and not yet among them counts as it was graded
-    when it was made.
+    Results are those of the last grading. An assessment that is done but not among them keeps its original grade.
 
     Args:
         folder: folder of the run.
@@ -310,7 +309,7 @@ def read_run_data(folder: Path, references: References = "development") -> RunDa
 
     Raises:
         FileError: the folder holds no run.
-        InputError: nothing of it is done yet.
+        InputError: no assessment of it is done yet.
     """
     place = RunFolder(folder)
     assessments = place.read_plan()

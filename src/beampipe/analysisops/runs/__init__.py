@@ -9,7 +9,7 @@ grades its record, then and at any later time::
 
 plan         the assessments of a run, their keys, and the seeds of instances
 folder       the folder of a run and the records in it
-engine       does what is not done yet, and grades everything again
+engine       does the missing assessments, and grades a run again
 statistics   means with errors, pass^k and totals
 """
 

@@ -1,7 +1,7 @@
 """Run a plan, and grade a run again.
 
-A run skips what is done; a failure stops nothing else, and a kill costs only what was under way. Grading again needs
-the records alone: no agent and no judge is called, and no data are made.
+A run skips completed assessments. A failure does not stop the others, and a kill loses only those in progress. Grading
+again needs only the records: it calls no agent or judge and makes no data.
 """
 
 from __future__ import annotations
@@ -47,13 +47,14 @@ def run(
 ) -> list[dict[str, Any]]:
     """Do each assessment of a plan that is not done yet, and write the results.
 
-    It may be killed at any time. What is done is in the folder, and a run of the same plan continues with the rest.
+    It may be killed at any time: completed assessments are in the folder, and a run of the same plan continues with the
+    rest.
 
     Args:
         plan: the plan.
         assess: does one assessment.
         folder: folder of the run; it is created, and only its owner may read it.
-        workers: number of assessments at once; more than one run in processes of their own.
+        workers: number of concurrent assessments; more than one run in separate processes.
         progress: called with the label of each assessment that is done.
         code: digest of the code that runs agents and makes the data; by default that of the module of `assess` with all
             its imports from beampipe, without grading and reports.
@@ -92,7 +93,7 @@ def run(
 
 
 def _assess_one(assessment: Assessment, assess: Assess, store: Store, work: Path) -> None:
-    """Do one assessment and commit its record, unless it is there."""
+    """Do one assessment and store its record, unless it exists."""
 
     def make(part: Path) -> None:
         folder = Path(tempfile.mkdtemp(prefix=f"{assessment.key[:12]}-", dir=work))
@@ -106,7 +107,7 @@ def _assess_one(assessment: Assessment, assess: Assess, store: Store, work: Path
 
 
 def _text(assessment: Assessment, record: Record) -> str:
-    """The text of a record. A submission nested too deep to be written is a failure of the agent, not of the host."""
+    """The text of a record. A submission nested too deeply to be written is an error of the agent, not of the host."""
     try:
         return _dump(assessment, record)
     except RecursionError:
@@ -165,7 +166,7 @@ class Rescored:
         results: the file of results.
         sha256: digest of the file: the same records and rules give the same.
         records: number of records.
-        differences: records whose result changed in any way, if only in its words.
+        differences: records whose result changed in any way, even if only in its texts.
         changed: parts of tasks that have changed since the agents were graded, e.g. ``"zmumu: rubric"``.
     """
 
@@ -198,7 +199,7 @@ def rescore(folder: Path, grade: Grade, *, current: CurrentTask | None = None) -
         FileError: the folder holds no run, or another run works in it.
     """
     place = RunFolder(folder)
-    place.read_plan()  # refuses a folder without a run before creating anything in it
+    place.read_plan()  # raises for a folder without a run before anything is created in it
     lines: list[dict[str, Any]] = []
     differences: list[Difference] = []
     changed: dict[str, None] = {}

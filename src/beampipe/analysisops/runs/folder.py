@@ -36,7 +36,7 @@ class Record:
             must not see it, so they must not read a folder of records.
         rubric: the rubric that it was graded by.
         ledger: every call of a tool.
-        contents: histograms and artifacts that the submission names, by handle, as the host has them.
+        contents: histograms and artifacts that the submission names, by handle, taken from the host.
         judge: the replies of the judge as received, so that grading again needs no judge.
         tokens: tokens by kind, such as ``input`` and ``output``; empty if unknown.
         cost: cost of the agent [USD]; None if unknown.
@@ -77,10 +77,10 @@ def dump(value: object) -> str:
 
 
 def load(text: str | bytes) -> Any:
-    """The value that `dump` wrote.
+    """Read the output of `dump`.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: it is not JSON.
     """
     return _unpack(json.loads(text))
 
@@ -223,7 +223,7 @@ class RunFolder:
         """The lines of the results: ``key``, ``assessment``, ``result`` and what was measured.
 
         Raises:
-            FileError: there are none, or they are torn.
+            FileError: there are none, or the file is truncated.
         """
         try:
             return [load(line) for line in self.results.read_bytes().splitlines()]

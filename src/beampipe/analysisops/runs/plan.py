@@ -1,9 +1,9 @@
 """The plan of a run: tasks x levels x seeds x agents x epochs, and the key of each assessment.
 
-Seeds of instances are public ones to develop with, or secret ones to evaluate with. A development seed is the number
-that everybody sees. An evaluation seed is made from a secret file by HMAC-SHA256, so that nobody without the file can
-make the instance beforehand, and the seeds of one task reveal nothing about another's. Its index and a fingerprint of
-the secret are written down, never its value.
+Seeds of instances are public ones to develop with, or secret ones to evaluate with. A development seed is a public
+number, the index of the instance. An evaluation seed is made from a secret file by HMAC-SHA256, so that nobody without
+the file can make the instance beforehand, and the seeds of one task reveal nothing about another's. Its index and a
+fingerprint of the secret are written down, never its value.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Seed:
     Attributes:
         kind: ``"development"`` or ``"evaluation"``.
         index: the number of the instance, from 1 on.
-        secret: fingerprint of the secret that it was made of; empty for development.
-        value: number that the data are made with. It is neither printed nor written.
+        secret: fingerprint of the secret that it was derived from; empty for development.
+        value: number that the data are generated with. It is neither printed nor written.
     """
 
     kind: Kind
@@ -56,11 +56,11 @@ class Seeds:
     """The instances of each task in a run.
 
     Attributes:
-        indices: numbers of the instances, each 1 or more, none twice.
+        indices: numbers of the instances, unique, each 1 or more.
         secret: file of the secret, at least 32 bytes; None for development seeds.
 
     Raises:
-        ConfigError: there are no indices, or one that is less than 1 or there twice.
+        ConfigError: there are no indices, or one is less than 1 or occurs twice.
     """
 
     indices: tuple[int, ...]
@@ -128,10 +128,10 @@ class TaskChoice:
 
     Attributes:
         task_id: name of the task.
-        family: what kind of analysis it is, such as ``"zmumu"``.
-        digest: digest of prompts and of what makes the data; if it changes, agents run again.
+        family: kind of analysis, such as ``"zmumu"``.
+        digest: digest of the prompts and of the code that makes the data; if it changes, agents run again.
         levels: levels of the task.
-        folder: folder of the task's files; no key depends on it.
+        folder: folder of the task's files; keys do not depend on it.
     """
 
     task_id: str
@@ -142,7 +142,7 @@ class TaskChoice:
 
     @classmethod
     def from_folder(cls, folder: Path, task_id: str, family: str, levels: tuple[Level, ...] = ALL_LEVELS) -> TaskChoice:
-        """A task by its folder: all its files count but those that are for grading only, and bytecode.
+        """A task by its folder. Its digest covers all files except bytecode and those used only for grading.
 
         Raises:
             FileError: a file cannot be read.
@@ -192,12 +192,12 @@ class Assessment:
 
     @cached_property
     def recipe(self) -> Recipe:
-        """What determines the assessment. Its parameters hold no secret."""
+        """The recipe that determines the assessment. Its parameters hold no secret."""
         return recipe_of(self.to_json())
 
     @property
     def key(self) -> str:
-        """Digest of all that determines it; an assessment with a stored record of this key is not repeated."""
+        """Digest of the recipe; an assessment with a stored record of this key is not repeated."""
         return self.recipe.key
 
     @property
@@ -239,7 +239,7 @@ class RunPlan:
         epochs: number of repetitions of each assessment.
 
     Raises:
-        ConfigError: there is no task or no agent, two have one name, or no task has a level that is asked for.
+        ConfigError: there is no task or no agent, two have the same name, or no task has a requested level.
     """
 
     tasks: tuple[TaskChoice, ...]

@@ -2,9 +2,9 @@
 
 The data of a seed are the same at all levels, in all epochs and for all agents, so its scores are not independent. A
 seed is a *cluster*: its value is the mean over levels of the mean over epochs. A task's mean is that of its seeds, and
-a mean over tasks gives each the same weight. Standard errors are by bootstrap over the seeds of each task, stretched by
-``sqrt(n / (n - 1))``, so that few seeds do not look better than they are (Rao and Wu, J. Am. Stat. Assoc. 83 (1988)
-231). One seed gives no error: it is None then, not 0.
+a mean over tasks gives each the same weight. Standard errors are by bootstrap over the seeds of each task, scaled by
+``sqrt(n / (n - 1))``, which removes the bias for few seeds (Rao and Wu, J. Am. Stat. Assoc. 83 (1988) 231). One seed
+gives no error: it is None then, not 0.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class Score:
         level: level of the prompt.
         seed: label of the seed.
         epoch: number of the repetition.
-        status: ``"ok"``, ``"fail"`` (a gate closed) or ``"error"`` (the agent failed).
+        status: ``"ok"``, ``"fail"`` (a gate failed) or ``"error"`` (the agent failed).
         value: normalised score in 0 .. 1; 0 for an error.
-        judge: normalised score by the judge; None if it did not judge.
-        judged: whether a judge was to score it: the rubric has checks for one, and every gate held.
+        judge: normalised score by the judge; None if it gave none.
+        judged: whether a judge had to score it: the rubric has checks for one, and every gate passed.
         seconds: time that it took [s].
         tokens: number of tokens; None if unknown.
         cost: cost [USD]; None if unknown.
@@ -82,14 +82,14 @@ class Summary:
     Attributes:
         mean: mean of the normalised scores, errors as 0.
         error: its standard error; None if some task has only one seed.
-        judge: mean score by the judge, over what it judged; None if it judged nothing.
+        judge: mean score by the judge, over the assessments that it scored; None if it scored none.
         judge_error: its standard error; None if unknown.
         pass_hat: k -> probability that k epochs of the same instance all pass, up to the fewest epochs of any.
         seeds: number of instances.
         assessments: number of assessments that are done.
-        failed: of these, where a gate closed.
-        errors: of these, where the agent failed; they count as 0.
-        unscored: of these, which a judge should have scored and did not.
+        failed: number of these in which a gate failed.
+        errors: number of these in which the agent failed; they count as 0.
+        unscored: number of these that a judge should have scored and did not.
         missing: assessments of the plan that are not done; they are not in the mean.
         cost: sum of the known costs [USD].
         cost_unknown: assessments whose cost is unknown.
@@ -122,7 +122,7 @@ def scores_of(lines: Iterable[Mapping[str, Any]]) -> list[Score]:
     """The figures of each line of a run's results.
 
     Raises:
-        InputError: a score is not a number in 0 .. 1; the grading is at fault.
+        InputError: a score is not a number in 0 .. 1, which indicates an error in the grading.
     """
     return list(map(_score, lines))
 
@@ -160,8 +160,8 @@ def mean_with_error(scores: Sequence[Score], of: Literal["value", "judge"] = "va
     """Mean over tasks of the mean over seeds, and its standard error by bootstrap over seeds.
 
     Args:
-        scores: at least one; those whose judge's score is None are left out of a mean of ``"judge"``.
-        of: which score.
+        scores: at least one; a mean of ``"judge"`` omits those without a score by the judge.
+        of: the score to average.
 
     Returns:
         The mean, NaN if there is nothing; the error, None if a task has one seed only.
@@ -170,9 +170,10 @@ def mean_with_error(scores: Sequence[Score], of: Literal["value", "judge"] = "va
 
 
 def difference(scores: Sequence[Score], agent: str, other: str) -> tuple[float, float | None]:
-    """How much better an agent is than another on the instances that both worked on.
+    """Mean difference of the scores of two agents on the instances that both worked on.
 
-    What makes an instance hard for both cancels: the error is smaller than the two errors in quadrature.
+    The difficulty of an instance is common to both and cancels, so the error is smaller than the quadratic sum of both
+    errors.
 
     Args:
         scores: scores of both, and of any others.
@@ -210,8 +211,8 @@ def _with_error(values: Sequence[Float64[ndarray, " n_seeds"]]) -> tuple[float, 
 def pass_hat(scores: Sequence[Score], passed: float = PASSED) -> dict[int, float]:
     """pass^k: the probability that k epochs of one instance at one level all pass.
 
-    Of an instance with c of n epochs passed it is estimated by ``C(c, k) / C(n, k)``, without bias, and averaged as
-    scores are.
+    For an instance with c of n epochs passed, the unbiased estimate is ``C(c, k) / C(n, k)``; it is averaged like
+    scores.
 
     Args:
         scores: the assessments.
@@ -286,7 +287,7 @@ def _score(line: Mapping[str, Any]) -> Score:
         )
     llm = result.get("llm") or {}
     judged = llm.get("status") == "scored" and bool(llm.get("max"))
-    # Agents report tokens and cost themselves: what is implausible counts as unknown.
+    # Agents report tokens and cost themselves: implausible values count as unknown.
     counts = list(line["tokens"].values())
     plausible = bool(counts) and all(type(count) is int and 0 <= count < _MOST for count in counts)
     cost = line["cost"]

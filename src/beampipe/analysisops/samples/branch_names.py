@@ -1,4 +1,5 @@
-"""How a file names its columns and its tree: experiments and releases differ, so instances differ too."""
+"""Naming conventions of columns and trees: they differ between experiments and releases, so they differ between
+instances."""
 
 from __future__ import annotations
 
@@ -12,15 +13,15 @@ ENERGIES: Final = ("pt", "e", "ptcone20", "met")
 
 @dataclass(frozen=True)
 class Dialect:
-    """One way to name things. What is not listed goes by its standard name.
+    """A naming convention. Items that are not listed have their standard name.
 
     Attributes:
-        name: of the dialect.
+        name: name of the dialect.
         tree: name of the tree.
         collections: prefix of a collection, such as ``"lep"`` -> its prefix here.
         fields: name of a field, such as ``"pt"`` -> its name here.
         columns: name of a column that belongs to the event -> its name here.
-        counter: what stands before (``"n"``) or after (``"_n"``) a prefix to name the number of objects.
+        counter: text before (``"n"``) or after (``"_n"``) a prefix that names the number of objects.
     """
 
     name: str

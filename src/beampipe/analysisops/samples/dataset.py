@@ -21,22 +21,24 @@ from beampipe.files import make_folder, write_whole
 
 @dataclass(frozen=True)
 class HiddenTruth:
-    """The hidden side of an instance.
+    """The hidden truth of an instance; agents never see it.
 
     Attributes:
         family: family of the task, such as ``"zmumu"``.
         seed: seed of the instance.
         version: version of the generator; the same family, seed and version give the same arrays.
-        parameters: what was drawn for this instance, by name: masses and widths [GeV], numbers of events, resolutions.
-        truth: what a perfect analysis would find, by the name under which it is asked.
-        words: answers that are words.
+        parameters: random parameters of this instance, by name: masses and widths [GeV], numbers of events,
+            resolutions.
+        truth: results of a perfect analysis, by the names of the answers.
+        words: word answers.
         columns: standard name of a column, such as ``"lep_pt"`` -> its name in the files of this instance.
-        energy_unit: what one unit of energy in the files is [GeV]: 1 or 0.001.
+        energy_unit: unit of energy in the files [GeV]: 1 or 0.001.
         tree: name of the tree in the files; empty if there is none.
         files: role, such as ``"data"`` or ``"signal_mc"`` -> names of the files.
-        luminosity: integrated luminosity of the data [1/fb]; None if it does not matter.
-        analysis: cuts, windows and models of the reference analysis; the docstring of the family says how they go.
-        labels: per row of the data, its truth, such as the particle of a hit; empty if there is none.
+        luminosity: integrated luminosity of the data [1/fb]; None if it is not used.
+        analysis: cuts, windows and models of the reference analysis; the docstring of the task's ``task.py`` describes
+            it.
+        labels: true label of each row of the data, such as the particle of a hit; empty if there is none.
     """
 
     family: str
@@ -59,7 +61,7 @@ class HiddenTruth:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> HiddenTruth:
-        """What `to_json` wrote."""
+        """Read the output of `to_json`."""
         files = {role: tuple(names) for role, names in data["files"].items()}
         return cls(**{**data, "files": files, "labels": tuple(data["labels"])})
 
@@ -69,10 +71,10 @@ class Sample:
     """One file of events.
 
     Attributes:
-        name: of the file without the suffix.
+        name: name of the file without the suffix.
         role: ``"data"``, ``"signal_mc"``, ``"background_mc"`` or ``"calibration_mc"``.
-        events: what stands in it.
-        facts: what anybody may know of it, such as ``cross_section_pb`` and ``sum_of_weights``.
+        events: its events.
+        facts: public facts of it, such as ``cross_section_pb`` and ``sum_of_weights``.
     """
 
     name: str
@@ -87,13 +89,13 @@ class Instance:
 
     Attributes:
         samples: files of events.
-        truth: what a perfect analysis would find, by the name under which it is asked.
-        words: answers that are words.
-        texts: name of a file that is no tree, such as ``"metrics.json"`` -> its role and its text.
-        public: what anybody may know of the whole, such as ``luminosity_fb``.
+        truth: results of a perfect analysis, by the names of the answers.
+        words: word answers.
+        texts: name of a text file, such as ``"metrics.json"`` -> its role and its content.
+        public: public facts of all data, such as ``luminosity_fb``.
         analysis: cuts, windows and models of the reference analysis.
-        labels: per row of the data, the truth that belongs to it.
-        hidden: more hidden numbers, which were not drawn but follow from what was.
+        labels: true label of each row of the data.
+        hidden: further hidden numbers, derived from the random ones.
     """
 
     samples: tuple[Sample, ...] = ()
@@ -108,13 +110,13 @@ class Instance:
 
 @dataclass(frozen=True)
 class FileLayout:
-    """How the files of an instance are laid out.
+    """Names and units in the files of an instance.
 
     Attributes:
-        dialect: how things are named.
+        dialect: naming convention of columns.
         tree: name of the tree.
-        energy_unit: what one unit of energy in the files is [GeV].
-        lengths: what one unit of length in the files is [mm].
+        energy_unit: unit of energy in the files [GeV].
+        lengths: unit of length in the files [mm].
     """
 
     dialect: Dialect
@@ -138,7 +140,7 @@ def write_tree(path: Path, events: Events, layout: FileLayout) -> dict[str, Any]
     """Write events as a ROOT tree with jagged columns.
 
     Returns:
-        What the manifest says of the file: bytes, checksums of the file and of its contents, number of events.
+        The file's entry in the manifest: bytes, checksums of the file and of its contents, number of events.
     """
     import awkward as ak
     import uproot
@@ -168,7 +170,7 @@ def write_tree(path: Path, events: Events, layout: FileLayout) -> dict[str, Any]
 
 
 def checksum(events: Events, layout: FileLayout) -> str:
-    """SHA-256 over names, types and contents of all columns as written, whatever the date and the compression."""
+    """SHA-256 of names, types and contents of all columns as written, independent of date and compression."""
     digest = hashlib.sha256()
     columns = {name: _column(name, values, layout) for name, values in events.columns.items()}
     for prefix, objects in events.collections.items():
@@ -187,7 +189,7 @@ def _file_facts(path: Path) -> dict[str, Any]:
 
 
 def _column(name: str, values: ndarray, layout: FileLayout) -> ndarray:
-    """A column as it is written: in the units of the file, real numbers in single precision."""
+    """A column as written: in the units of the file, real numbers in single precision."""
     if name.removeprefix("jet_") in ENERGIES:
         values = values / layout.energy_unit
     elif name in ("r", "z"):
@@ -218,20 +220,20 @@ def prepare(
     Args:
         make: the generator of the family.
         family: name of the family; random numbers depend on it.
-        seed: seed of the instance; the same generator, family and seed give the same arrays.
+        seed: seed of the instance; equal generators, families and seeds give equal arrays.
         folder: the files are written into its folder ``data``, with ``manifest.json`` beside them.
         ranges: hidden parameter -> lowest and highest value, in place of the family's own range.
 
     Returns:
-        The hidden truth; nothing of it stands in the folder.
+        The hidden truth, which is not written to the folder.
 
     Raises:
         UnknownNameError: the family has no such parameter.
-        ConfigError: a range of a parameter is impossible.
+        ConfigError: the range of a parameter is invalid.
     """
     random = RandomParameters(family, seed, ranges)
     dialect = DIALECTS[random.choice("dialect", len(DIALECTS))]
-    # A tree goes by the name of any dialect, so that the columns cannot be guessed from it.
+    # The tree name is drawn from all dialects, so that it does not reveal the column names.
     tree = DIALECTS[random.choice("tree", len(DIALECTS))].tree
     energy_unit = (1.0, 0.001)[random.choice("mev", 2)]
     millimetres = (1.0, 10.0, 1000.0)[random.choice("length", 3)]

@@ -38,7 +38,7 @@ _TRIGGER_PT: Final = 20.0
 
 @dataclass(frozen=True)
 class Detector:
-    """How well things are seen.
+    """Resolutions and efficiencies of the detector.
 
     Attributes:
         electron: relative resolution of the pt of electrons.
@@ -46,8 +46,8 @@ class Detector:
         photon: relative resolution of the pt of photons.
         jet: relative resolution of the pt of jets at 100 GeV; it falls with the root of pt, to a floor of half of this.
         met: resolution of each component of the missing transverse momentum [GeV].
-        efficiency: chance that a lepton or photon is found.
-        identified: chance that a found one is identified as tight.
+        efficiency: probability that a lepton or photon is reconstructed.
+        identified: probability that a reconstructed one is identified as tight.
     """
 
     electron: float = 0.018
@@ -68,7 +68,7 @@ def leptons_of(
     *,
     prompt: bool = True,
 ) -> Objects:
-    """Electrons and muons as they are seen.
+    """Reconstructed electrons and muons.
 
     Args:
         generator: of random numbers.
@@ -76,7 +76,7 @@ def leptons_of(
         event: (n,) row of the event of each.
         pdg: (n,) 11 or 13, negative for antiparticles.
         momenta: (n, 4) true px, py, pz, e [GeV].
-        prompt: False for leptons in jets: seldom tight, seldom isolated.
+        prompt: False for leptons in jets, which are rarely tight and rarely isolated.
     """
     kind = np.abs(pdg)
     relative = np.where(kind == 13, detector.muon, detector.electron)
@@ -102,7 +102,7 @@ def photons_of(
     *,
     prompt: bool = True,
 ) -> Objects:
-    """Photons as they are seen, none at |eta| 1.37 to 1.52; `prompt` is False for jets that look like one."""
+    """Reconstructed photons, none at |eta| 1.37 to 1.52; `prompt` is False for jets misidentified as photons."""
     relative = np.full(len(event), detector.photon)
     pt, eta, phi, e, seen = _seen(generator, momenta, relative, detector.efficiency, _PHOTON_PT, _PHOTON_ETA)
     fields = {
@@ -123,7 +123,7 @@ def jets_of(
     flavour: Int64[ndarray, " n"],
     momenta: Float64[ndarray, "n 4"],
 ) -> Objects:
-    """Jets with a true pt above 20 GeV, as they are seen; the b-tag quantile is 5 for the most b-like."""
+    """Reconstructed jets with a true pt above 20 GeV; the b-tag quantile is 5 for the most b-like."""
     true_pt = np.hypot(momenta[:, 0], momenta[:, 1])
     relative = np.clip(detector.jet * np.sqrt(100 / np.maximum(true_pt, 1.0)), detector.jet / 2, 0.3)
     pt, eta, phi, e, seen = _seen(generator, momenta, relative, 1.0, 0.0, _JET_ETA)
@@ -132,7 +132,7 @@ def jets_of(
     for kind, shares in _TAGS.items():
         quantile = np.where(np.abs(flavour) == kind, np.searchsorted(np.cumsum(shares)[:-1], chance), quantile)
     fields = {"pt": pt, "eta": eta, "phi": phi, "e": e, "btag_quantile": (quantile + 1).astype(np.int32)}
-    # A threshold on the measured pt would prefer jets that are measured too high, and shift masses by a GeV.
+    # A threshold on the measured pt would favour jets that are measured too high, and shift masses by a GeV.
     return Objects(event, fields).where(seen & (true_pt > _JET_PT)).by_pt()
 
 
@@ -143,14 +143,14 @@ def assemble(
     collections: dict[str, Objects],
     invisible: Float64[ndarray, "number 2"] | None = None,
 ) -> Events:
-    """Events of what was seen, with missing momentum, trigger flags and weights of 1.
+    """Assemble events of reconstructed objects, with missing momentum, trigger flags and weights of 1.
 
     Args:
         generator: of random numbers.
         detector: how well things are seen.
-        number: how many events there are.
-        collections: ``"lep"``, ``"photon"`` and ``"jet"``, as far as the family has them.
-        invisible: (number, 2) px, py of what leaves no trace [GeV]; nothing if it is not given.
+        number: number of events.
+        collections: ``"lep"``, ``"photon"`` and ``"jet"``, if the family has them.
+        invisible: (number, 2) px, py of the sum of invisible particles [GeV]; None for zero.
     """
     missing = generator.normal(0, detector.met, (number, 2))
     if invisible is not None:
@@ -174,13 +174,13 @@ def assemble(
 def observe(
     generator: np.random.Generator, detector: Detector, particles: Particles, kinds: tuple[str, ...] = ("lep",)
 ) -> Events:
-    """Pythia's particles as the detector sees them; neutrinos are missing.
+    """Simulate the detector for Pythia's particles; neutrinos contribute to the missing momentum.
 
     Args:
         generator: of random numbers.
         detector: how well things are seen.
         particles: final particles.
-        kinds: which of ``"lep"``, ``"photon"`` and ``"jet"`` the events shall have.
+        kinds: collections of the events: any of ``"lep"``, ``"photon"`` and ``"jet"``.
     """
     collections = {}
     if "lep" in kinds:
@@ -196,7 +196,7 @@ def observe(
     invisible = np.stack(
         [np.bincount(lost.event, lost.momenta[:, axis], minlength=particles.number) for axis in (0, 1)], axis=1
     )
-    # Without any neutrinos, bincount counts in whole numbers.
+    # Without neutrinos, bincount returns integers.
     return assemble(generator, detector, particles.number, collections, invisible.astype(np.float64))
 
 
@@ -208,7 +208,7 @@ def _seen(
     least_pt: float,
     most_eta: float,
 ) -> tuple[ndarray, ndarray, ndarray, ndarray, ndarray]:
-    """Measured pt, eta, phi and e, and whether each is seen."""
+    """Measured pt, eta, phi and e, and whether each object is reconstructed."""
     pt, eta, phi, e = polar(momenta)
     factor = np.maximum((1 + relative * generator.normal(size=len(pt))) * (1 + relative**2 / 4), 0.1)
     detected = generator.uniform(size=len(pt)) < efficiency
@@ -216,7 +216,7 @@ def _seen(
 
 
 def _cone(generator: np.random.Generator, pt: Float64[ndarray, " n"], prompt: bool) -> Float64[ndarray, " n"]:
-    """Sum of pt of tracks around an object [GeV]."""
+    """Sum of the pt of tracks around an object [GeV]."""
     quiet = generator.uniform(size=len(pt)) < (0.7 if prompt else 0.05)
     sums = generator.exponential(0.6, len(pt)) if prompt else pt * generator.exponential(0.3, len(pt))
     return np.where(quiet, 0.0, sums)

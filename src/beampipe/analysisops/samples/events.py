@@ -1,4 +1,4 @@
-"""Events as flat arrays: columns per event, and collections of objects that say which event they belong to."""
+"""Events as flat arrays: columns per event, and collections of objects with the index of their event."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Objects:
 
     Attributes:
         event: (n,) int64, row of the event of each.
-        fields: what is known of each, by its standard name without the prefix, such as ``"pt"`` [GeV].
+        fields: one array per quantity, by its standard name without the prefix, such as ``"pt"`` [GeV].
     """
 
     event: Int64[ndarray, " n"]
@@ -31,12 +31,12 @@ class Objects:
         return Objects(self.event[kept], {name: values[kept] for name, values in self.fields.items()})
 
     def by_pt(self) -> Objects:
-        """The same objects by event, and from high to low pt within each."""
+        """The same objects sorted by event, and by decreasing pt within each."""
         order = np.lexsort([-self.fields["pt"], self.event])
         return Objects(self.event[order], {name: values[order] for name, values in self.fields.items()})
 
     def counts(self, n_events: int) -> Int64[ndarray, " n_events"]:
-        """How many each event has."""
+        """Number of objects in each event."""
         return np.bincount(self.event, minlength=n_events).astype(np.int64)
 
 
@@ -45,7 +45,7 @@ class Events:
     """Events of a sample.
 
     Attributes:
-        number: how many there are.
+        number: number of events.
         columns: one value per event, by standard name, such as ``"met"`` [GeV].
         collections: objects by the prefix of their columns, such as ``"lep"``.
     """
@@ -59,7 +59,7 @@ class Events:
         return self.rows(np.flatnonzero(kept))
 
     def rows(self, rows: Int64[ndarray, " n_kept"]) -> Events:
-        """The given events, in the given order; each at most once."""
+        """The events with these indices, in this order; each at most once."""
         new_row = np.full(self.number, -1)
         new_row[rows] = np.arange(len(rows))
         collections = {}
@@ -73,11 +73,11 @@ class Events:
         return Events(len(rows), {name: values[rows] for name, values in self.columns.items()}, collections)
 
     def with_columns(self, columns: Mapping[str, ndarray]) -> Events:
-        """The same events with more columns, or others in place of some."""
+        """The same events with added or replaced columns."""
         return replace(self, columns={**self.columns, **columns})
 
     def first(self, number: int) -> Events:
-        """The first events of them."""
+        """The first events."""
         return self.rows(np.arange(min(number, self.number)))
 
     def shuffled(self, generator: np.random.Generator) -> Events:
@@ -86,7 +86,7 @@ class Events:
 
 
 def joined(parts: Sequence[Events]) -> Events:
-    """The events of all parts, one part after the other; all have the same columns."""
+    """Concatenate events; all parts have the same columns."""
     offsets = np.cumsum([0, *(part.number for part in parts)])
     return Events(
         int(offsets[-1]),
@@ -104,7 +104,7 @@ def joined(parts: Sequence[Events]) -> Events:
 
 
 def joined_objects(parts: Sequence[Objects]) -> Objects:
-    """The objects of all parts, sorted by event; all have the same fields."""
+    """Concatenate objects, sorted by event; all parts have the same fields."""
     event = np.concatenate([part.event for part in parts])
     order = np.argsort(event, kind="stable")
     return Objects(

@@ -1,8 +1,8 @@
 """Four-vectors as rows (px, py, pz, e) [GeV], decays into two massless particles, and collisions by Pythia 8.
 
-Pythia makes the hard process with showers of the incoming partons only. Radiation of the decay products, further
-collisions of the same protons and hadronisation are switched off: they take most of the time, and the detector that
-follows is a simple one. So a quark or gluon stands for its jet.
+Pythia simulates the hard process with initial-state showers only. Final-state radiation, multiple parton interactions
+and hadronisation are switched off: they take most of the time, and the detector simulation is simple. A quark or gluon
+therefore represents its jet.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def polar(
 def from_polar(
     pt: Float64[ndarray, " n"], eta: Float64[ndarray, " n"], phi: Float64[ndarray, " n"], e: Float64[ndarray, " n"]
 ) -> Float64[ndarray, "n 4"]:
-    """The four-vectors that `polar` takes apart."""
+    """Four-vectors from pt, eta, phi and e; the inverse of `polar`."""
     return np.stack([pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta), e], axis=1)
 
 
 def boosted(momenta: Float64[ndarray, "n 4"], frame: Float64[ndarray, "n 4"]) -> Float64[ndarray, "n 4"]:
-    """Four-vectors that are given in the rest frame of others, as the laboratory sees them."""
+    """Boost four-vectors from the rest frame of others to the laboratory."""
     mass = masses(frame)
     along = np.sum(momenta[:, :3] * frame[:, :3], axis=1)
     energy = (momenta[:, 3] * frame[:, 3] + along) / mass
@@ -55,7 +55,7 @@ def boosted(momenta: Float64[ndarray, "n 4"], frame: Float64[ndarray, "n 4"]) ->
 def parents(
     generator: np.random.Generator, mass: Float64[ndarray, " n"], *, pt: Float64[ndarray, " n"]
 ) -> Float64[ndarray, "n 4"]:
-    """Particles of some mass and pt [GeV] with rapidities as in proton collisions, in random directions."""
+    """Particles of given mass and pt [GeV], with rapidities as in proton collisions and random azimuths."""
     rapidity = np.clip(generator.normal(0, 1.2, len(mass)), -2.8, 2.8)
     phi = generator.uniform(-np.pi, np.pi, len(mass))
     transverse = np.hypot(mass, pt)
@@ -75,7 +75,7 @@ def isotropic(generator: np.random.Generator, number: int) -> Float64[ndarray, "
 def decay(
     parent: Float64[ndarray, "n 4"], direction: Float64[ndarray, "n 3"]
 ) -> tuple[Float64[ndarray, "n 4"], Float64[ndarray, "n 4"]]:
-    """The two massless products of each parent; the first flies along `direction` in the rest frame."""
+    """The two massless decay products of each parent; the first is emitted along `direction` in the rest frame."""
     half = masses(parent)[:, None] / 2
     first = np.concatenate([half * direction, half], axis=1)
     second = np.concatenate([-half * direction, half], axis=1)
@@ -85,7 +85,7 @@ def decay(
 def with_masses(
     first: Float64[ndarray, "n 4"], second: Float64[ndarray, "n 4"], mass: Float64[ndarray, " n"]
 ) -> tuple[Float64[ndarray, "n 4"], Float64[ndarray, "n 4"]]:
-    """The same two-body decays at other masses: pt, rapidity and the direction in the rest frame stay."""
+    """The same two-body decays at other masses: pt, rapidity and the direction in the rest frame are kept."""
     old = first + second
     transverse = np.hypot(mass, np.hypot(old[:, 0], old[:, 1])) / np.sqrt(old[:, 3] ** 2 - old[:, 2] ** 2)
     new = np.concatenate([old[:, :2], old[:, 2:] * transverse[:, None]], axis=1)
@@ -97,7 +97,7 @@ def with_masses(
 def breit_wigner(
     generator: np.random.Generator, number: int, *, mass: float, width: float, low: float, high: float
 ) -> Float64[ndarray, " n"]:
-    """Masses by the Breit-Wigner (Cauchy) law between two limits [GeV]; all at `mass` where the width is 0."""
+    """Masses from a Breit-Wigner (Cauchy) distribution between two limits [GeV]; all equal `mass` if the width is 0."""
     if width == 0:
         return np.full(number, mass)
     edges = np.arctan((np.array([low, high]) - mass) / (width / 2))
@@ -107,7 +107,7 @@ def breit_wigner(
 def falling(
     generator: np.random.Generator, number: int, *, scale: float, low: float, high: float
 ) -> Float64[ndarray, " n"]:
-    """Numbers by the exponential law exp(-x / scale) between two limits."""
+    """Numbers from the exponential distribution exp(-x / scale) between two limits."""
     chance = generator.uniform(0, -np.expm1(-(high - low) / scale), number)
     return low - scale * np.log1p(-chance)
 
@@ -131,12 +131,12 @@ class Particles:
     """Final particles, sorted by event.
 
     Attributes:
-        number: how many events there are.
+        number: number of events.
         event: (n,) int64, row of the event of each.
-        pdg: (n,) int64, kind of each, by the numbers of the Particle Data Group.
+        pdg: (n,) int64, PDG code of each.
         hard: (n,) bool, whether it comes from the hard process or a decay, and not from a shower.
         momenta: (n, 4) px, py, pz, e [GeV].
-        cross_section: of the process [pb], by Pythia.
+        cross_section: cross section of the process by Pythia [pb].
     """
 
     number: int
@@ -147,7 +147,7 @@ class Particles:
     cross_section: float
 
     def where(self, kept: Bool[ndarray, " n"]) -> Particles:
-        """Only some of the particles; the events stay."""
+        """Only some of the particles; the number of events is unchanged."""
         return Particles(
             self.number, self.event[kept], self.pdg[kept], self.hard[kept], self.momenta[kept], self.cross_section
         )
@@ -159,7 +159,7 @@ class Particles:
     def pairs(self) -> tuple[Float64[ndarray, "n_events 4"], Float64[ndarray, "n_events 4"]]:
         """The particle (positive number) and the antiparticle of each event; all events have one of each.
 
-        Two equal particles, such as photons, come in the order of the event.
+        Two identical particles, such as photons, keep the order of the event.
         """
         order = np.lexsort([-self.pdg, self.event])
         momenta = self.momenta[order].reshape(self.number, 2, 4)
@@ -170,12 +170,12 @@ def collide(settings: Iterable[str], number: int, seed: int) -> Particles:
     """Collide protons at 13 TeV.
 
     Args:
-        settings: lines for Pythia that choose the process and the decays.
-        number: events to make.
-        seed: seed for Pythia, from `Draws.seed`.
+        settings: Pythia settings that choose the process and the decays.
+        number: number of events.
+        seed: seed for Pythia, from `RandomParameters.seed`.
 
     Returns:
-        All final leptons, photons and neutrinos, and the quarks and gluons that are no remnants of the protons.
+        All final leptons, photons and neutrinos, and the quarks and gluons that are not proton remnants.
     """
     import awkward as ak
 

@@ -1,14 +1,14 @@
 """Pairs of leptons and of photons: resonances, continua, the selection of the reference analyses, and limits.
 
-Pythia gives the pt, the rapidity and the decay angles of a lepton resonance. Its mass is drawn from a Breit-Wigner law
-here and put into the decay, for which pt, rapidity and angles in the rest frame stay: parton densities and the photon
-would distort Pythia's own line by more than the statistical precision, and a fit of the stated law would find another
-mass than was put in.
+Pythia gives the pt, the rapidity and the decay angles of a lepton resonance. Its mass is drawn from a Breit-Wigner
+distribution and inserted into the decay, with pt, rapidity and angles in the rest frame unchanged: parton densities and
+photon interference would distort Pythia's own line shape by more than the statistical precision, so that a fit of the
+stated shape would be biased.
 
 For photons, Pythia gives the pt and the rapidity of the Higgs bosons at the hidden mass. As they have no spin, decays
-are isotropic, and each boson decays anew a few times where only the share of selected ones is wanted. The continuum is
-not Pythia's: exponential in mass, with pt in proportion to the mass, so that cuts relative to the mass keep it
-exponential and a fit of an exponential is right.
+are isotropic; to determine the selection efficiency, each boson decays several times. The continuum is not by Pythia:
+it is exponential in mass, with pt proportional to the mass, so that it stays exponential after cuts relative to the
+mass, and an exponential is the correct fit model.
 """
 
 from __future__ import annotations
@@ -38,9 +38,10 @@ _NODES, _STEPS = 61, 60
 
 
 def counting_limit(observed: int, background: float, background_error: float, *, level: float = 0.95) -> float:
-    """Upper limit on a number of signal events by CLs, for the truth of an instance; the tools have one of their own.
+    """Upper limit on the number of signal events by CLs, for the truth of an instance; the agents' tools have their own
+    code.
 
-    CLs(s) = P(n <= observed | s + b) / P(n <= observed | b), with b averaged over a Gaussian that is cut off at 0.
+    CLs(s) = P(n <= observed | s + b) / P(n <= observed | b), with b averaged over a Gaussian truncated at 0.
     A. L. Read, Presentation of search results: the CLs technique, J. Phys. G 28 (2002) 2693.
 
     Args:
@@ -72,14 +73,14 @@ def counting_limit(observed: int, background: float, background_error: float, *,
 def event_weights(
     random: RandomParameters, what: str, number: int, *, spread: float, negative: float
 ) -> Float64[ndarray, " number"]:
-    """Weights of simulated events: of a hidden size, spread about it by a share, and some of them negative."""
+    """Weights of simulated events: of a hidden size with a relative spread, some of them negative."""
     generator = random.generator(f"{what} weights")
     size = generator.uniform(0.5, 20.0) * generator.uniform(1 - spread, 1 + spread, number)
     return np.where(generator.uniform(size=number) < negative, -size, size)
 
 
 def good_leptons(events: Events, pt_min: float) -> Objects:
-    """Leptons that are tight, isolated and above a pt [GeV]."""
+    """Tight, isolated leptons above a pt [GeV]."""
     leptons = events.collections["lep"]
     fields = leptons.fields
     return leptons.where(
@@ -108,7 +109,7 @@ _LIMITS = 12.0
 def resonance_pairs(
     random: RandomParameters, what: str, number: int, *, mass: float, width: float
 ) -> tuple[Float64[ndarray, "n 4"], Float64[ndarray, "n 4"]]:
-    """Lepton and antilepton of a Z boson of some mass and width [GeV]."""
+    """Lepton and antilepton from a Z boson of given mass and width [GeV]."""
     near = max(20.0, 3 * width)
     settings = (
         "WeakSingleBoson:ffbar2gmZ = on",
@@ -130,7 +131,7 @@ def resonance_pairs(
 def continuum_pairs(
     random: RandomParameters, what: str, number: int, *, scale: float, low: float, high: float
 ) -> tuple[Float64[ndarray, "n 4"], Float64[ndarray, "n 4"]]:
-    """Pairs whose mass falls exponentially [GeV], by laws of their own and not by Pythia."""
+    """Pairs with an exponentially falling mass [GeV], generated without Pythia."""
     generator = random.generator(what)
     mass = falling(generator, number, scale=scale, low=low, high=high)
     pt = mass * generator.exponential(0.25, number)
@@ -152,9 +153,9 @@ def pair_events(
         generator: of random numbers.
         detector: how well things are seen.
         pairs: four-vectors of the two leptons.
-        pdg: kind of either.
+        pdg: PDG codes of both leptons.
         prompt: False for leptons in jets.
-        soft: share of events with one more lepton, soft and from a jet.
+        soft: fraction of events with an additional soft lepton from a jet.
     """
     number = len(pairs[0])
     event = np.repeat(np.arange(number), 2)
@@ -185,7 +186,7 @@ _SLOPES: Final = (28.0, 45.0)
 
 
 def higgs_bosons(random: RandomParameters, mass: float, number: int) -> Float64[ndarray, "n 4"]:
-    """Four-vectors of Higgs bosons from the fusion of gluons, by Pythia."""
+    """Four-vectors of Higgs bosons from gluon fusion, by Pythia."""
     settings = (
         "HiggsSM:gg2H = on",
         "25:onMode = off",
@@ -206,7 +207,7 @@ def photon_events(
     *,
     prompt: bool = True,
 ) -> Events:
-    """Events with one pair of photons each; `prompt` is False for pairs of jets that look like photons."""
+    """Events with one pair of photons each; `prompt` is False for pairs of jets misidentified as photons."""
     number = len(pairs[0])
     momenta = np.stack(pairs, axis=1).reshape(-1, 4)
     photons = photons_of(generator, detector, np.repeat(np.arange(number), 2), momenta, prompt=prompt)
@@ -219,11 +220,11 @@ def higgs_events(random: RandomParameters, detector: Detector, mass: float, mean
     Args:
         random: random numbers of the instance.
         detector: how well things are seen.
-        mass: of the boson [GeV].
+        mass: mass of the boson [GeV].
         mean: mean number of decays in the data.
 
     Returns:
-        The events of the data, and the mean number of those that the reference analysis selects.
+        The events of the data, and the expected number that the reference analysis selects.
     """
     generator = random.generator("higgs detector")
     number = random.count("higgs", mean)
@@ -234,7 +235,7 @@ def higgs_events(random: RandomParameters, detector: Detector, mass: float, mean
 
 
 def continuum(random: RandomParameters, detector: Detector, mean: float) -> Events:
-    """Pairs of photons and of jets that look like them, with an exponential mass, as the data have them."""
+    """Pairs of photons, and of jets misidentified as photons, with an exponential mass distribution."""
     scale = random.uniform("background_scale", *_SLOPES)
     generator = random.generator("continuum detector")
     real = continuum_pairs(random, "continuum", random.count("continuum", mean), scale=scale, low=_LOW, high=_HIGH)
@@ -243,7 +244,8 @@ def continuum(random: RandomParameters, detector: Detector, mean: float) -> Even
 
 
 def selected_pairs(events: Events) -> tuple[Bool[ndarray, " n"], Float64[ndarray, " n"]]:
-    """Whether each event passes the reference analysis, and the mass of its first two good photons [GeV], or 0."""
+    """Whether each event passes the reference analysis, and the mass of its two leading selected photons [GeV], or
+    0."""
     photons = events.collections["photon"]
     fields = photons.fields
     good = photons.where(fields["isTightID"] & (fields["ptcone20"] < ISOLATION * fields["pt"]))

@@ -17,7 +17,7 @@ class RandomParameters:
     Args:
         family: family of the instance.
         seed: seed of the instance.
-        ranges: name of a hidden parameter -> lowest and highest value to draw it from, in place of the family's own.
+        ranges: name of a hidden parameter -> lowest and highest value, in place of the family's own range.
 
     Raises:
         ConfigError: a range is empty or not finite.
@@ -33,17 +33,17 @@ class RandomParameters:
 
     @property
     def drawn(self) -> dict[str, float]:
-        """Every hidden number so far, by name."""
+        """All hidden numbers drawn so far, by name."""
         return dict(self._drawn)
 
     def generator(self, what: str) -> np.random.Generator:
-        """Random numbers that belong to this instance and that name."""
+        """A generator of random numbers for this instance and name."""
         return np.random.default_rng(
             np.random.SeedSequence([abs(self._seed), int(self._seed < 0), _key(self._family), _key(what)])
         )
 
     def seed(self, what: str) -> int:
-        """A seed for Pythia that belongs to this instance and that name."""
+        """A seed for Pythia for this instance and name."""
         return seed_of(abs(self._seed), int(self._seed < 0), _key(self._family), _key(what))
 
     def uniform(self, name: str, low: float, high: float) -> float:
@@ -52,9 +52,9 @@ class RandomParameters:
         return self._keep(name, float(self.generator(name).uniform(low, high)))
 
     def away(self, name: str, centre: float, near: float, far: float) -> float:
-        """A hidden number between `near` and `far` away from a known value, to either side.
+        """A hidden number at a distance between `near` and `far` from a known value, above or below it.
 
-        A range of the caller's is used as it is, without the gap.
+        A range given by the caller is used unchanged, without the gap.
         """
         if name in self._ranges:
             return self.uniform(name, centre, centre)
@@ -68,11 +68,11 @@ class RandomParameters:
         return int(self._keep(name, float(chosen)))
 
     def count(self, name: str, mean: float) -> int:
-        """A number of events by Poisson's law; it is no parameter, its mean is."""
+        """A Poisson-distributed number of events; only its mean is a hidden parameter."""
         return int(self.generator(f"count of {name}").poisson(mean))
 
     def check(self) -> None:
-        """Refuse ranges of parameters that were never drawn.
+        """Check that every range belongs to a parameter that was drawn.
 
         Raises:
             UnknownNameError: the family has no such parameter.

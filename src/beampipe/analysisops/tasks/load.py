@@ -38,14 +38,14 @@ class Task(Shown):
     """A task with all its files.
 
     Attributes:
-        spec: what it is and asks for.
+        spec: content of task_spec.yaml.
         rubric: how submissions are graded.
         eval_ref: content of eval_ref.yaml.
         prompts: the agent's prompts by level, placeholders unfilled.
         judge_prompt: the judge's prompt, placeholders unfilled; empty if there is none.
-        parameters: ranges that override those from which the family draws what is hidden.
-        warnings: what was read and is done in another way than its writer may think.
-        folder: where the files are.
+        parameters: ranges of hidden parameters that override those of the family.
+        warnings: settings whose effect may surprise their author.
+        folder: folder of the files.
     """
 
     spec: TaskSpec
@@ -75,17 +75,17 @@ class Task(Shown):
 
     @property
     def levels(self) -> tuple[Level, ...]:
-        """How much agents can be told."""
+        """Levels of the prompts."""
         return self.spec.all_levels
 
 
 def load_task(folder: str | Path) -> Task:
-    """A task from a folder, each of its files checked against the others. Its code is not loaded.
+    """Load a task from a folder and check its files against each other. Its code is not loaded.
 
     Raises:
-        FileError: the folder or a file that is needed is not there, or is no YAML.
-        ConfigError: an unknown key, a placeholder without a value, a path that leads nowhere, an undeclared answer, a
-            total that is not the sum (version 2).
+        FileError: the folder or a required file is missing, or is not YAML.
+        ConfigError: an unknown key, a placeholder without a value, an invalid path, an undeclared answer, or a total
+            that is not the sum (version 2).
         UnknownNameError: an unknown type of check, answer or choice.
     """
     folder = Path(folder)
@@ -131,7 +131,7 @@ def load_task(folder: str | Path) -> Task:
 
 
 def _check_paths(rubric: Rubric, eval_ref: Mapping[str, Any], spec: TaskSpec) -> None:
-    """Each path of a check into the reference leads somewhere; those into an instance, to what the task declares."""
+    """Check that each path of a check exists in the reference; paths into an instance must lead to declared answers."""
     of_instance = [f"instance.quantities.{name}.{part}" for name in spec.answers for part in ("value", "uncertainty")]
     of_instance += [f"instance.truth.{name}" for name in spec.answers]
     paths = [*_paths(eval_ref, ""), *of_instance]
@@ -154,7 +154,7 @@ def _paths(table: Mapping[str, Any], before: str) -> list[str]:
 
 
 def _check_answers(rubric: Rubric, spec: TaskSpec) -> None:
-    """Each answer that a check names is one that the task asks for."""
+    """Check that each answer named by a check is declared by the task."""
     for check in (*rubric.gates, *rubric.rules):
         where = f"({spec.rubric_path}: {check.id})"
         for name in getattr(check.kind, "answers", ()):
@@ -195,7 +195,7 @@ class TaskProgram(Protocol):
     Attributes:
         make: generates the data of an instance.
         analyse: the reference analysis; its result is what submissions are compared with.
-        RECALLED: what tables say of the answers, for the baseline that looks at no data; empty if it is left out.
+        RECALLED: published values of the answers, for the baseline that reads no data; empty by default.
     """
 
     make: Make
@@ -204,11 +204,11 @@ class TaskProgram(Protocol):
 
 
 def program_file(name: str, folder: Path | None = None) -> Path:
-    """The file with the code of a task: that of its own folder, or else of the shipped task of a name.
+    """The file with the code of a task: the one in its own folder, or else that of the shipped task of the given name.
 
     Args:
         name: family or type of the task.
-        folder: of the task; None for a shipped one.
+        folder: folder of the task; None for a shipped one.
 
     Raises:
         UnknownNameError: the folder has no code, and no shipped task has that name.
@@ -222,9 +222,9 @@ def program_file(name: str, folder: Path | None = None) -> Path:
 
 
 def load_program(path: Path) -> TaskProgram:
-    """The code of a task from its file. It runs in this process: load only what you trust.
+    """Load the code of a task from its file. It runs in this process: load only code that you trust.
 
-    The file is compiled each time and leaves no bytecode, as all files of a task's folder count for its digest.
+    The file is compiled each time and no bytecode is written, since all files of a task's folder enter its digest.
 
     Raises:
         FileError: the file cannot be read.
@@ -235,7 +235,7 @@ def load_program(path: Path) -> TaskProgram:
     module.__file__ = str(path)
     module.__dict__["RECALLED"] = AnalysisResult()
     text = read_text(path, "the code of a task")
-    sys.modules[name] = module  # dataclasses look themselves up there
+    sys.modules[name] = module  # dataclasses look up their module there
     try:
         exec(compile(text, str(path), "exec"), module.__dict__)
     except Exception as error:
@@ -251,7 +251,7 @@ def render_prompt(task: Task, level: Level, values: Mapping[str, object] | None 
 
     Args:
         task: the task.
-        level: how much the prompt tells.
+        level: level of the prompt.
         values: public facts of the instance, by name in any case; the other values are the task's own.
 
     Raises:
@@ -270,7 +270,7 @@ def render_prompt(task: Task, level: Level, values: Mapping[str, object] | None 
                 f"{task.id}: prompt of level {level}: got no value for {{{{{name}}}}}{nearest(name, filled)}; expected"
                 " it from the data"
             )
-    # In one pass: a value is not searched for placeholders.
+    # In one pass: inserted values are not searched for placeholders.
     return _PLACEHOLDER.sub(lambda match: filled[match[1]], task.prompts[level])
 
 
@@ -297,7 +297,7 @@ def _check_placeholders(prompt: str, spec: TaskSpec, where: str) -> None:
     """Refuse a prompt with a placeholder that neither the task nor its facts fill.
 
     Raises:
-        ConfigError: with the nearest name there is.
+        ConfigError: it has one; the message suggests the nearest name.
     """
     names = [*_own_values(spec), *(name.upper() for name in spec.facts)]
     for name in _PLACEHOLDER.findall(prompt):
@@ -310,7 +310,7 @@ def _check_placeholders(prompt: str, spec: TaskSpec, where: str) -> None:
 
 
 def _answer_form(spec: TaskSpec, method_fields: Iterable[str] = ()) -> str:
-    """The form of a submission, without a number that could be echoed, and the meaning of each answer."""
+    """The form of a submission, without numbers that could be copied, and the meaning of each answer."""
     shape: dict[str, Any] = {"task_id": spec.id, "status": "ok"}
     lines = []
     if spec.answers:

@@ -1,4 +1,4 @@
-"""task_spec.yaml: what a task is, what it needs, and what it asks for; YAML in which no key stands twice."""
+"""Read task_spec.yaml, the definition of a task; YAML files with duplicate keys are refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read_text(path: Path, what: str) -> str:
     """The text of a file.
 
     Raises:
-        FileError: it cannot be read, or is no text.
+        FileError: it cannot be read, or is not text.
     """
     try:
         return path.read_text(encoding="utf-8")
@@ -31,15 +31,15 @@ def read_text(path: Path, what: str) -> str:
 
 
 def read_yaml(path: Path, what: str) -> dict[str, Any]:
-    """The mapping in a YAML file; only plain types, no objects of programs.
+    """Read the mapping in a YAML file of plain types, without Python objects.
 
     Raises:
-        FileError: it cannot be read, is no YAML, no mapping, or some key stands twice.
+        FileError: it cannot be read, is not YAML or not a mapping, or has a duplicate key.
     """
     import yaml
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc]  # the package has no types
-        """Refuses a key that stands twice; the plain loader takes the last one silently."""
+        """Refuses duplicate keys; the plain loader silently uses the last one."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -86,12 +86,12 @@ class Constraints:
     """Limits of the work on a task; the host enforces time, memory and network.
 
     Attributes:
-        time_limit_sec: for the whole assessment [s].
-        memory_gb: of an agent that the host starts [GB].
+        time_limit_sec: time limit of the whole assessment [s].
+        memory_gb: memory limit of an agent that the host starts [GB].
         allow_network: whether such an agent may use the network.
-        max_files: data files to work on.
-        response_format: form of a submission, of the public benchmark's fifth generation.
-        allow_purple_network: the same as `allow_network`, as that generation calls it.
+        max_files: maximum number of data files.
+        response_format: form of a submission; a field of the public benchmark's fifth generation.
+        allow_purple_network: name of `allow_network` in that generation.
     """
 
     time_limit_sec: float | None = None
@@ -120,7 +120,7 @@ class WordAnswer:
     """A word of a closed list that a submission answers under ``words``.
 
     Attributes:
-        choices: the words there are; yes and no in quotes.
+        choices: the possible words; quote yes and no in YAML.
         description: what it is, in words.
     """
 
@@ -136,7 +136,7 @@ class HistogramAnswer:
         bins: number of equal bins.
         low: lower edge of the first bin.
         high: upper edge of the last bin.
-        description: what is filled, in words.
+        description: description of the filled quantity.
         unit: of the edges.
     """
 
@@ -164,7 +164,7 @@ class HistogramAnswer:
 
 @dataclass(frozen=True)
 class ArtifactAnswer:
-    """Something exported that a submission names under ``artifacts`` by its handle.
+    """An exported result that a submission names under ``artifacts`` by its handle.
 
     Attributes:
         description: what it is, in words.
@@ -175,39 +175,39 @@ class ArtifactAnswer:
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """A task, as task_spec.yaml tells it. Fields without a word on versions are the public benchmark's.
+    """The content of task_spec.yaml. Fields without a note on versions are those of the public benchmark.
 
     Attributes:
         id: name of the task.
         type: family of the task; version 1 has free names.
         version: 1 for the public benchmark's files, 2 for ours.
         mode: ``"call_white"`` asks an agent, ``"mock"`` grades a stored trace.
-        needs_data: whether there are data files.
-        release: of ATLAS Open Data.
-        dataset: of ATLAS Open Data.
-        skim: of ATLAS Open Data.
-        protocol: of the download.
-        max_files: data files to work on.
-        workers: read, without effect.
-        cache: read, without effect.
-        reuse_existing: whether files that are there are taken.
+        needs_data: whether the task has data files.
+        release: release of ATLAS Open Data.
+        dataset: dataset of ATLAS Open Data.
+        skim: skim of ATLAS Open Data.
+        protocol: download protocol.
+        max_files: maximum number of data files.
+        workers: accepted and ignored.
+        cache: accepted and ignored.
+        reuse_existing: whether existing files are reused.
         description: the task in a sentence.
         rubric_path: the rubric.
         eval_ref_path: the reference.
         white_prompt_path: the agent's prompt.
-        solver_prompt_path: the agent's prompt; taken first if it is there.
+        solver_prompt_path: the agent's prompt; takes precedence over `white_prompt_path` if the file exists.
         judge_prompt_path: the judge's prompt.
-        submission_contract_path: read, without effect; of the public benchmark's later generations.
+        submission_contract_path: accepted and ignored; a field of the public benchmark's later generations.
         constraints: limits.
-        family: version 2: who makes the data of an instance.
-        levels: version 2: how much agents can be told.
-        time_limit_sec: version 2: time for an assessment [s].
-        max_tool_calls: version 2: calls of tools for an assessment.
-        answers: version 2: numbers to answer.
-        words: version 2: words to answer.
-        histograms: version 2: histograms to answer.
-        artifacts: version 2: artifacts to answer.
-        facts: version 2: names of public facts of an instance that the prompts hold in double braces.
+        family: version 2: generator of the data of an instance.
+        levels: version 2: levels of the prompts.
+        time_limit_sec: version 2: time limit of an assessment [s].
+        max_tool_calls: version 2: maximum number of tool calls in an assessment.
+        answers: version 2: requested numbers.
+        words: version 2: requested words.
+        histograms: version 2: requested histograms.
+        artifacts: version 2: requested artifacts.
+        facts: version 2: names of public facts of an instance, placeholders of the prompts.
     """
 
     id: str
@@ -252,7 +252,7 @@ class TaskSpec:
 
     @property
     def time_limit(self) -> float:
-        """Time for an assessment [s]; ten minutes where nothing is said."""
+        """Time limit of an assessment [s], by default ten minutes."""
         return self.time_limit_sec or self.constraints.time_limit_sec or 600.0
 
     @property
@@ -262,12 +262,12 @@ class TaskSpec:
 
 
 def read_spec(table: Mapping[str, Any], where: str, folder: Path) -> tuple[TaskSpec, tuple[str, ...]]:
-    """A task from the content of task_spec.yaml, and what was read without effect.
+    """Read a task from the content of task_spec.yaml; also returns warnings about ignored settings.
 
     Args:
         table: the content.
         where: the file, for messages.
-        folder: what its paths are relative to.
+        folder: folder that its paths are relative to.
 
     Raises:
         ConfigError: a key is unknown or missing, or a value is of another type or impossible.
@@ -306,10 +306,10 @@ def read_spec(table: Mapping[str, Any], where: str, folder: Path) -> tuple[TaskS
 
 
 def read_parameters(table: Mapping[str, Any], where: str) -> Mapping[str, Range]:
-    """The ranges under ``parameters`` in the content of task_spec.yaml, by the names of what is hidden.
+    """Ranges of hidden parameters by name, under ``parameters`` in task_spec.yaml.
 
     Raises:
-        ConfigError: a value is no number, range or list of texts.
+        ConfigError: a value is not a number, a range or a list of texts.
     """
     table = table.get("parameters") or {}
     if not isinstance(table, Mapping):

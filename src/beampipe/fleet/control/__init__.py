@@ -1,1 +1,1 @@
-"""A running fleet: the loop that keeps it as specified, the commands that change it, and the process of both."""
+"""Control of a running fleet: reconciler, commands, scaling, trials of new models, and the daemon that runs them."""

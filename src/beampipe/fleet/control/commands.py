@@ -1,4 +1,4 @@
-"""Commands for a running fleet. Each returns when its work is done, and loses no request."""
+"""Commands for a running fleet. Each returns when its work is done; no request is lost."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _exclusive(order: Callable[_P, _Done]) -> Callable[_P, _Done]:
 
 
 class GatewayCommands:
-    """Commands for any running fleet, whoever runs its servers.
+    """Commands for any running fleet, also for one whose servers are started elsewhere.
 
     Args:
         reconciler: the reconciler of the fleet.
@@ -118,7 +118,7 @@ class GatewayCommands:
         }
 
     def obey(self, order: Mapping[str, Any]) -> dict[str, Any]:
-        """Execute a command: its name under ``do``, its arguments beside it.
+        """Execute a command: its name is under the key ``do``, its arguments under the other keys.
 
         Raises:
             UnknownNameError: there is no such command, server or group.
@@ -136,14 +136,14 @@ class GatewayCommands:
         return status_of(self.reconciler)
 
     def drain(self, server: str) -> None:
-        """Drain a server: it finishes its requests and goes on running without further ones."""
+        """Drain a server: it finishes its requests, gets no further ones, and keeps running."""
         found = self._steps.server(server)
         with self.reconciler.lock:
             found.desired_state = "drain"
         self._steps.empty(found)
 
     def resume(self, server: str) -> None:
-        """Give a drained server requests again."""
+        """Send requests to a drained server again."""
         found = self._steps.server(server)
         with self.reconciler.lock:
             found.desired_state = "serve"
@@ -163,7 +163,7 @@ class LocalCommands(GatewayCommands):
         reconciler: the reconciler of the fleet.
 
     Attributes:
-        change: held by the command that changes the servers.
+        change: lock held by the command that is changing the servers.
     """
 
     reconciler: LocalReconciler
@@ -177,7 +177,7 @@ class LocalCommands(GatewayCommands):
 
     @_exclusive
     def scale(self, group: str, count: int) -> None:
-        """Set the number of servers in a group: more are started and waited for, too many are drained and stopped."""
+        """Set the number of servers in a group: start missing ones and wait until they serve; drain and stop others."""
         reconciler = self.reconciler
         if group not in reconciler.fleet.servers:
             raise UnknownNameError("group of servers", group, reconciler.fleet.servers)
@@ -197,7 +197,7 @@ class LocalCommands(GatewayCommands):
 
     @_exclusive
     def restart(self, servers: Sequence[str] = ()) -> None:
-        """Restart servers one after the other, all if none is named; beside a single one, another serves meanwhile."""
+        """Restart servers one by one, all if none is named; for the only server, a temporary one serves meanwhile."""
         names = list(servers or self.reconciler.servers)
         for name in names:
             self._steps.server(name)
@@ -206,11 +206,11 @@ class LocalCommands(GatewayCommands):
 
     @_exclusive
     def update(self, **trial: Any) -> dict[str, Any]:
-        """Serve the current models of the repository; the old ones again if they do not start.
+        """Serve the current models of the repository; return to the old ones if they do not start.
 
         Args:
-            trial: how they are first tried on a share of the requests, if at all: the fields of `ReleaseRule`, and
-                ``events``, the path of a file of recorded requests.
+            trial: settings of a trial on a share of the requests: the fields of `ReleaseRule`, and ``events``, the
+                path of a file of recorded requests; without them there is no trial.
 
         Returns:
             Digest of the models that are served, number of servers changed, and the decision of a trial.
@@ -250,7 +250,7 @@ class LocalCommands(GatewayCommands):
         return {**done, "decision": asdict(decision)}
 
     def _update(self, models: tuple[str, Path], before: Mapping[str, FleetServerSettings]) -> dict[str, Any]:
-        """Serve models on all servers, one after the other; the old ones again if one does not start."""
+        """Serve models on all servers, one by one; return to the old ones if a server does not start."""
         reconciler = self.reconciler
         with reconciler.lock:
             old, reconciler.models = reconciler.models, models

@@ -1,4 +1,4 @@
-"""The socket for commands to a running fleet: one JSON document to it, one back."""
+"""The control socket of a running fleet: one JSON document with a command to it, one with the answer back."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Answer = Mapping[str, Any]
 
 
 class ControlSocket:
-    """Receives commands, each in a thread of its own.
+    """Receives commands; each is executed in a separate thread.
 
     Args:
         path: the socket.
-        obey: executes a command, and gives its answer; a `BeampipeError` that it raises is sent back.
+        obey: executes a command and returns its answer; the text of a `BeampipeError` that it raises is sent back.
     """
 
     def __init__(self, path: Path, obey: Callable[[Mapping[str, Any]], Answer]) -> None:
@@ -65,11 +65,11 @@ def send_command(path: Path, order: Mapping[str, Any], timeout: float = 600.0) -
 
     Args:
         path: the socket.
-        order: the command, its name under ``do``.
-        timeout: longest time that it may take [s].
+        order: the command: its name under the key ``do``, its arguments under the other keys.
+        timeout: longest wait for the answer [s].
 
     Raises:
-        ServiceUnavailableError: no fleet runs there.
+        ServiceUnavailableError: no fleet listens on the socket.
         ServiceError: the command failed; the message has the reason.
     """
     try:

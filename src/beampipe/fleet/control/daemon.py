@@ -55,7 +55,7 @@ def run_fleet(specification: Path, folder: Path | None = None) -> None:
         folder: its run folder; None for the usual one.
 
     Raises:
-        ConfigError: the fleet runs already.
+        ConfigError: the fleet is already running.
         BeampipeError: it cannot be started.
     """
     fleet = read_fleet(specification)
@@ -83,12 +83,12 @@ def run_until_stopped(
     scale: Callable[[], None] = lambda: None,
     started: Callable[[], None] = lambda: None,
 ) -> None:
-    """Reconcile a fleet until a signal or a command ends that.
+    """Run a reconciler until SIGTERM, SIGINT, or the command ``down``.
 
     Args:
-        overseer: looks after it.
+        reconciler: the reconciler of the fleet.
         orders: the commands that it accepts.
-        scale: measures the load, and has servers added or removed.
+        scale: measures the load, and adds or removes servers; called once a second.
         started: called once, when the gateway runs.
 
     Raises:
@@ -112,7 +112,7 @@ def run_until_stopped(
 def start_fleet(
     specification: Path, folder: Path | None = None, progress: Callable[[str], None] = lambda text: None
 ) -> dict[str, Any]:
-    """Start a fleet in the background; to one that runs already, the specification is applied.
+    """Start a fleet in the background, or apply the specification to one that is already running.
 
     Args:
         specification: the TOML file.
@@ -146,7 +146,7 @@ def start_fleet(
                 reported.add(text)
                 progress(text)
         if status.get("ready"):
-            # It usually outlives this process; where it does not, its exit status must be taken.
+            # The daemon usually outlives this process; if not, its exit status must be collected (no zombie).
             threading.Thread(target=daemon.wait, name="fleet-daemon-end", daemon=True).start()
             return status
         failing = any(row["starts"] > _STARTS and row["address"] is None for row in status.get("servers", ()))
@@ -167,17 +167,17 @@ def stop_fleet(specification: Path, folder: Path | None = None) -> str:
         folder: its run folder; None for the usual one.
 
     Returns:
-        What was done, in a sentence.
+        A sentence on what was done.
 
     Raises:
-        ServiceError: it does not end.
+        ServiceError: it does not end in time.
     """
     fleet = read_fleet(specification)
     run = run_folder_of(fleet.name, folder)
     if (reconciler := daemon_pid(run)) is not None:
         try:
             send_command(run.socket, {"do": "down"})
-        except ServiceUnavailableError:  # it takes no orders yet, or ends already
+        except ServiceUnavailableError:  # its control socket is not open yet, or closed already
             with suppress(ProcessLookupError):
                 os.kill(reconciler, signal.SIGTERM)
         deadline = time.monotonic() + _STOP_TIMEOUT + fleet.exit_timeout
@@ -191,7 +191,7 @@ def stop_fleet(specification: Path, folder: Path | None = None) -> str:
 
 
 def _stop_leftovers(run: RunFolder) -> int:
-    """Stop servers and gateway that a killed fleet process has left."""
+    """Stop servers, gateway and Prometheus left running by a fleet process that was killed; gives their number."""
     pids = {record.pid for record in read_records(run.registry).values() if record.lives()}
     pids |= gateway_pids(run.path) | prometheus_pids(run.prometheus)
     for pid in pids:
@@ -204,16 +204,16 @@ def _stop_leftovers(run: RunFolder) -> int:
 
 
 def run_gateway(specification: Path, shared: Path | None = None, folder: Path | None = None) -> None:
-    """Run a gateway for servers of a registry until a signal or a command ends it.
+    """Run a gateway for servers that report to a registry, until a signal or a command stops it.
 
     Args:
         specification: the TOML file.
-        shared: folder of registry and secret, which all machines of the fleet see; None for that of its Slurm.
+        shared: folder of registry and secret, which all machines of the fleet see; None for that of `slurm`.
         folder: its run folder on this machine; None for the usual one.
 
     Raises:
         FileError: there is no such shared folder.
-        ConfigError: a fleet of that name runs already on this machine.
+        ConfigError: a fleet of that name is already running on this machine.
         BeampipeError: the gateway cannot be started.
     """
     fleet = read_fleet(specification)

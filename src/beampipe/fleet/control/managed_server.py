@@ -1,4 +1,4 @@
-"""One server of a fleet as its reconciler sees it: a process of this machine, or one that the registry reports."""
+"""The reconciler's state of one server: a process of this machine, or a server elsewhere known by its record."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from beampipe.processes import ManagedProcess
 from beampipe.triton.backoff import RestartPause
 
 _LOG_LINES: Final = 40
-"""Number of lines at the end of a server's log among which its error message is."""
+"""Number of lines at the end of a server's log that are searched for an error message."""
 
 DesiredState = Literal["serve", "drain", "end"]
-"""Whether a server should take requests, take none but go on running, or end."""
+"""Whether a server should take requests, keep running without requests, or end."""
 
 
 @dataclass
 class LocalServer:
-    """One server that this process starts and restarts.
+    """A server that this process starts and restarts.
 
     Attributes:
         settings: its settings from the next start on.
-        file: where it reads them.
-        environ: variables of its environment beside those of this process.
+        file: file from which it reads them.
+        environ: environment variables added to those of this process.
         desired_state: whether it should serve, be drained, or end.
-        slot_address: where the gateway sends its requests; None if it gets none.
-        unresponsive_since: since when it has not answered [s, monotonic]; None while it does.
-        stopping_since: when it was asked to end [s, monotonic]; None if it was not.
-        starts: how often it was started.
+        slot_address: address to which the gateway sends its requests; None if it gets none.
+        unresponsive_since: since when it has not answered [s, monotonic]; None while it answers.
+        stopping_since: when SIGTERM was sent [s, monotonic]; None if it was not.
+        starts: number of starts.
     """
 
     settings: FleetServerSettings
@@ -61,7 +61,7 @@ class LocalServer:
 
     @property
     def slot(self) -> str:
-        """Name of its slot in the gateway: its own."""
+        """Name of its slot in the gateway: the name of the server."""
         return self.settings.server
 
     @property
@@ -71,7 +71,7 @@ class LocalServer:
 
     @property
     def digest(self) -> str:
-        """Digest of the repository that it gets at its next start."""
+        """Digest of the repository that it serves from its next start on."""
         return self.settings.digest
 
     @property
@@ -86,14 +86,14 @@ class LocalServer:
 
     @property
     def may_start(self) -> bool:
-        """Whether its pause is over, if it has ended repeatedly."""
+        """Whether the pause after repeated crashes is over."""
         return time.monotonic() >= self._not_before
 
     def adopt(self, record: Record) -> bool:
-        """Adopt a process that an earlier process of the fleet has started.
+        """Manage a running process that an earlier process of the fleet has started.
 
         Returns:
-            Whether it is alive.
+            Whether that process is alive, and ours.
         """
         ours = any("beampipe" in argument for argument in processes.arguments(record.pid))
         if not ours or not record.lives() or not self._process.adopt(record.pid):
@@ -115,7 +115,7 @@ class LocalServer:
         self.unresponsive_since = self.stopping_since = None
 
     def end(self) -> None:
-        """Ask it to finish requests in progress, and to end."""
+        """Send SIGTERM: the server finishes requests in progress, and ends."""
         self.stopping_since = time.monotonic()
         self.signal(signal.SIGTERM)
 
@@ -124,7 +124,7 @@ class LocalServer:
         self._process.signal(number)
 
     def reason(self) -> str:
-        """Why it has ended, in parentheses, by the last error message in its log; nothing if there is none."""
+        """The last error message in its log, in parentheses; empty if there is none."""
         errors = [line for line in self._process.last_lines(_LOG_LINES) if line.startswith("beampipe: ")]
         return f" ({errors[-1].removeprefix('beampipe: ')})" if errors else ""
 
@@ -135,19 +135,20 @@ class LocalServer:
 
 @dataclass
 class RegisteredServer:
-    """One server that is in the registry, or was.
+    """A server that is started elsewhere, known by its record in the registry.
 
-    Clocks of machines differ: a server is alive while its record changes, by the clock of this machine.
+    Clocks of machines differ, so the time in a record is not used: a server is alive while its record keeps changing,
+    as measured by the clock of this machine.
 
     Attributes:
         record: its last record.
         log: file of its log.
         desired_state: whether it should serve or be drained.
         slot: name of its slot in the gateway; None while it has none.
-        slot_address: where the gateway sends its requests; None if it gets none.
-        changed: when its record has changed last [s, monotonic]; None if it has not since it was first seen.
-        seen: when it was first seen [s, monotonic].
-        rejected: whether it was reported already that there is no slot for it.
+        slot_address: address to which the gateway sends its requests; None if it gets none.
+        changed: time of the last change of its record [s, monotonic]; None if none since it was first read.
+        seen: time at which its record was first read [s, monotonic].
+        rejected: whether an incident was noted already that there is no slot for it.
     """
 
     record: Record
@@ -181,16 +182,16 @@ class RegisteredServer:
 
     @property
     def starts(self) -> int:
-        """Always 1: one that is started again has another name, or the same record goes on."""
+        """Always 1: a restarted server has a new name, or continues the same record."""
         return 1
 
     @property
     def address(self) -> Address:
-        """Its address, by its record."""
+        """Its address, from its record."""
         return Address(self.record.host, self.record.http, self.record.grpc)
 
     def update(self, record: Record | None, now: float) -> None:
-        """Note its current record.
+        """Store its current record.
 
         Args:
             record: the record; None if there is none.
@@ -200,7 +201,7 @@ class RegisteredServer:
             self.record, self.changed = record, now
 
     def is_reporting(self, now: float | None = None) -> bool:
-        """Whether its record has changed lately.
+        """Whether its record has changed within `SILENCE`.
 
         Args:
             now: the time [s, monotonic], None for the present.
@@ -208,7 +209,7 @@ class RegisteredServer:
         return self.changed is not None and self.silent_for(now) < SILENCE
 
     def silent_for(self, now: float | None = None) -> float:
-        """For how long its record has not changed [s], or has not been there.
+        """Time [s] since the last change of its record, or since it was first read.
 
         Args:
             now: the time [s, monotonic], None for the present.

@@ -1,10 +1,11 @@
-"""The loop that compares ten times a second what a fleet should be with what it is, and removes the differences.
+"""The reconciler: ten times a second it compares a fleet with its specification, and corrects deviations.
 
-A crashed server is started again. One that does not answer gets no more requests, and is killed if that lasts. A
-crashed gateway is started again with the same slots: its file holds their addresses.
+A crashed server is restarted. An unresponsive one gets no more requests, and is killed if it does not recover. A
+crashed gateway is restarted with the same slots, whose addresses are in its configuration file.
 
-Servers of other machines appear in the registry. Silence is no proof that such a server is dead, since the shared file
-system may be slow: it keeps its slot as long as it answers the gateway's health checks, twice a second.
+Servers on other machines are listed in the registry. A record that is out of date does not prove that its server is
+dead, since the shared file system may be slow: the server keeps its slot while it passes the gateway's health checks,
+which run twice a second.
 """
 
 from __future__ import annotations
@@ -40,21 +41,21 @@ INTERVAL: Final = 0.1
 """Time [s] between two cycles."""
 
 _GATEWAY_EXIT: Final = 15.0
-"""Time [s] that a gateway left by an earlier process gets to end."""
+"""Time limit [s] for the end of a gateway that an earlier process has left running."""
 
 _UP: Final = ("UP", "DRAIN")
-"""States of slots in HAProxy whose server answers."""
+"""HAProxy's states of slots whose server passes health checks."""
 
 _LUA: Final = Path(__file__).parent.parent / "gateway" / "least_hits.lua"
 
 
 @runtime_checkable
 class ManagedServer(Protocol):
-    """A server behind the gateway, whoever runs it.
+    """A server behind the gateway, started by this process or elsewhere.
 
     Attributes:
         desired_state: whether it should serve, be drained, or end.
-        slot_address: where the gateway sends its requests; None if it gets none.
+        slot_address: address to which the gateway sends its requests; None if it gets none.
     """
 
     desired_state: DesiredState
@@ -86,7 +87,7 @@ class ManagedServer(Protocol):
 
     @property
     def starts(self) -> int:
-        """How often it was started."""
+        """Number of starts."""
 
     def describes(self, record: Record | None) -> bool:
         """Whether a record is of the process that runs now."""
@@ -103,13 +104,13 @@ class Reconciler(ABC):
     Attributes:
         fleet: the current specification.
         records: records of the registry, by name of the server.
-        incidents: what has happened so far: time [s since 1970] and text.
+        incidents: incidents so far: time [s since 1970] and text.
         ended: set when the fleet should stop.
-        lock: held while something is changed.
+        lock: guards servers, slots and specification; held for every change of them, by threads of commands too.
         gateway: the gateway.
-        status_port: port on loopback of its metrics.
+        status_port: port of the gateway's metrics, on loopback.
         monitoring: Prometheus and the page.
-        canary: the server that is on trial with its share of the requests; None if there is none.
+        canary: the server on trial, with its share of the requests; None if there is none.
     """
 
     def __init__(self, fleet: Fleet, folder: RunFolder, models: tuple[str, ...]) -> None:
@@ -129,8 +130,6 @@ class Reconciler(ABC):
         self._credentials = CredentialReloader(self.gateway)
         self.monitoring = Monitoring(fleet, folder, self.status_port, self.note)
 
-    # What subclasses do for the servers
-
     @property
     @abstractmethod
     def servers(self) -> Mapping[str, ManagedServer]:
@@ -142,17 +141,18 @@ class Reconciler(ABC):
 
     @abstractmethod
     def reconcile_servers(self) -> None:
-        """Compare each server with its desired state once, and act on differences."""
+        """Compare each server with its desired state once, and correct deviations."""
 
     @abstractmethod
     def stop_servers(self) -> None:
         """Stop the servers that this process runs, before the gateway ends."""
 
-    # Life
-
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Start everything, and reconcile it in threads until the block ends, which stops everything.
+        """Context in which the fleet runs: starts everything and reconciles it in threads; stops everything at its end.
+
+        Order: servers are prepared, the gateway and then the page start; at the end servers finish their requests
+        before the gateway stops.
 
         Raises:
             BeampipeError: the gateway does not start.
@@ -184,7 +184,7 @@ class Reconciler(ABC):
                 path.unlink(missing_ok=True)
 
     def reconcile(self) -> None:
-        """Compare everything with the specification once, and act on differences."""
+        """Compare the fleet with its specification once, and correct deviations."""
         with self.lock:
             self.records = read_records(self.folder.registry)
             self._restart_gateway()
@@ -193,7 +193,7 @@ class Reconciler(ABC):
             self.reconcile_servers()
 
     def note(self, text: str) -> None:
-        """Record an incident and log it; one that repeats is recorded once."""
+        """Record and log an incident, unless it repeats the last one."""
         if not self.incidents or self.incidents[-1][1] != text:
             self.incidents.append((time.time(), text))
             print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
@@ -202,7 +202,7 @@ class Reconciler(ABC):
         while not self.ended.wait(INTERVAL):
             try:
                 reconcile()
-            except (BeampipeError, OSError) as error:  # a full disk, for example: servers go on
+            except (BeampipeError, OSError) as error:  # a full disk, for example: keep serving
                 self.note(f"reconciler: {error}")
 
     def _write_process_file(self) -> None:
@@ -210,10 +210,8 @@ class Reconciler(ABC):
             text = json.dumps({"pid": os.getpid(), "started": processes.start_time(os.getpid())})
             part.write_text(text, encoding="utf-8")
 
-    # Gateway
-
     def set_slot(self, server: ManagedServer, address: Address | None) -> None:
-        """Have the gateway send requests to a server with a slot, or none if there is no address."""
+        """Set the address to which the gateway sends a server's requests; None for no requests."""
         assert server.slot is not None
         server.slot_address = address
         self.gateway.set_slot(server.slot, address)
@@ -221,7 +219,7 @@ class Reconciler(ABC):
     def passes_health_check(self, slot: str | None) -> bool:
         """Whether the server in a slot passes the gateway's health checks.
 
-        All slots are read at once: where a file system fails, no server reports.
+        One query reads all slots and is used for a whole cycle: if a file system fails, all servers are silent.
         """
         now = time.monotonic()
         if now - self._states_from >= INTERVAL:
@@ -230,7 +228,7 @@ class Reconciler(ABC):
         return state is not None and state.status in _UP
 
     def update_gateway_plan(self, models: tuple[str, ...]) -> None:
-        """Configure the gateway by the current specification, with the servers that it has.
+        """Reload the gateway with the current specification; slots keep their addresses.
 
         Args:
             models: names of the models that a server must have to get requests.
@@ -266,13 +264,13 @@ class Reconciler(ABC):
         self._restore_drained()
 
     def _restore_drained(self) -> None:
-        """Drain servers in a new gateway: its file holds their addresses only."""
+        """Drain servers again in a new gateway: its configuration file holds addresses, not states."""
         for server in self.servers.values():
             if server.desired_state != "serve" and server.slot_address is not None and server.slot is not None:
                 self.gateway.socket.set_state(server.slot, "drain")
 
     def _stop_earlier_gateway(self) -> None:
-        """Stop the gateway that an earlier process has left."""
+        """Stop a gateway that an earlier process has left running."""
         if not self.gateway.answers():
             return
         for pid in gateway_pids(self.folder.path):
@@ -286,11 +284,11 @@ class Reconciler(ABC):
 
 
 _EXIT_GRACE: Final = 15.0
-"""Time [s] that a server gets to end, beyond what work in progress may take."""
+"""Time [s] after `Fleet.exit_timeout`, which is for work in progress, until a server is killed."""
 
 
 class LocalReconciler(Reconciler):
-    """Keeps a fleet whose servers are processes of this machine.
+    """Reconciles a fleet whose servers are processes of this machine.
 
     Args:
         fleet: the fleet.
@@ -311,10 +309,8 @@ class LocalReconciler(Reconciler):
         """The servers, by name."""
         return self._servers
 
-    # Life
-
     def start_servers(self) -> None:
-        """Add the servers of the specification, and stop further ones that an earlier process has left."""
+        """Add the servers of the specification, and stop any others that an earlier process has left running."""
         for group in self.fleet.servers.values():
             for number in range(group.count):
                 self.add(group, number)
@@ -324,7 +320,7 @@ class LocalReconciler(Reconciler):
                     os.kill(record.pid, signal.SIGTERM)
 
     def stop_servers(self) -> None:
-        """Stop all servers; requests in progress are finished."""
+        """Stop all servers once they have finished requests in progress."""
         with suppress(BeampipeError):
             for server in self._servers.values():
                 self.gateway.socket.set_state(server.name, "drain")
@@ -337,10 +333,8 @@ class LocalReconciler(Reconciler):
             server.signal(signal.SIGKILL)
             remove_record(self.folder.registry, server.name)
 
-    # Servers
-
     def add(self, group: ServerGroup, number: int) -> LocalServer:
-        """Add a server; it is started in the next cycle, unless an earlier process has left it running."""
+        """Add a server; the next cycle starts it, unless an earlier process has left it running."""
         name = group.server_name(number)
         gpu = {"CUDA_VISIBLE_DEVICES": str(number)} if group.device == "gpu" else {}
         server = LocalServer(self._server_settings(group, number), self.folder.members / f"{name}.json", gpu)
@@ -352,12 +346,12 @@ class LocalReconciler(Reconciler):
         return server
 
     def refresh_settings(self, server: LocalServer) -> None:
-        """Have a server use the current settings and models at its next start."""
+        """Set the current settings and models for a server's next start."""
         group = self.fleet.servers[server.settings.group]
         server.settings = self._server_settings(group, int(server.name.rsplit("-", 1)[1]))
 
     def make_snapshot_now(self) -> tuple[str, Path]:
-        """Copy the models as they are now; gives digest and folder of the copy."""
+        """Copy the models as they are now; returns digest and folder of the copy."""
         return make_snapshot(self.fleet.repository, self.folder.repositories)
 
     def take_snapshot(self) -> None:
@@ -386,8 +380,6 @@ class LocalReconciler(Reconciler):
             exit_timeout=fleet.exit_timeout,
             patience=fleet.patience,
         )
-
-    # Looking
 
     def reconcile_servers(self) -> None:
         """Restart or stop servers that deviate from the specification."""
@@ -430,9 +422,10 @@ class LocalReconciler(Reconciler):
             server.start()
 
     def _handle_unresponsive(self, server: LocalServer, now: float) -> None:
-        """A server that reports a hang restarts its Triton itself; one that is silent, or hangs for long, is killed.
+        """Take requests from an unresponsive server; kill it if it is silent or hangs for too long.
 
-        One that is silent while it passes health checks could not write its record, for example on a full disk.
+        A server that reports a hang restarts its Triton itself. A silent one that passes health checks is left alone:
+        it could not write its record, for example because the disk is full.
         """
         record = self.records.get(server.name)
         silent = record is None or not record.lives()
@@ -449,7 +442,7 @@ class LocalReconciler(Reconciler):
             server.signal(signal.SIGKILL)
 
     def update_gateway(self) -> None:
-        """Configure the gateway by the current specification and models."""
+        """Reload the gateway with the current specification and models."""
         self.update_gateway_plan(check_repository(self.models[1], self.fleet.models))
 
 
@@ -458,7 +451,7 @@ _FORGOTTEN: Final = 60.0
 
 
 class RegistryReconciler(Reconciler):
-    """Keeps a gateway for servers that are started elsewhere and report to a registry.
+    """Reconciles a gateway with servers that are started elsewhere and report to a registry.
 
     Args:
         fleet: the fleet.
@@ -479,18 +472,18 @@ class RegistryReconciler(Reconciler):
         }
 
     def start_servers(self) -> None:
-        """Write the address of the gateway, for clients on other machines."""
+        """Publish the address of the gateway in the shared folder, for clients on other machines."""
         gateway = self.fleet.gateway
         address = {"machine": socket.gethostname(), "host": gateway.host, "port": gateway.port}
         with replacing(self.folder.address) as part:
             part.write_text(json.dumps({**address, "tls": gateway.tls is not None}) + "\n", encoding="utf-8")
 
     def stop_servers(self) -> None:
-        """Leave the servers running: the next gateway uses them."""
+        """Withdraw the published address; the servers keep running for the next gateway."""
         self.folder.address.unlink(missing_ok=True)
 
     def reconcile_servers(self) -> None:
-        """Give slots to servers that are ready, and take them from those that are not.
+        """Assign slots to servers that are ready, and free those of servers that are not.
 
         Raises:
             FileError: the registry cannot be read; all servers keep their slots.
@@ -509,7 +502,7 @@ class RegistryReconciler(Reconciler):
                 self._handle_placed(server, now)
 
     def _handle_unplaced(self, server: RegisteredServer, now: float) -> None:
-        """Give a slot to a server without one, or forget it."""
+        """Assign a slot to a ready server without one; forget a server without record, or silent for long."""
         if server.name not in self.records:
             del self._servers[server.name]
         elif server.is_reporting(now):
@@ -533,7 +526,7 @@ class RegistryReconciler(Reconciler):
             self.note(f"{server.name}: got a server {why}; it gets no requests")
 
     def _handle_placed(self, server: RegisteredServer, now: float) -> None:
-        """Drain a server that ends; take the slot of one that hangs, or neither reports nor answers."""
+        """Drain a server that is ending; free the slot of one that hangs, has moved, or neither reports nor answers."""
         there = server.name in self.records
         if there and server.is_reporting(now):
             if server.record.state == "ending":

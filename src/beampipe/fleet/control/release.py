@@ -38,19 +38,21 @@ from beampipe.triton.server.launch import check_repository
 
 
 class Canary:
-    """A server with new models, in a free place of the gateway or in that of the last of several servers.
+    """A server with new models, in a free slot of the gateway, or in the slot of the last of several servers.
+
+    No request is lost when it starts, is promoted, or is rolled back.
 
     Args:
         steps: the steps by which the fleet is changed.
         models: digest and folder of the copy of the new models.
-        share: share of clients' requests that it gets once it is open to them.
+        share: share of clients' requests that it gets after `open`.
 
     Attributes:
         server: the server.
         old: the servers of its group with the old models.
 
     Raises:
-        ConfigError: there is no place for it, or a server is drained.
+        ConfigError: there is no slot for it, or a server is drained.
     """
 
     def __init__(self, steps: Steps, models: tuple[str, Path], share: float) -> None:
@@ -68,7 +70,7 @@ class Canary:
         reconciler.canary = CanaryShare(self.server.name, share)
 
     def start(self) -> None:
-        """Start the server and wait until it answers; clients do not know it yet.
+        """Start the server and wait until it answers; it gets no requests of clients yet.
 
         Raises:
             ServiceError: it does not start.
@@ -86,32 +88,32 @@ class Canary:
         self._starts = server.starts
 
     def open(self) -> None:
-        """Let clients' requests come to the server.
+        """Send the canary's share of clients' requests to the server.
 
         Raises:
-            ServiceError: the gateway does not take it.
+            ServiceError: the server does not take requests in time.
         """
         with self.reconciler.lock:
             self.server.desired_state = "serve"
         self._steps.wait_for_service([self.server])
 
     def failure(self) -> str:
-        """What has happened to the server since it was started; nothing if it goes on."""
+        """How the server has failed since its start; empty if it has not."""
         if self.server.starts != self._starts or self.server.pid is None:
             return f"{self.server.name}: has ended{self.server.reason()}"
         return "" if self.server.slot_address is not None else f"{self.server.name}: does not answer"
 
     def promote(self) -> None:
-        """Give the server requests as any other."""
+        """End the trial: the server gets requests as any other."""
         self._end_trial()
 
     def leave(self) -> None:
-        """Give its place back, if that was a free one."""
+        """Stop the server, if it was started in a free slot."""
         if self._before is None:
             self._steps.end(self.server)
 
     def take_back(self) -> None:
-        """Serve the old models alone, as before."""
+        """Roll back: serve the old models only."""
         if self._before is None:
             self._steps.end(self.server)
         else:
@@ -124,7 +126,7 @@ class Canary:
             self.reconciler.update_gateway()
 
     def _record(self) -> Record | None:
-        """What the server says of itself once it answers with the new models."""
+        """The server's record once it is ready with the new models, else None."""
         record = self.reconciler.records.get(self.server.name)
         there = record is not None and self.server.describes(record) and record.state == "ready"
         return record if there and record is not None and record.repository == self.server.settings.digest else None
@@ -155,16 +157,16 @@ class Canary:
 
 
 _LOOK: Final = 0.2
-"""Time [s] between two looks at the counters: the first failure ends a trial no later than that."""
+"""Time [s] between two readings of the counters; a trial ends at most this long after one failure too many."""
 
 
 class Trial:
-    """Compares a server that has new models with those that have the old ones.
+    """Compares a server with new models with the servers with the old ones, and decides by a rule.
 
     Args:
         reconciler: the reconciler of the fleet.
         models: digest and folder of the copy of the new models.
-        rule: when they stay.
+        rule: conditions of promotion.
         events: file of recorded requests; None for the canaries of the old models.
 
     Raises:
@@ -185,13 +187,16 @@ class Trial:
         self._outputs = canary_outputs(old, served)
 
     def decide(self, canary: Canary) -> Decision:
-        """Compare until the rule can say whether the new models stay.
+        """Compare until the rule promotes the new models or rolls them back.
+
+        First the answers to the same requests are compared, before any client reaches the server; then it gets its
+        share of clients' requests until enough are answered, one too many has failed, or `ReleaseRule.within` is over.
 
         Args:
             canary: the server with the new models, not started yet.
 
         Raises:
-            ServiceError: the fleet ends.
+            ServiceError: the fleet stops meanwhile.
         """
         answers: tuple[AnswersOfModel, ...] = ()
         try:
@@ -210,7 +215,7 @@ class Trial:
         return compare_answers(self._url(serving), self._url(canary.server), self._requests, self._outputs)
 
     def _watch(self, canary: Canary, answers: tuple[AnswersOfModel, ...]) -> Decision:
-        """Let clients' requests come, and look until there are enough of them, or one too many has failed."""
+        """Send clients' requests to the server until there are enough answers, or one failure too many."""
         rule = self._rule
         new, old = _Watched(self.reconciler, [canary.server]), _Watched(self.reconciler, canary.old)
         before = self._replies(canary)
@@ -228,7 +233,7 @@ class Trial:
                 raise ServiceError("release: got the end of the fleet, expected it to go on")
 
     def _replies(self, canary: Canary) -> tuple[Replies, Replies]:
-        """What the old servers and the new one have replied to clients since the trial was prepared."""
+        """Replies to clients since the gateway has the trial, of the old servers together and of the new one."""
         found = self.reconciler.gateway.socket.replies()
         old = [replies for name, replies in found.items() if name != canary.server.name]
         together = Replies(sum(one.given for one in old), sum(one.failed for one in old))
@@ -242,7 +247,7 @@ class Trial:
 
 
 class _Watched:
-    """What some servers have done since this was made.
+    """Activity of some servers since this object was made.
 
     Args:
         reconciler: the reconciler of the fleet.
@@ -256,7 +261,7 @@ class _Watched:
         self._last: dict[str, Mapping[str, Counters]] = {}
 
     def reconcile(self) -> dict[str, MeasuredActivity]:
-        """What they have done until now, by model."""
+        """Read the counters; activity until now, by model."""
         for server in self._seats:
             if counters := self._counters(server):
                 self._last[server.name] = counters
@@ -279,7 +284,7 @@ class _Watched:
 
 
 def _times(old: Mapping[str, MeasuredActivity], new: Mapping[str, MeasuredActivity]) -> tuple[ModelTimes, ...]:
-    """What both did, of the models that were asked."""
+    """Activity of old and new servers, for models that answered requests."""
     names = sorted({*old, *new})
     found = (ModelTimes(name, old.get(name, MeasuredActivity()), new.get(name, MeasuredActivity())) for name in names)
     return tuple(times for times in found if times.old.answered or times.new.answered)

@@ -1,4 +1,4 @@
-"""When a group of servers grows and shrinks: by the time that requests wait, and the share of time servers work."""
+"""Scaling of a group of servers by the mean time that requests wait and the share of time that servers work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Demand:
 
     Attributes:
         queue: mean time that a request waits in a server [ms].
-        waiting: number of requests that wait in the gateway, because every server has enough.
+        waiting: number of requests that wait in the gateway, because every server is at its limit.
         busy: mean share of time in which a server works.
         servers: number of servers that take requests.
     """
@@ -33,14 +33,14 @@ class Demand:
 
 
 class Scaler:
-    """Decides when one server more or one less is needed, and never both in a row without time between.
+    """Decides when to add or remove a server; two changes are at least `ScalingSettings.patience` apart.
 
-    A server is added when requests have waited too long, or in the gateway at all, for the whole of `patience`. One is
-    taken away when servers were idle for as long, and the rest would still be below half of what they can do. The two
-    limits are apart, so that adding a server is never a reason to take it away.
+    A server is added if, for the whole of `patience`, requests wait longer than `ScalingSettings.queue` or wait in the
+    gateway. One is removed if, for as long, servers work less than `ScalingSettings.busy` and the remaining ones would
+    work less than half of the time. The gap between the two limits avoids oscillation.
 
     Args:
-        settings: when.
+        settings: limits and patience.
         most: largest number of servers.
     """
 
@@ -51,10 +51,10 @@ class Scaler:
         self._changed = float("-inf")
 
     def decide(self, now: float, demand: Demand) -> int:
-        """1 for one more server, -1 for one less, 0 for as many as there are.
+        """1 to add a server, -1 to remove one, 0 for no change.
 
         Args:
-            now: the time [s].
+            now: the time [s, monotonic].
             demand: the load since the last call.
         """
         direction = self._direction(demand)
@@ -77,7 +77,7 @@ class Scaler:
 
 
 class FleetScaler:
-    """Measures the load of a fleet, and has servers added or removed.
+    """Measures the load of a fleet, and adds or removes servers.
 
     Args:
         reconciler: the reconciler of the fleet.
@@ -92,7 +92,7 @@ class FleetScaler:
         self._watches: dict[str, ServerWatch] = {}
 
     def check(self) -> None:
-        """Measure the load once, and wait until a server is added or removed if one is due."""
+        """Measure the load once; add or remove a server if due, and wait until that is done."""
         fleet = self.reconciler.fleet
         settings = fleet.scaling
         if settings is None:
@@ -132,7 +132,7 @@ class FleetScaler:
                 worked += rates.requests * (rates.compute or 0.0) * 1e-3
         try:
             waiting = self.reconciler.gateway.socket.waiting()
-        except BeampipeError:  # it is being started again
+        except BeampipeError:  # the gateway is restarting
             waiting = 0
         servers = len(slot_address)
         return Demand(waited / answered if answered else 0.0, waiting, worked / max(servers, 1), servers)

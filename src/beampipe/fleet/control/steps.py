@@ -1,4 +1,4 @@
-"""The steps that every change of a running fleet consists of. None of them loses a request."""
+"""The steps of which every change of a running fleet consists: drain, wait, stop, replace. No request is lost."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from beampipe.fleet.specification import ServerGroup
 
 _LOOK: Final = 0.05
 _DRAINED: Final = 600.0
-"""Longest time [s] that requests in progress may take, when a server is taken out."""
+"""Longest time [s] for requests in progress to finish when a server is drained."""
 
 
 class GatewaySteps:
-    """Drains servers and waits for them, whoever runs them.
+    """Drains servers and waits for them, on this machine or elsewhere.
 
     Args:
         reconciler: the reconciler of the fleet.
@@ -39,7 +39,7 @@ class GatewaySteps:
         return servers[server]
 
     def empty(self, server: ManagedServer) -> None:
-        """Let a server finish its requests, and give it no more."""
+        """Drain a server, and wait until its requests are finished."""
         reconciler, slot = self.reconciler, server.slot
         with reconciler.lock:
             if server.slot_address is None or slot is None:
@@ -54,7 +54,7 @@ class GatewaySteps:
 
         Args:
             servers: the servers.
-            after: number of starts of which there must be one more; None if a server need not start again.
+            after: number of starts before a restart, which must happen first; None if no restart is expected.
         """
         limit = self.reconciler.fleet.start_timeout + 10.0
         for server in servers:
@@ -68,15 +68,15 @@ class GatewaySteps:
             self.wait(there, limit, f"{server.name}: to take requests")
 
     def wait(self, holds: Callable[[], bool], seconds: float, what: str) -> None:
-        """Wait until something holds.
+        """Wait until a condition holds.
 
         Args:
-            holds: says whether it does.
-            seconds: longest time that it may take [s].
-            what: what is waited for, for the message.
+            holds: evaluates the condition.
+            seconds: time limit [s].
+            what: name of the condition in the error message.
 
         Raises:
-            ServiceError: it took longer, or the fleet ends.
+            ServiceError: the time limit is over, or the fleet stops.
         """
         deadline = time.monotonic() + seconds
         while not holds():
@@ -88,7 +88,7 @@ class GatewaySteps:
 
 
 class Steps(GatewaySteps):
-    """Stops and replaces servers of this machine, too.
+    """Also stops and replaces servers, for a fleet on this machine.
 
     Args:
         reconciler: the reconciler of the fleet.
@@ -110,7 +110,7 @@ class Steps(GatewaySteps):
         return found
 
     def free_number(self, group: ServerGroup) -> int | None:
-        """The first number of a group that no server has, None if there is no slot for one more."""
+        """The lowest unused server number of a group, None if all its slots are taken."""
         servers = self.reconciler.servers
         return next((number for number in range(group.slots) if group.server_name(number) not in servers), None)
 
@@ -133,8 +133,10 @@ class Steps(GatewaySteps):
     def replace(self, server: LocalServer, settings: FleetServerSettings | None = None) -> None:
         """Drain a server, stop it, and wait until its successor takes requests.
 
+        If no other server takes requests, a temporary one is started first, in a free slot of the group.
+
         Args:
-            seat: the server.
+            server: the server.
             settings: settings of the successor; None for those of the current specification.
         """
         reconciler = self.reconciler
@@ -159,7 +161,7 @@ class Steps(GatewaySteps):
                 self.end(helper)
 
     def _helper(self, server: LocalServer) -> LocalServer | None:
-        """Start a server that serves meanwhile, where no other does."""
+        """Start a temporary server if no other takes requests; None if one does."""
         reconciler = self.reconciler
         others = [
             other for other in reconciler.servers.values() if other is not server and other.desired_state == "serve"
@@ -181,7 +183,7 @@ class Steps(GatewaySteps):
 
 
 def no_slot(what: str, group: ServerGroup) -> ConfigError:
-    """The error where the only server would be taken out and there is no slot for another.
+    """The error if the only server had to be drained and no slot is free for another.
 
     Args:
         what: server or group that was to be changed.

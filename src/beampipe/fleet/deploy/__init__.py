@@ -1,1 +1,1 @@
-"""Files that run a fleet elsewhere: containers, Kubernetes, and jobs of Slurm."""
+"""Deployment of a fleet: generated files for containers, Kubernetes and Slurm, and the process in each Slurm job."""

@@ -28,13 +28,13 @@ METRICS: Final = 8002
 """Port of a server's metrics in its container."""
 
 DRAIN: Final = 10
-"""Time [s] that a server goes on after it was asked to end, until every gateway has noticed."""
+"""Time [s] for which a server keeps serving after SIGTERM, until every gateway has noticed."""
 
 CLIENTS: Final = 8443
 """Port of the gateway in its container for clients."""
 
 STATUS: Final = 8404
-"""Port of the gateway in its container for its metrics, and for whether it is healthy."""
+"""Port of the gateway in its container for metrics and health."""
 
 PORTS: Final = {
     "HTTP": HTTP,
@@ -44,18 +44,18 @@ PORTS: Final = {
     "STATUS": STATUS,
     "DRAIN": DRAIN,
 }
-"""The numbers above, for templates."""
+"""The ports and time above, for templates."""
 
 _TRITON: Final = "/opt/tritonserver/bin/tritonserver"
 
 _MODEL_LINKS: Final = "/tmp/models"
-"""Folder in the container of links to the models of the fleet, where those are not the whole repository."""
+"""Folder in the container with links to the fleet's models, if those are not the whole repository."""
 
 _LOCAL_URL: Final = f"http://localhost:{HTTP}"
 
 
 def fleet_models(fleet: Fleet) -> tuple[str, ...]:
-    """Names of the models that each server has.
+    """Names of the models that each server serves.
 
     Raises:
         ConfigError: the specification names none, and its repository is not on this machine.
@@ -77,17 +77,18 @@ def fleet_models(fleet: Fleet) -> tuple[str, ...]:
 def server_script(
     fleet: Fleet, group: ServerGroup, repository: str, *, drains: bool = False, program: str = _TRITON
 ) -> str:
-    """The script that starts a server, and ends with it.
+    """The shell script that starts a server, and ends with it.
 
-    Nobody can load or unload models there: Triton refuses to in the mode ``none``. Of a part of the repository a
-    folder of links is made. Shared memory, logging and traces ask for a secret that is thrown away.
+    Models cannot be loaded or unloaded: Triton refuses this in the model control mode ``none``. For a part of the
+    repository a folder of links is made. The APIs for shared memory, logging and traces require a random secret that is
+    not stored, so no client can use them.
 
     Args:
         fleet: the specification.
         group: group of the server.
         repository: folder of the models in the container.
-        drains: whether the script itself announces its end, by the file ``/tmp/shutdown``, and goes on for `DRAIN`
-            before it does; without, it becomes the server.
+        drains: whether the script, at SIGTERM, announces the end by the file ``/tmp/shutdown`` and keeps serving for
+            `DRAIN`; otherwise it replaces itself by the server.
         program: path of Triton.
     """
     return render(
@@ -103,16 +104,16 @@ def server_script(
 
 
 def readiness_command(models: tuple[str, ...]) -> str:
-    """A command of shell that succeeds if a server says of each model that it is ready.
+    """A shell command that succeeds if server and models are ready.
 
-    Since Triton 26.01 that becomes false where a process of a model has died or hangs.
+    From release 26.01 on, Triton reports a model as not ready if one of its processes has crashed or hangs.
     """
     urls = [f"{_LOCAL_URL}/v2/models/{model}/ready" for model in models]
     return " && ".join(f"curl -sf {url} > /dev/null" for url in [f"{_LOCAL_URL}/v2/health/ready", *urls])
 
 
 def memory_limit(group: ServerGroup) -> str:
-    """Memory of a server as Kubernetes writes it, such as ``4096Mi``."""
+    """Memory of a server in the syntax of Kubernetes, such as ``4096Mi``."""
     return f"{math.ceil(1024 * group.memory)}Mi"
 
 
@@ -123,7 +124,7 @@ _SOCKET: Final = Path("/tmp/haproxy.sock")
 _THREADS: Final = 2
 
 _UNUSED_SECRET: Final = "none"
-"""What the gateway sends for a secret: in containers the servers list their models without one."""
+"""Placeholder for the servers' secret: in containers the servers list their models without one."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class Credentials:
 
     Attributes:
         certificate: certificate, with its key in the same file or beside it in ``.key``; None for plain connections.
-        client_ca: certificate of the authority of the clients; None if they need not show one.
+        client_ca: certificate of the authority of clients; None if they need no certificate.
         tokens: file of tokens; None if no token is required.
     """
 
@@ -146,11 +147,11 @@ def gateway_text(fleet: Fleet, slots: Sequence[Slot], credentials: Credentials) 
 
     Args:
         fleet: the specification.
-        slots: the servers, by names that the network of the containers knows.
+        slots: the servers, by their names in the network of the containers.
         credentials: files of the gateway.
     """
     tls = TlsSettings(credentials.certificate, credentials.client_ca) if credentials.certificate else None
-    # Whether others reach the gateway is up to who publishes its port. The notes of each folder say what is left out.
+    # Who can reach the gateway depends on how its port is published. The notes list the settings that are left out.
     gateway = replace(
         fleet.gateway,
         port=CLIENTS,
@@ -182,16 +183,16 @@ MODELS: Final = "/models"
 
 
 def dockerfile(fleet: Fleet) -> str:
-    """The text of a Dockerfile; its build context is a clone of beampipe."""
+    """The Dockerfile; its build context is a clone of beampipe."""
     return render("deploy/templates/Dockerfile.j2", fleet=fleet, **_build_commands(fleet), **PORTS)
 
 
 def apptainer_definition(fleet: Fleet, group: ServerGroup) -> str:
-    """The text of a definition file for Apptainer, to be built in the folder of a clone of beampipe.
+    """The definition file for Apptainer, to be built in a clone of beampipe.
 
     Args:
         fleet: the specification.
-        group: group whose servers run in it.
+        group: group whose servers run in the image.
     """
     return render(
         "deploy/templates/apptainer.def.j2",
@@ -204,7 +205,7 @@ def apptainer_definition(fleet: Fleet, group: ServerGroup) -> str:
 
 
 def _build_commands(fleet: Fleet) -> dict[str, str]:
-    """Commands that install beampipe into the image's own Python, with what models of the Python backend need."""
+    """Commands that install beampipe into the image's Python, with the packages for models of the Python backend."""
     packages = "g++ python3-dev"
     extras = "tracking,cuda" if any(group.device == "gpu" for group in fleet.servers.values()) else "tracking"
     return {
@@ -217,7 +218,7 @@ def _build_commands(fleet: Fleet) -> dict[str, str]:
 
 
 def wish_list(fleet: Fleet) -> str:
-    """The wish list with which CernVM-FS takes the image into ``/cvmfs/unpacked.cern.ch``; its input is one line."""
+    """The wish list by which CernVM-FS unpacks the image into ``/cvmfs/unpacked.cern.ch``."""
     image = fleet.container.image
     has_registry = "." in image.partition("/")[0]
     return render(
@@ -229,11 +230,13 @@ def wish_list(fleet: Fleet) -> str:
 def compose_files(fleet: Fleet) -> Files:
     """The files for containers on one machine, by name.
 
+    The servers are in an internal network: only the gateway reaches them, and only the gateway publishes a port.
+
     Args:
         fleet: the specification.
 
     Raises:
-        ConfigError: the names of the models are not known.
+        ConfigError: the names of the models cannot be determined.
     """
     servers = [(group.server_name(n), group) for group in fleet.servers.values() for n in range(group.count)]
     secrets = compose_secrets(fleet)
@@ -276,7 +279,7 @@ def compose_files(fleet: Fleet) -> Files:
 
 
 def compose_secrets(fleet: Fleet) -> dict[str, Path]:
-    """Files that the gateway alone may read."""
+    """Files that are mounted as secrets of the gateway."""
     gateway = fleet.gateway
     files = {
         "certificate": gateway.tls.certificate if gateway.tls else None,
@@ -291,20 +294,20 @@ def write_compose(fleet: Fleet, folder: Path) -> list[Path]:
 
     Args:
         fleet: the specification.
-        folder: where to; files that an earlier call made and that are no longer needed are removed.
+        folder: folder to write to; files of an earlier call that are no longer needed are removed.
 
     Returns:
         The paths of the files.
 
     Raises:
-        ConfigError: the names of the models are not known.
-        FileError: a file cannot be written, or one of another origin is in its place.
+        ConfigError: the names of the models cannot be determined.
+        FileError: a file cannot be written, or its path is taken by a file of another origin.
     """
     return write_files(folder, compose_files(fleet), "beampipe fleet compose")
 
 
 def compose_notes(fleet: Fleet) -> Iterator[str]:
-    """What the specification asks for and these files do not do, a sentence each."""
+    """Settings that these files do not implement, in a sentence each."""
     if fleet.scaling is not None:
         yield "scaling: Docker Compose does not scale; the number of servers stays that of count"
     if fleet.gateway.balancing == "least_hits":

@@ -1,14 +1,14 @@
 """Files for Kubernetes: plain manifests of a fleet, and values for SuperSONIC's Helm chart with an Envoy of ours.
 
-SuperSONIC's chart starts one kind of server, so each group is a release of its own; the first brings the Envoy. The
-default configuration of that has no health checks, no ejection and no retries: a server that dies takes its requests
-along, and gets further ones until Kubernetes has noticed. `envoy_configuration` has all three, and allows nine RPCs.
-What of the chart does not work is worked around here:
+SuperSONIC's chart starts one kind of server, so each group is a separate Helm release; the first one includes Envoy.
+The chart's Envoy configuration has no health checks, no ejection and no retries: the requests of a crashed server fail,
+and it gets further ones until Kubernetes notices. `envoy_configuration` has all three, and allows nine RPCs. Other
+defects of the chart are worked around here:
 
-- its pre-stop hook calls ``touch`` without a file and fails at once, so servers end while gateways still send. Our
+- Its pre-stop hook calls ``touch`` without a file and fails at once, so servers end while gateways still send. Our
   start script does what the hook was meant to do.
-- its load metric counts executions, not requests, and has no lower limit: ours is `growth_query`.
-- its readiness probe asks for the server, not for the models.
+- Its load metric counts executions, not requests, and has no lower limit; `growth_query` replaces it.
+- Its readiness probe checks the server, not the models.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ from beampipe.fleet.specification import Fleet, ScalingSettings, ServerGroup
 
 
 def release_name(fleet: Fleet, group: ServerGroup) -> str:
-    """Name of a group in the cluster; with SuperSONIC the name of its release, and of the label in its metrics."""
+    """Name of a group in the cluster; with SuperSONIC also the name of its release and the label of its metrics."""
     return f"{fleet.name}-{group.name}"
 
 
 def running_groups(fleet: Fleet) -> list[ServerGroup]:
-    """The groups that have servers in the cluster: from the start, or when scaling adds one."""
+    """The groups that have servers in the cluster, from the start or after scaling."""
     scaled = fleet.scaling.group if fleet.scaling else None
     return [group for group in fleet.servers.values() if group.count or group.name == scaled]
 
@@ -58,12 +58,12 @@ def gateway_name(fleet: Fleet) -> str:
 
 
 def labels(fleet: Fleet, name: str, component: str) -> dict[str, str]:
-    """Labels by which things are chosen.
+    """Labels of an object, by which it is selected.
 
     Args:
         fleet: the specification.
-        name: name of the thing, of `release` or `gateway_name`.
-        component: what it is for, such as ``"server"``.
+        name: name of the object, from `release_name` or `gateway_name`.
+        component: its component, such as ``"server"``.
     """
     return {
         "app.kubernetes.io/name": "beampipe",
@@ -84,7 +84,7 @@ _TOKENS: Final = "/etc/beampipe/tokens"
 
 
 def gateway_credentials(fleet: Fleet) -> Credentials:
-    """Where the gateway finds its files, in its pod: certificate and tokens always, since others reach it."""
+    """Files of the gateway in its pod: a certificate, and tokens or a client CA, since other machines reach it."""
     asks = fleet.gateway.tls is not None and fleet.gateway.tls.client_ca is not None
     return Credentials(
         Path(_TLS) / "tls.pem",
@@ -94,7 +94,7 @@ def gateway_credentials(fleet: Fleet) -> Credentials:
 
 
 def gateway_slots(fleet: Fleet) -> list[Slot]:
-    """The servers: one name for each group, which stands for all that are ready."""
+    """The slots: one host name for each group, which resolves to all ready servers."""
     domain = f"{fleet.kubernetes.namespace}.svc.cluster.local"
     return [
         Slot(
@@ -114,7 +114,7 @@ def manifest_files(fleet: Fleet) -> Files:
         fleet: the specification.
 
     Raises:
-        ConfigError: the specification asks for what cannot be done in Kubernetes, or leaves out what must be known.
+        ConfigError: a setting is not possible in Kubernetes, or a necessary one is missing.
     """
     gateway = gateway_name(fleet)
     credentials = gateway_credentials(fleet)
@@ -172,12 +172,12 @@ def manifest_files(fleet: Fleet) -> Files:
 
 
 def manifest(template: str, fleet: Fleet, **values: Any) -> str:
-    """The text of one of our templates for Kubernetes.
+    """Render a template for Kubernetes.
 
     Args:
         template: its name, without the ending.
         fleet: the specification.
-        values: what it uses besides ports, `labels` and `metadata`.
+        values: its variables, besides ports, `labels` and `metadata`.
     """
     return render_yaml(
         f"deploy/templates/{template}.yaml.j2",
@@ -209,7 +209,7 @@ def server_monitors(fleet: Fleet, monitors: Sequence[tuple[ServerGroup, Mapping[
 
 
 def _alert_queries(fleet: Fleet) -> dict[str, str]:
-    """Queries of the two alerts: servers that are missing, events that wait."""
+    """Queries of the two alerts: missing servers, and waiting events."""
     names = "|".join(release_name(fleet, group) for group in running_groups(fleet))
     steps, asked = (f'{{release=~"{names}", {role}}}' for role in ('role!="chain"', 'role=~"|first"'))
     waiting = (
@@ -225,21 +225,21 @@ def _alert_queries(fleet: Fleet) -> dict[str, str]:
 
 
 METRIC_THRESHOLD: Final = 1
-"""The factor at which nothing changes."""
+"""Value of `growth_query` at which the number of servers stays the same."""
 
 _SERVERS_PER_STEP: Final = 8
-"""One server in so many is added or taken away at once. Kubernetes ignores factors between 0.9 and 1.1: for a fleet of
-20 servers one more is no change at all."""
+"""A step adds or removes one server for each of this many. Kubernetes ignores factors between 0.9 and 1.1, so for 20
+servers a step of one would have no effect."""
 
 _ROUNDED: Final = 0.1
-"""A tenth of a server: Kubernetes rounds up what is a little more than a whole number of servers."""
+"""Subtracted number of servers: Kubernetes rounds up anything slightly above a whole number."""
 
 
 def scaled_group(fleet: Fleet) -> ServerGroup | None:
-    """The group that grows and shrinks, None if none does.
+    """The group with scaling, None if there is none.
 
     Raises:
-        ConfigError: one should, but where Prometheus is is not said.
+        ConfigError: there is one, but the address of Prometheus is missing.
     """
     if fleet.scaling is None:
         return None
@@ -255,7 +255,7 @@ def prometheus_address(text: str) -> tuple[str, str, int]:
     """Scheme, host and port of an address such as ``http://prometheus.monitoring:9090``.
 
     Raises:
-        ConfigError: it is another address.
+        ConfigError: the address has another form.
     """
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
@@ -266,10 +266,10 @@ def prometheus_address(text: str) -> tuple[str, str, int]:
 def growth_query(fleet: Fleet, group: ServerGroup, scaling: ScalingSettings) -> str:
     """The query to Prometheus: the factor by which the number of servers should change.
 
-    With n servers and a step of s = ceil(n / 8): (n + s) / n where events wait longer than `ScalingSettings.queue`,
-    else (n - s) / n where servers work less than `ScalingSettings.busy` of the time, else 1. Each a little less,
-    since Kubernetes rounds up. Work is the time in models, per core of a server without GPU. A request to a chain of
-    models counts once where the label `role` of `role_relabelings` is there.
+    With n servers and a step of s = ceil(n / 8): (n + s) / n if events wait longer than `ScalingSettings.queue`, else
+    (n - s) / n if servers work less than `ScalingSettings.busy` of the time, else 1. The first two are slightly
+    reduced, since Kubernetes rounds up. Work is the time in models, per core for a server without GPU. A request to an
+    ensemble counts once, by the label `role` of `role_relabelings`.
     """
     of_group, window = f'release="{release_name(fleet, group)}"', f"[{max(30, math.ceil(scaling.patience))}s]"
     chosen, asked, steps = (f"{{{of_group}{role}}}" for role in ("", ', role=~"|first"', ', role!="chain"'))
@@ -287,15 +287,15 @@ def growth_query(fleet: Fleet, group: ServerGroup, scaling: ScalingSettings) -> 
 
 
 def largest_step(group: ServerGroup) -> int:
-    """Number of servers that are added or taken away at once where a group is at its largest: the step of `growth`."""
+    """Number of servers that are added or removed at once for the largest group: the largest step of `growth_query`."""
     return math.ceil(group.slots / _SERVERS_PER_STEP)
 
 
 CHART_VERSION: Final = "0.3.1"
-"""The release of the chart that we write values for."""
+"""The release of the chart for which values are written."""
 
 KEYS: Final = Path(__file__).with_name("templates") / f"supersonic-{CHART_VERSION}.json"
-"""File of the keys that the chart reads: path -> type of the value, as `tests/fleet/deploy/chart.py` found them."""
+"""File of the keys that the chart reads: path -> type of the value, extracted by `tests/fleet/deploy/chart.py`."""
 
 _TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
     "object": dict,
@@ -309,10 +309,10 @@ _TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
 
 
 def check_values(values: Mapping[str, Any]) -> None:
-    """Refuse values that the chart would not read, or that are of another type than it expects.
+    """Refuse values that the chart does not read, or of a wrong type. Helm itself accepts any key and ignores it.
 
     Raises:
-        ConfigError: there is such a value; says where, and what would fit.
+        ConfigError: there is such a value; the message has its path and the nearest valid key.
     """
     _check_table(values, "")
 
@@ -345,7 +345,7 @@ ENVOY_STATUS: Final = 9901
 """Port at which the chart's Service expects Envoy's metrics."""
 
 ENVOY: Final = "1.40.0"
-"""The release of Envoy that the file is made for and tested with; older ones take one health check only."""
+"""The release of Envoy that the configuration is tested with; older ones accept one health check only."""
 
 
 @dataclass(frozen=True)
@@ -363,11 +363,11 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Upstream:
-    """Servers to which Envoy sends.
+    """Servers to which Envoy sends requests.
 
     Attributes:
-        grpc: where they answer gRPC; a name may stand for many servers.
-        http: port for HTTP, at which they are asked whether they are ready.
+        grpc: their address for gRPC; a host name may stand for several servers.
+        http: port for HTTP, for health checks.
         weight: weight of each of them.
     """
 
@@ -378,12 +378,12 @@ class Upstream:
 
 @dataclass(frozen=True)
 class EnvoyPlan:
-    """Where Envoy listens, and to whom it sends.
+    """Addresses on which Envoy listens, and its servers.
 
     Attributes:
         clients: address for clients.
-        status: address at which it shows its metrics and whether it is ready, and nothing else.
-        admin: address of its administration, for its own machine alone.
+        status: address for metrics and readiness only.
+        admin: address of the admin interface, on loopback.
         upstreams: the servers.
     """
 
@@ -396,10 +396,13 @@ class EnvoyPlan:
 def envoy_configuration(fleet: Fleet, plan: EnvoyPlan, models: Sequence[str]) -> str:
     """The configuration of Envoy.
 
+    A request is retried on another server if its connection broke, or if the server refused it or failed. After five
+    failures in a row a server is ejected for a while, but at most half of the servers, since an event may be the cause.
+
     Args:
         fleet: the specification.
-        plan: where things are.
-        models: names of the models of which each server must say that they are ready.
+        plan: addresses.
+        models: names of the models that must be ready on a server.
     """
     gateway = fleet.gateway
     return render_yaml(
@@ -413,10 +416,10 @@ def envoy_configuration(fleet: Fleet, plan: EnvoyPlan, models: Sequence[str]) ->
 
 
 CONFIG_MAP: Final = "envoy"
-"""End of the name of the ConfigMap with Envoy's file, which must be there before the chart is installed."""
+"""End of the name of the ConfigMap with Envoy's configuration; it must exist before the chart is installed."""
 
 GRACE: Final = 60
-"""Time [s] that the chart gives a server to end."""
+"""Time limit [s] of the chart for the end of a server."""
 
 
 def supersonic_files(fleet: Fleet) -> Files:
@@ -426,7 +429,7 @@ def supersonic_files(fleet: Fleet) -> Files:
         fleet: the specification.
 
     Raises:
-        ConfigError: the specification asks for what the chart cannot do.
+        ConfigError: a setting is not possible with the chart.
     """
     groups, domain = running_groups(fleet), f"{fleet.kubernetes.namespace}.svc.cluster.local"
     plan = EnvoyPlan(
@@ -459,10 +462,10 @@ def supersonic_files(fleet: Fleet) -> Files:
 
 
 def supersonic_values(fleet: Fleet, group: ServerGroup) -> dict[str, Any]:
-    """The values of the release of one group.
+    """The values of the Helm release of one group.
 
     Raises:
-        ConfigError: the specification asks for what the chart cannot do.
+        ConfigError: a setting is not possible with the chart.
     """
     settings, scaling = fleet.kubernetes, fleet.scaling
     if fleet.exit_timeout > GRACE - 15:
@@ -507,7 +510,7 @@ def kubernetes_files(fleet: Fleet) -> Files:
         fleet: the specification.
 
     Raises:
-        ConfigError: the specification asks for what cannot be done in Kubernetes, or leaves out what must be known.
+        ConfigError: a setting is not possible in Kubernetes, or a necessary one is missing.
     """
     parts = {"supersonic": supersonic_files(fleet), "manifests": manifest_files(fleet)}
     return {f"{part}/{name}": text for part, files in parts.items() for name, text in files.items()}
@@ -518,20 +521,20 @@ def write_kubernetes(fleet: Fleet, folder: Path) -> list[Path]:
 
     Args:
         fleet: the specification.
-        folder: where to; files that an earlier call made and that are no longer needed are removed.
+        folder: folder to write to; files of an earlier call that are no longer needed are removed.
 
     Returns:
         The paths of the files.
 
     Raises:
-        ConfigError: the specification asks for what cannot be done in Kubernetes, or leaves out what must be known.
-        FileError: a file cannot be written, or one of another origin is in its place.
+        ConfigError: a setting is not possible in Kubernetes, or a necessary one is missing.
+        FileError: a file cannot be written, or its path is taken by a file of another origin.
     """
     return write_files(folder, kubernetes_files(fleet), "beampipe fleet k8s")
 
 
 def kubernetes_notes(fleet: Fleet) -> Iterator[str]:
-    """What the specification asks for and these files do not do, a sentence each."""
+    """Settings that these files do not implement, in a sentence each."""
     gateway, settings = fleet.gateway, fleet.kubernetes
     if gateway.balancing == "least_hits":
         yield "gateway.balancing: these gateways know no sizes; they take the server with the fewest requests"

@@ -30,7 +30,7 @@ def slurm_files(fleet: Fleet, specification: Path, folder: Path) -> Files:
     Args:
         fleet: the specification.
         specification: its file.
-        folder: folder in which the scripts will be.
+        folder: folder to which the scripts will be written.
     """
     shared, groups = shared_folder(fleet), _groups(fleet)
     gateway = f"beampipe-{fleet.name}-gateway"
@@ -86,8 +86,8 @@ def write_slurm(fleet: Fleet, specification: Path, folder: Path) -> list[Path]:
         The paths of the scripts.
 
     Raises:
-        ConfigError: a model is not what a server can load, or the shared folder belongs to somebody else.
-        FileError: a file cannot be written, or one of another origin is in its place.
+        ConfigError: a server cannot load a model, or the shared folder belongs to another user.
+        FileError: a file cannot be written, or its path is taken by a file of another origin.
     """
     folder, specification = folder.absolute(), specification.absolute()
     check_repository(fleet.repository, fleet.models)
@@ -128,7 +128,7 @@ def step_options(group: ServerGroup) -> tuple[str, ...]:
     options = [
         "--nodes=1",
         "--ntasks=1",
-        "--exact",  # what it asks for, and not all that the job has, so that several servers fit
+        "--exact",  # only the requested resources, not all of the job: several servers share it
         f"--cpus-per-task={group.cores}",
         f"--mem={_megabytes(group.memory)}",
     ]
@@ -136,7 +136,7 @@ def step_options(group: ServerGroup) -> tuple[str, ...]:
 
 
 def slurm_notes(fleet: Fleet) -> Iterator[str]:
-    """What the specification asks for and these files do not do, a sentence each."""
+    """Settings that these files do not implement, in a sentence each."""
     if fleet.scaling is not None:
         yield "scaling: jobs do not scale; the number of servers stays that of count"
     if is_loopback(fleet.gateway.host):
@@ -166,5 +166,5 @@ def _settings_file(shared: Path, group: ServerGroup) -> Path:
 
 
 def _megabytes(memory: float) -> str:
-    """An amount of memory [GiB] as Slurm writes it."""
+    """An amount of memory [GiB] in the syntax of Slurm."""
     return f"{round(1024 * memory)}M"

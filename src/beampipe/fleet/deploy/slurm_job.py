@@ -1,7 +1,7 @@
-"""The supervisor that runs in each Slurm job: it keeps the servers of one node, and submits the next job in time.
+"""The supervisor that runs in each Slurm job: it restarts the servers of one node, and submits the next job in time.
 
-Each server is a step of the job (`srun`): a step that ends is started again. When Slurm warns that the time is nearly
-up, the job submits its successor, serves on until that is ready, and ends then. So requests meet no gap.
+Each server is a step of the job (`srun`); a step that ends is started again. When Slurm signals that the time limit is
+near (SIGUSR1), the job submits its successor, serves until that is ready, and then ends, so the service has no gap.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class JobSettings:
         server: settings of each server; its name, log and host are set by the job.
         count: number of servers of the group.
         servers: number of servers of each job.
-        script: script that is submitted once more before a job's time is up.
-        shared: folder that all nodes see: registry, secret, logs.
+        script: script to submit again before a job's time limit.
+        shared: folder that all nodes see, with registry, secret and logs.
         step: options of srun for each server.
-        host: host name or address of a node, with ``{node}`` for its name; None for its name.
+        host: host name or address of a node, with ``{node}`` for its name in Slurm; None for that name.
     """
 
     server: FleetServerSettings
@@ -57,12 +57,12 @@ class JobSettings:
 
     @property
     def ended(self) -> Path:
-        """A file that is there once the fleet is to end: no job is submitted any more."""
+        """A file that exists once the fleet has been stopped: no further jobs are submitted."""
         return self.shared / "ended"
 
 
 def job_text(settings: JobSettings) -> str:
-    """Settings as the text of a JSON file."""
+    """Settings as JSON."""
     return json.dumps(asdict(settings), default=str, indent=1) + "\n"
 
 
@@ -85,11 +85,11 @@ class CurrentJob:
     """The job that this process runs in.
 
     Attributes:
-        array: id of the array of jobs that it belongs to.
-        index: its number in there.
-        restarts: how often Slurm has put it back into its queue.
-        node: name that Slurm has for its node.
-        end: its time limit [s since 1970]; None if it has none, or Slurm does not say.
+        array: id of its job array.
+        index: its index in the array.
+        restarts: how often Slurm has requeued it.
+        node: name of its node in Slurm.
+        end: its time limit [s since 1970]; None if it has none, or Slurm does not state it.
     """
 
     array: str
@@ -103,10 +103,10 @@ def current_job(environ: Mapping[str, str] = os.environ) -> CurrentJob:
     """The job that this process runs in.
 
     Args:
-        environ: variables of its environment.
+        environ: environment variables.
 
     Raises:
-        ConfigError: it does not run in a job that `beampipe fleet slurm` has made.
+        ConfigError: it does not run in a Slurm job of `beampipe fleet slurm`.
     """
     try:
         return CurrentJob(
@@ -121,14 +121,14 @@ def current_job(environ: Mapping[str, str] = os.environ) -> CurrentJob:
 
 
 def node_address(node: str, host: str | None) -> str:
-    """The address at which other machines reach a node, as the node itself finds it.
+    """The address at which other machines reach a node, looked up on the node itself.
 
     Args:
-        node: name that Slurm has for it.
+        node: name of the node in Slurm.
         host: host name or address, with ``{node}`` for that name; None for the name itself.
 
     Raises:
-        ConfigError: there is none, or it is one that only the node itself reaches.
+        ConfigError: there is none, or it is a loopback address.
     """
     name = node if host is None else host.replace("{node}", node)
     do = "set slurm.host to the name or address of its network, with {node} for its name"
@@ -146,14 +146,14 @@ def submit(script: Path, index: int, environ: Mapping[str, str] = os.environ) ->
 
     Args:
         script: the script of the array.
-        index: number of the job in it.
-        environ: variables of the environment; those that tell of this job are not handed on.
+        index: index of the job in it.
+        environ: environment variables; those that describe the current job are not passed on.
 
     Returns:
         The id of the new array.
 
     Raises:
-        ServiceError: Slurm refuses it; the message has its reason.
+        ServiceError: Slurm rejects it; the message has its reason.
     """
     given = {key: value for key, value in environ.items() if not key.startswith("SLURM_") or key == "SLURM_CONF"}
     command = ["sbatch", "--parsable", f"--array={index}", str(script)]
@@ -168,31 +168,31 @@ def submit(script: Path, index: int, environ: Mapping[str, str] = os.environ) ->
 
 
 FAREWELL: Final = 3.0
-"""Time [s] in which the gateway has read in the registry that a server ends."""
+"""Time [s] within which the gateway reads from the registry that a server is ending."""
 
 _INTERVAL: Final = 0.5
 
 _TRIES: Final = 5
-"""Number of starts of a server that never became ready, after which its job fails: it would only use up its time."""
+"""Number of starts without ever becoming ready after which a job fails, so that it does not waste its allocation."""
 
 _RESUBMIT_AFTER: Final = 30.0
-"""Time [s] after which a successor is submitted again that Slurm has refused."""
+"""Time [s] after which a successor that Slurm has rejected is submitted again."""
 
 _TIME_LEFT: Final = 10.0
-"""Time [s] that is left of a job when its servers have ended, at the latest."""
+"""Time [s] before the time limit at which all servers have ended."""
 
 _EXIT_GRACE: Final = 15.0
-"""Time [s] that a server gets to end, beyond what work in progress may take."""
+"""Time [s] after that for work in progress until a server is killed."""
 
 
 def server_name(group: str, number: int, array: str, restarts: int = 0) -> str:
-    """Name of a server; no other job has one of that name, so that none overwrites its record.
+    """Name of a server, unique among all jobs, so that none overwrites its record.
 
     Args:
         group: name of its group.
         number: its number, from 0.
-        array: id of the array of jobs.
-        restarts: how often Slurm has put its job back.
+        array: id of the job array.
+        restarts: how often Slurm has requeued its job.
     """
     return f"{group}-{number}-{array}" + (f"r{restarts}" if restarts else "")
 
@@ -215,7 +215,7 @@ class _Step:
         return self._process.pid is not None
 
     def keep_running(self, record: Record | None) -> None:
-        """Start it, again if it has ended."""
+        """Start the server if it does not run."""
         now = time.monotonic()
         if record is not None and record.state == "ready":
             self.starts = 1
@@ -235,10 +235,10 @@ class _Step:
         self.starts += 1
 
     def end(self, record: Record | None) -> None:
-        """Have it announce its end, finish its requests, and end."""
+        """Send SIGTERM: the server announces its end, finishes its requests, and ends."""
         ours = record is not None and str(self._file) in processes.arguments(record.pid)
         if record is not None and ours:
-            # The server alone: Slurm would send the signal to all its processes, Triton included, which ends at once.
+            # To the server only: srun would signal all its processes, and Triton would end at once.
             with suppress(ProcessLookupError):
                 os.kill(record.pid, signal.SIGTERM)
         else:
@@ -249,14 +249,14 @@ class _Step:
 
 
 class JobSupervisor:
-    """The job that this process runs in.
+    """Supervises the servers of the job that this process runs in.
 
     Args:
         settings: settings of the jobs of its group.
         job: the current job.
 
     Raises:
-        ConfigError: the node has no address that others reach.
+        ConfigError: the node has no address that other machines reach.
     """
 
     def __init__(self, settings: JobSettings, job: CurrentJob) -> None:
@@ -275,10 +275,10 @@ class JobSupervisor:
         ]
 
     def run(self) -> None:
-        """Keep the servers until the successor is there, the time is up, or Slurm ends the job.
+        """Keep the servers running until the successor is ready, the time limit is near, or Slurm ends the job.
 
         Raises:
-            ServiceError: a server ends again and again.
+            ServiceError: a server keeps ending without becoming ready.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
@@ -291,7 +291,7 @@ class JobSupervisor:
             self._stop()
 
     def _is_over(self) -> bool:
-        """Check everything once; whether the job has nothing left to do."""
+        """Check time, servers and successor once; whether the job should end."""
         if self._job.end is not None and time.time() > self._latest(self._job.end):
             _log("the time is up; this job ends")
             return True
@@ -302,7 +302,7 @@ class JobSupervisor:
             if self._warned and self._has_successor(records):
                 _log(f"job {self._successor} serves; this one ends")
                 return True
-        except OSError as error:  # the file system that all nodes see: servers go on without it
+        except OSError as error:  # the shared file system; servers keep running without it
             _log(f"{self._folder.path}: {error}")
         return False
 
@@ -313,7 +313,7 @@ class JobSupervisor:
             server=name,
             log=folder.logs / f"{name}.log",
             host=address,
-            # Requests on their way then are finished before the gateway sees that the server is down.
+            # Long enough that requests sent before the gateway has read of the end are finished.
             farewell=FAREWELL + settings.server.exit_timeout,
         )
         return _Step(settings, server_settings, folder.members / f"{name}.json")
@@ -325,11 +325,11 @@ class JobSupervisor:
         self._warned = True
 
     def _latest(self, end: float) -> float:
-        """When servers must be asked to end [s since 1970], so that they have ended when the time is up."""
+        """Latest time to stop servers [s since 1970], so that they have ended at the time limit."""
         return end - _TIME_LEFT - FAREWELL - 2 * self._settings.server.exit_timeout
 
     def _has_successor(self, records: dict[str, Record]) -> bool:
-        """Submit the next job, unless that has been done; whether all its servers are ready."""
+        """Submit the next job unless done; whether all its servers are ready."""
         now = time.monotonic()
         if self._successor is None and now >= self._submit_from and not self._settings.ended.exists():
             self._submit_from = now + _RESUBMIT_AFTER
@@ -346,7 +346,7 @@ class JobSupervisor:
         return all(any(name == want or name.startswith(f"{want}r") for name in ready) for want in wanted)
 
     def _stop(self) -> None:
-        """End the servers, and wait until they have finished what they have."""
+        """Stop the servers, and wait until they have finished their requests."""
         records = read_records(self._folder.registry)
         for step in self._steps:
             step.end(records.get(step.server.server))
@@ -358,7 +358,7 @@ class JobSupervisor:
             self._forget(step.server.server)
 
     def _forget_earlier_lives(self) -> None:
-        """Forget the servers of this job on a node that has failed, which could not do so."""
+        """Remove records of this job from before Slurm requeued it: a failed node could not remove them."""
         for restart in range(self._job.restarts):
             for number in self._numbers:
                 self._forget(server_name(self._settings.server.group, number, self._job.array, restart))

@@ -1,7 +1,8 @@
 """HAProxy as the gateway of a fleet: its configuration, its process, its runtime API, and changed credentials.
 
-Rules of the configuration stand in the order in which they are cheap and safe: who asks, how often, for what, whether
-there is room, and only then what the body holds. gRPC clients get a gRPC status, others an HTTP one, with one message.
+The rules of the configuration are in the order of their cost: identity of the client, rate, allowed call, length of the
+queue, and only then the body, which is buffered (whole, or up to the buffer's size) before its request takes a slot or
+waits in the queue. Refusals have a gRPC status for gRPC clients, an HTTP status for others, with the same message.
 """
 
 from __future__ import annotations
@@ -32,22 +33,22 @@ GRPC: Final = "grpc"
 """Name of the backend for gRPC."""
 
 HTTP: Final = "http"
-"""Name of the backend for HTTP, whose health counts for both."""
+"""Name of the backend for HTTP, whose health checks decide for both."""
 
 TRIAL: Final = "trial"
-"""Name of a backend that exists while a server is on trial: it holds `OPEN` and a table of replies by server, with
-numbers of all replies and of failed requests."""
+"""Name of a backend that exists while a server is on trial: it has the server `OPEN` and a table of the numbers of all
+replies and of failed ones, by server."""
 
 OPEN: Final = "open"
-"""Name of a dummy server: the one on trial gets requests while this one is up. Draining would not do, since HAProxy
-sends requests to a drained server if a rule names it."""
+"""Name of a dummy server: the server on trial gets requests while the dummy is up. Draining would not stop them, since
+HAProxy sends requests to a drained server if a rule names it."""
 
 
 def haproxy_configuration(plan: GatewayPlan) -> str:
-    """The configuration of a gateway, one section after the other.
+    """The text of the configuration file of a gateway.
 
     Args:
-        plan: the gateway, with the servers that are there now.
+        plan: the gateway, with its current servers.
     """
     text = render(
         "gateway/haproxy.cfg.j2",
@@ -82,11 +83,11 @@ class SlotState:
     """State of one slot of the gateway.
 
     Attributes:
-        status: ``"UP"``, ``"DOWN"``, ``"MAINT"``, ``"DRAIN"`` or what else HAProxy calls it.
+        status: ``"UP"``, ``"DOWN"``, ``"MAINT"``, ``"DRAIN"`` or another status of HAProxy.
         running: number of requests at the server.
         waiting: number of requests that wait for it.
-        answered: number of requests that it has got.
-        failed: number of requests without an answer from it.
+        answered: number of requests that were sent to it.
+        failed: number of requests that it did not answer.
     """
 
     status: str
@@ -97,7 +98,7 @@ class SlotState:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is at the server or waits for it."""
+        """Whether no request is at the server or waits for it."""
         return self.running == 0 and self.waiting == 0
 
 
@@ -107,8 +108,7 @@ class Replies:
 
     Attributes:
         given: number of replies.
-        failed: number of those that say that the request failed: a status of HTTP from 400 on, or one of gRPC that is
-            not 0.
+        failed: number of those with an error: an HTTP status of 400 or more, or a gRPC status other than 0.
     """
 
     given: int = 0
@@ -116,11 +116,11 @@ class Replies:
 
     @property
     def rate(self) -> float:
-        """Share of replies that say so; 0 if there was none."""
+        """Share of failed replies; 0 if there was no reply."""
         return self.failed / self.given if self.given else 0.0
 
     def since(self, before: Replies) -> Replies:
-        """What came after an earlier look; all of it if a gateway has begun to count anew meanwhile."""
+        """Replies after an earlier reading; all of them if the gateway's counters were reset meanwhile."""
         anew = self.given < before.given
         return self if anew else Replies(self.given - before.given, self.failed - before.failed)
 
@@ -136,14 +136,14 @@ class RuntimeApi:
         self.path = path
 
     def ask(self, command: str, timeout: float = _TIMEOUT) -> str:
-        """The answer to one command.
+        """Execute a command and return its answer.
 
         Args:
-            command: a line of HAProxy's language for sockets.
-            timeout: longest silence [s].
+            command: a command of HAProxy's runtime API.
+            timeout: longest wait for a part of the answer [s].
 
         Raises:
-            ServiceUnavailableError: no gateway listens there.
+            ServiceUnavailableError: no gateway listens on the socket.
         """
         try:
             with socket.socket(socket.AF_UNIX) as connection:
@@ -167,7 +167,7 @@ class RuntimeApi:
             raise ServiceError(f"gateway: got {said!r} for {command.splitlines()[0]!r}, expected no answer")
 
     def open_slot(self, server: str, address: Address) -> None:
-        """Give a slot to a server, which gets requests as soon as it is healthy.
+        """Assign a slot to a server, which gets requests once it passes a health check.
 
         Raises:
             ServiceError: there is no such slot.
@@ -182,15 +182,15 @@ class RuntimeApi:
         Raises:
             ServiceError: there is no such slot.
         """
-        # The slot for HTTP first, whose health the other follows.
+        # The HTTP slot first: the gRPC slot tracks its health.
         for backend in (HTTP, GRPC):
             self.tell(f"set server {backend}/{server} state {state}")
 
     def worker(self) -> int:
-        """Process id of the worker that takes requests now.
+        """Process id of the current worker.
 
         Raises:
-            ServiceUnavailableError: no gateway listens there.
+            ServiceUnavailableError: no gateway listens on the socket.
         """
         lines = dict(line.partition(": ")[::2] for line in self.ask("show info").splitlines())
         try:
@@ -207,7 +207,7 @@ class RuntimeApi:
         self.tell(f"set server {TRIAL}/{OPEN} state maint")
 
     def replies(self) -> dict[str, Replies]:
-        """What each server has replied since one came on trial; empty if none is."""
+        """Replies of each server since the trial began; empty if no server is on trial."""
         rows = map(_REPLIES.search, self.ask(f"show table {TRIAL}").splitlines())
         return {row[1]: Replies(int(row[2]), int(row[3])) for row in rows if row is not None}
 
@@ -229,7 +229,7 @@ class RuntimeApi:
         return found
 
     def waiting(self) -> int:
-        """Number of requests that wait, gRPC and HTTP together; most of them for whichever server is free first."""
+        """Number of waiting requests, gRPC and HTTP together, in the queues of slots and of whole backends."""
         return sum(int(row["qcur"] or 0) for row in self._rows())
 
     def _rows(self) -> Iterator[dict[str, str]]:
@@ -239,23 +239,24 @@ class RuntimeApi:
 
 
 _START_TIMEOUT: Final = 30.0
-"""Longest time to start, or to take another plan [s]; a tenth of a second where nothing else runs."""
+"""Longest time to start or reload [s]; 0.1 s is typical on an idle machine."""
 _STOP_GRACE: Final = 2.0
-"""Time [s] that HAProxy gets to end."""
+"""Time [s] between SIGTERM and SIGKILL to HAProxy."""
 
 _FILE: Final = "haproxy.cfg"
 
 _MASTER: Final = "master.sock"
-"""Socket of the master process, in the folder of its files; no longer than what `RunFolder` allows for."""
+"""Socket of the master process, in the folder of its files; not longer than the name of the socket in `RunFolder`."""
 
 
 class Gateway:
     """The gateway of a fleet: a master process of HAProxy with its workers.
 
-    The file always holds what was set through the socket, so that a gateway that is restarted has the same state.
+    Every address that is set through the socket is also written to the configuration file, so a restarted gateway has
+    the same slots.
 
     Args:
-        plan: the gateway, with the servers that are there now.
+        plan: the gateway, with its current servers.
         folder: folder for its files, which only its user can read.
 
     Raises:
@@ -282,7 +283,7 @@ class Gateway:
         """Start HAProxy and wait until it listens.
 
         Raises:
-            ServiceError: it refuses its configuration, or a port is taken.
+            ServiceError: HAProxy rejects the configuration, or a port is taken.
         """
         self._write()
         self._process.start([self._program, "-W", "-db", "-S", f"{self._master.path},mode,600", "-f", self._file])
@@ -298,11 +299,11 @@ class Gateway:
             return False
 
     def set_slot(self, server: str, address: Address | None) -> None:
-        """Give a slot to a server, or free it.
+        """Assign a slot to a server, or free it.
 
         Args:
             server: name of the server.
-            address: where it is; None if it takes no requests.
+            address: address of the server; None to free the slot.
         """
         slots = [replace(slot, address=address) if slot.server == server else slot for slot in self.plan.slots]
         self.plan = replace(self.plan, slots=tuple(slots))
@@ -313,17 +314,17 @@ class Gateway:
             self.socket.open_slot(server, address)
 
     def end_trial(self) -> None:
-        """Send no more requests to the server on trial, at once; it weighs nothing until another plan comes."""
+        """Send no more requests to the server on trial, at once; its share is 0 until the next `reload`."""
         if (canary := self.plan.canary) is not None:
             self.plan = replace(self.plan, canary=replace(canary, share=0.0))
             self._write()
             self.socket.end_trial()
 
     def reload(self, plan: GatewayPlan) -> None:
-        """Go on with another plan, from the moment that this returns; old workers finish the requests in progress.
+        """Replace the plan; it is in force when this returns. Old workers finish the requests in progress.
 
         Raises:
-            ServiceError: HAProxy refuses the new configuration; the old one goes on.
+            ServiceError: HAProxy rejects the new configuration; the old one stays in force.
             ServiceUnavailableError: HAProxy has ended meanwhile.
         """
         before, self.plan = self.plan, plan
@@ -336,20 +337,20 @@ class Gateway:
         if self.pid is None:
             return
         worker = self.socket.worker()
-        # Not by a signal: while the master takes one plan, another signal is lost, or kills it. The socket waits.
+        # Not by a signal: during a reload, another signal to the master is lost or kills it. Commands are queued.
         self._master.ask("reload", timeout=_START_TIMEOUT)
         if not self._process.wait_until(lambda: self._worker() not in (worker, None), _START_TIMEOUT):
             raise ServiceError("gateway: HAProxy did not take another plan, expected it to:" + self._last_lines())
 
     def _worker(self) -> int | None:
-        """Process id of the worker that takes requests, None while none answers."""
+        """Process id of the current worker, None while none answers."""
         try:
             return self.socket.worker()
         except ServiceUnavailableError:
             return None
 
     def stop(self) -> None:
-        """End it, workers and all; may be called twice."""
+        """Stop HAProxy with all workers; may be called twice."""
         self._process.stop(_STOP_GRACE)
 
     def _write(self) -> None:
@@ -362,7 +363,7 @@ class Gateway:
 
 
 def gateway_pids(folder: Path) -> set[int]:
-    """The processes of HAProxy that are the gateway of a folder, whoever has started them.
+    """Process ids of HAProxy as the gateway of a folder, also of one started by another process.
 
     Args:
         folder: the folder that was given to `Gateway`.
@@ -376,9 +377,9 @@ _COMMITTED: Final = "Success"
 
 
 class CredentialReloader:
-    """Has the gateway read tokens and certificates again when their files have changed; no connection is lost.
+    """Reloads tokens and certificates into the gateway when their files have changed; no connection is lost.
 
-    A file that is broken changes nothing: the gateway goes on with the old one, and an incident tells why.
+    A broken file changes nothing: the gateway keeps the old content, and an incident states the reason.
 
     Args:
         gateway: the gateway.
@@ -389,17 +390,17 @@ class CredentialReloader:
         self._seen = {path: _version(path) for path in self._files()}
 
     def reload_changed(self) -> Iterator[str]:
-        """Have the gateway read what has changed since the last call.
+        """Reload the files that have changed since the last call.
 
         Yields:
-            What was read, or what is wrong with it, in words.
+            The text of an incident for each changed file: that it was read, or why not.
         """
         for path in self._files():
             version = _version(path)
             if version is None or version == self._seen.get(path):
                 continue
             first, self._seen[path] = path not in self._seen, version
-            if first:  # of another specification, which the gateway has just read
+            if first:  # new in the specification: the gateway was reloaded with it
                 continue
             try:
                 self._renew(path)
@@ -427,7 +428,7 @@ class CredentialReloader:
             self._gateway.reload(self._gateway.plan)
 
     def _renew_tokens(self, path: Path) -> None:
-        """Put a new version of the whole map in the place of the old one."""
+        """Replace the whole map in one transaction."""
         tokens = read_tokens(path)
         ask = self._gateway.socket.ask
         said = ask(f"prepare map {path}")
@@ -452,7 +453,7 @@ class CredentialReloader:
 
 
 def _version(path: Path) -> _Version | None:
-    """What differs after a file was written again; None if there is none."""
+    """Modification time, size and inode, which change when a file is rewritten; None if there is no file."""
     try:
         stat = path.stat()
     except OSError:

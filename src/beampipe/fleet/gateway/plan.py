@@ -1,6 +1,6 @@
-"""What a gateway is configured with: slots for servers, the calls that clients may make, and files of this run.
+"""Configuration data of a gateway: slots for servers, the calls that clients may make, and files of this run.
 
-Any call that is not listed is refused, so that no spelling of another one gets through.
+Calls are allowed by list: any other is refused, so no alternative spelling of a forbidden call gets through.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ INFER: Final = f"{_SERVICE}ModelInfer"
 """Path of the call that sends an event."""
 
 INDEX: Final = f"{_SERVICE}RepositoryIndex"
-"""Path of the call with which CMS's client begins; Triton answers it only with the servers' secret."""
+"""Path of the first call of CMS's client; Triton answers it only with the servers' secret."""
 
 RPCS: Final = (
     INFER,
@@ -51,10 +51,10 @@ HTTP_PATHS: Final = (
 
 
 class Address(NamedTuple):
-    """Where a server is.
+    """Address of a server.
 
     Attributes:
-        host: host name or address.
+        host: host name or IP address.
         http: port for HTTP.
         grpc: port for gRPC.
     """
@@ -66,14 +66,14 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True)
 class Slot:
-    """A slot for one server in the gateway; HAProxy checks the health of slots only, so all are made at the start.
+    """A slot for one server in the gateway. HAProxy checks the health of slots only, so all are made at the start.
 
     Attributes:
         server: name of the server.
-        weight: its share of the requests beside others.
-        address: where it is; None for a free slot.
-        several: number of slots, where one host name stands for all servers of a group, as in Kubernetes; `server` is
-            then what their names begin with. 0 for the slot of one server.
+        weight: its share of the requests, relative to the weights of the others.
+        address: address of the server; None for a free slot.
+        several: number of slots if one host name stands for all servers of a group, as in Kubernetes; `server` is
+            then the prefix of their names. 0 for the slot of one server.
     """
 
     server: str
@@ -84,9 +84,9 @@ class Slot:
 
 @dataclass(frozen=True)
 class CanaryShare:
-    """A server that is on trial, and gets a share of the requests whatever the balancing is.
+    """A server on trial, which gets a fixed share of the requests under any balancing.
 
-    Weights cannot do that: among idle servers HAProxy's least connections goes in turn, whatever they weigh.
+    Weights cannot fix a share: among idle servers HAProxy's `leastconn` takes each in turn, whatever their weights.
 
     Attributes:
         server: name of the server.
@@ -99,7 +99,7 @@ class CanaryShare:
 
 @dataclass(frozen=True)
 class GatewayPlan:
-    """A gateway with what stands behind it.
+    """A gateway and the servers behind it.
 
     Attributes:
         fleet: the fleet.
@@ -109,12 +109,12 @@ class GatewayPlan:
         models: names of the models that a server must have to get requests.
         secret: the servers' secret.
         tokens: map of tokens; None if no token is required.
-        canary: a server that is on trial; None if there is none.
-        hits: program that finds the server with the fewest hits, in Lua; None if another rule is used.
-        host: address for clients instead of that of the specification, in a container; None for that one.
+        canary: the server on trial; None if there is none.
+        hits: Lua program that selects the server with the fewest outstanding hits; None for another balancing.
+        host: address to listen on for clients, in a container; None for that of the specification.
         status_host: address for metrics.
-        resolved: whether hosts are names whose address changes when a container restarts: they are resolved again and
-            again, and need not be known at the start.
+        resolved: whether hosts are names whose address changes when a container restarts: they are resolved
+            repeatedly, and need not resolve at the start.
         threads: number of threads of HAProxy.
     """
 

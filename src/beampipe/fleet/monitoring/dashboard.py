@@ -1,4 +1,4 @@
-"""What is shown of a fleet: the queries of the local page and of the Grafana dashboard.
+"""The queries of the local page and of the Grafana dashboard of a fleet, and that dashboard.
 
 Queries use the series that `rules.yml` records, so that page, dashboard and alerts show the same numbers.
 """
@@ -15,10 +15,10 @@ Unit = Literal["", "/s", "ms"]
 
 @dataclass(frozen=True)
 class Line:
-    """A query, and the name of each line that it gives.
+    """A query, and the name of each resulting line.
 
     Attributes:
-        query: query in the language of Prometheus.
+        query: query in PromQL.
         legend: name of a line; ``{{label}}`` stands for the value of a label.
     """
 
@@ -28,14 +28,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """A picture over time.
+    """A plot over time.
 
     Attributes:
         name: name for programs.
         title: heading.
-        about: what is shown, in a sentence.
+        about: description in one sentence.
         unit: unit of the axis.
-        lines: what is drawn.
+        lines: the plotted queries.
     """
 
     name: str
@@ -47,14 +47,14 @@ class Panel:
 
 @dataclass(frozen=True)
 class Tile:
-    """A number of the present.
+    """A current number.
 
     Attributes:
         name: name for programs.
         title: heading.
         unit: unit of the number.
         query: query that gives one number.
-        bad: whether any number above 0 is bad news.
+        bad: whether a number above 0 is a problem, shown in red.
     """
 
     name: str
@@ -73,7 +73,7 @@ TILES: Final = (
     Tile("failures", "Failures", "/s", "fleet:failures:rate + (gateway:failures:rate or vector(0))", bad=True),
     Tile("refused", "Refusals", "/s", "gateway:refused:rate", bad=True),
 )
-"""Numbers at the top."""
+"""Numbers at the top of the page."""
 
 PANELS: Final = (
     Panel(
@@ -147,10 +147,10 @@ PANELS: Final = (
         ),
     ),
 )
-"""Pictures over time."""
+"""Plots over time."""
 
 ALERTS: Final = 'ALERTS{alertstate="firing"}'
-"""Query for the alerts that are on."""
+"""Query for the firing alerts."""
 
 
 _UNITS: Final[dict[Unit, str]] = {"": "short", "/s": "reqps", "ms": "ms"}
@@ -167,9 +167,9 @@ _PANEL_HEIGHT: Final = 8
 
 
 def grafana_dashboard(name: str = "fleet") -> dict[str, Any]:
-    """The dashboard as Grafana imports it, in the schema of Grafana 9 and later.
+    """The dashboard for import into Grafana 9 or later.
 
-    It shows series that `rules.yml` records: its Prometheus needs these rules, which `beampipe fleet rules` prints.
+    Its Prometheus needs the recording rules that `beampipe fleet rules` prints (`rules.yml`).
 
     Args:
         name: name of the fleet.

@@ -33,17 +33,17 @@ from beampipe.fleet.specification import Fleet, GatewaySettings
 from beampipe.triton.client.endpoint import LOOPBACK
 
 SILENT: Final = "silent"
-"""State of a server whose record is old: it is gone, or its node is."""
+"""State of a server whose record is out of date: server or node is down, or the file system is slow."""
 
 ShownState = State | Literal["silent"]
-"""State of a server as others see it."""
+"""State of a server as shown: that of its record, or silent."""
 
 
 def shown_state(record: Record, now: float | None = None) -> ShownState:
-    """The state of a server as others see it.
+    """The state of a server: that of its record, or silent if the record is out of date.
 
     Args:
-        record: what it said last.
+        record: its last record.
         now: the time [s since 1970], None for the present.
     """
     return record.state if record.lives(now) else SILENT
@@ -89,7 +89,7 @@ def _escaped(text: str) -> str:
 DISPLAY_POLICY: Final = (
     "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
 )
-"""Content-Security-Policy of a display: it may draw, and ask nobody; it is a stranger to the page that shows it."""
+"""Content-Security-Policy of a display: it may draw but make no requests, and has an origin of its own."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.html")
 
@@ -130,12 +130,12 @@ def read_display(folder: Path | None, name: str) -> bytes | None:
 
     Args:
         folder: folder of the displays; None if there is none.
-        name: name of the file, as a client asks for it.
+        name: name of the file, as requested by a client.
     """
     if folder is None or not _NAME.fullmatch(name):
         return None
     try:
-        # Not a link, which could lead elsewhere; not a pipe, which could make us wait.
+        # No links, which could point outside of the folder; no blocking on pipes.
         file = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
@@ -156,11 +156,11 @@ _SCRIPTS: Final = ("uPlot.iife.min.js", "charts.js", "page.js")
 
 
 class Page(NamedTuple):
-    """A page, and what the browser may do with it.
+    """A page and its Content-Security-Policy.
 
     Attributes:
         text: the HTML.
-        policy: its Content-Security-Policy: its own script, and requests to where it comes from.
+        policy: its Content-Security-Policy: only its own script, requests only to the server of the page.
     """
 
     text: str
@@ -172,7 +172,7 @@ def render_page(name: str, interval: float) -> Page:
 
     Args:
         name: name of the fleet.
-        interval: time between two looks at each server [s].
+        interval: time between two scrapes of each server [s].
     """
     folder = files("beampipe.fleet.monitoring") / "web"
     told = {
@@ -185,7 +185,7 @@ def render_page(name: str, interval: float) -> Page:
     parts = {
         "title": html.escape(name),
         "css": "\n".join((folder / part).read_text(encoding="utf-8") for part in _STYLES),
-        # "<" could end the script element early.
+        # An unescaped "<" could close the script element.
         "told": json.dumps(told, separators=(",", ":")).replace("<", "\\u003c"),
         "js": script,
     }
@@ -201,7 +201,7 @@ def render_page(name: str, interval: float) -> Page:
 
 
 _FORWARDED: Final = ("/api/v1/query", "/api/v1/query_range")
-"""What is asked of Prometheus; everything else of it stays closed."""
+"""Paths of Prometheus that are forwarded; all others are refused."""
 
 _LONGEST: Final = 8 << 10
 """Longest query [bytes]."""
@@ -210,7 +210,7 @@ _PROMETHEUS_TIMEOUT: Final = 10.0
 """Time [s] that Prometheus gets to answer."""
 
 _NOTHING: Final = "default-src 'none'"
-"""Content-Security-Policy of what is no page."""
+"""Content-Security-Policy of answers that are no page."""
 
 _JSON: Final = "application/json"
 
@@ -225,9 +225,9 @@ class Answer(NamedTuple):
     """An answer to a request.
 
     Attributes:
-        body: what is sent.
+        body: content.
         kind: its Content-Type.
-        status: status of HTTP.
+        status: HTTP status.
         policy: its Content-Security-Policy.
     """
 
@@ -238,7 +238,7 @@ class Answer(NamedTuple):
 
 
 class Views:
-    """What is there to see; `WatchServer` tells what each path is.
+    """Answers to GET requests by path; `PageServer` lists the paths.
 
     Args:
         fleet: the fleet that is watched.
@@ -264,8 +264,8 @@ class Views:
         """The answer to a GET.
 
         Args:
-            path: path that was asked for, as it came.
-            query: what stood behind its question mark.
+            path: requested path, not decoded.
+            query: the part after its question mark.
         """
         if path == "/":
             return Answer(self._page.text.encode(), _HTML, policy=self._page.policy)
@@ -309,7 +309,7 @@ class Views:
 
 
 def _asked(url: str, path: str) -> Answer:
-    """What Prometheus answers."""
+    """Forward a GET to Prometheus."""
     address = urlsplit(url)
     with closing(http.client.HTTPConnection(address.netloc, timeout=_PROMETHEUS_TIMEOUT)) as connection:
         try:
@@ -327,7 +327,7 @@ def _missing(url: str | None) -> str:
 
 
 def _refusal(status: int, said: str) -> Answer:
-    """A refusal in the form of Prometheus's own."""
+    """An error in the format of Prometheus's API."""
     return _as_json({"status": "error", "errorType": "unavailable", "error": said}, status)
 
 
@@ -336,29 +336,29 @@ def _as_json(value: object, status: int = HTTPStatus.OK) -> Answer:
 
 
 _CLIENT_TIMEOUT: Final = 10.0
-"""Time [s] that a client gets to ask, and between two requests."""
+"""Time limit [s] for reading a request, and between two requests on a connection."""
 
 _OWN: Final = (None, "same-origin", "none")
-"""Whose page a request may come from, as browsers say: our own or none. Programs say nothing."""
+"""Accepted values of the header ``Sec-Fetch-Site``: browsers on our page or on none; programs do not send it."""
 
 
 class PageServer:
-    """The page of `beampipe fleet watch`, on loopback, for this machine alone.
+    """The server of the page of `beampipe fleet watch`, on loopback only.
 
     GET /                the page
-    GET /fleet.json      what the registry says of each server, whether Prometheus answers, displays of events
-    GET /api/v1/query    and /api/v1/query_range: asked of Prometheus
-    GET /events/         names of the displays of events
-    GET /events/NAME     a display of an event
+    GET /fleet.json      records of the servers, state of Prometheus, list of event displays
+    GET /api/v1/query    and /api/v1/query_range: forwarded to Prometheus
+    GET /events/         list of event displays
+    GET /events/NAME     an event display
     GET /metrics         states of the servers, for Prometheus
 
-    Everything else is refused, as is whatever another page asks for in its reader's browser.
+    Everything else is refused, and so are requests that a browser makes for another site's page.
 
     Args:
         fleet: the fleet that is watched.
         registry: folder of the registry.
         prometheus: function that gives the address of Prometheus, ``http://127.0.0.1:PORT``, None while there is none.
-        events: folder into which others drop displays of events as HTML; None for none.
+        events: folder of event displays, written as HTML by other programs; None for none.
         port: port to listen on, 0 for a free one; None for the fleet's `page_port`.
 
     Raises:
@@ -382,7 +382,7 @@ class PageServer:
             raise ServiceError(
                 f"the fleet's page: port {wanted} cannot be had ({error.strerror}), expected a free one; 0 takes any"
             ) from error
-        # A short wait for its end; requests are not slowed by it.
+        # Poll interval for `stop`, 0.1 s; it does not delay requests.
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="fleet-watch", daemon=True)
 
     @property
@@ -396,11 +396,11 @@ class PageServer:
         return f"http://{LOOPBACK}:{self.port}/"
 
     def start(self) -> None:
-        """Answer from now on, in threads."""
+        """Start serving, one thread per connection."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer no more; may be called twice."""
+        """Stop serving; may be called twice."""
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join()
@@ -421,12 +421,12 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
 
     def server_bind(self) -> None:
-        # The library's own asks a name server for the name of this machine, which may take its time.
+        # The library's version looks up the name of this machine in DNS, which may be slow.
         TCPServer.server_bind(self)
         self.server_name, self.server_port = LOOPBACK, int(self.server_address[1])
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: it is a client that has gone."""
+        """Ignore errors: the client has disconnected."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -447,7 +447,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self._send(self._views.answer(path, query))
 
     def _is_own(self) -> bool:
-        """Whether the request is for this server by its own name: a page elsewhere can have its name lead here."""
+        """Whether host and origin are ours: the DNS name of another site can resolve to loopback (DNS rebinding)."""
         assert isinstance(self.server, _Server)
         hosts = (f"{LOOPBACK}:{self.server.server_port}", f"localhost:{self.server.server_port}")
         return self.headers.get_all("Host") in [[host] for host in hosts] and self.headers["Sec-Fetch-Site"] in _OWN
@@ -465,4 +465,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(answer.body)
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Say nothing: the page asks every other second."""
+        """No log: the page sends requests every other second."""

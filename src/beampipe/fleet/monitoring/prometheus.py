@@ -1,6 +1,7 @@
 """Prometheus for a fleet: settings, rules, targets, and its process.
 
-The servers stand in a file of their own that Prometheus reads again when it changes, so they come and go while it runs.
+The scraped servers are in a file of their own that Prometheus reads again when it changes, so servers can come and go
+without a restart. The fleet does not depend on Prometheus: it neither waits for it nor fails with it.
 """
 
 from __future__ import annotations
@@ -33,23 +34,23 @@ from beampipe.triton.client.endpoint import LOOPBACK, authority
 from beampipe.triton.server.launch import free_port
 
 _LOOKS: Final = 4
-"""Number of looks at a server over which a rate is taken: one or two may fail."""
+"""Number of scrapes in the window of a rate: one or two of them may fail."""
 
 _SHORTEST: Final = 10
-"""Shortest time [s] over which a rate is taken; shorter ones flicker."""
+"""Shortest window of a rate [s]; over shorter ones rates fluctuate too much."""
 
 
 def window(interval: float) -> int:
-    """The time [s] over which rates are taken.
+    """The window of rates [s].
 
     Args:
-        interval: time between two looks at each server [s].
+        interval: time between two scrapes of each server [s].
     """
     return max(math.ceil(_LOOKS * interval), _SHORTEST)
 
 
 def interval_text(interval: float) -> str:
-    """The time between two looks at each server as Prometheus reads it, such as ``2000ms``.
+    """The scrape interval in the syntax of Prometheus, such as ``2000ms``.
 
     Args:
         interval: that time [s].
@@ -61,7 +62,7 @@ def rules_text(interval: float) -> str:
     """Recording and alerting rules as YAML.
 
     Args:
-        interval: time between two looks at each server [s].
+        interval: time between two scrapes of each server [s].
     """
     text = (files("beampipe.fleet.monitoring") / "rules.yml").read_text(encoding="utf-8")
     head, groups = text.split("groups:\n")
@@ -72,13 +73,14 @@ _MODEL_NAME: Final = re.compile(r'model_name:\s*"([^"]+)"')
 
 
 def role_relabelings(repository: Path) -> list[dict[str, object]]:
-    """Rules of ``metric_relabel_configs`` that mark chains of models and their steps by the label ``role``.
+    """Rules of ``metric_relabel_configs`` that mark ensembles (chains of models) and their steps by the label ``role``.
 
-    Triton counts a request in a chain and in each step of it. "chain" stands for the whole, "first" for its first step,
-    "step" for later ones; other models get no such label.
+    Triton counts a request to an ensemble once for the ensemble and once for each step; the label allows to count it
+    once. Its value is "chain" for the ensemble, "first" for the first step, "step" for later steps; other models have
+    no such label.
 
     Args:
-        repository: the served models; without chains, or if nothing is there, there are no rules.
+        repository: the served models; without ensembles, or if the folder does not exist, there are no rules.
 
     Raises:
         FileError: the configuration of a model cannot be read.
@@ -121,19 +123,19 @@ RULES: Final = "rules.yml"
 _TARGETS: Final = "servers.json"
 
 _FORGOTTEN: Final = 600.0
-"""Time [s] after which a server that says nothing is no longer looked for: until then it counts as down."""
+"""Time [s] after which a silent server is no longer scraped; until then it counts as down."""
 
 
 def prometheus_settings(
     fleet: Fleet, folder: Path, *, status_port: int | None = None, page_port: int | None = None
 ) -> str:
-    """The settings of Prometheus beside a fleet of this machine, as YAML.
+    """The settings of Prometheus for a fleet on this machine, as YAML.
 
     Args:
         fleet: the fleet that is watched.
         folder: folder of the settings, with the servers' file of `write_targets`.
         status_port: port on loopback for the gateway's metrics; None if there is no gateway.
-        page_port: port on loopback of the page (`PageServer`), which has the states of the registry; None for no page.
+        page_port: port on loopback of `PageServer`, which exports the states of the servers; None for no page.
     """
     return render_settings(
         fleet,
@@ -181,7 +183,7 @@ def write_settings(fleet: Fleet, folder: Path, *, status_port: int | None = None
 
     Args:
         fleet: the fleet that is watched.
-        folder: where to write; it is made if it is not there.
+        folder: folder to write to; made if it does not exist.
         status_port: port on loopback for the gateway's metrics; None if there is no gateway.
         page_port: port on loopback of the page; None for no page.
 
@@ -202,9 +204,9 @@ def write_settings(fleet: Fleet, folder: Path, *, status_port: int | None = None
 
 
 def write_targets(folder: Path, records: Mapping[str, Record]) -> Path:
-    """Write the servers that Prometheus looks at, unless the file says so already.
+    """Write the file of the servers that Prometheus scrapes, if it changes.
 
-    A server that ends in order is left out. One that is silent stays for ten minutes: it counts as down.
+    A server that is ending is left out. A silent server is kept for ten minutes and counts as down.
 
     Args:
         folder: folder of the settings.
@@ -232,10 +234,10 @@ def write_targets(folder: Path, records: Mapping[str, Record]) -> Path:
 
 
 _START_TIMEOUT: Final = 30.0
-"""Time [s] that the program gets to read what it kept, and to answer."""
+"""Time limit [s] for Prometheus to replay its stored data and answer."""
 
 _STOP_GRACE: Final = 10.0
-"""Time [s] that the program gets to put its memory onto the disk when it ends."""
+"""Time limit [s] for Prometheus to write its memory to disk at its end."""
 
 
 def find_prometheus() -> Path | None:
@@ -245,10 +247,10 @@ def find_prometheus() -> Path | None:
 
 
 def prometheus_program(settings: MonitoringSettings) -> Path | None:
-    """The program, None if it shall not run or is not installed.
+    """The program, None if Prometheus is disabled or not installed.
 
     Raises:
-        ConfigError: it was asked for, and is not installed.
+        ConfigError: it is required by the settings but not installed.
     """
     program = None if settings.prometheus is False else find_prometheus()
     if program is None and settings.prometheus:
@@ -260,12 +262,12 @@ def prometheus_program(settings: MonitoringSettings) -> Path | None:
 
 
 class Prometheus:
-    """Prometheus for one fleet, on loopback. After its end it may be started again, and goes on with what it kept.
+    """Prometheus for one fleet, on loopback. It may be started again after its end, and continues with its stored data.
 
     Args:
         program: path of Prometheus.
         fleet: the fleet that is watched.
-        folder: folder for settings, rules, log and what is kept; the servers' file of `write_targets` belongs there.
+        folder: folder for settings, rules, log and stored data; `write_targets` writes the servers' file there.
         status_port: port on loopback for the gateway's metrics; None if there is no gateway.
         page_port: port on loopback of the page; None for no page.
     """
@@ -307,7 +309,7 @@ class Prometheus:
 
         Raises:
             FileError: the settings cannot be written.
-            ServiceError: it refuses its settings, its port is taken, or it does not answer in time.
+            ServiceError: it rejects its settings, its port is taken, or it does not answer in time.
         """
         self.launch()
         if not self._process.wait_until(self.is_ready, _START_TIMEOUT):
@@ -320,7 +322,7 @@ class Prometheus:
     def launch(self) -> None:
         """Write its settings and start it unless it runs, without waiting until it answers.
 
-        One that an earlier process has left over the same folder is ended first: two cannot share it.
+        A Prometheus that an earlier process has left running is stopped first: two cannot share one data folder.
 
         Raises:
             FileError: the settings cannot be written.
@@ -339,7 +341,7 @@ class Prometheus:
                 _storage(self._folder),
                 f"--storage.tsdb.retention.time={self._fleet.monitoring.retention}d",
                 f"--web.listen-address={LOOPBACK}:{self._port}",
-                "--web.cors.origin=none",  # by default any page in a browser here may read everything
+                "--web.cors.origin=none",  # by default every web page in a local browser could read all data
                 "--log.level=warn",
             ]
         )
@@ -356,9 +358,9 @@ class Prometheus:
                 return False
 
     def reconfigure(self, fleet: Fleet) -> None:
-        """Watch a fleet as it is specified now, and the models that are in its repository now.
+        """Apply a changed specification, and the current models of its repository, to the running Prometheus.
 
-        It goes on running. Its port and how long it keeps what it saw change at its next start only.
+        Changes of port and retention take effect at its next start only.
 
         Raises:
             FileError: the settings cannot be written.
@@ -368,7 +370,7 @@ class Prometheus:
         self._process.signal(signal.SIGHUP)
 
     def last_log_lines(self) -> list[str]:
-        """The last lines that it has logged since its last start."""
+        """The last lines of its log since its last start."""
         return self._process.last_lines()
 
     def stop(self) -> None:
@@ -377,7 +379,7 @@ class Prometheus:
 
 
 def prometheus_pids(folder: Path) -> set[int]:
-    """The processes of Prometheus that keep what they see in a folder, whoever has started them.
+    """Process ids of Prometheus with their data in a folder, also of one started by another process.
 
     Args:
         folder: the folder that was given to `Prometheus`.
@@ -390,16 +392,16 @@ def _storage(folder: Path) -> str:
 
 
 class Monitoring:
-    """Whoever watches a fleet.
+    """Page and Prometheus of a running fleet.
 
     Args:
         fleet: the fleet.
         folder: its run folder.
         status_port: port of the gateway's metrics.
-        note: function that is told what happens.
+        note: called with the text of each incident.
 
     Raises:
-        ConfigError: Prometheus was asked for, and is not installed.
+        ConfigError: Prometheus is required but not installed.
     """
 
     def __init__(self, fleet: Fleet, folder: RunFolder, status_port: int, note: Callable[[str], None]) -> None:
@@ -433,11 +435,11 @@ class Monitoring:
         return None if self._prometheus is None else self._prometheus.pid
 
     def start(self) -> None:
-        """Hand out the page. Prometheus is started at the first look: the fleet does not wait for it."""
+        """Start the page. Prometheus is started by the first `update`: the fleet does not wait for it."""
         self._page.start()
 
     def update(self, records: Mapping[str, Record]) -> None:
-        """See to it that Prometheus runs and knows the servers."""
+        """Update the scraped servers, and start Prometheus if it does not run."""
         prometheus, now = self._prometheus, time.monotonic()
         if prometheus is None:
             return
@@ -451,12 +453,12 @@ class Monitoring:
             self._pause.started(time.monotonic())
 
     def reconfigure(self, fleet: Fleet) -> None:
-        """Watch the fleet as it is wanted now, with the models that it has now."""
+        """Apply a changed specification, and the current models, to Prometheus."""
         if self._prometheus is not None:
             self._prometheus.reconfigure(fleet)
 
     def stop(self) -> None:
-        """End both; may be called twice."""
+        """Stop both; may be called twice."""
         self._page.stop()
         if self._prometheus is not None:
             self._prometheus.stop()

@@ -1,1 +1,1 @@
-"""How large a fleet must be, and how its servers should run: a simulator, and a search on a live server."""
+"""Planning of a fleet: a simulator for the number of servers, and a search for the best configuration of a model."""

@@ -1,19 +1,19 @@
-"""What a load test has measured, as the simulator takes it. Two kinds of JSON are read.
+"""Measured service times for the simulator, from JSON of either of two formats.
 
-The small one is written by `write_measured`, by ``benchmarks/fleet/simulator.py``, or by hand::
+The first is written by `write_measured`, by ``benchmarks/fleet/simulator.py``, or by hand::
 
     {
-      "about": "exatrkx, one H100, 2026-11-25",    what was measured, in words
-      "sizes": [310, 288, 9120],                   size of each measured event, hits say
+      "about": "exatrkx, one H100, 2026-11-25",    description of the measurement
+      "sizes": [310, 288, 9120],                   size of each measured event, e.g. hits
       "seconds": [0.0031, 0.0029, 0.0611],         time that one instance worked on it, alone on its cores [s]
-      "overhead": 0.0003,                          time there and back that occupies no instance [s]; 0 if left out
-      "overhead_ratios": [0.9, 1.0, 1.3],          such times of single requests over their mean; [1] if left out
-      "contention": 0.05,                          how much each further busy core slows all; 0 if left out
-      "events": [305, 9100]                        sizes of events as they come; `sizes` if left out
+      "overhead": 0.0003,                          mean time of a request outside of instances [s]; 0 if left out
+      "overhead_ratios": [0.9, 1.0, 1.3],          overheads of single requests over their mean; [1] if left out
+      "contention": 0.05,                          share by which each further busy core slows all; 0 if left out
+      "events": [305, 9100]                        sizes of the events of the load; `sizes` if left out
     }
 
-The other one is ``serving.json`` of `beampipe serving bench`: it holds one mean for each sample. Service times are
-those of the direct pipeline at one event at a time, the overhead is what a served event takes more.
+The second is ``serving.json`` of `beampipe serving bench`, which has one mean time for each sample. Service times are
+those of the direct pipeline with one event at a time; the overhead is the additional time of a served event.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ __all__ = ["Measured", "parse_sizes", "read_measured", "write_measured"]
 _DISTRIBUTIONS: Final[Mapping[str, tuple[Callable[..., Sizes], int]]] = MappingProxyType(
     {"lognormal": (LogNormalSizes, 2), "pareto": (ParetoSizes, 3)}
 )
-"""Name of a distribution -> what makes it, and of how many numbers."""
+"""Name of a distribution -> its class, and the number of its parameters."""
 _DIRECT: Final = "direct"
-"""The way of a load test that has no server."""
+"""Name in a load test of the pipeline without a server."""
 _KNOTS_FROM: Final = 200
-"""Number of measured events from which a table has enough of them in each bin; below, a line is fitted."""
+"""Smallest number of events for a table of bins; with fewer, a line is fitted."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,13 @@ class Measured:
     """Measured service times.
 
     Attributes:
-        sizes: size of each measured event, hits say.
+        sizes: size of each measured event, e.g. hits.
         seconds: time that one instance, alone on its cores, worked on each [s].
-        about: what was measured, in words.
-        overhead: mean time of a request there and back that occupies no instance [s].
-        overhead_ratios: such times of single requests over their mean.
+        about: description of the measurement.
+        overhead: mean time of a request that occupies no instance [s]: network and gateway.
+        overhead_ratios: overheads of single requests over their mean.
         contention: share by which each further busy core of a machine slows all of them.
-        events: sizes of events as they come; None for `sizes`; empty if they are not known.
+        events: sizes of the events of the load; None for `sizes`; empty if they are unknown.
     """
 
     sizes: tuple[float, ...]
@@ -81,10 +81,10 @@ class Measured:
                 f"measured: got {len(self.sizes)} sizes and {len(self.seconds)} seconds, expected one or more of each,"
                 " as many of one as of the other"
             )
-        self.service()  # refuses what cannot be times
+        self.service()  # checks the values
 
     def service(self) -> ServiceTimes:
-        """Service times as a function of the size: a table if there are many events, else a line."""
+        """Service times by size: a table for 200 events or more, else a line."""
         sizes, seconds = np.array(self.sizes), np.array(self.seconds)
         fitted = fit_table(sizes, seconds) if len(sizes) >= _KNOTS_FROM else fit_affine(sizes, seconds)
         return replace(
@@ -95,10 +95,10 @@ class Measured:
         )
 
     def event_sizes(self) -> MeasuredSizes:
-        """Sizes of events as they come.
+        """Sizes of the events of the load.
 
         Raises:
-            ConfigError: they are not known.
+            ConfigError: they are unknown.
         """
         events = self.sizes if self.events is None else self.events
         if not events:
@@ -110,11 +110,11 @@ class Measured:
 
 
 def read_measured(path: Path) -> Measured:
-    """The measurements of a file of either kind.
+    """Read a file of either format.
 
     Raises:
         FileError: it cannot be read, or is no JSON.
-        ConfigError: it holds something else, or no point with one event at a time.
+        ConfigError: it has another content, or no point with one event at a time.
     """
     found = _read_json(path)
     if isinstance(found, dict) and {"points", "samples"} <= found.keys():
@@ -135,7 +135,7 @@ def write_measured(path: Path, measured: Measured) -> None:
 
 
 def parse_sizes(text: str) -> Sizes:
-    """Sizes of events as an option of a command says them.
+    """Parse the sizes of events in an option of a command.
 
     Args:
         text: ``lognormal:MEDIAN,SIGMA``, ``pareto:LEAST,SHAPE,MOST``, or the path of a JSON array of numbers.

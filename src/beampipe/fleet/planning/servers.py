@@ -1,4 +1,4 @@
-"""How many servers a load needs, and what each way of balancing makes of them."""
+"""The number of servers that a load needs, and a comparison of balancing policies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from beampipe.fleet.specification import GatewaySettings, read_fleet
 _GATEWAY: Final = GatewaySettings()
 
 _SPARE: Final = 2
-"""Requests in flight for each instance where nothing is stated: one is worked on, the next one waits beside it."""
+"""Default of the requests in flight for each instance: one in progress, one waiting in the server."""
 
 
 def make_shape(
@@ -33,7 +33,7 @@ def make_shape(
     in_flight: int | None = None,
     queue: int | None = None,
 ) -> FleetShape:
-    """A fleet to simulate: what is said here, else what its specification says, else the default of that.
+    """A fleet to simulate: by the arguments, else by the specification, else by the defaults of a specification.
 
     Without a specification a server has at least two requests in flight for each instance.
 
@@ -42,7 +42,7 @@ def make_shape(
         group: group of servers in it; None for the first.
         servers: number of servers.
         instances: number of instances of the model in each server.
-        cores: number of cores of a machine; None for those that a server of the group has, or one for each instance.
+        cores: number of cores of a machine; None for those of its servers in the specification, or one per instance.
         per_machine: number of servers that share a machine.
         in_flight: largest number of requests that one server has at once.
         queue: largest number of requests that wait for a server.
@@ -51,7 +51,7 @@ def make_shape(
         BeampipeError: the specification cannot be read, or has no such group.
 
     Warns:
-        UserWarning: the gateway gives a server fewer requests than it has instances.
+        UserWarning: a server has fewer requests in flight than instances.
     """
     gateway, stated = replace(_GATEWAY, in_flight=max(_GATEWAY.in_flight, _SPARE * instances)), instances * per_machine
     if fleet is None and group is not None:
@@ -82,21 +82,21 @@ def make_shape(
 
 
 _FARTHEST: Final = 8
-"""How many times as many servers as the work alone needs are tried at most, and this many more."""
+"""Limit of the search: this many times the number of servers that the work alone needs, plus this many."""
 
 _DRAWS: Final = 20_000
-"""Number of events of which the latency without any queue is found."""
+"""Number of events drawn for the latency without queues."""
 
 
 @dataclass(frozen=True)
 class Bound:
-    """What a fleet must keep.
+    """Limits that a fleet must keep.
 
     Attributes:
         p95: largest 95th percentile of the latency [s].
         refused: largest share of requests that are refused.
-        busy: largest share of the cores that are busy. Nearer to 1 the queue changes so slowly that neither a
-            simulation nor a week of service is long enough to know it.
+        busy: largest share of busy cores. Closer to 1 the length of the queue varies so slowly that no simulation is
+            long enough to measure it.
     """
 
     p95: float
@@ -111,19 +111,19 @@ class Bound:
             )
 
     def kept(self, figures: FleetFigures) -> bool:
-        """Whether a fleet keeps it, with one standard error to spare."""
-        # Written so that NaN, of a fleet that answers nothing, keeps no bound.
+        """Whether a fleet keeps the limits; its p95 even if it is one standard error larger."""
+        # Comparisons with NaN, for a fleet without answers, are false.
         longest = figures.p95.value + np.nan_to_num(figures.p95.error)
         return bool(longest <= self.p95 and figures.refused.value <= self.refused and figures.busy.value <= self.busy)
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is simulated for each figure.
+    """Statistics of each simulation.
 
     Attributes:
-        requests: number of requests that are recorded in each run.
-        replicas: number of runs, of which the errors come.
+        requests: number of recorded requests in each run.
+        replicas: number of runs, from whose scatter the errors are estimated.
         seed: seed of the first run.
     """
 
@@ -134,14 +134,14 @@ class Effort:
 
 @dataclass(frozen=True)
 class ServerPlan:
-    """How many servers a load needs.
+    """The number of servers that a load needs.
 
     Attributes:
-        shape: the fleet with the least number of servers that keeps the bound.
+        shape: the fleet with the smallest number of servers that keeps the bound.
         low: that number if all service times are shorter by `uncertainty`.
         high: that number if they are longer by it.
         uncertainty: relative uncertainty of the service times.
-        figures: what each way of balancing makes of `shape`.
+        figures: performance of `shape` with each balancing policy.
     """
 
     shape: FleetShape
@@ -160,15 +160,15 @@ def plan_servers(
     effort: Effort | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> ServerPlan:
-    """The least number of servers that keeps a bound, its error, and the policies beside each other.
+    """The smallest number of servers that keeps a bound, its uncertainty, and a comparison of policies.
 
     Args:
         load: the load of the fleet.
-        shape: the fleet; its number of servers is not looked at.
-        bound: what it must keep.
-        uncertainty: relative uncertainty of the service times. The default is how far the simulator may be from a live
-            server in ``benchmarks/fleet/simulator.py``.
-        effort: how much is simulated; the default if not given.
+        shape: the fleet; its number of servers is ignored.
+        bound: limits that it must keep.
+        uncertainty: relative uncertainty of the service times. The default is the allowed deviation of the simulator
+            from a live server in ``benchmarks/fleet/simulator.py``.
+        effort: statistics of each simulation; None for the default.
         progress: called with a description of each simulation before it starts.
 
     Raises:
@@ -196,16 +196,16 @@ def least_servers(
     effort: Effort | None = None,
     progress: Callable[[int], None] = lambda servers: None,
 ) -> int:
-    """The least number of servers that keeps a bound.
+    """The smallest number of servers that keeps a bound.
 
-    The search begins with the number that the work alone asks for, goes up in growing steps until the bound is kept,
-    and halves the last step.
+    The search begins at about the number that the work alone needs, doubles its step until the bound is kept, and
+    bisects the last step.
 
     Args:
         load: the load of the fleet.
-        shape: the fleet; its number of servers is not looked at.
-        bound: what it must keep.
-        effort: how much is simulated; the default if not given.
+        shape: the fleet; its number of servers is ignored.
+        bound: limits that it must keep.
+        effort: statistics of each simulation; None for the default.
         progress: called with each number that is tried.
 
     Raises:
@@ -244,12 +244,12 @@ def compare_policies(
     effort: Effort | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> dict[Policy, FleetFigures]:
-    """What each way of balancing makes of a fleet, with the same events at the same times.
+    """Performance of a fleet with each balancing policy, for the same events at the same times.
 
     Args:
         load: the load of the fleet.
-        shape: the fleet; its policy is not looked at.
-        effort: how much is simulated; the default if not given.
+        shape: the fleet; its policy is ignored.
+        effort: statistics of each simulation; None for the default.
         progress: called with a description of each simulation before it starts.
     """
     how = effort or Effort()
@@ -262,7 +262,7 @@ def compare_policies(
 
 
 def _check_possible(load: Load, bound: Bound) -> None:
-    """Refuse a bound that events break which meet no other event."""
+    """Refuse a bound on the latency that is not kept even without queues."""
     random = np.random.default_rng(0)
     alone = load.service.draw(load.sizes.draw(random, _DRAWS), random) + load.service.draw_overhead(random, _DRAWS)
     least = float(np.percentile(alone, 95))
@@ -274,7 +274,7 @@ def _check_possible(load: Load, bound: Bound) -> None:
 
 
 def _servers_for_work(load: Load, shape: FleetShape, busy: float) -> int:
-    """About the number of servers that the work alone keeps busy for that share of the time; rather one too few."""
+    """About the number of servers whose cores the offered load keeps busy for that share; 5 % low on purpose."""
     offered = load.arrivals.offered
     if not isfinite(offered):
         return 1

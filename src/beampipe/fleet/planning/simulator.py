@@ -1,8 +1,8 @@
-"""A fleet in simulated time, from the arrivals of requests to figures with errors.
+"""Discrete-event simulation of a fleet (with SimPy): arrivals, gateway, servers, cores, and figures with errors.
 
-A request takes the same way as in a real fleet. The gateway hands it to a server with a free slot, or keeps it in its
-queue, or refuses it if the queue is full. In a server it waits for an instance of the model; instances share the cores
-of their machine.
+A request takes the same path as in a real fleet. The gateway sends it to a server with a free slot, or keeps it in its
+one queue, or refuses it if the queue is full. In the server it waits for an instance of the model, which works on it
+for its service time, slower if more instances work than the machine has cores.
 
     from beampipe.fleet.planning.simulator import FleetShape, Load, Poisson, ParetoSizes, ServiceTimes, run_fleet
 
@@ -18,7 +18,7 @@ Each policy chooses among the servers that have a free slot, as HAProxy does wit
 ``power_of_two``      of two servers taken at random, the one with fewer outstanding requests
 ====================  ==============================================================================================
 
-It is checked against closed forms of queueing theory and against live servers.
+The simulator is tested against closed forms of queueing theory and against live servers.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from beampipe.arrays import Float64
 from beampipe.errors import ConfigError
 
 _DRAWS = 100_000
-"""Number of events whose sizes are drawn for a mean."""
+"""Number of events drawn for a mean."""
 
 
 @runtime_checkable
 class Sizes(Protocol):
-    """Where the sizes of events come from."""
+    """Distribution of the sizes of events."""
 
     def draw(self, random: np.random.Generator, n: int) -> Float64[ndarray, " n"]:
-        """Sizes of that many events, independent of each other [e.g. hits]."""
+        """Sizes of `n` independent events [e.g. hits]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ class ParetoSizes:
 
     Attributes:
         least: smallest size.
-        shape: power of the tail; below 2 the variance is that of the cut.
+        shape: power of the tail; below 2 the variance is dominated by the cut-off `most`.
         most: largest size.
     """
 
@@ -119,23 +119,23 @@ def mean_size(sizes: Sizes) -> float:
 
 
 _ROUNDS = 5
-"""Number of fits of a line, each with the weights of the one before."""
+"""Number of weighted fits of a line, each with the weights of the previous one."""
 
 
 @dataclass(frozen=True, eq=False)
 class ServiceTimes:
     """Service time: piecewise linear in the size, times a random ratio.
 
-    seconds = interpolation of (`sizes`, `seconds`), beyond its ends along the outermost pieces, x one of `ratios`
+    time = r x f(size), where f interpolates (`sizes`, `seconds`) linearly, extrapolates along its outermost pieces, and
+    r is drawn from `ratios`.
 
     Attributes:
-        sizes: (k,) sizes at the knots, growing; one knot alone is a constant.
+        sizes: (k,) sizes at the knots, increasing; a single knot means a constant.
         seconds: (k,) service time of an instance that has a core for itself, at the knots [s].
         ratios: (m,) measured times over those of the line; one is drawn for each event.
-        overhead: mean time of a request that occupies no instance [s]: the way there and back, the gateway.
-        overhead_ratios: (k,) measured times of that kind over their mean; one is drawn for each event.
-        contention: share by which each further instance that works on the same machine slows all of them, while there
-            are cores for all; memory bandwidth, say.
+        overhead: mean time of a request that occupies no instance [s]: network and gateway.
+        overhead_ratios: (k,) measured overheads over their mean; one is drawn for each event.
+        contention: share by which each further busy core of a machine slows all of them, e.g. by memory bandwidth.
     """
 
     sizes: ndarray
@@ -163,7 +163,7 @@ class ServiceTimes:
         return cls(np.array([0.0, 1.0]), np.array([fixed, fixed + per_unit]), overhead=overhead)
 
     def scaled(self, factor: float) -> ServiceTimes:
-        """The same, every service time so many times as long."""
+        """The same with every service time multiplied by `factor`."""
         return replace(self, seconds=np.asarray(self.seconds) * factor)
 
     def line(self, sizes: Float64[ndarray, " n"]) -> Float64[ndarray, " n"]:
@@ -176,34 +176,34 @@ class ServiceTimes:
         return np.asarray(np.maximum(0.0, seconds[piece] + slope * (sizes - knots[piece])))
 
     def draw(self, sizes: Float64[ndarray, " n"], random: np.random.Generator) -> Float64[ndarray, " n"]:
-        """Service time of each of these events [s]."""
+        """Random service times of events of these sizes [s]."""
         return np.asarray(self.line(sizes) * _drawn(self.ratios, random, len(sizes)))
 
     def draw_overhead(self, random: np.random.Generator, n: int) -> Float64[ndarray, " n"]:
-        """Time that each of that many requests spends elsewhere [s]."""
+        """Random overheads of `n` requests [s]."""
         return self.overhead * _drawn(self.overhead_ratios, random, n)
 
 
 def fit_affine(sizes: Float64[ndarray, " n"], seconds: Float64[ndarray, " n"]) -> ServiceTimes:
-    """The line with the least squares of the *relative* residuals, and those residuals as its scatter.
+    """Fit a line by least squares of the *relative* residuals, which become its scatter.
 
     Args:
         sizes: size of each event.
         seconds: measured service time of each event [s].
 
     Raises:
-        ConfigError: there is nothing to fit.
+        ConfigError: there are no times to fit, or they are not finite and positive.
     """
     _check(sizes, seconds)
     if np.ptp(sizes) == 0:
         fitted = ServiceTimes.affine(float(seconds.mean()), 0.0)
     else:
         scale = np.full(len(sizes), seconds.mean())
-        for _ in range(_ROUNDS):  # relative to the line itself: relative to the times it would be drawn to short ones
+        for _ in range(_ROUNDS):  # weights from the line: weights from the times would bias it to short ones
             rows = np.stack([1 / scale, sizes / scale], axis=1)
             fixed, per_unit = np.linalg.lstsq(rows, seconds / scale, rcond=None)[0]
             scale = np.maximum(fixed + per_unit * sizes, seconds.min())
-        if fixed < 0:  # no event takes less than nothing: a line through the origin
+        if fixed < 0:  # a negative time is unphysical: line through the origin
             fixed, per_unit = 0.0, 1 / np.mean(sizes / seconds)
         if per_unit < 0:
             fixed, per_unit = float(seconds.mean()), 0.0
@@ -212,7 +212,7 @@ def fit_affine(sizes: Float64[ndarray, " n"], seconds: Float64[ndarray, " n"]) -
 
 
 def fit_table(sizes: Float64[ndarray, " n"], seconds: Float64[ndarray, " n"], knots: int = 12) -> ServiceTimes:
-    """Mean time in bins of equally many events, with the scatter around the line through them.
+    """Mean times in bins with equally many events as knots, with the scatter around the interpolation.
 
     Args:
         sizes: size of each event.
@@ -220,12 +220,12 @@ def fit_table(sizes: Float64[ndarray, " n"], seconds: Float64[ndarray, " n"], kn
         knots: largest number of bins.
 
     Raises:
-        ConfigError: there is nothing to fit.
+        ConfigError: there are no times to fit, or they are not finite and positive.
     """
     _check(sizes, seconds)
     order = np.argsort(sizes, kind="stable")
     bins = [part for part in np.array_split(order, min(knots, len(order))) if len(part)]
-    # Events of one size make one knot, however many bins they fill.
+    # Bins with the same mean size are merged into one knot.
     middles = np.array([sizes[part].mean() for part in bins])
     found = [
         np.concatenate([part for part, at in zip(bins, middles, strict=True) if at == middle])
@@ -251,7 +251,7 @@ def _with_scatter(fitted: ServiceTimes, sizes: Float64[ndarray, " n"], seconds: 
     if not kept.any():
         return fitted
     ratios = seconds[kept] / line[kept]
-    # The mean time of these events stays what was measured, though a ratio is drawn without regard to the size.
+    # Normalised so that the mean time of these events is the measured one, although ratios do not depend on size.
     return replace(fitted, ratios=ratios * seconds[kept].sum() / (line[kept].sum() * ratios.mean()))
 
 
@@ -263,7 +263,7 @@ def _check(sizes: Float64[ndarray, " n"], seconds: Float64[ndarray, " n"]) -> No
 
 
 Send = Callable[[], Event]
-"""Sends a request; the event happens when it is answered (its value is true) or refused (false)."""
+"""Sends a request; the returned event is triggered with True when it is answered, False when it is refused."""
 
 _Process = Generator[Event, bool, None]
 
@@ -277,15 +277,15 @@ class Arrivals(Protocol):
 
     @property
     def offered(self) -> float:
-        """Requests per second if each were answered at once; infinite for clients that do not pause."""
+        """Offered requests per second, if each were answered at once; infinite for clients that do not pause."""
 
     def start(self, environment: Environment, send: Send, random: np.random.Generator) -> None:
-        """Start processes that send requests for ever."""
+        """Start processes that send requests without end."""
 
 
 @dataclass(frozen=True)
 class Poisson:
-    """Open loop: requests come at random, whether or not the fleet keeps up. One that is refused is lost.
+    """Open loop: a Poisson process that does not depend on the fleet. A refused request is lost.
 
     Attributes:
         rate: mean number of requests per second.
@@ -306,11 +306,11 @@ class Poisson:
 
 @dataclass(frozen=True)
 class Bursts:
-    """Open loop: requests come in groups, the groups at random.
+    """Open loop: bursts of requests; the bursts are a Poisson process.
 
     Attributes:
         rate: mean number of requests per second.
-        together: number of requests that come at the same moment.
+        together: number of simultaneous requests in a burst.
     """
 
     rate: float
@@ -335,12 +335,12 @@ class Bursts:
 
 @dataclass(frozen=True)
 class ClosedLoop:
-    """A number of clients; each waits for its answer, works on it for a while, and sends its next event.
+    """Closed loop: each client waits for its answer, pauses, and sends its next request.
 
     Attributes:
         clients: number of clients.
         think: mean time from an answer to the client's next request [s], exponential; 0 for none.
-        retry: mean time after which a client that was refused sends again [s].
+        retry: mean time after which a refused client sends again [s], exponential.
     """
 
     clients: int
@@ -386,16 +386,16 @@ def _check_positive(**values: int | float) -> None:
 
 @no_type_check  # by beartype, at each of a million events of a test; mypy checks it all the same
 class Machine:
-    """Works on jobs at once. With k jobs on C cores each goes on at the rate
+    """Works on several jobs at once. With k jobs on C cores each progresses at the rate
 
         min(1, C / k) / (1 + contention x (min(k, C) - 1)),
 
-    as the operating system shares cores among equal processes. Since all go on equally fast, one clock that runs at
-    that rate is enough: a job ends when the clock has advanced by its work.
+    as the operating system shares cores among equal processes. Since all rates are equal, one clock that runs at this
+    rate is enough: a job ends when the clock has advanced by its work.
 
     Args:
         environment: the simulation.
-        cores: number of cores, or of instances that a GPU runs at once without loss.
+        cores: number of cores; for a GPU, number of instances that it runs at once at full speed.
         contention: share by which each further busy core slows all of them.
 
     Attributes:
@@ -417,7 +417,7 @@ class Machine:
 
         Args:
             work: time that it would take alone [s].
-            done: function that is called at its end.
+            done: called at its end.
         """
         self.advance()
         self._number += 1
@@ -426,7 +426,7 @@ class Machine:
         self._set_alarm(new_first=self._jobs[0] is job)
 
     def advance(self) -> None:
-        """Bring clock and integrals up to now."""
+        """Advance clock and integrals to the current time."""
         passed = self._environment.now - self._at
         self._at = self._environment.now
         self._clock += passed * self._rate
@@ -434,9 +434,9 @@ class Machine:
         self.busy += passed * min(len(self._jobs), self._cores)
 
     def _set_alarm(self, *, new_first: bool) -> None:
-        """See to it that the job that ends first does so, if that or the rate has changed."""
+        """Schedule the end of the first job to finish, if that job or the rate has changed."""
         if not self._jobs:
-            self._clock = 0.0  # small numbers are exact
+            self._clock = 0.0  # keeps rounding errors small
             return
         n_busy = min(len(self._jobs), self._cores)
         rate = n_busy / len(self._jobs) / (1.0 + self._contention * (n_busy - 1))
@@ -449,7 +449,7 @@ class Machine:
             callbacks.append(self._ring)
 
     def _ring(self, event: Event) -> None:
-        if event.value != self._alarm:  # set anew since
+        if event.value != self._alarm:  # rescheduled since
             return
         self.advance()
         _, _, done = heappop(self._jobs)
@@ -458,27 +458,27 @@ class Machine:
 
 
 Policy = Literal["round_robin", "least_connections", "least_hits", "power_of_two"]
-"""Name of a way to choose a server."""
+"""Name of a balancing policy; see the docstring of the module."""
 
 POLICIES: Final[tuple[Policy, ...]] = get_args(Policy)
 
 
 @no_type_check  # by beartype, at each of a million events of a test; mypy checks it all the same
 class Balancer:
-    """State of the servers in the gateway, and its choice among them.
+    """The gateway's state of each server, and its choice among them.
 
     Args:
-        policy: how it chooses.
+        policy: balancing policy.
         servers: number of servers.
         in_flight: largest number of requests that one server has at once; None for any.
-        random: for choices at random.
+        random: generator for random choices.
 
     Attributes:
         requests: (servers,) number of outstanding requests.
         hits: (servers,) sum of their sizes.
-        changed: (servers,) when, by count of changes, the number of requests changed last.
+        changed: (servers,) number of the last change of its requests, counting all changes.
         last: server that was chosen last.
-        random: for choices at random.
+        random: generator for random choices.
     """
 
     def __init__(self, policy: Policy, servers: int, in_flight: int | None, random: np.random.Generator) -> None:
@@ -492,7 +492,7 @@ class Balancer:
         self._changes = servers
 
     def take(self, size: float) -> int | None:
-        """The server for a request, whose place is taken; None if none is free."""
+        """Choose a server for a request and occupy one of its slots; None if no server has a free one."""
         free = np.flatnonzero(self.requests < self._in_flight)
         if not len(free):
             return None
@@ -501,12 +501,12 @@ class Balancer:
         return server
 
     def give_back(self, server: int, size: float) -> None:
-        """A request has left its server."""
+        """Free the slot of a request that has left its server."""
         self._note(server, -1, -size)
 
     def _note(self, server: int, requests: int, size: float) -> None:
         self.requests[server] += requests
-        # Sums of differences drift; an idle server has nothing.
+        # Reset for an idle server, since rounding errors of sums and differences accumulate.
         self.hits[server] = self.hits[server] + size if self.requests[server] else 0.0
         self.changed[server] = self._changes = self._changes + 1
 
@@ -548,16 +548,16 @@ _BLOCK: Final = 1024
 
 @dataclass(frozen=True)
 class FleetShape:
-    """What a simulated fleet consists of.
+    """Servers, machines and limits of a simulated fleet.
 
     Attributes:
         servers: number of servers.
         instances: number of instances of the model in each server.
-        cores: number of cores of a machine; of a GPU, how many instances it runs at once without loss.
+        cores: number of cores of a machine; for a GPU, number of instances that it runs at once at full speed.
         servers_per_machine: number of servers that share a machine.
         in_flight: largest number of requests that one server has at once; None for any.
         queue: largest number of requests that wait for a server; None for any.
-        policy: how the gateway chooses a server.
+        policy: balancing policy of the gateway.
     """
 
     servers: int
@@ -583,7 +583,7 @@ class FleetShape:
 
     @property
     def parallel(self) -> int:
-        """Largest number of events that are worked on at full speed."""
+        """Largest number of events in progress at full speed."""
         full, rest = divmod(self.servers, self.servers_per_machine)
         per_server = self.instances if self.in_flight is None else min(self.instances, self.in_flight)
         return full * min(self.servers_per_machine * per_server, self.cores) + min(rest * per_server, self.cores)
@@ -594,9 +594,9 @@ class Load:
     """The load of a fleet.
 
     Attributes:
-        arrivals: when requests come.
-        sizes: how large their events are.
-        service: how long an instance works on an event of a size.
+        arrivals: arrival process of requests.
+        sizes: distribution of the sizes of their events.
+        service: service time by size.
     """
 
     arrivals: Arrivals
@@ -613,8 +613,8 @@ class SimulatedRun:
         refused: number of recorded requests that were refused.
         seconds: length of the recorded part [s].
         answers: number of answers in that time.
-        working: mean number of instances at work, over all instances; above 1 never.
-        busy: mean number of busy cores, over all cores.
+        working: mean share of instances that work, 0 to 1.
+        busy: mean share of cores that are busy, 0 to 1.
     """
 
     latency: Float64[ndarray, " n"]
@@ -628,15 +628,15 @@ class SimulatedRun:
 def simulate(
     load: Load, shape: FleetShape, *, requests: int = 20_000, warm_up: int | None = None, seed: int = 0
 ) -> SimulatedRun:
-    """Run a fleet from empty until the recorded requests are answered.
+    """Simulate a fleet, from empty until the recorded requests are answered.
 
     Args:
-        load: its load.
-        shape: what it consists of.
-        requests: number of requests that are recorded; those that are refused count.
-        warm_up: number of requests before those; a quarter of `requests` if not given.
-        seed: seed of arrivals, sizes, service times and choices, each of which draws from a stream of its own: another
-            policy gets the same events.
+        load: the load of the fleet.
+        shape: the fleet.
+        requests: number of recorded requests, refused ones included.
+        warm_up: number of earlier, unrecorded requests; None for a quarter of `requests`.
+        seed: seed of arrivals, events and choices, which have separate streams: runs with the same seed and different
+            policies have the same events.
 
     Raises:
         ConfigError: `requests` is not positive.
@@ -702,7 +702,7 @@ class _Run:
 
     def _send(self) -> Event:
         answered = self._environment.event()
-        if self._n_sent >= self._end:  # nobody counts it: it waits for ever
+        if self._n_sent >= self._end:  # after the recorded part: the event is never triggered
             return answered
         if self._n_sent == self._begin:
             self._begun, self._before = self._environment.now, self._integrals()
@@ -722,7 +722,7 @@ class _Run:
         return answered
 
     def _hand_on(self, request: _Request) -> bool:
-        """Give a request to a server, if one is free."""
+        """Send a request to a server with a free slot; whether there was one."""
         server = self._balancer.take(request.size)
         if server is None:
             return False
@@ -731,7 +731,7 @@ class _Run:
         return True
 
     def _worked(self, request: _Request) -> None:
-        """An instance has finished a request; its answer is on the way."""
+        """Called when an instance has finished a request; the answer arrives after the overhead."""
         if request.elsewhere:
             callbacks = self._environment.timeout(request.elsewhere).callbacks
             assert callbacks is not None
@@ -764,7 +764,7 @@ class _Run:
 
 @no_type_check  # by beartype, at each of a million events of a test; mypy checks it all the same
 class _Server:
-    """One server: requests wait in the order in which they came for one of its instances."""
+    """One server: requests wait for an instance in the order of their arrival."""
 
     def __init__(self, machine: Machine, instances: int, worked: Callable[[_Request], None]) -> None:
         self._machine, self._idle, self._worked = machine, instances, worked
@@ -789,7 +789,7 @@ class _Server:
 
 
 def _events(load: Load, random: np.random.Generator) -> Iterator[tuple[float, float, float]]:
-    """Size, service time [s] and time elsewhere [s] of one event after the other."""
+    """Size, service time [s] and overhead [s] of each event."""
     while True:
         sizes = load.sizes.draw(random, _BLOCK)
         works = load.service.draw(sizes, random).tolist()
@@ -814,7 +814,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class FleetFigures:
-    """What a fleet does under a load. Percentiles are over answered requests, NaN where there is none.
+    """Performance of a fleet under a load. Latencies are over answered requests, NaN if there are none.
 
     Attributes:
         throughput: answers per second.
@@ -846,15 +846,15 @@ def run_fleet(
     seed: int = 0,
     step: Callable[[], None] = lambda: None,
 ) -> FleetFigures:
-    """Simulate a fleet several times.
+    """Simulate a fleet several times, and average.
 
     Args:
-        load: its load.
-        shape: what it consists of.
-        requests: number of requests that are recorded in each run.
-        replicas: number of runs.
+        load: the load of the fleet.
+        shape: the fleet.
+        requests: number of recorded requests in each run.
+        replicas: number of runs, from whose scatter the errors are estimated.
         seed: seed of the first run; the others have the following ones.
-        step: function that is called after each run.
+        step: called after each run.
 
     Raises:
         ConfigError: a number is not positive.
@@ -869,7 +869,7 @@ def run_fleet(
 
 
 def figures_of(runs: Sequence[SimulatedRun]) -> FleetFigures:
-    """Means and standard errors over runs that differ by their seeds only."""
+    """Means and standard errors over runs that differ only in their seeds."""
     p50, p95, p99 = zip(*(_percentiles(run) for run in runs), strict=True)
     return FleetFigures(
         throughput=_estimate([run.answers / run.seconds if run.seconds else np.nan for run in runs]),

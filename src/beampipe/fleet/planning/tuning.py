@@ -1,12 +1,12 @@
-"""How a model runs best: successive halving over configurations, measured on a live Triton.
+"""Search for the best configuration of a model by successive halving, measured on a live Triton.
 
 With n configurations, a factor f and a longest measurement of T, there are R = 1 + ceil(log_f n) rounds. In round r
-(from 0) the n / f^r best of the round before are measured for T / f^(R - 1 - r) each: every round takes about n T /
+(from 0) the n / f^r best of the previous round are measured for T / f^(R - 1 - r) each: every round takes about n T /
 f^(R - 1), all of them R / f^(R - 1) of the time that measuring each for T would take. For f = 3 and 24 configurations
-that is 4 / 27. A configuration is lost if it is outside the best third of a short measurement: a poor one does not
-get there by noise alone, and a near-best one that is lost costs little.
+that is 4 / 27. A configuration is dropped if a short measurement ranks it outside the best third. Noise rarely ranks a
+poor one that high, and dropping a nearly best one costs little.
 
-Requests come in a closed loop from threads of this process, which take processor time of their own: what is found is
+Requests come in a closed loop from threads of this process, which use processor time of the same machine: the result is
 the best configuration for a server that shares its cores with its clients.
 
 Source: K. Jamieson and A. Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization",
@@ -41,18 +41,18 @@ from beampipe.triton.server.management import load_model, model_config
 from beampipe.triton.server.server import TritonServer
 
 Protocol = Literal["grpc", "http", "shm"]
-"""How a client's requests travel; `beampipe.triton.ModelClient` says what each means."""
+"""Protocol of a client's requests; `beampipe.triton.ModelClient` explains each."""
 
 
 @dataclass(frozen=True, order=True)
 class Configuration:
-    """One way to run a model and to ask it.
+    """A configuration of a model and its clients.
 
     Attributes:
         instances: number of instances of the model.
         threads: number of threads of each instance.
         batch: largest number of requests in one call of the model; 0 for one at a time.
-        protocol: how the requests travel.
+        protocol: protocol of the requests.
     """
 
     instances: int
@@ -66,7 +66,7 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Choices:
-    """What each setting may be; the configurations are all combinations.
+    """The values of each setting; the configurations are all combinations.
 
     Attributes:
         instances: numbers of instances of the model.
@@ -89,21 +89,21 @@ class Choices:
             raise ConfigError("protocol: got none, expected one or more of grpc, http, shm")
 
     def all(self) -> list[Configuration]:
-        """The configurations, each once, in an order that changes the server as seldom as possible."""
+        """The configurations, each once, in an order with the fewest reloads of the model."""
         return sorted(
             {Configuration(*values) for values in product(self.instances, self.threads, self.batch, self.protocol)}
         )
 
 
 def choices_here() -> Choices:
-    """Choices for the cores that this process may use: instances and threads by doubling, with and without batches."""
+    """Choices for the cores of this process: instances and threads in powers of two, with and without batches."""
     cores = len(os.sched_getaffinity(0))
     doubling = tuple(2**power for power in range(cores.bit_length()) if 2**power <= cores)
     return Choices(instances=(*doubling, 2 * doubling[-1]), threads=doubling, batch=(0, 8))
 
 
 def read_choices(path: Path) -> Choices:
-    """The choices of a TOML file such as ``instances = [1, 2, 4]``, a key for each attribute of `Choices`.
+    """Read choices from a TOML file with the attributes of `Choices` as keys, such as ``instances = [1, 2, 4]``.
 
     Raises:
         FileError: the file cannot be read, or is no TOML.
@@ -114,12 +114,12 @@ def read_choices(path: Path) -> Choices:
 
 
 FACTOR: Final = 3
-"""How many times fewer configurations are measured in each round, that much longer, where nothing is said."""
+"""Default factor between rounds: this many times fewer configurations, measured this many times longer."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one configuration has done.
+    """Performance of one configuration.
 
     Attributes:
         throughput: answers per second.
@@ -131,7 +131,7 @@ class Measurement:
 
 
 Measure = Callable[[Configuration, float], Measurement]
-"""Measures a configuration for a time [s]; a `BeampipeError` says that it cannot be run."""
+"""Measures a configuration for a time [s]; raises `BeampipeError` if it cannot be run."""
 
 
 @dataclass(frozen=True)
@@ -139,10 +139,10 @@ class Trial:
     """One configuration, measured once.
 
     Attributes:
-        configuration: what was measured.
-        seconds: for how long [s].
-        measurement: what it did; None if it could not be run.
-        fault: why it could not be run, or empty.
+        configuration: the measured configuration.
+        seconds: duration of the measurement [s].
+        measurement: its performance; None if it could not be run.
+        fault: why it could not be run; else empty.
     """
 
     configuration: Configuration
@@ -151,7 +151,7 @@ class Trial:
     fault: str = ""
 
     def rank(self, bound: float) -> tuple[bool, float]:
-        """Larger is better: first those within the bound, by throughput; then the others, by their latency.
+        """Sort key, larger is better: configurations within the bound by throughput, above all others, by latency.
 
         Args:
             bound: largest 95th percentile of the latency [s].
@@ -172,21 +172,21 @@ def tune(
     factor: int = FACTOR,
     progress: Callable[[Trial], None] = lambda trial: None,
 ) -> list[Trial]:
-    """Search for the configuration with the largest throughput within a latency.
+    """Search for the configuration with the largest throughput within a bound on the latency.
 
     Args:
-        measure: what measures a configuration.
-        configurations: those among which it is.
+        measure: measures a configuration.
+        configurations: the candidates.
         bound: largest 95th percentile of the latency [s].
         seconds: length of the longest measurement [s].
-        factor: how many times fewer configurations are measured in each round, that much longer.
+        factor: each round measures this many times fewer configurations, this many times longer.
         progress: called with each trial.
 
     Returns:
-        The last trial of each configuration: those that came farthest first, within a round the best first.
+        The last trial of each configuration: later rounds first, within a round the best first.
 
     Raises:
-        ConfigError: there is nothing to search, or a setting is out of range.
+        ConfigError: there are no configurations, or a setting is out of range.
         ServiceError: none of the configurations can be run.
     """
     rounds = rounds_of(len(configurations), seconds, factor)
@@ -209,7 +209,7 @@ def exhaustive(
     seconds: float = 10.0,
     progress: Callable[[Trial], None] = lambda trial: None,
 ) -> list[Trial]:
-    """Measure every configuration for the same time; arguments and result as those of `tune`."""
+    """Measure every configuration for the same time; arguments and result as for `tune`."""
     rounds_of(len(configurations), seconds, 2)
     _check(bound)
     trials = _measured(measure, sorted(configurations), seconds, progress)
@@ -225,7 +225,7 @@ def rounds_of(n: int, seconds: float, factor: int) -> list[tuple[int, float]]:
     Args:
         n: number of configurations.
         seconds: length of the longest measurement [s].
-        factor: ratio of two rounds.
+        factor: ratio between successive rounds.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -267,16 +267,16 @@ def _check(bound: float) -> None:
 
 
 _WARM_UP: Final = 0.2
-"""Share of a measurement whose answers do not count."""
+"""Share of a measurement at its start that is not recorded."""
 
 
 class LiveBenchmark:
-    """Measures configurations of one model; a context manager that owns its server.
+    """Measures configurations of one model on a Triton of its own, which it starts and stops as a context manager.
 
     Args:
-        settings: what the server is to be; it gets the model alone, and no supervision.
+        settings: settings of the server; it serves this model only, without supervision.
         model: name of the model.
-        requests: arrays of requests, by name of the tensor, sent in a cycle; the model's canary if there are none.
+        requests: arrays of requests, by name of the tensor, sent in a cycle; if empty, the model's canary.
         clients: number of requests in flight.
 
     Raises:
@@ -310,14 +310,14 @@ class LiveBenchmark:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._server.kill()  # nobody waits for an answer any more
+        self._server.kill()  # no request is in progress
         self._held.close()
 
     def __call__(self, configuration: Configuration, seconds: float) -> Measurement:
-        """Run the model so, and measure it for a time [s], loading not counted.
+        """Load the model with a configuration if needed, and measure it for a time [s].
 
         Raises:
-            ServiceError: the model cannot be loaded so, or a request got no answer.
+            ServiceError: the model cannot be loaded with it, or a request got no answer.
         """
         loaded = replace(configuration, protocol="grpc")
         if self._loaded != loaded:
@@ -335,7 +335,7 @@ class LiveBenchmark:
         counted, end = begin + _WARM_UP * seconds, begin + seconds
 
         def ask(first: int) -> list[tuple[float, float]]:
-            """Start and end of requests, one after the other, until the time is over."""
+            """Start and end of successive requests until the time is over."""
             found: list[tuple[float, float]] = []
             while (start := time.perf_counter()) < end:
                 client.infer(self._requests[(first + len(found)) % len(self._requests)])
@@ -351,13 +351,13 @@ class LiveBenchmark:
 
 
 def read_request(path: Path) -> dict[str, ndarray]:
-    """The arrays of a request, by name of the tensor.
+    """Read the arrays of a request, by name of the tensor.
 
     Args:
         path: a safetensors file.
 
     Raises:
-        FileError: it cannot be read, or holds something else.
+        FileError: it cannot be read, or is no safetensors file.
     """
     try:
         return load_file(path)
@@ -368,11 +368,11 @@ def read_request(path: Path) -> dict[str, ndarray]:
 
 
 def configured(config: Mapping[str, Any], configuration: Configuration) -> dict[str, Any]:
-    """A model's configuration as Triton takes it, changed to what is to be measured.
+    """A model's configuration for Triton, changed to a configuration to be measured.
 
     Args:
-        config: configuration of the loaded model; it stays as it is.
-        configuration: what is to be measured; its protocol is the client's business.
+        config: configuration of the loaded model; not modified.
+        configuration: configuration to be measured; its protocol concerns the client only.
     """
     batching = configuration.batch > 0
     changed = {key: value for key, value in config.items() if key not in ("dynamic_batching", "max_batch_size")}
@@ -380,7 +380,7 @@ def configured(config: Mapping[str, Any], configuration: Configuration) -> dict[
         {**group, "count": configuration.instances} for group in config.get("instance_group", [{"kind": "KIND_CPU"}])
     ]
     changed["max_batch_size"] = configuration.batch
-    # Requests of any size share a call; without batches Triton refuses a model that says so.
+    # Requests of different sizes share a call; without batching Triton refuses a model with this flag.
     changed["input"] = [{**spec, "allow_ragged_batch": batching} for spec in config["input"]]
     changed["parameters"] = {**config.get("parameters", {}), THREADS: {"string_value": str(configuration.threads)}}
     if batching:
