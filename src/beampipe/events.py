@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 BEAM_SPOT_MAX: Final = 20.0
-"""Largest distance of a beam line from the detector's axis [mm]: it lies inside the beam pipe."""
+"""Largest distance of a beam line from the detector's axis [mm]: it must be inside the beam pipe."""
 
 _TILT_MAX: Final = 0.01
 """Largest slope of a beam line to the detector's axis."""
@@ -758,5 +758,5 @@ def hit_lists(
 
 
 def split_hit_lists(rows: Int64[ndarray, " n"], begin: Int64[ndarray, " n_tracks_and_1"]) -> list[Int64[ndarray, " _"]]:
-    """The rows of each track, from what `hit_lists` returns."""
+    """The rows of each track, from the two arrays of `hit_lists`."""
     return [rows[first:last] for first, last in pairwise(begin.tolist())]

@@ -76,7 +76,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class Limit:
-    """Events up to which a pipeline finds what it is made for; denser ones are refused, unless checks are off.
+    """Largest events for which a pipeline is efficient; denser ones are refused, unless checks are off.
 
     Attributes:
         hits: most hits of an event.
@@ -93,7 +93,7 @@ class PipelineSpec(Shown):
 
     Attributes:
         name: name of the pipeline, in Python, on the command line and on the wire.
-        for_what: what the pipeline is made for, in a line of help.
+        for_what: purpose of the pipeline, for a line of help.
         graph: how hits become edges: ``"neighbours"`` in a learned embedding, or layers with learned ``"windows"``.
         scored: whether an interaction network scores the edges.
         segmentation: how edges become tracks, with its numbers.
@@ -105,8 +105,8 @@ class PipelineSpec(Shown):
         curvature_from: share of each window of curvature from which on it is used, where edges come from windows; above
             0, tracks of higher momentum are left to the passes before.
         seed_depth: most layers before those on which tracks begin to grow, where edges come from windows.
-        completion: how tracks are completed and judged when they are found; None for as they are.
-        limit: events up to which the pipeline finds what it is made for; None for events of any size.
+        completion: how tracks are completed and selected at the end; None to leave them unchanged.
+        limit: largest events for which the pipeline is efficient; None for events of any size.
         after: pipeline that runs before, so that this one works on the hits that it leaves over; None for all hits.
 
     Raises:

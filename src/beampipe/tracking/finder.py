@@ -34,7 +34,7 @@ class TrackFinder(Protocol):
         ...
 
     def close(self) -> None:
-        """Free what the finder holds; events that were submitted and are not done are cancelled."""
+        """Free the resources of the finder; submitted events that are not done are cancelled."""
         ...
 
     def __enter__(self) -> TrackFinder: ...
@@ -43,7 +43,7 @@ class TrackFinder(Protocol):
 
 
 class InOneThread(Shown):
-    """Makes a whole `TrackFinder` of a class that has `find`: one thread takes the submitted events in turn.
+    """Adds the rest of `TrackFinder` to a class that has `find`: one thread processes the submitted events in order.
 
     The thread is started by the first `submit` and ended by `close`. It is kept among the attributes of the instance,
     which may be a frozen dataclass.

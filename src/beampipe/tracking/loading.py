@@ -98,7 +98,7 @@ def build_pipeline(
     """The pipeline that a spec describes, on the CPU; the spec may be one of your own.
 
     Args:
-        spec: what the pipeline is made of.
+        spec: specification of the pipeline.
         threads: number of threads for one call.
         model: tracker model whose weights it takes: the name of a shipped one, or a folder.
         beam_spot: expected beam line; that of the model if not given.
@@ -140,7 +140,7 @@ def pipeline_weights(name: str, model: str | Path | TrackerModel = DEFAULT_MODEL
 
     Args:
         name: a name of `PIPELINES`.
-        model: tracker model to look in: the name of a shipped one, or a folder.
+        model: tracker model to search: the name of a shipped one, or a folder.
 
     Raises:
         UnknownNameError: no pipeline or shipped model of that name.
@@ -154,7 +154,7 @@ def fit_weights(model: str | Path | TrackerModel = DEFAULT_MODEL) -> tuple[Path,
     """The tables of the track fit and their card; none where the tracker model was trained without.
 
     Args:
-        model: tracker model to look in: the name of a shipped one, or a folder.
+        model: tracker model to search: the name of a shipped one, or a folder.
 
     Raises:
         UnknownNameError: no shipped model of that name.

@@ -59,7 +59,7 @@ class Pipeline(InOneThread):
     layer, but guesses no units and processes no event again.
 
     Attributes:
-        spec: what the pipeline is made of.
+        spec: specification of the pipeline.
         model: tracker model whose weights are used.
         threads: number of threads of one call; the tracks do not depend on it.
         beam_spot: beam line that is expected.
@@ -312,7 +312,7 @@ class Pipeline(InOneThread):
 
 
 def wrap_phi(position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, "n_hits 3"]:
-    """The same hits with phi between -pi and pi, where the kernels look for it."""
+    """The same hits with phi between -pi and pi, as the kernels require."""
     outside = np.abs(position[:, 1]) > np.float32(np.pi)
     if not outside.any():
         return position
@@ -377,7 +377,7 @@ def checked_steps(pipeline: str, line: Sequence[tuple[str, Stage]]) -> tuple[Ste
     """
     for _, stage in line:
         _check_declaration(pipeline, stage)
-    read = [{*OUTPUT_ARRAYS, *COUNTED_ARRAYS}]  # what is read after each stage, from the last one back
+    read = [{*OUTPUT_ARRAYS, *COUNTED_ARRAYS}]  # arrays that are read after each stage, from the last one back
     for _, stage in reversed(line):
         read.append(read[-1] - set(stage.makes) | set(stage.needs))
     there, steps = set(INPUT_ARRAYS), []

@@ -178,7 +178,7 @@ def select_particles(
     Args:
         event: an event with truth.
         selection: the cuts.
-        known: `contributions(event.truth)`, if at hand.
+        known: `contributions(event.truth)`, if already computed.
 
     Raises:
         InputError: the event has no truth.

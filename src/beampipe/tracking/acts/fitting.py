@@ -244,7 +244,7 @@ KALMAN_FIT: Final = " + Kalman fit"
 class KalmanFitted(InOneThread):
     """A finder and the Kalman fit of ACTS on its candidates.
 
-    The CKF of ACTS gives fitted tracks, ours gives hits: with the fit added, both give the same thing. The tracks
+    The CKF of ACTS returns fitted tracks, our pipelines only hits: with the fit added, times are comparable. The tracks
     are those of the finder; a fit that fails drops none. As for ACTS itself, the transfer of the hits is in none of
     the times. The fit runs on one thread.
 

@@ -168,7 +168,7 @@ def python_algorithm(
 
     Args:
         name: name of the algorithm in the sequencer's messages.
-        setup: gets the algorithm, makes its data handles, and returns what runs once per event with the event
+        setup: gets the algorithm, makes its data handles, and returns the function to run once per event with the event
             number and the context.
         failures: list that exceptions are added to; without it they propagate into the sequencer.
 
@@ -222,8 +222,8 @@ def feed(hits: Sequence[Hits], failures: Failures | None = None) -> tuple[list[A
         failures: list that exceptions are added to.
 
     Returns:
-        algorithms: two algorithms, to come first in the sequence. The subset needs the container in its final
-            place, hence the second.
+        algorithms: two algorithms, to come first in the sequence. The second makes the measurement subset, which
+            refers to the container on the whiteboard.
         rows: per event, rows[i] is the row in `hits` of measurement i.
     """
     acts, examples = pyacts()

@@ -46,7 +46,7 @@ PairTensor = Float32[Tensor, "n_edges 6"]
 TWO_PI: Final = 2 * math.pi
 
 MIN_DR: Final = float(geometry.MIN_DR)
-"""`geometry.MIN_DR` [mm], as torch takes it."""
+"""`geometry.MIN_DR` [mm] as a Python number, for torch."""
 
 _MIN_CHORD, _MIN_ARC = float(geometry.MIN_CHORD), float(geometry.MIN_ARC)
 
@@ -112,7 +112,7 @@ def triplet_chi2(
 ) -> tuple[Float32[Tensor, " n"], Float32[Tensor, " n"]]:
     """`geometry.triplet_chi2` before the division: chi2 is the first tensor over the second.
 
-    A triplet passes where the first is the smaller one and the windows know it (a > 0); few do, so only these are
+    A triplet passes where the first is the smaller one and its window exists (a > 0); few do, so only these are
     divided.
     """
     a, b, c, d = window.T

@@ -69,7 +69,7 @@ class TrackFitter(Shown):
     def add(self, hits: Hits, tracks: Tracks) -> Tracks:
         """The same tracks with their parameters, and the time of the fit among their `seconds`.
 
-        The parameters are those at the beam line that the hits were seen from.
+        The parameters are at the perigee relative to `Tracks.beam_spot`.
         """
         before = perf_counter()
         parameters = self(replace(hits, position=tracks.beam_spot.relative_to(hits.position)), tracks)
@@ -146,7 +146,7 @@ class FittedFinder(Shown):
         return self.fitter.add(hits, await self.finder.find_async(hits))
 
     def close(self) -> None:
-        """Free what the finder holds."""
+        """Free the resources of the finder."""
         self.finder.close()
 
     def __enter__(self) -> FittedFinder:

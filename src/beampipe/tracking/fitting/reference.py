@@ -144,7 +144,7 @@ def load_fit_tables(path: Path) -> FitTables:
 
 
 MIN_HITS: Final = 3
-"""Fewest hits on known layers: a helix has five parameters, and a hit measures two."""
+"""Fewest hits on layers of the tables: a helix has five parameters, and a hit measures two."""
 
 MAX_STEPS: Final = 10
 """Most Gauss-Newton steps; nearly all tracks need two or three."""

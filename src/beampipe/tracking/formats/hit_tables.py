@@ -36,7 +36,7 @@ def read_tables(path: Path, options: ReadOptions) -> Iterator[Event]:
     """The events of a table, Parquet or CSV.
 
     Raises:
-        FileError: the file is cut short, or the rows of one event do not stand together.
+        FileError: the file is cut short, or the rows of one event are not consecutive.
         ColumnError: there is no position.
     """
     file = probe_file(path)
