@@ -62,7 +62,7 @@ def build_generic() -> Any:
 
 
 def build_layout(layout: DetectorLayout) -> Any:
-    """The tracking geometry of a layout, with matter on every module and on the beam pipe.
+    """The tracking geometry of a layout, with material on every module and on the beam pipe.
 
     Raises:
         ConfigError: layers overlap.

@@ -199,6 +199,8 @@ def beampipe_seeder(
 ) -> str:
     """The ``customSeeder`` of ``acts.examples.reconstruction.addSeeding``: seeds from the tracks of a pipeline of ours.
 
+    Usage::
+
         addSeeding(..., seedingAlgorithm=SeedingAlgorithm.PythonCallable, customSeeder=beampipe_seeder)
 
     The space points must be those of all layers, strips too: a pipeline finds whole tracks, and the four hits of the
