@@ -51,10 +51,22 @@ def until(output: Path, artifacts: int, process: subprocess.Popen[bytes]) -> Non
         time.sleep(0.002)
 
 
+def until_filled(output: Path, chunks: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the histograms of so many chunks are filled."""
+    deadline = time.monotonic() + 60
+    while made(output)["fill"] < chunks and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+
+
 def test_two_runs_share_the_work(toys: Toys, base: Configuration, tmp_path: Path) -> None:
-    with running(toys, tmp_path, 2) as one, running(toys, tmp_path) as other:
-        ended(one)
-        ended(other)
+    with running(toys, tmp_path) as one:
+        until_filled(tmp_path, 1, one)
+        one.send_signal(signal.SIGSTOP)  # a run of toys is so fast that it would end before the other starts
+        with running(toys, tmp_path, 2) as other:
+            until_filled(tmp_path, 3, other)
+            one.send_signal(signal.SIGCONT)
+            ended(other)
+            ended(one)
     times = {stage: set(found.values()) for stage, found in made_by(tmp_path).items()}
     assert times == {stage: {1} for stage in counts(base.output)}, "nothing was made twice"
     assert counts(tmp_path) == counts(base.output)

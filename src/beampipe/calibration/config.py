@@ -18,7 +18,7 @@ from beampipe.notebook import Shown
 from beampipe.settings import build, read_toml
 
 REGIONS: Final = ("forward", "central")
-"""Names of the regions; a region's place in this tuple is its number, and -1 is neither."""
+"""Names of the regions; the index in this tuple is the number of a region, and -1 is neither."""
 
 _RULES: Final = ("eta_rank", "eta_split", "branch")
 
@@ -132,7 +132,7 @@ class ShiftSettings:
 
 
 Rule = Literal["envelope", "quadrature", "difference", "up_down"]
-"""How the variations of a source become one uncertainty: see `beampipe.calibration.method.uncertainties`."""
+"""Rule that combines the variations of a source: see `beampipe.calibration.method.uncertainties`."""
 
 _METHODS: Final = ("gluon_reweight", "nonclosure")
 
@@ -175,10 +175,10 @@ class Systematic:
 
 
 Kind = Literal["simulation", "data", "pseudo-data"]
-"""Kind of a sample. Pseudo-data is simulation in the role of data: its labels serve only to tell the true answer."""
+"""Kind of a sample. Pseudo-data is simulation that is used as data; its labels only give the true scale factors."""
 
 DATA_KINDS: Final = ("data", "pseudo-data")
-"""Kinds of samples that may take the role of data."""
+"""Kinds of samples that may be used as data."""
 
 
 class TaggerAxis(NamedTuple):

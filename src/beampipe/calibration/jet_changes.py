@@ -70,7 +70,7 @@ class Correction:
 
 
 _loaded: dict[str, UserCode] = {}
-"""Module of a function -> its code when it was loaded."""
+"""Module of a function -> its code when it was imported."""
 
 
 def load_function(call: str, folder: Path) -> Callable[..., Any]:
@@ -215,10 +215,10 @@ def _plain(values: ndarray) -> ndarray:
 
 
 PerJet = Callable[[str], ndarray]
-"""What gives one number for each jet of a column, a branch or an expression."""
+"""Function that returns one number per jet of a column, a branch or an expression."""
 
 SYSTEMATIC: Final = "systematic"
-"""The input of a scale factor that is a text: which of its values is wanted."""
+"""The text input of a scale factor that selects nominal, up or down."""
 
 
 @dataclass(frozen=True)

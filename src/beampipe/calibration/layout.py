@@ -25,16 +25,16 @@ from beampipe.settings import build
 from beampipe.simulation.substructure import C1_BETA
 
 FORMAT: Final = 1
-"""Version of the layout, which every file states in its tree `BOOKKEEPING`."""
+"""Version of the layout, which is stored in the tree `BOOKKEEPING` of every file."""
 
 EVENTS: Final = "events"
 """Name of the tree of events."""
 
 BOOKKEEPING: Final = "bookkeeping"
-"""Name of the tree that says where the file stands in its slice."""
+"""Name of the tree with the position of the file in its slice."""
 
 EVENT_BRANCHES: Final = {"run": "uint32", "event": "uint64", "trigger": "bool"}
-"""Branches with one number per event -> type. `run` and `event` together name an event of a dataset."""
+"""Branches with one number per event -> type. `run` and `event` together identify an event of a dataset."""
 
 JET_BRANCHES: Final = {
     "jet_pt": "float32",  # GeV, after the jet energy scale; falling within an event
@@ -48,17 +48,17 @@ JET_BRANCHES: Final = {
 """Branches with one number per jet -> type; the counter of all of them is `njet`."""
 
 VARIED_N_TRK: Final = {"trk_eff": "jet_n_trk_eff", "trk_fake": "jet_n_trk_fake"}
-"""Variation of the tracking -> branch (uint16, per jet) that takes the place of `jet_n_trk`. Simulation only."""
+"""Variation of the tracking -> branch (uint16, per jet) that replaces `jet_n_trk`. Simulation only."""
 
 MC_BRANCHES: Final = {"jet_label": "int8", "weight": "float32"}
 """Branches that only simulation has -> type.
 
 `jet_label`: PDG number of the highest-energy parton, 21 for gluons, 0 for none, antiquarks as quarks. `weight`: per
-event, counter `nweight`: the nominal weight and then those of the variations, whole weights and not ratios.
+event, counter `nweight`: the nominal weight and then those of the variations, full weights and not ratios.
 """
 
 NOMINAL_WEIGHT: Final = 0
-"""Place of the nominal weight in the branch `weight`."""
+"""Index of the nominal weight in the branch `weight`."""
 
 BOOKKEEPING_BRANCHES: Final = {
     "format": "int32",
@@ -81,7 +81,7 @@ Data has slice 0, one weight "nominal" whose sum is the number of events, and cr
 
 
 PROTOCOLS: Final = ("http", "https", "root", "s3")
-"""Protocols by which files elsewhere are read, where fsspec knows them."""
+"""Protocols of remote files, as far as fsspec supports them."""
 
 _REMOTE: Final = re.compile(rf"^({'|'.join(PROTOCOLS)}):/+(.*)", re.DOTALL)
 
@@ -107,7 +107,7 @@ def address(path: Path) -> str:
 
 
 Source = Literal["none", "bookkeeping", "runs", "cutbookkeepers", "histogram", "manifest", "events"]
-"""Where the sum of weights of a file comes from."""
+"""Source of the sum of weights of a file."""
 
 
 @dataclass(frozen=True)
@@ -594,7 +594,7 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         "ntuple": _NTUPLE,
     }
 )
-"""Name of a preset -> its lines, as a configuration has them under [layout]."""
+"""Name of a preset -> its settings, as under [layout] in a configuration."""
 
 
 def over_preset(table: Any, where: str) -> Any:

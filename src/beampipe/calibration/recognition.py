@@ -35,7 +35,7 @@ _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "c1": ("c1", "tracksc1"),
     "label": ("label", "partontruthlabelid", "partonflavor", "partonflavour", "truthlabelid"),
 }
-"""Column -> what branches of it are called, without the word for jets, in small letters."""
+"""Column -> usual branch names, without the prefix for jets, in lower case."""
 
 _ONCE: Final = ("run", "event")
 """Columns with one number per event."""
@@ -112,7 +112,7 @@ def as_toml(
 
 
 _LIKELY: Final = 0.5
-"""Share of the branches of a preset from which on a file is taken for one of its kind."""
+"""Smallest fraction of the branches of a preset for which a file is assumed to have its format."""
 
 
 _MOST: Final = 30

@@ -140,10 +140,7 @@ def is_calibrated(configuration: Configuration) -> bool:
 
 
 def _plan(configuration: Configuration, space: Workspace, workers: Workers, until: str = "") -> Plan:
-    """Inspect all files, compute missing digests and make the plan.
-
-    The chunks of a file run, up to the stage `until`, as soon as its digest is known.
-    """
+    """Inspect files, compute missing digests (the chunks of each new file follow, up to `until`) and make the plan."""
     looked = inspect_files(configuration, space, workers)
     books = check_bookkeeping(configuration, looked)
     files = digest_files(configuration, looked, books, space, workers, until)

@@ -41,7 +41,7 @@ _ETA_EDGES: Final = (0.0, 0.35, 0.7, 1.05, 1.4, 1.75, 2.1)
 """Edges of the cells of |eta| in which quarks and gluons get the same weight."""
 
 _HELD_OUT: Final = 4
-"""One event in so many is not trained on."""
+"""One in this many events is held out from training."""
 
 
 @dataclass(frozen=True)

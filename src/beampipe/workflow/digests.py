@@ -29,13 +29,13 @@ _BLOCK: Final = 1 << 20
 """Bytes that are read at once."""
 
 LARGE: Final = 1 << 26
-"""Size [bytes] from which on a file is read by one process alone: a smaller one is read as soon as it is agreed who."""
+"""Size [bytes] from which a file is hashed under a lease; for smaller files a lease would take as long as reading."""
 
 _LINE: Final = re.compile("^([0-9a-f]{40}) ([0-9a-f]{32})$", re.MULTILINE)
-"""A remembered digest that was written whole."""
+"""A complete line of the cache."""
 
 RACY_SECONDS: Final = 2.0
-"""A file that changed within this time [s] before it was hashed may change again within the same tick of its clock."""
+"""A file changed within this time [s] before hashing may change again within the resolution of its time stamp."""
 
 
 def canonical(value: object) -> bytes:
@@ -71,20 +71,17 @@ def _plain(value: object) -> object:
 
 
 _SETTLED: Final[dict[int, tuple[object, dict[str, object]]]] = {}
-"""Dataclasses that can never change, by their identity, and the types that JSON knows in their place."""
+"""Cache: id of an immutable dataclass -> the object and its JSON types."""
 
 _PLAIN: Final = frozenset((str, int, float, bool, NoneType))
-"""Types that JSON knows, and that cannot change."""
+"""Immutable JSON types."""
 
 _MOST_SETTLED: Final = 256
-"""Number of dataclasses after which those known are forgotten."""
+"""Number of cached dataclasses after which the cache is cleared."""
 
 
 def _settled(value: Any) -> dict[str, object] | None:
-    """A frozen dataclass as JSON types; None if something in it is mutable.
-
-    The result is cached, as the same settings are in the keys of thousands of chunks.
-    """
+    """A frozen dataclass as JSON types, cached, as thousands of keys contain it; None if something in it is mutable."""
     try:
         return _frozen_fields(value)
     except TypeError:
@@ -296,14 +293,14 @@ NO_RESULT: Final = (
     "beampipe.terminal",
     "beampipe.workflow",
 )
-"""Modules whose code shapes no result, though every stage may use them: texts of errors, how files are written, what is
-printed, how tasks are run."""
+"""Modules that do not affect results, though every stage may use them: error texts, writing of files, printing,
+running of tasks."""
 
 _Names = Sequence[Sequence[str]]
-"""For each name that a module imports, the modules that it can mean, the likeliest first."""
+"""For each name that a module imports, the modules it can refer to, the most likely first."""
 
 _Read = Sequence[Any]
-"""How a file looked, the digest of its code, and the names that it imports."""
+"""Stamp of a file, digest of its code, and the names that it imports."""
 
 
 def code_digest(module: str, root: str = "beampipe", but: Iterable[str] = NO_RESULT) -> str:
@@ -444,10 +441,7 @@ def _reader() -> list[object]:
 
 
 def _spell(node: ast.AST, package: str, words: list[str], imported: list[tuple[str, ...]]) -> None:
-    """Append the normalised tokens of a syntax tree to `words` and its imports to `imported`, in one fast walk.
-
-    Docstrings and ``TYPE_CHECKING`` blocks are left out, as they cannot change a result.
-    """
+    """Append the tokens of a syntax tree (no docstrings, no ``TYPE_CHECKING`` blocks) to `words`, and its imports."""
     kind = node.__class__
     if kind is ast.Expr and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):  # type: ignore[attr-defined]
         return
@@ -496,7 +490,7 @@ _INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 """Names of the folders that packages are installed in."""
 
 _BY_NAME: Final = frozenset({"import_module", "__import__"})
-"""Functions that import the module whose name they get."""
+"""Functions that import a module by name."""
 
 
 class UserCode(NamedTuple):

@@ -28,13 +28,13 @@ from beampipe.errors import BusyError
 __all__ = ["EXPIRY", "leased", "sweep_leases"]
 
 EXPIRY: Final = 120.0
-"""After so long [s] without a touch a lease has ended, whoever holds it."""
+"""A lease ends after this time [s] without a touch."""
 
 _BEAT: Final = 15.0
 """Time [s] between two touches."""
 
 _PAUSE: Final = 0.2
-"""Time [s] between two looks at a lease that somebody else holds."""
+"""Time [s] between two checks of a lease that another process holds."""
 
 _HOLDER: Final = re.compile(r"(?P<place>[0-9a-f]{8}\.\d+)-(?P<pid>\d+)-(?P<started>\d+)-\d+")
 

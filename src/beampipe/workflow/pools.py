@@ -37,7 +37,7 @@ from beampipe.errors import ConfigError, MismatchError, ServiceUnavailableError,
 from beampipe.processes import holding_interrupts
 
 Environment = Callable[[], Mapping[str, str]]
-"""What says which code and packages a process computes with: name -> version or digest. It belongs to a module."""
+"""Function that returns the code and packages of a process: name -> version or digest. It must be importable."""
 
 
 def installed() -> dict[str, str]:
@@ -283,11 +283,11 @@ POOLS = ("inline", "processes", "dask", "slurm")
 """The names that `open_pool` takes, beside ``dask=ADDRESS``."""
 
 RECYCLE = 200
-"""Tasks per worker after which the workers are replaced, so that memory which a library leaks is given back."""
+"""Tasks per worker after which the workers are replaced, to release memory that libraries leak."""
 
 
 _MANY_OBJECTS: Final = 10_000
-"""Objects that outlive a task only if it has imported modules."""
+"""Number of surviving objects above which a task must have imported modules."""
 
 
 @runtime_checkable
@@ -427,7 +427,7 @@ class _Workers(NamedTuple):
 
 
 _forked: Final[list[_Workers]] = []
-"""Workers that no pool has taken yet."""
+"""Workers that no pool uses yet."""
 
 
 class _Inline:
@@ -520,13 +520,7 @@ class _Processes:
 
 
 def _enter_worker(lifeline: Connection, inherited: Connection | None, preload: Sequence[str]) -> None:
-    """Set up a worker before its first task.
-
-    Args:
-        lifeline: a pipe; this process exits when its other end is closed.
-        inherited: the copy of that other end, if this process was forked from the driver.
-        preload: modules to import.
-    """
+    """Set up a worker, which exits when the other end of `lifeline` closes; `inherited` is a forked copy of it."""
     # Ctrl-C reaches all processes of the terminal; only the driver decides when the workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if inherited is not None:

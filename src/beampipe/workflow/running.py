@@ -27,16 +27,16 @@ __all__ = ["Task", "run"]
 T = TypeVar("T")
 
 _LOSSES_IN_COMPANY: Final = 3
-"""Deaths of a task's worker, whatever else ran, after which the task is a suspect: it runs alone, after all others."""
+"""Deaths of a task's worker after which the task is a suspect: it runs alone, after all others."""
 
 _LOSSES_ALONE: Final = 5
-"""Deaths of a task's worker while nothing else ran, after which the task is at fault."""
+"""Deaths of a task's worker while nothing else ran, after which the task fails."""
 
 _LOSSES_WITHOUT_RESULT: Final = 10
-"""Deaths of workers before any task was done, after which the pool is at fault."""
+"""Deaths of workers before any task is done, after which the run fails."""
 
 _BUSY_PAUSE: Final = 0.5
-"""Time [s] after which a task whose work another process does is looked at again."""
+"""Time [s] after which a task is retried whose work another process does."""
 
 _SHOWN_ERRORS: Final = 5
 """Number of errors that the message of a failed run quotes."""

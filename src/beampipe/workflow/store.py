@@ -71,7 +71,7 @@ class EventLog:
 
 
 STAGE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
-"""What a stage may be called: its name is that of a folder."""
+"""Valid names of stages, which are names of folders."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Recipe(Shown):
 
 
 _SIDECAR: Final = ".about.json"
-"""How the name of a sidecar ends, after the key."""
+"""Suffix of sidecars, after the key."""
 
 _PARTS: Final = ".parts"
 """The folder of unfinished files, in the root of the store."""
@@ -137,7 +137,7 @@ _LEASES: Final = ".leases"
 """The folder of leases, in the root of the store."""
 
 _SUFFIX: Final = re.compile(r"\.[a-z0-9]+(\.[a-z0-9]+)*")
-"""What the name of a payload may end in."""
+"""Valid suffixes of payloads."""
 
 _DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Events and histograms: selection of dijet events, tagger scores, variations of jets, exact histograms."""

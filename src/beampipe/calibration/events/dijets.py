@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["CUT_NAMES", "FLAVOURS", "LARGEST_SHIFT", "CutFlow", "Dijets", "RunRange", "read_dijets", "write_dijets"]
 
 FLAVOURS: Final = ("light", "charm", "bottom", "gluon")
-"""Names of the flavours; a flavour's place in this tuple is its number. All but gluon are quarks; data has number 0."""
+"""Names of the flavours; the index is the number of a flavour. All but gluon are quarks; data has number 0."""
 
 CUT_NAMES: Final = (
     "all",
@@ -35,16 +35,16 @@ CUT_NAMES: Final = (
     "leading pt",
     "pt ratio",
 )
-"""Names of the cuts in the order in which events are lost; a cut counts the events that pass it and all before it."""
+"""Names of the cuts in their order; the cut flow counts the events that pass a cut and all before it."""
 
 
 LARGEST_SHIFT: Final = 0.1
-"""Largest relative change of a pT by a variation; `select` keeps what could then be selected."""
+"""Largest relative change of a pT by a variation; `select` keeps all events that such a change could select."""
 
 
 @dataclass(frozen=True, eq=False)
 class CutFlow:
-    """What is left after each of `CUT_NAMES`, with nominal pT and n_trk.
+    """Numbers of events that pass each of `CUT_NAMES` and all cuts before it, with nominal pT and n_trk.
 
     Attributes:
         events: (n_cuts,) int64, numbers of events.
@@ -56,7 +56,7 @@ class CutFlow:
 
 
 class RunRange(NamedTuple):
-    """The events of one run that were looked at.
+    """The range of event numbers of one run in a chunk.
 
     Attributes:
         run: number of the run.
@@ -73,8 +73,8 @@ class RunRange(NamedTuple):
 class Dijets:
     """Pairs of leading jets. The pair is ordered by the file's pT: leading first.
 
-    Events that only a variation of the jet energy or of the tracking can select are here too: the cuts on pT and n_trk
-    are applied when histograms are filled.
+    The table also contains events that pass the cuts only in a variation of the jet energy or of the tracking: the cuts
+    on pT and n_trk are applied when histograms are filled.
 
     Attributes:
         run: (n,) uint32, number of the run.
@@ -87,8 +87,8 @@ class Dijets:
         c1: (n, 2) float32, two-point energy correlation of each jet.
         label: (n, 2) int8, number in `FLAVOURS` of each jet; 0 for data.
         region: (n, 2) int8, number in `REGIONS` of each jet, or -1.
-        cut_flow: what was left of all events after each cut.
-        ranges: range of event numbers of each run that was looked at.
+        cut_flow: numbers of events after each cut.
+        ranges: range of event numbers of each run, of all events before cuts.
         varied_n_trk: (n, 2) uint16, number of tracks of each jet, by name of the variation.
         scores: (n, 2) float32, scores that the files have, by name of the tagger.
     """
@@ -112,7 +112,7 @@ class Dijets:
         return len(self.run)
 
     def part(self, chosen: Int64[ndarray, " m"]) -> Dijets:
-        """Some of the events, by their places; the cut flow and the ranges stay those of all."""
+        """Some of the events, by their indices; cut flow and ranges stay those of all events."""
 
         def taken(value: Any) -> Any:
             if isinstance(value, Mapping):
@@ -129,7 +129,7 @@ _SCORE: Final = "score:"
 
 
 def write_dijets(dijets: Dijets, path: Path) -> None:
-    """Write dijet events as Parquet: one row per event; what comes in pairs is a list of two."""
+    """Write dijet events as Parquet: one row per event; jet columns are lists of two."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -150,7 +150,7 @@ def read_dijets(path: Path) -> Dijets:
     """Read what `write_dijets` wrote.
 
     Raises:
-        FileError: the file is another one.
+        FileError: the file has another format.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

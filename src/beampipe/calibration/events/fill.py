@@ -1,7 +1,7 @@
 """Stage 3, `fill`: histograms of a chunk for all variations, by the compiled filler or by numpy.
 
-Sums are of integers and therefore exact: a weight becomes a multiple of 2**-bits before anything is added, and then no
-order of events, chunks or workers changes a bit.
+Sums are of integers and therefore exact: weights are rounded to multiples of 2**-weight_bits before they are added, so
+that no order of events, chunks or workers changes the result.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from beampipe.calibration.ntuple.columns import EventSource, open_source
 from beampipe.errors import BeampipeError, InputError
 
 _BLOCK: Final = 4096
-"""Events that numpy takes at once, so that its tables stay small."""
+"""Number of events that numpy processes at once, to limit memory."""
 
 
 def histogram_rows(
@@ -60,7 +60,7 @@ def histogram_rows(
     n_flavours: int,
     width: int,
 ) -> Int64[ndarray, "n 2"]:
-    """Where the jets of each event go.
+    """The first histogram row of each jet.
 
     Args:
         pt: pT of the variation [GeV].
@@ -73,7 +73,7 @@ def histogram_rows(
         width: bins of all taggers together.
 
     Returns:
-        First row of each jet's cell, or -1 if the jet does not count.
+        First row of each jet's cell of (pt, region, flavour), or -1 if the jet is not counted.
     """
     one, other = (pt[:, j].astype(np.float64) for j in range(2))
     high, low = np.where(other > one, other, one), np.where(other < one, other, one)
@@ -84,7 +84,7 @@ def histogram_rows(
 
 
 def tagger_bins(x: ndarray, low: float, high: float, n_bins: int, offset: int, out: Int64[ndarray, "n 2"]) -> None:
-    """Bins of a tagger; outside the axis is its first or last bin, and so is a NaN.
+    """Bins of a tagger; values outside the axis go to its first or last bin, NaN to the first.
 
     Args:
         x: (n, 2) values of the tagger: numbers of tracks, or scores.
@@ -95,7 +95,7 @@ def tagger_bins(x: ndarray, low: float, high: float, n_bins: int, offset: int, o
         out: written.
     """
     values = np.ascontiguousarray(x, np.float64)
-    # Multiplied before it is divided: a whole number of tracks must not fall short of its own bin.
+    # Multiply before dividing: rounding must not move a whole number of tracks below the edge of its bin.
     place = np.floor((values - low) * n_bins / (high - low))
     out[:] = np.fmin(np.fmax(place, 0.0), n_bins - 1.0).astype(np.int64) + offset
 
@@ -117,7 +117,7 @@ def fill_weights(
     """Add every weight of every jet: one pass for all variations of weights.
 
     Args:
-        rows: first row of the cell of each jet, -1 if it does not count.
+        rows: first row of the cell of each jet, -1 if it is not counted.
         bins: bin of each tagger, counted over all taggers.
         weight: weights of each event.
         scale: units in a weight of 1: 2**weight_bits.
@@ -165,7 +165,7 @@ def fill_replicas(
     table: UInt8[ndarray, " p"],
     replicas: Int64[ndarray, "r b"],
 ) -> None:
-    """Add the nominal weight to every replica as often as the event is in it: both its jets together.
+    """Add the nominal weight to every replica, multiplied by the event's Poisson number, the same for both jets.
 
     Args:
         rows: first row of the cell of each jet, -1 if it does not count.
@@ -188,7 +188,7 @@ def fill_replicas(
 def _blocks(
     rows: Int64[ndarray, "n 2"], bins: Int64[ndarray, "n 2 t"]
 ) -> Iterator[tuple[Int64[ndarray, " m"], Int64[ndarray, " m"]]]:
-    """Event and row of every jet that counts, for every tagger, some events at a time."""
+    """Event and row of every counted jet, for every tagger, in blocks of events."""
     for start in range(0, len(rows), _BLOCK):
         event, jet = np.nonzero(rows[start : start + _BLOCK] >= 0)
         event += start
@@ -197,7 +197,7 @@ def _blocks(
 
 
 def _add(sums: Int64[ndarray, "r w"], row: Int64[ndarray, " m"], values: Int64[ndarray, "m w"]) -> None:
-    """sums[row] += values, for rows that may come more than once."""
+    """sums[row] += values, for rows that may be repeated."""
     if len(row) == 0:
         return
     order = np.argsort(row, kind="stable")
@@ -208,7 +208,7 @@ def _add(sums: Int64[ndarray, "r w"], row: Int64[ndarray, " m"], values: Int64[n
 
 @dataclass(frozen=True)
 class FillSettings:
-    """All that `fill` depends on besides the jets and their scores.
+    """All settings of `fill`.
 
     Attributes:
         pt_edges: edges of the bins of jet pT [GeV].
@@ -216,12 +216,12 @@ class FillSettings:
         selection: cuts on the two leading jets.
         energy: number of nuisance parameters of the jet energy.
         weight_bits: number of bits after the point that weights are rounded to.
-        labelled: whether there is a histogram for each flavour, not one for all.
+        labelled: whether there is one histogram per flavour, instead of one for all.
         weight_names: names of the columns of weights.
         kinematics: names of the variations of jets, beside the nominal one.
         bootstrap: number of replicas, and their seed.
         dataset: name of the dataset that the events belong to, for their keys.
-        groups: number of groups of events that have histograms of their own, too.
+        groups: number of jackknife groups of events with separate histograms.
     """
 
     pt_edges: tuple[float, ...]
@@ -247,12 +247,12 @@ class FillSettings:
 
 
 class FillPath(NamedTuple):
-    """How the histograms of a sample are filled; it changes no bit of them.
+    """How the histograms of a sample are filled. The histograms do not depend on it.
 
     Attributes:
         kind: ``one pass``: the compiled filler reads the file, and selects and fills at once. ``table``: it selects
             events into a table, which is scored and then filled. ``numpy``: numpy selects and fills.
-        reason: why.
+        reason: why this path is used.
     """
 
     kind: Literal["one pass", "table", "numpy"]
@@ -260,7 +260,7 @@ class FillPath(NamedTuple):
 
     @classmethod
     def of(cls, settings: FillSettings) -> FillPath:
-        """The path for some settings, here and now."""
+        """The path for the settings in the current environment."""
         if native() is None:
             return cls("numpy", "the compiled kernels are not installed")
         scored = [tagger.name for tagger in settings.taggers if tagger.boosted]
@@ -270,14 +270,14 @@ class FillPath(NamedTuple):
 
 
 class FilledChunk(NamedTuple):
-    """The histograms of a chunk, and what else is known of it.
+    """The histograms of a chunk, and properties of its events.
 
     Attributes:
         filled: its histograms.
         ranges: range of event numbers of each run.
         n_selected: number of events that some variation may select.
-        dijets: table of these events; None if it was not asked for.
-        refusal: why numpy filled the chunk in place of the compiled filler; empty if it did not.
+        dijets: table of these events; None if it was not requested.
+        refusal: why numpy filled the chunk instead of the compiled filler; empty if it did not.
     """
 
     filled: Filled
@@ -292,7 +292,8 @@ def fill_file(
 ) -> FilledChunk:
     """Histograms of n_trk of the entries `start` to `stop` of a file, by one compiled pass over them.
 
-    What the compiled filler refuses is left to numpy, which looks at fewer numbers and says more.
+    If the compiled filler refuses an event, numpy repeats the work: it checks only the numbers that matter, and gives a
+    specific error.
 
     Args:
         path: ROOT file with the events.
@@ -300,7 +301,7 @@ def fill_file(
         stop: one past the last entry to read.
         select: cuts and regions; its cuts and weights are those of `fill`.
         fill: axes and variations.
-        with_table: whether the table of selected events is wanted, too.
+        with_table: whether to return the table of selected events, too.
 
     Raises:
         FileError: the file cannot be read, a number is not finite, or an event number appears twice.
@@ -322,7 +323,7 @@ def _fill_source(source: EventSource, select: SelectSettings, fill: FillSettings
     sums = _Sums(fill)
     histograms = _filler_histograms(fill, select.varied, [])
     found = run_filler(source, select, with_table=with_table, histograms=histograms, sums=sums.arrays)
-    # Two jets of each event in one cell, and in a replica up to 8 times; numpy knows the bound more exactly.
+    # Both jets of an event may be in one cell, in a replica up to 8 times; numpy computes a tighter bound.
     if 16 * max(found.size, found.square) * 2.0**fill.weight_bits >= MOST:
         raise RefusedError(f"{source.path}: weights are too large for {fill.weight_bits} bits")
     dijets = found.dijets if with_table else None
@@ -338,7 +339,7 @@ def fill_table(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled
         settings: axes, cuts and variations.
 
     Raises:
-        InputError: weights are too large for their number of bits, or not as many as their names.
+        InputError: weights are too large for their number of bits, or their number differs from that of their names.
     """
     compiled = native()
     if compiled is None:
@@ -370,7 +371,7 @@ def _column(values: ndarray | None) -> tuple[ndarray, bool, int] | None:
 
 
 class _Sums:
-    """Arrays for a filler: sums of weights have the rows of one group of events after the other."""
+    """Output arrays of a filler; sums of weights have the rows of all groups of events, one group after the other."""
 
     def __init__(self, settings: FillSettings) -> None:
         axes, rows = settings.axes, settings.axes.n_rows
@@ -404,13 +405,7 @@ _TRACKS, _SCALE, _RESOLUTION = range(3)
 
 
 def _filler_histograms(fill: FillSettings, varied: Sequence[str], scores: Sequence[ScoreKey]) -> dict[str, Any]:
-    """Axes and variations as the compiled filler takes them.
-
-    Args:
-        fill: axes, taggers and variations.
-        varied: names of the columns of varied n_trk.
-        scores: keys of the columns of scores.
-    """
+    """Axes and variations for the compiled filler; `varied` and `scores` name columns of n_trk and scores."""
     kinds = {"jes": _SCALE, "jer": _RESOLUTION}
     known = {each.name: (kinds[each.kind], each.number, each.sign) for each in energy_shifts(fill.energy)}
     known |= {name: (_TRACKS, place, 0.0) for place, name in enumerate(varied)}
@@ -435,10 +430,10 @@ def _filler_histograms(fill: FillSettings, varied: Sequence[str], scores: Sequen
 
 
 def fill_by_numpy(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled:
-    """As `fill_table`, without the compiled filler: the same bits, several times slower."""
+    """As `fill_table`, without the compiled filler: identical results, several times slower."""
     if not settings.groups:
         return _fill_by_numpy(dijets, scores, settings)
-    # Which group an event is in depends on the event alone.
+    # The group is a function of the event alone.
     alone = replace(settings, groups=0)
     _refuse_weights(dijets, settings)
     keys = event_keys(dataset_key(settings.dataset), dijets.run, dijets.event)
@@ -474,7 +469,7 @@ def _fill_by_numpy(dijets: Dijets, scores: Scores, settings: FillSettings) -> Fi
 
 
 def _rows(dijets: Dijets, kinematics: Kinematics, settings: FillSettings) -> Int64[ndarray, "n 2"]:
-    """First row of the cell of each jet: its bin of pT, region and flavour; -1 if the jet does not count."""
+    """First row of the cell of each jet: its bin of pT, region and flavour; -1 if the jet is not counted."""
     axes = settings.axes
     return histogram_rows(
         kinematics.pt,
@@ -491,7 +486,7 @@ def _rows(dijets: Dijets, kinematics: Kinematics, settings: FillSettings) -> Int
 def _bins(
     dijets: Dijets, kinematics: Kinematics, name: str, scores: Scores, taggers: Sequence[Tagger]
 ) -> Int64[ndarray, "n 2 t"]:
-    """Bin of each tagger, counted over the bins of all of them; outside the axis is its first or last bin."""
+    """Bin of each tagger, counted over all taggers; values outside the axis go to its first or last bin."""
     out = np.empty((len(dijets), 2, len(taggers)), np.int64)
     offset = 0
     for t, tagger in enumerate(taggers):
@@ -502,10 +497,8 @@ def _bins(
 
 
 def _refuse_weights(dijets: Dijets, settings: FillSettings) -> None:
-    """As many weights as names, and no sum of this chunk may leave 64 bits.
-
-    Two jets of each event may be in one cell, and in a replica up to 8 times.
-    """
+    """Check that each weight has a name, and that no sum of this chunk can exceed 64 bits."""
+    # Both jets of an event may be in one cell, and in a replica up to 8 times.
     if dijets.weight.shape[1] != len(settings.weight_names):
         raise InputError(f"weights: got {dijets.weight.shape[1]} columns, expected {len(settings.weight_names)}")
     if len(dijets) == 0:

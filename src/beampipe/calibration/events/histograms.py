@@ -1,6 +1,7 @@
-"""Exact histograms: 64-bit sums in units of 2**-weight_bits, which no order of additions changes, and their files.
+"""Exact histograms and their files. Sums are 64-bit integers in units of 2**-weight_bits, independent of the order.
 
-Whole numbers are packed byte by byte with ZSTD, twenty times faster than zlib.
+In files the bytes of integers are transposed (all lowest bytes first) and compressed with ZSTD, which is twenty times
+faster than zlib.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from beampipe.calibration.events.dijets import CutFlow
 from beampipe.errors import FileError, InputError, UnknownNameError
 
 _SHAPES, _PLANES = "shapes", "planes"
-"""Members with the shapes of all packed arrays, as JSON, and with their bytes."""
+"""Members with the shapes of all compressed arrays, as JSON, and with their bytes."""
 
 _LEVEL: Final = 1
 
 
 def write_arrays(path: Path, arrays: Mapping[str, ndarray]) -> None:
-    """Write arrays; those of int64 are packed together. The same arrays give the same bytes."""
+    """Write arrays; those of int64 are compressed together. The same arrays give the same bytes."""
     whole = {name: array for name, array in arrays.items() if array.dtype == np.int64}
     shapes = json.dumps({name: array.shape for name, array in whole.items()}).encode()
     with ZipFile(path, "w") as archive:
@@ -41,14 +42,14 @@ def write_arrays(path: Path, arrays: Mapping[str, ndarray]) -> None:
 
 
 def _add(archive: ZipFile, name: str, array: ndarray, method: int = ZIP_DEFLATED) -> None:
-    member = ZipInfo(f"{name}.npy")  # of the oldest time there is
+    member = ZipInfo(f"{name}.npy")  # with the fixed default time stamp
     member.compress_type = method
     with archive.open(member, "w", force_zip64=True) as file:
         np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
 
 
 def _packed(numbers: Sequence[Int64[ndarray, " _"]]) -> UInt8[ndarray, " n"]:
-    """All lowest bytes, then the next ones, and so on: the highest are nearly all equal. Packed by ZSTD."""
+    """Numbers compressed by ZSTD after transposing their bytes, as the highest bytes are nearly all equal."""
     import cramjam
 
     together = np.concatenate([np.empty(0, np.int64), *numbers]).astype("<i8", copy=False)
@@ -57,11 +58,7 @@ def _packed(numbers: Sequence[Int64[ndarray, " _"]]) -> UInt8[ndarray, " n"]:
 
 
 def _unpacked(packed: UInt8[ndarray, " n"], size: int) -> Int64[ndarray, " size"]:
-    """The numbers that were packed.
-
-    Raises:
-        ValueError: there were more or fewer.
-    """
+    """The unpacked numbers; `ValueError` if their number is not `size`."""
     import cramjam
 
     planes = np.empty(8 * size, np.uint8)
@@ -76,10 +73,10 @@ def _unpacked(packed: UInt8[ndarray, " n"], size: int) -> Int64[ndarray, " size"
 
 
 def read_arrays(path: Path) -> dict[str, ndarray]:
-    """What `write_arrays` wrote.
+    """Read the arrays that `write_arrays` wrote.
 
     Raises:
-        FileError: the file is another one.
+        FileError: the file has another format.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -159,13 +156,13 @@ class Filled:
         sumw2: (n_rows, n_weights) int64, sums of the squares of every weight over nominal jets.
         varied_sumw: (n_kinematics, n_rows) int64, sums of the nominal weight over varied jets.
         varied_sumw2: (n_kinematics, n_rows) int64, sums of the square of the nominal weight over varied jets.
-        replicas: (n_rows, n_replicas) int64, sums of the nominal weight over nominal jets, each event a Poisson number
-            of times.
+        replicas: (n_rows, n_replicas) int64, sums of the nominal weight over nominal jets, each event counted as often
+            as its Poisson number.
         entries: (n_rows,) int64, numbers of nominal jets.
         cut_flow: events after each cut.
-        bound: size that no sum exceeds.
+        bound: upper bound of the absolute values of all sums.
         groups: (n_groups, n_weights + n_kinematics, n_rows) int64, the sums of `sumw` and `varied_sumw` over the events
-            of each group; no groups if they are not wanted.
+            of each group; no groups if they are not configured.
     """
 
     axes: Axes
@@ -187,7 +184,7 @@ class Filled:
     ) -> Filled:
         """Histograms that are zero everywhere."""
         rows, weights, varied = axes.n_rows, len(weight_names), len(kinematics)
-        # One piece of memory: where it is large, numpy asks for large pages, which take less time to come by.
+        # One allocation: numpy requests huge pages for large arrays, which are faster to obtain.
         sums = np.zeros((2, rows, weights), np.int64)
         return cls(
             axes=axes,
@@ -212,14 +209,14 @@ class Filled:
         return replace(self, cut_flow=cut_flow)
 
     def bounded(self) -> Filled:
-        """The same with the size of its largest sum as `bound`."""
+        """The histograms with the largest absolute sum as `bound`."""
         arrays = [*(getattr(self, name) for name in (*_SUMS, *_VARIED)), self.cut_flow.weight]
         sizes = (max(int(array.max()), -int(array.min())) for array in arrays if array.size)
         return replace(self, bound=float(max(sizes, default=0)))
 
 
 MOST: Final = 2.0**62
-"""What no sum may reach: half of what 64 bits hold, so that the bound itself may be rounded."""
+"""Upper limit of sums: half of the int64 range, so that the bound itself may be rounded."""
 
 _SUMS: Final = ("sumw", "sumw2", "replicas", "entries")
 
@@ -227,7 +224,7 @@ _VARIED: Final = ("varied_sumw", "varied_sumw2")
 
 
 def refuse_overflow(bound: float) -> None:
-    """Sums that could leave 64 bits are an error before they do.
+    """Raise an error before sums can exceed 64 bits.
 
     Raises:
         InputError: `bound` is too large.
@@ -239,7 +236,7 @@ def refuse_overflow(bound: float) -> None:
 
 
 def merge(parts: Iterable[Filled]) -> Filled:
-    """The sum of parts with the same axes: the same bits in any order and any grouping.
+    """The sum of parts with the same axes; it does not depend on order or grouping.
 
     Raises:
         InputError: there is no part, their axes differ, or 64 bits could overflow.
@@ -294,7 +291,7 @@ def read_filled(path: Path) -> Filled:
     """Read what `write_filled` wrote.
 
     Raises:
-        FileError: the file is another one.
+        FileError: the file has another format.
     """
     arrays = read_arrays(path)
     try:

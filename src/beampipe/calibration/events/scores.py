@@ -41,9 +41,9 @@ def features_of(dijets: Dijets, kinematics: Kinematics, where: Sequence[ndarray]
     """`JET_FEATURES` of chosen jets.
 
     Args:
-        dijets: events with two leading jets, for what a variation does not change.
+        dijets: events with two leading jets, for the features that a variation does not change.
         kinematics: pT and n_trk of the variation.
-        where: places (event, jet) of the chosen jets.
+        where: indices (event, jet) of the chosen jets.
     """
     at = tuple(where)
     columns = (kinematics.n_trk[at], dijets.width[at], dijets.c1[at], kinematics.pt[at], np.abs(dijets.eta[at]))
@@ -51,10 +51,10 @@ def features_of(dijets: Dijets, kinematics: Kinematics, where: Sequence[ndarray]
 
 
 def score_function(tagger: Tagger) -> ScoreJets:
-    """What scores jets for a boosted tagger: its model here, or a server that holds it.
+    """The scoring function of a boosted tagger: a local model, or a client of a server.
 
     Raises:
-        FileError: the model file is missing or no LightGBM model of `JET_FEATURES`.
+        FileError: the model file is missing, or is not a LightGBM model of `JET_FEATURES`.
         MissingExtraError: lightgbm or the client is not installed.
     """
     if tagger.served:
@@ -68,7 +68,7 @@ def model_path(tagger: Tagger) -> Path:
 
 
 def model_bytes(tagger: Tagger) -> bytes:
-    """What the scores depend on: the model, or for a served one its address; nothing for scores that the files have."""
+    """The model for the key of scores; for a served model its address; empty for scores in the files."""
     if tagger.in_files:
         return b""
     if tagger.served:
@@ -83,7 +83,7 @@ def model_bytes(tagger: Tagger) -> bytes:
 
 
 def local_scores(path: Path) -> ScoreJets:
-    """Scores of a LightGBM model, one thread: as many processes run as there are cores."""
+    """Scores of a LightGBM model in one thread, as there is one process per core."""
     import lightgbm
 
     _refuse_damaged(path)
@@ -103,7 +103,7 @@ def local_scores(path: Path) -> ScoreJets:
 
 
 def _refuse_damaged(path: Path) -> None:
-    """LightGBM trusts the lengths that a model states for its trees, and ends the process if they are wrong."""
+    """Check the tree sizes stated in a model file: LightGBM trusts them, and aborts the process if they are wrong."""
     try:
         text = path.read_bytes()
     except OSError as error:
@@ -126,11 +126,11 @@ def _refuse_damaged(path: Path) -> None:
 
 _MOST_JETS: Final = 50_000  # in one request
 
-_RETRIES: Final = 8  # some four seconds of pauses, in which a server is back that died
+_RETRIES: Final = 8  # about four seconds of pauses, in which a crashed server is restarted
 
 
 def served_scores(url: str) -> ScoreJets:
-    """What asks a server; its connection is closed once nobody holds it any more.
+    """A scoring function that calls a server; its connection is closed when the function is garbage collected.
 
     Args:
         url: ``grpc://HOST:PORT/MODEL`` or ``http://HOST:PORT/MODEL``.
@@ -162,7 +162,7 @@ class _ServedScores:
 
 
 class ScoreKey(NamedTuple):
-    """What tells the scores of one tagger and variation from all others.
+    """The key of the scores of one tagger and variation.
 
     Attributes:
         tagger: name of the tagger.
@@ -173,12 +173,12 @@ class ScoreKey(NamedTuple):
     variation: str
 
     def __str__(self) -> str:
-        """The scores' column in a file."""
+        """Name of the column in a file."""
         return f"{self.tagger}:{self.variation}"
 
     @classmethod
     def parse(cls, column: str) -> ScoreKey:
-        """The scores that are in a column of a file."""
+        """The key of a column of a file."""
         return cls(*column.split(":", 1))
 
 
@@ -196,7 +196,7 @@ class Scores:
 def predict(
     dijets: Dijets, taggers: Sequence[tuple[Tagger, ScoreJets]], variations: Sequence[str], energy: Energy
 ) -> Scores:
-    """Score all jets, and those that a variation changes again. Scores that the files have stay what they are.
+    """Score all jets, and again those that a variation changes. Scores from the files are not changed.
 
     Args:
         dijets: events with two leading jets.
@@ -205,7 +205,7 @@ def predict(
         energy: number of nuisance parameters of the jet energy.
 
     Raises:
-        InputError: a score is no finite number.
+        InputError: a score is not a finite number.
     """
     nominal = kinematics_of(NOMINAL, dijets, energy)
     out: dict[ScoreKey, Float32[ndarray, "n 2"]] = {
@@ -226,7 +226,7 @@ def predict(
 
 
 def _finite(tagger: Tagger, scores: Float32[ndarray, " m"]) -> Float32[ndarray, " m"]:
-    """A score that is no number has no bin."""
+    """Raise an error for scores that are not finite, as they have no bin."""
     bad = ~np.isfinite(scores)
     if bad.any():
         raise InputError(
@@ -249,7 +249,7 @@ def read_scores(path: Path) -> Scores:
     """Read what `write_scores` wrote.
 
     Raises:
-        FileError: the file is another one.
+        FileError: the file has another format.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -1,4 +1,8 @@
-"""Stage 1, `select`: the dijet events of a ROOT file."""
+"""Stage 1, `select`: the dijet events of a ROOT file, by the compiled filler or by numpy.
+
+`run_filler` is the interface to the compiled loop that selects events and optionally fills histograms in one pass.
+Where it refuses an event, `select_by_numpy` repeats the selection step by step and reports the error.
+"""
 
 from __future__ import annotations
 
@@ -53,14 +57,14 @@ def assign_regions(eta: Float32[ndarray, "n 2"], regions: Regions) -> Int8[ndarr
 PT_CUTS: Final = 3
 """Number of cuts on pT: the last ones of `CUT_NAMES`."""
 
-# The places of the other cuts in `CUT_NAMES`, in its order.
+# Indices of the other cuts in `CUT_NAMES`.
 _ALL, _TRIGGER, _TWO_JETS, _CLEAN, _N_TRK, _LABEL, _ETA, _WEIGHT = range(len(CUT_NAMES) - PT_CUTS)
 
 _N_CUTS: Final = len(CUT_NAMES)
 
 
 class PairColumns(NamedTuple):
-    """What `choose_pairs` looks at in events with two leading jets; of each pair the leading jet comes first.
+    """The columns that `choose_pairs` uses, of events with two leading jets; the leading jet of each pair comes first.
 
     Attributes:
         pt: (m, 2) float32, transverse momentum of each jet [GeV].
@@ -68,7 +72,7 @@ class PairColumns(NamedTuple):
         clean: (m, 2) bool, whether each jet passes jet cleaning.
         n_trk: (m, 2) uint16, number of tracks of each jet.
         most_trk: (m, 2) uint16, the largest `n_trk` of all variations.
-        flavour: (m, 2) int8, negative where the jet has no label; empty if no label is asked for.
+        flavour: (m, 2) int8, negative where the jet has no label; empty if labels are not required.
     """
 
     pt: Any
@@ -80,12 +84,12 @@ class PairColumns(NamedTuple):
 
 
 def enough_tracks(one: ndarray, other: ndarray, cuts: Cuts) -> Any:
-    """Whether both jets of pairs have the tracks that `Cuts` ask for, given n_trk of each."""
+    """Whether both jets of pairs pass the cut on n_trk, given n_trk of each."""
     return (one >= np.float64(cuts.min_n_trk)) & (other >= np.float64(cuts.min_n_trk))
 
 
 def pt_cuts_passed(high: ndarray, low: ndarray, cuts: Cuts) -> Any:
-    """How many of the cuts on pT pairs pass before they fail one; `PT_CUTS` if they are selected.
+    """Number of cuts on pT that pairs pass before the first one they fail; `PT_CUTS` if they pass all.
 
     Args:
         high: (n,) float64, pT of the harder jets [GeV].
@@ -99,7 +103,7 @@ def pt_cuts_passed(high: ndarray, low: ndarray, cuts: Cuts) -> Any:
 
 
 def round_to_units(values: ndarray) -> Int64[ndarray, "*n"]:
-    """The nearest whole numbers, halves to even; what 64 bits do not hold is the smallest number."""
+    """The nearest whole numbers, halves to even; values outside 64 bits become the smallest int64."""
     with np.errstate(invalid="ignore"):
         rounded = np.rint(values)
         fits = (rounded >= -(2.0**63)) & (rounded < 2.0**63)
@@ -117,7 +121,7 @@ def leading_pairs(
         pt: transverse momentum of each jet [GeV].
 
     Returns:
-        Events, and places of their leading and their subleading jet in `pt`; of equals the first one leads.
+        Events, and indices of their leading and subleading jets in `pt`; of jets with equal pT the first one leads.
     """
     events = np.flatnonzero(trigger & (np.diff(offsets) >= 2))
     lead = offsets[events]
@@ -143,12 +147,12 @@ def choose_pairs(
     margin: float,
     scale: float,
 ) -> tuple[Int64[ndarray, " k"], Int64[ndarray, " c"], Int64[ndarray, " c"]]:
-    """The events that some variation may select, and how many are left after each cut with nominal pT and n_trk.
+    """The events that some variation may select, and the cut flow with nominal pT and n_trk.
 
     Args:
         trigger: whether the trigger accepted each event.
         weight: nominal weight of each event.
-        entries: rising: the events with two leading jets.
+        entries: the events with two leading jets, in rising order.
         pairs: columns of these events.
         cuts: limits of the selection.
         margin: largest relative change of a pT by a variation.
@@ -157,7 +161,7 @@ def choose_pairs(
     Returns:
         Rows of `entries`; events after each of `CUT_NAMES`; sums of their nominal weights in units of 1 / scale.
     """
-    # The last cut that each event passes before it fails one, then sums from the last cut on.
+    # Count events by the last cut they pass, then sum backwards from the last cut.
     high, low = (pairs.pt[:, j].astype(np.float64) for j in range(2))
     labelled = (pairs.flavour >= 0).all(axis=1) if len(pairs.flavour) else np.ones(len(entries), bool)
     clean = pairs.clean.all(axis=1)
@@ -184,24 +188,24 @@ def choose_pairs(
 
 
 _REFUSED: Final = -2
-"""In place of a flavour: a code that the layout does not expect."""
+"""Flavour number of codes that the layout does not expect."""
 
 _FLAVOUR_OF_LABEL: Final = {1: "light", 2: "light", 3: "light", 4: "charm", 5: "bottom", 21: "gluon"}
 
 
 @dataclass(frozen=True)
 class SelectSettings:
-    """All that `select` depends on besides the file.
+    """All settings of `select`.
 
     Attributes:
         selection: cuts on the two leading jets.
-        regions: which jet counts as forward, which as central.
+        regions: rule that assigns jets to the forward and the central region.
         weight_bits: number of bits after the point that weights are rounded to.
         simulated: whether weights are in the file.
         labelled: whether labels are in the file; events without a label are then left out.
-        weights: places of the weights to keep; nominal first.
+        weights: indices of the weights to keep; nominal first.
         varied: names of the variations of n_trk to keep.
-        layout: which branch of the file holds what.
+        layout: mapping of branches to columns.
     """
 
     selection: DijetSelection
@@ -215,19 +219,20 @@ class SelectSettings:
 
 
 class RefusedError(BeampipeError):
-    """The compiled filler refuses an event, or finds events unlikely: `select_by_numpy` decides and says why."""
+    """The compiled filler met an invalid or implausible event; `select_by_numpy` then decides and reports why."""
 
 
 def select(path: Path, start: int, stop: int, settings: SelectSettings) -> Dijets:
     """The dijet events among the entries `start` to `stop` of a file.
 
-    The compiled filler selects them. What it refuses is left to numpy, which looks at fewer numbers and says more.
+    The compiled filler selects them. If it refuses an event, numpy repeats the selection: it checks only the numbers
+    that matter, and gives a specific error.
 
     Args:
         path: ROOT file with the events.
         start: first entry to read.
         stop: one past the last entry to read.
-        settings: cuts, regions and what to keep.
+        settings: cuts, regions, and columns to keep.
 
     Raises:
         FileError: the file cannot be read, a number is not finite, or an event number appears twice.
@@ -239,15 +244,15 @@ def select(path: Path, start: int, stop: int, settings: SelectSettings) -> Dijet
 
 
 class FilledEvents(NamedTuple):
-    """What one pass of the compiled filler found.
+    """The result of one pass of the compiled filler.
 
     Attributes:
         n_selected: number of events that some variation may select.
         ranges: range of event numbers of each run.
         cut_flow: events after each cut.
-        size: sum over selected events of the size of their largest weight.
+        size: sum over selected events of their largest absolute weight.
         square: sum over selected events of the square of their largest weight.
-        dijets: table of the selected events; without events if it was not asked for.
+        dijets: table of the selected events; empty if it was not requested.
     """
 
     n_selected: int
@@ -271,12 +276,12 @@ def run_filler(
     Args:
         source: range of a file.
         settings: cuts, regions and weights.
-        with_table: whether the selected events are wanted.
+        with_table: whether to return the table of selected events.
         histograms: axes and variations of the histograms, as the filler takes them; None for none.
         sums: arrays to add to, if there are histograms.
 
     Raises:
-        RefusedError: an event is refused, or pT or labels are unlikely.
+        RefusedError: an event is refused, or pT or labels are implausible.
         FileError: a branch cannot be read, or an event number appears twice.
     """
     compiled, layout = native(), settings.layout
@@ -301,7 +306,7 @@ def run_filler(
         refuse_repeated(source.path, run, event)
         ranges = run_ranges(run, event)
     table = filler.take_table(len(settings.weights) if settings.simulated else 1)
-    table["event"] = table["event"].view(np.uint64)  # numpy has two types of this size
+    table["event"] = table["event"].view(np.uint64)  # numpy has two distinct types of this size
     varied, numbers = (
         dict(zip(names, table.pop(key), strict=True))
         for names, key in ((settings.varied, "varied_n_trk"), (floats, "floats"))
@@ -322,7 +327,7 @@ def run_filler(
 def filler_settings(
     settings: SelectSettings, flavours_of_codes: Sequence[int], *, done: bool = False
 ) -> dict[str, Any]:
-    """What decides which events are selected, as the compiled filler takes it.
+    """The settings of the selection, as the compiled filler takes them.
 
     Args:
         settings: cuts, regions and weights.
@@ -370,8 +375,8 @@ def select_by_numpy(path: Path, start: int, stop: int, settings: SelectSettings,
         path: ROOT file with the events.
         start: first entry to read.
         stop: one past the last entry to read.
-        settings: cuts, regions and what to keep.
-        observables: whether to read width, c1 and scores, too; without, they are NaN, for histograms of n_trk alone.
+        settings: cuts, regions, and columns to keep.
+        observables: whether to read width, c1 and scores; otherwise they are NaN, for histograms of n_trk alone.
 
     Raises:
         FileError: as by `select`.
@@ -384,7 +389,7 @@ def select_by_numpy(path: Path, start: int, stop: int, settings: SelectSettings,
         _refuse_not_finite(path, start, "weight", nominal)
         jets = _leading_jets(source, trigger)
         eta, clean, n_trk = (jets.take(name) for name in ("jet_eta", "jet_clean", "jet_n_trk"))
-        for name, values in (("jet_pt", jets.pt), ("jet_eta", eta)):  # a comparison would drop them without a word
+        for name, values in (("jet_pt", jets.pt), ("jet_eta", eta)):  # comparisons with NaN would drop them silently
             _refuse_not_finite(path, start, _branch(source, name), values, jets.events)
         varied = {name: jets.take(VARIED_N_TRK[name]) for name in settings.varied}
         most = np.maximum.reduce([n_trk, *varied.values()]) if varied else n_trk
@@ -418,7 +423,7 @@ def select_by_numpy(path: Path, start: int, stop: int, settings: SelectSettings,
 
 
 def _regions(chosen: _LeadingJets, eta: Float32[ndarray, "m 2"], regions: Regions) -> Int8[ndarray, "m 2"]:
-    """Numbers in `REGIONS` of the jets, by their eta or as the file says."""
+    """Numbers in `REGIONS` of the jets, by their eta or from the file."""
     if regions.rule != "branch":
         return assign_regions(eta, regions)
     found: Int8[ndarray, "m 2"] = chosen.take("jet_region")
@@ -452,7 +457,7 @@ def flavours(label: Int8[ndarray, "*n"]) -> Int8[ndarray, "*n"]:
 
 
 def _branch(source: EventSource, column: str) -> str:
-    """How the file calls a column, for messages."""
+    """Name of the branch of a column, for messages."""
     return ", ".join(columns_of(source.layout, column)) or column
 
 
@@ -473,7 +478,7 @@ def _leading_jets(source: EventSource, trigger: Bool[ndarray, " n"]) -> _Leading
 
 
 def _read_weights(source: EventSource, columns: tuple[int, ...]) -> _Weights:
-    """The weights of all events, of which some columns are wanted."""
+    """The weights of all events, restricted to some columns."""
     tables = tuple(_WeightTable(start, table) for start, table in source.weights())
     for _, table in tables:
         if table.shape[1] <= max(columns):
@@ -488,7 +493,7 @@ def _read_weights(source: EventSource, columns: tuple[int, ...]) -> _Weights:
 
 
 def _flavours_of(jets: _LeadingJets, min_pt: float) -> Int8[ndarray, "m 2"]:
-    """Numbers in `FLAVOURS` of the leading jets; too many without one, of those above a pT, refuse the file."""
+    """Numbers in `FLAVOURS` of the leading jets; an error if too many jets above `min_pt` have no label."""
     source = jets.source
     codes = jets.raw("jet_label")
     pdg = source.converted("jet_label", codes)
@@ -498,7 +503,7 @@ def _flavours_of(jets: _LeadingJets, min_pt: float) -> Int8[ndarray, "m 2"]:
 
 
 def _refuse_unlikely(source: EventSource, column: str, complaint: str) -> None:
-    """An error if there is something to complain of."""
+    """Raise an error that names the branch, unless the complaint is empty."""
     if complaint:
         branch = _branch(source, column)
         raise FileError(f"{source.path}: branch {branch!r}: {complaint}", path=source.path, name=branch)
@@ -506,13 +511,13 @@ def _refuse_unlikely(source: EventSource, column: str, complaint: str) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _LeadingJets:
-    """Pairs of jets, and how to find what else is known of them.
+    """Pairs of jets, and access to their other columns.
 
     Attributes:
         source: range of the file that the jets are in.
         first: (n + 1,) first jet of each event of the range.
         events: (m,) events that have a pair, rising.
-        places: (m, 2) places of the pair among all jets of the range.
+        places: (m, 2) indices of the pair among all jets of the range.
         pt: (m, 2) transverse momenta of the pair [GeV].
     """
 
@@ -523,7 +528,7 @@ class _LeadingJets:
     pt: Float32[ndarray, "m 2"]
 
     def only(self, rows: Int64[ndarray, " k"]) -> _LeadingJets:
-        """The pairs of some rows, and no others."""
+        """The pairs of some rows."""
         return replace(self, **{name: getattr(self, name).take(rows, axis=0) for name in ("events", "places", "pt")})
 
     def take(self, column: str) -> Any:
@@ -531,7 +536,7 @@ class _LeadingJets:
         return self.source.converted(column, self.raw(column))
 
     def raw(self, column: str) -> Any:
-        """(m, 2) array of another column of jets, with the numbers of the file."""
+        """(m, 2) array of another column of jets, not converted from the numbers in the file."""
         out = np.empty((0, 2))
         for basket in self.source.lists(column):
             before, after = self.first[basket.start], self.first[basket.stop]
@@ -552,7 +557,7 @@ class _LeadingJets:
 
 
 class _WeightTable(NamedTuple):
-    """The weights of one basket: (m, n_weights) big-endian float32, and the place of its first event in the range."""
+    """The weights of one basket: (m, n_weights) big-endian float32, and the index of its first event in the range."""
 
     start: int
     weights: ndarray
@@ -560,11 +565,11 @@ class _WeightTable(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class _Weights:
-    """Weights of a range of events, and the columns that are wanted.
+    """Weights of a range of events, and the columns to keep.
 
     Attributes:
-        tables: tables as the file holds them.
-        columns: places of the wanted weights, rising.
+        tables: tables as in the file.
+        columns: indices of the weights to keep, rising.
     """
 
     tables: tuple[_WeightTable, ...]
@@ -578,20 +583,20 @@ class _Weights:
         return out
 
     def take(self, events: Int64[ndarray, " m"]) -> Float32[ndarray, "m w"]:
-        """The wanted columns of some events, which rise."""
+        """The kept columns of some events, given in rising order."""
         low, high = self.columns[0], self.columns[-1] + 1
         columns = slice(low, high) if self.columns == tuple(range(low, high)) else list(self.columns)
         out = np.empty((len(events), len(self.columns)), ">f4")
         for start, table in self.tables:
             rows = slice(*np.searchsorted(events, (start, start + len(table))))
-            # Any mode but "raise" writes to `out` without a copy between.
+            # Any mode but "raise" writes to `out` without an intermediate copy.
             table[:, columns].take(events[rows] - start, axis=0, out=out[rows], mode="clip")
         swapped: ndarray = out.byteswap(inplace=True).view("<f4") if sys.byteorder == "little" else out
         return swapped
 
 
 def run_ranges(run: ndarray, event: ndarray) -> tuple[RunRange, ...]:
-    """The range of event numbers of each run; files of one run, the usual case, are not searched for others."""
+    """The range of event numbers of each run, with a fast path for a single run."""
     one_run = len(run) > 0 and run.min() == run.max()
     by_run = {run[0]: event} if one_run else {number: event[run == number] for number in np.unique(run)}
     return tuple(RunRange(int(number), int(own.min()), int(own.max())) for number, own in by_run.items())
@@ -600,7 +605,7 @@ def run_ranges(run: ndarray, event: ndarray) -> tuple[RunRange, ...]:
 def _refuse_not_finite(
     path: Path, start: int, branch: str, values: ndarray, events: Int64[ndarray, " m"] | None = None
 ) -> None:
-    """One bad number refuses the file: which events it would change is not ours to guess."""
+    """Raise an error at the first number that is not finite: its effect on the selection cannot be known."""
     bad = ~np.isfinite(values)
     if bad.any():
         row = int(np.argwhere(bad)[0][0])
@@ -614,7 +619,7 @@ def _refuse_not_finite(
 
 
 def refuse_repeated(path: Path, run: ndarray, event: ndarray) -> None:
-    """Event numbers of a range must differ: they key the bootstrap, and a repeated event counts twice."""
+    """Raise an error if an event number is repeated: it seeds the bootstrap, and the event would count twice."""
     if np.all(event[1:] > event[:-1]) and (len(run) == 0 or run[0] == run[-1]):
         return
     order = np.lexsort((event, run))

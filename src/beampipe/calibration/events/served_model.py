@@ -18,7 +18,7 @@ class GluonTagger:
     """Features of jets in, probabilities for a gluon out.
 
     Args:
-        instance: whose folder of weights holds one LightGBM text file.
+        instance: model instance; its folder of weights contains one LightGBM text file.
     """
 
     inputs: ClassVar[tuple[TensorSpec, ...]] = (JETS,)

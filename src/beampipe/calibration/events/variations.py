@@ -1,14 +1,15 @@
 """Variations: their names, shifts of the jet energy, varied jets, and the random numbers of an event.
 
-The model is a stand-in for the uncertainties that an experiment publishes for its jets. Scale: each parameter moves
-jets around one point in pT and \\|eta\\| by up to 1 %, as a product of two triangles; in quadrature all of them stay
-below 1 %. Resolution: each parameter widens the resolution around one pT by up to 10 %, by a random number of the event
-and the jet; ``down`` moves a jet by as much the other way, as a resolution cannot be narrowed by adding noise.
+The model of the jet energy replaces the uncertainties that an experiment publishes for its jets. Scale: each parameter
+shifts the pT of jets around one point in pT and \\|eta\\| by up to 1 %, as a product of two triangular functions; in
+quadrature all of them stay below 1 %. Resolution: each parameter widens the resolution around one pT by up to 10 %,
+with a random number for each event and jet; ``down`` shifts a jet by the same amount in the opposite direction, as a
+resolution cannot be narrowed by adding noise.
 
-No factor leaves 1 +- `LARGEST_SHIFT`. Only additions, products and one square root enter, so that every processor gives
-the same numbers.
+All factors are within 1 +- `LARGEST_SHIFT`. They use only additions, products and one square root, so that every
+processor gives the same numbers.
 
-Random numbers are functions of the event: the same for any order, chunk or worker.
+Random numbers are functions of the event, and thus independent of the order, the chunk and the worker.
 """
 
 from __future__ import annotations
@@ -35,15 +36,15 @@ NOMINAL: Final = "nominal"
 """Name of the weight and of the jets that are not varied."""
 
 _ALONE: Final = ("nominal", "method")
-"""Kinds whose names need no kind in front: there are few of them, and they are ours."""
+"""Kinds whose names are written without the kind as prefix; all such names are defined here."""
 
 
 @dataclass(frozen=True)
 class Variation:
-    """One case that a scale factor is worked out for.
+    """One case for which a scale factor is computed.
 
     Attributes:
-        kind: what is varied: weights, jets, the sample or the method.
+        kind: kind of the variation: weights, jets, the sample or the method.
         name: name of the weight, of the variation of jets, of the sample or of the method.
     """
 
@@ -51,12 +52,12 @@ class Variation:
     name: str
 
     def __str__(self) -> str:
-        """The variation in files and messages: ``weight:pdf_1``, ``jets:jes_1_up``, ``sample:herwig``, ``nominal``."""
+        """The text for files and messages: ``weight:pdf_1``, ``jets:jes_1_up``, ``sample:herwig``, ``nominal``."""
         return self.name if self.kind in _ALONE else f"{self.kind}:{self.name}"
 
     @classmethod
     def parse(cls, text: str) -> Variation:
-        """The variation that a file calls `text`, as `str` wrote it."""
+        """The variation of a text written by `str`."""
         kind, colon, name = text.partition(":")
         for known in get_args(VariationKind):
             if colon and kind == known:
@@ -76,11 +77,11 @@ GLUON_REWEIGHT: Final = Variation("method", "gluon_reweight")
 
 
 def matching_or_error(what: str, names: Sequence[str], patterns: Sequence[str]) -> tuple[str, ...]:
-    """The names that match any of some patterns, each of which must match one.
+    """The names that match any of the patterns; each pattern must match at least one name.
 
     Args:
         what: kind of the names, for the message.
-        names: names that there are, in the order of the result.
+        names: all names, in the order of the result.
         patterns: patterns as of a shell, e.g. ``jes_*``.
 
     Raises:
@@ -98,9 +99,9 @@ def matching(names: Sequence[str], patterns: Sequence[str]) -> tuple[str, ...]:
 
 
 def mix(key: UInt64[ndarray, "*n"]) -> UInt64[ndarray, "*n"]:
-    """64-bit integers with all bits of each `key` in each of their own.
+    """A 64-bit hash in which each bit depends on all bits of `key`.
 
-    The finalizer of SplitMix64, doi:10.1145/2714064.2660195.
+    It is the finalizer of SplitMix64, doi:10.1145/2714064.2660195.
     """
     key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -123,9 +124,9 @@ def event_keys(
 
 
 def poisson_table() -> UInt8[ndarray, " p"]:
-    """A Poisson number of mean 1 for each 16-bit uniform one, by inversion.
+    """The Poisson number of mean 1 for each 16-bit uniform random number, by inversion.
 
-    The rounding to 16 bits leaves a mean of 1 within 2e-5.
+    The rounding to 16 bits changes the mean by less than 2e-5.
     """
     table = np.zeros(65536, np.uint8)
     probability, cumulated = np.exp(-1.0), 0.0
@@ -137,11 +138,11 @@ def poisson_table() -> UInt8[ndarray, " p"]:
 
 
 POISSON: Final = poisson_table()
-"""Poisson numbers of mean 1, made once; see `poisson_table`."""
+"""Poisson numbers of mean 1; see `poisson_table`."""
 
 
 class EnergyModel(NamedTuple):
-    """Numbers of the model of the jet energy.
+    """Constants of the model of the jet energy.
 
     Attributes:
         scale: largest relative shift of the jet energy scale.
@@ -150,7 +151,7 @@ class EnergyModel(NamedTuple):
         low_pt: pT of the first point [GeV].
         high_pt: pT of the last point [GeV].
         last_eta: \\|eta\\| of the last point; the first is at 0.
-        pt_nodes: number of points in pT around which a parameter of the scale moves jets.
+        pt_nodes: number of points in pT around which a parameter of the scale shifts jets.
         noise_seed: added to the number of each random number.
     """
 
@@ -165,12 +166,12 @@ class EnergyModel(NamedTuple):
 
 
 MODEL: Final = EnergyModel(0.01, 0.045, 0.1, 500.0, 2000.0, 2.1, 5, 0x5EED)
-"""The model in use. Its sizes are chosen here, as it is a stand-in; the resolution is about that of the toy detector of
-`simulation` at 500 GeV."""
+"""The model in use. Its constants are arbitrary; the resolution is about that of the toy detector of `simulation` at
+500 GeV."""
 
 
 class EnergyShift(NamedTuple):
-    """One nuisance parameter of the jet energy, moved one way.
+    """One nuisance parameter of the jet energy, shifted in one direction.
 
     Attributes:
         kind: ``jes`` for the scale, ``jer`` for the resolution.
@@ -205,7 +206,7 @@ def energy_factors(
     eta: Float32[ndarray, "n 2"],
     keys: UInt64[ndarray, " n"],
 ) -> Float64[ndarray, "n 2"]:
-    """What a variation multiplies the pT of each jet by.
+    """The factor on the pT of each jet in a variation.
 
     Args:
         name: name of the variation.
@@ -234,7 +235,7 @@ def energy_factors(
 
 
 def eta_nodes(energy: Energy) -> int:
-    """Number of points in \\|eta\\| around which a parameter of the scale moves jets."""
+    """Number of points in \\|eta\\| around which a parameter of the scale shifts jets."""
     return -(-energy.scale // MODEL.pt_nodes)
 
 
@@ -246,7 +247,7 @@ def energy_shifts(energy: Energy) -> Iterator[EnergyShift]:
 
 
 def _triangle(x: Float64[ndarray, "n 2"], node: int, n_nodes: int) -> Float64[ndarray, "n 2"]:
-    """1 at x = node / (n_nodes - 1), 0 from the next node on; x is kept in [0, 1]. All nodes add up to 1."""
+    """1 at x = node / (n_nodes - 1), 0 from the next node on; x is clipped to [0, 1]. All nodes add up to 1."""
     if n_nodes == 1:
         return np.ones_like(x)
     height: ndarray = np.maximum(0.0, 1 - np.abs(np.clip(x, 0, 1) * (n_nodes - 1) - node))
@@ -265,7 +266,7 @@ def _noise(keys: UInt64[ndarray, " n"], number: int) -> Float64[ndarray, "n 2"]:
 
 @dataclass(frozen=True, eq=False)
 class Kinematics:
-    """What a variation makes of the jets.
+    """The varied quantities of the jets.
 
     Attributes:
         pt: (n, 2) float32, transverse momentum of each jet [GeV].
@@ -277,12 +278,12 @@ class Kinematics:
 
 
 def known_jet_variations(energy: Energy) -> tuple[str, ...]:
-    """Names of all variations of jets that there are."""
+    """Names of all variations of jets."""
     return (*VARIED_N_TRK, *energy_names(energy))
 
 
 def wanted_jet_variations(energy: Energy, patterns: Sequence[str]) -> tuple[str, ...]:
-    """The variations of jets that systematics ask for.
+    """The variations of jets that match the patterns of systematics.
 
     Args:
         energy: number of parameters of the jet energy.
@@ -295,12 +296,12 @@ def wanted_jet_variations(energy: Energy, patterns: Sequence[str]) -> tuple[str,
 
 
 def dataset_key(dataset: str, seed: int = 0) -> int:
-    """A 64-bit number of a dataset's name, the part of an event's key that tells datasets apart."""
+    """A 64-bit hash of a dataset's name: the part of an event's key that differs between datasets."""
     return int.from_bytes(sha256(f"{seed}:{dataset}".encode()).digest()[:8], "little")
 
 
 def kinematics_of(name: str, dijets: Dijets, energy: Energy) -> Kinematics:
-    """pT and n_trk of the jets under a variation, or as they are for `NOMINAL`.
+    """pT and n_trk of the jets in a variation, or the nominal ones for `NOMINAL`.
 
     Args:
         name: name of the variation.
@@ -324,5 +325,5 @@ def noise_keys(dijets: Dijets) -> UInt64[ndarray, " n"]:
 
 
 def changed_jets(one: Kinematics, other: Kinematics) -> Sequence[ndarray]:
-    """Places (event, jet) of the jets in which two variations differ."""
+    """Indices (event, jet) of the jets in which two variations differ."""
     return np.nonzero((one.pt != other.pt) | (one.n_trk != other.n_trk))

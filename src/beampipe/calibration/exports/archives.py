@@ -1,7 +1,7 @@
 """Scale factors and histograms for archives: a submission to HEPData, and a ROOT file.
 
-HEPData: ``submission.yaml`` and one file per table, in JSON, which is YAML, too. A number without a valid error is
-``-``.
+HEPData: ``submission.yaml`` and one file per table, in JSON, which is a subset of YAML. A number without a valid error
+is ``-``.
 
 ROOT::
 
@@ -10,7 +10,7 @@ ROOT::
         statistical       TH1D of the statistical uncertainty
         total             TH1D of the total uncertainty: statistical and all sources; nan without a valid error
         valid             TH1D, 1 in a bin that has a valid error, else 0
-        flags             TH1D of what speaks against the bin: the sum of 2^k over its flags, k the place of a flag in
+        flags             TH1D of the flags of the bin: the sum of 2^k over its flags, k the index of a flag in
                           `beampipe.calibration.method.factors.FLAGS`, from 0
         source_NAME       TH1D of the uncertainty of one source
         covariance        TH2D of the covariance across bins of pT
@@ -19,13 +19,13 @@ ROOT::
         covariance        TH2D of the covariance of all scale factors in all bins; nan without a valid error
         statistical       TH2D of its statistical part
         nominal           TH1D of the scale factors in the same order
-        order             text: JSON list of the scale factors; each has as many bins as there are of pT
+        order             text: JSON list of the scale factors; each has one entry per bin of pT
     inputs/SAMPLE/TAGGER/
         REGION_FLAVOUR    TH2D (jet pT [GeV], quantity of the tagger) of nominal jets, all slices, scaled to the
                           luminosity; errors from the sums of squared weights
 
-Values that are not known are nan; some readers show an error of nan as 0. Data has one flavour, ``light``, which then
-means all jets.
+Unknown values are nan; some readers show an error of nan as 0. Data has one flavour, ``light``, which then means all
+jets.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def write_hepdata(factors: Factors, joint: JointUncertainties, folder: Path) -> 
     Args:
         factors: the scale factors.
         joint: the uncertainties of all of them together.
-        folder: the folder, which is made if there is none.
+        folder: the folder; it is created if necessary.
     """
     paths = []
     for name, documents in _hepdata_documents(factors, joint):

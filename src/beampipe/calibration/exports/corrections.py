@@ -7,27 +7,25 @@ There is one correction per tagger and quantity, e.g. ``n_trk_efficiency``. It h
     working_point  as text, e.g. 0.5
     pt             transverse momentum of the jet [GeV]
 
-Evaluation fails below the first edge of pT. Above the last one it gives the value of the last bin, or fails, as
-configured. Nothing was measured there, so the uncertainty grows: ``extrapolation`` is 0 in the bins, and above the last
-edge E
+Evaluation fails below the first edge of pT. Above the last edge E it gives the value of the last bin, or fails, as
+configured. There is no measurement there, so the uncertainty grows: ``extrapolation`` is 0 in the bins, and above E
 
-    growth x log2(pT / E)        growth: the largest step between neighbouring bins, or the total of the last bin, if
-                                 that is larger
+    growth x log2(pT / E)        growth: the largest step between neighbouring bins, or the total uncertainty of the
+                                 last bin, if that is larger
 
-which ``total`` has in quadrature. Evaluation also fails in a bin that has no valid error, for every systematic: the
-bin holds a binning that no pT is in. Flags of the other bins are in the description.
+which is added to ``total`` in quadrature. Evaluation also fails in a bin without a valid error, for every systematic:
+the bin contains a nested binning that no pT matches. Flags of the other bins are in the description.
 
 *Components* keep the correlations: `systematic` is ``nominal``, ``pcK_up`` or ``pcK_down``. Component K is one nuisance
 parameter of all corrections: it moves all taggers, flavours, working points, quantities and bins at once. The squares
 of all shifts add up to the covariance.
 
-*Between simulations*: a scale factor is of the nominal simulation, data / nominal. Jets of another simulation have to
-be weighted with
+*Between simulations*: a scale factor is data / nominal simulation. Jets of another simulation have to be weighted with
 
     data / other = (data / nominal) x (nominal / other)
 
 The second factor is the ratio of efficiencies or rejections by label, of forward jets, at the cuts of the working
-points; `beampipe.calibration.results.between_samples`.
+points; see `beampipe.calibration.results.between_samples`.
 """
 
 from __future__ import annotations
@@ -56,7 +54,7 @@ from beampipe.calibration.results import Results, between_samples, other_samples
 from beampipe.errors import ConfigError, FileError
 
 LAST: Final = "last"
-"""Above the last edge of pT stands what stands in the last bin."""
+"""Use the content of the last bin above the last edge of pT."""
 
 
 def schema_of_corrections() -> Any:
@@ -76,17 +74,17 @@ def binning(values: Iterable[float], edges: Sequence[float], beyond: Any | None 
     Args:
         values: (n_pt,) values in the bins.
         edges: (n_pt + 1,) edges of the bins [GeV].
-        beyond: what stands above the last edge: `LAST`, or a node of the schema; None for a failure.
+        beyond: content above the last edge: `LAST`, or a node of the schema; None for a failure.
     """
     content = [value if np.isfinite(value) else _never() for value in values]
-    # The schema knows one rule for both ends. A last bin that has no end gives the upper end a rule of its own.
+    # The schema has one rule for both ends. A last bin up to infinity gives the upper end a rule of its own.
     every: list[float | str] = [*edges] if beyond is None else [*edges, "inf"]
     content += [] if beyond is None else [content[-1] if beyond == LAST else beyond]
     return schema_of_corrections().Binning(nodetype="binning", input="pt", edges=every, content=content, flow="error")
 
 
 def category(name: str, contents: Mapping[str, Any]) -> Any:
-    """A choice by a text: the input `name`, and what stands for each of its values."""
+    """A category node: the text input `name`, and the content for each of its values."""
     schema = schema_of_corrections()
     items = [schema.CategoryItem(key=key, value=value) for key, value in contents.items()]
     return schema.Category(nodetype="category", input=name, content=items)
@@ -119,7 +117,7 @@ def _never() -> Any:
 
 
 Above = Literal["last", "error"]
-"""What corrections give above the last edge of pT: ``last`` the value of the last bin, ``error`` a failure."""
+"""Behaviour of corrections above the last edge of pT: ``last`` gives the value of the last bin, ``error`` a failure."""
 
 STATISTICAL: Final = "stat"
 """Name of the statistical uncertainty among the systematics."""
@@ -156,7 +154,7 @@ def write_correction(factors: Factors, path: Path, above: Above = "last") -> Non
     Args:
         factors: the scale factors.
         path: the file to write.
-        above: what the corrections give above the last edge of pT.
+        above: behaviour above the last edge of pT.
 
     Raises:
         MissingExtraError: correctionlib is not installed.
@@ -189,7 +187,7 @@ def read_correction(path: Path) -> Any:
 def write_covariance(factors: Factors, path: Path) -> None:
     """Write the covariance of every scale factor across bins of pT as JSON.
 
-    It is of the statistical uncertainty and all sources, and null in bins that lack one of them.
+    It includes the statistical uncertainty and all sources, and is null in bins that lack one of them.
 
     Args:
         factors: the scale factors.
@@ -215,7 +213,7 @@ def write_covariance(factors: Factors, path: Path) -> None:
 
 
 def systematics_of(one: ScaleFactor) -> Iterator[tuple[str, Any]]:
-    """The values of the input `systematic` by name, and for each the scale factors (n_pt,).
+    """The scale factors (n_pt,) for each value of the input `systematic`.
 
     Raises:
         ConfigError: a source is called ``stat`` or ``total``, like an uncertainty of its own.
@@ -233,7 +231,7 @@ def systematics_of(one: ScaleFactor) -> Iterator[tuple[str, Any]]:
 
 
 def growth(one: ScaleFactor) -> float:
-    """By how much the uncertainty grows with each doubling of pT above the last edge; nan if the last bin is not valid.
+    """Growth of the uncertainty with each doubling of pT above the last edge; nan if the last bin is not valid.
 
     It is the largest step between neighbouring bins that are valid, or the total uncertainty of the last bin, if that
     is larger.
@@ -303,7 +301,7 @@ def _flagged(factors: Factors, tagger: str, quantity: str) -> str:
 
 
 def _beyond(one: ScaleFactor, systematic: str, high: float) -> Any:
-    """What a systematic is above the last edge of pT."""
+    """The value of a systematic above the last edge of pT."""
     name, _, way = systematic.rpartition("_")
     if name not in (EXTRAPOLATION, TOTAL) or not one.valid[-1]:
         return LAST

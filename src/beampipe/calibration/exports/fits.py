@@ -1,12 +1,12 @@
 """Scale factors as nuisance parameters for pyhf and cabinetry, one per principal component of the joint covariance.
 
-A sample whose histogram is in the bins of jet pT, with one tagged jet per entry, has y_p SF_p entries in bin p.
-Component k shifts it by y_p c_kp: a ``histosys`` whose name is the same in every sample and channel, so that all of
-them share the nuisance parameter.
+A sample with a histogram in the bins of jet pT, with one tagged jet per entry, has y_p SF_p entries in bin p. Component
+k shifts this by y_p c_kp: a ``histosys`` modifier with the same name in every sample and channel, so that they share
+the nuisance parameter.
 
-For cabinetry, events of the analysis carry a weight for each component, up and down, from the file of corrections with
-components; a template is filled with each. The names are those of the modifiers for pyhf, so that fits can be combined.
-Both files are JSON, which is YAML, too.
+For cabinetry, events of the analysis have a weight for each component, up and down, from the correctionlib file with
+components; a template is filled with each. The names equal those of the modifiers for pyhf, so that fits can be
+combined. Both files are JSON, which is a subset of YAML.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ def pyhf_modifiers(
     Args:
         joint: the scale factors.
         components: shifts by principal component, from `principal_components`.
-        key: the scale factor that the sample's jets get.
+        key: the scale factor of the sample's jets.
         yields: entries of the sample in the bins of pT before the scale factor.
 
     Raises:
-        InputError: there are not as many entries as bins, or the sample has entries in a bin without a valid error.
+        InputError: the number of yields differs from the number of bins, or a bin without a valid error has entries.
     """
     place = joint.part(key)
     nominal, shifts = joint.nominal[place], components[:, place]
@@ -95,7 +95,7 @@ def cabinetry_systematics(
 
     Args:
         components: shifts by principal component, from `principal_components`.
-        samples: names of the samples whose jets get scale factors; all samples if there are none.
+        samples: names of the samples whose jets have scale factors; empty for all samples.
         weight: expression for the weight of an event in a variation; ``{name}`` is that of the systematic, ``{way}`` is
             ``up`` or ``down``.
     """

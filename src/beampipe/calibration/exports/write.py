@@ -1,4 +1,4 @@
-"""All files for other programs, each written whole or not at all."""
+"""All files for other programs, each written atomically."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def write_exports(results: Results, folder: Path, above: Above = "last") -> tupl
     Args:
         results: results of the calibration.
         folder: folder of the files.
-        above: what corrections give above the last edge of pT: the last bin's value (``last``), or a failure
+        above: behaviour of corrections above the last edge of pT: the last bin's value (``last``), or a failure
             (``error``).
 
     Raises:
@@ -76,12 +76,12 @@ def write_exports(results: Results, folder: Path, above: Above = "last") -> tupl
 def write_joint(
     joint: JointUncertainties, folder: Path, write: Callable[[Path], object] | None = None
 ) -> tuple[Path, ...]:
-    """Write those of the files that need nothing but the uncertainties; returns their paths.
+    """Write the files that need only the joint uncertainties; returns their paths.
 
     Args:
         joint: the uncertainties of all scale factors together.
         folder: folder of the files.
-        write: writes the first file, in place of `joint` itself.
+        write: writes the first file; by default `joint.write`.
 
     Raises:
         MissingExtraError: correctionlib is not installed.

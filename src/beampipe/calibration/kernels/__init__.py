@@ -10,7 +10,7 @@ from types import ModuleType
 
 @cache
 def native() -> ModuleType | None:
-    """The compiled loops, or None, with one warning, where they were not built."""
+    """The compiled loops; None, with one warning, if they are not built."""
     try:
         return import_module("beampipe.calibration.kernels._native")
     except ImportError as error:
@@ -24,6 +24,6 @@ def native() -> ModuleType | None:
 
 
 def build() -> str:
-    """What the compiled loops were built from and with, as a digest; ``numpy`` where there are none."""
+    """Digest of the sources and build settings of the compiled loops; ``numpy`` if there are none."""
     found = native()
     return "numpy" if found is None else str(found.BUILD)

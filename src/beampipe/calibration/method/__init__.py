@@ -1,1 +1,1 @@
-"""From sums to scale factors: re-weighting, extraction, efficiencies, combination."""
+"""From histograms to scale factors: re-weighting, extraction, efficiencies, uncertainties, combination."""

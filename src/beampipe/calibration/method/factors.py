@@ -1,7 +1,8 @@
 """Published scale factors: ratios of data to simulation against jet pT, with uncertainties and flags; their JSON file.
 
-*Flags* say what speaks against a number in a bin of pT, each by a stated rule. The first three say that the number has
-no valid error. Such a bin has no total uncertainty. The others say that it has one, but should be looked at before use.
+*Flags* mark problems of a number in a bin of pT, each by a rule in `FLAGS`. With one of the first three flags the
+number has no valid error, and the bin has no total uncertainty. With the others it has one, but should be checked
+before use.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ if TYPE_CHECKING:
 
 
 FEWEST_JETS: Final = 100
-"""Number of jets of one region below which a bin has few: of data, or of one flavour of simulation."""
+"""Number of jets of one region (of data, or of one flavour of simulation) below which a bin is flagged."""
 
 FEWEST_EFFECTIVE: Final = 25.0
-"""Effective number of jets below which one weight may dominate: an event that has a fifth of the sum of weights leaves
-no more than 25."""
+"""Effective number of jets below which one weight may dominate: it is at most 25 if one event has a fifth of the sum
+of weights."""
 
 SMALLEST_DETERMINANT: Final = 0.05
-"""Difference of the fractions of quarks below which it is small: extraction then multiplies errors by 20."""
+"""Difference of the quark fractions below which a bin is flagged: extraction then multiplies errors by 20."""
 
 FLAGS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -49,7 +50,7 @@ FLAGS: Final[Mapping[str, str]] = MappingProxyType(
         "few_events": f"fewer than {FEWEST_JETS} jets of a region, in data or of a flavour in simulation",
     }
 )
-"""What each flag says, by its name."""
+"""Meaning of each flag, by its name."""
 
 NO_VALID_ERROR: Final = ("no_value", "no_statistical_error", "no_systematic_error")
 """Flags of bins that have no valid error, and therefore no total uncertainty."""
@@ -63,7 +64,7 @@ def flags_of(
     fractions: Float64[ndarray, "p 2"],
     jets: Float64[ndarray, "q 2 3 2"],
 ) -> tuple[tuple[str, ...], ...]:
-    """The flags of one scale factor, for each bin of pT those of `FLAGS` that hold.
+    """The flags of one scale factor: for each bin of pT the names in `FLAGS` whose rule holds.
 
     Args:
         nominal: the scale factor.
@@ -98,15 +99,15 @@ def flags_of(
 
 
 def in_words(flags: Iterable[str]) -> str:
-    """Flags for a reader: ``few_events`` becomes ``few events``; empty if there are none."""
+    """Flags as text: ``few_events`` becomes ``few events``; empty if there are none."""
     return ", ".join(flag.replace("_", " ") for flag in flags)
 
 
 FLAVOUR_NAMES: Final = ("quark", "gluon")
-"""Flavours that scale factors are worked out for."""
+"""Flavours of scale factors."""
 
 QUANTITIES: Final = ("efficiency", "rejection")
-"""Shares of jets whose ratio is a scale factor: of those that count as quark-like, and of those that do not."""
+"""Quantities whose ratio is a scale factor: fraction of jets that count as quark-like, and of those that do not."""
 
 Quantity = Literal["efficiency", "rejection"]
 """Quantity whose ratio of data to simulation is a scale factor."""
@@ -119,11 +120,11 @@ _ARRAYS: Final = (*_NUMBERS, "covariance")
 
 
 class FlavourAndQuantity(NamedTuple):
-    """What a scale factor is about, whatever the tagger and the working point.
+    """Flavour and quantity of a scale factor.
 
     Attributes:
         flavour: flavour of the jets, one of `FLAVOUR_NAMES`.
-        quantity: quantity whose ratio is meant, one of `QUANTITIES`.
+        quantity: quantity whose ratio the scale factor is, one of `QUANTITIES`.
     """
 
     flavour: str
@@ -134,17 +135,17 @@ SHORT_NAMES: Final[Mapping[str, FlavourAndQuantity]] = {
     "SF_q": FlavourAndQuantity("quark", "efficiency"),
     "SF_g": FlavourAndQuantity("gluon", "rejection"),
 }
-"""The usual names of the two scale factors that are quoted most."""
+"""The usual names of the two main scale factors."""
 
 
 class FactorKey(NamedTuple):
-    """What tells one scale factor from all others.
+    """The key that identifies a scale factor.
 
     Attributes:
         tagger: name of the tagger.
-        working_point: quark efficiency aimed at.
+        working_point: target quark efficiency.
         flavour: flavour of the jets, one of `FLAVOUR_NAMES`.
-        quantity: quantity whose ratio is meant, one of `QUANTITIES`.
+        quantity: quantity whose ratio the scale factor is, one of `QUANTITIES`.
     """
 
     tagger: str
@@ -160,16 +161,16 @@ class ScaleFactor(Shown):
     Attributes:
         nominal: (n_pt,) the scale factor: data / simulation.
         data: (n_pt,) the efficiency or rejection in data.
-        simulation: (n_pt,) the efficiency or rejection in simulation, extracted like that in data.
+        simulation: (n_pt,) the efficiency or rejection in simulation, extracted in the same way as in data.
         truth: (n_pt,) the efficiency or rejection in simulation by label.
         statistical: (n_pt,) statistical uncertainty of the scale factor.
         sources: (n_pt,) uncertainty by name of the systematic.
         total: (n_pt,) uncertainty: statistical and all sources in quadrature; nan in a bin that lacks one of them.
         covariance: (n_pt, n_pt) covariance of statistical uncertainty and all sources; nan where `total` is.
-        flags: what speaks against the scale factor in each bin, names of `beampipe.calibration.method.factors.FLAGS`.
+        flags: problems of the scale factor in each bin, names in `beampipe.calibration.method.factors.FLAGS`.
         source_errors: (n_pt,) statistical error of the uncertainty of each source, by its name; empty if they were not
-            worked out.
-        remarks: what was done to the shifts of a source, by its name, where something was.
+            computed.
+        remarks: remark on smoothed or pruned shifts of a source, by its name.
     """
 
     nominal: Float64[ndarray, " p"]
@@ -209,16 +210,16 @@ class FactorInBin:
         pt_high: upper edge of the bin [GeV].
         nominal: the scale factor: data / simulation.
         data: the efficiency or rejection in data.
-        simulation: the efficiency or rejection in simulation, extracted like that in data.
+        simulation: the efficiency or rejection in simulation, extracted in the same way as in data.
         truth: the efficiency or rejection in simulation by label.
         statistical: statistical uncertainty of the scale factor.
         total: statistical uncertainty and all sources in quadrature; nan if one of them is not known.
         sources: uncertainty by name of the systematic.
-        source_errors: statistical error of that uncertainty by name of the systematic; empty if not worked out.
+        source_errors: statistical error of that uncertainty by name of the systematic; empty if not computed.
         cut: value of the tagger below which a jet counts as quark-like.
         forward_fraction: fraction of quarks among forward jets of re-weighted simulation.
         central_fraction: fraction of quarks among central jets of re-weighted simulation.
-        flags: what speaks against the scale factor, names of `beampipe.calibration.method.factors.FLAGS`.
+        flags: problems of the scale factor, names in `beampipe.calibration.method.factors.FLAGS`.
     """
 
     tagger: str
@@ -251,8 +252,8 @@ class Factors(Shown):
 
     Attributes:
         pt_edges: edges of the bins of jet pT [GeV].
-        working_points: quark efficiencies aimed at.
-        by_name: every scale factor by what tells it from the others; `at` and `against_pt` find one.
+        working_points: target quark efficiencies.
+        by_name: every scale factor by its key; `at` and `against_pt` look one up.
         cuts: (n_pt, n_wp) upper edge of the quark-like bins, by tagger.
         fractions: (n_pt, 2) fractions of quarks in forward and central jets of re-weighted simulation, by tagger.
         experimental: names of the sources that come from the detector.
@@ -267,7 +268,7 @@ class Factors(Shown):
 
     @property
     def taggers(self) -> tuple[str, ...]:
-        """Names of the taggers that there are factors of."""
+        """Names of the taggers with scale factors."""
         return tuple(self.cuts)
 
     @property
@@ -338,7 +339,7 @@ class Factors(Shown):
         return import_name("beampipe.calibration.report.tables:factors_html")(self)  # type: ignore[no-any-return]
 
     def require_valid(self) -> None:
-        """Refuse factors of which none can be used.
+        """Raise an error if no scale factor is valid.
 
         Raises:
             InputError: no scale factor has a value with a total uncertainty in any bin.
@@ -353,7 +354,7 @@ class Factors(Shown):
         )
 
     def write(self, path: str | Path) -> None:
-        """Write JSON: the same factors give the same bytes. A number that cannot be known is null."""
+        """Write JSON: the same factors give the same bytes. An unknown number is null."""
         entries = [
             {
                 **key._asdict(),
@@ -390,7 +391,7 @@ class Factors(Shown):
         """Read what `write` wrote.
 
         Raises:
-            FileError: the file is missing, or another one.
+            FileError: the file is missing, or has another format.
         """
         try:
             plain = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -410,7 +411,7 @@ class Factors(Shown):
             ) from error
 
     def _key(self, tagger: str, working_point: float, flavour: str, quantity: str) -> FactorKey:
-        """The key under which a scale factor is kept; a working point need not have the same bits."""
+        """The key of a scale factor; the working point is matched with a tolerance for rounding."""
         points = [point for point in self.working_points if isclose(point, working_point, abs_tol=1e-9)]
         for kind, name, known in (
             ("tagger", tagger, self.taggers),
@@ -442,7 +443,7 @@ class Factors(Shown):
 
 
 def _entries(scale_factors: Any) -> Iterator[tuple[FactorKey, ScaleFactor]]:
-    """Keys and values of `Factors.by_name` from what JSON holds."""
+    """Keys and values of `Factors.by_name` from JSON."""
     for entry in scale_factors:
         sources = {name: _array(values) for name, values in entry["sources"].items()}
         errors = {name: _array(values) for name, values in entry["source_errors"].items()}

@@ -1,23 +1,24 @@
 """The covariance of all scale factors together, and the combination of several sets of them.
 
-The numbers stand in one vector: the bins of pT of the first scale factor, then those of the second, and so on. With
-replicas b and shifts d of the sources
+All scale factors form one vector: the bins of pT of the first scale factor, then those of the second, and so on. With
+the shifts d of the sources
 
     C = C_statistical + sum over sources and their vectors of d d^T
 
-so that the block of one scale factor is its own covariance. C has no negative eigenvalue.
+where C_statistical comes from the bootstrap replicas. The block of one scale factor is its own covariance. C has no
+negative eigenvalue.
 
 *Combination*, e.g. of dijets and of a photon with a jet. The best linear unbiased estimate of one scale factor x (its
 bins of pT) from measurements y of it (those of all sets, one after the other) with their covariance C is
 
     x = W y     W = (A^T C^-1 A)^-1 A^T C^-1     covariance W C W^T     chi2 = (y - A x)^T C^-1 (y - A x)
 
-where A says which bin a measurement is of (L. Lyons, D. Gibaut, P. Clifford, doi:10.1016/0168-9002(88)90018-6). A bin
-that one set has no valid error in is taken from the others.
+where A assigns each measurement to a bin (L. Lyons, D. Gibaut, P. Clifford, doi:10.1016/0168-9002(88)90018-6). A bin
+without a valid error in one set is taken from the others.
 
-C has the statistical covariance of each set, that between the sets if they share events, and the sources: one of the
-same name moves all sets at once, one that a single set has moves only that one. Each scale factor is estimated from
-measurements of itself alone. Their joint covariance follows from the weights.
+C contains the statistical covariance of each set, that between the sets if they share events, and the sources: a source
+of the same name is correlated between all sets, a source of a single set shifts only that one. Each scale factor is
+estimated from its own measurements alone. The joint covariance follows from the weights.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from beampipe.errors import ConfigError, FileError, InputError
 _FORMAT: Final = 1
 
 _ENOUGH: Final = 1 - 1e-6
-"""Share of the variance that the principal components hold together."""
+"""Fraction of the variance that the principal components contain together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +56,8 @@ class JointUncertainties:
         keys: the scale factors, in the order of the vector.
         nominal: (n,) the scale factors.
         statistical: (n, n) covariance of the statistical uncertainty; nan in bins that have no valid error.
-        shifts: (n,) what each variation does to the scale factors, with its sign, by source and variation.
-        vectors: (n_vectors, n) shifts by source after its rule, each correlated over all bins.
+        shifts: (n,) signed shift of the scale factors by each variation, by source and variation.
+        vectors: (n_vectors, n) shifts of each source after its rule, each fully correlated over all bins.
     """
 
     pt_edges: tuple[float, ...]
@@ -84,13 +85,13 @@ class JointUncertainties:
         return valid
 
     def part(self, key: FactorKey) -> slice:
-        """The places of one scale factor in the vector."""
+        """The slice of one scale factor in the vector."""
         n_pt = len(self.pt_edges) - 1
         start = self.keys.index(key) * n_pt
         return slice(start, start + n_pt)
 
     def plain(self) -> dict[str, Any]:
-        """What JSON holds; None is not known."""
+        """The uncertainties as JSON types; None is unknown."""
         return {
             "format": _FORMAT,
             "about": {
@@ -150,7 +151,7 @@ def joint_uncertainties(
     Args:
         configuration: working points and systematics.
         efficiencies: efficiencies of all cases, by tagger.
-        factors: the scale factors that were made of them.
+        factors: the scale factors computed from them.
     """
     places = list(_places(efficiencies, factors))
     shifts: dict[str, dict[str, Float64[ndarray, " n"]]] = {}
@@ -181,17 +182,17 @@ def joint_replicas(efficiencies: Mapping[str, Efficiencies], factors: Factors) -
 
     Args:
         efficiencies: efficiencies of all replicas, by tagger.
-        factors: the scale factors that were made of them.
+        factors: the scale factors computed from them.
     """
     drawn = [replicas_of(measured, place, key.quantity) for key, measured, place in _places(efficiencies, factors)]
     return np.concatenate(drawn, axis=1)
 
 
 def principal_components(joint: JointUncertainties) -> Float64[ndarray, "k n"]:
-    """Independent shifts of all scale factors, the largest first, whose squares add up to the covariance.
+    """Uncorrelated shifts of all scale factors, the largest first, whose outer products add up to the covariance.
 
-    They are the eigenvectors of the covariance, each times the root of its eigenvalue, its largest number positive: as
-    few as hold all variance but a share of 1e-6. nan in bins without a valid error.
+    They are the eigenvectors of the covariance times the square root of the eigenvalue, with the sign that makes the
+    largest component positive: as few as contain all but 1e-6 of the variance. nan in bins without a valid error.
     """
     covariance, valid = joint.covariance, joint.valid
     inside = covariance[np.ix_(valid, valid)]
@@ -209,7 +210,7 @@ def principal_components(joint: JointUncertainties) -> Float64[ndarray, "k n"]:
 def _places(
     efficiencies: Mapping[str, Efficiencies], factors: Factors
 ) -> Iterator[tuple[FactorKey, Efficiencies, tuple[int, int]]]:
-    """Each scale factor with the efficiencies of its tagger, and its places on the axes of these."""
+    """Each scale factor with the efficiencies of its tagger, and its indices on their axes."""
     for key in factors.by_name:
         place = (factors.working_points.index(key.working_point), FLAVOUR_NAMES.index(key.flavour))
         yield key, efficiencies[key.tagger], place
@@ -229,7 +230,7 @@ def _array(values: Any) -> Any:
 
 
 _SINGULAR: Final = 1e-12
-"""Size of an eigenvalue of C, relative to the largest one, below which it counts as 0."""
+"""Eigenvalue of C, relative to the largest one, below which it counts as 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,11 +239,11 @@ class Combination:
 
     Attributes:
         names: names of the sets.
-        joint: the scale factors with their uncertainties, like those of one set.
-        weights: (n_sets, n_keys, n_pt, n_pt) weight of each bin of a set in each bin of the estimate, which comes
-            first; over sets and their bins the weights of a bin add up to 1, those of other bins to 0.
+        joint: the combined scale factors with their uncertainties.
+        weights: (n_sets, n_keys, n_pt, n_pt) weight, in each bin of the estimate (first pT axis), of each bin of a set
+            (second). Summed over sets, the weights of the same bin add up to 1, those of any other bin to 0.
         chi2: (n_keys,) chi2 of the sets against the estimate.
-        ndf: (n_keys,) number of degrees of freedom: bins that two sets have, and again for each further set.
+        ndf: (n_keys,) number of degrees of freedom: number of valid measurements minus number of estimated bins.
     """
 
     names: tuple[str, ...]
@@ -256,7 +257,7 @@ class Combination:
         return np.diagonal(self.weights[:, self.joint.keys.index(key)], axis1=1, axis2=2).copy()
 
     def plain(self) -> dict[str, Any]:
-        """For JSON: as of `JointUncertainties`, which reads it, with the weights and chi2 of each scale factor."""
+        """JSON types: those of `JointUncertainties`, which can read it, plus weights and chi2 of each scale factor."""
         estimates = [
             {
                 **key._asdict(),
@@ -269,7 +270,7 @@ class Combination:
         return {**self.joint.plain(), "sets": self.names, "estimates": estimates}
 
     def write(self, path: Path) -> None:
-        """Write what `plain` gives as JSON."""
+        """Write `plain` as JSON."""
         path.write_text(json.dumps(self.plain()) + "\n", encoding="utf-8")
 
 
@@ -284,11 +285,11 @@ def combine_sets(
         sets: two or more sets of the same scale factors in the same bins of pT, by name.
         between: statistical covariance between two sets by their names, the first with the second, from
             `statistical_between`; sets that are not named have no events in common.
-        separate: names of sources that move each set on its own though several have them.
+        separate: names of sources that are uncorrelated between the sets, although several sets have them.
 
     Raises:
-        InputError: there are fewer than two sets, or they are of different scale factors or bins.
-        ConfigError: sets have different variations of a source, which then is not one and the same.
+        InputError: there are fewer than two sets, or they have different scale factors or bins.
+        ConfigError: sets have different variations of a source, which then cannot be correlated.
     """
     named = {name: _apart(one, name, separate) for name, one in sets.items()}
     _check(named)
@@ -312,11 +313,11 @@ def combine_sets(
 
 
 def read_sets(arguments: Sequence[str]) -> dict[str, JointUncertainties]:
-    """The sets that ``NAME=FILE`` name, each a file of `JointUncertainties`.
+    """Read sets given as ``NAME=FILE``, each a file of `JointUncertainties`.
 
     Raises:
-        InputError: an argument is another text, or a name stands twice.
-        FileError: a file is missing, or another one.
+        InputError: an argument has another form, or a name is repeated.
+        FileError: a file is missing, or has another format.
     """
     found: dict[str, JointUncertainties] = {}
     for text in arguments:
@@ -330,7 +331,7 @@ def read_sets(arguments: Sequence[str]) -> dict[str, JointUncertainties]:
 def statistical_between(first: Float64[ndarray, "b n"], second: Float64[ndarray, "b n"]) -> Float64[ndarray, "n n"]:
     """Statistical covariance between two sets that share events, from their replicas: see `joint_replicas`.
 
-    An event has the same Poisson number in replica b of both, if both are of the same dataset and seed.
+    With the same dataset and seed, an event has the same Poisson number in replica b of both sets.
     """
     n = first.shape[1]
     both: ndarray = statistical(np.concatenate([first, second], axis=1))[1]
@@ -338,7 +339,7 @@ def statistical_between(first: Float64[ndarray, "b n"], second: Float64[ndarray,
 
 
 def _apart(one: JointUncertainties, name: str, separate: Sequence[str]) -> JointUncertainties:
-    """The set with another name, its own, for each source that is no other set's."""
+    """The set with its uncorrelated sources renamed to names of its own."""
 
     def named(sources: Mapping[str, Any]) -> dict[str, Any]:
         return {f"{source}_{name}" if source in separate else source: each for source, each in sources.items()}
@@ -427,7 +428,7 @@ def _combined(
         whole[:, first.part(key), first.part(key)] = weights[:, k]
 
     def weighted(values: Float64[ndarray, "s n"]) -> Float64[ndarray, " n"]:
-        """A number that is not known has no weight, unless nothing is known of its bin."""
+        """Weighted sum over the sets; unknown values have no weight, unless all values of a bin are unknown."""
         return np.where(lost, np.nan, np.einsum("sij,sj->i", whole, np.nan_to_num(values)))
 
     shifts: dict[str, dict[str, Float64[ndarray, " n"]]] = {}

@@ -8,7 +8,7 @@ With fractions f of quarks and gluons in the forward (F) and central (C) region,
 The fractions come from re-weighted simulation, for simulation and data alike. D is small, so statistical errors grow by
 1/D.
 
-The cuts of the working points are those of nominal simulation, for all cases.
+The cuts of the working points come from nominal simulation and are the same for all cases.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def extract(mixture: Float64[ndarray, "*v 2 x"], fractions: Float64[ndarray, "*w
 
 
 def truth(flavours: Float64[ndarray, "*v 2 2 x"]) -> Extracted:
-    """What `extract` should find: shapes by label, forward jets alone, which is what central jets are weighted to."""
+    """The expected result of `extract`: shapes by label of forward jets, to which central jets are re-weighted."""
     return Extracted(shapes(flavours[..., FORWARD, QUARK, :]), shapes(flavours[..., FORWARD, GLUON, :]))
 
 
@@ -99,7 +99,7 @@ def cumulated(shape: Float64[ndarray, "*v p x"], cuts: Shaped[ndarray, "p w"]) -
 
     Args:
         shape: shapes of unit area.
-        cuts: numbers of bins; of a number that is not whole, the last bin counts by the part of it that is cut off.
+        cuts: numbers of bins; the fractional part counts this fraction of the next bin.
     """
     sums = np.cumsum(shape, axis=-1)
     whole = np.floor(cuts).astype(np.int64)
@@ -122,14 +122,14 @@ def working_point_cuts(
 ) -> Shaped[ndarray, "*v"]:
     """Number of bins that count as quark-like.
 
-    All bins if the shape never reaches the working point, or is nan.
+    All bins if the cumulated shape never reaches the working point, or is nan.
 
     Args:
         quark: shapes of quark jets.
-        working_point: share of quark jets aimed at.
-        cut: ``at_least``: as few bins as hold the share. ``nearest``: as many, or one less, whichever holds a share
-            nearer to it, but at least one. ``inside``: a part of the last of them, as if jets were spread evenly
-            inside of a bin.
+        working_point: target quark efficiency.
+        cut: ``at_least``: the smallest number of bins with at least this efficiency. ``nearest``: that number or one
+            less, whichever efficiency is nearer, but at least one. ``inside``: a fraction of the last of these bins, by
+            linear interpolation.
     """
     sums = np.cumsum(quark, axis=-1)
     reached = sums >= working_point
@@ -149,23 +149,23 @@ def working_point_cuts(
 
 @dataclass(frozen=True, eq=False)
 class Efficiencies:
-    """Share of jets that count as quark-like, of quark and of gluon jets (last axis).
+    """Efficiencies: fraction of quark and of gluon jets (last axis) that count as quark-like.
 
     Attributes:
-        names: (n_cases,) text of the variations as files hold it, nominal first; the last is `GLUON_REWEIGHT`.
-        cuts: (n_pt, n_wp) numbers of bins that count as quark-like; from nominal simulation, for all cases. They are
-            whole (int64), or not (float64) where a tagger is cut inside of bins.
+        names: (n_cases,) variations as text, nominal first; the last is `GLUON_REWEIGHT`.
+        cuts: (n_pt, n_wp) numbers of bins that count as quark-like, from nominal simulation, for all cases. They are
+            int64, or float64 if a tagger is cut inside bins.
         data: (n_cases, n_pt, n_wp, 2) efficiencies in data.
-        simulation: (n_cases, n_pt, n_wp, 2) efficiencies in simulation, extracted like those in data.
+        simulation: (n_cases, n_pt, n_wp, 2) efficiencies in simulation, extracted in the same way as in data.
         truth: (n_cases, n_pt, n_wp, 2) efficiencies of forward jets of simulation by label.
         data_replicas: (n_replicas, n_pt, n_wp, 2) efficiencies in data, nominal case.
         simulation_replicas: (n_replicas, n_pt, n_wp, 2) efficiencies in simulation, nominal case.
         fractions: (n_cases, n_pt, 2 regions) fractions of quarks in re-weighted simulation.
         shapes: (3, n_pt, 2, n_x) shapes of the nominal case: data, simulation and truth, of quark and gluon jets.
         jets: (n_pt, 2 regions, 3, 2) number and effective number of nominal jets of (quark, gluon, data); no bins if
-            they are not known.
-        data_without: (n_groups, n_cases, n_pt, n_wp, 2) `data` with one group of events after the other left out; no
-            groups if they were not wanted.
+            they are unknown.
+        data_without: (n_groups, n_cases, n_pt, n_wp, 2) `data` with one group of events left out at a time; no groups
+            if they are not configured.
         simulation_without: (n_groups, n_cases, n_pt, n_wp, 2) the same of `simulation`.
         truth_without: (n_groups, n_cases, n_pt, n_wp, 2) the same of `truth`.
     """
@@ -186,22 +186,23 @@ class Efficiencies:
 
     @property
     def variations(self) -> tuple[Variation, ...]:
-        """What the first axis of `data`, `simulation`, `truth` and `fractions` counts."""
+        """The variations along the first axis of `data`, `simulation`, `truth` and `fractions`."""
         return tuple(Variation.parse(str(name)) for name in self.names)
 
 
 def measure_efficiencies(
     cases: Cases, reweighting: Reweighting, working_points: Sequence[float], cut: str = "at_least"
 ) -> Efficiencies:
-    """Pass 2: fractions, inversion, efficiencies.
+    """Fractions, inversion and efficiencies of all cases.
 
-    A case supplies factors, fractions and simulation; data and cuts stay. A replica draws simulation and data.
+    Each case has its own factors, fractions and simulation; data and cuts are the same. In a replica both simulation
+    and data are resampled.
 
     Args:
         cases: numbers of jets of all cases.
         reweighting: factors of central jets, from `measure_reweighting`.
-        working_points: quark efficiencies aimed at.
-        cut: where the cut of a working point lies, as of `working_point_cuts`.
+        working_points: target quark efficiencies.
+        cut: position of the cut of a working point, as for `working_point_cuts`.
     """
     data, simulation, true, fractions = _extracted(cases, reweighting)
     cuts = np.stack([working_point_cuts(simulation.quark[0], wp, cut) for wp in working_points], axis=-1)
@@ -233,7 +234,7 @@ def _extracted(
 
 
 def _without_groups(cases: Cases, cuts: Shaped[ndarray, "p w"]) -> dict[str, Float64[ndarray, "g v p w 2"]]:
-    """Efficiencies at the same cuts with each group left out; everything else is measured anew."""
+    """Efficiencies at the same cuts with each group left out; everything else is computed again."""
     if not len(cases.groups):
         return {}
     every = []
@@ -274,7 +275,7 @@ def read_arrays(kind: type[Any], path: Path) -> dict[str, Any]:
     """Read what `write_arrays` wrote: a `kind` for each tagger.
 
     Raises:
-        FileError: the file is another one.
+        FileError: the file has another format.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:

@@ -1,16 +1,15 @@
 """Stage 4, `reweight`: factors that make central jets look like forward jets of the same flavour, by simulation alone.
 
-The matrix method takes a flavour's shape to be the same in both regions. It is not quite, so central jets are weighted
-by
+The matrix method assumes that the shape of a flavour is the same in both regions. This holds only approximately, so
+central jets are weighted by
 
     r_q(x) = p_q^F(x) / p_q^C(x)
 
-where p are shapes of unit area in one bin of pT. The flavour of a jet is not known in data, so one factor serves all:
-that of quarks; that of gluons instead is a systematic. The factors are made once, stored, and then applied to
-simulation and data alike.
+where p are shapes of unit area in one bin of pT. The flavour of a jet is unknown in data, so the factor of quarks is
+used for all jets; using that of gluons instead is a systematic. The factors are computed once, stored, and then applied
+to simulation and data alike.
 
-The weight depends on nothing but the bins of the histogram, so it is applied to the histogram: no second reading of
-events.
+The weight depends only on the bins of the histogram, so it is applied to the histogram without reading events again.
 """
 
 from __future__ import annotations
@@ -38,23 +37,23 @@ __all__ = [
 ]
 
 LARGEST: Final = 5.0
-"""Largest factor. Real differences of the regions are of a few per cent to a few tens; a larger ratio is one event of
-little weight in a bin of the tail, and would count every gluon there many times."""
+"""Largest factor. Real differences of the regions are a few per cent to a few tens of per cent. A larger ratio is a
+fluctuation from single events in the tail, and would count every gluon there many times."""
 
 FORWARD, CENTRAL = 0, 1
-"""Places of the regions on their axis."""
+"""Indices of the regions on their axis."""
 
 QUARK, GLUON = 0, 1
-"""Places of the flavours on their axis."""
+"""Indices of the flavours on their axis."""
 
 FlavourName = Literal["quark", "gluon"]
-"""Flavour that scale factors are worked out for."""
+"""Flavour of a scale factor."""
 
 
 def shapes(histograms: Float64[ndarray, "*v x"]) -> Float64[ndarray, "*v x"]:
     """Histograms scaled to unit area; nan where the area is not positive.
 
-    The area is added from the first bin to the last, so that it has the same bits everywhere.
+    The area is summed from the first bin to the last, so that the result is the same bit by bit on every machine.
     """
     area = np.cumsum(histograms, axis=-1)[..., -1:]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -66,8 +65,8 @@ def reweighting_factors(
 ) -> Float64[ndarray, "*v x"]:
     """The factors of central jets.
 
-    A bin with no central jets of the flavour says nothing about it: its factor is 1, so that what data has there is
-    kept. Factors end at `LARGEST`.
+    In a bin without central jets of the flavour the factor is 1, so that data in it are kept. Factors are limited to
+    `LARGEST`.
 
     Args:
         flavours: jets by (region, (quark, gluon), x) of one pT bin, with any axes in front.
@@ -91,10 +90,10 @@ def apply_factors(
 
 @dataclass(frozen=True, eq=False)
 class Reweighting:
-    """Factors of central jets, frozen before they are used.
+    """Re-weighting factors of central jets.
 
     Attributes:
-        quark: (n_cases, n_pt, n_x) factors of quarks, which simulation and data are weighted with.
+        quark: (n_cases, n_pt, n_x) factors of quarks, applied to simulation and data.
         gluon: (1, n_pt, n_x) factors of gluons, nominal case.
         replicas: (n_replicas, n_pt, n_x) factors of quarks, nominal case.
     """

@@ -1,7 +1,7 @@
-"""Templates of quarks and gluons, and the cases that scale factors are measured for.
+"""Templates of quarks and gluons, and the cases for which scale factors are measured.
 
-Merged histograms become numbers of jets: slices are scaled to the luminosity and added. A case is nominal, a variation,
-another sample, or a replica.
+Merged histograms are converted to numbers of jets: slices are scaled to the luminosity and added. A case is the nominal
+one, a variation, another sample, or a replica.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class Templates:
 
     Attributes:
         axes: axes of the histograms.
-        variations: what the first axis of `values` and `squares` counts: nominal, then weights, then jets.
+        variations: the variations along the first axis of `values` and `squares`: nominal, then weights, then jets.
         values: (n_variations, n_pt, 2 regions, n_flavours, n_x) sums of weights.
         squares: (n_variations, n_pt, 2 regions, n_flavours, n_x) sums of squares of weights.
         replicas: (n_replicas, n_pt, 2 regions, n_flavours, n_x) sums of weights of the nominal case.
         entries: (n_pt, 2 regions, n_flavours, n_x) numbers of jets of the nominal case, not weighted.
         groups: (n_groups, n_variations, n_pt, 2 regions, n_flavours, n_x) sums of weights of each group of events; no
-            groups if they were not wanted.
+            groups if they are not configured.
     """
 
     axes: Axes
@@ -84,8 +84,8 @@ class Templates:
     def total_numbers(self, tagger: str) -> Float64[ndarray, "p 2 2"]:
         """Number and effective number of jets of the nominal case: (pt, region, (number, effective number)).
 
-        The effective number is (sum of weights)^2 / (sum of squared weights): that of jets of equal weight that would
-        have the same relative error.
+        The effective number is (sum of weights)^2 / (sum of squared weights): the number of jets of equal weight with
+        the same relative error.
         """
         return self._numbers(tagger, range(len(self.axes.flavours)))
 
@@ -147,7 +147,7 @@ def templates_of(by_slice: Mapping[int, Filled], bookkeeping: Bookkeeping, weigh
             total = part
         else:
             total = replace(total, **{name: getattr(total, name) + getattr(part, name) for name in _SUMS})
-    assert total is not None  # keep_books gives at least one slice
+    assert total is not None  # slice_factors returns at least one slice
     return total
 
 
@@ -156,15 +156,15 @@ class Cases:
     """Numbers of jets for one tagger; regions are (forward, central), flavours (quark, gluon).
 
     Attributes:
-        variations: what the first axis of `simulation` counts: those of the nominal sample, then the other samples.
+        variations: the variations along the first axis of `simulation`: of the nominal sample, then other samples.
         simulation: (n_cases, n_pt, 2 regions, 2 flavours, n_x) jets of simulation.
         simulation_replicas: (n_replicas, n_pt, 2 regions, 2 flavours, n_x) jets of nominal simulation.
         data: (n_pt, 2 regions, n_x) jets of data.
         data_replicas: (n_replicas, n_pt, 2 regions, n_x) jets of data.
         jets: (n_pt, 2 regions, 3, 2) number and effective number of nominal jets of (quark, gluon, data); no bins if
-            they are not known.
+            they are unknown.
         groups: (n_groups, n_cases, n_pt, 2 regions, 2 flavours, n_x) the part of `simulation` from each group of
-            events; no groups if they were not wanted.
+            events; no groups if they are not configured.
         data_groups: (n_groups, n_pt, 2 regions, n_x) the same of `data`.
     """
 
@@ -202,7 +202,7 @@ def cases_of(tagger: str, nominal: Templates, data: Templates, samples: Mapping[
     Args:
         tagger: name of the tagger.
         nominal: numbers of jets of the nominal sample, with all variations.
-        data: numbers of jets of the sample in the role of data; only their sum over flavours is used.
+        data: numbers of jets of the sample that is used as data; only their sum over flavours is used.
         samples: numbers of jets of the other samples, by name; ``jets:NAME`` is a variation of jets.
 
     Raises:
@@ -227,7 +227,7 @@ def cases_of(tagger: str, nominal: Templates, data: Templates, samples: Mapping[
 
 
 def _variation(sample: str) -> Variation:
-    """What a sample that takes the nominal one's place varies."""
+    """The variation that an alternative sample stands for."""
     found = Variation.parse(sample)
     return found if found.kind == "jets" else Variation("sample", sample)
 

@@ -1,12 +1,12 @@
 """Stage 6, `factors`: scale factors with their uncertainties.
 
-For quark and gluon jets, two ratios of data to simulation, both named, as readers mix them up:
+For quark and gluon jets there are two ratios of data to simulation, which are often confused:
 
-    efficiency   share of jets that count as quark-like
-    rejection    share of jets that do not: 1 - efficiency
+    efficiency   fraction of jets that count as quark-like
+    rejection    fraction of jets that do not: 1 - efficiency
 
-The statistical error is half the central 68 % interval of the replicas, which draw events of data and simulation
-together with all that is worked out from them: factors of re-weighting, fractions, inversion.
+The statistical error is half the central 68 % interval of the bootstrap replicas. Each replica resamples data and
+simulation, and repeats re-weighting, fractions and inversion.
 
 *Sources.* For shifts d_v(pT) of a scale factor by the variations of one source:
 
@@ -20,14 +20,14 @@ without group g (re-weighting, fractions and inversion done again), the statisti
 
     sigma^2 = (K - 1) / K  sum over g of (theta_g - mean)^2        (jackknife: B. Efron, doi:10.1137/1.9781611970319)
 
-*Smoothing.* The shift of a source that asks for it becomes a polynomial in log pT, fitted with these errors: of the
-lowest order, 0 to 2, that is compatible with it; if none is, the shift stays as it is. What is *compatible* has
+*Smoothing.* If a source has `smooth`, each shift is replaced by a polynomial in log pT, fitted with these errors: of
+the lowest order, 0 to 2, that is compatible with the shift. If none is, the shift stays unchanged. *Compatible* means
 
-    chi2 (K - 3) / (K - 1) <= ndf + 2 sqrt(2 ndf)                  (the factor, as K groups give the errors)
+    chi2 (K - 3) / (K - 1) <= ndf + 2 sqrt(2 ndf)        (the factor corrects for errors estimated from K groups)
 
 *Pruning.* Shifts that are compatible with 0 in all bins together are left out, the smallest first, as long as in each
-bin all that are left out, each with its error added, lower the total by no more than a stated share. A parameter is
-left out with both its ways.
+bin all of them together, each with its error added, lower the total uncertainty by no more than the configured share.
+The up and down shifts of a parameter are left out together.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from beampipe.errors import ConfigError, UnknownNameError
 
 
 def combine(rule: Rule, names: Sequence[str], shifts: Float64[ndarray, "v ..."]) -> Float64[ndarray, "*p"]:
-    """The uncertainty, with the axes behind the first.
+    """The uncertainty by a rule; the first axis of `shifts` is reduced.
 
     Raises:
         ConfigError: the rule does not fit the variations.
@@ -66,7 +66,7 @@ def combine(rule: Rule, names: Sequence[str], shifts: Float64[ndarray, "v ..."])
 
 
 def check_rule(rule: Rule, names: Sequence[str]) -> None:
-    """A rule that does not fit the variations is refused: see `combine`."""
+    """Raise an error if a rule does not fit the variations: see `combine`."""
     if not names:
         raise ConfigError(f"rule {rule}: got no variation, expected at least one")
     if rule == "difference" and len(names) != 1:
@@ -78,9 +78,9 @@ def check_rule(rule: Rule, names: Sequence[str]) -> None:
 
 
 def shift_vectors(rule: Rule, names: Sequence[str], shifts: Float64[ndarray, "v p"]) -> Float64[ndarray, "m p"]:
-    """Shifts, each correlated over all bins, whose squares add up to the square of `combine` in every bin.
+    """Shifts, each fully correlated over all bins, whose squares add up to the square of `combine` in every bin.
 
-    Those of ``up_down`` point to where up goes, so that shifts of several scale factors can be put side by side.
+    Those of ``up_down`` have the sign of the up variation, so that shifts of several scale factors are consistent.
     """
     quoted = combine(rule, names, shifts)
     if rule == "envelope":
@@ -92,7 +92,7 @@ def shift_vectors(rule: Rule, names: Sequence[str], shifts: Float64[ndarray, "v 
         chosen, other = sorted(ways, key=lambda way: float(np.nansum(way**2)), reverse=True)
         size = _quadrature(chosen)
         with np.errstate(divide="ignore", invalid="ignore"):
-            # Where the larger way moves nothing, the other one is what is quoted.
+            # Where the larger way has no shift, the other one is quoted.
             vectors: ndarray = np.where(size == 0, -other, chosen * (quoted / size))
         return vectors if chosen is ways[0] else -vectors
     return shifts
@@ -110,19 +110,19 @@ def _quadrature(shifts: Float64[ndarray, "v ..."]) -> Float64[ndarray, "*p"]:
 
 
 SMOOTHING_ORDERS: Final = (0, 1, 2)
-"""Orders of the polynomials in log pT that a shift may be smoothed to, tried one after the other."""
+"""Orders of the polynomials in log pT for smoothing, tried one after the other."""
 
 
 @dataclass(frozen=True, eq=False)
 class Shifts:
-    """What the variations of one source do to a scale factor.
+    """Shifts of a scale factor by the variations of one source.
 
     Attributes:
         members: names of the variations.
-        values: (n_members, n_pt) by how much each shifts the scale factor.
-        without: (n_groups, n_members, n_pt) the same with one group of events after the other left out; no groups if
-            they were not wanted.
-        smooth: number of members that a polynomial stands for.
+        values: (n_members, n_pt) shift of the scale factor by each.
+        without: (n_groups, n_members, n_pt) the same with one group of events left out at a time; no groups if they
+            are not configured.
+        smooth: number of members that are replaced by a polynomial.
         pruned: number of members that are left out.
     """
 
@@ -134,16 +134,16 @@ class Shifts:
 
     @property
     def errors(self) -> Float64[ndarray, "m p"]:
-        """(n_members, n_pt) statistical error of each shift; nan if it is not known."""
+        """(n_members, n_pt) statistical error of each shift; nan if it is unknown."""
         return jackknife(self.without)
 
     def combined_error(self, rule: Rule) -> Float64[ndarray, " p"]:
-        """Statistical error of the uncertainty that the members make by a rule; nan if it is not known."""
+        """Statistical error of the uncertainty of the members combined by a rule; nan if it is unknown."""
         every = [combine(rule, self.members, one) for one in self.without]
         return jackknife(np.array(every).reshape(len(every), self.values.shape[1]))
 
     def remark(self) -> str:
-        """What was done to the shifts, in words; empty if nothing was."""
+        """A remark on smoothing and pruning; empty if the shifts are unchanged."""
         n = len(self.members)
         parts = [
             f"{count} of {n} {done}" for count, done in ((self.smooth, "smooth"), (self.pruned, "left out")) if count
@@ -152,7 +152,7 @@ class Shifts:
 
 
 def about_shifts(settings: ShiftSettings) -> str:
-    """What was asked for of shifts, in sentences for a reader.
+    """A description of the configured treatment of shifts.
 
     Args:
         settings: the number of groups, and the share that may be left out.
@@ -176,9 +176,9 @@ def about_shifts(settings: ShiftSettings) -> str:
 
 
 def jackknife(without: Float64[ndarray, "g ..."]) -> Float64[ndarray, "*p"]:
-    """Statistical error of a number from its values with one group of events left out after the other.
+    """Statistical error of a number from its values with one group of events left out at a time.
 
-    nan if there are no two groups, or a value is not known.
+    nan if there are fewer than two groups, or a value is unknown.
     """
     n = len(without)
     if n < 2:
@@ -189,11 +189,11 @@ def jackknife(without: Float64[ndarray, "g ..."]) -> Float64[ndarray, "*p"]:
 
 
 def shifts_of(measured: Efficiencies, place: tuple[int, int], quantity: str, source: Systematic) -> Shifts:
-    """What each variation of a source does to one scale factor, with its sign.
+    """Signed shifts of one scale factor by each variation of a source.
 
     Args:
         measured: efficiencies of the tagger.
-        place: places of the working point and of the flavour on the axes of `measured`.
+        place: indices of the working point and of the flavour on the axes of `measured`.
         quantity: ``efficiency`` or ``rejection``.
         source: source of uncertainty.
 
@@ -217,14 +217,14 @@ def treated_shifts(
     statistical: Float64[ndarray, " p"],
     configuration: Configuration,
 ) -> dict[str, Shifts]:
-    """The shifts of all sources, smoothed and pruned as is configured, by name of the source.
+    """The shifts of all sources, smoothed and pruned as configured, by name of the source.
 
     Args:
         measured: efficiencies of the tagger.
-        place: places of the working point and of the flavour on the axes of `measured`.
+        place: indices of the working point and of the flavour on the axes of `measured`.
         quantity: ``efficiency`` or ``rejection``.
         statistical: statistical error of the scale factor.
-        configuration: systematics, and which shifts count.
+        configuration: systematics, and settings of their shifts.
     """
     edges = np.array(configuration.pt_edges)
     x = np.log(edges[:-1] * edges[1:]) / 2
@@ -239,9 +239,9 @@ def treated_shifts(
 
 
 def smoothed(shifts: Shifts, x: Float64[ndarray, " p"]) -> Shifts:
-    """Shifts as smooth functions, where their errors allow; see the top of this file.
+    """Shifts replaced by smooth functions where these are compatible; see the docstring of the module.
 
-    A shift whose errors are not known, or are 0, stays as it is.
+    A shift whose errors are unknown or 0 stays unchanged.
 
     Args:
         shifts: shifts of one source.
@@ -269,7 +269,7 @@ def smoothed(shifts: Shifts, x: Float64[ndarray, " p"]) -> Shifts:
 def pruned(
     sources: Mapping[str, Shifts], rules: Mapping[str, Rule], statistical: Float64[ndarray, " p"], share: float
 ) -> dict[str, Shifts]:
-    """Shifts without those that do not count; see the top of this file.
+    """Shifts without the negligible ones; see the docstring of the module.
 
     Args:
         sources: shifts by source.
@@ -304,7 +304,7 @@ def pruned(
 
 
 def _units(rule: Rule, members: Sequence[str]) -> Iterable[list[int]]:
-    """Places of members that are left out together: the two ways of a parameter; all, if they make one number."""
+    """Indices of members that are left out together: up and down of a parameter, or all, depending on the rule."""
     if rule == "quadrature":
         return [[m] for m in range(len(members))]
     if rule == "up_down":
@@ -316,7 +316,7 @@ def _units(rule: Rule, members: Sequence[str]) -> Iterable[list[int]]:
 
 
 def _possible_size(shifts: Shifts, group: Sequence[int], valid: Bool[ndarray, " p"]) -> Float64[ndarray, " q"] | None:
-    """Square of what members could make up in each valid bin; None if they are not compatible with 0."""
+    """Upper bound of the squared contribution of members in each valid bin; None if not compatible with 0."""
     values, errors = shifts.values[group][:, valid], shifts.errors[group][:, valid]
     if not np.isfinite(errors).all():
         return None
@@ -338,7 +338,7 @@ def _compatible(chi2: float, ndf: int, groups: int) -> bool:
 
 
 def _projection(x: Float64[ndarray, " p"], errors: Float64[ndarray, " p"], order: int) -> Float64[ndarray, "p p"]:
-    """What makes of measurements the values of the polynomial that is fitted to them."""
+    """The matrix that maps measurements to the values of the polynomial fitted to them."""
     design = np.vander(x - x.mean(), order + 1)
     scaled = design / errors[:, None]
     project: ndarray = design @ np.linalg.solve(scaled.T @ scaled, (scaled / errors[:, None]).T)
@@ -363,7 +363,7 @@ def _shifts(
 
 
 def _case(variations: Sequence[Variation], sample: str) -> int:
-    """The nominal sample is in the first case, any other in one of its own."""
+    """Index of the case of a sample: 0 for the nominal one."""
     one = Variation("sample", sample)
     return variations.index(one if one in variations else UNVARIED)
 
@@ -419,12 +419,12 @@ def factors_of(configuration: Configuration, efficiencies: Mapping[str, Efficien
 def statistical(replicas: Float64[ndarray, "b p"]) -> tuple[Float64[ndarray, " p"], Float64[ndarray, "p p"]]:
     """Errors and covariance from replicas.
 
-    Replicas with a small determinant lie far out, so the error is half the central 68 % interval; correlations are
-    those of the replicas, kept within three errors of the median.
+    Replicas with a small determinant D are outliers, so the error is half the central 68 % interval. Correlations are
+    those of the replicas, clipped to three errors around the median.
 
-    Each bin stands for itself. Its error is nan if fewer than two replicas have a value in it, or fewer than half of
-    them; a replica without a value in one bin counts in all others. For correlations such a value counts as the mean,
-    so that the covariance of the bins that have an error never has a negative eigenvalue.
+    Each bin is treated separately. Its error is nan if fewer than two replicas, or fewer than half of them, have a
+    value in it; a replica without a value in one bin counts in the others. For correlations such a value is replaced by
+    the mean, so that the covariance of the bins that have an error never has a negative eigenvalue.
     """
     there = np.isfinite(replicas)
     counts = there.sum(axis=0)
@@ -449,7 +449,7 @@ def statistical(replicas: Float64[ndarray, "b p"]) -> tuple[Float64[ndarray, " p
 
 
 def replicas_of(measured: Efficiencies, place: tuple[int, int], quantity: str) -> Float64[ndarray, "b p"]:
-    """The scale factor in every replica; places are those of the working point and the flavour."""
+    """The scale factor in every replica; `place` has the indices of the working point and the flavour."""
     w, f = place
     return scale_factors(measured.data_replicas[:, :, w, f], measured.simulation_replicas[:, :, w, f], quantity)
 

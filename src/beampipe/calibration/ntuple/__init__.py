@@ -1,1 +1,1 @@
-"""ROOT files as they are read: columns, baskets, bookkeeping of weights."""
+"""Reading ROOT files: columns, baskets, bookkeeping of weights, inspection."""

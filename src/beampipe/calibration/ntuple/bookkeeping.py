@@ -1,7 +1,8 @@
 """Bookkeeping of files: datasets, slices, cross sections, and the factors of their weights.
 
-Where a file stands in its dataset is in the file, in a manifest, or in the table of its sample. What a weight of a
-slice is worth is known only when every file of the slice is there.
+The position of a file in its dataset comes from the file, from a manifest, or from the table of its sample. The weights
+of a slice (normalised to luminosity * cross section * filter efficiency / sum of weights) can be computed only if all
+files of the slice are present.
 """
 
 from __future__ import annotations
@@ -24,18 +25,17 @@ from beampipe.settings import build
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """One slice of a dataset, as a manifest has it.
+    """One slice of a dataset: a row of a manifest.
 
     Attributes:
         dataset: name of the dataset; all slices of one have the same.
-        files: pattern of the paths of its files; it may match a path's end.
+        files: pattern of the paths of its files; it may match the end of a path.
         cross_section: cross section of the slice [pb].
-        filter_efficiency: share of the slice's events that the generator kept.
-        n_files: number of files that the slice has; 0 if any number will do, as sums are over the files that are given.
+        filter_efficiency: generator filter efficiency of the slice.
+        n_files: number of files of the slice; 0 for any number, if sums are over the given files.
         sum_weights: sums of weights over all generated events of the slice, the nominal one first; empty if the files
             have them.
-        luminosity: integrated luminosity of the period that the slice is simulated for [1/pb]; 0 for that of the
-            sample.
+        luminosity: integrated luminosity of the simulated data-taking period [1/pb]; 0 for that of the sample.
     """
 
     dataset: str
@@ -61,7 +61,7 @@ class ManifestRow:
 
 @dataclass(frozen=True)
 class FileOrigin:
-    """What is known of a file before it is opened.
+    """Position of a file in its dataset, if this is configured and not read from the file.
 
     Attributes:
         dataset: name of its dataset.
@@ -71,10 +71,10 @@ class FileOrigin:
         file_number: its number among the files of the slice.
         n_files: number of files of the slice.
         cross_section: cross section of the slice [pb]; 0 for data.
-        filter_efficiency: share of the slice's events that the generator kept.
+        filter_efficiency: generator filter efficiency of the slice.
         sum_weights: sums of weights over the slice, for the first of its files; zeros for the others. Empty if the
             file has them.
-        luminosity: integrated luminosity of its period [1/pb]; 0 for that of the sample.
+        luminosity: integrated luminosity of its data-taking period [1/pb]; 0 for that of the sample.
     """
 
     dataset: str
@@ -90,11 +90,11 @@ class FileOrigin:
 
 
 def read_manifest(path: Path) -> tuple[ManifestRow, ...]:
-    """The rows of a manifest: a JSON list of tables, or a CSV file with a header; lists in CSV are parted by blanks.
+    """The rows of a manifest: a JSON list of objects, or a CSV file with a header and blank-separated lists.
 
     Raises:
         FileError: the file cannot be read.
-        ConfigError: a column is unknown or missing, or a value impossible.
+        ConfigError: a column is unknown or missing, or a value is invalid.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -142,14 +142,14 @@ def file_origins(
     filter_efficiency: float,
     manifest: Sequence[ManifestRow] = (),
 ) -> dict[Path, FileOrigin]:
-    """Where each file of a sample stands.
+    """The position of each file of a sample in its dataset.
 
     Args:
-        sample: name of the sample, which is that of its dataset if no manifest says otherwise.
+        sample: name of the sample; without a manifest it is also the name of the dataset.
         files: files of the sample.
         simulated: whether it is simulation.
         cross_section: cross section of a sample of one slice [pb].
-        filter_efficiency: of the same.
+        filter_efficiency: generator filter efficiency of a sample of one slice.
         manifest: rows of the manifest, if there is one.
 
     Raises:
@@ -194,12 +194,12 @@ def file_origins(
 
 @dataclass(frozen=True)
 class SliceFactors:
-    """What the weights of one slice are multiplied by.
+    """The normalisation of the weights of one slice.
 
     Attributes:
         number: number of the slice.
         factors: luminosity * cross section * filter efficiency / sum of weights, one per weight; 1 for data. NaN for a
-            weight of a variation whose sum is 0, which cannot be used.
+            varied weight with a sum of 0, which cannot be used.
     """
 
     number: int
@@ -208,7 +208,7 @@ class SliceFactors:
 
 @dataclass(frozen=True)
 class Bookkeeping:
-    """What all files of a sample say together.
+    """The combined bookkeeping of all files of a sample.
 
     Attributes:
         dataset: name of the dataset that the files belong to.
@@ -225,35 +225,34 @@ class Bookkeeping:
     slices: tuple[SliceFactors, ...]
 
     def plain(self) -> dict[str, Any]:
-        """The bookkeeping as JSON takes it."""
+        """The bookkeeping as JSON types."""
         return asdict(self)
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Bookkeeping:
-        """The bookkeeping from what `plain` gave, as JSON gives it back."""
+        """The bookkeeping from the JSON types of `plain`."""
         slices = tuple(SliceFactors(s["number"], tuple(s["factors"])) for s in plain["slices"])
         return cls(plain["dataset"], tuple(plain["weight_names"]), tuple(plain["varied"]), plain["labelled"], slices)
 
 
 class _File(NamedTuple):
-    """A file and what is known of it."""
+    """A file and its facts."""
 
     path: Path
     facts: FileInfo
 
 
 def slice_factors(sample: InputSample, facts: Mapping[Path, FileInfo]) -> Bookkeeping:
-    """Check that the files make whole slices of one dataset, and work out the factors.
+    """Check that the files make complete slices of one dataset, and compute the factors.
 
-    Sums run over the files in the order of their numbers and are correctly rounded, so that no order of the paths
-    changes them.
+    Sums are correctly rounded, so that they do not depend on the order of the paths.
 
     Args:
         sample: sample that lists the files.
-        facts: what is known of each file.
+        facts: facts of each file.
 
     Raises:
-        FileError: a file is of another dataset or kind, missing, or there twice.
+        FileError: a file is of another dataset or kind, missing, or duplicate.
     """
     first_path = min(facts, key=str)
     first = facts[first_path]
@@ -276,7 +275,7 @@ def slice_factors(sample: InputSample, facts: Mapping[Path, FileInfo]) -> Bookke
 
 
 def _same_kind(sample: InputSample, file: _File, first: _File) -> None:
-    """A file of the sample's kind and dataset that agrees with the first one, or an error."""
+    """Check that a file has the kind of the sample and agrees with the first file."""
     path, fact = file
     if sample.kind == "data" and fact.simulated:
         raise FileError(
@@ -298,7 +297,7 @@ def _same_kind(sample: InputSample, file: _File, first: _File) -> None:
 
 
 def _same(file: _File, first: _File, names: Sequence[str], where: str = "") -> None:
-    """A file that says the same as the first one of its sample or slice, or an error."""
+    """Check that a file agrees with the first one of its sample or slice in the named facts."""
     for name in names:
         got, expected = getattr(file.facts, name), getattr(first.facts, name)
         if got != expected:
@@ -307,7 +306,7 @@ def _same(file: _File, first: _File, names: Sequence[str], where: str = "") -> N
 
 
 def _complete(sample: InputSample, number: int, members: Sequence[_File]) -> None:
-    """Every file of a slice once, or an error that names what is missing."""
+    """Check that every file of a slice is present once; the error names the missing ones."""
     where = f"sample {sample.name}, slice {number}"
     first_path, first = members[0]
     for file in members:
@@ -331,7 +330,7 @@ def _complete(sample: InputSample, number: int, members: Sequence[_File]) -> Non
 
 
 def _name_of(number: int, sibling: Path, sibling_number: int) -> str:
-    """How a missing file is called, going by its sibling's name."""
+    """Likely name of a missing file, derived from that of a sibling."""
     for digits in (6, 5, 4, 3, 2, 1):
         head, found, tail = sibling.name.rpartition(f"{sibling_number:0{digits}d}")
         if found:
@@ -340,7 +339,7 @@ def _name_of(number: int, sibling: Path, sibling_number: int) -> str:
 
 
 def _slice(sample: InputSample, number: int, members: Sequence[_File]) -> SliceFactors:
-    """The factors of a slice whose files are all there."""
+    """The factors of a complete slice."""
     first = members[0].facts
     if sample.kind == "data":
         return SliceFactors(number, (1.0,))
@@ -360,25 +359,25 @@ def _slice(sample: InputSample, number: int, members: Sequence[_File]) -> SliceF
 
 @dataclass(frozen=True)
 class FileInfo:
-    """What is known of a file without reading its events.
+    """Facts of a file: its bookkeeping and the structure of its trees, obtained without reading all events.
 
     Attributes:
-        dataset: name of the dataset that the file says it belongs to.
+        dataset: name of the dataset that the file belongs to.
         slice: number of the slice that the file belongs to.
         n_slices: number of slices of the dataset.
         file_number: number of the file in its slice.
         n_files: number of files of the slice.
         cross_section: cross section of the slice [pb].
-        filter_efficiency: share of the slice's events that the generator kept.
+        filter_efficiency: generator filter efficiency of the slice.
         sum_weights: sums of weights over all generated events of the file, one per weight.
         weight_names: names of the weights, nominal first.
         n_events: number of entries of the tree of events.
-        borders: numbers of entries at which all branches start a new basket, from 0 to `n_events`.
+        borders: entries at which all branches start a new basket, from 0 to `n_events`.
         varied: names of the variations of n_trk that have a branch.
-        simulated: whether labels and weights are there.
+        simulated: whether the file has labels and weights.
         settings: JSON of the generator's settings.
         merged: numbers and sums of weights of the other files that were merged into this one.
-        luminosity: integrated luminosity of the file's period [1/pb]; 0 for that of its sample.
+        luminosity: integrated luminosity of the file's data-taking period [1/pb]; 0 for that of its sample.
         borders_of: name of each variation of the layout -> `borders` of its tree of events.
     """
 
@@ -402,16 +401,16 @@ class FileInfo:
 
     @property
     def parts(self) -> tuple[tuple[int, tuple[float, ...]], ...]:
-        """Number and sums of weights of each file that this one was merged from; of itself, if it was not."""
+        """Number and sums of weights of each file merged into this one; of the file itself if it is not merged."""
         return ((self.file_number, self.sum_weights), *self.merged)
 
     def plain(self) -> dict[str, Any]:
-        """The facts as JSON takes them."""
+        """The facts as JSON types."""
         return asdict(self)
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> FileInfo:
-        """The facts from what `plain` gave, as JSON gives it back."""
+        """The facts from the JSON types of `plain`."""
         return cls(**{key: _tuples(each) for key, each in plain.items()})
 
 

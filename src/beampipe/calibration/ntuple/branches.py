@@ -1,6 +1,6 @@
-"""ROOT files and their branches: opening, flat branches, lists, and baskets unpacked into reused memory.
+"""ROOT files and their branches: opening, flat branches, lists, and baskets decompressed into reused memory.
 
-Every fault of a file becomes a `FileError` that names it.
+Every error of a file becomes a `FileError` that names it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from beampipe.errors import BeampipeError, FileError
 
 @contextmanager
 def open_root(path: Path) -> Iterator[Any]:
-    """A file by uproot, or by what stands in for it where it is plain, open while the block runs.
+    """A file opened for a block, by the fast reader of `plain_root` if possible, otherwise by uproot.
 
     Raises:
-        FileError: the file is not there, cannot be reached, or is no ROOT file.
+        FileError: the file does not exist, cannot be reached, or is not a ROOT file.
     """
-    # Nothing is read twice: caches would only hold on to memory.
+    # Nothing is read twice, so caches would only occupy memory.
     options: dict[str, Any] = {"object_cache": None, "array_cache": None}
     if is_remote(path):
         with _remote_errors(path):
@@ -41,7 +41,7 @@ def open_root(path: Path) -> Iterator[Any]:
             url = address(path)
             for module in _PACKAGES[url.partition(":")[0]]:
                 importlib.import_module(module)
-            # By name: uproot would choose by what is installed.
+            # Name the handler: uproot's default depends on the installed packages.
             options["handler"] = uproot.source.fsspec.FSSpecSource
             with uproot.open(address(path), **options) as file:
                 yield file
@@ -60,7 +60,7 @@ def open_root(path: Path) -> Iterator[Any]:
 
 
 def _open_plain(path: Path, by_uproot: Callable[[], Any]) -> PlainFile | None:
-    """A file whose plain trees are read without uproot; None if that must be asked what it is."""
+    """A file for the fast reader; None if uproot must open it or report the error."""
     try:
         return PlainFile(path, by_uproot)
     except MemoryError:
@@ -70,10 +70,10 @@ def _open_plain(path: Path, by_uproot: Callable[[], Any]) -> PlainFile | None:
 
 
 def remote_digest(path: Path) -> str:
-    """What tells a file elsewhere from others: its address, its size, and the number that ROOT gave it.
+    """Identification of a remote file: its URL, its size, and its UUID from ROOT.
 
     Raises:
-        FileError: as by `opened`.
+        FileError: as by `open_root`.
     """
     with open_root(path) as file:
         return f"{address(path)} {file.file.fEND} {file.file.uuid}"
@@ -81,7 +81,7 @@ def remote_digest(path: Path) -> str:
 
 @contextmanager
 def _remote_errors(path: Path) -> Iterator[None]:
-    """Faults of a file elsewhere: not there, no package for the protocol, or damaged."""
+    """Convert errors of a remote file: missing, no package for the protocol, or damaged."""
     try:
         with file_errors(path, "header"):
             yield
@@ -94,9 +94,9 @@ def _remote_errors(path: Path) -> Iterator[None]:
                 f" 'beampipe[{'xrootd' if protocol == 'root' else 'remote'}]'",
                 path=path,
             ) from error
-        if isinstance(cause, FileNotFoundError) or "[3011]" in str(cause):  # XRootD's number for it
+        if isinstance(cause, FileNotFoundError) or "[3011]" in str(cause):  # XRootD's error number
             raise FileError(f"{address(path)}: is not there; expected a ROOT file", path=path) from error
-        # Of ranges that are asked for together, fsspec gives errors in place of bytes, which uproot then cuts into.
+        # For several ranges at once, fsspec returns errors instead of bytes, which uproot then fails to slice.
         broken = re.match(r"'(\w+)' object is not subscriptable", str(cause))
         if isinstance(cause, OSError | TimeoutError) or "client" in type(cause).__module__ or broken:
             what = broken[1] if broken else f"{type(cause).__name__}: {_first_line(cause)}"
@@ -110,12 +110,12 @@ _PACKAGES: Final = {
     "root": ("fsspec", "fsspec_xrootd", "XRootD.client"),
     "s3": ("fsspec", "s3fs"),
 }
-"""Protocol -> modules that reading by it needs."""
+"""Protocol -> modules required for it."""
 
 
 @contextmanager
 def file_errors(path: Path, what: str) -> Iterator[None]:
-    """Whatever uproot raises on a damaged file, as one error that names it."""
+    """Convert any error of uproot on a damaged file to a `FileError` that names it."""
     try:
         yield
     except (BeampipeError, MemoryError):
@@ -131,7 +131,7 @@ def file_errors(path: Path, what: str) -> Iterator[None]:
 
 
 def _first_line(error: BaseException | None) -> str:
-    """The first line of what an error says."""
+    """The first line of the text of an error."""
     return next(iter(str(error).strip().splitlines()), "")
 
 
@@ -141,12 +141,12 @@ _PLAIN: Final = (0, 10)
 
 @dataclass(frozen=True, eq=False)
 class Basket:
-    """A piece of a branch of lists, as the file holds it: list i is ``content[offsets[i]:offsets[i + 1]]``.
+    """A piece of a branch of lists as in the file: list i is ``content[offsets[i]:offsets[i + 1]]``.
 
     Attributes:
-        start: first entry of the piece, counted from the start of the range that was asked for.
+        start: first entry of the piece, counted from the start of the requested range.
         offsets: (n_lists + 1,) int64, where each list begins and ends in `content`.
-        content: numbers of all lists, of either byte order, and not to be written to.
+        content: numbers of all lists, of either byte order; read-only.
     """
 
     start: int
@@ -165,7 +165,7 @@ class Basket:
 
     @property
     def numbers(self) -> ndarray:
-        """Numbers of the lists of this piece, and no others."""
+        """Numbers of the lists of this piece only."""
         found: ndarray = self.content[self.offsets[0] : self.offsets[-1]]
         return found
 
@@ -187,7 +187,7 @@ def read_flat(path: Path, tree: Any, branch: str, start: int, stop: int) -> ndar
     """(stop - start,) array of a branch with one number per event.
 
     Raises:
-        FileError: the branch cannot be read, or has no or more numbers per event.
+        FileError: the branch cannot be read, or does not have one number per event.
     """
     with file_errors(path, branch):
         values = tree[branch].array(entry_start=start, entry_stop=stop, library="np")
@@ -204,10 +204,10 @@ def read_flat(path: Path, tree: Any, branch: str, start: int, stop: int) -> ndar
 def read_lists(
     path: Path, tree: Any, branch: str, start: int, stop: int, buffer: Buffer | None = None
 ) -> Iterator[Basket]:
-    """A branch with lists of numbers: one basket after the other, so that only what is taken from one is copied.
+    """A branch with lists of numbers, one basket after the other, without copies of whole ranges.
 
-    Arrays with a counter and vectors of numbers are read so; for all other kinds (fixed arrays, vectors in a structure,
-    fields of an RNTuple) the range is read as a whole.
+    This applies to arrays with a counter and vectors of numbers; for all other kinds (fixed arrays, vectors in a
+    structure, fields of an RNTuple) the range is read at once.
 
     Args:
         path: file of the tree, for errors.
@@ -215,7 +215,7 @@ def read_lists(
         branch: name of the branch.
         start: first entry.
         stop: one past the last entry.
-        buffer: memory that is used again for each basket, which is then good until the next one; None for new memory.
+        buffer: memory that is reused for each basket, which is then valid until the next one; None for new memory.
 
     Raises:
         FileError: the branch cannot be read, or holds no lists of numbers.
@@ -257,7 +257,7 @@ def _lists_of_basket(
                 return offsets, data[:end].view(stored)
         except MemoryError:
             raise
-        except Exception:  # of another kind, or damaged: uproot reads it, or says what is wrong
+        except Exception:  # unsupported or damaged: uproot reads it, or reports the error
             pass
     return _plain_lists(
         branch.basket(number), branch.interpretation.content.from_dtype, branch.interpretation.header_bytes
@@ -267,8 +267,8 @@ def _lists_of_basket(
 def _plain_lists(basket: Any, stored: np.dtype[Any], header: int) -> tuple[Int64[ndarray, " m"], ndarray]:
     """Where the lists of a basket begin and end, and their numbers.
 
-    A file may say where with numbers of bytes, or leave it to the counter. A vector has 10 bytes before its numbers:
-    its own size in bytes, a version, and how many numbers follow.
+    The offsets are in the basket, in bytes, or follow from the counter. A vector has 10 bytes before its numbers: its
+    size in bytes, a version, and the number of values.
     """
     if basket.byte_offsets is None:
         counted: ndarray = np.concatenate([[0], np.cumsum(basket.counts)]).astype(np.int64)
@@ -287,7 +287,7 @@ def _plain_lists(basket: Any, stored: np.dtype[Any], header: int) -> tuple[Int64
 
 
 def _whole(path: Path, lists: Any, branch: str, start: int, stop: int) -> Basket:
-    """A range of a branch of any other kind as one piece."""
+    """A range of a branch of any other kind, as one piece."""
     import awkward as ak
 
     with file_errors(path, branch):
@@ -314,7 +314,7 @@ def to_native(values: ndarray) -> ndarray:
 
 
 def lossless(path: Path, branch: str, values: ndarray, dtype: str) -> Any:
-    """Numbers as another type: whole numbers must stay what they are, others are rounded to the nearest one.
+    """Numbers converted to another type: whole numbers must stay equal, others are rounded to the nearest value.
 
     Raises:
         FileError: a number does not fit.
@@ -344,11 +344,11 @@ def lossless(path: Path, branch: str, values: ndarray, dtype: str) -> Any:
 
 
 _ROOM: Final = Buffer()
-"""Memory for baskets of which a copy is taken."""
+"""Memory for baskets that are copied afterwards."""
 
 
 def stored_type(branch: Any) -> np.dtype[Any] | None:
-    """Type of the numbers of a branch with one of them, or a plain list of them, per event; None for other branches."""
+    """Type of the numbers of a branch with one number or one plain list per event; None for other branches."""
     kind = getattr(branch, "interpretation", None)
     if getattr(kind, "header_bytes", 0) != 0:
         return None
@@ -357,7 +357,7 @@ def stored_type(branch: Any) -> np.dtype[Any] | None:
 
 
 def has_whole_baskets(branch: Any, start: int, stop: int) -> bool:
-    """Whether the lists of a range are counted by another branch, and the range begins and ends where baskets do."""
+    """Whether the lists have a counter branch, and the range begins and ends at basket borders."""
     counted = isinstance(branch, PlainBranch) and branch.counter is not None and stored_type(branch) is not None
     return counted and {start, stop}.issubset(branch.entry_offsets)
 
@@ -365,7 +365,8 @@ def has_whole_baskets(branch: Any, start: int, stop: int) -> bool:
 def whole_baskets(branch: PlainBranch, start: int, stop: int, room: Buffer) -> Iterator[tuple[int, int, ndarray]]:
     """First event, one past the last, and the numbers of each basket of a range that `has_whole_baskets`.
 
-    Where lists begin is not unpacked: that is known from elsewhere. Numbers are good until the next basket.
+    Offsets of lists are not decompressed, as they are known from another column. Numbers are valid until the next
+    basket.
 
     Raises:
         Exception: a basket is damaged.
@@ -380,7 +381,7 @@ def whole_baskets(branch: PlainBranch, start: int, stop: int, room: Buffer) -> I
 def first_lists(branch: Any, stop: int) -> tuple[ndarray, ndarray] | None:
     """Number of members of each list before `stop`, and all members, if they are at the start of a long basket.
 
-    The branch that counts them is asked, so that of a basket only these members are unpacked, and no more.
+    The counter branch gives their number, so that only this part of the basket is decompressed.
 
     Raises:
         Exception: the basket is damaged.
@@ -402,7 +403,7 @@ def unpack_basket(branch: Any, number: int, room: Buffer) -> UnpackedBasket:
     """A basket of a branch.
 
     Raises:
-        Exception: it is not there, or damaged.
+        Exception: it is missing or damaged.
     """
     if isinstance(branch, PlainBranch):
         return open_basket(branch.packed(number), room)

@@ -47,17 +47,17 @@ HIGHEST_PT: Final = 7000.0
 """Half of the energy of the largest collider [GeV]: no jet has more pT."""
 
 LOWEST_PT: Final = 5.0
-"""Median pT of leading jets [GeV] below which nobody reconstructs jets."""
+"""Median pT of leading jets [GeV] below which a wrong unit is assumed."""
 
 _SIGMAS: Final = 5.0
-"""By how many standard deviations a share must exceed its limit to be an error, so that few jets do not decide."""
+"""Standard deviations by which a fraction must exceed its limit to be an error, so that few jets do not decide."""
 
 
 def pdg_numbers(path: Path, branch: str, codes: ndarray, labels: Labels) -> Any:
     """int8 PDG numbers of partons without sign, 0 for none.
 
     Raises:
-        FileError: codes have signs, and the layout does not say so.
+        FileError: codes are negative, although the layout has no signed codes.
     """
     codes = lossless(path, branch, codes, "int64")
     known = {code: pdg for group, pdg in zip(labels.partons, _PDG, strict=True) for code in group}
@@ -80,18 +80,18 @@ def pdg_numbers(path: Path, branch: str, codes: ndarray, labels: Labels) -> Any:
 
 
 def allowed_unmatched(n: int, layout: Layout) -> float:
-    """How many of n labels of leading jets may be no parton."""
+    """Number of n leading jets that may be without a parton."""
     limit = layout.labels.max_unmatched
     return float(n * limit + _SIGMAS * np.sqrt(n * limit * (1 - limit)))
 
 
 def unmatched_complaint(pdg: ndarray, codes: ndarray, layout: Layout) -> str:
-    """What is wrong with the labels of leading jets: too many have no parton. Empty if nothing is.
+    """A complaint if too many leading jets have no parton; otherwise empty.
 
     Args:
         pdg: PDG numbers of the jets, as by `pdg_numbers`.
         codes: their codes in the file, for the message.
-        layout: has the limit.
+        layout: layout with the limit `Labels.max_unmatched`.
     """
     n, limit = pdg.size, layout.labels.max_unmatched
     unmatched = int(np.count_nonzero(pdg == 0))
@@ -107,12 +107,12 @@ def unmatched_complaint(pdg: ndarray, codes: ndarray, layout: Layout) -> str:
 
 
 def median_of(values: ndarray) -> float:
-    """The value with as many below as above it, of two the upper one. numpy's own would load its masked arrays."""
+    """The median, of two middle values the upper one. It avoids `np.median`, which imports masked arrays."""
     return float(np.partition(values, len(values) // 2)[len(values) // 2])
 
 
 def pt_complaint(leading: ndarray, layout: Layout) -> str:
-    """What is wrong with the pT of leading jets [GeV, as far as the layout is right]. Empty if nothing is."""
+    """A complaint if the pT of leading jets is implausible, e.g. in a wrong unit; otherwise empty."""
     if len(leading) == 0:
         return ""
     median = median_of(leading)
@@ -191,10 +191,10 @@ DERIVED: Final = ("n_trk", "width", "c1")
 """Columns that can be derived from the constituents of jets."""
 
 _BUFFER: Final = Buffer()
-"""Memory for baskets of which a copy is taken."""
+"""Memory for baskets that are copied afterwards."""
 
 SCORE: Final = "score:"
-"""What the name of a column of scores begins with; the name of the tagger follows."""
+"""Prefix of the names of columns of scores; the name of the tagger follows."""
 
 _TYPES: Final = {
     **EVENT_BRANCHES,
@@ -207,7 +207,7 @@ _TYPES: Final = {
 
 
 def columns_of(layout: Layout, name: str) -> tuple[str, ...]:
-    """Branches of a column that is called by the name of its branch in our own files."""
+    """Branches of a column, which is given by the name of its branch in our own files."""
     if name.startswith(SCORE):
         return tuple(each.branch for each in layout.scores if SCORE + each.name == name)
     found: tuple[str, ...] = getattr(layout.branches, name.removeprefix("jet_"))
@@ -227,12 +227,12 @@ def open_source(path: Path, layout: Layout, start: int, stop: int) -> Iterator[E
 
 @dataclass(frozen=True, eq=False)
 class EventSource:
-    """A range of entries of the tree of events. Columns are called as their branches are in our own files.
+    """A range of entries of the tree of events. Columns have the names of the branches in our own files.
 
     Attributes:
         path: ROOT file.
         tree: tree of events, open.
-        layout: which branch holds what.
+        layout: mapping of branches to columns.
         start: first entry of the range.
         stop: one past its last entry.
     """
@@ -246,7 +246,7 @@ class EventSource:
     _functions: dict[str, Basket] = field(default_factory=dict)
 
     def has(self, column: str) -> bool:
-        """Whether there are branches of a column, or it can be derived."""
+        """Whether the layout has branches of a column, or it can be derived."""
         derived = column.removeprefix("jet_") in DERIVED and bool(self.layout.constituents.pt)
         return bool(columns_of(self.layout, column)) or derived or self.changes(column)
 
@@ -273,7 +273,7 @@ class EventSource:
         return lossless(self.path, branches[0], found[0], EVENT_BRANCHES[column])
 
     def lists(self, column: str) -> Iterator[Basket]:
-        """A column with a list of numbers per event, as the file holds them; see `converted`.
+        """A column with a list of numbers per event, not converted; see `converted`.
 
         Raises:
             FileError: a branch of it cannot be read.
@@ -309,7 +309,7 @@ class EventSource:
         return found if found.ndim else np.full(self.stop - self.start, found)
 
     def _calculated(self, text: str) -> Basket:
-        """Lists by an expression of lists, and of numbers that hold for all members of a list."""
+        """Lists by an expression of lists and of numbers per event, which apply to all members of a list."""
         names = names_in(text)
         flat = [name for name in names if is_flat(self.path, self.tree, name)]
         lists = {name: self.whole(name) for name in names if name not in flat}
@@ -336,7 +336,7 @@ class EventSource:
         return Basket(0, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), evaluate(text, values))
 
     def per_jet(self, text: str, counts: ndarray) -> ndarray:
-        """One number per jet of a branch or an expression; what holds for an event is repeated for each of its jets.
+        """One number per jet of a branch or an expression; numbers per event are repeated for each jet.
 
         Raises:
             FileError: a branch cannot be read, or has another number of jets.
@@ -359,13 +359,13 @@ class EventSource:
         Raises:
             FileError: the branch cannot be read, or holds no lists.
         """
-        with suppress(Exception):  # a damaged basket: what is wrong is said below
+        with suppress(Exception):  # a damaged basket: the read below reports the error
             if self.start == 0 and (found := first_lists(self.tree[branch], self.stop)) is not None:
                 return found
         return _joined(read_lists(self.path, self.tree, branch, self.start, self.stop, _BUFFER))
 
     def whole_column(self, column: str) -> tuple[ndarray, ndarray]:
-        """Number of members of each list of a column, and all members, as the file has them.
+        """Number of members of each list of a column, and all members, not converted.
 
         Raises:
             FileError: a branch of it cannot be read.
@@ -375,7 +375,7 @@ class EventSource:
         return self.whole(branches[0]) if plain else _joined(self.lists(column))
 
     def _side_by_side(self, branches: tuple[str, ...]) -> Basket:
-        """Lists of which each member is in a branch of its own."""
+        """Lists whose members are in separate branches."""
         columns = [self._numbers(branch) for branch in branches]
         content = np.stack(columns, axis=1).ravel()
         return Basket(0, np.arange(0, len(content) + 1, len(branches), dtype=np.int64), content)
@@ -405,7 +405,7 @@ class EventSource:
         )
 
     def _changed(self, column: str) -> Basket:
-        """A column of jets as the layout's correction, smearing and function leave it, pT in GeV."""
+        """A column of jets after the layout's correction, smearing and function, pT in GeV."""
         if not self._functions:
             self._functions.update(change_jets(self, self.layout.unchanged))
         return self._functions[column.removeprefix("jet_")]
@@ -414,7 +414,7 @@ class EventSource:
         """First event, and (n, n_weights) big-endian float32, of pieces of the range; the nominal weight comes first.
 
         Args:
-            generated: whether weights of the generator are wanted, without the factors of the layout.
+            generated: whether to return generator weights, without the factors of the layout.
 
         Raises:
             FileError: a branch cannot be read, or events have different numbers of weights.
@@ -452,7 +452,7 @@ class EventSource:
         return int(next(first._tables(branch))[1].shape[1])
 
     def _varied(self, each: VariedWeight, nominal: ndarray) -> ndarray:
-        """(n, k) whole weights of variations."""
+        """(n, k) full weights of variations (not ratios)."""
         table = np.concatenate([part for _, part in self._tables(each.branch)])
         return table * nominal if each.ratio else table
 
@@ -479,7 +479,7 @@ class EventSource:
 def _joined(baskets: Iterable[Basket]) -> tuple[ndarray, ndarray]:
     """Number of members of each list, and all members."""
     counts, numbers = [], []
-    for basket in baskets:  # a piece may be good only until the next one is asked for
+    for basket in baskets:  # a piece may be valid only until the next one is read
         counts.append(np.diff(basket.offsets))
         numbers.append(basket.numbers.copy())
     return np.concatenate(counts), np.concatenate(numbers)
@@ -528,7 +528,7 @@ def change_jets(source: EventSource, plain: Layout) -> dict[str, Basket]:
 
 
 def _input(source: EventSource, name: str, counts: ndarray, known: Mapping[str, ndarray]) -> ndarray:
-    """One number per jet of what a function asks for: a column, a branch, or an expression."""
+    """One number per jet of an input of a function: a column, a branch, or an expression."""
     if name in known:
         return known[name]
     column = name if name in EVENT_BRANCHES else f"jet_{name}"
@@ -551,7 +551,7 @@ class Piece(NamedTuple):
         start: first event, counted from the start of the range.
         stop: one past the last event.
         data: bytes of the numbers.
-        big: whether they are in the order of bytes of ROOT files.
+        big: whether they are big-endian, as in ROOT files.
         offsets: first number of each event; None if each event has one, or equally many.
     """
 
@@ -563,7 +563,7 @@ class Piece(NamedTuple):
 
     @classmethod
     def of(cls, start: int, values: ndarray, offsets: Int64[ndarray, " n_1"] | None) -> Piece:
-        """Numbers of either order of bytes."""
+        """A piece from an array of either byte order."""
         big = values.dtype.byteorder == ">"
         n = len(values) if offsets is None else len(offsets) - 1
         return cls(start, start + n, np.ascontiguousarray(values).reshape(-1).view(np.uint8), big, offsets)
@@ -575,11 +575,11 @@ class Piece(NamedTuple):
 
 @dataclass(eq=False)
 class Stream:
-    """Pieces of a column, of which one is looked at.
+    """An iterator over the pieces of a column, with a current piece.
 
     Attributes:
-        branch: branch whose baskets the pieces are; None if they are something else.
-        piece: the piece that is looked at.
+        branch: branch whose baskets the pieces are; None if they are not baskets.
+        piece: the current piece.
     """
 
     _pieces: Iterator[Piece]
@@ -587,7 +587,7 @@ class Stream:
     piece: Piece = field(default_factory=lambda: Piece(0, 0, np.empty(0, np.uint8), False, None))
 
     def reach(self, event: int) -> int:
-        """Go on to the piece that holds an event; gives the end of the piece."""
+        """Advance to the piece that contains an event; returns the end of the piece."""
         while self.piece.stop <= event:
             self.piece = next(self._pieces)
         return self.piece.stop
@@ -626,8 +626,8 @@ def jet_stream(source: EventSource, column: str, dtype: str, leader: Stream | No
         source: range of events.
         column: name of the column.
         dtype: type that the compiled filler takes.
-        leader: column of the same jets, which is asked first for each event. If its lists begin where those of this
-            one do, they need not be unpacked twice.
+        leader: column of the same jets, which is read first for each event. Its offsets are reused if both branches
+            have the same counter and the same baskets.
     """
     if is_stored_as(source, column, dtype) and (column != "jet_pt" or source.layout.unit == 1):
         name = columns_of(source.layout, column)[0]
@@ -642,7 +642,7 @@ def jet_stream(source: EventSource, column: str, dtype: str, leader: Stream | No
 
 
 def _goes_along(branch: Any, leader: Any, source: EventSource) -> bool:
-    """Whether one branch counts the lists of two, and both begin baskets with the same events."""
+    """Whether two branches share a counter and basket borders, so that their offsets agree."""
     return (
         has_whole_baskets(branch, source.start, source.stop)
         and has_whole_baskets(leader, source.start, source.stop)
@@ -652,7 +652,7 @@ def _goes_along(branch: Any, leader: Any, source: EventSource) -> bool:
 
 
 def _following(source: EventSource, branch: Any, column: str, leader: Stream) -> Iterator[Piece]:
-    """Pieces of a branch that `_goes_along` with that of a column which is one step ahead."""
+    """Pieces of a branch with the offsets of `leader`, which has advanced to the same basket before."""
     for start, stop, numbers in whole_baskets(branch, source.start, source.stop, _buffer(column)):
         offsets = leader.piece.offsets
         if (leader.piece.start, leader.piece.stop) != (start, stop) or offsets is None or len(numbers) != offsets[-1]:
@@ -661,7 +661,7 @@ def _following(source: EventSource, branch: Any, column: str, leader: Stream) ->
 
 
 def _converted(source: EventSource, column: str) -> Iterator[Piece]:
-    """Numbers of a column that are not those of the file."""
+    """Pieces of a column whose numbers must be converted or derived."""
     for basket in source.lists(column):
         yield Piece.of(basket.start, source.converted(column, basket.numbers), basket.offsets - basket.offsets[0])
 
@@ -696,7 +696,7 @@ def weight_stream(source: EventSource) -> Iterator[tuple[Piece, int]]:
 
 
 def _counted_weights(branch: Any, source: EventSource) -> Iterator[tuple[Piece, int]]:
-    """Weights whose number another branch says, which must be the same for all events."""
+    """Weights with a counter branch; their number must be the same for all events."""
     counts = branch.counter.array(source.start, source.stop, library="np")
     n_weights = int(counts[0])
     for start, stop, numbers in whole_baskets(branch, source.start, source.stop, _buffer("weight")):
@@ -709,10 +709,10 @@ class JetColumns(NamedTuple):
     """Columns of jets that the compiled filler gets beside pT, eta, cleaning and n_trk.
 
     Attributes:
-        labels: whether labels are wanted.
-        regions: whether the region of each jet is wanted.
+        labels: whether labels are required.
+        regions: whether the region of each jet is required.
         varied: names of the variations of n_trk.
-        floats: names of columns that are passed on as they are.
+        floats: names of columns that are passed on unchanged.
     """
 
     labels: bool
@@ -728,8 +728,8 @@ class Segment(NamedTuple):
         n: number of events.
         n_weights: number of weights of an event.
         offsets: first jet of each event in the column of pT.
-        columns: bytes, order of bytes and first number of run, event, trigger, weight; of pT, eta, cleaning, n_trk,
-            label and region; of each varied n_trk; of the other columns of jets. None for a column that is not there.
+        columns: bytes, byte order and first number of run, event, trigger, weight; of pT, eta, cleaning, n_trk, label
+            and region; of each varied n_trk; of the other columns of jets. None for a missing column.
     """
 
     n: int
@@ -744,7 +744,7 @@ def segments(source: EventSource, wanted: JetColumns, *, weighted: bool) -> Iter
     Args:
         source: range of events.
         wanted: columns of jets.
-        weighted: whether weights are wanted.
+        weighted: whether weights are required.
 
     Raises:
         FileError: a branch cannot be read, or columns of jets have different numbers of jets.
@@ -762,7 +762,7 @@ def segments(source: EventSource, wanted: JetColumns, *, weighted: bool) -> Iter
     of_jets = [stream for stream in jets if stream is not None]
     at, n_events = 0, source.stop - source.start
     while at < n_events:
-        # pT goes ahead: other columns of jets may share its offsets.
+        # Advance pT first: other columns of jets may share its offsets.
         ends = [stream.reach(at) for stream in (*of_jets, *(each for each in events if each is not None))]
         while pieces is not None and (weights is None or weights.stop <= at):
             weights, n_weights = next(pieces)

@@ -1,6 +1,6 @@
 """Inspection of a file: required branches, sanity checks of its first events, sums of weights.
 
-Every fault of a file becomes a `FileError` that names the file, the tree and the branch, and all of them at once.
+All problems of a file are collected in one `FileError`, which names the file, the tree and the branches.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from beampipe.expressions import is_expression, names_in
 
 
 def weight_names(source: EventSource) -> tuple[str, ...]:
-    """Names of all weights, the nominal one first; how many there are is seen in the first event.
+    """Names of all weights, the nominal one first; their number is read from the first event.
 
     Raises:
         FileError: there are more or fewer names in the layout than weights in the file.
@@ -60,7 +60,7 @@ def weight_names(source: EventSource) -> tuple[str, ...]:
 
 
 def sums_of_weights(file: Any, source: EventSource, n_weights: int, given: tuple[float, ...]) -> tuple[float, ...]:
-    """Sum of each weight over all generated events of a file, from where the layout says.
+    """Sum of each weight over all generated events of a file, from the source in the layout.
 
     Args:
         file: the file, open.
@@ -69,7 +69,7 @@ def sums_of_weights(file: Any, source: EventSource, n_weights: int, given: tuple
         given: sums by a manifest.
 
     Raises:
-        FileError: the sums are not where the layout says, or are not finite.
+        FileError: the sums are missing, or are not finite.
     """
     path, asked = source.path, source.layout.sums
     if asked.source == "events":
@@ -97,7 +97,7 @@ def sums_of_weights(file: Any, source: EventSource, n_weights: int, given: tuple
 
 
 def _from_object(file: Any, source: EventSource, n_weights: int) -> tuple[float, ...]:
-    """Sums from a tree with sums of runs, or from a histogram; those of variations are beside that of the nominal."""
+    """Sums from a tree with sums of runs or from a histogram, for the nominal weight and for variations."""
     layout, path = source.layout, source.path
     asked, variations = layout.sums, layout.weights.variations
     if asked.source == "runs":
@@ -126,16 +126,16 @@ def _from_object(file: Any, source: EventSource, n_weights: int) -> tuple[float,
 
 
 _ALL_EVENTS: Final = "AllExecutedEvents"
-"""Name of the record of ATLAS' bookkeeping that counts all events before any was left out."""
+"""Name of the ATLAS CutBookkeeper record of all events before any selection."""
 
 _STREAMS: Final = ("StreamAOD", "StreamDAOD_PHYSLITE", "StreamEVGEN")
 """Streams whose record is that of the generated events."""
 
 
 def _from_records(file: Any, source: EventSource, n_weights: int) -> tuple[float, ...]:
-    """Sums by ATLAS' bookkeeping: a container of records for each weight, the nominal one's without a number.
+    """Sums from ATLAS CutBookkeepers: one container of records per weight, that of the nominal one without a number.
 
-    Each step of the production adds a record of all events that it saw; the first step has the highest cycle.
+    Each step of the production adds a record of its input events; the first step has the highest cycle.
     """
     path, asked = source.path, source.layout.sums
     tree = _object(path, file, asked.object)
@@ -180,7 +180,7 @@ def _from_records(file: Any, source: EventSource, n_weights: int) -> tuple[float
 
 
 def _object(path: Path, file: Any, name: str) -> Any:
-    """An object of a file, or an error that names the nearest one."""
+    """An object of a file; the error for a missing one suggests the nearest name."""
     known = {str(key).split(";")[0] for key in file}
     if name not in known:
         raise ColumnError(
@@ -210,7 +210,7 @@ def _column(path: Path, tree: Any, name: str, branch: str) -> ndarray:
 
 
 def _bins(path: Path, file: Any, name: str) -> ndarray:
-    """Contents of a histogram, with the bins of what lies below and above."""
+    """Contents of a histogram, with underflow and overflow."""
     found = _object(path, file, name)
     if not hasattr(found, "values"):
         raise FileError(f"{path}: {name!r}: got no histogram, expected one (layout.sums.object)", path=path, name=name)
@@ -219,19 +219,19 @@ def _bins(path: Path, file: Any, name: str) -> ndarray:
 
 
 N_EVENTS: Final = 5000
-"""Number of events that are looked at."""
+"""Number of events for the sanity checks."""
 
 
 @dataclass(frozen=True)
 class ColumnSummary:
-    """What the first events have in a column.
+    """Summary of a column in the first events.
 
     Attributes:
-        branches: branches of the column; empty for one that is derived or made up.
+        branches: branches of the column; empty for a derived or default column.
         kind: type of the first branch, as uproot writes it.
-        low: smallest number, as the file has it.
-        high: largest number, as the file has it.
-        codes: how often each code is there, for labels of leading jets.
+        low: smallest number, in the unit of the file.
+        high: largest number, in the unit of the file.
+        codes: number of occurrences of each code, for labels of leading jets.
         unmatched: number of leading jets without a parton, for labels.
     """
 
@@ -245,12 +245,12 @@ class ColumnSummary:
 
 @dataclass(frozen=True)
 class SanityChecks:
-    """What the first events of a file show.
+    """Results of the sanity checks of the first events of a file.
 
     Attributes:
-        seen: what is in each column, by the name of its branch in our own files.
+        seen: summary of each column, by the name of its branch in our own files.
         median_pt: median pT of leading jets [GeV]; NaN without jets.
-        problems: what is wrong, each as one line.
+        problems: problems, one line each.
     """
 
     seen: Mapping[str, ColumnSummary]
@@ -259,12 +259,12 @@ class SanityChecks:
 
 
 class _ColumnChecks:
-    """One glance that is going on.
+    """Sanity checks in progress.
 
     Args:
         whole: all events of the file.
         labelled: whether labels are needed.
-        needs: columns of jets that are needed beside those that always are.
+        needs: required columns of jets, besides those that are always required.
         min_pt: pT that both leading jets must exceed for their labels to count [GeV].
     """
 
@@ -277,7 +277,7 @@ class _ColumnChecks:
         self.median = float("nan")
 
     def guarded(self, column: str, look: Any) -> Any:
-        """What `look` returns; None after a fault of the file, which becomes a problem."""
+        """The return value of `look`; None after a `FileError`, which is recorded as a problem."""
         try:
             return look()
         except FileError as error:
@@ -287,13 +287,13 @@ class _ColumnChecks:
             return None
 
     def flat(self, column: str) -> None:
-        """Look at a column with one number per event."""
+        """Check a column with one number per event."""
         values = self.guarded(column, lambda: self.source.flat(column))
         if values is not None:
             self.note(column, values)
 
     def lists(self, column: str) -> tuple[ndarray, ndarray] | None:
-        """Offsets and numbers of a column of jets, as the file has them."""
+        """Offsets and numbers of a column of jets, in the unit of the file."""
 
         def look() -> tuple[ndarray, ndarray]:
             counts, numbers = self.source.whole_column(column)
@@ -305,7 +305,7 @@ class _ColumnChecks:
         return found
 
     def note(self, column: str, values: ndarray) -> None:
-        """Keep the range of a column."""
+        """Record the range of a column."""
         branches = columns_of(self.source.layout, column)
         plain = branches and not is_expression(branches[0])
         kind = str(getattr(self.source.tree[branches[0]], "typename", "")) if plain else ""
@@ -314,7 +314,7 @@ class _ColumnChecks:
 
 
 def sanity_checks(whole: EventSource, *, labelled: bool, needs: tuple[str, ...], min_pt: float = 0.0) -> SanityChecks:
-    """Look at the first events of a file.
+    """Check the first events of a file: ranges, units, codes of labels.
 
     Args:
         whole: all events of the file.
@@ -332,9 +332,9 @@ def sanity_checks(whole: EventSource, *, labelled: bool, needs: tuple[str, ...],
 
 
 def _jets(look: _ColumnChecks, offsets: ndarray, pt: ndarray) -> None:
-    """Look at the columns of jets, and compare them with pT."""
+    """Check the columns of jets, and compare their numbers of jets with that of pT."""
     layout = look.source.layout
-    unit = 1.0 if look.source.changes("jet_pt") else layout.unit  # what changes jets gives GeV
+    unit = 1.0 if look.source.changes("jet_pt") else layout.unit  # functions and corrections of jets return GeV
     event = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     same = event[1:] == event[:-1]
     falls = not np.any(same & ~(pt[1:] <= pt[:-1]))
@@ -395,18 +395,18 @@ def inspect_file(
     needs: tuple[str, ...] = DERIVED,
     min_pt: float = 0.0,
 ) -> FileInfo:
-    """Look at a file: bookkeeping, branches, baskets, and a glance at its first events.
+    """Inspect a file: bookkeeping, branches, baskets, and sanity checks of its first events.
 
     Args:
         path: ROOT file.
-        layout: which branch holds what.
-        origin: where the file stands in its dataset, if it has no bookkeeping of its own.
-        needs: observables of jets that are needed, of n_trk, width and c1.
+        layout: mapping of branches to columns.
+        origin: position of the file in its dataset, if it has no bookkeeping of its own.
+        needs: required observables of jets, of n_trk, width and c1.
         min_pt: pT that both leading jets of an event must exceed for their labels to count [GeV].
 
     Raises:
-        FileError: the file cannot be read, a tree is missing or empty, the bookkeeping is of another kind, or units or
-            labels look wrong.
+        FileError: the file cannot be read, a tree is missing or empty, the bookkeeping has another format, or units or
+            labels are implausible.
         ColumnError: a branch is missing.
     """
     with open_root(path) as file, file_errors(path, layout.tree):
@@ -450,7 +450,7 @@ def inspect_file(
 
 
 def _missing_of_variations(file: Any, layout: Layout, known: Collection[str]) -> list[str]:
-    """What variations of the layout name and the file has not, each as one line; not what is `known` to be missing."""
+    """Missing branches and trees of variations of the layout, one line each, without those already in `known`."""
     lines = []
     trees = {key.split(";")[0] for key in file.keys(recursive=False)}
     for each in layout.variations:
@@ -470,24 +470,24 @@ def _missing_of_variations(file: Any, layout: Layout, known: Collection[str]) ->
 
 
 def _borders_of(file: Any, layout: Layout) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """Name of each variation of the layout, and where baskets begin in its tree."""
+    """Name of each variation of the layout, and the basket borders of its tree."""
     varied = {each.name: layout.varied(each.name) for each in layout.variations}
     return tuple((name, _borders(file[one.tree], one)) for name, one in varied.items())
 
 
 def _joined(lines: Collection[str]) -> str:
-    """One line as it is, several below each other."""
+    """Join lines: a single line unchanged, several as a list."""
     return "\n    ".join(["", *lines]) if len(lines) > 1 else "".join(lines)
 
 
 def branches_of(tree: Any) -> set[str]:
-    """Names of all branches of a tree, with and without the names of those that they are in."""
+    """Names of all branches of a tree, both with and without the names of their parent branches."""
     names = set(tree.keys())
     return names | {name.rpartition("/")[2] for name in names}
 
 
 def _require_trees(path: Path, file: Any, layout: Layout) -> None:
-    """The trees that the layout needs, or an error that says what else the file may be."""
+    """Check that the trees of the layout exist; the error suggests a preset that fits the file."""
     trees = {key.split(";")[0] for key in file.keys(recursive=False)}
     for tree in (*((layout.sums.object,) if layout.own_books else ()), layout.tree):
         if tree in file:
@@ -505,7 +505,7 @@ def _require_trees(path: Path, file: Any, layout: Layout) -> None:
 
 
 _LIKELY: Final = 0.5
-"""Share of the branches of a preset from which on a file is taken for one of its kind."""
+"""Smallest fraction of the branches of a preset for which it is suggested."""
 
 
 _OPTIONAL: Final = {
@@ -514,16 +514,16 @@ _OPTIONAL: Final = {
     "branches.clean": "all jets are clean",
     "weights.nominal": "all weights are 1",
 }
-"""Branch that need not be -> what holds without it."""
+"""Optional branch -> assumption without it."""
 
 
 def requirements(layout: Layout, *, simulated: bool, needs: tuple[str, ...]) -> dict[str, str]:
     """The branches that a run reads: name -> key of the layout that names it.
 
-    An observable or a label that no key names stands for itself: ``branches.width`` -> ``branches.width``.
+    A required column without a branch is listed under its own key: ``branches.width`` -> ``branches.width``.
 
     Args:
-        layout: which branch holds what.
+        layout: mapping of branches to columns.
         simulated: whether labels and weights are needed.
         needs: observables that are needed.
     """
@@ -552,10 +552,10 @@ def requirements(layout: Layout, *, simulated: bool, needs: tuple[str, ...]) -> 
 def missing_branches(
     layout: Layout, branches: Collection[str], *, simulated: bool, needs: tuple[str, ...]
 ) -> dict[str, str]:
-    """Those of the `requirements` that a tree lacks: name of the branch -> a line that says it, with the nearest name.
+    """The `requirements` that a tree lacks: name of the branch -> a line about it with the nearest name.
 
     Args:
-        layout: which branch holds what.
+        layout: mapping of branches to columns.
         branches: names of the branches of the tree.
         simulated: whether labels and weights are needed.
         needs: observables that are needed.
@@ -582,11 +582,11 @@ def missing_branches(
 
 
 _OF_LISTS: Final = ("inputs", "seed")
-"""What the keys end with that name several branches in their order."""
+"""Last parts of the keys that list several branches in order."""
 
 
 def _inputs_of_changes(layout: Layout) -> dict[str, str]:
-    """Branches that a function, a correction or a smearing of jets takes, and the key that names each."""
+    """Input branches of functions, corrections and smearing of jets, and the key that names each."""
     asked: dict[str, str] = {}
     if layout.function is not None:
         asked |= dict.fromkeys(layout.function.inputs, "function.inputs")
@@ -604,7 +604,7 @@ def _inputs_of_changes(layout: Layout) -> dict[str, str]:
 
 
 def _borders(events: Any, layout: Layout) -> tuple[int, ...]:
-    """Entries at which all branches that are read start a new basket; a file that does not say has none inside."""
+    """Entries at which all branches in use start a new basket; only both ends if the file does not provide them."""
     if not hasattr(events, "common_entry_offsets"):
         return (0, int(events.num_entries))
     if layout.own_books:
@@ -615,7 +615,7 @@ def _borders(events: Any, layout: Layout) -> tuple[int, ...]:
 
 
 def _books(path: Path, file: Any, layout: Layout) -> list[dict[str, Any]]:
-    """The entries of the bookkeeping, one for each file that this one was merged from."""
+    """The entries of the bookkeeping tree, one for each file that was merged into this one."""
     name = layout.sums.object
     book = file[name]
     known = set(book.keys())
@@ -659,7 +659,7 @@ def _check_book(path: Path, tree: str, entry: Mapping[str, Any]) -> None:
 
 
 def _own_facts(entries: list[dict[str, Any]], about: dict[str, Any]) -> FileInfo:
-    """Facts of a file that carries its bookkeeping."""
+    """Facts of a file with its own bookkeeping."""
     entries = sorted(entries, key=lambda entry: int(entry["file_number"]))
     first = entries[0]
     counts: dict[str, Any] = {name: int(first[name]) for name in ("slice", "n_slices", "file_number", "n_files")}
@@ -678,7 +678,7 @@ def _own_facts(entries: list[dict[str, Any]], about: dict[str, Any]) -> FileInfo
 
 
 def _given_facts(file: Any, source: EventSource, origin: FileOrigin, about: dict[str, Any]) -> FileInfo:
-    """Facts of a file whose place in its dataset is known from elsewhere."""
+    """Facts of a file whose position in its dataset is configured."""
     names: tuple[str, ...] = ("nominal",)
     sums: tuple[float, ...] = (float(about["n_events"]),)
     if origin.simulated:

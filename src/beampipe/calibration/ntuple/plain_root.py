@@ -1,10 +1,10 @@
-"""Plain ROOT trees read without uproot; everything else is left to uproot.
+"""A fast reader of plain ROOT trees; everything else is delegated to uproot.
 
-The classes have the interface of uproot's classes. What they cannot do themselves is passed on to an object of uproot,
-which is made on first use. Most files need none, and uproot is not even imported.
+The classes have the interface of uproot's classes. Unsupported cases are delegated to an object of uproot, which is
+created on first use. Most files need none, and then uproot is not even imported.
 
-Only objects of the versions that today's ROOT and uproot write are read. Everything is big-endian. An object begins
-with its size and its version; members follow in a fixed order.
+Only the class versions that current ROOT and uproot write are supported. All numbers are big-endian. A serialised
+object begins with its size and its version; members follow in a fixed order.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Int64, UInt8
 
-_BASKET_KEY: Final = struct.Struct(">ihiIh")  # bytes with key, version, bytes unpacked, date, bytes of the key
+_BASKET_KEY: Final = struct.Struct(">ihiIh")  # bytes with key, version, uncompressed bytes, date, bytes of the key
 
 _BASKET: Final = struct.Struct(">Hiiii")  # at the end of its key: version, two sizes, entries, end of the data
 
@@ -44,36 +44,36 @@ _BLOCK: Final = 9
 
 @dataclass(eq=False)
 class Buffer:
-    """Memory that baskets of one column are unpacked into, one after the other.
+    """Memory into which the baskets of one column are decompressed, one after the other.
 
     Attributes:
         data: bytes of a basket.
-        offsets: where its lists begin.
+        offsets: first number of each of its lists.
     """
 
     data: UInt8[ndarray, " b"] = field(default_factory=lambda: np.empty(0, np.uint8))
     offsets: Int64[ndarray, " o"] = field(default_factory=lambda: np.empty(0, np.int64))
 
     def for_data(self, n: int) -> UInt8[ndarray, " n"]:
-        """Room for n bytes; what was in it is lost."""
+        """An array of n bytes; previous contents are overwritten."""
         if len(self.data) < n:
             self.data = np.empty(n + n // 4, np.uint8)
         return self.data[:n]
 
     def for_offsets(self, n: int) -> Int64[ndarray, " n"]:
-        """Room for n offsets; what was in it is lost."""
+        """An array of n offsets; previous contents are overwritten."""
         if len(self.offsets) < n:
             self.offsets = np.empty(n + n // 4, np.int64)
         return self.offsets[:n]
 
 
 class UnpackedBasket(NamedTuple):
-    """A basket, unpacked.
+    """A decompressed basket.
 
     Attributes:
         data: its bytes.
-        end: where its numbers end; where its lists begin may follow.
-        key_size: bytes of its key, which places of lists count from.
+        end: end of its numbers; the offsets of its lists may follow.
+        key_size: bytes of its key, which offsets of lists include.
     """
 
     data: UInt8[ndarray, " n"]
@@ -82,13 +82,13 @@ class UnpackedBasket(NamedTuple):
 
 
 def key_of(packed: memoryview) -> tuple[int, int]:
-    """Number of bytes of an object, unpacked, and of the key that it begins with.
+    """Number of uncompressed bytes of an object, and of the key that it begins with.
 
     Args:
-        packed: the object, packed, with its key.
+        packed: the compressed object with its key.
 
     Raises:
-        ValueError: there is another key.
+        ValueError: the key has another format.
     """
     n_bytes, _, n_unpacked, _, key_size = _BASKET_KEY.unpack_from(packed)
     if n_bytes != len(packed) or not _BASKET_KEY.size < key_size <= n_bytes:
@@ -102,10 +102,10 @@ def open_basket(
     """A basket's bytes.
 
     Args:
-        packed: the basket, packed, with its key.
-        room: memory for it; by default new one.
-        wanted: number of bytes that are wanted; others may be anything. By default all of them.
-        offsets: whether where lists begin is wanted beside the numbers.
+        packed: the compressed basket with its key.
+        room: memory for it; by default new memory.
+        wanted: number of bytes to decompress; the others are undefined. By default all of them.
+        offsets: whether the offsets of lists are needed besides the numbers.
 
     Raises:
         Exception: the basket is damaged.
@@ -137,15 +137,15 @@ def unpacked(packed: memoryview, n: int) -> UInt8[ndarray, " n"]:
 
 
 def unpack_into(packed: memoryview, out: memoryview, n: int) -> None:
-    """Unpack the first bytes of an object.
+    """Decompress the first bytes of an object.
 
     Args:
-        packed: blocks that it is packed in.
-        out: where its bytes go. If it is as long as the object, all of it is good afterwards, else the first `n` bytes.
-        n: number of bytes that are wanted.
+        packed: its compressed blocks.
+        out: output. All of it is valid afterwards if it is as long as the object, otherwise the first `n` bytes.
+        n: number of bytes to decompress.
 
     Raises:
-        Exception: a block is damaged, or they do not fit.
+        Exception: a block is damaged, or the blocks do not fit into `out`.
     """
     at = filled = 0
     while at < len(packed) and filled < n:
@@ -161,7 +161,7 @@ def unpack_into(packed: memoryview, out: memoryview, n: int) -> None:
 
 
 def _unpack(method: bytes, packed: memoryview, out: memoryview, wanted: int) -> None:
-    """Unpack one block: all of it, if it has a checksum, else at least as many bytes as are wanted."""
+    """Decompress one block: all of it if it has a checksum, else at least `wanted` bytes."""
     if method == b"ZS":
         n = _zstd(packed, out, wanted)
     elif method == b"L4":
@@ -183,7 +183,7 @@ def _unpack(method: bytes, packed: memoryview, out: memoryview, wanted: int) -> 
 
 
 class _OfThread(threading.local):
-    """What unpacks ZSTD in a thread, with the memory that it works in; None without the package zstandard."""
+    """The ZSTD decompressor of a thread, with its working memory; None without the package zstandard."""
 
     def __init__(self) -> None:
         try:
@@ -198,7 +198,7 @@ _of_thread: Final = _OfThread()
 
 
 def _zstd(packed: memoryview, out: memoryview, wanted: int) -> int:
-    """Unpack a block by the package zstandard, which stops where it is told to, or else by cramjam."""
+    """Decompress a block by the package zstandard, which can stop after `wanted` bytes, or else by cramjam."""
     if _of_thread.decompressor is None:
         import cramjam
 
@@ -212,28 +212,28 @@ def _zstd(packed: memoryview, out: memoryview, wanted: int) -> int:
 
 
 _SIZED: Final = 0x40000000
-"""Bit of a number that says how many bytes follow."""
+"""Flag of a number that is the count of the bytes that follow."""
 
 _NEW_CLASS: Final = 0xFFFFFFFF
 
 _OLD_CLASS: Final = 0x80000000
-"""Marks of objects: the name of the class follows, or is where the other bits say."""
+"""Tags of objects: the class name follows, or the other bits refer to an earlier class."""
 
 _FIRST: Final = 2
-"""Places of classes and objects are counted from here on."""
+"""Offset of references to classes and objects."""
 
 _HEADER: Final = Struct(">4sii")  # name, version, first byte
 
-_NAME_SIZE: Final = {False: (Struct(">i"), 28), True: (Struct(">i"), 36)}  # by whether the file is large; and where
+_NAME_SIZE: Final = {False: (Struct(">i"), 28), True: (Struct(">i"), 36)}  # large file or not: format, position
 
 _LARGE: Final = 1000000
 
-_DIRECTORY: Final = Struct(">hIIii")  # version, two dates, two sizes; three places follow, that of the keys last
+_DIRECTORY: Final = Struct(">hIIii")  # version, two dates, two sizes; three positions follow, of the keys last
 
-_KEY: Final = Struct(">ihiIhh")  # size, version, size unpacked, date, size of the key, cycle
+_KEY: Final = Struct(">ihiIhh")  # size, version, uncompressed size, date, size of the key, cycle
 
 _FAR: Final = 1000
-"""Versions of directories and keys from which on places have 8 bytes."""
+"""Directories and keys above this version have file positions of 8 bytes."""
 
 _NUMBER, _COUNT, _TWO, _LONG = Struct(">I"), Struct(">H"), Struct(">ii"), Struct(">q")
 
@@ -241,7 +241,7 @@ _TREE: Final = Struct(">5qd4iI6q")  # entries first, number of clusters last but
 
 _BRANCH: Final = Struct(">4iq")  # the fourth: number of baskets
 
-_MORE: Final = Struct(">iIi4q")  # the second: room for baskets; then entries, first entry
+_MORE: Final = Struct(">iIi4q")  # the second: capacity for baskets; then entries, first entry
 
 _LEAF: Final = Struct(">iii??")  # numbers per entry, bytes of one, offset, with a range, unsigned
 
@@ -258,21 +258,21 @@ _TYPES: Final = {
 
 
 class UnknownKindError(ValueError):
-    """Something that is not plain, or that is damaged: uproot is to be asked."""
+    """An unsupported or damaged object; the caller delegates to uproot."""
 
 
 @dataclass(frozen=True, eq=False)
 class BranchFacts:
-    """What a tree says of one of its branches.
+    """Metadata of a branch.
 
     Attributes:
         name: name of the branch.
-        stored: type of its numbers as the file has them; None if they are no plain numbers.
-        counter: name of the branch that says how many numbers an entry has; empty if it is one.
+        stored: type of its numbers in the file; None if they are not plain numbers.
+        counter: name of the branch with the number of values per entry; empty for one value per entry.
         text: whether an entry is a text.
         entries: (n_baskets + 1,) first entry of each basket, and the number of all entries.
-        seek: (n_baskets,) first byte of each basket.
-        sizes: (n_baskets,) bytes of each basket, packed, with its key.
+        seek: (n_baskets,) file position of each basket.
+        sizes: (n_baskets,) compressed bytes of each basket with its key.
     """
 
     name: str
@@ -286,7 +286,7 @@ class BranchFacts:
 
 @dataclass(frozen=True, eq=False)
 class TreeFacts:
-    """What a file says of a tree.
+    """Metadata of a tree.
 
     Attributes:
         n_entries: number of entries.
@@ -308,16 +308,16 @@ class _Leaf(NamedTuple):
 
 
 class Key(NamedTuple):
-    """Where an object of a directory lies.
+    """Position of an object of a directory in the file.
 
     Attributes:
         name: name of the object.
         cycle: number of this version of it.
         kind: name of its class.
-        seek: first byte of its key.
-        size: bytes of the object, packed, with its key.
+        seek: file position of its key.
+        size: compressed bytes of the object with its key.
         key_size: bytes of its key.
-        n_unpacked: bytes of the object, unpacked.
+        n_unpacked: uncompressed bytes of the object.
     """
 
     name: str
@@ -364,19 +364,19 @@ def _key(cursor: _Cursor) -> Key:
 
 
 def read_tree(data: Any, key: Key) -> TreeFacts:
-    """What a tree says of itself.
+    """The metadata of a tree.
 
     Args:
         data: all bytes of the file.
-        key: where the tree lies.
+        key: position of the tree.
 
     Raises:
-        Exception: the tree or one of its branches is of another kind, or damaged.
+        Exception: the tree or one of its branches is unsupported or damaged.
     """
     packed = memoryview(data)[key.seek + key.key_size : key.seek + key.size]
     cursor = _Cursor(bytes(unpacked(packed, key.n_unpacked)), 0, key.key_size)
     cursor.enter("TTree", 20)
-    for _ in range(4):  # its name, and how it is drawn
+    for _ in range(4):  # its name, and drawing attributes
         cursor.skip()
     n_entries, *_ = members = cursor.take(_TREE)
     cursor.at += 2 * (1 + _LONG.size * members[10])
@@ -390,12 +390,12 @@ def read_tree(data: Any, key: Key) -> TreeFacts:
 
 
 class _Cursor:
-    """Reads one thing after the other.
+    """Reads serialised members one after the other.
 
     Args:
         data: bytes.
-        at: where to begin.
-        before: bytes that are not here but that places of classes and objects count.
+        at: position to start from.
+        before: number of bytes before `data` that references to classes and objects include.
     """
 
     def __init__(self, data: Any, at: int, before: int = 0) -> None:
@@ -404,13 +404,13 @@ class _Cursor:
         self._objects: dict[int, Any] = {}
 
     def take(self, layout: Struct) -> tuple[Any, ...]:
-        """Numbers."""
+        """Read numbers."""
         found = layout.unpack_from(self.data, self.at)
         self.at += layout.size
         return found
 
     def text(self) -> str:
-        """A text, whose length is before it."""
+        """Read a text with its length before it."""
         n = self.data[self.at]
         self.at += 1
         if n == 255:
@@ -419,14 +419,14 @@ class _Cursor:
         return bytes(self.data[begin : self.at]).decode(errors="surrogateescape")
 
     def enter(self, what: str, version: int) -> int:
-        """The start of an object of a known version; gives its end."""
+        """Enter an object of the expected version; returns the position of its end."""
         end, found = self._start()
         if found != version:
             raise UnknownKindError(f"{what} of version {found}")
         return end
 
     def skip(self) -> None:
-        """Go to the end of an object."""
+        """Skip an object."""
         self.at, _ = self._start()
 
     def _start(self) -> tuple[int, int]:
@@ -438,7 +438,7 @@ class _Cursor:
         return end, version
 
     def named(self) -> str:
-        """The name of an object that has one."""
+        """Read the name of a TNamed."""
         end = self.enter("TNamed", 1)
         self._bits()
         name = self.text()
@@ -446,13 +446,13 @@ class _Cursor:
         return name
 
     def _bits(self) -> None:
-        """What each object says of its life in memory."""
+        """Skip the TObject header: unique id and status bits."""
         self.take(_COUNT)
         _, bits = self.take(_TWO)
         self.at += 2 if bits & 0x10 else 0
 
     def array(self) -> Iterator[Any]:
-        """The objects of an array."""
+        """Read the objects of an array."""
         self.enter("TObjArray", 3)
         self._bits()
         self.text()
@@ -461,7 +461,7 @@ class _Cursor:
             yield self._any()
 
     def _any(self) -> Any:
-        """An object of any class, or one that was there before; None for none."""
+        """Read an object of any class, or a reference to an earlier one; None for a null pointer."""
         begin = self.at + self._before + _FIRST
         (size,) = self.take(_NUMBER)
         if not size & _SIZED or size == _NEW_CLASS:
@@ -524,7 +524,7 @@ class _Cursor:
         return BranchFacts(name, stored, counter, text, tuple(entries), tuple(seek), tuple(sizes))
 
     def _numbers(self, kind: str, n: int) -> list[int]:
-        """An array of n numbers; one byte is before it."""
+        """Read an array of n numbers, which one byte precedes."""
         found = np.frombuffer(self.data, kind, n, self.at + 1)
         self.at += 1 + found.nbytes
         whole: list[int] = found.tolist()
@@ -532,7 +532,7 @@ class _Cursor:
 
 
 def _stored(leaf: _Leaf) -> np.dtype[Any] | None:
-    """The type of the numbers of a leaf, if each entry has one of them, or a list of them."""
+    """The type of the numbers of a leaf with one number or one list per entry; None for other leaves."""
     kind = _TYPES.get(leaf.kind)
     if kind is None or leaf.length != 1:
         return None
@@ -540,19 +540,19 @@ def _stored(leaf: _Leaf) -> np.dtype[Any] | None:
 
 
 _KINDS: Final = {"b1": "bool", "f4": "float", "f8": "double", "i1": "int8_t", "u1": "uint8_t"}
-"""Type of numbers -> how uproot calls it; of other whole numbers as of these."""
+"""Type of numbers -> its name in uproot; other integers follow the same pattern."""
 
 
 _ROOM: Final = Buffer()
-"""Memory for baskets of which a copy is taken."""
+"""Memory for baskets that are copied afterwards."""
 
 
 class PlainFile:
-    """A file of this machine.
+    """A local file.
 
     Args:
         path: the file.
-        by_uproot: opens it by uproot, and remembers it.
+        by_uproot: opens it by uproot, and caches the result.
 
     Raises:
         Exception: it is no ROOT file, or damaged.
@@ -565,7 +565,7 @@ class PlainFile:
         self._trees: dict[str, PlainTree | None] = {}
 
     def keys(self, *, recursive: bool = True) -> list[str]:
-        """Name and cycle of the objects, as uproot's directories give them."""
+        """Name and cycle of the objects, as in uproot's directories."""
         if recursive and any(key.kind.startswith("TDirectory") for key in self._keys):
             return list(self._slow().keys())
         return [f"{key.name};{key.cycle}" for key in self._keys]
@@ -586,7 +586,7 @@ class PlainFile:
         return getattr(self._slow(), name)
 
     def _tree(self, name: str) -> PlainTree | None:
-        """The newest tree of a name; None if uproot must be asked."""
+        """The newest tree of a name; None if uproot must read it."""
         cycles = [key for key in self._keys if key.name == name]
         key = max(cycles, key=lambda each: each.cycle, default=None)
         if key is None or key.kind != "TTree":
@@ -595,7 +595,7 @@ class PlainFile:
             facts = read_tree(self._data, key)
         except MemoryError:
             raise
-        except Exception:  # of another kind, or damaged: what it is, and what is wrong, is for uproot to say
+        except Exception:  # unsupported or damaged: uproot reads it, or reports the error
             return None
         return PlainTree(facts, self._data, cache(lambda: self._slow()[name]))
 
@@ -604,9 +604,9 @@ class PlainTree:
     """A tree of plain branches.
 
     Args:
-        facts: what the file says of it.
+        facts: its metadata.
         data: all bytes of the file.
-        by_uproot: gives the tree as uproot has it.
+        by_uproot: returns uproot's tree.
     """
 
     def __init__(self, facts: TreeFacts, data: Any, by_uproot: Callable[[], Any]) -> None:
@@ -637,7 +637,7 @@ class PlainTree:
         return getattr(self._slow(), name)
 
     def common_entry_offsets(self) -> list[int]:
-        """Entries at which all branches begin a basket, and the number of entries."""
+        """Entries at which all branches start a new basket, and the number of entries."""
         return sorted(set.intersection(*(set(each.entries) for each in self._facts.branches.values())))
 
 
@@ -661,10 +661,10 @@ class PlainBranch:
     """A branch of a plain tree.
 
     Args:
-        facts: what the file says of it.
-        counter: the branch that says how many numbers an entry has; None if it is one, or if there is none.
+        facts: its metadata.
+        counter: the branch with the number of values per entry; None if there is none.
         data: all bytes of the file.
-        by_uproot: gives the branch as uproot has it.
+        by_uproot: returns uproot's branch.
     """
 
     def __init__(
@@ -680,7 +680,7 @@ class PlainBranch:
 
     @cached_property
     def interpretation(self) -> Any:
-        """Its type: of a number, of a list, or uproot's."""
+        """Its type: number, list, or uproot's interpretation."""
         stored = self._facts.stored
         if stored is None:
             return self._slow().interpretation
@@ -688,7 +688,7 @@ class PlainBranch:
 
     @property
     def typename(self) -> str:
-        """Its type as uproot writes it."""
+        """Name of its type, as in uproot."""
         stored = self._facts.stored
         if stored is None:
             return str(self._slow().typename)
@@ -696,10 +696,10 @@ class PlainBranch:
         return f"{name}[]" if self._facts.counter else name
 
     def packed(self, number: int) -> memoryview:
-        """The bytes of a basket, packed, with its key.
+        """The compressed bytes of a basket with its key.
 
         Raises:
-            ValueError: they are not there.
+            ValueError: the file is too short.
         """
         seek, size = self._facts.seek[number], self._facts.sizes[number]
         if seek + size > len(self._data):
@@ -707,7 +707,7 @@ class PlainBranch:
         return memoryview(self._data)[seek : seek + size]
 
     def first_counts(self, n: int) -> ndarray | None:
-        """How many numbers each of the first n entries has, by the counter; None if there is none."""
+        """Number of values of each of the first n entries, from the counter; None if there is none."""
         if self.counter is None:
             return None
         if len(self.counter._first) < n:
@@ -715,7 +715,7 @@ class PlainBranch:
         return self.counter._first[:n]
 
     def array(self, entry_start: int = 0, entry_stop: int | None = None, *, library: str = "ak") -> Any:
-        """Entries as uproot's branches give them: numbers of a range, texts and lists only all at once."""
+        """Entries, as by uproot's branches: numbers of any range; texts and lists only of the whole branch."""
         facts, stop = self._facts, self.entry_offsets[-1] if entry_stop is None else entry_stop
         whole = (entry_start, stop) == (0, self.entry_offsets[-1])
         if library == "np" and facts.stored is not None and not facts.counter:
@@ -728,7 +728,7 @@ class PlainBranch:
         return self._slow().array(entry_start=entry_start, entry_stop=entry_stop, library=library)
 
     def _flat(self, stored: np.dtype[Any], start: int, stop: int) -> ndarray:
-        """Numbers of the entries of a range, of which no more is unpacked than needed."""
+        """Numbers of a range of entries; only the required bytes are decompressed."""
         parts = [np.empty(0, stored.newbyteorder("="))]
         for number, (first, last) in enumerate(pairwise(self.entry_offsets)):
             low, high = max(start, first), min(stop, last)
@@ -749,5 +749,5 @@ class PlainBranch:
         stored = self._facts.stored
         if stored is not None:
             return [part.view(stored).astype(stored.newbyteorder("=")) for part in parts]
-        # A text has its length before it, in one byte, or in four after a byte 255.
+        # The length of a text precedes it: one byte, or a byte 255 and four bytes.
         return [bytes(part[5 if part[0] == 255 else 1 :]).decode(errors="surrogateescape") for part in parts]

@@ -1,4 +1,4 @@
-"""Stage 7, `report`: the results for people, as an HTML page, figures and tables."""
+"""Stage 7, `report`: the results as an HTML page, figures and tables."""
 
 from __future__ import annotations
 

@@ -38,15 +38,15 @@ STATISTICAL_COLOUR: Final = INK
 """Colour of statistical uncertainties."""
 
 OTHERS: Final = "others"
-"""How the name of the band begins that stands for many small sources."""
+"""Prefix of the name of the band that merges many small sources."""
 
 REPORT_STYLE: Final = {"text.color": INK, "axes.labelcolor": INK, "axes.formatter.use_mathtext": False}
-"""Settings of matplotlib beyond the style of ATLAS. Numbers on axes, set as formulas, would take half of the time."""
+"""Settings of matplotlib on top of the ATLAS style. Axis numbers as formulas would take half of the drawing time."""
 
 _MOST_BANDS: Final = 7
-"""Bands of more sources than these cannot be told apart: the smallest are drawn as one."""
+"""Largest number of distinguishable bands; the smallest sources beyond it are merged."""
 
-# Neighbours differ in lightness too, so that they can be told apart in grey.
+# Neighbouring colours also differ in lightness, so that they can be distinguished in greyscale.
 _COLOURS: Final = ("#f2c14e", "#3a9d8f", "#e4572e", "#7bb5e8", "#8e4585", "#a8c66c", "#c98f5f", "#6f7a87")
 
 _SHORT: Final = {
@@ -55,18 +55,18 @@ _SHORT: Final = {
 
 
 def source_label(name: str) -> str:
-    """Name of a source of uncertainty for a reader: ``me_proxy`` becomes ``ME proxy``."""
+    """Name of a source of uncertainty as a label: ``me_proxy`` becomes ``ME proxy``."""
     words = name.replace("_", " ").split()
     return " ".join(_SHORT.get(word, word) for word in words)
 
 
 def tagger_label(name: str) -> str:
-    """Name of a tagger for a reader, as a formula if it has one."""
+    """Name of a tagger as a label, a formula if it has one."""
     return r"$n_{\mathrm{trk}}$" if name == "n_trk" else name.replace("_", " ")
 
 
 def experimental_of(factors: Factors, one: ScaleFactor) -> Float64[ndarray, " p"]:
-    """Uncertainty of all experimental sources in quadrature; nan where one of them is not known."""
+    """Uncertainty of all experimental sources in quadrature; nan where one of them is unknown."""
     square = np.zeros_like(one.nominal)
     for name in factors.experimental:
         square = square + one.sources[name] ** 2
@@ -75,7 +75,7 @@ def experimental_of(factors: Factors, one: ScaleFactor) -> Float64[ndarray, " p"
 
 
 def bands_of(factors: Factors, one: ScaleFactor) -> dict[str, Float64[ndarray, " p"]]:
-    """Uncertainties of the other sources, the largest first. If there are many, the smallest become one: `OTHERS`."""
+    """Uncertainties of the other sources, the largest first. If there are many, the smallest are merged: `OTHERS`."""
     sources = {name: values for name, values in one.sources.items() if name not in factors.experimental}
     order = sorted(sources, key=lambda name: -float(np.nansum(np.abs(sources[name]))))
     if len(order) <= _MOST_BANDS:
@@ -123,10 +123,9 @@ HEADLINES: Final = (("quark", "efficiency"), ("gluon", "rejection"))
 def plot_scale_factor(results: Results, key: FactorKey) -> Figure:
     """One scale factor against pT.
 
-    A point stands for the scale factor in a bin, bands for its total uncertainty and for the sources of theory, bars
-    for experimental and statistical uncertainties. Bands are not stacked: each reaches as far as its source alone, and
-    larger ones lie behind smaller ones. A bin without a valid error is hatched, and holds neither; flags are written
-    into their bins.
+    Points show the scale factor in each bin, bands its total uncertainty and the theory uncertainties, bars the
+    experimental and statistical uncertainties. Bands are not stacked: each shows its source alone, with larger ones
+    behind smaller ones. Bins without a valid error are hatched and empty; flags are written into their bins.
 
     Args:
         results: results of the calibration.
@@ -139,13 +138,13 @@ def plot_scale_factor(results: Results, key: FactorKey) -> Figure:
 def plot_factor(
     factors: Factors, key: FactorKey, true: Float64[ndarray, " p"] | None = None, kind: str = "data"
 ) -> Figure:
-    """`plot_scale_factor` without the rest of the results.
+    """`plot_scale_factor` from the scale factors alone.
 
     Args:
         factors: the scale factors.
         key: which one to draw.
         true: (n_pt,) the scale factor by label; None if there are no labels.
-        kind: what the sample in the role of data is.
+        kind: kind of the sample that is used as data.
     """
     one = drawable(factors.by_name[key])
     edges = np.array(factors.pt_edges)
@@ -236,7 +235,7 @@ def plot_points(results: Results, tagger: str, flavour: str, quantity: str) -> F
         for number, wp in enumerate(points):
             one = drawable(factors.by_name[FactorKey(tagger, wp, flavour, quantity)])
             where = edges[:-1] + width * (number + 1) / (len(points) + 1)
-            half = width / (len(points) + 1) / 2  # of the part of a bin that a working point has for itself
+            half = width / (len(points) + 1) / 2  # half width of a working point
             _hatch(axes, where - half, where + half, one)
             colour = _POINT_COLOURS[number % len(_POINT_COLOURS)]
             axes.errorbar(
@@ -263,7 +262,7 @@ def plot_points(results: Results, tagger: str, flavour: str, quantity: str) -> F
 
 
 def drawable(one: ScaleFactor) -> ScaleFactor:
-    """A scale factor without its bins that have no valid error: a point there would look like a measurement."""
+    """A scale factor with nan in bins without a valid error, where a point would look like a measurement."""
     nominal, statistical, total = (
         np.where(one.valid, values, np.nan) for values in (one.nominal, one.statistical, one.total)
     )
@@ -285,7 +284,12 @@ def _show_flags(axes: Axes, edges: Float64[ndarray, " e"], one: ScaleFactor) -> 
         text = in_words([*lost, *(flag for flag in flags if flag not in NO_VALID_ERROR)])
         if text:
             style: Any = {"rotation": 90, "fontsize": 8, "va": "bottom", "color": "#b3003c", "zorder": 8}
-            style["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8}  # lines pass behind
+            style["bbox"] = {
+                "facecolor": "white",
+                "edgecolor": "none",
+                "pad": 1,
+                "alpha": 0.8,
+            }  # hide lines behind the text
             axes.annotate(
                 text, (edges[p], 0), (3, 4), xycoords=("data", "axes fraction"), textcoords="offset points", **style
             )
@@ -327,7 +331,7 @@ def _boxes(
     *,
     zorder: float,
 ) -> dict[str, Any]:
-    """Draw a box per bin and band around the scale factor, in each bin the larger ones behind, and give one of each."""
+    """Draw a box per bin and band around the scale factor, larger ones behind; returns one of each for the legend."""
     from matplotlib.patches import Patch
 
     drawn: dict[str, Any] = {}
@@ -419,10 +423,10 @@ _LINE: Final = "#9aa1ab"
 """Colour of the lines at 0 and 1."""
 
 _ACROSS: Final = 3
-"""Most bins of pT that stand side by side."""
+"""Largest number of pT bins side by side."""
 
 _ENOUGH: Final = 0.1
-"""Share of the peak of the shape by label above which a ratio to it is drawn."""
+"""Fraction of the peak of the shape by label above which a ratio to it is drawn."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -456,8 +460,8 @@ class _Shapes:
 def plot_closure(results: Results, tagger: str, flavour: str) -> Figure:
     """Shapes of one flavour in each bin of pT: by label, extracted from simulation, extracted from data.
 
-    The lower panels show the extracted shapes divided by the shape by label. Where that is below a tenth of its peak a
-    ratio says little, and none is drawn.
+    The lower panels show the extracted shapes divided by the shape by label, where the latter is at least a tenth of
+    its peak.
 
     Args:
         results: results of the calibration.
@@ -544,7 +548,7 @@ def plot_fractions(results: Results, tagger: str) -> Figure:
 
 
 def _draw_shapes(axes: Axes, shapes: _Shapes) -> None:
-    """Draw the three shapes; the panel is high enough for the peak by label, and not for what errors make of it."""
+    """Draw the three shapes; the axis range follows the peak by label, not statistical fluctuations."""
     data, label = shapes.data, shapes.label
     axes.stairs(100 * label, shapes.x, fill=True, color=_TRUTH, label="simulation, by label")
     extracted = 100 * shapes.simulation

@@ -1,4 +1,4 @@
-"""One HTML page that needs nothing else: no network and no scripts, the figures inside."""
+"""A self-contained HTML page: no network, no scripts, embedded figures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Picture:
 
     Attributes:
         name: name of the figure's files, without ending.
-        alt: what the figure shows, for those who do not see it.
+        alt: alternative text of the figure.
         kind: section that the figure belongs to: scale factor, uncertainty, working points, closure or fractions.
         tagger: name of the tagger that the figure is about.
     """
@@ -61,7 +61,7 @@ def write_page(
         by_kind.setdefault((picture.kind, picture.tagger), []).append(picture)
     rows = results.factors.table()
     text = environment.from_string(TEMPLATE).render(
-        style=Markup(STYLE),  # our own file, no input
+        style=Markup(STYLE),  # shipped file, trusted
         summary=_summary(results),
         configuration=results.configuration,
         factors=results.factors,

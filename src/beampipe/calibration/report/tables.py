@@ -33,7 +33,7 @@ from beampipe.notebook import html_table
 from beampipe.terminal import make_table
 
 UNKNOWN = "not known"
-"""What stands in a table in place of a number that is not known."""
+"""Table entry for an unknown number."""
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -82,7 +82,7 @@ def factor_table(results: Results, tagger: str, working_point: float) -> TextTab
 
 
 def extrapolation_table(results: Results) -> TextTable:
-    """By how much uncertainties grow above the last edge of pT: a row per scale factor."""
+    """Growth of uncertainties above the last edge of pT: a row per scale factor."""
     high = results.factors.pt_edges[-1]
     rows = []
     for key, one in results.factors.by_name.items():
@@ -99,7 +99,7 @@ def extrapolation_table(results: Results) -> TextTable:
 
 
 def flag_table() -> TextTable:
-    """What each flag of a scale factor says."""
+    """The meaning of each flag of a scale factor."""
     rows = tuple(
         (in_words([name]), text, "no" if name in NO_VALID_ERROR else "yes, look before use")
         for name, text in FLAGS.items()
@@ -110,7 +110,7 @@ def flag_table() -> TextTable:
 def uncertainty_table(results: Results, key: FactorKey) -> TextTable:
     """The uncertainties of one scale factor: a row per source, a column per bin of pT.
 
-    A second row has the statistical error of the uncertainty itself, if it was worked out.
+    A second row has the statistical error of the uncertainty itself, if it was computed.
     """
     factors, one = results.factors, results.factors.by_name[key]
     tagger, wp, flavour, quantity = key
@@ -132,7 +132,7 @@ def uncertainty_table(results: Results, key: FactorKey) -> TextTable:
 
 
 def source_table(results: Results) -> TextTable:
-    """The sources of uncertainty: what each varies, and how its variations become one uncertainty."""
+    """The sources of uncertainty: what each varies, and the rule that combines its variations."""
     rows = []
     for source in results.configuration.systematics:
         samples = " against ".join(source.samples if len(source.samples) == 2 else (*source.samples, "nominal"))
@@ -152,7 +152,7 @@ def source_table(results: Results) -> TextTable:
 
 def yield_table(results: Results) -> TextTable:
     """Numbers of jets by sample, pT, region and flavour: as counted, and weighted and scaled to the luminosity."""
-    tagger = results.configuration.tagger_names[0]  # every jet is in the histogram of each
+    tagger = results.configuration.tagger_names[0]  # the histograms of all taggers contain the same jets
     rows = []
     for sample, found in results.samples.items():
         templates = found.templates
@@ -193,7 +193,7 @@ def cut_flow_tables(results: Results) -> Iterator[TextTable]:
 
 
 def cost_table(results: Results) -> TextTable:
-    """What each stage cost: artifacts, bytes, seconds of work."""
+    """The cost of each stage: artifacts, bytes, seconds of work."""
     rows = [
         ("input files", str(results.input_files), str(results.input_files), _size(results.input_bytes), ""),
         *(
@@ -223,7 +223,7 @@ def cost_table(results: Results) -> TextTable:
 
 
 def number(value: float, digits: int = 4) -> str:
-    """A number for a reader, with so many significant digits; `UNKNOWN` if it is not finite."""
+    """A number as text with `digits` significant digits; `UNKNOWN` if it is not finite."""
     if not math.isfinite(value):
         return UNKNOWN
     text = f"{value:.{digits}g}"
@@ -231,12 +231,12 @@ def number(value: float, digits: int = 4) -> str:
 
 
 def fixed(value: float) -> str:
-    """A number with four decimals, so that points stand below each other; `UNKNOWN` if it is not finite."""
+    """A number with four decimals, so that decimal points are aligned; `UNKNOWN` if it is not finite."""
     return f"{value:.4f}" if math.isfinite(value) else UNKNOWN
 
 
 def write_csv(table: TextTable, path: Path) -> None:
-    """Write a table as CSV, with its heads in the first row."""
+    """Write a table as CSV, with column names in the first row."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(table.columns)
@@ -305,7 +305,7 @@ def _bin_names(factors: Factors) -> list[str]:
 
 
 def _factor_rows(factors: Factors, point: float) -> Iterator[tuple[str, ...]]:
-    """Tagger, short name and the cells of every bin, for each scale factor that is quoted most."""
+    """Tagger, short name and the cells of every bin, for each of the main scale factors `SHORT_NAMES`."""
     for tagger in factors.taggers:
         for name, what in SHORT_NAMES.items():
             one = factors.against_pt(tagger=tagger, working_point=point, **what._asdict())
@@ -313,7 +313,7 @@ def _factor_rows(factors: Factors, point: float) -> Iterator[tuple[str, ...]]:
 
 
 def flag_lines(factors: Factors) -> Iterator[str]:
-    """What speaks against the scale factors `SHORT_NAMES`, a line for each flag of a tagger; nothing if none is set.
+    """The flags of the scale factors `SHORT_NAMES`, a line for each flag of a tagger; empty if none is set.
 
     Args:
         factors: the scale factors.
@@ -375,7 +375,7 @@ def _factor_cell(one: ScaleFactor, place: int) -> str:
 
 
 def mc_to_mc_table(results: Results) -> TextTable:
-    """The factors of all samples: a row per sample, scale factor and bin of pT."""
+    """The MC-to-MC factors of all samples: a row per sample, scale factor and bin of pT."""
     rows = []
     for sample in other_samples(results):
         for key in results.factors.by_name:

@@ -1,4 +1,4 @@
-"""All files of a report, each written whole or not at all."""
+"""All files of a report, each written atomically."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ PAGE: Final = "index.html"
 """Name of the page in the folder of a report."""
 
 _MADE: Final = "made.json"
-"""Name of the file that says which report the folder holds, and which files belong to it."""
+"""Name of the file with the key of the report in the folder and the list of its files."""
 
 _NO_RESULT: Final = (*NO_RESULT, "beampipe.triton")
-"""Code that shapes no report: clients of a served tagger come before it."""
+"""Modules that do not affect a report; clients of a served tagger run before it."""
 
 Figures = Iterator[tuple[Picture, Callable[[], "Figure"]]]
 
@@ -74,10 +74,10 @@ def write_report(
     Args:
         plan: plan of the calibration.
         store: store that holds its histograms, efficiencies and factors.
-        folder: folder of the report; it is made if there is none.
-        above: what corrections give above the last edge of pT: the last bin's value (``last``), or a failure
+        folder: folder of the report; it is created if necessary.
+        above: behaviour of corrections above the last edge of pT: the last bin's value (``last``), or a failure
             (``error``).
-        spread: runs the tasks that draw, which take most of the time.
+        spread: runs the tasks that draw figures, which take most of the time.
 
     Returns:
         The files of the report, the page first.
@@ -91,7 +91,7 @@ def write_report(
     before, sizes = _read_made(folder)
     if before == recipe.key and _whole(sizes):
         return tuple(sizes)
-    (folder / _MADE).unlink(missing_ok=True)  # from here on the folder holds files of two reports
+    (folder / _MADE).unlink(missing_ok=True)  # from here on the folder may contain files of two reports
     results = collect_results(plan, store)
     every = write_all(results, folder, above=above, spread=spread)
     for path in set(sizes) - set(every):
@@ -109,8 +109,8 @@ def write_all(results: Results, folder: Path, *, above: Above = "last", spread: 
     Args:
         results: results of the calibration.
         folder: folder of the report.
-        above: what corrections give above the last edge of pT; see `write_report`.
-        spread: runs the tasks that draw.
+        above: behaviour of corrections above the last edge of pT; see `write_report`.
+        spread: runs the tasks that draw figures.
 
     Returns:
         The files of the report, the page first.
@@ -127,7 +127,7 @@ def write_all(results: Results, folder: Path, *, above: Above = "last", spread: 
 
 
 def report_recipe(plan: Plan, above: Above = "last") -> Recipe:
-    """The recipe of a report: its key tells whether a folder holds it. A report is no artifact of the store."""
+    """The recipe of a report. Its key is saved in the folder to detect an up-to-date report, not in the store."""
     inputs = [Input("factors", plan.factors.key), Input("extract", plan.extract.key)]
     inputs += [item for part in plan.samples.values() for item in part.inputs]
     code = code_digest("beampipe.calibration.report.write", but=_NO_RESULT)
@@ -135,7 +135,7 @@ def report_recipe(plan: Plan, above: Above = "last") -> Recipe:
 
 
 def figures_of(results: Results) -> Figures:
-    """The figures of a report, the headline first: for each what it shows, and the function that draws it."""
+    """The figures of a report, the main one first: description and drawing function of each."""
     for tagger in results.factors.taggers:
         for number, wp in enumerate(results.factors.working_points):
             for flavour, quantity in HEADLINES:
@@ -181,7 +181,7 @@ def _draw(draw: Callable[[], Figure], folder: Path, name: str) -> None:
 
 
 def _read_made(folder: Path) -> tuple[str, dict[Path, int]]:
-    """The key of the report that a folder holds, and the sizes of its files; an empty key if it holds none."""
+    """The key of the report in a folder, and the sizes of its files; an empty key if there is none."""
     try:
         made = json.loads((folder / _MADE).read_text(encoding="utf-8"))
         return str(made["key"]), {folder / name: int(size) for name, size in made["files"].items()}

@@ -1,15 +1,9 @@
 """Simulated ntuples for the calibration: dijet events by Pythia with a toy detector, or a fast parametric toy.
 
-samples     the samples, their settings of Pythia and their slices
-pythia      collisions and weights, by Pythia 8
-jets        jets of particles, their labels, and what tells quarks from gluons
-detector    a toy detector: tracks that are lost or fake, jet energy scale and resolution
-produce     the files of a sample, made in several processes
-toy         dijet events from simple laws
-toy_files   their files
-injection   pseudo-data with a known answer
-randoms     random numbers that belong to a thing and not to a sequence
-write       events as arrays, and their ROOT files
+dijets        files of a simulated dijet sample, made in several processes by `beampipe.simulation`
+toy           dijet events drawn from parametric distributions, and their files
+injection     pseudo-data with a known scale factor
+ntuple_files  events as arrays, and their ROOT files
 """
 
 from beampipe.calibration.simulation.dijets import simulate_dijets

@@ -50,12 +50,12 @@ FIRST_RUN: Final = 364_700
 """Run number of slice 0; the others follow."""
 
 _VERSION: Final = 1
-"""Version of the detector, the PDF weights and the cuts above; files of another version are made anew."""
+"""Version of the detector, the PDF weights and the cuts above; files of another version are made again."""
 
 
 @dataclass(frozen=True)
 class FileSpec:
-    """One file of a sample that is to be made.
+    """Specification of one file of a sample.
 
     Attributes:
         sample: name of the sample, see `SAMPLES`.
@@ -64,7 +64,7 @@ class FileSpec:
         n_files: number of files of the slice.
         n_events: number of events to generate.
         seed: seed of the whole production.
-        path: where the file goes.
+        path: path of the file.
     """
 
     sample: str
@@ -77,7 +77,7 @@ class FileSpec:
 
     @property
     def own_seed(self) -> int:
-        """The seed of this file alone."""
+        """The seed of this file."""
         return seed_of(self.seed, sample_spec(self.sample).seed, self.slice_number, self.file_number)
 
 
@@ -91,16 +91,16 @@ def simulate_dijets(
     workers: int = 1,
     progress: Callable[[Path], object] = lambda path: None,
 ) -> list[Path]:
-    """Generate dijet events of a sample. Files that are complete and of the same settings are kept.
+    """Generate dijet events of a sample. Existing complete files with the same settings are kept.
 
     Args:
         sample: name of the sample, see `SAMPLES`.
-        folder: where the files go.
+        folder: output folder.
         events: number of events to generate in all slices together; `SLICES` says how they are shared.
         seed: seed of the production.
         files: number of files per slice.
         workers: number of processes.
-        progress: is called with each file once it is there.
+        progress: is called with each finished file.
 
     Returns:
         All files, by slice and number.
@@ -160,7 +160,7 @@ def file_specs(sample: str, folder: Path, events: int, seed: int, files: int) ->
 
 
 def is_made(file: FileSpec) -> bool:
-    """True if a file is there, complete and of the same settings."""
+    """Whether a file exists, is complete and has the same settings."""
     if not file.path.exists():
         return False
     try:
@@ -213,11 +213,11 @@ def produce(file: FileSpec, sigma: float) -> Path:
 
 
 def detected(collisions: Collisions, seed: int, run: int, file_number: int) -> Events:
-    """What the detector records of some collisions: events with two jets above `PAIR_PT`, and jets above `JET_PT`.
+    """Reconstructed events of the collisions: events with two jets above `PAIR_PT`, with their jets above `JET_PT`.
 
     Args:
         collisions: the collisions at particle level.
-        seed: seed of the detector; with the numbers of the events it fixes every random number.
+        seed: seed of the detector; with the numbers of the events it determines every random number.
         run: number of the run.
         file_number: number of the file, which makes the numbers of its events differ from those of other files.
     """
@@ -250,7 +250,7 @@ def detected(collisions: Collisions, seed: int, run: int, file_number: int) -> E
 
 
 def _request(file: FileSpec) -> dict[str, Any]:
-    """How a file was asked for; a file of the same request need not be made again."""
+    """The settings stored in a file; a file with the same settings need not be made again."""
     spec, part = sample_spec(file.sample), SLICES[file.slice_number]
     return {
         "version": _VERSION,

@@ -1,7 +1,7 @@
-"""Pseudo-data with a known answer: the events of a sample, with the jets of each flavour altered by a stated amount.
+"""Pseudo-data with a known scale factor: events of a sample, with the jets of each flavour altered by a given amount.
 
-Made from the events that the calibration takes as its simulation, the statistics of the two cancel and what is left is
-the method; made from an independent sample, it is an experiment with a known truth.
+If the pseudo-data are made from the nominal simulation of the calibration, statistical fluctuations cancel and only the
+bias of the method remains. If they are made from an independent sample, they act as an experiment with known truth.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ GLUON_LABEL: Final = 21
 """PDG number of the gluon, the label of gluon jets."""
 
 _INJECTED: Final = 4
-"""What the random numbers belong to; see `keys`. The detector uses 1 to 3."""
+"""Identifier of this stream of random numbers; see `keys`. The detector uses 1 to 3."""
 
 
 @dataclass(frozen=True)
 class Injection:
-    """What is done to the jets of each flavour.
+    """Modification of the jets of each flavour.
 
     Attributes:
         name: name of the injection.
@@ -79,10 +79,9 @@ def inject(
     dataset: str | None = None,
     progress: Callable[[Path], object] = lambda path: None,
 ) -> list[Path]:
-    """Make pseudo-data from the files of a simulated sample, one file each.
+    """Make pseudo-data from the files of a simulated sample, one output file per input file.
 
-    The labels stay, because they are the truth. Of the weights only the nominal one stays; the varied numbers of tracks
-    are dropped.
+    Labels are kept as the truth, and the nominal weight; other weights and varied numbers of tracks are dropped.
 
     Args:
         source: files of one simulated sample.
@@ -129,7 +128,7 @@ def altered(events: Events, injection: Injection, seed: int) -> Events:
 
     Args:
         events: simulated events.
-        injection: what is done to them.
+        injection: modification of their jets.
         seed: seed which, with the numbers of run and event, fixes what happens to an event.
 
     Raises:
@@ -159,7 +158,7 @@ def altered(events: Events, injection: Injection, seed: int) -> Events:
 
 
 def _altered_counts(n_trk: UInt16[ndarray, " n"], factor: ndarray, own: ndarray) -> UInt16[ndarray, " n"]:
-    """Numbers of tracks after each track was kept, dropped or doubled on its own, with the chance of its jet."""
+    """Numbers of tracks after each track is kept, dropped or doubled independently, with the probability of its jet."""
     jet = np.repeat(np.arange(len(n_trk)), n_trk)
     track = np.arange(len(jet)) - np.repeat(np.cumsum(n_trk, dtype=np.int64) - n_trk, n_trk)
     chance = uniform(keys(own[jet], track), 0)

@@ -33,7 +33,7 @@ EVENTS_PER_BASKET: Final = 50_000
 
 @dataclass(frozen=True, eq=False)
 class Events:
-    """Events with any number of jets each, as the files hold them. What data does not have is None.
+    """Events with any number of jets each, in the layout of the files. Columns that data lack are None.
 
     Attributes:
         run: (n_events,) uint32, number of the run.
@@ -73,7 +73,7 @@ class Events:
         return len(self.run)
 
     def __getitem__(self, part: slice) -> Events:
-        """The events of a slice, which must be neighbours."""
+        """The events of a contiguous slice."""
         start, stop, step = part.indices(len(self))
         if step != 1:
             raise ShapeError(f"events can only be taken in a row: got a step of {step}")
@@ -110,13 +110,13 @@ def file_name(dataset: str, slice_number: int, file_number: int) -> str:
 
 
 def new_bookkeeping(*, weight_names: Sequence[str], settings: Mapping[str, Any], **numbers: Any) -> dict[str, Any]:
-    """The bookkeeping of a file that is to be written.
+    """The bookkeeping of a new file.
 
     Args:
         weight_names: names of the weights.
-        settings: how the events were made; kept as JSON.
-        numbers: the other values by their names in `BOOKKEEPING_BRANCHES`, which `write_ntuple` checks; of all events
-            that are generated, whether they are written or not.
+        settings: generator settings of the events; stored as JSON.
+        numbers: the other values by their names in `BOOKKEEPING_BRANCHES`, which `write_ntuple` checks; they refer to
+            all generated events, also those that are not written.
     """
     texts = {"weight_names": ",".join(weight_names), "settings": json.dumps(settings)}
     return {"format": FORMAT, "filter_efficiency": 1.0, **numbers, **texts}
@@ -126,7 +126,7 @@ def write_ntuple(path: Path, events: Events, bookkeeping: Mapping[str, Any]) -> 
     """Write one file; it appears under its name only when it is complete.
 
     Args:
-        path: the file; its folder is made.
+        path: the file; its folder is created.
         events: all events of the file.
         bookkeeping: one value for each of `BOOKKEEPING_BRANCHES`, as by `new_bookkeeping`.
 

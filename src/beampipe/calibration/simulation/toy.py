@@ -1,4 +1,4 @@
-"""Toy samples as ntuples: dijet events drawn from simple laws, which were fitted to the sample made by Pythia."""
+"""Toy samples as ntuples: dijet events drawn from parametric distributions, which were fitted to the Pythia sample."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ MAX_ETA: Final = 4.4
 """Largest |eta| of a jet."""
 
 QUARK_SHARES: Final = (0.28, 0.74, 0.84, 0.93)
-"""Of the quark jets, the summed shares of those labelled 1 (d), 2 (u), 3 (s) and 4 (c); the rest is labelled 5 (b)."""
+"""Cumulated fractions of the quark jets labelled 1 (d), 2 (u), 3 (s) and 4 (c); the rest is labelled 5 (b)."""
 
 
 @dataclass(frozen=True)
 class FlavourLaws:
-    """The laws that jets of one flavour follow, with L = ln(pT / 500 GeV).
+    """Distributions of the observables of jets of one flavour, with L = ln(pT / 500 GeV).
 
     The number of tracks n has a negative binomial distribution of mean m and variance m + m² / `n_shape`, with
     m = (`n` + `n_slope` L) (1 - `n_eta` eta²).
@@ -79,18 +79,18 @@ GLUON_LAWS: Final = FlavourLaws(19.7, 8.4, 0.016, 12.5, -2.83, -0.24, 1.22, 0.56
 
 @dataclass(frozen=True)
 class ToyModel:
-    """The laws of the toy.
+    """The parameters of the toy.
 
     Attributes:
-        quark: laws of quark jets.
-        gluon: laws of gluon jets.
+        quark: distributions of quark jets.
+        gluon: distributions of gluon jets.
         quark_tracks: factor on the mean number of tracks of quark jets; other than 1 it is an injected difference.
         gluon_tracks: factor on the mean number of tracks of gluon jets; other than 1 it is an injected difference.
-        fraction: chance that a jet of 500 GeV comes from a quark, where both jets have the same |eta|.
-        fraction_slope: growth of that chance with ln(pT / 500 GeV).
-        fraction_eta: growth of that chance with tanh(|eta| - |eta of the other jet|), which makes forward jets
-            quark-like.
-        spectrum: power of the fall of the hard process: its density is pT to the minus `spectrum`.
+        fraction: probability that a jet of 500 GeV comes from a quark, if both jets have the same |eta|.
+        fraction_slope: growth of that probability with ln(pT / 500 GeV).
+        fraction_eta: growth of that probability with tanh(|eta| - |eta of the other jet|): forward jets are more often
+            quark jets.
+        spectrum: exponent of the falling spectrum of the hard process: its density is pT to the minus `spectrum`.
         total: cross section between 470 and 2400 GeV [pb].
         extra_jets: mean number of jets beyond the leading two.
     """
@@ -115,7 +115,7 @@ class ToyModel:
     def quark_fraction(
         self, pt: Float64[ndarray, " n"], eta: Float64[ndarray, " n"], other_eta: Float64[ndarray, " n"]
     ) -> Float64[ndarray, " n"]:
-        """Chance that a jet of the leading pair comes from a quark; `pt` is in GeV, `other_eta` of the other jet."""
+        """Probability that a jet of the leading pair comes from a quark; `pt` in GeV, `other_eta` of the other jet."""
         rank = np.tanh(np.abs(eta) - np.abs(other_eta))
         chance = self.fraction + self.fraction_slope * np.log(pt / 500) + self.fraction_eta * rank
         clipped: ndarray = np.clip(chance, 0.05, 0.95)
@@ -136,7 +136,7 @@ class ToyModel:
 
 
 MODEL: Final = ToyModel()
-"""The laws as fitted to the sample made by Pythia, with no injected difference."""
+"""The parameters fitted to the Pythia sample, with no injected difference."""
 
 
 def toy_weight_names(n_weights: int) -> tuple[str, ...]:
@@ -163,9 +163,9 @@ def toy_events(
         seed: seed of all random numbers; the same seed gives the same events.
         n_weights: number of weights of each event, see `toy_weight_names`; data has none.
         kind: simulation has labels, varied numbers of tracks and weights; data follows the spectrum, with weight 1.
-        part: slice of the hard pT. Simulation is drawn as ``pT**(part.power - model.spectrum)``, and its weights undo
-            the first power.
-        model: the laws that the events follow.
+        part: slice of the hard pT. Simulation is drawn as ``pT**(part.power - model.spectrum)``, and its weights
+            compensate the first exponent.
+        model: parameters of the toy.
         run: number of the run.
         first_event: number of the first event; the others follow.
 
@@ -230,7 +230,7 @@ def _block(
     run: int,
     first: int,
 ) -> Events:
-    """Events of one seed. Each step draws from `rng` in turn, so their order belongs to the result."""
+    """Events of one seed. All steps draw from the same `rng`, so the result depends on their order."""
     simulation = kind == "simulation"
     bias = part.power if simulation else 0.0
     pairs = _draw_pairs(rng, n, part, bias - model.spectrum, model)
@@ -258,7 +258,7 @@ def _block(
 
 
 def _draw_pairs(rng: np.random.Generator, n: int, part: Slice, power: float, model: ToyModel) -> _Pairs:
-    """The leading pairs: balanced but for radiation and resolution, with a common boost along the beam."""
+    """The leading pairs: balanced up to radiation and resolution, with a common boost along the beam."""
     hard = _power_law(rng.random(n), part.low, part.high, power)
     radiated = rng.exponential(0.06, (2, n)).clip(max=0.6)
     pt = hard * (1 - radiated) * (1 + 0.045 * rng.standard_normal((2, n)).clip(-4, 4))
@@ -290,7 +290,7 @@ def _draw_jets(rng: np.random.Generator, pairs: _Pairs, model: ToyModel) -> _Jet
 
 
 def _simulated_columns(rng: np.random.Generator, jets: _Jets, n_trk: Int64[ndarray, " n"]) -> dict[str, ndarray]:
-    """What simulation has and data has not, by name of the branch: labels and varied numbers of tracks."""
+    """The additional columns of simulation, by name of the branch: labels and varied numbers of tracks."""
     quark_labels = np.array([1, 2, 3, 4, 5], dtype=np.int8)
     which = np.searchsorted(QUARK_SHARES, rng.random(len(n_trk)))
     return {
@@ -330,10 +330,10 @@ def _weights(
     eta: Float64[ndarray, "2 n"],
     quark: Bool[ndarray, "2 n"],
 ) -> Float32[ndarray, "n n_weights"]:
-    """Weights of events. Those of showers move the number of tracks, PDF members the spectrum, eta and the flavours."""
+    """Weights of events. Shower weights vary the number of tracks, PDF members the spectrum, eta and flavours."""
     traits = (pull, np.log(hard / 800), np.abs(eta).sum(axis=0) - 1, quark.sum(axis=0) - 1.0)
     shower = [[0, 0, 0, 0], [-0.15, 0, 0, 0], [0.18, 0, 0, 0], [0, 0.03, 0.02, 0], [0, -0.04, -0.02, 0]]
-    # The members are the same whatever the seed of the events is.
+    # The members do not depend on the seed of the events.
     members = np.random.default_rng(20).normal(0, [0, 0.03, 0.02, 0.04], (n_weights, len(traits)))
     moves = np.concatenate([shower, members])[:n_weights]
     ratio = np.ones((len(nominal), n_weights), dtype=np.float32)
@@ -379,10 +379,10 @@ def simulate_toy(
 ) -> list[Path]:
     """Write toy events in the layout of the simulation or, with ``kind="data"``, of data.
 
-    Simulated samples of any size and data of N events agree for a luminosity of ``N / model.total`` [1/pb].
+    Data of N events correspond to a luminosity of ``N / model.total`` [1/pb].
 
     Args:
-        folder: where the files go; files of the same name are replaced.
+        folder: output folder; files of the same name are replaced.
         events: number of events in all files together.
         files: number of files in all slices together, at least one per slice; data has one slice.
         n_weights: number of weights of each event, see `toy_weight_names`; data has none.
@@ -416,7 +416,7 @@ def simulate_toy(
 
 @dataclass(frozen=True)
 class _ToySample:
-    """What all files of a sample share; see `simulate_toy`."""
+    """The common settings of all files of a sample; see `simulate_toy`."""
 
     dataset: str
     kind: Literal["simulation", "data"]
@@ -428,10 +428,10 @@ class _ToySample:
 
 @dataclass(frozen=True)
 class _ToyFile:
-    """One file that is to be made.
+    """Specification of one file.
 
     Attributes:
-        part: the slice that its events are drawn from.
+        part: slice of its events.
         slice_number: number of the slice.
         number: number of the file in its slice.
         n_files: number of files of the slice.

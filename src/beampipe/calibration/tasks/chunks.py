@@ -55,7 +55,7 @@ def run_chunks(store: Store, workers: Workers, chunks: Iterable[Chunk], until: s
 
 
 def chunk_task(store: Store, chunk: Chunk, until: str) -> Task[None]:
-    """The task that makes the missing artifacts of a chunk; concurrent runs share a lease on its selection."""
+    """The task that makes the missing artifacts of a chunk; a lease on its selection excludes other runs."""
     return Task(chunk.label, run_leased, (store, chunk.recipes.select, run_chunk, store, chunk, until))
 
 

@@ -45,12 +45,12 @@ def extract_efficiencies(store: Store, plan: Plan) -> None:
 
 
 def publish_factors(store: Store, plan: Plan, public: Path) -> None:
-    """Stage 6: the scale factors, and a copy of the artifact under a name that does not change.
+    """Stage 6: the scale factors, and a copy of the artifact under a fixed name.
 
     Args:
         store: store of the artifacts.
         plan: plan of the calibration.
-        public: file that gets the copy.
+        public: path of the copy.
     """
 
     def make(path: Path) -> None:

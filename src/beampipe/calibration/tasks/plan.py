@@ -180,12 +180,7 @@ def refuse_same_dataset(books: Mapping[str, Bookkeeping], configuration: Configu
 
 
 def _wanted_layouts(configuration: Configuration) -> tuple[str, ...]:
-    """Names of the variations of the layout that systematics use.
-
-    Raises:
-        UnknownNameError: a pattern matches no variation of jets.
-        ConfigError: a variation of the layout has the name of one of the built-in jet energy model.
-    """
+    """Names of the variations of the layout that systematics use; an error if a pattern or a name is invalid."""
     own, built_in = [each.name for each in configuration.layout.variations], known_jet_variations(configuration.energy)
     both = [name for name in own if name in built_in]
     if both:
@@ -223,10 +218,7 @@ def _sample_plan(
     *,
     variation: Variation = UNVARIED,
 ) -> SamplePlan:
-    """The recipes of one sample: of every chunk, and of the sum over the chunks of each slice.
-
-    A variation of the layout is a sample of its own with the same files and bookkeeping.
-    """
+    """Recipes of one sample, or of a layout variation as its own sample: of every chunk and of the sum per slice."""
     sample, bookkeeping = inspected.sample, inspected.bookkeeping
     settings = settings_of(configuration, sample, bookkeeping)
     if variation != UNVARIED:
@@ -341,7 +333,7 @@ def chunks_of(
 def _chunk_recipes(
     file: InspectedFile, start: int, stop: int, settings: ChunkSettings, models: Sequence[Input]
 ) -> ChunkRecipes:
-    """The recipes of what is made of a range of events of a file."""
+    """The recipes of the artifacts of a range of events of a file."""
     to_select, to_fill = settings.select, settings.fill
     label = f"{file.path}[{start}:{stop}]"
     chosen: dict[str, object] = {"start": start, "stop": stop, "settings": to_select}
@@ -360,7 +352,7 @@ def _chunk_recipes(
         parameters = {"kinematics": to_fill.kinematics, "energy": to_fill.energy}
         scored = Recipe("predict", stage_code("predict"), parameters, (*inputs, *models), label)
         inputs.append(Input("scores", scored.key, label))
-    # Where a model lies does not matter, only what it is, and that is in the key of the scores.
+    # The path of a model does not matter, only its contents, which are in the key of the scores.
     parameters = {**vars(to_fill), "taggers": [tagger.axis for tagger in to_fill.taggers]}
     filled = Recipe("fill", stage_code("fill"), parameters, tuple(inputs), label)
     return ChunkRecipes(selected, scored, filled)

@@ -41,7 +41,7 @@ from beampipe.workflow import (
 from beampipe.workflow.digests import NO_RESULT
 
 CALIBRATION_STAGES: Final = ("select", "predict", "fill", "reweight", "extract", "factors", "report")
-"""The stages that a user can ask for, in the order in which they run."""
+"""The stages that a user can select, in the order in which they run."""
 
 _MODULES: Final = {
     "inspect": ("ntuple.inspection",),
@@ -54,14 +54,14 @@ _MODULES: Final = {
     "extract": ("method.matrix",),
     "factors": ("method.uncertainties",),
 }
-"""Stage -> modules of `beampipe.calibration` whose code, with all that they import, makes it."""
+"""Stage -> modules of `beampipe.calibration` that run it; their code and imports enter its code digest."""
 
 _NO_RESULT: Final = (*NO_RESULT, "beampipe.triton", "beampipe.calibration.config")
-"""Code that shapes no result: the configuration's values are parameters of the stages."""
+"""Modules that do not affect results: the values of the configuration are parameters of the stages."""
 
 
 _READERS: Final = ("numpy", "uproot", "awkward", "cramjam", "zstandard")
-"""Other packages that numbers pass through on their way from a file."""
+"""Other packages that are used to read numbers from files."""
 
 _PACKAGES: Final = {
     "inspect": _READERS,
@@ -73,10 +73,10 @@ _PACKAGES: Final = {
     "extract": ("numpy",),
     "factors": ("numpy",),
 }
-"""Stage -> other packages that it computes with, whose versions count."""
+"""Stage -> other packages that it computes with; their versions enter its code digest."""
 
 _COMPILED: Final = ("inspect", "select", "predict", "fill")
-"""Stages that read files or run compiled loops, whose build counts."""
+"""Stages that run compiled loops; the digest of their build enters the code digest."""
 
 
 @cache
@@ -172,7 +172,7 @@ _DEVICE: Final = frozenset(
     for name in ("EIO", "ESTALE", "EREMOTEIO", "ETIMEDOUT", "ENOTCONN", "ECONNRESET", "EHOSTDOWN", "EMFILE", "ENFILE")
     if hasattr(errno, name)
 )
-"""What the system says where a disk, a network or a table of open files fails: trying again may help."""
+"""Error numbers of failures of a disk, a network or the table of open files, for which a retry may help."""
 
 
 def run_with_worker_errors(label: str, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -246,10 +246,10 @@ def _error_line(error: BaseException) -> str:
 T = TypeVar("T")
 
 _WARM: Final = "beampipe.calibration.tasks.warm"
-"""Module that loads what workers need; never imported here."""
+"""Module that preloads the libraries of workers; never imported here."""
 
 _MOST_FORKED: Final = 32
-"""More workers are not forked one after the other before the first has work: the server starts them as tasks come."""
+"""Largest number of workers to fork in advance; more are started by the fork server as tasks come."""
 
 
 @dataclass(frozen=True)
