@@ -1,4 +1,4 @@
-"""`beampipe fleet`: parse, call, print. Whatever takes time to import is imported inside the command that needs it."""
+"""`beampipe fleet`: parse, call, print. Slow imports are inside the command that needs them."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def canary_requests(repository: Path, models: Iterable[str]) -> dict[str, list[d
 
 
 def canary_outputs(repository: Path, models: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The reproducible outputs of each model with a canary: those that repeated calls at export gave identically.
+    """The outputs stored in the canary of each model that has one; those that vary between calls are not stored.
 
     Args:
         repository: the models.
@@ -353,7 +353,7 @@ class ReleaseRule:
         share: share of clients' requests that goes to the new models.
         allow_differences: share of answers that may differ; 0 for none, byte for byte.
         slower: largest ratio of the new time to the old one.
-        least: number of requests of each model that the new models must have answered.
+        least: number of requests of each model that old and new models must have answered.
         within: longest time of the trial [s].
     """
 

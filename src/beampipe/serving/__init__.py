@@ -1,4 +1,4 @@
-"""Track finding as a service: models behind NVIDIA Triton, and the finders that ask them.
+"""Track finding as a service: models behind NVIDIA Triton, and finders as clients.
 
 from beampipe.serving import TritonTrackFinder, serve
 

@@ -57,7 +57,7 @@ from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
 
 DIRECT: Final = "direct"
-"""The way that has no server: the same pipeline in the process of the client."""
+"""Name of the way without a server: the same pipeline in the process of the client."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ class BenchPlan:
         seconds: duration of each point [s].
         repetitions: number of measurements of each point, all ways in turn; the median one (by throughput) is kept.
         rates: rates of an open loop, as fractions of the largest throughput of each way.
-        perf_analyzer: whether to measure each model with NVIDIA's load generator, too, which looks at no label.
+        perf_analyzer: whether to measure each model also with NVIDIA's load generator, which compares no labels.
         triton: folder of another Triton than the installed engine.
     """
 
@@ -204,7 +204,7 @@ class BenchPlan:
 
 def default_ways(pipeline: str) -> tuple[str, ...]:
     """The ways to find tracks with a pipeline: direct, each model over HTTP, the plain one over gRPC and shm, too."""
-    # Models for clients of others answer these with lists of rows in place of labels.
+    # Models for third-party clients answer with lists of rows instead of labels.
     variants = variants_of(pipeline_spec(pipeline)).values()
     plain, *others = (variant.name for variant in variants if variant.way != "athena")
     return (DIRECT, f"{plain} http", f"{plain} grpc", f"{plain} shm", *(f"{name} http" for name in others))
@@ -241,7 +241,7 @@ def describe_sample(name: str, events: Sequence[Event], pipeline: str, finder: P
 
 
 PROTOCOLS: Final[Mapping[str, WireProtocol]] = {"http": "http", "grpc": "grpc", "shm": "shm"}
-"""Name in a way -> how the client sends events; ``shm`` hands tensors over in shared memory and speaks gRPC."""
+"""Name in a way -> protocol of the client; ``shm`` passes tensors in shared memory and uses gRPC."""
 
 
 def model_of(way: str) -> str:
@@ -479,7 +479,7 @@ _OPEN_IN_FLIGHT: Final = 64
 """Largest number of requests in flight in an open loop."""
 
 _OPEN_EVENTS: Final = 20
-"""Smallest number of events of an open loop: it lasts longer than asked for where events are slow."""
+"""Smallest number of events of an open loop, which is prolonged if events are slow."""
 
 
 def run_bench(

@@ -69,9 +69,9 @@ CHECK_LAYOUT: Final = "CHECK_LAYOUT"
 ``"true"``, or ``"false"``.
 """
 USUAL_ON_TRACKS: Final = "USUAL_ON_TRACKS"
-"""What share of the hits is usually on tracks, as `Usual.parse` reads it: clients warn where it is far less."""
+"""Usual share of hits on tracks, in the format of `Usual.parse`: clients warn if it is far less."""
 BEAM_SPOT_PARAMETER: Final = "BEAM_SPOT"
-"""Beam line that is expected, as `BeamSpot.parse` reads it: ``x,y`` in mm, or ``x,y,dxdz,dydz``."""
+"""Expected beam line, in the format of `BeamSpot.parse`: ``x,y`` in mm, or ``x,y,dxdz,dydz``."""
 PROFILE: Final = "PROFILE"
 """Client that the model is made for, ``"athena"``: FEATURES may have more than three columns, of which the first three
 count, and TRACKS replaces PARAMETERS among the outputs. Absent for all other clients."""

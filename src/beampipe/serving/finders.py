@@ -63,9 +63,9 @@ class DirectTrackFinder(InOneThread):
         options: those of `beampipe.tracking.load_pipeline`: device, threads, model, beam_spot and check.
 
     Raises:
-        ConfigError: the model was not trained for the fit where parameters are asked for.
-        MissingExtraError: ACTS is asked for and not installed.
-        BeampipeError: whatever `load_pipeline` raises.
+        ConfigError: parameters are requested, and the model was not trained for the fit.
+        MissingExtraError: ACTS is requested and not installed.
+        BeampipeError: errors of `load_pipeline`.
     """
 
     def __init__(
@@ -95,15 +95,15 @@ _INPUTS: Final = {spec.name: spec for spec in (FEATURES, GEOMETRY_ID, LOCAL, VAR
 
 @dataclass(frozen=True)
 class TrackingContract:
-    """What a tracking model's configuration states besides its tensors.
+    """Parameters of a tracking model's configuration, besides its tensors.
 
     Attributes:
-        scale: what one unit of FEATURES means.
+        scale: unit of FEATURES.
         beam_spot: beam line that the model expects.
         inputs: names of the inputs that are made from hits.
         stage_names: names of the first values of STAGES [s]; empty if the model has no such output.
         count_names: names of the values of STAGES after those.
-        usual: what share of the hits is usually on tracks; None if the model does not say.
+        usual: usual share of hits on tracks; None if the model does not state it.
     """
 
     scale: Scale
@@ -197,7 +197,7 @@ class TrackingRequest:
         return arrays
 
     def outputs(self, signature: ModelSignature) -> Due:
-        """One label per hit, one value per stage and count, how the hits lie, and one helix per track.
+        """Outputs with their shapes: labels per hit, values per stage and count, layout counts, and helices per track.
 
         Raises:
             ServiceError: parameters are requested, and the model fits no tracks.
@@ -234,7 +234,7 @@ class TrackingRequest:
             tracks.counts.update(zip(LAYOUT_COUNTS, arrays[LAYOUT.name].tolist(), strict=True))
         if self.watch is not None:
             contract = tracking_contract(signature)
-            # Labels alone do not tell where the tracks come from.
+            # Labels alone do not state the beam line.
             expected = contract.beam_spot if self.parameters else None
             self.watch.check(self.hits, tracks, expected, contract.usual)
         return tracks
@@ -273,13 +273,13 @@ class TritonTrackFinder(Shown):
 
     Args:
         urls: one or more of ``grpc://host:8001``, ``http://host:8000``, ``grpcs://``, ``https://``, ``host:8001``. A
-            host's name that has several addresses stands for as many servers.
+            host name with several addresses counts as that many servers.
         model: name of the model on the servers.
         stages: whether to request the times of the stages; the tracks then have `seconds` and `counts`.
         parameters: whether to request the fitted helix of each track; the tracks then have `parameters`, and the
             `beam_spot` that these are measured from. A model without fit is a `ServiceError`.
         options: those of `beampipe.triton.client.ModelClient`: protocol, timeout, retries, token, tls, certificate,
-            in_flight, on_failure and transport. Large events are handed over through shared memory on this machine.
+            in_flight, on_failure and transport. Large events are passed through shared memory on this machine.
 
     Raises:
         ConfigError: a URL or number is out of range.
@@ -359,7 +359,7 @@ class _Patient(Protocol):
 
 
 Maker = TrackFinder | Callable[[], TrackFinder]
-"""A finder, or what makes one."""
+"""A finder, or a function that makes one."""
 
 
 class FallbackTrackFinder(Shown):
@@ -367,7 +367,7 @@ class FallbackTrackFinder(Shown):
 
     Only a `ServiceError` moves on to the next finder: data that one finder refuses (`InputError`) the others would
     refuse too. A finder that by default waits until its servers return, as `TritonTrackFinder` does, only waits as the
-    last one. The tracks are those of the finder that found them: give each the same `parameters`.
+    last one. The tracks are returned as the finder made them: give each finder the same `parameters`.
 
     Args:
         first: finder that is tried first.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _CHROMIUM_FLAGS: Final = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 """Arguments for Chromium without a graphics card, and as root."""
 _EVENT_DRAWING: Final = 3000
-"""Time [ms] that the display of an event gets to draw."""
+"""Time limit [ms] for an event display to draw."""
 
 _CLIENTS: Final = 3
 _MODEL: Final = "module_map"
@@ -40,7 +40,7 @@ _LOOK: Final = 0.1
 _LONGEST: Final = 60.0
 """Longest time [s] that the fleet may take to recover from one fault."""
 _FLOW: Final = 4
-"""Events that each client gets answered between two faults."""
+"""Number of answers to each client between two faults."""
 _SPECIFICATION: Final = """name = "demo"
 repository = "{repository}"
 
@@ -58,7 +58,7 @@ interval = 1.0
 
 @dataclass
 class FleetDemoResult:
-    """What the demo found.
+    """Results of the demo.
 
     Attributes:
         events: number of events that were answered.
@@ -67,7 +67,7 @@ class FleetDemoResult:
         wrong: number of events whose labels were not those of the pipeline run here.
         faults: each fault, and the time [s] until every server accepted requests again.
         picture: picture of the page; None if there is no browser to take it.
-        left: processes that were left of the fleet.
+        left: processes of the fleet that still ran at the end.
     """
 
     events: int = 0
@@ -98,7 +98,7 @@ def run_fleet_demo(folder: Path, progress: Callable[[str], None] = lambda text: 
     result = FleetDemoResult()
     folder.mkdir(parents=True, exist_ok=True)
     serving = ServingSettings((_MODEL,), threads=1)
-    # A short path, for sockets lie in it.
+    # A short path, since it contains sockets.
     with TemporaryDirectory(prefix="fleet") as temporary, generated_repository(serving) as (repository, _):
         specification = folder / "fleet.toml"
         specification.write_text(_SPECIFICATION.format(repository=repository, port=free_port()), encoding="utf-8")
@@ -244,16 +244,7 @@ def fleet_demo_command(
 
 
 def _screenshot(url: str, picture: Path, *, dark: bool = False) -> Path | None:
-    """Open the page, wait until it has drawn three times, and take its picture, 1200 pixels wide.
-
-    Args:
-        url: address of the page.
-        picture: PNG file to write.
-        dark: whether the dark scheme is shown.
-
-    Returns:
-        The picture; None if there is no Chromium or no playwright.
-    """
+    """Write a PNG of the page, 1200 pixels wide, after three draws; None without Chromium or playwright."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     try:
         from playwright.sync_api import sync_playwright
@@ -267,7 +258,7 @@ def _screenshot(url: str, picture: Path, *, dark: bool = False) -> Path | None:
         page.goto(url)
         page.wait_for_selector('body[data-refreshes="3"]')
         if (display := page.locator("#shown")).is_visible():
-            display.scroll_into_view_if_needed()  # what nobody sees is not drawn
+            display.scroll_into_view_if_needed()  # Chromium draws only visible parts
             page.wait_for_timeout(_EVENT_DRAWING)
         page.screenshot(path=picture, full_page=True)
         browser.close()

@@ -1,4 +1,11 @@
-"""Load generator: closed and open loop against any track finder, with every answer compared."""
+"""Load generator: closed and open loop against any track finder, with every answer compared.
+
+A loop runs in one thread and uses a `Sender`, which may be a network client or the pipeline itself: it sends events
+by number and collects answers. In a closed loop a fixed number of requests is in flight: each answer is followed
+at once by the next request. In an open loop arrivals are a Poisson process that does not depend on the server. Latency
+counts from the intended arrival, so a stalled server is charged for every event of that time (no "coordinated
+omission").
+"""
 
 from __future__ import annotations
 
@@ -174,11 +181,11 @@ class LoadRun:
 
     Attributes:
         event: (n,) number of the event in the workload.
-        due: (n,) when it was meant to be sent.
-        sent: (n,) when it was sent.
-        finished: (n,) when its answer was there.
-        released: (n,) when its place in a closed loop was taken by the next request; in an open loop as `finished`.
-        good: (n,) bool: labels came, and they equal the direct ones.
+        due: (n,) intended time of sending.
+        sent: (n,) time of sending.
+        finished: (n,) time at which the whole answer was received.
+        released: (n,) in a closed loop the time at which the next request replaced it; in an open loop as `finished`.
+        good: (n,) bool: whether labels were received and equal the direct ones.
         begun: start of the recorded span.
         ended: end of it.
         faults: messages of requests that were not good, and how often each came.
@@ -331,10 +338,9 @@ def latencies(run: LoadRun) -> Float64[ndarray, " n_good"]:
 def summarise(run: LoadRun) -> Summary:
     """The figures of a run.
 
-    Closed loop: throughput is concurrency x good answers / sum of the times that requests held their places (Little's
-    law without think time). Unlike a count of answers in a span, it does not jump by whole requests where few of them
-    fit in. Open loop: good answers over the time from the start of the span to its end or to the last answer,
-    whichever is later.
+    Closed loop: throughput = concurrency x good answers / sum over requests of (released - sent), by Little's law
+    without think time. Unlike a count of answers in a span, it has no steps of whole requests if only few fit in. Open
+    loop: good answers over the time from the start of the span to its end or to the last answer, whichever is later.
     """
     latency, throughput = latencies(run), 0.0
     if len(run) and run.concurrency is not None:
@@ -396,7 +402,7 @@ def closed_loop(
     are awaited.
 
     Args:
-        sender: what sends the requests; its clock must be `clock`.
+        sender: sends the requests; its clock must be `clock`.
         workload: events that are sent in a cycle.
         concurrency: number of requests in flight.
         seconds: length of the span of time in which requests are recorded [s].
@@ -457,7 +463,7 @@ class _ClosedLoop:
         if not answers:
             raise DeadlineError(f"load: got no answer for {self._patience:g} s, {self._in_flight} requests in flight")
         for answer in answers:
-            # Before anything is sent: the labels may lie in a buffer that the next answer fills.
+            # Before the next request: the labels may be in a buffer that the next answer overwrites.
             self.recorder.finished(answer)
         self._in_flight -= len(answers)
         self.answered += len(answers)
@@ -492,12 +498,12 @@ def open_loop(
     """Send events at a mean rate, with random gaps, and record those due after the warm-up.
 
     Args:
-        sender: what sends the requests; its clock must be `clock`.
+        sender: sends the requests; its clock must be `clock`.
         workload: events that are sent in a cycle.
         rate: mean number of arrivals per second.
         seconds: length of the span in which the events arrive that are recorded [s].
         warm_up: length of the time of arrivals before that span [s].
-        in_flight: most requests at a time; what is due waits, and its wait counts.
+        in_flight: largest number of requests at a time; further ones wait, and their wait counts as latency.
         seed: seed of the arrivals.
         patience: longest wait for any answer [s].
         clock: function that gives the time [s], growing.

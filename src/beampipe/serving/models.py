@@ -39,7 +39,7 @@ HIT_BUDGET: Final = 200_000
 """Most hits of the events that run as one graph."""
 
 _ATHENA_COLUMNS: Final = 44
-"""Columns of FEATURES that Athena sends unless a job says otherwise."""
+"""Number of columns of FEATURES that Athena sends by default."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def ensemble_model(name: str, pipeline: str, settings: ServingSettings = DEFAULT
 
     Args:
         name: name of the ensemble in Triton's repository.
-        pipeline: name of the pipeline; `beampipe.serving.variants` says which ones can be chained.
+        pipeline: name of the pipeline; `beampipe.serving.variants` lists those that can be chained.
         settings: how it is served.
 
     Raises:
@@ -224,7 +224,7 @@ def ensemble_model(name: str, pipeline: str, settings: ServingSettings = DEFAULT
 
 
 def acts_model(settings: ServingSettings = DEFAULTS) -> ModelSettings:
-    """ACTS as a model, on the CPU; one event takes one thread. Of the settings it heeds scale and instances."""
+    """ACTS as a model, on the CPU with one thread per event. It uses only the settings `scale` and `instances`."""
     parameters = {
         contract.ACTS_SETTING: "fast",
         contract.MAX_HITS: str(MAX_HITS),
@@ -237,7 +237,7 @@ def acts_model(settings: ServingSettings = DEFAULTS) -> ModelSettings:
 
 
 def _pipeline_parameters(pipeline: Pipeline, settings: ServingSettings) -> dict[str, str]:
-    """Parameters of a configuration that every way to serve a pipeline has."""
+    """Parameters of the configuration of any served pipeline."""
     return {
         contract.PIPELINE: pipeline.name,
         contract.FEATURE_SCALE: scale_named(settings.scale).name,
@@ -251,7 +251,7 @@ def _pipeline_parameters(pipeline: Pipeline, settings: ServingSettings) -> dict[
 def _example(scale: str, pipeline: Pipeline) -> dict[str, ndarray]:
     """The request of the canary: a shipped event in the units of the model.
 
-    For an expected beam line off the axis the event is moved there; hits that then lie on no layer are dropped.
+    If the expected beam line is off the axis, the event is moved to it; hits that are then on no layer are dropped.
     """
     position = small_event().position
     if pipeline.beam_spot != ON_AXIS:

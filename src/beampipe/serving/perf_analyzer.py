@@ -71,7 +71,7 @@ def perf_analyze(
         events: events that are sent in a cycle.
         concurrency: number of requests in flight.
         requests: number of requests in one window of the measurement. With few, a quick model answers them all before
-            `perf_analyzer` has looked at the server's statistics, and it gives up.
+            `perf_analyzer` has read the server's statistics, and it fails.
         batches: whether the model takes batches: its tensors then have one more axis in front.
         timeout: time that the whole measurement may take [s].
 

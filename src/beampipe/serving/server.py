@@ -93,7 +93,7 @@ def serve(
         with serve("exatrkx") as server, server.finder() as finder:
             tracks = finder.find(hits)
 
-    It listens on free ports of loopback, and nothing is left of it. A server for others is started by `beampipe serve`.
+    It listens on free ports of loopback, and nothing is left of it. `beampipe serve` starts a server for other users.
 
     Args:
         *models: names of `MODELS`; the default ones if there are none.
@@ -173,10 +173,10 @@ class TrackingServer(Shown):
         self._held.close()
 
     def finder(self, model: str | None = None, *, stages: bool = False, parameters: bool = False) -> TritonTrackFinder:
-        """A finder that asks the server, closed with it; `TritonTrackFinder` on its `url` has more options.
+        """A finder on the server, closed with it; `TritonTrackFinder` on its `url` has more options.
 
         Args:
-            model: name of the model to ask; the first one if not given.
+            model: name of the model; the first one if not given.
             stages: whether tracks come with the times and counts of the stages.
             parameters: whether tracks come with fitted helices.
 
@@ -191,7 +191,7 @@ class TrackingServer(Shown):
         return self._held.enter_context(finder)
 
     def facts(self) -> Mapping[str, object]:
-        """Names of the models, and where they are asked."""
+        """Names of the models, and the address of the server."""
         facts: dict[str, object] = {"models": ", ".join(self.models) or "the default ones"}
         if self._server is None:
             return {**facts, "state": "not running"}

@@ -1,4 +1,4 @@
-"""NVIDIA Triton and no physics: what a served model is, servers that run it, clients that ask it.
+"""NVIDIA Triton, without physics: served models, servers that run them, and clients.
 
 from beampipe.triton import ModelClient, ModelSettings, ServerSettings, TritonServer, export_repository
 

@@ -1,6 +1,6 @@
-"""Commands about Triton and its servers, whatever they serve: parse, call, print.
+"""Commands for Triton servers of any models: parse, call, print.
 
-An area takes them among its own commands. Whatever takes time to import is imported inside the command that needs it.
+Other packages add them to their commands. Slow imports are inside the command that needs them.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ ProxyGrpc = Annotated[
 OpenHttp = Annotated[
     bool, typer.Option("--open-http", help="With --host: other machines reach HTTP and metrics, not gRPC alone.")
 ]
-"""Options of commands that start a server: who is let in, and through what."""
+"""Options of commands that start a server: access control."""
 
 _Url = Annotated[str, typer.Option(metavar="URL", help="Address of the server for HTTP, HOST:PORT.")]
 _URL = "127.0.0.1:8000"
 _UNLOADING = 60.0
-"""Time [s] that a model gets to finish what it is working on."""
+"""Time limit [s] for a model to finish work in progress."""
 
 
 @engine_commands.command("install")

@@ -1,8 +1,8 @@
-"""The secret and the inner ports of a server on this machine, in files that only its user's programs can read.
+"""Secret and inner ports of a server on this machine, in files that only programs of its user can read.
 
 Each server has a random secret. Triton requires it before it loads models, maps shared memory or changes settings.
-There is one file per port, in a folder of that user: a client looks there for the port that it connects to. The secret
-is worthless once the server has ended.
+There is one file per port, in a folder of that user, in which clients look up the port that they connect to. The secret
+becomes invalid when the server ends.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ KEY: Final = "beampipe"
 """Name of the secret among the restricted protocols of gRPC."""
 
 HEADER: Final = f"triton-grpc-protocol-{KEY}"
-"""Name of the header with the secret: what gRPC makes of `KEY`, and the same over HTTP."""
+"""Name of the header with the secret: the one that gRPC derives from `KEY`, and the same over HTTP."""
 
 SECRET_VARIABLE: Final = "BEAMPIPE_SECRET_FILE"
 """Name of the environment variable that names one more file with the connection to a server."""
@@ -71,7 +71,7 @@ class ConnectionInfo:
 
     @property
     def alive(self) -> bool:
-        """Whether the server's owner is still there."""
+        """Whether the server's owner still runs."""
         return processes.is_same(self.owner, self.started)
 
 
@@ -85,14 +85,14 @@ def new_connection(
 
 
 def write_connection(info: ConnectionInfo, extra: Path | None = None) -> None:
-    """Write the files in which programs of this user find a server, one for each of its ports.
+    """Write the files by which programs of this user find a server, one for each of its ports.
 
     Args:
         info: the connection to a server.
         extra: one more file.
 
     Raises:
-        ConfigError: there is no folder that is safe.
+        ConfigError: there is no folder of this user with mode 0700.
         FileError: the extra file cannot be written.
     """
     for folder in _folders():
@@ -122,7 +122,7 @@ def remove_connection(info: ConnectionInfo, extra: Path | None = None) -> None:
 
 
 def remove_dead_connections() -> None:
-    """Remove the files of servers whose owner is gone."""
+    """Remove the files of servers whose owner has ended."""
     for folder in _folders():
         for path in folder.glob(f"*{_SUFFIX}"):
             info = _read(path)
@@ -131,7 +131,7 @@ def remove_dead_connections() -> None:
 
 
 def find_connection(host: str, port: int, *, local: bool) -> ConnectionInfo | None:
-    """The connection to the server at an address; None if this user has no secret for it, or its owner is gone.
+    """The connection to the server at an address; None if this user has no secret for it, or its owner has ended.
 
     The owner of a server in the file of `SECRET_VARIABLE` may be in a container or on another machine, and is not
     checked.

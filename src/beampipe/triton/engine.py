@@ -44,7 +44,7 @@ class Engine:
         binary: path of the program `tritonserver`.
         backend: folder of the Python backend.
         stubs: folder with one folder per Python version, each with a stub; None if the only stub is in `backend`.
-        libraries: folders in which the loader shall look for libraries.
+        libraries: folders of shared libraries, for ``LD_LIBRARY_PATH``.
     """
 
     folder: Path
@@ -138,7 +138,7 @@ def written_atomically(folder: Path, is_there: Callable[[], bool]) -> Iterator[P
 
 
 PACKAGE: Final = "nvidia-pytriton==0.7.0"
-"""The release whose server, Triton 2.51, everything here was tested with."""
+"""The release with which this package was tested; its server is Triton 2.51."""
 
 _GLIBC: Final = (2, 35)
 """The oldest version of glibc that the wheel runs with, from the wheel's tag."""
@@ -148,14 +148,14 @@ def install_engine(target: Path | None = None, progress: Callable[[str], None] =
     """Fill the engine folder from the package index, unless that was done before.
 
     The folder appears under its name only when it is complete, so an interrupted install leaves nothing behind that
-    looks like an engine, and two at a time do no harm.
+    looks like an engine, and concurrent installs are safe.
 
     Args:
         target: the folder, by default `default_folder`.
         progress: function that is called with a line for each step.
 
     Raises:
-        ConfigError: the system is too old, or the folder holds something else.
+        ConfigError: the system is too old, or the folder has other content.
         FileError: the install failed.
     """
     folder = (target or default_folder()).absolute()
@@ -228,11 +228,11 @@ def prepare_backends(engine: Engine, python: Interpreter, fallback: Path) -> Pat
 
     Args:
         engine: an installed Triton.
-        python: the interpreter that the stub shall embed.
-        fallback: folder in which the folder is made if that of the engine cannot be written.
+        python: the interpreter that the stub embeds.
+        fallback: parent folder to use if the folder of the engine is not writable.
 
     Returns:
-        The folder. If it holds a folder ``python/lib``, that belongs into the loader's path.
+        The folder. If it has a folder ``python/lib``, add that to ``LD_LIBRARY_PATH``.
 
     Raises:
         ConfigError: the engine has no stub for that Python.

@@ -33,7 +33,7 @@ _LINE: Final = 60.0
 
 
 class _Signals:
-    """SIGTERM and SIGINT: the first one ends the server in order, the second one at once."""
+    """Handler of SIGTERM and SIGINT: the first one ends the server in order, the second one at once."""
 
     def __init__(self) -> None:
         self.ended = threading.Event()
@@ -74,8 +74,8 @@ def run_server(
 ) -> None:
     """Serve until a signal comes.
 
-    Started by systemd, the process reports to it when the server is ready, what happens to it, and every second that it
-    answers.
+    If systemd has started the process, it gets reports when the server is ready, on incidents, and every second while
+    the server answers.
 
     Args:
         settings: settings of the server.

@@ -59,7 +59,7 @@ def parse_metrics(text: str) -> dict[str, Counters]:
 
     Raises:
         MissingExtraError: the package `prometheus_client` is not installed.
-        ServiceError: the text is something else.
+        ServiceError: the text has another format.
     """
     from prometheus_client.parser import text_string_to_metric_families
 

@@ -16,7 +16,7 @@ from beampipe.errors import ConfigError
 from beampipe.triton.server.launch import ServerSettings
 
 _SOCKET: Final = "NOTIFY_SOCKET"
-"""Environment variable with the address of systemd's socket; an ``@`` in front stands for a null byte."""
+"""Environment variable with the address of systemd's socket; a leading ``@`` means a null byte."""
 _START: Final = round(ServerSettings.start_timeout)
 """Time [s] to load the models, at the first start and at each restart."""
 _PREPARE: Final = 180
@@ -53,7 +53,7 @@ def notify(**facts: str) -> None:
     if not address:
         return
     lines = [f"{name}={' '.join(value.split())}" for name, value in facts.items()]
-    # The service goes on if the manager has gone, or is busy.
+    # The service continues if the manager has ended or is busy.
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
         sender.sendto("\n".join(lines).encode(), address.replace("@", "\0", 1) if address[0] == "@" else address)
 

@@ -312,7 +312,7 @@ def check_values(values: Mapping[str, Any]) -> None:
     """Refuse values that the chart does not read, or of a wrong type. Helm itself accepts any key and ignores it.
 
     Raises:
-        ConfigError: there is such a value; the message has its path and the nearest valid key.
+        ConfigError: there is such a value; the message has its path, and the nearest key or the expected type.
     """
     _check_table(values, "")
 

@@ -182,7 +182,7 @@ _TIME_LEFT: Final = 10.0
 """Time [s] before the time limit at which all servers have ended."""
 
 _EXIT_GRACE: Final = 15.0
-"""Time [s] after that for work in progress until a server is killed."""
+"""Additional time [s] for servers to end, after their farewell and work in progress, before they are killed."""
 
 
 def server_name(group: str, number: int, array: str, restarts: int = 0) -> str:

@@ -86,7 +86,7 @@ class Slot:
 class CanaryShare:
     """A server on trial, which gets a fixed share of the requests under any balancing.
 
-    Weights cannot fix a share: among idle servers HAProxy's `leastconn` takes each in turn, whatever their weights.
+    Weights cannot fix a share: among idle servers HAProxy's `leastconn` takes each in turn, independent of weights.
 
     Attributes:
         server: name of the server.

@@ -1,6 +1,6 @@
 """`beampipe fleet plan` and `beampipe fleet tune`: parse, call, print.
 
-Whatever takes time to import is imported inside the command that needs it.
+Slow imports are inside the command that needs them.
 """
 
 from __future__ import annotations

@@ -243,11 +243,7 @@ def rounds_of(n: int, seconds: float, factor: int) -> list[tuple[int, float]]:
 def _measured(
     measure: Measure, configurations: Sequence[Configuration], seconds: float, progress: Callable[[Trial], None]
 ) -> list[Trial]:
-    """Trials of these configurations.
-
-    Raises:
-        ServiceError: none of them can be run.
-    """
+    """Measure these configurations; a `ServiceError` if none of them can be run."""
     trials = []
     for configuration in configurations:
         try:

@@ -1,4 +1,4 @@
-"""Clients of Triton: arrays to servers and back, whatever the model is.
+"""Clients of Triton, for any model: arrays to servers and back.
 
 with ModelClient("grpc://127.0.0.1:8001", "doubler") as client:
     doubled = client.infer({"X": np.arange(3, dtype=np.float32)})["Y"]

@@ -78,7 +78,7 @@ class Message(Protocol[_Reply]):
         """Count of the numbers in its tensors."""
 
     def to_http(self, timeout: float | None = None) -> HttpCall:
-        """The message for HTTP; `timeout` [s] tells a model how long the client waits."""
+        """The message for HTTP; `timeout` [s], how long the client waits, is passed to the model."""
 
     def from_http(self, reply: HttpReply, url: str) -> _Reply:
         """The content of an answer with status 200; `ServiceError` if it is not KServe v2."""
@@ -108,7 +108,7 @@ class Placed:
     """Where in a shared memory region the tensors of one request are.
 
     Attributes:
-        region: name under which the server knows the region.
+        region: name of the region on the server.
         at: offset and length [bytes] by name of tensor, for inputs and outputs.
     """
 
@@ -184,7 +184,7 @@ class InferRequest:
         return HttpCall("POST", f"/v2/models/{quote(self.model, safe='')}/infer", [raw, *body], headers)
 
     def from_http(self, reply: HttpReply, url: str) -> dict[str, Output]:
-        # Triton answers without binary data (no rows, say) with JSON alone, and does not say its length.
+        # An answer without binary data (for example without rows) is JSON alone, and Triton does not state its length.
         length = len(reply.data) if reply.header_length is None else reply.header_length
         rest = memoryview(reply.data)[length:]
         outputs = {}
@@ -222,7 +222,7 @@ class InferRequest:
         return outputs
 
     def _place(self, spec: TensorSpec) -> dict[str, Any] | None:
-        """Parameters that say where in shared memory a tensor is, None if it is not there."""
+        """Parameters with the place of a tensor in shared memory, None if it is not there."""
         if self.placed is None or spec.name not in self.placed.at:
             return None
         offset, length = self.placed.at[spec.name]
@@ -283,7 +283,7 @@ def parsed(data: bytes, url: str) -> Any:
 
 
 def reason_of(reply: HttpReply) -> str:
-    """Why a server refused: the ``error`` of Triton's JSON, the text of a gateway, or at least its status."""
+    """Reason of a refusal: the ``error`` of Triton's JSON, the text of a gateway, or at least its status."""
     try:
         return str(json.loads(reply.data)["error"])
     except (ValueError, KeyError, TypeError):

@@ -1,6 +1,6 @@
 """Maps replies and broken connections to `beampipe.errors`: same class and message over HTTP and gRPC.
 
-Messages about the data are passed on. What a server says about itself (paths, names of memory) stays in its log.
+Messages about the data are passed on. Details of the server itself (paths, names of memory) are left out.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _CODES: Final = {
 }
 """Name of the gRPC status that means what an HTTP status does."""
 
-# Triton says the same thing with different codes over HTTP and gRPC, and in different versions.
+# Phrases in Triton's messages, since its codes differ between HTTP and gRPC and between versions.
 _REGION: Final = ("unable to find shared memory region", "unable to find system shared memory region")
 _RESTRICTED: Final = ("is restricted, expecting header",)
 _STOPPING: Final = ("no available versions", "is not ready", "unloading", "is not healthy", "server is stopping")
@@ -93,10 +93,10 @@ _OF_GRPC: Final = (
     "transport closed",
     "handshake",
 )
-"""Phrases by which gRPC describes a broken connection and no server describes its work."""
+"""Phrases for a broken connection in messages of gRPC, which no server uses for its own errors."""
 
 _TRACEBACK: Final = re.compile(r"\s+At:\n.*", re.DOTALL)
-"""Where in its files a model of Triton's Python backend failed."""
+"""Location in the files of a model of Triton's Python backend, which is removed from messages."""
 
 _OUR_MEMORY: Final = re.compile(r"/?beampipe_client_\w+")
 
@@ -150,7 +150,7 @@ def reply_error(url: str, code: str, message: str) -> BeampipeError:
 
 
 def _triton_error(url: str, said: str, text: str) -> ServiceError | None:
-    """The error for a known message of Triton, whatever its code."""
+    """The error for a known message of Triton, with any code."""
     if any(part in text for part in _REGION):
         return RegionLostError(f"{url}: the server does not know the shared memory of this client (any more)", url=url)
     if any(part in text for part in _RESTRICTED):
@@ -196,7 +196,7 @@ class _Failure(NamedTuple):
 
 _IS_IT = "expected a Triton there; is a server running there?"
 
-# From the particular to the general: gRPC puts one message around another.
+# From the specific to the general, since gRPC nests messages.
 _FAILURES: Final = (
     _Failure(_OTHER_NAME, ServiceError, "got the certificate of another host, expected one for {host}; check the URL"),
     _Failure(

@@ -19,7 +19,7 @@ from beampipe.triton.client.transports import PendingAnswer
 from beampipe.triton.model.contract import Instance, Model, TensorSpec, tensor_configuration, triton_type
 
 Answers = Callable[[dict[str, ndarray]], Mapping[str, ndarray]]
-"""Arrays by name in, arrays by name out; it may raise what a server would, such as `ServiceUnavailableError`."""
+"""Input arrays by name -> output arrays by name; may raise errors of a server, such as `ServiceUnavailableError`."""
 
 
 class FakeTransport:
@@ -34,7 +34,7 @@ class FakeTransport:
         parameters: parameters of the model's configuration, by name.
 
     Attributes:
-        asked: number of inference requests so far.
+        asked: number of inference requests received.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class FakeTransport:
     def _infer(self, request: InferRequest) -> dict[str, Output]:
         with self._lock:
             self.asked += 1
-        # Copies: what the client sent stays as it was, whatever the function does.
+        # Copies, so that the function cannot change the client's arrays.
         sent = {tensor.spec.name: tensor.array.copy() for tensor in request.inputs}
         answers = self._answer({name: array[0] if self._batched else array for name, array in sent.items()})
         outputs = {}

@@ -1,4 +1,4 @@
-"""`ModelClient`: arrays in, arrays out, from one server or several; its threads, and what happens at fork and exit."""
+"""`ModelClient`: arrays in, arrays out, from one server or several; its threads, and its behaviour at fork and exit."""
 
 from __future__ import annotations
 
@@ -218,16 +218,16 @@ class ModelClient(Shown):
 
     Args:
         urls: one or more of ``grpc://host:8001``, ``http://host:8000``, ``grpcs://``, ``https://``, ``host:8001``. A
-            host's name that has several addresses stands for as many servers.
+            host name with several addresses counts as that many servers.
         model: name of the model on the servers.
-        protocol: ``auto`` hands large tensors to a server on this machine through shared memory and sends the rest,
-            and everything where that is impossible; ``shm`` does so with all tensors and insists; ``grpc`` and
-            ``http`` never do.
+        protocol: ``auto`` passes large tensors to a server on this machine through shared memory, and sends the others,
+            or all if shared memory is not available; ``shm`` passes all tensors that way and fails if it cannot;
+            ``grpc`` and ``http`` use no shared memory.
         timeout: longest wait for one request with its retries [s]. With several servers each gets its share of it.
-        retries: how often a request is repeated at most if a server is down, stopping or broken; None for as often as
-            `timeout` allows. With several servers and at least one retry, each is tried once. Before the same server
-            is asked again there is a pause of 0.05 s at most, then twice that, up to 1 s. A request that is refused
-            for its data is never repeated.
+        retries: largest number of repetitions if a server is down, stopping or broken; None for as many as `timeout`
+            allows. With several servers and at least one retry, each is tried once. Before a retry on the same server
+            there is a pause of at most 0.05 s, which doubles each time, up to 1 s. A request that is refused for its
+            data is never repeated.
         token: secret that is sent as ``authorization: Bearer TOKEN``, or the path of a file that holds it. A client
             with a secret as text cannot be pickled; of a file the path is pickled, and the file read again.
         tls: True to trust the system's certificates, a PEM file to trust those in it.
@@ -348,7 +348,7 @@ class ModelClient(Shown):
         Args:
             call: the request.
             pending: future of the answer, by which the request may be cancelled; None if it cannot be.
-            retries: how often it is repeated at most, in place of the client's own setting.
+            retries: largest number of repetitions; None for the client's setting.
         """
         here = self._here
         deadline = monotonic() + self._timeout

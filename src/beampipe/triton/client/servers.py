@@ -22,8 +22,8 @@ from beampipe.triton.client.signature import Due, ModelSignature, signature_of
 from beampipe.triton.client.transports import GrpcTransport, HttpTransport, PendingAnswer, Transport
 
 SHARED_FROM: Final = 24_000
-"""Bytes of the largest input from which on shared memory is clearly quicker than sending: by a tenth here, three times
-at 1 MB."""
+"""Size of the largest input [bytes] from which on shared memory is faster than sending: by 10 % at this size, and
+three times as fast at 1 MB."""
 
 _Result = TypeVar("_Result", covariant=True)
 
@@ -161,15 +161,15 @@ class RemoteModel:
 
 
 _Server = TypeVar("_Server")
-"""Whatever stands for a server; hashable."""
+"""Type that represents a server; hashable."""
 
 
 _LEFT_OUT: Final = Backoff(longest=5.0)
-"""How long a server that failed is left out."""
+"""Time for which a failed server is left out."""
 
 
 class _State:
-    """What is known of one server."""
+    """State of one server in the load balancer."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -259,8 +259,8 @@ _SOON: Final = 2.0
 def addresses_of(endpoint: Endpoint) -> tuple[Endpoint, ...]:
     """One endpoint for each address that the name of the host has.
 
-    A machine may have an address of IPv4 and one of IPv6, which are no two servers: several count as several only
-    within one family. With one of each the endpoint stays as it is, and the transport finds out which one answers.
+    An IPv4 and an IPv6 address may belong to one machine, so several addresses count as several servers only within one
+    family. With one of each, the endpoint is returned unchanged, and the transport finds out which one answers.
 
     Raises:
         OSError: the name cannot be looked up.

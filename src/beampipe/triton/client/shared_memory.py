@@ -1,4 +1,4 @@
-"""Memory that this process and a server on the same machine both see, so that large tensors are not sent at all."""
+"""Memory shared by this process and a server on the same machine, so that large tensors need not be sent."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class SharedRegion:
     """One piece of shared memory that the server has mapped.
 
     Its file is removed as soon as the server has mapped it (Triton does so while it registers the region, not when it
-    is first used): from then on the memory lives as long as one of the two processes has it, and whatever becomes of
-    this one, nothing is left in /dev/shm.
+    is first used). From then on the memory exists as long as one of the two processes maps it, and nothing is left in
+    /dev/shm even if this process is killed.
 
     Args:
         transport: connection to the server.
@@ -63,7 +63,7 @@ class SharedRegion:
 
     Raises:
         RegionRefusedError: the server cannot or will not map it.
-        RegionLostError: there is no room, or the server does not say in time whether it has mapped it.
+        RegionLostError: there is too little memory, or the server does not confirm the mapping in time.
         ServiceUnavailableError: there is no server.
     """
 
@@ -138,8 +138,8 @@ def layout(inputs: Sequence[Tensor], outputs: Mapping[str, int]) -> tuple[Places
 
     Args:
         inputs: tensors to send.
-        outputs: lengths [bytes] of outputs by name; the short ones, which could not be told from unwritten memory, are
-            left out and sent.
+        outputs: lengths [bytes] of outputs by name; short ones, too short for the marks of unwritten memory, are left
+            out and sent.
     """
     at, end = {}, 0
     lengths = [(tensor.spec.name, tensor.array.nbytes) for tensor in inputs]
@@ -255,10 +255,10 @@ class _Done:
 
 @dataclass(frozen=True)
 class MapRegion(_Done):
-    """Have the server map POSIX shared memory.
+    """Request that the server maps POSIX shared memory.
 
     Attributes:
-        region: name under which the server is to know the memory.
+        region: name of the region on the server.
         key: name of the shared memory object, with its leading slash.
         size: of the memory [bytes].
     """
@@ -302,10 +302,10 @@ class MappedRegions:
 
 @dataclass(frozen=True)
 class UnmapRegion(_Done):
-    """Have the server release shared memory.
+    """Request that the server releases shared memory.
 
     Attributes:
-        region: name under which the server knows the memory.
+        region: name of the region on the server.
     """
 
     rpc: ClassVar[str] = "SystemSharedMemoryUnregister"
@@ -322,7 +322,7 @@ class UnmapRegion(_Done):
 
 
 def _sweep(transport: Transport) -> None:
-    """Release what killed processes left: memory that the server still maps, or a file that it had yet to map."""
+    """Release memory of killed clients: regions that the server still maps, and files that it has not mapped."""
     for path in _FOLDER.glob(f"{_PREFIX}*"):
         if _dead(path.name):
             with suppress(OSError):

@@ -159,7 +159,7 @@ def signature_of(config: Mapping[str, Any], url: str) -> ModelSignature:
     """Read a model's configuration, as JSON has it.
 
     Args:
-        config: what the server says of the model.
+        config: the model's configuration from the server.
         url: address of the server.
 
     Raises:

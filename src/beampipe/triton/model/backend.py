@@ -39,7 +39,7 @@ def exchange(pb: Any) -> tuple[Callable[[Any], ndarray], Callable[[str, ndarray]
 
     Builds of the Python backend for numpy 1 (Triton 2.51 is one) give wrong data with numpy 2, without an error:
     ``as_numpy`` repeats the first element, and `Tensor` sends an empty buffer of the right shape. DLPack avoids both.
-    With numpy 1 the backend's own functions are right. The canary detects a wrong choice, whatever the build.
+    With numpy 1 the backend's own functions are right. The canary detects a wrong choice for any build.
 
     Args:
         pb: Triton's module `triton_python_backend_utils`.
@@ -54,13 +54,13 @@ def exchange(pb: Any) -> tuple[Callable[[Any], ndarray], Callable[[str, ndarray]
 
     def to_tensor(name: str, array: ndarray) -> Any:
         if not array.size:
-            # numpy gives an empty array strides of 0, which the backend takes for a gap; a view's are those it expects.
+            # numpy gives an empty array strides of 0, which the backend mistakes for a gap; a view has correct ones.
             array = np.empty(1, array.dtype)[:0].reshape(array.shape)
-        if not array.flags.writeable:  # DLPack has no word for it: an input that is handed back, say
+        if not array.flags.writeable:  # DLPack cannot mark arrays read-only, such as an input returned as output
             array = array.copy()
         capsule = array.__dlpack__()
         tensor = pb.Tensor.from_dlpack(name, capsule)
-        # The backend now owns the array and frees it. It renames the capsule in a way that numpy does not know, and
+        # The backend now owns the array and frees it. It renames the capsule in a way unknown to numpy, and
         # numpy's destructor would write a traceback into the log for every answer.
         set_destructor(capsule, None)
         return tensor
@@ -69,10 +69,10 @@ def exchange(pb: Any) -> tuple[Callable[[Any], ndarray], Callable[[str, ndarray]
 
 
 COMMON_COUNTERS: Final = {"events": "Events answered.", "stage_seconds": "Wall time of each stage [s]."}
-"""What any model may observe, with the description of its counter."""
+"""Counters of all models: name -> description."""
 
 _PERIOD: Final = 1.0
-"""Time [s] between two times at which amounts are passed to Triton."""
+"""Interval [s] at which amounts are passed to Triton."""
 
 
 class InstanceMetrics:
@@ -248,7 +248,7 @@ class TritonPythonModel:
         except Exception as error:
             if len(requests) == 1:
                 return [self._public_error(error)]
-            # One of them is at fault; the others still get their answer.
+            # One of the requests is the cause; run alone, the others get their answer.
             return [self._run([request])[0] for request in requests]
         return answers
 
@@ -282,13 +282,13 @@ class TritonPythonModel:
             return self._error(self._public_error(error))
 
     def _output(self, spec: TensorSpec, array: ndarray) -> Any:
-        # Triton checks neither type nor shape of what a model answers.
+        # Triton checks neither type nor shape of a model's output.
         if array.dtype != spec.dtype or not fits(array.shape, spec.dims):
             raise ModelError(
                 f"{spec.name}: got {array.dtype} {list(array.shape)}, expected {np.dtype(spec.dtype)} {list(spec.dims)}"
             )
         array = np.ascontiguousarray(array)
-        # Not `array[None]`: the stride of its new axis is 0, which Triton takes for a gap.
+        # Not `array[None]`: the stride of its new axis is 0, which Triton mistakes for a gap.
         return self.tensor(spec.name, array.reshape(1, *array.shape) if self.batches else array)
 
     def _error(self, error: BeampipeError) -> Any:

@@ -1,8 +1,8 @@
 """Canaries: stored requests with a known answer. A model that does not give it, byte for byte, is not served.
 
 Each model is checked twice: by its own instance when that is made (`check_model`), and through the server's own port
-once that is up (`beampipe.triton.server.management`). Between the two lies the exchange of arrays, which can lose data
-without an error.
+once that is up (`beampipe.triton.server.management`). The second check includes the exchange of arrays with
+Triton, which can lose data without an error.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def write_canary(version: Path, request: ModelRequest, answer: ModelRequest) -> 
     """
     arrays = {_INPUT + key: array for key, array in request.items()}
     arrays |= {_OUTPUT + key: array for key, array in answer.items()}
-    # `save_file` would let nobody else read it, whatever the umask: the server may run as another user.
+    # Not `save_file`, which ignores the umask and makes a file for its user only: the server may run as another user.
     (version / CANARY).write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
 
 

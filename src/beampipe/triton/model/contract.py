@@ -67,7 +67,7 @@ def fits(shape: tuple[int, ...], dims: tuple[int, ...]) -> bool:
 
 
 def instance_count(config: Mapping[str, Any]) -> int:
-    """Instances of a model on its devices, as its configuration says; an ensemble has none of its own."""
+    """Number of instances of a model on all its devices, from its configuration; 0 for an ensemble."""
     groups = config.get("instance_group", ())
     return sum(int(group.get("count", 1)) * max(1, len(group.get("gpus", ()))) for group in groups)
 
@@ -85,10 +85,10 @@ PYTHON_BACKEND: Final = "python"
 """Name of Triton's backend that runs each instance of a model in a process of its own."""
 
 EXECUTION_MODEL_PATH: Final = "EXECUTION_MODEL_PATH"
-"""Parameter of ``config.pbtxt``: folder of the weights. `MODEL_DIRECTORY` in it stands for the model's own folder."""
+"""Parameter of ``config.pbtxt``: folder of the weights. `MODEL_DIRECTORY` in it is replaced by the model's folder."""
 
 MODEL_DIRECTORY: Final = "$$TRITON_MODEL_DIRECTORY"
-"""What stands for the model's own folder in the value of EXECUTION_MODEL_PATH."""
+"""Placeholder of the model's folder in the value of EXECUTION_MODEL_PATH."""
 
 MODEL_CLASS: Final = "MODEL_CLASS"
 """Parameter of ``config.pbtxt``: class of the model, as `model_class` reads it."""
@@ -101,7 +101,7 @@ ModelRequest = Mapping[str, ndarray]
 """The arrays of one request, by name of the tensor."""
 
 ModelAnswer = Mapping[str, ndarray] | BeampipeError
-"""The arrays of one answer, by name of the tensor, or the error that says why there is none."""
+"""The arrays of one answer, by name of the tensor, or the error in its place."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Model(Protocol):
 
         Returns:
             One answer per request, in order. The answer to a bad request is an `InputError`. An output is looked up
-            in an answer only if the client asked for it: a mapping may make then what takes time.
+            in an answer only if the client requested it, so a mapping may compute expensive outputs on look-up.
 
         Raises:
             InputError: a request is bad. Each is then run alone, so that the good ones are answered.
@@ -173,14 +173,14 @@ _PARTS: Final = ("inputs", "outputs", "run", "example")
 
 
 def model_class(path: str, folder: Path | None = None) -> type[Any]:
-    """The class that ``"package.module:Class"`` or ``"file.py:Class"`` names.
+    """Import the class named ``"package.module:Class"`` or ``"file.py:Class"``.
 
     Args:
         path: name of module and class, or of file and class.
-        folder: folder in which a file is looked for.
+        folder: folder of the file.
 
     Raises:
-        ConfigError: there is no such module or class, or it lacks what a `Model` has.
+        ConfigError: there is no such module or class, or it lacks an attribute of `Model`.
     """
     where, _, name = path.rpartition(":")
     try:

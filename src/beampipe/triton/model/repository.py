@@ -7,7 +7,7 @@
     DIR/MODEL/1/model.py        else three lines that import `beampipe.triton.model.backend`
     DIR/MODEL/1/canary.safetensors   a request and the answer that it must get
 
-Who may read it is up to the umask of the export; nobody but its user and perhaps the group may write to it.
+The umask of the export decides who may read it; only its user, and the group if the umask allows, may write to it.
 The same folder runs in NVIDIA's Triton container: models of the native backend as they are, those of the Python backend
 where ``pip install 'beampipe[serving]'`` was run.
 """
@@ -51,14 +51,14 @@ from beampipe.triton.model.backend import TritonPythonModel
 '''
 
 MANIFEST: Final = ".beampipe.json"
-"""Name of the file in a repository that says what was generated, with a digest of each file."""
+"""Name of the file in a repository that lists the generated models, with a digest of each file."""
 
 
 def model_configuration(settings: ModelSettings, model: type[Any], parameters: Mapping[str, str]) -> dict[str, Any]:
     """The configuration of one model, as a dictionary of Triton's message ``ModelConfig``.
 
     Args:
-        settings: what the model is to be.
+        settings: settings of the model.
         model: class of the model, which declares the tensors.
         parameters: values by name of the section ``parameters``.
     """
@@ -87,7 +87,7 @@ def model_configuration(settings: ModelSettings, model: type[Any], parameters: M
 
 
 def ensemble_configuration(settings: EnsembleSettings) -> dict[str, Any]:
-    """The configuration of a chain of models."""
+    """The configuration of an ensemble."""
     models = [model_class(step.model) for step in settings.steps]
     # A step computes only the outputs that are requested: those that a later step or the client takes.
     taken = {spec.name for model in models for spec in model.inputs} | {spec.name for spec in settings.outputs}
@@ -126,8 +126,8 @@ def write_model(folder: Path, settings: ModelSettings, request: ModelRequest | N
     """Write the folder of one model.
 
     Args:
-        folder: where the folder shall be; there must be none.
-        settings: what the model is to be.
+        folder: path of the folder, which must not exist.
+        settings: settings of the model.
         request: the request of the canary, perhaps with further arrays; the example of `settings` or of the model if
             not given.
 
@@ -178,11 +178,11 @@ def write_model(folder: Path, settings: ModelSettings, request: ModelRequest | N
 
 
 def write_ensemble(repository: Path, settings: EnsembleSettings) -> None:
-    """Write the folders of a chain of models and of each of its steps.
+    """Write the folders of an ensemble and of each of its steps.
 
     Args:
         repository: the folder that holds the folders of the models.
-        settings: what the chain is to be.
+        settings: settings of the ensemble.
 
     Raises:
         ConfigError: as `write_model` does for a step.
@@ -199,7 +199,7 @@ def write_ensemble(repository: Path, settings: EnsembleSettings) -> None:
 
 
 def _copy_class(settings: ModelSettings, version: Path) -> str:
-    """Copy the file of a model's class, if it is in a file; gives the name by which the model finds the class."""
+    """Copy the file of a model's class, if it is in a file; returns the name for `model_class`."""
     where, _, name = settings.model.rpartition(":")
     file = Path(where)
     if file.suffix != ".py":
@@ -275,7 +275,7 @@ def export_repository(folder: Path, models: Iterable[ModelSettings | EnsembleSet
         manifest = {"models": names, "files": _digests(building)}
         (building / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
         for path in (building, *building.rglob("*")):
-            # Who can write to a repository runs code as the user of its server, whatever the umask of the export was.
+            # Whoever can write to a repository can run code as the user of its server: never writable by all users.
             path.chmod(path.stat().st_mode & ~stat.S_IWOTH)
         shutil.rmtree(retired, ignore_errors=True)
         if folder.exists():
@@ -292,7 +292,7 @@ def export_repository(folder: Path, models: Iterable[ModelSettings | EnsembleSet
 
 
 def _require_ours(folder: Path) -> None:
-    """Refuse to replace what an export did not write."""
+    """Refuse to replace a folder that no export wrote, or that was changed since."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     try:
@@ -311,7 +311,7 @@ def _require_ours(folder: Path) -> None:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """sha256 of each file, but for those that Python and this module make beside them."""
+    """SHA-256 of each file, except the manifest and ``__pycache__``."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))

@@ -1,1 +1,1 @@
-"""A running Triton: how it is started, asked to load models, supervised, stopped and cleaned up."""
+"""A running Triton: start, access control, management of models, stop and cleanup."""

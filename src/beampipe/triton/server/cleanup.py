@@ -1,7 +1,7 @@
 """Removes what a Triton leaves behind when it was not stopped: processes and shared memory, found by their prefix.
 
 Each server gets a prefix of its own for its stubs' shared memory, ``beampipe_<pid>_<start>_<namespace>_<number>_``:
-process id and start time (clock ticks since boot) of its owner, the owner's pid namespace, a counter. The prefix stands
+process id and start time (clock ticks since boot) of its owner, the owner's pid namespace, a counter. The prefix is
 in the command lines of server and stubs, so everything that belongs to a dead owner can be identified.
 """
 
@@ -96,9 +96,9 @@ def remove(prefix: str, grace: float = 0.0, *, orphaned: bool = False) -> None:
 
     Args:
         prefix: prefix of one server.
-        grace: time [s] that the server gets to end by itself. Then it is killed, and so are its stubs, which ignore a
-            polite signal while they are busy.
-        orphaned: whether the owner is gone, so that the reverse proxy ends and all temporary folders are removed, too.
+        grace: time [s] for the server to end after SIGTERM. Then it is killed, and so are its stubs, which ignore
+            SIGTERM while they are busy.
+        orphaned: whether the owner has ended, so that reverse proxy and temporary folders are removed, too.
     """
     if grace > 0:
         for process in processes_of(prefix):
@@ -112,7 +112,7 @@ def remove(prefix: str, grace: float = 0.0, *, orphaned: bool = False) -> None:
         left = [process for process in processes_of(prefix) if orphaned or not process.is_proxy]
         if not left:
             break
-        # The server first: it must not see its stubs end and start others.
+        # The server first, so that it does not replace stubs that end.
         for process in sorted(left, key=lambda process: not process.is_server):
             _signal(process.pid, signal.SIGKILL)
         time.sleep(_PAUSE)
@@ -127,10 +127,10 @@ def remove(prefix: str, grace: float = 0.0, *, orphaned: bool = False) -> None:
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(OSError):  # gone by now, or another user's
+    with contextlib.suppress(OSError):  # ended meanwhile, or of another user
         group = os.getpgid(pid)
         if number == signal.SIGKILL and group != os.getpgrp():
-            os.killpg(group, number)  # with whatever a model has started
+            os.killpg(group, number)  # with all processes that a model has started
         else:
             os.kill(pid, number)
 
@@ -138,7 +138,7 @@ def _signal(pid: int, number: signal.Signals) -> None:
 def clean_up_after_dead_owners() -> tuple[str, ...]:
     """Remove what the servers of dead owners have left on this machine.
 
-    Owners in another pid namespace (a container that shares ``/dev/shm``) are not visible; what is theirs stays.
+    Owners in another pid namespace (a container that shares ``/dev/shm``) are not visible; their files are kept.
 
     Returns:
         The prefixes of the servers of which something was removed.

@@ -1,7 +1,7 @@
 """Settings, ports, checks before the start, command line and environment of a Triton server.
 
 The checks are for faults that Triton itself reports late or not at all. A stub that lacks a library, or a missing bash,
-makes it wait for ever without a message; a port in use is noticed only after all models have been loaded; the wrong
+makes it wait indefinitely without a message; a port in use is noticed only after all models have been loaded; the wrong
 Python shows up as "No module named numpy".
 """
 
@@ -49,7 +49,7 @@ class ServerSettings:
         supervise: whether to restart models and the server when they die or hang.
         patience: time [s] without an answer and without work after which a model with requests, or the server, hangs.
         canary: whether to compare each model's answer to its canary with the stored one, and to refuse a difference.
-        access: who may use the server, and through what.
+        access: secret, restricted APIs, and the reverse proxy.
     """
 
     repository: Path
@@ -209,7 +209,7 @@ _CONFIG: Final = "config.pbtxt"
 _STUB_USAGE: Final = "Expected 9 arguments"
 
 _STUB_TIME: Final = 20.0
-"""Time [s] that a stub gets to start and print that."""
+"""Time limit [s] for a stub to start and print its usage."""
 
 _SHARED_MEMORY: Final = 32 * 2**20
 """Shared memory [bytes] that must be free: one instance takes 1 MiB idle, and twice its largest event."""
@@ -289,7 +289,7 @@ def check_engine(engine: Engine, python: Interpreter) -> None:
     """Raise unless an engine can run models with a Python on this machine.
 
     Raises:
-        ConfigError: a stub for this Python is missing or does not start, or there is no room in shared memory.
+        ConfigError: a stub for this Python is missing or does not start, or there is too little shared memory.
     """
     check_interpreter(engine, python)
     check_shared_memory()
@@ -318,7 +318,7 @@ def check_ports(settings: ServerSettings, ports: Ports) -> None:
 
 
 def check_shared_memory() -> None:
-    """Raise if there is no room to pass tensors to the stubs.
+    """Raise if there is too little shared memory to pass tensors to the stubs.
 
     Raises:
         ConfigError: ``/dev/shm`` is missing or full.

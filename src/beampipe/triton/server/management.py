@@ -72,7 +72,7 @@ def model_states(url: str, timeout: float = _TIMEOUT) -> dict[str, str]:
     rows = json.loads(_checked(url, "/v2/repository/index", {}, timeout))
     states: dict[str, str] = {}
     for row in rows:
-        if row.get("state") and states.get(row["name"]) != "READY":  # of several versions one will do
+        if row.get("state") and states.get(row["name"]) != "READY":  # READY if any version is
             states[row["name"]] = row["state"]
     return states
 
@@ -183,8 +183,8 @@ def _checked(url: str, path: str, body: Any, timeout: float) -> bytes:
 def check_canary(url: str, version: Path, name: str, *, batched: bool = False, timeout: float = 60.0) -> bool:
     """Compare a running server's answer over HTTP with the one that was stored at the export, byte for byte.
 
-    `beampipe.triton.model.canary` calls the model alone. In between lies the exchange of arrays with Triton, which can
-    lose data without an error.
+    `beampipe.triton.model.canary` checks the model alone. This check includes the exchange of arrays with Triton, which
+    can lose data without an error.
 
     Args:
         url: address of the server for HTTP, ``host:port``.
@@ -229,7 +229,7 @@ _CANARY: Final = 30.0
 _LINE: Final = re.compile(
     r'^nv_inference_(request_success|pending_request_count)\{[^}]*model="([^"]*)"[^}]*\} (\S+)', re.M
 )
-"""The two numbers of a model that the supervisor needs, in Triton's metrics: the whole takes longer to read."""
+"""The two numbers of a model that the supervisor needs, in Triton's metrics; parsing all of them takes longer."""
 
 
 class HttpModelProbe:
@@ -238,7 +238,7 @@ class HttpModelProbe:
     Only canaries may take longer: the supervisor requests them in threads of their own.
 
     Args:
-        settings: what the server is.
+        settings: settings of the server.
         http_url: address of the server for HTTP, ``host:port``.
         metrics_url: address of the server's metrics, ``host:port``.
     """

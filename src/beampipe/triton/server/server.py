@@ -1,4 +1,4 @@
-"""`TritonServer`: started, supervised and stopped; nothing is left behind, whatever happens to its owner."""
+"""`TritonServer`: starts, supervises and stops a Triton; nothing is left behind, even if the owner is killed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from beampipe.triton.supervision.stubs import Stub, stubs_of
 from beampipe.triton.supervision.supervisor import Supervisor
 
 _USEFUL: Final = re.compile(r"^E\d{4} |error|exception|failed|no module named|cannot open", re.I)
-_HARMLESS: Final = re.compile("CudaDriverHelper")  # said wherever there is no GPU
+_HARMLESS: Final = re.compile("CudaDriverHelper")  # logged on machines without GPU
 _LINES: Final = 6
 """Number of lines of the log that go into a message."""
 _LOG_TAIL: Final = 10_000
@@ -88,11 +88,9 @@ class TritonServer(Shown):
             return {"repository": self.settings.repository, "state": "not running"}
         return {"models": ", ".join(self.models), "HTTP": self.http_url, "gRPC": self.grpc_url}
 
-    # Addresses
-
     @property
     def http_url(self) -> str:
-        """Public address for HTTP, ``host:port``; programs of this user find the inner port by themselves."""
+        """Public address for HTTP, ``host:port``; clients of this user look up the inner port."""
         return _url(self.settings.http_host, self.ports.http)
 
     @property
@@ -105,11 +103,9 @@ class TritonServer(Shown):
         """Address of the Prometheus metrics, ``host:port``; the path is ``/metrics``."""
         return _url(self.settings.metrics_host, self.ports.metrics)
 
-    # State
-
     @property
     def log(self) -> Path:
-        """The log of server and models, with our own notes in between."""
+        """The log of server and models, including incidents."""
         assert self._folder is not None, "not started"
         return self.settings.log or self._folder / "triton.log"
 
@@ -125,7 +121,7 @@ class TritonServer(Shown):
 
     @property
     def answering(self) -> bool:
-        """Whether it answers and nothing in it hangs, by its supervisor; without one, whether it is ready."""
+        """Whether it answers and nothing in it hangs, as found by its supervisor; without one, whether it is ready."""
         return self.ready if self._supervisor is None else self._supervisor.answering
 
     @property
@@ -138,8 +134,6 @@ class TritonServer(Shown):
         """The processes of the models, dead ones included for as long as they have a command line."""
         server = self.pid
         return () if server is None else stubs_of(server)
-
-    # Models
 
     def load(self, model: str) -> None:
         """Load a model of the repository.
@@ -158,8 +152,6 @@ class TritonServer(Shown):
             BeampipeError: Triton refuses.
         """
         management.unload_model(self.http_url, model)
-
-    # Life
 
     def __enter__(self) -> TritonServer:
         self.start()
@@ -255,11 +247,11 @@ class TritonServer(Shown):
             time.sleep(_POLL)
 
     def _is_up(self) -> bool:
-        """Whether all its services answer: metrics come last, and if their port is taken the server ends again."""
+        """Whether all its services answer; metrics start last, and the server ends if their port is taken."""
         return management.is_ready(self.http_url) and management.has_metrics(self.metrics_url)
 
     def restart(self, models: tuple[str, ...]) -> None:
-        """Kill what is left of the server and start it again on the same ports.
+        """Kill the remaining processes of the server and start it again on the same ports.
 
         Args:
             models: names of the models to load.
@@ -299,7 +291,7 @@ class TritonServer(Shown):
                 with management.connected(self.http_url, timeout=2.0) as unload_all:
                     process.signal(signal.SIGTERM)
                     unload_all()
-            except OSError:  # it was about to end, or hangs
+            except OSError:  # it is ending already, or hangs
                 process.signal(signal.SIGTERM)
             self._wait_for_end(process)
         if self._watchdog.pid is not None:
@@ -307,7 +299,7 @@ class TritonServer(Shown):
         self._end()
 
     def kill(self) -> None:
-        """End at once, whatever the server is doing."""
+        """End at once, without finishing work in progress."""
         self._stopping.set()
         self._supervision.close()
         self.kill_processes()
@@ -338,7 +330,7 @@ class TritonServer(Shown):
         remove(self.prefix)
 
     def _end(self) -> None:
-        """Kill what is left and remove every trace but a log file of the settings."""
+        """Kill remaining processes and remove all files except a log file named in the settings."""
         self._kill()
         if self._access is not None:
             self._access.close()

@@ -1,9 +1,9 @@
 """Two small processes: a parent that restarts a killed service, and one that cleans up after a dead owner.
 
-The cleanup process waits for its standard input to end, or for its parent to change: either means that the owner is
-gone. Then it ends the server with that prefix and removes its shared memory and folders. A remembered process group
-would not do (the server may have been restarted since), nor would the kernel's parent-death signal (it follows the
-thread that started the child).
+The parent only waits, so that there is little in it that could fail. The cleanup process waits until its standard input
+ends or its parent changes: either means that the owner has ended. It then ends the server with its prefix and removes
+shared memory and folders. A stored process group would not suffice (the server may have been restarted since), nor
+would the kernel's parent-death signal (it depends on the thread that started the child).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _FORWARDED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PARENT_DEATH: Final = 1
 """``PR_SET_PDEATHSIG`` of ``prctl``: request a signal when the parent is gone."""
 _PERIOD: Final = 0.5
-"""Time [s] between two looks at the parent."""
+"""Time [s] between two checks of the parent."""
 
 
 def restart_when_killed(
@@ -67,7 +67,7 @@ def restart_when_killed(
                 signal.signal(number, handler)
             os.setpgid(0, 0)
             ctypes.CDLL(None).prctl(_PARENT_DEATH, signal.SIGTERM)
-            if os.getppid() != parent:  # it went before that request
+            if os.getppid() != parent:  # the parent ended before the request
                 os.kill(os.getpid(), signal.SIGTERM)
             return settings, partial(_report_ports, write)
         os.close(write)
@@ -103,16 +103,16 @@ class _ForwardedSignals:
         self.ended.set()
         if self.child:
             with suppress(ProcessLookupError):
-                # A closed terminal is no reason to end at once, which a second signal means.
+                # A closed terminal must not count as a second signal, which ends the server at once.
                 os.kill(self.child, signal.SIGTERM if number == signal.SIGHUP else number)
 
 
 class Watchdog:
-    """The watchdog of the servers of this process with one prefix, as their owner sees it.
+    """The owner's handle of the cleanup process for servers with one prefix.
 
     Args:
         prefix: prefix of the server, from `new_prefix`.
-        grace: time [s] that the server gets to end by itself when its owner is gone.
+        grace: time [s] for the server to end after SIGTERM when its owner has ended.
     """
 
     def __init__(self, prefix: str, grace: float) -> None:
@@ -134,11 +134,11 @@ class Watchdog:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # a Ctrl-C in the terminal is not meant for it
+            start_new_session=True,  # shields it from Ctrl-C in the terminal
         )
 
     def dismiss(self) -> None:
-        """End the process without any cleanup; its owner has seen to that."""
+        """End the process without cleanup, which the owner has done."""
         if self._process is None:
             return
         self._process.kill()
@@ -149,16 +149,16 @@ class Watchdog:
 
 
 def watch_owner(prefix: str, grace: float, owner: int) -> None:
-    """Wait until the owner is gone, then clean up: the work of the process.
+    """Main function of the process: wait until the owner has ended, then clean up.
 
     Args:
         prefix: prefix of the server.
-        grace: time [s] that the server gets to end by itself.
+        grace: time [s] for the server to end after SIGTERM.
         owner: process id of the owner.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    # Forked children of the owner may hold the pipe open: hence the second sign.
+    # Forked children of the owner may keep the pipe open, so the parent is checked, too.
     while os.getppid() == owner:
         readable, _, _ = select.select([0], [], [], _PERIOD)
         if readable and not os.read(0, 64):

@@ -1,9 +1,9 @@
 """Detects processes that live but make no progress: the rule, its clocks, and the fatal-signal line in the log.
 
-A busy server is not a dead one. A canary may stand behind a queue of real work, sixty events of two seconds each. So
-the criterion is not how long an answer takes but how long nothing moves. With the usual patience of 3 s:
+A busy server is not a hanging one: a canary may wait behind a queue of real work, such as sixty events of two seconds.
+So the criterion is not how long an answer takes but for how long there is no progress. With the usual patience of 3 s:
 
-- A *model* hangs if for 3 s its canary or any other request has waited, no request was answered well
+- A *model* hangs if for 3 s its canary or any other request has waited, no request was answered successfully
   (`nv_inference_request_success`), and it did not work. It works while its processes use 3% of a core; one inside the
   server, while the server uses 10%, far more than answering the supervisor takes.
 - A model that works, but has answered nothing for 20 times as long, 60 s, while requests wait, hangs too: it loops, or
@@ -33,17 +33,17 @@ from beampipe.triton.supervision.interfaces import Load, Placement
 from beampipe.triton.supervision.stubs import Stub
 
 _FATAL: Final = re.compile(rb"^Signal \((6|11)\) received", re.M)
-"""Said on SIGABRT and SIGSEGV, and of other numbers on signals after which a server ends in order."""
+"""Logged on SIGABRT and SIGSEGV; after other signals a server shuts down normally."""
 
 _HALF: Final = 64
-"""Length [bytes] of the longest half line that may become that one, and is therefore read again."""
+"""Largest length [bytes] of an incomplete line that is read again, since it may become a match."""
 
 
 class FatalSignalLog:
-    """Finds the line with which Triton's handler of fatal signals begins in what was added to a log.
+    """Searches new text of a log for the first line of Triton's handler of fatal signals.
 
-    The handler prints a stack trace, for which it needs memory. After a corruption of the heap it then waits for ever
-    for the lock of `malloc`: the process does not end, and its health endpoints stay green.
+    The handler prints a stack trace, for which it needs memory. After a corruption of the heap it then waits
+    indefinitely for the lock of `malloc`: the process does not end, and its health endpoints still report success.
 
     Args:
         log: file to which the server writes.
@@ -55,12 +55,12 @@ class FatalSignalLog:
         self.skip()
 
     def skip(self) -> None:
-        """Leave out what is there by now, which an earlier server has said."""
+        """Ignore the current content, which is from an earlier server."""
         with suppress(OSError):
             self._read = self._log.stat().st_size
 
     def seen(self) -> bool:
-        """Whether the line is in what was added since the last look, or since `skip`."""
+        """Whether the line was added since the last call, or since `skip`."""
         try:
             with self._log.open("rb") as stream:
                 stream.seek(self._read)
@@ -88,7 +88,7 @@ _BLIND: Final = 3.0
 """Time [s] without an observation after which clocks are invalid; one of a silent server takes more than 1 s."""
 
 _DYING: Final = 2.0
-"""Time [s] that a server gets to die of a fatal signal."""
+"""Time limit [s] for a server to end after a fatal signal."""
 
 _STUB_WORKS: Final = 0.03
 """Cores that the processes of a model use at least while it works."""
@@ -173,7 +173,7 @@ class _Clock:
 
 
 class HangDetector:
-    """Keeps the clocks of a server and its models, and finds what hangs at each observation.
+    """Updates the clocks of a server and its models, and detects hangs at each observation.
 
     Args:
         patience: time [s] without an answer and without work after which something hangs.

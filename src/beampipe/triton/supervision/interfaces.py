@@ -36,7 +36,7 @@ with an error or a wrong answer to its canary. ``proxy`` is an end of the revers
 
 @dataclass(frozen=True)
 class Incident:
-    """Something that happened to a server.
+    """An event in the life of a server.
 
     Attributes:
         time: time of the incident [s since 1970].

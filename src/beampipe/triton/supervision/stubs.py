@@ -1,4 +1,4 @@
-"""The processes in which a server runs its model instances (Triton's stubs): found, ended, their stacks logged."""
+"""The processes in which a server runs its model instances (Triton's stubs): search, end, and log of their stacks."""
 
 from __future__ import annotations
 
@@ -101,14 +101,14 @@ _DEBUGGERS: Final = (
 """Command lines that print the stacks of a process, the process id left out."""
 
 _LIMIT: Final = 1.0
-"""Time [s] that the debuggers of all processes together get."""
+"""Time limit [s] of the debuggers of all processes together."""
 
 
 def write_stacks(pids: Iterable[int], log: Path, limit: float = _LIMIT) -> None:
     """Append the stacks of processes to a log, as far as they can be read.
 
-    The kernel's view of the threads (``/proc/PID/task``) costs nothing and is always there. The functions that they are
-    in take a debugger, if one is installed.
+    The kernel's view of the threads (``/proc/PID/task``) is always available. Their functions require a debugger, and
+    are written if one is installed.
 
     Args:
         pids: ids of the processes.
@@ -123,7 +123,7 @@ def write_stacks(pids: Iterable[int], log: Path, limit: float = _LIMIT) -> None:
             stream.writelines(f"{line}\n" for line in _threads(pid))
             stream.flush()
             if command is not None:
-                # One after the other would cost one limit each; their lines may mix.
+                # All at once, to share one time limit; their lines may mix.
                 running.append(
                     subprocess.Popen(
                         [*command, str(pid)], stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.DEVNULL
@@ -137,7 +137,7 @@ def write_stacks(pids: Iterable[int], log: Path, limit: float = _LIMIT) -> None:
 
 
 def _threads(pid: int) -> Iterator[str]:
-    """One line for each thread of a process, then the kernel's functions that it is in if one may read them."""
+    """One line for each thread of a process, then its kernel stack, if readable."""
     folder = Path(f"/proc/{pid}/task")
     yield f"stacks of process {pid} ({_text(folder.parent / 'comm')})"
     for task in sorted(folder.glob("*"), key=lambda path: int(path.name)):
@@ -149,7 +149,7 @@ def _threads(pid: int) -> Iterator[str]:
 
 
 def _text(path: Path) -> str:
-    """What a file of the process table says, nothing if it is gone or closed to us."""
+    """Content of a file in ``/proc``; empty if it is missing or not readable."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

@@ -1,8 +1,8 @@
-"""Supervises a Triton from outside, because its own health endpoints stay green whatever happens to its models.
+"""Supervises a Triton from outside, because its health endpoints report no crash or hang of its models.
 
 A dead stub is seen in the process table within a tenth of a second. Its model then gets fresh instances beside the old
 ones (a reload under a configuration that differs in a counter), and new requests go to them. Unloading first would take
-the model away for a second at least, and for ever if a request is stuck at the dead stub. Other models are not
+the model away for at least a second, and permanently if a request is stuck at the dead stub. Other models are not
 affected. The server is restarted only if requests wait for the dead stub: Triton would fail them one a second.
 
 A process that hangs (`hangs`) is killed after its stacks were written into the log, and then treated as any dead one.
@@ -52,13 +52,13 @@ class Inventory:
         self.refreshed_at = float("-inf")
 
     def refresh(self) -> None:
-        """Read processes and models anew. A server that does not answer is assumed to have the models it had."""
+        """Read processes and models again. A server that does not answer is assumed to have its previous models."""
         stubs = self._server.stubs()
         self.stubs = {stub.pid: stub for stub in stubs if stub.pid not in self.retired and stub.alive}
         try:
             self._states = dict(self._models.states())
             self.responded = True
-        except (BeampipeError, ValueError):  # it may have died just now
+        except (BeampipeError, ValueError):  # it may have crashed
             self.responded = False
         for gone in self._placements.keys() - set(self.loaded()):
             del self._placements[gone]
@@ -68,7 +68,7 @@ class Inventory:
         self.refreshed_at = time.monotonic()
 
     def forget(self) -> None:
-        """Forget all processes, since there is another server; its models are assumed to be the same."""
+        """Forget all processes after a restart of the server; its models are assumed to be the same."""
         self.stubs, self.retired, self._placements = {}, set(), {}
 
     def loaded(self) -> tuple[str, ...]:
@@ -76,12 +76,12 @@ class Inventory:
         return tuple(sorted(model for model, state in self._states.items() if state == "READY"))
 
     def loading(self) -> bool:
-        """Whether a model is being loaded: by its state, or because processes of a model run that is not there yet."""
+        """Whether a model is being loaded, by its state or by processes of a model that is not loaded yet."""
         loaded = self.loaded()
         return "LOADING" in self._states.values() or any(stub.model not in loaded for stub in self.stubs.values())
 
     def placements(self) -> dict[str, Placement]:
-        """Where each loaded model runs, as far as the server has answered that."""
+        """Where each loaded model runs, for models whose configuration the server has sent."""
         return {model: self._placements[model] for model in self.loaded() if model in self._placements}
 
     def lacks_stubs(self, model: str) -> bool:
@@ -98,7 +98,7 @@ class Inventory:
         return sum(stub.model == model and stub.alive for stub in self.stubs.values())
 
     def _read_placement(self, model: str) -> None:
-        with suppress(BeampipeError):  # it is being unloaded just now; else the next refresh sees it
+        with suppress(BeampipeError):  # being unloaded; otherwise the next refresh reads it
             self._placements[model] = self._models.placement(model)
 
 
@@ -127,7 +127,7 @@ class _Probe:
 class CanaryProbes:
     """Keeps one canary in flight to each model, through the server's own port.
 
-    A model that hangs blocks its request. So each request waits in a thread of its own, and the supervisor only reads
+    A model that hangs blocks its request. So each request waits in a separate thread, and the supervisor only reads
     since when.
 
     Args:
@@ -172,7 +172,7 @@ class CanaryProbes:
         return {model: probe.since for model, probe in list(self._probes.items()) if probe.ended is None}
 
     def forget(self, model: str | None = None) -> None:
-        """Discard the canary in flight to a model, or to all, because the process that had it is gone."""
+        """Discard the canary in flight to a model, or to all, after the end of the process that had it."""
         for name in [model] if model is not None else list(self._probes):
             self._probes.pop(name, None)
             self._faults.pop(name, None)
@@ -192,7 +192,7 @@ _RETRY: Final = 5.0
 """Time [s] from a failed reload to the next."""
 
 _FAILS_BY_ITSELF: Final = 1
-"""Number of requests that may wait for a dead process: Triton fails one a second, as quick as a restart."""
+"""Number of requests that may wait for a dead process without a restart: Triton fails one a second."""
 
 
 class Recovery:
@@ -245,11 +245,11 @@ class Recovery:
                 self._reload(model)
 
     def restart_server(self, reason: str, *, died: bool = True) -> None:
-        """Restart the server with the models it had, however many attempts that takes.
+        """Restart the server with its previous models; attempts are repeated without limit.
 
         Args:
-            reason: why.
-            died: whether it has died; else it is ended now.
+            reason: reason, for the incident.
+            died: whether it has crashed; else it is killed now.
         """
         server, begin = self._server, time.monotonic()
         models = self._inventory.loaded() or server.models
@@ -276,7 +276,7 @@ class Recovery:
                 pauses.started(time.monotonic())
 
     def end_replaced(self) -> None:
-        """End replaced stubs that are idle: beside a dead one Triton never ends them."""
+        """End replaced stubs that are idle: Triton never ends them if one of the instances is dead."""
         now = time.monotonic()
         for pid, (stub, spent, since) in list(self._replaced_stubs.items()):
             if not stub.alive:
@@ -290,7 +290,7 @@ class Recovery:
         return self._pauses.setdefault(what, self._new_pause())
 
     def _reload(self, model: str) -> None:
-        """Give a model fresh instances in place of the dead ones, or restart the server if requests wait for them."""
+        """Replace the dead instances of a model, or restart the server if requests wait for them."""
         inventory, begin = self._inventory, time.monotonic()
         if model not in inventory.loaded():  # unloaded on purpose since
             del self._due[model]
@@ -319,7 +319,7 @@ class Recovery:
                 inventory.retired.add(pid)
         inventory.refresh()
         for other in sorted(set(loaded) - set(inventory.loaded())):
-            with suppress(BeampipeError):  # an ensemble that lost a step for a moment
+            with suppress(BeampipeError):  # an ensemble whose step was briefly unavailable
                 self._models.load(other)
         self._server.note("model back", f"{model} after {time.monotonic() - begin:.2f} s")
         if abandoned and self._waiting(model) > _FAILS_BY_ITSELF:
@@ -327,7 +327,7 @@ class Recovery:
             self.restart_server(f"{waiting:.0f} requests came to the dead process of {model} meanwhile", died=False)
 
     def _replaced(self, model: str, before: dict[int, Stub]) -> None:
-        """Note the processes that a model had before, and ask it anew."""
+        """Mark the previous processes of a model as replaced, and discard its canary in flight."""
         now = time.monotonic()
         self._canaries.forget(model)
         for pid, stub in before.items():
@@ -351,10 +351,10 @@ _REFRESH: Final = 0.5
 """Time [s] between two refreshes of the inventory, and checks for hangs."""
 
 _COUNT: Final = 5.0
-"""Time [s] between two counts of all stubs, for deaths that went unseen."""
+"""Time [s] between two counts of all stubs, for crashes between two refreshes."""
 
 _JOIN: Final = 10.0
-"""Time [s] that the thread gets to end; a load in progress is cut off when the server ends."""
+"""Time limit [s] for the thread to end; a load in progress fails when the server ends."""
 
 _FRESH: Final = 10.0
 """Time [s] for which a check without a hang remains valid."""
