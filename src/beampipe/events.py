@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 BEAM_SPOT_MAX: Final = 20.0
-"""Largest distance of a beam line from the detector's axis [mm]: it lies inside the beam pipe."""
+"""Largest distance of a beam line from the detector's axis [mm]: it must be inside the beam pipe."""
 
 _TILT_MAX: Final = 0.01
 """Largest slope of a beam line to the detector's axis."""
@@ -44,7 +44,7 @@ class BeamSpot:
         dydz: slope of y along z.
 
     Raises:
-        ConfigError: a number is not finite, or the line lies outside the beam pipe.
+        ConfigError: a number is not finite, or the line leaves the beam pipe.
     """
 
     x: float = 0.0
@@ -53,7 +53,7 @@ class BeamSpot:
     dydz: float = 0.0
 
     def __post_init__(self) -> None:
-        # In this form, NaN fails, too.
+        # Written so that NaN fails, too.
         if not np.hypot(self.x, self.y) < BEAM_SPOT_MAX:
             raise ConfigError(f"beam spot: got ({self.x:g}, {self.y:g}) mm, expected it within {BEAM_SPOT_MAX:g} mm")
         if not np.hypot(self.dxdz, self.dydz) < _TILT_MAX:
@@ -64,7 +64,7 @@ class BeamSpot:
         """From ``x,y`` or ``x,y,dxdz,dydz``, lengths in mm.
 
         Raises:
-            ConfigError: the text is not two or four numbers, or the line lies outside the beam pipe.
+            ConfigError: these are no two or four numbers, or the line leaves the beam pipe.
         """
         try:
             numbers = [float(part) for part in text.split(",")]
@@ -76,7 +76,7 @@ class BeamSpot:
 
     @property
     def text(self) -> str:
-        """The line in the form that `parse` reads: ``x,y,dxdz,dydz``, with all digits."""
+        """The line as `parse` reads it: ``x,y,dxdz,dydz``, each number with all its digits."""
         return ",".join(repr(float(number)) for number in astuple(self))
 
     @property
@@ -374,7 +374,7 @@ class Truth(Shown):
         expect_array("shared_particle", self.shared_particle, np.int64, (len(self.shared_hit),))
 
     def facts(self) -> Mapping[str, object]:
-        """Number of hits, of noise hits, of hits shared by several particles, and of particles."""
+        """Number of hits, of those that no particle made, of those that several made, and of particles."""
         return {
             "hits": len(self.particle_id),
             "noise": int(np.count_nonzero(self.particle_id == NOISE)),
@@ -413,7 +413,7 @@ class TrackParameters(Shown):
         values: (n_tracks, 5) float64: d0 [mm], z0 [mm], phi [rad], theta [rad], charge over momentum [e/GeV].
         covariance: (n_tracks, 5, 5) float64 of these, in these units.
         chi2: (n_tracks,) float64 of the hits.
-        n_hits: (n_tracks,) int64 number of fitted hits: those on layers of the fit tables.
+        n_hits: (n_tracks,) int64 hits that were fitted: those on layers of the fit tables.
         status: (n_tracks,) int8: a `FitStatus` for each track.
     """
 
@@ -441,7 +441,7 @@ class TrackParameters(Shown):
 
     @property
     def ndf(self) -> Int64[ndarray, " n_tracks"]:
-        """Degrees of freedom: two measurements per hit minus five parameters."""
+        """Degrees of freedom: two measurements a hit less five parameters."""
         return np.asarray(2 * self.n_hits - 5)
 
     @property
@@ -464,12 +464,11 @@ class Tracks(Shown):
         track_id: (n_hits,) int64 in input order: 0 .. n_tracks - 1, `NO_TRACK` (-1) for a hit on no track.
             Tracks are numbered by their first hit in input order.
         seconds: wall time of each stage [s], in pipeline order.
-        counts: sizes of intermediate results, e.g. ``{"hits": 91000, "edges": 120000}``; of our pipelines also
-            ``"outside"``, the hits on no layer of the detector, and ``"unfilled_layers"``, the layers that are empty or
-            partly filled.
+        counts: sizes along the way, e.g. ``{"hits": 91000, "edges": 120000}``; of our pipelines also ``"outside"``, the
+            hits on no layer of the detector, and ``"unfilled_layers"``, the layers that are empty or partly filled.
         candidates: rows of the hits of each track, from a finder whose tracks share hits; None where the labels hold
             all.
-        cpu_seconds: CPU time of each stage [s], if the finder measures it.
+        cpu_seconds: processor time of each stage [s], from a finder that measures it.
         beam_spot: beam line that r and phi were measured from: the expected one, or the one that the tracks clearly
             come from.
         parameters: fitted helix of each track; None without a fit.
@@ -637,7 +636,8 @@ class Event(Shown):
         Args:
             tracks: tracks that were found in the event; None for the hits alone.
             min_pt: lowest pT of a track that is drawn [GeV].
-            show_truth: whether to draw simulated particles, as broad pale lines; by default only without tracks.
+            show_truth: whether simulated particles are drawn, as broad pale lines; if not given, where there are no
+                tracks.
             field: solenoidal field, for the pT of tracks that were not fitted [T].
 
         Returns:
@@ -716,7 +716,7 @@ class Event(Shown):
 
 
 def distance_squared(position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, " n_hits"]:
-    """r^2 + z^2 [mm^2] of r, phi, z. An edge points from the smaller to the larger one (ties: to the higher index)."""
+    """r^2 + z^2 [mm^2] of r, phi, z: an edge runs from the smaller to the larger one (ties: to the higher index)."""
     r, z = position[:, 0], position[:, 2]
     out: Float32[ndarray, " n_hits"] = r * r + z * z
     return out
@@ -758,5 +758,5 @@ def hit_lists(
 
 
 def split_hit_lists(rows: Int64[ndarray, " n"], begin: Int64[ndarray, " n_tracks_and_1"]) -> list[Int64[ndarray, " _"]]:
-    """The rows of each track, from the result of `hit_lists`."""
+    """The rows of each track, from the two arrays of `hit_lists`."""
     return [rows[first:last] for first, last in pairwise(begin.tolist())]

@@ -62,10 +62,10 @@ def build_generic() -> Any:
 
 
 def build_layout(layout: DetectorLayout) -> Any:
-    """The tracking geometry of a layout, with matter on every module and on the beam pipe.
+    """The tracking geometry of a layout, with material on every module and on the beam pipe.
 
     Raises:
-        ConfigError: layers stand in each other's way.
+        ConfigError: layers overlap.
         MissingExtraError: pyacts is not installed.
     """
     acts_examples()
@@ -168,7 +168,7 @@ def _surfaces(layer: Layer) -> list[Any]:
 
 
 def _apply_material(geometry: Any, pipe: BeamPipe | None, layers: list[Layer]) -> None:
-    """Put homogeneous matter on the modules and the beam pipe.
+    """Put homogeneous material on the modules and the beam pipe.
 
     The Python bindings cannot create material, but they read a material map of ACTS in JSON.
     """
@@ -219,10 +219,10 @@ def build_detector(layout: DetectorLayout | None = None) -> BuiltDetector:
     """Build a detector for ACTS.
 
     Args:
-        layout: what it is made of, or None for the GenericDetector.
+        layout: layout of the detector, or None for the GenericDetector.
 
     Raises:
-        ConfigError: layers of the layout stand in each other's way.
+        ConfigError: layers of the layout overlap.
         MissingExtraError: pyacts is not installed.
     """
     if layout is not None:

@@ -79,7 +79,7 @@ def degrade(
         the degraded event; `event` itself is untouched.
 
     Raises:
-        InputError: the event lacks what is needed, or is of another detector.
+        InputError: the event lacks identifiers or other required fields, or is of another detector.
     """
     rng = np.random.default_rng([seed, _EVENT, event.event_id])
     kept = rng.random(len(event.hits)) >= degradation.hit_loss
@@ -96,7 +96,7 @@ def degrade(
     if degradation.noise == 0:
         return left
     n_noise = int(rng.poisson(degradation.noise * len(left.hits)))
-    # Noise is uniform over the area of the modules that are alive.
+    # Noise is uniform over the area of the modules that are not dead.
     share = np.cumsum(np.where(dead, 0.0, table.area))
     row: Int64[ndarray, " n"] = np.searchsorted(share, rng.random(n_noise) * share[-1], side="right")
     local = table.uniform(row, rng)

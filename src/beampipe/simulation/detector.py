@@ -501,7 +501,7 @@ def shells(layout: DetectorLayout) -> tuple[Shell, ...]:
     """The layers of a layout by shells, inside out.
 
     Raises:
-        ConfigError: layers stand in each other's way.
+        ConfigError: layers overlap.
     """
     parts: list[tuple[float, float, Barrel | Discs]] = [(b.inner_radius, b.outer_radius, b) for b in layout.barrel]
     parts += [(d.inner_radius_mm, d.outer_radius_mm, d) for d in layout.discs]
@@ -520,7 +520,7 @@ def modules_of_layout(layout: DetectorLayout) -> Modules:
     """The modules of a layout, sorted by geometry identifier; it needs no pyacts.
 
     Raises:
-        ConfigError: layers stand in each other's way.
+        ConfigError: layers overlap.
     """
     layers = [layer for shell in shells(layout) for layer in shell.layers]
     count = [len(layer.centre) for layer in layers]
@@ -635,9 +635,9 @@ class Detector:
 
     Attributes:
         field: magnetic field along z [T] that reconstruction assumes.
-        field_scale: factor on the field that the particles feel, to simulate a field known wrongly.
+        field_scale: factor on the field in the simulation, to study a wrong field in reconstruction.
         hadronic: let charged hadrons interact with the nuclei of the detector.
-        layout: what the detector is made of, or None for the GenericDetector.
+        layout: layout of the detector, or None for the GenericDetector.
     """
 
     field: float = 2 * T
@@ -655,6 +655,6 @@ def detector_modules(layout: DetectorLayout | None = None) -> Modules:
     """The modules of a layout, or of the GenericDetector; it needs no pyacts.
 
     Raises:
-        ConfigError: layers of the layout stand in each other's way.
+        ConfigError: layers of the layout overlap.
     """
     return generic_modules() if layout is None else modules_of_layout(layout)

@@ -1,4 +1,4 @@
-"""Jets of particles: anti-kt, and the label of the parton behind them.
+"""Anti-kt jets of particles, labelled by their initial parton.
 
 Anti-kt: M. Cacciari, G. P. Salam, G. Soyez, JHEP 04 (2008) 063, by their FastJet, Eur. Phys. J. C 72 (2012) 1896.
 """
@@ -33,16 +33,16 @@ class ParticleJets:
 
     Attributes:
         event: (n_jets,) int64, which of the collisions a jet belongs to.
-        number: (n_jets,) int64, place of the jet in its event, from 0.
+        number: (n_jets,) int64, position of the jet in its event, from 0.
         pt: (n_jets,) float64, transverse momentum [GeV].
         eta: (n_jets,) float64, pseudorapidity.
         phi: (n_jets,) float64, azimuth [rad].
-        label: (n_jets,) int64, PDG number of the parton behind the jet, see `parton_labels`.
+        label: (n_jets,) int64, PDG number of the parton that initiated the jet, see `parton_labels`.
         offset: (n_jets + 1,) int64, first charged particle of each jet.
         track_pt: (n,) float64, transverse momentum of the charged particles [GeV].
         track_eta: (n,) float64, pseudorapidity of the charged particles.
         track_phi: (n,) float64, azimuth of the charged particles [rad].
-        track_number: (n,) int64, place of the charged particles among all particles of their event, which names them.
+        track_number: (n,) int64, index of the charged particles among all particles of their event.
     """
 
     event: Int64[ndarray, " n_jets"]
@@ -105,9 +105,9 @@ class _Clustered:
         pt: (n_jets,) transverse momentum [GeV].
         eta: (n_jets,) pseudorapidity.
         phi: (n_jets,) azimuth [rad].
-        first_member: (n_jets,) place in `member` of the first particle of a jet.
+        first_member: (n_jets,) index in `member` of the first particle of a jet.
         n_members: (n_jets,) number of particles of a jet.
-        member: (n_particles,) particles of the jets one after the other: places in their event.
+        member: (n_particles,) particles of the jets one after the other: indices in their event.
     """
 
     event: Int64[ndarray, " n_jets"]

@@ -42,7 +42,7 @@ def observables(
     total = np.bincount(owner, pt, len(n_trk))
     distance = _distance(eta - jet_eta[owner], phi - jet_phi[owner])
     moment, pairs = np.bincount(owner, pt * distance, len(n_trk)), np.zeros(len(n_trk))
-    for step in range(1, int(n_trk.max(initial=0))):  # a constituent and the one `step` places on, in all jets at once
+    for step in range(1, int(n_trk.max(initial=0))):  # pairs (i, i + step), in all jets at once
         first = np.flatnonzero(owner[:-step] == owner[step:])
         second = first + step
         terms = pt[first] * pt[second] * _distance(eta[first] - eta[second], phi[first] - phi[second]) ** beta

@@ -165,7 +165,7 @@ def track_files(
     """
     outputs = check_outputs(inputs, output, form, parameters=parameters)
     failed: set[Path] = set()
-    check = track_format(form).needs  # what an event must have to be written in that form
+    check = track_format(form).needs  # refuses events that cannot be written in that form
     submitted = _look_ahead(_submit_events(inputs, finder, read, check, in_flight, failed), in_flight)
 
     def write(target: Path, found: Iterator[tuple[Event, Tracks]]) -> int:

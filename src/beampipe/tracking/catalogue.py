@@ -15,9 +15,6 @@ from typing import Final, Literal
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.notebook import Shown
 
-# Named pipelines
-
-
 _COMPONENT_CHAIN_HITS: Final = 4
 """Fewest hits of a chain whose edges may join a component: chance makes most chains of three, and with those of five
 alone components lose displaced tracks."""
@@ -61,15 +58,16 @@ class Walk:
 
 @dataclass(frozen=True)
 class Completion:
-    """Tracks take along the free hits beyond their ends, and are dropped where they are short for their chi2.
+    """Adds free hits beyond the ends of tracks, and drops tracks that are short for their chi2.
 
     The score of a track is its number of layers, less 1, less `penalty` times the sum of its chi2: one of each three
-    layers in a row, 1 at the edge of the window. Chance has few layers and large chi2, a particle many and small ones.
+    layers in a row, 1 at the edge of the window. Chance combinations have few layers and large chi2, particles many
+    layers and small chi2.
 
     Attributes:
         penalty: cost of three layers whose chi2 is at the edge of the window, in layers.
         min_score: lowest score of a track that stays in an event of 100,000 hits, in layers; it is lower by 1 for each
-            factor of ten that an event has fewer, as chance then is.
+            factor of ten fewer hits, as chance combinations are then rarer.
     """
 
     penalty: float
@@ -78,7 +76,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class Limit:
-    """Events up to which a pipeline finds what it is made for; denser ones are refused, unless checks are off.
+    """Largest events for which a pipeline is efficient; denser ones are refused, unless checks are off.
 
     Attributes:
         hits: most hits of an event.
@@ -95,7 +93,7 @@ class PipelineSpec(Shown):
 
     Attributes:
         name: name of the pipeline, in Python, on the command line and on the wire.
-        for_what: what the pipeline is made for, in a line of help.
+        for_what: purpose of the pipeline, for a line of help.
         graph: how hits become edges: ``"neighbours"`` in a learned embedding, or layers with learned ``"windows"``.
         scored: whether an interaction network scores the edges.
         segmentation: how edges become tracks, with its numbers.
@@ -107,12 +105,12 @@ class PipelineSpec(Shown):
         curvature_from: share of each window of curvature from which on it is used, where edges come from windows; above
             0, tracks of higher momentum are left to the passes before.
         seed_depth: most layers before those on which tracks begin to grow, where edges come from windows.
-        completion: how tracks are completed and judged when they are found; None for as they are.
-        limit: events up to which the pipeline finds what it is made for; None for events of any size.
-        after: pipeline that goes before, so that this one works on the hits that it leaves over; None for all hits.
+        completion: how tracks are completed and selected at the end; None to leave them unchanged.
+        limit: largest events for which the pipeline is efficient; None for events of any size.
+        after: pipeline that runs before, so that this one works on the hits that it leaves over; None for all hits.
 
     Raises:
-        ConfigError: networks are named but not used, or used but not named; `curvature` or `curvature_from` is no such
+        ConfigError: networks are named but not used, or used but not named; `curvature` or `curvature_from` is no
             share, or `seed_depth` no number of layers.
     """
 
@@ -219,7 +217,7 @@ _MODULE_MAP: Final = PipelineSpec(
     for_what="learned windows, best paths, completed; no network",
     graph="windows",
     scored=False,
-    # No network has judged these paths, and at high pile-up five hits in a row occur by chance.
+    # No network has scored these paths, and at high pile-up five hits in a row occur by chance.
     segmentation=Walk(min_hits=6, penalty=0.5),
     windows="module_map",
     networks=None,
@@ -248,9 +246,9 @@ def _soft(curvature_from: float, curvature: float, after: PipelineSpec) -> Pipel
 _SOFT_COMPLETION: Final = Completion(penalty=1.0, min_score=4.4)
 
 _MODULE_MAP_SOFT: Final = replace(
-    # The work of a pass grows with the cube of its hits and the square of its windows: four in turn are quicker than
-    # one, and what is left for the last is in nobody else's way. The edge of the windows is where the taught tracks
-    # end, at 0.27 GeV: nine tenths of it reach to 0.3 GeV. The last also takes what is short, at any curvature.
+    # The work of a pass grows with the cube of its hits and the square of its windows: four passes are quicker than
+    # one, and the last has the fewest hits left. The windows end at the pT of the softest training tracks, 0.27 GeV:
+    # nine tenths of their curvature reach 0.3 GeV. The last pass also takes short tracks, at any curvature.
     _soft(0.0, 0.9, after=_soft(0.35, 0.65, after=_soft(0.2, 0.4, after=_MODULE_MAP))),
     name="module_map_soft",
     for_what="module_map, then windows down to pT = 0.3 GeV over the hits that it leaves over",
@@ -261,7 +259,7 @@ _MODULE_MAP_SOFT: Final = replace(
 
 
 _DISPLACED: Final = "_displaced"
-"""What the name of a pipeline ends in that goes on to displaced tracks."""
+"""Suffix of the names of pipelines with a further pass for displaced tracks."""
 
 
 def _displaced(after: PipelineSpec) -> PipelineSpec:
@@ -319,10 +317,10 @@ PIPELINES: Final[Mapping[str, PipelineSpec]] = MappingProxyType(
         )
     }
 )
-"""The named pipelines: name -> what it is made of."""
+"""Name -> specification of each named pipeline."""
 
 DEFAULT_PIPELINE: Final = _MODULE_MAP.name
-"""The pipeline that is meant where none is named."""
+"""Name of the default pipeline."""
 
 
 def pipeline_spec(name: str) -> PipelineSpec:
@@ -342,7 +340,7 @@ def pipeline_names() -> str:
 
 
 def with_displaced(name: str) -> str:
-    """Name of the pipeline that goes on to displaced tracks where the one of that name ends.
+    """Name of the pipeline that extends the named one by a pass for displaced tracks.
 
     Raises:
         UnknownNameError: there is none.
@@ -365,14 +363,11 @@ def pipeline_table() -> str:
     return "\n".join(rows)
 
 
-# Shipped tracker models
-
-
 CARD: Final = "model.json"
-"""Name of the file that says what a folder of weights is."""
+"""Name of the card in the folder of a tracker model."""
 
 DEFAULT_MODEL: Final = "generic"
-"""Name of the tracker model that is meant where none is named."""
+"""Name of the default tracker model."""
 
 _MODELS_FOLDER: Final = Path(__file__).parent / "models"
 
@@ -392,7 +387,7 @@ MODEL_HELP: Final = f"Tracker model of the detector: {model_names()}, or a folde
 
 
 def complete_model(incomplete: str) -> list[str]:
-    """What a shell may complete to a tracker model: names of shipped ones, and folders on the way to others."""
+    """Shell completions of a tracker model: names of shipped ones, and folders that may lead to others."""
     start = Path(incomplete)
     parent = start if incomplete.endswith("/") else start.parent
     beginning = "" if incomplete.endswith("/") else start.name
@@ -405,5 +400,5 @@ def complete_model(incomplete: str) -> list[str]:
 
 
 def complete_pipeline(incomplete: str) -> list[str]:
-    """What a shell may complete to the name of a pipeline."""
+    """Shell completions of the name of a pipeline."""
     return [name for name in PIPELINES if name.startswith(incomplete)]

@@ -34,7 +34,7 @@ class TrackFinder(Protocol):
         ...
 
     def close(self) -> None:
-        """Free what the finder holds; events that were submitted and are not done are cancelled."""
+        """Free the resources of the finder; submitted events that are not done are cancelled."""
         ...
 
     def __enter__(self) -> TrackFinder: ...
@@ -43,7 +43,7 @@ class TrackFinder(Protocol):
 
 
 class InOneThread(Shown):
-    """Makes a whole `TrackFinder` of a class that has `find`: one thread takes the submitted events in turn.
+    """Adds the rest of `TrackFinder` to a class that has `find`: one thread processes the submitted events in order.
 
     The thread is started by the first `submit` and ended by `close`. It is kept among the attributes of the instance,
     which may be a frozen dataclass.
@@ -54,11 +54,11 @@ class InOneThread(Shown):
         """The tracks of one event."""
 
     def facts(self) -> Mapping[str, object]:
-        """What a notebook shows of the finder: nothing but its class, unless it says more."""
+        """Facts that a notebook shows beside the class of the finder; none by default."""
         return {}
 
     def submit(self, hits: Hits, /) -> Future[Tracks]:
-        """The tracks of one event, later: events that are submitted wait for each other."""
+        """The tracks of one event, later: submitted events are processed one after the other."""
         return self._thread.submit(self.find, hits)
 
     async def find_async(self, hits: Hits, /) -> Tracks:
@@ -66,7 +66,7 @@ class InOneThread(Shown):
         return await asyncio.wrap_future(self.submit(hits))
 
     def close(self) -> None:
-        """End the thread; what has not begun is cancelled."""
+        """End the thread; events that have not begun are cancelled."""
         if "_thread" in self.__dict__:
             self.__dict__.pop("_thread").shutdown(wait=True, cancel_futures=True)
 

@@ -24,7 +24,7 @@ def named_finder(name: str, **options: Unpack[PipelineOptions]) -> TrackFinder:
     Raises:
         UnknownNameError: no finder or shipped model of that name.
         MissingExtraError: ACTS is requested and not installed.
-        BeampipeError: whatever `load_pipeline` raises.
+        BeampipeError: any error of `load_pipeline`.
     """
     settings = acts_settings(name)
     return load_pipeline(name, **options) if settings is None else ActsTrackFinder(settings)
@@ -43,7 +43,7 @@ def named_finders(
         options: those of `load_pipeline`, with one thread if `threads` is not given.
 
     Raises:
-        BeampipeError: whatever `named_finder` raises.
+        BeampipeError: any error of `named_finder`.
     """
     options.setdefault("threads", 1)
     finders: dict[str, TrackFinder] = {}

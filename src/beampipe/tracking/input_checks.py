@@ -14,30 +14,27 @@ from beampipe.arrays import Float32
 from beampipe.errors import ConfigError, LayoutWarning
 from beampipe.events import ON_AXIS, BeamSpot, Hits, Tracks
 
-# Columns by themselves: rounded, given twice, or phi in parts of a turn
-
-
 FEWEST_FOR_COLUMNS: Final = 1000
 """Fewest hits of an event whose columns are checked."""
 
 _COLUMN_SHARE: Final = 0.9
-"""Share of the hits from which on a property of a number is one of its column."""
+"""Share of the hits from which on a property of numbers counts as one of their column."""
 
 _FEWEST_VALUES: Final = 0.6
-"""Distinct values of phi per hit below which a warning says so. Hits of one event hardly ever have the same."""
+"""Fewest distinct values of phi per hit without a warning. Hits of one event hardly ever share one."""
 
 _MOST_SORTED: Final = 5000
-"""Hits of which the distinct values are counted, about."""
+"""Approximate number of hits whose distinct values are counted."""
 
 _TURN_EDGE: Final = 0.01
-"""Distance from the ends of a turn, in parts of it, within which some of `FEWEST_FOR_COLUMNS` hits lie."""
+"""Distance from the ends of a turn, as a share of it, within which some of `FEWEST_FOR_COLUMNS` hits lie."""
 
 _PARTS_OF_A_TURN: Final = ((-1, 1, "pi"), (0, 2, "pi"), (-0.5, 0.5, "turns"), (0, 1, "turns"))
-"""Least and most of phi where it is given in these units; in rad it is rarely just that."""
+"""Smallest and largest phi in these units; phi in rad rarely has exactly this range."""
 
 
 def odd_columns(position: Float32[ndarray, "n_hits 3"]) -> list[str]:
-    """What looks wrong with the columns of one event; nothing if they look well, or if there are too few hits.
+    """Suspicious properties of the columns of one event, in words; none for events with few hits.
 
     Args:
         position: r [mm], phi [rad], z [mm], of all hits.
@@ -52,7 +49,7 @@ def odd_columns(position: Float32[ndarray, "n_hits 3"]) -> list[str]:
     if np.mean(phi.astype(np.float16) == phi) > _COLUMN_SHARE:
         reasons.append("phi was rounded to 16 bits")
     else:
-        # Hits of one phi stand anywhere in an event, but in one slice of the detector; sorting all of them takes long.
+        # Hits of equal phi may be anywhere in the event, but are in one slice of the detector; sorting all is slow.
         low, width = phi.min(), np.ptp(phi) * min(1, _MOST_SORTED / len(phi))
         part = phi[phi <= low + width]
         if (values := len(np.unique(part))) < _FEWEST_VALUES * len(part):
@@ -66,16 +63,13 @@ def odd_columns(position: Float32[ndarray, "n_hits 3"]) -> list[str]:
     return reasons
 
 
-# Hits and tracks of a run
-
-
 LAYOUT_COUNTS: Final = ("outside", "unfilled_layers")
 """Names in `Tracks.counts` of the hits on no layer, and of the layers that hits do not fill."""
 
 
 @dataclass(frozen=True)
 class ExpectedShare:
-    """What share of the hits is usually on tracks.
+    """The usual share of the hits on tracks.
 
     Attributes:
         share: share of the hits.
@@ -107,36 +101,36 @@ class ExpectedShare:
 
 
 EXPECTED_ON_TRACKS: Final = ExpectedShare(0.13)
-"""What is on tracks of pT > 1 GeV, in proton collisions with any pile-up; for models without a measured share."""
+"""Share on tracks of pT > 1 GeV, in proton collisions with any pile-up; for models without a measured share."""
 
 EXPECTED_SOFT: Final = ExpectedShare(0.55)
 """The same for tracks of pT > 0.3 GeV."""
 
 _MOST_OUTSIDE: Final = 0.05
-"""Share of the hits outside above which a warning says so; the hits of a detector lie on its layers, noise too."""
+"""Largest share of hits on no layer without a warning; the hits of a detector lie on its layers, noise too."""
 
 _FEWEST_FOR_OUTSIDE: Final = 100
-"""Fewest hits of an event of which the share outside means something."""
+"""Fewest hits of an event whose share on no layer is checked."""
 
 _FEWEST_FOR_LAYERS: Final = 3000
-"""Fewest hits of an event of which layers without any mean something: one soft collision leaves some empty."""
+"""Fewest hits of an event whose empty layers are checked: one soft collision leaves some empty."""
 
 _FEWEST_FOR_NONE: Final = 2000
-"""Fewest hits of which hardly one on a track means something: some soft collisions have no hard track."""
+"""Fewest hits from which on almost none on tracks is a warning: some soft collisions have no hard track."""
 
 _HARDLY_ONE: Final = 0.01
 
 _FEWEST_FOR_FEW: Final = 8000
-"""Fewest hits of which few on tracks mean something: in lots of so many soft collisions, 0.14 +- 0.016 are usual."""
+"""Fewest hits in a lot from which on few on tracks is a warning: such lots of soft collisions have 0.14 +- 0.016."""
 
 _FEW: Final = 0.4
-"""Part of the expected share on tracks below which a warning says so."""
+"""Smallest ratio of measured to expected share on tracks without a warning."""
 
 _MOST_UNFILLED: Final = 2
 """Most layers that may lack hits in an event of `_FEWEST_FOR_LAYERS`."""
 
 _FARTHEST_BEAM: Final = 0.5
-"""Distance of the beam line from where it is expected above which a warning says so [mm]."""
+"""Largest distance between actual and expected beam line without a warning [mm]."""
 
 
 @dataclass
@@ -154,14 +148,14 @@ class _HitCounts:
 
 
 class HitMonitor:
-    """Looks at the events of one finder, and warns once at most. Several threads may use it.
+    """Checks the events of one finder, and warns at most once. It is thread-safe.
 
-    An event is judged by its hits outside and by the layers that they do not fill. By its hits on tracks it is judged
-    together with the events before it, in lots of some thousand hits. Small events are not judged.
+    Hits on no layer, and layers that the hits do not fill, are checked for each event. The share of hits on tracks is
+    checked for several consecutive events together, in lots of some thousand hits. Small events are not checked.
 
     Args:
         name: name of the pipeline or model, for the message.
-        usual: what share of the hits is usually on tracks.
+        usual: usual share of the hits on tracks.
         beam_spot: beam line that is expected.
     """
 
@@ -184,8 +178,8 @@ class HitMonitor:
         Args:
             hits: hits of the event.
             tracks: tracks found in it, with the `LAYOUT_COUNTS` if its finder counts them.
-            expected: beam line that is expected of this event; that of the watch if not given.
-            usual: what share is usual where they were found; that of the watch if not given.
+            expected: expected beam line of this event; that of the monitor if not given.
+            usual: usual share for the finder of this event; that of the monitor if not given.
 
         Warns:
             LayoutWarning: many hits lie on no layer, many layers have no hits, far fewer hits than usual are on
@@ -223,7 +217,7 @@ class HitMonitor:
         return reasons
 
     def _of_tracks(self, event: _HitCounts, usual: ExpectedShare) -> list[str]:
-        """Reasons from the tracks of an event and those before it."""
+        """Reasons for a warning from the tracks of an event and those before it."""
         lot = self._lot
         lot.add(event)
         few = usual.share * _FEW

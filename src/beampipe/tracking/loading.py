@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 DEFAULT_MODEL_FOLDER: Final = shipped_models()[DEFAULT_MODEL]
-"""Folder of the tracker model that is meant where none is named."""
+"""Folder of the default tracker model."""
 
 FIT_STEM: Final = "fit"
 """Stem of the tables of the track fit."""
@@ -60,10 +60,10 @@ def load_pipeline(
             on it.
         model: tracker model of the detector: the name of a shipped one, or a folder that
             ``beampipe tracking train`` wrote.
-        beam_spot: beam line that is expected; the one that the model was learned about if not given. It need not be
-            known: an event whose tracks clearly come from elsewhere is found again, seen from there.
+        beam_spot: expected beam line; that of the model if not given. It need not be exact: an event whose tracks
+            clearly come from another line is processed again relative to that line.
         check: whether hits are compared with the layers that the pipeline was made for, and their number with its
-            limit. If not, hits of any detector go through, and nothing warns.
+            limit. If not, hits of any detector are accepted, without warnings.
 
     Raises:
         UnknownNameError: no pipeline, device or shipped model of that name.
@@ -98,10 +98,10 @@ def build_pipeline(
     """The pipeline that a spec describes, on the CPU; the spec may be one of your own.
 
     Args:
-        spec: what the pipeline is made of.
+        spec: specification of the pipeline.
         threads: number of threads for one call.
         model: tracker model whose weights it takes: the name of a shipped one, or a folder.
-        beam_spot: beam line that is expected; the one that the model was learned about if not given.
+        beam_spot: expected beam line; that of the model if not given.
         check: whether hits are compared with the layers that the windows were learned from.
 
     Raises:
@@ -116,7 +116,7 @@ def build_pipeline(
 
 
 def load_track_fitter(model: str | Path | TrackerModel = DEFAULT_MODEL, *, threads: int | None = None) -> TrackFitter:
-    """What fits the tracks of a detector.
+    """The track fitter of a detector.
 
     Args:
         model: tracker model of the detector: the name of a shipped one, or a folder.
@@ -140,7 +140,7 @@ def pipeline_weights(name: str, model: str | Path | TrackerModel = DEFAULT_MODEL
 
     Args:
         name: a name of `PIPELINES`.
-        model: tracker model to look in: the name of a shipped one, or a folder.
+        model: tracker model to search: the name of a shipped one, or a folder.
 
     Raises:
         UnknownNameError: no pipeline or shipped model of that name.
@@ -154,7 +154,7 @@ def fit_weights(model: str | Path | TrackerModel = DEFAULT_MODEL) -> tuple[Path,
     """The tables of the track fit and their card; none where the tracker model was trained without.
 
     Args:
-        model: tracker model to look in: the name of a shipped one, or a folder.
+        model: tracker model to search: the name of a shipped one, or a folder.
 
     Raises:
         UnknownNameError: no shipped model of that name.

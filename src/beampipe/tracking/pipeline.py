@@ -1,8 +1,8 @@
-"""A pipeline: stages in a straight line from hits to tracks, perhaps after other passes that leave hits over.
+"""A pipeline: stages in a fixed order from hits to tracks, in one pass or in several over the remaining hits.
 
 A pipeline is its specification (`beampipe.tracking.catalogue`) and a tracker model. On the CPU its stages run in one
-call of C++ (`kernels/native/pipelines`). The same call decides which events are refused, and which are found again at
-the beam spot that their tracks point to. With stages of your own, and on a GPU, it runs them one by one in Python.
+call of C++ (`kernels/native/pipelines`). The same call decides which events are refused, and which are processed again
+at the beam spot that their tracks point to. With custom stages, and on a GPU, the stages run one by one in Python.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Hook", "Pipeline", "wrap_phi"]
 
 Hook = Callable[[str, Mapping[str, Any] | None], None]
-"""Called after each stage with the name of its step and the arrays that are there; None where C++ runs the stages."""
+"""Called after each stage with the name of its step and the current arrays (None where C++ runs the stages)."""
 
 _COUNT_NAMES: Final = ("hits", "edges", "triplets", *LAYOUT_COUNTS)
 
@@ -44,7 +44,7 @@ _SOFT_PT: Final = 0.5
 """Windows that were learned from particles below this pT [GeV] find soft tracks."""
 
 _WHOLE_CURVATURE: Final = 0.9
-"""Part of the curvature of soft windows that reaches down to pT = 0.3 GeV."""
+"""Share of the largest curvature of soft windows that corresponds to pT = 0.3 GeV."""
 
 _MIN_JUDGED: Final = 20
 """Fewest hits of an event that is compared with the layers, where no kernels were compiled."""
@@ -54,17 +54,17 @@ _MIN_JUDGED: Final = 20
 class Pipeline(InOneThread):
     """Finds tracks by the stages of a specification, with the weights of a tracker model.
 
-    An event whose tracks clearly come from another beam line than the expected one is found again, seen from there.
-    Without compiled kernels the numpy reference runs: it refuses events that would take minutes and hits on no layer,
-    but guesses no units and finds nothing again.
+    An event whose tracks clearly come from another beam line than the expected one is processed again relative to that
+    line. Without compiled kernels the numpy reference runs: it refuses events that would take minutes and hits on no
+    layer, but guesses no units and processes no event again.
 
     Attributes:
-        spec: what the pipeline is made of.
+        spec: specification of the pipeline.
         model: tracker model whose weights are used.
         threads: number of threads of one call; the tracks do not depend on it.
         beam_spot: beam line that is expected.
         check: whether events are refused whose hits are of another detector, or too many for the pipeline; if not,
-            nothing warns either.
+            there are no warnings either.
         own_stages: name of the step and stage of each pass, run one by one in Python; None for the stages of the spec,
             composed in C++. Steps of one name are timed together.
         in_blocks: whether these take several events as one graph; if not, `find_many` finds events one by one.
@@ -131,17 +131,17 @@ class Pipeline(InOneThread):
 
     @cached_property
     def expected_share(self) -> ExpectedShare:
-        """Share of the hits that is usually on tracks: as measured with the model, else by a rule of thumb."""
+        """Usual share of the hits on tracks: as measured with the model, else by a rule of thumb."""
         measured = self.model.performance.get(self.name)
         if measured is not None and measured.hits_on_tracks > 0:
             return ExpectedShare(measured.hits_on_tracks, measured.hits)
         if self.model.weights[self.spec.windows].pt_floor >= _SOFT_PT:
             return EXPECTED_ON_TRACKS
-        # Seen at 0.4, 0.65 and 0.9 of the curvature: 0.24, 0.42 and 0.55.
+        # Measured at 0.4, 0.65 and 0.9 of the curvature: 0.24, 0.42 and 0.55.
         return ExpectedShare(EXPECTED_SOFT.share * min(1.0, self.spec.curvature / _WHOLE_CURVATURE))
 
     def staged(self) -> Pipeline:
-        """The same pipeline, whose stages run one by one in Python: to see the arrays between them."""
+        """The same pipeline with its stages run one by one in Python, to inspect the arrays between them."""
         return replace(self, own_stages=self.passes)
 
     def with_stages(self, stages: Line, name: str | None = None) -> Pipeline:
@@ -164,8 +164,8 @@ class Pipeline(InOneThread):
 
         Args:
             hits: hits of the event.
-            hook: called after each stage, if given; what it raises ends the work. It sees the arrays that are there
-                after the stage, where stages run one by one (`staged`). Events found again are seen again.
+            hook: called after each stage, if given; its exceptions end the work. It gets the current arrays where
+                stages run one by one (`staged`). It is called again for events that are processed again.
 
         Raises:
             TooLargeError: the event would need too much memory, or minutes by the numpy reference, or has more hits
@@ -177,9 +177,9 @@ class Pipeline(InOneThread):
     def find_many(self, events: Sequence[Hits], *, hook: Hook | None = None) -> list[Tracks]:
         """Tracks of several events, found together: each stage runs once, on all of them side by side.
 
-        The labels are those that `find` gives for each event. As for time, an event's `seconds` are its share of the
-        whole by number of hits. Small events gain most: what a stage costs whatever the number of hits is paid once,
-        and the threads have something to share.
+        The labels are those that `find` gives for each event. The `seconds` of an event are its share of the total by
+        number of hits. Small events gain most: the fixed cost of a stage is paid once, and the threads have more work
+        to share.
 
         Args:
             events: hits of each event; events may differ in size and be empty.
@@ -187,7 +187,7 @@ class Pipeline(InOneThread):
 
         Raises:
             TooLargeError: one event, or all together, would need too much memory; see `memory`. Or one has more hits
-                than the pipeline is made for. Found one by one, the others may still be answered.
+                than the pipeline is made for. The other events can still be found one by one.
             LayoutError: the hits of one event are of another detector, or in other units; likewise.
         """
         if not events:
@@ -253,7 +253,7 @@ class Pipeline(InOneThread):
         )
         if run is None:
             seconds = dict(zip(self.steps, native_seconds, strict=True))
-        # Of several events, the answer for one keeps no other's labels alive.
+        # Copies: the result of one event must not keep the labels of all in memory.
         labels = [track_id] if len(events) == 1 else [part.copy() for part in np.split(track_id, offsets[1:-1])]
         n_hits = max(len(position), 1)
         counts = zip(map(len, events), edges, triplets, outside, unfilled, strict=True)
@@ -312,7 +312,7 @@ class Pipeline(InOneThread):
 
 
 def wrap_phi(position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, "n_hits 3"]:
-    """The same hits with phi between -pi and pi, where the kernels look for it."""
+    """The same hits with phi between -pi and pi, as the kernels require."""
     outside = np.abs(position[:, 1]) > np.float32(np.pi)
     if not outside.any():
         return position
@@ -329,28 +329,25 @@ def _timed_as(step: str, number: int) -> str:
 def _side_by_side(
     events: Sequence[Hits],
 ) -> tuple[Float32[ndarray, "n_hits 3"], Int64[ndarray, " n_events_and_1"]]:
-    """The positions of all events, and the first hit of each, and the end."""
+    """The positions of all events together, the first hit of each, and the end."""
     positions = [hits.position for hits in events]
     position = positions[0] if len(events) == 1 else np.concatenate(positions)
     return np.ascontiguousarray(position), np.array([0, *map(len, positions)], np.int64).cumsum()
 
 
-# Order of the stages
-
-
 INPUT_ARRAYS: Final = ("position", "offsets")
-"""The arrays that a pipeline hands to its first stage."""
+"""The input arrays of the first stage."""
 
 OUTPUT_ARRAYS: Final = ("edge_index", "track_id")
 """The arrays that a pipeline reads at the end."""
 
 COUNTED_ARRAYS: Final = ("triplets",)
-"""The arrays that a pipeline counts at the end where they are there."""
+"""The arrays whose lengths a pipeline counts at the end, if present."""
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A stage at its place in a line.
+    """A stage of a pipeline, with the arrays that can be freed after it.
 
     Attributes:
         name: name under which the time of the stage is added up.
@@ -368,19 +365,19 @@ class Step:
 
 
 def checked_steps(pipeline: str, line: Sequence[tuple[str, Stage]]) -> tuple[Step, ...]:
-    """The steps of a line in which each stage finds what it needs.
+    """The steps of a line, after a check that the arrays each stage needs are made before it.
 
     Args:
         pipeline: name of the pipeline, for messages.
         line: name and stage of each step.
 
     Raises:
-        ConfigError: a stage does not say what it needs and makes, needs what no earlier stage makes or what belongs
-            to edges that have changed since; or no stage makes the tracks.
+        ConfigError: a stage does not declare what it needs and makes, needs an array that no earlier stage makes or
+            that belongs to edges that have changed since; or no stage makes the tracks.
     """
     for _, stage in line:
         _check_declaration(pipeline, stage)
-    read = [{*OUTPUT_ARRAYS, *COUNTED_ARRAYS}]  # what is read after each stage, from the last one back
+    read = [{*OUTPUT_ARRAYS, *COUNTED_ARRAYS}]  # arrays that are read after each stage, from the last one back
     for _, stage in reversed(line):
         read.append(read[-1] - set(stage.makes) | set(stage.needs))
     there, steps = set(INPUT_ARRAYS), []
@@ -402,7 +399,7 @@ def checked_steps(pipeline: str, line: Sequence[tuple[str, Stage]]) -> tuple[Ste
 
 
 def _check_declaration(pipeline: str, stage: Stage) -> None:
-    """Refuse a stage that does not say what it needs and makes, or says it wrongly."""
+    """Refuse a stage that does not declare what it needs and makes, or declares it wrongly."""
     kind = type(stage).__name__
     if not isinstance(stage, Stage):
         raise ConfigError(
@@ -418,7 +415,7 @@ def _check_declaration(pipeline: str, stage: Stage) -> None:
 
 
 def _missing(pipeline: str, line: Sequence[tuple[str, Stage]], place: int, name: str) -> str:
-    """Why the stage at that place cannot have the array of that name, and what to do."""
+    """Message for a stage that needs an array that is missing at its position."""
     kind = type(line[place][1]).__name__
     where = f"after {type(line[place - 1][1]).__name__}" if place else "first"
     got = f"pipeline {pipeline}: got stage {kind} {where}, it needs `{name}`, which"
@@ -430,7 +427,7 @@ def _missing(pipeline: str, line: Sequence[tuple[str, Stage]], place: int, name:
 
 
 def _makers(name: str) -> str:
-    """The stages of ours that make an array, in words."""
+    """The stages of this package that make an array, in words."""
     return " or ".join(kind.__name__ for kind in STAGE_KINDS if name in kind.makes) or "one that makes it"
 
 
@@ -476,7 +473,7 @@ def check_reference_time(name: str, sizes: Sequence[int], *, refuses: bool) -> N
 
 
 def _duration(seconds: float) -> str:
-    """A time for people."""
+    """A duration in words."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.0f} h"

@@ -368,7 +368,7 @@ class CompleteTracks:
     Attributes:
         windows: learned tables of triplets; a track's end may skip one layer more than they do.
         penalty: cost of three layers in a row whose chi2 is at the edge of the window, in layers.
-        min_score: lowest score of a track that stays: layers, less 1, less what their chi2 cost.
+        min_score: lowest score of a track that stays: number of layers, less 1, less the cost of their chi2.
         threads: number of threads.
     """
 
@@ -406,7 +406,7 @@ def stages_of(spec: PipelineSpec, folder: Path, threads: int) -> Line:
     """The stages of one pass of a pipeline, in order.
 
     Args:
-        spec: what the pass is made of; passes before it are left out.
+        spec: specification of the pass; passes before it are left out.
         folder: folder of the weight files.
         threads: number of threads for one call.
 

@@ -1,6 +1,6 @@
-"""What there is to find: which particles made which hits, which of them count, and which edges are true.
+"""Definitions of the truth: which particles made which hits, which particles count, and which edges are true.
 
-Scoring and training share these definitions, so that a network learns what it is judged by.
+Scoring and training share these definitions, so that a network is trained for the quantities it is scored by.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NO_ROW: Final = -1
 
 @dataclass(frozen=True)
 class Selection:
-    """Which particles a finder should find. Every number printed states its selection (`str` says it).
+    """Selection of the particles that a finder should find. Every printed number states it by its `str`.
 
     Lower limits of pT are exclusive, as is |eta|; the origin is half open, so that classes that meet do not overlap.
 
@@ -137,13 +137,13 @@ class Contributions:
 
 
 def contributions(truth: Truth) -> Contributions:
-    """List who contributes to which hit.
+    """List the particles that contribute to each hit.
 
     A further particle that repeats the leading one, or itself, is counted once.
     """
     n_leading = len(truth.particle_id)
     ids, row = np.unique(np.concatenate([truth.particle_id, truth.shared_particle]), return_inverse=True)
-    # Noise gets no row: rows behind it move down by one.
+    # Noise has no row: rows after it move down by one.
     noise = int(np.searchsorted(ids, NOISE))
     has_noise = noise < len(ids) and ids[noise] == NOISE
     if has_noise:
@@ -178,7 +178,7 @@ def select_particles(
     Args:
         event: an event with truth.
         selection: the cuts.
-        known: `contributions(event.truth)`, if at hand.
+        known: `contributions(event.truth)`, if already computed.
 
     Raises:
         InputError: the event has no truth.
@@ -209,7 +209,7 @@ def true_edges(event: Event, selection: Selection, skip: int = 0) -> Int64[ndarr
 
     Args:
         event: an event with truth.
-        selection: particles whose edges are wanted.
+        selection: particles whose edges are returned.
         skip: also join layers with up to `skip` hit layers between them.
 
     Returns:

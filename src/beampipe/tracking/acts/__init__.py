@@ -1,4 +1,4 @@
-"""ACTS as the judge: the combinatorial Kalman filter that our pipelines are compared with, and its track fit."""
+"""ACTS as the reference for our pipelines: its combinatorial Kalman filter, track fit and truth matching."""
 
 from __future__ import annotations
 

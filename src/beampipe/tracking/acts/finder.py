@@ -46,7 +46,10 @@ from beampipe.tracking.kernels.reference import number_by_first_hit
 from beampipe.tracking.loading import load_pipeline
 from beampipe.tracking.models import DEFAULT_MODEL
 
-# Layers of pixels and which of them follow each other, as the graph-based seeding of ACTS reads them from files
+# Layers and their connections, which the graph-based seeding of ACTS reads from files. ACTS has no such files for the
+# Generic detector or for a layout, so both are derived from the geometry: the layers are those of the modules, and two
+# are connected where a straight line from the luminous region crosses one after the other, or with one layer between
+# them that may have lost its hit.
 
 
 _N_LINES: Final = 4000
@@ -161,11 +164,8 @@ def layer_files(where: ActsDetector, volumes: tuple[int, ...], z_max: float) -> 
 
 @cache
 def _layer_file_folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder that lives as long as the process."""
+    """A folder that is removed when the process ends."""
     return tempfile.TemporaryDirectory(prefix="beampipe-acts-")
-
-
-# A pipeline of ours as a seeding of ACTS: one seed per track found
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,14 @@ class SeederSettings:
 def beampipe_seeder(
     s: Any, spacePoints: str, outputSeeds: str, config: Mapping[str, Any] | None = None, **of_no_use: Any
 ) -> str:
-    """The ``customSeeder`` of ``acts.examples.reconstruction.addSeeding``; its arguments are those that ACTS gives.
+    """The ``customSeeder`` of ``acts.examples.reconstruction.addSeeding``: seeds from the tracks of a pipeline of ours.
+
+    Usage::
+
+        addSeeding(..., seedingAlgorithm=SeedingAlgorithm.PythonCallable, customSeeder=beampipe_seeder)
+
+    The space points must be those of all layers, strips too: a pipeline finds whole tracks, and the four hits of the
+    pixels alone are too few.
 
     Args:
         s: sequencer that the seeding is added to.
@@ -229,7 +236,7 @@ def seeding_algorithm(settings: SeederSettings, space_points: str, seeds: str) -
         seeds: name of the ``SeedContainer`` that is written.
     """
     acts, _ = pyacts()
-    _seeding_pipeline(settings.pipeline, settings.model, settings.threads)  # what is wrong with it should be said here
+    _seeding_pipeline(settings.pipeline, settings.model, settings.threads)  # so that its errors are raised here
 
     def setup(algorithm: Any) -> Callable[[int, Any], None]:
         read = reader(algorithm, acts.SpacePointContainer, space_points)
@@ -281,15 +288,15 @@ def three_of_each(
 
 @cache
 def _seeding_pipeline(name: str, model: str, threads: int) -> TrackFinder:
-    """The pipeline of that name and model, once per process: the sequencer never lets go of what algorithms hold."""
+    """The pipeline of that name and model, once per process: the sequencer never frees objects that algorithms hold."""
     return load_pipeline(name, threads=threads, model=model)
 
 
-atexit.register(_seeding_pipeline.cache_clear)  # a native pipeline should be gone before the library that made it
+atexit.register(_seeding_pipeline.cache_clear)  # frees native pipelines before their library is unloaded
 
 
 def _fill_seeds(container: Any, triplets: Sequence[tuple[int, int, int]]) -> None:
-    """Add the seeds. No proxy may outlive this function: a container in use cannot be handed over."""
+    """Add the seeds. No proxy may outlive this function, as a container in use cannot be moved to the whiteboard."""
     for rows in triplets:
         seed = container.createSeed()
         seed.quality = 1.0
@@ -336,7 +343,7 @@ def finding_algorithms(settings: ActsSettings, where: ActsDetector) -> dict[str,
         outputTrackParameters=ESTIMATED_PARAMETERS,
         trackingGeometry=where.geometry,
         magneticField=where.field,
-        # Widths with which the filter starts; the measurements of the seed narrow them at once.
+        # Start errors of the filter; the measurements of the seed reduce them at once.
         initialSigmas=[1 * unit.mm, 1 * unit.mm, 1 * unit.degree, 1 * unit.degree, 0, 1 * unit.ns],
         initialSigmaQoverPt=0.1,
         initialSigmaPtRel=0.1,
@@ -401,7 +408,7 @@ def _graph_seeding(settings: ActsSettings, where: ActsDetector) -> Any:
     mapping, connections = layer_files(where, settings.seed_volumes, settings.collision_z)
     graph, finder = examples.GbtsGraphBuilderConfig(), examples.GraphBasedSeedingConfig()
     graph.minPt = settings.seed_min_pt * acts.UnitConstants.GeV
-    # Edges are made only where one follows outwards: as many tracks in less time.
+    # Edges are made only where another one follows outwards: as many tracks in less time.
     graph.matchBeforeCreate = True
     graph.minDeltaRadius = settings.delta_r_min * acts.UnitConstants.mm
     finder.minSeedLevel = settings.seed_edges
@@ -456,19 +463,16 @@ def _ckf(settings: ActsSettings, where: ActsDetector) -> Any:
     )
 
 
-# The finder
-
-
 class ActsTrackFinder(InOneThread):
     """Finds tracks with ACTS; needs the module, local position and variance of each hit.
 
-    The hits are handed over as arrays in memory; that hand-over, which a program that lives in ACTS does not
-    have, is in none of the times.
+    The hits are passed as arrays in memory; this transfer, which a program inside ACTS does not need, is in none of
+    the times.
 
     Args:
         settings: cuts of seeding, filter and selection.
         threads: events in flight in `find_batch`; ACTS does not split one event.
-        where: detector that the hits are of, or None for the Generic detector. The settings have to fit it: the
+        where: detector of the hits, or None for the Generic detector. The settings have to fit it: the
             volumes whose hits make seeds, and their radii.
     """
 
@@ -551,9 +555,9 @@ def _track_collector(collected: _Collected, rows: HitLists, clock: Clock, min_hi
 def label_hits(n_hits: int, hit_lists: HitLists, chi2_per_ndf: ndarray, min_hits: int) -> Int64[ndarray, " n_hits"]:
     """One label per hit from tracks that share hits.
 
-    Tracks take their hits in turn: the longest first, among equals the one with the smaller chi2 per degree of
-    freedom, then the lower number. A hit goes to the first that takes it. A track left with fewer than `min_hits`
-    hits of its own is a duplicate: it is dropped, and takes none.
+    Tracks claim their hits in turn: the longest first, among equals the one with the smaller chi2 per degree of
+    freedom, then the lower number. A hit goes to the first track that claims it. A track left with fewer than
+    `min_hits` hits of its own is a duplicate: it is dropped, and claims none.
 
     Args:
         n_hits: number of hits of the event.

@@ -1,4 +1,4 @@
-"""Kalman fit by ACTS of tracks that anyone found."""
+"""Kalman fit by ACTS of the tracks of any finder."""
 
 from __future__ import annotations
 
@@ -152,9 +152,9 @@ def _stages(where: ActsDetector) -> dict[str, Any]:
         where.field,
         multipleScattering=True,
         energyLoss=True,
-        # Filter back inwards at any momentum, from a covariance wide enough to forget the way out. The cheaper
-        # smoothing by stored Jacobians (threshold 0) leaves the scattering in the innermost layer and the beam
-        # pipe out of the perigee: pulls of 2 in d0 and phi.
+        # Filter back inwards at any momentum, from a covariance wide enough to be independent of the outward pass.
+        # The cheaper smoothing by stored Jacobians (threshold 0) leaves the scattering in the innermost layer and the
+        # beam pipe out of the perigee: pulls of 2 in d0 and phi.
         reverseFilteringMomThreshold=math.inf,
         reverseFilteringCovarianceScaling=100.0,
         freeToBoundCorrection=examples.FreeToBoundCorrection(False),
@@ -174,7 +174,7 @@ def _stages(where: ActsDetector) -> dict[str, Any]:
         calibrator=examples.makePassThroughCalibrator(),
         referenceSurface=perigee,
     )
-    # Some four percent of the fits stop short of the perigee, with zeros there: this takes all of them to it.
+    # Some four percent of the fits stop short of the perigee, with zeros there: this extrapolates all of them to it.
     extrapolate = examples.TrackExtrapolationAlgorithm(
         level=quiet,
         inputTracks=FILTERED,
@@ -209,7 +209,7 @@ def _collector(
             tracks = read(context)
             laps: Laps = clock.laps(number)
             candidate = _candidate_of(read_hit_lists(tracks, rows[number]), given[number])
-            # A filter that never reached the perigee leaves zeros there.
+            # A filter that did not reach the perigee leaves zeros there.
             variance = np.diagonal(np.array(tracks.covariance).reshape(len(tracks), 6, 6), axis1=1, axis2=2)
             good = np.flatnonzero((candidate >= 0) & (variance[:, :5] > 0).all(axis=1))
             fitted[number] = read_fitted(tracks, good, wanted[number][candidate[good]], laps.wall, laps.cpu)
@@ -222,7 +222,7 @@ def _collector(
 def _candidate_of(tracks: HitLists, given: HitLists) -> Int64[ndarray, " n_tracks"]:
     """Which candidate each fitted track came from, -1 for the remains of a failed fit.
 
-    The fitter does not say; but it goes through the candidates in order, and a track has only hits of its candidate.
+    The fitter does not record it, but handles candidates in order, and a track has only hits of its candidate.
     """
     sets = [frozenset(rows.tolist()) for rows in given]
     candidate, position = np.full(len(tracks), -1, np.int64), 0
@@ -237,19 +237,19 @@ def _candidate_of(tracks: HitLists, given: HitLists) -> Int64[ndarray, " n_track
 
 
 KALMAN_FIT: Final = " + Kalman fit"
-"""What a finder's name ends in when its candidates are also fitted."""
+"""Suffix of the names of finders whose candidates are also fitted."""
 
 
 @dataclass(frozen=True)
 class KalmanFitted(InOneThread):
     """A finder and the Kalman fit of ACTS on its candidates.
 
-    The CKF of ACTS gives fitted tracks, ours gives hits: with the fit added, both give the same thing. The tracks
-    are those of the finder; a fit that fails drops none. As for ACTS itself, the hand-over of the hits is in none of
+    The CKF of ACTS returns fitted tracks, our pipelines only hits: with the fit added, times are comparable. The tracks
+    are those of the finder; a fit that fails drops none. As for ACTS itself, the transfer of the hits is in none of
     the times. The fit runs on one thread.
 
     Attributes:
-        finder: what finds the tracks; the hits must have their module, local position and variance.
+        finder: finder of the tracks; the hits must have their module, local position and variance.
         min_hits: shorter candidates are not fitted; they are not scored either.
         field_z: magnetic field along z [T].
     """

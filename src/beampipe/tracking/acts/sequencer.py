@@ -1,4 +1,9 @@
-"""Runs algorithms of ACTS on our hits: pyacts, the detector, the whiteboard, clocks, and the fitted tracks of ACTS."""
+"""Runs algorithms of ACTS on our hits: pyacts, the detector, the whiteboard, clocks, and the fitted tracks of ACTS.
+
+``acts.examples`` passes objects from algorithm to algorithm on a *whiteboard*, one per event. Algorithms written in
+Python put our arrays on it (no file is written), read the tracks back, and record the time. Measurements are in the
+order of their modules, as ACTS orders them; `rows` maps them back to hits.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +22,6 @@ from numpy import ndarray
 from beampipe.arrays import Float64, Int64
 from beampipe.errors import ConfigError, InputError
 from beampipe.events import Hits, Tracks
-
-# pyacts, imported once; the detector and the field that every run shares
-
 
 _run_lock = threading.Lock()
 
@@ -53,7 +55,7 @@ class ActsDetector:
     def __init__(self, field_z: float, geometry: Any = None, name: str = "the Generic detector of ACTS") -> None:
         acts, examples = pyacts()
         if geometry is None:
-            # It owns the modules that its geometry points to: it has to stay alive.
+            # It owns the modules that its geometry points to, so this reference keeps it alive.
             self._owner: Any = examples.GenericDetector(logLevel=acts.logging.ERROR)
             geometry = self._owner.trackingGeometry()
         self.geometry: Any = geometry
@@ -78,7 +80,7 @@ def require_measurements(hits: Hits, where: ActsDetector, purpose: str) -> None:
     Args:
         hits: hits of one event.
         where: detector that the hits should lie in.
-        purpose: who asks, for the message.
+        purpose: purpose of the check, for the message.
 
     Raises:
         InputError: `geometry_id`, `local` or `variance` is missing, a variance is not positive, or a module unknown.
@@ -140,9 +142,6 @@ def run_sequence(algorithms: Sequence[Any], n_events: int, threads: int, writers
         sequencer.run()
 
 
-# Arrays to the whiteboard and back, and the clock between algorithms
-
-
 HitLists = Sequence[Int64[ndarray, " _"]]
 """Rows of the hits of each track, or of each event."""
 
@@ -154,7 +153,7 @@ SUBSET = "measurement_subset"
 
 
 class Failures(list[BaseException]):
-    """Exceptions raised in Python algorithms: the sequencer would turn them into a crash of its own."""
+    """Exceptions raised in Python algorithms; the sequencer would replace them by an exception of its own."""
 
     def reraise(self) -> None:
         """Raise the first of them, if there is one."""
@@ -169,9 +168,9 @@ def python_algorithm(
 
     Args:
         name: name of the algorithm in the sequencer's messages.
-        setup: gets the algorithm, makes its data handles, and returns what runs once per event with the event
+        setup: gets the algorithm, makes its data handles, and returns the function to run once per event with the event
             number and the context.
-        failures: where an exception is kept; without it the exception stays in the sequencer.
+        failures: list that exceptions are added to; without it they propagate into the sequencer.
 
     Returns:
         An ``acts.examples.IAlgorithm``.
@@ -223,8 +222,8 @@ def feed(hits: Sequence[Hits], failures: Failures | None = None) -> tuple[list[A
         failures: list that exceptions are added to.
 
     Returns:
-        algorithms: two algorithms, to come first in the sequence. The subset needs the container in its final
-            place, hence the second.
+        algorithms: two algorithms, to come first in the sequence. The second makes the measurement subset, which
+            refers to the container on the whiteboard.
         rows: per event, rows[i] is the row in `hits` of measurement i.
     """
     acts, examples = pyacts()
@@ -269,7 +268,7 @@ def _measurements(acts: Any, examples: Any, hits: Hits, rows: Int64[ndarray, " n
 
 
 def _array(value: ndarray | None) -> ndarray:
-    assert value is not None  # `require_measurements` has seen it
+    assert value is not None  # `require_measurements` has checked it
     return value
 
 
@@ -327,7 +326,7 @@ class Laps:
 
     Attributes:
         wall: elapsed time by algorithm [s].
-        cpu: processor time of the thread by algorithm [s]; it does not see other jobs on the machine.
+        cpu: processor time of the thread by algorithm [s]; other jobs on the machine do not count.
     """
 
     wall: dict[str, float]
@@ -335,10 +334,10 @@ class Laps:
 
 
 class Clock:
-    """Notes the time between algorithms, per event.
+    """Measures the time between algorithms, per event.
 
     The sequencer runs the algorithms of one event one after the other in one thread, so that the difference
-    between two ticks is the time of what stands between them (plus about ten microseconds for the tick).
+    between two ticks is the time of the algorithms between them (plus about ten microseconds for the tick).
     """
 
     def __init__(self) -> None:
@@ -363,9 +362,6 @@ class Clock:
             {end[0]: end[1] - start[1] for start, end in pairs},
             {end[0]: end[2] - start[2] for start, end in pairs},
         )
-
-
-# Fitted tracks
 
 
 @dataclass(frozen=True, eq=False)
@@ -431,7 +427,7 @@ def read_fitted(
     seconds: dict[str, float],
     cpu_seconds: dict[str, float],
 ) -> FittedTracks:
-    """Copy the columns of a ``ConstTrackContainer`` (its arrays are views that die with the event).
+    """Copy the columns of a ``ConstTrackContainer`` (its arrays are views that become invalid after the event).
 
     Args:
         tracks: ``ConstTrackContainer`` of one event.

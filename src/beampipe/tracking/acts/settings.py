@@ -40,7 +40,7 @@ class ActsSettings:
     """Seeding, then the CKF, then a track selection. Lengths in mm, momenta in GeV.
 
     The names follow the configuration of ``GridTripletSeedingAlgorithm``, ``TrackFindingAlgorithm`` and
-    ``TrackSelector`` of ACTS (https://acts.readthedocs.io), whose defaults hold for whatever is not listed.
+    ``TrackSelector`` of ACTS (https://acts.readthedocs.io), whose defaults hold for all other options.
 
     Attributes:
         seeding: algorithm of `SEEDINGS` that makes the seeds, with the same cuts as far as it has them.
@@ -59,7 +59,7 @@ class ActsSettings:
         middle_r_max: outermost radius of a middle space point [mm].
         seed_volumes: volumes whose hits are space points.
         chi2_measurement: largest chi2 with which a hit joins a track.
-        chi2_outlier: largest chi2 with which it is noted as an outlier.
+        chi2_outlier: largest chi2 with which it is recorded as an outlier.
         branches: hits followed per surface (``numMeasurementsCutOff``).
         two_way: search outwards from the seed, then inwards.
         seed_deduplication: skip a seed whose hits are all on a track already.
@@ -74,7 +74,7 @@ class ActsSettings:
         field_z: magnetic field along z [T].
 
     Raises:
-        ConfigError: a value that cannot be meant.
+        ConfigError: an impossible value.
     """
 
     seeding: str = "triplet"
@@ -126,7 +126,7 @@ class ActsSettings:
 
 
 ACTS_EFFICIENT = ActsSettings(sigma_scattering=3.0, middle_r_min=40.0, middle_r_max=150.0, collision_z=250.0)
-"""Tuned for efficiency at mu = 200, for vertices as far out as our windows reach: the opponent when tracks are counted.
+"""Tuned for efficiency at mu = 200, for vertices as far out as our windows reach: the reference for efficiencies.
 """
 
 ACTS_FAST = ActsSettings(
@@ -136,7 +136,7 @@ ACTS_FAST = ActsSettings(
     collision_z=160.0,
     track_min_pt=0.8,
 )
-"""Fewer and straighter seeds, for tracks above 1 GeV: the opponent when time is counted."""
+"""Fewer and straighter seeds, for tracks above 1 GeV: the reference for time."""
 
 ACTS_SOFT = ActsSettings(
     seed_min_pt=0.25,
@@ -152,18 +152,18 @@ ACTS_ORTHOGONAL = replace(ACTS_EFFICIENT, seeding="orthogonal")
 ACTS_GRAPH = replace(ACTS_EFFICIENT, seeding="graph", seed_volumes=(*PIXEL_VOLUMES, *SHORT_STRIP_VOLUMES))
 """The efficient settings with seeds from a graph of layers, short strips included.
 
-The graph requires a fourth hit behind three that begin on the innermost cylinder. Pixels alone have none to spare
-where four layers are crossed: .88 of the particles at mu = 200 in place of .97. Nothing from a vertex beyond |z| of
-168 mm is found, whatever `collision_z`: pyacts 48.1 has no setter for that range of its bins.
+The graph requires a fourth hit after three that begin on the innermost cylinder. Where particles cross only four pixel
+layers, one missing hit loses the seed: with pixels alone the efficiency at mu = 200 is .88 instead of .97. Particles
+from vertices beyond |z| of 168 mm are lost for any `collision_z`: pyacts 48.1 has no setter for that range of its bins.
 """
 
 ACTS_GRAPH_FAST = replace(ACTS_FAST, seeding="graph", seed_volumes=(*PIXEL_VOLUMES, SHORT_STRIP_VOLUMES[1]))
-"""The fast settings with seeds from a graph of pixels and short strips of the barrel: the fastest opponent."""
+"""The fast settings with seeds from a graph of pixels and short strips of the barrel: the fastest settings."""
 
 ACTS_BEAMPIPE = replace(
     ACTS_EFFICIENT, seeding="beampipe", seed_volumes=(*PIXEL_VOLUMES, *SHORT_STRIP_VOLUMES, *LONG_STRIP_VOLUMES)
 )
-"""The efficient settings with a seed for each track of our default pipeline: no opponent, but what users gain."""
+"""The efficient settings with a seed for each track of our default pipeline: ACTS accelerated by it, no reference."""
 
 ACTS_SETTINGS = {
     "efficient": ACTS_EFFICIENT,
@@ -177,7 +177,7 @@ ACTS_SETTINGS = {
 """The named settings."""
 
 ACTS = "acts"
-"""Name of the finder that is ACTS in its efficient settings, and what the names of the others begin with."""
+"""Name of the finder with the efficient settings of ACTS, and prefix of the names of the others."""
 
 _DEFAULT = "efficient"
 
@@ -191,7 +191,7 @@ def acts_settings(name: str) -> ActsSettings | None:
     """The settings of ACTS of that finder's name; None for the name of a pipeline.
 
     Raises:
-        UnknownNameError: the name begins as those of ACTS do, and there is none such.
+        UnknownNameError: the name has the prefix of ACTS, but there are no such settings.
     """
     if name != ACTS and not name.startswith(f"{ACTS}-"):
         return None

@@ -1,4 +1,4 @@
-"""Truth matching by ACTS itself, of any hit lists: what our own scoring is checked against."""
+"""Truth matching of any hit lists by ACTS itself, as an independent check of our scoring."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class ActsMatching:
 
     Attributes:
         tracks: number of tracks given.
-        matched: number of tracks that ACTS counts as matched; fewer than tracks less fakes, as it looks at `asked`.
+        matched: number of tracks matched to particles in `asked`; so it may be less than tracks minus fakes.
         fakes: number of tracks that match no particle.
         duplicates: number of further tracks of particles that have a better one.
-        particles: number of particles asked for.
-        found: number of particles asked for that have at least one matching track.
+        particles: number of particles to be found (`asked`).
+        found: number of these that have at least one matching track.
     """
 
     tracks: int
@@ -63,7 +63,7 @@ def acts_truth_matching(
     double: bool = True,
     field_z: float = 2.0,
 ) -> ActsMatching:
-    """Let ACTS compare hit lists with the truth.
+    """Compare hit lists with the truth by ACTS.
 
     A track belongs to the particle with most of its hits, if these are more than half of its hits; with `double`,
     also more than half of the hits of the particle.
@@ -120,7 +120,7 @@ def acts_truth_matching(
 def _feed_truth(
     truths: Sequence[Truth], asked: Sequence[Bool[ndarray, " _"]], rows: HitLists, failures: Failures
 ) -> Any:
-    """Particles, those asked for, and who made which measurement, on the whiteboard."""
+    """Put on the whiteboard: particles, the ones to be found, and the particles of each measurement."""
     _, examples = pyacts()
 
     def setup(algorithm: Any) -> Callable[[int, Any], None]:
@@ -136,7 +136,7 @@ def _feed_truth(
                 codes[particle] = code = examples.SimBarcode()
                 code.vertexPrimary, code.particle = 1, i
             table = _measurement_particles(examples, truth, rows[number], codes)
-            # Written objects are taken away: the inverse has to be made before.
+            # Writing an object moves it away, so the inverse is made before.
             write_inverse(context, table.invert())
             write_map(context, table)
             write_all(context, _container(examples, truth.particles, codes, np.ones(len(mask), np.bool_)))

@@ -3,8 +3,8 @@
 Cuts and weights are those of the CPU pipeline, which is read and translated stage by stage. Every sum runs in a fixed
 order, so the same hits give the same labels; against the CPU kernels, scores differ in the last digits of a float32.
 
-The last step of the ``walk`` and ``module_map`` pipelines runs on the host: the paths claim their hits one after the
-other, so edges, triplets and logits (a few MB) are copied and the CPU stage is called. So is the completion after it.
+The last step of the ``walk`` and ``module_map`` pipelines runs on the host, as the paths claim their hits one after the
+other: edges, triplets and logits (a few MB) are copied to the CPU stage. So does the completion after it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def cuda_device(device: str) -> torch.device:
     """The device of that name, after a check that torch sees it.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: torch does not see the device.
     """
     build = f"torch {torch.__version__} (built for CUDA {torch.version.cuda or 'none: install a CUDA build'})"
     if not torch.cuda.is_available():
@@ -58,7 +58,7 @@ def cuda_device(device: str) -> torch.device:
 
 
 def translate(pipeline: Pipeline, device: torch.device) -> Pipeline:
-    """A CPU pipeline with its stages on `device` (any of torch, the CPU too).
+    """A CPU pipeline with its stages on `device` (any device of torch, including the CPU).
 
     Raises:
         ConfigError: a stage has no counterpart.
@@ -83,7 +83,7 @@ def _translated(line: host.Line, device: torch.device) -> Iterator[tuple[str, ho
 
 
 def _work(stage: host.Stage, device: torch.device) -> Callable[..., tuple[Any, ...]]:
-    """What a stage does, its weights and tables on the device."""
+    """The function of a stage, with its weights and tables on the device."""
     match stage:
         case host.EmbedHits(network=network):
             return partial(embed_hits, network=mlp_to_device(network, device))
@@ -106,12 +106,12 @@ def _work(stage: host.Stage, device: torch.device) -> Callable[..., tuple[Any, .
 
 @dataclass(frozen=True, eq=False)
 class DeviceStage:
-    """A stage whose arrays are tensors on a device; it is done when it returns.
+    """A stage whose arrays are tensors on a device; the call returns when the device has finished.
 
     Attributes:
         needs: names of the arrays that the stage is called with.
         makes: names of the arrays that the stage returns.
-        work: what makes them.
+        work: function that makes them.
         device: where the tensors are.
     """
 

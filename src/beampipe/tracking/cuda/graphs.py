@@ -1,7 +1,7 @@
 """Edges, triplets and components on tensors; the formulas are those of the numpy references of the kernels.
 
-What has no fixed size (hits in a window, edges of a hit) is expanded in chunks, so memory grows with what is found and
-not with what is tried.
+Candidates of variable number (hits in a window, edges of a hit) are expanded in chunks, so memory grows with the number
+of results, not of candidates.
 """
 
 from __future__ import annotations
@@ -20,9 +20,6 @@ from beampipe.tracking.kernels import geometry
 from beampipe.tracking.kernels.features import LINK, PAIR_FEATURES
 from beampipe.tracking.kernels.reference import MAX_DPHI, NO_PARTNER
 from beampipe.tracking.windows import SEED_DEPTH, SEED_STAGE, Windows, growth_stages
-
-# Tensors that the stages hand on to each other
-
 
 PositionTensor = Float32[Tensor, "n_hits 3"]
 """r [mm], phi [rad] and z [mm] of each hit."""
@@ -49,7 +46,7 @@ PairTensor = Float32[Tensor, "n_edges 6"]
 TWO_PI: Final = 2 * math.pi
 
 MIN_DR: Final = float(geometry.MIN_DR)
-"""`geometry.MIN_DR` [mm], as torch takes it."""
+"""`geometry.MIN_DR` [mm] as a Python number, for torch."""
 
 _MIN_CHORD, _MIN_ARC = float(geometry.MIN_CHORD), float(geometry.MIN_ARC)
 
@@ -115,7 +112,7 @@ def triplet_chi2(
 ) -> tuple[Float32[Tensor, " n"], Float32[Tensor, " n"]]:
     """`geometry.triplet_chi2` before the division: chi2 is the first tensor over the second.
 
-    A triplet passes where the first is the smaller one and the windows know it (a > 0); few do, so only these are
+    A triplet passes where the first is the smaller one and its window exists (a > 0); few do, so only these are
     divided.
     """
     a, b, c, d = window.T
@@ -125,23 +122,20 @@ def triplet_chi2(
     return (outer.kappa - inner.kappa).square() * t + (outer.cot - inner.cot).square() * s, s * t
 
 
-# Edges, triplets and components
-
-
 _CANDIDATES = 1 << 22  # pairs tried at a time: some 25 float32 columns of them are alive
 
-_DISTANCES = 1 << 28  # embedding distances held at a time: 1 GB, a third of it with the usual cuts
+_DISTANCES = 1 << 28  # embedding distances held at a time: 1 GB, with the usual cuts a third of that
 
 _MARGIN = 1e-5  # rad: more than float32 angles are off by
 
 
 @dataclass(frozen=True, eq=False)
 class DeviceWindows:
-    """`Windows` on a device, the number of the pair (inner, outer layer), -1 for none, and how tracks grow in them.
+    """`Windows` on a device, with lookup tables.
 
-    That is the stage of each layer, and the share of each pair's largest curvature below which doublets are left out.
-
-    The last row and column of `pair_of` serve hits on no layer.
+    `pair_of` is the number of each pair (inner, outer layer), -1 for none; its last row and column serve hits on no
+    layer. `stages` is the growth stage of each layer, `least_curvature` the share of each pair's largest curvature
+    below which doublets are left out.
     """
 
     layers: Tensor
@@ -184,10 +178,10 @@ def radius_edges(
 ) -> tuple[EdgeTensor, EdgeValueTensor]:
     """As `beampipe.tracking.kernels.radius_edges`, exact.
 
-    Hits in order of phi; those that kappa_max lets a hit reach, near it and across the beam line, are contiguous.
-    Their boxes in the embedding's principal axes tell whether the two sides meet at all (in a trained embedding the two
-    sides of the beam line do not). If so, a matrix product gives distances good enough to drop almost all; the rest are
-    measured again.
+    Hits are sorted by phi, so the partners that kappa_max allows, near a hit and across the beam line, are contiguous.
+    Chunks whose boxes in the embedding's principal axes are too far apart are skipped (as across the beam line in a
+    trained embedding). Else a matrix product gives approximate distances that exclude almost all pairs; the distances
+    of the others are computed exactly.
     """
     n = len(position)
     r, phi, z = position.T.contiguous()
@@ -331,7 +325,7 @@ def _reach(r: Tensor, r_max: Tensor, kappa_max: Tensor) -> Tensor:
     """Largest turn from radius r to r_max on a circle through the beam line with a curvature up to kappa_max."""
     half = 0.5 * kappa_max
     turn = torch.asin((half * r_max).clamp(max=1.0)) - torch.asin((half * r).clamp(max=1.0))
-    # A circle that turns back before r_max has a second way there, but not one that turns by less than MAX_DPHI.
+    # A circle that turns back before r_max crosses it a second time, but only after a turn of more than MAX_DPHI.
     return torch.where(half * r_max < 0.8, turn.clamp(min=0, max=float(MAX_DPHI)), float(MAX_DPHI)) + _MARGIN
 
 
@@ -389,7 +383,7 @@ def pair_features(
     """`beampipe.tracking.kernels.features.PAIR_FEATURES` of each edge.
 
     The CPU kernel goes through the triplets once, from the beam outwards. An edge whose outer hit lies nearer to the
-    origin than its inner one is therefore read there before anything is written to it: its level counts as 0.
+    origin than its inner one is therefore read before it is written: its level counts as 0.
     """
     (into, out), n_edges = triplets, edge_index.shape[1]
     rank = _rank_outwards(position)
@@ -423,8 +417,9 @@ def _levels(to: Int64[Tensor, " n"], other: Int64[Tensor, " n"], rises: Int64[Te
 def connected_components(n: int, edge_index: EdgeTensor, min_hits: int) -> Int64[Tensor, " n_hits"]:
     """Component of each hit, numbered by first hit; -1 where it has fewer than `min_hits` (>= 2) hits.
 
-    Each round gives both ends of an edge, and the hits they are named after, the lower name; then names are followed
-    to their own names (Shiloach and Vishkin, J. Algorithms 3 (1982) 57). In the end a component bears its first hit.
+    Each hit points to a hit of its component, at first to itself. In each round both ends of an edge, and the hits they
+    point to, get the lower pointer; then pointers are followed to their ends (Shiloach and Vishkin, J. Algorithms 3
+    (1982) 57). In the end all hits of a component point to its first hit.
     """
     name = torch.arange(n, device=edge_index.device)
     while True:
@@ -451,7 +446,7 @@ def _rank_outwards(position: PositionTensor) -> Int64[Tensor, " n_hits"]:
 
 
 def _expanded(count: Int64[Tensor, " n"]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Row k, `count[k]` times, with 0 .. count[k] - 1 beside it; `_CANDIDATES` at a time."""
+    """Row k repeated `count[k]` times, with 0 .. count[k] - 1; at most `_CANDIDATES` at a time."""
     end = torch.cumsum(count, 0)
     total = int(end[-1]) if len(end) else 0
     for first in range(0, total, _CANDIDATES):

@@ -183,7 +183,7 @@ def _of_edges(
 
 
 def _after_first(mlp: DeviceMlp, x: Float[Tensor, "n hidden"]) -> Float[Tensor, "n out"]:
-    """What follows the first layer."""
+    """The layers after the first one."""
     for weight, bias in mlp[1:]:
         x = F.linear(F.silu(x), weight, bias)
     return x

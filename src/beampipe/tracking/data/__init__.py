@@ -1,4 +1,4 @@
-"""A few simulated events that come with the package: ttbar at mu = 200 and 60, and single soft collisions (mu = 0).
+"""The simulated events in the package: ttbar at mu = 200 and 60, and single soft collisions (mu = 0).
 
 The default degradation (lost hits, dead modules, noise) is applied, and coordinates are rounded to about a
 micrometre. `tools/ship_events.py` of the repository makes them.
@@ -18,7 +18,7 @@ from beampipe.files import write_whole
 __all__ = ["SHIPPED", "shipped_events", "shipped_path", "write_example"]
 
 SHIPPED: Final = (0, 60, 200)
-"""The numbers of pile-up collisions there are events for."""
+"""Available numbers of pile-up collisions."""
 
 
 def shipped_path(mu: int) -> Path:

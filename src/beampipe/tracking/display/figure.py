@@ -70,7 +70,7 @@ def draw_png(
         path: PNG to write; an existing one is replaced.
         event: event that is drawn.
         tracks: tracks that were found in it.
-        track_is_fake: (n_tracks,) True for a track that belongs to no particle; None if that is not known.
+        track_is_fake: (n_tracks,) True for a track that belongs to no particle; None without truth.
         min_pt: lowest pT of a track that is drawn [GeV].
         show_truth: also draw the simulated particles, as a broad pale line under the tracks.
         field: solenoidal field, for the pT of found tracks [T].

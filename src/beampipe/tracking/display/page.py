@@ -50,7 +50,7 @@ def write_html(
         path: HTML file to write; an existing one is replaced.
         event: event that is shown.
         tracks: tracks that were found in it.
-        track_is_fake: (n_tracks,) True for a track that belongs to no particle; None if that is not known.
+        track_is_fake: (n_tracks,) True for a track that belongs to no particle; None without truth.
         min_pt: pT cut at which the page opens [GeV]; 0 for none, at most 50.
         show_truth: carry the simulated particles as a layer (switched off at first), if the event has truth.
         field: solenoidal field, for the pT of found tracks [T].
@@ -79,7 +79,7 @@ def draw_page(
     Args:
         event: event that is shown.
         tracks: tracks that were found in it.
-        track_is_fake: (n_tracks,) True for a track that belongs to no particle; None if that is not known.
+        track_is_fake: (n_tracks,) True for a track that belongs to no particle; None without truth.
         min_pt: pT cut at which the page opens [GeV]; 0 for none, at most 50.
         show_truth: carry the simulated particles as a layer, if the event has truth.
         field: solenoidal field, for the pT of found tracks [T].

@@ -120,7 +120,7 @@ def truth_lines(hits: Hits, truth: Truth) -> Polylines:
     hit, owner = hit[owner != NOISE], owner[owner != NOISE]
     particle_id, label, length = np.unique(owner, return_inverse=True, return_counts=True)
     order = np.lexsort((distance_squared(hits.position)[hit], label))
-    # The pT of a particle that is not listed is 0, which row -1 takes.
+    # Row -1, for a particle that is not listed, takes the appended pT of 0.
     pt = np.append(truth.particles.pt, np.float32(0))[truth.particles.rows(particle_id)]
     lines = Polylines(hit[order], length, pt, np.zeros(len(length), np.bool_))
     return lines.take(length >= MIN_TRUTH_HITS)

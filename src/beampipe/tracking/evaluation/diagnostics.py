@@ -1,8 +1,8 @@
 """Diagnostics of a finder: edges after each stage, pulls of fits, and checks that need no other program.
 
 A *pull* is a residual over its fitted error: with correct errors it has mean 0 and width 1. The width
-of a core is half of the range that holds the middle 68 % of the values: that of a normal distribution, whatever the
-tails.
+of a core is half of the range that holds the middle 68 % of the values: for a normal distribution its standard
+deviation, and hardly sensitive to tails.
 
 Suspect a leak of truth behind any result that is too good: hits often come in the order of particles or
 modules, and truth may slip into an input.
@@ -87,8 +87,8 @@ def score_edges(
         event: event with truth.
         edge_index: edges of the graph; repeated and reversed ones count once.
         selection: particles whose edges count.
-        true_edge_index: `true_edges(event, selection)`, if at hand.
-        known: `contributions(event.truth)`, if at hand.
+        true_edge_index: `true_edges(event, selection)`, if already computed.
+        known: `contributions(event.truth)`, if already computed.
 
     Raises:
         InputError: the event has no truth.

@@ -203,7 +203,7 @@ _MAX_HITS: Final = 20
 def order_weights(n_hits: int) -> Float64[ndarray, " n_hits"]:
     """Weights of the hits of one particle, inside out; their sum is 1, or 0 for fewer than four hits.
 
-    The nine weights of the challenge are stretched over the first 20 hits of the particle; further hits weigh 0.
+    The nine weights of the challenge are stretched over the particle's hits, at most its first 20; others weigh 0.
     """
     weights = np.zeros(n_hits)
     if n_hits < _MIN_HITS:

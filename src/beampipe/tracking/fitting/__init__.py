@@ -1,1 +1,1 @@
-"""Fitted parameters of track candidates: helices at the beam line with their covariance."""
+"""The track fit: helices at the perigee with their covariance, from the hits of track candidates."""

@@ -69,7 +69,7 @@ class TrackFitter(Shown):
     def add(self, hits: Hits, tracks: Tracks) -> Tracks:
         """The same tracks with their parameters, and the time of the fit among their `seconds`.
 
-        The parameters are those at the beam line that the hits were seen from.
+        The parameters are at the perigee relative to `Tracks.beam_spot`.
         """
         before = perf_counter()
         parameters = self(replace(hits, position=tracks.beam_spot.relative_to(hits.position)), tracks)
@@ -79,7 +79,7 @@ class TrackFitter(Shown):
 def reference_fits(
     hits: Hits, rows: Int64[ndarray, " n"], begin: Int64[ndarray, " n_tracks_and_1"], tables: FitTables
 ) -> TrackParameters:
-    """The same fit by the numpy truth.
+    """The same fit by the numpy reference.
 
     Args:
         hits: hits of one event.
@@ -112,8 +112,8 @@ class FittedFinder(Shown):
     The labels are those of the finder: a fit that fails drops no track.
 
     Attributes:
-        finder: what finds the tracks.
-        fitter: what fits them.
+        finder: finder of the tracks.
+        fitter: fitter of its tracks.
     """
 
     finder: TrackFinder
@@ -135,7 +135,7 @@ class FittedFinder(Shown):
         def fit(found: Future[Tracks]) -> None:
             try:
                 fitted.set_result(self.fitter.add(hits, found.result()))
-            except BaseException as error:  # an interrupt, too, belongs to whoever waits for the result
+            except BaseException as error:  # interrupts, too, are passed to the caller that waits
                 fitted.set_exception(error)
 
         self.finder.submit(hits).add_done_callback(fit)
@@ -146,7 +146,7 @@ class FittedFinder(Shown):
         return self.fitter.add(hits, await self.finder.find_async(hits))
 
     def close(self) -> None:
-        """Free what the finder holds."""
+        """Free the resources of the finder."""
         self.finder.close()
 
     def __enter__(self) -> FittedFinder:

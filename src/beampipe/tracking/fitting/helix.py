@@ -102,7 +102,7 @@ def through(
 def curvature(
     first: Float64[ndarray, "... 3"], middle: Float64[ndarray, "... 3"], last: Float64[ndarray, "... 3"]
 ) -> Float64[ndarray, ...]:
-    """omega [1/mm] of the circle through three points in the transverse plane; NaN where two lie at one place."""
+    """omega [1/mm] of the circle through three points in the transverse plane; NaN where two coincide."""
     half, chord, rest = (way[..., :2] for way in (middle - first, last - first, last - middle))
     turned = 2 * (half[..., 0] * chord[..., 1] - half[..., 1] * chord[..., 0])
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -173,11 +173,11 @@ def _nonzero_field(field: float) -> float:
 
 
 MIN_CIRCLE_HITS: Final = 3
-"""Fewest hits of a track whose pT is known: fewer points define no circle."""
+"""Fewest hits of a track with a pT: fewer points define no circle."""
 
 
 def pt_of_tracks(hits: Hits, tracks: Tracks, field: float) -> Float32[ndarray, " n_tracks"]:
-    """`Tracks.pt`: that of the fitted helix of each track, or by `estimate_pt` where there is none."""
+    """`Tracks.pt`: pT of the fitted helix of each track, or of `estimate_pt` where there is none."""
     pt = estimate_pt(hits, tracks, field)
     if tracks.parameters is None:
         return pt

@@ -1,6 +1,6 @@
 """Reference of the track fit: one track at a time, with the whole covariance matrix of its hits written out.
 
-A track is a helix that is bent a little at each layer. To first order about a reference helix, a residual is::
+A track is a helix with a small kick at each layer. To first order about a reference helix, a residual is::
 
     r_k = H_k (x + sum over i < k of G_i kick_i) + error_k
 
@@ -36,16 +36,13 @@ from beampipe.tracking.fitting.helix import (
     to_acts_jacobian,
 )
 
-# Tables of a detector: how well each layer measures, and how much it scatters
-
-
 PION_MASS: Final = 0.13957039
-"""Mass [GeV] that every track is given where its speed matters. Source: Particle Data Group, charged pion."""
+"""Mass [GeV] that is assumed for every track. Source: Particle Data Group, charged pion."""
 
 
 @dataclass(frozen=True, eq=False)
 class FitTables:
-    """Learned tables of one detector in a constant solenoidal field.
+    """Learned resolution and scattering of each layer of one detector, in a constant solenoidal field.
 
     A layer is a barrel where its box is longer in z than in r, else a disc. A barrel layer measures along phi and z, a
     disc along phi and r. Where a track crosses a layer, its direction is scattered in each of two planes by an angle of
@@ -146,11 +143,8 @@ def load_fit_tables(path: Path) -> FitTables:
         ) from error
 
 
-# One track at a time
-
-
 MIN_HITS: Final = 3
-"""Fewest hits on known layers: a helix has five parameters, and a hit measures two."""
+"""Fewest hits on layers of the tables: a helix has five parameters, and a hit measures two."""
 
 MAX_STEPS: Final = 10
 """Most Gauss-Newton steps; nearly all tracks need two or three."""
@@ -182,7 +176,7 @@ def fit_track(xyz: Float64[ndarray, "n 3"], layer: Int64[ndarray, " n"], tables:
     helix = start(xyz)
     if helix is None:
         return _failed(FitStatus.NO_START)
-    with np.errstate(all="ignore"):  # a step that leads nowhere ends in values that are not finite
+    with np.errstate(all="ignore"):  # diverging steps end in values that are not finite
         for _ in range(MAX_STEPS):
             try:
                 step, covariance, chi2 = _step(helix, xyz, layer, tables)
@@ -199,7 +193,7 @@ def fit_track(xyz: Float64[ndarray, "n 3"], layer: Int64[ndarray, " n"], tables:
 
 
 def start(xyz: Float64[ndarray, "n 3"]) -> Float64[ndarray, " 5"] | None:
-    """The helix through the first, the middle and the last hit; None where two of them lie at one place."""
+    """The helix through the first, the middle and the last hit; None where two of them coincide."""
     first, middle, last = xyz[0], xyz[len(xyz) // 2], xyz[-1]
     omega = curvature(first, middle, last)
     if not np.isfinite(omega):
@@ -218,7 +212,7 @@ def measurements(
 ) -> tuple[Float64[ndarray, "n 2"], Float64[ndarray, "n 2 5"], Float64[ndarray, " n"]]:
     """Residuals of hits across (phi) and along (z in a barrel, r in a disc), and their derivatives by the helix.
 
-    The way to the crossing is taken out of the residual along the track, as the layer defines where it ends.
+    The component of residuals along the track is projected out, as the layer defines where the track crosses it.
 
     Returns:
         residuals hit - helix [mm], derivatives of the crossing by the helix, and the cosine between the transverse
@@ -244,7 +238,7 @@ def measurements(
     s2 = at.s * at.s
     bent_along = np.where(small, -s2 * alpha / 3, -(at.along - at.s * at.cos) / omega)
     bent_across = np.where(small, s2 * (0.5 - alpha * alpha / 8), (at.s * at.sin - at.across) / omega)
-    place = np.zeros((len(r), 3, 5))  # derivative of the place at fixed s: u, v, z by d0, phi, omega, z0, cot
+    place = np.zeros((len(r), 3, 5))  # derivative of the position at fixed s: u, v, z by d0, phi, omega, z0, cot
     place[:, 1, 0] = 1
     place[:, 0, 1], place[:, 1, 1] = -(d0 + at.across), at.along
     place[:, 0, 2], place[:, 1, 2] = bent_along, bent_across
@@ -257,7 +251,7 @@ def kicks(
 ) -> tuple[Float64[ndarray, "n 5"], Float64[ndarray, "n 5"], Float64[ndarray, "n 5"]]:
     """Change of the helix by a change of phi, of cot at constant momentum, and of omega, all at the crossing.
 
-    The place of the crossing stays; the helix is the one that a particle seems to have come on.
+    The position of the crossing stays fixed; the helix is the extrapolation back to the perigee.
     """
     d0, _, omega, _, cot = helix.T
     stretch = 1 / (1 + omega * d0)
@@ -311,7 +305,7 @@ def _step(
     inverse_beta2 = 1 + PION_MASS**2 * inverse_p2
     angle2 = amount * inverse_p2 * inverse_beta2  # of scattering, in either plane
     loss = energy_loss * amount * np.sqrt(inverse_p2 * inverse_beta2)  # of momentum, relative
-    sees = outward[None, :] < np.arange(n)[:, None]  # hit k, kick i
+    sees = outward[None, :] < np.arange(n)[:, None]  # whether kick i moves hit k
     across = np.einsum("kmj,ij->kmi", by_helix, by_phi) * (np.sqrt(angle2 * (1 + cot * cot)) * sees[:, None, :])
     along = np.einsum("kmj,ij->kmi", by_helix, by_cot) * (np.sqrt(angle2) * (1 + cot * cot) * sees[:, None, :])
     slowed = np.einsum("kmj,ij,ki->km", by_helix, by_omega * (omega * loss)[:, None], sees.astype(np.float64))

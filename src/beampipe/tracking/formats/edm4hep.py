@@ -179,7 +179,7 @@ class _Tree:
             self._tree = file[_TREE]
             keys = self._tree.keys(recursive=True)
             self.n_entries = int(self._tree.num_entries)
-        except Exception as error:  # uproot meets a damaged file with whatever its bytes lead to
+        except Exception as error:  # uproot raises all kinds of exceptions for damaged files
             raise FileError(
                 f"{path}: the tree {_TREE} cannot be read ({error}); copy or write it again", path=path
             ) from error
@@ -212,7 +212,7 @@ class _Tree:
         """The values of one branch in one event."""
         try:
             return np.asarray(self._tree[branch].array(entry_start=entry, entry_stop=entry + 1, library="np")[0])
-        except Exception as error:  # uproot meets a damaged file with whatever its bytes lead to
+        except Exception as error:  # uproot raises all kinds of exceptions for damaged files
             raise FileError(
                 f"{self.path}: event {entry}: {branch} cannot be read ({error}); copy or write the file again",
                 path=self.path,

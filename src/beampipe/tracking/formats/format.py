@@ -117,7 +117,7 @@ class FileProbe:
 
 
 def probe_file(path: Path) -> FileProbe:
-    """Find out what a file is from its content.
+    """Read the properties of a file from its content.
 
     Raises:
         FileError: it cannot be read, is cut short, or is an empty CSV file.
@@ -159,7 +159,7 @@ def open_root(path: Path) -> Any:
 
     try:
         return uproot.open(path)
-    except Exception as error:  # uproot meets a damaged file with whatever its bytes lead to
+    except Exception as error:  # uproot raises all kinds of exceptions for damaged files
         raise FileError(
             f"{path}: not a whole ROOT file, so of no known kind ({error}); copy or write it again", path=path
         ) from error

@@ -36,7 +36,7 @@ def read_tables(path: Path, options: ReadOptions) -> Iterator[Event]:
     """The events of a table, Parquet or CSV.
 
     Raises:
-        FileError: the file is cut short, or the rows of one event do not stand together.
+        FileError: the file is cut short, or the rows of one event are not consecutive.
         ColumnError: there is no position.
     """
     file = probe_file(path)
@@ -70,7 +70,7 @@ def has_position(file: FileProbe) -> bool:
 
 
 def _events_of_lists(path: Path, by: str | None) -> Iterator[tuple[object, dict[str, ndarray]]]:
-    """The lists of each event that have one value per hit; a column that has so in some events only is refused."""
+    """The lists with one value per hit, by event; columns that have one per hit in the first event need it in all."""
     of_hits: set[str] | None = None
     for row, (values, lists) in enumerate(event_rows(path)):
         z = next((values for name, values in lists.items() if without_prefix(name) == "z"), np.empty(0))

@@ -3,7 +3,7 @@
 Columns: `event_id`; `hit_r`, `hit_phi`, `hit_z` [mm, rad, mm]; where known `hit_geometry_id`, `hit_local0/1` [mm],
 `hit_variance0/1` [mm^2]; for simulated events `hit_particle_id`, `shared_hit`, `shared_particle`, `particle_id`,
 `particle_pdg`, `particle_charge` [e], `particle_px/py/pz` [GeV], `particle_vx/vy/vz` [mm], `particle_primary`.
-A null list means "not known", an empty one "none".
+A null list means "unknown", an empty one "none".
 """
 
 from __future__ import annotations

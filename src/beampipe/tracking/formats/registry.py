@@ -74,7 +74,7 @@ def open_events(
 
 
 def check_options(options: ReadOptions) -> None:
-    """Refuse options that are wrong whatever the file.
+    """Refuse options that are wrong for any file.
 
     Raises:
         UnknownNameError: no such scale or format.

@@ -241,7 +241,7 @@ def _batches(path: Path, rows: int) -> Iterator[Any]:
 
 
 PROMPT: Final = 2.0
-"""Particles that start within so much of the beam line [mm] count as primary where a file does not say."""
+"""Particles that start within this distance of the beam line [mm] count as primary where a file lacks the flag."""
 
 _CLOSE: Final = 1e-3
 """Largest relative difference between r and hypot(x, y) where a table has both; float32 and rounding give 1e-6."""
@@ -272,7 +272,7 @@ class Origin:
 
 
 def without_prefix(name: str) -> str:
-    """The name of a column without the prefix that says that it is of the hits; ``hit_id`` keeps its name."""
+    """The name of a column without the prefix ``hit_``; ``hit_id`` keeps its name."""
     return name if name == "hit_id" else name.removeprefix("hit_")
 
 
@@ -351,13 +351,7 @@ def linked_truth(n_hits: int, hit: Int64[ndarray, " n"], particle: Int64[ndarray
 
 
 def _hit_positions(origin: Origin, named: Mapping[str, ndarray], scale: str = "mm") -> ndarray:
-    """(n_hits, 3) float32: r [mm], phi [rad], z [mm] of columns r, phi, z or x, y, z.
-
-    Raises:
-        ColumnError: there are neither.
-        FileError: there are both, and they differ.
-        ConfigError: a scale, but no r, phi and z.
-    """
+    """(n_hits, 3) float32: r [mm], phi [rad], z [mm] from columns r, phi, z or x, y, z; where both, they must agree."""
     round_, flat = (all(name in named for name in names) for names in (_CYLINDRICAL, _CARTESIAN))
     if not (round_ or flat):
         raise ColumnError(f"{origin}: got {', '.join(named)}, expected columns r, phi, z or x, y, z", path=origin.path)

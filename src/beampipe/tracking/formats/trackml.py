@@ -35,7 +35,7 @@ def read_trackml(path: Path, options: ReadOptions) -> Iterator[Event]:
 
     `geometry_id` is that of ACTS: volume << 56 | layer << 36 | module << 8.
     The files do not say which particles are primary; those that start within 2 mm of the beam line count as such.
-    They do not say the species either: `pdg` is 0.
+    They lack the species, too: `pdg` is 0.
 
     Raises:
         FileError: a file is missing or cut short, or a truth row names a hit or particle that is not there.

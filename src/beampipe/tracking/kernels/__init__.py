@@ -217,7 +217,7 @@ def assign_layers(position: Position, windows: Windows, threads: int = 1) -> Lay
 
 
 def fit_on_layers(position: Position, windows: Windows, threads: int = 1) -> tuple[int, int]:
-    """Number of hits on no layer, and of layers without a hit or with many that lie in a small part of them.
+    """Number of hits on no layer, and of layers without a hit or with many hits in a small part of the layer.
 
     Args:
         position: r [mm], phi [rad], z [mm], of the hits of one event.
@@ -332,7 +332,7 @@ def walk(
         edge_index: inner hit and outer hit of each edge.
         triplets: pairs of edges as `triplets` returns them, from the beam outwards.
         chi2: chi2 of each triplet, in units of its window.
-        weight: what each edge adds to a path's score, below 1000 in absolute value.
+        weight: contribution of each edge to a path's score, below 1000 in absolute value.
         layer: layer of each hit, from `assign_layers`.
         penalty: cost of a triplet at the edge of its window.
         min_hits: fewest hits of a path that becomes a track.

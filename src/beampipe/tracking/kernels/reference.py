@@ -390,7 +390,7 @@ def complete(
 
 
 def _reach(windows: Windows) -> _Reach:
-    """Known triples of layers, and beyond them one layer more, within the widest window of the known ones."""
+    """The triples of layers in the windows, and those that skip one layer more, with the widest of their windows."""
     reach: _Reach = {}
     pairs = [(int(a), int(b)) for a, b in windows.pairs]
     for p, (a, b) in enumerate(pairs):
@@ -458,7 +458,7 @@ def _chi2(one: Arc, other: Arc, window: Float32[ndarray, " 4"]) -> Float32[ndarr
 
 
 def _score(position: Position, layer: LayerNumbers, reach: _Reach, path: _Path, penalty: float) -> float:
-    """Number of layers, less 1, less what the chi2 of each three in a row cost."""
+    """Number of layers, less 1, less the cost of the chi2 of each three in a row."""
     chi2 = 0.0
     for a, b, c in zip(path, path[1:], path[2:], strict=False):
         inner, middle, outer = (int(layer[hits[0]]) for hits in (a, b, c))

@@ -1,6 +1,6 @@
-"""A *tracker model*: everything that was learned about one detector, in a folder that says what it is.
+"""A *tracker model*: everything that was learned about one detector, in a folder with a descriptive card.
 
-A *pipeline* (`module_map`, `exatrkx_walk`, ...) is a method; a tracker model says for which detector::
+A *pipeline* (`module_map`, `exatrkx_walk`, ...) is a method; a tracker model holds its weights for one detector::
 
     my_detector/
       model.json               the fields of `TrackerModel`
@@ -8,7 +8,7 @@ A *pipeline* (`module_map`, `exatrkx_walk`, ...) is a method; a tracker model sa
       exatrkx.safetensors      networks, with their card exatrkx.json
       ...
 
-A pair of weights and card is known by its *stem*, ``module_map``. A pipeline runs if the stems that it needs are there.
+A pair of weights and card is named by its *stem*, ``module_map``. A pipeline runs if the model has the stems it needs.
 """
 
 from __future__ import annotations
@@ -52,8 +52,6 @@ __all__ = [
     "weight_file",
 ]
 
-# Geometry
-
 
 _BARREL_LENGTH: Final = 1.0
 """A box that is longer than this many times its depth in r is a barrel layer, any other one a disc."""
@@ -90,7 +88,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Units:
-    """Units of all numbers of a model; there is one choice, written down for readers of the card.
+    """Units of all numbers of a model: constants, for readers of the card.
 
     Attributes:
         length: unit of r, z and vertices.
@@ -107,12 +105,12 @@ class Units:
 
 @dataclass(frozen=True)
 class TrackerGeometry:
-    """Where a tracker model expects hits.
+    """Layers, field and beam line that a tracker model was learned for.
 
     Attributes:
         layers: the layers; their boxes do not overlap.
         field: magnetic field along z [T].
-        beam_spot: beam line that the model was learned about.
+        beam_spot: beam line in the training events.
         units: units of all numbers.
     """
 
@@ -152,14 +150,11 @@ def name_layers(boxes: Float32[ndarray, "n_layers 4"]) -> tuple[Layer, ...]:
     return tuple(Layer(str(name), *(float(str(edge)) for edge in box)) for name, box in zip(names, boxes, strict=True))
 
 
-# Requirements on particles and tracks
-
-
 _REQUIRED_SHARE: Final = 0.75
-"""Part of the layers that are usually crossed on which a particle must have hits: one in four may be lost."""
+"""Share of the usually crossed layers on which a particle must have hits: one in four may be missing."""
 
 _MIN_REQUIRED: Final = 4
-"""Fewest layers of a definition: three hits lie on some circle whatever they are."""
+"""Lower limit of `min_layers`: any three hits lie on a circle."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +162,7 @@ class LayerRequirements:
     """How many layers particles cross.
 
     Attributes:
-        layers: median number of layers that primary particles of pT > 1 GeV cross; null where it was not noted.
+        layers: median number of layers that primary particles of pT > 1 GeV cross; null where it was not recorded.
         min_layers: fewest layers that a reconstructable particle crosses; no pipeline of the model requires more
             hits of a track.
 
@@ -184,7 +179,7 @@ class LayerRequirements:
 
     @classmethod
     def usual(cls, layers: float) -> LayerRequirements:
-        """What follows from the layers that are usually crossed: seven of them, or three quarters of fewer than ten.
+        """The requirement for a detector: seven layers, or three quarters of the crossed layers if fewer than ten.
 
         Args:
             layers: median number of layers that primary particles of pT > 1 GeV cross.
@@ -196,9 +191,6 @@ class LayerRequirements:
         return f"a particle counts from {self.min_layers} layers on{usual}"
 
 
-# Measured performance
-
-
 _GOOD_EFFICIENCY: Final = 0.9
 """An efficiency below this is listed as a weakness of a pipeline."""
 
@@ -208,7 +200,7 @@ class Performance:
     """One pipeline on the events that validated its model. Efficiencies are by double majority.
 
     Attributes:
-        sample: events that were used, and what they had lost.
+        sample: events that were used, and their degradation.
         events: number of these events.
         hits: mean number of hits of an event.
         efficiency: efficiency for reconstructable primary particles above `pt_edges[0]`, or 1 GeV if that is lower.
@@ -245,7 +237,7 @@ class Performance:
             )
 
     def weaknesses(self) -> Iterator[str]:
-        """What the pipeline finds less than 90 % of, each in a few words with its number."""
+        """Classes of particles with an efficiency below 90 %, each in a few words with its number."""
         lost = [k for k, value in enumerate(self.by_pt) if value is not None and value < _GOOD_EFFICIENCY]
         if lost and lost == list(range(lost[-1] + 1)):  # from the softest upwards: a momentum floor
             found = [self.by_pt[k] for k in lost]
@@ -260,11 +252,8 @@ class Performance:
             yield f"within 10 mrad of another track: {100 * self.dense:.0f} %"
 
 
-# Models
-
-
 CARD_FORMAT: Final = "beampipe tracker model 1"
-"""What the entry ``format`` of that file says."""
+"""Value of the entry ``format`` of the card."""
 
 _SMALL_FILE: Final = 1 << 20
 """Files up to this size [B] are hashed whenever a pipeline is loaded; larger ones only on demand."""
@@ -288,7 +277,7 @@ class Weights:
     """One pair of weights and card.
 
     Attributes:
-        pt_floor: lowest pT of the particles that were learned from [GeV]; softer ones are found by luck.
+        pt_floor: lowest pT of the training particles [GeV]; softer ones are found by chance only.
         files: name of each file of the pair -> its digest.
     """
 
@@ -298,7 +287,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Versions:
-    """Versions of what made a model.
+    """Versions of the software that made a model.
 
     Attributes:
         beampipe: version of this package.
@@ -319,7 +308,7 @@ class Origin:
 
     Attributes:
         command: the command that made it, with the names of the files only.
-        versions: versions of what made it.
+        versions: versions of the software that made it.
         seeds: seeds of the random numbers.
         events: number of events that it was learned from.
         validation_events: number of other events, on which cuts were chosen and the performance measured.
@@ -336,16 +325,16 @@ class Origin:
 
 @dataclass(frozen=True, repr=False)
 class TrackerModel(Shown):
-    """What was learned about one detector.
+    """Weights, geometry and measured performance for one detector.
 
     Attributes:
         path: folder of the model.
         name: name of the model.
         for_what: detector and events that the model is made for, in one line.
-        layout: where the model expects hits.
-        weights: stem of each pair of weights -> what they are.
+        layout: layers, field and beam line of the detector.
+        weights: stem of each pair of weights -> its lowest pT and digests.
         origin: how the model was made.
-        performance: name of a pipeline -> what it can and cannot do; only those that were measured.
+        performance: name of a pipeline -> its measured performance; only pipelines that were measured.
         crossing: how many layers particles cross, and so how short a track may be.
 
     Raises:
@@ -403,7 +392,7 @@ class TrackerModel(Shown):
         """Compare files with their digests.
 
         Args:
-            stems: weights to look at; all if not given.
+            stems: weights to check; all if not given.
             deep: hash large files, too, not only those up to 1 MiB.
 
         Raises:
@@ -450,15 +439,12 @@ def digest_of(path: Path) -> Digest:
         raise FileError(f"{path}: cannot be read ({error.strerror})", path=path) from error
 
 
-# Loading
-
-
 def load_model(model: str | Path | TrackerModel = DEFAULT_MODEL) -> TrackerModel:
     """A tracker model. Its weights are read when a pipeline is loaded.
 
     Args:
-        model: name of a shipped model, or the folder of one; a name goes before a folder of the same name, which is
-            meant by ``./NAME``. A model that is loaded stays as it is.
+        model: name of a shipped model, or the folder of one; a name takes precedence over a folder, which is
+            meant by ``./NAME``. A `TrackerModel` is returned unchanged.
 
     Raises:
         UnknownNameError: it is no name of a shipped model, and no folder.
@@ -485,7 +471,7 @@ def load_model(model: str | Path | TrackerModel = DEFAULT_MODEL) -> TrackerModel
 
 @cache
 def _read_model(folder: Path, changed_ns: int) -> TrackerModel:
-    """The model of a folder; a card that is touched is read again."""
+    """The model of a folder, cached until its card changes."""
     card = folder / CARD
     try:
         table: Any = json.loads(card.read_text(encoding="utf-8"))

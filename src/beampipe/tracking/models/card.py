@@ -18,17 +18,14 @@ from beampipe.files import write_whole
 from beampipe.tracking.catalogue import CARD, PIPELINES
 from beampipe.tracking.models import CARD_FORMAT, Performance, TrackerModel, Versions, Weights, digest_of, load_model
 
-# Summaries
-
-
 HEADINGS: Final = ("pipeline", "efficiency", "displaced", "dense", "fakes", "hits on tracks", "ms", "cannot")
-"""What the columns of `pipeline_rows` are."""
+"""Headings of the columns of `pipeline_rows`."""
 
 _NOT_MEASURED: Final = "-"
 
 
 def pipeline_rows(model: TrackerModel) -> list[tuple[str, ...]]:
-    """One row for each pipeline that the model can run, in the order of `HEADINGS`; - for what was not measured."""
+    """One row for each pipeline that the model can run, in the order of `HEADINGS`; "-" where nothing was measured."""
     rows = []
     for name in model.pipelines:
         *cells, cannot = _cells(model.performance.get(name))
@@ -42,7 +39,7 @@ def pt_floors(model: TrackerModel) -> str:
 
 
 def model_overview(model: TrackerModel) -> list[str]:
-    """Lines that say what a model is for, and what each of its pipelines is, does, and does not."""
+    """Lines of text about a model and each of its pipelines: purpose, performance, weaknesses."""
     lines = [f"{model.name}: {model.for_what}", f"  folder: {model.path}", f"  learned down to pT: {pt_floors(model)}"]
     for name in model.pipelines:
         lines.append(f"  {name}: {PIPELINES[name].for_what}")
@@ -62,7 +59,7 @@ def model_overview(model: TrackerModel) -> list[str]:
 
 
 def model_facts(model: TrackerModel) -> dict[str, Any]:
-    """What `model_overview` says, for a script: numbers by their names, shares in [0, 1], times in ms, pT in GeV."""
+    """The content of `model_overview` for scripts: numbers by name, shares in [0, 1], times in ms, pT in GeV."""
     pipelines = {}
     for name in model.pipelines:
         limit, measured = PIPELINES[name].limit, model.performance.get(name)
@@ -82,7 +79,7 @@ def model_facts(model: TrackerModel) -> dict[str, Any]:
 
 
 def _refused_events(name: str) -> list[str]:
-    """What the pipeline of that name refuses, and what does it instead."""
+    """The limit of the pipeline of that name, and the pipeline to use beyond it, in words."""
     limit = PIPELINES[name].limit
     return [] if limit is None else [f"events of more than {limit.hits:,} hits (use {limit.instead})"]
 
@@ -99,14 +96,11 @@ def _cells(performance: Performance | None) -> tuple[str, ...]:
     )
 
 
-# Writing
-
-
 def write_model(model: TrackerModel) -> None:
     """Write the card of a model into its folder, beside the weights.
 
     Args:
-        model: the model; the digests of its weights are taken as they stand in it.
+        model: the model; the digests of its weights are not recomputed.
     """
     table = {"format": CARD_FORMAT, **_plain(replace(model, path=Path()))}
     del table["path"]
@@ -115,7 +109,7 @@ def write_model(model: TrackerModel) -> None:
 
 
 def renew_digests(folder: Path) -> TrackerModel:
-    """Take the digests of a model's files as they are now, after some were replaced or removed on purpose.
+    """Recompute the digests of a model's files after some were replaced or removed on purpose.
 
     Args:
         folder: folder of the model; its card is written again. Weights that are gone are no longer listed.
@@ -156,7 +150,7 @@ def weights_of(folder: Path, pt_floors: Mapping[str, float]) -> dict[str, Weight
 
 
 def versions(*, torch: bool = False) -> Versions:
-    """The versions at hand.
+    """The versions of the installed software.
 
     Args:
         torch: whether PyTorch took part.
@@ -168,7 +162,7 @@ def versions(*, torch: bool = False) -> Versions:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` to write to, which gets its name if the block ends well and is removed if not.
+    """A temporary folder beside `folder`, renamed to `folder` if the block succeeds and removed if not.
 
     Raises:
         FileError: there is something of that name already, or no folder to write in.
@@ -185,7 +179,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
         raise FileError(f"{folder}: cannot be made ({error.strerror}); choose another place", path=folder) from error
     try:
         yield building
-        # Temporary folders, and files of safetensors, are for their owner only.
+        # Temporary folders, and files of safetensors, are readable by their owner only.
         building.chmod(0o755)
         for path in building.iterdir():
             path.chmod(0o644)
@@ -202,7 +196,7 @@ def _version(package: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What `beampipe.settings.build` reads again: named things as tables by their name."""
+    """The form that `beampipe.settings.build` reads: sequences of named objects as tables by name."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):

@@ -222,12 +222,7 @@ def _joined(boxes: Float64[ndarray, "n 4"]) -> Int64[ndarray, " n"]:
 
 
 def _continues(boxes: Float64[ndarray, "n 4"], thin: int) -> Bool[ndarray, "n n"]:
-    """Whether the second box continues the first one, which is long.
-
-    Args:
-        boxes: r_min, r_max, z_min, z_max of each piece.
-        thin: column of the coordinate that long boxes are thin in: 0 for barrel layers, 2 for discs.
-    """
+    """Whether the second box continues the first one, if that is long and thin in column `thin` (0 barrel, 2 disc)."""
     low, high, begin, end = np.roll(boxes, -thin, axis=1).T
     is_long = (high - low < _THICK / 2) & (end - begin > _LONG * np.maximum(high - low, _CELLS[0]))
     is_across = (end - begin < _THICK / 2) & (high - low > _LONG * np.maximum(end - begin, _CELLS[0]))

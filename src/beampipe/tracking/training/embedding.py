@@ -43,7 +43,7 @@ class EmbeddingConfig:
         max_pairs: largest number of close pairs per update, thinned at random and weighted up.
         other_queries: number of queries from hits on no true edge, per query from a hit on one.
         far_hits: number of further candidates from the whole event.
-        degrading: largest losses and noise of the training events, drawn afresh per visit.
+        degrading: largest losses and noise of the training events, drawn anew per visit.
         visits: number of consecutive updates on one degraded event.
         seed: seed of initial weights and of all random choices.
     """

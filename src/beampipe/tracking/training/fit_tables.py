@@ -179,7 +179,7 @@ def learn_variances(chains: TrueTracks, tables: FitTables, config: FitConfig) ->
     Args:
         chains: hits of true particles.
         tables: layers, field, and the energy loss so far.
-        config: what counts as the core of a distribution.
+        config: definition of the core of a distribution.
 
     Raises:
         ConfigError: the errors of no layer can be derived.
@@ -302,13 +302,7 @@ class _Moments:
 
 
 def _kinks(seen: _Deviations, n_layers: int, pipe: float) -> _Moments:
-    """Squares of all kinks; the true origin counts as the hit before a first hit.
-
-    Args:
-        seen: deviations of hits.
-        n_layers: number of layers of the tables.
-        pipe: radius of the beam pipe [mm].
-    """
+    """Squares of all kinks; the true origin counts as the hit before a first hit. `pipe` is a radius [mm]."""
     chains = seen.chains
     at = np.arange(len(chains.row) - 1)
     same = chains.particle[at] == chains.particle[at + 1]
@@ -336,13 +330,7 @@ def _kinks(seen: _Deviations, n_layers: int, pipe: float) -> _Moments:
 
 
 def _first_offsets(seen: _Deviations, n_layers: int, pipe: float) -> _Moments:
-    """Squares of the deviations of first hits: their errors, and scattering in the beam pipe.
-
-    Args:
-        seen: deviations of hits.
-        n_layers: number of layers of the tables.
-        pipe: radius of the beam pipe [mm].
-    """
+    """Squares of the deviations of first hits: their errors, and scattering in the beam pipe of radius `pipe` [mm]."""
     chains = seen.chains
     at = chains.begin
     at = at[seen.known[at] & (seen.s[at] > pipe)]

@@ -345,7 +345,7 @@ class _Training:
         judged: degraded, labelled events on which radius and cuts are chosen.
         record: log of the metrics.
         log: file of that log; the embedding is saved beside it.
-        metrics: what was measured so far, for the card.
+        metrics: metrics measured so far, for the card.
     """
 
     config: TrainingRecipe

@@ -149,11 +149,11 @@ _TAUGHT: Final = (
 
 @dataclass(frozen=True)
 class Part:
-    """One stem of a tracker model and what it is learned with.
+    """One stem of a tracker model, and its dependencies.
 
     Attributes:
         stem: stem of the weights; also the name of the recipe.
-        kind: what it is: windows, networks, or the tables of the track fit.
+        kind: windows, networks, or the tables of the track fit.
         windows: stem of the windows that give networks their pair features, and the fit its layers; None for windows.
         soft: whether it is learned only with the option for soft tracks.
         displaced: whether it is learned only with the option for displaced tracks.
@@ -257,7 +257,7 @@ def learn_model(
         say: called with a line of text about each step.
 
     Returns:
-        The model, with what was measured of it.
+        The model, with its measured performance.
 
     Raises:
         ConfigError: events are too few, have no layers or another field, or windows cannot be learned.

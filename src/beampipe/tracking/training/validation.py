@@ -161,7 +161,7 @@ def write_report(model: TrackerModel, validation: Validation, folder: Path) -> N
 
     Args:
         model: the model, with its performance.
-        validation: what was measured.
+        validation: scores of the pipelines.
         folder: folder of both files.
     """
     body = {"headline": evaluation_body(validation.headline), "soft": evaluation_body(validation.soft)}

@@ -93,7 +93,7 @@ _IMAGE: Final = 20.0
 """A detector is symmetric about z = 0 if layers and mirror images differ by less than this many paddings."""
 
 _KAPPA_MARGIN: Final = 1.02
-"""Factor by which the window of a doublet's curvature is wider than the quantile that was seen."""
+"""Factor by which the window of a doublet's curvature is wider than the measured quantile."""
 
 _TAUGHT: Final = (Degradation(0.0, 0.0, 0.0), Degradation(0.02, 0.01, 0.0), Degradation(0.05, 0.02, 0.0))
 """Degradations that training events get in turn, so that there are tracks with and without missing hits."""
@@ -215,13 +215,7 @@ def _layer_boxes(events: list[Event], padding: float) -> tuple[Float32[ndarray, 
 
 
 def _mirrored(sample: _Sample, boxes: Float32[ndarray, "n 4"], tolerance: float) -> _Sample:
-    """The sample and its image at z = 0, if the layers are their own image; else the sample.
-
-    Args:
-        sample: true doublets and triplets.
-        boxes: layers.
-        tolerance: distance by which layer and image may differ [mm].
-    """
+    """The sample and its image at z = 0, if the layers equal their image within `tolerance` [mm]; else the sample."""
     image = boxes[:, [0, 1, 3, 2]] * np.array([1, 1, -1, -1], np.float32)
     apart = np.abs(boxes[:, None] - image[None]).max(axis=2)
     twin = apart.argmin(axis=0)
@@ -271,7 +265,7 @@ def _true_triplets(event: Event, layer: Int64[ndarray, " n_hits"], config: Windo
     outward = position[edge_index[1], 0] > position[edge_index[0], 0] + MIN_DR
     edge_index, a, b = edge_index[:, outward], a[outward], b[outward]
     arcs = arc(position, edge_index)
-    # z of the vertex of each hit's particle; 0, which row -1 takes, for hits of no known particle.
+    # z of the vertex of each hit's particle; row -1, for hits of no listed particle, takes the appended 0.
     z = np.append(p.vertex[:, 2], np.float32(0))[p.rows(event.truth.particle_id)]
     vertex_z = z[edge_index[0]]
     near = (np.abs(arcs.z0 - vertex_z) < config.smear_max) & (np.abs(vertex_z) < config.vertex_z_max)
@@ -300,14 +294,10 @@ def _true_triplets(event: Event, layer: Int64[ndarray, " n_hits"], config: Windo
 
 
 def _moved_aside(event: Event, impact_max: float) -> Float32[ndarray, "n_hits 3"]:
-    """The hits, with each particle rotated as if it passed the beam line at a random distance up to `impact_max`.
+    """The hits, with each particle rotated as if it passed the beam line at a random distance up to `impact_max` [mm].
 
     A straight track that misses the beam line by d has hits at phi + asin(d / r) instead of phi. Prompt particles are
     many and alike; particles from decays are few, and most have small impact parameters.
-
-    Args:
-        event: event with truth; its number is the seed.
-        impact_max: largest impact parameter [mm].
     """
     position = event.hits.position
     if impact_max == 0:
