@@ -192,7 +192,7 @@ def inspect_command(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what is recognised in a file of anybody, and what is missing."""
+    """List recognised and missing branches in a ROOT file."""
     from beampipe.calibration.recognition import inspect_ntuple
     from beampipe.errors import FileError
 
