@@ -180,6 +180,9 @@ def test_light_imports_stay_light(module: str) -> None:
 
 
 def test_the_served_tagger_loads_no_track_finding() -> None:
-    modules = loaded("beampipe.calibration.events.scores")
-    assert "beampipe.triton.client" in modules
+    scores = "beampipe.calibration.events.scores"
+    client = "beampipe.triton.client.model_client"
+    assert client in loaded_by(scores)
+    assert client not in loaded(scores), "workers without a served tagger start faster"
+    modules = loaded(f"{scores}, {client}")
     assert not [name for name in modules if name.startswith(("beampipe.tracking", "beampipe.serving"))]

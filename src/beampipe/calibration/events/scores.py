@@ -17,7 +17,6 @@ from beampipe.calibration.config import Energy, Tagger
 from beampipe.calibration.events.dijets import Dijets, as_lists, from_lists
 from beampipe.calibration.events.variations import NOMINAL, Kinematics, changed_jets, kinematics_of
 from beampipe.errors import ConfigError, FileError, InputError
-from beampipe.triton.client.model_client import ModelClient
 from beampipe.triton.model.contract import TensorSpec
 
 JET_FEATURES: Final = ("n_trk", "width", "c1", "pt", "abs_eta")
@@ -148,6 +147,8 @@ class _ServedScores:
     """Scores of one model on one server."""
 
     def __init__(self, address: str, model: str) -> None:
+        from beampipe.triton.client.model_client import ModelClient  # brings asyncio and ssl: 30 ms in each worker
+
         self._client = ModelClient(address, model, retries=_RETRIES)
         weakref.finalize(self, self._client.close)
 
