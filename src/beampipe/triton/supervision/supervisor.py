@@ -313,7 +313,7 @@ class Recovery:
             self._pause(model).started(time.monotonic())
         del self._due[model]
         self._canaries.forget(model)
-        for pid, stub in before.items():
+        for pid, stub in before.items():  # its previous processes, which end when their last requests are answered
             if stub.model == model and stub.alive:
                 self._replaced_stubs[pid] = (stub, processor_time(pid), time.monotonic())
                 inventory.retired.add(pid)
@@ -325,15 +325,6 @@ class Recovery:
         if abandoned and self._waiting(model) > _FAILS_BY_ITSELF:
             waiting = self._waiting(model)
             self.restart_server(f"{waiting:.0f} requests came to the dead process of {model} meanwhile", died=False)
-
-    def _replaced(self, model: str, before: dict[int, Stub]) -> None:
-        """Mark the previous processes of a model as replaced, and discard its canary in flight."""
-        now = time.monotonic()
-        self._canaries.forget(model)
-        for pid, stub in before.items():
-            if stub.model == model and stub.alive:
-                self._replaced_stubs[pid] = (stub, processor_time(pid), now)
-                self._inventory.retired.add(pid)
 
     def _waiting(self, model: str) -> float:
         """The number of requests that wait for a model, our own canary left out; 0 if the server does not answer."""
