@@ -10,6 +10,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 from beampipe.errors import FileError
 from beampipe.files import replacing
@@ -20,6 +21,8 @@ from beampipe.triton.server.access import AccessSettings
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
 from beampipe.triton.supervision.interfaces import Incident
+
+_Settings = TypeVar("_Settings")
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,13 @@ def write_server_settings(path: Path, settings: FleetServerSettings) -> None:
         part.write_text(json.dumps(asdict(settings), default=str, indent=1), encoding="utf-8")
 
 
-def read_server_settings(path: Path) -> FleetServerSettings:
-    """The settings of one server.
+def read_settings(kind: type[_Settings], path: Path, what: str) -> _Settings:
+    """Settings that a process of a fleet was given as a JSON file.
+
+    Args:
+        kind: their class.
+        path: the file.
+        what: what the file should be, for the message of an error.
 
     Raises:
         FileError: the file cannot be read, or is no JSON.
@@ -81,8 +89,13 @@ def read_server_settings(path: Path) -> FleetServerSettings:
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise FileError(f"{path}: got {error}, expected the settings of a server, written by beampipe fleet") from error
-    return build(FleetServerSettings, table, str(path), path.parent)
+        raise FileError(f"{path}: got {error}, expected {what}") from error
+    return build(kind, table, str(path), path.parent)
+
+
+def read_server_settings(path: Path) -> FleetServerSettings:
+    """The settings of one server; errors as by `read_settings`."""
+    return read_settings(FleetServerSettings, path, "the settings of a server, written by beampipe fleet")
 
 
 def run_server(settings: FleetServerSettings) -> None:

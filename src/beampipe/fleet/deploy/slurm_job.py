@@ -23,12 +23,11 @@ from types import FrameType
 from typing import Final
 
 from beampipe import processes
-from beampipe.errors import ConfigError, FileError, ServiceError
+from beampipe.errors import ConfigError, ServiceError
 from beampipe.fleet.registry import Record, read_records, remove_record
 from beampipe.fleet.run_folder import RunFolder
-from beampipe.fleet.server import FleetServerSettings, write_server_settings
+from beampipe.fleet.server import FleetServerSettings, read_settings, write_server_settings
 from beampipe.processes import ManagedProcess
-from beampipe.settings import build
 from beampipe.triton.backoff import RestartPause
 from beampipe.triton.client.endpoint import is_loopback
 
@@ -67,17 +66,8 @@ def job_text(settings: JobSettings) -> str:
 
 
 def read_job(path: Path) -> JobSettings:
-    """The settings of a group's jobs.
-
-    Raises:
-        FileError: the file cannot be read, or is no JSON.
-        ConfigError: it is of another version.
-    """
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FileError(f"{path}: got {error}, expected the settings of a job, of beampipe fleet slurm") from error
-    return build(JobSettings, table, str(path), path.parent)
+    """The settings of a group's jobs; errors as by `read_settings`."""
+    return read_settings(JobSettings, path, "the settings of a job, of beampipe fleet slurm")
 
 
 @dataclass(frozen=True)

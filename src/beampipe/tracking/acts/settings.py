@@ -6,22 +6,6 @@ from dataclasses import dataclass, fields, replace
 
 from beampipe.errors import ConfigError, UnknownNameError
 
-__all__ = [
-    "ACTS",
-    "ACTS_BEAMPIPE",
-    "ACTS_EFFICIENT",
-    "ACTS_FAST",
-    "ACTS_GRAPH",
-    "ACTS_GRAPH_FAST",
-    "ACTS_ORTHOGONAL",
-    "ACTS_SETTINGS",
-    "ACTS_SOFT",
-    "SEEDINGS",
-    "ActsSettings",
-    "acts_names",
-    "acts_settings",
-]
-
 SEEDINGS = ("triplet", "orthogonal", "graph", "beampipe")
 """Seeding algorithms: triplets from a grid or from a k-d tree, chains in a graph of layers (Gbts), and our tracks."""
 
