@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from beampipe.analysisops.artifacts import answer_from_artifacts, copy_data, read_artifacts, what_to_hand_in
+from beampipe.analysisops.artifacts import answer_from_artifacts, copy_data, instructions, read_artifacts
 from beampipe.analysisops.assessment import Answer, Ask
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.analysisops.instances import PreparedInstance
@@ -43,7 +43,7 @@ def ask_program(program: Path, prepared: PreparedInstance) -> Ask:
         family = prepared.task.spec.family
         home = Path(tempfile.mkdtemp(prefix="beampipe-program-"))
         try:
-            request = replace(request, prompt=f"{request.prompt}\n\n{what_to_hand_in(family)}")
+            request = replace(request, prompt=f"{request.prompt}\n\n{instructions(family)}")
             read_only, command, environment = _lay_out(home, program, prepared.data, request)
             limits = SandboxLimits(seconds=prepared.task.spec.time_limit)
             sandbox = Sandbox(limits, read_only=[read_only], network=best_kind() != "namespaces")
