@@ -19,7 +19,7 @@ from beampipe.analysisops.contract import HistogramReference, Level, Quantity, R
 from beampipe.analysisops.grading.answers import double_majority
 from beampipe.analysisops.grading.submission import Evidence, read_submission
 from beampipe.analysisops.ledger import Ledger
-from beampipe.analysisops.opendata.catalogue import Catalogue, atlas_catalogue
+from beampipe.analysisops.opendata import Catalogue, atlas_catalogue, prepare_open_data
 from beampipe.analysisops.samples.dataset import VERSION, HiddenTruth, prepare
 from beampipe.analysisops.tasks.load import PROGRAM, Task, load_program, program_file, render_prompt
 from beampipe.analysisops.tools.data_folder import DataFolder
@@ -137,8 +137,6 @@ def prepare_open_instance(task: Task, folder: Path, *, catalogue: Catalogue = at
         ConfigError: the task has data of its own, or needs none.
         BeampipeError: the download fails; bytes that have arrived are kept for the next attempt.
     """
-    from beampipe.analysisops.opendata.catalogue import prepare_open_data
-
     data = DataFolder(prepare_open_data(task, folder / "data", catalogue=catalogue))
     files: dict[str, tuple[str, ...]] = {}
     for file in data.files():
@@ -207,7 +205,7 @@ _NO_WORK: Final = (
     "demo.py",
     "grading",
     "host.py",
-    "opendata",
+    "opendata.py",
     "report",
     "runs",
     "sandbox.py",
