@@ -40,7 +40,8 @@ from beampipe.analysisops.grading.grade import grade
 from beampipe.analysisops.instances import PreparedInstance
 from beampipe.analysisops.ledger import Entry, Ledger, read_ledger
 from beampipe.analysisops.sandbox import Sandbox, SandboxLimits
-from beampipe.analysisops.tools import Events, Session
+from beampipe.analysisops.tools.handles import Events
+from beampipe.analysisops.tools.session import Session
 from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
 
 FITS: Mapping[str, Mapping[str, Any]] = {

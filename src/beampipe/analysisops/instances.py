@@ -158,8 +158,8 @@ def request_of(prepared: PreparedInstance, level: Level) -> TaskRequest:
         data={
             **prepared.facts,
             "histograms": {
-                name: {"bins": asked.bins, "low": asked.low, "high": asked.high}
-                for name, asked in task.spec.histograms.items()
+                name: {"bins": binning.bins, "low": binning.low, "high": binning.high}
+                for name, binning in task.spec.histograms.items()
             },
         },
         constraints={

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beampipe.analysisops.runs import Score, difference, mean_with_error, pass_hat, scores_of, summarise
+from beampipe.analysisops.runs.statistics import Score, difference, mean_with_error, pass_hat, scores_of, summarise
 from beampipe.errors import InputError
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.analysisops.ledger import Ledger, read_ledger
-from beampipe.analysisops.tools import LocalTools, McpTools, Session, ToolRefusedError, make_server, serving_tools
+from beampipe.analysisops.tools.mcp import McpTools, make_server, serving_tools
+from beampipe.analysisops.tools.session import LocalTools, Session
 from beampipe.errors import ConfigError, ServiceUnavailableError
 
 

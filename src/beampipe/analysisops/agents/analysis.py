@@ -241,8 +241,8 @@ def open_files(request: TaskRequest, tools: Tools, layout: Layout | None = None)
     if root is not None and layout is None:
         layout = recognise(tools.call("inspect_root_schema_tool", file_path=root["name"]))
     histograms = {
-        name: Binning(int(asked["bins"]), float(asked["low"]), float(asked["high"]))
-        for name, asked in (request.data.get("histograms") or {}).items()
+        name: Binning(int(binning["bins"]), float(binning["low"]), float(binning["high"]))
+        for name, binning in (request.data.get("histograms") or {}).items()
     }
     public = {**request.data, **(listed.get("public") or {})}
     return Analysis(tools, layout, files, histograms, public)

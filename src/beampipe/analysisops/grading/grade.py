@@ -14,8 +14,6 @@ from beampipe.analysisops.grading.rubric import Check, Rubric
 from beampipe.analysisops.grading.submission import Case, Evidence, Submission, read_submission
 from beampipe.analysisops.ledger import Entry
 
-__all__ = ["Gradable", "grade"]
-
 _ERROR_WORDS: Final = frozenset({"error", "failed", "failure", "fail"})
 """Values of the field status by which an agent reports a failure."""
 
@@ -107,7 +105,7 @@ def grade(
     rules = _rules(task.rubric.rules, case, held)
 
     suspicious = suspicions(read.content)
-    issues += [Issue("warn", "injection_suspected", one) for one in suspicious]
+    issues += [Issue("warn", "injection_suspected", sentence) for sentence in suspicious]
     signals = {f"{rule.id}.{key}": value for rule in (*gates, *rules) for key, value in rule.evidence.items()}
     verdict = _verdict(task, case, judge, seed, held, [*gates, *rules], issues)
     status: Literal["ok", "fail", "error"] = "error" if error else ("ok" if held else "fail")
@@ -176,7 +174,7 @@ def _verdict(
         seed=seed,
         task_id=task.id,
         reference={key: value for key, value in case.reference.items() if key != "instance"},
-        results=[one.to_json() for one in results],
-        issues=[f"{one.severity}: {one.code}: {one.message}" for one in issues],
+        results=[result.to_json() for result in results],
+        issues=[f"{issue.severity}: {issue.code}: {issue.message}" for issue in issues],
     )
     return ask_judge(judge, question)

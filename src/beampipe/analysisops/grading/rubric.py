@@ -153,8 +153,8 @@ def read_rubric(table: Mapping[str, Any], where: str) -> Rubric:
     for name in ids:
         if ids.count(name) > 1:
             raise ConfigError(f"{where}: got the id {name!r} twice, expected each check to have its own")
-    for place, check in enumerate(rules):
-        earlier = [rule.id for rule in rules[:place]]
+    for index, check in enumerate(rules):
+        earlier = [rule.id for rule in rules[:index]]
         for name in check.scaled_by:
             if name not in earlier:
                 raise UnknownNameError(f"rule before it ({where}: {check.id}: scaled_by)", name, earlier)
@@ -174,7 +174,7 @@ def _checks(
     listed = table.get(key) or []
     if not isinstance(listed, Sequence) or isinstance(listed, str):
         raise ConfigError(f"{where}: {key}: got {listed!r}, expected a list of checks")
-    return tuple(_check(entry, f"{where}: {key}[{place}]", key, kinds, warnings) for place, entry in enumerate(listed))
+    return tuple(_check(entry, f"{where}: {key}[{index}]", key, kinds, warnings) for index, entry in enumerate(listed))
 
 
 def _check(table: Any, where: str, key: str, kinds: Mapping[str, type[Any]], warnings: list[str]) -> Check:

@@ -67,25 +67,28 @@ def run(
         WorkflowError: the host failed in some assessments; the others are done and in the results.
         FileError: another run works in the folder, or the secret of the seeds cannot be used.
     """
-    place = RunFolder(folder)
+    run_folder = RunFolder(folder)
     assessments = plan.assessments(_code_of(assess) if code is None else code)
-    with place.locked():
-        shutil.rmtree(place.work, ignore_errors=True)  # of a run that was killed
-        place.work.mkdir(exist_ok=True)
-        place.write_plan(assessments, extend=extend)
-        place.store.sweep()
-        tasks = [Task(one.label, _assess_one, (one, assess, place.store, place.work)) for one in assessments]
+    with run_folder.locked():
+        shutil.rmtree(run_folder.work, ignore_errors=True)  # of a run that was killed
+        run_folder.work.mkdir(exist_ok=True)
+        run_folder.write_plan(assessments, extend=extend)
+        run_folder.store.sweep()
+        tasks = [
+            Task(assessment.label, _assess_one, (assessment, assess, run_folder.store, run_folder.work))
+            for assessment in assessments
+        ]
         report = None if progress is None else (lambda task: progress(task.label))
         pool_kind, window = ("inline", 1) if workers == 1 else ("processes", None)
         failed: WorkflowError | None = None
         try:
             with open_pool(pool_kind, workers) as pool:
-                run_tasks(tasks, pool, log=place.log, progress=report, window=window)
+                run_tasks(tasks, pool, log=run_folder.log, progress=report, window=window)
         except WorkflowError as error:  # the results of the others are written first
             failed = error
-        records = list(place.records())
-        place.write_results([result_line(record, record["grade"]) for record in records])
-        shutil.rmtree(place.work, ignore_errors=True)
+        records = list(run_folder.records())
+        run_folder.write_results([result_line(record, record["grade"]) for record in records])
+        shutil.rmtree(run_folder.work, ignore_errors=True)
     if failed is not None:
         raise failed
     wanted = {assessment.key for assessment in assessments}
@@ -181,8 +184,8 @@ class Rescored:
         yield f"{self.records} records graded again: {len(self.differences)} results changed; sha256 {self.sha256}"
         for part in self.changed:
             yield f"changed since the run: {part}"
-        for one in self.differences:
-            yield f"{one.label}: {one.before:.4f} -> {one.after:.4f}"
+        for difference in self.differences:
+            yield f"{difference.label}: {difference.before:.4f} -> {difference.after:.4f}"
 
 
 def rescore(folder: Path, grade: Grade, *, current: CurrentTask | None = None) -> Rescored:
@@ -198,13 +201,13 @@ def rescore(folder: Path, grade: Grade, *, current: CurrentTask | None = None) -
     Raises:
         FileError: the folder holds no run, or another run works in it.
     """
-    place = RunFolder(folder)
-    place.read_plan()  # raises for a folder without a run before anything is created in it
+    run_folder = RunFolder(folder)
+    run_folder.read_plan()  # raises for a folder without a run before anything is created in it
     lines: list[dict[str, Any]] = []
     differences: list[Difference] = []
     changed: dict[str, None] = {}
-    with place.locked():
-        for record in place.records():
+    with run_folder.locked():
+        for record in run_folder.records():
             now = {} if current is None else dict(current(record))
             task = record["assessment"]["task_id"]
             changed |= dict.fromkeys(f"{task}: {name}" for name in now if dump(now[name]) != dump(record.get(name)))
@@ -214,6 +217,6 @@ def rescore(folder: Path, grade: Grade, *, current: CurrentTask | None = None) -
                 before, after = (float(graded["final"]["normalized_score"]) for graded in (record["grade"], result))
                 differences.append(Difference(label, before, after))
             lines.append(result_line(record, result))
-        path = place.write_results(lines)
-    place.log.write("rescored", label=f"{len(lines)} records", differences=len(differences), changed=list(changed))
+        path = run_folder.write_results(lines)
+    run_folder.log.write("rescored", label=f"{len(lines)} records", differences=len(differences), changed=list(changed))
     return Rescored(path, file_digest(path), len(lines), tuple(differences), tuple(changed))

@@ -20,8 +20,6 @@ from numpy import ndarray
 from beampipe.arrays import Float64
 from beampipe.errors import InputError
 
-__all__ = ["PASSED", "By", "Score", "Summary", "difference", "mean_with_error", "pass_hat", "scores_of", "summarise"]
-
 PASSED: Final = 0.9
 """Normalised score from which on an assessment counts as passed, for pass^k."""
 
@@ -149,8 +147,8 @@ def summarise(
     for score in scores:
         groups.setdefault(tuple(getattr(score, name) for name in by), []).append(score)
     lacking: dict[tuple[str | int, ...], int] = {}
-    for one in missing:
-        key = tuple(one[name] for name in by)
+    for assessment in missing:
+        key = tuple(assessment[name] for name in by)
         lacking[key] = lacking.get(key, 0) + 1
     every = sorted(groups.keys() | lacking.keys())
     return {key: _summary(groups.get(key, []), lacking.get(key, 0), passed) for key in every}
@@ -183,7 +181,7 @@ def difference(scores: Sequence[Score], agent: str, other: str) -> tuple[float, 
     Returns:
         The mean difference, NaN if they share no instance; its standard error, None if a task has one seed only.
     """
-    mine, theirs = (_clusters([one for one in scores if one.agent == name], "value") for name in (agent, other))
+    mine, theirs = (_clusters([score for score in scores if score.agent == name], "value") for name in (agent, other))
     pairs = []
     for task in mine.keys() & theirs.keys():
         shared = sorted(mine[task].keys() & theirs[task].keys())
@@ -244,7 +242,7 @@ def _clusters(scores: Sequence[Score], of: Literal["value", "judge"]) -> dict[st
             seeds = nested.setdefault(score.task_id, {})
             seeds.setdefault(score.seed, {}).setdefault(score.level, []).append(value)
     return {
-        task: {seed: float(np.mean([np.mean(one) for one in levels.values()])) for seed, levels in seeds.items()}
+        task: {seed: float(np.mean([np.mean(values) for values in levels.values()])) for seed, levels in seeds.items()}
         for task, seeds in nested.items()
     }
 
