@@ -20,10 +20,12 @@ from beampipe.analysisops.grading.submission import Evidence
 from beampipe.analysisops.instances import PreparedInstance, evidence_of, request_of
 from beampipe.analysisops.ledger import Entry, Ledger, read_ledger
 from beampipe.analysisops.runs.folder import Record
+from beampipe.analysisops.tasks.load import CHECKS, load_checks
 from beampipe.analysisops.tasks.spec import read_yaml
 from beampipe.analysisops.tools.mcp import LOOPBACK, serving_tools
 from beampipe.analysisops.tools.session import LocalTools, Session, SessionLimits
 from beampipe.errors import BeampipeError
+from beampipe.workflow import file_digest
 
 _SECONDS: Final = 1800.0
 
@@ -154,6 +156,7 @@ def assess(
         grade=graded,
         reference={**task.eval_ref, "instance": prepared.reference.to_json()},
         rubric=read_yaml(task.spec.rubric_path, "a rubric"),
+        checks=own_checks(task.folder / CHECKS),
         ledger=entries,
         contents=evidence.to_json(),
         judge=graded["llm"],
@@ -164,15 +167,26 @@ def assess(
     )
 
 
+def own_checks(path: Path) -> dict[str, str]:
+    """The file with a task's own checks and its digest, for a record; empty if there is none."""
+    return {"file": str(path.resolve()), "sha256": file_digest(path)} if path.exists() else {}
+
+
 def regrade(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Grade a record again from its content alone; the replies of a judge are kept."""
+    """Grade a record again from its content alone, and from the task's own checks; the replies of a judge are kept.
+
+    Raises:
+        FileError: the file with the task's own checks is not there any more.
+    """
     before = record["grade"]
     if record["error"]:
         return dict(before)
     request = TaskRequest.from_json(record["request"])
     eval_ref = dict(record["reference"])
     reference = Reference.from_json(eval_ref.pop("instance"))
-    rubric = read_rubric(record["rubric"], "rubric of the record")
+    checks = record.get("checks") or {}
+    own = load_checks(Path(checks["file"])) if checks else {}
+    rubric = read_rubric(record["rubric"], "rubric of the record", own)
     task = _RecordedTask(request.task_id, request.task_type, rubric, eval_ref)
     entries = [Entry(**{**entry, "sources": tuple(entry["sources"])}) for entry in record["ledger"]]
     again = grade(

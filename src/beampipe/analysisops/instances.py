@@ -21,7 +21,7 @@ from beampipe.analysisops.grading.submission import Evidence, read_submission
 from beampipe.analysisops.ledger import Ledger
 from beampipe.analysisops.opendata import Catalogue, atlas_catalogue, prepare_open_data
 from beampipe.analysisops.samples.dataset import VERSION, HiddenTruth, prepare
-from beampipe.analysisops.tasks.load import PROGRAM, Task, load_program, program_file, render_prompt
+from beampipe.analysisops.tasks.load import CHECKS, PROGRAM, Task, load_program, program_file, render_prompt
 from beampipe.analysisops.tools.data_folder import DataFolder
 from beampipe.analysisops.tools.handles import Artifact, Content, Histogram, TrackLabels
 from beampipe.analysisops.tools.session import LocalTools, Session, SessionLimits
@@ -284,7 +284,7 @@ def work_code() -> str:
     paths = [
         path
         for path in sorted(package.rglob("*.py"))
-        if path.relative_to(package).parts[0] not in _NO_WORK and path.name != PROGRAM
+        if path.relative_to(package).parts[0] not in _NO_WORK and path.name not in (PROGRAM, CHECKS)
     ]
     return digest_of([__version__, [(path.relative_to(package).as_posix(), file_digest(path)) for path in paths]])
 

@@ -123,12 +123,13 @@ class Rubric:
         ]
 
 
-def read_rubric(table: Mapping[str, Any], where: str) -> Rubric:
+def read_rubric(table: Mapping[str, Any], where: str, own: Mapping[str, type[Any]] | None = None) -> Rubric:
     """Read a rubric from the content of rubric.yaml.
 
     Args:
         table: the content.
         where: the file, for messages.
+        own: checks that the task brings, by type; each may be a gate or a rule.
 
     Raises:
         ConfigError: a key is unknown or missing, an id is not unique, a value is invalid, or the declared total is not
@@ -145,9 +146,10 @@ def read_rubric(table: Mapping[str, Any], where: str) -> Rubric:
     version = table.get("version", 1)
     if version not in _VERSIONS:
         raise ConfigError(f"{where}: got version {version!r}, expected 1 or 2")
+    own = own or {}
     warnings: list[str] = []
-    gates = _checks(table, "gates", GATES, where, warnings)
-    rules = _checks(table, "rule_checks", RULES, where, warnings)
+    gates = _checks(table, "gates", {**GATES, **own}, where, warnings)
+    rules = _checks(table, "rule_checks", {**RULES, **own}, where, warnings)
     judged = _checks(table, "llm_checks", JUDGED, where, warnings)
     ids = [check.id for check in (*gates, *rules, *judged)]
     for name in ids:

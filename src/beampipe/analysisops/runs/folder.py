@@ -35,6 +35,7 @@ class Record:
         reference: content of the task's ``eval_ref.yaml`` with the reference of the instance under ``instance``. Agents
             must not see it, so they must not read a folder of records.
         rubric: the rubric that it was graded by.
+        checks: ``file`` with the task's own checks, and its ``sha256``; empty if the task has none.
         ledger: every call of a tool.
         contents: histograms and artifacts that the submission names, by handle, taken from the host.
         judge: the replies of the judge as received, so that grading again needs no judge.
@@ -49,6 +50,7 @@ class Record:
     grade: Mapping[str, Any]
     reference: Mapping[str, Any] = field(default_factory=dict)
     rubric: Mapping[str, Any] = field(default_factory=dict)
+    checks: Mapping[str, str] = field(default_factory=dict)
     ledger: Sequence[Entry] = ()
     contents: Mapping[str, Any] = field(default_factory=dict)
     judge: Any = None

@@ -118,7 +118,7 @@ ALL_LEVELS: Final[tuple[Level, ...]] = (1, 2, 3)
 STAGE: Final = "assessment"
 """Name of the workflow stage of assessments."""
 
-_FOR_GRADING: Final = frozenset({"rubric.yaml", "eval_ref.yaml", "judge_prompt.md"})
+_FOR_GRADING: Final = frozenset({"rubric.yaml", "checks.py", "eval_ref.yaml", "judge_prompt.md"})
 """Files of a task that do not affect agents: when they change, records are graded again, but no agent runs."""
 
 
