@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from beampipe.analysisops.contract import Level, Reference
+from beampipe.analysisops.grading.gates import FromLedger
 from beampipe.analysisops.grading.judge import Judge, ask_judge
 from beampipe.analysisops.grading.provenance import NumberIndex, label_answers
 from beampipe.analysisops.grading.question import build_question, suspicions
@@ -57,7 +58,7 @@ def grade(
     task: Gradable,
     submission: object,
     reference: Reference | None = None,
-    entries: Sequence[Entry] = (),
+    entries: Sequence[Entry] | None = None,
     *,
     evidence: Evidence | None = None,
     judge: Judge | None = None,
@@ -73,7 +74,8 @@ def grade(
         task: the task.
         submission: the answer of the agent, of any type.
         reference: reference of the instance; None for the public benchmark's tasks, which have none.
-        entries: the ledger of the session, its signatures verified by `read_ledger`.
+        entries: the ledger of the session, its signatures verified by `read_ledger`; None if no tools were served. Then
+            a result by a rubric of the public benchmark has the issue ``not_verified``.
         evidence: contents that the submission names and the ledger does not hold.
         judge: scores free-text answers; None leaves them unscored.
         level: level of the prompt.
@@ -83,15 +85,22 @@ def grade(
     Raises:
         ConfigError: the reference lacks a value that the rubric needs; an error of the host, not of the agent.
     """
+    checks = list(task.rubric.gates)
+    issues = []
+    if task.rubric.version == 1 and entries is None:
+        issues.append(Issue("warn", "not_verified", "no tools were served: nothing shows that data were analysed"))
+    elif task.rubric.version == 1:
+        checks.append(Check("from_ledger", "from_ledger", 0.0, FromLedger(task.rubric.value_paths)))
+    entries = entries or ()
     read = read_submission(submission)
     text = task.prompts.get(level, "") if prompt is None else prompt
     provenance = label_answers(read, NumberIndex(entries, text))
     expected = {**task.eval_ref, **({} if reference is None else {"instance": reference.to_json()})}
     case = Case(read, expected, entries, evidence or Evidence(), provenance, text)
-    issues = [Issue("warn", "submission_cut", note) for note in read.notes]
+    issues += [Issue("warn", "submission_cut", note) for note in read.notes]
 
     gates = []
-    for check in task.rubric.gates:
+    for check in checks:
         outcome = check.kind(case)
         passed = outcome.fraction >= 1.0
         gates.append(

@@ -111,6 +111,12 @@ class Rubric:
         """Points of all checks of a judge."""
         return math.fsum(check.points for check in self.judged)
 
+    @property
+    def value_paths(self) -> tuple[str, ...]:
+        """Paths of the numbers that checks read from a trace of the public benchmark."""
+        paths = (getattr(check.kind, "value_path", None) for check in (*self.gates, *self.rules))
+        return tuple(dict.fromkeys(path for path in paths if path is not None))
+
     def paths(self) -> list[tuple[str, str, str]]:
         """Check, setting and dotted path for every path into the reference; ``value_path`` leads into submissions."""
         return [
