@@ -52,8 +52,16 @@ def ask_program(program: Path, prepared: PreparedInstance) -> Ask:
                 if code != 0:
                     why = f"ended for {confined.ended_by}" if confined.ended_by else f"exit status {code}"
                     return Answer(None, f"program: {why}; it said: {confined.output()[-_SHOWN:]}")
-                given = read_artifacts(confined.work, family)
-            return Answer(answer_from_artifacts(prepared.task, given, prepared.data, prepared.hidden, session.ledger))
+                try:
+                    given = read_artifacts(confined.work, family)
+                    submission = answer_from_artifacts(
+                        prepared.task, given, prepared.data, prepared.hidden, session.ledger
+                    )
+                except Exception as error:  # whatever the artifacts cause is the program's failure
+                    if isinstance(error, BeampipeError):
+                        raise
+                    return Answer(None, f"{type(error).__name__} while the artifacts were read")
+            return Answer(submission)
         except BeampipeError as error:
             return Answer(None, str(error))
         finally:

@@ -138,7 +138,7 @@ def _notices(run: RunData) -> Iterator[tuple[str, str]]:
         yield (
             "bad",
             f"{_some(len(run.missing), 'assessment')} of the plan are missing: not done yet, or the host failed. They "
-            "are in no mean. Run the same plan again to do them.",
+            "are in no mean, and count as 0 in the order of agents. Run the same plan again to do them.",
         )
     errors = sum(score.status == "error" for score in run.scores)
     if errors:

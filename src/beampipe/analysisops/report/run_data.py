@@ -256,8 +256,8 @@ class RunData:
     def agents(self) -> tuple[str, ...]:
         """Names of the agents, the best first; those without results come last."""
         names = {assessment["agent"] for assessment in self.assessments}
-        mean = {name: summary.mean for name, summary in self.by_agent.items()}
-        return tuple(sorted(names, key=lambda name: (1.0 if math.isnan(mean[name]) else -mean[name], name)))
+        figures = self.by_agent
+        return tuple(sorted(names, key=lambda name: (math.isnan(figures[name].mean), -figures[name].ranked, name)))
 
     @cached_property
     def families(self) -> tuple[str, ...]:

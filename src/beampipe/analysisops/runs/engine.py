@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from beampipe.analysisops.grading.result import ungraded
-from beampipe.analysisops.runs.folder import Record, RunFolder, dump, result_line
+from beampipe.analysisops.runs.folder import Record, RunFolder, dump, load, result_line
 from beampipe.analysisops.runs.plan import Assessment, RunPlan, recipe_of
 from beampipe.errors import ConfigError, InputError, WorkflowError
 from beampipe.workflow import Store, Task, code_digest, file_digest, open_pool
@@ -110,18 +110,21 @@ def _assess_one(assessment: Assessment, assess: Assess, store: Store, work: Path
 
 
 def _text(assessment: Assessment, record: Record) -> str:
-    """The text of a record. A submission nested too deeply to be written is an error of the agent, not of the host."""
+    """The text of a record. A submission that cannot be written and read again is the agent's failure, not the host's.
+
+    Raises:
+        InputError: the record holds the value of a secret seed.
+    """
     try:
-        return _dump(assessment, record)
-    except RecursionError:
-        reason = "the submission is nested too deep to be read"
+        text = dump({"assessment": assessment.to_json(), **record.to_json()}) + "\n"
+        load(text)
+    except Exception as error:
+        kind = "it is nested too deep" if isinstance(error, RecursionError) else type(error).__name__
+        reason = f"the submission cannot be recorded: {kind}"
         task, seed = assessment.task, assessment.seed.label
         grade = ungraded(reason, task_id=task.task_id, type=task.family, level=assessment.level, seed=seed)
-        return _dump(assessment, replace(record, submission=None, contents={}, grade=grade, error=reason))
-
-
-def _dump(assessment: Assessment, record: Record) -> str:
-    text = dump({"assessment": assessment.to_json(), **record.to_json()}) + "\n"
+        record = replace(record, submission=None, contents={}, grade=grade, judge=grade["llm"], error=reason)
+        text = dump({"assessment": assessment.to_json(), **record.to_json()}) + "\n"
     if assessment.seed.kind == "evaluation" and str(assessment.seed.value) in text:
         raise InputError(
             f"record of {assessment.label}: got the value of a secret seed in it, expected its label"

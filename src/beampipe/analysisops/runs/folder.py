@@ -35,7 +35,6 @@ class Record:
         reference: content of the task's ``eval_ref.yaml`` with the reference of the instance under ``instance``. Agents
             must not see it, so they must not read a folder of records.
         rubric: the rubric that it was graded by.
-        checks: ``file`` with the task's own checks, and its ``sha256``; empty if the task has none.
         ledger: every call of a tool.
         contents: histograms and artifacts that the submission names, by handle, taken from the host.
         judge: the replies of the judge as received, so that grading again needs no judge.
@@ -43,6 +42,7 @@ class Record:
         cost: cost of the agent [USD]; None if unknown.
         seconds: time from the request to the submission [s].
         error: why there is no submission; empty if there is one.
+        checks: ``file`` with the task's own checks, and its ``sha256``; empty if the task has none.
     """
 
     request: TaskRequest
@@ -50,7 +50,6 @@ class Record:
     grade: Mapping[str, Any]
     reference: Mapping[str, Any] = field(default_factory=dict)
     rubric: Mapping[str, Any] = field(default_factory=dict)
-    checks: Mapping[str, str] = field(default_factory=dict)
     ledger: Sequence[Entry] = ()
     contents: Mapping[str, Any] = field(default_factory=dict)
     judge: Any = None
@@ -58,6 +57,7 @@ class Record:
     cost: float | None = None
     seconds: float = 0.0
     error: str = ""
+    checks: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON types, with the number of tool calls."""

@@ -89,6 +89,7 @@ class Summary:
         errors: number of these in which the agent failed; they count as 0.
         unscored: number of these that a judge should have scored and did not.
         missing: assessments of the plan that are not done; they are not in the mean.
+        ranked: the mean with 0 for each missing assessment, by which agents are ranked: a lost result gains nothing.
         cost: sum of the known costs [USD].
         cost_unknown: assessments whose cost is unknown.
         tokens: sum of the known tokens.
@@ -108,6 +109,7 @@ class Summary:
     errors: int = 0
     unscored: int = 0
     missing: int = 0
+    ranked: float = 0.0
     cost: float = 0.0
     cost_unknown: int = 0
     tokens: int = 0
@@ -146,12 +148,21 @@ def summarise(
     groups: dict[tuple[str | int, ...], list[Score]] = {}
     for score in scores:
         groups.setdefault(tuple(getattr(score, name) for name in by), []).append(score)
-    lacking: dict[tuple[str | int, ...], int] = {}
+    lacking: dict[tuple[str | int, ...], list[Score]] = {}
     for assessment in missing:
-        key = tuple(assessment[name] for name in by)
-        lacking[key] = lacking.get(key, 0) + 1
+        nothing = Score(
+            assessment["agent"],
+            assessment["family"],
+            assessment["task_id"],
+            int(assessment["level"]),
+            assessment["seed"],
+            int(assessment["epoch"]),
+            "missing",
+            0.0,
+        )
+        lacking.setdefault(tuple(getattr(nothing, name) for name in by), []).append(nothing)
     every = sorted(groups.keys() | lacking.keys())
-    return {key: _summary(groups.get(key, []), lacking.get(key, 0), passed) for key in every}
+    return {key: _summary(groups.get(key, []), lacking.get(key, []), passed) for key in every}
 
 
 def mean_with_error(scores: Sequence[Score], of: Literal["value", "judge"] = "value") -> tuple[float, float | None]:
@@ -164,7 +175,7 @@ def mean_with_error(scores: Sequence[Score], of: Literal["value", "judge"] = "va
     Returns:
         The mean, NaN if there is nothing; the error, None if a task has one seed only.
     """
-    return _with_error(list(map(_array, _clusters(scores, of).values())))
+    return _with_error([np.array(list(seeds.values())) for seeds in _clusters(scores, of).values()])
 
 
 def difference(scores: Sequence[Score], agent: str, other: str) -> tuple[float, float | None]:
@@ -247,11 +258,7 @@ def _clusters(scores: Sequence[Score], of: Literal["value", "judge"]) -> dict[st
     }
 
 
-def _array(seeds: Mapping[str, float]) -> Float64[ndarray, " n_seeds"]:
-    return np.array(list(seeds.values()))
-
-
-def _summary(scores: Sequence[Score], missing: int, passed: float) -> Summary:
+def _summary(scores: Sequence[Score], missing: Sequence[Score], passed: float) -> Summary:
     mean, error = mean_with_error(scores)
     judge, judge_error = mean_with_error(scores, "judge")
     return Summary(
@@ -265,7 +272,8 @@ def _summary(scores: Sequence[Score], missing: int, passed: float) -> Summary:
         failed=sum(score.status == "fail" for score in scores),
         errors=sum(score.status == "error" for score in scores),
         unscored=sum(score.judged and score.judge is None for score in scores),
-        missing=missing,
+        missing=len(missing),
+        ranked=mean_with_error([*scores, *missing])[0] if missing else mean,
         cost=math.fsum(score.cost for score in scores if score.cost is not None),
         cost_unknown=sum(score.cost is None for score in scores),
         tokens=sum(score.tokens for score in scores if score.tokens is not None),
