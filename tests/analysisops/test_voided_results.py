@@ -13,6 +13,7 @@ from beampipe.analysisops import assessment as assessment_module
 from beampipe.analysisops.agents.agent import Tools
 from beampipe.analysisops.assessment import ask_here, ask_over_a2a, assess
 from beampipe.analysisops.contract import Reference, TaskRequest
+from beampipe.analysisops.grading.submission import Evidence
 from beampipe.analysisops.instances import PreparedInstance
 from beampipe.analysisops.run import rescore, task_choice
 from beampipe.analysisops.runs.engine import run
@@ -143,8 +144,8 @@ def test_failures_after_the_request_has_left_are_the_agents(
     record = assess(prepared, 1, SEED, ask_over_a2a("http://127.0.0.1:1/"), tmp_path / "a")
     assert record.grade["status"] == "error"
     assert record.error == "OverflowError while the answer was read"
-    monkeypatch.setattr(assessment_module, "evidence_of", lambda submission, *more: fail() if submission else nothing)
-    nothing = assessment_module.Evidence()
+    nothing = Evidence()
+    monkeypatch.setattr(assessment_module, "evidence_of", lambda submission, *_: fail() if submission else nothing)
     record = assess(prepared, 1, SEED, ask_here(Saying(OK)), tmp_path / "b")
     assert (record.grade["status"], record.error) == ("error", "OverflowError while the submission was graded")
 
@@ -153,7 +154,7 @@ def test_what_the_host_lacks_is_found_before_an_agent_works(prepared: PreparedIn
     asked = []
     broken = PreparedInstance(prepared.task, prepared.data, prepared.hidden, Reference(), prepared.facts)
     with pytest.raises(ConfigError, match="reference: got no"):
-        assess(broken, 1, SEED, lambda *_: asked.append(1), tmp_path)  # type: ignore[arg-type, return-value]
+        assess(broken, 1, SEED, lambda *_: asked.append(1), tmp_path)  # type: ignore[arg-type]
     assert not asked
 
 
