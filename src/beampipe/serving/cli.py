@@ -6,13 +6,13 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from beampipe.errors import BeampipeError, FileError
 from beampipe.terminal import console, say
-from beampipe.terminal.commands import Commands, Json, print_json
+from beampipe.terminal.commands import Commands, Json, print_json, with_options
 from beampipe.tracking.catalogue import DEFAULT_MODEL, MODEL_HELP, complete_model
 from beampipe.tracking.cli import BeamSpotText, parsed_beam_spot
 from beampipe.triton.cli import (
@@ -27,6 +27,9 @@ from beampipe.triton.cli import (
     unload_command,
 )
 
+if TYPE_CHECKING:
+    from beampipe.serving.models import ServingSettings
+
 Threads = Annotated[
     int | None, typer.Option(help="Number of threads of each instance.", min=1, show_default="cores / instances")
 ]
@@ -38,27 +41,52 @@ Backend = Annotated[
     ),
 ]
 TrackerModel = Annotated[str, typer.Option(help=MODEL_HELP, autocompletion=complete_model)]
-Instances = Annotated[int, typer.Option(help="Number of copies of each model.", min=1)]
-Device = Annotated[
-    str, typer.Option(help="Device of the models: cpu, cuda, cuda:N, or auto (GPUs where there are any).")
-]
-Scale = Annotated[
-    str, typer.Option(help="What one unit of FEATURES means: mm, exatrkx or acts. Clients of ACTS send acts.")
-]
-Name = Annotated[
-    str | None,
-    typer.Option(
-        help="Name of the model for clients, such as the ActsExaTrkX of ACTS (with --scale acts); for one model only.",
-        show_default="that of the model",
-    ),
-]
-Force = Annotated[
-    bool,
-    typer.Option(
-        "--force",
-        help="Process events with hits of another detector, in other units or too many for the pipeline.",
-    ),
-]
+
+
+def serving_settings(
+    instances: Annotated[int, typer.Option(help="Number of copies of each model.", min=1)] = 1,
+    device: Annotated[
+        str, typer.Option(help="Device of the models: cpu, cuda, cuda:N, or auto (GPUs where there are any).")
+    ] = "cpu",
+    threads: Threads = None,
+    scale: Annotated[
+        str, typer.Option(help="What one unit of FEATURES means: mm, exatrkx or acts. Clients of ACTS send acts.")
+    ] = "mm",
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of the model for clients, such as the ActsExaTrkX of ACTS (with --scale acts); for one model"
+            " only.",
+            show_default="that of the model",
+        ),
+    ] = None,
+    backend: Backend = None,
+    tracker_model: TrackerModel = DEFAULT_MODEL,
+    beam_spot: BeamSpotText = None,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Process events with hits of another detector, in other units or too many for the pipeline.",
+        ),
+    ] = False,
+) -> ServingSettings:
+    """How models are served, by these options."""
+    from beampipe.serving.models import ServingSettings
+
+    return ServingSettings(
+        instances=instances,
+        device=device,
+        threads=threads,
+        scale=scale,
+        name=name,
+        backend=backend,
+        tracker_model=tracker_model,
+        beam_spot=parsed_beam_spot(beam_spot),
+        check=not force,
+    )
+
+
 _Ways = Annotated[
     list[str] | None,
     typer.Option(
@@ -202,6 +230,7 @@ def top_command(
 
 
 @app.command("export")
+@with_options(serving=serving_settings)
 def export_command(
     output: Annotated[
         Path,
@@ -216,14 +245,8 @@ def export_command(
             show_default="the usual ones",
         ),
     ] = None,
-    instances: Instances = 1,
-    device: Device = "cpu",
-    threads: Threads = None,
-    scale: Scale = "mm",
-    name: Name = None,
-    backend: Backend = None,
-    tracker_model: TrackerModel = DEFAULT_MODEL,
-    beam_spot: BeamSpotText = None,
+    *,
+    serving: ServingSettings,
     weights: Annotated[
         list[Path] | None,
         typer.Option(help="File for the folder of weights of models of your own; may be given several times."),
@@ -231,33 +254,23 @@ def export_command(
     batch: Annotated[
         int, typer.Option(help="Most requests in one call of models of your own; 0 for one at a time.", min=0)
     ] = 0,
-    force: Force = False,
 ) -> None:
     """Write a Triton model repository."""
-    from beampipe.serving.models import ServingSettings, named_models, renamed
+    from beampipe.serving.models import named_models, renamed
     from beampipe.serving.variants import DEFAULT_MODELS
     from beampipe.triton.model.contract import EnsembleSettings, ModelSettings
     from beampipe.triton.model.repository import export_repository
 
-    serving = ServingSettings(
-        instances=instances,
-        device=device,
-        threads=threads,
-        scale=scale,
-        backend=backend,
-        tracker_model=tracker_model,
-        beam_spot=parsed_beam_spot(beam_spot),
-        check=not force,
-    )
     settings: list[ModelSettings | EnsembleSettings] = []
     for wanted in model or DEFAULT_MODELS:
         own, equals, where = wanted.partition("=")
         if equals:
             files = tuple(weights or ())
-            settings.append(ModelSettings(own, where, {}, files, instances, device, threads, batch))
+            how = (serving.instances, serving.device, serving.threads, batch)
+            settings.append(ModelSettings(own, where, {}, files, *how))
         else:
-            settings += named_models(replace(serving, models=(wanted,)))
-    for exported in export_repository(output, settings if name is None else renamed(settings, name)):
+            settings += named_models(replace(serving, models=(wanted,), name=None))
+    for exported in export_repository(output, settings if serving.name is None else renamed(settings, serving.name)):
         say(f"{output}/{exported}")
 
 
@@ -343,17 +356,12 @@ def unit_command(
     typer.echo(text, nl=False)
 
 
+@with_options(serving=serving_settings)
 def serve_command(
     repository: _Repository = None,
     model: _Models = None,
-    instances: Instances = 1,
-    device: Device = "cpu",
-    scale: Scale = "mm",
-    name: Name = None,
-    backend: Backend = None,
-    tracker_model: TrackerModel = DEFAULT_MODEL,
-    beam_spot: BeamSpotText = None,
-    threads: Threads = None,
+    *,
+    serving: ServingSettings,
     host: Annotated[str, typer.Option(help="Address to listen on for gRPC; 0.0.0.0 for all.")] = "127.0.0.1",
     http_port: _HttpPort = 8000,
     grpc_port: _GrpcPort = 8001,
@@ -366,39 +374,26 @@ def serve_command(
     proxy: Proxy = None,
     proxy_grpc: ProxyGrpc = None,
     open_http: OpenHttp = False,
-    force: Force = False,
 ) -> None:
     """Serve track finding with Triton until Ctrl-C or SIGTERM."""
-    from beampipe.serving.models import ServingSettings
     from beampipe.serving.server import serve_in_foreground
     from beampipe.triton.server.access import AccessSettings
     from beampipe.triton.server.launch import ServerSettings
 
     if repository is not None and not repository.is_dir():
         raise FileError(f"{repository}: got no such folder, expected a repository: beampipe serving export -o FOLDER")
-    models = ServingSettings(
-        tuple(model or ()),
-        instances,
-        device,
-        threads,
-        scale,
-        name,
-        backend,
-        tracker_model,
-        parsed_beam_spot(beam_spot),
-        check=not force,
-    )
+    serving = replace(serving, models=tuple(model or ()))
     server = ServerSettings(
         repository or Path(),
-        models=models.models,
+        models=serving.models,
         host=host,
         http_port=http_port,
         grpc_port=grpc_port,
         metrics_port=metrics_port,
         triton=triton,
         log=log,
-        threads=threads,
+        threads=serving.threads,
         patience=patience,
         access=AccessSettings(secret_file, tuple(opened or ()), proxy, proxy_grpc, open_http=open_http),
     )
-    serve_in_foreground(server, models, generated=repository is None, restart=True)
+    serve_in_foreground(server, serving, generated=repository is None, restart=True)

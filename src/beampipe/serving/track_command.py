@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from beampipe.errors import ConfigError
+from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.terminal.commands import STANDARD_OUTPUT, Json, output_file, print_json
 from beampipe.tracking import cli as tracking
-from beampipe.tracking.catalogue import DEFAULT_MODEL, DEFAULT_PIPELINE, MODEL_HELP, complete_model, with_displaced
+from beampipe.tracking.catalogue import (
+    DEFAULT_MODEL,
+    DEFAULT_PIPELINE,
+    MODEL_HELP,
+    PIPELINES,
+    complete_model,
+    with_displaced,
+)
 from beampipe.tracking.cli import PIPELINE_HELP, BeamSpotText, Device, Force, Parameters, Threads, complete_finder
 from beampipe.tracking.formats.options import InputPaths, TrackFormatName, TracksFile, reads_events
 
 if TYPE_CHECKING:
+    from beampipe.tracking.finder import TrackFinder
     from beampipe.tracking.formats import ReadOptions
 
+_IN_FLIGHT: Final = 8
+"""Number of events in flight."""
 
 _Pipeline = Annotated[
     str | None,
@@ -94,29 +104,70 @@ def track(
     as_json: Json = False,
 ) -> None:
     """Find the tracks of the events in files, and write the number of its track for each hit."""
-    from beampipe.serving.finders import IN_FLIGHT, Credentials, open_finder
+    if not url and (model or token_file or ca or certificate or fallback):
+        raise ConfigError(
+            "got --model, --token-file, --ca, --certificate or --fallback without --url, expected the address of a"
+            " server"
+        )
+    if url and tracker_model and not fallback:
+        raise ConfigError(
+            "got --tracker-model with --url, expected --fallback with it: servers have tracker models of their own;"
+            " which of their models to use is --model"
+        )
+    if url and (beam_spot or force) and not fallback:
+        raise ConfigError(
+            "got --force or --beam-spot with --url, expected --fallback with it: a server gets the beam line by"
+            " `beampipe serve --beam-spot`, and answers for hits of any detector with `beampipe serve --force`"
+        )
+    if displaced:
+        pipeline = with_displaced(pipeline or DEFAULT_PIPELINE)
+    served_model = model or pipeline or DEFAULT_PIPELINE
 
-    finder = partial(
-        open_finder,
-        url or (),
-        pipeline=with_displaced(pipeline or DEFAULT_PIPELINE) if displaced else pipeline,
-        served_model=model,
-        model=tracker_model,
-        credentials=Credentials(token_file, ca, certificate),
-        fallback=fallback,
-        device=device,
-        threads=threads,
-        timeout=timeout,
-        beam_spot=tracking.parsed_beam_spot(beam_spot),
-        parameters=parameters,
-        check=not force,
-        warn=lambda text: typer.secho(f"beampipe: {text}", err=True, fg="yellow"),
-    )
+    def warn(text: str) -> None:
+        typer.secho(f"beampipe: {text}", err=True, fg="yellow")
+
+    def finder() -> TrackFinder:
+        from beampipe.serving.finders import DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder
+        from beampipe.serving.variants import pipeline_of
+
+        direct = partial(
+            DirectTrackFinder,
+            device=device,
+            threads=threads,
+            model=tracker_model or DEFAULT_MODEL,
+            beam_spot=tracking.parsed_beam_spot(beam_spot),
+            parameters=parameters,
+            check=not force,
+        )
+        if not url:
+            return direct(pipeline or DEFAULT_PIPELINE)
+        served = partial(
+            TritonTrackFinder,
+            url,
+            served_model,
+            timeout=timeout,
+            token=token_file,
+            tls=ca,
+            certificate=certificate,
+            parameters=parameters,
+            in_flight=_IN_FLIGHT,
+        )
+        if not fallback:
+            return served(on_failure=lambda error: warn(f"{error} Asking again, for up to {timeout:g} s."))
+        local_pipeline = pipeline or pipeline_of(served_model)
+        if local_pipeline not in PIPELINES:
+            raise UnknownNameError("pipeline", local_pipeline, PIPELINES)
+        return FallbackTrackFinder(
+            served(),
+            partial(direct, local_pipeline),
+            on_failure=lambda error: warn(f"{error}; going on here"),
+        )
+
     if output == STANDARD_OUTPUT and (len(files) > 1 or parameters):
         raise ConfigError("got --output - for several FILES or with --parameters, expected a folder or a file")
-    with output_file(output, ".csv") as place:
+    with output_file(output, ".csv") as path:
         summary = tracking.track(
-            files, place, finder, options, form, in_flight=IN_FLIGHT if url else 1, parameters=parameters
+            files, path, finder, options, form, in_flight=_IN_FLIGHT if url else 1, parameters=parameters
         )
     if as_json:
         print_json(summary)

@@ -183,22 +183,14 @@ class ActsModel:
 
     def run(self, requests: Sequence[ModelRequest], /) -> list[ModelAnswer]:
         """Labels of each event, one after the other."""
-        return [self._one(request) for request in requests]
-
-    def _one(self, request: ModelRequest) -> ModelAnswer:
-        if (n := len(request[FEATURES.name])) > self.max_hits:
-            return TooLargeError(f"hits: got {n}, expected at most {self.max_hits}; cut the event into regions")
-        try:
-            hits = Hits(
-                self.scale.to_mm(request[FEATURES.name]),
-                request[GEOMETRY_ID.name],
-                request[LOCAL.name],
-                request[VARIANCE.name],
-            )
-            tracks = self.finder.find(hits)
-        except InputError as error:
-            return error
-        return _answer(self.instance, tracks)
+        answers: list[ModelAnswer] = []
+        for request in requests:
+            if (n := len(request[FEATURES.name])) > self.max_hits:
+                raise TooLargeError(f"hits: got {n}, expected at most {self.max_hits}; cut the event into regions")
+            position = self.scale.to_mm(request[FEATURES.name])
+            hits = Hits(position, request[GEOMETRY_ID.name], request[LOCAL.name], request[VARIANCE.name])
+            answers.append(_answer(self.instance, self.finder.find(hits)))
+        return answers
 
     @classmethod
     def example(cls) -> ModelRequest:
