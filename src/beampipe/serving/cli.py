@@ -66,8 +66,7 @@ def serving_settings(
     force: Annotated[
         bool,
         typer.Option(
-            "--force",
-            help="Process events with hits of another detector, in other units or too many for the pipeline.",
+            "--force", help="Process events with hits of another detector, in other units or too many for the pipeline."
         ),
     ] = False,
 ) -> ServingSettings:
@@ -87,60 +86,56 @@ def serving_settings(
     )
 
 
-_Ways = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Way to have tracks found: direct, or 'MODEL PROTOCOL' with http, grpc or shm; may be given several times."
-    ),
-]
-_Files = Annotated[
-    list[Path] | None,
-    typer.Argument(help="Files of events, in place of the shipped ones.", show_default="the shipped ones"),
-]
-_Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the JSON and the plots.")]
-_Mu = Annotated[
-    list[int] | None,
-    typer.Option(help="Pile-up of the shipped events: 0, 60 or 200; may be given several times.", show_default="each"),
-]
-_Events = Annotated[int, typer.Option("--events", "-n", help="Largest number of events of each file.", min=1)]
-_Concurrency = Annotated[
-    list[int] | None,
-    typer.Option(help="Number of requests in flight; may be given several times.", min=1, show_default="1 2 4 8 16"),
-]
-_InstanceCounts = Annotated[
-    list[int] | None,
-    typer.Option(
-        help="Number of instances of each model, measured at the largest number of requests in flight;"
-        " may be given several times.",
-        min=1,
-        show_default="1 2 4",
-    ),
-]
-_Repetitions = Annotated[
-    int, typer.Option(help="Measurements of each point, all ways in turn, of which the median is kept.", min=1)
-]
-_Load = Annotated[
-    list[float] | None,
-    typer.Option(
-        help="Fraction of the largest throughput at which an open loop is measured, too; may be given several times."
-    ),
-]
-_PerfAnalyzer = Annotated[bool, typer.Option("--perf-analyzer", help="Also measure with NVIDIA's perf_analyzer.")]
-
-
 def bench_command(
-    files: _Files = None,
-    output: _Output = Path("runs/bench"),
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Files of events, in place of the shipped ones.", show_default="the shipped ones"),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the JSON and the plots.")] = Path(
+        "runs/bench"
+    ),
     pipeline: Annotated[str, typer.Option("--pipeline", "-p", help="Name of the pipeline that is served.")] = "exatrkx",
-    way: _Ways = None,
-    mu: _Mu = None,
-    events: _Events = 100,
-    concurrency: _Concurrency = None,
-    instances: _InstanceCounts = None,
+    way: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="How tracks are found: direct, or 'MODEL PROTOCOL' with http, grpc or shm; may be given several times."
+        ),
+    ] = None,
+    mu: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Pile-up of the shipped events: 0, 60 or 200; may be given several times.", show_default="each"
+        ),
+    ] = None,
+    events: Annotated[int, typer.Option("--events", "-n", help="Largest number of events of each file.", min=1)] = 100,
+    concurrency: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Number of requests in flight; may be given several times.", min=1, show_default="1 2 4 8 16"
+        ),
+    ] = None,
+    instances: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Number of instances of each model, measured at the largest number of requests in flight;"
+            " may be given several times.",
+            min=1,
+            show_default="1 2 4",
+        ),
+    ] = None,
     seconds: Annotated[float, typer.Option(help="Duration of each point, in seconds.", min=0.1)] = 5.0,
-    repetitions: _Repetitions = 1,
-    load: _Load = None,
-    perf_analyzer: _PerfAnalyzer = False,
+    repetitions: Annotated[
+        int, typer.Option(help="Measurements of each point, all ways in turn, of which the median is kept.", min=1)
+    ] = 1,
+    load: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Fraction of the largest throughput at which an open loop is measured; may be given several times."
+        ),
+    ] = None,
+    perf_analyzer: Annotated[
+        bool, typer.Option("--perf-analyzer", help="Also measure with NVIDIA's perf_analyzer.")
+    ] = False,
     device: Annotated[str, typer.Option(help="Device of the pipelines: cpu, cuda or cuda:N.")] = "cpu",
     backend: Backend = None,
     tracker_model: TrackerModel = DEFAULT_MODEL,
@@ -182,25 +177,6 @@ app.command("bench")(bench_command)
 
 _PER_EVENT: Final = ("hits", "tracks")
 """Counters of the tracking models that `beampipe serving top` shows."""
-_Repository = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the models.", show_default="one that is made, for as long as it serves"),
-]
-_Models = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--model",
-        "-m",
-        help="Name of a model to serve; may be given several times.",
-        show_default="the usual ones, or all of the repository",
-    ),
-]
-_Patience = Annotated[
-    float, typer.Option(help="Time without answer and without work after which a model is killed, in seconds.")
-]
-_HttpPort = Annotated[int, typer.Option(help="Port for HTTP; 0 for a free one.")]
-_GrpcPort = Annotated[int, typer.Option(help="Port for gRPC; 0 for a free one.")]
-_Log = Annotated[Path | None, typer.Option(help="File to which Triton's log is appended.")]
 
 
 @app.command("top")
@@ -233,8 +209,7 @@ def top_command(
 @with_options(serving=serving_settings)
 def export_command(
     output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help="Folder of the repository: a new one, or one that an export wrote."),
+        Path, typer.Option("--output", "-o", help="Folder of the repository: a new one, or one that an export wrote.")
     ],
     model: Annotated[
         list[str] | None,
@@ -287,8 +262,7 @@ def demo_command(
         ),
     ] = None,
     workers: Annotated[
-        int,
-        typer.Option("--workers", "-j", help="Number of processes that send events at the same time.", min=1),
+        int, typer.Option("--workers", "-j", help="Number of processes that send events at the same time.", min=1)
     ] = 4,
     events: Annotated[
         int,
@@ -333,8 +307,7 @@ def unit_command(
         typer.Option(metavar="NAME", help="User who runs a service of the system.", show_default="whoever asks"),
     ] = None,
     memory: Annotated[
-        str | None,
-        typer.Option(metavar="AMOUNT", help="Most memory of all processes together, such as 8G or 50%."),
+        str | None, typer.Option(metavar="AMOUNT", help="Most memory of all processes together, such as 8G or 50%.")
     ] = None,
 ) -> None:
     """Print a systemd unit that runs beampipe serve and restarts it if it ends or hangs."""
@@ -358,17 +331,30 @@ def unit_command(
 
 @with_options(serving=serving_settings)
 def serve_command(
-    repository: _Repository = None,
-    model: _Models = None,
+    repository: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the models.", show_default="one that is made, for as long as it serves"),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Name of a model to serve; may be given several times.",
+            show_default="the usual ones, or all of the repository",
+        ),
+    ] = None,
     *,
     serving: ServingSettings,
     host: Annotated[str, typer.Option(help="Address to listen on for gRPC; 0.0.0.0 for all.")] = "127.0.0.1",
-    http_port: _HttpPort = 8000,
-    grpc_port: _GrpcPort = 8001,
+    http_port: Annotated[int, typer.Option(help="Port for HTTP; 0 for a free one.")] = 8000,
+    grpc_port: Annotated[int, typer.Option(help="Port for gRPC; 0 for a free one.")] = 8001,
     metrics_port: Annotated[int, typer.Option(help="Port of the Prometheus metrics; 0 for a free one.")] = 8002,
     triton: TritonFolder = None,
-    log: _Log = None,
-    patience: _Patience = 3.0,
+    log: Annotated[Path | None, typer.Option(help="File to which Triton's log is appended.")] = None,
+    patience: Annotated[
+        float, typer.Option(help="Time without answer and without work after which a model is killed, in seconds.")
+    ] = 3.0,
     secret_file: SecretFile = None,
     opened: Opened = None,
     proxy: Proxy = None,

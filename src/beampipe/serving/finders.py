@@ -67,11 +67,7 @@ class DirectTrackFinder(InOneThread):
     """
 
     def __init__(
-        self,
-        pipeline: str = DEFAULT_PIPELINE,
-        *,
-        parameters: bool = False,
-        **options: Unpack[PipelineOptions],
+        self, pipeline: str = DEFAULT_PIPELINE, *, parameters: bool = False, **options: Unpack[PipelineOptions]
     ) -> None:
         self._finder = named_finder(pipeline, **options)
         self._fitter = None

@@ -29,59 +29,26 @@ if TYPE_CHECKING:
 _IN_FLIGHT: Final = 8
 """Number of events in flight."""
 
-_Pipeline = Annotated[
-    str | None,
-    typer.Option("--pipeline", "-p", help=PIPELINE_HELP, show_default=DEFAULT_PIPELINE, autocompletion=complete_finder),
-]
-_TrackerModel = Annotated[
-    str | None,
-    typer.Option(help=MODEL_HELP, show_default=DEFAULT_MODEL, autocompletion=complete_model),
-]
-_Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        help="Name of the model to ask on the servers, with --url.",
-        show_default="name of the pipeline",
-    ),
-]
-_Displaced = Annotated[
-    bool,
-    typer.Option(
-        "--displaced", help="Go on to tracks of decays that miss the beam line, over the hits that are left over."
-    ),
-]
-_TokenFile = Annotated[
-    Path | None, typer.Option(help="File with the access token that the servers ask for, on one line.")
-]
-_Ca = Annotated[
-    Path | None,
-    typer.Option(
-        help="PEM file of the authority whose certificates are trusted, with https:// and grpcs://.",
-        show_default="those of the system",
-    ),
-]
-_Certificate = Annotated[
-    Path | None, typer.Option(help="PEM file with the certificate and key to show to servers that ask who comes.")
-]
-_Servers = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--url",
-        metavar="URL",
-        help="Address of a Triton server to ask, grpc://HOST:PORT or http://HOST:PORT; may be given several times.",
-    ),
-]
-
 
 @reads_events
 def track(
     files: InputPaths,
     output: TracksFile,
-    pipeline: _Pipeline = None,
-    tracker_model: _TrackerModel = None,
-    displaced: _Displaced = False,
+    pipeline: Annotated[
+        str | None,
+        typer.Option(
+            "--pipeline", "-p", help=PIPELINE_HELP, show_default=DEFAULT_PIPELINE, autocompletion=complete_finder
+        ),
+    ] = None,
+    tracker_model: Annotated[
+        str | None, typer.Option(help=MODEL_HELP, show_default=DEFAULT_MODEL, autocompletion=complete_model)
+    ] = None,
+    displaced: Annotated[
+        bool,
+        typer.Option(
+            "--displaced", help="Go on to tracks of decays that miss the beam line, over the hits that are left over."
+        ),
+    ] = False,
     device: Device = "cpu",
     *,
     options: ReadOptions,
@@ -89,11 +56,36 @@ def track(
     threads: Threads = 1,
     beam_spot: BeamSpotText = None,
     parameters: Parameters = False,
-    url: _Servers = None,
-    model: _Model = None,
-    token_file: _TokenFile = None,
-    ca: _Ca = None,
-    certificate: _Certificate = None,
+    url: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--url",
+            metavar="URL",
+            help="Address of a Triton server to ask, grpc://HOST:PORT or http://HOST:PORT; may be given several times.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Name of the model to ask on the servers, with --url.",
+            show_default="name of the pipeline",
+        ),
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with the access token that the servers ask for, on one line.")
+    ] = None,
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            help="PEM file of the authority whose certificates are trusted, with https:// and grpcs://.",
+            show_default="those of the system",
+        ),
+    ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(help="PEM file with the certificate and key to show to servers that ask who comes.")
+    ] = None,
     timeout: Annotated[
         float, typer.Option(help="Longest wait for the servers' answer to one event, in seconds.", min=0.01)
     ] = 60.0,
@@ -158,9 +150,7 @@ def track(
         if local_pipeline not in PIPELINES:
             raise UnknownNameError("pipeline", local_pipeline, PIPELINES)
         return FallbackTrackFinder(
-            served(),
-            partial(direct, local_pipeline),
-            on_failure=lambda error: warn(f"{error}; going on here"),
+            served(), partial(direct, local_pipeline), on_failure=lambda error: warn(f"{error}; going on here")
         )
 
     if output == STANDARD_OUTPUT and (len(files) > 1 or parameters):

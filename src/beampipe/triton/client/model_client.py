@@ -337,11 +337,7 @@ class ModelClient(Shown):
         return pending
 
     def call(
-        self,
-        call: InferenceCall[_Answer],
-        pending: PendingAnswer[_Answer] | None = None,
-        *,
-        retries: int | None = None,
+        self, call: InferenceCall[_Answer], pending: PendingAnswer[_Answer] | None = None, *, retries: int | None = None
     ) -> _Answer:
         """The answer to a request in the caller's own terms; raises what `infer` raises.
 

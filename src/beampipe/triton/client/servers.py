@@ -317,7 +317,7 @@ class Servers:
 
     def refresh(self) -> None:
         """Look names up: connect to new servers, retire those that are gone."""
-        resolved = {endpoint: self._addresses(endpoint, known) for endpoint, known in self._resolved.items()}
+        resolved = {endpoint: self._addresses(endpoint, previous) for endpoint, previous in self._resolved.items()}
         with self._lock:
             now = self._clock()
             self._resolved = resolved
@@ -343,10 +343,10 @@ class Servers:
         for remote in remotes:
             remote.close(max(0.0, deadline - monotonic()))
 
-    def _addresses(self, endpoint: Endpoint, known: Sequence[Endpoint]) -> Sequence[Endpoint]:
+    def _addresses(self, endpoint: Endpoint, previous: Sequence[Endpoint]) -> Sequence[Endpoint]:
         if self._look_up is None:
-            return known
+            return previous
         try:
             return self._look_up(endpoint)
         except OSError:
-            return known  # the transport reports a name that does not exist
+            return previous  # the transport reports a name that does not exist

@@ -128,8 +128,8 @@ class SharedRegion:
             return False
         return True
 
-    def _view(self, shape: tuple[int, ...], dtype: type[np.generic], place: tuple[int, int]) -> ndarray:
-        view: ndarray = np.ndarray(shape, dtype, self._memory, place[0])
+    def _view(self, shape: tuple[int, ...], dtype: type[np.generic], location: tuple[int, int]) -> ndarray:
+        view: ndarray = np.ndarray(shape, dtype, self._memory, location[0])
         return view
 
 
