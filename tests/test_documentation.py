@@ -126,7 +126,7 @@ def test_the_tables_of_tasks_name_all_that_there_is() -> None:
     assert described <= first_cells("analysisops_agents").keys()
 
 
-@pytest.mark.parametrize("name", ["index", "tracking", "formats"])
+@pytest.mark.parametrize("name", ["get_started", "tracking", "formats"])
 def test_the_python_of_a_page_runs(name: str, tmp_path: Path) -> None:
     """Each block by itself, in a folder where a reader has trained weights."""
     shutil.copytree(DEFAULT_MODEL_FOLDER, tmp_path, dirs_exist_ok=True)
