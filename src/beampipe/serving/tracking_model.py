@@ -226,9 +226,9 @@ def _answer(instance: Instance, tracks: Tracks) -> dict[str, ndarray]:
     for stage, seconds in tracks.seconds.items():
         instance.observe("stage_seconds", seconds, stage)
     parameters = instance.parameters
-    seconds = [tracks.seconds.get(name, 0.0) for name in listed(parameters.get(contract.STAGE_NAMES, ""))]
+    times = [tracks.seconds.get(name, 0.0) for name in listed(parameters.get(contract.STAGE_NAMES, ""))]
     counts = [float(tracks.counts.get(name, 0)) for name in listed(parameters.get(contract.COUNT_NAMES, ""))]
-    return {LABELS.name: tracks.track_id, STAGES.name: np.array(seconds + counts, np.float64)}
+    return {LABELS.name: tracks.track_id, STAGES.name: np.array(times + counts, np.float64)}
 
 
 def small_event() -> Hits:

@@ -121,10 +121,12 @@ class Security:
             token = words[0]
         if token is not None and not (token.isascii() and token.isprintable() and token.strip()):
             raise ConfigError("token: got an empty one or one with line breaks or non-ASCII characters; strip it first")
-        if self.roots is not None and not self.roots.is_file():
-            raise FileError(f"{self.roots}: no such file, expected root certificates in PEM")
-        if self.certificate is not None and not self.certificate.is_file():
-            raise FileError(f"{self.certificate}: no such file, expected a certificate and its key in PEM")
+        for path, content in ((self.roots, "root certificates"), (self.certificate, "a certificate and its key")):
+            try:
+                if path is not None:
+                    path.open("rb").close()
+            except OSError as error:
+                raise FileError(f"{path}: {error.strerror}, expected {content} in PEM", path=path) from None
         headers = () if token is None else (("authorization", f"Bearer {token}"),)
         object.__setattr__(self, "headers", headers)
 
