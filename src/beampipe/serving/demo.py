@@ -16,7 +16,7 @@ from rich.table import Table
 
 from beampipe.errors import BeampipeError
 from beampipe.figures import new_figure
-from beampipe.files import write_whole
+from beampipe.files import make_folder, write_whole
 from beampipe.processes import worker_pool
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
 from beampipe.serving.load import Workload, direct_workload, send_events
@@ -100,7 +100,7 @@ def run_serving_demo(
     Raises:
         BeampipeError: a label that came from the server is not that of the direct pipeline.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     begin = perf_counter()
     progress("starting Triton")
     with (
