@@ -87,7 +87,8 @@ def exit_code(app: Callable[..., Any], name: str, interrupted: Callable[[], bool
         if code_of_output or error.errno is None:
             return code_of_output or _report(name, str(error))
         path = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-        return _report(name, f"{path}{os.strerror(error.errno)}")
+        hint = "; check the owner and mode of it and of its folders" if isinstance(error, PermissionError) else ""
+        return _report(name, f"{path}{os.strerror(error.errno)}{hint}")
     except Exception as error:
         if interrupted():
             return INTERRUPTED
