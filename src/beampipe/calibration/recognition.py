@@ -47,12 +47,12 @@ def guessed_branches(branches: Iterable[str]) -> dict[str, str]:
     >>> guessed_branches(["RunNum", "EvtNum", "Jets/Jets.fCoordinates.fPt", "Jets/Jets.fCoordinates.fEta"])["pt"]
     'Jets/Jets.fCoordinates.fPt'
     """
-    found = dict.fromkeys(_WORDS, "")
+    guesses = dict.fromkeys(_WORDS, "")
     for branch in sorted(branches, key=lambda name: (len(name), name)):
         for column, words in _WORDS.items():
-            if not found[column] and _fits(branch, words, jets=column not in _ONCE):
-                found[column] = branch
-    return found
+            if not guesses[column] and _fits(branch, words, jets=column not in _ONCE):
+                guesses[column] = branch
+    return guesses
 
 
 def _fits(branch: str, words: tuple[str, ...], *, jets: bool) -> bool:
@@ -75,8 +75,8 @@ def advised(problems: Iterable[str]) -> dict[str, str]:
     >>> advised(["got a median leading pT of 6e+05 ...; set layout.energy_unit = 'MeV'"])
     {'energy_unit': 'MeV'}
     """
-    found = (re.search(r"set layout\.([\w.]+) = '?(\w+)'?", said) for said in problems)
-    return {match[1]: match[2] for match in found if match}
+    matches = (re.search(r"set layout\.([\w.]+) = '?(\w+)'?", problem) for problem in problems)
+    return {match[1]: match[2] for match in matches if match}
 
 
 def as_toml(
@@ -104,7 +104,7 @@ def as_toml(
     for key, value in changes.items():
         if key not in tables:
             lines.append(f"{key} = {value}" if value in ("true", "false") else f'{key} = "{value}"')
-    lines += [f"# {told}" for told in (f"{key}: {said}" for key, said in missing.items())]
+    lines += [f"# {remark}" for remark in (f"{key}: {text}" for key, text in missing.items())]
     for key, table in tables.items():
         lines += ["", f"[layout.{key}]  # guessed by name: look at each"]
         lines += [f'{inner} = "{value}"' for inner, value in table.items()]
@@ -169,12 +169,12 @@ def inspect_ntuple(path: Path, preset: str = "") -> Inspection:
         summed, unsummed = _sums(file, source, layout) if simulated and not layout.own_books else ("", "")
     lines = [f"{path}: preset {name}, tree {layout.tree}, {tree.num_entries} events", *_table(seen)]
     lines += [summed] if summed else []
-    lines += [f"missing: {said}" for said in missing.values()]
+    lines += [f"missing: {text}" for text in missing.values()]
     lines += others
-    problems = [said for said in seen.problems if not any(f"'{branch}' cannot be read" in said for branch in missing)]
-    problems = [said for said in problems if not any(f"'{branch}'" in said for branch in missing)]
+    problems = [text for text in seen.problems if not any(f"'{branch}' cannot be read" in text for branch in missing)]
+    problems = [text for text in problems if not any(f"'{branch}'" in text for branch in missing)]
     wrong = (*problems, *([unsummed] if unsummed else []))
-    lines += [f"wrong: {said}" for said in wrong]
+    lines += [f"wrong: {text}" for text in wrong]
     changes |= advised(problems)
     return Inspection(
         name,
