@@ -60,8 +60,8 @@ const char* Filler::add(const Segment& segment) {
       if (kept) wrong = keep(segment, i, weight, event);
       if (wrong != nullptr) return wrong;
     }
-    seen.events[last] += 1;
-    calibration::add(seen.weights[last], whole(static_cast<double>(weight) * selection_.scale));
+    counts.events[last] += 1;
+    calibration::add(counts.weights[last], whole(static_cast<double>(weight) * selection_.scale));
   }
   return nullptr;
 }
@@ -71,18 +71,18 @@ void Filler::note_event(const Segment& segment, std::int64_t i, Event& event) {
                   ? 1
                   : load<std::uint32_t>(segment.run.data + 4 * (segment.run.first + i), segment.run.big);
   event.number = load<std::uint64_t>(segment.event.data + 8 * (segment.event.first + i), segment.event.big);
-  if (!seen.any) {
-    seen.any = true;
-    seen.run = event.run;
-    seen.first = event.number;
-  } else if (event.run != seen.run || event.number <= seen.last) {
-    seen.ordered = false;
+  if (!counts.any) {
+    counts.any = true;
+    counts.run = event.run;
+    counts.first = event.number;
+  } else if (event.run != counts.run || event.number <= counts.last) {
+    counts.ordered = false;
   }
-  seen.last = event.number;
-  seen.all += 1;
+  counts.last = event.number;
+  counts.all += 1;
 }
 
-/// Whether in each event no jet has more pT than the one before, as in most files: then nothing is to be searched.
+/// Whether the jets of each event are sorted by falling pT, as in most files; the leading ones then come first.
 bool Filler::falls(const Segment& segment) const {
   const std::int64_t first = segment.offsets[0], last = segment.offsets[segment.n];
   const std::uint8_t* pt = segment.pt.data;
@@ -123,19 +123,19 @@ const char* Filler::read_pair(const Segment& segment, std::int64_t i, Event& eve
     pair.labelled &= event.flavour[j] >= 0;
   }
   if (!selection_.flavours.empty() && pair.pt[1] > static_cast<float>(selection_.cuts.min_subleading_pt)) {
-    seen.labels += 2;
-    seen.unmatched += (event.flavour[0] < 0) + (event.flavour[1] < 0);
+    counts.labels += 2;
+    counts.unmatched += (event.flavour[0] < 0) + (event.flavour[1] < 0);
   }
-  seen.pairs += 1;
-  seen.low += pair.pt[0] < selection_.low_pt;
-  seen.high += pair.pt[0] > selection_.high_pt;
+  counts.pairs += 1;
+  counts.low += pair.pt[0] < selection_.low_pt;
+  counts.high += pair.pt[0] > selection_.high_pt;
   return nullptr;
 }
 
-/// A selected event: into the table, the histograms, or both.
+/// Add a selected event to the table, the histograms, or both.
 const char* Filler::keep(const Segment& segment, std::int64_t i, float weight, Event& event) {
   const auto n = static_cast<std::int64_t>(weights_.size());
-  seen.selected += 1;
+  counts.selected += 1;
   if (segment.region.data == nullptr) {
     selection_.regions.assign(event.pair.eta, event.region);
   } else {
@@ -157,8 +157,8 @@ const char* Filler::keep(const Segment& segment, std::int64_t i, float weight, E
       if (!std::isfinite(load<float>(each.data + 4 * (each.first + place_[j]), each.big)))
         return "a number of a leading jet is not finite";
   const double size = largest;
-  seen.size += size;
-  seen.square += size * size;
+  counts.size += size;
+  counts.square += size * size;
   if (with_table_) append(segment, event);
   if (sums_.n_rows > 0) {
     quantise(weights_.data(), n, largest, selection_.scale, units_.data(), squares_.data());
@@ -221,7 +221,7 @@ void Filler::fill(const Segment& segment, Event& event) {
   if (!histograms_.variations.empty()) fill_variations(segment, event);
 }
 
-/// Bins of both jets for every tagger: of their tracks, or of their scores in a variation; 0 is the nominal case.
+/// Bins of both jets for every tagger, by n_trk or by the scores of a variation; variation 0 is the nominal case.
 void Filler::find_bins(const Segment& segment, std::size_t variation, const std::uint16_t* n_trk,
                        std::int64_t* bins) const {
   const std::size_t n_taggers = histograms_.taggers.size();
@@ -268,7 +268,7 @@ void Filler::fill_variations(const Segment& segment, const Event& event) {
       move(segment, k, event, pair.pt, n_trk);
       continue;
     }
-    // Most parameters leave most jets as they are.
+    // Most parameters do not change most jets.
     const bool scale = each.kind == Variation::kScale;
     double height[2];
     for (int j = 0; j < 2; ++j)
@@ -285,7 +285,7 @@ void Filler::fill_variations(const Segment& segment, const Event& event) {
   }
 }
 
-/// From where the nominal jets are, which `finish` adds for all variations, to where those of a variation go.
+/// Move an event from its nominal bins, which `finish` adds to all variations, to its bins in variation k.
 void Filler::move(const Segment& segment, std::size_t k, const Event& event, const float* pt,
                   const std::uint16_t* n_trk) {
   const std::size_t n_taggers = histograms_.taggers.size();
@@ -320,10 +320,10 @@ void Filler::finish() {
     for (std::int64_t row = 0; row < of_groups; ++row) calibration::add(sumw[row], sums_.sumw[row * n]);
     for (std::int64_t row = 0; row < sums_.n_rows; ++row) calibration::add(sumw2[row], sums_.sumw2[row * n]);
   }
-  // An event that fails its first cut after the last one that it passed has passed all cuts before.
+  // An event that passes a cut has passed all cuts before it.
   for (int cut = kNCuts - 1; cut > 0; --cut) {
-    seen.events[cut - 1] += seen.events[cut];
-    calibration::add(seen.weights[cut - 1], seen.weights[cut]);
+    counts.events[cut - 1] += counts.events[cut];
+    calibration::add(counts.weights[cut - 1], counts.weights[cut]);
   }
 }
 
