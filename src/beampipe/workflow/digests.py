@@ -59,7 +59,10 @@ def canonical(value: object) -> bytes:
 def _plain(value: object) -> object:
     """Convert dataclasses, mappings and paths to JSON types."""
     if is_dataclass(value) and not isinstance(value, type):
-        return _settled(value) or {field.name: getattr(value, field.name) for field in fields(value)}
+        try:
+            return _frozen_fields(value)
+        except TypeError:  # something in it is mutable
+            return {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, PurePath):
@@ -80,16 +83,11 @@ _MOST_SETTLED: Final = 256
 """Number of cached dataclasses after which the cache is cleared."""
 
 
-def _settled(value: Any) -> dict[str, object] | None:
-    """A frozen dataclass as JSON types, cached, as thousands of keys contain it; None if something in it is mutable."""
-    try:
-        return _frozen_fields(value)
-    except TypeError:
-        return None
-
-
 def _frozen_fields(value: Any) -> dict[str, object]:
-    """The fields of a dataclass as JSON types; `TypeError` if a value is mutable or of an unsupported type."""
+    """The fields of a frozen dataclass as JSON types, cached, as thousands of keys contain it.
+
+    `TypeError` if a value is mutable or of an unsupported type.
+    """
     cached = _SETTLED.get(id(value))
     if cached is not None and cached[0] is value:
         return cached[1]

@@ -472,7 +472,10 @@ class Store:
 
 
 def _sidecar_of(recipe: Recipe, artifact: Artifact, notes: Mapping[str, object]) -> dict[str, object]:
-    """The contents of a sidecar."""
+    """The contents of a sidecar; numpy is in its versions only if it is loaded, as other stages do not depend on it."""
+    versions = {"python": platform.python_version(), "beampipe": __version__}
+    if (numpy := sys.modules.get("numpy")) is not None:
+        versions["numpy"] = numpy.__version__
     return {
         "stage": recipe.stage,
         "key": recipe.key,
@@ -484,7 +487,7 @@ def _sidecar_of(recipe: Recipe, artifact: Artifact, notes: Mapping[str, object])
         "code": recipe.code,
         "parameters": recipe.parameters,
         "inputs": recipe.inputs,
-        "versions": _versions(),
+        "versions": versions,
         "notes": dict(notes),
     }
 
@@ -495,10 +498,3 @@ def _size(path: Path) -> int | None:
         return path.stat().st_size
     except FileNotFoundError:
         return None
-
-
-def _versions() -> dict[str, str]:
-    """Versions of the software; numpy is included only if it is loaded, as other stages do not depend on it."""
-    versions = {"python": platform.python_version(), "beampipe": __version__}
-    numpy = sys.modules.get("numpy")
-    return versions if numpy is None else {**versions, "numpy": numpy.__version__}
