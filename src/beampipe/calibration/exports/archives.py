@@ -61,8 +61,10 @@ def write_hepdata(factors: Factors, joint: JointUncertainties, folder: Path) -> 
     tables.append(("covariance.yaml", "Covariance of all scale factors", _covariance(joint)))
     head = {"comment": "Scale factors of quark/gluon tagging: data divided by simulation."}
     entries = [{"name": title, "description": title, "keywords": [], "data_file": name} for name, title, _ in tables]
+    files: dict[str, list[Any]] = {"submission.yaml": [head, *entries]}
+    files |= {name: [table] for name, _, table in tables}
     paths = []
-    for name, documents in (("submission.yaml", [head, *entries]), *((name, [table]) for name, _, table in tables)):
+    for name, documents in files.items():
         text = "".join(f"---\n{json.dumps(document)}\n" for document in documents)  # YAML, each on a line of JSON
         paths.append(write_whole(folder / name, partial(Path.write_text, data=text)))
     return tuple(paths)

@@ -6,7 +6,8 @@ All problems of a file are collected in one `FileError`, which names the file, t
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -147,12 +148,8 @@ def _from_records(file: Any, source: EventSource, n_weights: int) -> tuple[float
     def column(container: str, name: str) -> Any:
         branch = f"{container}.{name}"
         if branch not in branches:
-            raise ColumnError(
-                f"{path}: tree {settings.object!r}: got no branch {branch!r} (layout.sums), expected it"
-                f"{nearest(branch, branches)}; if a weight has no record, take layout.sums.source = 'manifest'",
-                path=path,
-                name=branch,
-            )
+            advice = "; if a weight has no record, take layout.sums.source = 'manifest'"
+            raise _no_branch(path, settings.object, branch, branches, " (layout.sums)", advice)
         with file_errors(path, branch):
             return tree[f"{container}./{branch}"].array(library="np")
 
@@ -182,6 +179,14 @@ def _from_records(file: Any, source: EventSource, n_weights: int) -> tuple[float
     return (*out, *(out[0] for _ in range(n_weights - n_own)))
 
 
+def _no_branch(
+    path: Path, tree: str, branch: str, branches: Iterable[str], key: str = "", advice: str = ""
+) -> ColumnError:
+    """The error for a missing branch; it suggests the nearest name."""
+    message = f"{path}: tree {tree!r}: got no branch {branch!r}{key}, expected it{nearest(branch, branches)}{advice}"
+    return ColumnError(message, path=path, name=branch)
+
+
 def _object(path: Path, file: Any, name: str) -> Any:
     """An object of a file; the error for a missing one suggests the nearest name."""
     names = {str(key).split(";")[0] for key in file}
@@ -201,11 +206,7 @@ def _column(path: Path, tree: Any, name: str, branch: str) -> ndarray:
     import awkward as ak
 
     if branch not in tree:
-        raise ColumnError(
-            f"{path}: tree {name!r}: got no branch {branch!r} (layout.sums), expected it{nearest(branch, tree.keys())}",
-            path=path,
-            name=branch,
-        )
+        raise _no_branch(path, name, branch, tree.keys(), " (layout.sums)")
     with file_errors(path, branch):
         values = tree[branch].array(library="ak")
         table: ndarray = np.asarray(ak.to_numpy(values), np.float64)
@@ -246,147 +247,114 @@ class ColumnSummary:
     unmatched: int = 0
 
 
-@dataclass(frozen=True)
 class SanityChecks:
-    """Results of the sanity checks of the first events of a file.
-
-    Attributes:
-        seen: summary of each column, by the name of its branch in our own files.
-        median_pt: median pT of leading jets [GeV]; NaN without jets.
-        problems: problems, one line each.
-    """
-
-    seen: Mapping[str, ColumnSummary]
-    median_pt: float
-    problems: tuple[str, ...]
-
-
-class _ColumnChecks:
-    """Sanity checks in progress.
-
-    Args:
-        whole: all events of the file.
-        labelled: whether labels are needed.
-        needs: required columns of jets, besides those that are always required.
-        min_pt: pT that both leading jets must exceed for their labels to count [GeV].
-    """
-
-    def __init__(self, whole: EventSource, labelled: bool, needs: tuple[str, ...], min_pt: float) -> None:
-        stop = min(whole.start + N_EVENTS, whole.stop)
-        self.source = EventSource(whole.path, whole.tree, whole.layout, whole.start, stop)
-        self.labelled, self.needs, self.min_pt = labelled, needs, min_pt
-        self.seen: dict[str, ColumnSummary] = {}
-        self.problems: list[str] = []
-        self.median = float("nan")
-
-    def guarded(self, column: str, look: Any) -> Any:
-        """The return value of `look`; None after a `FileError`, which is recorded as a problem."""
-        try:
-            return look()
-        except FileError as error:
-            line = str(error).removeprefix(f"{self.source.path}: ")
-            if line not in self.problems:
-                self.problems.append(line)
-            return None
-
-    def flat(self, column: str) -> None:
-        """Check a column with one number per event."""
-        values = self.guarded(column, lambda: self.source.flat(column))
-        if values is not None:
-            self.note(column, values)
-
-    def lists(self, column: str) -> tuple[ndarray, ndarray] | None:
-        """Offsets and numbers of a column of jets, in the unit of the file."""
-
-        def look() -> tuple[ndarray, ndarray]:
-            counts, numbers = self.source.whole_column(column)
-            return np.concatenate([[0], np.cumsum(counts)]), numbers
-
-        lists: tuple[ndarray, ndarray] | None = self.guarded(column, look)
-        if lists is not None:
-            self.note(column, lists[1])
-        return lists
-
-    def note(self, column: str, values: ndarray) -> None:
-        """Record the range of a column."""
-        branches = columns_of(self.source.layout, column)
-        plain = branches and not is_expression(branches[0])
-        kind = str(getattr(self.source.tree[branches[0]], "typename", "")) if plain else ""
-        low, high = (float(values.min()), float(values.max())) if len(values) else (float("nan"), float("nan"))
-        self.seen[column] = ColumnSummary(branches, kind, low, high, {})
-
-
-def sanity_checks(whole: EventSource, *, labelled: bool, needs: tuple[str, ...], min_pt: float = 0.0) -> SanityChecks:
-    """Check the first events of a file: ranges, units, codes of labels.
+    """Sanity checks of the first events of a file: ranges, units, codes of labels.
 
     Args:
         whole: all events of the file.
         labelled: whether labels are needed.
         needs: observables of jets that are needed, of `DERIVED`.
         min_pt: pT that both leading jets of an event must exceed for their labels to count [GeV].
+
+    Attributes:
+        columns: summary of each column, by the name of its branch in our own files.
+        median_pt: median pT of leading jets [GeV]; NaN without jets.
+        problems: problems, one line each.
     """
-    look = _ColumnChecks(whole, labelled, needs, min_pt)
-    for column in EVENT_BRANCHES:
-        look.flat(column)
-    pt = look.lists("jet_pt")
-    if pt is not None:
-        _jets(look, *pt)
-    return SanityChecks(look.seen, look.median, tuple(look.problems))
 
+    def __init__(self, whole: EventSource, *, labelled: bool, needs: tuple[str, ...], min_pt: float = 0.0) -> None:
+        self.columns: dict[str, ColumnSummary] = {}
+        self.median_pt = float("nan")
+        self.problems: list[str] = []
+        stop = min(whole.start + N_EVENTS, whole.stop)
+        self._source = EventSource(whole.path, whole.tree, whole.layout, whole.start, stop)
+        for column in EVENT_BRANCHES:
+            with self._errors_as_problems():
+                self._note(column, self._source.flat(column))
+        pt = self._lists("jet_pt")
+        if pt is not None:
+            self._check_jets(*pt, labelled, needs, min_pt)
 
-def _jets(look: _ColumnChecks, offsets: ndarray, pt: ndarray) -> None:
-    """Check the columns of jets, and compare their numbers of jets with that of pT."""
-    layout = look.source.layout
-    unit = 1.0 if look.source.changes("jet_pt") else layout.unit  # functions and corrections of jets return GeV
-    event = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    same = event[1:] == event[:-1]
-    falls = not np.any(same & ~(pt[1:] <= pt[:-1]))
-    order = np.arange(len(pt)) if falls else np.lexsort((-pt.astype(np.float64), event))
-    rank = np.arange(len(pt)) - offsets[event]
-    leading, pair = order[rank == 0], order[rank < 2]
-    soft = np.ones(len(offsets) - 1, bool)
-    second = order[rank == 1]
-    soft[event[second]] = ~(pt[second] * unit > look.min_pt)
-    high = ~soft[event[pair]]
-    if layout.falling_pt and np.any(same & (pt[1:] > pt[:-1])):
-        look.problems.append(
-            f"branch {', '.join(layout.branches.pt)!r}: got jets that are not sorted by falling pT; set"
-            " layout.falling_pt = false to have the leading ones searched for"
-        )
-    with np.errstate(invalid="ignore"):
-        look.median = median_of(pt[leading]) * unit if len(leading) else float("nan")
-        complaint = pt_complaint(pt[leading].astype(np.float64) * unit, layout)
-    if complaint:
-        look.problems.append(f"branch {', '.join(layout.branches.pt)!r}: {complaint}")
-    wanted = [name for name in JET_BRANCHES if name not in ("jet_pt", "jet_phi")]
-    wanted = [name for name in wanted if name.removeprefix("jet_") not in DERIVED or name[4:] in look.needs]
-    wanted += [name for name in VARIED_N_TRK.values() if look.source.present(name)] if look.labelled else []
-    for column in (*wanted, *(("jet_label",) if look.labelled else ())):
-        lists = look.lists(column)
-        if lists is None:
-            continue
-        branch = ", ".join(columns_of(layout, column)) or column
-        if not np.array_equal(lists[0], offsets):
-            look.problems.append(
-                f"branch {branch!r}: got {lists[0][-1]} numbers in {len(offsets) - 1} events, expected {offsets[-1]},"
-                f" one per jet, as in {', '.join(layout.branches.pt)!r}"
+    @contextmanager
+    def _errors_as_problems(self) -> Iterator[None]:
+        try:
+            yield
+        except FileError as error:
+            line = str(error).removeprefix(f"{self._source.path}: ")
+            if line not in self.problems:
+                self.problems.append(line)
+
+    def _lists(self, column: str) -> tuple[ndarray, ndarray] | None:
+        """Offsets and numbers of a column of jets, in the unit of the file; None if it cannot be read."""
+        with self._errors_as_problems():
+            counts, numbers = self._source.whole_column(column)
+            self._note(column, numbers)
+            return np.concatenate([[0], np.cumsum(counts)]), numbers
+        return None
+
+    def _note(self, column: str, values: ndarray) -> None:
+        """Record the range of a column."""
+        branches = columns_of(self._source.layout, column)
+        plain = branches and not is_expression(branches[0])
+        kind = str(getattr(self._source.tree[branches[0]], "typename", "")) if plain else ""
+        low, high = (float(values.min()), float(values.max())) if len(values) else (float("nan"), float("nan"))
+        self.columns[column] = ColumnSummary(branches, kind, low, high, {})
+
+    def _check_jets(self, offsets: ndarray, pt: ndarray, labelled: bool, needs: tuple[str, ...], min_pt: float) -> None:
+        """Check the columns of jets, and compare their numbers of jets with that of pT."""
+        source, layout = self._source, self._source.layout
+        pt_branch = ", ".join(layout.branches.pt)
+        unit = 1.0 if source.changes("jet_pt") else layout.unit  # functions and corrections of jets return GeV
+        event = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+        same = event[1:] == event[:-1]
+        falls = not np.any(same & ~(pt[1:] <= pt[:-1]))
+        order = np.arange(len(pt)) if falls else np.lexsort((-pt.astype(np.float64), event))
+        rank = np.arange(len(pt)) - offsets[event]
+        leading, pair = order[rank == 0], order[rank < 2]
+        soft = np.ones(len(offsets) - 1, bool)
+        second = order[rank == 1]
+        soft[event[second]] = ~(pt[second] * unit > min_pt)
+        high = ~soft[event[pair]]
+        if layout.falling_pt and np.any(same & (pt[1:] > pt[:-1])):
+            self.problems.append(
+                f"branch {pt_branch!r}: got jets that are not sorted by falling pT; set layout.falling_pt = false to"
+                " have the leading ones searched for"
             )
-            continue
-        codes = lists[1][pair]
-        pdg = look.guarded(column, lambda column=column, codes=codes: look.source.converted(column, codes))
-        if column == "jet_label":
-            _labels(look, branch, codes, pdg, high)
+        with np.errstate(invalid="ignore"):
+            self.median_pt = median_of(pt[leading]) * unit if len(leading) else float("nan")
+            complaint = pt_complaint(pt[leading].astype(np.float64) * unit, layout)
+        if complaint:
+            self.problems.append(f"branch {pt_branch!r}: {complaint}")
+        wanted = [name for name in JET_BRANCHES if name not in ("jet_pt", "jet_phi")]
+        wanted = [name for name in wanted if name.removeprefix("jet_") not in DERIVED or name[4:] in needs]
+        if labelled:
+            wanted += [*(name for name in VARIED_N_TRK.values() if source.present(name)), "jet_label"]
+        for column in wanted:
+            lists = self._lists(column)
+            if lists is None:
+                continue
+            branch = ", ".join(columns_of(layout, column)) or column
+            if not np.array_equal(lists[0], offsets):
+                self.problems.append(
+                    f"branch {branch!r}: got {lists[0][-1]} numbers in {len(offsets) - 1} events, expected"
+                    f" {offsets[-1]}, one per jet, as in {pt_branch!r}"
+                )
+                continue
+            codes, pdg = lists[1][pair], None
+            with self._errors_as_problems():
+                pdg = source.converted(column, codes)
+            if column == "jet_label":
+                self._check_labels(branch, codes, pdg, high)
 
-
-def _labels(look: _ColumnChecks, branch: str, codes: ndarray, pdg: ndarray | None, high: ndarray) -> None:
-    """Count the labels of leading jets; only those of `high` pT must have partons."""
-    numbers, counts = np.unique(codes, return_counts=True)
-    table = {int(number): int(count) for number, count in zip(numbers, counts, strict=True)}
-    unmatched = 0 if pdg is None else int(np.count_nonzero(pdg == 0))
-    look.seen["jet_label"] = replace(look.seen["jet_label"], codes=table, unmatched=unmatched)
-    complaint = "" if pdg is None else unmatched_complaint(pdg[high], codes[high], look.source.layout)
-    if complaint:
-        look.problems.append(f"branch {branch!r}: {complaint}")
+    def _check_labels(self, branch: str, codes: ndarray, pdg: ndarray | None, high: ndarray) -> None:
+        """Count the labels of leading jets; only those of `high` pT must have partons."""
+        numbers, counts = np.unique(codes, return_counts=True)
+        table = {int(number): int(count) for number, count in zip(numbers, counts, strict=True)}
+        unmatched = 0 if pdg is None else int(np.count_nonzero(pdg == 0))
+        self.columns["jet_label"] = replace(self.columns["jet_label"], codes=table, unmatched=unmatched)
+        complaint = "" if pdg is None else unmatched_complaint(pdg[high], codes[high], self._source.layout)
+        if complaint:
+            self.problems.append(f"branch {branch!r}: {complaint}")
 
 
 def inspect_file(
@@ -433,7 +401,7 @@ def inspect_file(
         if lines:
             raise ColumnError(f"{path}: {_joined(lines)}", path=path, name=next(iter(missing), ""))
         source = EventSource(path, events, layout, 0, int(events.num_entries))
-        problems = sanity_checks(source, labelled=simulated, needs=needs, min_pt=min_pt).problems
+        problems = SanityChecks(source, labelled=simulated, needs=needs, min_pt=min_pt).problems
         if problems:
             raise FileError(f"{path}: {_joined(problems)}", path=path)
         varied = tuple(name for name, column in VARIED_N_TRK.items() if source.present(column))
@@ -489,15 +457,20 @@ def branches_of(tree: Any) -> set[str]:
     return names | {name.rpartition("/")[2] for name in names}
 
 
+def branches_by_tree(file: Any) -> dict[str, set[str]]:
+    """Names of the branches of each tree of a file, by the tree's name."""
+    names = {key.split(";")[0] for key in file.keys(recursive=False)}
+    return {name: branches_of(file[name]) for name in names if hasattr(file[name], "num_entries")}
+
+
 def _require_trees(path: Path, file: Any, layout: Layout) -> None:
     """Check that the trees of the layout exist; the error suggests a preset that fits the file."""
     trees = {key.split(";")[0] for key in file.keys(recursive=False)}
     for tree in (*((layout.sums.object,) if layout.own_books else ()), layout.tree):
         if tree in file:
             continue
-        branches = {name: branches_of(file[name]) for name in trees if hasattr(file[name], "num_entries")}
-        preset, share = next(iter(likely_presets(branches).items()))
-        hint = f"; did you mean layout.preset = {preset!r}?" if share >= _LIKELY and preset != layout.preset else ""
+        preset, share = next(iter(likely_presets(branches_by_tree(file)).items()))
+        hint = f"; did you mean layout.preset = {preset!r}?" if share >= LIKELY and preset != layout.preset else ""
         advice = "" if hint else f"; if it has another name, set layout.tree{nearest(tree, trees)}"
         raise FileError(
             f"{path}: got no tree {tree!r}, expected it beside {', '.join(sorted(trees)) or 'nothing'}"
@@ -507,8 +480,8 @@ def _require_trees(path: Path, file: Any, layout: Layout) -> None:
         )
 
 
-_LIKELY: Final = 0.5
-"""Smallest fraction of the branches of a preset for which it is suggested."""
+LIKELY: Final = 0.5
+"""Smallest fraction of the branches of a preset for which it is used or suggested."""
 
 
 _OPTIONAL: Final = {
@@ -624,11 +597,7 @@ def _books(path: Path, file: Any, layout: Layout) -> list[dict[str, Any]]:
     names = set(book.keys())
     for branch in BOOKKEEPING_BRANCHES:
         if branch not in names:
-            raise ColumnError(
-                f"{path}: tree {name!r}: got no branch {branch!r}, expected it{nearest(branch, names)}",
-                path=path,
-                name=branch,
-            )
+            raise _no_branch(path, name, branch, names)
     with file_errors(path, name):
         columns = {branch: book[branch].array(library="np") for branch in BOOKKEEPING_BRANCHES}
     if book.num_entries < 1:

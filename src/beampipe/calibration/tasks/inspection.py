@@ -246,7 +246,7 @@ def _inspect(store: Store, recipe: Recipe, path: Path, request: InspectionReques
     """The task that inspects one file, unless another run has done so meanwhile."""
     if store.find(recipe) is not None:
         return
-    facts = inspect_file(path, request.layout, request.origin, needs=request.needs, min_pt=request.min_pt)
+    facts = inspect_file(path, **vars(request))
     if stamp is not None:
         stamp.require(path)
     store.write(recipe, ".json", lambda to: to.write_text(json.dumps(facts.plain())))
