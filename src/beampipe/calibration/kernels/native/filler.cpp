@@ -10,14 +10,14 @@
 namespace calibration {
 
 void RegionRule::assign(const float* eta, std::int8_t* region) const {
-  const float one = std::fabs(eta[0]), other = std::fabs(eta[1]);
+  const float first = std::fabs(eta[0]), second = std::fabs(eta[1]);
   if (split_by_eta) {
-    region[0] = one < split, region[1] = other < split;
+    region[0] = first < split, region[1] = second < split;
     return;
   }
-  region[0] = one < other;
+  region[0] = first < second;
   region[1] = static_cast<std::int8_t>(1 - region[0]);
-  if (min_gap > 0 && std::fabs(one - other) < min_gap) region[0] = region[1] = -1;
+  if (min_gap > 0 && std::fabs(first - second) < min_gap) region[0] = region[1] = -1;
 }
 
 Filler::Filler(Selection selection, Histograms histograms, Sums sums, bool with_table)
@@ -28,7 +28,7 @@ Filler::Filler(Selection selection, Histograms histograms, Sums sums, bool with_
   weights_.resize(n), units_.resize(n), squares_.resize(n);
   bins_.resize(2 * n_taggers), varied_bins_.resize(2 * n_taggers);
   for (TaggerBins& tagger : histograms_.taggers) tagger.look_up(1024);
-  for (const std::int64_t place : histograms_.scores) scored_ |= place >= 0;
+  for (const std::int64_t index : histograms_.scores) scored_ |= index >= 0;
   for (const Variation& each : histograms_.variations) shifts_ |= each.kind != Variation::kTracks;
   const std::int64_t n_blocks = (histograms_.n_replicas + 3) / 4;
   for (std::int64_t b = 0; b < n_blocks; ++b) blocks_.push_back(mix(histograms_.seed + static_cast<std::uint64_t>(b)));
@@ -100,14 +100,14 @@ const char* Filler::read_pair(const Segment& segment, std::int64_t i, Event& eve
   const std::int64_t begin = segment.offsets[0];
   const auto pt_of = [&](std::int64_t j) { return load<float>(segment.pt.data + 4 * j, segment.pt.big); };
   if (falling_)
-    place_[0] = segment.offsets[i], place_[1] = place_[0] + 1;
+    jets_[0] = segment.offsets[i], jets_[1] = jets_[0] + 1;
   else
-    leading_pair(segment.offsets[i], segment.offsets[i + 1], pt_of, place_);
+    leading_pair(segment.offsets[i], segment.offsets[i + 1], pt_of, jets_);
   Pair& pair = event.pair;
   pair.clean = pair.labelled = true;
   for (int j = 0; j < 2; ++j) {
-    pair.pt[j] = pt_of(place_[j]);
-    const std::int64_t jet = place_[j] -= begin;
+    pair.pt[j] = pt_of(jets_[j]);
+    const std::int64_t jet = jets_[j] -= begin;
     pair.eta[j] = load<float>(segment.eta.data + 4 * (segment.eta.first + jet), segment.eta.big);
     if (!std::isfinite(pair.pt[j]) || !std::isfinite(pair.eta[j])) return "a pT or eta of a leading jet is not finite";
     if (segment.clean.data != nullptr) pair.clean &= segment.clean.data[segment.clean.first + jet] != 0;
@@ -140,7 +140,7 @@ const char* Filler::keep(const Segment& segment, std::int64_t i, float weight, E
     selection_.regions.assign(event.pair.eta, event.region);
   } else {
     for (int j = 0; j < 2; ++j) {
-      event.region[j] = static_cast<std::int8_t>(segment.region.data[segment.region.first + place_[j]]);
+      event.region[j] = static_cast<std::int8_t>(segment.region.data[segment.region.first + jets_[j]]);
       if (event.region[j] < -1 || event.region[j] > 1) return "a region is neither 0, 1 nor -1";
     }
   }
@@ -154,7 +154,7 @@ const char* Filler::keep(const Segment& segment, std::int64_t i, float weight, E
   }
   for (const Column& each : segment.floats)
     for (int j = 0; j < 2; ++j)
-      if (!std::isfinite(load<float>(each.data + 4 * (each.first + place_[j]), each.big)))
+      if (!std::isfinite(load<float>(each.data + 4 * (each.first + jets_[j]), each.big)))
         return "a number of a leading jet is not finite";
   const double size = largest;
   counts.size += size;
@@ -181,13 +181,13 @@ void Filler::append(const Segment& segment, const Event& event) {
   table.varied_n_trk.resize(segment.varied_n_trk.size());
   for (std::size_t k = 0; k < segment.varied_n_trk.size(); ++k) {
     const Column& column = segment.varied_n_trk[k];
-    for (const std::int64_t jet : place_)
+    for (const std::int64_t jet : jets_)
       table.varied_n_trk[k].push_back(load<std::uint16_t>(column.data + 2 * (column.first + jet), column.big));
   }
   table.floats.resize(segment.floats.size());
   for (std::size_t k = 0; k < segment.floats.size(); ++k) {
     const Column& column = segment.floats[k];
-    for (const std::int64_t jet : place_)
+    for (const std::int64_t jet : jets_)
       table.floats[k].push_back(load<float>(column.data + 4 * (column.first + jet), column.big));
   }
 }
@@ -228,12 +228,12 @@ void Filler::find_bins(const Segment& segment, std::size_t variation, const std:
   for (int j = 0; j < 2; ++j)
     for (std::size_t t = 0; t < n_taggers; ++t) {
       const TaggerBins& tagger = histograms_.taggers[t];
-      const std::int64_t place = scored_ ? histograms_.scores[variation * n_taggers + t] : -1;
-      if (place < 0) {
+      const std::int64_t index = scored_ ? histograms_.scores[variation * n_taggers + t] : -1;
+      if (index < 0) {
         bins[j * n_taggers + t] = tagger.of_tracks(n_trk[j]);
       } else {
-        const Column& column = segment.floats[place];
-        bins[j * n_taggers + t] = tagger.of(load<float>(column.data + 4 * (column.first + place_[j]), column.big));
+        const Column& column = segment.floats[index];
+        bins[j * n_taggers + t] = tagger.of(load<float>(column.data + 4 * (column.first + jets_[j]), column.big));
       }
     }
 }
@@ -264,7 +264,7 @@ void Filler::fill_variations(const Segment& segment, const Event& event) {
       const Column& column = segment.varied_n_trk[each.number];
       std::uint16_t n_trk[2];
       for (int j = 0; j < 2; ++j)
-        n_trk[j] = load<std::uint16_t>(column.data + 2 * (column.first + place_[j]), column.big);
+        n_trk[j] = load<std::uint16_t>(column.data + 2 * (column.first + jets_[j]), column.big);
       move(segment, k, event, pair.pt, n_trk);
       continue;
     }

@@ -129,7 +129,7 @@ private:
   Histograms histograms_;
   Sums sums_;
   bool with_table_, first_columns_ = true, shifts_ = false, scored_ = false, falling_ = false;
-  std::int64_t place_[2] = {};  // indices of the pair in the columns of jets, from the first jet of the segment
+  std::int64_t jets_[2] = {};  // indices of the pair in the columns of jets, from the first jet of the segment
   std::vector<float> weights_;
   std::vector<std::int64_t> units_, squares_, times_, bins_, varied_bins_;  // bins of the first jet, then of the second
   std::vector<std::uint64_t> blocks_;

@@ -40,7 +40,7 @@ void require(bool holds, const char* message) {
 }
 
 /// Indices of the columns in the arguments of `add`; columns of varied n_trk and other columns of jets follow.
-enum Place { kRun, kEvent, kTriggered, kWeights, kPt, kEtas, kCleaned, kTracks, kLabels, kRegions, kVaried };
+enum ColumnIndex { kRun, kEvent, kTriggered, kWeights, kPt, kEtas, kCleaned, kTracks, kLabels, kRegions, kVaried };
 
 /// A column with at least n numbers, each of a number of bytes.
 Column column(const Given& given, std::int64_t n, std::int64_t bytes, const char* message) {
@@ -147,8 +147,8 @@ void make(PythonFiller* self, const nb::dict& select, const nb::dict& fill, cons
     const std::size_t rows = (h.axes.n_edges - 1) * 2 * h.axes.n_flavours * h.axes.width;
     const std::size_t of_groups = rows * static_cast<std::size_t>(h.n_groups);
     const std::size_t n_weights = s.weights.empty() ? 1 : s.weights.size(), n_variations = h.variations.size();
-    const auto shaped = [](const Sheet& array, std::size_t one, std::size_t other) {
-      return array.shape(0) == one && array.shape(1) == other;
+    const auto shaped = [](const Sheet& array, std::size_t n_rows, std::size_t n_columns) {
+      return array.shape(0) == n_rows && array.shape(1) == n_columns;
     };
     require(rows > 0 && shaped(sumw, of_groups, n_weights) && shaped(sumw2, rows, n_weights) &&
                 shaped(varied_sumw, n_variations, of_groups) && shaped(varied_sumw2, n_variations, rows) &&
@@ -167,12 +167,12 @@ void make(PythonFiller* self, const nb::dict& select, const nb::dict& fill, cons
   for (const Variation& each : h.variations)
     require(each.number >= 0 && (each.kind != Variation::kTracks || each.number < static_cast<std::int64_t>(n_varied)),
             "variations: no such column");
-  for (const std::int64_t place : h.scores)
-    require(place < static_cast<std::int64_t>(n_floats), "scores: no such column");
+  for (const std::int64_t index : h.scores)
+    require(index < static_cast<std::int64_t>(n_floats), "scores: no such column");
   std::int64_t last = -1;
-  for (const std::int64_t place : s.weights) {
-    require(place >= 0, "weights: places");
-    last = place > last ? place : last;
+  for (const std::int64_t index : s.weights) {
+    require(index >= 0, "weights: indices");
+    last = index > last ? index : last;
   }
   const bool labelled = !s.flavours.empty(), weighted = !s.weights.empty();
   new (self) PythonFiller{Filler(std::move(s), std::move(h), sums, with_table),

@@ -58,7 +58,7 @@ inline bool within_margin(const Pair& pair, const Cuts& cuts, double margin) {
 /// Indices of the two leading jets of `first` to `last`, at least two; `pt(j)` is the pT of jet j. Of jets with equal pT
 /// the first one leads.
 template <typename Pt>
-inline void leading_pair(std::int64_t first, std::int64_t last, Pt pt, std::int64_t place[2]) {
+inline void leading_pair(std::int64_t first, std::int64_t last, Pt pt, std::int64_t jets[2]) {
   std::int64_t a = first, b = first + 1;
   float high = pt(a), low = pt(b);
   if (low > high) {
@@ -66,16 +66,16 @@ inline void leading_pair(std::int64_t first, std::int64_t last, Pt pt, std::int6
     std::swap(high, low);
   }
   for (std::int64_t j = first + 2; j < last; ++j) {
-    const float one = pt(j);
-    if (one <= low) continue;  // true for most jets, false for NaN
-    if (one > high) {
+    const float next = pt(j);
+    if (next <= low) continue;  // true for most jets, false for NaN
+    if (next > high) {
       b = a, low = high;
-      a = j, high = one;
-    } else if (one > low) {
-      b = j, low = one;
+      a = j, high = next;
+    } else if (next > low) {
+      b = j, low = next;
     }
   }
-  place[0] = a, place[1] = b;
+  jets[0] = a, jets[1] = b;
 }
 
 /// Bins of one tagger; outside the axis is its first or last bin.
@@ -92,8 +92,8 @@ struct TaggerBins {
 
   std::int64_t of(double x) const {
     // Multiply before dividing: rounding must not move a whole number of tracks below the edge of its bin.
-    const double place = std::floor((x - low) * static_cast<double>(bins) / (high - low));
-    const double last = static_cast<double>(bins) - 1, kept = place > 0 ? place : 0.0;  // NaN: the first bin
+    const double bin = std::floor((x - low) * static_cast<double>(bins) / (high - low));
+    const double last = static_cast<double>(bins) - 1, kept = bin > 0 ? bin : 0.0;  // NaN: the first bin
     return static_cast<std::int64_t>(kept < last ? kept : last) + offset;
   }
 };
@@ -108,8 +108,8 @@ struct Axes {
             const Cuts& cuts, std::int64_t* out) const {
     out[0] = out[1] = -1;
     // Like max and min of Python: the first one if both are equal or one is NaN.
-    const double one = pt[0], other = pt[1];
-    const double high = other > one ? other : one, low = other < one ? other : one;
+    const double first = pt[0], second = pt[1];
+    const double high = second > first ? second : first, low = second < first ? second : first;
     if (pt_cuts_passed(high, low, cuts) < kPtCuts || !enough_tracks(n_trk, cuts)) return;
     for (int j = 0; j < 2; ++j) {
       std::int64_t where = -1;
