@@ -207,7 +207,7 @@ class FileDigests:
 
     folder: Path
 
-    def known(self, path: Path, stamp: FileStamp) -> str | None:
+    def cached(self, path: Path, stamp: FileStamp) -> str | None:
         """The cached digest of a file with this stamp; None if there is none."""
         return self._memory.find(_key(path, stamp))
 

@@ -42,7 +42,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Float64
 from beampipe.calibration.config import Configuration, Rule, Systematic
-from beampipe.calibration.events.variations import GLUON_REWEIGHT, UNVARIED, Variation, VariationKind
+from beampipe.calibration.events.variations import GLUON_REWEIGHT, Variation, VariationKind
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors, ScaleFactor, flags_of
 from beampipe.calibration.method.matrix import Efficiencies, scale_factors
 from beampipe.errors import ConfigError, UnknownNameError
@@ -331,17 +331,12 @@ def _shifts(
         closure = scale_factors(simulation[:, :1], truth[:, :1], quantity)
         return ("nonclosure",), every[:, :1] * (1 - closure)
     if len(source.samples) == 2:
-        first, second = (every[:, _case(variations, name)] for name in source.samples)
+        index_of = {each.name: k for k, each in enumerate(variations) if each.kind == "sample"}
+        first, second = (every[:, index_of.get(name, 0)] for name in source.samples)  # 0 is the nominal sample
         return ("difference",), (first - second)[:, None]
     varied = _members(source, variations)
     shifts = np.stack([every[:, variations.index(member)] - every[:, 0] for member in varied], axis=1)
     return tuple(map(str, varied)), shifts
-
-
-def _case(variations: Sequence[Variation], sample: str) -> int:
-    """Index of the case of a sample: 0 for the nominal one."""
-    case = Variation("sample", sample)
-    return variations.index(case if case in variations else UNVARIED)
 
 
 def _members(source: Systematic, variations: Sequence[Variation]) -> Sequence[Variation]:

@@ -483,7 +483,8 @@ def plot_closure(results: Results, tagger: str, flavour: str) -> Figure:
         figure, panels = new_figure(
             2 * rows, columns, size=(4.3 * columns, 4.3 * rows), sharex=True, height_ratios=[3, 1.25] * rows
         )
-        low, high = _range(x, np.nan_to_num(label))
+        filled = np.flatnonzero((np.nan_to_num(label) > 2e-4).any(axis=0))
+        low, high = (x[filled[0]], x[filled[-1] + 1]) if len(filled) else (x[0], x[-1])
         for p in range(rows * columns):
             upper, lower = panels[2 * (p // columns), p % columns], panels[2 * (p // columns) + 1, p % columns]
             if p >= n_pt:
@@ -577,11 +578,3 @@ def _draw_ratios(axes: Axes, shapes: _Shapes) -> None:
     axes.hlines(of_simulation, shapes.x[:-1], shapes.x[1:], color=_EXTRACTED, linewidth=1.8)
     axes.plot(shapes.centre, of_data, "o", color=_DATA, markersize=2.8)
     axes.set_ylim(0.4, 1.6)
-
-
-def _range(x: Float64[ndarray, " e"], label: Float64[ndarray, "p x"]) -> tuple[float, float]:
-    """The range of the tagger that has jets in some bin of pT."""
-    filled = np.flatnonzero((label > 2e-4).any(axis=0))
-    if not len(filled):
-        return float(x[0]), float(x[-1])
-    return float(x[filled[0]]), float(x[filled[-1] + 1])

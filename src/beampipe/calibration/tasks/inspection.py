@@ -105,7 +105,7 @@ def inspect_files(configuration: Configuration, space: Workspace, workers: Worke
     remote = [path for path in paths if is_remote(path)]
     tasks: list[Task[Any]] = [Task(str(path), remote_digest, (path,)) for path in remote]
     digests = dict(zip(remote, _run_inspections("asking for files", tasks, workers), strict=True))
-    digests |= {path: cache.known(path, stamp) or "" for path, stamp in stamps.items() if stamp is not None}
+    digests |= {path: cache.cached(path, stamp) or "" for path, stamp in stamps.items() if stamp is not None}
     recipes = {path: _recipe(path, stamps[path], digests.get(path, ""), requests[path]) for path in paths}
     store = space.store
     facts = {path: store.read(recipes[path]) for path in paths}
@@ -130,7 +130,7 @@ def recall_files(configuration: Configuration, space: Workspace) -> dict[Path, I
     files, cache = {}, FileDigests(space.digests)
     for path, request in _requests(configuration).items():
         stamp = _stamp_of(path)
-        digest = cache.known(path, stamp) if stamp is not None else None
+        digest = cache.cached(path, stamp) if stamp is not None else None
         recipe = _recipe(path, stamp, digest or "", request)
         facts = None if digest is None else space.store.read(recipe)
         if digest is None or facts is None:
