@@ -228,7 +228,7 @@ def _check_place(path: Path, folder: Path) -> None:
 
 def _writer() -> str:
     pid = os.getpid()
-    return f"{processes.place()}-{pid}-{processes.start_time(pid)}-{next(_numbers)}"
+    return f"{processes.pid_scope()}-{pid}-{processes.start_time(pid)}-{next(_numbers)}"
 
 
 @contextmanager
@@ -243,6 +243,6 @@ def _is_left_behind(path: Path) -> bool:
     writer = _PART.fullmatch(path.name)
     if writer is None:
         return False
-    if writer["place"] == processes.place():
+    if writer["place"] == processes.pid_scope():
         return not processes.is_same(int(writer["pid"]), int(writer["started"]))
     return time.time() - path.stat().st_mtime > _STALE

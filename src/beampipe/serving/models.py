@@ -139,12 +139,7 @@ def renamed(
 
 
 def tracking_model(
-    name: str,
-    pipeline: str,
-    settings: ServingSettings = DEFAULTS,
-    *,
-    ragged: bool = False,
-    athena: bool = False,
+    name: str, pipeline: str, settings: ServingSettings = DEFAULTS, *, ragged: bool = False, athena: bool = False
 ) -> ModelSettings:
     """One model that runs a whole pipeline.
 

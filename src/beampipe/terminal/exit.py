@@ -67,6 +67,9 @@ def _exit_code(app: Callable[..., Any], name: str, interrupt: _Interrupt) -> int
         return INTERRUPTED
     except BeampipeError as error:
         return _report(name, str(error))
+    except PermissionError as error:
+        message = f"{error.filename or 'a file'}: {error.strerror}; check the owner and mode of it and of its folders"
+        return _report(name, message)
     except Exception as error:
         if interrupt.came:
             return INTERRUPTED

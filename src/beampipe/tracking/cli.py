@@ -670,7 +670,9 @@ def display(
     file: Annotated[Path, typer.Argument(help="File or folder of events.")],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="Picture to write: .png, .html (interactive) or .json (for Phoenix)."),
+        typer.Option(
+            "--output", "-o", help="Picture to write: .png, .pdf, .svg, .html (interactive) or .json (for Phoenix)."
+        ),
     ],
     event: Annotated[int, typer.Option(help="Place of the event in the file, counted from 0.", min=0)] = 0,
     pipeline: PipelineName = DEFAULT_PIPELINE,

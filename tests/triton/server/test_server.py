@@ -109,6 +109,14 @@ def test_a_start_is_bounded(engine: Engine, tmp_path: Path) -> None:
     assert_nothing_left(server.prefix)
 
 
+def test_a_log_that_cannot_be_written_is_refused(engine: Engine, doublers: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    server = TritonServer(ServerSettings(doublers, triton=engine.folder, log=tmp_path / "file" / "triton.log"))
+    with pytest.raises(FileError, match=r"triton.log: .*expected to write the server's log there"):
+        server.start()
+    assert_nothing_left(server.prefix)
+
+
 def test_a_port_in_use_is_refused(engine: Engine, doublers: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -207,7 +207,7 @@ def edge_table(scores: Mapping[str, EdgeScore]) -> Table:
     table = make_table("graph after each stage", ("stage",), columns, caption=caption)
     for stage, score in scores.items():
         proportions = (score.efficiency, score.purity, score.purity_without_same)
-        table.add_row(stage, f"{score.n_edges}", *(_with_error(one) for one in proportions))
+        table.add_row(stage, f"{score.n_edges}", *(_with_error(proportion) for proportion in proportions))
     return table
 
 
