@@ -286,11 +286,12 @@ class SanityChecks:
 
     def _lists(self, column: str) -> tuple[ndarray, ndarray] | None:
         """Offsets and numbers of a column of jets, in the unit of the file; None if it cannot be read."""
+        lists: tuple[ndarray, ndarray] | None = None
         with self._errors_as_problems():
             counts, numbers = self._source.whole_column(column)
             self._note(column, numbers)
-            return np.concatenate([[0], np.cumsum(counts)]), numbers
-        return None
+            lists = np.concatenate([[0], np.cumsum(counts)]), numbers
+        return lists
 
     def _note(self, column: str, values: ndarray) -> None:
         """Record the range of a column."""
