@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
-from beampipe.triton.engine import Engine, prepare_backends, this_interpreter
+from beampipe.triton.engine import ENGINE_VARIABLE, Engine, prepare_backends, this_interpreter
 from beampipe.triton.server import launch, management
 from beampipe.triton.server.cleanup import (
     shared_memory_of,
@@ -165,3 +165,22 @@ def test_another_install_of_triton_is_used(engine: Engine, doublers: Path, tmp_p
     with TritonServer(ServerSettings(doublers, models=("one",), triton=other)) as server:
         assert ask(server.http_url, "one", 0.0) == (200, [0.0])
         server.kill()
+
+
+def test_a_copy_of_the_engine_in_another_folder_is_used_alone(
+    engine: Engine, doublers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of a Triton that is named with --triton may come from the installed engine."""
+    copy = tmp_path / "triton"
+    shutil.copytree(engine.folder, copy, symlinks=True)
+    monkeypatch.setenv(ENGINE_VARIABLE, str(tmp_path / "none"))
+    with TritonServer(ServerSettings(doublers, models=("one",), triton=copy)) as server:
+        assert ask(server.http_url, "one", 0.0) == (200, [0.0])
+        pids = [server.pid, *(stub.pid for stub in server.stubs())]
+        assert len(pids) == 2
+        for pid in pids:
+            assert Path(f"/proc/{pid}/exe").readlink().is_relative_to(copy)
+            libraries = {line.split()[-1] for line in Path(f"/proc/{pid}/maps").read_text().splitlines()}
+            assert not [name for name in libraries if name.startswith(f"{engine.folder}/")]
+        server.kill()
+    assert_nothing_left(server.prefix)

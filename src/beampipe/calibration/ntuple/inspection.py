@@ -6,8 +6,7 @@ All problems of a file are collected in one `FileError`, which names the file, t
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -269,29 +268,28 @@ class SanityChecks:
         stop = min(whole.start + N_EVENTS, whole.stop)
         self._source = EventSource(whole.path, whole.tree, whole.layout, whole.start, stop)
         for column in EVENT_BRANCHES:
-            with self._errors_as_problems():
+            try:
                 self._note(column, self._source.flat(column))
+            except FileError as error:
+                self._add_problem(error)
         pt = self._lists("jet_pt")
         if pt is not None:
             self._check_jets(*pt, labelled, needs, min_pt)
 
-    @contextmanager
-    def _errors_as_problems(self) -> Iterator[None]:
-        try:
-            yield
-        except FileError as error:
-            line = str(error).removeprefix(f"{self._source.path}: ")
-            if line not in self.problems:
-                self.problems.append(line)
+    def _add_problem(self, error: FileError) -> None:
+        line = str(error).removeprefix(f"{self._source.path}: ")
+        if line not in self.problems:
+            self.problems.append(line)
 
     def _lists(self, column: str) -> tuple[ndarray, ndarray] | None:
         """Offsets and numbers of a column of jets, in the unit of the file; None if it cannot be read."""
-        lists: tuple[ndarray, ndarray] | None = None
-        with self._errors_as_problems():
+        try:
             counts, numbers = self._source.whole_column(column)
-            self._note(column, numbers)
-            lists = np.concatenate([[0], np.cumsum(counts)]), numbers
-        return lists
+        except FileError as error:
+            self._add_problem(error)
+            return None
+        self._note(column, numbers)
+        return np.concatenate([[0], np.cumsum(counts)]), numbers
 
     def _note(self, column: str, values: ndarray) -> None:
         """Record the range of a column."""
@@ -342,8 +340,10 @@ class SanityChecks:
                 )
                 continue
             codes, pdg = lists[1][pair], None
-            with self._errors_as_problems():
+            try:
                 pdg = source.converted(column, codes)
+            except FileError as error:
+                self._add_problem(error)
             if column == "jet_label":
                 self._check_labels(branch, codes, pdg, high)
 

@@ -262,9 +262,10 @@ def overview_table(factors: Factors) -> TextTable:
     return TextTable("overview", title, ("tagger", "", *bins), tuple(rows), labels=2)
 
 
-def print_table(table: TextTable, console: Console) -> None:
-    """Print a table on a terminal."""
-    drawn = make_table(table.title, table.columns[: table.labels], table.columns[table.labels :])
+def print_table(table: TextTable, console: Console, importance: Sequence[str]) -> None:
+    """Print a table on a terminal; `importance` names the columns to keep longest on a narrow one, see `make_table`."""
+    names, numbers = table.columns[: table.labels], table.columns[table.labels :]
+    drawn = make_table(table.title, names, numbers, importance=importance)
     for row in table.rows:
         drawn.add_row(*row)
     console.print(drawn)
@@ -279,7 +280,7 @@ def print_factors(configuration: Configuration, console: Console) -> None:
     """
     path = configuration.output / FACTORS
     factors = Factors.read(path)
-    print_table(overview_table(factors), console)
+    print_table(overview_table(factors), console, ("",))
     console.print(f"{_NAMES} All of them: {path}", highlight=False)
     for line in flag_lines(factors):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -340,9 +341,8 @@ def print_estimate(combination: Combination, console: Console) -> None:
         rows.append((key.tagger, f"{key.working_point:.0%}", name, *cells, chi2))
     title = f"combined: value +- total (weights of {', '.join(combination.names)})"
     bins = (f"{low:g}-{high:g} GeV" for low, high in pairwise(joint.pt_edges))
-    print_table(
-        TextTable("combined", title, ("tagger", "point", "", *bins, "chi2/ndf"), tuple(rows), labels=3), console
-    )
+    heads = ("tagger", "point", "", *bins, "chi2/ndf")
+    print_table(TextTable("combined", title, heads, tuple(rows), labels=3), console, ("", "point"))
 
 
 def _factor_cell(factor: ScaleFactor, p: int) -> str:
