@@ -144,6 +144,31 @@ def test_nothing_that_is_sent_holds_a_secret_seed_or_its_reference(host: str, ag
     assert "Result-width" in events
 
 
+def test_scores_of_secret_instances_are_rounded_and_attempts_are_counted(agent: str) -> None:
+    def graded(url: str, task_id: str, level: Level, seed: int) -> dict[str, Any]:
+        share = 0.93456
+        return {
+            **toy_assess(url, task_id, level, seed),
+            "final": {"total_score": 120 * share, "max_score": 120.0, "normalized_score": share},
+            "rule": {"score": 120 * share, "max": 120.0},
+            "checks": [{"id": "mass", "points": 40 * share, "max_points": 40.0, "passed": True}],
+        }
+
+    with serving_host(graded, HostSettings(("zmumu",), seeds=(SECRET_SEED,))) as url:
+        secret, again, named = (
+            json.loads(task["artifacts"][0]["parts"][0]["text"])
+            for task in (
+                call(url, "message/send", old_message(request_text(agent, **config)))["result"]
+                for config in ({}, {}, {"seeds": [SECRET_SEED]})
+            )
+        )
+    assert secret["final"] == {"total_score": 111.6, "max_score": 120.0, "normalized_score": 0.93}
+    assert secret["rule"]["score"] == 111.6
+    assert secret["checks"][0]["points"] == 37.2
+    assert [result["attempt"] for result in (secret, again, named)] == [1, 2, 3]
+    assert named["final"]["normalized_score"] == 0.93456
+
+
 @pytest.mark.parametrize(
     "text",
     [
