@@ -12,7 +12,7 @@ that goes with it: digests of the files, bookkeeping, spawned workers, committed
 is a `Runner` with its `FuturesExecutor` and virtual arrays, one chunk per file, once on processes forked from its
 own, which need import nothing (the fastest way that we found), once on its default pool. The slope between a part of
 the files and all of them is a cost per event without start-up. "known": our digests of the files are remembered, as
-in every run but the first.
+in every run but the first. "tables": the selected jets are written as tables, too, as the default configuration does.
 
 weights: 101 weights. Ours fills all in one pass; coffea fills one after the other from one reading, into one
 histogram each or into one with an axis of names, whichever is faster.
@@ -101,6 +101,7 @@ def nominal_test(files: Files, few: Files, repeats: int) -> list[dict[str, Any]]
         ways = {
             "ours": {"program": "ours", "files": some},
             "ours, known": {"program": "ours", "files": some, "digests": _digests(some)},
+            "ours, tables": {"program": "ours", "files": some, "keep_tables": True},
             "coffea, fork": {"program": "coffea", "files": some, "pool": "fork"},
             "coffea, loky": {"program": "coffea", "files": some, "pool": "loky"},
         }
@@ -330,7 +331,8 @@ def _summary(
         (nominal, "nominal, few", WANTED_FEW),
         (weights, weights[0]["test"], WANTED_WEIGHTS),
     ):
-        for mine in ("ours", "ours, known"):
+        ways = {row["way"] for row in rows if row["test"] == test}
+        for mine in (way for way in ("ours", "ours, known", "ours, tables") if way in ways):
             wall, every = _ratio(rows, test, "wall", mine)
             cpu, _ = _ratio(rows, test, "cpu", mine)
             target = f", wanted {wanted:g}" if wanted and mine == "ours" else ""

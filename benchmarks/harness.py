@@ -5,21 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from recording import CONSOLE, conditions, package_version, print_conditions, write_result
 from rich.table import Table
 
 from beampipe.errors import FileError, MissingExtraError
 from beampipe.events import Event, Hits, Tracks
-from beampipe.terminal import console, make_table
+from beampipe.terminal import make_table
 from beampipe.tracking.acts import ActsSettings, acts_settings
 from beampipe.tracking.evaluation.diagnostics import TruthFinder
 from beampipe.tracking.evaluation.results import Evaluation, FinderResult
@@ -33,7 +32,6 @@ __all__ = [
     "FIT",
     "Finders",
     "StoredActs",
-    "conditions",
     "existing",
     "figures",
     "figures_table",
@@ -45,7 +43,6 @@ __all__ = [
     "verdict",
 ]
 
-CONSOLE: Final = console(180)
 EVENTS: Final = Path("runs/events")
 TRUTH: Final = "truth"
 FAST_ACTS: Final = "acts-fast"
@@ -137,7 +134,7 @@ class StoredActs(InOneThread):
         return tracks
 
     def _digest(self, hits: Hits) -> str:
-        digest = sha256(f"{self._finder.settings!r} {_version('pyacts')}".encode())
+        digest = sha256(f"{self._finder.settings!r} {package_version('pyacts')}".encode())
         for column in (hits.geometry_id, hits.local, hits.variance):
             digest.update(b"" if column is None else np.ascontiguousarray(column).tobytes())
         return digest.hexdigest()[:32]
@@ -216,40 +213,16 @@ def _pipeline(name: str, threads: int) -> TrackFinder:
     return finder
 
 
-def conditions(options: argparse.Namespace) -> dict[str, Any]:
-    """Under what the figures were measured."""
-    return {
-        "command": " ".join(["python", *sys.argv]),
-        "threads": options.threads,
-        "cores": len(os.sched_getaffinity(0)),
-        "processor": _processor(),
-        "load_average": [round(load, 2) for load in os.getloadavg()],
-        "versions": {name: _version(name) for name in ("beampipe", "numpy", "pyacts", "torch")}
-        | {"python": platform.python_version()},
-    }
-
-
 def print_header(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Print and return `conditions`; to be called before anything is measured."""
-    now = conditions(options)
-    loads = ", ".join(f"{load:.2f}" for load in now["load_average"])
-    CONSOLE.rule(name)
-    CONSOLE.print(
-        f"{now['processor']}, {now['cores']} cores; our finders: {options.threads} thread(s), ACTS: 1 thread;"
-        f" load average at the start (1, 5, 15 min): {loads}",
-        markup=False,
-    )
-    if now["load_average"][0] > 0.5:
-        CONSOLE.print("the machine is not idle: times are upper limits, ratios suffer less", style="yellow")
-    return now
+    """Print and return the conditions; to be called before anything is measured."""
+    begun = conditions(("numpy", "pyacts", "torch"), threads=options.threads)
+    print_conditions(name, begun, f"; our finders: {options.threads} thread(s), ACTS: 1 thread")
+    return begun
 
 
 def report(options: argparse.Namespace, begun: Mapping[str, Any], body: Mapping[str, Any]) -> None:
     """Write the JSON of a benchmark: conditions at the start, load at the end, and `body`."""
-    entry = {"conditions": {**begun, "load_average_at_end": [round(x, 2) for x in os.getloadavg()]}, **body}
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(_plain(entry), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    CONSOLE.print(f"wrote {options.output}; load average now {os.getloadavg()[0]:.2f}", markup=False)
+    write_result(options.output, begun, _plain(body))
 
 
 def verdict(name: str, met: bool, words: str) -> dict[str, object]:
@@ -362,18 +335,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -23,7 +23,7 @@ __all__ = ["FOLLOWERS", "absolute_links", "address", "dynamic_metadata", "naming
 
 ROOT: Final = Path(__file__).parents[1]
 
-FOLLOWERS: Final = ("README.md", "CONTRIBUTING.md", "docs/index.md", "CITATION.cff")
+FOLLOWERS: Final = ("CONTRIBUTING.md", "CITATION.cff")
 """Files that name the address of the repository, or would: nobody writes it into them."""
 
 _CLONE: Final = re.compile(r"(?<=git clone )\S+(?= beampipe\b)")

@@ -15,6 +15,8 @@ ROOT: Final = Path(__file__).parents[1]
 
 EXTRA_OF: Final = {
     "index": "tracking",
+    "install": "tracking",
+    "get_started": "tracking",
     "tracking": "tracking",
     "formats": "tracking",
     "serving": "serving",
@@ -34,7 +36,7 @@ EXTRA_OF: Final = {
     "analysisops_agents": "analysisops",
     "analysisops_tasks": "analysisops",
 }
-"""Page with commands -> the extra that `docs/index.md` names for it."""
+"""Page with commands -> the extra that `docs/install.md` names for it."""
 
 PARTS: Final = {
     "tracking": {
@@ -54,7 +56,7 @@ PARTS: Final = {
 }
 """Page -> part of a line of it -> the extra that the page names for it, where that is another one."""
 
-STANDING_ALONE: Final = ("index", "tracking", "formats")
+STANDING_ALONE: Final = ("get_started", "tracking", "formats")
 """Pages whose blocks of Python run each by itself; those of other pages go on from each other, and tests run them."""
 
 _EXAMPLE: Final = "beampipe tracking example {}"
@@ -119,7 +121,6 @@ SMALLER: Final = {
 NOT_HERE: Final = {
     "/beampipe[tracking": "needs an engine of containers",
     "tritonserver --": "needs an engine of containers",
-    "git clone": "this is the clone",
     "pip install": "the environment has it",
     "python3 -m venv": "the environment is there",
     "model.toml": "needs a language model",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from beampipe import __version__
+from beampipe.terminal.exit import run as exit_with
 from beampipe.tracking.data import shipped_path
 
 
@@ -61,6 +64,21 @@ def test_an_error_is_one_line_and_code_2(arguments: list[str], message: str, tmp
     assert "Traceback" not in done.stderr
     assert all(line.startswith("beampipe: ") for line in done.stderr.splitlines())
     assert (tmp_path / "in.csv").read_text() == "30,0,1\n"
+
+
+def test_a_file_without_permission_is_one_line_and_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    def command(**options: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "/data/events.parquet")
+
+    before = signal.getsignal(signal.SIGINT), sys.unraisablehook
+    try:
+        with pytest.raises(SystemExit) as ended:
+            exit_with(command, "beampipe")
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+        sys.unraisablehook = before[1]
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("beampipe: /data/events.parquet: Permission denied; check the owner")
 
 
 def test_fitted_parameters_beside_the_labels(tmp_path: Path) -> None:

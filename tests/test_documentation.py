@@ -13,8 +13,11 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
+from matplotlib.colors import to_rgb
+from matplotlib.image import imread
 
 from beampipe.analysisops.grading.rubric import GATES, JUDGED, RULES
 from beampipe.analysisops.registry import AgentFile, JudgeFile
@@ -24,6 +27,7 @@ from beampipe.calibration import DEMO_CONFIGURATION
 from beampipe.cli import app
 from beampipe.serving.variants import model_table
 from beampipe.tracking.catalogue import pipeline_table
+from beampipe.tracking.display.figure import FAKE, GROUND, INK, PT_COLOURS
 from beampipe.tracking.loading import DEFAULT_MODEL_FOLDER
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -126,7 +130,7 @@ def test_the_tables_of_tasks_name_all_that_there_is() -> None:
     assert described <= first_cells("analysisops_agents").keys()
 
 
-@pytest.mark.parametrize("name", ["index", "tracking", "formats"])
+@pytest.mark.parametrize("name", ["get_started", "tracking", "formats"])
 def test_the_python_of_a_page_runs(name: str, tmp_path: Path) -> None:
     """Each block by itself, in a folder where a reader has trained weights."""
     shutil.copytree(DEFAULT_MODEL_FOLDER, tmp_path, dirs_exist_ok=True)
@@ -156,3 +160,12 @@ def test_the_python_of_the_calibration_runs(tmp_path: Path) -> None:
     (tmp_path / "page.py").write_text(block, encoding="utf-8")  # worker processes import it
     done = subprocess.run([sys.executable, "page.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert re.fullmatch(r"1\.0\d* \+- 0\.0\d*\n", done.stdout), done.stderr
+
+
+@pytest.mark.parametrize(("name", "dark"), [("event", False), ("event_dark", True)])
+def test_the_picture_of_the_event_has_the_colours_of_its_scale(name: str, dark: bool) -> None:
+    """A palette with few colours once dropped those of hard tracks and of fakes."""
+    pixels = np.unique(imread(DOCS / "_static" / f"{name}.png")[..., :3].reshape(-1, 3), axis=0)
+    scale = PT_COLOURS(np.linspace(0, 1, 9))[:, :3]
+    for wanted in (*scale, *map(to_rgb, (FAKE, INK[dark], GROUND[dark]))):
+        assert np.abs(pixels - wanted).max(axis=1).min() < 0.06, wanted

@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 CHECK = runpy.run_path(str(DOCS / "check_site.py"))
-LOOKED_AT = ("index", "gallery", "tracking", "calibration", "reference/tracking", "reference/commands_calibration")
+LOOKED_AT = (
+    "index",
+    "install",
+    "get_started",
+    "gallery",
+    "tracking",
+    "calibration",
+    "reference/tracking",
+    "reference/commands_calibration",
+)
 VIEWS = ((1280, "light"), (400, "dark"))
 
 
@@ -72,8 +81,8 @@ def test_formulas_are_drawn_by_the_browser(site: Path) -> None:
 
 def test_what_is_copied_from_a_listing_is_what_was_written(site: Path) -> None:
     """Its lines are marked, which adds nothing to its text."""
-    listing = re.findall(r"<pre>(.*?)</pre>", (site / "index.html").read_text(encoding="utf-8"), re.S)[1]
-    assert html.unescape(re.sub(r"<[^>]+>", "", listing)) == blocks("index")[0]
+    listing = re.findall(r"<pre>(.*?)</pre>", (site / "get_started.html").read_text(encoding="utf-8"), re.S)[0]
+    assert html.unescape(re.sub(r"<[^>]+>", "", listing)) == blocks("get_started")[0]
 
 
 @pytest.mark.browser

@@ -54,7 +54,7 @@ def test_errors_carry_what_they_are_about() -> None:
     error = pickle.loads(pickle.dumps(FileError("a.root: no tree 'events'", path="a.root", name="events")))
     assert (error.path, error.name) == (Path("a.root"), "events")
     assert FileError("gone").path is None
-    assert UnknownNameError("scale", "act", ["mm", "acts"]).known == ("acts", "mm")
+    assert UnknownNameError("scale", "act", ["mm", "acts"]).valid == ("acts", "mm")
     assert MissingExtraError("acts", "simulation", "simulating").extra == "simulation"
 
 

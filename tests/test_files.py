@@ -106,9 +106,9 @@ def test_a_part_whose_writers_id_is_used_again_is_swept(tmp_path: Path) -> None:
     own = processes.start_time(os.getpid())
     assert own is not None
     for started in (own, own - 1):
-        (tmp_path / f".a.{processes.place()}-{os.getpid()}-{started}-0.part").touch()
+        (tmp_path / f".a.{processes.pid_scope()}-{os.getpid()}-{started}-0.part").touch()
     assert sweep(tmp_path) == 1
-    assert names(tmp_path) == [f".a.{processes.place()}-{os.getpid()}-{own}-0.part"]
+    assert names(tmp_path) == [f".a.{processes.pid_scope()}-{os.getpid()}-{own}-0.part"]
 
 
 def test_a_part_of_another_machine_is_swept_after_a_week(tmp_path: Path) -> None:

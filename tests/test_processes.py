@@ -137,7 +137,7 @@ def test_what_a_process_uses() -> None:
 
 
 def test_ids_are_unique_within_a_boot_and_a_namespace() -> None:
-    boot, _, namespace = processes.place().partition(".")
+    boot, _, namespace = processes.pid_scope().partition(".")
     assert len(boot) == 8
     assert int(boot, 16) >= 0
     assert int(namespace) == processes.namespace() == os.stat("/proc/self/ns/pid").st_ino

@@ -85,7 +85,7 @@ SURFACE = {
         "Walk",
         "build_pipeline",
         "compare",
-        "draw_png",
+        "draw_event",
         "evaluate",
         "load_model",
         "load_pipeline",
@@ -122,7 +122,7 @@ SURFACE = {
         "write_events",
         "write_tracks",
     ],
-    "beampipe.tracking.display": ["draw_png", "estimate_pt", "write_html", "write_phoenix"],
+    "beampipe.tracking.display": ["draw_event", "estimate_pt", "write_html", "write_phoenix"],
     "beampipe.tracking.evaluation": [
         "DISPLACED",
         "HEADLINE",

@@ -26,17 +26,9 @@ import beampipe.terminal.scripts  # noqa: F401
 import psutil
 
 from beampipe.analysisops.contract import TaskRequest
-from beampipe.analysisops.runs import (
-    AgentChoice,
-    Assessment,
-    Record,
-    RunFolder,
-    RunPlan,
-    Seeds,
-    TaskChoice,
-    rescore,
-    run,
-)
+from beampipe.analysisops.runs.engine import rescore, run
+from beampipe.analysisops.runs.folder import Record, RunFolder
+from beampipe.analysisops.runs.plan import AgentChoice, Assessment, RunPlan, Seeds, TaskChoice
 from beampipe.terminal import console, make_table
 from beampipe.workflow import EventLog, file_digest
 

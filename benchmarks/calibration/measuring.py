@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import os
-import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
 
-from beampipe.terminal import console
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from recording import CONSOLE, print_conditions
+from recording import conditions as machine_conditions
+from recording import write_result as report
 
 __all__ = ["CONSOLE", "Cost", "conditions", "measured", "measured_program", "report"]
 
 T = TypeVar("T")
-CONSOLE = console()
-_PACKAGES = ("beampipe", "numpy", "uproot", "awkward", "numba", "hist", "coffea")
+_PACKAGES = ("numpy", "uproot", "awkward", "numba", "hist", "coffea")
 
 
 @dataclass(frozen=True)
@@ -81,39 +81,9 @@ def conditions(name: str) -> dict[str, Any]:
     Args:
         name: title of the benchmark.
     """
-    now = {
-        "command": " ".join(["python", *sys.argv]),
-        "cores": len(os.sched_getaffinity(0)),
-        "load_average": [round(load, 2) for load in os.getloadavg()],
-        "versions": {package: _version(package) for package in _PACKAGES} | {"python": platform.python_version()},
-    }
-    CONSOLE.rule(name)
-    loads = ", ".join(f"{load:.2f}" for load in os.getloadavg())
-    CONSOLE.print(f"{now['cores']} cores; load average at the start (1, 5, 15 min): {loads}", markup=False)
-    if os.getloadavg()[0] > 0.5:
-        CONSOLE.print("the machine is not idle: times are upper limits, ratios suffer less", style="yellow")
-    return now
-
-
-def report(output: Path, begun: Mapping[str, Any], body: Mapping[str, Any]) -> None:
-    """Write the JSON file of a benchmark.
-
-    Args:
-        output: the file to write.
-        begun: what `conditions` gave.
-        body: the figures.
-    """
-    entry = {"conditions": {**begun, "load_average_at_end": [round(load, 2) for load in os.getloadavg()]}, **body}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(entry, indent=1, allow_nan=False, default=str) + "\n", encoding="utf-8")
-    CONSOLE.print(f"wrote {output}; load average now {os.getloadavg()[0]:.2f}", markup=False)
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
+    begun = machine_conditions(_PACKAGES)
+    print_conditions(name, begun)
+    return begun
 
 
 def _cpu_seconds() -> float:

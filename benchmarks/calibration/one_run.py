@@ -38,6 +38,7 @@ def ours(
     executor: str = "processes",
     workers: int = 2,
     digests: str = "",
+    keep_tables: bool = False,
 ) -> Any:
     """Fill all histograms of a calibration that was never run.
 
@@ -49,6 +50,7 @@ def ours(
         executor: where tasks run; see `RunSettings`.
         workers: number of tasks that run at once.
         digests: folder of remembered digests of the files; empty for none.
+        keep_tables: write the selected jets as tables, too, as the default configuration does.
 
     Returns:
         The plan of the calibration.
@@ -68,7 +70,7 @@ def ours(
             name: InputSample(name, tuple(map(Path, files[name])), kind, weight_bits=BITS)
             for name, kind in kinds.items()
         },
-        keep_tables=False,
+        keep_tables=keep_tables,
         energy=Energy(*ENERGY),
         bootstrap=Bootstrap(0, 0),
         systematics=tuple(systematics),

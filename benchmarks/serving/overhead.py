@@ -51,7 +51,7 @@ from wires import WIRES
 
 from beampipe.errors import BeampipeError
 from beampipe.events import Hits
-from beampipe.serving.perf_analyzer import perf_analyze
+from beampipe.serving.bench import perf_analyze
 from beampipe.triton.server.server import TritonServer
 
 Ask = Callable[[int], bytes]

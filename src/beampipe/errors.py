@@ -194,15 +194,15 @@ class UnknownNameError(BeampipeError, KeyError):
     Args:
         kind: kind of the name, e.g. ``"pipeline"``.
         name: the unknown name.
-        known: all valid names.
+        valid: all valid names.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        known = sorted(known)
-        super().__init__(f"unknown {kind}: got {name!r}, expected one of {', '.join(known)}{nearest(name, known)}")
+    def __init__(self, kind: str, name: str, valid: Iterable[str]) -> None:
+        valid = sorted(valid)
+        super().__init__(f"unknown {kind}: got {name!r}, expected one of {', '.join(valid)}{nearest(name, valid)}")
         self.kind = kind
         self.name = name
-        self.known = tuple(known)
+        self.valid = tuple(valid)
 
 
 class ConfigError(BeampipeError, ValueError):
@@ -300,11 +300,11 @@ class MissingExtraError(BeampipeError, ModuleNotFoundError):
         self.extra = extra
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, valid: Iterable[str]) -> str:
     """End of a message that suggests the nearest valid name; empty if none is near.
 
     >>> nearest("modul_map", ["module_map", "exatrkx"])
     "; did you mean 'module_map'?"
     """
-    close = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    close = get_close_matches(name, list(valid), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""

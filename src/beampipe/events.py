@@ -26,6 +26,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+Position = Float32[ndarray, "n_hits 3"]
+"""r [mm], phi [rad] and z [mm] of each hit."""
+
+TrackIds = Int64[ndarray, " n_hits"]
+"""Track of each hit; -1 for none."""
+
+Offsets = Int64[ndarray, " n_events_and_1"]
+"""First hit of each event, and the end, where the hits of several events lie in one array."""
+
 BEAM_SPOT_MAX: Final = 20.0
 """Largest distance of a beam line from the detector's axis [mm]: it must be inside the beam pipe."""
 
@@ -88,7 +97,7 @@ class BeamSpot:
         """The parallel line through the point (x, y) relative to this one, rounded to a micrometre."""
         return replace(self, x=float(np.rint(1000 * (self.x + x)) / 1000), y=float(np.rint(1000 * (self.y + y)) / 1000))
 
-    def relative_to(self, position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, "n_hits 3"]:
+    def relative_to(self, position: Position) -> Position:
         """r [mm], phi [rad], z [mm] of the same hits, r and phi measured from the line."""
         if self == ON_AXIS:
             return position
@@ -152,12 +161,12 @@ class Scale:
     phi: float
     z: float
 
-    def to_mm(self, features: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, "n_hits 3"]:
+    def to_mm(self, features: Float32[ndarray, "n_hits 3"]) -> Position:
         """Features in this scale as r [mm], phi [rad], z [mm]."""
-        position: Float32[ndarray, "n_hits 3"] = features * self._units()
+        position: Position = features * self._units()
         return position
 
-    def from_mm(self, position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, "n_hits 3"]:
+    def from_mm(self, position: Position) -> Float32[ndarray, "n_hits 3"]:
         """r [mm], phi [rad], z [mm] as features in this scale."""
         features: Float32[ndarray, "n_hits 3"] = position / self._units()
         return features
@@ -204,7 +213,7 @@ class Hits(Shown):
         NotFiniteError: a coordinate is NaN or infinite.
     """
 
-    position: Float32[ndarray, "n_hits 3"]
+    position: Position
     geometry_id: UInt64[ndarray, " n_hits"] | None = None
     local: Float32[ndarray, "n_hits 2"] | None = None
     variance: Float32[ndarray, "n_hits 2"] | None = None
@@ -474,7 +483,7 @@ class Tracks(Shown):
         parameters: fitted helix of each track; None without a fit.
     """
 
-    track_id: Int64[ndarray, " n_hits"]
+    track_id: TrackIds
     seconds: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     candidates: Sequence[Int64[ndarray, " _"]] | None = None
@@ -655,7 +664,7 @@ class Event(Shown):
     def display(
         self, tracks: Tracks | None = None, *, min_pt: float = 1.0, field: float = 2.0, height: int = 560
     ) -> Page:
-        """The interactive view that `beampipe.tracking.write_html` writes, shown in a notebook: 3D, x-y and r-z.
+        """An interactive page, which a notebook shows: 3D, x-y and r-z; ``.write("event.html")`` writes it.
 
         The page embeds the event, about 8 bytes a hit: a notebook with an event of mu = 200 grows by 2 MB.
 
@@ -715,7 +724,7 @@ class Event(Shown):
         return Event(self.event_id, hits, truth)
 
 
-def distance_squared(position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, " n_hits"]:
+def distance_squared(position: Position) -> Float32[ndarray, " n_hits"]:
     """r^2 + z^2 [mm^2] of r, phi, z: an edge runs from the smaller to the larger one (ties: to the higher index)."""
     r, z = position[:, 0], position[:, 2]
     out: Float32[ndarray, " n_hits"] = r * r + z * z

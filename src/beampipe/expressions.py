@@ -99,7 +99,7 @@ def combine(
         case ast.Compare(ops=ops):
             sides = list(map(number, values))
             pairs = zip(ops, sides, sides[1:], strict=False)
-            return reduce(np.logical_and, (grammar.comparisons[type(op)](one, other) for op, one, other in pairs))
+            return reduce(np.logical_and, (grammar.comparisons[type(op)](left, right) for op, left, right in pairs))
         case ast.Call(func=ast.Name(id=name)):
             return grammar.functions[name](*values)
     raise AssertionError(ast.dump(node))  # `operands` returns None for such nodes
@@ -186,10 +186,10 @@ def evaluate(text: str, values: Callable[[str], ndarray]) -> ndarray:
     names_in(text)
     try:
         with np.errstate(all="ignore"):  # non-finite values are refused where they are used
-            found: ndarray = np.asarray(value_of(_parsed(text)))
+            evaluated: ndarray = np.asarray(value_of(_parsed(text)))
     except TypeError as error:
         raise ConfigError(f"got {text!r}, which does not fit the types of its branches ({error})") from error
-    return found
+    return evaluated
 
 
 @cache

@@ -142,7 +142,7 @@ def notebook_bars() -> Iterator[Callable[[str, int | None], Any]]:
     @contextmanager
     def open_bar(what: str, total: int | None) -> Iterator[Callable[[], None]]:
         done, drawn = 0, 0
-        place = ipython.display(ipython.HTML(_bar(what, 0, total)), display_id=True)
+        bar = ipython.display(ipython.HTML(_bar(what, 0, total)), display_id=True)
 
         def step() -> None:
             nonlocal done, drawn
@@ -150,12 +150,12 @@ def notebook_bars() -> Iterator[Callable[[str, int | None], Any]]:
             # At most a hundred updates.
             if total is None or done * 100 // max(total, 1) > drawn:
                 drawn = done * 100 // max(total or 1, 1)
-                place.update(ipython.HTML(_bar(what, done, total)))
+                bar.update(ipython.HTML(_bar(what, done, total)))
 
         try:
             yield step
         finally:
-            place.update(ipython.HTML(""))
+            bar.update(ipython.HTML(""))
 
     yield open_bar
 

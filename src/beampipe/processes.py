@@ -291,7 +291,7 @@ def namespace() -> int:
     return os.stat(_PROC / "self/ns/pid").st_ino
 
 
-def place() -> str:
+def pid_scope() -> str:
     """Scope in which process ids are unique, as ``BOOT.NAMESPACE``: boot of this machine, and namespace."""
     return f"{_boot()}.{namespace()}"
 
@@ -320,12 +320,12 @@ def command_lines() -> Iterator[tuple[int, tuple[str, ...]]]:
 
 def children(pid: int) -> tuple[int, ...]:
     """Process ids of the children of a process, whichever of its threads started them."""
-    found: list[int] = []
+    pids: list[int] = []
     with suppress(*_ENDED):
         for path in (_PROC / str(pid) / "task").glob("*/children"):
             with suppress(*_ENDED):  # a thread may end meanwhile
-                found.extend(map(int, path.read_text().split()))
-    return tuple(found)
+                pids.extend(map(int, path.read_text().split()))
+    return tuple(pids)
 
 
 def processor_time(pid: int) -> float | None:

@@ -78,12 +78,12 @@ def build(kind: type[_T], table: Any, where: str, folder: Path = Path()) -> _T:
         UnknownNameError: a text is not one of the choices.
         TypeError: `kind` has an annotation that this module does not support: a bug, independent of the table.
     """
-    settings: _T = _table(kind, table, _Place(where, folder))
+    settings: _T = _table(kind, table, _Location(where, folder))
     return settings
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Location:
     """Position of a value in a file, for messages.
 
     Attributes:
@@ -99,27 +99,27 @@ class _Place:
     def __str__(self) -> str:
         return ": ".join((self.file, *self.keys))
 
-    def key(self, key: str) -> _Place:
+    def key(self, key: str) -> _Location:
         """Position of a key of this table."""
-        return _Place(self.file, self.folder, (*self.keys, key))
+        return _Location(self.file, self.folder, (*self.keys, key))
 
-    def named(self, name: str) -> _Place:
+    def named(self, name: str) -> _Location:
         """Position of the table [key.NAME]."""
-        return _Place(self.file, self.folder, (*self.keys[:-1], f"{self.keys[-1]}.{name}"))
+        return _Location(self.file, self.folder, (*self.keys[:-1], f"{self.keys[-1]}.{name}"))
 
     def refuse(self, value: object, expected: str) -> ConfigError:
         """The error for a value that is not as expected."""
         return ConfigError(f"{self}: got {value!r}, expected {expected}")
 
 
-_Reader = Callable[[Any, _Place], Any]
+_Reader = Callable[[Any, _Location], Any]
 
 
 @cache
 def _readers(kind: Any) -> Mapping[str, tuple[Field[Any], _Reader]]:
     """Field and reader of each key of a dataclass."""
     hints = get_type_hints(kind)
-    found = {}
+    readers = {}
     for field in fields(kind):
         hint = hints[field.name]
         try:
@@ -127,32 +127,32 @@ def _readers(kind: Any) -> Mapping[str, tuple[Field[Any], _Reader]]:
         except TypeError as error:
             raise TypeError(f"{kind.__qualname__}.{field.name}: {error}") from None
         if field.init:
-            found[field.name] = (field, reader)
-    return MappingProxyType(found)
+            readers[field.name] = (field, reader)
+    return MappingProxyType(readers)
 
 
-def _table(kind: Any, table: Any, place: _Place) -> Any:
+def _table(kind: Any, table: Any, location: _Location) -> Any:
     """Make the dataclass `kind` from a table."""
-    known = _readers(kind)
+    readers = _readers(kind)
     if not isinstance(table, Mapping):
-        raise place.refuse(table, "a table")
+        raise location.refuse(table, "a table")
     for key in table:
-        if key not in known:
+        if key not in readers:
             raise ConfigError(
-                f"{place}: unknown key {key!r}, expected some of {', '.join(sorted(known))}{nearest(key, known)}"
+                f"{location}: unknown key {key!r}, expected some of {', '.join(sorted(readers))}{nearest(key, readers)}"
             )
     missing = [
         name
-        for name, (field, _) in known.items()
+        for name, (field, _) in readers.items()
         if name not in table and field.default is MISSING and field.default_factory is MISSING
     ]
     if missing:
-        raise ConfigError(f"{place}: missing {', '.join(missing)}")
-    values = {key: known[key][1](value, place.key(key)) for key, value in table.items()}
+        raise ConfigError(f"{location}: missing {', '.join(missing)}")
+    values = {key: readers[key][1](value, location.key(key)) for key, value in table.items()}
     try:
         return kind(**values)
     except (ConfigError, UnknownNameError) as error:
-        error.args = (f"{place.file}: {error}",)
+        error.args = (f"{location.file}: {error}",)
         raise
 
 
@@ -167,70 +167,70 @@ def _reader(hint: Any, text: str) -> _Reader:
         return _path
     if _is_dataclass(hint):
         _readers(hint)  # raises at once for annotations that are not supported
-        return lambda value, place: _table(hint, value, place)
+        return lambda value, location: _table(hint, value, location)
     if origin is Literal and all(isinstance(choice, str) for choice in inside):
         return _choice(inside, text)
     if origin in (Union, UnionType) and len(inside) == 2 and NoneType in inside:
         reader = _reader(next(each for each in inside if each is not NoneType), text)
-        return lambda value, place: None if value is None else reader(value, place)
+        return lambda value, location: None if value is None else reader(value, location)
     if origin is tuple and len(inside) == 2 and inside[1] is Ellipsis:
         if not _is_dataclass(inside[0]):
             return _array(_reader(inside[0], _text(inside[0])), inside[0] in (str, Path), text)
         if _NAME in _readers(inside[0]):
             named = _named(inside[0])
-            return lambda value, place: tuple(named(value, place).values())
+            return lambda value, location: tuple(named(value, location).values())
     if origin is Mapping and inside[0] is str and _is_dataclass(inside[1]):
         return _named(inside[1])
     raise TypeError(f"got the annotation {text}, expected one that beampipe.settings supports")
 
 
-def _finite(value: Any, place: _Place) -> float:
+def _finite(value: Any, location: _Location) -> float:
     if type(value) not in (int, float):
-        raise place.refuse(value, "float")
+        raise location.refuse(value, "float")
     try:
         number = float(value)
     except OverflowError:
         number = float("inf")
     if not isfinite(number):
-        raise ConfigError(f"{place}: got {value}, expected a finite number")
+        raise ConfigError(f"{location}: got {value}, expected a finite number")
     return number
 
 
 def _plain(kind: type, text: str) -> _Reader:
-    def read(value: Any, place: _Place) -> Any:
+    def read(value: Any, location: _Location) -> Any:
         if type(value) is not kind:
-            raise place.refuse(value, text)
+            raise location.refuse(value, text)
         return value
 
     return read
 
 
-def _path(value: Any, place: _Place) -> Path:
+def _path(value: Any, location: _Location) -> Path:
     if isinstance(value, Path):
         return value
     if not isinstance(value, str):
-        raise place.refuse(value, "a path")
-    return Path(os.path.normpath(place.folder / value))
+        raise location.refuse(value, "a path")
+    return Path(os.path.normpath(location.folder / value))
 
 
 def _choice(choices: tuple[str, ...], text: str) -> _Reader:
-    def read(value: Any, place: _Place) -> str:
+    def read(value: Any, location: _Location) -> str:
         if not isinstance(value, str):
-            raise place.refuse(value, f"{text}, one of {', '.join(choices)}")
+            raise location.refuse(value, f"{text}, one of {', '.join(choices)}")
         if value not in choices:
-            raise UnknownNameError(f"{place.keys[-1]} ({place})", value, choices)
+            raise UnknownNameError(f"{location.keys[-1]} ({location})", value, choices)
         return value
 
     return read
 
 
 def _array(reader: _Reader, one_alone: bool, text: str) -> _Reader:
-    def read(value: Any, place: _Place) -> tuple[Any, ...]:
+    def read(value: Any, location: _Location) -> tuple[Any, ...]:
         if one_alone and isinstance(value, str):
             value = (value,)
         if not isinstance(value, list | tuple):
-            raise place.refuse(value, text)
-        return tuple(reader(item, place) for item in value)
+            raise location.refuse(value, text)
+        return tuple(reader(item, location) for item in value)
 
     return read
 
@@ -239,13 +239,13 @@ def _named(kind: Any) -> _Reader:
     """The reader of tables [key.NAME] of a dataclass: a mapping by NAME."""
     has_name = _NAME in _readers(kind)
 
-    def read(value: Any, place: _Place) -> Mapping[str, Any]:
+    def read(value: Any, location: _Location) -> Mapping[str, Any]:
         if not isinstance(value, Mapping) or not all(isinstance(part, Mapping) for part in value.values()):
-            parent, key = _Place(place.file, place.folder, place.keys[:-1]), place.keys[-1]
+            parent, key = _Location(location.file, location.folder, location.keys[:-1]), location.keys[-1]
             raise ConfigError(f"{parent}: got {key} = {value!r}, expected tables [{key}.NAME]")
         tables: dict[str, Any] = {}
         for name, part in value.items():
-            at = place.named(name)
+            at = location.named(name)
             if has_name and _NAME in part:
                 raise ConfigError(f"{at}: got {_NAME} = {part[_NAME]!r}, expected none: it is {name!r}")
             tables[name] = _table(kind, {_NAME: name, **part} if has_name else part, at)

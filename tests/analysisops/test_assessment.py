@@ -19,7 +19,7 @@ from beampipe.analysisops.demo import run_demo
 from beampipe.analysisops.grading.judge import OfflineJudge
 from beampipe.analysisops.instances import InstanceStore, PreparedInstance, oracle_of, request_of
 from beampipe.analysisops.registry import make_agent
-from beampipe.analysisops.runs import rescore as rescore_run
+from beampipe.analysisops.runs.engine import rescore as rescore_run
 from beampipe.analysisops.tasks.load import shipped_task
 from tests.analysisops.redteam.target import SEED
 

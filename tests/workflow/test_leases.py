@@ -111,7 +111,7 @@ def test_one_that_cannot_be_asked_ends_when_nobody_touches_it(tmp_path: Path, na
 
 def test_a_process_id_that_is_used_again_holds_nothing(tmp_path: Path) -> None:
     path = tmp_path / "lease"
-    path.write_text(f"{processes.place()}-{os.getpid()}-1-0")
+    path.write_text(f"{processes.pid_scope()}-{os.getpid()}-1-0")
     assert is_free(path)
 
 
@@ -178,7 +178,7 @@ def test_processes_that_wait_come_one_after_the_other(tmp_path: Path) -> None:
 
 def test_one_that_was_killed_while_it_took_over_stops_nobody(tmp_path: Path) -> None:
     path, guard = tmp_path / "lease", tmp_path / ".lease.taken"
-    path.write_text(f"{processes.place()}-{os.getpid()}-1-0")
+    path.write_text(f"{processes.pid_scope()}-{os.getpid()}-1-0")
     guard.touch()
     assert not is_free(path), "somebody takes it now"
     aged(guard, EXPIRY + 1)
@@ -190,7 +190,7 @@ def test_one_that_was_killed_while_it_took_over_stops_nobody(tmp_path: Path) -> 
 def test_what_the_dead_left_is_swept(tmp_path: Path) -> None:
     assert sweep_leases(tmp_path / "nothing") == 0
     dead = tmp_path / "dead"
-    dead.write_text(f"{processes.place()}-{os.getpid()}-1-0")
+    dead.write_text(f"{processes.pid_scope()}-{os.getpid()}-1-0")
     with leased(tmp_path / "mine"):
         assert sweep_leases(tmp_path) == 1
         assert not is_free(tmp_path / "mine")

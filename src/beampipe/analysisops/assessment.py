@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -16,16 +17,19 @@ from beampipe.analysisops.grading.grade import grade
 from beampipe.analysisops.grading.judge import Judge
 from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.grading.rubric import Rubric, read_rubric
-from beampipe.analysisops.grading.submission import Evidence
+from beampipe.analysisops.grading.submission import Evidence, number_of
 from beampipe.analysisops.instances import PreparedInstance, evidence_of, request_of
 from beampipe.analysisops.ledger import Entry, Ledger, read_ledger
 from beampipe.analysisops.runs.folder import Record
+from beampipe.analysisops.tasks.load import CHECKS, load_checks
 from beampipe.analysisops.tasks.spec import read_yaml
 from beampipe.analysisops.tools.mcp import LOOPBACK, serving_tools
 from beampipe.analysisops.tools.session import LocalTools, Session, SessionLimits
 from beampipe.errors import BeampipeError
+from beampipe.workflow import file_digest
 
 _SECONDS: Final = 1800.0
+_log = logging.getLogger(__name__)
 
 
 def ask_agent(url: str, request: TaskRequest) -> dict[str, Any]:
@@ -92,28 +96,37 @@ def ask_over_a2a(url: str, tools_host: str = LOOPBACK) -> Ask:
                 return _answer(ask_agent(url, replace(request, tools_url=tools_url)))
             except BeampipeError as error:
                 return Answer(None, str(error))
+            except Exception as error:  # whatever an answer causes is the agent's failure
+                return Answer(None, f"{type(error).__name__} while the answer was read")
 
     return ask
 
 
+_MOST: Final = 10**15
+"""Larger numbers of tokens or dollars are implausible and count as unknown."""
+
+
 def _answer(submission: Any) -> Answer:
-    """The answer for a submission, with the tokens and the cost that it states."""
+    """The answer for a submission, with the tokens and the cost that it states; implausible ones count as unknown."""
     usage = submission.get("usage") if isinstance(submission, Mapping) else None
     if not isinstance(usage, Mapping):
         return Answer(submission)
     tokens = {
-        kind: int(usage[name])
+        kind: usage[name]
         for kind, name in (("input", "prompt_tokens"), ("output", "answer_tokens"))
-        if type(usage.get(name)) is int
+        if type(usage.get(name)) is int and 0 <= usage[name] < _MOST
     }
-    cost = usage.get("cost")
-    return Answer(submission, "", tokens, float(cost) if isinstance(cost, int | float) else None)
+    cost = number_of(usage.get("cost"))
+    return Answer(submission, "", tokens, cost if cost is not None and 0 <= cost < _MOST else None)
 
 
 def assess(
     prepared: PreparedInstance, level: Level, seed: int, ask: Ask, folder: Path, *, judge: Judge | None = None
 ) -> Record:
     """Have an agent solve an instance, and grade its submission.
+
+    Whatever happens after the request has left is the agent's result: if its answer cannot be read or graded, it scores
+    0 with a reason. What the host lacks, such as a value of the reference, is found before.
 
     Args:
         prepared: the instance.
@@ -122,38 +135,49 @@ def assess(
         ask: runs the agent, such as `ask_here` or `ask_over_a2a`.
         folder: folder of the ledger; agents cannot read it.
         judge: scores free-text answers; None leaves them unscored.
+
+    Raises:
+        ConfigError: the reference lacks a value that the rubric needs.
     """
     task, key = prepared.task, secrets.token_bytes(32)
     request = request_of(prepared, level)
     ledger = folder / "ledger.jsonl"
     session = Session(prepared.data, Ledger(ledger, key), SessionLimits(task.spec.max_tool_calls))
+    nothing = evidence_of(None, session, prepared.hidden)
+    grade(task, {}, prepared.reference, (), evidence=nothing, level=level)  # raises if the reference lacks something
     start = time.monotonic()
     answer = ask(request, session)
     seconds = time.monotonic() - start
     entries = read_ledger(ledger, key)
-    evidence = evidence_of(answer.submission, session, prepared.hidden)
+    evidence = nothing
+    if not answer.error:
+        try:
+            evidence = evidence_of(answer.submission, session, prepared.hidden)
+            graded = grade(
+                task,
+                answer.submission,
+                prepared.reference,
+                entries,
+                evidence=evidence,
+                judge=judge,
+                level=level,
+                seed=seed,
+                prompt=request.prompt,
+            ).to_json()
+        except Exception as error:
+            _log.exception("a submission for %s could not be graded", task.id)
+            answer = replace(answer, error=f"{type(error).__name__} while the submission was graded")
     if answer.error:
         graded = ungraded(
             answer.error, task_id=task.id, type=task.type, level=level, seed=str(seed), max_score=task.rubric.max_points
         )
-    else:
-        graded = grade(
-            task,
-            answer.submission,
-            prepared.reference,
-            entries,
-            evidence=evidence,
-            judge=judge,
-            level=level,
-            seed=seed,
-            prompt=request.prompt,
-        ).to_json()
     return Record(
         request=request,
         submission=answer.submission,
         grade=graded,
         reference={**task.eval_ref, "instance": prepared.reference.to_json()},
         rubric=read_yaml(task.spec.rubric_path, "a rubric"),
+        checks=own_checks(task.folder / CHECKS),
         ledger=entries,
         contents=evidence.to_json(),
         judge=graded["llm"],
@@ -164,15 +188,26 @@ def assess(
     )
 
 
+def own_checks(path: Path) -> dict[str, str]:
+    """The file with a task's own checks and its digest, for a record; empty if there is none."""
+    return {"file": str(path.resolve()), "sha256": file_digest(path)} if path.exists() else {}
+
+
 def regrade(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Grade a record again from its content alone; the replies of a judge are kept."""
+    """Grade a record again from its content alone, and from the task's own checks; the replies of a judge are kept.
+
+    Raises:
+        FileError: the file with the task's own checks is not there any more.
+    """
     before = record["grade"]
     if record["error"]:
         return dict(before)
     request = TaskRequest.from_json(record["request"])
     eval_ref = dict(record["reference"])
     reference = Reference.from_json(eval_ref.pop("instance"))
-    rubric = read_rubric(record["rubric"], "rubric of the record")
+    checks = record.get("checks") or {}
+    own = load_checks(Path(checks["file"])) if checks else {}
+    rubric = read_rubric(record["rubric"], "rubric of the record", own)
     task = _RecordedTask(request.task_id, request.task_type, rubric, eval_ref)
     entries = [Entry(**{**entry, "sources": tuple(entry["sources"])}) for entry in record["ledger"]]
     again = grade(

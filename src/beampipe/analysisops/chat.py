@@ -114,12 +114,12 @@ class Reply:
     cached: bool = False
 
 
-def read_reply(answer: Any, asked: Mapping[str, Any], *, url: str, cached: bool = False) -> Reply:
+def read_reply(answer: Any, request: Mapping[str, Any], *, url: str, cached: bool = False) -> Reply:
     """Parse the JSON of a chat completion.
 
     Args:
         answer: the JSON.
-        asked: the request, from which tokens are estimated if the server reports none.
+        request: the request, from which tokens are estimated if the server reports none.
         url: address of the server, for messages.
         cached: whether the answer comes from the cache.
 
@@ -140,7 +140,7 @@ def read_reply(answer: Any, asked: Mapping[str, Any], *, url: str, cached: bool 
             )
             for number, call in enumerate(message.get("tool_calls") or ())
         )
-        usage = _usage(answer.get("usage"), asked, text + "".join(call.arguments for call in calls))
+        usage = _usage(answer.get("usage"), request, text + "".join(call.arguments for call in calls))
         return Reply(
             str(text), calls, usage, str(choice.get("finish_reason") or ""), str(message.get("refusal") or ""), cached
         )
@@ -148,7 +148,7 @@ def read_reply(answer: Any, asked: Mapping[str, Any], *, url: str, cached: bool 
         raise ServiceError(
             f"{url}: got {str(answer)[:200]!r}, expected a chat completion with choices",
             url=url,
-            model=str(asked.get("model", "")),
+            model=str(request.get("model", "")),
         ) from error
 
 
@@ -157,13 +157,13 @@ def _as_text(arguments: Any) -> str:
     return arguments if isinstance(arguments, str) else json.dumps(arguments or {})
 
 
-def _usage(counts: Any, asked: Mapping[str, Any], text: str) -> Usage:
+def _usage(counts: Any, request: Mapping[str, Any], text: str) -> Usage:
     """The tokens that a server counted, or an estimate."""
     if isinstance(counts, Mapping):
         prompt, answer = counts.get("prompt_tokens"), counts.get("completion_tokens") or 0
         if isinstance(prompt, int | float) and isinstance(answer, int | float):
             return Usage(max(0, int(prompt)), max(0, int(answer)))
-    read = len(json.dumps(asked.get("messages", "")))
+    read = len(json.dumps(request.get("messages", "")))
     return Usage(ceil(read / _CHARACTERS_PER_TOKEN), ceil(len(text) / _CHARACTERS_PER_TOKEN), estimated=True)
 
 
@@ -180,13 +180,13 @@ class ReplayCache:
         self._folder, self._sample = folder, sample
         self.replay_only = replay_only
 
-    def find(self, asked: Mapping[str, Any]) -> Any | None:
+    def find(self, request: Mapping[str, Any]) -> Any | None:
         """The stored answer; None if there is none.
 
         Raises:
             FileError: the file is not an answer; or there is none, and `replay_only` is set.
         """
-        path = self._path(asked)
+        path = self._path(request)
         try:
             kept = json.loads(path.read_text(encoding="utf-8"))
             return kept["answer"]
@@ -199,13 +199,13 @@ class ReplayCache:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise FileError(f"{path}: got no stored answer of a model; remove the file", path=path) from error
 
-    def keep(self, asked: Mapping[str, Any], answer: Any) -> None:
+    def keep(self, request: Mapping[str, Any], answer: Any) -> None:
         """Store an answer with its request."""
-        text = json.dumps({"asked": dict(asked), "answer": answer}, indent=1)
-        write_whole(self._path(asked), lambda part: part.write_text(text, encoding="utf-8"))
+        text = json.dumps({"asked": dict(request), "answer": answer}, indent=1)
+        write_whole(self._path(request), lambda part: part.write_text(text, encoding="utf-8"))
 
-    def _path(self, asked: Mapping[str, Any]) -> Path:
-        plain = json.dumps([dict(asked), self._sample], sort_keys=True, separators=(",", ":"))
+    def _path(self, request: Mapping[str, Any]) -> Path:
+        plain = json.dumps([dict(request), self._sample], sort_keys=True, separators=(",", ":"))
         return self._folder / f"{hashlib.sha256(plain.encode()).hexdigest()}.json"
 
 
@@ -263,26 +263,26 @@ class ChatClient:
             FileError: the cache has no answer, and is set to replay only.
         """
         model = self.model
-        asked: dict[str, Any] = {"model": model.model, "messages": list(messages), "max_tokens": model.answer_tokens}
+        request: dict[str, Any] = {"model": model.model, "messages": list(messages), "max_tokens": model.answer_tokens}
         if model.temperature is not None:
-            asked["temperature"] = model.temperature
+            request["temperature"] = model.temperature
         if model.seed >= 0:
-            asked["seed"] = model.seed
+            request["seed"] = model.seed
         if tools:
-            asked["tools"] = [{"type": "function", "function": dict(tool)} for tool in tools]
-            asked["tool_choice"] = {"type": "function", "function": {"name": must_call}} if must_call else "auto"
+            request["tools"] = [{"type": "function", "function": dict(tool)} for tool in tools]
+            request["tool_choice"] = {"type": "function", "function": {"name": must_call}} if must_call else "auto"
         if response_format is not None:
-            asked["response_format"] = dict(response_format)
-        stored = self._cache.find(asked) if self._cache is not None else None
+            request["response_format"] = dict(response_format)
+        stored = self._cache.find(request) if self._cache is not None else None
         if stored is not None:
-            return read_reply(stored, asked, url=self._url, cached=True)
-        answer = self._post(asked, seconds)
-        reply = read_reply(answer, asked, url=self._url)
+            return read_reply(stored, request, url=self._url, cached=True)
+        answer = self._post(request, seconds)
+        reply = read_reply(answer, request, url=self._url)
         if self._cache is not None:
-            self._cache.keep(asked, answer)
+            self._cache.keep(request, answer)
         return reply
 
-    def _post(self, asked: Mapping[str, Any], seconds: float | None) -> Any:
+    def _post(self, request: Mapping[str, Any], seconds: float | None) -> Any:
         """The JSON of the server's answer, with all allowed retries."""
         until = time.monotonic() + (seconds if seconds is not None else float("inf"))
         for attempt in range(self.model.retries + 1):
@@ -290,7 +290,7 @@ class ChatClient:
             if left <= 0:
                 break
             try:
-                return self._once(asked, left)
+                return self._once(request, left)
             except _BusyError as busy:
                 fault = busy
             if attempt < self.model.retries:
@@ -306,7 +306,7 @@ class ChatClient:
             )
         raise DeadlineError(f"{self._url}: got no answer within {seconds:g} s", url=self._url, model=self.model.model)
 
-    def _once(self, asked: Mapping[str, Any], seconds: float) -> Any:
+    def _once(self, request: Mapping[str, Any], seconds: float) -> Any:
         """The JSON of one attempt."""
         headers = {}
         if variable := self.model.api_key_variable:
@@ -318,7 +318,7 @@ class ChatClient:
             timeout = httpx.Timeout(seconds, connect=min(seconds, 10.0))
             with (
                 httpx.Client(timeout=timeout, transport=self._transport) as http,
-                http.stream("POST", self._url, json=asked, headers=headers) as answer,
+                http.stream("POST", self._url, json=request, headers=headers) as answer,
             ):
                 status, pause, content = answer.status_code, answer.headers.get("retry-after", ""), bytearray()
                 for chunk in answer.iter_bytes():

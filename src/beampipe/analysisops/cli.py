@@ -189,7 +189,7 @@ def run_command(
 ) -> None:
     """Run tasks for agents; what is done already is not done again."""
     from beampipe.analysisops.run import evaluate
-    from beampipe.analysisops.runs import Seeds
+    from beampipe.analysisops.runs.plan import Seeds
     from beampipe.analysisops.tasks.load import shipped_tasks
 
     number = len(tasks or shipped_tasks()) * len(levels or (1, 2, 3)) * instances * len(agents) * epochs
@@ -286,13 +286,15 @@ def agent_command(
 
 def _print_summary(folder: Path, *, as_json: bool) -> None:
     """Print the scores of a run, as a table or as JSON."""
-    from beampipe.analysisops.runs import RunFolder, scores_of, summarise
+    from beampipe.analysisops.runs.folder import RunFolder
+    from beampipe.analysisops.runs.statistics import scores_of, summarise
 
     summaries = summarise(scores_of(RunFolder(folder).read_results()), by=("agent", "level"))
     if as_json:
         print_json([{"agent": agent, "level": level, **vars(score)} for (agent, level), score in summaries.items()])
         return
-    table = make_table("scores", ["agent", "level"], ["instances", "mean", "error", "errors"])
+    columns = ["instances", "mean", "error", "errors"]
+    table = make_table("scores", ["agent", "level"], columns, importance=("level", "mean", "error"))
     for (agent, level), score in summaries.items():
         error = "" if score.error is None else f"{score.error:.3f}"
         table.add_row(str(agent), str(level), str(score.seeds), f"{score.mean:.3f}", error, str(score.errors))

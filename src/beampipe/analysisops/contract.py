@@ -65,11 +65,11 @@ class Reference:
     def from_json(cls, data: Mapping[str, Any]) -> Reference:
         """Read the output of `to_json`."""
         return cls(
-            {name: Quantity(**one) for name, one in data["quantities"].items()},
+            {name: Quantity(**quantity) for name, quantity in data["quantities"].items()},
             dict(data["truth"]),
             {
-                name: HistogramReference(tuple(one["edges"]), tuple(one["values"]))
-                for name, one in data["histograms"].items()
+                name: HistogramReference(tuple(histogram["edges"]), tuple(histogram["values"]))
+                for name, histogram in data["histograms"].items()
             },
             dict(data["words"]),
         )

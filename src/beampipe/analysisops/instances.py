@@ -19,9 +19,9 @@ from beampipe.analysisops.contract import HistogramReference, Level, Quantity, R
 from beampipe.analysisops.grading.answers import double_majority
 from beampipe.analysisops.grading.submission import Evidence, read_submission
 from beampipe.analysisops.ledger import Ledger
-from beampipe.analysisops.opendata.catalogue import Catalogue, atlas_catalogue
+from beampipe.analysisops.opendata import Catalogue, atlas_catalogue, prepare_open_data
 from beampipe.analysisops.samples.dataset import VERSION, HiddenTruth, prepare
-from beampipe.analysisops.tasks.load import PROGRAM, Task, load_program, program_file, render_prompt
+from beampipe.analysisops.tasks.load import CHECKS, PROGRAM, Task, load_program, program_file, render_prompt
 from beampipe.analysisops.tools.data_folder import DataFolder
 from beampipe.analysisops.tools.handles import Artifact, Content, Histogram, TrackLabels
 from beampipe.analysisops.tools.session import LocalTools, Session, SessionLimits
@@ -137,8 +137,6 @@ def prepare_open_instance(task: Task, folder: Path, *, catalogue: Catalogue = at
         ConfigError: the task has data of its own, or needs none.
         BeampipeError: the download fails; bytes that have arrived are kept for the next attempt.
     """
-    from beampipe.analysisops.opendata.catalogue import prepare_open_data
-
     data = DataFolder(prepare_open_data(task, folder / "data", catalogue=catalogue))
     files: dict[str, tuple[str, ...]] = {}
     for file in data.files():
@@ -160,8 +158,8 @@ def request_of(prepared: PreparedInstance, level: Level) -> TaskRequest:
         data={
             **prepared.facts,
             "histograms": {
-                name: {"bins": asked.bins, "low": asked.low, "high": asked.high}
-                for name, asked in task.spec.histograms.items()
+                name: {"bins": binning.bins, "low": binning.low, "high": binning.high}
+                for name, binning in task.spec.histograms.items()
             },
         },
         constraints={
@@ -207,7 +205,7 @@ _NO_WORK: Final = (
     "demo.py",
     "grading",
     "host.py",
-    "opendata",
+    "opendata.py",
     "report",
     "runs",
     "sandbox.py",
@@ -286,7 +284,7 @@ def work_code() -> str:
     paths = [
         path
         for path in sorted(package.rglob("*.py"))
-        if path.relative_to(package).parts[0] not in _NO_WORK and path.name != PROGRAM
+        if path.relative_to(package).parts[0] not in _NO_WORK and path.name not in (PROGRAM, CHECKS)
     ]
     return digest_of([__version__, [(path.relative_to(package).as_posix(), file_digest(path)) for path in paths]])
 

@@ -208,9 +208,9 @@ def _as_json(value: Any, depth: int = 0) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, Mapping):
-        return {_as_json(str(name)): _as_json(one, depth + 1) for name, one in value.items()}
+        return {_as_json(str(name)): _as_json(item, depth + 1) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_as_json(one, depth + 1) for one in value]
+        return [_as_json(item, depth + 1) for item in value]
     return repr(value)[:_LONGEST_TEXT]
 
 

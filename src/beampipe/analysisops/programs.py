@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from beampipe.analysisops.artifacts import answer_from_artifacts, copy_data, read_artifacts, what_to_hand_in
+from beampipe.analysisops.artifacts import answer_from_artifacts, copy_data, instructions, read_artifacts
 from beampipe.analysisops.assessment import Answer, Ask
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.analysisops.instances import PreparedInstance
@@ -43,7 +43,7 @@ def ask_program(program: Path, prepared: PreparedInstance) -> Ask:
         family = prepared.task.spec.family
         home = Path(tempfile.mkdtemp(prefix="beampipe-program-"))
         try:
-            request = replace(request, prompt=f"{request.prompt}\n\n{what_to_hand_in(family)}")
+            request = replace(request, prompt=f"{request.prompt}\n\n{instructions(family)}")
             read_only, command, environment = _lay_out(home, program, prepared.data, request)
             limits = SandboxLimits(seconds=prepared.task.spec.time_limit)
             sandbox = Sandbox(limits, read_only=[read_only], network=best_kind() != "namespaces")
@@ -52,8 +52,16 @@ def ask_program(program: Path, prepared: PreparedInstance) -> Ask:
                 if code != 0:
                     why = f"ended for {confined.ended_by}" if confined.ended_by else f"exit status {code}"
                     return Answer(None, f"program: {why}; it said: {confined.output()[-_SHOWN:]}")
-                given = read_artifacts(confined.work, family)
-            return Answer(answer_from_artifacts(prepared.task, given, prepared.data, prepared.hidden, session.ledger))
+                try:
+                    given = read_artifacts(confined.work, family)
+                    submission = answer_from_artifacts(
+                        prepared.task, given, prepared.data, prepared.hidden, session.ledger
+                    )
+                except Exception as error:  # whatever the artifacts cause is the program's failure
+                    if isinstance(error, BeampipeError):
+                        raise
+                    return Answer(None, f"{type(error).__name__} while the artifacts were read")
+            return Answer(submission)
         except BeampipeError as error:
             return Answer(None, str(error))
         finally:

@@ -12,7 +12,7 @@ from beampipe.analysisops.agents.baselines import NopAgent, RecallAgent, Scripte
 from beampipe.analysisops.agents.follower import FollowerAgent
 from beampipe.analysisops.chat import ChatClient, Model, ReplayCache
 from beampipe.analysisops.grading.judge import EndpointJudge, Judge, OfflineJudge
-from beampipe.analysisops.runs import AgentChoice
+from beampipe.analysisops.runs.plan import AgentChoice
 from beampipe.analysisops.tasks.load import TaskProgram, load_program, program_file
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.settings import build, read_toml

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from beampipe.analysisops.assessment import ask_here, ask_over_a2a, assess, regrade
+from beampipe.analysisops.assessment import ask_here, ask_over_a2a, assess, own_checks, regrade
 from beampipe.analysisops.contract import Level
 from beampipe.analysisops.instances import InstanceStore, oracle_of, program_digest, work_code
 from beampipe.analysisops.programs import ask_program
@@ -165,10 +165,11 @@ def task_choice(task: Task, judge: JudgeChoice | None = None) -> TaskChoice:
 
 
 def _current_task(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Current rubric and reference of the shipped task of a record; nothing for other tasks."""
+    """Current rubric and reference of the shipped task of a record; of other tasks only their own checks."""
     folder = shipped_tasks().get(str(record["assessment"]["task_id"]))
     if folder is None:
-        return {}
+        checks = record.get("checks") or {}
+        return {"checks": own_checks(Path(checks["file"])) or checks} if checks else {}
     task = load_task(folder)
     return {
         "rubric": read_yaml(task.spec.rubric_path, "a rubric"),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _DPI: Final = 150
 """Resolution of PNG files [pixels per inch]."""
 
-_NO_TIME: Final = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+NO_TIME: Final = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
 """Metadata by format without the time, so that the same figure gives the same bytes."""
 
 
@@ -74,4 +74,4 @@ def save_figure(figure: Figure, *paths: Path, settings: Mapping[str, Any] | None
             if number:
                 figure.set_layout_engine("none")  # the same layout in all files
             kind = path.suffix.removeprefix(".")
-            write_whole(path, partial(figure.savefig, format=kind, dpi=_DPI, metadata=_NO_TIME.get(kind)))
+            write_whole(path, partial(figure.savefig, format=kind, dpi=_DPI, metadata=NO_TIME.get(kind)))

@@ -1,4 +1,4 @@
-// What C++ throws on purpose. Python knows each by the same name (beampipe.errors).
+// Exceptions of the C++ code. In Python each becomes the error of the same name in beampipe.errors.
 #pragma once
 
 #include <cstdint>
@@ -11,12 +11,12 @@
 
 namespace beampipe {
 
-/// The data handed in cannot be used.
+/// Invalid input data.
 class BEAMPIPE_VISIBLE InputError : public std::runtime_error {
 public:
   using std::runtime_error::runtime_error;
 
-  /// What a client is sent: the message, and for kinds of this error their name and fields, as JSON. In Python,
+  /// The reply to a client: the message, and for kinds of this error their name and fields, as JSON. In Python,
   /// beampipe.errors.to_wire writes the same and from_wire reads it.
   std::string wire_text() const {
     const std::string more = fields();
@@ -52,7 +52,7 @@ public:
       : InputError(message), hits(n_hits), outside(n_outside), hint(std::move(what_would_fit)) {}
 
   const std::int64_t hits, outside;  // number of hits of the event; of them on no layer
-  const std::string hint;            // what would fit; plain ASCII without quotes
+  const std::string hint;            // change that would make the hits fit; plain ASCII without quotes
 
 private:
   std::string fields() const override {

@@ -1,4 +1,4 @@
-// JSON as it is written by Python: read whole, then asked by key. Its getters throw a ConfigError that names the key.
+// JSON as Python writes it: parsed as a whole, then read by key. Getters throw a ConfigError that names the key.
 #pragma once
 
 #include <cstddef>
@@ -13,8 +13,8 @@ namespace beampipe {
 
 class Json {
 public:
-  /// The value that a text in UTF-8 holds. Arrays and objects may stand in each other 64 deep. Like Python, it takes NaN,
-  /// Infinity and -Infinity for numbers. Unlike Python, it refuses a key that stands in an object twice.
+  /// The value that a text in UTF-8 holds. Arrays and objects may be nested 64 deep. As in Python, NaN,
+  /// Infinity and -Infinity are numbers. Unlike in Python, a repeated key of an object is an error.
   static Json parse(std::string_view text);
 
   bool is_null() const;
@@ -44,7 +44,7 @@ private:
   template <typename T>
   const T& as(const char* expected) const;
 
-  std::string key_;  // by which its object knows it; empty for others
+  std::string key_;  // its key in the object that contains it; empty for others
   std::variant<std::monostate, bool, Number, std::string, Array, Object> value_;
 };
 

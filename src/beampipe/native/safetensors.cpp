@@ -10,7 +10,7 @@
 namespace beampipe {
 namespace {
 
-constexpr std::size_t kLengthBytes = 8;                   // of the number that tells how long the header is
+constexpr std::size_t kLengthBytes = 8;                   // of the length of the header
 constexpr std::size_t kMostHeader = 10'000'000;           // ours have some thousand bytes
 constexpr std::size_t kMostBytes = std::size_t{4} << 30;  // of a file; ours have less than a million
 

@@ -5,10 +5,17 @@ Direct, one model, batching model, ensemble, shared memory; with physics beside 
 
 from __future__ import annotations
 
+import base64
+import csv
 import json
 import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
@@ -21,11 +28,19 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from beampipe.errors import BeampipeError, ConfigError, ServiceError, UnknownNameError, WrongLabelsError
+from beampipe.errors import (
+    BeampipeError,
+    ConfigError,
+    MissingExtraError,
+    ServiceError,
+    UnknownNameError,
+    WrongLabelsError,
+)
 from beampipe.events import Event, Hits, Tracks
 from beampipe.figures import new_figure
 from beampipe.files import write_whole
 from beampipe.processes import processor_time
+from beampipe.serving.contract import FEATURES
 from beampipe.serving.finders import TritonTrackFinder
 from beampipe.serving.load import (
     FutureSender,
@@ -40,7 +55,6 @@ from beampipe.serving.load import (
     verify,
 )
 from beampipe.serving.models import DEFAULTS, ServingSettings
-from beampipe.serving.perf_analyzer import RawPoint, perf_analyze
 from beampipe.serving.server import generated_repository
 from beampipe.serving.variants import variants_of
 from beampipe.terminal import make_table
@@ -117,6 +131,31 @@ class BenchPoint:
 
 
 @dataclass(frozen=True)
+class RawPoint:
+    """Figures of `perf_analyzer`, which does not check the labels.
+
+    Attributes:
+        model: name of the model.
+        concurrency: number of requests in flight.
+        throughput: events answered per second.
+        p50: median of the latency [s].
+        p95: 95th percentile of the latency [s].
+        p99: 99th percentile of the latency [s].
+        queue: mean time that a request waited in the server [s].
+        compute: mean time of a request in the model [s].
+    """
+
+    model: str
+    concurrency: int
+    throughput: float
+    p50: float
+    p95: float
+    p99: float
+    queue: float
+    compute: float
+
+
+@dataclass(frozen=True)
 class BenchResult:
     """A whole load test.
 
@@ -143,12 +182,6 @@ class BenchResult:
     def of(self, sample: str, way: str) -> list[BenchPoint]:
         """Closed-loop points of one sample and way."""
         return [point for point in self.points if (point.sample, point.way, point.rate) == (sample, way, None)]
-
-
-def write_bench(path: Path, result: BenchResult) -> None:
-    """Store a result as JSON."""
-    text = json.dumps(asdict(result), indent=1) + "\n"
-    write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def conditions(command: Sequence[str]) -> dict[str, Any]:
@@ -249,48 +282,6 @@ def model_of(way: str) -> str:
     return way.split()[0]
 
 
-def open_way(way: str, server: TritonServer, workload: Workload, concurrency: int) -> Sender:
-    """A sender to a model.
-
-    Args:
-        way: model and protocol, ``MODEL PROTOCOL``.
-        server: server that holds the model.
-        workload: events that will be sent.
-        concurrency: largest number of requests in flight.
-
-    Raises:
-        UnknownNameError: no protocol has that name.
-    """
-    model, _, protocol = way.partition(" ")
-    if protocol not in PROTOCOLS:
-        raise UnknownNameError("protocol", protocol, PROTOCOLS)
-    url = f"http://{server.http_url}" if protocol == "http" else f"grpc://{server.grpc_url}"
-    finder = TritonTrackFinder(url, model, protocol=PROTOCOLS[protocol], in_flight=concurrency)
-    return FutureSender(finder.submit, workload, finder.close)
-
-
-def direct_sender(plan: BenchPlan, workload: Workload, workers: int) -> Sender:
-    """A sender to a pipeline in this process.
-
-    Args:
-        plan: pipeline, device and threads.
-        workload: events that will be sent.
-        workers: number of pipelines side by side.
-    """
-    idle: SimpleQueue[Pipeline] = SimpleQueue()
-    for _ in range(workers):
-        idle.put(plan.load_pipeline(workers))
-
-    def find(hits: Hits) -> Tracks:
-        pipeline = idle.get()
-        try:
-            return pipeline.find(hits)
-        finally:
-            idle.put(pipeline)
-
-    return in_threads(find, workload, workers)
-
-
 _GPU: Final = "nv_gpu_utilization{"
 
 
@@ -358,7 +349,8 @@ def write_report(result: BenchResult, folder: Path) -> list[Path]:
     """
     names = ("serving.json", "throughput_concurrency.png", "throughput_instances.png")
     figures, concurrency, instances = (folder / name for name in names)
-    write_bench(figures, result)
+    text = json.dumps(asdict(result), indent=1) + "\n"
+    write_whole(figures, lambda part: part.write_text(text, encoding="utf-8"))
     draw_concurrency(result, concurrency)
     draw_instances(result, instances)
     return [figures, concurrency, instances]
@@ -375,6 +367,7 @@ def bench_table(result: BenchResult, sample: str) -> Table:
         f"{result.pipeline}, {sample}: {about.events} events, median {about.hits} hits{physics}",
         ("way",),
         ("in flight", "instances x threads", *times, "failed", "batch", "use", "load"),
+        importance=("in flight", "events/s", "p50 ms", "p95 ms", "failed", "ratio", "instances x threads"),
         caption="labels equal the direct ones byte for byte at every point; ratio: throughput over direct's;"
         " use: processor time of server and models (direct: of this process) over all cores",
     )
@@ -403,6 +396,7 @@ def raw_table(result: BenchResult) -> Table:
         "perf_analyzer over gRPC",
         ("sample", "model"),
         ("in flight", "events/s", "p50 ms", "p95 ms", "p99 ms", "queue ms", "model ms"),
+        importance=("model",),
         caption="it looks at no label; queue and model: means in the server",
     )
     for sample, point in result.raw:
@@ -470,6 +464,83 @@ def _panels(result: BenchResult, title: str, path: Path) -> Iterator[dict[str, A
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
     write_whole(path, partial(figure.savefig, format="png", dpi=120))
+
+
+def perf_analyze(
+    grpc_url: str,
+    model: str,
+    events: Sequence[Hits],
+    concurrency: int,
+    *,
+    requests: int = 500,
+    batches: bool = False,
+    timeout: float = 120.0,
+) -> RawPoint:
+    """Measure one point over gRPC with NVIDIA's `perf_analyzer`, bounded so that it ends and its figures are valid.
+
+    It exits with 0 when it has failed, writes no file then, hangs with ``--request-count``, and leaves its binary
+    behind when its wrapper is killed. So the file is checked, count windows are used, and the process group is killed
+    after a time limit.
+
+    Args:
+        grpc_url: address of the server for gRPC, ``host:port``.
+        model: name of a model of the tracking contract.
+        events: events that are sent in a cycle.
+        concurrency: number of requests in flight.
+        requests: number of requests in one window of the measurement. With few, a quick model answers them all before
+            `perf_analyzer` has read the server's statistics, and it fails.
+        batches: whether the model takes batches: its tensors then have one more axis in front.
+        timeout: time that the whole measurement may take [s].
+
+    Raises:
+        MissingExtraError: `perf_analyzer` is not installed.
+        BeampipeError: `perf_analyzer` gave no result.
+    """
+    program = shutil.which("perf_analyzer", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if program is None:
+        raise MissingExtraError("perf-analyzer", "bench", "perf_analyzer")
+    with tempfile.TemporaryDirectory(prefix="beampipe-perf-") as folder:
+        data, table = Path(folder) / "events.json", Path(folder) / "out.csv"
+        entries = []
+        for hits in events:
+            raw = base64.b64encode(np.ascontiguousarray(hits.position, "<f4").tobytes()).decode()
+            entries.append({FEATURES.name: {"content": {"b64": raw}, "shape": [len(hits), 3]}})
+        data.write_text(json.dumps({"data": entries}))
+        command = [
+            program, "-m", model, "-i", "grpc", "-u", grpc_url, "--input-data", str(data),
+            *(["-b", "1"] if batches else []), "--concurrency-range", str(concurrency),
+            "--measurement-mode", "count_windows", "--measurement-request-count", str(requests),
+            "-s", "30", "-r", "12", "--percentile", "95", "-f", str(table), "--verbose-csv",
+        ]  # fmt: skip
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        )
+        try:
+            output, _ = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            output = f"no end within {timeout:g} s"
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        if not table.exists():
+            raise BeampipeError(f"perf_analyzer: got no result, expected one row; its output: {output[-400:]}")
+        with table.open(encoding="utf-8") as file:
+            (row,) = csv.DictReader(file)
+
+    def seconds(name: str) -> float:
+        return float(row[name]) * 1e-6
+
+    return RawPoint(
+        model,
+        int(row["Concurrency"]),
+        float(row["Inferences/Second"]),
+        seconds("p50 latency"),
+        seconds("p95 latency"),
+        seconds("p99 latency"),
+        seconds("Server Queue"),
+        sum(seconds(f"Server Compute {part}") for part in ("Input", "Infer", "Output")),
+    )
 
 
 _RAW_WINDOW: Final = 20
@@ -618,10 +689,27 @@ class _Bench:
         )
 
     def _sender(self, way: str, concurrency: int) -> Sender:
-        if way == DIRECT:
-            return direct_sender(self.plan, self.workload, self.instances)
-        assert self.server is not None
-        return open_way(way, self.server, self.workload, concurrency)
+        """A sender to a model, or to as many pipelines in this process as there are instances."""
+        if way != DIRECT:
+            assert self.server is not None
+            model, _, protocol = way.partition(" ")
+            if protocol not in PROTOCOLS:
+                raise UnknownNameError("protocol", protocol, PROTOCOLS)
+            url = f"http://{self.server.http_url}" if protocol == "http" else f"grpc://{self.server.grpc_url}"
+            finder = TritonTrackFinder(url, model, protocol=PROTOCOLS[protocol], in_flight=concurrency)
+            return FutureSender(finder.submit, self.workload, finder.close)
+        idle: SimpleQueue[Pipeline] = SimpleQueue()
+        for _ in range(self.instances):
+            idle.put(self.plan.load_pipeline(self.instances))
+
+        def find(hits: Hits) -> Tracks:
+            pipeline = idle.get()
+            try:
+                return pipeline.find(hits)
+            finally:
+                idle.put(pipeline)
+
+        return in_threads(find, self.workload, self.instances)
 
     def raw_points(self) -> Iterator[RawPoint | str]:
         """Figures of `perf_analyzer` per model at the smallest and the largest concurrency, or why there are none."""

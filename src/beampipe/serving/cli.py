@@ -6,13 +6,13 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from beampipe.errors import BeampipeError, FileError
 from beampipe.terminal import console, say
-from beampipe.terminal.commands import Commands, Json, print_json
+from beampipe.terminal.commands import Commands, Json, print_json, with_options
 from beampipe.tracking.catalogue import DEFAULT_MODEL, MODEL_HELP, complete_model
 from beampipe.tracking.cli import BeamSpotText, parsed_beam_spot
 from beampipe.triton.cli import (
@@ -27,6 +27,9 @@ from beampipe.triton.cli import (
     unload_command,
 )
 
+if TYPE_CHECKING:
+    from beampipe.serving.models import ServingSettings
+
 Threads = Annotated[
     int | None, typer.Option(help="Number of threads of each instance.", min=1, show_default="cores / instances")
 ]
@@ -38,81 +41,101 @@ Backend = Annotated[
     ),
 ]
 TrackerModel = Annotated[str, typer.Option(help=MODEL_HELP, autocompletion=complete_model)]
-Instances = Annotated[int, typer.Option(help="Number of copies of each model.", min=1)]
-Device = Annotated[
-    str, typer.Option(help="Device of the models: cpu, cuda, cuda:N, or auto (GPUs where there are any).")
-]
-Scale = Annotated[
-    str, typer.Option(help="What one unit of FEATURES means: mm, exatrkx or acts. Clients of ACTS send acts.")
-]
-Name = Annotated[
-    str | None,
-    typer.Option(
-        help="Name of the model for clients, such as the ActsExaTrkX of ACTS (with --scale acts); for one model only.",
-        show_default="that of the model",
-    ),
-]
-Force = Annotated[
-    bool,
-    typer.Option(
-        "--force",
-        help="Process events with hits of another detector, in other units or too many for the pipeline.",
-    ),
-]
-_Ways = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Way to have tracks found: direct, or 'MODEL PROTOCOL' with http, grpc or shm; may be given several times."
-    ),
-]
-_Files = Annotated[
-    list[Path] | None,
-    typer.Argument(help="Files of events, in place of the shipped ones.", show_default="the shipped ones"),
-]
-_Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the JSON and the plots.")]
-_Mu = Annotated[
-    list[int] | None,
-    typer.Option(help="Pile-up of the shipped events: 0, 60 or 200; may be given several times.", show_default="each"),
-]
-_Events = Annotated[int, typer.Option("--events", "-n", help="Largest number of events of each file.", min=1)]
-_Concurrency = Annotated[
-    list[int] | None,
-    typer.Option(help="Number of requests in flight; may be given several times.", min=1, show_default="1 2 4 8 16"),
-]
-_InstanceCounts = Annotated[
-    list[int] | None,
-    typer.Option(
-        help="Number of instances of each model, measured at the largest number of requests in flight;"
-        " may be given several times.",
-        min=1,
-        show_default="1 2 4",
-    ),
-]
-_Repetitions = Annotated[
-    int, typer.Option(help="Measurements of each point, all ways in turn, of which the median is kept.", min=1)
-]
-_Load = Annotated[
-    list[float] | None,
-    typer.Option(
-        help="Fraction of the largest throughput at which an open loop is measured, too; may be given several times."
-    ),
-]
-_PerfAnalyzer = Annotated[bool, typer.Option("--perf-analyzer", help="Also measure with NVIDIA's perf_analyzer.")]
+
+
+def serving_settings(
+    instances: Annotated[int, typer.Option(help="Number of copies of each model.", min=1)] = 1,
+    device: Annotated[
+        str, typer.Option(help="Device of the models: cpu, cuda, cuda:N, or auto (GPUs where there are any).")
+    ] = "cpu",
+    threads: Threads = None,
+    scale: Annotated[
+        str, typer.Option(help="What one unit of FEATURES means: mm, exatrkx or acts. Clients of ACTS send acts.")
+    ] = "mm",
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of the model for clients, such as the ActsExaTrkX of ACTS (with --scale acts); for one model"
+            " only.",
+            show_default="that of the model",
+        ),
+    ] = None,
+    backend: Backend = None,
+    tracker_model: TrackerModel = DEFAULT_MODEL,
+    beam_spot: BeamSpotText = None,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Process events with hits of another detector, in other units or too many for the pipeline."
+        ),
+    ] = False,
+) -> ServingSettings:
+    """How models are served, by these options."""
+    from beampipe.serving.models import ServingSettings
+
+    return ServingSettings(
+        instances=instances,
+        device=device,
+        threads=threads,
+        scale=scale,
+        name=name,
+        backend=backend,
+        tracker_model=tracker_model,
+        beam_spot=parsed_beam_spot(beam_spot),
+        check=not force,
+    )
 
 
 def bench_command(
-    files: _Files = None,
-    output: _Output = Path("runs/bench"),
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Files of events, in place of the shipped ones.", show_default="the shipped ones"),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the JSON and the plots.")] = Path(
+        "runs/bench"
+    ),
     pipeline: Annotated[str, typer.Option("--pipeline", "-p", help="Name of the pipeline that is served.")] = "exatrkx",
-    way: _Ways = None,
-    mu: _Mu = None,
-    events: _Events = 100,
-    concurrency: _Concurrency = None,
-    instances: _InstanceCounts = None,
+    way: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="How tracks are found: direct, or 'MODEL PROTOCOL' with http, grpc or shm; may be given several times."
+        ),
+    ] = None,
+    mu: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Pile-up of the shipped events: 0, 60 or 200; may be given several times.", show_default="each"
+        ),
+    ] = None,
+    events: Annotated[int, typer.Option("--events", "-n", help="Largest number of events of each file.", min=1)] = 100,
+    concurrency: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Number of requests in flight; may be given several times.", min=1, show_default="1 2 4 8 16"
+        ),
+    ] = None,
+    instances: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Number of instances of each model, measured at the largest number of requests in flight;"
+            " may be given several times.",
+            min=1,
+            show_default="1 2 4",
+        ),
+    ] = None,
     seconds: Annotated[float, typer.Option(help="Duration of each point, in seconds.", min=0.1)] = 5.0,
-    repetitions: _Repetitions = 1,
-    load: _Load = None,
-    perf_analyzer: _PerfAnalyzer = False,
+    repetitions: Annotated[
+        int, typer.Option(help="Measurements of each point, all ways in turn, of which the median is kept.", min=1)
+    ] = 1,
+    load: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Fraction of the largest throughput at which an open loop is measured; may be given several times."
+        ),
+    ] = None,
+    perf_analyzer: Annotated[
+        bool, typer.Option("--perf-analyzer", help="Also measure with NVIDIA's perf_analyzer.")
+    ] = False,
     device: Annotated[str, typer.Option(help="Device of the pipelines: cpu, cuda or cuda:N.")] = "cpu",
     backend: Backend = None,
     tracker_model: TrackerModel = DEFAULT_MODEL,
@@ -154,25 +177,6 @@ app.command("bench")(bench_command)
 
 _PER_EVENT: Final = ("hits", "tracks")
 """Counters of the tracking models that `beampipe serving top` shows."""
-_Repository = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the models.", show_default="one that is made, for as long as it serves"),
-]
-_Models = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--model",
-        "-m",
-        help="Name of a model to serve; may be given several times.",
-        show_default="the usual ones, or all of the repository",
-    ),
-]
-_Patience = Annotated[
-    float, typer.Option(help="Time without answer and without work after which a model is killed, in seconds.")
-]
-_HttpPort = Annotated[int, typer.Option(help="Port for HTTP; 0 for a free one.")]
-_GrpcPort = Annotated[int, typer.Option(help="Port for gRPC; 0 for a free one.")]
-_Log = Annotated[Path | None, typer.Option(help="File to which Triton's log is appended.")]
 
 
 @app.command("top")
@@ -202,10 +206,10 @@ def top_command(
 
 
 @app.command("export")
+@with_options(serving=serving_settings)
 def export_command(
     output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help="Folder of the repository: a new one, or one that an export wrote."),
+        Path, typer.Option("--output", "-o", help="Folder of the repository: a new one, or one that an export wrote.")
     ],
     model: Annotated[
         list[str] | None,
@@ -216,14 +220,8 @@ def export_command(
             show_default="the usual ones",
         ),
     ] = None,
-    instances: Instances = 1,
-    device: Device = "cpu",
-    threads: Threads = None,
-    scale: Scale = "mm",
-    name: Name = None,
-    backend: Backend = None,
-    tracker_model: TrackerModel = DEFAULT_MODEL,
-    beam_spot: BeamSpotText = None,
+    *,
+    serving: ServingSettings,
     weights: Annotated[
         list[Path] | None,
         typer.Option(help="File for the folder of weights of models of your own; may be given several times."),
@@ -231,33 +229,23 @@ def export_command(
     batch: Annotated[
         int, typer.Option(help="Most requests in one call of models of your own; 0 for one at a time.", min=0)
     ] = 0,
-    force: Force = False,
 ) -> None:
     """Write a Triton model repository."""
-    from beampipe.serving.models import ServingSettings, named_models, renamed
+    from beampipe.serving.models import named_models, renamed
     from beampipe.serving.variants import DEFAULT_MODELS
     from beampipe.triton.model.contract import EnsembleSettings, ModelSettings
     from beampipe.triton.model.repository import export_repository
 
-    serving = ServingSettings(
-        instances=instances,
-        device=device,
-        threads=threads,
-        scale=scale,
-        backend=backend,
-        tracker_model=tracker_model,
-        beam_spot=parsed_beam_spot(beam_spot),
-        check=not force,
-    )
     settings: list[ModelSettings | EnsembleSettings] = []
     for wanted in model or DEFAULT_MODELS:
         own, equals, where = wanted.partition("=")
         if equals:
             files = tuple(weights or ())
-            settings.append(ModelSettings(own, where, {}, files, instances, device, threads, batch))
+            how = (serving.instances, serving.device, serving.threads, batch)
+            settings.append(ModelSettings(own, where, {}, files, *how))
         else:
-            settings += named_models(replace(serving, models=(wanted,)))
-    for exported in export_repository(output, settings if name is None else renamed(settings, name)):
+            settings += named_models(replace(serving, models=(wanted,), name=None))
+    for exported in export_repository(output, settings if serving.name is None else renamed(settings, serving.name)):
         say(f"{output}/{exported}")
 
 
@@ -274,8 +262,7 @@ def demo_command(
         ),
     ] = None,
     workers: Annotated[
-        int,
-        typer.Option("--workers", "-j", help="Number of processes that send events at the same time.", min=1),
+        int, typer.Option("--workers", "-j", help="Number of processes that send events at the same time.", min=1)
     ] = 4,
     events: Annotated[
         int,
@@ -320,8 +307,7 @@ def unit_command(
         typer.Option(metavar="NAME", help="User who runs a service of the system.", show_default="whoever asks"),
     ] = None,
     memory: Annotated[
-        str | None,
-        typer.Option(metavar="AMOUNT", help="Most memory of all processes together, such as 8G or 50%."),
+        str | None, typer.Option(metavar="AMOUNT", help="Most memory of all processes together, such as 8G or 50%.")
     ] = None,
 ) -> None:
     """Print a systemd unit that runs beampipe serve and restarts it if it ends or hangs."""
@@ -343,62 +329,57 @@ def unit_command(
     typer.echo(text, nl=False)
 
 
+@with_options(serving=serving_settings)
 def serve_command(
-    repository: _Repository = None,
-    model: _Models = None,
-    instances: Instances = 1,
-    device: Device = "cpu",
-    scale: Scale = "mm",
-    name: Name = None,
-    backend: Backend = None,
-    tracker_model: TrackerModel = DEFAULT_MODEL,
-    beam_spot: BeamSpotText = None,
-    threads: Threads = None,
+    repository: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the models.", show_default="one that is made, for as long as it serves"),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Name of a model to serve; may be given several times.",
+            show_default="the usual ones, or all of the repository",
+        ),
+    ] = None,
+    *,
+    serving: ServingSettings,
     host: Annotated[str, typer.Option(help="Address to listen on for gRPC; 0.0.0.0 for all.")] = "127.0.0.1",
-    http_port: _HttpPort = 8000,
-    grpc_port: _GrpcPort = 8001,
+    http_port: Annotated[int, typer.Option(help="Port for HTTP; 0 for a free one.")] = 8000,
+    grpc_port: Annotated[int, typer.Option(help="Port for gRPC; 0 for a free one.")] = 8001,
     metrics_port: Annotated[int, typer.Option(help="Port of the Prometheus metrics; 0 for a free one.")] = 8002,
     triton: TritonFolder = None,
-    log: _Log = None,
-    patience: _Patience = 3.0,
+    log: Annotated[Path | None, typer.Option(help="File to which Triton's log is appended.")] = None,
+    patience: Annotated[
+        float, typer.Option(help="Time without answer and without work after which a model is killed, in seconds.")
+    ] = 3.0,
     secret_file: SecretFile = None,
     opened: Opened = None,
     proxy: Proxy = None,
     proxy_grpc: ProxyGrpc = None,
     open_http: OpenHttp = False,
-    force: Force = False,
 ) -> None:
     """Serve track finding with Triton until Ctrl-C or SIGTERM."""
-    from beampipe.serving.models import ServingSettings
     from beampipe.serving.server import serve_in_foreground
     from beampipe.triton.server.access import AccessSettings
     from beampipe.triton.server.launch import ServerSettings
 
     if repository is not None and not repository.is_dir():
         raise FileError(f"{repository}: got no such folder, expected a repository: beampipe serving export -o FOLDER")
-    models = ServingSettings(
-        tuple(model or ()),
-        instances,
-        device,
-        threads,
-        scale,
-        name,
-        backend,
-        tracker_model,
-        parsed_beam_spot(beam_spot),
-        check=not force,
-    )
+    serving = replace(serving, models=tuple(model or ()))
     server = ServerSettings(
         repository or Path(),
-        models=models.models,
+        models=serving.models,
         host=host,
         http_port=http_port,
         grpc_port=grpc_port,
         metrics_port=metrics_port,
         triton=triton,
         log=log,
-        threads=threads,
+        threads=serving.threads,
         patience=patience,
         access=AccessSettings(secret_file, tuple(opened or ()), proxy, proxy_grpc, open_http=open_http),
     )
-    serve_in_foreground(server, models, generated=repository is None, restart=True)
+    serve_in_foreground(server, serving, generated=repository is None, restart=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter, time
@@ -16,7 +16,7 @@ from rich.table import Table
 
 from beampipe.errors import BeampipeError
 from beampipe.figures import new_figure
-from beampipe.files import write_whole
+from beampipe.files import make_folder, write_whole
 from beampipe.processes import worker_pool
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
 from beampipe.serving.load import Workload, direct_workload, send_events
@@ -44,19 +44,18 @@ class Throughput:
         clients: number of processes, each with one request in flight.
         events: number of answered events; the labels of each were compared with the direct ones.
         seconds: time from the first request to the last answer [s].
-        latencies: time from each request to its answer [s].
+        rate: events answered per second.
+        p50: median latency [s].
+        p95: 95th percentile of the latency [s].
     """
 
     model: str
     clients: int
     events: int
     seconds: float
-    latencies: tuple[float, ...]
-
-    @property
-    def rate(self) -> float:
-        """Events answered per second."""
-        return self.events / self.seconds
+    rate: float
+    p50: float
+    p95: float
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def run_serving_demo(
     Raises:
         BeampipeError: a label that came from the server is not that of the direct pipeline.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     begin = perf_counter()
     progress("starting Triton")
     with (
@@ -133,19 +132,9 @@ def run_serving_demo(
 
 def demo_facts(result: DemoResult) -> dict[str, Any]:
     """The results for a script: times in s, rates in events/s."""
-    throughputs = []
-    for throughput in result.throughputs:
-        p50, p95 = _percentiles(throughput)
-        about = {
-            "model": throughput.model,
-            "clients": throughput.clients,
-            "events": throughput.events,
-            "seconds": throughput.seconds,
-        }
-        throughputs.append({**about, "rate": throughput.rate, "p50": p50, "p95": p95})
     return {
         "evaluation": evaluation_body(result.evaluation),
-        "throughputs": throughputs,
+        "throughputs": [asdict(throughput) for throughput in result.throughputs],
         "start_seconds": result.start_seconds,
         "stopped_clean": result.stopped_clean,
     }
@@ -163,19 +152,13 @@ def demo_table(result: DemoResult) -> Table:
         "events through the server",
         ("model",),
         ("clients", "events", "events/s", "p50 ms", "p95 ms"),
+        importance=("clients", "events/s", "p50 ms"),
         caption=f"labels equal the direct ones byte for byte; server ready after {result.start_seconds:.1f} s",
     )
     for throughput in result.throughputs:
-        p50, p95 = _percentiles(throughput)
-        numbers = (f"{throughput.rate:.2f}", f"{1e3 * p50:.0f}", f"{1e3 * p95:.0f}")
+        numbers = (f"{throughput.rate:.2f}", f"{1e3 * throughput.p50:.0f}", f"{1e3 * throughput.p95:.0f}")
         table.add_row(throughput.model, str(throughput.clients), str(throughput.events), *numbers)
     return table
-
-
-def _percentiles(throughput: Throughput) -> tuple[float, float]:
-    """Median and 95th percentile of the latency [s]."""
-    p50, p95 = np.percentile(throughput.latencies, (50, 95))
-    return float(p50), float(p95)
 
 
 class _ClientResult(NamedTuple):
@@ -195,7 +178,8 @@ def _measure(url: str, model: str, workload: Workload, clients: int, events: int
         if fault is not None:
             raise BeampipeError(f"{model}: got labels from the server that the direct pipeline does not give: {fault}")
     seconds = max(result.end for result in results) - min(result.begin for result in results)
-    return Throughput(model, clients, len(answers), seconds, tuple(latency for latency, _ in answers))
+    p50, p95 = np.percentile([latency for latency, _ in answers], (50, 95))
+    return Throughput(model, clients, len(answers), seconds, len(answers) / seconds, float(p50), float(p95))
 
 
 def _client(url: str, model: str, workload: Workload, events: int, barrier: Any) -> _ClientResult:

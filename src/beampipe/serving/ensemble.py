@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Final, TypeVar
 import numpy as np
 from numpy import ndarray
 
-from beampipe.errors import ConfigError, InputError, TooLargeError
+from beampipe.errors import ConfigError, TooLargeError
 from beampipe.events import Hits, scale_named
 from beampipe.serving import contract
 from beampipe.serving.contract import FEATURES, LABELS
@@ -55,13 +55,7 @@ class _Step(ABC):
 
     def run(self, requests: Sequence[ModelRequest], /) -> list[ModelAnswer]:
         """One answer each."""
-        return [self._one(request) for request in requests]
-
-    def _one(self, request: ModelRequest) -> ModelAnswer:
-        try:
-            return self.step(request)
-        except InputError as error:
-            return error
+        return [self.step(request) for request in requests]
 
     @abstractmethod
     def step(self, request: ModelRequest) -> dict[str, ndarray]:

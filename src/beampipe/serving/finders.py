@@ -13,13 +13,12 @@ from concurrent.futures import Future
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from pathlib import Path
 from time import monotonic
-from typing import Final, NamedTuple, Protocol, Unpack, runtime_checkable
+from typing import Final, Protocol, Unpack, runtime_checkable
 
 from numpy import ndarray
 
-from beampipe.errors import ConfigError, InputError, ServiceError, UnknownNameError
+from beampipe.errors import ConfigError, InputError, ServiceError
 from beampipe.events import BeamSpot, Hits, Scale, Tracks, scale_named
 from beampipe.notebook import Shown
 from beampipe.serving.contract import (
@@ -42,8 +41,7 @@ from beampipe.serving.contract import (
     listed,
     unpacked_parameters,
 )
-from beampipe.serving.variants import pipeline_of
-from beampipe.tracking.catalogue import DEFAULT_PIPELINE, PIPELINES
+from beampipe.tracking.catalogue import DEFAULT_PIPELINE
 from beampipe.tracking.finder import InOneThread, TrackFinder
 from beampipe.tracking.finders import named_finder
 from beampipe.tracking.input_checks import LAYOUT_COUNTS, ExpectedShare, HitMonitor
@@ -69,11 +67,7 @@ class DirectTrackFinder(InOneThread):
     """
 
     def __init__(
-        self,
-        pipeline: str = DEFAULT_PIPELINE,
-        *,
-        parameters: bool = False,
-        **options: Unpack[PipelineOptions],
+        self, pipeline: str = DEFAULT_PIPELINE, *, parameters: bool = False, **options: Unpack[PipelineOptions]
     ) -> None:
         self._finder = named_finder(pipeline, **options)
         self._fitter = None
@@ -229,7 +223,16 @@ class TrackingRequest:
         """
         tracks = self._tracks(signature, arrays)
         if self.parameters:
-            tracks = _with_parameters(tracks, signature, arrays)
+            rows = signature.required(arrays, PARAMETERS.name)
+            beam_spot = BeamSpot(*signature.required(arrays, BEAM_SPOT.name).tolist())
+            if len(rows) != tracks.n_tracks:
+                raise ServiceError(
+                    f"{signature.url}: {signature.model} gives {PARAMETERS.name} of {len(rows)} tracks, expected"
+                    f" {tracks.n_tracks}, as its {LABELS.name} say",
+                    url=signature.url,
+                    model=signature.model,
+                )
+            tracks = replace(tracks, beam_spot=beam_spot, parameters=unpacked_parameters(rows))
         if LAYOUT.name in arrays:
             tracks.counts.update(zip(LAYOUT_COUNTS, arrays[LAYOUT.name].tolist(), strict=True))
         if self.watch is not None:
@@ -249,20 +252,6 @@ class TrackingRequest:
         seconds = dict(zip(contract.stage_names, values[:n_stages], strict=True))
         counts = {name: int(value) for name, value in zip(contract.count_names, values[n_stages:], strict=True)}
         return Tracks(labels, seconds, counts)
-
-
-def _with_parameters(tracks: Tracks, signature: ModelSignature, arrays: Mapping[str, ndarray]) -> Tracks:
-    """The tracks with their fitted helices and the beam line that these are measured from."""
-    rows = signature.required(arrays, PARAMETERS.name)
-    beam_spot = BeamSpot(*signature.required(arrays, BEAM_SPOT.name).tolist())
-    if len(rows) != tracks.n_tracks:
-        raise ServiceError(
-            f"{signature.url}: {signature.model} gives {PARAMETERS.name} of {len(rows)} tracks, expected"
-            f" {tracks.n_tracks}, as its {LABELS.name} say",
-            url=signature.url,
-            model=signature.model,
-        )
-    return replace(tracks, beam_spot=beam_spot, parameters=unpacked_parameters(rows))
 
 
 class TritonTrackFinder(Shown):
@@ -490,120 +479,3 @@ class FallbackTrackFinder(Shown):
     def _count(self, row: int) -> None:
         with self._lock:
             self._answered[row] += 1
-
-
-IN_FLIGHT: Final = 8
-"""Events that a command has in flight."""
-
-_NEEDS_SERVER: Final = (
-    "got --model, --token-file, --ca, --certificate or --fallback without --url, expected the address of a server"
-)
-
-_OWN_MODELS: Final = (
-    "got --tracker-model with --url, expected --fallback with it: servers have tracker models of their own; which of"
-    " their models to ask is --model"
-)
-
-_OWN_CHECKS: Final = (
-    "got --force or --beam-spot with --url, expected --fallback with it: a server gets"
-    " the beam line by `beampipe serve --beam-spot`, and answers for hits of any detector with `beampipe serve --force`"
-)
-
-
-class Credentials(NamedTuple):
-    """Credentials of a client, and the authority that it trusts.
-
-    Attributes:
-        token_file: file with the token; None for none.
-        ca: PEM file of the authority whose certificates are trusted; None for those of the system.
-        certificate: PEM file with the client's certificate and key; None for none.
-    """
-
-    token_file: Path | None = None
-    ca: Path | None = None
-    certificate: Path | None = None
-
-
-_NO_CREDENTIALS: Final = Credentials()
-
-
-def open_finder(
-    urls: Sequence[str],
-    *,
-    pipeline: str | None = None,
-    served_model: str | None = None,
-    model: str | Path | None = None,
-    credentials: Credentials = _NO_CREDENTIALS,
-    fallback: bool = False,
-    device: str = "cpu",
-    threads: int = 1,
-    timeout: float = 60.0,
-    beam_spot: BeamSpot | None = None,
-    parameters: bool = False,
-    check: bool = True,
-    warn: Callable[[str], None] = lambda text: None,
-) -> TrackFinder:
-    """The finder for the options of a command: a local pipeline, a model on servers, or servers with fallback.
-
-    Args:
-        urls: URLs of servers; none for a pipeline in this process.
-        pipeline: name of the local pipeline; None for the one that the served model runs.
-        served_model: name of the model on the servers; None for that of the pipeline.
-        model: tracker model of the local pipeline: the name of a shipped one, or a folder; servers have their own.
-        credentials: credentials for the servers.
-        fallback: whether to use the local pipeline if no server answers.
-        device: device of the local pipeline.
-        threads: threads of the local pipeline.
-        timeout: longest wait for an answer to one event [s].
-        beam_spot: beam line that the local pipeline expects; None for that of its model.
-        parameters: whether a helix is fitted to each track.
-        check: whether the local pipeline compares hits with its detector.
-        warn: function that is called with a message if no server answers, once until one does.
-
-    Raises:
-        ConfigError: an option for servers without a URL, or one for a local pipeline without one; or the tracker model
-            was not trained for the pipeline.
-        UnknownNameError: no such pipeline, device or shipped tracker model.
-        FileError: no readable token, or no readable tracker model.
-    """
-    local = partial(
-        DirectTrackFinder,
-        device=device,
-        threads=threads,
-        model=model or DEFAULT_MODEL,
-        beam_spot=beam_spot,
-        parameters=parameters,
-        check=check,
-    )
-    if not urls:
-        _require(served_model is None and credentials == _NO_CREDENTIALS and not fallback, _NEEDS_SERVER)
-        return local(pipeline or DEFAULT_PIPELINE)
-    _require(fallback or model is None, _OWN_MODELS)
-    _require(fallback or (beam_spot is None and check), _OWN_CHECKS)
-    served_model = served_model or pipeline or DEFAULT_PIPELINE
-    served = partial(
-        TritonTrackFinder,
-        urls,
-        served_model,
-        timeout=timeout,
-        token=credentials.token_file,
-        tls=credentials.ca,
-        certificate=credentials.certificate,
-        parameters=parameters,
-        in_flight=IN_FLIGHT,
-    )
-    if not fallback:
-        return served(on_failure=lambda error: warn(f"{error} Asking again, for up to {timeout:g} s."))
-    pipeline = pipeline or pipeline_of(served_model)
-    if pipeline not in PIPELINES:
-        raise UnknownNameError("pipeline", pipeline, PIPELINES)
-    return FallbackTrackFinder(
-        served(),
-        partial(local, pipeline),
-        on_failure=lambda error: warn(f"{error}; going on here"),
-    )
-
-
-def _require(holds: bool, message: str) -> None:
-    if not holds:
-        raise ConfigError(message)

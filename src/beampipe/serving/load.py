@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from time import perf_counter, process_time
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy import ndarray
@@ -225,35 +225,66 @@ class _Request:
     good: bool = False
 
 
-class Recorder:
-    """Records the requests of a loop; only those due between `begun` and `ended` are kept.
+class _Loop:
+    """Sends events in a cycle, compares every answer, and keeps the requests that are due between `begun` and `ended`.
 
     Args:
+        sender: sends the requests.
         workload: events with the labels that answers are compared with.
+        patience: longest wait for any answer [s].
+        clock: function that gives the time [s], growing.
     """
 
-    def __init__(self, workload: Workload) -> None:
-        self._workload = workload
-        self._kept: dict[int, _Request] = {}
+    def __init__(self, sender: Sender, workload: Workload, patience: float, clock: Callable[[], float]) -> None:
+        self._sender, self._workload, self._patience, self._clock = sender, workload, patience, clock
         self._events: dict[int, int] = {}
         self._faults: Counter[str] = Counter()
-        self._wrong = self._n_all = 0
+        self._wrong = 0
         self._cpu = process_time()
+        self._answered_at = clock()
         self.begun, self.ended = np.inf, np.inf
-        self.pending = 0
+        self.kept: dict[int, _Request] = {}
+        self.n_sent = self.n_answered = 0
 
-    def __len__(self) -> int:
-        return len(self._kept)
+    @property
+    def in_flight(self) -> int:
+        """Number of requests without an answer."""
+        return self.n_sent - self.n_answered
 
-    def sent(self, ticket: int, event: int, *, due: float, now: float) -> None:
-        self._n_all += 1
+    @property
+    def kept_in_flight(self) -> bool:
+        """Whether a kept request has no answer."""
+        return any(ticket in self.kept for ticket in self._events)
+
+    def launch(self, due: float | None = None) -> None:
+        """Send the next event, which was due at a time [s]; now, if none is given."""
+        ticket, event = self.n_sent, self.n_sent % len(self._workload)
+        now = self._clock()
+        due = now if due is None else due
+        self.n_sent += 1
         self._events[ticket] = event
         if self.begun <= due < self.ended:
-            self._kept[ticket] = _Request(event, due, now)
-            self.pending += 1
+            self.kept[ticket] = _Request(event, due, now)
+        self._sender.send(ticket, event)
 
-    def finished(self, answer: Arrival) -> None:
-        """Record an answer. Labels are compared for every request, faults counted even in the warm-up."""
+    def collect(self, timeout: float) -> Sequence[Arrival]:
+        """Wait for answers and compare them; faults are counted even in the warm-up.
+
+        Raises:
+            DeadlineError: requests are in flight, and the last answer came too long ago.
+        """
+        answers = self._sender.answers(timeout)
+        for answer in answers:
+            # Before the next request: the labels may be in a buffer that the next answer overwrites.
+            self._compare(answer)
+        self.n_answered += len(answers)
+        if answers or not self.in_flight:
+            self._answered_at = self._clock()
+        elif self._clock() - self._answered_at >= self._patience:
+            raise DeadlineError(f"load: got no answer for {self._patience:g} s, {self.in_flight} requests in flight")
+        return answers
+
+    def _compare(self, answer: Arrival) -> None:
         event = self._events.pop(answer.ticket)
         fault = answer.error
         if fault is None and answer.labels is not None:
@@ -261,26 +292,19 @@ class Recorder:
             self._wrong += fault is not None
         if fault is not None:
             self._faults[fault] += 1
-        request = self._kept.get(answer.ticket)
-        if request is not None:
+        if (request := self.kept.get(answer.ticket)) is not None:
             request.finished = request.released = answer.finished
             request.good = fault is None
-            self.pending -= 1
-
-    def released(self, ticket: int, time: float) -> None:
-        request = self._kept.get(ticket)
-        if request is not None:
-            request.released = time
 
     def run(self, *, concurrency: int | None, rate: float | None) -> LoadRun:
-        kept = self._kept.values()
+        """All that was recorded."""
+        types = {"event": np.int64, "due": float, "sent": float, "finished": float, "released": float, "good": np.bool_}
+        requests = self.kept.values()
+        kept: dict[str, Any] = {
+            name: np.array([getattr(request, name) for request in requests], kind) for name, kind in types.items()
+        }
         return LoadRun(
-            event=np.array([request.event for request in kept], np.int64),
-            due=np.array([request.due for request in kept]),
-            sent=np.array([request.sent for request in kept]),
-            finished=np.array([request.finished for request in kept]),
-            released=np.array([request.released for request in kept]),
-            good=np.array([request.good for request in kept], np.bool_),
+            **kept,
             begun=self.begun,
             ended=self.ended,
             faults=dict(self._faults),
@@ -288,7 +312,7 @@ class Recorder:
             concurrency=concurrency,
             rate=rate,
             cpu_seconds=process_time() - self._cpu,
-            n_all=self._n_all,
+            n_all=self.n_sent,
         )
 
 
@@ -347,18 +371,19 @@ def summarise(run: LoadRun) -> Summary:
         throughput = float(run.concurrency * len(latency) / (run.released - run.sent).sum())
     elif len(run):
         throughput = float(len(latency) / (max(run.ended, run.finished.max()) - run.begun))
-    p50, p95, p99 = np.percentile(latency, (50, 95, 99)) if len(latency) else (np.nan,) * 3
+    good = latency if len(latency) else np.array([np.nan])
+    p50, p95, p99 = np.percentile(good, (50, 95, 99))
     return Summary(
         requests=len(run),
         failed=len(run) - len(latency),
         faults=sum(run.faults.values()),
         wrong=run.wrong,
         throughput=throughput,
-        mean=float(latency.mean()) if len(latency) else np.nan,
+        mean=float(good.mean()),
         p50=float(p50),
         p95=float(p95),
         p99=float(p99),
-        worst=float(latency.max(initial=-np.inf)) if len(latency) else np.nan,
+        worst=float(good.max()),
         lateness=float(np.percentile(run.sent - run.due, 99)) if len(run) else np.nan,
         generator=run.cpu_seconds / max(1, run.n_all),
         sent=run.n_all,
@@ -418,56 +443,27 @@ def closed_loop(
     for name, value in (("concurrency", concurrency), ("seconds", seconds), ("patience", patience)):
         if value <= 0:
             raise ConfigError(f"{name}: got {value}, expected more than 0")
-    loop = _ClosedLoop(sender, workload, patience, clock)
+    loop = _Loop(sender, workload, patience, clock)
+
+    def keep_busy(done: Callable[[], bool]) -> None:
+        while not done():
+            for answer in loop.collect(patience):
+                loop.launch()
+                if (request := loop.kept.get(answer.ticket)) is not None:
+                    request.released = clock()
+
     for _ in range(concurrency):
         loop.launch()
     start = clock()
-    loop.run_until(lambda: clock() >= start + warm_up and loop.answered >= concurrency)
-    loop.recorder.begun = clock()
+    keep_busy(lambda: clock() >= start + warm_up and loop.n_answered >= concurrency)
+    loop.begun = clock()
     enough = 2 * concurrency if min_requests is None else min_requests
-    loop.run_until(lambda: clock() >= loop.recorder.begun + seconds and len(loop.recorder) >= enough)
-    loop.recorder.ended = clock()
-    loop.run_until(lambda: loop.recorder.pending == 0)
-    loop.drain()
-    return loop.recorder.run(concurrency=concurrency, rate=None)
-
-
-class _ClosedLoop:
-    def __init__(self, sender: Sender, workload: Workload, patience: float, clock: Callable[[], float]) -> None:
-        self._sender, self._workload, self._patience, self._clock = sender, workload, patience, clock
-        self.recorder = Recorder(workload)
-        self._next = 0
-        self._in_flight = 0
-        self.answered = 0
-
-    def run_until(self, done: Callable[[], bool]) -> None:
-        while not done():
-            for answer in self._answers():
-                self.launch()
-                self.recorder.released(answer.ticket, self._clock())
-
-    def drain(self) -> None:
-        while self._in_flight:
-            self._answers()
-
-    def launch(self) -> None:
-        ticket, event = self._next, self._next % len(self._workload)
-        self._next += 1
-        self._in_flight += 1
-        now = self._clock()
-        self.recorder.sent(ticket, event, due=now, now=now)
-        self._sender.send(ticket, event)
-
-    def _answers(self) -> list[Arrival]:
-        answers = list(self._sender.answers(self._patience))
-        if not answers:
-            raise DeadlineError(f"load: got no answer for {self._patience:g} s, {self._in_flight} requests in flight")
-        for answer in answers:
-            # Before the next request: the labels may be in a buffer that the next answer overwrites.
-            self.recorder.finished(answer)
-        self._in_flight -= len(answers)
-        self.answered += len(answers)
-        return answers
+    keep_busy(lambda: clock() >= loop.begun + seconds and len(loop.kept) >= enough)
+    loop.ended = clock()
+    keep_busy(lambda: not loop.kept_in_flight)
+    while loop.in_flight:
+        loop.collect(patience)
+    return loop.run(concurrency=concurrency, rate=None)
 
 
 def poisson_arrivals(rate: float, seconds: float, seed: int) -> Float64[ndarray, " n"]:
@@ -515,28 +511,16 @@ def open_loop(
     for name, value in (("rate", rate), ("seconds", seconds), ("in_flight", in_flight), ("patience", patience)):
         if value <= 0:
             raise ConfigError(f"{name}: got {value}, expected more than 0")
-    recorder = Recorder(workload)
+    loop = _Loop(sender, workload, patience, clock)
     start = clock()
     due = start + poisson_arrivals(rate, warm_up + seconds, seed)
-    recorder.begun = start + warm_up
-    sent, pending, answered_at = 0, 0, start
-    while sent < len(due) or pending:
-        now = clock()
-        while sent < len(due) and due[sent] <= now and pending < in_flight:
-            event = sent % len(workload)
-            recorder.sent(sent, event, due=float(due[sent]), now=now)
-            sender.send(sent, event)
-            sent, pending, now = sent + 1, pending + 1, clock()
+    loop.begun = start + warm_up
+    while loop.n_sent < len(due) or loop.in_flight:
+        while loop.n_sent < len(due) and due[loop.n_sent] <= clock() and loop.in_flight < in_flight:
+            loop.launch(float(due[loop.n_sent]))
         wait = patience
-        if sent < len(due) and pending < in_flight:
-            wait = max(0.0, float(due[sent]) - now)
-        answers = sender.answers(wait)
-        for answer in answers:
-            recorder.finished(answer)
-        pending -= len(answers)
-        if answers or not pending:
-            answered_at = clock()
-        elif clock() - answered_at >= patience:
-            raise DeadlineError(f"load: got no answer for {patience:g} s, {pending} requests in flight")
-    recorder.ended = recorder.begun + seconds
-    return recorder.run(concurrency=None, rate=rate)
+        if loop.n_sent < len(due) and loop.in_flight < in_flight:
+            wait = max(0.0, float(due[loop.n_sent]) - clock())
+        loop.collect(wait)
+    loop.ended = loop.begun + seconds
+    return loop.run(concurrency=None, rate=rate)

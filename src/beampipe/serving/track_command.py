@@ -4,74 +4,51 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from beampipe.errors import ConfigError
+from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.terminal.commands import STANDARD_OUTPUT, Json, output_file, print_json
 from beampipe.tracking import cli as tracking
-from beampipe.tracking.catalogue import DEFAULT_MODEL, DEFAULT_PIPELINE, MODEL_HELP, complete_model, with_displaced
+from beampipe.tracking.catalogue import (
+    DEFAULT_MODEL,
+    DEFAULT_PIPELINE,
+    MODEL_HELP,
+    PIPELINES,
+    complete_model,
+    with_displaced,
+)
 from beampipe.tracking.cli import PIPELINE_HELP, BeamSpotText, Device, Force, Parameters, Threads, complete_finder
 from beampipe.tracking.formats.options import InputPaths, TrackFormatName, TracksFile, reads_events
 
 if TYPE_CHECKING:
+    from beampipe.tracking.finder import TrackFinder
     from beampipe.tracking.formats import ReadOptions
 
-
-_Pipeline = Annotated[
-    str | None,
-    typer.Option("--pipeline", "-p", help=PIPELINE_HELP, show_default=DEFAULT_PIPELINE, autocompletion=complete_finder),
-]
-_TrackerModel = Annotated[
-    str | None,
-    typer.Option(help=MODEL_HELP, show_default=DEFAULT_MODEL, autocompletion=complete_model),
-]
-_Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        help="Name of the model to ask on the servers, with --url.",
-        show_default="name of the pipeline",
-    ),
-]
-_Displaced = Annotated[
-    bool,
-    typer.Option(
-        "--displaced", help="Go on to tracks of decays that miss the beam line, over the hits that are left over."
-    ),
-]
-_TokenFile = Annotated[
-    Path | None, typer.Option(help="File with the access token that the servers ask for, on one line.")
-]
-_Ca = Annotated[
-    Path | None,
-    typer.Option(
-        help="PEM file of the authority whose certificates are trusted, with https:// and grpcs://.",
-        show_default="those of the system",
-    ),
-]
-_Certificate = Annotated[
-    Path | None, typer.Option(help="PEM file with the certificate and key to show to servers that ask who comes.")
-]
-_Servers = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--url",
-        metavar="URL",
-        help="Address of a Triton server to ask, grpc://HOST:PORT or http://HOST:PORT; may be given several times.",
-    ),
-]
+_IN_FLIGHT: Final = 8
+"""Number of events in flight."""
 
 
 @reads_events
 def track(
     files: InputPaths,
     output: TracksFile,
-    pipeline: _Pipeline = None,
-    tracker_model: _TrackerModel = None,
-    displaced: _Displaced = False,
+    pipeline: Annotated[
+        str | None,
+        typer.Option(
+            "--pipeline", "-p", help=PIPELINE_HELP, show_default=DEFAULT_PIPELINE, autocompletion=complete_finder
+        ),
+    ] = None,
+    tracker_model: Annotated[
+        str | None, typer.Option(help=MODEL_HELP, show_default=DEFAULT_MODEL, autocompletion=complete_model)
+    ] = None,
+    displaced: Annotated[
+        bool,
+        typer.Option(
+            "--displaced", help="Go on to tracks of decays that miss the beam line, over the hits that are left over."
+        ),
+    ] = False,
     device: Device = "cpu",
     *,
     options: ReadOptions,
@@ -79,11 +56,36 @@ def track(
     threads: Threads = 1,
     beam_spot: BeamSpotText = None,
     parameters: Parameters = False,
-    url: _Servers = None,
-    model: _Model = None,
-    token_file: _TokenFile = None,
-    ca: _Ca = None,
-    certificate: _Certificate = None,
+    url: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--url",
+            metavar="URL",
+            help="Address of a Triton server to ask, grpc://HOST:PORT or http://HOST:PORT; may be given several times.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Name of the model to ask on the servers, with --url.",
+            show_default="name of the pipeline",
+        ),
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with the access token that the servers ask for, on one line.")
+    ] = None,
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            help="PEM file of the authority whose certificates are trusted, with https:// and grpcs://.",
+            show_default="those of the system",
+        ),
+    ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(help="PEM file with the certificate and key to show to servers that ask who comes.")
+    ] = None,
     timeout: Annotated[
         float, typer.Option(help="Longest wait for the servers' answer to one event, in seconds.", min=0.01)
     ] = 60.0,
@@ -94,29 +96,68 @@ def track(
     as_json: Json = False,
 ) -> None:
     """Find the tracks of the events in files, and write the number of its track for each hit."""
-    from beampipe.serving.finders import IN_FLIGHT, Credentials, open_finder
+    if not url and (model or token_file or ca or certificate or fallback):
+        raise ConfigError(
+            "got --model, --token-file, --ca, --certificate or --fallback without --url, expected the address of a"
+            " server"
+        )
+    if url and tracker_model and not fallback:
+        raise ConfigError(
+            "got --tracker-model with --url, expected --fallback with it: servers have tracker models of their own;"
+            " which of their models to use is --model"
+        )
+    if url and (beam_spot or force) and not fallback:
+        raise ConfigError(
+            "got --force or --beam-spot with --url, expected --fallback with it: a server gets the beam line by"
+            " `beampipe serve --beam-spot`, and answers for hits of any detector with `beampipe serve --force`"
+        )
+    if displaced:
+        pipeline = with_displaced(pipeline or DEFAULT_PIPELINE)
+    served_model = model or pipeline or DEFAULT_PIPELINE
 
-    finder = partial(
-        open_finder,
-        url or (),
-        pipeline=with_displaced(pipeline or DEFAULT_PIPELINE) if displaced else pipeline,
-        served_model=model,
-        model=tracker_model,
-        credentials=Credentials(token_file, ca, certificate),
-        fallback=fallback,
-        device=device,
-        threads=threads,
-        timeout=timeout,
-        beam_spot=tracking.parsed_beam_spot(beam_spot),
-        parameters=parameters,
-        check=not force,
-        warn=lambda text: typer.secho(f"beampipe: {text}", err=True, fg="yellow"),
-    )
+    def warn(text: str) -> None:
+        typer.secho(f"beampipe: {text}", err=True, fg="yellow")
+
+    def finder() -> TrackFinder:
+        from beampipe.serving.finders import DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder
+        from beampipe.serving.variants import pipeline_of
+
+        direct = partial(
+            DirectTrackFinder,
+            device=device,
+            threads=threads,
+            model=tracker_model or DEFAULT_MODEL,
+            beam_spot=tracking.parsed_beam_spot(beam_spot),
+            parameters=parameters,
+            check=not force,
+        )
+        if not url:
+            return direct(pipeline or DEFAULT_PIPELINE)
+        served = partial(
+            TritonTrackFinder,
+            url,
+            served_model,
+            timeout=timeout,
+            token=token_file,
+            tls=ca,
+            certificate=certificate,
+            parameters=parameters,
+            in_flight=_IN_FLIGHT,
+        )
+        if not fallback:
+            return served(on_failure=lambda error: warn(f"{error} Asking again, for up to {timeout:g} s."))
+        local_pipeline = pipeline or pipeline_of(served_model)
+        if local_pipeline not in PIPELINES:
+            raise UnknownNameError("pipeline", local_pipeline, PIPELINES)
+        return FallbackTrackFinder(
+            served(), partial(direct, local_pipeline), on_failure=lambda error: warn(f"{error}; going on here")
+        )
+
     if output == STANDARD_OUTPUT and (len(files) > 1 or parameters):
         raise ConfigError("got --output - for several FILES or with --parameters, expected a folder or a file")
-    with output_file(output, ".csv") as place:
+    with output_file(output, ".csv") as path:
         summary = tracking.track(
-            files, place, finder, options, form, in_flight=IN_FLIGHT if url else 1, parameters=parameters
+            files, path, finder, options, form, in_flight=_IN_FLIGHT if url else 1, parameters=parameters
         )
     if as_json:
         print_json(summary)

@@ -183,22 +183,14 @@ class ActsModel:
 
     def run(self, requests: Sequence[ModelRequest], /) -> list[ModelAnswer]:
         """Labels of each event, one after the other."""
-        return [self._one(request) for request in requests]
-
-    def _one(self, request: ModelRequest) -> ModelAnswer:
-        if (n := len(request[FEATURES.name])) > self.max_hits:
-            return TooLargeError(f"hits: got {n}, expected at most {self.max_hits}; cut the event into regions")
-        try:
-            hits = Hits(
-                self.scale.to_mm(request[FEATURES.name]),
-                request[GEOMETRY_ID.name],
-                request[LOCAL.name],
-                request[VARIANCE.name],
-            )
-            tracks = self.finder.find(hits)
-        except InputError as error:
-            return error
-        return _answer(self.instance, tracks)
+        answers: list[ModelAnswer] = []
+        for request in requests:
+            if (n := len(request[FEATURES.name])) > self.max_hits:
+                raise TooLargeError(f"hits: got {n}, expected at most {self.max_hits}; cut the event into regions")
+            position = self.scale.to_mm(request[FEATURES.name])
+            hits = Hits(position, request[GEOMETRY_ID.name], request[LOCAL.name], request[VARIANCE.name])
+            answers.append(_answer(self.instance, self.finder.find(hits)))
+        return answers
 
     @classmethod
     def example(cls) -> ModelRequest:
@@ -217,10 +209,9 @@ class ActsModel:
 
 def load_for(instance: Instance) -> Pipeline:
     """The pipeline that the parameters of an instance name, with its weights, on its device and threads."""
-    name = instance.parameters[contract.PIPELINE]
     spot = instance.parameters.get(contract.BEAM_SPOT_PARAMETER)
     return load_pipeline(
-        name,
+        instance.parameters[contract.PIPELINE],
         device=instance.device,
         threads=instance.threads,
         model=instance.weights,
@@ -230,24 +221,19 @@ def load_for(instance: Instance) -> Pipeline:
 
 
 def _answer(instance: Instance, tracks: Tracks) -> dict[str, ndarray]:
-    counted = {**tracks.counts, "tracks": tracks.n_tracks, "events": 1}
-    for name, count in counted.items():
+    for name, count in {**tracks.counts, "tracks": tracks.n_tracks, "events": 1}.items():
         instance.observe(name, count, "")
     for stage, seconds in tracks.seconds.items():
         instance.observe("stage_seconds", seconds, stage)
-    return {LABELS.name: tracks.track_id, STAGES.name: stage_values(tracks, instance.parameters)}
+    parameters = instance.parameters
+    times = [tracks.seconds.get(name, 0.0) for name in listed(parameters.get(contract.STAGE_NAMES, ""))]
+    counts = [float(tracks.counts.get(name, 0)) for name in listed(parameters.get(contract.COUNT_NAMES, ""))]
+    return {LABELS.name: tracks.track_id, STAGES.name: np.array(times + counts, np.float64)}
 
 
 def small_event() -> Hits:
     """The smallest shipped event of at least 300 hits."""
     return min((event.hits for event in shipped_events(0) if len(event.hits) >= 300), key=len)
-
-
-def stage_values(tracks: Tracks, parameters: Mapping[str, str]) -> Float64[ndarray, " n"]:
-    """Values of STAGES: seconds of stages, then counts, in the order that the model's parameters name."""
-    seconds = [tracks.seconds.get(name, 0.0) for name in listed(parameters.get(contract.STAGE_NAMES, ""))]
-    counts = [float(tracks.counts.get(name, 0)) for name in listed(parameters.get(contract.COUNT_NAMES, ""))]
-    return np.array(seconds + counts, np.float64)
 
 
 def _within(budget: int, events: Mapping[int, Hits]) -> list[list[int]]:

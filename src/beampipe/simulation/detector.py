@@ -542,7 +542,8 @@ def _shell(parts: list[Barrel | Discs], volume: int) -> Shell:
     barrels = sorted((part for part in parts if isinstance(part, Barrel)), key=lambda barrel: barrel.radii_mm[0])
     places = [(radius, barrel) for barrel in barrels for radius in barrel.radii_mm]
     discs = sorted(
-        ((z, part) for part in parts if isinstance(part, Discs) for z in part.z_mm), key=lambda place: place[0]
+        ((z, part) for part in parts if isinstance(part, Discs) for z in part.z_mm),
+        key=lambda z_and_part: z_and_part[0],
     )
     mirrored = [(z, part) for z, part in discs if part.mirrored]
     shell = Shell(

@@ -322,3 +322,37 @@ def print_json(result: Any) -> None:
             arrays, texts, numbers. NaN and infinities become null.
     """
     typer.echo(json.dumps(_plain(result), indent=1, allow_nan=False, default=str))
+
+
+def with_options(**groups: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A decorator by which several commands share options.
+
+    Args:
+        groups: function by name of a parameter of the command. The command has the function's parameters as options,
+            and gets what the function makes of them.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        # The types of the values need not be imported for help texts.
+        annotations = [command.__annotations__[name] for name in groups]
+        annotations += [function.__annotations__["return"] for function in groups.values()]
+        unknown = dict.fromkeys(annotations, Any)
+        own = inspect.signature(command, eval_str=True, locals=unknown)
+        added = {
+            name: inspect.signature(function, eval_str=True, locals=unknown).parameters
+            for name, function in groups.items()
+        }
+        parameters: list[inspect.Parameter] = []
+        for parameter in own.parameters.values():
+            parameters += added[parameter.name].values() if parameter.name in added else [parameter]
+
+        @wraps(command)
+        def run(**given: Any) -> None:
+            made = {name: groups[name](**{key: given.pop(key) for key in options}) for name, options in added.items()}
+            command(**given, **made)
+
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        vars(run)["__signature__"] = own.replace(parameters=parameters)
+        return run
+
+    return decorate

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from beampipe.tracking.batch import track_files
     from beampipe.tracking.catalogue import DEFAULT_PIPELINE, PIPELINES, Components, PipelineSpec, Walk, shipped_models
     from beampipe.tracking.data import shipped_events
-    from beampipe.tracking.display.figure import draw_png
+    from beampipe.tracking.display.figure import draw_event
     from beampipe.tracking.display.page import write_html, write_phoenix
     from beampipe.tracking.evaluation.report import print_evaluation
     from beampipe.tracking.evaluation.results import Evaluation
@@ -61,7 +61,7 @@ __all__ = [
     "Walk",
     "build_pipeline",
     "compare",
-    "draw_png",
+    "draw_event",
     "evaluate",
     "load_model",
     "load_pipeline",
@@ -95,7 +95,7 @@ __getattr__, __dir__ = loader(
         ],
         "catalogue": ["Components", "DEFAULT_PIPELINE", "PIPELINES", "PipelineSpec", "Walk", "shipped_models"],
         "data": ["shipped_events"],
-        "display.figure": ["draw_png"],
+        "display.figure": ["draw_event"],
         "display.page": ["write_html", "write_phoenix"],
         "evaluation.report": ["print_evaluation"],
         "evaluation.results": ["Evaluation"],

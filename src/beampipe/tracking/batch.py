@@ -168,8 +168,10 @@ def track_files(
     check = track_format(form).needs  # refuses events that cannot be written in that form
     submitted = _look_ahead(_submit_events(inputs, finder, read, check, in_flight, failed), in_flight)
 
-    def write(target: Path, found: Iterator[tuple[Event, Tracks]]) -> int:
-        with_parameters = writing_parameters(parameters_path(target), found) if parameters else found
+    def write(target: Path, events_and_tracks: Iterator[tuple[Event, Tracks]]) -> int:
+        with_parameters = (
+            writing_parameters(parameters_path(target), events_and_tracks) if parameters else events_and_tracks
+        )
         return write_tracks(target, with_parameters, form=form)
 
     for path, target in zip(inputs, outputs, strict=True):
@@ -228,7 +230,7 @@ def _track_file(
     n_hits = n_tracks = n_on_tracks = n_outside = 0
     at_end = False
 
-    def found() -> Iterator[tuple[Event, Tracks]]:
+    def events_and_tracks() -> Iterator[tuple[Event, Tracks]]:
         nonlocal n_hits, n_tracks, n_on_tracks, n_outside, at_end
         for item in submitted:
             if item.event is None or item.tracks is None:
@@ -244,7 +246,7 @@ def _track_file(
             yield item.event, tracks
 
     try:
-        n_events = write(target, found())
+        n_events = write(target, events_and_tracks())
     except BeampipeError as error:
         failed.add(path)  # so that it is read no further; submitted events are discarded
         while not at_end:

@@ -163,12 +163,12 @@ class PipelineSpec(Shown):
     @property
     def weight_stems(self) -> tuple[str, ...]:
         """Stems of all weight files of the pipeline, each once."""
-        stems = (stem for one in self.passes for stem in (one.networks, one.windows) if stem is not None)
+        stems = (stem for part in self.passes for stem in (part.networks, part.windows) if stem is not None)
         return tuple(dict.fromkeys(stems))
 
     def memory(self, n_hits: int) -> float:
         """Memory that an event of that size may need [B]; events found together need the sum."""
-        return max(one.bytes_per_hit * n_hits + one.bytes_per_hit2 * n_hits * n_hits for one in self.passes)
+        return max(part.bytes_per_hit * n_hits + part.bytes_per_hit2 * n_hits * n_hits for part in self.passes)
 
     def with_min_hits_up_to(self, hits: int) -> PipelineSpec:
         """The same pipeline where tracks are short: no pass requires more hits of a track than that.

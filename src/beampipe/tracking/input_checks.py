@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy import ndarray
 
-from beampipe.arrays import Float32
 from beampipe.errors import ConfigError, LayoutWarning
-from beampipe.events import ON_AXIS, BeamSpot, Hits, Tracks
+from beampipe.events import ON_AXIS, BeamSpot, Hits, Position, Tracks
 
 FEWEST_FOR_COLUMNS: Final = 1000
 """Fewest hits of an event whose columns are checked."""
@@ -33,7 +31,7 @@ _PARTS_OF_A_TURN: Final = ((-1, 1, "pi"), (0, 2, "pi"), (-0.5, 0.5, "turns"), (0
 """Smallest and largest phi in these units; phi in rad rarely has exactly this range."""
 
 
-def odd_columns(position: Float32[ndarray, "n_hits 3"]) -> list[str]:
+def odd_columns(position: Position) -> list[str]:
     """Suspicious properties of the columns of one event, in words; none for events with few hits.
 
     Args:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Float32, Int64
+from beampipe.arrays import Int64
 from beampipe.errors import ConfigError, LayoutError, TooLargeError
-from beampipe.events import NO_TRACK, ON_AXIS, BeamSpot, Hits, Tracks
+from beampipe.events import NO_TRACK, ON_AXIS, BeamSpot, Hits, Offsets, Position, Tracks
 from beampipe.tracking import kernels
 from beampipe.tracking.catalogue import PipelineSpec
 from beampipe.tracking.finder import InOneThread
@@ -233,15 +233,15 @@ class Pipeline(InOneThread):
     def _find(self, events: Sequence[Hits], hook: Hook | None) -> list[Tracks]:
         """Tracks of one or more events, found together."""
         if self._native is not None:
-            found = self._find_natively(self._native, events, hook)
+            tracks_of_events = self._find_natively(self._native, events, hook)
         else:
             if self.own_stages is None:
                 check_reference_time(self.name, [len(hits) for hits in events], refuses=self.check)
-            found = [self._find_by_reference(hits, hook) for hits in events]
+            tracks_of_events = [self._find_by_reference(hits, hook) for hits in events]
         if self._monitor is not None:
-            for hits, tracks in zip(events, found, strict=True):
+            for hits, tracks in zip(events, tracks_of_events, strict=True):
                 self._monitor.check(hits, tracks)
-        return found
+        return tracks_of_events
 
     def _find_natively(self, native: NativeFinder, events: Sequence[Hits], hook: Hook | None) -> list[Tracks]:
         """Tracks of events found together by one call of C++; `seconds` are shared by number of hits."""
@@ -288,8 +288,8 @@ class Pipeline(InOneThread):
         seconds: dict[str, float],
         hook: Hook | None,
         number: int,
-        position: Float32[ndarray, "n_hits 3"],
-        offsets: Int64[ndarray, " n_events_and_1"] | None,
+        position: Position,
+        offsets: Offsets | None,
     ) -> tuple[Int64[ndarray, " n_hits"], list[int], list[int]]:
         """Labels by the stages of one pass, run one by one, and the number of edges and triplets of each event."""
         arrays: dict[str, Any] = {"position": position, "offsets": offsets}
@@ -311,7 +311,7 @@ class Pipeline(InOneThread):
         return arrays["track_id"], np.diff(first).tolist(), n_triplets.tolist()
 
 
-def wrap_phi(position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, "n_hits 3"]:
+def wrap_phi(position: Position) -> Position:
     """The same hits with phi between -pi and pi, as the kernels require."""
     outside = np.abs(position[:, 1]) > np.float32(np.pi)
     if not outside.any():
@@ -328,7 +328,7 @@ def _timed_as(step: str, number: int) -> str:
 
 def _side_by_side(
     events: Sequence[Hits],
-) -> tuple[Float32[ndarray, "n_hits 3"], Int64[ndarray, " n_events_and_1"]]:
+) -> tuple[Position, Offsets]:
     """The positions of all events together, the first hit of each, and the end."""
     positions = [hits.position for hits in events]
     position = positions[0] if len(events) == 1 else np.concatenate(positions)
@@ -381,13 +381,13 @@ def checked_steps(pipeline: str, line: Sequence[tuple[str, Stage]]) -> tuple[Ste
     for _, stage in reversed(line):
         read.append(read[-1] - set(stage.makes) | set(stage.needs))
     there, steps = set(INPUT_ARRAYS), []
-    for place, (label, stage) in enumerate(line):
+    for number, (label, stage) in enumerate(line):
         for name in stage.needs:
             if name not in there:
-                raise ConfigError(_missing(pipeline, line, place, name))
+                raise ConfigError(_missing(pipeline, line, number, name))
         made = set(stage.makes)
         valid = (there & OF_HITS if "edge_index" in made else there) | made
-        kept = valid & read[len(line) - 1 - place]
+        kept = valid & read[len(line) - 1 - number]
         forgets = tuple(sorted((there | made) - kept))
         steps.append(Step(label, stage, tuple(stage.needs), tuple(stage.makes), forgets))
         there = kept
@@ -414,14 +414,14 @@ def _check_declaration(pipeline: str, stage: Stage) -> None:
         )
 
 
-def _missing(pipeline: str, line: Sequence[tuple[str, Stage]], place: int, name: str) -> str:
+def _missing(pipeline: str, line: Sequence[tuple[str, Stage]], position: int, name: str) -> str:
     """Message for a stage that needs an array that is missing at its position."""
-    kind = type(line[place][1]).__name__
-    where = f"after {type(line[place - 1][1]).__name__}" if place else "first"
+    kind = type(line[position][1]).__name__
+    where = f"after {type(line[position - 1][1]).__name__}" if position else "first"
     got = f"pipeline {pipeline}: got stage {kind} {where}, it needs `{name}`, which"
-    earlier = [type(stage).__name__ for _, stage in line[:place] if name in stage.makes]
+    earlier = [type(stage).__name__ for _, stage in line[:position] if name in stage.makes]
     if earlier:
-        changed = next(type(s).__name__ for _, s in reversed(line[:place]) if "edge_index" in s.makes)
+        changed = next(type(s).__name__ for _, s in reversed(line[:position]) if "edge_index" in s.makes)
         return f"{got} {earlier[-1]} made for edges that {changed} has changed since; put it before {changed}"
     return f"{got} no earlier stage makes; put {_makers(name)} before it"
 

@@ -23,19 +23,11 @@ from numpy import ndarray
 
 from beampipe.arrays import Float32, Int64
 from beampipe.errors import FileError
+from beampipe.events import Offsets, Position, TrackIds
 from beampipe.tracking import kernels
 from beampipe.tracking.catalogue import PipelineSpec, Walk
 from beampipe.tracking.kernels.features import EMBEDDING_SIZE, on_chains
-from beampipe.tracking.kernels.geometry import (
-    Chi2,
-    EdgeIndex,
-    EdgeValues,
-    Offsets,
-    PairTable,
-    Position,
-    TrackIds,
-    Triplets,
-)
+from beampipe.tracking.kernels.geometry import Chi2, EdgeIndex, EdgeValues, PairTable, TripletGraph, Triplets
 from beampipe.tracking.kernels.weights import NetworksConfig, load_networks
 from beampipe.tracking.models import weight_file
 from beampipe.tracking.windows import SEED_DEPTH, Windows, load_windows
@@ -320,7 +312,8 @@ class WalkByChi2:
     def __call__(self, position: Position, edge_index: EdgeIndex, triplets: Triplets, chi2: Chi2) -> tuple[TrackIds]:
         weight = np.ones(edge_index.shape[1], np.float32)
         layer = kernels.assign_layers(position, self.windows, self.threads)
-        return (kernels.walk(len(position), edge_index, triplets, chi2, weight, layer, self.penalty, self.min_hits),)
+        graph = TripletGraph(edge_index, triplets, chi2)
+        return (kernels.walk(graph, weight, layer, self.penalty, self.min_hits),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -358,7 +351,8 @@ class WalkByScore:
         distance = np.clip(edge_logit - kernels.logit_of(self.score_cut), -limit, limit)
         weight = distance * np.float32(self.edges_per_logit)
         layer = kernels.assign_layers(position, self.windows, self.threads)
-        return (kernels.walk(len(position), edge_index, triplets, chi2, weight, layer, self.penalty, self.min_hits),)
+        graph = TripletGraph(edge_index, triplets, chi2)
+        return (kernels.walk(graph, weight, layer, self.penalty, self.min_hits),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -402,6 +396,16 @@ STAGE_KINDS: Final = (
 """All stages of this module, in the order in which a pipeline may run them."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Trained:
+    """All networks of one weight file, and the cuts that belong to them."""
+
+    cuts: NetworksConfig
+    embedding: kernels.Mlp
+    filter: kernels.Mlp
+    gnn: kernels.GnnWeights
+
+
 def stages_of(spec: PipelineSpec, folder: Path, threads: int) -> Line:
     """The stages of one pass of a pipeline, in order.
 
@@ -414,7 +418,13 @@ def stages_of(spec: PipelineSpec, folder: Path, threads: int) -> Line:
         FileError: weights are missing or damaged, or one of the networks was not trained.
     """
     windows = load_windows(weight_file(folder, spec.windows)).widened().up_to(spec.curvature)
-    trained = None if spec.networks is None else _trained(weight_file(folder, spec.networks))
+    trained = None
+    if spec.networks is not None:
+        path = weight_file(folder, spec.networks)
+        networks = load_networks(path)
+        if networks.embedding is None or networks.filter is None or networks.gnn is None:
+            raise FileError(f"{path}: got only some networks, expected embedding, filter and gnn; train the others")
+        trained = _Trained(networks.config, networks.embedding, networks.filter, networks.gnn)
     how, line = spec.segmentation, list[tuple[str, Stage]]()
     if trained is not None and spec.graph == "neighbours":
         cuts = trained.cuts
@@ -439,20 +449,3 @@ def stages_of(spec: PipelineSpec, folder: Path, threads: int) -> Line:
     if (completion := spec.completion) is not None:
         line.append(("labelling", CompleteTracks(windows, completion.penalty, completion.min_score, threads)))
     return tuple(line)
-
-
-@dataclass(frozen=True, eq=False)
-class _Trained:
-    """All networks of one weight file, and the cuts that belong to them."""
-
-    cuts: NetworksConfig
-    embedding: kernels.Mlp
-    filter: kernels.Mlp
-    gnn: kernels.GnnWeights
-
-
-def _trained(path: Path) -> _Trained:
-    networks = load_networks(path)
-    if networks.embedding is None or networks.filter is None or networks.gnn is None:
-        raise FileError(f"{path}: got only some networks, expected embedding, filter and gnn; train the others")
-    return _Trained(networks.config, networks.embedding, networks.filter, networks.gnn)

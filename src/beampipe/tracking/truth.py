@@ -12,9 +12,9 @@ from typing import Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Bool, Float32, Int64
+from beampipe.arrays import Bool, Int64
 from beampipe.errors import ConfigError, InputError, ShapeError
-from beampipe.events import NOISE, Event, Hits, Truth, distance_squared
+from beampipe.events import NOISE, Event, Hits, Position, Truth, distance_squared
 
 __all__ = [
     "DISPLACED",
@@ -171,23 +171,23 @@ def layer_code(hits: Hits) -> Int64[ndarray, " n_hits"] | None:
 
 
 def select_particles(
-    event: Event, selection: Selection, known: Contributions | None = None
+    event: Event, selection: Selection, owners: Contributions | None = None
 ) -> Bool[ndarray, " n_particles"]:
     """Which rows of `event.truth.particles` pass the selection; layers are counted on the hits that are there.
 
     Args:
         event: an event with truth.
         selection: the cuts.
-        known: `contributions(event.truth)`, if already computed.
+        owners: `contributions(event.truth)`, if already computed.
 
     Raises:
         InputError: the event has no truth.
     """
     truth = truth_of(event)
-    known = contributions(truth) if known is None else known
+    owners = contributions(truth) if owners is None else owners
     particles = truth.particles
-    row = known.row(particles.particle_id)
-    n_layers = np.append(known.n_layers(event.hits), 0)[row]  # row -1 reads the appended 0
+    row = owners.row(particles.particle_id)
+    n_layers = np.append(owners.n_layers(event.hits), 0)[row]  # row -1 reads the appended 0
     origin = particles.origin_radius
     keep: Bool[ndarray, " n_particles"] = (
         (particles.charge != 0)
@@ -219,17 +219,17 @@ def true_edges(event: Event, selection: Selection, skip: int = 0) -> Int64[ndarr
         InputError: the event has no truth.
     """
     truth = truth_of(event)
-    known = contributions(truth)
-    wanted = np.zeros(len(known.particle_id), np.bool_)
-    wanted[known.row(truth.particles.particle_id[select_particles(event, selection, known)])] = True
-    kept = wanted[known.particle]
+    owners = contributions(truth)
+    wanted = np.zeros(len(owners.particle_id), np.bool_)
+    wanted[owners.row(truth.particles.particle_id[select_particles(event, selection, owners)])] = True
+    kept = wanted[owners.particle]
     code = layer_code(event.hits)
     layer = np.arange(len(event.hits), dtype=np.int64) if code is None else code
-    return consecutive_edges(event.hits.position, layer, known.hit[kept], known.particle[kept], skip)
+    return consecutive_edges(event.hits.position, layer, owners.hit[kept], owners.particle[kept], skip)
 
 
 def consecutive_edges(
-    position: Float32[ndarray, "n_hits 3"],
+    position: Position,
     layer: Int64[ndarray, " n_hits"],
     hit: Int64[ndarray, " n"],
     particle: Int64[ndarray, " n"],
@@ -262,7 +262,7 @@ def consecutive_edges(
     along = np.lexsort((distance[hit[start]], particle[start]))
     start, size, owner = start[along], size[along], particle[start][along]
 
-    found = [np.empty((2, 0), np.int64)]
+    edges = [np.empty((2, 0), np.int64)]
     for step in range(1, skip + 2):
         near = np.flatnonzero(owner[:-step] == owner[step:])
         # All pairs of one hit of each crossing and one of the crossing that is `step` on.
@@ -270,8 +270,8 @@ def consecutive_edges(
         which = np.repeat(near, n_pairs)
         number = np.arange(len(which), dtype=np.int64) - np.repeat(np.cumsum(n_pairs) - n_pairs, n_pairs)
         a, b = np.divmod(number, size[which + step])
-        found.append(hit[np.stack([start[which] + a, start[which + step] + b])])
-    inner, outer = np.concatenate(found, axis=1)
+        edges.append(hit[np.stack([start[which] + a, start[which + step] + b])])
+    inner, outer = np.concatenate(edges, axis=1)
     wrong = (distance[inner] > distance[outer]) | ((distance[inner] == distance[outer]) & (inner > outer))
     inner, outer = np.where(wrong, outer, inner), np.where(wrong, inner, outer)
     key = np.unique(inner * np.int64(len(position)) + outer)
@@ -291,8 +291,8 @@ def edge_labels(
     if len(true) == 0:
         return np.zeros(edge_index.shape[1], np.bool_)
     key = _pair_key(edge_index, n_hits)
-    found = np.minimum(np.searchsorted(true, key), len(true) - 1)
-    label: Bool[ndarray, " n_edges"] = true[found] == key
+    nearest = np.minimum(np.searchsorted(true, key), len(true) - 1)
+    label: Bool[ndarray, " n_edges"] = true[nearest] == key
     return label
 
 

@@ -23,8 +23,11 @@ from typing import Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Float32, Int32, Int64
+from beampipe.arrays import Float32, Int16, Int32, Int64
 from beampipe.errors import ConfigError, FileError
+
+LayerNumbers = Int16[ndarray, " n_hits"]
+"""Number of the layer that each hit lies on; -1 for none."""
 
 MAX_OUT: Final = 16
 """Most layer pairs that start on one layer."""

@@ -12,7 +12,6 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -95,16 +94,24 @@ def write_connection(info: ConnectionInfo, extra: Path | None = None) -> None:
         ConfigError: there is no folder of this user with mode 0700.
         FileError: the extra file cannot be written.
     """
+    refusals = []
     for folder in _folders():
-        with suppress(OSError):
+        try:
             folder.mkdir(mode=0o700, exist_ok=True)
             status = folder.lstat()
-            if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077:
-                break
+        except OSError as error:
+            refusals.append(f"{folder}: {error.strerror}")
+            continue
+        if status.st_uid != os.getuid():
+            refusals.append(f"{folder}: belongs to user {status.st_uid}")
+        elif not stat.S_ISDIR(status.st_mode) or status.st_mode & 0o077:
+            refusals.append(f"{folder}: no folder with mode 0700")
+        else:
+            break
     else:
         raise ConfigError(
-            f"{', '.join(map(str, _folders()))}: got no folder of this user with mode 0700, expected one, for the"
-            " secret of the server"
+            f"{'; '.join(refusals)}; expected a folder of this user with mode 0700 for the secret of the server; set"
+            " XDG_RUNTIME_DIR to one"
         )
     text = json.dumps(asdict(info))
     for path in [folder / f"{port}{_SUFFIX}" for port in info.ports] + ([extra] if extra else []):
@@ -169,11 +176,15 @@ def use_secret_file(path: Path | None) -> None:
 
 
 def _folders() -> Iterator[Path]:
-    """The folders of this user for these files, whether they exist or not."""
+    """The folders of this user for these files, whether they exist or not; the first usable one is used."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime:
         yield Path(runtime) / "beampipe"
     yield Path("/tmp") / f"beampipe-{os.getuid()}"  # not $TMPDIR: a server and its user's shell may differ in it
+    # Another user can create the folder in /tmp first. A home folder may be shared by several machines.
+    home = os.environ.get("HOME")
+    if home:
+        yield Path(home) / f".beampipe-{os.uname().nodename}"
 
 
 def _read(path: Path) -> ConnectionInfo | None:

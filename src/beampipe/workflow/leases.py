@@ -81,7 +81,7 @@ def sweep_leases(folder: Path) -> int:
 
 def _me() -> str:
     pid = os.getpid()
-    return f"{processes.place()}-{pid}-{processes.start_time(pid)}-{next(_numbers)}"
+    return f"{processes.pid_scope()}-{pid}-{processes.start_time(pid)}-{next(_numbers)}"
 
 
 def _taken(path: Path, me: str) -> int | None:
@@ -130,7 +130,7 @@ def _holds(path: Path, holder: str) -> bool:
     """Whether the holder of a lease seems to be alive; one that has not yet written its identity counts as alive."""
     touched = path.stat().st_mtime
     name = _HOLDER.fullmatch(holder)
-    here = name is not None and name["place"] == processes.place()
+    here = name is not None and name["place"] == processes.pid_scope()
     if here and name is not None and not processes.is_same(int(name["pid"]), int(name["started"])):
         return False
     return _now(path) - touched < EXPIRY

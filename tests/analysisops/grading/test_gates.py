@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from beampipe.analysisops.grading.gates import CallsMade, StatusOk, Traceable
+from beampipe.analysisops.grading.gates import CallsMade, FromLedger, StatusOk, Traceable
+from beampipe.analysisops.grading.grade import grade
 from beampipe.analysisops.grading.provenance import NumberIndex, label_answers
 from beampipe.analysisops.grading.submission import Case, read_submission
 from beampipe.analysisops.ledger import Entry
+from beampipe.analysisops.tasks.load import load_task
 from beampipe.errors import ConfigError, UnknownNameError
 from tests.analysisops.grading.examples import ERROR, MASS, PROMPT, entry, honest_entries
+from tests.analysisops.tasks.folders import PUBLIC, written
 
 
 def case_of(answers: Any, entries: list[Entry] | None = None) -> Case:
@@ -81,3 +85,44 @@ def test_a_part_that_the_agent_calculated_is_accepted_unless_the_rubric_says_no(
     assert Traceable(("mass",), accept=("traceable",))(case).fraction == 0.0
     with pytest.raises(UnknownNameError, match="fabricated"):
         Traceable(accept=("fabricated",))
+
+
+TRACE = {
+    "status": "ok",
+    "fit_result": {"mu": 3.097},
+    "fit_method": {"model": "x", "window": "x"},
+    "cuts": [{"cut_id": "two_muons"}, {"cut_id": "charge"}],
+}
+LOOKED = entry(1, "inspect_root_schema_tool", {"file_path": "data.root"}, {"trees": {"mini": {"n_entries": 4000}}})
+FITTED = entry(2, "fit_peak_tool", {"events": "events_1", "window": [2.5, 3.7]}, {"mu": 3.0974, "mu_error": 0.0012})
+CLAIMED = entry(2, "calculate_tool", {"expression": "mu", "values": {"mu": 3.097}}, {"value": 3.097})
+
+
+@pytest.mark.parametrize(
+    ("entries", "score"),
+    [((), 0.0), ((LOOKED,), 0.0), ((LOOKED, CLAIMED), 0.0), ((LOOKED, FITTED), 1.0)],
+    ids=["no call", "a look at the files", "a number through the calculator", "a fit"],
+)
+def test_traces_of_the_public_benchmark_need_the_ledger(
+    tmp_path: Path, entries: tuple[Entry, ...], score: float
+) -> None:
+    task = load_task(written(tmp_path, PUBLIC))
+    result = grade(task, TRACE, entries=entries)
+    assert result.normalized == score
+    assert ("from_ledger" in result.to_json()["hard_failures"]) is (score == 0.0)
+    assert all(issue.code != "not_verified" for issue in result.issues)
+
+
+def test_traces_without_tools_are_not_verified(tmp_path: Path) -> None:
+    result = grade(load_task(written(tmp_path, PUBLIC)), TRACE)
+    assert result.normalized == 1.0
+    assert [issue.code for issue in result.issues] == ["not_verified"]
+
+
+def test_small_counts_need_no_ledger_and_do_not_suffice() -> None:
+    entries = [LOOKED, FITTED]
+    case = Case(read_submission({"files": 2, "mu": 3.0974, "n": 4321}), {}, entries)
+    assert FromLedger(("files", "mu"))(case).fraction == 1.0
+    assert FromLedger(())(case).fraction == 1.0
+    assert FromLedger(("files",))(case).reason == "not from the tools: no number that the rubric reads"
+    assert FromLedger(("mu", "n"))(case).reason == "not from the tools: n: fabricated"

@@ -10,8 +10,7 @@ from beampipe.analysisops.agents.agent import Tools
 from beampipe.analysisops.assessment import ask_here, assess, regrade
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.analysisops.instances import prepare_open_instance
-from beampipe.analysisops.opendata.catalogue import Selection
-from beampipe.analysisops.opendata.download import OpenFile
+from beampipe.analysisops.opendata import OpenFile, Selection
 from beampipe.analysisops.tasks.load import load_task
 from tests.analysisops.tasks.folders import PUBLIC, written
 from tests.analysisops.tools.conftest import write_events

@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 
 from beampipe.analysisops.ledger import Ledger
-from beampipe.analysisops.opendata.catalogue import Selection, atlas_catalogue, prepare_open_data
-from beampipe.analysisops.opendata.download import OpenFile, TransferLimits
+from beampipe.analysisops.opendata import OpenFile, Selection, TransferLimits, atlas_catalogue, prepare_open_data
 from beampipe.analysisops.tasks.load import Task, load_task
-from beampipe.analysisops.tools import LocalTools, Session
+from beampipe.analysisops.tools.session import LocalTools, Session
 from beampipe.errors import ConfigError, InputError, MissingExtraError, ServiceUnavailableError
 from tests.analysisops.opendata.conftest import FileServer, Page
 from tests.analysisops.tasks.folders import OURS, PUBLIC, written

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from beampipe.analysisops.opendata.download import OpenFile, TransferLimits, download_files, init_data_folder
+from beampipe.analysisops.opendata import OpenFile, TransferLimits, download_files, init_data_folder
 from beampipe.analysisops.tools.data_folder import DataFolder
 from beampipe.errors import FileError, InputError, ServiceError, ServiceUnavailableError
 from tests.analysisops.opendata.conftest import FileServer, Page, root_file

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from beampipe.analysisops.opendata.download import Checksum, OpenFile, Transfer, TransferLimits
+from beampipe.analysisops.opendata import Checksum, OpenFile, Transfer, TransferLimits
 from beampipe.errors import (
     BeampipeError,
     CancelledError,

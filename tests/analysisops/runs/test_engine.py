@@ -15,20 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.analysisops.runs import (
-    AgentChoice,
-    Assessment,
-    Record,
-    RunFolder,
-    RunPlan,
-    Seeds,
-    TaskChoice,
-    rescore,
-    run,
-    scores_of,
-    summarise,
-)
-from beampipe.analysisops.runs.plan import recipe_of
+from beampipe.analysisops.runs.engine import rescore, run
+from beampipe.analysisops.runs.folder import Record, RunFolder
+from beampipe.analysisops.runs.plan import AgentChoice, Assessment, RunPlan, Seeds, TaskChoice, recipe_of
+from beampipe.analysisops.runs.statistics import scores_of, summarise
 from beampipe.errors import ConfigError, FileError, WorkflowError
 from beampipe.workflow import file_digest
 from tests.analysisops.runs.fakes import assess, assess_and_die, assess_with_a_failing_host, grade, make_plan

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beampipe.analysisops.runs import Score, difference, mean_with_error, pass_hat, scores_of, summarise
+from beampipe.analysisops.runs.statistics import Score, difference, mean_with_error, pass_hat, scores_of, summarise
 from beampipe.errors import InputError
 
 
@@ -106,7 +106,8 @@ def test_pass_hat_is_the_share_of_all_choices_that_pass(passed: list[list[bool]]
 
 def test_errors_count_as_zero_and_what_is_missing_is_said() -> None:
     scores = [score(1.0), score(0.0, "dev-2", status="error"), score(0.5, "dev-3", status="fail", cost=0.5, tokens=7)]
-    lacking = [{"agent": "a", "family": "f", "task_id": "t", "level": 1}, {"agent": "b", "level": 1}]
+    lost = {"agent": "a", "family": "f", "task_id": "t", "level": 1, "seed": "dev-4", "epoch": 1}
+    lacking = [lost, {**lost, "agent": "b"}]
     found = summarise(scores, ("agent",), missing=lacking)
     mine, other = found["a",], found["b",]
     assert mine.mean == pytest.approx(0.5)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from beampipe.analysisops import Seeds, evaluate
-from beampipe.analysisops.tasks.load import load_program, program_file, shipped_tasks
-from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.analysisops import Seeds, evaluate, rescore
+from beampipe.analysisops.tasks.load import load_checks, load_program, load_task, program_file, shipped_tasks
+from beampipe.errors import ConfigError, FileError, UnknownNameError
 from tests.analysisops.tasks.folders import OURS, written
 
 PROGRAM = '''
@@ -67,6 +67,90 @@ def test_a_folder_outside_the_package_brings_its_own_generator_and_analysis(tmp_
     assert len(set(masses)) == 2
     assert all(5.0 <= abs(mass - 50.0) <= 10.0 for mass in masses)
     assert {path.name for path in folder.iterdir()} == set(BUMP)
+
+
+CHECKS = '''
+"""Whether the peak was sought in enough bins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from beampipe.analysisops.grading.submission import Case, Outcome
+
+
+@dataclass(frozen=True)
+class FitsMade:
+    """1 with enough fits of peaks in the ledger, less with fewer."""
+
+    fits: int = 1
+
+    def __call__(self, case: Case) -> Outcome:
+        made = sum(entry.tool == "fit_peak_tool" and not entry.error for entry in case.entries)
+        return Outcome(min(1.0, made / self.fits), f"{made} fits", {"fits": made})
+
+
+CHECKS = {"fits_made": FitsMade}
+'''
+
+
+def with_checks(fits: int, **more: Any) -> dict[str, Any]:
+    """The task with a rule and a gate of its own."""
+    rubric = BUMP["rubric.yaml"]
+    rule = {"id": "fits", "type": "fits_made", "points": 20, "fits": fits}
+    gates = [*rubric["gates"], {"id": "fitted", "type": "fits_made"}]
+    rules = [*rubric["rule_checks"], rule]
+    return {
+        **BUMP,
+        "rubric.yaml": {**rubric, "total": 120, "gates": gates, "rule_checks": rules},
+        "checks.py": CHECKS,
+        **more,
+    }
+
+
+def test_a_folder_outside_the_package_brings_its_own_checks(tmp_path: Path) -> None:
+    folder = written(tmp_path / "bump", with_checks(2))
+    run = tmp_path / "run"
+    (record,) = evaluate([str(folder)], ["scripted"], Seeds.first(1), run, levels=(1,))
+    results = {check["id"]: check for check in record["grade"]["checks"]}
+    assert results["fitted"]["passed"]
+    assert (results["fits"]["points"], results["fits"]["evidence"]["fits"]) == (10.0, 1)
+    assert record["checks"]["file"] == str((folder / "checks.py").resolve())
+
+    again = rescore(run)
+    assert (again.differences, again.changed) == ((), ())
+    # Other checks grade the same work again: no agent runs, and the outcome says what has changed.
+    written(folder, {"checks.py": CHECKS.replace("made / self.fits", "2 * made / self.fits")})
+    again = rescore(run)
+    assert again.changed == ("bump: checks",)
+    assert [difference.after for difference in again.differences] == [1.0]
+    (folder / "checks.py").unlink()
+    with pytest.raises(FileError, match=r"checks\.py: cannot be read"):
+        rescore(run)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "got no CHECKS"),
+        ("CHECKS = {'a': 1}", "got no CHECKS"),
+        ("class A:\n    def __call__(self, case): ...\nCHECKS = {'a': A}", "got no CHECKS"),
+        (CHECKS.replace('"fits_made"', '"pull"'), "got pull, which all tasks have"),
+        ("1 / 0", "ZeroDivisionError"),
+    ],
+)
+def test_checks_that_cannot_be_used_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_checks(written(tmp_path, {"checks.py": text}) / "checks.py")
+
+
+def test_settings_of_own_checks_are_checked(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="fits"):
+        load_task(written(tmp_path / "wrong", with_checks("many")))  # type: ignore[arg-type]
+    misspelled = with_checks(1)
+    misspelled["rubric.yaml"]["rule_checks"][-1]["type"] = "fit_made"
+    with pytest.raises(UnknownNameError, match="did you mean 'fits_made'"):
+        load_task(written(tmp_path / "unknown", misspelled))
 
 
 def test_changed_code_is_a_changed_task(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from beampipe.analysisops.ledger import Ledger
-from beampipe.analysisops.tools import LocalTools, Session, SessionLimits
+from beampipe.analysisops.tools.session import LocalTools, Session, SessionLimits
 
 KEY = b"a key of the host"
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beampipe.analysisops.tools import LocalTools, ToolRefusedError
+from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.analysisops.tools.counting import CountingLimit, clopper_pearson
+from beampipe.analysisops.tools.session import LocalTools
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.analysisops.tools import Events, Jagged, LocalTools, Session, ToolRefusedError
+from beampipe.analysisops.contract import ToolRefusedError
+from beampipe.analysisops.tools.handles import Events, Jagged
+from beampipe.analysisops.tools.session import LocalTools, Session
 
 LEPTONS = {"pt": "lep_pt", "eta": "lep_eta", "q": "lep_charge", "met": "met", "trigger": "trigger"}
 

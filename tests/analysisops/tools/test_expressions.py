@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy import ndarray
 
-from beampipe.analysisops.tools import Events, Jagged, ToolRefusedError
+from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.analysisops.tools.expressions import check_name, condition, evaluate, number, object_condition, parse
+from beampipe.analysisops.tools.handles import Events, Jagged
 
 LISTS = st.lists(st.lists(st.floats(-100, 100), max_size=4), min_size=1, max_size=6)
 FLOATS = st.floats(-1e3, 1e3)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from numpy import ndarray
 
-from beampipe.analysisops.tools import Histogram, LocalTools, ToolRefusedError
+from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.analysisops.tools.events import fill
 from beampipe.analysisops.tools.fits import PeakFit
+from beampipe.analysisops.tools.handles import Histogram
 from beampipe.analysisops.tools.likelihood import (
     BACKGROUNDS,
     SIGNALS,
@@ -22,6 +23,7 @@ from beampipe.analysisops.tools.likelihood import (
     poisson,
     shapes_of,
 )
+from beampipe.analysisops.tools.session import LocalTools
 
 EDGES = np.linspace(70.0, 110.0, 41)
 SHAPES: list[tuple[Shape, tuple[float, ...]]] = [

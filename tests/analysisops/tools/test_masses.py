@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beampipe.analysisops.tools import Events, Jagged, ToolRefusedError
+from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.analysisops.tools.data_folder import DataFolder
-from beampipe.analysisops.tools.handles import Content, HandleStore, ToolContext
+from beampipe.analysisops.tools.handles import Content, Events, HandleStore, Jagged, ToolContext
 from beampipe.analysisops.tools.masses import (
     calc_combination_mass_tool,
     calc_dilepton_mass_tool,

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.analysisops.ledger import Ledger, read_ledger
-from beampipe.analysisops.tools import LocalTools, McpTools, Session, ToolRefusedError, make_server, serving_tools
+from beampipe.analysisops.tools.mcp import McpTools, make_server, serving_tools
+from beampipe.analysisops.tools.session import LocalTools, Session
 from beampipe.errors import ConfigError, ServiceUnavailableError
 
 
@@ -102,7 +104,8 @@ _STDIO = """
 import sys
 from pathlib import Path
 from beampipe.analysisops.ledger import Ledger, read_ledger
-from beampipe.analysisops.tools import Session, serve_stdio
+from beampipe.analysisops.tools.mcp import serve_stdio
+from beampipe.analysisops.tools.session import Session
 serve_stdio(Session(Path(sys.argv[1]), Ledger(Path(sys.argv[2]), b"k")))
 """
 

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.analysisops.ledger import Ledger, read_ledger
-from beampipe.analysisops.tools import Events, Histogram, LocalTools, Session, SessionLimits, ToolRefusedError
+from beampipe.analysisops.tools.handles import Events, Histogram
+from beampipe.analysisops.tools.session import LocalTools, Session, SessionLimits
 from beampipe.errors import FileError, UnknownNameError
 
 from .conftest import KEY

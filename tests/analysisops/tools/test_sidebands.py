@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.analysisops.tools import ToolRefusedError
+from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.analysisops.tools.data_folder import DataFolder
 from beampipe.analysisops.tools.fits import fit_background_tool
 from beampipe.analysisops.tools.handles import Events, HandleStore, ToolContext, frozen

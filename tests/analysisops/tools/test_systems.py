@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.analysisops.ledger import Ledger
-from beampipe.analysisops.tools import LocalTools, Session, ToolRefusedError, TrackLabels
+from beampipe.analysisops.tools.handles import TrackLabels
+from beampipe.analysisops.tools.session import LocalTools, Session
 
 
 def test_labels_are_those_of_the_pipeline(tmp_path: Path) -> None:

@@ -46,6 +46,18 @@ def test_every_alert_is_tried() -> None:
         assert re.search(rf"alertname: {alert}\n\s+exp_alerts:\n", cases), f"{alert} is never expected"
 
 
+def test_alerts_and_handbook_send_nobody_to_a_log_of_requests() -> None:
+    """The gateway logs no requests, so neither may say that a log has them."""
+    root = Path(__file__).parents[3]
+    assert not re.search(
+        r"^\s*(log|option httplog)\b", (root / "src/beampipe/fleet/gateway/haproxy.cfg.j2").read_text(), re.M
+    )
+    assert "does not log requests" in (root / "docs/fleet_operations.md").read_text()
+    (refused,) = re.findall(r"alert: RequestsRefused.*?action: (.*?)\n", rules_text(2.0), re.S)
+    assert refused.startswith("Requests are not logged")
+    assert "logs of the servers and of the gateway" not in rules_text(2.0)
+
+
 def test_rates_are_over_four_looks_and_at_least_ten_seconds() -> None:
     assert [window(interval) for interval in (0.2, 2.0, 2.6, 15.0)] == [10, 10, 11, 60]
     assert "[60s]" in rules_text(15.0)

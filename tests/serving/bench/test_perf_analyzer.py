@@ -8,8 +8,8 @@ import pytest
 
 from beampipe.errors import BeampipeError
 from beampipe.events import Hits
+from beampipe.serving.bench import RawPoint, perf_analyze
 from beampipe.serving.models import ServingSettings, named_models
-from beampipe.serving.perf_analyzer import RawPoint, perf_analyze
 from beampipe.tracking.data import shipped_events
 from beampipe.triton.engine import Engine
 from beampipe.triton.model.repository import export_repository

@@ -12,15 +12,7 @@ from rich.console import Console
 
 from beampipe.errors import BeampipeError, ConfigError
 from beampipe.serving import bench
-from beampipe.serving.bench import (
-    BenchPlan,
-    BenchPoint,
-    bench_table,
-    draw_concurrency,
-    draw_instances,
-    run_bench,
-    write_bench,
-)
+from beampipe.serving.bench import BenchPlan, BenchPoint, bench_table, run_bench, write_report
 from beampipe.serving.load import Workload, direct_workload
 from beampipe.serving.models import ServingSettings
 from beampipe.tracking import Hits, Tracks
@@ -57,10 +49,9 @@ def test_every_way_is_measured_and_drawn(engine: Engine, tmp_path: Path) -> None
     console = Console(width=200, record=True)
     console.print(bench_table(result, "mu = 0"))
     assert "module_map_ragged http" in console.export_text()
-    draw_concurrency(result, tmp_path / "concurrency.png")
-    draw_instances(result, tmp_path / "instances.png")
-    write_bench(tmp_path / "bench.json", result)
-    assert all((tmp_path / name).stat().st_size for name in ("concurrency.png", "instances.png", "bench.json"))
+    written = write_report(result, tmp_path)
+    assert [path.name for path in written] == ["serving.json", "throughput_concurrency.png", "throughput_instances.png"]
+    assert all(path.stat().st_size for path in written)
 
 
 def test_nothing_is_measured_where_labels_differ(monkeypatch: pytest.MonkeyPatch) -> None:

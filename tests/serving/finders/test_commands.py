@@ -5,14 +5,18 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from beampipe.errors import ConfigError, FileError, UnknownNameError
-from beampipe.serving.finders import Credentials, DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder, open_finder
+from beampipe.serving.finders import DirectTrackFinder, FallbackTrackFinder, TritonTrackFinder
+from beampipe.serving.track_command import track as track_command
+from beampipe.terminal.commands import Commands
+from beampipe.tracking import cli as tracking
 from beampipe.tracking.data import shipped_events, shipped_path
 from beampipe.tracking.finder import TrackFinder
 from beampipe.triton.server.server import TritonServer
@@ -71,36 +75,51 @@ def test_track_goes_on_here_if_no_server_answers(tmp_path: Path, local: bytes) -
 
 
 @pytest.fixture
-def opened() -> Iterator[list[TrackFinder]]:
+def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[TrackFinder]]:
+    """The finders that `beampipe track` opens, in place of finding tracks."""
     finders: list[TrackFinder] = []
+
+    def collect(
+        files: object, output: object, finder: Callable[[], TrackFinder], *rest: object, **more: object
+    ) -> None:
+        finders.append(finder())
+
+    monkeypatch.setattr(tracking, "track", collect)
     yield finders
     for finder in finders:
         finder.close()
 
 
+def open_finder(*options: str | Path) -> None:
+    command = Commands("")
+    command.command()(track_command)
+    CliRunner().invoke(command, ["events.csv", "-o", "tracks.csv", *map(str, options)], catch_exceptions=False)
+
+
 def test_the_options_choose_the_finder(opened: list[TrackFinder]) -> None:
-    opened += [
-        open_finder([]),
-        open_finder(["a:1"]),
-        open_finder(["a:1"], served_model="exatrkx_ragged", fallback=True),
-    ]
+    open_finder()
+    open_finder("--url", "a:1")
+    open_finder("--url", "a:1", "-m", "exatrkx_ragged", "--fallback")
     assert [type(finder) for finder in opened] == [DirectTrackFinder, TritonTrackFinder, FallbackTrackFinder]
 
 
-def test_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+def test_options_that_do_not_fit_are_refused(opened: list[TrackFinder], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="without --url"):
-        open_finder([], fallback=True)
+        open_finder("--fallback")
     with pytest.raises(UnknownNameError, match="give --pipeline"):
-        open_finder(["a:1"], served_model="tagger", fallback=True)
+        open_finder("--url", "a:1", "-m", "tagger", "--fallback")
     with pytest.raises(UnknownNameError, match="unknown pipeline"):
-        open_finder(["a:1"], served_model="tagger", pipeline="exatrk", fallback=True)
+        open_finder("--url", "a:1", "-m", "tagger", "-p", "exatrk", "--fallback")
     with pytest.raises(ConfigError, match="servers have tracker models of their own"):
-        open_finder(["a:1"], model="generic")
+        open_finder("--url", "a:1", "--tracker-model", "generic")
+    with pytest.raises(ConfigError, match="serve --beam-spot"):
+        open_finder("--url", "a:1", "--force")
     with pytest.raises(FileError, match="expected a file with a token"):
-        open_finder(["a:1"], credentials=Credentials(tmp_path / "gone"))
+        open_finder("--url", "a:1", "--token-file", tmp_path / "gone")
     (tmp_path / "token").write_text("two words")
     with pytest.raises(FileError, match="got 2 words"):
-        open_finder(["a:1"], credentials=Credentials(tmp_path / "token"))
+        open_finder("--url", "a:1", "--token-file", tmp_path / "token")
+    assert opened == []
 
 
 def test_the_example_asks_the_server(tracking_server: TritonServer) -> None:

@@ -12,7 +12,7 @@ from matplotlib.image import imread
 
 from beampipe.errors import ConfigError, ShapeError
 from beampipe.events import Event, Hits, Tracks
-from beampipe.tracking.display import draw_png, estimate_pt, write_html, write_phoenix
+from beampipe.tracking.display import draw_event, estimate_pt, write_html, write_phoenix
 from tests.tracking.display.toy import toy_event
 
 NOTHING = Event(5, Hits(np.empty((0, 3), np.float32))), Tracks(np.empty(0, np.int64))
@@ -91,8 +91,8 @@ def test_page_refuses_a_cut_beyond_its_slider(tmp_path: Path) -> None:
 def test_png_shows_tracks_and_fakes(tmp_path: Path) -> None:
     event, tracks, is_fake = toy_event(800, 100, seed=1)
     # Fakes are red, and nothing else is.
-    draw_png(tmp_path / "with.png", event, tracks, track_is_fake=is_fake, min_pt=0.0, show_truth=True)
-    draw_png(tmp_path / "without.png", event, tracks, track_is_fake=None, min_pt=0.0)
+    draw_event(tmp_path / "with.png", event, tracks, track_is_fake=is_fake, min_pt=0.0, show_truth=True)
+    draw_event(tmp_path / "without.png", event, tracks, track_is_fake=None, min_pt=0.0)
 
     def red(name: str) -> int:
         rgb = imread(tmp_path / name)[:, :, :3]
@@ -107,13 +107,24 @@ def test_png_cut_removes_tracks(tmp_path: Path) -> None:
     event, tracks, _ = toy_event(300, seed=1)
     ink = []
     for cut in (0.0, 1e6):
-        draw_png(tmp_path / "event.png", event, tracks, min_pt=cut, dpi=60)
+        draw_event(tmp_path / "event.png", event, tracks, min_pt=cut, dpi=60)
         ink.append(float((1 - imread(tmp_path / "event.png")[:, :, :3]).sum()))
     assert ink[0] > 1.2 * ink[1]
 
 
+@pytest.mark.parametrize(("ending", "start"), [("pdf", b"%PDF"), ("svg", b"<?xml")])
+def test_the_ending_is_the_format(tmp_path: Path, ending: str, start: bytes) -> None:
+    """The same picture gives the same bytes: no time is written."""
+    event, tracks, _ = toy_event(30, seed=1)
+    for name in ("first", "second"):
+        draw_event(tmp_path / f"{name}.{ending}", event, tracks, dark=True)
+    first, second = ((tmp_path / f"{name}.{ending}").read_bytes() for name in ("first", "second"))
+    assert first.startswith(start)
+    assert len(first) == len(second)
+
+
 def test_nothing_to_draw_still_makes_every_file(tmp_path: Path) -> None:
-    draw_png(tmp_path / "event.png", *NOTHING, dpi=40)
+    draw_event(tmp_path / "event.png", *NOTHING, dpi=40)
     write_html(tmp_path / "event.html", *NOTHING)
     write_phoenix(tmp_path / "event.json", [NOTHING[0]], [NOTHING[1]])
     assert imread(tmp_path / "event.png").ndim == 3

@@ -27,7 +27,7 @@ def walked(position: ndarray, seed: int, lost: float = 0.3) -> ndarray:
     pairs, chi2 = kernels.triplets(position, edge_index, windows)
     layer = kernels.assign_layers(position, windows)
     weight = np.ones(edge_index.shape[1], np.float32)
-    track_id = kernels.walk(len(position), edge_index, pairs, chi2, weight, layer, 0.5, 3)
+    track_id = kernels.walk(kernels.TripletGraph(edge_index, pairs, chi2), weight, layer, 0.5, 3)
     freed = np.random.default_rng(seed).random(len(track_id)) < lost
     return number_by_first_hit(np.where(freed, NO_TRACK, track_id))
 

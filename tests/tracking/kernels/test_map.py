@@ -43,10 +43,10 @@ class Case:
         self, weight: Float32[ndarray, " n_edges"], layer: Int16[ndarray, " n"], penalty: float, min_hits: int
     ) -> tuple[Int64[ndarray, " n"], Int64[ndarray, " n"]]:
         """Labels by the native kernel and by the reference."""
-        arguments = (self.edge_index, self.triplets, self.chi2, weight, layer, penalty, min_hits)
+        graph = kernels.TripletGraph(self.edge_index, self.triplets, self.chi2)
         return (
-            kernels.walk(len(self.position), *arguments),
-            reference.walk(len(self.position), *arguments),
+            kernels.walk(graph, weight, layer, penalty, min_hits),
+            reference.walk(graph, weight, layer, penalty, min_hits),
         )
 
 
@@ -173,7 +173,8 @@ def test_nothing_gives_nothing(isa: str) -> None:
     assert triplets.shape == (2, 0)
     assert kernels.pair_features(triplets, chi2, 0).shape == (0, 6)
     nothing = np.empty(0, np.float32)
-    assert len(kernels.walk(0, edge_index, triplets, chi2, nothing, np.empty(0, np.int16), 1.0, 3)) == 0
+    graph = kernels.TripletGraph(edge_index, triplets, chi2)
+    assert len(kernels.walk(graph, nothing, np.empty(0, np.int16), 1.0, 3)) == 0
 
 
 @pytest.mark.parametrize("what", ["curvature", "dip"])

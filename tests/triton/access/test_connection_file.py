@@ -96,12 +96,42 @@ def test_a_file_that_others_can_read_or_write_is_no_connection(connection: Conne
     assert find_connection("127.0.0.1", 1, local=True) is None
 
 
-def test_a_folder_of_somebody_else_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_folder_that_others_can_write_to_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "beampipe").mkdir(mode=0o777)
     (tmp_path / "beampipe").chmod(0o777)
     monkeypatch.setattr(connection_file, "_folders", lambda: iter([tmp_path / "beampipe"]))
-    with pytest.raises(ConfigError, match="no folder of this user with mode 0700"):
+    with pytest.raises(ConfigError, match="no folder with mode 0700; expected a folder of this user"):
         write_connection(new_connection("127.0.0.1", 1, 2, 3, 2))
+
+
+def test_another_folder_is_used_if_another_user_has_made_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Anybody can make a folder in /tmp under the name that a user's servers use."""
+    squatted, own = tmp_path / "squatted", tmp_path / "own"
+    squatted.mkdir(mode=0o700)
+    monkeypatch.setattr(connection_file, "_folders", lambda: iter([squatted, own]))
+    made = new_connection("127.0.0.1", 1, 2, 3, 2)
+    lstat = Path.lstat
+
+    def of_another_user(path: Path) -> os.stat_result:
+        status = lstat(path)
+        return os.stat_result((*status[:4], NOBODY, *status[5:])) if path == squatted else status
+
+    monkeypatch.setattr(Path, "lstat", of_another_user)
+    write_connection(made)
+    assert not list(squatted.iterdir())
+    assert find_connection("127.0.0.1", 1, local=True) == made
+    monkeypatch.setattr(connection_file, "_folders", lambda: iter([squatted]))
+    with pytest.raises(ConfigError, match=f"{squatted}: belongs to user {NOBODY}; expected a folder of this user"):
+        write_connection(made)
+
+
+def test_each_user_has_a_folder_in_tmp_and_one_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("HOME", "/home/me")
+    first, second, third = connection_file._folders()
+    assert (first, second) == (tmp_path / "beampipe", Path(f"/tmp/beampipe-{os.getuid()}"))
+    assert third.parent == Path("/home/me")
+    assert third.name.endswith(os.uname().nodename), "one for each machine that has the home folder"
 
 
 def test_a_named_file_is_looked_at_first(runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,7 @@ def test_a_token_is_a_header_and_never_printed(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="line breaks") as caught:
         Security("s3cret\n")
     assert "s3cret" not in str(caught.value)
-    with pytest.raises(FileError, match="no such file"):
+    with pytest.raises(FileError, match="No such file"):
         Security(roots=Path("gone.pem"))
 
 

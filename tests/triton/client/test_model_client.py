@@ -81,7 +81,7 @@ def test_arrays_come_back_by_each_way_of_asking(batched: bool) -> None:
         assert client.submit(EVENT).result(60)["Y"].tolist() == DOUBLED
         assert asyncio.run(client.infer_async(EVENT))["Y"].tolist() == DOUBLED
         assert client.infer(EVENT, {"Y": (3,)})["Y"].tolist() == DOUBLED
-    assert transport.asked == 4
+    assert transport.n_requests == 4
 
 
 def test_a_model_has_its_parameters() -> None:
@@ -108,7 +108,7 @@ def test_bad_arrays_are_refused_before_they_are_sent() -> None:
             with pytest.raises(kind, match="doubler: got"):
                 client.infer(arrays)
         assert isinstance(client.submit({}).exception(60), InputError)
-    assert transport.asked == 0
+    assert transport.n_requests == 0
 
 
 def test_an_answer_of_another_type_shape_or_name_is_an_error() -> None:
@@ -137,7 +137,7 @@ def test_a_server_that_is_down_is_asked_again_and_one_that_refuses_is_not() -> N
                 with pytest.raises(type(errors[-1])) as caught:
                     client.infer(EVENT)
                 assert getattr(caught.value, "model", "doubler") == "doubler"
-        assert transport.asked == asked
+        assert transport.n_requests == asked
 
 
 def test_a_model_s_own_refusal_reaches_the_caller() -> None:
@@ -151,7 +151,7 @@ def test_when_the_time_is_over_the_last_reason_is_told() -> None:
     client = ModelClient("fake:1", "doubler", transport=transport, timeout=1.0)
     with client, pytest.raises(ServiceUnavailableError, match="busy"):
         client.infer(EVENT)
-    assert 2 <= transport.asked < 99
+    assert 2 <= transport.n_requests < 99
 
 
 def test_a_time_that_is_over_before_another_request_is_sent_hides_no_reason(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +165,7 @@ def test_a_time_that_is_over_before_another_request_is_sent_hides_no_reason(monk
     with ModelClient("fake:1", "doubler", transport=transport) as client:
         with pytest.raises(ServiceUnavailableError, match="busy"):
             client.infer(EVENT)
-        assert transport.asked == 1
+        assert transport.n_requests == 1
         with pytest.raises(DeadlineError):
             client.infer(EVENT)
 

@@ -26,6 +26,7 @@ from beampipe.errors import (
     ServiceUnavailableError,
 )
 from beampipe.triton.client import ModelClient
+from beampipe.triton.connection_file import new_connection, write_connection
 from tests.triton.client.servers import (
     CONFIG,
     MODEL,
@@ -314,11 +315,24 @@ def test_an_encrypted_server_is_trusted_by_its_certificate_only(serve: Server, t
     assert fake.asked == 1
 
 
+def test_only_a_server_of_this_user_is_asked_to_map_memory(serve: Server) -> None:
+    """Gateways, and servers of other users, refuse it and count the refusal, which raises an alarm."""
+    fake = Fake()
+    with serve(fake) as url, ModelClient(url, MODEL, protocol="auto") as client:
+        assert_right(client, 20_000)
+    assert (fake.mapped, fake.asked) == (0, 1)
+
+
 @pytest.mark.parametrize("restricted", [False, True])
-def test_a_server_that_cannot_or_will_not_map_our_memory_gets_events_sent(serve: Server, restricted: bool) -> None:
+def test_a_server_that_cannot_or_will_not_map_our_memory_gets_events_sent(
+    serve: Server, restricted: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     # The fakes refuse every region: like a server in a container, or one that keeps this to its own user.
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     fake = Fake(restricted=restricted)
     with serve(fake) as url:
+        port = int(url.rpartition(":")[2])
+        write_connection(new_connection("127.0.0.1", port, port, port, port))
         with ModelClient(url, MODEL, protocol="auto") as client:
             for _ in range(3):
                 assert_right(client, 20_000)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
-from beampipe.triton.engine import Engine, prepare_backends, this_interpreter
+from beampipe.triton.engine import ENGINE_VARIABLE, Engine, prepare_backends, this_interpreter
 from beampipe.triton.metrics import read_metrics
 from beampipe.triton.server import launch, management
 from beampipe.triton.server.cleanup import (
@@ -112,6 +112,14 @@ def test_a_start_is_bounded(engine: Engine, tmp_path: Path) -> None:
     assert_nothing_left(server.prefix)
 
 
+def test_a_log_that_cannot_be_written_is_refused(engine: Engine, doublers: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    server = TritonServer(ServerSettings(doublers, triton=engine.folder, log=tmp_path / "file" / "triton.log"))
+    with pytest.raises(FileError, match=r"triton.log: .*expected to write the server's log there"):
+        server.start()
+    assert_nothing_left(server.prefix)
+
+
 def test_a_port_in_use_is_refused(engine: Engine, doublers: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -160,3 +168,22 @@ def test_another_install_of_triton_is_used(engine: Engine, doublers: Path, tmp_p
     with TritonServer(ServerSettings(doublers, models=("one",), triton=other)) as server:
         assert ask(server.http_url, "one", 0.0) == (200, [0.0])
         server.kill()
+
+
+def test_a_copy_of_the_engine_in_another_folder_is_used_alone(
+    engine: Engine, doublers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of a Triton that is named with --triton may come from the installed engine."""
+    copy = tmp_path / "triton"
+    shutil.copytree(engine.folder, copy, symlinks=True)
+    monkeypatch.setenv(ENGINE_VARIABLE, str(tmp_path / "none"))
+    with TritonServer(ServerSettings(doublers, models=("one",), triton=copy)) as server:
+        assert ask(server.http_url, "one", 0.0) == (200, [0.0])
+        pids = [server.pid, *(stub.pid for stub in server.stubs())]
+        assert len(pids) == 2
+        for pid in pids:
+            assert Path(f"/proc/{pid}/exe").readlink().is_relative_to(copy)
+            libraries = {line.split()[-1] for line in Path(f"/proc/{pid}/maps").read_text().splitlines()}
+            assert not [name for name in libraries if name.startswith(f"{engine.folder}/")]
+        server.kill()
+    assert_nothing_left(server.prefix)

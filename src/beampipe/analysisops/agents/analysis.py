@@ -30,6 +30,9 @@ DIPHOTON_SELECTION: Final = (
 )
 """Selection of `diphotons`, for `AnalysisResult.method`."""
 
+RECALLED_HIGGS: Final[Mapping[str, tuple[float, float]]] = {"mass": (125.20, 0.11), "signal_yield": (100.0, 20.0)}
+"""Mass of the Higgs boson in the Review of Particle Physics (2024) [GeV], and a guess of the usual size of a yield."""
+
 _MEV_FROM: Final = 2000.0
 """A median transverse momentum or energy of at least this value is in MeV."""
 
@@ -238,8 +241,8 @@ def open_files(request: TaskRequest, tools: Tools, layout: Layout | None = None)
     if root is not None and layout is None:
         layout = recognise(tools.call("inspect_root_schema_tool", file_path=root["name"]))
     histograms = {
-        name: Binning(int(asked["bins"]), float(asked["low"]), float(asked["high"]))
-        for name, asked in (request.data.get("histograms") or {}).items()
+        name: Binning(int(binning["bins"]), float(binning["low"]), float(binning["high"]))
+        for name, binning in (request.data.get("histograms") or {}).items()
     }
     public = {**request.data, **(listed.get("public") or {})}
     return Analysis(tools, layout, files, histograms, public)

@@ -8,11 +8,11 @@ agent. Members are servers in this process, or elsewhere by their addresses.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, fields, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkable
+from typing import Any, Final, Literal
 
 from beampipe.analysisops.a2a.documents import dump_object, parse_object
 from beampipe.analysisops.a2a.server import Card, JsonExecutor, agent_card, serving_a2a
@@ -22,9 +22,6 @@ from beampipe.analysisops.agents.serving import solve
 from beampipe.analysisops.chat import ChatClient
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.errors import BeampipeError, InputError
-
-if TYPE_CHECKING:
-    pass
 
 Part = Literal["planner", "analyst", "reviewer"]
 """Role of a member."""
@@ -56,77 +53,51 @@ _VERDICT: Final[Mapping[str, Any]] = {
 }
 
 
-@runtime_checkable
-class Member(Protocol):
-    """A member of a team."""
+def plan(client: ChatClient, document: Mapping[str, Any]) -> dict[str, Any]:
+    """The planner's answer to a message of the lead: a plan, and the resources `spent`.
 
-    def answer(self, document: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a message of the lead, with the resources `spent`.
-
-        Raises:
-            BeampipeError: the member has no answer.
-        """
-        ...
-
-
-class Planner:
-    """Plans how to solve a task.
-
-    Args:
-        client: asks its model.
+    Raises:
+        BeampipeError: the model has no answer.
     """
-
-    def __init__(self, client: ChatClient) -> None:
-        self._client = client
-
-    def answer(self, document: dict[str, Any]) -> dict[str, Any]:
-        request, spending = TaskRequest.from_json(document["request"]), Spending(_budget(document))
-        system = _PLAN.format(tools=", ".join(map(str, document.get("tools", ()))))
-        text = _say(self._client, system, task_prompt(request), spending)
-        return {"plan": text, "spent": spending.spent.to_json()}
+    request, spending = TaskRequest.from_json(document["request"]), Spending(_budget(document))
+    system = _PLAN.format(tools=", ".join(map(str, document.get("tools", ()))))
+    text = _say(client, system, task_prompt(request), spending)
+    return {"plan": text, "spent": spending.spent.to_json()}
 
 
-class Analyst:
-    """Solves a task with the tools.
+def analyse(client: ChatClient, tools: Tools | None, document: Mapping[str, Any]) -> dict[str, Any]:
+    """The analyst's answer to a message of the lead: a submission, and the resources `spent`.
 
-    Args:
-        client: asks its model.
-        tools: tools of the task; None opens those that each request names.
+    Without tools, those at the address in the request are used.
+
+    Raises:
+        BeampipeError: the model has no answer.
     """
-
-    def __init__(self, client: ChatClient, tools: Tools | None = None) -> None:
-        self._client, self._tools = client, tools
-
-    def answer(self, document: dict[str, Any]) -> dict[str, Any]:
-        plan, notes = str(document.get("plan", "")), str(document.get("notes", ""))
-        agent = LlmAgent(self._client, _budget(document), plan=plan, notes=notes)
-        request = TaskRequest.from_json(document["request"])
-        submission = agent.solve(request, self._tools) if self._tools is not None else solve(agent, request)
-        usage = submission.pop("usage", {})
-        return {"submission": submission, "spent": {key: value for key, value in usage.items() if key != "model"}}
+    agent = LlmAgent(
+        client, _budget(document), plan=str(document.get("plan", "")), notes=str(document.get("notes", ""))
+    )
+    request = TaskRequest.from_json(document["request"])
+    submission = solve(agent, request) if tools is None else agent.solve(request, tools)
+    usage = submission.pop("usage", {})
+    return {"submission": submission, "spent": {key: value for key, value in usage.items() if key != "model"}}
 
 
-class Reviewer:
-    """Decides whether a submission is acceptable.
+def review(client: ChatClient, document: Mapping[str, Any]) -> dict[str, Any]:
+    """The reviewer's answer to a message of the lead: whether a submission is acceptable, and the resources `spent`.
 
-    Args:
-        client: asks its model.
+    Raises:
+        BeampipeError: the model has no answer.
     """
-
-    def __init__(self, client: ChatClient) -> None:
-        self._client = client
-
-    def answer(self, document: dict[str, Any]) -> dict[str, Any]:
-        request, spending = TaskRequest.from_json(document["request"]), Spending(_budget(document))
-        shown = f"{task_prompt(request)}\n\nThe submission:\n{dump_object(dict(document['submission']))}"
-        text = _say(self._client, _REVIEW, shown, spending, _VERDICT)
-        try:
-            review = parse_object(text, "verdict")
-            verdict = review.get("verdict") if review.get("verdict") in ("accept", "revise") else "unreadable"
-            notes = str(review.get("notes", ""))
-        except InputError as error:
-            verdict, notes = "unreadable", str(error)
-        return {"verdict": verdict, "notes": notes, "spent": spending.spent.to_json()}
+    request, spending = TaskRequest.from_json(document["request"]), Spending(_budget(document))
+    shown = f"{task_prompt(request)}\n\nThe submission:\n{dump_object(dict(document['submission']))}"
+    text = _say(client, _REVIEW, shown, spending, _VERDICT)
+    try:
+        reply = parse_object(text, "verdict")
+        verdict = reply.get("verdict") if reply.get("verdict") in ("accept", "revise") else "unreadable"
+        notes = str(reply.get("notes", ""))
+    except InputError as error:
+        verdict, notes = "unreadable", str(error)
+    return {"verdict": verdict, "notes": notes, "spent": spending.spent.to_json()}
 
 
 class TeamAgent:
@@ -148,14 +119,14 @@ class TeamAgent:
         accounts = _Accounts(budget_for(request, self._budget))
         try:
             with ExitStack() as stack:
-                members: dict[Part, Member] = {
-                    "planner": Planner(self._client),
-                    "analyst": Analyst(self._client, tools),
-                    "reviewer": Reviewer(self._client),
+                members: dict[Part, Callable[[dict[str, Any]], dict[str, Any]]] = {
+                    "planner": partial(plan, self._client),
+                    "analyst": partial(analyse, self._client, tools),
+                    "reviewer": partial(review, self._client),
                 }
                 where = {
                     part: self._addresses.get(part)
-                    or stack.enter_context(serving_a2a(JsonExecutor(member.answer), member_card(part)))
+                    or stack.enter_context(serving_a2a(JsonExecutor(member), _card(part)))
                     for part, member in members.items()
                 }
                 answer = _lead(request, tools.names(), where, accounts)
@@ -166,8 +137,8 @@ class TeamAgent:
         return {**answer, "usage": {"model": self._client.model.model, **accounts.spent.to_json()}}
 
 
-def member_card(part: Part) -> Card:
-    """The card of a member of a team, for `beampipe.analysisops.a2a.server.serve_a2a`."""
+def _card(part: Part) -> Card:
+    """The card of a member of a team."""
     return partial(agent_card, part, f"The {part} of a team.", skill=part, tags=("team",))
 
 
@@ -205,36 +176,36 @@ def _lead(
 ) -> dict[str, Any]:
     """The submission of a team; a failed planner or reviewer is skipped, and the comments say so."""
     notes: list[str] = []
-    asked = {"request": request.to_json(), "tools": list(tools)}
-    plan, review = "", ""
+    question = {"request": request.to_json(), "tools": list(tools)}
+    steps, criticism = "", ""
     try:
-        plan = str(_tell("planner", where, {**asked, "budget": asdict(accounts.left(0.2))}, accounts)["plan"])
+        steps = str(_send("planner", where, {**question, "budget": asdict(accounts.left(0.2))}, accounts)["plan"])
     except BeampipeError as error:
         notes.append(f"no plan: {error}")
     submission: dict[str, Any] = {}
     for round_ in range(_ROUNDS):
         # The rest of the budget is for the reviewer and for the analyst's second answer.
         share = 0.7 if round_ + 1 < _ROUNDS else 1.0
-        message = {**asked, "plan": plan, "notes": review, "budget": asdict(accounts.left(share))}
-        latest = dict(_tell("analyst", where, message, accounts)["submission"])
+        message = {**question, "plan": steps, "notes": criticism, "budget": asdict(accounts.left(share))}
+        latest = dict(_send("analyst", where, message, accounts)["submission"])
         if latest["status"] == "ok" or not submission:
             submission = latest
         if round_ + 1 == _ROUNDS or submission["status"] != "ok":
             break
         try:
-            message = {**asked, "submission": submission, "budget": asdict(accounts.left(0.5))}
-            verdict = _tell("reviewer", where, message, accounts)
+            message = {**question, "submission": submission, "budget": asdict(accounts.left(0.5))}
+            verdict = _send("reviewer", where, message, accounts)
         except BeampipeError as error:
             notes.append(f"no review: {error}")
             break
         notes.append(f"review: {verdict['verdict']}: {verdict['notes']}")
         if verdict["verdict"] != "revise":
             break
-        review = str(verdict["notes"])
+        criticism = str(verdict["notes"])
     return {**submission, "method": {**submission["method"], "team": notes}}
 
 
-def _tell(part: Part, where: Mapping[Part, str], message: dict[str, Any], accounts: _Accounts) -> dict[str, Any]:
+def _send(part: Part, where: Mapping[Part, str], message: dict[str, Any], accounts: _Accounts) -> dict[str, Any]:
     """Send a message to a member over A2A and return its answer."""
     from beampipe.analysisops.a2a.client import Limits, send_document
 

@@ -142,7 +142,7 @@ class HistogramL2:
 def _distance(values: Sequence[float], total: float, reference: Sequence[float], right: float) -> float:
     """Distance of the shapes, in units of that of an even spread."""
     even = 1.0 / len(reference)
-    off = math.hypot(*(one / total - other / right for one, other in zip(values, reference, strict=True)))
+    off = math.hypot(*(value / total - other / right for value, other in zip(values, reference, strict=True)))
     room = math.hypot(*(even - other / right for other in reference))
     if room < 1e-12:
         return 0.0 if off < 1e-12 else 1.0
@@ -152,18 +152,18 @@ def _distance(values: Sequence[float], total: float, reference: Sequence[float],
 def _in_bins_of(edges: Sequence[float], histogram: HistogramReference) -> list[float] | None:
     """Contents merged into coarser bins; None if an edge of these is not an edge of the histogram."""
     if len(histogram.values) < len(edges) - 1 or not all(
-        abs(one) < _LARGEST for one in (*histogram.edges, *histogram.values)
+        abs(number) < _LARGEST for number in (*histogram.edges, *histogram.values)
     ):
         return None
     near = _SAME_EDGE * (edges[1] - edges[0])
-    values, place = [], 0
+    values, position = [], 0
     for edge in edges:
-        start = place
-        while place < len(histogram.edges) and histogram.edges[place] < edge - near:
-            place += 1
-        if place == len(histogram.edges) or histogram.edges[place] > edge + near:
+        start = position
+        while position < len(histogram.edges) and histogram.edges[position] < edge - near:
+            position += 1
+        if position == len(histogram.edges) or histogram.edges[position] > edge + near:
             return None
-        values.append(math.fsum(histogram.values[start:place]))
+        values.append(math.fsum(histogram.values[start:position]))
     return values[1:]
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
+from beampipe.analysisops.grading.provenance import NumberIndex
 from beampipe.analysisops.grading.submission import Case, Outcome
 from beampipe.errors import ConfigError, UnknownNameError
 
@@ -51,6 +52,40 @@ class CallsMade:
 
 
 _ACCEPTABLE = ("traceable", "partially")
+
+_SMALL: Final = 100
+"""Smaller whole numbers, such as a number of files, need not be in a ledger."""
+
+
+@dataclass(frozen=True)
+class FromLedger:
+    """Pass if tools were used on the data, and the ledger holds every number of the trace that the rubric reads.
+
+    The gate of the public benchmark's rubrics, which otherwise believe what a trace says.
+
+    Attributes:
+        paths: dotted paths of the numbers in the trace; at least one of these numbers must be in the ledger.
+    """
+
+    paths: tuple[str, ...]
+
+    def __call__(self, case: Case) -> Outcome:
+        """1 or 0."""
+        worked = CallsMade()(case)
+        if worked.fraction < 1.0 or not self.paths:
+            return worked
+        index = NumberIndex(case.entries, case.prompt)
+        numbers = {path: number for path in self.paths if (number := case.number(path)) is not None}
+        labels = {path: index.origin(number).label for path, number in numbers.items()}
+        made_up = [
+            f"{path}: {label}"
+            for path, label in labels.items()
+            if label not in _ACCEPTABLE and not (abs(numbers[path]) < _SMALL and numbers[path].is_integer())
+        ]
+        if made_up or not set(labels.values()) & {*_ACCEPTABLE}:
+            reason = "; ".join(made_up) or "no number that the rubric reads"
+            return Outcome(0.0, f"not from the tools: {reason}", {"labels": labels})
+        return Outcome(1.0, "the numbers stand in the ledger", {"labels": labels})
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from beampipe.analysisops.contract import Level, Reference
+from beampipe.analysisops.grading.gates import FromLedger
 from beampipe.analysisops.grading.judge import Judge, ask_judge
 from beampipe.analysisops.grading.provenance import NumberIndex, label_answers
 from beampipe.analysisops.grading.question import build_question, suspicions
@@ -13,8 +14,6 @@ from beampipe.analysisops.grading.result import CheckResult, Issue, JudgeResult,
 from beampipe.analysisops.grading.rubric import Check, Rubric
 from beampipe.analysisops.grading.submission import Case, Evidence, Submission, read_submission
 from beampipe.analysisops.ledger import Entry
-
-__all__ = ["Gradable", "grade"]
 
 _ERROR_WORDS: Final = frozenset({"error", "failed", "failure", "fail"})
 """Values of the field status by which an agent reports a failure."""
@@ -59,7 +58,7 @@ def grade(
     task: Gradable,
     submission: object,
     reference: Reference | None = None,
-    entries: Sequence[Entry] = (),
+    entries: Sequence[Entry] | None = None,
     *,
     evidence: Evidence | None = None,
     judge: Judge | None = None,
@@ -75,7 +74,8 @@ def grade(
         task: the task.
         submission: the answer of the agent, of any type.
         reference: reference of the instance; None for the public benchmark's tasks, which have none.
-        entries: the ledger of the session, its signatures verified by `read_ledger`.
+        entries: the ledger of the session, its signatures verified by `read_ledger`; None if no tools were served. Then
+            a result by a rubric of the public benchmark has the issue ``not_verified``.
         evidence: contents that the submission names and the ledger does not hold.
         judge: scores free-text answers; None leaves them unscored.
         level: level of the prompt.
@@ -85,15 +85,22 @@ def grade(
     Raises:
         ConfigError: the reference lacks a value that the rubric needs; an error of the host, not of the agent.
     """
+    checks = list(task.rubric.gates)
+    issues = []
+    if task.rubric.version == 1 and entries is None:
+        issues.append(Issue("warn", "not_verified", "no tools were served: nothing shows that data were analysed"))
+    elif task.rubric.version == 1:
+        checks.append(Check("from_ledger", "from_ledger", 0.0, FromLedger(task.rubric.value_paths)))
+    entries = entries or ()
     read = read_submission(submission)
     text = task.prompts.get(level, "") if prompt is None else prompt
     provenance = label_answers(read, NumberIndex(entries, text))
     expected = {**task.eval_ref, **({} if reference is None else {"instance": reference.to_json()})}
     case = Case(read, expected, entries, evidence or Evidence(), provenance, text)
-    issues = [Issue("warn", "submission_cut", note) for note in read.notes]
+    issues += [Issue("warn", "submission_cut", note) for note in read.notes]
 
     gates = []
-    for check in task.rubric.gates:
+    for check in checks:
         outcome = check.kind(case)
         passed = outcome.fraction >= 1.0
         gates.append(
@@ -107,7 +114,7 @@ def grade(
     rules = _rules(task.rubric.rules, case, held)
 
     suspicious = suspicions(read.content)
-    issues += [Issue("warn", "injection_suspected", one) for one in suspicious]
+    issues += [Issue("warn", "injection_suspected", sentence) for sentence in suspicious]
     signals = {f"{rule.id}.{key}": value for rule in (*gates, *rules) for key, value in rule.evidence.items()}
     verdict = _verdict(task, case, judge, seed, held, [*gates, *rules], issues)
     status: Literal["ok", "fail", "error"] = "error" if error else ("ok" if held else "fail")
@@ -176,7 +183,7 @@ def _verdict(
         seed=seed,
         task_id=task.id,
         reference={key: value for key, value in case.reference.items() if key != "instance"},
-        results=[one.to_json() for one in results],
-        issues=[f"{one.severity}: {one.code}: {one.message}" for one in issues],
+        results=[result.to_json() for result in results],
+        issues=[f"{issue.severity}: {issue.code}: {issue.message}" for issue in issues],
     )
     return ask_judge(judge, question)

@@ -115,7 +115,7 @@ def _fault(reply: JudgeReply, question: Question) -> str:
 def _summary(check: Check, contents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     fractions = [check.kind.fraction(content) for content in contents]
     middle = median(fractions)
-    nearest = min(range(len(contents)), key=lambda place: abs(fractions[place] - middle))
+    nearest = min(range(len(contents)), key=lambda index: abs(fractions[index] - middle))
     explanation = contents[nearest].get("explanation")
     return {
         "raw": [look_up(content, check.kind.output_key) for content in contents],

@@ -28,8 +28,6 @@ from typing import Any, Final, Literal
 from beampipe.analysisops.grading.submission import Submission, number_of
 from beampipe.analysisops.ledger import Entry
 
-__all__ = ["LABELS", "Label", "NumberIndex", "Origin", "label_answers", "significant_digits"]
-
 Label = Literal["traceable", "partially", "copied", "computed_from_nothing", "fabricated"]
 """The origin of a number."""
 
@@ -230,8 +228,8 @@ class _Numbers:
 
 def _near(numbers: Sequence[float], number: float, *, exact: bool = False) -> bool:
     if exact:
-        place = bisect_left(numbers, number - 1e-12 * abs(number))
-        return place < len(numbers) and numbers[place] <= number + 1e-12 * abs(number)
+        position = bisect_left(numbers, number - 1e-12 * abs(number))
+        return position < len(numbers) and numbers[position] <= number + 1e-12 * abs(number)
     return next(_matches(numbers, number), None) is not None
 
 
@@ -244,10 +242,10 @@ def _matches(numbers: Sequence[float], number: float) -> Iterator[float]:
         half = 0.5 * 10.0 ** max(power, -300) + 1e-12 * abs(number)
     for unit in _UNITS:
         low, high = (number - half) / unit, (number + half) / unit
-        place = bisect_left(numbers, low)
-        while place < len(numbers) and numbers[place] <= high:
-            yield numbers[place]
-            place += 1
+        position = bisect_left(numbers, low)
+        while position < len(numbers) and numbers[position] <= high:
+            yield numbers[position]
+            position += 1
 
 
 def _inputs(entry: Entry) -> Iterator[tuple[float, bool]]:
@@ -258,7 +256,7 @@ def _inputs(entry: Entry) -> Iterator[tuple[float, bool]]:
     matter = (entry.result or {}).get("depends_on")
     for key, value in entry.arguments.items():
         if key == "values" and isinstance(matter, list) and isinstance(value, Mapping):
-            value = {name: one for name, one in value.items() if name in matter}
+            value = {name: number for name, number in value.items() if name in matter}
         if key not in _ECHOES:
             literal = key == "expression"
             yield from ((number, literal) for _, number in _walk(value, key, skip_echoes=False, read_texts=literal))
@@ -280,7 +278,7 @@ def _walk(value: object, path: str, *, skip_echoes: bool, read_texts: bool = Fal
         elif isinstance(value, Mapping):
             left += [(f"{path}.{key}".lstrip("."), value[key]) for key in reversed(_telling_keys(value, skip_echoes))]
         elif isinstance(value, list | tuple):
-            left += [(f"{path}[{place}]", value[place]) for place in range(len(value) - 1, -1, -1)]
+            left += [(f"{path}[{index}]", value[index]) for index in range(len(value) - 1, -1, -1)]
         elif (number := number_of(value)) is not None:
             yield path, number
 

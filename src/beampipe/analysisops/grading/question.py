@@ -101,8 +101,8 @@ def _texts(value: object, where: str) -> Iterator[tuple[str, str]]:
             yield f"{name} (a key)", key
             yield from _texts(inside, name)
     elif isinstance(value, list | tuple):
-        for place, inside in enumerate(value):
-            yield from _texts(inside, f"{where}[{place}]")
+        for index, inside in enumerate(value):
+            yield from _texts(inside, f"{where}[{index}]")
 
 
 JUDGE_PLACEHOLDERS: Final = (
@@ -210,7 +210,7 @@ def build_question(
     }
     prompt = prompt or _PLAIN_PROMPT
     # One pass: inserted text is never searched for placeholders.
-    filled = _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), prompt)
+    filled = _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), prompt)
     if not set(_OF_SUBMISSION) & set(_PLACEHOLDER.findall(prompt)):
         filled += f"\n{fenced}\n"
     schema = _schema(checks)

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-__all__ = ["CheckResult", "Issue", "JudgeResult", "Result", "rounded", "ungraded"]
-
 _DIGITS: Final = 6
 """Significant digits of a number in a result; decimals of a score."""
 
@@ -152,7 +150,9 @@ class Result:
                 "max": round(self.judge.max_score, _DIGITS),
                 "meta": rounded(self.judge.meta),
             },
-            "issues": [{"severity": one.severity, "code": one.code, "message": one.message} for one in self.issues],
+            "issues": [
+                {"severity": issue.severity, "code": issue.code, "message": issue.message} for issue in self.issues
+            ],
             "signals": rounded(self.signals),
             "provenance": rounded(self.provenance),
             "checks": [check.to_json() for check in (*self.gates, *self.rules)],
@@ -211,7 +211,7 @@ def rounded(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): rounded(value[key]) for key in sorted(value, key=str)}
     if isinstance(value, list | tuple):
-        return [rounded(one) for one in value]
+        return [rounded(item) for item in value]
     if isinstance(value, float):
         return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else str(value)
     return value

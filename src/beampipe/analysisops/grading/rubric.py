@@ -111,6 +111,12 @@ class Rubric:
         """Points of all checks of a judge."""
         return math.fsum(check.points for check in self.judged)
 
+    @property
+    def value_paths(self) -> tuple[str, ...]:
+        """Paths of the numbers that checks read from a trace of the public benchmark."""
+        paths = (getattr(check.kind, "value_path", None) for check in (*self.gates, *self.rules))
+        return tuple(dict.fromkeys(path for path in paths if path is not None))
+
     def paths(self) -> list[tuple[str, str, str]]:
         """Check, setting and dotted path for every path into the reference; ``value_path`` leads into submissions."""
         return [
@@ -123,12 +129,13 @@ class Rubric:
         ]
 
 
-def read_rubric(table: Mapping[str, Any], where: str) -> Rubric:
+def read_rubric(table: Mapping[str, Any], where: str, own: Mapping[str, type[Any]] | None = None) -> Rubric:
     """Read a rubric from the content of rubric.yaml.
 
     Args:
         table: the content.
         where: the file, for messages.
+        own: checks that the task brings, by type; each may be a gate or a rule.
 
     Raises:
         ConfigError: a key is unknown or missing, an id is not unique, a value is invalid, or the declared total is not
@@ -145,16 +152,17 @@ def read_rubric(table: Mapping[str, Any], where: str) -> Rubric:
     version = table.get("version", 1)
     if version not in _VERSIONS:
         raise ConfigError(f"{where}: got version {version!r}, expected 1 or 2")
+    own = own or {}
     warnings: list[str] = []
-    gates = _checks(table, "gates", GATES, where, warnings)
-    rules = _checks(table, "rule_checks", RULES, where, warnings)
+    gates = _checks(table, "gates", {**GATES, **own}, where, warnings)
+    rules = _checks(table, "rule_checks", {**RULES, **own}, where, warnings)
     judged = _checks(table, "llm_checks", JUDGED, where, warnings)
     ids = [check.id for check in (*gates, *rules, *judged)]
     for name in ids:
         if ids.count(name) > 1:
             raise ConfigError(f"{where}: got the id {name!r} twice, expected each check to have its own")
-    for place, check in enumerate(rules):
-        earlier = [rule.id for rule in rules[:place]]
+    for index, check in enumerate(rules):
+        earlier = [rule.id for rule in rules[:index]]
         for name in check.scaled_by:
             if name not in earlier:
                 raise UnknownNameError(f"rule before it ({where}: {check.id}: scaled_by)", name, earlier)
@@ -174,7 +182,7 @@ def _checks(
     listed = table.get(key) or []
     if not isinstance(listed, Sequence) or isinstance(listed, str):
         raise ConfigError(f"{where}: {key}: got {listed!r}, expected a list of checks")
-    return tuple(_check(entry, f"{where}: {key}[{place}]", key, kinds, warnings) for place, entry in enumerate(listed))
+    return tuple(_check(entry, f"{where}: {key}[{index}]", key, kinds, warnings) for index, entry in enumerate(listed))
 
 
 def _check(table: Any, where: str, key: str, kinds: Mapping[str, type[Any]], warnings: list[str]) -> Check:

@@ -183,11 +183,12 @@ class Evidence:
         """As JSON types, for a log; `from_json` reads it back."""
         return {
             "histograms": {
-                name: {"edges": list(one.edges), "values": list(one.values)} for name, one in self.histograms.items()
+                name: {"edges": list(histogram.edges), "values": list(histogram.values)}
+                for name, histogram in self.histograms.items()
             },
             "labels": {name: [int(label) for label in labels] for name, labels in self.labels.items()},
-            "particle_id": [int(one) for one in self.particle_id],
-            "reconstructable": [int(one) for one in self.reconstructable],
+            "particle_id": [int(particle) for particle in self.particle_id],
+            "reconstructable": [int(particle) for particle in self.reconstructable],
         }
 
     @classmethod
@@ -195,8 +196,8 @@ class Evidence:
         """Read the output of `to_json`; keys may be missing."""
         return cls(
             {
-                name: HistogramReference(tuple(one["edges"]), tuple(one["values"]))
-                for name, one in data.get("histograms", {}).items()
+                name: HistogramReference(tuple(histogram["edges"]), tuple(histogram["values"]))
+                for name, histogram in data.get("histograms", {}).items()
             },
             dict(data.get("labels", {})),
             tuple(data.get("particle_id", ())),
@@ -230,8 +231,8 @@ def histogram_of(
 
 
 def _read(result: Mapping[str, Any], handle: str) -> tuple[HistogramReference | None, str]:
-    edges = [number_of(one) for one in result["edges"]]
-    values = [number_of(one) for one in result.get("values", ())]
+    edges = [number_of(edge) for edge in result["edges"]]
+    values = [number_of(content) for content in result.get("values", ())]
     if None in edges or None in values or len(edges) != len(values) + 1:
         return None, f"{handle!r} has {len(edges)} edges and {len(values)} values, or some that are not finite"
     return HistogramReference(tuple(map(float, edges)), tuple(map(float, values))), ""  # type: ignore[arg-type]

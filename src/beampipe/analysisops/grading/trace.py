@@ -20,6 +20,12 @@ def _number(case: Case, value: float | None, path: str | None) -> float:
     return float(value or 0.0) if path is None else case.expected_number(path)
 
 
+def _unless_missing(missing: list[str], complete: str) -> Outcome:
+    if missing:
+        return Outcome(0.0, f"missing: {', '.join(missing)}", {"missing": missing})
+    return Outcome(1.0, complete)
+
+
 @dataclass(frozen=True)
 class RequiredFields:
     """1 if all fields exist at the top level of the trace and are not null, else 0.
@@ -32,10 +38,8 @@ class RequiredFields:
 
     def __call__(self, case: Case) -> Outcome:
         """1 or 0."""
-        lacking = [name for name in self.required_fields if case.submission.content.get(name) is None]
-        if lacking:
-            return Outcome(0.0, f"missing: {', '.join(lacking)}", {"missing": lacking})
-        return Outcome(1.0, "all fields are there")
+        missing = [name for name in self.required_fields if case.submission.content.get(name) is None]
+        return _unless_missing(missing, "all fields are there")
 
 
 @dataclass(frozen=True)
@@ -105,9 +109,7 @@ class CheckCutIds:
         listed = cuts if isinstance(cuts, list) else []
         ids = {cut["cut_id"] for cut in listed if isinstance(cut, dict) and isinstance(cut.get("cut_id"), str)}
         missing = [name for name in self.required_cut_ids if name not in ids]
-        if missing:
-            return Outcome(0.0, f"missing: {', '.join(missing)}", {"missing": missing})
-        return Outcome(1.0, "all cuts are listed")
+        return _unless_missing(missing, "all cuts are listed")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from beampipe.analysisops.grading.provenance import LABELS
 from beampipe.analysisops.report.formatting import cost, count, duration, score, shade, with_error
 from beampipe.analysisops.report.plots import AXES, price_plot, pull_plot
 from beampipe.analysisops.report.run_data import References, RunData, plain, read_run_data
-from beampipe.analysisops.runs import PASSED
+from beampipe.analysisops.runs.statistics import PASSED
 from beampipe.files import check_output, write_whole
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _lead(run: RunData) -> str:
     epochs = len({score.epoch for score in run.scores})
     numbers = [
         _some(len(run.agents), "agent"),
-        _some(len({one["task_id"] for one in run.assessments}), "task"),
+        _some(len({assessment["task_id"] for assessment in run.assessments}), "task"),
         _some(len(run.levels), "level"),
         _some(seeds, "seed"),
         _some(epochs, "epoch"),
@@ -138,12 +138,12 @@ def _notices(run: RunData) -> Iterator[tuple[str, str]]:
         yield (
             "bad",
             f"{_some(len(run.missing), 'assessment')} of the plan are missing: not done yet, or the host failed. They "
-            "are in no mean. Run the same plan again to do them.",
+            "are in no mean, and count as 0 in the order of agents. Run the same plan again to do them.",
         )
     errors = sum(score.status == "error" for score in run.scores)
     if errors:
         yield ("wait", f"{_some(errors, 'assessment')} ended with an agent's failure and count as 0.")
-    public = sum(not one["secret"] for one in run.assessments)
+    public = sum(not assessment["secret"] for assessment in run.assessments)
     if public:
         yield (
             "wait",
@@ -151,8 +151,8 @@ def _notices(run: RunData) -> Iterator[tuple[str, str]]:
             "with secret seeds.",
         )
     else:
-        marks = ", ".join(sorted({one["secret"] for one in run.assessments}))
-        where = "in this page" if run.told else "not in this page"
+        marks = ", ".join(sorted({assessment["secret"] for assessment in run.assessments}))
+        where = "in this page" if run.shown_references else "not in this page"
         yield ("good", f"Secret seeds, fingerprint {marks}. Their references are {where}.")
 
 

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from beampipe.analysisops.report.formatting import cost, count, duration, with_error
 from beampipe.analysisops.report.run_data import RunData
-from beampipe.analysisops.runs import Summary
+from beampipe.analysisops.runs.statistics import Summary
 
 
 @dataclass(frozen=True)
@@ -110,14 +110,14 @@ def pull_plot(run: RunData, agent: str) -> Markup:
     normal = len(pulls) * 2 * _EDGE / _BINS / math.sqrt(2 * math.pi)
     unit = (base - 8) / max(*counts, normal)
     bars = "".join(
-        f'<rect class="a{run.colour(agent)}" x="{side + place * step + 0.5:.1f}" y="{base - unit * number:.1f}"'
+        f'<rect class="a{run.colour(agent)}" x="{side + index * step + 0.5:.1f}" y="{base - unit * number:.1f}"'
         f' width="{step - 1:.1f}" height="{unit * number:.1f}"/>'
-        for place, number in enumerate(counts)
+        for index, number in enumerate(counts)
     )
     across = (width - 2 * side) / (2 * _EDGE)
     points = [
         (side + (x + _EDGE) * across, base - unit * normal * math.exp(-x * x / 2))
-        for x in (-_EDGE + 0.1 * place for place in range(int(20 * _EDGE) + 1))
+        for x in (-_EDGE + 0.1 * index for index in range(int(20 * _EDGE) + 1))
     ]
     curve = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
     ticks = "".join(
@@ -152,10 +152,10 @@ def _scale(values: Sequence[float]) -> Callable[[float], float]:
     low, high = math.log10(min(positive)) - 0.25, math.log10(max(positive)) + 0.25
     start = _LEFT + (40.0 if len(positive) < len(values) else 0.0)
 
-    def place(value: float) -> float:
+    def x_of(value: float) -> float:
         return _LEFT + 14 if value <= 0 else start + (_RIGHT - start) * (math.log10(value) - low) / (high - low)
 
-    return place
+    return x_of
 
 
 def _y_of(value: float) -> float:
@@ -163,7 +163,7 @@ def _y_of(value: float) -> float:
 
 
 def _ticks_along(
-    values: Sequence[float], place: Callable[[float], float], text: Callable[[float], str]
+    values: Sequence[float], x_of: Callable[[float], float], text: Callable[[float], str]
 ) -> Iterator[str]:
     """Ticks at round values, as many as fit."""
     most = max(values) or 1.0
@@ -172,21 +172,21 @@ def _ticks_along(
     wanted = [0.0, *(factor * 10.0**power for power in powers for factor in (1, 2, 5))]
     last = -math.inf
     for value in wanted:
-        x = place(value)
+        x = x_of(value)
         if _LEFT <= x <= _RIGHT and x - last > 58 and (value > 0 or min(values) <= 0 or x < _LEFT + 15):
             last = x
             yield f'<path class="axis" d="M{x:.1f} {_BOTTOM}v4"/>'
             yield f'<text x="{x:.1f}" y="{_BOTTOM + 19}" class="middle">{escape(text(value))}</text>'
 
 
-def _frontier(known: Sequence[tuple[str, float, Summary]], place: Callable[[float], float]) -> str:
+def _frontier(points: Sequence[tuple[str, float, Summary]], x_of: Callable[[float], float]) -> str:
     """The Pareto frontier: a step line through the agents that no cheaper one surpasses."""
     best, path = -1.0, ""
-    for _, value, one in sorted(known, key=lambda item: (item[1], -item[2].mean)):
-        if one.mean > best:
-            x, y = place(value), _y_of(one.mean)
+    for _, value, summary in sorted(points, key=lambda item: (item[1], -item[2].mean)):
+        if summary.mean > best:
+            x, y = x_of(value), _y_of(summary.mean)
             path += f"M{x:.1f} {y:.1f}" if not path else f"H{x:.1f}V{y:.1f}"
-            best = one.mean
+            best = summary.mean
     return f"{path}H{_RIGHT}"
 
 
@@ -209,7 +209,7 @@ def _name(agent: str, x: float, y: float, taken: list[tuple[float, float]]) -> s
         y + 4 + offset
         for offset in offsets
         if y + 4 + offset < _BOTTOM - 2 or offset < 0
-        if not any(abs(y + 4 + offset - other) < 14 and abs(left - place) < 120 for place, other in taken)
+        if not any(abs(y + 4 + offset - other) < 14 and abs(left - other_left) < 120 for other_left, other in taken)
     )
     taken.append((left, y))
     kind, beside = ("name end", x - 9) if end else ("name", x + 9)

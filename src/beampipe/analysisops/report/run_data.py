@@ -17,8 +17,8 @@ from typing import Any, Final, Literal
 from beampipe.analysisops.grading.provenance import LABELS
 from beampipe.analysisops.grading.submission import Evidence, Submission, histogram_of, number_of, read_submission
 from beampipe.analysisops.ledger import Entry
-from beampipe.analysisops.runs import RunFolder, Score, Summary, difference, scores_of, summarise
-from beampipe.analysisops.runs.folder import result_line
+from beampipe.analysisops.runs.folder import RunFolder, result_line
+from beampipe.analysisops.runs.statistics import Score, Summary, difference, scores_of, summarise
 from beampipe.errors import InputError
 
 _TEXT: Final = 4000
@@ -59,7 +59,7 @@ def detail_of(record: Mapping[str, Any], result: Mapping[str, Any], *, reference
     return {
         "told": reference,
         "error": shortened(record["error"]),
-        "failures": [shortened(one) for one in result.get("hard_failures", ())],
+        "failures": [shortened(failure) for failure in result.get("hard_failures", ())],
         "issues": [
             {
                 "severity": shortened(issue.get("severity", ""), 20),
@@ -70,10 +70,10 @@ def detail_of(record: Mapping[str, Any], result: Mapping[str, Any], *, reference
         ],
         "answers": answers_of(submission, record, result, reference=reference),
         "words": list(_words(submission, record, reference=reference)),
-        "checks": [_check(one, reference=reference) for one in result.get("checks", ())],
+        "checks": [_check(check, reference=reference) for check in result.get("checks", ())],
         "judge": _judge(result.get("llm") or {}, reference=reference),
         "histograms": list(_histograms(submission, record, reference=reference)),
-        "calls": [_call(one) for one in record["ledger"][:_CALLS]],
+        "calls": [_call(call) for call in record["ledger"][:_CALLS]],
         "calls_left_out": max(0, len(record["ledger"]) - _CALLS),
         "prompt": shortened(str(record["request"].get("prompt", "")), 4 * _TEXT),
         "method": [[shortened(key, 80), shortened(value)] for key, value in methods],
@@ -139,11 +139,11 @@ def plain(value: object, most: int | None = None) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):
-        return {str(key): plain(one, most) for key, one in value.items()}
+        return {str(key): plain(item, most) for key, item in value.items()}
     if isinstance(value, list | tuple):
         if most is not None and len(value) > 2 * most and not isinstance(value[0], Mapping | list | tuple):
-            return [*(plain(one, most) for one in value[:most]), f"… {len(value) - most} more"]
-        return [plain(one, most) for one in value]
+            return [*(plain(item, most) for item in value[:most]), f"… {len(value) - most} more"]
+        return [plain(item, most) for item in value]
     return value
 
 
@@ -163,8 +163,8 @@ def _words(submission: Submission, record: Mapping[str, Any], *, reference: bool
     right = instance.get("words") or {}
     given = submission.section("words")
     for name in dict.fromkeys([*right, *given]):
-        one = {"name": shortened(name, 80), "said": shortened(given[name], 400) if name in given else None}
-        yield {**one, "reference": shortened(right[name], 400)} if reference and name in right else one
+        word = {"name": shortened(name, 80), "said": shortened(given[name], 400) if name in given else None}
+        yield {**word, "reference": shortened(right[name], 400)} if reference and name in right else word
 
 
 def _check(check: Mapping[str, Any], *, reference: bool) -> dict[str, Any]:
@@ -196,16 +196,16 @@ def _judge(llm: Mapping[str, Any], *, reference: bool) -> dict[str, Any]:
 def _histograms(submission: Submission, record: Mapping[str, Any], *, reference: bool) -> Iterator[dict[str, Any]]:
     instance = (record["reference"] or {}).get("instance") or {}
     right = instance.get("histograms") or {}
-    entries = [Entry(**{**one, "sources": tuple(one["sources"])}) for one in record["ledger"]]
+    entries = [Entry(**{**entry, "sources": tuple(entry["sources"])}) for entry in record["ledger"]]
     evidence = Evidence.from_json(record["contents"] or {})
     for name in dict.fromkeys([*right, *submission.section("histograms")]):
-        found, reason = histogram_of(name, submission, entries, evidence)
-        one: dict[str, Any] = {"name": shortened(name, 80), "reason": shortened(reason, 400)}
-        if found is not None and 0 < len(found.values) <= _BINS:
-            one |= {"edges": list(found.edges), "values": list(found.values)}
+        filled, reason = histogram_of(name, submission, entries, evidence)
+        histogram: dict[str, Any] = {"name": shortened(name, 80), "reason": shortened(reason, 400)}
+        if filled is not None and 0 < len(filled.values) <= _BINS:
+            histogram |= {"edges": list(filled.edges), "values": list(filled.values)}
         if reference and name in right and len(right[name]["values"]) <= _BINS:
-            one["reference"] = {"edges": list(right[name]["edges"]), "values": list(right[name]["values"])}
-        yield one
+            histogram["reference"] = {"edges": list(right[name]["edges"]), "values": list(right[name]["values"])}
+        yield histogram
 
 
 def _call(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -215,7 +215,7 @@ def _call(entry: Mapping[str, Any]) -> dict[str, Any]:
         "arguments": shortened(entry["arguments"], _CALL),
         "result": "" if entry["result"] is None else shortened(entry["result"], _CALL),
         "error": shortened(entry["error"], _CALL),
-        "sources": [shortened(one, 120) for one in entry["sources"][:20]],
+        "sources": [shortened(source, 120) for source in entry["sources"][:20]],
         "seconds": number_of(entry["seconds"]),
     }
 
@@ -239,7 +239,7 @@ class RunData:
         details: details shown when a row is opened.
         origins: agent -> number of its numbers with each label.
         pulls: agent -> distances to the truth, in units of the quoted uncertainties.
-        told: number of rows that show their reference.
+        shown_references: number of rows that show their reference.
     """
 
     name: str
@@ -250,29 +250,31 @@ class RunData:
     details: Sequence[Mapping[str, Any]]
     origins: Mapping[str, Counter[str]]
     pulls: Mapping[str, Sequence[float]]
-    told: int
+    shown_references: int
 
     @cached_property
     def agents(self) -> tuple[str, ...]:
         """Names of the agents, the best first; those without results come last."""
         names = {assessment["agent"] for assessment in self.assessments}
-        mean = {name: summary.mean for name, summary in self.by_agent.items()}
-        return tuple(sorted(names, key=lambda name: (1.0 if math.isnan(mean[name]) else -mean[name], name)))
+        figures = self.by_agent
+        return tuple(sorted(names, key=lambda name: (math.isnan(figures[name].mean), -figures[name].ranked, name)))
 
     @cached_property
     def families(self) -> tuple[str, ...]:
         """Names of the families, in the plan's order."""
-        return tuple(dict.fromkeys(str(one["family"]) for one in self.assessments))
+        return tuple(dict.fromkeys(str(assessment["family"]) for assessment in self.assessments))
 
     @cached_property
     def levels(self) -> tuple[int, ...]:
         """The levels."""
-        return tuple(sorted({int(one["level"]) for one in self.assessments}))
+        return tuple(sorted({int(assessment["level"]) for assessment in self.assessments}))
 
     @cached_property
     def by_agent(self) -> dict[str, Summary]:
         """Figures of each agent."""
-        return {str(key[0]): one for key, one in summarise(self.scores, ("agent",), missing=self.missing).items()}
+        return {
+            str(key[0]): summary for key, summary in summarise(self.scores, ("agent",), missing=self.missing).items()
+        }
 
     @cached_property
     def by_level(self) -> dict[tuple[str | int, ...], Summary]:
@@ -311,13 +313,13 @@ def read_run_data(folder: Path, references: References = "development") -> RunDa
         FileError: the folder holds no run.
         InputError: no assessment of it is done yet.
     """
-    place = RunFolder(folder)
-    assessments = place.read_plan()
-    graded = {line["key"]: line["result"] for line in place.read_results()} if place.results.exists() else {}
+    run_folder = RunFolder(folder)
+    assessments = run_folder.read_plan()
+    graded = {line["key"]: line["result"] for line in run_folder.read_results()} if run_folder.results.exists() else {}
     lines, rows, details = [], [], []
     origins: dict[str, Counter[str]] = {}
     pulls: dict[str, list[float]] = {}
-    for record in place.records():
+    for record in run_folder.records():
         line = result_line(record, record["grade"])
         line["result"] = graded.get(line["key"], line["result"])
         shows_reference = references == "all" or (references == "development" and not record["assessment"]["secret"])
@@ -337,7 +339,7 @@ def read_run_data(folder: Path, references: References = "development") -> RunDa
     rows = [{**_row(line, score), **more} for line, score, more in zip(lines, scores, rows, strict=True)]
     with_reference = sum(bool(row["told"]) for row in rows)
     return RunData(
-        folder.resolve().name, assessments, scores, place.missing(), rows, details, origins, pulls, with_reference
+        folder.resolve().name, assessments, scores, run_folder.missing(), rows, details, origins, pulls, with_reference
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from beampipe.analysisops.grading.result import ungraded
-from beampipe.analysisops.runs.folder import Record, RunFolder, dump, result_line
+from beampipe.analysisops.runs.folder import Record, RunFolder, dump, load, result_line
 from beampipe.analysisops.runs.plan import Assessment, RunPlan, recipe_of
 from beampipe.errors import ConfigError, InputError, WorkflowError
 from beampipe.workflow import Store, Task, code_digest, file_digest, open_pool
@@ -67,25 +67,28 @@ def run(
         WorkflowError: the host failed in some assessments; the others are done and in the results.
         FileError: another run works in the folder, or the secret of the seeds cannot be used.
     """
-    place = RunFolder(folder)
+    run_folder = RunFolder(folder)
     assessments = plan.assessments(_code_of(assess) if code is None else code)
-    with place.locked():
-        shutil.rmtree(place.work, ignore_errors=True)  # of a run that was killed
-        place.work.mkdir(exist_ok=True)
-        place.write_plan(assessments, extend=extend)
-        place.store.sweep()
-        tasks = [Task(one.label, _assess_one, (one, assess, place.store, place.work)) for one in assessments]
+    with run_folder.locked():
+        shutil.rmtree(run_folder.work, ignore_errors=True)  # of a run that was killed
+        run_folder.work.mkdir(exist_ok=True)
+        run_folder.write_plan(assessments, extend=extend)
+        run_folder.store.sweep()
+        tasks = [
+            Task(assessment.label, _assess_one, (assessment, assess, run_folder.store, run_folder.work))
+            for assessment in assessments
+        ]
         report = None if progress is None else (lambda task: progress(task.label))
         pool_kind, window = ("inline", 1) if workers == 1 else ("processes", None)
         failed: WorkflowError | None = None
         try:
             with open_pool(pool_kind, workers) as pool:
-                run_tasks(tasks, pool, log=place.log, progress=report, window=window)
+                run_tasks(tasks, pool, log=run_folder.log, progress=report, window=window)
         except WorkflowError as error:  # the results of the others are written first
             failed = error
-        records = list(place.records())
-        place.write_results([result_line(record, record["grade"]) for record in records])
-        shutil.rmtree(place.work, ignore_errors=True)
+        records = list(run_folder.records())
+        run_folder.write_results([result_line(record, record["grade"]) for record in records])
+        shutil.rmtree(run_folder.work, ignore_errors=True)
     if failed is not None:
         raise failed
     wanted = {assessment.key for assessment in assessments}
@@ -107,18 +110,21 @@ def _assess_one(assessment: Assessment, assess: Assess, store: Store, work: Path
 
 
 def _text(assessment: Assessment, record: Record) -> str:
-    """The text of a record. A submission nested too deeply to be written is an error of the agent, not of the host."""
+    """The text of a record. A submission that cannot be written and read again is the agent's failure, not the host's.
+
+    Raises:
+        InputError: the record holds the value of a secret seed.
+    """
     try:
-        return _dump(assessment, record)
-    except RecursionError:
-        reason = "the submission is nested too deep to be read"
+        text = dump({"assessment": assessment.to_json(), **record.to_json()}) + "\n"
+        load(text)
+    except Exception as error:
+        kind = "it is nested too deep" if isinstance(error, RecursionError) else type(error).__name__
+        reason = f"the submission cannot be recorded: {kind}"
         task, seed = assessment.task, assessment.seed.label
         grade = ungraded(reason, task_id=task.task_id, type=task.family, level=assessment.level, seed=seed)
-        return _dump(assessment, replace(record, submission=None, contents={}, grade=grade, error=reason))
-
-
-def _dump(assessment: Assessment, record: Record) -> str:
-    text = dump({"assessment": assessment.to_json(), **record.to_json()}) + "\n"
+        record = replace(record, submission=None, contents={}, grade=grade, judge=grade["llm"], error=reason)
+        text = dump({"assessment": assessment.to_json(), **record.to_json()}) + "\n"
     if assessment.seed.kind == "evaluation" and str(assessment.seed.value) in text:
         raise InputError(
             f"record of {assessment.label}: got the value of a secret seed in it, expected its label"
@@ -181,8 +187,8 @@ class Rescored:
         yield f"{self.records} records graded again: {len(self.differences)} results changed; sha256 {self.sha256}"
         for part in self.changed:
             yield f"changed since the run: {part}"
-        for one in self.differences:
-            yield f"{one.label}: {one.before:.4f} -> {one.after:.4f}"
+        for difference in self.differences:
+            yield f"{difference.label}: {difference.before:.4f} -> {difference.after:.4f}"
 
 
 def rescore(folder: Path, grade: Grade, *, current: CurrentTask | None = None) -> Rescored:
@@ -198,13 +204,13 @@ def rescore(folder: Path, grade: Grade, *, current: CurrentTask | None = None) -
     Raises:
         FileError: the folder holds no run, or another run works in it.
     """
-    place = RunFolder(folder)
-    place.read_plan()  # raises for a folder without a run before anything is created in it
+    run_folder = RunFolder(folder)
+    run_folder.read_plan()  # raises for a folder without a run before anything is created in it
     lines: list[dict[str, Any]] = []
     differences: list[Difference] = []
     changed: dict[str, None] = {}
-    with place.locked():
-        for record in place.records():
+    with run_folder.locked():
+        for record in run_folder.records():
             now = {} if current is None else dict(current(record))
             task = record["assessment"]["task_id"]
             changed |= dict.fromkeys(f"{task}: {name}" for name in now if dump(now[name]) != dump(record.get(name)))
@@ -214,6 +220,6 @@ def rescore(folder: Path, grade: Grade, *, current: CurrentTask | None = None) -
                 before, after = (float(graded["final"]["normalized_score"]) for graded in (record["grade"], result))
                 differences.append(Difference(label, before, after))
             lines.append(result_line(record, result))
-        path = place.write_results(lines)
-    place.log.write("rescored", label=f"{len(lines)} records", differences=len(differences), changed=list(changed))
+        path = run_folder.write_results(lines)
+    run_folder.log.write("rescored", label=f"{len(lines)} records", differences=len(differences), changed=list(changed))
     return Rescored(path, file_digest(path), len(lines), tuple(differences), tuple(changed))

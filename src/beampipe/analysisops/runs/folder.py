@@ -42,6 +42,7 @@ class Record:
         cost: cost of the agent [USD]; None if unknown.
         seconds: time from the request to the submission [s].
         error: why there is no submission; empty if there is one.
+        checks: ``file`` with the task's own checks, and its ``sha256``; empty if the task has none.
     """
 
     request: TaskRequest
@@ -56,6 +57,7 @@ class Record:
     cost: float | None = None
     seconds: float = 0.0
     error: str = ""
+    checks: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON types, with the number of tool calls."""
@@ -106,9 +108,9 @@ def _pack(value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         return {_FLOAT: repr(float(value))}
     if isinstance(value, Mapping):
-        return {f"${key}" if str(key).startswith("$") else str(key): _pack(one) for key, one in value.items()}
+        return {f"${key}" if str(key).startswith("$") else str(key): _pack(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_pack(one) for one in value]
+        return [_pack(item) for item in value]
     return value
 
 
@@ -116,9 +118,9 @@ def _unpack(value: Any) -> Any:
     if isinstance(value, dict):
         if value.keys() == {_FLOAT}:
             return float(value[_FLOAT])
-        return {key[1:] if key.startswith("$") else key: _unpack(one) for key, one in value.items()}
+        return {key[1:] if key.startswith("$") else key: _unpack(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_unpack(one) for one in value]
+        return [_unpack(item) for item in value]
     return value
 
 

@@ -118,7 +118,7 @@ ALL_LEVELS: Final[tuple[Level, ...]] = (1, 2, 3)
 STAGE: Final = "assessment"
 """Name of the workflow stage of assessments."""
 
-_FOR_GRADING: Final = frozenset({"rubric.yaml", "eval_ref.yaml", "judge_prompt.md"})
+_FOR_GRADING: Final = frozenset({"rubric.yaml", "checks.py", "eval_ref.yaml", "judge_prompt.md"})
 """Files of a task that do not affect agents: when they change, records are graded again, but no agent runs."""
 
 
@@ -273,9 +273,9 @@ class RunPlan:
         """
         seeds = {task.task_id: self.seeds.of(task.task_id) for task in self.tasks}
         return tuple(
-            Assessment(task, level, seeds[task.task_id][place], agent, epoch, code)
+            Assessment(task, level, seeds[task.task_id][index], agent, epoch, code)
             for epoch in range(1, self.epochs + 1)
-            for place in range(len(self.seeds.indices))
+            for index in range(len(self.seeds.indices))
             for task in self.tasks
             for level in self.levels
             if level in task.levels

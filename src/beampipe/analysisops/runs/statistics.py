@@ -20,8 +20,6 @@ from numpy import ndarray
 from beampipe.arrays import Float64
 from beampipe.errors import InputError
 
-__all__ = ["PASSED", "By", "Score", "Summary", "difference", "mean_with_error", "pass_hat", "scores_of", "summarise"]
-
 PASSED: Final = 0.9
 """Normalised score from which on an assessment counts as passed, for pass^k."""
 
@@ -91,6 +89,7 @@ class Summary:
         errors: number of these in which the agent failed; they count as 0.
         unscored: number of these that a judge should have scored and did not.
         missing: assessments of the plan that are not done; they are not in the mean.
+        ranked: the mean with 0 for each missing assessment, by which agents are ranked: a lost result gains nothing.
         cost: sum of the known costs [USD].
         cost_unknown: assessments whose cost is unknown.
         tokens: sum of the known tokens.
@@ -110,6 +109,7 @@ class Summary:
     errors: int = 0
     unscored: int = 0
     missing: int = 0
+    ranked: float = 0.0
     cost: float = 0.0
     cost_unknown: int = 0
     tokens: int = 0
@@ -148,12 +148,21 @@ def summarise(
     groups: dict[tuple[str | int, ...], list[Score]] = {}
     for score in scores:
         groups.setdefault(tuple(getattr(score, name) for name in by), []).append(score)
-    lacking: dict[tuple[str | int, ...], int] = {}
-    for one in missing:
-        key = tuple(one[name] for name in by)
-        lacking[key] = lacking.get(key, 0) + 1
+    lacking: dict[tuple[str | int, ...], list[Score]] = {}
+    for assessment in missing:
+        nothing = Score(
+            assessment["agent"],
+            assessment["family"],
+            assessment["task_id"],
+            int(assessment["level"]),
+            assessment["seed"],
+            int(assessment["epoch"]),
+            "missing",
+            0.0,
+        )
+        lacking.setdefault(tuple(getattr(nothing, name) for name in by), []).append(nothing)
     every = sorted(groups.keys() | lacking.keys())
-    return {key: _summary(groups.get(key, []), lacking.get(key, 0), passed) for key in every}
+    return {key: _summary(groups.get(key, []), lacking.get(key, []), passed) for key in every}
 
 
 def mean_with_error(scores: Sequence[Score], of: Literal["value", "judge"] = "value") -> tuple[float, float | None]:
@@ -166,7 +175,7 @@ def mean_with_error(scores: Sequence[Score], of: Literal["value", "judge"] = "va
     Returns:
         The mean, NaN if there is nothing; the error, None if a task has one seed only.
     """
-    return _with_error(list(map(_array, _clusters(scores, of).values())))
+    return _with_error([np.array(list(seeds.values())) for seeds in _clusters(scores, of).values()])
 
 
 def difference(scores: Sequence[Score], agent: str, other: str) -> tuple[float, float | None]:
@@ -183,7 +192,7 @@ def difference(scores: Sequence[Score], agent: str, other: str) -> tuple[float, 
     Returns:
         The mean difference, NaN if they share no instance; its standard error, None if a task has one seed only.
     """
-    mine, theirs = (_clusters([one for one in scores if one.agent == name], "value") for name in (agent, other))
+    mine, theirs = (_clusters([score for score in scores if score.agent == name], "value") for name in (agent, other))
     pairs = []
     for task in mine.keys() & theirs.keys():
         shared = sorted(mine[task].keys() & theirs[task].keys())
@@ -244,16 +253,12 @@ def _clusters(scores: Sequence[Score], of: Literal["value", "judge"]) -> dict[st
             seeds = nested.setdefault(score.task_id, {})
             seeds.setdefault(score.seed, {}).setdefault(score.level, []).append(value)
     return {
-        task: {seed: float(np.mean([np.mean(one) for one in levels.values()])) for seed, levels in seeds.items()}
+        task: {seed: float(np.mean([np.mean(values) for values in levels.values()])) for seed, levels in seeds.items()}
         for task, seeds in nested.items()
     }
 
 
-def _array(seeds: Mapping[str, float]) -> Float64[ndarray, " n_seeds"]:
-    return np.array(list(seeds.values()))
-
-
-def _summary(scores: Sequence[Score], missing: int, passed: float) -> Summary:
+def _summary(scores: Sequence[Score], missing: Sequence[Score], passed: float) -> Summary:
     mean, error = mean_with_error(scores)
     judge, judge_error = mean_with_error(scores, "judge")
     return Summary(
@@ -267,7 +272,8 @@ def _summary(scores: Sequence[Score], missing: int, passed: float) -> Summary:
         failed=sum(score.status == "fail" for score in scores),
         errors=sum(score.status == "error" for score in scores),
         unscored=sum(score.judged and score.judge is None for score in scores),
-        missing=missing,
+        missing=len(missing),
+        ranked=mean_with_error([*scores, *missing])[0] if missing else mean,
         cost=math.fsum(score.cost for score in scores if score.cost is not None),
         cost_unknown=sum(score.cost is None for score in scores),
         tokens=sum(score.tokens for score in scores if score.tokens is not None),

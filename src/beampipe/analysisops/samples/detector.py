@@ -80,17 +80,9 @@ def leptons_of(
     """
     kind = np.abs(pdg)
     relative = np.where(kind == 13, detector.muon, detector.electron)
-    pt, eta, phi, e, seen = _seen(generator, momenta, relative, detector.efficiency, _LEPTON_PT, _LEPTON_ETA)
-    fields = {
-        "pt": pt,
-        "eta": eta,
-        "phi": phi,
-        "e": e,
-        "charge": -np.sign(pdg).astype(np.int32),
-        "type": kind.astype(np.int32),
-        "ptcone20": _cone(generator, pt, prompt),
-        "isTightID": generator.uniform(size=len(pt)) < (detector.identified if prompt else 0.35),
-    }
+    measured, seen = _measure(generator, momenta, relative, detector.efficiency, _LEPTON_PT, _LEPTON_ETA)
+    kinds = {"charge": -np.sign(pdg).astype(np.int32), "type": kind.astype(np.int32)}
+    fields = {**measured, **kinds, **_isolation(generator, detector, measured["pt"], prompt)}
     return Objects(event, fields).where(seen).by_pt()
 
 
@@ -104,16 +96,10 @@ def photons_of(
 ) -> Objects:
     """Reconstructed photons, none at |eta| 1.37 to 1.52; `prompt` is False for jets misidentified as photons."""
     relative = np.full(len(event), detector.photon)
-    pt, eta, phi, e, seen = _seen(generator, momenta, relative, detector.efficiency, _PHOTON_PT, _PHOTON_ETA)
-    fields = {
-        "pt": pt,
-        "eta": eta,
-        "phi": phi,
-        "e": e,
-        "ptcone20": _cone(generator, pt, prompt),
-        "isTightID": generator.uniform(size=len(pt)) < (detector.identified if prompt else 0.35),
-    }
-    return Objects(event, fields).where(seen & ((np.abs(eta) < 1.37) | (np.abs(eta) > 1.52))).by_pt()
+    measured, seen = _measure(generator, momenta, relative, detector.efficiency, _PHOTON_PT, _PHOTON_ETA)
+    eta = np.abs(measured["eta"])
+    fields = {**measured, **_isolation(generator, detector, measured["pt"], prompt)}
+    return Objects(event, fields).where(seen & ((eta < 1.37) | (eta > 1.52))).by_pt()
 
 
 def jets_of(
@@ -126,12 +112,12 @@ def jets_of(
     """Reconstructed jets with a true pt above 20 GeV; the b-tag quantile is 5 for the most b-like."""
     true_pt = np.hypot(momenta[:, 0], momenta[:, 1])
     relative = np.clip(detector.jet * np.sqrt(100 / np.maximum(true_pt, 1.0)), detector.jet / 2, 0.3)
-    pt, eta, phi, e, seen = _seen(generator, momenta, relative, 1.0, 0.0, _JET_ETA)
-    chance = generator.uniform(size=len(pt))
+    measured, seen = _measure(generator, momenta, relative, 1.0, 0.0, _JET_ETA)
+    chance = generator.uniform(size=len(true_pt))
     quantile = np.searchsorted(np.cumsum(_TAGS_LIGHT)[:-1], chance)
     for kind, shares in _TAGS.items():
         quantile = np.where(np.abs(flavour) == kind, np.searchsorted(np.cumsum(shares)[:-1], chance), quantile)
-    fields = {"pt": pt, "eta": eta, "phi": phi, "e": e, "btag_quantile": (quantile + 1).astype(np.int32)}
+    fields = {**measured, "btag_quantile": (quantile + 1).astype(np.int32)}
     # A threshold on the measured pt would favour jets that are measured too high, and shift masses by a GeV.
     return Objects(event, fields).where(seen & (true_pt > _JET_PT)).by_pt()
 
@@ -200,23 +186,27 @@ def observe(
     return assemble(generator, detector, particles.number, collections, invisible.astype(np.float64))
 
 
-def _seen(
+def _measure(
     generator: np.random.Generator,
     momenta: Float64[ndarray, "n 4"],
     relative: Float64[ndarray, " n"],
     efficiency: float,
     least_pt: float,
     most_eta: float,
-) -> tuple[ndarray, ndarray, ndarray, ndarray, ndarray]:
-    """Measured pt, eta, phi and e, and whether each object is reconstructed."""
+) -> tuple[dict[str, ndarray], ndarray]:
+    """Measured pt, eta, phi and e by name, and whether each object is reconstructed."""
     pt, eta, phi, e = polar(momenta)
     factor = np.maximum((1 + relative * generator.normal(size=len(pt))) * (1 + relative**2 / 4), 0.1)
     detected = generator.uniform(size=len(pt)) < efficiency
-    return pt * factor, eta, phi, e * factor, detected & (pt * factor > least_pt) & (np.abs(eta) < most_eta)
+    measured = {"pt": pt * factor, "eta": eta, "phi": phi, "e": e * factor}
+    return measured, detected & (measured["pt"] > least_pt) & (np.abs(eta) < most_eta)
 
 
-def _cone(generator: np.random.Generator, pt: Float64[ndarray, " n"], prompt: bool) -> Float64[ndarray, " n"]:
-    """Sum of the pt of tracks around an object [GeV]."""
+def _isolation(
+    generator: np.random.Generator, detector: Detector, pt: Float64[ndarray, " n"], prompt: bool
+) -> dict[str, ndarray]:
+    """Sum of the pt of tracks around each lepton or photon [GeV], and whether it is identified as tight."""
     quiet = generator.uniform(size=len(pt)) < (0.7 if prompt else 0.05)
     sums = generator.exponential(0.6, len(pt)) if prompt else pt * generator.exponential(0.3, len(pt))
-    return np.where(quiet, 0.0, sums)
+    tight = generator.uniform(size=len(pt)) < (detector.identified if prompt else 0.35)
+    return {"ptcone20": np.where(quiet, 0.0, sums), "isTightID": tight}

@@ -112,6 +112,13 @@ def falling(
     return low - scale * np.log1p(-chance)
 
 
+Z_MASS: Final = 91.1876
+Z_WIDTH: Final = 2.4952
+"""Mass and width of the Z boson [GeV], R. L. Workman et al. (Particle Data Group), PTEP 2022, 083C01."""
+
+HIGGS_MASS: Final = 125.2
+"""Mass of the Higgs boson [GeV], S. Navas et al. (Particle Data Group), Phys. Rev. D 110 (2024) 030001."""
+
 _ALWAYS: Final = (
     "Print:quiet = on",
     "Beams:eCM = 13000",
@@ -164,6 +171,11 @@ class Particles:
         order = np.lexsort([-self.pdg, self.event])
         momenta = self.momenta[order].reshape(self.number, 2, 4)
         return momenta[:, 0].copy(), momenta[:, 1].copy()
+
+
+def higgs_mass_settings(mass: float) -> tuple[str, str, str]:
+    """Pythia settings for Higgs bosons of a mass [GeV]."""
+    return f"25:m0 = {mass:.6f}", f"25:mMin = {mass - 5:.6f}", f"25:mMax = {mass + 5:.6f}"
 
 
 def collide(settings: Iterable[str], number: int, seed: int) -> Particles:

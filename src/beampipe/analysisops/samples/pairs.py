@@ -21,11 +21,14 @@ from numpy import ndarray
 from beampipe.analysisops.samples.detector import ISOLATION, Detector, assemble, leptons_of, photons_of
 from beampipe.analysisops.samples.events import Events, Objects, joined, joined_objects
 from beampipe.analysisops.samples.kinematics import (
+    Z_MASS,
+    Z_WIDTH,
     breit_wigner,
     collide,
     decay,
     falling,
     from_polar,
+    higgs_mass_settings,
     isotropic,
     masses,
     parents,
@@ -107,7 +110,7 @@ _LIMITS = 12.0
 
 
 def resonance_pairs(
-    random: RandomParameters, what: str, number: int, *, mass: float, width: float
+    random: RandomParameters, what: str, number: int, *, mass: float = Z_MASS, width: float = Z_WIDTH
 ) -> tuple[Float64[ndarray, "n 4"], Float64[ndarray, "n 4"]]:
     """Lepton and antilepton from a Z boson of given mass and width [GeV]."""
     near = max(20.0, 3 * width)
@@ -191,9 +194,7 @@ def higgs_bosons(random: RandomParameters, mass: float, number: int) -> Float64[
         "HiggsSM:gg2H = on",
         "25:onMode = off",
         "25:onIfMatch = 22 22",
-        f"25:m0 = {mass:.6f}",
-        f"25:mMin = {mass - 5:.6f}",
-        f"25:mMax = {mass + 5:.6f}",
+        *higgs_mass_settings(mass),
     )
     first, second = collide(settings, min(number, _COLLISIONS), random.seed("higgs")).kinds(22).pairs()
     bosons: ndarray = np.resize(first + second, (number, 4))

@@ -11,6 +11,7 @@ eval_ref.yaml      terms expected in the method; reference values come from the 
 white_prompt.md    prompt of agents at level 1; ``white_prompt_l2.md`` and ``white_prompt_l3.md`` for the others
 judge_prompt.md    prompt of a judge
 task.py            ``make`` generates the data; the result of ``analyse`` is the reference; ``RECALLED``: known values
+checks.py          optional: ``CHECKS``, gates and rules that only this task has
 ================== ===============================================================================================
 
 Only task_spec.yaml defines the answers of a task of version 2; all other files refer to them by name:

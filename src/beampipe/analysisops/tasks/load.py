@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, Protocol, cast, runtime_checkable
@@ -15,7 +15,7 @@ from beampipe.analysisops.agents.analysis import AnalysisResult
 from beampipe.analysisops.agents.baselines import Analyse
 from beampipe.analysisops.contract import Level
 from beampipe.analysisops.grading.question import check_judge_prompt
-from beampipe.analysisops.grading.rubric import Rubric, read_rubric
+from beampipe.analysisops.grading.rubric import GATES, JUDGED, RULES, Rubric, read_rubric
 from beampipe.analysisops.grading.submission import MISSING, look_up
 from beampipe.analysisops.samples.dataset import Make
 from beampipe.analysisops.tasks.spec import Range, TaskSpec, read_parameters, read_spec, read_text, read_yaml
@@ -27,6 +27,9 @@ _PLACEHOLDER: Final = re.compile(r"\{\{\s*([A-Za-z_][\w.]*)\s*\}\}")
 
 PROGRAM: Final = "task.py"
 """Name of the file with the code of a task."""
+
+CHECKS: Final = "checks.py"
+"""Name of the file with checks that only this task has."""
 
 _SPEC: Final = "task_spec.yaml"
 _SECTION_OF_SETTING: Final = {"answer": "answers", "word": "words", "histogram": "histograms", "artifact": "artifacts"}
@@ -80,7 +83,7 @@ class Task(Shown):
 
 
 def load_task(folder: str | Path) -> Task:
-    """Load a task from a folder and check its files against each other. Its code is not loaded.
+    """Load a task from a folder and check its files against each other. Of its code, only ``checks.py`` is loaded.
 
     Raises:
         FileError: the folder or a required file is missing, or is not YAML.
@@ -93,7 +96,8 @@ def load_task(folder: str | Path) -> Task:
     table = read_yaml(spec_path, "the specification of a task")
     spec, warnings = read_spec(table, str(spec_path), folder)
     parameters = read_parameters(table, str(spec_path))
-    rubric = read_rubric(read_yaml(spec.rubric_path, "a rubric"), str(spec.rubric_path))
+    own = load_checks(folder / CHECKS) if (folder / CHECKS).exists() else {}
+    rubric = read_rubric(read_yaml(spec.rubric_path, "a rubric"), str(spec.rubric_path), own)
     eval_ref = read_yaml(spec.eval_ref_path, "what answers are compared with")
     if rubric.version != spec.version:
         raise ConfigError(
@@ -230,20 +234,44 @@ def load_program(path: Path) -> TaskProgram:
         FileError: the file cannot be read.
         ConfigError: it fails, or has no `make` or no `analyse`.
     """
+    module = _load_module(path, {"RECALLED": AnalysisResult()})
+    missing = [part for part in ("make", "analyse") if not callable(getattr(module, part, None))]
+    if missing:
+        raise ConfigError(f"{path}: got no {' and no '.join(missing)}, expected functions of these names")
+    return cast("TaskProgram", module)
+
+
+def load_checks(path: Path) -> Mapping[str, type[Any]]:
+    """Load the checks of a task from its file: the mapping ``CHECKS`` of types in the rubric to classes.
+
+    A check is a frozen dataclass whose fields are its settings in the rubric. It is called with a
+    `beampipe.analysisops.grading.submission.Case` and returns an `Outcome`. It runs in this process, like `task.py`.
+
+    Raises:
+        FileError: the file cannot be read.
+        ConfigError: it fails, has no such mapping, or gives a check the name of a general one.
+    """
+    checks = getattr(_load_module(path), "CHECKS", None)
+    if not isinstance(checks, Mapping) or not all(is_dataclass(kind) and callable(kind) for kind in checks.values()):
+        raise ConfigError(f"{path}: got no CHECKS, expected a mapping of names to dataclasses that can be called")
+    general = checks.keys() & {*GATES, *RULES, *JUDGED}
+    if general:
+        raise ConfigError(f"{path}: got {', '.join(sorted(general))}, which all tasks have; expected other names")
+    return checks
+
+
+def _load_module(path: Path, names: Mapping[str, Any] | None = None) -> ModuleType:
+    """Execute a file as a module that already has some names."""
     name = f"beampipe_task_{digest_of(str(path.resolve()))[:16]}"
     module = ModuleType(name)
-    module.__file__ = str(path)
-    module.__dict__["RECALLED"] = AnalysisResult()
+    module.__dict__.update(names or {}, __file__=str(path))
     text = read_text(path, "the code of a task")
     sys.modules[name] = module  # dataclasses look up their module there
     try:
         exec(compile(text, str(path), "exec"), module.__dict__)
     except Exception as error:
         raise ConfigError(f"{path}: cannot be loaded ({type(error).__name__}: {error})") from error
-    missing = [part for part in ("make", "analyse") if not callable(getattr(module, part, None))]
-    if missing:
-        raise ConfigError(f"{path}: got no {' and no '.join(missing)}, expected functions of these names")
-    return cast("TaskProgram", module)
+    return module
 
 
 def render_prompt(task: Task, level: Level, values: Mapping[str, object] | None = None) -> str:

@@ -16,8 +16,6 @@ from beampipe.analysisops.tools import counting, events, fits, masses, systems
 from beampipe.analysisops.tools.expressions import HELP
 from beampipe.errors import nearest
 
-__all__ = ["INSTRUCTIONS", "Tool", "tools"]
-
 INSTRUCTIONS: Final = (
     "Tools for one analysis of the data files of this session. Data stay here: tools give handles, short names such as"
     " events_1, that other tools take. A handle never changes; each step makes a new one. Start with"

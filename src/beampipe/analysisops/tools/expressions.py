@@ -88,14 +88,14 @@ _GRAMMAR: Final = Grammar(
         ast.GtE: np.greater_equal,
         ast.Eq: np.equal,
         # A missing value is NaN, for which no comparison holds, not even this one.
-        ast.NotEq: lambda one, other: (one < other) | (one > other),
+        ast.NotEq: lambda value, other: (value < other) | (value > other),
     },
     {
         **{name: _of_numbers(getattr(np, name)) for name in _ELEMENTWISE},
         "min": lambda *values: reduce(np.minimum, map(_real, values)),
         "max": lambda *values: reduce(np.maximum, map(_real, values)),
-        "delta_phi": lambda one, other: (_real(one) - _real(other) + np.pi) % (2 * np.pi) - np.pi,
-        "where": lambda good, one, other: np.where(_truth(good, "condition"), _real(one), _real(other)),
+        "delta_phi": lambda value, other: (_real(value) - _real(other) + np.pi) % (2 * np.pi) - np.pi,
+        "where": lambda good, value, other: np.where(_truth(good, "condition"), _real(value), _real(other)),
     },
 )
 """Operators, and functions of one event or object; `_reduce` implements those over the objects of an event."""
@@ -326,10 +326,10 @@ def _pick(column: _Value, index: ast.expr, columns: Mapping[str, _Value], text: 
     if not isinstance(column, Jagged):
         raise ToolRefusedError(f"expression {text[:60]!r}: got one value for each event, expected a column of objects")
     if isinstance(index, ast.Constant):
-        place = int(index.value)  # type: ignore[arg-type]
+        position = int(index.value)  # type: ignore[arg-type]
         picked = np.full(len(column.offsets) - 1, np.nan)
-        there = column.counts > place
-        picked[there] = column.values[column.offsets[:-1][there] + place]
+        there = column.counts > position
+        picked[there] = column.values[column.offsets[:-1][there] + position]
         return picked
     wanted = _walk(index, columns)
     if not isinstance(wanted, Jagged) or not wanted.same_collection(column):

@@ -88,7 +88,7 @@ def peak_starts(
     smallest = 0.5 * float(np.diff(window.edges).min())
     widths = [fixed_width] if fixed_width else [max(part * window.length, smallest) for part in _WIDTHS]
     tried = [(float(mu), float(sigma)) for sigma in widths for mu in positions]
-    peaks = np.array([SIGNALS["gauss"].in_bins(window, one) for one in tried])
+    peaks = np.array([SIGNALS["gauss"].in_bins(window, peak) for peak in tried])
     shares, values = _expectation_maximisation(counts, peaks, below)
     chosen: list[PeakStart] = []
     for i in np.argsort(values, kind="stable"):
@@ -121,7 +121,9 @@ def parameters_from(
     if background:
         parameters.append(Parameter("background_yield", max(total - inside, 0.05 * total), loose, 0.0, most))
         parameters += background_parameters(start.background, background, window)
-    return [_held(one, fixed[one.name]) if one.name in fixed else one for one in parameters]
+    return [
+        _held(parameter, fixed[parameter.name]) if parameter.name in fixed else parameter for parameter in parameters
+    ]
 
 
 def _signal_parameters(start: PeakStart, signal: Shape, window: Window, fixed: Mapping[str, float]) -> list[Parameter]:
@@ -156,8 +158,10 @@ def background_parameters(values: Sequence[float], background: Shape, window: Wi
     ]
 
 
-def _held(one: Parameter, value: float) -> Parameter:
-    return Parameter(one.name, value, one.step, min(one.low, value), max(one.high, value), fixed=True)
+def _held(parameter: Parameter, value: float) -> Parameter:
+    return Parameter(
+        parameter.name, value, parameter.step, min(parameter.low, value), max(parameter.high, value), fixed=True
+    )
 
 
 def _moments(counts: ndarray, window: Window, fixed: Mapping[str, float]) -> PeakStart:
@@ -254,10 +258,12 @@ class PeakFit:
             parameters = parameters_from(
                 start, self._signal, self._background, self._window, float(self._counts.sum()), self._fixed
             )
-            fits.append((_minimum(function, parameters), {one.name: one.start for one in parameters}))
+            fits.append((_minimum(function, parameters), {parameter.name: parameter.start for parameter in parameters}))
         lowest = min(fit.value for fit, _ in fits)
         # Among equally good fits, prefer a valid one.
-        return min(fits, key=lambda one: (one[0].value > lowest + 1e-2, not one[0].valid, one[0].value))
+        return min(
+            fits, key=lambda candidate: (candidate[0].value > lowest + 1e-2, not candidate[0].valid, candidate[0].value)
+        )
 
     def _sum(self, parameters: Sequence[float], share: Callable[[Shape, Sequence[float]], ndarray]) -> ndarray:
         n = len(self._signal.parameters)
@@ -383,15 +389,23 @@ def _minimum(function: Callable[[Sequence[float]], float], parameters: Sequence[
     below, error = (of.get("background_yield", 0.0) for of in (minimum.values, minimum.errors))
     if minimum.valid or not error or below > max(0.01 * minimum.values["signal_yield"], 2 * error):
         return minimum
-    moved = [one if one.fixed else replace(one, start=minimum.values[one.name]) for one in parameters]
+    moved = [
+        parameter if parameter.fixed else replace(parameter, start=minimum.values[parameter.name])
+        for parameter in parameters
+    ]
     straight = [
-        replace(one, start=0.0, fixed=True) if one.name in ("background_slope", "background_curve") else one
-        for one in moved
+        replace(parameter, start=0.0, fixed=True)
+        if parameter.name in ("background_slope", "background_curve")
+        else parameter
+        for parameter in moved
     ]
     again = minimise(function, straight)
     if again.valid:
         return again
-    nothing = [replace(one, start=0.0, fixed=True) if one.name == "background_yield" else one for one in straight]
+    nothing = [
+        replace(parameter, start=0.0, fixed=True) if parameter.name == "background_yield" else parameter
+        for parameter in straight
+    ]
     return minimise(function, nothing)
 
 
@@ -461,7 +475,7 @@ def fit_background_tool(
     start = [Parameter("background_yield", total, total**0.5, 0.0, 10 * total)]
     start += [Parameter(name, 0.0, 0.01) for name in shape.parameters]
     minimum = minimise(function, start)
-    best = [minimum.values[one.name] for one in start]
+    best = [minimum.values[parameter.name] for parameter in start]
     inside, error = _expected_within(lambda values: float(expected(values)[~beside].sum()), best, minimum)
     return {
         "expected": inside,
@@ -507,9 +521,9 @@ def _expected_within(
     if len(minimum.names) != len(best):
         return inside(best), None
     slopes = []
-    for place, name in enumerate(minimum.names):
+    for index, name in enumerate(minimum.names):
         step = _STEP * (minimum.errors[name] or 1.0)
-        above, below = ([value + side * (at == place) for at, value in enumerate(best)] for side in (step, -step))
+        above, below = ([value + side * (at == index) for at, value in enumerate(best)] for side in (step, -step))
         slopes.append((inside(above) - inside(below)) / (2 * step))
     return inside(best), float(np.sqrt(max(np.array(slopes) @ minimum.covariance @ np.array(slopes), 0.0)))
 
@@ -592,7 +606,8 @@ def _check_templates(data: str, observed: Histogram, shapes: Mapping[str, Histog
     for name, shape in shapes.items():
         if len(shape.edges) != len(observed.edges) or not np.allclose(shape.edges, observed.edges):
             got, wanted = (
-                f"{len(one.values)} bins from {one.edges[0]:g} to {one.edges[-1]:g}" for one in (shape, observed)
+                f"{len(histogram.values)} bins from {histogram.edges[0]:g} to {histogram.edges[-1]:g}"
+                for histogram in (shape, observed)
             )
             raise ToolRefusedError(f"template {name}: got {got}, expected those of {data}: {wanted}")
         if shape.values.sum() <= 0 or (shape.values < 0).any():

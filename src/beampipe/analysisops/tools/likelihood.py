@@ -155,17 +155,24 @@ def minimise(function: Callable[[Sequence[float]], float], parameters: Sequence[
     def called(values: ndarray) -> float:
         return function(values.tolist())
 
-    minuit = Minuit(called, [one.start for one in parameters], name=[one.name for one in parameters])
+    minuit = Minuit(
+        called, [parameter.start for parameter in parameters], name=[parameter.name for parameter in parameters]
+    )
     minuit.errordef = Minuit.LIKELIHOOD
-    for one in parameters:
-        minuit.errors[one.name] = one.step
-        minuit.limits[one.name] = (one.low, one.high)
-        minuit.fixed[one.name] = one.fixed
-    free = [one for one in parameters if not one.fixed]
+    for parameter in parameters:
+        minuit.errors[parameter.name] = parameter.step
+        minuit.limits[parameter.name] = (parameter.low, parameter.high)
+        minuit.fixed[parameter.name] = parameter.fixed
+    free = [parameter for parameter in parameters if not parameter.fixed]
     if not free:
-        values = {one.name: one.start for one in parameters}
+        values = {parameter.name: parameter.start for parameter in parameters}
         return Minimum(
-            function([one.start for one in parameters]), values, dict.fromkeys(values, 0.0), (), np.zeros((0, 0)), True
+            function([parameter.start for parameter in parameters]),
+            values,
+            dict.fromkeys(values, 0.0),
+            (),
+            np.zeros((0, 0)),
+            True,
         )
     minuit.strategy = 1
     minuit.migrad()
@@ -174,9 +181,11 @@ def minimise(function: Callable[[Sequence[float]], float], parameters: Sequence[
         minuit.strategy = 2
         minuit.migrad()
     minuit.hesse()
-    values = {one.name: float(minuit.values[one.name]) for one in parameters}
-    errors = {one.name: 0.0 if one.fixed else float(minuit.errors[one.name]) for one in parameters}
-    names = tuple(one.name for one in free)
+    values = {parameter.name: float(minuit.values[parameter.name]) for parameter in parameters}
+    errors = {
+        parameter.name: 0.0 if parameter.fixed else float(minuit.errors[parameter.name]) for parameter in parameters
+    }
+    names = tuple(parameter.name for parameter in free)
     covariance = np.full((len(names), len(names)), np.nan)
     if minuit.covariance is not None:
         covariance = np.array([[float(minuit.covariance[a, b]) for b in names] for a in names])
@@ -186,9 +195,10 @@ def minimise(function: Callable[[Sequence[float]], float], parameters: Sequence[
         and np.isfinite(covariance).all()
         and all(errors[name] > 0 for name in names)
         and not any(
-            min(values[one.name] - one.low, one.high - values[one.name])
-            < _AT_LIMIT * (errors[one.name] if math.isinf(one.high - one.low) else one.high - one.low)
-            for one in free
+            min(values[parameter.name] - parameter.low, parameter.high - values[parameter.name])
+            < _AT_LIMIT
+            * (errors[parameter.name] if math.isinf(parameter.high - parameter.low) else parameter.high - parameter.low)
+            for parameter in free
         )
     )
     return Minimum(float(minuit.fval or 0.0), values, errors, names, covariance, valid)
@@ -270,7 +280,7 @@ def shapes_of(model: str) -> tuple[Shape, Shape | None]:
     """
     signal, _, background = model.partition("_plus_")
     if signal not in SIGNALS or (background and background not in BACKGROUNDS) or model.endswith("_plus_"):
-        models = [*SIGNALS, *(f"{one}_plus_{other}" for one in SIGNALS for other in BACKGROUNDS)]
+        models = [*SIGNALS, *(f"{signal_name}_plus_{other}" for signal_name in SIGNALS for other in BACKGROUNDS)]
         raise ToolRefusedError(
             f"model: got {model[:60]!r}, expected one of {', '.join(SIGNALS)}, alone or followed by _plus_ and one of"
             f" {', '.join(BACKGROUNDS)}{nearest(model, models)}"

@@ -20,8 +20,6 @@ from beampipe.analysisops.tools.events import describe
 from beampipe.analysisops.tools.expressions import check_name
 from beampipe.analysisops.tools.handles import Column, Events, Jagged, ToolContext, column_of, frozen, jagged_column
 
-__all__ = ["calc_combination_mass_tool", "calc_dilepton_mass_tool", "calc_system_invariant_mass_tool"]
-
 _MOST_COMBINATIONS: Final = 5000
 """Maximum number of combinations of the objects of one event."""
 
@@ -82,7 +80,7 @@ def calc_dilepton_mass_tool(
         raise ToolRefusedError("target: expected a mass with pairing 'closest', and none with the others")
     given = context.events(events)
     objects = _objects(given, [pt], [eta], [phi], [e])
-    labels = [jagged_column(given, one) for one in (charge, lepton_type) if one is not None]
+    labels = [jagged_column(given, label) for label in (charge, lepton_type) if label is not None]
     if not all(np.array_equal(label.offsets, objects.offsets) for label in labels):
         raise ToolRefusedError("charge, lepton_type: got other objects than those of pt, expected the same")
     charges = labels[0].values if charge is not None and pairing != "leading" else None
@@ -137,7 +135,7 @@ def calc_system_invariant_mass_tool(
     """
     check_name(name)
     given = context.events(events)
-    objects = _objects(given, *([one] if isinstance(one, str) else one for one in (pt, eta, phi, e)))
+    objects = _objects(given, *([columns] if isinstance(columns, str) else columns for columns in (pt, eta, phi, e)))
     if number:
         _, made = _with_mass(given, objects, _leading(objects, number), name)
     else:
@@ -301,7 +299,7 @@ def _pair_columns(objects: _Objects, members: ndarray, kept: ndarray) -> dict[st
     places = members[kept] - starts[:, None]
     counts = objects.counts[kept]
     # The first object, in the order of the file, that is not in the pair.
-    other = np.select([(places != place).all(1) for place in (0, 1, 2)], [0, 1, 2], default=0)
+    other = np.select([(places != index).all(1) for index in (0, 1, 2)], [0, 1, 2], default=0)
     there = counts > 2
     columns: dict[str, Column] = {
         "first": frozen(places[:, 0].astype(float)),

@@ -62,11 +62,11 @@ class CarriedNumbers:
         if digits < _FEWEST_DIGITS:
             return frozenset()
         reach = 0.5001 * 10.0 ** (math.floor(math.log10(abs(value))) + 1 - digits)
-        place = bisect_left(self._sorted, value - reach)
+        position = bisect_left(self._sorted, value - reach)
         sources: frozenset[str] = frozenset()
-        while place < len(self._sorted) and self._sorted[place] <= value + reach:
-            sources |= self._sources[self._sorted[place]]
-            place += 1
+        while position < len(self._sorted) and self._sorted[position] <= value + reach:
+            sources |= self._sources[self._sorted[position]]
+            position += 1
         return sources
 
 
@@ -268,9 +268,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     return value
 
 

@@ -54,22 +54,25 @@ def query_metrics_tool(
     """
     series = _series(context.file(_METRICS))
     if not name:
-        names = sorted({str(one["name"]) for one in series})
+        names = sorted({str(entry["name"]) for entry in series})
         return {
             "metrics": [
-                {"name": one, "labels": [dict(other["labels"]) for other in series if other["name"] == one]}
-                for one in names
+                {
+                    "name": metric_name,
+                    "labels": [dict(other["labels"]) for other in series if other["name"] == metric_name],
+                }
+                for metric_name in names
             ]
         }
-    metrics = {str(one["name"]) for one in series}
+    metrics = {str(entry["name"]) for entry in series}
     if name not in metrics:
         raise ToolRefusedError(
             f"name: got {name[:60]!r}, expected one of {', '.join(sorted(metrics))}{nearest(name, metrics)}"
         )
-    chosen = [one for one in series if one["name"] == name and labels.items() <= one["labels"].items()]
+    chosen = [entry for entry in series if entry["name"] == name and labels.items() <= entry["labels"].items()]
     if not chosen:
         raise ToolRefusedError(f"labels: got {labels}, which no series of {name} has; list them with name=''")
-    shown = [_shown(one, start, end) for one in chosen[:_MOST_SERIES]]
+    shown = [_shown(entry, start, end) for entry in chosen[:_MOST_SERIES]]
     return {"name": name, "series": shown, "left_out": max(0, len(chosen) - _MOST_SERIES)}
 
 
@@ -101,7 +104,9 @@ def read_log_tool(
 def _series(file: DataFile) -> list[dict[str, Any]]:
     try:
         series = json.loads(file.path.read_text(encoding="utf-8"))["series"]
-        good = all(len(one["times"]) == len(one["values"]) and isinstance(one["labels"], dict) for one in series)
+        good = all(
+            len(entry["times"]) == len(entry["values"]) and isinstance(entry["labels"], dict) for entry in series
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise ToolRefusedError(f"file {file.name}: got something that is no metrics, expected series") from error
     if not good:
@@ -132,19 +137,19 @@ def _shown(series: Mapping[str, Any], start: float | None, end: float | None) ->
 def _change(points: list[tuple[float, float]]) -> dict[str, Any]:
     """Where two constant levels describe the series best: the split with the smallest sum of squared residuals."""
     total, n = math.fsum(value for _, value in points), len(points)
-    best, place, running, before = 0.0, 0, 0.0, 0.0
+    best, split, running, before = 0.0, 0, 0.0, 0.0
     for i in range(1, n):
         running += points[i - 1][1]
         # A split here reduces the sum of squared residuals by this much.
         gain = running**2 / i + (total - running) ** 2 / (n - i) - total**2 / n
         if gain > best:
-            best, place, before = gain, i, running
-    if not place:
+            best, split, before = gain, i, running
+    if not split:
         return {"change_at": None, "mean_before": None, "mean_after": None}
     return {
-        "change_at": points[place][0],
-        "mean_before": before / place,
-        "mean_after": (total - before) / (n - place),
+        "change_at": points[split][0],
+        "mean_before": before / split,
+        "mean_after": (total - before) / (n - split),
     }
 
 

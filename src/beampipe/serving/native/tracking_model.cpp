@@ -17,7 +17,7 @@ namespace beampipe {
 namespace {
 
 enum Input : std::size_t { kFeatures };
-// The last place is PARAMETERS for everybody's models, TRACKS for Athena's.
+// The last output is TRACKS for Athena, PARAMETERS otherwise.
 enum Output : std::size_t { kLabels, kStages, kLayout, kBeamSpot, kParameters, kTracks = kParameters };
 
 // Tensors and parameters, as in beampipe.serving.contract.
@@ -39,15 +39,15 @@ const std::vector<TensorSpec> kAthenaOutputs = [] {
 const std::map<std::string, std::string> kCounters = {
     {"hits", "Hits of the events answered."},
     {"edges", "Edges that were left to label."},
-    {"tracks", "Tracks found."},
+    {"tracks", "Tracks tracks."},
     {"hits_outside", "Hits of the events answered that lie on no layer of the detector."},
     {"events_refused", "Events refused because their hits are not of this detector or not in its units."}};
 
 using Parameters = std::map<std::string, std::string>;
 
 std::string parameter(const Parameters& parameters, const char* name, const char* otherwise) {
-  const auto found = parameters.find(name);
-  return found == parameters.end() ? otherwise : found->second;
+  const auto entry = parameters.find(name);
+  return entry == parameters.end() ? otherwise : entry->second;
 }
 
 std::int64_t whole(const Parameters& parameters, const char* name, const char* otherwise) {
@@ -74,19 +74,19 @@ bool for_athena(const Parameters& parameters) {
   return !profile.empty();
 }
 
-/// What fits the tracks, where the weights have tables for it and there is an output for what it finds.
+/// The track fitter, if the weights have tables for it and the model has an output for the parameters.
 std::optional<TrackFitter> fitter_of(const Table& kernels, const std::string& weights, bool athena) {
   if (athena || !TrackFitter::has_tables(weights)) return std::nullopt;
   return TrackFitter(kernels, weights);
 }
 
-/// The kernels of this CPU, which lie beside this library.
+/// The kernels for this CPU, from the folder of this library.
 const Table& kernels_beside_us() {
   Dl_info self;
   dladdr(reinterpret_cast<const void*>(&kernels_beside_us), &self);
   const std::string path = self.dli_fname;
-  const char* wish = std::getenv("BEAMPIPE_ISA");
-  return open_kernels(path.substr(0, path.rfind('/')), wish == nullptr ? "" : wish);
+  const char* requested = std::getenv("BEAMPIPE_ISA");
+  return open_kernels(path.substr(0, path.rfind('/')), requested == nullptr ? "" : requested);
 }
 
 }  // namespace
@@ -126,7 +126,7 @@ void TrackingModel::run(const std::vector<ModelRequest*>& requests, const Call& 
     }
   }
   for (std::size_t first = 0, last; first < events.size(); first = last) {
-    std::int64_t total = events[first].n_hits;  // a larger event than the budget is alone
+    std::int64_t total = events[first].n_hits;  // an event larger than the budget runs alone
     for (last = first + 1; last < events.size() && total + events[last].n_hits <= hit_budget_; ++last)
       total += events[last].n_hits;
     find(events, first, last, call);
@@ -163,12 +163,12 @@ TrackingModel::Event TrackingModel::read(ModelRequest& request) const {
 
 void TrackingModel::find(Events& events, std::size_t first, std::size_t last, const Call& call) const {
   try {
-    const Found all = found(events, first, last, call);
+    const Found all = find_tracks(events, first, last, call);
     std::int64_t begin = 0;
     for (std::size_t row = first; row < last; begin += events[row].n_hits, ++row) {
       try {
         answer(events[row], all, row - first, begin, call);
-      } catch (...) {  // no memory for one answer is no reason to lose the others
+      } catch (...) {  // if memory is short for one answer, the others are still sent
         events[row].request->fail(std::current_exception());
       }
     }
@@ -177,12 +177,12 @@ void TrackingModel::find(Events& events, std::size_t first, std::size_t last, co
       if (dynamic_cast<const LayoutError*>(&error) != nullptr) call.observe("events_refused", 1, "");
       return events[first].request->fail(std::current_exception());
     }
-    // One of them is at fault; the others still get their answer.
+    // One of the events is refused; run alone, the others get their answer.
     for (std::size_t row = first; row < last; ++row) find(events, row, row + 1, call);
   }
 }
 
-Found TrackingModel::found(const Events& events, std::size_t first, std::size_t last, const Call& call) const {
+Found TrackingModel::find_tracks(const Events& events, std::size_t first, std::size_t last, const Call& call) const {
   std::vector<std::int64_t> begin = {0};
   for (std::size_t row = first; row < last; ++row) begin.push_back(begin.back() + events[row].n_hits);
   const float* position = events[first].position;
@@ -201,25 +201,25 @@ Found TrackingModel::found(const Events& events, std::size_t first, std::size_t 
                       {threads.count(), check_layout_, hook, {}});
 }
 
-void TrackingModel::answer(const Event& event, const Found& found, std::size_t row, std::int64_t begin,
+void TrackingModel::answer(const Event& event, const Found& tracks, std::size_t row, std::int64_t begin,
                            const Call& call) const {
-  // An event's part of the time is its part of the hits.
-  const std::size_t all = found.track_id.size();
+  // The time is divided among the events in proportion to their hits.
+  const std::size_t all = tracks.track_id.size();
   const double share = all == 0 ? 1.0 : static_cast<double>(event.n_hits) / static_cast<double>(all);
   std::map<std::string, double> seconds;
-  for (std::size_t step = 0; step < found.seconds.size(); ++step)
-    seconds[finder_.steps()[step]] += share * found.seconds[step];
+  for (std::size_t step = 0; step < tracks.seconds.size(); ++step)
+    seconds[finder_.steps()[step]] += share * tracks.seconds[step];
   const std::map<std::string, double> counts = {{"hits", static_cast<double>(event.n_hits)},
-                                                {"edges", static_cast<double>(found.edges[row])},
-                                                {"triplets", static_cast<double>(found.triplets[row])},
-                                                {"outside", static_cast<double>(found.outside[row])},
-                                                {"unfilled_layers", static_cast<double>(found.unfilled[row])},
-                                                {"tracks", static_cast<double>(found.tracks[row])},
+                                                {"edges", static_cast<double>(tracks.edges[row])},
+                                                {"triplets", static_cast<double>(tracks.triplets[row])},
+                                                {"outside", static_cast<double>(tracks.outside[row])},
+                                                {"unfilled_layers", static_cast<double>(tracks.unfilled[row])},
+                                                {"tracks", static_cast<double>(tracks.tracks[row])},
                                                 {"events", 1.0}};
   ModelRequest& request = *event.request;
   if (request.wants(kLabels)) {
     void* labels = request.output(kLabels, {event.n_hits});
-    if (event.n_hits > 0) std::memcpy(labels, found.track_id.data() + begin, sizeof(std::int64_t) * event.n_hits);
+    if (event.n_hits > 0) std::memcpy(labels, tracks.track_id.data() + begin, sizeof(std::int64_t) * event.n_hits);
   }
   if (request.wants(kStages)) {
     std::vector<double> values;
@@ -229,24 +229,24 @@ void TrackingModel::answer(const Event& event, const Found& found, std::size_t r
     if (!values.empty()) std::memcpy(stages, values.data(), sizeof(double) * values.size());
   }
   if (request.wants(kLayout)) {
-    const std::int64_t values[] = {found.outside[row], found.unfilled[row]};
+    const std::int64_t values[] = {tracks.outside[row], tracks.unfilled[row]};
     std::memcpy(request.output(kLayout, {2}), values, sizeof values);
   }
   if (request.wants(kBeamSpot)) {
-    const BeamLine& line = found.beam_line[row];
+    const BeamLine& line = tracks.beam_line[row];
     const double values[] = {line.x, line.y, line.dxdz, line.dydz};
     std::memcpy(request.output(kBeamSpot, {4}), values, sizeof values);
   }
-  if (fitter_ && request.wants(kParameters)) fit(event, found, row, begin, call);
-  if (athena_ && request.wants(kTracks)) list(event, found, row, begin);
+  if (fitter_ && request.wants(kParameters)) fit(event, tracks, row, begin, call);
+  if (athena_ && request.wants(kTracks)) list(event, tracks, row, begin);
   call.observe("hits_outside", counts.at("outside"), "");
   for (const auto& [name, count] : counts) call.observe(name.c_str(), count, "");
   for (const auto& [stage, taken] : seconds) call.observe("stage_seconds", taken, stage.c_str());
 }
 
-void TrackingModel::list(const Event& event, const Found& found, std::size_t row, std::int64_t begin) const {
-  const std::int64_t* labels = found.track_id.data() + begin;
-  const auto n_tracks = static_cast<std::size_t>(found.tracks[row]);
+void TrackingModel::list(const Event& event, const Found& tracks, std::size_t row, std::int64_t begin) const {
+  const std::int64_t* labels = tracks.track_id.data() + begin;
+  const auto n_tracks = static_cast<std::size_t>(tracks.tracks[row]);
   std::vector<std::int64_t> next(n_tracks + 1);  // where the next hit of each track goes
   for (std::int64_t hit = 0; hit < event.n_hits; ++hit)
     if (labels[hit] >= 0) ++next[labels[hit] + 1];
@@ -257,13 +257,13 @@ void TrackingModel::list(const Event& event, const Found& found, std::size_t row
   for (std::size_t track = 0; track < n_tracks; ++track) lists[next[track]] = -1;
 }
 
-void TrackingModel::fit(const Event& event, const Found& found, std::size_t row, std::int64_t begin,
+void TrackingModel::fit(const Event& event, const Found& tracks, std::size_t row, std::int64_t begin,
                         const Call& call) const {
   const auto start = std::chrono::steady_clock::now();
-  const std::int64_t n_tracks = found.tracks[row];
+  const std::int64_t n_tracks = tracks.tracks[row];
   const Threads threads(TrackFinder::useful_threads(call.threads, event.n_hits));
-  const Fits fits = fitter_->fit(event.position, found.track_id.data() + begin, event.n_hits, n_tracks,
-                                 found.beam_line[row], threads.count());
+  const Fits fits = fitter_->fit(event.position, tracks.track_id.data() + begin, event.n_hits, n_tracks,
+                                 tracks.beam_line[row], threads.count());
   auto* out = static_cast<double*>(event.request->output(kParameters, {n_tracks, kColumns}));
   for (std::int64_t track = 0; track < n_tracks; ++track) {
     out = std::copy_n(fits.values.data() + kValues * track, kValues, out);

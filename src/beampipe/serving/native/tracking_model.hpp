@@ -27,7 +27,7 @@ public:
   void run(const std::vector<ModelRequest*>& requests, const Call& call) const override;
 
 private:
-  /// The hits of one request: where they came if that will do, else in a copy.
+  /// The hits of one request, in its own memory or in a copy.
   struct Event {
     ModelRequest* request;
     std::int64_t n_hits;
@@ -38,11 +38,11 @@ private:
 
   Event read(ModelRequest& request) const;
   void find(Events& events, std::size_t first, std::size_t last, const Call& call) const;
-  Found found(const Events& events, std::size_t first, std::size_t last, const Call& call) const;
-  void answer(const Event& event, const Found& found, std::size_t row, std::int64_t begin, const Call& call) const;
-  void fit(const Event& event, const Found& found, std::size_t row, std::int64_t begin, const Call& call) const;
+  Found find_tracks(const Events& events, std::size_t first, std::size_t last, const Call& call) const;
+  void answer(const Event& event, const Found& tracks, std::size_t row, std::int64_t begin, const Call& call) const;
+  void fit(const Event& event, const Found& tracks, std::size_t row, std::int64_t begin, const Call& call) const;
   /// Tracks as lists of hits, each closed by -1.
-  void list(const Event& event, const Found& found, std::size_t row, std::int64_t begin) const;
+  void list(const Event& event, const Found& tracks, std::size_t row, std::int64_t begin) const;
 
   TrackFinder finder_;
   bool athena_;                        // whether FEATURES may be wide and TRACKS is an output

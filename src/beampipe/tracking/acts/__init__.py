@@ -5,24 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from beampipe.lazy import loader
+from beampipe.tracking.acts.settings import (
+    ACTS_BEAMPIPE,
+    ACTS_EFFICIENT,
+    ACTS_FAST,
+    ACTS_GRAPH,
+    ACTS_GRAPH_FAST,
+    ACTS_ORTHOGONAL,
+    ACTS_SETTINGS,
+    ACTS_SOFT,
+    ActsSettings,
+    acts_names,
+    acts_settings,
+)
 
 if TYPE_CHECKING:
     from beampipe.tracking.acts.finder import ActsTrackFinder, SeederSettings, beampipe_seeder
     from beampipe.tracking.acts.fitting import fit_batch, fit_tracks
     from beampipe.tracking.acts.sequencer import ActsTracks, FittedTracks
-    from beampipe.tracking.acts.settings import (
-        ACTS_BEAMPIPE,
-        ACTS_EFFICIENT,
-        ACTS_FAST,
-        ACTS_GRAPH,
-        ACTS_GRAPH_FAST,
-        ACTS_ORTHOGONAL,
-        ACTS_SETTINGS,
-        ACTS_SOFT,
-        ActsSettings,
-        acts_names,
-        acts_settings,
-    )
     from beampipe.tracking.acts.truth_matching import ActsMatching, acts_truth_matching
 
 __all__ = [
@@ -54,19 +54,6 @@ __getattr__, __dir__ = loader(
         "finder": ["ActsTrackFinder", "SeederSettings", "beampipe_seeder"],
         "fitting": ["fit_batch", "fit_tracks"],
         "sequencer": ["ActsTracks", "FittedTracks"],
-        "settings": [
-            "ACTS_BEAMPIPE",
-            "ACTS_EFFICIENT",
-            "ACTS_FAST",
-            "ACTS_GRAPH",
-            "ACTS_GRAPH_FAST",
-            "ACTS_ORTHOGONAL",
-            "ACTS_SETTINGS",
-            "ACTS_SOFT",
-            "ActsSettings",
-            "acts_names",
-            "acts_settings",
-        ],
         "truth_matching": ["ActsMatching", "acts_truth_matching"],
     },
 )

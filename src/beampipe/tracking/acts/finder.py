@@ -93,8 +93,8 @@ def acts_layers(where: ActsDetector, volumes: tuple[int, ...]) -> tuple[ActsLaye
             r = float(np.hypot(centre[0], centre[1]))
             modules.setdefault((identifier.volume, identifier.layer), []).append((r, float(centre[2]), length))
     layers: list[ActsLayer] = []
-    for (volume, number), found in sorted(modules.items()):
-        r, z, length = np.array(found).T
+    for (volume, number), modules_of_layer in sorted(modules.items()):
+        r, z, length = np.array(modules_of_layer).T
         barrel = bool(np.ptp(r) < np.ptp(z))
         at, along = (r, z) if barrel else (z, r)
         layers.append(

@@ -14,27 +14,9 @@ from numpy import ndarray
 from beampipe.arrays import Int64
 from beampipe.errors import ShapeError
 from beampipe.events import NO_TRACK, Hits, Tracks, hit_lists, split_hit_lists
-from beampipe.tracking.acts import ActsTracks
+from beampipe.tracking.acts import sequencer
 from beampipe.tracking.acts.finder import SPACE_POINTS, space_point_maker
-from beampipe.tracking.acts.sequencer import (
-    MEASUREMENTS,
-    ActsDetector,
-    Clock,
-    Failures,
-    FittedTracks,
-    HitLists,
-    Laps,
-    detector,
-    feed,
-    proto_tracks,
-    pyacts,
-    python_algorithm,
-    read_fitted,
-    read_hit_lists,
-    reader,
-    require_measurements,
-    run_sequence,
-)
+from beampipe.tracking.acts.sequencer import ActsDetector, ActsTracks, Clock, Failures, FittedTracks, HitLists, Laps
 from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS
 from beampipe.tracking.finder import InOneThread, TrackFinder
 
@@ -63,7 +45,10 @@ def fit_tracks(hits: Hits, candidates: Int64[ndarray, " n_hits"] | HitLists, fie
 
 
 def fit_batch(
-    hits: Sequence[Hits], candidates: Sequence[Int64[ndarray, " _"] | HitLists], field_z: float = 2.0, threads: int = 1
+    hits: Sequence[Hits],
+    candidates: Sequence[Int64[ndarray, " _"] | HitLists],
+    field_z: float = 2.0,
+    threads: int = 1,
 ) -> list[FittedTracks]:
     """Kalman filter and smoother through the hits of each candidate, sorted by their distance from the origin.
 
@@ -87,22 +72,22 @@ def fit_batch(
     """
     if len(hits) != len(candidates):
         raise ShapeError(f"fit: got {len(hits)} events and {len(candidates)} sets of candidates, expected one for each")
-    where = detector(field_z)
+    where = sequencer.detector(field_z)
     for event in hits:
-        require_measurements(event, where, "fit_tracks")
+        sequencer.require_measurements(event, where, "fit_tracks")
     lists = [measured_hit_lists(event, sets) for event, sets in zip(hits, candidates, strict=True)]
     wanted = [np.array([i for i, rows in enumerate(event) if len(rows) >= MIN_HITS], np.int64) for event in lists]
 
     failures, clock = Failures(), Clock()
     fitted: dict[int, FittedTracks] = {}
-    algorithms, rows = feed(hits, failures)
+    algorithms, rows = sequencer.feed(hits, failures)
     given = [[event[i] for i in chosen] for event, chosen in zip(lists, wanted, strict=True)]
-    algorithms += [proto_tracks(given, rows, "prototracks", failures), clock.tick("start")]
+    algorithms += [sequencer.proto_tracks(given, rows, "prototracks", failures), clock.tick("start")]
     for stage, algorithm in _stages(where).items():
         algorithms += [algorithm, clock.tick(stage)]
     algorithms.append(_collector(fitted, given, wanted, rows, clock, failures))
     try:
-        run_sequence(algorithms, len(hits), threads)
+        sequencer.run_sequence(algorithms, len(hits), threads)
     finally:
         failures.reraise()
     return [fitted[number] for number in range(len(hits))]
@@ -134,7 +119,7 @@ def measured_hit_lists(hits: Hits, candidates: Int64[ndarray, " n_hits"] | HitLi
 
 
 def _stages(where: ActsDetector) -> dict[str, Any]:
-    acts, examples = pyacts()
+    acts, examples = sequencer.pyacts()
     quiet = acts.logging.FATAL
     perigee = acts.Surface.createPerigee(acts.Vector3(0.0, 0.0, 0.0))
     estimate = examples.ProtoTracksToParameters(
@@ -164,7 +149,7 @@ def _stages(where: ActsDetector) -> dict[str, Any]:
     )
     fit = examples.TrackFittingAlgorithm(
         level=quiet,
-        inputMeasurements=MEASUREMENTS,
+        inputMeasurements=sequencer.MEASUREMENTS,
         inputProtoTracks=KEPT,
         inputInitialTrackParameters="fit_parameters",
         inputClusters="",
@@ -200,23 +185,23 @@ def _collector(
     clock: Clock,
     failures: Failures,
 ) -> Any:
-    _, examples = pyacts()
+    _, examples = sequencer.pyacts()
 
     def setup(algorithm: Any) -> Callable[[int, Any], None]:
-        read = reader(algorithm, examples.ConstTrackContainer, FITTED)
+        read = sequencer.reader(algorithm, examples.ConstTrackContainer, FITTED)
 
         def run(number: int, context: Any) -> None:
             tracks = read(context)
             laps: Laps = clock.laps(number)
-            candidate = _candidate_of(read_hit_lists(tracks, rows[number]), given[number])
+            candidate = _candidate_of(sequencer.read_hit_lists(tracks, rows[number]), given[number])
             # A filter that did not reach the perigee leaves zeros there.
             variance = np.diagonal(np.array(tracks.covariance).reshape(len(tracks), 6, 6), axis1=1, axis2=2)
             good = np.flatnonzero((candidate >= 0) & (variance[:, :5] > 0).all(axis=1))
-            fitted[number] = read_fitted(tracks, good, wanted[number][candidate[good]], laps.wall, laps.cpu)
+            fitted[number] = sequencer.read_fitted(tracks, good, wanted[number][candidate[good]], laps.wall, laps.cpu)
 
         return run
 
-    return python_algorithm("CollectFits", setup, failures)
+    return sequencer.python_algorithm("CollectFits", setup, failures)
 
 
 def _candidate_of(tracks: HitLists, given: HitLists) -> Int64[ndarray, " n_tracks"]:
@@ -261,15 +246,15 @@ class KalmanFitted(InOneThread):
     def find(self, hits: Hits, /) -> ActsTracks:
         """Tracks as the finder gave them, with their fit; raises what the finder and `fit_tracks` raise."""
         start = process_time()
-        found = self.finder.find(hits)
+        tracks = self.finder.find(hits)
         cpu = process_time() - start
-        rows = measured_hit_lists(hits, found.track_id if found.candidates is None else found.candidates)
+        rows = measured_hit_lists(hits, tracks.track_id if tracks.candidates is None else tracks.candidates)
         fitted = fit_tracks(hits, [track for track in rows if len(track) >= self.min_hits], self.field_z)
         return ActsTracks(
-            found.track_id,
-            {**found.seconds, "kalman_fit": sum(fitted.seconds.values())},
-            {**found.counts, "fitted": len(fitted)},
-            found.candidates,
+            tracks.track_id,
+            {**tracks.seconds, "kalman_fit": sum(fitted.seconds.values())},
+            {**tracks.counts, "fitted": len(fitted)},
+            tracks.candidates,
             {"find": cpu, "kalman_fit": sum(fitted.cpu_seconds.values())},
             fitted=fitted,
         )

@@ -41,10 +41,10 @@ class ActsMatching:
 
     Attributes:
         tracks: number of tracks given.
-        matched: number of tracks matched to particles in `asked`; so it may be less than tracks minus fakes.
+        matched: number of tracks matched to particles in `selected`; so it may be less than tracks minus fakes.
         fakes: number of tracks that match no particle.
         duplicates: number of further tracks of particles that have a better one.
-        particles: number of particles to be found (`asked`).
+        particles: number of particles to be found (`selected`).
         found: number of these that have at least one matching track.
     """
 
@@ -59,7 +59,7 @@ class ActsMatching:
 def acts_truth_matching(
     events: Sequence[Event],
     hit_lists: Sequence[HitLists],
-    asked: Sequence[Bool[ndarray, " _"]],
+    selected: Sequence[Bool[ndarray, " _"]],
     double: bool = True,
     field_z: float = 2.0,
 ) -> ActsMatching:
@@ -71,7 +71,7 @@ def acts_truth_matching(
     Args:
         events: events with truth, and hits with geometry_id, local and variance.
         hit_lists: rows of the hits of each track, per event; apply a cut on the number of hits before.
-        asked: mask of the particles that are to be found, per event.
+        selected: mask of the particles that are to be found, per event.
         double: whether double or single majority is required.
         field_z: magnetic field along z [T]; it has no influence.
 
@@ -79,13 +79,13 @@ def acts_truth_matching(
         InputError: an event without truth or without measurements on modules.
         ShapeError: not one set of hit lists and one mask per event.
     """
-    if not len(events) == len(hit_lists) == len(asked):
+    if not len(events) == len(hit_lists) == len(selected):
         raise ShapeError(
-            f"acts_truth_matching: got {len(events)} events, {len(hit_lists)} sets of hit lists and {len(asked)}"
+            f"acts_truth_matching: got {len(events)} events, {len(hit_lists)} sets of hit lists and {len(selected)}"
             " masks, expected one of each per event"
         )
     truths = []
-    for event, mask in zip(events, asked, strict=True):
+    for event, mask in zip(events, selected, strict=True):
         require_measurements(event.hits, detector(field_z), "acts_truth_matching")
         if event.truth is None:
             raise InputError(f"event {event.event_id}: got no truth, expected simulated events")
@@ -97,7 +97,7 @@ def acts_truth_matching(
     failures = Failures()
     algorithms, rows = feed([event.hits for event in events], failures)
     algorithms += [
-        _feed_truth(truths, asked, rows, failures),
+        _feed_truth(truths, selected, rows, failures),
         proto_tracks(hit_lists, rows, "prototracks", failures),
         *_match(double),
     ]
@@ -118,19 +118,19 @@ def acts_truth_matching(
 
 
 def _feed_truth(
-    truths: Sequence[Truth], asked: Sequence[Bool[ndarray, " _"]], rows: HitLists, failures: Failures
+    truths: Sequence[Truth], selected: Sequence[Bool[ndarray, " _"]], rows: HitLists, failures: Failures
 ) -> Any:
     """Put on the whiteboard: particles, the ones to be found, and the particles of each measurement."""
     _, examples = pyacts()
 
     def setup(algorithm: Any) -> Callable[[int, Any], None]:
         write_all = writer(algorithm, examples.SimParticleContainer, "particles")
-        write_asked = writer(algorithm, examples.SimParticleContainer, "particles_asked")
+        write_selected = writer(algorithm, examples.SimParticleContainer, "particles_to_find")
         write_map = writer(algorithm, examples.MeasurementParticlesMap, "measurement_particles_map")
         write_inverse = writer(algorithm, examples.ParticleMeasurementsMap, "particle_measurements_map")
 
         def run(number: int, context: Any) -> None:
-            truth, mask = truths[number], asked[number]
+            truth, mask = truths[number], selected[number]
             codes = {}
             for i, particle in enumerate(truth.particles.particle_id.tolist(), 1):
                 codes[particle] = code = examples.SimBarcode()
@@ -140,7 +140,7 @@ def _feed_truth(
             write_inverse(context, table.invert())
             write_map(context, table)
             write_all(context, _container(examples, truth.particles, codes, np.ones(len(mask), np.bool_)))
-            write_asked(context, _container(examples, truth.particles, codes, mask))
+            write_selected(context, _container(examples, truth.particles, codes, mask))
 
         return run
 
@@ -205,7 +205,7 @@ def _performance() -> Any:
     acts, examples = pyacts()
     config = examples.PythonPatternRecognitionPerformanceWriter.Config()
     config.inputTracks = "given_tracks"
-    config.inputParticles = "particles_asked"
+    config.inputParticles = "particles_to_find"
     config.inputTrackParticleMatching = "track_particle_matching"
     config.inputParticleTrackMatching = "particle_track_matching"
     config.inputParticleMeasurementsMap = "particle_measurements_map"

@@ -49,8 +49,8 @@ def cuda_device(device: str) -> torch.device:
     build = f"torch {torch.__version__} (built for CUDA {torch.version.cuda or 'none: install a CUDA build'})"
     if not torch.cuda.is_available():
         raise ConfigError(f"device: got {device!r}, but {build} sees no CUDA device; check nvidia-smi, or use 'cpu'")
-    found, count = torch.device(device), torch.cuda.device_count()
-    number = torch.cuda.current_device() if found.index is None else found.index
+    chosen, count = torch.device(device), torch.cuda.device_count()
+    number = torch.cuda.current_device() if chosen.index is None else chosen.index
     if number >= count:
         names = ", ".join(f"cuda:{k} ({torch.cuda.get_device_name(k)})" for k in range(count))
         raise ConfigError(f"device: got {device!r}, but {build} sees {count}: {names}; use one of these")

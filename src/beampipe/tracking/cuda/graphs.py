@@ -299,7 +299,7 @@ def _doublets(position: PositionTensor, windows: DeviceWindows) -> Int64[Tensor,
     key, hit = torch.sort(layer * 8.0 + angle, stable=True)  # layer by layer, in phi
     n_pairs = torch.diff(windows.out_begin)
     on_layer = layer.clamp(min=0)
-    found = [position.new_empty((2, 0), dtype=torch.int64)]
+    parts = [position.new_empty((2, 0), dtype=torch.int64)]
     for a, nth in _expanded(torch.where(layer >= 0, n_pairs[on_layer], 0)):
         pair = windows.out_begin[layer[a]] + nth
         outer_layer = windows.pairs[pair, 1]
@@ -316,8 +316,8 @@ def _doublets(position: PositionTensor, windows: DeviceWindows) -> Int64[Tensor,
             end = torch.searchsorted(key, outer_layer * 8.0 + stop, right=True)
             for query, offset in _expanded((end - begin).clamp(min=0) * (stop >= start)):
                 edge_index = torch.stack([a[query], hit[begin[query] + offset]])
-                found.append(edge_index[:, _inside(position, edge_index, windows, pair[query])])
-    edge_index = torch.cat(found, dim=1)
+                parts.append(edge_index[:, _inside(position, edge_index, windows, pair[query])])
+    edge_index = torch.cat(parts, dim=1)
     return edge_index[:, torch.argsort(edge_index[0] * n + edge_index[1])]
 
 
@@ -361,9 +361,9 @@ def _passing(
     layer = assign_layers(position, windows)
     pair = windows.pair_of[layer[edge_index[0]], layer[edge_index[1]]]
     rank = _rank_outwards(position)
-    known = torch.nonzero(pair >= 0)[:, 0]
-    into = known[torch.argsort(rank[edge_index[1, known]], stable=True)]
-    out = known[torch.argsort(rank[edge_index[0, known]], stable=True)]
+    on_pair = torch.nonzero(pair >= 0)[:, 0]
+    into = on_pair[torch.argsort(rank[edge_index[1, on_pair]], stable=True)]
+    out = on_pair[torch.argsort(rank[edge_index[0, on_pair]], stable=True)]
     middle_of_out = rank[edge_index[0, out]]
     middle = rank[edge_index[1, into]]
     begin = torch.searchsorted(middle_of_out, middle)
@@ -421,19 +421,19 @@ def connected_components(n: int, edge_index: EdgeTensor, min_hits: int) -> Int64
     point to, get the lower pointer; then pointers are followed to their ends (Shiloach and Vishkin, J. Algorithms 3
     (1982) 57). In the end all hits of a component point to its first hit.
     """
-    name = torch.arange(n, device=edge_index.device)
+    pointer = torch.arange(n, device=edge_index.device)
     while True:
-        ends = name[edge_index]
+        ends = pointer[edge_index]
         lower = ends.amin(dim=0)
-        found = name.scatter_reduce(0, torch.cat([ends[0], ends[1]]), torch.cat([lower, lower]), "amin")
-        found = found[found]
-        found = found[found]
-        if torch.equal(found, name):
+        lowest = pointer.scatter_reduce(0, torch.cat([ends[0], ends[1]]), torch.cat([lower, lower]), "amin")
+        lowest = lowest[lowest]
+        lowest = lowest[lowest]
+        if torch.equal(lowest, pointer):
             break
-        name = found
-    kept = torch.bincount(name, minlength=n) >= max(min_hits, 2)
+        pointer = lowest
+    kept = torch.bincount(pointer, minlength=n) >= max(min_hits, 2)
     number = torch.where(kept, torch.cumsum(kept, 0) - 1, -1)
-    return number[name]
+    return number[pointer]
 
 
 def _rank_outwards(position: PositionTensor) -> Int64[Tensor, " n_hits"]:

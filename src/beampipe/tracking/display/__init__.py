@@ -20,18 +20,18 @@ from beampipe.notebook import Page
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from beampipe.tracking.display.figure import draw_png
+    from beampipe.tracking.display.figure import draw_event
     from beampipe.tracking.display.page import write_html, write_phoenix
     from beampipe.tracking.fitting.helix import estimate_pt
 
 
-__all__ = ["draw_png", "estimate_pt", "write_html", "write_phoenix"]
+__all__ = ["draw_event", "estimate_pt", "write_html", "write_phoenix"]
 
 __getattr__, __dir__ = loader(
     __name__,
     {
         "beampipe.tracking.fitting.helix": ["estimate_pt"],
-        "figure": ["draw_png"],
+        "figure": ["draw_event"],
         "page": ["write_html", "write_phoenix"],
     },
 )
@@ -123,25 +123,25 @@ def show_event(event: Event, tracks: Tracks, path: str | Path, min_pt: float = 1
     Args:
         event: event to draw, with or without truth.
         tracks: tracks found in the event.
-        path: file to write, ``.png``, ``.html`` (an interactive page) or ``.json`` (for Phoenix).
+        path: file to write, ``.png``, ``.pdf``, ``.svg``, ``.html`` (an interactive page) or ``.json`` (for Phoenix).
         min_pt: lowest pT of a track that is drawn [GeV].
 
     Raises:
         FileError: the file has another ending.
     """
-    from beampipe.tracking.display.figure import draw_png
+    from beampipe.tracking.display.figure import draw_event
     from beampipe.tracking.display.page import write_html, write_phoenix
 
     fake = fake_tracks(event, tracks)
     suffix = Path(path).suffix
-    if suffix == ".png":
-        draw_png(path, event, tracks, track_is_fake=fake, min_pt=min_pt)
+    if suffix in (".png", ".pdf", ".svg"):
+        draw_event(path, event, tracks, track_is_fake=fake, min_pt=min_pt)
     elif suffix == ".html":
         write_html(path, event, tracks, track_is_fake=fake, min_pt=min_pt)
     elif suffix == ".json":
         write_phoenix(path, [event], [tracks], track_is_fake=[fake], min_pt=min_pt)
     else:
-        raise FileError(f"{path}: got the ending {suffix!r}, expected .png, .html or .json (Phoenix)")
+        raise FileError(f"{path}: got the ending {suffix!r}, expected .png, .pdf, .svg, .html or .json (Phoenix)")
 
 
 def event_figure(

@@ -16,11 +16,12 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Float32
 from beampipe.events import Event, Tracks
+from beampipe.figures import NO_TIME
 from beampipe.figures.picture import Picture
 from beampipe.files import write_whole
 from beampipe.tracking.display.polylines import Polylines, event_lines
 
-__all__ = ["draw_png", "plot_event"]
+__all__ = ["draw_event", "plot_event"]
 
 PT_COLOURS: Final = LinearSegmentedColormap.from_list(
     "beampipe.pt", ["#9fb6dd", "#3f78cf", "#0f92a8", "#2a9a4e", "#b59a00", "#e87b00"]
@@ -31,18 +32,15 @@ PT_TICKS: Final = (0.5, 1, 2, 5, 10, 20)
 
 HIT: Final = "#5b6b82"
 FAKE: Final = "#e01f45"
-TRUTH: Final = "#c8cfda"
-INK: Final = "#222a36"
+TRUTH: Final = "#c8cfda", "#414c5e"
+"""Simulated particles on a light and on a dark ground."""
+INK: Final = "#222a36", "#d8dee9"
+GROUND: Final = "#ffffff", "#12161d"
 STYLE: Final[Any] = {
     "font.family": "sans-serif",
     "font.size": 10.5,
     "mathtext.fontset": "dejavusans",
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
     "axes.linewidth": 0.8,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
     "xtick.direction": "in",
     "ytick.direction": "in",
     "xtick.top": True,
@@ -53,7 +51,14 @@ STYLE: Final[Any] = {
 }
 
 
-def draw_png(
+def _style(dark: bool) -> Any:
+    """Settings of matplotlib for a light or a dark ground."""
+    inked = ("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color")
+    grounds = ("figure.facecolor", "axes.facecolor", "savefig.facecolor")
+    return STYLE | dict.fromkeys(inked, INK[dark]) | dict.fromkeys(grounds, GROUND[dark])
+
+
+def draw_event(
     path: str | Path,
     event: Event,
     tracks: Tracks,
@@ -63,11 +68,12 @@ def draw_png(
     show_truth: bool = False,
     field: float = 2.0,
     dpi: int = 160,
+    dark: bool = False,
 ) -> Figure:
     """Draw x-y and r-z into a file: hits as faint dots, tracks coloured by pT, fakes dashed in red.
 
     Args:
-        path: PNG to write; an existing one is replaced.
+        path: file to write; its ending, ``.png``, ``.pdf`` or ``.svg``, is its format. An existing one is replaced.
         event: event that is drawn.
         tracks: tracks that were found in it.
         track_is_fake: (n_tracks,) True for a track that belongs to no particle; None without truth.
@@ -75,6 +81,7 @@ def draw_png(
         show_truth: also draw the simulated particles, as a broad pale line under the tracks.
         field: solenoidal field, for the pT of found tracks [T].
         dpi: pixels per inch of a picture of 14 x 5.8 inches.
+        dark: draw on a dark ground.
 
     Returns:
         The figure, which a notebook shows, too; `Event.plot` makes it without a file.
@@ -82,8 +89,11 @@ def draw_png(
     Raises:
         ShapeError: the tracks are of another event, or `track_is_fake` is of other tracks.
     """
-    figure = plot_event(event, tracks, track_is_fake, min_pt=min_pt, show_truth=show_truth, field=field, dpi=dpi)
-    write_whole(Path(path), lambda part: figure.savefig(part, format="png"))
+    figure = plot_event(
+        event, tracks, track_is_fake, min_pt=min_pt, show_truth=show_truth, field=field, dpi=dpi, dark=dark
+    )
+    kind = Path(path).suffix.removeprefix(".")
+    write_whole(Path(path), lambda part: figure.savefig(part, format=kind, metadata=NO_TIME.get(kind)))
     return figure
 
 
@@ -96,18 +106,19 @@ def plot_event(
     show_truth: bool = False,
     field: float = 2.0,
     dpi: int = 80,
+    dark: bool = False,
 ) -> Figure:
-    """The figure that `draw_png` writes, with the same arguments."""
+    """The figure that `draw_event` writes, with the same arguments."""
     xyz = event.hits.xyz
     lines, truth = event_lines(event, tracks, track_is_fake, field, show_truth)
     shown = lines.take((lines.pt >= min_pt) & (lines.length > 1))
-    with rc_context(STYLE):
+    with rc_context(_style(dark)):
         figure = Picture(figsize=(14, 5.8), dpi=dpi, layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.5))
         rz = np.stack([xyz[:, 2], event.hits.position[:, 0]], axis=1)
         for axes, points in ((left, xyz[:, :2]), (right, rz)):
             if truth is not None:
-                _add_lines(axes, points, truth.take(truth.pt >= min_pt), color=TRUTH, linewidth=3.2, zorder=1)
+                _add_lines(axes, points, truth.take(truth.pt >= min_pt), color=TRUTH[dark], linewidth=3.2, zorder=1)
             _draw(axes, points, shown)
         radius = 1.04 * float(np.hypot(xyz[:, 0], xyz[:, 1]).max(initial=1.0))
         half_length = 1.04 * float(np.abs(xyz[:, 2]).max(initial=1.0))
@@ -117,7 +128,9 @@ def plot_event(
         bar = figure.colorbar(scale, ax=right, label=r"$p_T$ of the track [GeV]", pad=0.015, aspect=32, extend="both")
         bar.set_ticks(PT_TICKS, labels=[f"{pt:g}" for pt in PT_TICKS])
         bar.ax.tick_params(which="minor", length=0)
-        _annotate(figure, event, lines, shown, track_is_fake is not None, truth is not None, min_pt)
+        _annotate(
+            figure, event, lines, shown, track_is_fake is not None, TRUTH[dark] if truth is not None else None, min_pt
+        )
     return figure
 
 
@@ -164,7 +177,7 @@ def _annotate(
     lines: Polylines,
     shown: Polylines,
     fakes_known: bool,
-    truth_shown: bool,
+    truth_colour: str | None,
     min_pt: float,
 ) -> None:
     """Title and legend."""
@@ -172,12 +185,12 @@ def _annotate(
     n_fake = int(shown.fake.sum())
     entries = [(Line2D([], [], color=HIT, marker="o", markersize=3, linewidth=0), f"{len(event.hits):,} hits")]
     if len(lines):
-        found = f"{len(shown) - n_fake:,} of {len(lines):,} tracks ({cut})"
-        entries.append((Line2D([], [], color=PT_COLOURS(0.6), linewidth=2), found))
+        label = f"{len(shown) - n_fake:,} of {len(lines):,} tracks ({cut})"
+        entries.append((Line2D([], [], color=PT_COLOURS(0.6), linewidth=2), label))
     if fakes_known:
         entries.append((Line2D([], [], color=FAKE, linewidth=1.6, linestyle=(0, (4, 2))), f"{n_fake:,} fake tracks"))
-    if truth_shown:
-        entries.append((Line2D([], [], color=TRUTH, linewidth=4), f"simulated particles ({cut})"))
+    if truth_colour is not None:
+        entries.append((Line2D([], [], color=truth_colour, linewidth=4), f"simulated particles ({cut})"))
     handles, labels = zip(*entries, strict=True)
     figure.legend(
         handles,

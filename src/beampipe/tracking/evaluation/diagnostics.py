@@ -56,7 +56,7 @@ class EdgeScore:
     n_same: int = 0
 
     def __add__(self, other: EdgeScore) -> EdgeScore:
-        return EdgeScore(*(one + more for one, more in zip(astuple(self), astuple(other), strict=True)))
+        return EdgeScore(*(count + more for count, more in zip(astuple(self), astuple(other), strict=True)))
 
     @property
     def efficiency(self) -> Proportion:
@@ -79,7 +79,7 @@ def score_edges(
     edge_index: Int64[ndarray, "2 n_edges"],
     selection: Selection = HEADLINE,
     true_edge_index: Int64[ndarray, "2 n_true"] | None = None,
-    known: Contributions | None = None,
+    owners: Contributions | None = None,
 ) -> EdgeScore:
     """Score one graph.
 
@@ -88,14 +88,14 @@ def score_edges(
         edge_index: edges of the graph; repeated and reversed ones count once.
         selection: particles whose edges count.
         true_edge_index: `true_edges(event, selection)`, if already computed.
-        known: `contributions(event.truth)`, if already computed.
+        owners: `contributions(event.truth)`, if already computed.
 
     Raises:
         InputError: the event has no truth.
         ShapeError: an edge ends at a hit that the event does not have.
     """
     truth, n_hits = truth_of(event), len(event.hits)
-    known = contributions(truth) if known is None else known
+    owners = contributions(truth) if owners is None else owners
     if true_edge_index is None:
         true_edge_index = true_edges(event, selection)
     # Sorting keys is several times faster than np.unique with indices, and graphs have millions of edges.
@@ -106,7 +106,7 @@ def score_edges(
         n_edges=distinct.shape[1],
         n_true=true_edge_index.shape[1],
         n_found=int(np.count_nonzero(label)),
-        n_same=int(np.count_nonzero(_same_particle(distinct, known) & ~label)),
+        n_same=int(np.count_nonzero(_same_particle(distinct, owners) & ~label)),
     )
 
 
@@ -115,26 +115,26 @@ def score_stages(
 ) -> dict[str, EdgeScore]:
     """Score the graph after each stage, e.g. ``{"building": ..., "filtering": ..., "gnn": ...}``."""
     true = true_edges(event, selection)
-    known = contributions(truth_of(event))
-    return {stage: score_edges(event, edge_index, selection, true, known) for stage, edge_index in graphs.items()}
+    owners = contributions(truth_of(event))
+    return {stage: score_edges(event, edge_index, selection, true, owners) for stage, edge_index in graphs.items()}
 
 
-def _same_particle(edge_index: Int64[ndarray, "2 n_edges"], known: Contributions) -> Bool[ndarray, " n_edges"]:
+def _same_particle(edge_index: Int64[ndarray, "2 n_edges"], owners: Contributions) -> Bool[ndarray, " n_edges"]:
     """Which edges join two hits with a particle in common, merged hits included."""
     inner, outer = edge_index
-    same: Bool[ndarray, " n_edges"] = (known.leading[inner] == known.leading[outer]) & (known.leading[inner] >= 0)
-    merged = np.zeros(len(known.leading), np.bool_)
-    merged[known.extra_hit] = True
+    same: Bool[ndarray, " n_edges"] = (owners.leading[inner] == owners.leading[outer]) & (owners.leading[inner] >= 0)
+    merged = np.zeros(len(owners.leading), np.bool_)
+    merged[owners.extra_hit] = True
     of_hit: dict[int, set[int]] = {}
-    for hit, particle in zip(known.extra_hit.tolist(), known.extra_particle.tolist(), strict=True):
+    for hit, particle in zip(owners.extra_hit.tolist(), owners.extra_particle.tolist(), strict=True):
         of_hit.setdefault(hit, set()).add(particle)
 
-    def owners(hit: int) -> set[int]:
-        return (of_hit.get(hit, set()) | {int(known.leading[hit])}) - {-1}
+    def particles_of(hit: int) -> set[int]:
+        return (of_hit.get(hit, set()) | {int(owners.leading[hit])}) - {-1}
 
     # Few hits are merged: a loop over their edges costs little.
     for edge in np.flatnonzero((merged[inner] | merged[outer]) & ~same).tolist():
-        same[edge] = bool(owners(int(inner[edge])) & owners(int(outer[edge])))
+        same[edge] = bool(particles_of(int(inner[edge])) & particles_of(int(outer[edge])))
     return same
 
 
@@ -237,7 +237,7 @@ def score_fits(
 
 def joined(scores: Sequence[FitScores]) -> FitScores:
     """The fits of several events as one; at least one event."""
-    return FitScores(*(np.concatenate([getattr(one, f.name) for one in scores]) for f in fields(FitScores)))
+    return FitScores(*(np.concatenate([getattr(score, f.name) for score in scores]) for f in fields(FitScores)))
 
 
 @dataclass(frozen=True)
@@ -327,12 +327,12 @@ class TruthFinder(InOneThread):
         return Tracks(number_by_first_hit(label), counts={"hits": len(hits)})
 
 
-def hits_apart(one: Int64[ndarray, " n_hits"], other: Int64[ndarray, " n_hits"]) -> int:
+def hits_apart(first: Int64[ndarray, " n_hits"], second: Int64[ndarray, " n_hits"]) -> int:
     """Number of hits on tracks that only one of two labellings has; tracks are equal if all their hits are.
 
     Comparing track numbers would not do: one additional track renumbers all that follow.
     """
-    a, b = number_by_first_hit(one), number_by_first_hit(other)
+    a, b = number_by_first_hit(first), number_by_first_hit(second)
     size_a, size_b = np.bincount(a + 1), np.bincount(b + 1)
     size_a[0] = size_b[0] = 0
     _, which, n_both = np.unique((a + 1) * np.int64(len(b) + 1) + b + 1, return_inverse=True, return_counts=True)

@@ -81,7 +81,7 @@ class Candidates:
         Raises:
             InputError: an index is not a hit of the event.
         """
-        track = np.repeat(np.arange(len(lists), dtype=np.int64), [len(one) for one in lists])
+        track = np.repeat(np.arange(len(lists), dtype=np.int64), [len(hits) for hits in lists])
         hit = np.concatenate([np.empty(0, np.int64), *lists]).astype(np.int64)
         if len(hit) and (hit.min() < 0 or hit.max() >= n_hits):
             bad = int(hit.min()) if hit.min() < 0 else int(hit.max())
@@ -123,58 +123,58 @@ class Matches:
 
     def n_duplicates(self, double: bool) -> int:
         """Matched candidates beyond the first of their particle."""
-        matched, found = (self.double, self.found_double) if double else (self.single, self.found_single)
-        return int(np.count_nonzero(matched) - np.count_nonzero(found))
+        matched, found_particles = (self.double, self.found_double) if double else (self.single, self.found_single)
+        return int(np.count_nonzero(matched) - np.count_nonzero(found_particles))
 
 
-def match(candidates: Candidates, known: Contributions, min_track_hits: int = MIN_TRACK_HITS) -> Matches:
+def match(candidates: Candidates, owners: Contributions, min_track_hits: int = MIN_TRACK_HITS) -> Matches:
     """Match candidates to particles.
 
     Args:
         candidates: tracks that are matched.
-        known: particles that made each hit.
+        owners: particles that made each hit.
         min_track_hits: shorter tracks are no candidates.
 
     Raises:
         InputError: tracks and truth are of events with different numbers of hits.
     """
-    if candidates.n_hits != len(known.leading):
+    if candidates.n_hits != len(owners.leading):
         raise InputError(
-            f"matching: got tracks on {candidates.n_hits} hits, expected {len(known.leading)}, one label per hit"
+            f"matching: got tracks on {candidates.n_hits} hits, expected {len(owners.leading)}, one label per hit"
         )
     n_hits = np.bincount(candidates.track, minlength=candidates.n_tracks).astype(np.int64)
-    particle, n_shared = _most_hits(candidates, known)
+    particle, n_shared = _most_hits(candidates, owners)
     counted = np.flatnonzero(n_hits >= min_track_hits)
     n_hits, particle, n_shared = n_hits[counted], particle[counted], n_shared[counted]
-    of_particle = np.append(known.n_hits, 0)[particle]  # row -1 reads the appended 0
+    of_particle = np.append(owners.n_hits, 0)[particle]  # row -1 reads the appended 0
     single = 2 * n_shared > n_hits
     double = single & (2 * n_shared > of_particle)
-    found_particles = np.zeros((2, len(known.particle_id)), np.bool_)
+    found_particles = np.zeros((2, len(owners.particle_id)), np.bool_)
     found_particles[0, particle[single]] = True
     found_particles[1, particle[double]] = True
     return Matches(counted, n_hits, particle, n_shared, single, double, found_particles[0], found_particles[1])
 
 
 def _most_hits(
-    candidates: Candidates, known: Contributions
+    candidates: Candidates, owners: Contributions
 ) -> tuple[Int64[ndarray, " n_tracks"], Int64[ndarray, " n_tracks"]]:
     """Particle with most hits on each track (-1 for none, ties to the lowest id) and that number of hits."""
-    leading = known.leading[candidates.hit]
+    leading = owners.leading[candidates.hit]
     has_particle = leading != _NO_PARTICLE
     track, particle = candidates.track[has_particle], leading[has_particle]
-    if len(known.extra_hit):
-        begin = np.searchsorted(known.extra_hit, candidates.hit, side="left")
-        n_extra = np.searchsorted(known.extra_hit, candidates.hit, side="right") - begin
+    if len(owners.extra_hit):
+        begin = np.searchsorted(owners.extra_hit, candidates.hit, side="left")
+        n_extra = np.searchsorted(owners.extra_hit, candidates.hit, side="right") - begin
         entry = np.repeat(np.arange(len(begin)), n_extra)
         which = begin[entry] + np.arange(len(entry)) - np.repeat(np.cumsum(n_extra) - n_extra, n_extra)
         track = np.concatenate([track, candidates.track[entry]])
-        particle = np.concatenate([particle, known.extra_particle[which]])
+        particle = np.concatenate([particle, owners.extra_particle[which]])
 
     best = np.full(candidates.n_tracks, _NO_PARTICLE, np.int64)
     most = np.zeros(candidates.n_tracks, np.int64)
     if len(track) == 0:
         return best, most
-    n_particles = np.int64(len(known.particle_id))
+    n_particles = np.int64(len(owners.particle_id))
     pair, count = np.unique(track * n_particles + particle, return_counts=True)
     track, particle = np.divmod(pair, n_particles)
     # One number sorts by hits, then by the lowest id: rows are in the order of `particle_id`.
@@ -239,7 +239,7 @@ class HitWeights:
         return float(self.weight.sum())
 
 
-def hit_weights(event: Event, known: Contributions, row: Int64[ndarray, " n"]) -> HitWeights:
+def hit_weights(event: Event, owners: Contributions, row: Int64[ndarray, " n"]) -> HitWeights:
     """Weigh the hits of some particles.
 
     The challenge orders hits by their distance in z from the vertex; here they are ordered by r^2 + z^2. Both agree
@@ -247,17 +247,17 @@ def hit_weights(event: Event, known: Contributions, row: Int64[ndarray, " n"]) -
 
     Args:
         event: event with truth.
-        known: particles that made each hit.
-        row: rows of the selected particles in `known`.
+        owners: particles that made each hit.
+        row: rows of the selected particles in `owners`.
     """
     particles = truth_of(event).particles
-    is_wanted, pt = np.zeros((2, len(known.particle_id)))
-    of_truth = known.row(particles.particle_id)
+    is_wanted, pt = np.zeros((2, len(owners.particle_id)))
+    of_truth = owners.row(particles.particle_id)
     pt[of_truth[of_truth >= 0]] = particles.pt[of_truth >= 0]
     is_wanted[row] = 1
 
-    kept = is_wanted[known.particle] > 0
-    hit, particle = known.hit[kept], known.particle[kept]
+    kept = is_wanted[owners.particle] > 0
+    hit, particle = owners.hit[kept], owners.particle[kept]
     order = np.lexsort((distance_squared(event.hits.position)[hit], particle))
     hit, particle = hit[order], particle[order]
     sizes = np.bincount(particle)
@@ -266,17 +266,17 @@ def hit_weights(event: Event, known: Contributions, row: Int64[ndarray, " n"]) -
     return HitWeights(hit, particle, by_order * pt_weights(pt[particle]))
 
 
-def weight_found(weights: HitWeights, known: Contributions, candidates: Candidates) -> float:
+def weight_found(weights: HitWeights, owners: Contributions, candidates: Candidates) -> float:
     """Weight of the hits that lie on double-majority tracks of their own particle.
 
     A hit counts once, however many of those tracks it is on; tracks may have any number of hits.
 
     Args:
         weights: `hit_weights` of the event.
-        known: particles that made each hit.
+        owners: particles that made each hit.
         candidates: tracks of the event.
     """
-    matches = match(candidates, known, min_track_hits=1)
+    matches = match(candidates, owners, min_track_hits=1)
     owner = np.full(candidates.n_tracks, -1, np.int64)
     owner[matches.track[matches.double]] = matches.particle[matches.double]
     owned = owner[candidates.track] >= 0

@@ -143,7 +143,7 @@ class _EventTruth:
 
     Attributes:
         event: the event.
-        known: which particles made which hit.
+        owners: which particles made which hit.
         headline: particles of the headline.
         displaced: particles of the displaced class.
         anywhere: particles of any origin.
@@ -152,7 +152,7 @@ class _EventTruth:
     """
 
     event: Event
-    known: Contributions
+    owners: Contributions
     headline: _Reference
     displaced: _Reference
     anywhere: _Reference
@@ -162,19 +162,19 @@ class _EventTruth:
     @classmethod
     def of(cls, event: Event, selection: Selection, displaced: Selection, anywhere: Selection) -> _EventTruth:
         truth = truth_of(event)
-        known, particles = contributions(truth), truth.particles
+        owners, particles = contributions(truth), truth.particles
 
         def reference(which: Selection) -> _Reference:
-            keep = select_particles(event, which, known)
-            return _Reference(known.row(particles.particle_id[keep]), particles.take(keep))
+            keep = select_particles(event, which, owners)
+            return _Reference(owners.row(particles.particle_id[keep]), particles.take(keep))
 
         of_headline, of_anywhere = reference(selection), reference(anywhere)
         values = {
             name: variable.values((of_anywhere if variable.any_origin else of_headline).particles)
             for name, variable in VARIABLES.items()
         }
-        weights = hit_weights(event, known, of_headline.row)
-        return cls(event, known, of_headline, reference(displaced), of_anywhere, values, weights)
+        weights = hit_weights(event, owners, of_headline.row)
+        return cls(event, owners, of_headline, reference(displaced), of_anywhere, values, weights)
 
     def reference(self, variable: Variable) -> _Reference:
         """The particles that the curve of a variable counts."""
@@ -223,13 +223,13 @@ class _Tally:
 
     def add(self, truth: _EventTruth, call: _FinderCall, min_track_hits: int) -> None:
         """Add one event."""
-        matches = match(call.candidates, truth.known, min_track_hits)
+        matches = match(call.candidates, truth.owners, min_track_hits)
         rates = []
-        for double, found in ((False, matches.found_single), (True, matches.found_double)):
+        for double, is_found in ((False, matches.found_single), (True, matches.found_double)):
             reference = (truth.headline.row, truth.displaced.row)
             rates.append(
                 [
-                    *((np.count_nonzero(found[row]), len(row)) for row in reference),
+                    *((np.count_nonzero(is_found[row]), len(row)) for row in reference),
                     (matches.n_fakes(double), len(matches)),
                     (matches.n_duplicates(double), len(matches)),
                 ]
@@ -253,7 +253,7 @@ class _Tally:
                 wall=call.wall,
                 counts={what: int(value) for what, value in call.tracks.counts.items()},
                 error=call.error,
-                weight_found=weight_found(truth.weights, truth.known, call.candidates),
+                weight_found=weight_found(truth.weights, truth.owners, call.candidates),
                 weight_total=truth.weights.total,
                 cpu_seconds=call.cpu_seconds,
             )
@@ -284,7 +284,7 @@ class _Tally:
 def _curve(variable: str, selection: Selection, edges: tuple[float, ...], counts: ndarray) -> Curve:
     """The curve of (n_events, 3, n_bins) counts."""
     spreads = {
-        rule: tuple(one.spread for one in bootstrap(counts[:, row], counts[:, 0]))
+        rule: tuple(interval.spread for interval in bootstrap(counts[:, row], counts[:, 0]))
         for row, rule in ((1, "single"), (2, "double"))
     }
     total, single, double = (tuple(row.tolist()) for row in counts.sum(axis=0))

@@ -92,10 +92,10 @@ def reference_fits(
     distance2 = r**2 + z**2
     fits, n_hits = [], []
     for track in split_hit_lists(rows, begin):
-        known = track[layer[track] >= 0]
-        known = known[np.argsort(distance2[known], kind="stable")]
-        fits.append(fit_track(xyz[known], layer[known], tables))
-        n_hits.append(len(known))
+        on_layers = track[layer[track] >= 0]
+        on_layers = on_layers[np.argsort(distance2[on_layers], kind="stable")]
+        fits.append(fit_track(xyz[on_layers], layer[on_layers], tables))
+        n_hits.append(len(on_layers))
     return TrackParameters(
         np.array([fit.values for fit in fits]).reshape(-1, 5),
         np.array([fit.covariance for fit in fits]).reshape(-1, 5, 5),
@@ -132,9 +132,9 @@ class FittedFinder(Shown):
         fitted: Future[Tracks] = Future()
         fitted.set_running_or_notify_cancel()
 
-        def fit(found: Future[Tracks]) -> None:
+        def fit(tracks: Future[Tracks]) -> None:
             try:
-                fitted.set_result(self.fitter.add(hits, found.result()))
+                fitted.set_result(self.fitter.add(hits, tracks.result()))
             except BaseException as error:  # interrupts, too, are passed to the caller that waits
                 fitted.set_exception(error)
 

@@ -23,7 +23,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Float32, Float64, Int64
 from beampipe.errors import ConfigError, ShapeError
-from beampipe.events import Hits, Particles, Tracks, hit_lists
+from beampipe.events import Hits, Particles, Position, Tracks, hit_lists
 
 GEV_PER_TESLA_MM: Final = 0.299792458e-3
 """pT [GeV] = this * charge [e] * field [T] * radius [mm]: the speed of light, 299 792 458 m/s, in these units.
@@ -59,7 +59,7 @@ class Crossings:
     across: Float64[ndarray, ...]
 
 
-def cartesian(position: Float32[ndarray, "n_hits 3"]) -> Float64[ndarray, "n_hits 3"]:
+def cartesian(position: Position) -> Float64[ndarray, "n_hits 3"]:
     """x, y, z [mm] of hits at r [mm], phi [rad], z [mm]."""
     r, phi, z = position.astype(np.float64).T
     return np.stack([r * np.cos(phi), r * np.sin(phi), z], axis=1)

@@ -24,7 +24,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Float32, Float64, Int64
 from beampipe.errors import ConfigError, FileError
-from beampipe.events import FitStatus
+from beampipe.events import FitStatus, Position
 from beampipe.tracking.fitting.helix import (
     GEV_PER_TESLA_MM,
     SMALL_TURN,
@@ -101,9 +101,7 @@ class FitTables:
         return np.concatenate([self.beam_pipe, self.energy_loss, self.field]).astype(np.float64)
 
 
-def layer_of(
-    position: Float32[ndarray, "n_hits 3"], layers: Float32[ndarray, "n_layers 4"]
-) -> Int64[ndarray, " n_hits"]:
+def layer_of(position: Position, layers: Float32[ndarray, "n_layers 4"]) -> Int64[ndarray, " n_hits"]:
     """Row of the layer that each hit lies on, -1 for none.
 
     Args:
@@ -238,12 +236,12 @@ def measurements(
     s2 = at.s * at.s
     bent_along = np.where(small, -s2 * alpha / 3, -(at.along - at.s * at.cos) / omega)
     bent_across = np.where(small, s2 * (0.5 - alpha * alpha / 8), (at.s * at.sin - at.across) / omega)
-    place = np.zeros((len(r), 3, 5))  # derivative of the position at fixed s: u, v, z by d0, phi, omega, z0, cot
-    place[:, 1, 0] = 1
-    place[:, 0, 1], place[:, 1, 1] = -(d0 + at.across), at.along
-    place[:, 0, 2], place[:, 1, 2] = bent_along, bent_across
-    place[:, 2, 3], place[:, 2, 4] = 1, at.s
-    return (rows @ away[:, :, None])[:, :, 0], rows @ place, radial
+    derivative = np.zeros((len(r), 3, 5))  # derivative of the position at fixed s: u, v, z by d0, phi, omega, z0, cot
+    derivative[:, 1, 0] = 1
+    derivative[:, 0, 1], derivative[:, 1, 1] = -(d0 + at.across), at.along
+    derivative[:, 0, 2], derivative[:, 1, 2] = bent_along, bent_across
+    derivative[:, 2, 3], derivative[:, 2, 4] = 1, at.s
+    return (rows @ away[:, :, None])[:, :, 0], rows @ derivative, radial
 
 
 def kicks(

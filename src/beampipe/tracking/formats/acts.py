@@ -25,16 +25,7 @@ from beampipe.arrays import Int64
 from beampipe.errors import ColumnError, FileError
 from beampipe.events import NOISE, Event, HitColumns, Hits, Particles, Tracks, Truth, cylindrical, hit_lists
 from beampipe.files import make_folder
-from beampipe.tracking.formats.format import (
-    EventFiles,
-    EventFormat,
-    FileProbe,
-    ReadOptions,
-    event_files_of,
-    expected_event_files,
-    matching_rows,
-    probe_file,
-)
+from beampipe.tracking.formats.format import EventFiles, EventFormat, FileProbe, ReadOptions, matching_rows, probe_file
 from beampipe.tracking.formats.tables import (
     Origin,
     decimals,
@@ -61,7 +52,7 @@ def read_acts(path: Path, options: ReadOptions) -> Iterator[Event]:
         FileError: a file is missing or cut short, or names a measurement, hit or particle that is not there.
         ColumnError: a column is missing, for instance the global position, which old versions of ACTS do not write.
     """
-    files = expected_event_files(path, "measurements")
+    files = EventFiles.beside(path, "measurements")
     path = files.path("measurements")
     pairs = ("local0", "local1", "var_local0", "var_local1")
     table, rest = read_table(
@@ -142,7 +133,7 @@ def _barcode(path: Path) -> ndarray:
 
 
 def _is_measurement_file(file: FileProbe) -> bool:
-    files = event_files_of(file.path)
+    files = EventFiles.of(file.path)
     if file.kind != "csv" or files is None or files.kind != "measurements":
         return False
     # Measurements without a global position are read through their space points, where there are any.
@@ -194,7 +185,7 @@ def read_spacepoints(path: Path, options: ReadOptions) -> Iterator[Event]:
         name: values.astype(np.float64) if "_id" not in name and values.dtype.kind in "iuf" else values
         for name, values in rest.items()
     }
-    files = event_files_of(path)
+    files = EventFiles.of(path)
     event_id = event_number(path) if files is None else files.event_id
     truth = None if files is None else _spacepoint_truth(files, path, measurement, rest.get(_SECOND_MEASUREMENT))
     yield Event(event_id, hits, truth, HitColumns(SPACEPOINTS.name, measurement, table | rest))
@@ -203,17 +194,17 @@ def read_spacepoints(path: Path, options: ReadOptions) -> Iterator[Event]:
 def _spacepoint_truth(files: EventFiles, path: Path, first: ndarray, second: ndarray | None) -> Truth | None:
     """The truth of space points, from that of their measurements."""
     measurements = files.path("measurements")
-    known = (
+    measurement_ids = (
         read_columns(measurements, {"measurement_id": np.int64})["measurement_id"]
         if measurements.is_file()
         else np.unique(first if second is None else np.concatenate([first, second]))
     )
-    truth = _truth(files, known, measurements if measurements.is_file() else path)
+    truth = _truth(files, measurement_ids, measurements if measurements.is_file() else path)
     if truth is None:
         return None
 
     def rows(measurement: ndarray) -> ndarray:
-        return matching_rows(measurement, known, path, "measurement_id", measurements)
+        return matching_rows(measurement, measurement_ids, path, "measurement_id", measurements)
 
     leading = truth.particle_id[rows(first)]
     if second is None:
@@ -224,7 +215,7 @@ def _spacepoint_truth(files: EventFiles, path: Path, first: ndarray, second: nda
 
 
 def _is_spacepoint_file(file: FileProbe) -> bool:
-    files = event_files_of(file.path)
+    files = EventFiles.of(file.path)
     named = files is not None and files.kind.startswith("spacepoint")
     return file.kind == "csv" and named and any(name in file.names for name in _FIRST_MEASUREMENT)
 

@@ -230,23 +230,23 @@ class EventFiles:
         zipped = plain.with_name(plain.name + ".gz")
         return zipped if not plain.is_file() and zipped.is_file() else plain
 
+    @classmethod
+    def of(cls, path: Path) -> EventFiles | None:
+        """The files of the event of which this is one; None if its name has another form."""
+        match = _EVENT_FILE_NAME.fullmatch(path.name)
+        return None if match is None else cls(path.parent, match["stem"], int(match["number"]), match["kind"])
 
-def event_files_of(path: Path) -> EventFiles | None:
-    """The files of the event of which this is one; None if its name has another form."""
-    match = _EVENT_FILE_NAME.fullmatch(path.name)
-    return None if match is None else EventFiles(path.parent, match["stem"], int(match["number"]), match["kind"])
+    @classmethod
+    def beside(cls, path: Path, kind: str) -> EventFiles:
+        """The files of the event of which this is the one of that kind.
 
-
-def expected_event_files(path: Path, kind: str) -> EventFiles:
-    """The files of the event of which this is the one of that kind.
-
-    Raises:
-        FileError: its name has another form.
-    """
-    files = event_files_of(path)
-    if files is None:
-        raise FileError(f"{path}: expected the name eventNNN-{kind}.csv; rename the files of the event")
-    return files
+        Raises:
+            FileError: its name has another form.
+        """
+        files = cls.of(path)
+        if files is None:
+            raise FileError(f"{path}: expected the name eventNNN-{kind}.csv; rename the files of the event")
+        return files
 
 
 def matching_rows(wanted: ndarray, there: ndarray, path: Path, name: str, where: Path) -> Int64[ndarray, " n_wanted"]:

@@ -5,13 +5,12 @@ The command line loads this module first, so it repeats the names of formats ins
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+
+from beampipe.terminal.commands import with_options
 
 if TYPE_CHECKING:
     from beampipe.tracking.formats.format import ReadOptions
@@ -95,24 +94,5 @@ def read_options(
     return ReadOptions(format, scale, tuple(hits or ()), tuple(links or ()), particles, cell_id)
 
 
-def reads_events(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the options of `read_options` in place of its parameter `options`, made of them.
-
-    Args:
-        command: function of a command; it takes `options` by name.
-    """
-    # `ReadOptions` is not imported for help texts.
-    own = inspect.signature(command, eval_str=True, locals={"ReadOptions": Any})
-    added = inspect.signature(read_options, eval_str=True, locals={"ReadOptions": Any}).parameters
-    parameters: list[inspect.Parameter] = []
-    for parameter in own.parameters.values():
-        parameters += added.values() if parameter.name == "options" else [parameter]
-
-    @wraps(command)
-    def run(**given: Any) -> None:
-        options = read_options(**{name: given.pop(name) for name in added})
-        command(**given, options=options)
-
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    vars(run)["__signature__"] = own.replace(parameters=parameters)
-    return run
+reads_events: Final = with_options(options=read_options)
+"""Decorator of commands that read events: they have the options of `read_options`, and get `options` made of them."""

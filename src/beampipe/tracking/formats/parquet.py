@@ -187,10 +187,10 @@ def _event_of_row(path: str | Path, table: Any, row: int) -> Event:
         return np.asarray(cell.values.to_numpy(zero_copy_only=False)).astype(COLUMNS[name], copy=False)
 
     def needed(name: str) -> ndarray:
-        found = column(name)
-        if found is None:
+        values = column(name)
+        if values is None:
             raise ColumnError(f"{path}: event {event_id}: got no {name}, expected a list; write the file again")
-        return found
+        return values
 
     def joined(*names: str) -> ndarray | None:
         return None if any(column(name) is None for name in names) else stacked(*names)

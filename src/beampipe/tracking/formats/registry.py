@@ -12,14 +12,14 @@ from beampipe.events import Event, Tracks, scale_named
 from beampipe.tracking.formats.acts import ACTS, PROTOTRACKS, SPACEPOINTS
 from beampipe.tracking.formats.colliderml import COLLIDERML, DISPLAY, PREDICTIONS, particles_beside
 from beampipe.tracking.formats.edm4hep import EDM4HEP, cell_fields
-from beampipe.tracking.formats.format import EventFormat, FileProbe, ReadOptions, event_files_of, probe_file
+from beampipe.tracking.formats.format import EventFiles, EventFormat, FileProbe, ReadOptions, probe_file
 from beampipe.tracking.formats.hit_tables import FEATURES, TABLE
 from beampipe.tracking.formats.parquet import OWN
 from beampipe.tracking.formats.trackml import SUBMISSION, TRACKML
 from beampipe.tracking.formats.writing import LABELS, LISTS, TrackFormat
 
 EVENT_FORMATS: Final[dict[str, EventFormat]] = {
-    one.name: one for one in (OWN, TABLE, TRACKML, ACTS, SPACEPOINTS, COLLIDERML, DISPLAY, EDM4HEP, FEATURES)
+    reader.name: reader for reader in (OWN, TABLE, TRACKML, ACTS, SPACEPOINTS, COLLIDERML, DISPLAY, EDM4HEP, FEATURES)
 }
 """Name -> format of events that can be read. To add one: define it in a module of this package, and list it here."""
 
@@ -126,7 +126,7 @@ def input_files(path: Path, particles: str | None = None) -> list[Path]:
     if path.is_dir():
         inside = _files_in(path)
         return [*inside, *filter(None, (particles_beside(file) for file in inside))]
-    files = event_files_of(path)
+    files = EventFiles.of(path)
     others = [] if files is None else path.parent.glob(f"{files.stem}-*")
     tables = [particles_beside(path), None if particles is None else Path(particles)]
     return [path, *others, *(table for table in tables if table is not None and _exists(table))]
@@ -141,14 +141,14 @@ def _exists(path: Path) -> bool:
 
 def _recognised_format(file: FileProbe) -> EventFormat:
     """The only format that a file can be of."""
-    candidates = [one for one in EVENT_FORMATS.values() if one.recognises(file)]
+    candidates = [form for form in EVENT_FORMATS.values() if form.recognises(file)]
     if len(candidates) == 1:
         return candidates[0]
     if candidates:
-        names = ", ".join(one.name for one in candidates)
+        names = ", ".join(form.name for form in candidates)
         raise FileError(f"{file.path}: could be {names}; say which by --format NAME", path=file.path)
     error = ColumnError if file.kind == "parquet" else FileError
-    possible = [one.name for one in EVENT_FORMATS.values() if one.accepts(file)]
+    possible = [form.name for form in EVENT_FORMATS.values() if form.accepts(file)]
     hint = f"--format {possible[0]} reads it" if possible else f"expected one of {', '.join(EVENT_FORMATS)}"
     raise error(f"{file.path}: of no known kind: got {file}; {hint}", path=file.path)
 
@@ -186,7 +186,7 @@ def _files_in(folder: Path) -> list[Path]:
 
 def _ordered(name: str, paths: list[Path]) -> list[Path]:
     """The files of a folder by the numbers of events in their names, else by name; each event once."""
-    events = [event_files_of(path) for path in paths]
+    events = [EventFiles.of(path) for path in paths]
     keyed = sorted(
         (((0, "") if files is None else (files.event_id, files.stem)), path)
         for files, path in zip(events, paths, strict=True)
@@ -232,7 +232,7 @@ def track_format(name: str) -> TrackFormat:
     return TRACK_FORMATS[name]
 
 
-def write_tracks(path: str | Path, found: Iterable[tuple[Event, Tracks]], form: str = LABELS.name) -> int:
+def write_tracks(path: str | Path, events_and_tracks: Iterable[tuple[Event, Tracks]], form: str = LABELS.name) -> int:
     """Write tracks; a file appears only when it is complete.
 
     ==============  ========================  ========================================================================
@@ -247,7 +247,7 @@ def write_tracks(path: str | Path, found: Iterable[tuple[Event, Tracks]], form: 
 
     Args:
         path: file to write; for ``acts`` a folder.
-        found: events and their tracks, taken one at a time.
+        events_and_tracks: events and their tracks, taken one at a time.
         form: name of the format, a key of `TRACK_FORMATS`.
 
     Returns:
@@ -260,4 +260,4 @@ def write_tracks(path: str | Path, found: Iterable[tuple[Event, Tracks]], form: 
     """
     chosen = track_format(form)
     chosen.check(Path(path))
-    return chosen.write(Path(path), found)
+    return chosen.write(Path(path), events_and_tracks)

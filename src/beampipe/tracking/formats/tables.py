@@ -320,13 +320,13 @@ def event_of(origin: Origin, columns: Mapping[str, ndarray], scale: str = "mm", 
     named = {without_prefix(name): values for name, values in columns.items()}
     try:
         hits = Hits(_hit_positions(origin, named, scale), _hit_modules(origin, named))
-        found = _truth_of_columns(origin, named) if truth is None else truth
+        truth = _truth_of_columns(origin, named) if truth is None else truth
         hit_id = integers(origin, "hit_id", named["hit_id"]) if "hit_id" in named else None
         # Coordinates in another scale must not be mistaken for mm.
         scaled = _CYLINDRICAL if scale != "mm" else ()
         extra = {(f"input_{name}" if name in scaled else name): values for name, values in columns.items()}
         extra.pop("hit_id", None)
-        return Event(origin.event_id, hits, found, HitColumns(origin.format, hit_id, extra))
+        return Event(origin.event_id, hits, truth, HitColumns(origin.format, hit_id, extra))
     except FileError:
         raise
     except BeampipeError as error:

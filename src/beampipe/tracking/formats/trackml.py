@@ -18,14 +18,7 @@ from numpy import ndarray
 
 from beampipe.errors import FileError
 from beampipe.events import NO_TRACK, NOISE, Event, HitColumns, Hits, Particles, Tracks, Truth, cylindrical
-from beampipe.tracking.formats.format import (
-    EventFormat,
-    FileProbe,
-    ReadOptions,
-    event_files_of,
-    expected_event_files,
-    matching_rows,
-)
+from beampipe.tracking.formats.format import EventFiles, EventFormat, FileProbe, ReadOptions, matching_rows
 from beampipe.tracking.formats.tables import PROMPT, module_code, read_columns, read_table, stacked
 from beampipe.tracking.formats.writing import TrackFormat, check_labels, own_hit_ids
 
@@ -41,7 +34,7 @@ def read_trackml(path: Path, options: ReadOptions) -> Iterator[Event]:
         FileError: a file is missing or cut short, or a truth row names a hit or particle that is not there.
         ColumnError: a column is missing.
     """
-    files = expected_event_files(path, "hits")
+    files = EventFiles.beside(path, "hits")
     hits_path = files.path("hits")
     table, rest = read_table(
         hits_path,
@@ -88,7 +81,7 @@ def _truth(path: Path, particles_path: Path, hits_path: Path, hit_id: ndarray) -
 
 
 def _is_hits_file(file: FileProbe) -> bool:
-    files = event_files_of(file.path)
+    files = EventFiles.of(file.path)
     # ACTS writes -hits.csv too, for simulated hits; those have no `hit_id`.
     return file.kind == "csv" and files is not None and files.kind == "hits" and file.has("hit_id")
 

@@ -11,26 +11,18 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float32, Int64
+from beampipe.events import Offsets, Position, TrackIds
 from beampipe.tracking.kernels import reference
-from beampipe.tracking.kernels.geometry import (
-    Chi2,
-    EdgeIndex,
-    EdgeValues,
-    LayerNumbers,
-    Offsets,
-    PairTable,
-    Position,
-    TrackIds,
-    Triplets,
-)
+from beampipe.tracking.kernels.geometry import Chi2, EdgeIndex, EdgeValues, PairTable, TripletGraph, Triplets
 from beampipe.tracking.kernels.loading import blocks, contiguous, native, useful_threads
 from beampipe.tracking.kernels.weights import GnnWeights, Layer, Mlp
-from beampipe.tracking.windows import SEED_DEPTH, Windows
+from beampipe.tracking.windows import SEED_DEPTH, LayerNumbers, Windows
 
 __all__ = [
     "GnnWeights",
     "Layer",
     "Mlp",
+    "TripletGraph",
     "assign_layers",
     "complete",
     "connected_components",
@@ -284,13 +276,13 @@ def triplets(position: Position, edge_index: EdgeIndex, windows: Windows, thread
     """
     if (kernels := native()) is None:
         return reference.triplets(position, edge_index, windows)
-    found: tuple[Triplets, Chi2] = kernels.triplets(
+    triplets_and_chi2: tuple[Triplets, Chi2] = kernels.triplets(
         contiguous(position),
         contiguous(edge_index),
         _native_windows(windows),
         useful_threads(threads, len(position)),
     )
-    return found
+    return triplets_and_chi2
 
 
 def pair_features(triplets: Triplets, chi2: Chi2, n_edges: int) -> PairTable:
@@ -310,16 +302,7 @@ def pair_features(triplets: Triplets, chi2: Chi2, n_edges: int) -> PairTable:
     return features
 
 
-def walk(
-    n_hits: int,
-    edge_index: EdgeIndex,
-    triplets: Triplets,
-    chi2: Chi2,
-    weight: EdgeValues,
-    layer: LayerNumbers,
-    penalty: float,
-    min_hits: int,
-) -> TrackIds:
+def walk(graph: TripletGraph, weight: EdgeValues, layer: LayerNumbers, penalty: float, min_hits: int) -> TrackIds:
     """Best paths through the triplets, best first, each hit on one path at most.
 
     The score of a path is the sum of its edges' weights less `penalty` times the chi2 of its triplets, in fixed
@@ -328,10 +311,7 @@ def walk(
     hit is added to the path: where modules overlap, a particle leaves two hits on a layer.
 
     Args:
-        n_hits: number of hits of the graph.
-        edge_index: inner hit and outer hit of each edge.
-        triplets: pairs of edges as `triplets` returns them, from the beam outwards.
-        chi2: chi2 of each triplet, in units of its window.
+        graph: edges, and their triplets and chi2 as `triplets` returns them, from the beam outwards.
         weight: contribution of each edge to a path's score, below 1000 in absolute value.
         layer: layer of each hit, from `assign_layers`.
         penalty: cost of a triplet at the edge of its window.
@@ -341,12 +321,10 @@ def walk(
         track_id of each hit, tracks numbered by their first hit, -1 for none.
     """
     if (kernels := native()) is None:
-        return reference.walk(n_hits, edge_index, triplets, chi2, weight, layer, penalty, min_hits)
+        return reference.walk(graph, weight, layer, penalty, min_hits)
     track_id: TrackIds = kernels.walk(
-        n_hits,
-        contiguous(edge_index),
-        contiguous(triplets),
-        contiguous(chi2),
+        len(layer),
+        *(contiguous(array) for array in graph),
         contiguous(weight),
         contiguous(layer),
         penalty,

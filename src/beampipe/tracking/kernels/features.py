@@ -11,7 +11,8 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Bool, Float32
-from beampipe.tracking.kernels.geometry import MIN_DR, EdgeIndex, EdgeValues, PairTable, Position, doublet
+from beampipe.events import Position
+from beampipe.tracking.kernels.geometry import MIN_DR, EdgeIndex, EdgeValues, PairTable, doublet
 
 __all__ = [
     "AXIAL_UNIT",

@@ -1,4 +1,4 @@
-"""Array types of hits and edges, and the geometry of doublets and triplets.
+"""Array types of edges and triplets, and the geometry of doublets and triplets.
 
 The formulas are repeated in C++ (native/geometry.hpp) and in torch (`beampipe.tracking.cuda.graphs`).
 
@@ -26,19 +26,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Float32, Int16, Int64
-
-Position = Float32[ndarray, "n_hits 3"]
-"""r [mm], phi [rad] and z [mm] of each hit."""
-
-Offsets = Int64[ndarray, " n_events_and_1"]
-"""First hit of each event, and the end."""
-
-LayerNumbers = Int16[ndarray, " n_hits"]
-"""Number of the layer that each hit lies on; -1 for none."""
-
-TrackIds = Int64[ndarray, " n_hits"]
-"""Track of each hit; -1 for none."""
+from beampipe.arrays import Float32, Int64
 
 EdgeIndex = Int64[ndarray, "2 n_edges"]
 """Inner hit and outer hit of each edge."""
@@ -54,6 +42,14 @@ Chi2 = Float32[ndarray, " n_triplets"]
 
 PairTable = Float32[ndarray, "n_edges 6"]
 """Features of the triplets of each edge, in the order of `PAIR_FEATURES`."""
+
+
+class TripletGraph(NamedTuple):
+    """Edges, the triplets that they form, and the chi2 of these."""
+
+    edge_index: EdgeIndex
+    triplets: Triplets
+    chi2: Chi2
 
 
 TWO_PI: Final = np.float32(2 * np.pi)

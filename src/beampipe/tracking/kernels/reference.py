@@ -8,6 +8,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float32, Int64
+from beampipe.events import Offsets, Position, TrackIds
 from beampipe.tracking.kernels.features import edge_features, filter_features, hit_features, node_features
 from beampipe.tracking.kernels.geometry import (
     MIN_DR,
@@ -15,11 +16,8 @@ from beampipe.tracking.kernels.geometry import (
     Chi2,
     EdgeIndex,
     EdgeValues,
-    LayerNumbers,
-    Offsets,
     PairTable,
-    Position,
-    TrackIds,
+    TripletGraph,
     Triplets,
     arc,
     doublet,
@@ -27,7 +25,7 @@ from beampipe.tracking.kernels.geometry import (
     wrapped,
 )
 from beampipe.tracking.kernels.weights import GnnWeights, Mlp
-from beampipe.tracking.windows import SEED_DEPTH, SEED_STAGE, Windows, growth_stages
+from beampipe.tracking.windows import SEED_DEPTH, SEED_STAGE, LayerNumbers, Windows, growth_stages
 
 _CHUNK = 256  # source hits whose distances to all targets are held at a time
 
@@ -260,34 +258,25 @@ def pair_features(triplets: Triplets, chi2: Chi2, n_edges: int) -> PairTable:
     return np.concatenate([best, log_count, np.float32(0.125) * level.astype(np.float32)]).T.copy()
 
 
-def walk(
-    n_hits: int,
-    edge_index: EdgeIndex,
-    triplets: Triplets,
-    chi2: Chi2,
-    weight: EdgeValues,
-    layer: LayerNumbers,
-    penalty: float,
-    min_hits: int,
-) -> TrackIds:
+def walk(graph: TripletGraph, weight: EdgeValues, layer: LayerNumbers, penalty: float, min_hits: int) -> TrackIds:
     """Best paths, best first, each hit on one at most; see `beampipe.tracking.kernels.walk`."""
     unit = 1 << 20
     own = np.rint(np.nan_to_num(weight.astype(np.float64), nan=0.0) * unit).astype(np.int64)
     score, previous = own.copy(), np.full(len(own), -1)
-    cost = np.rint((chi2 * np.float32(penalty)).astype(np.float64) * unit).astype(np.int64)
-    for i, o, loss in zip(*triplets, cost, strict=True):
+    cost = np.rint((graph.chi2 * np.float32(penalty)).astype(np.float64) * unit).astype(np.int64)
+    for i, o, loss in zip(*graph.triplets, cost, strict=True):
         through = score[i] + own[o] - loss
         if through > score[o]:
             score[o], previous[o] = through, i
     continued = np.isin(np.arange(len(own)), previous)
     ends = np.flatnonzero(~continued & (previous >= 0))
-    track_id, n_tracks = np.full(n_hits, -1), 0
+    track_id, n_tracks = np.full(len(layer), -1), 0
     paths: list[list[int]] = []
     for end in ends[np.lexsort((ends, -score[ends]))]:
         chain = [int(end)]
         while previous[chain[-1]] >= 0:
             chain.append(int(previous[chain[-1]]))
-        hits = [int(edge_index[1, e]) for e in chain] + [int(edge_index[0, chain[-1]])]
+        hits = [int(graph.edge_index[1, e]) for e in chain] + [int(graph.edge_index[0, chain[-1]])]
         free = [track_id[hit] < 0 for hit in hits]
         if True not in free[:-1]:
             continue
@@ -297,21 +286,15 @@ def walk(
             track_id[hits[first:last]] = n_tracks
             n_tracks += 1
             paths.append(hits[first:last][::-1])
-    _add_twins(track_id, paths, edge_index, triplets, chi2, layer)
+    _add_twins(track_id, paths, graph, layer)
     return number_by_first_hit(track_id)
 
 
-def _add_twins(
-    track_id: TrackIds,
-    paths: list[list[int]],
-    edge_index: EdgeIndex,
-    triplets: Triplets,
-    chi2: Chi2,
-    layer: LayerNumbers,
-) -> None:
+def _add_twins(track_id: TrackIds, paths: list[list[int]], graph: TripletGraph, layer: LayerNumbers) -> None:
     """Add to each hit of a path the free hit of the same layer that fits best, as modules overlap."""
     replaces: dict[tuple[int, int, int], float] = {}  # three hits of a possible path: chi2
-    for (e, f), x in zip(triplets.T.tolist(), chi2.tolist(), strict=True):
+    edge_index = graph.edge_index
+    for (e, f), x in zip(graph.triplets.T.tolist(), graph.chi2.tolist(), strict=True):
         replaces[int(edge_index[0, e]), int(edge_index[1, e]), int(edge_index[1, f])] = x
     twins = []
     for path in paths:
@@ -370,8 +353,10 @@ def complete(
     paths = {int(track): _path(position, layer, track_id == track) for track in np.unique(track_id[track_id >= 0])}
     ends = [(track, outward) for track in paths for outward in (False, True)]
     for _ in range(MAX_ADDED_HITS):
-        found = [_proposal(position, layer, np.where(label < 0, event, -1), event, reach, paths, *end) for end in ends]
-        proposals = [proposal for proposal in found if proposal is not None]
+        best_hits = [
+            _proposal(position, layer, np.where(label < 0, event, -1), event, reach, paths, *end) for end in ends
+        ]
+        proposals = [proposal for proposal in best_hits if proposal is not None]
         for _, hit, track, outward in sorted(proposals):
             if label[hit] < 0 and layer[hit] not in _layers_of(paths[track], layer):
                 label[hit] = track
@@ -453,8 +438,8 @@ def _proposal(
     return None
 
 
-def _chi2(one: Arc, other: Arc, window: Float32[ndarray, " 4"]) -> Float32[ndarray, " n"]:
-    return triplet_chi2(one, other, np.tile(window, (len(one.kappa), 1)))
+def _chi2(own: Arc, candidate: Arc, window: Float32[ndarray, " 4"]) -> Float32[ndarray, " n"]:
+    return triplet_chi2(own, candidate, np.tile(window, (len(own.kappa), 1)))
 
 
 def _score(position: Position, layer: LayerNumbers, reach: _Reach, path: _Path, penalty: float) -> float:

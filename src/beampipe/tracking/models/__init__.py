@@ -143,9 +143,9 @@ def name_layers(boxes: Float32[ndarray, "n_layers 4"]) -> tuple[Layer, ...]:
     for kind in np.unique(kinds):
         mine = np.flatnonzero(kinds == kind)
         # Discs at one z, side by side in r, are counted from the beam line outwards.
-        by_place = np.lexsort((boxes[mine, 0], boxes[mine, 0] if kind == "barrel" else np.abs(middle[mine]).round(-1)))
-        for number, place in enumerate(mine[by_place], 1):
-            names[place] = f"{kind}_{number}"
+        order = np.lexsort((boxes[mine, 0], boxes[mine, 0] if kind == "barrel" else np.abs(middle[mine]).round(-1)))
+        for number, row in enumerate(mine[order], 1):
+            names[row] = f"{kind}_{number}"
     # float32 as decimal: the shortest text that gives the same box again.
     return tuple(Layer(str(name), *(float(str(edge)) for edge in box)) for name, box in zip(names, boxes, strict=True))
 
@@ -240,8 +240,8 @@ class Performance:
         """Classes of particles with an efficiency below 90 %, each in a few words with its number."""
         lost = [k for k, value in enumerate(self.by_pt) if value is not None and value < _GOOD_EFFICIENCY]
         if lost and lost == list(range(lost[-1] + 1)):  # from the softest upwards: a momentum floor
-            found = [self.by_pt[k] for k in lost]
-            low, high = min(v for v in found if v is not None), max(v for v in found if v is not None)
+            efficiencies = [self.by_pt[k] for k in lost]
+            low, high = min(v for v in efficiencies if v is not None), max(v for v in efficiencies if v is not None)
             share = f"{100 * low:.0f} %" if high - low < 0.005 else f"{100 * low:.0f} to {100 * high:.0f} %"
             yield f"pT {self.pt_edges[0]:g} to {self.pt_edges[lost[-1] + 1]:g} GeV: {share}"
         if self.efficiency is not None and self.efficiency < _GOOD_EFFICIENCY:

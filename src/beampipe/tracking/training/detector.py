@@ -141,11 +141,11 @@ def layers_from_positions(position: Float32[ndarray, "n 3"]) -> Int64[ndarray, "
     Raises:
         ConfigError: no layers can be derived.
     """
-    place = position[:, [0, 2]].astype(np.float64)
-    piece = _pieces(place, _CELLS[0])
+    rz = position[:, [0, 2]].astype(np.float64)
+    piece = _pieces(rz, _CELLS[0])
     for cell in _CELLS[1:]:
-        piece = _refined(place, piece, cell)
-    boxes = _boxes(place, piece)
+        piece = _refined(rz, piece, cell)
+    boxes = _boxes(rz, piece)
     if len(boxes) <= _MOST_PIECES:
         piece = _numbered(_joined(boxes)[piece])
     few = np.bincount(piece) < _FEWEST_HITS
@@ -157,13 +157,13 @@ def layers_from_positions(position: Float32[ndarray, "n 3"]) -> Int64[ndarray, "
             " or give hits their module or layer numbers"
         )
     kept = _numbered(piece[hits])
-    boxes = _boxes(place[hits], kept)
+    boxes = _boxes(rz[hits], kept)
     thick = _thick(boxes)
     if len(boxes) < _FEWEST_LAYERS or thick.any() or _overlap(boxes):
         seen = f"{len(boxes)} groups of hits, {int(thick.sum())} of them thick both in r and z"
         raise ConfigError(
-            f"layers: got {seen}, r to {place[:, 0].max():.4g}, z from {place[:, 1].min():.4g} to"
-            f" {place[:, 1].max():.4g}, expected 3 or more thin layers in mm; give hits their module or layer numbers,"
+            f"layers: got {seen}, r to {rz[:, 0].max():.4g}, z from {rz[:, 1].min():.4g} to"
+            f" {rz[:, 1].max():.4g}, expected 3 or more thin layers in mm; give hits their module or layer numbers,"
             " or check the units"
         )
     order = np.lexsort((boxes[:, 2], boxes[:, 0]))
@@ -183,24 +183,24 @@ def _layers_of_codes(position: Float32[ndarray, "n 3"], code: ndarray) -> Int64[
     return None if _thick(boxes).any() or _overlap(boxes) else number.astype(np.int64)
 
 
-def _pieces(place: ndarray, cell: float) -> Int64[ndarray, " n"]:
+def _pieces(rz: ndarray, cell: float) -> Int64[ndarray, " n"]:
     """Number of the piece of each hit: occupied cells that touch, corners included."""
     from scipy.ndimage import label
 
-    index = np.floor((place - place.min(axis=0)) / cell).astype(np.int64)
+    index = np.floor((rz - rz.min(axis=0)) / cell).astype(np.int64)
     occupied = np.zeros(index.max(axis=0) + 1, np.bool_)
     occupied[tuple(index.T)] = True
     pieces, _ = label(occupied, structure=np.ones((3, 3)))
     return _numbered(pieces[tuple(index.T)])
 
 
-def _refined(place: ndarray, piece: Int64[ndarray, " n"], cell: float) -> Int64[ndarray, " n"]:
+def _refined(rz: ndarray, piece: Int64[ndarray, " n"], cell: float) -> Int64[ndarray, " n"]:
     """The same pieces, with those that are thick in r and z split by smaller cells."""
-    boxes = _boxes(place, piece)
+    boxes = _boxes(rz, piece)
     refined, next_number = piece.copy(), len(boxes)
     for number in np.flatnonzero(_thick(boxes)):
         mine = np.flatnonzero(piece == number)
-        parts = _pieces(place[mine], cell)
+        parts = _pieces(rz[mine], cell)
         refined[mine] = next_number + parts
         next_number += int(parts.max()) + 1
     return _numbered(refined)
@@ -245,9 +245,9 @@ def _thick(boxes: Float64[ndarray, "n 4"]) -> Bool[ndarray, " n"]:
     return thick
 
 
-def _boxes(place: ndarray, number: ndarray) -> Float64[ndarray, "n 4"]:
+def _boxes(rz: ndarray, number: ndarray) -> Float64[ndarray, "n 4"]:
     """r_min, r_max, z_min, z_max of each group of hits."""
-    return _grown(np.repeat(place, 2, axis=1).astype(np.float64), number)
+    return _grown(np.repeat(rz, 2, axis=1).astype(np.float64), number)
 
 
 def _grown(boxes: Float64[ndarray, "n 4"], number: ndarray) -> Float64[ndarray, "m 4"]:
@@ -452,9 +452,9 @@ def _crossing(events: Sequence[Event]) -> LayerRequirements:
     crossed = []
     for event in events[:20]:
         truth = truth_of(event)
-        known = contributions(truth)
-        rows = known.row(truth.particles.particle_id[select_particles(event, Selection(min_layers=3), known)])
-        crossed.append(known.n_layers(event.hits)[rows])
+        owners = contributions(truth)
+        rows = owners.row(truth.particles.particle_id[select_particles(event, Selection(min_layers=3), owners)])
+        crossed.append(owners.n_layers(event.hits)[rows])
     every = np.concatenate(crossed)
     if len(every) == 0:
         raise ConfigError(

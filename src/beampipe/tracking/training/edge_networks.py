@@ -17,6 +17,7 @@ from torch import Tensor
 
 from beampipe.arrays import Bool, Float32, Int64
 from beampipe.errors import MissingExtraError
+from beampipe.events import Position
 from beampipe.tracking import kernels
 from beampipe.tracking.kernels import logit_of, native, radius_edges
 from beampipe.tracking.kernels.features import (
@@ -28,7 +29,7 @@ from beampipe.tracking.kernels.features import (
     hit_features,
     node_features,
 )
-from beampipe.tracking.kernels.geometry import EdgeIndex, EdgeValues, PairTable, Position
+from beampipe.tracking.kernels.geometry import EdgeIndex, EdgeValues, PairTable
 from beampipe.tracking.kernels.reference import sigmoid
 from beampipe.tracking.training.networks import Embedding, FilterNetwork, InteractionNetwork, Log, Optimiser
 from beampipe.tracking.training.samples import CleanEvent, KinematicWindows, Labelled, TrainingDegradation, visit
@@ -75,7 +76,7 @@ class TrainingGraph:
         edges: (n_edges, 12) float32 `EDGE_FEATURES` and `PAIR_FEATURES` of each edge.
         target: (n_edges,) float32 1 for a true edge.
         weight: (n_edges,) float32 weight in the loss; 1 for wrong edges and for true ones that are wanted.
-        found: true edges above the wanted pt in the graph over all of them inside the windows.
+        edge_efficiency: true edges above the wanted pt in the graph over all of them inside the windows.
     """
 
     position: Position
@@ -84,7 +85,7 @@ class TrainingGraph:
     edges: Float32[ndarray, "n_edges 12"]
     target: EdgeValues
     weight: EdgeValues
-    found: float
+    edge_efficiency: float
 
 
 @torch.no_grad()
@@ -193,7 +194,7 @@ def side_by_side(graphs: Sequence[TrainingGraph]) -> TrainingGraph:
     columns = ("position", "nodes", "edges", "target", "weight")
     return TrainingGraph(
         edge_index=np.concatenate([graph.edge_index + k for graph, k in zip(graphs, first, strict=False)], axis=1),
-        found=float(np.mean([graph.found for graph in graphs])),
+        edge_efficiency=float(np.mean([graph.edge_efficiency for graph in graphs])),
         **{name: np.concatenate([getattr(graph, name) for graph in graphs]) for name in columns},
     )
 

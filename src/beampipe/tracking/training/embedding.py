@@ -141,10 +141,12 @@ def _loss(
     rows, position = np.concatenate([rows, far]), np.concatenate([position, event.position[far]])
     source, target = network.split(torch.from_numpy(hit_features(position)))
     pairs = _near(source.detach(), target[:n_near].detach(), query, along, config.margin, config.border)
-    asked = rng.choice(query, min(len(query), 256), replace=False)
-    distant = torch.cdist(source.detach()[asked], target[n_near:].detach(), compute_mode="use_mm_for_euclid_dist")
+    some_queries = rng.choice(query, min(len(query), 256), replace=False)
+    distant = torch.cdist(
+        source.detach()[some_queries], target[n_near:].detach(), compute_mode="use_mm_for_euclid_dist"
+    )
     a, b = np.nonzero(distant.numpy() < config.margin)
-    pairs = np.concatenate([pairs, np.stack([asked[a], b + n_near])], axis=1)
+    pairs = np.concatenate([pairs, np.stack([some_queries[a], b + n_near])], axis=1)
     thinning = max(1.0, pairs.shape[1] / config.max_pairs)
     if thinning > 1:
         pairs = pairs[:, rng.integers(0, pairs.shape[1], config.max_pairs)]

@@ -146,9 +146,9 @@ def _owners(event: Event, config: FitConfig) -> tuple[Int64[ndarray, " n_hits"],
     order = np.flatnonzero(wanted)[np.argsort(p.particle_id[wanted])]
     ids = p.particle_id[order]
     owner = np.searchsorted(ids, truth.particle_id)
-    known = owner < len(ids)
-    known[known] = ids[owner[known]] == truth.particle_id[known]
-    return np.where(known, owner, -1).astype(np.int64), order
+    is_wanted = owner < len(ids)
+    is_wanted[is_wanted] = ids[owner[is_wanted]] == truth.particle_id[is_wanted]
+    return np.where(is_wanted, owner, -1).astype(np.int64), order
 
 
 _CORE_VARIANCE: Final = 0.9733
@@ -192,7 +192,15 @@ def learn_variances(chains: TrueTracks, tables: FitTables, config: FitConfig) ->
     factor = np.concatenate([part.factor for part in parts])
     square = np.concatenate([part.square for part in parts])
     values = np.concatenate([tables.variance.T.ravel(), tables.scattering, [0.0]]).astype(np.float64)
-    typical = _typical(index, factor, square)
+    size = index.max(initial=0) + 1
+    scale = factor[:, 3] + factor[:, 4]  # grows with 1 / p^2
+    octave = np.floor(np.log2(np.maximum(scale, 1e-300))).astype(np.int64)
+    layers = index[:, :3] @ np.array([size * size, size, 1]) * 2 + (factor[:, 3] > 0)
+    _, group = np.unique(layers * _OCTAVES + octave % _OCTAVES, return_inverse=True)
+    order = np.lexsort((square, group))
+    count = np.bincount(group)
+    median = square[order[np.cumsum(count) - count + count // 2]]
+    typical = np.asarray(median[group] / _MEDIAN_CHI2)
     expected, error = typical, values
     for _ in range(_ROUNDS):
         core = square < config.core**2 * expected
@@ -219,7 +227,7 @@ class _Deviations:
         error: factor of the layer's variances in the variance of `away`.
         slope: variance of d(away)/ds by a scattering of 1 GeV^2 at this hit.
         slope_of_pipe: the same by scattering in a cylinder about the beam line.
-        known: hits that count.
+        usable: hits that count.
     """
 
     chains: TrueTracks
@@ -228,7 +236,7 @@ class _Deviations:
     error: Float64[ndarray, "n 2"]
     slope: Float64[ndarray, "n 2"]
     slope_of_pipe: Float64[ndarray, "n 2"]
-    known: Bool[ndarray, " n"]
+    usable: Bool[ndarray, " n"]
 
 
 def _deviations(chains: TrueTracks, tables: FitTables, config: FitConfig) -> _Deviations:
@@ -250,9 +258,9 @@ def _deviations(chains: TrueTracks, tables: FitTables, config: FitConfig) -> _De
     away = residual * scale
     lost = tables.energy_loss[0] * tables.scattering[chains.layer] * path * np.sqrt(inverse_p2)
     away[:, 0] -= omega * _bent(chains, at.s, np.where(np.isfinite(lost), lost, 0.0))
-    known = np.isfinite(away).all(axis=1) & (np.abs(omega * at.s) < config.turn_max) & (at.s > 0) & (radial > 0)
+    usable = np.isfinite(away).all(axis=1) & (np.abs(omega * at.s) < config.turn_max) & (at.s > 0) & (radial > 0)
     pipe = np.sqrt(1 + cot * cot)[:, None]
-    return _Deviations(chains, at.s, away, scale**2, slopes * path[:, None], slopes * pipe, known)
+    return _Deviations(chains, at.s, away, scale**2, slopes * path[:, None], slopes * pipe, usable)
 
 
 def _bent(chains: TrueTracks, s: Float64[ndarray, " n"], lost: Float64[ndarray, " n"]) -> Float64[ndarray, " n"]:
@@ -308,8 +316,8 @@ def _kinks(seen: _Deviations, n_layers: int, pipe: float) -> _Moments:
     same = chains.particle[at] == chains.particle[at + 1]
     first = np.append(True, ~same[:-1])
     before = np.maximum(at - 1, 0)
-    use = same & seen.known[at] & seen.known[at + 1] & (chains.layer[at] != chains.layer[at + 1])
-    use &= first | (seen.known[before] & (chains.layer[before] != chains.layer[at]))
+    use = same & seen.usable[at] & seen.usable[at + 1] & (chains.layer[at] != chains.layer[at + 1])
+    use &= first | (seen.usable[before] & (chains.layer[before] != chains.layer[at]))
     inward = seen.s[at] - np.where(first, 0.0, seen.s[before])
     outward = seen.s[at + 1] - seen.s[at]
     use &= (inward > 0) & (outward > 0)
@@ -333,7 +341,7 @@ def _first_offsets(seen: _Deviations, n_layers: int, pipe: float) -> _Moments:
     """Squares of the deviations of first hits: their errors, and scattering in the beam pipe of radius `pipe` [mm]."""
     chains = seen.chains
     at = chains.begin
-    at = at[seen.known[at] & (seen.s[at] > pipe)]
+    at = at[seen.usable[at] & (seen.s[at] > pipe)]
     none = np.zeros((len(at), 2))
     lever = seen.slope_of_pipe[at] * (seen.s[at, None] - pipe) ** 2
     return _moments((chains.layer[at],) * 4, (none, seen.error[at], none, none, lever), seen.away[at], n_layers)
@@ -350,19 +358,6 @@ def _moments(
     return _Moments(
         np.stack(numbers, axis=-1).reshape(-1, 5), np.stack(factors, axis=-1).reshape(-1, 5), (size**2).ravel()
     )
-
-
-def _typical(index: ndarray, factor: ndarray, square: ndarray) -> ndarray:
-    """Variance of each square by the median of those on the same three layers and of similar momentum."""
-    size = index.max(initial=0) + 1
-    scale = factor[:, 3] + factor[:, 4]  # grows with 1 / p^2
-    octave = np.floor(np.log2(np.maximum(scale, 1e-300))).astype(np.int64)
-    layers = index[:, :3] @ np.array([size * size, size, 1]) * 2 + (factor[:, 3] > 0)
-    _, group = np.unique(layers * _OCTAVES + octave % _OCTAVES, return_inverse=True)
-    order = np.lexsort((square, group))
-    count = np.bincount(group)
-    median = square[order[np.cumsum(count) - count + count // 2]]
-    return np.asarray(median[group] / _MEDIAN_CHI2)
 
 
 def _least_squares(
@@ -464,16 +459,16 @@ def train_fit_tables(
     """Learn the tables of the track fit and write them, with a card beside them.
 
     Args:
-        events: clean events with truth.
-        layers: r_min, r_max, z_min, z_max [mm] of each layer, as of learned windows.
+        events: events to learn from, as for `learn_fit_tables`.
+        layers: box of each layer, as for `learn_fit_tables`.
         out: safetensors file to write; the card lies beside it.
         about: further facts for the card (command, data).
         field: magnetic field along z [T]; learned if not given.
         config: selection of particles.
 
     Raises:
-        ConfigError: too few particles, or their tracks are straight.
-        InputError: an event has no truth.
+        ConfigError: the events do not suffice, see `learn_fit_tables`.
+        InputError: truth is missing.
     """
     kept = list(events)
     tables = learn_fit_tables(kept, layers, field, config)

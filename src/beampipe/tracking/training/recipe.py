@@ -136,11 +136,11 @@ def scan(
         for event, graph, score in zip(events, graphs, scores, strict=True):
             track = connected_components(len(event), graph.edge_index[:, score >= cut], min_hits)
             total += score_tracks(event, track, min_hits)
-        wanted, found, found_double, tracks, matched = total
+        wanted, found_single, found_double, tracks, matched = total
         points.append(
             WorkingPoint(
                 float(cut),
-                float(found / max(wanted, 1)),
+                float(found_single / max(wanted, 1)),
                 float(found_double / max(wanted, 1)),
                 float(1 - matched / max(tracks, 1)),
             )
@@ -299,7 +299,7 @@ def train(
         training = _Training(config, taught, judged, record, log)
         first, metrics = training.first_networks(start), training.metrics
         graphs, checks = training.graphs(first, pair_maker(windows))
-        edge_efficiency = float(np.mean([graph.found for graph in checks]))
+        edge_efficiency = float(np.mean([graph.edge_efficiency for graph in checks]))
         n_edges = float(np.mean([graph.edge_index.shape[1] for graph in checks]))
         record("graphs", 0, found=edge_efficiency, edges=n_edges)
 

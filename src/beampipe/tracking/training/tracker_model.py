@@ -339,7 +339,9 @@ def _card(folder: Path, task: Task, sample: TrainingSample, floors: Mapping[str,
         name_layers(load_windows(folder / f"{windows}.safetensors").layers), sample.field, task.beam_spot
     )
     networks = [recipe(part.stem) for part in task.parts if part.kind == "networks"]
-    seeds = sorted({seed for one in networks for seed in (one.embedding.seed, one.edge_filter.seed, one.gnn.seed)})
+    seeds = sorted(
+        {seed for config in networks for seed in (config.embedding.seed, config.edge_filter.seed, config.gnn.seed)}
+    )
     origin = Origin(
         command=task.command,
         versions=versions(torch=bool(networks)),

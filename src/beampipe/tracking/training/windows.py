@@ -18,7 +18,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Float32, Float64, Int64
 from beampipe.errors import ConfigError, UnknownNameError
-from beampipe.events import Event
+from beampipe.events import Event, Position
 from beampipe.simulation.degradation import Degradation, degrade
 from beampipe.tracking.kernels.geometry import MIN_DR, arc
 from beampipe.tracking.kernels.weights import write_card
@@ -228,7 +228,7 @@ def _mirrored(sample: _Sample, boxes: Float32[ndarray, "n 4"], tolerance: float)
         vertex_z=-sample.vertex_z,
         triple_layers=twin[sample.triple_layers],
     )
-    return _Sample(*(np.concatenate([getattr(one, f.name) for one in (sample, flipped)]) for f in fields(_Sample)))
+    return _Sample(*(np.concatenate([getattr(half, f.name) for half in (sample, flipped)]) for f in fields(_Sample)))
 
 
 def _true_triplets(event: Event, layer: Int64[ndarray, " n_hits"], config: WindowConfig) -> tuple[ndarray, ...]:
@@ -293,7 +293,7 @@ def _true_triplets(event: Event, layer: Int64[ndarray, " n_hits"], config: Windo
     )
 
 
-def _moved_aside(event: Event, impact_max: float) -> Float32[ndarray, "n_hits 3"]:
+def _moved_aside(event: Event, impact_max: float) -> Position:
     """The hits, with each particle rotated as if it passed the beam line at a random distance up to `impact_max` [mm].
 
     A straight track that misses the beam line by d has hits at phi + asin(d / r) instead of phi. Prompt particles are

@@ -18,6 +18,5 @@ if TYPE_CHECKING:
 __all__ = ["FakeTransport", "ModelClient", "Transport"]
 
 __getattr__, __dir__ = loader(
-    __name__,
-    {"fake": ["FakeTransport"], "model_client": ["ModelClient"], "transports": ["Transport"]},
+    __name__, {"fake": ["FakeTransport"], "model_client": ["ModelClient"], "transports": ["Transport"]}
 )

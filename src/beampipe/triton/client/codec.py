@@ -157,15 +157,15 @@ class InferRequest:
     def to_http(self, timeout: float | None = None) -> HttpCall:
         inputs, body = [], []
         for tensor in self.inputs:
-            place = self._place(tensor.spec)
-            if place is None:
+            location = self._place(tensor.spec)
+            if location is None:
                 body.append(memoryview(tensor.array.reshape(-1).view(np.uint8).data))
             inputs.append(
                 {
                     "name": tensor.spec.name,
                     "shape": tensor.array.shape,
                     "datatype": tensor.spec.triton_type,
-                    "parameters": place or {"binary_data_size": tensor.array.nbytes},
+                    "parameters": location or {"binary_data_size": tensor.array.nbytes},
                 }
             )
         outputs = [
@@ -234,10 +234,10 @@ class InferRequest:
 
     def _place_grpc(self, made: Any, spec: TensorSpec) -> bool:
         """Set the same parameters in a protobuf message; False if the tensor is not in shared memory."""
-        place = self._place(spec)
-        for key, value in (place or {}).items():
+        location = self._place(spec)
+        for key, value in (location or {}).items():
             setattr(made.parameters[key], "string_param" if isinstance(value, str) else "int64_param", value)
-        return place is not None
+        return location is not None
 
 
 @dataclass(frozen=True)

@@ -32,21 +32,6 @@ def authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def read_token(path: Path) -> str:
-    """The one word in a file.
-
-    Raises:
-        FileError: it cannot be read, or holds no word or several.
-    """
-    try:
-        lines = path.read_text(encoding="ascii").split()
-    except (OSError, ValueError) as error:
-        raise FileError(f"{path}: {error}; expected a file with a token", path=path) from None
-    if len(lines) != 1:
-        raise FileError(f"{path}: got {len(lines)} words, expected one token", path=path)
-    return lines[0]
-
-
 WireProtocol = Literal["auto", "grpc", "http", "shm"]
 """``auto`` and ``shm`` use the protocol of the URL; ``shm`` puts all tensors in shared memory, ``auto`` large ones."""
 
@@ -125,13 +110,23 @@ class Security:
     headers: tuple[tuple[str, str], ...] = field(default=(), init=False, repr=False)
 
     def __post_init__(self) -> None:
-        token = read_token(self.token) if isinstance(self.token, Path) else self.token
+        token = self.token
+        if isinstance(token, Path):
+            try:
+                words = token.read_text(encoding="ascii").split()
+            except (OSError, ValueError) as error:
+                raise FileError(f"{token}: {error}; expected a file with a token", path=token) from None
+            if len(words) != 1:
+                raise FileError(f"{token}: got {len(words)} words, expected one token", path=token)
+            token = words[0]
         if token is not None and not (token.isascii() and token.isprintable() and token.strip()):
             raise ConfigError("token: got an empty one or one with line breaks or non-ASCII characters; strip it first")
-        if self.roots is not None and not self.roots.is_file():
-            raise FileError(f"{self.roots}: no such file, expected root certificates in PEM")
-        if self.certificate is not None and not self.certificate.is_file():
-            raise FileError(f"{self.certificate}: no such file, expected a certificate and its key in PEM")
+        for path, content in ((self.roots, "root certificates"), (self.certificate, "a certificate and its key")):
+            try:
+                if path is not None:
+                    path.open("rb").close()
+            except OSError as error:
+                raise FileError(f"{path}: {error.strerror}, expected {content} in PEM", path=path) from None
         headers = () if token is None else (("authorization", f"Bearer {token}"),)
         object.__setattr__(self, "headers", headers)
 

@@ -38,60 +38,13 @@ _CODES: Final = {
 }
 """Name of the gRPC status that means what an HTTP status does."""
 
-# Phrases in Triton's messages, since its codes differ between HTTP and gRPC and between versions.
-_REGION: Final = ("unable to find shared memory region", "unable to find system shared memory region")
-_RESTRICTED: Final = ("is restricted, expecting header",)
-_STOPPING: Final = ("no available versions", "is not ready", "unloading", "is not healthy", "server is stopping")
-_FULL: Final = ("try again",)
-"""Message of gateways with too many requests; its gRPC status is that of a request that is too large."""
-_UNKNOWN: Final = ("unknown model", "failed to find model", "is not found")
+_FULL: Final = "try again"
+"""Phrase of gateways with too many requests; its gRPC status is that of a request that is too large."""
 
-# Phrases of OpenSSL, BoringSSL, gRPC, Python and the C library about connections.
-_OTHER_NAME: Final = (
-    "hostname mismatch",
-    "hostname verification",
-    "ip address mismatch",
-    "is not in peer certificate",
-)
-_UNTRUSTED: Final = ("certificate_verify_failed", "certificate verify failed")
-_NOBODY: Final = ("connection refused",)
-_NO_ADDRESS: Final = (
-    "name or service not known",
-    "name resolution",
-    "dns resolution failed",
-    "no address associated",
-    "address lookup failed",
-)
-_OTHER_PROTOCOL: Final = ("badstatusline", "http1.x server", "wrong_version_number", "wrong version number")
-_CUT: Final = (
-    "broken pipe",
-    "closed",
-    "eof occurred",
-    "goaway",
-    "incompleteread",
-    "reset",
-    "rst_stream",
-    "end of tcp stream",
-    "stream removed",
-)
-_SILENT: Final = ("timed out", "timeout occurred", "failed to connect before the deadline", "handshake read failed")
-
-_OF_GRPC: Final = (
-    "failed to connect",
-    "dns resolution failed",
-    "errors resolving",
-    "connection reset",
-    "connection refused",
-    "socket closed",
-    "broken pipe",
-    "goaway",
-    "rst_stream",
-    "stream removed",
-    "end of tcp stream",
-    "recvmsg",
-    "sendmsg",
-    "transport closed",
-    "handshake",
+_BROKEN: Final = re.compile(
+    "failed to connect|dns resolution failed|errors resolving|connection (reset|refused)|socket closed|broken pipe"
+    "|goaway|rst_stream|stream removed|end of tcp stream|recvmsg|sendmsg|transport closed|handshake",
+    re.I,
 )
 """Phrases for a broken connection in messages of gRPC, which no server uses for its own errors."""
 
@@ -109,7 +62,7 @@ def grpc_error(url: str, code: str, details: str) -> BeampipeError:
         code: name of the gRPC status.
         details: message of the status.
     """
-    if code in ("UNAVAILABLE", "INTERNAL", "UNKNOWN") and any(phrase in details.lower() for phrase in _OF_GRPC):
+    if code in ("UNAVAILABLE", "INTERNAL", "UNKNOWN") and _BROKEN.search(details):
         return connection_error(url, details)
     return reply_error(url, code, details)
 
@@ -129,12 +82,13 @@ def reply_error(url: str, code: str, message: str) -> BeampipeError:
     """
     message = _OUR_MEMORY.sub("of this client", _TRACEBACK.sub("", message))
     text = f"{url}: {message or code}"
-    if (error := _triton_error(url, text, message.lower())) is not None:
-        return error
+    for refusal in _REFUSALS:
+        if re.search(refusal.pattern, message, re.I):
+            return refusal.kind(refusal.message.format(url=url, text=text), url=url)
     match code:
         case "INVALID_ARGUMENT" | "OUT_OF_RANGE":
             return from_wire(message or text)
-        case "RESOURCE_EXHAUSTED" if not any(part in message.lower() for part in _FULL):
+        case "RESOURCE_EXHAUSTED" if _FULL not in message.lower():
             return too_large_error(url)
         case "RESOURCE_EXHAUSTED" | "UNAVAILABLE" | "CANCELLED" | "ABORTED":
             return ServiceUnavailableError(f"{text}; the server may answer later", url=url)
@@ -147,19 +101,6 @@ def reply_error(url: str, code: str, message: str) -> BeampipeError:
             expected = "expected the KServe v2 protocol there; check the URL and its scheme"
             return ServiceError(f"{text}; {expected}", url=url)
     return ServiceError(f"{text} ({code})", url=url)
-
-
-def _triton_error(url: str, said: str, text: str) -> ServiceError | None:
-    """The error for a known message of Triton, with any code."""
-    if any(part in text for part in _REGION):
-        return RegionLostError(f"{url}: the server does not know the shared memory of this client (any more)", url=url)
-    if any(part in text for part in _RESTRICTED):
-        return ServiceError(f"{url}: restricted, expected the secret that the server wrote when it started", url=url)
-    if any(part in text for part in _STOPPING):
-        return ServiceUnavailableError(f"{said}; the model is starting, stopping or has lost its process", url=url)
-    if any(part in text for part in _UNKNOWN):
-        return UnknownModelError(f"{said}; expected one that is loaded there", url=url)
-    return None
 
 
 def deadline_error(url: str) -> DeadlineError:
@@ -179,41 +120,77 @@ def connection_error(url: str, message: str) -> ServiceError:
         url: address of the server.
         message: message of the operating system, TLS or gRPC.
     """
-    text = message.lower()
     for failure in _FAILURES:
-        if any(phrase in text for phrase in failure.phrases):
+        if re.search(failure.pattern, message, re.I):
             return failure.kind(f"{url}: {failure.message.format(host=urlsplit(url).hostname)}", url=url)
     return ServiceUnavailableError(f"{url}: {message}, {_IS_IT}", url=url)
 
 
 class _Failure(NamedTuple):
-    """One way in which a connection fails."""
+    """Messages that match a pattern, and the error that they mean."""
 
-    phrases: tuple[str, ...]
+    pattern: str
     kind: type[ServiceError]
-    message: str  # {host} stands for the host of the URL
+    message: str
 
 
 _IS_IT = "expected a Triton there; is a server running there?"
 
-# From the specific to the general, since gRPC nests messages.
-_FAILURES: Final = (
-    _Failure(_OTHER_NAME, ServiceError, "got the certificate of another host, expected one for {host}; check the URL"),
+# Messages of Triton, since its codes differ between HTTP and gRPC and between versions.
+_REFUSALS: Final = (
     _Failure(
-        _UNTRUSTED,
+        "unable to find (system )?shared memory region",
+        RegionLostError,
+        "{url}: the server does not know the shared memory of this client (any more)",
+    ),
+    _Failure(
+        "is restricted, expecting header",
+        ServiceError,
+        "{url}: restricted, expected the secret that the server wrote when it started",
+    ),
+    _Failure(
+        "no available versions|is not ready|unloading|is not healthy|server is stopping",
+        ServiceUnavailableError,
+        "{text}; the model is starting, stopping or has lost its process",
+    ),
+    _Failure(
+        "unknown model|failed to find model|is not found",
+        UnknownModelError,
+        "{text}; expected one that is loaded there",
+    ),
+)
+
+# Messages of OpenSSL, BoringSSL, gRPC, Python and the C library about connections, from the specific to the general,
+# since gRPC nests messages.
+_FAILURES: Final = (
+    _Failure(
+        "hostname mismatch|hostname verification|ip address mismatch|is not in peer certificate",
+        ServiceError,
+        "got the certificate of another host, expected one for {host}; check the URL",
+    ),
+    _Failure(
+        "certificate[_ ]verify[_ ]failed",
         ServiceError,
         "got a certificate that is not trusted, expected one that tls=FILE or this system trusts",
     ),
-    _Failure(_NOBODY, ServiceUnavailableError, f"the connection was refused, {_IS_IT}"),
-    _Failure(_NO_ADDRESS, ServiceUnavailableError, "got no address for {host}, expected a host; check the URL"),
+    _Failure("connection refused", ServiceUnavailableError, f"the connection was refused, {_IS_IT}"),
     _Failure(
-        _OTHER_PROTOCOL,
+        "name or service not known|name resolution|dns resolution failed|no address associated|address lookup failed",
+        ServiceUnavailableError,
+        "got no address for {host}, expected a host; check the URL",
+    ),
+    _Failure(
+        "badstatusline|http1.x server|wrong[_ ]version[_ ]number",
         ServiceError,
         "another protocol is spoken there, expected the one of the URL; check its scheme and port",
     ),
-    _Failure(_SILENT, ServiceUnavailableError, "got no connection, expected one within seconds; does the server hang?"),
     _Failure(
-        _CUT,
+        "timed out|timeout occurred|failed to connect before the deadline|handshake read failed",
+        ServiceUnavailableError,
+        "got no connection, expected one within seconds; does the server hang?",
+    ),
+    _Failure(
+        "broken pipe|closed|eof occurred|goaway|incompleteread|reset|rst_stream|end of tcp stream|stream removed",
         ServiceUnavailableError,
         "the connection broke, expected an answer; has the server died, or is that the port of another protocol?",
     ),

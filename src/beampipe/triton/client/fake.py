@@ -34,7 +34,7 @@ class FakeTransport:
         parameters: parameters of the model's configuration, by name.
 
     Attributes:
-        asked: number of inference requests received.
+        n_requests: number of inference requests received.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class FakeTransport:
             self._answer = answer
         self._inputs, self._outputs, self._batched = tuple(inputs), tuple(outputs), batched
         self._lock = threading.Lock()
-        self.asked = 0
+        self.n_requests = 0
 
     def send(self, message: Message[Any], timeout: float, pending: PendingAnswer[Any] | None = None) -> Any:
         if isinstance(message, ConfigRequest):
@@ -84,7 +84,7 @@ class FakeTransport:
 
     def _infer(self, request: InferRequest) -> dict[str, Output]:
         with self._lock:
-            self.asked += 1
+            self.n_requests += 1
         # Copies, so that the function cannot change the client's arrays.
         sent = {tensor.spec.name: tensor.array.copy() for tensor in request.inputs}
         answers = self._answer({name: array[0] if self._batched else array for name, array in sent.items()})

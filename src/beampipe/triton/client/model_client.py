@@ -220,9 +220,10 @@ class ModelClient(Shown):
         urls: one or more of ``grpc://host:8001``, ``http://host:8000``, ``grpcs://``, ``https://``, ``host:8001``. A
             host name with several addresses counts as that many servers.
         model: name of the model on the servers.
-        protocol: ``auto`` passes large tensors to a server on this machine through shared memory, and sends the others,
-            or all if shared memory is not available; ``shm`` passes all tensors that way and fails if it cannot;
-            ``grpc`` and ``http`` use no shared memory.
+        protocol: ``auto`` passes large tensors to a server of this machine and user, which `TritonServer` or ``beampipe
+            serve`` started, through shared memory, and sends the others, or all if shared memory is not available;
+            ``shm`` passes all tensors that way to any server and fails if it cannot; ``grpc`` and ``http`` use no
+            shared memory.
         timeout: longest wait for one request with its retries [s]. With several servers each gets its share of it.
         retries: largest number of repetitions if a server is down, stopping or broken; None for as many as `timeout`
             allows. With several servers and at least one retry, each is tried once. Before a retry on the same server
@@ -337,11 +338,7 @@ class ModelClient(Shown):
         return pending
 
     def call(
-        self,
-        call: InferenceCall[_Answer],
-        pending: PendingAnswer[_Answer] | None = None,
-        *,
-        retries: int | None = None,
+        self, call: InferenceCall[_Answer], pending: PendingAnswer[_Answer] | None = None, *, retries: int | None = None
     ) -> _Answer:
         """The answer to a request in the caller's own terms; raises what `infer` raises.
 

@@ -15,7 +15,7 @@ from numpy import ndarray
 from beampipe.errors import DeadlineError, RegionLostError, RegionRefusedError, ServiceError, ServiceUnavailableError
 from beampipe.triton.backoff import Backoff
 from beampipe.triton.client.codec import ConfigRequest
-from beampipe.triton.client.endpoint import Endpoint, Security, WireProtocol
+from beampipe.triton.client.endpoint import Endpoint, Security, WireProtocol, connection_of
 from beampipe.triton.client.error_mapping import deadline_error
 from beampipe.triton.client.shared_memory import SharedRegions, layout
 from beampipe.triton.client.signature import Due, ModelSignature, signature_of
@@ -54,7 +54,8 @@ class RemoteModel:
     Args:
         endpoint: address of the server.
         model: name of the model.
-        protocol: whether shared memory is used: ``auto`` on this machine, ``shm`` always, else never.
+        protocol: whether shared memory is used: ``shm`` always, ``auto`` with a server of this machine and user, of
+            which there is a connection file, else never. Other servers and gateways refuse it, and count the refusal.
         security: token to show and certificates to trust.
         transport: connection to use, None for a new one of the endpoint's protocol.
     """
@@ -70,6 +71,7 @@ class RemoteModel:
         kind = GrpcTransport if endpoint.protocol == "grpc" else HttpTransport
         self._transport: Transport = kind(endpoint, security) if transport is None else transport
         self.url = str(endpoint)
+        self._endpoint = endpoint
         self._model = model
         self._must_share = protocol == "shm"
         self._shared_from = 1 if self._must_share else SHARED_FROM
@@ -133,7 +135,7 @@ class RemoteModel:
         if (
             regions is not None
             and any(tensor.array.nbytes >= self._shared_from for tensor in request.inputs)
-            and (self._must_share or regions.offered)
+            and (self._must_share or (regions.offered and connection_of(self._endpoint) is not None))
         ):
             at, size = layout(request.inputs, signature.sizes(due))
             try:
@@ -317,7 +319,7 @@ class Servers:
 
     def refresh(self) -> None:
         """Look names up: connect to new servers, retire those that are gone."""
-        resolved = {endpoint: self._addresses(endpoint, known) for endpoint, known in self._resolved.items()}
+        resolved = {endpoint: self._addresses(endpoint, previous) for endpoint, previous in self._resolved.items()}
         with self._lock:
             now = self._clock()
             self._resolved = resolved
@@ -343,10 +345,10 @@ class Servers:
         for remote in remotes:
             remote.close(max(0.0, deadline - monotonic()))
 
-    def _addresses(self, endpoint: Endpoint, known: Sequence[Endpoint]) -> Sequence[Endpoint]:
+    def _addresses(self, endpoint: Endpoint, previous: Sequence[Endpoint]) -> Sequence[Endpoint]:
         if self._look_up is None:
-            return known
+            return previous
         try:
             return self._look_up(endpoint)
         except OSError:
-            return known  # the transport reports a name that does not exist
+            return previous  # the transport reports a name that does not exist

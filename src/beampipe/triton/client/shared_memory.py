@@ -128,8 +128,8 @@ class SharedRegion:
             return False
         return True
 
-    def _view(self, shape: tuple[int, ...], dtype: type[np.generic], place: tuple[int, int]) -> ndarray:
-        view: ndarray = np.ndarray(shape, dtype, self._memory, place[0])
+    def _view(self, shape: tuple[int, ...], dtype: type[np.generic], location: tuple[int, int]) -> ndarray:
+        view: ndarray = np.ndarray(shape, dtype, self._memory, location[0])
         return view
 
 
@@ -243,8 +243,11 @@ class SharedRegions:
                 sleep(_MOMENT)
 
 
-class _Done:
-    """A message with an empty answer."""
+class _MemoryMessage:
+    """A message about shared memory, which may require the secret; this one has an empty answer."""
+
+    guarded: ClassVar[bool] = True
+    numbers: ClassVar[int] = 0
 
     def from_http(self, reply: HttpReply, url: str) -> None:
         """Nothing."""
@@ -254,7 +257,7 @@ class _Done:
 
 
 @dataclass(frozen=True)
-class MapRegion(_Done):
+class MapRegion(_MemoryMessage):
     """Request that the server maps POSIX shared memory.
 
     Attributes:
@@ -264,8 +267,6 @@ class MapRegion(_Done):
     """
 
     rpc: ClassVar[str] = "SystemSharedMemoryRegister"
-    guarded: ClassVar[bool] = True
-    numbers: ClassVar[int] = 0
 
     region: str
     key: str
@@ -301,7 +302,7 @@ class MappedRegions:
 
 
 @dataclass(frozen=True)
-class UnmapRegion(_Done):
+class UnmapRegion(_MemoryMessage):
     """Request that the server releases shared memory.
 
     Attributes:
@@ -309,8 +310,6 @@ class UnmapRegion(_Done):
     """
 
     rpc: ClassVar[str] = "SystemSharedMemoryUnregister"
-    guarded: ClassVar[bool] = True
-    numbers: ClassVar[int] = 0
 
     region: str
 

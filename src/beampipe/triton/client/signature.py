@@ -112,12 +112,23 @@ class ModelSignature:
         for name, shape in due.items():
             if name not in answer:
                 continue
-            output, spec = self._checked(answer[name], self.outputs[name], shape), self.outputs[name]
+            output, spec = answer[name], self.outputs[name]
+            expected = spec.dims if shape is None else shape
+            if self.batched:
+                expected = (1, *expected)
+            if output.datatype != spec.triton_type or not fits(output.shape, expected):
+                got = f"{spec.name} {output.datatype} {list(output.shape)}"
+                raise self._wrong(got, f"{spec.triton_type} {list(expected)}")
             shape = output.shape[1:] if self.batched else output.shape
             if region is not None and output.data is None and at is not None and name in at:
                 array = region.output(spec, shape, at)
             else:
-                array = self._decoded(output, spec, shape)
+                # A server can state the right shape and send nothing.
+                size = 0 if output.data is None else len(output.data)
+                values = math.prod(shape)
+                if size != np.dtype(spec.dtype).itemsize * values:
+                    raise self._wrong(f"{size} bytes of {spec.name}", f"{values} values; its backend is broken")
+                array = np.ndarray(shape, spec.dtype, output.data)
             arrays[name] = array.copy()
         return arrays
 
@@ -130,25 +141,6 @@ class ModelSignature:
         if name not in arrays:
             raise self._wrong(f"{sorted(arrays)}", name)
         return arrays[name]
-
-    def _checked(self, output: Output, spec: TensorSpec, shape: tuple[int, ...] | None) -> Output:
-        """The same, if it is of the right type and shape."""
-        due = spec.dims if shape is None else shape
-        if self.batched:
-            due = (1, *due)
-        if output.datatype != spec.triton_type or not fits(output.shape, due):
-            got = f"{spec.name} {output.datatype} {list(output.shape)}"
-            raise self._wrong(got, f"{spec.triton_type} {list(due)}")
-        return output
-
-    def _decoded(self, output: Output, spec: TensorSpec, shape: tuple[int, ...]) -> ndarray:
-        # A server can state the right shape and send nothing.
-        size = 0 if output.data is None else len(output.data)
-        values = math.prod(shape)
-        if size != np.dtype(spec.dtype).itemsize * values:
-            raise self._wrong(f"{size} bytes of {spec.name}", f"{values} values; its backend is broken")
-        array: ndarray = np.ndarray(shape, spec.dtype, output.data)
-        return array
 
     def _wrong(self, got: str, expected: str) -> ServiceError:
         message = f"{self.url}: {self.model} gave {got}, expected {expected}"

@@ -1,4 +1,4 @@
-// What Triton calls: one model of this backend, its instances, and their requests.
+// The functions that Triton calls: for a model of this backend, its instances, and their requests.
 #include <chrono>
 #include <cstdlib>
 #include <memory>
@@ -31,7 +31,7 @@ public:
     loaded.check_canary();
   }
 
-  /// Answers and releases each request. Throws only as long as all of them still belong to the server.
+  /// Answers and releases each request. Throws only while all of them still belong to the server.
   void execute(TRITONBACKEND_Request** handles, std::uint32_t count) {
     const std::uint64_t begin = now_ns();
     std::vector<std::optional<Request>> requests(count);
@@ -64,7 +64,8 @@ private:
     for (auto& request : requests) request->send();
   }
 
-  /// Counted before they are sent: whoever has an answer finds it in the statistics. perf_analyzer counts on that.
+  /// Reported before the answers are sent, so that a client with an answer finds it in the statistics; perf_analyzer
+  /// relies on that.
   void report(const std::vector<std::optional<Request>>& requests, std::uint64_t begin, std::uint64_t computing,
               std::uint64_t computed) {
     const std::uint64_t end = now_ns();
@@ -123,7 +124,7 @@ using namespace beampipe;
 TRITONSERVER_Error* TRITONBACKEND_Initialize(TRITONBACKEND_Backend*) {
   return guarded([] {
     require_version();
-    // Idle threads sleep: where instances share the cores, spinning ones would take the time of those that work.
+    // Idle threads sleep: instances share the cores, and spinning threads would slow down the working ones.
     setenv("OMP_WAIT_POLICY", "passive", 0);
   });
 }
@@ -170,6 +171,6 @@ TRITONSERVER_Error* TRITONBACKEND_ModelInstanceFinalize(TRITONBACKEND_ModelInsta
 
 TRITONSERVER_Error* TRITONBACKEND_ModelInstanceExecute(TRITONBACKEND_ModelInstance* instance,
                                                        TRITONBACKEND_Request** requests, uint32_t count) {
-  // An error leaves the requests to the server; once they are taken over there is none.
+  // After an error the server still owns the requests, so there must be none once `execute` owns them.
   return guarded([&] { state_of<Instance>(TRITONBACKEND_ModelInstanceState, instance)->execute(requests, count); });
 }

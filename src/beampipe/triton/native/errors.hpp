@@ -1,4 +1,4 @@
-// Errors on their way between Triton's C interface, exceptions and a client.
+// Conversion of errors between Triton's C interface, exceptions and messages for clients.
 #pragma once
 
 #include <exception>
@@ -9,16 +9,16 @@
 
 namespace beampipe {
 
-/// Nobody waits for the answer any more.
+/// The client has cancelled the request, or its timeout has passed.
 class Cancelled : public std::exception {
 public:
   const char* what() const noexcept override { return "cancelled: nobody waits for the answer any more"; }
 };
 
-/// What the server said when it was asked for something.
+/// An error that a function of the server returned.
 class ServerError : public std::exception {
 public:
-  /// Takes the error over.
+  /// Takes ownership of the error.
   explicit ServerError(TRITONSERVER_Error* error)
       : code_(TRITONSERVER_ErrorCode(error)), message_(TRITONSERVER_ErrorMessage(error)) {
     TRITONSERVER_ErrorDelete(error);
@@ -31,24 +31,24 @@ private:
   std::string message_;
 };
 
-/// Throws what the server refused.
+/// Throws an error of the server.
 inline void check(TRITONSERVER_Error* error) {
   if (error != nullptr) throw ServerError(error);
 }
 
-/// Writes an error, which nobody can be told any more, into the server's log.
+/// Writes an error into the server's log, where it cannot be returned.
 void log_error(const char* message) noexcept;
 
-/// The same where the server refused something.
+/// The same for an error of the server; does nothing without one.
 void log_refusal(TRITONSERVER_Error* error) noexcept;
 
-/// What a client may read of an exception: nothing of the server's files and settings, which go to the log.
+/// The part of an exception that a client may read: nothing about the server's files and settings, which are logged.
 TRITONSERVER_Error* error_for_client(const std::exception_ptr& exception) noexcept;
 
-/// What whoever loads a model may read of an exception: all of it.
+/// The whole text of an exception, for the user who loads a model.
 TRITONSERVER_Error* error_for_operator(const std::exception_ptr& exception) noexcept;
 
-/// Runs what must not let an exception out into C.
+/// Runs a function whose exceptions must not pass into C.
 template <typename Work>
 TRITONSERVER_Error* guarded(Work&& work) noexcept {
   try {

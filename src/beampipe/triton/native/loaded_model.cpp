@@ -33,24 +33,24 @@ Json config_of(TRITONBACKEND_Model* model) {
   return Json::parse(copy);
 }
 
-/// As the parameter says, else as many as there are cores.
+/// The number in the parameter THREADS, by default that of the cores.
 int threads_of(const std::map<std::string, std::string>& parameters) {
-  const auto given = parameters.find(kThreads);
-  if (given == parameters.end() || given->second == "auto") return cores();
+  const auto entry = parameters.find(kThreads);
+  if (entry == parameters.end() || entry->second == "auto") return cores();
   std::size_t used = 0;
   int threads = 0;
   try {
-    threads = std::stoi(given->second, &used);
+    threads = std::stoi(entry->second, &used);
   } catch (const std::exception&) {
   }
-  if (threads < 1 || used != given->second.size())
-    throw std::invalid_argument("THREADS: got '" + given->second + "', expected a number from 1 on, or auto");
+  if (threads < 1 || used != entry->second.size())
+    throw std::invalid_argument("THREADS: got '" + entry->second + "', expected a number from 1 on, or auto");
   return threads;
 }
 
 std::string weights_of(const std::map<std::string, std::string>& parameters, const std::string& folder) {
-  const auto given = parameters.find(kExecutionModelPath);
-  std::string path = given == parameters.end() ? kModelDirectory : given->second;
+  const auto entry = parameters.find(kExecutionModelPath);
+  std::string path = entry == parameters.end() ? kModelDirectory : entry->second;
   const std::size_t at = path.find(kModelDirectory);
   return at == std::string::npos ? path : path.replace(at, std::string_view(kModelDirectory).size(), folder);
 }
@@ -62,29 +62,29 @@ const char* const kAdvice =
     "; export it again on this machine, and if that differs from what the model gives without a server, do not serve "
     "it";
 
-/// The stored request. It has no client: its answers stay here.
+/// The stored request. It has no client; its answers are kept for the comparison.
 class StoredRequest final : public ModelRequest {
 public:
   StoredRequest(const ServedModel& model, const Safetensors& stored) : model_(model), answers_(model.outputs().size()) {
     for (const TensorSpec& spec : model.inputs()) {
       const TensorView& tensor = stored.at(std::string(kInput) + spec.name);
-      // Copied, because a tensor may lie on any address in its file.
+      // Copied, because a tensor in the file may not be aligned.
       const char* bytes = reinterpret_cast<const char*>(tensor.data);
       arrays_.emplace_back(bytes, bytes + tensor.bytes);
       inputs_.push_back({tensor.shape, arrays_.back().data()});
     }
   }
 
-  const Tensor& input(std::size_t place) const override { return inputs_[place]; }
+  const Tensor& input(std::size_t index) const override { return inputs_[index]; }
   bool wants(std::size_t) const override { return true; }
-  void* output(std::size_t place, const Shape& shape) override {
-    std::size_t bytes = model_.outputs()[place].item;
+  void* output(std::size_t index, const Shape& shape) override {
+    std::size_t bytes = model_.outputs()[index].item;
     for (const std::int64_t length : shape) bytes *= static_cast<std::size_t>(length);
-    answers_[place].resize(bytes);
-    return answers_[place].data();
+    answers_[index].resize(bytes);
+    return answers_[index].data();
   }
   void fail(const std::exception_ptr& exception) override { std::rethrow_exception(exception); }
-  const std::vector<char>& answer(std::size_t place) const { return answers_[place]; }
+  const std::vector<char>& answer(std::size_t index) const { return answers_[index]; }
 
 private:
   const ServedModel& model_;
@@ -124,13 +124,13 @@ void LoadedModel::check_canary() const {
   const Safetensors stored(path);
   StoredRequest request(*model, stored);
   model->run({&request}, {threads, [] {}, [](const char*, double, const char*) {}});
-  for (std::size_t place = 0; place < model->outputs().size(); ++place) {
-    const std::string name = std::string(kOutput) + model->outputs()[place].name;
-    if (!stored.has(name)) continue;  // a measured time, say
+  for (std::size_t index = 0; index < model->outputs().size(); ++index) {
+    const std::string name = std::string(kOutput) + model->outputs()[index].name;
+    if (!stored.has(name)) continue;  // such as a measured time
     const TensorView& expected = stored.at(name);
-    const std::vector<char>& got = request.answer(place);
+    const std::vector<char>& got = request.answer(index);
     if (got.size() != expected.bytes || std::memcmp(got.data(), expected.data, expected.bytes) != 0)
-      throw std::runtime_error(std::string("the canary got another ") + model->outputs()[place].name +
+      throw std::runtime_error(std::string("the canary got another ") + model->outputs()[index].name +
                                " than when the model was exported" + kAdvice);
   }
 }

@@ -1,4 +1,4 @@
-// A model of the repository as its configuration describes it, checked by its canary.
+// A model of the repository: read from its configuration, checked by its canary.
 #pragma once
 
 #include <memory>
@@ -9,12 +9,12 @@
 
 namespace beampipe {
 
-/// A model of the repository: its weights are there once, whatever the number of its instances.
+/// A model of the repository. All its instances share it, so its weights are in memory only once.
 struct LoadedModel {
   std::string name;
   std::string version_folder;  // with the canary
   bool batches;                // whether tensors have one more axis of length 1 in front
-  int threads;                 // most of one call
+  int threads;                 // largest number for one call
   std::unique_ptr<ServedModel> model;
 
   /// Sends the model the request that is stored in the folder of its version, if there is one. Throws if the answer

@@ -8,11 +8,11 @@
 namespace beampipe {
 namespace {
 
-/// What every model may count, beside its own counters.
+/// Counters of every model, beside its own.
 const std::map<std::string, std::string> kCommon = {{"events", "Events answered."},
                                                     {"stage_seconds", "Wall time of each stage [s]."}};
 
-/// The family of a counter. Families live as long as the process: the server may still read them when a model is gone.
+/// The family of a counter. Families are never freed, since the server may read them after a model was unloaded.
 TRITONSERVER_MetricFamily* family(const std::string& name, const std::string& description) {
   static std::mutex mutex;
   static auto& families = *new std::map<std::string, TRITONSERVER_MetricFamily*>;
@@ -24,7 +24,7 @@ TRITONSERVER_MetricFamily* family(const std::string& name, const std::string& de
   return made;
 }
 
-/// A label, freed at the end of its scope.
+/// A label; frees it at the end of its scope.
 class Label {
 public:
   Label(const char* name, const std::string& value)
@@ -58,19 +58,19 @@ TRITONSERVER_Metric* Counters::metric(const char* name, const char* stage) {
   labels.emplace_back("model", model_);
   labels.emplace_back("instance", instance_);
   if (stage[0] != '\0') labels.emplace_back("stage", stage);
-  std::vector<const TRITONSERVER_Parameter*> given;
-  for (const Label& label : labels) given.push_back(label.get());
+  std::vector<const TRITONSERVER_Parameter*> parameters;
+  for (const Label& label : labels) parameters.push_back(label.get());
   TRITONSERVER_Metric* made = nullptr;
-  check(TRITONSERVER_MetricNew(&made, family(name, declared->second), given.data(), given.size()));
+  check(TRITONSERVER_MetricNew(&made, family(name, declared->second), parameters.data(), parameters.size()));
   return made;
 }
 
 void Counters::add(const char* name, double amount, const char* stage) noexcept {
   try {
     const std::pair<std::string, std::string> key(name, stage);
-    auto found = metrics_.find(key);
-    if (found == metrics_.end()) found = metrics_.emplace(key, metric(name, stage)).first;
-    if (found->second != nullptr) check(TRITONSERVER_MetricIncrement(found->second, amount));
+    auto entry = metrics_.find(key);
+    if (entry == metrics_.end()) entry = metrics_.emplace(key, metric(name, stage)).first;
+    if (entry->second != nullptr) check(TRITONSERVER_MetricIncrement(entry->second, amount));
   } catch (const std::exception& error) {
     log_error(error.what());
   }

@@ -9,16 +9,16 @@
 
 namespace beampipe {
 
-/// The counters of one instance, which only the instance's own thread adds to.
+/// The counters of one instance; only the instance's own thread changes them.
 class Counters {
 public:
-  /// `declared`: description by name of what may be counted; other names are ignored.
+  /// `declared`: descriptions of the counters by name; other names are ignored.
   Counters(std::string model, std::string instance, const std::map<std::string, std::string>& declared);
   ~Counters();
   Counters(const Counters&) = delete;
   Counters& operator=(const Counters&) = delete;
 
-  /// Adds to beampipe_<name>_total; `stage` is a further label, empty for none. Never fails: a count is not worth it.
+  /// Adds to beampipe_<name>_total; `stage` is a further label, empty for none. Errors are only logged.
   void add(const char* name, double amount, const char* stage) noexcept;
 
 private:

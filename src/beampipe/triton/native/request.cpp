@@ -24,7 +24,7 @@ bool fits(const Shape& shape, const Shape& dims) {
   return true;
 }
 
-/// Bytes of a tensor of that shape; false where they are more than can be counted.
+/// Computes the size of a tensor in bytes; false on overflow.
 bool bytes_of(const Shape& shape, std::size_t item, std::uint64_t& bytes) {
   bytes = item;
   for (const std::int64_t length : shape)
@@ -53,16 +53,16 @@ void Request::read() {
   for (std::uint32_t i = 0; i < count; ++i) {
     const char* name = nullptr;
     check(TRITONBACKEND_RequestOutputName(request_, i, &name));
-    for (std::size_t place = 0; place < wanted_.size(); ++place)
-      if (std::strcmp(name, model_.outputs()[place].name) == 0) wanted_[place] = 1;
+    for (std::size_t index = 0; index < wanted_.size(); ++index)
+      if (std::strcmp(name, model_.outputs()[index].name) == 0) wanted_[index] = 1;
   }
   inputs_.clear();
   joined_.clear();
-  for (std::size_t place = 0; place < model_.inputs().size(); ++place) read_input(place);
+  for (std::size_t index = 0; index < model_.inputs().size(); ++index) read_input(index);
 }
 
-void Request::read_input(std::size_t place) {
-  const TensorSpec& spec = model_.inputs()[place];
+void Request::read_input(std::size_t index) {
+  const TensorSpec& spec = model_.inputs()[index];
   const std::string name = spec.name;
   TRITONBACKEND_Input* input = nullptr;
   check(TRITONBACKEND_RequestInput(request_, spec.name, &input));
@@ -110,15 +110,15 @@ const void* Request::contiguous(TRITONBACKEND_Input* input, std::uint32_t buffer
 
 bool Request::abandoned(std::uint64_t spent) const {
   bool cancelled = false;
-  std::uint64_t patience = 0;  // [us]; 0 for ever
+  std::uint64_t patience = 0;  // [us]; 0 for no limit
   check(TRITONBACKEND_RequestIsCancelled(request_, &cancelled));
-  // The server does not see that an HTTP client has gone, but clients may say how long they wait.
+  // The server does not notice that an HTTP client has disconnected, but clients may send a timeout.
   check(TRITONBACKEND_InferenceRequestTimeoutMicroseconds(request_, &patience));
   return cancelled || (patience > 0 && patience < spent);
 }
 
-void* Request::output(std::size_t place, const Shape& shape) {
-  const TensorSpec& spec = model_.outputs()[place];
+void* Request::output(std::size_t index, const Shape& shape) {
+  const TensorSpec& spec = model_.outputs()[index];
   if (response_ == nullptr) throw std::runtime_error("got a request without a response, expected one to fill");
   Shape dims = shape;
   if (batched_) dims.insert(dims.begin(), 1);

@@ -1,4 +1,4 @@
-// A request of Triton as a ModelRequest: read with every size checked, answered once, released whatever happens.
+// A request of Triton as a ModelRequest: all sizes are checked, it is answered once, and always released.
 #pragma once
 
 #include <cstdint>
@@ -12,28 +12,28 @@ namespace beampipe {
 
 class Request final : public ModelRequest {
 public:
-  /// Takes the request over; `batched` tells whether its tensors have one more axis of length 1 in front.
+  /// Takes ownership of the request; `batched`: its tensors have one more axis of length 1 in front.
   Request(TRITONBACKEND_Request* request, const ServedModel& model, bool batched) noexcept;
   ~Request() override;
   Request(const Request&) = delete;
   Request& operator=(const Request&) = delete;
 
-  /// Reads the inputs, and which outputs are asked for. One contiguous buffer is used where it lies; others are joined.
+  /// Reads the inputs and the names of the requested outputs. A contiguous buffer is used in place, others are joined.
   void read();
-  /// Whether the client has gone, or waits no longer than `spent` [us].
+  /// Whether the client has cancelled the request, or its timeout is shorter than `spent` [us].
   bool abandoned(std::uint64_t spent) const;
-  /// Sends the answer, unless that was done.
+  /// Sends the answer, unless it was sent already.
   void send() noexcept;
   bool failed() const { return error_ != nullptr; }
   TRITONBACKEND_Request* raw() const { return request_; }
 
-  const Tensor& input(std::size_t place) const override { return inputs_[place]; }
-  bool wants(std::size_t place) const override { return wanted_[place]; }
-  void* output(std::size_t place, const Shape& shape) override;
+  const Tensor& input(std::size_t index) const override { return inputs_[index]; }
+  bool wants(std::size_t index) const override { return wanted_[index]; }
+  void* output(std::size_t index, const Shape& shape) override;
   void fail(const std::exception_ptr& exception) override;
 
 private:
-  void read_input(std::size_t place);
+  void read_input(std::size_t index);
   const void* contiguous(TRITONBACKEND_Input* input, std::uint32_t buffers, std::uint64_t bytes, std::size_t item);
 
   TRITONBACKEND_Request* request_;

@@ -35,31 +35,31 @@ class ModelRequest {
 public:
   virtual ~ModelRequest() = default;
 
-  /// An input, by its place among those that the model declares.
-  virtual const Tensor& input(std::size_t place) const = 0;
-  /// Whether the client asked for an output, by its place among those that the model declares.
-  virtual bool wants(std::size_t place) const = 0;
+  /// An input, by its index in `ServedModel::inputs`.
+  virtual const Tensor& input(std::size_t index) const = 0;
+  /// Whether the client requested an output, by its index in `ServedModel::outputs`.
+  virtual bool wants(std::size_t index) const = 0;
   /// Memory for an output of that shape; it may be the client's own.
-  virtual void* output(std::size_t place, const Shape& shape) = 0;
+  virtual void* output(std::size_t index, const Shape& shape) = 0;
   /// Answers with an error.
   virtual void fail(const std::exception_ptr& exception) = 0;
 };
 
 /// What a model may use while it answers.
 struct Call {
-  int threads;                       // most of one call; see Threads
-  std::function<void()> checkpoint;  // throws once nobody waits any more
+  int threads;                       // largest number for one call; see Threads
+  std::function<void()> checkpoint;  // throws if the client has cancelled the request
   std::function<void(const char* counter, double amount, const char* stage)> observe;  // adds to a counter
 };
 
 /// Number of cores that this process may use, at least 1.
 int cores();
 
-/// Threads for one call, given back at the end of its scope. All calls together hold as many as there are cores, and
-/// one each at least: a call that is alone has them all, and many calls at once do not get in each other's way.
+/// Reserves threads for one call until the end of its scope. All calls together hold as many threads as there are cores,
+/// and each call at least one: a single call uses all cores, and many calls at once do not oversubscribe them.
 class Threads {
 public:
-  /// As many as are free, `wanted` at most.
+  /// Reserves as many as are free, at most `wanted`.
   explicit Threads(int wanted);
   ~Threads();
   Threads(const Threads&) = delete;
@@ -71,20 +71,20 @@ private:
   int count_;
 };
 
-/// A model, made once and asked from the threads of all its instances at the same time.
+/// A model. There is one object for all instances, and their threads call `run` at the same time.
 class ServedModel {
 public:
   virtual ~ServedModel() = default;
 
   virtual const std::vector<TensorSpec>& inputs() const = 0;
   virtual const std::vector<TensorSpec>& outputs() const = 0;
-  /// Description by name of what the model counts, beside events and the time of stages.
+  /// Descriptions of the model's counters by name, beside those of events and the time of stages.
   virtual const std::map<std::string, std::string>& counters() const = 0;
-  /// Answers each request. What it throws is the answer to all of them.
+  /// Answers each request. An exception is the answer to all of them.
   virtual void run(const std::vector<ModelRequest*>& requests, const Call& call) const = 0;
 };
 
-/// What a model is made from: its parameters, and the folder of its weights.
+/// Parameters of a model, and the folder of its weights.
 struct ModelSettings {
   std::map<std::string, std::string> parameters;
   std::string weights;

@@ -1,7 +1,7 @@
 /* The part of Triton's C interface for backends that is used here, declared by ourselves.
  *
- * Source: triton/core/tritonbackend.h and tritonserver.h of github.com/triton-inference-server/core, which tell what
- * each function does; names, order of enumerators and types are the interface, and have not changed since the versions
+ * Source: triton/core/tritonbackend.h and tritonserver.h of github.com/triton-inference-server/core, which describe
+ * each function; names, order of enumerators and types are the interface, and have not changed since the versions
  * below. The server resolves the functions when it opens the backend, so nothing is linked.
  */
 #ifndef BEAMPIPE_TRITON_API_H
@@ -15,7 +15,7 @@
 extern "C" {
 #endif
 
-/* Version of the backend interface that this file tells: February 2024, Triton 24.02 and newer. */
+/* Version of the backend interface that this file declares: February 2024, Triton 24.02 and newer. */
 enum { BEAMPIPE_TRITON_MAJOR = 1, BEAMPIPE_TRITON_MINOR = 19 };
 
 typedef struct TRITONSERVER_Error TRITONSERVER_Error;

@@ -49,14 +49,9 @@ class ServedProcess:
     arguments: tuple[str, ...]
 
     @property
-    def is_server(self) -> bool:
-        """Whether the process is the server itself."""
-        return Path(self.arguments[0]).name == _SERVER
-
-    @property
-    def is_proxy(self) -> bool:
-        """Whether the process is the reverse proxy, which outlives a restarted server."""
-        return Path(self.arguments[0]).name == _PROXY
+    def program(self) -> str:
+        """Name of the program."""
+        return Path(self.arguments[0]).name
 
 
 def new_prefix() -> str:
@@ -102,18 +97,19 @@ def remove(prefix: str, grace: float = 0.0, *, orphaned: bool = False) -> None:
     """
     if grace > 0:
         for process in processes_of(prefix):
-            if process.is_server:
+            if process.program == _SERVER:
                 _signal(process.pid, signal.SIGTERM)
         deadline = time.monotonic() + grace
-        while any(process.is_server for process in processes_of(prefix)) and time.monotonic() < deadline:
+        while any(process.program == _SERVER for process in processes_of(prefix)) and time.monotonic() < deadline:
             time.sleep(5 * _PAUSE)
     deadline = time.monotonic() + _KILL
     while time.monotonic() < deadline:
-        left = [process for process in processes_of(prefix) if orphaned or not process.is_proxy]
+        # The proxy outlives a restarted server.
+        left = [process for process in processes_of(prefix) if orphaned or process.program != _PROXY]
         if not left:
             break
         # The server first, so that it does not replace stubs that end.
-        for process in sorted(left, key=lambda process: not process.is_server):
+        for process in sorted(left, key=lambda process: process.program != _SERVER):
             _signal(process.pid, signal.SIGKILL)
         time.sleep(_PAUSE)
     for path in shared_memory_of(prefix):

@@ -1,12 +1,12 @@
-// A library that Triton's program is started with (LD_PRELOAD). It gives the program two things that it lacks:
+// A library that is loaded into Triton's program first (LD_PRELOAD). It adds two things:
 //
-// - Arguments from a file: `@FILE` stands for the lines of FILE. What stands in a command line is read by every user of
-//   the machine (/proc/PID/cmdline), and Triton takes the secret of its restricted interfaces nowhere else.
-// - Larger stacks of threads ($BEAMPIPE_STACK bytes): its parser of JSON calls itself once per bracket. Only addresses
-//   are set aside, memory is used as far down as a stack has been.
+// - Arguments from a file: `@FILE` is replaced by the lines of FILE. Every user of the machine can read a command line
+//   (/proc/PID/cmdline), and Triton accepts the secret of its restricted interfaces only there.
+// - Larger stacks of threads ($BEAMPIPE_STACK bytes): its JSON parser recurses once per bracket. This reserves only
+//   addresses; memory is used only as far as a stack grows.
 //
-// Only the C library is used: another library of C++ in Triton's program might not be its own.
-// What Triton starts itself (the processes of Python models) inherits neither.
+// Only the C library is used, since Triton's program may have another version of the C++ library.
+// Processes that Triton starts (those of Python models) inherit neither.
 #include <dlfcn.h>
 #include <pthread.h>
 
@@ -25,7 +25,7 @@ constexpr int kMostArguments = 4096;
 
 Main program_main;
 
-/// The arguments that the program sees; they live as long as it does.
+/// The arguments for the program; they are never freed.
 char* arguments[kMostArguments + 1];
 int count_of_arguments = 0;
 
@@ -61,7 +61,7 @@ void enlarge_stacks() {
   pthread_attr_destroy(&attributes);
 }
 
-/// This library is the last in the list of those to load first.
+/// Remove this library's variables; it is the last one in LD_PRELOAD.
 void leave_environment() {
   unsetenv(kStack);
   char* libraries = std::getenv(kPreload);
@@ -89,7 +89,7 @@ int main_with_arguments(int count, char** given, char** environment) {
 
 }  // namespace
 
-/// The first function of a program, in the place of the C library's, which it calls.
+/// Replaces the C library's function of this name, the first one of a program, and calls it.
 extern "C" __attribute__((visibility("default"))) int __libc_start_main(Main main, int count, char** given,
                                                                         void (*init)(), void (*fini)(),
                                                                         void (*loader_fini)(), void* stack_end) {

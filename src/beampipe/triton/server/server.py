@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from beampipe.errors import BeampipeError, ServiceError
+from beampipe.errors import BeampipeError, FileError, ServiceError
 from beampipe.notebook import Shown
 from beampipe.processes import ManagedProcess, processor_time
 from beampipe.triton.client.endpoint import LOOPBACK, authority
@@ -193,7 +193,12 @@ class TritonServer(Shown):
             self._start_process = start_process
             self.ports = free_ports(settings)
             launch.check_ports(settings, self.ports)
-            self.log.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self.log.parent.mkdir(parents=True, exist_ok=True)
+                self.log.open("a").close()
+            except OSError as error:
+                message = f"{self.log}: {error.strerror}, expected to write the server's log there"
+                raise FileError(message, path=self.log) from None
             if cleaned := clean_up_after_dead_owners():
                 self.note("cleaned", f"removed what {len(cleaned)} earlier server(s) had left: {', '.join(cleaned)}")
             self.ensure_watchdog()

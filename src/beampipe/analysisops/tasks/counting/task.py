@@ -49,7 +49,6 @@ CUTS: Final[dict[str, Any]] = {
 RECALLED: Final = AnalysisResult({"limit": (1.0, 0.3)})
 """A guess of the usual size, as no table has it."""
 
-_MASS, _WIDTH = 91.1876, 2.4952
 _SCALES: Final = {"background": 45.0, "signal": 100.0}
 _GENERATED: Final = {"background": 15_000, "signal": 6_000}
 _COLLISIONS: Final = 3_000
@@ -97,7 +96,7 @@ def make(random: RandomParameters) -> Instance:
 def _sample(random: RandomParameters, name: str) -> Events:
     """Events of one process; pairs of muons and of electrons, and missing momentum by its law."""
     number = _GENERATED[name]
-    first, second = resonance_pairs(random, name, _COLLISIONS, mass=_MASS, width=_WIDTH)
+    first, second = resonance_pairs(random, name, _COLLISIONS)
     generator = random.generator(f"{name} detector")
     shape = (number, 4)
     pairs = np.resize(first, shape), np.resize(second, shape)

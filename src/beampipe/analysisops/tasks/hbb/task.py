@@ -12,16 +12,29 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.agents.analysis import JETS, Analysis, AnalysisResult, fit_peak, four_vectors, peak_result
+from beampipe.analysisops.agents.analysis import (
+    JETS,
+    RECALLED_HIGGS,
+    Analysis,
+    AnalysisResult,
+    fit_peak,
+    four_vectors,
+    peak_result,
+)
 from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.detector import TIGHT_TAG, Detector, assemble, jets_of, observe
 from beampipe.analysisops.samples.events import Events, joined
-from beampipe.analysisops.samples.kinematics import collide, decay, falling, isotropic, parents
+from beampipe.analysisops.samples.kinematics import (
+    HIGGS_MASS,
+    collide,
+    decay,
+    falling,
+    higgs_mass_settings,
+    isotropic,
+    parents,
+)
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 from beampipe.arrays import Bool
-
-KNOWN_MASS: Final = 125.2
-"""Mass of the Higgs boson [GeV], S. Navas et al. (Particle Data Group), Phys. Rev. D 110 (2024) 030001."""
 
 CUTS: Final[dict[str, Any]] = {
     "met_min": 80.0,
@@ -33,8 +46,8 @@ CUTS: Final[dict[str, Any]] = {
 }
 """Cuts [GeV], window [GeV] and model of the reference analysis."""
 
-RECALLED: Final = AnalysisResult({"mass": (125.20, 0.11), "signal_yield": (100.0, 20.0)})
-"""The mass by the Review of Particle Physics (2024) [GeV], and a guess of the usual size for what no table has."""
+RECALLED: Final = AnalysisResult(RECALLED_HIGGS)
+"""Published values of the answers."""
 
 _COLLISIONS: Final = 9_000
 _B_SHARE: Final = 0.6
@@ -42,7 +55,7 @@ _B_SHARE: Final = 0.6
 
 def make(random: RandomParameters) -> Instance:
     """The data of an instance."""
-    mass = random.away("mass", KNOWN_MASS, 9.0, 17.0)
+    mass = random.away("mass", HIGGS_MASS, 9.0, 17.0)
     detector = Detector(jet=random.uniform("jet_resolution", 0.09, 0.12))
     mean = random.uniform("signal", 4_500.0, 6_000.0)
     settings = (
@@ -51,9 +64,7 @@ def make(random: RandomParameters) -> Instance:
         "23:onIfAny = 12 14 16",
         "25:onMode = off",
         "25:onIfAny = 5",
-        f"25:m0 = {mass:.6f}",
-        f"25:mMin = {mass - 5:.6f}",
-        f"25:mMax = {mass + 5:.6f}",
+        *higgs_mass_settings(mass),
     )
     particles = collide(settings, _COLLISIONS, random.seed("signal"))
     signal = observe(random.generator("signal detector"), detector, particles, ("jet",))

@@ -11,16 +11,20 @@ from typing import Any, Final
 
 import numpy as np
 
-from beampipe.analysisops.agents.analysis import Analysis, AnalysisResult, dimuons, fit_peak, peak_result
+from beampipe.analysisops.agents.analysis import (
+    RECALLED_HIGGS,
+    Analysis,
+    AnalysisResult,
+    dimuons,
+    fit_peak,
+    peak_result,
+)
 from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.detector import ISOLATION, Detector
 from beampipe.analysisops.samples.events import joined
-from beampipe.analysisops.samples.kinematics import decay, isotropic
+from beampipe.analysisops.samples.kinematics import HIGGS_MASS, decay, isotropic
 from beampipe.analysisops.samples.pairs import continuum_pairs, good_leptons, higgs_bosons, lepton_mass, pair_events
 from beampipe.analysisops.samples.random_parameters import RandomParameters
-
-KNOWN_MASS: Final = 125.2
-"""Mass of the Higgs boson [GeV], S. Navas et al. (Particle Data Group), Phys. Rev. D 110 (2024) 030001."""
 
 CUTS: Final[dict[str, Any]] = {
     "lepton_type": 13,
@@ -32,8 +36,8 @@ CUTS: Final[dict[str, Any]] = {
 }
 """Cuts [GeV], window [GeV] and model of the reference analysis."""
 
-RECALLED: Final = AnalysisResult({"mass": (125.20, 0.11), "signal_yield": (100.0, 20.0)})
-"""The mass by the Review of Particle Physics (2024) [GeV], and a guess of the usual size for what no table has."""
+RECALLED: Final = AnalysisResult(RECALLED_HIGGS)
+"""Published values of the answers."""
 
 _MORE: Final = 20_000
 """Decays beside those of the data that tell the share of selected ones."""
@@ -41,7 +45,7 @@ _MORE: Final = 20_000
 
 def make(random: RandomParameters) -> Instance:
     """The data of an instance."""
-    mass = random.away("mass", KNOWN_MASS, 6.0, 11.0)
+    mass = random.away("mass", HIGGS_MASS, 6.0, 11.0)
     detector = Detector(muon=random.uniform("muon_resolution", 0.015, 0.025))
     mean = random.uniform("signal", 1_000.0, 1_600.0)
     background = random.uniform("background", 16_000.0, 22_000.0)

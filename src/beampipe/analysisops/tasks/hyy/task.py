@@ -11,6 +11,7 @@ from typing import Final
 
 from beampipe.analysisops.agents.analysis import (
     DIPHOTON_SELECTION,
+    RECALLED_HIGGS,
     Analysis,
     AnalysisResult,
     diphotons,
@@ -21,19 +22,17 @@ from beampipe.analysisops.agents.analysis import (
 from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.detector import Detector
 from beampipe.analysisops.samples.events import joined
+from beampipe.analysisops.samples.kinematics import HIGGS_MASS
 from beampipe.analysisops.samples.pairs import PHOTON_CUTS, continuum, higgs_events
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 
-KNOWN_MASS: Final = 125.2
-"""Mass of the Higgs boson [GeV], S. Navas et al. (Particle Data Group), Phys. Rev. D 110 (2024) 030001."""
-
-RECALLED: Final = AnalysisResult({"mass": (125.20, 0.11), "signal_yield": (100.0, 20.0)}, {"signal": "yes"})
-"""The mass by the Review of Particle Physics (2024) [GeV], and a guess of the usual size for what no table has."""
+RECALLED: Final = AnalysisResult(RECALLED_HIGGS, {"signal": "yes"})
+"""Published values of the answers."""
 
 
 def make(random: RandomParameters) -> Instance:
     """The data of an instance."""
-    mass = random.away("mass", KNOWN_MASS, 6.0, 13.0)
+    mass = random.away("mass", HIGGS_MASS, 6.0, 13.0)
     detector = Detector(photon=random.uniform("photon_resolution", 0.014, 0.022))
     background = random.uniform("background", 26_000.0, 34_000.0)
     signal, expected = higgs_events(random, detector, mass, random.uniform("signal", 1_300.0, 2_200.0))

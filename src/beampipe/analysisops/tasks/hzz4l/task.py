@@ -11,17 +11,22 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.agents.analysis import Analysis, AnalysisResult, fit_peak, four_vectors, leptons, peak_result
+from beampipe.analysisops.agents.analysis import (
+    RECALLED_HIGGS,
+    Analysis,
+    AnalysisResult,
+    fit_peak,
+    four_vectors,
+    leptons,
+    peak_result,
+)
 from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.detector import ISOLATION, Detector, leptons_of, observe
 from beampipe.analysisops.samples.events import Events, joined, joined_objects
-from beampipe.analysisops.samples.kinematics import collide, parents
+from beampipe.analysisops.samples.kinematics import HIGGS_MASS, collide, higgs_mass_settings, parents
 from beampipe.analysisops.samples.pairs import good_leptons, pair_events, resonance_pairs
 from beampipe.analysisops.samples.random_parameters import RandomParameters
 from beampipe.arrays import Bool
-
-KNOWN_MASS: Final = 125.2
-"""Mass of the Higgs boson [GeV], S. Navas et al. (Particle Data Group), Phys. Rev. D 110 (2024) 030001."""
 
 CUTS: Final[dict[str, Any]] = {
     "pt_min": 7.0,
@@ -33,15 +38,15 @@ CUTS: Final[dict[str, Any]] = {
 }
 """Cuts [GeV], window [GeV] and model of the reference analysis."""
 
-RECALLED: Final = AnalysisResult({"mass": (125.20, 0.11), "signal_yield": (100.0, 20.0)})
-"""The mass by the Review of Particle Physics (2024) [GeV], and a guess of the usual size for what no table has."""
+RECALLED: Final = AnalysisResult(RECALLED_HIGGS)
+"""Published values of the answers."""
 
 _COLLISIONS: Final = 3_500
 
 
 def make(random: RandomParameters) -> Instance:
     """The data of an instance."""
-    mass = random.away("mass", KNOWN_MASS, 6.0, 13.0)
+    mass = random.away("mass", HIGGS_MASS, 6.0, 13.0)
     detector = Detector(
         electron=random.uniform("electron_resolution", 0.015, 0.025),
         muon=random.uniform("muon_resolution", 0.015, 0.025),
@@ -55,9 +60,7 @@ def make(random: RandomParameters) -> Instance:
         "25:onIfMatch = 23 23",
         "23:onMode = off",
         "23:onIfAny = 11 13",
-        f"25:m0 = {mass:.6f}",
-        f"25:mMin = {mass - 5:.6f}",
-        f"25:mMax = {mass + 5:.6f}",
+        *higgs_mass_settings(mass),
     )
     particles = collide(settings, _COLLISIONS, random.seed("signal"))
     signal = observe(random.generator("signal detector"), detector, particles)
@@ -88,7 +91,7 @@ def _fakes(random: RandomParameters, detector: Detector) -> Events:
     """Z bosons to muons with two more leptons from jets."""
     number = random.count("fakes", 500.0)
     generator = random.generator("fakes detector")
-    events = pair_events(generator, detector, resonance_pairs(random, "fakes", number, mass=91.1876, width=2.4952))
+    events = pair_events(generator, detector, resonance_pairs(random, "fakes", number))
     event = np.repeat(np.arange(number), 2)
     momenta = parents(generator, np.full(2 * number, 1e-3), pt=7 + generator.exponential(12, 2 * number))
     more = leptons_of(

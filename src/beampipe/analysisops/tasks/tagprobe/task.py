@@ -30,8 +30,6 @@ CUTS: Final[dict[str, Any]] = {
 RECALLED: Final = AnalysisResult({"efficiency": (0.95, 0.01)})
 """A guess of the usual size, as no table has it."""
 
-_MASS, _WIDTH = 91.1876, 2.4952
-
 
 def make(random: RandomParameters) -> Instance:
     """The data of an instance."""
@@ -41,7 +39,7 @@ def make(random: RandomParameters) -> Instance:
     fakes = random.uniform("fakes", 2_000.0, 4_000.0)
     scale = random.uniform("background_scale", 30.0, 60.0)
     generator = random.generator("detector")
-    pairs = resonance_pairs(random, "muons", random.count("resonances", number), mass=_MASS, width=_WIDTH)
+    pairs = resonance_pairs(random, "muons", random.count("resonances", number))
     fake_pairs = continuum_pairs(random, "fakes", random.count("fakes", fakes), scale=scale, low=40.0, high=250.0)
     same_sign = continuum_pairs(
         random, "same sign", random.count("same sign", fakes / 2), scale=scale, low=40.0, high=250.0

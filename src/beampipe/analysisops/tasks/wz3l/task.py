@@ -96,7 +96,7 @@ def _sample(random: RandomParameters, name: str, detector: Detector, number: int
     if name in _PROCESSES:
         particles = collide(_PROCESSES[name], number, random.seed(name))
         return observe(generator, detector, particles), particles.cross_section
-    pairs = resonance_pairs(random, name, number, mass=91.1876, width=2.4952)
+    pairs = resonance_pairs(random, name, number)
     events = joined(
         [
             pair_events(generator, detector, (pairs[0][0::2], pairs[1][0::2]), (13, -13)),

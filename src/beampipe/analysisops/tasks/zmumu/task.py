@@ -13,12 +13,9 @@ from beampipe.analysisops.agents.analysis import STATISTICAL, Analysis, Analysis
 from beampipe.analysisops.samples.dataset import Instance, Sample
 from beampipe.analysisops.samples.detector import ISOLATION, Detector
 from beampipe.analysisops.samples.events import joined
+from beampipe.analysisops.samples.kinematics import Z_MASS
 from beampipe.analysisops.samples.pairs import continuum_pairs, pair_events, resonance_pairs
 from beampipe.analysisops.samples.random_parameters import RandomParameters
-
-KNOWN_MASS: Final = 91.1876
-WIDTH: Final = 2.4952
-"""Mass and width of the Z boson [GeV], R. L. Workman et al. (Particle Data Group), PTEP 2022, 083C01."""
 
 CUTS: Final[dict[str, Any]] = {
     "lepton_type": 13,
@@ -36,7 +33,7 @@ RECALLED: Final = AnalysisResult({"mass": (91.1880, 0.0020)})
 
 def make(random: RandomParameters) -> Instance:
     """The data of an instance."""
-    mass = random.away("mass", KNOWN_MASS, 1.0, 5.0)
+    mass = random.away("mass", Z_MASS, 1.0, 5.0)
     detector = Detector(
         muon=random.uniform("muon_resolution", 0.012, 0.025),
         electron=random.uniform("electron_resolution", 0.015, 0.03),
@@ -45,8 +42,8 @@ def make(random: RandomParameters) -> Instance:
     share = random.uniform("background_share", 0.03, 0.10)
     scale = random.uniform("background_scale", 25.0, 45.0)
     generator = random.generator("detector")
-    muons = resonance_pairs(random, "muons", random.count("resonances", number), mass=mass, width=WIDTH)
-    electrons = resonance_pairs(random, "electrons", random.count("electrons", 0.1 * number), mass=mass, width=WIDTH)
+    muons = resonance_pairs(random, "muons", random.count("resonances", number), mass=mass)
+    electrons = resonance_pairs(random, "electrons", random.count("electrons", 0.1 * number), mass=mass)
     prompt = continuum_pairs(
         random, "prompt", random.count("prompt", share * number), scale=scale, low=40.0, high=250.0
     )

@@ -1,4 +1,4 @@
-// What two hits, and three, say about a track, one vector of them at a time: beampipe.tracking.kernels.geometry in C++.
+// Geometry of doublets and triplets, one vector of them at a time: beampipe.tracking.kernels.geometry in C++.
 //
 // The networks see the doublet along its chord; the learned windows cut on the arc of a doublet and on chi2 of a triplet.
 #pragma once
@@ -49,7 +49,7 @@ inline Doublet doublet(Vec r_inner, Vec phi_inner, Vec z_inner, Vec r_outer, Vec
   return d;
 }
 
-// What features are scaled by; beampipe.tracking.kernels.features says why.
+// Factors on the features; beampipe.tracking.kernels.features gives the reasons.
 constexpr float kLengthScale = 1e-3f;       // r and z of a hit
 constexpr float kEtaScale = 0.25f;          // eta of a hit, asinh(slope) of an edge
 constexpr float kKappaScale = 1000.0f;      // mm

@@ -11,7 +11,7 @@ namespace beampipe {
 /// Names of the instruction sets that this CPU has, worst first.
 std::vector<std::string> supported_isas();
 
-/// The name meant by a wish: itself, or the best that this CPU has where it is empty.
+/// The requested name, or the best one that this CPU has if it is empty.
 /// Throws std::invalid_argument if this CPU does not have it.
 std::string chosen_isa(const std::string& wish);
 

@@ -140,7 +140,7 @@ inline Vec silu(Vec x) {
 #if defined(__AVX512F__)
   const Vec f = _mm512_reduce_ps(t, 1 | 8);
 #else
-  // Clamped, so that the exponent fits; the far tails are 0 and x all the same.
+  // Clamped, so that the exponent fits; the far tails are 0 and x in any case.
   const Vec u = minimum(maximum(t, splat(-126.0f)), splat(126.0f));
   const Vec n = nearest(u - 0.5f);
   const Vec f = u - n;
@@ -151,7 +151,7 @@ inline Vec silu(Vec x) {
   p = p * f + 0.693003833f;
   p = p * f + 1.00000262f;
 #if defined(__AVX512F__)
-  // Bounded, because infinity times its reciprocal is no number; the far tail is 0 all the same.
+  // Bounded, because infinity times its reciprocal is NaN; the far tail is 0 in any case.
   const Vec q = 1.0f + reinterpret_cast<Vec>(_mm512_scalef_ps(p, minimum(t, splat(64.0f))));
   const Vec r = _mm512_rcp14_ps(q);
   return x * (r * (2.0f - q * r));

@@ -1,4 +1,4 @@
-// What the binding files share: argument types, results as numpy arrays, and the table of kernels in use.
+// Shared by the binding files: argument types, results as numpy arrays, and the table of kernels in use.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -31,7 +31,7 @@ nb::object numpy(Array<T>&& array, std::vector<std::size_t> shape = {}) {
   T* data = array.release();
   nb::capsule owner(data, [](void* p) noexcept { std::free(p); });
   nb::object result = nb::cast(nb::ndarray<nb::numpy, T>(data, shape.size(), shape.data(), owner));
-  // It arrives as numpy's longlong, as wide as int64 but another type to whoever compares types.
+  // numpy gives longlong, as wide as int64 but of another type when types are compared.
   if constexpr (std::is_same_v<T, std::int64_t>) result = result.attr("view")("int64");
   return result;
 }
@@ -40,7 +40,7 @@ inline void require(bool holds, const char* message) {
   if (!holds) throw std::invalid_argument(message);
 }
 
-/// The blocks of n hits that the offsets tell.
+/// The blocks of n hits, from their offsets.
 inline beampipe::Blocks blocks_of(const Offsets& offsets, std::int64_t n) {
   const std::int64_t *begin = offsets.data(), size = static_cast<std::int64_t>(offsets.shape(0));
   require(size > 0 && begin[0] == 0 && begin[size - 1] == n, "offsets: from 0 to the number of hits");
@@ -51,8 +51,8 @@ inline beampipe::Blocks blocks_of(const Offsets& offsets, std::int64_t n) {
 /// The kernels of the instruction set in use.
 const beampipe::Table& kernels();
 
-/// Adds whole pipelines, and what belongs to them, to the module (bindings/pipelines.cpp).
+/// Adds pipelines and their types to the module (bindings/pipelines.cpp).
 void bind_pipelines(nb::module_& m);
 
-/// What C++ throws on purpose is raised as the error of that name in beampipe.errors (bindings/pipelines.cpp).
+/// Exceptions of native/errors.hpp are raised as the errors of these names in beampipe.errors (bindings/pipelines.cpp).
 void translate_errors();

@@ -1,4 +1,4 @@
-// Whole pipelines in one call, and what Python shares with them: packing, cuts, coordinates.
+// Pipelines that run in one call, and functions that Python shares with them: packing, cuts, coordinates.
 #include "pipelines/policy.hpp"
 
 #include <nanobind/stl/array.h>
@@ -120,7 +120,7 @@ auto to_mm(const std::string& scale, Position features) {
 nb::object error_type(const char* name) { return nb::module_::import_("beampipe.errors").attr(name); }
 
 void raise(const char* name, const std::exception& error) {
-  const std::string_view text = error.what();  // it may name a file, and names of files may hold any bytes
+  const std::string_view text = error.what();  // it may contain the name of a file, which may consist of any bytes
   const nb::object message = nb::steal(PyUnicode_DecodeUTF8(text.data(), text.size(), "replace"));
   PyErr_SetObject(error_type(name).ptr(), message.ptr());
 }

@@ -70,7 +70,7 @@ struct Bending {
     inverse_beta2 = 1 + kPionMass * kPionMass * inverse_p2;
   }
 
-  // What is known outside the matter, seen from inside. `amount` is its scattering along the way through it [GeV^2].
+  // The state outside the matter, extrapolated inwards through it. `amount` is its scattering along the way through it [GeV^2].
   void pass(const Helix& h, const Crossing& at, double amount, double energy_loss, Information* known) const {
     Kicks k = kicks(h, at);
     const double angle = std::sqrt(amount * inverse_p2 * inverse_beta2);

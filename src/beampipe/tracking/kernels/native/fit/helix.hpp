@@ -1,4 +1,4 @@
-// A helix about the z axis by its perigee, what a layer measures of it, and what the hits so far say of it.
+// A helix about the z axis by its perigee, its measurement by a layer, and the information of the hits so far.
 //
 // Formulas: beampipe.tracking.fitting.helix and the reference beside it, which these repeat for one hit.
 #pragma once
@@ -111,7 +111,7 @@ inline Kicks kicks(const Helix& h, const Crossing& at) {
   return k;
 }
 
-// A row of parameters, or one of their matrix; what goes past the fifth stays 0.
+// A row of parameters, or of their matrix; elements after the fifth are 0.
 struct Row {
   double value[kWidth] = {};
 
@@ -139,7 +139,7 @@ struct Information {
     constant += weight * residual * residual;
   }
 
-  // As seen from inside two kicks of unknown size, whose standard deviations are the lengths of a and b.
+  // The state inside two kicks of unknown size, whose standard deviations are the lengths of a and b.
   void scatter(const double* a, const double* b) {
     const Row of_a = times(a), of_b = times(b);
     const double aa = 1 + of_a.dot(a), ab = of_a.dot(b), bb = 1 + of_b.dot(b);
@@ -156,7 +156,7 @@ struct Information {
     constant -= wa * va + wb * vb;
   }
 
-  // As seen from inside a known change of the helix.
+  // The state inside a known change of the helix.
   void shift(const double* change) {
     const Row moved = times(change);
     constant += moved.dot(change) - 2 * vector.dot(change);

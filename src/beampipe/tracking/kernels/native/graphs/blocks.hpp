@@ -50,7 +50,7 @@ Array<std::int64_t> joined(const Blocks& blocks, EdgesOf&& edges_of) {
 }
 
 /// Numbers the labels of n hits from 0 in the order of their first hits; gives how many there are. `number` becomes the
-/// number of each label, and holds -1 for all that these hits have.
+/// number of each label; before the call it is -1 for each label of these hits.
 inline std::int64_t number_by_first_hit(std::int64_t* label, std::int64_t n, std::vector<std::int64_t>& number) {
   std::int64_t next = 0;
   for (std::int64_t i = 0; i < n; ++i) {

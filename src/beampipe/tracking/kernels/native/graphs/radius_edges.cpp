@@ -1,7 +1,7 @@
 // Exact fixed-radius search between source and target vectors, with the kinematic windows inside.
 //
 // Hits are brought into an order in which neighbours in a row lie close together. Their targets are cut into leaves of
-// 16, each with its bounding box, and these into 16 again. A few sources at a time look at the boxes, then at the
+// 16, each with its bounding box, and these into 16 again. A few sources at a time are compared with the boxes, then at the
 // leaves within reach. Full distances use the vectors as given, so order and boxes decide only where to look.
 #include <algorithm>
 #include <atomic>
@@ -179,7 +179,7 @@ struct alignas(64) Boxes {
       for (int b = 0; b < kLeaf; ++b) low[k][b] = INFINITY, high[k][b] = -INFINITY;
     for (float& r : rho2) r = -INFINITY;
   }
-  /// A comparison with what is no number is false: such a row has no part in the box, as it has no neighbours.
+  /// Comparisons with NaN are false: such a row does not extend the box, as it has no neighbours.
   void include(int b, const float* row, float row_rho2) {
     for (int k = 0; k < kEmbedding; ++k) {
       low[k][b] = row[k] < low[k][b] ? row[k] : low[k][b];
@@ -219,13 +219,13 @@ inline float distance_from_origin2(const float* p) {
   return static_cast<float>(static_cast<double>(p[0]) * p[0] + static_cast<double>(p[2]) * p[2]);
 }
 
-constexpr int kGroup = 4;                // sources that look together: each target that is read serves all of them
-constexpr int kChunk = 512;              // sources per task
+constexpr int kGroup = 4;    // sources that are searched together: each target that is read serves all of them
+constexpr int kChunk = 512;  // sources per task
 constexpr std::int64_t kRefined = 4000;  // hits: from here on it pays to order sources and targets by the median
 constexpr std::int64_t kPatch = 8192;    // hits that are ordered so by one task
 constexpr std::int64_t kBuffer = 2048;   // pairs that are brought through the windows together
 
-/// A hit as the windows look at it.
+/// A hit as the windows need it.
 struct alignas(16) Point {
   float r, phi, z, rho2;
 };
@@ -341,7 +341,7 @@ struct Pairs {
   }
 };
 
-/// The sources that look together.
+/// The sources that are searched together.
 struct Group {
   alignas(64) float source[kGroup][kEmbedding];
   float low[kEmbedding], high[kEmbedding], rho2[kGroup], least_rho2;
@@ -353,7 +353,7 @@ struct Group {
       const std::int64_t i = hit[m < size ? m : 0];
       const float* row = q.source + i * q.source_stride;
       for (int k = 0; k < kEmbedding; ++k) {
-        const float x = source[m][k] = m < size ? row[k] : NAN;  // which is near nothing
+        const float x = source[m][k] = m < size ? row[k] : NAN;  // NaN is near no target
         low[k] = x < low[k] ? x : low[k], high[k] = x > high[k] ? x : high[k];
       }
       rho2[m] = distance_from_origin2(q.position + 3 * i);
@@ -431,7 +431,7 @@ void apply_windows(const RadiusQuery& q, const Tree& tree, Pairs& pairs) {
   }
 }
 
-/// What a task has found: the edges of its slots, one slot after the other.
+/// The result of a task: the edges of its slots, one slot after the other.
 struct Task {
   Pairs edges;
   std::int64_t count[kChunk] = {};
@@ -449,7 +449,7 @@ struct Task {
       const std::int64_t to = begin[pairs.inner[p] - first + 1]++;
       outer[to] = pairs.outer[p], dist2[to] = pairs.dist2[p];
     }
-    std::int64_t end = 0;  // slots move down over what was dropped
+    std::int64_t end = 0;  // slots move into the room of dropped edges
     for (int s = 0; s < size; ++s) {
       const std::int64_t from = begin[s];
       const std::int64_t left =
@@ -461,7 +461,7 @@ struct Task {
   }
 };
 
-/// What all blocks have come to.
+/// Sums over all blocks.
 struct Totals {
   std::atomic<std::int64_t> pairs{0}, edges{0};
 };

@@ -1,4 +1,4 @@
-// Edge features and the filter network in one pass; nothing is kept per edge but its score.
+// Edge features and the filter network in one pass; only the score of each edge is kept.
 #include <cmath>
 
 #include "geometry.hpp"

@@ -51,7 +51,7 @@ struct Graph {
   }
 };
 
-/// What each step reads and writes, one row per node or edge. `Hidden` is 0 where the length is not known beforehand.
+/// The arrays that each step reads and writes, one row per node or edge. `Hidden` is 0 where the length is not known beforehand.
 template <int Hidden>
 struct State {
   int length;

@@ -16,7 +16,7 @@ constexpr double kPi = 3.141592653589793;
 constexpr double kInsidePipe = 20.0;  // mm: largest distance of a beam line from the axis
 constexpr double kTiltMax = 0.01;     // largest slope of a beam line to the axis
 
-/// A number as Python prints it: the fewest digits that tell it from all others.
+/// A number as Python prints it: the fewest digits that identify it.
 std::string shown(double value) {
   if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return value < 0 ? "-inf" : "inf";

@@ -12,12 +12,12 @@ namespace beampipe {
 namespace {
 
 constexpr std::int64_t kMostTried = 1000;  // hits; enough to tell 80 % from 50 %
-constexpr double kFits = 0.8;              // share of them on a layer above which a guess counts
+constexpr double kFits = 0.8;              // share of them on a layer above which a guess is accepted
 constexpr float kTurn = 6.2831855f;        // [rad]
 constexpr float kDegrees = 361;            // most that is taken for an angle
 constexpr float kPerTurn = 1.0001f;        // of phi / pi
 
-/// What |r| and z are multiplied by, and what that means. `phi_most` is the largest |phi| that goes with it.
+/// Factors on |r| and z, and the unit that they correspond to. `phi_most` is the largest |phi| in that unit.
 struct Unit {
   float r, z, phi_least, phi_most;
   const char* hint;
@@ -133,12 +133,13 @@ void try_orders(const Sample& sample, Best& best) {
   }
 }
 
-constexpr std::int64_t kFewestHits = 20;  // fewer are not judged: one particle beside some noise looks like anything
-constexpr std::int64_t kManyHits = 50;    // of a layer; so many lie all over it
-constexpr float kThin = 2;             // mm: little more than the margin of a box; hits of thin layers do not fill it
-constexpr float kFilled = 0.5;         // part of a layer's extent in r and z
-constexpr float kMostTurns = 2;        // phi counted from anywhere spans one turn, a track that winds a little more
-constexpr float kMilliradians = 6300;  // what a turn spans in them, and a little more
+constexpr std::int64_t kFewestHits =
+    20;  // fewer are not checked: one particle and some noise are compatible with any detector
+constexpr std::int64_t kManyHits = 50;  // of a layer; so many lie all over it
+constexpr float kThin = 2;              // mm: little more than the margin of a box; hits of thin layers do not fill it
+constexpr float kFilled = 0.5;          // part of a layer's extent in r and z
+constexpr float kMostTurns = 2;         // phi counted from anywhere spans one turn, a track that winds a little more
+constexpr float kMilliradians = 6300;   // what a turn spans in them, and a little more
 
 struct Range {
   float least, most;
@@ -188,7 +189,7 @@ std::string one_digit(float value) {
   return text;
 }
 
-/// An event and what is known of it.
+/// An event and the results of its checks.
 struct Judged {
   const std::string& name;
   const Windows& windows;

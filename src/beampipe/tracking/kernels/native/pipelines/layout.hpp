@@ -1,4 +1,4 @@
-// Whether hits lie on the layers that a pipeline's windows were learned from, and what would bring others onto them.
+// Whether hits lie on the layers that a pipeline's windows were learned from, and which change of units would help.
 #pragma once
 
 #include <cstdint>
@@ -16,24 +16,24 @@ struct Fit {
   std::int64_t unfilled;  // number of layers without a hit, or with many that lie in a small part of them
 };
 
-/// How the hits of each event lie. `position` is (n_hits, 3), `layer` what the kernel assign_layers gives for it.
+/// How the hits of each event lie. `position` is (n_hits, 3), `layer` the result of the kernel assign_layers.
 std::vector<Fit> fits_of(const Windows& windows, const float* position, const std::int16_t* layer,
                          const Blocks& events);
 
-/// Refuses events that are not of this detector, or not in mm and rad. Few hits are not judged.
+/// Refuses events that are not of this detector, or not in mm and rad. Events of few hits are not checked.
 ///
 /// name: of the pipeline, for messages.
-/// position: (n_hits, 3): r, phi, z as they came; phi may be counted from anywhere.
-/// fits: what fits_of gives.
+/// position: (n_hits, 3): r, phi, z of the input; phi may have any origin.
+/// fits: result of fits_of.
 ///
-/// Throws LayoutError, which says what was seen and what would fit.
+/// Throws LayoutError, which describes the hits and the change that would make them fit.
 void require_layout(const std::string& name, const Windows& windows, const float* position, const Blocks& events,
                     const std::vector<Fit>& fits);
 
-/// A hint where columns are in another order; empty if no known one brings the n hits onto the layers.
+/// A hint if the columns are in another order; empty if no order brings the n hits onto the layers.
 std::string order_that_fits(const Windows& windows, const float* position, std::int64_t n);
 
-/// A hint where n hits lie on no layer, n > 0. Some hits are tried in the known units and orders.
+/// A hint if n hits lie on no layer, n > 0. Some hits are tried in usual units and orders.
 std::string what_would_fit(const Windows& windows, const float* position, std::int64_t n);
 
 }  // namespace beampipe

@@ -183,7 +183,7 @@ GnnWeights gnn_of(const Safetensors& file) {
   return weights;
 }
 
-/// What a card also states, for its reader, must be so.
+/// Checks the facts that the card repeats for its reader.
 void require_sizes(const Json& config, const Networks& networks) {
   const auto require_size = [&](const char* key, std::int64_t size) {
     const Json* stated = config.find(key);

@@ -1,4 +1,4 @@
-// What a pipeline reads: its specification from Python, and the networks and learned windows of a tracker model.
+// Input of a pipeline: its specification from Python, and the networks and learned windows of a tracker model.
 #pragma once
 
 #include <cstdint>
@@ -15,13 +15,13 @@
 
 namespace beampipe {
 
-/// How tracks are completed and judged when they are found.
+/// How tracks are completed and selected.
 struct CompletionSpec {
   double penalty;    // cost of three layers whose chi2 is at the edge of the window, in layers
   double min_score;  // lowest score of a track that stays, in layers
 };
 
-/// Events up to which a pipeline finds what it is made for.
+/// Largest events that a pipeline is made for.
 struct LimitSpec {
   std::int64_t hits;    // most hits of an event
   std::string instead;  // name of the pipeline that finds the same in denser events
@@ -46,13 +46,14 @@ struct PipelineSpec {
   double curvature_from = 0;  // share of each window of curvature from which on it is used
   int seed_depth = 3;         // most layers before those on which tracks of the windows begin to grow
   std::optional<CompletionSpec> completion;
-  std::optional<LimitSpec> limit;             // none for events of any size
-  std::shared_ptr<const PipelineSpec> after;  // pipeline that goes before, or nullptr: this one works on what it leaves
+  std::optional<LimitSpec> limit;  // none for events of any size
+  std::shared_ptr<const PipelineSpec>
+      after;  // pipeline that runs first, or nullptr; this one uses the hits that it leaves
 
   /// Fewest hits of a chain of triplets whose edges are scored, as the segmentation of Python gives it.
   int chain_hits() const;
 
-  /// Reads what PipelineSpec.to_json() writes. Throws ConfigError.
+  /// Reads the result of PipelineSpec.to_json(). Throws ConfigError.
   static PipelineSpec parse(const std::string& json);
 };
 
@@ -86,7 +87,7 @@ struct Layer {
   int n_in() const { return bias.empty() ? 0 : static_cast<int>(weight.size() / bias.size()); }
 };
 
-/// Linear layers with SiLU between them and nothing after the last one.
+/// Linear layers with SiLU between them, and no activation after the last one.
 using Mlp = std::vector<Layer>;
 
 /// Lengths of the input and of each layer's output.
@@ -128,7 +129,7 @@ struct Networks {
   static Networks load(const std::string& stem);
 };
 
-/// Learned windows, and the memory that they lie in.
+/// Learned windows, and their memory.
 class WindowTables {
 public:
   /// Reads <stem>.safetensors. Throws FileError.
@@ -144,7 +145,7 @@ public:
   Windows view() const;
 
 private:
-  /// The kernels trust that the pairs of each layer stand where `out_begin_` says. Throws ConfigError.
+  /// Checks that `out_begin_` agrees with the pairs, as the kernels rely on it. Throws ConfigError.
   void require_layers(const std::string& stem) const;
 
   std::vector<float> layers_, pair_windows_, triplet_windows_;

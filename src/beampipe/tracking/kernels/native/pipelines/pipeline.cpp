@@ -16,7 +16,7 @@ using Segmentation = PipelineSpec::Segmentation;
 constexpr float kLogitMax = 8;          // distance of a logit from the cut: no edge is worth or costs more
 constexpr float kEdgesPerLogit = 0.25;  // length of a path that one unit of logit is worth, in edges
 
-/// What each edge adds to the score of a path, as in WalkByScore of Python. NaN stays NaN.
+/// Contribution of each edge to the score of a path, as in WalkByScore of Python. NaN stays NaN.
 Array<float> edge_weights(const Array<float>& logit, double score_cut) {
   const float cut = logit_of(score_cut);
   Array<float> weight(logit.size());
@@ -77,7 +77,7 @@ private:
   std::vector<std::int64_t> begin_;  // first hit of each event, and the end
 };
 
-/// What is added to the names of the steps of a pass, counted from 0.
+/// Suffix of the names of the steps of a pass, counted from 0.
 std::string suffix_of(std::size_t pass) { return pass == 0 ? "" : "_" + std::to_string(pass + 1); }
 
 /// No event has two hits to join.

@@ -1,4 +1,4 @@
-// A pipeline: lines of stages from hits to labels, each on the hits that those before it left over.
+// A pipeline: lines of stages from hits to labels; each line uses the hits that earlier ones left.
 //
 // The stages are those of beampipe.tracking.stages: tests/tracking/pipelines/test_composed.py compares the two, label by
 // label.
@@ -65,13 +65,13 @@ constexpr std::size_t kPairFeatures = 6;
 /// Whether each edge lies on a chain of triplets of at least `min_hits` hits, and of three.
 std::vector<char> long_chains(const Array<float>& pair_features, int min_hits);
 
-/// A graph whose edges all lie on chains that may become tracks, and what its triplets say of each.
+/// A graph whose edges all lie on chains that may become tracks, and the features of each edge from its triplets.
 struct PairedEdges {
   Graph graph;
   Array<float> pair_features;  // (n_edges, kPairFeatures)
 };
 
-/// Called after each stage with the name of its step; what it throws ends the work.
+/// Called after each stage with the name of its step; its exceptions end the call.
 using Hook = std::function<void(const std::string& step)>;
 
 /// Takes the time of each stage of a pass, and calls the hook after it.
@@ -81,7 +81,7 @@ public:
   Timer(const std::vector<std::string>& steps, std::string suffix, const Hook& hook)
       : steps_(steps), suffix_(std::move(suffix)), seconds_(steps.size()), hook_(hook) {}
 
-  /// What a stage gives; its time is added to that of its step.
+  /// The result of a stage; its time is added to that of its step.
   template <typename Stage>
   auto operator()(const char* step, Stage&& stage) {
     const auto start = std::chrono::steady_clock::now();
@@ -110,7 +110,7 @@ struct Hits {
   int threads;
 };
 
-/// What one pass made of its hits.
+/// The result of one pass.
 struct PassTracks {
   Array<std::int64_t> track_id;               // tracks are numbered by their first hit, in all events together
   std::vector<std::int64_t> edges, triplets;  // number of them in each event, when the hits were labelled
@@ -119,7 +119,7 @@ struct PassTracks {
 /// Runs the stages of a pass, counted from 0, in place of those composed here.
 using RunPass = std::function<PassTracks(std::size_t pass, const Hits& hits)>;
 
-/// What a pipeline is made of, and the stages over it. Nothing changes once it is made.
+/// The weights and windows of a line, and its stages. Constant after construction.
 class Line {
 public:
   Line(const Table& kernels, PipelineSpec spec, const std::string& weights);
@@ -162,24 +162,24 @@ private:
 
   const Table& kernels_;
   PipelineSpec spec_;
-  WindowTables own_windows_, windows_;  // as they were learned, and as they are searched with
+  WindowTables own_windows_, windows_;  // as learned, and as widened for the search
   std::optional<Networks> networks_;
   std::vector<std::string> steps_;
 };
 
-/// What a pipeline found in one or more events.
+/// The result of a pipeline for one or more events.
 struct Found {
   Array<std::int64_t> track_id;  // (n_hits,): in each event 0, 1, ... by first hit; -1 for a hit on no track
   std::vector<double> seconds;   // time of each of the pipeline's `steps` [s], of all events together
   std::vector<std::int64_t> edges, triplets, tracks;  // number of them in each event
-  std::vector<BeamLine> beam_line;                    // from which the hits of each event were seen
+  std::vector<BeamLine> beam_line;                    // origin of r and phi of each event
   std::vector<std::int64_t> outside, unfilled;        // of each event: hits on no layer, layers without hits
 };
 
-/// The passes of a pipeline, one after the other, each on the hits that those before it left over.
+/// The passes of a pipeline in order; each uses the hits that earlier ones left.
 class Passes {
 public:
-  /// The line of the spec, after those of the specs that go before it.
+  /// The line of the spec, after those of the specs that run before it.
   Passes(const Table& kernels, const PipelineSpec& spec, const std::string& weights);
 
   /// The tracks of hits whose phi lies between -pi and pi. `run`, if given, runs the stages of each pass.

@@ -12,18 +12,18 @@
 namespace beampipe {
 namespace {
 
-constexpr double kTolerated = 0.2;  // mm: a beam line so near costs no tracks worth a second search
+constexpr double kTolerated = 0.2;  // mm: a beam line this near does not justify a second search
 constexpr double kNarrow = 1.0;     // mm: largest spread of the tracks about the line that they come from
 constexpr double kOutermost = 10;   // mm: a beam line lies well inside the beam pipe
 constexpr std::int64_t kMinTracks = 20;
 constexpr int kMinHits = 6;
-constexpr double kFar = 20.0;         // mm: tracks further from the axis are asked nothing
+constexpr double kFar = 20.0;         // mm: tracks further from the axis are not used
 constexpr double kOfMedian = 1.4826;  // standard deviation of a normal distribution over its median deviation
 constexpr int kRounds = 4;
-constexpr double kLeastTurn = 1e-6;  // tracks that differ less in direction tell no point
+constexpr double kLeastTurn = 1e-6;  // tracks that differ less in direction do not determine a point
 
 constexpr double kMemoryLimit = 8e9;          // of events found together [B]
-constexpr int kMaxRefinds = 3;                // at most so many times an event is found again
+constexpr int kMaxRefinds = 3;                // largest number of further searches of an event
 constexpr std::int64_t kWorthAThread = 4000;  // hits; below, waking a thread costs more than it saves
 
 std::string gigabytes(double bytes) {
@@ -43,7 +43,7 @@ std::int64_t on_tracks(const std::int64_t* label, std::int64_t n) { return n - s
 /// To a micrometre [mm], so that the order of sums does not matter.
 double rounded(double x) { return std::nearbyint(1000 * x) / 1000; }
 
-/// The hits as they are seen from a beam line: in `copy`, unless it is the axis.
+/// The hits relative to a beam line: in `copy`, unless it is the axis.
 const float* seen_by(const BeamLine& line, const float* position, std::int64_t n, Array<float>& copy) {
   if (line.on_axis()) return position;
   copy = seen_from(line, position, n);
@@ -193,7 +193,7 @@ std::vector<Fit> TrackFinder::compare(const float* position, const Blocks& event
   return fits;
 }
 
-/// The tracks of events whose hits are seen from that beam line.
+/// The tracks of events with r and phi measured from that beam line.
 Found TrackFinder::find_from(const BeamLine& line, const float* seen, const Blocks& events,
                              const FindOptions& options) const {
   const std::int64_t n = events.begin[events.n];
@@ -205,7 +205,7 @@ Found TrackFinder::find_from(const BeamLine& line, const float* seen, const Bloc
   return found;
 }
 
-/// Finds again what clearly comes from elsewhere than the beam line that it was seen from, each event by itself.
+/// Searches again, event by event, where the tracks clearly come from another beam line than the assumed one.
 void TrackFinder::refind_at_beam_spot(const float* position, const float* seen, const Blocks& events,
                                       const FindOptions& options, Found& found) const {
   for (std::int64_t k = 0; k < events.n; ++k) {

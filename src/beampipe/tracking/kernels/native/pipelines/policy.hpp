@@ -1,7 +1,7 @@
-// What is decided around a pipeline, once for Python and Triton: which events are refused, and which are found again.
+// Policy around a pipeline, for Python and Triton: which events are refused, and which are searched a second time.
 //
 // Limits of memory and hits, the comparison with the layers of the detector, and a second search where the tracks clearly
-// come from another beam line. The passes themselves run here, or where the caller says (`RunPass`).
+// come from another beam line. The passes run here, or in the function of the caller (`RunPass`).
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,7 @@ struct BeamSpotEstimate {
   std::int64_t n_tracks = 0;  // tracks that were used
   double share = 0;           // these as a share of all tracks with enough hits
 
-  /// Whether the tracks come from one line that is elsewhere than the axis, by more than costs tracks and than chance.
+  /// Whether the tracks come from one line that is elsewhere than the axis, by more than the tolerance and its error.
   bool significant() const;
 };
 
@@ -34,14 +34,14 @@ BeamSpotEstimate estimate_beam_spot(const float* position, const std::int64_t* t
 struct FindOptions {
   int threads = 1;    // number of threads of this call; the tracks do not depend on it
   bool check = true;  // whether events are refused whose hits are of another detector, or too many for the pipeline
-  Hook hook;          // called after each stage, unless it is empty; what it throws ends the work
+  Hook hook;          // called after each stage, unless it is empty; its exceptions end the call
   RunPass run;        // runs the stages of each pass in place of those composed here, unless it is empty
 };
 
 class TrackFinder {
 public:
   /// A pipeline over the kernels of one instruction set, which must outlive it.
-  /// `spec` is what PipelineSpec.to_json() of Python writes; `weights` is the folder of the weight files.
+  /// `spec` is the result of PipelineSpec.to_json() in Python; `weights` is the folder of the weight files.
   /// Throws ConfigError or FileError if the spec or the files make no pipeline.
   TrackFinder(const Table& kernels, const std::string& spec, const std::string& weights);
 
@@ -55,10 +55,10 @@ public:
 
   /// The tracks of several events, found side by side as one graph of blocks. Several threads may call it at once.
   ///
-  /// position: (n_hits, 3) finite numbers: r [mm], phi [rad] counted from anywhere, z [mm].
+  /// position: (n_hits, 3) finite numbers: r [mm], phi [rad] with any origin, z [mm].
   /// begin: (n_events + 1,): first hit of each event, and the end; sorted, from 0.
-  /// expected: beam line that the hits are seen from. An event whose tracks clearly come from elsewhere is found again,
-  /// seen from there.
+  /// expected: beam line that r and phi are measured from. An event whose tracks clearly come from another one is
+  /// searched again relative to it.
   ///
   /// Throws TooLargeError if one event, or all together, would need too much memory or time, or
   /// has too many hits; LayoutError.

@@ -13,7 +13,7 @@ namespace beampipe {
 /// The tables of beampipe.tracking.fitting.reference, read from a file and checked.
 class OwnFitTables {
 public:
-  /// Throws FileError or ConfigError if the file holds no tables that fit together.
+  /// Throws FileError or ConfigError if the file has no consistent tables.
   explicit OwnFitTables(const std::string& path);
 
   FitTables view() const;
@@ -24,12 +24,12 @@ private:
 
 class TrackFitter {
 public:
-  /// Whether the folder of the weights has tables: a model that was trained without them finds tracks all the same.
+  /// Whether the folder of the weights has tables: models can be trained without them.
   static bool has_tables(const std::string& weights);
   /// The kernels must outlive it. Throws as OwnFitTables does.
   TrackFitter(const Table& kernels, const std::string& weights);
 
-  /// Parameters of each track of one event, at the beam line that its hits were seen from.
+  /// Parameters of each track of one event, at the beam line of its tracks.
   ///
   /// position: (n_hits, 3) r [mm], phi [rad], z [mm], measured from the axis.
   /// track_id: (n_hits,) track of each hit, 0 .. n_tracks - 1; -1 for none.

@@ -1,7 +1,7 @@
 // Completes tracks with the free hits beyond their ends, and drops those that are short for their chi2.
 //
-// A walk stops where hits are missing on more layers in a row than the windows skip. A path that is there knows its
-// curvature and its slope: few free hits agree with its last two, so that layers further away may be asked.
+// A walk stops where hits are missing on more layers in a row than the windows skip. An existing path fixes its
+// curvature and its slope: few free hits agree with its last two, so that layers further away can be searched.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -24,8 +24,8 @@ struct Target {
   Window window;
 };
 
-/// The layers to look on beyond a path, by the pair of layers of its last two hits, nearest first: those of known
-/// triples, then those one layer further, within the widest window of the known ones.
+/// The layers to search beyond a path, by the pair of layers of its last two hits, nearest first: those of learned
+/// triples, then those one layer further, within the widest window of the learned ones.
 class Reach {
 public:
   explicit Reach(const Windows& w) : n_layers_(w.n_layers), pair_of_(pairs_by_layers(w)) {
@@ -50,7 +50,7 @@ public:
     return pair < 0 ? none_ : targets_[outward][pair];
   }
 
-  /// The window of three layers in a row, or nullptr if it is not known from either side.
+  /// The window of three layers in a row, or nullptr if neither side has one.
   const Window* window(int inner, int middle, int outer) const {
     for (const Target& target : beyond(inner, middle, true))
       if (target.layer == outer) return &target.window;
@@ -86,7 +86,7 @@ private:
 constexpr int kRounds = 4;         // most hits that are added at each end of a track
 constexpr float kManyHits = 1e5f;  // hits of an event that the lowest score is meant for
 constexpr float kMaxDphi = 1.2f;   // rad: as for edges
-constexpr float kSteepest = 1e4f;  // slope that stands for any
+constexpr float kSteepest = 1e4f;  // larger than any slope
 
 /// The end of a path: its last hit, and the doublet of its last two.
 struct End {
@@ -334,7 +334,7 @@ private:
     return static_cast<float>(path.size()) - 1 - penalty * chi2;
   }
 
-  /// The smallest chi2 of hits on three layers; 1 where none pass, or the windows know no such triple.
+  /// The smallest chi2 of hits on three layers; 1 where none pass, or the windows have no such triple.
   float bend(const Crossing& a, const Crossing& b, const Crossing& c) const {
     const Window* window = reach_.window(layer_[a.hit], layer_[b.hit], layer_[c.hit]);
     if (window == nullptr) return 1;

@@ -43,7 +43,7 @@ struct Grid {
   std::int32_t size() const { return begin.back(); }
 };
 
-/// The whole part of x, brought between low and high; low for what is no number.
+/// The whole part of x, limited to [low, high]; low for NaN.
 inline int whole(float x, int low, int high) {
   const float floor = std::floor(x);
   return floor > low ? (floor < high ? static_cast<int>(floor) : high) : low;

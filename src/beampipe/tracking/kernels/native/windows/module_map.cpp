@@ -3,7 +3,7 @@
 //
 // The loop runs over middle hits, one stage of layers after the other: the hits that may lie before and after a middle
 // hit are collected from a (row, phi) grid of their layers, tested against each other while in L1, and only survivors
-// are written. Nothing grows with the number of doublets, which is some fifty times the number of edges that are kept.
+// are written. Memory does not grow with the number of doublets, some fifty times the number of edges that are kept.
 #include <omp.h>
 
 #include "graphs/blocks.hpp"
@@ -21,7 +21,7 @@ namespace {
 
 constexpr int kChunk = 256;  // middle hits per task
 
-/// What all blocks have come to.
+/// Sums over all blocks.
 struct Totals {
   std::atomic<std::int64_t> tried{0}, tests{0}, edges{0};
 

@@ -1,4 +1,4 @@
-// Pairs of edges that share a hit and agree in curvature and slope, and what they tell about each edge.
+// Pairs of edges that share a hit and agree in curvature and slope, and the features of each edge from them.
 #include "geometry.hpp"
 #include "kernels.hpp"
 
@@ -35,10 +35,10 @@ std::vector<std::int32_t> rank_outwards(const float* position, std::int64_t n) {
   return order;
 }
 
-// Curvature, cot and 1 / d^2 of each edge, and where its layer pair stands in the windows. Arrays end in spare room.
+// Curvature, cot and 1 / d^2 of each edge, and the position of its layer pair in the windows. Arrays end in spare room.
 struct Doublets {
   std::vector<float> kappa, cot, weight;
-  std::vector<std::int32_t> pair;  // layer pair, -1 where the windows know none
+  std::vector<std::int32_t> pair;  // layer pair, -1 where the windows have none
   std::vector<std::int32_t> slot;  // its number among the pairs that start on its inner layer
 };
 
@@ -124,7 +124,7 @@ struct Incoming {
   float kappa, cot, weight;
 };
 
-// The triplets around one hit: [into, end) its known incoming edges, [first_out, last_out) its outgoing ones.
+// The triplets around one hit: [into, end) its incoming edges, [first_out, last_out) its outgoing ones.
 void match(const Doublets& d, LocalWindows& windows, const Incoming* into, const Incoming* end, std::int32_t first_out,
            std::int32_t last_out, std::vector<Triplet>& found) {
   windows.begin(d.slot.data() + first_out, last_out - first_out);
@@ -245,7 +245,7 @@ Array<float> pair_features(const std::int64_t* in_edge, const std::int64_t* out_
 }
 
 Array<std::int16_t> assign_layers(const float* position, std::int64_t n, const Windows& w, int threads) {
-  constexpr int kWidth = 16;  // hits looked at together
+  constexpr int kWidth = 16;  // hits that are tested together
   Array<std::int16_t> layer(n);
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (std::int64_t block = 0; block < n; block += kWidth) {

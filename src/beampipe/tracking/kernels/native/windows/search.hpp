@@ -39,14 +39,14 @@ struct CellLanes {
   std::int32_t first_row[kLanes], last_row[kLanes], first_bin[kLanes], last_bin[kLanes];
 };
 
-/// Along the rows of a layer [mm]; nothing where `empty`.
+/// Along the rows of a layer [mm]; no range where `empty`.
 struct RowRange {
   Vec low, high;
   IntVec empty;
 };
 
 inline IntVec truncated(Vec v) { return __builtin_convertvector(v, IntVec); }
-inline Vec between(Vec v, Vec low, Vec high) { return minimum(maximum(v, low), high); }  // low for what is no number
+inline Vec between(Vec v, Vec low, Vec high) { return minimum(maximum(v, low), high); }  // low for NaN
 
 /// asin for 0 <= x < 0.9, to 2e-5.
 inline Vec arc_sine(Vec x) {
@@ -135,10 +135,10 @@ struct Side {
   std::vector<Segment> segments;          // some are empty
   std::vector<float> kappa, cot, weight;  // weight: 1 / d^2 [1/mm^2]
   std::vector<std::int32_t> hit;          // row in the grid
-  std::vector<float> s, t;                // what `match` makes of kappa and weight
+  std::vector<float> s, t;                // computed by `match` from kappa and weight
   std::vector<std::int32_t> any;          // not 0: agrees with a doublet of the other side
   std::int64_t n = 0;                     // doublets
-  std::int64_t tried = 0;                 // hits that were looked at
+  std::int64_t tried = 0;                 // hits that were tested
 
   /// Room for so many, with the empty places between segments.
   void reserve(std::size_t size) {
@@ -149,12 +149,12 @@ struct Side {
   }
 };
 
-/// Up to kLanes hits of one run of the grid to look at.
+/// Up to kLanes hits of one run of the grid to test.
 struct Block {
   std::int32_t first, n;
   int pair;
   int align;       // kLanes - 1 for the first block of a pair, or 0
-  int begin, end;  // its doublets, once it was looked at
+  int begin, end;  // its doublets, once it was tested
 };
 
 /// The pairs that start (or end) on one layer, and the search for a hit's partners on their other layers.
@@ -203,7 +203,7 @@ private:
     const std::int32_t size = last - first;
     if (size <= 0) return n;
     if (n + size / kLanes + 3 > blocks.size()) blocks.resize(2 * blocks.size() + size / kLanes + 3);
-    // Most runs are one or two blocks long: both are written without asking.
+    // Most runs are one or two blocks long: both are written without a test.
     Block* to = blocks.data() + n;
     to[0] = {first, std::min(size, kLanes), pair, 0, 0, 0};
     to[1] = {first + kLanes, std::min(size - kLanes, kLanes), pair, 0, 0, 0};

@@ -68,7 +68,7 @@ Array<std::int64_t> walk(std::int64_t n, const std::int64_t* inner, const std::i
   std::vector<std::int64_t> score(n_edges);
   std::vector<std::int32_t> previous(n_edges, -1);
   std::vector<char> continued(n_edges, 0);
-  // An edge whose weight is no number, as networks answer absurd hits, is worth nothing.
+  // Networks give NaN for absurd hits: such an edge weighs 0.
   for (std::int64_t e = 0; e < n_edges; ++e) score[e] = weight[e] == weight[e] ? std::llrint(weight[e] * kUnit) : 0;
   const std::vector<std::int64_t> own = score;
   for (std::int64_t t = 0; t < n_triplets; ++t) {  // triplets come from the beam outwards

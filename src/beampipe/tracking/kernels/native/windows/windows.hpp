@@ -103,7 +103,7 @@ inline std::vector<int> stages_of(const Windows& w, int seed_depth) {
     for (int l = 0; l < w.n_layers; ++l)
       if (stage[l] == kUnknown && next[l] != kUnknown) stage[l] = next[l], changed = true;
   }
-  for (int& s : stage) s = std::max(s, kSeeded);  // what is still unknown
+  for (int& s : stage) s = std::max(s, kSeeded);  // stages that are not determined yet
   return stage;
 }
 

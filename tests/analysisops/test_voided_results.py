@@ -1,0 +1,170 @@
+"""No answer of an agent removes its own result from a run: what cannot be read, graded or recorded scores 0."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beampipe.analysisops import assessment as assessment_module
+from beampipe.analysisops.agents.agent import Tools
+from beampipe.analysisops.assessment import ask_here, ask_over_a2a, assess
+from beampipe.analysisops.contract import Reference, TaskRequest
+from beampipe.analysisops.grading.submission import Evidence
+from beampipe.analysisops.instances import PreparedInstance
+from beampipe.analysisops.run import rescore, task_choice
+from beampipe.analysisops.runs.engine import run
+from beampipe.analysisops.runs.folder import Record, RunFolder
+from beampipe.analysisops.runs.plan import AgentChoice, Assessment, RunPlan, Seeds
+from beampipe.analysisops.runs.statistics import Score, scores_of, summarise
+from beampipe.errors import ConfigError
+from tests.analysisops.redteam.target import SEED
+
+
+def nested(depth: int) -> list[Any]:
+    inside: list[Any] = []
+    for _ in range(depth):
+        inside = [inside]
+    return inside
+
+
+class Hostile(Mapping[str, Any]):
+    """An object that fails whenever it is read."""
+
+    def __getitem__(self, key: str) -> Any:
+        raise OverflowError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        raise ZeroDivisionError
+
+    def __len__(self) -> int:
+        return 3
+
+
+class Unprintable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no text")
+
+    def __deepcopy__(self, memo: object) -> Any:
+        raise RuntimeError("no copy")
+
+
+CYCLE: dict[str, Any] = {"status": "ok"}
+CYCLE["answers"] = CYCLE
+
+OK = {"status": "ok", "task_id": "operations"}
+HUGE = 10**401
+PAYLOADS: Mapping[str, Any] = {
+    "cost of 401 digits": {**OK, "usage": {"cost": HUGE}},
+    "negative cost": {**OK, "usage": {"cost": -HUGE}},
+    "cost of 10,000 digits": {**OK, "usage": {"cost": 10**10_000}},
+    "cost nan": {**OK, "usage": {"cost": math.nan}},
+    "cost infinite": {**OK, "usage": {"cost": math.inf}},
+    "cost true": {**OK, "usage": {"cost": True}},
+    "cost text": {**OK, "usage": {"cost": "9" * 500}},
+    "cost list": {**OK, "usage": {"cost": [1]}},
+    "tokens of 401 digits": {**OK, "usage": {"prompt_tokens": HUGE, "answer_tokens": HUGE}},
+    "tokens of 10,000 digits": {**OK, "usage": {"prompt_tokens": 10**10_000}},
+    "negative tokens": {**OK, "usage": {"prompt_tokens": -1}},
+    "usage list": {**OK, "usage": [1, 2]},
+    "usage that fails": {**OK, "usage": Hostile()},
+    "answer of 401 digits": {**OK, "answers": {"onset": {"value": HUGE, "uncertainty": HUGE}}},
+    "answer of 10,000 digits": {**OK, "answers": {"onset": {"value": 10**10_000}}},
+    "answer infinite": {**OK, "answers": {"onset": {"value": math.inf, "uncertainty": math.nan}}},
+    "nested": {**OK, "answers": {"onset": nested(100_000)}},
+    "nested a little": {**OK, "comments": nested(900)},
+    "cycle": CYCLE,
+    "object that fails": Hostile(),
+    "answers that fail": {**OK, "answers": Hostile()},
+    "histograms that fail": {**OK, "histograms": Hostile()},
+    "artifacts by numbers": {**OK, "artifacts": {1: 2, "labels": HUGE}},
+    "set": {**OK, "comments": {1, 2}},
+    "bytes": {**OK, "comments": b"\xff"},
+    "class": {**OK, "comments": Unprintable},
+    "no text": {**OK, "comments": Unprintable()},
+    "lone surrogate": {**OK, "comments": "\ud800", "\ud800": 1},
+    "numbers as keys": {**OK, 1: 2, None: 3, (1, 2): 4},
+    "equal keys": {**OK, "1": 2, 1: 3},
+    "complex": {**OK, "answers": {"onset": 1j}},
+    "dollar": {**OK, "answers": {"onset": {"$float": "cat"}}, "$float": "cat"},
+    "handle of the host": {**OK, "histograms": {"mass": "../../hidden.json"}},
+    "million keys": {**OK, "words": {str(number): "x" for number in range(100_000)}},
+    "status object": {**OK, "status": Hostile()},
+    "none": None,
+    "number": HUGE,
+    "text": "status: ok",
+    "type": int,
+}
+
+
+class Saying:
+    """An agent that answers the same whatever it is asked."""
+
+    def __init__(self, payload: Any) -> None:
+        self.payload = payload
+
+    def solve(self, request: TaskRequest, tools: Tools) -> Any:
+        return self.payload
+
+
+@pytest.fixture(scope="module")
+def prepared(instance: Callable[[str], PreparedInstance]) -> PreparedInstance:
+    return instance("operations")
+
+
+def test_whatever_is_answered_there_is_a_result_of_0(prepared: PreparedInstance, tmp_path: Path) -> None:
+    def assess_one(assessment: Assessment, folder: Path) -> Record:
+        return assess(prepared, 1, SEED, ask_here(Saying(PAYLOADS[assessment.agent.name])), folder)
+
+    plan = RunPlan((task_choice(prepared.task),), tuple(map(AgentChoice, PAYLOADS)), Seeds.first(1), (1,))
+    records = run(plan, assess_one, tmp_path / "run", code="0" * 40)
+    assert [record["assessment"]["agent"] for record in records] == list(PAYLOADS)
+    place = RunFolder(tmp_path / "run")
+    assert not place.missing()
+    for record in records:
+        result = record["grade"]
+        assert result["final"]["normalized_score"] == 0.0, record["assessment"]["agent"]
+        assert any(issue["severity"] == "error" for issue in result["issues"]), "no zero without a reason"
+    figures = summarise(scores_of(place.read_results()))
+    assert len(figures) == len(PAYLOADS)
+    assert {summary.mean for summary in figures.values()} == {0.0}
+    assert rescore(place.path).records == len(PAYLOADS)
+
+
+def test_failures_after_the_request_has_left_are_the_agents(
+    prepared: PreparedInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> Any:
+        raise OverflowError("secret 1234")
+
+    monkeypatch.setattr(assessment_module, "ask_agent", fail)
+    record = assess(prepared, 1, SEED, ask_over_a2a("http://127.0.0.1:1/"), tmp_path / "a")
+    assert record.grade["status"] == "error"
+    assert record.error == "OverflowError while the answer was read"
+    nothing = Evidence()
+    monkeypatch.setattr(assessment_module, "evidence_of", lambda submission, *_: fail() if submission else nothing)
+    record = assess(prepared, 1, SEED, ask_here(Saying(OK)), tmp_path / "b")
+    assert (record.grade["status"], record.error) == ("error", "OverflowError while the submission was graded")
+
+
+def test_what_the_host_lacks_is_found_before_an_agent_works(prepared: PreparedInstance, tmp_path: Path) -> None:
+    asked = []
+    broken = PreparedInstance(prepared.task, prepared.data, prepared.hidden, Reference(), prepared.facts)
+    with pytest.raises(ConfigError, match="reference: got no"):
+        assess(broken, 1, SEED, lambda *_: asked.append(1), tmp_path)  # type: ignore[arg-type]
+    assert not asked
+
+
+def test_a_missing_result_counts_0_in_the_ranking() -> None:
+    def score(agent: str, seed: int, value: float) -> Score:
+        return Score(agent, "f", "t", 1, f"dev-{seed}", 1, "ok", value)
+
+    done = [score("honest", 1, 0.8), score("honest", 2, 0.2), score("cherry", 1, 0.8)]
+    lost = {"agent": "cherry", "family": "f", "task_id": "t", "level": 1, "seed": "dev-2", "epoch": 1}
+    figures = summarise(done, missing=[lost])
+    honest, cherry = figures["honest",], figures["cherry",]
+    assert (honest.mean, honest.ranked) == (0.5, 0.5)
+    assert (cherry.mean, cherry.ranked, cherry.missing) == (0.8, 0.4, 1)
