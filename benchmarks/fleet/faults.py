@@ -4,10 +4,13 @@
 
 A gateway with TLS and tokens, two Tritons, Prometheus. Eight clients ask all the time, half over gRPC, half over HTTP:
 four for the tracks of events without pile-up (`module_map`), four for a model of the Python backend. Each asks again
-once, a second later, for an event that got no answer. Each kind of fault is done `--times` times:
+once, a second later, for an event that got no answer. For a stopped gateway or proxy, clients have default options and
+do not ask again by themselves. Each kind of fault is done `--times` times:
 
 killed and stopped server, stub      SIGKILL and SIGSTOP of a Triton, and of its model of the Python backend
 killed gateway, Prometheus, member   SIGKILL of HAProxy (all its processes), of Prometheus, of what watches a Triton
+stopped gateway, master              SIGSTOP of HAProxy's worker, of its master
+stopped proxy, single proxy          SIGSTOP of a server's reverse proxy: in the fleet, and of a server without a fleet
 rotated certificate                  a new one is written into the gateway's file
 rolling restart                      `beampipe fleet restart`, all servers one after the other
 reloaded gateway                     `beampipe fleet up` with another number in the table ``gateway``
@@ -24,10 +27,12 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import beampipe.terminal.scripts  # noqa: F401
@@ -47,12 +52,17 @@ from fleets import (
     write_tracking,
 )
 
+from beampipe import processes
 from beampipe.errors import BeampipeError
 from beampipe.fleet.security import make_server
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
 from beampipe.terminal import make_table
 from beampipe.tracking.data import shipped_events
 from beampipe.triton import ModelClient
+from beampipe.triton.server.access import AccessSettings
+from beampipe.triton.server.haproxy import PublicPort
+from beampipe.triton.server.launch import ServerSettings
+from beampipe.triton.server.server import TritonServer
 
 MODEL: Final = "module_map"
 CLIENTS: Final = 8
@@ -67,8 +77,61 @@ Ask = Callable[[int], bool]
 """Asks for one event by its number; whether the answer is right."""
 
 
+@dataclass(frozen=True)
+class Single:
+    """One server behind its reverse proxy, asked and examined as a fleet is.
+
+    Attributes:
+        server: the server.
+    """
+
+    server: TritonServer
+    security: Mapping[str, Any] = field(default_factory=dict)
+
+    def url(self, protocol: str) -> str:
+        """Public address for ``grpc`` or ``http``."""
+        return f"{protocol}://{self.server.grpc_url if protocol == 'grpc' else self.server.http_url}"
+
+    def proxies(self) -> list[int]:
+        """Process id of its proxy, if it runs and answers."""
+        pid = self.server.access.proxy_pid
+        return [] if pid is None else [pid]
+
+    def whole(self) -> bool:
+        """Whether it answers through its proxy."""
+        ports = self.server.ports
+        probed = ((ports.http, False), (ports.grpc, True))
+        return all(PublicPort("127.0.0.1", port, grpc, False, "/").answers() for port, grpc in probed)
+
+    def tritons(self) -> list[int]:
+        """Process id of the server itself."""
+        return [] if self.server.pid is None else [self.server.pid]
+
+    def stubs(self) -> list[int]:
+        """Process ids of models of the Python backend."""
+        return [stub.pid for stub in self.server.stubs()]
+
+    def status(self) -> list[object]:
+        """Its incidents."""
+        return list(self.server.incidents)
+
+
+@contextmanager
+def single(fill: Callable[[Path], None]) -> Iterator[Single]:
+    """One server without a fleet. Clients of its user go past its proxy over HTTP, and through it over gRPC."""
+    with TemporaryDirectory(prefix="single") as folder:
+        fill(Path(folder) / "models")
+        access = AccessSettings(proxy=True, proxy_grpc=True)
+        with TritonServer(ServerSettings(Path(folder) / "models", access=access)) as server:
+            yield Single(server)
+
+
 class Load:
-    """Clients that ask all the time, each with one retry of its own; a context manager.
+    """Clients that ask all the time, each with one retry of its own unless it has default options; a context manager.
+
+    Args:
+        fleet: what is asked.
+        default: whether clients have default options, and do not ask again by themselves.
 
     Attributes:
         answered: number of events that were answered.
@@ -78,7 +141,9 @@ class Load:
         slowest: longest time [s] until an event was answered, with its retry.
     """
 
-    def __init__(self, fleet: Running) -> None:
+    def __init__(self, fleet: Running | Single, *, default: bool) -> None:
+        self._options: dict[str, Any] = {} if default else {"timeout": 20.0, "retries": 0}
+        self._attempts = (1,) if default else (0, 1)
         self.answered = self.again = self.wrong = 0
         self.lost: list[str] = []
         self.slowest = 0.0
@@ -108,16 +173,14 @@ class Load:
         until(lambda: min(self._newest) > moment, LONGEST, 0.01)
         return time.perf_counter() - moment
 
-    def _track_asks(self, fleet: Running) -> list[Ask]:
+    def _track_asks(self, fleet: Running | Single) -> list[Ask]:
         events = [event.hits for event in shipped_events(0)][:20]
         with DirectTrackFinder(MODEL, threads=1) as direct:
             labels = [direct.find(hits).track_id for hits in events]
 
         def ask_of(protocol: str) -> Ask:
             finder = self._stack.enter_context(
-                TritonTrackFinder(
-                    fleet.url(protocol), MODEL, protocol=protocol, timeout=20.0, retries=0, **fleet.security
-                )
+                TritonTrackFinder(fleet.url(protocol), MODEL, protocol=protocol, **self._options, **fleet.security)
             )
 
             def ask(which: int) -> bool:
@@ -128,10 +191,10 @@ class Load:
 
         return [ask_of("grpc" if number % 2 else "http") for number in range(CLIENTS // 2)]
 
-    def _toy_ask(self, fleet: Running, number: int) -> Ask:
+    def _toy_ask(self, fleet: Running | Single, number: int) -> Ask:
         protocol = "grpc" if number % 2 else "http"
         client = self._stack.enter_context(
-            ModelClient(fleet.url(protocol), "toy", protocol=protocol, timeout=20.0, retries=0, **fleet.security)
+            ModelClient(fleet.url(protocol), "toy", protocol=protocol, **self._options, **fleet.security)
         )
 
         def ask(which: int) -> bool:
@@ -145,7 +208,7 @@ class Load:
             if self._ended.is_set():
                 return
             begin = asked = time.perf_counter()
-            for attempt in (0, 1):
+            for attempt in self._attempts:
                 try:
                     asked = time.perf_counter()
                     right = ask(which)
@@ -164,7 +227,7 @@ class Load:
                 break
 
 
-Fault = Callable[[Running, int], Callable[[], bool]]
+Fault = Callable[[Any, int], Callable[[], bool]]
 """Does it to a fleet for the n-th time; what it returns tells whether what was struck has been replaced."""
 
 
@@ -190,6 +253,22 @@ def kill_gateway(fleet: Running, time_of: int) -> Callable[[], bool]:
     pid = fleet.status()["gateway"]["pid"]
     os.killpg(pid, signal.SIGKILL)
     return lambda: fleet.status()["gateway"]["pid"] not in (pid, None)
+
+
+def stop_gateway(whose: Callable[[int], int]) -> Fault:
+    """SIGSTOP of the gateway's master, or of its worker, by the process id of the master."""
+
+    def strike(fleet: Running, time_of: int) -> Callable[[], bool]:
+        master = fleet.status()["gateway"]["pid"]
+        os.kill(whose(master), signal.SIGSTOP)
+
+        def replaced() -> bool:
+            now = fleet.status()["gateway"]
+            return now["pid"] not in (master, None) and now["state"] == "running"
+
+        return replaced
+
+    return strike
 
 
 def kill_prometheus(fleet: Running, time_of: int) -> Callable[[], bool]:
@@ -236,8 +315,6 @@ def reload_gateway(fleet: Running, time_of: int) -> Callable[[], bool]:
 
 def workers_of(fleet: Running) -> set[int]:
     """Process ids of HAProxy's workers."""
-    from beampipe import processes
-
     return set(processes.children(fleet.status()["gateway"]["pid"]))
 
 
@@ -248,11 +325,21 @@ FAULTS: Final[dict[str, Fault]] = {
     "stopped stub": sent(signal.SIGSTOP, "stubs"),
     "killed member": sent(signal.SIGKILL, "members"),
     "killed gateway": kill_gateway,
+    "stopped gateway": stop_gateway(lambda master: processes.children(master)[0]),
+    "stopped master": stop_gateway(lambda master: master),
+    "stopped proxy": sent(signal.SIGSTOP, "proxies"),
     "killed Prometheus": kill_prometheus,
     "rotated certificate": rotate_certificate,
     "reloaded gateway": reload_gateway,
     "rolling restart": restart_all,
+    "stopped single proxy": sent(signal.SIGSTOP, "proxies"),
 }
+
+SINGLE: Final = "stopped single proxy"
+"""The fault of a server without a fleet."""
+
+BY_DEFAULT: Final = ("stopped gateway", "stopped master", "stopped proxy", SINGLE)
+"""Faults that clients with default options have to survive."""
 
 
 def main() -> None:
@@ -267,20 +354,27 @@ def main() -> None:
         write_tracking(repository, MODEL)
         write_toy(repository, start=0.005)
 
-    with running(fill, gateway="queue = 64", secure=True, prometheus=True, patience=1.0) as fleet:
-        for name in options.only:
+    def strike(fleet: Running | Single, names: Sequence[str]) -> None:
+        for name in names:
             rows.append(row := suffered(fleet, name, options.times))
             CONSOLE.print(f"{name}: {row['answered']} answered, {row['again']} asked again, {len(row['lost'])} lost")
             report(options, begun, {"rows": rows, "summary": []})
+
+    if of_fleet := [name for name in options.only if name != SINGLE]:
+        with running(fill, gateway="queue = 64", secure=True, prometheus=True, patience=1.0) as fleet:
+            strike(fleet, of_fleet)
+    if SINGLE in options.only:
+        with single(fill) as server:
+            strike(server, [SINGLE])
     CONSOLE.print(table_of(rows))
     report(options, begun, {"rows": rows, "summary": (summary := summary_of(rows))})
     raise SystemExit(0 if all(line["met"] for line in summary) else 1)
 
 
-def suffered(fleet: Running, name: str, times: int) -> dict[str, Any]:
+def suffered(fleet: Running | Single, name: str, times: int) -> dict[str, Any]:
     """One kind of fault, again and again."""
     flow, whole = [], []
-    with Load(fleet) as load:
+    with Load(fleet, default=name in BY_DEFAULT) as load:
         for time_of in range(times):
             begin = time.perf_counter()
             replaced = FAULTS[name](fleet, time_of)
@@ -301,7 +395,7 @@ def suffered(fleet: Running, name: str, times: int) -> dict[str, Any]:
     }
 
 
-def wait_until_whole(fleet: Running, replaced: Callable[[], bool], name: str) -> float:
+def wait_until_whole(fleet: Running | Single, replaced: Callable[[], bool], name: str) -> float:
     """The moment from which on what was struck has been replaced, and every server takes requests.
 
     Raises:
@@ -320,7 +414,7 @@ def wait_until_whole(fleet: Running, replaced: Callable[[], bool], name: str) ->
                 return moment
     except SystemExit:
         CONSOLE.print(fleet.status(), fleet.tritons(), fleet.stubs(), markup=False)
-        for log in sorted(fleet.run.logs.glob("cpu-*.log")):
+        for log in sorted(fleet.run.logs.glob("cpu-*.log")) if isinstance(fleet, Running) else ():
             said = [line for line in log.read_text(errors="replace").splitlines() if "beampipe: " in line]
             CONSOLE.print(log.name, *said[-12:], sep="\n", markup=False)
         raise SystemExit(f"{name}: the fleet was not whole again within {LONGEST:g} s") from None

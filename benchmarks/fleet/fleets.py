@@ -139,6 +139,10 @@ class Running:
         """Process ids of the servers themselves."""
         return [child for pid in self.members() for child in processes.children(pid) if _is(child, "tritonserver")]
 
+    def proxies(self) -> list[int]:
+        """Process ids of the servers' reverse proxies."""
+        return [child for pid in self.members() for child in processes.children(pid) if _is(child, "haproxy")]
+
     def stubs(self) -> list[int]:
         """Process ids of models of the Python backend."""
         return [

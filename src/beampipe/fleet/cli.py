@@ -443,12 +443,16 @@ def member_command(settings: Annotated[Path, typer.Argument(help="Settings of th
     run_server(read_server_settings(settings))
 
 
+_STATUS, _COMMAND = 10.0, 600.0  # longest wait [s] for the status, and for the end of another command
+
+
 def _send(file: Path, folder: Path | None, **order: Any) -> dict[str, Any]:
     from beampipe.fleet.control.control_socket import send_command
     from beampipe.fleet.run_folder import run_folder_of
     from beampipe.fleet.specification import read_fleet
 
-    return dict(send_command(run_folder_of(read_fleet(file).name, folder).socket, order))
+    timeout = _STATUS if order["do"] == "status" else _COMMAND
+    return dict(send_command(run_folder_of(read_fleet(file).name, folder).socket, order, timeout))
 
 
 def _print_status(status: dict[str, Any], *, as_json: bool = False) -> None:
@@ -461,11 +465,15 @@ def _print_status(status: dict[str, Any], *, as_json: bool = False) -> None:
     who = ", with a token" if gateway["tokens"] else ""
     title = f"{status['name']}: {scheme} on {gateway['host']}:{gateway['port']}{who}, {gateway['balancing']}"
     table = terminal.make_table(
-        title, ("server", "state", "gateway", "models"), ("process", "starts", "running", "waiting", "answered")
+        title,
+        ("server", "state", "gateway", "models"),
+        ("process", "starts", "running", "waiting", "answered"),
+        importance=("state", "answered", "waiting", "running", "gateway"),
     )
     for row in status["servers"]:
         state = row["state"] if row["wish"] == "serve" else f"{row['state']}, {row['wish']}"
         numbers = [str(row[key] if row[key] is not None else "-") for key in ("pid", "starts", "running", "waiting")]
         table.add_row(row["server"], state, row["gateway"], ", ".join(row["models"]), *numbers, str(row["answered"]))
+    table.add_row("gateway", gateway["state"], "", "", str(gateway["pid"] or "-"))
     out.print(table)
     out.print(f"watch it: {status['page']}" + ("" if status["prometheus"]["pid"] else " (without Prometheus)"))

@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -21,92 +20,52 @@ _LONGEST_SOCKET: Final = 100
 """Longest path of a socket [bytes]; Linux allows 107."""
 
 
-@dataclass(frozen=True)
 class RunFolder:
     """The paths of a running fleet.
 
-    Attributes:
+    Args:
         path: the folder.
         shared: folder of registry and secret that all machines of the fleet see; None for `path`.
+
+    Attributes:
+        path: the folder.
+        shared: the folder that all machines see, None for `path`.
+        process: process id and start time of the process that runs the fleet.
+        socket: socket for commands.
+        gateway_socket: socket of HAProxy.
+        members: settings of the servers.
+        repositories: copies of the models, one folder per digest.
+        logs: logs of everything.
+        prometheus: settings and data of Prometheus.
+        events: displays of events, for the page of `beampipe fleet watch`.
+        registry: records of the servers.
+        secret: the secret of the fleet's servers.
+        address: address of the gateway, for machines that see the shared folder.
+        logs_of_servers: logs of the servers.
+
+    Raises:
+        ConfigError: the path is too long for a socket.
     """
 
-    path: Path
-    shared: Path | None = None
-
-    def __post_init__(self) -> None:
+    def __init__(self, path: Path, shared: Path | None = None) -> None:
+        self.path, self.shared = path, shared
+        self._seen_by_all = path if shared is None else shared
+        self.process = path / "process.json"
+        self.socket = path / "orders.sock"
+        self.gateway_socket = path / "haproxy.sock"
+        self.members = path / "members"
+        self.repositories = path / "repositories"
+        self.logs = path / "logs"
+        self.prometheus = path / "prometheus"
+        self.events = path / "events"
+        self.registry = self._seen_by_all / "registry"
+        self.secret = self._seen_by_all / "secret"
+        self.address = self._seen_by_all / "gateway.json"
+        self.logs_of_servers = self._seen_by_all / "logs"
         if len(os.fsencode(self.gateway_socket)) > _LONGEST_SOCKET:
             raise ConfigError(
-                f"{self.path}: got a path that is too long for a socket in it, expected a shorter one; set --folder"
+                f"{path}: got a path that is too long for a socket in it, expected a shorter one; set --folder"
             )
-
-    @property
-    def specification(self) -> Path:
-        """Copy of the current specification, with its path in the first line."""
-        return self.path / "fleet.toml"
-
-    @property
-    def process(self) -> Path:
-        """Process id and start time of the process that runs the fleet."""
-        return self.path / "process.json"
-
-    @property
-    def socket(self) -> Path:
-        """Socket for commands."""
-        return self.path / "orders.sock"
-
-    @property
-    def gateway_socket(self) -> Path:
-        """Socket of HAProxy."""
-        return self.path / "haproxy.sock"
-
-    @property
-    def registry(self) -> Path:
-        """Records of the servers."""
-        return self._seen_by_all / "registry"
-
-    @property
-    def members(self) -> Path:
-        """Settings of the servers."""
-        return self.path / "members"
-
-    @property
-    def repositories(self) -> Path:
-        """Copies of the models, one folder per digest."""
-        return self.path / "repositories"
-
-    @property
-    def logs(self) -> Path:
-        """Logs of everything."""
-        return self.path / "logs"
-
-    @property
-    def prometheus(self) -> Path:
-        """Settings and data of Prometheus."""
-        return self.path / "prometheus"
-
-    @property
-    def events(self) -> Path:
-        """Displays of events, for the page of `beampipe fleet watch`."""
-        return self.path / "events"
-
-    @property
-    def secret(self) -> Path:
-        """The secret of the fleet's servers."""
-        return self._seen_by_all / "secret"
-
-    @property
-    def address(self) -> Path:
-        """Address of the gateway, for machines that see the shared folder."""
-        return self._seen_by_all / "gateway.json"
-
-    @property
-    def logs_of_servers(self) -> Path:
-        """Logs of the servers."""
-        return self._seen_by_all / "logs"
-
-    @property
-    def _seen_by_all(self) -> Path:
-        return self.path if self.shared is None else self.shared
 
     def make(self) -> None:
         """Make the folder, accessible to its user only, and the secret.

@@ -44,6 +44,20 @@ class RestartPause:
         self._backoff = Backoff(longest, _FIRST)
         self._row = 0
         self._started = float("-inf")
+        self._restart: float | None = None
+
+    def due(self, now: float) -> bool:
+        """Whether to restart something at the time `now` [s]; to be called while it does not run, until it is True.
+
+        The pause begins with the first call after an end.
+        """
+        if self._restart is None:
+            self._restart = now + self.before_next(now)
+        if now < self._restart:
+            return False
+        self._restart = None
+        self.started(now)
+        return True
 
     def before_next(self, now: float) -> float:
         """The pause [s] before the next restart of what has died at the time `now` [s]."""

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from beampipe.errors import ConfigError
 from beampipe.fleet.cli import app
+from beampipe.fleet.control.steps import GatewaySteps
 from beampipe.fleet.gateway.plan import CanaryShare
 from beampipe.fleet.release_rule import write_requests
 from beampipe.triton.engine import Engine
@@ -25,7 +26,7 @@ FAILING = DOUBLER.replace(
     'responses.append(pb.InferenceResponse(error=pb.TritonError("no")) if x.size > 1 else'
     ' pb.InferenceResponse([pb.Tensor.from_dlpack("Y", 2 * x)]))',
 )
-TRIAL = {"share": 0.3, "least": 20, "slower": 3.0, "within": 60.0}
+TRIAL = {"share": 0.3, "least": 20, "slower": 3.0, "within": 300.0}
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +85,8 @@ def test_worse_models_are_taken_back_without_loss(
 
 def test_models_that_are_as_good_are_promoted_without_loss(trials: RunningFleet, events: str) -> None:
     old = code(trials, SAME)
-    with Load(trials) as load:
-        done = trials.orders.update(**TRIAL, events=events)
+    with Load(trials) as load:  # on a busy machine the mean of a few quick requests may be many times longer
+        done = trials.orders.update(**{**TRIAL, "slower": 100.0}, events=events)
     decision = done["decision"]
     assert decision["promoted"], decision["reasons"]
     assert decision["answers"][0] == {
@@ -133,26 +134,26 @@ def test_without_a_free_place_one_of_several_is_on_trial(engine: Engine, events:
 @pytest.mark.parametrize("balancing", ["least_connections", "least_hits"])
 def test_a_server_on_trial_gets_its_share_of_the_requests_and_no_more(fleet: RunningFleet, balancing: str) -> None:
     reconciler, share, asked = fleet.reconciler, 0.2, 250
+    steps = GatewaySteps(reconciler)
     fleet.orders.apply(str(fleet.write(gateway=f'balancing = "{balancing}"')))
-    with reconciler.lock:
-        reconciler.canary = CanaryShare("cpu-1", share)
-        reconciler.update_gateway()
+    reconciler.canary = CanaryShare("cpu-1", share)
+    steps.configure_gateway(reconciler.fleet)
     try:
         for scheme in ("grpc", "http"):
             with fleet.client(scheme) as client:
                 for _ in range(asked):
                     client.infer({"X": np.zeros(1, np.float32)})
-        got = {name: slot.answered for name, slot in reconciler.gateway.socket.slots().items()}
-        assert got["cpu-1"] == reconciler.gateway.socket.replies()["cpu-1"].given
-        reconciler.gateway.end_trial()
+        got = {name: slot.answered for name, slot in reconciler.gateway.slots().items()}
+        assert got["cpu-1"] == reconciler.gateway.replies()["cpu-1"].given
+        fleet.orders.drain("cpu-1")
         with fleet.client() as client:
             for _ in range(50):
                 client.infer({"X": np.zeros(1, np.float32)})
-        assert reconciler.gateway.socket.slots()["cpu-1"].answered == got["cpu-1"]
+        assert reconciler.gateway.slots()["cpu-1"].answered == got["cpu-1"], "drained, and yet named by a rule"
     finally:
-        with reconciler.lock:
-            reconciler.canary = None
-            reconciler.update_gateway()
+        fleet.orders.resume("cpu-1")
+        reconciler.canary = None
+        steps.configure_gateway(reconciler.fleet)
         fleet.orders.apply(str(fleet.write()))
     of_all = 2 * asked
     assert sum(got.values()) >= of_all

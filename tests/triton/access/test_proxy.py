@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
+import time
 from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
 from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.processes import is_alive
 from beampipe.triton.engine import Engine
 from beampipe.triton.server import access
 from beampipe.triton.server.access import PRELOAD_LIBRARY, AccessControl, AccessSettings, Limits
 from beampipe.triton.server.cleanup import processes_of
+from beampipe.triton.server.haproxy import PublicPort
 from beampipe.triton.server.launch import ServerSettings, free_port, free_ports
 from beampipe.triton.server.server import TritonServer
 from tests.triton.access.attacks import post, raw_answer, status_of
@@ -37,6 +42,37 @@ def test_it_is_started_again_and_outlives_the_server(engine: Engine, doublers: P
         assert [incident.kind for incident in server.incidents] == ["started", "proxy"]
         server.kill()
     assert_nothing_left(server.prefix)
+
+
+@pytest.mark.parametrize("grpc", [False, True])
+def test_one_that_hangs_is_replaced(proxied: TritonServer, grpc: bool) -> None:
+    first, incidents = proxied.access.proxy_pid, len(proxied.incidents)
+    assert first is not None
+    port = PublicPort("127.0.0.1", proxied.ports.grpc if grpc else proxied.ports.http, grpc, False, "/")
+    assert port.answers()
+    os.kill(first, signal.SIGSTOP)
+    begin = time.monotonic()
+    wait_until(lambda: proxied.access.proxy_pid not in (None, first) and port.answers(0.2))
+    assert time.monotonic() - begin < 6.0
+    assert not is_alive(first)
+    wait_until(lambda: len(proxied.incidents) > incidents)
+    assert [incident.text for incident in proxied.incidents[incidents:]] == ["HAProxy hung and was killed; goes on"]
+
+
+def test_one_with_all_connections_taken_is_no_hanging_one(tmp_path: Path) -> None:
+    outer, said = free_ports(ServerSettings(tmp_path)), list[str]()
+    closed = AccessControl(
+        AccessSettings(proxy=True, limits=Limits(connections=20)), "127.0.0.1", tmp_path, said.append
+    )
+    with contextlib.ExitStack() as opened:
+        closed.open(*outer, lambda taken: free_port(taken=taken))
+        opened.callback(closed.close)
+        pid = closed.proxy_pid
+        for _ in range(40):
+            opened.enter_context(socket.create_connection(("127.0.0.1", outer.http))).sendall(b"GET")
+        time.sleep(4.5)
+        assert closed.proxy_pid == pid
+        assert said == []
 
 
 def test_the_ports_behind_it_are_none_of_those_before_it(proxied: TritonServer, tmp_path: Path) -> None:

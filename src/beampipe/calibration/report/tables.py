@@ -277,7 +277,7 @@ def print_factors(configuration: Configuration, console: Console) -> None:
     path = configuration.output / FACTORS
     factors = Factors.read(path)
     point = factors.working_points[0]
-    table = make_table(_TITLE.format(point=point), ("tagger", ""), _bin_names(factors))
+    table = make_table(_TITLE.format(point=point), ("tagger", ""), _bin_names(factors), importance=("",))
     for row in _factor_rows(factors, point):
         table.add_row(*row)
     console.print(table)
@@ -346,7 +346,10 @@ def print_estimate(found: Combination, console: Console) -> None:
     edges = joint.pt_edges
     heads = (f"{low:g}-{high:g} GeV" for low, high in pairwise(edges))
     table = make_table(
-        f"combined: value +- total (weights of {', '.join(found.names)})", ("tagger", "point", ""), (*heads, "chi2/ndf")
+        f"combined: value +- total (weights of {', '.join(found.names)})",
+        ("tagger", "point", ""),
+        (*heads, "chi2/ndf"),
+        importance=("", "point"),
     )
     errors = np.sqrt(np.diagonal(joint.covariance))
     for k, key in enumerate(joint.keys):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
@@ -15,10 +14,10 @@ from beampipe.errors import BeampipeError, ConfigError, ServiceError, UnknownNam
 from beampipe.fleet.control.reconciler import LocalReconciler, Reconciler
 from beampipe.fleet.control.release import Canary, Trial
 from beampipe.fleet.control.steps import GatewaySteps, Steps
-from beampipe.fleet.gateway.haproxy import SlotState
 from beampipe.fleet.release_rule import ReleaseRule
 from beampipe.fleet.server import FleetServerSettings
 from beampipe.fleet.specification import Fleet, read_fleet
+from beampipe.triton.server.launch import check_repository
 
 _LATEST: Final = 20
 
@@ -29,15 +28,12 @@ def status_of(reconciler: Reconciler) -> dict[str, Any]:
     Args:
         reconciler: the reconciler of the fleet.
     """
-    slots: dict[str, SlotState] = {}
-    with suppress(BeampipeError):
-        slots = reconciler.gateway.socket.slots()
     gateway = reconciler.fleet.gateway
     servers = []
     for server in list(reconciler.servers.values()):
         record = reconciler.records.get(server.name)
         said = record if server.describes(record) else None
-        slot = None if server.slot is None else slots.get(server.slot)
+        slot = reconciler.slot_state(server)
         servers.append(
             {
                 "server": server.name,
@@ -46,7 +42,7 @@ def status_of(reconciler: Reconciler) -> dict[str, Any]:
                 "state": said.state if said is not None else "starting" if server.pid else "dead",
                 "gateway": "-" if slot is None else slot.status,
                 "pid": server.pid,
-                "address": None if server.slot_address is None else list(server.slot_address),
+                "address": None if slot is None or slot.mode == "maint" else list(slot.address or ()),
                 "metrics": None if said is None else said.metrics,
                 "models": [] if said is None else list(said.models),
                 "digest": server.digest,
@@ -63,6 +59,7 @@ def status_of(reconciler: Reconciler) -> dict[str, Any]:
         "time": time.time(),
         "gateway": {
             "pid": reconciler.gateway.pid,
+            "state": reconciler.actual.gateway.condition,
             "host": gateway.host,
             "port": gateway.port,
             "tls": gateway.tls is not None,
@@ -137,19 +134,11 @@ class GatewayCommands:
 
     def drain(self, server: str) -> None:
         """Drain a server: it finishes its requests, gets no further ones, and keeps running."""
-        found = self._steps.server(server)
-        with self.reconciler.lock:
-            found.desired_state = "drain"
-        self._steps.empty(found)
+        self._steps.drain(self._steps.server(server))
 
     def resume(self, server: str) -> None:
         """Send requests to a drained server again."""
-        found = self._steps.server(server)
-        with self.reconciler.lock:
-            found.desired_state = "serve"
-            if found.slot_address is not None and found.slot is not None:
-                self.reconciler.gateway.socket.set_state(found.slot, "ready")
-        self._steps.wait_for_service([found])
+        self._steps.serve([self._steps.server(server)])
 
     def down(self) -> None:
         """Stop the fleet."""
@@ -191,7 +180,7 @@ class LocalCommands(GatewayCommands):
             names = [wanted.server_name(number) for number in range(wanted.slots)]
             new = [reconciler.add(wanted, number) for number in range(count) if names[number] not in reconciler.servers]
             old = [reconciler.servers[name] for name in names[count:] if name in reconciler.servers]
-        self._steps.wait_for_service(new)
+        self._steps.serve(new)
         for server in old:
             self._steps.end(server)
 
@@ -282,15 +271,11 @@ class LocalCommands(GatewayCommands):
         done: list[str] = []
         if wanted.name != before.name:
             raise ConfigError(f"name: got {wanted.name!r}, expected {before.name!r}; it is another fleet")
+        if wanted.gateway != before.gateway or _slots(wanted) != _slots(before) or wanted.models != before.models:
+            self._steps.configure_gateway(wanted, check_repository(reconciler.models[1], wanted.models))
+            done.append("gateway")
         with reconciler.lock:
             reconciler.fleet = wanted
-            if wanted.gateway != before.gateway or _slots(wanted) != _slots(before) or wanted.models != before.models:
-                try:
-                    reconciler.update_gateway()
-                except ServiceError:
-                    reconciler.fleet = before
-                    raise
-                done.append("gateway")
             gone = [server for server in reconciler.servers.values() if server.settings.group not in wanted.servers]
         for server in gone:
             self._steps.end(server)
@@ -308,10 +293,7 @@ class LocalCommands(GatewayCommands):
         reconciler.take_snapshot()
         done = []
         for server in list(reconciler.servers.values()):
-            before = server.settings
-            reconciler.refresh_settings(server)
-            after, server.settings = server.settings, before
-            if after != before:
+            if reconciler.current_settings(server) != server.settings:
                 self._steps.replace(server)
                 done.append(server.name)
         return done

@@ -9,20 +9,18 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from beampipe import processes
+from beampipe.fleet.control.differences import DesiredState, ServerState
 from beampipe.fleet.gateway.plan import Address
-from beampipe.fleet.registry import SILENCE, Record, remove_record
+from beampipe.fleet.registry import SILENCE, Record, State, remove_record
 from beampipe.fleet.server import FleetServerSettings, write_server_settings
 from beampipe.processes import ManagedProcess
 from beampipe.triton.backoff import RestartPause
 
 _LOG_LINES: Final = 40
 """Number of lines at the end of a server's log that are searched for an error message."""
-
-DesiredState = Literal["serve", "drain", "end"]
-"""Whether a server should take requests, keep running without requests, or end."""
 
 
 @dataclass
@@ -34,9 +32,7 @@ class LocalServer:
         file: file from which it reads them.
         environ: environment variables added to those of this process.
         desired_state: whether it should serve, be drained, or end.
-        slot_address: address to which the gateway sends its requests; None if it gets none.
-        unresponsive_since: since when it has not answered [s, monotonic]; None while it answers.
-        stopping_since: when SIGTERM was sent [s, monotonic]; None if it was not.
+        outdated: whether its process is to be replaced by one with the present settings.
         starts: number of starts.
     """
 
@@ -44,12 +40,13 @@ class LocalServer:
     file: Path
     environ: Mapping[str, str] = field(default_factory=dict)
     desired_state: DesiredState = "serve"
-    slot_address: Address | None = None
-    unresponsive_since: float | None = None
-    stopping_since: float | None = None
+    outdated: bool = False
     starts: int = 0
+    _started: float = 0.0
+    _stopping_since: float | None = None
+    _report: tuple[State | None, bool] = (None, False)
+    _since: float = 0.0
     _pause: RestartPause = field(default_factory=RestartPause)
-    _not_before: float = 0.0
 
     def __post_init__(self) -> None:
         self._process = ManagedProcess(self.settings.log)
@@ -84,10 +81,33 @@ class LocalServer:
         """Process id of the server's supervisor, None if it does not run."""
         return self._process.pid
 
-    @property
-    def may_start(self) -> bool:
-        """Whether the pause after repeated crashes is over."""
-        return time.monotonic() >= self._not_before
+    def observe(self, record: Record | None, now: float) -> ServerState:
+        """Its state.
+
+        Args:
+            record: its record; None if there is none.
+            now: the time [s, monotonic].
+        """
+        running = self.pid is not None
+        ours = record is not None and record.pid == self.pid
+        state = record.state if ours and record is not None else self._report[0]
+        silent = state is not None and not self.describes(record)
+        if (state, silent) != self._report:
+            self._report, self._since = (state, silent), now
+        return ServerState(
+            self.name,
+            self.name,
+            self.desired_state,
+            running=running,
+            report=state,
+            silent=silent,
+            since=self._since,
+            started=self._started,
+            stopping_since=self._stopping_since,
+            address=Address(record.host, record.http, record.grpc) if ours and record is not None else None,
+            outdated=self.outdated,
+            may_start=not running and self.desired_state != "end" and self._pause.due(now),
+        )
 
     def adopt(self, record: Record) -> bool:
         """Manage a running process that an earlier process of the fleet has started.
@@ -98,7 +118,7 @@ class LocalServer:
         ours = any("beampipe" in argument for argument in processes.arguments(record.pid))
         if not ours or not record.lives() or not self._process.adopt(record.pid):
             return False
-        self.starts = 1
+        self.starts, self._started = 1, time.monotonic()
         return True
 
     def start(self) -> None:
@@ -107,16 +127,13 @@ class LocalServer:
         write_server_settings(self.file, self.settings)
         command = [sys.executable, "-m", "beampipe", "fleet", "member", str(self.file)]
         self._process.start(command, {**os.environ, **self.environ})
-        now = time.monotonic()
-        if self.starts:
-            self._not_before = now + self._pause.before_next(now)
-        self._pause.started(now)
         self.starts += 1
-        self.unresponsive_since = self.stopping_since = None
+        self.outdated = False
+        self._started, self._stopping_since, self._report = time.monotonic(), None, (None, False)
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """Send SIGTERM: the server finishes requests in progress, and ends."""
-        self.stopping_since = time.monotonic()
+        self._stopping_since = time.monotonic()
         self.signal(signal.SIGTERM)
 
     def signal(self, number: signal.Signals) -> None:
@@ -143,11 +160,11 @@ class RegisteredServer:
     Attributes:
         record: its last record.
         log: file of its log.
+        seen: time at which its record was first read [s, monotonic].
         desired_state: whether it should serve or be drained.
         slot: name of its slot in the gateway; None while it has none.
-        slot_address: address to which the gateway sends its requests; None if it gets none.
         changed: time of the last change of its record [s, monotonic]; None if none since it was first read.
-        seen: time at which its record was first read [s, monotonic].
+        gone: whether its record was removed.
         rejected: whether an incident was noted already that there is no slot for it.
     """
 
@@ -156,8 +173,8 @@ class RegisteredServer:
     seen: float
     desired_state: DesiredState = "serve"
     slot: str | None = None
-    slot_address: Address | None = None
     changed: float | None = None
+    gone: bool = False
     rejected: bool = False
 
     @property
@@ -185,20 +202,29 @@ class RegisteredServer:
         """Always 1: a restarted server has a new name, or continues the same record."""
         return 1
 
-    @property
-    def address(self) -> Address:
-        """Its address, from its record."""
-        return Address(self.record.host, self.record.http, self.record.grpc)
-
-    def update(self, record: Record | None, now: float) -> None:
-        """Store its current record.
+    def observe(self, record: Record | None, now: float) -> ServerState:
+        """Store its current record, and return its state.
 
         Args:
             record: the record; None if there is none.
             now: the time [s, monotonic].
         """
+        self.gone = record is None
         if record is not None and record != self.record:
             self.record, self.changed = record, now
+        address = Address(self.record.host, self.record.http, self.record.grpc)
+        silent = self.gone or not self.is_reporting(now)
+        since = now - self.silent_for(now)
+        return ServerState(
+            self.name,
+            self.slot,
+            self.desired_state,
+            local=False,
+            report=self.record.state,
+            silent=silent,
+            since=since,
+            address=address,
+        )
 
     def is_reporting(self, now: float | None = None) -> bool:
         """Whether its record has changed within `SILENCE`.
@@ -219,3 +245,7 @@ class RegisteredServer:
     def describes(self, record: Record | None) -> bool:
         """Whether a record is of a server that reports."""
         return record is not None and self.is_reporting()
+
+
+ManagedServer = LocalServer | RegisteredServer
+"""A server behind the gateway, started by this process or elsewhere."""

@@ -1,7 +1,7 @@
 """The reconciler: ten times a second it compares a fleet with its specification, and corrects deviations.
 
-A crashed server is restarted. An unresponsive one gets no more requests, and is killed if it does not recover. A
-crashed gateway is restarted with the same slots, whose addresses are in its configuration file.
+Each cycle observes processes, records of servers and the gateway, lists the differences (`differences`) and acts on
+each of them. An action that fails is logged; its difference is still there in the next cycle.
 
 Servers on other machines are listed in the registry. A record that is out of date does not prove that its server is
 dead, since the shared file system may be slow: the server keeps its slot while it passes the gateway's health checks,
@@ -21,80 +21,52 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
 from beampipe import processes
-from beampipe.errors import BeampipeError, FileError, ServiceError
+from beampipe.errors import BeampipeError, ConfigError
 from beampipe.files import replacing
-from beampipe.fleet.control.managed_server import DesiredState, LocalServer, RegisteredServer
-from beampipe.fleet.gateway.haproxy import CredentialReloader, Gateway, SlotState, gateway_pids
-from beampipe.fleet.gateway.plan import Address, CanaryShare, GatewayPlan, slots_of
+from beampipe.fleet.control.differences import (
+    Action,
+    Actual,
+    ServerState,
+    TimeLimits,
+    Wanted,
+    differences,
+    wanted_slots,
+)
+from beampipe.fleet.control.managed_server import LocalServer, ManagedServer, RegisteredServer
+from beampipe.fleet.gateway.haproxy import CredentialReloader, Gateway, GatewayState, SlotState
+from beampipe.fleet.gateway.plan import CanaryShare, GatewayPlan, Slot, slots_of
 from beampipe.fleet.monitoring.prometheus import Monitoring
 from beampipe.fleet.registry import Record, read_records, remove_record
 from beampipe.fleet.run_folder import RunFolder, make_snapshot, remove_other_snapshots
 from beampipe.fleet.server import FleetServerSettings
 from beampipe.fleet.specification import Fleet, ServerGroup
 from beampipe.triton.backoff import RestartPause
+from beampipe.triton.server.haproxy import PROBE_PERIOD
 from beampipe.triton.server.launch import check_repository, free_port
 
 INTERVAL: Final = 0.1
 """Time [s] between two cycles."""
 
-_GATEWAY_EXIT: Final = 15.0
-"""Time limit [s] for the end of a gateway that an earlier process has left running."""
+_RELOAD_AGAIN: Final = 1.0
+"""Time [s] from a failed reload of the gateway to the next one."""
 
-_UP: Final = ("UP", "DRAIN")
-"""HAProxy's states of slots whose server passes health checks."""
+_EXIT_GRACE: Final = 15.0
+"""Time [s] after `Fleet.exit_timeout`, which is for work in progress, until a server is killed."""
+
+_START_GRACE: Final = 30.0
+"""Time [s] after twice `Fleet.start_timeout`, which is for loading models, until a server without report is killed."""
 
 _LUA: Final = Path(__file__).parent.parent / "gateway" / "least_hits.lua"
 
 
-@runtime_checkable
-class ManagedServer(Protocol):
-    """A server behind the gateway, started by this process or elsewhere.
-
-    Attributes:
-        desired_state: whether it should serve, be drained, or end.
-        slot_address: address to which the gateway sends its requests; None if it gets none.
-    """
-
-    desired_state: DesiredState
-    slot_address: Address | None
-
-    @property
-    def name(self) -> str:
-        """Name of the server."""
-
-    @property
-    def slot(self) -> str | None:
-        """Name of its slot in the gateway, None if it has none."""
-
-    @property
-    def group(self) -> str:
-        """Group that it belongs to."""
-
-    @property
-    def digest(self) -> str:
-        """Digest of the repository that it serves."""
-
-    @property
-    def log(self) -> Path:
-        """File of its log."""
-
-    @property
-    def pid(self) -> int | None:
-        """Process id of its supervisor, None if it does not run."""
-
-    @property
-    def starts(self) -> int:
-        """Number of starts."""
-
-    def describes(self, record: Record | None) -> bool:
-        """Whether a record is of the process that runs now."""
-
-
 class Reconciler(ABC):
     """Keeps gateway, credentials and monitoring of a fleet as specified; subclasses do the same for its servers.
+
+    Commands change the wanted state, that is `fleet`, the servers' `desired_state` and `outdated`, `canary`, and wait
+    until `actual` agrees.
 
     Args:
         fleet: the fleet.
@@ -104,9 +76,10 @@ class Reconciler(ABC):
     Attributes:
         fleet: the current specification.
         records: records of the registry, by name of the server.
+        actual: the actual state, as of the last cycle.
         incidents: incidents so far: time [s since 1970] and text.
         ended: set when the fleet should stop.
-        lock: guards servers, slots and specification; held for every change of them, by threads of commands too.
+        lock: guards the wanted state; held for every change of it, by threads of commands too.
         gateway: the gateway.
         status_port: port of the gateway's metrics, on loopback.
         monitoring: Prometheus and the page.
@@ -117,16 +90,17 @@ class Reconciler(ABC):
         self.fleet = fleet
         self.folder = folder
         self.records: dict[str, Record] = {}
+        self.actual = Actual(GatewayState("ended"), {})
         self.incidents: list[tuple[float, str]] = []
         self.ended = threading.Event()
         self.lock = threading.RLock()
         self.canary: CanaryShare | None = None
-        self._pause = RestartPause()
-        self._gateway_from = 0.0
-        self._states: Mapping[str, SlotState] = {}
-        self._states_from = float("-inf")
+        self._models = models
+        self._gateway_pause = RestartPause()
+        self._reload_after = 0.0
+        self._refused = ("", "")
         self.status_port = fleet.gateway.status_port or free_port()
-        self.gateway = Gateway(self._plan(models), folder.path)
+        self.gateway = Gateway(self._plan(fleet, models), folder.path)
         self._credentials = CredentialReloader(self.gateway)
         self.monitoring = Monitoring(fleet, folder, self.status_port, self.note)
 
@@ -140,8 +114,16 @@ class Reconciler(ABC):
         """Prepare the servers, before the gateway starts."""
 
     @abstractmethod
-    def reconcile_servers(self) -> None:
-        """Compare each server with its desired state once, and correct deviations."""
+    def observe_servers(self, now: float) -> Mapping[str, ServerState]:
+        """The state of each server, from its process and its record."""
+
+    @abstractmethod
+    def act_on_server(self, action: Action) -> None:
+        """Start, stop, kill or forget a server."""
+
+    @abstractmethod
+    def slot_incident(self, slot: Slot, server: ServerState) -> str:
+        """What is noted when a server's slot was set; empty for nothing."""
 
     @abstractmethod
     def stop_servers(self) -> None:
@@ -159,14 +141,14 @@ class Reconciler(ABC):
         """
         self._write_process_file()
         self.start_servers()
-        self._stop_earlier_gateway()
         self.gateway.start()
         self.monitoring.start()
         watchers = [
-            threading.Thread(target=self._repeat_until_end, args=(reconcile,), name=f"fleet-{name}", daemon=True)
-            for name, reconcile in (
-                ("keeper", self.reconcile),
-                ("watch", lambda: self.monitoring.update(self.records)),
+            threading.Thread(target=self._repeat_until_end, args=arguments, name=f"fleet-{name}", daemon=True)
+            for name, *arguments in (
+                ("reconciler", self.reconcile, INTERVAL),
+                ("monitoring", lambda: self.monitoring.update(self.records), INTERVAL),
+                ("probe", self.gateway.probe, PROBE_PERIOD),
             )
         ]
         for watcher in watchers:
@@ -185,12 +167,64 @@ class Reconciler(ABC):
 
     def reconcile(self) -> None:
         """Compare the fleet with its specification once, and correct deviations."""
+        records, gateway = read_records(self.folder.registry), self.gateway.observe()
         with self.lock:
-            self.records = read_records(self.folder.registry)
-            self._restart_gateway()
-            for text in self._credentials.reload_changed():
-                self.note(text)
-            self.reconcile_servers()
+            now = time.monotonic()
+            self.records = records
+            self.actual = actual = Actual(
+                gateway,
+                self.observe_servers(now),
+                gateway_may_start=gateway.condition == "ended" and self._gateway_pause.due(now),
+                gateway_may_reload=now >= self._reload_after,
+            )
+            slots = wanted_slots(self.gateway.plan.slots, actual)
+            self.gateway.plan = replace(self.gateway.plan, slots=slots)
+            exit_limit = self.fleet.exit_timeout + _EXIT_GRACE
+            hang_limit = 4 * self.fleet.patience + self.fleet.start_timeout
+            limits = TimeLimits(2 * self.fleet.start_timeout + _START_GRACE, hang_limit, exit_limit)
+            for action in differences(Wanted(self.gateway.wanted_configuration, slots, limits), actual, now):
+                try:
+                    self._act(action, actual)
+                except (BeampipeError, OSError) as error:  # a full disk, for example; the next cycle tries again
+                    self.note(f"reconciler: {error}")
+            if gateway.condition == "running":
+                for text in self._credentials.reload_changed():
+                    self.note(text)
+
+    def _act(self, action: Action, actual: Actual) -> None:
+        match action.kind:
+            case "start gateway":
+                alerts = [line for line in self.gateway.last_lines() if "[ALERT]" in line]
+                self.note(f"gateway: HAProxy has ended{f' ({alerts[-1]})' if alerts else ''}; starting another")
+                self.gateway.launch()
+            case "kill gateway":
+                self.note(f"gateway: HAProxy hangs; killing process {self.gateway.pid}")
+                self.gateway.kill()
+            case "reload gateway":
+                self._reload_after = time.monotonic() + _RELOAD_AGAIN
+                try:
+                    self.gateway.reload()
+                except ConfigError as error:
+                    self._refused = (self.gateway.wanted_configuration, str(error))
+                    raise
+                self._reload_after = 0.0
+            case "set slots":
+                self.gateway.apply(action.slots)
+                servers = {server.slot: server for server in actual.servers.values()}
+                for slot in action.slots:
+                    if slot.server in servers and (text := self.slot_incident(slot, servers[slot.server])):
+                        self.note(f"{servers[slot.server].name}: {text}")
+            case _:
+                self.act_on_server(action)
+
+    def slot_state(self, server: ManagedServer) -> SlotState | None:
+        """State of a server's slot in the gateway, as of the last cycle; None if it has none, or nothing is known."""
+        return None if server.slot is None else self.actual.gateway.slots.get(server.slot)
+
+    def in_service(self, server: ManagedServer) -> bool:
+        """Whether the gateway sends requests to a server."""
+        slot, state = self.slot_state(server), self.actual.servers.get(server.name)
+        return slot is not None and state is not None and slot.mode == "ready" and slot.address == state.address
 
     def note(self, text: str) -> None:
         """Record and log an incident, unless it repeats the last one."""
@@ -198,49 +232,55 @@ class Reconciler(ABC):
             self.incidents.append((time.time(), text))
             print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
 
-    def _repeat_until_end(self, reconcile: Callable[[], None]) -> None:
-        while not self.ended.wait(INTERVAL):
+    def _repeat_until_end(self, work: Callable[[], None], interval: float) -> None:
+        while not self.ended.wait(interval):
             try:
-                reconcile()
-            except (BeampipeError, OSError) as error:  # a full disk, for example: keep serving
-                self.note(f"reconciler: {error}")
+                work()
+            except Exception as error:  # an unforeseen error must not end the supervision
+                self.note(f"reconciler: {type(error).__name__}: {error}")
 
     def _write_process_file(self) -> None:
         with replacing(self.folder.process) as part:
             text = json.dumps({"pid": os.getpid(), "started": processes.start_time(os.getpid())})
             part.write_text(text, encoding="utf-8")
 
-    def set_slot(self, server: ManagedServer, address: Address | None) -> None:
-        """Set the address to which the gateway sends a server's requests; None for no requests."""
-        assert server.slot is not None
-        server.slot_address = address
-        self.gateway.set_slot(server.slot, address)
-
-    def passes_health_check(self, slot: str | None) -> bool:
-        """Whether the server in a slot passes the gateway's health checks.
-
-        One query reads all slots and is used for a whole cycle: if a file system fails, all servers are silent.
-        """
-        now = time.monotonic()
-        if now - self._states_from >= INTERVAL:
-            self._states, self._states_from = self.gateway.socket.slots(), now
-        state = self._states.get(slot or "")
-        return state is not None and state.status in _UP
-
-    def update_gateway_plan(self, models: tuple[str, ...]) -> None:
-        """Reload the gateway with the current specification; slots keep their addresses.
+    def change_gateway(self, fleet: Fleet, models: tuple[str, ...] | None = None) -> None:
+        """Set the wanted configuration of the gateway; slots keep their servers.
 
         Args:
-            models: names of the models that a server must have to get requests.
-        """
-        known = {slot.server: slot.address for slot in self.gateway.plan.slots}
-        plan = self._plan(models)
-        slots = tuple(replace(slot, address=known.get(slot.server)) for slot in plan.slots)
-        self.gateway.reload(replace(plan, slots=slots))
-        self._restore_drained()
+            fleet: the specification.
+            models: names of the models that a server must have to get requests; None for those as before.
 
-    def _plan(self, models: tuple[str, ...]) -> GatewayPlan:
-        fleet, folder = self.fleet, self.folder
+        Raises:
+            ServiceError: HAProxy refuses the configuration; nothing is changed.
+        """
+        models = self._models if models is None else models
+        plan = self._plan(fleet, models)
+        self.gateway.check(plan)
+        self._refused = ("", "")
+        with self.lock:
+            before = {slot.server: slot for slot in self.gateway.plan.slots}
+            slots = (
+                replace(slot, address=before[slot.server].address, drained=before[slot.server].drained)
+                if slot.server in before
+                else slot
+                for slot in plan.slots
+            )
+            self.fleet, self._models = fleet, models
+            self.gateway.change(replace(plan, slots=tuple(slots)))
+
+    def gateway_is_configured(self) -> bool:
+        """Whether the gateway runs with the wanted configuration, as of the last cycle.
+
+        Raises:
+            ConfigError: HAProxy cannot load it.
+        """
+        if self._refused[0] == self.gateway.wanted_configuration:
+            raise ConfigError(self._refused[1])
+        return self.actual.gateway.configuration == self.gateway.wanted_configuration
+
+    def _plan(self, fleet: Fleet, models: tuple[str, ...]) -> GatewayPlan:
+        folder = self.folder
         return GatewayPlan(
             fleet,
             slots_of(fleet),
@@ -251,40 +291,8 @@ class Reconciler(ABC):
             tokens=fleet.gateway.tokens,
             canary=self.canary,
             hits=_LUA if fleet.gateway.balancing == "least_hits" else None,
+            probed=True,
         )
-
-    def _restart_gateway(self) -> None:
-        now = time.monotonic()
-        if self.gateway.pid is not None or now < self._gateway_from:
-            return
-        self.note("gateway: HAProxy has ended; starting another")
-        self._gateway_from = now + self._pause.before_next(now)
-        self.gateway.start()
-        self._pause.started(time.monotonic())
-        self._restore_drained()
-
-    def _restore_drained(self) -> None:
-        """Drain servers again in a new gateway: its configuration file holds addresses, not states."""
-        for server in self.servers.values():
-            if server.desired_state != "serve" and server.slot_address is not None and server.slot is not None:
-                self.gateway.socket.set_state(server.slot, "drain")
-
-    def _stop_earlier_gateway(self) -> None:
-        """Stop a gateway that an earlier process has left running."""
-        if not self.gateway.answers():
-            return
-        for pid in gateway_pids(self.folder.path):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        deadline = time.monotonic() + _GATEWAY_EXIT
-        while self.gateway.answers():
-            if time.monotonic() > deadline:
-                raise ServiceError(f"{self.folder.gateway_socket}: got a gateway of another fleet, expected none")
-            time.sleep(INTERVAL)
-
-
-_EXIT_GRACE: Final = 15.0
-"""Time [s] after `Fleet.exit_timeout`, which is for work in progress, until a server is killed."""
 
 
 class LocalReconciler(Reconciler):
@@ -322,10 +330,9 @@ class LocalReconciler(Reconciler):
     def stop_servers(self) -> None:
         """Stop all servers once they have finished requests in progress."""
         with suppress(BeampipeError):
-            for server in self._servers.values():
-                self.gateway.socket.set_state(server.name, "drain")
+            self.gateway.apply(replace(slot, drained=True) for slot in self.gateway.plan.slots)
         for server in self._servers.values():
-            server.end()
+            server.stop()
         deadline = time.monotonic() + self.fleet.exit_timeout + _EXIT_GRACE
         while time.monotonic() < deadline and any(server.pid is not None for server in self._servers.values()):
             time.sleep(INTERVAL / 2)
@@ -345,10 +352,10 @@ class LocalReconciler(Reconciler):
         self._servers[name] = server
         return server
 
-    def refresh_settings(self, server: LocalServer) -> None:
-        """Set the current settings and models for a server's next start."""
+    def current_settings(self, server: LocalServer) -> FleetServerSettings:
+        """Settings of a server by the current specification and models."""
         group = self.fleet.servers[server.settings.group]
-        server.settings = self._server_settings(group, int(server.name.rsplit("-", 1)[1]))
+        return self._server_settings(group, int(server.name.rsplit("-", 1)[1]))
 
     def make_snapshot_now(self) -> tuple[str, Path]:
         """Copy the models as they are now; returns digest and folder of the copy."""
@@ -381,73 +388,33 @@ class LocalReconciler(Reconciler):
             patience=fleet.patience,
         )
 
-    def reconcile_servers(self) -> None:
-        """Restart or stop servers that deviate from the specification."""
-        for server in list(self._servers.values()):
-            self._reconcile_server(server)
+    def observe_servers(self, now: float) -> Mapping[str, ServerState]:
+        """The state of each server."""
+        return {name: server.observe(self.records.get(name), now) for name, server in self._servers.items()}
 
-    def _reconcile_server(self, server: LocalServer) -> None:
-        if server.pid is None:
-            self._restart_stopped(server)
-            return
-        if server.stopping_since is not None:
-            if time.monotonic() - server.stopping_since > self.fleet.exit_timeout + _EXIT_GRACE:
+    def slot_incident(self, slot: Slot, server: ServerState) -> str:
+        """That a server takes requests, or takes none since it does not answer."""
+        if slot.mode == "ready":
+            return f"takes requests, process {self._servers[server.name].pid}"
+        unresponsive = slot.mode == "maint" and server.running and server.report is not None
+        return "does not answer; takes no requests" if unresponsive else ""
+
+    def act_on_server(self, action: Action) -> None:
+        """Start, stop, kill or forget a server."""
+        name, server = action.server, self._servers[action.server]
+        match action.kind:
+            case "start server":
+                text = f"has ended{server.reason()}; starting another" if server.starts else "starting"
+                self.note(f"{name}: {text}")
+                server.start()
+            case "stop server":
+                server.stop()
+            case "kill server":
+                self.note(f"{name}: {action.why}; killing process {server.pid}")
                 server.signal(signal.SIGKILL)
-            return
-        record = self.records.get(server.name)
-        now = time.monotonic()
-        if record is None or not server.describes(record):
-            answers = None if server.unresponsive_since is None and server.slot_address is None else False
-        else:
-            answers = {"ready": True, "starting": None}.get(record.state, False)
-        if answers:
-            assert record is not None
-            server.unresponsive_since = None
-            if server.desired_state == "serve" and server.slot_address is None:
-                self.set_slot(server, Address(record.host, record.http, record.grpc))
-                self.note(f"{server.name}: takes requests, process {server.pid}")
-        elif answers is False:
-            self._handle_unresponsive(server, now)
-
-    def _restart_stopped(self, server: LocalServer) -> None:
-        if server.slot_address is not None:
-            self.set_slot(server, None)
-        if server.desired_state == "end":
-            del self._servers[server.name]
-            remove_record(self.folder.registry, server.name)
-        elif server.may_start:
-            self.note(
-                f"{server.name}: {f'has ended{server.reason()}; starting another' if server.starts else 'starting'}"
-            )
-            server.start()
-
-    def _handle_unresponsive(self, server: LocalServer, now: float) -> None:
-        """Take requests from an unresponsive server; kill it if it is silent or hangs for too long.
-
-        A server that reports a hang restarts its Triton itself. A silent one that passes health checks is left alone:
-        it could not write its record, for example because the disk is full.
-        """
-        record = self.records.get(server.name)
-        silent = record is None or not record.lives()
-        if silent and server.slot_address is not None and self.passes_health_check(server.name):
-            return
-        if server.unresponsive_since is None:
-            server.unresponsive_since = now
-        if server.slot_address is not None:
-            self.set_slot(server, None)
-            self.note(f"{server.name}: does not answer; takes no requests")
-        patience = 0.0 if silent else 4 * self.fleet.patience + self.fleet.start_timeout
-        if now - server.unresponsive_since > patience:
-            self.note(f"{server.name}: {'is silent' if silent else 'hangs for too long'}; killing process {server.pid}")
-            server.signal(signal.SIGKILL)
-
-    def update_gateway(self) -> None:
-        """Reload the gateway with the current specification and models."""
-        self.update_gateway_plan(check_repository(self.models[1], self.fleet.models))
-
-
-_FORGOTTEN: Final = 60.0
-"""Time [s] after which the record of a silent server without a slot is removed."""
+            case _:
+                del self._servers[name]
+                remove_record(self.folder.registry, name)
 
 
 class RegistryReconciler(Reconciler):
@@ -465,11 +432,8 @@ class RegistryReconciler(Reconciler):
     @property
     def servers(self) -> Mapping[str, RegisteredServer]:
         """The servers that have a slot or report, by name."""
-        return {
-            name: server
-            for name, server in list(self._servers.items())
-            if server.slot_address is not None or server.is_reporting()
-        }
+        servers = list(self._servers.items())
+        return {name: server for name, server in servers if server.slot is not None or server.is_reporting()}
 
     def start_servers(self) -> None:
         """Publish the address of the gateway in the shared folder, for clients on other machines."""
@@ -482,69 +446,56 @@ class RegistryReconciler(Reconciler):
         """Withdraw the published address; the servers keep running for the next gateway."""
         self.folder.address.unlink(missing_ok=True)
 
-    def reconcile_servers(self) -> None:
-        """Assign slots to servers that are ready, and free those of servers that are not.
-
-        Raises:
-            FileError: the registry cannot be read; all servers keep their slots.
-        """
+    def observe_servers(self, now: float) -> Mapping[str, ServerState]:
+        """The state of each server; those that are ready get a free slot, the slots of others become free."""
         if not self.folder.registry.is_dir():
-            raise FileError(f"{self.folder.registry}: got no folder, expected the registry; its servers keep places")
-        now = time.monotonic()
+            self.note(f"{self.folder.registry}: got no folder, expected the registry; its servers keep places")
+            return self.actual.servers
         for name, record in self.records.items():
             if name not in self._servers:
                 self._servers[name] = RegisteredServer(record, self.folder.logs_of_servers / f"{name}.log", now)
-        for server in list(self._servers.values()):
-            server.update(self.records.get(server.name), now)
-            if server.slot_address is None:
-                self._handle_unplaced(server, now)
-            else:
-                self._handle_placed(server, now)
-
-    def _handle_unplaced(self, server: RegisteredServer, now: float) -> None:
-        """Assign a slot to a ready server without one; forget a server without record, or silent for long."""
-        if server.name not in self.records:
-            del self._servers[server.name]
-        elif server.is_reporting(now):
-            if server.record.state == "ready" and server.desired_state == "serve":
+        addresses = {slot.server: slot.address for slot in self.gateway.plan.slots}
+        states = {}
+        for name, server in list(self._servers.items()):
+            state = server.observe(self.records.get(name), now)
+            may_serve = state.report == "ready" and not state.silent and server.desired_state == "serve"
+            if server.slot is not None and addresses.get(server.slot) is None and not may_serve:
+                server.slot, server.rejected = None, False
+            if server.slot is None and may_serve:
                 self._assign_slot(server)
-        elif server.silent_for(now) > _FORGOTTEN:
-            self.note(f"{server.name}: is silent for {_FORGOTTEN:g} s; forgotten")
-            remove_record(self.folder.registry, server.name)
+            if server.slot is None and server.gone:
+                del self._servers[name]
+            else:
+                states[name] = replace(state, slot=server.slot)
+        return states
+
+    def act_on_server(self, action: Action) -> None:
+        """Remove the record of a silent server."""
+        remove_record(self.folder.registry, action.server)
+        self.note(f"{action.server}: {action.why}")
+
+    def slot_incident(self, slot: Slot, server: ServerState) -> str:
+        """Whether a server takes requests, and why not."""
+        if slot.mode == "ready":
+            return f"takes requests, at place {slot.server}"
+        if slot.mode == "drain":
+            return "ends; it finishes what it has" if server.report == "ending" else ""
+        gone = self._servers[server.name].gone
+        why = (
+            "has ended"
+            if gone
+            else "is silent and does not answer"
+            if server.silent
+            else f"says that it is {server.report}"
+        )
+        return f"{why}; takes no requests"
 
     def _assign_slot(self, server: RegisteredServer) -> None:
         group = self.fleet.servers.get(server.group)
         taken = {other.slot for other in self._servers.values()}
         slots = [] if group is None else map(group.server_name, range(group.slots))
         server.slot = next((slot for slot in slots if slot not in taken), None)
-        if server.slot is not None:
-            self.set_slot(server, server.address)
-            self.note(f"{server.name}: takes requests, at place {server.slot}")
-        elif not server.rejected:
+        if server.slot is None and not server.rejected:
             server.rejected = True
             why = "of no group that the specification has" if group is None else f"more than servers.{group.name}.most"
             self.note(f"{server.name}: got a server {why}; it gets no requests")
-
-    def _handle_placed(self, server: RegisteredServer, now: float) -> None:
-        """Drain a server that is ending; free the slot of one that hangs, has moved, or neither reports nor answers."""
-        there = server.name in self.records
-        if there and server.is_reporting(now):
-            if server.record.state == "ending":
-                self._drain(server)
-            elif server.record.state != "ready":
-                self._take_slot_away(server, f"says that it is {server.record.state}")
-            elif server.address != server.slot_address:
-                self._take_slot_away(server, "is elsewhere now")
-        elif not self.passes_health_check(server.slot):
-            self._take_slot_away(server, "is silent and does not answer" if there else "has ended")
-
-    def _drain(self, server: RegisteredServer) -> None:
-        if server.desired_state != "end" and server.slot is not None:
-            server.desired_state = "end"
-            self.gateway.socket.set_state(server.slot, "drain")
-            self.note(f"{server.name}: ends; it finishes what it has")
-
-    def _take_slot_away(self, server: RegisteredServer, why: str) -> None:
-        self.set_slot(server, None)
-        server.slot, server.rejected = None, False
-        self.note(f"{server.name}: {why}; takes no requests")

@@ -66,7 +66,7 @@ class Canary:
             )
         group = next(iter(reconciler.servers.values())).settings.group
         self.old = [server for server in reconciler.servers.values() if server.settings.group == group]
-        self.server = self._take_seat(group, models)
+        self.server = self._choose_server(group, models)
         reconciler.canary = CanaryShare(self.server.name, share)
 
     def start(self) -> None:
@@ -76,8 +76,7 @@ class Canary:
             ServiceError: it does not start.
         """
         reconciler, server = self.reconciler, self.server
-        with reconciler.lock:
-            reconciler.update_gateway()
+        self._steps.configure_gateway(reconciler.fleet)
 
         def there() -> bool:
             if server.starts > self._starts + 1:
@@ -93,15 +92,14 @@ class Canary:
         Raises:
             ServiceError: the server does not take requests in time.
         """
-        with self.reconciler.lock:
-            self.server.desired_state = "serve"
-        self._steps.wait_for_service([self.server])
+        self._steps.serve([self.server])
 
     def failure(self) -> str:
         """How the server has failed since its start; empty if it has not."""
         if self.server.starts != self._starts or self.server.pid is None:
             return f"{self.server.name}: has ended{self.server.reason()}"
-        return "" if self.server.slot_address is not None else f"{self.server.name}: does not answer"
+        slot = self.reconciler.slot_state(self.server)
+        return f"{self.server.name}: does not answer" if slot is not None and slot.mode == "maint" else ""
 
     def promote(self) -> None:
         """End the trial: the server gets requests as any other."""
@@ -121,9 +119,8 @@ class Canary:
         self._end_trial()
 
     def _end_trial(self) -> None:
-        with self.reconciler.lock:
-            self.reconciler.canary = None
-            self.reconciler.update_gateway()
+        self.reconciler.canary = None
+        self._steps.configure_gateway(self.reconciler.fleet)
 
     def _record(self) -> Record | None:
         """The server's record once it is ready with the new models, else None."""
@@ -131,7 +128,7 @@ class Canary:
         there = record is not None and self.server.describes(record) and record.state == "ready"
         return record if there and record is not None and record.repository == self.server.settings.digest else None
 
-    def _take_seat(self, name: str, models: tuple[str, Path]) -> LocalServer:
+    def _choose_server(self, name: str, models: tuple[str, Path]) -> LocalServer:
         reconciler = self.reconciler
         group = reconciler.fleet.servers[name]
         free = self._steps.free_number(group)
@@ -145,14 +142,9 @@ class Canary:
             return server
         server = self.old.pop()
         self._before = server.settings
-        with reconciler.lock:
-            server.desired_state = "drain"
-        self._steps.empty(server)
-        with reconciler.lock:
-            reconciler.set_slot(server, None)
-            server.settings = replace(server.settings, digest=models[0], repository=models[1])
-            self._starts = server.starts
-        server.end()
+        self._steps.drain(server)
+        settings = replace(server.settings, digest=models[0], repository=models[1])
+        self._starts = self._steps.restart(server, settings)
         return server
 
 
@@ -211,7 +203,7 @@ class Trial:
             return Decision(False, (str(error),), self._compared, answers)
 
     def _compare(self, canary: Canary) -> tuple[AnswersOfModel, ...]:
-        serving = next((server for server in canary.old if server.slot_address is not None), canary.old[0])
+        serving = next(filter(self.reconciler.in_service, canary.old), canary.old[0])
         return compare_answers(self._url(serving), self._url(canary.server), self._requests, self._outputs)
 
     def _watch(self, canary: Canary, answers: tuple[AnswersOfModel, ...]) -> Decision:
@@ -234,7 +226,7 @@ class Trial:
 
     def _replies(self, canary: Canary) -> tuple[Replies, Replies]:
         """Replies to clients since the gateway has the trial, of the old servers together and of the new one."""
-        found = self.reconciler.gateway.socket.replies()
+        found = self.reconciler.gateway.replies()
         old = [replies for name, replies in found.items() if name != canary.server.name]
         together = Replies(sum(one.given for one in old), sum(one.failed for one in old))
         return together, found.get(canary.server.name, Replies())

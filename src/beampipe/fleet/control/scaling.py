@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from beampipe.errors import BeampipeError
 from beampipe.fleet.control.reconciler import LocalReconciler
 from beampipe.fleet.specification import ScalingSettings
 from beampipe.triton.client.endpoint import authority
@@ -111,14 +110,15 @@ class FleetScaler:
 
     def _demand(self, group: str) -> Demand:
         """The load since the last call."""
-        slot_address = [
+        reconciler = self.reconciler
+        servers = [
             server
-            for server in self.reconciler.servers.values()
-            if server.settings.group == group and server.slot_address
+            for server in reconciler.servers.values()
+            if server.settings.group == group and reconciler.in_service(server)
         ]
         waited = answered = worked = 0.0
-        for server in slot_address:
-            record = self.reconciler.records.get(server.name)
+        for server in servers:
+            record = reconciler.records.get(server.name)
             if record is None or not record.metrics:
                 continue
             url = authority(record.host, record.metrics)
@@ -130,9 +130,5 @@ class FleetScaler:
                 answered += rates.requests
                 waited += rates.requests * (rates.queue or 0.0)
                 worked += rates.requests * (rates.compute or 0.0) * 1e-3
-        try:
-            waiting = self.reconciler.gateway.socket.waiting()
-        except BeampipeError:  # the gateway is restarting
-            waiting = 0
-        servers = len(slot_address)
-        return Demand(waited / answered if answered else 0.0, waiting, worked / max(servers, 1), servers)
+        queue, busy = waited / max(answered, 1e-9), worked / max(len(servers), 1)
+        return Demand(queue, reconciler.actual.gateway.waiting, busy, len(servers))

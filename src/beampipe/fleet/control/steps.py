@@ -7,14 +7,16 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from beampipe.errors import ConfigError, ServiceError, UnknownNameError
-from beampipe.fleet.control.managed_server import LocalServer
-from beampipe.fleet.control.reconciler import LocalReconciler, ManagedServer, Reconciler
+from beampipe.fleet.control.managed_server import LocalServer, ManagedServer
+from beampipe.fleet.control.reconciler import LocalReconciler, Reconciler
 from beampipe.fleet.server import FleetServerSettings
-from beampipe.fleet.specification import ServerGroup
+from beampipe.fleet.specification import Fleet, ServerGroup
 
 _LOOK: Final = 0.05
 _DRAINED: Final = 600.0
 """Longest time [s] for requests in progress to finish when a server is drained."""
+_CONFIGURED: Final = 30.0
+"""Longest time [s] until the gateway runs with another configuration; 0.2 s is typical."""
 
 
 class GatewaySteps:
@@ -38,34 +40,61 @@ class GatewaySteps:
             raise UnknownNameError("server", server, servers)
         return servers[server]
 
-    def empty(self, server: ManagedServer) -> None:
+    def drain(self, server: ManagedServer) -> None:
         """Drain a server, and wait until its requests are finished."""
-        reconciler, slot = self.reconciler, server.slot
+        reconciler = self.reconciler
         with reconciler.lock:
-            if server.slot_address is None or slot is None:
-                return
-            if reconciler.canary is not None and reconciler.canary.server == slot:
-                reconciler.gateway.end_trial()
-            reconciler.gateway.socket.set_state(slot, "drain")
-        self.wait(lambda: reconciler.gateway.socket.slots()[slot].idle, _DRAINED, f"{server.name}: requests to finish")
+            server.desired_state = "drain"
 
-    def wait_for_service(self, servers: Sequence[ManagedServer], after: int | None = None) -> None:
-        """Wait until servers take requests.
+        def is_drained() -> bool:
+            state = reconciler.slot_state(server)
+            if state is None:
+                return all(slot.server != server.slot for slot in reconciler.gateway.plan.slots)
+            return state.mode in ("drain", "maint") and state.idle
+
+        self.wait(is_drained, _DRAINED, f"{server.name}: requests to finish")
+
+    def serve(self, servers: Sequence[ManagedServer], after: int | None = None) -> None:
+        """Let servers take requests, and wait until they do.
 
         Args:
             servers: the servers.
             after: number of starts before a restart, which must happen first; None if no restart is expected.
         """
         limit = self.reconciler.fleet.start_timeout + 10.0
+        with self.reconciler.lock:
+            for server in servers:
+                server.desired_state = "serve"
         for server in servers:
             failed = (server.starts if after is None else after) + 1
 
-            def there(server: ManagedServer = server, failed: int = failed) -> bool:
+            def serves(server: ManagedServer = server, failed: int = failed) -> bool:
                 if server.starts > failed:
                     raise ServiceError(f"{server.name}: does not start; its log is {server.log}")
-                return server.slot_address is not None and (after is None or server.starts > after)
+                return self.reconciler.in_service(server) and (after is None or server.starts > after)
 
-            self.wait(there, limit, f"{server.name}: to take requests")
+            self.wait(serves, limit, f"{server.name}: to take requests")
+
+    def configure_gateway(self, fleet: Fleet, models: tuple[str, ...] | None = None) -> None:
+        """Change the configuration of the gateway, and wait until it is in force.
+
+        Args:
+            fleet: the specification.
+            models: names of the models that a server must have to get requests; None for those as before.
+
+        Raises:
+            ConfigError: HAProxy does not load it; the old one is wanted again.
+            ServiceError: HAProxy does not answer; the old one is wanted again.
+        """
+        reconciler = self.reconciler
+        before = reconciler.fleet, reconciler.gateway.plan.models
+        reconciler.change_gateway(fleet, models)
+        try:
+            self.wait(reconciler.gateway_is_configured, _CONFIGURED, "gateway: another configuration")
+        except (ConfigError, ServiceError):
+            if not reconciler.ended.is_set():
+                reconciler.change_gateway(*before)
+            raise
 
     def wait(self, holds: Callable[[], bool], seconds: float, what: str) -> None:
         """Wait until a condition holds.
@@ -116,19 +145,11 @@ class Steps(GatewaySteps):
 
     def end(self, server: LocalServer) -> None:
         """Drain a server, stop it, and wait until it has ended."""
-        with self.reconciler.lock:
-            server.desired_state = "drain"
-        self.empty(server)
+        self.drain(server)
         with self.reconciler.lock:
             server.desired_state = "end"
-            if server.slot_address is not None:
-                self.reconciler.set_slot(server, None)
-        server.end()
-        self.wait(
-            lambda: server.name not in self.reconciler.servers,
-            60.0 + self.reconciler.fleet.exit_timeout,
-            f"{server.name}: end",
-        )
+        limit = 60.0 + self.reconciler.fleet.exit_timeout
+        self.wait(lambda: server.name not in self.reconciler.servers, limit, f"{server.name}: end")
 
     def replace(self, server: LocalServer, settings: FleetServerSettings | None = None) -> None:
         """Drain a server, stop it, and wait until its successor takes requests.
@@ -139,26 +160,29 @@ class Steps(GatewaySteps):
             server: the server.
             settings: settings of the successor; None for those of the current specification.
         """
-        reconciler = self.reconciler
         helper = self._helper(server)
         try:
-            with reconciler.lock:
-                server.desired_state = "drain"
-            self.empty(server)
-            with reconciler.lock:
-                if server.slot_address is not None:
-                    reconciler.set_slot(server, None)
-                if settings is None:
-                    reconciler.refresh_settings(server)
-                else:
-                    server.settings = settings
-                server.desired_state = "serve"
-                starts = server.starts
-            server.end()
-            self.wait_for_service([server], starts)
+            self.drain(server)
+            starts = self.restart(server, settings)
+            self.serve([server], starts)
         finally:
             if helper is not None:
                 self.end(helper)
+
+    def restart(self, server: LocalServer, settings: FleetServerSettings | None) -> int:
+        """Have the process of a drained server replaced.
+
+        Args:
+            server: the server.
+            settings: settings of the successor; None for those of the current specification.
+
+        Returns:
+            Number of its starts until now.
+        """
+        with self.reconciler.lock:
+            server.settings = self.reconciler.current_settings(server) if settings is None else settings
+            server.outdated = True
+            return server.starts
 
     def _helper(self, server: LocalServer) -> LocalServer | None:
         """Start a temporary server if no other takes requests; None if one does."""
@@ -166,7 +190,7 @@ class Steps(GatewaySteps):
         others = [
             other for other in reconciler.servers.values() if other is not server and other.desired_state == "serve"
         ]
-        if any(other.slot_address is not None for other in others) or server.slot_address is None:
+        if any(map(reconciler.in_service, others)) or not reconciler.in_service(server):
             return None
         group = reconciler.fleet.servers[server.settings.group]
         free = self.free_number(group)
@@ -175,7 +199,7 @@ class Steps(GatewaySteps):
         with reconciler.lock:
             helper = reconciler.add(group, free)
         try:
-            self.wait_for_service([helper])
+            self.serve([helper])
         except ServiceError:
             self.end(helper)
             raise

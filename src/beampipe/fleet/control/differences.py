@@ -1,0 +1,227 @@
+"""What a fleet lacks: wanted and actual state as data, and the pure function that compares them.
+
+Nothing is remembered of what was done: an action that failed leaves a difference, so the next cycle lists it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from beampipe.fleet.gateway.haproxy import GatewayState
+from beampipe.fleet.gateway.plan import Address, Slot
+from beampipe.fleet.registry import State
+
+DesiredState = Literal["serve", "drain", "end"]
+"""Whether a server should take requests, keep running without requests, or end."""
+
+FORGOTTEN: Final = 60.0
+"""Time [s] after which the record of a silent server without a slot is removed."""
+
+
+@dataclass(frozen=True)
+class TimeLimits:
+    """Time limits of servers [s].
+
+    Attributes:
+        start: until a server reports that it is ready.
+        hang: for which a server may report that it hangs; it restarts its Triton itself.
+        exit: from SIGTERM to its end.
+    """
+
+    start: float
+    hang: float
+    exit: float
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The wanted state of a fleet.
+
+    Attributes:
+        configuration: digest of the gateway's configuration.
+        slots: slots of the gateway, see `wanted_slots`.
+        limits: time limits of servers.
+    """
+
+    configuration: str
+    slots: Sequence[Slot]
+    limits: TimeLimits
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """What is known of one server.
+
+    Attributes:
+        name: its name.
+        slot: name of its slot in the gateway; None if it has none.
+        desired: whether it should serve, be drained, or end.
+        local: whether it is a process of this machine, which is started and stopped here.
+        running: whether its process runs; always true for a server elsewhere.
+        report: state by its last record; None if it has not written any.
+        silent: whether it does not write its record any more.
+        since: when `report` and `silent` became what they are [s, monotonic].
+        started: when its process was started [s, monotonic].
+        stopping_since: when SIGTERM was sent to it [s, monotonic]; None if it was not.
+        address: its address by its last record; None if it has not written any.
+        outdated: whether its process is to be replaced by one with other settings.
+        may_start: whether the pause after repeated crashes is over.
+    """
+
+    name: str
+    slot: str | None
+    desired: DesiredState = "serve"
+    local: bool = True
+    running: bool = True
+    report: State | None = None
+    silent: bool = False
+    since: float = 0.0
+    started: float = 0.0
+    stopping_since: float | None = None
+    address: Address | None = None
+    outdated: bool = False
+    may_start: bool = True
+
+
+@dataclass(frozen=True)
+class Actual:
+    """The actual state of a fleet.
+
+    Attributes:
+        gateway: the gateway, as it tells itself.
+        servers: the servers, by name.
+        gateway_may_start: whether the pause after repeated crashes of the gateway is over.
+        gateway_may_reload: whether the pause after a failed reload is over.
+    """
+
+    gateway: GatewayState
+    servers: Mapping[str, ServerState]
+    gateway_may_start: bool = True
+    gateway_may_reload: bool = True
+
+    def answers(self, slot: Slot | None) -> bool:
+        """Whether the server in a slot passes the gateway's health checks; true while the gateway cannot tell."""
+        if slot is None or slot.address is None:
+            return False
+        state = self.gateway.slots.get(slot.server)
+        return state is None or not state.agrees(slot) or state.healthy
+
+
+ActionKind = Literal[
+    "start gateway",
+    "kill gateway",
+    "reload gateway",
+    "set slots",
+    "start server",
+    "stop server",
+    "kill server",
+    "forget",
+]
+"""Kind of an action. A gateway or server that was killed is started by a later cycle; `forget` removes the record of a
+server that has ended, or is silent for long."""
+
+
+@dataclass(frozen=True)
+class Action:
+    """Something to be done about a difference.
+
+    Attributes:
+        kind: its kind.
+        server: name of the server; empty for the gateway.
+        why: the reason of an incident; empty if there is nothing to note.
+        slots: the slots to set.
+    """
+
+    kind: ActionKind
+    server: str = ""
+    why: str = ""
+    slots: tuple[Slot, ...] = ()
+
+
+def wanted_slots(before: Sequence[Slot], actual: Actual) -> tuple[Slot, ...]:
+    """The slots of the gateway as they should be: a server that reports `ready` gets requests if it should serve.
+
+    A silent server keeps its slot while it passes health checks: its file system may be slow, or its disk full.
+
+    Args:
+        before: the slots as they were wanted last.
+        actual: the actual state.
+    """
+    servers = {server.slot: server for server in actual.servers.values() if server.slot is not None}
+    return tuple(_wanted_slot(slot, servers.get(slot.server), actual) for slot in before)
+
+
+def _wanted_slot(before: Slot, server: ServerState | None, actual: Actual) -> Slot:
+    free = replace(before, address=None, drained=False)
+    if server is None or not server.running:
+        return free
+    leaving = server.desired != "serve" or server.outdated or server.stopping_since is not None
+    if server.silent or server.report is None:
+        return replace(before, drained=before.drained or leaving) if actual.answers(before) else free
+    if server.report == "ready":
+        return replace(before, address=server.address, drained=leaving)
+    if server.report == "ending":
+        return replace(before, drained=True) if before.address is not None else free
+    return free
+
+
+def differences(wanted: Wanted, actual: Actual, now: float) -> list[Action]:
+    """What has to be done so that the actual state becomes the wanted one.
+
+    Args:
+        wanted: the wanted state.
+        actual: the actual state.
+        now: the time [s, monotonic].
+    """
+    slots = {slot.server: slot for slot in wanted.slots}
+    actions = list(_of_gateway(wanted, actual))
+    for server in actual.servers.values():
+        if server.local:
+            actions += _of_server(server, actual.answers(slots.get(server.slot or "")), wanted.limits, now)
+        elif server.silent and server.slot is None and now - server.since > FORGOTTEN:
+            actions.append(Action("forget", server.name, f"is silent for {FORGOTTEN:g} s; forgotten"))
+    return actions
+
+
+def _of_gateway(wanted: Wanted, actual: Actual) -> Iterator[Action]:
+    gateway = actual.gateway
+    if gateway.condition == "ended":
+        if actual.gateway_may_start:
+            yield Action("start gateway")
+    elif gateway.condition == "hangs":
+        yield Action("kill gateway")
+    if gateway.configuration is None:  # it does not run, or has not told its state
+        return
+    if gateway.configuration != wanted.configuration and actual.gateway_may_reload:
+        yield Action("reload gateway")
+    states = gateway.slots
+    different = tuple(slot for slot in wanted.slots if slot.server in states and not states[slot.server].agrees(slot))
+    if different:
+        yield Action("set slots", slots=different)
+
+
+def _of_server(server: ServerState, answers: bool, limits: TimeLimits, now: float) -> Iterator[Action]:
+    """What a server of this machine needs; `answers` tells whether it passes the gateway's health checks."""
+    name, why = server.name, ""
+    if not server.running:
+        if server.desired == "end":
+            yield Action("forget", name)
+        elif server.may_start:
+            yield Action("start server", name)
+        return
+    if server.stopping_since is not None:
+        if now - server.stopping_since > limits.exit:
+            why = "does not end"
+    elif server.outdated or server.desired == "end":
+        yield Action("stop server", name)
+    elif server.report in (None, "starting"):
+        if now - server.started > limits.start:
+            why = "does not start in time"
+    elif server.silent:
+        why = "" if answers else "is silent"
+    elif server.report != "ready" and now - server.since > limits.hang:
+        why = "hangs for too long"
+    if why:
+        yield Action("kill server", name, why)

@@ -1,0 +1,211 @@
+"""HAProxy while it runs: its runtime API, and requests through its public ports that show whether it hangs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from beampipe.errors import ServiceUnavailableError
+from beampipe.triton.client.endpoint import LOOPBACK
+
+PROBE_PERIOD: Final = 0.5
+"""Time [s] between two probes of an HAProxy that answers."""
+_PROBE_TIMEOUT: Final = 1.0
+"""Time limit [s] of the answer to a probe; it comes from HAProxy itself, usually within a millisecond."""
+_FAILURES: Final = 2
+"""Number of failed probes in a row by which an HAProxy counts as hanging."""
+_TIMEOUT: Final = 5.0
+_BLOCK: Final = 1 << 16
+
+_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_SETTINGS, _HEADERS, _DATA = 4, 1, 0  # types of HTTP/2 frames
+_END_STREAM, _END_HEADERS = 1, 4  # their flags
+
+
+class RuntimeApi:
+    """HAProxy's runtime API, by which a running HAProxy tells its state and is changed without a reload.
+
+    Args:
+        path: the socket.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def ask(self, command: str, timeout: float = _TIMEOUT) -> str:
+        """Execute a command and return its answer.
+
+        Args:
+            command: a command of HAProxy's runtime API, or several, separated by semicolons.
+            timeout: longest wait for a part of the answer [s].
+
+        Raises:
+            ServiceUnavailableError: no HAProxy answers on the socket.
+        """
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(timeout)
+                connection.connect(str(self.path))
+                connection.sendall(command.encode() + b"\n")
+                connection.shutdown(socket.SHUT_WR)  # the master keeps a connection open otherwise
+                parts = []
+                while part := connection.recv(_BLOCK):
+                    parts.append(part)
+        except OSError as error:
+            raise ServiceUnavailableError(f"{self.path}: got {error}, expected an HAProxy that runs") from error
+        return b"".join(parts).decode(errors="replace").strip()
+
+    def answers(self, command: str = "show version", timeout: float = _TIMEOUT) -> bool:
+        """Whether it answers a command."""
+        try:
+            return bool(self.ask(command, timeout))
+        except ServiceUnavailableError:
+            return False
+
+    def statistics(self, timeout: float = _TIMEOUT) -> list[dict[str, str]]:
+        """A row for each frontend, each backend and each server of a backend.
+
+        Raises:
+            ServiceUnavailableError: no HAProxy answers on the socket.
+        """
+        return table_of(self.ask("show stat", timeout))
+
+
+def table_of(text: str, separator: str = ",") -> list[dict[str, str]]:
+    """The rows of a table of HAProxy, whose first line is ``# `` and the names of the columns."""
+    return list(csv.DictReader(io.StringIO(text.removeprefix("# ")), delimiter=separator))
+
+
+@dataclass(frozen=True)
+class PublicPort:
+    """A public port of an HAProxy, and the request by which it is probed: whether the server is ready.
+
+    Any answer counts, a refusal too, also one of the TLS handshake.
+
+    Attributes:
+        host: address on which HAProxy listens, possibly a wildcard.
+        port: the port.
+        grpc: whether to ask by gRPC; else by HTTP/1.1.
+        tls: whether connections are encrypted; the certificate is not checked.
+        path: path of the request.
+        headers: headers of the request, with names in lower case.
+    """
+
+    host: str
+    port: int
+    grpc: bool
+    tls: bool
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def answers(self, timeout: float = _PROBE_TIMEOUT) -> bool:
+        """Whether a request gets an answer within `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        host = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(self.host, self.host)
+        try:
+            with socket.create_connection((host, self.port), timeout) as plain:
+                if not self.tls:
+                    return self._is_answered(plain, deadline)
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+                context.set_alpn_protocols(["h2" if self.grpc else "http/1.1"])
+                with context.wrap_socket(plain) as encrypted:
+                    return self._is_answered(encrypted, deadline)
+        except ssl.SSLEOFError:
+            return False
+        except ssl.SSLError:  # it refuses the handshake, since we have no certificate
+            return True
+        except OSError:
+            return False
+
+    def _is_answered(self, connection: socket.socket, deadline: float) -> bool:
+        """Send the request; whether an answer to it begins before the deadline."""
+
+        def read(size: int) -> bytes:
+            data = b""
+            while len(data) < size:
+                connection.settimeout(max(0.001, deadline - time.monotonic()))
+                part = connection.recv(size - len(data))
+                if not part:
+                    raise ConnectionResetError
+                data += part
+            return data
+
+        connection.sendall(self._grpc_request() if self.grpc else self._http_request())
+        if not self.grpc:
+            return read(5) == b"HTTP/"
+        while True:
+            header = read(9)
+            length, kind, stream = int.from_bytes(header[:3], "big"), header[3], int.from_bytes(header[5:], "big")
+            if kind == _HEADERS and stream == 1:
+                return True
+            read(length)
+
+    def _http_request(self) -> bytes:
+        headers = {"Host": f"{self.host}:{self.port}", "Connection": "close", **self.headers}
+        lines = [f"GET {self.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        return "\r\n".join([*lines, "", ""]).encode("ascii")
+
+    def _grpc_request(self) -> bytes:
+        """A call with an empty message, as HTTP/2 frames."""
+        fields = {
+            ":method": "POST",
+            ":scheme": "https" if self.tls else "http",
+            ":path": self.path,
+            ":authority": f"{self.host}:{self.port}",
+            "content-type": "application/grpc",
+            "te": "trailers",
+            **self.headers,
+        }
+        headers = b"".join(  # literal fields that are not indexed; lengths below 127 take one byte
+            bytes([0, len(name)]) + name.encode("ascii") + bytes([len(value)]) + value.encode("ascii")
+            for name, value in fields.items()
+        )
+        frames = (
+            (_SETTINGS, 0, 0, b""),
+            (_HEADERS, _END_HEADERS, 1, headers),
+            (_DATA, _END_STREAM, 1, bytes(5)),  # not compressed, 0 bytes
+        )
+        return _PREFACE + b"".join(
+            len(body).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + body
+            for kind, flags, stream, body in frames
+        )
+
+
+class HangProbe:
+    """Finds out whether an HAProxy hangs: whether two requests in a row through its public ports got no answer.
+
+    Args:
+        ports: gives its public ports.
+        is_full: whether it has as many connections as it may have: then it accepts no further one, and does not hang.
+        master: the runtime API of its master process, which has to answer, too; None if it has none.
+    """
+
+    def __init__(
+        self, ports: Callable[[], Iterable[PublicPort]], is_full: Callable[[], bool], master: RuntimeApi | None = None
+    ) -> None:
+        self._ports = ports
+        self._is_full = is_full
+        self._master = master
+
+    def hangs(self) -> bool:
+        """Whether HAProxy hangs; takes 2 to 3 s if it does, a millisecond if it answers."""
+        for _ in range(_FAILURES):
+            begin = time.monotonic()
+            if self._answers():
+                return False
+            # It may refuse connections for a moment, such as its master during a reload.
+            time.sleep(max(0.0, begin + _PROBE_TIMEOUT - time.monotonic()))
+        return not self._is_full()
+
+    def _answers(self) -> bool:
+        if self._master is not None and not self._master.answers("show proc", _PROBE_TIMEOUT):
+            return False
+        return all(port.answers() for port in self._ports())
