@@ -209,6 +209,8 @@ def test_a_damaged_file_says_what_uproot_says_or_fails(tmp_path: Path, monkeypat
             plain += mine[2]
     assert alike > 80
     assert plain > 50
+    models = uproot.classes["TBranch"].known_versions.values()
+    assert {model.__module__ for model in models} == {"uproot.models.TBranch"}, "damaged files change no later one"
 
 
 def test_a_basket_behind_the_end_is_an_error(tmp_path: Path) -> None:

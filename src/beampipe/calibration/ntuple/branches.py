@@ -43,7 +43,7 @@ def open_root(path: Path) -> Iterator[Any]:
                 importlib.import_module(module)
             # Name the handler: uproot's default depends on the installed packages.
             options["handler"] = uproot.source.fsspec.FSSpecSource
-            with uproot.open(address(path), **options) as file:
+            with _keeping_models(), uproot.open(address(path), **options) as file:
                 yield file
         return
     if not path.is_file():
@@ -54,6 +54,7 @@ def open_root(path: Path) -> Iterator[Any]:
         def by_uproot() -> Any:
             import uproot
 
+            stack.enter_context(_keeping_models())
             return stack.enter_context(uproot.open(path, handler=uproot.source.file.MemmapSource, **options))
 
         reader: Any
@@ -64,6 +65,35 @@ def open_root(path: Path) -> Iterator[Any]:
         except Exception:  # unsupported or damaged: uproot opens it, or reports the error
             reader = by_uproot()
         yield reader
+
+
+@contextmanager
+def _keeping_models() -> Iterator[None]:
+    """Undo what a file changes in uproot's own models of ROOT's classes, which all files of a process share.
+
+    A damaged file may state another version of a class. uproot then replaces its own model by one made from that file,
+    and fails on the next good file.
+    """
+    try:
+        yield
+    finally:
+        for versions, own in _models_of_uproot():
+            versions.update(own)
+
+
+@cache
+def _models_of_uproot() -> tuple[tuple[dict[int, type], dict[int, type]], ...]:
+    """For each of ROOT's classes: uproot's dictionary of its models by version, and a copy of its own models."""
+    import uproot
+
+    dispatchers = [each for each in uproot.classes.values() if issubclass(each, uproot.model.DispatchByVersion)]
+    return tuple(
+        (
+            each.known_versions,
+            {n: model for n, model in each.known_versions.items() if model.__module__.startswith("uproot.models.")},
+        )
+        for each in dispatchers
+    )
 
 
 def remote_digest(path: Path) -> str:
