@@ -367,6 +367,7 @@ def bench_table(result: BenchResult, sample: str) -> Table:
         f"{result.pipeline}, {sample}: {about.events} events, median {about.hits} hits{physics}",
         ("way",),
         ("in flight", "instances x threads", *times, "failed", "batch", "use", "load"),
+        importance=("in flight", "events/s", "p50 ms", "p95 ms", "failed", "ratio", "instances x threads"),
         caption="labels equal the direct ones byte for byte at every point; ratio: throughput over direct's;"
         " use: processor time of server and models (direct: of this process) over all cores",
     )
@@ -395,6 +396,7 @@ def raw_table(result: BenchResult) -> Table:
         "perf_analyzer over gRPC",
         ("sample", "model"),
         ("in flight", "events/s", "p50 ms", "p95 ms", "p99 ms", "queue ms", "model ms"),
+        importance=("model",),
         caption="it looks at no label; queue and model: means in the server",
     )
     for sample, point in result.raw:

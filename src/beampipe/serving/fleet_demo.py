@@ -19,6 +19,7 @@ import typer
 
 from beampipe import processes
 from beampipe.errors import BeampipeError, ServiceError
+from beampipe.files import make_folder
 from beampipe.terminal import console, make_table, say
 from beampipe.terminal.commands import Json, print_json
 
@@ -96,7 +97,7 @@ def run_fleet_demo(folder: Path, progress: Callable[[str], None] = lambda text: 
     from beampipe.triton.server.launch import free_port
 
     result = FleetDemoResult()
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     serving = ServingSettings((_MODEL,), threads=1)
     # A short path, since it contains sockets.
     with TemporaryDirectory(prefix="fleet") as temporary, generated_repository(serving) as (repository, _):
