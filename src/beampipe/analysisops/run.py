@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from beampipe.analysisops.artifacts import ask_program
 from beampipe.analysisops.assessment import ask_here, ask_over_a2a, assess, own_checks, regrade
 from beampipe.analysisops.contract import Level
 from beampipe.analysisops.instances import InstanceStore, oracle_of, program_digest, work_code
-from beampipe.analysisops.programs import ask_program
 from beampipe.analysisops.registry import ORACLE, JudgeChoice, agent_choice, judge_choice, make_agent
 from beampipe.analysisops.runs.engine import Rescored
 from beampipe.analysisops.runs.engine import rescore as rescore_run
