@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import subprocess
 import sys
 
 import pytest
+from rich.console import Console
 from rich.table import Table
 
 from beampipe import terminal
@@ -75,6 +77,69 @@ def test_a_table_without_title_and_caption_has_no_empty_lines() -> None:
     lines = printed(terminal.make_table("", ("a",)))
     assert lines
     assert all(line.strip() for line in lines)
+
+
+def fitted(table: Table, width: int) -> list[str]:
+    """Lines of a table on a terminal of that width."""
+    console = Console(width=width, force_terminal=True, color_system=None)
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get().splitlines()
+
+
+@pytest.fixture
+def rates() -> Table:
+    table = terminal.make_table("", ("finder", "what it is"), ("hits", "fakes", "time"), importance=("time", "fakes"))
+    table.add_row("a_finder", "windows and no networks", "1000", "0.1234 ± 0.0012", "12")
+    return table
+
+
+@pytest.mark.parametrize(
+    ("width", "columns"),
+    [
+        (160, ["finder", "what it is", "hits", "fakes", "time"]),
+        (64, ["finder", "what it is", "hits", "fakes", "time"]),
+        (50, ["finder", "hits", "fakes", "time"]),
+        (42, ["finder", "fakes", "time"]),
+        (36, ["finder", "time"]),
+        (12, ["finder"]),
+    ],
+)
+def test_a_narrow_terminal_gets_fewer_columns_and_whole_numbers(rates: Table, width: int, columns: list[str]) -> None:
+    lines = fitted(rates, width)
+    assert max(map(len, lines)) <= width
+    assert [head.strip() for head in lines[1].strip("┃").split("┃")][: len(columns)] == columns
+    text = " ".join(lines)
+    for head, number in {"hits": "1000", "fakes": "0.1234 ± 0.0012", "time": "12"}.items():
+        assert (f" {number} │" in text) == (head in columns)
+        assert (head in columns) or head in text.split("not shown")[1]
+    assert ("not shown" in text) == (len(columns) < 5)
+
+
+def test_text_is_wrapped_between_words_before_a_column_is_left_out(rates: Table) -> None:
+    text = "\n".join(fitted(rates, 64))
+    assert "windows" in text
+    assert "networks" in text
+
+
+def test_a_row_may_depend_on_a_column() -> None:
+    table = terminal.make_table("", ("finder", "majority"), ("efficiency",), importance=("efficiency",))
+    table.add_row("a", "double", "0.9")
+    table.add_row("", "single", "0.8", only_with="majority")
+    assert "0.8" in "".join(fitted(table, 80))
+    assert "0.8" not in "".join(fitted(table, 30))
+
+
+def test_a_file_gets_all_columns(rates: Table) -> None:
+    console = Console(width=40, file=io.StringIO())
+    with console.capture() as captured:
+        console.print(rates)
+    assert "not shown" not in captured.get()
+
+
+def test_an_unknown_column_is_not_important() -> None:
+    with pytest.raises(ValueError, match="is not in"):
+        terminal.make_table("", ("finder",), ("hits",), importance=("tracks",))
 
 
 def test_a_bar_is_drawn_on_a_terminal_only() -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Final
 
 from beampipe import processes
@@ -97,6 +98,13 @@ def check_output(path: str | Path, *, inputs: Iterable[Path] = (), parents: bool
     while parents and not folder.exists() and folder != folder.parent:
         folder = folder.parent
     _check_place(path, folder)
+    try:
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:  # e.g. /proc, or a read-only file system
+        raise FileError(
+            f"{path}: cannot be written in {folder} ({os.strerror(error.errno or 0)})", path=path
+        ) from error
 
 
 def make_folder(path: Path) -> None:
@@ -138,8 +146,13 @@ def replacing(path: str | Path, *, parents: bool = False) -> Iterator[Path]:
             yield part
             part.replace(path)
         except OSError as error:
-            if isinstance(error, FileError) or error.errno not in _FULL:
+            if isinstance(error, FileError):
                 raise
+            if error.errno not in _FULL:
+                if part.name not in f"{error.filename} {error}":  # an error of another file
+                    raise
+                reason = os.strerror(error.errno) if error.errno else error
+                raise FileError(f"{path}: cannot be written in {path.parent} ({reason})", path=path) from error
             raise FileError(
                 f"{path}: cannot be written whole ({os.strerror(error.errno)}); make room or choose another place."
                 " What was there before is unchanged",

@@ -293,7 +293,8 @@ def _print_summary(folder: Path, *, as_json: bool) -> None:
     if as_json:
         print_json([{"agent": agent, "level": level, **vars(score)} for (agent, level), score in summaries.items()])
         return
-    table = make_table("scores", ["agent", "level"], ["instances", "mean", "error", "errors"])
+    columns = ["instances", "mean", "error", "errors"]
+    table = make_table("scores", ["agent", "level"], columns, importance=("level", "mean", "error"))
     for (agent, level), score in summaries.items():
         error = "" if score.error is None else f"{score.error:.3f}"
         table.add_row(str(agent), str(level), str(score.seeds), f"{score.mean:.3f}", error, str(score.errors))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -208,15 +209,20 @@ _SECRET_KEYS: Final = ("evidence", "provenance", "signals", "meta")
 """Keys whose values may reveal a secret instance, such as its reference."""
 
 
-def shown(result: Mapping[str, Any], assessment: RequestedAssessment) -> dict[str, Any]:
-    """A result as it is sent: with the role of the agent, and for a secret instance without seed and evidence.
+def shown(result: Mapping[str, Any], assessment: RequestedAssessment, attempt: int = 1) -> dict[str, Any]:
+    """A result as it is sent: with the role of the agent and the number of the attempt at this instance.
 
-    Results are published, and the same secret instances are used again.
+    For a secret instance it has no seed and no evidence, and shares of points have two decimals: results are published,
+    the same instances are used again, and many exact scores would locate the reference.
     """
-    sent = {**result, "participant": assessment.role, "instance": assessment.number}
+    sent = {**result, "participant": assessment.role, "instance": assessment.number, "attempt": attempt}
     if not assessment.secret:
         return sent
     return {**{key: _without_secrets(key, value) for key, value in sent.items()}, "seed": None}
+
+
+_SCORES: Final = {"total_score": "max_score", "score": "max", "points": "max_points"}
+"""Key of a score in a result -> key of its maximum beside it."""
 
 
 def summary(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -244,7 +250,11 @@ def _without_secrets(key: str, value: Any) -> Any:
     if key in _SECRET_KEYS:
         return {}
     if isinstance(value, Mapping):
-        return {name: _without_secrets(name, inner) for name, inner in value.items() if name not in _SECRET_KEYS}
+        kept = {name: _without_secrets(name, inner) for name, inner in value.items() if name not in _SECRET_KEYS}
+        for score, best in _SCORES.items():
+            if kept.get(score) and kept.get(best):
+                kept[score] = round(round(kept[score] / kept[best], 2) * kept[best], 6)
+        return kept | {name: round(kept[name], 2) for name in ("normalized_score",) if name in kept}
     if isinstance(value, list):
         return [_without_secrets("", inner) for inner in value]
     return value
@@ -269,6 +279,7 @@ class AssessmentExecutor(AgentExecutor):
     def __init__(self, assess: Assess, host: HostSettings) -> None:
         self._assess, self._host = assess, host
         self._running = 0
+        self._attempts: Counter[tuple[str, int, int]] = Counter()
 
     async def execute(self, context: RequestContext, event_queue: EventQueue) -> None:
         updater = await updates(context, event_queue)
@@ -319,9 +330,12 @@ class AssessmentExecutor(AgentExecutor):
 
     async def _one(self, assessment: RequestedAssessment) -> dict[str, Any]:
         """The result of one assessment as it may be sent; errors become results."""
+        instance = (assessment.task_id, assessment.level, assessment.seed)
+        self._attempts[instance] += 1
+        attempt = self._attempts[instance]
         try:
             work = in_thread(self._assess, assessment.url, assessment.task_id, assessment.level, assessment.seed)
-            result = shown(await asyncio.wait_for(work, self._host.seconds), assessment)
+            result = shown(await asyncio.wait_for(work, self._host.seconds), assessment, attempt)
             dump_object(result)
             float(result["final"]["normalized_score"])
         except Exception as error:
@@ -339,7 +353,7 @@ class AssessmentExecutor(AgentExecutor):
                 code=code,
                 judged=0.0,
             )
-            return shown(error_result, assessment)
+            return shown(error_result, assessment, attempt)
         return result
 
 

@@ -465,7 +465,10 @@ def _print_status(status: dict[str, Any], *, as_json: bool = False) -> None:
     who = ", with a token" if gateway["tokens"] else ""
     title = f"{status['name']}: {scheme} on {gateway['host']}:{gateway['port']}{who}, {gateway['balancing']}"
     table = terminal.make_table(
-        title, ("server", "state", "gateway", "models"), ("process", "starts", "running", "waiting", "answered")
+        title,
+        ("server", "state", "gateway", "models"),
+        ("process", "starts", "running", "waiting", "answered"),
+        importance=("state", "answered", "waiting", "running", "gateway"),
     )
     for row in status["servers"]:
         state = row["state"] if row["wish"] == "serve" else f"{row['state']}, {row['wish']}"

@@ -453,7 +453,7 @@ def decision_tables(decision: Decision) -> tuple[Table, Table]:
         answers.add_row(one.model, ", ".join(one.outputs) or "all", str(one.requests), str(one.different))
     title = f"requests of clients: {100 * decision.sent:.1f} % to the new models, for {decision.seconds:.0f} s"
     heads = ("old", "new", "new / old")
-    times = make_table(title, ("model", ""), heads)
+    times = make_table(title, ("model", ""), heads, importance=("",))
     times.add_row("all", "replies to clients", str(decision.old.given), str(decision.new.given))
     times.add_row("", "of these, failed", str(decision.old.failed), str(decision.new.failed))
     for found in decision.times:

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from beampipe.errors import BeampipeError
 from beampipe.figures import new_figure
-from beampipe.files import write_whole
+from beampipe.files import make_folder, write_whole
 from beampipe.processes import worker_pool
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
 from beampipe.serving.load import Workload, direct_workload, send_events
@@ -99,7 +99,7 @@ def run_serving_demo(
     Raises:
         BeampipeError: a label that came from the server is not that of the direct pipeline.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     begin = perf_counter()
     progress("starting Triton")
     with (
@@ -152,6 +152,7 @@ def demo_table(result: DemoResult) -> Table:
         "events through the server",
         ("model",),
         ("clients", "events", "events/s", "p50 ms", "p95 ms"),
+        importance=("clients", "events/s", "p50 ms"),
         caption=f"labels equal the direct ones byte for byte; server ready after {result.start_seconds:.1f} s",
     )
     for throughput in result.throughputs:

@@ -19,6 +19,7 @@ import typer
 
 from beampipe import processes
 from beampipe.errors import BeampipeError, ServiceError
+from beampipe.files import make_folder
 from beampipe.terminal import console, make_table, say
 from beampipe.terminal.commands import Json, print_json
 
@@ -96,7 +97,7 @@ def run_fleet_demo(folder: Path, progress: Callable[[str], None] = lambda text: 
     from beampipe.triton.server.launch import free_port
 
     result = FleetDemoResult()
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     serving = ServingSettings((_MODEL,), threads=1)
     # A short path, since it contains sockets.
     with TemporaryDirectory(prefix="fleet") as temporary, generated_repository(serving) as (repository, _):
@@ -188,25 +189,29 @@ def _strike(run: Any, result: FleetDemoResult, progress: Callable[[str], None]) 
         progress(what)
         begin, before = time.monotonic(), [_triton_of(row["pid"]) for row in status()["servers"]]
         act()
-        while True:
+
+        def is_whole(replaced: bool = act is not take_out, before: list[int] = before) -> bool:
             rows = status()["servers"]
             with suppress(ServiceError):
-                changed = act is take_out or [_triton_of(row["pid"]) for row in rows] != before
-                if changed and all(row["gateway"] == "UP" for row in rows):
-                    break
-            if time.monotonic() - begin > _LONGEST:
-                raise ServiceError(f"{what}: the fleet was not whole again within {_LONGEST:g} s")
-            time.sleep(_LOOK)
+                changed = not replaced or [_triton_of(row["pid"]) for row in rows] != before
+                return changed and all(row["gateway"] == "UP" for row in rows)
+            return False
+
+        _wait_until(is_whole, f"{what}: the fleet was not whole again")
         result.faults.append((what, time.monotonic() - begin))
     _wait_for_events(result)
 
 
 def _wait_for_events(result: FleetDemoResult) -> None:
-    wanted = result.events + _FLOW * _CLIENTS
+    expected = result.events + _FLOW * _CLIENTS
+    _wait_until(lambda: result.events >= expected, "events: got too few")
+
+
+def _wait_until(holds: Callable[[], bool], problem: str) -> None:
     deadline = time.monotonic() + _LONGEST
-    while result.events < wanted:
+    while not holds():
         if time.monotonic() > deadline:
-            raise ServiceError(f"events: got {wanted - result.events} too few within {_LONGEST:g} s")
+            raise ServiceError(f"{problem} within {_LONGEST:g} s")
         time.sleep(_LOOK)
 
 

@@ -17,7 +17,8 @@ from beampipe.notebook import in_notebook, notebook_bars
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
-    from rich.table import Table
+
+    from beampipe.terminal.tables import FittingTable
 
 WIDTH: Final = 160
 """Width [characters] of tables and lines in a file or a pipe: enough for the widest table."""
@@ -70,23 +71,22 @@ def console(width: int = WIDTH) -> Console:
     return terminal if terminal.is_terminal else Console(width=width)
 
 
-def make_table(title: str, text: Iterable[str], numbers: Iterable[str] = (), *, caption: str = "") -> Table:
-    """An empty table.
+def make_table(
+    title: str, text: Iterable[str], numbers: Iterable[str] = (), *, caption: str = "", importance: Iterable[str] = ()
+) -> FittingTable:
+    """An empty table, which leaves out its least important columns where the terminal is too narrow for all.
 
     Args:
         title: title above the table, with Rich's markup; none if empty.
         text: heads of the first columns, which are aligned to the left.
         numbers: heads of the columns after them, which are aligned to the right.
         caption: text below the table; none if empty.
+        importance: heads of columns after the first one, most important first. Of the others, numbers are more
+            important than text, and columns on the left more than those on the right.
     """
-    from rich.table import Table
+    from beampipe.terminal.tables import FittingTable
 
-    table = Table(title=title or None, caption=caption or None)
-    for head in text:
-        table.add_column(head)
-    for head in numbers:
-        table.add_column(head, justify="right")
-    return table
+    return FittingTable(title, tuple(text), tuple(numbers), caption=caption, importance=importance)
 
 
 @contextmanager

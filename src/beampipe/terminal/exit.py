@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 from collections.abc import Callable
+from io import UnsupportedOperation
 from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TextIO
 
 import typer
 
@@ -21,6 +23,10 @@ _ERROR: Final = 2
 
 INTERRUPTED: Final = 130
 """Exit code of an interrupted command, the one that a shell reports for SIGINT."""
+
+
+_BROKEN_PIPE: Final = 1
+"""Exit code where the reader of standard output ended before the command, as in ``beampipe ... | head``."""
 
 
 class _Interrupt:
@@ -44,8 +50,10 @@ def run(app: Callable[..., Any], name: str) -> NoReturn:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell may have set it to be ignored
         signal.signal(signal.SIGINT, interrupt)
     sys.unraisablehook = _hook_without_interrupts(sys.unraisablehook)
+    _open_closed_streams()
     try:
-        code = _exit_code(app, name, interrupt)
+        code = exit_code(app, name, lambda: interrupt.came)
+        code = _flush_standard_output(name) or code
     except KeyboardInterrupt:
         code = INTERRUPTED
     if code == INTERRUPTED:
@@ -53,13 +61,18 @@ def run(app: Callable[..., Any], name: str) -> NoReturn:
         # If the signal arrived inside `exec`, e.g. while a namedtuple was created, `python -m` would end by the signal.
         exec("")
     if signal.getsignal(signal.SIGINT) is interrupt:  # no traceback if the signal arrives during Python's shutdown
-        sys.stdout.flush()
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
     sys.exit(code)
 
 
-def _exit_code(app: Callable[..., Any], name: str, interrupt: _Interrupt) -> int:
-    """Run the command and return its exit code; errors of `beampipe.errors` are printed on one line."""
+def exit_code(app: Callable[..., Any], name: str, interrupted: Callable[[], bool] = lambda: False) -> int:
+    """Run a command line and return its exit code; errors are printed on one line.
+
+    Args:
+        app: commands of Typer.
+        name: name of the program in help texts and errors.
+        interrupted: whether SIGINT has arrived; a library may report it as its own error.
+    """
     try:
         with warnings_in_lines():
             code = app(prog_name=name, standalone_mode=False)
@@ -67,11 +80,17 @@ def _exit_code(app: Callable[..., Any], name: str, interrupt: _Interrupt) -> int
         return INTERRUPTED
     except BeampipeError as error:
         return _report(name, str(error))
-    except PermissionError as error:
-        message = f"{error.filename or 'a file'}: {error.strerror}; check the owner and mode of it and of its folders"
-        return _report(name, message)
+    except OSError as error:
+        if interrupted():
+            return INTERRUPTED
+        code_of_output = _flush_standard_output(name, failed=True)
+        if code_of_output or error.errno is None:
+            return code_of_output or _report(name, str(error))
+        path = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        hint = "; check the owner and mode of it and of its folders" if isinstance(error, PermissionError) else ""
+        return _report(name, f"{path}{os.strerror(error.errno)}{hint}")
     except Exception as error:
-        if interrupt.came:
+        if interrupted():
             return INTERRUPTED
         if not hasattr(error, "format_message"):
             raise  # a bug: keep the traceback
@@ -92,8 +111,54 @@ def _report_usage_error(name: str, error: Any) -> int:
 
 
 def _report(name: str, text: str) -> int:
-    typer.secho(f"{name}: {text}", err=True, fg="red")
+    try:
+        typer.secho(f"{name}: {text}", err=True, fg="red")
+        sys.stderr.flush()
+    except OSError:  # the exit code remains
+        _discard(sys.stderr)
     return _ERROR
+
+
+def _open_closed_streams() -> None:
+    """Open the standard streams that the caller has closed, so that no other file gets their numbers.
+
+    Writing to a closed standard output then fails, and `_flush_standard_output` reports it.
+    """
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
+    if sys.stdout is None:
+        not_for_writing = os.open(os.devnull, os.O_RDONLY)
+        sys.stdout = open(not_for_writing, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
+def _discard(stream: TextIO) -> None:
+    """Send what is left of a stream, and all that follows, to nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _flush_standard_output(name: str, *, failed: bool = False) -> int:
+    """Write what is left of standard output; returns the exit code if that fails, otherwise 0.
+
+    Args:
+        name: name of the program.
+        failed: something could not be written before, to standard output or elsewhere.
+    """
+    try:
+        sys.stdout.flush()
+        if failed:
+            os.write(sys.stdout.fileno(), b"")  # fails if it was this stream, which may have no buffer
+    except (AttributeError, UnsupportedOperation):  # a stream of a test or a notebook, which is no file
+        return 0
+    except OSError as error:
+        # What is left is thrown away: Python would try to write it once more when it ends.
+        _discard(sys.stdout)
+        if error.errno == errno.EPIPE:
+            return _BROKEN_PIPE
+        reason = "it is closed" if error.errno == errno.EBADF else error.strerror
+        return _report(name, f"standard output cannot be written ({reason}); redirect it, e.g. to a file or /dev/null")
+    return 0
 
 
 def _hook_without_interrupts(hook: Callable[[Any], object]) -> Callable[[Any], None]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from beampipe.errors import BeampipeError, ConfigError, UnknownNameError
-from beampipe.files import check_output
+from beampipe.files import check_output, make_folder
 from beampipe.simulation.detector import Detector
 from beampipe.simulation.primaries import EventGenerator, Gun
 from beampipe.terminal import bar, console, say
@@ -353,7 +353,7 @@ def validate(
     )
     model = replace(model, performance=validation.performance())
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
+        make_folder(output)
         write_report(model, validation, output)
         say(f"{output}/validation.html")
     if card:
@@ -506,12 +506,12 @@ def demo(
     from beampipe.tracking.evaluation.scoring import evaluate, tracks_of
     from beampipe.tracking.finders import named_finders
 
+    check_output(output / "evaluation.json", parents=True)
     events, names = shipped_events(mu), pipeline or list(DEMO_PIPELINES)
     finders = named_finders(names, threads=threads, model=tracker_model)
     sample = f"shipped events, ttbar with mu = {mu}" if mu else "shipped events, one soft collision each"
     with bar("events") as step:
         result = evaluate(finders, events, sample=sample, threads=threads, progress=step)
-    output.mkdir(parents=True, exist_ok=True)
     write_evaluation(output / "evaluation.json", result)
     event = shipped_events(mu)[0]
     tracks = tracks_of(finders[names[0]], event.hits)

@@ -247,7 +247,7 @@ def rates_table(watches: Sequence[ServerWatch], per_event: Sequence[str] = ()) -
         per_event: names of counters of the models' own, of which the mean amount in an event gets a column.
     """
     caption = "latency: in the server, queue + compute; memory: of the models' processes"
-    table = make_table("", ("server", "model"), (*_COLUMNS, *per_event), caption=caption)
+    table = make_table("", ("server", "model"), (*_COLUMNS, *per_event), caption=caption, importance=("model",))
     for watch in watches:
         if watch.error is not None:
             table.add_row(watch.url, "no answer", style="red")

@@ -21,7 +21,7 @@ from tests.calibration.events import reference
 
 BITS = 36
 SCALE = 2.0**BITS
-CUTS = DijetSelection().cuts
+CUTS = DijetSelection()
 
 words = st.integers(0, 2**64 - 1)
 

@@ -118,8 +118,7 @@ class HistogramL2:
 
     def __call__(self, case: Case) -> Outcome:
         """The fraction; 0 without a histogram in these bins that the tools filled from data."""
-        expected = case.expected(f"instance.histograms.{self.histogram}")
-        reference = HistogramReference(tuple(expected["edges"]), tuple(expected["values"]))
+        reference = HistogramReference.from_json(case.expected(f"instance.histograms.{self.histogram}"))
         submitted, reason = histogram_of(self.histogram, case.submission, case.entries, case.evidence)
         if submitted is None:
             return Outcome(0.0, reason)

@@ -195,10 +195,7 @@ class Evidence:
     def from_json(cls, data: Mapping[str, Any]) -> Evidence:
         """Read the output of `to_json`; keys may be missing."""
         return cls(
-            {
-                name: HistogramReference(tuple(histogram["edges"]), tuple(histogram["values"]))
-                for name, histogram in data.get("histograms", {}).items()
-            },
+            {name: HistogramReference.from_json(histogram) for name, histogram in data.get("histograms", {}).items()},
             dict(data.get("labels", {})),
             tuple(data.get("particle_id", ())),
             tuple(data.get("reconstructable", ())),

@@ -196,15 +196,15 @@ def worker_errors(label: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        found = _explanation(label, error)
-        if found is None:
+        specific = _explanation(label, error)
+        if specific is None:
             raise
-        raise found from error
+        raise specific from error
 
 
 def _explanation(label: str, error: Exception) -> Exception | None:
     """A more specific error to raise instead; None if the error is specific enough."""
-    told = isinstance(error, BeampipeError)
+    raised_by_us = isinstance(error, BeampipeError)
     path = error.path if isinstance(error, FileError) else getattr(error, "filename", None)
     what = f"{label}: {path}" if path is not None and str(path) != label else label
     for cause in _causes(error):
@@ -218,10 +218,10 @@ def _explanation(label: str, error: Exception) -> Exception | None:
             return FileError(
                 f"{what}: got no permission ({_error_line(cause)}); grant it, or choose another place", path=path
             )
-        if number in _DEVICE and told:
+        if number in _DEVICE and raised_by_us:
             text = f"{what}: the disk or the network failed, the file may be fine ({_error_line(cause)}); run again"
             return OSError(number, text)
-        if isinstance(cause, ImportError) and told and isinstance(error, FileError):
+        if isinstance(cause, ImportError) and raised_by_us and isinstance(error, FileError):
             name = cause.name or "a package"
             return FileError(f"{what}: cannot be read without {name} ({_error_line(cause)}); install it", path=path)
     return None
@@ -230,12 +230,12 @@ def _explanation(label: str, error: Exception) -> Exception | None:
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """An error and its chain of causes."""
     seen: set[int] = set()
-    found: BaseException | None = error
-    while found is not None and id(found) not in seen:
-        seen.add(id(found))
-        if not isinstance(found, BeampipeError):
-            yield found
-        found = found.__cause__ or found.__context__
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        if not isinstance(cause, BeampipeError):
+            yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def _error_line(error: BaseException) -> str:
@@ -343,8 +343,8 @@ class Workers:
             return map(_with_worker_errors, follow(task, result)) if follow is not None else ()
 
         with self._progress(what, len(tasks) + more) as step:
-            told = map(_with_worker_errors, tasks)
-            return run(told, self._pool, log=self._log, progress=lambda _: step(), follow=next_ones)
+            guarded = map(_with_worker_errors, tasks)
+            return run(guarded, self._pool, log=self._log, progress=lambda _: step(), follow=next_ones)
 
 
 def _with_worker_errors(task: Task[T]) -> Task[T]:

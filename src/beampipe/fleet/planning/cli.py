@@ -163,16 +163,23 @@ def tune_command(
         print_json({"best": best.configuration, "within": within, "trials": trials})
     else:
         title = f"{model}, {concurrency} requests in flight"
-        heads = ["instances", "threads", "batch", "protocol"], ["measured [s]", "events/s", "p95 [ms]", "note"]
-        table = make_table(title, *heads, caption=f"p95 at most {1e3 * p95:g} ms; those measured longest first")
+        setting = ("instances", "threads", "batch", "protocol")
+        table = make_table(
+            title,
+            (*setting, "note"),
+            ("measured [s]", "events/s", "p95 [ms]"),
+            caption=f"p95 at most {1e3 * p95:g} ms; those measured longest first",
+            importance=(*setting, "events/s", "p95 [ms]"),
+        )
         for trial in trials:
             one, found = trial.configuration, trial.measurement
-            row = [str(one.instances), str(one.threads), str(one.batch), one.protocol, f"{trial.seconds:.2f}"]
+            row = [str(one.instances), str(one.threads), str(one.batch), one.protocol]
             if found is None:
-                table.add_row(*row, "", "", trial.fault)
+                table.add_row(*row, trial.fault, f"{trial.seconds:.2f}", "", "")
             else:
                 note = "" if trial.rank(p95)[0] else "too slow"
-                table.add_row(*row, f"{found.throughput:.4g}", f"{1e3 * found.p95:.4g}", note)
+                measured = (f"{found.throughput:.4g}", f"{1e3 * found.p95:.4g}")
+                table.add_row(*row, note, f"{trial.seconds:.2f}", *measured)
         console().print(table)
         typer.echo(f"{'best' if within else 'nearest, though too slow'}: {best.configuration}")
     if not within:

@@ -114,22 +114,29 @@ _NONE: Final = "-"
 
 
 def quality_table(evaluation: Evaluation) -> Table:
-    """Efficiency, fakes and duplicates of each finder, by both majorities, with one-sigma intervals."""
+    """Efficiency, fakes, duplicates and time of each finder; shares by both majorities, with one-sigma intervals.
+
+    A terminal too narrow for the column of majorities gets the rows of double majority only.
+    """
     table = make_table(
         f"{escape(evaluation.sample)}: {evaluation.n_events} events, {evaluation.threads} thread(s)",
         ("finder", "majority"),
-        ("efficiency", "displaced", "fakes", "duplicates", "TrackML", "particles", "tracks"),
-        caption=evaluation.definition,
+        ("efficiency", "displaced", "fakes", "duplicates", "TrackML", "particles", "tracks", "time \\[ms]"),
+        caption=f"{evaluation.definition}; time: median over events",
+        importance=("efficiency", "fakes", "time \\[ms]", "majority"),
     )
     for finder in evaluation.finders:
         for majority, quality in (("double", finder.double), ("single", finder.single)):
             shares = (quality.efficiency, quality.displaced, quality.fakes, quality.duplicates)
             score = _NONE if isnan(finder.trackml) else f"{finder.trackml:.4f}"
-            totals = (score, f"{quality.efficiency.total}", f"{quality.fakes.total}")
+            time = next((stage.median for stage in finder.stages if stage.stage == TOTAL), None)
+            median = _NONE if time is None else f"{time / ms:.2f}"
+            totals = (score, f"{quality.efficiency.total}", f"{quality.fakes.total}", median)
             refused = f" ({len(finder.failed)} refused)" if finder.failed else ""
             first = majority == "double"
-            name, sizes = (finder.name + refused, totals) if first else ("", ("", "", ""))
-            table.add_row(name, majority, *(_with_error(share) for share in shares), *sizes)
+            name, sizes = (finder.name + refused, totals) if first else ("", ("",) * len(totals))
+            cells = (name, majority, *(_with_error(share) for share in shares), *sizes)
+            table.add_row(*cells, only_with=None if first else "majority")
     return table
 
 
@@ -139,7 +146,7 @@ def stage_table(evaluation: Evaluation) -> Table:
     A median of "other" is the sum of the medians of those stages; of 95th percentiles there is no such sum.
     """
     columns = (*PIPELINE_STAGES, _OTHER, TOTAL)
-    table = make_table("time per event, median (p95) \\[ms]", ("finder",), columns)
+    table = make_table("time per event, median (p95) \\[ms]", ("finder",), columns, importance=(TOTAL,))
     for finder in evaluation.finders:
         times = {time.stage: time for time in finder.stages}
         rest = [time.median for name, time in times.items() if name not in (*PIPELINE_STAGES, TOTAL)]
@@ -165,7 +172,7 @@ def counts_table(evaluation: Evaluation) -> Table:
         dict.fromkeys(name for finder in evaluation.finders for event in finder.events for name in event.counts)
     )
     columns = ("hits", *(name for name in names if name != "hits"), "candidates")
-    table = make_table("median sizes", ("finder",), columns)
+    table = make_table("median sizes", ("finder",), columns, importance=("hits", "candidates"))
     for finder in evaluation.finders:
         values = {name: [event.counts[name] for event in finder.events if name in event.counts] for name in names}
         values["hits"] = [event.n_hits for event in finder.events]
@@ -186,10 +193,10 @@ def curve_table(evaluation: Evaluation, variable: str, majority: str = "double")
         UnknownNameError: no variable of that name.
     """
     require_variables([variable])
-    names = (finder.name for finder in evaluation.finders)
+    names = [finder.name for finder in evaluation.finders]
     caption = f"errors: {errors_of(evaluation.n_events)}"
     title = f"efficiency by {variable}, {majority} majority"
-    table = make_table(title, (variable,), ("particles", *names), caption=caption)
+    table = make_table(title, (variable,), ("particles", *names), caption=caption, importance=names)
     if not evaluation.finders:
         return table
     curves = [finder.curve(variable) for finder in evaluation.finders]
