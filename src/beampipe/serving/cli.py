@@ -190,7 +190,7 @@ def top_command(
         ),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Show one table, then end; --json does so, too.")] = False,
-    interval: Annotated[float, typer.Option(help="Time between two looks, in seconds.", min=0.1)] = 1.0,
+    interval: Annotated[float, typer.Option(help="Time between two readings, in seconds.", min=0.1)] = 1.0,
     as_json: Json = False,
 ) -> None:
     """Show live rates, queues, times and memory per model, and the time per stage of the pipeline."""
@@ -304,7 +304,7 @@ def unit_command(
     ] = False,
     run_as: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="User who runs a service of the system.", show_default="whoever asks"),
+        typer.Option(metavar="NAME", help="User who runs a service of the system.", show_default="current user"),
     ] = None,
     memory: Annotated[
         str | None, typer.Option(metavar="AMOUNT", help="Most memory of all processes together, such as 8G or 50%.")

@@ -132,7 +132,7 @@ def tracking_contract(signature: ModelSignature) -> TrackingContract:
     if signature.parameters.get(PROFILE) and TRACKS.name not in signature.outputs:
         raise ServiceError(
             f"{url}: {model} gives {LABELS.name} as lists of rows, for clients of {signature.parameters[PROFILE]},"
-            " expected one label per hit; ask the model without that ending",
+            " expected one label per hit; use the model without that ending",
             url=url,
             model=model,
         )
@@ -186,7 +186,7 @@ class TrackingRequest:
             elif name not in signature.optional:
                 raise InputError(
                     f"{signature.model}: got hits without {name.lower()}, which this model takes besides positions;"
-                    " read the events from ACTS or Parquet, or ask another model"
+                    " read the events from ACTS or Parquet, or use another model"
                 )
         return arrays
 
@@ -206,7 +206,7 @@ class TrackingRequest:
             if not {PARAMETERS.name, BEAM_SPOT.name} <= signature.outputs.keys():
                 raise ServiceError(
                     f"{signature.url}: {signature.model} gives {', '.join(signature.outputs)}, expected"
-                    f" {PARAMETERS.name} and {BEAM_SPOT.name}, too; ask a pipeline that is one model, exported from a"
+                    f" {PARAMETERS.name} and {BEAM_SPOT.name}, too; use a pipeline that is one model, exported from a"
                     " tracker model with tables of the fit, or fit the tracks here with load_track_fitter",
                     url=signature.url,
                     model=signature.model,
