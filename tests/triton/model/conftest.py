@@ -44,7 +44,7 @@ def serve(triton: Triton, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> It
             def example(cls) -> ModelRequest:
                 return {}
 
-        monkeypatch.setattr(backend, "model_class", lambda path, folder: Fake)
+        monkeypatch.setattr(backend.contract, "model_class", lambda path, folder: Fake)
         served = TritonPythonModel()
         served.initialize(arguments(tmp_path, **changes))
         made.append(served)
