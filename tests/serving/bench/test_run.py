@@ -60,7 +60,7 @@ def test_nothing_is_measured_where_labels_differ(monkeypatch: pytest.MonkeyPatch
         assert any((labels >= 0).any() for labels in workload.labels)
         return replace(workload, labels=tuple(np.where(labels >= 0, labels + 1, -1) for labels in workload.labels))
 
-    monkeypatch.setattr(bench, "direct_workload", wrong_workload)
+    monkeypatch.setattr(bench.load, "direct_workload", wrong_workload)
     plan = BenchPlan("module_map", ("direct",), ServingSettings(threads=1), seconds=0.1)
     with pytest.raises(BeampipeError, match="labels differ from the direct ones; nothing was measured"):
         run_bench(plan, {"mu = 0": list(shipped_events(0))[:3]}, ["beampipe"])
