@@ -25,8 +25,6 @@ from typing import Final
 from beampipe import processes
 from beampipe.errors import BusyError
 
-__all__ = ["EXPIRY", "leased", "sweep_leases"]
-
 EXPIRY: Final = 120.0
 """A lease ends after this time [s] without a touch."""
 

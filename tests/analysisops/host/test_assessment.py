@@ -57,12 +57,12 @@ def body(method: str, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def call(url: str, method: str, params: dict[str, Any], **headers: str) -> dict[str, Any]:
-    found: dict[str, Any] = httpx.post(url, json=body(method, params), headers=headers, timeout=30).json()
+    found: dict[str, Any] = httpx.post(url, json=body(method, params), headers=headers, timeout=120).json()
     return found
 
 
 def stream(url: str, method: str, params: dict[str, Any], **headers: str) -> list[dict[str, Any]]:
-    with httpx.stream("POST", url, json=body(method, params), headers=headers, timeout=30) as answer:
+    with httpx.stream("POST", url, json=body(method, params), headers=headers, timeout=120) as answer:
         lines = [line for line in answer.iter_lines() if line.startswith("data:")]
     return [json.loads(line.removeprefix("data:"))["result"] for line in lines]
 
