@@ -265,7 +265,8 @@ def write_tracks(path: str | Path, events_and_tracks: Iterable[tuple[Event, Trac
         UnknownNameError: no such format.
     """
     expect_type("write_tracks", path, (str, PathLike), "call write_tracks(path, [(event, tracks)])")
-    if isinstance(events_and_tracks, Tracks):
+    pairs: object = events_and_tracks
+    if isinstance(pairs, Tracks):
         raise TypeError(
             "write_tracks: got Tracks, expected pairs of events and tracks; call write_tracks(path, [(event, tracks)])"
         )
