@@ -196,7 +196,7 @@ def inspect_command(
     from beampipe.errors import FileError
 
     if output is not None and output.exists():  # never overwrite a file of the user
-        raise FileError(f"{output}: is there already; expected a new name, or take it away", path=output)
+        raise FileError(f"{output}: exists already; give a new name, or remove it", path=output)
     inspection = inspect_ntuple(Path(file), preset)
     if as_json:
         print_json(inspection)

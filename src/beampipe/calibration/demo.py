@@ -49,7 +49,7 @@ def start_calibration(path: Path) -> Path:
         FileError: the file exists already, or cannot be written.
     """
     if path.exists():  # never overwrite a file of the user
-        raise FileError(f"{path}: is there already; expected a new name, or take it away", path=path)
+        raise FileError(f"{path}: exists already; give a new name, or remove it", path=path)
     folder = path.parent / f"{path.stem}_sample"
     for file in sorted(_SHIPPED.glob("*.root")):
         write_whole(folder / file.name, lambda part, file=file: copyfile(file, part))  # type: ignore[misc]

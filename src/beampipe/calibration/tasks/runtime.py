@@ -212,12 +212,12 @@ def _explanation(label: str, error: Exception) -> Exception | None:
         number = cause.errno if isinstance(cause, OSError) else None
         if isinstance(cause, MemoryError) or number == errno.ENOMEM:
             return TooLargeError(
-                f"{what}: got no more memory ({error_line(cause)}), expected room for one chunk of events; set a"
-                " smaller chunk_events, take fewer workers, or give them more memory (--memory)"
+                f"{what}: not enough memory ({error_line(cause)}) for a chunk of events; set a smaller chunk_events,"
+                " take fewer workers, or give them more memory (--memory)"
             )
         if number in (errno.EACCES, errno.EPERM, errno.EROFS):
             return FileError(
-                f"{what}: got no permission ({error_line(cause)}); grant it, or choose another place", path=path
+                f"{what}: no permission ({error_line(cause)}); grant it, or choose another folder", path=path
             )
         if number in _DEVICE and raised_by_us:
             text = f"{what}: the disk or the network failed, the file may be fine ({error_line(cause)}); run again"
