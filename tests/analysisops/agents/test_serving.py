@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from pathlib import Path
@@ -52,6 +53,16 @@ def test_tools_that_are_not_there_are_an_error_of_the_submission() -> None:
         answer = send_document(url, TaskRequest("t1", "zmumu", 1, "?", "http://127.0.0.1:1/mcp").to_json())
     assert answer["status"] == "error"
     assert "tools" in answer["comments"]
+
+
+def test_an_agent_is_asked_from_a_notebook_too() -> None:
+    """A kernel runs an event loop in the thread of its cells."""
+
+    async def cell(url: str) -> dict[str, Any]:
+        return send_document(url, TaskRequest("t1", "zmumu", 1, "?").to_json())
+
+    with serving_agent(NopAgent()) as url:
+        assert asyncio.run(cell(url))["task_id"] == "t1"
 
 
 def test_a_public_benchmarks_request_is_taken() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -66,13 +67,26 @@ def send_document(url: str, document: Mapping[str, Any], limits: Limits | None =
         return await asyncio.wait_for(_converse(url, text, limits), limits.seconds)
 
     try:
-        return asyncio.run(within_time()).document(url, limits)
+        return _result(within_time()).document(url, limits)
     except TimeoutError as error:
         raise DeadlineError(
             f"{url}: got no answer within {limits.seconds:g} s; allow more time or look into the agent's log", url=url
         ) from error
     except InputError as error:
         raise ServiceError(str(error), url=url) from error
+
+
+def _result(work: Coroutine[Any, Any, _Answer]) -> _Answer:
+    """The result of a coroutine; in another thread if this one runs an event loop, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    executor = ThreadPoolExecutor(1, thread_name_prefix="a2a")
+    try:
+        return executor.submit(asyncio.run, work).result()
+    finally:
+        executor.shutdown(wait=False)
 
 
 @dataclass
@@ -283,7 +297,7 @@ def request_assessments(
             on_result(results[-1])
 
     request = json.dumps({"participants": dict(participants), "config": dict(config)})
-    answer = asyncio.run(_converse(url, request, Limits(seconds, wire_bytes=_LARGEST_RESULTS), take))
+    answer = _result(_converse(url, request, Limits(seconds, wire_bytes=_LARGEST_RESULTS), take))
     if answer.state != "TASK_STATE_COMPLETED":
         raise ServiceError(f"{url}: got state {answer.state}: {answer.words}, expected completed assessments", url=url)
     return results
