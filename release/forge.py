@@ -18,8 +18,9 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
-__all__ = ["FOLLOWERS", "absolute_links", "address", "dynamic_metadata", "naming", "project_urls"]
+__all__ = ["FOLLOWERS", "absolute_links", "address", "dynamic_metadata", "naming", "notebook_links", "project_urls"]
 
 ROOT: Final = Path(__file__).parents[1]
 
@@ -53,6 +54,26 @@ def project_urls(repository: str) -> dict[str, str]:
         "Changelog": f"{repository}/blob/main/CHANGELOG.md",
         "Issues": f"{repository}/issues",
     }
+
+
+def notebook_links(repository: str, name: str) -> dict[str, str]:
+    """Addresses at which a notebook can be run in a browser, by service; none where the repository has no address.
+
+    Colab opens notebooks from GitHub only.
+
+    Args:
+        repository: address of the repository, without a slash at its end; empty if it has none.
+        name: file name of the page under `docs/notebooks`, without its ending.
+    """
+    if not repository:
+        return {}
+    on_github = repository.removeprefix("https://github.com/")
+    is_on_github = on_github != repository
+    source = f"gh/{on_github}" if is_on_github else f"git/{quote(repository, safe='')}"
+    links = {"Binder": f"https://mybinder.org/v2/{source}/main?urlpath=lab/tree/docs/notebooks/{name}.md"}
+    if is_on_github:
+        links["Colab"] = f"https://colab.research.google.com/github/{on_github}/blob/main/binder/colab/{name}.ipynb"
+    return links
 
 
 def absolute_links(text: str, repository: str, version: str) -> str:

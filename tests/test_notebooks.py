@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from beampipe.calibration import DEMO_CONFIGURATION
+from beampipe.calibration import DEMO_CONFIGURATION, Factors, RunSettings, load_configuration, run_calibration
 from beampipe.triton.engine import Engine
 
-NOTEBOOKS = Path(__file__).parent.parent / "docs" / "notebooks"
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = ROOT / "docs" / "notebooks"
 NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.md") if path.stem != "index")
 CELL = re.compile(r"^```\{code-cell\} ipython3\n(.*?)^```$", re.M | re.S)
 
 RUNNER = """
-import ast, json, sys
+import ast, asyncio, json, sys
 import beampipe.calibration.demo
 
-def main(cells, configuration):
+async def main(cells, configuration):  # a kernel runs an event loop, too
     beampipe.calibration.demo.DEMO_CONFIGURATION = beampipe.calibration.demo.Path(configuration)
     names, shown = {"__name__": "cells"}, []
     for cell in cells:
@@ -39,7 +42,7 @@ def main(cells, configuration):
     print("shown:" + json.dumps(shown))
 
 if __name__ == "__main__":  # worker processes import this file
-    main(*json.load(open("cells.json")))
+    asyncio.run(main(*json.load(open("cells.json"))))
 """
 
 
@@ -109,3 +112,43 @@ def test_each_snippet_is_one_import_and_two_lines() -> None:
 def test_the_index_names_every_notebook() -> None:
     text = (NOTEBOOKS / "index.md").read_text(encoding="utf-8")
     assert sorted(re.findall(r"^\| \[[^\]]+\]\((\w+)\.md\)", text, re.M)) == NAMES
+    (names,) = re.findall(r"^```\{notebook-links\}\n(.*?)^```$", text, re.M | re.S)
+    assert sorted(names.split()) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_opens_in_jupyter_and_its_copy_for_colab_is_current(name: str) -> None:
+    """Jupytext refuses a kernel without a name to display."""
+    nbformat = pytest.importorskip("nbformat")
+    script = runpy.run_path(str(ROOT / "binder" / "colab.py"))
+    text = script["for_colab"](name)
+    assert (ROOT / "binder" / "colab" / f"{name}.ipynb").read_text(encoding="utf-8") == text, (
+        "run python binder/colab.py"
+    )
+    notebook = nbformat.reads(text, as_version=4)
+    nbformat.validate(notebook)
+    install, *code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    assert re.fullmatch(r"%pip install -q 'beampipe\[\w+(,\w+)*\]'", install)
+    assert code == [cell.rstrip("\n") for cell in cells(name)]
+
+
+def test_the_image_of_binder_has_what_every_notebook_needs() -> None:
+    script = runpy.run_path(str(ROOT / "binder" / "colab.py"))
+    needed = {extra for extras in script["extras"]().values() for extra in extras.split(",")}
+    (installed,) = re.findall(r"^\.\[([\w,]+)\]$", (ROOT / "binder" / "requirements.txt").read_text(), re.M)
+    assert set(installed.split(",")) == needed
+
+
+def test_scale_factors_of_files_with_other_names_are_those_of_the_same_jets(folder: Path, small: Path) -> None:
+    """The substitute under names of NanoAOD contains the shipped jets, so the nominal values are equal."""
+    own = folder / "calibration_own" / "factors.json"
+    if not own.exists():  # this test runs alone
+        run(folder, cells("calibrate_own"), small)
+    configuration = load_configuration(small, output=folder / "same_jets")
+    run_calibration(configuration, RunSettings("inline", 1))
+    for flavour, quantity in (("quark", "efficiency"), ("gluon", "rejection")):
+        expected, found = (
+            factors.against_pt(tagger="n_trk", working_point=0.5, flavour=flavour, quantity=quantity)
+            for factors in (Factors.read(configuration.output / "factors.json"), Factors.read(own))
+        )
+        np.testing.assert_array_equal(found.nominal, expected.nominal)

@@ -12,17 +12,36 @@ TrackFitter: __call__
 ```                                    all commands of a group, each with its arguments and options
 ```{commands-table}
 ```                                    all commands, each with its first sentence
+```{notebook-links}
+first_event
+```                                    links that open these notebooks in a browser, once the repository has an address
 """
 
 from __future__ import annotations
 
 import re
+import runpy
+from collections.abc import Sequence
+from pathlib import Path
 
 import commands
 import names
 from sphinx.application import Sphinx
 
-BLOCK = re.compile(r"^```\{(public|public-table|public-rest|commands|commands-table)\} ?(\S*)\n(.*?)^```$", re.M | re.S)
+KINDS = "public|public-table|public-rest|commands|commands-table|notebook-links"
+BLOCK = re.compile(rf"^```\{{({KINDS})\}} ?(\S*)\n(.*?)^```$", re.M | re.S)
+FORGE = runpy.run_path(str(Path(__file__).parents[2] / "release" / "forge.py"))
+
+
+def notebook_links(names: Sequence[str], repository: str) -> str:
+    """A list of notebooks with the addresses at which they can be run in a browser."""
+    if not repository:
+        return "Links that open them in a browser, in Binder or Colab, come with the first release."
+    lines = []
+    for name in names:
+        links = [f"[{service}]({url})" for service, url in FORGE["notebook_links"](repository, name).items()]
+        lines.append(f"- [](./{name}.md): {', '.join(links)}")
+    return "\n".join(["To run them in a browser, without an installation:", "", *lines])
 
 
 def written(page: str) -> str:
@@ -37,6 +56,8 @@ def written(page: str) -> str:
             return "\n".join(["```{eval-rst}", *parts, "```"])
         if kind == "public-table":
             return names.table(argument)
+        if kind == "notebook-links":
+            return notebook_links(content.split(), FORGE["address"]())
         if kind == "commands":
             return commands.section(argument)
         if kind == "commands-table":

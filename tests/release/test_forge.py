@@ -54,6 +54,20 @@ def test_without_an_address_there_is_no_link_that_leads_nowhere(monkeypatch: pyt
     assert "Documentation · Architecture" in made["readme"]["text"]
 
 
+def test_notebooks_have_links_once_there_is_an_address() -> None:
+    links = FORGE["notebook_links"]
+    assert links("", "snippets") == {}
+    assert links(ADDRESS, "snippets") == {
+        "Binder": "https://mybinder.org/v2/git/https%3A%2F%2Fforge.test%2Fbeampipe/main"
+        "?urlpath=lab/tree/docs/notebooks/snippets.md"
+    }
+    on_github = links("https://github.com/someone/beampipe", "snippets")
+    assert on_github["Binder"].startswith("https://mybinder.org/v2/gh/someone/beampipe/main?urlpath=lab/tree/")
+    colab, _, path = on_github["Colab"].partition("/github/someone/beampipe/blob/main/")
+    assert colab == "https://colab.research.google.com"
+    assert (ROOT / path).is_file()
+
+
 @pytest.mark.parametrize("name", FORGE["FOLLOWERS"])
 def test_what_names_the_repository_follows_the_one_setting(name: str) -> None:
     text, naming = (ROOT / name).read_text(encoding="utf-8"), FORGE["naming"]

@@ -32,6 +32,8 @@ from typing import TYPE_CHECKING
 from beampipe.lazy import loader
 
 if TYPE_CHECKING:
+    from beampipe.analysisops.agents.agent import submission
+    from beampipe.analysisops.agents.serving import serve_agent, serving_agent
     from beampipe.analysisops.contract import Quantity, Reference, TaskRequest
     from beampipe.analysisops.grading.grade import grade
     from beampipe.analysisops.report.page import write_report
@@ -49,13 +51,18 @@ __all__ = [
     "grade",
     "load_task",
     "rescore",
+    "serve_agent",
+    "serving_agent",
     "shipped_tasks",
+    "submission",
     "write_report",
 ]
 
 __getattr__, __dir__ = loader(
     __name__,
     {
+        "agents.agent": ["submission"],
+        "agents.serving": ["serve_agent", "serving_agent"],
         "contract": ["Quantity", "Reference", "TaskRequest"],
         "grading.grade": ["grade"],
         "report.page": ["write_report"],

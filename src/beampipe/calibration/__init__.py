@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from beampipe.calibration.demo import DEMO_CONFIGURATION, run_demo
     from beampipe.calibration.explanation import explain
     from beampipe.calibration.method.factors import FactorInBin, Factors, ScaleFactor
+    from beampipe.calibration.recognition import Inspection, inspect_ntuple
     from beampipe.calibration.run import is_calibrated, plan_calibration, run_calibration
     from beampipe.calibration.tasks.runtime import RunSettings
 
@@ -56,6 +57,7 @@ __all__ = [
     "FactorInBin",
     "Factors",
     "InputSample",
+    "Inspection",
     "Regions",
     "RunSettings",
     "ScaleFactor",
@@ -63,6 +65,7 @@ __all__ = [
     "Systematic",
     "Tagger",
     "explain",
+    "inspect_ntuple",
     "is_calibrated",
     "load_configuration",
     "plan_calibration",
@@ -88,6 +91,7 @@ __getattr__, __dir__ = loader(
         "demo": ["DEMO_CONFIGURATION", "run_demo"],
         "explanation": ["explain"],
         "method.factors": ["FactorInBin", "Factors", "ScaleFactor"],
+        "recognition": ["Inspection", "inspect_ntuple"],
         "run": ["is_calibrated", "plan_calibration", "run_calibration"],
         "tasks.runtime": ["RunSettings"],
     },

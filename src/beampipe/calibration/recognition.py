@@ -142,13 +142,18 @@ class Inspection:
     configuration: str
 
 
-def inspect_ntuple(path: Path, preset: str = "") -> Inspection:
+def inspect_ntuple(path: str | Path, preset: str = "") -> Inspection:
     """Inspect a file with a preset, by default the one that fits best; branches of unknown formats are guessed.
+
+    Args:
+        path: ROOT file or address.
+        preset: name of the preset; empty for the one that fits best.
 
     Raises:
         FileError: the file cannot be read, or has no tree of events.
         UnknownNameError: there is no such preset.
     """
+    path = Path(path)
     with open_root(path) as file, file_errors(path, "trees"):
         trees = branches_by_tree(file)
         layout, changes = _layout_of(path, trees, preset)
