@@ -20,13 +20,13 @@ from numpy import ndarray
 
 from beampipe.errors import ConfigError, InputError, ServiceError
 from beampipe.events import BeamSpot, Event, Hits, Scale, Tracks, scale_named
-from beampipe.notebook import Shown
+from beampipe.notebook import Shown, listed_options
 from beampipe.serving import contract
 from beampipe.tracking.catalogue import DEFAULT_PIPELINE
 from beampipe.tracking.finder import InOneThread, TrackFinder, hits_of
 from beampipe.tracking.finders import named_finder
 from beampipe.tracking.input_checks import LAYOUT_COUNTS, ExpectedShare, HitMonitor
-from beampipe.tracking.loading import PipelineOptions, load_track_fitter
+from beampipe.tracking.loading import PipelineOptions, load_pipeline, load_track_fitter
 from beampipe.tracking.models import DEFAULT_MODEL
 from beampipe.triton.client.model_client import ClientOptions, ModelClient
 from beampipe.triton.client.signature import Due, ModelSignature
@@ -47,6 +47,7 @@ class DirectTrackFinder(InOneThread):
         BeampipeError: errors of `load_pipeline`.
     """
 
+    @listed_options(load_pipeline)
     def __init__(
         self, pipeline: str = DEFAULT_PIPELINE, *, parameters: bool = False, **options: Unpack[PipelineOptions]
     ) -> None:
@@ -273,6 +274,7 @@ class TritonTrackFinder(Shown):
         LayoutWarning: once, while tracks are found: hits fit the detector only in part.
     """
 
+    @listed_options(ModelClient)
     def __init__(
         self,
         urls: str | Sequence[str],
