@@ -22,7 +22,7 @@ from beampipe.calibration.ntuple.branches import remote_digest
 from beampipe.calibration.ntuple.columns import DERIVED
 from beampipe.calibration.ntuple.inspection import inspect_file
 from beampipe.calibration.tasks.runtime import Workers, Workspace, stage_code
-from beampipe.errors import ConfigError, FileError, WorkflowError
+from beampipe.errors import BeampipeError, ConfigError, FileError, MissingExtraError, WorkflowError
 from beampipe.workflow import FileDigests, FileStamp, Input, Recipe, Store, Task, digest_of
 
 __all__ = ["InspectedFile", "InspectedSample", "bookkeeping_of", "check_bookkeeping", "inspect_files", "recall_files"]
@@ -188,8 +188,11 @@ def _elsewhere(paths: list[Path], workers: Workers) -> dict[Path, str]:
         raise _in_groups(error, len(tasks)) from error
 
 
-def _in_groups(error: WorkflowError, looked_at: int) -> WorkflowError:
-    """The error with equal messages grouped, each with the number of files."""
+def _in_groups(error: WorkflowError, looked_at: int) -> BeampipeError:
+    """The error with equal messages grouped, each with the number of files; or the package that is missing."""
+    missing = next((fault for _, fault in error.errors if isinstance(fault, MissingExtraError)), None)
+    if missing is not None:
+        return missing
     files: dict[str, list[str]] = {}
     for label, fault in error.errors:
         files.setdefault(str(fault).removeprefix(f"{label}: ").replace(label, "FILE"), []).append(label)

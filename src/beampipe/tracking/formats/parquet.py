@@ -18,7 +18,7 @@ from numpy import ndarray
 
 from beampipe.errors import BeampipeError, ColumnError, FileError, nearest
 from beampipe.events import Event, Hits, Particles, Truth
-from beampipe.files import replacing
+from beampipe.files import MARK, replacing
 from beampipe.tracking.formats.format import EventFormat
 from beampipe.tracking.formats.tables import arrow, open_parquet
 
@@ -62,7 +62,8 @@ def write_events(path: str | Path, events: Iterable[Event], *, compression_level
         The number of events written.
     """
     pa, pq = arrow("parquet")
-    schema = pa.schema([("event_id", pa.int64()), *((n, pa.list_(pa.from_numpy_dtype(t))) for n, t in COLUMNS.items())])
+    fields = [("event_id", pa.int64()), *((n, pa.list_(pa.from_numpy_dtype(t))) for n, t in COLUMNS.items())]
+    schema = pa.schema(fields, metadata={"generator": MARK})
     floats = [f"{name}.list.element" for name, dtype in COLUMNS.items() if dtype is np.float32]
     written = 0
     with (
