@@ -463,14 +463,14 @@ def track(
         form: name of the form in which the tracks are written, a key of `beampipe.tracking.formats.TRACK_FORMATS`.
         in_flight: number of events that are submitted before the first result is awaited.
         parameters: whether to write the parameters of the tracks, too, which the finder then fits.
-        force: replace files that beampipe did not write.
+        force: replace files that beampipe did not write, and accept hits of another detector.
 
     Returns:
         The result of each file, for JSON: the fields of `FileResult`, and the number of fitted tracks.
 
     Raises:
-        BeampipeError: one or more files could not be used, and the tracks of the others are written; or there are hits
-            but no tracks in any file.
+        BeampipeError: one or more files could not be used, and the tracks of the others are written; or there are
+            no tracks at all, and most hits lie on no layer.
     """
     from beampipe.tracking.batch import check_outputs, track_files
     from beampipe.tracking.formats import check_options, open_with, track_format
@@ -507,11 +507,11 @@ def track(
                 )
     if failed:
         raise BeampipeError(f"{failed} of {len(files)} inputs could not be used, see above; the others are done")
-    hits = sum(result["n_hits"] for result in results)
-    if hits and not any(result["n_tracks"] for result in results):
+    hits, outside, tracks = (sum(result[name] for result in results) for name in ("n_hits", "n_outside", "n_tracks"))
+    if not (tracks or force) and outside > hits / 2:  # events of a few hits are not checked before
         raise BeampipeError(
-            f"no tracks in {hits} hits; the labels are written. Are positions in mm and rad (--scale), and is it the"
-            " detector of the tracker model (--tracker-model)?"
+            f"no tracks, and {outside} of {hits} hits lie on no layer; the labels are written. Are positions in mm and"
+            " rad (--scale), and is it the detector of the tracker model (--tracker-model)? --force accepts that"
         )
     return results
 
