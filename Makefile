@@ -14,16 +14,22 @@ demo_ready := $(VENV)/.ready-demo
 test_ready := $(VENV)/.ready-test
 docs_ready := $(VENV)/.ready-docs
 
-# Tests of servers wait for answers, some with time limits; they run last, one after the other.
+# Number of tests at once.
+WORKERS ?= 2
+at_once := -m pytest -n $(WORKERS) --dist loadfile
+# Tests of servers wait for answers most of the time. They run in the order of their folders, so that each worker starts
+# the server that a folder shares once. One file needs that no other test starts a server meanwhile.
 of_servers := tests/triton tests/serving tests/fleet
-two_at_once := -m pytest -n 2 --dist loadfile
+alone := tests/triton/server/test_cleanup.py
 others := $(filter-out $(of_servers),$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py))) $(wildcard tests/test_*.py)
 
-.PHONY: models demo test test-lowest release-check check bench bench-serving bench-fleet bench-sanitizers bench-calibration bench-analysisops docs docs-check format clean help
+.PHONY: models demo test test-random test-lowest coverage release-check check bench bench-serving bench-fleet bench-sanitizers bench-calibration bench-analysisops docs docs-check format clean help
 
 help:
 	@echo "make demo   start the service, find tracks in simulated events: figures, and pictures under demo/"
 	@echo "make test   every test"
+	@echo "make test-random   the property tests, with other examples each time"
+	@echo "make coverage   branch coverage by area, of the tests that start no server"
 	@echo "make check  format, lint, import contracts, types"
 	@echo "make bench  benchmarks: a table and JSON each, under runs/bench/"
 	@echo "make bench-serving   the same for the service"
@@ -43,15 +49,29 @@ demo: $(demo_ready)
 
 test: $(test_ready) programs
 	$(bin)/python -m beampipe serving engine install
-	$(bin)/python $(two_at_once) $(others)
-	$(bin)/python -m pytest $(of_servers)
+	$(bin)/python $(at_once) $(others)
+	$(bin)/python $(at_once) --no-loadscope-reorder $(addprefix --ignore=,$(alone)) $(of_servers)
+	$(bin)/python -m pytest $(alone)
+
+# `make test` draws the same examples each time. An example that fails here is printed, to be added to its test.
+test-random: $(test_ready)
+	$(bin)/python $(at_once) -m hypothesis --hypothesis-profile random tests
+
+# Takes three times as long as these tests; lines and branches that no test reaches: runs/coverage/html/index.html
+coverage: $(test_ready)
+	mkdir -p runs/coverage
+	$(bin)/python -m pip install -q "pytest-cov>=7"
+	COVERAGE_FILE=runs/coverage/data $(bin)/python $(at_once) --cov beampipe --cov-branch --cov-report html:runs/coverage/html $(others)
+	for files in "src/beampipe/*.py" $(patsubst %/__init__.py,"%/*",$(wildcard src/beampipe/*/__init__.py)); do \
+	  echo "$$files: $$($(bin)/coverage report --data-file runs/coverage/data --include "$$files" --precision 1 --format total) %"; \
+	done
 
 # The lowest versions of what pyproject.toml names, and every test that starts no server.
 test-lowest: $(bin)/python
 	$(bin)/python -m venv $(VENV)-lowest
 	$(VENV)-lowest/bin/python -m pip install -q uv
 	$(VENV)-lowest/bin/uv pip install -q -p $(VENV)-lowest/bin/python --resolution lowest-direct -e ".[all,test,docs]"
-	$(VENV)-lowest/bin/python $(two_at_once) $(others)
+	$(VENV)-lowest/bin/python $(at_once) $(others)
 
 # Build, check and use the files for a package index; nothing is uploaded. Takes an hour.
 RELEASE_OPTIONS ?=

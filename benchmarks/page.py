@@ -32,10 +32,15 @@ KEPT: Final = ("date", "command", "processor", "cores", "load_average", "load_av
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--collect", nargs="+", type=Path, default=[], help="folders of results to record first")
-    for folder in parser.parse_args().collect:
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if the page is not what it would be")
+    options = parser.parse_args()
+    for folder in options.collect:
         record(folder)
-    PAGE.write_text(page(), encoding="utf-8")
-    print(f"wrote {PAGE}")
+    if not options.check:
+        PAGE.write_text(page(), encoding="utf-8")
+        print(f"wrote {PAGE}")
+    elif PAGE.read_text(encoding="utf-8") != page():
+        raise SystemExit("docs/benchmarks.md is not that of the recorded results; run python benchmarks/page.py")
 
 
 def record(folder: Path) -> None:

@@ -17,6 +17,7 @@ EXTRA_OF: Final = {
     "index": "tracking",
     "install": "tracking",
     "get_started": "tracking",
+    "sites": "tracking",
     "tracking": "tracking",
     "formats": "tracking",
     "serving": "serving",
@@ -39,6 +40,7 @@ EXTRA_OF: Final = {
 """Page with commands -> the extra that `docs/install.md` names for it."""
 
 PARTS: Final = {
+    "sites": {"serving engine install": "fleet", "serving export": "fleet", "beampipe fleet": "fleet"},
     "tracking": {
         "tracking simulate": "simulation",
         "evaluate clean.parquet": "simulation",

@@ -9,6 +9,7 @@ import importlib.util
 import os
 import random
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -25,7 +26,12 @@ install_import_hook("beampipe", "beartype.beartype")
 
 # Tests depend neither on time (a busy machine may be slow) nor on luck (the same examples in every run).
 settings.register_profile("beampipe", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("beampipe")
+settings.register_profile("random", settings.get_profile("beampipe"), derandomize=False, print_blob=True)
+settings.load_profile("beampipe")  # `make test-random` loads the other one, by --hypothesis-profile
+
+# A shell has programs that it runs in the background ignore Ctrl-C, and the programs that tests interrupt inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -30,6 +30,7 @@ BASE = {
     "files",
     "lazy",
     "notebook",
+    "plugins",
     "processes",
     "settings",
     "terminal",

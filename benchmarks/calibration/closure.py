@@ -104,7 +104,7 @@ def compare(nominal: Templates, data: Templates, tagger: str) -> dict[str, Any]:
         due = [true_efficiencies(one.flavours(tagger)[0], found.cuts)[:, flavour] for one in (data, nominal)]
         wanted = scale_factors(due[0], due[1], quantity)
         drawn = [
-            true_efficiencies(one.flavours(tagger, replicas=True), found.cuts)[..., flavour] for one in (data, nominal)
+            true_efficiencies(one.flavours(tagger, "replicas"), found.cuts)[..., flavour] for one in (data, nominal)
         ]
         difference = scale_factors(
             found.data_replicas[:, :, 0, flavour], found.simulation_replicas[:, :, 0, flavour], quantity

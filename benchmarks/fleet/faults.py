@@ -10,6 +10,7 @@ do not ask again by themselves. Each kind of fault is done `--times` times:
 killed and stopped server, stub      SIGKILL and SIGSTOP of a Triton, and of its model of the Python backend
 killed gateway, Prometheus, member   SIGKILL of HAProxy (all its processes), of Prometheus, of what watches a Triton
 stopped gateway, master              SIGSTOP of HAProxy's worker, of its master
+stopped gateway, killed member       both at once: the member's successor is ready while the gateway hangs or starts
 stopped proxy, single proxy          SIGSTOP of a server's reverse proxy: in the fleet, and of a server without a fleet
 rotated certificate                  a new one is written into the gateway's file
 rolling restart                      `beampipe fleet restart`, all servers one after the other
@@ -271,6 +272,16 @@ def stop_gateway(whose: Callable[[int], int]) -> Fault:
     return strike
 
 
+def both(first: Fault, second: Fault) -> Fault:
+    """Two faults at once."""
+
+    def strike(fleet: Any, time_of: int) -> Callable[[], bool]:
+        replaced = first(fleet, time_of), second(fleet, time_of)
+        return lambda: all(is_replaced() for is_replaced in replaced)
+
+    return strike
+
+
 def kill_prometheus(fleet: Running, time_of: int) -> Callable[[], bool]:
     """Prometheus, once it runs."""
     until(lambda: fleet.status()["prometheus"]["pid"] is not None)
@@ -326,6 +337,9 @@ FAULTS: Final[dict[str, Fault]] = {
     "killed member": sent(signal.SIGKILL, "members"),
     "killed gateway": kill_gateway,
     "stopped gateway": stop_gateway(lambda master: processes.children(master)[0]),
+    "stopped gateway, killed member": both(
+        sent(signal.SIGKILL, "members"), stop_gateway(lambda master: processes.children(master)[0])
+    ),
     "stopped master": stop_gateway(lambda master: master),
     "stopped proxy": sent(signal.SIGSTOP, "proxies"),
     "killed Prometheus": kill_prometheus,
@@ -338,7 +352,7 @@ FAULTS: Final[dict[str, Fault]] = {
 SINGLE: Final = "stopped single proxy"
 """The fault of a server without a fleet."""
 
-BY_DEFAULT: Final = ("stopped gateway", "stopped master", "stopped proxy", SINGLE)
+BY_DEFAULT: Final = ("stopped gateway", "stopped gateway, killed member", "stopped master", "stopped proxy", SINGLE)
 """Faults that clients with default options have to survive."""
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from beampipe.analysisops.artifacts import ask_program
 from beampipe.analysisops.assessment import assess
 from beampipe.analysisops.instances import PreparedInstance
-from beampipe.analysisops.programs import ask_program
 from beampipe.analysisops.registry import agent_choice
 from tests.analysisops.redteam.target import SEED
 from tests.analysisops.test_artifacts import HONEST

@@ -122,11 +122,11 @@ def test_a_changed_helper_makes_the_stage_run_again(folder: Path, toys: Toys) ->
     run_calibration(found, INLINE)
     assert made(found.output) == before
     change(folder / "mine/scales.py", "def factor():\n    return 1.02\n")
-    chunk = next(chunk for chunk in plan.chunks if chunk.functions)
+    chunk = next(chunk for chunk in plan.chunks if chunk.settings.functions)
     with pytest.raises(ConfigError, match=r"what changes its jets \(mine\.jets:shift\) is not what this run was plan"):
         run_chunk(Store(folder / "other"), chunk, "fill")
     run_calibration(found, INLINE)
-    n_varied = sum(bool(chunk.functions) for chunk in plan.chunks)
+    n_varied = sum(bool(chunk.settings.functions) for chunk in plan.chunks)
     assert n_varied > 0
     after = made(found.output)
     assert {stage: after[stage] - before[stage] for stage in ("select", "fill")} == dict.fromkeys(

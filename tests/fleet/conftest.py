@@ -63,7 +63,7 @@ class RunningFleet(Behind):
     def write(self, **changes: object) -> Path:
         """Write the specification again with other values."""
         self.specification.write_text(
-            FLEET.format(**{"count": 2, "patience": 1.0, "port": self.port, "gateway": "", **changes})
+            FLEET.format(**{"count": 2, "patience": 3.0, "port": self.port, "gateway": "", **changes})
         )
         return self.specification
 
@@ -80,7 +80,7 @@ def running_fleet(
     gateway: str = "",
     token: str = "",
     models: Callable[[Path], object] = one_doubler,
-    patience: float = 1.0,
+    patience: float = 3.0,
 ) -> Iterator[RunningFleet]:
     """Run a fleet in this process, its servers in others; with a token for somebody, if there is a file of tokens."""
     # Not pytest's folder, whose long name leaves no room for sockets.
@@ -103,11 +103,11 @@ def running_fleet(
         reconciler = LocalReconciler(fleet, run)
         running = RunningFleet(reconciler, specification, made)
         with reconciler.running(), ControlSocket(run.socket, running.orders.obey):
-            until(lambda: bool(running.orders.status()["ready"]), 60.0)
+            until(lambda: bool(running.orders.status()["ready"]))
             yield running
 
 
-def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+def until(holds: Callable[[], bool], seconds: float = 120.0) -> None:
     """Wait until something holds, and fail if it does not in time."""
     deadline = time.monotonic() + seconds
     while not holds():
@@ -139,7 +139,7 @@ class Load:
             thread.join()
 
     def _ask(self, number: int) -> None:
-        with self._fleet.client("grpc" if number % 2 else "http", timeout=20.0, retries=0) as client:
+        with self._fleet.client("grpc" if number % 2 else "http", timeout=60.0, retries=0) as client:
             while not self._ended.is_set():
                 asked = np.array([0.002, number, self.answered], np.float32)
                 for attempt in (0, 1):

@@ -76,7 +76,7 @@ def serial(fleet: RunningFleet, papers: Path) -> str:
     context = ssl.create_default_context(cafile=papers / "ca.pem")
     context.load_cert_chain(papers / "alice.pem")
     with (
-        socket.create_connection(("127.0.0.1", fleet.port), timeout=5) as plain,
+        socket.create_connection(("127.0.0.1", fleet.port), timeout=60) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as connection,
     ):
         shown = connection.getpeercert()

@@ -32,7 +32,7 @@ NOT_OF_EXTRAS = {"IPython", "jaxtyping", "playwright", "triton_python_backend_ut
 ALWAYS = {"click", "numpy", "pydantic", "rich", "typer"}
 """Packages that are there without any extra; typer brings click and pydantic."""
 
-ALONG = {"anyio", "cramjam", "distributed", "grpcio", "markupsafe", "protobuf", "starlette"}
+ALONG = {"anyio", "cramjam", "distributed", "grpcio", "markupsafe", "pillow", "protobuf", "starlette"}
 """Distributions that packages of extras depend on, and that beampipe imports itself, too."""
 
 USES = {

@@ -24,7 +24,7 @@ def test_labels_served_in_every_way_are_the_direct_ones(
     command += ["--events", "50", "--largest", "3000", "--output", "equality.json"]
     environment = {**os.environ, ENGINE_VARIABLE: str(engine.folder), "OMP_NUM_THREADS": "1"}
     # In a folder of its own it finds no event files and takes the shipped events.
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     body = json.loads((tmp_path / "equality.json").read_text())
     outcomes: list[dict[str, Any]] = body["outcomes"]

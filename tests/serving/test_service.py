@@ -53,13 +53,13 @@ def test_a_signal_ends_it_cleanly(engine: Engine, doublers: Path) -> None:
         assert "one (1 instance)" in summary
         assert ask(url, "one", 0.0) == (200, [0.0])
         prefix = prefix_of(int(part(summary, r"process (\d+)")))
-        idle = http.client.HTTPConnection(url, timeout=20)
+        idle = http.client.HTTPConnection(url, timeout=60)
         idle.request("GET", "/v2/health/ready")
         idle.getresponse().read()
         started.terminate()
         assert started.stdout is not None
         assert started.stdout.read().splitlines()[-1] == "stopped"
-        assert started.wait(20) == 0
+        assert started.wait(60) == 0
         idle.close()
         assert not processes_of(prefix)
         assert not shared_memory_of(prefix)
@@ -71,7 +71,7 @@ def test_without_a_repository_one_is_made_and_removed(engine: Engine) -> None:
         prefix = prefix_of(int(part(summary, r"process (\d+)")))
         assert len(folders_of(prefix.rpartition("_")[0].rpartition("_")[0])) == 2, "of the repository and of the server"
         started.terminate()
-        assert started.wait(20) == 0
+        assert started.wait(60) == 0
         assert not folders_of(prefix.rpartition("_")[0].rpartition("_")[0])
 
 

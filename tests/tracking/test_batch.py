@@ -14,7 +14,7 @@ import pytest
 from beampipe.errors import ConfigError, FileError, TooLargeError
 from beampipe.events import Hits, Tracks
 from beampipe.tracking.batch import FileResult, check_outputs, output_paths, track_files
-from beampipe.tracking.finder import InOneThread
+from beampipe.tracking.finder import InOneThread, hits_of
 from beampipe.tracking.formats import open_events, write_events
 from tests.tracking.formats.events import random_event
 
@@ -73,7 +73,7 @@ def test_outputs_that_cannot_be_named_are_refused(tmp_path: Path) -> None:
 
 
 class Backwards(OneTrack):
-    """Answers the last of so many events first, and the rest when no more come."""
+    """Answers the last of so many events first, and the rest when one of them is waited for."""
 
     def __init__(self, count: int) -> None:
         super().__init__()
@@ -81,15 +81,12 @@ class Backwards(OneTrack):
         self.waiting: list[tuple[Hits, Future[Tracks]]] = []
         self.most = 0
 
-    def submit(self, hits: Hits, /) -> Future[Tracks]:
-        future: Future[Tracks] = Future()
-        self.waiting.append((hits, future))
+    def submit(self, event: Event | Hits, /) -> Future[Tracks]:
+        future = AnsweredWhenWaitedFor(self)
+        self.waiting.append((hits_of(event), future))
         self.most = max(self.most, len(self.waiting))
-        # As a server would: from another thread, and only once nobody sends any more.
         if len(self.waiting) == self.count:
             self.answer()
-        else:
-            threading.Timer(0.2, self.answer).start()
         return future
 
     def answer(self) -> None:
@@ -99,6 +96,19 @@ class Backwards(OneTrack):
                 future.set_result(self.find(hits))
             except TooLargeError as error:
                 future.set_exception(error)
+
+
+class AnsweredWhenWaitedFor(Future[Tracks]):
+    """Who waits for a result submits no more: its finder then answers, as a server would, from another thread."""
+
+    def __init__(self, finder: Backwards) -> None:
+        super().__init__()
+        self.finder = finder
+
+    def result(self, timeout: float | None = None) -> Tracks:
+        if not self.done():
+            threading.Thread(target=self.finder.answer).start()
+        return super().result(timeout)
 
 
 @pytest.mark.parametrize("in_flight", [2, 3, 64])
@@ -219,7 +229,7 @@ from pathlib import Path
 import numpy as np
 from beampipe.tracking.batch import track_files
 from beampipe.events import Tracks
-from beampipe.tracking.finder import InOneThread
+from beampipe.tracking.finder import InOneThread, hits_of
 
 class OneTrack(InOneThread):
     def find(self, hits, /):

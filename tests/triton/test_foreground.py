@@ -26,13 +26,13 @@ def test_a_signal_ends_it_cleanly(engine: Engine, doublers: Path, number: signal
         assert "one (1 instance)" in summary
         assert ask(url, "one", 0.0) == (200, [0.0])
         prefix = prefix_of(int(part(summary, r"process (\d+)")))
-        idle = http.client.HTTPConnection(url, timeout=20)
+        idle = http.client.HTTPConnection(url, timeout=60)
         idle.request("GET", "/v2/health/ready")
         idle.getresponse().read()
         started.send_signal(number)
         assert started.stdout is not None
         assert started.stdout.read().splitlines()[-1] == "stopped"
-        assert started.wait(20) == 0
+        assert started.wait(60) == 0
         idle.close()
         assert not processes_of(prefix)
         assert not shared_memory_of(prefix)
@@ -48,7 +48,7 @@ def test_the_second_signal_does_not_wait(engine: Engine, doublers: Path) -> None
         started.send_signal(signal.SIGTERM)
         assert started.stdout.readline().startswith("stopping")
         started.send_signal(signal.SIGTERM)
-        assert started.wait(20) == 0
+        assert started.wait(60) == 0
         assert not processes_of(prefix)
         assert not shared_memory_of(prefix)
 
@@ -63,13 +63,13 @@ def test_what_happens_is_printed(engine: Engine, doublers: Path) -> None:
         assert "server died: the server died; starting it again with two" in started.stdout.readline()
         assert "server back" in started.stdout.readline()
         started.terminate()
-        assert started.wait(20) == 0
+        assert started.wait(60) == 0
 
 
 def test_a_server_that_cannot_start_is_one_error(engine: Engine, tmp_path: Path) -> None:
     write_model(tmp_path, "broken", BROKEN)
     with serving(tmp_path, engine) as (started, said):
-        assert started.wait(20) == 2
+        assert started.wait(60) == 2
         assert "weights are from Mars" in said
         assert "Traceback" not in said
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from beampipe.triton.server.cleanup import folders_of, processes_of, shared_memory_of
 
 
-def wait_until(condition: Callable[[], bool], limit: float = 60.0) -> None:
+def wait_until(condition: Callable[[], bool], limit: float = 120.0) -> None:
     deadline = time.monotonic() + limit
     while not condition():
         assert time.monotonic() < deadline, "did not happen in time"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from beampipe.triton.server.launch import free_port
 
 _CONFIGURATION = """\
 ClusterName=tests
@@ -54,7 +55,9 @@ def running_slurm(folder: Path, cpus: int = 1, kill_wait: int = 2) -> Iterator[P
     """
     for name in ("state", "spool-n1", "spool-n2"):
         (folder / name).mkdir()
-    controller, first, second = _free_ports(3)
+    controller = free_port()
+    first = free_port(taken=[controller])
+    second = free_port(taken=[controller, first])
     configuration = folder / "slurm.conf"
     configuration.write_text(
         _CONFIGURATION.format(
@@ -115,18 +118,10 @@ def _answer(*command: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _wait_for(condition: object, what: str, folder: Path, seconds: float = 30.0) -> None:
+def _wait_for(condition: object, what: str, folder: Path, seconds: float = 120.0) -> None:
     assert callable(condition)
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError(f"no {what} within {seconds} s: {(folder / 'output.log').read_text()[-2000:]}")
         time.sleep(0.05)
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports

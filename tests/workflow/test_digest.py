@@ -175,12 +175,12 @@ def test_the_digest_of_contents_is_that_of_others(tmp_path: Path) -> None:
 def test_files_are_read_again_only_if_they_look_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, digests = old(tmp_path / "data"), FileDigests(tmp_path / "memory")
     first, looks = digests.of(path), FileStamp.of(path)
-    assert first == content_digest(path) == digests.known(path, looks)
+    assert first == content_digest(path) == digests.cached(path, looks)
     monkeypatch.setattr("beampipe.workflow.digests.content_digest", lambda _: "0" * 32)
     assert FileDigests(tmp_path / "memory").of(path) == first
     old(path, b"two")  # same size, same time
-    assert digests.of(path) == "0" * 32 == digests.known(path, FileStamp.of(path))
-    assert digests.known(path, looks) == first, "that of what it was"
+    assert digests.of(path) == "0" * 32 == digests.cached(path, FileStamp.of(path))
+    assert digests.cached(path, looks) == first, "that of what it was"
     assert {entry.name for entry in (tmp_path / "memory").iterdir()} == {"digests.txt"}, "no lease is left"
 
 
@@ -188,7 +188,7 @@ def test_a_file_that_was_just_written_is_not_remembered(tmp_path: Path) -> None:
     path, digests = tmp_path / "data", FileDigests(tmp_path / "memory")
     path.write_bytes(b"one")
     assert digests.of(path) == content_digest(path)
-    assert digests.known(path, FileStamp.of(path)) is None
+    assert digests.cached(path, FileStamp.of(path)) is None
 
 
 @pytest.mark.usefixtures("later")
@@ -201,8 +201,8 @@ def test_a_damaged_memory_is_an_empty_one(tmp_path: Path) -> None:
     other.folder.mkdir()
     for damaged in (b"", line[:-1], line[:60], line.replace(b" ", b""), bytes(range(256))):
         (other.folder / remembered.name).write_bytes(damaged)
-        assert other.known(path, FileStamp.of(path)) is None
-    assert other.of(path) == wanted == other.known(path, FileStamp.of(path)), "after half a line, too"
+        assert other.cached(path, FileStamp.of(path)) is None
+    assert other.of(path) == wanted == other.cached(path, FileStamp.of(path)), "after half a line, too"
 
 
 @pytest.mark.usefixtures("later")
@@ -213,7 +213,7 @@ def test_what_others_append_is_seen(tmp_path: Path) -> None:
     (theirs,) = (tmp_path / "theirs").iterdir()
     with (digests.folder / theirs.name).open("ab") as memory:
         memory.write(b"\ntorn" + theirs.read_bytes())
-    assert wanted == (digests.known(one, FileStamp.of(one)), digests.known(two, FileStamp.of(two)))
+    assert wanted == (digests.cached(one, FileStamp.of(one)), digests.cached(two, FileStamp.of(two)))
 
 
 @pytest.mark.usefixtures("later")

@@ -40,6 +40,11 @@ class HistogramReference:
     edges: tuple[float, ...]
     values: tuple[float, ...]
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> HistogramReference:
+        """Read an object with lists ``edges`` and ``values``."""
+        return cls(tuple(data["edges"]), tuple(data["values"]))
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -67,10 +72,7 @@ class Reference:
         return cls(
             {name: Quantity(**quantity) for name, quantity in data["quantities"].items()},
             dict(data["truth"]),
-            {
-                name: HistogramReference(tuple(histogram["edges"]), tuple(histogram["values"]))
-                for name, histogram in data["histograms"].items()
-            },
+            {name: HistogramReference.from_json(histogram) for name, histogram in data["histograms"].items()},
             dict(data["words"]),
         )
 

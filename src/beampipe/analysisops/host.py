@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal, cast
@@ -69,6 +70,7 @@ class HostSettings:
             assessment during an assessment to learn its score.
         results: how each result is sent: as JSON text, which is exact, as data, whose integers become floats, or as
             both. The gateway of the public platform counts a result that is sent as both twice: there, use text.
+        levels: task -> level of its prompt if a request names none; 1 for others.
     """
 
     tasks: tuple[str, ...]
@@ -77,6 +79,7 @@ class HostSettings:
     most: int = 500
     at_once: int = 1
     results: Literal["text", "data", "both"] = "both"
+    levels: Mapping[str, Level] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,14 +89,14 @@ class _Config:
     Attributes:
         tasks: names of tasks; all if there are none.
         task_dirs: tasks by their folders, as in the public benchmark.
-        levels: levels of the prompts.
+        levels: levels of the prompts; the highest of each task, which tells least, if there are none.
         seeds: seeds of instances; the host's own if there are none.
         data_dir: accepted and ignored.
     """
 
     tasks: tuple[str, ...] = ()
     task_dirs: tuple[str, ...] = ()
-    levels: tuple[int, ...] = (1,)
+    levels: tuple[int, ...] = ()
     seeds: tuple[int, ...] = ()
     data_dir: str = ""
 
@@ -199,7 +202,7 @@ def _plan(participants: Mapping[str, str], config: _Config, host: HostSettings) 
         RequestedAssessment(role, url, task, cast("Level", level), seed, number, secret=not config.seeds)
         for role, url in participants.items()
         for task in dict.fromkeys(tasks)
-        for level in dict.fromkeys(config.levels)
+        for level in dict.fromkeys(config.levels or (host.levels.get(task, 1),))
         for number, seed in enumerate(dict.fromkeys(seeds), 1)
     ]
 
@@ -208,15 +211,20 @@ _SECRET_KEYS: Final = ("evidence", "provenance", "signals", "meta")
 """Keys whose values may reveal a secret instance, such as its reference."""
 
 
-def shown(result: Mapping[str, Any], assessment: RequestedAssessment) -> dict[str, Any]:
-    """A result as it is sent: with the role of the agent, and for a secret instance without seed and evidence.
+def shown(result: Mapping[str, Any], assessment: RequestedAssessment, attempt: int = 1) -> dict[str, Any]:
+    """A result as it is sent: with the role of the agent and the number of the attempt at this instance.
 
-    Results are published, and the same secret instances are used again.
+    For a secret instance it has no seed and no evidence, and shares of points have two decimals: results are published,
+    the same instances are used again, and many exact scores would locate the reference.
     """
-    sent = {**result, "participant": assessment.role, "instance": assessment.number}
+    sent = {**result, "participant": assessment.role, "instance": assessment.number, "attempt": attempt}
     if not assessment.secret:
         return sent
     return {**{key: _without_secrets(key, value) for key, value in sent.items()}, "seed": None}
+
+
+_SCORES: Final = {"total_score": "max_score", "score": "max", "points": "max_points"}
+"""Key of a score in a result -> key of its maximum beside it."""
 
 
 def summary(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -244,7 +252,11 @@ def _without_secrets(key: str, value: Any) -> Any:
     if key in _SECRET_KEYS:
         return {}
     if isinstance(value, Mapping):
-        return {name: _without_secrets(name, inner) for name, inner in value.items() if name not in _SECRET_KEYS}
+        kept = {name: _without_secrets(name, inner) for name, inner in value.items() if name not in _SECRET_KEYS}
+        for score, best in _SCORES.items():
+            if kept.get(score) and kept.get(best):
+                kept[score] = round(round(kept[score] / kept[best], 2) * kept[best], 6)
+        return kept | {name: round(kept[name], 2) for name in ("normalized_score",) if name in kept}
     if isinstance(value, list):
         return [_without_secrets("", inner) for inner in value]
     return value
@@ -269,6 +281,7 @@ class AssessmentExecutor(AgentExecutor):
     def __init__(self, assess: Assess, host: HostSettings) -> None:
         self._assess, self._host = assess, host
         self._running = 0
+        self._attempts: Counter[tuple[str, int, int]] = Counter()
 
     async def execute(self, context: RequestContext, event_queue: EventQueue) -> None:
         updater = await updates(context, event_queue)
@@ -319,9 +332,12 @@ class AssessmentExecutor(AgentExecutor):
 
     async def _one(self, assessment: RequestedAssessment) -> dict[str, Any]:
         """The result of one assessment as it may be sent; errors become results."""
+        instance = (assessment.task_id, assessment.level, assessment.seed)
+        self._attempts[instance] += 1
+        attempt = self._attempts[instance]
         try:
             work = in_thread(self._assess, assessment.url, assessment.task_id, assessment.level, assessment.seed)
-            result = shown(await asyncio.wait_for(work, self._host.seconds), assessment)
+            result = shown(await asyncio.wait_for(work, self._host.seconds), assessment, attempt)
             dump_object(result)
             float(result["final"]["normalized_score"])
         except Exception as error:
@@ -339,7 +355,7 @@ class AssessmentExecutor(AgentExecutor):
                 code=code,
                 judged=0.0,
             )
-            return shown(error_result, assessment)
+            return shown(error_result, assessment, attempt)
         return result
 
 
@@ -417,10 +433,11 @@ def serve_host(
         UnknownNameError: there is no such task or judge.
         FileError: the secret cannot be used.
     """
-    names = tuple(load_task(task_folder(name)).id for name in tasks or shipped_tasks())
+    loaded = [load_task(task_folder(name)) for name in tasks or shipped_tasks()]
+    names, levels = tuple(task.id for task in loaded), {task.id: max(task.levels) for task in loaded}
     seeds = tuple(seed.value for seed in Seeds.first(instances, secret).of("host"))
     conditions = Conditions(folder / "instances", judge_choice(judge), tools_host)
     assess = host_assess(tasks or tuple(shipped_tasks()), folder / "records", conditions=conditions)
     # As text only: the public platform counts a text part and a data part as two results.
-    executor = AssessmentExecutor(assess, HostSettings(names, seeds, results="text"))
+    executor = AssessmentExecutor(assess, HostSettings(names, seeds, results="text", levels=levels))
     serve_a2a(executor, _CARD, host, port, card_url=card_url)

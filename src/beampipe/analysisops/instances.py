@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from beampipe import __version__
-from beampipe.analysisops.agents.baselines import OracleAgent
-from beampipe.analysisops.contract import HistogramReference, Level, Quantity, Reference, TaskRequest
+from beampipe.analysisops.agents.analysis import Layout
+from beampipe.analysisops.agents.baselines import ScriptedAgent
+from beampipe.analysisops.contract import Level, Quantity, Reference, TaskRequest
 from beampipe.analysisops.grading.answers import double_majority
 from beampipe.analysisops.grading.submission import Evidence, read_submission
 from beampipe.analysisops.ledger import Ledger
@@ -107,7 +108,7 @@ def prepare_instance(task: Task, seed: int, folder: Path) -> PreparedInstance:
     for name, handle in answer["histograms"].items():
         content = session.content(handle)
         assert isinstance(content, Histogram)
-        histograms[name] = HistogramReference(tuple(content.edges.tolist()), tuple(content.values.tolist()))
+        histograms[name] = content.reference()
     evidence = evidence_of(answer, session, hidden)
     for labels in evidence.labels.values():
         good, _ = double_majority(labels, evidence.particle_id)
@@ -120,9 +121,10 @@ def prepare_instance(task: Task, seed: int, folder: Path) -> PreparedInstance:
     return PreparedInstance(task, data, hidden, reference, facts)
 
 
-def oracle_of(task: Task, hidden: HiddenTruth) -> OracleAgent:
+def oracle_of(task: Task, hidden: HiddenTruth) -> ScriptedAgent:
     """The agent with the hidden truth of an instance, whose result is the reference."""
-    return OracleAgent(hidden, load_program(program_file(task.type, task.folder)).analyse)
+    layout = Layout(hidden.tree, hidden.columns, hidden.energy_unit)
+    return ScriptedAgent(lambda _: load_program(program_file(task.type, task.folder)).analyse, layout)
 
 
 def prepare_open_instance(task: Task, folder: Path, *, catalogue: Catalogue = atlas_catalogue) -> PreparedInstance:
@@ -177,7 +179,7 @@ def evidence_of(submission: object, session: Session, hidden: HiddenTruth) -> Ev
     for name, handle in read.section("histograms").items():
         content = _content(session, handle)
         if isinstance(content, Histogram):
-            histograms[name] = HistogramReference(tuple(content.edges.tolist()), tuple(content.values.tolist()))
+            histograms[name] = content.reference()
     for name, handle in read.section("artifacts").items():
         content = _content(session, handle)
         if isinstance(content, TrackLabels):

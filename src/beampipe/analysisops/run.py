@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from beampipe.analysisops.artifacts import ask_program
 from beampipe.analysisops.assessment import ask_here, ask_over_a2a, assess, own_checks, regrade
 from beampipe.analysisops.contract import Level
 from beampipe.analysisops.instances import InstanceStore, oracle_of, program_digest, work_code
-from beampipe.analysisops.programs import ask_program
 from beampipe.analysisops.registry import ORACLE, JudgeChoice, agent_choice, judge_choice, make_agent
 from beampipe.analysisops.runs.engine import Rescored
 from beampipe.analysisops.runs.engine import rescore as rescore_run
@@ -23,6 +23,7 @@ from beampipe.analysisops.tasks.load import Task, load_task, shipped_tasks
 from beampipe.analysisops.tasks.spec import read_yaml
 from beampipe.analysisops.tools.mcp import LOOPBACK
 from beampipe.errors import UnknownNameError
+from beampipe.plugins import load_plugin, plugin_names
 from beampipe.workflow import digest_of
 
 
@@ -42,17 +43,20 @@ class Conditions:
 
 
 def task_folder(name: str) -> Path:
-    """The folder of a shipped task by its name, or of any other by its path.
+    """The folder of a shipped task or of a plug-in of the group ``beampipe.tasks`` by its name, or any by its path.
 
     Raises:
         UnknownNameError: there is no such task and no such folder.
+        ConfigError: a plug-in cannot be imported.
     """
-    shipped = shipped_tasks()
+    shipped, plugins = shipped_tasks(), plugin_names("tasks")
     if name in shipped:
         return shipped[name]
+    if name in plugins:
+        return Path(load_plugin("tasks", name))
     if Path(name).is_dir():
         return Path(name)
-    raise UnknownNameError("task", name, shipped)
+    raise UnknownNameError("task", name, [*shipped, *plugins])
 
 
 def evaluate(

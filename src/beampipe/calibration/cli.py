@@ -21,7 +21,6 @@ from beampipe.terminal.commands import Commands, Json, Replace, print_json
 if TYPE_CHECKING:
     from beampipe.calibration.tasks.plan import Plan
 
-__all__ = ["app"]
 
 app = Commands("Quark/gluon tagging: scale factors from ROOT files.")
 
@@ -219,15 +218,15 @@ def inspect_command(
     if output is not None:
         check_output(output)
         require_ours(output, force=force)  # the file has no mark, as its user will edit it
-    found = inspect_ntuple(Path(file), preset)
+    inspection = inspect_ntuple(Path(file), preset)
     if as_json:
-        print_json(found)
+        print_json(inspection)
     else:
-        typer.echo("\n".join(found.lines))
+        typer.echo("\n".join(inspection.lines))
     if output is not None:
-        output.write_text(found.configuration, encoding="utf-8")
+        output.write_text(inspection.configuration, encoding="utf-8")
         say(f"configuration: {output}")
-    if not found.good:
+    if not inspection.good:
         raise typer.Exit(1)
 
 
@@ -304,11 +303,11 @@ def explain(
     from beampipe.calibration.run import plan_calibration
 
     plan = plan_calibration(load_configuration(config, output=results))
-    found = explanation(plan, scale_factor, tagger=tagger, working_point=working_point, pt=pt)
+    explained = explanation(plan, scale_factor, tagger=tagger, working_point=working_point, pt=pt)
     if as_json:
-        print_json(found.plain())
+        print_json(explained.plain())
     else:
-        typer.echo("\n".join(found.lines(full=every)))
+        typer.echo("\n".join(explained.lines(full=every)))
 
 
 @app.command()
@@ -331,12 +330,12 @@ def combine(
     from beampipe.calibration.method.joint import combine_sets, read_sets
     from beampipe.calibration.report.tables import print_estimate
 
-    found = combine_sets(read_sets(sets), separate=separate or ())
-    paths = write_joint(found.joint, output, found.write)
+    combination = combine_sets(read_sets(sets), separate=separate or ())
+    paths = write_joint(combination.joint, output, combination.write)
     if as_json:
-        print_json(found.plain())
+        print_json(combination.plain())
     else:
-        print_estimate(found, console())
+        print_estimate(combination, console())
     say("\n".join(map(str, paths)))
 
 
@@ -350,8 +349,8 @@ def _summary(plan: Plan, until: str = "report", *, as_json: bool = False) -> Non
     say(f"{until}: done for {len(plan.samples)} samples, {files} files, {chunks} chunks -> {configuration.output}")
     if as_json:
         done = {"stage": until, "samples": len(plan.samples), "files": files, "chunks": chunks}
-        found = json.loads((configuration.output / FACTORS).read_bytes()) if reaches(until, "factors") else None
-        print_json({**done, "output": configuration.output, "factors": found})
+        factors = json.loads((configuration.output / FACTORS).read_bytes()) if reaches(until, "factors") else None
+        print_json({**done, "output": configuration.output, "factors": factors})
     elif reaches(until, "factors"):
         from beampipe.calibration.report.tables import print_factors
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from glob import glob
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 from beampipe.calibration.layout import BEAMPIPE, Layout, is_remote, over_preset
 from beampipe.errors import ConfigError, FileError, UnknownNameError
@@ -51,20 +51,6 @@ class Regions:
             raise ConfigError(f"regions: got {self}, expected min_eta_gap >= 0 and split > 0")
 
 
-class Cuts(NamedTuple):
-    """The limits of a `DijetSelection`, under the same names, for compiled kernels.
-
-    All are float64, so that a kernel is compiled only once.
-    """
-
-    min_subleading_pt: float
-    max_leading_pt: float
-    max_pt_ratio: float
-    max_abs_eta: float
-    min_n_trk: float
-    max_abs_weight: float
-
-
 @dataclass(frozen=True)
 class DijetSelection:
     """Cuts on the two leading jets of an event. They are applied to each variation with its own pT and n_trk.
@@ -96,15 +82,9 @@ class DijetSelection:
         if self.max_pt_ratio <= 1:
             raise ConfigError(f"selection: got max_pt_ratio {self.max_pt_ratio}, expected more than 1")
 
-    @property
-    def cuts(self) -> Cuts:
-        """The limits in the form that compiled kernels take."""
-        return Cuts(*(float(getattr(self, name)) for name in Cuts._fields))
 
-
-_FEWEST: Final = 5
-
-_MOST: Final = 100
+_FEWEST, _MOST = 5, 100
+"""Limits of the number of groups."""
 
 
 @dataclass(frozen=True)
@@ -181,22 +161,6 @@ DATA_KINDS: Final = ("data", "pseudo-data")
 """Kinds of samples that may be used as data."""
 
 
-class TaggerAxis(NamedTuple):
-    """Name of a tagger, and the equal bins of its histogram.
-
-    Attributes:
-        name: name of the tagger.
-        bins: number of bins.
-        low: lower edge of the first bin.
-        high: upper edge of the last bin.
-    """
-
-    name: str
-    bins: int
-    low: float
-    high: float
-
-
 @dataclass(frozen=True)
 class Tagger:
     """A quantity that is low for quark-like jets, in `bins` equal bins; outside counts in the first or last bin.
@@ -235,9 +199,9 @@ class Tagger:
             )
 
     @property
-    def axis(self) -> TaggerAxis:
-        """The tagger's name and bins: the only settings of it that histograms depend on."""
-        return TaggerAxis(self.name, self.bins, self.low, self.high)
+    def axis(self) -> tuple[str, int, float, float]:
+        """The tagger's name, number of bins and outer edges: the only settings of it that histograms depend on."""
+        return self.name, self.bins, self.low, self.high
 
     @property
     def in_files(self) -> bool:
@@ -253,6 +217,11 @@ class Tagger:
     def shipped(self) -> bool:
         """Whether the model is the one that comes with the package."""
         return self.model == "shipped"
+
+    @property
+    def model_file(self) -> bool:
+        """Whether the model is a file of the user."""
+        return bool(self.model) and not (self.served or self.shipped)
 
     @property
     def served(self) -> bool:
@@ -411,7 +380,7 @@ class Configuration(Shown):
         return {
             "samples": ", ".join(self.samples),
             "taggers": ", ".join(self.tagger_names),
-            "systematics": ", ".join(one.name for one in self.systematics) or "none",
+            "systematics": ", ".join(source.name for source in self.systematics) or "none",
             "output": self.output,
         }
 
@@ -461,8 +430,8 @@ class Configuration(Shown):
 
     def layout_of(self, sample: str) -> Layout:
         """Which branch holds what in the files of a sample; jets of data are not smeared."""
-        found = self.layout if self.wants_variations(sample) else self.layout.without_variations()
-        return replace(found, smearing=None) if found.smearing and self.samples[sample].kind == "data" else found
+        layout = self.layout if self.wants_variations(sample) else self.layout.without_variations()
+        return replace(layout, smearing=None) if layout.smearing and self.samples[sample].kind == "data" else layout
 
     def wants_variations(self, sample: str) -> bool:
         """Whether weights and jets of a sample are varied: only those of the nominal one are."""
@@ -495,8 +464,12 @@ def load_configuration(path: str | Path, *, output: str | Path | None = None) ->
         table["layout"] = over_preset(table["layout"], where)
         if isinstance(table["layout"], Mapping) and table["layout"].get("variations") and "energy" not in table:
             table["energy"] = {"scale": 0, "resolution": 0}  # avoid varying the jet energy twice
-    found = build(Configuration, table, where, folder)
-    return replace(found, taggers=tuple(_with_path(tagger, folder) for tagger in found.taggers))
+    configuration = build(Configuration, table, where, folder)
+    taggers = [
+        replace(tagger, model=str(folder / tagger.model)) if tagger.model_file else tagger
+        for tagger in configuration.taggers
+    ]
+    return replace(configuration, taggers=tuple(taggers))
 
 
 def _with_files(entry: Any, folder: Path, where: str) -> Any:
@@ -508,20 +481,13 @@ def _with_files(entry: Any, folder: Path, where: str) -> Any:
         patterns = [patterns]
     if not isinstance(patterns, list) or not patterns or not all(isinstance(pattern, str) for pattern in patterns):
         raise ConfigError(f"{where}: got files = {patterns!r}, expected paths or patterns of paths")
-    found: set[Path] = set()
+    files: set[Path] = set()
     for pattern in patterns:
         if is_remote(pattern):
-            found.add(Path(pattern))
+            files.add(Path(pattern))
             continue
         matched = glob(pattern, root_dir=folder, recursive=True)
         if not matched:
             raise FileError(f"{where}: got files {pattern!r}, which matches no file in {folder}")
-        found.update(folder / match for match in matched)
-    return {**entry, "files": tuple(sorted(found))}
-
-
-def _with_path(tagger: Tagger, folder: Path) -> Tagger:
-    """The tagger with its model path, if any, resolved relative to the folder."""
-    if not tagger.model or tagger.served or tagger.shipped:
-        return tagger
-    return replace(tagger, model=str(folder / tagger.model))
+        files.update(folder / match for match in matched)
+    return {**entry, "files": tuple(sorted(files))}

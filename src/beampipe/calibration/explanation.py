@@ -16,8 +16,6 @@ from beampipe.errors import UnknownNameError
 from beampipe.notebook import Shown
 from beampipe.workflow import Provenance
 
-__all__ = ["Explanation", "explain", "explanation"]
-
 
 @dataclass(frozen=True, repr=False)
 class Explanation(Shown):
@@ -50,13 +48,13 @@ class Explanation(Shown):
 
     def facts(self) -> Mapping[str, object]:
         """The scale factor with its bin, its value, total uncertainty and flags."""
-        one = self.factor
-        where = f"{self.name}({one.tagger}, {one.working_point:.0%}, {one.pt_low:g}-{one.pt_high:g} GeV)"
-        return {where: f"{one.nominal:.4f} +- {one.total:.4f}", "flags": ", ".join(one.flags) or "none"}
+        factor = self.factor
+        where = f"{self.name}({factor.tagger}, {factor.working_point:.0%}, {factor.pt_low:g}-{factor.pt_high:g} GeV)"
+        return {where: f"{factor.nominal:.4f} +- {factor.total:.4f}", "flags": ", ".join(factor.flags) or "none"}
 
     def plain(self) -> dict[str, Any]:
         """The explanation as JSON types, with all files and chunks."""
-        rules = {one.name: {"rule": one.rule, "of": _members(one)} for one in self.systematics}
+        rules = {source.name: {"rule": source.rule, "of": _members(source)} for source in self.systematics}
         about = {"name": self.name, "factor": self.factor, "replicas": self.replicas, "systematics": rules}
         return {**about, "made_from": _node(self.made_from)}
 
@@ -103,30 +101,31 @@ def explanation(
         factors = Factors.read(store.require(plan.factors, "beampipe calibration factors CONFIG"))
         if name not in SHORT_NAMES:
             raise UnknownNameError("scale factor", name, SHORT_NAMES)
-        one = factors.at(tagger=tagger, working_point=working_point, pt=pt, **SHORT_NAMES[name]._asdict())
+        factor = factors.at(tagger=tagger, working_point=working_point, pt=pt, **SHORT_NAMES[name]._asdict())
         n_replicas = len(read_arrays(Efficiencies, store.require(plan.extract))[tagger].data_replicas)
-        return Explanation(name, one, n_replicas, configuration.systematics, store.walk(plan.factors.key))
+        return Explanation(name, factor, n_replicas, configuration.systematics, store.walk(plan.factors.key))
 
 
-def _numbers(found: Explanation) -> Iterator[str]:
+def _numbers(explained: Explanation) -> Iterator[str]:
     """Lines with the value, its numerator and denominator, and its uncertainties."""
-    name, one = found.name, found.factor
+    name, factor = explained.name, explained.factor
     yield (
-        f"{name}({one.tagger}, {one.working_point:.0%}, {one.pt_low:g}-{one.pt_high:g} GeV)"
-        f" = {one.nominal:.4f} +- {one.total:.4f}"
+        f"{name}({factor.tagger}, {factor.working_point:.0%}, {factor.pt_low:g}-{factor.pt_high:g} GeV)"
+        f" = {factor.nominal:.4f} +- {factor.total:.4f}"
     )
-    yield f"  ratio of {one.flavour} {one.quantity}: data {one.data:.4f} / simulation {one.simulation:.4f}"
-    for flag in one.flags:
+    yield f"  ratio of {factor.flavour} {factor.quantity}: data {factor.data:.4f} / simulation {factor.simulation:.4f}"
+    for flag in factor.flags:
         yield f"  flag {flag}: {FLAGS[flag]}"
-    yield f"  by label in simulation: {one.truth:.4f}"
-    yield f"  quark-like: {one.tagger} < {one.cut:g}, frozen from nominal simulation"
+    yield f"  by label in simulation: {factor.truth:.4f}"
+    yield f"  quark-like: {factor.tagger} < {factor.cut:g}, frozen from nominal simulation"
+    forward, central = factor.forward_fraction, factor.central_fraction
     yield (
-        f"  quark fractions after re-weighting: forward {one.forward_fraction:.4f}, central {one.central_fraction:.4f},"
-        f" determinant {one.forward_fraction - one.central_fraction:.4f}"
+        f"  quark fractions after re-weighting: forward {forward:.4f}, central {central:.4f},"
+        f" determinant {forward - central:.4f}"
     )
-    yield f"  statistical  {one.statistical:.4f}  ({found.replicas} replicas)"
-    for source in found.systematics:
-        yield f"  {source.name:12} {one.sources[source.name]:.4f}  ({source.rule} of {', '.join(_members(source))})"
+    yield f"  statistical  {factor.statistical:.4f}  ({explained.replicas} replicas)"
+    for source in explained.systematics:
+        yield f"  {source.name:12} {factor.sources[source.name]:.4f}  ({source.rule} of {', '.join(_members(source))})"
 
 
 def _members(source: Systematic) -> tuple[str, ...]:
@@ -139,7 +138,7 @@ def _node(node: Provenance) -> dict[str, Any]:
     if node.about is None:
         return {"stage": _stage(node), "label": node.label, "key": node.key}
     about = {"stage": _stage(node), "label": node.about["label"], "key": node.key}
-    return {**about, "parameters": node.about["parameters"], "inputs": [_node(one) for one in node.inputs]}
+    return {**about, "parameters": node.about["parameters"], "inputs": [_node(below) for below in node.inputs]}
 
 
 def _tree(node: Provenance, indent: str, *, full: bool) -> Iterator[str]:

@@ -85,33 +85,26 @@ def load_function(call: str, folder: Path) -> Callable[..., Any]:
     """
     module, _, name = call.partition(":")
     try:
-        code = _code(module, folder)
+        importlib.invalidate_caches()  # folders may contain new files
+        if importlib.util.find_spec(module.partition(".")[0]) is None:
+            sys.path.append(str(folder))
+        code = user_code(module)
+        if module not in code.modules:
+            raise ImportError("there is no such module")
         before = _loaded.get(module, code)
         if before != code:
             for each in before.modules | code.modules:
                 sys.modules.pop(each, None)
         _loaded[module] = code
-        found = getattr(importlib.import_module(module), name)
+        function: Callable[..., Any] = getattr(importlib.import_module(module), name)
     except Exception as error:  # the import of a user's module may raise anything
         raise ConfigError(
             f"got function {call!r}, which cannot be imported ({error}); expected package.module:function, installed,"
             " on PYTHONPATH, or in the folder where the command runs"
         ) from error
-    if not callable(found):
-        raise ConfigError(f"got {call!r}, which is no function ({type(found).__name__})")
-    made: Callable[..., Any] = found
-    return made
-
-
-def _code(module: str, folder: Path) -> UserCode:
-    """The current code of a function's module and of its imports."""
-    importlib.invalidate_caches()  # folders may contain new files
-    if importlib.util.find_spec(module.partition(".")[0]) is None:
-        sys.path.append(str(folder))
-    code = user_code(module)
-    if module not in code.modules:
-        raise ImportError("there is no such module")
-    return code
+    if not callable(function):
+        raise ConfigError(f"got {call!r}, which is no function ({type(function).__name__})")
+    return function
 
 
 def function_digest(function: JetFunction | None, files: Iterable[Path]) -> str:
@@ -144,12 +137,12 @@ def _digest_of(path: Path) -> str:
 
 
 @lru_cache(maxsize=256)
-def _digest(path: Path, looks: FileStamp) -> str:
+def _digest(path: Path, stamp: FileStamp) -> str:
     return file_digest(path)
 
 
 @lru_cache(maxsize=64)
-def _correction(file: Path, name: str, looks: FileStamp) -> Any:
+def _correction(file: Path, name: str, stamp: FileStamp) -> Any:
     """A correction of a file; a file whose stamp has changed is read again."""
     import correctionlib
 
@@ -160,8 +153,8 @@ def _correction(file: Path, name: str, looks: FileStamp) -> Any:
     for kind in (every, every.compound):
         if name in list(kind):
             return kind[name]
-    known = ", ".join(sorted([*every, *every.compound]))
-    raise ConfigError(f"{file}: got no correction {name!r}, expected one of {known}")
+    names = ", ".join(sorted([*every, *every.compound]))
+    raise ConfigError(f"{file}: got no correction {name!r}, expected one of {names}")
 
 
 def corrected_pt(correction: Correction, pt: ndarray, values: Mapping[str, ndarray]) -> ndarray:
@@ -197,12 +190,12 @@ def evaluated(file: Path, name: str, inputs: Sequence[str], values: Mapping[str,
         ConfigError: there is no such correction, or it takes other inputs.
         FileError: its file cannot be read.
     """
-    found = _correction(file, name, FileStamp.of(file))
+    correction = _correction(file, name, FileStamp.of(file))
     given = [each[1:] if each.startswith("=") else _plain(values[each]) for each in inputs]
     try:
-        value: ndarray = np.asarray(found.evaluate(*given), np.float64)
+        value: ndarray = np.asarray(correction.evaluate(*given), np.float64)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        takes = ", ".join(f"{each.name} ({each.type})" for each in found.inputs)
+        takes = ", ".join(f"{each.name} ({each.type})" for each in correction.inputs)
         raise ConfigError(
             f"{file}: correction {name!r}: got inputs {', '.join(inputs)}, expected {takes}, inside its bins ({error})"
         ) from error
@@ -283,13 +276,13 @@ class Smearing:
     @property
     def inputs(self) -> Mapping[str, str]:
         """Key in the configuration -> each column, branch or expression that is read for every jet."""
-        found: dict[str, str] = {}
+        keys: dict[str, str] = {}
         for key in ("resolution_inputs", "scale_factor_inputs", "seed"):
-            found |= {text: key for text in getattr(self, key) if text[:1] != "=" and text != SYSTEMATIC}
+            keys |= {text: key for text in getattr(self, key) if text[:1] != "=" and text != SYSTEMATIC}
         gen = self.gen
-        found |= {gen.index: "gen.index"} if gen.index else {}
-        found |= {text: f"gen.{key}" for key in ("pt", "eta", "phi") if (text := getattr(gen, key))}
-        return found
+        keys |= {gen.index: "gen.index"} if gen.index else {}
+        keys |= {text: f"gen.{key}" for key in ("pt", "eta", "phi") if (text := getattr(gen, key))}
+        return keys
 
 
 def smeared_pt(
@@ -317,9 +310,9 @@ def smeared_pt(
     if len(pt) == 0:
         return pt
     scale_inputs = tuple(f"={smearing.systematic}" if x == SYSTEMATIC else x for x in smearing.scale_factor_inputs)
-    known = {text: per_jet(text) for text in (*smearing.resolution_inputs, *scale_inputs) if text[:1] != "="}
-    resolution = evaluated(smearing.file, smearing.resolution, smearing.resolution_inputs, known)
-    scale = evaluated(smearing.file, smearing.scale_factor, scale_inputs, known)
+    numbers = {text: per_jet(text) for text in (*smearing.resolution_inputs, *scale_inputs) if text[:1] != "="}
+    resolution = evaluated(smearing.file, smearing.resolution, smearing.resolution_inputs, numbers)
+    scale = evaluated(smearing.file, smearing.scale_factor, scale_inputs, numbers)
     factor = 1 + _noise([per_jet(text) for text in smearing.seed]) * resolution * np.sqrt(np.maximum(scale**2 - 1, 0))
     if smearing.gen.pt:
         there, near, gen_pt = _matched(smearing.gen, per_jet, per_gen, counts)
@@ -340,9 +333,9 @@ def _matched(
     there = np.ones(n_jets, bool)
     if gen.index:
         n_gen, first = per_gen(gen.pt)
-        event, place = np.repeat(np.arange(len(counts)), counts), per_jet(gen.index).astype(np.int64)
-        there = (place >= 0) & (place < n_gen[event])
-        at = np.where(there, (np.cumsum(n_gen) - n_gen)[event] + place, 0)
+        event, number = np.repeat(np.arange(len(counts)), counts), per_jet(gen.index).astype(np.int64)
+        there = (number >= 0) & (number < n_gen[event])
+        at = np.where(there, (np.cumsum(n_gen) - n_gen)[event] + number, 0)
 
         def read(branch: str) -> ndarray:
             numbers = first if branch == gen.pt else per_gen(branch)[1]
@@ -360,9 +353,9 @@ def _matched(
 
 def _noise(seed: list[ndarray]) -> Float64[ndarray, " j"]:
     """A normal random number for each jet, the same on every machine."""
-    given = [each.astype(np.int64 if each.dtype.kind in "iub" else np.float64) for each in seed]
-    drawn: ndarray = _generator(tuple("int" if each.dtype.kind == "i" else "real" for each in given)).evaluate(*given)
-    return drawn
+    given = [_plain(each) for each in seed]
+    noise: ndarray = _generator(tuple("int" if each.dtype.kind == "i" else "real" for each in given)).evaluate(*given)
+    return noise
 
 
 @cache
@@ -372,5 +365,5 @@ def _generator(types: tuple[str, ...]) -> Any:
 
     inputs = [{"name": f"x{k}", "type": each} for k, each in enumerate(types)]
     data = {"nodetype": "hashprng", "inputs": [each["name"] for each in inputs], "distribution": "normal"}
-    one = {"name": "n", "version": 1, "inputs": inputs, "output": {"name": "n", "type": "real"}, "data": data}
-    return correctionlib.CorrectionSet.from_string(json.dumps({"schema_version": 2, "corrections": [one]}))["n"]
+    correction = {"name": "n", "version": 1, "inputs": inputs, "output": {"name": "n", "type": "real"}, "data": data}
+    return correctionlib.CorrectionSet.from_string(json.dumps({"schema_version": 2, "corrections": [correction]}))["n"]

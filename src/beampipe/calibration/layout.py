@@ -99,10 +99,10 @@ def address(path: Path) -> str:
     >>> address(Path("root://host//store/a.root"))
     'root://host//store/a.root'
     """
-    found = _REMOTE.match(str(path))
-    if found is None:
+    parts = _REMOTE.match(str(path))
+    if parts is None:
         return str(path)
-    protocol, rest = found.groups()
+    protocol, rest = parts.groups()
     return f"{protocol}://{rest.replace('/', '//', 1) if protocol == 'root' else rest}"
 
 
@@ -309,8 +309,8 @@ class Constituents:
     def branches(self) -> dict[str, str]:
         """Key in the configuration -> branch, for all required branches."""
         keys = ("pt", "eta", "phi", *(("charge",) if self.charged else ()), "jet")
-        found = {key: getattr(self, key) for key in keys}
-        return found | ({"link": self.link} if self.link else {}) if self.pt else {}
+        branches = {key: getattr(self, key) for key in keys}
+        return branches | ({"link": self.link} if self.link else {}) if self.pt else {}
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from beampipe.calibration.layout import Layout, likely_presets, preset_layout
 from beampipe.calibration.ntuple.branches import file_errors, open_root
 from beampipe.calibration.ntuple.columns import DERIVED, EventSource
 from beampipe.calibration.ntuple.inspection import (
+    LIKELY,
     ColumnSummary,
     SanityChecks,
-    branches_of,
+    branches_by_tree,
     missing_branches,
-    sanity_checks,
     sums_of_weights,
     weight_names,
 )
@@ -47,12 +47,12 @@ def guessed_branches(branches: Iterable[str]) -> dict[str, str]:
     >>> guessed_branches(["RunNum", "EvtNum", "Jets/Jets.fCoordinates.fPt", "Jets/Jets.fCoordinates.fEta"])["pt"]
     'Jets/Jets.fCoordinates.fPt'
     """
-    found = dict.fromkeys(_WORDS, "")
+    guesses = dict.fromkeys(_WORDS, "")
     for branch in sorted(branches, key=lambda name: (len(name), name)):
         for column, words in _WORDS.items():
-            if not found[column] and _fits(branch, words, jets=column not in _ONCE):
-                found[column] = branch
-    return found
+            if not guesses[column] and _fits(branch, words, jets=column not in _ONCE):
+                guesses[column] = branch
+    return guesses
 
 
 def _fits(branch: str, words: tuple[str, ...], *, jets: bool) -> bool:
@@ -75,8 +75,8 @@ def advised(problems: Iterable[str]) -> dict[str, str]:
     >>> advised(["got a median leading pT of 6e+05 ...; set layout.energy_unit = 'MeV'"])
     {'energy_unit': 'MeV'}
     """
-    found = (re.search(r"set layout\.([\w.]+) = '?(\w+)'?", said) for said in problems)
-    return {match[1]: match[2] for match in found if match}
+    matches = (re.search(r"set layout\.([\w.]+) = '?(\w+)'?", problem) for problem in problems)
+    return {match[1]: match[2] for match in matches if match}
 
 
 def as_toml(
@@ -104,15 +104,11 @@ def as_toml(
     for key, value in changes.items():
         if key not in tables:
             lines.append(f"{key} = {value}" if value in ("true", "false") else f'{key} = "{value}"')
-    lines += [f"# {told}" for told in (f"{key}: {said}" for key, said in missing.items())]
+    lines += [f"# {remark}" for remark in (f"{key}: {text}" for key, text in missing.items())]
     for key, table in tables.items():
         lines += ["", f"[layout.{key}]  # guessed by name: look at each"]
         lines += [f'{inner} = "{value}"' for inner, value in table.items()]
     return "\n".join(lines) + "\n"
-
-
-_LIKELY: Final = 0.5
-"""Smallest fraction of the branches of a preset for which a file is assumed to have its format."""
 
 
 _MOST: Final = 30
@@ -154,8 +150,7 @@ def inspect_ntuple(path: Path, preset: str = "") -> Inspection:
         UnknownNameError: there is no such preset.
     """
     with open_root(path) as file, file_errors(path, "trees"):
-        names = {key.split(";")[0] for key in file.keys(recursive=False)}
-        trees = {name: branches_of(file[name]) for name in names if hasattr(file[name], "num_entries")}
+        trees = branches_by_tree(file)
         layout, changes = _layout_of(path, trees, preset)
         tree, name = file[layout.tree], layout.preset
         branches = trees[layout.tree]
@@ -164,24 +159,24 @@ def inspect_ntuple(path: Path, preset: str = "") -> Inspection:
         source = EventSource(path, tree, layout, 0, int(tree.num_entries))
         # Report each missing branch once, by name.
         needs = tuple(key for key in DERIVED if source.has(f"jet_{key}") and not _lacks(layout, key, missing))
-        seen = sanity_checks(source, labelled=simulated, needs=needs, min_pt=DijetSelection().min_subleading_pt)
-        others = [_others(tree, seen)] if missing else []
+        checks = SanityChecks(source, labelled=simulated, needs=needs, min_pt=DijetSelection().min_subleading_pt)
+        others = [_others(tree, checks)] if missing else []
         summed, unsummed = _sums(file, source, layout) if simulated and not layout.own_books else ("", "")
-    lines = [f"{path}: preset {name}, tree {layout.tree}, {tree.num_entries} events", *_table(seen)]
+    lines = [f"{path}: preset {name}, tree {layout.tree}, {tree.num_entries} events", *_table(checks)]
     lines += [summed] if summed else []
-    lines += [f"missing: {said}" for said in missing.values()]
+    lines += [f"missing: {text}" for text in missing.values()]
     lines += others
-    problems = [said for said in seen.problems if not any(f"'{branch}' cannot be read" in said for branch in missing)]
-    problems = [said for said in problems if not any(f"'{branch}'" in said for branch in missing)]
+    problems = [text for text in checks.problems if not any(f"'{branch}' cannot be read" in text for branch in missing)]
+    problems = [text for text in problems if not any(f"'{branch}'" in text for branch in missing)]
     wrong = (*problems, *([unsummed] if unsummed else []))
-    lines += [f"wrong: {said}" for said in wrong]
+    lines += [f"wrong: {text}" for text in wrong]
     changes |= advised(problems)
     return Inspection(
         name,
         layout.tree,
         int(tree.num_entries),
         tuple(lines),
-        seen.seen,
+        checks.columns,
         missing,
         wrong,
         not (missing or wrong),
@@ -189,9 +184,9 @@ def inspect_ntuple(path: Path, preset: str = "") -> Inspection:
     )
 
 
-def _others(tree: Any, seen: SanityChecks) -> str:
+def _others(tree: Any, checks: SanityChecks) -> str:
     """The first numeric branches that no column uses, as suggestions."""
-    used = {name for each in seen.seen.values() for text in each.branches for name in names_in(text)}
+    used = {name for each in checks.columns.values() for text in each.branches for name in names_in(text)}
     kinds = {str(name): _kind(tree, name) for name in tree.keys()}  # noqa: SIM118 - a tree
     names = [f"{name} ({kind})" for name, kind in kinds.items() if name not in used and "unknown" not in kind]
     more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
@@ -219,7 +214,7 @@ def _layout_of(path: Path, trees: Mapping[str, Any], preset: str) -> tuple[Layou
         return preset_layout(preset), {}
     if not trees:
         raise FileError(f"{path}: got no tree, expected one with events", path=path)
-    if not preset and share >= _LIKELY:
+    if not preset and share >= LIKELY:
         return preset_layout(name), {}
     # No preset fits: use the tree with the most branches, and guess columns by branch names.
     tree = max(sorted(trees), key=lambda each: len(trees[each]))
@@ -241,15 +236,15 @@ def _sums(file: Any, source: EventSource, layout: Layout) -> tuple[str, str]:
     return f"sums of weights: {len(names)} by {layout.sums.source}, nominal {sums[0]:.6g}", ""
 
 
-def _table(seen: SanityChecks) -> Iterator[str]:
+def _table(checks: SanityChecks) -> Iterator[str]:
     """One line for each column."""
     yield f"{'column':16} {'branch':40} {'type':16} range in the file"
-    for column, each in seen.seen.items():
-        branch = ", ".join(each.branches) or "(derived or made up)"
+    for column, each in checks.columns.items():
+        branch = ", ".join(each.branches) or "(derived or default)"
         span = f"{each.low:.6g} to {each.high:.6g}"
         if each.codes:
             span = "labels of leading jets " + ", ".join(f"{code}: {count}" for code, count in each.codes.items())
             n = sum(each.codes.values())
             span += f"; {each.unmatched} of {n} ({each.unmatched / n:.1%}) without a parton"
         yield f"{column:16} {branch:40} {each.kind:16} {span}"
-    yield f"median leading pT: {seen.median_pt:.4g} GeV"
+    yield f"median leading pT: {checks.median_pt:.4g} GeV"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ from beampipe.arrays import Float64
 from beampipe.calibration.config import Configuration
 from beampipe.calibration.events.dijets import CUT_NAMES
 from beampipe.calibration.events.histograms import read_filled
-from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors
+from beampipe.calibration.method.factors import FactorKey, Factors
 from beampipe.calibration.method.joint import JointUncertainties, joint_uncertainties
 from beampipe.calibration.method.matrix import Efficiencies, cumulated, read_arrays, scale_factors, truth
 from beampipe.calibration.method.reweight import FORWARD
@@ -112,20 +111,20 @@ def collect_results(plan: Plan, store: Store) -> Results:
     true: dict[FactorKey, Float64[ndarray, " p"]] = {}
     if configuration.samples[configuration.data].kind == "pseudo-data":
         data = samples[configuration.data].templates
-        true = {
-            key: factor
-            for tagger in configuration.tagger_names
-            for key, factor in _true_efficiencies(tagger, configuration, efficiencies[tagger], data)
-        }
+        true = {key: _true_factor(key, factors, efficiencies[key.tagger], data) for key in factors.by_name}
     paths = sorted({path for part in plan.samples.values() for path in part.sample.files})
     by_stage: dict[str, list[Recipe]] = {}
     for recipe in {recipe.key: recipe for recipe in _recipes(plan)}.values():
         by_stage.setdefault(recipe.stage, []).append(recipe)
     costs = []
     for stage, recipes in by_stage.items():
-        found = [artifact for artifact in map(store.find, recipes) if artifact is not None]
-        size, seconds = sum(one.size for one in found), sum((one.seconds for one in found), 0.0)
-        costs.append(Cost(stage, len(recipes), len(found), size, seconds))
+        kept = [artifact for artifact in map(store.find, recipes) if artifact is not None]
+        size, seconds = sum(artifact.size for artifact in kept), sum((artifact.seconds for artifact in kept), 0.0)
+        costs.append(Cost(stage, len(recipes), len(kept), size, seconds))
+    try:
+        input_bytes = sum(path.stat().st_size for path in paths)
+    except OSError:
+        input_bytes = None
     return Results(
         configuration=replace(configuration, samples=dict(configuration.samples)),  # can be pickled, unlike a proxy
         factors=factors,
@@ -134,7 +133,7 @@ def collect_results(plan: Plan, store: Store) -> Results:
         samples=samples,
         true=true,
         costs=tuple(costs),
-        input_bytes=_total_size(paths),
+        input_bytes=input_bytes,
         input_files=len(paths),
         provenance=_provenance(plan),
         versions=store.about(plan.factors.key)["versions"],
@@ -148,26 +147,18 @@ def _sample_result(store: Store, part: SamplePlan) -> SampleResult:
         every.axes, every.variations[:1], every.values[:1], every.squares[:1], every.replicas[:0], every.entries
     )
     events, weights = np.zeros(len(CUT_NAMES)), np.zeros(len(CUT_NAMES))
-    for one in part.bookkeeping.slices:
-        flow = by_slice[one.number].cut_flow
+    for each in part.bookkeeping.slices:
+        flow = by_slice[each.number].cut_flow
         events = events + flow.events
-        weights = weights + flow.weight * 2.0**-part.sample.weight_bits * one.factors[0]
+        weights = weights + flow.weight * 2.0**-part.sample.weight_bits * each.factors[0]
     return SampleResult(templates, events, weights)
 
 
-def _true_efficiencies(
-    tagger: str, configuration: Configuration, measured: Efficiencies, data: Templates
-) -> Iterator[tuple[FactorKey, Float64[ndarray, " p"]]]:
-    """Scale factors by label: pseudo-data over nominal simulation, forward jets."""
-    by_label = truth(data.flavours(tagger)[0])
-    for f, flavour in enumerate(FLAVOUR_NAMES):
-        shares = cumulated((by_label.quark, by_label.gluon)[f], measured.cuts)
-        for w, wp in enumerate(configuration.working_points):
-            for quantity in QUANTITIES:
-                yield (
-                    FactorKey(tagger, wp, flavour, quantity),
-                    scale_factors(shares[:, w], measured.truth[0, :, w, f], quantity),
-                )
+def _true_factor(key: FactorKey, factors: Factors, measured: Efficiencies, data: Templates) -> Float64[ndarray, " p"]:
+    """A scale factor by label: pseudo-data over nominal simulation, forward jets."""
+    by_label, (w, f) = truth(data.flavours(key.tagger)[0]), factors.indices_of(key)
+    shares = cumulated((by_label.quark, by_label.gluon)[f], measured.cuts)
+    return scale_factors(shares[:, w], measured.truth[0, :, w, f], key.quantity)
 
 
 def _recipes(plan: Plan) -> Iterator[Recipe]:
@@ -178,13 +169,6 @@ def _recipes(plan: Plan) -> Iterator[Recipe]:
             yield from (recipe for recipe in chunk.recipes if recipe is not None)
         yield from part.merged.values()
     yield from (plan.reweight, plan.extract, plan.factors)
-
-
-def _total_size(paths: Iterable[Path]) -> int | None:
-    try:
-        return sum(path.stat().st_size for path in paths)
-    except OSError:
-        return None
 
 
 def _provenance(plan: Plan) -> tuple[tuple[str, str], ...]:
@@ -240,14 +224,14 @@ def between_samples(results: Results, sample: str, key: FactorKey) -> BetweenSam
         sample: name of the other sample.
         key: tagger, working point, flavour and quantity.
     """
-    place = (results.factors.working_points.index(key.working_point), FLAVOUR_NAMES.index(key.flavour))
-    cuts = results.efficiencies[key.tagger].cuts[:, place[0]][:, None]
-    names = (results.configuration.nominal, sample)
-    shares = [_share(results.samples[name].templates, key, cuts, place[1]) for name in names]
-    (one, one_error), (other, other_error) = shares
+    w, f = results.factors.indices_of(key)
+    cuts = results.efficiencies[key.tagger].cuts[:, w][:, None]
+    (nominal, nominal_error), (other, other_error) = (
+        _share(results.samples[name].templates, key, cuts, f) for name in (results.configuration.nominal, sample)
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where((one > 0) & (other > 0), one / other, np.nan)
-        return BetweenSamples(ratio, ratio * np.sqrt((one_error / one) ** 2 + (other_error / other) ** 2))
+        ratio = np.where((nominal > 0) & (other > 0), nominal / other, np.nan)
+        return BetweenSamples(ratio, ratio * np.sqrt((nominal_error / nominal) ** 2 + (other_error / other) ** 2))
 
 
 def _share(
@@ -255,8 +239,8 @@ def _share(
 ) -> tuple[Float64[ndarray, " p"], Float64[ndarray, " p"]]:
     """Efficiency or rejection of forward jets of a flavour, and its statistical error."""
     sums = []
-    for one in (templates, replace(templates, values=templates.squares)):
-        jets = one.flavours(key.tagger)[0, :, FORWARD, flavour]
+    for weighted in (templates, replace(templates, values=templates.squares)):
+        jets = weighted.flavours(key.tagger)[0, :, FORWARD, flavour]
         passed = cumulated(jets, cuts)[:, 0]
         sums.append((passed, np.cumsum(jets, axis=-1)[:, -1] - passed))
     (passed, failed), (passed_square, failed_square) = sums

@@ -29,21 +29,12 @@ from beampipe.notebook import in_notebook
 from beampipe.terminal import Progress, bars
 from beampipe.workflow import remembering_code
 
-__all__ = ["is_calibrated", "plan_calibration", "run_calibration"]
-
 _ONE_WORKER: Final = RunSettings()
 
 
 def _no_bar(what: str, total: int | None) -> AbstractContextManager[Callable[[], None]]:
     """A progress bar without output."""
     return nullcontext(lambda: None)
-
-
-def _shown(progress: Progress | None) -> AbstractContextManager[Progress]:
-    """The caller's progress bars, or those of a notebook by default."""
-    if progress is None and in_notebook():
-        return bars()
-    return nullcontext(_no_bar if progress is None else progress)
 
 
 def run_calibration(
@@ -73,13 +64,13 @@ def run_calibration(
         raise UnknownNameError("stage", until, CALIBRATION_STAGES)
     space = workspace_of(configuration)
     store = space.store
-    for place in (space.log.path, store.root / "artifact"):
-        check_output(place, parents=True)
+    for path in (space.log.path, store.root / "artifact"):
+        check_output(path, parents=True)
     store.sweep()
     with (
         remembering_code(),
-        _shown(progress) as told,
-        Workers(settings, space.log, told) as workers,
+        bars() if progress is None and in_notebook() else nullcontext(progress or _no_bar) as shown,
+        Workers(settings, space.log, shown) as workers,
     ):
         plan = _plan(configuration, space, workers, "fill" if reaches(until, "fill") else until)
         if not reaches(until, "fill"):
@@ -89,7 +80,7 @@ def run_calibration(
         if not reaches(until, "reweight"):
             return plan
         # Imported late: the workers of a first run start only after the imports at the top.
-        from beampipe.calibration.report import write_report
+        from beampipe.calibration.report.write import write_report
         from beampipe.calibration.tasks.method import extract_efficiencies, publish_factors, reweight
 
         reweight(store, plan)

@@ -21,8 +21,6 @@ from beampipe.errors import InputError
 from beampipe.files import write_whole
 from beampipe.terminal import Progress
 
-__all__ = ["TrainedTagger", "area_under_curve", "train_from_configuration", "train_tagger"]
-
 _PARAMETERS: Final = {
     "objective": "binary",
     "num_leaves": 15,
@@ -133,9 +131,9 @@ def area_under_curve(
     score: Float64[ndarray, " n"], positive: Bool[ndarray, " n"], weight: Float64[ndarray, " n"]
 ) -> float:
     """Probability that a positive has a higher score than a negative; ties count half."""
-    values, place = np.unique(score, return_inverse=True)
-    above = np.bincount(place, weight * positive, len(values))
-    below = np.bincount(place, weight * ~positive, len(values))
+    values, rank = np.unique(score, return_inverse=True)
+    above = np.bincount(rank, weight * positive, len(values))
+    below = np.bincount(rank, weight * ~positive, len(values))
     before = np.cumsum(below) - below
     return float((above * (before + below / 2)).sum() / (above.sum() * below.sum()))
 

@@ -38,8 +38,7 @@ class FleetServerSettings:
         log: file to which its log is appended.
         models: names of the models to serve; all of the repository if there are none.
         digest: digest of the repository.
-        host: address to listen on.
-        reached: host name or address at which the gateway reaches it; None for `host`.
+        host: address to listen on, at which the gateway reaches it.
         threads: number of threads of the math libraries in each instance; None for the setting of the models.
         start_timeout: time limit [s] of a start.
         exit_timeout: time limit [s] of work in progress at the end.
@@ -56,7 +55,6 @@ class FleetServerSettings:
     models: tuple[str, ...] = ()
     digest: str = ""
     host: str = "127.0.0.1"
-    reached: str | None = None
     threads: int | None = None
     start_timeout: float = 120.0
     exit_timeout: int = 5
@@ -117,7 +115,7 @@ def run_server(settings: FleetServerSettings) -> None:
         last[0] = f"{incident.kind}: {incident.text}"
 
     server = TritonServer(_server_settings(settings), tell)
-    empty = Record(settings.server, settings.group, settings.reached or settings.host, 0, 0, 0, os.getpid(), "starting")
+    empty = Record(settings.server, settings.group, settings.host, 0, 0, 0, os.getpid(), "starting")
     record = replace(empty, repository=settings.digest)
     beats = threading.Thread(target=_write_until, args=(settings, record, started := threading.Event()), daemon=True)
     beats.start()

@@ -22,7 +22,7 @@ from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -285,48 +285,37 @@ def model_of(way: str) -> str:
 _GPU: Final = "nv_gpu_utilization{"
 
 
-@dataclass
-class Usage:
-    """Utilisation of server and model during a ``with`` block.
+class _Usage(NamedTuple):
+    """Sums since the start of a server, or of this process.
 
     Attributes:
-        server: server whose processes are watched; None to watch this process.
-        model: name of the model whose batches are counted.
-        utilisation: processor time over that of all cores; known at the end of the block.
-        gpu_utilisation: mean utilisation of the GPUs by Triton's last value, None without one.
-        batch: mean number of events per call of the model, None if it was not called.
+        time: time of the reading [s].
+        cpu: processor time [s].
+        events: events that the model has answered.
+        calls: calls of the model.
+        gpu: mean utilisation of the GPUs at the time of the reading; None without one.
     """
 
-    server: TritonServer | None
-    model: str
-    utilisation: float = 0.0
-    gpu_utilisation: float | None = None
-    batch: float | None = None
+    time: float
+    cpu: float
+    events: float = 0.0
+    calls: float = 0.0
+    gpu: float | None = None
 
-    def __enter__(self) -> Usage:
-        self._begin = self._read()
-        return self
 
-    def __exit__(self, *exception: object) -> None:
-        (time, cpu, events, calls), (then, cpu_then, events_then, calls_then) = self._read(), self._begin
-        self.utilisation = (cpu - cpu_then) / (time - then) / len(os.sched_getaffinity(0))
-        if calls > calls_then:
-            self.batch = (events - events_then) / (calls - calls_then)
-
-    def _read(self) -> tuple[float, float, float, float]:
-        if self.server is None:
-            return perf_counter(), sum(os.times()[:2]), 0.0, 0.0
-        cpu = 0.0
-        for pid in (self.server.pid, *(stub.pid for stub in self.server.stubs())):
-            seconds = None if pid is None else processor_time(pid)
-            if seconds is None:
-                raise ServiceError(f"process {pid} of the server has ended, expected it to live while it is measured")
-            cpu += seconds
-        text = management.request(self.server.metrics_url, "GET", "/metrics")[1].decode()
-        if gpus := [float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(_GPU)]:
-            self.gpu_utilisation = sum(gpus) / len(gpus)
-        values = parse_metrics(text)[self.model].values
-        return perf_counter(), cpu, values.get("inferences", 0.0), values.get("executions", 0.0)
+def _read_usage(server: TritonServer, model: str) -> _Usage:
+    """What a server and its models have used so far, and how often a model was called."""
+    cpu = 0.0
+    for pid in (server.pid, *(stub.pid for stub in server.stubs())):
+        seconds = None if pid is None else processor_time(pid)
+        if seconds is None:
+            raise ServiceError(f"process {pid} of the server has ended, expected it to live while it is measured")
+        cpu += seconds
+    text = management.request(server.metrics_url, "GET", "/metrics")[1].decode()
+    gpus = [float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(_GPU)]
+    values = parse_metrics(text)[model].values
+    calls = values.get("executions", 0.0)
+    return _Usage(perf_counter(), cpu, values.get("inferences", 0.0), calls, sum(gpus) / len(gpus) if gpus else None)
 
 
 def print_bench(result: BenchResult, out: Console) -> None:
@@ -668,12 +657,13 @@ class _Bench:
     def _point(
         self, sender: Sender, way: str, concurrency: int, seconds: float, rate: float | None = None
     ) -> BenchPoint:
-        load = os.getloadavg()[0]
-        with Usage(None if way == DIRECT else self.server, model_of(way)) as usage:
-            if rate is None:
-                run = closed_loop(sender, self.workload, concurrency, seconds=seconds)
-            else:
-                run = open_loop(sender, self.workload, rate, seconds=seconds)
+        load, before = os.getloadavg()[0], self._usage(way)
+        if rate is None:
+            run = closed_loop(sender, self.workload, concurrency, seconds=seconds)
+        else:
+            run = open_loop(sender, self.workload, rate, seconds=seconds)
+        after = self._usage(way)
+        calls = after.calls - before.calls
         return BenchPoint(
             self.sample,
             way,
@@ -681,12 +671,18 @@ class _Bench:
             self.instances,
             self.plan.threads_of(self.instances),
             summarise(run),
-            usage.utilisation,
-            usage.gpu_utilisation,
-            usage.batch,
-            load,
-            rate,
+            utilisation=(after.cpu - before.cpu) / (after.time - before.time) / len(os.sched_getaffinity(0)),
+            gpu_utilisation=after.gpu,
+            batch=(after.events - before.events) / calls if calls else None,
+            load_average=load,
+            rate=rate,
         )
+
+    def _usage(self, way: str) -> _Usage:
+        if way == DIRECT:
+            return _Usage(perf_counter(), sum(os.times()[:2]))
+        assert self.server is not None
+        return _read_usage(self.server, model_of(way))
 
     def _sender(self, way: str, concurrency: int) -> Sender:
         """A sender to a model, or to as many pipelines in this process as there are instances."""

@@ -12,14 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from time import monotonic
 from typing import Final, Protocol, Unpack, runtime_checkable
 
 from numpy import ndarray
 
 from beampipe.errors import ConfigError, InputError, ServiceError
-from beampipe.events import BeamSpot, Hits, Scale, Tracks, scale_named
+from beampipe.events import BeamSpot, Event, Hits, Scale, Tracks, scale_named
 from beampipe.notebook import Shown
 from beampipe.serving.contract import (
     BEAM_SPOT,
@@ -42,7 +42,7 @@ from beampipe.serving.contract import (
     unpacked_parameters,
 )
 from beampipe.tracking.catalogue import DEFAULT_PIPELINE
-from beampipe.tracking.finder import InOneThread, TrackFinder
+from beampipe.tracking.finder import InOneThread, TrackFinder, hits_of
 from beampipe.tracking.finders import named_finder
 from beampipe.tracking.input_checks import LAYOUT_COUNTS, ExpectedShare, HitMonitor
 from beampipe.tracking.loading import PipelineOptions, load_track_fitter
@@ -78,10 +78,11 @@ class DirectTrackFinder(InOneThread):
         """The finder in this process, and whether tracks are fitted."""
         return {"runs": self._finder, "fits": "no" if self._fitter is None else "yes"}
 
-    def find(self, hits: Hits, /) -> Tracks:
+    def find(self, event: Event | Hits, /) -> Tracks:
         """The tracks of one event."""
+        hits = hits_of(event)
         tracks = self._finder.find(hits)
-        return tracks if self._fitter is None else self._fitter.add(hits, tracks)
+        return (tracks if self._fitter is None else self._fitter.add(hits, tracks)).found_in(event)
 
 
 _INPUTS: Final = {spec.name: spec for spec in (FEATURES, GEOMETRY_ID, LOCAL, VARIANCE)}
@@ -155,16 +156,21 @@ class TrackingRequest:
     """The request of a track finder, an `InferenceCall`.
 
     Attributes:
-        hits: of one event.
+        event: the event, or its hits.
         stages: whether to request times and counts of the stages, where the model has them.
         parameters: whether to request the fitted helix of each track, and the beam line that it is measured from.
         watch: monitor that warns of hits of another detector; None for none.
     """
 
-    hits: Hits
+    event: Event | Hits
     stages: bool = False
     parameters: bool = False
     watch: HitMonitor | None = None
+
+    @cached_property
+    def hits(self) -> Hits:
+        """The hits of the event."""
+        return hits_of(self.event)
 
     def inputs(self, signature: ModelSignature) -> Mapping[str, ndarray]:
         """The event in the units of the model.
@@ -240,7 +246,7 @@ class TrackingRequest:
             # Labels alone do not state the beam line.
             expected = contract.beam_spot if self.parameters else None
             self.watch.check(self.hits, tracks, expected, contract.usual)
-        return tracks
+        return tracks.found_in(self.event)
 
     def _tracks(self, signature: ModelSignature, arrays: Mapping[str, ndarray]) -> Tracks:
         """The tracks without parameters and layout counts."""
@@ -297,7 +303,7 @@ class TritonTrackFinder(Shown):
         """The model and its servers."""
         return self._client.facts()
 
-    def find(self, hits: Hits, /) -> Tracks:
+    def find(self, event: Event | Hits, /) -> Tracks:
         """The tracks of one event.
 
         Raises:
@@ -307,15 +313,15 @@ class TritonTrackFinder(Shown):
             DeadlineError: no answer in time.
             ServiceError: an answer that cannot be right, or a refusal for another reason.
         """
-        return self._client.call(self._request(hits), retries=self._retries)
+        return self._client.call(self._request(event), retries=self._retries)
 
-    def submit(self, hits: Hits, /) -> Future[Tracks]:
+    def submit(self, event: Event | Hits, /) -> Future[Tracks]:
         """`find`, later; cancelling the future cancels the request. The time allowed begins when it is sent."""
-        return self._client.call_later(self._request(hits), retries=self._retries)
+        return self._client.call_later(self._request(event), retries=self._retries)
 
-    async def find_async(self, hits: Hits, /) -> Tracks:
+    async def find_async(self, event: Event | Hits, /) -> Tracks:
         """`find` for asyncio; cancelling the task cancels the request."""
-        return await asyncio.wrap_future(self.submit(hits))
+        return await asyncio.wrap_future(self.submit(event))
 
     def impatient(self) -> TritonTrackFinder:
         """The same finder for use with a fallback: it retries once, and does not wait for servers to return.
@@ -392,9 +398,9 @@ class FallbackTrackFinder(Shown):
         answered = ", ".join(map(str, self._answered))
         return {"finders": len(self._makers), "answered": answered, "first": self._made[0]}
 
-    def find(self, hits: Hits, /) -> Tracks:
+    def find(self, event: Event | Hits, /) -> Tracks:
         """The tracks of one event; raises what the last finder raises."""
-        row = -1
+        hits, row = hits_of(event), -1
         while True:
             row = self._next(row)
             try:
@@ -405,17 +411,18 @@ class FallbackTrackFinder(Shown):
                     raise
             else:
                 self._count(row)
-                return tracks
+                return tracks.found_in(event)
 
-    def submit(self, hits: Hits, /) -> Future[Tracks]:
+    def submit(self, event: Event | Hits, /) -> Future[Tracks]:
         """`find`, later; cancelling the future cancels the request in flight."""
+        hits_of(event)  # refuses anything else here, not in another thread
         pending: PendingAnswer[Tracks] = PendingAnswer()
-        self._submit_next(-1, hits, pending)
+        self._submit_next(-1, event, pending)
         return pending
 
-    async def find_async(self, hits: Hits, /) -> Tracks:
+    async def find_async(self, event: Event | Hits, /) -> Tracks:
         """`find` for asyncio."""
-        return await asyncio.wrap_future(self.submit(hits))
+        return await asyncio.wrap_future(self.submit(event))
 
     def close(self) -> None:
         """Close all finders, also those that were passed in."""
@@ -428,17 +435,17 @@ class FallbackTrackFinder(Shown):
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _submit_next(self, row: int, hits: Hits, pending: PendingAnswer[Tracks]) -> None:
+    def _submit_next(self, row: int, event: Event | Hits, pending: PendingAnswer[Tracks]) -> None:
         row = self._next(row)
         try:
-            future = self._finder(row).submit(hits)
+            future = self._finder(row).submit(hits_of(event))
         except Exception as error:  # refused at once, or not made
             future = Future()
             future.set_exception(error)
         pending.on_cancel(future.cancel)
-        future.add_done_callback(partial(self._done, row, hits, pending))
+        future.add_done_callback(partial(self._done, row, event, pending))
 
-    def _done(self, row: int, hits: Hits, pending: PendingAnswer[Tracks], future: Future[Tracks]) -> None:
+    def _done(self, row: int, event: Event | Hits, pending: PendingAnswer[Tracks], future: Future[Tracks]) -> None:
         if future.cancelled():
             # The request was cancelled, or the finder was closed.
             pending.cancel()
@@ -449,9 +456,9 @@ class FallbackTrackFinder(Shown):
         elif isinstance(error, ServiceError):
             self._failed(row, error)
             if row < len(self._makers) - 1 and not pending.cancelled():
-                self._submit_next(row, hits, pending)
+                self._submit_next(row, event, pending)
                 return
-        pending.settle(future.result)
+        pending.settle(lambda: future.result().found_in(event))
 
     def _next(self, row: int) -> int:
         """Number of the next finder that did not fail lately."""

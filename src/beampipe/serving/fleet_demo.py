@@ -189,25 +189,29 @@ def _strike(run: Any, result: FleetDemoResult, progress: Callable[[str], None]) 
         progress(what)
         begin, before = time.monotonic(), [_triton_of(row["pid"]) for row in status()["servers"]]
         act()
-        while True:
+
+        def is_whole(replaced: bool = act is not take_out, before: list[int] = before) -> bool:
             rows = status()["servers"]
             with suppress(ServiceError):
-                changed = act is take_out or [_triton_of(row["pid"]) for row in rows] != before
-                if changed and all(row["gateway"] == "UP" for row in rows):
-                    break
-            if time.monotonic() - begin > _LONGEST:
-                raise ServiceError(f"{what}: the fleet was not whole again within {_LONGEST:g} s")
-            time.sleep(_LOOK)
+                changed = not replaced or [_triton_of(row["pid"]) for row in rows] != before
+                return changed and all(row["gateway"] == "UP" for row in rows)
+            return False
+
+        _wait_until(is_whole, f"{what}: the fleet was not whole again")
         result.faults.append((what, time.monotonic() - begin))
     _wait_for_events(result)
 
 
 def _wait_for_events(result: FleetDemoResult) -> None:
-    wanted = result.events + _FLOW * _CLIENTS
+    expected = result.events + _FLOW * _CLIENTS
+    _wait_until(lambda: result.events >= expected, "events: got too few")
+
+
+def _wait_until(holds: Callable[[], bool], problem: str) -> None:
     deadline = time.monotonic() + _LONGEST
-    while result.events < wanted:
+    while not holds():
         if time.monotonic() > deadline:
-            raise ServiceError(f"events: got {wanted - result.events} too few within {_LONGEST:g} s")
+            raise ServiceError(f"{problem} within {_LONGEST:g} s")
         time.sleep(_LOOK)
 
 

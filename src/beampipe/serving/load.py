@@ -371,18 +371,19 @@ def summarise(run: LoadRun) -> Summary:
         throughput = float(run.concurrency * len(latency) / (run.released - run.sent).sum())
     elif len(run):
         throughput = float(len(latency) / (max(run.ended, run.finished.max()) - run.begun))
-    p50, p95, p99 = np.percentile(latency, (50, 95, 99)) if len(latency) else (np.nan,) * 3
+    good = latency if len(latency) else np.array([np.nan])
+    p50, p95, p99 = np.percentile(good, (50, 95, 99))
     return Summary(
         requests=len(run),
         failed=len(run) - len(latency),
         faults=sum(run.faults.values()),
         wrong=run.wrong,
         throughput=throughput,
-        mean=float(latency.mean()) if len(latency) else np.nan,
+        mean=float(good.mean()),
         p50=float(p50),
         p95=float(p95),
         p99=float(p99),
-        worst=float(latency.max(initial=-np.inf)) if len(latency) else np.nan,
+        worst=float(good.max()),
         lateness=float(np.percentile(run.sent - run.due, 99)) if len(run) else np.nan,
         generator=run.cpu_seconds / max(1, run.n_all),
         sent=run.n_all,

@@ -155,15 +155,15 @@ def tracking_model(
         ConfigError: the tracker model was not trained for the pipeline.
         FileError: no tracker model in the folder, or its weights are not those that it was made with.
     """
-    loaded = load_pipeline(pipeline, model=settings.tracker_model, beam_spot=settings.beam_spot)
+    loaded, common, example = _pipeline(pipeline, settings)
     parameters = {
-        **_pipeline_parameters(loaded, settings),
+        **common,
         contract.STAGE_NAMES: ",".join(loaded.steps),
         contract.COUNT_NAMES: "hits,edges,triplets,outside,unfilled_layers",
     }
     if ragged:
         parameters[contract.HIT_BUDGET] = str(settings.hit_budget)
-    weights, example = pipeline_weights(pipeline, settings.tracker_model), _example(settings.scale, loaded)
+    weights = pipeline_weights(pipeline, settings.tracker_model)
     if athena:
         parameters[contract.PROFILE] = "athena"
         example = {FEATURES.name: np.pad(example[FEATURES.name], ((0, 0), (0, _ATHENA_COLUMNS - 3)))}
@@ -199,8 +199,7 @@ def ensemble_model(name: str, pipeline: str, settings: ServingSettings = DEFAULT
     """
     from beampipe.serving.ensemble import STEPS
 
-    loaded = load_pipeline(pipeline, model=settings.tracker_model, beam_spot=settings.beam_spot)
-    parameters, example = _pipeline_parameters(loaded, settings), _example(settings.scale, loaded)
+    _, parameters, example = _pipeline(pipeline, settings)
     weights = (*pipeline_weights(pipeline, settings.tracker_model), *fit_weights(settings.tracker_model))
     steps = tuple(
         ModelSettings(
@@ -231,28 +230,27 @@ def acts_model(settings: ServingSettings = DEFAULTS) -> ModelSettings:
     return ModelSettings(ACTS_MODEL, model, parameters, instances=settings.instances, threads=1)
 
 
-def _pipeline_parameters(pipeline: Pipeline, settings: ServingSettings) -> dict[str, str]:
-    """Parameters of the configuration of any served pipeline."""
-    return {
+def _pipeline(name: str, settings: ServingSettings) -> tuple[Pipeline, dict[str, str], dict[str, ndarray]]:
+    """A pipeline, the parameters in the configuration of any model that runs it, and the request of the canary.
+
+    The canary is a shipped event in the units of the model. If the expected beam line is off the axis, the event is
+    moved to it; hits that are then on no layer are dropped.
+    """
+    pipeline = load_pipeline(name, model=settings.tracker_model, beam_spot=settings.beam_spot)
+    scale = scale_named(settings.scale)
+    parameters = {
         contract.PIPELINE: pipeline.name,
-        contract.FEATURE_SCALE: scale_named(settings.scale).name,
+        contract.FEATURE_SCALE: scale.name,
         contract.MAX_HITS: str(settings.max_hits),
         contract.BEAM_SPOT_PARAMETER: pipeline.beam_spot.text,
         contract.CHECK_LAYOUT: str(settings.check).lower(),
         contract.USUAL_ON_TRACKS: pipeline.expected_share.text,
     }
-
-
-def _example(scale: str, pipeline: Pipeline) -> dict[str, ndarray]:
-    """The request of the canary: a shipped event in the units of the model.
-
-    If the expected beam line is off the axis, the event is moved to it; hits that are then on no layer are dropped.
-    """
     position = small_event().position
     if pipeline.beam_spot != ON_AXIS:
         position = pipeline.beam_spot.opposite.relative_to(position)
         position = position[layer_of(position, pipeline.windows.layers) >= 0]
-    return {FEATURES.name: position if scale == "mm" else scale_named(scale).from_mm(position)}
+    return pipeline, parameters, {FEATURES.name: position if scale.name == "mm" else scale.from_mm(position)}
 
 
 def native_settings(model: ModelSettings) -> ModelSettings:

@@ -47,6 +47,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Float, Float32, Float64, Int64, UInt64
 from beampipe.errors import ConfigError, InputError
+from beampipe.plugins import load_plugin, plugin_names
 from beampipe.settings import build, read_toml
 from beampipe.units import T, mm, um
 
@@ -245,12 +246,14 @@ def read_layout(path: Path) -> DetectorLayout:
     """A detector from its TOML file.
 
     Args:
-        path: file to read.
+        path: file to read, or the name of a plug-in of the group ``beampipe.detectors``: the path of such a file.
 
     Raises:
         FileError: the file cannot be read, or is no TOML.
-        ConfigError: a key is unknown or missing, or the parts make no detector.
+        ConfigError: a key is unknown or missing, or the parts make no detector; a plug-in cannot be imported.
     """
+    if not path.exists() and str(path) in plugin_names("detectors"):
+        path = Path(load_plugin("detectors", str(path)))
     return build(DetectorLayout, read_toml(path, "the TOML file of a detector"), str(path))
 
 

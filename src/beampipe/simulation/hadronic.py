@@ -24,8 +24,6 @@ from beampipe.files import cache_folder
 from beampipe.simulation.primaries import MASSES
 from beampipe.simulation.pythia import DECAYS, CollisionPool, Row, pythia8, start_pythia
 
-__all__ = ["HADRONS", "SILICON_DENSITY", "Interactions", "Products", "interaction_table"]
-
 HADRONS: Final = (211, -211, 321, -321, 2212, -2212)
 """PDG codes of the hadrons that interact."""
 

@@ -15,8 +15,6 @@ from numpy import ndarray
 from beampipe.arrays import Float64, Int64
 from beampipe.simulation.pythia import Collisions
 
-__all__ = ["ParticleJets", "distance", "particle_jets", "parton_labels"]
-
 RADIUS: Final = 0.4
 """Radius of the anti-kt algorithm, and the largest distance of a jet's axis from the parton that labels it."""
 

@@ -13,8 +13,6 @@ from numpy import ndarray
 
 from beampipe.arrays import Float64, Int64, UInt64
 
-__all__ = ["keys", "normal", "poisson", "uniform"]
-
 # The constants of splitmix64.
 _STEP: Final = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1: Final = np.uint64(0xBF58476D1CE4E5B9)

@@ -7,8 +7,6 @@ from typing import Final
 
 from beampipe.errors import UnknownNameError
 
-__all__ = ["SAMPLES", "SLICES", "SampleSpec", "Slice", "sample_spec"]
-
 
 @dataclass(frozen=True)
 class Slice:

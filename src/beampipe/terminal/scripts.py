@@ -19,7 +19,7 @@ from beampipe.errors import BeampipeError, MissingExtraError
 from beampipe.extras import extra_of, importer
 
 _BRINGS: Final = {
-    "tracking": ("matplotlib", "mplhep", "pyarrow", "safetensors", "scipy"),
+    "tracking": ("PIL", "matplotlib", "mplhep", "pyarrow", "safetensors", "scipy"),
     "serving": ("google", "grpc", "prometheus_client", "tritonclient"),
     "fleet": ("cryptography", "yaml"),
     "planning": ("simpy",),

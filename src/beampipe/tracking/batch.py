@@ -137,7 +137,7 @@ def track_files(
     progress: Callable[[Path, Event, Tracks], None] = lambda path, event, tracks: None,
     in_flight: int = 1,
     *,
-    read: Callable[[Path], Iterator[Event]] = open_events,
+    read: Callable[[Path], Iterable[Event]] = open_events,
     form: str = "labels",
     parameters: bool = False,
 ) -> Iterator[FileResult]:
@@ -181,7 +181,7 @@ def track_files(
 def _submit_events(
     inputs: Sequence[Path],
     finder: TrackFinder,
-    read: Callable[[Path], Iterator[Event]],
+    read: Callable[[Path], Iterable[Event]],
     check: Callable[[Event], object],
     in_flight: int,
     failed: set[Path],

@@ -555,7 +555,7 @@ def demo(
     with bar("events") as step:
         result = evaluate(finders, events, sample=sample, threads=threads, progress=step)
     write_evaluation(output / "evaluation.json", result)
-    event = next(shipped_events(mu))
+    event = shipped_events(mu)[0]
     tracks = tracks_of(finders[names[0]], event.hits)
     for ending in ("png", "html"):
         show_event(event, tracks, output / f"event.{ending}")

@@ -1,12 +1,15 @@
-"""Finders by name, as the command line offers them: our pipelines and ACTS side by side."""
+"""Finders by name, as the command line offers them: our pipelines, ACTS, and plug-ins side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Unpack
 
+from beampipe.errors import UnknownNameError
+from beampipe.plugins import load_plugin, plugin_names
 from beampipe.tracking.acts import ActsTrackFinder, acts_settings
 from beampipe.tracking.acts.fitting import KALMAN_FIT, KalmanFitted
+from beampipe.tracking.catalogue import PIPELINES
 from beampipe.tracking.finder import TrackFinder
 from beampipe.tracking.loading import PipelineOptions, load_pipeline
 
@@ -14,20 +17,30 @@ __all__ = ["named_finder", "named_finders"]
 
 
 def named_finder(name: str, **options: Unpack[PipelineOptions]) -> TrackFinder:
-    """The finder of that name: a pipeline, or ACTS where hits carry module, local position and variance.
+    """The finder of that name: a pipeline, ACTS where hits carry module, local position and variance, or a plug-in.
 
     Args:
-        name: a name of `beampipe.tracking.PIPELINES` or of `acts_names`.
+        name: a name of `beampipe.tracking.PIPELINES`, of `acts_names`, or of a plug-in of the group
+            ``beampipe.finders``: a function that takes the options of `load_pipeline` and returns a `TrackFinder`.
         options: those of `load_pipeline`. They have no effect on ACTS: it has its own detector, runs on
             the CPU, and finds one event with one thread.
 
     Raises:
         UnknownNameError: no finder or shipped model of that name.
+        ConfigError: a plug-in cannot be imported.
         MissingExtraError: ACTS is requested and not installed.
-        BeampipeError: any error of `load_pipeline`.
+        BeampipeError: any error of `load_pipeline`, or of a plug-in.
     """
     settings = acts_settings(name)
-    return load_pipeline(name, **options) if settings is None else ActsTrackFinder(settings)
+    if settings is not None:
+        return ActsTrackFinder(settings)
+    if name in PIPELINES:
+        return load_pipeline(name, **options)
+    plugins = plugin_names("finders")
+    if name not in plugins:
+        raise UnknownNameError("pipeline", name, [*PIPELINES, *plugins])
+    finder: TrackFinder = load_plugin("finders", name)(**options)
+    return finder
 
 
 def named_finders(
@@ -38,7 +51,7 @@ def named_finders(
     ACTS is scored by its own hit lists: as one label per hit, the hits that its tracks share would count against it.
 
     Args:
-        names: names of `beampipe.tracking.PIPELINES` and of `acts_names`.
+        names: names that `named_finder` accepts.
         fit: whether each pipeline is added once more with the Kalman fit of ACTS, as ``NAME + Kalman fit``.
         options: those of `load_pipeline`, with one thread if `threads` is not given.
 

@@ -59,7 +59,10 @@ def canonical(value: object) -> bytes:
 def _plain(value: object) -> object:
     """Convert dataclasses, mappings and paths to JSON types."""
     if is_dataclass(value) and not isinstance(value, type):
-        return _settled(value) or {field.name: getattr(value, field.name) for field in fields(value)}
+        try:
+            return _frozen_fields(value)
+        except TypeError:  # something in it is mutable
+            return {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, PurePath):
@@ -80,26 +83,21 @@ _MOST_SETTLED: Final = 256
 """Number of cached dataclasses after which the cache is cleared."""
 
 
-def _settled(value: Any) -> dict[str, object] | None:
-    """A frozen dataclass as JSON types, cached, as thousands of keys contain it; None if something in it is mutable."""
-    try:
-        return _frozen_fields(value)
-    except TypeError:
-        return None
-
-
 def _frozen_fields(value: Any) -> dict[str, object]:
-    """The fields of a dataclass as JSON types; `TypeError` if a value is mutable or of an unsupported type."""
-    known = _SETTLED.get(id(value))
-    if known is not None and known[0] is value:
-        return known[1]
+    """The fields of a frozen dataclass as JSON types, cached, as thousands of keys contain it.
+
+    `TypeError` if a value is mutable or of an unsupported type.
+    """
+    cached = _SETTLED.get(id(value))
+    if cached is not None and cached[0] is value:
+        return cached[1]
     if not type(value).__dataclass_params__.frozen:
         raise TypeError
-    found = {field.name: _frozen(getattr(value, field.name)) for field in fields(value)}
+    plain = {field.name: _frozen(getattr(value, field.name)) for field in fields(value)}
     if len(_SETTLED) >= _MOST_SETTLED:
         _SETTLED.clear()
-    _SETTLED[id(value)] = value, found
-    return found
+    _SETTLED[id(value)] = value, plain
+    return plain
 
 
 def _frozen(value: Any) -> Any:
@@ -107,7 +105,7 @@ def _frozen(value: Any) -> Any:
     if type(value) in _PLAIN:
         return value
     if isinstance(value, tuple):
-        return [one if type(one) in _PLAIN else _frozen(one) for one in value]
+        return [item if type(item) in _PLAIN else _frozen(item) for item in value]
     if isinstance(value, PurePath):
         return str(value)
     if is_dataclass(value):
@@ -209,35 +207,35 @@ class FileDigests:
 
     folder: Path
 
-    def known(self, path: Path, looks: FileStamp) -> str | None:
+    def cached(self, path: Path, stamp: FileStamp) -> str | None:
         """The cached digest of a file with this stamp; None if there is none."""
-        return self._memory.find(_key(path, looks))
+        return self._memory.find(_key(path, stamp))
 
-    def of(self, path: Path, looks: FileStamp | None = None) -> str:
+    def of(self, path: Path, stamp: FileStamp | None = None) -> str:
         """The digest of a file by `content_digest`; the file is read only if the cache lacks it.
 
         Args:
             path: the file.
-            looks: stamp of the file when the work was planned; None for the current one.
+            stamp: stamp of the file when the work was planned; None for the current one.
 
         Raises:
             BusyError: the file is large, and another process reads it now.
             FileError: the file cannot be read, or it changed.
         """
-        looks = looks or FileStamp.of(path)
-        key = _key(path, looks)
+        stamp = stamp or FileStamp.of(path)
+        key = _key(path, stamp)
         digest = self._memory.find(key)
         if digest is not None:
             return digest
         self.folder.mkdir(parents=True, exist_ok=True)
-        with leased(self.folder / f"{key}.lease") if looks.size >= LARGE else nullcontext():
+        with leased(self.folder / f"{key}.lease") if stamp.size >= LARGE else nullcontext():
             digest = self._memory.find(key)
             if digest is None:
                 now = time.time()
-                looks.require(path)
+                stamp.require(path)
                 digest = content_digest(path)
-                looks.require(path)
-                if max(looks.modified, looks.changed) < (now - RACY_SECONDS) * 1e9:
+                stamp.require(path)
+                if max(stamp.modified, stamp.changed) < (now - RACY_SECONDS) * 1e9:
                     self._memory.add(key, digest)
         return digest
 
@@ -246,8 +244,8 @@ class FileDigests:
         return _digest_memory(self.folder / "digests.txt")
 
 
-def _key(path: Path, looks: FileStamp) -> str:
-    return digest_of([os.path.abspath(path), *looks])
+def _key(path: Path, stamp: FileStamp) -> str:
+    return digest_of([os.path.abspath(path), *stamp])
 
 
 class _DigestMemory:
@@ -331,20 +329,20 @@ def code_digest(module: str, root: str = "beampipe", but: Iterable[str] = NO_RES
             sources[name] = _source(name, root, folders)
         return sources[name]
 
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     to_read = [module]
     while to_read:
         name = to_read.pop()
-        if name in found or any(name == other or name.startswith(f"{other}.") for other in left_out):
+        if name in digests or any(name == other or name.startswith(f"{other}.") for other in left_out):
             continue
         path = source(name)
         if path is None:
             raise ConfigError(f"code of {module}: there is no module {name} in {root}")
-        found[name], imported = _code_memory.of(path, name)
+        digests[name], imported = _code_memory.of(path, name)
         for candidates in imported:
             # `from a.b import c`: the module a.b.c if there is one, else something in a.b.
             to_read.extend([other for other in candidates if source(other) is not None][:1])
-    return digest_of(found)
+    return digest_of(digests)
 
 
 def _source(module: str, root: str, folders: Iterable[Path]) -> Path | None:
@@ -353,8 +351,12 @@ def _source(module: str, root: str, folders: Iterable[Path]) -> Path | None:
     if first != root:
         return None
     for folder in folders:
-        place = folder.joinpath(*rest)
-        for path in (place.with_suffix(".py"), place / "__init__.py") if rest else (place / "__init__.py",):
+        path_of_module = folder.joinpath(*rest)
+        for path in (
+            (path_of_module.with_suffix(".py"), path_of_module / "__init__.py")
+            if rest
+            else (path_of_module / "__init__.py",)
+        ):
             if path.is_file():
                 return path
     return None
@@ -370,41 +372,41 @@ class _CodeMemory:
 
     def of(self, path: Path, module: str) -> tuple[str, _Names]:
         """Digest of a module's code, and the names that it imports; a file whose stamp has changed is read again."""
-        looks = FileStamp.of(path)
+        stamp = FileStamp.of(path)
         key = f"{module} {path}"
-        known = self.read.get(key)
-        if known is None or tuple(known[0]) != looks:
+        entry = self.read.get(key)
+        if entry is None or tuple(entry[0]) != stamp:
             now = time.time()
             package = module if path.name == "__init__.py" else module.rpartition(".")[0]
             words: list[str] = []
             imported: list[tuple[str, ...]] = []
             _spell(ast.parse(path.read_bytes(), filename=str(path)), package, words, imported)
-            self.read[key] = known = (
-                looks,
+            self.read[key] = entry = (
+                stamp,
                 *(hashlib.sha256("\n".join(words).encode(errors="surrogatepass")).hexdigest(), imported),
             )
             # A file modified just now may change again within the resolution of its time stamp.
-            self.is_new |= max(looks.modified, looks.changed) < (now - RACY_SECONDS) * 1e9
-        return known[1], known[2]
+            self.is_new |= max(stamp.modified, stamp.changed) < (now - RACY_SECONDS) * 1e9
+        return entry[1], entry[2]
 
     def recall(self) -> None:
         """Load the user's cache."""
         with suppress(OSError, RuntimeError, ValueError, KeyError, TypeError):
-            found = json.loads(_place().read_bytes())
-            if found["by"] == _reader():
-                self.read = {**found["modules"], **self.read}
+            stored = json.loads(_place().read_bytes())
+            if stored["by"] == _reader():
+                self.read = {**stored["modules"], **self.read}
 
     def keep(self) -> None:
         """Save new entries, except those of files that were modified just now."""
         if not self.is_new:
             return
         oldest = (time.time() - RACY_SECONDS) * 1e9
-        settled = {key: known for key, known in self.read.items() if max(known[0][2:]) < oldest}
+        settled = {key: entry for key, entry in self.read.items() if max(entry[0][2:]) < oldest}
         text = json.dumps({"by": _reader(), "modules": settled})
         with suppress(OSError, RuntimeError):  # the cache is optional
-            place = _place()
-            place.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(place, lambda part: part.write_text(text))
+            path = _place()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, lambda part: part.write_text(text))
         self.is_new = False
 
 
@@ -446,8 +448,8 @@ def _spell(node: ast.AST, package: str, words: list[str], imported: list[tuple[s
     if kind is ast.Expr and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):  # type: ignore[attr-defined]
         return
     if kind is ast.If and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):  # type: ignore[attr-defined]
-        for one in node.orelse:  # type: ignore[attr-defined]
-            _spell(one, package, words, imported)
+        for child in node.orelse:  # type: ignore[attr-defined]
+            _spell(child, package, words, imported)
         return
     if isinstance(node, ast.Import | ast.ImportFrom):
         imported.extend(imported_modules(node, package))
@@ -459,11 +461,11 @@ def _spell(node: ast.AST, package: str, words: list[str], imported: list[tuple[s
                 _spell(value, package, words, imported)
         elif isinstance(value, list):
             words.append(f"{name}[")
-            for one in value:
-                if isinstance(one, ast.AST):
-                    _spell(one, package, words, imported)
+            for child in value:
+                if isinstance(child, ast.AST):
+                    _spell(child, package, words, imported)
                 else:
-                    words.append(repr(one))
+                    words.append(repr(child))
             words.append("]")
         else:
             words.append(repr(value))
@@ -515,7 +517,7 @@ def user_code(module: str) -> UserCode:
     Args:
         module: name of the module, e.g. ``"my_analysis.jets"``.
     """
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     modules: set[str] = set()
     seen: set[str] = set()
     to_read = [module]
@@ -526,29 +528,24 @@ def user_code(module: str) -> UserCode:
             continue
         seen.add(name)
         if top == _OWN_PACKAGE:
-            found |= _own_module(name)
+            if _module_spec(name) is not None:  # an attribute has none
+                digests[name] = code_digest(name)
             continue
-        if top != module.partition(".")[0] and (said := _package_version(top)):
-            found[top] = said
+        if top != module.partition(".")[0] and (version := _package_version(top)):
+            digests[top] = version
             continue
         spec = _module_spec(name)
         if spec is None:
-            found |= {} if "." in name else {name: "none"}  # an attribute, or a missing package
+            digests |= {} if "." in name else {name: "none"}  # an attribute, or a missing package
             continue
         modules.add(name)
         to_read += name.rpartition(".")[:1] if "." in name else ()  # a package runs before what is in it
         if spec.origin is not None and spec.has_location:
             path = Path(spec.origin)
             package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
-            found[name], imported = _read_user_file(path, package, FileStamp.of(path))
+            digests[name], imported = _read_user_file(path, package, FileStamp.of(path))
             to_read += imported
-    return UserCode(digest_of(found), frozenset(modules))
-
-
-def _own_module(name: str) -> dict[str, str]:
-    """A module of beampipe and the digest of its code; empty if there is no such module."""
-    spec = _module_spec(name)
-    return {} if spec is None else {name: code_digest(name)}
+    return UserCode(digest_of(digests), frozenset(modules))
 
 
 def _package_version(top: str) -> str:
@@ -557,7 +554,7 @@ def _package_version(top: str) -> str:
     if spec is None:
         return ""
     places = [*([spec.origin] if spec.origin else []), *(spec.submodule_search_locations or ())]
-    if not any(_INSTALLED.intersection(Path(place).parts) for place in places):
+    if not any(_INSTALLED.intersection(Path(folder).parts) for folder in places):
         return ""
     return ", ".join(f"{name} {installed_version(name)}" for name in sorted(set(_distributions().get(top, ()))))
 
@@ -587,7 +584,7 @@ def _module_spec(name: str) -> ModuleSpec | None:
 
 
 @lru_cache(maxsize=4096)
-def _read_user_file(path: Path, package: str, looks: FileStamp) -> tuple[str, tuple[str, ...]]:
+def _read_user_file(path: Path, package: str, stamp: FileStamp) -> tuple[str, tuple[str, ...]]:
     """Digest of a file, and the names it imports; a file whose stamp has changed is read again."""
     content = path.read_bytes()
     imported: list[str] = []

@@ -25,8 +25,6 @@ from typing import Final
 from beampipe import processes
 from beampipe.errors import BusyError
 
-__all__ = ["EXPIRY", "leased", "sweep_leases"]
-
 EXPIRY: Final = 120.0
 """A lease ends after this time [s] without a touch."""
 
@@ -56,7 +54,7 @@ def leased(path: Path, *, wait: bool = False) -> Iterator[None]:
     me = _me()
     while (descriptor := _taken(path, me)) is None:
         if not wait:
-            raise BusyError(f"{path}: another process does this work now; it is theirs until they end")
+            raise BusyError(f"{path}: locked by another process that does this work; retry later")
         time.sleep(_PAUSE)
     _renewer.keep(descriptor)
     try:

@@ -22,8 +22,6 @@ from beampipe.errors import (
 from beampipe.workflow.pools import Pool
 from beampipe.workflow.store import EventLog
 
-__all__ = ["Task", "run"]
-
 T = TypeVar("T")
 
 _LOSSES_IN_COMPANY: Final = 3

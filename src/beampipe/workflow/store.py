@@ -354,13 +354,17 @@ class Store:
             FileError: the store has no artifact of that key.
             ConfigError: several keys begin with these digits.
         """
-        found = sorted(self.root.glob(f"*/{key[:1]}/{key}*{_SIDECAR}")) if re.fullmatch("[0-9a-f]{2,40}", key) else []
-        if not found:
+        sidecars = (
+            sorted(self.root.glob(f"*/{key[:1]}/{key}*{_SIDECAR}")) if re.fullmatch("[0-9a-f]{2,40}", key) else []
+        )
+        if not sidecars:
             raise FileError(f"{self.root}: there is no artifact {key!r}", path=self.root, name=key)
-        if len(found) > 1:
-            names = ", ".join(f"{path.name.removesuffix(_SIDECAR)} ({path.parent.parent.name})" for path in found[:5])
-            raise ConfigError(f"key: got {key!r}, which {len(found)} artifacts begin with: {names}")
-        return dict(json.loads(found[0].read_bytes()))
+        if len(sidecars) > 1:
+            names = ", ".join(
+                f"{path.name.removesuffix(_SIDECAR)} ({path.parent.parent.name})" for path in sidecars[:5]
+            )
+            raise ConfigError(f"key: got {key!r}, which {len(sidecars)} artifacts begin with: {names}")
+        return dict(json.loads(sidecars[0].read_bytes()))
 
     def walk(self, key: str) -> Provenance:
         """Where an artifact comes from, down to files.
@@ -378,14 +382,14 @@ class Store:
 
         def node(source: Mapping[str, str]) -> Provenance:
             # Shared inputs share one node: the tree would otherwise grow exponentially with the number of layers.
-            place = source["key"], source["label"]
-            if place not in seen:
-                found = (self._sidecar(stage, source["key"]) for stage in stages)
-                about = next((about for about in found if about is not None), None)
+            identity = source["key"], source["label"]
+            if identity not in seen:
+                candidates = (self._sidecar(stage, source["key"]) for stage in stages)
+                about = next((about for about in candidates if about is not None), None)
                 inputs = tuple(node(below) for below in about["inputs"]) if about else ()
                 label = about["label"] if about else source["label"]
-                seen[place] = Provenance(source["name"], source["key"], label or source["label"], about, inputs)
-            return replace(seen[place], name=source["name"])
+                seen[identity] = Provenance(source["name"], source["key"], label or source["label"], about, inputs)
+            return replace(seen[identity], name=source["name"])
 
         return node({"name": "", "key": start["key"], "label": start["label"]})
 
@@ -468,7 +472,10 @@ class Store:
 
 
 def _sidecar_of(recipe: Recipe, artifact: Artifact, notes: Mapping[str, object]) -> dict[str, object]:
-    """The contents of a sidecar."""
+    """The contents of a sidecar; numpy is in its versions only if it is loaded, as other stages do not depend on it."""
+    versions = {"python": platform.python_version(), "beampipe": __version__}
+    if (numpy := sys.modules.get("numpy")) is not None:
+        versions["numpy"] = numpy.__version__
     return {
         "stage": recipe.stage,
         "key": recipe.key,
@@ -480,7 +487,7 @@ def _sidecar_of(recipe: Recipe, artifact: Artifact, notes: Mapping[str, object])
         "code": recipe.code,
         "parameters": recipe.parameters,
         "inputs": recipe.inputs,
-        "versions": _versions(),
+        "versions": versions,
         "notes": dict(notes),
     }
 
@@ -491,10 +498,3 @@ def _size(path: Path) -> int | None:
         return path.stat().st_size
     except FileNotFoundError:
         return None
-
-
-def _versions() -> dict[str, str]:
-    """Versions of the software; numpy is included only if it is loaded, as other stages do not depend on it."""
-    found = {"python": platform.python_version(), "beampipe": __version__}
-    numpy = sys.modules.get("numpy")
-    return found if numpy is None else {**found, "numpy": numpy.__version__}

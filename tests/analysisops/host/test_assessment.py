@@ -7,11 +7,13 @@ from typing import Any, Literal
 import httpx
 import pytest
 
+from beampipe.analysisops.a2a.client import request_assessments
 from beampipe.analysisops.agents.serving import serving_agent
 from beampipe.analysisops.assessment import ask_agent
 from beampipe.analysisops.contract import Level, TaskRequest
-from beampipe.analysisops.host import HostSettings, serving_host
+from beampipe.analysisops.host import HostSettings, parse_request, serving_host
 from beampipe.analysisops.registry import make_agent
+from beampipe.errors import ServiceError, ServiceUnavailableError
 
 SECRET_SEED = 918273645
 REFERENCE = 90.123456
@@ -55,12 +57,12 @@ def body(method: str, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def call(url: str, method: str, params: dict[str, Any], **headers: str) -> dict[str, Any]:
-    found: dict[str, Any] = httpx.post(url, json=body(method, params), headers=headers, timeout=30).json()
+    found: dict[str, Any] = httpx.post(url, json=body(method, params), headers=headers, timeout=120).json()
     return found
 
 
 def stream(url: str, method: str, params: dict[str, Any], **headers: str) -> list[dict[str, Any]]:
-    with httpx.stream("POST", url, json=body(method, params), headers=headers, timeout=30) as answer:
+    with httpx.stream("POST", url, json=body(method, params), headers=headers, timeout=120) as answer:
         lines = [line for line in answer.iter_lines() if line.startswith("data:")]
     return [json.loads(line.removeprefix("data:"))["result"] for line in lines]
 
@@ -142,6 +144,53 @@ def test_nothing_that_is_sent_holds_a_secret_seed_or_its_reference(host: str, ag
     assert str(SECRET_SEED) not in events
     assert str(REFERENCE) not in events
     assert "Result-width" in events
+
+
+def test_a_request_without_levels_gets_those_of_the_host() -> None:
+    host = HostSettings(("zmumu", "t900_jpsi"), levels={"zmumu": 3})
+    text = request_text("http://127.0.0.1:1/")
+    assert [assessment.level for assessment in parse_request(text, host).assessments] == [3, 1]
+    text = request_text("http://127.0.0.1:1/", levels=[1, 2])
+    assert [assessment.level for assessment in parse_request(text, host).assessments] == [1, 2, 1, 2]
+
+
+def test_a_client_gets_each_result_on_arrival(host: str, agent: str) -> None:
+    arrived: list[str] = []
+    config = {"tasks": ["zmumu", "width"], "seeds": [BIG]}
+    results = request_assessments(
+        host, {"agent": agent}, config, on_result=lambda result: arrived.append(result["task_id"])
+    )
+    assert arrived == [result["task_id"] for result in results] == ["zmumu", "width"]
+    assert {result["seed"] for result in results} == {BIG}
+    with pytest.raises(ServiceError, match="REJECTED"):
+        request_assessments(host, {"agent": agent}, {"tasks": ["zmumumu"]})
+    with pytest.raises(ServiceUnavailableError, match="no server listens"):
+        request_assessments("http://127.0.0.1:1/", {"agent": agent}, config)
+
+
+def test_scores_of_secret_instances_are_rounded_and_attempts_are_counted(agent: str) -> None:
+    def graded(url: str, task_id: str, level: Level, seed: int) -> dict[str, Any]:
+        share = 0.93456
+        return {
+            **toy_assess(url, task_id, level, seed),
+            "final": {"total_score": 120 * share, "max_score": 120.0, "normalized_score": share},
+            "rule": {"score": 120 * share, "max": 120.0},
+            "checks": [{"id": "mass", "points": 40 * share, "max_points": 40.0, "passed": True}],
+        }
+
+    with serving_host(graded, HostSettings(("zmumu",), seeds=(SECRET_SEED,))) as url:
+        secret, again, named = (
+            json.loads(task["artifacts"][0]["parts"][0]["text"])
+            for task in (
+                call(url, "message/send", old_message(request_text(agent, **config)))["result"]
+                for config in ({}, {}, {"seeds": [SECRET_SEED]})
+            )
+        )
+    assert secret["final"] == {"total_score": 111.6, "max_score": 120.0, "normalized_score": 0.93}
+    assert secret["rule"]["score"] == 111.6
+    assert secret["checks"][0]["points"] == 37.2
+    assert [result["attempt"] for result in (secret, again, named)] == [1, 2, 3]
+    assert named["final"]["normalized_score"] == 0.93456
 
 
 @pytest.mark.parametrize(

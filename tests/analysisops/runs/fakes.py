@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import signal
 import sys
@@ -62,12 +63,21 @@ def answer_of(assessment: Assessment) -> float:
     return number + 0.5 * (assessment.agent.name == "good")
 
 
-def assess(assessment: Assessment, folder: Path, *, calls: Path | None = None, pause: float = 0.0) -> Record:
-    """The fake; each call is one line in `calls`."""
+def assess(
+    assessment: Assessment,
+    folder: Path,
+    *,
+    calls: Path | None = None,
+    pause: float = 0.0,
+    at_most: float = math.inf,
+) -> Record:
+    """The fake; each call is one line in `calls`. With more than `at_most` lines there, it waits to be killed."""
     assert not list(folder.iterdir()), "the folder of an assessment is its own"
     if calls is not None:
         with calls.open("a") as file:
             file.write(f"{assessment.key}\n")
+        while len(calls.read_text().split()) > at_most:
+            time.sleep(1.0)
     time.sleep(pause)
     ledger = Ledger(folder / "ledger.jsonl", KEY)
     ledger.append("count_tool", {"events": "events_1"}, {"n": 7}, sources=["data.root"])
@@ -108,8 +118,9 @@ def assess_and_die(assessment: Assessment, folder: Path, died: Path) -> Record:
     raise AssertionError
 
 
-if __name__ == "__main__":  # a run for a test to kill: python -m tests.analysisops.runs.fakes FOLDER WORKERS
-    home, at_once = Path(sys.argv[1]), int(sys.argv[2])
+if __name__ == "__main__":  # a run for a test to kill: python -m tests.analysisops.runs.fakes FOLDER WORKERS AT_MOST
+    home, at_once, limit = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     from tests.analysisops.runs import fakes
 
-    run(make_plan(3, 4, 2), partial(fakes.assess, calls=home / "calls", pause=0.03), home / "run", workers=at_once)
+    one_call = partial(fakes.assess, calls=home / "calls", pause=0.03, at_most=limit)
+    run(make_plan(3, 4, 2), one_call, home / "run", workers=at_once)

@@ -171,16 +171,17 @@ def test_kills_of_the_host_lose_nothing_and_repeat_nothing(tmp_path: Path) -> No
     asked_before: Counter[str] = Counter()
     killed = 0
     for workers in ("1", "1", "2"):
-        command = [sys.executable, "-m", "tests.analysisops.runs.fakes", str(tmp_path), workers]
         wanted = len(done_before) + draw.randrange(2, 7)
+        at_most = asked_before.total() + 20  # so that a run cannot end before it is killed, however late that is
+        command = [sys.executable, "-m", "tests.analysisops.runs.fakes", str(tmp_path), workers, str(at_most)]
         with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) as host:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 300
             while host.poll() is None and place.store.count() < wanted and time.monotonic() < deadline:
                 time.sleep(0.002)
             time.sleep(draw.uniform(0, 0.04))
             killed += host.poll() is None
             host.send_signal(signal.SIGKILL)
-        time.sleep(0.1)  # until the workers have seen that their host is gone
+            host.communicate()  # its workers have the same pipe: it ends when all of them have ended
         asked = calls_of(calls)
         assert not {key for key in done_before if asked[key] > asked_before[key]}, "done, and begun again"
         done = {path.name.partition(".")[0] for path in place.store.root.rglob("*.about.json")}

@@ -32,8 +32,14 @@ def test_files_are_those_of_the_manifest(tools: LocalTools) -> None:
     assert listed["files"][0]["bytes"] > 1000
     assert listed["public"] == {"luminosity_fb": 10.0}
     assert not any("sha256" in file for file in listed["files"])
-    downloaded = tools.call("download_atlas_data_tool", skim="2muons")["files"]
+    downloaded = tools.call("download_atlas_data_tool")["files"]
     assert [file["name"] for file in downloaded] == [file["name"] for file in listed["files"]]
+
+
+@pytest.mark.parametrize("arguments", [{"skim": "../../etc"}, {"skim": "2muons"}, {"release": "2016e-8tev"}])
+def test_other_data_than_those_of_the_task_are_refused(tools: LocalTools, arguments: dict[str, str]) -> None:
+    with pytest.raises(ToolRefusedError, match="expected none; only the data of this task are here"):
+        tools.call("download_atlas_data_tool", **arguments)
 
 
 def test_the_schema_shows_units(tools: LocalTools) -> None:

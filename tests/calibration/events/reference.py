@@ -11,7 +11,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Bool, Float32, Float64, Int8, Int64, UInt16, UInt32, UInt64
-from beampipe.calibration.config import Cuts
+from beampipe.calibration.config import DijetSelection
 from beampipe.calibration.events.dijets import CUT_NAMES
 from beampipe.calibration.events.select import PairColumns
 
@@ -83,7 +83,7 @@ def choose_pairs(
     weight: Float32[ndarray, " n"],
     entries: Int64[ndarray, " m"],
     pairs: PairColumns,
-    cuts: Cuts,
+    cuts: DijetSelection,
     margin: float,
     bits: int,
 ) -> tuple[list[int], dict[str, int], dict[str, int]]:
@@ -121,7 +121,7 @@ def choose_pairs(
     return chosen, dict(passed), dict(sums)
 
 
-def _pt_answers(high: float, low: float, cuts: Cuts) -> dict[str, bool]:
+def _pt_answers(high: float, low: float, cuts: DijetSelection) -> dict[str, bool]:
     """Whether a pair passes each cut on pT, by the name of the cut."""
     return {
         "subleading pt": low > cuts.min_subleading_pt,
@@ -136,7 +136,7 @@ def histogram_rows(
     region: Int8[ndarray, "n 2"],
     flavour: Int8[ndarray, "n 2"],
     edges: Float64[ndarray, " e"],
-    cuts: Cuts,
+    cuts: DijetSelection,
     n_flavours: int,
     width: int,
 ) -> list[tuple[int, int]]:

@@ -279,8 +279,8 @@ def test_groups_are_scaled_like_the_whole() -> None:
     templates = templates_of({0: filled}, books, 30)
     np.testing.assert_allclose(templates.groups.sum(axis=0), templates.values, rtol=1e-12, atol=1e-9)
     np.testing.assert_allclose(
-        templates.flavours_by_group("n_trk").sum(axis=0), templates.flavours("n_trk"), rtol=1e-12, atol=1e-9
+        templates.flavours("n_trk", "groups").sum(axis=0), templates.flavours("n_trk"), rtol=1e-12, atol=1e-9
     )
     np.testing.assert_allclose(
-        templates.totals_by_group("n_trk").sum(axis=0), templates.total("n_trk")[0], rtol=1e-12, atol=1e-9
+        templates.total("n_trk", "groups").sum(axis=0), templates.total("n_trk"), rtol=1e-12, atol=1e-9
     )

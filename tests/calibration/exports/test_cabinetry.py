@@ -9,11 +9,10 @@ import pytest
 from numpy import ndarray
 
 from beampipe.arrays import Float64
-from beampipe.calibration.exports import cabinetry_systematics, write_components
+from beampipe.calibration.exports import cabinetry_systematics, read_correction, write_components
 from beampipe.calibration.exports.fits import write_cabinetry
 from beampipe.calibration.method.factors import Factors
 from beampipe.calibration.method.joint import JointUncertainties, principal_components
-from beampipe.calibration.report import read_correction
 from tests.calibration.exports.test_exports import KEYS
 from tests.calibration.report.conftest import EDGES, POINTS, joint_of, scale_factor
 

@@ -11,11 +11,10 @@ import pytest
 from numpy import ndarray
 
 from beampipe.arrays import Float64
-from beampipe.calibration.exports import pyhf_modifiers, write_components, write_hepdata, write_joint
+from beampipe.calibration.exports import pyhf_modifiers, read_correction, write_components, write_hepdata, write_joint
 from beampipe.calibration.exports.write import COMPONENTS, HEPDATA, JOINT, MODIFIERS
 from beampipe.calibration.method.factors import FactorKey, Factors
 from beampipe.calibration.method.joint import JointUncertainties, principal_components
-from beampipe.calibration.report import read_correction
 from beampipe.errors import InputError
 from tests.calibration.report.conftest import EDGES, POINTS, joint_of, scale_factor, without_last_bin
 

@@ -46,15 +46,9 @@ def written(folder: Path, rows: str) -> tuple[Layout, dict[Path, FileInfo]]:
         tree(folder / f"{period}.root", "ntuple", table)
     layout = preset_layout("ntuple", LINES, folder)
     assert layout.sums.manifest is not None
-    found = file_origins(
-        "nominal",
-        [folder / "a.root", folder / "d.root"],
-        simulated=True,
-        cross_section=0.0,
-        filter_efficiency=1.0,
-        manifest=read_manifest(layout.sums.manifest),
-    )
-    return layout, {path: inspect_file(path, layout, origin, needs=("n_trk",)) for path, origin in found.items()}
+    sample = InputSample("nominal", (folder / "a.root", folder / "d.root"))
+    origins = file_origins(sample, read_manifest(layout.sums.manifest))
+    return layout, {path: inspect_file(path, layout, origin, needs=("n_trk",)) for path, origin in origins.items()}
 
 
 def test_each_period_is_scaled_to_its_own_luminosity(tmp_path: Path) -> None:

@@ -263,11 +263,12 @@ def test_simulation_is_smeared_and_data_is_not(toys: Toys, tmp_path: Path) -> No
     ways = {name: {_way(each) for each in chunks(name)} for name in plan.samples}
     assert ways == {"nominal": {"nom"}, "data": {""}, "jets:jer_up": {"up"}, "jets:jer_down": {"down"}}
     one = chunks("nominal")[0]
-    smeared_jets = select(one.path, one.start, one.stop, one.select)
-    at_once = fill_file(one.path, one.start, one.stop, one.select, one.fill)
+    smeared_jets = select(one.path, one.start, one.stop, one.settings.select)
+    at_once = fill_file(one.path, one.start, one.stop, one.settings.select, one.settings.fill)
     assert at_once is not None
-    np.testing.assert_array_equal(at_once.filled.sumw, fill_table(smeared_jets, Scores(), one.fill).sumw)
-    plain = select(one.path, one.start, one.stop, replace(one.select, layout=one.select.layout.unchanged))
+    np.testing.assert_array_equal(at_once.filled.sumw, fill_table(smeared_jets, Scores(), one.settings.fill).sumw)
+    unchanged = replace(one.settings.select, layout=one.settings.select.layout.unchanged)
+    plain = select(one.path, one.start, one.stop, unchanged)
     assert not np.array_equal(smeared_jets.pt[:50], plain.pt[:50])
     before, result = made(found.output), (found.output / "factors.json").read_bytes()
     file = tmp_path / "jet_jerc.json"
@@ -279,5 +280,5 @@ def test_simulation_is_smeared_and_data_is_not(toys: Toys, tmp_path: Path) -> No
 
 
 def _way(chunk: Chunk) -> str:
-    smearing = chunk.select.layout.smearing
+    smearing = chunk.settings.select.layout.smearing
     return "" if smearing is None else smearing.systematic

@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from beampipe.calibration.cli import app
+from beampipe.calibration.exports import read_correction
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey
 from beampipe.calibration.method.joint import JointUncertainties, combine_sets, read_sets, statistical_between
-from beampipe.calibration.report import read_correction
 from beampipe.errors import ConfigError, InputError
 
 EDGES = (500.0, 800.0, 1200.0, 2000.0)

@@ -13,10 +13,11 @@ import pytest
 
 from beampipe.calibration.config import Bootstrap, Configuration, Tagger
 from beampipe.calibration.events.dijets import CUT_NAMES
+from beampipe.calibration.exports import read_correction
 from beampipe.calibration.exports.write import CORRECTIONS
 from beampipe.calibration.method.factors import Factors
-from beampipe.calibration.report import collect_results, read_correction, write_report
-from beampipe.calibration.report.write import PAGE, in_turn
+from beampipe.calibration.report.write import PAGE, in_turn, write_report
+from beampipe.calibration.results import collect_results
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.plan import Plan
 from beampipe.calibration.tasks.runtime import FACTORS, workspace_of

@@ -45,7 +45,7 @@ def infer(stub: Any, model: str, features: ndarray, version: str = "", compressi
     asked.inputs.add(name="FEATURES", datatype="FP32", shape=list(features.shape))
     asked.outputs.add(name="LABELS")
     asked.raw_input_contents.append(np.ascontiguousarray(features, "<f4").tobytes())
-    return stub.ModelInfer(asked, compression=COMPRESSIONS[compression], timeout=30)
+    return stub.ModelInfer(asked, compression=COMPRESSIONS[compression], timeout=60)
 
 
 def test_a_service_starts(stub: Any) -> None:
@@ -127,5 +127,5 @@ def test_what_is_refused(stub: Any, papers: Path, site: RunningFleet) -> None:
     with grpc.secure_channel(f"localhost:{site.reconciler.fleet.gateway.port}", nobody) as channel:
         unknown = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         with pytest.raises(grpc.RpcError) as refused:
-            unknown.RepositoryIndex(service_pb2.RepositoryIndexRequest(), timeout=10)
+            unknown.RepositoryIndex(service_pb2.RepositoryIndexRequest(), timeout=60)
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE

@@ -29,6 +29,7 @@ DRAINED = replace(SERVING, drained=True)
 MAINT = SlotState("MAINT", mode="maint")
 UP = SlotState("UP", address=HERE, mode="ready")
 DRAIN = SlotState("DRAIN", address=HERE, mode="drain")
+BUSY = replace(DRAIN, running=1)
 DOWN = replace(UP, status="DOWN")
 
 READY = ServerState("cpu-0", "cpu-0", report="ready", address=HERE, started=NOW - 900.0, since=NOW - 800.0)
@@ -86,6 +87,16 @@ def actions_of(
         ),
         pytest.param(
             replace(READY, outdated=True), DRAINED, DRAIN, DRAINED, [Action("stop server", "cpu-0")], id="outdated"
+        ),
+        pytest.param(replace(READY, outdated=True), SERVING, UP, DRAINED, [set_slots((DRAINED,))], id="to be replaced"),
+        pytest.param(replace(READY, outdated=True), DRAINED, BUSY, DRAINED, [], id="to be replaced, has requests"),
+        pytest.param(
+            replace(SILENT, desired="end"),
+            DRAINED,
+            replace(BUSY, status="DOWN"),
+            FREE,
+            [set_slots((FREE,)), Action("kill server", "cpu-0", "is silent")],
+            id="to be ended, has requests, is silent",
         ),
         pytest.param(replace(READY, stopping_since=NOW - 1.0), DRAINED, DRAIN, DRAINED, [], id="ending"),
         pytest.param(

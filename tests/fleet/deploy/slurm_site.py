@@ -22,7 +22,7 @@ from tests.workflow.slurm import jobs, running_slurm
 FLEET = """
 name = "test"
 repository = "models"
-patience = 1.0
+patience = 3.0
 exit_timeout = 2
 [servers.cpu]
 count = 2
@@ -52,12 +52,12 @@ class Site(Behind):
     def command(self, *arguments: str) -> str:
         """What a command of a fleet prints."""
         command = [sys.executable, "-m", "beampipe", "fleet", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=100).stdout
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
 
     def script(self, name: str) -> str:
         """What a generated script prints."""
         run = [str(self.folder / "scripts" / name)]
-        return subprocess.run(run, capture_output=True, text=True, check=True, timeout=100).stdout
+        return subprocess.run(run, capture_output=True, text=True, check=True, timeout=300).stdout
 
     def order(self, **order: str) -> dict[str, Any]:
         """Tell the gateway's keeper something."""
@@ -108,7 +108,7 @@ def running_site() -> Iterator[Site]:
         site.command("slurm", str(specification), "-o", str(folder / "scripts"))
         with running_slurm(folder / "slurm", cpus=3, kill_wait=20), _gateway(folder, specification):
             site.script("start.sh")
-            until(site.whole, 60.0)
+            until(site.whole)
             yield site
             site.script("end.sh")
             until(lambda: not jobs())
@@ -124,4 +124,4 @@ def _gateway(folder: Path, specification: Path) -> Iterator[None]:
         yield
     finally:
         os.kill(process.pid, signal.SIGTERM)
-        process.wait(timeout=20)
+        process.wait(timeout=60)

@@ -99,7 +99,7 @@ def ask_by_http(port: int, authority: Path, token: str) -> None:
     def status(path: str, headers: dict[str, str]) -> int:
         request = urllib.request.Request(f"https://localhost:{port}{path}", headers=headers)
         try:
-            with urllib.request.urlopen(request, context=context, timeout=10) as answer:
+            with urllib.request.urlopen(request, context=context, timeout=60) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             with error:

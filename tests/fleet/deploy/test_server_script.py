@@ -49,7 +49,7 @@ def started(folder: Path, name: str, *, drains: bool = False) -> Iterator[tuple[
 def test_a_server_ends_with_its_script(tmp_path: Path) -> None:
     with started(tmp_path, "cpu") as (process, notes):
         process.terminate()
-        assert process.wait(10) == 7
+        assert process.wait(60) == 7
         assert "ended" in notes.read_text()
 
 
@@ -59,7 +59,7 @@ def test_a_server_goes_on_for_a_while_after_it_was_told_to_end(tmp_path: Path) -
         process.terminate()
         wait_until((tmp_path / "shutdown").exists)
         assert "ended" not in notes.read_text()
-        assert process.wait(10) == 7  # the status of the server, not of the signal
+        assert process.wait(60) == 7  # the status of the server, not of the signal
         assert "ended" in notes.read_text()
 
 

@@ -65,7 +65,7 @@ def test_a_node_that_fails_takes_no_answer_along_and_its_job_runs_elsewhere(site
             os.kill(pid, signal.SIGKILL)
         slurm("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
         slurm("scontrol", "update", f"jobid={site.job_of(lost)}", "starttime=now")  # else it waits for 120 s
-        until(lambda: lost + "r1" in site.servers() and lost not in site.servers() and site.whole(), 60.0)
+        until(lambda: lost + "r1" in site.servers() and lost not in site.servers() and site.whole())
     assert (load.lost, load.wrong) == ([], 0)
     assert site.ask_slurm(lost + "r1", "%N") == site.ask_slurm(kept, "%N")
 

@@ -53,7 +53,7 @@ def values(prometheus: Prometheus, query: str, label: str = "server") -> dict[st
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -65,7 +65,7 @@ def ask(finder: FallbackTrackFinder, how: str) -> int:
     if how == "find":
         return int(finder.find(event).track_id[0])
     if how == "submit":
-        return int(finder.submit(event).result(5).track_id[0])
+        return int(finder.submit(event).result(60).track_id[0])
     return int(asyncio.run(finder.find_async(event)).track_id[0])
 
 

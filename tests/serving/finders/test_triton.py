@@ -46,7 +46,7 @@ def test_labels_come_back_by_each_way_of_asking(serve: Server, n: int) -> None:
     with serve(Fake()) as url, TritonTrackFinder(url) as finder:
         expected = labels_of(event.position).tobytes()
         assert finder.find(event).track_id.tobytes() == expected
-        assert finder.submit(event).result(10).track_id.tobytes() == expected
+        assert finder.submit(event).result(60).track_id.tobytes() == expected
         assert asyncio.run(finder.find_async(event)).track_id.tobytes() == expected
 
 
@@ -95,7 +95,7 @@ def test_nobody_there(scheme: str, closed_port: int) -> None:
     with TritonTrackFinder(f"{scheme}://127.0.0.1:{closed_port}", timeout=0.5) as finder:
         with pytest.raises(ServiceUnavailableError, match="is a server running there"):
             finder.find(hits())
-        assert isinstance(finder.submit(hits()).exception(10), ConnectionError)
+        assert isinstance(finder.submit(hits()).exception(60), ConnectionError)
 
 
 def test_an_asyncio_task_that_is_cancelled_cancels_its_request() -> None:
@@ -104,14 +104,14 @@ def test_an_asyncio_task_that_is_cancelled_cancels_its_request() -> None:
 
     async def give_up(finder: TritonTrackFinder) -> None:
         task = asyncio.create_task(finder.find_async(hits()))
-        await asyncio.to_thread(held.arrived.acquire, timeout=10)
+        await asyncio.to_thread(held.arrived.acquire, timeout=60)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     with grpc_server(fake) as url, TritonTrackFinder(url) as finder:
         asyncio.run(give_up(finder))
-        assert fake.gone.wait(10)
+        assert fake.gone.wait(60)
         held.release.set()
 
 
@@ -143,7 +143,7 @@ def test_another_process_makes_connections_of_its_own(serve: Server, method: Any
         assert_right(finder)
         child = context.Process(target=finder.find, args=(hits(),))
         child.start()
-        child.join(30)
+        child.join(120)
         assert child.exitcode == 0
         assert fake.asked == 2
         assert_right(finder)

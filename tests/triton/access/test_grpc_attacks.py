@@ -174,7 +174,7 @@ def resets() -> bytes:
 )
 def test_frames_are_survived(server: TritonServer, sent: Callable[[], bytes]) -> None:
     with unharmed(server), closing(stranger(server)) as channel:
-        with socket.create_connection(("127.0.0.1", server.ports.grpc), timeout=5) as connection, ExitStack() as stack:
+        with socket.create_connection(("127.0.0.1", server.ports.grpc), timeout=60) as connection, ExitStack() as stack:
             stack.callback(call, channel, "ServerLive")
             try:
                 connection.sendall(PREFACE + sent())
@@ -189,7 +189,7 @@ def test_frames_are_survived(server: TritonServer, sent: Callable[[], bytes]) ->
 def test_half_open_connections_hold_nobody_up(server: TritonServer, channel: grpc.Channel) -> None:
     with unharmed(server), ExitStack() as stack:
         for number in range(300):
-            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.ports.grpc), timeout=5))
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.ports.grpc), timeout=60))
             connection.sendall(PREFACE[: number % len(PREFACE)])
         assert call(channel, "ModelInfer", request([3], bytes(12))) == "OK"
 
@@ -200,7 +200,7 @@ def test_an_overflowing_shape_ends_a_model_for_moments(engine: Engine, doublers:
         with closing(stranger(server)) as channel:
             before = server.pid
             assert call(channel, "ModelInfer", request([2**62])) == "INTERNAL"
-            wait_until(lambda: server.incidents[-1].kind == "model back", limit=20)
+            wait_until(lambda: server.incidents[-1].kind == "model back")
             time.sleep(0.1)
             assert server.pid == before
             assert request_without_secret(server.ports.http, 0.0, 4.5)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import struct
-import time
 from contextlib import ExitStack
 
 import pytest
@@ -13,6 +12,7 @@ from beampipe.triton.server import management
 from beampipe.triton.server.server import TritonServer
 from tests.triton.access.attacks import ATTACKS, CLOSED, INFER, Attack, post, raw_answer, status_of, tensor
 from tests.triton.access.bystander import request_without_secret, unharmed
+from tests.triton.waiting import wait_until
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=[attack.name for attack in ATTACKS])
@@ -46,7 +46,7 @@ def test_slow_senders_are_cut_off_and_hold_nobody_up(proxied: TritonServer) -> N
     with unharmed(proxied), ExitStack() as stack:
         slow = []
         for half in 50 * halves:
-            connection = stack.enter_context(socket.create_connection(("127.0.0.1", proxied.ports.http), timeout=20))
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", proxied.ports.http), timeout=60))
             connection.sendall(half)
             slow.append(connection)
         for connection in slow:
@@ -57,24 +57,23 @@ def test_slow_senders_of_large_bodies_hold_up_none_but_each_other(proxied: Trito
     large = post(b"{}", INFER, Inference_Header_Content_Length=2, Content_Length=1 << 20)
     with unharmed(proxied) as watched, ExitStack() as stack:
         for _ in range(40):
-            connection = stack.enter_context(socket.create_connection(("127.0.0.1", proxied.ports.http), timeout=20))
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", proxied.ports.http), timeout=60))
             connection.sendall(large + bytes(300_000))
         asked = len(watched.right)
-        time.sleep(0.5)
-        assert len(watched.right) > asked
+        wait_until(lambda: len(watched.right) > asked, limit=4.0)  # before any of them is cut off
 
 
 def test_many_idle_connections_hold_nobody_up(proxied: TritonServer) -> None:
     with unharmed(proxied), ExitStack() as stack:
         for _ in range(500):
-            stack.enter_context(socket.create_connection(("127.0.0.1", proxied.ports.http), timeout=20))
+            stack.enter_context(socket.create_connection(("127.0.0.1", proxied.ports.http), timeout=60))
         assert request_without_secret(proxied.ports.http, 0.0, 7.5)
 
 
 def test_resets_in_the_middle_are_survived(proxied: TritonServer) -> None:
     with unharmed(proxied):
         for end in range(20, 220, 2):
-            connection = socket.create_connection(("127.0.0.1", proxied.ports.http), timeout=20)
+            connection = socket.create_connection(("127.0.0.1", proxied.ports.http), timeout=60)
             connection.sendall(post(tensor())[:end])
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close by a reset
             connection.close()
@@ -85,7 +84,7 @@ def test_abandoned_requests_do_not_pile_up_in_the_server(proxied: TritonServer) 
     limit = proxied.settings.access.limits.in_flight
     slow = post(tensor(shape=[1], data=[0.01]))
     for _ in range(3 * limit):
-        with socket.create_connection(("127.0.0.1", proxied.ports.http), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", proxied.ports.http), timeout=60) as connection:
             connection.sendall(slow)
     _, metrics = management.request(proxied.metrics_url, "GET", "/metrics")
     waiting = [line for line in metrics.decode().splitlines() if line.startswith("nv_inference_pending_request_count{")]

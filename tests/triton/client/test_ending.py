@@ -61,7 +61,7 @@ def test_an_interrupted_program_ends_at_once(serve: Server, way: str) -> None:
     held = Held()
     with serve(Fake(held)) as url:
         program = started(url, way)
-        assert held.arrived.acquire(timeout=30)
+        assert held.arrived.acquire(timeout=60)
         assert_interrupted(program)
         held.release.set()
 

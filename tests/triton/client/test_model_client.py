@@ -78,7 +78,7 @@ def test_arrays_come_back_by_each_way_of_asking(batched: bool) -> None:
     assert isinstance(Doubler(Instance()), Model)
     with ModelClient("grpc://anywhere:8001", "doubler", transport=transport) as client:
         assert client.infer(EVENT)["Y"].tolist() == DOUBLED
-        assert client.submit(EVENT).result(10)["Y"].tolist() == DOUBLED
+        assert client.submit(EVENT).result(60)["Y"].tolist() == DOUBLED
         assert asyncio.run(client.infer_async(EVENT))["Y"].tolist() == DOUBLED
         assert client.infer(EVENT, {"Y": (3,)})["Y"].tolist() == DOUBLED
     assert transport.n_requests == 4
@@ -107,7 +107,7 @@ def test_bad_arrays_are_refused_before_they_are_sent() -> None:
         for arrays, kind in (({}, InputError), ({"X": np.arange(3)}, DtypeError)):
             with pytest.raises(kind, match="doubler: got"):
                 client.infer(arrays)
-        assert isinstance(client.submit({}).exception(10), InputError)
+        assert isinstance(client.submit({}).exception(60), InputError)
     assert transport.n_requests == 0
 
 
@@ -194,11 +194,11 @@ def test_a_future_is_cancelled_and_the_next_one_is_answered() -> None:
 
     with ModelClient("fake:1", "doubler", transport=fake(hold), in_flight=1) as client:
         sent, waiting, kept = client.submit(EVENT), client.submit(EVENT), client.submit(EVENT)
-        assert arrived.acquire(timeout=10)
+        assert arrived.acquire(timeout=60)
         assert sent.cancel()
         assert waiting.cancel()
         release.set()
-        assert kept.result(10)["Y"].tolist() == DOUBLED
+        assert kept.result(60)["Y"].tolist() == DOUBLED
         with pytest.raises(CancelledError):
             sent.result(1)
 

@@ -65,7 +65,7 @@ def test_labels_come_back_by_each_way_of_asking(serve: Server, n: int) -> None:
     expected = labels_of(features).tobytes()
     with serve(Fake()) as url, ModelClient(url, MODEL) as client:
         assert client.infer(arrays, due)["LABELS"].tobytes() == expected
-        assert client.submit(arrays, due).result(10)["LABELS"].tobytes() == expected
+        assert client.submit(arrays, due).result(60)["LABELS"].tobytes() == expected
         assert asyncio.run(client.infer_async(arrays, due))["LABELS"].tobytes() == expected
         assert client.infer(arrays)["LABELS"].tobytes() == expected
 
@@ -155,7 +155,7 @@ def test_nobody_there(scheme: str, closed_port: int) -> None:
     with ModelClient(f"{scheme}://127.0.0.1:{closed_port}", MODEL, timeout=0.5) as client:
         with pytest.raises(ServiceUnavailableError, match="is a server running there"):
             ask(client)
-        assert isinstance(later(client).exception(10), ConnectionError)
+        assert isinstance(later(client).exception(60), ConnectionError)
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
@@ -250,7 +250,7 @@ def test_no_more_than_in_flight_are_sent_and_order_is_kept(serve: Server) -> Non
     with serve(fake) as url, ModelClient(url, MODEL, in_flight=3) as client:
         futures = [client.submit({"FEATURES": features}) for features in events]
         for features, future in zip(events, futures, strict=True):
-            assert future.result(10)["LABELS"].tolist() == labels_of(features).tolist()
+            assert future.result(60)["LABELS"].tolist() == labels_of(features).tolist()
     assert fake.most == 3
 
 
@@ -355,7 +355,7 @@ def test_another_process_makes_connections_of_its_own(serve: Server, method: Any
         assert_right(client)
         child = context.Process(target=ask, args=(client,))
         child.start()
-        child.join(30)
+        child.join(120)
         assert child.exitcode == 0
         assert fake.asked == 2
         assert_right(client)

@@ -95,7 +95,7 @@ def test_it_hands_over_while_it_runs(families: list[Family], monkeypatch: pytest
     arrived = threading.Event()
     monkeypatch.setattr(counters, "_flush", arrived.set)
     counters.start()
-    assert arrived.wait(20)
+    assert arrived.wait(60)
     counters.stop()
 
 

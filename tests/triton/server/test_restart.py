@@ -46,7 +46,7 @@ def test_a_killed_supervisor_comes_back_on_the_same_ports(engine: Engine, double
         said += keeper.stdout.read()
         assert f"supervisor died: process {supervisor}, signal 9; starting another" in said
         assert said.splitlines()[-1] == "stopped"
-        assert keeper.wait(20) == 0
+        assert keeper.wait(60) == 0
 
 
 def test_without_its_keeper_it_ends_in_order(engine: Engine, doublers: Path) -> None:
@@ -61,7 +61,7 @@ def test_without_its_keeper_it_ends_in_order(engine: Engine, doublers: Path) -> 
 def test_what_cannot_start_is_not_tried_again(engine: Engine, tmp_path: Path) -> None:
     write_model(tmp_path, "broken", BROKEN)
     with serving(tmp_path, engine, restart=True) as (keeper, said):
-        assert keeper.wait(20) == 2
+        assert keeper.wait(60) == 2
         assert said.count("Triton: got exit code 1") == 1
 
 
@@ -88,4 +88,4 @@ def test_a_manager_is_the_keeper_where_there_is_one(
             told_until("WATCHDOG=1")
             started.terminate()
             told_until("STOPPING=1")
-            assert started.wait(20) == 0
+            assert started.wait(60) == 0

@@ -6,13 +6,13 @@ import http.client
 import shutil
 import socket
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
-from beampipe.triton.engine import Engine, prepare_backends, this_interpreter
+from beampipe.triton.engine import ENGINE_VARIABLE, Engine, prepare_backends, this_interpreter
+from beampipe.triton.metrics import read_metrics
 from beampipe.triton.server import launch, management
 from beampipe.triton.server.cleanup import (
     shared_memory_of,
@@ -20,7 +20,7 @@ from beampipe.triton.server.cleanup import (
 from beampipe.triton.server.launch import Ports, ServerSettings, free_ports
 from beampipe.triton.server.server import TritonServer
 from tests.triton.doublers import BROKEN, ask, write_model
-from tests.triton.waiting import assert_nothing_left
+from tests.triton.waiting import assert_nothing_left, wait_until
 
 
 def test_it_answers_where_it_says(doubler_server: TritonServer) -> None:
@@ -29,7 +29,7 @@ def test_it_answers_where_it_says(doubler_server: TritonServer) -> None:
     status, body = management.request(doubler_server.metrics_url, "GET", "/metrics")
     assert status == 200
     assert b"nv_inference_count" in body
-    with socket.create_connection(("127.0.0.1", doubler_server.ports.grpc), timeout=5):
+    with socket.create_connection(("127.0.0.1", doubler_server.ports.grpc), timeout=60):
         pass
     stubs = sorted((stub.model, stub.instance) for stub in doubler_server.stubs())
     assert stubs == [("one", "one_0_0"), ("two", "two_0_0"), ("two", "two_0_1")]
@@ -75,17 +75,20 @@ def test_stop_finishes_work_and_ignores_idle_connections(engine: Engine, doubler
     server = TritonServer(ServerSettings(doublers, models=("one",), triton=engine.folder))
     server.start()
     log = server.log
-    idle = http.client.HTTPConnection(server.http_url, timeout=20)
+    idle = http.client.HTTPConnection(server.http_url, timeout=60)
     idle.request("GET", "/v2/health/ready")
     assert idle.getresponse().read() == b""
     answers: list[object] = []
-    worker = threading.Thread(target=lambda: answers.append(ask(server.http_url, "one", 1.0)))
-    worker.start()
-    time.sleep(0.3)
+    workers = [threading.Thread(target=lambda: answers.append(ask(server.http_url, "one", 1.0))) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    # The server works on one of them, and the other one waits.
+    wait_until(lambda: read_metrics(server.metrics_url)["one"].values["pending"] > 0 or len(answers) == 2)
     server.stop()
-    worker.join()
+    for worker in workers:
+        worker.join()
     idle.close()
-    assert answers == [(200, [2.0])]
+    assert answers == [(200, [2.0])] * 2
     assert not server.ready
     assert not log.exists(), "a temporary log is removed"
     assert_nothing_left(server.prefix)
@@ -165,3 +168,22 @@ def test_another_install_of_triton_is_used(engine: Engine, doublers: Path, tmp_p
     with TritonServer(ServerSettings(doublers, models=("one",), triton=other)) as server:
         assert ask(server.http_url, "one", 0.0) == (200, [0.0])
         server.kill()
+
+
+def test_a_copy_of_the_engine_in_another_folder_is_used_alone(
+    engine: Engine, doublers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of a Triton that is named with --triton may come from the installed engine."""
+    copy = tmp_path / "triton"
+    shutil.copytree(engine.folder, copy, symlinks=True)
+    monkeypatch.setenv(ENGINE_VARIABLE, str(tmp_path / "none"))
+    with TritonServer(ServerSettings(doublers, models=("one",), triton=copy)) as server:
+        assert ask(server.http_url, "one", 0.0) == (200, [0.0])
+        pids = [server.pid, *(stub.pid for stub in server.stubs())]
+        assert len(pids) == 2
+        for pid in pids:
+            assert Path(f"/proc/{pid}/exe").readlink().is_relative_to(copy)
+            libraries = {line.split()[-1] for line in Path(f"/proc/{pid}/maps").read_text().splitlines()}
+            assert not [name for name in libraries if name.startswith(f"{engine.folder}/")]
+        server.kill()
+    assert_nothing_left(server.prefix)

@@ -98,7 +98,7 @@ def test_a_stub_killed_at_work_is_replaced(server: TritonServer) -> None:
     answers: list[tuple[int, list[float] | str]] = []
     worker = threading.Thread(target=lambda: answers.append(ask(server.http_url, "one", 30.0)))
     worker.start()
-    time.sleep(0.3)
+    time.sleep(1.0)  # until it works on the request
     kill_stub(server, "one")
     wait_until(lambda: "model back" in kinds(server))
     assert ask(server.http_url, "one", 0.0) == (200, [0.0])
@@ -120,7 +120,9 @@ def test_unloading_on_purpose_is_no_death(server: TritonServer) -> None:
 
 def test_a_dead_server_comes_back_with_the_models_it_had(server: TritonServer) -> None:
     server.unload("two")
-    time.sleep(1.2)  # until the supervisor has seen it
+    supervisor = server._supervisor
+    assert supervisor is not None
+    wait_until(lambda: supervisor._inventory.loaded() == ("one",))
     first = kill_server(server)
     wait_until(lambda: "server back" in kinds(server))
     assert server.pid != first

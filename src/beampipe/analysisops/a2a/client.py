@@ -23,6 +23,9 @@ _SHOWN: Final = 300
 
 _POLL_SECONDS: Final = 1.0
 
+_LARGEST_RESULTS: Final = 1 << 30
+"""Maximum size of all that a host sends for a request of assessments [bytes]."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -153,8 +156,10 @@ class _Answer:
         return parse_object(text, f"answer of {url}", largest=limits.answer_bytes)
 
 
-async def _converse(url: str, text: str, limits: Limits) -> _Answer:
-    """Send a text, and collect the answer until the task has ended."""
+async def _converse(
+    url: str, text: str, limits: Limits, on_event: Callable[[StreamResponse], object] = lambda _: None
+) -> _Answer:
+    """Send a text, and collect the answer until the task has ended; each event is also passed on."""
     from a2a.client import A2AClientError, ClientConfig, ClientFactory
     from a2a.client.card_resolver import A2ACardResolver
     from a2a.helpers import new_message, new_text_part
@@ -178,6 +183,7 @@ async def _converse(url: str, text: str, limits: Limits) -> _Answer:
             message = new_message([new_text_part(text, media_type="application/json")], role=Role.ROLE_USER)
             async for event in client.send_message(SendMessageRequest(message=message)):
                 answer.take(event)
+                on_event(event)
             # Some servers do not stream, and return before the task has ended.
             while answer.unfinished and answer.task_id:
                 await asyncio.sleep(_POLL_SECONDS)
@@ -266,32 +272,18 @@ def request_assessments(
     Raises:
         ServiceError: the host refused the request, or ended without results.
     """
-    request = {"participants": dict(participants), "config": dict(config)}
-    return asyncio.run(_request(url, json.dumps(request), on_result, seconds))
-
-
-async def _request(
-    url: str, request: str, on_result: Callable[[dict[str, Any]], object], seconds: float
-) -> list[dict[str, Any]]:
-    from a2a.client import ClientConfig, create_client
-    from a2a.helpers import get_message_text, get_text_parts, new_message, new_text_part
-    from a2a.types import Role, SendMessageRequest, TaskState
-
     results: list[dict[str, Any]] = []
-    state, words = TaskState.TASK_STATE_UNSPECIFIED, ""
-    async with httpx.AsyncClient(timeout=seconds) as http:
-        config = ClientConfig(streaming=True, httpx_client=http)
-        async with await create_client(url, config) as client:
-            message = new_message([new_text_part(request)], role=Role.ROLE_USER)
-            async for event in client.send_message(SendMessageRequest(message=message)):
-                kind = event.WhichOneof("payload")
-                if kind == "status_update":
-                    state = event.status_update.status.state
-                    words = get_message_text(event.status_update.status.message)
-                elif kind == "artifact_update" and event.artifact_update.artifact.name.startswith("Result-"):
-                    results.append(json.loads("".join(get_text_parts(event.artifact_update.artifact.parts))))
-                    on_result(results[-1])
-    if state != TaskState.TASK_STATE_COMPLETED:
-        name = TaskState.Name(state)
-        raise ServiceError(f"{url}: got state {name}: {words}, expected completed assessments", url=url)
+
+    def take(event: StreamResponse) -> None:
+        from a2a.helpers import get_text_parts
+
+        artifact = event.artifact_update.artifact
+        if event.WhichOneof("payload") == "artifact_update" and artifact.name.startswith("Result-"):
+            results.append(json.loads("".join(get_text_parts(artifact.parts))))
+            on_result(results[-1])
+
+    request = json.dumps({"participants": dict(participants), "config": dict(config)})
+    answer = asyncio.run(_converse(url, request, Limits(seconds, wire_bytes=_LARGEST_RESULTS), take))
+    if answer.state != "TASK_STATE_COMPLETED":
+        raise ServiceError(f"{url}: got state {answer.state}: {answer.words}, expected completed assessments", url=url)
     return results

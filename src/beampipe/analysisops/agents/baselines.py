@@ -1,8 +1,8 @@
 """Agents without a language model: one that does nothing, one that answers from memory, and the reference analysis.
 
-`ScriptedAgent` recognises the columns of the files and runs the analysis of the task. `OracleAgent` runs the same
-analysis with the true names and units of the columns. It uses the same tools and data as every agent, so its result
-includes statistical fluctuations; submissions are compared with it.
+`ScriptedAgent` recognises the columns of the files and runs the analysis of the task. The oracle is the same with the
+true names and units of the columns. It uses the same tools and data as every agent, so its result includes statistical
+fluctuations; submissions are compared with it.
 
 The caller supplies the analyses, since they are part of the tasks and this package does not depend on tasks.
 """
@@ -15,7 +15,6 @@ from typing import Any
 from beampipe.analysisops.agents.agent import Tools, failed, submission
 from beampipe.analysisops.agents.analysis import Analysis, AnalysisResult, Layout, open_files
 from beampipe.analysisops.contract import TaskRequest
-from beampipe.analysisops.samples.dataset import HiddenTruth
 from beampipe.errors import BeampipeError, UnknownNameError
 
 Analyse = Callable[[Analysis], AnalysisResult]
@@ -54,55 +53,28 @@ class RecallAgent:
 
 
 class ScriptedAgent:
-    """Runs the analysis for the type of the task.
-
-    Like every agent, it receives only a request and tools; nothing hidden of the instance is available to it.
+    """Runs the reference analysis for the type of the task.
 
     Args:
         analyses: returns the analysis for a type of task; raises UnknownNameError if there is none.
+        layout: the true names and units of the files, for the oracle; None to recognise them. Without it the agent
+            receives, like every other, only a request and tools.
     """
 
-    def __init__(self, analyses: Callable[[str], Analyse]) -> None:
-        self._analyses = analyses
+    def __init__(self, analyses: Callable[[str], Analyse], layout: Layout | None = None) -> None:
+        self._analyses, self._layout = analyses, layout
 
     def solve(self, request: TaskRequest, tools: Tools) -> dict[str, Any]:
         """The submission, of status "error" if there is no analysis or a tool refused."""
         try:
-            return _submission_of(self._analyses(request.task_type), request, tools)
+            result = self._analyses(request.task_type)(open_files(request, tools, self._layout))
         except BeampipeError as error:
             return failed(request.task_id, str(error))
-
-
-class OracleAgent:
-    """Runs the analysis of a task with the true layout of the files.
-
-    Args:
-        hidden: the hidden truth of the instance.
-        analyse: the analysis.
-    """
-
-    def __init__(self, hidden: HiddenTruth, analyse: Analyse) -> None:
-        self._layout = Layout(hidden.tree, hidden.columns, hidden.energy_unit)
-        self._analyse = analyse
-
-    def solve(self, request: TaskRequest, tools: Tools) -> dict[str, Any]:
-        """The submission of the reference analysis, of status "error" if a tool refused."""
-        try:
-            return _submission_of(self._analyse, request, tools, self._layout)
-        except BeampipeError as error:
-            return failed(request.task_id, str(error))
-
-
-def _submission_of(
-    analyse: Analyse, request: TaskRequest, tools: Tools, layout: Layout | None = None
-) -> dict[str, Any]:
-    """The result of an analysis as a submission; without `layout`, the layout of the files is recognised."""
-    result = analyse(open_files(request, tools, layout))
-    return submission(
-        request.task_id,
-        answers=result.answers,
-        words=result.words,
-        histograms=result.histograms,
-        artifacts=result.artifacts,
-        method=result.method,
-    )
+        return submission(
+            request.task_id,
+            answers=result.answers,
+            words=result.words,
+            histograms=result.histograms,
+            artifacts=result.artifacts,
+            method=result.method,
+        )

@@ -93,6 +93,8 @@ def task_prompt(request: TaskRequest, plan: str = "", notes: str = "") -> str:
 SUBMIT: Final = "submit"
 """Name of the tool that ends a task."""
 
+_HANDLES: Final = {"type": "object", "description": "handle by name", "additionalProperties": {"type": "string"}}
+
 _SUBMIT_TOOL: Final[Mapping[str, Any]] = {
     "name": SUBMIT,
     "description": "Hand in the answers; the task ends. Numbers must be results of the tools.",
@@ -109,16 +111,8 @@ _SUBMIT_TOOL: Final[Mapping[str, Any]] = {
                 },
             },
             "words": {"type": "object", "additionalProperties": {"type": "string"}},
-            "histograms": {
-                "type": "object",
-                "description": "handle by name",
-                "additionalProperties": {"type": "string"},
-            },
-            "artifacts": {
-                "type": "object",
-                "description": "handle by name",
-                "additionalProperties": {"type": "string"},
-            },
+            "histograms": _HANDLES,
+            "artifacts": _HANDLES,
             "method": {"type": "object", "description": "how the answers were found, in words"},
             "comments": {"type": "string"},
         },

@@ -195,10 +195,7 @@ class Evidence:
     def from_json(cls, data: Mapping[str, Any]) -> Evidence:
         """Read the output of `to_json`; keys may be missing."""
         return cls(
-            {
-                name: HistogramReference(tuple(histogram["edges"]), tuple(histogram["values"]))
-                for name, histogram in data.get("histograms", {}).items()
-            },
+            {name: HistogramReference.from_json(histogram) for name, histogram in data.get("histograms", {}).items()},
             dict(data.get("labels", {})),
             tuple(data.get("particle_id", ())),
             tuple(data.get("reconstructable", ())),
@@ -293,11 +290,13 @@ class Outcome:
         fraction: fraction of the points earned, 0 to 1; a gate passes only at 1.
         reason: why, in a sentence.
         evidence: the numbers from which the fraction was computed.
+        slip: how to repair a formal mistake that cost points, for the agent; without numbers of the reference.
     """
 
     fraction: float
     reason: str = ""
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    slip: str = ""
 
 
 def bell(distance: float, half: float) -> float:

@@ -120,7 +120,13 @@ def download_atlas_data_tool(
         protocol: how to download.
         max_files: at most so many files; 0: as many as the task allows.
     """
-    # The host downloads the data before the assessment, independent of the agent's arguments.
+    # The host downloads the data of the task before the assessment.
+    facts = context.folder.public
+    for name, value in (("skim", skim), ("release", release)):
+        if value and value != facts.get(name):
+            raise ToolRefusedError(
+                f"{name}: got {value[:60]!r}, expected {facts.get(name) or 'none'}; only the data of this task are here"
+            )
     return {"files": [{"name": file.name, "bytes": file.path.stat().st_size} for file in context.folder.files()]}
 
 

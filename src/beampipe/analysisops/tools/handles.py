@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy import ndarray
 
-from beampipe.analysisops.contract import ToolRefusedError
+from beampipe.analysisops.contract import HistogramReference, ToolRefusedError
 from beampipe.analysisops.tools.data_folder import DataFile, DataFolder
 from beampipe.arrays import Float64, Int64
 from beampipe.errors import nearest
@@ -145,6 +145,10 @@ class Histogram:
             "n": self.n,
             "column": self.column,
         }
+
+    def reference(self) -> HistogramReference:
+        """Edges and contents, for grading."""
+        return HistogramReference(tuple(self.edges.tolist()), tuple(self.values.tolist()))
 
 
 @dataclass(frozen=True)

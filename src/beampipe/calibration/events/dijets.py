@@ -17,7 +17,6 @@ from beampipe.errors import FileError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["CUT_NAMES", "FLAVOURS", "LARGEST_SHIFT", "CutFlow", "Dijets", "RunRange", "read_dijets", "write_dijets"]
 
 FLAVOURS: Final = ("light", "charm", "bottom", "gluon")
 """Names of the flavours; the index is the number of a flavour. All but gluon are quarks; data has number 0."""
@@ -158,21 +157,18 @@ def read_dijets(path: Path) -> Dijets:
     try:
         table = pq.read_table(path, memory_map=True)
         about = json.loads(table.schema.metadata[_ABOUT])
+
+        def with_prefix(prefix: str) -> dict[str, Any]:
+            names = [name for name in table.column_names if name.startswith(prefix)]
+            return {name.removeprefix(prefix): from_lists(table[name]) for name in names}
+
         return Dijets(
             run=table["run"].to_numpy(),
             event=table["event"].to_numpy(),
             weight=from_lists(table["weight"]),
             **{name: from_lists(table[name]) for name in _PAIRS},
-            varied_n_trk={
-                name.removeprefix(_VARIED): from_lists(table[name])
-                for name in table.column_names
-                if name.startswith(_VARIED)
-            },
-            scores={
-                name.removeprefix(_SCORE): from_lists(table[name])
-                for name in table.column_names
-                if name.startswith(_SCORE)
-            },
+            varied_n_trk=with_prefix(_VARIED),
+            scores=with_prefix(_SCORE),
             cut_flow=CutFlow(np.array(about["events"], np.int64), np.array(about["weight"], np.int64)),
             ranges=tuple(RunRange(*numbers) for numbers in about["ranges"]),
         )

@@ -15,7 +15,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float32, Float64, Int8, Int64, UInt8, UInt16, UInt64
-from beampipe.calibration.config import Bootstrap, Cuts, DijetSelection, Energy, Regions, Tagger
+from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Regions, Tagger
 from beampipe.calibration.events.dijets import FLAVOURS, CutFlow, Dijets, RunRange
 from beampipe.calibration.events.histograms import MOST, Axes, Filled, TaggerBins, merge, refuse_overflow
 from beampipe.calibration.events.scores import ScoreKey, Scores
@@ -34,7 +34,6 @@ from beampipe.calibration.events.variations import (
     MODEL,
     NOMINAL,
     POISSON,
-    Kinematics,
     dataset_key,
     energy_shifts,
     eta_nodes,
@@ -43,7 +42,7 @@ from beampipe.calibration.events.variations import (
     mix,
 )
 from beampipe.calibration.kernels import native
-from beampipe.calibration.ntuple.columns import EventSource, open_source
+from beampipe.calibration.ntuple.columns import open_source
 from beampipe.errors import BeampipeError, InputError
 
 _BLOCK: Final = 4096
@@ -56,7 +55,7 @@ def histogram_rows(
     region: Int8[ndarray, "n 2"],
     flavour: Int8[ndarray, "n 2"],
     edges: Float64[ndarray, " e"],
-    cuts: Cuts,
+    cuts: DijetSelection,
     n_flavours: int,
     width: int,
 ) -> Int64[ndarray, "n 2"]:
@@ -75,12 +74,12 @@ def histogram_rows(
     Returns:
         First row of each jet's cell of (pt, region, flavour), or -1 if the jet is not counted.
     """
-    one, other = (pt[:, j].astype(np.float64) for j in range(2))
-    high, low = np.where(other > one, other, one), np.where(other < one, other, one)
+    first, second = (pt[:, j].astype(np.float64) for j in range(2))
+    high, low = np.where(second > first, second, first), np.where(second < first, second, first)
     selected = (pt_cuts_passed(high, low, cuts) == PT_CUTS) & enough_tracks(n_trk[:, 0], n_trk[:, 1], cuts)
-    where = np.searchsorted(edges, pt.astype(np.float64), side="right") - 1
-    counts = selected[:, None] & (region >= 0) & (where >= 0) & (where < len(edges) - 1)
-    return np.where(counts, ((where * 2 + region) * n_flavours + flavour) * width, -1)
+    pt_bin = np.searchsorted(edges, pt.astype(np.float64), side="right") - 1
+    counts = selected[:, None] & (region >= 0) & (pt_bin >= 0) & (pt_bin < len(edges) - 1)
+    return np.where(counts, ((pt_bin * 2 + region) * n_flavours + flavour) * width, -1)
 
 
 def tagger_bins(x: ndarray, low: float, high: float, n_bins: int, offset: int, out: Int64[ndarray, "n 2"]) -> None:
@@ -96,8 +95,8 @@ def tagger_bins(x: ndarray, low: float, high: float, n_bins: int, offset: int, o
     """
     values = np.ascontiguousarray(x, np.float64)
     # Multiply before dividing: rounding must not move a whole number of tracks below the edge of its bin.
-    place = np.floor((values - low) * n_bins / (high - low))
-    out[:] = np.fmin(np.fmax(place, 0.0), n_bins - 1.0).astype(np.int64) + offset
+    bins = np.floor((values - low) * n_bins / (high - low))
+    out[:] = np.fmin(np.fmax(bins, 0.0), n_bins - 1.0).astype(np.int64) + offset
 
 
 def quantise(weight: ndarray, scale: float) -> tuple[Int64[ndarray, "*n"], Int64[ndarray, "*n"]]:
@@ -106,9 +105,28 @@ def quantise(weight: ndarray, scale: float) -> tuple[Int64[ndarray, "*n"], Int64
     return round_to_units(w * scale), round_to_units(w * w * scale)
 
 
+class Cells(NamedTuple):
+    """Where the jets of events are counted.
+
+    Attributes:
+        rows: (n, 2) first histogram row of the cell of each jet, as by `histogram_rows`; -1 if it is not counted.
+        bins: (n, 2, n_taggers) bin of each tagger, counted over all taggers.
+    """
+
+    rows: Int64[ndarray, "n 2"]
+    bins: Int64[ndarray, "n 2 t"]
+
+    def by_block(self) -> Iterator[tuple[Int64[ndarray, " m"], Int64[ndarray, " m"]]]:
+        """Event and row of every counted jet, for every tagger, in blocks of events."""
+        for start in range(0, len(self.rows), _BLOCK):
+            event, jet = np.nonzero(self.rows[start : start + _BLOCK] >= 0)
+            event += start
+            for t in range(self.bins.shape[2]):
+                yield event, self.rows[event, jet] + self.bins[event, jet, t]
+
+
 def fill_weights(
-    rows: Int64[ndarray, "n 2"],
-    bins: Int64[ndarray, "n 2 t"],
+    cells: Cells,
     weight: Float32[ndarray, "n w"],
     scale: float,
     sumw: Int64[ndarray, "r w"],
@@ -117,22 +135,20 @@ def fill_weights(
     """Add every weight of every jet: one pass for all variations of weights.
 
     Args:
-        rows: first row of the cell of each jet, -1 if it is not counted.
-        bins: bin of each tagger, counted over all taggers.
+        cells: where each jet is counted.
         weight: weights of each event.
         scale: units in a weight of 1: 2**weight_bits.
         sumw: added to.
         sumw2: added to: squares of the weights.
     """
-    for event, row in _blocks(rows, bins):
+    for event, row in cells.by_block():
         values, squares = quantise(weight[event], scale)
         _add(sumw, row, values)
         _add(sumw2, row, squares)
 
 
 def fill_single(
-    rows: Int64[ndarray, "n 2"],
-    bins: Int64[ndarray, "n 2 t"],
+    cells: Cells,
     weights: Int64[ndarray, " n"],
     squares: Int64[ndarray, " n"],
     sumw: Int64[ndarray, " r"],
@@ -142,23 +158,21 @@ def fill_single(
     """Add one weight of every jet.
 
     Args:
-        rows: first row of the cell of each jet, -1 if it does not count.
-        bins: bin of each tagger, counted over all taggers.
+        cells: where each jet is counted.
         weights: weights of `quantise`.
         squares: squares of weights of `quantise`.
         sumw: added to: weights.
         sumw2: added to: squares of weights.
         entries: added to: numbers of jets.
     """
-    for event, row in _blocks(rows, bins):
+    for event, row in cells.by_block():
         np.add.at(sumw, row, weights[event])
         np.add.at(sumw2, row, squares[event])
         np.add.at(entries, row, 1)
 
 
 def fill_replicas(
-    rows: Int64[ndarray, "n 2"],
-    bins: Int64[ndarray, "n 2 t"],
+    cells: Cells,
     weights: Int64[ndarray, " n"],
     keys: UInt64[ndarray, " n"],
     seed: int | np.uint64,
@@ -168,8 +182,7 @@ def fill_replicas(
     """Add the nominal weight to every replica, multiplied by the event's Poisson number, the same for both jets.
 
     Args:
-        rows: first row of the cell of each jet, -1 if it does not count.
-        bins: bin of each tagger, counted over all taggers.
+        cells: where each jet is counted.
         weights: weights of `quantise`.
         keys: keys of `event_keys`.
         seed: added to the number of each block of four replicas, 64 bits.
@@ -179,21 +192,10 @@ def fill_replicas(
     n_replicas = replicas.shape[1]
     blocks = mix(np.uint64(seed) + np.arange((n_replicas + 3) // 4, dtype=np.uint64))
     shifts = np.arange(0, 64, 16, dtype=np.uint64)
-    for event, row in _blocks(rows, bins):
+    for event, row in cells.by_block():
         bits = mix(keys[event][:, None] + blocks)
         times = table[(bits[:, :, None] >> shifts) & np.uint64(0xFFFF)].reshape(len(event), -1)[:, :n_replicas]
         _add(replicas, row, weights[event][:, None] * times)
-
-
-def _blocks(
-    rows: Int64[ndarray, "n 2"], bins: Int64[ndarray, "n 2 t"]
-) -> Iterator[tuple[Int64[ndarray, " m"], Int64[ndarray, " m"]]]:
-    """Event and row of every counted jet, for every tagger, in blocks of events."""
-    for start in range(0, len(rows), _BLOCK):
-        event, jet = np.nonzero(rows[start : start + _BLOCK] >= 0)
-        event += start
-        for t in range(bins.shape[2]):
-            yield event, rows[event, jet] + bins[event, jet, t]
 
 
 def _add(sums: Int64[ndarray, "r w"], row: Int64[ndarray, " m"], values: Int64[ndarray, "m w"]) -> None:
@@ -310,24 +312,20 @@ def fill_file(
     refusal = "the compiled kernels are not installed"
     if native() is not None:
         try:
+            sums, histograms = _Sums(fill), _filler_histograms(fill, select.varied, [])
             with open_source(path, select.layout, start, stop) as source:
-                return _fill_source(source, select, fill, with_table=with_table)
+                events = run_filler(source, select, with_table=with_table, histograms=histograms, sums=sums.arrays)
+            # Both jets of an event may be in one cell, in a replica up to 8 times; numpy computes a tighter bound.
+            if 16 * max(events.size, events.square) * 2.0**fill.weight_bits >= MOST:
+                raise RefusedError(f"{path}: weights are too large for {fill.weight_bits} bits")
+            dijets = events.dijets
+            filled = sums.filled(dijets.cut_flow)
+            return FilledChunk(filled, dijets.ranges, events.n_selected, dijets if with_table else None)
         except BeampipeError as error:
             refusal = str(error)
     dijets = select_by_numpy(path, start, stop, select, observables=with_table)
     filled = fill_by_numpy(dijets, Scores(), fill)
     return FilledChunk(filled, dijets.ranges, len(dijets), dijets if with_table else None, refusal)
-
-
-def _fill_source(source: EventSource, select: SelectSettings, fill: FillSettings, *, with_table: bool) -> FilledChunk:
-    sums = _Sums(fill)
-    histograms = _filler_histograms(fill, select.varied, [])
-    found = run_filler(source, select, with_table=with_table, histograms=histograms, sums=sums.arrays)
-    # Both jets of an event may be in one cell, in a replica up to 8 times; numpy computes a tighter bound.
-    if 16 * max(found.size, found.square) * 2.0**fill.weight_bits >= MOST:
-        raise RefusedError(f"{source.path}: weights are too large for {fill.weight_bits} bits")
-    dijets = found.dijets if with_table else None
-    return FilledChunk(sums.filled(found.cut_flow), found.ranges, found.n_selected, dijets)
 
 
 def fill_table(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled:
@@ -407,18 +405,18 @@ _TRACKS, _SCALE, _RESOLUTION = range(3)
 def _filler_histograms(fill: FillSettings, varied: Sequence[str], scores: Sequence[ScoreKey]) -> dict[str, Any]:
     """Axes and variations for the compiled filler; `varied` and `scores` name columns of n_trk and scores."""
     kinds = {"jes": _SCALE, "jer": _RESOLUTION}
-    known = {each.name: (kinds[each.kind], each.number, each.sign) for each in energy_shifts(fill.energy)}
-    known |= {name: (_TRACKS, place, 0.0) for place, name in enumerate(varied)}
-    places = {key: place for place, key in enumerate(scores)}
+    variations = {each.name: (kinds[each.kind], each.number, each.sign) for each in energy_shifts(fill.energy)}
+    variations |= {name: (_TRACKS, column, 0.0) for column, name in enumerate(varied)}
+    columns = {key: column for column, key in enumerate(scores)}
     *model, noise_seed = MODEL
     return {
         "edges": np.array(fill.pt_edges, np.float64),
         "n_flavours": len(fill.axes.flavours),
         "taggers": [(float(tagger.low), float(tagger.high), tagger.bins) for tagger in fill.taggers],
         "energy": (*model, eta_nodes(fill.energy), fill.energy.resolution, noise_seed),
-        "variations": [known[name] for name in fill.kinematics],
+        "variations": [variations[name] for name in fill.kinematics],
         "scores": [
-            places[ScoreKey(tagger.name, name)] if tagger.boosted else -1
+            columns[ScoreKey(tagger.name, name)] if tagger.boosted else -1
             for name in (NOMINAL, *fill.kinematics)
             for tagger in fill.taggers
         ],
@@ -452,48 +450,35 @@ def _fill_by_numpy(dijets: Dijets, scores: Scores, settings: FillSettings) -> Fi
     _refuse_weights(dijets, settings)
     out = Filled.empty(axes, settings.weight_names, settings.kinematics, settings.bootstrap.replicas, dijets.cut_flow)
     weight, square = quantise(np.ascontiguousarray(dijets.weight[:, 0]), scale)
-    nominal = kinematics_of(NOMINAL, dijets, settings.energy)
-    rows, bins = _rows(dijets, nominal, settings), _bins(dijets, nominal, NOMINAL, scores, settings.taggers)
-    fill_weights(rows, bins, dijets.weight, scale, out.sumw, out.sumw2)
+    cells = _cells(dijets, scores, settings, NOMINAL)
+    fill_weights(cells, dijets.weight, scale, out.sumw, out.sumw2)
     unused = np.zeros((2, axes.n_rows), np.int64)
-    fill_single(rows, bins, weight, square, unused[0], unused[1], out.entries)
+    fill_single(cells, weight, square, unused[0], unused[1], out.entries)
     if settings.bootstrap.replicas:
         keys = event_keys(dataset_key(settings.dataset), dijets.run, dijets.event)
-        fill_replicas(rows, bins, weight, keys, settings.bootstrap.seed << 32, POISSON, out.replicas)
+        fill_replicas(cells, weight, keys, settings.bootstrap.seed << 32, POISSON, out.replicas)
     entries = np.zeros(axes.n_rows, np.int64)
     for k, name in enumerate(settings.kinematics):
-        varied = kinematics_of(name, dijets, settings.energy)
-        rows, bins = _rows(dijets, varied, settings), _bins(dijets, varied, name, scores, settings.taggers)
-        fill_single(rows, bins, weight, square, out.varied_sumw[k], out.varied_sumw2[k], entries)
+        cells = _cells(dijets, scores, settings, name)
+        fill_single(cells, weight, square, out.varied_sumw[k], out.varied_sumw2[k], entries)
     return out.bounded()
 
 
-def _rows(dijets: Dijets, kinematics: Kinematics, settings: FillSettings) -> Int64[ndarray, "n 2"]:
-    """First row of the cell of each jet: its bin of pT, region and flavour; -1 if the jet is not counted."""
-    axes = settings.axes
-    return histogram_rows(
-        kinematics.pt,
-        kinematics.n_trk,
-        dijets.region,
-        dijets.label if settings.labelled else np.zeros_like(dijets.label),
-        np.array(settings.pt_edges),
-        settings.selection.cuts,
-        len(axes.flavours),
-        axes.width,
+def _cells(dijets: Dijets, scores: Scores, settings: FillSettings, variation: str) -> Cells:
+    """Where the jets are counted in a variation."""
+    axes, jets = settings.axes, kinematics_of(variation, dijets, settings.energy)
+    flavour = dijets.label if settings.labelled else np.zeros_like(dijets.label)
+    edges, n_flavours = np.array(settings.pt_edges), len(axes.flavours)
+    rows = histogram_rows(
+        jets.pt, jets.n_trk, dijets.region, flavour, edges, settings.selection, n_flavours, axes.width
     )
-
-
-def _bins(
-    dijets: Dijets, kinematics: Kinematics, name: str, scores: Scores, taggers: Sequence[Tagger]
-) -> Int64[ndarray, "n 2 t"]:
-    """Bin of each tagger, counted over all taggers; values outside the axis go to its first or last bin."""
-    out = np.empty((len(dijets), 2, len(taggers)), np.int64)
+    bins = np.empty((len(dijets), 2, len(settings.taggers)), np.int64)
     offset = 0
-    for t, tagger in enumerate(taggers):
-        x = scores.by_name[ScoreKey(tagger.name, name)] if tagger.boosted else kinematics.n_trk
-        tagger_bins(x, tagger.low, tagger.high, tagger.bins, offset, out[:, :, t])
+    for t, tagger in enumerate(settings.taggers):
+        x = scores.by_name[ScoreKey(tagger.name, variation)] if tagger.boosted else jets.n_trk
+        tagger_bins(x, tagger.low, tagger.high, tagger.bins, offset, bins[:, :, t])
         offset += tagger.bins
-    return out
+    return Cells(rows, bins)
 
 
 def _refuse_weights(dijets: Dijets, settings: FillSettings) -> None:

@@ -31,6 +31,8 @@ _LEVEL: Final = 1
 
 def write_arrays(path: Path, arrays: Mapping[str, ndarray]) -> None:
     """Write arrays; those of int64 are compressed together. The same arrays give the same bytes."""
+    import cramjam
+
     whole = {name: array for name, array in arrays.items() if array.dtype == np.int64}
     shapes = json.dumps({name: array.shape for name, array in whole.items()}).encode()
     with ZipFile(path, "w") as archive:
@@ -38,7 +40,11 @@ def write_arrays(path: Path, arrays: Mapping[str, ndarray]) -> None:
             if name not in whole:
                 _add(archive, name, array)
         _add(archive, _SHAPES, np.frombuffer(shapes, np.uint8))
-        _add(archive, _PLANES, _packed([array.ravel() for array in whole.values()]), ZIP_STORED)
+        numbers = np.concatenate([np.empty(0, np.int64), *(array.ravel() for array in whole.values())])
+        # The highest bytes of numbers are nearly all equal: transpose the bytes before they are compressed.
+        planes = np.ascontiguousarray(numbers.astype("<i8", copy=False).view(np.uint8).reshape(-1, 8).T)
+        packed = np.frombuffer(bytes(cramjam.zstd.compress(planes.data, _LEVEL)), np.uint8)
+        _add(archive, _PLANES, packed, ZIP_STORED)
 
 
 def _add(archive: ZipFile, name: str, array: ndarray, method: int = ZIP_DEFLATED) -> None:
@@ -46,15 +52,6 @@ def _add(archive: ZipFile, name: str, array: ndarray, method: int = ZIP_DEFLATED
     member.compress_type = method
     with archive.open(member, "w", force_zip64=True) as file:
         np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
-
-
-def _packed(numbers: Sequence[Int64[ndarray, " _"]]) -> UInt8[ndarray, " n"]:
-    """Numbers compressed by ZSTD after transposing their bytes, as the highest bytes are nearly all equal."""
-    import cramjam
-
-    together = np.concatenate([np.empty(0, np.int64), *numbers]).astype("<i8", copy=False)
-    planes = np.ascontiguousarray(together.view(np.uint8).reshape(-1, 8).T)
-    return np.frombuffer(bytes(cramjam.zstd.compress(planes.data, _LEVEL)), np.uint8)
 
 
 def _unpacked(packed: UInt8[ndarray, " n"], size: int) -> Int64[ndarray, " size"]:
@@ -68,8 +65,8 @@ def _unpacked(packed: UInt8[ndarray, " n"], size: int) -> Int64[ndarray, " size"
         raise ValueError(str(error)) from error
     if n != len(planes):
         raise ValueError(f"got {n} bytes, expected {len(planes)}")
-    found: ndarray = np.ascontiguousarray(planes.reshape(8, -1).T).view("<i8").ravel()
-    return found.astype(np.int64, copy=False)
+    numbers: ndarray = np.ascontiguousarray(planes.reshape(8, -1).T).view("<i8").ravel()
+    return numbers.astype(np.int64, copy=False)
 
 
 def read_arrays(path: Path) -> dict[str, ndarray]:
@@ -137,11 +134,11 @@ class Axes:
             UnknownNameError: there is no such tagger.
         """
         start = 0
-        for one in self.taggers:
-            if one.name == tagger:
-                return slice(start, start + one.bins)
-            start += one.bins
-        raise UnknownNameError("tagger", tagger, [one.name for one in self.taggers])
+        for each in self.taggers:
+            if each.name == tagger:
+                return slice(start, start + each.bins)
+            start += each.bins
+        raise UnknownNameError("tagger", tagger, [each.name for each in self.taggers])
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,13 +201,9 @@ class Filled:
         """Number of groups of events."""
         return len(self.groups)
 
-    def with_cut_flow(self, cut_flow: CutFlow) -> Filled:
-        """The same histograms with another cut flow."""
-        return replace(self, cut_flow=cut_flow)
-
     def bounded(self) -> Filled:
         """The histograms with the largest absolute sum as `bound`."""
-        arrays = [*(getattr(self, name) for name in (*_SUMS, *_VARIED)), self.cut_flow.weight]
+        arrays = [*(getattr(self, name) for name in _SUMS), self.cut_flow.weight]
         sizes = (max(int(array.max()), -int(array.min())) for array in arrays if array.size)
         return replace(self, bound=float(max(sizes, default=0)))
 
@@ -218,9 +211,11 @@ class Filled:
 MOST: Final = 2.0**62
 """Upper limit of sums: half of the int64 range, so that the bound itself may be rounded."""
 
-_SUMS: Final = ("sumw", "sumw2", "replicas", "entries")
+_SUMS: Final = {"sumw": 0, "sumw2": 0, "replicas": 0, "entries": 0, "varied_sumw": 1, "varied_sumw2": 1}
+"""Arrays of sums -> their axis of rows."""
 
-_VARIED: Final = ("varied_sumw", "varied_sumw2")
+_ROWS_OF: Final = {**_SUMS, "groups": 2}
+"""All arrays that are summed over chunks -> their axis of rows."""
 
 
 def refuse_overflow(bound: float) -> None:
@@ -244,7 +239,7 @@ def merge(parts: Iterable[Filled]) -> Filled:
     total: Filled | None = None
     for part in parts:
         if total is None:
-            total = replace(part, **{name: getattr(part, name).copy() for name in (*_SUMS, *_VARIED, "groups")})
+            total = replace(part, **{name: getattr(part, name).copy() for name in _ROWS_OF})
             continue
         for name in ("axes", "weight_names", "kinematics", "n_groups"):
             if getattr(part, name) != getattr(total, name):
@@ -253,7 +248,7 @@ def merge(parts: Iterable[Filled]) -> Filled:
                 )
         # A cell of the sum is at most the sum of the largest cells.
         refuse_overflow(total.bound + part.bound)
-        for name in (*_SUMS, *_VARIED, "groups"):
+        for name in _ROWS_OF:
             np.add(getattr(total, name), getattr(part, name), out=getattr(total, name))
         flow = CutFlow(total.cut_flow.events + part.cut_flow.events, total.cut_flow.weight + part.cut_flow.weight)
         total = replace(total, cut_flow=flow, bound=total.bound + part.bound)
@@ -267,11 +262,8 @@ def write_filled(filled: Filled, path: Path) -> None:
     rows = np.flatnonzero(
         filled.entries.astype(bool) | filled.varied_sumw.any(axis=0) | filled.varied_sumw2.any(axis=0)
     )
-    arrays: dict[str, Any] = {name: getattr(filled, name)[rows] for name in _SUMS}
-    arrays |= {name: getattr(filled, name)[:, rows] for name in _VARIED}
-    if filled.n_groups:
-        arrays["groups"] = filled.groups[:, :, rows]
-    axes = filled.axes
+    axes, kept = filled.axes, _ROWS_OF if filled.n_groups else _SUMS
+    arrays: dict[str, Any] = {name: getattr(filled, name).take(rows, axis=axis) for name, axis in kept.items()}
     arrays |= {
         "rows": rows,
         "pt_edges": np.array(axes.pt_edges),
@@ -302,18 +294,10 @@ def read_filled(path: Path) -> Filled:
         )
         rows, n_rows = arrays["rows"], axes.n_rows
         whole: dict[str, Any] = {}
-        for name in _SUMS:
+        for name, axis in (_ROWS_OF if "groups" in arrays else _SUMS).items():
             part = arrays[name]
-            whole[name] = np.zeros((n_rows, *part.shape[1:]), np.int64)
-            whole[name][rows] = part
-        for name in _VARIED:
-            part = arrays[name]
-            whole[name] = np.zeros((len(part), n_rows), np.int64)
-            whole[name][:, rows] = part
-        if "groups" in arrays:
-            part = arrays["groups"]
-            whole["groups"] = np.zeros((*part.shape[:2], n_rows), np.int64)
-            whole["groups"][:, :, rows] = part
+            whole[name] = np.zeros((*part.shape[:axis], n_rows, *part.shape[axis + 1 :]), np.int64)
+            whole[name][(slice(None),) * axis + (rows,)] = part
         return Filled(
             axes=axes,
             weight_names=tuple(arrays["weight_names"].tolist()),

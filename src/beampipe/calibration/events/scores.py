@@ -110,12 +110,12 @@ def _refuse_damaged(path: Path) -> None:
             f"{path}: cannot be read ({error.strerror}); expected a model of LightGBM", path=path
         ) from error
     stated = re.search(rb"^tree_sizes=([\d ]*)$", text, re.MULTILINE)
-    place = text.find(b"Tree=0\n")
+    position = text.find(b"Tree=0\n")
     for number, size in enumerate(stated[1].split() if stated else ()):
-        if place < 0 or not text.startswith(b"Tree=%d\n" % number, place):
+        if position < 0 or not text.startswith(b"Tree=%d\n" % number, position):
             break
-        place += int(size)
-    if not stated or not text.startswith(b"end of trees", max(place, 0)):
+        position += int(size)
+    if not stated or not text.startswith(b"end of trees", max(position, 0)):
         raise FileError(
             f"{path}: got no model of LightGBM (its trees are not as long as it states); copy or train it again:"
             " beampipe calibration train-tagger",
@@ -140,26 +140,19 @@ def served_scores(url: str) -> ScoreJets:
     address, _, model = url.rpartition("/")
     if not model or "://" not in address:
         raise ConfigError(f"tagger: got model {url!r}, expected grpc://HOST:PORT/MODEL or http://HOST:PORT/MODEL")
-    return _ServedScores(address, model)
+    from beampipe.triton.client.model_client import ModelClient  # brings asyncio and ssl: 30 ms in each worker
 
+    client = ModelClient(address, model, retries=_RETRIES)
 
-class _ServedScores:
-    """Scores of one model on one server."""
+    def score(features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
+        parts: list[ndarray] = [np.empty(0, np.float32)]
+        for start in range(0, len(features), _MOST_JETS):
+            jets = features[start : start + _MOST_JETS]
+            parts.append(client.infer({JETS.name: jets}, {SCORES.name: (len(jets),)})[SCORES.name])
+        return np.concatenate(parts)
 
-    def __init__(self, address: str, model: str) -> None:
-        from beampipe.triton.client.model_client import ModelClient  # brings asyncio and ssl: 30 ms in each worker
-
-        self._client = ModelClient(address, model, retries=_RETRIES)
-        weakref.finalize(self, self._client.close)
-
-    def __call__(self, features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
-        parts = [self._scores(features[start : start + _MOST_JETS]) for start in range(0, len(features), _MOST_JETS)]
-        return np.concatenate([np.empty(0, np.float32), *parts])
-
-    def _scores(self, features: Float32[ndarray, "m 5"]) -> Float32[ndarray, " m"]:
-        scores: Float32[ndarray, " m"]
-        scores = self._client.infer({JETS.name: features}, {SCORES.name: (len(features),)})[SCORES.name]
-        return scores
+    weakref.finalize(score, client.close)
+    return score
 
 
 class ScoreKey(NamedTuple):

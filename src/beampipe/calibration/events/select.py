@@ -6,10 +6,9 @@ Where it refuses an event, `select_by_numpy` repeats the selection step by step 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -18,21 +17,21 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Bool, Float32, Int8, Int64
-from beampipe.calibration.config import REGIONS, Cuts, DijetSelection, Regions
+from beampipe.calibration.config import REGIONS, DijetSelection, Regions
 from beampipe.calibration.events.dijets import CUT_NAMES, FLAVOURS, LARGEST_SHIFT, CutFlow, Dijets, RunRange
 from beampipe.calibration.kernels import native
 from beampipe.calibration.layout import BEAMPIPE, NOMINAL_WEIGHT, VARIED_N_TRK, Labels, Layout
+from beampipe.calibration.ntuple.branches import branch_error
 from beampipe.calibration.ntuple.columns import (
     HIGHEST_PT,
     LOWEST_PT,
     SCORE,
     EventSource,
-    JetColumns,
     allowed_unmatched,
     columns_of,
     is_stored_as,
     open_source,
-    pdg_numbers,
+    pdg_table,
     pt_complaint,
     segments,
     unmatched_complaint,
@@ -83,12 +82,12 @@ class PairColumns(NamedTuple):
     flavour: Any
 
 
-def enough_tracks(one: ndarray, other: ndarray, cuts: Cuts) -> Any:
+def enough_tracks(first: ndarray, second: ndarray, cuts: DijetSelection) -> Any:
     """Whether both jets of pairs pass the cut on n_trk, given n_trk of each."""
-    return (one >= np.float64(cuts.min_n_trk)) & (other >= np.float64(cuts.min_n_trk))
+    return (first >= np.float64(cuts.min_n_trk)) & (second >= np.float64(cuts.min_n_trk))
 
 
-def pt_cuts_passed(high: ndarray, low: ndarray, cuts: Cuts) -> Any:
+def pt_cuts_passed(high: ndarray, low: ndarray, cuts: DijetSelection) -> Any:
     """Number of cuts on pT that pairs pass before the first one they fail; `PT_CUTS` if they pass all.
 
     Args:
@@ -96,10 +95,10 @@ def pt_cuts_passed(high: ndarray, low: ndarray, cuts: Cuts) -> Any:
         low: (n,) float64, pT of the softer jets [GeV].
         cuts: limits of the selection.
     """
-    one = low > cuts.min_subleading_pt
-    two = one & (high < cuts.max_leading_pt)
-    three = two & (high < cuts.max_pt_ratio * low)
-    return one.astype(np.int64) + two + three
+    first = low > cuts.min_subleading_pt
+    second = first & (high < cuts.max_leading_pt)
+    third = second & (high < cuts.max_pt_ratio * low)
+    return first.astype(np.int64) + second + third
 
 
 def round_to_units(values: ndarray) -> Int64[ndarray, "*n"]:
@@ -143,7 +142,7 @@ def choose_pairs(
     weight: Float32[ndarray, " n"],
     entries: Int64[ndarray, " m"],
     pairs: PairColumns,
-    cuts: Cuts,
+    cuts: DijetSelection,
     margin: float,
     scale: float,
 ) -> tuple[Int64[ndarray, " k"], Int64[ndarray, " c"], Int64[ndarray, " c"]]:
@@ -248,16 +247,12 @@ class FilledEvents(NamedTuple):
 
     Attributes:
         n_selected: number of events that some variation may select.
-        ranges: range of event numbers of each run.
-        cut_flow: events after each cut.
         size: sum over selected events of their largest absolute weight.
         square: sum over selected events of the square of their largest weight.
-        dijets: table of the selected events; empty if it was not requested.
+        dijets: table of the selected events, with the cut flow of all events; empty if it was not requested.
     """
 
     n_selected: int
-    ranges: tuple[RunRange, ...]
-    cut_flow: CutFlow
     size: float
     square: float
     dijets: Dijets
@@ -288,20 +283,30 @@ def run_filler(
     assert compiled is not None
     floats = [f"jet_{name}" for name in ("width", "c1") if with_table and source.present(f"jet_{name}")]
     floats += [SCORE + score.name for score in layout.scores] if with_table else []
-    chosen = filler_settings(settings, _flavour_table(source) if settings.labelled else [])
+    flavours_of_codes: Sequence[int] = []
+    if settings.labelled:
+        as_stored = is_stored_as(source, "jet_label", "int8")
+        flavours_of_codes = _flavours_by_code(layout.labels if as_stored else None)
+    chosen = filler_settings(settings, flavours_of_codes)
     filler = compiled.Filler(chosen, histograms or {}, sums, len(settings.varied), len(floats), with_table)
-    columns = JetColumns(settings.labelled, settings.regions.rule == "branch", settings.varied, tuple(floats))
-    for segment in segments(source, columns, weighted=settings.simulated):
+    every_segment = segments(
+        source,
+        weighted=settings.simulated,
+        labels=settings.labelled,
+        regions=settings.regions.rule == "branch",
+        varied=settings.varied,
+        floats=floats,
+    )
+    for segment in every_segment:
         if not filler.add(*segment):
             raise RefusedError(f"{source.path}: {filler.refusal}")
-    seen = filler.finish()
-    if 2 * max(seen["low"], seen["high"]) >= max(seen["pairs"], 1):
+    counts = filler.finish()
+    if 2 * max(counts["low"], counts["high"]) >= max(counts["pairs"], 1):
         raise RefusedError(f"{source.path}: half of the leading jets have an unlikely pT")
-    if seen["unmatched"] > allowed_unmatched(seen["labels"], layout) and settings.labelled:
+    if counts["unmatched"] > allowed_unmatched(counts["labels"], layout) and settings.labelled:
         raise RefusedError(f"{source.path}: too many leading jets have no label")
-    flow = CutFlow(np.array(seen["events"], np.int64), np.array(seen["weights"], np.int64))
-    ranges: tuple[RunRange, ...] = (RunRange(seen["run"], seen["first"], seen["last"]),)
-    if not seen["ordered"]:
+    ranges: tuple[RunRange, ...] = (RunRange(counts["run"], counts["first"], counts["last"]),)
+    if not counts["ordered"]:
         run, event = source.flat("run"), source.flat("event")
         refuse_repeated(source.path, run, event)
         ranges = run_ranges(run, event)
@@ -319,9 +324,9 @@ def run_filler(
         ranges=ranges,
         varied_n_trk=varied,
         scores={score.name: numbers[SCORE + score.name] for score in layout.scores if with_table},
-        cut_flow=flow,
+        cut_flow=CutFlow(np.array(counts["events"], np.int64), np.array(counts["weights"], np.int64)),
     )
-    return FilledEvents(seen["selected"], ranges, flow, seen["size"], seen["square"], dijets)
+    return FilledEvents(counts["selected"], counts["size"], counts["square"], dijets)
 
 
 def filler_settings(
@@ -336,7 +341,7 @@ def filler_settings(
     """
     regions = settings.regions
     return {
-        "cuts": tuple(settings.selection.cuts),
+        "cuts": astuple(settings.selection),
         "margin": LARGEST_SHIFT,
         "scale": 2.0**settings.weight_bits,
         "regions": (regions.rule == "eta_split", regions.min_eta_gap, regions.split),
@@ -347,25 +352,15 @@ def filler_settings(
     }
 
 
-def _flavour_table(source: EventSource) -> list[int]:
-    """Number in `FLAVOURS` by code of a label, from -128 on; by PDG number, if labels are converted before."""
-    as_stored = is_stored_as(source, "jet_label", "int8")
-    return _flavours_by_code(source.layout.labels if as_stored else None)
-
-
 @cache
 def _flavours_by_code(labels: Labels | None) -> list[int]:
-    codes = np.arange(-128, 128).astype(np.int8)
+    """Number in `FLAVOURS` by code of a label, from -128 on; by PDG number, if labels are converted before."""
+    codes = range(-128, 128)
     if labels is None:
-        return [int(flavour) for flavour in flavours(codes)]
-    return [_flavour_of(code, labels) for code in codes]
-
-
-def _flavour_of(code: np.int8, labels: Labels) -> int:
-    try:
-        return int(flavours(pdg_numbers(Path(), "", np.array([code]), labels))[0])
-    except FileError:
-        return _REFUSED
+        return [int(flavour) for flavour in flavours(np.array(codes, np.int8))]
+    pdg_of, refused = pdg_table(labels)
+    every = flavours(np.array([pdg_of.get(code, 0) for code in codes], np.int8))
+    return [_REFUSED if code in refused else int(flavour) for code, flavour in zip(codes, every, strict=True)]
 
 
 def select_by_numpy(path: Path, start: int, stop: int, settings: SelectSettings, *, observables: bool = True) -> Dijets:
@@ -384,8 +379,8 @@ def select_by_numpy(path: Path, start: int, stop: int, settings: SelectSettings,
     with open_source(path, settings.layout, start, stop) as source:
         run, event, trigger = (source.flat(name) for name in ("run", "event", "trigger"))
         refuse_repeated(path, run, event)
-        weights = _read_weights(source, settings.weights) if settings.simulated else None
-        nominal = np.ones(len(run), np.float32) if weights is None else weights.nominal(len(run))
+        weights = _read_weights(source, settings.weights) if settings.simulated else np.ones((len(run), 1), np.float32)
+        nominal = weights[:, NOMINAL_WEIGHT]
         _refuse_not_finite(path, start, "weight", nominal)
         jets = _leading_jets(source, trigger)
         eta, clean, n_trk = (jets.take(name) for name in ("jet_eta", "jet_clean", "jet_n_trk"))
@@ -393,7 +388,7 @@ def select_by_numpy(path: Path, start: int, stop: int, settings: SelectSettings,
             _refuse_not_finite(path, start, _branch(source, name), values, jets.events)
         varied = {name: jets.take(VARIED_N_TRK[name]) for name in settings.varied}
         most = np.maximum.reduce([n_trk, *varied.values()]) if varied else n_trk
-        cuts, scale = settings.selection.cuts, 2.0**settings.weight_bits
+        cuts, scale = settings.selection, 2.0**settings.weight_bits
         flavour = _flavours_of(jets, cuts.min_subleading_pt) if settings.labelled else np.empty((0, 2), np.int8)
         _refuse_unlikely(source, "jet_pt", pt_complaint(jets.pt[:, 0], settings.layout))
         pairs = PairColumns(jets.pt, eta, clean, n_trk, most, flavour)
@@ -403,7 +398,7 @@ def select_by_numpy(path: Path, start: int, stop: int, settings: SelectSettings,
         for name in (each for each in taken if observables and source.present(f"jet_{each}")):
             taken[name] = chosen.take(f"jet_{name}")
             _refuse_not_finite(path, start, _branch(source, f"jet_{name}"), taken[name], chosen.events)
-        kept = np.ones((len(rows), 1), np.float32) if weights is None else weights.take(chosen.events)
+        kept = weights[chosen.events]
         _refuse_not_finite(path, start, "weight", kept, chosen.events)
         return Dijets(
             run=run[chosen.events],
@@ -426,16 +421,12 @@ def _regions(chosen: _LeadingJets, eta: Float32[ndarray, "m 2"], regions: Region
     """Numbers in `REGIONS` of the jets, by their eta or from the file."""
     if regions.rule != "branch":
         return assign_regions(eta, regions)
-    found: Int8[ndarray, "m 2"] = chosen.take("jet_region")
-    bad = (found < -1) | (found >= len(REGIONS))
+    numbers: Int8[ndarray, "m 2"] = chosen.take("jet_region")
+    bad = (numbers < -1) | (numbers >= len(REGIONS))
     if bad.any():
-        path, branch = chosen.source.path, _branch(chosen.source, "jet_region")
-        raise FileError(
-            f"{path}: branch {branch!r}: got region {found[bad][0]}, expected 0, 1, or -1 for neither",
-            path=path,
-            name=branch,
-        )
-    return found
+        problem = f"got region {numbers[bad][0]}, expected 0, 1, or -1 for neither"
+        raise branch_error(chosen.source.path, _branch(chosen.source, "jet_region"), problem)
+    return numbers
 
 
 def _scores(chosen: _LeadingJets, start: int) -> dict[str, Float32[ndarray, "m 2"]]:
@@ -452,8 +443,8 @@ def flavours(label: Int8[ndarray, "*n"]) -> Int8[ndarray, "*n"]:
     table = np.full(256, -1, np.int8)
     for pdg, name in _FLAVOUR_OF_LABEL.items():
         table[pdg] = FLAVOURS.index(name)
-    found: ndarray = table.take(label.view(np.uint8))
-    return found
+    numbers: ndarray = table.take(label.view(np.uint8))
+    return numbers
 
 
 def _branch(source: EventSource, column: str) -> str:
@@ -468,8 +459,8 @@ def _leading_jets(source: EventSource, trigger: Bool[ndarray, " n"]) -> _Leading
     for basket in source.lists("jet_pt"):
         offsets = basket.offsets - basket.offsets[0]
         pt = source.converted("jet_pt", basket.numbers)
-        found, pairs = leading_pairs(trigger[basket.start : basket.stop], offsets, pt)
-        events.append(found + basket.start)
+        with_pair, pairs = leading_pairs(trigger[basket.start : basket.stop], offsets, pt)
+        events.append(with_pair + basket.start)
         places.append(pairs + n_jets)
         values.append(pt[pairs])
         first.append(offsets[1:] + n_jets)
@@ -477,19 +468,17 @@ def _leading_jets(source: EventSource, trigger: Bool[ndarray, " n"]) -> _Leading
     return _LeadingJets(source, *(np.concatenate(parts) for parts in (first, events, places, values)))
 
 
-def _read_weights(source: EventSource, columns: tuple[int, ...]) -> _Weights:
+def _read_weights(source: EventSource, columns: tuple[int, ...]) -> Float32[ndarray, "n w"]:
     """The weights of all events, restricted to some columns."""
-    tables = tuple(_WeightTable(start, table) for start, table in source.weights())
-    for _, table in tables:
-        if table.shape[1] <= max(columns):
-            branch, n = source.layout.weights.nominal, table.shape[1]
-            raise FileError(
-                f"{source.path}: branch {branch!r}: got {n} to {n} weights an event, expected the same number for all,"
-                f" and more than {max(columns)}",
-                path=source.path,
-                name=branch,
-            )
-    return _Weights(tables, columns)
+    tables = [table for _, table in source.weights()]
+    widths = [table.shape[1] for table in tables]
+    if min(widths) <= max(columns):
+        problem = (
+            f"got {min(widths)} to {max(widths)} weights an event, expected the same number for all, and more than"
+            f" {max(columns)}"
+        )
+        raise branch_error(source.path, source.layout.weights.nominal, problem)
+    return np.concatenate([table[:, list(columns)].astype(np.float32) for table in tables])
 
 
 def _flavours_of(jets: _LeadingJets, min_pt: float) -> Int8[ndarray, "m 2"]:
@@ -505,8 +494,7 @@ def _flavours_of(jets: _LeadingJets, min_pt: float) -> Int8[ndarray, "m 2"]:
 def _refuse_unlikely(source: EventSource, column: str, complaint: str) -> None:
     """Raise an error that names the branch, unless the complaint is empty."""
     if complaint:
-        branch = _branch(source, column)
-        raise FileError(f"{source.path}: branch {branch!r}: {complaint}", path=source.path, name=branch)
+        raise branch_error(source.path, _branch(source, column), complaint)
 
 
 @dataclass(frozen=True, eq=False)
@@ -541,58 +529,17 @@ class _LeadingJets:
         for basket in self.source.lists(column):
             before, after = self.first[basket.start], self.first[basket.stop]
             if basket.size != after - before:
-                path, branch = self.source.path, _branch(self.source, column)
-                raise FileError(
-                    f"{path}: branch {branch!r}: got {basket.size} jets in {basket.stop - basket.start} entries from"
+                problem = (
+                    f"got {basket.size} jets in {basket.stop - basket.start} entries from"
                     f" {self.source.start + basket.start} on, expected {after - before} as in"
-                    f" {_branch(self.source, 'jet_pt')!r}",
-                    path=path,
-                    name=branch,
+                    f" {_branch(self.source, 'jet_pt')!r}"
                 )
+                raise branch_error(self.source.path, _branch(self.source, column), problem)
             if basket.start == 0:
                 out = np.empty(self.places.shape, basket.content.dtype.newbyteorder("="))
             rows = slice(*np.searchsorted(self.events, (basket.start, basket.stop)))
             out[rows] = basket.content[self.places[rows] + (basket.offsets[0] - before)]
         return out
-
-
-class _WeightTable(NamedTuple):
-    """The weights of one basket: (m, n_weights) big-endian float32, and the index of its first event in the range."""
-
-    start: int
-    weights: ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class _Weights:
-    """Weights of a range of events, and the columns to keep.
-
-    Attributes:
-        tables: tables as in the file.
-        columns: indices of the weights to keep, rising.
-    """
-
-    tables: tuple[_WeightTable, ...]
-    columns: tuple[int, ...]
-
-    def nominal(self, n_events: int) -> Float32[ndarray, " n"]:
-        """Nominal weight of each event."""
-        out = np.empty(n_events, np.float32)
-        for start, table in self.tables:
-            out[start : start + len(table)] = table[:, NOMINAL_WEIGHT]
-        return out
-
-    def take(self, events: Int64[ndarray, " m"]) -> Float32[ndarray, "m w"]:
-        """The kept columns of some events, given in rising order."""
-        low, high = self.columns[0], self.columns[-1] + 1
-        columns = slice(low, high) if self.columns == tuple(range(low, high)) else list(self.columns)
-        out = np.empty((len(events), len(self.columns)), ">f4")
-        for start, table in self.tables:
-            rows = slice(*np.searchsorted(events, (start, start + len(table))))
-            # Any mode but "raise" writes to `out` without an intermediate copy.
-            table[:, columns].take(events[rows] - start, axis=0, out=out[rows], mode="clip")
-        swapped: ndarray = out.byteswap(inplace=True).view("<f4") if sys.byteorder == "little" else out
-        return swapped
 
 
 def run_ranges(run: ndarray, event: ndarray) -> tuple[RunRange, ...]:
@@ -610,12 +557,8 @@ def _refuse_not_finite(
     if bad.any():
         row = int(np.argwhere(bad)[0][0])
         entry = start + (row if events is None else int(events[row]))
-        raise FileError(
-            f"{path}: branch {branch!r}: got {values[bad][0]} at entry {entry}, expected finite numbers;"
-            " make the file again",
-            path=path,
-            name=branch,
-        )
+        problem = f"got {values[bad][0]} at entry {entry}, expected finite numbers; make the file again"
+        raise branch_error(path, branch, problem)
 
 
 def refuse_repeated(path: Path, run: ndarray, event: ndarray) -> None:

@@ -11,8 +11,6 @@ from beampipe.calibration.events.scores import JETS, SCORES, local_scores
 from beampipe.errors import FileError
 from beampipe.triton.model.contract import Instance, ModelAnswer, ModelRequest, TensorSpec
 
-__all__ = ["GluonTagger"]
-
 
 class GluonTagger:
     """Features of jets in, probabilities for a gluon out.
@@ -25,10 +23,10 @@ class GluonTagger:
     outputs: ClassVar[tuple[TensorSpec, ...]] = (SCORES,)
 
     def __init__(self, instance: Instance) -> None:
-        found = sorted(instance.weights.glob("*.txt"))
-        if len(found) != 1:
-            raise FileError(f"{instance.weights}: got {len(found)} files *.txt, expected the one model of LightGBM")
-        self._score = local_scores(found[0])
+        files = sorted(instance.weights.glob("*.txt"))
+        if len(files) != 1:
+            raise FileError(f"{instance.weights}: got {len(files)} files *.txt, expected the one model of LightGBM")
+        self._score = local_scores(files[0])
 
     def run(self, requests: Sequence[ModelRequest]) -> Sequence[ModelAnswer]:
         """Score the jets of each request."""

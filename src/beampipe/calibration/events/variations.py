@@ -59,9 +59,9 @@ class Variation:
     def parse(cls, text: str) -> Variation:
         """The variation of a text written by `str`."""
         kind, colon, name = text.partition(":")
-        for known in get_args(VariationKind):
-            if colon and kind == known:
-                return cls(known, name)
+        for prefixed in get_args(VariationKind):
+            if colon and kind == prefixed:
+                return cls(prefixed, name)
         return UNVARIED if text == NOMINAL else cls("method", text)
 
     def matches(self, kind: VariationKind, patterns: Sequence[str]) -> bool:
@@ -324,6 +324,6 @@ def noise_keys(dijets: Dijets) -> UInt64[ndarray, " n"]:
     return event_keys(0, dijets.run, dijets.event)
 
 
-def changed_jets(one: Kinematics, other: Kinematics) -> Sequence[ndarray]:
+def changed_jets(first: Kinematics, second: Kinematics) -> Sequence[ndarray]:
     """Indices (event, jet) of the jets in which two variations differ."""
-    return np.nonzero((one.pt != other.pt) | (one.n_trk != other.n_trk))
+    return np.nonzero((first.pt != second.pt) | (first.n_trk != second.n_trk))

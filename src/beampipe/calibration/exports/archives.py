@@ -41,11 +41,11 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float64
-from beampipe.calibration.config import REGIONS
+from beampipe.calibration.config import REGIONS, Tagger
 from beampipe.calibration.method.factors import FLAGS, FactorKey, Factors, ScaleFactor, in_words
 from beampipe.calibration.method.joint import JointUncertainties
 from beampipe.calibration.method.templates import Templates
-from beampipe.calibration.results import Results
+from beampipe.calibration.results import Results, key_name
 from beampipe.files import write_whole
 
 
@@ -57,31 +57,27 @@ def write_hepdata(factors: Factors, joint: JointUncertainties, folder: Path) -> 
         joint: the uncertainties of all of them together.
         folder: the folder; it is created if necessary.
     """
+    tables = [(f"{key_name(key)}.yaml", _title(key), _table(factors, key)) for key in factors.by_name]
+    tables.append(("covariance.yaml", "Covariance of all scale factors", _covariance(joint)))
+    head = {"comment": "Scale factors of quark/gluon tagging: data divided by simulation."}
+    entries = [{"name": title, "description": title, "keywords": [], "data_file": name} for name, title, _ in tables]
+    files: dict[str, list[Any]] = {"submission.yaml": [head, *entries]}
+    files |= {name: [table] for name, _, table in tables}
     paths = []
-    for name, documents in _hepdata_documents(factors, joint):
-        text = "".join(f"---\n{json.dumps(one)}\n" for one in documents)  # YAML, each document on a line of JSON
+    for name, documents in files.items():
+        text = "".join(f"---\n{json.dumps(document)}\n" for document in documents)  # YAML, each on a line of JSON
         paths.append(write_whole(folder / name, partial(Path.write_text, data=text)))
     return tuple(paths)
 
 
-def _hepdata_documents(factors: Factors, joint: JointUncertainties) -> Iterator[tuple[str, list[Any]]]:
-    """Names of files and the YAML documents in them, ``submission.yaml`` first."""
-    tables = [(_file(key), _title(key), _table(factors, key, one)) for key, one in factors.by_name.items()]
-    tables.append(("covariance.yaml", "Covariance of all scale factors", _covariance(joint)))
-    head = {"comment": "Scale factors of quark/gluon tagging: data divided by simulation."}
-    entries = [{"name": title, "description": title, "keywords": [], "data_file": name} for name, title, _ in tables]
-    yield "submission.yaml", [head, *entries]
-    yield from ((name, [table]) for name, _, table in tables)
-
-
-def _table(factors: Factors, key: FactorKey, one: ScaleFactor) -> dict[str, Any]:
-    bins = [{"low": low, "high": high} for low, high in factors.bins]
+def _table(factors: Factors, key: FactorKey) -> dict[str, Any]:
+    factor, bins = factors.by_name[key], [{"low": low, "high": high} for low, high in factors.bins]
     values: list[dict[str, Any]] = []
-    for p, valid in enumerate(one.valid):
-        errors = {"stat": one.statistical[p], **{name: values[p] for name, values in one.sources.items()}}
-        known = [{"symerror": float(error), "label": name} for name, error in errors.items() if isfinite(error)]
-        values.append({"value": float(one.nominal[p]), "errors": known} if valid else {"value": "-"})
-    flags = [{"value": in_words(names) or "none"} for names in one.flags]
+    for p, valid in enumerate(factor.valid):
+        errors = {"stat": factor.statistical[p], **{name: source[p] for name, source in factor.sources.items()}}
+        finite = [{"symerror": float(error), "label": name} for name, error in errors.items() if isfinite(error)]
+        values.append({"value": float(factor.nominal[p]), "errors": finite} if valid else {"value": "-"})
+    flags = [{"value": in_words(names) or "none"} for names in factor.flags]
     qualifiers = [{"name": name, "value": value} for name, value in key._asdict().items()]
     return {
         "independent_variables": [{"header": {"name": "jet pT", "units": "GeV"}, "values": bins}],
@@ -97,20 +93,16 @@ def _covariance(joint: JointUncertainties) -> dict[str, Any]:
     bins = [f"{low:g}-{high:g} GeV" for low, high in zip(joint.pt_edges[:-1], joint.pt_edges[1:], strict=True)]
     names = [f"{_title(key)}, {text}" for key in joint.keys for text in bins]
     valid, covariance = [k for k, fine in enumerate(joint.valid) if fine], joint.covariance
-    pairs = [(one, other) for one in valid for other in valid]
+    pairs = [(row, column) for row in valid for column in valid]
     return {
         "independent_variables": [
-            {"header": {"name": head}, "values": [{"value": names[pair[place]]} for pair in pairs]}
-            for place, head in enumerate(("scale factor", "other scale factor"))
+            {"header": {"name": head}, "values": [{"value": names[pair[axis]]} for pair in pairs]}
+            for axis, head in enumerate(("scale factor", "other scale factor"))
         ],
         "dependent_variables": [
             {"header": {"name": "covariance"}, "values": [{"value": float(covariance[pair])} for pair in pairs]}
         ],
     }
-
-
-def _file(key: FactorKey) -> str:
-    return f"{key.tagger}_{100 * key.working_point:g}_{key.flavour}_{key.quantity}.yaml"
 
 
 def _title(key: FactorKey) -> str:
@@ -132,17 +124,19 @@ def write_root(results: Results, path: Path) -> None:
 
     factors = results.factors
     with uproot.recreate(path) as file:
-        for (tagger, wp, flavour, quantity), one in factors.by_name.items():
-            folder = scale_factor_folder(tagger, wp, flavour, quantity)
-            for name, histogram in _of_factor(factors.pt_edges, one):
-                file[f"{folder}/{name}"] = histogram
-        for name, written in _of_joint(results.joint):
-            file[f"joint/{name}"] = written
-        for sample, found in results.samples.items():
-            for tagger_settings in results.configuration.taggers:
-                axis = (tagger_settings.bins, tagger_settings.low, tagger_settings.high)
-                for name, histogram in _of_sample(found.templates, tagger_settings.name, axis):
-                    file[f"inputs/{sample}/{tagger_settings.name}/{name}"] = histogram
+        for key, factor in factors.by_name.items():
+            for name, histogram in _of_factor(factors.pt_edges, factor):
+                file[f"{scale_factor_folder(*key)}/{name}"] = histogram
+        joint = results.joint
+        axis = np.arange(len(joint.nominal) + 1, dtype=np.float64)
+        file["joint/nominal"] = _histogram({"number": axis}, joint.nominal)
+        for name, values in (("covariance", joint.covariance), ("statistical", joint.statistical)):
+            file[f"joint/{name}"] = _histogram({"number": axis, "other": axis}, values)
+        file["joint/order"] = json.dumps([key._asdict() for key in joint.keys])
+        for sample, numbers in results.samples.items():
+            for tagger in results.configuration.taggers:
+                for name, histogram in _of_sample(numbers.templates, tagger):
+                    file[f"inputs/{sample}/{tagger.name}/{name}"] = histogram
 
 
 def scale_factor_folder(tagger: str, working_point: float, flavour: str, quantity: str) -> str:
@@ -150,36 +144,28 @@ def scale_factor_folder(tagger: str, working_point: float, flavour: str, quantit
     return f"scale_factors/{tagger}/wp_{100 * working_point:g}/{flavour}/{quantity}"
 
 
-def _of_factor(edges: tuple[float, ...], one: ScaleFactor) -> Iterator[tuple[str, Any]]:
+def _of_factor(edges: tuple[float, ...], factor: ScaleFactor) -> Iterator[tuple[str, Any]]:
     axis = np.array(edges)
-    yield "scale_factor", _histogram({"pt": axis}, one.nominal, one.total**2)
+    yield "scale_factor", _histogram({"pt": axis}, factor.nominal, factor.total**2)
     plain: Mapping[str, Float64[ndarray, " p"]] = {
-        "statistical": one.statistical,
-        "total": one.total,
-        "valid": one.valid.astype(np.float64),
-        "flags": np.array([sum(2.0 ** list(FLAGS).index(name) for name in names) for names in one.flags]),
-        **{f"source_{name}": values for name, values in one.sources.items()},
-        "data": one.data,
-        "simulation": one.simulation,
-        "truth": one.truth,
+        "statistical": factor.statistical,
+        "total": factor.total,
+        "valid": factor.valid.astype(np.float64),
+        "flags": np.array([sum(2.0 ** list(FLAGS).index(name) for name in names) for names in factor.flags]),
+        **{f"source_{name}": values for name, values in factor.sources.items()},
+        "data": factor.data,
+        "simulation": factor.simulation,
+        "truth": factor.truth,
     }
     for name, values in plain.items():
         yield name, _histogram({"pt": axis}, values)
-    yield "covariance", _histogram({"pt": axis, "pt_other": axis}, one.covariance)
+    yield "covariance", _histogram({"pt": axis, "pt_other": axis}, factor.covariance)
 
 
-def _of_joint(joint: JointUncertainties) -> Iterator[tuple[str, Any]]:
-    axis = np.arange(len(joint.nominal) + 1, dtype=np.float64)
-    yield "nominal", _histogram({"number": axis}, joint.nominal)
-    for name, values in (("covariance", joint.covariance), ("statistical", joint.statistical)):
-        yield name, _histogram({"number": axis, "other": axis}, values)
-    yield "order", json.dumps([key._asdict() for key in joint.keys])
-
-
-def _of_sample(templates: Templates, tagger: str, x: tuple[int, float, float]) -> Iterator[tuple[str, Any]]:
-    columns = templates.axes.columns(tagger)
-    bins, low, high = x
-    axes = {"pt": np.array(templates.axes.pt_edges), tagger: np.linspace(low, high, bins + 1)}
+def _of_sample(templates: Templates, tagger: Tagger) -> Iterator[tuple[str, Any]]:
+    columns = templates.axes.columns(tagger.name)
+    x = np.linspace(tagger.low, tagger.high, tagger.bins + 1)
+    axes = {"pt": np.array(templates.axes.pt_edges), tagger.name: x}
     for r, region in enumerate(REGIONS):
         for f, flavour in enumerate(templates.axes.flavours):
             values, squares = (part[0, :, r, f, columns] for part in (templates.values, templates.squares))

@@ -32,8 +32,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -48,6 +49,7 @@ from beampipe.calibration.method.factors import (
     Factors,
     ScaleFactor,
     in_words,
+    json_numbers,
 )
 from beampipe.calibration.method.joint import JointUncertainties
 from beampipe.calibration.results import Results, between_samples, other_samples
@@ -76,21 +78,63 @@ def binning(values: Iterable[float], edges: Sequence[float], beyond: Any | None 
         edges: (n_pt + 1,) edges of the bins [GeV].
         beyond: content above the last edge: `LAST`, or a node of the schema; None for a failure.
     """
-    content = [value if np.isfinite(value) else _never() for value in values]
+
+    def node(edges: Sequence[float | str], content: Sequence[Any]) -> Any:
+        return schema_of_corrections().Binning(
+            nodetype="binning", input="pt", edges=edges, content=content, flow="error"
+        )
+
+    # No pT is negative, so that evaluation fails in the node for an unknown value.
+    content = [value if np.isfinite(value) else node([-2.0, -1.0], [0.0]) for value in values]
+    if beyond is None:
+        return node([*edges], content)
     # The schema has one rule for both ends. A last bin up to infinity gives the upper end a rule of its own.
-    every: list[float | str] = [*edges] if beyond is None else [*edges, "inf"]
-    content += [] if beyond is None else [content[-1] if beyond == LAST else beyond]
-    return schema_of_corrections().Binning(nodetype="binning", input="pt", edges=every, content=content, flow="error")
+    return node([*edges, "inf"], [*content, content[-1] if beyond == LAST else beyond])
 
 
-def category(name: str, contents: Mapping[str, Any]) -> Any:
-    """A category node: the text input `name`, and the content for each of its values."""
+def correction(
+    name: str,
+    description: str,
+    inputs: Mapping[str, Iterable[str]],
+    content: Callable[..., Any],
+    *,
+    output: tuple[str, str] = ("scale_factor", "data / simulation"),
+    about: Mapping[str, str] = MappingProxyType({}),
+) -> Any:
+    """A correction by text inputs and pT: category nodes inside each other, with bins of pT inside the last one.
+
+    Args:
+        name: name of the correction.
+        description: description of the correction.
+        inputs: values of each text input, by its name.
+        content: returns the bins of pT for one value of each text input.
+        output: name and description of the output.
+        about: descriptions of text inputs, by their names.
+    """
     schema = schema_of_corrections()
-    items = [schema.CategoryItem(key=key, value=value) for key, value in contents.items()]
-    return schema.Category(nodetype="category", input=name, content=items)
+    names = list(inputs)
+
+    def node(*chosen: str) -> Any:
+        if len(chosen) == len(names):
+            return content(*chosen)
+        inner = names[len(chosen)]
+        items = [schema.CategoryItem(key=value, value=node(*chosen, value)) for value in inputs[inner]]
+        return schema.Category(nodetype="category", input=inner, content=items)
+
+    described = {text: {"description": about[text]} if text in about else {} for text in names}
+    variables = [schema.Variable(name=text, type="string", **described[text]) for text in names]
+    variables.append(schema.Variable(name="pt", type="real", description="transverse momentum of the jet [GeV]"))
+    return schema.Correction(
+        name=name,
+        version=1,
+        description=description,
+        inputs=variables,
+        output=schema.Variable(name=output[0], type="real", description=output[1]),
+        data=node(),
+    )
 
 
-def write_corrections(description: str, corrections: Sequence[Any], path: Path, *, indent: int | None = None) -> None:
+def write_corrections(description: str, corrections: Iterable[Any], path: Path, *, indent: int | None = None) -> None:
     """Write corrections as one set, as JSON.
 
     Args:
@@ -102,18 +146,11 @@ def write_corrections(description: str, corrections: Sequence[Any], path: Path, 
     Raises:
         MissingExtraError: correctionlib is not installed.
     """
-    found = schema_of_corrections().CorrectionSet(
+    whole = schema_of_corrections().CorrectionSet(
         schema_version=2, description=description, corrections=list(corrections)
     )
-    text = found.model_dump_json(exclude_unset=True, indent=indent, by_alias=True)
+    text = whole.model_dump_json(exclude_unset=True, indent=indent, by_alias=True)
     path.write_text(text + "\n", encoding="utf-8")
-
-
-def _never() -> Any:
-    """A binning in which evaluation fails: no pT is negative."""
-    return schema_of_corrections().Binning(
-        nodetype="binning", input="pt", edges=[-2.0, -1.0], content=[0.0], flow="error"
-    )
 
 
 Above = Literal["last", "error"]
@@ -160,12 +197,46 @@ def write_correction(factors: Factors, path: Path, above: Above = "last") -> Non
         MissingExtraError: correctionlib is not installed.
         ConfigError: a source is called ``stat`` or ``total``, like an uncertainty of its own.
     """
-    corrections = [
-        _scale_factor_correction(factors, tagger, quantity, above)
-        for tagger in factors.taggers
-        for quantity in QUANTITIES
-    ]
-    write_corrections(f"Quark/gluon tagging: data / simulation. {_WARNING}", corrections, path, indent=1)
+    low, high = factors.pt_edges[0], factors.pt_edges[-1]
+    points = {f"{wp:g}": wp for wp in factors.working_points}
+
+    def of_tagger(tagger: str, quantity: str) -> Any:
+        by_name = {
+            (flavour, point): factors.by_name[FactorKey(tagger, wp, flavour, quantity)]
+            for flavour in FLAVOUR_NAMES
+            for point, wp in points.items()
+        }
+        values = {key: dict(systematics_of(factor)) for key, factor in by_name.items()}
+        names = list(next(iter(values.values())))
+        if above == "last":
+            names += [f"{EXTRAPOLATION}_up", f"{EXTRAPOLATION}_down"]
+
+        def bins(systematic: str, flavour: str, point: str) -> Any:
+            key = flavour, point
+            beyond = _beyond(by_name[key], systematic, high) if above == "last" else None
+            return binning(values[key].get(systematic, values[key]["nominal"]).tolist(), factors.pt_edges, beyond)
+
+        flagged = "; ".join(
+            f"{row.flavour} {row.working_point:g} {row.pt_low:g}-{row.pt_high:g} GeV: {in_words(row.flags)}"
+            for row in factors.table()
+            if (row.tagger, row.quantity) == (tagger, quantity) and row.flags
+        )
+        return correction(
+            f"{tagger}_{quantity}",
+            f"{_QUARK_LIKE[quantity]} Below {low:g} GeV evaluation fails; {_ABOVE[above].format(high=high)}. "
+            f"It fails in bins that have no valid error. {f'Flagged: {flagged}.' if flagged else 'No bin is flagged.'}",
+            {"systematic": names, "flavour": FLAVOUR_NAMES, "working_point": points},
+            bins,
+            about={
+                "systematic": f"{', '.join(names)}. stat: half the central 68 % interval of the replicas; total: all "
+                "sources in quadrature with stat",
+                "flavour": f"of the jet: {', '.join(FLAVOUR_NAMES)}",
+                "working_point": f"quark efficiency aimed at: {', '.join(points)}",
+            },
+        )
+
+    every = (of_tagger(tagger, quantity) for tagger in factors.taggers for quantity in QUANTITIES)
+    write_corrections(f"Quark/gluon tagging: data / simulation. {_WARNING}", every, path, indent=1)
 
 
 def read_correction(path: Path) -> Any:
@@ -198,10 +269,10 @@ def write_covariance(factors: Factors, path: Path) -> None:
             "correction": f"{tagger}_{quantity}",
             "flavour": flavour,
             "working_point": f"{wp:g}",
-            "flags": one.flags,
-            "covariance": [[float(x) if np.isfinite(x) else None for x in row] for row in one.covariance],
+            "flags": factor.flags,
+            "covariance": json_numbers(factor.covariance),
         }
-        for (tagger, wp, flavour, quantity), one in factors.by_name.items()
+        for (tagger, wp, flavour, quantity), factor in factors.by_name.items()
     ]
     plain = {
         "about": "covariance of scale factors across bins of jet pT; null in a bin that has no valid error",
@@ -212,106 +283,48 @@ def write_covariance(factors: Factors, path: Path) -> None:
     path.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
 
 
-def systematics_of(one: ScaleFactor) -> Iterator[tuple[str, Any]]:
+def systematics_of(factor: ScaleFactor) -> Iterator[tuple[str, Any]]:
     """The scale factors (n_pt,) for each value of the input `systematic`.
 
     Raises:
         ConfigError: a source is called ``stat`` or ``total``, like an uncertainty of its own.
     """
-    nominal = np.where(one.valid, one.nominal, np.nan)
+    nominal = np.where(factor.valid, factor.nominal, np.nan)
     yield "nominal", nominal
     for name in (STATISTICAL, TOTAL, EXTRAPOLATION):
-        if name in one.sources:
+        if name in factor.sources:
             raise ConfigError(
                 f"systematic {name}: got a name that corrections need for themselves; give it another one"
             )
-    for name, error in {**one.sources, STATISTICAL: one.statistical, TOTAL: one.total}.items():
+    for name, error in {**factor.sources, STATISTICAL: factor.statistical, TOTAL: factor.total}.items():
         yield f"{name}_up", nominal + error
         yield f"{name}_down", nominal - error
 
 
-def growth(one: ScaleFactor) -> float:
+def growth(factor: ScaleFactor) -> float:
     """Growth of the uncertainty with each doubling of pT above the last edge; nan if the last bin is not valid.
 
     It is the largest step between neighbouring bins that are valid, or the total uncertainty of the last bin, if that
     is larger.
     """
-    if not one.valid[-1]:
+    if not factor.valid[-1]:
         return math.nan
-    steps = np.abs(np.diff(one.nominal))[one.valid[:-1] & one.valid[1:]]
-    return float(max([*steps, one.total[-1]]))
+    steps = np.abs(np.diff(factor.nominal))[factor.valid[:-1] & factor.valid[1:]]
+    return float(max([*steps, factor.total[-1]]))
 
 
-def _scale_factor_correction(factors: Factors, tagger: str, quantity: str, above: Above) -> Any:
-    schema = schema_of_corrections()
-    low, high = factors.pt_edges[0], factors.pt_edges[-1]
-    keys = {
-        flavour: {f"{wp:g}": FactorKey(tagger, wp, flavour, quantity) for wp in factors.working_points}
-        for flavour in FLAVOUR_NAMES
-    }
-    known = {key: dict(systematics_of(factors.by_name[key])) for points in keys.values() for key in points.values()}
-    names = list(next(iter(known.values())))
-    if above == "last":
-        names += [f"{EXTRAPOLATION}_up", f"{EXTRAPOLATION}_down"]
-
-    def at_point(key: FactorKey, systematic: str) -> Any:
-        values = known[key].get(systematic, known[key]["nominal"]).tolist()
-        beyond = _beyond(factors.by_name[key], systematic, high) if above == "last" else None
-        return binning(values, factors.pt_edges, beyond)
-
-    def at_flavour(points: Mapping[str, FactorKey], systematic: str) -> Any:
-        return category("working_point", {point: at_point(key, systematic) for point, key in points.items()})
-
-    def at_systematic(systematic: str) -> Any:
-        return category("flavour", {name: at_flavour(points, systematic) for name, points in keys.items()})
-
-    return schema.Correction(
-        name=f"{tagger}_{quantity}",
-        version=1,
-        description=f"{_QUARK_LIKE[quantity]} Below {low:g} GeV evaluation fails; {_ABOVE[above].format(high=high)}. "
-        f"It fails in bins that have no valid error. {_flagged(factors, tagger, quantity)}",
-        inputs=[
-            schema.Variable(
-                name="systematic",
-                type="string",
-                description=f"{', '.join(names)}. stat: half the central 68 % interval of the replicas; total: all "
-                "sources in quadrature with stat",
-            ),
-            schema.Variable(name="flavour", type="string", description=f"of the jet: {', '.join(FLAVOUR_NAMES)}"),
-            schema.Variable(
-                name="working_point",
-                type="string",
-                description=f"quark efficiency aimed at: {', '.join(f'{wp:g}' for wp in factors.working_points)}",
-            ),
-            schema.Variable(name="pt", type="real", description="transverse momentum of the jet [GeV]"),
-        ],
-        output=schema.Variable(name="scale_factor", type="real", description="data / simulation"),
-        data=category("systematic", {name: at_systematic(name) for name in names}),
-    )
-
-
-def _flagged(factors: Factors, tagger: str, quantity: str) -> str:
-    """The flags of a correction, in a sentence."""
-    found = [
-        f"{row.flavour} {row.working_point:g} {row.pt_low:g}-{row.pt_high:g} GeV: {in_words(row.flags)}"
-        for row in factors.table()
-        if (row.tagger, row.quantity) == (tagger, quantity) and row.flags
-    ]
-    return f"Flagged: {'; '.join(found)}." if found else "No bin is flagged."
-
-
-def _beyond(one: ScaleFactor, systematic: str, high: float) -> Any:
+def _beyond(factor: ScaleFactor, systematic: str, high: float) -> Any:
     """The value of a systematic above the last edge of pT."""
     name, _, way = systematic.rpartition("_")
-    if name not in (EXTRAPOLATION, TOTAL) or not one.valid[-1]:
+    if name not in (EXTRAPOLATION, TOTAL) or not factor.valid[-1]:
         return LAST
-    inside = float(one.total[-1]) if name == TOTAL else 0.0
+    inside = float(factor.total[-1]) if name == TOTAL else 0.0
     return schema_of_corrections().Formula(
         nodetype="formula",
         parser="TFormula",
         variables=["pt"],
         expression=f"[0]{'+' if way == 'up' else '-'}sqrt([1]*[1]+pow([2]*log(x/[3])/log(2.),2))",
-        parameters=[float(one.nominal[-1]), inside, growth(one), high],
+        parameters=[float(factor.nominal[-1]), inside, growth(factor), high],
     )
 
 
@@ -328,41 +341,26 @@ def write_components(joint: JointUncertainties, components: Float64[ndarray, "k 
     """
     nominal = np.where(joint.valid, joint.nominal, np.nan)
     shifted = {"nominal": nominal}
-    for k, one in enumerate(components):
-        shifted |= {f"pc{k}_up": nominal + one, f"pc{k}_down": nominal - one}
-    corrections = [
-        _component_correction(joint, shifted, tagger, quantity)
-        for tagger in dict.fromkeys(key.tagger for key in joint.keys)
-        for quantity in QUANTITIES
-    ]
-    text = "Quark/gluon tagging: data / simulation. pcK is one nuisance parameter of all corrections in this file."
-    write_corrections(text, corrections, path)
+    for k, shift in enumerate(components):
+        shifted |= {f"pc{k}_up": nominal + shift, f"pc{k}_down": nominal - shift}
 
+    def of_tagger(tagger: str, quantity: str) -> Any:
+        points = {f"{key.working_point:g}": key.working_point for key in joint.keys if key.tagger == tagger}
 
-def _component_correction(joint: JointUncertainties, shifted: dict[str, Any], tagger: str, quantity: str) -> Any:
-    schema = schema_of_corrections()
-    points = dict.fromkeys(key.working_point for key in joint.keys if key.tagger == tagger)
+        def bins(systematic: str, flavour: str, point: str) -> Any:
+            key = FactorKey(tagger, points[point], flavour, quantity)
+            return binning(shifted[systematic][joint.part(key)].tolist(), joint.pt_edges)
 
-    def at_flavour(flavour: str, values: Float64[ndarray, " n"]) -> Any:
-        keys = {f"{wp:g}": FactorKey(tagger, wp, flavour, quantity) for wp in points}
-        return category(
-            "working_point",
-            {wp: binning(values[joint.part(key)].tolist(), joint.pt_edges) for wp, key in keys.items()},
+        return correction(
+            f"{tagger}_{quantity}",
+            "Scale factor, shifted by principal components of the joint covariance.",
+            {"systematic": shifted, "flavour": FLAVOUR_NAMES, "working_point": points},
+            bins,
         )
 
-    def at_systematic(values: Float64[ndarray, " n"]) -> Any:
-        return category("flavour", {flavour: at_flavour(flavour, values) for flavour in FLAVOUR_NAMES})
-
-    names = ("systematic", "flavour", "working_point")
-    inputs = [schema.Variable(name=name, type="string") for name in names]
-    return schema.Correction(
-        name=f"{tagger}_{quantity}",
-        version=1,
-        description="Scale factor, shifted by principal components of the joint covariance.",
-        inputs=[*inputs, schema.Variable(name="pt", type="real", description="transverse momentum of the jet [GeV]")],
-        output=schema.Variable(name="scale_factor", type="real", description="data / simulation"),
-        data=category("systematic", {name: at_systematic(values) for name, values in shifted.items()}),
-    )
+    taggers = dict.fromkeys(key.tagger for key in joint.keys)
+    text = "Quark/gluon tagging: data / simulation. pcK is one nuisance parameter of all corrections in this file."
+    write_corrections(text, (of_tagger(tagger, quantity) for tagger in taggers for quantity in QUANTITIES), path)
 
 
 def write_mc_to_mc(results: Results, path: Path) -> None:
@@ -378,46 +376,29 @@ def write_mc_to_mc(results: Results, path: Path) -> None:
     Raises:
         MissingExtraError: correctionlib is not installed.
     """
+    edges, points = results.factors.pt_edges, {f"{wp:g}": wp for wp in results.factors.working_points}
+    ways = {"nominal": 0, "stat_up": 1, "stat_down": -1}
+
+    def of_tagger(tagger: str, quantity: str) -> Any:
+        between = {
+            (sample, flavour, point): between_samples(results, sample, FactorKey(tagger, wp, flavour, quantity))
+            for sample in other_samples(results)
+            for flavour in FLAVOUR_NAMES
+            for point, wp in points.items()
+        }
+
+        def bins(sample: str, way: str, flavour: str, point: str) -> Any:
+            ratio, sign = between[sample, flavour, point], ways[way]
+            return binning((ratio.values + sign * ratio.errors if sign else ratio.values).tolist(), edges)
+
+        return correction(
+            f"{tagger}_{quantity}_mc_to_mc",
+            "Nominal simulation / sample, by label.",
+            {"sample": other_samples(results), "systematic": ways, "flavour": FLAVOUR_NAMES, "working_point": points},
+            bins,
+            output=("factor", f"{quantity} of nominal / of the sample"),
+        )
+
     text = "Simulation to simulation: multiply the scale factor by this for jets of the sample. nominal / sample."
-    corrections = [
-        _mc_to_mc_correction(results, tagger, quantity) for tagger in results.factors.taggers for quantity in QUANTITIES
-    ]
-    write_corrections(text, corrections, path)
-
-
-def _mc_to_mc_correction(results: Results, tagger: str, quantity: str) -> Any:
-    schema = schema_of_corrections()
-    edges, points = results.factors.pt_edges, results.factors.working_points
-    between = {
-        (sample, flavour, wp): between_samples(results, sample, FactorKey(tagger, wp, flavour, quantity))
-        for sample in other_samples(results)
-        for flavour in FLAVOUR_NAMES
-        for wp in points
-    }
-
-    def at_point(sample: str, sign: int, flavour: str, wp: float) -> Any:
-        found = between[sample, flavour, wp]
-        return binning((found.values + sign * found.errors if sign else found.values).tolist(), edges)
-
-    def at_flavour(sample: str, sign: int, flavour: str) -> Any:
-        return category("working_point", {f"{wp:g}": at_point(sample, sign, flavour, wp) for wp in points})
-
-    def at_systematic(sample: str, sign: int) -> Any:
-        return category("flavour", {flavour: at_flavour(sample, sign, flavour) for flavour in FLAVOUR_NAMES})
-
-    def at_sample(sample: str) -> Any:
-        ways = {"nominal": 0, "stat_up": 1, "stat_down": -1}
-        return category("systematic", {name: at_systematic(sample, sign) for name, sign in ways.items()})
-
-    names = ("sample", "systematic", "flavour", "working_point")
-    return schema.Correction(
-        name=f"{tagger}_{quantity}_mc_to_mc",
-        version=1,
-        description="Nominal simulation / sample, by label.",
-        inputs=[
-            *(schema.Variable(name=name, type="string") for name in names),
-            schema.Variable(name="pt", type="real", description="transverse momentum of the jet [GeV]"),
-        ],
-        output=schema.Variable(name="factor", type="real", description=f"{quantity} of nominal / of the sample"),
-        data=category("sample", {sample: at_sample(sample) for sample in other_samples(results)}),
-    )
+    every = (of_tagger(tagger, quantity) for tagger in results.factors.taggers for quantity in QUANTITIES)
+    write_corrections(text, every, path)

@@ -42,12 +42,12 @@ def pyhf_modifiers(
     Raises:
         InputError: the number of yields differs from the number of bins, or a bin without a valid error has entries.
     """
-    place = joint.part(key)
-    nominal, shifts = joint.nominal[place], components[:, place]
+    part = joint.part(key)
+    nominal, shifts = joint.nominal[part], components[:, part]
     if yields.shape != nominal.shape:
         raise InputError(f"yields: got {yields.shape[0]} bins, expected {len(nominal)}, those of pt_edges")
     used = yields != 0
-    lost = used & ~joint.valid[place]
+    lost = used & ~joint.valid[part]
     if lost.any():
         raise InputError(
             f"yields: got entries in bins {np.flatnonzero(lost).tolist()} of {'/'.join(map(str, key))}, whose scale"
@@ -59,9 +59,9 @@ def pyhf_modifiers(
         {
             "name": COMPONENT_NAME.format(k),
             "type": "histosys",
-            "data": {"hi_data": (data + one).tolist(), "lo_data": (data - one).tolist()},
+            "data": {"hi_data": (data + shift).tolist(), "lo_data": (data - shift).tolist()},
         }
-        for k, one in enumerate(moved)
+        for k, shift in enumerate(moved)
     ]
     return data.tolist(), modifiers
 

@@ -25,5 +25,5 @@ def native() -> ModuleType | None:
 
 def build() -> str:
     """Digest of the sources and build settings of the compiled loops; ``numpy`` if there are none."""
-    found = native()
-    return "numpy" if found is None else str(found.BUILD)
+    compiled = native()
+    return "numpy" if compiled is None else str(compiled.BUILD)

@@ -8,10 +8,10 @@ before use.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from math import isclose
+from math import isclose, isfinite
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
@@ -25,7 +25,10 @@ from beampipe.lazy import import_name
 from beampipe.notebook import Shown
 
 if TYPE_CHECKING:
+    from hist import Hist
+    from hist.storage import Weight
     from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 
 FEWEST_JETS: Final = 100
@@ -276,6 +279,10 @@ class Factors(Shown):
         """Lower and upper edge of each bin of jet pT [GeV]."""
         return tuple(pairwise(self.pt_edges))
 
+    def indices_of(self, key: FactorKey) -> tuple[int, int]:
+        """Indices of the working point and of the flavour of a scale factor."""
+        return self.working_points.index(key.working_point), FLAVOUR_NAMES.index(key.flavour)
+
     def against_pt(self, *, tagger: str, working_point: float, flavour: str, quantity: str) -> ScaleFactor:
         """One scale factor in all bins of pT.
 
@@ -305,14 +312,45 @@ class Factors(Shown):
             ConfigError: pT is outside all bins.
         """
         key = self._key(tagger, working_point, flavour, quantity)
-        place = next((p for p, (low, high) in enumerate(self.bins) if low <= pt < high), None)
-        if place is None:
+        pt_bin = next((p for p, (low, high) in enumerate(self.bins) if low <= pt < high), None)
+        if pt_bin is None:
             raise ConfigError(f"pt: got {pt:g} GeV, expected {self.pt_edges[0]:g} to {self.pt_edges[-1]:g}")
-        return self._in_bin(key, place)
+        return self._in_bin(key, pt_bin)
 
     def table(self) -> tuple[FactorInBin, ...]:
-        """Every scale factor in every bin, one row each: ``pandas.DataFrame(factors.table())``."""
-        return tuple(self._in_bin(key, place) for key in self.by_name for place in range(len(self.bins)))
+        """Every scale factor in every bin, one row each."""
+        return tuple(self._in_bin(key, pt_bin) for key in self.by_name for pt_bin in range(len(self.bins)))
+
+    def to_pandas(self) -> DataFrame:
+        """The `table` as one of pandas; needs the extra ``notebook``.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        from pandas import DataFrame
+
+        return DataFrame(self.table())
+
+    def to_hist(self, *, tagger: str, working_point: float, flavour: str, quantity: str) -> Hist[Weight]:
+        """One scale factor against jet pT [GeV] as a histogram; variances are the squares of the total uncertainties.
+
+        Args:
+            tagger: name of the tagger.
+            working_point: quark efficiency aimed at.
+            flavour: flavour of the jets, ``quark`` or ``gluon``.
+            quantity: quantity whose ratio is meant, ``efficiency`` or ``rejection``.
+
+        Raises:
+            UnknownNameError: there is no such tagger, working point, flavour or quantity.
+        """
+        from hist import Hist, axis, storage
+
+        factor = self.against_pt(tagger=tagger, working_point=working_point, flavour=flavour, quantity=quantity)
+        histogram = Hist(
+            axis.Variable(self.pt_edges, name="pt", label="jet pT [GeV]", flow=False), storage=storage.Weight()
+        )
+        histogram[...] = np.stack([factor.nominal, factor.total**2], axis=-1)
+        return histogram
 
     def plot(
         self, tagger: str = "", working_point: float = 0.0, flavour: str = "quark", quantity: str = "efficiency"
@@ -344,9 +382,9 @@ class Factors(Shown):
         Raises:
             InputError: no scale factor has a value with a total uncertainty in any bin.
         """
-        if any(one.valid.any() for one in self.by_name.values()):
+        if any(factor.valid.any() for factor in self.by_name.values()):
             return
-        seen = {flag for one in self.by_name.values() for flags in one.flags for flag in flags}
+        seen = {flag for factor in self.by_name.values() for flags in factor.flags for flag in flags}
         why = "; ".join(text for name, text in FLAGS.items() if name in seen)
         raise InputError(
             f"scale factors: got no bin with a valid error ({why or 'nothing is known'}), expected one or more; take"
@@ -358,13 +396,13 @@ class Factors(Shown):
         entries = [
             {
                 **key._asdict(),
-                **{name: getattr(one, name).tolist() for name in _ARRAYS},
-                "sources": {name: values.tolist() for name, values in one.sources.items()},
-                "source_errors": {name: values.tolist() for name, values in one.source_errors.items()},
-                "remarks": dict(one.remarks),
-                "flags": one.flags,
+                **{name: getattr(factor, name) for name in _ARRAYS},
+                "sources": factor.sources,
+                "source_errors": factor.source_errors,
+                "remarks": factor.remarks,
+                "flags": factor.flags,
             }
-            for key, one in self.by_name.items()
+            for key, factor in self.by_name.items()
         ]
         plain = {
             "format": _FORMAT,
@@ -375,16 +413,16 @@ class Factors(Shown):
                 "source_errors": "statistical errors of sources; none if [shifts] of the configuration has no groups",
                 "remarks": "shifts of a source that are smooth, or left out",
                 "total": "null in a bin that has no valid error",
-                "flags": dict(FLAGS),
+                "flags": FLAGS,
             },
             "pt_edges": self.pt_edges,
             "working_points": self.working_points,
             "experimental": self.experimental,
-            "cuts": {name: values.tolist() for name, values in self.cuts.items()},
-            "fractions": {name: values.tolist() for name, values in self.fractions.items()},
+            "cuts": self.cuts,
+            "fractions": self.fractions,
             "scale_factors": entries,
         }
-        Path(path).write_text(json.dumps(_without_nan(plain), indent=1) + "\n", encoding="utf-8")
+        Path(path).write_text(json.dumps(json_numbers(plain), indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, path: str | Path) -> Factors:
@@ -400,9 +438,9 @@ class Factors(Shown):
             return cls(
                 tuple(plain["pt_edges"]),
                 tuple(plain["working_points"]),
-                dict(_entries(plain["scale_factors"])),
-                {name: _array(values) for name, values in plain["cuts"].items()},
-                {name: _array(values) for name, values in plain["fractions"].items()},
+                dict(map(_keyed_factor, plain["scale_factors"])),
+                _arrays(plain["cuts"]),
+                _arrays(plain["fractions"]),
                 tuple(plain["experimental"]),
             )
         except (OSError, KeyError, TypeError, ValueError) as error:
@@ -413,55 +451,62 @@ class Factors(Shown):
     def _key(self, tagger: str, working_point: float, flavour: str, quantity: str) -> FactorKey:
         """The key of a scale factor; the working point is matched with a tolerance for rounding."""
         points = [point for point in self.working_points if isclose(point, working_point, abs_tol=1e-9)]
-        for kind, name, known in (
+        for kind, name, valid in (
             ("tagger", tagger, self.taggers),
             ("working point", str(working_point), (str(working_point),) if points else map(str, self.working_points)),
             ("flavour", flavour, FLAVOUR_NAMES),
             ("quantity", quantity, QUANTITIES),
         ):
-            choices = tuple(known)
+            choices = tuple(valid)
             if name not in choices:
                 raise UnknownNameError(kind, name, choices)
         return FactorKey(tagger, points[0], flavour, quantity)
 
-    def _in_bin(self, key: FactorKey, place: int) -> FactorInBin:
-        one, (low, high) = self.by_name[key], self.bins[place]
-        forward, central = self.fractions[key.tagger][place]
-        numbers: dict[str, Any] = {name: float(getattr(one, name)[place]) for name in _NUMBERS}
+    def _in_bin(self, key: FactorKey, pt_bin: int) -> FactorInBin:
+        factor, (low, high) = self.by_name[key], self.bins[pt_bin]
+        forward, central = self.fractions[key.tagger][pt_bin]
+        numbers: dict[str, Any] = {name: float(getattr(factor, name)[pt_bin]) for name in _NUMBERS}
         return FactorInBin(
             **key._asdict(),
             **numbers,
             pt_low=low,
             pt_high=high,
-            sources={name: float(values[place]) for name, values in one.sources.items()},
-            source_errors={name: float(values[place]) for name, values in one.source_errors.items()},
-            cut=float(self.cuts[key.tagger][place, self.working_points.index(key.working_point)]),
+            sources={name: float(values[pt_bin]) for name, values in factor.sources.items()},
+            source_errors={name: float(values[pt_bin]) for name, values in factor.source_errors.items()},
+            cut=float(self.cuts[key.tagger][pt_bin, self.working_points.index(key.working_point)]),
             forward_fraction=float(forward),
             central_fraction=float(central),
-            flags=one.flags[place],
+            flags=factor.flags[pt_bin],
         )
 
 
-def _entries(scale_factors: Any) -> Iterator[tuple[FactorKey, ScaleFactor]]:
-    """Keys and values of `Factors.by_name` from JSON."""
-    for entry in scale_factors:
-        sources = {name: _array(values) for name, values in entry["sources"].items()}
-        errors = {name: _array(values) for name, values in entry["source_errors"].items()}
-        arrays = {name: _array(entry[name]) for name in _ARRAYS}
-        flags = tuple(tuple(names) for names in entry["flags"])
-        yield (
-            FactorKey(*(entry[name] for name in FactorKey._fields)),
-            ScaleFactor(sources=sources, flags=flags, source_errors=errors, remarks=entry["remarks"], **arrays),
-        )
+def _keyed_factor(entry: Mapping[str, Any]) -> tuple[FactorKey, ScaleFactor]:
+    """The key of a scale factor and the scale factor from its JSON."""
+    factor = ScaleFactor(
+        **_arrays({name: entry[name] for name in _ARRAYS}),
+        sources=_arrays(entry["sources"]),
+        flags=tuple(tuple(names) for names in entry["flags"]),
+        source_errors=_arrays(entry["source_errors"]),
+        remarks=entry["remarks"],
+    )
+    return FactorKey(*(entry[name] for name in FactorKey._fields)), factor
 
 
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+def json_numbers(value: Any) -> Any:
+    """Nested mappings, lists and arrays as JSON types, with None for numbers that are not finite."""
+    if isinstance(value, Mapping):
+        return {key: json_numbers(item) for key, item in value.items()}
+    if isinstance(value, ndarray):
+        return value.tolist() if np.isfinite(value).all() else json_numbers(value.tolist())
     if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+        return [json_numbers(item) for item in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
-def _array(values: Any) -> Any:
-    return np.array(values, dtype=np.float64)  # None becomes nan
+def array_of_numbers(values: Any) -> Any:
+    """A float64 array from nested lists of JSON: None becomes nan."""
+    return np.array(values, dtype=np.float64)
+
+
+def _arrays(by_name: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: array_of_numbers(values) for name, values in by_name.items()}

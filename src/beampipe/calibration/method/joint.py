@@ -27,7 +27,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,7 +35,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Float64, Int64
 from beampipe.calibration.config import Configuration
-from beampipe.calibration.method.factors import FLAVOUR_NAMES, FactorKey, Factors
+from beampipe.calibration.method.factors import FactorKey, Factors, array_of_numbers, json_numbers
 from beampipe.calibration.method.matrix import Efficiencies
 from beampipe.calibration.method.uncertainties import replicas_of, shift_vectors, statistical, treated_shifts
 from beampipe.errors import ConfigError, FileError, InputError
@@ -72,8 +71,8 @@ class JointUncertainties:
         """(n, n) covariance of statistical uncertainty and all sources; nan in bins that have no valid error."""
         total = self.statistical.copy()
         for vectors in self.vectors.values():
-            for one in vectors:
-                total += one[:, None] * one
+            for vector in vectors:
+                total += vector[:, None] * vector
         lost = ~np.isfinite(self.nominal)
         total[lost], total[:, lost] = np.nan, np.nan
         return total
@@ -92,7 +91,7 @@ class JointUncertainties:
 
     def plain(self) -> dict[str, Any]:
         """The uncertainties as JSON types; None is unknown."""
-        return {
+        plain = {
             "format": _FORMAT,
             "about": {
                 "order": "bins of pt_edges of the first of scale_factors, then of the second, and so on",
@@ -102,17 +101,14 @@ class JointUncertainties:
             },
             "pt_edges": self.pt_edges,
             "scale_factors": [key._asdict() for key in self.keys],
-            "nominal": plain_numbers(self.nominal),
-            "covariance": plain_numbers(self.covariance),
-            "statistical_covariance": plain_numbers(self.statistical),
+            "nominal": self.nominal,
+            "covariance": self.covariance,
+            "statistical_covariance": self.statistical,
             "sources": {
-                name: {
-                    "shifts": {member: plain_numbers(values) for member, values in members.items()},
-                    "vectors": plain_numbers(self.vectors[name]),
-                }
-                for name, members in self.shifts.items()
+                name: {"shifts": members, "vectors": self.vectors[name]} for name, members in self.shifts.items()
             },
         }
+        return dict(json_numbers(plain))
 
     def write(self, path: Path) -> None:
         """Write JSON; null is not known."""
@@ -133,10 +129,13 @@ class JointUncertainties:
             return cls(
                 tuple(plain["pt_edges"]),
                 tuple(FactorKey(**key) for key in plain["scale_factors"]),
-                _array(plain["nominal"]),
-                _array(plain["statistical_covariance"]),
-                {name: {member: _array(v) for member, v in one["shifts"].items()} for name, one in sources.items()},
-                {name: _array(one["vectors"]) for name, one in sources.items()},
+                array_of_numbers(plain["nominal"]),
+                array_of_numbers(plain["statistical_covariance"]),
+                {
+                    name: {member: array_of_numbers(shift) for member, shift in source["shifts"].items()}
+                    for name, source in sources.items()
+                },
+                {name: array_of_numbers(source["vectors"]) for name, source in sources.items()},
             )
         except (OSError, KeyError, TypeError, ValueError) as error:
             message = f"{path}: got no joint uncertainties ({error}); make them: beampipe calibration report"
@@ -157,20 +156,20 @@ def joint_uncertainties(
     shifts: dict[str, dict[str, Float64[ndarray, " n"]]] = {}
     vectors: dict[str, Float64[ndarray, "_ n"]] = {}
     treated = [
-        treated_shifts(measured, place, key.quantity, factors.by_name[key].statistical, configuration)
-        for key, measured, place in places
+        treated_shifts(measured, indices, key.quantity, factors.by_name[key].statistical, configuration)
+        for key, measured, indices in places
     ]
     for source in configuration.systematics:
-        found = [one[source.name] for one in treated]
-        side_by_side = np.concatenate([one.values for one in found], axis=1)
-        shifts[source.name] = dict(zip(found[0].members, side_by_side, strict=True))
-        each = [shift_vectors(source.rule, one.members, one.values) for one in found]
-        vectors[source.name] = np.concatenate(each, axis=1)
+        of_factors = [by_source[source.name] for by_source in treated]
+        side_by_side = np.concatenate([each.values for each in of_factors], axis=1)
+        shifts[source.name] = dict(zip(of_factors[0].members, side_by_side, strict=True))
+        of_rule = [shift_vectors(source.rule, each.members, each.values) for each in of_factors]
+        vectors[source.name] = np.concatenate(of_rule, axis=1)
     spread = statistical(joint_replicas(efficiencies, factors))[1]
     return JointUncertainties(
         factors.pt_edges,
         tuple(factors.by_name),
-        np.concatenate([one.nominal for one in factors.by_name.values()]),
+        np.concatenate([factor.nominal for factor in factors.by_name.values()]),
         (spread + spread.T) / 2,
         shifts,
         vectors,
@@ -184,7 +183,7 @@ def joint_replicas(efficiencies: Mapping[str, Efficiencies], factors: Factors) -
         efficiencies: efficiencies of all replicas, by tagger.
         factors: the scale factors computed from them.
     """
-    drawn = [replicas_of(measured, place, key.quantity) for key, measured, place in _places(efficiencies, factors)]
+    drawn = [replicas_of(measured, indices, key.quantity) for key, measured, indices in _places(efficiencies, factors)]
     return np.concatenate(drawn, axis=1)
 
 
@@ -202,8 +201,8 @@ def principal_components(joint: JointUncertainties) -> Float64[ndarray, "k n"]:
     count = int(np.searchsorted(held, _ENOUGH * held[-1])) + 1 if len(held) and held[-1] > 0 else 0
     components = np.full((count, len(valid)), np.nan)
     for k in range(count):
-        one = columns[:, k] * np.sqrt(values[k])
-        components[k, valid] = one if one[np.argmax(np.abs(one))] > 0 else -one
+        component = columns[:, k] * np.sqrt(values[k])
+        components[k, valid] = component if component[np.argmax(np.abs(component))] > 0 else -component
     return components
 
 
@@ -212,21 +211,7 @@ def _places(
 ) -> Iterator[tuple[FactorKey, Efficiencies, tuple[int, int]]]:
     """Each scale factor with the efficiencies of its tagger, and its indices on their axes."""
     for key in factors.by_name:
-        place = (factors.working_points.index(key.working_point), FLAVOUR_NAMES.index(key.flavour))
-        yield key, efficiencies[key.tagger], place
-
-
-def plain_numbers(values: ndarray) -> Any:
-    """Numbers for JSON: nested lists with None for what is not finite."""
-    return (
-        [plain_numbers(row) for row in values]
-        if values.ndim > 1
-        else [x if isfinite(x) else None for x in values.tolist()]
-    )
-
-
-def _array(values: Any) -> Any:
-    return np.array(values, dtype=np.float64)  # None becomes nan
+        yield key, efficiencies[key.tagger], factors.indices_of(key)
 
 
 _SINGULAR: Final = 1e-12
@@ -263,7 +248,7 @@ class Combination:
                 **key._asdict(),
                 "chi2": float(self.chi2[k]),
                 "ndf": int(self.ndf[k]),
-                "weights": {name: plain_numbers(self.weights[s, k]) for s, name in enumerate(self.names)},
+                "weights": json_numbers(dict(zip(self.names, self.weights[:, k], strict=True))),
             }
             for k, key in enumerate(self.joint.keys)
         ]
@@ -291,23 +276,32 @@ def combine_sets(
         InputError: there are fewer than two sets, or they have different scale factors or bins.
         ConfigError: sets have different variations of a source, which then cannot be correlated.
     """
-    named = {name: _apart(one, name, separate) for name, one in sets.items()}
+    named = {name: _apart(joint_of_set, name, separate) for name, joint_of_set in sets.items()}
     _check(named)
     for pair in between or {}:
         if len(set(pair)) != 2 or not set(pair) <= set(sets):
             raise InputError(f"covariance between sets: got {pair}, expected two of {', '.join(sets)}")
-    first, n_sets = next(iter(named.values())), len(named)
-    n_pt = len(first.pt_edges) - 1
-    vectors, spread = _side_by_side(named), _statistical(named, between or {})
+    first, n_sets, names = next(iter(named.values())), len(named), list(named)
+    n_pt, n = len(first.pt_edges) - 1, len(first.nominal)
+    # Vectors of the sources in all sets, 0 in a set that lacks the source, and the statistical covariance.
+    vectors: dict[str, Float64[ndarray, "m s n"]] = {}
+    spread = np.zeros((n_sets, n, n_sets, n))
+    for s, joint in enumerate(named.values()):
+        spread[s, :, s] = joint.statistical
+        for source, of_source in joint.vectors.items():
+            vectors.setdefault(source, np.zeros((len(of_source), n_sets, n)))[:, s] = of_source
+    for (name, other_name), covariance in (between or {}).items():
+        row, column = names.index(name), names.index(other_name)
+        spread[row, :, column], spread[column, :, row] = covariance, covariance.T
     weights = np.zeros((n_sets, len(first.keys), n_pt, n_pt))
     chi2, ndf = np.zeros(len(first.keys)), np.zeros(len(first.keys), np.int64)
     for k, key in enumerate(first.keys):
-        place = first.part(key)
-        covariance = spread[:, place, :, place].reshape(n_sets * n_pt, -1).copy()
-        for moved in vectors.values():
-            each = moved[..., place].reshape(len(moved), -1)
+        part = first.part(key)
+        covariance = spread[:, part, :, part].reshape(n_sets * n_pt, -1).copy()
+        for shifts in vectors.values():
+            each = shifts[..., part].reshape(len(shifts), -1)
             covariance += each.T @ each
-        measured = np.stack([one.nominal[place] for one in named.values()])
+        measured = np.stack([joint.nominal[part] for joint in named.values()])
         weights[:, k], chi2[k], ndf[k] = _estimate(measured, covariance)
     return Combination(tuple(sets), _combined(named, vectors, spread, weights), weights, chi2, ndf)
 
@@ -319,13 +313,13 @@ def read_sets(arguments: Sequence[str]) -> dict[str, JointUncertainties]:
         InputError: an argument has another form, or a name is repeated.
         FileError: a file is missing, or has another format.
     """
-    found: dict[str, JointUncertainties] = {}
+    joints: dict[str, JointUncertainties] = {}
     for text in arguments:
         name, equals, path = text.partition("=")
-        if not (name and equals and path) or name in found:
+        if not (name and equals and path) or name in joints:
             raise InputError(f"sets to combine: got {text!r}, expected NAME=FILE, each name once: dijets=joint.json")
-        found[name] = JointUncertainties.read(Path(path))
-    return found
+        joints[name] = JointUncertainties.read(Path(path))
+    return joints
 
 
 def statistical_between(first: Float64[ndarray, "b n"], second: Float64[ndarray, "b n"]) -> Float64[ndarray, "n n"]:
@@ -338,56 +332,32 @@ def statistical_between(first: Float64[ndarray, "b n"], second: Float64[ndarray,
     return both[:n, n:]
 
 
-def _apart(one: JointUncertainties, name: str, separate: Sequence[str]) -> JointUncertainties:
+def _apart(joint: JointUncertainties, name: str, separate: Sequence[str]) -> JointUncertainties:
     """The set with its uncorrelated sources renamed to names of its own."""
 
     def named(sources: Mapping[str, Any]) -> dict[str, Any]:
         return {f"{source}_{name}" if source in separate else source: each for source, each in sources.items()}
 
-    return replace(one, shifts=named(one.shifts), vectors=named(one.vectors))
+    return replace(joint, shifts=named(joint.shifts), vectors=named(joint.vectors))
 
 
 def _check(sets: Mapping[str, JointUncertainties]) -> None:
     if len(sets) < 2:
         raise InputError(f"sets to combine: got {len(sets)}, expected two or more")
-    for (one_name, one), (name, other) in combinations(sets.items(), 2):
-        if (other.keys, other.pt_edges) != (one.keys, one.pt_edges):
+    for (first_name, first), (name, other) in combinations(sets.items(), 2):
+        if (other.keys, other.pt_edges) != (first.keys, first.pt_edges):
             raise InputError(
-                f"sets {one_name} and {name}: got other scale factors or bins of pT, expected the same taggers, working"
-                " points and pt_edges in both"
+                f"sets {first_name} and {name}: got other scale factors or bins of pT, expected the same taggers,"
+                " working points and pt_edges in both"
             )
-        for source in one.shifts.keys() & other.shifts.keys():
-            members = [set(each.shifts[source]) for each in (one, other)]
-            if members[0] != members[1] or len(one.vectors[source]) != len(other.vectors[source]):
+        for source in first.shifts.keys() & other.shifts.keys():
+            members = [set(each.shifts[source]) for each in (first, other)]
+            if members[0] != members[1] or len(first.vectors[source]) != len(other.vectors[source]):
                 differ = ", ".join(sorted(members[0] ^ members[1])) or "the number of vectors"
                 raise ConfigError(
-                    f"source {source}: got other variations in {one_name} than in {name} ({differ}), expected the same:"
-                    " one source moves both; name it separate, or give one of them another name"
+                    f"source {source}: got other variations in {first_name} than in {name} ({differ}), expected the"
+                    " same: one source moves both; name it separate, or give one of them another name"
                 )
-
-
-def _side_by_side(sets: Mapping[str, JointUncertainties]) -> dict[str, Float64[ndarray, "m s n"]]:
-    """Vectors of the sources in all sets; 0 in a set that lacks the source."""
-    out: dict[str, Float64[ndarray, "m s n"]] = {}
-    for s, one in enumerate(sets.values()):
-        for source, vectors in one.vectors.items():
-            empty = np.zeros((len(vectors), len(sets), len(one.nominal)))
-            out.setdefault(source, empty)[:, s] = vectors
-    return out
-
-
-def _statistical(
-    sets: Mapping[str, JointUncertainties], shared: Mapping[tuple[str, str], Float64[ndarray, "n n"]]
-) -> Float64[ndarray, "s n s n"]:
-    names = list(sets)
-    n = len(next(iter(sets.values())).nominal)
-    spread = np.zeros((len(names), n, len(names), n))
-    for s, one in enumerate(sets.values()):
-        spread[s, :, s] = one.statistical
-    for (one_name, other_name), covariance in shared.items():
-        row, column = names.index(one_name), names.index(other_name)
-        spread[row, :, column], spread[column, :, row] = covariance, covariance.T
-    return spread
 
 
 def _estimate(
@@ -395,20 +365,20 @@ def _estimate(
 ) -> tuple[Float64[ndarray, "s p p"], float, int]:
     """Weights, chi2 and degrees of freedom of one scale factor."""
     n_sets, n_pt = measured.shape
-    known = np.isfinite(measured.reshape(-1)) & np.isfinite(np.diagonal(covariance))
-    bins = np.tile(np.arange(n_pt), n_sets)[known]
+    finite = np.isfinite(measured.reshape(-1)) & np.isfinite(np.diagonal(covariance))
+    bins = np.tile(np.arange(n_pt), n_sets)[finite]
     there = np.unique(bins)
     weights = np.zeros((n_pt, n_sets * n_pt))
     if len(there) == 0:
         return weights.reshape(n_pt, n_sets, n_pt).transpose(1, 0, 2), 0.0, 0
-    inside = covariance[np.ix_(known, known)]
+    inside = covariance[np.ix_(finite, finite)]
     inverse = np.linalg.pinv((inside + inside.T) / 2, rcond=_SINGULAR, hermitian=True)
     design = (bins[:, None] == there).astype(np.float64)
     normal = design.T @ inverse
-    found = np.linalg.solve(normal @ design, normal)
-    weights[np.ix_(there, np.flatnonzero(known))] = found
-    y = measured.reshape(-1)[known]
-    left = y - design @ (found @ y)
+    solution = np.linalg.solve(normal @ design, normal)
+    weights[np.ix_(there, np.flatnonzero(finite))] = solution
+    y = measured.reshape(-1)[finite]
+    left = y - design @ (solution @ y)
     parts = weights.reshape(n_pt, n_sets, n_pt).transpose(1, 0, 2)
     return parts, float(left @ inverse @ left), len(bins) - len(there)
 
@@ -433,13 +403,13 @@ def _combined(
 
     shifts: dict[str, dict[str, Float64[ndarray, " n"]]] = {}
     for source in vectors:
-        members = dict.fromkeys(member for one in every for member in one.shifts.get(source, {}))
+        members = dict.fromkeys(member for joint in every for member in joint.shifts.get(source, {}))
         shifts[source] = {
-            member: weighted(np.stack([one.shifts.get(source, {}).get(member, np.zeros(n)) for one in every]))
+            member: weighted(np.stack([joint.shifts.get(source, {}).get(member, np.zeros(n)) for joint in every]))
             for member in members
         }
     drawn = np.einsum("sij,sjtk,tlk->il", whole, np.nan_to_num(spread), whole)
     drawn[lost], drawn[:, lost] = np.nan, np.nan
-    moved = {source: np.array([weighted(one) for one in each]).reshape(-1, n) for source, each in vectors.items()}
-    nominal = weighted(np.stack([one.nominal for one in every]))
+    moved = {source: np.array([weighted(vector) for vector in each]).reshape(-1, n) for source, each in vectors.items()}
+    nominal = weighted(np.stack([joint.nominal for joint in every]))
     return JointUncertainties(first.pt_edges, first.keys, nominal, (drawn + drawn.T) / 2, shifts, moved)

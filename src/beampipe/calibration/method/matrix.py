@@ -113,8 +113,8 @@ def cumulated(shape: Float64[ndarray, "*v p x"], cuts: Shaped[ndarray, "p w"]) -
 
 
 def _everywhere(places: Int64[ndarray, "p w"], sums: Float64[ndarray, "*v p x"]) -> Int64[ndarray, "*v p w"]:
-    found: ndarray = np.broadcast_to(places, (*sums.shape[:-2], *places.shape))
-    return found
+    everywhere: ndarray = np.broadcast_to(places, (*sums.shape[:-2], *places.shape))
+    return everywhere
 
 
 def working_point_cuts(
@@ -216,7 +216,9 @@ def measure_efficiencies(
         data_replicas=_at(extract(apply_factors(cases.data_replicas, reweighting.replicas), drawn), cuts),
         simulation_replicas=_at(extract(mixture, drawn), cuts),
         fractions=fractions,
-        shapes=np.stack([np.stack([one.quark[0], one.gluon[0]], axis=-2) for one in (data, simulation, true)]),
+        shapes=np.stack(
+            [np.stack([extracted.quark[0], extracted.gluon[0]], axis=-2) for extracted in (data, simulation, true)]
+        ),
         jets=cases.jets,
         **_without_groups(cases, cuts),
     )
@@ -239,9 +241,9 @@ def _without_groups(cases: Cases, cuts: Shaped[ndarray, "p w"]) -> dict[str, Flo
         return {}
     every = []
     for group in range(len(cases.groups)):
-        one = cases.without_group(group)
-        found = _extracted(one, measure_reweighting(one.simulation, one.simulation_replicas))
-        every.append([_at(shapes, cuts) for shapes in found[:3]])
+        rest = cases.without_group(group)
+        extracted = _extracted(rest, measure_reweighting(rest.simulation, rest.simulation_replicas))
+        every.append([_at(shapes, cuts) for shapes in extracted[:3]])
     names = ("data_without", "simulation_without", "truth_without")
     return {name: np.stack([each[k] for each in every]) for k, name in enumerate(names)}
 

@@ -22,20 +22,6 @@ from numpy import ndarray
 
 from beampipe.arrays import Float64
 
-__all__ = [
-    "CENTRAL",
-    "FORWARD",
-    "GLUON",
-    "LARGEST",
-    "QUARK",
-    "FlavourName",
-    "Reweighting",
-    "apply_factors",
-    "measure_reweighting",
-    "reweighting_factors",
-    "shapes",
-]
-
 LARGEST: Final = 5.0
 """Largest factor. Real differences of the regions are a few per cent to a few tens of per cent. A larger ratio is a
 fluctuation from single events in the tail, and would count every gluon there many times."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final, Literal
 
 import numpy as np
 from numpy import ndarray
@@ -17,6 +18,9 @@ from beampipe.calibration.events.histograms import Axes, Filled
 from beampipe.calibration.events.variations import UNVARIED, Variation
 from beampipe.calibration.ntuple.bookkeeping import Bookkeeping
 from beampipe.errors import InputError
+
+SumsOf = Literal["values", "replicas", "groups"]
+"""Name of an attribute of `Templates`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,32 +46,18 @@ class Templates:
     entries: Float64[ndarray, "p 2 f x"]
     groups: Float64[ndarray, "g c q 2 h y"] = field(default_factory=lambda: np.empty((0, 0, 0, 2, 0, 0)))
 
-    def flavours(self, tagger: str, *, replicas: bool = False) -> Float64[ndarray, "v p 2 2 x"]:
-        """Quarks and gluons of one tagger: (variation or replica, pt, region, (quark, gluon), x)."""
-        return self._flavours(self.replicas if replicas else self.values, tagger)
-
-    def flavours_by_group(self, tagger: str) -> Float64[ndarray, "g v p 2 2 x"]:
-        """As by `flavours`, of each group of events: (group, variation, pt, region, (quark, gluon), x)."""
-        return self._flavours(self.groups, tagger)
-
-    def totals_by_group(self, tagger: str) -> Float64[ndarray, "g p 2 x"]:
-        """As by `total`, of each group of events, nominal: (group, pt, region, x)."""
-        return self._total(self.groups[:, 0] if len(self.groups) else self.values[:0], tagger)
-
-    def _flavours(self, every: Float64[ndarray, "*v f x"], tagger: str) -> Float64[ndarray, "*v 2 y"]:
-        values = every[..., self.axes.columns(tagger)]
+    def flavours(self, tagger: str, of: SumsOf = "values") -> Float64[ndarray, "*v p 2 2 x"]:
+        """Quarks and gluons of one tagger: (axes in front of `values`, `replicas` or `groups`, (quark, gluon), x)."""
+        values: ndarray = getattr(self, of)[..., self.axes.columns(tagger)]
         quark, gluon = self._split()
         summed = values[..., quark[0], :]
         for flavour in quark[1:]:
             summed = summed + values[..., flavour, :]
         return np.stack([summed, values[..., gluon, :]], axis=-2)
 
-    def total(self, tagger: str, *, replicas: bool = False) -> Float64[ndarray, "v p 2 x"]:
-        """All flavours of one tagger together: (variation or replica, pt, region, x)."""
-        return self._total(self.replicas if replicas else self.values, tagger)
-
-    def _total(self, every: Float64[ndarray, "*v f x"], tagger: str) -> Float64[ndarray, "*v y"]:
-        values = every[..., self.axes.columns(tagger)]
+    def total(self, tagger: str, of: SumsOf = "values") -> Float64[ndarray, "*v p 2 x"]:
+        """All flavours of one tagger together: (axes in front of `values`, `replicas` or `groups`, x)."""
+        values: ndarray = getattr(self, of)[..., self.axes.columns(tagger)]
         summed = values[..., 0, :]
         for flavour in range(1, values.shape[-2]):
             summed = summed + values[..., flavour, :]
@@ -119,10 +109,10 @@ def templates_of(by_slice: Mapping[int, Filled], bookkeeping: Bookkeeping, weigh
     """
     unit = 2.0**-weight_bits
     total: Templates | None = None
-    for one in bookkeeping.slices:
-        filled = by_slice[one.number]
+    for of_slice in bookkeeping.slices:
+        filled = by_slice[of_slice.number]
         axes = filled.axes
-        factors = {name: one.factors[bookkeeping.weight_names.index(name)] for name in filled.weight_names}
+        factors = {name: of_slice.factors[bookkeeping.weight_names.index(name)] for name in filled.weight_names}
         by_weight = np.array([factors[name] for name in filled.weight_names])[:, None]
         nominal = factors[filled.weight_names[0]]
         values = np.concatenate([filled.sumw.T * unit * by_weight, filled.varied_sumw * unit * nominal])
@@ -192,8 +182,8 @@ def simulation_of(
         InputError: the samples were filled with different axes.
     """
     _same_axes(nominal, samples)
-    others: Sequence[Float64[ndarray, "1 p 2 2 x"]] = [one.flavours(tagger)[:1] for one in samples.values()]
-    return np.concatenate([nominal.flavours(tagger), *others]), nominal.flavours(tagger, replicas=True)
+    others: Sequence[Float64[ndarray, "1 p 2 2 x"]] = [templates.flavours(tagger)[:1] for templates in samples.values()]
+    return np.concatenate([nominal.flavours(tagger), *others]), nominal.flavours(tagger, "replicas")
 
 
 def cases_of(tagger: str, nominal: Templates, data: Templates, samples: Mapping[str, Templates]) -> Cases:
@@ -212,15 +202,15 @@ def cases_of(tagger: str, nominal: Templates, data: Templates, samples: Mapping[
     simulation, replicas = simulation_of(tagger, nominal, samples)
     grouped = {}
     if len(nominal.groups):
-        parts = [nominal.flavours_by_group(tagger)]
-        parts += [one.flavours_by_group(tagger)[:, :1] for one in samples.values()]
-        grouped = {"groups": np.concatenate(parts, axis=1), "data_groups": data.totals_by_group(tagger)}
+        parts = [nominal.flavours(tagger, "groups")]
+        parts += [templates.flavours(tagger, "groups")[:, :1] for templates in samples.values()]
+        grouped = {"groups": np.concatenate(parts, axis=1), "data_groups": data.total(tagger, "groups")[:, 0]}
     return Cases(
         variations=(*nominal.variations, *map(_variation, samples)),
         simulation=simulation,
         simulation_replicas=replicas,
         data=data.total(tagger)[0],
-        data_replicas=data.total(tagger, replicas=True),
+        data_replicas=data.total(tagger, "replicas"),
         jets=np.concatenate([nominal.flavour_numbers(tagger), data.total_numbers(tagger)[:, :, None]], axis=2),
         **grouped,
     )
@@ -228,8 +218,8 @@ def cases_of(tagger: str, nominal: Templates, data: Templates, samples: Mapping[
 
 def _variation(sample: str) -> Variation:
     """The variation that an alternative sample stands for."""
-    found = Variation.parse(sample)
-    return found if found.kind == "jets" else Variation("sample", sample)
+    variation = Variation.parse(sample)
+    return variation if variation.kind == "jets" else Variation("sample", sample)
 
 
 def _same_axes(nominal: Templates, others: Mapping[str, Templates]) -> None:

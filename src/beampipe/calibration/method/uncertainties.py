@@ -41,8 +41,8 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Bool, Float64
-from beampipe.calibration.config import Configuration, Rule, ShiftSettings, Systematic
-from beampipe.calibration.events.variations import GLUON_REWEIGHT, UNVARIED, Variation, VariationKind
+from beampipe.calibration.config import Configuration, Rule, Systematic
+from beampipe.calibration.events.variations import GLUON_REWEIGHT, Variation, VariationKind
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors, ScaleFactor, flags_of
 from beampipe.calibration.method.matrix import Efficiencies, scale_factors
 from beampipe.errors import ConfigError, UnknownNameError
@@ -139,7 +139,7 @@ class Shifts:
 
     def combined_error(self, rule: Rule) -> Float64[ndarray, " p"]:
         """Statistical error of the uncertainty of the members combined by a rule; nan if it is unknown."""
-        every = [combine(rule, self.members, one) for one in self.without]
+        every = [combine(rule, self.members, without_group) for without_group in self.without]
         return jackknife(np.array(every).reshape(len(every), self.values.shape[1]))
 
     def remark(self) -> str:
@@ -149,30 +149,6 @@ class Shifts:
             f"{count} of {n} {done}" for count, done in ((self.smooth, "smooth"), (self.pruned, "left out")) if count
         ]
         return ", ".join(parts)
-
-
-def about_shifts(settings: ShiftSettings) -> str:
-    """A description of the configured treatment of shifts.
-
-    Args:
-        settings: the number of groups, and the share that may be left out.
-    """
-    if not settings.groups:
-        return (
-            "How well the uncertainties themselves are known was not worked out: the configuration has no groups under"
-            " [shifts]."
-        )
-    text = (
-        f"Rows that begin with ± have the statistical error of the uncertainty above, from {settings.groups} groups of"
-        " events of which one after the other is left out. A smooth source has polynomials in log pT in place of its"
-        " shifts, of the lowest order up to 2 that is compatible with them."
-    )
-    if settings.prune:
-        text += (
-            " Shifts that are compatible with 0 are left out, the smallest first, as long as all that are left out,"
-            f" each with its error added, lower no total by more than {100 * settings.prune:g} %."
-        )
-    return text
 
 
 def jackknife(without: Float64[ndarray, "g ..."]) -> Float64[ndarray, "*p"]:
@@ -188,19 +164,19 @@ def jackknife(without: Float64[ndarray, "g ..."]) -> Float64[ndarray, "*p"]:
     return error
 
 
-def shifts_of(measured: Efficiencies, place: tuple[int, int], quantity: str, source: Systematic) -> Shifts:
+def shifts_of(measured: Efficiencies, indices: tuple[int, int], quantity: str, source: Systematic) -> Shifts:
     """Signed shifts of one scale factor by each variation of a source.
 
     Args:
         measured: efficiencies of the tagger.
-        place: indices of the working point and of the flavour on the axes of `measured`.
+        indices: indices of the working point and of the flavour on the axes of `measured`.
         quantity: ``efficiency`` or ``rejection``.
         source: source of uncertainty.
 
     Raises:
         UnknownNameError: a pattern of the source matches no variation.
     """
-    w, f = place
+    w, f = indices
     values = (measured.data[None], measured.simulation[None], measured.truth[None])
     without = (measured.data_without, measured.simulation_without, measured.truth_without)
     members, shifts = _shifts([part[..., w, f] for part in values], quantity, source, measured.variations)
@@ -212,7 +188,7 @@ def shifts_of(measured: Efficiencies, place: tuple[int, int], quantity: str, sou
 
 def treated_shifts(
     measured: Efficiencies,
-    place: tuple[int, int],
+    indices: tuple[int, int],
     quantity: str,
     statistical: Float64[ndarray, " p"],
     configuration: Configuration,
@@ -221,7 +197,7 @@ def treated_shifts(
 
     Args:
         measured: efficiencies of the tagger.
-        place: indices of the working point and of the flavour on the axes of `measured`.
+        indices: indices of the working point and of the flavour on the axes of `measured`.
         quantity: ``efficiency`` or ``rejection``.
         statistical: statistical error of the scale factor.
         configuration: systematics, and settings of their shifts.
@@ -230,8 +206,8 @@ def treated_shifts(
     x = np.log(edges[:-1] * edges[1:]) / 2
     out = {}
     for source in configuration.systematics:
-        found = shifts_of(measured, place, quantity, source)
-        out[source.name] = smoothed(found, x) if source.smooth else found
+        shifts = shifts_of(measured, indices, quantity, source)
+        out[source.name] = smoothed(shifts, x) if source.smooth else shifts
     if configuration.shifts.prune:
         rules = {source.name: source.rule for source in configuration.systematics}
         return pruned(out, rules, statistical, configuration.shifts.prune)
@@ -250,17 +226,17 @@ def smoothed(shifts: Shifts, x: Float64[ndarray, " p"]) -> Shifts:
     errors = shifts.errors
     values, without, count = shifts.values.copy(), shifts.without.copy(), 0
     for m in range(len(values)):
-        known = np.isfinite(values[m]) & np.isfinite(errors[m]) & (errors[m] > 0)
-        n = int(known.sum())
+        usable = np.isfinite(values[m]) & np.isfinite(errors[m]) & (errors[m] > 0)
+        n = int(usable.sum())
         for order in SMOOTHING_ORDERS:
             if order > n - 2:
                 break
-            project = _projection(x[known], errors[m, known], order)
-            fitted = project @ values[m, known]
-            chi2 = float((((values[m, known] - fitted) / errors[m, known]) ** 2).sum())
+            project = _projection(x[usable], errors[m, usable], order)
+            fitted = project @ values[m, usable]
+            chi2 = float((((values[m, usable] - fitted) / errors[m, usable]) ** 2).sum())
             if _compatible(chi2, n - order - 1, len(without)):
-                values[m, known] = fitted
-                without[:, m, known] = without[:, m, known] @ project.T
+                values[m, usable] = fitted
+                without[:, m, usable] = without[:, m, usable] @ project.T
                 count += 1
                 break
     return replace(shifts, values=values, without=without, smooth=count)
@@ -277,16 +253,16 @@ def pruned(
         statistical: statistical error of the scale factor.
         share: largest share of the total uncertainty that all shifts left out may make up.
     """
-    combined = [combine(rules[name], one.members, one.values) for name, one in sources.items()]
+    combined = [combine(rules[name], shifts.members, shifts.values) for name, shifts in sources.items()]
     square = statistical**2 + np.square(combined).sum(axis=0) if combined else statistical**2
     valid = np.isfinite(square) & (square > 0)
     if not valid.any():
         return dict(sources)
     budget = (1 - (1 - share) ** 2) * square[valid]
     candidates = []
-    for name, one in sources.items():
-        for group in _units(rules[name], one.members):
-            sizes = _possible_size(one, group, valid)
+    for name, shifts in sources.items():
+        for group in _units(rules[name], shifts.members):
+            sizes = _possible_size(shifts, group, valid)
             if sizes is not None:
                 candidates.append((float(np.max(sizes / square[valid])), name, group, sizes))
     spent = np.zeros_like(budget)
@@ -295,11 +271,11 @@ def pruned(
         if (spent + sizes > budget).any():
             break
         spent += sizes
-        one = out[name]
-        values, without = one.values.copy(), one.without.copy()
+        shifts = out[name]
+        values, without = shifts.values.copy(), shifts.without.copy()
         for m in group:
             values[m, valid], without[:, m, valid] = 0.0, 0.0
-        out[name] = replace(one, values=values, without=without, pruned=one.pruned + len(group))
+        out[name] = replace(shifts, values=values, without=without, pruned=shifts.pruned + len(group))
     return out
 
 
@@ -321,11 +297,11 @@ def _possible_size(shifts: Shifts, group: Sequence[int], valid: Bool[ndarray, " 
     if not np.isfinite(errors).all():
         return None
     n = int(valid.sum())
-    for one, error in zip(values, errors, strict=True):
-        moved = one != 0
+    for shift, error in zip(values, errors, strict=True):
+        moved = shift != 0
         if (moved & (error == 0)).any():
             return None
-        chi2 = float(((one[moved] / error[moved]) ** 2).sum())
+        chi2 = float(((shift[moved] / error[moved]) ** 2).sum())
         if not _compatible(chi2, n, len(shifts.without)):
             return None
     largest: ndarray = np.max((np.abs(values) + errors) ** 2, axis=0)
@@ -355,17 +331,12 @@ def _shifts(
         closure = scale_factors(simulation[:, :1], truth[:, :1], quantity)
         return ("nonclosure",), every[:, :1] * (1 - closure)
     if len(source.samples) == 2:
-        one, other = (every[:, _case(variations, name)] for name in source.samples)
-        return ("difference",), (one - other)[:, None]
+        index_of = {each.name: k for k, each in enumerate(variations) if each.kind == "sample"}
+        first, second = (every[:, index_of.get(name, 0)] for name in source.samples)  # 0 is the nominal sample
+        return ("difference",), (first - second)[:, None]
     varied = _members(source, variations)
     shifts = np.stack([every[:, variations.index(member)] - every[:, 0] for member in varied], axis=1)
     return tuple(map(str, varied)), shifts
-
-
-def _case(variations: Sequence[Variation], sample: str) -> int:
-    """Index of the case of a sample: 0 for the nominal one."""
-    one = Variation("sample", sample)
-    return variations.index(one if one in variations else UNVARIED)
 
 
 def _members(source: Systematic, variations: Sequence[Variation]) -> Sequence[Variation]:
@@ -377,7 +348,9 @@ def _members(source: Systematic, variations: Sequence[Variation]) -> Sequence[Va
         ("jets", source.kinematics),
         ("sample", source.samples),
     )
-    members = [one for one in variations if any(one.matches(kind, patterns) for kind, patterns in wanted)]
+    members = [
+        variation for variation in variations if any(variation.matches(kind, patterns) for kind, patterns in wanted)
+    ]
     if not members:
         patterns = ", ".join(str(Variation(kind, pattern)) for kind, given in wanted for pattern in given)
         raise UnknownNameError(f"variation of systematic {source.name}", patterns, map(str, variations))
@@ -433,14 +406,14 @@ def statistical(replicas: Float64[ndarray, "b p"]) -> tuple[Float64[ndarray, " p
     covariance = np.full((replicas.shape[1],) * 2, np.nan)
     if not valid.any():
         return error, covariance
-    known = np.where(there, replicas, np.nan)[:, valid]
-    low, middle, high = np.nanquantile(known, [_ONE_SIGMA[0], 0.5, _ONE_SIGMA[1]], axis=0)
+    of_valid = np.where(there, replicas, np.nan)[:, valid]
+    low, middle, high = np.nanquantile(of_valid, [_ONE_SIGMA[0], 0.5, _ONE_SIGMA[1]], axis=0)
     error[valid] = (high - low) / 2
-    centred = np.nan_to_num(np.clip(known - middle, -3 * error[valid], 3 * error[valid]))
+    centred = np.nan_to_num(np.clip(of_valid - middle, -3 * error[valid], 3 * error[valid]))
     centred = np.where(there[:, valid], centred - np.cumsum(centred, axis=0)[-1] / counts[valid], 0.0)
     products = np.zeros((int(valid.sum()),) * 2)
-    for one in centred:
-        products += one[:, None] * one
+    for deviation in centred:
+        products += deviation[:, None] * deviation
     size = np.sqrt(np.diagonal(products))
     with np.errstate(divide="ignore", invalid="ignore"):
         correlation = np.where(size[:, None] * size > 0, products / (size[:, None] * size), 0.0)
@@ -448,33 +421,33 @@ def statistical(replicas: Float64[ndarray, "b p"]) -> tuple[Float64[ndarray, " p
     return error, covariance
 
 
-def replicas_of(measured: Efficiencies, place: tuple[int, int], quantity: str) -> Float64[ndarray, "b p"]:
+def replicas_of(measured: Efficiencies, indices: tuple[int, int], quantity: str) -> Float64[ndarray, "b p"]:
     """The scale factor in every replica; `place` has the indices of the working point and the flavour."""
-    w, f = place
+    w, f = indices
     return scale_factors(measured.data_replicas[:, :, w, f], measured.simulation_replicas[:, :, w, f], quantity)
 
 
 def _scale_factor(
-    measured: Efficiencies, place: tuple[int, int], quantity: str, configuration: Configuration
+    measured: Efficiencies, indices: tuple[int, int], quantity: str, configuration: Configuration
 ) -> ScaleFactor:
-    w, f = place
+    w, f = indices
     data, simulation, truth = (part[0, :, w, f] for part in (measured.data, measured.simulation, measured.truth))
     nominal = scale_factors(data, simulation, quantity)
-    error, covariance = statistical(replicas_of(measured, place, quantity))
+    error, covariance = statistical(replicas_of(measured, indices, quantity))
     unknown = ~np.isfinite(nominal)
     covariance[unknown], covariance[:, unknown] = np.nan, np.nan
     square = np.where(unknown, np.nan, error**2)
     sources: dict[str, Float64[ndarray, " p"]] = {}
     source_errors, remarks = {}, {}
-    treated = treated_shifts(measured, place, quantity, error, configuration)
+    treated = treated_shifts(measured, indices, quantity, error, configuration)
     for source in configuration.systematics:
-        found = treated[source.name]
-        sources[source.name] = combine(source.rule, found.members, found.values)
-        if len(found.without):
-            source_errors[source.name] = found.combined_error(source.rule)
-        if found.remark():
-            remarks[source.name] = found.remark()
-        vectors = shift_vectors(source.rule, found.members, found.values)
+        shifts = treated[source.name]
+        sources[source.name] = combine(source.rule, shifts.members, shifts.values)
+        if len(shifts.without):
+            source_errors[source.name] = shifts.combined_error(source.rule)
+        if shifts.remark():
+            remarks[source.name] = shifts.remark()
+        vectors = shift_vectors(source.rule, shifts.members, shifts.values)
         square = square + sources[source.name] ** 2
         covariance = covariance + np.cumsum(vectors[:, :, None] * vectors[:, None, :], axis=0)[-1]
     both, fractions = np.stack([data, simulation]), measured.fractions[0]

@@ -133,63 +133,57 @@ def _csv_values(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     return out
 
 
-def file_origins(
-    sample: str,
-    files: Sequence[Path],
-    *,
-    simulated: bool,
-    cross_section: float,
-    filter_efficiency: float,
-    manifest: Sequence[ManifestRow] = (),
-) -> dict[Path, FileOrigin]:
+def file_origins(sample: InputSample, manifest: Sequence[ManifestRow] = ()) -> dict[Path, FileOrigin]:
     """The position of each file of a sample in its dataset.
 
     Args:
-        sample: name of the sample; without a manifest it is also the name of the dataset.
-        files: files of the sample.
-        simulated: whether it is simulation.
-        cross_section: cross section of a sample of one slice [pb].
-        filter_efficiency: generator filter efficiency of a sample of one slice.
+        sample: the sample; without a manifest its name is also that of the dataset, and its files are one slice.
         manifest: rows of the manifest, if there is one.
 
     Raises:
         ConfigError: there is no cross section for simulation, or files belong to no or several rows.
     """
-    ordered = sorted(files, key=str)
-    if not simulated:
+    name, ordered = sample.name, sorted(sample.files, key=str)
+    if sample.kind == "data":
         n = len(ordered)
-        return {path: FileOrigin(sample, False, file_number=k, n_files=n) for k, path in enumerate(ordered)}
+        return {path: FileOrigin(name, False, file_number=k, n_files=n) for k, path in enumerate(ordered)}
     if not manifest:
-        if not cross_section > 0:
+        if not sample.cross_section > 0:
             raise ConfigError(
-                f"sample {sample}: got no cross section, expected one [pb]: set samples.{sample}.cross_section, or"
+                f"sample {name}: got no cross section, expected one [pb]: set samples.{name}.cross_section, or"
                 " layout.sums.manifest if it has several slices"
             )
-        manifest = (ManifestRow(sample, ("*",), cross_section, filter_efficiency),)
+        manifest = (ManifestRow(name, ("*",), sample.cross_section, sample.filter_efficiency),)
     by_row: dict[int, list[Path]] = {}
     for path in ordered:
-        found = [k for k, row in enumerate(manifest) if row.has(path)]
-        if len(found) != 1:
-            names = ", ".join(" ".join(manifest[k].files) for k in found) or "none"
+        rows = [k for k, row in enumerate(manifest) if row.has(path)]
+        if len(rows) != 1:
+            patterns = ", ".join(" ".join(manifest[k].files) for k in rows) or "none"
             raise ConfigError(
-                f"sample {sample}: got rows of the manifest {names} for {path}, expected one: change their files"
+                f"sample {name}: got rows of the manifest {patterns} for {path}, expected one: change their files"
             )
-        by_row.setdefault(found[0], []).append(path)
+        by_row.setdefault(rows[0], []).append(path)
     datasets = {manifest[k].dataset for k in by_row}
     if len(datasets) > 1:
-        raise ConfigError(f"sample {sample}: got files of datasets {', '.join(sorted(datasets))}, expected one dataset")
+        raise ConfigError(f"sample {name}: got files of datasets {', '.join(sorted(datasets))}, expected one dataset")
     slices = [k for k, row in enumerate(manifest) if row.dataset in datasets]
-    out = {}
-    for number, k in enumerate(slices):
+    origins = {}
+    for slice_number, k in enumerate(slices):
         row, members = manifest[k], by_row.get(k, [])
-        for place, path in enumerate(members):
-            sums = row.sum_weights if place == 0 else tuple(0.0 for _ in row.sum_weights)
-            n_files = row.n_files or len(members)
-            out[path] = FileOrigin(
-                *(row.dataset, True, number, len(slices), place, n_files),
-                *(row.cross_section, row.filter_efficiency, sums, row.luminosity),
+        for file_number, path in enumerate(members):
+            origins[path] = FileOrigin(
+                dataset=row.dataset,
+                simulated=True,
+                slice=slice_number,
+                n_slices=len(slices),
+                file_number=file_number,
+                n_files=row.n_files or len(members),
+                cross_section=row.cross_section,
+                filter_efficiency=row.filter_efficiency,
+                sum_weights=row.sum_weights if file_number == 0 else (0.0,) * len(row.sum_weights),
+                luminosity=row.luminosity,
             )
-    return out
+    return origins
 
 
 @dataclass(frozen=True)
@@ -332,8 +326,8 @@ def _complete(sample: InputSample, number: int, members: Sequence[_File]) -> Non
 def _name_of(number: int, sibling: Path, sibling_number: int) -> str:
     """Likely name of a missing file, derived from that of a sibling."""
     for digits in (6, 5, 4, 3, 2, 1):
-        head, found, tail = sibling.name.rpartition(f"{sibling_number:0{digits}d}")
-        if found:
+        head, number_text, tail = sibling.name.rpartition(f"{sibling_number:0{digits}d}")
+        if number_text:
             return f"{head}{number:0{digits}d}{tail}"
     return f"number {number}"
 
@@ -411,11 +405,8 @@ class FileInfo:
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> FileInfo:
         """The facts from the JSON types of `plain`."""
-        return cls(**{key: _tuples(each) for key, each in plain.items()})
 
+        def as_tuple(value: Any) -> Any:
+            return tuple([as_tuple(each) if isinstance(each, list | tuple) else each for each in value])
 
-def _tuples(value: Any) -> Any:
-    """Lists as tuples, at any depth."""
-    if not isinstance(value, list | tuple):
-        return value
-    return tuple([_tuples(each) if isinstance(each, list | tuple) else each for each in value])
+        return cls(**{key: as_tuple(each) if isinstance(each, list | tuple) else each for key, each in plain.items()})

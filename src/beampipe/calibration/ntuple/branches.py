@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -43,7 +43,7 @@ def open_root(path: Path) -> Iterator[Any]:
                 importlib.import_module(module)
             # Name the handler: uproot's default depends on the installed packages.
             options["handler"] = uproot.source.fsspec.FSSpecSource
-            with uproot.open(address(path), **options) as file:
+            with _keeping_models(), uproot.open(address(path), **options) as file:
                 yield file
         return
     if not path.is_file():
@@ -54,19 +54,46 @@ def open_root(path: Path) -> Iterator[Any]:
         def by_uproot() -> Any:
             import uproot
 
+            stack.enter_context(_keeping_models())
             return stack.enter_context(uproot.open(path, handler=uproot.source.file.MemmapSource, **options))
 
-        yield _open_plain(path, by_uproot) or by_uproot()
+        reader: Any
+        try:
+            reader = PlainFile(path, by_uproot)
+        except MemoryError:
+            raise
+        except Exception:  # unsupported or damaged: uproot opens it, or reports the error
+            reader = by_uproot()
+        yield reader
 
 
-def _open_plain(path: Path, by_uproot: Callable[[], Any]) -> PlainFile | None:
-    """A file for the fast reader; None if uproot must open it or report the error."""
+@contextmanager
+def _keeping_models() -> Iterator[None]:
+    """Undo what a file changes in uproot's own models of ROOT's classes, which all files of a process share.
+
+    A damaged file may state another version of a class. uproot then replaces its own model by one made from that file,
+    and fails on the next good file.
+    """
     try:
-        return PlainFile(path, by_uproot)
-    except MemoryError:
-        raise
-    except Exception:
-        return None
+        yield
+    finally:
+        for versions, own in _models_of_uproot():
+            versions.update(own)
+
+
+@cache
+def _models_of_uproot() -> tuple[tuple[dict[int, type], dict[int, type]], ...]:
+    """For each of ROOT's classes: uproot's dictionary of its models by version, and a copy of its own models."""
+    import uproot
+
+    dispatchers = [each for each in uproot.classes.values() if issubclass(each, uproot.model.DispatchByVersion)]
+    return tuple(
+        (
+            each.known_versions,
+            {n: model for n, model in each.known_versions.items() if model.__module__.startswith("uproot.models.")},
+        )
+        for each in dispatchers
+    )
 
 
 def remote_digest(path: Path) -> str:
@@ -99,7 +126,7 @@ def _remote_errors(path: Path) -> Iterator[None]:
         # For several ranges at once, fsspec returns errors instead of bytes, which uproot then fails to slice.
         broken = re.match(r"'(\w+)' object is not subscriptable", str(cause))
         if isinstance(cause, OSError | TimeoutError) or "client" in type(cause).__module__ or broken:
-            what = broken[1] if broken else f"{type(cause).__name__}: {_first_line(cause)}"
+            what = broken[1] if broken else error_line(cause)
             raise FileError(f"{address(path)}: cannot be reached ({what}); try again later", path=path) from error
         raise
 
@@ -123,16 +150,22 @@ def file_errors(path: Path, what: str) -> Iterator[None]:
     except Exception as error:
         # uproot meets a damaged file in many ways: IndexError, struct.error, ValueError, errors of each codec.
         raise FileError(
-            f"{address(path)}: {what!r} cannot be read ({type(error).__name__}: {_first_line(error)});"
+            f"{address(path)}: {what!r} cannot be read ({error_line(error)});"
             " the file is truncated or damaged: copy or make it again",
             path=path,
             name=what,
         ) from error
 
 
-def _first_line(error: BaseException | None) -> str:
-    """The first line of the text of an error."""
-    return next(iter(str(error).strip().splitlines()), "")
+def branch_error(path: Path, branch: str, problem: str) -> FileError:
+    """The error about a branch of a file."""
+    return FileError(f"{path}: branch {branch!r}: {problem}", path=path, name=branch)
+
+
+def error_line(error: BaseException | None) -> str:
+    """The type of an error and the first line of its text."""
+    first = str(error).strip().splitlines()[:1]
+    return f"{type(error).__name__}: {first[0]}" if first else type(error).__name__
 
 
 _PLAIN: Final = (0, 10)
@@ -166,8 +199,8 @@ class Basket:
     @property
     def numbers(self) -> ndarray:
         """Numbers of the lists of this piece only."""
-        found: ndarray = self.content[self.offsets[0] : self.offsets[-1]]
-        return found
+        numbers: ndarray = self.content[self.offsets[0] : self.offsets[-1]]
+        return numbers
 
 
 def is_flat(path: Path, tree: Any, branch: str) -> bool:
@@ -190,15 +223,10 @@ def read_flat(path: Path, tree: Any, branch: str, start: int, stop: int) -> ndar
         FileError: the branch cannot be read, or does not have one number per event.
     """
     with file_errors(path, branch):
-        values = tree[branch].array(entry_start=start, entry_stop=stop, library="np")
+        values: ndarray = tree[branch].array(entry_start=start, entry_stop=stop, library="np")
     if values.dtype.kind not in "buif" or values.ndim != 1:
-        raise FileError(
-            f"{path}: branch {branch!r}: got {tree[branch].typename}, expected one number per event",
-            path=path,
-            name=branch,
-        )
-    found: ndarray = values
-    return found
+        raise branch_error(path, branch, f"got {tree[branch].typename}, expected one number per event")
+    return values
 
 
 def read_lists(
@@ -301,16 +329,8 @@ def _whole(path: Path, lists: Any, branch: str, start: int, stop: int) -> Basket
             raise ValueError(f"elements of type {content.dtype}")
     except (ValueError, TypeError) as error:
         kind = getattr(lists, "typename", str(values.type))
-        raise FileError(
-            f"{path}: branch {branch!r}: got {kind}, expected a list of numbers per event", path=path, name=branch
-        ) from error
+        raise branch_error(path, branch, f"got {kind}, expected a list of numbers per event") from error
     return Basket(0, np.concatenate([[0], np.cumsum(counts)]), content)
-
-
-def to_native(values: ndarray) -> ndarray:
-    """The same numbers in the byte order of this machine."""
-    found: ndarray = values.astype(values.dtype.newbyteorder("="), copy=False)
-    return found
 
 
 def lossless(path: Path, branch: str, values: ndarray, dtype: str) -> Any:
@@ -321,7 +341,7 @@ def lossless(path: Path, branch: str, values: ndarray, dtype: str) -> Any:
     """
     wanted = np.dtype(dtype)
     if values.dtype.newbyteorder("=") == wanted:
-        return to_native(values)
+        return values.astype(wanted, copy=False)
     with np.errstate(invalid="ignore", over="ignore"):
         out = values.astype(wanted)
         # Compared as numbers, -1 and its image among the unsigned ones differ only if neither type is widened.
@@ -334,12 +354,8 @@ def lossless(path: Path, branch: str, values: ndarray, dtype: str) -> Any:
         limits = (
             f"whole numbers from {np.iinfo(wanted).min} to {np.iinfo(wanted).max}" if wanted.kind in "iu" else dtype
         )
-        raise FileError(
-            f"{path}: branch {branch!r}: got {values[~kept].ravel()[0]} ({values.dtype.newbyteorder('=')}), expected"
-            f" {limits}",
-            path=path,
-            name=branch,
-        )
+        number, kind = values[~kept].ravel()[0], values.dtype.newbyteorder("=")
+        raise branch_error(path, branch, f"got {number} ({kind}), expected {limits}")
     return out
 
 

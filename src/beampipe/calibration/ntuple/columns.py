@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy import ndarray
 
-from beampipe.arrays import Int64, UInt8
+from beampipe.arrays import Int64
 from beampipe.calibration.jet_changes import corrected_pt, load_function, smeared_pt
 from beampipe.calibration.layout import (
     EVENT_BRANCHES,
@@ -20,10 +20,10 @@ from beampipe.calibration.layout import (
     VARIED_N_TRK,
     Labels,
     Layout,
-    VariedWeight,
 )
 from beampipe.calibration.ntuple.branches import (
     Basket,
+    branch_error,
     file_errors,
     first_lists,
     has_whole_baskets,
@@ -60,23 +60,28 @@ def pdg_numbers(path: Path, branch: str, codes: ndarray, labels: Labels) -> Any:
         FileError: codes are negative, although the layout has no signed codes.
     """
     codes = lossless(path, branch, codes, "int64")
-    known = {code: pdg for group, pdg in zip(labels.partons, _PDG, strict=True) for code in group}
-    if not labels.signed:
-        mirrored = [-code for code in known if code > 0 and -code not in known and -code not in labels.none]
-        negative = np.isin(codes, mirrored)
-        if negative.any():
-            raise FileError(
-                f"{path}: branch {branch!r}: got signed labels: {int(negative.sum())} of {codes.size} are negative,"
-                f" e.g. {int(codes[negative][0])}, expected none; set layout.labels.signed = true if these are"
-                " antiquarks, or list the codes under layout.labels.none",
-                path=path,
-                name=branch,
-            )
-    looked_up = np.abs(codes) if labels.signed else codes
+    pdg_of, refused = pdg_table(labels)
+    negative = np.isin(codes, refused)
+    if negative.any():
+        raise branch_error(
+            path,
+            branch,
+            f"got signed labels: {int(negative.sum())} of {codes.size} are negative, e.g. {int(codes[negative][0])},"
+            " expected none; set layout.labels.signed = true if these are antiquarks, or list the codes under"
+            " layout.labels.none",
+        )
     out = np.zeros(codes.shape, np.int8)
-    for code, pdg in known.items():
-        out[looked_up == code] = pdg
+    for code, pdg in pdg_of.items():
+        out[codes == code] = pdg
     return out
+
+
+def pdg_table(labels: Labels) -> tuple[dict[int, int], list[int]]:
+    """PDG number without sign of each code of a parton, and the negative codes that are an error."""
+    pdg_of = {code: pdg for group, pdg in zip(labels.partons, _PDG, strict=True) for code in group}
+    if labels.signed:
+        return pdg_of | {-code: pdg for code, pdg in pdg_of.items()}, []
+    return pdg_of, [-code for code in pdg_of if code > 0 and -code not in pdg_of and -code not in labels.none]
 
 
 def allowed_unmatched(n: int, layout: Layout) -> float:
@@ -117,17 +122,17 @@ def pt_complaint(leading: ndarray, layout: Layout) -> str:
         return ""
     median = median_of(leading)
     if median > HIGHEST_PT:
-        looks, unit = "MeV" if layout.energy_unit == "GeV" else "another unit", "MeV"
+        likely, unit = "MeV" if layout.energy_unit == "GeV" else "another unit", "MeV"
     elif 0 < median < LOWEST_PT and layout.unit != 1:
-        looks, unit = "GeV", "GeV"
+        likely, unit = "GeV", "GeV"
     elif 0 <= median < LOWEST_PT:
-        looks, unit = "TeV", "TeV"
+        likely, unit = "TeV", "TeV"
     else:
         return ""
     number = median / layout.unit
     low, high = LOWEST_PT / layout.unit, HIGHEST_PT / layout.unit
     return (
-        f"got a median leading pT of {number:.4g} in the file, which looks like {looks}, expected {low:g} to {high:g}"
+        f"got a median leading pT of {number:.4g} in the file, which looks like {likely}, expected {low:g} to {high:g}"
         f" with layout.energy_unit = {layout.energy_unit!r};"
         f" set layout.energy_unit = {unit!r}"
     )
@@ -139,52 +144,45 @@ def derive(path: Path, tree: Any, layout: Layout, start: int, stop: int) -> dict
     Raises:
         FileError: a branch cannot be read, or branches do not fit together.
     """
-    asked, n_events = layout.constituents, stop - start
+    constituents, n_events = layout.constituents, stop - start
 
     def read(branch: str) -> tuple[ndarray, ndarray]:
-        """Number of members of each list, and all members."""
-        baskets = list(read_lists(path, tree, branch, start, stop))
-        counts = np.concatenate([np.diff(basket.offsets) for basket in baskets])
-        return counts, np.concatenate([basket.numbers for basket in baskets])
+        return _joined(read_lists(path, tree, branch, start, stop, _BUFFER))
 
     counts, values = {}, {}
-    for key, branch in asked.branches.items():
+    for key, branch in constituents.branches.items():
         counts[key], values[key] = read(branch)
     for key in counts:
         as_in = "jet" if key == "link" else "pt"
         if key != "jet" and not np.array_equal(counts[key], counts[as_in]):
-            raise FileError(
-                f"{path}: branch {asked.branches[key]!r}: got {counts[key].sum()} numbers, expected"
-                f" {counts[as_in].sum()} as in {asked.branches[as_in]!r}",
-                path=path,
-                name=asked.branches[key],
-            )
+            branch, other = constituents.branches[key], constituents.branches[as_in]
+            problem = f"got {counts[key].sum()} numbers, expected {counts[as_in].sum()} as in {other!r}"
+            raise branch_error(path, branch, problem)
     n_jets, jet_eta = read(layout.branches.eta[0])
     _, jet_phi = read(layout.branches.phi[0])
     first_jet, first = (np.concatenate([[0], np.cumsum(each)]) for each in (n_jets, counts["pt"]))
     event = np.repeat(np.arange(n_events), counts["jet"])
     local = values["jet"].astype(np.int64)
-    member = first[event] + values["link"].astype(np.int64) if asked.link else np.arange(len(local))
+    member = first[event] + values["link"].astype(np.int64) if constituents.link else np.arange(len(local))
     kept = (local >= 0) & (local < n_jets[event])
     if np.any((member[kept] < first[event][kept]) | (member[kept] >= first[event + 1][kept])):
-        raise FileError(
-            f"{path}: branch {asked.link or asked.jet!r}: got numbers of constituents that are not there", path=path
-        )
+        branch = constituents.link or constituents.jet
+        raise branch_error(path, branch, "got numbers of constituents that are not there")
     owner, member = (first_jet[event] + local)[kept], member[kept]
     columns = {key: values[key][member].astype(np.float64) for key in ("pt", "eta", "phi")}
     columns["pt"] *= layout.unit
-    counted = columns["pt"] > asked.min_pt
-    if asked.charged:
+    counted = columns["pt"] > constituents.min_pt
+    if constituents.charged:
         counted &= values["charge"][member] != 0
     order = np.argsort(owner[counted], kind="stable")
     pt, eta, phi = (columns[key][counted][order] for key in ("pt", "eta", "phi"))
     offsets = np.searchsorted(owner[counted][order], np.arange(len(jet_eta) + 1)).astype(np.int64)
     n_trk, width, c1 = observables(
-        offsets, pt, eta, phi, jet_eta.astype(np.float64), jet_phi.astype(np.float64), asked.beta
+        offsets, pt, eta, phi, jet_eta.astype(np.float64), jet_phi.astype(np.float64), constituents.beta
     )
     lists = first_jet.astype(np.int64)
-    found = {"n_trk": n_trk, "width": width.astype(np.float32), "c1": c1.astype(np.float32)}
-    return {name: Basket(0, lists, content) for name, content in found.items()}
+    derived = {"n_trk": n_trk, "width": width.astype(np.float32), "c1": c1.astype(np.float32)}
+    return {name: Basket(0, lists, content) for name, content in derived.items()}
 
 
 DERIVED: Final = ("n_trk", "width", "c1")
@@ -210,8 +208,8 @@ def columns_of(layout: Layout, name: str) -> tuple[str, ...]:
     """Branches of a column, which is given by the name of its branch in our own files."""
     if name.startswith(SCORE):
         return tuple(each.branch for each in layout.scores if SCORE + each.name == name)
-    found: tuple[str, ...] = getattr(layout.branches, name.removeprefix("jet_"))
-    return found
+    branches: tuple[str, ...] = getattr(layout.branches, name.removeprefix("jet_"))
+    return branches
 
 
 @contextmanager
@@ -262,15 +260,12 @@ class EventSource:
             FileError: a branch of it cannot be read, or a number does not fit.
         """
         branches = columns_of(self.layout, column)
-        found = [self._numbers(branch) for branch in branches]
-        if column == "trigger":
-            if len(found) == 1 and found[0].dtype == bool:
-                return found[0]
-            n_events = self.stop - self.start
-            return np.logical_or.reduce([values != 0 for values in found]) if found else np.ones(n_events, bool)
-        if not found:
+        if not branches:
             return np.ones(self.stop - self.start, EVENT_BRANCHES[column])
-        return lossless(self.path, branches[0], found[0], EVENT_BRANCHES[column])
+        numbers = [self._numbers(branch) for branch in branches]
+        if column == "trigger":
+            return np.logical_or.reduce([values != 0 for values in numbers])
+        return lossless(self.path, branches[0], numbers[0], EVENT_BRANCHES[column])
 
     def lists(self, column: str) -> Iterator[Basket]:
         """A column with a list of numbers per event, not converted; see `converted`.
@@ -305,8 +300,8 @@ class EventSource:
         def read(branch: str) -> ndarray:
             return read_flat(self.path, self.tree, branch, self.start, self.stop)
 
-        found = evaluate(text, read)
-        return found if found.ndim else np.full(self.stop - self.start, found)
+        values = evaluate(text, read)
+        return values if values.ndim else np.full(self.stop - self.start, values)
 
     def _calculated(self, text: str) -> Basket:
         """Lists by an expression of lists and of numbers per event, which apply to all members of a list."""
@@ -344,14 +339,14 @@ class EventSource:
         names = names_in(text)
         if all(is_flat(self.path, self.tree, name) for name in names):
             return np.repeat(self._numbers(text), counts)
-        found = self._calculated(text)
-        if not np.array_equal(np.diff(found.offsets), counts):
+        lists = self._calculated(text)
+        if not np.array_equal(np.diff(lists.offsets), counts):
             raise FileError(
-                f"{self.path}: {text!r}: got {found.size} numbers, expected {counts.sum()}, one per jet",
+                f"{self.path}: {text!r}: got {lists.size} numbers, expected {counts.sum()}, one per jet",
                 path=self.path,
                 name=text,
             )
-        return found.numbers
+        return lists.numbers
 
     def whole(self, branch: str) -> tuple[ndarray, ndarray]:
         """Number of members of each list of a branch, and all members.
@@ -360,8 +355,8 @@ class EventSource:
             FileError: the branch cannot be read, or holds no lists.
         """
         with suppress(Exception):  # a damaged basket: the read below reports the error
-            if self.start == 0 and (found := first_lists(self.tree[branch], self.stop)) is not None:
-                return found
+            if self.start == 0 and (lists := first_lists(self.tree[branch], self.stop)) is not None:
+                return lists
         return _joined(read_lists(self.path, self.tree, branch, self.start, self.stop, _BUFFER))
 
     def whole_column(self, column: str) -> tuple[ndarray, ndarray]:
@@ -419,42 +414,36 @@ class EventSource:
         Raises:
             FileError: a branch cannot be read, or events have different numbers of weights.
         """
-        asked = self.layout.weights
-        if asked.factors and not generated:
-            factor = np.multiply.reduce([self._numbers(text).astype(np.float64) for text in asked.factors])
+        settings = self.layout.weights
+        if settings.factors and not generated:
+            factor = np.multiply.reduce([self._numbers(text).astype(np.float64) for text in settings.factors])
             for start, table in self.weights(generated=True):
                 yield start, (table * factor[start : start + len(table), None]).astype(">f4")
             return
-        if not asked.nominal:
+        if not settings.nominal:
             yield 0, np.ones((self.stop - self.start, 1), ">f4")
             return
-        pieces = self._tables(asked.nominal)
-        if not asked.variations and asked.index == 0:
+        pieces = self._tables(settings.nominal)
+        if not settings.variations and settings.index == 0:
             for start, table in pieces:
                 yield start, table.astype(">f4", copy=False)
             return
-        whole = np.concatenate([table for _, table in pieces])
-        if not 0 <= asked.index < whole.shape[1]:
-            raise FileError(
-                f"{self.path}: branch {asked.nominal!r}: got {whole.shape[1]} weights an event and"
-                f" layout.weights.index {asked.index}, expected less",
-                path=self.path,
-                name=asked.nominal,
-            )
-        order = [asked.index, *(k for k in range(whole.shape[1]) if k != asked.index)]
-        nominal = whole[:, asked.index : asked.index + 1].astype(np.float64)
-        parts = [whole[:, order], *(self._varied(each, nominal) for each in asked.variations)]
+        whole, index = np.concatenate([table for _, table in pieces]), settings.index
+        if not 0 <= index < whole.shape[1]:
+            problem = f"got {whole.shape[1]} weights an event and layout.weights.index {index}, expected less"
+            raise branch_error(self.path, settings.nominal, problem)
+        order = [index, *(k for k in range(whole.shape[1]) if k != index)]
+        nominal = whole[:, index : index + 1].astype(np.float64)
+        parts = [whole[:, order]]
+        for each in settings.variations:
+            table = np.concatenate([part for _, part in self._tables(each.branch)])
+            parts.append(table * nominal if each.ratio else table)
         yield 0, np.concatenate([part.astype(">f4") for part in parts], axis=1)
 
     def count(self, branch: str) -> int:
         """Number of weights that a branch has for an event."""
         first = EventSource(self.path, self.tree, self.layout, self.start, self.start + 1)
         return int(next(first._tables(branch))[1].shape[1])
-
-    def _varied(self, each: VariedWeight, nominal: ndarray) -> ndarray:
-        """(n, k) full weights of variations (not ratios)."""
-        table = np.concatenate([part for _, part in self._tables(each.branch)])
-        return table * nominal if each.ratio else table
 
     def _tables(self, branch: str) -> Iterator[tuple[int, ndarray]]:
         """First event and (n, k) numbers of pieces of a branch with a number, or equally many, for each event."""
@@ -467,12 +456,8 @@ class EventSource:
         for basket in read_lists(self.path, self.tree, branch, self.start, self.stop):
             counts = np.diff(basket.offsets)
             if np.any(counts != counts[0]):
-                raise FileError(
-                    f"{self.path}: branch {branch!r}: got {counts.min()} to {counts.max()} weights an event, expected"
-                    " the same number for all",
-                    path=self.path,
-                    name=branch,
-                )
+                problem = f"got {counts.min()} to {counts.max()} weights an event, expected the same number for all"
+                raise branch_error(self.path, branch, problem)
             yield basket.start, basket.numbers.reshape(len(counts), -1)
 
 
@@ -499,23 +484,32 @@ def change_jets(source: EventSource, plain: Layout) -> dict[str, Basket]:
     before = EventSource(source.path, source.tree, plain, source.start, source.stop)
     counts, stored = before.whole_column("jet_pt")
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    known = {"pt": before.converted("jet_pt", stored).astype(np.float64)}
+    pt: ndarray = before.converted("jet_pt", stored).astype(np.float64)
     correction, smearing, function = source.layout.correction, source.layout.smearing, source.layout.function
 
     def per_jet(text: str) -> ndarray:
-        return _input(before, text, counts, known)
+        """One number per jet of an input: a column (pT as changed so far), a branch, or an expression."""
+        column = text if text in EVENT_BRANCHES else f"jet_{text}"
+        if text == "pt":
+            return pt
+        if column in EVENT_BRANCHES:
+            return np.repeat(before.flat(column), counts)
+        if column in _TYPES and before.has(column):
+            numbers: ndarray = before.converted(column, before.whole_column(column)[1])
+            return numbers
+        return before.per_jet(text, counts)
 
     if correction is not None:
         texts = [each for each in correction.inputs if not each.startswith("=")]
-        known["pt"] = corrected_pt(correction, known["pt"], {each: per_jet(each) for each in texts})
+        pt = corrected_pt(correction, pt, {each: per_jet(each) for each in texts})
     if smearing is not None:
-        known["pt"] = smeared_pt(smearing, known["pt"], per_jet, before.whole, counts, plain.unit)
-    changed = {"pt": known["pt"]} if source.layout.files_of_changes else {}
+        pt = smeared_pt(smearing, pt, per_jet, before.whole, counts, plain.unit)
+    changed = {"pt": pt} if source.layout.files_of_changes else {}
     if function is not None:
-        given = {each: per_jet(each) for each in function.inputs}
-        found = load_function(function.call, Path.cwd())(given)
+        inputs = {each: per_jet(each) for each in function.inputs}
+        returned = load_function(function.call, Path.cwd())(inputs)
         for name in function.changes:
-            values = np.asarray(found[name]) if isinstance(found, Mapping) and name in found else np.empty(0)
+            values = np.asarray(returned[name]) if isinstance(returned, Mapping) and name in returned else np.empty(0)
             if values.shape != stored.shape or values.dtype.kind not in "buif":
                 raise FileError(
                     f"{source.path}: function {function.call}: got {name} of shape {values.shape}, expected numbers of"
@@ -527,50 +521,11 @@ def change_jets(source: EventSource, plain: Layout) -> dict[str, Basket]:
     return {name: Basket(0, offsets, values) for name, values in changed.items()}
 
 
-def _input(source: EventSource, name: str, counts: ndarray, known: Mapping[str, ndarray]) -> ndarray:
-    """One number per jet of an input of a function: a column, a branch, or an expression."""
-    if name in known:
-        return known[name]
-    column = name if name in EVENT_BRANCHES else f"jet_{name}"
-    if column in EVENT_BRANCHES:
-        return np.repeat(source.flat(column), counts)
-    if column in _TYPES and source.has(column):
-        found: ndarray = source.converted(column, source.whole_column(column)[1])
-        return found
-    return source.per_jet(name, counts)
-
-
 _BUFFERS: Final[dict[str, Buffer]] = {}
 """Memory of each column, kept for the next chunk."""
 
 
-class Piece(NamedTuple):
-    """Some events of a column.
-
-    Attributes:
-        start: first event, counted from the start of the range.
-        stop: one past the last event.
-        data: bytes of the numbers.
-        big: whether they are big-endian, as in ROOT files.
-        offsets: first number of each event; None if each event has one, or equally many.
-    """
-
-    start: int
-    stop: int
-    data: UInt8[ndarray, " b"]
-    big: bool
-    offsets: Int64[ndarray, " n_1"] | None
-
-    @classmethod
-    def of(cls, start: int, values: ndarray, offsets: Int64[ndarray, " n_1"] | None) -> Piece:
-        """A piece from an array of either byte order."""
-        big = values.dtype.byteorder == ">"
-        n = len(values) if offsets is None else len(offsets) - 1
-        return cls(start, start + n, np.ascontiguousarray(values).reshape(-1).view(np.uint8), big, offsets)
-
-    def first(self, event: int) -> int:
-        """The first number of an event; the event itself, if there are no offsets."""
-        return event - self.start if self.offsets is None else int(self.offsets[event - self.start])
+_NOTHING: Final = Basket(0, np.zeros(1, np.int64), np.empty(0, np.uint8))
 
 
 @dataclass(eq=False)
@@ -578,23 +533,35 @@ class Stream:
     """An iterator over the pieces of a column, with a current piece.
 
     Attributes:
+        pieces: the pieces that follow.
         branch: branch whose baskets the pieces are; None if they are not baskets.
-        piece: the current piece.
+        piece: the current piece; of a column with a number, or equally many, for each event, offsets count events.
     """
 
-    _pieces: Iterator[Piece]
+    pieces: Iterator[Basket]
     branch: Any = None
-    piece: Piece = field(default_factory=lambda: Piece(0, 0, np.empty(0, np.uint8), False, None))
+    piece: Basket = _NOTHING
 
     def reach(self, event: int) -> int:
         """Advance to the piece that contains an event; returns the end of the piece."""
         while self.piece.stop <= event:
-            self.piece = next(self._pieces)
+            self.piece = next(self.pieces)
         return self.piece.stop
 
+    def first(self, event: int) -> int:
+        """Where an event of the piece begins."""
+        return int(self.piece.offsets[event - self.piece.start])
+
     def column(self, event: int) -> tuple[ndarray, bool, int]:
-        """The numbers from an event on, as the filler takes them."""
-        return self.piece.data, self.piece.big, self.piece.first(event)
+        """The numbers from an event on, as the filler takes them: bytes, whether big-endian, first number."""
+        content = self.piece.content
+        data = np.ascontiguousarray(content).reshape(-1).view(np.uint8)
+        return data, content.dtype.byteorder == ">", self.first(event)
+
+
+def _by_event(start: int, values: ndarray) -> Basket:
+    """A piece of a column with a number, or equally many, for each event."""
+    return Basket(start, np.arange(len(values) + 1), values)
 
 
 def is_stored_as(source: EventSource, column: str, dtype: str) -> bool:
@@ -616,7 +583,7 @@ def event_stream(source: EventSource, column: str) -> Stream | None:
     """A column with one number per event; None if there is no branch of it."""
     if not columns_of(source.layout, column):
         return None
-    return Stream(iter((Piece.of(0, source.flat(column), None),)))
+    return Stream(iter((_by_event(0, source.flat(column)),)))
 
 
 def jet_stream(source: EventSource, column: str, dtype: str, leader: Stream | None = None) -> Stream | None:
@@ -634,11 +601,13 @@ def jet_stream(source: EventSource, column: str, dtype: str, leader: Stream | No
         branch = source.tree[name]
         if leader is not None and _goes_along(branch, leader.branch, source):
             return Stream(_following(source, branch, column, leader), branch)
-        baskets = read_lists(source.path, source.tree, name, source.start, source.stop, _buffer(column))
-        return Stream((Piece.of(each.start, each.content, each.offsets) for each in baskets), branch)
+        return Stream(read_lists(source.path, source.tree, name, source.start, source.stop, _buffer(column)), branch)
     if column == "jet_clean" and not (columns_of(source.layout, column) or source.changes(column)):
         return None
-    return Stream(_converted(source, column))
+    return Stream(
+        Basket(basket.start, basket.offsets - basket.offsets[0], source.converted(column, basket.numbers))
+        for basket in source.lists(column)
+    )
 
 
 def _goes_along(branch: Any, leader: Any, source: EventSource) -> bool:
@@ -651,74 +620,41 @@ def _goes_along(branch: Any, leader: Any, source: EventSource) -> bool:
     )
 
 
-def _following(source: EventSource, branch: Any, column: str, leader: Stream) -> Iterator[Piece]:
+def _following(source: EventSource, branch: Any, column: str, leader: Stream) -> Iterator[Basket]:
     """Pieces of a branch with the offsets of `leader`, which has advanced to the same basket before."""
     for start, stop, numbers in whole_baskets(branch, source.start, source.stop, _buffer(column)):
-        offsets = leader.piece.offsets
-        if (leader.piece.start, leader.piece.stop) != (start, stop) or offsets is None or len(numbers) != offsets[-1]:
+        piece = leader.piece
+        if (piece.start, piece.stop) != (start, stop) or len(numbers) != piece.offsets[-1]:
             raise ValueError("not as many numbers as in another column of jets")
-        yield Piece.of(start, numbers, offsets)
-
-
-def _converted(source: EventSource, column: str) -> Iterator[Piece]:
-    """Pieces of a column whose numbers must be converted or derived."""
-    for basket in source.lists(column):
-        yield Piece.of(basket.start, source.converted(column, basket.numbers), basket.offsets - basket.offsets[0])
+        yield Basket(start, piece.offsets, numbers)
 
 
 def _buffer(column: str) -> Buffer:
     return _BUFFERS.setdefault(column, Buffer())
 
 
-def weight_stream(source: EventSource) -> Iterator[tuple[Piece, int]]:
-    """Weights, and how many each event has, nominal first.
+def weight_stream(source: EventSource) -> Stream:
+    """Weights, (n, n_weights) in each piece, nominal first.
 
-    Raises:
-        ValueError: events have different numbers of weights.
+    If the branch has a counter, an error is raised as a `ValueError` where events have different numbers of weights.
     """
-    asked: Any = source.layout.weights
-    first = asked.nominal and not asked.variations and asked.index == 0 and not asked.factors
-    if first and _is_plain(source, asked.nominal, "float32"):
-        branch = source.tree[asked.nominal]
+    settings = source.layout.weights
+    as_stored = settings.nominal and not (settings.variations or settings.index or settings.factors)
+    if as_stored and _is_plain(source, settings.nominal, "float32"):
+        branch = source.tree[settings.nominal]
         if has_whole_baskets(branch, source.start, source.stop):
-            yield from _counted_weights(branch, source)
-            return
-        for basket in read_lists(source.path, source.tree, asked.nominal, source.start, source.stop, _buffer("weight")):
-            n_events = len(basket.offsets) - 1
-            n_weights = basket.size // n_events
-            if np.any(np.diff(basket.offsets) != n_weights):
-                raise ValueError("events have different numbers of weights")
-            values = basket.numbers.reshape(n_events, n_weights)
-            yield Piece.of(basket.start, values, None), n_weights
-    else:
-        for start, table in source.weights():
-            yield Piece.of(start, table, None), table.shape[1]
+            return Stream(_counted_weights(branch, source))
+    return Stream(_by_event(start, table) for start, table in source.weights())
 
 
-def _counted_weights(branch: Any, source: EventSource) -> Iterator[tuple[Piece, int]]:
+def _counted_weights(branch: Any, source: EventSource) -> Iterator[Basket]:
     """Weights with a counter branch; their number must be the same for all events."""
     counts = branch.counter.array(source.start, source.stop, library="np")
     n_weights = int(counts[0])
     for start, stop, numbers in whole_baskets(branch, source.start, source.stop, _buffer("weight")):
         if np.any(counts[start:stop] != n_weights) or len(numbers) != (stop - start) * n_weights:
             raise ValueError("events have different numbers of weights")
-        yield Piece.of(start, numbers.reshape(stop - start, n_weights), None), n_weights
-
-
-class JetColumns(NamedTuple):
-    """Columns of jets that the compiled filler gets beside pT, eta, cleaning and n_trk.
-
-    Attributes:
-        labels: whether labels are required.
-        regions: whether the region of each jet is required.
-        varied: names of the variations of n_trk.
-        floats: names of columns that are passed on unchanged.
-    """
-
-    labels: bool
-    regions: bool
-    varied: tuple[str, ...]
-    floats: tuple[str, ...]
+        yield _by_event(start, numbers.reshape(stop - start, n_weights))
 
 
 class Segment(NamedTuple):
@@ -738,13 +674,24 @@ class Segment(NamedTuple):
     columns: list[tuple[ndarray, bool, int] | None]
 
 
-def segments(source: EventSource, wanted: JetColumns, *, weighted: bool) -> Iterator[Segment]:
+def segments(
+    source: EventSource,
+    *,
+    weighted: bool,
+    labels: bool,
+    regions: bool,
+    varied: Iterable[str],
+    floats: Iterable[str],
+) -> Iterator[Segment]:
     """The events of a range, divided where a column begins a new basket.
 
     Args:
         source: range of events.
-        wanted: columns of jets.
         weighted: whether weights are required.
+        labels: whether labels are required.
+        regions: whether the region of each jet is required.
+        varied: names of the variations of n_trk.
+        floats: names of columns of jets that are passed on unchanged.
 
     Raises:
         FileError: a branch cannot be read, or columns of jets have different numbers of jets.
@@ -754,25 +701,19 @@ def segments(source: EventSource, wanted: JetColumns, *, weighted: bool) -> Iter
     assert pt is not None
     names = ["jet_eta", "jet_clean", "jet_n_trk"]
     jets = [pt, *(jet_stream(source, name, JET_BRANCHES[name], pt) for name in names)]
-    jets += [jet_stream(source, "jet_label", "int8", pt) if wanted.labels else None]
-    jets += [jet_stream(source, "jet_region", "int8", pt) if wanted.regions else None]
-    jets += [jet_stream(source, VARIED_N_TRK[name], "uint16", pt) for name in wanted.varied]
-    jets += [jet_stream(source, name, "float32", pt) for name in wanted.floats]
-    pieces, weights, n_weights = weight_stream(source) if weighted else None, None, 1
-    of_jets = [stream for stream in jets if stream is not None]
+    jets += [jet_stream(source, "jet_label", "int8", pt) if labels else None]
+    jets += [jet_stream(source, "jet_region", "int8", pt) if regions else None]
+    jets += [jet_stream(source, VARIED_N_TRK[name], "uint16", pt) for name in varied]
+    jets += [jet_stream(source, name, "float32", pt) for name in floats]
+    weight = weight_stream(source) if weighted else None
+    of_jets, others = ([stream for stream in group if stream is not None] for group in (jets, (*events, weight)))
     at, n_events = 0, source.stop - source.start
     while at < n_events:
         # Advance pT first: other columns of jets may share its offsets.
-        ends = [stream.reach(at) for stream in (*of_jets, *(each for each in events if each is not None))]
-        while pieces is not None and (weights is None or weights.stop <= at):
-            weights, n_weights = next(pieces)
-        end = min(*ends, n_events if weights is None else weights.stop)
-        counts = {stream.piece.first(end) - stream.piece.first(at) for stream in of_jets}
-        if len(counts) > 1:
+        end = min([stream.reach(at) for stream in (*of_jets, *others)])
+        if len({stream.first(end) - stream.first(at) for stream in of_jets}) > 1:
             raise FileError(f"{source.path}: columns of jets have different numbers of jets", path=source.path)
-        assert pt.piece.offsets is not None
         offsets = pt.piece.offsets[at - pt.piece.start : end - pt.piece.start + 1]
-        weight = None if weights is None else (weights.data, weights.big, weights.first(at))
-        before, after = ([None if each is None else each.column(at) for each in group] for group in (events, jets))
-        yield Segment(end - at, n_weights, offsets, [*before, weight, *after])
+        columns = [None if stream is None else stream.column(at) for stream in (*events, weight, *jets)]
+        yield Segment(end - at, 1 if weight is None else weight.piece.content.shape[1], offsets, columns)
         at = end

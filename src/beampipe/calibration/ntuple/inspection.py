@@ -6,8 +6,8 @@ All problems of a file are collected in one `FileError`, which names the file, t
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,19 +44,20 @@ def weight_names(source: EventSource) -> tuple[str, ...]:
     Raises:
         FileError: there are more or fewer names in the layout than weights in the file.
     """
-    asked = source.layout.weights
+    weights = source.layout.weights
     first = EventSource(source.path, source.tree, source.layout, source.start, source.start + 1)
     n_weights = next(first.weights())[1].shape[1]
-    sizes = [first.count(each.branch) for each in asked.variations]
+    sizes = [first.count(each.branch) for each in weights.variations]
     names = ["nominal", *(f"weight_{k}" for k in range(1, n_weights - sum(sizes)))]
-    for each, size in zip(asked.variations, sizes, strict=True):
+    for each, size in zip(weights.variations, sizes, strict=True):
         names += [each.name] if size == 1 else [f"{each.name}_{k}" for k in range(size)]
-    if asked.names and len(asked.names) != len(names):
+    if weights.names and len(weights.names) != len(names):
         raise FileError(
-            f"{source.path}: got {len(names)} weights an event, expected {len(asked.names)} as in layout.weights.names",
+            f"{source.path}: got {len(names)} weights an event, expected {len(weights.names)} as in"
+            " layout.weights.names",
             path=source.path,
         )
-    return asked.names or tuple(names)
+    return weights.names or tuple(names)
 
 
 def sums_of_weights(file: Any, source: EventSource, n_weights: int, given: tuple[float, ...]) -> tuple[float, ...]:
@@ -71,19 +72,19 @@ def sums_of_weights(file: Any, source: EventSource, n_weights: int, given: tuple
     Raises:
         FileError: the sums are missing, or are not finite.
     """
-    path, asked = source.path, source.layout.sums
-    if asked.source == "events":
+    path, settings = source.path, source.layout.sums
+    if settings.source == "events":
         parts = [table.sum(axis=0, dtype=np.float64) for _, table in source.weights(generated=True)]
         sums = tuple(math.fsum(column) for column in np.stack(parts, axis=1))
-    elif asked.source == "manifest":
+    elif settings.source == "manifest":
         sums = given
-    elif asked.source in ("runs", "histogram"):
+    elif settings.source in ("runs", "histogram"):
         sums = _from_object(file, source, n_weights)
-    elif asked.source == "cutbookkeepers":
+    elif settings.source == "cutbookkeepers":
         sums = _from_records(file, source, n_weights)
     else:
         raise FileError(
-            f"{path}: got no sum of weights: layout.sums.source is {asked.source!r}, expected runs,"
+            f"{path}: got no sum of weights: layout.sums.source is {settings.source!r}, expected runs,"
             " cutbookkeepers, histogram, manifest, or events if no event was left out when the files were written",
             path=path,
         )
@@ -91,7 +92,7 @@ def sums_of_weights(file: Any, source: EventSource, n_weights: int, given: tuple
         sums = sums * n_weights
     if len(sums) != n_weights or not np.isfinite(sums).all():
         raise FileError(
-            f"{path}: got {len(sums)} sums of weights ({asked.source}), expected {n_weights} finite ones", path=path
+            f"{path}: got {len(sums)} sums of weights ({settings.source}), expected {n_weights} finite ones", path=path
         )
     return sums
 
@@ -99,15 +100,15 @@ def sums_of_weights(file: Any, source: EventSource, n_weights: int, given: tuple
 def _from_object(file: Any, source: EventSource, n_weights: int) -> tuple[float, ...]:
     """Sums from a tree with sums of runs or from a histogram, for the nominal weight and for variations."""
     layout, path = source.layout, source.path
-    asked, variations = layout.sums, layout.weights.variations
-    if asked.source == "runs":
-        tree = _object(path, file, asked.object)
-        total = _column(path, tree, asked.object, asked.branch)
+    settings, variations = layout.sums, layout.weights.variations
+    if settings.source == "runs":
+        tree = _object(path, file, settings.object)
+        total = _column(path, tree, settings.object, settings.branch)
     else:
-        tree, total = None, _bins(path, file, asked.object)[None, asked.bin : asked.bin + 1]
+        tree, total = None, _bins(path, file, settings.object)[None, settings.bin : settings.bin + 1]
     n_own = n_weights - sum(source.count(each.branch) for each in variations)
     if total.shape[1] not in (1, n_own):
-        raise FileError(f"{path}: got {total.shape[1]} sums in {asked.branch!r}, expected 1 or {n_own}", path=path)
+        raise FileError(f"{path}: got {total.shape[1]} sums in {settings.branch!r}, expected 1 or {n_own}", path=path)
     nominal = total[:, layout.weights.index if total.shape[1] > 1 else 0][:, None]
     order = [layout.weights.index, *(k for k in range(n_own) if k != layout.weights.index)]
     columns = [total[:, order] if total.shape[1] > 1 else np.repeat(nominal, n_own, axis=1)]
@@ -117,7 +118,9 @@ def _from_object(file: Any, source: EventSource, n_weights: int) -> tuple[float,
             columns.append(np.repeat(nominal, size, axis=1))
             continue
         own = (
-            _column(path, tree, asked.object, each.sums) if tree is not None else _bins(path, file, each.sums)[None, 1:]
+            _column(path, tree, settings.object, each.sums)
+            if tree is not None
+            else _bins(path, file, each.sums)[None, 1:]
         )
         if own.shape[1] < size:
             raise FileError(f"{path}: got {own.shape[1]} sums in {each.sums!r}, expected {size}", path=path)
@@ -137,19 +140,15 @@ def _from_records(file: Any, source: EventSource, n_weights: int) -> tuple[float
 
     Each step of the production adds a record of its input events; the first step has the highest cycle.
     """
-    path, asked = source.path, source.layout.sums
-    tree = _object(path, file, asked.object)
-    known = {str(name).rpartition("/")[2] for name in tree.keys()}  # noqa: SIM118 - a tree is no dictionary
+    path, settings = source.path, source.layout.sums
+    tree = _object(path, file, settings.object)
+    branches = {str(name).rpartition("/")[2] for name in tree.keys()}  # noqa: SIM118 - a tree is no dictionary
 
     def column(container: str, name: str) -> Any:
         branch = f"{container}.{name}"
-        if branch not in known:
-            raise ColumnError(
-                f"{path}: tree {asked.object!r}: got no branch {branch!r} (layout.sums), expected it"
-                f"{nearest(branch, known)}; if a weight has no record, take layout.sums.source = 'manifest'",
-                path=path,
-                name=branch,
-            )
+        if branch not in branches:
+            advice = "; if a weight has no record, take layout.sums.source = 'manifest'"
+            raise _no_branch(path, settings.object, branch, branches, " (layout.sums)", advice)
         with file_errors(path, branch):
             return tree[f"{container}./{branch}"].array(library="np")
 
@@ -163,10 +162,10 @@ def _from_records(file: Any, source: EventSource, n_weights: int) -> tuple[float
         ]
         if not rows:
             raise FileError(
-                f"{path}: tree {asked.object!r}: got records {', '.join(map(str, names[entry])) or 'none'}, expected"
+                f"{path}: tree {settings.object!r}: got records {', '.join(map(str, names[entry])) or 'none'}, expected"
                 f" {_ALL_EVENTS!r} of one of {', '.join(_STREAMS)}",
                 path=path,
-                name=asked.object,
+                name=settings.object,
             )
         places.append(-max(rows)[1])
     out = []
@@ -175,17 +174,25 @@ def _from_records(file: Any, source: EventSource, n_weights: int) -> tuple[float
     for number in [index, *(k for k in range(n_own) if k != index)]:
         container = f"CutBookkeepers_weight_{number}Aux" if number else "CutBookkeepersAux"
         sums = column(container, "sumOfEventWeights")
-        out.append(math.fsum(float(values[place]) for values, place in zip(sums, places, strict=True)))
+        out.append(math.fsum(float(values[row_of_sum]) for values, row_of_sum in zip(sums, places, strict=True)))
     return (*out, *(out[0] for _ in range(n_weights - n_own)))
+
+
+def _no_branch(
+    path: Path, tree: str, branch: str, branches: Iterable[str], key: str = "", advice: str = ""
+) -> ColumnError:
+    """The error for a missing branch; it suggests the nearest name."""
+    message = f"{path}: tree {tree!r}: got no branch {branch!r}{key}, expected it{nearest(branch, branches)}{advice}"
+    return ColumnError(message, path=path, name=branch)
 
 
 def _object(path: Path, file: Any, name: str) -> Any:
     """An object of a file; the error for a missing one suggests the nearest name."""
-    known = {str(key).split(";")[0] for key in file}
-    if name not in known:
+    names = {str(key).split(";")[0] for key in file}
+    if name not in names:
         raise ColumnError(
-            f"{path}: got no {name!r} (layout.sums.object), expected it beside {', '.join(sorted(known)[:8])}"
-            f"{nearest(name, known)}",
+            f"{path}: got no {name!r} (layout.sums.object), expected it beside {', '.join(sorted(names)[:8])}"
+            f"{nearest(name, names)}",
             path=path,
             name=name,
         )
@@ -198,11 +205,7 @@ def _column(path: Path, tree: Any, name: str, branch: str) -> ndarray:
     import awkward as ak
 
     if branch not in tree:
-        raise ColumnError(
-            f"{path}: tree {name!r}: got no branch {branch!r} (layout.sums), expected it{nearest(branch, tree.keys())}",
-            path=path,
-            name=branch,
-        )
+        raise _no_branch(path, name, branch, tree.keys(), " (layout.sums)")
     with file_errors(path, branch):
         values = tree[branch].array(library="ak")
         table: ndarray = np.asarray(ak.to_numpy(values), np.float64)
@@ -211,10 +214,10 @@ def _column(path: Path, tree: Any, name: str, branch: str) -> ndarray:
 
 def _bins(path: Path, file: Any, name: str) -> ndarray:
     """Contents of a histogram, with underflow and overflow."""
-    found = _object(path, file, name)
-    if not hasattr(found, "values"):
+    histogram = _object(path, file, name)
+    if not hasattr(histogram, "values"):
         raise FileError(f"{path}: {name!r}: got no histogram, expected one (layout.sums.object)", path=path, name=name)
-    values: ndarray = np.asarray(found.values(flow=True), np.float64)
+    values: ndarray = np.asarray(histogram.values(flow=True), np.float64)
     return values
 
 
@@ -243,148 +246,116 @@ class ColumnSummary:
     unmatched: int = 0
 
 
-@dataclass(frozen=True)
 class SanityChecks:
-    """Results of the sanity checks of the first events of a file.
-
-    Attributes:
-        seen: summary of each column, by the name of its branch in our own files.
-        median_pt: median pT of leading jets [GeV]; NaN without jets.
-        problems: problems, one line each.
-    """
-
-    seen: Mapping[str, ColumnSummary]
-    median_pt: float
-    problems: tuple[str, ...]
-
-
-class _ColumnChecks:
-    """Sanity checks in progress.
-
-    Args:
-        whole: all events of the file.
-        labelled: whether labels are needed.
-        needs: required columns of jets, besides those that are always required.
-        min_pt: pT that both leading jets must exceed for their labels to count [GeV].
-    """
-
-    def __init__(self, whole: EventSource, labelled: bool, needs: tuple[str, ...], min_pt: float) -> None:
-        stop = min(whole.start + N_EVENTS, whole.stop)
-        self.source = EventSource(whole.path, whole.tree, whole.layout, whole.start, stop)
-        self.labelled, self.needs, self.min_pt = labelled, needs, min_pt
-        self.seen: dict[str, ColumnSummary] = {}
-        self.problems: list[str] = []
-        self.median = float("nan")
-
-    def guarded(self, column: str, look: Any) -> Any:
-        """The return value of `look`; None after a `FileError`, which is recorded as a problem."""
-        try:
-            return look()
-        except FileError as error:
-            line = str(error).removeprefix(f"{self.source.path}: ")
-            if line not in self.problems:
-                self.problems.append(line)
-            return None
-
-    def flat(self, column: str) -> None:
-        """Check a column with one number per event."""
-        values = self.guarded(column, lambda: self.source.flat(column))
-        if values is not None:
-            self.note(column, values)
-
-    def lists(self, column: str) -> tuple[ndarray, ndarray] | None:
-        """Offsets and numbers of a column of jets, in the unit of the file."""
-
-        def look() -> tuple[ndarray, ndarray]:
-            counts, numbers = self.source.whole_column(column)
-            return np.concatenate([[0], np.cumsum(counts)]), numbers
-
-        found: tuple[ndarray, ndarray] | None = self.guarded(column, look)
-        if found is not None:
-            self.note(column, found[1])
-        return found
-
-    def note(self, column: str, values: ndarray) -> None:
-        """Record the range of a column."""
-        branches = columns_of(self.source.layout, column)
-        plain = branches and not is_expression(branches[0])
-        kind = str(getattr(self.source.tree[branches[0]], "typename", "")) if plain else ""
-        low, high = (float(values.min()), float(values.max())) if len(values) else (float("nan"), float("nan"))
-        self.seen[column] = ColumnSummary(branches, kind, low, high, {})
-
-
-def sanity_checks(whole: EventSource, *, labelled: bool, needs: tuple[str, ...], min_pt: float = 0.0) -> SanityChecks:
-    """Check the first events of a file: ranges, units, codes of labels.
+    """Sanity checks of the first events of a file: ranges, units, codes of labels.
 
     Args:
         whole: all events of the file.
         labelled: whether labels are needed.
         needs: observables of jets that are needed, of `DERIVED`.
         min_pt: pT that both leading jets of an event must exceed for their labels to count [GeV].
+
+    Attributes:
+        columns: summary of each column, by the name of its branch in our own files.
+        median_pt: median pT of leading jets [GeV]; NaN without jets.
+        problems: problems, one line each.
     """
-    look = _ColumnChecks(whole, labelled, needs, min_pt)
-    for column in EVENT_BRANCHES:
-        look.flat(column)
-    pt = look.lists("jet_pt")
-    if pt is not None:
-        _jets(look, *pt)
-    return SanityChecks(look.seen, look.median, tuple(look.problems))
 
+    def __init__(self, whole: EventSource, *, labelled: bool, needs: tuple[str, ...], min_pt: float = 0.0) -> None:
+        self.columns: dict[str, ColumnSummary] = {}
+        self.median_pt = float("nan")
+        self.problems: list[str] = []
+        stop = min(whole.start + N_EVENTS, whole.stop)
+        self._source = EventSource(whole.path, whole.tree, whole.layout, whole.start, stop)
+        for column in EVENT_BRANCHES:
+            try:
+                self._note(column, self._source.flat(column))
+            except FileError as error:
+                self._add_problem(error)
+        pt = self._lists("jet_pt")
+        if pt is not None:
+            self._check_jets(*pt, labelled, needs, min_pt)
 
-def _jets(look: _ColumnChecks, offsets: ndarray, pt: ndarray) -> None:
-    """Check the columns of jets, and compare their numbers of jets with that of pT."""
-    layout = look.source.layout
-    unit = 1.0 if look.source.changes("jet_pt") else layout.unit  # functions and corrections of jets return GeV
-    event = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    same = event[1:] == event[:-1]
-    falls = not np.any(same & ~(pt[1:] <= pt[:-1]))
-    order = np.arange(len(pt)) if falls else np.lexsort((-pt.astype(np.float64), event))
-    rank = np.arange(len(pt)) - offsets[event]
-    leading, pair = order[rank == 0], order[rank < 2]
-    soft = np.ones(len(offsets) - 1, bool)
-    second = order[rank == 1]
-    soft[event[second]] = ~(pt[second] * unit > look.min_pt)
-    high = ~soft[event[pair]]
-    if layout.falling_pt and np.any(same & (pt[1:] > pt[:-1])):
-        look.problems.append(
-            f"branch {', '.join(layout.branches.pt)!r}: got jets that are not sorted by falling pT; set"
-            " layout.falling_pt = false to have the leading ones searched for"
-        )
-    with np.errstate(invalid="ignore"):
-        look.median = median_of(pt[leading]) * unit if len(leading) else float("nan")
-        complaint = pt_complaint(pt[leading].astype(np.float64) * unit, layout)
-    if complaint:
-        look.problems.append(f"branch {', '.join(layout.branches.pt)!r}: {complaint}")
-    wanted = [name for name in JET_BRANCHES if name not in ("jet_pt", "jet_phi")]
-    wanted = [name for name in wanted if name.removeprefix("jet_") not in DERIVED or name[4:] in look.needs]
-    wanted += [name for name in VARIED_N_TRK.values() if look.source.present(name)] if look.labelled else []
-    for column in (*wanted, *(("jet_label",) if look.labelled else ())):
-        found = look.lists(column)
-        if found is None:
-            continue
-        branch = ", ".join(columns_of(layout, column)) or column
-        if not np.array_equal(found[0], offsets):
-            look.problems.append(
-                f"branch {branch!r}: got {found[0][-1]} numbers in {len(offsets) - 1} events, expected {offsets[-1]},"
-                f" one per jet, as in {', '.join(layout.branches.pt)!r}"
+    def _add_problem(self, error: FileError) -> None:
+        line = str(error).removeprefix(f"{self._source.path}: ")
+        if line not in self.problems:
+            self.problems.append(line)
+
+    def _lists(self, column: str) -> tuple[ndarray, ndarray] | None:
+        """Offsets and numbers of a column of jets, in the unit of the file; None if it cannot be read."""
+        try:
+            counts, numbers = self._source.whole_column(column)
+        except FileError as error:
+            self._add_problem(error)
+            return None
+        self._note(column, numbers)
+        return np.concatenate([[0], np.cumsum(counts)]), numbers
+
+    def _note(self, column: str, values: ndarray) -> None:
+        """Record the range of a column."""
+        branches = columns_of(self._source.layout, column)
+        plain = branches and not is_expression(branches[0])
+        kind = str(getattr(self._source.tree[branches[0]], "typename", "")) if plain else ""
+        low, high = (float(values.min()), float(values.max())) if len(values) else (float("nan"), float("nan"))
+        self.columns[column] = ColumnSummary(branches, kind, low, high, {})
+
+    def _check_jets(self, offsets: ndarray, pt: ndarray, labelled: bool, needs: tuple[str, ...], min_pt: float) -> None:
+        """Check the columns of jets, and compare their numbers of jets with that of pT."""
+        source, layout = self._source, self._source.layout
+        pt_branch = ", ".join(layout.branches.pt)
+        unit = 1.0 if source.changes("jet_pt") else layout.unit  # functions and corrections of jets return GeV
+        event = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+        same = event[1:] == event[:-1]
+        falls = not np.any(same & ~(pt[1:] <= pt[:-1]))
+        order = np.arange(len(pt)) if falls else np.lexsort((-pt.astype(np.float64), event))
+        rank = np.arange(len(pt)) - offsets[event]
+        leading, pair = order[rank == 0], order[rank < 2]
+        soft = np.ones(len(offsets) - 1, bool)
+        second = order[rank == 1]
+        soft[event[second]] = ~(pt[second] * unit > min_pt)
+        high = ~soft[event[pair]]
+        if layout.falling_pt and np.any(same & (pt[1:] > pt[:-1])):
+            self.problems.append(
+                f"branch {pt_branch!r}: got jets that are not sorted by falling pT; set layout.falling_pt = false to"
+                " have the leading ones searched for"
             )
-            continue
-        codes = found[1][pair]
-        pdg = look.guarded(column, lambda column=column, codes=codes: look.source.converted(column, codes))
-        if column == "jet_label":
-            _labels(look, branch, codes, pdg, high)
+        with np.errstate(invalid="ignore"):
+            self.median_pt = median_of(pt[leading]) * unit if len(leading) else float("nan")
+            complaint = pt_complaint(pt[leading].astype(np.float64) * unit, layout)
+        if complaint:
+            self.problems.append(f"branch {pt_branch!r}: {complaint}")
+        wanted = [name for name in JET_BRANCHES if name not in ("jet_pt", "jet_phi")]
+        wanted = [name for name in wanted if name.removeprefix("jet_") not in DERIVED or name[4:] in needs]
+        if labelled:
+            wanted += [*(name for name in VARIED_N_TRK.values() if source.present(name)), "jet_label"]
+        for column in wanted:
+            lists = self._lists(column)
+            if lists is None:
+                continue
+            branch = ", ".join(columns_of(layout, column)) or column
+            if not np.array_equal(lists[0], offsets):
+                self.problems.append(
+                    f"branch {branch!r}: got {lists[0][-1]} numbers in {len(offsets) - 1} events, expected"
+                    f" {offsets[-1]}, one per jet, as in {pt_branch!r}"
+                )
+                continue
+            codes, pdg = lists[1][pair], None
+            try:
+                pdg = source.converted(column, codes)
+            except FileError as error:
+                self._add_problem(error)
+            if column == "jet_label":
+                self._check_labels(branch, codes, pdg, high)
 
-
-def _labels(look: _ColumnChecks, branch: str, codes: ndarray, pdg: ndarray | None, high: ndarray) -> None:
-    """Count the labels of leading jets; only those of `high` pT must have partons."""
-    numbers, counts = np.unique(codes, return_counts=True)
-    table = {int(number): int(count) for number, count in zip(numbers, counts, strict=True)}
-    before = look.seen["jet_label"]
-    unmatched = 0 if pdg is None else int(np.count_nonzero(pdg == 0))
-    look.seen["jet_label"] = ColumnSummary(before.branches, before.kind, before.low, before.high, table, unmatched)
-    complaint = "" if pdg is None else unmatched_complaint(pdg[high], codes[high], look.source.layout)
-    if complaint:
-        look.problems.append(f"branch {branch!r}: {complaint}")
+    def _check_labels(self, branch: str, codes: ndarray, pdg: ndarray | None, high: ndarray) -> None:
+        """Count the labels of leading jets; only those of `high` pT must have partons."""
+        numbers, counts = np.unique(codes, return_counts=True)
+        table = {int(number): int(count) for number, count in zip(numbers, counts, strict=True)}
+        unmatched = 0 if pdg is None else int(np.count_nonzero(pdg == 0))
+        self.columns["jet_label"] = replace(self.columns["jet_label"], codes=table, unmatched=unmatched)
+        complaint = "" if pdg is None else unmatched_complaint(pdg[high], codes[high], self._source.layout)
+        if complaint:
+            self.problems.append(f"branch {branch!r}: {complaint}")
 
 
 def inspect_file(
@@ -431,14 +402,15 @@ def inspect_file(
         if lines:
             raise ColumnError(f"{path}: {_joined(lines)}", path=path, name=next(iter(missing), ""))
         source = EventSource(path, events, layout, 0, int(events.num_entries))
-        problems = sanity_checks(source, labelled=simulated, needs=needs, min_pt=min_pt).problems
+        problems = SanityChecks(source, labelled=simulated, needs=needs, min_pt=min_pt).problems
         if problems:
             raise FileError(f"{path}: {_joined(problems)}", path=path)
         varied = tuple(name for name, column in VARIED_N_TRK.items() if source.present(column))
+        varied_layouts = {each.name: layout.varied(each.name) for each in layout.variations if simulated}
         about = {
             "n_events": int(events.num_entries),
             "borders": _borders(events, layout),
-            "borders_of": _borders_of(file, layout) if simulated else (),
+            "borders_of": tuple((name, _borders(file[own.tree], own)) for name, own in varied_layouts.items()),
             "varied": varied if simulated else (),
             "simulated": simulated,
         }
@@ -446,11 +418,16 @@ def inspect_file(
             return _own_facts(books, about)
         if origin is None:
             raise FileError(f"{path}: got no bookkeeping, expected what says which dataset it is of", path=path)
-        return _given_facts(file, source, origin, about)
+        names: tuple[str, ...] = ("nominal",)
+        sums: tuple[float, ...] = (float(source.stop),)
+        if origin.simulated:
+            names = weight_names(source)
+            sums = sums_of_weights(file, source, len(names), origin.sum_weights)
+        return FileInfo(**{**vars(origin), "sum_weights": sums, "weight_names": names, "settings": "{}", **about})
 
 
-def _missing_of_variations(file: Any, layout: Layout, known: Collection[str]) -> list[str]:
-    """Missing branches and trees of variations of the layout, one line each, without those already in `known`."""
+def _missing_of_variations(file: Any, layout: Layout, nominal: Collection[str]) -> list[str]:
+    """Missing branches and trees of variations of the layout, one line each; without branches missing in `nominal`."""
     lines = []
     trees = {key.split(";")[0] for key in file.keys(recursive=False)}
     for each in layout.variations:
@@ -464,15 +441,10 @@ def _missing_of_variations(file: Any, layout: Layout, known: Collection[str]) ->
         missing = missing_branches(varied, branches_of(file[varied.tree]), simulated=True, needs=("n_trk",))
         where = f"tree {varied.tree!r}, variation {each.name!r}"
         key = f"set layout.variations.{each.name}."
-        told = (line.replace("set layout.", key) for name, line in missing.items() if name not in known)
-        lines += [f"{where}: {line}" for line in told]
+        lines += [
+            f"{where}: {line.replace('set layout.', key)}" for name, line in missing.items() if name not in nominal
+        ]
     return lines
-
-
-def _borders_of(file: Any, layout: Layout) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """Name of each variation of the layout, and the basket borders of its tree."""
-    varied = {each.name: layout.varied(each.name) for each in layout.variations}
-    return tuple((name, _borders(file[one.tree], one)) for name, one in varied.items())
 
 
 def _joined(lines: Collection[str]) -> str:
@@ -486,15 +458,20 @@ def branches_of(tree: Any) -> set[str]:
     return names | {name.rpartition("/")[2] for name in names}
 
 
+def branches_by_tree(file: Any) -> dict[str, set[str]]:
+    """Names of the branches of each tree of a file, by the tree's name."""
+    names = {key.split(";")[0] for key in file.keys(recursive=False)}
+    return {name: branches_of(file[name]) for name in names if hasattr(file[name], "num_entries")}
+
+
 def _require_trees(path: Path, file: Any, layout: Layout) -> None:
     """Check that the trees of the layout exist; the error suggests a preset that fits the file."""
     trees = {key.split(";")[0] for key in file.keys(recursive=False)}
     for tree in (*((layout.sums.object,) if layout.own_books else ()), layout.tree):
         if tree in file:
             continue
-        found = {name: branches_of(file[name]) for name in trees if hasattr(file[name], "num_entries")}
-        preset, share = next(iter(likely_presets(found).items()))
-        hint = f"; did you mean layout.preset = {preset!r}?" if share >= _LIKELY and preset != layout.preset else ""
+        preset, share = next(iter(likely_presets(branches_by_tree(file)).items()))
+        hint = f"; did you mean layout.preset = {preset!r}?" if share >= LIKELY and preset != layout.preset else ""
         advice = "" if hint else f"; if it has another name, set layout.tree{nearest(tree, trees)}"
         raise FileError(
             f"{path}: got no tree {tree!r}, expected it beside {', '.join(sorted(trees)) or 'nothing'}"
@@ -504,8 +481,8 @@ def _require_trees(path: Path, file: Any, layout: Layout) -> None:
         )
 
 
-_LIKELY: Final = 0.5
-"""Smallest fraction of the branches of a preset for which it is suggested."""
+LIKELY: Final = 0.5
+"""Smallest fraction of the branches of a preset for which it is used or suggested."""
 
 
 _OPTIONAL: Final = {
@@ -560,14 +537,14 @@ def missing_branches(
         simulated: whether labels and weights are needed.
         needs: observables that are needed.
     """
-    found: dict[str, str] = {}
+    lines: dict[str, str] = {}
     wanted = requirements(layout, simulated=simulated, needs=needs)
     for branch, key in wanted.items():
         if branch == key:
             name = key.removeprefix("branches.")
             derive = " (or layout.constituents, to derive it)" if name in DERIVED else ""
             near = nearest(f"jet_{name}", branches)
-            found[name] = f"got no layout.{key}, expected the name of a branch{near}{derive}"
+            lines[name] = f"got no layout.{key}, expected the name of a branch{near}{derive}"
     for branch, key in wanted.items():
         if branch not in branches and branch != key:
             suggestion = nearest(branch, branches)
@@ -577,8 +554,8 @@ def missing_branches(
                 advice = f"{suggestion}; if so, name it in layout.{key}"
             if key in _OPTIONAL:
                 advice += f', or layout.{key} = "" where there is none: {_OPTIONAL[key]}'
-            found[branch] = f"got no branch {branch!r}, expected it{advice}"
-    return found
+            lines[branch] = f"got no branch {branch!r}, expected it{advice}"
+    return lines
 
 
 _OF_LISTS: Final = ("inputs", "seed")
@@ -587,20 +564,20 @@ _OF_LISTS: Final = ("inputs", "seed")
 
 def _inputs_of_changes(layout: Layout) -> dict[str, str]:
     """Input branches of functions, corrections and smearing of jets, and the key that names each."""
-    asked: dict[str, str] = {}
+    keys: dict[str, str] = {}
     if layout.function is not None:
-        asked |= dict.fromkeys(layout.function.inputs, "function.inputs")
+        keys |= dict.fromkeys(layout.function.inputs, "function.inputs")
     if layout.correction is not None:
-        asked |= {text: "correction.inputs" for text in layout.correction.inputs if not text.startswith("=")}
+        keys |= {text: "correction.inputs" for text in layout.correction.inputs if not text.startswith("=")}
     if layout.smearing is not None:
-        asked |= {text: f"smearing.{key}" for text, key in layout.smearing.inputs.items()}
-    found: dict[str, str] = {}
-    for text, key in asked.items():
+        keys |= {text: f"smearing.{key}" for text, key in layout.smearing.inputs.items()}
+    branches: dict[str, str] = {}
+    for text, key in keys.items():
         columns = getattr(layout.branches, text, ())
         made = text in EVENT_BRANCHES or (text in DERIVED and layout.constituents.pt)
         for each in columns or (() if made else (text,)):
-            found |= dict.fromkeys(names_in(each), key)
-    return found
+            branches |= dict.fromkeys(names_in(each), key)
+    return branches
 
 
 def _borders(events: Any, layout: Layout) -> tuple[int, ...]:
@@ -618,21 +595,28 @@ def _books(path: Path, file: Any, layout: Layout) -> list[dict[str, Any]]:
     """The entries of the bookkeeping tree, one for each file that was merged into this one."""
     name = layout.sums.object
     book = file[name]
-    known = set(book.keys())
+    names = set(book.keys())
     for branch in BOOKKEEPING_BRANCHES:
-        if branch not in known:
-            raise ColumnError(
-                f"{path}: tree {name!r}: got no branch {branch!r}, expected it{nearest(branch, known)}",
-                path=path,
-                name=branch,
-            )
+        if branch not in names:
+            raise _no_branch(path, name, branch, names)
     with file_errors(path, name):
         columns = {branch: book[branch].array(library="np") for branch in BOOKKEEPING_BRANCHES}
     if book.num_entries < 1:
         raise FileError(f"{path}: got no entry in {name!r}, expected 1", path=path)
     entries = [{branch: values[k] for branch, values in columns.items()} for k in range(int(book.num_entries))]
     for entry in entries:
-        _check_book(path, name, entry)
+        if int(entry["format"]) != FORMAT:
+            raise FileError(
+                f"{path}: got format {int(entry['format'])}, expected {FORMAT}; make the file again", path=path
+            )
+        weights, sums = str(entry["weight_names"]).split(","), tuple(float(value) for value in entry["sum_weights"])
+        if len(weights) != len(sums) or not all(np.isfinite(sums)):
+            raise FileError(
+                f"{path}: tree {name!r}: got {len(weights)} names of weights and sums {sums[:4]}...,"
+                " expected one finite sum per name",
+                path=path,
+                name=name,
+            )
     for branch in ("dataset", "slice", "n_slices", "n_files", "cross_section", "filter_efficiency", "weight_names"):
         values = {str(entry[branch]) for entry in entries}
         if len(values) > 1:
@@ -643,19 +627,6 @@ def _books(path: Path, file: Any, layout: Layout) -> list[dict[str, Any]]:
                 name=name,
             )
     return entries
-
-
-def _check_book(path: Path, tree: str, entry: Mapping[str, Any]) -> None:
-    if int(entry["format"]) != FORMAT:
-        raise FileError(f"{path}: got format {int(entry['format'])}, expected {FORMAT}; make the file again", path=path)
-    names, sums = str(entry["weight_names"]).split(","), tuple(float(value) for value in entry["sum_weights"])
-    if len(names) != len(sums) or not all(np.isfinite(sums)):
-        raise FileError(
-            f"{path}: tree {tree!r}: got {len(names)} names of weights and sums {sums[:4]}...,"
-            " expected one finite sum per name",
-            path=path,
-            name=tree,
-        )
 
 
 def _own_facts(entries: list[dict[str, Any]], about: dict[str, Any]) -> FileInfo:
@@ -673,28 +644,5 @@ def _own_facts(entries: list[dict[str, Any]], about: dict[str, Any]) -> FileInfo
         weight_names=tuple(str(first["weight_names"]).split(",")),
         settings=str(first["settings"]),
         merged=tuple((int(entry["file_number"]), own) for entry, own in zip(entries[1:], sums[1:], strict=True)),
-        **about,
-    )
-
-
-def _given_facts(file: Any, source: EventSource, origin: FileOrigin, about: dict[str, Any]) -> FileInfo:
-    """Facts of a file whose position in its dataset is configured."""
-    names: tuple[str, ...] = ("nominal",)
-    sums: tuple[float, ...] = (float(about["n_events"]),)
-    if origin.simulated:
-        names = weight_names(source)
-        sums = sums_of_weights(file, source, len(names), origin.sum_weights)
-    return FileInfo(
-        dataset=origin.dataset,
-        slice=origin.slice,
-        n_slices=origin.n_slices,
-        file_number=origin.file_number,
-        n_files=origin.n_files,
-        cross_section=origin.cross_section,
-        filter_efficiency=origin.filter_efficiency,
-        sum_weights=sums,
-        weight_names=names,
-        settings="{}",
-        luminosity=origin.luminosity,
         **about,
     )

@@ -173,9 +173,9 @@ def _unpack(method: bytes, packed: memoryview, out: memoryview, wanted: int) -> 
             raise ValueError("a block has another checksum than it says")
         n = cramjam.lz4.decompress_block_into(packed, out, output_len=len(out))
     elif method in (b"ZL", b"XZ"):
-        found = zlib.decompress(packed, bufsize=len(out)) if method == b"ZL" else lzma.decompress(packed)
-        n = len(found)
-        out[:n] = found
+        content = zlib.decompress(packed, bufsize=len(out)) if method == b"ZL" else lzma.decompress(packed)
+        n = len(content)
+        out[:n] = content
     else:
         raise ValueError(f"packed by {method!r}")
     if not min(wanted, len(out)) <= n <= len(out):
@@ -344,8 +344,8 @@ def tree_keys(data: Any) -> list[Key]:
     layout, where = _NAME_SIZE[version >= _LARGE]
     (name_size,) = layout.unpack_from(data, where)
     version, *_ = _DIRECTORY.unpack_from(data, begin + name_size)
-    place = _LONG if version > _FAR else _NUMBER
-    (keys,) = place.unpack_from(data, begin + name_size + _DIRECTORY.size + 2 * place.size)
+    number = _LONG if version > _FAR else _NUMBER
+    (keys,) = number.unpack_from(data, begin + name_size + _DIRECTORY.size + 2 * number.size)
     head = _KEY.unpack_from(data, keys)
     (n_keys,) = _NUMBER.unpack_from(data, keys + head[4])
     cursor = _Cursor(data, keys + head[4] + _NUMBER.size)
@@ -355,9 +355,9 @@ def tree_keys(data: Any) -> list[Key]:
 def _key(cursor: _Cursor) -> Key:
     begin = cursor.at
     size, version, n_unpacked, _, key_size, cycle = cursor.take(_KEY)
-    place = _LONG if version > _FAR else _NUMBER
-    (seek,) = cursor.take(place)
-    cursor.take(place)
+    number = _LONG if version > _FAR else _NUMBER
+    (seek,) = cursor.take(number)
+    cursor.take(number)
     kind, name = cursor.text(), cursor.text()
     cursor.at = begin + key_size
     return Key(name, cycle, kind, seek, size, key_size, n_unpacked)
@@ -381,12 +381,12 @@ def read_tree(data: Any, key: Key) -> TreeFacts:
     n_entries, *_ = members = cursor.take(_TREE)
     cursor.at += 2 * (1 + _LONG.size * members[10])
     cursor.skip()
-    found: dict[str, BranchFacts] = {}
+    branches: dict[str, BranchFacts] = {}
     for branch in cursor.array():
-        if not isinstance(branch, BranchFacts) or branch.name in found or branch.entries[-1] != n_entries:
+        if not isinstance(branch, BranchFacts) or branch.name in branches or branch.entries[-1] != n_entries:
             raise UnknownKindError("not only plain branches")
-        found[branch.name] = branch
-    return TreeFacts(n_entries, found)
+        branches[branch.name] = branch
+    return TreeFacts(n_entries, branches)
 
 
 class _Cursor:
@@ -405,9 +405,9 @@ class _Cursor:
 
     def take(self, layout: Struct) -> tuple[Any, ...]:
         """Read numbers."""
-        found = layout.unpack_from(self.data, self.at)
+        numbers = layout.unpack_from(self.data, self.at)
         self.at += layout.size
-        return found
+        return numbers
 
     def text(self) -> str:
         """Read a text with its length before it."""
@@ -420,9 +420,9 @@ class _Cursor:
 
     def enter(self, what: str, version: int) -> int:
         """Enter an object of the expected version; returns the position of its end."""
-        end, found = self._start()
-        if found != version:
-            raise UnknownKindError(f"{what} of version {found}")
+        end, stored_version = self._start()
+        if stored_version != version:
+            raise UnknownKindError(f"{what} of version {stored_version}")
         return end
 
     def skip(self) -> None:
@@ -469,23 +469,23 @@ class _Cursor:
                 return None
             return self._objects[size]
         end = self.at + (size & ~_SIZED)
-        place = self.at + self._before + _FIRST
+        position = self.at + self._before + _FIRST
         (tag,) = self.take(_NUMBER)
         if tag == _NEW_CLASS:
             stop = self.at
             while self.data[stop]:
                 stop += 1
-            kind = self._classes[place] = bytes(self.data[self.at : stop]).decode()
+            kind = self._classes[position] = bytes(self.data[self.at : stop]).decode()
             self.at = stop + 1
         elif tag & _OLD_CLASS:
             kind = self._classes[tag & ~_OLD_CLASS]
         else:
             raise UnknownKindError("an object in place of a class")
-        found = self._objects[begin] = self._known(kind)
+        value = self._objects[begin] = self._known(kind)
         if self.at > end:
             raise UnknownKindError(f"{kind}: longer than it says")
         self.at = end
-        return found
+        return value
 
     def _known(self, kind: str) -> Any:
         if kind == "TBranch":
@@ -525,9 +525,9 @@ class _Cursor:
 
     def _numbers(self, kind: str, n: int) -> list[int]:
         """Read an array of n numbers, which one byte precedes."""
-        found = np.frombuffer(self.data, kind, n, self.at + 1)
-        self.at += 1 + found.nbytes
-        whole: list[int] = found.tolist()
+        numbers = np.frombuffer(self.data, kind, n, self.at + 1)
+        self.at += 1 + numbers.nbytes
+        whole: list[int] = numbers.tolist()
         return whole
 
 
@@ -579,8 +579,8 @@ class PlainFile:
     def __getitem__(self, name: str) -> Any:
         if name not in self._trees:
             self._trees[name] = self._tree(name)
-        found = self._trees[name]
-        return self._slow()[name] if found is None else found
+        tree = self._trees[name]
+        return self._slow()[name] if tree is None else tree
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._slow(), name)
@@ -622,16 +622,16 @@ class PlainTree:
         return name in self._facts.branches
 
     def __getitem__(self, name: str) -> Any:
-        found = self._branches.get(name)
-        if found is None:
+        branch = self._branches.get(name)
+        if branch is None:
             facts = self._facts.branches.get(name)
             if facts is None:
                 return self._slow()[name]
             counts = self._facts.branches.get(facts.counter)
             counter = None if counts is None else self[counts.name]
-            found = PlainBranch(facts, counter, self._data, lambda: self._slow()[name])
-            self._branches[name] = found
-        return found
+            branch = PlainBranch(facts, counter, self._data, lambda: self._slow()[name])
+            self._branches[name] = branch
+        return branch
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._slow(), name)
@@ -721,9 +721,9 @@ class PlainBranch:
         if library == "np" and facts.stored is not None and not facts.counter:
             return self._flat(facts.stored, entry_start, stop)
         if library == "np" and whole and (facts.text or facts.stored is not None):
-            found = [each for number in range(self.num_baskets) for each in self._objects(number)]
-            out = np.empty(len(found), object)
-            out[:] = found
+            values = [each for number in range(self.num_baskets) for each in self._objects(number)]
+            out = np.empty(len(values), object)
+            out[:] = values
             return out
         return self._slow().array(entry_start=entry_start, entry_stop=entry_stop, library=library)
 

@@ -65,24 +65,24 @@ def tagger_label(name: str) -> str:
     return r"$n_{\mathrm{trk}}$" if name == "n_trk" else name.replace("_", " ")
 
 
-def experimental_of(factors: Factors, one: ScaleFactor) -> Float64[ndarray, " p"]:
+def experimental_of(factors: Factors, factor: ScaleFactor) -> Float64[ndarray, " p"]:
     """Uncertainty of all experimental sources in quadrature; nan where one of them is unknown."""
-    square = np.zeros_like(one.nominal)
+    square = np.zeros_like(factor.nominal)
     for name in factors.experimental:
-        square = square + one.sources[name] ** 2
+        square = square + factor.sources[name] ** 2
     root: Float64[ndarray, " p"] = np.sqrt(square)
     return root
 
 
-def bands_of(factors: Factors, one: ScaleFactor) -> dict[str, Float64[ndarray, " p"]]:
+def bands_of(factors: Factors, factor: ScaleFactor) -> dict[str, Float64[ndarray, " p"]]:
     """Uncertainties of the other sources, the largest first. If there are many, the smallest are merged: `OTHERS`."""
-    sources = {name: values for name, values in one.sources.items() if name not in factors.experimental}
+    sources = {name: values for name, values in factor.sources.items() if name not in factors.experimental}
     order = sorted(sources, key=lambda name: -float(np.nansum(np.abs(sources[name]))))
     if len(order) <= _MOST_BANDS:
         return {name: sources[name] for name in order}
     rest = order[_MOST_BANDS - 1 :]
     bands = {name: sources[name] for name in order[: _MOST_BANDS - 1]}
-    square = np.zeros_like(one.nominal)
+    square = np.zeros_like(factor.nominal)
     for name in rest:
         square = square + sources[name] ** 2
     return {**bands, f"{OTHERS} ({len(rest)})": np.sqrt(square)}
@@ -90,7 +90,9 @@ def bands_of(factors: Factors, one: ScaleFactor) -> dict[str, Float64[ndarray, "
 
 def colours_of(factors: Factors, names: Sequence[str]) -> Mapping[str, str]:
     """Colours of bands. A source has the same one in every figure, as long as there are as many colours as sources."""
-    theory = [name for one in factors.by_name.values() for name in one.sources if name not in factors.experimental]
+    theory = [
+        name for factor in factors.by_name.values() for name in factor.sources if name not in factors.experimental
+    ]
     fixed = dict(zip(dict.fromkeys(theory), _COLOURS[:-1], strict=False))
     free = iter([colour for colour in _COLOURS if colour not in {fixed.get(name) for name in names}])
     return {name: fixed[name] if name in fixed else next(free) for name in names}
@@ -146,29 +148,29 @@ def plot_factor(
         true: (n_pt,) the scale factor by label; None if there are no labels.
         kind: kind of the sample that is used as data.
     """
-    one = drawable(factors.by_name[key])
+    factor = drawable(factors.by_name[key])
     edges = np.array(factors.pt_edges)
     with _one_panel(6.3) as (figure, axes):
-        _show_flags(axes, edges, one)
-        bands = bands_of(factors, one)
+        _show_flags(axes, edges, factor)
+        bands = bands_of(factors, factor)
         colours = colours_of(factors, list(bands))
-        handles = [_boxes(axes, edges, one, {"": one.total}, {"": TOTAL_COLOUR}, zorder=1.0)[""]]
-        drawn = _boxes(axes, edges, one, bands, colours, zorder=2.0)
+        handles = [_boxes(axes, edges, factor, {"": factor.total}, {"": TOTAL_COLOUR}, zorder=1.0)[""]]
+        drawn = _boxes(axes, edges, factor, bands, colours, zorder=2.0)
         labels = ["total", *(_band_label(name) for name in bands)]
         handles += [drawn[name] for name in bands]
         axes.axhline(1, color=INK, linewidth=0.9, linestyle=(0, (5, 4)), zorder=3)
         if factors.experimental:
             handles.append(
-                _bars(axes, edges, one.nominal, experimental_of(factors, one), EXPERIMENTAL_COLOUR, 6.0, 0.0, 4.0)
+                _bars(axes, edges, factor.nominal, experimental_of(factors, factor), EXPERIMENTAL_COLOUR, 6.0, 0.0, 4.0)
             )
             labels.append("experimental")
-        if np.isfinite(one.statistical).any():
-            handles.append(_bars(axes, edges, one.nominal, one.statistical, STATISTICAL_COLOUR, 1.4, 5.0, 5.0))
+        if np.isfinite(factor.statistical).any():
+            handles.append(_bars(axes, edges, factor.nominal, factor.statistical, STATISTICAL_COLOUR, 1.4, 5.0, 5.0))
             labels.append("statistical")
         half = np.diff(edges) / 2
         handles.append(
             axes.errorbar(
-                _centres(edges), one.nominal, xerr=half, fmt="o", color=INK, markersize=6, elinewidth=1.6, zorder=6
+                _centres(edges), factor.nominal, xerr=half, fmt="o", color=INK, markersize=6, elinewidth=1.6, zorder=6
             )
         )
         labels.append("scale factor")
@@ -177,7 +179,7 @@ def plot_factor(
             handles += axes.plot(_centres(edges), true, "D", **style)
             labels.append("true, by label")
         _frame(axes, edges, f"{_quantity(key.flavour, key.quantity)} scale factor")
-        _room(axes, one, true, n_labels=len(labels))
+        _room(axes, factor, true, n_labels=len(labels))
         which = f"{tagger_label(key.tagger)} tagger, {percent(key.working_point)} working point"
         heading(axes, _title(key.flavour, key.quantity), which, f"{kind} / MC")
         axes.legend(handles, labels, columnspacing=1.4, **_LEGEND)
@@ -191,25 +193,27 @@ def plot_uncertainties(results: Results, key: FactorKey) -> Figure:
         results: results of the calibration.
         key: which scale factor to draw.
     """
-    factors, one = results.factors, drawable(results.factors.by_name[key])
+    factors, factor = results.factors, drawable(results.factors.by_name[key])
     edges = np.array(factors.pt_edges)
     with _one_panel(6.0) as (figure, axes):
-        _show_flags(axes, edges, one)
-        bands = bands_of(factors, one)
+        _show_flags(axes, edges, factor)
+        bands = bands_of(factors, factor)
         colours = colours_of(factors, list(bands))
-        axes.stairs(one.total, edges, fill=True, color=TOTAL_COLOUR, label="total", zorder=1)
+        axes.stairs(factor.total, edges, fill=True, color=TOTAL_COLOUR, label="total", zorder=1)
         steps = partial(axes.stairs, edges=edges, baseline=None)
-        steps(one.total, color="#9aa1ab", linewidth=1.2, zorder=2)
-        if np.isfinite(one.statistical).any():
+        steps(factor.total, color="#9aa1ab", linewidth=1.2, zorder=2)
+        if np.isfinite(factor.statistical).any():
             dotted: Any = {"linestyle": (0, (1.5, 1.5)), "linewidth": 1.8}
-            steps(one.statistical, color=STATISTICAL_COLOUR, **dotted, label="statistical", zorder=3)
+            steps(factor.statistical, color=STATISTICAL_COLOUR, **dotted, label="statistical", zorder=3)
         for number, name in enumerate(factors.experimental):
             dashes, text = _DASHES[number % len(_DASHES)], f"{source_label(name)} (exp.)"
-            steps(one.sources[name], color=EXPERIMENTAL_COLOUR, linewidth=2.2, linestyle=dashes, label=text, zorder=4)
+            steps(
+                factor.sources[name], color=EXPERIMENTAL_COLOUR, linewidth=2.2, linestyle=dashes, label=text, zorder=4
+            )
         for name, values in bands.items():
             steps(values, color=colours[name], linewidth=2.2, label=_band_label(name), zorder=5)
         _frame(axes, edges, "Uncertainty of the scale factor")
-        top = float(np.max(one.total[np.isfinite(one.total)], initial=0.0))
+        top = float(np.max(factor.total[np.isfinite(factor.total)], initial=0.0))
         axes.set_ylim(0, (top or 1.0) / _below_legend(len(axes.get_legend_handles_labels()[1])))
         which = (f"{tagger_label(key.tagger)} tagger", f"{percent(key.working_point)} working point")
         heading(axes, _title(key.flavour, key.quantity), *which)
@@ -233,18 +237,18 @@ def plot_points(results: Results, tagger: str, flavour: str, quantity: str) -> F
     with _one_panel(6.0) as (figure, axes):
         axes.axhline(1, color=INK, linewidth=0.9, linestyle=(0, (5, 4)), zorder=1)
         for number, wp in enumerate(points):
-            one = drawable(factors.by_name[FactorKey(tagger, wp, flavour, quantity)])
+            factor = drawable(factors.by_name[FactorKey(tagger, wp, flavour, quantity)])
             where = edges[:-1] + width * (number + 1) / (len(points) + 1)
             half = width / (len(points) + 1) / 2  # half width of a working point
-            _hatch(axes, where - half, where + half, one)
+            _hatch(axes, where - half, where + half, factor)
             colour = _POINT_COLOURS[number % len(_POINT_COLOURS)]
             axes.errorbar(
-                where, one.nominal, np.nan_to_num(one.total), fmt="none", ecolor=colour, elinewidth=5, alpha=0.35
+                where, factor.nominal, np.nan_to_num(factor.total), fmt="none", ecolor=colour, elinewidth=5, alpha=0.35
             )
             axes.errorbar(
                 where,
-                one.nominal,
-                np.nan_to_num(one.statistical),
+                factor.nominal,
+                np.nan_to_num(factor.statistical),
                 fmt="osD^v*"[number % 6],
                 color=colour,
                 markersize=6,
@@ -261,26 +265,26 @@ def plot_points(results: Results, tagger: str, flavour: str, quantity: str) -> F
     return figure
 
 
-def drawable(one: ScaleFactor) -> ScaleFactor:
+def drawable(factor: ScaleFactor) -> ScaleFactor:
     """A scale factor with nan in bins without a valid error, where a point would look like a measurement."""
     nominal, statistical, total = (
-        np.where(one.valid, values, np.nan) for values in (one.nominal, one.statistical, one.total)
+        np.where(factor.valid, values, np.nan) for values in (factor.nominal, factor.statistical, factor.total)
     )
-    sources = {name: np.where(one.valid, values, np.nan) for name, values in one.sources.items()}
-    return replace(one, nominal=nominal, statistical=statistical, total=total, sources=sources)
+    sources = {name: np.where(factor.valid, values, np.nan) for name, values in factor.sources.items()}
+    return replace(factor, nominal=nominal, statistical=statistical, total=total, sources=sources)
 
 
-def _hatch(axes: Axes, low: Float64[ndarray, " p"], high: Float64[ndarray, " p"], one: ScaleFactor) -> None:
+def _hatch(axes: Axes, low: Float64[ndarray, " p"], high: Float64[ndarray, " p"], factor: ScaleFactor) -> None:
     """Hatch from low to high where there is no valid error."""
-    for p in np.flatnonzero(~one.valid):
+    for p in np.flatnonzero(~factor.valid):
         axes.axvspan(low[p], high[p], facecolor="none", edgecolor="#c9ced6", hatch="//", linewidth=0, zorder=0)
 
 
-def _show_flags(axes: Axes, edges: Float64[ndarray, " e"], one: ScaleFactor) -> None:
+def _show_flags(axes: Axes, edges: Float64[ndarray, " e"], factor: ScaleFactor) -> None:
     """Hatch bins without a valid error, and write the flags of every bin upwards along its left edge."""
-    _hatch(axes, edges[:-1], edges[1:], one)
-    for p, flags in enumerate(one.flags):
-        lost = [] if one.valid[p] else ["no valid error"]
+    _hatch(axes, edges[:-1], edges[1:], factor)
+    for p, flags in enumerate(factor.flags):
+        lost = [] if factor.valid[p] else ["no valid error"]
         text = in_words([*lost, *(flag for flag in flags if flag not in NO_VALID_ERROR)])
         if text:
             style: Any = {"rotation": 90, "fontsize": 8, "va": "bottom", "color": "#b3003c", "zorder": 8}
@@ -325,7 +329,7 @@ def _centres(edges: Float64[ndarray, " e"]) -> Float64[ndarray, " p"]:
 def _boxes(
     axes: Axes,
     edges: Float64[ndarray, " e"],
-    one: ScaleFactor,
+    factor: ScaleFactor,
     bands: dict[str, Any],
     colours: Any,
     *,
@@ -338,12 +342,12 @@ def _boxes(
     ranks = np.argsort(np.argsort([-np.nan_to_num(values) for values in bands.values()], axis=0), axis=0)
     for name, rank in zip(bands, ranks, strict=True):
         half = bands[name]
-        for p in np.flatnonzero(np.isfinite(half) & np.isfinite(one.nominal)):
+        for p in np.flatnonzero(np.isfinite(half) & np.isfinite(factor.nominal)):
             (box,) = axes.bar(
                 edges[p],
                 2 * half[p],
                 edges[p + 1] - edges[p],
-                one.nominal[p] - half[p],
+                factor.nominal[p] - half[p],
                 align="edge",
                 facecolor=colours[name],
                 edgecolor=INK if name else "#9aa1ab",
@@ -385,10 +389,10 @@ def _frame(axes: Axes, edges: Float64[ndarray, " e"], label: str) -> None:
     axes.set_ylabel(label)
 
 
-def _room(axes: Axes, one: ScaleFactor, true: Float64[ndarray, " p"] | None, n_labels: int) -> None:
+def _room(axes: Axes, factor: ScaleFactor, true: Float64[ndarray, " p"] | None, n_labels: int) -> None:
     """Make room for the legend above the bands."""
-    reach = np.nan_to_num(one.total)
-    ends = [one.nominal - reach, one.nominal + reach, np.ones(1), *([] if true is None else [true])]
+    reach = np.nan_to_num(factor.total)
+    ends = [factor.nominal - reach, factor.nominal + reach, np.ones(1), *([] if true is None else [true])]
     every = np.concatenate(ends)
     every = every[np.isfinite(every)]
     low, high = float(every.min()), float(every.max())
@@ -468,7 +472,7 @@ def plot_closure(results: Results, tagger: str, flavour: str) -> Figure:
         tagger: name of the tagger.
         flavour: ``quark`` or ``gluon``.
     """
-    settings = next(one for one in results.configuration.taggers if one.name == tagger)
+    settings = next(each for each in results.configuration.taggers if each.name == tagger)
     x = np.linspace(settings.low, settings.high, settings.bins + 1)
     data, simulation, label = results.efficiencies[tagger].shapes[:, :, FLAVOUR_NAMES.index(flavour)]
     edges = results.factors.pt_edges
@@ -479,7 +483,8 @@ def plot_closure(results: Results, tagger: str, flavour: str) -> Figure:
         figure, panels = new_figure(
             2 * rows, columns, size=(4.3 * columns, 4.3 * rows), sharex=True, height_ratios=[3, 1.25] * rows
         )
-        low, high = _range(x, np.nan_to_num(label))
+        filled = np.flatnonzero((np.nan_to_num(label) > 2e-4).any(axis=0))
+        low, high = (x[filled[0]], x[filled[-1] + 1]) if len(filled) else (x[0], x[-1])
         for p in range(rows * columns):
             upper, lower = panels[2 * (p // columns), p % columns], panels[2 * (p // columns) + 1, p % columns]
             if p >= n_pt:
@@ -538,8 +543,8 @@ def plot_fractions(results: Results, tagger: str) -> Figure:
         difference = forward - central
         lower.stairs(difference, edges, baseline=None, color=INK, linewidth=2.4)
         lower.axhline(0, color=_LINE, linewidth=0.9)
-        known = difference[np.isfinite(difference)]
-        lower.set_ylim(1.3 * float(np.min(known, initial=0.0)), 1.4 * float(np.max(known, initial=0.01)))
+        finite = difference[np.isfinite(difference)]
+        lower.set_ylim(1.3 * float(np.min(finite, initial=0.0)), 1.4 * float(np.max(finite, initial=0.01)))
         lower.yaxis.set_major_locator(MaxNLocator(4))
         lower.set_ylabel("Difference D")
         lower.set_xlabel(PT_LABEL)
@@ -553,8 +558,8 @@ def _draw_shapes(axes: Axes, shapes: _Shapes) -> None:
     axes.stairs(100 * label, shapes.x, fill=True, color=_TRUTH, label="simulation, by label")
     extracted = 100 * shapes.simulation
     axes.stairs(extracted, shapes.x, baseline=None, color=_EXTRACTED, linewidth=1.6, label="simulation, extracted")
-    known = np.isfinite(data) & (np.nan_to_num(np.abs(data)) + np.nan_to_num(label) > 0)
-    axes.plot(shapes.centre[known], 100 * data[known], "o", color=_DATA, markersize=2.8, label="data, extracted")
+    drawn = np.isfinite(data) & (np.nan_to_num(np.abs(data)) + np.nan_to_num(label) > 0)
+    axes.plot(shapes.centre[drawn], 100 * data[drawn], "o", color=_DATA, markersize=2.8, label="data, extracted")
     axes.axhline(0, color=_LINE, linewidth=0.7, zorder=0)
     low, high = axes.get_ylim()
     peak = 100 * shapes.peak
@@ -573,11 +578,3 @@ def _draw_ratios(axes: Axes, shapes: _Shapes) -> None:
     axes.hlines(of_simulation, shapes.x[:-1], shapes.x[1:], color=_EXTRACTED, linewidth=1.8)
     axes.plot(shapes.centre, of_data, "o", color=_DATA, markersize=2.8)
     axes.set_ylim(0.4, 1.6)
-
-
-def _range(x: Float64[ndarray, " e"], label: Float64[ndarray, "p x"]) -> tuple[float, float]:
-    """The range of the tagger that has jets in some bin of pT."""
-    filled = np.flatnonzero((label > 2e-4).any(axis=0))
-    if not len(filled):
-        return float(x[0]), float(x[-1])
-    return float(x[filled[0]]), float(x[filled[-1] + 1])

@@ -40,7 +40,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table as text, for a CSV file and for the page.
+    """A table as text, for the page, CSV files, the terminal and notebooks.
 
     Attributes:
         name: name of the CSV file, without ending.
@@ -59,23 +59,22 @@ class TextTable:
 
 def factor_table(results: Results, tagger: str, working_point: float) -> TextTable:
     """The scale factors of one working point: a row per flavour, quantity and bin of pT."""
-    factors = results.factors
+    factors, columns = results.factors, ("nominal", "statistical", "total", "data", "simulation", "truth")
     rows = []
-    for key, one in factors.by_name.items():
+    for key, factor in factors.by_name.items():
         if (key.tagger, key.working_point) != (tagger, working_point):
             continue
         true = results.true.get(key)
         for p, pt in enumerate(_bins(factors.pt_edges)):
-            values = (one.nominal[p], one.statistical[p], one.total[p], one.data[p], one.simulation[p], one.truth[p])
-            known = values if true is None else (*values, true[p])
-            cells = (fixed(value) for value in known)
-            rows.append((key.flavour, key.quantity, pt, in_words(one.flags[p]) or "none", *cells))
+            numbers = [getattr(factor, name)[p] for name in columns]
+            cells = (fixed(value) for value in (numbers if true is None else [*numbers, true[p]]))
+            rows.append((key.flavour, key.quantity, pt, in_words(factor.flags[p]) or "none", *cells))
     names = ("flavour", "quantity", "pT [GeV]", "flags")
-    numbers = ("scale factor", "± stat", "± total", "data", "MC", "MC by label")
+    heads = ("scale factor", "± stat", "± total", "data", "MC", "MC by label")
     return TextTable(
         f"scale_factors_{point_name(tagger, working_point)}",
         f"Scale factors, {tagger}, working point {percent(working_point)}",
-        (*names, *numbers, *(("true, by label",) if results.true else ())),
+        (*names, *heads, *(("true, by label",) if results.true else ())),
         tuple(rows),
         labels=4,
     )
@@ -85,8 +84,8 @@ def extrapolation_table(results: Results) -> TextTable:
     """Growth of uncertainties above the last edge of pT: a row per scale factor."""
     high = results.factors.pt_edges[-1]
     rows = []
-    for key, one in results.factors.by_name.items():
-        numbers = (one.nominal[-1], one.total[-1], growth(one))
+    for key, factor in results.factors.by_name.items():
+        numbers = (factor.nominal[-1], factor.total[-1], growth(factor))
         names = (key.tagger, percent(key.working_point), key.flavour, key.quantity)
         rows.append((*names, *(fixed(float(value)) for value in numbers)))
     return TextTable(
@@ -112,17 +111,17 @@ def uncertainty_table(results: Results, key: FactorKey) -> TextTable:
 
     A second row has the statistical error of the uncertainty itself, if it was computed.
     """
-    factors, one = results.factors, results.factors.by_name[key]
+    factors, factor = results.factors, results.factors.by_name[key]
     tagger, wp, flavour, quantity = key
     rows = []
-    for name, values in one.sources.items():
+    for name, values in factor.sources.items():
         kinds = ["experimental"] if name in factors.experimental else []
-        kinds += [one.remarks[name]] if name in one.remarks else []
+        kinds += [factor.remarks[name]] if name in factor.remarks else []
         rows.append((f"{name} ({'; '.join(kinds)})" if kinds else name, values))
-        if name in one.source_errors:
-            rows.append((f"± of {name}", one.source_errors[name]))
-    rows += [("statistical", one.statistical), ("total", one.total)]
-    flags = tuple(in_words(names) or "none" for names in one.flags)
+        if name in factor.source_errors:
+            rows.append((f"± of {name}", factor.source_errors[name]))
+    rows += [("statistical", factor.statistical), ("total", factor.total)]
+    flags = tuple(in_words(names) or "none" for names in factor.flags)
     return TextTable(
         f"uncertainties_{key_name(key)}",
         f"Uncertainties of the {flavour} {quantity} scale factor, {tagger}, working point {percent(wp)}",
@@ -154,8 +153,8 @@ def yield_table(results: Results) -> TextTable:
     """Numbers of jets by sample, pT, region and flavour: as counted, and weighted and scaled to the luminosity."""
     tagger = results.configuration.tagger_names[0]  # the histograms of all taggers contain the same jets
     rows = []
-    for sample, found in results.samples.items():
-        templates = found.templates
+    for sample, result in results.samples.items():
+        templates = result.templates
         columns = templates.axes.columns(tagger)
         weighted = _sum(templates.values[0][..., columns])
         squares = _sum(templates.squares[0][..., columns])
@@ -178,12 +177,12 @@ def yield_table(results: Results) -> TextTable:
 
 def cut_flow_tables(results: Results) -> Iterator[TextTable]:
     """Numbers of events after each cut, one table per sample."""
-    for sample, found in results.samples.items():
+    for sample, result in results.samples.items():
         rows = []
         for c, cut in enumerate(CUT_NAMES):
-            before = found.cut_events[c - 1] if c else found.cut_events[0]
-            kept = 100 * found.cut_events[c] / before if before else math.nan
-            rows.append((cut, f"{found.cut_events[c]:.0f}", number(kept, 4), number(found.cut_weights[c], 6)))
+            before = result.cut_events[c - 1] if c else result.cut_events[0]
+            kept = 100 * result.cut_events[c] / before if before else math.nan
+            rows.append((cut, f"{result.cut_events[c]:.0f}", number(kept, 4), number(result.cut_weights[c], 6)))
         yield TextTable(
             f"cut_flow_{sample}",
             f"Events of {sample} after each cut",
@@ -194,29 +193,14 @@ def cut_flow_tables(results: Results) -> Iterator[TextTable]:
 
 def cost_table(results: Results) -> TextTable:
     """The cost of each stage: artifacts, bytes, seconds of work."""
-    rows = [
-        ("input files", str(results.input_files), str(results.input_files), _size(results.input_bytes), ""),
-        *(
-            (
-                one.stage,
-                str(one.artifacts),
-                str(one.kept),
-                _size(one.size),
-                f"{one.seconds:.2f}" if one.kept else UNKNOWN,
-            )
-            for one in results.costs
-        ),
-    ]
-    kept = [one for one in results.costs if one.kept]
-    rows.append(
-        (
-            "all stages",
-            str(sum(one.artifacts for one in results.costs)),
-            str(sum(one.kept for one in results.costs)),
-            _size(sum(one.size for one in kept)),
-            f"{sum(one.seconds for one in kept):.2f}",
-        )
-    )
+    n_files, costs = str(results.input_files), results.costs
+    rows = [("input files", n_files, n_files, _size(results.input_bytes), "")]
+    for cost in costs:
+        seconds = f"{cost.seconds:.2f}" if cost.kept else UNKNOWN
+        rows.append((cost.stage, str(cost.artifacts), str(cost.kept), _size(cost.size), seconds))
+    artifacts, kept = sum(cost.artifacts for cost in costs), sum(cost.kept for cost in costs)
+    size, total = sum(cost.size for cost in costs), sum(cost.seconds for cost in costs)
+    rows.append(("all stages", str(artifacts), str(kept), _size(size), f"{total:.2f}"))
     return TextTable(
         "cost", "What it took", ("stage", "artifacts", "kept", "size", "seconds for those kept"), tuple(rows)
     )
@@ -254,17 +238,37 @@ def _sum(values: np.ndarray) -> np.ndarray:
 def _size(n_bytes: int | None) -> str:
     if n_bytes is None:
         return UNKNOWN
-    value, place = float(n_bytes), 0
-    while value >= 1000 and place < len(_UNITS) - 1:
-        value, place = value / 1000, place + 1
-    return f"{value:.0f} B" if place == 0 else f"{value:.3g} {_UNITS[place]}"
+    value, unit = float(n_bytes), 0
+    while value >= 1000 and unit < len(_UNITS) - 1:
+        value, unit = value / 1000, unit + 1
+    return f"{value:.0f} B" if unit == 0 else f"{value:.3g} {_UNITS[unit]}"
 
-
-_TITLE: Final = "scale factors at the {point:.0%} working point: value +- statistical (total)"
 
 _NAMES: Final = "SF_q: efficiency, SF_g: rejection; data / simulation."
 
 _STAR: Final = "*: flagged, see Factors.table()."
+
+
+def overview_table(factors: Factors) -> TextTable:
+    """The main scale factors `SHORT_NAMES` at the first working point: a row for each, a column per bin of pT."""
+    point = factors.working_points[0]
+    rows = []
+    for tagger in factors.taggers:
+        for name, what in SHORT_NAMES.items():
+            factor = factors.against_pt(tagger=tagger, working_point=point, **what._asdict())
+            rows.append((tagger, name, *(_factor_cell(factor, p) for p in range(len(factors.bins)))))
+    title = f"scale factors at the {point:.0%} working point: value +- statistical (total)"
+    bins = (f"{low:g}-{high:g} GeV" for low, high in factors.bins)
+    return TextTable("overview", title, ("tagger", "", *bins), tuple(rows), labels=2)
+
+
+def print_table(table: TextTable, console: Console, importance: Sequence[str]) -> None:
+    """Print a table on a terminal; `importance` names the columns to keep longest on a narrow one, see `make_table`."""
+    names, numbers = table.columns[: table.labels], table.columns[table.labels :]
+    drawn = make_table(table.title, names, numbers, importance=importance)
+    for row in table.rows:
+        drawn.add_row(*row)
+    console.print(drawn)
 
 
 def print_factors(configuration: Configuration, console: Console) -> None:
@@ -276,40 +280,16 @@ def print_factors(configuration: Configuration, console: Console) -> None:
     """
     path = configuration.output / FACTORS
     factors = Factors.read(path)
-    point = factors.working_points[0]
-    table = make_table(_TITLE.format(point=point), ("tagger", ""), _bin_names(factors), importance=("",))
-    for row in _factor_rows(factors, point):
-        table.add_row(*row)
-    console.print(table)
+    print_table(overview_table(factors), console, ("",))
     console.print(f"{_NAMES} All of them: {path}", highlight=False)
     for line in flag_lines(factors):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def factors_html(factors: Factors) -> str:
-    """The same table in HTML, for a notebook.
-
-    Args:
-        factors: the scale factors.
-    """
-    point = factors.working_points[0]
-    heads = ("tagger", "", *_bin_names(factors))
-    return html_table(
-        _TITLE.format(point=point), _factor_rows(factors, point), heads, caption=f"{_NAMES} {_STAR}", most=10
-    )
-
-
-def _bin_names(factors: Factors) -> list[str]:
-    """Names of the bins of pT."""
-    return [f"{low:g}-{high:g} GeV" for low, high in factors.bins]
-
-
-def _factor_rows(factors: Factors, point: float) -> Iterator[tuple[str, ...]]:
-    """Tagger, short name and the cells of every bin, for each of the main scale factors `SHORT_NAMES`."""
-    for tagger in factors.taggers:
-        for name, what in SHORT_NAMES.items():
-            one = factors.against_pt(tagger=tagger, working_point=point, **what._asdict())
-            yield (tagger, name, *(_factor_cell(one, place) for place in range(len(factors.bins))))
+    """The same table in HTML, for a notebook."""
+    table = overview_table(factors)
+    return html_table(table.title, table.rows, table.columns, caption=f"{_NAMES} {_STAR}", most=10)
 
 
 def flag_lines(factors: Factors) -> Iterator[str]:
@@ -323,58 +303,56 @@ def flag_lines(factors: Factors) -> Iterator[str]:
     for row in factors.table():
         name = names.get(FlavourAndQuantity(row.flavour, row.quantity))
         for flag in row.flags if name is not None else ():
-            found = places.setdefault((flag, row.tagger), {})
-            found.setdefault(f"{name} {row.pt_low:g}-{row.pt_high:g} GeV", set()).add(f"{row.working_point:.0%}")
+            bins_of_flag = places.setdefault((flag, row.tagger), {})
+            bins_of_flag.setdefault(f"{name} {row.pt_low:g}-{row.pt_high:g} GeV", set()).add(f"{row.working_point:.0%}")
     order = list(FLAGS)
-    for (flag, tagger), found in sorted(places.items(), key=lambda item: (order.index(item[0][0]), item[0][1])):
+    for (flag, tagger), bins_of_flag in sorted(places.items(), key=lambda item: (order.index(item[0][0]), item[0][1])):
         lost = "no total uncertainty" if flag in NO_VALID_ERROR else "look before use"
         every = len(factors.working_points)
         where = ", ".join(
-            bins if len(points) == every else f"{bins} ({', '.join(sorted(points))})" for bins, points in found.items()
+            bins if len(points) == every else f"{bins} ({', '.join(sorted(points))})"
+            for bins, points in bins_of_flag.items()
         )
         yield f"{lost}: {FLAGS[flag]} [{flag}]: {tagger}: {where}"
 
 
-def print_estimate(found: Combination, console: Console) -> None:
+def print_estimate(combination: Combination, console: Console) -> None:
     """Print combined scale factors `SHORT_NAMES`: value, total uncertainty and weights of the sets, and chi2.
 
     Args:
-        found: the scale factors from several sets.
+        combination: the scale factors from several sets.
         console: console to print the table on.
     """
-    joint = found.joint
-    edges = joint.pt_edges
-    heads = (f"{low:g}-{high:g} GeV" for low, high in pairwise(edges))
-    table = make_table(
-        f"combined: value +- total (weights of {', '.join(found.names)})",
-        ("tagger", "point", ""),
-        (*heads, "chi2/ndf"),
-        importance=("", "point"),
-    )
+    joint, short = combination.joint, {what: name for name, what in SHORT_NAMES.items()}
     errors = np.sqrt(np.diagonal(joint.covariance))
+    rows = []
     for k, key in enumerate(joint.keys):
-        name = next((name for name, what in SHORT_NAMES.items() if what == (key.flavour, key.quantity)), "")
-        if name:
-            place = joint.part(key)
-            numbers = zip(joint.nominal[place], errors[place], found.shares(key).T, strict=True)
-            cells = [
-                f"{value:.3f} +- {error:.3f} ({', '.join(f'{one:.2f}' for one in weights)})"
-                if np.isfinite(error)
-                else "not known"
-                for value, error, weights in numbers
-            ]
-            table.add_row(key.tagger, f"{key.working_point:.0%}", name, *cells, f"{found.chi2[k]:.2f}/{found.ndf[k]}")
-    console.print(table)
+        name = short.get(FlavourAndQuantity(key.flavour, key.quantity))
+        if name is None:
+            continue
+        part = joint.part(key)
+        cells = [
+            f"{value:.3f} +- {error:.3f} ({', '.join(f'{weight:.2f}' for weight in weights)})"
+            if np.isfinite(error)
+            else UNKNOWN
+            for value, error, weights in zip(joint.nominal[part], errors[part], combination.shares(key).T, strict=True)
+        ]
+        chi2 = f"{combination.chi2[k]:.2f}/{combination.ndf[k]}"
+        rows.append((key.tagger, f"{key.working_point:.0%}", name, *cells, chi2))
+    title = f"combined: value +- total (weights of {', '.join(combination.names)})"
+    bins = (f"{low:g}-{high:g} GeV" for low, high in pairwise(joint.pt_edges))
+    heads = ("tagger", "point", "", *bins, "chi2/ndf")
+    print_table(TextTable("combined", title, heads, tuple(rows), labels=3), console, ("", "point"))
 
 
-def _factor_cell(one: ScaleFactor, place: int) -> str:
+def _factor_cell(factor: ScaleFactor, p: int) -> str:
     """A scale factor in one bin: its value and uncertainties, as far as they are known; a star if it is flagged."""
-    value, error, total = one.nominal[place], one.statistical[place], one.total[place]
+    value, error, total = factor.nominal[p], factor.statistical[p], factor.total[p]
     if not np.isfinite(value):
-        return "not known"
-    if not one.valid[place]:
+        return UNKNOWN
+    if not factor.valid[p]:
         return f"{value:.3f}, no valid error"
-    return f"{value:.3f} +- {error:.3f} ({total:.3f}){' *' if one.flags[place] else ''}"
+    return f"{value:.3f} +- {error:.3f} ({total:.3f}){' *' if factor.flags[p] else ''}"
 
 
 def mc_to_mc_table(results: Results) -> TextTable:
@@ -382,16 +360,9 @@ def mc_to_mc_table(results: Results) -> TextTable:
     rows = []
     for sample in other_samples(results):
         for key in results.factors.by_name:
-            found = between_samples(results, sample, key)
-            for p, (low, high) in enumerate(pairwise(results.factors.pt_edges)):
-                names = (
-                    sample,
-                    key.tagger,
-                    percent(key.working_point),
-                    key.flavour,
-                    key.quantity,
-                    f"{low:g} to {high:g}",
-                )
-                rows.append((*names, fixed(float(found.values[p])), fixed(float(found.errors[p]))))
+            ratios = between_samples(results, sample, key)
+            names = (sample, key.tagger, percent(key.working_point), key.flavour, key.quantity)
+            for pt, value, error in zip(_bins(results.factors.pt_edges), ratios.values, ratios.errors, strict=True):
+                rows.append((*names, pt, fixed(value), fixed(error)))
     heads = ("sample", "tagger", "working point", "flavour", "quantity", "pT [GeV]", "nominal / sample", "± stat")
     return TextTable("mc_to_mc", "From simulation to simulation", heads, tuple(rows), labels=6)

@@ -1,9 +1,12 @@
-"""All files of a report, each written atomically."""
+"""All files of a report, each written atomically. The page needs no network and no scripts; figures are embedded."""
 
 from __future__ import annotations
 
+import base64
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,31 +14,9 @@ from typing import TYPE_CHECKING, Final
 from beampipe.calibration.exports.corrections import Above
 from beampipe.calibration.exports.write import write_exports
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, FactorKey
-from beampipe.calibration.report.figures import (
-    HEADLINES,
-    REPORT_STYLE,
-    figure_paths,
-    plot_closure,
-    plot_fractions,
-    plot_points,
-    plot_scale_factor,
-    plot_uncertainties,
-)
-from beampipe.calibration.report.page import STYLE, TEMPLATE, Picture, write_page
-from beampipe.calibration.report.tables import (
-    TextTable,
-    cost_table,
-    cut_flow_tables,
-    extrapolation_table,
-    factor_table,
-    flag_table,
-    mc_to_mc_table,
-    source_table,
-    uncertainty_table,
-    write_csv,
-    yield_table,
-)
-from beampipe.calibration.results import Results, collect_results, key_name, other_samples, percent
+from beampipe.calibration.report import figures, tables
+from beampipe.calibration.report.tables import TextTable
+from beampipe.calibration.results import Results, collect_results, key_name, other_samples, percent, point_name
 from beampipe.calibration.tasks.plan import Plan
 from beampipe.figures import save_figure
 from beampipe.files import sweep, write_whole
@@ -45,6 +26,10 @@ from beampipe.workflow.digests import NO_RESULT
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+STYLE: Final = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
+
+TEMPLATE: Final = (Path(__file__).parent / "page.html.j2").read_text(encoding="utf-8")
+
 PAGE: Final = "index.html"
 """Name of the page in the folder of a report."""
 
@@ -53,6 +38,24 @@ _MADE: Final = "made.json"
 
 _NO_RESULT: Final = (*NO_RESULT, "beampipe.triton")
 """Modules that do not affect a report; clients of a served tagger run before it."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of the page.
+
+    Attributes:
+        name: name of the figure's files, without ending.
+        alt: alternative text of the figure.
+        kind: section that the figure belongs to: scale factor, uncertainty, working points, closure or fractions.
+        tagger: name of the tagger that the figure is about.
+    """
+
+    name: str
+    alt: str
+    kind: str
+    tagger: str
+
 
 Figures = Iterator[tuple[Picture, Callable[[], "Figure"]]]
 
@@ -115,15 +118,63 @@ def write_all(results: Results, folder: Path, *, above: Above = "last", spread: 
     Returns:
         The files of the report, the page first.
     """
-    figures, tables, plots = list(figures_of(results)), list(_tables(results)), folder / "plots"
+    drawn, texts, plots = list(figures_of(results)), list(_tables(results)), folder / "plots"
     paths = list(write_exports(results, folder, above))
-    for table in tables:
-        paths.append(write_whole(folder / "tables" / f"{table.name}.csv", partial(write_csv, table)))
-    spread("drawing", [Task(picture.name, _draw, (draw, plots, picture.name)) for picture, draw in figures])
-    for picture, _ in figures:
-        paths += figure_paths(plots, picture.name)
-    pictures = [picture for picture, _ in figures]
-    return write_whole(folder / PAGE, lambda path: write_page(results, pictures, tables, plots, path)), *paths
+    for table in texts:
+        paths.append(write_whole(folder / "tables" / f"{table.name}.csv", partial(tables.write_csv, table)))
+    spread("drawing", [Task(picture.name, _draw, (draw, plots, picture.name)) for picture, draw in drawn])
+    for picture, _ in drawn:
+        paths += figures.figure_paths(plots, picture.name)
+    pictures = [picture for picture, _ in drawn]
+    return write_whole(folder / PAGE, lambda path: _write_page(results, pictures, texts, plots, path)), *paths
+
+
+def _write_page(
+    results: Results, pictures: Sequence[Picture], texts: Sequence[TextTable], plots: Path, path: Path
+) -> None:
+    """Write the page of a report, with the headline figure first; `plots` is the folder of the figures' PNG files."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    by_kind: dict[tuple[str, str], list[Picture]] = {}
+    for picture in pictures:
+        by_kind.setdefault((picture.kind, picture.tagger), []).append(picture)
+    rows = results.factors.table()
+    text = environment.from_string(TEMPLATE).render(
+        style=Markup(STYLE),  # shipped file, trusted
+        summary=_summary(results),
+        configuration=results.configuration,
+        factors=results.factors,
+        pictures=by_kind,
+        png=lambda picture: base64.b64encode((plots / f"{picture.name}.png").read_bytes()).decode(),
+        tables={table.name: table for table in texts},
+        provenance=TextTable("provenance", "Keys", ("artifact", "key"), tuple(results.provenance), labels=2),
+        versions=", ".join(f"{name} {version}" for name, version in results.versions.items()),
+        n_factors=len(rows),
+        flagged=sum(bool(row.flags) for row in rows),
+        without_error=sum(not math.isfinite(row.total) for row in rows),
+        unknown=tables.UNKNOWN,
+        percent=percent,
+        point_name=point_name,
+        key_name=key_name,
+    )
+    path.write_text(text, encoding="utf-8")
+
+
+def _summary(results: Results) -> str:
+    """Samples, taggers, regions and sources in one sentence."""
+    configuration, regions = results.configuration, results.configuration.regions
+    rule = {
+        "eta_rank": f"{regions.rule}, gap {regions.min_eta_gap:g}",
+        "eta_split": f"{regions.rule}, {regions.split:g}",
+    }.get(regions.rule, regions.rule)
+    kind, edges = configuration.samples[configuration.data].kind, configuration.pt_edges
+    return (
+        f"Sample {configuration.data} ({kind}) against simulation {configuration.nominal}; jets of {edges[0]:g} to "
+        f"{edges[-1]:g} GeV; taggers: {', '.join(configuration.tagger_names)}; regions: {rule}; "
+        f"{len(configuration.systematics)} sources of uncertainty; {configuration.bootstrap.replicas} replicas."
+    )
 
 
 def report_recipe(plan: Plan, above: Above = "last") -> Recipe:
@@ -138,46 +189,46 @@ def figures_of(results: Results) -> Figures:
     """The figures of a report, the main one first: description and drawing function of each."""
     for tagger in results.factors.taggers:
         for number, wp in enumerate(results.factors.working_points):
-            for flavour, quantity in HEADLINES:
+            for flavour, quantity in figures.HEADLINES:
                 key = FactorKey(tagger, wp, flavour, quantity)
                 what = f"the {flavour} {quantity} scale factor against jet pT, {tagger}, working point {percent(wp)}"
                 alt = f"Points with bands and bars of uncertainty: {what}"
                 picture = Picture(f"scale_factor_{key_name(key)}", alt, "scale factor", tagger)
-                yield picture, partial(plot_scale_factor, results, key)
+                yield picture, partial(figures.plot_scale_factor, results, key)
                 if number == 0:
                     alt = f"Steps: uncertainties by source of {what}"
                     picture = Picture(f"uncertainties_{key_name(key)}", alt, "uncertainty", tagger)
-                    yield picture, partial(plot_uncertainties, results, key)
-        for flavour, quantity in HEADLINES:
+                    yield picture, partial(figures.plot_uncertainties, results, key)
+        for flavour, quantity in figures.HEADLINES:
             alt = f"Points: {flavour} {quantity} scale factors of all working points against jet pT, {tagger}"
             picture = Picture(f"working_points_{tagger}_{flavour}_{quantity}", alt, "working points", tagger)
-            yield picture, partial(plot_points, results, tagger, flavour, quantity)
+            yield picture, partial(figures.plot_points, results, tagger, flavour, quantity)
         for flavour in FLAVOUR_NAMES:
             alt = f"Histograms of {tagger} of {flavour} jets in bins of pT: from data, from simulation, by label"
             picture = Picture(f"closure_{tagger}_{flavour}", alt, "closure", tagger)
-            yield picture, partial(plot_closure, results, tagger, flavour)
+            yield picture, partial(figures.plot_closure, results, tagger, flavour)
         alt = f"Steps: fractions of quarks in forward and central jets against jet pT, their difference, {tagger}"
-        yield Picture(f"fractions_{tagger}", alt, "fractions", tagger), partial(plot_fractions, results, tagger)
+        yield Picture(f"fractions_{tagger}", alt, "fractions", tagger), partial(figures.plot_fractions, results, tagger)
 
 
 def _tables(results: Results) -> Iterator[TextTable]:
     factors = results.factors
     for tagger in factors.taggers:
         for wp in factors.working_points:
-            yield factor_table(results, tagger, wp)
-    yield extrapolation_table(results)
+            yield tables.factor_table(results, tagger, wp)
+    yield tables.extrapolation_table(results)
     if other_samples(results):
-        yield mc_to_mc_table(results)
-    yield flag_table()
-    yield source_table(results)
-    yield from (uncertainty_table(results, key) for key in factors.by_name)
-    yield yield_table(results)
-    yield from cut_flow_tables(results)
-    yield cost_table(results)
+        yield tables.mc_to_mc_table(results)
+    yield tables.flag_table()
+    yield tables.source_table(results)
+    yield from (tables.uncertainty_table(results, key) for key in factors.by_name)
+    yield tables.yield_table(results)
+    yield from tables.cut_flow_tables(results)
+    yield tables.cost_table(results)
 
 
 def _draw(draw: Callable[[], Figure], folder: Path, name: str) -> None:
-    save_figure(draw(), *figure_paths(folder, name), settings=REPORT_STYLE)
+    save_figure(draw(), *figures.figure_paths(folder, name), settings=figures.REPORT_STYLE)
 
 
 def _read_made(folder: Path) -> tuple[str, dict[Path, int]]:

@@ -26,8 +26,6 @@ from beampipe.simulation.pythia import Collisions, PythiaRun, cross_section, see
 from beampipe.simulation.random_numbers import keys
 from beampipe.simulation.samples import SLICES, sample_spec
 
-__all__ = ["PAIR_PT", "TRIGGER_PT", "FileSpec", "detected", "file_specs", "produce", "simulate_dijets"]
-
 JET_PT: Final = 100.0
 """Transverse momentum of the softest jet in the files [GeV]."""
 
@@ -164,13 +162,13 @@ def is_made(file: FileSpec) -> bool:
     if not file.path.exists():
         return False
     try:
-        found = read_bookkeeping(file.path)
+        bookkeeping = read_bookkeeping(file.path)
     except FileError:
         return False
-    made = json.loads(found["settings"])
+    made = json.loads(bookkeeping["settings"])
     lines = settings_of(sample_spec(file.sample), SLICES[file.slice_number], file.own_seed)
     same = made["request"] == _request(file) and made["settings"] == list(lines)
-    return bool(same and found["n_files"] == file.n_files)
+    return bool(same and bookkeeping["n_files"] == file.n_files)
 
 
 def produce(file: FileSpec, sigma: float) -> Path:

@@ -20,8 +20,6 @@ from beampipe.calibration.simulation.ntuple_files import Events, file_name, read
 from beampipe.errors import ConfigError, FileError, InputError, UnknownNameError
 from beampipe.simulation.random_numbers import keys, uniform
 
-__all__ = ["INJECTIONS", "Injection", "altered", "inject"]
-
 GLUON_LABEL: Final = 21
 """PDG number of the gluon, the label of gluon jets."""
 
@@ -138,8 +136,8 @@ def altered(events: Events, injection: Injection, seed: int) -> Events:
         raise InputError("injection: got data (no labels, no weights), expected simulated events")
     counts = np.diff(events.offset)
     jet_event = np.repeat(np.arange(len(events)), counts)
-    place = np.arange(len(jet_event)) - events.offset[jet_event]
-    own = keys(np.full(len(jet_event), seed), _INJECTED, events.run[jet_event], events.event[jet_event], place)
+    rank = np.arange(len(jet_event)) - events.offset[jet_event]
+    own = keys(np.full(len(jet_event), seed), _INJECTED, events.run[jet_event], events.event[jet_event], rank)
     gluon = events.jet_label == GLUON_LABEL
 
     def by_flavour(quark: float, other: float) -> Any:

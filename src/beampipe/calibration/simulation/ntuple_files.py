@@ -25,8 +25,6 @@ from beampipe.calibration.layout import (
 from beampipe.errors import FileError, ShapeError
 from beampipe.files import replacing
 
-__all__ = ["Events", "file_name", "new_bookkeeping", "read_bookkeeping", "read_ntuple", "write_ntuple"]
-
 EVENTS_PER_BASKET: Final = 50_000
 """Events per basket of a file. Readers take whole baskets, so they read multiples of this."""
 
@@ -169,11 +167,11 @@ def read_bookkeeping(path: Path) -> dict[str, Any]:
 
     try:
         with uproot.open(path) as file:
-            found = file[BOOKKEEPING].arrays(list(BOOKKEEPING_BRANCHES))
+            entries = file[BOOKKEEPING].arrays(list(BOOKKEEPING_BRANCHES))
     except (OSError, ValueError, KeyError) as error:
         message = f"{path}: expected a ROOT file with the tree {BOOKKEEPING!r}, got {error}"
         raise FileError(message, path=path, name=BOOKKEEPING) from error
-    row: dict[str, Any] = found[0].to_list()
+    row: dict[str, Any] = entries[0].to_list()
     return row | {"sum_weights": np.array(row["sum_weights"], dtype=np.float64)}
 
 
@@ -189,15 +187,15 @@ def read_ntuple(path: Path) -> Events:
     try:
         with uproot.open(path) as file:
             tree = file[EVENTS]
-            found = tree.arrays([field.name for field in fields(Events) if field.name in tree])
+            arrays = tree.arrays([field.name for field in fields(Events) if field.name in tree])
     except (OSError, ValueError, KeyError) as error:
         message = f"{path}: expected a ROOT file with the tree {EVENTS!r}, got {error}"
         raise FileError(message, path=path, name=EVENTS) from error
     columns: dict[str, Any] = {}
-    for name in found.fields:
-        column = ak.flatten(found[name]) if name.startswith("jet_") else found[name]
+    for name in arrays.fields:
+        column = ak.flatten(arrays[name]) if name.startswith("jet_") else arrays[name]
         columns[name] = column.to_numpy()
-    n_jets = ak.num(found.jet_pt).to_numpy()
+    n_jets = ak.num(arrays.jet_pt).to_numpy()
     return Events(offset=np.concatenate([[0], np.cumsum(n_jets)]).astype(np.int64), **columns)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -174,11 +175,37 @@ def toy_events(
     """
     if n_events < 1 or n_weights < 1:
         raise InputError(f"toy: got {n_events} events with {n_weights} weights, expected one or more of each")
-    blocks = []
+    blocks, simulation = [], kind == "simulation"
+    bias = part.power if simulation else 0.0
     for start in range(0, n_events, EVENTS_PER_SEED):
-        size = min(EVENTS_PER_SEED, n_events - start)
+        n = min(EVENTS_PER_SEED, n_events - start)
+        # All steps draw from the same generator, so the result depends on their order.
         rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence([seed, start // EVENTS_PER_SEED])))
-        blocks.append(_block(rng, size, n_weights, kind, part, model, run, first_event + start))
+        pairs = _draw_pairs(rng, n, part, bias - model.spectrum, model)
+        jets = _draw_jets(rng, pairs, model)
+        n_trk, width, c1 = _observables(rng, model, jets)
+        columns: dict[str, Any] = _simulated_columns(rng, jets, n_trk) if simulation else {}
+        if simulation:
+            pull = n_trk / model.mean_tracks(jets.quark, jets.pt, jets.eta) - 1
+            nominal = (part.low / pairs.hard) ** bias
+            columns["weight"] = _weights(
+                nominal, n_weights, pull[jets.offset[:-1, None] + np.arange(2)].sum(axis=1), pairs
+            )
+        block = Events(
+            run=np.full(n, run, dtype=np.uint32),
+            event=np.arange(first_event + start, first_event + start + n, dtype=np.uint64),
+            trigger=pairs.pt[0] > TRIGGER_PT,
+            offset=jets.offset,
+            jet_pt=jets.pt.astype(np.float32),
+            jet_eta=jets.eta.astype(np.float32),
+            jet_phi=jets.phi.astype(np.float32),
+            jet_clean=rng.random(len(jets.pt)) > NOT_CLEAN,
+            jet_n_trk=n_trk.astype(np.uint16),
+            jet_width=width.astype(np.float32),
+            jet_c1=c1.astype(np.float32),
+            **columns,
+        )
+        blocks.append(block)
     return Events.join(blocks) if len(blocks) > 1 else blocks[0]
 
 
@@ -220,43 +247,6 @@ class _Jets:
     quark: Bool[ndarray, " n_jets"]
 
 
-def _block(
-    rng: np.random.Generator,
-    n: int,
-    n_weights: int,
-    kind: str,
-    part: Slice,
-    model: ToyModel,
-    run: int,
-    first: int,
-) -> Events:
-    """Events of one seed. All steps draw from the same `rng`, so the result depends on their order."""
-    simulation = kind == "simulation"
-    bias = part.power if simulation else 0.0
-    pairs = _draw_pairs(rng, n, part, bias - model.spectrum, model)
-    jets = _draw_jets(rng, pairs, model)
-    n_trk, width, c1 = _observables(rng, model, jets.quark, jets.pt, jets.eta)
-    columns: dict[str, Any] = _simulated_columns(rng, jets, n_trk) if simulation else {}
-    if simulation:
-        nominal = (part.low / pairs.hard) ** bias
-        pull = (n_trk / model.mean_tracks(jets.quark, jets.pt, jets.eta) - 1)[jets.offset[:-1, None] + np.arange(2)]
-        columns["weight"] = _weights(nominal, n_weights, pull.sum(axis=1), pairs.hard, pairs.eta, pairs.quark)
-    return Events(
-        run=np.full(n, run, dtype=np.uint32),
-        event=np.arange(first, first + n, dtype=np.uint64),
-        trigger=pairs.pt[0] > TRIGGER_PT,
-        offset=jets.offset,
-        jet_pt=jets.pt.astype(np.float32),
-        jet_eta=jets.eta.astype(np.float32),
-        jet_phi=jets.phi.astype(np.float32),
-        jet_clean=rng.random(len(jets.pt)) > NOT_CLEAN,
-        jet_n_trk=n_trk.astype(np.uint16),
-        jet_width=width.astype(np.float32),
-        jet_c1=c1.astype(np.float32),
-        **columns,
-    )
-
-
 def _draw_pairs(rng: np.random.Generator, n: int, part: Slice, power: float, model: ToyModel) -> _Pairs:
     """The leading pairs: balanced up to radiation and resolution, with a common boost along the beam."""
     hard = _power_law(rng.random(n), part.low, part.high, power)
@@ -279,12 +269,12 @@ def _draw_jets(rng: np.random.Generator, pairs: _Pairs, model: ToyModel) -> _Jet
     n_jets = int(offset[-1])
     pt, eta = np.empty(n_jets), rng.normal(0, 1.3, n_jets).clip(-MAX_ETA, MAX_ETA)
     phi, quark = rng.uniform(-np.pi, np.pi, n_jets), rng.random(n_jets) < 0.4
-    for place in range(2):
-        at = offset[:-1] + place
-        pt[at], eta[at], phi[at], quark[at] = pairs.pt[place], pairs.eta[place], pairs.phi[place], pairs.quark[place]
+    for rank in range(2):
+        at = offset[:-1] + rank
+        pt[at], eta[at], phi[at], quark[at] = pairs.pt[rank], pairs.eta[rank], pairs.phi[rank], pairs.quark[rank]
     left = rng.random(n_jets)
-    for place in range(2, int(counts.max(initial=0))):
-        at = offset[:-1][counts > place] + place
+    for rank in range(2, int(counts.max(initial=0))):
+        at = offset[:-1][counts > rank] + rank
         pt[at] = JET_PT + (pt[at - 1] - JET_PT) * left[at]
     return _Jets(offset, pt, eta, phi, quark)
 
@@ -301,37 +291,28 @@ def _simulated_columns(rng: np.random.Generator, jets: _Jets, n_trk: Int64[ndarr
 
 
 def _observables(
-    rng: np.random.Generator,
-    model: ToyModel,
-    quark: Bool[ndarray, " n"],
-    pt: Float64[ndarray, " n"],
-    eta: Float64[ndarray, " n"],
+    rng: np.random.Generator, model: ToyModel, jets: _Jets
 ) -> tuple[Int64[ndarray, " n"], Float64[ndarray, " n"], Float64[ndarray, " n"]]:
     """Number of tracks, width and c1 of jets, by their `FlavourLaws`."""
     q, g = asdict(model.quark), asdict(model.gluon)
-    of = {name: np.where(quark, q[name], g[name]) for name in q if name[:2] != "n_"}
-    shape = np.where(quark, q["n_shape"], g["n_shape"])
-    mean = model.mean_tracks(quark, pt, eta)
+    of = {name: np.where(jets.quark, q[name], g[name]) for name in q if name[:2] != "n_"}
+    shape = np.where(jets.quark, q["n_shape"], g["n_shape"])
+    mean = model.mean_tracks(jets.quark, jets.pt, jets.eta)
     n_trk = rng.negative_binomial(shape, shape / (shape + mean))
-    growth, excess = np.log(pt / 500), np.log(np.maximum(n_trk, 1) / mean)
-    off = of["width_spread"] * rng.standard_normal(len(pt))
+    growth, excess = np.log(jets.pt / 500), np.log(np.maximum(n_trk, 1) / mean)
+    off = of["width_spread"] * rng.standard_normal(len(n_trk))
     width = np.exp(of["width"] + of["width_slope"] * growth + of["width_n"] * excess + off)
     c1 = of["c1"] + of["c1_slope"] * growth + of["c1_n"] * excess + of["c1_width"] * off
-    c1 = np.exp(c1 + of["c1_spread"] * rng.standard_normal(len(pt)))
+    c1 = np.exp(c1 + of["c1_spread"] * rng.standard_normal(len(n_trk)))
     some = n_trk > 0
     return n_trk, np.where(some, width.clip(max=0.4), 0.0), np.where(some & (n_trk > 1), c1.clip(max=0.5), 0.0)
 
 
 def _weights(
-    nominal: Float64[ndarray, " n"],
-    n_weights: int,
-    pull: Float64[ndarray, " n"],
-    hard: Float64[ndarray, " n"],
-    eta: Float64[ndarray, "2 n"],
-    quark: Bool[ndarray, "2 n"],
+    nominal: Float64[ndarray, " n"], n_weights: int, pull: Float64[ndarray, " n"], pairs: _Pairs
 ) -> Float32[ndarray, "n n_weights"]:
     """Weights of events. Shower weights vary the number of tracks, PDF members the spectrum, eta and flavours."""
-    traits = (pull, np.log(hard / 800), np.abs(eta).sum(axis=0) - 1, quark.sum(axis=0) - 1.0)
+    traits = (pull, np.log(pairs.hard / 800), np.abs(pairs.eta).sum(axis=0) - 1, pairs.quark.sum(axis=0) - 1.0)
     shower = [[0, 0, 0, 0], [-0.15, 0, 0, 0], [0.18, 0, 0, 0], [0, 0.03, 0.02, 0], [0, -0.04, -0.02, 0]]
     # The members do not depend on the seed of the events.
     members = np.random.default_rng(20).normal(0, [0, 0.03, 0.02, 0.04], (n_weights, len(traits)))
@@ -404,81 +385,39 @@ def simulate_toy(
         raise InputError(
             f"toy: got {files} files for {events} events in {len(parts)} slices, expected one or more of each"
         )
-    sample = _ToySample(dataset, kind, n_weights, seed, len(parts), model)
-    out = []
-    for file in _files_of(events, files, parts):
-        path = folder / file_name(dataset, file.slice_number, file.number)
-        write_ntuple(path, *_draw(sample, file))
-        out.append(path)
-        progress(path)
-    return out
-
-
-@dataclass(frozen=True)
-class _ToySample:
-    """The common settings of all files of a sample; see `simulate_toy`."""
-
-    dataset: str
-    kind: Literal["simulation", "data"]
-    n_weights: int
-    seed: int
-    n_slices: int
-    model: ToyModel
-
-
-@dataclass(frozen=True)
-class _ToyFile:
-    """Specification of one file.
-
-    Attributes:
-        part: slice of its events.
-        slice_number: number of the slice.
-        number: number of the file in its slice.
-        n_files: number of files of the slice.
-        n_events: number of events of the file.
-    """
-
-    part: Slice
-    slice_number: int
-    number: int
-    n_files: int
-    n_events: int
-
-
-def _draw(sample: _ToySample, file: _ToyFile) -> tuple[Events, dict[str, Any]]:
-    """The events of a file, and its bookkeeping."""
-    data, model, part = sample.kind == "data", sample.model, file.part
-    seed = np.random.SeedSequence([sample.seed, data, file.slice_number, file.number])
-    events = toy_events(
-        file.n_events,
-        int(seed.generate_state(1)[0]),
-        n_weights=sample.n_weights,
-        kind=sample.kind,
-        part=part,
-        model=model,
-        run=1 + file.slice_number,
-        first_event=file.number * 10**9,
-    )
-    settings = {"generator": "toy", "version": _VERSION, "seed": sample.seed, "kind": sample.kind}
-    bookkeeping = new_bookkeeping(
-        dataset=sample.dataset,
-        slice=file.slice_number,
-        file_number=file.number,
-        n_slices=sample.n_slices,
-        n_files=file.n_files,
-        n_generated=file.n_events,
-        cross_section=0.0 if data else model.cross_section(part.low, part.high),
-        sum_weights=np.array([float(file.n_events)] if events.weight is None else events.weight.sum(0, np.float64)),
-        weight_names=("nominal",) if data else toy_weight_names(sample.n_weights),
-        settings=settings | {"model": asdict(model), "slice": asdict(part)},
-    )
-    return events, bookkeeping
-
-
-def _files_of(events: int, files: int, parts: tuple[Slice, ...]) -> Iterator[_ToyFile]:
-    """Share events and files among slices: events by the slices' shares, files evenly, the first slices one more."""
+    data, paths = kind == "data", []
+    settings = {"generator": "toy", "version": _VERSION, "seed": seed, "kind": kind, "model": asdict(model)}
     for slice_number, part in enumerate(parts):
+        # Events are shared by the slices' shares, files evenly, the first slices one more.
         n_files = files // len(parts) + (slice_number < files % len(parts))
         edges = np.linspace(0, round(events * part.share), n_files + 1).round().astype(int).tolist()
-        for number in range(n_files):
-            yield _ToyFile(part, slice_number, number, n_files, edges[number + 1] - edges[number])
+        for file_number, (first, last) in enumerate(pairwise(edges)):
+            seeds = np.random.SeedSequence([seed, data, slice_number, file_number])
+            drawn = toy_events(
+                last - first,
+                int(seeds.generate_state(1)[0]),
+                n_weights=n_weights,
+                kind=kind,
+                part=part,
+                model=model,
+                run=1 + slice_number,
+                first_event=file_number * 10**9,
+            )
+            sums = np.array([float(len(drawn))] if drawn.weight is None else drawn.weight.sum(0, np.float64))
+            bookkeeping = new_bookkeeping(
+                dataset=dataset,
+                slice=slice_number,
+                file_number=file_number,
+                n_slices=len(parts),
+                n_files=n_files,
+                n_generated=len(drawn),
+                cross_section=0.0 if data else model.cross_section(part.low, part.high),
+                sum_weights=sums,
+                weight_names=("nominal",) if data else toy_weight_names(n_weights),
+                settings=settings | {"slice": asdict(part)},
+            )
+            path = folder / file_name(dataset, slice_number, file_number)
+            write_ntuple(path, drawn, bookkeeping)
+            paths.append(path)
+            progress(path)
+    return paths

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Final, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy import ndarray
 
-from beampipe.arrays import Shaped
 from beampipe.calibration.config import Configuration, Tagger
 from beampipe.calibration.events.dijets import Dijets, RunRange, read_dijets, write_dijets
 from beampipe.calibration.events.fill import FilledChunk, fill_file, fill_table
@@ -27,7 +25,6 @@ from beampipe.calibration.tasks.inspection import InspectedFile
 from beampipe.calibration.tasks.plan import (
     Chunk,
     Plan,
-    SamplePlan,
     chunks_of,
     models_of,
     ranges_of,
@@ -36,7 +33,7 @@ from beampipe.calibration.tasks.plan import (
 )
 from beampipe.calibration.tasks.runtime import Workers, Workspace, run_leased
 from beampipe.errors import ConfigError, FileError, WorkflowError
-from beampipe.workflow import FileDigests, FileStamp, Recipe, Store, Task
+from beampipe.workflow import FileDigests, Recipe, Store, Task
 
 
 def run_chunks(store: Store, workers: Workers, chunks: Iterable[Chunk], until: str) -> None:
@@ -67,38 +64,37 @@ def run_chunk(store: Store, chunk: Chunk, until: str) -> None:
         chunk: chunk to work on.
         until: the last stage: select, predict or fill. The first two keep their tables.
     """
-    scores_recipe, filled_recipe = chunk.recipes.predict, chunk.recipes.fill
+    recipe = chunk.recipes.fill
     if until != "fill":
         dijets = _dijets(store, chunk, keep=True)
-        if until == "predict" and scores_recipe is not None:
-            _scores(store, chunk, scores_recipe, dijets, keep=True)
-    elif store.load(filled_recipe) is None:
+        if until == "predict":
+            _scores(store, chunk, dijets, keep=True)
+    elif store.load(recipe) is None:
         if store.log is not None:
-            path = chunk.fill_path.kind
-            store.log.write("start", stage="fill", key=filled_recipe.key, label=chunk.label, path=path)
+            store.log.write("start", stage="fill", key=recipe.key, label=recipe.label, path=chunk.fill_path.kind)
         made = _filled(store, chunk)
         if made.refusal and store.log is not None:
-            store.log.write("numpy", stage="fill", key=filled_recipe.key, label=chunk.label, reason=made.refusal)
+            store.log.write("numpy", stage="fill", key=recipe.key, label=recipe.label, reason=made.refusal)
         notes = {"ranges": made.ranges, "events": made.n_selected}
-        store.write(filled_recipe, ".npz", lambda path: write_filled(made.filled, path), notes=notes)
+        store.write(recipe, ".npz", partial(write_filled, made.filled), notes=notes)
 
 
 def _filled(store: Store, chunk: Chunk) -> FilledChunk:
     """The histograms: in one pass over the file, or from the table of selected events."""
-    recipe, scores_recipe = chunk.recipes.select, chunk.recipes.predict
+    recipe, settings = chunk.recipes.select, chunk.settings
     if chunk.fill_path.kind == "one pass" and store.find(recipe) is None:
         began = perf_counter()
-        made = fill_file(chunk.path, chunk.start, chunk.stop, chunk.select, chunk.fill, with_table=chunk.keep_tables)
+        made = fill_file(
+            chunk.path, chunk.start, chunk.stop, settings.select, settings.fill, with_table=chunk.keep_tables
+        )
         _refuse_change(chunk)
         if made.dijets is not None:
-            dijets, seconds = made.dijets, perf_counter() - began
-            store.write(recipe, ".parquet", lambda to: write_dijets(dijets, to), seconds=seconds)
+            seconds = perf_counter() - began
+            store.write(recipe, ".parquet", partial(write_dijets, made.dijets), seconds=seconds)
         return made
     dijets = _dijets(store, chunk, keep=chunk.keep_tables)
-    scores = Scores()
-    if scores_recipe is not None:
-        scores = _scores(store, chunk, scores_recipe, dijets, keep=chunk.keep_tables)
-    return FilledChunk(fill_table(dijets, scores, chunk.fill), dijets.ranges, len(dijets))
+    scores = _scores(store, chunk, dijets, keep=chunk.keep_tables)
+    return FilledChunk(fill_table(dijets, scores, settings.fill), dijets.ranges, len(dijets))
 
 
 def _dijets(store: Store, chunk: Chunk, *, keep: bool) -> Dijets:
@@ -108,39 +104,40 @@ def _dijets(store: Store, chunk: Chunk, *, keep: bool) -> Dijets:
     if path is not None:
         return read_dijets(path)
     began = perf_counter()
-    dijets = select(chunk.path, chunk.start, chunk.stop, chunk.select)
+    dijets = select(chunk.path, chunk.start, chunk.stop, chunk.settings.select)
     _refuse_change(chunk)
     if keep:
-        seconds = perf_counter() - began
-        store.write(recipe, ".parquet", lambda to: write_dijets(dijets, to), seconds=seconds)
+        store.write(recipe, ".parquet", partial(write_dijets, dijets), seconds=perf_counter() - began)
     return dijets
 
 
 def _refuse_change(chunk: Chunk) -> None:
     """Raise an error if the file or the functions have changed since their digests went into the keys."""
-    if chunk.looks is not None:
-        chunk.looks.require(chunk.path)
-    layout = chunk.select.layout
-    if function_digest(layout.function, layout.files_of_changes) != chunk.functions:
+    if chunk.stamp is not None:
+        chunk.stamp.require(chunk.path)
+    layout = chunk.settings.select.layout
+    if layout.changed_by and function_digest(layout.function, layout.files_of_changes) != chunk.settings.functions:
         raise ConfigError(
             f"{chunk.label}: what changes its jets ({layout.changed_by}) is not what this run was planned with;"
             " expected the same code, files and versions of packages in every worker until the run ends; run again"
         )
 
 
-def _scores(store: Store, chunk: Chunk, recipe: Recipe, dijets: Dijets, *, keep: bool) -> Scores:
-    """The scores of the boosted taggers, from the store or from their models."""
+def _scores(store: Store, chunk: Chunk, dijets: Dijets, *, keep: bool) -> Scores:
+    """The scores of the boosted taggers, from the store or from their models; none if no tagger is boosted."""
+    recipe, settings = chunk.recipes.predict, chunk.settings.fill
+    if recipe is None:
+        return Scores()
     path = store.load(recipe)
     if path is not None:
         return read_scores(path)
     models = {each.name: each.key for each in recipe.inputs}
-    boosted = [tagger for tagger in chunk.fill.taggers if tagger.boosted and not tagger.in_files]
+    boosted = [tagger for tagger in settings.taggers if tagger.boosted and not tagger.in_files]
     with_functions = [(tagger, _score_function(tagger, models[tagger.name])) for tagger in boosted]
     began = perf_counter()
-    scores = predict(dijets, with_functions, chunk.fill.kinematics, chunk.fill.energy)
+    scores = predict(dijets, with_functions, settings.kinematics, settings.energy)
     if keep:
-        seconds = perf_counter() - began
-        store.write(recipe, ".parquet", lambda to: write_scores(scores, to), seconds=seconds)
+        store.write(recipe, ".parquet", partial(write_scores, scores), seconds=perf_counter() - began)
     return scores
 
 
@@ -181,46 +178,23 @@ def digest_files(
     settings = {name: settings_of(configuration, configuration.samples[name], kept) for name, kept in books.items()}
     new = {str(path): file for path, file in files.items() if not file.digest}
     models = models_of(configuration)
-    found = dict(files)
+    with_digests = dict(files)
 
     def follow(task: Task[Any], digest: str | None) -> Iterable[Task[Any]]:
         file = new.get(task.label)
         if file is None or digest is None:
             return []
-        found[file.path] = file = replace(file, digest=digest)
+        with_digests[file.path] = file = replace(file, digest=digest)
         if not until:
             return []
         chunks = chunks_of(configuration, file, settings[samples[file.path]], models)
         return [chunk_task(space.store, chunk, until) for chunk in chunks if chunk.lacks(until, space.store)]
 
     digests = FileDigests(space.digests)
-    tasks = [Task(label, _digest, (digests, file.path, file.looks)) for label, file in new.items()]
+    tasks = [Task(label, digests.of, (file.path, file.stamp)) for label, file in new.items()]
     n_chunks = sum(len(ranges_of(file, configuration.chunk_events)) for file in new.values()) if until else 0
     workers.run(f"reading files, {until}" if until else "reading files", tasks, follow=follow, more=n_chunks)
-    return found
-
-
-def _digest(digests: FileDigests, path: Path, looks: FileStamp | None) -> str:
-    """The task that reads one file."""
-    return digests.of(path, looks)
-
-
-_EVENT: Final = np.dtype([("run", "u8"), ("event", "u8")])
-
-
-class _OpenSlice(NamedTuple):
-    """A slice that is not merged yet."""
-
-    sample: SamplePlan
-    number: int
-
-    @property
-    def merged(self) -> Recipe:
-        return self.sample.merged[self.number]
-
-    @property
-    def parts(self) -> tuple[Recipe, ...]:
-        return self.sample.parts[self.number]
+    return with_digests
 
 
 def fill_and_merge(store: Store, workers: Workers, plan: Plan) -> None:
@@ -234,19 +208,19 @@ def fill_and_merge(store: Store, workers: Workers, plan: Plan) -> None:
     if all(store.find(recipe) is not None for recipe in (*merged, plan.reweight, plan.extract, plan.factors)):
         return  # no event will be read, so nothing needs to be verified
     slices = [
-        _OpenSlice(sample, number)
-        for sample in plan.samples.values()
+        (name, recipe, sample.parts[number])
+        for name, sample in plan.samples.items()
         for number, recipe in sample.merged.items()
         if store.load(recipe) is None
     ]
-    wanted = {part.key for each in slices for part in each.parts}
+    wanted = {part.key for _, _, parts in slices for part in parts}
     chunks = [chunk for chunk in plan.chunks if chunk.recipes.fill.key in wanted]
     run_chunks(store, workers, chunks, "fill")
-    for name in dict.fromkeys(each.sample.sample.name for each in slices):
+    for name in dict.fromkeys(name for name, _, _ in slices):
         _refuse_shared_events(store, plan.samples[name].chunks)
     tasks = [
-        Task(each.merged.label, run_leased, (store, each.merged, _merge_slice, store, each.merged, each.parts))
-        for each in slices
+        Task(recipe.label, run_leased, (store, recipe, _merge_slice, store, recipe, parts))
+        for _, recipe, parts in slices
     ]
     while True:
         try:
@@ -291,25 +265,21 @@ def _overlapping(spans: Sequence[tuple[RunRange, Chunk]]) -> Iterator[Chunk]:
 
 def _refuse_equal_events(chunks: Sequence[Chunk]) -> None:
     """Read the numbers of all events, and raise an error that names two files with a common event."""
-    parts = [_event_numbers(chunk) for chunk in chunks]
+    parts = []
+    for chunk in chunks:
+        part = np.empty(chunk.stop - chunk.start, [("run", "u8"), ("event", "u8")])
+        with open_source(chunk.path, chunk.settings.select.layout, chunk.start, chunk.stop) as source:
+            part["run"], part["event"] = source.flat("run"), source.flat("event")
+        parts.append(part)
     every = np.concatenate(parts)
     owner = np.repeat(np.arange(len(chunks)), [len(part) for part in parts])
     order = np.argsort(every, kind="stable")
     same = np.flatnonzero(every[order][1:] == every[order][:-1])
     if len(same):
-        one, other = (chunks[owner[order[place]]] for place in (same[0], same[0] + 1))
+        first, second = (chunks[owner[order[row]]] for row in (same[0], same[0] + 1))
         run_number, event = every[order[same[0]]]
         raise FileError(
-            f"{other.path}: got run {run_number}, event {event}, which is also in {one.path};"
+            f"{second.path}: got run {run_number}, event {event}, which is also in {first.path};"
             " expected each event once: leave one of the files out",
-            path=other.path,
+            path=second.path,
         )
-
-
-def _event_numbers(chunk: Chunk) -> Shaped[ndarray, " n"]:
-    """Run and event number of each event of a chunk."""
-    part = np.empty(chunk.stop - chunk.start, _EVENT)
-    with open_source(chunk.path, chunk.select.layout, chunk.start, chunk.stop) as source:
-        for name in _EVENT.names or ():
-            part[name] = source.flat(name)
-    return part

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from os.path import abspath
 from pathlib import Path
+from typing import Any
 
 from beampipe.calibration.config import Configuration, InputSample
 from beampipe.calibration.layout import Layout, is_remote
@@ -22,10 +24,8 @@ from beampipe.calibration.ntuple.branches import remote_digest
 from beampipe.calibration.ntuple.columns import DERIVED
 from beampipe.calibration.ntuple.inspection import inspect_file
 from beampipe.calibration.tasks.runtime import Workers, Workspace, stage_code
-from beampipe.errors import BeampipeError, ConfigError, FileError, MissingExtraError, WorkflowError
+from beampipe.errors import ConfigError, FileError, MissingExtraError, WorkflowError
 from beampipe.workflow import FileDigests, FileStamp, Input, Recipe, Store, Task, digest_of
-
-__all__ = ["InspectedFile", "InspectedSample", "bookkeeping_of", "check_bookkeeping", "inspect_files", "recall_files"]
 
 
 @dataclass(frozen=True)
@@ -51,18 +51,18 @@ class InspectedFile:
 
     Attributes:
         path: path of the file.
-        looks: stamp of the file at the inspection; None for a remote file.
+        stamp: stamp of the file at the inspection; None for a remote file.
         digest: digest of its content; empty if it is not known yet.
         facts: properties of the file, obtained without reading all events.
-        asked: settings of the inspection.
+        request: settings of the inspection.
         recipe: recipe of the artifact that holds `facts`.
     """
 
     path: Path
-    looks: FileStamp | None
+    stamp: FileStamp | None
     digest: str
     facts: FileInfo
-    asked: InspectionRequest
+    request: InspectionRequest
     recipe: Recipe
 
 
@@ -83,10 +83,10 @@ class InspectedSample:
     books: Recipe
 
 
-def _recipe(path: Path, looks: FileStamp | None, digest: str, asked: InspectionRequest) -> Recipe:
+def _recipe(path: Path, stamp: FileStamp | None, digest: str, request: InspectionRequest) -> Recipe:
     """Recipe of the facts of a file, keyed by path and stamp, as its content is not yet known at the inspection."""
-    file = Input("file", digest_of([abspath(path), looks]) if looks else digest, str(path))
-    return Recipe("inspect", stage_code("inspect"), asked, (file,), str(path))
+    file = Input("file", digest_of([abspath(path), stamp]) if stamp else digest, str(path))
+    return Recipe("inspect", stage_code("inspect"), request, (file,), str(path))
 
 
 def inspect_files(configuration: Configuration, space: Workspace, workers: Workers) -> dict[Path, InspectedFile]:
@@ -96,27 +96,26 @@ def inspect_files(configuration: Configuration, space: Workspace, workers: Worke
         WorkflowError: files cannot be used; the message lists the problems of all files.
         ConfigError: there is no cross section for a sample, or a manifest does not fit.
     """
-    asked = _requests(configuration)
-    paths = sorted(asked)
+    requests = _requests(configuration)
+    paths = sorted(requests)
     if not space.digests.exists():
         workers.expect_work()
-    known = FileDigests(space.digests)
-    looks = {path: _looks(path) for path in paths}
-    digests = _elsewhere([path for path in paths if is_remote(path)], workers)
-    digests |= {path: known.known(path, look) or "" for path, look in looks.items() if look is not None}
-    recipes = {path: _recipe(path, looks[path], digests.get(path, ""), asked[path]) for path in paths}
+    cache = FileDigests(space.digests)
+    stamps = {path: _stamp_of(path) for path in paths}
+    remote = [path for path in paths if is_remote(path)]
+    tasks: list[Task[Any]] = [Task(str(path), remote_digest, (path,)) for path in remote]
+    digests = dict(zip(remote, _run_inspections("remote files", tasks, workers), strict=True))
+    digests |= {path: cache.cached(path, stamp) or "" for path, stamp in stamps.items() if stamp is not None}
+    recipes = {path: _recipe(path, stamps[path], digests.get(path, ""), requests[path]) for path in paths}
     store = space.store
     facts = {path: store.read(recipes[path]) for path in paths}
-    missing = [path for path, found in facts.items() if found is None]
+    missing = [path for path, content in facts.items() if content is None]
     # No leases: an inspection takes no longer than acquiring a lease.
-    tasks = [Task(str(path), _inspect, (store, recipes[path], path, asked[path], looks[path])) for path in missing]
-    try:
-        workers.run("looking at files", tasks)
-    except WorkflowError as error:
-        raise _in_groups(error, len(tasks)) from error
+    tasks = [Task(str(path), _inspect, (store, recipes[path], path, requests[path], stamps[path])) for path in missing]
+    _run_inspections("inspecting files", tasks, workers)
     return {
         path: InspectedFile(
-            path, looks[path], digests[path], _facts(store, recipes[path], facts[path]), asked[path], recipes[path]
+            path, stamps[path], digests[path], _facts(store, recipes[path], facts[path]), requests[path], recipes[path]
         )
         for path in paths
     }
@@ -128,16 +127,16 @@ def recall_files(configuration: Configuration, space: Workspace) -> dict[Path, I
     Raises:
         ConfigError: there is no cross section for a sample, or a manifest does not fit.
     """
-    found, known = {}, FileDigests(space.digests)
-    for path, asked in _requests(configuration).items():
-        looks = _looks(path)
-        digest = known.known(path, looks) if looks is not None else None
-        recipe = _recipe(path, looks, digest or "", asked)
+    files, cache = {}, FileDigests(space.digests)
+    for path, request in _requests(configuration).items():
+        stamp = _stamp_of(path)
+        digest = cache.cached(path, stamp) if stamp is not None else None
+        recipe = _recipe(path, stamp, digest or "", request)
         facts = None if digest is None else space.store.read(recipe)
         if digest is None or facts is None:
             return None
-        found[path] = InspectedFile(path, looks, digest, _facts(space.store, recipe, facts), asked, recipe)
-    return found
+        files[path] = InspectedFile(path, stamp, digest, _facts(space.store, recipe, facts), request, recipe)
+    return files
 
 
 def _requests(configuration: Configuration) -> dict[Path, InspectionRequest]:
@@ -149,29 +148,22 @@ def _requests(configuration: Configuration) -> dict[Path, InspectionRequest]:
     out: dict[Path, InspectionRequest] = {}
     for name in configuration.used_samples:
         sample, own = configuration.samples[name], configuration.layout_of(name)
-        found: Mapping[Path, FileOrigin | None] = dict.fromkeys(sample.files)
+        origins: Mapping[Path, FileOrigin | None] = dict.fromkeys(sample.files)
         if not layout.own_books:
-            found = file_origins(
-                name,
-                sample.files,
-                simulated=sample.kind != "data",
-                cross_section=sample.cross_section,
-                filter_efficiency=sample.filter_efficiency,
-                manifest=manifest,
-            )
+            origins = file_origins(sample, manifest)
         made: dict[FileOrigin | None, InspectionRequest] = {}
-        for path, origin in found.items():
+        for path, origin in origins.items():
             if origin is not None and not configuration.wants_variations(name):
                 origin = replace(origin, sum_weights=origin.sum_weights[:1])
-            asked = made.setdefault(
+            request = made.setdefault(
                 origin, InspectionRequest(own, origin, needs, configuration.selection.min_subleading_pt)
             )
-            if out.setdefault(path, asked) != asked:
+            if out.setdefault(path, request) != request:
                 raise ConfigError(f"sample {name}: got {path}, which is in another sample, too; expected it in one")
     return out
 
 
-def _looks(path: Path) -> FileStamp | None:
+def _stamp_of(path: Path) -> FileStamp | None:
     """The stamp of a local file; None for a remote or unreadable file (the inspection task reports the latter)."""
     try:
         return None if is_remote(path) else FileStamp.of(path)
@@ -179,31 +171,25 @@ def _looks(path: Path) -> FileStamp | None:
         return None
 
 
-def _elsewhere(paths: list[Path], workers: Workers) -> dict[Path, str]:
-    """Digests of remote files, from their metadata; see `remote_digest`."""
-    tasks = [Task(str(path), remote_digest, (path,)) for path in paths]
+def _run_inspections(what: str, tasks: list[Task[Any]], workers: Workers) -> list[Any]:
+    """Run tasks on files; equal messages of failed ones are grouped in the error."""
     try:
-        return dict(zip(paths, workers.run("asking for files", tasks), strict=True))
+        return workers.run(what, tasks)
     except WorkflowError as error:
-        raise _in_groups(error, len(tasks)) from error
-
-
-def _in_groups(error: WorkflowError, looked_at: int) -> BeampipeError:
-    """The error with equal messages grouped, each with the number of files; or the package that is missing."""
-    missing = next((fault for _, fault in error.errors if isinstance(fault, MissingExtraError)), None)
-    if missing is not None:
-        return missing
-    files: dict[str, list[str]] = {}
-    for label, fault in error.errors:
-        files.setdefault(str(fault).removeprefix(f"{label}: ").replace(label, "FILE"), []).append(label)
-    if not files:
-        return error
-    lines = [f"{len(error.errors)} of {looked_at} tasks failed: these files cannot be used"]
-    for said, labels in files.items():
-        more = f" and {len(labels) - 1} more" if len(labels) > 1 else ""
-        lines.append(f"  {labels[0]}{more}: {said}")
-    lines.append("no event was read; see one of them by: beampipe calibration inspect FILE")
-    return WorkflowError("\n".join(lines), error.errors)
+        missing = next((fault for _, fault in error.errors if isinstance(fault, MissingExtraError)), None)
+        if missing is not None:  # all files are fine
+            raise missing from error
+        files: dict[str, list[str]] = {}
+        for label, fault in error.errors:
+            files.setdefault(str(fault).removeprefix(f"{label}: ").replace(label, "FILE"), []).append(label)
+        if not files:
+            raise
+        lines = [f"{len(error.errors)} of {len(tasks)} tasks failed: these files cannot be used"]
+        for message, labels in files.items():
+            more = f" and {len(labels) - 1} more" if len(labels) > 1 else ""
+            lines.append(f"  {labels[0]}{more}: {message}")
+        lines.append("no event was read; see one of them by: beampipe calibration inspect FILE")
+        raise WorkflowError("\n".join(lines), error.errors) from error
 
 
 def check_bookkeeping(configuration: Configuration, files: Mapping[Path, InspectedFile]) -> dict[str, Bookkeeping]:
@@ -212,17 +198,17 @@ def check_bookkeeping(configuration: Configuration, files: Mapping[Path, Inspect
     Raises:
         FileError: files of a slice are missing, duplicate, or of another sample.
     """
-    found, errors = {}, []
+    books, errors = {}, []
     for name in configuration.used_samples:
         sample = configuration.samples[name]
         try:
-            found[name] = slice_factors(sample, {path: files[path].facts for path in sample.files})
+            books[name] = slice_factors(sample, {path: files[path].facts for path in sample.files})
         except FileError as error:
             errors.append(error)
     if errors:
         errors[0].args = ("\n".join(map(str, errors)),)
         raise errors[0]
-    return found
+    return books
 
 
 def bookkeeping_of(
@@ -239,37 +225,36 @@ def bookkeeping_of(
         books: their bookkeeping, by `check_bookkeeping`.
         store: store of the artifacts; None to write nothing.
     """
-    return {name: _keep(configuration.samples[name], files, kept, store) for name, kept in books.items()}
+    samples = {}
+    for name, bookkeeping in books.items():
+        sample = configuration.samples[name]
+        ordered = sorted(
+            (files[path] for path in sample.files), key=lambda file: (file.facts.slice, file.facts.file_number)
+        )
+        inputs = tuple(Input("file", file.digest, str(file.path)) for file in ordered)
+        parameters = {
+            "kind": sample.kind,
+            "luminosity": sample.luminosity,
+            "facts": digest_of([stage_code("inspect"), [file.request for file in ordered]]),
+        }
+        recipe = Recipe("bookkeeping", stage_code("bookkeeping"), parameters, inputs, sample.name)
+        if store is not None and store.find(recipe) is None:
+            text = json.dumps(bookkeeping.plain())
+            store.get(recipe, ".json", partial(Path.write_text, data=text))
+        samples[name] = InspectedSample(sample, tuple(ordered), bookkeeping, recipe)
+    return samples
 
 
-def _keep(
-    sample: InputSample, files: Mapping[Path, InspectedFile], bookkeeping: Bookkeeping, store: Store | None
-) -> InspectedSample:
-    ordered = sorted(
-        (files[path] for path in sample.files), key=lambda file: (file.facts.slice, file.facts.file_number)
-    )
-    inputs = tuple(Input("file", file.digest, str(file.path)) for file in ordered)
-    parameters = {
-        "kind": sample.kind,
-        "luminosity": sample.luminosity,
-        "facts": digest_of([stage_code("inspect"), [file.asked for file in ordered]]),
-    }
-    books = Recipe("bookkeeping", stage_code("bookkeeping"), parameters, inputs, sample.name)
-    if store is not None and store.find(books) is None:
-        store.get(books, ".json", lambda path: path.write_text(json.dumps(bookkeeping.plain())))
-    return InspectedSample(sample, tuple(ordered), bookkeeping, books)
-
-
-def _inspect(store: Store, recipe: Recipe, path: Path, asked: InspectionRequest, looks: FileStamp | None) -> None:
+def _inspect(store: Store, recipe: Recipe, path: Path, request: InspectionRequest, stamp: FileStamp | None) -> None:
     """The task that inspects one file, unless another run has done so meanwhile."""
     if store.find(recipe) is not None:
         return
-    facts = inspect_file(path, asked.layout, asked.origin, needs=asked.needs, min_pt=asked.min_pt)
-    if looks is not None:
-        looks.require(path)
+    facts = inspect_file(path, **vars(request))
+    if stamp is not None:
+        stamp.require(path)
     store.write(recipe, ".json", lambda to: to.write_text(json.dumps(facts.plain())))
 
 
-def _facts(store: Store, recipe: Recipe, found: bytes | None) -> FileInfo:
+def _facts(store: Store, recipe: Recipe, content: bytes | None) -> FileInfo:
     """The facts of a file, from the stored bytes `found` before the inspection, or else read from the store."""
-    return FileInfo.of(json.loads(store.require(recipe).read_bytes() if found is None else found))
+    return FileInfo.of(json.loads(store.require(recipe).read_bytes() if content is None else content))

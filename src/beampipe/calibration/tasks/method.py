@@ -14,8 +14,6 @@ from beampipe.calibration.tasks.plan import Plan, SamplePlan
 from beampipe.files import write_whole
 from beampipe.workflow import Store
 
-__all__ = ["extract_efficiencies", "publish_factors", "read_cases", "read_templates", "reweight"]
-
 
 def reweight(store: Store, plan: Plan) -> None:
     """Stage 4: the factors that make central jets look like forward jets."""

@@ -130,10 +130,11 @@ def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSam
     if cases := tuple(name for name in samples if name not in configuration.samples):
         order["variations"] = cases
     reweight = Recipe("reweight", stage_code("reweight"), order, inputs, "reweighting factors")
+    cuts = {tagger.name: tagger.cut for tagger in configuration.taggers if tagger.cut != "at_least"}
     extract = Recipe(
         "extract",
         stage_code("extract"),
-        {**order, "working_points": configuration.working_points, **_other_cuts(configuration)},
+        {**order, "working_points": configuration.working_points, **({"cuts": cuts} if cuts else {})},
         (Input("reweight", reweight.key, reweight.label), *inputs, *samples[configuration.data].inputs),
         "efficiencies",
     )
@@ -147,12 +148,6 @@ def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSam
     made_from = (Input("extract", extract.key, extract.label),)
     factors = Recipe("factors", stage_code("factors"), parameters, made_from, "scale factors")
     return Plan(configuration, samples, reweight, extract, factors)
-
-
-def _other_cuts(configuration: Configuration) -> dict[str, object]:
-    """Taggers with a non-default `cut`, as a parameter of the recipe; empty if there are none."""
-    other = {tagger.name: tagger.cut for tagger in configuration.taggers if tagger.cut != "at_least"}
-    return {"cuts": other} if other else {}
 
 
 def models_of(configuration: Configuration) -> list[Input]:
@@ -185,8 +180,8 @@ def _wanted_layouts(configuration: Configuration) -> tuple[str, ...]:
     both = [name for name in own if name in built_in]
     if both:
         raise ConfigError(
-            f"layout.variations.{both[0]}: got a name that also the stand-in for the jet energy has; expected another,"
-            " or energy = { scale = 0, resolution = 0 }"
+            f"layout.variations.{both[0]}: got the name of a built-in variation of the jet energy; expected another, or"
+            " energy = { scale = 0, resolution = 0 }"
         )
     matching_or_error("variation of jets", (*own, *built_in), configuration.kinematic_patterns)
     return matching(own, configuration.kinematic_patterns)
@@ -202,7 +197,7 @@ def _wanted_weights(configuration: Configuration, name: str, books: Bookkeeping)
         *map(names.index, matching_or_error(f"weight of sample {name}", names[1:], configuration.weight_patterns)),
     )
     for each in books.slices:
-        bad = [names[place] for place in chosen if not isfinite(each.factors[place])]
+        bad = [names[index] for index in chosen if not isfinite(each.factors[index])]
         if bad:
             raise FileError(
                 f"sample {name}, slice {each.number}: got a sum 0 of weights {bad[0]!r}, expected another; leave it"
@@ -250,7 +245,7 @@ class ChunkSettings(NamedTuple):
     Attributes:
         select: settings of stage 1.
         fill: settings of stage 3.
-        functions: digest of the functions that change jets; empty if there are none.
+        functions: digest of the functions that change jets when the plan was made; empty if there are none.
         variation: name of the variation of the layout; empty for none.
     """
 
@@ -292,7 +287,7 @@ def settings_of(configuration: Configuration, sample: InputSample, bookkeeping: 
         energy=configuration.energy if varied else replace(configuration.energy, scale=0, resolution=0),
         weight_bits=sample.weight_bits,
         labelled=simulated,
-        weight_names=tuple(bookkeeping.weight_names[place] for place in weights),
+        weight_names=tuple(bookkeeping.weight_names[index] for index in weights),
         kinematics=kinematics,
         bootstrap=configuration.bootstrap if drawn else Bootstrap(0, 0),
         dataset=bookkeeping.dataset,
@@ -318,13 +313,11 @@ def chunks_of(
             file.path,
             start,
             stop,
-            settings.select,
-            settings.fill,
+            settings,
             _chunk_recipes(file, start, stop, settings, models),
             configuration.keep_tables,
             FillPath.of(settings.fill),
-            file.looks,
-            settings.functions,
+            file.stamp,
         )
         for start, stop in ranges_of(file, configuration.chunk_events, settings.variation)
     ]
@@ -336,16 +329,11 @@ def _chunk_recipes(
     """The recipes of the artifacts of a range of events of a file."""
     to_select, to_fill = settings.select, settings.fill
     label = f"{file.path}[{start}:{stop}]"
-    chosen: dict[str, object] = {"start": start, "stop": stop, "settings": to_select}
+    parameters: dict[str, object] = {"start": start, "stop": stop, "settings": to_select}
     if settings.functions:
-        chosen["functions"] = settings.functions
-    selected = Recipe(
-        "select",
-        stage_code("select"),
-        chosen,
-        (Input("file", file.digest, str(file.path)),),
-        label,
-    )
+        parameters["functions"] = settings.functions
+    source = Input("file", file.digest, str(file.path))
+    selected = Recipe("select", stage_code("select"), parameters, (source,), label)
     inputs = [Input("dijets", selected.key, label)]
     scored = None
     if models:
@@ -395,8 +383,8 @@ class ChunkRecipes(NamedTuple):
 
     def of(self, stage: str) -> Recipe:
         """The final artifact of a stage; for `predict` without a boosted tagger this is the table of `select`."""
-        found = {"select": self.select, "predict": self.predict, "fill": self.fill}[stage]
-        return self.select if found is None else found
+        recipe = {"select": self.select, "predict": self.predict, "fill": self.fill}[stage]
+        return self.select if recipe is None else recipe
 
 
 @dataclass(frozen=True)
@@ -407,25 +395,21 @@ class Chunk:
         path: ROOT file that the events are in.
         start: first entry of the range.
         stop: one past the last entry of the range.
-        select: settings of stage 1.
-        fill: settings of stage 3.
+        settings: settings of stages 1 and 3.
         recipes: recipes of the artifacts of stages 1 to 3.
         keep_tables: whether tables of stages 1 and 2 are stored.
         fill_path: how its histograms are filled, and why.
-        looks: stamp of the file when the plan was made; None for a remote file.
-        functions: digest of the functions that change jets when the plan was made; empty if there are none.
+        stamp: stamp of the file when the plan was made; None for a remote file.
     """
 
     path: Path
     start: int
     stop: int
-    select: SelectSettings
-    fill: FillSettings
+    settings: ChunkSettings
     recipes: ChunkRecipes
     keep_tables: bool
     fill_path: FillPath
-    looks: FileStamp | None = None
-    functions: str = ""
+    stamp: FileStamp | None = None
 
     @property
     def label(self) -> str:

@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar
 
 from beampipe.calibration.config import Configuration
 from beampipe.calibration.kernels import build
+from beampipe.calibration.ntuple.branches import error_line
 from beampipe.errors import BeampipeError, FileError, TooLargeError
 from beampipe.terminal import Progress
 from beampipe.workflow import (
@@ -196,51 +197,46 @@ def worker_errors(label: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        found = _explanation(label, error)
-        if found is None:
+        specific = _explanation(label, error)
+        if specific is None:
             raise
-        raise found from error
+        raise specific from error
 
 
 def _explanation(label: str, error: Exception) -> Exception | None:
     """A more specific error to raise instead; None if the error is specific enough."""
-    told = isinstance(error, BeampipeError)
+    raised_by_us = isinstance(error, BeampipeError)
     path = error.path if isinstance(error, FileError) else getattr(error, "filename", None)
     what = f"{label}: {path}" if path is not None and str(path) != label else label
     for cause in _causes(error):
         number = cause.errno if isinstance(cause, OSError) else None
         if isinstance(cause, MemoryError) or number == errno.ENOMEM:
             return TooLargeError(
-                f"{what}: got no more memory ({_error_line(cause)}), expected room for one chunk of events; set a"
-                " smaller chunk_events, take fewer workers, or give them more memory (--memory)"
+                f"{what}: not enough memory ({error_line(cause)}) for a chunk of events; set a smaller chunk_events,"
+                " take fewer workers, or give them more memory (--memory)"
             )
         if number in (errno.EACCES, errno.EPERM, errno.EROFS):
             return FileError(
-                f"{what}: got no permission ({_error_line(cause)}); grant it, or choose another place", path=path
+                f"{what}: no permission ({error_line(cause)}); grant it, or choose another folder", path=path
             )
-        if number in _DEVICE and told:
-            text = f"{what}: the disk or the network failed, the file may be fine ({_error_line(cause)}); run again"
+        if number in _DEVICE and raised_by_us:
+            text = f"{what}: the disk or the network failed, the file may be fine ({error_line(cause)}); run again"
             return OSError(number, text)
-        if isinstance(cause, ImportError) and told and isinstance(error, FileError):
+        if isinstance(cause, ImportError) and raised_by_us and isinstance(error, FileError):
             name = cause.name or "a package"
-            return FileError(f"{what}: cannot be read without {name} ({_error_line(cause)}); install it", path=path)
+            return FileError(f"{what}: cannot be read without {name} ({error_line(cause)}); install it", path=path)
     return None
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """An error and its chain of causes."""
     seen: set[int] = set()
-    found: BaseException | None = error
-    while found is not None and id(found) not in seen:
-        seen.add(id(found))
-        if not isinstance(found, BeampipeError):
-            yield found
-        found = found.__cause__ or found.__context__
-
-
-def _error_line(error: BaseException) -> str:
-    first = str(error).strip().splitlines()[:1]
-    return f"{type(error).__name__}: {first[0]}" if first else type(error).__name__
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        if not isinstance(cause, BeampipeError):
+            yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 T = TypeVar("T")
@@ -343,8 +339,8 @@ class Workers:
             return map(_with_worker_errors, follow(task, result)) if follow is not None else ()
 
         with self._progress(what, len(tasks) + more) as step:
-            told = map(_with_worker_errors, tasks)
-            return run(told, self._pool, log=self._log, progress=lambda _: step(), follow=next_ones)
+            guarded = map(_with_worker_errors, tasks)
+            return run(guarded, self._pool, log=self._log, progress=lambda _: step(), follow=next_ones)
 
 
 def _with_worker_errors(task: Task[T]) -> Task[T]:

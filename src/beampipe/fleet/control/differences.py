@@ -108,6 +108,13 @@ class Actual:
         state = self.gateway.slots.get(slot.server)
         return state is None or not state.agrees(slot) or state.healthy
 
+    def is_drained(self, slot: Slot | None) -> bool:
+        """Whether the server in a slot gets no requests, and has finished them; false while the gateway cannot tell."""
+        if slot is None:
+            return True
+        state = self.gateway.slots.get(slot.server)
+        return state is not None and state.mode in ("drain", "maint") and state.idle
+
 
 ActionKind = Literal[
     "start gateway",
@@ -179,7 +186,7 @@ def differences(wanted: Wanted, actual: Actual, now: float) -> list[Action]:
     actions = list(_of_gateway(wanted, actual))
     for server in actual.servers.values():
         if server.local:
-            actions += _of_server(server, actual.answers(slots.get(server.slot or "")), wanted.limits, now)
+            actions += _of_server(server, slots.get(server.slot or ""), actual, wanted.limits, now)
         elif server.silent and server.slot is None and now - server.since > FORGOTTEN:
             actions.append(Action("forget", server.name, f"is silent for {FORGOTTEN:g} s; forgotten"))
     return actions
@@ -202,26 +209,28 @@ def _of_gateway(wanted: Wanted, actual: Actual) -> Iterator[Action]:
         yield Action("set slots", slots=different)
 
 
-def _of_server(server: ServerState, answers: bool, limits: TimeLimits, now: float) -> Iterator[Action]:
-    """What a server of this machine needs; `answers` tells whether it passes the gateway's health checks."""
-    name, why = server.name, ""
+def _of_server(
+    server: ServerState, slot: Slot | None, actual: Actual, limits: TimeLimits, now: float
+) -> Iterator[Action]:
+    """What a server of this machine needs."""
+    name, leaves = server.name, server.outdated or server.desired == "end"
     if not server.running:
         if server.desired == "end":
             yield Action("forget", name)
         elif server.may_start:
             yield Action("start server", name)
-        return
-    if server.stopping_since is not None:
-        if now - server.stopping_since > limits.exit:
-            why = "does not end"
-    elif server.outdated or server.desired == "end":
-        yield Action("stop server", name)
-    elif server.report in (None, "starting"):
-        if now - server.started > limits.start:
-            why = "does not start in time"
-    elif server.silent:
-        why = "" if answers else "is silent"
-    elif server.report != "ready" and now - server.since > limits.hang:
-        why = "hangs for too long"
-    if why:
+    elif why := _failure(server, slot, actual, limits, now):
         yield Action("kill server", name, why)
+    elif leaves and server.stopping_since is None and actual.is_drained(slot):
+        yield Action("stop server", name)
+
+
+def _failure(server: ServerState, slot: Slot | None, actual: Actual, limits: TimeLimits, now: float) -> str:
+    """Why a running server of this machine has to be killed; empty if it has not."""
+    if server.stopping_since is not None:
+        return "does not end" if now - server.stopping_since > limits.exit else ""
+    if server.report in (None, "starting"):
+        return "does not start in time" if now - server.started > limits.start else ""
+    if server.silent:
+        return "" if actual.answers(slot) else "is silent"
+    return "hangs for too long" if server.report != "ready" and now - server.since > limits.hang else ""

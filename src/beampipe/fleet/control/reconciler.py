@@ -221,6 +221,11 @@ class Reconciler(ABC):
         """State of a server's slot in the gateway, as of the last cycle; None if it has none, or nothing is known."""
         return None if server.slot is None else self.actual.gateway.slots.get(server.slot)
 
+    def is_drained(self, server: ManagedServer) -> bool:
+        """Whether a server gets no requests from the gateway, and has finished them, as of the last cycle."""
+        slots = {slot.server: slot for slot in self.gateway.plan.slots}
+        return self.actual.is_drained(slots.get(server.slot or ""))
+
     def in_service(self, server: ManagedServer) -> bool:
         """Whether the gateway sends requests to a server."""
         slot, state = self.slot_state(server), self.actual.servers.get(server.name)
@@ -396,7 +401,8 @@ class LocalReconciler(Reconciler):
         """That a server takes requests, or takes none since it does not answer."""
         if slot.mode == "ready":
             return f"takes requests, process {self._servers[server.name].pid}"
-        unresponsive = slot.mode == "maint" and server.running and server.report is not None
+        stops = not server.running or server.stopping_since is not None
+        unresponsive = slot.mode == "maint" and server.report is not None and not stops
         return "does not answer; takes no requests" if unresponsive else ""
 
     def act_on_server(self, action: Action) -> None:

@@ -143,8 +143,7 @@ class Canary:
         server = self.old.pop()
         self._before = server.settings
         self._steps.drain(server)
-        settings = replace(server.settings, digest=models[0], repository=models[1])
-        self._starts = self._steps.restart(server, settings)
+        self._starts = self._steps.renew(server, replace(server.settings, digest=models[0], repository=models[1]))
         return server
 
 

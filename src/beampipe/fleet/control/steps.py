@@ -46,20 +46,14 @@ class GatewaySteps:
         with reconciler.lock:
             server.desired_state = "drain"
 
-        def is_drained() -> bool:
-            state = reconciler.slot_state(server)
-            if state is None:
-                return all(slot.server != server.slot for slot in reconciler.gateway.plan.slots)
-            return state.mode in ("drain", "maint") and state.idle
-
-        self.wait(is_drained, _DRAINED, f"{server.name}: requests to finish")
+        self.wait(lambda: reconciler.is_drained(server), _DRAINED, f"{server.name}: requests to finish")
 
     def serve(self, servers: Sequence[ManagedServer], after: int | None = None) -> None:
         """Let servers take requests, and wait until they do.
 
         Args:
             servers: the servers.
-            after: number of starts before a restart, which must happen first; None if no restart is expected.
+            after: number of starts before the present process was started; None if it may be any number.
         """
         limit = self.reconciler.fleet.start_timeout + 10.0
         with self.reconciler.lock:
@@ -71,7 +65,7 @@ class GatewaySteps:
             def serves(server: ManagedServer = server, failed: int = failed) -> bool:
                 if server.starts > failed:
                     raise ServiceError(f"{server.name}: does not start; its log is {server.log}")
-                return self.reconciler.in_service(server) and (after is None or server.starts > after)
+                return self.reconciler.in_service(server)
 
             self.wait(serves, limit, f"{server.name}: to take requests")
 
@@ -145,10 +139,9 @@ class Steps(GatewaySteps):
 
     def end(self, server: LocalServer) -> None:
         """Drain a server, stop it, and wait until it has ended."""
-        self.drain(server)
         with self.reconciler.lock:
             server.desired_state = "end"
-        limit = 60.0 + self.reconciler.fleet.exit_timeout
+        limit = _DRAINED + 60.0 + self.reconciler.fleet.exit_timeout
         self.wait(lambda: server.name not in self.reconciler.servers, limit, f"{server.name}: end")
 
     def replace(self, server: LocalServer, settings: FleetServerSettings | None = None) -> None:
@@ -162,27 +155,28 @@ class Steps(GatewaySteps):
         """
         helper = self._helper(server)
         try:
-            self.drain(server)
-            starts = self.restart(server, settings)
-            self.serve([server], starts)
+            self.serve([server], after=self.renew(server, settings))
         finally:
             if helper is not None:
                 self.end(helper)
 
-    def restart(self, server: LocalServer, settings: FleetServerSettings | None) -> int:
-        """Have the process of a drained server replaced.
+    def renew(self, server: LocalServer, settings: FleetServerSettings | None) -> int:
+        """Have a server drained and its process replaced, and wait until the next one was started.
 
         Args:
             server: the server.
             settings: settings of the successor; None for those of the current specification.
 
         Returns:
-            Number of its starts until now.
+            Number of its starts before.
         """
         with self.reconciler.lock:
             server.settings = self.reconciler.current_settings(server) if settings is None else settings
             server.outdated = True
-            return server.starts
+            starts = server.starts
+        limit = _DRAINED + 60.0 + self.reconciler.fleet.exit_timeout
+        self.wait(lambda: server.starts > starts, limit, f"{server.name}: another process")
+        return starts
 
     def _helper(self, server: LocalServer) -> LocalServer | None:
         """Start a temporary server if no other takes requests; None if one does."""

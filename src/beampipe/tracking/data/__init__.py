@@ -7,13 +7,12 @@ micrometre. Thirty events with mu = 20 are for training: no hit is lost, coordin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from shutil import copyfile
 from typing import Final
 
 from beampipe.errors import ConfigError, UnknownNameError
-from beampipe.events import Event
+from beampipe.events import Events
 from beampipe.files import write_whole
 
 __all__ = ["SHIPPED", "shipped_events", "shipped_path", "write_example"]
@@ -36,16 +35,19 @@ def shipped_path(mu: int) -> Path:
     return Path(__file__).parent / f"mu{mu}.parquet"
 
 
-def shipped_events(mu: int) -> Iterator[Event]:
-    """The shipped events with `mu` pile-up collisions, with truth.
+def shipped_events(mu: int) -> Events:
+    """The shipped events with `mu` pile-up collisions, with truth: ``shipped_events(60)[0]`` is the first one.
+
+    Args:
+        mu: number of pile-up collisions: 0, 60 or 200.
 
     Raises:
         UnknownNameError: there are no such events.
         MissingExtraError: pyarrow is not installed.
     """
-    from beampipe.tracking.formats import read_events
+    from beampipe.tracking.formats import open_events
 
-    return read_events(shipped_path(mu))
+    return open_events(shipped_path(mu))
 
 
 def write_example(path: Path, mu: int = 0, *, for_training: bool = False) -> None:

@@ -2,7 +2,7 @@
 
 from beampipe.tracking.evaluation import compare, evaluate
 
-compare(event, tracks)                                # one event
+compare(tracks, event)                                # one event
 evaluate({"mine": finder}, events, sample="my file")  # many
 """
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Int64
-from beampipe.events import Hits, TrackParameters, Tracks, hit_lists, split_hit_lists
+from beampipe.events import Event, Hits, TrackParameters, Tracks, hit_lists, split_hit_lists
 from beampipe.notebook import Shown
-from beampipe.tracking.finder import TrackFinder
+from beampipe.tracking.finder import TrackFinder, hits_of
 from beampipe.tracking.fitting.helix import cartesian
 from beampipe.tracking.fitting.reference import FitTables, fit_track, layer_of
 from beampipe.tracking.kernels.loading import contiguous, native, useful_threads
@@ -123,27 +123,30 @@ class FittedFinder(Shown):
         """The finder and the fitter."""
         return {"finder": self.finder, "fitter": self.fitter}
 
-    def find(self, hits: Hits, /) -> Tracks:
+    def find(self, event: Event | Hits, /) -> Tracks:
         """The tracks of one event, with their parameters."""
-        return self.fitter.add(hits, self.finder.find(hits))
+        hits = hits_of(event)
+        return self.fitter.add(hits, self.finder.find(hits)).found_in(event)
 
-    def submit(self, hits: Hits, /) -> Future[Tracks]:
+    def submit(self, event: Event | Hits, /) -> Future[Tracks]:
         """The tracks of one event, later: fitted in the thread in which they arrive."""
+        hits = hits_of(event)
         fitted: Future[Tracks] = Future()
         fitted.set_running_or_notify_cancel()
 
         def fit(tracks: Future[Tracks]) -> None:
             try:
-                fitted.set_result(self.fitter.add(hits, tracks.result()))
+                fitted.set_result(self.fitter.add(hits, tracks.result()).found_in(event))
             except BaseException as error:  # interrupts, too, are passed to the caller that waits
                 fitted.set_exception(error)
 
         self.finder.submit(hits).add_done_callback(fit)
         return fitted
 
-    async def find_async(self, hits: Hits, /) -> Tracks:
+    async def find_async(self, event: Event | Hits, /) -> Tracks:
         """The tracks of one event, for asyncio."""
-        return self.fitter.add(hits, await self.finder.find_async(hits))
+        hits = hits_of(event)
+        return self.fitter.add(hits, await self.finder.find_async(hits)).found_in(event)
 
     def close(self) -> None:
         """Free the resources of the finder."""

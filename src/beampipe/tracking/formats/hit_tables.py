@@ -16,7 +16,7 @@ from numpy import ndarray
 from beampipe.errors import ColumnError, FileError
 from beampipe.events import Event, Hits, scale_named
 from beampipe.tracking.formats.colliderml import COLLIDERML
-from beampipe.tracking.formats.format import EventFormat, FileProbe, ReadOptions, probe_file
+from beampipe.tracking.formats.format import EventFormat, FileProbe, ReadOptions, one_event, probe_file
 from beampipe.tracking.formats.parquet import OWN
 from beampipe.tracking.formats.tables import (
     Origin,
@@ -133,5 +133,7 @@ def read_features(path: Path, options: ReadOptions) -> Iterator[Event]:
     yield Event(event_number(path), Hits(unit.to_mm(features)))
 
 
-FEATURES: Final = EventFormat("features", lambda file: file.kind == "numbers", read_features, frozenset({"scale"}))
+FEATURES: Final = EventFormat(
+    "features", lambda file: file.kind == "numbers", read_features, frozenset({"scale"}), count=one_event
+)
 """Three columns in the units of a scale, as the Exa.TrkX and ACTS clients write them."""

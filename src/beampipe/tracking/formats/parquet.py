@@ -108,8 +108,8 @@ def write_simulated(path: str | Path, simulated: Iterable[tuple[Event, Mapping[s
     return dict(total)
 
 
-def read_events(path: str | Path) -> Iterator[Event]:
-    """The events of `path`, read one row group at a time.
+def read_events(path: str | Path, first: int = 0) -> Iterator[Event]:
+    """The events of `path` from row `first` on, read one row group at a time.
 
     Raises:
         FileError: there is no such file, it is no Parquet file, or it is cut short.
@@ -125,7 +125,7 @@ def read_events(path: str | Path) -> Iterator[Event]:
                 f" got {', '.join(names)}; expected an event file as written by write_events"
             )
     # The check above runs at the call, not at the first event: a bad path should fail where it is given.
-    return _events_of_groups(path, file)
+    return _events_of_groups(path, file, first)
 
 
 def count_events(path: str | Path) -> int:
@@ -163,10 +163,14 @@ def _split(prefix: str, names: str, table: ndarray) -> dict[str, ndarray]:
     return {f"{prefix}_{name}": table[:, i] for i, name in enumerate(names.split())}
 
 
-def _events_of_groups(path: str | Path, file: Any) -> Iterator[Event]:
+def _events_of_groups(path: str | Path, file: Any, first: int) -> Iterator[Event]:
     pa, _ = arrow("parquet")
     with file:
         for group in range(file.metadata.num_row_groups):
+            n_rows = file.metadata.row_group(group).num_rows
+            if first >= n_rows:
+                first -= n_rows
+                continue
             try:
                 table = file.read_row_group(group)
             except (pa.ArrowException, OSError) as error:
@@ -174,8 +178,9 @@ def _events_of_groups(path: str | Path, file: Any) -> Iterator[Event]:
                     f"{path}: row group {group} of {file.metadata.num_row_groups} cannot be read ({error});"
                     " expected a whole Parquet file, copy or write it again"
                 ) from error
-            for row in range(table.num_rows):
+            for row in range(first, table.num_rows):
                 yield _event_of_row(path, table, row)
+            first = 0
 
 
 def _event_of_row(path: str | Path, table: Any, row: int) -> Event:
@@ -238,5 +243,7 @@ OWN: Final = EventFormat(
     "beampipe",
     lambda file: file.kind == "parquet" and file.has(*_NEEDED),
     lambda path, options: read_events(path),
+    count=count_events,
+    read_from=lambda path, options, first: read_events(path, first),
 )
 """Our own events, in mm, rad and GeV."""

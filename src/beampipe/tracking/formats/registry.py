@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
 from beampipe.errors import ColumnError, ConfigError, FileError, UnknownNameError
-from beampipe.events import Event, Tracks, scale_named
+from beampipe.events import Event, Events, Tracks, scale_named
 from beampipe.tracking.formats.acts import ACTS, PROTOTRACKS, SPACEPOINTS
 from beampipe.tracking.formats.colliderml import COLLIDERML, DISPLAY, PREDICTIONS, particles_beside
 from beampipe.tracking.formats.edm4hep import EDM4HEP, cell_fields
@@ -33,8 +33,11 @@ def open_events(
     links: Sequence[str] = (),
     particles: str | None = None,
     cell_id: str | None = None,
-) -> Iterator[Event]:
-    """The events at `path`, one in memory at a time. Files are recognised by their content.
+) -> Events:
+    """The events at `path`, read when they are used, one in memory at a time. Files are recognised by their content.
+
+    >>> events = open_events("events.parquet")
+    >>> len(events), events[0], events[10:20]
 
     ====================  ======================================================================================
     format                files
@@ -87,7 +90,7 @@ def check_options(options: ReadOptions) -> None:
         cell_fields(options.cell_id)
 
 
-def open_with(path: str | Path, options: ReadOptions) -> Iterator[Event]:
+def open_with(path: str | Path, options: ReadOptions) -> Events:
     """The same as `open_events`, with all options in one value."""
     path = Path(path)
     check_options(options)
@@ -97,7 +100,8 @@ def open_with(path: str | Path, options: ReadOptions) -> Iterator[Event]:
         return _open_folder(path, options)
     chosen = _recognised_format(probe_file(path)) if options.format is None else event_format(options.format)
     _check_use(path, chosen, options)
-    return chosen.read(path, options)
+    chosen.read(path, options)  # refuses a file without the columns that its format needs
+    return chosen.events(path, [path], options)
 
 
 def event_format(name: str) -> EventFormat:
@@ -153,7 +157,7 @@ def _recognised_format(file: FileProbe) -> EventFormat:
     raise error(f"{file.path}: of no known kind: got {file}; {hint}", path=file.path)
 
 
-def _open_folder(path: Path, options: ReadOptions) -> Iterator[Event]:
+def _open_folder(path: Path, options: ReadOptions) -> Events:
     files = [file for file in _files_in(path) if not file.name.startswith(".")]
     probes = [probe_file(file) for file in files]
     chosen: dict[str, list[Path]] = {}
@@ -174,7 +178,7 @@ def _open_folder(path: Path, options: ReadOptions) -> Iterator[Event]:
         )
     ((name, paths),) = chosen.items()
     _check_use(path, EVENT_FORMATS[name], options)
-    return (event for file in _ordered(name, paths) for event in EVENT_FORMATS[name].read(file, options))
+    return EVENT_FORMATS[name].events(path, _ordered(name, paths), options)
 
 
 def _files_in(folder: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Int64
 from beampipe.errors import FileError, InputError, ShapeError
-from beampipe.events import Event, FitStatus, Hits, Tracks, hit_lists, split_hit_lists
+from beampipe.events import PARAMETERS, Event, FitStatus, Hits, Tracks, hit_lists, split_hit_lists
 from beampipe.files import MARK, replacing
 from beampipe.tracking.fitting.helix import pt_of_tracks
 from beampipe.tracking.formats.tables import arrow
@@ -309,9 +309,6 @@ LISTS: Final = TrackFormat(
 """One row or line per track: `event_id`, `track_id`, `hits` (rows of the hits in the event, from the inside out) and,
 where the input has it, `hit_id`."""
 
-
-PARAMETERS: Final = ("d0", "z0", "phi", "theta", "q_over_p")
-"""Columns of `TrackParameters.values`: d0 [mm], z0 [mm], phi [rad], theta [rad], charge over momentum [e/GeV]."""
 
 _COVARIANCES: Final = tuple(
     f"cov_{first}_{second}" for i, first in enumerate(PARAMETERS) for second in PARAMETERS[: i + 1]

@@ -130,7 +130,6 @@ class ClientResources:
         self._lock = threading.Lock()
         self._servers: Servers | None = None
         self._threads: DaemonThreadPool | None = None
-        _HELD.add(self)
 
     def servers(self) -> Servers | None:
         """Connections to the servers, None after `close`."""
@@ -162,25 +161,6 @@ class ClientResources:
             threads.close(limit)
         if servers is not None:
             servers.close(limit)
-
-    def leave(self) -> None:
-        """Abandon without closing: the resources belong to the process that this one was forked from."""
-        _HELD.discard(self)
-        # Kept, unused: gRPC must not close here what the parent still uses.
-        _INHERITED.append(self)
-
-
-_HELD: Final[weakref.WeakSet[ClientResources]] = weakref.WeakSet()
-
-_INHERITED: Final[list[ClientResources]] = []
-
-
-@atexit.register
-def _at_exit() -> None:
-    deadline = monotonic() + _CLOSING
-    for holding in list(_HELD):
-        with suppress(Exception):
-            holding.close(max(0.0, deadline - monotonic()))
 
 
 _Answer = TypeVar("_Answer")
@@ -380,14 +360,14 @@ class ModelClient(Shown):
                 self._reported = False
                 return answer
 
-    def close(self) -> None:
-        """Cancel requests in flight, free the shared memory and drop the connections."""
+    def close(self, limit: float = _CLOSING) -> None:
+        """Cancel requests in flight, free the shared memory and drop the connections, within twice `limit` seconds."""
         self._closed = True
-        self._here.close()
+        self._here.close(limit)
 
     def forget(self) -> None:
         """Start with new connections; the old ones belong to the process that this one was forked from."""
-        self._here.leave()
+        _INHERITED.append(self._here)
         self._begin()
 
     def __enter__(self) -> ModelClient:
@@ -470,6 +450,9 @@ class _ArrayCall:
 
 _CLIENTS: Final[weakref.WeakSet[ModelClient]] = weakref.WeakSet()
 
+_INHERITED: Final[list[ClientResources]] = []
+"""Resources of the process that this one was forked from, kept unused: gRPC must not close here what it still uses."""
+
 
 def _forget_clients() -> None:
     for client in list(_CLIENTS):
@@ -477,3 +460,11 @@ def _forget_clients() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_clients)
+
+
+@atexit.register
+def _close_clients() -> None:
+    deadline = monotonic() + _CLOSING
+    for client in list(_CLIENTS):
+        with suppress(Exception):
+            client.close(max(0.0, deadline - monotonic()))

@@ -285,17 +285,32 @@ def check_stub(backends: Path, environ: Mapping[str, str]) -> None:
         )
 
 
-def check_engine(engine: Engine, python: Interpreter) -> None:
-    """Raise unless an engine can run models with a Python on this machine.
+def prepare_engine(
+    settings: ServerSettings, engine: Engine, python: Interpreter, fallback: Path
+) -> tuple[Path, dict[str, str]]:
+    """The folder of the backends and the environment of a server with an engine.
+
+    Args:
+        settings: settings of the server.
+        engine: an installed Triton.
+        python: the interpreter that the stubs embed.
+        fallback: parent of the folder if that of the engine is not writable.
 
     Raises:
         ConfigError: a stub for this Python is missing or does not start, or there is too little shared memory.
     """
     check_interpreter(engine, python)
     check_shared_memory()
+    backends = prepare_backends(engine, python, fallback)
+    environ = server_environment(settings, engine, python, backends)
+    check_stub(backends, environ)
+    return backends, environ
+
+
+def check_engine(engine: Engine, python: Interpreter) -> None:
+    """Raise unless an engine can run models with a Python on this machine, as `prepare_engine` does."""
     with tempfile.TemporaryDirectory() as scratch:
-        backends = prepare_backends(engine, python, Path(scratch))
-        check_stub(backends, server_environment(ServerSettings(Path()), engine, python, backends))
+        prepare_engine(ServerSettings(Path()), engine, python, Path(scratch))
 
 
 def check_ports(settings: ServerSettings, ports: Ports) -> None:

@@ -17,11 +17,11 @@ from beampipe.errors import BeampipeError, FileError, ServiceError
 from beampipe.notebook import Shown
 from beampipe.processes import ManagedProcess, processor_time
 from beampipe.triton.client.endpoint import LOOPBACK, authority
-from beampipe.triton.engine import find_engine, prepare_backends, this_interpreter
+from beampipe.triton.engine import find_engine, this_interpreter
 from beampipe.triton.server import launch, management
 from beampipe.triton.server.access import AccessControl
 from beampipe.triton.server.cleanup import clean_up_after_dead_owners, new_prefix, remove, shared_memory_of
-from beampipe.triton.server.launch import ServerSettings, free_port, free_ports, server_command, server_environment
+from beampipe.triton.server.launch import ServerSettings, free_port, free_ports, server_command
 from beampipe.triton.server.management import HttpModelProbe
 from beampipe.triton.server.watchdog import Watchdog
 from beampipe.triton.supervision.interfaces import Incident, IncidentKind
@@ -169,15 +169,10 @@ class TritonServer(Shown):
         assert self._process is None, "started before"
         settings = self.settings
         self.models = launch.check_repository(settings.repository, settings.models)
-        engine = find_engine(settings.triton)
-        python = this_interpreter()
-        launch.check_interpreter(engine, python)
-        launch.check_shared_memory()
+        engine, python = find_engine(settings.triton), this_interpreter()
         self._folder = Path(tempfile.mkdtemp(prefix=self.prefix))
         try:
-            backends = prepare_backends(engine, python, self._folder)
-            environ = server_environment(settings, engine, python, backends)
-            launch.check_stub(backends, environ)
+            backends, environ = launch.prepare_engine(settings, engine, python, self._folder)
             self._access = AccessControl(
                 settings.access, settings.host, self._folder, lambda text: self.note("proxy", text)
             )

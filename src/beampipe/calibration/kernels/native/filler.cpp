@@ -10,14 +10,14 @@
 namespace calibration {
 
 void RegionRule::assign(const float* eta, std::int8_t* region) const {
-  const float one = std::fabs(eta[0]), other = std::fabs(eta[1]);
+  const float first = std::fabs(eta[0]), second = std::fabs(eta[1]);
   if (split_by_eta) {
-    region[0] = one < split, region[1] = other < split;
+    region[0] = first < split, region[1] = second < split;
     return;
   }
-  region[0] = one < other;
+  region[0] = first < second;
   region[1] = static_cast<std::int8_t>(1 - region[0]);
-  if (min_gap > 0 && std::fabs(one - other) < min_gap) region[0] = region[1] = -1;
+  if (min_gap > 0 && std::fabs(first - second) < min_gap) region[0] = region[1] = -1;
 }
 
 Filler::Filler(Selection selection, Histograms histograms, Sums sums, bool with_table)
@@ -28,7 +28,7 @@ Filler::Filler(Selection selection, Histograms histograms, Sums sums, bool with_
   weights_.resize(n), units_.resize(n), squares_.resize(n);
   bins_.resize(2 * n_taggers), varied_bins_.resize(2 * n_taggers);
   for (TaggerBins& tagger : histograms_.taggers) tagger.look_up(1024);
-  for (const std::int64_t place : histograms_.scores) scored_ |= place >= 0;
+  for (const std::int64_t index : histograms_.scores) scored_ |= index >= 0;
   for (const Variation& each : histograms_.variations) shifts_ |= each.kind != Variation::kTracks;
   const std::int64_t n_blocks = (histograms_.n_replicas + 3) / 4;
   for (std::int64_t b = 0; b < n_blocks; ++b) blocks_.push_back(mix(histograms_.seed + static_cast<std::uint64_t>(b)));
@@ -60,8 +60,8 @@ const char* Filler::add(const Segment& segment) {
       if (kept) wrong = keep(segment, i, weight, event);
       if (wrong != nullptr) return wrong;
     }
-    seen.events[last] += 1;
-    calibration::add(seen.weights[last], whole(static_cast<double>(weight) * selection_.scale));
+    counts.events[last] += 1;
+    calibration::add(counts.weights[last], whole(static_cast<double>(weight) * selection_.scale));
   }
   return nullptr;
 }
@@ -71,18 +71,18 @@ void Filler::note_event(const Segment& segment, std::int64_t i, Event& event) {
                   ? 1
                   : load<std::uint32_t>(segment.run.data + 4 * (segment.run.first + i), segment.run.big);
   event.number = load<std::uint64_t>(segment.event.data + 8 * (segment.event.first + i), segment.event.big);
-  if (!seen.any) {
-    seen.any = true;
-    seen.run = event.run;
-    seen.first = event.number;
-  } else if (event.run != seen.run || event.number <= seen.last) {
-    seen.ordered = false;
+  if (!counts.any) {
+    counts.any = true;
+    counts.run = event.run;
+    counts.first = event.number;
+  } else if (event.run != counts.run || event.number <= counts.last) {
+    counts.ordered = false;
   }
-  seen.last = event.number;
-  seen.all += 1;
+  counts.last = event.number;
+  counts.all += 1;
 }
 
-/// Whether in each event no jet has more pT than the one before, as in most files: then nothing is to be searched.
+/// Whether the jets of each event are sorted by falling pT, as in most files; the leading ones then come first.
 bool Filler::falls(const Segment& segment) const {
   const std::int64_t first = segment.offsets[0], last = segment.offsets[segment.n];
   const std::uint8_t* pt = segment.pt.data;
@@ -100,14 +100,14 @@ const char* Filler::read_pair(const Segment& segment, std::int64_t i, Event& eve
   const std::int64_t begin = segment.offsets[0];
   const auto pt_of = [&](std::int64_t j) { return load<float>(segment.pt.data + 4 * j, segment.pt.big); };
   if (falling_)
-    place_[0] = segment.offsets[i], place_[1] = place_[0] + 1;
+    jets_[0] = segment.offsets[i], jets_[1] = jets_[0] + 1;
   else
-    leading_pair(segment.offsets[i], segment.offsets[i + 1], pt_of, place_);
+    leading_pair(segment.offsets[i], segment.offsets[i + 1], pt_of, jets_);
   Pair& pair = event.pair;
   pair.clean = pair.labelled = true;
   for (int j = 0; j < 2; ++j) {
-    pair.pt[j] = pt_of(place_[j]);
-    const std::int64_t jet = place_[j] -= begin;
+    pair.pt[j] = pt_of(jets_[j]);
+    const std::int64_t jet = jets_[j] -= begin;
     pair.eta[j] = load<float>(segment.eta.data + 4 * (segment.eta.first + jet), segment.eta.big);
     if (!std::isfinite(pair.pt[j]) || !std::isfinite(pair.eta[j])) return "a pT or eta of a leading jet is not finite";
     if (segment.clean.data != nullptr) pair.clean &= segment.clean.data[segment.clean.first + jet] != 0;
@@ -123,24 +123,24 @@ const char* Filler::read_pair(const Segment& segment, std::int64_t i, Event& eve
     pair.labelled &= event.flavour[j] >= 0;
   }
   if (!selection_.flavours.empty() && pair.pt[1] > static_cast<float>(selection_.cuts.min_subleading_pt)) {
-    seen.labels += 2;
-    seen.unmatched += (event.flavour[0] < 0) + (event.flavour[1] < 0);
+    counts.labels += 2;
+    counts.unmatched += (event.flavour[0] < 0) + (event.flavour[1] < 0);
   }
-  seen.pairs += 1;
-  seen.low += pair.pt[0] < selection_.low_pt;
-  seen.high += pair.pt[0] > selection_.high_pt;
+  counts.pairs += 1;
+  counts.low += pair.pt[0] < selection_.low_pt;
+  counts.high += pair.pt[0] > selection_.high_pt;
   return nullptr;
 }
 
-/// A selected event: into the table, the histograms, or both.
+/// Add a selected event to the table, the histograms, or both.
 const char* Filler::keep(const Segment& segment, std::int64_t i, float weight, Event& event) {
   const auto n = static_cast<std::int64_t>(weights_.size());
-  seen.selected += 1;
+  counts.selected += 1;
   if (segment.region.data == nullptr) {
     selection_.regions.assign(event.pair.eta, event.region);
   } else {
     for (int j = 0; j < 2; ++j) {
-      event.region[j] = static_cast<std::int8_t>(segment.region.data[segment.region.first + place_[j]]);
+      event.region[j] = static_cast<std::int8_t>(segment.region.data[segment.region.first + jets_[j]]);
       if (event.region[j] < -1 || event.region[j] > 1) return "a region is neither 0, 1 nor -1";
     }
   }
@@ -154,11 +154,11 @@ const char* Filler::keep(const Segment& segment, std::int64_t i, float weight, E
   }
   for (const Column& each : segment.floats)
     for (int j = 0; j < 2; ++j)
-      if (!std::isfinite(load<float>(each.data + 4 * (each.first + place_[j]), each.big)))
+      if (!std::isfinite(load<float>(each.data + 4 * (each.first + jets_[j]), each.big)))
         return "a number of a leading jet is not finite";
   const double size = largest;
-  seen.size += size;
-  seen.square += size * size;
+  counts.size += size;
+  counts.square += size * size;
   if (with_table_) append(segment, event);
   if (sums_.n_rows > 0) {
     quantise(weights_.data(), n, largest, selection_.scale, units_.data(), squares_.data());
@@ -181,13 +181,13 @@ void Filler::append(const Segment& segment, const Event& event) {
   table.varied_n_trk.resize(segment.varied_n_trk.size());
   for (std::size_t k = 0; k < segment.varied_n_trk.size(); ++k) {
     const Column& column = segment.varied_n_trk[k];
-    for (const std::int64_t jet : place_)
+    for (const std::int64_t jet : jets_)
       table.varied_n_trk[k].push_back(load<std::uint16_t>(column.data + 2 * (column.first + jet), column.big));
   }
   table.floats.resize(segment.floats.size());
   for (std::size_t k = 0; k < segment.floats.size(); ++k) {
     const Column& column = segment.floats[k];
-    for (const std::int64_t jet : place_)
+    for (const std::int64_t jet : jets_)
       table.floats[k].push_back(load<float>(column.data + 4 * (column.first + jet), column.big));
   }
 }
@@ -221,19 +221,19 @@ void Filler::fill(const Segment& segment, Event& event) {
   if (!histograms_.variations.empty()) fill_variations(segment, event);
 }
 
-/// Bins of both jets for every tagger: of their tracks, or of their scores in a variation; 0 is the nominal case.
+/// Bins of both jets for every tagger, by n_trk or by the scores of a variation; variation 0 is the nominal case.
 void Filler::find_bins(const Segment& segment, std::size_t variation, const std::uint16_t* n_trk,
                        std::int64_t* bins) const {
   const std::size_t n_taggers = histograms_.taggers.size();
   for (int j = 0; j < 2; ++j)
     for (std::size_t t = 0; t < n_taggers; ++t) {
       const TaggerBins& tagger = histograms_.taggers[t];
-      const std::int64_t place = scored_ ? histograms_.scores[variation * n_taggers + t] : -1;
-      if (place < 0) {
+      const std::int64_t index = scored_ ? histograms_.scores[variation * n_taggers + t] : -1;
+      if (index < 0) {
         bins[j * n_taggers + t] = tagger.of_tracks(n_trk[j]);
       } else {
-        const Column& column = segment.floats[place];
-        bins[j * n_taggers + t] = tagger.of(load<float>(column.data + 4 * (column.first + place_[j]), column.big));
+        const Column& column = segment.floats[index];
+        bins[j * n_taggers + t] = tagger.of(load<float>(column.data + 4 * (column.first + jets_[j]), column.big));
       }
     }
 }
@@ -264,11 +264,11 @@ void Filler::fill_variations(const Segment& segment, const Event& event) {
       const Column& column = segment.varied_n_trk[each.number];
       std::uint16_t n_trk[2];
       for (int j = 0; j < 2; ++j)
-        n_trk[j] = load<std::uint16_t>(column.data + 2 * (column.first + place_[j]), column.big);
+        n_trk[j] = load<std::uint16_t>(column.data + 2 * (column.first + jets_[j]), column.big);
       move(segment, k, event, pair.pt, n_trk);
       continue;
     }
-    // Most parameters leave most jets as they are.
+    // Most parameters do not change most jets.
     const bool scale = each.kind == Variation::kScale;
     double height[2];
     for (int j = 0; j < 2; ++j)
@@ -285,7 +285,7 @@ void Filler::fill_variations(const Segment& segment, const Event& event) {
   }
 }
 
-/// From where the nominal jets are, which `finish` adds for all variations, to where those of a variation go.
+/// Move an event from its nominal bins, which `finish` adds to all variations, to its bins in variation k.
 void Filler::move(const Segment& segment, std::size_t k, const Event& event, const float* pt,
                   const std::uint16_t* n_trk) {
   const std::size_t n_taggers = histograms_.taggers.size();
@@ -320,10 +320,10 @@ void Filler::finish() {
     for (std::int64_t row = 0; row < of_groups; ++row) calibration::add(sumw[row], sums_.sumw[row * n]);
     for (std::int64_t row = 0; row < sums_.n_rows; ++row) calibration::add(sumw2[row], sums_.sumw2[row * n]);
   }
-  // An event that fails its first cut after the last one that it passed has passed all cuts before.
+  // An event that passes a cut has passed all cuts before it.
   for (int cut = kNCuts - 1; cut > 0; --cut) {
-    seen.events[cut - 1] += seen.events[cut];
-    calibration::add(seen.weights[cut - 1], seen.weights[cut]);
+    counts.events[cut - 1] += counts.events[cut];
+    calibration::add(counts.weights[cut - 1], counts.weights[cut]);
   }
 }
 

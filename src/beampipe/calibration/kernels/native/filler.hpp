@@ -1,6 +1,5 @@
-// Everything that is done with the events of a file or of a table, in one pass over them: choice of the leading pair,
-// cuts and cut flow; then a table of the selected events, or their histograms for all weights, variations of jets and
-// bootstrap replicas, or both.
+// One pass over the events of a file or of a table: leading pair, cuts and cut flow; then a table of the selected
+// events, their histograms for all weights, variations of jets and bootstrap replicas, or both.
 #pragma once
 
 #include <cstdint>
@@ -10,24 +9,24 @@
 
 namespace calibration {
 
-/// Numbers of a column as a file or a table holds them. `first` is where those of the segment begin.
+/// Numbers of a column, as in a file or a table; those of the segment begin at index `first`.
 struct Column {
-  const std::uint8_t* data = nullptr;  // nullptr: there is no such column
+  const std::uint8_t* data = nullptr;  // nullptr: no such column
   bool big = false;
   std::int64_t first = 0;
 };
 
-/// Consecutive events. Of the columns of jets only `pt` has its offsets here.
+/// Consecutive events.
 struct Segment {
   std::int64_t n = 0;
   Column run, event, trigger, weight, pt, eta, clean, n_trk, label, region;
   std::vector<Column> varied_n_trk;
-  std::vector<Column> floats;             // other numbers of jets: scores, and what only the table keeps
-  const std::int64_t* offsets = nullptr;  // (n + 1,) of `pt`
-  std::int64_t n_weights = 0;             // of an event, in the column
+  std::vector<Column> floats;             // other columns of jets: scores, and columns for the table
+  const std::int64_t* offsets = nullptr;  // (n + 1,) first jet of each event in `pt`
+  std::int64_t n_weights = 0;             // number of weights of an event in the column
 };
 
-/// Which jet of a pair is forward; see `Regions`. Limits are of float32, as numpy compares them.
+/// Rule that assigns jets to regions; see `Regions`. Limits are float32, for the same comparisons as in numpy.
 struct RegionRule {
   bool split_by_eta;
   float min_gap, split;
@@ -37,26 +36,26 @@ struct RegionRule {
 /// A variation of the jets: another n_trk, or a shift of the jet energy.
 struct Variation {
   enum Kind : int { kTracks, kScale, kResolution } kind;
-  std::int64_t number;  // of the column of n_trk, or of the parameter
+  std::int64_t number;  // index of the column of n_trk, or number of the parameter
   double sign;
 };
 
-/// What decides which events are selected.
+/// Settings of the selection.
 struct Selection {
   Cuts cuts;
   double margin, scale;
   RegionRule regions;
-  std::vector<std::int8_t> flavours;  // by code of the label, from -128 on: -1 none, -2 refused; empty: no labels
-  std::vector<std::int64_t> weights;  // places of the wanted weights, nominal first; empty: all weigh 1
-  float low_pt, high_pt;              // limits of pT [GeV] of what looks like another unit
-  bool done;  // whether the events are a table of selected ones, whose pairs are taken as they are
+  std::vector<std::int8_t> flavours;  // by code of a label, from -128 on: -1 no parton, -2 an error; empty: no labels
+  std::vector<std::int64_t> weights;  // indices of the weights to keep, nominal first; empty: weights of 1
+  float low_pt, high_pt;              // pT [GeV] below and above which the unit is probably wrong
+  bool done;                          // whether the events are already selected: a table of pairs
 };
 
 /// Axes and variations of the histograms.
 struct Histograms {
   Axes axes;
   std::vector<TaggerBins> taggers;
-  std::vector<std::int64_t> scores;  // (1 + n_variations, n_taggers): places in `floats`; -1: n_trk is what is counted
+  std::vector<std::int64_t> scores;  // (1 + n_variations, n_taggers): index in `floats`; -1: the tagger is n_trk
   EnergyModel energy;
   std::vector<Variation> variations;
   std::uint64_t dataset, seed;
@@ -64,13 +63,13 @@ struct Histograms {
   const std::uint8_t* poisson;
 };
 
-/// Arrays to add to; as in `Filled`, but sums of weights have the rows of one group of events after the other.
+/// Output arrays, as in `Filled`; sums of weights have the rows of all groups of events, one group after the other.
 struct Sums {
   std::int64_t n_rows;
   std::int64_t *sumw, *sumw2, *varied_sumw, *varied_sumw2, *replicas, *entries;
 };
 
-/// The selected events, as in `Dijets`; what is of jets has two numbers per event.
+/// The selected events, as in `Dijets`; columns of jets have two numbers per event.
 struct Table {
   std::vector<std::uint32_t> run;
   std::vector<std::uint64_t> event;
@@ -81,28 +80,28 @@ struct Table {
   std::vector<std::vector<float>> floats;
 };
 
-/// What was seen on the way.
-struct Seen {
-  std::int64_t events[kNCuts] = {}, weights[kNCuts] = {};  // whose last passed cut this is
+/// Counts over all events.
+struct Counts {
+  std::int64_t events[kNCuts] = {}, weights[kNCuts] = {};  // by the last cut that an event passes
   std::int64_t all = 0, selected = 0, pairs = 0, labels = 0, unmatched = 0, low = 0, high = 0;
   std::uint32_t run = 0;
   std::uint64_t first = 0, last = 0;
-  bool any = false, ordered = true;  // ordered: one run, and event numbers rise
-  double size = 0, square = 0;       // sums over selected events of their largest weight in size, and of its square
+  bool any = false, ordered = true;  // ordered: one run with rising event numbers
+  double size = 0, square = 0;       // sums over selected events of the largest |weight| and of its square
 };
 
 class Filler {
 public:
-  /// No histograms are filled if `sums` has no rows.
+  /// Without rows in `sums` no histograms are filled.
   Filler(Selection selection, Histograms histograms, Sums sums, bool with_table);
 
-  /// Add a segment. Returns what is wrong with an event, after which the filler is of no use; nullptr if nothing is.
+  /// Add a segment. Returns nullptr, or why an event is refused; the filler cannot be used after that.
   const char* add(const Segment& segment);
 
-  /// Complete the sums of the variations and the cut flow. To be called once.
+  /// Complete the sums of the variations and the cut flow; call it once, at the end.
   void finish();
 
-  Seen seen;
+  Counts counts;
   Table table;
 
 private:
@@ -130,9 +129,9 @@ private:
   Histograms histograms_;
   Sums sums_;
   bool with_table_, first_columns_ = true, shifts_ = false, scored_ = false, falling_ = false;
-  std::int64_t place_[2] = {};  // of the pair in the columns of jets, from the segment's first jet on
+  std::int64_t jets_[2] = {};  // indices of the pair in the columns of jets, from the first jet of the segment
   std::vector<float> weights_;
-  std::vector<std::int64_t> units_, squares_, times_, bins_, varied_bins_;  // bins: those of the first jet come first
+  std::vector<std::int64_t> units_, squares_, times_, bins_, varied_bins_;  // bins of the first jet, then of the second
   std::vector<std::uint64_t> blocks_;
 };
 

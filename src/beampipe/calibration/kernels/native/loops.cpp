@@ -5,7 +5,7 @@
 
 #include "numbers.hpp"
 
-// Widths are chosen when the library is loaded. FMA is never used: the build forbids contraction.
+// The variant for the processor is chosen when the library is loaded. None uses FMA: the build forbids contraction.
 #if defined(__x86_64__) && defined(__GNUC__)
 #define FOR_EACH_ISA __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
@@ -74,19 +74,19 @@ std::int64_t count_rises(const std::uint8_t* numbers, bool big, std::int64_t n) 
   std::int64_t count = 0;
   for (std::int64_t begin = 1; begin < n; begin += kSome) {
     const std::int64_t end = begin + kSome < n ? begin + kSome : n;
-    std::int32_t found = 0;  // as wide as the numbers
+    std::int32_t of_block = 0;  // as wide as the numbers, for vectorisation
     for (std::int64_t k = begin; k < end; ++k) {
       std::uint32_t bits[2];
       std::memcpy(bits, numbers + 4 * (k - 1), 4);
       std::memcpy(bits + 1, numbers + 4 * k, 4);
-      const std::uint32_t one = big ? __builtin_bswap32(bits[0]) : bits[0];
+      const std::uint32_t previous = big ? __builtin_bswap32(bits[0]) : bits[0];
       const std::uint32_t next = big ? __builtin_bswap32(bits[1]) : bits[1];
       float before, after;
-      std::memcpy(&before, &one, 4);
+      std::memcpy(&before, &previous, 4);
       std::memcpy(&after, &next, 4);
-      found += rises(before, after);
+      of_block += rises(before, after);
     }
-    count += found;
+    count += of_block;
   }
   return count;
 }

@@ -1,6 +1,6 @@
 // The Python module beampipe.calibration.kernels._native: the filler (filler.hpp), and offsets of baskets.
 //
-// numpy gives the same bits, event by event and sum by sum: `select_by_numpy` and `fill_by_numpy`.
+// `select_by_numpy` and `fill_by_numpy` give the same bits.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -39,10 +39,10 @@ void require(bool holds, const char* message) {
   if (!holds) throw std::invalid_argument(message);
 }
 
-/// Places of the columns in the arguments of `add`; those of varied n_trk and of other numbers of jets follow.
-enum Place { kRun, kEvent, kTriggered, kWeights, kPt, kEtas, kCleaned, kTracks, kLabels, kRegions, kVaried };
+/// Indices of the columns in the arguments of `add`; columns of varied n_trk and other columns of jets follow.
+enum ColumnIndex { kRun, kEvent, kTriggered, kWeights, kPt, kEtas, kCleaned, kTracks, kLabels, kRegions, kVaried };
 
-/// A column of at least n numbers of some bytes each.
+/// A column with at least n numbers, each of a number of bytes.
 Column column(const Given& given, std::int64_t n, std::int64_t bytes, const char* message) {
   if (!given) return {};
   const auto& [data, big, first] = *given;
@@ -126,7 +126,7 @@ Histograms histograms_of(const nb::dict& given) {
 }
 
 /// A filler with the arrays that it reads and writes, and the columns that it expects.
-struct Held {
+struct PythonFiller {
   Filler filler;
   bool labelled, weighted;
   std::int64_t last_weight;
@@ -137,7 +137,7 @@ struct Held {
 
 using Arrays = std::tuple<Sheet, Sheet, Sheet, Sheet, Sheet, Out<std::int64_t, -1>>;
 
-void make(Held* self, const nb::dict& select, const nb::dict& fill, const std::optional<Arrays>& arrays,
+void make(PythonFiller* self, const nb::dict& select, const nb::dict& fill, const std::optional<Arrays>& arrays,
           std::size_t n_varied, std::size_t n_floats, bool with_table) {
   Selection s = selection_of(select);
   Histograms h = histograms_of(fill);
@@ -147,8 +147,8 @@ void make(Held* self, const nb::dict& select, const nb::dict& fill, const std::o
     const std::size_t rows = (h.axes.n_edges - 1) * 2 * h.axes.n_flavours * h.axes.width;
     const std::size_t of_groups = rows * static_cast<std::size_t>(h.n_groups);
     const std::size_t n_weights = s.weights.empty() ? 1 : s.weights.size(), n_variations = h.variations.size();
-    const auto shaped = [](const Sheet& array, std::size_t one, std::size_t other) {
-      return array.shape(0) == one && array.shape(1) == other;
+    const auto shaped = [](const Sheet& array, std::size_t n_rows, std::size_t n_columns) {
+      return array.shape(0) == n_rows && array.shape(1) == n_columns;
     };
     require(rows > 0 && shaped(sumw, of_groups, n_weights) && shaped(sumw2, rows, n_weights) &&
                 shaped(varied_sumw, n_variations, of_groups) && shaped(varied_sumw2, n_variations, rows) &&
@@ -167,25 +167,25 @@ void make(Held* self, const nb::dict& select, const nb::dict& fill, const std::o
   for (const Variation& each : h.variations)
     require(each.number >= 0 && (each.kind != Variation::kTracks || each.number < static_cast<std::int64_t>(n_varied)),
             "variations: no such column");
-  for (const std::int64_t place : h.scores)
-    require(place < static_cast<std::int64_t>(n_floats), "scores: no such column");
+  for (const std::int64_t index : h.scores)
+    require(index < static_cast<std::int64_t>(n_floats), "scores: no such column");
   std::int64_t last = -1;
-  for (const std::int64_t place : s.weights) {
-    require(place >= 0, "weights: places");
-    last = place > last ? place : last;
+  for (const std::int64_t index : s.weights) {
+    require(index >= 0, "weights: indices");
+    last = index > last ? index : last;
   }
   const bool labelled = !s.flavours.empty(), weighted = !s.weights.empty();
-  new (self) Held{Filler(std::move(s), std::move(h), sums, with_table),
-                  labelled,
-                  weighted,
-                  last,
-                  n_varied,
-                  n_floats,
-                  "",
-                  nb::make_tuple(fill, arrays)};
+  new (self) PythonFiller{Filler(std::move(s), std::move(h), sums, with_table),
+                          labelled,
+                          weighted,
+                          last,
+                          n_varied,
+                          n_floats,
+                          "",
+                          nb::make_tuple(fill, arrays)};
 }
 
-bool add_segment(Held& self, std::int64_t n, std::int64_t n_weights, In<std::int64_t, -1> offsets,
+bool add_segment(PythonFiller& self, std::int64_t n, std::int64_t n_weights, In<std::int64_t, -1> offsets,
                  const std::vector<Given>& columns) {
   require(columns.size() == kVaried + self.n_varied + self.n_floats, "columns: not as many as expected");
   require(!self.labelled || columns[kLabels], "label: missing");
@@ -197,28 +197,28 @@ bool add_segment(Held& self, std::int64_t n, std::int64_t n_weights, In<std::int
   const Segment segment = segment_of(n, n_weights, offsets, columns, self.n_varied);
   nb::gil_scoped_release free;
   const char* wrong = self.filler.add(segment);
-  if (wrong != nullptr) self.refusal = wrong + std::string(" in event ") + std::to_string(self.filler.seen.all - 1);
+  if (wrong != nullptr) self.refusal = wrong + std::string(" in event ") + std::to_string(self.filler.counts.all - 1);
   return wrong == nullptr;
 }
 
-nb::dict finish(Held& self) {
+nb::dict finish(PythonFiller& self) {
   self.filler.finish();
-  const Seen& seen = self.filler.seen;
+  const Counts& counts = self.filler.counts;
   nb::dict out;
-  out["events"] = std::vector<std::int64_t>(seen.events, seen.events + kNCuts);
-  out["weights"] = std::vector<std::int64_t>(seen.weights, seen.weights + kNCuts);
-  out["selected"] = seen.selected;
-  out["pairs"] = seen.pairs;
-  out["labels"] = seen.labels;
-  out["unmatched"] = seen.unmatched;
-  out["low"] = seen.low;
-  out["high"] = seen.high;
-  out["run"] = seen.run;
-  out["first"] = seen.first;
-  out["last"] = seen.last;
-  out["ordered"] = seen.any && seen.ordered;
-  out["size"] = seen.size;
-  out["square"] = seen.square;
+  out["events"] = std::vector<std::int64_t>(counts.events, counts.events + kNCuts);
+  out["weights"] = std::vector<std::int64_t>(counts.weights, counts.weights + kNCuts);
+  out["selected"] = counts.selected;
+  out["pairs"] = counts.pairs;
+  out["labels"] = counts.labels;
+  out["unmatched"] = counts.unmatched;
+  out["low"] = counts.low;
+  out["high"] = counts.high;
+  out["run"] = counts.run;
+  out["first"] = counts.first;
+  out["last"] = counts.last;
+  out["ordered"] = counts.any && counts.ordered;
+  out["size"] = counts.size;
+  out["square"] = counts.square;
   return out;
 }
 
@@ -240,8 +240,8 @@ nb::list arrays_of(std::vector<std::vector<T>>&& columns, std::size_t n) {
   return out;
 }
 
-/// The table of selected events, column by column; to be taken once.
-nb::dict take_table(Held& self, std::size_t n_weights) {
+/// The columns of the table of selected events; call it once.
+nb::dict take_table(PythonFiller& self, std::size_t n_weights) {
   Table table = std::move(self.filler.table);
   nb::dict out;
   out["run"] = array_of(std::move(table.run), 0);
@@ -257,8 +257,8 @@ nb::dict take_table(Held& self, std::size_t n_weights) {
   return out;
 }
 
-/// Where the lists of a basket begin: numbers of bytes, big-endian, counted from `key` on -> numbers of items.
-/// False if they are no such offsets. The last one is the end of the data.
+/// Convert where the lists of a basket begin: from big-endian byte offsets, counted from the key of `key` bytes, to
+/// numbers of items. Returns false if they are not valid. The last offset is the end of the data.
 bool list_offsets(Bytes stored, std::int64_t key, std::int64_t item, std::int64_t end, Out<std::int64_t, -1> out) {
   const auto n = static_cast<std::int64_t>(out.shape(0));
   require(item > 0 && n > 0 && static_cast<std::int64_t>(stored.shape(0)) >= 4 * n, "offsets: too short");
@@ -288,11 +288,11 @@ bool list_offsets(Bytes stored, std::int64_t key, std::int64_t item, std::int64_
 
 NB_MODULE(_native, m) {
   m.attr("BUILD") = BUILD;
-  nb::class_<Held>(m, "Filler")
+  nb::class_<PythonFiller>(m, "Filler")
       .def("__init__", &make, "select"_a, "fill"_a, "sums"_a.none(), "n_varied"_a, "n_floats"_a, "with_table"_a)
       .def("add", &add_segment, "n"_a, "n_weights"_a, "offsets"_a, "columns"_a)
       .def("finish", &finish)
       .def("take_table", &take_table, "n_weights"_a)
-      .def_ro("refusal", &Held::refusal);
+      .def_ro("refusal", &PythonFiller::refusal);
   m.def("list_offsets", &list_offsets, "stored"_a, "key"_a, "item"_a, "end"_a, "out"_a);
 }

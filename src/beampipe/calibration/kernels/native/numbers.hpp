@@ -1,4 +1,4 @@
-// Numbers as files and sums hold them: big-endian loads, rounding to whole units, random bits of an event.
+// Numbers of files and of sums: big-endian loads, rounding to whole units, random bits of an event.
 #pragma once
 
 #include <cmath>
@@ -9,7 +9,7 @@
 
 namespace calibration {
 
-/// A number in a buffer without alignment; big: in the order of bytes of ROOT files, not of this machine.
+/// Load a number from an address of any alignment; big: it is big-endian, as in ROOT files.
 template <typename T>
 inline T load(const std::uint8_t* at, bool big) {
   using Bits = std::conditional_t<sizeof(T) == 2, std::uint16_t,
@@ -27,7 +27,7 @@ inline T load(const std::uint8_t* at, bool big) {
   return value;
 }
 
-/// The nearest whole number, halves to even; what 64 bits do not hold is the smallest number, as numpy has it on x86.
+/// The nearest whole number, halves to even; numbers outside 64 bits become the smallest one, as in numpy on x86.
 inline std::int64_t whole(double value) {
   const double rounded = std::nearbyint(value);
   if (!(rounded >= -9223372036854775808.0 && rounded < 9223372036854775808.0))
@@ -35,7 +35,7 @@ inline std::int64_t whole(double value) {
   return static_cast<std::int64_t>(rounded);
 }
 
-/// Sums wrap around, as numpy's do: whoever calls refuses weights that could get there.
+/// Sums wrap around, as in numpy; callers refuse weights that are so large.
 inline void add(std::int64_t& sum, std::int64_t value) {
   sum = static_cast<std::int64_t>(static_cast<std::uint64_t>(sum) + static_cast<std::uint64_t>(value));
 }

@@ -15,11 +15,11 @@ struct Cuts {
   double min_subleading_pt, max_leading_pt, max_pt_ratio, max_abs_eta, min_n_trk, max_abs_weight;
 };
 
-/// Places in `CUT_NAMES` of events/dijets.py.
+/// Indices in `CUT_NAMES` of events/dijets.py.
 enum Cut { kAll, kTrigger, kTwoJets, kClean, kNTrk, kLabel, kEta, kWeight, kNCuts = 11 };
 constexpr int kPtCuts = 3;
 
-/// How many of the cuts on pT a pair passes before it fails one.
+/// Number of cuts on pT that a pair passes before the first one that it fails.
 inline int pt_cuts_passed(double high, double low, const Cuts& cuts) {
   if (!(low > cuts.min_subleading_pt)) return 0;
   if (!(high < cuts.max_leading_pt)) return 1;
@@ -37,7 +37,7 @@ struct Pair {
   bool clean, labelled;
 };
 
-/// The last cut that a pair passes before it fails one.
+/// The last cut that a pair passes before the first one that it fails.
 inline int last_cut_passed(const Pair& pair, float weight, const Cuts& cuts, bool& kept_but_pt) {
   const bool inside = std::fabs(pair.eta[0]) < cuts.max_abs_eta && std::fabs(pair.eta[1]) < cuts.max_abs_eta;
   const bool light = std::fabs(weight) < cuts.max_abs_weight;
@@ -50,14 +50,15 @@ inline int last_cut_passed(const Pair& pair, float weight, const Cuts& cuts, boo
   return kWeight + pt_cuts_passed(pair.pt[0], pair.pt[1], cuts);
 }
 
-/// Whether a pair that passes all else may be selected by some variation of its pT by at most `margin`.
+/// Whether a pair that passes all other cuts can be selected in a variation of its pT by at most `margin`.
 inline bool within_margin(const Pair& pair, const Cuts& cuts, double margin) {
   return pt_cuts_passed(pair.pt[0] * (1 - margin), pair.pt[1] * (1 + margin), cuts) == kPtCuts;
 }
 
-/// Places of the two leading of n jets whose pT `pt(j)` gives; n is at least 2. At equal pT the first one leads.
+/// Indices of the two leading jets of `first` to `last`, at least two; `pt(j)` is the pT of jet j. Of jets with equal pT
+/// the first one leads.
 template <typename Pt>
-inline void leading_pair(std::int64_t first, std::int64_t last, Pt pt, std::int64_t place[2]) {
+inline void leading_pair(std::int64_t first, std::int64_t last, Pt pt, std::int64_t jets[2]) {
   std::int64_t a = first, b = first + 1;
   float high = pt(a), low = pt(b);
   if (low > high) {
@@ -65,23 +66,23 @@ inline void leading_pair(std::int64_t first, std::int64_t last, Pt pt, std::int6
     std::swap(high, low);
   }
   for (std::int64_t j = first + 2; j < last; ++j) {
-    const float one = pt(j);
-    if (one <= low) continue;  // most jets; a NaN goes on
-    if (one > high) {
+    const float next = pt(j);
+    if (next <= low) continue;  // true for most jets, false for NaN
+    if (next > high) {
       b = a, low = high;
-      a = j, high = one;
-    } else if (one > low) {
-      b = j, low = one;
+      a = j, high = next;
+    } else if (next > low) {
+      b = j, low = next;
     }
   }
-  place[0] = a, place[1] = b;
+  jets[0] = a, jets[1] = b;
 }
 
 /// Bins of one tagger; outside the axis is its first or last bin.
 struct TaggerBins {
   double low, high;
   std::int64_t bins, offset;
-  std::vector<std::int32_t> of_whole;  // bins of small whole numbers: a division costs more than a look
+  std::vector<std::int32_t> of_whole;  // bins of small whole numbers: faster than a division
 
   void look_up(std::int64_t n) {
     for (std::int64_t x = 0; x < n; ++x) of_whole.push_back(static_cast<std::int32_t>(of(static_cast<double>(x))));
@@ -90,9 +91,9 @@ struct TaggerBins {
   std::int64_t of_tracks(std::uint16_t n_trk) const { return n_trk < of_whole.size() ? of_whole[n_trk] : of(n_trk); }
 
   std::int64_t of(double x) const {
-    // Multiplied before it is divided: a whole number of tracks must not fall short of its own bin.
-    const double place = std::floor((x - low) * static_cast<double>(bins) / (high - low));
-    const double last = static_cast<double>(bins) - 1, kept = place > 0 ? place : 0.0;  // of a NaN, too, the first bin
+    // Multiply before dividing: rounding must not move a whole number of tracks below the edge of its bin.
+    const double bin = std::floor((x - low) * static_cast<double>(bins) / (high - low));
+    const double last = static_cast<double>(bins) - 1, kept = bin > 0 ? bin : 0.0;  // NaN: the first bin
     return static_cast<std::int64_t>(kept < last ? kept : last) + offset;
   }
 };
@@ -102,24 +103,24 @@ struct Axes {
   const double* edges;
   std::int64_t n_edges, n_flavours, width;
 
-  /// First row of the cells of both jets of a pair; -1 if a jet does not count.
+  /// First row of the cell of each jet of a pair; -1 if the jet is not counted.
   void rows(const float* pt, const std::uint16_t* n_trk, const std::int8_t* region, const std::int8_t* flavour,
             const Cuts& cuts, std::int64_t* out) const {
     out[0] = out[1] = -1;
-    // As Python's max and min: of equals, and with a NaN, the first one.
-    const double one = pt[0], other = pt[1];
-    const double high = other > one ? other : one, low = other < one ? other : one;
+    // Like max and min of Python: the first one if both are equal or one is NaN.
+    const double first = pt[0], second = pt[1];
+    const double high = second > first ? second : first, low = second < first ? second : first;
     if (pt_cuts_passed(high, low, cuts) < kPtCuts || !enough_tracks(n_trk, cuts)) return;
     for (int j = 0; j < 2; ++j) {
       std::int64_t where = -1;
-      for (std::int64_t k = 0; k < n_edges; ++k) where += edges[k] <= pt[j];  // there are few
+      for (std::int64_t k = 0; k < n_edges; ++k) where += edges[k] <= pt[j];  // a linear search: there are few edges
       if (region[j] >= 0 && where >= 0 && where < n_edges - 1)
         out[j] = ((where * 2 + region[j]) * n_flavours + flavour[j]) * width;
     }
   }
 };
 
-// Shifts of the jet energy: the model and the order of its operations are those of events/variations.py.
+// Shifts of the jet energy, with the operations of events/variations.py in the same order.
 
 /// As `EnergyModel` in events/variations.py.
 struct EnergyModel {
@@ -136,7 +137,7 @@ inline double triangle(double x, std::int64_t node, std::int64_t n) {
   return height > 0 ? height : 0.0;
 }
 
-/// What the parameters do to one jet.
+/// Shifts of the energy of one jet.
 class Shifts {
 public:
   explicit Shifts(const EnergyModel& model) : model_(model) {}

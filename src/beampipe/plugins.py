@@ -1,0 +1,52 @@
+"""Finders, detectors and tasks that other packages provide, as entry points of their distributions.
+
+A package declares them in its ``pyproject.toml``, for example::
+
+    [project.entry-points."beampipe.finders"]
+    sectors = "my_package:open_sectors"
+
+They then have their name on the command line and in Python, beside those of this package. `docs/plugins.md` lists the
+groups and what each entry must be. A plug-in is imported when it is used, not before.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import Any, Final, Literal
+
+from beampipe.errors import ConfigError
+
+Kind = Literal["finders", "detectors", "tasks"]
+
+_GROUP: Final = "beampipe."
+
+
+def plugin_names(kind: Kind) -> tuple[str, ...]:
+    """Names of the installed plug-ins of a kind, sorted."""
+    return tuple(sorted({entry.name for entry in entry_points(group=_GROUP + kind)}))
+
+
+def load_plugin(kind: Kind, name: str) -> Any:
+    """The object behind an installed plug-in.
+
+    Args:
+        kind: group of the entry point, without ``beampipe.``.
+        name: a name of `plugin_names`.
+
+    Raises:
+        ConfigError: two packages provide this name, or it cannot be imported.
+    """
+    entries = entry_points(group=_GROUP + kind, name=name)
+    packages = sorted({entry.dist.name for entry in entries if entry.dist is not None})
+    if len(entries) != 1:
+        raise ConfigError(
+            f"{kind} {name}: got {len(entries)} plug-ins of this name, of {', '.join(packages) or 'no package'},"
+            " expected one; uninstall the others"
+        )
+    (entry,) = entries
+    try:
+        return entry.load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"{kind} {name}: {entry.value} of {', '.join(packages)} cannot be imported: {error}"
+        ) from error
