@@ -295,7 +295,7 @@ def test_27_tab_completion() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["open_events", "load_pipeline", "evaluate", "compare", "shipped_events", "track_files"]
+    "name", ["open_events", "load_pipeline", "evaluate", "compare", "shipped_events", "track_files", "named_finders"]
 )
 def test_28_signatures_and_help(name: str) -> None:
     function = getattr(beampipe.tracking, name)

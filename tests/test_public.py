@@ -151,7 +151,6 @@ SURFACE = {
         "contributions",
         "evaluate",
         "match",
-        "plot_efficiency",
         "plot_stages",
         "print_evaluation",
         "read_evaluation",

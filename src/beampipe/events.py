@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
 from itertools import islice, pairwise
-from operator import index
+from types import NoneType
 from typing import TYPE_CHECKING, Final, TypeVar, overload
 
 import numpy as np
@@ -20,7 +20,15 @@ from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from beampipe.arrays import Bool, Float32, Float64, Int8, Int32, Int64, UInt64
-from beampipe.errors import ConfigError, DtypeError, InputError, NotFiniteError, ShapeError, UnknownNameError
+from beampipe.errors import (
+    ConfigError,
+    DtypeError,
+    InputError,
+    NotFiniteError,
+    ShapeError,
+    UnknownNameError,
+    expect_type,
+)
 from beampipe.lazy import import_name
 from beampipe.notebook import Page, Shown, span
 
@@ -119,6 +127,7 @@ ON_AXIS: Final = BeamSpot()
 
 def expect_array(name: str, array: ndarray, dtype: type, shape: tuple[int | None, ...]) -> None:
     """Refuse an array that is not of the stated type and shape (None matches any length)."""
+    expect_type(name, array, ndarray, "convert it with numpy.asarray, or make hits with Hits.from_xyz(x, y, z)")
     if array.dtype != dtype:
         raise DtypeError(f"{name}: got dtype {array.dtype}, expected {np.dtype(dtype)}; convert it first")
     if array.ndim != len(shape) or any(
@@ -256,7 +265,7 @@ def selected_rows(selection: ArrayLike, n: int, what: str) -> Int64[ndarray, " n
         if len(array) != n:
             raise IndexError(f"take: got a mask of length {len(array)}, expected one value for each of the {n} {what}")
         return np.flatnonzero(array)
-    if array.size == 0:
+    if array.ndim == 1 and array.size == 0:
         return np.empty(0, np.int64)
     if array.dtype.kind not in "iu" or array.ndim != 1:
         raise TypeError(f"take: got {array.dtype} of shape {array.shape}, expected a mask or row numbers of the {what}")
@@ -289,6 +298,10 @@ class Hits(Table):
     variance: Float32[ndarray, "n_hits 2"] | None = None
 
     def __post_init__(self) -> None:
+        if np.ndim(self.position) == 1 and self.geometry_id is not None:
+            raise ShapeError(
+                "hits: got columns, expected one array (n, 3) of r, phi, z; or call Hits.from_xyz(x, y, z)"
+            )
         expect_array("hits", self.position, np.float32, (None, 3))
         if not np.isfinite(self.position).all():
             row = int(np.argmin(np.isfinite(self.position).all(axis=1)))
@@ -675,7 +688,8 @@ class Tracks(Table):
         Raises:
             IndexError: there is no such track.
         """
-        number = index(track) + (len(self) if track < 0 else 0)
+        expect_type("tracks", track, (int, np.integer), "tracks[0] is one track; loop over tracks for several")
+        number = int(track) + (len(self) if track < 0 else 0)
         if not 0 <= number < len(self):
             raise IndexError(f"track: got {track}, but there are {len(self)} tracks")
         if self.candidates is not None:
@@ -871,6 +885,7 @@ class Event(Shown):
             ShapeError: the tracks are of another event.
             MissingExtraError: matplotlib is not installed.
         """
+        expect_type("plot", tracks, (Tracks, NoneType), "call event.plot() or event.plot(finder.find(event))")
         figure: Figure = import_name("beampipe.tracking.display:event_figure")(
             self, tracks, min_pt=min_pt, show_truth=show_truth, field=field
         )
@@ -994,6 +1009,7 @@ class Events(_EventSequence, Shown):
     def __getitem__(self, index: int | slice) -> Event | Events:
         if isinstance(index, slice):
             return replace(self, rows=self._rows[index])
+        expect_type("events", index, (int, np.integer), "events[0] is the first event, events[:10] the first ten")
         try:
             row = self._rows[index]
         except IndexError:

@@ -180,8 +180,9 @@ def run_command(
         typer.Option(
             "--agent",
             "-a",
-            help="Agent to run: scripted, follower, nop, recall, oracle, the address of an A2A agent, a TOML file with"
-            " a model, or a program that brings its own code; may be given several times.",
+            help="Agent to run: scripted, follower, nop, recall, oracle, the address of an A2A agent (NAME=ADDRESS"
+            " names it in results), a TOML file with a model, or a program that brings its own code; may be given"
+            " several times.",
         ),
     ],
     tasks: Tasks = None,

@@ -20,32 +20,13 @@ from numpy import ndarray
 
 from beampipe.errors import ConfigError, InputError, ServiceError
 from beampipe.events import BeamSpot, Event, Hits, Scale, Tracks, scale_named
-from beampipe.notebook import Shown
-from beampipe.serving.contract import (
-    BEAM_SPOT,
-    BEAM_SPOT_PARAMETER,
-    COUNT_NAMES,
-    FEATURE_SCALE,
-    FEATURES,
-    GEOMETRY_ID,
-    LABELS,
-    LAYOUT,
-    LOCAL,
-    PARAMETERS,
-    PROFILE,
-    STAGE_NAMES,
-    STAGES,
-    TRACKS,
-    USUAL_ON_TRACKS,
-    VARIANCE,
-    listed,
-    unpacked_parameters,
-)
+from beampipe.notebook import Shown, listed_options
+from beampipe.serving import contract
 from beampipe.tracking.catalogue import DEFAULT_PIPELINE
 from beampipe.tracking.finder import InOneThread, TrackFinder, hits_of
 from beampipe.tracking.finders import named_finder
 from beampipe.tracking.input_checks import LAYOUT_COUNTS, ExpectedShare, HitMonitor
-from beampipe.tracking.loading import PipelineOptions, load_track_fitter
+from beampipe.tracking.loading import PipelineOptions, load_pipeline, load_track_fitter
 from beampipe.tracking.models import DEFAULT_MODEL
 from beampipe.triton.client.model_client import ClientOptions, ModelClient
 from beampipe.triton.client.signature import Due, ModelSignature
@@ -66,6 +47,7 @@ class DirectTrackFinder(InOneThread):
         BeampipeError: errors of `load_pipeline`.
     """
 
+    @listed_options(load_pipeline)
     def __init__(
         self, pipeline: str = DEFAULT_PIPELINE, *, parameters: bool = False, **options: Unpack[PipelineOptions]
     ) -> None:
@@ -85,7 +67,9 @@ class DirectTrackFinder(InOneThread):
         return (tracks if self._fitter is None else self._fitter.add(hits, tracks)).found_in(event)
 
 
-_INPUTS: Final = {spec.name: spec for spec in (FEATURES, GEOMETRY_ID, LOCAL, VARIANCE)}
+_INPUTS: Final = {
+    spec.name: spec for spec in (contract.FEATURES, contract.GEOMETRY_ID, contract.LOCAL, contract.VARIANCE)
+}
 
 
 @dataclass(frozen=True)
@@ -123,31 +107,34 @@ def tracking_contract(signature: ModelSignature) -> TrackingContract:
     """
     model, url = signature.model, signature.url
     unknown = signature.inputs.keys() - _INPUTS.keys() - signature.optional
-    if unknown or LABELS.name not in signature.outputs or FEATURES.name not in signature.inputs:
+    if unknown or contract.LABELS.name not in signature.outputs or contract.FEATURES.name not in signature.inputs:
         raise ServiceError(
             f"{url}: {model} takes {sorted(signature.inputs)} and gives {sorted(signature.outputs)},"
-            f" expected a track finder: {FEATURES.name} to {LABELS.name}",
+            f" expected a track finder: {contract.FEATURES.name} to {contract.LABELS.name}",
             url=url,
             model=model,
         )
-    if signature.parameters.get(PROFILE) and TRACKS.name not in signature.outputs:
+    profile = signature.parameters.get(contract.PROFILE)
+    if profile and contract.TRACKS.name not in signature.outputs:
         raise ServiceError(
-            f"{url}: {model} gives {LABELS.name} as lists of rows, for clients of {signature.parameters[PROFILE]},"
-            " expected one label per hit; ask the model without that ending",
+            f"{url}: {model} gives {contract.LABELS.name} as lists of rows, for clients of {profile}, expected one"
+            " label per hit; use the model without that ending",
             url=url,
             model=model,
         )
     try:
-        scale = scale_named(signature.parameters.get(FEATURE_SCALE) or "mm")
-        beam_spot = BeamSpot.parse(signature.parameters.get(BEAM_SPOT_PARAMETER) or "0,0")
-        text = signature.parameters.get(USUAL_ON_TRACKS)
+        scale = scale_named(signature.parameters.get(contract.FEATURE_SCALE) or "mm")
+        beam_spot = BeamSpot.parse(signature.parameters.get(contract.BEAM_SPOT_PARAMETER) or "0,0")
+        text = signature.parameters.get(contract.USUAL_ON_TRACKS)
         usual = ExpectedShare.parse(text) if text else None
     except (KeyError, ConfigError) as error:
         raise ServiceError(f"{url}: {model}: {error}; update beampipe here", url=url, model=model) from None
     inputs = tuple(name for name in signature.inputs if name in _INPUTS)
-    if STAGES.name not in signature.outputs:
+    if contract.STAGES.name not in signature.outputs:
         return TrackingContract(scale, beam_spot, inputs, (), (), usual)
-    stages, counts = (listed(signature.parameters.get(key, "")) for key in (STAGE_NAMES, COUNT_NAMES))
+    stages, counts = (
+        contract.listed(signature.parameters.get(key, "")) for key in (contract.STAGE_NAMES, contract.COUNT_NAMES)
+    )
     return TrackingContract(scale, beam_spot, inputs, stages, counts, usual)
 
 
@@ -178,13 +165,13 @@ class TrackingRequest:
         Raises:
             InputError: the model needs more than the hits have.
         """
-        contract = tracking_contract(signature)
+        declared = tracking_contract(signature)
         arrays = {}
-        for name in contract.inputs:
-            if name == FEATURES.name:
+        for name in declared.inputs:
+            if name == contract.FEATURES.name:
                 # No arithmetic for mm: the server gets the same bits.
-                in_mm = contract.scale.name == "mm"
-                arrays[name] = self.hits.position if in_mm else contract.scale.from_mm(self.hits.position)
+                in_mm = declared.scale.name == "mm"
+                arrays[name] = self.hits.position if in_mm else declared.scale.from_mm(self.hits.position)
                 continue
             array: ndarray | None = getattr(self.hits, name.lower())
             if array is not None:
@@ -192,7 +179,7 @@ class TrackingRequest:
             elif name not in signature.optional:
                 raise InputError(
                     f"{signature.model}: got hits without {name.lower()}, which this model takes besides positions;"
-                    " read the events from ACTS or Parquet, or ask another model"
+                    " read the events from ACTS or Parquet, or use another model"
                 )
         return arrays
 
@@ -203,22 +190,23 @@ class TrackingRequest:
             ServiceError: parameters are requested, and the model fits no tracks.
         """
         n_values = tracking_contract(signature).n_values
-        due: dict[str, tuple[int, ...] | None] = {LABELS.name: (len(self.hits),)}
+        due: dict[str, tuple[int, ...] | None] = {contract.LABELS.name: (len(self.hits),)}
         if self.stages and n_values:
-            due[STAGES.name] = (n_values,)
-        if self.watch is not None and LAYOUT.name in signature.outputs:
-            due[LAYOUT.name] = LAYOUT.dims
+            due[contract.STAGES.name] = (n_values,)
+        if self.watch is not None and contract.LAYOUT.name in signature.outputs:
+            due[contract.LAYOUT.name] = contract.LAYOUT.dims
         if self.parameters:
-            if not {PARAMETERS.name, BEAM_SPOT.name} <= signature.outputs.keys():
+            if not {contract.PARAMETERS.name, contract.BEAM_SPOT.name} <= signature.outputs.keys():
                 raise ServiceError(
                     f"{signature.url}: {signature.model} gives {', '.join(signature.outputs)}, expected"
-                    f" {PARAMETERS.name} and {BEAM_SPOT.name}, too; ask a pipeline that is one model, exported from a"
-                    " tracker model with tables of the fit, or fit the tracks here with load_track_fitter",
+                    f" {contract.PARAMETERS.name} and {contract.BEAM_SPOT.name}, too; use a pipeline that is one model,"
+                    " exported from a tracker model with tables of the fit, or fit the tracks here with"
+                    " load_track_fitter",
                     url=signature.url,
                     model=signature.model,
                 )
             # As many rows as there are tracks, which is known when they are found.
-            due |= {BEAM_SPOT.name: BEAM_SPOT.dims, PARAMETERS.name: None}
+            due |= {contract.BEAM_SPOT.name: contract.BEAM_SPOT.dims, contract.PARAMETERS.name: None}
         return due
 
     def result(self, signature: ModelSignature, arrays: Mapping[str, ndarray]) -> Tracks:
@@ -229,34 +217,34 @@ class TrackingRequest:
         """
         tracks = self._tracks(signature, arrays)
         if self.parameters:
-            rows = signature.required(arrays, PARAMETERS.name)
-            beam_spot = BeamSpot(*signature.required(arrays, BEAM_SPOT.name).tolist())
+            rows = signature.required(arrays, contract.PARAMETERS.name)
+            beam_spot = BeamSpot(*signature.required(arrays, contract.BEAM_SPOT.name).tolist())
             if len(rows) != tracks.n_tracks:
                 raise ServiceError(
-                    f"{signature.url}: {signature.model} gives {PARAMETERS.name} of {len(rows)} tracks, expected"
-                    f" {tracks.n_tracks}, as its {LABELS.name} say",
+                    f"{signature.url}: {signature.model} gives {contract.PARAMETERS.name} of {len(rows)} tracks,"
+                    f" expected {tracks.n_tracks}, as its {contract.LABELS.name} say",
                     url=signature.url,
                     model=signature.model,
                 )
-            tracks = replace(tracks, beam_spot=beam_spot, parameters=unpacked_parameters(rows))
-        if LAYOUT.name in arrays:
-            tracks.counts.update(zip(LAYOUT_COUNTS, arrays[LAYOUT.name].tolist(), strict=True))
+            tracks = replace(tracks, beam_spot=beam_spot, parameters=contract.unpacked_parameters(rows))
+        if contract.LAYOUT.name in arrays:
+            tracks.counts.update(zip(LAYOUT_COUNTS, arrays[contract.LAYOUT.name].tolist(), strict=True))
         if self.watch is not None:
-            contract = tracking_contract(signature)
+            declared = tracking_contract(signature)
             # Labels alone do not state the beam line.
-            expected = contract.beam_spot if self.parameters else None
-            self.watch.check(self.hits, tracks, expected, contract.usual)
+            expected = declared.beam_spot if self.parameters else None
+            self.watch.check(self.hits, tracks, expected, declared.usual)
         return tracks.found_in(self.event)
 
     def _tracks(self, signature: ModelSignature, arrays: Mapping[str, ndarray]) -> Tracks:
         """The tracks without parameters and layout counts."""
-        labels = signature.required(arrays, LABELS.name)
-        if STAGES.name not in arrays:
+        labels = signature.required(arrays, contract.LABELS.name)
+        if contract.STAGES.name not in arrays:
             return Tracks(labels, {}, {"hits": len(labels)})
-        contract, values = tracking_contract(signature), arrays[STAGES.name].tolist()
-        n_stages = len(contract.stage_names)
-        seconds = dict(zip(contract.stage_names, values[:n_stages], strict=True))
-        counts = {name: int(value) for name, value in zip(contract.count_names, values[n_stages:], strict=True)}
+        declared, values = tracking_contract(signature), arrays[contract.STAGES.name].tolist()
+        n_stages = len(declared.stage_names)
+        seconds = dict(zip(declared.stage_names, values[:n_stages], strict=True))
+        counts = {name: int(value) for name, value in zip(declared.count_names, values[n_stages:], strict=True)}
         return Tracks(labels, seconds, counts)
 
 
@@ -286,6 +274,7 @@ class TritonTrackFinder(Shown):
         LayoutWarning: once, while tracks are found: hits fit the detector only in part.
     """
 
+    @listed_options(ModelClient)
     def __init__(
         self,
         urls: str | Sequence[str],

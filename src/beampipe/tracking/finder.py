@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from numpy import ndarray
 
-from beampipe.events import Event, Hits, Tracks
+from beampipe.events import Event, Events, Hits, Tracks
 from beampipe.notebook import Shown
 
 __all__ = ["InOneThread", "TrackFinder", "hits_of"]
@@ -33,9 +33,9 @@ def hits_of(event: object) -> Hits:
     calls: tuple[tuple[type | tuple[type, ...], str], ...] = (
         ((str, Path), "open the file with open_events, and find the tracks of each of its events"),
         (ndarray, "make hits of the array: Hits.from_xyz(x, y, z), or Hits(position) with r, phi, z"),
-        (Iterable, "find the tracks of one at a time: for event in events: finder.find(event)"),
+        ((Events, list, tuple, Iterator), "find the tracks of one at a time: for event in events: finder.find(event)"),
     )
-    call = next((text for kind, text in calls if isinstance(event, kind)), "give an Event or its Hits")
+    call = next((text for kind, text in calls if isinstance(event, kind)), "such as Hits.from_xyz(x, y, z)")
     raise TypeError(f"find: got {type(event).__name__}, expected an Event or its Hits; {call}")
 
 

@@ -161,6 +161,19 @@ def test_bins_that_do_not_cover_the_range_or_tell_nothing_are_worth_nothing(edge
     assert filled(in_bins(edges), edges) == pytest.approx(0.0, abs=1e-9)
 
 
+def test_yields_of_sound_selections_may_differ_where_a_rubric_says_so() -> None:
+    def share(factor: float) -> float:
+        contents = HistogramReference(tuple(EDGES), tuple(factor * value for value in VALUES))
+        case = Case(read_submission({}), KNOWN, evidence=Evidence(histograms={"mass": contents}))
+        return HistogramL2("mass", full=1.5)(case).fraction
+
+    assert share(0.7) == share(1.4) == pytest.approx(1.0)
+    assert 0.0 < share(0.6) < 1.0
+    assert share(0.49) == share(2.01) == pytest.approx(0.0)
+    with pytest.raises(ConfigError, match="1 <= full < factor"):
+        HistogramL2("mass", full=2.0)
+
+
 def test_a_formal_slip_is_an_issue_that_says_how_to_repair_it() -> None:
     entries = honest_entries(values=in_bins(np.linspace(65, 115, 56)).tolist())
     entries = [

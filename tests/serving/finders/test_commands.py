@@ -66,7 +66,7 @@ def test_track_goes_on_here_if_no_server_answers(tmp_path: Path, local: bytes) -
     done = track(shipped_path(0), "-o", output, *via, "--timeout", "0.5")
     assert done.returncode == 2
     assert done.stderr.count("is a server running there?") == 2, "when it begins to wait, and when it gives up"
-    assert "Asking again, for up to 0.5 s" in done.stderr
+    assert "Retrying for up to 0.5 s" in done.stderr
     assert not output.exists()
     done = track(shipped_path(0), "-o", output, *via, "--fallback")
     assert done.returncode == 0, done.stderr

@@ -106,7 +106,8 @@ class HistogramL2:
 
     With p = values / sum of values, p* that of the reference and u an even spread over the bins, the distance of the
     shapes is ``|p - p*|_2 / |u - p*|_2``: 1 for an even spread, whatever the shape of the reference. The distance of
-    the yields is ``|ln(sum / sum*)| / ln(factor)``. A distance of 1 earns nothing.
+    the yields is ``|ln(sum / sum*)| / ln(factor)``. A distance of 1 earns nothing; yields within
+    the ratio `full` earn all.
 
     Finer bins are merged if they include the edges of the reference. Other bins that cover its range are a formal slip:
     their contents are spread evenly within each bin, which costs a tenth. If the reference itself is flat, or has one
@@ -115,14 +116,19 @@ class HistogramL2:
     Attributes:
         histogram: name of the answer under ``histograms``.
         factor: ratio of the yields, or its inverse, from which on no points are earned.
+        full: ratio of the yields, or its inverse, up to which all points are earned: more than 1 where sound selections
+            differ in their efficiency.
     """
 
     histogram: str
     factor: float = 2.0
+    full: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.factor > 1.0:
-            raise ConfigError(f"histogram_l2: got factor = {self.factor}, expected more than 1")
+        if not 1.0 <= self.full < self.factor:
+            raise ConfigError(
+                f"histogram_l2: got full = {self.full}, factor = {self.factor}, expected 1 <= full < factor"
+            )
 
     def __call__(self, case: Case) -> Outcome:
         """The fraction; 0 without a histogram in these bins that the tools filled from data."""
@@ -151,8 +157,9 @@ class HistogramL2:
         reason = f"shape off by {shape:.3f} of an even spread, yield {total / right:.3f} of the reference"
         if slip:
             reason += f"; its bins are others than the {asked_for}"
+        full = math.log(self.full) / math.log(self.factor)
         most = _OTHER_BINS if slip else 1.0
-        return Outcome(most * slope(shape, 0.0, 1.0) * slope(scale, 0.0, 1.0), reason, evidence, slip)
+        return Outcome(most * slope(shape, 0.0, 1.0) * slope(scale, full, 1.0), reason, evidence, slip)
 
 
 def _spread_over(edges: Sequence[float], histogram: HistogramReference) -> list[float] | None:

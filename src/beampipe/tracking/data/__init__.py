@@ -11,7 +11,7 @@ from pathlib import Path
 from shutil import copyfile
 from typing import Final
 
-from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.errors import ConfigError, UnknownNameError, expect_type
 from beampipe.events import Events
 from beampipe.files import write_whole
 
@@ -30,6 +30,7 @@ def shipped_path(mu: int) -> Path:
     Raises:
         UnknownNameError: there are no such events.
     """
+    expect_type("shipped_events", mu, int, "give the number of pile-up collisions: 0, 60 or 200")
     if mu not in SHIPPED:
         raise UnknownNameError("shipped sample", str(mu), map(str, SHIPPED))
     return Path(__file__).parent / f"mu{mu}.parquet"

@@ -39,17 +39,18 @@ class TrackFitter(Shown):
         field = f"{float(self.tables.field[0]):.3g} T"
         return {"layers": len(self.tables.layers), "field": field, "threads": self.threads}
 
-    def __call__(self, hits: Hits, tracks: Tracks) -> TrackParameters:
+    def __call__(self, event: Event | Hits, tracks: Tracks) -> TrackParameters:
         """Parameters of each track; the tracks themselves stay as they are.
 
         Args:
-            hits: hits of one event.
+            event: the event, or its hits.
             tracks: tracks found in it: hit lists (`candidates`) where tracks share hits, else the labels.
 
         Raises:
             ShapeError: the tracks are of another number of hits.
             InputError: a row of a candidate outside the event.
         """
+        hits = hits_of(event)
         rows, begin = hit_lists(hits, tracks)
         if (kernels := native()) is None:
             return reference_fits(hits, rows, begin, self.tables)
@@ -66,12 +67,12 @@ class TrackFitter(Shown):
         )
         return TrackParameters(*fitted)
 
-    def add(self, hits: Hits, tracks: Tracks) -> Tracks:
+    def add(self, event: Event | Hits, tracks: Tracks) -> Tracks:
         """The same tracks with their parameters, and the time of the fit among their `seconds`.
 
         The parameters are at the perigee relative to `Tracks.beam_spot`.
         """
-        before = perf_counter()
+        hits, before = hits_of(event), perf_counter()
         parameters = self(replace(hits, position=tracks.beam_spot.relative_to(hits.position)), tracks)
         return replace(tracks, parameters=parameters, seconds={**tracks.seconds, "fit": perf_counter() - before})
 

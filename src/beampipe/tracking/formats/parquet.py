@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy import ndarray
 
-from beampipe.errors import BeampipeError, ColumnError, FileError, nearest
+from beampipe.errors import BeampipeError, ColumnError, FileError, expect_type, nearest
 from beampipe.events import Event, Hits, Particles, Truth
 from beampipe.files import MARK, replacing
 from beampipe.tracking.formats.format import EventFormat
@@ -61,6 +62,8 @@ def write_events(path: str | Path, events: Iterable[Event], *, compression_level
     Returns:
         The number of events written.
     """
+    expect_type("write_events", path, (str, PathLike), "call write_events(path, events)")
+    expect_type("write_events", events, Iterable, "call write_events(path, [event])")
     pa, pq = arrow("parquet")
     fields = [("event_id", pa.int64()), *((n, pa.list_(pa.from_numpy_dtype(t))) for n, t in COLUMNS.items())]
     schema = pa.schema(fields, metadata={"generator": MARK})

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Final
 
-from beampipe.errors import ColumnError, ConfigError, FileError, UnknownNameError
+from beampipe.errors import ColumnError, ConfigError, FileError, UnknownNameError, expect_type
 from beampipe.events import Event, Events, Tracks, scale_named
 from beampipe.tracking.formats.acts import ACTS, PROTOTRACKS, SPACEPOINTS
 from beampipe.tracking.formats.colliderml import COLLIDERML, DISPLAY, PREDICTIONS, particles_beside
@@ -92,6 +93,7 @@ def check_options(options: ReadOptions) -> None:
 
 def open_with(path: str | Path, options: ReadOptions) -> Events:
     """The same as `open_events`, with all options in one value."""
+    expect_type("open_events", path, (str, PathLike), "give the path of one file or folder")
     path = Path(path)
     check_options(options)
     if not _exists(path):
@@ -262,6 +264,12 @@ def write_tracks(path: str | Path, events_and_tracks: Iterable[tuple[Event, Trac
         InputError: the input lacks what the format needs; ShapeError: labels of another length than the hits.
         UnknownNameError: no such format.
     """
+    expect_type("write_tracks", path, (str, PathLike), "call write_tracks(path, [(event, tracks)])")
+    pairs: object = events_and_tracks
+    if isinstance(pairs, Tracks):
+        raise TypeError(
+            "write_tracks: got Tracks, expected pairs of events and tracks; call write_tracks(path, [(event, tracks)])"
+        )
     chosen = track_format(form)
     chosen.check(Path(path))
     return chosen.write(Path(path), events_and_tracks)
