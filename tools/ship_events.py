@@ -17,7 +17,7 @@ from numpy import ndarray
 from beampipe.arrays import Float32
 from beampipe.events import Event, Hits, Particles, Truth
 from beampipe.simulation.degradation import DEFAULT, degrade
-from beampipe.tracking.formats import read_events, write_events
+from beampipe.tracking.formats import open_events, write_events
 
 _LENGTH_STEP: Final = 2.0**-10  # mm: a power of two leaves trailing zero bits, which compress
 _ANGLE_STEP: Final = 2.0**-20  # rad: 1 um at r = 1 m
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("-n", "--events", type=int, default=1, help="number of events to take")
     parser.add_argument("--seed", type=int, default=1, help="seed of losses and noise")
     options = parser.parse_args()
-    first = islice(read_events(options.clean), options.events)
+    first = islice(open_events(options.clean), options.events)
     degraded = (degrade(event, DEFAULT, options.seed, run_seed=options.seed) for event in first)
     write_events(options.output, map(slim, degraded), compression_level=19)
     print(f"{options.output}: {options.output.stat().st_size / 1e6:.2f} MB")
