@@ -27,10 +27,10 @@ from beampipe import processes
 from beampipe.errors import BeampipeError, ConfigError
 from beampipe.files import replacing
 from beampipe.fleet.control.differences import (
+    EXIT_GRACE,
     Action,
     Actual,
     ServerState,
-    TimeLimits,
     Wanted,
     differences,
     wanted_slots,
@@ -52,12 +52,6 @@ INTERVAL: Final = 0.1
 
 _RELOAD_AGAIN: Final = 1.0
 """Time [s] from a failed reload of the gateway to the next one."""
-
-_EXIT_GRACE: Final = 15.0
-"""Time [s] after `Fleet.exit_timeout`, which is for work in progress, until a server is killed."""
-
-_START_GRACE: Final = 30.0
-"""Time [s] after twice `Fleet.start_timeout`, which is for loading models, until a server without report is killed."""
 
 _LUA: Final = Path(__file__).parent.parent / "gateway" / "least_hits.lua"
 
@@ -179,10 +173,8 @@ class Reconciler(ABC):
             )
             slots = wanted_slots(self.gateway.plan.slots, actual)
             self.gateway.plan = replace(self.gateway.plan, slots=slots)
-            exit_limit = self.fleet.exit_timeout + _EXIT_GRACE
-            hang_limit = 4 * self.fleet.patience + self.fleet.start_timeout
-            limits = TimeLimits(2 * self.fleet.start_timeout + _START_GRACE, hang_limit, exit_limit)
-            for action in differences(Wanted(self.gateway.wanted_configuration, slots, limits), actual, now):
+            wanted = Wanted(self.fleet, self.gateway.wanted_configuration, slots)
+            for action in differences(wanted, actual, now):
                 try:
                     self._act(action, actual)
                 except (BeampipeError, OSError) as error:  # a full disk, for example; the next cycle tries again
@@ -338,7 +330,7 @@ class LocalReconciler(Reconciler):
             self.gateway.apply(replace(slot, drained=True) for slot in self.gateway.plan.slots)
         for server in self._servers.values():
             server.stop()
-        deadline = time.monotonic() + self.fleet.exit_timeout + _EXIT_GRACE
+        deadline = time.monotonic() + self.fleet.exit_timeout + EXIT_GRACE
         while time.monotonic() < deadline and any(server.pid is not None for server in self._servers.values()):
             time.sleep(INTERVAL / 2)
         for server in self._servers.values():
@@ -362,13 +354,9 @@ class LocalReconciler(Reconciler):
         group = self.fleet.servers[server.settings.group]
         return self._server_settings(group, int(server.name.rsplit("-", 1)[1]))
 
-    def make_snapshot_now(self) -> tuple[str, Path]:
+    def take_snapshot(self) -> tuple[str, Path]:
         """Copy the models as they are now; returns digest and folder of the copy."""
         return make_snapshot(self.fleet.repository, self.folder.repositories)
-
-    def take_snapshot(self) -> None:
-        """Copy the models as they are now, for servers that start from now on."""
-        self.models = self.make_snapshot_now()
 
     def remove_unused_snapshots(self) -> None:
         """Remove snapshots that no server uses."""
@@ -486,14 +474,9 @@ class RegistryReconciler(Reconciler):
             return f"takes requests, at place {slot.server}"
         if slot.mode == "drain":
             return "ends; it finishes what it has" if server.report == "ending" else ""
-        gone = self._servers[server.name].gone
-        why = (
-            "has ended"
-            if gone
-            else "is silent and does not answer"
-            if server.silent
-            else f"says that it is {server.report}"
-        )
+        if self._servers[server.name].gone:
+            return "has ended; takes no requests"
+        why = "is silent and does not answer" if server.silent else f"says that it is {server.report}"
         return f"{why}; takes no requests"
 
     def _assign_slot(self, server: RegisteredServer) -> None:
