@@ -227,7 +227,7 @@ class LocalCommands(GatewayCommands):
             raise
         reconciler.note(f"release {models[0]}: {decision.text}")
         if decision.promoted:
-            canary.promote()
+            canary.end_trial()
             try:
                 done = self._update(models, before)
             finally:
