@@ -108,7 +108,7 @@ class Reconciler(ABC):
         """Prepare the servers, before the gateway starts."""
 
     @abstractmethod
-    def observe_servers(self, now: float) -> Mapping[str, ServerState]:
+    def observe_servers(self, records: Mapping[str, Record], now: float) -> Mapping[str, ServerState]:
         """The state of each server, from its process and its record."""
 
     @abstractmethod
@@ -164,21 +164,24 @@ class Reconciler(ABC):
         records, gateway = read_records(self.folder.registry), self.gateway.observe()
         with self.lock:
             now = time.monotonic()
-            self.records = records
-            self.actual = actual = Actual(
+            actual = Actual(
                 gateway,
-                self.observe_servers(now),
+                self.observe_servers(records, now),
                 gateway_may_start=gateway.condition == "ended" and self._gateway_pause.due(now),
                 gateway_may_reload=now >= self._reload_after,
             )
             slots = wanted_slots(self.gateway.plan.slots, actual)
             self.gateway.plan = replace(self.gateway.plan, slots=slots)
             wanted = Wanted(self.fleet, self.gateway.wanted_configuration, slots)
-            for action in differences(wanted, actual, now):
+            actions = differences(wanted, actual, now)
+            for action in actions:
                 try:
                     self._act(action, actual)
                 except (BeampipeError, OSError) as error:  # a full disk, for example; the next cycle tries again
                     self.note(f"reconciler: {error}")
+            if any(action.kind == "set slots" for action in actions):
+                actual = replace(actual, gateway=self.gateway.observe())
+            self.records, self.actual = records, actual
             if gateway.condition == "running":
                 for text in self._credentials.reload_changed():
                     self.note(text)
@@ -381,9 +384,9 @@ class LocalReconciler(Reconciler):
             patience=fleet.patience,
         )
 
-    def observe_servers(self, now: float) -> Mapping[str, ServerState]:
+    def observe_servers(self, records: Mapping[str, Record], now: float) -> Mapping[str, ServerState]:
         """The state of each server."""
-        return {name: server.observe(self.records.get(name), now) for name, server in self._servers.items()}
+        return {name: server.observe(records.get(name), now) for name, server in self._servers.items()}
 
     def slot_incident(self, slot: Slot, server: ServerState) -> str:
         """That a server takes requests, or takes none since it does not answer."""
@@ -440,18 +443,18 @@ class RegistryReconciler(Reconciler):
         """Withdraw the published address; the servers keep running for the next gateway."""
         self.folder.address.unlink(missing_ok=True)
 
-    def observe_servers(self, now: float) -> Mapping[str, ServerState]:
+    def observe_servers(self, records: Mapping[str, Record], now: float) -> Mapping[str, ServerState]:
         """The state of each server; those that are ready get a free slot, the slots of others become free."""
         if not self.folder.registry.is_dir():
             self.note(f"{self.folder.registry}: got no folder, expected the registry; its servers keep places")
             return self.actual.servers
-        for name, record in self.records.items():
+        for name, record in records.items():
             if name not in self._servers:
                 self._servers[name] = RegisteredServer(record, self.folder.logs_of_servers / f"{name}.log", now)
         addresses = {slot.server: slot.address for slot in self.gateway.plan.slots}
         states = {}
         for name, server in list(self._servers.items()):
-            state = server.observe(self.records.get(name), now)
+            state = server.observe(records.get(name), now)
             may_serve = state.report == "ready" and not state.silent and server.desired_state == "serve"
             if server.slot is not None and addresses.get(server.slot) is None and not may_serve:
                 server.slot, server.rejected = None, False
