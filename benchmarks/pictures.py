@@ -24,7 +24,7 @@ FOLDER: Final = Path(__file__).parents[1] / "docs" / "_static"
 
 
 def main() -> None:
-    event = next(shipped_events(200))
+    event = shipped_events(200)[0]
     tracks = load_pipeline("module_map").find(event.hits)
     for name, dark in (("event", False), ("event_dark", True)):
         picture = BytesIO()

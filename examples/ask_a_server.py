@@ -17,9 +17,9 @@ def main() -> None:
     server = TritonTrackFinder(urls, "module_map", timeout=10.0, in_flight=4)
     with FallbackTrackFinder(server, lambda: DirectTrackFinder("module_map")) as finder:
         # All are on their way before the first answer is looked at.
-        answers = [(event, finder.submit(event.hits)) for event in shipped_events(0)]
+        answers = [(event, finder.submit(event)) for event in shipped_events(0)]
         for event, answer in answers:
-            print(f"event {event.event_id}: {len(event.hits)} hits, {answer.result().n_tracks} tracks")
+            print(f"event {event.event_id}: {len(event.hits)} hits, {len(answer.result())} tracks")
         by_server, here = finder.answered
     print(f"{by_server} answered by a server, {here} here")
 

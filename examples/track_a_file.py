@@ -16,9 +16,9 @@ def main() -> None:
     """Track the file given, or a shipped event."""
     events = open_events(sys.argv[1]) if len(sys.argv) > 1 else shipped_events(60)
     event = next(events)
-    tracks = load_pipeline().find(event.hits)
-    print(f"event {event.event_id}: {len(event.hits)} hits, {tracks.n_tracks} tracks")
-    for label in range(min(3, tracks.n_tracks)):
+    tracks = load_pipeline().find(event)
+    print(f"event {event.event_id}: {len(event.hits)} hits, {len(tracks)} tracks")
+    for label in range(min(3, len(tracks))):
         hits = event.hits.position[tracks.track_id == label]
         print(f"track {label}: r [mm] =", np.round(np.sort(hits[:, 0]), 1))
 

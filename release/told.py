@@ -17,6 +17,7 @@ EXTRA_OF: Final = {
     "index": "tracking",
     "install": "tracking",
     "get_started": "tracking",
+    "sites": "tracking",
     "tracking": "tracking",
     "formats": "tracking",
     "serving": "serving",
@@ -39,6 +40,7 @@ EXTRA_OF: Final = {
 """Page with commands -> the extra that `docs/install.md` names for it."""
 
 PARTS: Final = {
+    "sites": {"serving engine install": "fleet", "serving export": "fleet", "beampipe fleet": "fleet"},
     "tracking": {
         "tracking simulate": "simulation",
         "evaluate clean.parquet": "simulation",
@@ -89,7 +91,7 @@ GIVEN: Final = {
     "evaluate events.parquet": _EXAMPLE.format("events.parquet"),
     "display events.parquet -o event.png": _EXAMPLE.format("events.parquet"),
     'load_pipeline("exatrkx_walk", model=Path("."))': _WEIGHTS,
-    "tracking train mine.parquet": f"{_EXAMPLE.format('mine.parquet')} && cp mine.parquet data.parquet",
+    "tracking train mine.parquet": f"{_EXAMPLE.format('mine.parquet --for-training')} && cp mine.parquet data.parquet",
     "track events.root": _EDM4HEP,
     "find_tracks 127.0.0.1": _HITS.format("event.csv", ""),
     "curl http://127.0.0.1:8000/v2/models/exatrkx/config": "beampipe serve -m exatrkx",

@@ -10,7 +10,22 @@ import beampipe
 from tests.test_imports import MODULES, name_of
 
 SURFACE = {
-    "beampipe": ["__version__"],
+    "beampipe": [
+        "__version__",
+        "analysisops",
+        "calibration",
+        "compare",
+        "evaluate",
+        "fleet",
+        "load_pipeline",
+        "open_events",
+        "serving",
+        "shipped_events",
+        "simulation",
+        "tracking",
+        "triton",
+        "workflow",
+    ],
     "beampipe.analysisops": [
         "Quantity",
         "Reference",
@@ -67,6 +82,7 @@ SURFACE = {
         "Components",
         "Evaluation",
         "Event",
+        "Events",
         "FitStatus",
         "FittedFinder",
         "Hits",
@@ -135,7 +151,6 @@ SURFACE = {
         "contributions",
         "evaluate",
         "match",
-        "plot_efficiency",
         "plot_stages",
         "print_evaluation",
         "read_evaluation",

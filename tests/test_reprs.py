@@ -43,7 +43,7 @@ def things_in(*starts: object) -> Iterator[object]:
 
 
 def of_tracking() -> list[object]:
-    event = next(tracking.shipped_events(60))
+    event = tracking.shipped_events(60)[0]
     finder = tracking.load_pipeline("exatrkx")
     tracks = tracking.load_track_fitter()(event.hits, finder.find(event.hits))
     evaluation = tracking.evaluate({"exatrkx": finder}, [event], sample="one event")

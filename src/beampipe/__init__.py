@@ -2,7 +2,33 @@
 
 from beampipe.extras import name_missing_extras
 
-__all__ = ["__version__"]
+TYPE_CHECKING = False  # that of `typing`, which is not imported here: this module runs before Ctrl-C is handled
+if TYPE_CHECKING:
+    from typing import Any
+
+    from beampipe import analysisops, calibration, fleet, serving, simulation, tracking, triton, workflow
+    from beampipe.tracking import compare, evaluate, load_pipeline, open_events, shipped_events
+
+    __version__: str
+
+__all__ = [
+    "__version__",
+    "analysisops",
+    "calibration",
+    "compare",
+    "evaluate",
+    "fleet",
+    "load_pipeline",
+    "open_events",
+    "serving",
+    "shipped_events",
+    "simulation",
+    "tracking",
+    "triton",
+    "workflow",
+]
+
+_TRACKING = ("compare", "evaluate", "load_pipeline", "open_events", "shipped_events")
 
 name_missing_extras()
 
@@ -11,12 +37,16 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def __getattr__(name: str) -> str:
-    """The version, looked up on first use: this module is imported before Ctrl-C is handled."""
-    if name != "__version__":
+def __getattr__(name: str) -> "Any":
+    """An area, a name of `beampipe.tracking` or the version, looked up on first use."""
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    if name in _TRACKING:
+        return getattr(import_module("beampipe.tracking"), name)
+    if name != "__version__":
+        return import_module(f"beampipe.{name}")
     try:
         version = str(import_module("beampipe._version").version)  # written by the build
     except ModuleNotFoundError:  # run from a source tree that was never installed

@@ -300,6 +300,23 @@ class MissingExtraError(BeampipeError, ModuleNotFoundError):
         self.extra = extra
 
 
+def expect_type(call: str, value: object, kinds: type | tuple[type, ...], hint: str) -> None:
+    """Refuse an argument of another type.
+
+    Args:
+        call: name of the function, for the message.
+        value: argument.
+        kinds: types that the function takes.
+        hint: the right call, in words.
+
+    Raises:
+        TypeError: the argument is of none of these types.
+    """
+    if not isinstance(value, kinds):
+        names = " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
+        raise TypeError(f"{call}: got {type(value).__name__}, expected {names}; {hint}")
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """End of a message that suggests the nearest valid name; empty if none is near.
 

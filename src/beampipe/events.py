@@ -6,25 +6,39 @@ imported when the method is called.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from enum import IntEnum
-from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from functools import cached_property
+from itertools import islice, pairwise
+from types import NoneType
+from typing import TYPE_CHECKING, Final, TypeVar, overload
 
 import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from beampipe.arrays import Bool, Float32, Float64, Int8, Int32, Int64, UInt64
-from beampipe.errors import ConfigError, DtypeError, InputError, NotFiniteError, ShapeError, UnknownNameError
+from beampipe.errors import (
+    ConfigError,
+    DtypeError,
+    InputError,
+    NotFiniteError,
+    ShapeError,
+    UnknownNameError,
+    expect_type,
+)
 from beampipe.lazy import import_name
 from beampipe.notebook import Page, Shown, span
 
 if TYPE_CHECKING:
     from awkward import Array
     from matplotlib.figure import Figure
+    from pandas import DataFrame
 
+
+_Tracks = TypeVar("_Tracks", bound="Tracks")
 
 Position = Float32[ndarray, "n_hits 3"]
 """r [mm], phi [rad] and z [mm] of each hit."""
@@ -113,6 +127,7 @@ ON_AXIS: Final = BeamSpot()
 
 def expect_array(name: str, array: ndarray, dtype: type, shape: tuple[int | None, ...]) -> None:
     """Refuse an array that is not of the stated type and shape (None matches any length)."""
+    expect_type(name, array, ndarray, "convert it with numpy.asarray, or make hits with Hits.from_xyz(x, y, z)")
     if array.dtype != dtype:
         raise DtypeError(f"{name}: got dtype {array.dtype}, expected {np.dtype(dtype)}; convert it first")
     if array.ndim != len(shape) or any(
@@ -197,8 +212,72 @@ def scale_named(name: str) -> Scale:
     return SCALES[name]
 
 
+class Table(Shown):
+    """Base class of data with columns of one length, which can be exported to other packages."""
+
+    @abstractmethod
+    def columns(self) -> dict[str, ndarray]:
+        """Every column by name; all have the same length."""
+
+    def to_numpy(self) -> ndarray:
+        """A structured array with a field for each column."""
+        columns = self.columns()
+        table = np.empty(len(next(iter(columns.values()))), [(name, values.dtype) for name, values in columns.items()])
+        for name, values in columns.items():
+            table[name] = values
+        return table
+
+    def to_pandas(self) -> DataFrame:
+        """A table of pandas; needs the extra ``notebook``.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        from pandas import DataFrame
+
+        return DataFrame(self.columns())
+
+    def to_awkward(self) -> Array:
+        """An array of records of awkward; needs the extra ``formats``.
+
+        Raises:
+            MissingExtraError: awkward is not installed.
+        """
+        from awkward import zip as records
+
+        return records(self.columns())
+
+
+def selected_rows(selection: ArrayLike, n: int, what: str) -> Int64[ndarray, " n"]:
+    """The row numbers that a mask or an array of row numbers selects.
+
+    Args:
+        selection: (n,) mask, or row numbers; negative ones count from the end.
+        n: number of rows.
+        what: name of the rows in messages, e.g. ``"hits"``.
+
+    Raises:
+        IndexError: the mask has another length, or there is no such row.
+        TypeError: the selection is neither.
+    """
+    array = np.asarray(selection)
+    if array.dtype == np.bool_ and array.ndim == 1:
+        if len(array) != n:
+            raise IndexError(f"take: got a mask of length {len(array)}, expected one value for each of the {n} {what}")
+        return np.flatnonzero(array)
+    if array.ndim == 1 and array.size == 0:
+        return np.empty(0, np.int64)
+    if array.dtype.kind not in "iu" or array.ndim != 1:
+        raise TypeError(f"take: got {array.dtype} of shape {array.shape}, expected a mask or row numbers of the {what}")
+    outside = array[(array < -n) | (array >= n)]
+    if len(outside):
+        raise IndexError(f"take: got row {outside[0]}, but there are {n} {what}")
+    rows = array.astype(np.int64)
+    return np.where(rows < 0, rows + n, rows)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
-class Hits(Shown):
+class Hits(Table):
     """Measured space points of one event, in input order.
 
     Attributes:
@@ -219,6 +298,10 @@ class Hits(Shown):
     variance: Float32[ndarray, "n_hits 2"] | None = None
 
     def __post_init__(self) -> None:
+        if np.ndim(self.position) == 1 and self.geometry_id is not None:
+            raise ShapeError(
+                "hits: got columns, expected one array (n, 3) of r, phi, z; or call Hits.from_xyz(x, y, z)"
+            )
         expect_array("hits", self.position, np.float32, (None, 3))
         if not np.isfinite(self.position).all():
             row = int(np.argmin(np.isfinite(self.position).all(axis=1)))
@@ -236,7 +319,9 @@ class Hits(Shown):
     @classmethod
     def from_xyz(
         cls,
-        xyz: ArrayLike,
+        x: ArrayLike,
+        y: ArrayLike | None = None,
+        z: ArrayLike | None = None,
         *,
         geometry_id: UInt64[ndarray, " n_hits"] | None = None,
         local: Float32[ndarray, "n_hits 2"] | None = None,
@@ -244,17 +329,35 @@ class Hits(Shown):
     ) -> Hits:
         """Hits from Cartesian coordinates, with r = hypot(x, y) and phi = atan2(y, x).
 
+        >>> Hits.from_xyz(x, y, z)
+        >>> Hits.from_xyz(np.stack([x, y, z], axis=1))
+
         Args:
-            xyz: (n_hits, 3) x, y, z [mm], any real numbers; the detector's axis is x = y = 0.
+            x: (n_hits,) x [mm], any real numbers; or (n_hits, 3) x, y, z [mm]. The detector's axis is x = y = 0.
+            y: (n_hits,) y [mm]; None if `x` has all coordinates.
+            z: (n_hits,) z [mm]; None if `x` has all coordinates.
             geometry_id: (n_hits,) uint64 ACTS geometry identifier of the module, or None.
             local: (n_hits, 2) float32 position on the module [mm], or None.
             variance: (n_hits, 2) float32 variance of `local` [mm^2], or None.
 
         Raises:
             DtypeError: the coordinates are no real numbers.
-            ShapeError: they are not (n, 3), or an optional field has another length.
+            ShapeError: they are neither three columns of one length nor (n, 3), or an optional field has another
+                length.
             NotFiniteError: one of them is NaN or infinite.
+            TypeError: only two coordinates are given.
         """
+        if (y is None) != (z is None):
+            raise TypeError("from_xyz: got two coordinates, expected from_xyz(x, y, z) or from_xyz(array of (n, 3))")
+        xyz = x
+        if y is not None and z is not None:
+            columns = [np.asarray(column) for column in (x, y, z)]
+            if len({column.shape for column in columns}) > 1 or columns[0].ndim != 1:
+                raise ShapeError(
+                    f"xyz: got columns of shapes {', '.join(str(column.shape) for column in columns)}, expected three"
+                    " of one length"
+                )
+            xyz = np.stack(columns, axis=1)
         return cls(cylindrical(*expect_cartesian(xyz).T), geometry_id, local, variance)
 
     def __len__(self) -> int:
@@ -263,8 +366,46 @@ class Hits(Shown):
     @property
     def xyz(self) -> Float32[ndarray, "n_hits 3"]:
         """(n_hits, 3) float32: x, y, z [mm]."""
-        r, phi, z = self.position.T
-        return np.stack([r * np.cos(phi), r * np.sin(phi), z], axis=1)
+        return np.stack([self.x, self.y, self.z], axis=1)
+
+    @property
+    def r(self) -> Float32[ndarray, " n_hits"]:
+        """Distance from the axis [mm]."""
+        return self.position[:, 0]
+
+    @property
+    def phi(self) -> Float32[ndarray, " n_hits"]:
+        """Azimuth [rad]."""
+        return self.position[:, 1]
+
+    @property
+    def x(self) -> Float32[ndarray, " n_hits"]:
+        """x [mm]."""
+        return np.asarray(self.r * np.cos(self.phi))
+
+    @property
+    def y(self) -> Float32[ndarray, " n_hits"]:
+        """y [mm]."""
+        return np.asarray(self.r * np.sin(self.phi))
+
+    @property
+    def z(self) -> Float32[ndarray, " n_hits"]:
+        """z [mm]."""
+        return self.position[:, 2]
+
+    def to_numpy(self) -> Position:
+        """(n_hits, 3) float32: r [mm], phi [rad], z [mm]."""
+        return self.position
+
+    def columns(self) -> dict[str, ndarray]:
+        """`r`, `phi`, `z`, and where known `geometry_id`, `local0`, `local1`, `variance0`, `variance1`."""
+        columns: dict[str, ndarray] = {"r": self.r, "phi": self.phi, "z": self.z}
+        if self.geometry_id is not None:
+            columns["geometry_id"] = self.geometry_id
+        for name, values in (("local", self.local), ("variance", self.variance)):
+            if values is not None:
+                columns |= {f"{name}0": values[:, 0], f"{name}1": values[:, 1]}
+        return columns
 
     def facts(self) -> Mapping[str, object]:
         """Number of hits, their extent, and which optional fields are present."""
@@ -274,10 +415,15 @@ class Hits(Shown):
         beside = [name for name in ("geometry_id", "local", "variance") if getattr(self, name) is not None]
         return {**facts, "beside": ", ".join(beside) or "nothing"}
 
-    def take(self, index: Int64[ndarray, " n"] | Bool[ndarray, " n_hits"]) -> Hits:
-        """The hits at `index` (positions or a mask), in that order."""
+    def take(self, selection: ArrayLike) -> Hits:
+        """The hits of a mask or of row numbers, in that order.
+
+        Raises:
+            IndexError: the mask has another length, or there is no such row.
+        """
+        rows = selected_rows(selection, len(self), "hits")
         optional = (self.geometry_id, self.local, self.variance)
-        return Hits(self.position[index], *(None if column is None else column[index] for column in optional))
+        return Hits(self.position[rows], *(None if column is None else column[rows] for column in optional))
 
 
 NOISE = 0
@@ -285,7 +431,7 @@ NOISE = 0
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Particles(Shown):
+class Particles(Table):
     """Simulated particles of one event.
 
     Attributes:
@@ -316,10 +462,28 @@ class Particles(Shown):
     def __len__(self) -> int:
         return len(self.particle_id)
 
-    def take(self, index: Int64[ndarray, " n"] | Bool[ndarray, " n_particles"]) -> Particles:
-        """The particles at `index` (positions or a mask), in that order."""
+    def take(self, selection: ArrayLike) -> Particles:
+        """The particles of a mask or of row numbers, in that order.
+
+        Raises:
+            IndexError: the mask has another length, or there is no such row.
+        """
+        rows = selected_rows(selection, len(self), "particles")
         columns = (self.particle_id, self.pdg, self.charge, self.momentum, self.vertex, self.primary)
-        return Particles(*(column[index] for column in columns))
+        return Particles(*(column[rows] for column in columns))
+
+    def columns(self) -> dict[str, ndarray]:
+        """The attributes, with `px`, `py`, `pz` [GeV] and `vx`, `vy`, `vz` [mm], and `pt` [GeV] and `eta`."""
+        return {
+            "particle_id": self.particle_id,
+            "pdg": self.pdg,
+            "charge": self.charge,
+            "pt": self.pt,
+            "eta": self.eta,
+            **dict(zip(("px", "py", "pz"), self.momentum.T, strict=True)),
+            **dict(zip(("vx", "vy", "vz"), self.vertex.T, strict=True)),
+            "primary": self.primary,
+        }
 
     def rows(self, particle_id: Int64[ndarray, " n"]) -> Int64[ndarray, " n"]:
         """Row of each `particle_id`, -1 for noise and for particles that are not listed."""
@@ -396,6 +560,10 @@ NO_TRACK = -1
 """`track_id` of a hit that is on no track."""
 
 
+PARAMETERS: Final = ("d0", "z0", "phi", "theta", "q_over_p")
+"""Columns of `TrackParameters.values`: d0 [mm], z0 [mm], phi [rad], theta [rad], charge over momentum [e/GeV]."""
+
+
 class FitStatus(IntEnum):
     """Outcome of the fit of one track.
 
@@ -466,8 +634,8 @@ class TrackParameters(Shown):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Tracks(Shown):
-    """Track candidates as one label per hit.
+class Tracks(Table):
+    """Track candidates as one label per hit; ``len(tracks)`` is their number, ``tracks[0]`` the hits of the first.
 
     Attributes:
         track_id: (n_hits,) int64 in input order: 0 .. n_tracks - 1, `NO_TRACK` (-1) for a hit on no track.
@@ -481,6 +649,7 @@ class Tracks(Shown):
         beam_spot: beam line that r and phi were measured from: the expected one, or the one that the tracks clearly
             come from.
         parameters: fitted helix of each track; None without a fit.
+        event: event that they were found in, for plots and momenta; None for tracks that no finder made.
     """
 
     track_id: TrackIds
@@ -490,13 +659,14 @@ class Tracks(Shown):
     cpu_seconds: dict[str, float] = field(default_factory=dict)
     beam_spot: BeamSpot = ON_AXIS
     parameters: TrackParameters | None = None
+    event: Event | None = None
 
     def __post_init__(self) -> None:
         expect_array("track_id", self.track_id, np.int64, (None,))
 
     @property
     def n_tracks(self) -> int:
-        """Number of tracks."""
+        """Number of tracks by their labels; `len` also counts tracks that share all their hits with others."""
         return int(self.track_id.max(initial=NO_TRACK)) + 1
 
     @property
@@ -505,33 +675,51 @@ class Tracks(Shown):
         n = len(self.track_id)
         return np.count_nonzero(self.track_id >= 0) / n if n else float("nan")
 
-    def hits(self, track: int) -> Int64[ndarray, " n"]:
-        """Rows of the hits of one track, in input order; ``event.hits.take(tracks.hits(0))`` are the hits themselves.
+    def __len__(self) -> int:
+        """Number of tracks; of a finder whose tracks share hits, that of `candidates`."""
+        return self.n_tracks if self.candidates is None else len(self.candidates)
+
+    def __getitem__(self, track: int) -> Int64[ndarray, " n"]:
+        """Rows of the hits of one track, in input order; ``event.hits.take(tracks[0])`` are the hits themselves.
 
         Args:
-            track: number of the track, 0 .. n_tracks - 1; of a finder whose tracks share hits, a row of `candidates`.
-
-        Returns:
-            (n,) int64 rows of the hits.
+            track: number of the track; negative ones count from the end.
 
         Raises:
-            InputError: there is no such track.
+            IndexError: there is no such track.
         """
-        n_tracks = self.n_tracks if self.candidates is None else len(self.candidates)
-        if not 0 <= track < n_tracks:
-            valid = f"0 to {n_tracks - 1}" if n_tracks else "none: there are no tracks"
-            raise InputError(f"track: got {track}, expected {valid}")
+        expect_type("tracks", track, (int, np.integer), "tracks[0] is one track; loop over tracks for several")
+        number = int(track) + (len(self) if track < 0 else 0)
+        if not 0 <= number < len(self):
+            raise IndexError(f"track: got {track}, but there are {len(self)} tracks")
         if self.candidates is not None:
-            return np.sort(self.candidates[track])
-        return np.flatnonzero(self.track_id == track)
+            return np.sort(self.candidates[number])
+        return np.flatnonzero(self.track_id == number)
 
-    def pt(self, hits: Hits, field: float = 2.0) -> Float32[ndarray, " n_tracks"]:
+    def __iter__(self) -> Iterator[Int64[ndarray, " n"]]:
+        """Rows of the hits of each track."""
+        return (self[track] for track in range(len(self)))
+
+    def found_in(self: _Tracks, event: Event | Hits) -> _Tracks:
+        """The same tracks with the event that they were found in, as finders return them.
+
+        Raises:
+            ShapeError: the event has another number of hits.
+        """
+        event = Event(0, event) if isinstance(event, Hits) else event
+        if len(event.hits) != len(self.track_id):
+            raise ShapeError(
+                f"tracks: got labels of {len(self.track_id)} hits, expected {len(event.hits)}, one per hit"
+            )
+        return replace(self, event=event)
+
+    def pt(self, hits: Hits | None = None, field: float = 2.0) -> Float32[ndarray, " n_tracks"]:
         """Transverse momentum of each track: by its fitted helix, or the circle through its hits if it has none.
 
         The circle (`beampipe.tracking.display.estimate_pt`) assumes unit charge; it need not pass the beam line.
 
         Args:
-            hits: hits that the tracks were found in.
+            hits: hits that the tracks were found in; those of `event` if not given.
             field: solenoidal field along z [T], for the circles; a fit uses that of the tracker model. 2 T is
                 that of the Generic detector.
 
@@ -540,17 +728,50 @@ class Tracks(Shown):
 
         Raises:
             ShapeError: the tracks are of another number of hits.
+            TypeError: the tracks have no event, and no hits are given.
         """
+        hits = self._event("pt(event.hits)").hits if hits is None else hits
         pt: Float32[ndarray, " n_tracks"] = import_name("beampipe.tracking.fitting.helix:pt_of_tracks")(
             hits, self, field
         )
         return pt
 
-    def to_awkward(self, hits: Hits, field: float = 2.0) -> Array:
+    def plot(self, *, min_pt: float = 1.0, show_truth: bool | None = None, field: float = 2.0) -> Figure:
+        """The figure that `Event.plot` draws of the event and these tracks.
+
+        Args:
+            min_pt: lowest pT of a track that is drawn [GeV].
+            show_truth: whether simulated particles are drawn, as broad pale lines.
+            field: solenoidal field, for the pT of tracks that were not fitted [T].
+
+        Raises:
+            MissingExtraError: matplotlib is not installed.
+            TypeError: the tracks have no event.
+        """
+        return self._event("found_in(event).plot()").plot(self, min_pt=min_pt, show_truth=show_truth, field=field)
+
+    def columns(self) -> dict[str, ndarray]:
+        """`n_hits` of each track, and where known `pt` [GeV] and the parameters of the fit, `chi2` and `fitted`.
+
+        `d0`, `z0` [mm], `phi`, `theta` [rad] and `q_over_p` [e/GeV] are the parameters.
+        """
+        columns: dict[str, ndarray] = {"n_hits": np.array([len(rows) for rows in self], np.int64)}
+        if self.event is not None:
+            columns["pt"] = self.pt()
+        if (fit := self.parameters) is not None:
+            columns |= {name: fit.values[:, number] for number, name in enumerate(PARAMETERS)}
+            columns |= {"chi2": fit.chi2, "fitted": fit.fitted}
+        return columns
+
+    def to_numpy(self) -> TrackIds:
+        """(n_hits,) int64: `track_id`, the track of each hit, -1 for none."""
+        return self.track_id
+
+    def to_awkward(self, hits: Hits | None = None, field: float = 2.0) -> Array:
         """The tracks as an array of awkward, one record per track; needs the extra ``formats``.
 
         Args:
-            hits: hits that the tracks were found in.
+            hits: hits that the tracks were found in; those of `event` if not given.
             field: solenoidal field along z [T], as for `pt`.
 
         Returns:
@@ -561,8 +782,16 @@ class Tracks(Shown):
         Raises:
             ShapeError: the tracks are of another number of hits.
             MissingExtraError: awkward is not installed.
+            TypeError: the tracks have no event, and no hits are given.
         """
+        hits = self._event("to_awkward(event.hits)").hits if hits is None else hits
         return import_name("beampipe.tracking.formats.writing:jagged_tracks")(hits, self, field)
+
+    def _event(self, call: str) -> Event:
+        """The event; `call` is what works without one."""
+        if self.event is None:
+            raise TypeError(f"tracks: these were not made by a finder and have no event; call tracks.{call}")
+        return self.event
 
     def facts(self) -> Mapping[str, object]:
         """Number of tracks, of hits on them and of fits, and the time."""
@@ -656,6 +885,7 @@ class Event(Shown):
             ShapeError: the tracks are of another event.
             MissingExtraError: matplotlib is not installed.
         """
+        expect_type("plot", tracks, (Tracks, NoneType), "call event.plot() or event.plot(finder.find(event))")
         figure: Figure = import_name("beampipe.tracking.display:event_figure")(
             self, tracks, min_pt=min_pt, show_truth=show_truth, field=field
         )
@@ -693,18 +923,23 @@ class Event(Shown):
         picture: str = import_name("beampipe.tracking.display:thumbnail")(self.hits)
         return f"{super()._repr_html_()}{picture}"
 
-    def take(self, kept: Bool[ndarray, " n_hits"]) -> Event:
-        """The event with the hits of a mask and their truth, without the input's own columns.
+    def take(self, selection: ArrayLike) -> Event:
+        """The event with the hits of a mask or of row numbers, and their truth, without the input's own columns.
 
         Merged hits keep all their particles, and particles that lost all their hits stay.
+
+        Raises:
+            IndexError: the mask has another length, or there is no such row.
         """
+        rows = selected_rows(selection, len(self.hits), "hits")
         truth = self.truth
         if truth is not None:
-            row = np.cumsum(kept) - 1
-            still = kept[truth.shared_hit]
-            shared = (row[truth.shared_hit[still]], truth.shared_particle[still])
-            truth = Truth(truth.particle_id[kept], truth.particles, *shared)
-        return Event(self.event_id, self.hits.take(kept), truth)
+            order = np.argsort(truth.shared_hit, kind="stable")
+            begin, end = (np.searchsorted(truth.shared_hit, rows, side, order) for side in ("left", "right"))
+            shared_hit = np.repeat(np.arange(len(rows)), end - begin)
+            entry = order[np.arange(len(shared_hit)) - np.repeat(np.cumsum(end - begin) - end, end - begin)]
+            truth = Truth(truth.particle_id[rows], truth.particles, shared_hit, truth.shared_particle[entry])
+        return Event(self.event_id, self.hits.take(rows), truth)
 
     def with_noise(self, noise: Hits) -> Event:
         """The event with noise hits appended, and without the input's own columns.
@@ -722,6 +957,69 @@ class Event(Shown):
             particle_id = np.concatenate([truth.particle_id, np.full(len(noise), NOISE, np.int64)])
             truth = replace(truth, particle_id=particle_id)
         return Event(self.event_id, hits, truth)
+
+
+if TYPE_CHECKING:
+    _EventSequence = Sequence[Event]
+else:
+    _EventSequence = Sequence  # a checker of types at runtime would read events to check those of a Sequence[Event]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Events(_EventSequence, Shown):
+    """Events of files, read when they are used, one in memory at a time.
+
+    ``for event in events`` can be repeated; ``len(events)``, ``events[0]`` and slices work as for a list.
+
+    Attributes:
+        source: name of the file or folder, for messages.
+        read: reads the events from that row on.
+        size: counts the events without reading them; None where they must be read to be counted.
+        rows: rows of the events; None for all.
+    """
+
+    source: str
+    read: Callable[[int], Iterator[Event]]
+    size: Callable[[], int] | None = None
+    rows: range | None = None
+
+    @cached_property
+    def _rows(self) -> range:
+        if self.rows is not None:
+            return self.rows
+        return range(sum(1 for _ in self.read(0)) if self.size is None else self.size())
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[Event]:
+        rows = self.rows
+        if rows is None:
+            return self.read(0)
+        if rows.step < 0:
+            return (self[number] for number in range(len(rows)))
+        return islice(self.read(rows.start), 0, max(rows.stop - rows.start, 0), rows.step)
+
+    @overload
+    def __getitem__(self, index: int) -> Event: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Events: ...
+
+    def __getitem__(self, index: int | slice) -> Event | Events:
+        if isinstance(index, slice):
+            return replace(self, rows=self._rows[index])
+        expect_type("events", index, (int, np.integer), "events[0] is the first event, events[:10] the first ten")
+        try:
+            row = self._rows[index]
+        except IndexError:
+            raise IndexError(f"events: got {index}, but there are {len(self)} events in {self.source}") from None
+        return next(self.read(row))
+
+    def facts(self) -> Mapping[str, object]:
+        """The source, and the number of events where it need not be counted by reading them."""
+        counted = self.size is not None or self.rows is not None
+        return {"source": self.source, "events": len(self) if counted else "not counted yet"}
 
 
 def distance_squared(position: Position) -> Float32[ndarray, " n_hits"]:

@@ -11,12 +11,14 @@ from html import escape
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from beampipe.files import write_whole
 
 if TYPE_CHECKING:
     from numpy import ndarray
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 MOST_ROWS: Final = 20
 """Largest number of rows of a table in a notebook; a note below counts the rest."""
@@ -165,3 +167,27 @@ def _bar(what: str, done: int, total: int | None) -> str:
     if total is None:
         return f"{escape(what)}: {done}"
     return f'{escape(what)} <progress value="{done}" max="{max(total, 1)}"></progress> {done}/{total}'
+
+
+def listed_options(receiver: Callable[..., Any]) -> Callable[[_Function], _Function]:
+    """Decorator of a function that passes its ``**options`` on: help and Tab completion list each of them.
+
+    Args:
+        receiver: the function or class whose keyword arguments the options are.
+    """
+    from inspect import Parameter, signature
+
+    def decorate(function: _Function) -> _Function:
+        own = signature(function)
+        named = {
+            name: parameter for name, parameter in own.parameters.items() if parameter.kind is not Parameter.VAR_KEYWORD
+        }
+        passed_on = {
+            name: parameter
+            for name, parameter in signature(receiver).parameters.items()
+            if parameter.kind is Parameter.KEYWORD_ONLY and name not in named
+        }
+        vars(function)["__signature__"] = own.replace(parameters=[*named.values(), *passed_on.values()])
+        return function
+
+    return decorate

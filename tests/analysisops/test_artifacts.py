@@ -692,7 +692,7 @@ def test_a_program_is_graded_by_its_lists(
     command = [sys.executable, "-c", program]
     try:
         with sandbox.running(command, {"DATA": str(copy)}) as confined:
-            confined.wait(60.0)
+            confined.wait(120.0)
             given = read_artifacts(confined.work, "hyy")
         submission = answer_from_artifacts(prepared.task, given, prepared.data, prepared.hidden, Ledger(book, b"key"))
     except BeampipeError as error:

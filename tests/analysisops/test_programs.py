@@ -55,6 +55,23 @@ def test_a_program_is_told_the_task_and_nothing_hidden(prepared: PreparedInstanc
     assert "USER" not in record.error
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "url"),
+    [
+        ("http://127.0.0.1:9019/", "http://127.0.0.1:9019/", "http://127.0.0.1:9019/"),
+        ("mine v2=http://127.0.0.1:9019/a?b=c", "mine v2", "http://127.0.0.1:9019/a?b=c"),
+        (
+            "http://127.0.0.1:9019/?x=http://y/",
+            "http://127.0.0.1:9019/?x=http://y/",
+            "http://127.0.0.1:9019/?x=http://y/",
+        ),
+    ],
+)
+def test_an_agent_at_an_address_may_have_a_name(text: str, name: str, url: str) -> None:
+    choice = agent_choice(text)
+    assert (choice.name, choice.settings) == (name, {"url": url})
+
+
 def test_a_program_is_chosen_by_its_path(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text("one")

@@ -35,8 +35,8 @@ def damaged(cause: Exception) -> NoReturn:
 @pytest.mark.parametrize(
     ("cause", "kind", "message"),
     [
-        (MemoryError("Unable to allocate 2 GiB"), TooLargeError, "no more memory .*smaller chunk_events"),
-        (OSError(errno.ENOMEM, "Cannot allocate memory"), TooLargeError, "no more memory"),
+        (MemoryError("Unable to allocate 2 GiB"), TooLargeError, "not enough memory .*smaller chunk_events"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), TooLargeError, "not enough memory"),
         (PermissionError(errno.EACCES, "Permission denied"), FileError, "no permission .*grant it"),
         (OSError(errno.EIO, "Input/output error"), OSError, "the disk or the network failed.* run again"),
         (ModuleNotFoundError("No module named 'zstandard'", name="zstandard"), FileError, "without zstandard"),
@@ -54,7 +54,7 @@ def test_a_fault_of_the_disk_is_tried_again_and_one_of_memory_is_not() -> None:
     with pytest.raises(OSError, match="the disk") as caught:
         run_with_worker_errors("a", damaged, OSError(errno.EIO, "Input/output error"))
     assert not isinstance(caught.value, FileError)
-    with pytest.raises(TooLargeError, match=r"fill a: got no more memory \(MemoryError\)"), worker_errors("fill a"):
+    with pytest.raises(TooLargeError, match=r"fill a: not enough memory \(MemoryError\)"), worker_errors("fill a"):
         raise MemoryError
 
 
@@ -63,7 +63,7 @@ def test_a_run_without_memory_says_so(toys: Toys, tmp_path: Path, monkeypatch: p
         raise MemoryError("Unable to allocate 12.0 GiB for an array")
 
     monkeypatch.setattr("beampipe.calibration.tasks.chunks.select", no_memory)
-    with pytest.raises(WorkflowError, match=r"got no more memory .*12\.0 GiB") as caught:
+    with pytest.raises(WorkflowError, match=r"not enough memory .*12\.0 GiB") as caught:
         run_calibration(configuration_of(toys, tmp_path), INLINE)
     assert "damaged" not in str(caught.value)
 
@@ -120,6 +120,6 @@ def test_commands_write_these_lines_to_standard_error(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "beampipe", *map(str, words)], capture_output=True, text=True, check=True
     )
-    assert "looking at files: 3 of 3" in done.stderr
+    assert "inspecting files: 3 of 3" in done.stderr
     assert "reading files, select: 0 of 6, 0 s" in done.stderr, "three files, a chunk of each"
     assert "looking" not in done.stdout

@@ -31,7 +31,7 @@ def running(toys: Toys, output: Path, workers: int = 0) -> Iterator[subprocess.P
 
 
 def ended(process: subprocess.Popen[bytes]) -> None:
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said.decode()
 
 
@@ -46,14 +46,14 @@ def made_by(output: Path) -> dict[str, Counter[object]]:
 
 def until(output: Path, artifacts: int, process: subprocess.Popen[bytes]) -> None:
     """Wait until so many artifacts are made."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while sum(made(output).values()) < artifacts and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
 
 
 def until_filled(output: Path, chunks: int, process: subprocess.Popen[bytes]) -> None:
     """Wait until the histograms of so many chunks are filled."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while made(output)["fill"] < chunks and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from beampipe.errors import InputError, MissingExtraError, ShapeError
+from beampipe.errors import MissingExtraError, ShapeError
 from beampipe.tracking import Hits, Tracks, load_track_fitter
 from beampipe.tracking.display import estimate_pt
 from tests.tracking.display.toy import toy_event
@@ -25,15 +25,16 @@ def arc(n: int) -> Hits:
 
 def test_the_hits_of_a_track() -> None:
     tracks = Tracks(np.array([0, -1, 1, 0, 1, 1]))
-    assert tracks.hits(0).tolist() == [0, 3]
-    assert tracks.hits(1).tolist() == [2, 4, 5]
+    assert [rows.tolist() for rows in tracks] == [[0, 3], [2, 4, 5]]
+    assert tracks[-1].tolist() == [2, 4, 5]
     shared = replace(tracks, candidates=[np.array([5, 2]), np.array([2, 4, 0]), np.array([1])])
-    assert shared.hits(1).tolist() == [0, 2, 4]
-    for wrong in (-1, 2):
-        with pytest.raises(InputError, match=rf"track: got {wrong}, expected 0 to 1"):
-            tracks.hits(wrong)
-    with pytest.raises(InputError, match="there are no tracks"):
-        Tracks(np.array([-1, -1])).hits(0)
+    assert len(shared) == 3
+    assert shared[1].tolist() == [0, 2, 4]
+    for wrong in (-3, 2):
+        with pytest.raises(IndexError, match=rf"track: got {wrong}, but there are 2 tracks"):
+            tracks[wrong]
+    with pytest.raises(IndexError, match="there are 0 tracks"):
+        Tracks(np.array([-1, -1]))[0]
 
 
 def test_pt_of_a_circle() -> None:
@@ -76,7 +77,7 @@ def test_tracks_as_an_array_of_awkward() -> None:
     np.testing.assert_array_equal(ak.to_numpy(array.pt), tracks.pt(event.hits))
     for track in range(tracks.n_tracks):
         rows = ak.to_numpy(array.hits.row[track])
-        assert sorted(rows) == tracks.hits(track).tolist()
+        assert sorted(rows) == tracks[track].tolist()
         r, z = event.hits.position[rows, 0], event.hits.position[rows, 2]
         assert (np.diff(r**2 + z**2) >= 0).all()
         np.testing.assert_array_equal(ak.to_numpy(array.hits.r[track]), r)

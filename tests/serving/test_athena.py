@@ -57,7 +57,7 @@ def events() -> list[Hits]:
     """No hit, one, two, some events without pile-up, and one with."""
     small = [event.hits for event in list(shipped_events(0))[:3]]
     few = [small[0].take(np.arange(n, dtype=np.int64)) for n in (0, 1, 2)]
-    return [*few, *small, next(shipped_events(60)).hits]
+    return [*few, *small, shipped_events(60)[0].hits]
 
 
 @cache

@@ -36,7 +36,7 @@ WRONG = ["", "1", "1,2,3", "x,y", "1,2x", "30,0", "nan,0", "1,inf", "0,0,1,0", "
 @cache
 def moved() -> Hits:
     """A shipped event with pile-up, had it happened on that beam line."""
-    hits = next(shipped_events(60)).hits
+    hits = shipped_events(60)[0].hits
     return replace(hits, position=SPOT.opposite.relative_to(hits.position))
 
 

@@ -39,7 +39,7 @@ ELSEWHERE = BeamSpot(1.2, -0.9)
 def events() -> list[Hits]:
     """No hit, one hit, some events without pile-up, one with, and one whose beam line lies elsewhere."""
     small = [event.hits for event in list(shipped_events(0))[:4]]
-    crowd = next(shipped_events(60)).hits
+    crowd = shipped_events(60)[0].hits
     moved = replace(crowd, position=ELSEWHERE.opposite.relative_to(crowd.position))
     return [*(small[0].take(np.arange(n, dtype=np.int64)) for n in (0, 1)), *small, crowd, moved]
 

@@ -14,7 +14,7 @@ import pytest
 from beampipe.errors import ConfigError, FileError, TooLargeError
 from beampipe.events import Hits, Tracks
 from beampipe.tracking.batch import FileResult, check_outputs, output_paths, track_files
-from beampipe.tracking.finder import InOneThread
+from beampipe.tracking.finder import InOneThread, hits_of
 from beampipe.tracking.formats import open_events, write_events
 from tests.tracking.formats.events import random_event
 
@@ -81,9 +81,9 @@ class Backwards(OneTrack):
         self.waiting: list[tuple[Hits, Future[Tracks]]] = []
         self.most = 0
 
-    def submit(self, hits: Hits, /) -> Future[Tracks]:
+    def submit(self, event: Event | Hits, /) -> Future[Tracks]:
         future = AnsweredWhenWaitedFor(self)
-        self.waiting.append((hits, future))
+        self.waiting.append((hits_of(event), future))
         self.most = max(self.most, len(self.waiting))
         if len(self.waiting) == self.count:
             self.answer()
@@ -229,7 +229,7 @@ from pathlib import Path
 import numpy as np
 from beampipe.tracking.batch import track_files
 from beampipe.events import Tracks
-from beampipe.tracking.finder import InOneThread
+from beampipe.tracking.finder import InOneThread, hits_of
 
 class OneTrack(InOneThread):
     def find(self, hits, /):

@@ -27,7 +27,7 @@ RADII = np.array([32.0, 72.0, 116.0, 172.0, 260.0, 360.0, 500.0, 660.0, 820.0])
 @cache
 def event() -> Event:
     """A shipped event with mu = 60."""
-    return next(shipped_events(60))
+    return shipped_events(60)[0]
 
 
 def elsewhere(hits: Hits, line: BeamSpot) -> Hits:

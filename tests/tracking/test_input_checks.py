@@ -120,7 +120,7 @@ def test_a_model_that_was_not_measured_has_the_usual_share_of_its_kind() -> None
 
 def test_a_soft_pass_by_itself_is_expected_to_find_its_part() -> None:
     *_, first, second, last = PIPELINES["module_map_soft"].passes
-    hits = next(shipped_events(60)).hits
+    hits = shipped_events(60)[0].hits
     for spec, share in ((first, 0.24), (second, 0.40)):
         pipeline = build_pipeline(spec, 1)
         assert told_usual(pipeline).share == pytest.approx(share, abs=0.01)

@@ -54,7 +54,7 @@ def test_no_pass_asks_for_more_hits_than_a_particle_has_layers(short: TrackerMod
 
 
 def test_short_tracks_are_found_natively_and_by_stages(short: TrackerModel) -> None:
-    hits = next(shipped_events(0)).hits
+    hits = shipped_events(0)[0].hits
     usual, pipeline = (load_pipeline("module_map", threads=1, model=model) for model in ("generic", short))
     labels = pipeline.find(hits).track_id
     assert np.bincount(labels[labels >= 0]).min() == 5 < PIPELINES["module_map"].segmentation.min_hits

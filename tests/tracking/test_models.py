@@ -69,7 +69,7 @@ def test_layers_are_named_by_what_they_are() -> None:
 
 
 def test_a_folder_finds_the_tracks_that_the_name_finds(copied: Path) -> None:
-    hits = next(shipped_events(0)).hits
+    hits = shipped_events(0)[0].hits
     by_name, by_folder = (load_pipeline("module_map", threads=1, model=model) for model in ("generic", copied))
     assert by_name.find(hits).n_tracks > 0
     np.testing.assert_array_equal(by_folder.find(hits).track_id, by_name.find(hits).track_id)

@@ -37,7 +37,7 @@ def started(program: str, *words: str) -> subprocess.Popen[str]:
 def said(program: str, *words: str) -> list[Any]:
     """What a program prints after it has forked two workers, each line as JSON; it must end well."""
     with started(program, *words) as running:
-        out, err = running.communicate(timeout=60)
+        out, err = running.communicate(timeout=300)
     assert (running.returncode, err) == (0, "")
     return [json.loads(line) for line in out.splitlines()]
 
@@ -91,7 +91,7 @@ def test_copies_end_with_their_program_however_it_dies() -> None:
 """) as running:
         assert running.stdout is not None
         pid, _ = json.loads(running.stdout.readline())
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while len(workers := processes.children(pid)) < 2 and time.monotonic() < deadline:
             time.sleep(0.01)
         os.kill(pid, signal.SIGKILL)

@@ -290,7 +290,7 @@ def test_a_killed_driver_costs_what_was_in_hand_only(tmp_path: Path, reference: 
         met_workers += len(orphans)
         driver.kill()
         driver.wait()
-        _, alive = psutil.wait_procs(orphans, timeout=10)
+        _, alive = psutil.wait_procs(orphans, timeout=120)
         assert not alive, "orphans end by themselves"
         now = committed(store)
         assert kept.items() <= now.items(), "what was committed is still there, untouched"
@@ -303,21 +303,19 @@ def test_a_killed_driver_costs_what_was_in_hand_only(tmp_path: Path, reference: 
     check(store, reference, KILLS)
 
 
-def test_dask_runs_the_same_workflow(tmp_path: Path, reference: dict[str, bytes]) -> None:
+def test_dask_runs_the_same_workflow_and_survives_a_task_that_kills_its_workers(
+    tmp_path: Path, reference: dict[str, bytes]
+) -> None:
     store = toys.open_store(tmp_path)
     with open_pool("dask", 2) as pool:
         toys.run_toy(store, pool, COUNT, 0.0)
         assert run([Task(str(number), toys.square, (number,)) for number in range(10)], pool)[-1] == 81
         with pytest.raises(WorkflowError, match=r"1 of 1 .*\n  name: unknown sample: got 'x'"):
             run([Task("name", toys.refuse_name, ("x",))], pool)
+        tasks = [Task("poison", toys.die, (0,)), *squares(20)]
+        with pytest.raises(WorkflowError, match=r"1 of 21 .*\n  poison: its worker died"):
+            run(tasks, pool, log=EventLog(tmp_path / "poison.jsonl"))
     check(store, reference, 0)
-
-
-def test_dask_survives_a_task_that_kills_its_workers(tmp_path: Path) -> None:
-    log = EventLog(tmp_path / "events.jsonl")
-    tasks = [Task("poison", toys.die, (0,)), *squares(20)]
-    with open_pool("dask", 2) as pool, pytest.raises(WorkflowError, match=r"1 of 21 .*\n  poison: its worker died"):
-        run(tasks, pool, log=log)
 
 
 def test_a_running_dask_is_found_by_its_address_only() -> None:
@@ -352,7 +350,7 @@ def test_slurm_runs_the_same_workflow_and_replaces_a_lost_job(
         return set(run([Task(str(number), toys.node_name, (number,)) for number in range(20)], pool))
 
     def wait_for(condition: Callable[[], bool], what: str) -> None:
-        end = time.monotonic() + 40
+        end = time.monotonic() + 300
         while not condition():
             assert time.monotonic() < end, what
             time.sleep(0.1)

@@ -138,7 +138,7 @@ def pretend_other_versions() -> None:
     from beampipe.workflow import pools
 
     importlib.metadata.version = lambda distribution_name: "0.0.1"
-    pools.environment_matches.cache_clear()
+    pools.cached_environment.cache_clear()
 
 
 def whose_child(_: int) -> tuple[int, bool]:

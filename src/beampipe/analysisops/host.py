@@ -13,7 +13,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal, cast
@@ -70,6 +70,7 @@ class HostSettings:
             assessment during an assessment to learn its score.
         results: how each result is sent: as JSON text, which is exact, as data, whose integers become floats, or as
             both. The gateway of the public platform counts a result that is sent as both twice: there, use text.
+        levels: task -> level of its prompt if a request names none; 1 for others.
     """
 
     tasks: tuple[str, ...]
@@ -78,6 +79,7 @@ class HostSettings:
     most: int = 500
     at_once: int = 1
     results: Literal["text", "data", "both"] = "both"
+    levels: Mapping[str, Level] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,14 @@ class _Config:
     Attributes:
         tasks: names of tasks; all if there are none.
         task_dirs: tasks by their folders, as in the public benchmark.
-        levels: levels of the prompts.
+        levels: levels of the prompts; the highest of each task, which tells least, if there are none.
         seeds: seeds of instances; the host's own if there are none.
         data_dir: accepted and ignored.
     """
 
     tasks: tuple[str, ...] = ()
     task_dirs: tuple[str, ...] = ()
-    levels: tuple[int, ...] = (1,)
+    levels: tuple[int, ...] = ()
     seeds: tuple[int, ...] = ()
     data_dir: str = ""
 
@@ -200,7 +202,7 @@ def _plan(participants: Mapping[str, str], config: _Config, host: HostSettings) 
         RequestedAssessment(role, url, task, cast("Level", level), seed, number, secret=not config.seeds)
         for role, url in participants.items()
         for task in dict.fromkeys(tasks)
-        for level in dict.fromkeys(config.levels)
+        for level in dict.fromkeys(config.levels or (host.levels.get(task, 1),))
         for number, seed in enumerate(dict.fromkeys(seeds), 1)
     ]
 
@@ -431,10 +433,11 @@ def serve_host(
         UnknownNameError: there is no such task or judge.
         FileError: the secret cannot be used.
     """
-    names = tuple(load_task(task_folder(name)).id for name in tasks or shipped_tasks())
+    loaded = [load_task(task_folder(name)) for name in tasks or shipped_tasks()]
+    names, levels = tuple(task.id for task in loaded), {task.id: max(task.levels) for task in loaded}
     seeds = tuple(seed.value for seed in Seeds.first(instances, secret).of("host"))
     conditions = Conditions(folder / "instances", judge_choice(judge), tools_host)
     assess = host_assess(tasks or tuple(shipped_tasks()), folder / "records", conditions=conditions)
     # As text only: the public platform counts a text part and a data part as two results.
-    executor = AssessmentExecutor(assess, HostSettings(names, seeds, results="text"))
+    executor = AssessmentExecutor(assess, HostSettings(names, seeds, results="text", levels=levels))
     serve_a2a(executor, _CARD, host, port, card_url=card_url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -103,7 +104,7 @@ class JudgeChoice:
 
 
 def agent_choice(name: str) -> AgentChoice:
-    """An agent by its name, its address (``http://...``), its file (``NAME.toml``) or its program.
+    """An agent by its name, its address (``http://...``, or ``NAME=http://...``), its file (``NAME.toml``) or program.
 
     Raises:
         UnknownNameError: there is none.
@@ -111,8 +112,9 @@ def agent_choice(name: str) -> AgentChoice:
     """
     if name in _SOURCES:
         return AgentChoice(name)
-    if name.startswith(("http://", "https://")):
-        return AgentChoice(name, {"url": name})
+    address = re.fullmatch(r"(?:([\w. -]{1,40})=)?(https?://.*)", name)
+    if address:
+        return AgentChoice(address[1] or name, {"url": address[2]})
     if name.endswith(".toml"):
         described = build(AgentFile, read_toml(Path(name), "the TOML file of an agent"), name)
         shown = {"base_url": described.base_url, "model": described.model, "kind": described.kind}

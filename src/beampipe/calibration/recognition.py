@@ -240,7 +240,7 @@ def _table(checks: SanityChecks) -> Iterator[str]:
     """One line for each column."""
     yield f"{'column':16} {'branch':40} {'type':16} range in the file"
     for column, each in checks.columns.items():
-        branch = ", ".join(each.branches) or "(derived or made up)"
+        branch = ", ".join(each.branches) or "(derived or default)"
         span = f"{each.low:.6g} to {each.high:.6g}"
         if each.codes:
             span = "labels of leading jets " + ", ".join(f"{code}: {count}" for code, count in each.codes.items())

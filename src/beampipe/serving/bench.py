@@ -40,20 +40,9 @@ from beampipe.events import Event, Hits, Tracks
 from beampipe.figures import new_figure
 from beampipe.files import write_whole
 from beampipe.processes import processor_time
+from beampipe.serving import load
 from beampipe.serving.contract import FEATURES
 from beampipe.serving.finders import TritonTrackFinder
-from beampipe.serving.load import (
-    FutureSender,
-    Sender,
-    Summary,
-    Workload,
-    closed_loop,
-    direct_workload,
-    in_threads,
-    open_loop,
-    summarise,
-    verify,
-)
 from beampipe.serving.models import DEFAULTS, ServingSettings
 from beampipe.serving.server import generated_repository
 from beampipe.serving.variants import variants_of
@@ -116,7 +105,7 @@ class BenchPoint:
     concurrency: int
     instances: int
     threads: int
-    summary: Summary
+    summary: load.Summary
     utilisation: float
     gpu_utilisation: float | None
     batch: float | None
@@ -189,7 +178,7 @@ def conditions(command: Sequence[str]) -> dict[str, Any]:
     return {
         "command": " ".join(command),
         "cores": len(os.sched_getaffinity(0)),
-        "load_average": [round(load, 2) for load in os.getloadavg()],
+        "load_average": [round(average, 2) for average in os.getloadavg()],
     }
 
 
@@ -562,7 +551,7 @@ def run_bench(
     begun = conditions(command)
     finder = plan.load_pipeline(1)
     workloads = {
-        name: direct_workload([event.hits for event in events], finder.find) for name, events in samples.items()
+        name: load.direct_workload([event.hits for event in events], finder.find) for name, events in samples.items()
     }
     described = [describe_sample(name, events, plan.pipeline, finder) for name, events in samples.items()]
     points: list[BenchPoint] = []
@@ -621,7 +610,7 @@ class _Bench:
     plan: BenchPlan
     server: TritonServer | None
     sample: str
-    workload: Workload
+    workload: load.Workload
     instances: int
 
     def closed_points(self, concurrency: int) -> Iterator[BenchPoint]:
@@ -632,7 +621,7 @@ class _Bench:
                 with closing(self._sender(way, concurrency)) as sender:
                     if repetition == 0:  # every event once, its labels compared, before anything is timed
                         try:
-                            verify(sender, self.workload)
+                            load.verify(sender, self.workload)
                         except (WrongLabelsError, TimeoutError) as error:
                             reason = error.fault if isinstance(error, WrongLabelsError) else error
                             raise BeampipeError(f"{way}: {reason}; nothing was measured") from error
@@ -655,13 +644,13 @@ class _Bench:
                     yield self._point(sender, way, _OPEN_IN_FLIGHT, seconds, rate=fraction * best)
 
     def _point(
-        self, sender: Sender, way: str, concurrency: int, seconds: float, rate: float | None = None
+        self, sender: load.Sender, way: str, concurrency: int, seconds: float, rate: float | None = None
     ) -> BenchPoint:
-        load, before = os.getloadavg()[0], self._usage(way)
+        load_average, before = os.getloadavg()[0], self._usage(way)
         if rate is None:
-            run = closed_loop(sender, self.workload, concurrency, seconds=seconds)
+            run = load.closed_loop(sender, self.workload, concurrency, seconds=seconds)
         else:
-            run = open_loop(sender, self.workload, rate, seconds=seconds)
+            run = load.open_loop(sender, self.workload, rate, seconds=seconds)
         after = self._usage(way)
         calls = after.calls - before.calls
         return BenchPoint(
@@ -670,11 +659,11 @@ class _Bench:
             concurrency,
             self.instances,
             self.plan.threads_of(self.instances),
-            summarise(run),
+            load.summarise(run),
             utilisation=(after.cpu - before.cpu) / (after.time - before.time) / len(os.sched_getaffinity(0)),
             gpu_utilisation=after.gpu,
             batch=(after.events - before.events) / calls if calls else None,
-            load_average=load,
+            load_average=load_average,
             rate=rate,
         )
 
@@ -684,7 +673,7 @@ class _Bench:
         assert self.server is not None
         return _read_usage(self.server, model_of(way))
 
-    def _sender(self, way: str, concurrency: int) -> Sender:
+    def _sender(self, way: str, concurrency: int) -> load.Sender:
         """A sender to a model, or to as many pipelines in this process as there are instances."""
         if way != DIRECT:
             assert self.server is not None
@@ -693,7 +682,7 @@ class _Bench:
                 raise UnknownNameError("protocol", protocol, PROTOCOLS)
             url = f"http://{self.server.http_url}" if protocol == "http" else f"grpc://{self.server.grpc_url}"
             finder = TritonTrackFinder(url, model, protocol=PROTOCOLS[protocol], in_flight=concurrency)
-            return FutureSender(finder.submit, self.workload, finder.close)
+            return load.FutureSender(finder.submit, self.workload, finder.close)
         idle: SimpleQueue[Pipeline] = SimpleQueue()
         for _ in range(self.instances):
             idle.put(self.plan.load_pipeline(self.instances))
@@ -705,7 +694,7 @@ class _Bench:
             finally:
                 idle.put(pipeline)
 
-        return in_threads(find, self.workload, self.instances)
+        return load.in_threads(find, self.workload, self.instances)
 
     def raw_points(self) -> Iterator[RawPoint | str]:
         """Figures of `perf_analyzer` per model at the smallest and the largest concurrency, or why there are none."""

@@ -15,23 +15,14 @@ from beampipe.terminal import console, say
 from beampipe.terminal.commands import Commands, Json, print_json, with_options
 from beampipe.tracking.catalogue import DEFAULT_MODEL, MODEL_HELP, complete_model
 from beampipe.tracking.cli import BeamSpotText, parsed_beam_spot
-from beampipe.triton.cli import (
-    Opened,
-    OpenHttp,
-    Proxy,
-    ProxyGrpc,
-    SecretFile,
-    TritonFolder,
-    engine_commands,
-    load_command,
-    unload_command,
-)
+from beampipe.triton import cli as triton_cli
 
 if TYPE_CHECKING:
     from beampipe.serving.models import ServingSettings
 
 Threads = Annotated[
-    int | None, typer.Option(help="Number of threads of each instance.", min=1, show_default="cores / instances")
+    int | None,
+    typer.Option(help="Number of threads of each instance.", min=1, max=256, show_default="cores / instances"),
 ]
 Backend = Annotated[
     str | None,
@@ -140,7 +131,7 @@ def bench_command(
     backend: Backend = None,
     tracker_model: TrackerModel = DEFAULT_MODEL,
     threads: Threads = None,
-    triton: TritonFolder = None,
+    triton: triton_cli.TritonFolder = None,
     as_json: Json = False,
 ) -> None:
     """Measure throughput and latency: direct, one model, batching, ensemble, shared memory. Labels must be equal."""
@@ -170,9 +161,9 @@ def bench_command(
 
 
 app = Commands("Track finding as a service.")
-app.add_typer(engine_commands, name="engine")
-app.command("load")(load_command)
-app.command("unload")(unload_command)
+app.add_typer(triton_cli.engine_commands, name="engine")
+app.command("load")(triton_cli.load_command)
+app.command("unload")(triton_cli.unload_command)
 app.command("bench")(bench_command)
 
 _PER_EVENT: Final = ("hits", "tracks")
@@ -190,7 +181,7 @@ def top_command(
         ),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Show one table, then end; --json does so, too.")] = False,
-    interval: Annotated[float, typer.Option(help="Time between two looks, in seconds.", min=0.1)] = 1.0,
+    interval: Annotated[float, typer.Option(help="Time between two readings, in seconds.", min=0.1)] = 1.0,
     as_json: Json = False,
 ) -> None:
     """Show live rates, queues, times and memory per model, and the time per stage of the pipeline."""
@@ -269,7 +260,7 @@ def demo_command(
         typer.Option("--events", "-n", help="Number of events that all processes together send to each model.", min=1),
     ] = 12,
     mu: Annotated[int, typer.Option(help="Pile-up of the shipped events that are sent: 0, 60 or 200.")] = 200,
-    triton: TritonFolder = None,
+    triton: triton_cli.TritonFolder = None,
     as_json: Json = False,
 ) -> None:
     """Start a server, send it simulated events from several processes, print figures, draw, stop."""
@@ -304,7 +295,7 @@ def unit_command(
     ] = False,
     run_as: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="User who runs a service of the system.", show_default="whoever asks"),
+        typer.Option(metavar="NAME", help="User who runs a service of the system.", show_default="current user"),
     ] = None,
     memory: Annotated[
         str | None, typer.Option(metavar="AMOUNT", help="Most memory of all processes together, such as 8G or 50%.")
@@ -350,16 +341,16 @@ def serve_command(
     http_port: Annotated[int, typer.Option(help="Port for HTTP; 0 for a free one.")] = 8000,
     grpc_port: Annotated[int, typer.Option(help="Port for gRPC; 0 for a free one.")] = 8001,
     metrics_port: Annotated[int, typer.Option(help="Port of the Prometheus metrics; 0 for a free one.")] = 8002,
-    triton: TritonFolder = None,
+    triton: triton_cli.TritonFolder = None,
     log: Annotated[Path | None, typer.Option(help="File to which Triton's log is appended.")] = None,
     patience: Annotated[
         float, typer.Option(help="Time without answer and without work after which a model is killed, in seconds.")
     ] = 3.0,
-    secret_file: SecretFile = None,
-    opened: Opened = None,
-    proxy: Proxy = None,
-    proxy_grpc: ProxyGrpc = None,
-    open_http: OpenHttp = False,
+    secret_file: triton_cli.SecretFile = None,
+    opened: triton_cli.Opened = None,
+    proxy: triton_cli.Proxy = None,
+    proxy_grpc: triton_cli.ProxyGrpc = None,
+    open_http: triton_cli.OpenHttp = False,
 ) -> None:
     """Serve track finding with Triton until Ctrl-C or SIGTERM."""
     from beampipe.serving.server import serve_in_foreground

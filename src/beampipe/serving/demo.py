@@ -111,7 +111,7 @@ def run_serving_demo(
         progress("scoring tracks from the server")
         finders = {model: TritonTrackFinder(url, model, stages=True) for model in models}
         evaluation = evaluate(finders, shipped_events(mu), sample=f"shipped events, mu = {mu}, tracks from the server")
-        event = next(shipped_events(mu))
+        event = shipped_events(mu)[0]
         for ending in ("png", "html"):
             show_event(event, finders[models[0]].find(event.hits), folder / f"event.{ending}")
         for finder in finders.values():

@@ -12,40 +12,21 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from time import monotonic
 from typing import Final, Protocol, Unpack, runtime_checkable
 
 from numpy import ndarray
 
 from beampipe.errors import ConfigError, InputError, ServiceError
-from beampipe.events import BeamSpot, Hits, Scale, Tracks, scale_named
-from beampipe.notebook import Shown
-from beampipe.serving.contract import (
-    BEAM_SPOT,
-    BEAM_SPOT_PARAMETER,
-    COUNT_NAMES,
-    FEATURE_SCALE,
-    FEATURES,
-    GEOMETRY_ID,
-    LABELS,
-    LAYOUT,
-    LOCAL,
-    PARAMETERS,
-    PROFILE,
-    STAGE_NAMES,
-    STAGES,
-    TRACKS,
-    USUAL_ON_TRACKS,
-    VARIANCE,
-    listed,
-    unpacked_parameters,
-)
+from beampipe.events import BeamSpot, Event, Hits, Scale, Tracks, scale_named
+from beampipe.notebook import Shown, listed_options
+from beampipe.serving import contract
 from beampipe.tracking.catalogue import DEFAULT_PIPELINE
-from beampipe.tracking.finder import InOneThread, TrackFinder
+from beampipe.tracking.finder import InOneThread, TrackFinder, hits_of
 from beampipe.tracking.finders import named_finder
 from beampipe.tracking.input_checks import LAYOUT_COUNTS, ExpectedShare, HitMonitor
-from beampipe.tracking.loading import PipelineOptions, load_track_fitter
+from beampipe.tracking.loading import PipelineOptions, load_pipeline, load_track_fitter
 from beampipe.tracking.models import DEFAULT_MODEL
 from beampipe.triton.client.model_client import ClientOptions, ModelClient
 from beampipe.triton.client.signature import Due, ModelSignature
@@ -66,6 +47,7 @@ class DirectTrackFinder(InOneThread):
         BeampipeError: errors of `load_pipeline`.
     """
 
+    @listed_options(load_pipeline)
     def __init__(
         self, pipeline: str = DEFAULT_PIPELINE, *, parameters: bool = False, **options: Unpack[PipelineOptions]
     ) -> None:
@@ -78,13 +60,16 @@ class DirectTrackFinder(InOneThread):
         """The finder in this process, and whether tracks are fitted."""
         return {"runs": self._finder, "fits": "no" if self._fitter is None else "yes"}
 
-    def find(self, hits: Hits, /) -> Tracks:
+    def find(self, event: Event | Hits, /) -> Tracks:
         """The tracks of one event."""
+        hits = hits_of(event)
         tracks = self._finder.find(hits)
-        return tracks if self._fitter is None else self._fitter.add(hits, tracks)
+        return (tracks if self._fitter is None else self._fitter.add(hits, tracks)).found_in(event)
 
 
-_INPUTS: Final = {spec.name: spec for spec in (FEATURES, GEOMETRY_ID, LOCAL, VARIANCE)}
+_INPUTS: Final = {
+    spec.name: spec for spec in (contract.FEATURES, contract.GEOMETRY_ID, contract.LOCAL, contract.VARIANCE)
+}
 
 
 @dataclass(frozen=True)
@@ -122,31 +107,34 @@ def tracking_contract(signature: ModelSignature) -> TrackingContract:
     """
     model, url = signature.model, signature.url
     unknown = signature.inputs.keys() - _INPUTS.keys() - signature.optional
-    if unknown or LABELS.name not in signature.outputs or FEATURES.name not in signature.inputs:
+    if unknown or contract.LABELS.name not in signature.outputs or contract.FEATURES.name not in signature.inputs:
         raise ServiceError(
             f"{url}: {model} takes {sorted(signature.inputs)} and gives {sorted(signature.outputs)},"
-            f" expected a track finder: {FEATURES.name} to {LABELS.name}",
+            f" expected a track finder: {contract.FEATURES.name} to {contract.LABELS.name}",
             url=url,
             model=model,
         )
-    if signature.parameters.get(PROFILE) and TRACKS.name not in signature.outputs:
+    profile = signature.parameters.get(contract.PROFILE)
+    if profile and contract.TRACKS.name not in signature.outputs:
         raise ServiceError(
-            f"{url}: {model} gives {LABELS.name} as lists of rows, for clients of {signature.parameters[PROFILE]},"
-            " expected one label per hit; ask the model without that ending",
+            f"{url}: {model} gives {contract.LABELS.name} as lists of rows, for clients of {profile}, expected one"
+            " label per hit; use the model without that ending",
             url=url,
             model=model,
         )
     try:
-        scale = scale_named(signature.parameters.get(FEATURE_SCALE) or "mm")
-        beam_spot = BeamSpot.parse(signature.parameters.get(BEAM_SPOT_PARAMETER) or "0,0")
-        text = signature.parameters.get(USUAL_ON_TRACKS)
+        scale = scale_named(signature.parameters.get(contract.FEATURE_SCALE) or "mm")
+        beam_spot = BeamSpot.parse(signature.parameters.get(contract.BEAM_SPOT_PARAMETER) or "0,0")
+        text = signature.parameters.get(contract.USUAL_ON_TRACKS)
         usual = ExpectedShare.parse(text) if text else None
     except (KeyError, ConfigError) as error:
         raise ServiceError(f"{url}: {model}: {error}; update beampipe here", url=url, model=model) from None
     inputs = tuple(name for name in signature.inputs if name in _INPUTS)
-    if STAGES.name not in signature.outputs:
+    if contract.STAGES.name not in signature.outputs:
         return TrackingContract(scale, beam_spot, inputs, (), (), usual)
-    stages, counts = (listed(signature.parameters.get(key, "")) for key in (STAGE_NAMES, COUNT_NAMES))
+    stages, counts = (
+        contract.listed(signature.parameters.get(key, "")) for key in (contract.STAGE_NAMES, contract.COUNT_NAMES)
+    )
     return TrackingContract(scale, beam_spot, inputs, stages, counts, usual)
 
 
@@ -155,16 +143,21 @@ class TrackingRequest:
     """The request of a track finder, an `InferenceCall`.
 
     Attributes:
-        hits: of one event.
+        event: the event, or its hits.
         stages: whether to request times and counts of the stages, where the model has them.
         parameters: whether to request the fitted helix of each track, and the beam line that it is measured from.
         watch: monitor that warns of hits of another detector; None for none.
     """
 
-    hits: Hits
+    event: Event | Hits
     stages: bool = False
     parameters: bool = False
     watch: HitMonitor | None = None
+
+    @cached_property
+    def hits(self) -> Hits:
+        """The hits of the event."""
+        return hits_of(self.event)
 
     def inputs(self, signature: ModelSignature) -> Mapping[str, ndarray]:
         """The event in the units of the model.
@@ -172,13 +165,13 @@ class TrackingRequest:
         Raises:
             InputError: the model needs more than the hits have.
         """
-        contract = tracking_contract(signature)
+        declared = tracking_contract(signature)
         arrays = {}
-        for name in contract.inputs:
-            if name == FEATURES.name:
+        for name in declared.inputs:
+            if name == contract.FEATURES.name:
                 # No arithmetic for mm: the server gets the same bits.
-                in_mm = contract.scale.name == "mm"
-                arrays[name] = self.hits.position if in_mm else contract.scale.from_mm(self.hits.position)
+                in_mm = declared.scale.name == "mm"
+                arrays[name] = self.hits.position if in_mm else declared.scale.from_mm(self.hits.position)
                 continue
             array: ndarray | None = getattr(self.hits, name.lower())
             if array is not None:
@@ -186,7 +179,7 @@ class TrackingRequest:
             elif name not in signature.optional:
                 raise InputError(
                     f"{signature.model}: got hits without {name.lower()}, which this model takes besides positions;"
-                    " read the events from ACTS or Parquet, or ask another model"
+                    " read the events from ACTS or Parquet, or use another model"
                 )
         return arrays
 
@@ -197,22 +190,23 @@ class TrackingRequest:
             ServiceError: parameters are requested, and the model fits no tracks.
         """
         n_values = tracking_contract(signature).n_values
-        due: dict[str, tuple[int, ...] | None] = {LABELS.name: (len(self.hits),)}
+        due: dict[str, tuple[int, ...] | None] = {contract.LABELS.name: (len(self.hits),)}
         if self.stages and n_values:
-            due[STAGES.name] = (n_values,)
-        if self.watch is not None and LAYOUT.name in signature.outputs:
-            due[LAYOUT.name] = LAYOUT.dims
+            due[contract.STAGES.name] = (n_values,)
+        if self.watch is not None and contract.LAYOUT.name in signature.outputs:
+            due[contract.LAYOUT.name] = contract.LAYOUT.dims
         if self.parameters:
-            if not {PARAMETERS.name, BEAM_SPOT.name} <= signature.outputs.keys():
+            if not {contract.PARAMETERS.name, contract.BEAM_SPOT.name} <= signature.outputs.keys():
                 raise ServiceError(
                     f"{signature.url}: {signature.model} gives {', '.join(signature.outputs)}, expected"
-                    f" {PARAMETERS.name} and {BEAM_SPOT.name}, too; ask a pipeline that is one model, exported from a"
-                    " tracker model with tables of the fit, or fit the tracks here with load_track_fitter",
+                    f" {contract.PARAMETERS.name} and {contract.BEAM_SPOT.name}, too; use a pipeline that is one model,"
+                    " exported from a tracker model with tables of the fit, or fit the tracks here with"
+                    " load_track_fitter",
                     url=signature.url,
                     model=signature.model,
                 )
             # As many rows as there are tracks, which is known when they are found.
-            due |= {BEAM_SPOT.name: BEAM_SPOT.dims, PARAMETERS.name: None}
+            due |= {contract.BEAM_SPOT.name: contract.BEAM_SPOT.dims, contract.PARAMETERS.name: None}
         return due
 
     def result(self, signature: ModelSignature, arrays: Mapping[str, ndarray]) -> Tracks:
@@ -223,34 +217,34 @@ class TrackingRequest:
         """
         tracks = self._tracks(signature, arrays)
         if self.parameters:
-            rows = signature.required(arrays, PARAMETERS.name)
-            beam_spot = BeamSpot(*signature.required(arrays, BEAM_SPOT.name).tolist())
+            rows = signature.required(arrays, contract.PARAMETERS.name)
+            beam_spot = BeamSpot(*signature.required(arrays, contract.BEAM_SPOT.name).tolist())
             if len(rows) != tracks.n_tracks:
                 raise ServiceError(
-                    f"{signature.url}: {signature.model} gives {PARAMETERS.name} of {len(rows)} tracks, expected"
-                    f" {tracks.n_tracks}, as its {LABELS.name} say",
+                    f"{signature.url}: {signature.model} gives {contract.PARAMETERS.name} of {len(rows)} tracks,"
+                    f" expected {tracks.n_tracks}, as its {contract.LABELS.name} say",
                     url=signature.url,
                     model=signature.model,
                 )
-            tracks = replace(tracks, beam_spot=beam_spot, parameters=unpacked_parameters(rows))
-        if LAYOUT.name in arrays:
-            tracks.counts.update(zip(LAYOUT_COUNTS, arrays[LAYOUT.name].tolist(), strict=True))
+            tracks = replace(tracks, beam_spot=beam_spot, parameters=contract.unpacked_parameters(rows))
+        if contract.LAYOUT.name in arrays:
+            tracks.counts.update(zip(LAYOUT_COUNTS, arrays[contract.LAYOUT.name].tolist(), strict=True))
         if self.watch is not None:
-            contract = tracking_contract(signature)
+            declared = tracking_contract(signature)
             # Labels alone do not state the beam line.
-            expected = contract.beam_spot if self.parameters else None
-            self.watch.check(self.hits, tracks, expected, contract.usual)
-        return tracks
+            expected = declared.beam_spot if self.parameters else None
+            self.watch.check(self.hits, tracks, expected, declared.usual)
+        return tracks.found_in(self.event)
 
     def _tracks(self, signature: ModelSignature, arrays: Mapping[str, ndarray]) -> Tracks:
         """The tracks without parameters and layout counts."""
-        labels = signature.required(arrays, LABELS.name)
-        if STAGES.name not in arrays:
+        labels = signature.required(arrays, contract.LABELS.name)
+        if contract.STAGES.name not in arrays:
             return Tracks(labels, {}, {"hits": len(labels)})
-        contract, values = tracking_contract(signature), arrays[STAGES.name].tolist()
-        n_stages = len(contract.stage_names)
-        seconds = dict(zip(contract.stage_names, values[:n_stages], strict=True))
-        counts = {name: int(value) for name, value in zip(contract.count_names, values[n_stages:], strict=True)}
+        declared, values = tracking_contract(signature), arrays[contract.STAGES.name].tolist()
+        n_stages = len(declared.stage_names)
+        seconds = dict(zip(declared.stage_names, values[:n_stages], strict=True))
+        counts = {name: int(value) for name, value in zip(declared.count_names, values[n_stages:], strict=True)}
         return Tracks(labels, seconds, counts)
 
 
@@ -280,6 +274,7 @@ class TritonTrackFinder(Shown):
         LayoutWarning: once, while tracks are found: hits fit the detector only in part.
     """
 
+    @listed_options(ModelClient)
     def __init__(
         self,
         urls: str | Sequence[str],
@@ -297,7 +292,7 @@ class TritonTrackFinder(Shown):
         """The model and its servers."""
         return self._client.facts()
 
-    def find(self, hits: Hits, /) -> Tracks:
+    def find(self, event: Event | Hits, /) -> Tracks:
         """The tracks of one event.
 
         Raises:
@@ -307,15 +302,15 @@ class TritonTrackFinder(Shown):
             DeadlineError: no answer in time.
             ServiceError: an answer that cannot be right, or a refusal for another reason.
         """
-        return self._client.call(self._request(hits), retries=self._retries)
+        return self._client.call(self._request(event), retries=self._retries)
 
-    def submit(self, hits: Hits, /) -> Future[Tracks]:
+    def submit(self, event: Event | Hits, /) -> Future[Tracks]:
         """`find`, later; cancelling the future cancels the request. The time allowed begins when it is sent."""
-        return self._client.call_later(self._request(hits), retries=self._retries)
+        return self._client.call_later(self._request(event), retries=self._retries)
 
-    async def find_async(self, hits: Hits, /) -> Tracks:
+    async def find_async(self, event: Event | Hits, /) -> Tracks:
         """`find` for asyncio; cancelling the task cancels the request."""
-        return await asyncio.wrap_future(self.submit(hits))
+        return await asyncio.wrap_future(self.submit(event))
 
     def impatient(self) -> TritonTrackFinder:
         """The same finder for use with a fallback: it retries once, and does not wait for servers to return.
@@ -392,9 +387,9 @@ class FallbackTrackFinder(Shown):
         answered = ", ".join(map(str, self._answered))
         return {"finders": len(self._makers), "answered": answered, "first": self._made[0]}
 
-    def find(self, hits: Hits, /) -> Tracks:
+    def find(self, event: Event | Hits, /) -> Tracks:
         """The tracks of one event; raises what the last finder raises."""
-        row = -1
+        hits, row = hits_of(event), -1
         while True:
             row = self._next(row)
             try:
@@ -405,17 +400,18 @@ class FallbackTrackFinder(Shown):
                     raise
             else:
                 self._count(row)
-                return tracks
+                return tracks.found_in(event)
 
-    def submit(self, hits: Hits, /) -> Future[Tracks]:
+    def submit(self, event: Event | Hits, /) -> Future[Tracks]:
         """`find`, later; cancelling the future cancels the request in flight."""
+        hits_of(event)  # refuses anything else here, not in another thread
         pending: PendingAnswer[Tracks] = PendingAnswer()
-        self._submit_next(-1, hits, pending)
+        self._submit_next(-1, event, pending)
         return pending
 
-    async def find_async(self, hits: Hits, /) -> Tracks:
+    async def find_async(self, event: Event | Hits, /) -> Tracks:
         """`find` for asyncio."""
-        return await asyncio.wrap_future(self.submit(hits))
+        return await asyncio.wrap_future(self.submit(event))
 
     def close(self) -> None:
         """Close all finders, also those that were passed in."""
@@ -428,17 +424,17 @@ class FallbackTrackFinder(Shown):
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _submit_next(self, row: int, hits: Hits, pending: PendingAnswer[Tracks]) -> None:
+    def _submit_next(self, row: int, event: Event | Hits, pending: PendingAnswer[Tracks]) -> None:
         row = self._next(row)
         try:
-            future = self._finder(row).submit(hits)
+            future = self._finder(row).submit(hits_of(event))
         except Exception as error:  # refused at once, or not made
             future = Future()
             future.set_exception(error)
         pending.on_cancel(future.cancel)
-        future.add_done_callback(partial(self._done, row, hits, pending))
+        future.add_done_callback(partial(self._done, row, event, pending))
 
-    def _done(self, row: int, hits: Hits, pending: PendingAnswer[Tracks], future: Future[Tracks]) -> None:
+    def _done(self, row: int, event: Event | Hits, pending: PendingAnswer[Tracks], future: Future[Tracks]) -> None:
         if future.cancelled():
             # The request was cancelled, or the finder was closed.
             pending.cancel()
@@ -449,9 +445,9 @@ class FallbackTrackFinder(Shown):
         elif isinstance(error, ServiceError):
             self._failed(row, error)
             if row < len(self._makers) - 1 and not pending.cancelled():
-                self._submit_next(row, hits, pending)
+                self._submit_next(row, event, pending)
                 return
-        pending.settle(future.result)
+        pending.settle(lambda: future.result().found_in(event))
 
     def _next(self, row: int) -> int:
         """Number of the next finder that did not fail lately."""

@@ -61,7 +61,7 @@ def track(
         typer.Option(
             "--url",
             metavar="URL",
-            help="Address of a Triton server to ask, grpc://HOST:PORT or http://HOST:PORT; may be given several times.",
+            help="Address of a Triton server, grpc://HOST:PORT or http://HOST:PORT; may be given several times.",
         ),
     ] = None,
     model: Annotated[
@@ -69,12 +69,12 @@ def track(
         typer.Option(
             "--model",
             "-m",
-            help="Name of the model to ask on the servers, with --url.",
+            help="Name of the model on the servers, with --url.",
             show_default="name of the pipeline",
         ),
     ] = None,
     token_file: Annotated[
-        Path | None, typer.Option(help="File with the access token that the servers ask for, on one line.")
+        Path | None, typer.Option(help="File with the access token that the servers require, on one line.")
     ] = None,
     ca: Annotated[
         Path | None,
@@ -84,7 +84,8 @@ def track(
         ),
     ] = None,
     certificate: Annotated[
-        Path | None, typer.Option(help="PEM file with the certificate and key to show to servers that ask who comes.")
+        Path | None,
+        typer.Option(help="PEM file with the certificate and key for servers that require one."),
     ] = None,
     timeout: Annotated[
         float, typer.Option(help="Longest wait for the servers' answer to one event, in seconds.", min=0.01)
@@ -145,7 +146,7 @@ def track(
             in_flight=_IN_FLIGHT,
         )
         if not fallback:
-            return served(on_failure=lambda error: warn(f"{error} Asking again, for up to {timeout:g} s."))
+            return served(on_failure=lambda error: warn(f"{error} Retrying for up to {timeout:g} s."))
         local_pipeline = pipeline or pipeline_of(served_model)
         if local_pipeline not in PIPELINES:
             raise UnknownNameError("pipeline", local_pipeline, PIPELINES)
@@ -157,7 +158,14 @@ def track(
         raise ConfigError("got --output - for several FILES or with --parameters, expected a folder or a file")
     with output_file(output, ".csv") as path:
         summary = tracking.track(
-            files, path, finder, options, form, in_flight=_IN_FLIGHT if url else 1, parameters=parameters
+            files,
+            path,
+            finder,
+            options,
+            form,
+            in_flight=_IN_FLIGHT if url else 1,
+            parameters=parameters,
+            force=force,
         )
     if as_json:
         print_json(summary)

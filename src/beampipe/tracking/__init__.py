@@ -1,12 +1,16 @@
 """Track finding: hits in, tracks out.
 
-from beampipe.tracking import Hits, load_pipeline
+from beampipe import load_pipeline, open_events
 
-hits = Hits(position)  # (n_hits, 3) float32: r [mm], phi [rad], z [mm]; or Hits.from_xyz(xyz)
-tracks = load_pipeline().find(hits)
-tracks.track_id  # (n_hits,) int64, -1 for a hit on no track
-tracks.hits(0)  # rows of the hits of the first track
-tracks.pt(hits)  # (n_tracks,) float32 [GeV]
+events = open_events("events.parquet")  # len(events), events[0], events[10:20]
+finder = load_pipeline()
+for event in events:
+    tracks = finder.find(event)
+    tracks.track_id  # (n_hits,) int64, -1 for a hit on no track
+    tracks[0]  # rows of the hits of the first of len(tracks) tracks
+    tracks.pt()  # (n_tracks,) float32 [GeV]
+
+Without a file: Hits.from_xyz(x, y, z) in mm.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from typing import TYPE_CHECKING
 from beampipe.lazy import loader
 
 if TYPE_CHECKING:
-    from beampipe.events import NO_TRACK, Event, FitStatus, Hits, Particles, TrackParameters, Tracks, Truth
+    from beampipe.events import NO_TRACK, Event, Events, FitStatus, Hits, Particles, TrackParameters, Tracks, Truth
     from beampipe.tracking.batch import track_files
     from beampipe.tracking.catalogue import DEFAULT_PIPELINE, PIPELINES, Components, PipelineSpec, Walk, shipped_models
     from beampipe.tracking.data import shipped_events
@@ -43,6 +47,7 @@ __all__ = [
     "Components",
     "Evaluation",
     "Event",
+    "Events",
     "FitStatus",
     "FittedFinder",
     "Hits",
@@ -85,6 +90,7 @@ __getattr__, __dir__ = loader(
         "batch": ["track_files"],
         "beampipe.events": [
             "Event",
+            "Events",
             "FitStatus",
             "Hits",
             "NO_TRACK",

@@ -131,20 +131,20 @@ class _PendingEvent:
 
 
 def track_files(
-    inputs: Sequence[Path],
+    inputs: str | Path | Sequence[str | Path],
     finder: TrackFinder,
-    output: Path,
+    output: str | Path,
     progress: Callable[[Path, Event, Tracks], None] = lambda path, event, tracks: None,
     in_flight: int = 1,
     *,
-    read: Callable[[Path], Iterator[Event]] = open_events,
+    read: Callable[[Path], Iterable[Event]] = open_events,
     form: str = "labels",
     parameters: bool = False,
 ) -> Iterator[FileResult]:
     """Find the tracks of all events in `inputs`, file after file.
 
     Args:
-        inputs: files or folders that `open_events` reads.
+        inputs: file or folder that `open_events` reads, or several.
         finder: finds the tracks of each event.
         output: file or folder of the labels, see `output_paths`.
         progress: called after each event.
@@ -163,10 +163,11 @@ def track_files(
         ConfigError: the outputs cannot be named.
         UnknownNameError: no such form.
     """
-    outputs = check_outputs(inputs, output, form, parameters=parameters)
+    paths = [Path(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
+    outputs = check_outputs(paths, Path(output), form, parameters=parameters)
     failed: set[Path] = set()
     check = track_format(form).needs  # refuses events that cannot be written in that form
-    submitted = _look_ahead(_submit_events(inputs, finder, read, check, in_flight, failed), in_flight)
+    submitted = _look_ahead(_submit_events(paths, finder, read, check, in_flight, failed), in_flight)
 
     def write(target: Path, events_and_tracks: Iterator[tuple[Event, Tracks]]) -> int:
         with_parameters = (
@@ -174,14 +175,14 @@ def track_files(
         )
         return write_tracks(target, with_parameters, form=form)
 
-    for path, target in zip(inputs, outputs, strict=True):
+    for path, target in zip(paths, outputs, strict=True):
         yield _track_file(path, submitted, write, target, progress, failed)
 
 
 def _submit_events(
     inputs: Sequence[Path],
     finder: TrackFinder,
-    read: Callable[[Path], Iterator[Event]],
+    read: Callable[[Path], Iterable[Event]],
     check: Callable[[Event], object],
     in_flight: int,
     failed: set[Path],

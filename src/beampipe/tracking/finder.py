@@ -4,17 +4,39 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
-from beampipe.events import Hits, Tracks
+from numpy import ndarray
+
+from beampipe.events import Event, Events, Hits, Tracks
 from beampipe.notebook import Shown
 
-__all__ = ["InOneThread", "TrackFinder"]
+__all__ = ["InOneThread", "TrackFinder", "hits_of"]
 
 _Finder = TypeVar("_Finder", bound="InOneThread")
+
+
+def hits_of(event: object) -> Hits:
+    """The hits of an event, or the hits themselves.
+
+    Raises:
+        TypeError: it is neither; the message names the right call.
+    """
+    if isinstance(event, Event):
+        return event.hits
+    if isinstance(event, Hits):
+        return event
+    calls: tuple[tuple[type | tuple[type, ...], str], ...] = (
+        ((str, Path), "open the file with open_events, and find the tracks of each of its events"),
+        (ndarray, "make hits of the array: Hits.from_xyz(x, y, z), or Hits(position) with r, phi, z"),
+        ((Events, list, tuple, Iterator), "find the tracks of one at a time: for event in events: finder.find(event)"),
+    )
+    call = next((text for kind, text in calls if isinstance(event, kind)), "such as Hits.from_xyz(x, y, z)")
+    raise TypeError(f"find: got {type(event).__name__}, expected an Event or its Hits; {call}")
 
 
 @runtime_checkable
@@ -57,13 +79,14 @@ class InOneThread(Shown):
         """Facts that a notebook shows beside the class of the finder; none by default."""
         return {}
 
-    def submit(self, hits: Hits, /) -> Future[Tracks]:
+    def submit(self, event: Event | Hits, /) -> Future[Tracks]:
         """The tracks of one event, later: submitted events are processed one after the other."""
-        return self._thread.submit(self.find, hits)
+        hits = hits_of(event)
+        return self._thread.submit(lambda: self.find(hits).found_in(event))
 
-    async def find_async(self, hits: Hits, /) -> Tracks:
+    async def find_async(self, event: Event | Hits, /) -> Tracks:
         """The tracks of one event, for asyncio."""
-        return await asyncio.wrap_future(self.submit(hits))
+        return await asyncio.wrap_future(self.submit(event))
 
     def close(self) -> None:
         """End the thread; events that have not begun are cancelled."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Unpack
 
 from beampipe.errors import UnknownNameError
+from beampipe.notebook import listed_options
 from beampipe.plugins import load_plugin, plugin_names
 from beampipe.tracking.acts import ActsTrackFinder, acts_settings
 from beampipe.tracking.acts.fitting import KALMAN_FIT, KalmanFitted
@@ -16,6 +17,7 @@ from beampipe.tracking.loading import PipelineOptions, load_pipeline
 __all__ = ["named_finder", "named_finders"]
 
 
+@listed_options(load_pipeline)
 def named_finder(name: str, **options: Unpack[PipelineOptions]) -> TrackFinder:
     """The finder of that name: a pipeline, ACTS where hits carry module, local position and variance, or a plug-in.
 
@@ -43,6 +45,7 @@ def named_finder(name: str, **options: Unpack[PipelineOptions]) -> TrackFinder:
     return finder
 
 
+@listed_options(load_pipeline)
 def named_finders(
     names: Sequence[str], *, fit: bool = False, **options: Unpack[PipelineOptions]
 ) -> dict[str, TrackFinder]:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Final, TypedDict
 
-from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.errors import ConfigError, UnknownNameError, expect_type
 from beampipe.events import BeamSpot
 from beampipe.tracking.catalogue import DEFAULT_MODEL, DEFAULT_PIPELINE, PipelineSpec, pipeline_spec, shipped_models
 from beampipe.tracking.fitting.fitter import TrackFitter
@@ -71,6 +71,7 @@ def load_pipeline(
         FileError: there is no model in the folder, or weights are missing, damaged or others than it was made with.
         MissingExtraError: the device needs a package that is not installed.
     """
+    expect_type("load_pipeline", name, str, "give a name of PIPELINES, or call build_pipeline(spec, threads)")
     of = load_model(model)
     spec = of.spec(name)
     if threads is None:

@@ -20,10 +20,10 @@ from numpy import ndarray
 
 from beampipe.arrays import Int64
 from beampipe.errors import ConfigError, LayoutError, TooLargeError
-from beampipe.events import NO_TRACK, ON_AXIS, BeamSpot, Hits, Offsets, Position, Tracks
+from beampipe.events import NO_TRACK, ON_AXIS, BeamSpot, Event, Hits, Offsets, Position, Tracks
 from beampipe.tracking import kernels
 from beampipe.tracking.catalogue import PipelineSpec
-from beampipe.tracking.finder import InOneThread
+from beampipe.tracking.finder import InOneThread, hits_of
 from beampipe.tracking.input_checks import EXPECTED_ON_TRACKS, EXPECTED_SOFT, LAYOUT_COUNTS, ExpectedShare, HitMonitor
 from beampipe.tracking.kernels.reference import number_by_first_hit
 from beampipe.tracking.models import TrackerModel, weight_file
@@ -157,13 +157,13 @@ class Pipeline(InOneThread):
         spec = self.spec if name is None else replace(self.spec, name=name)
         return replace(self, spec=spec, own_stages=(*self.passes[:-1], stages))
 
-    def find(self, hits: Hits, /, *, hook: Hook | None = None) -> Tracks:
+    def find(self, event: Event | Hits, /, *, hook: Hook | None = None) -> Tracks:
         """Tracks of one event, with the time of each step and the numbers of hits, edges and triplets.
 
         Warns once if hits fit the detector only in part (`beampipe.tracking.input_checks`).
 
         Args:
-            hits: hits of the event.
+            event: the event, or its hits.
             hook: called after each stage, if given; its exceptions end the work. It gets the current arrays where
                 stages run one by one (`staged`). It is called again for events that are processed again.
 
@@ -172,9 +172,9 @@ class Pipeline(InOneThread):
                 than the pipeline is made for.
             LayoutError: the hits are of another detector, or in other units.
         """
-        return self._find([hits], hook)[0]
+        return self._find([hits_of(event)], hook)[0].found_in(event)
 
-    def find_many(self, events: Sequence[Hits], *, hook: Hook | None = None) -> list[Tracks]:
+    def find_many(self, events: Sequence[Event | Hits], *, hook: Hook | None = None) -> list[Tracks]:
         """Tracks of several events, found together: each stage runs once, on all of them side by side.
 
         The labels are those that `find` gives for each event. The `seconds` of an event are its share of the total by
@@ -182,19 +182,23 @@ class Pipeline(InOneThread):
         to share.
 
         Args:
-            events: hits of each event; events may differ in size and be empty.
+            events: each event, or its hits; events may differ in size and be empty.
             hook: as for `find`.
 
         Raises:
             TooLargeError: one event, or all together, would need too much memory; see `memory`. Or one has more hits
                 than the pipeline is made for. The other events can still be found one by one.
             LayoutError: the hits of one event are of another detector, or in other units; likewise.
+            TypeError: these are not several events.
         """
+        if isinstance(events, Event | Hits):
+            raise TypeError("find_many: got one event, expected several; call finder.find(event) or find_many([event])")
         if not events:
             return []
         if self.own_stages is not None and not self.in_blocks:
-            return [self._find([hits], hook)[0] for hits in events]
-        return self._find(events, hook)
+            return [self.find(event, hook=hook) for event in events]
+        tracks_of_events = self._find([hits_of(event) for event in events], hook)
+        return [tracks.found_in(event) for tracks, event in zip(tracks_of_events, events, strict=True)]
 
     def check_hits(self, events: Sequence[Hits]) -> list[tuple[int, int]]:
         """Number of hits on no layer of the detector, and of layers that the hits do not fill, of each event.

@@ -54,7 +54,7 @@ def leased(path: Path, *, wait: bool = False) -> Iterator[None]:
     me = _me()
     while (descriptor := _taken(path, me)) is None:
         if not wait:
-            raise BusyError(f"{path}: another process does this work now; it is theirs until they end")
+            raise BusyError(f"{path}: locked by another process that does this work; retry later")
         time.sleep(_PAUSE)
     _renewer.keep(descriptor)
     try:

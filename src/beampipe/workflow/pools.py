@@ -67,7 +67,7 @@ def installed_version(package: str) -> str:
 
 
 @cache
-def environment_matches(environment: Environment) -> Mapping[str, str]:
+def cached_environment(environment: Environment) -> Mapping[str, str]:
     """The environment of this process, cached at the first call, as loaded code does not change either."""
     return environment()
 
@@ -86,7 +86,7 @@ def call_checked(
     Raises:
         MismatchError: the environments differ.
     """
-    here = environment_matches(environment)
+    here = cached_environment(environment)
     other = [name for name in dict.fromkeys([*expected, *here]) if expected.get(name) != here.get(name)]
     if other:
         got, wanted = (", ".join(f"{name} {each.get(name, 'none')}" for name in other) for each in (here, expected))
@@ -148,7 +148,7 @@ class _Dask:
 
     def __init__(self, client: Any, workers: int, environment: Environment) -> None:
         distributed = _load("distributed")
-        self._alike = (environment, environment_matches(environment), distributed.protocol.pickle.loads)
+        self._alike = (environment, cached_environment(environment), distributed.protocol.pickle.loads)
         self._pack: Callable[[Any], bytes] = distributed.protocol.pickle.dumps
         self.workers = workers
         self.lost: tuple[type[Exception], ...] = (distributed.scheduler.KilledWorker, distributed.CancelledError)
@@ -364,7 +364,20 @@ def open_pool(
         with open_slurm(workers, slurm or SlurmOptions(), environment) as cluster:
             yield cluster
     else:
-        raise UnknownNameError("pool", spec, POOLS)
+        require_pool(spec)
+
+
+def require_pool(spec: str) -> None:
+    """Refuse a name of no pool, before there is anything to do.
+
+    Args:
+        spec: where tasks run, see `open_pool`.
+
+    Raises:
+        UnknownNameError: there is no pool of that name.
+    """
+    if spec not in POOLS and not spec.startswith("dask="):
+        raise UnknownNameError("executor", spec, POOLS)
 
 
 def prepare_processes(preload: Sequence[str]) -> None:

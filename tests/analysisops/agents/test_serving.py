@@ -71,12 +71,12 @@ def test_a_silent_stream_is_kept_alive(monkeypatch: pytest.MonkeyPatch) -> None:
 
     class Waits:
         def solve(self, request: TaskRequest, tools: Tools) -> dict[str, Any]:
-            return submission(request.task_id, status="ok" if pinged.wait(20) else "error")
+            return submission(request.task_id, status="ok" if pinged.wait(120) else "error")
 
     text = json.dumps(TaskRequest("t1", "zmumu", 1, "?").to_json())
     message = {"role": "user", "parts": [{"kind": "text", "text": text}], "messageId": "1", "kind": "message"}
     body = {"jsonrpc": "2.0", "id": 1, "method": "message/stream", "params": {"message": message}}
-    with serving_agent(Waits()) as url, httpx.stream("POST", url, json=body, timeout=30) as answer:
+    with serving_agent(Waits()) as url, httpx.stream("POST", url, json=body, timeout=120) as answer:
         lines = []
         for line in answer.iter_lines():
             lines.append(line)

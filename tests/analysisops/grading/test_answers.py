@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -22,9 +23,20 @@ from beampipe.analysisops.grading.answers import (
     Word,
     double_majority,
 )
+from beampipe.analysisops.grading.grade import grade
 from beampipe.analysisops.grading.submission import Case, Evidence, bell, ramp, read_submission, slope
 from beampipe.errors import ConfigError, UnknownNameError
-from tests.analysisops.grading.examples import EDGES, ERROR, MASS, REFERENCE, VALUES, entry, honest_entries
+from tests.analysisops.grading.examples import (
+    EDGES,
+    ERROR,
+    MASS,
+    REFERENCE,
+    VALUES,
+    entry,
+    example_task,
+    honest_entries,
+    right_submission,
+)
 
 KNOWN = {"instance": REFERENCE.to_json()}
 NO_NUMBERS = (None, True, "90.1234", math.nan, math.inf, -math.inf, [MASS], {"value": MASS}, 10**400)
@@ -131,6 +143,51 @@ def test_finer_bins_are_merged() -> None:
 )
 def test_other_bins_are_worth_nothing(edges: Any) -> None:
     assert filled(np.ones(len(edges) - 1), edges) == 0.0
+
+
+def in_bins(edges: Any) -> Any:
+    """The reference's contents in other bins, spread evenly within each of its own."""
+    return np.diff(np.interp(edges, EDGES, [0.0, *np.cumsum(VALUES)]))
+
+
+@pytest.mark.parametrize("edges", [np.linspace(70, 110, 21), np.linspace(65, 115, 56), np.linspace(69.7, 110.3, 59)])
+def test_other_bins_of_the_right_contents_cost_a_tenth(edges: Any) -> None:
+    assert 0.8 < filled(in_bins(edges), edges) <= 0.9
+    assert filled(2 * in_bins(edges), edges) < 1e-3
+
+
+@pytest.mark.parametrize("edges", [np.linspace(71, 110, 79), np.linspace(60, 109, 99), (70.0, 110.0)])
+def test_bins_that_do_not_cover_the_range_or_tell_nothing_are_worth_nothing(edges: Any) -> None:
+    assert filled(in_bins(edges), edges) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_yields_of_sound_selections_may_differ_where_a_rubric_says_so() -> None:
+    def share(factor: float) -> float:
+        contents = HistogramReference(tuple(EDGES), tuple(factor * value for value in VALUES))
+        case = Case(read_submission({}), KNOWN, evidence=Evidence(histograms={"mass": contents}))
+        return HistogramL2("mass", full=1.5)(case).fraction
+
+    assert share(0.7) == share(1.4) == pytest.approx(1.0)
+    assert 0.0 < share(0.6) < 1.0
+    assert share(0.49) == share(2.01) == pytest.approx(0.0)
+    with pytest.raises(ConfigError, match="1 <= full < factor"):
+        HistogramL2("mass", full=2.0)
+
+
+def test_a_formal_slip_is_an_issue_that_says_how_to_repair_it() -> None:
+    entries = honest_entries(values=in_bins(np.linspace(65, 115, 56)).tolist())
+    entries = [
+        replace(call, result={**call.result, "edges": np.linspace(65, 115, 56).tolist()})
+        if call.result and "edges" in call.result
+        else call
+        for call in entries
+    ]
+    result = grade(example_task(), right_submission(), REFERENCE, entries)
+    (slip,) = [issue for issue in result.issues if issue.code == "formal_slip"]
+    assert "the 40 from 70 to 110 that were asked for; fill those" in slip.message
+    right = grade(example_task(), right_submission(), REFERENCE, honest_entries())
+    assert 0.8 * right.normalized < result.normalized < right.normalized
+    assert all(issue.code != "formal_slip" for issue in right.issues)
 
 
 def test_a_flat_spread_of_the_right_total_is_worth_nothing() -> None:

@@ -11,7 +11,7 @@ from beampipe.analysisops.a2a.client import request_assessments
 from beampipe.analysisops.agents.serving import serving_agent
 from beampipe.analysisops.assessment import ask_agent
 from beampipe.analysisops.contract import Level, TaskRequest
-from beampipe.analysisops.host import HostSettings, serving_host
+from beampipe.analysisops.host import HostSettings, parse_request, serving_host
 from beampipe.analysisops.registry import make_agent
 from beampipe.errors import ServiceError, ServiceUnavailableError
 
@@ -57,12 +57,12 @@ def body(method: str, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def call(url: str, method: str, params: dict[str, Any], **headers: str) -> dict[str, Any]:
-    found: dict[str, Any] = httpx.post(url, json=body(method, params), headers=headers, timeout=30).json()
+    found: dict[str, Any] = httpx.post(url, json=body(method, params), headers=headers, timeout=120).json()
     return found
 
 
 def stream(url: str, method: str, params: dict[str, Any], **headers: str) -> list[dict[str, Any]]:
-    with httpx.stream("POST", url, json=body(method, params), headers=headers, timeout=30) as answer:
+    with httpx.stream("POST", url, json=body(method, params), headers=headers, timeout=120) as answer:
         lines = [line for line in answer.iter_lines() if line.startswith("data:")]
     return [json.loads(line.removeprefix("data:"))["result"] for line in lines]
 
@@ -144,6 +144,14 @@ def test_nothing_that_is_sent_holds_a_secret_seed_or_its_reference(host: str, ag
     assert str(SECRET_SEED) not in events
     assert str(REFERENCE) not in events
     assert "Result-width" in events
+
+
+def test_a_request_without_levels_gets_those_of_the_host() -> None:
+    host = HostSettings(("zmumu", "t900_jpsi"), levels={"zmumu": 3})
+    text = request_text("http://127.0.0.1:1/")
+    assert [assessment.level for assessment in parse_request(text, host).assessments] == [3, 1]
+    text = request_text("http://127.0.0.1:1/", levels=[1, 2])
+    assert [assessment.level for assessment in parse_request(text, host).assessments] == [1, 2, 1, 2]
 
 
 def test_a_client_gets_each_result_on_arrival(host: str, agent: str) -> None:

@@ -125,7 +125,7 @@ def test_processes_share_a_folder(server: FileServer, folder: Path) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(30)
+        process.join(120)
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert (folder / "f0.root").read_bytes() == root_file(200_000)
     assert len(server.asked) == 1

@@ -97,8 +97,8 @@ class Spy:
         ):
             body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
             for headers in (V1, {**V1, "Authorization": "Bearer mine"}):
-                self.seen.append(httpx.post(self._host(), json=body, headers=headers, timeout=30).text)
-        self.seen.append(httpx.get(f"{self._host()}.well-known/agent-card.json", timeout=30).text)
+                self.seen.append(httpx.post(self._host(), json=body, headers=headers, timeout=120).text)
+        self.seen.append(httpx.get(f"{self._host()}.well-known/agent-card.json", timeout=120).text)
         self.seen.append(json.dumps(request.to_json()))
         return {"task_id": request.task_id, "status": "ok", "answers": {}}
 

@@ -175,7 +175,7 @@ def dense(sums: Counter[Any], shape: tuple[int, ...]) -> ndarray:
 def test_fill_weights(seed: int) -> None:
     rows, bins, weight, n_rows = random_places(seed)
     sumw, sumw2 = np.ones((2, n_rows, 4), np.int64)
-    fill.fill_weights(rows, bins, weight, SCALE, sumw, sumw2)
+    fill.fill_weights(fill.Cells(rows, bins), weight, SCALE, sumw, sumw2)
     sums, squares = reference.fill_weights(rows, bins, weight, BITS)
     np.testing.assert_array_equal(sumw - 1, dense(sums, sumw.shape))
     np.testing.assert_array_equal(sumw2 - 1, dense(squares, sumw.shape))
@@ -187,7 +187,7 @@ def test_fill_single(seed: int) -> None:
     rows, bins, weight, n_rows = random_places(seed)
     first, second = fill.quantise(weight[:, 0].copy(), SCALE)
     sumw, sumw2, entries = np.ones((3, n_rows), np.int64)
-    fill.fill_single(rows, bins, first, second, sumw, sumw2, entries)
+    fill.fill_single(fill.Cells(rows, bins), first, second, sumw, sumw2, entries)
     want = reference.fill_single(rows, bins, first.tolist(), second.tolist())
     for got, sums in zip((sumw, sumw2, entries), want, strict=True):
         np.testing.assert_array_equal(got - 1, dense(sums, got.shape))
@@ -200,7 +200,7 @@ def test_fill_replicas(n_replicas: int) -> None:
     first, _ = fill.quantise(weight[:, 0].copy(), SCALE)
     keys = np.random.default_rng(8).integers(0, 2**64, len(rows), np.uint64)
     replicas = np.zeros((n_rows, n_replicas), np.int64)
-    fill.fill_replicas(rows, bins, first, keys, np.uint64(5 << 32), variations.POISSON, replicas)
+    fill.fill_replicas(fill.Cells(rows, bins), first, keys, np.uint64(5 << 32), variations.POISSON, replicas)
     want = reference.fill_replicas(
         rows, bins, first.tolist(), keys.tolist(), 5 << 32, variations.POISSON.tolist(), n_replicas
     )
@@ -236,7 +236,7 @@ def test_large_weights_round_alike(size: float) -> None:
     rows, bins = np.zeros((50, 2), np.int64), np.tile(np.arange(50)[:, None, None], (1, 2, 1))
     rows[:, 1] = -1
     sums = np.zeros((2, 50, 7), np.int64)
-    fill.fill_weights(rows, bins, weight, SCALE, *sums)
+    fill.fill_weights(fill.Cells(rows, bins), weight, SCALE, *sums)
     np.testing.assert_array_equal(sums, fill.quantise(weight, SCALE))
     assert (np.abs(weight.astype(np.float64)) * SCALE > 2**51).any() == (size > 1e3)
 

@@ -102,7 +102,7 @@ def xrootd(files: Sequence[Path]) -> Iterator[str]:
 
 def _wait_for(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
     """Until the server answers."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while time.monotonic() < until:
         if server.poll() is not None:
             raise RuntimeError(

@@ -142,7 +142,7 @@ def test_a_variation_that_the_files_lack_is_said_before_events_are_read(toys: To
         preset_layout("beampipe", {"variations": {"x": {}}})
     changed = {"jes_1_up": {"branches": {"pt": "jet_pt"}}}
     found = replace(configuration_of(toys, tmp_path), layout=preset_layout("beampipe", {"variations": changed}))
-    with pytest.raises(ConfigError, match="got a name that also the stand-in"):
+    with pytest.raises(ConfigError, match="got the name of a built-in variation"):
         run_calibration(found, INLINE)
 
 

@@ -12,7 +12,7 @@ from numpy import ndarray
 from beampipe.arrays import Int64
 from beampipe.calibration.config import Bootstrap
 from beampipe.calibration.events.dijets import Dijets
-from beampipe.calibration.events.fill import fill_replicas, fill_table
+from beampipe.calibration.events.fill import Cells, fill_replicas, fill_table
 from beampipe.calibration.events.histograms import Filled
 from beampipe.calibration.events.scores import Scores
 from beampipe.calibration.events.variations import POISSON, dataset_key, event_keys
@@ -40,7 +40,7 @@ def multiplicities(dataset: str, events: ndarray, seed: int = 1, run: int = 1) -
     rows = np.stack([np.arange(n), np.full(n, -1)], axis=1)
     out = np.zeros((n, N_REPLICAS), np.int64)
     bins, ones = np.zeros((n, 2, 1), np.int64), np.ones(n, np.int64)
-    fill_replicas(rows, bins, ones, keys, np.uint64(seed << 32), POISSON, out)
+    fill_replicas(Cells(rows, bins), ones, keys, np.uint64(seed << 32), POISSON, out)
     return out
 
 

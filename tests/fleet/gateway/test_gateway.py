@@ -19,6 +19,7 @@ from beampipe.errors import BeampipeError, ConfigError, ServiceError
 from beampipe.fleet.control.steps import GatewaySteps
 from beampipe.fleet.gateway.plan import PROBE_HEADER
 from beampipe.fleet.security import add_token, revoke_token
+from beampipe.triton.client import ModelClient
 from beampipe.triton.engine import Engine
 from beampipe.triton.server.haproxy import PublicPort
 from beampipe.triton.server.launch import free_port
@@ -329,19 +330,29 @@ def test_a_configuration_that_cannot_be_loaded_leaves_the_gateway_as_it_is(fleet
         assert client.infer({"X": np.array([0, 3], np.float32)})["Y"].tolist() == [0, 6]
 
 
+def intercepted(fleet: RunningFleet) -> str:
+    """Number of requests that the gateway itself has answered: by it the operator is alarmed."""
+    rows = {(row["pxname"], row["svname"]): row for row in fleet.reconciler.gateway.api.statistics()}
+    return rows["fleet", "FRONTEND"]["intercepted"]
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "http"])
+def test_large_requests_of_our_clients_count_as_no_refusal(fleet: RunningFleet, scheme: str) -> None:
+    """A server on this machine could map their memory, but a gateway refuses that."""
+    before = intercepted(fleet)
+    with ModelClient(f"{scheme}://127.0.0.1:{fleet.port}", "one", protocol="auto") as client:
+        assert client.infer({"X": np.zeros(100_000, np.float32)})["Y"].shape == (100_000,)
+    assert intercepted(fleet) == before
+
+
 @pytest.mark.parametrize("grpc", [False, True])
 def test_a_probe_is_answered_without_a_server_and_counts_as_no_refusal(guarded: RunningFleet, grpc: bool) -> None:
     plan = guarded.reconciler.gateway.plan
-
-    def intercepted() -> str:
-        rows = {(row["pxname"], row["svname"]): row for row in guarded.reconciler.gateway.api.statistics()}
-        return rows["fleet", "FRONTEND"]["intercepted"]
-
-    before = intercepted()
+    before = intercepted(guarded)
     path = SERVICE + "ServerReady" if grpc else "/v2/health/ready"
     port = PublicPort("0.0.0.0", guarded.port, grpc, False, path, {PROBE_HEADER: plan.secret})
     assert port.answers()
-    assert intercepted() == before
+    assert intercepted(guarded) == before
     assert replace(port, headers={PROBE_HEADER: "x" * 64}).answers(), "a refusal is an answer"
-    assert intercepted() != before
+    assert intercepted(guarded) != before
     assert not replace(port, port=free_port()).answers()

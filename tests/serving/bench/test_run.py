@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from beampipe.errors import BeampipeError, ConfigError
-from beampipe.serving import bench
+from beampipe.serving import load
 from beampipe.serving.bench import BenchPlan, BenchPoint, bench_table, run_bench, write_report
 from beampipe.serving.load import Workload, direct_workload
 from beampipe.serving.models import ServingSettings
@@ -60,7 +60,7 @@ def test_nothing_is_measured_where_labels_differ(monkeypatch: pytest.MonkeyPatch
         assert any((labels >= 0).any() for labels in workload.labels)
         return replace(workload, labels=tuple(np.where(labels >= 0, labels + 1, -1) for labels in workload.labels))
 
-    monkeypatch.setattr(bench, "direct_workload", wrong_workload)
+    monkeypatch.setattr(load, "direct_workload", wrong_workload)
     plan = BenchPlan("module_map", ("direct",), ServingSettings(threads=1), seconds=0.1)
     with pytest.raises(BeampipeError, match="labels differ from the direct ones; nothing was measured"):
         run_bench(plan, {"mu = 0": list(shipped_events(0))[:3]}, ["beampipe"])

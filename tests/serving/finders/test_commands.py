@@ -66,7 +66,7 @@ def test_track_goes_on_here_if_no_server_answers(tmp_path: Path, local: bytes) -
     done = track(shipped_path(0), "-o", output, *via, "--timeout", "0.5")
     assert done.returncode == 2
     assert done.stderr.count("is a server running there?") == 2, "when it begins to wait, and when it gives up"
-    assert "Asking again, for up to 0.5 s" in done.stderr
+    assert "Retrying for up to 0.5 s" in done.stderr
     assert not output.exists()
     done = track(shipped_path(0), "-o", output, *via, "--fallback")
     assert done.returncode == 0, done.stderr
@@ -133,7 +133,7 @@ def test_the_client_in_cpp_gets_the_same_labels(tracking_server: TritonServer, t
     compiler = ["g++", "-std=c++17", "-Wall", "-Wextra", "-Werror"]
     built = run(*compiler, ROOT / "examples/cpp/find_tracks.cpp", "-o", program)
     assert built.returncode == 0, built.stderr
-    hits = next(shipped_events(0)).hits
+    hits = shipped_events(0)[0].hits
     np.savetxt(event, hits.position, fmt="%.9g", delimiter=",")
     host, port = tracking_server.http_url.split(":")
     done = run(program, host, port, "exatrkx", event)
@@ -154,7 +154,7 @@ def test_the_client_in_cpp_gets_the_same_labels(tracking_server: TritonServer, t
 def test_the_stock_client_works_unchanged(tracking_server: TritonServer) -> None:
     import tritonclient.grpc as triton
 
-    hits = next(shipped_events(0)).hits
+    hits = shipped_events(0)[0].hits
     with triton.InferenceServerClient(tracking_server.grpc_url) as client:
         features = triton.InferInput("FEATURES", list(hits.position.shape), "FP32")
         features.set_data_from_numpy(hits.position)

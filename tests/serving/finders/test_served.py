@@ -28,7 +28,7 @@ from beampipe.serving.finders import TritonTrackFinder
 from beampipe.tracking.data import shipped_events
 
 finder = TritonTrackFinder(sys.argv[1], "module_map", protocol="shm")
-hits = next(shipped_events(0)).hits
+hits = shipped_events(0)[0].hits
 finder.find(hits)
 print("found", flush=True)
 while True:
@@ -41,7 +41,7 @@ def events() -> list[Hits]:
     """Empty, one hit, two hits, some without pile-up, one with."""
     small = [event.hits for event in islice(shipped_events(0), 4)]
     sizes = [small[0].take(np.arange(n, dtype=np.int64)) for n in (0, 1, 2)]
-    return [*sizes, *small, next(shipped_events(60)).hits]
+    return [*sizes, *small, shipped_events(60)[0].hits]
 
 
 @pytest.fixture(scope="package")

@@ -19,7 +19,7 @@ def true_tracks(event: Event) -> Tracks:
 
 
 def test_true_tracks_are_not_fake_and_mixed_ones_are() -> None:
-    event = next(shipped_events(0))
+    event = shipped_events(0)[0]
     tracks = true_tracks(event)
     fake = fake_tracks(event, tracks)
     assert fake is not None
@@ -34,7 +34,7 @@ def test_true_tracks_are_not_fake_and_mixed_ones_are() -> None:
 
 @pytest.mark.parametrize("ending", ["png", "html", "json"])
 def test_the_ending_picks_the_picture(tmp_path: Path, ending: str) -> None:
-    event = next(shipped_events(0))
+    event = shipped_events(0)[0]
     path = tmp_path / f"event.{ending}"
     show_event(event, true_tracks(event), path)
     body = path.read_bytes()
@@ -44,6 +44,6 @@ def test_the_ending_picks_the_picture(tmp_path: Path, ending: str) -> None:
 
 
 def test_another_ending_is_refused(tmp_path: Path) -> None:
-    event = next(shipped_events(0))
+    event = shipped_events(0)[0]
     with pytest.raises(FileError, match=r"expected \.png, \.html or \.json"):
         show_event(event, true_tracks(event), tmp_path / "event.gif")

@@ -18,7 +18,7 @@ from .toy import labels_by_particle, toy_event
 def test_perfect_tracks_have_found_everything() -> None:
     event = toy_event(200, seed=1)
     tracks = Tracks(labels_by_particle(event))
-    scored = compare(event, tracks)
+    scored = compare(tracks, event)
     (result,) = scored.finders
     assert result.double.efficiency.total == np.count_nonzero(select_particles(event, HEADLINE)) > 50
     assert result.double.efficiency.value == 1.0

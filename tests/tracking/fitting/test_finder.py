@@ -28,7 +28,7 @@ def test_each_way_gives_the_same() -> None:
     hits = shoot(toy_tables(), 6).event.hits
     with FittedFinder(Known(), TrackFitter(toy_tables())) as finder:
         assert isinstance(finder, TrackFinder)
-        ways = (finder.find(hits), finder.submit(hits).result(10), asyncio.run(finder.find_async(hits)))
+        ways = (finder.find(hits), finder.submit(hits).result(60), asyncio.run(finder.find_async(hits)))
     for tracks in ways:
         assert tracks.parameters is not None
         assert tracks.parameters.fitted.all()
@@ -42,4 +42,4 @@ def test_what_the_finder_refuses_is_told_to_whoever_waits() -> None:
         with pytest.raises(TooLargeError):
             finder.find(hits)
         with pytest.raises(TooLargeError):
-            finder.submit(hits).result(10)
+            finder.submit(hits).result(60)

@@ -50,7 +50,7 @@ class Foreign:
 @cache
 def usual() -> Table:
     """An event of some 16,000 hits: a shipped one of 60 collisions, a fourth of its particles and all noise."""
-    event = next(shipped_events(60))
+    event = shipped_events(60)[0]
     assert event.truth is not None
     particle = event.truth.particle_id
     stays = np.random.default_rng(5).random(particle.max() + 1) < 0.25

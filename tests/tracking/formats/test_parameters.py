@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from beampipe.errors import FileError, InputError
-from beampipe.events import Event, Hits, Tracks
+from beampipe.events import PARAMETERS, Event, Hits, Tracks
 from beampipe.tracking.batch import track_files
 from beampipe.tracking.finder import InOneThread
 from beampipe.tracking.fitting.fitter import FittedFinder, TrackFitter
 from beampipe.tracking.formats import write_events
-from beampipe.tracking.formats.writing import PARAMETER_COLUMNS, PARAMETERS, parameters_path, writing_parameters
+from beampipe.tracking.formats.writing import PARAMETER_COLUMNS, parameters_path, writing_parameters
 from tests.tracking.fitting.toy import shoot, toy_tables
 
 

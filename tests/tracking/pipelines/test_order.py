@@ -105,7 +105,7 @@ def test_stages_of_ones_own_hand_on_arrays_of_their_own() -> None:
     own = pipeline.with_stages((building, ("mine", Steepness()), ("mine", DropSteep()), *rest))
     from beampipe.tracking import shipped_events
 
-    hits = next(shipped_events(0)).hits
+    hits = shipped_events(0)[0].hits
     before, found = pipeline.find(hits), own.find(hits)
     assert 0 < found.counts["edges"] < before.counts["edges"]
     assert list(found.seconds) == ["building", "mine", "filtering", "labelling"]

@@ -27,7 +27,7 @@ def found_by(name: str) -> Pipeline:
 @cache
 def dense() -> Hits:
     """A part of an event of 60 collisions."""
-    hits = next(shipped_events(60)).hits
+    hits = shipped_events(60)[0].hits
     return hits.take(np.abs(hits.position[:, 1]) < 1)
 
 

@@ -30,7 +30,7 @@ def test_a_large_event_is_refused_with_what_to_do_or_begun_with_its_time() -> No
 def test_a_pipeline_without_kernels_looks_at_the_time_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "native", lambda: None)
     slow = load_pipeline("module_map")
-    event = next(shipped_events(200))
+    event = shipped_events(200)[0]
     with pytest.raises(TooLargeError, match="numpy reference"):
         slow.find(event.hits)
     monkeypatch.undo()

@@ -77,7 +77,7 @@ def test_a_pipeline_is_what_its_spec_says(name: str) -> None:
 
 
 def test_a_spec_of_ones_own() -> None:
-    hits = next(shipped_events(0)).hits
+    hits = shipped_events(0)[0].hits
     short = replace(PIPELINES["module_map_soft"], name="mine", segmentation=Walk(min_hits=3, penalty=0.5))
     pipeline = build_pipeline(short, 1)
     assert pipeline.find(hits).n_tracks > build_pipeline(PIPELINES["module_map_soft"], 1).find(hits).n_tracks > 0

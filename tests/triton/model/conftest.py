@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from beampipe.triton.model import backend
+from beampipe.triton.model import backend, contract
 from beampipe.triton.model.backend import TritonPythonModel
 from beampipe.triton.model.contract import Instance, ModelAnswer, ModelRequest
 from tests.triton.model.standin import Run, Serve, Triton, X, Y, Z, arguments
@@ -44,7 +44,7 @@ def serve(triton: Triton, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> It
             def example(cls) -> ModelRequest:
                 return {}
 
-        monkeypatch.setattr(backend, "model_class", lambda path, folder: Fake)
+        monkeypatch.setattr(contract, "model_class", lambda path, folder: Fake)
         served = TritonPythonModel()
         served.initialize(arguments(tmp_path, **changes))
         made.append(served)

@@ -6,6 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+import numpy as np
 
 from beampipe.analysisops.contract import HistogramReference
 from beampipe.analysisops.grading.submission import Case, Outcome, bell, histogram_of, slope
@@ -45,7 +48,8 @@ class Pull:
         value, _ = case.submission.answer(self.answer)
         evidence = {"reference": reference, "reference_uncertainty": uncertainty}
         if value is None:
-            return Outcome(0.0, f"answers.{self.answer}.value is no finite number", evidence)
+            slip = f"answers.{self.answer}.value is no finite number"
+            return Outcome(0.0, slip, evidence, f"{slip}; give one")
         pull = (value - reference) / uncertainty
         return Outcome(bell(pull, self.half), f"pull {pull:.2f}", {**evidence, "value": value, "pull": pull})
 
@@ -79,7 +83,7 @@ class Uncertainty:
         _, quoted = case.submission.answer(self.answer)
         if quoted is None or not quoted > 0.0:
             reason = f"answers.{self.answer}.uncertainty is no number that is more than 0"
-            return Outcome(0.0, reason, {"reference": reference})
+            return Outcome(0.0, reason, {"reference": reference}, f"{reason}; give the standard uncertainty")
         distance = abs(math.log(quoted) - math.log(reference))
         fraction = slope(distance, math.log(self.full), math.log(self.zero))
         evidence = {"quoted": quoted, "reference": reference}
@@ -88,6 +92,9 @@ class Uncertainty:
 
 _SAME_EDGE = 1e-6
 """Edges are equal within this fraction of the width of a bin."""
+
+_OTHER_BINS = 0.9
+"""Share of the points for a histogram in other bins than those that were asked for."""
 
 _LARGEST = 1e250
 """Contents of bins are smaller: sums of larger numbers would overflow."""
@@ -99,33 +106,46 @@ class HistogramL2:
 
     With p = values / sum of values, p* that of the reference and u an even spread over the bins, the distance of the
     shapes is ``|p - p*|_2 / |u - p*|_2``: 1 for an even spread, whatever the shape of the reference. The distance of
-    the yields is ``|ln(sum / sum*)| / ln(factor)``. A distance of 1 earns nothing.
+    the yields is ``|ln(sum / sum*)| / ln(factor)``. A distance of 1 earns nothing; yields within
+    the ratio `full` earn all.
 
-    Finer bins are merged if they include the edges of the reference. If the reference itself is flat, or has one bin,
-    only an equal shape has a distance of 0.
+    Finer bins are merged if they include the edges of the reference. Other bins that cover its range are a formal slip:
+    their contents are spread evenly within each bin, which costs a tenth. If the reference itself is flat, or has one
+    bin, only an equal shape has a distance of 0.
 
     Attributes:
         histogram: name of the answer under ``histograms``.
         factor: ratio of the yields, or its inverse, from which on no points are earned.
+        full: ratio of the yields, or its inverse, up to which all points are earned: more than 1 where sound selections
+            differ in their efficiency.
     """
 
     histogram: str
     factor: float = 2.0
+    full: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.factor > 1.0:
-            raise ConfigError(f"histogram_l2: got factor = {self.factor}, expected more than 1")
+        if not 1.0 <= self.full < self.factor:
+            raise ConfigError(
+                f"histogram_l2: got full = {self.full}, factor = {self.factor}, expected 1 <= full < factor"
+            )
 
     def __call__(self, case: Case) -> Outcome:
         """The fraction; 0 without a histogram in these bins that the tools filled from data."""
         reference = HistogramReference.from_json(case.expected(f"instance.histograms.{self.histogram}"))
         submitted, reason = histogram_of(self.histogram, case.submission, case.entries, case.evidence)
+        low, high, n = reference.edges[0], reference.edges[-1], len(reference.values)
+        asked_for = f"{n} from {low:g} to {high:g} that were asked for"
         if submitted is None:
-            return Outcome(0.0, reason)
+            return Outcome(0.0, reason, slip=f"{reason}; fill bins, the {asked_for}, and answer with the handle")
+        slip = ""
         values = _in_bins_of(reference.edges, submitted)
         if values is None:
-            low, high, n = reference.edges[0], reference.edges[-1], len(reference.values)
-            return Outcome(0.0, f"its bins are others than the {n} from {low:g} to {high:g} that were asked for")
+            reason = f"its bins are others than the {asked_for}"
+            slip = f"{reason}; fill those"
+            values = _spread_over(reference.edges, submitted)
+        if values is None:
+            return Outcome(0.0, f"{reason}, and do not cover them", slip=slip)
         total, right = math.fsum(values), math.fsum(reference.values)
         if not right > 0.0:
             raise ConfigError(f"reference: got a total of {right} in {self.histogram}, expected more than 0")
@@ -135,7 +155,27 @@ class HistogramL2:
         scale = abs(math.log(total) - math.log(right)) / math.log(self.factor)
         evidence = {"shape_distance": shape, "yield": total, "reference_yield": right}
         reason = f"shape off by {shape:.3f} of an even spread, yield {total / right:.3f} of the reference"
-        return Outcome(slope(shape, 0.0, 1.0) * slope(scale, 0.0, 1.0), reason, evidence)
+        if slip:
+            reason += f"; its bins are others than the {asked_for}"
+        full = math.log(self.full) / math.log(self.factor)
+        most = _OTHER_BINS if slip else 1.0
+        return Outcome(most * slope(shape, 0.0, 1.0) * slope(scale, full, 1.0), reason, evidence, slip)
+
+
+def _spread_over(edges: Sequence[float], histogram: HistogramReference) -> list[float] | None:
+    """Contents in other bins, each bin spread evenly; None if the histogram does not cover them."""
+    rising = all(low < high for low, high in pairwise(histogram.edges))
+    matching = len(histogram.edges) == len(histogram.values) + 1 > 1
+    if not rising or not matching or not _is_bounded(histogram):
+        return None
+    if histogram.edges[0] > edges[0] or histogram.edges[-1] < edges[-1]:
+        return None
+    below = np.interp(edges, histogram.edges, [0.0, *accumulate(histogram.values)])
+    return [float(content) for content in np.diff(below)]
+
+
+def _is_bounded(histogram: HistogramReference) -> bool:
+    return all(abs(number) < _LARGEST for number in (*histogram.edges, *histogram.values))
 
 
 def _distance(values: Sequence[float], total: float, reference: Sequence[float], right: float) -> float:
@@ -150,9 +190,7 @@ def _distance(values: Sequence[float], total: float, reference: Sequence[float],
 
 def _in_bins_of(edges: Sequence[float], histogram: HistogramReference) -> list[float] | None:
     """Contents merged into coarser bins; None if an edge of these is not an edge of the histogram."""
-    if len(histogram.values) < len(edges) - 1 or not all(
-        abs(number) < _LARGEST for number in (*histogram.edges, *histogram.values)
-    ):
+    if len(histogram.values) < len(edges) - 1 or not _is_bounded(histogram):
         return None
     near = _SAME_EDGE * (edges[1] - edges[0])
     values, position = [], 0
@@ -193,7 +231,8 @@ class Word:
         word = case.submission.section("words").get(self.word)
         evidence = {"said": word if isinstance(word, str) else None, "reference": right}
         if word not in self.choices:
-            return Outcome(0.0, f"words.{self.word} is none of {', '.join(self.choices)}", evidence)
+            slip = f"words.{self.word} is none of {', '.join(self.choices)}"
+            return Outcome(0.0, slip, evidence, f"{slip}; give one of them")
         return Outcome(float(word == right), f"{word}, {'right' if word == right else 'wrong'}", evidence)
 
 
@@ -223,7 +262,8 @@ class Tracks:
             raise ConfigError("evidence: got no particle_id or no reconstructable particles, expected both")
         labels = case.evidence.labels.get(self.artifact)
         if not isinstance(case.submission.section("artifacts").get(self.artifact), str) or labels is None:
-            return Outcome(0.0, f"artifacts.{self.artifact} names no labels that the tools exported")
+            slip = f"artifacts.{self.artifact} names no labels that the tools exported"
+            return Outcome(0.0, slip, slip=f"{slip}; answer with the handle of export_tool")
         if len(labels) != len(truth):
             return Outcome(0.0, f"{len(labels)} labels, expected one for each of {len(truth)} hits")
         found_particles, fakes = double_majority(labels, truth)

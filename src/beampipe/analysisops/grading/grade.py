@@ -111,8 +111,8 @@ def grade(
         issues.append(Issue("error", "agent_error", error))
     issues += [Issue("error", "gate_failed", f"{gate.id}: {gate.reason}") for gate in gates if not gate.passed]
     held = not error and all(gate.passed for gate in gates)
-    rules = _rules(task.rubric.rules, case, held)
-
+    rules, slips = _rules(task.rubric.rules, case, held)
+    issues += slips
     suspicious = suspicions(read.content)
     issues += [Issue("warn", "injection_suspected", sentence) for sentence in suspicious]
     signals = {f"{rule.id}.{key}": value for rule in (*gates, *rules) for key, value in rule.evidence.items()}
@@ -131,10 +131,10 @@ def _error_of(submission: Submission) -> str:
     return ""
 
 
-def _rules(checks: Sequence[Check], case: Case, held: bool) -> list[CheckResult]:
-    """Results of the rules; if a gate failed they are listed and earn nothing."""
+def _rules(checks: Sequence[Check], case: Case, held: bool) -> tuple[list[CheckResult], list[Issue]]:
+    """Results of the rules, and issues of formal slips; if a gate failed the rules are listed and earn nothing."""
     earned: dict[str, float] = {}
-    results = []
+    results, slips = [], []
     for check in checks:
         outcome = check.kind(case)
         share = min(max(outcome.fraction, 0.0), 1.0)
@@ -142,6 +142,8 @@ def _rules(checks: Sequence[Check], case: Case, held: bool) -> list[CheckResult]
             share *= earned[name]
         earned[check.id] = share
         points = check.points * share if held else 0.0
+        if held and outcome.slip:
+            slips.append(Issue("warn", "formal_slip", f"{check.id}: {outcome.slip}"))
         results.append(
             CheckResult(
                 check.id,
@@ -154,7 +156,7 @@ def _rules(checks: Sequence[Check], case: Case, held: bool) -> list[CheckResult]
                 outcome.evidence,
             )
         )
-    return results
+    return results, slips
 
 
 def _verdict(

@@ -290,11 +290,13 @@ class Outcome:
         fraction: fraction of the points earned, 0 to 1; a gate passes only at 1.
         reason: why, in a sentence.
         evidence: the numbers from which the fraction was computed.
+        slip: how to repair a formal mistake that cost points, for the agent; without numbers of the reference.
     """
 
     fraction: float
     reason: str = ""
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    slip: str = ""
 
 
 def bell(distance: float, half: float) -> float:

@@ -105,9 +105,28 @@ def quantise(weight: ndarray, scale: float) -> tuple[Int64[ndarray, "*n"], Int64
     return round_to_units(w * scale), round_to_units(w * w * scale)
 
 
+class Cells(NamedTuple):
+    """Where the jets of events are counted.
+
+    Attributes:
+        rows: (n, 2) first histogram row of the cell of each jet, as by `histogram_rows`; -1 if it is not counted.
+        bins: (n, 2, n_taggers) bin of each tagger, counted over all taggers.
+    """
+
+    rows: Int64[ndarray, "n 2"]
+    bins: Int64[ndarray, "n 2 t"]
+
+    def by_block(self) -> Iterator[tuple[Int64[ndarray, " m"], Int64[ndarray, " m"]]]:
+        """Event and row of every counted jet, for every tagger, in blocks of events."""
+        for start in range(0, len(self.rows), _BLOCK):
+            event, jet = np.nonzero(self.rows[start : start + _BLOCK] >= 0)
+            event += start
+            for t in range(self.bins.shape[2]):
+                yield event, self.rows[event, jet] + self.bins[event, jet, t]
+
+
 def fill_weights(
-    rows: Int64[ndarray, "n 2"],
-    bins: Int64[ndarray, "n 2 t"],
+    cells: Cells,
     weight: Float32[ndarray, "n w"],
     scale: float,
     sumw: Int64[ndarray, "r w"],
@@ -116,22 +135,20 @@ def fill_weights(
     """Add every weight of every jet: one pass for all variations of weights.
 
     Args:
-        rows: first row of the cell of each jet, -1 if it is not counted.
-        bins: bin of each tagger, counted over all taggers.
+        cells: where each jet is counted.
         weight: weights of each event.
         scale: units in a weight of 1: 2**weight_bits.
         sumw: added to.
         sumw2: added to: squares of the weights.
     """
-    for event, row in _blocks(rows, bins):
+    for event, row in cells.by_block():
         values, squares = quantise(weight[event], scale)
         _add(sumw, row, values)
         _add(sumw2, row, squares)
 
 
 def fill_single(
-    rows: Int64[ndarray, "n 2"],
-    bins: Int64[ndarray, "n 2 t"],
+    cells: Cells,
     weights: Int64[ndarray, " n"],
     squares: Int64[ndarray, " n"],
     sumw: Int64[ndarray, " r"],
@@ -141,23 +158,21 @@ def fill_single(
     """Add one weight of every jet.
 
     Args:
-        rows: first row of the cell of each jet, -1 if it does not count.
-        bins: bin of each tagger, counted over all taggers.
+        cells: where each jet is counted.
         weights: weights of `quantise`.
         squares: squares of weights of `quantise`.
         sumw: added to: weights.
         sumw2: added to: squares of weights.
         entries: added to: numbers of jets.
     """
-    for event, row in _blocks(rows, bins):
+    for event, row in cells.by_block():
         np.add.at(sumw, row, weights[event])
         np.add.at(sumw2, row, squares[event])
         np.add.at(entries, row, 1)
 
 
 def fill_replicas(
-    rows: Int64[ndarray, "n 2"],
-    bins: Int64[ndarray, "n 2 t"],
+    cells: Cells,
     weights: Int64[ndarray, " n"],
     keys: UInt64[ndarray, " n"],
     seed: int | np.uint64,
@@ -167,8 +182,7 @@ def fill_replicas(
     """Add the nominal weight to every replica, multiplied by the event's Poisson number, the same for both jets.
 
     Args:
-        rows: first row of the cell of each jet, -1 if it does not count.
-        bins: bin of each tagger, counted over all taggers.
+        cells: where each jet is counted.
         weights: weights of `quantise`.
         keys: keys of `event_keys`.
         seed: added to the number of each block of four replicas, 64 bits.
@@ -178,21 +192,10 @@ def fill_replicas(
     n_replicas = replicas.shape[1]
     blocks = mix(np.uint64(seed) + np.arange((n_replicas + 3) // 4, dtype=np.uint64))
     shifts = np.arange(0, 64, 16, dtype=np.uint64)
-    for event, row in _blocks(rows, bins):
+    for event, row in cells.by_block():
         bits = mix(keys[event][:, None] + blocks)
         times = table[(bits[:, :, None] >> shifts) & np.uint64(0xFFFF)].reshape(len(event), -1)[:, :n_replicas]
         _add(replicas, row, weights[event][:, None] * times)
-
-
-def _blocks(
-    rows: Int64[ndarray, "n 2"], bins: Int64[ndarray, "n 2 t"]
-) -> Iterator[tuple[Int64[ndarray, " m"], Int64[ndarray, " m"]]]:
-    """Event and row of every counted jet, for every tagger, in blocks of events."""
-    for start in range(0, len(rows), _BLOCK):
-        event, jet = np.nonzero(rows[start : start + _BLOCK] >= 0)
-        event += start
-        for t in range(bins.shape[2]):
-            yield event, rows[event, jet] + bins[event, jet, t]
 
 
 def _add(sums: Int64[ndarray, "r w"], row: Int64[ndarray, " m"], values: Int64[ndarray, "m w"]) -> None:
@@ -447,24 +450,22 @@ def _fill_by_numpy(dijets: Dijets, scores: Scores, settings: FillSettings) -> Fi
     _refuse_weights(dijets, settings)
     out = Filled.empty(axes, settings.weight_names, settings.kinematics, settings.bootstrap.replicas, dijets.cut_flow)
     weight, square = quantise(np.ascontiguousarray(dijets.weight[:, 0]), scale)
-    rows, bins = _rows_and_bins(dijets, scores, settings, NOMINAL)
-    fill_weights(rows, bins, dijets.weight, scale, out.sumw, out.sumw2)
+    cells = _cells(dijets, scores, settings, NOMINAL)
+    fill_weights(cells, dijets.weight, scale, out.sumw, out.sumw2)
     unused = np.zeros((2, axes.n_rows), np.int64)
-    fill_single(rows, bins, weight, square, unused[0], unused[1], out.entries)
+    fill_single(cells, weight, square, unused[0], unused[1], out.entries)
     if settings.bootstrap.replicas:
         keys = event_keys(dataset_key(settings.dataset), dijets.run, dijets.event)
-        fill_replicas(rows, bins, weight, keys, settings.bootstrap.seed << 32, POISSON, out.replicas)
+        fill_replicas(cells, weight, keys, settings.bootstrap.seed << 32, POISSON, out.replicas)
     entries = np.zeros(axes.n_rows, np.int64)
     for k, name in enumerate(settings.kinematics):
-        rows, bins = _rows_and_bins(dijets, scores, settings, name)
-        fill_single(rows, bins, weight, square, out.varied_sumw[k], out.varied_sumw2[k], entries)
+        cells = _cells(dijets, scores, settings, name)
+        fill_single(cells, weight, square, out.varied_sumw[k], out.varied_sumw2[k], entries)
     return out.bounded()
 
 
-def _rows_and_bins(
-    dijets: Dijets, scores: Scores, settings: FillSettings, variation: str
-) -> tuple[Int64[ndarray, "n 2"], Int64[ndarray, "n 2 t"]]:
-    """First row of the cell of each jet, as by `histogram_rows`, and its bin of each tagger, counted over all."""
+def _cells(dijets: Dijets, scores: Scores, settings: FillSettings, variation: str) -> Cells:
+    """Where the jets are counted in a variation."""
     axes, jets = settings.axes, kinematics_of(variation, dijets, settings.energy)
     flavour = dijets.label if settings.labelled else np.zeros_like(dijets.label)
     edges, n_flavours = np.array(settings.pt_edges), len(axes.flavours)
@@ -477,7 +478,7 @@ def _rows_and_bins(
         x = scores.by_name[ScoreKey(tagger.name, variation)] if tagger.boosted else jets.n_trk
         tagger_bins(x, tagger.low, tagger.high, tagger.bins, offset, bins[:, :, t])
         offset += tagger.bins
-    return rows, bins
+    return Cells(rows, bins)
 
 
 def _refuse_weights(dijets: Dijets, settings: FillSettings) -> None:

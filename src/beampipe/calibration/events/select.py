@@ -27,7 +27,6 @@ from beampipe.calibration.ntuple.columns import (
     LOWEST_PT,
     SCORE,
     EventSource,
-    JetColumns,
     allowed_unmatched,
     columns_of,
     is_stored_as,
@@ -290,8 +289,15 @@ def run_filler(
         flavours_of_codes = _flavours_by_code(layout.labels if as_stored else None)
     chosen = filler_settings(settings, flavours_of_codes)
     filler = compiled.Filler(chosen, histograms or {}, sums, len(settings.varied), len(floats), with_table)
-    columns = JetColumns(settings.labelled, settings.regions.rule == "branch", settings.varied, tuple(floats))
-    for segment in segments(source, columns, weighted=settings.simulated):
+    every_segment = segments(
+        source,
+        weighted=settings.simulated,
+        labels=settings.labelled,
+        regions=settings.regions.rule == "branch",
+        varied=settings.varied,
+        floats=floats,
+    )
+    for segment in every_segment:
         if not filler.add(*segment):
             raise RefusedError(f"{source.path}: {filler.refusal}")
     counts = filler.finish()

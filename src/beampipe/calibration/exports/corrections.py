@@ -49,6 +49,7 @@ from beampipe.calibration.method.factors import (
     Factors,
     ScaleFactor,
     in_words,
+    json_numbers,
 )
 from beampipe.calibration.method.joint import JointUncertainties
 from beampipe.calibration.results import Results, between_samples, other_samples
@@ -269,7 +270,7 @@ def write_covariance(factors: Factors, path: Path) -> None:
             "flavour": flavour,
             "working_point": f"{wp:g}",
             "flags": factor.flags,
-            "covariance": [[float(x) if np.isfinite(x) else None for x in row] for row in factor.covariance],
+            "covariance": json_numbers(factor.covariance),
         }
         for (tagger, wp, flavour, quantity), factor in factors.by_name.items()
     ]

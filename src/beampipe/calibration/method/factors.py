@@ -25,7 +25,10 @@ from beampipe.lazy import import_name
 from beampipe.notebook import Shown
 
 if TYPE_CHECKING:
+    from hist import Hist
+    from hist.storage import Weight
     from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 
 FEWEST_JETS: Final = 100
@@ -315,8 +318,39 @@ class Factors(Shown):
         return self._in_bin(key, pt_bin)
 
     def table(self) -> tuple[FactorInBin, ...]:
-        """Every scale factor in every bin, one row each: ``pandas.DataFrame(factors.table())``."""
+        """Every scale factor in every bin, one row each."""
         return tuple(self._in_bin(key, pt_bin) for key in self.by_name for pt_bin in range(len(self.bins)))
+
+    def to_pandas(self) -> DataFrame:
+        """The `table` as one of pandas; needs the extra ``notebook``.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        from pandas import DataFrame
+
+        return DataFrame(self.table())
+
+    def to_hist(self, *, tagger: str, working_point: float, flavour: str, quantity: str) -> Hist[Weight]:
+        """One scale factor against jet pT [GeV] as a histogram; variances are the squares of the total uncertainties.
+
+        Args:
+            tagger: name of the tagger; this and the other arguments are those of `against_pt`.
+            working_point: target quark efficiency.
+            flavour: ``quark`` or ``gluon``.
+            quantity: ``efficiency`` or ``rejection``.
+
+        Raises:
+            UnknownNameError: there is no such tagger, working point, flavour or quantity.
+        """
+        from hist import Hist, axis, storage
+
+        factor = self.against_pt(tagger=tagger, working_point=working_point, flavour=flavour, quantity=quantity)
+        histogram = Hist(
+            axis.Variable(self.pt_edges, name="pt", label="jet pT [GeV]", flow=False), storage=storage.Weight()
+        )
+        histogram[...] = np.stack([factor.nominal, factor.total**2], axis=-1)
+        return histogram
 
     def plot(
         self, tagger: str = "", working_point: float = 0.0, flavour: str = "quark", quantity: str = "efficiency"

@@ -126,7 +126,7 @@ def _remote_errors(path: Path) -> Iterator[None]:
         # For several ranges at once, fsspec returns errors instead of bytes, which uproot then fails to slice.
         broken = re.match(r"'(\w+)' object is not subscriptable", str(cause))
         if isinstance(cause, OSError | TimeoutError) or "client" in type(cause).__module__ or broken:
-            what = broken[1] if broken else f"{type(cause).__name__}: {_first_line(cause)}"
+            what = broken[1] if broken else error_line(cause)
             raise FileError(f"{address(path)}: cannot be reached ({what}); try again later", path=path) from error
         raise
 
@@ -150,7 +150,7 @@ def file_errors(path: Path, what: str) -> Iterator[None]:
     except Exception as error:
         # uproot meets a damaged file in many ways: IndexError, struct.error, ValueError, errors of each codec.
         raise FileError(
-            f"{address(path)}: {what!r} cannot be read ({type(error).__name__}: {_first_line(error)});"
+            f"{address(path)}: {what!r} cannot be read ({error_line(error)});"
             " the file is truncated or damaged: copy or make it again",
             path=path,
             name=what,
@@ -162,9 +162,10 @@ def branch_error(path: Path, branch: str, problem: str) -> FileError:
     return FileError(f"{path}: branch {branch!r}: {problem}", path=path, name=branch)
 
 
-def _first_line(error: BaseException | None) -> str:
-    """The first line of the text of an error."""
-    return next(iter(str(error).strip().splitlines()), "")
+def error_line(error: BaseException | None) -> str:
+    """The type of an error and the first line of its text."""
+    first = str(error).strip().splitlines()[:1]
+    return f"{type(error).__name__}: {first[0]}" if first else type(error).__name__
 
 
 _PLAIN: Final = (0, 10)

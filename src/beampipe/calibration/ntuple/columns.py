@@ -657,22 +657,6 @@ def _counted_weights(branch: Any, source: EventSource) -> Iterator[Basket]:
         yield _by_event(start, numbers.reshape(stop - start, n_weights))
 
 
-class JetColumns(NamedTuple):
-    """Columns of jets that the compiled filler gets beside pT, eta, cleaning and n_trk.
-
-    Attributes:
-        labels: whether labels are required.
-        regions: whether the region of each jet is required.
-        varied: names of the variations of n_trk.
-        floats: names of columns that are passed on unchanged.
-    """
-
-    labels: bool
-    regions: bool
-    varied: tuple[str, ...]
-    floats: tuple[str, ...]
-
-
 class Segment(NamedTuple):
     """Consecutive events as the compiled filler takes them.
 
@@ -690,13 +674,24 @@ class Segment(NamedTuple):
     columns: list[tuple[ndarray, bool, int] | None]
 
 
-def segments(source: EventSource, wanted: JetColumns, *, weighted: bool) -> Iterator[Segment]:
+def segments(
+    source: EventSource,
+    *,
+    weighted: bool,
+    labels: bool,
+    regions: bool,
+    varied: Iterable[str],
+    floats: Iterable[str],
+) -> Iterator[Segment]:
     """The events of a range, divided where a column begins a new basket.
 
     Args:
         source: range of events.
-        wanted: columns of jets.
         weighted: whether weights are required.
+        labels: whether labels are required.
+        regions: whether the region of each jet is required.
+        varied: names of the variations of n_trk.
+        floats: names of columns of jets that are passed on unchanged.
 
     Raises:
         FileError: a branch cannot be read, or columns of jets have different numbers of jets.
@@ -706,10 +701,10 @@ def segments(source: EventSource, wanted: JetColumns, *, weighted: bool) -> Iter
     assert pt is not None
     names = ["jet_eta", "jet_clean", "jet_n_trk"]
     jets = [pt, *(jet_stream(source, name, JET_BRANCHES[name], pt) for name in names)]
-    jets += [jet_stream(source, "jet_label", "int8", pt) if wanted.labels else None]
-    jets += [jet_stream(source, "jet_region", "int8", pt) if wanted.regions else None]
-    jets += [jet_stream(source, VARIED_N_TRK[name], "uint16", pt) for name in wanted.varied]
-    jets += [jet_stream(source, name, "float32", pt) for name in wanted.floats]
+    jets += [jet_stream(source, "jet_label", "int8", pt) if labels else None]
+    jets += [jet_stream(source, "jet_region", "int8", pt) if regions else None]
+    jets += [jet_stream(source, VARIED_N_TRK[name], "uint16", pt) for name in varied]
+    jets += [jet_stream(source, name, "float32", pt) for name in floats]
     weight = weight_stream(source) if weighted else None
     of_jets, others = ([stream for stream in group if stream is not None] for group in (jets, (*events, weight)))
     at, n_events = 0, source.stop - source.start

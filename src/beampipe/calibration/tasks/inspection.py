@@ -24,7 +24,7 @@ from beampipe.calibration.ntuple.branches import remote_digest
 from beampipe.calibration.ntuple.columns import DERIVED
 from beampipe.calibration.ntuple.inspection import inspect_file
 from beampipe.calibration.tasks.runtime import Workers, Workspace, stage_code
-from beampipe.errors import ConfigError, FileError, WorkflowError
+from beampipe.errors import ConfigError, FileError, MissingExtraError, WorkflowError
 from beampipe.workflow import FileDigests, FileStamp, Input, Recipe, Store, Task, digest_of
 
 
@@ -104,7 +104,7 @@ def inspect_files(configuration: Configuration, space: Workspace, workers: Worke
     stamps = {path: _stamp_of(path) for path in paths}
     remote = [path for path in paths if is_remote(path)]
     tasks: list[Task[Any]] = [Task(str(path), remote_digest, (path,)) for path in remote]
-    digests = dict(zip(remote, _run_inspections("asking for files", tasks, workers), strict=True))
+    digests = dict(zip(remote, _run_inspections("remote files", tasks, workers), strict=True))
     digests |= {path: cache.cached(path, stamp) or "" for path, stamp in stamps.items() if stamp is not None}
     recipes = {path: _recipe(path, stamps[path], digests.get(path, ""), requests[path]) for path in paths}
     store = space.store
@@ -112,7 +112,7 @@ def inspect_files(configuration: Configuration, space: Workspace, workers: Worke
     missing = [path for path, content in facts.items() if content is None]
     # No leases: an inspection takes no longer than acquiring a lease.
     tasks = [Task(str(path), _inspect, (store, recipes[path], path, requests[path], stamps[path])) for path in missing]
-    _run_inspections("looking at files", tasks, workers)
+    _run_inspections("inspecting files", tasks, workers)
     return {
         path: InspectedFile(
             path, stamps[path], digests[path], _facts(store, recipes[path], facts[path]), requests[path], recipes[path]
@@ -176,6 +176,9 @@ def _run_inspections(what: str, tasks: list[Task[Any]], workers: Workers) -> lis
     try:
         return workers.run(what, tasks)
     except WorkflowError as error:
+        missing = next((fault for _, fault in error.errors if isinstance(fault, MissingExtraError)), None)
+        if missing is not None:  # all files are fine
+            raise missing from error
         files: dict[str, list[str]] = {}
         for label, fault in error.errors:
             files.setdefault(str(fault).removeprefix(f"{label}: ").replace(label, "FILE"), []).append(label)

@@ -180,8 +180,8 @@ def _wanted_layouts(configuration: Configuration) -> tuple[str, ...]:
     both = [name for name in own if name in built_in]
     if both:
         raise ConfigError(
-            f"layout.variations.{both[0]}: got a name that also the stand-in for the jet energy has; expected another,"
-            " or energy = { scale = 0, resolution = 0 }"
+            f"layout.variations.{both[0]}: got the name of a built-in variation of the jet energy; expected another, or"
+            " energy = { scale = 0, resolution = 0 }"
         )
     matching_or_error("variation of jets", (*own, *built_in), configuration.kinematic_patterns)
     return matching(own, configuration.kinematic_patterns)

@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar
 
 from beampipe.calibration.config import Configuration
 from beampipe.calibration.kernels import build
+from beampipe.calibration.ntuple.branches import error_line
 from beampipe.errors import BeampipeError, FileError, TooLargeError
 from beampipe.terminal import Progress
 from beampipe.workflow import (
@@ -211,19 +212,19 @@ def _explanation(label: str, error: Exception) -> Exception | None:
         number = cause.errno if isinstance(cause, OSError) else None
         if isinstance(cause, MemoryError) or number == errno.ENOMEM:
             return TooLargeError(
-                f"{what}: got no more memory ({_error_line(cause)}), expected room for one chunk of events; set a"
-                " smaller chunk_events, take fewer workers, or give them more memory (--memory)"
+                f"{what}: not enough memory ({error_line(cause)}) for a chunk of events; set a smaller chunk_events,"
+                " take fewer workers, or give them more memory (--memory)"
             )
         if number in (errno.EACCES, errno.EPERM, errno.EROFS):
             return FileError(
-                f"{what}: got no permission ({_error_line(cause)}); grant it, or choose another place", path=path
+                f"{what}: no permission ({error_line(cause)}); grant it, or choose another folder", path=path
             )
         if number in _DEVICE and raised_by_us:
-            text = f"{what}: the disk or the network failed, the file may be fine ({_error_line(cause)}); run again"
+            text = f"{what}: the disk or the network failed, the file may be fine ({error_line(cause)}); run again"
             return OSError(number, text)
         if isinstance(cause, ImportError) and raised_by_us and isinstance(error, FileError):
             name = cause.name or "a package"
-            return FileError(f"{what}: cannot be read without {name} ({_error_line(cause)}); install it", path=path)
+            return FileError(f"{what}: cannot be read without {name} ({error_line(cause)}); install it", path=path)
     return None
 
 
@@ -236,11 +237,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         if not isinstance(cause, BeampipeError):
             yield cause
         cause = cause.__cause__ or cause.__context__
-
-
-def _error_line(error: BaseException) -> str:
-    first = str(error).strip().splitlines()[:1]
-    return f"{type(error).__name__}: {first[0]}" if first else type(error).__name__
 
 
 T = TypeVar("T")

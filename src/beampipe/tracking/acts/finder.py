@@ -17,7 +17,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Float64, Int64
 from beampipe.errors import ConfigError
-from beampipe.events import NO_TRACK, Hits, cylindrical
+from beampipe.events import NO_TRACK, Event, Hits, cylindrical
 from beampipe.settings import build
 from beampipe.tracking.acts.sequencer import (
     CLUSTERS,
@@ -41,7 +41,7 @@ from beampipe.tracking.acts.sequencer import (
 )
 from beampipe.tracking.acts.settings import ACTS_EFFICIENT, ActsSettings
 from beampipe.tracking.catalogue import DEFAULT_PIPELINE
-from beampipe.tracking.finder import InOneThread, TrackFinder
+from beampipe.tracking.finder import InOneThread, TrackFinder, hits_of
 from beampipe.tracking.kernels.reference import number_by_first_hit
 from beampipe.tracking.loading import load_pipeline
 from beampipe.tracking.models import DEFAULT_MODEL
@@ -487,13 +487,13 @@ class ActsTrackFinder(InOneThread):
         """Field that the settings are for, and threads."""
         return {"field": f"{self.settings.field_z:.3g} T", "threads": self.threads}
 
-    def find(self, hits: Hits, /) -> ActsTracks:
+    def find(self, event: Event | Hits, /) -> ActsTracks:
         """The tracks of one event: hit lists as ACTS made them, and one label per hit.
 
         Raises:
             InputError: a hit lacks its module, local position or variance.
         """
-        return self.find_batch([hits])[0]
+        return self.find_batch([hits_of(event)])[0].found_in(event)
 
     def find_batch(self, hits: Sequence[Hits]) -> list[ActsTracks]:
         """The tracks of many events.

@@ -13,12 +13,12 @@ from numpy import ndarray
 
 from beampipe.arrays import Int64
 from beampipe.errors import ShapeError
-from beampipe.events import NO_TRACK, Hits, Tracks, hit_lists, split_hit_lists
+from beampipe.events import NO_TRACK, Event, Hits, Tracks, hit_lists, split_hit_lists
 from beampipe.tracking.acts import sequencer
 from beampipe.tracking.acts.finder import SPACE_POINTS, space_point_maker
 from beampipe.tracking.acts.sequencer import ActsDetector, ActsTracks, Clock, Failures, FittedTracks, HitLists, Laps
 from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS
-from beampipe.tracking.finder import InOneThread, TrackFinder
+from beampipe.tracking.finder import InOneThread, TrackFinder, hits_of
 
 ALL_VOLUMES = (7, 8, 9, 12, 13, 14, 16, 17, 18)
 """Sensitive volumes of the Generic detector. Its strips measure two coordinates, so they give space points too."""
@@ -243,9 +243,9 @@ class KalmanFitted(InOneThread):
     min_hits: int = MIN_TRACK_HITS
     field_z: float = 2.0
 
-    def find(self, hits: Hits, /) -> ActsTracks:
+    def find(self, event: Event | Hits, /) -> ActsTracks:
         """Tracks as the finder gave them, with their fit; raises what the finder and `fit_tracks` raise."""
-        start = process_time()
+        hits, start = hits_of(event), process_time()
         tracks = self.finder.find(hits)
         cpu = process_time() - start
         rows = measured_hit_lists(hits, tracks.track_id if tracks.candidates is None else tracks.candidates)
@@ -257,4 +257,4 @@ class KalmanFitted(InOneThread):
             tracks.candidates,
             {"find": cpu, "kalman_fit": sum(fitted.cpu_seconds.values())},
             fitted=fitted,
-        )
+        ).found_in(event)

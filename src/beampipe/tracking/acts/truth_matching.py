@@ -101,7 +101,14 @@ def acts_truth_matching(
         proto_tracks(hit_lists, rows, "prototracks", failures),
         *_match(double),
     ]
-    performance = _performance()
+    acts, examples = pyacts()
+    config = examples.PythonPatternRecognitionPerformanceWriter.Config()
+    config.inputTracks = "given_tracks"
+    config.inputParticles = "particles_to_find"
+    config.inputTrackParticleMatching = "track_particle_matching"
+    config.inputParticleTrackMatching = "particle_track_matching"
+    config.inputParticleMeasurementsMap = "particle_measurements_map"
+    performance = examples.PythonPatternRecognitionPerformanceWriter(config, acts.logging.ERROR)
     try:
         run_sequence(algorithms, len(events), 1, [performance])
     finally:
@@ -199,14 +206,3 @@ def _match(double: bool) -> list[Any]:
             doubleMatching=double,
         ),
     ]
-
-
-def _performance() -> Any:
-    acts, examples = pyacts()
-    config = examples.PythonPatternRecognitionPerformanceWriter.Config()
-    config.inputTracks = "given_tracks"
-    config.inputParticles = "particles_to_find"
-    config.inputTrackParticleMatching = "track_particle_matching"
-    config.inputParticleTrackMatching = "particle_track_matching"
-    config.inputParticleMeasurementsMap = "particle_measurements_map"
-    return examples.PythonPatternRecognitionPerformanceWriter(config, acts.logging.ERROR)

@@ -7,18 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import isnan, nan
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy import ndarray
 from scipy.special import betaincinv
 
 from beampipe.arrays import Int64
-from beampipe.errors import FileError, InputError
+from beampipe.errors import FileError, InputError, UnknownNameError
 from beampipe.files import write_whole
+from beampipe.lazy import import_name
 from beampipe.notebook import Shown, html_table
 from beampipe.tracking.evaluation.matching import FORMULA
 from beampipe.tracking.truth import Selection
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 FEWEST_EVENTS: Final = 4
 """With fewer events than this the scatter between events is not estimated, and captions state it."""
@@ -167,6 +172,9 @@ def stage_time(stage: str, seconds: Sequence[float]) -> StageTime:
 
 
 _FORMAT: Final = "beampipe.evaluation/1"
+
+EVALUATION_MARK: Final = f'"format": "{_FORMAT}"'
+"""Text near the begin of the JSON file of an evaluation."""
 
 _FEW: Final = 3
 """Largest number of finders in a one-line summary."""
@@ -354,6 +362,65 @@ class Evaluation(Shown):
     min_track_hits: int
     threads: int
     finders: tuple[FinderResult, ...]
+
+    def __getitem__(self, name: str) -> FinderResult:
+        """The result of the finder of that name.
+
+        Raises:
+            UnknownNameError: there is none.
+        """
+        by_name = {finder.name: finder for finder in self.finders}
+        if name not in by_name:
+            raise UnknownNameError("finder", name, by_name)
+        return by_name[name]
+
+    @property
+    def efficiency(self) -> float:
+        """Efficiency of the first finder, by double majority: selected particles found / selected particles."""
+        return self.finders[0].double.efficiency.value
+
+    @property
+    def fake_rate(self) -> float:
+        """Share of the first finder's candidates that match no particle, by double majority."""
+        return self.finders[0].double.fakes.value
+
+    def to_pandas(self) -> DataFrame:
+        """A table of pandas, one row per finder; needs the extra ``notebook``.
+
+        The shares, by double majority, are `efficiency`, `displaced`, `fake_rate` and `duplicate_rate`, each with the
+        ends of its interval (`_low`, `_high`). `seconds` is the median time of an event.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        from pandas import DataFrame
+
+        rows = []
+        for finder in self.finders:
+            row: dict[str, object] = {"finder": finder.name, "events": len(finder.events)}
+            rates = finder.double
+            shares = (rates.efficiency, rates.displaced, rates.fakes, rates.duplicates)
+            for name, share in zip(("efficiency", "displaced", "fake_rate", "duplicate_rate"), shares, strict=True):
+                low, high = share.interval
+                row |= {name: share.value, f"{name}_low": low, f"{name}_high": high}
+            rows.append({**row, "seconds": next((time.median for time in finder.stages if time.stage == "total"), nan)})
+        return DataFrame(rows)
+
+    def plot(self, *variables: str, majority: str = "double") -> Figure:
+        """Efficiency of all finders against variables of the particles, one panel each, with its errors.
+
+        Args:
+            *variables: ``"pt"``, ``"eta"``, ``"vertex_z"``, ``"distance"`` or ``"origin"``; by default the first three.
+            majority: ``"double"`` or ``"single"``.
+
+        Raises:
+            UnknownNameError: no such variable.
+            MissingExtraError: matplotlib or mplhep is not installed.
+        """
+        figure: Figure = import_name("beampipe.tracking.evaluation.report:plot_efficiency")(
+            self, variables or ("pt", "eta", "vertex_z"), majority
+        )
+        return figure
 
     def facts(self) -> Mapping[str, object]:
         """The sample, and the efficiency of each finder by double majority."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from time import perf_counter, process_time
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy import ndarray
@@ -14,7 +15,7 @@ from scipy.spatial import cKDTree
 
 from beampipe.arrays import Float, Int64
 from beampipe.errors import BeampipeError, InputError, ShapeError, UnknownNameError
-from beampipe.events import NO_TRACK, Event, Hits, Particles, Tracks
+from beampipe.events import NO_TRACK, Event, Events, Hits, Particles, Tracks, Truth
 from beampipe.tracking.evaluation.matching import (
     MIN_TRACK_HITS,
     Candidates,
@@ -313,10 +314,10 @@ def require_labels(hits: Hits, tracks: Tracks) -> None:
 
 
 def evaluate(
-    finders: Mapping[str, TrackFinder],
+    finders: TrackFinder | Sequence[TrackFinder] | Mapping[str, TrackFinder],
     events: Iterable[Event],
     *,
-    sample: str,
+    sample: str | None = None,
     selection: Selection = HEADLINE,
     displaced: Selection | None = None,
     min_track_hits: int = MIN_TRACK_HITS,
@@ -327,9 +328,9 @@ def evaluate(
     """Score finders on the same events, event by event, so that all of them see the same state of the machine.
 
     Args:
-        finders: finders by name.
+        finders: one finder, several, or several by name; without a name each is called as its pipeline or its class.
         events: events with truth; read once, one at a time.
-        sample: description of the events (file, degradation, seed).
+        sample: description of the events (file, degradation, seed); the name of their file if not given.
         selection: particles that the headline efficiency counts.
         displaced: particles of the displaced class; by default the same cuts with origin from
             `selection.max_origin` to 100 mm.
@@ -340,15 +341,22 @@ def evaluate(
 
     Raises:
         InputError: an event has no truth, or there is no event.
+        TypeError: these are no finders, or no events; the message names the right call.
     """
+    by_name = _by_name(finders)
+    if isinstance(events, str | Path | Event):
+        call = "evaluate(finder, [event])" if isinstance(events, Event) else "evaluate(finder, open_events(path))"
+        raise TypeError(f"evaluate: got {type(events).__name__}, expected events; call {call}")
+    if sample is None:
+        sample = events.source if isinstance(events, Events) else "events"
     displaced = selection.displaced() if displaced is None else displaced
     edges = {name: variable.edges(selection) for name, variable in VARIABLES.items()}
     anywhere = replace(selection, min_origin=0.0, max_origin=edges["origin"][-1], primary_only=False)
-    tallies = {name: _Tally(edges) for name in finders}
+    tallies = {name: _Tally(edges) for name in by_name}
     n_events = 0
     for event in events:
         truth = _EventTruth.of(event, selection, displaced, anywhere)
-        for name, finder in finders.items():
+        for name, finder in by_name.items():
             for _ in range(warm_up if n_events == 0 else 0):
                 _FinderCall.run(finder, event)
             tallies[name].add(truth, _FinderCall.run(finder, event), min_track_hits)
@@ -362,9 +370,27 @@ def evaluate(
     return Evaluation(sample, selection, displaced, min_track_hits, threads, results)
 
 
+def _by_name(finders: object) -> dict[str, TrackFinder]:
+    """One finder, several, or several by name; those of one name are numbered."""
+    by_name: dict[str, Any] = {}
+    if isinstance(finders, Mapping):
+        by_name = dict(finders)
+    else:
+        for finder in finders if isinstance(finders, list | tuple) else [finders]:
+            name = getattr(finder, "name", type(finder).__name__)
+            number = sum(other.split(" #")[0] == name for other in by_name) + 1
+            by_name[name if number == 1 else f"{name} #{number}"] = finder
+    for finder in by_name.values():
+        if isinstance(finder, str) or not callable(getattr(finder, "find", None)):
+            raise TypeError(
+                f"evaluate: got {repr(finder)[:60]}, expected a finder; call evaluate(load_pipeline(), events)"
+            )
+    return by_name
+
+
 def compare(
-    event: Event,
-    tracks: Tracks,
+    tracks: Tracks | Event | Truth,
+    truth: Event | Truth | Tracks,
     *,
     selection: Selection = HEADLINE,
     min_track_hits: int = MIN_TRACK_HITS,
@@ -372,12 +398,15 @@ def compare(
 ) -> Evaluation:
     """Score the tracks of one event by its truth: efficiency, fakes and duplicates, as a notebook shows them.
 
+    >>> compare(tracks, event)
+    >>> compare(tracks, event.truth)
+
     With few particles the errors are large, and one event does not show the scatter between events: `evaluate`
     scores finders on many. Times are those that the tracks carry.
 
     Args:
-        event: event with truth.
-        tracks: tracks that were found in it.
+        tracks: tracks of the event; tracks and truth may also be given in the other order.
+        truth: the event, or its truth; then the tracks must be those of a finder, which know their hits.
         selection: particles that the efficiency counts; by default primary ones with pT > 1 GeV.
         min_track_hits: hits from which a track is a candidate.
         name: name of the finder in tables.
@@ -385,7 +414,21 @@ def compare(
     Raises:
         InputError: the event has no truth.
         ShapeError: the tracks are of another number of hits.
+        TypeError: these are not tracks and truth.
     """
+    if isinstance(truth, Tracks):
+        tracks, truth = truth, tracks
+    if not isinstance(tracks, Tracks) or not isinstance(truth, Event | Truth):
+        raise TypeError(
+            f"compare: got {type(tracks).__name__} and {type(truth).__name__}, expected tracks and an event;"
+            " call compare(finder.find(event), event)"
+        )
+    if isinstance(truth, Event):
+        event = truth
+    elif tracks.event is None:
+        raise TypeError("compare: got tracks that no finder made, and truth alone; call compare(tracks, event)")
+    else:
+        event = replace(tracks.event, truth=truth)
     require_labels(event.hits, tracks)
     return evaluate(
         {name: _FoundTracks(tracks)},

@@ -11,9 +11,9 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Int64
-from beampipe.events import Hits, TrackParameters, Tracks, hit_lists, split_hit_lists
+from beampipe.events import Event, Hits, TrackParameters, Tracks, hit_lists, split_hit_lists
 from beampipe.notebook import Shown
-from beampipe.tracking.finder import TrackFinder
+from beampipe.tracking.finder import TrackFinder, hits_of
 from beampipe.tracking.fitting.helix import cartesian
 from beampipe.tracking.fitting.reference import FitTables, fit_track, layer_of
 from beampipe.tracking.kernels.loading import contiguous, native, useful_threads
@@ -39,17 +39,18 @@ class TrackFitter(Shown):
         field = f"{float(self.tables.field[0]):.3g} T"
         return {"layers": len(self.tables.layers), "field": field, "threads": self.threads}
 
-    def __call__(self, hits: Hits, tracks: Tracks) -> TrackParameters:
+    def __call__(self, event: Event | Hits, tracks: Tracks) -> TrackParameters:
         """Parameters of each track; the tracks themselves stay as they are.
 
         Args:
-            hits: hits of one event.
+            event: the event, or its hits.
             tracks: tracks found in it: hit lists (`candidates`) where tracks share hits, else the labels.
 
         Raises:
             ShapeError: the tracks are of another number of hits.
             InputError: a row of a candidate outside the event.
         """
+        hits = hits_of(event)
         rows, begin = hit_lists(hits, tracks)
         if (kernels := native()) is None:
             return reference_fits(hits, rows, begin, self.tables)
@@ -66,12 +67,12 @@ class TrackFitter(Shown):
         )
         return TrackParameters(*fitted)
 
-    def add(self, hits: Hits, tracks: Tracks) -> Tracks:
+    def add(self, event: Event | Hits, tracks: Tracks) -> Tracks:
         """The same tracks with their parameters, and the time of the fit among their `seconds`.
 
         The parameters are at the perigee relative to `Tracks.beam_spot`.
         """
-        before = perf_counter()
+        hits, before = hits_of(event), perf_counter()
         parameters = self(replace(hits, position=tracks.beam_spot.relative_to(hits.position)), tracks)
         return replace(tracks, parameters=parameters, seconds={**tracks.seconds, "fit": perf_counter() - before})
 
@@ -123,27 +124,30 @@ class FittedFinder(Shown):
         """The finder and the fitter."""
         return {"finder": self.finder, "fitter": self.fitter}
 
-    def find(self, hits: Hits, /) -> Tracks:
+    def find(self, event: Event | Hits, /) -> Tracks:
         """The tracks of one event, with their parameters."""
-        return self.fitter.add(hits, self.finder.find(hits))
+        hits = hits_of(event)
+        return self.fitter.add(hits, self.finder.find(hits)).found_in(event)
 
-    def submit(self, hits: Hits, /) -> Future[Tracks]:
+    def submit(self, event: Event | Hits, /) -> Future[Tracks]:
         """The tracks of one event, later: fitted in the thread in which they arrive."""
+        hits = hits_of(event)
         fitted: Future[Tracks] = Future()
         fitted.set_running_or_notify_cancel()
 
         def fit(tracks: Future[Tracks]) -> None:
             try:
-                fitted.set_result(self.fitter.add(hits, tracks.result()))
+                fitted.set_result(self.fitter.add(hits, tracks.result()).found_in(event))
             except BaseException as error:  # interrupts, too, are passed to the caller that waits
                 fitted.set_exception(error)
 
         self.finder.submit(hits).add_done_callback(fit)
         return fitted
 
-    async def find_async(self, hits: Hits, /) -> Tracks:
+    async def find_async(self, event: Event | Hits, /) -> Tracks:
         """The tracks of one event, for asyncio."""
-        return self.fitter.add(hits, await self.finder.find_async(hits))
+        hits = hits_of(event)
+        return self.fitter.add(hits, await self.finder.find_async(hits)).found_in(event)
 
     def close(self) -> None:
         """Free the resources of the finder."""

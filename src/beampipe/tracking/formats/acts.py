@@ -25,7 +25,15 @@ from beampipe.arrays import Int64
 from beampipe.errors import ColumnError, FileError
 from beampipe.events import NOISE, Event, HitColumns, Hits, Particles, Tracks, Truth, cylindrical, hit_lists
 from beampipe.files import make_folder
-from beampipe.tracking.formats.format import EventFiles, EventFormat, FileProbe, ReadOptions, matching_rows, probe_file
+from beampipe.tracking.formats.format import (
+    EventFiles,
+    EventFormat,
+    FileProbe,
+    ReadOptions,
+    matching_rows,
+    one_event,
+    probe_file,
+)
 from beampipe.tracking.formats.tables import (
     Origin,
     decimals,
@@ -140,7 +148,7 @@ def _is_measurement_file(file: FileProbe) -> bool:
     return file.has("global_x") or not any(files.folder.glob(f"{files.stem}-spacepoint*.csv*"))
 
 
-ACTS: Final = EventFormat("acts", _is_measurement_file, read_acts)
+ACTS: Final = EventFormat("acts", _is_measurement_file, read_acts, count=one_event)
 """Measurements as ACTS writes them, with global positions; in mm and GeV."""
 
 _POSITION: Final = (("x", "y", "z"), ("sp_x", "sp_y", "sp_z"))
@@ -221,7 +229,7 @@ def _is_spacepoint_file(file: FileProbe) -> bool:
 
 
 SPACEPOINTS: Final = EventFormat(
-    "acts-spacepoints", _is_spacepoint_file, read_spacepoints, yields_to=frozenset({ACTS.name})
+    "acts-spacepoints", _is_spacepoint_file, read_spacepoints, yields_to=frozenset({ACTS.name}), count=one_event
 )
 """Space points as ACTS writes them, in mm and GeV."""
 

@@ -23,7 +23,7 @@ from numpy import ndarray
 
 from beampipe.errors import ColumnError, FileError, InputError
 from beampipe.events import NO_TRACK, NOISE, Event, Particles, Tracks, Truth
-from beampipe.tracking.formats.format import EventFormat, ReadOptions, probe_file, read_json
+from beampipe.tracking.formats.format import EventFormat, ReadOptions, one_event, probe_file, read_json
 from beampipe.tracking.formats.tables import (
     Origin,
     decimal_columns,
@@ -190,7 +190,7 @@ def _display_truth(origin: Origin, columns: dict[str, ndarray], vertex: object) 
 
 
 DISPLAY: Final = EventFormat(
-    "event-display", lambda file: file.kind == "json" and file.has(_DISPLAY_HITS), read_display
+    "event-display", lambda file: file.kind == "json" and file.has(_DISPLAY_HITS), read_display, count=one_event
 )
 """Events of ColliderML's event display, in mm and GeV."""
 

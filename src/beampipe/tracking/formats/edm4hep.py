@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -125,13 +125,14 @@ _IN_SIMULATION: Final = 1 << 30
 """Bit of `simulatorStatus`: the particle was made in the detector."""
 
 
-def read_edm4hep(path: Path, options: ReadOptions) -> Iterator[Event]:
+def read_edm4hep(path: Path, options: ReadOptions, first: int = 0) -> Iterator[Event]:
     """The events of a file: the hits of the collections `options.hits`, one behind the other.
 
     Args:
         path: ROOT file.
         options: names of the collections. Without `hits` the only collection of tracker hits is read; without `links`
             there is no truth; without `particles` the only collection of simulated particles is taken.
+        first: row of the first event that is read.
 
     Yields:
         Each event; its number is `EventHeader.eventNumber`, or the entry where that is not unique. Hits are numbered
@@ -152,7 +153,7 @@ def read_edm4hep(path: Path, options: ReadOptions) -> Iterator[Event]:
             tree.expect(name, _HIT, "collection of tracker hits")
         links = _links(tree, hits, options) if options.links else []
         fields = () if options.cell_id is None else cell_fields(options.cell_id)
-        for entry, event_id in enumerate(tree.event_ids()):
+        for entry, event_id in islice(enumerate(tree.event_ids()), first, None):
             origin = Origin(path, EDM4HEP.name, event_id)
             columns, lengths = _hit_columns(tree, entry, hits)
             if fields:
@@ -329,10 +330,17 @@ def _particles(tree: _Tree, entry: int, name: str) -> Particles:
     )
 
 
+def _count_entries(path: Path) -> int:
+    with open_root(path) as file:
+        return int(file[_TREE].num_entries)
+
+
 EDM4HEP: Final = EventFormat(
     "edm4hep",
     lambda file: file.kind == "root" and file.has(_TREE),
     read_edm4hep,
     frozenset({"hits", "links", "particles", "cell_id"}),
+    count=_count_entries,
+    read_from=read_edm4hep,
 )
 """Tracker hits of EDM4hep, in mm and GeV."""

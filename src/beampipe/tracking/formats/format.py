@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Int64
 from beampipe.errors import FileError
-from beampipe.events import Event
+from beampipe.events import Event, Events
 from beampipe.tracking.formats.tables import arrow, header_of, open_parquet
 
 
@@ -66,6 +67,8 @@ class EventFormat:
         takes: names of the attributes of `ReadOptions` that the format uses.
         yields_to: names of formats that are read instead where a folder holds both.
         readable: whether a file that is not recognised can be read all the same, if the user names the format.
+        count: number of events of a file, without reading them; None where they must be read.
+        read_from: the events of a file from that row on, without reading those before; None where they must be read.
     """
 
     name: str
@@ -74,10 +77,41 @@ class EventFormat:
     takes: frozenset[str] = frozenset()
     yields_to: frozenset[str] = frozenset()
     readable: Callable[[FileProbe], bool] = lambda file: False
+    count: Callable[[Path], int] | None = None
+    read_from: Callable[[Path, ReadOptions, int], Iterator[Event]] | None = None
 
     def accepts(self, file: FileProbe) -> bool:
         """Whether a file can be read if the user names the format."""
         return self.recognises(file) or self.readable(file)
+
+    def events(self, source: Path, files: Sequence[Path], options: ReadOptions) -> Events:
+        """The events of one or more files, read when they are used.
+
+        Args:
+            source: file or folder that the user named.
+            files: files, in order.
+            options: options of the reader.
+        """
+
+        def read(first: int) -> Iterator[Event]:
+            for file in files:
+                if first and self.count is not None and first >= (n := self.count(file)):
+                    first -= n
+                    continue
+                if self.read_from is not None:
+                    yield from self.read_from(file, options, first)
+                    first = 0
+                    continue
+                for event in self.read(file, options):
+                    if first:
+                        first -= 1
+                    else:
+                        yield event
+
+        def size(count: Callable[[Path], int]) -> int:
+            return sum(map(count, files))
+
+        return Events(source.name, read, None if self.count is None else partial(size, self.count))
 
 
 _MAX_SHOWN_NAMES: Final = 12
@@ -114,6 +148,11 @@ class FileProbe:
             return {"numbers": "numbers between commas"}.get(self.kind, "neither Parquet, ROOT, JSON nor CSV")
         shown = ", ".join(repr(name) for name in self.names[:_MAX_SHOWN_NAMES])
         return f"{titles[self.kind]} {shown or 'none'}{', ...' if len(self.names) > _MAX_SHOWN_NAMES else ''}"
+
+
+def one_event(path: Path) -> int:
+    """The number of events of a file of a format with one event per file."""
+    return 1
 
 
 def probe_file(path: Path) -> FileProbe:

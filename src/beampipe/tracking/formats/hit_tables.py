@@ -16,7 +16,7 @@ from numpy import ndarray
 from beampipe.errors import ColumnError, FileError
 from beampipe.events import Event, Hits, scale_named
 from beampipe.tracking.formats.colliderml import COLLIDERML
-from beampipe.tracking.formats.format import EventFormat, FileProbe, ReadOptions, probe_file
+from beampipe.tracking.formats.format import EventFormat, FileProbe, ReadOptions, one_event, probe_file
 from beampipe.tracking.formats.parquet import OWN
 from beampipe.tracking.formats.tables import (
     Origin,
@@ -30,6 +30,9 @@ from beampipe.tracking.formats.tables import (
     read_table,
     without_prefix,
 )
+
+_POSITIONS: Final = ({"r", "phi", "z"}, {"x", "y", "z"})
+"""Names of the columns of positions."""
 
 
 def read_tables(path: Path, options: ReadOptions) -> Iterator[Event]:
@@ -98,7 +101,9 @@ def _events_of_csv(path: Path, by: str | None) -> Iterator[tuple[object, dict[st
 
 
 def _is_hit_table(file: FileProbe) -> bool:
-    # A CSV file with such a header may be anything, and labels are an output: both need an explicit `format`.
+    # CSV with further columns may be anything, and labels are an output: both need an explicit `format`.
+    if file.kind == "csv":
+        return {without_prefix(name) for name in file.names} - {"event_id", "event", "id"} in _POSITIONS
     taken = OWN.recognises(file) or COLLIDERML.recognises(file) or file.has("hit", "track_id")
     return file.kind == "parquet" and has_position(file) and not taken
 
@@ -128,5 +133,7 @@ def read_features(path: Path, options: ReadOptions) -> Iterator[Event]:
     yield Event(event_number(path), Hits(unit.to_mm(features)))
 
 
-FEATURES: Final = EventFormat("features", lambda file: file.kind == "numbers", read_features, frozenset({"scale"}))
+FEATURES: Final = EventFormat(
+    "features", lambda file: file.kind == "numbers", read_features, frozenset({"scale"}), count=one_event
+)
 """Three columns in the units of a scale, as the Exa.TrkX and ACTS clients write them."""

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy import ndarray
 
-from beampipe.errors import BeampipeError, ColumnError, FileError, nearest
+from beampipe.errors import BeampipeError, ColumnError, FileError, expect_type, nearest
 from beampipe.events import Event, Hits, Particles, Truth
-from beampipe.files import replacing
+from beampipe.files import MARK, replacing
 from beampipe.tracking.formats.format import EventFormat
 from beampipe.tracking.formats.tables import arrow, open_parquet
 
@@ -61,8 +62,11 @@ def write_events(path: str | Path, events: Iterable[Event], *, compression_level
     Returns:
         The number of events written.
     """
+    expect_type("write_events", path, (str, PathLike), "call write_events(path, events)")
+    expect_type("write_events", events, Iterable, "call write_events(path, [event])")
     pa, pq = arrow("parquet")
-    schema = pa.schema([("event_id", pa.int64()), *((n, pa.list_(pa.from_numpy_dtype(t))) for n, t in COLUMNS.items())])
+    fields = [("event_id", pa.int64()), *((n, pa.list_(pa.from_numpy_dtype(t))) for n, t in COLUMNS.items())]
+    schema = pa.schema(fields, metadata={"generator": MARK})
     floats = [f"{name}.list.element" for name, dtype in COLUMNS.items() if dtype is np.float32]
     written = 0
     with (
@@ -107,8 +111,8 @@ def write_simulated(path: str | Path, simulated: Iterable[tuple[Event, Mapping[s
     return dict(total)
 
 
-def read_events(path: str | Path) -> Iterator[Event]:
-    """The events of `path`, read one row group at a time.
+def read_events(path: str | Path, first: int = 0) -> Iterator[Event]:
+    """The events of `path` from row `first` on, read one row group at a time.
 
     Raises:
         FileError: there is no such file, it is no Parquet file, or it is cut short.
@@ -124,7 +128,7 @@ def read_events(path: str | Path) -> Iterator[Event]:
                 f" got {', '.join(names)}; expected an event file as written by write_events"
             )
     # The check above runs at the call, not at the first event: a bad path should fail where it is given.
-    return _events_of_groups(path, file)
+    return _events_of_groups(path, file, first)
 
 
 def count_events(path: str | Path) -> int:
@@ -162,10 +166,14 @@ def _split(prefix: str, names: str, table: ndarray) -> dict[str, ndarray]:
     return {f"{prefix}_{name}": table[:, i] for i, name in enumerate(names.split())}
 
 
-def _events_of_groups(path: str | Path, file: Any) -> Iterator[Event]:
+def _events_of_groups(path: str | Path, file: Any, first: int) -> Iterator[Event]:
     pa, _ = arrow("parquet")
     with file:
         for group in range(file.metadata.num_row_groups):
+            n_rows = file.metadata.row_group(group).num_rows
+            if first >= n_rows:
+                first -= n_rows
+                continue
             try:
                 table = file.read_row_group(group)
             except (pa.ArrowException, OSError) as error:
@@ -173,8 +181,9 @@ def _events_of_groups(path: str | Path, file: Any) -> Iterator[Event]:
                     f"{path}: row group {group} of {file.metadata.num_row_groups} cannot be read ({error});"
                     " expected a whole Parquet file, copy or write it again"
                 ) from error
-            for row in range(table.num_rows):
+            for row in range(first, table.num_rows):
                 yield _event_of_row(path, table, row)
+            first = 0
 
 
 def _event_of_row(path: str | Path, table: Any, row: int) -> Event:
@@ -237,5 +246,7 @@ OWN: Final = EventFormat(
     "beampipe",
     lambda file: file.kind == "parquet" and file.has(*_NEEDED),
     lambda path, options: read_events(path),
+    count=count_events,
+    read_from=lambda path, options, first: read_events(path, first),
 )
 """Our own events, in mm, rad and GeV."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Final
 
-from beampipe.errors import ColumnError, ConfigError, FileError, UnknownNameError
-from beampipe.events import Event, Tracks, scale_named
+from beampipe.errors import ColumnError, ConfigError, FileError, UnknownNameError, expect_type
+from beampipe.events import Event, Events, Tracks, scale_named
 from beampipe.tracking.formats.acts import ACTS, PROTOTRACKS, SPACEPOINTS
 from beampipe.tracking.formats.colliderml import COLLIDERML, DISPLAY, PREDICTIONS, particles_beside
 from beampipe.tracking.formats.edm4hep import EDM4HEP, cell_fields
@@ -33,15 +34,18 @@ def open_events(
     links: Sequence[str] = (),
     particles: str | None = None,
     cell_id: str | None = None,
-) -> Iterator[Event]:
-    """The events at `path`, one in memory at a time. Files are recognised by their content.
+) -> Events:
+    """The events at `path`, read when they are used, one in memory at a time. Files are recognised by their content.
+
+    >>> events = open_events("events.parquet")
+    >>> len(events), events[0], events[10:20]
 
     ====================  ======================================================================================
     format                files
     ====================  ======================================================================================
     ``beampipe``          Parquet, as written by `write_events`
     ``table``             Parquet with columns r, phi, z or x, y, z: a row per hit, or a row of lists per event;
-                          CSV with such a header too, where `format` says so
+                          CSV with such a header too; with further columns, where `format` says so
     ``trackml``           ``eventNNN-hits.csv[.gz]`` and the files beside it
     ``acts``              ``eventNNN-measurements.csv[.gz]`` and the files beside it
     ``acts-spacepoints``  ``eventNNN-spacepoint*.csv[.gz]`` and the files beside it
@@ -87,8 +91,9 @@ def check_options(options: ReadOptions) -> None:
         cell_fields(options.cell_id)
 
 
-def open_with(path: str | Path, options: ReadOptions) -> Iterator[Event]:
+def open_with(path: str | Path, options: ReadOptions) -> Events:
     """The same as `open_events`, with all options in one value."""
+    expect_type("open_events", path, (str, PathLike), "give the path of one file or folder")
     path = Path(path)
     check_options(options)
     if not _exists(path):
@@ -97,7 +102,8 @@ def open_with(path: str | Path, options: ReadOptions) -> Iterator[Event]:
         return _open_folder(path, options)
     chosen = _recognised_format(probe_file(path)) if options.format is None else event_format(options.format)
     _check_use(path, chosen, options)
-    return chosen.read(path, options)
+    chosen.read(path, options)  # refuses a file without the columns that its format needs
+    return chosen.events(path, [path], options)
 
 
 def event_format(name: str) -> EventFormat:
@@ -153,7 +159,7 @@ def _recognised_format(file: FileProbe) -> EventFormat:
     raise error(f"{file.path}: of no known kind: got {file}; {hint}", path=file.path)
 
 
-def _open_folder(path: Path, options: ReadOptions) -> Iterator[Event]:
+def _open_folder(path: Path, options: ReadOptions) -> Events:
     files = [file for file in _files_in(path) if not file.name.startswith(".")]
     probes = [probe_file(file) for file in files]
     chosen: dict[str, list[Path]] = {}
@@ -174,7 +180,7 @@ def _open_folder(path: Path, options: ReadOptions) -> Iterator[Event]:
         )
     ((name, paths),) = chosen.items()
     _check_use(path, EVENT_FORMATS[name], options)
-    return (event for file in _ordered(name, paths) for event in EVENT_FORMATS[name].read(file, options))
+    return EVENT_FORMATS[name].events(path, _ordered(name, paths), options)
 
 
 def _files_in(folder: Path) -> list[Path]:
@@ -258,6 +264,12 @@ def write_tracks(path: str | Path, events_and_tracks: Iterable[tuple[Event, Trac
         InputError: the input lacks what the format needs; ShapeError: labels of another length than the hits.
         UnknownNameError: no such format.
     """
+    expect_type("write_tracks", path, (str, PathLike), "call write_tracks(path, [(event, tracks)])")
+    pairs: object = events_and_tracks
+    if isinstance(pairs, Tracks):
+        raise TypeError(
+            "write_tracks: got Tracks, expected pairs of events and tracks; call write_tracks(path, [(event, tracks)])"
+        )
     chosen = track_format(form)
     chosen.check(Path(path))
     return chosen.write(Path(path), events_and_tracks)

@@ -18,7 +18,7 @@ from numpy import ndarray
 
 from beampipe.errors import FileError
 from beampipe.events import NO_TRACK, NOISE, Event, HitColumns, Hits, Particles, Tracks, Truth, cylindrical
-from beampipe.tracking.formats.format import EventFiles, EventFormat, FileProbe, ReadOptions, matching_rows
+from beampipe.tracking.formats.format import EventFiles, EventFormat, FileProbe, ReadOptions, matching_rows, one_event
 from beampipe.tracking.formats.tables import PROMPT, module_code, read_columns, read_table, stacked
 from beampipe.tracking.formats.writing import TrackFormat, check_labels, own_hit_ids
 
@@ -86,7 +86,7 @@ def _is_hits_file(file: FileProbe) -> bool:
     return file.kind == "csv" and files is not None and files.kind == "hits" and file.has("hit_id")
 
 
-TRACKML: Final = EventFormat("trackml", _is_hits_file, read_trackml)
+TRACKML: Final = EventFormat("trackml", _is_hits_file, read_trackml, count=one_event)
 """Events of the TrackML challenge, in mm and GeV."""
 
 

@@ -22,16 +22,9 @@ from time import monotonic
 from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 
 from beampipe.errors import CancelledError, DeadlineError, ServiceUnavailableError
+from beampipe.triton.client import error_mapping
 from beampipe.triton.client.codec import HEADER_LENGTH, SIZE_HEADER, HttpCall, HttpReply, Message
 from beampipe.triton.client.endpoint import LOOPBACK, Endpoint, Security, connection_of
-from beampipe.triton.client.error_mapping import (
-    connection_error,
-    deadline_error,
-    grpc_error,
-    http_reply_error,
-    reply_error,
-    too_large_error,
-)
 
 CONNECTING: Final = 5.0
 """Timeout of connecting [s]; a server that takes longer hangs, or is out of reach."""
@@ -144,7 +137,7 @@ class HttpTransport:
     def send(self, message: Message[_Reply], timeout: float, pending: PendingAnswer[Any] | None = None) -> _Reply:
         reply = self.exchange(message.to_http(timeout), timeout, pending)
         if reply.status != 200:
-            raise http_reply_error(self._url, reply)
+            raise error_mapping.http_reply_error(self._url, reply)
         return message.from_http(reply, self._url)
 
     def exchange(self, call: HttpCall, timeout: float, pending: PendingAnswer[Any] | None = None) -> HttpReply:
@@ -162,18 +155,17 @@ class HttpTransport:
                 return self._exchange(connection, call, deadline, pending)
             except TimeoutError as error:
                 connection.close()
-                early = monotonic() < deadline - _MOMENT
-                raise (
-                    connection_error(self._url, f"timed out: {error}") if early else deadline_error(self._url)
-                ) from None
+                if monotonic() < deadline - _MOMENT:
+                    raise error_mapping.connection_error(self._url, f"timed out: {error}") from None
+                raise error_mapping.deadline_error(self._url) from None
             except ssl.SSLCertVerificationError as error:
                 connection.close()
-                raise connection_error(self._url, str(error)) from None
+                raise error_mapping.connection_error(self._url, str(error)) from None
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
                 # The server may have closed an idle connection meanwhile: that does not mean that it is down.
                 if fresh or self._closed:
-                    raise connection_error(self._url, f"{type(error).__name__}: {error}") from None
+                    raise error_mapping.connection_error(self._url, f"{type(error).__name__}: {error}") from None
                 self._forget_idle()
 
     def close(self) -> None:
@@ -364,7 +356,7 @@ class GrpcTransport:
     def send(self, message: Message[_Reply], timeout: float, pending: PendingAnswer[Any] | None = None) -> _Reply:
         method, request = getattr(self._stub, message.rpc), message.to_grpc(self._protobuf)
         if request.ByteSize() > _MAX_MESSAGE:
-            raise too_large_error(self._url)
+            raise error_mapping.too_large_error(self._url)
         metadata = (*self._metadata, (SIZE_HEADER, str(numbers))) if (numbers := message.numbers) else self._metadata
         if message.guarded and (info := connection_of(self._endpoint)) is not None:
             metadata = (*metadata, *info.headers)  # looked up each time: a restarted server has another secret
@@ -374,11 +366,11 @@ class GrpcTransport:
             else:
                 answer = self._answer(method.future(request, timeout=timeout, metadata=metadata), pending)
         except self._grpc.FutureCancelledError:
-            raise reply_error(self._url, "CANCELLED", "cancelled here") from None
+            raise error_mapping.reply_error(self._url, "CANCELLED", "cancelled here") from None
         except self._grpc.RpcError as error:
-            raise grpc_error(self._url, error.code().name, error.details() or "") from None
+            raise error_mapping.grpc_error(self._url, error.code().name, error.details() or "") from None
         except ValueError as error:  # the channel is closed
-            raise connection_error(self._url, str(error)) from None
+            raise error_mapping.connection_error(self._url, str(error)) from None
         return message.from_grpc(answer)
 
     def _answer(self, call: Any, pending: PendingAnswer[Any]) -> Any:

@@ -23,15 +23,6 @@ from numpy import ndarray
 from beampipe.errors import BeampipeError, CancelledError, InputError, ModelError, to_wire
 from beampipe.triton.model import contract
 from beampipe.triton.model.canary import check_model
-from beampipe.triton.model.contract import (
-    Instance,
-    ModelAnswer,
-    ModelRequest,
-    TensorSpec,
-    fits,
-    instance_count,
-    model_class,
-)
 
 
 def exchange(pb: Any) -> tuple[Callable[[Any], ndarray], Callable[[str, ndarray], Any]]:
@@ -169,18 +160,18 @@ class TritonPythonModel:
         self.batches = config.get("max_batch_size", 0) > 0
         self.requests: Sequence[Any] = ()
         self.begun = self.polled = monotonic()
-        cls = model_class(parameters[contract.MODEL_CLASS], version)
+        cls = contract.model_class(parameters[contract.MODEL_CLASS], version)
         self.metrics = InstanceMetrics(
             pb, args["model_name"], args["model_instance_name"], getattr(cls, "counters", {})
         )
         device = "cpu"
         if args["model_instance_kind"] == "GPU":
             device = f"cuda:{args['model_instance_device_id']}"
-        threads = max(1, len(os.sched_getaffinity(0)) // (instance_count(config) or 1))  # divide the cores
+        threads = max(1, len(os.sched_getaffinity(0)) // (contract.instance_count(config) or 1))  # divide the cores
         if (configured := parameters.get(contract.THREADS, "")).isdigit():
             threads = int(configured)
         weights = parameters.get(contract.EXECUTION_MODEL_PATH, contract.MODEL_DIRECTORY)
-        instance = Instance(
+        instance = contract.Instance(
             name=args["model_instance_name"],
             device=device,
             threads=threads,
@@ -189,7 +180,7 @@ class TritonPythonModel:
             checkpoint=self._checkpoint,
             observe=self.metrics.observe,
         )
-        self.inputs: tuple[TensorSpec, ...] = cls.inputs
+        self.inputs: tuple[contract.TensorSpec, ...] = cls.inputs
         self.outputs = {spec.name: spec for spec in cls.outputs}
         self.model = cls(instance)
         self.array, self.tensor = exchange(pb)
@@ -198,8 +189,8 @@ class TritonPythonModel:
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response per request."""
-        answers: dict[int, ModelAnswer] = {}
-        arrays: dict[int, ModelRequest] = {}
+        answers: dict[int, contract.ModelAnswer] = {}
+        arrays: dict[int, contract.ModelRequest] = {}
         for row, request in enumerate(requests):
             try:
                 arrays[row] = self._read(request)
@@ -219,7 +210,7 @@ class TritonPythonModel:
         self.metrics.stop()
         del self.model
 
-    def _read(self, request: Any) -> ModelRequest:
+    def _read(self, request: Any) -> contract.ModelRequest:
         arrays = {}
         for spec in self.inputs:
             tensor = self.pb.get_input_tensor_by_name(request, spec.name)
@@ -235,12 +226,12 @@ class TritonPythonModel:
                 array = array[0]
             if array.dtype != spec.dtype:
                 raise InputError(f"{spec.name}: got {array.dtype}, expected {np.dtype(spec.dtype)}")
-            if not fits(array.shape, spec.dims):
+            if not contract.fits(array.shape, spec.dims):
                 raise InputError(f"{spec.name}: got shape {list(shape)}, expected {list(spec.dims)}")
             arrays[spec.name] = array
         return arrays
 
-    def _run(self, requests: list[ModelRequest]) -> Sequence[ModelAnswer]:
+    def _run(self, requests: list[contract.ModelRequest]) -> Sequence[contract.ModelAnswer]:
         try:
             answers = list(self.model.run(requests))
             if len(answers) != len(requests):
@@ -271,7 +262,7 @@ class TritonPythonModel:
         self.pb.Logger.log_error("".join(traceback.format_exception(error)))
         return BeampipeError("internal error of the model; the server's log has the details")
 
-    def _response(self, request: Any, answer: ModelAnswer) -> Any:
+    def _response(self, request: Any, answer: contract.ModelAnswer) -> Any:
         try:
             if isinstance(answer, BeampipeError):
                 return self._error(self._public_error(answer))
@@ -281,9 +272,9 @@ class TritonPythonModel:
         except Exception as error:
             return self._error(self._public_error(error))
 
-    def _output(self, spec: TensorSpec, array: ndarray) -> Any:
+    def _output(self, spec: contract.TensorSpec, array: ndarray) -> Any:
         # Triton checks neither type nor shape of a model's output.
-        if array.dtype != spec.dtype or not fits(array.shape, spec.dims):
+        if array.dtype != spec.dtype or not contract.fits(array.shape, spec.dims):
             raise ModelError(
                 f"{spec.name}: got {array.dtype} {list(array.shape)}, expected {np.dtype(spec.dtype)} {list(spec.dims)}"
             )

@@ -35,6 +35,8 @@ class Inventory:
         models: probe of its models.
 
     Attributes:
+        server: the server.
+        models: probe of its models.
         stubs: the processes of the models, by process id; without replaced ones.
         retired: ids of processes that were replaced.
         responded: whether the server has answered the last request for its models.
@@ -42,8 +44,7 @@ class Inventory:
     """
 
     def __init__(self, server: WatchedServer, models: ModelProbe) -> None:
-        self._server = server
-        self._models = models
+        self.server, self.models = server, models
         self._states: dict[str, str] = {}
         self._placements: dict[str, Placement] = {}
         self.stubs: dict[int, Stub] = {}
@@ -53,10 +54,10 @@ class Inventory:
 
     def refresh(self) -> None:
         """Read processes and models again. A server that does not answer is assumed to have its previous models."""
-        stubs = self._server.stubs()
+        stubs = self.server.stubs()
         self.stubs = {stub.pid: stub for stub in stubs if stub.pid not in self.retired and stub.alive}
         try:
-            self._states = dict(self._models.states())
+            self._states = dict(self.models.states())
             self.responded = True
         except (BeampipeError, ValueError):  # it may have crashed
             self.responded = False
@@ -99,7 +100,7 @@ class Inventory:
 
     def _read_placement(self, model: str) -> None:
         with suppress(BeampipeError):  # being unloaded; otherwise the next refresh reads it
-            self._placements[model] = self._models.placement(model)
+            self._placements[model] = self.models.placement(model)
 
 
 _PROBE_PERIOD: Final = 1.0
@@ -199,34 +200,24 @@ class Recovery:
     """Restarts a server's models, and the server.
 
     Args:
-        server: the server.
-        models: probe of its models.
-        inventory: its models and processes.
+        inventory: the models and processes of the server.
         canaries: the canaries in flight.
         ended: event that is set when nothing may be started any more.
         pauses: makes the pauses between restarts of one thing.
     """
 
     def __init__(
-        self,
-        server: WatchedServer,
-        models: ModelProbe,
-        inventory: Inventory,
-        canaries: CanaryProbes,
-        ended: threading.Event,
-        pauses: Callable[[], RestartPause] = RestartPause,
+        self, inventory: Inventory, canaries: CanaryProbes, ended: threading.Event, pauses: Callable[[], RestartPause]
     ) -> None:
-        self._server = server
-        self._models = models
+        self._server, self._models = inventory.server, inventory.models
         self._inventory = inventory
         self._canaries = canaries
         self._ended = ended
         self._new_pause = pauses
         self._pauses: dict[str, RestartPause] = {}
         self._due: dict[str, float] = {}  # models to reload, and from when on
-        self._replaced_stubs: dict[
-            int, tuple[Stub, float | None, float]
-        ] = {}  # replaced stubs: processor time, since when
+        # By process id: a replaced stub, its processor time, and since when it has not changed.
+        self._replaced_stubs: dict[int, tuple[Stub, float | None, float]] = {}
 
     def add(self, model: str) -> bool:
         """Schedule the reload of a model; False if it was scheduled already."""
@@ -373,7 +364,7 @@ class Supervisor:
         self._ended = threading.Event()
         self._inventory = Inventory(server, models)
         self._canaries = CanaryProbes(models.probe_canary, lambda fault: server.note("canary", fault))
-        self._recovery = Recovery(server, models, self._inventory, self._canaries, self._ended, pauses)
+        self._recovery = Recovery(self._inventory, self._canaries, self._ended, pauses)
         self._hangs = HangDetector(patience)
         self._fatal_log = FatalSignalLog(server.log)
         self._pid = server.pid

@@ -168,3 +168,19 @@ def test_a_table_without_positions_lists_what_is_there(tmp_path: Path) -> None:
         open_events(path)
     with pytest.raises(ColumnError, match="expected columns r, phi, z or x, y, z"):
         list(open_events(path, format="table"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "r,phi,z\n32,0.1,1\n72,0.1,2\n",
+        "hit_r,hit_phi,hit_z\n32,0.1,1\n72,0.1,2\n",
+        "event_id,r,phi,z\n7,32,0.1,1\n7,72,0.1,2\n",
+    ],
+)
+def test_a_csv_file_with_nothing_but_positions_needs_no_format(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "hits7.csv"
+    path.write_text(text)
+    (event,) = open_events(path)
+    assert event.event_id == 7
+    np.testing.assert_allclose(event.hits.position, [[32, 0.1, 1], [72, 0.1, 2]], rtol=1e-6)

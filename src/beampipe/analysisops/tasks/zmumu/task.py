@@ -23,7 +23,7 @@ CUTS: Final[dict[str, Any]] = {
     "isolation_max": ISOLATION,
     "window": [75.0, 107.0],
     "model": "voigt_plus_exponential",
-    "histogram": {"name": "mass", "bins": 55, "low": 60.0, "high": 115.0},
+    "histogram": {"name": "mass", "bins": 80, "low": 70.0, "high": 110.0},
 }
 """Cuts [GeV], window [GeV] and model of the reference analysis."""
 
@@ -68,7 +68,7 @@ def analyse(analysis: Analysis) -> AnalysisResult:
     """Fit a Voigt line over an exponential to the masses of muon pairs.
 
     Keep tight, isolated (ptcone20 < 0.1 pt) muons with pt > 15 GeV; exactly two of them with opposite charge. Mass: the
-    position of the line, to about 0.03 GeV. Histogram ``mass``: 55 bins from 60 to 115 GeV after these cuts.
+    position of the line, to about 0.03 GeV. Histogram ``mass``: 80 bins from 70 to 110 GeV after these cuts.
     """
     low, high = CUTS["window"]
     events = dimuons(analysis, "data", pt=CUTS["pt_min"])
