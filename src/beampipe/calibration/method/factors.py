@@ -335,10 +335,10 @@ class Factors(Shown):
         """One scale factor against jet pT [GeV] as a histogram; variances are the squares of the total uncertainties.
 
         Args:
-            tagger: name of the tagger.
-            working_point: quark efficiency aimed at.
-            flavour: flavour of the jets, ``quark`` or ``gluon``.
-            quantity: quantity whose ratio is meant, ``efficiency`` or ``rejection``.
+            tagger: name of the tagger; this and the other arguments are those of `against_pt`.
+            working_point: target quark efficiency.
+            flavour: ``quark`` or ``gluon``.
+            quantity: ``efficiency`` or ``rejection``.
 
         Raises:
             UnknownNameError: there is no such tagger, working point, flavour or quantity.

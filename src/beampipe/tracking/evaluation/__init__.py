@@ -2,8 +2,9 @@
 
 from beampipe.tracking.evaluation import compare, evaluate
 
-compare(tracks, event)                                # one event
-evaluate({"mine": finder}, events, sample="my file")  # many
+compare(tracks, event)                    # one event
+result = evaluate(finder, events)         # many, also with several finders
+result.plot("pt", "eta", "vertex_z")
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from beampipe.lazy import loader
 
 if TYPE_CHECKING:
     from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS, Candidates, Matches, match
-    from beampipe.tracking.evaluation.report import plot_efficiency, plot_stages, print_evaluation
+    from beampipe.tracking.evaluation.report import plot_stages, print_evaluation
     from beampipe.tracking.evaluation.results import Evaluation, read_evaluation, write_evaluation
     from beampipe.tracking.evaluation.scoring import compare, evaluate
     from beampipe.tracking.truth import DISPLACED, HEADLINE, Selection, contributions, select_particles
@@ -31,7 +32,6 @@ __all__ = [
     "contributions",
     "evaluate",
     "match",
-    "plot_efficiency",
     "plot_stages",
     "print_evaluation",
     "read_evaluation",
@@ -44,7 +44,7 @@ __getattr__, __dir__ = loader(
     {
         "beampipe.tracking.truth": ["DISPLACED", "HEADLINE", "Selection", "contributions", "select_particles"],
         "matching": ["Candidates", "MIN_TRACK_HITS", "Matches", "match"],
-        "report": ["plot_efficiency", "plot_stages", "print_evaluation"],
+        "report": ["plot_stages", "print_evaluation"],
         "results": ["Evaluation", "read_evaluation", "write_evaluation"],
         "scoring": ["compare", "evaluate"],
     },
