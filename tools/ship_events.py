@@ -18,7 +18,7 @@ from numpy import ndarray
 from beampipe.arrays import Float32
 from beampipe.events import Event, Hits, Particles, Truth
 from beampipe.simulation.degradation import DEFAULT, degrade
-from beampipe.tracking.formats import read_events, write_events
+from beampipe.tracking.formats import open_events, write_events
 
 _LENGTH_STEP: Final = 2.0**-10  # mm: a power of two leaves trailing zero bits, which compress
 _ANGLE_STEP: Final = 2.0**-20  # rad: 1 um at r = 1 m
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="seed of losses and noise")
     parser.add_argument("--for-training", action="store_true", help="lose no hits, leave out local coordinates")
     options = parser.parse_args()
-    first = islice(read_events(options.clean), options.events)
+    first = islice(open_events(options.clean), options.events)
     if options.for_training:
         shipped = (slim(event, _COARSER, local=False) for event in first)
     else:

@@ -24,7 +24,7 @@ from beampipe.calibration.ntuple.branches import remote_digest
 from beampipe.calibration.ntuple.columns import DERIVED
 from beampipe.calibration.ntuple.inspection import inspect_file
 from beampipe.calibration.tasks.runtime import Workers, Workspace, stage_code
-from beampipe.errors import ConfigError, FileError, MissingExtraError, WorkflowError
+from beampipe.errors import ConfigError, FileError, WorkflowError
 from beampipe.workflow import FileDigests, FileStamp, Input, Recipe, Store, Task, digest_of
 
 
@@ -176,9 +176,6 @@ def _run_inspections(what: str, tasks: list[Task[Any]], workers: Workers) -> lis
     try:
         return workers.run(what, tasks)
     except WorkflowError as error:
-        missing = next((fault for _, fault in error.errors if isinstance(fault, MissingExtraError)), None)
-        if missing is not None:  # all files are fine
-            raise missing from error
         files: dict[str, list[str]] = {}
         for label, fault in error.errors:
             files.setdefault(str(fault).removeprefix(f"{label}: ").replace(label, "FILE"), []).append(label)

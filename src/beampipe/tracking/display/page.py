@@ -195,8 +195,8 @@ def write_phoenix(
             " expected one of each per event"
         )
     document = {
-        f"event {event.event_id}": _event(event, found, fake, min_pt, field)
-        for event, found, fake in zip(events, tracks, fakes, strict=True)
+        f"event {event.event_id}": _event(event, event_tracks, fake, min_pt, field)
+        for event, event_tracks, fake in zip(events, tracks, fakes, strict=True)
     }
     text = json.dumps(document, separators=(",", ":"))
     write_whole(Path(path), lambda part: part.write_text(text, encoding="utf-8"))

@@ -104,7 +104,7 @@ def verdict(model: TrackerModel) -> Verdict:
     Args:
         model: a model with its measured performance.
     """
-    measured = [(name, one) for name, one in model.performance.items() if one.efficiency is not None]
+    measured = [item for item in model.performance.items() if item[1].efficiency is not None]
     if not measured:
         return Verdict(False, f"not usable, because nothing could be measured: too few particles to score; {_ADVICE}")
     name, best = max(measured, key=lambda each: (each[1].efficiency or 0.0) - (each[1].fakes or 0.0))
