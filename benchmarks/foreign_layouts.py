@@ -32,7 +32,7 @@ from beampipe.tracking.catalogue import Walk, pipeline_spec
 from beampipe.tracking.evaluation.report import print_evaluation
 from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.tracking.finder import TrackFinder
-from beampipe.tracking.formats import read_events
+from beampipe.tracking.formats import open_events
 from beampipe.tracking.formats.parquet import write_simulated
 from beampipe.tracking.loading import build_pipeline
 from beampipe.tracking.training.windows import WindowConfig, learn_windows
@@ -88,7 +88,7 @@ def main() -> None:
                 finders,
                 (
                     degrade(event, seed=options.seed, run_seed=options.seed, modules=modules)
-                    for event in read_events(test)
+                    for event in open_events(test)
                 ),
                 sample=f"{layout.name}, mu = {options.mu:g}, default degradation",
                 selection=Selection(min_pt=options.min_pt, min_layers=fewest.layers),
@@ -115,7 +115,7 @@ def learned(layout: DetectorLayout, train: Path, fewest: Fewest, folder: Path, t
     modules = detector_modules(layout)
 
     def events() -> Iterator[Event]:
-        for k, event in enumerate(read_events(train)):
+        for k, event in enumerate(open_events(train)):
             yield degrade(event, TAUGHT[k % len(TAUGHT)], seed=k, run_seed=k, modules=modules)
 
     # A curvature is a momentum in a field; few events have few tracks in each triple of layers.

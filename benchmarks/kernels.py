@@ -28,7 +28,7 @@ import plain_torch
 
 from beampipe.tracking import kernels
 from beampipe.tracking.data import shipped_events
-from beampipe.tracking.formats import read_events
+from beampipe.tracking.formats import open_events
 from beampipe.tracking.kernels.weights import Networks, load_networks
 from beampipe.tracking.loading import pipeline_weights
 
@@ -48,7 +48,7 @@ class Case(NamedTuple):
 
 def position_of(path: Path | None) -> Float32[ndarray, "n 3"]:
     """Hits of the first event of a file, or of the shipped one."""
-    return next(iter(shipped_events(200) if path is None else read_events(path))).hits.position
+    return (shipped_events(200) if path is None else open_events(path))[0].hits.position
 
 
 def best(call: Callable[[], object], repeats: int) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from beampipe.arrays import Int64
 from beampipe.errors import InputError
 from beampipe.events import NOISE, Event, Hits, Particles, Truth
 from beampipe.simulation.degradation import DEGRADATIONS, NONE, Degradation, degrade
-from beampipe.tracking.formats import read_events
+from beampipe.tracking.formats import open_events
 
 __all__ = [
     "DEGRADATIONS",
@@ -36,7 +36,7 @@ def sample_name(path: Path, levels: Degradation, seed: int) -> str:
 
 def take(path: Path, limit: int | None) -> Iterator[Event]:
     """The first events of a file."""
-    return islice(read_events(path), limit)
+    return islice(open_events(path), limit)
 
 
 def degraded(events: Iterable[Event], levels: Degradation, seed: int) -> Iterator[Event]:

@@ -72,7 +72,7 @@ def recorded(name: str, inside: str = "") -> Iterator[None]:
 
 def event_ways(find: Callable[[str], Callable[..., Any]]) -> None:
     """An event from hits to labels."""
-    hits = next(iter(shipped_events(0))).hits
+    hits = shipped_events(0)[0].hits
     for name in ("module_map", "exatrkx"):
         finder = find(name)
         finder(hits)  # what is loaded once is no part of the way
@@ -82,7 +82,7 @@ def event_ways(find: Callable[[str], Callable[..., Any]]) -> None:
 
 def request_way(folder: Path) -> None:
     """A request: from the client to the socket, and from the model's arrays to its labels."""
-    hits = next(iter(shipped_events(0))).hits
+    hits = shipped_events(0)[0].hits
     (settings,) = named_models(ServingSettings(("exatrkx",), threads=1))
     export_repository(folder, [settings])
     with http_recorder(model_config(folder, "exatrkx"), []) as url, TritonTrackFinder(url, "exatrkx") as finder:

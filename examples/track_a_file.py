@@ -15,12 +15,11 @@ from beampipe.tracking import load_pipeline, open_events, shipped_events
 def main() -> None:
     """Track the file given, or a shipped event."""
     events = open_events(sys.argv[1]) if len(sys.argv) > 1 else shipped_events(60)
-    event = next(events)
+    event = events[0]
     tracks = load_pipeline().find(event)
     print(f"event {event.event_id}: {len(event.hits)} hits, {len(tracks)} tracks")
-    for label in range(min(3, len(tracks))):
-        hits = event.hits.position[tracks.track_id == label]
-        print(f"track {label}: r [mm] =", np.round(np.sort(hits[:, 0]), 1))
+    for label, rows in enumerate(list(tracks)[:3]):
+        print(f"track {label}: r [mm] =", np.round(np.sort(event.hits.r[rows]), 1))
 
 
 if __name__ == "__main__":

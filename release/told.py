@@ -91,7 +91,7 @@ GIVEN: Final = {
     "evaluate events.parquet": _EXAMPLE.format("events.parquet"),
     "display events.parquet -o event.png": _EXAMPLE.format("events.parquet"),
     'load_pipeline("exatrkx_walk", model=Path("."))': _WEIGHTS,
-    "tracking train mine.parquet": f"{_EXAMPLE.format('mine.parquet')} && cp mine.parquet data.parquet",
+    "tracking train mine.parquet": f"{_EXAMPLE.format('mine.parquet --for-training')} && cp mine.parquet data.parquet",
     "track events.root": _EDM4HEP,
     "find_tracks 127.0.0.1": _HITS.format("event.csv", ""),
     "curl http://127.0.0.1:8000/v2/models/exatrkx/config": "beampipe serve -m exatrkx",

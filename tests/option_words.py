@@ -50,7 +50,7 @@ WORDS: Final[dict[str, Word]] = {
     "--min-pt": Word(float, r"Lowest pT.*GeV"),
     "--device": Word(str, r"Device"),
     "--scale": Word(str, r"(Units|What one unit) of.*mm, exatrkx or acts"),
-    "--force": Word(bool, r"(Go on|Process events).*another detector"),
+    "--force": Word(bool, r"(Go on|Process events|Replace).*(another detector|particles|beampipe did not write)"),
     "--mu": Word(float, r"(Mean number of pile-up|Pile-up)"),
     "--pt": Word(float, r".*(pT|momentum).*GeV"),
     # Servers and models.

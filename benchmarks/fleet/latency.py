@@ -64,7 +64,7 @@ def main() -> None:
 
 def events_of(hits: int, number: int) -> list[Hits]:
     """As many slices in phi of a shipped event at mu = 60, each of so many hits."""
-    whole = next(iter(shipped_events(60))).hits
+    whole = shipped_events(60)[0].hits
     around = np.argsort(whole.position[:, 1], kind="stable")
     starts = np.linspace(0, len(whole), number, endpoint=False).astype(int)
     rows = (np.sort(np.take(around, np.arange(start, start + hits), mode="wrap")) for start in starts)

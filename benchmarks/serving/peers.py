@@ -238,9 +238,9 @@ def events(mu: int, folder: Path | None) -> list[Any]:
     if folder is None:
         return [event.hits for event in shipped_events(mu)]
     from beampipe.simulation.degradation import DEFAULT, degrade
-    from beampipe.tracking.formats import read_events
+    from beampipe.tracking.formats import open_events
 
-    read = islice(read_events(folder / f"test{mu}.parquet"), {0: 200, 60: 20}.get(mu, 8))
+    read = islice(open_events(folder / f"test{mu}.parquet"), {0: 200, 60: 20}.get(mu, 8))
     return [degrade(event, DEFAULT, 1, run_seed=1).hits for event in read]
 
 

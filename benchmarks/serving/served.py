@@ -31,7 +31,7 @@ from beampipe.serving.variants import pipeline_of
 from beampipe.simulation.degradation import DEFAULT, degrade
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.finder import TrackFinder
-from beampipe.tracking.formats import read_events
+from beampipe.tracking.formats import open_events
 from beampipe.triton.client.endpoint import Security, parse_endpoint
 from beampipe.triton.client.transports import GrpcTransport, HttpTransport, Transport
 from beampipe.triton.model.contract import EnsembleSettings, ModelSettings
@@ -195,7 +195,7 @@ def events_at(mu: int, count: int, seed: int = 1) -> list[Hits]:
     path = EVENTS / f"test{mu}.parquet"
     if not path.is_file():
         return [event.hits for event in islice(shipped_events(mu), count)]
-    return [degrade(event, DEFAULT, seed).hits for event in islice(read_events(path), count)]
+    return [degrade(event, DEFAULT, seed).hits for event in islice(open_events(path), count)]
 
 
 def events_of_sizes(count: int, largest: int, seed: int = 1) -> list[Hits]:

@@ -34,6 +34,12 @@ _SHOWN: Final = 48
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """System errors when no more can be written: no space, quota, maximum file size."""
 
+MARK: Final = "written by beampipe"
+"""What files of ours contain near their begin or end where their format permits it, see `require_ours`."""
+
+_WITH_MARK: Final = 1 << 16
+"""Length [bytes] of the begin and of the end of a file in which the mark is searched."""
+
 _numbers = itertools.count()
 
 
@@ -105,6 +111,37 @@ def check_output(path: str | Path, *, inputs: Iterable[Path] = (), parents: bool
         raise FileError(
             f"{path}: cannot be written in {folder} ({os.strerror(error.errno or 0)})", path=path
         ) from error
+
+
+def require_ours(path: str | Path, *, force: bool = False, marks: Iterable[str] = ()) -> None:
+    """Refuse to replace a file that beampipe did not write. Every command calls it before it writes to a file.
+
+    Args:
+        path: file to be written or replaced.
+        force: replace any file.
+        marks: texts near the begin that identify files of a format which cannot hold `MARK`.
+
+    Raises:
+        FileError: there is a file that is not empty and has none of the marks, or it is a device.
+    """
+    path = Path(path)
+    if not path.exists() or path.is_dir():
+        return
+    if not path.is_file():
+        raise FileError(f"{path}: got a device or a pipe, expected a file", path=path)
+    size = path.stat().st_size
+    if force or size == 0:
+        return
+    with path.open("rb") as file:
+        begin = file.read(_WITH_MARK)
+        file.seek(max(0, size - _WITH_MARK))
+        end = file.read()
+    if MARK.encode() in begin + end or any(mark.encode() in begin for mark in marks):
+        return
+    raise FileError(
+        f"{path}: got a file that beampipe did not write, expected a new name; move it away, or replace it by --force",
+        path=path,
+    )
 
 
 def make_folder(path: Path) -> None:

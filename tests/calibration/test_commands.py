@@ -213,5 +213,5 @@ def test_a_configuration_to_start_from_is_that_of_the_demo_and_overwrites_nothin
         assert [path.read_bytes() for path in ours.files] == [path.read_bytes() for path in theirs.files]
     same = replace(mine, output=demo.output, samples=demo.samples)
     assert same == demo
-    with pytest.raises(FileError, match="exists already"):
+    with pytest.raises(FileError, match="beampipe did not write"):
         call("init", tmp_path / "mine.toml")

@@ -13,12 +13,12 @@ from typing import NoReturn
 
 import pytest
 
-from beampipe.calibration.config import Configuration
+from beampipe.calibration.config import Configuration, load_configuration
 from beampipe.calibration.demo import DEMO_CONFIGURATION
 from beampipe.calibration.explanation import explain
 from beampipe.calibration.run import plan_calibration, run_calibration
 from beampipe.calibration.tasks.runtime import run_with_worker_errors, worker_errors, workspace_of
-from beampipe.errors import FileError, TooLargeError, WorkflowError
+from beampipe.errors import FileError, MissingExtraError, TooLargeError, WorkflowError
 from beampipe.terminal import progress_lines
 from beampipe.workflow import Store
 from tests.calibration.campaign import INLINE, Toys, configuration_of
@@ -39,7 +39,8 @@ def damaged(cause: Exception) -> NoReturn:
         (OSError(errno.ENOMEM, "Cannot allocate memory"), TooLargeError, "not enough memory"),
         (PermissionError(errno.EACCES, "Permission denied"), FileError, "no permission .*grant it"),
         (OSError(errno.EIO, "Input/output error"), OSError, "the disk or the network failed.* run again"),
-        (ModuleNotFoundError("No module named 'zstandard'", name="zstandard"), FileError, "without zstandard"),
+        (ModuleNotFoundError("No module named 'snappy'", name="snappy"), FileError, "without snappy"),
+        (ModuleNotFoundError("No module named 'zstandard'", name="zstandard"), MissingExtraError, "needs zstandard"),
         (ValueError("negative length"), FileError, "truncated or damaged"),
     ],
 )
@@ -123,3 +124,13 @@ def test_commands_write_these_lines_to_standard_error(tmp_path: Path) -> None:
     assert "inspecting files: 3 of 3" in done.stderr
     assert "reading files, select: 0 of 6, 0 s" in done.stderr, "three files, a chunk of each"
     assert "looking" not in done.stdout
+
+
+def test_a_missing_package_is_not_the_fault_of_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise MissingExtraError("uproot", "calibration", "reading ROOT files")
+
+    monkeypatch.setattr("beampipe.calibration.tasks.inspection.inspect_file", refuse)
+    configuration = load_configuration(DEMO_CONFIGURATION, output=tmp_path)
+    with pytest.raises(MissingExtraError, match=r"pip install 'beampipe\[calibration\]'"):
+        run_calibration(configuration, INLINE, until="select")

@@ -18,7 +18,7 @@ from beampipe.tracking import Event, Hits, Tracks, load_model, load_track_fitter
 from beampipe.tracking.display import SIDE, thumbnail
 from tests.tracking.display.toy import toy_event
 
-LARGE = next(iter(shipped_events(200)))
+LARGE = shipped_events(200)[0]
 """An event with more than 100 000 hits."""
 
 

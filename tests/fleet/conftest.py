@@ -39,6 +39,10 @@ port = {port}
 """
 
 
+WORK = 0.02
+"""Time [s] that a model sleeps for a request of `Load`: long, so that most clients wait for an answer at any time."""
+
+
 class Behind:
     """A gateway of this machine, as any client sees it."""
 
@@ -141,7 +145,7 @@ class Load:
     def _ask(self, number: int) -> None:
         with self._fleet.client("grpc" if number % 2 else "http", timeout=60.0, retries=0) as client:
             while not self._ended.is_set():
-                asked = np.array([0.002, number, self.answered], np.float32)
+                asked = np.array([WORK, number, self.answered], np.float32)
                 for attempt in (0, 1):
                     try:
                         got = client.infer({"X": asked})["Y"]

@@ -9,7 +9,7 @@ from beampipe.errors import ConfigError, InputError
 from beampipe.simulation import run
 from beampipe.simulation.detector import detector_modules, read_layout
 from beampipe.tracking.cli import app
-from beampipe.tracking.formats import read_events
+from beampipe.tracking.formats import open_events
 
 from .layouts import COMPACT, SMALL
 
@@ -30,7 +30,7 @@ def test_simulate_and_evaluate(tmp_path: Path, layout: Path, monkeypatch: pytest
     done = CliRunner().invoke(app, ["simulate", *arguments, "--detector", str(layout)])
     assert done.exception is None, done.output
     table = detector_modules(read_layout(layout))
-    for event in read_events(events):
+    for event in open_events(events):
         assert len(event.hits) > 10
         assert event.hits.geometry_id is not None
         table.rows(event.hits.geometry_id)

@@ -16,7 +16,7 @@ from beampipe.simulation.detector import Detector
 from beampipe.simulation.primaries import EventGenerator, Gun, PrimaryParticles, primaries
 from beampipe.simulation.run import simulate_events
 from beampipe.tracking.cli import app
-from beampipe.tracking.formats import read_events
+from beampipe.tracking.formats import open_events
 
 LINE = BeamSpot(0.8, -0.6)
 MANY = Gun(n_particles=4000, pdg=211, pt=(2.0, 8.0), eta_min=0.5, eta_max=2.0, origin=(5.0, 10.0))
@@ -91,7 +91,7 @@ def test_the_command_makes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     options = "--mu 0 --hard gun -n 2 --multiplicity 5 --species pion --pt 2 4 --eta 0 1 --origin 5 10 --spread 0.5"
     result = CliRunner().invoke(app, ["simulate", "-o", str(out), *options.split()], catch_exceptions=False)
     assert result.exit_code == 0
-    for event in read_events(out):
+    for event in open_events(out):
         assert event.truth is not None
         made = event.truth.particles
         pions = made.primary & (np.abs(made.pdg) == 211)

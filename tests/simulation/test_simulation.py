@@ -18,7 +18,7 @@ from beampipe.simulation.hadronic import HADRONS, interaction_table
 from beampipe.simulation.primaries import EventGenerator, Gun
 from beampipe.simulation.pythia import ETA_MAX, PT_MIN, CollisionPool, collisions, pool
 from beampipe.simulation.run import simulate_events
-from beampipe.tracking.formats import read_events
+from beampipe.tracking.formats import open_events
 from beampipe.tracking.formats.parquet import write_simulated
 
 from .places import assert_on_modules
@@ -330,7 +330,7 @@ def test_file_appears_only_when_complete(tmp_path: Path, cache: Path) -> None:
     counts = write_simulated(path, simulate_events(4, MUONS, seed=1, cache=cache, progress=done.append))
     assert done == [1, 2, 3, 4]
     assert counts["interactions"] == 0
-    assert [len(event.hits) > 100 for event in read_events(path)] == [True] * 4
+    assert [len(event.hits) > 100 for event in open_events(path)] == [True] * 4
 
 
 def test_missing_extra(monkeypatch: pytest.MonkeyPatch, hide: Callable[[str], None]) -> None:

@@ -37,7 +37,7 @@ NAMES = ("exatrkx", "exatrkx_walk", "module_map", "module_map_soft")
 def _hits() -> tuple[Hits, ...]:
     """Two single collisions, and a slice of one with pile-up across phi = pi."""
     soft = [event.hits for event in shipped_events(0)]
-    busy = next(iter(shipped_events(60))).hits
+    busy = shipped_events(60)[0].hits
     return soft[0], soft[2], busy.take(np.abs(busy.position[:, 1]) > np.pi - 0.2)
 
 

@@ -10,6 +10,7 @@ import pytest
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.events import NOISE, Event
 from beampipe.tracking.data import SHIPPED, shipped_events, shipped_path, write_example
+from beampipe.tracking.formats import open_events
 from tests.tracking.formats.events import random_event
 
 TOOLS = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "ship_events.py"))
@@ -73,3 +74,15 @@ def test_an_example_is_a_file_of_the_shipped_events(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="shipped sample"):
         write_example(tmp_path / "events.parquet", 140)
     assert not (tmp_path / "events.parquet").exists()
+
+
+def test_events_for_training_are_clean_and_many(tmp_path: Path) -> None:
+    path = tmp_path / "mine.parquet"
+    write_example(path, for_training=True)
+    assert path.stat().st_size < 6e6
+    events = list(open_events(path))
+    assert len(events) == 30
+    for event in events:
+        assert event.truth is not None
+        assert (event.truth.particle_id != NOISE).all()
+        assert event.hits.geometry_id is not None

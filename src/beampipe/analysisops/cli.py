@@ -6,12 +6,12 @@ Slow imports are inside the commands that need them, so that `beampipe --help` i
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
 from beampipe.terminal import bars, console, make_table, say
-from beampipe.terminal.commands import Commands, Json, print_json
+from beampipe.terminal.commands import Commands, Json, Replace, print_json
 
 if TYPE_CHECKING:
     from beampipe.analysisops.contract import Level
@@ -50,6 +50,9 @@ ToolsHost = Annotated[
     str, typer.Option(help="Name or address of this machine at which agents elsewhere reach their tools.")
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the instance.", min=0)]
+_HIDDEN_MARK: Final = '{\n "family": "'
+"""How the JSON file of the hidden truth begins."""
+
 Pages = Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")]
 
 
@@ -120,6 +123,7 @@ def sample_command(
     hidden: Annotated[
         Path | None, typer.Option(help="JSON file for the hidden truth: parameters, names, units; outside of the data.")
     ] = None,
+    force: Replace = False,
 ) -> None:
     """Make the data of an instance: ROOT files and a manifest."""
     import json
@@ -127,8 +131,11 @@ def sample_command(
     from beampipe.analysisops.instances import make_data
     from beampipe.analysisops.run import task_folder
     from beampipe.analysisops.tasks.load import load_task
-    from beampipe.files import write_whole
+    from beampipe.files import check_output, require_ours, write_whole
 
+    if hidden is not None:
+        check_output(hidden, parents=True)
+        require_ours(hidden, force=force, marks=[_HIDDEN_MARK])
     truth = make_data(load_task(task_folder(task)), seed, output)
     say(f"{output / 'data'}: {sum(map(len, truth.files.values()))} files")
     if hidden is not None:
@@ -229,10 +236,15 @@ def rescore_command(
 def report_command(
     folder: Annotated[Path, typer.Argument(help="Folder of a run.")],
     output: Pages = Path("report.html"),
+    force: Replace = False,
     as_json: Json = False,
 ) -> None:
     """Write the page of a run: leaderboard, costs, and every assessment."""
     from beampipe.analysisops.report import write_report
+    from beampipe.files import check_output, require_ours
+
+    check_output(output, parents=True)
+    require_ours(output, force=force)
 
     say(f"page: {write_report(folder, output)}")
     _print_summary(folder, as_json=as_json)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from beampipe.terminal import Progress, bars, console, is_quiet, progress_lines, say
-from beampipe.terminal.commands import Commands, Json, print_json
+from beampipe.terminal.commands import Commands, Json, Replace, print_json
 
 if TYPE_CHECKING:
     from beampipe.calibration.tasks.plan import Plan
@@ -32,7 +32,20 @@ Results = Annotated[Path | None, typer.Option(help="Folder of the results.", sho
 Workers = Annotated[
     int, typer.Option("--workers", "-j", help="Number of processes that run tasks; 0 for one per core.", min=0)
 ]
-Executor = Annotated[str, typer.Option(help="Where tasks run: processes, inline, dask, dask=ADDRESS or slurm.")]
+
+
+def _checked_executor(name: str) -> str:
+    """The name of an executor; unknown ones are refused before there is anything to do."""
+    from beampipe.workflow.pools import require_pool
+
+    require_pool(name)
+    return name
+
+
+Executor = Annotated[
+    str,
+    typer.Option(help="Where tasks run: processes, inline, dask, dask=ADDRESS or slurm.", callback=_checked_executor),
+]
 Partition = Annotated[str, typer.Option(help="Slurm partition to submit to.")]
 Memory = Annotated[str, typer.Option(help="Memory of each Slurm job, e.g. 2GiB.")]
 Account = Annotated[str, typer.Option(help="Slurm account to charge.")]
@@ -62,11 +75,12 @@ def init(
     config: Annotated[Path, typer.Argument(help="TOML file to write; its sample goes into a folder beside it.")] = Path(
         "dijets.toml"
     ),
+    force: Replace = False,
 ) -> None:
     """Write a commented configuration and the small sample that it reads, to start from."""
     from beampipe.calibration.demo import start_calibration
 
-    folder = start_calibration(config)
+    folder = start_calibration(config, force=force)
     say(f"{config}: reads {folder}; next: beampipe calibration run {config}")
 
 
@@ -164,12 +178,17 @@ def train_tagger(
     seed: Seed = 1,
     workers: Workers = 0,
     executor: Executor = "processes",
+    force: Replace = False,
     as_json: Json = False,
 ) -> None:
     """Train the boosted tagger on the nominal sample."""
     from beampipe.calibration.config import load_configuration
+    from beampipe.calibration.events.scores import JET_FEATURES
     from beampipe.calibration.training import train_from_configuration
+    from beampipe.files import check_output, require_ours
 
+    check_output(output, inputs=[config], parents=True)
+    require_ours(output, force=force, marks=[f"feature_names={' '.join(JET_FEATURES)}"])
     configuration = load_configuration(config, output=results)
     with bars() as progress:
         result = train_from_configuration(configuration, output, seed, executor, _workers(workers), progress)
@@ -189,14 +208,16 @@ def inspect_command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="TOML file to write, a configuration to start from.")
     ] = None,
+    force: Replace = False,
     as_json: Json = False,
 ) -> None:
     """List recognised and missing branches in a ROOT file."""
     from beampipe.calibration.recognition import inspect_ntuple
-    from beampipe.errors import FileError
+    from beampipe.files import check_output, require_ours
 
-    if output is not None and output.exists():  # never overwrite a file of the user
-        raise FileError(f"{output}: exists already; give a new name, or remove it", path=output)
+    if output is not None:
+        check_output(output)
+        require_ours(output, force=force)  # the file has no mark, as its user will edit it
     inspection = inspect_ntuple(Path(file), preset)
     if as_json:
         print_json(inspection)

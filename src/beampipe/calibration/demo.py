@@ -10,8 +10,7 @@ from beampipe.calibration.config import load_configuration
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.plan import Plan
 from beampipe.calibration.tasks.runtime import RunSettings
-from beampipe.errors import FileError
-from beampipe.files import write_whole
+from beampipe.files import check_output, require_ours, write_whole
 from beampipe.terminal import Progress
 
 DEMO_CONFIGURATION: Final = Path(__file__).parent / "data" / "demo.toml"
@@ -36,11 +35,12 @@ def run_demo(folder: Path, workers: int, progress: Progress) -> Plan:
 _SHIPPED: Final = Path(__file__).parent / "data"
 
 
-def start_calibration(path: Path) -> Path:
+def start_calibration(path: Path, *, force: bool = False) -> Path:
     """Write an example configuration, and the shipped sample that it reads.
 
     Args:
         path: TOML file to write; the sample goes into a folder beside it, ``<stem>_sample``.
+        force: replace an existing file.
 
     Returns:
         The folder of the sample.
@@ -48,8 +48,8 @@ def start_calibration(path: Path) -> Path:
     Raises:
         FileError: the file exists already, or cannot be written.
     """
-    if path.exists():  # never overwrite a file of the user
-        raise FileError(f"{path}: exists already; give a new name, or remove it", path=path)
+    check_output(path, parents=True)
+    require_ours(path, force=force)  # the file has no mark, as its user will edit it
     folder = path.parent / f"{path.stem}_sample"
     for file in sorted(_SHIPPED.glob("*.root")):
         write_whole(folder / file.name, lambda part, file=file: copyfile(file, part))  # type: ignore[misc]

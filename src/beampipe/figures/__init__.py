@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from beampipe.files import write_whole
+from beampipe.files import MARK, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 _DPI: Final = 150
 """Resolution of PNG files [pixels per inch]."""
 
-NO_TIME: Final = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
-"""Metadata by format without the time, so that the same figure gives the same bytes."""
+METADATA: Final[dict[str, dict[str, Any]]] = {
+    "png": {"Software": MARK},
+    "pdf": {"Creator": MARK, "CreationDate": None},
+    "svg": {"Creator": MARK, "Date": None},
+}
+"""Metadata by format: who wrote it, but not when, so that the same figure gives the same bytes."""
 
 
 @contextmanager
@@ -74,4 +78,4 @@ def save_figure(figure: Figure, *paths: Path, settings: Mapping[str, Any] | None
             if number:
                 figure.set_layout_engine("none")  # the same layout in all files
             kind = path.suffix.removeprefix(".")
-            write_whole(path, partial(figure.savefig, format=kind, dpi=_DPI, metadata=NO_TIME.get(kind)))
+            write_whole(path, partial(figure.savefig, format=kind, dpi=_DPI, metadata=METADATA.get(kind)))

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from beampipe.serving.models import ServingSettings
 
 Threads = Annotated[
-    int | None, typer.Option(help="Number of threads of each instance.", min=1, show_default="cores / instances")
+    int | None,
+    typer.Option(help="Number of threads of each instance.", min=1, max=256, show_default="cores / instances"),
 ]
 Backend = Annotated[
     str | None,

@@ -158,7 +158,14 @@ def track(
         raise ConfigError("got --output - for several FILES or with --parameters, expected a folder or a file")
     with output_file(output, ".csv") as path:
         summary = tracking.track(
-            files, path, finder, options, form, in_flight=_IN_FLIGHT if url else 1, parameters=parameters
+            files,
+            path,
+            finder,
+            options,
+            form,
+            in_flight=_IN_FLIGHT if url else 1,
+            parameters=parameters,
+            force=force,
         )
     if as_json:
         print_json(summary)

@@ -114,6 +114,8 @@ def simulate_events(
 def _results(sample: _Sample, workers: int, *, apart: bool) -> Iterator[list[SimulatedEvent]]:
     """The chunks in order, made here or by processes that are at most a few chunks ahead."""
     chunks = sample.chunks(workers)
+    if not chunks:
+        return
     if workers == 1 and not apart:
         simulator = sample.simulator()
         for first, n in chunks:

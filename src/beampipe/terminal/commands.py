@@ -167,6 +167,9 @@ _STANDARD_OUTPUT_HELP: Final = "- for standard output"
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script, in place of lines and tables.")]
 """Option of commands that print a result."""
 
+Replace = Annotated[bool, typer.Option("--force", help="Replace files that beampipe did not write.")]
+"""Option of commands that write a file, for `beampipe.files.require_ours`."""
+
 _Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print no progress and no notes: results, warnings and errors only.")
 ]

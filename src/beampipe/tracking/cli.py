@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from beampipe.errors import BeampipeError, ConfigError, UnknownNameError
-from beampipe.files import check_output, make_folder
+from beampipe.files import check_output, make_folder, require_ours
 from beampipe.simulation.detector import Detector
 from beampipe.simulation.primaries import EventGenerator, Gun
 from beampipe.terminal import bar, console, say
-from beampipe.terminal.commands import STANDARD_OUTPUT, Commands, Json, print_json
+from beampipe.terminal.commands import STANDARD_OUTPUT, Commands, Json, Replace, print_json
 from beampipe.tracking.acts.settings import acts_names
 from beampipe.tracking.catalogue import (
     DEFAULT_MODEL,
@@ -132,6 +132,7 @@ def simulate(
     eta: _Eta = (_DEFAULT_GUN.eta_min, _DEFAULT_GUN.eta_max),
     origin: _Origin = _DEFAULT_GUN.origin,
     spread: _Spread = _DEFAULT_GUN.spread,
+    force: Replace = False,
 ) -> None:
     """Simulate events with Pythia 8 and ACTS Fatras. No hit is lost and no noise added: `evaluate` does that."""
     from beampipe.events import BeamSpot
@@ -140,6 +141,7 @@ def simulate(
     from beampipe.tracking.formats.parquet import write_simulated
 
     check_output(output, inputs=[] if detector is None else [detector])
+    require_ours(output, force=force)
     layout = None if detector is None else read_layout(detector)
     if species not in _SPECIES:
         raise UnknownNameError("species", species, _SPECIES)
@@ -172,7 +174,7 @@ def simulate(
 # beampipe tracking train, validate
 
 
-_Quick = Annotated[bool, typer.Option("--quick", help="Learn in minutes, for a first look.")]
+_Quick = Annotated[bool, typer.Option("--quick", help="Learn in two or three minutes, for a first look.")]
 
 _Full = Annotated[bool, typer.Option("--full", help="Learn as long as the shipped models did.")]
 
@@ -217,6 +219,10 @@ MinHits = Annotated[
     int | None, typer.Option(help="Fewest hits of a track that is scored.", show_default="as --min-layers", min=1)
 ]
 
+_ForceTraining = Annotated[
+    bool, typer.Option("--force", help="Go on with fewer particles than a usable model is learned from.")
+]
+
 _Log = Annotated[
     Path | None, typer.Option(help="File to append the metrics of the training to, one JSON object a line.")
 ]
@@ -240,6 +246,7 @@ def train(
     min_layers: _FewestLayers = None,
     min_hits: MinHits = None,
     log: _Log = None,
+    force: _ForceTraining = False,
     as_json: Json = False,
     *,
     options: ReadOptions,
@@ -248,9 +255,12 @@ def train(
 
     Hits need particle ids; particles need momenta in GeV and vertices in mm. Layers are recognised by identifiers
     of any kind, or by r and z of the hits. Of six events in a row one is for cuts, one for scores, four to learn from.
+
+    The last line says whether the model is usable; if it is not, the exit code is 1.
     """
     from beampipe.events import BeamSpot
     from beampipe.tracking.models import digest_of
+    from beampipe.tracking.models.card import model_facts, verdict
     from beampipe.tracking.training.tracker_model import BUDGETS, Task, learn_model
 
     if quick and full:
@@ -274,11 +284,19 @@ def train(
         log=log,
         min_layers=min_layers,
         min_hits=min_hits,
+        force=force,
     )
     soft_sample = _read_events(soft_events, options) if soft_events else None
     model = learn_model(_read_events(files, options), output, task, soft_events=soft_sample, say=say)
-    _print_model(model, as_json=as_json)
+    judged = verdict(model)
+    if as_json:
+        print_json({**model_facts(model), **judged._asdict()})
+    else:
+        _print_model(model, as_json=False)
+        typer.echo(judged.text)
     say(f"{output}/validation.html; find tracks with it: beampipe track FILES -o OUT --tracker-model {output}")
+    if not judged.usable:
+        raise typer.Exit(1)
 
 
 def _print_model(model: TrackerModel, *, as_json: bool) -> None:
@@ -329,17 +347,23 @@ def validate(
     min_layers: MinLayers = None,
     min_hits: MinHits = None,
     card: Annotated[bool, typer.Option("--card", help="Write the numbers into the card of the model.")] = False,
+    force: Replace = False,
     as_json: Json = False,
     *,
     options: ReadOptions,
 ) -> None:
     """Measure what each pipeline of a tracker model can and cannot do, on clean events that it was not learned from."""
+    from beampipe.tracking.evaluation.results import EVALUATION_MARK
     from beampipe.tracking.models import load_model
     from beampipe.tracking.models.card import write_model
     from beampipe.tracking.training.detector import inspect_events
+    from beampipe.tracking.training.validation import PAGE, REPORT, write_report
     from beampipe.tracking.training.validation import validate as measure
-    from beampipe.tracking.training.validation import write_report
 
+    if output is not None:
+        for name in (REPORT, PAGE):
+            check_output(output / name, inputs=files, parents=True)
+            require_ours(output / name, force=force, marks=[EVALUATION_MARK])
     model = load_model(tracker_model)
     sample = inspect_events(islice(_read_events(files, options), events), model.layout.beam_spot)
     names = ", ".join(path.name for path in sorted(files))
@@ -391,11 +415,13 @@ BeamSpotText = Annotated[
 Force = Annotated[
     bool,
     typer.Option(
-        "--force", help="Go on where hits are of another detector, in other units or too many for the pipeline."
+        "--force",
+        help="Go on where hits are of another detector, in other units or too many for the pipeline; replace files that"
+        " beampipe did not write.",
     ),
 ]
 
-Threads = Annotated[int, typer.Option(help="Number of CPU threads that the pipeline uses.", min=1)]
+Threads = Annotated[int, typer.Option(help="Number of CPU threads that the pipeline uses.", min=1, max=256)]
 
 Parameters = Annotated[
     bool,
@@ -425,6 +451,7 @@ def track(
     in_flight: int = 1,
     *,
     parameters: bool = False,
+    force: bool = False,
 ) -> list[dict[str, Any]]:
     """Find the tracks of the events in `files` and write their labels; fails at the end if a file could not be used.
 
@@ -436,20 +463,26 @@ def track(
         form: name of the form in which the tracks are written, a key of `beampipe.tracking.formats.TRACK_FORMATS`.
         in_flight: number of events that are submitted before the first result is awaited.
         parameters: whether to write the parameters of the tracks, too, which the finder then fits.
+        force: replace files that beampipe did not write, and accept hits of another detector.
 
     Returns:
         The result of each file, for JSON: the fields of `FileResult`, and the number of fitted tracks.
 
     Raises:
-        BeampipeError: one or more files could not be used; the tracks of the others are written.
+        BeampipeError: one or more files could not be used, and the tracks of the others are written; or there are
+            no tracks at all, and most hits lie on no layer.
     """
     from beampipe.tracking.batch import check_outputs, track_files
-    from beampipe.tracking.formats import check_options, open_with
+    from beampipe.tracking.formats import check_options, open_with, track_format
+    from beampipe.tracking.formats.writing import PARAMETER_MARK, parameters_path
 
     # Options are checked before anything slow is loaded.
     check_options(options)
     also_read = [] if options.particles is None else [Path(options.particles)]
-    check_outputs(files, output, form, also_read, parameters=parameters)
+    for path in check_outputs(files, output, form, also_read, parameters=parameters):
+        require_ours(path, force=force, marks=track_format(form).marks(path))
+        if parameters:
+            require_ours(parameters_path(path), force=force, marks=[PARAMETER_MARK])
     read = partial(open_with, options=options)
     failed, fitted, results = 0, Counter[Path](), list[dict[str, Any]]()
     with finder() as opened, bar("events") as step:
@@ -474,6 +507,12 @@ def track(
                 )
     if failed:
         raise BeampipeError(f"{failed} of {len(files)} inputs could not be used, see above; the others are done")
+    hits, outside, tracks = (sum(result[name] for result in results) for name in ("n_hits", "n_outside", "n_tracks"))
+    if not (tracks or force) and outside > hits / 2:  # events of a few hits are not checked before
+        raise BeampipeError(
+            f"no tracks, and {outside} of {hits} hits lie on no layer; the labels are written. Are positions in mm and"
+            " rad (--scale), and is it the detector of the tracker model (--tracker-model)? --force accepts that"
+        )
     return results
 
 
@@ -497,16 +536,19 @@ def demo(
         int, typer.Option(help="Mean number of pile-up collisions of the shipped events: 0, 60 or 200.")
     ] = 200,
     threads: Threads = 1,
+    force: Replace = False,
     as_json: Json = False,
 ) -> None:
     """Find the tracks of the shipped events, print efficiency and time, and draw one event."""
     from beampipe.tracking.data import shipped_events
     from beampipe.tracking.display import show_event
-    from beampipe.tracking.evaluation.results import write_evaluation
+    from beampipe.tracking.evaluation.results import EVALUATION_MARK, write_evaluation
     from beampipe.tracking.evaluation.scoring import evaluate, tracks_of
     from beampipe.tracking.finders import named_finders
 
-    check_output(output / "evaluation.json", parents=True)
+    for name in ("evaluation.json", "event.png", "event.html"):
+        check_output(output / name, parents=True)
+        require_ours(output / name, force=force, marks=[EVALUATION_MARK])
     events, names = shipped_events(mu), pipeline or list(DEMO_PIPELINES)
     finders = named_finders(names, threads=threads, model=tracker_model)
     sample = f"shipped events, ttbar with mu = {mu}" if mu else "shipped events, one soft collision each"
@@ -525,13 +567,26 @@ def demo(
 def example(
     file: Annotated[Path, typer.Argument(help="Parquet file to write the events to.")] = Path("events.parquet"),
     mu: Annotated[int, typer.Option(help="Mean number of pile-up collisions of the shipped events: 0, 60 or 200.")] = 0,
+    for_training: Annotated[
+        bool,
+        typer.Option(
+            "--for-training", help="Write 30 events with mu = 20 in which no hit is lost, enough to train on; no --mu."
+        ),
+    ] = False,
+    force: Replace = False,
 ) -> None:
     """Write shipped events with truth to a file, to try the other commands on."""
     from beampipe.tracking.data import write_example
 
+    if for_training and mu:
+        raise ConfigError("got --mu and --for-training, expected one of them; events for training have mu = 20")
     check_output(file)
-    write_example(file, mu)
-    say(f"{file}: events with mu = {mu}; next: beampipe track {file} -o tracks.parquet")
+    require_ours(file, force=force)
+    write_example(file, mu, for_training=for_training)
+    if for_training:
+        say(f"{file}: 30 events with mu = 20; next: beampipe tracking train {file} -o my_detector/ --quick")
+    else:
+        say(f"{file}: events with mu = {mu}; next: beampipe track {file} -o tracks.parquet")
 
 
 @app.command()
@@ -614,6 +669,7 @@ def evaluate(
     """Measure efficiency, fakes and time of track finders on simulated events."""
     from beampipe.simulation.degradation import run_degraded
     from beampipe.simulation.detector import read_layout
+    from beampipe.tracking.evaluation.results import EVALUATION_MARK
     from beampipe.tracking.evaluation.scoring import evaluate as score
     from beampipe.tracking.evaluation.scoring import require_variables
     from beampipe.tracking.finders import named_finders
@@ -624,6 +680,7 @@ def evaluate(
     if output is not None and output != STANDARD_OUTPUT:
         inputs = [read for path in files for read in input_files(path, options.particles)]
         check_output(output, inputs=inputs, parents=True)
+        require_ours(output, force=force, marks=[EVALUATION_MARK])
     layout = None if detector is None else read_layout(detector)
     chosen = run_degraded(chain.from_iterable(open_with(path, options) for path in files), degradation, seed, layout)
     require_variables(by or ())
@@ -690,6 +747,7 @@ def display(
     from beampipe.tracking.formats import input_files, open_with
 
     check_output(output, inputs=input_files(file, options.particles), parents=True)
+    require_ours(output, force=force)
     chosen = next(islice(open_with(file, options), event, None), None)
     if chosen is None:
         raise ConfigError(f"{file}: got event {event}, expected one that is there; count from 0")

@@ -364,7 +364,20 @@ def open_pool(
         with open_slurm(workers, slurm or SlurmOptions(), environment) as cluster:
             yield cluster
     else:
-        raise UnknownNameError("pool", spec, POOLS)
+        require_pool(spec)
+
+
+def require_pool(spec: str) -> None:
+    """Refuse a name of no pool, before there is anything to do.
+
+    Args:
+        spec: where tasks run, see `open_pool`.
+
+    Raises:
+        UnknownNameError: there is no pool of that name.
+    """
+    if spec not in POOLS and not spec.startswith("dask="):
+        raise UnknownNameError("executor", spec, POOLS)
 
 
 def prepare_processes(preload: Sequence[str]) -> None:

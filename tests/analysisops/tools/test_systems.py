@@ -20,7 +20,7 @@ def test_labels_are_those_of_the_pipeline(tmp_path: Path) -> None:
 
     from beampipe.tracking import load_pipeline, shipped_events
 
-    events = [next(iter(shipped_events(pileup))) for pileup in (60,)]
+    events = [shipped_events(pileup)[0] for pileup in (60,)]
     positions = [event.hits.position for event in events]
     counts = [len(one) for one in positions]
     joined = np.concatenate(positions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,16 +13,16 @@ from beampipe.fleet.control.differences import (
     Action,
     Actual,
     ServerState,
-    TimeLimits,
     Wanted,
     differences,
     wanted_slots,
 )
 from beampipe.fleet.gateway.haproxy import GatewayState, SlotState
 from beampipe.fleet.gateway.plan import Address, Slot
+from beampipe.fleet.specification import Fleet, ServerGroup
 
 NOW = 1000.0
-LIMITS = TimeLimits(start=270.0, hang=132.0, exit=20.0)
+FLEET = Fleet(Path("models"), {"cpu": ServerGroup("cpu")}, start_timeout=120.0, patience=3.0, exit_timeout=5)
 HERE, THERE = Address("127.0.0.1", 1, 2), Address("127.0.0.1", 3, 4)
 FREE = Slot("cpu-0", 80)
 SERVING = replace(FREE, address=HERE)
@@ -51,7 +52,7 @@ def actions_of(
     actual = Actual(gateway, {} if server is None else {server.name: server})
     actual = replace(actual, **others)  # type: ignore[arg-type]
     slots = wanted_slots([slot], actual)
-    return slots[0], differences(Wanted("wanted", slots, LIMITS), actual, NOW)
+    return slots[0], differences(Wanted(FLEET, "wanted", slots), actual, NOW)
 
 
 @pytest.mark.parametrize(

@@ -20,13 +20,13 @@ from tests.triton.doublers import BROKEN, DOUBLER
 
 SAME = DOUBLER + "# the same by another name\n"
 TRIPLER = DOUBLER.replace("2 * x", "3 * x")
-SLOW = DOUBLER.replace("float(x[0]) if", "float(x[0]) + 0.05 if")
+SLOW = DOUBLER.replace("float(x[0]) if", "float(x[0]) + 0.2 if")
 FAILING = DOUBLER.replace(
     'responses.append(pb.InferenceResponse([pb.Tensor.from_dlpack("Y", 2 * x)]))',
     'responses.append(pb.InferenceResponse(error=pb.TritonError("no")) if x.size > 1 else'
     ' pb.InferenceResponse([pb.Tensor.from_dlpack("Y", 2 * x)]))',
 )
-TRIAL = {"share": 0.3, "least": 20, "slower": 3.0, "within": 300.0}
+TRIAL = {"share": 0.3, "least": 20, "slower": 5.0, "within": 300.0}
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +85,8 @@ def test_worse_models_are_taken_back_without_loss(
 
 def test_models_that_are_as_good_are_promoted_without_loss(trials: RunningFleet, events: str) -> None:
     old = code(trials, SAME)
-    with Load(trials) as load:  # on a busy machine the mean of a few quick requests may be many times longer
-        done = trials.orders.update(**{**TRIAL, "slower": 100.0}, events=events)
+    with Load(trials) as load:
+        done = trials.orders.update(**TRIAL, events=events)
     decision = done["decision"]
     assert decision["promoted"], decision["reasons"]
     assert decision["answers"][0] == {

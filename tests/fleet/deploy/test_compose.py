@@ -140,7 +140,7 @@ def test_the_definitions_are_read_by_what_converts_them(name: str, tmp_path: Pat
     assert all(stage.fromHeader.startswith("nvcr.io/nvidia/tritonserver:26.04-py3") for stage in stages.values())
     hadolint = Path(sys.executable).with_name("hadolint")
     # DL3008 wants versions of Debian's packages, which the release of the base image fixes.
-    command = [hadolint, "--ignore", "DL3008", paths["Dockerfile"]]
+    command: list[str | Path] = [hadolint, "--ignore", "DL3008", paths["Dockerfile"]]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 

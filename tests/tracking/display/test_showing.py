@@ -45,5 +45,5 @@ def test_the_ending_picks_the_picture(tmp_path: Path, ending: str) -> None:
 
 def test_another_ending_is_refused(tmp_path: Path) -> None:
     event = shipped_events(0)[0]
-    with pytest.raises(FileError, match=r"expected \.png, \.html or \.json"):
+    with pytest.raises(FileError, match=r"expected \.png, \.pdf, \.svg, \.html or \.json"):
         show_event(event, true_tracks(event), tmp_path / "event.gif")

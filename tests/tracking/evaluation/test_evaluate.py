@@ -255,3 +255,17 @@ def test_refusals() -> None:
         diagnostics.scrambled_truth(bare)
     with pytest.raises(InputError, match="watching"):
         diagnostics.TruthFinder().find(bare.hits)
+
+
+@pytest.mark.parametrize(
+    ("width", "heads"),
+    [(80, ["finder", "majority", "efficiency", "fakes", "time [ms]"]), (40, ["finder", "efficiency"])],
+)
+def test_a_narrow_terminal_shows_what_is_compared(evaluation: Evaluation, width: int, heads: list[str]) -> None:
+    console = Console(width=width, force_terminal=True, color_system=None)
+    with console.capture() as captured:
+        console.print(report.quality_table(evaluation))
+    lines = captured.get().splitlines()
+    assert max(map(len, lines)) <= width
+    line = next(line for line in lines if "finder" in line)
+    assert [head.strip() for head in line.strip("┃").split("┃")] == heads

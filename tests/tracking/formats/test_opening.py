@@ -160,7 +160,7 @@ def test_three_columns(tmp_path: Path, scale: str) -> None:
         ("", FileError, "empty"),
         ("1,2\n", FileError, "got 2 columns in row 0, expected 3: r, phi, z"),
         ("1,2,3\n1,2\n", FileError, "got 2 columns in '1,2', expected 3"),
-        ("r,phi,z\n1,2,3\n", FileError, "'r'"),
+        ("r,phi,color\n1,2,3\n", FileError, "'r'"),
         ("1,2,3\n1,nan,3\n", NotFiniteError, "got phi = nan at row 1"),
         ("1,2,3\n1,2,-inf\n", NotFiniteError, "got z = -inf at row 1"),
         ("1,2,3\n1,,3\n", FileError, "cut short"),

@@ -10,7 +10,7 @@ import pytest
 
 from beampipe.errors import ColumnError, FileError, NotFiniteError
 from beampipe.events import Event, Hits
-from beampipe.tracking.formats import count_events, read_events, write_events
+from beampipe.tracking.formats.parquet import count_events, read_events, write_events
 from tests.tracking.formats.events import assert_equal, random_event
 
 

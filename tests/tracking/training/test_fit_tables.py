@@ -101,7 +101,7 @@ def test_resolution_is_that_of_the_kalman_fit_of_acts() -> None:
     pytest.importorskip("acts")
     from beampipe.tracking.acts import fit_tracks
 
-    event = next(iter(shipped_events(60)))
+    event = shipped_events(60)[0]
     tracks, true = true_tracks(event)
     ours = load_track_fitter()(event.hits, tracks)
     theirs = fit_tracks(event.hits, tracks.track_id)

@@ -150,16 +150,7 @@ def summarise(
         groups.setdefault(tuple(getattr(score, name) for name in by), []).append(score)
     lacking: dict[tuple[str | int, ...], list[Score]] = {}
     for assessment in missing:
-        nothing = Score(
-            assessment["agent"],
-            assessment["family"],
-            assessment["task_id"],
-            int(assessment["level"]),
-            assessment["seed"],
-            int(assessment["epoch"]),
-            "missing",
-            0.0,
-        )
+        nothing = Score(*_identity(assessment), "missing", 0.0)
         lacking.setdefault(tuple(getattr(nothing, name) for name in by), []).append(nothing)
     every = sorted(groups.keys() | lacking.keys())
     return {key: _summary(groups.get(key, []), lacking.get(key, []), passed) for key in every}
@@ -283,6 +274,12 @@ def _summary(scores: Sequence[Score], missing: Sequence[Score], passed: float) -
     )
 
 
+def _identity(assessment: Mapping[str, Any]) -> tuple[str, str, str, int, str, int]:
+    """The first fields of a score: agent, family, task, level, seed and epoch."""
+    agent, family, task, seed = (str(assessment[name]) for name in ("agent", "family", "task_id", "seed"))
+    return agent, family, task, int(assessment["level"]), seed, int(assessment["epoch"])
+
+
 def _score(line: Mapping[str, Any]) -> Score:
     assessment, result = line["assessment"], line["result"]
     status, value = str(result["status"]), result["final"]["normalized_score"]
@@ -298,12 +295,7 @@ def _score(line: Mapping[str, Any]) -> Score:
     plausible = bool(counts) and all(type(count) is int and 0 <= count < _MOST for count in counts)
     cost = line["cost"]
     return Score(
-        assessment["agent"],
-        assessment["family"],
-        assessment["task_id"],
-        int(assessment["level"]),
-        assessment["seed"],
-        int(assessment["epoch"]),
+        *_identity(assessment),
         status,
         0.0 if status == "error" else float(value),
         float(llm["score"]) / float(llm["max"]) if judged else None,

@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar
 from beampipe.calibration.config import Configuration
 from beampipe.calibration.kernels import build
 from beampipe.calibration.ntuple.branches import error_line
-from beampipe.errors import BeampipeError, FileError, TooLargeError
+from beampipe.errors import BeampipeError, FileError, MissingExtraError, TooLargeError, WorkflowError
 from beampipe.terminal import Progress
 from beampipe.workflow import (
     EventLog,
@@ -203,6 +203,10 @@ def worker_errors(label: str) -> Iterator[None]:
         raise specific from error
 
 
+_OF_OUR_EXTRA: Final = ("uproot", "awkward", "xxhash", "zstandard")
+"""Packages that reading files needs, all of which one extra installs."""
+
+
 def _explanation(label: str, error: Exception) -> Exception | None:
     """A more specific error to raise instead; None if the error is specific enough."""
     raised_by_us = isinstance(error, BeampipeError)
@@ -224,6 +228,8 @@ def _explanation(label: str, error: Exception) -> Exception | None:
             return OSError(number, text)
         if isinstance(cause, ImportError) and raised_by_us and isinstance(error, FileError):
             name = cause.name or "a package"
+            if name in _OF_OUR_EXTRA:
+                return MissingExtraError(name, "calibration", "reading ROOT files")
             return FileError(f"{what}: cannot be read without {name} ({error_line(cause)}); install it", path=path)
     return None
 
@@ -322,6 +328,7 @@ class Workers:
 
         Raises:
             WorkflowError: some tasks failed, after all others were done.
+            MissingExtraError: a package that tasks need is not installed.
         """
         if not tasks:
             return []
@@ -340,7 +347,13 @@ class Workers:
 
         with self._progress(what, len(tasks) + more) as step:
             guarded = map(_with_worker_errors, tasks)
-            return run(guarded, self._pool, log=self._log, progress=lambda _: step(), follow=next_ones)
+            try:
+                return run(guarded, self._pool, log=self._log, progress=lambda _: step(), follow=next_ones)
+            except WorkflowError as error:
+                missing = next((fault for _, fault in error.errors if isinstance(fault, MissingExtraError)), None)
+                if missing is not None:  # nothing is wrong with what the tasks read
+                    raise missing from error
+                raise
 
 
 def _with_worker_errors(task: Task[T]) -> Task[T]:

@@ -205,7 +205,7 @@ class LocalCommands(GatewayCommands):
             Digest of the models that are served, number of servers changed, and the decision of a trial.
         """
         reconciler = self.reconciler
-        models = reconciler.make_snapshot_now()
+        models = reconciler.take_snapshot()
         if trial and models[0] != reconciler.models[0]:
             return self._release(models, **trial)
         return self._update(models, self._settings())
@@ -227,7 +227,7 @@ class LocalCommands(GatewayCommands):
             raise
         reconciler.note(f"release {models[0]}: {decision.text}")
         if decision.promoted:
-            canary.promote()
+            canary.end_trial()
             try:
                 done = self._update(models, before)
             finally:
@@ -290,7 +290,7 @@ class LocalCommands(GatewayCommands):
 
     def _renew_changed(self) -> list[str]:
         reconciler = self.reconciler
-        reconciler.take_snapshot()
+        reconciler.models = reconciler.take_snapshot()
         done = []
         for server in list(reconciler.servers.values()):
             if reconciler.current_settings(server) != server.settings:

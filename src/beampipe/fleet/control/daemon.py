@@ -194,13 +194,14 @@ def _stop_leftovers(run: RunFolder) -> int:
     """Stop servers, gateway and Prometheus left running by a fleet process that was killed; gives their number."""
     pids = {record.pid for record in read_records(run.registry).values() if record.lives()}
     pids |= gateway_pids(run.path) | prometheus_pids(run.prometheus)
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
+    leftovers = [process for pid in pids if (process := ManagedProcess()).adopt(pid)]
+    for process in leftovers:
+        process.signal(signal.SIGTERM)
     deadline = time.monotonic() + _STOP_TIMEOUT
-    while any(processes.is_alive(pid) for pid in pids) and time.monotonic() < deadline:
-        time.sleep(_POLL)
-    return len(pids)
+    for process in leftovers:
+        if not process.wait(max(0.0, deadline - time.monotonic())):  # it hangs
+            process.kill()
+    return len(leftovers)
 
 
 def run_gateway(specification: Path, shared: Path | None = None, folder: Path | None = None) -> None:

@@ -12,42 +12,34 @@ from typing import Final, Literal
 from beampipe.fleet.gateway.haproxy import GatewayState
 from beampipe.fleet.gateway.plan import Address, Slot
 from beampipe.fleet.registry import State
+from beampipe.fleet.specification import Fleet
 
 DesiredState = Literal["serve", "drain", "end"]
 """Whether a server should take requests, keep running without requests, or end."""
+
+EXIT_GRACE: Final = 15.0
+"""Time [s] after `Fleet.exit_timeout`, which is for work in progress, until a server is killed."""
+
+_START_GRACE: Final = 30.0
+"""Time [s] after twice `Fleet.start_timeout`, which is for loading models, until a server without report is killed."""
 
 FORGOTTEN: Final = 60.0
 """Time [s] after which the record of a silent server without a slot is removed."""
 
 
 @dataclass(frozen=True)
-class TimeLimits:
-    """Time limits of servers [s].
-
-    Attributes:
-        start: until a server reports that it is ready.
-        hang: for which a server may report that it hangs; it restarts its Triton itself.
-        exit: from SIGTERM to its end.
-    """
-
-    start: float
-    hang: float
-    exit: float
-
-
-@dataclass(frozen=True)
 class Wanted:
-    """The wanted state of a fleet.
+    """The wanted state of a fleet; that of each server is in its `ServerState`.
 
     Attributes:
+        fleet: the specification, for its time limits.
         configuration: digest of the gateway's configuration.
         slots: slots of the gateway, see `wanted_slots`.
-        limits: time limits of servers.
     """
 
+    fleet: Fleet
     configuration: str
     slots: Sequence[Slot]
-    limits: TimeLimits
 
 
 @dataclass(frozen=True)
@@ -186,7 +178,7 @@ def differences(wanted: Wanted, actual: Actual, now: float) -> list[Action]:
     actions = list(_of_gateway(wanted, actual))
     for server in actual.servers.values():
         if server.local:
-            actions += _of_server(server, slots.get(server.slot or ""), actual, wanted.limits, now)
+            actions += _of_server(server, slots.get(server.slot or ""), actual, wanted.fleet, now)
         elif server.silent and server.slot is None and now - server.since > FORGOTTEN:
             actions.append(Action("forget", server.name, f"is silent for {FORGOTTEN:g} s; forgotten"))
     return actions
@@ -209,9 +201,7 @@ def _of_gateway(wanted: Wanted, actual: Actual) -> Iterator[Action]:
         yield Action("set slots", slots=different)
 
 
-def _of_server(
-    server: ServerState, slot: Slot | None, actual: Actual, limits: TimeLimits, now: float
-) -> Iterator[Action]:
+def _of_server(server: ServerState, slot: Slot | None, actual: Actual, fleet: Fleet, now: float) -> Iterator[Action]:
     """What a server of this machine needs."""
     name, leaves = server.name, server.outdated or server.desired == "end"
     if not server.running:
@@ -219,18 +209,20 @@ def _of_server(
             yield Action("forget", name)
         elif server.may_start:
             yield Action("start server", name)
-    elif why := _failure(server, slot, actual, limits, now):
+    elif why := _failure(server, slot, actual, fleet, now):
         yield Action("kill server", name, why)
     elif leaves and server.stopping_since is None and actual.is_drained(slot):
         yield Action("stop server", name)
 
 
-def _failure(server: ServerState, slot: Slot | None, actual: Actual, limits: TimeLimits, now: float) -> str:
+def _failure(server: ServerState, slot: Slot | None, actual: Actual, fleet: Fleet, now: float) -> str:
     """Why a running server of this machine has to be killed; empty if it has not."""
     if server.stopping_since is not None:
-        return "does not end" if now - server.stopping_since > limits.exit else ""
+        return "does not end" if now - server.stopping_since > fleet.exit_timeout + EXIT_GRACE else ""
     if server.report in (None, "starting"):
-        return "does not start in time" if now - server.started > limits.start else ""
+        return "does not start in time" if now - server.started > 2 * fleet.start_timeout + _START_GRACE else ""
     if server.silent:
         return "" if actual.answers(slot) else "is silent"
-    return "hangs for too long" if server.report != "ready" and now - server.since > limits.hang else ""
+    # A server that reports a hang restarts its Triton itself.
+    hangs = server.report != "ready" and now - server.since > 4 * fleet.patience + fleet.start_timeout
+    return "hangs for too long" if hangs else ""

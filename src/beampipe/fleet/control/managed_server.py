@@ -7,14 +7,14 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from beampipe import processes
 from beampipe.fleet.control.differences import DesiredState, ServerState
 from beampipe.fleet.gateway.plan import Address
-from beampipe.fleet.registry import SILENCE, Record, State, remove_record
+from beampipe.fleet.registry import SILENCE, Record, remove_record
 from beampipe.fleet.server import FleetServerSettings, write_server_settings
 from beampipe.processes import ManagedProcess
 from beampipe.triton.backoff import RestartPause
@@ -42,14 +42,11 @@ class LocalServer:
     desired_state: DesiredState = "serve"
     outdated: bool = False
     starts: int = 0
-    _started: float = 0.0
-    _stopping_since: float | None = None
-    _report: tuple[State | None, bool] = (None, False)
-    _since: float = 0.0
-    _pause: RestartPause = field(default_factory=RestartPause)
 
     def __post_init__(self) -> None:
         self._process = ManagedProcess(self.settings.log)
+        self._pause = RestartPause()
+        self._state = ServerState(self.name, self.name)
 
     @property
     def name(self) -> str:
@@ -88,26 +85,22 @@ class LocalServer:
             record: its record; None if there is none.
             now: the time [s, monotonic].
         """
-        running = self.pid is not None
-        ours = record is not None and record.pid == self.pid
-        state = record.state if ours and record is not None else self._report[0]
-        silent = state is not None and not self.describes(record)
-        if (state, silent) != self._report:
-            self._report, self._since = (state, silent), now
-        return ServerState(
-            self.name,
-            self.name,
-            self.desired_state,
+        running, before = self.pid is not None, self._state
+        ours = record if record is not None and record.pid == self.pid else None
+        report = before.report if ours is None else ours.state
+        silent = report is not None and not self.describes(record)
+        self._state = replace(
+            before,
+            desired=self.desired_state,
             running=running,
-            report=state,
+            report=report,
             silent=silent,
-            since=self._since,
-            started=self._started,
-            stopping_since=self._stopping_since,
-            address=Address(record.host, record.http, record.grpc) if ours and record is not None else None,
+            since=before.since if (report, silent) == (before.report, before.silent) else now,
+            address=before.address if ours is None else Address(ours.host, ours.http, ours.grpc),
             outdated=self.outdated,
             may_start=not running and self.desired_state != "end" and self._pause.due(now),
         )
+        return self._state
 
     def adopt(self, record: Record) -> bool:
         """Manage a running process that an earlier process of the fleet has started.
@@ -118,7 +111,7 @@ class LocalServer:
         ours = any("beampipe" in argument for argument in processes.arguments(record.pid))
         if not ours or not record.lives() or not self._process.adopt(record.pid):
             return False
-        self.starts, self._started = 1, time.monotonic()
+        self.starts, self._state = 1, replace(self._state, started=time.monotonic())
         return True
 
     def start(self) -> None:
@@ -129,11 +122,11 @@ class LocalServer:
         self._process.start(command, {**os.environ, **self.environ})
         self.starts += 1
         self.outdated = False
-        self._started, self._stopping_since, self._report = time.monotonic(), None, (None, False)
+        self._state = ServerState(self.name, self.name, started=time.monotonic())
 
     def stop(self) -> None:
         """Send SIGTERM: the server finishes requests in progress, and ends."""
-        self._stopping_since = time.monotonic()
+        self._state = replace(self._state, stopping_since=time.monotonic())
         self.signal(signal.SIGTERM)
 
     def signal(self, number: signal.Signals) -> None:

@@ -27,10 +27,10 @@ from beampipe import processes
 from beampipe.errors import BeampipeError, ConfigError
 from beampipe.files import replacing
 from beampipe.fleet.control.differences import (
+    EXIT_GRACE,
     Action,
     Actual,
     ServerState,
-    TimeLimits,
     Wanted,
     differences,
     wanted_slots,
@@ -52,12 +52,6 @@ INTERVAL: Final = 0.1
 
 _RELOAD_AGAIN: Final = 1.0
 """Time [s] from a failed reload of the gateway to the next one."""
-
-_EXIT_GRACE: Final = 15.0
-"""Time [s] after `Fleet.exit_timeout`, which is for work in progress, until a server is killed."""
-
-_START_GRACE: Final = 30.0
-"""Time [s] after twice `Fleet.start_timeout`, which is for loading models, until a server without report is killed."""
 
 _LUA: Final = Path(__file__).parent.parent / "gateway" / "least_hits.lua"
 
@@ -114,7 +108,7 @@ class Reconciler(ABC):
         """Prepare the servers, before the gateway starts."""
 
     @abstractmethod
-    def observe_servers(self, now: float) -> Mapping[str, ServerState]:
+    def observe_servers(self, records: Mapping[str, Record], now: float) -> Mapping[str, ServerState]:
         """The state of each server, from its process and its record."""
 
     @abstractmethod
@@ -170,23 +164,24 @@ class Reconciler(ABC):
         records, gateway = read_records(self.folder.registry), self.gateway.observe()
         with self.lock:
             now = time.monotonic()
-            self.records = records
-            self.actual = actual = Actual(
+            actual = Actual(
                 gateway,
-                self.observe_servers(now),
+                self.observe_servers(records, now),
                 gateway_may_start=gateway.condition == "ended" and self._gateway_pause.due(now),
                 gateway_may_reload=now >= self._reload_after,
             )
             slots = wanted_slots(self.gateway.plan.slots, actual)
             self.gateway.plan = replace(self.gateway.plan, slots=slots)
-            exit_limit = self.fleet.exit_timeout + _EXIT_GRACE
-            hang_limit = 4 * self.fleet.patience + self.fleet.start_timeout
-            limits = TimeLimits(2 * self.fleet.start_timeout + _START_GRACE, hang_limit, exit_limit)
-            for action in differences(Wanted(self.gateway.wanted_configuration, slots, limits), actual, now):
+            wanted = Wanted(self.fleet, self.gateway.wanted_configuration, slots)
+            actions = differences(wanted, actual, now)
+            for action in actions:
                 try:
                     self._act(action, actual)
                 except (BeampipeError, OSError) as error:  # a full disk, for example; the next cycle tries again
                     self.note(f"reconciler: {error}")
+            if any(action.kind == "set slots" for action in actions):
+                actual = replace(actual, gateway=self.gateway.observe())
+            self.records, self.actual = records, actual
             if gateway.condition == "running":
                 for text in self._credentials.reload_changed():
                     self.note(text)
@@ -338,7 +333,7 @@ class LocalReconciler(Reconciler):
             self.gateway.apply(replace(slot, drained=True) for slot in self.gateway.plan.slots)
         for server in self._servers.values():
             server.stop()
-        deadline = time.monotonic() + self.fleet.exit_timeout + _EXIT_GRACE
+        deadline = time.monotonic() + self.fleet.exit_timeout + EXIT_GRACE
         while time.monotonic() < deadline and any(server.pid is not None for server in self._servers.values()):
             time.sleep(INTERVAL / 2)
         for server in self._servers.values():
@@ -362,13 +357,9 @@ class LocalReconciler(Reconciler):
         group = self.fleet.servers[server.settings.group]
         return self._server_settings(group, int(server.name.rsplit("-", 1)[1]))
 
-    def make_snapshot_now(self) -> tuple[str, Path]:
+    def take_snapshot(self) -> tuple[str, Path]:
         """Copy the models as they are now; returns digest and folder of the copy."""
         return make_snapshot(self.fleet.repository, self.folder.repositories)
-
-    def take_snapshot(self) -> None:
-        """Copy the models as they are now, for servers that start from now on."""
-        self.models = self.make_snapshot_now()
 
     def remove_unused_snapshots(self) -> None:
         """Remove snapshots that no server uses."""
@@ -393,9 +384,9 @@ class LocalReconciler(Reconciler):
             patience=fleet.patience,
         )
 
-    def observe_servers(self, now: float) -> Mapping[str, ServerState]:
+    def observe_servers(self, records: Mapping[str, Record], now: float) -> Mapping[str, ServerState]:
         """The state of each server."""
-        return {name: server.observe(self.records.get(name), now) for name, server in self._servers.items()}
+        return {name: server.observe(records.get(name), now) for name, server in self._servers.items()}
 
     def slot_incident(self, slot: Slot, server: ServerState) -> str:
         """That a server takes requests, or takes none since it does not answer."""
@@ -452,18 +443,18 @@ class RegistryReconciler(Reconciler):
         """Withdraw the published address; the servers keep running for the next gateway."""
         self.folder.address.unlink(missing_ok=True)
 
-    def observe_servers(self, now: float) -> Mapping[str, ServerState]:
+    def observe_servers(self, records: Mapping[str, Record], now: float) -> Mapping[str, ServerState]:
         """The state of each server; those that are ready get a free slot, the slots of others become free."""
         if not self.folder.registry.is_dir():
             self.note(f"{self.folder.registry}: got no folder, expected the registry; its servers keep places")
             return self.actual.servers
-        for name, record in self.records.items():
+        for name, record in records.items():
             if name not in self._servers:
                 self._servers[name] = RegisteredServer(record, self.folder.logs_of_servers / f"{name}.log", now)
         addresses = {slot.server: slot.address for slot in self.gateway.plan.slots}
         states = {}
         for name, server in list(self._servers.items()):
-            state = server.observe(self.records.get(name), now)
+            state = server.observe(records.get(name), now)
             may_serve = state.report == "ready" and not state.silent and server.desired_state == "serve"
             if server.slot is not None and addresses.get(server.slot) is None and not may_serve:
                 server.slot, server.rejected = None, False
@@ -486,14 +477,9 @@ class RegistryReconciler(Reconciler):
             return f"takes requests, at place {slot.server}"
         if slot.mode == "drain":
             return "ends; it finishes what it has" if server.report == "ending" else ""
-        gone = self._servers[server.name].gone
-        why = (
-            "has ended"
-            if gone
-            else "is silent and does not answer"
-            if server.silent
-            else f"says that it is {server.report}"
-        )
+        if self._servers[server.name].gone:
+            return "has ended; takes no requests"
+        why = "is silent and does not answer" if server.silent else f"says that it is {server.report}"
         return f"{why}; takes no requests"
 
     def _assign_slot(self, server: RegisteredServer) -> None:

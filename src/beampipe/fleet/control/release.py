@@ -101,10 +101,6 @@ class Canary:
         slot = self.reconciler.slot_state(self.server)
         return f"{self.server.name}: does not answer" if slot is not None and slot.mode == "maint" else ""
 
-    def promote(self) -> None:
-        """End the trial: the server gets requests as any other."""
-        self._end_trial()
-
     def leave(self) -> None:
         """Stop the server, if it was started in a free slot."""
         if self._before is None:
@@ -116,9 +112,10 @@ class Canary:
             self._steps.end(self.server)
         else:
             self._steps.replace(self.server, self._before)
-        self._end_trial()
+        self.end_trial()
 
-    def _end_trial(self) -> None:
+    def end_trial(self) -> None:
+        """End the trial: the server gets requests as any other."""
         self.reconciler.canary = None
         self._steps.configure_gateway(self.reconciler.fleet)
 

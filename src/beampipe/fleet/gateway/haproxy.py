@@ -245,7 +245,8 @@ class Gateway:
         """Replace the wanted state."""
         free = tuple(replace(slot, address=None) for slot in plan.slots)
         text = f"{haproxy_configuration(replace(plan, slots=free))}{self._renewed}"
-        self.plan, self.wanted_configuration = plan, hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.wanted_configuration = hashlib.sha256(text.encode()).hexdigest()[:16]  # first, see `observe`
+        self.plan = plan
 
     def check(self, plan: GatewayPlan) -> None:
         """Check a wanted state before it replaces the present one.
@@ -321,6 +322,7 @@ class Gateway:
 
     def observe(self) -> GatewayState:
         """The actual state."""
+        plan, wanted = self.plan, self.wanted_configuration  # in this order: another thread may change both
         condition = self.condition
         if condition != "running":
             return GatewayState(condition)
@@ -331,8 +333,8 @@ class Gateway:
         info, _, rest = text.partition("# be_id")
         states, _, statistics = rest.partition("# pxname")
         lines = dict(line.partition(": ")[::2] for line in info.splitlines())
-        if (configuration := lines.get("description")) == self.wanted_configuration:
-            self._in_force = self.plan
+        if (configuration := lines.get("description")) == wanted:
+            self._in_force = plan
         rows = [row for row in table_of(f"# pxname{statistics}") if row["pxname"] in (GRPC, HTTP)]
         waiting = sum(int(row["qcur"] or 0) for row in rows)
         return GatewayState(condition, configuration, self._slot_states(states, rows), waiting)

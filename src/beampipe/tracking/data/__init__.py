@@ -1,7 +1,8 @@
 """The simulated events in the package: ttbar at mu = 200 and 60, and single soft collisions (mu = 0).
 
 The default degradation (lost hits, dead modules, noise) is applied, and coordinates are rounded to about a
-micrometre. `tools/ship_events.py` of the repository makes them.
+micrometre. Thirty events with mu = 20 are for training: no hit is lost, coordinates are rounded to four micrometres.
+`tools/ship_events.py` of the repository makes them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ __all__ = ["SHIPPED", "shipped_events", "shipped_path", "write_example"]
 
 SHIPPED: Final = (0, 60, 200)
 """Available numbers of pile-up collisions."""
+
+
+_FOR_TRAINING: Final = Path(__file__).parent / "training.parquet"
 
 
 def shipped_path(mu: int) -> Path:
@@ -47,12 +51,13 @@ def shipped_events(mu: int) -> Events:
     return open_events(shipped_path(mu))
 
 
-def write_example(path: Path, mu: int = 0) -> None:
+def write_example(path: Path, mu: int = 0, *, for_training: bool = False) -> None:
     """Write the shipped events with `mu` pile-up collisions to a file.
 
     Args:
         path: Parquet file to write.
         mu: pile-up of the events: 0, 60 or 200.
+        for_training: write the events for training instead.
 
     Raises:
         ConfigError: the file's name does not end in .parquet.
@@ -63,5 +68,5 @@ def write_example(path: Path, mu: int = 0) -> None:
         raise ConfigError(
             f"{path}: got the ending {path.suffix!r}, expected .parquet: the events are kept in that form"
         )
-    shipped = shipped_path(mu)
+    shipped = _FOR_TRAINING if for_training else shipped_path(mu)
     write_whole(path, lambda part: copyfile(shipped, part))

@@ -151,16 +151,16 @@ def event_figure(
     from beampipe.tracking.display.figure import plot_event
 
     show_truth = tracks is None if show_truth is None else show_truth
-    found, fake = _tracks_and_fakes(event, tracks)
-    return plot_event(event, found, fake, min_pt=min_pt, show_truth=show_truth, field=field)
+    shown_tracks, fake = _tracks_and_fakes(event, tracks)
+    return plot_event(event, shown_tracks, fake, min_pt=min_pt, show_truth=show_truth, field=field)
 
 
 def event_page(event: Event, tracks: Tracks | None, *, min_pt: float, field: float, height: int) -> Page:
     """The page of `Event.display`."""
     from beampipe.tracking.display.page import draw_page
 
-    found, fake = _tracks_and_fakes(event, tracks)
-    return draw_page(event, found, fake, min_pt=min_pt, field=field, height=height)
+    shown_tracks, fake = _tracks_and_fakes(event, tracks)
+    return draw_page(event, shown_tracks, fake, min_pt=min_pt, field=field, height=height)
 
 
 def _tracks_and_fakes(event: Event, tracks: Tracks | None) -> tuple[Tracks, Bool[ndarray, " n_tracks"] | None]:

@@ -16,7 +16,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Float32
 from beampipe.events import Event, Tracks
-from beampipe.figures import NO_TIME
+from beampipe.figures import METADATA
 from beampipe.figures.picture import Picture
 from beampipe.files import write_whole
 from beampipe.tracking.display.polylines import Polylines, event_lines
@@ -93,7 +93,7 @@ def draw_event(
         event, tracks, track_is_fake, min_pt=min_pt, show_truth=show_truth, field=field, dpi=dpi, dark=dark
     )
     kind = Path(path).suffix.removeprefix(".")
-    write_whole(Path(path), lambda part: figure.savefig(part, format=kind, metadata=NO_TIME.get(kind)))
+    write_whole(Path(path), lambda part: figure.savefig(part, format=kind, metadata=METADATA.get(kind)))
     return figure
 
 

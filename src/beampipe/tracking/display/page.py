@@ -16,7 +16,7 @@ from numpy import ndarray
 from beampipe.arrays import Bool, Float32
 from beampipe.errors import ConfigError, ShapeError
 from beampipe.events import Event, Tracks
-from beampipe.files import write_whole
+from beampipe.files import MARK, write_whole
 from beampipe.notebook import Page
 from beampipe.tracking.display.polylines import Polylines, event_lines
 
@@ -195,8 +195,8 @@ def write_phoenix(
             " expected one of each per event"
         )
     document = {
-        f"event {event.event_id}": _event(event, found, fake, min_pt, field)
-        for event, found, fake in zip(events, tracks, fakes, strict=True)
+        f"event {event.event_id}": _event(event, event_tracks, fake, min_pt, field)
+        for event, event_tracks, fake in zip(events, tracks, fakes, strict=True)
     }
     text = json.dumps(document, separators=(",", ":"))
     write_whole(Path(path), lambda part: part.write_text(text, encoding="utf-8"))
@@ -216,6 +216,7 @@ def _event(
     return {
         "event number": event.event_id,
         "run number": 0,
+        "generator": MARK,
         "Hits": {"Hits": [{"type": "Point", "pos": point} for point in _rounded(xyz)]},
         "Tracks": collections,
     }

@@ -173,6 +173,9 @@ def stage_time(stage: str, seconds: Sequence[float]) -> StageTime:
 
 _FORMAT: Final = "beampipe.evaluation/1"
 
+EVALUATION_MARK: Final = f'"format": "{_FORMAT}"'
+"""Text near the begin of the JSON file of an evaluation."""
+
 _FEW: Final = 3
 """Largest number of finders in a one-line summary."""
 

@@ -9,7 +9,7 @@ from beampipe.lazy import loader
 if TYPE_CHECKING:
     from beampipe.events import SCALES, Scale, scale_named
     from beampipe.tracking.formats.format import ReadOptions
-    from beampipe.tracking.formats.parquet import count_events, read_events, write_events
+    from beampipe.tracking.formats.parquet import write_events
     from beampipe.tracking.formats.registry import (
         EVENT_FORMATS,
         TRACK_FORMATS,
@@ -31,12 +31,10 @@ __all__ = [
     "ReadOptions",
     "Scale",
     "check_options",
-    "count_events",
     "event_format",
     "input_files",
     "open_events",
     "open_with",
-    "read_events",
     "scale_named",
     "track_format",
     "write_events",
@@ -48,7 +46,7 @@ __getattr__, __dir__ = loader(
     {
         "beampipe.events": ["SCALES", "Scale", "scale_named"],
         "format": ["ReadOptions"],
-        "parquet": ["count_events", "read_events", "write_events"],
+        "parquet": ["write_events"],
         "registry": [
             "EVENT_FORMATS",
             "TRACK_FORMATS",

@@ -31,6 +31,9 @@ from beampipe.tracking.formats.tables import (
     without_prefix,
 )
 
+_POSITIONS: Final = ({"r", "phi", "z"}, {"x", "y", "z"})
+"""Names of the columns of positions."""
+
 
 def read_tables(path: Path, options: ReadOptions) -> Iterator[Event]:
     """The events of a table, Parquet or CSV.
@@ -98,7 +101,9 @@ def _events_of_csv(path: Path, by: str | None) -> Iterator[tuple[object, dict[st
 
 
 def _is_hit_table(file: FileProbe) -> bool:
-    # A CSV file with such a header may be anything, and labels are an output: both need an explicit `format`.
+    # CSV with further columns may be anything, and labels are an output: both need an explicit `format`.
+    if file.kind == "csv":
+        return {without_prefix(name) for name in file.names} - {"event_id", "event", "id"} in _POSITIONS
     taken = OWN.recognises(file) or COLLIDERML.recognises(file) or file.has("hit", "track_id")
     return file.kind == "parquet" and has_position(file) and not taken
 

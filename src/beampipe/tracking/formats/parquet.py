@@ -19,7 +19,7 @@ from numpy import ndarray
 
 from beampipe.errors import BeampipeError, ColumnError, FileError, expect_type, nearest
 from beampipe.events import Event, Hits, Particles, Truth
-from beampipe.files import replacing
+from beampipe.files import MARK, replacing
 from beampipe.tracking.formats.format import EventFormat
 from beampipe.tracking.formats.tables import arrow, open_parquet
 
@@ -65,7 +65,8 @@ def write_events(path: str | Path, events: Iterable[Event], *, compression_level
     expect_type("write_events", path, (str, PathLike), "call write_events(path, events)")
     expect_type("write_events", events, Iterable, "call write_events(path, [event])")
     pa, pq = arrow("parquet")
-    schema = pa.schema([("event_id", pa.int64()), *((n, pa.list_(pa.from_numpy_dtype(t))) for n, t in COLUMNS.items())])
+    fields = [("event_id", pa.int64()), *((n, pa.list_(pa.from_numpy_dtype(t))) for n, t in COLUMNS.items())]
+    schema = pa.schema(fields, metadata={"generator": MARK})
     floats = [f"{name}.list.element" for name, dtype in COLUMNS.items() if dtype is np.float32]
     written = 0
     with (

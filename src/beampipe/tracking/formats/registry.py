@@ -45,7 +45,7 @@ def open_events(
     ====================  ======================================================================================
     ``beampipe``          Parquet, as written by `write_events`
     ``table``             Parquet with columns r, phi, z or x, y, z: a row per hit, or a row of lists per event;
-                          CSV with such a header too, where `format` says so
+                          CSV with such a header too; with further columns, where `format` says so
     ``trackml``           ``eventNNN-hits.csv[.gz]`` and the files beside it
     ``acts``              ``eventNNN-measurements.csv[.gz]`` and the files beside it
     ``acts-spacepoints``  ``eventNNN-spacepoint*.csv[.gz]`` and the files beside it

@@ -16,7 +16,7 @@ from numpy import ndarray
 from beampipe.arrays import Int64
 from beampipe.errors import FileError, InputError, ShapeError
 from beampipe.events import PARAMETERS, Event, FitStatus, Hits, Tracks, hit_lists, split_hit_lists
-from beampipe.files import replacing
+from beampipe.files import MARK, replacing
 from beampipe.tracking.fitting.helix import pt_of_tracks
 from beampipe.tracking.formats.tables import arrow
 
@@ -58,6 +58,10 @@ class TrackFormat:
     def write(self, path: Path, events: EventsWithTracks) -> int:
         """Write events and their tracks, taken one at a time; returns the number of events."""
         return (self.writer or write_table)(self, path, events)
+
+    def marks(self, path: Path) -> tuple[str, ...]:
+        """Text that identifies a file of this format if its ending leaves no room for `beampipe.files.MARK`."""
+        return {".csv": (",".join(self.types),), ".jsonl": ('{"event_id": ',)}.get(path.suffix, ())
 
     def check(self, path: Path) -> None:
         """Refuse a path of another ending.
@@ -185,6 +189,7 @@ class IncrementalWriter:
             self._writer = writing.CSVWriter(stream, schema, write_options=rows_only)
         else:
             self._writer = writing.ParquetWriter(self._part, schema, compression="zstd")
+            self._writer.add_key_value_metadata({"generator": MARK})
         self._open.enter_context(self._writer)
 
 
@@ -312,6 +317,9 @@ _COVARIANCES: Final = tuple(
 PARAMETER_COLUMNS: Final = ("event_id", "track_id", *PARAMETERS, *_COVARIANCES, "chi2", "ndf", "n_hits", "status")
 """Number of the event and of the track, parameters, their covariance (lower triangle), chi2 and degrees of freedom,
 hits that were fitted, and ``fitted`` or the reason of the failure; numbers of tracks that were not fitted are NaN."""
+
+PARAMETER_MARK: Final = ",".join(PARAMETER_COLUMNS)
+"""The first line of the table in CSV."""
 
 _PARAMETER_TYPES: Final[dict[str, type]] = {
     **dict.fromkeys(PARAMETER_COLUMNS, np.float64),

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from beampipe.errors import FileError
 from beampipe.files import write_whole
@@ -22,6 +22,14 @@ HEADINGS: Final = ("pipeline", "efficiency", "displaced", "dense", "fakes", "hit
 """Headings of the columns of `pipeline_rows`."""
 
 _NOT_MEASURED: Final = "-"
+
+USABLE_EFFICIENCY: Final = 0.97
+"""Lowest efficiency of a usable model."""
+
+USABLE_FAKES: Final = 0.05
+"""Largest share of fake tracks of a usable model."""
+
+_ADVICE: Final = "add events (30 with hundreds of tracks each are usual), or learn longer (without --quick)"
 
 
 def pipeline_rows(model: TrackerModel) -> list[tuple[str, ...]]:
@@ -76,6 +84,42 @@ def model_facts(model: TrackerModel) -> dict[str, Any]:
         "pt_floors": {stem: weights.pt_floor for stem, weights in model.weights.items()},
         "pipelines": pipelines,
     }
+
+
+class Verdict(NamedTuple):
+    """Whether a model can be used.
+
+    Attributes:
+        usable: whether it finds enough of the particles, at least above some pT.
+        text: the same in words, with the reason and what to do.
+    """
+
+    usable: bool
+    text: str
+
+
+def verdict(model: TrackerModel) -> Verdict:
+    """Whether the best pipeline of a model finds enough of the particles of the events that validated it.
+
+    Args:
+        model: a model with its measured performance.
+    """
+    measured = [item for item in model.performance.items() if item[1].efficiency is not None]
+    if not measured:
+        return Verdict(False, f"not usable, because nothing could be measured: too few particles to score; {_ADVICE}")
+    name, best = max(measured, key=lambda each: (each[1].efficiency or 0.0) - (each[1].fakes or 0.0))
+    efficiency, fakes = best.efficiency or 0.0, best.fakes or 0.0
+    numbers = f"{name} finds {100 * efficiency:.1f} % of the particles, {100 * fakes:.1f} % of its tracks are fakes"
+    limits = f"expected {100 * USABLE_EFFICIENCY:.0f} % or more, and at most {100 * USABLE_FAKES:.0f} %"
+    if fakes <= USABLE_FAKES:
+        if efficiency >= USABLE_EFFICIENCY:
+            return Verdict(True, f"usable: {numbers}")
+        for number, edge in enumerate(best.pt_edges[:-1]):
+            above = [rate for rate in best.by_pt[number:] if rate is not None]
+            if above and min(above) >= USABLE_EFFICIENCY:
+                return Verdict(True, f"usable above pT = {edge:g} GeV: {numbers} in all; {_ADVICE}")
+    learned = f"it learned from {model.origin.events} events"
+    return Verdict(False, f"not usable, because {numbers} ({limits}); {learned}; {_ADVICE}")
 
 
 def _refused_events(name: str) -> list[str]:

@@ -252,7 +252,7 @@ def train_filter(
     optimiser = Optimiser(network, config.steps, config.rate)
     log("filter", 0, edges=float(len(target)), true=float(target.sum()))
     losses: list[float] = []
-    while optimiser.step_number < config.steps:
+    for _ in optimiser.remaining_steps("exatrkx, 2 of 4: filter"):
         rows = torch.from_numpy(rng.integers(0, len(target), config.batch))
         logit = network(features[rows]).squeeze(1)
         losses.append(
@@ -357,7 +357,7 @@ def train_gnn(
     average = cast(InteractionNetwork, optimiser.average)
     losses: list[float] = []
     deck: list[int] = []
-    while optimiser.step_number < config.steps:
+    for _ in optimiser.remaining_steps("exatrkx, 4 of 4: interaction network"):
         if not deck:
             deck = list(rng.permutation(len(graphs)))
         loss = _loss(config, network, graphs[deck.pop()], rng.uniform(-np.pi, np.pi))

@@ -95,8 +95,8 @@ def train_embedding(
     losses: list[float] = []
     event: Labelled | None = None
     deck: list[int] = []
-    while optimiser.step_number < config.steps:
-        if optimiser.step_number % config.visits == 0 or event is None:
+    for number in optimiser.remaining_steps("exatrkx, 1 of 4: embedding"):
+        if number % config.visits == 0 or event is None:
             if not deck:
                 deck = list(rng.permutation(len(events)))
             event = visit(events[deck.pop()], rng, config.degrading, config.pt_min)

@@ -13,6 +13,7 @@ import json
 import math
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from beampipe.arrays import Float32, Int64
+from beampipe.terminal import bar
 from beampipe.tracking.kernels.features import (
     EDGE_FEATURES,
     EMBEDDING_SIZE,
@@ -207,6 +209,17 @@ class Optimiser:
         self._parameters: list[Tensor] = list(network.parameters())
         self._averages: list[Tensor] = list(self.average.parameters())
         self._adam = torch.optim.AdamW(self._parameters, lr=rate, weight_decay=decay, betas=(0.9, 0.98))
+
+    def remaining_steps(self, name: str) -> Iterator[int]:
+        """The number of each step that is still to be done; a progress bar shows the remaining time.
+
+        Args:
+            name: name of what is trained, shown beside the bar.
+        """
+        with bar(name, self.steps) as advance:
+            while self.step_number < self.steps:
+                yield self.step_number
+                advance()
 
     def step(self, loss: Tensor) -> float:
         """One update; returns the loss."""

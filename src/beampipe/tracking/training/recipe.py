@@ -18,6 +18,7 @@ from beampipe.arrays import Float32, Int64
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.events import Event
 from beampipe.files import write_whole
+from beampipe.terminal import bar
 from beampipe.tracking.evaluation.matching import Candidates, match
 from beampipe.tracking.kernels import connected_components
 from beampipe.tracking.kernels.weights import write_card
@@ -403,7 +404,11 @@ class _Training:
 
         rng = np.random.default_rng(gnn.seed)
         deck = np.resize(rng.permutation(len(self.taught)), gnn.copies * min(len(self.taught), config.graph_events))
-        graphs = [make(visit(self.taught[k], rng, config.embedding.degrading, gnn.soft_pt_min)) for k in deck.tolist()]
+        graphs = []
+        with bar("exatrkx, 3 of 4: graphs", len(deck)) as step:
+            for k in deck.tolist():
+                graphs.append(make(visit(self.taught[k], rng, config.embedding.degrading, gnn.soft_pt_min)))
+                step()
         graphs = [side_by_side(graphs[k : k + config.overlay]) for k in range(0, len(graphs), config.overlay)]
         return graphs, [make(event) for event in self.judged]
 

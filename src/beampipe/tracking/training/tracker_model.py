@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from math import ceil
 from pathlib import Path
 from time import perf_counter
 from types import MappingProxyType
@@ -22,6 +23,7 @@ from beampipe.tracking.training.recipe import TrainingRecipe, recipe, train
 from beampipe.tracking.training.samples import KinematicWindows, TrainingDegradation, degraded_event
 from beampipe.tracking.training.validation import validate, write_report
 from beampipe.tracking.training.windows import WINDOW_RECIPES, WindowConfig, learn_windows, write_windows
+from beampipe.tracking.truth import Selection, select_particles
 from beampipe.tracking.windows import load_windows
 
 _FIELD: Final = 2.0
@@ -35,6 +37,9 @@ _MANY_HITS: Final = 1_500_000
 
 _FEWEST_TRIPLETS: Final = 5
 """Lower limit of `min_triplets`, however few events there are."""
+
+FEWEST_PARTICLES: Final = 1000
+"""Reconstructable particles in all events from which on a usable model is likely."""
 
 _FULL_TURN: Final = 6.3
 """Width of a wedge [rad] that is the whole event."""
@@ -82,6 +87,28 @@ def adapted_windows(config: WindowConfig, sample: TrainingSample) -> WindowConfi
         kappa_max=config.kappa_max * sample.field / _FIELD,
         vertex_z_max=max(config.vertex_z_max, float(round(1.05 * sample.z_reach))),
         min_triplets=fewest,
+    )
+
+
+def require_enough(sample: TrainingSample) -> None:
+    """Refuse events from which no usable model can be learned.
+
+    Args:
+        sample: the events.
+
+    Raises:
+        ConfigError: they have fewer than `FEWEST_PARTICLES` reconstructable particles.
+    """
+    events = sample.layers.events
+    counted = Selection(min_layers=sample.crossing.min_layers)
+    particles = sum(int(select_particles(event, counted).sum()) for event in events)
+    if particles >= FEWEST_PARTICLES:
+        return
+    missing = ceil((FEWEST_PARTICLES - particles) * len(events) / max(particles, 1))
+    raise ConfigError(
+        f"training: got {particles} particles to find in {len(events)} events ({counted}), expected {FEWEST_PARTICLES}"
+        f" or more; add about {missing} events like these, or take events with more pile-up;"
+        " --force learns a poor model from what there is"
     )
 
 
@@ -200,6 +227,7 @@ class Task:
         log: file of JSON lines that metrics of the trainings are appended to, or None.
         min_layers: fewest layers of a reconstructable particle; derived from the events if None.
         min_hits: fewest hits of a track that is scored in the report; as many as layers if None.
+        force: learn from fewer particles than `FEWEST_PARTICLES`, too.
 
     Raises:
         UnknownNameError: `only` names no part.
@@ -219,6 +247,7 @@ class Task:
     log: Path | None = None
     min_layers: int | None = None
     min_hits: int | None = None
+    force: bool = False
 
     def __post_init__(self) -> None:
         for stem in self.only:
@@ -260,7 +289,8 @@ def learn_model(
         The model, with its measured performance.
 
     Raises:
-        ConfigError: events are too few, have no layers or another field, or windows cannot be learned.
+        ConfigError: events or their particles are too few, have no layers or another field, or windows cannot be
+            learned.
         InputError: an event has no truth.
         FileError: there is something in the folder already, or it cannot be written.
     """
@@ -274,6 +304,8 @@ def learn_model(
         if not layers.has_modules:
             summary += "; no modules are known, so none are switched off in training"
         say(f"{summary}; {sample.crossing}")
+        if not task.force:
+            require_enough(sample)
         soft = sample
         if soft_events is not None:
             soft = prepare(soft_events, task.beam_spot, task.field, task.min_layers)

@@ -15,7 +15,7 @@ import numpy as np
 
 from beampipe.events import NO_TRACK, Event, Hits, Tracks
 from beampipe.figures import drawing
-from beampipe.files import write_whole
+from beampipe.files import MARK, write_whole
 from beampipe.tracking.evaluation.report import plot_efficiency, plot_stages
 from beampipe.tracking.evaluation.results import Evaluation, evaluation_body
 from beampipe.tracking.evaluation.scoring import evaluate, tracks_of
@@ -173,7 +173,8 @@ def write_report(model: TrackerModel, validation: Validation, folder: Path) -> N
 
 def _page(model: TrackerModel, validation: Validation) -> Iterator[str]:
     title = html.escape(f"Tracker model {model.name}")
-    yield f"<!DOCTYPE html><html lang=en><meta charset=utf-8><title>{title}</title><style>{_STYLE}</style>"
+    yield f"<!DOCTYPE html><html lang=en><meta charset=utf-8><meta name=generator content='{MARK}'>"
+    yield f"<title>{title}</title><style>{_STYLE}</style>"
     yield f"<h1>{title}</h1><p>{html.escape(model.for_what)}</p>"
     spot, layout = model.layout.beam_spot, model.layout
     facts = {

@@ -77,7 +77,7 @@ def test_particles_beside_the_hits_are_their_truth(tmp_path: Path, hits: str, pa
 
 def test_particles_may_be_named(tmp_path: Path) -> None:
     path, named = write(tmp_path / "a.parquet", HITS), write(tmp_path / "b.parquet", PARTICLES)
-    assert next(iter(open_events(path))).truth is None
+    assert open_events(path)[0].truth is None
     assert next(iter(open_events(path, particles=str(named)))).truth is not None
     with pytest.raises(FileError, match=r"gone\.parquet: no such file, expected the table of particles"):
         list(open_events(path, particles=str(tmp_path / "gone.parquet")))

@@ -97,10 +97,10 @@ def test_csv_with_names_is_read_on_request_only(tmp_path: Path) -> None:
     assert (first.event_id, len(first.hits), second.event_id, len(second.hits)) == (7, 3, 3, 1)
     quoted = tmp_path / "quoted.csv"
     quoted.write_text(path.read_text().replace(",".join(names), ",".join(f'"{name}"' for name in names)))
-    assert_equal(next(iter(open_events(quoted, format="table"))), first)
+    assert_equal(open_events(quoted, format="table")[0], first)
     zipped = tmp_path / "hits.csv.gz"
     zipped.write_bytes(gzip.compress(path.read_bytes()))
-    assert_equal(next(iter(open_events(zipped, format="table"))), first)
+    assert_equal(open_events(zipped, format="table")[0], first)
 
 
 def test_without_numbers_a_table_is_one_event(tmp_path: Path) -> None:
@@ -168,3 +168,19 @@ def test_a_table_without_positions_lists_what_is_there(tmp_path: Path) -> None:
         open_events(path)
     with pytest.raises(ColumnError, match="expected columns r, phi, z or x, y, z"):
         list(open_events(path, format="table"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "r,phi,z\n32,0.1,1\n72,0.1,2\n",
+        "hit_r,hit_phi,hit_z\n32,0.1,1\n72,0.1,2\n",
+        "event_id,r,phi,z\n7,32,0.1,1\n7,72,0.1,2\n",
+    ],
+)
+def test_a_csv_file_with_nothing_but_positions_needs_no_format(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "hits7.csv"
+    path.write_text(text)
+    (event,) = open_events(path)
+    assert event.event_id == 7
+    np.testing.assert_allclose(event.hits.position, [[32, 0.1, 1], [72, 0.1, 2]], rtol=1e-6)

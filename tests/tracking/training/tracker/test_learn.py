@@ -14,12 +14,14 @@ import pytest
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.events import Event
 from beampipe.tracking import evaluate, load_model, load_pipeline, write_events
-from beampipe.tracking.models import TrackerModel
+from beampipe.tracking.models import Performance, TrackerModel
+from beampipe.tracking.models.card import verdict
 from beampipe.tracking.training.detector import prepare
 from beampipe.tracking.training.recipe import recipe
 from beampipe.tracking.training.samples import TrainingDegradation
 from beampipe.tracking.training.tracker_model import (
     BUDGETS,
+    FEWEST_PARTICLES,
     PARTS,
     Task,
     TrainingBudget,
@@ -123,6 +125,55 @@ def test_recipes_fit_field_density_and_modules() -> None:
     assert same.embedding.sector == pytest.approx(full.embedding.sector, rel=0.01)
     quick = adapted_recipe(full, BUDGETS["quick"], dense)
     assert quick.embedding.steps < 0.3 * full.embedding.steps
+
+
+def test_too_few_particles_are_refused_with_the_number_to_add(tmp_path: Path) -> None:
+    events = [toy_event(20, seed) for seed in range(12)]
+    with pytest.raises(
+        ConfigError, match=r"got (\d+) particles to find in 12 events .*add about (\d+) events"
+    ) as error:
+        learn_model(events, tmp_path / "toy", Task("toy", effort=TINY, only=("module_map",)))
+    particles, missing = map(int, re.findall(r"got (\d+) .*about (\d+)", str(error.value))[0])
+    assert 11 / 12 * FEWEST_PARTICLES < particles * (1 + missing / 12) < 13 / 12 * FEWEST_PARTICLES
+    assert "--force" in str(error.value)
+    assert not (tmp_path / "toy").exists()
+
+
+def performance(efficiency: float | None, fakes: float, by_pt: tuple[float | None, ...]) -> Performance:
+    return Performance("events", 5, 1000.0, efficiency, fakes, 0.2, 10.0, (0.3, 1.0, 2.0, 5.0), by_pt)
+
+
+@pytest.mark.parametrize(
+    ("measured", "usable", "text"),
+    [
+        (performance(0.98, 0.01, (0.5, 0.97, 1.0)), True, "usable: module_map finds 98.0 % of the particles, 1.0 %"),
+        (performance(0.91, 0.01, (0.1, 0.8, 0.99)), True, "usable above pT = 2 GeV: module_map finds 91.0 %"),
+        (performance(0.91, 0.01, (0.1, 0.99, 0.8)), False, "not usable, because module_map finds 91.0 %"),
+        (performance(0.99, 0.2, (0.1, 0.99, 0.99)), False, "20.0 % of its tracks are fakes (expected 97 % or more"),
+        (performance(None, 0.2, (None, None, None)), False, "not usable, because nothing could be measured"),
+    ],
+)
+def test_the_verdict(learned: TrackerModel, measured: Performance, usable: bool, text: str) -> None:
+    judged = verdict(replace(learned, performance={"module_map": measured}))
+    assert judged.usable == usable
+    assert text in judged.text
+    assert ("add events" in judged.text) == (not judged.text.startswith("usable:"))
+
+
+def test_the_verdict_is_that_of_the_best_pipeline(learned: TrackerModel) -> None:
+    poor, good = performance(0.6, 0.0, (0.1, 0.2, 0.3)), performance(0.99, 0.0, (0.1, 0.99, 0.99))
+    judged = verdict(replace(learned, performance={"exatrkx": poor, "module_map": good}))
+    assert judged.text.startswith("usable: module_map")
+
+
+def test_an_unusable_model_has_its_exit_code(tmp_path: Path) -> None:
+    write_events(tmp_path / "toy.parquet", (toy_event(20, seed) for seed in range(12)))
+    words = ["tracking", "train", "toy.parquet", "-o", "mine", "--quick", "--only", "module_map"]
+    for more, code, text in (([], 2, "add about"), (["--force"], 1, "not usable")):
+        done = subprocess.run(
+            [sys.executable, "-m", "beampipe", *words, *more], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, text in done.stdout + done.stderr) == (code, True), done.stdout + done.stderr
 
 
 def call(*words: object) -> str:
