@@ -711,7 +711,9 @@ class Tracks(Table):
             raise ShapeError(
                 f"tracks: got labels of {len(self.track_id)} hits, expected {len(event.hits)}, one per hit"
             )
-        return replace(self, event=event)
+        tracks = object.__new__(type(self))  # a copy without the checks of `__post_init__`, which have been made
+        tracks.__dict__.update(self.__dict__, event=event)
+        return tracks
 
     def pt(self, hits: Hits | None = None, field: float = 2.0) -> Float32[ndarray, " n_tracks"]:
         """Transverse momentum of each track: by its fitted helix, or the circle through its hits if it has none.
