@@ -215,6 +215,7 @@ class Gateway:
         self._launched = 0.0
         self._answered: int | None = None
         self._hanging: int | None = None
+        self._reloads = 0
         self._renewed = 0
         self.api = RuntimeApi(plan.socket)
         self._master = RuntimeApi(folder / _MASTER)
@@ -314,6 +315,7 @@ class Gateway:
         if not answer.startswith("Success=1"):
             alerts = [line.partition(" : ")[2] for line in answer.splitlines() if "[ALERT]" in line]
             raise ConfigError(f"gateway: got a configuration that HAProxy does not load: {' '.join(alerts)}")
+        self._reloads += 1
 
     def renew(self) -> None:
         """Make a reload due, since a file that the configuration names has changed."""
@@ -360,9 +362,13 @@ class Gateway:
             raise ServiceError(f"gateway: got {refused[0]!r}, expected no answer")
 
     def probe(self) -> None:
-        """Ask through the public port, by each protocol, and note whether HAProxy hangs; takes at most 4 s."""
-        pid = self.pid
-        self._hanging = pid if pid is not None and pid == self._answered and self._probe.hangs() else None
+        """Ask through the public port, by each protocol, and note whether HAProxy hangs; takes at most 4 s.
+
+        An HAProxy that was reloaded meanwhile does not hang: during a reload it may refuse connections.
+        """
+        pid, reloads = self.pid, self._reloads
+        hangs = pid is not None and pid == self._answered and self._probe.hangs()
+        self._hanging = pid if hangs and reloads == self._reloads else None
 
     def replies(self) -> dict[str, Replies]:
         """Replies of each server since the trial began; empty if no server is on trial.
