@@ -6,7 +6,6 @@ Run ``python benchmarks/display.py --json display.json``; the first picture need
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import statistics
 import sys
@@ -17,7 +16,9 @@ from pathlib import Path
 
 import beampipe.terminal.scripts  # noqa: F401
 
-from beampipe.tracking.display import draw_png, write_html, write_phoenix
+from recording import CONSOLE, conditions, print_conditions, write_result
+
+from beampipe.tracking.display import draw_event, write_html, write_phoenix
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the toy stands with the tests
 from tests.tracking.display.toy import toy_event
@@ -52,12 +53,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
 
+    begun = conditions(("matplotlib",))
+    print_conditions("event displays", begun)
     event, tracks, is_fake = toy_event(options.particles, 6000, seed=1)
     figures: dict[str, object] = {"hits": len(event.hits), "tracks": tracks.n_tracks}
-    print(f"{len(event.hits):,} hits, {tracks.n_tracks:,} tracks")
+    CONSOLE.print(f"{len(event.hits):,} hits, {tracks.n_tracks:,} tracks")
     with tempfile.TemporaryDirectory() as folder:
         writers: dict[str, Callable[[Path], None]] = {
-            "png": lambda path: draw_png(path, event, tracks, track_is_fake=is_fake),
+            "png": lambda path: draw_event(path, event, tracks, track_is_fake=is_fake),
             "html": lambda path: write_html(path, event, tracks, track_is_fake=is_fake),
             "json": lambda path: write_phoenix(path, [event], [tracks], track_is_fake=[is_fake]),
         }
@@ -67,15 +70,17 @@ def main() -> None:
             write(path)
             seconds = time.perf_counter() - start
             figures[kind] = {"write_s": seconds, "bytes": path.stat().st_size}
-            print(f"{kind:5} written in {seconds:5.2f} s, {path.stat().st_size / 1e6:5.2f} MB")
+            CONSOLE.print(f"{kind:5} written in {seconds:5.2f} s, {path.stat().st_size / 1e6:5.2f} MB")
         pictures = first_pictures(Path(folder) / "event.html", options.repeats)
     figures["first_picture_s"] = pictures
     if pictures:
-        print(f"first picture: median {statistics.median(pictures):.2f} s, {min(pictures):.2f} to {max(pictures):.2f}")
+        CONSOLE.print(
+            f"first picture: median {statistics.median(pictures):.2f} s, {min(pictures):.2f} to {max(pictures):.2f}"
+        )
     else:
-        print("first picture: not measured, no chromium on PATH")
+        CONSOLE.print("first picture: not measured, no chromium on PATH")
     if options.json:
-        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        write_result(options.json, begun, figures)
 
 
 if __name__ == "__main__":

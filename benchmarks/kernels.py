@@ -8,7 +8,6 @@ Without an event file, the shipped event of 200 collisions; without weights, tho
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from beampipe.arrays import Float32
 
 sys.path.insert(0, str(Path(__file__).parent))
 import plain_torch
+from recording import CONSOLE, conditions, print_conditions, write_result
 
 from beampipe.tracking import kernels
 from beampipe.tracking.data import shipped_events
@@ -81,7 +81,7 @@ def cases_of(position: Float32[ndarray, "n 3"], networks: Networks, threads: int
     n_graph = min(MAX_GRAPH, n_edges)
     graph = np.ascontiguousarray(edge_index[:, np.sort(rng.permutation(n_edges)[:n_graph])])
     pairs = rng.random((n_graph, gnn.n_pair_features), np.float32)
-    print(f"{n} hits, {n_edges} edges, graph of {n_graph} edges on {len(np.unique(graph))} hits")
+    CONSOLE.print(f"{n} hits, {n_edges} edges, graph of {n_graph} edges on {len(np.unique(graph))} hits")
 
     def same_edges(a: tuple[ndarray, ndarray], b: tuple[ndarray, ndarray]) -> None:
         # A pair that lies on a cut within rounding may fall on either side.
@@ -131,7 +131,7 @@ def timed(name: str, case: Case, repeats: int) -> dict[str, Any]:
     """Times of both sides, after a look whether they give the same; prints a line."""
     case.check(case.ours(), case.theirs())
     (wall, cpu), (other, other_cpu) = best(case.ours, repeats), best(case.theirs, max(1, repeats // 2))
-    print(
+    CONSOLE.print(
         f"{name:<22}{wall * 1e3:>10.2f}{cpu * 1e3:>9.2f}{cpu * 1e9 / max(case.items, 1):>9.1f}   "
         f"{case.what:<15}{other * 1e3:>9.1f}{other_cpu * 1e3:>9.1f}{other_cpu / cpu:>7.1f}x"
     )
@@ -151,17 +151,21 @@ def main() -> None:
     native = kernels.native()
     if native is None:
         raise SystemExit("the native kernels are not built")
+    begun = conditions(("numpy", "torch"))
+    print_conditions("kernels", begun)
     position, networks = position_of(options.events), load_networks(options.weights)
     cases = cases_of(position, networks, options.threads)
     radius = networks.config.radius
-    print(f"radius {radius:.3f}, {native.isa()}, {options.threads} threads each side; smallest of {options.repeats}")
-    print(
+    CONSOLE.print(
+        f"radius {radius:.3f}, {native.isa()}, {options.threads} threads each side; smallest of {options.repeats}"
+    )
+    CONSOLE.print(
         f"{'kernel':<22}{'native ms':>10}{'cpu ms':>9}{'ns/item':>9}   {'other':<15}{'ms':>9}{'cpu ms':>9}{'ratio':>8}"
     )
     rows = [timed(name, case, options.repeats) for name, case in cases.items()]
     if options.json:
         head = {"isa": native.isa(), "threads": options.threads, "hits": len(position), "radius": radius}
-        options.json.write_text(json.dumps(head | {"kernels": rows}, indent=2) + "\n")
+        write_result(options.json, begun, head | {"kernels": rows})
 
 
 if __name__ == "__main__":

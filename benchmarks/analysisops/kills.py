@@ -29,8 +29,11 @@ from beampipe.analysisops.contract import TaskRequest
 from beampipe.analysisops.runs.engine import rescore, run
 from beampipe.analysisops.runs.folder import Record, RunFolder
 from beampipe.analysisops.runs.plan import AgentChoice, Assessment, RunPlan, Seeds, TaskChoice
-from beampipe.terminal import console, make_table
+from beampipe.terminal import make_table
 from beampipe.workflow import EventLog, file_digest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "calibration"))  # both areas report in the same form
+from measuring import CONSOLE, conditions, report
 
 SECONDS = 0.05
 """How long an assessment takes [s]."""
@@ -121,6 +124,7 @@ def main() -> None:
 
         run(plan_of(options.assessments), kills.assess, options.host, workers=options.workers, code="toy")
         return
+    begun = conditions("killed runs")
     home = Path("runs/bench/analysisops_kills").absolute()
     rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
@@ -147,14 +151,12 @@ def main() -> None:
         "rescored": options.rescores,
         "hashes_of_rescored": len(graded | {wanted}),
         "workers": options.workers,
-        "cores": len(os.sched_getaffinity(0)),
     }
     table = make_table("Killed runs", ["figure", "value"])
     for name, value in body.items():
         table.add_row(name, json.dumps(value))
-    console().print(table)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(body, indent=1) + "\n")
+    CONSOLE.print(table)
+    report(options.output, begun, body)
     assert hashes == {wanted}
     assert graded == {wanted}
     assert numbers["again"] == 0, "a committed assessment was begun again"

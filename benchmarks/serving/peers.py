@@ -17,16 +17,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
-import platform
 import signal
 import statistics
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
 from time import monotonic
@@ -47,11 +44,12 @@ from beampipe.serving.load import (
     summarise,
     verify,
 )
-from beampipe.terminal import console
 from beampipe.tracking import load_pipeline
 from beampipe.tracking.data import shipped_events
 
-CONSOLE: Final = console()
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the benchmarks beside this folder share their report
+from recording import CONSOLE, conditions, print_conditions, write_result
+
 OURS: Final = {False: "triton", True: "triton batching"}
 COMPARED: Final = ("throughput", "p50", "p99", "cpu")
 CAPTION: Final = (
@@ -165,7 +163,8 @@ def main() -> None:
     loads += [Load(mu, None, rate) for mu in options.mu for rate in options.rate]
     direct = load_pipeline(options.pipeline, threads=1)
     workloads = {mu: direct_workload(events(mu, options.events), direct.find) for mu in options.mu}
-    conditions = header(options)
+    begun = conditions(replicas=options.replicas, threads_per_replica=1, peers=versions(options.python))
+    print_conditions("peers", begun)
     points: list[Point] = []
     failed: dict[str, str] = {}
     for repeat in range(options.repeats):
@@ -178,7 +177,7 @@ def main() -> None:
                 failed[name] = str(error)
                 CONSOLE.print(f"{name} FAILED: {error}", style="red", markup=False)
             if options.json:
-                write(options.json, conditions, points, failed)
+                write_result(options.json, begun, {"points": [asdict(point) for point in points], "failed": failed})
     # What failed once has no figures.
     CONSOLE.print(table([point for point in points if point.host not in failed], loads))
     if failed:
@@ -333,40 +332,14 @@ def _ratio(value: float, *, more_is_better: bool) -> str:
     return f"[red]{value:.2f}[/red]" if behind else f"{value:.2f}"
 
 
-def header(options: argparse.Namespace) -> dict[str, Any]:
-    """Under what the figures are measured; printed and returned."""
-    conditions = {
-        "command": " ".join(["python", *sys.argv]),
-        "cores": len(os.sched_getaffinity(0)),
-        "replicas": options.replicas,
-        "threads_per_replica": 1,
-        "load_average": list(os.getloadavg()),
-        "python": platform.python_version(),
-        "versions": versions(options.python),
-    }
-    CONSOLE.print(conditions)
-    return conditions
-
-
 def versions(python: Path) -> dict[str, str | None]:
     """Versions of the peers, as their interpreter sees them."""
     code = "import importlib.metadata as m, sys; print(m.version(sys.argv[1]))"
-    found: dict[str, str | None] = {}
-    for name in ("ray", "litserve", "bentoml"):
-        run = subprocess.run([python, "-c", code, name], check=False, capture_output=True, text=True)
-        found[name] = run.stdout.strip() or None
-    try:
-        found["beampipe"] = version("beampipe")
-    except PackageNotFoundError:
-        found["beampipe"] = None
-    return found
-
-
-def write(path: Path, conditions: dict[str, Any], points: Sequence[Point], failed: dict[str, str]) -> None:
-    """All points so far."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    body = {"conditions": conditions, "points": [asdict(point) for point in points], "failed": failed}
-    path.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
+    runs = {
+        name: subprocess.run([python, "-c", code, name], check=False, capture_output=True, text=True)
+        for name in ("ray", "litserve", "bentoml")
+    }
+    return {name: run.stdout.strip() or None for name, run in runs.items()}
 
 
 if __name__ == "__main__":

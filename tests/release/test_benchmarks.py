@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, Final
 
 import pytest
@@ -107,6 +108,15 @@ def test_every_package_that_benchmarks_import_is_brought_by_the_extra_that_is_na
             extra = TOLD[package]
             found = {home.lower().replace("_", "-") for home in homes.get(package, ())}
             assert not found or found & (brought(extra, deep=True) | ALONG), (path, package, extra)
+
+
+def test_the_names_of_beampipe_that_benchmarks_import_are_there() -> None:
+    """Most names are loaded on first use, so a checker of types does not see that one was renamed."""
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("beampipe"):
+                for alias in node.names:
+                    resolve_name(f"{node.module}.{alias.name}")
 
 
 def test_the_list_names_extras_that_bring_what_each_benchmark_imports() -> None:
