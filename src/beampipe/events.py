@@ -697,8 +697,17 @@ class Tracks(Table):
         return np.flatnonzero(self.track_id == number)
 
     def __iter__(self) -> Iterator[Int64[ndarray, " n"]]:
-        """Rows of the hits of each track."""
-        return (self[track] for track in range(len(self)))
+        """Rows of the hits of each track, in input order."""
+        if self.candidates is not None:
+            return map(np.sort, self.candidates)
+        rows = np.argsort(self.track_id, kind="stable")[np.count_nonzero(self.track_id < 0) :]
+        return iter(split_hit_lists(rows, np.append(0, np.cumsum(self._n_hits()))))
+
+    def _n_hits(self) -> Int64[ndarray, " n_tracks"]:
+        """Number of hits of each track."""
+        if self.candidates is not None:
+            return np.array([len(rows) for rows in self.candidates], np.int64)
+        return np.bincount(self.track_id[self.track_id >= 0], minlength=self.n_tracks)
 
     def found_in(self: _Tracks, event: Event | Hits) -> _Tracks:
         """The same tracks with the event that they were found in, as finders return them.
@@ -757,7 +766,7 @@ class Tracks(Table):
 
         `d0`, `z0` [mm], `phi`, `theta` [rad] and `q_over_p` [e/GeV] are the parameters.
         """
-        columns: dict[str, ndarray] = {"n_hits": np.array([len(rows) for rows in self], np.int64)}
+        columns: dict[str, ndarray] = {"n_hits": self._n_hits()}
         if self.event is not None:
             columns["pt"] = self.pt()
         if (fit := self.parameters) is not None:
@@ -1050,13 +1059,12 @@ def hit_lists(
     """
     if len(tracks.track_id) != len(hits):
         raise ShapeError(f"tracks: got labels of {len(tracks.track_id)} hits, expected {len(hits)}, one per hit")
+    size = tracks._n_hits()
     if tracks.candidates is None:
         rows = np.flatnonzero(tracks.track_id >= 0)
         track = tracks.track_id[rows]
-        size = np.bincount(track, minlength=tracks.n_tracks)
     else:
         rows = np.concatenate([np.empty(0, np.int64), *tracks.candidates])
-        size = np.array([len(candidate) for candidate in tracks.candidates], np.int64)
         track = np.repeat(np.arange(len(size)), size)
         outside = np.flatnonzero((rows < 0) | (rows >= len(hits)))
         if len(outside):
