@@ -113,8 +113,25 @@ def check_output(path: str | Path, *, inputs: Iterable[Path] = (), parents: bool
         ) from error
 
 
+def check_command_output(
+    path: str | Path,
+    *,
+    inputs: Iterable[Path] = (),
+    parents: bool = False,
+    force: bool = False,
+    marks: Iterable[str] = (),
+) -> None:
+    """What every command checks of a file before it does any work: `check_output`, then `require_ours`.
+
+    Raises:
+        FileError: any of these two.
+    """
+    check_output(path, inputs=inputs, parents=parents)
+    require_ours(path, force=force, marks=marks)
+
+
 def require_ours(path: str | Path, *, force: bool = False, marks: Iterable[str] = ()) -> None:
-    """Refuse to replace a file that beampipe did not write. Every command calls it before it writes to a file.
+    """Refuse to replace a file that beampipe did not write.
 
     Args:
         path: file to be written or replaced.

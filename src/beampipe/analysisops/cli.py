@@ -131,11 +131,10 @@ def sample_command(
     from beampipe.analysisops.instances import make_data
     from beampipe.analysisops.run import task_folder
     from beampipe.analysisops.tasks.load import load_task
-    from beampipe.files import check_output, require_ours, write_whole
+    from beampipe.files import check_command_output, write_whole
 
     if hidden is not None:
-        check_output(hidden, parents=True)
-        require_ours(hidden, force=force, marks=[_HIDDEN_MARK])
+        check_command_output(hidden, parents=True, force=force, marks=[_HIDDEN_MARK])
     truth = make_data(load_task(task_folder(task)), seed, output)
     say(f"{output / 'data'}: {sum(map(len, truth.files.values()))} files")
     if hidden is not None:
@@ -241,10 +240,9 @@ def report_command(
 ) -> None:
     """Write the page of a run: leaderboard, costs, and every assessment."""
     from beampipe.analysisops.report import write_report
-    from beampipe.files import check_output, require_ours
+    from beampipe.files import check_command_output
 
-    check_output(output, parents=True)
-    require_ours(output, force=force)
+    check_command_output(output, parents=True, force=force)
 
     say(f"page: {write_report(folder, output)}")
     _print_summary(folder, as_json=as_json)

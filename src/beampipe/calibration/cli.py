@@ -185,10 +185,10 @@ def train_tagger(
     from beampipe.calibration.config import load_configuration
     from beampipe.calibration.events.scores import JET_FEATURES
     from beampipe.calibration.training import train_from_configuration
-    from beampipe.files import check_output, require_ours
+    from beampipe.files import check_command_output
 
-    check_output(output, inputs=[config], parents=True)
-    require_ours(output, force=force, marks=[f"feature_names={' '.join(JET_FEATURES)}"])
+    marks = [f"feature_names={' '.join(JET_FEATURES)}"]
+    check_command_output(output, inputs=[config], parents=True, force=force, marks=marks)
     configuration = load_configuration(config, output=results)
     with bars() as progress:
         result = train_from_configuration(configuration, output, seed, executor, _workers(workers), progress)
@@ -213,11 +213,10 @@ def inspect_command(
 ) -> None:
     """List recognised and missing branches in a ROOT file."""
     from beampipe.calibration.recognition import inspect_ntuple
-    from beampipe.files import check_output, require_ours
+    from beampipe.files import check_command_output
 
     if output is not None:
-        check_output(output)
-        require_ours(output, force=force)  # the file has no mark, as its user will edit it
+        check_command_output(output, force=force)  # the file has no mark, as its user will edit it
     inspection = inspect_ntuple(Path(file), preset)
     if as_json:
         print_json(inspection)

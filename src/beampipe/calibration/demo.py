@@ -10,7 +10,7 @@ from beampipe.calibration.config import load_configuration
 from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks.plan import Plan
 from beampipe.calibration.tasks.runtime import RunSettings
-from beampipe.files import check_output, require_ours, write_whole
+from beampipe.files import check_command_output, write_whole
 from beampipe.terminal import Progress
 
 DEMO_CONFIGURATION: Final = Path(__file__).parent / "data" / "demo.toml"
@@ -48,8 +48,7 @@ def start_calibration(path: Path, *, force: bool = False) -> Path:
     Raises:
         FileError: the file exists already, or cannot be written.
     """
-    check_output(path, parents=True)
-    require_ours(path, force=force)  # the file has no mark, as its user will edit it
+    check_command_output(path, parents=True, force=force)  # the file has no mark, as its user will edit it
     folder = path.parent / f"{path.stem}_sample"
     for file in sorted(_SHIPPED.glob("*.root")):
         write_whole(folder / file.name, lambda part, file=file: copyfile(file, part))  # type: ignore[misc]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from beampipe.errors import BeampipeError, ConfigError, UnknownNameError
-from beampipe.files import check_output, make_folder, require_ours
+from beampipe.files import check_command_output, make_folder, require_ours
 from beampipe.simulation.detector import Detector
 from beampipe.simulation.primaries import EventGenerator, Gun
 from beampipe.terminal import bar, console, say
@@ -140,8 +140,7 @@ def simulate(
     from beampipe.simulation.run import simulate_events
     from beampipe.tracking.formats.parquet import write_simulated
 
-    check_output(output, inputs=[] if detector is None else [detector])
-    require_ours(output, force=force)
+    check_command_output(output, inputs=[] if detector is None else [detector], force=force)
     layout = None if detector is None else read_layout(detector)
     if species not in _SPECIES:
         raise UnknownNameError("species", species, _SPECIES)
@@ -362,8 +361,7 @@ def validate(
 
     if output is not None:
         for name in (REPORT, PAGE):
-            check_output(output / name, inputs=files, parents=True)
-            require_ours(output / name, force=force, marks=[EVALUATION_MARK])
+            check_command_output(output / name, inputs=files, parents=True, force=force, marks=[EVALUATION_MARK])
     model = load_model(tracker_model)
     sample = inspect_events(islice(_read_events(files, options), events), model.layout.beam_spot)
     names = ", ".join(path.name for path in sorted(files))
@@ -547,8 +545,7 @@ def demo(
     from beampipe.tracking.finders import named_finders
 
     for name in ("evaluation.json", "event.png", "event.html"):
-        check_output(output / name, parents=True)
-        require_ours(output / name, force=force, marks=[EVALUATION_MARK])
+        check_command_output(output / name, parents=True, force=force, marks=[EVALUATION_MARK])
     events, names = shipped_events(mu), pipeline or list(DEMO_PIPELINES)
     finders = named_finders(names, threads=threads, model=tracker_model)
     sample = f"shipped events, ttbar with mu = {mu}" if mu else "shipped events, one soft collision each"
@@ -580,8 +577,7 @@ def example(
 
     if for_training and mu:
         raise ConfigError("got --mu and --for-training, expected one of them; events for training have mu = 20")
-    check_output(file)
-    require_ours(file, force=force)
+    check_command_output(file, force=force)
     write_example(file, mu, for_training=for_training)
     if for_training:
         say(f"{file}: 30 events with mu = 20; next: beampipe tracking train {file} -o my_detector/ --quick")
@@ -679,8 +675,7 @@ def evaluate(
 
     if output is not None and output != STANDARD_OUTPUT:
         inputs = [read for path in files for read in input_files(path, options.particles)]
-        check_output(output, inputs=inputs, parents=True)
-        require_ours(output, force=force, marks=[EVALUATION_MARK])
+        check_command_output(output, inputs=inputs, parents=True, force=force, marks=[EVALUATION_MARK])
     layout = None if detector is None else read_layout(detector)
     chosen = run_degraded(chain.from_iterable(open_with(path, options) for path in files), degradation, seed, layout)
     require_variables(by or ())
@@ -746,8 +741,7 @@ def display(
     """Draw one event and the tracks found in it."""
     from beampipe.tracking.formats import input_files, open_with
 
-    check_output(output, inputs=input_files(file, options.particles), parents=True)
-    require_ours(output, force=force)
+    check_command_output(output, inputs=input_files(file, options.particles), parents=True, force=force)
     chosen = next(islice(open_with(file, options), event, None), None)
     if chosen is None:
         raise ConfigError(f"{file}: got event {event}, expected one that is there; count from 0")
