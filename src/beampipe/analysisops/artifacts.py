@@ -169,7 +169,7 @@ mass again, and fits those masses with the model and in the window that you name
 Each list is one file with the columns `{COLUMNS[0]}`, the number of the event in the data, and `{COLUMNS[1]}`, its
 mass in GeV, to at least five digits. Each event stands in it once. Formats: {", ".join(FORMATS)} (a .csv with a line of
 names, a .json with an object of two lists, a .npy with these fields or two columns), at most {LARGEST >> 20} MiB and
-{MOST_ROWS} rows. A list whose events or masses the data do not have counts for nothing.
+{MOST_ROWS} rows. A list whose events or masses the data do not have earns no points.
 
 `{ARTIFACTS}` names them, with the model and the window of each fit:
 

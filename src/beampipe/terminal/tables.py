@@ -72,12 +72,12 @@ class FittingTable(Table):
         while len(shown) > 1 and sum(measured[k].minimum for k in shown) > options.max_width - _frame(len(shown)):
             del shown[-1]
         columns = sorted(shown)
-        room = options.max_width - _frame(len(columns))
+        available = options.max_width - _frame(len(columns))
         left_out = [str(column.header) for k, column in enumerate(self.columns) if k not in shown]
         note = f"not shown in this width: {', '.join(left_out)}" if left_out else ""
         caption = "; ".join(str(part) for part in (self.caption, note) if part)
         fitted = Table(title=self.title, caption=caption or None)
-        for k, width in zip(columns, _widths([measured[k] for k in columns], room), strict=True):
+        for k, width in zip(columns, _widths([measured[k] for k in columns], available), strict=True):
             column = self.columns[k]
             fitted.add_column(
                 column.header,
@@ -103,14 +103,14 @@ def _frame(columns: int) -> int:
     return columns + 1
 
 
-def _widths(measured: Sequence[Measurement], room: int) -> list[int]:
-    """Widths of columns: the widest are narrowed, down to their longest words, until all fit into the room."""
+def _widths(measured: Sequence[Measurement], available: int) -> list[int]:
+    """Widths of columns: the widest are narrowed, down to their longest words, until all fit into the width."""
     limit = max((each.maximum for each in measured), default=0)
     narrowest = min((each.minimum for each in measured), default=0)
     widths = [each.maximum for each in measured]
-    while sum(widths) > room and limit > narrowest:
+    while sum(widths) > available and limit > narrowest:
         limit -= 1
         widths = [max(each.minimum, min(each.maximum, limit)) for each in measured]
-    if sum(widths) > room and len(widths) == 1:
-        return [max(3, room)]
+    if sum(widths) > available and len(widths) == 1:
+        return [max(3, available)]
     return widths

@@ -182,10 +182,10 @@ def _distance(values: Sequence[float], total: float, reference: Sequence[float],
     """Distance of the shapes, in units of that of an even spread."""
     even = 1.0 / len(reference)
     off = math.hypot(*(value / total - other / right for value, other in zip(values, reference, strict=True)))
-    room = math.hypot(*(even - other / right for other in reference))
-    if room < 1e-12:
+    of_even_spread = math.hypot(*(even - other / right for other in reference))
+    if of_even_spread < 1e-12:
         return 0.0 if off < 1e-12 else 1.0
-    return off / room
+    return off / of_even_spread
 
 
 def _in_bins_of(edges: Sequence[float], histogram: HistogramReference) -> list[float] | None:

@@ -378,7 +378,7 @@ def has_whole_baskets(branch: Any, start: int, stop: int) -> bool:
     return counted and {start, stop}.issubset(branch.entry_offsets)
 
 
-def whole_baskets(branch: PlainBranch, start: int, stop: int, room: Buffer) -> Iterator[tuple[int, int, ndarray]]:
+def whole_baskets(branch: PlainBranch, start: int, stop: int, memory: Buffer) -> Iterator[tuple[int, int, ndarray]]:
     """First event, one past the last, and the numbers of each basket of a range that `has_whole_baskets`.
 
     Offsets of lists are not decompressed, as they are known from another column. Numbers are valid until the next
@@ -390,7 +390,7 @@ def whole_baskets(branch: PlainBranch, start: int, stop: int, room: Buffer) -> I
     stored = np.dtype(stored_type(branch))
     for number, (first, last) in enumerate(pairwise(branch.entry_offsets)):
         if start <= first < stop:
-            data, end, _ = open_basket(branch.packed(number), room, offsets=False)
+            data, end, _ = open_basket(branch.packed(number), memory, offsets=False)
             yield first - start, last - start, data[:end].view(stored)
 
 
@@ -415,15 +415,15 @@ def first_lists(branch: Any, stop: int) -> tuple[ndarray, ndarray] | None:
     return counts.astype(np.int64), basket.data[:n_bytes].view(stored).copy()
 
 
-def unpack_basket(branch: Any, number: int, room: Buffer) -> UnpackedBasket:
+def unpack_basket(branch: Any, number: int, memory: Buffer) -> UnpackedBasket:
     """A basket of a branch.
 
     Raises:
         Exception: it is missing or damaged.
     """
     if isinstance(branch, PlainBranch):
-        return open_basket(branch.packed(number), room)
+        return open_basket(branch.packed(number), memory)
     if number >= branch.num_baskets - len(branch.embedded_baskets):
         raise ValueError("a basket inside the tree")
     seek, size = int(branch.member("fBasketSeek")[number]), int(branch.member("fBasketBytes")[number])
-    return open_basket(memoryview(branch.file.source.chunk(seek, seek + size).raw_data), room)
+    return open_basket(memoryview(branch.file.source.chunk(seek, seek + size).raw_data), memory)

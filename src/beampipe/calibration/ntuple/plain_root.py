@@ -97,13 +97,13 @@ def key_of(packed: memoryview) -> tuple[int, int]:
 
 
 def open_basket(
-    packed: memoryview, room: Buffer | None = None, wanted: int | None = None, *, offsets: bool = True
+    packed: memoryview, memory: Buffer | None = None, wanted: int | None = None, *, offsets: bool = True
 ) -> UnpackedBasket:
     """A basket's bytes.
 
     Args:
         packed: the compressed basket with its key.
-        room: memory for it; by default new memory.
+        memory: where the data are unpacked; by default new memory.
         wanted: number of bytes to decompress; the others are undefined. By default all of them.
         offsets: whether the offsets of lists are needed besides the numbers.
 
@@ -117,7 +117,7 @@ def open_basket(
     blocks = packed[key_size:]
     if len(blocks) == n:
         return UnpackedBasket(np.frombuffer(blocks, np.uint8), end - key_size, key_size)
-    data = (room or Buffer()).for_data(n)
+    data = (memory or Buffer()).for_data(n)
     most = n if offsets else end - key_size
     unpack_into(blocks, data.data, most if wanted is None else min(wanted, most))
     return UnpackedBasket(data, end - key_size, key_size)
@@ -508,11 +508,11 @@ class _Cursor:
         self.skip()
         n_baskets = self.take(_BRANCH)[3]
         self.skip()
-        _, room, _, n_entries, first, *_ = self.take(_MORE)
+        _, capacity, _, n_entries, first, *_ = self.take(_MORE)
         inner, leaves, inside = list(self.array()), list(self.array()), list(self.array())
-        sizes, entries, seek = (self._numbers(kind, room) for kind in (">i4", ">i8", ">i8"))
+        sizes, entries, seek = (self._numbers(kind, capacity) for kind in (">i4", ">i8", ">i8"))
         elsewhere = self.text()
-        good = not (inner or any(inside) or elsewhere or first) and 0 < n_baskets < room
+        good = not (inner or any(inside) or elsewhere or first) and 0 < n_baskets < capacity
         entries, seek, sizes = entries[: n_baskets + 1], seek[:n_baskets], sizes[:n_baskets]
         good = good and entries[0] == 0 and entries[-1] == n_entries and all(map(lt, entries, entries[1:]))
         if not (good and min(seek) > 0 and min(sizes) > 0 and all(isinstance(leaf, _Leaf) for leaf in leaves)):

@@ -82,7 +82,7 @@ class Actual:
     """The actual state of a fleet.
 
     Attributes:
-        gateway: the gateway, as it tells itself.
+        gateway: the gateway, as HAProxy reports it.
         servers: the servers, by name.
         gateway_may_start: whether the pause after repeated crashes of the gateway is over.
         gateway_may_reload: whether the pause after a failed reload is over.
@@ -191,7 +191,7 @@ def _of_gateway(wanted: Wanted, actual: Actual) -> Iterator[Action]:
             yield Action("start gateway")
     elif gateway.condition == "hangs":
         yield Action("kill gateway")
-    if gateway.configuration is None:  # it does not run, or has not told its state
+    if gateway.configuration is None:  # it does not run, or did not report its state
         return
     if gateway.configuration != wanted.configuration and actual.gateway_may_reload:
         yield Action("reload gateway")

@@ -117,7 +117,7 @@ class Reconciler(ABC):
 
     @abstractmethod
     def slot_incident(self, slot: Slot, server: ServerState) -> str:
-        """What is noted when a server's slot was set; empty for nothing."""
+        """Text of the incident when a server's slot was set; empty if there is none."""
 
     @abstractmethod
     def stop_servers(self) -> None:

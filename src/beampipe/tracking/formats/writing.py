@@ -60,7 +60,7 @@ class TrackFormat:
         return (self.writer or write_table)(self, path, events)
 
     def marks(self, path: Path) -> tuple[str, ...]:
-        """Text that identifies a file of this format if its ending leaves no room for `beampipe.files.MARK`."""
+        """Text that identifies a file of this format if the format cannot contain `beampipe.files.MARK`."""
         return {".csv": (",".join(self.types),), ".jsonl": ('{"event_id": ',)}.get(path.suffix, ())
 
     def check(self, path: Path) -> None:

@@ -113,7 +113,7 @@ constexpr int kLeaf = 16;
 /// Hits in the order of a Z-curve through phi and eta: neighbours in a row lie in one direction from the origin.
 inline Array<std::int32_t> order_by_direction(const float* position, std::int64_t n) {
   Array<std::uint16_t> key(n + kLanes);
-  const auto spread = [](IntVec x) {  // 8 bits, with room for the other coordinate's between them
+  const auto spread = [](IntVec x) {  // 8 bits, with gaps for those of the other coordinate
     x = (x | x << 4) & 0x0f0f;
     x = (x | x << 2) & 0x3333;
     return (x | x << 1) & 0x5555;
@@ -449,7 +449,7 @@ struct Task {
       const std::int64_t to = begin[pairs.inner[p] - first + 1]++;
       outer[to] = pairs.outer[p], dist2[to] = pairs.dist2[p];
     }
-    std::int64_t end = 0;  // slots move into the room of dropped edges
+    std::int64_t end = 0;  // slots move to where edges were dropped
     for (int s = 0; s < size; ++s) {
       const std::int64_t from = begin[s];
       const std::int64_t left =

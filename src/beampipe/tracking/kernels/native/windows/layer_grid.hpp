@@ -12,7 +12,7 @@
 
 namespace beampipe {
 
-constexpr int kWidth = 16;          // spare room at the end of columns: one vector of the widest instruction set
+constexpr int kWidth = 16;          // unused elements at the end of columns: one vector of the widest instruction set
 constexpr float kMinExtent = 1.0f;  // mm: rows of a layer with hits at one place only have a width
 constexpr float kPi = 0.5f * kTwoPi;
 
@@ -112,7 +112,7 @@ inline std::vector<int> choose_rows(const std::vector<LayerGrid>& layers, const 
   return rows;
 }
 
-/// The layers, cut into cells, those of the first stage first; `begin` is given room for the cells.
+/// The layers, cut into cells, those of the first stage first; `begin` is resized for the cells.
 inline void cut(Grid& grid, const std::vector<float>& boxes, const std::vector<std::int32_t>& population,
                 const Windows& w, const std::vector<int>& order) {
   for (int l = 0; l < w.n_layers; ++l) {

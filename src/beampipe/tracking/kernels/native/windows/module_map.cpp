@@ -112,7 +112,7 @@ struct Map {
   int n_stages() const { return static_cast<int>(grid.stage_begin.size()) - 1; }
 };
 
-/// One thread's work: the edges around one middle hit after the other, with room that is used again.
+/// One thread's work: the edges around one middle hit after the other, in memory that is reused.
 class Middle {
 public:
   std::vector<Edge> found;

@@ -35,7 +35,7 @@ std::vector<std::int32_t> rank_outwards(const float* position, std::int64_t n) {
   return order;
 }
 
-// Curvature, cot and 1 / d^2 of each edge, and the position of its layer pair in the windows. Arrays end in spare room.
+// Curvature, cot and 1 / d^2 of each edge, and the position of its layer pair in the windows. Arrays end in unused elements.
 struct Doublets {
   std::vector<float> kappa, cot, weight;
   std::vector<std::int32_t> pair;  // layer pair, -1 where the windows have none
@@ -82,7 +82,7 @@ struct Triplet {
   float chi2;
 };
 
-// The windows of the edges around one hit, with room that is used again: one vector of a, b, c, d for each pair of
+// The windows of the edges around one hit, in memory that is reused: one vector of a, b, c, d for each pair of
 // layers that leads to the hit and each vector of edges out of it.
 class LocalWindows {
 public:
