@@ -44,12 +44,12 @@ def beampipe(site: Path, folder: Path, *arguments: str) -> subprocess.CompletedP
 
 def test_a_finder_is_found_by_its_name(installed: Path, tmp_path: Path) -> None:
     assert beampipe(installed, tmp_path, "tracking", "example", "events.parquet").returncode == 0
-    done = beampipe(installed, tmp_path, "tracking", "evaluate", "events.parquet", "-p", "sectors", "--json")
+    done = beampipe(installed, tmp_path, "tracking", "evaluate", "events.parquet", "-p", "long_tracks", "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["finders"][0]["name"] == "sectors"
-    without = beampipe(tmp_path, tmp_path, "tracking", "evaluate", "events.parquet", "-p", "sectors")
+    assert json.loads(done.stdout)["finders"][0]["name"] == "long_tracks"
+    without = beampipe(tmp_path, tmp_path, "tracking", "evaluate", "events.parquet", "-p", "long_tracks")
     assert without.returncode != 0
-    assert "sectors" in without.stderr
+    assert "long_tracks" in without.stderr
 
 
 def test_a_task_is_found_by_its_name(installed: Path, tmp_path: Path) -> None:

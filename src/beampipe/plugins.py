@@ -3,7 +3,7 @@
 A package declares them in its ``pyproject.toml``, for example::
 
     [project.entry-points."beampipe.finders"]
-    sectors = "my_package:open_sectors"
+    long_tracks = "my_package:open_long_tracks"
 
 They then have their name on the command line and in Python, beside those of this package. `docs/plugins.md` lists the
 groups and what each entry must be. A plug-in is imported when it is used, not before.
