@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import shutil
@@ -12,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from beampipe import plugins
 from beampipe.errors import ConfigError
 from beampipe.plugins import load_plugin
 
@@ -72,13 +72,13 @@ def test_a_detector_is_found_by_its_name(installed: Path) -> None:
 
 def test_a_name_that_two_packages_provide_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     twice = EntryPoints(EntryPoint("sectors", f"package_{letter}:open", "beampipe.finders") for letter in "ab")
-    monkeypatch.setattr(plugins, "entry_points", lambda **_: twice)
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: twice)
     with pytest.raises(ConfigError, match="got 2 plug-ins of this name"):
         load_plugin("finders", "sectors")
 
 
 def test_a_plugin_that_cannot_be_imported_says_what_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = EntryPoints([EntryPoint("sectors", "no_such_package:open", "beampipe.finders")])
-    monkeypatch.setattr(plugins, "entry_points", lambda **_: entry)
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: entry)
     with pytest.raises(ConfigError, match="no_such_package:open"):
         load_plugin("finders", "sectors")

@@ -11,19 +11,27 @@ groups and what each entry must be. A plug-in is imported when it is used, not b
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from beampipe.errors import ConfigError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
 
 Kind = Literal["finders", "detectors", "tasks"]
 
 _GROUP: Final = "beampipe."
 
 
+def _entries(**selection: str) -> EntryPoints:
+    from importlib.metadata import entry_points  # takes 20 ms to import
+
+    return entry_points(**selection)
+
+
 def plugin_names(kind: Kind) -> tuple[str, ...]:
     """Names of the installed plug-ins of a kind, sorted."""
-    return tuple(sorted({entry.name for entry in entry_points(group=_GROUP + kind)}))
+    return tuple(sorted({entry.name for entry in _entries(group=_GROUP + kind)}))
 
 
 def load_plugin(kind: Kind, name: str) -> Any:
@@ -36,7 +44,7 @@ def load_plugin(kind: Kind, name: str) -> Any:
     Raises:
         ConfigError: two packages provide this name, or it cannot be imported.
     """
-    entries = entry_points(group=_GROUP + kind, name=name)
+    entries = _entries(group=_GROUP + kind, name=name)
     packages = sorted({entry.dist.name for entry in entries if entry.dist is not None})
     if len(entries) != 1:
         raise ConfigError(
