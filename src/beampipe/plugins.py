@@ -23,15 +23,15 @@ Kind = Literal["finders", "detectors", "tasks"]
 _GROUP: Final = "beampipe."
 
 
-def _entries(**selection: str) -> EntryPoints:
+def _entries(kind: Kind) -> EntryPoints:
     from importlib.metadata import entry_points  # takes 20 ms to import
 
-    return entry_points(**selection)
+    return entry_points(group=_GROUP + kind)
 
 
 def plugin_names(kind: Kind) -> tuple[str, ...]:
     """Names of the installed plug-ins of a kind, sorted."""
-    return tuple(sorted({entry.name for entry in _entries(group=_GROUP + kind)}))
+    return tuple(sorted({entry.name for entry in _entries(kind)}))
 
 
 def load_plugin(kind: Kind, name: str) -> Any:
@@ -44,7 +44,7 @@ def load_plugin(kind: Kind, name: str) -> Any:
     Raises:
         ConfigError: two packages provide this name, or it cannot be imported.
     """
-    entries = _entries(group=_GROUP + kind, name=name)
+    entries = _entries(kind).select(name=name)
     packages = sorted({entry.dist.name for entry in entries if entry.dist is not None})
     if len(entries) != 1:
         raise ConfigError(
