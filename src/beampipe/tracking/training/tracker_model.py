@@ -17,7 +17,7 @@ from beampipe.events import ON_AXIS, BeamSpot, Event
 from beampipe.tracking.loading import FIT_STEM
 from beampipe.tracking.models import Digest, Origin, TrackerGeometry, TrackerModel, name_layers
 from beampipe.tracking.models.card import new_folder, versions, weights_of, write_model
-from beampipe.tracking.training.detector import SPLIT, TrainingSample, prepare
+from beampipe.tracking.training.detector import SPLIT, TrainingSample, inspect_events, prepare
 from beampipe.tracking.training.fit_tables import FIT_RECIPE, train_fit_tables
 from beampipe.tracking.training.recipe import TrainingRecipe, recipe, train
 from beampipe.tracking.training.samples import KinematicWindows, TrainingDegradation, degraded_event
@@ -56,6 +56,7 @@ class TrainingBudget:
         graph_events: largest number of events that become graphs.
         chooses: largest number of events that radius and cuts are chosen on.
         scored: largest number of events of the validation report.
+        jets: largest number of events with hard jets of the report.
     """
 
     name: str
@@ -64,15 +65,16 @@ class TrainingBudget:
     graph_events: int
     chooses: int
     scored: int
+    jets: int
 
 
 BUDGETS: Final[Mapping[str, TrainingBudget]] = MappingProxyType(
     {
         effort.name: effort
         for effort in (
-            TrainingBudget("quick", 0.25, 2500, 20, 4, 6),
-            TrainingBudget("normal", 0.4, 4000, 60, 6, 10),
-            TrainingBudget("full", 1.0, 5000, 160, 10, 24),
+            TrainingBudget("quick", 0.25, 2500, 20, 4, 6, 200),
+            TrainingBudget("normal", 0.4, 4000, 60, 6, 10, 400),
+            TrainingBudget("full", 1.0, 5000, 160, 10, 24, 1000),
         )
     }
 )
@@ -274,6 +276,7 @@ def learn_model(
     task: Task,
     *,
     soft_events: Iterable[Event] | None = None,
+    jets: Iterable[Event] | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> TrackerModel:
     """Learn a model and write its folder, which appears when it is complete.
@@ -283,6 +286,7 @@ def learn_model(
         folder: folder to write; a new one, or an empty one.
         task: what is to be learned.
         soft_events: events that the soft parts are learned from, in place of `events`.
+        jets: events with hard jets, for the efficiency in their cores; nothing is learned from them.
         say: called with a line of text about each step.
 
     Returns:
@@ -319,7 +323,10 @@ def learn_model(
         scored = sample.scored[: task.effort.scored]
         start = perf_counter()
         about = f"{len(scored)} events that were not learned from"
-        validation = validate(model, scored, about, min_hits=task.min_hits, has_modules=sample.layers.has_modules)
+        hard_jets = () if jets is None else inspect_events(jets, task.beam_spot).layers.events[: task.effort.jets]
+        validation = validate(
+            model, scored, about, jets=hard_jets, min_hits=task.min_hits, has_modules=sample.layers.has_modules
+        )
         model = replace(model, performance=validation.performance())
         write_model(model)
         write_report(model, validation, building)
