@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -28,6 +29,14 @@ with bar("events", 3) as step:
 def _no_wishes(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("COLUMNS", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
+
+
+def test_a_log_on_a_full_disk_loses_lines_and_goes_on() -> None:
+    code = "from beampipe import terminal\nfor _ in range(3): terminal.log('text')\nprint(5, file=__import__('sys').stderr)"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.stderr.startswith("5\n")
+    assert "Traceback" not in done.stderr
 
 
 def on_a_terminal(code: str) -> str:
