@@ -31,6 +31,7 @@ LOOKED_AT = (
     "tracking",
     "calibration",
     "reference/tracking",
+    "reference/tracking/tracks",
     "reference/commands_calibration",
 )
 VIEWS = ((1280, "light"), (400, "dark"))
