@@ -7,7 +7,7 @@ VENV ?= .venv
 PYTHON ?= python3
 
 bin := $(VENV)/bin
-native := $(shell find src examples/cpp -name "*.?pp" -o -name "*.h")
+native := $(shell find src examples/cpp tests/triton -name "*.?pp" -o -name "*.h")
 sources := pyproject.toml CMakeLists.txt $(native)
 # Stamps record the extras of an environment, so that the demo never installs torch.
 demo_ready := $(VENV)/.ready-demo
