@@ -11,8 +11,8 @@
 #include "triton/native/loaded_model.hpp"
 #include "triton/native/metrics.hpp"
 #include "triton/native/request.hpp"
-#include "triton/native/served_model.hpp"
 #include "triton/native/triton.h"
+#include "triton/pipeline.hpp"
 
 namespace beampipe {
 namespace {
@@ -26,16 +26,17 @@ std::uint64_t now_ns() {
 /// One copy of a model, which answers one call at a time.
 class Instance {
 public:
-  Instance(TRITONBACKEND_ModelInstance* handle, const std::string& name, const LoadedModel& loaded)
-      : handle_(handle), loaded_(loaded), counters_(loaded.name, name, loaded.model->counters()) {
-    loaded.check_canary();
+  Instance(TRITONBACKEND_ModelInstance* handle, const std::string& name, const LoadedModel& loaded,
+           const ServedModel& model)
+      : handle_(handle), loaded_(loaded), model_(model), counters_(loaded.name(), name, model.counters()) {
+    loaded.check_canary(model);
   }
 
   /// Answers and releases each request. Throws only while all of them still belong to the server.
   void execute(TRITONBACKEND_Request** handles, std::uint32_t count) {
     const std::uint64_t begin = now_ns();
     std::vector<std::optional<Request>> requests(count);
-    for (std::uint32_t i = 0; i < count; ++i) requests[i].emplace(handles[i], *loaded_.model, loaded_.batches);
+    for (std::uint32_t i = 0; i < count; ++i) requests[i].emplace(handles[i], model_, loaded_.batches());
     try {
       answer(requests, begin);
     } catch (const std::exception& error) {
@@ -55,7 +56,7 @@ private:
       }
     }
     const std::uint64_t computing = now_ns();
-    if (loaded_.batches)
+    if (loaded_.batches())
       run(good);
     else
       for (ModelRequest* request : good) run({request});
@@ -89,7 +90,7 @@ private:
       counters_.add(name, amount, stage);
     };
     try {
-      loaded_.model->run(requests, {loaded_.threads, checkpoint, observe});
+      model_.run(requests, {loaded_.threads(), checkpoint, observe});
     } catch (...) {
       for (ModelRequest* request : requests) request->fail(std::current_exception());
     }
@@ -97,6 +98,7 @@ private:
 
   TRITONBACKEND_ModelInstance* handle_;
   const LoadedModel& loaded_;
+  const ServedModel& model_;
   Counters counters_;
 };
 
@@ -107,6 +109,16 @@ void require_version() {
   throw std::runtime_error("beampipe: got a Triton with backend interface " + std::to_string(major) + "." +
                            std::to_string(minor) + ", expected " + std::to_string(BEAMPIPE_TRITON_MAJOR) + "." +
                            std::to_string(BEAMPIPE_TRITON_MINOR) + " or a newer one of the same major version");
+}
+
+/// The device of an instance, as in beampipe.triton.model.contract.
+std::string device_of(TRITONBACKEND_ModelInstance* instance) {
+  TRITONSERVER_InstanceGroupKind kind = TRITONSERVER_INSTANCEGROUPKIND_CPU;
+  std::int32_t number = 0;
+  check(TRITONBACKEND_ModelInstanceKind(instance, &kind));
+  if (kind != TRITONSERVER_INSTANCEGROUPKIND_GPU) return "cpu";
+  check(TRITONBACKEND_ModelInstanceDeviceId(instance, &number));
+  return "cuda:" + std::to_string(number);
 }
 
 template <typename State, typename Handle>
@@ -142,7 +154,7 @@ TRITONSERVER_Error* TRITONBACKEND_GetBackendAttribute(TRITONBACKEND_Backend*,
 
 TRITONSERVER_Error* TRITONBACKEND_ModelInitialize(TRITONBACKEND_Model* model) {
   return guarded([&] {
-    auto loaded = std::make_unique<LoadedModel>(load_model(model));
+    auto loaded = std::make_unique<LoadedModel>(model);
     check(TRITONBACKEND_ModelSetState(model, loaded.get()));
     loaded.release();
   });
@@ -158,8 +170,8 @@ TRITONSERVER_Error* TRITONBACKEND_ModelInstanceInitialize(TRITONBACKEND_ModelIns
     const char* name = nullptr;
     check(TRITONBACKEND_ModelInstanceModel(instance, &model));
     check(TRITONBACKEND_ModelInstanceName(instance, &name));
-    const auto* loaded = state_of<LoadedModel>(TRITONBACKEND_ModelState, model);
-    auto made = std::make_unique<Instance>(instance, name, *loaded);
+    auto* loaded = state_of<LoadedModel>(TRITONBACKEND_ModelState, model);
+    auto made = std::make_unique<Instance>(instance, name, *loaded, loaded->on(device_of(instance)));
     check(TRITONBACKEND_ModelInstanceSetState(instance, made.get()));
     made.release();
   });

@@ -94,7 +94,7 @@ private:
 
 }  // namespace
 
-LoadedModel load_model(TRITONBACKEND_Model* handle) {
+LoadedModel::LoadedModel(TRITONBACKEND_Model* handle) {
   const char *name = nullptr, *folder = nullptr;
   std::uint64_t version = 0;
   TRITONBACKEND_ArtifactType type{};
@@ -103,34 +103,39 @@ LoadedModel load_model(TRITONBACKEND_Model* handle) {
   check(TRITONBACKEND_ModelRepository(handle, &type, &folder));
   const Json config = config_of(handle);
 
-  ModelSettings settings;
+  name_ = name;
+  version_folder_ = std::string(folder) + "/" + std::to_string(version);
   if (const Json* parameters = config.find("parameters"))
-    for (const auto& [key, value] : parameters->members()) settings.parameters[key] = value.at("string_value").text();
-  settings.weights = weights_of(settings.parameters, folder);
-
-  LoadedModel loaded;
-  loaded.name = name;
-  loaded.version_folder = std::string(folder) + "/" + std::to_string(version);
+    for (const auto& [key, value] : parameters->members()) settings_.parameters[key] = value.at("string_value").text();
+  settings_.weights = weights_of(settings_.parameters, folder);
   const Json* batch = config.find("max_batch_size");
-  loaded.batches = batch != nullptr && batch->whole() > 0;
-  loaded.threads = threads_of(settings.parameters);
-  loaded.model = make_model(settings);
-  return loaded;
+  batches_ = batch != nullptr && batch->whole() > 0;
+  threads_ = threads_of(settings_.parameters);
 }
 
-void LoadedModel::check_canary() const {
-  const std::string path = version_folder + "/" + kFile;
+const ServedModel& LoadedModel::on(const std::string& device) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  std::unique_ptr<ServedModel>& model = models_[device];
+  if (model == nullptr) {
+    settings_.device = device;
+    model = make_model(settings_);
+  }
+  return *model;
+}
+
+void LoadedModel::check_canary(const ServedModel& model) const {
+  const std::string path = version_folder_ + "/" + kFile;
   if (!std::ifstream(path).good()) return;
   const Safetensors stored(path);
-  StoredRequest request(*model, stored);
-  model->run({&request}, {threads, [] {}, [](const char*, double, const char*) {}});
-  for (std::size_t index = 0; index < model->outputs().size(); ++index) {
-    const std::string name = std::string(kOutput) + model->outputs()[index].name;
+  StoredRequest request(model, stored);
+  model.run({&request}, {threads_, [] {}, [](const char*, double, const char*) {}});
+  for (std::size_t index = 0; index < model.outputs().size(); ++index) {
+    const std::string name = std::string(kOutput) + model.outputs()[index].name;
     if (!stored.has(name)) continue;  // such as a measured time
     const TensorView& expected = stored.at(name);
     const std::vector<char>& got = request.answer(index);
     if (got.size() != expected.bytes || std::memcmp(got.data(), expected.data, expected.bytes) != 0)
-      throw std::runtime_error(std::string("the canary got another ") + model->outputs()[index].name +
+      throw std::runtime_error(std::string("the canary got another ") + model.outputs()[index].name +
                                " than when the model was exported" + kAdvice);
   }
 }
