@@ -168,7 +168,9 @@ models: $(test_ready)
 
 docs: $(docs_ready)
 	$(bin)/python -m beampipe serving engine install
-	$(bin)/python -m sphinx -W -q -j auto docs docs/_build/html
+	$(bin)/python -m sphinx -W -q -j auto -d docs/_build/trees docs docs/_build/html
+	$(bin)/python -m sphinx -q -b text -d docs/_build/trees docs docs/_build/text
+	find docs/_build/text -name "*.txt" | sort | xargs cat > docs/_build/html/llms-full.txt
 	@echo "docs/_build/html/index.html"
 
 docs-check: $(test_ready) programs docs
