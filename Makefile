@@ -117,7 +117,7 @@ bench-serving: $(test_ready)
 	  $(bin)/python "benchmarks/serving/$$name.py" --output "runs/bench/$$name.json" || failed="$$failed $$name"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
-# Into a separate folder, as names are those of the service. Takes an hour, with twenty faults of each kind.
+# Into a separate folder, as names are those of the service. Takes two hours, one of them for faults.
 fleet_benchmarks := faults balancing latency overload connections simulator tune
 bench-fleet: $(test_ready) programs
 	mkdir -p runs/bench/fleet

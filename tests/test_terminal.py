@@ -34,7 +34,8 @@ def _no_wishes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_log_on_a_full_disk_loses_lines_and_goes_on() -> None:
     code = "from beampipe import terminal\nfor _ in range(3): terminal.log('text')\nprint(5, file=__import__('sys').stderr)"
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.stderr.startswith("5\n")
     assert "Traceback" not in done.stderr
 

@@ -1,6 +1,6 @@
 """Every fault of a fleet alone, and every pair of faults at once, while default clients send requests.
 
-    python benchmarks/fleet/faults.py [--times 5] [--only FAULT ...] [--alone | --pairs] [--minutes 30] [--single]
+    python benchmarks/fleet/faults.py [--times 1] [--only FAULT ...] [--alone | --pairs] [--minutes 60] [--single]
 
 The fleet has a gateway with TLS and tokens, two servers and Prometheus. Eight clients with default options send
 requests all the time, half over gRPC, half over HTTP: four for the tracks of events without pile-up (`module_map`, in
@@ -514,12 +514,12 @@ def possible(name: str, options: argparse.Namespace) -> bool:
 
 def main() -> None:
     parser = options_of("faults", __doc__)
-    parser.add_argument("--times", type=int, default=5, help="number of times that each case is made")
+    parser.add_argument("--times", type=int, default=1, help="number of times that each case is made")
     parser.add_argument("--only", nargs="+", metavar="FAULT", choices=[*FAULTS, *OPERATIONS], help="faults to make")
     parser.add_argument("--alone", action="store_true", help="no pairs")
     parser.add_argument("--pairs", action="store_true", help="pairs only")
     parser.add_argument("--lasting", type=float, default=4.0, help="time for which a fault that is no signal lasts [s]")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no further case after this time")
+    parser.add_argument("--minutes", type=float, default=60.0, help="time after which no further case begins")
     parser.add_argument("--single", action="store_true", help="one server in place of a fleet")
     options = parser.parse_args()
     if NAMESPACE not in os.environ and can_mount():

@@ -69,8 +69,8 @@ def test_a_killed_or_stopped_process_has_a_successor_and_no_request_is_lost(engi
                     assert pid is not None
                     os.kill(pid, number)
                     if number == signal.SIGSTOP:
-                        command = [sys.executable, "-m", "beampipe", "fleet", "status", specification]
-                        command += ["--folder", run.path]
+                        command = [sys.executable, "-m", "beampipe", "fleet", "status", str(specification)]
+                        command += ["--folder", str(run.path)]
                         said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
                         assert said.returncode != 0
                         assert "the process of the fleet hangs or is busy" in said.stderr
