@@ -7,7 +7,7 @@ VENV ?= .venv
 PYTHON ?= python3
 
 bin := $(VENV)/bin
-native := $(shell find src examples/cpp -name "*.?pp" -o -name "*.h")
+native := $(shell find src examples/cpp tests/triton -name "*.?pp" -o -name "*.h")
 sources := pyproject.toml CMakeLists.txt $(native)
 # Stamps record the extras of an environment, so that the demo never installs torch.
 demo_ready := $(VENV)/.ready-demo
@@ -117,7 +117,7 @@ bench-serving: $(test_ready)
 	  $(bin)/python "benchmarks/serving/$$name.py" --output "runs/bench/$$name.json" || failed="$$failed $$name"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
-# Into a separate folder, as names are those of the service. Takes an hour, with twenty faults of each kind.
+# Into a separate folder, as names are those of the service. Takes two hours, one of them for faults.
 fleet_benchmarks := faults balancing latency overload connections simulator tune
 bench-fleet: $(test_ready) programs
 	mkdir -p runs/bench/fleet
@@ -168,7 +168,9 @@ models: $(test_ready)
 
 docs: $(docs_ready)
 	$(bin)/python -m beampipe serving engine install
-	$(bin)/python -m sphinx -W -q -j auto docs docs/_build/html
+	$(bin)/python -m sphinx -W -q -j auto -d docs/_build/trees docs docs/_build/html
+	$(bin)/python -m sphinx -q -b text -d docs/_build/trees docs docs/_build/text
+	find docs/_build/text -name "*.txt" | sort | xargs cat > docs/_build/html/llms-full.txt
 	@echo "docs/_build/html/index.html"
 
 docs-check: $(test_ready) programs docs

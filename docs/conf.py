@@ -27,6 +27,7 @@ extensions = [
     "docstrings",  # these are ours
     "formulas",
     "listings",
+    "llms",
     "sidebars",
     "written",
 ]

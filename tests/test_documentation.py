@@ -35,7 +35,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 SOURCE = DOCS.parent / "src" / "beampipe"
 EXAMPLES = DOCS.parent / "examples"
 PAGES = sorted(str(path.relative_to(DOCS).with_suffix("")) for path in DOCS.rglob("*.md") if "_build" not in path.parts)
-AREAS = ("analysisops", "calibration", "fleet", "serving", "tracking", "triton", "workflow")
+AREAS = ("analysisops", "calibration", "fleet", "serving", "simulation", "tracking", "triton", "workflow")
 FACES = [f"beampipe.{area}" for area in AREAS]
 
 

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 import typer
 
+import beampipe
 from beampipe.cli import app
 from tests.test_documentation import AREAS, DOCS, FACES, PAGES, page
 
+REFERENCE = [name for name in PAGES if name.startswith("reference/")]
 DESCRIBED = re.compile(r"^\.\. (?:auto\w+|py:\w+):: ([\w.]+)(?:\n   :module: ([\w.]+))?", re.M)
 
 
@@ -39,22 +41,32 @@ def described(text: str) -> list[str]:
     return [f"{module}.{name}" if module else name for name, module in DESCRIBED.findall(text)]
 
 
+def test_the_reference_has_every_public_name_on_one_page(written: Callable[[str], str]) -> None:
+    count = Counter(name for each in REFERENCE for name in described(written(page(each))))
+    public = {f"{face}.{name}" for face in FACES for name in importlib.import_module(face).__all__}
+    assert len(public) > 130
+    assert {name: count[name] for name in public} == dict.fromkeys(public, 1)
+    assert not [name for name, times in count.items() if times > 1]
+
+
 @pytest.mark.parametrize("area", AREAS)
-def test_the_reference_has_every_public_name_once(area: str, written: Callable[[str], str]) -> None:
-    face = importlib.import_module(f"beampipe.{area}")
+def test_the_page_of_an_area_leads_to_its_names(area: str, written: Callable[[str], str]) -> None:
+    """By its table of names, if they stand on several pages, and by the sidebar."""
     text = written(page(f"reference/{area}"))
-    count = Counter(described(text))
-    names = [f"beampipe.{area}.{name}" for name in face.__all__]
-    assert {name: count[name] for name in names} == dict.fromkeys(names, 1)
+    assert f"\nreference/{area}\n" in page("reference")
+    below = [name for name in REFERENCE if name.startswith(f"reference/{area}/")]
+    listed = re.findall(rf"^{area}/\w+$", text, re.M)
+    assert sorted(f"reference/{name}" for name in listed) == below
+    names = {f"beampipe.{area}.{name}" for name in importlib.import_module(f"beampipe.{area}").__all__}
     table = re.findall(r"^\| \{py:obj\}`~([\w.]+)` \| (.+) \|$", text, re.M)
-    assert {name for name, _ in table} == set(names)
-    assert all(summary[0].isupper() or summary[0] in "`(" for _, summary in table)
+    assert {name for name, _ in table} == (names if below else set())
+    assert all(summary[0].isupper() or summary[0] in "`(0123456789" for _, summary in table)
 
 
-def test_a_new_name_stands_there_by_itself(written: Callable[[str], str]) -> None:
-    text = written("```{public} beampipe.fleet\nFleet\n```\n\n```{public-rest} beampipe.fleet\n```\n")
-    assert "## More names" in text
-    assert described(text) == ["beampipe.fleet.Fleet", "beampipe.fleet.read_fleet"]
+def test_the_names_of_the_package_itself_stand_there() -> None:
+    text = page("reference/beampipe")
+    named = set(re.findall(r"^\| (?:\{py:obj\}|\[)?`(\w+)", text, re.M))
+    assert named == set(beampipe.__all__)
 
 
 def test_a_name_without_docstring_is_refused(
@@ -78,7 +90,7 @@ def test_only_the_reference_describes_names(name: str) -> None:
 
 def test_what_pages_import_is_in_the_reference(written: Callable[[str], str]) -> None:
     """Names of the faces and of the modules below them that the Python of a page uses."""
-    there = {name for area in (*AREAS, "errors") for name in described(written(page(f"reference/{area}")))}
+    there = {name for each in REFERENCE for name in described(written(page(each)))}
     found = [found for name in PAGES for found in re.findall(r"^from (beampipe\.\S+) import (.+)$", page(name), re.M)]
     used = {f"{module}.{name.partition(' as ')[0]}" for module, names in found for name in names.split(", ")}
     faces = {name for name in used if name.rpartition(".")[0] in FACES}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sphinx.util.inventory import InventoryFile
 
-from tests.test_documentation import AREAS, DOCS, blocks
+from tests.test_documentation import AREAS, DOCS, PAGES, blocks
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -31,6 +31,7 @@ LOOKED_AT = (
     "tracking",
     "calibration",
     "reference/tracking",
+    "reference/tracking/tracks",
     "reference/commands_calibration",
 )
 VIEWS = ((1280, "light"), (400, "dark"))
@@ -83,6 +84,29 @@ def test_what_is_copied_from_a_listing_is_what_was_written(site: Path) -> None:
     """Its lines are marked, which adds nothing to its text."""
     listing = re.findall(r"<pre>(.*?)</pre>", (site / "get_started.html").read_text(encoding="utf-8"), re.S)[0]
     assert html.unescape(re.sub(r"<[^>]+>", "", listing)) == blocks("get_started")[0]
+
+
+def test_the_top_bar_begins_with_install_and_get_started(site: Path) -> None:
+    bar = re.findall(r'<li class="nav-item[^>]*>(.*?)</li>', (site / "index.html").read_text(encoding="utf-8"), re.S)
+    assert [" ".join(re.sub(r"<[^>]+>", "", entry).split()) for entry in bar[:2]] == ["Install", "Get started"]
+
+
+def test_the_list_for_language_models_has_every_page_once(site: Path) -> None:
+    text = (site / "llms.txt").read_text(encoding="utf-8")
+    links = re.findall(r"^- \[.+?\]\((.+?)\)", text, re.M)
+    assert sorted(links) == sorted(f"{name}.html" for name in PAGES if name != "index")
+    assert all((site / link).exists() for link in links)
+    assert "- [Tracks](reference/tracking/tracks.html): `Tracks`, `NO_TRACK`\n" in text
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("words", "title"), [("cite", "Cite"), ("changelog", "Changes"), ("conda", "Install")])
+def test_the_search_finds(browser: Browser, site: Path, words: str, title: str) -> None:
+    page = browser.new_page()
+    page.goto(f"{(site / 'search.html').as_uri()}?q={words}")
+    page.locator("#search-results .search-summary", has_text="finished").wait_for()
+    assert title in page.locator("#search-results ul.search > li > a").all_inner_texts()[:3]
+    page.close()
 
 
 @pytest.mark.browser

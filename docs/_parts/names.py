@@ -13,7 +13,7 @@ from typing import Any
 
 from sphinx.pycode import ModuleAnalyzer
 
-__all__ = ["described", "public", "remaining", "table"]
+__all__ = ["described", "public", "table"]
 
 
 def public(face: str) -> list[str]:
@@ -84,11 +84,3 @@ def table(face: str) -> str:
     """All names of a public module with their first sentences, in Markdown."""
     rows = [f"| {{py:obj}}`~{face}.{name}` | {summary(face, name)} |" for name in public(face)]
     return "\n".join(["| name | what it is |", "| --- | --- |", *rows, ""])
-
-
-def remaining(face: str, page: str) -> list[str]:
-    """Names of a public module that a page does not list explicitly."""
-    face_name = re.escape(face)
-    shown = set(re.findall(rf"^\.\. auto\S+:: {face_name}\.(\w+)", page, re.M))
-    shown |= set(re.findall(rf"^\.\. py:data:: (\w+)\n   :module: {face_name}$", page, re.M))
-    return [name for name in public(face) if name not in shown]

@@ -6,8 +6,6 @@
 load_pipeline
 TrackFitter: __call__
 ```                                    these names with their docstrings; of a class its methods, and those named
-```{public-rest} beampipe.tracking
-```                                    a section with what the page has not described, so that nothing is left out
 ```{commands} tracking
 ```                                    all commands of a group, each with its arguments and options
 ```{commands-table}
@@ -28,7 +26,7 @@ import commands
 import names
 from sphinx.application import Sphinx
 
-KINDS = "public|public-table|public-rest|commands|commands-table|notebook-links"
+KINDS = "public|public-table|commands|commands-table|notebook-links"
 BLOCK = re.compile(rf"^```\{{({KINDS})\}} ?(\S*)\n(.*?)^```$", re.M | re.S)
 FORGE = runpy.run_path(str(Path(__file__).parents[2] / "release" / "forge.py"))
 
@@ -46,7 +44,6 @@ def notebook_links(names: Sequence[str], repository: str) -> str:
 
 def written(page: str) -> str:
     """The text of a page with its blocks written out."""
-    rest = []
 
     def replaced(found: re.Match[str]) -> str:
         kind, argument, content = found.groups()
@@ -60,17 +57,9 @@ def written(page: str) -> str:
             return notebook_links(content.split(), FORGE["address"]())
         if kind == "commands":
             return commands.section(argument)
-        if kind == "commands-table":
-            return commands.table()
-        rest.append((found.group(), argument))
-        return found.group()  # when all else is written
+        return commands.table()
 
-    page = BLOCK.sub(replaced, page)
-    for block, face in rest:
-        parts = [names.described(face, name) for name in names.remaining(face, page)]
-        more = "\n".join(["## More names", "", "```{eval-rst}", *parts, "```"]) if parts else ""
-        page = page.replace(block, more)
-    return page
+    return BLOCK.sub(replaced, page)
 
 
 def write(app: Sphinx, page: str, source: list[str]) -> None:

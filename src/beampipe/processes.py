@@ -328,6 +328,12 @@ def children(pid: int) -> tuple[int, ...]:
     return tuple(pids)
 
 
+def parent(pid: int) -> int | None:
+    """Process id of the parent of a process; None if there is no such process."""
+    fields = _stat(pid)
+    return int(fields[1]) if fields else None
+
+
 def processor_time(pid: int) -> float | None:
     """CPU time of a process [s], user and system; None if there is no such process."""
     fields = _stat(pid)

@@ -24,6 +24,7 @@ from typing import Final, Literal
 from beampipe.errors import ConfigError
 from beampipe.settings import build, read_toml
 from beampipe.triton.client.endpoint import LOOPBACK, is_loopback
+from beampipe.triton.engine import CONTAINER
 
 _TIME: Final = re.compile(r"(\d+-)?\d{1,2}:\d{2}:\d{2}")
 
@@ -128,7 +129,7 @@ class ContainerSettings:
         prometheus: image of Prometheus.
     """
 
-    triton: str = "nvcr.io/nvidia/tritonserver:26.04-py3"
+    triton: str = CONTAINER
     image: str = "beampipe-triton:latest"
     gateway: str = "haproxy:3.0"
     prometheus: str = "prom/prometheus:v2.53.3"

@@ -546,6 +546,7 @@ def demo(
 
     for name in ("evaluation.json", "event.png", "event.html"):
         check_command_output(output / name, parents=True, force=force, marks=[EVALUATION_MARK])
+    say("takes about 15 s on two idle cores", err=True)
     events, names = shipped_events(mu), pipeline or list(DEMO_PIPELINES)
     finders = named_finders(names, threads=threads, model=tracker_model)
     sample = f"shipped events, ttbar with mu = {mu}" if mu else "shipped events, one soft collision each"
@@ -554,8 +555,11 @@ def demo(
     write_evaluation(output / "evaluation.json", result)
     event = shipped_events(mu)[0]
     tracks = tracks_of(finders[names[0]], event.hits)
-    for ending in ("png", "html"):
-        show_event(event, tracks, output / f"event.{ending}")
+    endings = "png", "html"
+    with bar("drawing", len(endings)) as step:
+        for ending in endings:
+            show_event(event, tracks, output / f"event.{ending}")
+            step()
     _print_evaluation(result, None, (), as_json=as_json)
     say(f"pictures and figures: {output}/event.png, {output}/event.html, {output}/evaluation.json")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from beampipe import processes
-from beampipe.errors import BeampipeError, ConfigError, ServiceError, ServiceUnavailableError
+from beampipe.errors import BeampipeError, ConfigError, FileError, ServiceError, ServiceUnavailableError
 from beampipe.files import replacing
 from beampipe.fleet.gateway.plan import (
     HTTP_PATHS,
@@ -303,7 +303,12 @@ class Gateway:
             if leftover.adopt(pid):
                 leftover.kill()
                 leftover.wait(_STOP_GRACE)
-        self._write(self.plan, self._folder / _FILE)
+        try:
+            self._write(self.plan, self._folder / _FILE)
+        except FileError:
+            if not (self._folder / _FILE).exists():
+                raise
+            # A full disk: its last configuration is better than no gateway, and differs until it can be written.
         self._launched = time.monotonic()
         self._process.start(
             [self._program, "-W", "-db", "-S", f"{self._master.path},mode,600", "-f", self._folder / _FILE]

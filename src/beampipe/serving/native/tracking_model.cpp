@@ -22,42 +22,24 @@ enum Output : std::size_t { kLabels, kStages, kLayout, kBeamSpot, kParameters, k
 
 // Tensors and parameters, as in beampipe.serving.contract.
 constexpr std::int64_t kPositions = 3;  // columns of FEATURES that count: r, phi, z
-const std::vector<TensorSpec> kInputs = {{"FEATURES", TRITONSERVER_TYPE_FP32, sizeof(float), {-1, kPositions}}};
-const std::vector<TensorSpec> kWideInputs = {{"FEATURES", TRITONSERVER_TYPE_FP32, sizeof(float), {-1, -1}}};
+const std::vector<TensorSpec> kInputs = {tensor_of<float>("FEATURES", {-1, kPositions})};
+const std::vector<TensorSpec> kWideInputs = {tensor_of<float>("FEATURES", {-1, -1})};
 constexpr std::int64_t kValues = 5, kColumns = kValues + kValues * kValues + 3;  // of PARAMETERS
-const std::vector<TensorSpec> kOutputs = {{"LABELS", TRITONSERVER_TYPE_INT64, sizeof(std::int64_t), {-1}},
-                                          {"STAGES", TRITONSERVER_TYPE_FP64, sizeof(double), {-1}},
-                                          {"LAYOUT", TRITONSERVER_TYPE_INT64, sizeof(std::int64_t), {2}},
-                                          {"BEAM_SPOT", TRITONSERVER_TYPE_FP64, sizeof(double), {4}},
-                                          {"PARAMETERS", TRITONSERVER_TYPE_FP64, sizeof(double), {-1, kColumns}}};
+const std::vector<TensorSpec> kOutputs = {tensor_of<std::int64_t>("LABELS", {-1}), tensor_of<double>("STAGES", {-1}),
+                                          tensor_of<std::int64_t>("LAYOUT", {2}), tensor_of<double>("BEAM_SPOT", {4}),
+                                          tensor_of<double>("PARAMETERS", {-1, kColumns})};
 const std::vector<TensorSpec> kOutputsWithoutFit(kOutputs.begin(), kOutputs.begin() + kParameters);
 const std::vector<TensorSpec> kAthenaOutputs = [] {
   std::vector<TensorSpec> outputs = kOutputsWithoutFit;
-  outputs.push_back({"TRACKS", TRITONSERVER_TYPE_INT64, sizeof(std::int64_t), {-1}});
+  outputs.push_back(tensor_of<std::int64_t>("TRACKS", {-1}));
   return outputs;
 }();
 const std::map<std::string, std::string> kCounters = {
     {"hits", "Hits of the events answered."},
     {"edges", "Edges that were left to label."},
-    {"tracks", "Tracks tracks."},
+    {"tracks", "Tracks found."},
     {"hits_outside", "Hits of the events answered that lie on no layer of the detector."},
     {"events_refused", "Events refused because their hits are not of this detector or not in its units."}};
-
-using Parameters = std::map<std::string, std::string>;
-
-std::string parameter(const Parameters& parameters, const char* name, const char* otherwise) {
-  const auto entry = parameters.find(name);
-  return entry == parameters.end() ? otherwise : entry->second;
-}
-
-std::int64_t whole(const Parameters& parameters, const char* name, const char* otherwise) {
-  const std::string text = parameter(parameters, name, otherwise);
-  char* end = nullptr;
-  const long long number = std::strtoll(text.c_str(), &end, 10);
-  if (text.empty() || *end != '\0' || number < 0)
-    throw ConfigError(std::string(name) + ": got '" + text + "', expected a whole number from 0 on");
-  return number;
-}
 
 std::vector<std::string> listed(const std::string& text) {
   std::vector<std::string> names;
@@ -67,8 +49,8 @@ std::vector<std::string> listed(const std::string& text) {
   return names;
 }
 
-bool for_athena(const Parameters& parameters) {
-  const std::string profile = parameter(parameters, "PROFILE", "");
+bool for_athena(const ModelSettings& settings) {
+  const std::string profile = settings.text("PROFILE", "");
   if (!profile.empty() && profile != "athena")
     throw ConfigError("PROFILE: got '" + profile + "', expected 'athena', or no such parameter");
   return !profile.empty();
@@ -92,21 +74,22 @@ const Table& kernels_beside_us() {
 }  // namespace
 
 std::unique_ptr<ServedModel> make_model(const ModelSettings& settings) {
+  if (settings.device != "cpu") throw ConfigError("device: got " + settings.device + ", expected cpu");
   return std::make_unique<TrackingModel>(settings);
 }
 
 TrackingModel::TrackingModel(const ModelSettings& settings)
-    : finder_(kernels_beside_us(), parameter(settings.parameters, "PIPELINE_SPEC", ""), settings.weights),
-      athena_(for_athena(settings.parameters)),
+    : finder_(kernels_beside_us(), settings.text("PIPELINE_SPEC", ""), settings.weights),
+      athena_(for_athena(settings)),
       fitter_(fitter_of(kernels_beside_us(), settings.weights, athena_)),
-      beam_spot_(BeamLine::parse(parameter(settings.parameters, "BEAM_SPOT", "0,0"))),
-      scale_name_(parameter(settings.parameters, "FEATURE_SCALE", "mm")),
+      beam_spot_(BeamLine::parse(settings.text("BEAM_SPOT", "0,0"))),
+      scale_name_(settings.text("FEATURE_SCALE", "mm")),
       scale_(scale_named(scale_name_)),
-      check_layout_(parameter(settings.parameters, "CHECK_LAYOUT", "true") != std::string("false")),
-      max_hits_(whole(settings.parameters, "MAX_HITS", "")),
-      hit_budget_(whole(settings.parameters, "HIT_BUDGET", "0")),
-      stage_names_(listed(parameter(settings.parameters, "STAGE_NAMES", ""))),
-      count_names_(listed(parameter(settings.parameters, "COUNT_NAMES", ""))) {}
+      check_layout_(settings.text("CHECK_LAYOUT", "true") != "false"),
+      max_hits_(settings.whole("MAX_HITS")),
+      hit_budget_(settings.whole("HIT_BUDGET", 0)),
+      stage_names_(listed(settings.text("STAGE_NAMES", ""))),
+      count_names_(listed(settings.text("COUNT_NAMES", ""))) {}
 
 const std::vector<TensorSpec>& TrackingModel::inputs() const { return athena_ ? kWideInputs : kInputs; }
 const std::vector<TensorSpec>& TrackingModel::outputs() const {
@@ -144,7 +127,7 @@ TrackingModel::Event TrackingModel::read(ModelRequest& request) const {
   }
   if (width < kPositions)
     throw InputError("FEATURES: got " + std::to_string(width) + " columns, expected r, phi, z and perhaps more");
-  Event event{&request, n, static_cast<const float*>(features.data), {}};
+  Event event{&request, n, features.as<float>(), {}};
   if (width > kPositions) {
     event.copy = Array<float>(kPositions * n);
     for (std::int64_t hit = 0; hit < n; ++hit)

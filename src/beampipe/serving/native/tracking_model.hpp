@@ -11,7 +11,7 @@
 #include "pipelines/hits.hpp"
 #include "pipelines/policy.hpp"
 #include "pipelines/track_fitter.hpp"
-#include "triton/native/served_model.hpp"
+#include "triton/pipeline.hpp"
 
 namespace beampipe {
 

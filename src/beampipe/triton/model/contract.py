@@ -260,10 +260,6 @@ class ModelSettings:
             raise UnknownNameError("device", self.device, ["cpu", "cuda", "cuda:0", "auto"])
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"{self.name}: got {self.threads} threads, expected 1 or more")
-        if self.backend != PYTHON_BACKEND and self.device != "cpu":
-            raise ConfigError(
-                f"{self.name}: got backend {self.backend} on {self.device}, expected {PYTHON_BACKEND} there, or cpu"
-            )
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,8 @@
 // The functions that Triton calls: for a model of this backend, its instances, and their requests.
+#include <atomic>
 #include <chrono>
+#include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <optional>
@@ -11,8 +14,8 @@
 #include "triton/native/loaded_model.hpp"
 #include "triton/native/metrics.hpp"
 #include "triton/native/request.hpp"
-#include "triton/native/served_model.hpp"
 #include "triton/native/triton.h"
+#include "triton/pipeline.hpp"
 
 namespace beampipe {
 namespace {
@@ -26,24 +29,36 @@ std::uint64_t now_ns() {
 /// One copy of a model, which answers one call at a time.
 class Instance {
 public:
-  Instance(TRITONBACKEND_ModelInstance* handle, const std::string& name, const LoadedModel& loaded)
-      : handle_(handle), loaded_(loaded), counters_(loaded.name, name, loaded.model->counters()) {
-    loaded.check_canary();
+  Instance(TRITONBACKEND_ModelInstance* handle, const std::string& name, const LoadedModel& loaded,
+           const ServedModel& model)
+      : handle_(handle), loaded_(loaded), model_(model), counters_(loaded.name(), name, model.counters()) {
+    loaded.check_canary(model);
   }
 
   /// Answers and releases each request. Throws only while all of them still belong to the server.
   void execute(TRITONBACKEND_Request** handles, std::uint32_t count) {
     const std::uint64_t begin = now_ns();
+    executing_since_ = begin;
     std::vector<std::optional<Request>> requests(count);
-    for (std::uint32_t i = 0; i < count; ++i) requests[i].emplace(handles[i], *loaded_.model, loaded_.batches);
+    for (std::uint32_t i = 0; i < count; ++i) requests[i].emplace(handles[i], model_, loaded_.batches());
     try {
       answer(requests, begin);
     } catch (const std::exception& error) {
       log_error(error.what());
     }
+    executing_since_ = kIdle;
   }
 
+  /// Time [s] for which the present call has lasted, 0 between two calls. Other threads call it.
+  double executing() const {
+    const std::uint64_t begin = executing_since_;
+    return begin == kIdle ? 0.0 : 1e-9 * static_cast<double>(now_ns() - begin);
+  }
+  const LoadedModel& loaded() const { return loaded_; }
+
 private:
+  static constexpr std::uint64_t kIdle = 0;
+
   void answer(std::vector<std::optional<Request>>& requests, std::uint64_t begin) {
     std::vector<ModelRequest*> good;
     for (auto& request : requests) {
@@ -55,7 +70,7 @@ private:
       }
     }
     const std::uint64_t computing = now_ns();
-    if (loaded_.batches)
+    if (loaded_.batches())
       run(good);
     else
       for (ModelRequest* request : good) run({request});
@@ -89,7 +104,7 @@ private:
       counters_.add(name, amount, stage);
     };
     try {
-      loaded_.model->run(requests, {loaded_.threads, checkpoint, observe});
+      model_.run(requests, {loaded_.threads(), checkpoint, observe});
     } catch (...) {
       for (ModelRequest* request : requests) request->fail(std::current_exception());
     }
@@ -97,7 +112,9 @@ private:
 
   TRITONBACKEND_ModelInstance* handle_;
   const LoadedModel& loaded_;
+  const ServedModel& model_;
   Counters counters_;
+  std::atomic<std::uint64_t> executing_since_{kIdle};  // [ns]
 };
 
 void require_version() {
@@ -107,6 +124,16 @@ void require_version() {
   throw std::runtime_error("beampipe: got a Triton with backend interface " + std::to_string(major) + "." +
                            std::to_string(minor) + ", expected " + std::to_string(BEAMPIPE_TRITON_MAJOR) + "." +
                            std::to_string(BEAMPIPE_TRITON_MINOR) + " or a newer one of the same major version");
+}
+
+/// The device of an instance, as in beampipe.triton.model.contract.
+std::string device_of(TRITONBACKEND_ModelInstance* instance) {
+  TRITONSERVER_InstanceGroupKind kind = TRITONSERVER_INSTANCEGROUPKIND_CPU;
+  std::int32_t number = 0;
+  check(TRITONBACKEND_ModelInstanceKind(instance, &kind));
+  if (kind != TRITONSERVER_INSTANCEGROUPKIND_GPU) return "cpu";
+  check(TRITONBACKEND_ModelInstanceDeviceId(instance, &number));
+  return "cuda:" + std::to_string(number);
 }
 
 template <typename State, typename Handle>
@@ -142,7 +169,7 @@ TRITONSERVER_Error* TRITONBACKEND_GetBackendAttribute(TRITONBACKEND_Backend*,
 
 TRITONSERVER_Error* TRITONBACKEND_ModelInitialize(TRITONBACKEND_Model* model) {
   return guarded([&] {
-    auto loaded = std::make_unique<LoadedModel>(load_model(model));
+    auto loaded = std::make_unique<LoadedModel>(model);
     check(TRITONBACKEND_ModelSetState(model, loaded.get()));
     loaded.release();
   });
@@ -158,8 +185,8 @@ TRITONSERVER_Error* TRITONBACKEND_ModelInstanceInitialize(TRITONBACKEND_ModelIns
     const char* name = nullptr;
     check(TRITONBACKEND_ModelInstanceModel(instance, &model));
     check(TRITONBACKEND_ModelInstanceName(instance, &name));
-    const auto* loaded = state_of<LoadedModel>(TRITONBACKEND_ModelState, model);
-    auto made = std::make_unique<Instance>(instance, name, *loaded);
+    auto* loaded = state_of<LoadedModel>(TRITONBACKEND_ModelState, model);
+    auto made = std::make_unique<Instance>(instance, name, *loaded, loaded->on(device_of(instance)));
     check(TRITONBACKEND_ModelInstanceSetState(instance, made.get()));
     made.release();
   });
@@ -173,4 +200,16 @@ TRITONSERVER_Error* TRITONBACKEND_ModelInstanceExecute(TRITONBACKEND_ModelInstan
                                                        TRITONBACKEND_Request** requests, uint32_t count) {
   // After an error the server still owns the requests, so there must be none once `execute` owns them.
   return guarded([&] { state_of<Instance>(TRITONBACKEND_ModelInstanceState, instance)->execute(requests, count); });
+}
+
+TRITONSERVER_Error* TRITONBACKEND_ModelInstanceReady(TRITONBACKEND_ModelInstance* instance) {
+  return guarded([&] {
+    const auto& executing = *state_of<Instance>(TRITONBACKEND_ModelInstanceState, instance);
+    const double seconds = executing.executing(), patience = executing.loaded().patience();
+    if (seconds <= patience) return;
+    char message[128];
+    std::snprintf(message, sizeof message, "hangs: a call has lasted for %.1f s, expected at most %g s", seconds,
+                  patience);
+    throw ServerError(TRITONSERVER_ErrorNew(TRITONSERVER_ERROR_UNAVAILABLE, message));
+  });
 }

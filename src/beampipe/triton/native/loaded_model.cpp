@@ -1,5 +1,6 @@
 #include "triton/native/loaded_model.hpp"
 
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <stdexcept>
@@ -17,6 +18,8 @@ namespace {
 constexpr const char* kExecutionModelPath = "EXECUTION_MODEL_PATH";
 constexpr const char* kModelDirectory = "$$TRITON_MODEL_DIRECTORY";
 constexpr const char* kThreads = "THREADS";
+constexpr const char* kPatience = "PATIENCE";
+constexpr double kUsualPatience = 60;  // as for a model that works, in beampipe.triton.supervision.hangs
 
 Json config_of(TRITONBACKEND_Model* model) {
   TRITONSERVER_Message* message = nullptr;
@@ -46,6 +49,17 @@ int threads_of(const std::map<std::string, std::string>& parameters) {
   if (threads < 1 || used != entry->second.size())
     throw std::invalid_argument("THREADS: got '" + entry->second + "', expected a number from 1 on, or auto");
   return threads;
+}
+
+/// The time [s] in the parameter PATIENCE.
+double patience_of(const std::map<std::string, std::string>& parameters) {
+  const auto entry = parameters.find(kPatience);
+  if (entry == parameters.end()) return kUsualPatience;
+  char* end = nullptr;
+  const double seconds = std::strtod(entry->second.c_str(), &end);
+  if (*end != '\0' || !(seconds > 0))
+    throw std::invalid_argument("PATIENCE: got '" + entry->second + "', expected a time in seconds, more than 0");
+  return seconds;
 }
 
 std::string weights_of(const std::map<std::string, std::string>& parameters, const std::string& folder) {
@@ -94,7 +108,7 @@ private:
 
 }  // namespace
 
-LoadedModel load_model(TRITONBACKEND_Model* handle) {
+LoadedModel::LoadedModel(TRITONBACKEND_Model* handle) {
   const char *name = nullptr, *folder = nullptr;
   std::uint64_t version = 0;
   TRITONBACKEND_ArtifactType type{};
@@ -103,34 +117,40 @@ LoadedModel load_model(TRITONBACKEND_Model* handle) {
   check(TRITONBACKEND_ModelRepository(handle, &type, &folder));
   const Json config = config_of(handle);
 
-  ModelSettings settings;
+  name_ = name;
+  version_folder_ = std::string(folder) + "/" + std::to_string(version);
   if (const Json* parameters = config.find("parameters"))
-    for (const auto& [key, value] : parameters->members()) settings.parameters[key] = value.at("string_value").text();
-  settings.weights = weights_of(settings.parameters, folder);
-
-  LoadedModel loaded;
-  loaded.name = name;
-  loaded.version_folder = std::string(folder) + "/" + std::to_string(version);
+    for (const auto& [key, value] : parameters->members()) settings_.parameters[key] = value.at("string_value").text();
+  settings_.weights = weights_of(settings_.parameters, folder);
   const Json* batch = config.find("max_batch_size");
-  loaded.batches = batch != nullptr && batch->whole() > 0;
-  loaded.threads = threads_of(settings.parameters);
-  loaded.model = make_model(settings);
-  return loaded;
+  batches_ = batch != nullptr && batch->whole() > 0;
+  threads_ = threads_of(settings_.parameters);
+  patience_ = patience_of(settings_.parameters);
 }
 
-void LoadedModel::check_canary() const {
-  const std::string path = version_folder + "/" + kFile;
+const ServedModel& LoadedModel::on(const std::string& device) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  std::unique_ptr<ServedModel>& model = models_[device];
+  if (model == nullptr) {
+    settings_.device = device;
+    model = make_model(settings_);
+  }
+  return *model;
+}
+
+void LoadedModel::check_canary(const ServedModel& model) const {
+  const std::string path = version_folder_ + "/" + kFile;
   if (!std::ifstream(path).good()) return;
   const Safetensors stored(path);
-  StoredRequest request(*model, stored);
-  model->run({&request}, {threads, [] {}, [](const char*, double, const char*) {}});
-  for (std::size_t index = 0; index < model->outputs().size(); ++index) {
-    const std::string name = std::string(kOutput) + model->outputs()[index].name;
+  StoredRequest request(model, stored);
+  model.run({&request}, {threads_, [] {}, [](const char*, double, const char*) {}});
+  for (std::size_t index = 0; index < model.outputs().size(); ++index) {
+    const std::string name = std::string(kOutput) + model.outputs()[index].name;
     if (!stored.has(name)) continue;  // such as a measured time
     const TensorView& expected = stored.at(name);
     const std::vector<char>& got = request.answer(index);
     if (got.size() != expected.bytes || std::memcmp(got.data(), expected.data, expected.bytes) != 0)
-      throw std::runtime_error(std::string("the canary got another ") + model->outputs()[index].name +
+      throw std::runtime_error(std::string("the canary got another ") + model.outputs()[index].name +
                                " than when the model was exported" + kAdvice);
   }
 }

@@ -5,8 +5,8 @@
 #include <exception>
 #include <vector>
 
-#include "triton/native/served_model.hpp"
 #include "triton/native/triton.h"
+#include "triton/pipeline.hpp"
 
 namespace beampipe {
 

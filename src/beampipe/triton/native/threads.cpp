@@ -1,4 +1,4 @@
-#include "triton/native/served_model.hpp"
+#include "triton/pipeline.hpp"
 
 #include <sched.h>
 
