@@ -162,7 +162,7 @@ def test_large_and_compressed_requests_are_refused_before_they_are_read(fleet: R
 @pytest.fixture(scope="module")
 def guarded(engine: Engine) -> Iterator[RunningFleet]:
     """A fleet that wants tokens, with short times and little room."""
-    settings = 'tokens = "FOLDER/tokens"\nrate = 30\narrival = 1.0\nin_flight = 1\nqueue = 2\n'
+    settings = 'tokens = "FOLDER/tokens"\nrate = 30\narrival = 1.0\nin_flight = 1\nqueue = 2\nper_client = 20\n'
     settings += "[gateway.athena]\nport = 0\n"
     with running_fleet(1, settings, token="alice") as running:
         yield running
