@@ -18,10 +18,12 @@ from beampipe.tracking.pipeline import Pipeline
 from tests.tracking.foreign.table import noise, usual
 
 
-def event(n: int, *, on_tracks: float = 0.13, outside: int = 0, unfilled: int = 0) -> tuple[Hits, Tracks]:
-    """n usual hits, and tracks of that share of them."""
+def event(
+    n: int, *, on_tracks: float = 0.13, per_track: int = 10, outside: int = 0, unfilled: int = 0
+) -> tuple[Hits, Tracks]:
+    """n usual hits, and tracks of `per_track` hits on that share of them."""
     track_id = np.full(n, -1, np.int64)
-    track_id[: round(on_tracks * n)] = 0
+    track_id[: round(on_tracks * n)] = np.arange(round(on_tracks * n)) // per_track
     return Hits(usual()[:n]), Tracks(track_id, {}, {"outside": outside, "unfilled_layers": unfilled})
 
 
@@ -87,14 +89,49 @@ def test_who_found_the_tracks_may_say_what_is_usual() -> None:
         HitMonitor("served", usual=ExpectedShare(0.05)).check(hits, tracks, usual=ExpectedShare(0.55, 1200.0))
 
 
-@pytest.mark.parametrize("usual", [ExpectedShare(0.13), ExpectedShare(0.1377, 159323.5)])
+def test_short_tracks_are_a_warning_before_half_of_them_is_lost() -> None:
+    usual_tracks = ExpectedShare(0.13, 160_000.0, 11.0)
+    assert said(HitMonitor("mine", usual=usual_tracks), *[event(2000, per_track=10)] * 9) == []
+    # 26 tracks an event: eight of them are a lot
+    assert said(HitMonitor("mine", usual=usual_tracks), *[event(2000, per_track=9)] * 6) == []
+    (message,) = said(HitMonitor("mine", usual=usual_tracks), *[event(2000, per_track=9)] * 8)
+    assert "tracks have 9.0 hits on average, where 11.0 are usual" in message
+    assert said(HitMonitor("mine", usual=ExpectedShare(0.13)), *[event(2000, per_track=5)] * 9) == []
+
+
+def smeared(hits: Hits) -> Hits:
+    """0.1 mm across the radius and along z."""
+    rng = np.random.default_rng(3)
+    shift = rng.normal(0, 0.1, (len(hits), 2))
+    position = hits.position + np.stack([0 * hits.r, shift[:, 0] / hits.r, shift[:, 1]], axis=1)
+    return replace(hits, position=position.astype(np.float32))
+
+
+def find_in_all(events: list[Hits]) -> None:
+    finder = load_pipeline("module_map", threads=1)
+    for hits in events:
+        finder.find(hits)
+
+
+def test_smeared_hits_are_a_warning_and_good_ones_are_not() -> None:
+    events = [event.hits for event in shipped_events(60)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", LayoutWarning)
+        find_in_all(events)
+    with pytest.warns(LayoutWarning, match="hits are missing, less precise than in training, or displaced"):
+        find_in_all([smeared(hits) for hits in events])
+
+
+@pytest.mark.parametrize(
+    "usual", [ExpectedShare(0.13), ExpectedShare(0.1377, 159323.5), ExpectedShare(0.1377, 159323.5, 11.5)]
+)
 def test_the_usual_share_is_told_as_text(usual: ExpectedShare) -> None:
     assert ExpectedShare.parse(usual.text) == usual
 
 
-@pytest.mark.parametrize("text", ["", "a", "0.1;3", "1,2,3"])
+@pytest.mark.parametrize("text", ["", "a", "0.1;3", "1,2,3,4"])
 def test_other_texts_tell_no_share(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"usual share: got .*expected SHARE or SHARE,HITS"):
+    with pytest.raises(ConfigError, match=r"usual share: got .*expected SHARE, SHARE,HITS or"):
         ExpectedShare.parse(text)
 
 
@@ -107,7 +144,8 @@ def test_the_usual_share_is_what_the_card_measured() -> None:
     for name in model.pipelines:
         measured = model.performance[name]
         told = told_usual(load_pipeline(name, threads=1, model=model))
-        assert told == ExpectedShare(measured.hits_on_tracks, measured.hits)
+        assert told == ExpectedShare(measured.hits_on_tracks, measured.hits, measured.hits_per_track)
+        assert measured.hits_per_track is not None
         assert str(told).endswith(f"are usual in events of {measured.hits:.0f} hits")
 
 

@@ -131,10 +131,10 @@ class Pipeline(InOneThread):
 
     @cached_property
     def expected_share(self) -> ExpectedShare:
-        """Usual share of the hits on tracks: as measured with the model, else by a rule of thumb."""
+        """Usual share of hits on tracks, and hits per track: as measured with the model, else by a rule of thumb."""
         measured = self.model.performance.get(self.name)
         if measured is not None and measured.hits_on_tracks > 0:
-            return ExpectedShare(measured.hits_on_tracks, measured.hits)
+            return ExpectedShare(measured.hits_on_tracks, measured.hits, measured.hits_per_track)
         if self.model.weights[self.spec.windows].pt_floor >= _SOFT_PT:
             return EXPECTED_ON_TRACKS
         # Measured at 0.4, 0.65 and 0.9 of the curvature: 0.24, 0.42 and 0.55.

@@ -274,6 +274,7 @@ class Performance:
             1 GeV if that is lower.
         fakes: share of tracks that belong to no particle.
         hits_on_tracks: share of the hits that are on a track.
+        hits_per_track: mean number of hits of a track; null where it was not measured.
         milliseconds: median time of an event on one thread [ms], of the machine that validated.
         curves: efficiency by ``pt`` [GeV], ``eta``, ``vertex_z`` [mm], ``origin`` (radius [mm]), ``distance`` to the
             nearest track (in eta and phi), and, where events with hard jets were given, the same in these as ``jets``.
@@ -296,6 +297,7 @@ class Performance:
     displaced: float | None = None
     dense: float | None = None
     counted: str = ""
+    hits_per_track: float | None = None
 
     def __post_init__(self) -> None:
         if unknown := set(self.curves) - set(_VARIABLES):

@@ -49,12 +49,14 @@ class Validation:
         headline: reconstructable particles above 1 GeV.
         soft: the same tracks, scored for particles above 0.3 GeV.
         hits_on_tracks: share of the hits that are on tracks, by pipeline.
+        hits_per_track: mean number of hits of a track, by pipeline; None where there is no track.
         jets: the same pipelines on events with hard jets, if there were some.
     """
 
     headline: Evaluation
     soft: Evaluation
     hits_on_tracks: Mapping[str, float]
+    hits_per_track: Mapping[str, float | None]
     jets: Evaluation | None = None
 
     def performance(self) -> dict[str, Performance]:
@@ -85,6 +87,7 @@ class Validation:
                 displaced=_rate(quality.displaced.passed, quality.displaced.total),
                 dense=_rate(int(np.array(distance.double)[close].sum()), int(np.array(distance.total)[close].sum())),
                 counted=self.headline.counted,
+                hits_per_track=self.hits_per_track[hard.name],
             )
         return performances
 
@@ -129,10 +132,11 @@ def validate(
     headline = evaluate(finders, degraded, sample=description, selection=hard, min_track_hits=fewest)
     soft = evaluate(finders, degraded, sample=description, selection=softer, min_track_hits=fewest, warm_up=0)
     shares = {name: finder.share for name, finder in finders.items()}
+    lengths = {name: finder.length for name, finder in finders.items()}
     in_jets = None
     if degraded_jets:
         in_jets = evaluate(finders, degraded_jets, sample="hard jets", selection=hard, min_track_hits=fewest)
-    return Validation(headline, soft, shares, in_jets)
+    return Validation(headline, soft, shares, lengths, in_jets)
 
 
 class _RememberingFinder(InOneThread):
@@ -155,6 +159,13 @@ class _RememberingFinder(InOneThread):
         """Share of the hits of all events that are on tracks."""
         labels = np.concatenate([tracks.track_id for _, tracks in self._found.values()] or [np.empty(0, np.int64)])
         return float((labels != NO_TRACK).mean()) if len(labels) else 0.0
+
+    @property
+    def length(self) -> float | None:
+        """Mean number of hits of the tracks of all events."""
+        n_tracks = sum(tracks.n_tracks for _, tracks in self._found.values())
+        on_tracks = sum(int((tracks.track_id != NO_TRACK).sum()) for _, tracks in self._found.values())
+        return round(on_tracks / n_tracks, 3) if n_tracks else None
 
 
 def _rate(passed: int, total: int) -> float | None:
