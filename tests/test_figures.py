@@ -4,15 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from beampipe.calibration.report.figures import BAND_COLOURS
 from beampipe.errors import MissingExtraError
-from beampipe.figures import GROUND, INK, PALETTE, drawing, new_figure, save_figure
+from beampipe.figures import GROUND, INK, METADATA, PALETTE, drawing, new_figure, save_figure
 from beampipe.figures.picture import Picture
 from tests.colours import contrast, smallest_difference
 
 
-def draw() -> object:
+def draw() -> Figure:
     with drawing():
         figure, panels = new_figure(1, 2, size=(4.0, 3.0))
         panels[0, 1].plot([1, 2], label=r"$n_{\mathrm{trk}}$")
@@ -22,12 +23,10 @@ def draw() -> object:
 
 def test_the_same_figure_has_the_same_bytes_in_every_format(tmp_path: Path) -> None:
     from matplotlib import rcParams
-    from matplotlib.figure import Figure
 
     before = dict(rcParams)
     for folder in ("one", "other"):
         figure = draw()
-        assert isinstance(figure, Figure)
         save_figure(figure, *(tmp_path / folder / f"a.{kind}" for kind in ("png", "pdf")))
     assert dict(rcParams) == before, "a setting is left"
     for kind, start in (("png", b"\x89PNG"), ("pdf", b"%PDF")):
@@ -35,6 +34,17 @@ def test_the_same_figure_has_the_same_bytes_in_every_format(tmp_path: Path) -> N
         assert one == other
         assert one.startswith(start)
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["a.pdf", "a.png"]
+
+
+@pytest.mark.parametrize("kind", ["png", "pdf"])
+def test_a_file_is_that_of_matplotlib_itself(kind: str, tmp_path: Path) -> None:
+    with drawing():
+        figure, other = draw(), draw()
+        resolution = figure.dpi
+        save_figure(figure, tmp_path / f"once.{kind}")
+        other.savefig(tmp_path / f"twice.{kind}", dpi=150, metadata=METADATA[kind])
+    assert figure.dpi == resolution
+    assert (tmp_path / f"once.{kind}").read_bytes() == (tmp_path / f"twice.{kind}").read_bytes()
 
 
 def test_pyplot_is_not_touched(tmp_path: Path) -> None:

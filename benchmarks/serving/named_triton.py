@@ -1,16 +1,22 @@
 """Run the tests of the service against a Triton in a folder, and print which parts of the service work with it.
 
     python benchmarks/serving/named_triton.py [FOLDER] [--tests tests/triton/server ...]
+    python benchmarks/serving/named_triton.py --headers FOLDER
 
 FOLDER is the folder of an installed engine, or of an install such as ``/opt/tritonserver`` in NVIDIA's container. By
 default, the installed engine is copied to a temporary folder. Only tests that start a Triton are run, one at a time.
 They need the extra `test`. Exits with 1 if a test fails.
+
+With `--headers`, compiles the native backend against the headers of a Triton instead, where the folder has
+``triton/core/tritonbackend.h``: the folder ``include`` of its core. Every function and enumerator that the backend uses
+must be declared there as in ``src/beampipe/triton/native/triton.h``. Exits with 1 if one is not.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +31,7 @@ from xml.etree import ElementTree
 
 import beampipe.terminal.scripts  # noqa: F401
 
+from beampipe.errors import BeampipeError, ConfigError, FileError
 from beampipe.terminal import console, make_table
 from beampipe.triton.engine import ENGINE_VARIABLE, Engine, find_engine, this_interpreter
 from beampipe.triton.server.launch import check_engine
@@ -92,12 +99,67 @@ def read_report(report: Path) -> dict[str, Part]:
     return parts
 
 
+_ENUM: Final = re.compile(r"\benum \{(.*?)\}", re.S)
+_FUNCTION: Final = re.compile(r"\b(TRITON(?:SERVER|BACKEND)_[A-Z][a-z]\w*)\(")
+
+
+def enumerators(header: str) -> dict[str, int]:
+    """Values of Triton's enumerators in a header, by name."""
+    values = {}
+    for body in _ENUM.findall(header):
+        following = 0
+        for entry in body.split(","):
+            name, _, value = entry.partition("=")
+            number = int(value) if value.strip() else following
+            values[name.strip()] = number
+            following = number + 1
+    return {name: value for name, value in values.items() if name.startswith("TRITON")}
+
+
+def check_headers(folder: Path) -> str:
+    """Compile the native backend against the headers in a folder.
+
+    Returns:
+        What was compared.
+
+    Raises:
+        FileError: the folder has no such headers.
+        ConfigError: the compiler refuses them; its messages are part of the error.
+    """
+    if not (folder / "triton/core/tritonbackend.h").is_file():
+        raise FileError(f"{folder}: got no triton/core/tritonbackend.h there, expected the folder of Triton's headers")
+    source = ROOT / "src/beampipe"
+    declared = (source / "triton/native/triton.h").read_text()
+    values = enumerators(declared)
+    include = '#include "triton/native/triton.h"\n'
+    lines = [f'static_assert({name} == {value}, "{name}: expected {value}");' for name, value in values.items()]
+    compiler = [os.environ.get("CXX", "c++"), "-std=c++17", "-fopenmp", "-fsyntax-only", "-DBEAMPIPE_TRITON_HEADERS"]
+    compiler += ["-Wall", "-Wextra", "-Werror", "-isystem", str(folder), "-I", str(source)]
+    compiler += ["-I", str(source / "tracking/kernels/native")]
+    files = sorted([*source.glob("triton/native/*.cpp"), *source.glob("serving/native/*.cpp")])
+    commands = [([*compiler, "-x", "c++", "-"], include + "\n".join(lines))]
+    commands += [([*compiler, str(file)], "") for file in files]
+    for command, text in commands:
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ConfigError(f"{folder}: got other declarations than the backend's:\n{done.stderr}")
+    functions = len(set(_FUNCTION.findall(declared)))
+    return f"{len(files)} files compiled; {functions} functions and {len(values)} enumerators are as declared"
+
+
 def main() -> None:
     """Run the tests and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, help="folder of a Triton; by default a copy of the engine")
+    parser.add_argument("--headers", type=Path, metavar="FOLDER", help="compile the backend against these headers")
     parser.add_argument("--tests", nargs="+", default=list(TESTS), metavar="PATH", help="tests to run")
     options = parser.parse_args()
+    if options.headers is not None:
+        try:
+            print(check_headers(options.headers))
+        except BeampipeError as error:
+            sys.exit(str(error))
+        return
     with engine_in(options.folder) as engine, tempfile.TemporaryDirectory() as scratch:
         check_engine(engine, this_interpreter())
         code = run_tests(engine, options.tests, Path(scratch) / "report.xml")

@@ -101,5 +101,17 @@ def save_figure(figure: Figure, *paths: Path, settings: Mapping[str, Any] | None
         for number, path in enumerate(paths):
             if number:
                 figure.set_layout_engine("none")  # the same layout in all files
-            kind = path.suffix.removeprefix(".")
-            write_whole(path, partial(figure.savefig, format=kind, dpi=_DPI, metadata=METADATA.get(kind)))
+            write_whole(path, partial(_draw_once, figure, path.suffix.removeprefix(".")))
+
+
+def _draw_once(figure: Figure, kind: str, path: Path) -> None:
+    """Write a figure in a format. `Figure.savefig` gives the same bytes, but draws everything twice."""
+    from matplotlib.backend_bases import get_registered_canvas_class
+
+    resolution = figure.dpi
+    figure.set_dpi(_DPI)
+    try:
+        canvas = get_registered_canvas_class(kind)(figure)
+        getattr(canvas, f"print_{kind}")(path, metadata=METADATA.get(kind))
+    finally:
+        figure.set_dpi(resolution)

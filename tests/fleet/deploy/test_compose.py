@@ -16,6 +16,7 @@ from spython.main.parse.parsers import DockerParser, SingularityParser
 
 from beampipe.errors import FileError
 from beampipe.fleet.deploy.containers import compose_files, readiness_command, write_compose
+from beampipe.triton.engine import CONTAINER
 from tests.fleet.specimens import LEAST, SPECIMENS, WHOLE, specimen, write_model
 
 TEXT = {"type": "string", "minLength": 1}
@@ -130,14 +131,14 @@ def test_the_definitions_are_read_by_what_converts_them(name: str, tmp_path: Pat
     paths = {path.name: path for path in write_compose(specimen(tmp_path, SPECIMENS[name]), tmp_path / "out")}
     for path in (path for path in paths.values() if path.suffix == ".def"):
         recipe = SingularityParser(str(path)).recipe["spython-base"]
-        assert recipe.fromHeader == "nvcr.io/nvidia/tritonserver:26.04-py3"
+        assert recipe.fromHeader == CONTAINER
         assert len(recipe.files) == 5
         assert any("pip install" in line for line in recipe.install)
         assert any("--model-repository=" in line for line in recipe.install)  # a runscript becomes a file
         assert recipe.test
     stages = DockerParser(str(paths["Dockerfile"])).recipe
     assert next(iter(stages)) == "build"
-    assert all(stage.fromHeader.startswith("nvcr.io/nvidia/tritonserver:26.04-py3") for stage in stages.values())
+    assert all(stage.fromHeader.startswith(CONTAINER) for stage in stages.values())
     hadolint = Path(sys.executable).with_name("hadolint")
     # DL3008 wants versions of Debian's packages, which the release of the base image fixes.
     command: list[str | Path] = [hadolint, "--ignore", "DL3008", paths["Dockerfile"]]

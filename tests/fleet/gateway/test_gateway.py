@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,9 +16,9 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2
 
-from beampipe.errors import BeampipeError, ConfigError, ServiceError
+from beampipe.errors import BeampipeError, ConfigError, FileError, ServiceError
 from beampipe.fleet.control.steps import GatewaySteps
-from beampipe.fleet.gateway.plan import PROBE_HEADER
+from beampipe.fleet.gateway.plan import PROBE_HEADER, GatewayPlan
 from beampipe.fleet.security import add_token, revoke_token
 from beampipe.triton.client import ModelClient
 from beampipe.triton.engine import Engine
@@ -161,7 +162,7 @@ def test_large_and_compressed_requests_are_refused_before_they_are_read(fleet: R
 @pytest.fixture(scope="module")
 def guarded(engine: Engine) -> Iterator[RunningFleet]:
     """A fleet that wants tokens, with short times and little room."""
-    settings = 'tokens = "FOLDER/tokens"\nrate = 30\narrival = 1.0\nin_flight = 1\nqueue = 2\n'
+    settings = 'tokens = "FOLDER/tokens"\nrate = 30\narrival = 1.0\nin_flight = 1\nqueue = 2\nper_client = 20\n'
     settings += "[gateway.athena]\nport = 0\n"
     with running_fleet(1, settings, token="alice") as running:
         yield running
@@ -371,3 +372,24 @@ def test_a_probe_is_answered_without_a_server_and_counts_as_no_refusal(guarded: 
     assert replace(port, headers={PROBE_HEADER: "x" * 64}).answers(), "a refusal is an answer"
     assert intercepted(guarded) != before
     assert not replace(port, port=free_port()).answers()
+
+
+def test_on_a_full_disk_it_starts_with_its_last_configuration(
+    fleet: RunningFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway, tried = fleet.reconciler.gateway, list[Path]()
+    write = gateway._write
+
+    def fail(plan: GatewayPlan, file: Path) -> None:
+        tried.append(file)
+        raise FileError(f"{file}: cannot be written whole (No space left on device)")
+
+    monkeypatch.setattr(gateway, "_write", fail)
+    before = gateway.pid
+    gateway.kill()
+    until(lambda: gateway.pid not in (before, None) and fleet.orders.status()["ready"])
+    assert tried
+    with fleet.client() as client:
+        assert client.infer({"X": np.array([0, 4], np.float32)})["Y"].tolist() == [0, 8]
+    monkeypatch.setattr(gateway, "_write", write)
+    until(fleet.reconciler.gateway_is_configured)

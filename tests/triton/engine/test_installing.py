@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from beampipe.errors import ConfigError, FileError
 from beampipe.triton import engine as installing
-from beampipe.triton.engine import Engine, find_engine, install_engine
+from beampipe.triton.engine import CONTAINER, PACKAGE, Engine, find_engine, install_engine
 from tests.triton.engine.wheels import SERVER, fake_wheel
 
 
@@ -77,3 +78,17 @@ def test_an_old_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "confstr", lambda name: "glibc 2.17")
     with pytest.raises(ConfigError, match=r"got glibc 2\.17, expected glibc 2\.35 or newer"):
         install_engine(tmp_path / "engine")
+
+
+def test_every_file_names_the_same_release() -> None:
+    root = Path(__file__).parents[3]
+    named: dict[str, set[str]] = {}
+    for folder in ("src", "docs", "examples", "benchmarks", "release"):
+        for path in (root / folder).rglob("*"):
+            if path.suffix in (".py", ".md", ".toml", ".j2", ".yaml", ".yml", ".sh", ".ipynb", ".cfg"):
+                for release in re.findall(
+                    r"[\w./-]*tritonserver:\d[\w.-]*|nvidia-pytriton==[\d.]*\d", path.read_text()
+                ):
+                    named.setdefault(release, set()).add(str(path.relative_to(root)))
+    assert named.keys() == {PACKAGE, CONTAINER}
+    assert {"docs/serving.md", "src/beampipe/triton/engine.py"} <= named[CONTAINER]

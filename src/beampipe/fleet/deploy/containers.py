@@ -106,7 +106,8 @@ def server_script(
 def readiness_command(models: tuple[str, ...]) -> str:
     """A shell command that succeeds if server and models are ready.
 
-    From release 26.01 on, Triton reports a model as not ready if one of its processes has crashed or hangs.
+    From release 26.01 on, Triton reports a model as not ready if one of its processes has crashed or hangs, or if a
+    call of the native backend has lasted for more than a minute.
     """
     urls = [f"{_LOCAL_URL}/v2/models/{model}/ready" for model in models]
     return " && ".join(f"curl -sf {url} > /dev/null" for url in [f"{_LOCAL_URL}/v2/health/ready", *urls])

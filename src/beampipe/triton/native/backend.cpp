@@ -1,5 +1,8 @@
 // The functions that Triton calls: for a model of this backend, its instances, and their requests.
+#include <atomic>
 #include <chrono>
+#include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <optional>
@@ -35,6 +38,7 @@ public:
   /// Answers and releases each request. Throws only while all of them still belong to the server.
   void execute(TRITONBACKEND_Request** handles, std::uint32_t count) {
     const std::uint64_t begin = now_ns();
+    executing_since_ = begin;
     std::vector<std::optional<Request>> requests(count);
     for (std::uint32_t i = 0; i < count; ++i) requests[i].emplace(handles[i], model_, loaded_.batches());
     try {
@@ -42,9 +46,19 @@ public:
     } catch (const std::exception& error) {
       log_error(error.what());
     }
+    executing_since_ = kIdle;
   }
 
+  /// Time [s] for which the present call has lasted, 0 between two calls. Other threads call it.
+  double executing() const {
+    const std::uint64_t begin = executing_since_;
+    return begin == kIdle ? 0.0 : 1e-9 * static_cast<double>(now_ns() - begin);
+  }
+  const LoadedModel& loaded() const { return loaded_; }
+
 private:
+  static constexpr std::uint64_t kIdle = 0;
+
   void answer(std::vector<std::optional<Request>>& requests, std::uint64_t begin) {
     std::vector<ModelRequest*> good;
     for (auto& request : requests) {
@@ -100,6 +114,7 @@ private:
   const LoadedModel& loaded_;
   const ServedModel& model_;
   Counters counters_;
+  std::atomic<std::uint64_t> executing_since_{kIdle};  // [ns]
 };
 
 void require_version() {
@@ -185,4 +200,16 @@ TRITONSERVER_Error* TRITONBACKEND_ModelInstanceExecute(TRITONBACKEND_ModelInstan
                                                        TRITONBACKEND_Request** requests, uint32_t count) {
   // After an error the server still owns the requests, so there must be none once `execute` owns them.
   return guarded([&] { state_of<Instance>(TRITONBACKEND_ModelInstanceState, instance)->execute(requests, count); });
+}
+
+TRITONSERVER_Error* TRITONBACKEND_ModelInstanceReady(TRITONBACKEND_ModelInstance* instance) {
+  return guarded([&] {
+    const auto& executing = *state_of<Instance>(TRITONBACKEND_ModelInstanceState, instance);
+    const double seconds = executing.executing(), patience = executing.loaded().patience();
+    if (seconds <= patience) return;
+    char message[128];
+    std::snprintf(message, sizeof message, "hangs: a call has lasted for %.1f s, expected at most %g s", seconds,
+                  patience);
+    throw ServerError(TRITONSERVER_ErrorNew(TRITONSERVER_ERROR_UNAVAILABLE, message));
+  });
 }

@@ -1,5 +1,6 @@
 #include "triton/native/loaded_model.hpp"
 
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <stdexcept>
@@ -17,6 +18,8 @@ namespace {
 constexpr const char* kExecutionModelPath = "EXECUTION_MODEL_PATH";
 constexpr const char* kModelDirectory = "$$TRITON_MODEL_DIRECTORY";
 constexpr const char* kThreads = "THREADS";
+constexpr const char* kPatience = "PATIENCE";
+constexpr double kUsualPatience = 60;  // as for a model that works, in beampipe.triton.supervision.hangs
 
 Json config_of(TRITONBACKEND_Model* model) {
   TRITONSERVER_Message* message = nullptr;
@@ -46,6 +49,17 @@ int threads_of(const std::map<std::string, std::string>& parameters) {
   if (threads < 1 || used != entry->second.size())
     throw std::invalid_argument("THREADS: got '" + entry->second + "', expected a number from 1 on, or auto");
   return threads;
+}
+
+/// The time [s] in the parameter PATIENCE.
+double patience_of(const std::map<std::string, std::string>& parameters) {
+  const auto entry = parameters.find(kPatience);
+  if (entry == parameters.end()) return kUsualPatience;
+  char* end = nullptr;
+  const double seconds = std::strtod(entry->second.c_str(), &end);
+  if (*end != '\0' || !(seconds > 0))
+    throw std::invalid_argument("PATIENCE: got '" + entry->second + "', expected a time in seconds, more than 0");
+  return seconds;
 }
 
 std::string weights_of(const std::map<std::string, std::string>& parameters, const std::string& folder) {
@@ -111,6 +125,7 @@ LoadedModel::LoadedModel(TRITONBACKEND_Model* handle) {
   const Json* batch = config.find("max_batch_size");
   batches_ = batch != nullptr && batch->whole() > 0;
   threads_ = threads_of(settings_.parameters);
+  patience_ = patience_of(settings_.parameters);
 }
 
 const ServedModel& LoadedModel::on(const std::string& device) {

@@ -22,6 +22,8 @@ public:
   bool batches() const { return batches_; }
   /// Largest number of threads for one call.
   int threads() const { return threads_; }
+  /// Time [s] after which a call that has not ended counts as hanging.
+  double patience() const { return patience_; }
 
   /// The model on a device, made when it is first needed.
   const ServedModel& on(const std::string& device);
@@ -34,6 +36,7 @@ private:
   std::string name_, version_folder_;
   bool batches_;
   int threads_;
+  double patience_;
   ModelSettings settings_;
   std::mutex mutex_;  // instances are made in parallel
   std::map<std::string, std::unique_ptr<ServedModel>> models_;

@@ -3,6 +3,9 @@
  * Source: triton/core/tritonbackend.h and tritonserver.h of github.com/triton-inference-server/core, which describe
  * each function; names, order of enumerators and types are the interface, and have not changed since the versions
  * below. The server resolves the functions when it opens the backend, so nothing is linked.
+ *
+ * With BEAMPIPE_TRITON_HEADERS the types are those of upstream's headers, and the compiler compares our declarations of
+ * functions with theirs: `python benchmarks/serving/named_triton.py --headers FOLDER`.
  */
 #ifndef BEAMPIPE_TRITON_API_H
 #define BEAMPIPE_TRITON_API_H
@@ -18,6 +21,16 @@ extern "C" {
 /* Version of the backend interface that this file declares: February 2024, Triton 24.02 and newer. */
 enum { BEAMPIPE_TRITON_MAJOR = 1, BEAMPIPE_TRITON_MINOR = 19 };
 
+#ifdef BEAMPIPE_TRITON_HEADERS
+#ifdef __cplusplus
+}
+#endif
+#include "triton/core/tritonbackend.h"
+#include "triton/core/tritonserver.h"
+#ifdef __cplusplus
+extern "C" {
+#endif
+#else
 typedef struct TRITONSERVER_Error TRITONSERVER_Error;
 typedef struct TRITONSERVER_Message TRITONSERVER_Message;
 typedef struct TRITONSERVER_Parameter TRITONSERVER_Parameter;
@@ -80,6 +93,7 @@ typedef enum { TRITONSERVER_METRIC_KIND_COUNTER } TRITONSERVER_MetricKind;
 typedef enum { TRITONBACKEND_ARTIFACT_FILESYSTEM } TRITONBACKEND_ArtifactType;
 
 enum { TRITONSERVER_REQUEST_RELEASE_ALL = 1, TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1 };
+#endif
 
 /* Errors, texts, log. */
 TRITONSERVER_Error* TRITONSERVER_ErrorNew(TRITONSERVER_Error_Code code, const char* message);
@@ -173,6 +187,8 @@ BEAMPIPE_EXPORT TRITONSERVER_Error* TRITONBACKEND_ModelInstanceFinalize(TRITONBA
 BEAMPIPE_EXPORT TRITONSERVER_Error* TRITONBACKEND_ModelInstanceExecute(TRITONBACKEND_ModelInstance* instance,
                                                                        TRITONBACKEND_Request** requests,
                                                                        uint32_t count);
+/* Optional, called by Triton 26.01 and newer when a client checks whether the model is ready: no error if it is. */
+BEAMPIPE_EXPORT TRITONSERVER_Error* TRITONBACKEND_ModelInstanceReady(TRITONBACKEND_ModelInstance* instance);
 
 #ifdef __cplusplus
 }

@@ -35,7 +35,7 @@ from beampipe.triton.connection_file import (
     remove_connection,
     write_connection,
 )
-from beampipe.triton.server.haproxy import PROBE_PERIOD, HangProbe, PublicPort
+from beampipe.triton.server.haproxy import PROBE_PERIOD, SLOW_BODIES, HangProbe, PublicPort
 
 MANAGEMENT: Final = ("model-repository", "shared-memory", "logging", "trace")
 """Categories of Triton's API that change a server. The first includes ``RepositoryIndex``, the first call of some
@@ -53,6 +53,8 @@ PRELOAD_LIBRARY: Final = built("beampipe.triton.server", "libbeampipe_arguments.
 file, and enlarges stacks. None where the package was installed without a compiler."""
 
 _SECRET: Final = re.compile("[A-Za-z0-9]{32,128}")
+_BUFFER: Final = 1 << 20
+"""Smallest buffer of the proxy [bytes]: a body that fits is whole before its request takes a place at the server."""
 _ROOM: Final = 16 << 10
 """Part of a proxy buffer for headers of the request and those that the proxy adds [bytes]."""
 _PROXY_THREADS: Final = 4
@@ -76,9 +78,11 @@ class Limits:
         header: largest JSON in front of raw tensors [bytes].
         connections: largest number of connections of each protocol; more wait until one is closed.
         in_flight: largest number of requests that the server has at once; more wait in the proxy.
-        large: largest number of requests that the server has at once of those whose body is larger than `json`.
+        large: largest number of requests that the server has at once of those whose body is larger than 1 MiB.
+        per_client: largest number of requests in progress of one address of another machine.
         queue: largest number of requests that wait in the proxy; more are refused.
-        arrival: time [s] that a request may take to arrive, and a larger body between two of its parts.
+        arrival: time [s] that the headers of a request may take to arrive, and that its body may pause.
+        slowest: lowest mean rate at which a body may arrive, after the first `arrival` seconds [bytes/s].
         waiting: time [s] that a request may wait for its turn.
         answer: time [s] that the server may take to answer.
     """
@@ -89,8 +93,10 @@ class Limits:
     connections: int = 1000
     in_flight: int = 128
     large: int = 16
+    per_client: int = 256
     queue: int = 1000
     arrival: float = 5.0
+    slowest: int = 128 << 10
     waiting: float = 30.0
     answer: float = 600.0
 
@@ -202,16 +208,19 @@ def proxy_configuration(
         metrics_port: port of the server's metrics on this machine.
         metrics: whether the metrics are public, at ``/metrics`` of the address for HTTP.
     """
+    buffer = max(_BUFFER, limits.json + 2 * _ROOM)
     values = {
         "all_connections": 2 * limits.connections,
         "arrival": f"{round(1000 * limits.arrival)}ms",
+        "arrival_seconds": limits.arrival,
         "answer": f"{round(1000 * limits.answer)}ms",
         "body_limit": limits.body,
-        "buffer": limits.json + 2 * _ROOM,
+        "buffer": buffer,
         "connections": limits.connections,
         "grpc": grpc,
         "header": HEADER,
         "header_limit": limits.header,
+        "hot": 16 * buffer,
         "http": http,
         "in_flight": limits.in_flight,
         "in_flight_large": limits.large,
@@ -219,12 +228,16 @@ def proxy_configuration(
         "inner_http": connection.inner_http,
         "inner_metrics": metrics_port,
         "metrics_path": "/metrics" if metrics else "/-",  # a path that no client uses
+        "per_client": limits.per_client,
         "queue": limits.queue,
         "room": _ROOM,
         "secret": connection.secret,
+        "slow_bodies": SLOW_BODIES,
+        "slowest": limits.slowest,
         "text_limit": limits.json,
         "threads": min(_PROXY_THREADS, os.cpu_count() or 1),
         "waiting": f"{round(1000 * limits.waiting)}ms",
+        "whole": f"{round(1000 * (limits.arrival + buffer / limits.slowest))}ms",
     }
     names = ["http.cfg"] if grpc is None else ["http.cfg", "grpc.cfg"]
     folder = Path(__file__).parent
