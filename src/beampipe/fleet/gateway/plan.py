@@ -19,9 +19,6 @@ _SERVICE: Final = "/inference.GRPCInferenceService/"
 INFER: Final = f"{_SERVICE}ModelInfer"
 """Path of the call that sends an event."""
 
-INDEX: Final = f"{_SERVICE}RepositoryIndex"
-"""Path of the first call of CMS's client; Triton answers it only with the servers' secret."""
-
 READY: Final = f"{_SERVICE}ServerReady"
 """Path of the call whether a server is ready."""
 
@@ -37,9 +34,9 @@ RPCS: Final = (
             "ModelMetadata",
             "ModelConfig",
             "ModelStatistics",
+            "RepositoryIndex",  # first call of CMS's client
         )
     ),
-    INDEX,
 )
 """Paths of the nine calls over gRPC. Loading, unloading, shared memory, tracing, logging, streams and reflection are
 not among them."""
