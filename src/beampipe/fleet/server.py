@@ -180,5 +180,5 @@ def _server_settings(settings: FleetServerSettings) -> ServerSettings:
         start_timeout=settings.start_timeout,
         exit_timeout=settings.exit_timeout,
         patience=settings.patience,
-        access=AccessSettings(secret=secret, open_http=True),
+        access=AccessSettings(secret=secret, open_http=True, closed=True),
     )

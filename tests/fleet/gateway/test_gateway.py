@@ -14,7 +14,10 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+import tritonclient.grpc
+import tritonclient.http
 from tritonclient.grpc import service_pb2
+from tritonclient.utils import InferenceServerException
 
 from beampipe.errors import BeampipeError, ConfigError, FileError, ServiceError
 from beampipe.fleet.control.steps import GatewaySteps
@@ -146,6 +149,32 @@ def test_the_secret_of_the_servers_opens_nothing_here(fleet: RunningFleet) -> No
     assert written.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.parametrize("stock", [tritonclient.grpc, tritonclient.http], ids=["grpc", "http"])
+def test_servers_answer_the_gateway_but_no_other_client(fleet: RunningFleet, stock: Any) -> None:
+    """Without the secret of the servers, which their user and the gateway can read."""
+    protocol = stock.__name__.rpartition(".")[2]
+    tensor = stock.InferInput("X", [2], "FP32")
+    tensor.set_data_from_numpy(np.array([0, 3], np.float32))
+    member = getattr(fleet.reconciler.records["cpu-0"], protocol)
+    with stock.InferenceServerClient(f"127.0.0.1:{member}") as client:
+        refused = pytest.raises(InferenceServerException, match=r"This protocol is restricted|without the secret")
+        with refused:
+            client.infer("one", [tensor])
+        with refused:
+            client.get_model_metadata("one")
+    with stock.InferenceServerClient(f"127.0.0.1:{fleet.port}") as client:
+        assert client.infer("one", [tensor]).as_numpy("Y").tolist() == [0, 6]
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http", "auto"])
+def test_the_user_of_the_servers_reaches_each_of_them(fleet: RunningFleet, protocol: Any) -> None:
+    record = fleet.reconciler.records["cpu-0"]
+    url = f"http://127.0.0.1:{record.http}" if protocol == "http" else f"grpc://127.0.0.1:{record.grpc}"
+    values = np.zeros(100_000, np.float32)
+    with ModelClient(url, "one", protocol=protocol, retries=0) as client:
+        assert np.array_equal(client.infer({"X": values})["Y"], values)
+
+
 def test_large_and_compressed_requests_are_refused_before_they_are_read(fleet: RunningFleet) -> None:
     size = fleet.reconciler.fleet.gateway.body + 4
     status, said = call(fleet.port, SERVICE + "ModelInfer", infer([size // 4], bytes(size)))
@@ -162,7 +191,7 @@ def test_large_and_compressed_requests_are_refused_before_they_are_read(fleet: R
 @pytest.fixture(scope="module")
 def guarded(engine: Engine) -> Iterator[RunningFleet]:
     """A fleet that wants tokens, with short times and little room."""
-    settings = 'tokens = "FOLDER/tokens"\nrate = 30\narrival = 1.0\nin_flight = 1\nqueue = 2\n'
+    settings = 'tokens = "FOLDER/tokens"\nrate = 30\narrival = 1.0\nin_flight = 1\nqueue = 2\nper_client = 20\n'
     settings += "[gateway.athena]\nport = 0\n"
     with running_fleet(1, settings, token="alice") as running:
         yield running

@@ -45,7 +45,7 @@ from beampipe.fleet.server import FleetServerSettings
 from beampipe.fleet.specification import Fleet, ServerGroup
 from beampipe.terminal import log
 from beampipe.triton.backoff import RestartPause
-from beampipe.triton.server.haproxy import PROBE_PERIOD
+from beampipe.triton.server.haproxy import PROBE_PERIOD, SLOW_BODIES
 from beampipe.triton.server.launch import check_repository, free_port
 
 INTERVAL: Final = 0.1
@@ -292,6 +292,7 @@ class Reconciler(ABC):
             tokens=fleet.gateway.tokens,
             canary=self.canary,
             hits=_LUA if fleet.gateway.balancing == "least_hits" else None,
+            slow_bodies=SLOW_BODIES,
             probed=True,
         )
 
