@@ -23,7 +23,7 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parent))  # for tests, which run this file from elsewhere
 
-from told import Session, sessions
+from told import Session, install_lines, sessions
 from using import Failed, environment, run, use
 
 WITHOUT: Final = {
@@ -72,6 +72,19 @@ def look_at_project() -> None:
     run("sp-repo-review .")
 
 
+def install_as_readme_says(source: Path, python: str) -> None:
+    """The README's line that installs, in a folder with the source and a fresh environment; then a first command."""
+    with tempfile.TemporaryDirectory(prefix="beampipe-checkout-") as name:
+        folder = Path(name)
+        run(["tar", "-xf", str(source), "-C", name, "--strip-components", "1"])
+        run([python, "-m", "venv", "env"], folder)
+        bin_ = folder / "env/bin"
+        for line in install_lines():
+            run(line, folder, path=bin_)
+        run("beampipe tracking example events.parquet", folder, path=bin_)
+        run("beampipe track events.parquet -o tracks.parquet", folder, path=bin_)
+
+
 def without_extras(wheel: Path, python: str) -> None:
     """Every command names its extra, in one line; and what the line says installs it."""
     with environment(wheel, "", python) as bin_, tempfile.TemporaryDirectory() as name:
@@ -105,12 +118,14 @@ class Steps:
         else:
             print(f"ok     {name} ({time.monotonic() - start:.0f} s)", flush=True)
             for note in notes if isinstance(notes, list) else []:
-                print(f"       not run: {note}", flush=True)
+                print(f"       {note}", flush=True)
 
 
 def try_texts(step: Steps, wheel: Path, extra: str, texts: list[Session], python: str) -> None:
     """The commands of all texts that name an extra, in one environment that has this one."""
+    start = time.monotonic()
     with environment(wheel, extra, python) as bin_:
+        print(f"ok     [{extra}]: environment ({time.monotonic() - start:.0f} s)", flush=True)
         for session in texts:
 
             def try_text(lines: tuple[str, ...] = session.lines) -> list[str]:
@@ -138,6 +153,8 @@ def main() -> None:
             if not wheels:
                 sys.exit(1)
             step("what an index would refuse", lambda: look_at(folder, wheels[0]))
+            (source,) = folder.glob("*.tar.gz")
+            step("the line of README that installs", lambda: install_as_readme_says(source, arguments.python))
         else:
             wheels = [arguments.wheel.absolute()]
         step("citation, workflows, review", look_at_project)

@@ -150,6 +150,9 @@ _PROGRAM: Final = re.compile(
 _BLOCK: Final = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$|((?:^    [^\n]*\n)+)", re.M | re.S)
 """Word behind the fence and what is in it, or an indented block."""
 
+_README_PARTS: Final = re.compile(r"\(`\[(\w+)\]`\)[^\n]*:\n|((?:^    [^\n]+\n)+)|^```python\n(.*?)^```$", re.M | re.S)
+"""Extra of the paragraph that it ends, an indented block, or Python."""
+
 
 @dataclass(frozen=True)
 class Session:
@@ -167,14 +170,30 @@ class Session:
 
 
 def readme_lines() -> dict[str, list[str]]:
-    """Extra that a paragraph of the README's "Use" names -> the commands below it."""
+    """Extra that a paragraph of the README's "Use" names -> the commands below it, and Python as a command.
+
+    The first commands of the table of areas are lines of the areas' pages, and the line that installs is a step of
+    `check.py`.
+    """
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     use = text.partition("\n## Use\n")[2].partition("\n## ")[0]
-    found: dict[str, list[str]] = {}
-    for extra, block in re.findall(r"\(`\[(\w+)\]`\)[^\n]*:\n\n((?:    .*\n)+)", use):
-        lines = [line.split("  #")[0].strip() for line in block.splitlines()]
-        found.setdefault(extra, []).extend(lines)
-    return found
+    lines: dict[str, list[str]] = {}
+    extra = ""
+    for named, block, code in _README_PARTS.findall(use):
+        if named:
+            extra = named
+        elif code:
+            lines[extra].append(_python_command(code))
+        else:
+            lines.setdefault(extra, []).extend(line.split("  #")[0].strip() for line in block.splitlines())
+    return lines
+
+
+def install_lines() -> list[str]:
+    """The commands below the README's "Install", without their remarks."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    install = text.partition("\n## Install\n")[2].partition("\n## ")[0]
+    return [line.split("  #")[0].strip() for line in install.splitlines() if line.startswith("    ")]
 
 
 def page_lines(page: str) -> list[str]:
@@ -187,11 +206,16 @@ def page_lines(page: str) -> list[str]:
     found = []
     for kind, code, block in _BLOCK.findall(text):
         if kind == "python" and page in STANDING_ALONE:
-            found.append(f"python - <<'END'\n{code}END")
+            found.append(_python_command(code))
         elif _PROGRAM.match(block.strip()):
             joined = re.sub(r" *\\\n *", " ", block)
             found += [line.split("  #")[0].strip() for line in joined.splitlines()]
     return [line for line in found if line]
+
+
+def _python_command(code: str) -> str:
+    """The command that runs a block of Python."""
+    return f"python - <<'END'\n{code}END"
 
 
 def reason(line: str) -> str:

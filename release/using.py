@@ -19,6 +19,8 @@ from typing import Final
 from told import ROOT, reason
 
 TOOLS: Final = Path(sys.executable).parent
+SLOW: Final = 20.0
+"""Time [s] above which the report names a line with its time."""
 ADDRESS: Final = "https://forge.invalid/beampipe"
 """Stands for the address of the repository, which the forge tells when it releases."""
 
@@ -90,22 +92,25 @@ def use(lines: tuple[str, ...], bin_: Path) -> list[str]:
     A fleet that was left up is ended.
 
     Returns:
-        The lines that were not run, each with its reason.
+        Notes for the report: the lines that were not run, each with its reason, and the slow ones.
     """
-    left_out, server = [], None
+    notes, server = [], None
     with tempfile.TemporaryDirectory(prefix="beampipe-use-") as name, tempfile.TemporaryDirectory() as other:
         folder, home = Path(name), Path(other)
         shutil.copytree(ROOT / "examples", folder / "examples")
         (folder / "tests").symlink_to(ROOT / "tests")
         try:
             for line in lines:
+                start = time.monotonic()
                 if why := reason(line):
-                    left_out.append(f"{line}: {why}")
+                    notes.append(f"not run: {line}: {why}")
                 elif _SERVER.match(line):
                     end(server)
                     server = serve(line, folder, surroundings(bin_, home))
                 else:
                     run(["bash", "-euo", "pipefail", "-c", line], folder, path=bin_, home=home)
+                if (seconds := time.monotonic() - start) > SLOW:
+                    notes.append(f"{seconds:.0f} s: {line}")
             end(server)
         except BaseException:
             if server is not None:
@@ -115,7 +120,7 @@ def use(lines: tuple[str, ...], bin_: Path) -> list[str]:
             if "beampipe fleet up" in lines:
                 with suppress(Failed):
                     run("beampipe fleet down", folder, path=bin_, home=home)
-    return left_out
+    return notes
 
 
 def serve(line: str, folder: Path, variables: dict[str, str]) -> subprocess.Popen[str]:

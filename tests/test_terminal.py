@@ -7,6 +7,9 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -28,6 +31,17 @@ with bar("events", 3) as step:
 def _no_wishes(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("COLUMNS", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
+
+
+def test_a_log_on_a_full_disk_loses_lines_and_goes_on() -> None:
+    code = (
+        "import sys; from beampipe import terminal\nfor _ in range(3): terminal.log('text')\nsys.stderr.write('5\\n')"
+    )
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.stderr.startswith("5\n")
+    assert "Traceback" not in done.stderr
 
 
 def on_a_terminal(code: str) -> str:
@@ -155,6 +169,37 @@ def test_bars_may_follow_each_other_and_need_no_total() -> None:
         for total in (2, None):
             with progress("files", total) as step:
                 step()
+
+
+def test_an_overall_bar_advances_with_the_bars_below_it() -> None:
+    steps = dict.fromkeys(("all [%]", "a", "b"), 0)
+
+    @contextmanager
+    def record(what: str, total: int | None) -> Iterator[Callable[[], None]]:
+        def step() -> None:
+            steps[what] += 1
+
+        yield step
+
+    token = terminal._OVERALL.set(record)
+    with terminal.overall_bar("all", [("a", 0.5), ("a", 0.5), ("b", 3.0)]):
+        for _ in range(2):
+            with terminal.bar("a"):
+                pass
+        assert steps == {"all [%]": 25, "a": 0, "b": 0}
+        with terminal.bar("b", 3) as step:
+            step()
+            assert steps == {"all [%]": 50, "a": 0, "b": 1}
+            step()
+        assert steps == {"all [%]": 100, "a": 0, "b": 2}  # one that ends early has used up its share
+    terminal._OVERALL.reset(token)
+
+
+def test_an_overall_bar_is_drawn_above_the_others() -> None:
+    code = "from beampipe.terminal import bar, overall_bar\nwith overall_bar('all', [('a', 1.0)]), bar('a', 3): pass"
+    drawn = on_a_terminal(code)
+    assert "all [%]" in drawn
+    assert "0/3" in drawn
 
 
 def test_rich_is_not_loaded_before_something_is_drawn() -> None:

@@ -14,18 +14,34 @@ from tests.test_documentation import check_command
 
 ROOT = Path(__file__).parents[2]
 TOLD: dict[str, Any] = runpy.run_path(str(ROOT / "release/told.py"))
-LINES: dict[str, list[str]] = TOLD["readme_lines"]()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RUN: dict[str, list[str]] = TOLD["readme_lines"]()
+LINES = {extra: [line for line in lines if line.startswith("beampipe")] for extra, lines in RUN.items()}
 
 
 def test_every_line_names_its_extra_and_is_a_command_that_there_is() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     assert set(LINES) <= set(extras)
-    use = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Use\n")[2].partition("\n## ")[0]
+    use = README.partition("\n## Use\n")[2].partition("\n## ")[0]
     lines = re.findall(r"^    (beampipe [^#\n]*)", use, re.M)
     assert sorted(line.strip() for line in lines) == sorted(line for block in LINES.values() for line in block)
     for line in lines:
         for command in line.split("&&"):
             check_command(command.partition(" > ")[0].strip())
+
+
+def test_every_line_of_code_is_run_by_the_dry_run_of_a_release() -> None:
+    run = "\n".join([*TOLD["install_lines"](), *(line for lines in RUN.values() for line in lines)])
+    blocks = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
+    indented = re.findall(r"^    (\w[^#\n]*?)(?: +#.*)?$", re.sub(r"^```.*?^```$", "", README, flags=re.M | re.S), re.M)
+    assert blocks
+    assert len(indented) > 5
+    for code in (*blocks, *indented):
+        assert code in run
+    first = re.findall(r"^\| \[\w+\]\(docs/(\w+)\.md\).*\| `(beampipe [^`]+)` \|$", README, re.M)
+    assert len(first) == 5
+    for page, command in first:
+        assert command in TOLD["page_lines"](page), f"{page}.md has no line {command}"
 
 
 def test_every_file_that_a_line_reads_is_written_by_a_line_before_it() -> None:

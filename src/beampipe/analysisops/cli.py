@@ -66,6 +66,7 @@ def demo_command(
     """Have the scripted agent solve one instance of every task over real sockets, and write the page."""
     from beampipe.analysisops.demo import run_demo
 
+    say("takes about 40 s on two idle cores", err=True)
     with bars() as progress:
         result = run_demo(output, progress)
     if as_json:

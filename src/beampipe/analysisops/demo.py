@@ -102,7 +102,9 @@ def run_demo(folder: Path, progress: Progress, *, tasks: Sequence[str] = (), wor
     # The records of the agent exist already; the baselines run in this process.
     agents = (agent, *(AgentChoice(name) for name in _BASELINES))
     plan = RunPlan(choices, agents, Seeds((_SEED,)), (_LEVEL,))
-    run_plan(plan, partial(assess_in_run, conditions), folder / "run", code=work_code())
+    with progress("baselines", len(_BASELINES) * len(names)) as step:
+        assess_one = partial(assess_in_run, conditions)
+        run_plan(plan, assess_one, folder / "run", code=work_code(), progress=lambda _: step())
     page = write_report(folder / "run", folder / "report.html", title="Analysis tasks: the demo")
     scores = {result["task_id"]: result["final"]["normalized_score"] for result in results}
     statuses = {}

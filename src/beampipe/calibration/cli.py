@@ -65,6 +65,7 @@ def demo(
     """Run all stages on the shipped sample, and draw the scale factors."""
     from beampipe.calibration.demo import run_demo
 
+    say("takes about 20 s on two idle cores", err=True)
     with _progress() as progress:
         plan = run_demo(output, _workers(workers), progress)
     _summary(plan, as_json=as_json)

@@ -266,6 +266,7 @@ def demo_command(
     """Start a server, send it simulated events from several processes, print figures, draw, stop."""
     from beampipe.serving.demo import DEMO_MODELS, demo_facts, print_demo, run_serving_demo
 
+    say("takes about a minute on two idle cores", err=True)
     result = run_serving_demo(
         output,
         model or DEMO_MODELS,

@@ -229,6 +229,7 @@ def fleet_demo_command(
     as_json: Json = False,
 ) -> None:
     """Start a fleet, send it events, kill, hang and drain servers meanwhile, count what was lost, end."""
+    say("takes about a minute on two idle cores", err=True)
     result = run_fleet_demo(output, lambda text: say(text, err=True))
     if as_json:
         print_json(result)

@@ -9,7 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
@@ -23,10 +23,16 @@ if TYPE_CHECKING:
 WIDTH: Final = 160
 """Width [characters] of tables and lines in a file or a pipe: enough for the widest table."""
 
+_PACE: Final = 3600.0
+"""Last part of the elapsed time [s] from which remaining times are estimated."""
+
 Progress = Callable[[str, int | None], AbstractContextManager[Callable[[], None]]]
 """``progress(what, total)`` opens a bar and yields the function that advances it by one; total None: unknown."""
 
 _QUIET: Final = ContextVar("quiet", default=False)
+
+_OVERALL: Final[ContextVar[Progress | None]] = ContextVar("overall", default=None)
+"""Opens bars below the open `overall_bar`; None if there is none."""
 
 
 @contextmanager
@@ -57,6 +63,12 @@ def say(text: object, *, err: bool = False) -> None:
     """
     if not _QUIET.get():
         print(text, file=sys.stderr if err else sys.stdout, flush=True)
+
+
+def log(text: str) -> None:
+    """Print a line of a service's log, after the time. A full disk must not end the service: the line is lost then."""
+    with suppress(OSError):
+        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
 
 
 def console(width: int = WIDTH) -> Console:
@@ -97,6 +109,9 @@ def bars() -> Iterator[Progress]:
     ...     for _ in range(2):
     ...         _ = step()
     """
+    if (below := _OVERALL.get()) is not None:
+        yield below
+        return
     if in_notebook():
         with notebook_bars() as progress:
             yield progress
@@ -114,7 +129,7 @@ def bars() -> Iterator[Progress]:
 
     times = (TimeElapsedColumn(), TextColumn("remaining"), TimeRemainingColumn())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *times)
-    with Drawing(*columns, console=out, transient=True) as drawing:
+    with Drawing(*columns, console=out, transient=True, speed_estimate_period=_PACE) as drawing:
 
         @contextmanager
         def open_bar(what: str, total: int | None) -> Iterator[Callable[[], None]]:
@@ -144,6 +159,50 @@ def bar(what: str, total: int | None = None) -> Iterator[Callable[[], None]]:
     """
     with bars() as progress, progress(what, total) as step:
         yield step
+
+
+@contextmanager
+def overall_bar(what: str, below: Iterable[tuple[str, float]]) -> Iterator[None]:
+    """A bar for a whole command, with its remaining time; bars that open meanwhile are drawn below it.
+
+    Args:
+        what: name of the whole.
+        below: name of each of these bars, and the time that it takes, in any unit; the overall bar advances with them.
+    """
+    waiting = list(below)
+    whole, done, percent = sum(share for _, share in waiting), 0.0, 0
+    with bars() as progress, progress(f"{what} [%]", 100) as step:
+
+        def advance(share: float) -> None:
+            nonlocal done, percent
+            done += share
+            while percent < int(100 * done / whole + 1e-6):
+                percent += 1
+                step()
+
+        @contextmanager
+        def open_bar(name: str, total: int | None) -> Iterator[Callable[[], None]]:
+            expected = next((each for each in waiting if each[0] == name), (name, 0.0))
+            if expected in waiting:
+                waiting.remove(expected)
+            left = expected[1]
+            share = left / total if total else 0.0
+            with progress(name, total) as own_step:
+
+                def both() -> None:
+                    nonlocal left
+                    left -= share
+                    own_step()
+                    advance(share)
+
+                yield both
+            advance(left)
+
+        token = _OVERALL.set(open_bar)
+        try:
+            yield
+        finally:
+            _OVERALL.reset(token)
 
 
 def progress_lines(

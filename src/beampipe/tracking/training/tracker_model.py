@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from math import ceil
 from pathlib import Path
 from time import perf_counter
@@ -14,10 +15,11 @@ import numpy as np
 
 from beampipe.errors import ConfigError, UnknownNameError
 from beampipe.events import ON_AXIS, BeamSpot, Event
+from beampipe.terminal import bar, overall_bar
 from beampipe.tracking.loading import FIT_STEM
 from beampipe.tracking.models import Digest, Origin, TrackerGeometry, TrackerModel, name_layers
 from beampipe.tracking.models.card import new_folder, versions, weights_of, write_model
-from beampipe.tracking.training.detector import SPLIT, TrainingSample, prepare
+from beampipe.tracking.training.detector import SPLIT, TrainingSample, inspect_events, prepare
 from beampipe.tracking.training.fit_tables import FIT_RECIPE, train_fit_tables
 from beampipe.tracking.training.recipe import TrainingRecipe, recipe, train
 from beampipe.tracking.training.samples import KinematicWindows, TrainingDegradation, degraded_event
@@ -56,6 +58,8 @@ class TrainingBudget:
         graph_events: largest number of events that become graphs.
         chooses: largest number of events that radius and cuts are chosen on.
         scored: largest number of events of the validation report.
+        jets: largest number of events with hard jets of the report.
+        duration: how long a training takes on two idle cores, in words.
     """
 
     name: str
@@ -64,19 +68,21 @@ class TrainingBudget:
     graph_events: int
     chooses: int
     scored: int
+    jets: int
+    duration: str
 
 
 BUDGETS: Final[Mapping[str, TrainingBudget]] = MappingProxyType(
     {
         effort.name: effort
         for effort in (
-            TrainingBudget("quick", 0.25, 2500, 20, 4, 6),
-            TrainingBudget("normal", 0.4, 4000, 60, 6, 10),
-            TrainingBudget("full", 1.0, 5000, 160, 10, 24),
+            TrainingBudget("quick", 0.25, 2500, 20, 4, 6, 200, "a minute or two"),
+            TrainingBudget("normal", 0.4, 4000, 60, 6, 10, 400, "half an hour"),
+            TrainingBudget("full", 1.0, 5000, 160, 10, 24, 1000, "hours"),
         )
     }
 )
-"""Budgets by name: minutes, half an hour, and that of the shipped models."""
+"""Budgets by name; the full one is that of the shipped models."""
 
 
 def adapted_windows(config: WindowConfig, sample: TrainingSample) -> WindowConfig:
@@ -208,6 +214,21 @@ PARTS: Final[Mapping[str, Part]] = MappingProxyType(
 )
 """The parts of a model, in the order in which they are learned."""
 
+_SECONDS: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
+    {
+        "windows": {"windows": 1.0},
+        "fit": {"fit": 1.0},
+        "networks": {
+            "exatrkx, 1 of 4: embedding": 35.0,
+            "exatrkx, 2 of 4: filter": 10.0,
+            "exatrkx, 3 of 4: graphs": 1.0,
+            "exatrkx, 4 of 4: interaction network": 25.0,
+        },
+        "validation": {"validation": 3.0},
+    }
+)
+"""Kind of a part -> name of each of its progress bars -> time of a quick training [s], for the overall bar."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -274,6 +295,7 @@ def learn_model(
     task: Task,
     *,
     soft_events: Iterable[Event] | None = None,
+    jets: Iterable[Event] | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> TrackerModel:
     """Learn a model and write its folder, which appears when it is complete.
@@ -283,6 +305,7 @@ def learn_model(
         folder: folder to write; a new one, or an empty one.
         task: what is to be learned.
         soft_events: events that the soft parts are learned from, in place of `events`.
+        jets: events with hard jets, for the efficiency in their cores; nothing is learned from them.
         say: called with a line of text about each step.
 
     Returns:
@@ -306,25 +329,47 @@ def learn_model(
         say(f"{summary}; {sample.crossing}")
         if not task.force:
             require_enough(sample)
+        say(f"training takes about {task.effort.duration} on two idle cores")
         soft = sample
         if soft_events is not None:
             soft = prepare(soft_events, task.beam_spot, task.field, task.min_layers)
-        floors = {}
-        for part in task.parts:
-            start = perf_counter()
-            floors[part.stem], result = _learn(part, building, task, soft if part.soft else sample)
-            say(f"{part.stem}: {result}; {perf_counter() - start:.0f} s")
-        model = _card(building, task, sample, floors)
-        write_model(model)
-        scored = sample.scored[: task.effort.scored]
-        start = perf_counter()
-        about = f"{len(scored)} events that were not learned from"
-        validation = validate(model, scored, about, min_hits=task.min_hits, has_modules=sample.layers.has_modules)
-        model = replace(model, performance=validation.performance())
-        write_model(model)
-        write_report(model, validation, building)
-        say(f"validation: {len(scored)} events, {len(model.performance)} pipelines; {perf_counter() - start:.0f} s")
+        hard_jets: Sequence[Event] = ()
+        if jets is not None:
+            hard_jets = inspect_events(islice(jets, task.effort.jets), task.beam_spot).layers.events
+        kinds = *(part.kind for part in task.parts), "validation"
+        with overall_bar("training", [each for kind in kinds for each in _SECONDS[kind].items()]):
+            model = _learn_parts(building, task, sample, soft, hard_jets, say)
     return replace(model, path=folder)
+
+
+def _learn_parts(
+    folder: Path,
+    task: Task,
+    sample: TrainingSample,
+    soft: TrainingSample,
+    jets: Sequence[Event],
+    say: Callable[[str], None],
+) -> TrackerModel:
+    """Learn all parts, measure them, and write card and report."""
+    floors = {}
+    for part in task.parts:
+        start = perf_counter()
+        floors[part.stem], result = _learn(part, folder, task, soft if part.soft else sample)
+        say(f"{part.stem}: {result}; {perf_counter() - start:.0f} s")
+    model = _card(folder, task, sample, floors)
+    write_model(model)
+    scored = sample.scored[: task.effort.scored]
+    start = perf_counter()
+    about = f"{len(scored)} events that were not learned from"
+    with bar("validation"):
+        validation = validate(
+            model, scored, about, jets=jets, min_hits=task.min_hits, has_modules=sample.layers.has_modules
+        )
+    model = replace(model, performance=validation.performance())
+    write_model(model)
+    write_report(model, validation, folder)
+    say(f"validation: {len(scored)} events, {len(model.performance)} pipelines; {perf_counter() - start:.0f} s")
+    return model
 
 
 def _learn(part: Part, folder: Path, task: Task, sample: TrainingSample) -> tuple[float, str]:
@@ -332,10 +377,12 @@ def _learn(part: Part, folder: Path, task: Task, sample: TrainingSample) -> tupl
     out = folder / f"{part.stem}.safetensors"
     about = {"command": task.command, "data": list(task.inputs), "effort": task.effort.name, "split": SPLIT}
     if part.windows is None:
-        return _learn_windows(part.stem, out, about, sample)
+        with bar("windows"):
+            return _learn_windows(part.stem, out, about, sample)
     if part.kind == "fit":
         layers = load_windows(folder / f"{part.windows}.safetensors").layers
-        tables = train_fit_tables(sample.taught, layers, out, about, sample.field)
+        with bar("fit"):
+            tables = train_fit_tables(sample.taught, layers, out, about, sample.field)
         return FIT_RECIPE.pt_min, f"resolution and scattering of {len(tables.layers)} layers"
     config = adapted_recipe(recipe(part.stem), task.effort, sample)
     chooses = sample.chooses[: task.effort.chooses * config.overlay]
