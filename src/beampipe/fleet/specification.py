@@ -250,6 +250,7 @@ class GatewaySettings:
         waiting: longest wait of a request for a server [s].
         answer: time limit [s] of a server's answer.
         connections: largest number of connections of clients.
+        access_log: whether each request is logged, as a line of JSON in ``logs/access.jsonl`` of the run folder.
         athena: the listener for Athena; None for none.
     """
 
@@ -270,6 +271,7 @@ class GatewaySettings:
     waiting: float = 30.0
     answer: float = 600.0
     connections: int = 10_000
+    access_log: bool = False
     athena: AthenaSettings | None = None
 
     def __post_init__(self) -> None:
