@@ -568,7 +568,7 @@ def demo(
     endings = "png", "html"
     with bar("drawing", len(endings)) as step:
         for ending in endings:
-            show_event(event, tracks, output / f"event.{ending}")
+            show_event(event, tracks, output / f"event.{ending}", detector=tracker_model)
             step()
     _print_evaluation(result, None, (), as_json=as_json)
     say(f"pictures and figures: {output}/event.png, {output}/event.html, {output}/evaluation.json")
@@ -749,10 +749,18 @@ def display(
     beam_spot: BeamSpotText = None,
     force: Force = False,
     parameters: Parameters = False,
+    detector: Annotated[
+        Path | None,
+        typer.Option(
+            "--detector",
+            help="TOML file of the detector that the events are of.",
+            show_default="the layers of the tracker model",
+        ),
+    ] = None,
     *,
     options: ReadOptions,
 ) -> None:
-    """Draw one event and the tracks found in it."""
+    """Draw one event, the tracks found in it, and the layers of its detector."""
     from beampipe.tracking.formats import input_files, open_with
 
     check_command_output(output, inputs=input_files(file, options.particles), parents=True, force=force)
@@ -774,5 +782,5 @@ def display(
     )
     if parameters:
         finder = FittedFinder(finder, load_track_fitter(tracker_model))
-    show_event(chosen, finder.find(chosen.hits), output, min_pt)
+    show_event(chosen, finder.find(chosen.hits), output, min_pt, tracker_model if detector is None else detector)
     say(f"{output}: event {chosen.event_id}")

@@ -72,6 +72,7 @@ def run_server(
     prepare: Callable[[ServerSettings], AbstractContextManager[ServerSettings]] = nullcontext,
     console: Console | None = None,
     restart: bool = False,
+    make: Callable[[ServerSettings, Callable[[Incident], None]], TritonServer] = TritonServer,
 ) -> None:
     """Serve until a signal comes.
 
@@ -85,6 +86,7 @@ def run_server(
         console: console on which to print, by default standard output.
         restart: whether to serve in a child process, and in another one if that is killed, unless systemd does that.
             Then this process must have no other threads, and ends with the service.
+        make: makes the server from the settings and a function that is called with each incident.
 
     Raises:
         BeampipeError: the server cannot be started.
@@ -112,7 +114,7 @@ def run_server(
         with ExitStack() as stack:
             with signals.starting():
                 prepared = stack.enter_context(prepare(settings))
-                server = signals.server = TritonServer(prepared, print_incident)
+                server = signals.server = make(prepared, print_incident)
                 stack.enter_context(server)
             if child is not None:
                 child.ready(server.ports)
@@ -165,7 +167,8 @@ def _summary(server: TritonServer, seconds: float) -> Table:
         models.append(f"{name} ({instances})")
     table.add_row("[bold]ready[/bold]", f"after {seconds:.1f} s, process {server.pid}")
     table.add_row("watched", f"by process {os.getpid()}")
-    proxied = " (behind HAProxy)" if server.access.proxy_pid else ""
+    access = server.access if server.is_access_controlled else None
+    proxied = " (behind HAProxy)" if access is not None and access.proxy_pid else ""
     table.add_row("HTTP", f"http://{server.http_url}{proxied}")
     table.add_row("gRPC", f"grpc://{server.grpc_url}")
     table.add_row("metrics", f"http://{server.metrics_url}/metrics")
@@ -173,7 +176,7 @@ def _summary(server: TritonServer, seconds: float) -> Table:
         table.add_row(
             "[yellow]open to[/yellow]", f"{server.settings.host}: whoever reaches it can send requests to models"
         )
-    for weakness in server.access.weaknesses():
+    for weakness in () if access is None else access.weaknesses():
         table.add_row("[yellow]not closed[/yellow]", weakness)
     table.add_row("models", ", ".join(models))
     table.add_row("log", str(server.log))

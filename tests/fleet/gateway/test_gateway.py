@@ -14,18 +14,23 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+import tritonclient.grpc
+import tritonclient.http
 from tritonclient.grpc import service_pb2
+from tritonclient.utils import InferenceServerException
 
 from beampipe.errors import BeampipeError, ConfigError, FileError, ServiceError
 from beampipe.fleet.control.steps import GatewaySteps
 from beampipe.fleet.gateway.plan import PROBE_HEADER, GatewayPlan
 from beampipe.fleet.security import add_token, revoke_token
 from beampipe.triton.client import ModelClient
+from beampipe.triton.client.tracing import traced
 from beampipe.triton.engine import Engine
 from beampipe.triton.server.haproxy import PublicPort
 from beampipe.triton.server.launch import free_port
 from tests.fleet.conftest import RunningFleet, running_fleet, until
 from tests.triton.access.attacks import post, raw_answer, status_of
+from tests.triton.collector import collecting
 
 SERVICE = "/inference.GRPCInferenceService/"
 ALLOWED = [
@@ -144,6 +149,32 @@ def test_the_secret_of_the_servers_opens_nothing_here(fleet: RunningFleet) -> No
     assert call(fleet.port, SERVICE + "RepositoryModelUnload", metadata=header)[0] == "PERMISSION_DENIED"
     written = fleet.reconciler.folder.path / "haproxy.cfg"
     assert written.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("stock", [tritonclient.grpc, tritonclient.http], ids=["grpc", "http"])
+def test_servers_answer_the_gateway_but_no_other_client(fleet: RunningFleet, stock: Any) -> None:
+    """Without the secret of the servers, which their user and the gateway can read."""
+    protocol = stock.__name__.rpartition(".")[2]
+    tensor = stock.InferInput("X", [2], "FP32")
+    tensor.set_data_from_numpy(np.array([0, 3], np.float32))
+    member = getattr(fleet.reconciler.records["cpu-0"], protocol)
+    with stock.InferenceServerClient(f"127.0.0.1:{member}") as client:
+        refused = pytest.raises(InferenceServerException, match=r"This protocol is restricted|without the secret")
+        with refused:
+            client.infer("one", [tensor])
+        with refused:
+            client.get_model_metadata("one")
+    with stock.InferenceServerClient(f"127.0.0.1:{fleet.port}") as client:
+        assert client.infer("one", [tensor]).as_numpy("Y").tolist() == [0, 6]
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http", "auto"])
+def test_the_user_of_the_servers_reaches_each_of_them(fleet: RunningFleet, protocol: Any) -> None:
+    record = fleet.reconciler.records["cpu-0"]
+    url = f"http://127.0.0.1:{record.http}" if protocol == "http" else f"grpc://127.0.0.1:{record.grpc}"
+    values = np.zeros(100_000, np.float32)
+    with ModelClient(url, "one", protocol=protocol, retries=0) as client:
+        assert np.array_equal(client.infer({"X": values})["Y"], values)
 
 
 def test_large_and_compressed_requests_are_refused_before_they_are_read(fleet: RunningFleet) -> None:
@@ -372,6 +403,19 @@ def test_a_probe_is_answered_without_a_server_and_counts_as_no_refusal(guarded: 
     assert replace(port, headers={PROBE_HEADER: "x" * 64}).answers(), "a refusal is an answer"
     assert intercepted(guarded) != before
     assert not replace(port, port=free_port()).answers()
+
+
+def test_a_trace_leads_through_the_gateway(engine: Engine) -> None:
+    trace, client = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    with collecting() as collector:
+        telemetry = f'[telemetry]\ntraces = "{collector.url}"'
+        with running_fleet(count=1, gateway=telemetry) as fleet, fleet.client("http") as asking:
+            with traced(f"00-{trace}-{client}-01"):
+                asking.infer({"X": np.zeros(2, np.float32)})
+            until(lambda: collector.of(trace).keys() >= {"InferRequest", "one", "compute"})
+    spans = collector.of(trace)
+    assert spans["InferRequest"].parent == client
+    assert spans["one"].parent == spans["InferRequest"].span
 
 
 def test_on_a_full_disk_it_starts_with_its_last_configuration(

@@ -21,7 +21,6 @@ from beampipe.errors import BeampipeError, ConfigError, FileError, ServiceError,
 from beampipe.files import replacing
 from beampipe.fleet.gateway.plan import (
     HTTP_PATHS,
-    INDEX,
     INFER,
     PROBE_HEADER,
     READY,
@@ -90,7 +89,6 @@ def haproxy_configuration(plan: GatewayPlan) -> str:
         OPEN=OPEN,
         RPCS=RPCS,
         HTTP_PATHS=HTTP_PATHS,
-        INDEX=INDEX,
         INFER=INFER,
         PROBE_HEADER=PROBE_HEADER,
         SECRET_HEADER=HEADER,

@@ -30,7 +30,7 @@ from numpy import ndarray
 from beampipe.arrays import Float32
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.events import ON_AXIS, BeamSpot
-from beampipe.notebook import Shown
+from beampipe.notebook import Shown, shown_folder
 from beampipe.settings import build
 from beampipe.tracking.catalogue import (
     CARD,
@@ -441,7 +441,7 @@ class TrackerModel(Shown):
     def facts(self) -> Mapping[str, object]:
         """Name, what the model is for, its pipelines and its folder."""
         pipelines = ", ".join(self.pipelines)
-        return {"name": self.name, "for": self.for_what, "pipelines": pipelines, "folder": self.path}
+        return {"name": self.name, "for": self.for_what, "pipelines": pipelines, "folder": shown_folder(self.path)}
 
     @property
     def pipelines(self) -> tuple[str, ...]:

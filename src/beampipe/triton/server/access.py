@@ -121,6 +121,7 @@ class AccessSettings:
         proxy: whether HAProxy is in front of HTTP; None: if it is installed.
         proxy_grpc: whether it is in front of gRPC too; None: if other machines can reach the server.
         open_http: whether other machines can reach HTTP as well as gRPC, if they reach the server at all.
+        closed: whether every request needs the secret, as in a fleet, whose gateway sends it.
         limits: limits of the proxy.
         secret: the secret to use, such as the one of all servers of a fleet; None for a random one.
     """
@@ -130,6 +131,7 @@ class AccessSettings:
     proxy: bool | None = None
     proxy_grpc: bool | None = None
     open_http: bool = False
+    closed: bool = False
     limits: Limits = field(default_factory=Limits)
     secret: str | None = field(default=None, repr=False)
 
@@ -196,18 +198,25 @@ def find_haproxy() -> Path | None:
 
 
 def proxy_configuration(
-    limits: Limits, connection: ConnectionInfo, *, http: str, grpc: str | None, metrics_port: int, metrics: bool
+    settings: AccessSettings,
+    connection: ConnectionInfo,
+    *,
+    http: str,
+    grpc: str | None,
+    metrics_port: int,
+    metrics: bool,
 ) -> str:
     """The text of HAProxy's configuration.
 
     Args:
-        limits: limits on requests.
+        settings: access settings of the server, with its limits on requests.
         connection: the server's secret and its inner ports.
         http: public address for HTTP, ``host:port``.
         grpc: public address for gRPC; None if the proxy is in front of HTTP only.
         metrics_port: port of the server's metrics on this machine.
         metrics: whether the metrics are public, at ``/metrics`` of the address for HTTP.
     """
+    limits = settings.limits
     buffer = max(_BUFFER, limits.json + 2 * _ROOM)
     values = {
         "all_connections": 2 * limits.connections,
@@ -216,6 +225,7 @@ def proxy_configuration(
         "answer": f"{round(1000 * limits.answer)}ms",
         "body_limit": limits.body,
         "buffer": buffer,
+        "closed": "always_true" if settings.closed else "always_false",
         "connections": limits.connections,
         "grpc": grpc,
         "header": HEADER,
@@ -345,9 +355,12 @@ class ReverseProxy:
             begin = time.monotonic()
             reason = ""
             while not self._process.wait(PROBE_PERIOD):
-                if self._probe.hangs() and not self._ended.is_set():
-                    reason = "hung and was killed"
-                    self._process.kill()
+                with contextlib.suppress(
+                    OSError
+                ):  # without file descriptors nothing is known; the next round tries again
+                    if self._probe.hangs() and not self._ended.is_set():
+                        reason = "hung and was killed"
+                        self._process.kill()
             code = self._process.exit_code
             if self._ended.wait(_RESTART.pause(failures)):
                 return
@@ -438,7 +451,7 @@ class AccessControl:
             if self.proxies_grpc:
                 ports.append(PublicPort(self._host, grpc, grpc=True, tls=False, path="/"))
             configuration = proxy_configuration(
-                settings.limits,
+                settings,
                 self._connection,
                 http=authority(http_host, http),
                 grpc=authority(self._host, grpc) if self.proxies_grpc else None,
@@ -456,7 +469,11 @@ class AccessControl:
             ("http-restricted-api", HEADER, self._program is not None),
             ("grpc-restricted-protocol", KEY, self.proxies_grpc),
         ):
-            closed = CATEGORIES if proxied else [name for name in MANAGEMENT if name not in self._settings.opened]
+            closed = (
+                CATEGORIES
+                if proxied or self._settings.closed
+                else [name for name in MANAGEMENT if name not in self._settings.opened]
+            )
             if closed:
                 arguments.append(f"--{flag}={','.join(closed)}:{key}={self.connection.secret}")
         return hide_arguments(arguments, self._folder / "arguments")
