@@ -13,18 +13,16 @@ from beampipe.arrays import Float64
 from beampipe.calibration.config import REGIONS
 from beampipe.calibration.method.reweight import reweighting_factors
 from beampipe.calibration.method.templates import Templates
-from beampipe.calibration.report.figures import INK, PT_LABEL, REPORT_STYLE, heading, tagger_label
+from beampipe.calibration.report.figures import PT_LABEL, REPORT_STYLE, heading, tagger_label
 from beampipe.calibration.results import Results
-from beampipe.figures import drawing, new_figure
+from beampipe.figures import INK, PALETTE, drawing, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FLAVOUR_COLOURS: Final = {"light": "#7bb5e8", "charm": "#3a9d8f", "bottom": "#8e4585", "gluon": "#f2c14e"}
+FLAVOUR_COLOURS: Final = {"light": PALETTE[4], "charm": PALETTE[2], "bottom": PALETTE[5], "gluon": PALETTE[1]}
 """Colour of the jets of each flavour in stacks."""
-
-_TAGGER_COLOURS: Final = ("#2457a6", "#e4572e", "#3a9d8f", "#8e4585", "#c98f1f", "#6f7a87")
 
 _LINE: Final = "#9aa1ab"
 
@@ -153,7 +151,7 @@ def plot_reweighting(results: Results, tagger: str) -> Figure:
     with _pt_panels(results, f"Re-weighting of central jets, {tagger_label(tagger)}", tagger_label(tagger)) as panels:
         for p, (upper, _) in enumerate(panels):
             upper.axhline(1, color=_LINE, linewidth=0.9)
-            for name, colour, style in (("quark", "#2457a6", "-"), ("gluon", "#c98f1f", (0, (4, 1.5)))):
+            for name, colour, style in (("quark", PALETTE[0], "-"), ("gluon", PALETTE[1], (0, (4, 1.5)))):
                 factors = reweighting_factors(jets[p], name)  # type: ignore[arg-type]
                 enough = jets[p][:, 0 if name == "quark" else 1].min(axis=0) > 0
                 shown = np.where(enough, factors, np.nan)
@@ -170,7 +168,7 @@ def plot_separation(results: Results) -> Figure:
     with _pt_panels(results, "Separation in simulation, by label", "quark efficiency") as panels:
         for number, tagger in enumerate(results.factors.taggers):
             jets = nominal.flavours(tagger)[0].sum(axis=1)
-            colour, label = _TAGGER_COLOURS[number % len(_TAGGER_COLOURS)], tagger_label(tagger)
+            colour, label = PALETTE[number % len(PALETTE)], tagger_label(tagger)
             for p, (upper, _) in enumerate(panels):
                 passed = np.concatenate([np.zeros((2, 1)), np.cumsum(jets[p], axis=-1)], axis=-1)
                 with np.errstate(divide="ignore", invalid="ignore"):
@@ -250,8 +248,8 @@ def _draw_stack(upper: Axes, lower: Axes, edges: Float64[ndarray, " e"], stack: 
         upper.stairs(base + values, edges, baseline=base, fill=True, label=name, **style)
         base = base + values
     error, centres = stack.simulation_error, (edges[:-1] + edges[1:]) / 2
-    upper.stairs(base + error, edges, baseline=base - error, fill=True, color=INK, alpha=0.25, linewidth=0)
-    points: Any = {"fmt": "o", "color": INK, "markersize": 3.2, "elinewidth": 1.1}
+    upper.stairs(base + error, edges, baseline=base - error, fill=True, color=INK[0], alpha=0.25, linewidth=0)
+    points: Any = {"fmt": "o", "color": INK[0], "markersize": 3.2, "elinewidth": 1.1}
     shown = stack.data > 0
     upper.errorbar(centres[shown], stack.data[shown], stack.data_error[shown], label="data", **points)
     enough = base > 0.02 * base.max(initial=0.0) if base.any() else np.zeros(len(base), bool)
@@ -261,7 +259,7 @@ def _draw_stack(upper: Axes, lower: Axes, edges: Float64[ndarray, " e"], stack: 
         )
     lower.axhline(1, color=_LINE, linewidth=0.9)
     band = np.nan_to_num(of_simulation)
-    lower.stairs(1 + band, edges, baseline=1 - band, fill=True, color=INK, alpha=0.25, linewidth=0)
+    lower.stairs(1 + band, edges, baseline=1 - band, fill=True, color=INK[0], alpha=0.25, linewidth=0)
     lower.errorbar(centres, ratio, of_data, **points)
     finite = ratio[np.isfinite(ratio)]
     reach = max(0.5, 1.15 * float(np.max(np.abs(finite - 1), initial=0.0)))
