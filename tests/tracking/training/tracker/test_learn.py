@@ -47,7 +47,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> TrackerModel:
     told: list[str] = []
     model = learn_model([stranger(seed) for seed in range(18)], folder, Task("toy", effort=TINY), say=told.append)
     assert "layers, told by positions; no modules are known, so none are switched off in training" in told[0]
-    assert [line.split(":")[0] for line in told[1:]] == ["module_map", "fit", "exatrkx", "validation"]
+    assert [line.split(":")[0] for line in told[1:]] == ["training", "module_map", "fit", "exatrkx", "validation"]
     return model
 
 
