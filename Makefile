@@ -117,7 +117,7 @@ bench-serving: $(test_ready)
 	  $(bin)/python "benchmarks/serving/$$name.py" --output "runs/bench/$$name.json" || failed="$$failed $$name"; \
 	done; if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
-# Into a separate folder, as names are those of the service. Takes an hour, with twenty faults of each kind.
+# Into a separate folder, as names are those of the service. Takes two hours, one of them for faults.
 fleet_benchmarks := faults balancing latency overload connections simulator tune
 bench-fleet: $(test_ready) programs
 	mkdir -p runs/bench/fleet
@@ -159,8 +159,10 @@ models: $(test_ready)
 	mkdir -p $(EVENTS) runs/models
 	[ -e $(EVENTS)/train200.parquet ] || $(bin)/python -m beampipe tracking simulate -o $(EVENTS)/train200.parquet -n 144 --mu 200 --seed 2 --vertex-z-max 250
 	[ -e $(EVENTS)/train0.parquet ] || $(bin)/python -m beampipe tracking simulate -o $(EVENTS)/train0.parquet -n 2250 --mu 0 --seed 2 --vertex-z-max 250
+	[ -e $(EVENTS)/jets.parquet ] || $(bin)/python -m beampipe tracking simulate -o $(EVENTS)/jets.parquet -n 1000 --mu 0 --hard jets --seed 7
 	rm -rf runs/models/generic
 	$(bin)/python -m beampipe tracking train $(EVENTS)/train200.parquet --soft --soft-events $(EVENTS)/train0.parquet \
+	  --jets $(EVENTS)/jets.parquet \
 	  --displaced --full --field 2 --name generic --for "$(GENERIC)" -o runs/models/generic
 	cp runs/models/generic/{model.json,*.safetensors} src/beampipe/tracking/models/generic/
 	for stem in module_map fit exatrkx module_map_displaced module_map_soft exatrkx_soft; do \

@@ -29,8 +29,8 @@ def main() -> None:
     for name, dark in (("event", False), ("event_dark", True)):
         picture = BytesIO()
         plot_event(event, tracks, fake_tracks(event, tracks), dpi=106, dark=dark).savefig(picture, format="png")
-        # Colours by frequency would drop those of the few hard tracks; an octree keeps all hues.
-        image = Image.open(picture).convert("RGB").quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        # Colours by frequency would drop those of the few hard tracks; these cover the whole range.
+        image = Image.open(picture).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         path = FOLDER / f"{name}.png"
         write_whole(path, lambda part, image=image: image.save(part, format="png", optimize=True))
         print(f"wrote {path}")

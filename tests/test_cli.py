@@ -70,13 +70,15 @@ def test_a_file_without_permission_is_one_line_and_code_2(capsys: pytest.Capture
     def command(**options: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", "/data/events.parquet")
 
-    before = signal.getsignal(signal.SIGINT), sys.unraisablehook
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    hook = sys.unraisablehook
     try:
         with pytest.raises(SystemExit) as ended:
             exit_with(command, "beampipe")
     finally:
-        signal.signal(signal.SIGINT, before[0])
-        sys.unraisablehook = before[1]
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        sys.unraisablehook = hook
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith("beampipe: /data/events.parquet: Permission denied; check the owner")
 

@@ -25,10 +25,11 @@ from beampipe.analysisops.tasks.load import load_task, shipped_tasks
 from beampipe.analysisops.tasks.spec import TaskSpec
 from beampipe.calibration import DEMO_CONFIGURATION
 from beampipe.cli import app
+from beampipe.figures import GROUND, INK
 from beampipe.plugins import Kind
 from beampipe.serving.variants import model_table
 from beampipe.tracking.catalogue import pipeline_table
-from beampipe.tracking.display.figure import FAKE, GROUND, INK, PT_COLOURS
+from beampipe.tracking.display.figure import DETECTOR, FAKE, PT_COLOURS
 from beampipe.tracking.loading import DEFAULT_MODEL_FOLDER
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -167,6 +168,6 @@ def test_the_python_of_the_calibration_runs(tmp_path: Path) -> None:
 def test_the_picture_of_the_event_has_the_colours_of_its_scale(name: str, dark: bool) -> None:
     """A palette with few colours once dropped those of hard tracks and of fakes."""
     pixels = np.unique(imread(DOCS / "_static" / f"{name}.png")[..., :3].reshape(-1, 3), axis=0)
-    scale = PT_COLOURS(np.linspace(0, 1, 9))[:, :3]
-    for wanted in (*scale, *map(to_rgb, (FAKE, INK[dark], GROUND[dark]))):
+    scale = PT_COLOURS[dark](np.linspace(0, 1, 9))[:, :3]
+    for wanted in (*scale, *map(to_rgb, (FAKE[dark], DETECTOR[dark], INK[dark], GROUND[dark]))):
         assert np.abs(pixels - wanted).max(axis=1).min() < 0.06, wanted

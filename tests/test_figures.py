@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
+from beampipe.calibration.report.figures import BAND_COLOURS
 from beampipe.errors import MissingExtraError
-from beampipe.figures import METADATA, drawing, new_figure, save_figure
+from beampipe.figures import GROUND, INK, METADATA, PALETTE, drawing, new_figure, save_figure
 from beampipe.figures.picture import Picture
+from tests.colours import contrast, smallest_difference
 
 
 def draw() -> Figure:
@@ -68,3 +70,28 @@ def test_a_figure_shows_itself_in_its_own_style() -> None:
         inside = figure._repr_png_()
     assert inside.startswith(b"\x89PNG")
     assert figure._repr_png_() == inside
+
+
+def test_the_colour_blind_can_distinguish_the_colours() -> None:
+    assert smallest_difference(PALETTE) > 15
+    assert smallest_difference(BAND_COLOURS) > 15
+    assert smallest_difference(["#2ca02c", "#d62728"]) < 10, "green and red of matplotlib itself"
+    for dark in (False, True):
+        assert contrast(INK[dark], GROUND[dark]) > 10
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_figure_has_the_palette_and_the_ground(tmp_path: Path, dark: bool) -> None:
+    import numpy as np
+    from matplotlib.colors import to_rgb
+    from matplotlib.image import imread
+
+    with drawing(dark=dark):
+        figure, ((axes,),) = new_figure(size=(3.0, 2.0))
+        for level in range(3):
+            axes.plot([0, 1], [level, level], linewidth=3)
+    figure.savefig(tmp_path / "figure.png")
+    pixels = imread(tmp_path / "figure.png")[..., :3].reshape(-1, 3)
+    for colour in (GROUND[dark], INK[dark], *PALETTE[:3]):
+        assert np.abs(pixels - to_rgb(colour)).max(axis=1).min() < 0.02, colour
+    assert np.allclose(pixels[0], to_rgb(GROUND[dark]), atol=0.01)

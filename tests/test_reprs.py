@@ -10,11 +10,13 @@ from typing import Any, Final
 
 import pytest
 
+import beampipe
 from beampipe import tracking
 from beampipe.analysisops import load_task, shipped_tasks
 from beampipe.calibration import DEMO_CONFIGURATION, RunSettings, load_configuration, run_calibration
 from beampipe.fleet.specification import read_fleet
 from beampipe.serving import MODELS, ServingSettings, named_models
+from beampipe.tracking import load_model
 from tests.test_public import SURFACE
 
 MOST: Final = 2000
@@ -87,3 +89,10 @@ def test_where_something_comes_from_is_one_line(known: bool) -> None:
     text = repr(tree if known else leaf)
     assert text.startswith(f"Provenance(stage: {'fill' if known else 'file'}, label: ")
     assert len(text) < 200
+
+
+def test_no_folder_of_the_machine_is_shown() -> None:
+    """Of tasks and models that come with the package: pages with notebooks are the same wherever they are built."""
+    for shown in (load_task(shipped_tasks()["zmumu"]), load_model()):
+        assert str(Path(beampipe.__file__).parents[1]) not in f"{shown}{shown._repr_html_()}"
+        assert "folder: beampipe/" in str(shown)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -30,6 +31,17 @@ with bar("events", 3) as step:
 def _no_wishes(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("COLUMNS", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
+
+
+def test_a_log_on_a_full_disk_loses_lines_and_goes_on() -> None:
+    code = (
+        "import sys; from beampipe import terminal\nfor _ in range(3): terminal.log('text')\nsys.stderr.write('5\\n')"
+    )
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.stderr.startswith("5\n")
+    assert "Traceback" not in done.stderr
 
 
 def on_a_terminal(code: str) -> str:

@@ -64,7 +64,7 @@ class DijetProcessor(processor.ProcessorABC):
         if simulated:
             flavour = _LABELS[_pairs(events.jet_label, rows).view(np.uint8)]
             weights = np.ascontiguousarray(ak.to_numpy(events.weight[rows][:, : len(self.weight_names)]).T)
-            keep &= (flavour >= 0).all(axis=1) & (np.abs(weights[0]) < cuts.max_abs_weight)
+            keep &= (flavour >= 0).all(axis=1)
         forward = size[:, 0] >= size[:, 1]
         region = np.stack([~forward, forward], axis=1)[keep].astype(np.int32)
         where = [values[keep].ravel() for values in (pt, flavour, n_trk)]

@@ -76,7 +76,6 @@ def _book(root: Any, paths: list[str], simulated: bool, n_weights: int) -> list[
     frame = frame.Filter(f"size0 < {cuts.max_abs_eta} && size1 < {cuts.max_abs_eta}")
     if simulated:
         frame = frame.Define("flavour", "flavours_of(jet_label)").Filter("flavour[0] >= 0 && flavour[1] >= 0")
-        frame = frame.Filter(f"std::abs(weight[0]) < {cuts.max_abs_weight}")
     else:
         frame = frame.Define("flavour", "ROOT::RVec<int>{0, 0}")
     frame = frame.Define("pt", "ROOT::RVec<double>{jet_pt[0], jet_pt[1]}")

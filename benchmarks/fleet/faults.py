@@ -1,40 +1,52 @@
-"""Faults of a fleet while clients ask: what is lost, what is wrong, and how long until all is well again.
+"""Every fault of a fleet alone, and every pair of faults at once, while default clients send requests.
 
-    python benchmarks/fleet/faults.py [--times 20] [--only KIND ...]
+    python benchmarks/fleet/faults.py [--times 1] [--only FAULT ...] [--alone | --pairs] [--minutes 60] [--single]
 
-A gateway with TLS and tokens, two Tritons, Prometheus. Eight clients ask all the time, half over gRPC, half over HTTP:
-four for the tracks of events without pile-up (`module_map`), four for a model of the Python backend. Each asks again
-once, a second later, for an event that got no answer. For a stopped gateway or proxy, clients have default options and
-do not ask again by themselves. Each kind of fault is done `--times` times:
+The fleet has a gateway with TLS and tokens, two servers and Prometheus. Eight clients with default options send
+requests all the time, half over gRPC, half over HTTP: four for the tracks of events without pile-up (`module_map`, in
+the native backend), four for a model of the Python backend.
 
-killed and stopped server, stub      SIGKILL and SIGSTOP of a Triton, and of its model of the Python backend
-killed gateway, Prometheus, member   SIGKILL of HAProxy (all its processes), of Prometheus, of what watches a Triton
-stopped gateway, master              SIGSTOP of HAProxy's worker, of its master
-stopped gateway, killed member       both at once: the member's successor is ready while the gateway hangs or starts
-stopped proxy, single proxy          SIGSTOP of a server's reverse proxy: in the fleet, and of a server without a fleet
-rotated certificate                  a new one is written into the gateway's file
-rolling restart                      `beampipe fleet restart`, all servers one after the other
-reloaded gateway                     `beampipe fleet up` with another number in the table ``gateway``
+stopped, killed, terminated PROCESS    SIGSTOP, SIGKILL, SIGTERM of the gateway's worker or master, a server's reverse
+                                       proxy, a Triton (server), a process of a Python model (stub), a server's
+                                       supervisor, the reconciler, Prometheus. SIGTERM of the reconciler is left out:
+                                       it is the command to end the fleet.
+full disk                              the file system of run folder and temporary files has no space left
+full shared memory                     `/dev/shm` has no space left
+no descriptors PROCESS                 a process cannot open any further file or connection
+clock jump                             the time of day jumps by a day and back, in all processes but Prometheus
+rotated certificate, reloaded gateway, rolling restart    operations; alone only
 
-*Flow*: from the fault until each client has got an answer to something that it asked after the fault. *Whole*: until
-what was struck has been replaced and every server takes requests.
+A signal is sent once; every other fault lasts for `--lasting` seconds. In a pair, both faults strike the same server,
+or both servers if they are of the same process. Disk and shared memory are file systems in a mount namespace
+of this benchmark, which needs `unshare`; the clock is shifted by a preloaded library, `clock.c`, which needs gcc.
+
+*Lost*: requests that ended with an error. *Flow*: from the fault until each client has an answer to a request sent
+after it. *Whole*: until every process runs and answers as wanted, and no other one is left. With `--single`, one server
+as by `beampipe serve`, without a fleet, takes the place of the fleet.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import random
+import resource
+import shutil
 import signal
 import socket
 import ssl
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import combinations_with_replacement, count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import beampipe.terminal.scripts  # noqa: F401
 
@@ -55,103 +67,201 @@ from fleets import (
 
 from beampipe import processes
 from beampipe.errors import BeampipeError
+from beampipe.fleet.control.daemon import daemon_pid
 from beampipe.fleet.security import make_server
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
 from beampipe.terminal import make_table
 from beampipe.tracking.data import shipped_events
 from beampipe.triton import ModelClient
-from beampipe.triton.server.access import AccessSettings
 from beampipe.triton.server.haproxy import PublicPort
-from beampipe.triton.server.launch import ServerSettings
-from beampipe.triton.server.server import TritonServer
+from beampipe.triton.server.launch import ServerSettings, free_ports
 
 MODEL: Final = "module_map"
 CLIENTS: Final = 8
+PAUSE: Final = 0.02
+"""Time [s] between an answer and the next request of a client."""
 LONGEST: Final = 90.0
-"""Longest time [s] that the fleet may take to be whole again."""
+"""Longest time [s] that a fleet may take to be whole again."""
 SURE: Final = 2.5
 """Time [s] for which all has to be well: more than the patience with a server."""
-HELD: Final = 0.5
-"""Time [s] between two faults, after which a restart is not one in a row."""
+NAMESPACE: Final = "BEAMPIPE_BENCH_NAMESPACE"
+"""Variable that is set inside of the mount namespace."""
+CLOCK: Final = "BEAMPIPE_BENCH_CLOCK"
+"""Variable with the path of the file from which `clock.c` reads by how much it shifts the time."""
+DAY: Final = 86_400
 
-Ask = Callable[[int], bool]
-"""Asks for one event by its number; whether the answer is right."""
+Pids = Mapping[str, Sequence[int]]
+"""Process ids by kind of process, in the order of the servers."""
+
+
+class Target(Protocol):
+    """What is struck: a fleet, or a single server."""
+
+    security: Mapping[str, Any]
+
+    def url(self, protocol: str) -> str:
+        """Public address for ``grpc`` or ``http``."""
+
+    def pids(self) -> Pids:
+        """The processes that run now."""
+
+    def whole(self) -> bool:
+        """Whether everything runs and answers as wanted, and nothing else is left of it."""
+
+    def status(self) -> object:
+        """Its state, for a message."""
+
+
+@dataclass(frozen=True)
+class WholeFleet:
+    """A running fleet.
+
+    Attributes:
+        fleet: the fleet.
+    """
+
+    fleet: Running
+
+    @property
+    def security(self) -> Mapping[str, Any]:
+        """Options of its clients."""
+        return self.fleet.security
+
+    def url(self, protocol: str) -> str:
+        """Address of its gateway."""
+        return self.fleet.url(protocol)
+
+    def status(self) -> object:
+        """Its status."""
+        return self.fleet.status()
+
+    def pids(self) -> Pids:
+        """Its processes."""
+        status = self.fleet.status()
+        master = status["gateway"]["pid"]
+        return {
+            "worker": [] if master is None else [*processes.children(master)],
+            "master": [] if master is None else [master],
+            "proxy": self.fleet.proxies(),
+            "server": self.fleet.tritons(),
+            "stub": self.fleet.stubs(),
+            "supervisor": self.fleet.members(),
+            "reconciler": [pid for pid in (daemon_pid(self.fleet.run),) if pid is not None],
+            "Prometheus": [pid for pid in (status["prometheus"]["pid"],) if pid is not None],
+        }
+
+    def whole(self) -> bool:
+        """Whether it has the processes of its specification, and they work."""
+        if not self.fleet.whole():
+            return False
+        pids, count = self.pids(), self.fleet.count
+        expected = dict.fromkeys(pids, 1) | dict.fromkeys(("proxy", "server", "stub", "supervisor"), count)
+        if {kind: len(group) for kind, group in pids.items()} != expected:
+            return False
+        if any(processes.is_stopped(pid) for group in pids.values() for pid in group):
+            return False
+        return len(self._tritons_of_all_times()) == count and self._prometheus_answers()
+
+    def _tritons_of_all_times(self) -> list[int]:
+        """Every Triton that serves a snapshot of this fleet, those of lost supervisors included."""
+        snapshots = f"--model-repository={self.fleet.run.repositories}"
+        lines = processes.command_lines()
+        return [pid for pid, line in lines if any(argument.startswith(snapshots) for argument in line)]
+
+    def _prometheus_answers(self) -> bool:
+        url = self.fleet.status()["prometheus"]["url"]
+        return url is not None and PublicPort("127.0.0.1", int(url.rpartition(":")[2]), False, False, "/").answers()
 
 
 @dataclass(frozen=True)
 class Single:
-    """One server behind its reverse proxy, asked and examined as a fleet is.
+    """One server in the foreground of a process, as by `beampipe serve`.
 
     Attributes:
-        server: the server.
+        keeper: process id of the command.
+        http: port for HTTP.
+        grpc: port for gRPC.
+        log: output of the command.
     """
 
-    server: TritonServer
+    keeper: int
+    http: int
+    grpc: int
+    log: Path
     security: Mapping[str, Any] = field(default_factory=dict)
 
     def url(self, protocol: str) -> str:
-        """Public address for ``grpc`` or ``http``."""
-        return f"{protocol}://{self.server.grpc_url if protocol == 'grpc' else self.server.http_url}"
+        """Its public address."""
+        return f"{protocol}://127.0.0.1:{self.grpc if protocol == 'grpc' else self.http}"
 
-    def proxies(self) -> list[int]:
-        """Process id of its proxy, if it runs and answers."""
-        pid = self.server.access.proxy_pid
-        return [] if pid is None else [pid]
+    def status(self) -> object:
+        """The end of its output."""
+        return self.log.read_text(errors="replace")[-2000:]
+
+    def pids(self) -> Pids:
+        """Its processes."""
+        supervisors = processes.children(self.keeper)
+        programs = {child: processes.arguments(child) for pid in supervisors for child in processes.children(pid)}
+        named = {
+            name: [pid for pid, line in programs.items() if line and name in Path(line[0]).name]
+            for name in ("tritonserver", "haproxy")
+        }
+        stubs = [pid for server in named["tritonserver"] for pid in processes.children(server)]
+        stubs = [pid for pid in stubs if "python_backend_stub" in processes.arguments(pid)[0]]
+        servers, proxies = named["tritonserver"], named["haproxy"]
+        return {"proxy": proxies, "server": servers, "stub": stubs, "supervisor": list(supervisors)}
 
     def whole(self) -> bool:
         """Whether it answers through its proxy."""
-        ports = self.server.ports
-        probed = ((ports.http, False), (ports.grpc, True))
-        return all(PublicPort("127.0.0.1", port, grpc, False, "/").answers() for port, grpc in probed)
-
-    def tritons(self) -> list[int]:
-        """Process id of the server itself."""
-        return [] if self.server.pid is None else [self.server.pid]
-
-    def stubs(self) -> list[int]:
-        """Process ids of models of the Python backend."""
-        return [stub.pid for stub in self.server.stubs()]
-
-    def status(self) -> list[object]:
-        """Its incidents."""
-        return list(self.server.incidents)
+        pids = self.pids()
+        if any(len(group) != 1 or processes.is_stopped(group[0]) for group in pids.values()):
+            return False
+        probed = ((self.http, False, "/v2/health/ready"), (self.grpc, True, "/"))
+        return all(PublicPort("127.0.0.1", port, grpc, False, path).answers() for port, grpc, path in probed)
 
 
 @contextmanager
 def single(fill: Callable[[Path], None]) -> Iterator[Single]:
-    """One server without a fleet. Clients of its user go past its proxy over HTTP, and through it over gRPC."""
-    with TemporaryDirectory(prefix="single") as folder:
-        fill(Path(folder) / "models")
-        access = AccessSettings(proxy=True, proxy_grpc=True)
-        with TritonServer(ServerSettings(Path(folder) / "models", access=access)) as server:
-            yield Single(server)
+    """One server without a fleet, behind its reverse proxy for HTTP and gRPC."""
+    with TemporaryDirectory(prefix="single") as temporary:
+        folder = Path(temporary)
+        fill(folder / "models")
+        ports = free_ports(ServerSettings(folder / "models"))
+        command = [sys.executable, "-m", "beampipe", "serve", "--repository", str(folder / "models")]
+        command += ["--http-port", str(ports.http), "--grpc-port", str(ports.grpc), "--metrics-port"]
+        command += [str(ports.metrics), "--proxy", "--proxy-grpc", "--patience", "1"]
+        with (folder / "log").open("wb") as log:
+            keeper = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            started = Single(keeper.pid, ports.http, ports.grpc, folder / "log")
+            until(started.whole)
+            yield started
+        finally:
+            keeper.terminate()
+            keeper.wait(60)
 
 
 class Load:
-    """Clients that ask all the time, each with one retry of its own unless it has default options; a context manager.
+    """Clients with default options that send requests all the time; a context manager.
 
     Args:
-        fleet: what is asked.
-        default: whether clients have default options, and do not ask again by themselves.
+        target: where requests are sent.
 
     Attributes:
-        answered: number of events that were answered.
-        again: number of events that were asked for a second time.
-        wrong: number of events with a wrong answer.
-        lost: what was said of events that were asked for twice in vain.
-        slowest: longest time [s] until an event was answered, with its retry.
+        answered: number of requests that were answered.
+        wrong: number of requests with a wrong answer.
+        lost: errors of requests.
+        slowest: longest time [s] until a request was answered.
     """
 
-    def __init__(self, fleet: Running | Single, *, default: bool) -> None:
-        self._options: dict[str, Any] = {} if default else {"timeout": 20.0, "retries": 0}
-        self._attempts = (1,) if default else (0, 1)
-        self.answered = self.again = self.wrong = 0
+    def __init__(self, target: Target) -> None:
+        self.answered = self.wrong = 0
         self.lost: list[str] = []
         self.slowest = 0.0
         self._newest = [0.0] * CLIENTS
         self._stack = ExitStack()
         self._ended, self._lock = threading.Event(), threading.Lock()
-        asks = self._track_asks(fleet) + [self._toy_ask(fleet, number) for number in range(CLIENTS // 2)]
+        asks = self._track_asks(target) + [self._toy_ask(target, number) for number in range(CLIENTS // 2)]
         self._threads = [
             threading.Thread(target=self._ask_on, args=(number, ask), name=f"client-{number}")
             for number, ask in enumerate(asks)
@@ -170,18 +280,25 @@ class Load:
         self._stack.close()
 
     def settle(self, moment: float) -> float:
-        """Time [s] from a moment until each client has an answer to something that it asked later."""
+        """Time [s] from a moment until each client has an answer to a request that it sent later."""
         until(lambda: min(self._newest) > moment, LONGEST, 0.01)
         return time.perf_counter() - moment
 
-    def _track_asks(self, fleet: Running | Single) -> list[Ask]:
+    def counts(self) -> dict[str, Any]:
+        """Numbers of requests since the last call."""
+        with self._lock:
+            numbers = {"answered": self.answered, "wrong": self.wrong, "lost": self.lost, "slowest_s": self.slowest}
+            self.answered, self.wrong, self.lost, self.slowest = 0, 0, [], 0.0
+        return numbers
+
+    def _track_asks(self, target: Target) -> list[Callable[[int], bool]]:
         events = [event.hits for event in shipped_events(0)][:20]
         with DirectTrackFinder(MODEL, threads=1) as direct:
             labels = [direct.find(hits).track_id for hits in events]
 
-        def ask_of(protocol: str) -> Ask:
+        def ask_of(protocol: str) -> Callable[[int], bool]:
             finder = self._stack.enter_context(
-                TritonTrackFinder(fleet.url(protocol), MODEL, protocol=protocol, **self._options, **fleet.security)
+                TritonTrackFinder(target.url(protocol), MODEL, protocol=protocol, **target.security)
             )
 
             def ask(which: int) -> bool:
@@ -192,110 +309,110 @@ class Load:
 
         return [ask_of("grpc" if number % 2 else "http") for number in range(CLIENTS // 2)]
 
-    def _toy_ask(self, fleet: Running | Single, number: int) -> Ask:
+    def _toy_ask(self, target: Target, number: int) -> Callable[[int], bool]:
         protocol = "grpc" if number % 2 else "http"
         client = self._stack.enter_context(
-            ModelClient(fleet.url(protocol), "toy", protocol=protocol, **self._options, **fleet.security)
+            ModelClient(target.url(protocol), "toy", protocol=protocol, **target.security)
         )
 
         def ask(which: int) -> bool:
-            asked = np.array([number, which], np.float32)
-            return np.array_equal(client.infer({"X": asked})["Y"], 2 * asked)
+            sent = np.array([number, which], np.float32)
+            return np.array_equal(client.infer({"X": sent})["Y"], 2 * sent)
 
         return ask
 
-    def _ask_on(self, number: int, ask: Ask) -> None:
+    def _ask_on(self, number: int, ask: Callable[[int], bool]) -> None:
         for which in count(number):
-            if self._ended.is_set():
+            if self._ended.wait(PAUSE):
                 return
-            begin = asked = time.perf_counter()
-            for attempt in self._attempts:
-                try:
-                    asked = time.perf_counter()
-                    right = ask(which)
-                except BeampipeError as error:
-                    with self._lock:
-                        self.again += not attempt
-                        if attempt:
-                            self.lost.append(f"{type(error).__name__}: {error}")
-                    time.sleep(1.0)
-                    continue
+            begin = time.perf_counter()
+            try:
+                right = ask(which)
+            except BeampipeError as error:
                 with self._lock:
-                    self.answered += 1
-                    self.wrong += not right
-                    self.slowest = max(self.slowest, time.perf_counter() - begin)
-                self._newest[number] = asked
-                break
+                    self.lost.append(f"{threading.current_thread().name}: {type(error).__name__}: {error}")
+                self._ended.wait(0.5)
+                continue
+            with self._lock:
+                self.answered += 1
+                self.wrong += not right
+                self.slowest = max(self.slowest, time.perf_counter() - begin)
+            self._newest[number] = begin
 
 
-Fault = Callable[[Any, int], Callable[[], bool]]
-"""Does it to a fleet for the n-th time; what it returns tells whether what was struck has been replaced."""
+Undo = Callable[[], None]
+Fault = Callable[[Target, Pids, int], Undo]
+"""Strikes a target whose processes are given, at the server with a number; what it returns ends a lasting fault."""
 
 
-def sent(number: signal.Signals, whose: str) -> Fault:
-    """A signal to one of the processes that a method of `Running` names, to each in its turn."""
+def sent(number: signal.Signals, kind: str) -> Fault:
+    """A signal to one process."""
 
-    def strike(fleet: Running, time_of: int) -> Callable[[], bool]:
-        pids = getattr(fleet, whose)()
-        pid = pids[time_of % len(pids)]
-        os.kill(pid, number)
-
-        def replaced() -> bool:
-            now = getattr(fleet, whose)()
-            return len(now) == len(pids) and pid not in now
-
-        return replaced
-
-    return strike
-
-
-def kill_gateway(fleet: Running, time_of: int) -> Callable[[], bool]:
-    """All processes of HAProxy at once."""
-    pid = fleet.status()["gateway"]["pid"]
-    os.killpg(pid, signal.SIGKILL)
-    return lambda: fleet.status()["gateway"]["pid"] not in (pid, None)
-
-
-def stop_gateway(whose: Callable[[int], int]) -> Fault:
-    """SIGSTOP of the gateway's master, or of its worker, by the process id of the master."""
-
-    def strike(fleet: Running, time_of: int) -> Callable[[], bool]:
-        master = fleet.status()["gateway"]["pid"]
-        os.kill(whose(master), signal.SIGSTOP)
-
-        def replaced() -> bool:
-            now = fleet.status()["gateway"]
-            return now["pid"] not in (master, None) and now["state"] == "running"
-
-        return replaced
+    def strike(target: Target, pids: Pids, which: int) -> Undo:
+        pid = pids[kind][which % len(pids[kind])]
+        with suppress(ProcessLookupError):  # the other fault of a pair has ended it
+            os.kill(pid, number)
+        return lambda: None
 
     return strike
 
 
-def both(first: Fault, second: Fault) -> Fault:
-    """Two faults at once."""
+def without_descriptors(kind: str) -> Fault:
+    """A process may not open more files than it has open now."""
 
-    def strike(fleet: Any, time_of: int) -> Callable[[], bool]:
-        replaced = first(fleet, time_of), second(fleet, time_of)
-        return lambda: all(is_replaced() for is_replaced in replaced)
+    def strike(target: Target, pids: Pids, which: int) -> Undo:
+        pid = pids[kind][which % len(pids[kind])]
+        with suppress(ProcessLookupError, FileNotFoundError):
+            before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+            open_now = len(os.listdir(f"/proc/{pid}/fd"))
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(open_now, before[0]), before[1]))
+
+            def undo() -> None:
+                with suppress(ProcessLookupError):
+                    resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+            return undo
+        return lambda: None
 
     return strike
 
 
-def kill_prometheus(fleet: Running, time_of: int) -> Callable[[], bool]:
-    """Prometheus, once it runs."""
-    until(lambda: fleet.status()["prometheus"]["pid"] is not None)
-    pid = fleet.status()["prometheus"]["pid"]
-    os.kill(pid, signal.SIGKILL)
-    return lambda: fleet.status()["prometheus"]["pid"] not in (pid, None)
+def filled(folder: Callable[[], Path]) -> Fault:
+    """A file system without space."""
+
+    def strike(target: Target, pids: Pids, which: int) -> Undo:
+        path = folder() / "filler"
+        with path.open("wb", buffering=0) as filler, suppress(OSError):
+            free = os.statvfs(path.parent)
+            os.posix_fallocate(filler.fileno(), 0, free.f_bavail * free.f_frsize)
+            filler.seek(0, os.SEEK_END)
+            while True:  # what was freed meanwhile
+                filler.write(bytes(1 << 12))
+        return lambda: path.unlink(missing_ok=True)
+
+    return strike
 
 
-def rotate_certificate(fleet: Running, time_of: int) -> Callable[[], bool]:
+def jump(target: Target, pids: Pids, which: int) -> Undo:
+    """The time of day, a day ahead."""
+    file = Path(os.environ[CLOCK])
+
+    def shift(seconds: int) -> None:
+        with file.open("r+b") as stream:
+            stream.write(seconds.to_bytes(8, sys.byteorder, signed=True))
+
+    shift(DAY)
+    return lambda: shift(0)
+
+
+def rotate_certificate(target: Target, pids: Pids, which: int) -> Undo:
     """A new certificate of the same authority."""
+    fleet = fleet_of(target)
     assert fleet.authority is not None
     before = serial_of(fleet)
     make_server(fleet.authority.parent, HOSTS)
-    return lambda: serial_of(fleet) != before
+    until(lambda: serial_of(fleet) != before)
+    return lambda: None
 
 
 def serial_of(fleet: Running) -> str:
@@ -305,133 +422,245 @@ def serial_of(fleet: Running) -> str:
         socket.create_connection(("127.0.0.1", fleet.port), timeout=10) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as connection,
     ):
-        shown = connection.getpeercert()
-    assert shown is not None
-    return str(shown["serialNumber"])
+        certificate = connection.getpeercert()
+    assert certificate is not None
+    return str(certificate["serialNumber"])
 
 
-def restart_all(fleet: Running, time_of: int) -> Callable[[], bool]:
-    """The order returns when it is done."""
-    before = set(fleet.tritons())
-    fleet.order("restart")
-    return lambda: not before & set(fleet.tritons())
+def restart_all(target: Target, pids: Pids, which: int) -> Undo:
+    """The command returns when it is done."""
+    fleet_of(target).order("restart")
+    assert not set(pids["server"]) & set(target.pids()["server"])
+    return lambda: None
 
 
-def reload_gateway(fleet: Running, time_of: int) -> Callable[[], bool]:
-    """Another queue."""
-    before = workers_of(fleet)
-    fleet.change(f"queue = {64 + time_of % 2}", f"queue = {65 - time_of % 2}")
-    return lambda: bool(workers_of(fleet) - before)
+def reload_gateway(target: Target, pids: Pids, which: int) -> Undo:
+    """Another length of the queue."""
+    fleet = fleet_of(target)
+    old, new = ("64", "65") if "queue = 64" in fleet.specification.read_text(encoding="utf-8") else ("65", "64")
+    fleet.change(f"queue = {old}", f"queue = {new}")
+    until(lambda: set(target.pids()["worker"]) != set(pids["worker"]))
+    return lambda: None
 
 
-def workers_of(fleet: Running) -> set[int]:
-    """Process ids of HAProxy's workers."""
-    return set(processes.children(fleet.status()["gateway"]["pid"]))
+def fleet_of(target: Target) -> Running:
+    assert isinstance(target, WholeFleet)
+    return target.fleet
 
+
+SIGNALS: Final = {"stopped": signal.SIGSTOP, "killed": signal.SIGKILL, "terminated": signal.SIGTERM}
+PROCESSES: Final = ("worker", "master", "proxy", "server", "stub", "supervisor", "reconciler", "Prometheus")
+OF_SINGLE: Final = ("proxy", "server", "stub", "supervisor")
+"""Processes of a single server, and of each server of a fleet."""
+ORDERLY_END: Final = {"reconciler"}
+"""Processes that end all by SIGTERM, as they should; of a single server the supervisor."""
+DISK, SHARED_MEMORY, JUMP = "full disk", "full shared memory", "clock jump"
 
 FAULTS: Final[dict[str, Fault]] = {
-    "killed server": sent(signal.SIGKILL, "tritons"),
-    "stopped server": sent(signal.SIGSTOP, "tritons"),
-    "killed stub": sent(signal.SIGKILL, "stubs"),
-    "stopped stub": sent(signal.SIGSTOP, "stubs"),
-    "killed member": sent(signal.SIGKILL, "members"),
-    "killed gateway": kill_gateway,
-    "stopped gateway": stop_gateway(lambda master: processes.children(master)[0]),
-    "stopped gateway, killed member": both(
-        sent(signal.SIGKILL, "members"), stop_gateway(lambda master: processes.children(master)[0])
-    ),
-    "stopped master": stop_gateway(lambda master: master),
-    "stopped proxy": sent(signal.SIGSTOP, "proxies"),
-    "killed Prometheus": kill_prometheus,
+    **{
+        f"{word} {kind}": sent(number, kind)
+        for kind in PROCESSES
+        for word, number in SIGNALS.items()
+        if not (number == signal.SIGTERM and kind in ORDERLY_END)
+    },
+    **{
+        f"no descriptors {kind}": without_descriptors(kind) for kind in ("worker", "server", "supervisor", "reconciler")
+    },
+    DISK: filled(lambda: Path(os.environ["TMPDIR"])),
+    SHARED_MEMORY: filled(lambda: Path("/dev/shm")),
+    JUMP: jump,
+}
+OPERATIONS: Final[dict[str, Fault]] = {
     "rotated certificate": rotate_certificate,
     "reloaded gateway": reload_gateway,
     "rolling restart": restart_all,
-    "stopped single proxy": sent(signal.SIGSTOP, "proxies"),
 }
 
-SINGLE: Final = "stopped single proxy"
-"""The fault of a server without a fleet."""
+Case = tuple[str, ...]
+"""Names of the faults that strike at once."""
 
-BY_DEFAULT: Final = ("stopped gateway", "stopped gateway, killed member", "stopped master", "stopped proxy", SINGLE)
-"""Faults that clients with default options have to survive."""
+
+def process_of(fault: str) -> str:
+    """Kind of the process that a fault strikes; empty if it strikes none."""
+    word = fault.rpartition(" ")[2]
+    return word if word in PROCESSES else ""
+
+
+def cases_of(options: argparse.Namespace) -> list[Case]:
+    """The faults alone, and their pairs, in an order that makes any first part of them a fair sample."""
+    names = [name for name in options.only or FAULTS if name in FAULTS]
+    names = [name for name in names if possible(name, options)]
+    alone: list[Case] = [(name,) for name in names]
+    alone += [(name,) for name in OPERATIONS if (not options.only or name in options.only) and not options.single]
+    twins = set() if options.single else set(OF_SINGLE)
+    pairs: list[Case] = []
+    for first, second in combinations_with_replacement(names, 2):
+        kinds = {process_of(first), process_of(second)}
+        if len(kinds) == 2 or kinds <= twins or (kinds == {""} and first != second):
+            pairs.append((first, second))
+    random.Random(options.seed).shuffle(pairs)
+    return [*([] if options.pairs else alone), *([] if options.alone else pairs)]
+
+
+def possible(name: str, options: argparse.Namespace) -> bool:
+    """Whether a fault can be made here."""
+    kind = process_of(name)
+    if options.single and kind and (kind not in OF_SINGLE or name == "terminated supervisor"):
+        return False
+    if name in (DISK, SHARED_MEMORY):
+        return NAMESPACE in os.environ
+    return name != JUMP or CLOCK in os.environ
 
 
 def main() -> None:
     parser = options_of("faults", __doc__)
-    parser.add_argument("--times", type=int, default=20, help="number of faults of each kind")
-    parser.add_argument("--only", nargs="+", choices=list(FAULTS), default=list(FAULTS))
+    parser.add_argument("--times", type=int, default=1, help="number of times that each case is made")
+    parser.add_argument("--only", nargs="+", metavar="FAULT", choices=[*FAULTS, *OPERATIONS], help="faults to make")
+    parser.add_argument("--alone", action="store_true", help="no pairs")
+    parser.add_argument("--pairs", action="store_true", help="pairs only")
+    parser.add_argument("--lasting", type=float, default=4.0, help="time for which a fault that is no signal lasts [s]")
+    parser.add_argument("--minutes", type=float, default=60.0, help="time after which no further case begins")
+    parser.add_argument("--single", action="store_true", help="one server in place of a fleet")
     options = parser.parse_args()
-    begun = print_header("faults of a fleet", options)
-    rows: list[dict[str, Any]] = []
+    if NAMESPACE not in os.environ and can_mount():
+        command = ["unshare", "--map-root-user", "--mount", sys.executable, *sys.argv]
+        os.execvpe(command[0], command, {**os.environ, NAMESPACE: "1"})
+    with TemporaryDirectory(prefix="faults") as folder, file_systems(Path(folder)):
+        shift_clock_of_children(Path(folder))
+        cases = cases_of(options)
+        begun = print_header(f"faults of a {'server' if options.single else 'fleet'}: {len(cases)} cases", options)
+        for name in (DISK, SHARED_MEMORY, JUMP):
+            if not possible(name, options):
+                CONSOLE.print(f"left out: {name}, which cannot be made here", style="yellow")
+        rows = {case: new_row(case) for case in cases}
+        for row in strike_all(cases, options):
+            add(rows[tuple(row["faults"])], row)
+            report(options, begun, {"rows": list(rows.values()), "summary": []})
+    done = [row for row in rows.values() if row["times"]]
+    CONSOLE.print(table_of(done))
+    summary = summary_of(done, len(cases))
+    report(options, begun, {"rows": done, "cases": len(cases), "summary": summary})
+    raise SystemExit(0 if all(line["met"] for line in summary) else 1)
+
+
+def can_mount() -> bool:
+    """Whether this process can have file systems of its own."""
+    if shutil.which("unshare") is None:
+        return False
+    command = ["unshare", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@contextmanager
+def file_systems(folder: Path) -> Iterator[None]:
+    """File systems of limited size for temporary files and for shared memory, where there is a mount namespace."""
+    if NAMESPACE not in os.environ:
+        yield
+        return
+    mounted = {folder: "1g", Path("/dev/shm"): "256m"}
+    for path, size in mounted.items():
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", path], check=True)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop("LD_PRELOAD", None)
+        tempfile.tempdir = None
+        for path in mounted:
+            subprocess.run(["umount", "--lazy", path], check=False)
+
+
+def shift_clock_of_children(folder: Path) -> None:
+    """Have processes that are started from now on read the time of day through `clock.c`, if it can be compiled."""
+    library, file = folder / "clock.so", folder / "clock"
+    command = ["gcc", "-O1", "-shared", "-fPIC", "-o", library, Path(__file__).with_name("clock.c")]
+    if shutil.which("gcc") is None or subprocess.run(command, check=False).returncode != 0:
+        return
+    file.write_bytes(bytes(8))
+    os.environ |= {CLOCK: str(file), "LD_PRELOAD": str(library)}
+
+
+def strike_all(cases: Sequence[Case], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """What each case did, once and again. A target that did not become whole is replaced by a new one."""
+    end = time.monotonic() + 60 * options.minutes
+    remaining = iter([(case, which) for which in range(options.times) for case in cases])
 
     def fill(repository: Path) -> None:
         write_tracking(repository, MODEL)
         write_toy(repository, start=0.005)
 
-    def strike(fleet: Running | Single, names: Sequence[str]) -> None:
-        for name in names:
-            rows.append(row := suffered(fleet, name, options.times))
-            CONSOLE.print(f"{name}: {row['answered']} answered, {row['again']} asked again, {len(row['lost'])} lost")
-            report(options, begun, {"rows": rows, "summary": []})
+    @contextmanager
+    def opened() -> Iterator[Target]:
+        if options.single:
+            with single(fill) as server:
+                yield server
+        else:
+            with running(fill, gateway="queue = 64", secure=True, prometheus=True, patience=1.0) as fleet:
+                yield WholeFleet(fleet)
 
-    if of_fleet := [name for name in options.only if name != SINGLE]:
-        with running(fill, gateway="queue = 64", secure=True, prometheus=True, patience=1.0) as fleet:
-            strike(fleet, of_fleet)
-    if SINGLE in options.only:
-        with single(fill) as server:
-            strike(server, [SINGLE])
-    CONSOLE.print(table_of(rows))
-    report(options, begun, {"rows": rows, "summary": (summary := summary_of(rows))})
-    raise SystemExit(0 if all(line["met"] for line in summary) else 1)
+    going = True
+    while going:
+        with opened() as target, Load(target) as load:
+            until(target.whole)
+            for case, which in remaining:
+                if time.monotonic() > end:
+                    going = False
+                    break
+                row = suffered(target, load, case, which, options.lasting)
+                yield row
+                if row["not_whole"]:
+                    break
+            else:
+                going = False
 
 
-def suffered(fleet: Running | Single, name: str, times: int) -> dict[str, Any]:
-    """One kind of fault, again and again."""
-    flow, whole = [], []
-    with Load(fleet, default=name in BY_DEFAULT) as load:
-        for time_of in range(times):
-            begin = time.perf_counter()
-            replaced = FAULTS[name](fleet, time_of)
-            flow.append(load.settle(begin))
-            whole.append(wait_until_whole(fleet, replaced, name) - begin)
-            time.sleep(HELD)
+def suffered(target: Target, load: Load, case: Case, which: int, lasting: float) -> dict[str, Any]:
+    """One case, once."""
+    load.counts()
+    pids = target.pids()
+    begin = time.perf_counter()
+    faults = [(FAULTS | OPERATIONS)[name] for name in case]
+    undo = [fault(target, pids, which + number * twins(case)) for number, fault in enumerate(faults)]
+    if any(not process_of(name) or name.startswith("no descriptors") for name in case if name in FAULTS):
+        time.sleep(lasting)
+    for end_fault in undo:
+        end_fault()
+    flow = whole = None
+    state = ""
+    try:
+        flow = load.settle(begin)
+        whole = wait_until_whole(target) - begin
         load.settle(time.perf_counter())
-    return {
-        "fault": name,
-        "times": len(whole),
-        "answered": load.answered,
-        "again": load.again,
-        "lost": load.lost,
-        "wrong": load.wrong,
-        "flow_s": flow,
-        "whole_s": whole,
-        "slowest_s": load.slowest,
-    }
+    except SystemExit:
+        state = state_of(target)
+    counts = load.counts()
+    words = f"{counts['answered']} answered, {len(counts['lost'])} lost, {counts['wrong']} wrong"
+    words += f", whole after {whole:.1f} s" if whole is not None else f", NOT whole after {LONGEST:g} s: {state}"
+    CONSOLE.print(f"{' + '.join(case)}: {words}", markup=False, soft_wrap=True)
+    for error in counts["lost"][:3]:
+        CONSOLE.print(f"  {error}", markup=False, soft_wrap=True)
+    return {"faults": list(case), "flow_s": flow, "whole_s": whole, "not_whole": state, **counts}
 
 
-def wait_until_whole(fleet: Running | Single, replaced: Callable[[], bool], name: str) -> float:
-    """The moment from which on what was struck has been replaced, and every server takes requests.
+def twins(case: Case) -> bool:
+    """Whether both faults strike a process of the same kind: then of two servers."""
+    return len(case) == 2 and process_of(case[0]) == process_of(case[1]) != ""
+
+
+def wait_until_whole(target: Target) -> float:
+    """The moment from which on every process runs as wanted, and does so for a while.
 
     Raises:
-        SystemExit: that takes too long; how the fleet is then is printed.
+        SystemExit: that takes too long.
     """
-
-    def is_well() -> bool:
-        return holds(lambda: replaced() and fleet.whole())
-
-    try:
-        while True:
-            until(is_well, LONGEST)
-            moment, who = time.perf_counter(), fleet.tritons() + fleet.stubs()
-            time.sleep(SURE)  # a server may not have been found to be ill yet
-            if is_well() and fleet.tritons() + fleet.stubs() == who:
+    deadline = time.perf_counter() + LONGEST
+    while True:
+        until(lambda: holds(target.whole), deadline - time.perf_counter())
+        moment, before = time.perf_counter(), target.pids()
+        time.sleep(SURE)  # a fault may not have been noticed yet
+        with suppress(BeampipeError, OSError):
+            if target.whole() and target.pids() == before:
                 return moment
-    except SystemExit:
-        CONSOLE.print(fleet.status(), fleet.tritons(), fleet.stubs(), markup=False)
-        for log in sorted(fleet.run.logs.glob("cpu-*.log")) if isinstance(fleet, Running) else ():
-            said = [line for line in log.read_text(errors="replace").splitlines() if "beampipe: " in line]
-            CONSOLE.print(log.name, *said[-12:], sep="\n", markup=False)
-        raise SystemExit(f"{name}: the fleet was not whole again within {LONGEST:g} s") from None
 
 
 def holds(what: Callable[[], bool]) -> bool:
@@ -441,24 +670,60 @@ def holds(what: Callable[[], bool]) -> bool:
     return False
 
 
+def state_of(target: Target) -> str:
+    """The state of a target that is not whole."""
+    try:
+        return f"{target.status()} {target.pids()}"
+    except (BeampipeError, OSError) as error:
+        return str(error)
+
+
+def new_row(case: Case) -> dict[str, Any]:
+    """A row without figures."""
+    lists: dict[str, list[Any]] = {name: [] for name in ("lost", "not_whole", "flow_s", "whole_s")}
+    return {"faults": list(case), "times": 0, "answered": 0, "wrong": 0, "slowest_s": 0.0, **lists}
+
+
+def add(row: dict[str, Any], once: Mapping[str, Any]) -> None:
+    """Add the figures of one time to those of all times."""
+    row["times"] += 1
+    row["answered"] += once["answered"]
+    row["wrong"] += once["wrong"]
+    row["slowest_s"] = max(row["slowest_s"], once["slowest_s"])
+    row["lost"] += once["lost"]
+    for name in ("not_whole", "flow_s", "whole_s"):
+        row[name] += [once[name]] if once[name] else []
+
+
 def table_of(rows: Sequence[dict[str, Any]]) -> Any:
-    numbers = ("times", "answered", "again", "lost", "wrong", "flow [s]", "worst", "whole [s]", "worst", "slowest [s]")
-    words = "flow: each client has an answer again; whole: every server takes requests; slowest: of any event"
-    table = make_table("faults of a fleet under eight clients", ("fault",), numbers, caption=words)
+    numbers = ("times", "answered", "lost", "wrong", "not whole", "flow [s]", "worst", "whole [s]", "worst", "slowest")
+    words = "flow: each client has an answer again; whole: all runs as wanted; slowest: of any request [s]"
+    table = make_table("faults under eight default clients", ("faults",), numbers, caption=words)
     for row in rows:
-        counts = (row["times"], row["answered"], row["again"], len(row["lost"]), row["wrong"])
-        times = [value for key in ("flow_s", "whole_s") for value in (np.median(row[key]), max(row[key]))]
-        table.add_row(row["fault"], *map(str, counts), *(f"{value:.2f}" for value in (*times, row["slowest_s"])))
+        counts = (row["times"], row["answered"], len(row["lost"]), row["wrong"], len(row["not_whole"]))
+        times = [number for key in ("flow_s", "whole_s") for number in (median(row[key]), max(row[key], default=0.0))]
+        times.append(row["slowest_s"])
+        table.add_row(" + ".join(row["faults"]), *map(str, counts), *(f"{seconds:.2f}" for seconds in times))
     return table
 
 
-def summary_of(rows: Sequence[dict[str, Any]]) -> list[dict[str, object]]:
-    """Nothing lost, nothing wrong."""
+def median(values: Sequence[float]) -> float:
+    return float(np.median(values)) if values else float("nan")
+
+
+def summary_of(rows: Sequence[dict[str, Any]], cases: int) -> list[dict[str, object]]:
+    """Nothing lost, nothing wrong, and always whole again; alone and in pairs."""
     lines = []
-    for row in rows:
-        words = f"{row['answered']} answered, {len(row['lost'])} lost, {row['wrong']} wrong in {row['times']} faults"
-        words += f"; first: {row['lost'][0][:200]}" if row["lost"] else ""
-        lines.append(verdict(row["fault"], not row["lost"] and not row["wrong"] and row["answered"] > 0, words))
+    for name, size in (("alone", 1), ("pairs", 2)):
+        chosen = [row for row in rows if len(row["faults"]) == size]
+        if not chosen:
+            continue
+        times, answered = sum(row["times"] for row in chosen), sum(row["answered"] for row in chosen)
+        lost, wrong = sum(len(row["lost"]) for row in chosen), sum(row["wrong"] for row in chosen)
+        ill = sum(len(row["not_whole"]) for row in chosen)
+        words = f"{len(chosen)} of {cases} cases, {times} times: {answered} answered, {lost} lost, {wrong} wrong"
+        words += f", {ill} times not whole afterwards"
+        lines.append(verdict(name, not lost and not wrong and not ill and answered > 0, words))
     return lines
 
 

@@ -69,6 +69,10 @@ _COMMANDS: dict[str, tuple[str, Callable[[], Any]]] = {
         _imported("beampipe.tracking.cli:app"),
     ),
     "serving": ("Track finding as a service.", _imported("beampipe.serving.cli:app")),
+    "triton": (
+        "Any NVIDIA Triton: run it under supervision, load and unload models.",
+        _imported("beampipe.triton.cli:app"),
+    ),
     "fleet": ("Many Tritons behind one gateway: here, on Slurm, on Kubernetes.", _fleet),
     "calibration": ("Quark/gluon tagging: scale factors from ROOT files.", _imported("beampipe.calibration.cli:app")),
     "analysisops": (

@@ -12,6 +12,7 @@ from dataclasses import astuple, dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
 from itertools import islice, pairwise
+from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Final, TypeVar, overload
 
@@ -747,19 +748,31 @@ class Tracks(Table):
         )
         return pt
 
-    def plot(self, *, min_pt: float = 1.0, show_truth: bool | None = None, field: float = 2.0) -> Figure:
-        """The figure that `Event.plot` draws of the event and these tracks.
+    def plot(
+        self,
+        *,
+        min_pt: float = 1.0,
+        show_truth: bool | None = None,
+        detector: str | Path | Shown | None = None,
+        field: float | None = None,
+        dark: bool = False,
+    ) -> Figure:
+        """The figure that `Event.plot` draws of the event and these tracks, with the same arguments.
 
         Args:
             min_pt: lowest pT of a track that is drawn [GeV].
             show_truth: whether simulated particles are drawn, as broad pale lines.
+            detector: detector whose layers are drawn.
             field: solenoidal field, for the pT of tracks that were not fitted [T].
+            dark: draw on a dark ground.
 
         Raises:
             MissingExtraError: matplotlib is not installed.
             TypeError: the tracks have no event.
         """
-        return self._event("found_in(event).plot()").plot(self, min_pt=min_pt, show_truth=show_truth, field=field)
+        return self._event("found_in(event).plot()").plot(
+            self, min_pt=min_pt, show_truth=show_truth, detector=detector, field=field, dark=dark
+        )
 
     def columns(self) -> dict[str, ndarray]:
         """`n_hits` of each track, and where known `pt` [GeV] and the parameters of the fit, `chi2` and `fitted`.
@@ -878,7 +891,9 @@ class Event(Shown):
         *,
         min_pt: float = 1.0,
         show_truth: bool | None = None,
-        field: float = 2.0,
+        detector: str | Path | Shown | None = None,
+        field: float | None = None,
+        dark: bool = False,
     ) -> Figure:
         """A figure of two views, x-y and r-z: hits as dots, tracks coloured by pT, fakes dashed in red.
 
@@ -887,7 +902,10 @@ class Event(Shown):
             min_pt: lowest pT of a track that is drawn [GeV].
             show_truth: whether simulated particles are drawn, as broad pale lines; if not given, where there are no
                 tracks.
-            field: solenoidal field, for the pT of tracks that were not fitted [T].
+            detector: detector whose layers are drawn, as for `beampipe.tracking.draw_event`; by default the shipped
+                model that the hits fit.
+            field: solenoidal field, for the pT of tracks that were not fitted [T]; by default that of the detector.
+            dark: draw on a dark ground.
 
         Returns:
             A figure of matplotlib, which a notebook shows; ``figure.savefig("event.pdf")`` writes it.
@@ -898,12 +916,18 @@ class Event(Shown):
         """
         expect_type("plot", tracks, (Tracks, NoneType), "call event.plot() or event.plot(finder.find(event))")
         figure: Figure = import_name("beampipe.tracking.display:event_figure")(
-            self, tracks, min_pt=min_pt, show_truth=show_truth, field=field
+            self, tracks, min_pt=min_pt, show_truth=show_truth, detector=detector, field=field, dark=dark
         )
         return figure
 
     def display(
-        self, tracks: Tracks | None = None, *, min_pt: float = 1.0, field: float = 2.0, height: int = 560
+        self,
+        tracks: Tracks | None = None,
+        *,
+        min_pt: float = 1.0,
+        detector: str | Path | Shown | None = None,
+        field: float | None = None,
+        height: int = 560,
     ) -> Page:
         """An interactive page, which a notebook shows: 3D, x-y and r-z; ``.write("event.html")`` writes it.
 
@@ -912,7 +936,8 @@ class Event(Shown):
         Args:
             tracks: tracks that were found in the event; None for the hits, and the truth if there is one, alone.
             min_pt: pT cut at which the view opens [GeV]; 0 for none, at most 50.
-            field: solenoidal field, for the pT of tracks that were not fitted [T].
+            detector: detector whose layers are drawn, as for `plot`.
+            field: solenoidal field, for the pT of tracks that were not fitted [T]; by default that of the detector.
             height: height of the view [pixels].
 
         Raises:
@@ -920,7 +945,7 @@ class Event(Shown):
             ConfigError: `min_pt` is outside 0 .. 50 GeV.
         """
         page: Page = import_name("beampipe.tracking.display:event_page")(
-            self, tracks, min_pt=min_pt, field=field, height=height
+            self, tracks, min_pt=min_pt, detector=detector, field=field, height=height
         )
         return page
 

@@ -45,6 +45,12 @@ class Shown:
         return html_table(type(self).__name__, self.facts().items())
 
 
+def shown_folder(folder: Path) -> Path:
+    """A folder as notebooks show it: one of the package relative to it, so that it is the same on every machine."""
+    package = Path(__file__).parents[1]
+    return folder.relative_to(package) if folder.is_relative_to(package) else folder
+
+
 def html_table(
     title: str, rows: Iterable[Sequence[object]], heads: Sequence[str] = (), *, caption: str = "", most: int = MOST_ROWS
 ) -> str:

@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
-from multiprocessing import active_children, resource_tracker
+from multiprocessing import active_children, parent_process, resource_tracker
 from pathlib import Path
-from threading import current_thread, main_thread
+from threading import Thread, current_thread, main_thread
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 
@@ -188,8 +188,8 @@ class WorkerPool:
 def worker_pool(workers: int, **options: Any) -> Iterator[WorkerPool]:
     """A pool of spawned processes, as gRPC and OpenMP do not work after a fork.
 
-    Ctrl-C in the terminal ends the workers at once and silently, as does an exception that leaves the block. The block
-    ends when all tasks are done.
+    Ctrl-C in the terminal ends the workers at once and silently, as does an exception that leaves the block, or the end
+    of this process by any signal. The block ends when all tasks are done.
 
     Args:
         workers: number of processes.
@@ -198,7 +198,7 @@ def worker_pool(workers: int, **options: Any) -> Iterator[WorkerPool]:
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
-    executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_on_interrupts, **options)
+    executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _enter_worker, **options)
     with executor, ending_workers():
         yield WorkerPool(executor)
 
@@ -224,6 +224,19 @@ def holding_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         if came and callable(handler):
             handler(*came[0])
+
+
+def _enter_worker() -> None:
+    """Let this worker process end on Ctrl-C, and with its parent."""
+    end_on_interrupts()
+    Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    """End this process when its parent has ended: a killed parent cannot tell its workers to stop."""
+    if (parent := parent_process()) is not None:
+        parent.join()
+    os._exit(1)
 
 
 def end_on_interrupts() -> None:
@@ -326,6 +339,12 @@ def children(pid: int) -> tuple[int, ...]:
             with suppress(*_ENDED):  # a thread may end meanwhile
                 pids.extend(map(int, path.read_text().split()))
     return tuple(pids)
+
+
+def parent(pid: int) -> int | None:
+    """Process id of the parent of a process; None if there is no such process."""
+    fields = _stat(pid)
+    return int(fields[1]) if fields else None
 
 
 def processor_time(pid: int) -> float | None:

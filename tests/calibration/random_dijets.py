@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Tagger
-from beampipe.calibration.events.dijets import CUT_NAMES, CutFlow, Dijets, RunRange
+from beampipe.calibration.events.dijets import CUT_NAMES, CutFlow, Dijets, RunRange, WeightUnits
 from beampipe.calibration.events.fill import FillSettings
 
 PT_EDGES = (500.0, 800.0, 1200.0, 2000.0)
@@ -54,7 +54,7 @@ def fill_settings(**changes: Any) -> FillSettings:
         "taggers": (Tagger("n_trk", 25, 0.0, 50.0),),
         "selection": DijetSelection(),
         "energy": Energy(2, 1),
-        "weight_bits": 30,
+        "units": WeightUnits(30),
         "labelled": True,
         "weight_names": ("nominal", "one", "two"),
         "kinematics": ("trk_eff", "jes_1_up", "jer_1_down"),

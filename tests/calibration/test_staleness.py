@@ -84,6 +84,7 @@ CASES: Final = {
         lambda c: replace(c, taggers=(*c.taggers, Tagger("gbdt2", 10, 0.0, 1.0, c.taggers[1].model))),
         of(("predict", "fill", "merge", *ENDS)),
     ),
+    "the largest loss": Case(lambda c: replace(c, max_dropped=0.2), of(("factors",))),
     "a working point": Case(lambda c: replace(c, working_points=(0.5, 0.6)), of(("extract", "factors"))),
     "the seed": Case(
         lambda c: replace(c, bootstrap=Bootstrap(12, 2)),
@@ -306,7 +307,7 @@ def test_every_field_of_the_configuration_is_in_a_case() -> None:
         *("output", "chunk_events"),  # tests/calibration/test_run.py
         *("samples", "nominal", "data"),
         *("pt_edges", "working_points", "keep_tables", "selection", "regions", "taggers", "energy", "layout"),
-        *("bootstrap", "systematics", "shifts"),
+        *("bootstrap", "systematics", "shifts", "max_dropped"),
     }
     assert set(Configuration.__dataclass_fields__) == tried
     assert {one.name for one in SYSTEMATICS} == {"pdf", "tracking", "energy", "shower", "gluons", "closure"}

@@ -1,4 +1,4 @@
-"""Ctrl-C while Pythia or ACTS work: in calls of C++ that Python cannot leave."""
+"""Ctrl-C, SIGTERM and SIGKILL while Pythia or ACTS work: in calls of C++ that Python cannot leave."""
 
 from __future__ import annotations
 
@@ -18,10 +18,18 @@ pytest.importorskip("acts")
 pytest.importorskip("pythia8mc")
 
 
-@pytest.mark.parametrize("interrupt", [os.killpg, os.kill])
-@pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_ends_a_simulation_and_leaves_nothing(
-    workers: int, interrupt: Callable[[int, int], None], tmp_path: Path
+@pytest.mark.parametrize(
+    ("workers", "interrupt", "number", "text"),
+    [
+        (1, os.killpg, signal.SIGINT, "beampipe: interrupted\n"),
+        (2, os.killpg, signal.SIGINT, "beampipe: interrupted\n"),
+        (2, os.kill, signal.SIGINT, "beampipe: interrupted\n"),
+        (1, os.kill, signal.SIGTERM, "beampipe: ended by SIGTERM\n"),
+        (2, os.kill, signal.SIGKILL, "not written"),
+    ],
+)
+def test_a_signal_ends_a_simulation_and_leaves_nothing(
+    workers: int, interrupt: Callable[[int, int], None], number: signal.Signals, text: str, tmp_path: Path
 ) -> None:
     """With an empty cache, Pythia starts first: one call of many seconds, which a signal to the parent does not end."""
     (tmp_path / "here").mkdir()
@@ -42,12 +50,15 @@ def test_ctrl_c_ends_a_simulation_and_leaves_nothing(
         time.sleep(0.02)
     children = processes.children(command.pid)
     cached = {path for path in (tmp_path / "cache").rglob("*") if path.suffix == ".npz"}
-    interrupt(command.pid, signal.SIGINT)
-    said = command.communicate(timeout=300)
-    assert (command.returncode, said) == (130, ("", "beampipe: interrupted\n"))
-    assert not list((tmp_path / "here").iterdir())
-    # Nothing half made is left there, and no call was waited for, which would have added to it.
-    assert {path for path in (tmp_path / "cache").rglob("*") if path.is_file()} == cached
+    interrupt(command.pid, number)
+    output = command.communicate(timeout=300)
+    killed = number == signal.SIGKILL
+    assert command.returncode == (-number if killed else 128 + number)
+    if not killed:  # a killed command cannot remove its own partial file
+        assert output == ("", text)
+        assert not list((tmp_path / "here").iterdir())
+        # Nothing half made is left there, and no call was waited for, which would have added to it.
+        assert {path for path in (tmp_path / "cache").rglob("*") if path.is_file()} == cached
     # Python's own tracker of resources ends when it sees that all others have.
     deadline = time.monotonic() + 300
     while any(processes.is_alive(pid) for pid in children):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import pytest
 from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
 from beampipe.tracking import PIPELINES, load_model, load_pipeline, load_track_fitter, shipped_events, shipped_models
 from beampipe.tracking.catalogue import CARD, complete_model, complete_pipeline
-from beampipe.tracking.models import Performance, TrackerModel, name_layers
+from beampipe.tracking.models import BinnedEfficiency, Performance, TrackerModel, name_layers
 from beampipe.tracking.models.card import model_overview, new_folder, pipeline_rows, renew_digests, write_model
 from beampipe.tracking.windows import load_windows
 
@@ -31,8 +31,7 @@ MEASURED = Performance(
     fakes=0.01,
     hits_on_tracks=0.4,
     milliseconds=10.0,
-    pt_edges=(0.3, 0.5, 1.0, 5.0),
-    by_pt=(0.05, 0.6, 0.99),
+    curves={"pt": BinnedEfficiency((0.3, 0.5, 1.0, 5.0), (200, 100, 100), (10, 60, 99))},
     displaced=0.5,
     dense=None,
 )
@@ -113,14 +112,17 @@ DAMAGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "no weights": (lambda card: card.update(weights={}), "weights: got none, expected some"),
     "a path": (lambda card: card.update(path="/elsewhere"), "unknown key 'path'"),
     "fewer bins": (
-        lambda card: card.update(performance={"exatrkx": _table(MEASURED) | {"by_pt": [1.0]}}),
-        "got 1 bins and 4 pt_edges",
+        lambda card: card.update(
+            performance={"exatrkx": _table(MEASURED) | {"curves": {"pt": {"edges": [1], "total": [1], "matched": [1]}}}}
+        ),
+        r"got \(0, 1, 1\) bins of edges",
     ),
 }
 
 
 def _table(measured: Performance) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(measured).items()}
+    table: dict[str, Any] = json.loads(json.dumps(asdict(measured)))
+    return table
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -164,20 +166,41 @@ def test_a_model_runs_what_it_was_trained_for(copied: Path) -> None:
         load_pipeline("exatrkx_walk", threads=1, model=copied)
 
 
-def test_weaknesses_are_told_from_numbers() -> None:
+def test_every_weak_bin_is_listed() -> None:
     assert list(MEASURED.weaknesses()) == [
-        "pT 0.3 to 1 GeV: 5 to 60 %",
+        "pT 0.3 to 1 GeV: 5 to 60 % (of 300)",
         "from 2 to 100 mm off the beam line: 50 %",
     ]
-    assert list(replace(MEASURED, by_pt=(0.95, 0.99, 0.99), displaced=None).weaknesses()) == []
     assert "within 10 mrad of another track: 40 %" in replace(MEASURED, dense=0.4).weaknesses()
+    weak_in_many_places = replace(
+        MEASURED,
+        displaced=None,
+        curves={
+            "pt": BinnedEfficiency((0.3, 0.5, 1.0, 5.0, 50.0), (100, 100, 100, 20), (89, 95, 99, 16)),
+            "eta": BinnedEfficiency((-3.0, -1.0, 1.0, 3.0), (100, 100, 100), (80, 90, 70)),
+            "vertex_z": BinnedEfficiency((-240.0, 0.0, 240.0), (0, 50), (0, 50)),
+            "origin": BinnedEfficiency((0.0, 2.0, 5.0), (90, 9), (90, 3)),
+            "jets": BinnedEfficiency((0.001, 0.0018, 0.0032, 1.0), (100, 100, 9000), (29, 61, 8990)),
+        },
+    )
+    assert list(weak_in_many_places.weaknesses()) == [
+        "pT 0.3 to 0.5 GeV: 89 +- 3 % (of 100)",
+        "pT 5 to 50 GeV: 80 +- 9 % (of 20)",
+        "eta -3 to -1: 80 +- 4 % (of 100)",
+        "eta 1 to 3: 70 +- 5 % (of 100)",
+        "origin at r = 2 to 5 mm: 33 +- 13 % (of 9)",
+        "in hard jets, distance to the nearest track 0.001 to 0.0032: 29 to 61 % (of 200)",
+    ]
+    assert list(weak_in_many_places.untested()) == ["vertex z -240 to 0 mm", "origin at r = 2 to 5 mm"]
+    assert list(MEASURED.untested()) == ["cores of hard jets"]
 
 
 def test_the_overview_names_every_pipeline(copied: Path) -> None:
     model = replace(load_model(copied), performance={"module_map": MEASURED})
     told = "\n".join(model_overview(model))
     assert all(f"  {name}: " in told for name in model.pipelines)
-    assert "finds less than 90 % of: pT 0.3 to 1 GeV: 5 to 60 %" in told
+    assert "finds less than 90 % of: pT 0.3 to 1 GeV: 5 to 60 % (of 300)" in told
+    assert "too few particles to tell: cores of hard jets" in told
     assert "efficiency 99.00 %" in told
     assert told.count("not measured") == len(model.pipelines) - 1
     assert told.count("cannot take events of more than 60,000 hits (use module_map_soft)") == 2  # the soft networks

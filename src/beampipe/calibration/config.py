@@ -5,7 +5,8 @@ Unknown keys, invalid values and unknown names raise an error with a suggestion.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from glob import glob
 from itertools import pairwise
@@ -61,7 +62,8 @@ class DijetSelection:
         max_pt_ratio: limit that harder pT / softer pT must stay below.
         max_abs_eta: limit that the \\|eta\\| of both jets must stay below.
         min_n_trk: number of tracks that both jets must at least have.
-        max_abs_weight: limit that the size of the nominal weight must stay below.
+        max_weight: limit that the size of the nominal weight must stay below, in units of its median in the slice; 0
+            for no limit. What a limit drops is reported as a share of the events.
     """
 
     min_subleading_pt: float = 500.0
@@ -69,12 +71,16 @@ class DijetSelection:
     max_pt_ratio: float = 1.5
     max_abs_eta: float = 2.1
     min_n_trk: int = 2
-    max_abs_weight: float = 100.0
+    max_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("min_subleading_pt", "max_abs_eta", "max_abs_weight"):
+        for name in ("min_subleading_pt", "max_abs_eta"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"selection: got {name} {getattr(self, name)}, expected more than 0")
+        if self.max_weight != 0 and not self.max_weight > 1:
+            raise ConfigError(
+                f"selection: got max_weight {self.max_weight}, expected more than 1 (medians), or 0 for none"
+            )
         if not self.min_subleading_pt < self.max_leading_pt:
             raise ConfigError(
                 f"selection: got max_leading_pt {self.max_leading_pt}, expected more than min_subleading_pt"
@@ -238,7 +244,8 @@ class InputSample:
         files: ROOT files, sorted, without repetition.
         kind: simulation, data or pseudo-data.
         luminosity: integrated luminosity that simulation is scaled to [1/pb].
-        weight_bits: number of bits after the point that weights are rounded to, so that their sums are exact.
+        weight_bits: number of bits after the point that weights are rounded to, in units of about the median of their
+            slice, so that their sums are exact.
         cross_section: cross section of a simulated sample of one slice [pb], if no file and no manifest has it.
         filter_efficiency: generator filter efficiency, if no file and no manifest has it.
     """
@@ -311,6 +318,8 @@ class Configuration(Shown):
         pt_edges: edges of the bins of jet pT [GeV].
         working_points: quark efficiencies aimed at.
         chunk_events: approximate number of events per chunk; no result depends on it.
+        max_dropped: largest share of the events inside the cuts on pT and eta that quality, labels or weights may each
+            drop in a sample; above it, commands end with an error after they have written the result.
         keep_tables: whether to keep jet tables and scores, so that a change of bins does not read ROOT files again.
         selection: cuts on the two leading jets.
         regions: rule that assigns jets to the forward and the central region.
@@ -329,6 +338,7 @@ class Configuration(Shown):
     pt_edges: tuple[float, ...] = (500.0, 600.0, 800.0, 1000.0, 1200.0, 1500.0, 2000.0)
     working_points: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8)
     chunk_events: int = 100_000
+    max_dropped: float = 0.1
     keep_tables: bool = True
     selection: DijetSelection = field(default_factory=DijetSelection)
     regions: Regions = field(default_factory=Regions)
@@ -354,6 +364,8 @@ class Configuration(Shown):
             raise ConfigError(f"working_points: got {self.working_points}, expected fractions between 0 and 1")
         if self.chunk_events < 1:
             raise ConfigError(f"chunk_events: got {self.chunk_events}, expected 1 or more")
+        if not 0 < self.max_dropped <= 1:
+            raise ConfigError(f"max_dropped: got {self.max_dropped}, expected a share, more than 0 up to 1")
         if not self.taggers:
             raise ConfigError("taggers: got none, expected at least one")
         self._check_samples()
@@ -472,6 +484,37 @@ def load_configuration(path: str | Path, *, output: str | Path | None = None) ->
     return replace(configuration, taggers=tuple(taggers))
 
 
+def _matches(pattern: str, folder: Path, where: str) -> Iterator[str]:
+    """The files of a pattern: one of that very name if it exists, otherwise those of each ``{one,or,other}`` form.
+
+    Raises:
+        FileError: there are none.
+    """
+    for each in [pattern] if (folder / pattern).is_file() else alternatives(pattern):
+        matched = [each] if (folder / each).is_file() else glob(each, root_dir=folder, recursive=True)
+        if not matched:
+            of_pattern = f" of {pattern!r}" if each != pattern else ""
+            raise FileError(f"{where}: got files {each!r}{of_pattern}, which matches no file in {folder}")
+        yield from matched
+
+
+_BRACES: Final = re.compile(r"\{([^{}]*,[^{}]*)\}")
+"""Innermost braces with several forms."""
+
+
+def alternatives(pattern: str) -> tuple[str, ...]:
+    """The forms of a pattern with braces, as in a shell.
+
+    >>> alternatives("mc_{a,b{1,2}}.root")
+    ('mc_a.root', 'mc_b1.root', 'mc_a.root', 'mc_b2.root')
+    """
+    braces = _BRACES.search(pattern)
+    if braces is None:
+        return (pattern,)
+    before, after = pattern[: braces.start()], pattern[braces.end() :]
+    return tuple(form for part in braces[1].split(",") for form in alternatives(f"{before}{part}{after}"))
+
+
 def _with_files(entry: Any, folder: Path, where: str) -> Any:
     """The table of a sample with its file patterns expanded; any other value is returned unchanged."""
     if not isinstance(entry, Mapping):
@@ -486,8 +529,5 @@ def _with_files(entry: Any, folder: Path, where: str) -> Any:
         if is_remote(pattern):
             files.add(Path(pattern))
             continue
-        matched = glob(pattern, root_dir=folder, recursive=True)
-        if not matched:
-            raise FileError(f"{where}: got files {pattern!r}, which matches no file in {folder}")
-        files.update(folder / match for match in matched)
+        files.update(folder / match for match in _matches(pattern, folder, where))
     return {**entry, "files": tuple(sorted(files))}

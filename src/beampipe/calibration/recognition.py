@@ -19,6 +19,7 @@ from beampipe.calibration.ntuple.inspection import (
     branches_by_tree,
     missing_branches,
     sums_of_weights,
+    weight_counts,
     weight_names,
 )
 from beampipe.errors import FileError
@@ -234,8 +235,9 @@ def _sums(file: Any, source: EventSource, layout: Layout) -> tuple[str, str]:
     if layout.sums.source in ("none", "manifest", "events"):
         return f"sums of weights: to be given by layout.sums (source is {layout.sums.source!r})", ""
     try:
-        names = weight_names(source)
-        sums = sums_of_weights(file, source, len(names), ())
+        counts = weight_counts(source)
+        names = weight_names(source, counts)
+        sums = sums_of_weights(file, source, counts, ()).sums
     except FileError as error:
         return "", str(error).removeprefix(f"{source.path}: ")
     return f"sums of weights: {len(names)} by {layout.sums.source}, nominal {sums[0]:.6g}", ""

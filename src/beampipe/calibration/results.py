@@ -11,13 +11,13 @@ from numpy import ndarray
 
 from beampipe.arrays import Float64
 from beampipe.calibration.config import Configuration
-from beampipe.calibration.events.dijets import CUT_NAMES
-from beampipe.calibration.events.histograms import read_filled
+from beampipe.calibration.method.dropped import CutNumbers, cut_numbers_of
 from beampipe.calibration.method.factors import FactorKey, Factors
 from beampipe.calibration.method.joint import JointUncertainties, joint_uncertainties
 from beampipe.calibration.method.matrix import Efficiencies, cumulated, read_arrays, scale_factors, truth
 from beampipe.calibration.method.reweight import FORWARD
 from beampipe.calibration.method.templates import Templates, templates_of
+from beampipe.calibration.tasks.method import read_slices
 from beampipe.calibration.tasks.plan import Plan, SamplePlan
 from beampipe.notebook import Shown
 from beampipe.workflow import Recipe, Store
@@ -29,13 +29,13 @@ class SampleResult:
 
     Attributes:
         templates: numbers of jets of the nominal variation, without replicas.
-        cut_events: (n_cuts,) number of events after each of `CUT_NAMES`.
-        cut_weights: (n_cuts,) sum of the weights of these events, scaled to the luminosity.
+        cuts: its cut flow.
+        weight_units: description of the units that its weights were rounded to.
     """
 
     templates: Templates
-    cut_events: Float64[ndarray, " c"]
-    cut_weights: Float64[ndarray, " c"]
+    cuts: CutNumbers
+    weight_units: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,17 +141,18 @@ def collect_results(plan: Plan, store: Store) -> Results:
 
 
 def _sample_result(store: Store, part: SamplePlan) -> SampleResult:
-    by_slice = {number: read_filled(store.require(recipe)) for number, recipe in part.merged.items()}
+    by_slice = read_slices(store, part)
     every = templates_of(by_slice, part.bookkeeping, part.sample.weight_bits)
     templates = Templates(
         every.axes, every.variations[:1], every.values[:1], every.squares[:1], every.replicas[:0], every.entries
     )
-    events, weights = np.zeros(len(CUT_NAMES)), np.zeros(len(CUT_NAMES))
-    for each in part.bookkeeping.slices:
-        flow = by_slice[each.number].cut_flow
-        events = events + flow.events
-        weights = weights + flow.weight * 2.0**-part.sample.weight_bits * each.factors[0]
-    return SampleResult(templates, events, weights)
+    cuts = cut_numbers_of(by_slice, part.bookkeeping, part.sample.weight_bits)
+    units = "; ".join(
+        f"slice {each.number}: weights in units of 2^{each.exponent - part.sample.weight_bits}, median"
+        f" {each.median_weight:.4g}"
+        for each in part.bookkeeping.slices
+    )
+    return SampleResult(templates, cuts, units)
 
 
 def _true_factor(key: FactorKey, factors: Factors, measured: Efficiencies, data: Templates) -> Float64[ndarray, " p"]:

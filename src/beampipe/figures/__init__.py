@@ -28,12 +28,36 @@ METADATA: Final[dict[str, dict[str, Any]]] = {
 """Metadata by format: who wrote it, but not when, so that the same figure gives the same bytes."""
 
 
+PALETTE: Final = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#4a4f57", "#f0e442")
+"""Colours of curves and bands, in this order. The colour-blind can distinguish them.
+
+Source: M. Okabe, K. Ito, "Color Universal Design" (2008), https://jfly.uni-koeln.de/color/, with a grey for black.
+"""
+
+INK: Final = "#1b1f24", "#d8dee9"
+"""Colour of text, axes and points on a light and on a dark ground."""
+
+GROUND: Final = "#ffffff", "#12161d"
+"""Colour of a light and of a dark ground."""
+
+
+def ground(*, dark: bool = False) -> Any:
+    """Settings of matplotlib for figures on a light or a dark ground."""
+    from cycler import cycler
+
+    inked = ("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color")
+    grounds = ("figure.facecolor", "axes.facecolor", "savefig.facecolor")
+    colours = dict.fromkeys(inked, INK[dark]) | dict.fromkeys(grounds, GROUND[dark])
+    return {**colours, "axes.prop_cycle": cycler(color=PALETTE)}
+
+
 @contextmanager
-def drawing(settings: Mapping[str, Any] | None = None) -> Iterator[None]:
-    """Context with the plotting style of ATLAS. Figures must be made and saved inside it.
+def drawing(settings: Mapping[str, Any] | None = None, *, dark: bool = False) -> Iterator[None]:
+    """Context with the plotting style of ATLAS and our colours. Figures must be made and saved inside it.
 
     Args:
         settings: further settings of matplotlib (rcParams).
+        dark: draw on a dark ground.
 
     Raises:
         MissingExtraError: matplotlib or mplhep is not installed.
@@ -41,7 +65,7 @@ def drawing(settings: Mapping[str, Any] | None = None) -> Iterator[None]:
     import mplhep
     from matplotlib import rc_context, style
 
-    with style.context(mplhep.style.ATLAS), rc_context(dict(settings or {})):  # type: ignore[arg-type]
+    with style.context(mplhep.style.ATLAS), rc_context(ground(dark=dark) | dict(settings or {})):
         yield
 
 

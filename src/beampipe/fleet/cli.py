@@ -443,7 +443,7 @@ def member_command(settings: Annotated[Path, typer.Argument(help="Settings of th
     run_server(read_server_settings(settings))
 
 
-_STATUS, _COMMAND = 10.0, 600.0  # longest wait [s] for the status, and for the end of another command
+_STATUS, _COMMAND = 3.0, 600.0  # longest wait [s] for the status, and for the end of another command
 
 
 def _send(file: Path, folder: Path | None, **order: Any) -> dict[str, Any]:

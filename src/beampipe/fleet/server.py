@@ -16,6 +16,7 @@ from beampipe.errors import FileError
 from beampipe.files import replacing
 from beampipe.fleet.registry import BEAT, Record, State, remove_record, write_record
 from beampipe.settings import build
+from beampipe.terminal import log
 from beampipe.triton.client.endpoint import is_loopback
 from beampipe.triton.server.access import AccessSettings
 from beampipe.triton.server.launch import ServerSettings
@@ -162,7 +163,7 @@ def _write(settings: FleetServerSettings, record: Record) -> None:
     try:
         write_record(settings.registry, record)
     except OSError as error:
-        print(f"beampipe: {error}", flush=True)
+        log(f"beampipe: {error}")
 
 
 def _server_settings(settings: FleetServerSettings) -> ServerSettings:
@@ -179,5 +180,5 @@ def _server_settings(settings: FleetServerSettings) -> ServerSettings:
         start_timeout=settings.start_timeout,
         exit_timeout=settings.exit_timeout,
         patience=settings.patience,
-        access=AccessSettings(secret=secret, open_http=True),
+        access=AccessSettings(secret=secret, open_http=True, closed=True),
     )

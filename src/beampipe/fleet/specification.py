@@ -236,12 +236,16 @@ class GatewaySettings:
         tokens: file with a line ``SHA256 NAME`` for each accepted token; None if no token is required. Made by
             `beampipe fleet token`.
         rate: largest number of requests with one token in 10 s; None for no limit.
-        in_flight: largest number of requests that one server has at once.
+        per_client: largest number of requests of one client in progress: of one token, else certificate, else address.
+            None for all that the servers have at once, and half of the queue. Users of this machine have one address,
+            and are not limited without tokens.
+        in_flight: largest number of requests that one server has at once; half as many of those larger than 1 MiB.
         queue: largest number of requests that wait for a server; further ones are refused at once.
         body: largest request [bytes]: the body over HTTP, the message over gRPC by the length in its prefix.
         compressed: whether compressed requests are accepted, which CMS's client can send. A small one can expand to a
             thousand times its size in a server.
         arrival: time limit [s] for the headers of a request, and between two parts of its body.
+        slowest: lowest mean rate at which a body may arrive, after the first `arrival` seconds [bytes/s].
         waiting: longest wait of a request for a server [s].
         answer: time limit [s] of a server's answer.
         connections: largest number of connections of clients.
@@ -255,11 +259,13 @@ class GatewaySettings:
     tls: TlsSettings | None = None
     tokens: Path | None = None
     rate: int | None = None
+    per_client: int | None = None
     in_flight: int = 8
-    queue: int = 64
+    queue: int = 128
     body: int = 64 << 20
     compressed: bool = False
     arrival: float = 5.0
+    slowest: int = 128 << 10
     waiting: float = 30.0
     answer: float = 600.0
     connections: int = 10_000
@@ -269,10 +275,12 @@ class GatewaySettings:
         _check_positive(
             "gateway",
             rate=self.rate,
+            per_client=self.per_client,
             in_flight=self.in_flight,
             queue=self.queue,
             body=self.body,
             arrival=self.arrival,
+            slowest=self.slowest,
             waiting=self.waiting,
             answer=self.answer,
             connections=self.connections,

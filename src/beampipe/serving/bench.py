@@ -36,7 +36,7 @@ from beampipe.errors import (
     WrongLabelsError,
 )
 from beampipe.events import Event, Hits, Tracks
-from beampipe.figures import new_figure, save_figure
+from beampipe.figures import ground, new_figure, save_figure
 from beampipe.files import write_whole
 from beampipe.processes import processor_time
 from beampipe.serving import load
@@ -438,10 +438,13 @@ def draw_instances(result: BenchResult, path: Path) -> None:
 @contextmanager
 def _panels(result: BenchResult, title: str, path: Path) -> Iterator[dict[str, Any]]:
     """A panel for each sample, by its name, to draw in; the figure is written at the end of the block."""
+    from matplotlib import rc_context
+
     names = [sample.name for sample in result.samples]
-    figure, axes = new_figure(1, len(names), size=(4.6 * len(names), 4.0))
-    figure.suptitle(title)
-    yield dict(zip(names, axes[0], strict=True))
+    with rc_context(ground()):
+        figure, axes = new_figure(1, len(names), size=(4.6 * len(names), 4.0))
+        figure.suptitle(title)
+        yield dict(zip(names, axes[0], strict=True))
     for name, axis in zip(names, axes[0], strict=True):
         axis.set(title=name)
         axis.set_ylim(bottom=0)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from beampipe.errors import BeampipeError
-from beampipe.figures import new_figure, save_figure
+from beampipe.figures import ground, new_figure, save_figure
 from beampipe.files import make_folder
 from beampipe.processes import worker_pool
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
@@ -195,7 +195,10 @@ def _client(url: str, model: str, workload: Workload, events: int, barrier: Any)
 
 
 def _draw(throughputs: Sequence[Throughput], mu: int, path: Path) -> None:
-    figure, ((axis,),) = new_figure(size=(5.4, 3.8))
+    from matplotlib import rc_context
+
+    with rc_context(ground()):
+        figure, ((axis,),) = new_figure(size=(5.4, 3.8))
     for model in dict.fromkeys(throughput.model for throughput in throughputs):
         points = [throughput for throughput in throughputs if throughput.model == model]
         axis.plot(

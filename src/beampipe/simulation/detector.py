@@ -238,6 +238,19 @@ class DetectorLayout:
         """Radius at which the modules begin [mm]."""
         return min([b.inner_radius for b in self.barrel] + [d.inner_radius_mm for d in self.discs])
 
+    @property
+    def boxes(self) -> Float32[ndarray, "n_layers 4"]:
+        """(n_layers, 4) r_min, r_max, z_min, z_max [mm] of each barrel layer and each disc."""
+        boxes = []
+        for barrel in self.barrel:
+            half = barrel.stagger_mm / 2
+            boxes += [(radius - half, radius + half, -barrel.reach, barrel.reach) for radius in barrel.radii_mm]
+        for discs in self.discs:
+            radii, half = (discs.inner_radius_mm, discs.outer_radius_mm), discs.stagger_mm / 2
+            positions = [*(-z for z in discs.z_mm if discs.mirrored), *discs.z_mm]
+            boxes += [(*radii, z - half, z + half) for z in positions]
+        return np.array(boxes, np.float32).reshape(-1, 4)
+
 
 _PIPE_CLEARANCE: Final = 3.0  # [mm]
 

@@ -9,7 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
@@ -63,6 +63,12 @@ def say(text: object, *, err: bool = False) -> None:
     """
     if not _QUIET.get():
         print(text, file=sys.stderr if err else sys.stdout, flush=True)
+
+
+def log(text: str) -> None:
+    """Print a line of a service's log, after the time. A full disk must not end the service: the line is lost then."""
+    with suppress(OSError):
+        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
 
 
 def console(width: int = WIDTH) -> Console:

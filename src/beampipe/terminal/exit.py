@@ -1,6 +1,7 @@
 """How a command ends: one line for an error, and an exit code for scripts.
 
-0: success. 1: the command ran, and its result is negative. 2: error. 130: interrupted, e.g. by Ctrl-C.
+0: success. 1: the command ran, and its result is negative. 2: error. 130: interrupted, e.g. by Ctrl-C. 143: ended by
+SIGTERM.
 """
 
 from __future__ import annotations
@@ -24,18 +25,27 @@ _ERROR: Final = 2
 INTERRUPTED: Final = 130
 """Exit code of an interrupted command, the one that a shell reports for SIGINT."""
 
+_TERMINATED: Final = 143
+"""Exit code of a command that SIGTERM has ended, the one that a shell reports for it."""
+
+_ENDS: Final = {signal.SIGINT: (INTERRUPTED, "interrupted"), signal.SIGTERM: (_TERMINATED, "ended by SIGTERM")}
+"""Signals that end a command in order: its exit code, and the message."""
+
 
 _BROKEN_PIPE: Final = 1
 """Exit code where the reader of standard output ended before the command, as in ``beampipe ... | head``."""
 
 
 class _Interrupt:
-    """Handler of SIGINT: ends the command and records the signal, as a library may report it as its own error."""
+    """Handler of Ctrl-C and SIGTERM: ends the command, so that it removes partial files and ends its workers.
 
-    came = False
+    It records the signal, as a library may report it as its own error.
+    """
+
+    came: int | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> NoReturn:
-        self.came = True
+        self.came = number
         raise KeyboardInterrupt
 
 
@@ -47,21 +57,24 @@ def run(app: Callable[..., Any], name: str) -> NoReturn:
         name: name of the program in help texts and errors.
     """
     interrupt = _Interrupt()
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell may have set it to be ignored
-        signal.signal(signal.SIGINT, interrupt)
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        if signal.getsignal(number) is usual:  # a shell may have set it to be ignored
+            signal.signal(number, interrupt)
     sys.unraisablehook = _hook_without_interrupts(sys.unraisablehook)
     _open_closed_streams()
     try:
-        code = exit_code(app, name, lambda: interrupt.came)
+        code = exit_code(app, name, lambda: interrupt.came is not None)
         code = _flush_standard_output(name) or code
     except KeyboardInterrupt:
         code = INTERRUPTED
     if code == INTERRUPTED:
-        typer.echo(f"{name}: interrupted", err=True)
+        code, message = _ENDS[signal.Signals(interrupt.came or signal.SIGINT)]
+        typer.echo(f"{name}: {message}", err=True)
         # If the signal arrived inside `exec`, e.g. while a namedtuple was created, `python -m` would end by the signal.
         exec("")
-    if signal.getsignal(signal.SIGINT) is interrupt:  # no traceback if the signal arrives during Python's shutdown
-        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    for number in _ENDS:
+        if signal.getsignal(number) is interrupt:  # no traceback if the signal arrives during Python's shutdown
+            signal.signal(number, lambda number, _: os._exit(128 + number))
     sys.exit(code)
 
 
@@ -71,7 +84,7 @@ def exit_code(app: Callable[..., Any], name: str, interrupted: Callable[[], bool
     Args:
         app: commands of Typer.
         name: name of the program in help texts and errors.
-        interrupted: whether SIGINT has arrived; a library may report it as its own error.
+        interrupted: whether a signal to end has arrived; a library may report it as its own error.
     """
     try:
         with warnings_in_lines():

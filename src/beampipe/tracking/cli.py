@@ -218,6 +218,11 @@ MinHits = Annotated[
     int | None, typer.Option(help="Fewest hits of a track that is scored.", show_default="as --min-layers", min=1)
 ]
 
+_Jets = Annotated[
+    list[Path] | None,
+    typer.Option(help="Events of the same detector with hard jets: the efficiency in their cores is measured, too."),
+]
+
 _ForceTraining = Annotated[
     bool, typer.Option("--force", help="Go on with fewer particles than a usable model is learned from.")
 ]
@@ -236,6 +241,7 @@ def train(
     full: _Full = False,
     soft: _Soft = False,
     soft_events: _SoftEvents = None,
+    jets: _Jets = None,
     displaced: _Displaced = False,
     only: _Only = None,
     name: _Name = None,
@@ -266,7 +272,7 @@ def train(
         raise ConfigError("got --quick and --full, expected one of them")
     if soft_events and not soft:
         raise ConfigError("got --soft-events without --soft, expected both")
-    inputs = [path for path in (*files, *(soft_events or ())) if path.is_file()]
+    inputs = [path for path in (*files, *(soft_events or ()), *(jets or ())) if path.is_file()]
     flags = {"quick": quick, "full": full, "soft": soft, "displaced": displaced}
     limits = {"min-layers": min_layers, "min-hits": min_hits}
     task = Task(
@@ -276,7 +282,7 @@ def train(
         soft=soft,
         displaced=displaced,
         only=tuple(only or ()),
-        command=_command_text(files, soft_events, output, only, flags, limits, options),
+        command=_command_text(files, {"soft-events": soft_events, "jets": jets}, output, only, flags, limits, options),
         inputs={path.name: digest_of(path) for path in inputs},
         beam_spot=BeamSpot.parse(beam_spot),
         field=field,
@@ -286,7 +292,8 @@ def train(
         force=force,
     )
     soft_sample = _read_events(soft_events, options) if soft_events else None
-    model = learn_model(_read_events(files, options), output, task, soft_events=soft_sample, say=say)
+    jet_sample = _read_events(jets, options) if jets else None
+    model = learn_model(_read_events(files, options), output, task, soft_events=soft_sample, jets=jet_sample, say=say)
     judged = verdict(model)
     if as_json:
         print_json({**model_facts(model), **judged._asdict()})
@@ -317,7 +324,7 @@ def _read_events(files: list[Path], options: ReadOptions) -> Iterator[Event]:
 
 def _command_text(
     files: list[Path],
-    soft_events: list[Path] | None,
+    other_files: dict[str, list[Path] | None],
     output: Path,
     only: list[str] | None,
     flags: dict[str, bool],
@@ -329,7 +336,7 @@ def _command_text(
     words += [f"--{flag}" for flag, given in flags.items() if given]
     words += [f"--{limit} {value}" for limit, value in limits.items() if value is not None]
     words += options.words()
-    words += [f"--soft-events {path.name}" for path in soft_events or ()]
+    words += [f"--{option} {path.name}" for option, paths in other_files.items() for path in paths or ()]
     return " ".join([*words, *(f"--only {stem}" for stem in only or ())])
 
 
@@ -343,6 +350,7 @@ def validate(
         typer.Option("--output", "-o", help="Folder for validation.json and the page.", show_default="none is written"),
     ] = None,
     events: Annotated[int, typer.Option("--events", "-n", help="Largest number of events.", min=1)] = 24,
+    jets: _Jets = None,
     min_layers: MinLayers = None,
     min_hits: MinHits = None,
     card: Annotated[bool, typer.Option("--card", help="Write the numbers into the card of the model.")] = False,
@@ -364,10 +372,12 @@ def validate(
     model = load_model(tracker_model)
     sample = inspect_events(islice(_read_events(files, options), events), model.layout.beam_spot)
     names = ", ".join(path.name for path in sorted(files))
+    jet_events = inspect_events(_read_events(jets, options), model.layout.beam_spot).layers.events if jets else ()
     validation = measure(
         model,
         sample.layers.events,
         names,
+        jets=jet_events,
         min_layers=min_layers,
         min_hits=min_hits,
         has_modules=sample.layers.has_modules,
@@ -559,7 +569,7 @@ def demo(
     endings = "png", "html"
     with bar("drawing", len(endings)) as step:
         for ending in endings:
-            show_event(event, tracks, output / f"event.{ending}")
+            show_event(event, tracks, output / f"event.{ending}", detector=tracker_model)
             step()
     _print_evaluation(result, None, (), as_json=as_json)
     say(f"pictures and figures: {', '.join(str(output / name) for name in DEMO_FILES)}")
@@ -740,10 +750,18 @@ def display(
     beam_spot: BeamSpotText = None,
     force: Force = False,
     parameters: Parameters = False,
+    detector: Annotated[
+        Path | None,
+        typer.Option(
+            "--detector",
+            help="TOML file of the detector that the events are of.",
+            show_default="the layers of the tracker model",
+        ),
+    ] = None,
     *,
     options: ReadOptions,
 ) -> None:
-    """Draw one event and the tracks found in it."""
+    """Draw one event, the tracks found in it, and the layers of its detector."""
     from beampipe.tracking.formats import input_files, open_with
 
     check_command_output(output, inputs=input_files(file, options.particles), parents=True, force=force)
@@ -765,5 +783,5 @@ def display(
     )
     if parameters:
         finder = FittedFinder(finder, load_track_fitter(tracker_model))
-    show_event(chosen, finder.find(chosen.hits), output, min_pt)
+    show_event(chosen, finder.find(chosen.hits), output, min_pt, tracker_model if detector is None else detector)
     say(f"{output}: event {chosen.event_id}")

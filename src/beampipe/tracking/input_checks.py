@@ -21,8 +21,11 @@ _COLUMN_SHARE: Final = 0.9
 _FEWEST_VALUES: Final = 0.6
 """Fewest distinct values of phi per hit without a warning. Hits of one event hardly ever share one."""
 
+_MOST_REPEATED: Final = 0.01
+"""Largest share of hits at the position of another one without a warning."""
+
 _MOST_SORTED: Final = 5000
-"""Approximate number of hits whose distinct values are counted."""
+"""Approximate number of hits whose distinct values and positions are counted."""
 
 _TURN_EDGE: Final = 0.01
 """Distance from the ends of a turn, as a share of it, within which some of `FEWEST_FOR_COLUMNS` hits lie."""
@@ -49,8 +52,11 @@ def odd_columns(position: Position) -> list[str]:
     else:
         # Hits of equal phi may be anywhere in the event, but are in one slice of the detector; sorting all is slow.
         low, width = phi.min(), np.ptp(phi) * min(1, _MOST_SORTED / len(phi))
-        part = phi[phi <= low + width]
-        if (values := len(np.unique(part))) < _FEWEST_VALUES * len(part):
+        part = position[phi <= low + width]
+        values, positions = len(np.unique(part[:, 1])), len(np.unique(part, axis=0))
+        if (repeated := 1 - positions / len(part)) > _MOST_REPEATED:
+            reasons.append(f"{repeated:.0%} of the hits have the position of another one, as if written twice")
+        elif values < _FEWEST_VALUES * len(part):
             reasons.append(f"phi has only {values} values in {len(part)} hits")
     least, most = float(phi.min()), float(phi.max())
     for first, last, unit in _PARTS_OF_A_TURN:

@@ -5,7 +5,10 @@ Other packages add them to their commands. Slow imports are inside the command t
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +17,8 @@ import typer
 from beampipe.terminal import say
 from beampipe.terminal.commands import Commands, Json, print_json
 from beampipe.triton.connection_file import SECRET_VARIABLE, use_secret_file
+
+app = Commands("Any NVIDIA Triton: run it under supervision, load and unload models.")
 
 engine_commands = Commands("NVIDIA Triton, which serves the models.")
 
@@ -124,3 +129,63 @@ def unload_command(
     while model_states(url).get(model) == "UNLOADING" and time.monotonic() < deadline:
         time.sleep(0.05)
     say(f"{url}: {model} is {model_states(url).get(model, 'UNAVAILABLE').lower()}")
+
+
+class ServiceManager(StrEnum):
+    """Whose systemd runs a service."""
+
+    SYSTEM = "system"
+    USER = "user"
+
+
+@app.command("run")
+def run_command(
+    command: Annotated[list[str], typer.Argument(help="Command of a Triton, after a --.", metavar="-- COMMAND")],
+    patience: Annotated[
+        float,
+        typer.Option(
+            help="Time without answer and without use of the processor after which a model is killed, in seconds."
+        ),
+    ] = 30.0,
+    canaries: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of requests that are repeated each second, MODEL/canary.safetensors; learnt ones are added.",
+            show_default="a temporary one",
+        ),
+    ] = None,
+    learn: Annotated[
+        bool, typer.Option("--learn/--no-learn", help="Repeat the first request of each model without a canary.")
+    ] = True,
+    start_timeout: Annotated[float, typer.Option(help="Time that loading all models may take, in seconds.")] = 600.0,
+    log: Annotated[Path | None, typer.Option(help="File to which Triton's log is appended.")] = None,
+    unit: Annotated[
+        ServiceManager | None, typer.Option(help="Print a systemd unit that runs this, for the system or a user.")
+    ] = None,
+) -> None:
+    """Run any Triton under supervision: its models and the server are restarted if they die or hang."""
+    from beampipe.triton.command import CommandServer, command_settings
+    from beampipe.triton.foreground import run_server
+    from beampipe.triton.systemd import systemd_unit
+
+    settings = command_settings(command, log=log, start_timeout=start_timeout, patience=patience)
+    if unit is not None:
+        options = [
+            f"--patience={patience:g}",
+            f"--start-timeout={start_timeout:g}",
+            "--learn" if learn else "--no-learn",
+        ]
+        options += [f"--{name}={path.absolute()}" for name, path in (("canaries", canaries), ("log", log)) if path]
+        program = shutil.which(command[0]) or command[0]
+        words = [sys.executable, "-m", "beampipe", "triton", "run", *options, "--", program, *command[1:]]
+        typer.echo(systemd_unit(words, folder=Path(), environment={}, for_user=unit == "user"), nl=False)
+        return
+    run_server(
+        settings,
+        restart=True,
+        make=lambda settings, note: CommandServer(command, settings, canaries, learn=learn, on_incident=note),
+    )
+
+
+app.command("load")(load_command)
+app.command("unload")(unload_command)

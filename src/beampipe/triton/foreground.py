@@ -7,7 +7,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from types import FrameType
 from typing import Final
 
@@ -22,7 +23,7 @@ from beampipe.triton.model.contract import instance_count
 from beampipe.triton.server import management
 from beampipe.triton.server.launch import Ports, ServerSettings
 from beampipe.triton.server.server import TritonServer
-from beampipe.triton.server.watchdog import restart_when_killed
+from beampipe.triton.server.watchdog import RestartedChild, restart_when_killed
 from beampipe.triton.supervision.interfaces import Incident
 from beampipe.triton.systemd import is_managed_by_systemd, notify
 
@@ -71,6 +72,7 @@ def run_server(
     prepare: Callable[[ServerSettings], AbstractContextManager[ServerSettings]] = nullcontext,
     console: Console | None = None,
     restart: bool = False,
+    make: Callable[[ServerSettings, Callable[[Incident], None]], TritonServer] = TritonServer,
 ) -> None:
     """Serve until a signal comes.
 
@@ -84,6 +86,7 @@ def run_server(
         console: console on which to print, by default standard output.
         restart: whether to serve in a child process, and in another one if that is killed, unless systemd does that.
             Then this process must have no other threads, and ends with the service.
+        make: makes the server from the settings and a function that is called with each incident.
 
     Raises:
         BeampipeError: the server cannot be started.
@@ -91,16 +94,19 @@ def run_server(
     out = terminal.console() if console is None else console
 
     def print_line(text: str) -> None:
-        out.print(f"{time.strftime('%H:%M:%S')} {text}", style="yellow", markup=False, soft_wrap=True)
+        _log(out, text, "yellow")
 
     def print_incident(incident: Incident) -> None:
         if incident.kind not in ("started", "stopped"):  # both are in the output already
             print_line(f"{incident.kind}: {incident.text}")
             notify(STATUS=f"{incident.kind}: {incident.text}")
 
-    report_ports: Callable[[Ports], None] | None = None
+    child: RestartedChild | None = None
     if restart and not is_managed_by_systemd():
-        settings, report_ports = restart_when_killed(settings, print_line)
+        child = restart_when_killed(print_line)
+        if child.state is not None:
+            ports = Ports(*child.state)  # those that an earlier child has chosen
+            settings = replace(settings, http_port=ports.http, grpc_port=ports.grpc, metrics_port=ports.metrics)
     begin = time.monotonic()
     signals = _Signals()
     before = {number: signal.signal(number, signals) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -108,10 +114,10 @@ def run_server(
         with ExitStack() as stack:
             with signals.starting():
                 prepared = stack.enter_context(prepare(settings))
-                server = signals.server = TritonServer(prepared, print_incident)
+                server = signals.server = make(prepared, print_incident)
                 stack.enter_context(server)
-            if report_ports is not None:
-                report_ports(server.ports)
+            if child is not None:
+                child.ready(server.ports)
             notify(READY="1", STATUS=f"serves {', '.join(server.models)}")
             out.print(_summary(server, time.monotonic() - begin))
             _show_until(signals.ended, server, out)
@@ -140,7 +146,13 @@ def _show_until(ended: threading.Event, server: TritonServer, out: Console) -> N
             elif time.monotonic() >= line_at:
                 watch.read()
                 line_at += _LINE
-                out.print(f"{time.strftime('%H:%M:%S')} {status_line(watch)}", markup=False, soft_wrap=True)
+                _log(out, status_line(watch))
+
+
+def _log(out: Console, text: str, style: str | None = None) -> None:
+    """Print a line after the time; one that finds no room on the disk must not end the server."""
+    with suppress(OSError):
+        out.print(f"{time.strftime('%H:%M:%S')} {text}", style=style, markup=False, soft_wrap=True)
 
 
 def _summary(server: TritonServer, seconds: float) -> Table:
@@ -155,7 +167,8 @@ def _summary(server: TritonServer, seconds: float) -> Table:
         models.append(f"{name} ({instances})")
     table.add_row("[bold]ready[/bold]", f"after {seconds:.1f} s, process {server.pid}")
     table.add_row("watched", f"by process {os.getpid()}")
-    proxied = " (behind HAProxy)" if server.access.proxy_pid else ""
+    access = server.access if server.is_access_controlled else None
+    proxied = " (behind HAProxy)" if access is not None and access.proxy_pid else ""
     table.add_row("HTTP", f"http://{server.http_url}{proxied}")
     table.add_row("gRPC", f"grpc://{server.grpc_url}")
     table.add_row("metrics", f"http://{server.metrics_url}/metrics")
@@ -163,7 +176,7 @@ def _summary(server: TritonServer, seconds: float) -> Table:
         table.add_row(
             "[yellow]open to[/yellow]", f"{server.settings.host}: whoever reaches it can send requests to models"
         )
-    for weakness in server.access.weaknesses():
+    for weakness in () if access is None else access.weaknesses():
         table.add_row("[yellow]not closed[/yellow]", weakness)
     table.add_row("models", ", ".join(models))
     table.add_row("log", str(server.log))

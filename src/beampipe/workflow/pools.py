@@ -536,6 +536,7 @@ def _enter_worker(lifeline: Connection, inherited: Connection | None, preload: S
     """Set up a worker, which exits when the other end of `lifeline` closes; `inherited` is a forked copy of it."""
     # Ctrl-C reaches all processes of the terminal; only the driver decides when the workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a forked worker has the handler of the driver
     if inherited is not None:
         inherited.close()
     threading.Thread(target=_follow, args=(lifeline,), daemon=True).start()

@@ -84,6 +84,7 @@ def choose_pairs(
     entries: Int64[ndarray, " m"],
     pairs: PairColumns,
     cuts: DijetSelection,
+    max_weight: float,
     margin: float,
     bits: int,
 ) -> tuple[list[int], dict[str, int], dict[str, int]]:
@@ -105,7 +106,7 @@ def choose_pairs(
                 "n_trk": min(pairs.n_trk[row].tolist()) >= cuts.min_n_trk,
                 "label": len(pairs.flavour) == 0 or min(pairs.flavour[row].tolist()) >= 0,
                 "eta": max(abs(one) for one in pairs.eta[row].tolist()) < cuts.max_abs_eta,
-                "weight": abs(float(weight[i])) < cuts.max_abs_weight,
+                "weight": abs(float(weight[i])) < max_weight,
                 **_pt_answers(high, low, cuts),
             }
         for cut in CUT_NAMES:

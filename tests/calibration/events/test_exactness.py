@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from beampipe.calibration.events.dijets import CUT_NAMES, CutFlow
+from beampipe.calibration.events.dijets import CUT_NAMES, CutFlow, WeightUnits
 from beampipe.calibration.events.fill import fill_table
 from beampipe.calibration.events.histograms import (
     Axes,
@@ -114,8 +114,8 @@ def test_sums_that_could_overflow_are_refused() -> None:
     dijets = random_dijets(2000, 3)
     large = replace(dijets, weight=dijets.weight * np.float32(50))
     with pytest.raises(InputError, match=r"could reach .*; give the sample fewer weight_bits"):
-        fill_table(large, Scores(), fill_settings(weight_bits=45))
-    fill_table(large, Scores(), fill_settings(weight_bits=20))
+        fill_table(large, Scores(), fill_settings(units=WeightUnits(45)))
+    fill_table(large, Scores(), fill_settings(units=WeightUnits(20)))
 
 
 def test_merging_what_could_overflow_together_is_refused(parts: list[Filled]) -> None:
@@ -137,7 +137,7 @@ def test_many_events_of_weight_one_fit() -> None:
     """The bound is that of the largest cell, not of all events in one."""
     dijets = random_dijets(2000, 3)
     dijets = replace(dijets, weight=np.ones_like(dijets.weight))
-    one = fill_table(dijets, Scores(), fill_settings(weight_bits=36))
+    one = fill_table(dijets, Scores(), fill_settings(units=WeightUnits(36)))
     assert merge([one] * 10_000).entries.sum() > 1e7
 
 

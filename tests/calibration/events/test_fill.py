@@ -17,7 +17,7 @@ from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Regio
 from beampipe.calibration.demo import DEMO_CONFIGURATION
 from beampipe.calibration.events import fill as fill_module
 from beampipe.calibration.events import select as select_module
-from beampipe.calibration.events.dijets import CutFlow, Dijets
+from beampipe.calibration.events.dijets import CutFlow, Dijets, WeightUnits
 from beampipe.calibration.events.fill import FilledChunk, FillPath, FillSettings, fill_by_numpy, fill_file, fill_table
 from beampipe.calibration.events.histograms import Filled
 from beampipe.calibration.events.scores import Scores, predict
@@ -32,13 +32,22 @@ pytest.importorskip("beampipe.calibration.kernels._native", exc_type=ImportError
 
 N, N_WEIGHTS = 3000, 5
 ENERGY = Energy(12, 3)
-SELECT = SelectSettings(DijetSelection(), Regions(), 36, True, True, tuple(range(N_WEIGHTS)), ("trk_eff", "trk_fake"))
+SELECT = SelectSettings(
+    DijetSelection(),
+    Regions(),
+    WeightUnits(36),
+    True,
+    True,
+    tuple(range(N_WEIGHTS)),
+    ("trk_eff", "trk_fake"),
+    max_weight=20.0,
+)
 FILL = FillSettings(
     pt_edges=(500.0, 600.0, 800.0, 1200.0, 2000.0),
     taggers=(Tagger("n_trk", 30, 6.0, 36.0),),
     selection=DijetSelection(),
     energy=ENERGY,
-    weight_bits=36,
+    units=WeightUnits(36),
     labelled=True,
     weight_names=tuple(f"w{k}" for k in range(N_WEIGHTS)),
     kinematics=known_jet_variations(ENERGY),
@@ -160,8 +169,8 @@ def test_other_regions(path: Path, regions: Regions) -> None:
 
 def test_some_weights_some_variations_and_other_cuts(path: Path) -> None:
     cuts = DijetSelection(450.0, 1500.0, 1.3, 1.7, 5, 10.0)
-    asked = replace(SELECT, selection=cuts, weights=(0, 3), varied=("trk_fake",), weight_bits=20)
-    wanted = replace(FILL, selection=cuts, weight_names=("a", "b"), weight_bits=20, bootstrap=Bootstrap(0, 0))
+    asked = replace(SELECT, selection=cuts, weights=(0, 3), varied=("trk_fake",), units=WeightUnits(20))
+    wanted = replace(FILL, selection=cuts, weight_names=("a", "b"), units=WeightUnits(20), bootstrap=Bootstrap(0, 0))
     wanted = replace(wanted, kinematics=("jer_2_down", "trk_fake", "jes_3_up"))
     require_equal(path, 0, N, asked, wanted)
 
@@ -231,7 +240,7 @@ def test_what_is_not_finite_is_refused(tmp_path: Path, column: str) -> None:
 
 
 def test_weights_that_64_bits_do_not_hold_are_refused(path: Path) -> None:
-    asked, wanted = replace(SELECT, weight_bits=55), replace(FILL, weight_bits=55)
+    asked, wanted = replace(SELECT, units=WeightUnits(55)), replace(FILL, units=WeightUnits(55))
     with pytest.raises(InputError, match="64 bits"):
         fill_file(path, 0, N, asked, wanted)
 
@@ -244,7 +253,7 @@ def test_the_bound_of_sums_is_that_of_numpy(tmp_path: Path) -> None:
     path = write_odd(tmp_path / "odd.root", Events(offset=events.offset, **{**events.columns, "weight": weight}))
     n = int(by_numpy(path, 0, N, SELECT, FILL).n_selected)
     bits = int(np.log2(2.0**62 / 16 / n)) + 1
-    asked, wanted = replace(SELECT, weight_bits=bits), replace(FILL, weight_bits=bits)
+    asked, wanted = replace(SELECT, units=WeightUnits(bits)), replace(FILL, units=WeightUnits(bits))
     made = fill_file(path, 0, N, asked, wanted)
     assert "too large" in made.refusal
     require_same(made, by_numpy(path, 0, N, asked, wanted))

@@ -16,12 +16,13 @@ from numpy import ndarray
 
 from beampipe.calibration.config import DijetSelection
 from beampipe.calibration.events import fill, select, variations
-from beampipe.calibration.events.dijets import CUT_NAMES, LARGEST_SHIFT
+from beampipe.calibration.events.dijets import CUT_NAMES, LARGEST_SHIFT, WeightUnits
 from tests.calibration.events import reference
 
 BITS = 36
 SCALE = 2.0**BITS
 CUTS = DijetSelection()
+MAX_WEIGHT = 100.0
 
 words = st.integers(0, 2**64 - 1)
 
@@ -77,8 +78,12 @@ def test_leading_pairs(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_choose_pairs(seed: int, labelled: bool) -> None:
     columns = random_pairs(seed, labelled=labelled)
-    rows, counts, sums = select.choose_pairs(**columns, cuts=CUTS, margin=LARGEST_SHIFT, scale=SCALE)
-    want, passed, weights = reference.choose_pairs(**columns, cuts=CUTS, margin=LARGEST_SHIFT, bits=BITS)
+    rows, counts, sums = select.choose_pairs(
+        **columns, cuts=CUTS, max_weight=MAX_WEIGHT, margin=LARGEST_SHIFT, scale=SCALE
+    )
+    want, passed, weights = reference.choose_pairs(
+        **columns, cuts=CUTS, max_weight=MAX_WEIGHT, margin=LARGEST_SHIFT, bits=BITS
+    )
     lost = -np.diff(counts)
     assert ((lost > 0) | ((np.array(CUT_NAMES[1:]) == "label") & (not labelled))).all(), "each cut loses some"
     assert counts[-1] > 5, "and some are left"
@@ -92,8 +97,8 @@ def test_choose_pairs(seed: int, labelled: bool) -> None:
 def test_no_scaling_within_the_margin_selects_an_event_that_is_lost(seed: int) -> None:
     """Each jet is scaled by a factor of its own, half of them by as much as is allowed."""
     columns = random_pairs(seed)
-    rows, _, _ = select.choose_pairs(**columns, cuts=CUTS, margin=LARGEST_SHIFT, scale=SCALE)
-    everything, _, _ = select.choose_pairs(**columns, cuts=CUTS, margin=0.9, scale=SCALE)
+    rows, _, _ = select.choose_pairs(**columns, cuts=CUTS, max_weight=MAX_WEIGHT, margin=LARGEST_SHIFT, scale=SCALE)
+    everything, _, _ = select.choose_pairs(**columns, cuts=CUTS, max_weight=MAX_WEIGHT, margin=0.9, scale=SCALE)
     lost = ~np.isin(everything, rows)
     assert lost.sum() > 20
     rng, nominal, new = np.random.default_rng(seed), columns["pairs"].pt[everything], 0
@@ -126,7 +131,7 @@ def test_histogram_rows(seed: int) -> None:
 def test_quantise_rounds_as_fractions_do(weights: list[float], bits: int) -> None:
     """The square of a float32 is exact in float64, and so is its product with a power of two."""
     weight = np.array(weights, np.float32)
-    first, second = fill.quantise(weight, 2.0**bits)
+    first, second = fill.quantise(weight, WeightUnits(bits))
     assert (first.tolist(), second.tolist()) == reference.quantise(weight, bits)
 
 
@@ -175,7 +180,7 @@ def dense(sums: Counter[Any], shape: tuple[int, ...]) -> ndarray:
 def test_fill_weights(seed: int) -> None:
     rows, bins, weight, n_rows = random_places(seed)
     sumw, sumw2 = np.ones((2, n_rows, 4), np.int64)
-    fill.fill_weights(fill.Cells(rows, bins), weight, SCALE, sumw, sumw2)
+    fill.fill_weights(fill.Cells(rows, bins), weight, WeightUnits(BITS), sumw, sumw2)
     sums, squares = reference.fill_weights(rows, bins, weight, BITS)
     np.testing.assert_array_equal(sumw - 1, dense(sums, sumw.shape))
     np.testing.assert_array_equal(sumw2 - 1, dense(squares, sumw.shape))
@@ -185,7 +190,7 @@ def test_fill_weights(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_fill_single(seed: int) -> None:
     rows, bins, weight, n_rows = random_places(seed)
-    first, second = fill.quantise(weight[:, 0].copy(), SCALE)
+    first, second = fill.quantise(weight[:, 0].copy(), WeightUnits(BITS))
     sumw, sumw2, entries = np.ones((3, n_rows), np.int64)
     fill.fill_single(fill.Cells(rows, bins), first, second, sumw, sumw2, entries)
     want = reference.fill_single(rows, bins, first.tolist(), second.tolist())
@@ -197,7 +202,7 @@ def test_fill_single(seed: int) -> None:
 @pytest.mark.parametrize("n_replicas", [1, 3, 4, 5, 8, 11])
 def test_fill_replicas(n_replicas: int) -> None:
     rows, bins, weight, n_rows = random_places(n_replicas)
-    first, _ = fill.quantise(weight[:, 0].copy(), SCALE)
+    first, _ = fill.quantise(weight[:, 0].copy(), WeightUnits(BITS))
     keys = np.random.default_rng(8).integers(0, 2**64, len(rows), np.uint64)
     replicas = np.zeros((n_rows, n_replicas), np.int64)
     fill.fill_replicas(fill.Cells(rows, bins), first, keys, np.uint64(5 << 32), variations.POISSON, replicas)
@@ -236,8 +241,8 @@ def test_large_weights_round_alike(size: float) -> None:
     rows, bins = np.zeros((50, 2), np.int64), np.tile(np.arange(50)[:, None, None], (1, 2, 1))
     rows[:, 1] = -1
     sums = np.zeros((2, 50, 7), np.int64)
-    fill.fill_weights(fill.Cells(rows, bins), weight, SCALE, *sums)
-    np.testing.assert_array_equal(sums, fill.quantise(weight, SCALE))
+    fill.fill_weights(fill.Cells(rows, bins), weight, WeightUnits(BITS), *sums)
+    np.testing.assert_array_equal(sums, fill.quantise(weight, WeightUnits(BITS)))
     assert (np.abs(weight.astype(np.float64)) * SCALE > 2**51).any() == (size > 1e3)
 
 

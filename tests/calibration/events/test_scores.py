@@ -10,6 +10,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Float32
 from beampipe.calibration.config import Energy, Tagger
+from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.fill import fill_table
 from beampipe.calibration.events.histograms import Filled
 from beampipe.calibration.events.scores import (
@@ -157,7 +158,7 @@ def test_another_table_is_refused(tmp_path: Path) -> None:
 def filled_with(values: list[list[float]], bins: int, low: float, high: float) -> Filled:
     """Histograms of given scores."""
     scores = Scores({ScoreKey("toy", NOMINAL): np.array(values, np.float32)})
-    settings = fill_settings(taggers=(Tagger("toy", bins, low, high, "m"),), kinematics=(), weight_bits=10)
+    settings = fill_settings(taggers=(Tagger("toy", bins, low, high, "m"),), kinematics=(), units=WeightUnits(10))
     return fill_table(random_dijets(len(values), 11), scores, settings)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from beampipe.calibration.config import Configuration, DijetSelection, Regions
+from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.select import SelectSettings, select
 from beampipe.calibration.layout import preset_layout
 from beampipe.errors import ConfigError, FileError
@@ -63,7 +64,9 @@ def test_jets_beside_photons_and_dijets_make_two_regions(tmp_path: Path) -> None
             if other == "jet2":
                 expected.append((k, float(table["jet2_pt"][k]), int(tracks[1]), 1))
     layout = preset_layout("ntuple", LINES)
-    found = select(path, 0, 300, SelectSettings(SELECTION, Regions("branch"), 20, True, True, layout=layout))
+    found = select(
+        path, 0, 300, SelectSettings(SELECTION, Regions("branch"), WeightUnits(20), True, True, layout=layout)
+    )
     high, low = found.pt.max(axis=1), found.pt.min(axis=1)
     passed = (low > 100) & (high < 1.5 * low) & (found.n_trk.min(axis=1) >= 2)
     got = [
@@ -80,7 +83,9 @@ def test_a_region_that_is_none_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.root"
     written(path)
     lines = {**LINES, "branches": {**LINES["branches"], "region": ["event", "1"]}}
-    settings = SelectSettings(SELECTION, Regions("branch"), 20, True, True, layout=preset_layout("ntuple", lines))
+    settings = SelectSettings(
+        SELECTION, Regions("branch"), WeightUnits(20), True, True, layout=preset_layout("ntuple", lines)
+    )
     with pytest.raises(FileError, match=r"got region \d+, expected 0, 1, or -1"):
         select(path, 0, 100, settings)
 

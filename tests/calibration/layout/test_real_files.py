@@ -12,10 +12,11 @@ import pytest
 import uproot
 
 from beampipe.calibration.config import DijetSelection, Regions, load_configuration
+from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.select import SelectSettings, select
 from beampipe.calibration.layout import preset_layout
 from beampipe.calibration.ntuple.columns import open_source
-from beampipe.calibration.ntuple.inspection import sums_of_weights, weight_names
+from beampipe.calibration.ntuple.inspection import sums_of_weights, weight_counts, weight_names
 from beampipe.calibration.recognition import inspect_ntuple
 from beampipe.errors import ConfigError
 
@@ -75,7 +76,7 @@ def test_inspect_guesses_the_branches_of_a_file_of_no_known_kind(foreign: Foreig
     layout = load_configuration(tmp_path / "a.toml").layout
     assert (layout.tree, layout.labels.signed) == ("PreSelection", True)
     assert layout.branches.n_trk == ("Jets_chargedMultiplicity",)
-    found = select(path, 0, 10, SelectSettings(LOOSE, Regions(), 20, True, True, layout=layout))
+    found = select(path, 0, 10, SelectSettings(LOOSE, Regions(), WeightUnits(20), True, True, layout=layout))
     with uproot.open(path) as file:
         pt = file["PreSelection"]["Jets.fCoordinates.fPt"].array()
         expected = sorted(float(np.float32(max(event))) for event in pt)
@@ -145,7 +146,7 @@ def test_events_of_others_are_selected_as_by_a_loop(
         high, low = (row[0] * unit for row in rows)
         if has_label and low > 20 and max(abs(row[1]) for row in rows) < 5:
             expected.append((high, low, *(row[2] for row in rows)))
-    found = select(path, 0, n, SelectSettings(LOOSE, Regions(), 20, True, True, layout=layout))
+    found = select(path, 0, n, SelectSettings(LOOSE, Regions(), WeightUnits(20), True, True, layout=layout))
     inside = found.pt[:, 1] > 20  # a variation may select those just below
     got = np.column_stack([found.pt, found.n_trk])[inside]
     assert len(expected) >= 5
@@ -196,8 +197,9 @@ def test_n_trk_from_constituents_is_that_of_a_loop_over_candidates(foreign: Fore
 def test_sums_come_from_the_records_of_each_weight(foreign: Foreign) -> None:
     path, layout = foreign(PHYSLITE_RNTUPLE), preset_layout("physlite_rntuple", {"weights": {"index": 0}})
     with open_source(path, layout, 0, 100) as source, uproot.open(path) as file:
-        n_weights = len(weight_names(source))
-        sums = sums_of_weights(file, source, n_weights, ())
+        counts = weight_counts(source)
+        n_weights = len(weight_names(source, counts))
+        sums = sums_of_weights(file, source, counts, ()).sums
         weights = np.concatenate([table for _, table in source.weights()])
     assert n_weights == 194
     np.testing.assert_allclose(sums, weights.sum(axis=0, dtype=np.float64), rtol=1e-6)

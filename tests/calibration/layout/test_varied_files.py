@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from beampipe.calibration.config import Configuration, DijetSelection, Energy, Regions, Systematic, Tagger
+from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.select import SelectSettings, select
 from beampipe.calibration.events.variations import energy_factors, energy_names, event_keys
 from beampipe.calibration.layout import BOOKKEEPING, EVENTS, preset_layout
@@ -148,7 +149,7 @@ def test_a_variation_that_the_files_lack_is_said_before_events_are_read(toys: To
 
 def settings(**lines: Any) -> SelectSettings:
     loose = DijetSelection(20.0, 5000.0, 100.0, 5.0, 0, 1e9)
-    return SelectSettings(loose, Regions(), 20, True, True, layout=preset_layout("beampipe", lines))
+    return SelectSettings(loose, Regions(), WeightUnits(20), True, True, layout=preset_layout("beampipe", lines))
 
 
 def test_a_correction_of_correctionlib_moves_pt(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Int64
 from beampipe.calibration.config import Bootstrap
-from beampipe.calibration.events.dijets import Dijets
+from beampipe.calibration.events.dijets import Dijets, WeightUnits
 from beampipe.calibration.events.fill import Cells, fill_replicas, fill_table
 from beampipe.calibration.events.histograms import Filled
 from beampipe.calibration.events.scores import Scores
@@ -115,7 +115,7 @@ def test_more_replicas_keep_the_first_ones() -> None:
 def test_spread_of_a_sum_is_the_root_of_the_sum_of_squares() -> None:
     """Of all jets of one region, one per event: sqrt(sum of w**2), within 4 errors of the spread of 1000 replicas."""
     dijets = random_dijets(3000, 8)
-    filled = replicated(dijets, bootstrap=Bootstrap(1000, 1), weight_bits=24)
+    filled = replicated(dijets, bootstrap=Bootstrap(1000, 1), units=WeightUnits(24))
     forward = filled.replicas.reshape(*filled.axes.shape, -1)[:, 0].sum(axis=(0, 1, 2)) * 2.0**-24
     nominal = filled.sumw[:, 0].reshape(filled.axes.shape)[:, 0].sum() * 2.0**-24
     spread = (filled.sumw2[:, 0].reshape(filled.axes.shape)[:, 0].sum() * 2.0**-24) ** 0.5

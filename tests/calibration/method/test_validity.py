@@ -11,7 +11,7 @@ import pytest
 from beampipe.calibration.config import Systematic
 from beampipe.calibration.events.histograms import Axes, TaggerBins
 from beampipe.calibration.events.variations import UNVARIED
-from beampipe.calibration.method.factors import FLAGS, NO_VALID_ERROR, Factors
+from beampipe.calibration.method.factors import FLAGS, NO_VALID_ERROR, Factors, publishable
 from beampipe.calibration.method.templates import Templates
 from beampipe.calibration.method.uncertainties import factors_of, statistical
 from beampipe.errors import InputError
@@ -96,7 +96,6 @@ def test_each_flag_has_its_rule(tmp_path: Path) -> None:
     heavy[1, 0, 0, 1] = 24.9
     near[0, 1] = [0.6, 0.64]
     for name, bad, place in [
-        ("negative_efficiency", replace(clean, data=negative), 0),
         ("efficiency_above_1", replace(clean, simulation=above), 1),
         ("few_events", replace(clean, jets=few), 0),
         ("dominated_by_one_weight", replace(clean, jets=heavy), 1),
@@ -106,6 +105,22 @@ def test_each_flag_has_its_rule(tmp_path: Path) -> None:
         assert found[place] == (name,)
         assert found[1 - place] == ()
         assert name in FLAGS
+    assert flags(tmp_path, replace(clean, data=negative)) == (("negative_efficiency", "not_published"), ())
+
+
+@pytest.mark.parametrize(
+    ("nominal", "total", "published"),
+    [
+        (0.0, 0.0, True),
+        (3.0, 2.9, True),
+        (3.01, 0.1, False),
+        (-0.058, 1.275, False),
+        (0.5, 0.51, False),
+        (1.0, np.nan, False),
+    ],
+)
+def test_only_meaningful_factors_are_published(nominal: float, total: float, published: bool) -> None:
+    assert publishable(np.array([nominal]), np.array([total])).tolist() == [published]
 
 
 def flags(folder: Path, efficiencies: object) -> tuple[tuple[str, ...], ...]:

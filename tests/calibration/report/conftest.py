@@ -11,6 +11,7 @@ from beampipe.calibration.config import Configuration, InputSample, Systematic, 
 from beampipe.calibration.events.dijets import CUT_NAMES, FLAVOURS
 from beampipe.calibration.events.histograms import Axes, TaggerBins
 from beampipe.calibration.events.variations import UNVARIED
+from beampipe.calibration.method.dropped import CutNumbers
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, QUANTITIES, FactorKey, Factors, ScaleFactor
 from beampipe.calibration.method.joint import JointUncertainties
 from beampipe.calibration.method.matrix import Efficiencies
@@ -134,8 +135,8 @@ def results(gappy: Factors) -> Results:
     )
     flow = np.linspace(1000, 100, len(CUT_NAMES))
     samples = {
-        "nominal": SampleResult(templates(FLAVOURS, 1), flow, flow / 2),
-        "data": SampleResult(templates(("data",), 2), flow, flow),
+        "nominal": SampleResult(templates(FLAVOURS, 1), CutNumbers(flow, flow / 2)),
+        "data": SampleResult(templates(("data",), 2), CutNumbers(flow, flow)),
     }
     kinds = ("me", "one", "other", "nominal")
     every = {name: InputSample(name, ()) for name in kinds} | {"data": InputSample("data", (), kind="pseudo-data")}

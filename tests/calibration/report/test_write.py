@@ -46,9 +46,9 @@ def test_results_are_those_of_the_campaign(ran: tuple[Plan, Store, Configuration
     assert set(results.samples) == {"nominal", "data", "shower"}
     assert results.input_files == sum(len(part.sample.files) for part in plan.samples.values())
     nominal = results.samples["nominal"]
-    assert nominal.cut_events.shape == (len(CUT_NAMES),)
+    assert nominal.cuts.events.shape == (len(CUT_NAMES),)
     # Each selected event gives two jets, those beyond the edges of pT aside.
-    assert 0 < nominal.templates.entries.sum() <= 2 * nominal.cut_events[-1]
+    assert 0 < nominal.templates.entries.sum() <= 2 * nominal.cuts.events[-1]
     assert nominal.templates.values.shape[0] == 1
     assert not results.true
     stages = [cost.stage for cost in results.costs]

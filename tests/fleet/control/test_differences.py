@@ -10,6 +10,7 @@ import pytest
 
 from beampipe.fleet.control.differences import (
     FORGOTTEN,
+    FROZEN,
     Action,
     Actual,
     ServerState,
@@ -173,6 +174,15 @@ def actions_of(
             [Action("forget", "cpu-0-17", "is silent for 60 s; forgotten")],
             id="elsewhere: silent for long",
         ),
+        pytest.param(
+            replace(READY, frozen_since=NOW - FROZEN - 0.1),
+            SERVING,
+            UP,
+            SERVING,
+            [Action("kill server", "cpu-0", "is stopped by a signal")],
+            id="its supervisor is stopped, its Triton answers",
+        ),
+        pytest.param(replace(READY, frozen_since=NOW - 1.0), SERVING, UP, SERVING, [], id="stopped just now"),
         pytest.param(None, SERVING, UP, FREE, [set_slots((FREE,))], id="a slot without server"),
     ],
 )

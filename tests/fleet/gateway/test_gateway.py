@@ -8,16 +8,20 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
+import tritonclient.grpc
+import tritonclient.http
 from tritonclient.grpc import service_pb2
+from tritonclient.utils import InferenceServerException
 
-from beampipe.errors import BeampipeError, ConfigError, ServiceError
+from beampipe.errors import BeampipeError, ConfigError, FileError, ServiceError
 from beampipe.fleet.control.steps import GatewaySteps
-from beampipe.fleet.gateway.plan import PROBE_HEADER
+from beampipe.fleet.gateway.plan import PROBE_HEADER, GatewayPlan
 from beampipe.fleet.security import add_token, revoke_token
 from beampipe.triton.client import ModelClient
 from beampipe.triton.engine import Engine
@@ -145,6 +149,32 @@ def test_the_secret_of_the_servers_opens_nothing_here(fleet: RunningFleet) -> No
     assert written.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.parametrize("stock", [tritonclient.grpc, tritonclient.http], ids=["grpc", "http"])
+def test_servers_answer_the_gateway_but_no_other_client(fleet: RunningFleet, stock: Any) -> None:
+    """Without the secret of the servers, which their user and the gateway can read."""
+    protocol = stock.__name__.rpartition(".")[2]
+    tensor = stock.InferInput("X", [2], "FP32")
+    tensor.set_data_from_numpy(np.array([0, 3], np.float32))
+    member = getattr(fleet.reconciler.records["cpu-0"], protocol)
+    with stock.InferenceServerClient(f"127.0.0.1:{member}") as client:
+        refused = pytest.raises(InferenceServerException, match=r"This protocol is restricted|without the secret")
+        with refused:
+            client.infer("one", [tensor])
+        with refused:
+            client.get_model_metadata("one")
+    with stock.InferenceServerClient(f"127.0.0.1:{fleet.port}") as client:
+        assert client.infer("one", [tensor]).as_numpy("Y").tolist() == [0, 6]
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http", "auto"])
+def test_the_user_of_the_servers_reaches_each_of_them(fleet: RunningFleet, protocol: Any) -> None:
+    record = fleet.reconciler.records["cpu-0"]
+    url = f"http://127.0.0.1:{record.http}" if protocol == "http" else f"grpc://127.0.0.1:{record.grpc}"
+    values = np.zeros(100_000, np.float32)
+    with ModelClient(url, "one", protocol=protocol, retries=0) as client:
+        assert np.array_equal(client.infer({"X": values})["Y"], values)
+
+
 def test_large_and_compressed_requests_are_refused_before_they_are_read(fleet: RunningFleet) -> None:
     size = fleet.reconciler.fleet.gateway.body + 4
     status, said = call(fleet.port, SERVICE + "ModelInfer", infer([size // 4], bytes(size)))
@@ -161,7 +191,7 @@ def test_large_and_compressed_requests_are_refused_before_they_are_read(fleet: R
 @pytest.fixture(scope="module")
 def guarded(engine: Engine) -> Iterator[RunningFleet]:
     """A fleet that wants tokens, with short times and little room."""
-    settings = 'tokens = "FOLDER/tokens"\nrate = 30\narrival = 1.0\nin_flight = 1\nqueue = 2\n'
+    settings = 'tokens = "FOLDER/tokens"\nrate = 30\narrival = 1.0\nin_flight = 1\nqueue = 2\nper_client = 20\n'
     settings += "[gateway.athena]\nport = 0\n"
     with running_fleet(1, settings, token="alice") as running:
         yield running
@@ -371,3 +401,24 @@ def test_a_probe_is_answered_without_a_server_and_counts_as_no_refusal(guarded: 
     assert replace(port, headers={PROBE_HEADER: "x" * 64}).answers(), "a refusal is an answer"
     assert intercepted(guarded) != before
     assert not replace(port, port=free_port()).answers()
+
+
+def test_on_a_full_disk_it_starts_with_its_last_configuration(
+    fleet: RunningFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway, tried = fleet.reconciler.gateway, list[Path]()
+    write = gateway._write
+
+    def fail(plan: GatewayPlan, file: Path) -> None:
+        tried.append(file)
+        raise FileError(f"{file}: cannot be written whole (No space left on device)")
+
+    monkeypatch.setattr(gateway, "_write", fail)
+    before = gateway.pid
+    gateway.kill()
+    until(lambda: gateway.pid not in (before, None) and fleet.orders.status()["ready"])
+    assert tried
+    with fleet.client() as client:
+        assert client.infer({"X": np.array([0, 4], np.float32)})["Y"].tolist() == [0, 8]
+    monkeypatch.setattr(gateway, "_write", write)
+    until(fleet.reconciler.gateway_is_configured)

@@ -19,14 +19,18 @@ import pytest
 from beampipe import processes
 from beampipe.errors import ConfigError, ServiceError
 from beampipe.fleet import Fleet
+from beampipe.fleet.monitoring import prometheus
 from beampipe.fleet.monitoring.prometheus import (
+    Monitoring,
     Prometheus,
     find_prometheus,
     prometheus_pids,
     prometheus_program,
     write_targets,
 )
+from beampipe.fleet.run_folder import RunFolder
 from beampipe.fleet.specification import MonitoringSettings
+from beampipe.triton.server.haproxy import PublicPort
 from tests.fleet.monitoring.exporters import Exporter, gateway, record, triton
 
 
@@ -97,6 +101,29 @@ def test_after_a_kill_it_goes_on_with_what_it_kept(started: Prometheus, tmp_path
         assert json.load(reply)["data"]["result"]
     started.start()  # it runs: nothing happens
     assert "--storage.tsdb.retention.time=15d" in processes.arguments(started.pid or 0)
+
+
+@pytest.mark.prometheus
+def test_one_that_hangs_is_replaced(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prometheus, "_SILENCE", 1.0)
+    run, incidents = RunFolder(tmp_path), list[str]()
+    run.make()
+    monitoring = Monitoring(fleet, run, 1, incidents.append)
+
+    def answers() -> bool:
+        monitoring.update({})
+        url = monitoring.prometheus_url
+        return url is not None and PublicPort("127.0.0.1", int(url.rpartition(":")[2]), False, False, "/").answers()
+
+    try:
+        wait_for(answers)
+        pid = monitoring.prometheus_pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        wait_for(lambda: answers() and monitoring.prometheus_pid != pid)
+    finally:
+        monitoring.stop()
+    assert f"prometheus: hangs; killing process {pid}" in incidents
 
 
 @pytest.mark.prometheus

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from beampipe.tracking.display import write_html
+from beampipe.tracking import evaluate, load_pipeline, shipped_events
+from beampipe.tracking.display import show_event, write_html
 from tests.tracking.display.toy import toy_event
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Watched:
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     event, tracks, is_fake = toy_event(600, 300, seed=1)
     made = tmp_path_factory.mktemp("page") / "event.html"
-    write_html(made, event, tracks, track_is_fake=is_fake, min_pt=0.6)
+    write_html(made, event, tracks, track_is_fake=is_fake, min_pt=0.6, detector="generic")
     return made
 
 
@@ -85,7 +86,9 @@ def test_page_draws_and_says_when(watched: Watched) -> None:
     assert 0 < watched.page.evaluate("window.beampipeReady.firstPictureMs") < 60_000
 
 
-@pytest.mark.parametrize(("layer", "key"), [("hits", "h"), ("tracks", "t"), ("fakes", "f"), ("truth", "r")])
+@pytest.mark.parametrize(
+    ("layer", "key"), [("detector", "d"), ("hits", "h"), ("tracks", "t"), ("fakes", "f"), ("truth", "r")]
+)
 def test_switch_and_key_change_the_picture(watched: Watched, layer: str, key: str) -> None:
     first = watched.pixels()
     watched.page.click(f'[data-layer="{layer}"]')
@@ -120,6 +123,32 @@ def test_views_differ_and_zero_goes_back(watched: Watched) -> None:
     watched.page.mouse.move(995, 5)
     watched.page.keyboard.press("0")
     assert changed(home, watched.pixels()) == 0
+
+
+@pytest.mark.parametrize("mu", [0, 60])
+def test_the_counts_are_those_of_the_table(browser: Browser, tmp_path: Path, mu: int) -> None:
+    """Tracks and fakes of `evaluate` on the same event; short tracks are drawn, but count in neither."""
+    event, finder = shipped_events(mu)[0], load_pipeline("exatrkx")
+    tracks = finder.find(event.hits)
+    (result,) = evaluate(finder, [event], warm_up=0).finders
+    assert mu == 0 or len(tracks) > result.events[0].n_candidates
+    show_event(event, tracks, tmp_path / "event.html", min_pt=0.0)
+    page = browser.new_page(viewport={"width": 1000, "height": 560})
+    page.goto((tmp_path / "event.html").as_uri())
+    page.wait_for_function("window.beampipeReady")
+    counts = {
+        layer: int(page.locator(f'[data-layer="{layer}"] output').inner_text().replace(",", ""))
+        for layer in ("hits", "tracks", "fakes", "detector")
+    }
+    table, fakes = result.events[0], result.double.fakes
+    assert counts["hits"] == table.n_hits
+    assert counts["fakes"] == fakes.passed
+    assert counts["tracks"] + counts["fakes"] == fakes.total == table.n_candidates
+    assert counts["detector"] == 48
+    assert (
+        page.locator("#summary").inner_text() == f"{table.n_hits:,} hits, {table.n_candidates:,} tracks with 7 or more"
+    )
+    page.close()
 
 
 def test_slider_filters_tracks(watched: Watched) -> None:

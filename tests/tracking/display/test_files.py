@@ -3,16 +3,26 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode
+from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.image import imread
 
 from beampipe.errors import ConfigError, ShapeError
 from beampipe.events import Event, Hits, Tracks
+from beampipe.figures import GROUND
+from beampipe.simulation.detector import read_layout
+from beampipe.tracking.data import shipped_events
 from beampipe.tracking.display import draw_event, estimate_pt, write_html, write_phoenix
+from beampipe.tracking.display.detector import drawn_detector
+from beampipe.tracking.display.figure import FAKE, PT_COLOURS
+from beampipe.tracking.models import load_model
+from tests.colours import contrast, smallest_difference
 from tests.tracking.display.toy import toy_event
 
 NOTHING = Event(5, Hits(np.empty((0, 3), np.float32))), Tracks(np.empty(0, np.int64))
@@ -149,6 +159,64 @@ def test_phoenix_holds_points_in_mm_and_pt_in_mev(tmp_path: Path) -> None:
     )
     assert [len(track["pos"]) for track in found] == np.bincount(tracks.track_id[tracks.track_id >= 0])[good].tolist()
     assert re.fullmatch("0x[0-9a-f]{6}", found[0]["color"])
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_colour_blind_can_distinguish_tracks_and_fakes(dark: bool) -> None:
+    """On a white and on a dark ground, and in the page as in the picture."""
+    scale = [PT_COLOURS[dark](x) for x in np.linspace(0, 1, 6)]
+    assert smallest_difference(scale) > 15
+    assert smallest_difference([*scale, FAKE[dark]]) > 12
+    assert all(contrast(colour, GROUND[dark]) > 1.8 for colour in scale)
+    css = (files("beampipe.tracking.display") / "display.css").read_text(encoding="utf-8")
+    wanted = {f"--pt{number}": to_hex(colour) for number, colour in enumerate(scale)}
+    assert {name: re.findall(rf"{name}: (#\w+)", css)[dark] for name in wanted} == wanted
+
+
+def test_the_shipped_detector_is_recognised_by_its_hits() -> None:
+    event = shipped_events(0)[0]
+    drawn = drawn_detector(None, event.hits)
+    assert drawn.boxes.tolist() == load_model("generic").layout.boxes.tolist()
+    shifted = replace(event.hits, position=event.hits.position * np.float32(1.1))
+    assert len(drawn_detector(None, shifted).boxes) == 0
+    assert len(drawn_detector("generic", shifted).boxes) == len(drawn.boxes)
+
+
+def test_the_layers_of_a_file_are_drawn(tmp_path: Path) -> None:
+    """Barrels as circles in x-y, barrels and discs as lines in r-z; the field of the file gives pT."""
+    event, tracks, _ = toy_event(60, seed=2)
+    path = Path("examples/detectors/compact.toml")
+    drawn = drawn_detector(path, event.hits)
+    layout = read_layout(path)
+    radii = sorted(radius for barrel in layout.barrel for radius in barrel.radii_mm)
+    n_discs = sum(2 * len(discs.z_mm) for discs in layout.discs)
+    assert drawn.field == layout.field_T
+    assert sorted(drawn.lines()[drawn.is_barrel, 0, 1]) == pytest.approx(radii)
+    assert int((~drawn.is_barrel).sum()) == n_discs > 0
+    across, along, _ = event.plot(tracks, detector=path).axes
+    circles = next(one for one in across.collections if len(one.get_paths()) == len(radii))
+    reach = sorted(float(np.asarray(shape.vertices).max()) for shape in circles.get_paths())
+    assert reach == pytest.approx(radii)
+    assert any(len(one.get_paths()) == len(drawn.boxes) for one in along.collections)
+    write_html(tmp_path / "page.html", event, tracks, detector=path)
+    data = payload(tmp_path / "page.html")
+    np.testing.assert_allclose(data["detector"], drawn.boxes, atol=0.06)
+    stronger = decoded(data["tracks"]["pt"], "<f4").max()
+    write_html(tmp_path / "page.html", event, tracks)
+    weaker = payload(tmp_path / "page.html")
+    assert weaker["detector"] == []
+    assert stronger == pytest.approx(layout.field_T / 2 * decoded(weaker["tracks"]["pt"], "<f4").max(), rel=1e-3)
+
+
+def test_tracks_that_share_hits_are_drawn_whole(tmp_path: Path) -> None:
+    event, tracks, _ = toy_event(40, seed=4)
+    lists = [np.flatnonzero(tracks.track_id == label) for label in range(tracks.n_tracks)]
+    shared = replace(tracks, candidates=(*lists, lists[0]))
+    write_html(tmp_path / "page.html", event, shared)
+    data = payload(tmp_path / "page.html")
+    assert sorted(decoded(data["tracks"]["length"], "<u2")) == sorted([*map(len, lists), len(lists[0])])
+    assert data["nHits"] == len(event.hits)
+    assert len(decoded(data["hits"], "<i2")) == 3 * (len(event.hits) + len(lists[0]))
 
 
 def test_phoenix_wants_tracks_for_each_event(tmp_path: Path) -> None:

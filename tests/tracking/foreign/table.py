@@ -291,8 +291,11 @@ WARNED: Final = (
     Foreign("phi rounded to 0.01", replaced(1, lambda r, phi, z: np.round(phi, 2)), (FEW, "phi has only")),
     Foreign("phi rounded to 0.001", replaced(1, lambda r, phi, z: np.round(phi, 3)), ("phi has only",)),
     Foreign("nominal radii", nominal, (GAPS,)),
-    Foreign("each hit twice", lambda hits: np.concatenate([hits, hits]), ("phi has only",)),
-    Foreign("each hit twice, in turn", lambda hits: np.repeat(hits, 2, axis=0), ("phi has only",)),
+    Foreign("each hit twice", lambda hits: np.concatenate([hits, hits]), ("as if written twice",)),
+    Foreign("each hit twice, in turn", lambda hits: np.repeat(hits, 2, axis=0), ("as if written twice",)),
+    Foreign(
+        "each tenth hit twice", lambda hits: np.concatenate([hits, hits[::10]]), ("9% of the hits have the position",)
+    ),
 )
 """What tracks are found in, though something is odd."""
 

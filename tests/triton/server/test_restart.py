@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -47,6 +51,59 @@ def test_a_killed_supervisor_comes_back_on_the_same_ports(engine: Engine, double
         assert f"supervisor died: process {supervisor}, signal 9; starting another" in said
         assert said.splitlines()[-1] == "stopped"
         assert keeper.wait(60) == 0
+
+
+SERVICE = """
+import os, signal, sys
+from beampipe.triton.server import watchdog
+watchdog._SILENCE, watchdog._BEAT = 2.0, 0.2
+child = watchdog.restart_when_killed(lambda text: print(text, flush=True), ends_with_parent=sys.argv[1] == "True")
+child.ready([os.getpid(), 0])
+print(f"child {os.getpid()} after {child.state}", flush=True)
+signal.pause()
+"""
+
+
+@pytest.fixture
+def kept(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
+    """A service that does nothing, in the child of a process that restarts it."""
+    command = [sys.executable, "-c", SERVICE, str(getattr(request, "param", True))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as keeper:
+        yield keeper
+        keeper.terminate()
+
+
+def next_line(keeper: subprocess.Popen[str]) -> str:
+    assert keeper.stdout is not None
+    return keeper.stdout.readline()
+
+
+@pytest.mark.parametrize(("number", "reason"), [(signal.SIGKILL, "signal 9"), (signal.SIGSTOP, "hung")])
+def test_a_killed_or_stopped_child_has_a_successor_with_its_state(
+    kept: subprocess.Popen[str], number: signal.Signals, reason: str
+) -> None:
+    state = None
+    for _ in range(2):
+        (child,) = processes.children(kept.pid) if state else (int(part(next_line(kept), r"child (\d+) after None")),)
+        os.kill(child, number)
+        assert next_line(kept) == f"supervisor died: process {child}, {reason}; starting another\n"
+        state = f"[{child}, 0]"
+        assert state in next_line(kept)
+        assert not processes.is_alive(child)
+
+
+@pytest.mark.parametrize("kept", [False], indirect=True)
+def test_a_child_may_outlive_its_parent(kept: subprocess.Popen[str]) -> None:
+    child = int(part(next_line(kept), r"child (\d+) after None"))
+    kept.kill()
+    kept.wait()
+    try:
+        assert processes.is_alive(child)
+        os.kill(child, signal.SIGTERM)
+        wait_until(lambda: not processes.is_alive(child))
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
 
 
 def test_without_its_keeper_it_ends_in_order(engine: Engine, doublers: Path) -> None:

@@ -44,6 +44,8 @@ class FakeServer:
 class FakeModels:
     """One model inside the server, which answers; `fault` is raised in place of its state."""
 
+    reloads = True
+
     def __init__(self) -> None:
         self.fault: Exception | None = None
 

@@ -20,7 +20,7 @@ from beampipe.analysisops.grading.submission import MISSING, look_up
 from beampipe.analysisops.samples.dataset import Make
 from beampipe.analysisops.tasks.spec import Range, TaskSpec, read_parameters, read_spec, read_text, read_yaml
 from beampipe.errors import ConfigError, FileError, UnknownNameError, nearest
-from beampipe.notebook import Shown
+from beampipe.notebook import Shown, shown_folder
 from beampipe.workflow import digest_of
 
 _PLACEHOLDER: Final = re.compile(r"\{\{\s*([A-Za-z_][\w.]*)\s*\}\}")
@@ -64,7 +64,13 @@ class Task(Shown):
         """Name of the task, its levels, checks and points, and its folder."""
         checks = len(self.rubric.gates) + len(self.rubric.rules)
         points, levels = f"{self.rubric.max_points:g}", ", ".join(map(str, self.levels))
-        return {"task": self.id, "levels": levels, "checks": checks, "points": points, "folder": self.folder}
+        return {
+            "task": self.id,
+            "levels": levels,
+            "checks": checks,
+            "points": points,
+            "folder": shown_folder(self.folder),
+        }
 
     @property
     def id(self) -> str:

@@ -25,20 +25,46 @@ CUT_NAMES: Final = (
     "all",
     "trigger",
     "two jets",
-    "clean",
-    "n_trk",
-    "label",
     "eta",
-    "weight",
     "subleading pt",
     "leading pt",
     "pt ratio",
+    "clean",
+    "n_trk",
+    "label",
+    "weight",
 )
 """Names of the cuts in their order; the cut flow counts the events that pass a cut and all before it."""
+
+LAST_OF_PHASE_SPACE: Final = "pt ratio"
+"""The last cut that defines which events are measured. Events that fail a cut after it are lost to the measurement."""
 
 
 LARGEST_SHIFT: Final = 0.1
 """Largest relative change of a pT by a variation; `select` keeps all events that such a change could select."""
+
+
+@dataclass(frozen=True)
+class WeightUnits:
+    """Units that weights and their squares are rounded to, so that sums are exact.
+
+    Attributes:
+        bits: number of bits after the point of a weight in units of 2**exponent.
+        exponent: exponent of the power of 2 nearest to the median weight; weights may thus have any scale.
+    """
+
+    bits: int = 36
+    exponent: int = 0
+
+    @property
+    def scale(self) -> float:
+        """Units in a weight of 1."""
+        return 2.0 ** (self.bits - self.exponent)
+
+    @property
+    def square_scale(self) -> float:
+        """Units in a squared weight of 1."""
+        return 2.0 ** (self.bits - 2 * self.exponent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +73,7 @@ class CutFlow:
 
     Attributes:
         events: (n_cuts,) int64, numbers of events.
-        weight: (n_cuts,) int64, sums of nominal weights in units of 2**-weight_bits.
+        weight: (n_cuts,) int64, sums of nominal weights in `WeightUnits`.
     """
 
     events: Int64[ndarray, " c"]

@@ -1,7 +1,7 @@
 """Stage 3, `fill`: histograms of a chunk for all variations, by the compiled filler or by numpy.
 
-Sums are of integers and therefore exact: weights are rounded to multiples of 2**-weight_bits before they are added, so
-that no order of events, chunks or workers changes the result.
+Sums are of integers and therefore exact: weights are rounded to whole `WeightUnits` before they are added, so that no
+order of events, chunks or workers changes the result.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Float32, Float64, Int8, Int64, UInt8, UInt16, UInt64
 from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Regions, Tagger
-from beampipe.calibration.events.dijets import FLAVOURS, CutFlow, Dijets, RunRange
+from beampipe.calibration.events.dijets import FLAVOURS, CutFlow, Dijets, RunRange, WeightUnits
 from beampipe.calibration.events.histograms import MOST, Axes, Filled, TaggerBins, merge, refuse_overflow
 from beampipe.calibration.events.scores import ScoreKey, Scores
 from beampipe.calibration.events.select import (
@@ -99,10 +99,10 @@ def tagger_bins(x: ndarray, low: float, high: float, n_bins: int, offset: int, o
     out[:] = np.fmin(np.fmax(bins, 0.0), n_bins - 1.0).astype(np.int64) + offset
 
 
-def quantise(weight: ndarray, scale: float) -> tuple[Int64[ndarray, "*n"], Int64[ndarray, "*n"]]:
-    """Weights, and squares of weights, as multiples of 1 / scale."""
+def quantise(weight: ndarray, units: WeightUnits) -> tuple[Int64[ndarray, "*n"], Int64[ndarray, "*n"]]:
+    """Weights, and squares of weights, in whole units."""
     w = weight.astype(np.float64)
-    return round_to_units(w * scale), round_to_units(w * w * scale)
+    return round_to_units(w * units.scale), round_to_units(w * w * units.square_scale)
 
 
 class Cells(NamedTuple):
@@ -128,7 +128,7 @@ class Cells(NamedTuple):
 def fill_weights(
     cells: Cells,
     weight: Float32[ndarray, "n w"],
-    scale: float,
+    units: WeightUnits,
     sumw: Int64[ndarray, "r w"],
     sumw2: Int64[ndarray, "r w"],
 ) -> None:
@@ -137,12 +137,12 @@ def fill_weights(
     Args:
         cells: where each jet is counted.
         weight: weights of each event.
-        scale: units in a weight of 1: 2**weight_bits.
+        units: units that weights are rounded to.
         sumw: added to.
         sumw2: added to: squares of the weights.
     """
     for event, row in cells.by_block():
-        values, squares = quantise(weight[event], scale)
+        values, squares = quantise(weight[event], units)
         _add(sumw, row, values)
         _add(sumw2, row, squares)
 
@@ -217,7 +217,7 @@ class FillSettings:
         taggers: taggers with their bins.
         selection: cuts on the two leading jets.
         energy: number of nuisance parameters of the jet energy.
-        weight_bits: number of bits after the point that weights are rounded to.
+        units: units that weights are rounded to.
         labelled: whether there is one histogram per flavour, instead of one for all.
         weight_names: names of the columns of weights.
         kinematics: names of the variations of jets, beside the nominal one.
@@ -230,7 +230,7 @@ class FillSettings:
     taggers: tuple[Tagger, ...]
     selection: DijetSelection
     energy: Energy
-    weight_bits: int
+    units: WeightUnits
     labelled: bool
     weight_names: tuple[str, ...]
     kinematics: tuple[str, ...]
@@ -316,8 +316,8 @@ def fill_file(
             with open_source(path, select.layout, start, stop) as source:
                 events = run_filler(source, select, with_table=with_table, histograms=histograms, sums=sums.arrays)
             # Both jets of an event may be in one cell, in a replica up to 8 times; numpy computes a tighter bound.
-            if 16 * max(events.size, events.square) * 2.0**fill.weight_bits >= MOST:
-                raise RefusedError(f"{path}: weights are too large for {fill.weight_bits} bits")
+            if 16 * max(events.size * fill.units.scale, events.square * fill.units.square_scale) >= MOST:
+                raise RefusedError(f"{path}: weights are too large for {fill.units.bits} bits")
             dijets = events.dijets
             filled = sums.filled(dijets.cut_flow)
             return FilledChunk(filled, dijets.ranges, events.n_selected, dijets if with_table else None)
@@ -351,7 +351,7 @@ def fill_table(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled
     numbers = (dijets.run, dijets.event, None, dijets.weight, dijets.pt, dijets.eta, None, dijets.n_trk)
     columns = [_column(each) for each in (*numbers, labels, dijets.region, *varied_n_trk, *floats)]
     select = SelectSettings(
-        *(settings.selection, Regions(), settings.weight_bits, True, settings.labelled, tuple(range(n_weights))), names
+        *(settings.selection, Regions(), settings.units, True, settings.labelled, tuple(range(n_weights))), names
     )
     flavours = [code if 0 <= code < len(FLAVOURS) else -2 for code in range(-128, 128)] if settings.labelled else []
     histograms = _filler_histograms(settings, names, keys)
@@ -446,12 +446,12 @@ def fill_by_numpy(dijets: Dijets, scores: Scores, settings: FillSettings) -> Fil
 
 
 def _fill_by_numpy(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled:
-    axes, scale = settings.axes, 2.0**settings.weight_bits
+    axes, units = settings.axes, settings.units
     _refuse_weights(dijets, settings)
     out = Filled.empty(axes, settings.weight_names, settings.kinematics, settings.bootstrap.replicas, dijets.cut_flow)
-    weight, square = quantise(np.ascontiguousarray(dijets.weight[:, 0]), scale)
+    weight, square = quantise(np.ascontiguousarray(dijets.weight[:, 0]), units)
     cells = _cells(dijets, scores, settings, NOMINAL)
-    fill_weights(cells, dijets.weight, scale, out.sumw, out.sumw2)
+    fill_weights(cells, dijets.weight, units, out.sumw, out.sumw2)
     unused = np.zeros((2, axes.n_rows), np.int64)
     fill_single(cells, weight, square, unused[0], unused[1], out.entries)
     if settings.bootstrap.replicas:
@@ -488,10 +488,10 @@ def _refuse_weights(dijets: Dijets, settings: FillSettings) -> None:
         raise InputError(f"weights: got {dijets.weight.shape[1]} columns, expected {len(settings.weight_names)}")
     if len(dijets) == 0:
         return
-    scale = 2.0**settings.weight_bits
+    scale, square_scale = settings.units.scale, settings.units.square_scale
     largest = max(float(dijets.weight.max()), -float(dijets.weight.min()))
-    bound = len(dijets) * max(largest, largest**2)
-    if 16 * bound * scale >= MOST:
+    bound = len(dijets) * max(largest * scale, largest**2 * square_scale)
+    if 16 * bound >= MOST:
         size = np.abs(dijets.weight.astype(np.float64))
-        bound = float(max(size.sum(axis=0).max(), (size**2).sum(axis=0).max()))
-    refuse_overflow(16 * bound * scale)
+        bound = float(max(size.sum(axis=0).max() * scale, (size**2).sum(axis=0).max() * square_scale))
+    refuse_overflow(16 * bound)

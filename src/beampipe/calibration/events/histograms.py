@@ -1,4 +1,4 @@
-"""Exact histograms and their files. Sums are 64-bit integers in units of 2**-weight_bits, independent of the order.
+"""Exact histograms and their files. Sums are 64-bit integers in `WeightUnits`, independent of the order.
 
 In files the bytes of integers are transposed (all lowest bytes first) and compressed with ZSTD, which is twenty times
 faster than zlib.

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from functools import cache
+from math import inf
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -18,7 +19,15 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Float32, Int8, Int64
 from beampipe.calibration.config import REGIONS, DijetSelection, Regions
-from beampipe.calibration.events.dijets import CUT_NAMES, FLAVOURS, LARGEST_SHIFT, CutFlow, Dijets, RunRange
+from beampipe.calibration.events.dijets import (
+    CUT_NAMES,
+    FLAVOURS,
+    LARGEST_SHIFT,
+    CutFlow,
+    Dijets,
+    RunRange,
+    WeightUnits,
+)
 from beampipe.calibration.kernels import native
 from beampipe.calibration.layout import BEAMPIPE, NOMINAL_WEIGHT, VARIED_N_TRK, Labels, Layout
 from beampipe.calibration.ntuple.branches import branch_error
@@ -54,12 +63,12 @@ def assign_regions(eta: Float32[ndarray, "n 2"], regions: Regions) -> Int8[ndarr
 
 
 PT_CUTS: Final = 3
-"""Number of cuts on pT: the last ones of `CUT_NAMES`."""
-
-# Indices of the other cuts in `CUT_NAMES`.
-_ALL, _TRIGGER, _TWO_JETS, _CLEAN, _N_TRK, _LABEL, _ETA, _WEIGHT = range(len(CUT_NAMES) - PT_CUTS)
+"""Number of cuts on pT, which follow each other in `CUT_NAMES`."""
 
 _N_CUTS: Final = len(CUT_NAMES)
+
+# Indices in `CUT_NAMES`.
+_ALL, _TRIGGER, _TWO_JETS, _ETA, _, _, _PT_RATIO, _CLEAN, _N_TRK, _LABEL, _WEIGHT = range(_N_CUTS)
 
 
 class PairColumns(NamedTuple):
@@ -143,6 +152,7 @@ def choose_pairs(
     entries: Int64[ndarray, " m"],
     pairs: PairColumns,
     cuts: DijetSelection,
+    max_weight: float,
     margin: float,
     scale: float,
 ) -> tuple[Int64[ndarray, " k"], Int64[ndarray, " c"], Int64[ndarray, " c"]]:
@@ -154,8 +164,9 @@ def choose_pairs(
         entries: the events with two leading jets, in rising order.
         pairs: columns of these events.
         cuts: limits of the selection.
+        max_weight: limit that the size of the nominal weight must stay below.
         margin: largest relative change of a pT by a variation.
-        scale: units in a weight of 1: 2**weight_bits.
+        scale: units in a weight of 1.
 
     Returns:
         Rows of `entries`; events after each of `CUT_NAMES`; sums of their nominal weights in units of 1 / scale.
@@ -165,19 +176,18 @@ def choose_pairs(
     labelled = (pairs.flavour >= 0).all(axis=1) if len(pairs.flavour) else np.ones(len(entries), bool)
     clean = pairs.clean.all(axis=1)
     inside = (np.abs(pairs.eta).astype(np.float64) < cuts.max_abs_eta).all(axis=1)
-    light = np.abs(weight[entries]).astype(np.float64) < cuts.max_abs_weight
+    light = np.abs(weight[entries]).astype(np.float64) < max_weight
+    n_pt_cuts = pt_cuts_passed(high, low, cuts)
     answers = [
-        (_TWO_JETS, clean),
-        (_CLEAN, enough_tracks(pairs.n_trk[:, 0], pairs.n_trk[:, 1], cuts)),
-        (_N_TRK, labelled),
+        (np.full(len(entries), _TWO_JETS), inside),
+        (_ETA + n_pt_cuts, n_pt_cuts == PT_CUTS),
+        (np.full(len(entries), _PT_RATIO), clean),
+        (np.full(len(entries), _CLEAN), enough_tracks(pairs.n_trk[:, 0], pairs.n_trk[:, 1], cuts)),
+        (np.full(len(entries), _N_TRK), labelled),
+        (np.full(len(entries), _LABEL), light),
     ]
-    answers += [(_LABEL, inside), (_ETA, light)]
     last = np.where(trigger, _TRIGGER, _ALL)
-    last[entries] = np.select(
-        [~passed for _, passed in answers],
-        [np.full(len(entries), before) for before, _ in answers],
-        _WEIGHT + pt_cuts_passed(high, low, cuts),
-    )
+    last[entries] = np.select([~passed for _, passed in answers], [before for before, _ in answers], _WEIGHT)
     near = pt_cuts_passed(high * (1 - margin), low * (1 + margin), cuts) == PT_CUTS
     chosen = clean & labelled & inside & light & enough_tracks(pairs.most_trk[:, 0], pairs.most_trk[:, 1], cuts) & near
     events, sums = np.zeros(_N_CUTS, np.int64), np.zeros(_N_CUTS, np.int64)
@@ -199,22 +209,24 @@ class SelectSettings:
     Attributes:
         selection: cuts on the two leading jets.
         regions: rule that assigns jets to the forward and the central region.
-        weight_bits: number of bits after the point that weights are rounded to.
+        units: units that weights are rounded to.
         simulated: whether weights are in the file.
         labelled: whether labels are in the file; events without a label are then left out.
         weights: indices of the weights to keep; nominal first.
         varied: names of the variations of n_trk to keep.
         layout: mapping of branches to columns.
+        max_weight: limit that the size of the nominal weight must stay below; 0 for no limit.
     """
 
     selection: DijetSelection
     regions: Regions
-    weight_bits: int
+    units: WeightUnits
     simulated: bool
     labelled: bool
     weights: tuple[int, ...] = (0,)
     varied: tuple[str, ...] = ()
     layout: Layout = BEAMPIPE
+    max_weight: float = 0.0
 
 
 class RefusedError(BeampipeError):
@@ -340,10 +352,12 @@ def filler_settings(
         done: whether the events are a table of selected ones.
     """
     regions = settings.regions
+    *limits, _ = astuple(settings.selection)  # max_weight is in units of the median
     return {
-        "cuts": astuple(settings.selection),
+        "cuts": (*limits, settings.max_weight or inf),
         "margin": LARGEST_SHIFT,
-        "scale": 2.0**settings.weight_bits,
+        "scale": settings.units.scale,
+        "square_scale": settings.units.square_scale,
         "regions": (regions.rule == "eta_split", regions.min_eta_gap, regions.split),
         "flavours": flavours_of_codes,
         "weights": list(settings.weights) if settings.simulated else [],
@@ -381,25 +395,27 @@ def select_by_numpy(path: Path, start: int, stop: int, settings: SelectSettings,
         refuse_repeated(path, run, event)
         weights = _read_weights(source, settings.weights) if settings.simulated else np.ones((len(run), 1), np.float32)
         nominal = weights[:, NOMINAL_WEIGHT]
-        _refuse_not_finite(path, start, "weight", nominal)
+        _refuse_weights(source, weights[:, [NOMINAL_WEIGHT]], settings.weights)
         jets = _leading_jets(source, trigger)
         eta, clean, n_trk = (jets.take(name) for name in ("jet_eta", "jet_clean", "jet_n_trk"))
         for name, values in (("jet_pt", jets.pt), ("jet_eta", eta)):  # comparisons with NaN would drop them silently
             _refuse_not_finite(path, start, _branch(source, name), values, jets.events)
         varied = {name: jets.take(VARIED_N_TRK[name]) for name in settings.varied}
         most = np.maximum.reduce([n_trk, *varied.values()]) if varied else n_trk
-        cuts, scale = settings.selection, 2.0**settings.weight_bits
+        cuts, scale = settings.selection, settings.units.scale
         flavour = _flavours_of(jets, cuts.min_subleading_pt) if settings.labelled else np.empty((0, 2), np.int8)
         _refuse_unlikely(source, "jet_pt", pt_complaint(jets.pt[:, 0], settings.layout))
         pairs = PairColumns(jets.pt, eta, clean, n_trk, most, flavour)
-        rows, counts, sums = choose_pairs(trigger, nominal, jets.events, pairs, cuts, LARGEST_SHIFT, scale)
+        rows, counts, sums = choose_pairs(
+            trigger, nominal, jets.events, pairs, cuts, settings.max_weight or inf, LARGEST_SHIFT, scale
+        )
         chosen, chosen_eta = jets.only(rows), eta.take(rows, axis=0)
         taken = dict.fromkeys(("width", "c1"), np.broadcast_to(np.float32(np.nan), chosen.places.shape))
         for name in (each for each in taken if observables and source.present(f"jet_{each}")):
             taken[name] = chosen.take(f"jet_{name}")
             _refuse_not_finite(path, start, _branch(source, f"jet_{name}"), taken[name], chosen.events)
         kept = weights[chosen.events]
-        _refuse_not_finite(path, start, "weight", kept, chosen.events)
+        _refuse_weights(source, kept, settings.weights, chosen.events)
         return Dijets(
             run=run[chosen.events],
             event=event[chosen.events],
@@ -559,6 +575,24 @@ def _refuse_not_finite(
         entry = start + (row if events is None else int(events[row]))
         problem = f"got {values[bad][0]} at entry {entry}, expected finite numbers; make the file again"
         raise branch_error(path, branch, problem)
+
+
+def _refuse_weights(
+    source: EventSource, weights: ndarray, columns: Sequence[int], events: Int64[ndarray, " m"] | None = None
+) -> None:
+    """Raise an error at the first weight that is not finite; it names the branch that the number comes from.
+
+    Args:
+        source: range of a file.
+        weights: (m, n_weights) weights of some events.
+        columns: index of each of them among all weights of the file.
+        events: numbers of the events in the range; None for all.
+    """
+    bad = ~np.isfinite(weights)
+    if bad.any():
+        row, column = np.argwhere(bad)[0].tolist()
+        branch = source.branch_of_weight(columns[column], row if events is None else int(events[row]))
+        _refuse_not_finite(source.path, source.start, branch, weights[:, column], events)
 
 
 def refuse_repeated(path: Path, run: ndarray, event: ndarray) -> None:

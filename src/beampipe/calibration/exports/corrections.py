@@ -13,8 +13,9 @@ configured. There is no measurement there, so the uncertainty grows: ``extrapola
     growth x log2(pT / E)        growth: the largest step between neighbouring bins, or the total uncertainty of the
                                  last bin, if that is larger
 
-which is added to ``total`` in quadrature. Evaluation also fails in a bin without a valid error, for every systematic:
-the bin contains a nested binning that no pT matches. Flags of the other bins are in the description.
+which is added to ``total`` in quadrature. Evaluation also fails in a bin without a valid error, or with the flag
+``not_published``, for every systematic: the bin contains a nested binning that no pT matches. Flags of the other bins
+are in the description.
 
 *Components* keep the correlations: `systematic` is ``nominal``, ``pcK_up`` or ``pcK_down``. Component K is one nuisance
 parameter of all corrections: it moves all taggers, flavours, working points, quantities and bins at once. The squares
@@ -224,7 +225,8 @@ def write_correction(factors: Factors, path: Path, above: Above = "last") -> Non
         return correction(
             f"{tagger}_{quantity}",
             f"{_QUARK_LIKE[quantity]} Below {low:g} GeV evaluation fails; {_ABOVE[above].format(high=high)}. "
-            f"It fails in bins that have no valid error. {f'Flagged: {flagged}.' if flagged else 'No bin is flagged.'}",
+            "It fails in bins that have no valid error or are not published. "
+            f"{f'Flagged: {flagged}.' if flagged else 'No bin is flagged.'}",
             {"systematic": names, "flavour": FLAVOUR_NAMES, "working_point": points},
             bins,
             about={
@@ -289,7 +291,7 @@ def systematics_of(factor: ScaleFactor) -> Iterator[tuple[str, Any]]:
     Raises:
         ConfigError: a source is called ``stat`` or ``total``, like an uncertainty of its own.
     """
-    nominal = np.where(factor.valid, factor.nominal, np.nan)
+    nominal = np.where(factor.published, factor.nominal, np.nan)
     yield "nominal", nominal
     for name in (STATISTICAL, TOTAL, EXTRAPOLATION):
         if name in factor.sources:
@@ -302,21 +304,21 @@ def systematics_of(factor: ScaleFactor) -> Iterator[tuple[str, Any]]:
 
 
 def growth(factor: ScaleFactor) -> float:
-    """Growth of the uncertainty with each doubling of pT above the last edge; nan if the last bin is not valid.
+    """Growth of the uncertainty with each doubling of pT above the last edge; nan if the last bin is not published.
 
-    It is the largest step between neighbouring bins that are valid, or the total uncertainty of the last bin, if that
-    is larger.
+    It is the largest step between neighbouring bins that are published, or the total uncertainty of the last bin, if
+    that is larger.
     """
-    if not factor.valid[-1]:
+    if not factor.published[-1]:
         return math.nan
-    steps = np.abs(np.diff(factor.nominal))[factor.valid[:-1] & factor.valid[1:]]
+    steps = np.abs(np.diff(factor.nominal))[factor.published[:-1] & factor.published[1:]]
     return float(max([*steps, factor.total[-1]]))
 
 
 def _beyond(factor: ScaleFactor, systematic: str, high: float) -> Any:
     """The value of a systematic above the last edge of pT."""
     name, _, way = systematic.rpartition("_")
-    if name not in (EXTRAPOLATION, TOTAL) or not factor.valid[-1]:
+    if name not in (EXTRAPOLATION, TOTAL) or not factor.published[-1]:
         return LAST
     inside = float(factor.total[-1]) if name == TOTAL else 0.0
     return schema_of_corrections().Formula(
@@ -339,7 +341,7 @@ def write_components(joint: JointUncertainties, components: Float64[ndarray, "k 
     Raises:
         MissingExtraError: correctionlib is not installed.
     """
-    nominal = np.where(joint.valid, joint.nominal, np.nan)
+    nominal = np.where(joint.published, joint.nominal, np.nan)
     shifted = {"nominal": nominal}
     for k, shift in enumerate(components):
         shifted |= {f"pc{k}_up": nominal + shift, f"pc{k}_down": nominal - shift}

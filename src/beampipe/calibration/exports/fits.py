@@ -40,18 +40,18 @@ def pyhf_modifiers(
         yields: entries of the sample in the bins of pT before the scale factor.
 
     Raises:
-        InputError: the number of yields differs from the number of bins, or a bin without a valid error has entries.
+        InputError: the number of yields differs from the number of bins, or a bin that is not published has entries.
     """
     part = joint.part(key)
     nominal, shifts = joint.nominal[part], components[:, part]
     if yields.shape != nominal.shape:
         raise InputError(f"yields: got {yields.shape[0]} bins, expected {len(nominal)}, those of pt_edges")
     used = yields != 0
-    lost = used & ~joint.valid[part]
+    lost = used & ~joint.published[part]
     if lost.any():
         raise InputError(
             f"yields: got entries in bins {np.flatnonzero(lost).tolist()} of {'/'.join(map(str, key))}, whose scale"
-            " factor has no valid error; expected none there: leave them out"
+            " factor has no valid error or is not published; expected none there: leave them out"
         )
     data = np.where(used, yields * nominal, 0.0)
     moved = np.where(used, yields * shifts, 0.0)
@@ -67,7 +67,7 @@ def pyhf_modifiers(
 
 
 def write_modifiers(joint: JointUncertainties, components: Float64[ndarray, "k n"], path: Path) -> None:
-    """Write `pyhf_modifiers` of every scale factor for one entry per bin as JSON; bins without a valid error hold 0.
+    """Write `pyhf_modifiers` of every scale factor for one entry per bin as JSON; bins that are not published hold 0.
 
     Args:
         joint: the scale factors.
@@ -76,7 +76,7 @@ def write_modifiers(joint: JointUncertainties, components: Float64[ndarray, "k n
     """
     samples = []
     for key in joint.keys:
-        ones = joint.valid[joint.part(key)].astype(np.float64)
+        ones = joint.published[joint.part(key)].astype(np.float64)
         data, modifiers = pyhf_modifiers(joint, components, key, ones)
         samples.append({**key._asdict(), "valid": (ones > 0).tolist(), "data": data, "modifiers": modifiers})
     plain = {

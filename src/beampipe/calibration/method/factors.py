@@ -20,6 +20,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Bool, Float64
+from beampipe.calibration.method.dropped import Dropped
 from beampipe.errors import ConfigError, FileError, InputError, UnknownNameError
 from beampipe.lazy import import_name
 from beampipe.notebook import Shown
@@ -41,6 +42,9 @@ of weights."""
 SMALLEST_DETERMINANT: Final = 0.05
 """Difference of the quark fractions below which a bin is flagged: extraction then multiplies errors by 20."""
 
+PUBLISHED: Final = (0.0, 3.0)
+"""Limits of scale factors that corrections contain."""
+
 FLAGS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "no_value": "the scale factor is not known",
@@ -51,6 +55,8 @@ FLAGS: Final[Mapping[str, str]] = MappingProxyType(
         "small_determinant": f"the fractions of quarks differ by less than {SMALLEST_DETERMINANT:g}",
         "dominated_by_one_weight": f"enough jets, but their effective number is below {FEWEST_EFFECTIVE:g}",
         "few_events": f"fewer than {FEWEST_JETS} jets of a region, in data or of a flavour in simulation",
+        "not_published": f"the scale factor is outside {PUBLISHED[0]:g} to {PUBLISHED[1]:g}, or its total uncertainty"
+        " exceeds it: corrections have no number",
     }
 )
 """Meaning of each flag, by its name."""
@@ -62,6 +68,7 @@ NO_VALID_ERROR: Final = ("no_value", "no_statistical_error", "no_systematic_erro
 def flags_of(
     nominal: Float64[ndarray, " p"],
     statistical: Float64[ndarray, " p"],
+    total: Float64[ndarray, " p"],
     sources: Mapping[str, Float64[ndarray, " p"]],
     efficiencies: Float64[ndarray, "2 p"],
     fractions: Float64[ndarray, "p 2"],
@@ -72,6 +79,7 @@ def flags_of(
     Args:
         nominal: the scale factor.
         statistical: its statistical uncertainty.
+        total: its total uncertainty; nan if it is not known.
         sources: its uncertainty by name of the systematic.
         efficiencies: efficiency in data and in simulation, extracted.
         fractions: fractions of quarks in forward and central jets.
@@ -96,9 +104,17 @@ def flags_of(
             np.abs(fractions[:, 0] - fractions[:, 1]) < SMALLEST_DETERMINANT,
             one_weight,
             few,
+            np.isfinite(nominal) & np.isfinite(total) & ~publishable(nominal, total),
         )
     named = tuple(zip(FLAGS, holds, strict=True))
     return tuple(tuple(name for name, where in named if where[p]) for p in range(n_pt))
+
+
+def publishable(nominal: Float64[ndarray, " n"], total: Float64[ndarray, " n"]) -> Bool[ndarray, " n"]:
+    """Whether corrections contain a scale factor: it has a total uncertainty below 100 %, and is in `PUBLISHED`."""
+    with np.errstate(invalid="ignore"):
+        inside: Bool[ndarray, " n"] = (PUBLISHED[0] <= nominal) & (nominal <= PUBLISHED[1]) & (total <= nominal)
+    return inside
 
 
 def in_words(flags: Iterable[str]) -> str:
@@ -115,7 +131,7 @@ QUANTITIES: Final = ("efficiency", "rejection")
 Quantity = Literal["efficiency", "rejection"]
 """Quantity whose ratio of data to simulation is a scale factor."""
 
-_FORMAT: Final = 3
+_FORMAT: Final = 4
 
 FACTORS_MARK: Final = '"efficiency": "share of jets in quark-like bins'
 """Text near the begin of a file of scale factors that identifies it, for `beampipe.files.require_ours`."""
@@ -197,6 +213,11 @@ class ScaleFactor(Shown):
         valid: Bool[ndarray, " p"] = np.isfinite(self.nominal) & np.isfinite(self.total)
         return valid
 
+    @property
+    def published(self) -> Bool[ndarray, " p"]:
+        """(n_pt,) whether corrections contain the number."""
+        return publishable(self.nominal, self.total)
+
     def facts(self) -> Mapping[str, object]:
         """Number of bins, value and total uncertainty in each, and names of the sources."""
         values = ", ".join(f"{value:.3f} +- {error:.3f}" for value, error in zip(self.nominal, self.total, strict=True))
@@ -263,6 +284,8 @@ class Factors(Shown):
         cuts: (n_pt, n_wp) upper edge of the quark-like bins, by tagger.
         fractions: (n_pt, 2) fractions of quarks in forward and central jets of re-weighted simulation, by tagger.
         experimental: names of the sources that come from the detector.
+        dropped: events of each sample that were dropped inside the cuts on pT and eta.
+        max_dropped: share of dropped events above which `require_valid` raises an error.
     """
 
     pt_edges: tuple[float, ...]
@@ -271,6 +294,8 @@ class Factors(Shown):
     cuts: Mapping[str, Float64[ndarray, "p w"]]
     fractions: Mapping[str, Float64[ndarray, "p 2"]]
     experimental: tuple[str, ...]
+    dropped: tuple[Dropped, ...] = ()
+    max_dropped: float = 1.0
 
     @property
     def taggers(self) -> tuple[str, ...]:
@@ -380,11 +405,18 @@ class Factors(Shown):
         return import_name("beampipe.calibration.report.tables:factors_html")(self)  # type: ignore[no-any-return]
 
     def require_valid(self) -> None:
-        """Raise an error if no scale factor is valid.
+        """Raise an error if no scale factor is valid, or if too many events were dropped.
 
         Raises:
-            InputError: no scale factor has a value with a total uncertainty in any bin.
+            InputError: no scale factor has a value with a total uncertainty in any bin, or a cut drops a larger share
+                of the events of a sample than `max_dropped`.
         """
+        too_many = [str(each) for each in self.dropped if each.share > self.max_dropped]
+        if too_many:
+            raise InputError(
+                f"{'; '.join(too_many)}; expected at most {self.max_dropped:.0%}: change the cut, or set max_dropped to"
+                " accept the loss"
+            )
         if any(factor.valid.any() for factor in self.by_name.values()):
             return
         seen = {flag for factor in self.by_name.values() for flags in factor.flags for flag in flags}
@@ -417,10 +449,13 @@ class Factors(Shown):
                 "remarks": "shifts of a source that are smooth, or left out",
                 "total": "null in a bin that has no valid error",
                 "flags": FLAGS,
+                "dropped": "shares of the events of a sample inside the cuts on pT and eta that each other cut drops",
             },
             "pt_edges": self.pt_edges,
             "working_points": self.working_points,
             "experimental": self.experimental,
+            "dropped": [each._asdict() for each in self.dropped],
+            "max_dropped": self.max_dropped,
             "cuts": self.cuts,
             "fractions": self.fractions,
             "scale_factors": entries,
@@ -445,6 +480,11 @@ class Factors(Shown):
                 _arrays(plain["cuts"]),
                 _arrays(plain["fractions"]),
                 tuple(plain["experimental"]),
+                tuple(
+                    Dropped(each["sample"], each["cut"], *array_of_numbers([each["events"], each["weight"]]).tolist())
+                    for each in plain["dropped"]
+                ),
+                plain["max_dropped"],
             )
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise FileError(

@@ -35,7 +35,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Float64, Int64
 from beampipe.calibration.config import Configuration
-from beampipe.calibration.method.factors import FactorKey, Factors, array_of_numbers, json_numbers
+from beampipe.calibration.method.factors import FactorKey, Factors, array_of_numbers, json_numbers, publishable
 from beampipe.calibration.method.matrix import Efficiencies
 from beampipe.calibration.method.uncertainties import replicas_of, shift_vectors, statistical, treated_shifts
 from beampipe.errors import ConfigError, FileError, InputError
@@ -82,6 +82,12 @@ class JointUncertainties:
         """(n,) whether there is a value with a total uncertainty."""
         valid: Bool[ndarray, " n"] = np.isfinite(np.diagonal(self.covariance))
         return valid
+
+    @property
+    def published(self) -> Bool[ndarray, " n"]:
+        """(n,) whether corrections contain the number."""
+        with np.errstate(invalid="ignore"):
+            return publishable(self.nominal, np.sqrt(np.diagonal(self.covariance)))
 
     def part(self, key: FactorKey) -> slice:
         """The slice of one scale factor in the vector."""
@@ -191,18 +197,18 @@ def principal_components(joint: JointUncertainties) -> Float64[ndarray, "k n"]:
     """Uncorrelated shifts of all scale factors, the largest first, whose outer products add up to the covariance.
 
     They are the eigenvectors of the covariance times the square root of the eigenvalue, with the sign that makes the
-    largest component positive: as few as contain all but 1e-6 of the variance. nan in bins without a valid error.
+    largest component positive: as few as contain all but 1e-6 of the variance. nan in bins that are not published.
     """
-    covariance, valid = joint.covariance, joint.valid
-    inside = covariance[np.ix_(valid, valid)]
+    covariance, published = joint.covariance, joint.published
+    inside = covariance[np.ix_(published, published)]
     values, columns = np.linalg.eigh((inside + inside.T) / 2)
     values, columns = np.clip(values[::-1], 0, None), columns[:, ::-1]
     held = np.cumsum(values)
     count = int(np.searchsorted(held, _ENOUGH * held[-1])) + 1 if len(held) and held[-1] > 0 else 0
-    components = np.full((count, len(valid)), np.nan)
+    components = np.full((count, len(published)), np.nan)
     for k in range(count):
         component = columns[:, k] * np.sqrt(values[k])
-        components[k, valid] = component if component[np.argmax(np.abs(component))] > 0 else -component
+        components[k, published] = component if component[np.argmax(np.abs(component))] > 0 else -component
     return components
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float64
+from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.histograms import Axes, Filled
 from beampipe.calibration.events.variations import UNVARIED, Variation
 from beampipe.calibration.ntuple.bookkeeping import Bookkeeping
@@ -107,19 +108,23 @@ def templates_of(by_slice: Mapping[int, Filled], bookkeeping: Bookkeeping, weigh
         bookkeeping: factors of each slice and weight.
         weight_bits: number of bits after the point that weights were rounded to.
     """
-    unit = 2.0**-weight_bits
     total: Templates | None = None
     for of_slice in bookkeeping.slices:
-        filled = by_slice[of_slice.number]
+        if of_slice.number not in by_slice:
+            continue  # no event
+        filled, units = by_slice[of_slice.number], WeightUnits(weight_bits, of_slice.exponent)
+        unit, square_unit = 1 / units.scale, 1 / units.square_scale
         axes = filled.axes
         factors = {name: of_slice.factors[bookkeeping.weight_names.index(name)] for name in filled.weight_names}
         by_weight = np.array([factors[name] for name in filled.weight_names])[:, None]
         nominal = factors[filled.weight_names[0]]
         values = np.concatenate([filled.sumw.T * unit * by_weight, filled.varied_sumw * unit * nominal])
         by_case = np.concatenate([by_weight[:, 0], np.full(len(filled.kinematics), nominal)])
-        squares = np.concatenate([filled.sumw2.T * unit * by_weight**2, filled.varied_sumw2 * unit * nominal**2])
-        units = unit * by_case
-        shape = (filled.n_groups, len(units), *filled.axes.shape)
+        squares = np.concatenate(
+            [filled.sumw2.T * square_unit * by_weight**2, filled.varied_sumw2 * square_unit * nominal**2]
+        )
+        unit_of_case = unit * by_case
+        shape = (filled.n_groups, len(by_case), *filled.axes.shape)
         part = Templates(
             axes,
             (
@@ -131,13 +136,13 @@ def templates_of(by_slice: Mapping[int, Filled], bookkeeping: Bookkeeping, weigh
             squares.reshape(-1, *axes.shape),
             (filled.replicas.T * unit * nominal).reshape(-1, *axes.shape),
             filled.entries.astype(np.float64).reshape(axes.shape),
-            ((filled.groups * units[:, None]).reshape(shape) if filled.n_groups else np.zeros(shape)),
+            ((filled.groups * unit_of_case[:, None]).reshape(shape) if filled.n_groups else np.zeros(shape)),
         )
         if total is None:
             total = part
         else:
             total = replace(total, **{name: getattr(total, name) + getattr(part, name) for name in _SUMS})
-    assert total is not None  # slice_factors returns at least one slice
+    assert total is not None  # at least one slice has events
     return total
 
 

@@ -461,7 +461,7 @@ def _scale_factor(
         sources=sources,
         total=np.sqrt(square),
         covariance=covariance,
-        flags=flags_of(nominal, error, sources, both, fractions, measured.jets),
+        flags=flags_of(nominal, error, np.sqrt(square), sources, both, fractions, measured.jets),
         source_errors=source_errors,
         remarks=remarks,
     )

@@ -18,7 +18,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from beampipe.calibration.config import InputSample
+from beampipe.calibration.config import InputSample, alternatives
 from beampipe.errors import ConfigError, FileError
 from beampipe.settings import build
 
@@ -29,7 +29,8 @@ class ManifestRow:
 
     Attributes:
         dataset: name of the dataset; all slices of one have the same.
-        files: pattern of the paths of its files; it may match the end of a path.
+        files: paths of its files, or patterns of them with ``*``, ``?``, ``[abc]``, ``{one,other}``; they may match the
+            end of a path.
         cross_section: cross section of the slice [pb].
         filter_efficiency: generator filter efficiency of the slice.
         n_files: number of files of the slice; 0 for any number, if sums are over the given files.
@@ -56,7 +57,12 @@ class ManifestRow:
     def has(self, path: Path) -> bool:
         """Whether a file belongs to the slice."""
         text = str(path)
-        return any(fnmatch(text, pattern) or fnmatch(text, f"*/{pattern}") for pattern in self.files)
+        for pattern in self.files:
+            if text == pattern or text.endswith(f"/{pattern}"):
+                return True
+            if any(fnmatch(text, form) or fnmatch(text, f"*/{form}") for form in alternatives(pattern)):
+                return True
+        return False
 
 
 @dataclass(frozen=True)
@@ -194,10 +200,18 @@ class SliceFactors:
         number: number of the slice.
         factors: luminosity * cross section * filter efficiency / sum of weights, one per weight; 1 for data. NaN for a
             varied weight with a sum of 0, which cannot be used.
+        median_weight: median size of the nominal weights: of the files' medians, of two middle ones the lower one.
     """
 
     number: int
     factors: tuple[float, ...]
+    median_weight: float = 1.0
+
+    @property
+    def exponent(self) -> int:
+        """Exponent of the power of 2 nearest to the median weight, the unit of fixed-point numbers."""
+        mantissa, exponent = math.frexp(self.median_weight)
+        return exponent - (mantissa < math.sqrt(0.5))
 
 
 @dataclass(frozen=True)
@@ -225,7 +239,7 @@ class Bookkeeping:
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Bookkeeping:
         """The bookkeeping from the JSON types of `plain`."""
-        slices = tuple(SliceFactors(s["number"], tuple(s["factors"])) for s in plain["slices"])
+        slices = tuple(SliceFactors(s["number"], tuple(s["factors"]), s["median_weight"]) for s in plain["slices"])
         return cls(plain["dataset"], tuple(plain["weight_names"]), tuple(plain["varied"]), plain["labelled"], slices)
 
 
@@ -248,7 +262,10 @@ def slice_factors(sample: InputSample, facts: Mapping[Path, FileInfo]) -> Bookke
     Raises:
         FileError: a file is of another dataset or kind, missing, or duplicate.
     """
-    first_path = min(facts, key=str)
+    with_events = [path for path, fact in facts.items() if fact.n_events]
+    if not with_events:
+        raise FileError(f"sample {sample.name}: got no event in any of {len(facts)} files, expected some")
+    first_path = min(with_events, key=str)  # an empty file may lack branches
     first = facts[first_path]
     by_slice: dict[int, list[_File]] = defaultdict(list)
     for file in itertools.starmap(_File, sorted(facts.items())):
@@ -264,7 +281,7 @@ def slice_factors(sample: InputSample, facts: Mapping[Path, FileInfo]) -> Bookke
     for number, members in sorted(by_slice.items()):
         members.sort(key=lambda file: (file.facts.file_number, str(file.path)))
         _complete(sample, number, members)
-        slices.append(_slice(sample, number, members))
+        slices.append(_slice(sample, number, members, first))
     return Bookkeeping(first.dataset, first.weight_names, first.varied, first.simulated, tuple(slices))
 
 
@@ -287,7 +304,7 @@ def _same_kind(sample: InputSample, file: _File, first: _File) -> None:
             f" {first.path}",
             path=path,
         )
-    _same(file, first, ("weight_names", "varied", "n_slices"))
+    _same(file, first, ("weight_names", "varied", "n_slices") if fact.n_events else ("n_slices",))
 
 
 def _same(file: _File, first: _File, names: Sequence[str], where: str = "") -> None:
@@ -332,14 +349,15 @@ def _name_of(number: int, sibling: Path, sibling_number: int) -> str:
     return f"number {number}"
 
 
-def _slice(sample: InputSample, number: int, members: Sequence[_File]) -> SliceFactors:
-    """The factors of a complete slice."""
+def _slice(sample: InputSample, number: int, members: Sequence[_File], with_events: FileInfo) -> SliceFactors:
+    """The factors of a complete slice; `with_events` is a file of the sample that has events."""
     first = members[0].facts
     if sample.kind == "data":
         return SliceFactors(number, (1.0,))
     factors = []
-    for k, name in enumerate(first.weight_names):
-        total = math.fsum(sums[k] for file in members for _, sums in file.facts.parts)
+    every = [_aligned_sums(file, sums, with_events) for file in members for _, sums in file.facts.parts]
+    for k, name in enumerate(with_events.weight_names):
+        total = math.fsum(sums[k] for sums in every)
         if k == 0 and not total > 0:
             raise FileError(
                 f"sample {sample.name}, slice {number}: got a sum {total} of weights {name!r}, expected more than 0"
@@ -348,7 +366,31 @@ def _slice(sample: InputSample, number: int, members: Sequence[_File]) -> SliceF
             factors.append(math.nan)
             continue
         factors.append((first.luminosity or sample.luminosity) * first.cross_section * first.filter_efficiency / total)
-    return SliceFactors(number, tuple(factors))
+    medians = sorted(file.facts.median_weight for file in members if file.facts.median_weight > 0)
+    return SliceFactors(number, tuple(factors), medians[(len(medians) - 1) // 2] if medians else 1.0)
+
+
+def _aligned_sums(file: _File, sums: tuple[float, ...], with_events: FileInfo) -> tuple[float, ...]:
+    """The sums of weights of a file, one for each weight of the sample.
+
+    The number of weights is not known for a file without events. Its sums are those of the source of sums, in groups:
+    the weights of the nominal branch, then those of each variation. A group without sums has the nominal one.
+
+    Raises:
+        FileError: a group has too few sums.
+    """
+    counts, expected = file.facts.weight_counts, with_events.weight_counts
+    if counts == expected or (len(counts) == 1 and len(sums) == sum(expected)):
+        return sums
+    out: list[float] = []
+    start = 0
+    for k, size in enumerate(expected):
+        count = counts[k] if k < len(counts) else 0
+        if count < size and count > (k == 0):
+            raise FileError(f"{file.path}: got {count} sums of weights, expected {size}", path=file.path)
+        out += sums[start : start + size] if count >= size else sums[:1] * size
+        start += count
+    return tuple(out)
 
 
 @dataclass(frozen=True)
@@ -373,6 +415,9 @@ class FileInfo:
         merged: numbers and sums of weights of the other files that were merged into this one.
         luminosity: integrated luminosity of the file's data-taking period [1/pb]; 0 for that of its sample.
         borders_of: name of each variation of the layout -> `borders` of its tree of events.
+        weight_counts: number of `sum_weights` of the nominal branch, then of each branch of variations.
+        median_weight: median size of the nominal weights of the first events, without zeros; 0 for data or if there
+            are none.
     """
 
     dataset: str
@@ -392,6 +437,8 @@ class FileInfo:
     merged: tuple[tuple[int, tuple[float, ...]], ...] = ()
     luminosity: float = 0.0
     borders_of: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    weight_counts: tuple[int, ...] = ()
+    median_weight: float = 0.0
 
     @property
     def parts(self) -> tuple[tuple[int, tuple[float, ...]], ...]:

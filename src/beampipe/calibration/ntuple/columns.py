@@ -243,6 +243,10 @@ class EventSource:
     _derived: dict[str, Basket] = field(default_factory=dict)
     _functions: dict[str, Basket] = field(default_factory=dict)
 
+    def between(self, start: int, stop: int) -> EventSource:
+        """Other entries of the same tree."""
+        return EventSource(self.path, self.tree, self.layout, start, stop)
+
     def has(self, column: str) -> bool:
         """Whether the layout has branches of a column, or it can be derived."""
         derived = column.removeprefix("jet_") in DERIVED and bool(self.layout.constituents.pt)
@@ -440,10 +444,24 @@ class EventSource:
             parts.append(table * nominal if each.ratio else table)
         yield 0, np.concatenate([part.astype(">f4") for part in parts], axis=1)
 
+    def branch_of_weight(self, number: int, event: int) -> str:
+        """The branch or expression that a weight of an event that is not finite comes from.
+
+        Args:
+            number: number of the weight, as in `weights`.
+            event: number of the event in the range.
+        """
+        one, settings = self.between(self.start + event, self.start + event + 1), self.layout.weights
+        for text in settings.factors:
+            if not np.isfinite(one._numbers(text)).all():
+                return text
+        varied = [each.branch for each in settings.variations for _ in range(self.count(each.branch))]
+        n_own = next(one.weights())[1].shape[1] - len(varied)
+        return settings.nominal if number < n_own else varied[number - n_own]
+
     def count(self, branch: str) -> int:
         """Number of weights that a branch has for an event."""
-        first = EventSource(self.path, self.tree, self.layout, self.start, self.start + 1)
-        return int(next(first._tables(branch))[1].shape[1])
+        return int(next(self.between(self.start, self.start + 1)._tables(branch))[1].shape[1])
 
     def _tables(self, branch: str) -> Iterator[tuple[int, ndarray]]:
         """First event and (n, k) numbers of pieces of a branch with a number, or equally many, for each event."""

@@ -6,10 +6,11 @@ All problems of a file are collected in one `FileError`, which names the file, t
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy import ndarray
@@ -20,6 +21,7 @@ from beampipe.calibration.layout import (
     EVENT_BRANCHES,
     FORMAT,
     JET_BRANCHES,
+    NOMINAL_WEIGHT,
     VARIED_N_TRK,
     Layout,
     likely_presets,
@@ -38,18 +40,26 @@ from beampipe.errors import ColumnError, FileError, nearest
 from beampipe.expressions import is_expression, names_in
 
 
-def weight_names(source: EventSource) -> tuple[str, ...]:
-    """Names of all weights, the nominal one first; their number is read from the first event.
+def weight_counts(source: EventSource) -> tuple[int, ...]:
+    """Number of weights of the nominal branch, then of each branch of variations, in the first event."""
+    first = source.between(source.start, source.start + 1)
+    sizes = [first.count(each.branch) for each in source.layout.weights.variations]
+    return next(first.weights())[1].shape[1] - sum(sizes), *sizes
+
+
+def weight_names(source: EventSource, counts: tuple[int, ...]) -> tuple[str, ...]:
+    """Names of all weights, the nominal one first.
+
+    Args:
+        source: events of a file.
+        counts: numbers of weights, as by `weight_counts`.
 
     Raises:
         FileError: there are more or fewer names in the layout than weights in the file.
     """
     weights = source.layout.weights
-    first = EventSource(source.path, source.tree, source.layout, source.start, source.start + 1)
-    n_weights = next(first.weights())[1].shape[1]
-    sizes = [first.count(each.branch) for each in weights.variations]
-    names = ["nominal", *(f"weight_{k}" for k in range(1, n_weights - sum(sizes)))]
-    for each, size in zip(weights.variations, sizes, strict=True):
+    names = ["nominal", *(f"weight_{k}" for k in range(1, counts[0]))]
+    for each, size in zip(weights.variations, counts[1:], strict=True):
         names += [each.name] if size == 1 else [f"{each.name}_{k}" for k in range(size)]
     if weights.names and len(weights.names) != len(names):
         raise FileError(
@@ -60,45 +70,69 @@ def weight_names(source: EventSource) -> tuple[str, ...]:
     return weights.names or tuple(names)
 
 
-def sums_of_weights(file: Any, source: EventSource, n_weights: int, given: tuple[float, ...]) -> tuple[float, ...]:
+class SumsByBranch(NamedTuple):
+    """Sums of weights over all generated events of a file.
+
+    Attributes:
+        sums: sums of the weights.
+        counts: number of them that are of the nominal branch, then of each branch of variations.
+    """
+
+    sums: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+def sums_of_weights(
+    file: Any, source: EventSource, counts: tuple[int, ...] | None, given: tuple[float, ...]
+) -> SumsByBranch:
     """Sum of each weight over all generated events of a file, from the source in the layout.
 
     Args:
         file: the file, open.
         source: all of its events.
-        n_weights: number of weights.
+        counts: numbers of weights, as by `weight_counts`; None for a file without events, for which the sums are all
+            that the source has.
         given: sums by a manifest.
 
     Raises:
         FileError: the sums are missing, or are not finite.
     """
     path, settings = source.path, source.layout.sums
-    if settings.source == "events":
+    n_weights = sum(counts or ())
+    sums: tuple[float, ...]
+    if settings.source == "events" and counts is None:
+        sums = (0.0,)
+    elif settings.source == "events":
         parts = [table.sum(axis=0, dtype=np.float64) for _, table in source.weights(generated=True)]
         sums = tuple(math.fsum(column) for column in np.stack(parts, axis=1))
     elif settings.source == "manifest":
         sums = given
     elif settings.source in ("runs", "histogram"):
-        sums = _from_object(file, source, n_weights)
+        by_branch = _from_object(file, source, counts)
+        sums = tuple(value for values in by_branch for value in values)
+        if counts is None:
+            n_weights, counts = len(sums), tuple(map(len, by_branch))
     elif settings.source == "cutbookkeepers":
-        sums = _from_records(file, source, n_weights)
+        sums = _from_records(file, source, counts)
     else:
         raise FileError(
             f"{path}: got no sum of weights: layout.sums.source is {settings.source!r}, expected runs,"
             " cutbookkeepers, histogram, manifest, or events if no event was left out when the files were written",
             path=path,
         )
+    if counts is None:
+        n_weights, counts = len(sums), (len(sums),)
     if len(sums) == 1 < n_weights:
         sums = sums * n_weights
     if len(sums) != n_weights or not np.isfinite(sums).all():
         raise FileError(
             f"{path}: got {len(sums)} sums of weights ({settings.source}), expected {n_weights} finite ones", path=path
         )
-    return sums
+    return SumsByBranch(sums, counts)
 
 
-def _from_object(file: Any, source: EventSource, n_weights: int) -> tuple[float, ...]:
-    """Sums from a tree with sums of runs or from a histogram, for the nominal weight and for variations."""
+def _from_object(file: Any, source: EventSource, counts: tuple[int, ...] | None) -> list[tuple[float, ...]]:
+    """Sums from a tree with sums of runs or from a histogram: of the nominal branch, and of each of variations."""
     layout, path = source.layout, source.path
     settings, variations = layout.sums, layout.weights.variations
     if settings.source == "runs":
@@ -106,14 +140,13 @@ def _from_object(file: Any, source: EventSource, n_weights: int) -> tuple[float,
         total = _column(path, tree, settings.object, settings.branch)
     else:
         tree, total = None, _bins(path, file, settings.object)[None, settings.bin : settings.bin + 1]
-    n_own = n_weights - sum(source.count(each.branch) for each in variations)
+    n_own = counts[0] if counts else total.shape[1]
     if total.shape[1] not in (1, n_own):
         raise FileError(f"{path}: got {total.shape[1]} sums in {settings.branch!r}, expected 1 or {n_own}", path=path)
     nominal = total[:, layout.weights.index if total.shape[1] > 1 else 0][:, None]
     order = [layout.weights.index, *(k for k in range(n_own) if k != layout.weights.index)]
     columns = [total[:, order] if total.shape[1] > 1 else np.repeat(nominal, n_own, axis=1)]
-    for each in variations:
-        size = source.count(each.branch)
+    for each, size in zip(variations, counts[1:] if counts else (0,) * len(variations), strict=True):
         if not each.sums:
             columns.append(np.repeat(nominal, size, axis=1))
             continue
@@ -124,8 +157,9 @@ def _from_object(file: Any, source: EventSource, n_weights: int) -> tuple[float,
         )
         if own.shape[1] < size:
             raise FileError(f"{path}: got {own.shape[1]} sums in {each.sums!r}, expected {size}", path=path)
-        columns.append(own[:, :size] * nominal if each.sums_ratio else own[:, :size])
-    return tuple(math.fsum(column) for column in np.concatenate(columns, axis=1).T)
+        own = own[:, :size] if counts else own
+        columns.append(own * nominal if each.sums_ratio else own)
+    return [tuple(math.fsum(column) for column in columns_of_branch.T) for columns_of_branch in columns]
 
 
 _ALL_EVENTS: Final = "AllExecutedEvents"
@@ -135,7 +169,7 @@ _STREAMS: Final = ("StreamAOD", "StreamDAOD_PHYSLITE", "StreamEVGEN")
 """Streams whose record is that of the generated events."""
 
 
-def _from_records(file: Any, source: EventSource, n_weights: int) -> tuple[float, ...]:
+def _from_records(file: Any, source: EventSource, counts: tuple[int, ...] | None) -> tuple[float, ...]:
     """Sums from ATLAS CutBookkeepers: one container of records per weight, that of the nominal one without a number.
 
     Each step of the production adds a record of its input events; the first step has the highest cycle.
@@ -169,13 +203,14 @@ def _from_records(file: Any, source: EventSource, n_weights: int) -> tuple[float
             )
         places.append(-max(rows)[1])
     out = []
-    n_own = n_weights - sum(source.count(each.branch) for each in source.layout.weights.variations)
+    containers = {re.fullmatch(r"CutBookkeepers_weight_(\d+)Aux\.sumOfEventWeights", name) for name in branches}
+    n_own = counts[0] if counts else 1 + max((int(match[1]) for match in containers if match), default=0)
     index = source.layout.weights.index
     for number in [index, *(k for k in range(n_own) if k != index)]:
         container = f"CutBookkeepers_weight_{number}Aux" if number else "CutBookkeepersAux"
         sums = column(container, "sumOfEventWeights")
         out.append(math.fsum(float(values[row_of_sum]) for values, row_of_sum in zip(sums, places, strict=True)))
-    return (*out, *(out[0] for _ in range(n_weights - n_own)))
+    return (*out, *(out[0] for _ in range(sum(counts or ()) - n_own)))
 
 
 def _no_branch(
@@ -265,8 +300,7 @@ class SanityChecks:
         self.columns: dict[str, ColumnSummary] = {}
         self.median_pt = float("nan")
         self.problems: list[str] = []
-        stop = min(whole.start + N_EVENTS, whole.stop)
-        self._source = EventSource(whole.path, whole.tree, whole.layout, whole.start, stop)
+        self._source = whole.between(whole.start, min(whole.start + N_EVENTS, whole.stop))
         for column in EVENT_BRANCHES:
             try:
                 self._note(column, self._source.flat(column))
@@ -376,7 +410,7 @@ def inspect_file(
         min_pt: pT that both leading jets of an event must exceed for their labels to count [GeV].
 
     Raises:
-        FileError: the file cannot be read, a tree is missing or empty, the bookkeeping has another format, or units or
+        FileError: the file cannot be read, a tree is missing, the bookkeeping has another format, or units or
             labels are implausible.
         ColumnError: a branch is missing.
     """
@@ -385,11 +419,7 @@ def inspect_file(
         books = _books(path, file, layout) if layout.own_books else []
         events = file[layout.tree]
         if events.num_entries == 0:
-            raise FileError(
-                f"{path}: tree {layout.tree!r} is empty; leave the file out, or make it again",
-                path=path,
-                name=layout.tree,
-            )
+            return _empty_facts(path, file, events, layout, origin, books)
         branches = branches_of(events)
         marks = [
             *(name for text in layout.branches.label for name in names_in(text)),
@@ -413,17 +443,49 @@ def inspect_file(
             "borders_of": tuple((name, _borders(file[own.tree], own)) for name, own in varied_layouts.items()),
             "varied": varied if simulated else (),
             "simulated": simulated,
+            "median_weight": _median_weight(source) if simulated else 0.0,
         }
         if books:
             return _own_facts(books, about)
         if origin is None:
             raise FileError(f"{path}: got no bookkeeping, expected what says which dataset it is of", path=path)
         names: tuple[str, ...] = ("nominal",)
-        sums: tuple[float, ...] = (float(source.stop),)
+        sums = SumsByBranch((float(source.stop),), (1,))
         if origin.simulated:
-            names = weight_names(source)
-            sums = sums_of_weights(file, source, len(names), origin.sum_weights)
-        return FileInfo(**{**vars(origin), "sum_weights": sums, "weight_names": names, "settings": "{}", **about})
+            counts = weight_counts(source)
+            names = weight_names(source, counts)
+            sums = sums_of_weights(file, source, counts, origin.sum_weights)
+        return _given_facts(origin, names, sums, about)
+
+
+def _empty_facts(
+    path: Path, file: Any, events: Any, layout: Layout, origin: FileOrigin | None, books: list[dict[str, Any]]
+) -> FileInfo:
+    """Facts of a file of which a skim kept no event: its sums of weights count. Its tree may lack all branches."""
+    simulated = float(books[0]["cross_section"]) > 0 if books else bool(origin and origin.simulated)
+    about = {"n_events": 0, "borders": (0, 0), "varied": (), "simulated": simulated}
+    if books:
+        return _own_facts(books, about)
+    if origin is None:
+        raise FileError(f"{path}: got no bookkeeping, expected what says which dataset it is of", path=path)
+    sums = SumsByBranch((0.0,), (1,))
+    if simulated:
+        sums = sums_of_weights(file, EventSource(path, events, layout, 0, 0), None, origin.sum_weights)
+    return _given_facts(origin, (), sums, about)
+
+
+def _given_facts(origin: FileOrigin, names: tuple[str, ...], sums: SumsByBranch, about: Mapping[str, Any]) -> FileInfo:
+    """Facts of a file without bookkeeping of its own."""
+    given = {**vars(origin), "sum_weights": sums.sums, "weight_counts": sums.counts}
+    return FileInfo(**{**given, "weight_names": names, "settings": "{}", **about})
+
+
+def _median_weight(source: EventSource) -> float:
+    """Median size of the nominal weights of the first events that are neither 0, infinite nor NaN; 0 without any."""
+    first = source.between(source.start, min(source.stop, source.start + N_EVENTS))
+    sizes = np.abs(np.concatenate([table[:, NOMINAL_WEIGHT] for _, table in first.weights()]).astype(np.float64))
+    sizes = sizes[(sizes > 0) & np.isfinite(sizes)]
+    return median_of(sizes) if len(sizes) else 0.0
 
 
 def _missing_of_variations(file: Any, layout: Layout, nominal: Collection[str]) -> list[str]:
@@ -642,6 +704,7 @@ def _own_facts(entries: list[dict[str, Any]], about: dict[str, Any]) -> FileInfo
         filter_efficiency=float(first["filter_efficiency"]),
         sum_weights=sums[0],
         weight_names=tuple(str(first["weight_names"]).split(",")),
+        weight_counts=(len(sums[0]),),
         settings=str(first["settings"]),
         merged=tuple((int(entry["file_number"]), own) for entry, own in zip(entries[1:], sums[1:], strict=True)),
         **about,

@@ -15,7 +15,7 @@ from numpy import ndarray
 from beampipe.arrays import Float64
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, NO_VALID_ERROR, FactorKey, Factors, ScaleFactor, in_words
 from beampipe.calibration.results import Results, percent
-from beampipe.figures import drawing, new_figure
+from beampipe.figures import INK, PALETTE, drawing, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,29 +25,26 @@ if TYPE_CHECKING:
 PT_LABEL: Final = r"Jet $p_{\mathrm{T}}$ [GeV]"
 """Label of the horizontal axis."""
 
-INK: Final = "#1b1f24"
-"""Colour of text, points and axes."""
-
 TOTAL_COLOUR: Final = "#d9dce1"
 """Colour of total uncertainties."""
 
-EXPERIMENTAL_COLOUR: Final = "#2457a6"
+EXPERIMENTAL_COLOUR: Final = PALETTE[0]
 """Colour of experimental uncertainties."""
 
-STATISTICAL_COLOUR: Final = INK
+STATISTICAL_COLOUR: Final = INK[0]
 """Colour of statistical uncertainties."""
 
 OTHERS: Final = "others"
 """Prefix of the name of the band that merges many small sources."""
 
-REPORT_STYLE: Final = {"text.color": INK, "axes.labelcolor": INK, "axes.formatter.use_mathtext": False}
+REPORT_STYLE: Final = {"axes.formatter.use_mathtext": False}
 """Settings of matplotlib on top of the ATLAS style. Axis numbers as formulas would take half of the drawing time."""
 
 _MOST_BANDS: Final = 7
 """Largest number of distinguishable bands; the smallest sources beyond it are merged."""
 
-# Neighbouring colours also differ in lightness, so that they can be distinguished in greyscale.
-_COLOURS: Final = ("#f2c14e", "#3a9d8f", "#e4572e", "#7bb5e8", "#8e4585", "#a8c66c", "#c98f5f", "#6f7a87")
+BAND_COLOURS: Final = (*PALETTE[1:], "#7a0019")
+"""Colours of bands; blue is that of experimental uncertainties."""
 
 _SHORT: Final = {
     word: word.upper() for word in ("pdf", "jes", "jer", "me", "mc", "fsr", "isr", "ps", "mpi", "cr", "lo", "nlo")
@@ -93,8 +90,8 @@ def colours_of(factors: Factors, names: Sequence[str]) -> Mapping[str, str]:
     theory = [
         name for factor in factors.by_name.values() for name in factor.sources if name not in factors.experimental
     ]
-    fixed = dict(zip(dict.fromkeys(theory), _COLOURS[:-1], strict=False))
-    free = iter([colour for colour in _COLOURS if colour not in {fixed.get(name) for name in names}])
+    fixed = dict(zip(dict.fromkeys(theory), BAND_COLOURS[:-1], strict=False))
+    free = iter([colour for colour in BAND_COLOURS if colour not in {fixed.get(name) for name in names}])
     return {name: fixed[name] if name in fixed else next(free) for name in names}
 
 
@@ -158,7 +155,7 @@ def plot_factor(
         drawn = _boxes(axes, edges, factor, bands, colours, zorder=2.0)
         labels = ["total", *(_band_label(name) for name in bands)]
         handles += [drawn[name] for name in bands]
-        axes.axhline(1, color=INK, linewidth=0.9, linestyle=(0, (5, 4)), zorder=3)
+        axes.axhline(1, color=INK[0], linewidth=0.9, linestyle=(0, (5, 4)), zorder=3)
         if factors.experimental:
             handles.append(
                 _bars(axes, edges, factor.nominal, experimental_of(factors, factor), EXPERIMENTAL_COLOUR, 6.0, 0.0, 4.0)
@@ -170,7 +167,14 @@ def plot_factor(
         half = np.diff(edges) / 2
         handles.append(
             axes.errorbar(
-                _centres(edges), factor.nominal, xerr=half, fmt="o", color=INK, markersize=6, elinewidth=1.6, zorder=6
+                _centres(edges),
+                factor.nominal,
+                xerr=half,
+                fmt="o",
+                color=INK[0],
+                markersize=6,
+                elinewidth=1.6,
+                zorder=6,
             )
         )
         labels.append("scale factor")
@@ -235,7 +239,7 @@ def plot_points(results: Results, tagger: str, flavour: str, quantity: str) -> F
     width = np.diff(edges)
     points = factors.working_points
     with _one_panel(6.0) as (figure, axes):
-        axes.axhline(1, color=INK, linewidth=0.9, linestyle=(0, (5, 4)), zorder=1)
+        axes.axhline(1, color=INK[0], linewidth=0.9, linestyle=(0, (5, 4)), zorder=1)
         for number, wp in enumerate(points):
             factor = drawable(factors.by_name[FactorKey(tagger, wp, flavour, quantity)])
             where = edges[:-1] + width * (number + 1) / (len(points) + 1)
@@ -301,7 +305,7 @@ def _show_flags(axes: Axes, edges: Float64[ndarray, " e"], factor: ScaleFactor) 
 
 _DASHES: Final = ("-", (0, (6, 2)), (0, (3, 1.5)), (0, (6, 2, 1, 2)), (0, (1, 1)))
 
-_POINT_COLOURS: Final = ("#2457a6", "#e4572e", "#3a9d8f", "#8e4585", "#c98f1f", "#6f7a87")
+_POINT_COLOURS: Final = PALETTE[:-1]
 
 _LEGEND: Final[Mapping[str, Any]] = {
     "loc": "upper right",
@@ -350,13 +354,13 @@ def _boxes(
                 factor.nominal[p] - half[p],
                 align="edge",
                 facecolor=colours[name],
-                edgecolor=INK if name else "#9aa1ab",
+                edgecolor=INK[0] if name else "#9aa1ab",
                 linewidth=0.4 if name else 0.8,
                 zorder=zorder + 0.9 * rank[p] / len(bands),
             )
             drawn.setdefault(name, box)
         if name not in drawn:
-            drawn[name] = Patch(facecolor=colours[name], edgecolor=INK, linewidth=0.4)
+            drawn[name] = Patch(facecolor=colours[name], edgecolor=INK[0], linewidth=0.4)
     return drawn
 
 
@@ -419,9 +423,9 @@ def _title(flavour: str, quantity: str) -> str:
     return f"{flavour.capitalize()} jets: {quantity}"
 
 
-_TRUTH, _EXTRACTED, _DATA = "#b9c4d4", "#2457a6", INK
+_TRUTH, _EXTRACTED, _DATA = "#b9c4d4", PALETTE[0], INK[0]
 
-_FORWARD, _CENTRAL = "#e4572e", "#2457a6"
+_FORWARD, _CENTRAL = PALETTE[3], PALETTE[0]
 
 _LINE: Final = "#9aa1ab"
 """Colour of the lines at 0 and 1."""
@@ -541,7 +545,7 @@ def plot_fractions(results: Results, tagger: str) -> Figure:
         upper.legend(loc="lower right", fontsize=12, frameon=False)
         heading(upper, "Quarks in simulation", f"re-weighted for {tagger_label(tagger)}")
         difference = forward - central
-        lower.stairs(difference, edges, baseline=None, color=INK, linewidth=2.4)
+        lower.stairs(difference, edges, baseline=None, color=INK[0], linewidth=2.4)
         lower.axhline(0, color=_LINE, linewidth=0.9)
         finite = difference[np.isfinite(difference)]
         lower.set_ylim(1.3 * float(np.min(finite, initial=0.0)), 1.4 * float(np.max(finite, initial=0.01)))

@@ -16,6 +16,7 @@ from rich.console import Console
 from beampipe.calibration.config import REGIONS, Configuration
 from beampipe.calibration.events.dijets import CUT_NAMES
 from beampipe.calibration.exports.corrections import growth
+from beampipe.calibration.method.dropped import REASONS, WARN_DROPPED
 from beampipe.calibration.method.factors import (
     FLAGS,
     NO_VALID_ERROR,
@@ -180,15 +181,30 @@ def cut_flow_tables(results: Results) -> Iterator[TextTable]:
     for sample, result in results.samples.items():
         rows = []
         for c, cut in enumerate(CUT_NAMES):
-            before = result.cut_events[c - 1] if c else result.cut_events[0]
-            kept = 100 * result.cut_events[c] / before if before else math.nan
-            rows.append((cut, f"{result.cut_events[c]:.0f}", number(kept, 4), number(result.cut_weights[c], 6)))
+            events, weights = result.cuts
+            before = events[c - 1] if c else events[0]
+            kept = 100 * events[c] / before if before else math.nan
+            rows.append((cut, f"{events[c]:.0f}", number(kept, 4), number(weights[c], 6)))
         yield TextTable(
             f"cut_flow_{sample}",
             f"Events of {sample} after each cut",
             ("cut", "events", "% of those before", "weighted"),
             tuple(rows),
         )
+
+
+def dropped_table(factors: Factors) -> TextTable:
+    """The shares of events inside the cuts on pT and eta that were dropped: a row per sample and cut."""
+    rows = []
+    for each in factors.dropped:
+        state = "ok" if each.share < WARN_DROPPED else "look" if each.share <= factors.max_dropped else "too many"
+        shares = (number(100 * each.events, 3), number(100 * each.weight, 3))
+        rows.append((each.sample, each.cut, REASONS[each.cut], state, *shares))
+    title = (
+        f"Dropped inside the cuts on pT and eta: look from {WARN_DROPPED:.0%} on, error above {factors.max_dropped:.0%}"
+    )
+    heads = ("sample", "cut", "what it drops", "state", "% of events", "% of the sum of weights")
+    return TextTable("dropped", title, heads, tuple(rows), labels=4)
 
 
 def cost_table(results: Results) -> TextTable:
@@ -282,7 +298,7 @@ def print_factors(configuration: Configuration, console: Console) -> None:
     factors = Factors.read(path)
     print_table(overview_table(factors), console, ("",))
     console.print(f"{_NAMES} All of them: {path}", highlight=False)
-    for line in flag_lines(factors):
+    for line in (*flag_lines(factors), *dropped_lines(factors)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -314,6 +330,11 @@ def flag_lines(factors: Factors) -> Iterator[str]:
             for bins, points in bins_of_flag.items()
         )
         yield f"{lost}: {FLAGS[flag]} [{flag}]: {tagger}: {where}"
+
+
+def dropped_lines(factors: Factors) -> Iterator[str]:
+    """A line for each cut that drops a share of the events of a sample that is worth a warning."""
+    yield from (f"warning: {each}" for each in factors.dropped if each.share >= WARN_DROPPED)
 
 
 def print_estimate(combination: Combination, console: Console) -> None:

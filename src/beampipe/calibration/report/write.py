@@ -149,6 +149,8 @@ def _write_page(
         pictures=by_kind,
         png=lambda picture: base64.b64encode((plots / f"{picture.name}.png").read_bytes()).decode(),
         tables={table.name: table for table in texts},
+        dropped=list(tables.dropped_lines(results.factors)),
+        weight_units={name: result.weight_units for name, result in results.samples.items()},
         provenance=TextTable("provenance", "Keys", ("artifact", "key"), tuple(results.provenance), labels=2),
         versions=", ".join(f"{name} {version}" for name, version in results.versions.items()),
         n_factors=len(rows),
@@ -223,6 +225,7 @@ def _tables(results: Results) -> Iterator[TextTable]:
     yield tables.source_table(results)
     yield from (tables.uncertainty_table(results, key) for key in factors.by_name)
     yield tables.yield_table(results)
+    yield tables.dropped_table(factors)
     yield from tables.cut_flow_tables(results)
     yield tables.cost_table(results)
 

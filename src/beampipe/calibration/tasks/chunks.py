@@ -187,7 +187,9 @@ def digest_files(
         with_digests[file.path] = file = replace(file, digest=digest)
         if not until:
             return []
-        chunks = chunks_of(configuration, file, settings[samples[file.path]], models)
+        name, number = samples[file.path], file.facts.slice
+        of_slice = next(each for each in books[name].slices if each.number == number)
+        chunks = chunks_of(configuration, file, settings[name].of_slice(of_slice), models)
         return [chunk_task(space.store, chunk, until) for chunk in chunks if chunk.lacks(until, space.store)]
 
     digests = FileDigests(space.digests)

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from beampipe.calibration.events.histograms import read_filled
+from beampipe.calibration.events.histograms import Filled, read_filled
+from beampipe.calibration.method.dropped import Dropped, cut_numbers_of
 from beampipe.calibration.method.matrix import Efficiencies, measure_efficiencies, read_arrays, write_arrays
 from beampipe.calibration.method.reweight import Reweighting, measure_reweighting
-from beampipe.calibration.method.templates import Cases, Templates, cases_of, simulation_of, templates_of
+from beampipe.calibration.method.templates import (
+    Cases,
+    Templates,
+    cases_of,
+    simulation_of,
+    templates_of,
+)
 from beampipe.calibration.method.uncertainties import factors_of
 from beampipe.calibration.tasks.plan import Plan, SamplePlan
 from beampipe.files import write_whole
@@ -53,17 +61,27 @@ def publish_factors(store: Store, plan: Plan, public: Path) -> None:
 
     def make(path: Path) -> None:
         measured: Mapping[str, Efficiencies] = read_arrays(Efficiencies, store.require(plan.extract))
-        factors_of(plan.configuration, measured).write(path)
+        dropped: list[Dropped] = []
+        for name in plan.configuration.used_samples:
+            part = plan.samples[name]
+            cuts = cut_numbers_of(read_slices(store, part), part.bookkeeping, part.sample.weight_bits)
+            dropped += cuts.dropped(name)
+        factors = factors_of(plan.configuration, measured)
+        replace(factors, dropped=tuple(dropped), max_dropped=plan.configuration.max_dropped).write(path)
 
     content = store.get(plan.factors, ".json", make).read_bytes()
     if not public.exists() or public.read_bytes() != content:
         write_whole(public, lambda path: path.write_bytes(content))
 
 
+def read_slices(store: Store, part: SamplePlan) -> dict[int, Filled]:
+    """The merged histograms of a sample, by slice."""
+    return {number: read_filled(store.require(recipe)) for number, recipe in part.merged.items()}
+
+
 def read_templates(store: Store, part: SamplePlan) -> Templates:
     """Numbers of jets of a sample, from its merged histograms."""
-    by_slice = {number: read_filled(store.require(recipe)) for number, recipe in part.merged.items()}
-    return templates_of(by_slice, part.bookkeeping, part.sample.weight_bits)
+    return templates_of(read_slices(store, part), part.bookkeeping, part.sample.weight_bits)
 
 
 def read_cases(store: Store, plan: Plan) -> dict[str, Cases]:

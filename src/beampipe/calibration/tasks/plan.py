@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from beampipe.calibration.config import Bootstrap, Configuration, InputSample
+from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.fill import FillPath, FillSettings
 from beampipe.calibration.events.scores import model_bytes
 from beampipe.calibration.events.select import SelectSettings
@@ -22,7 +23,7 @@ from beampipe.calibration.events.variations import (
     matching_or_error,
 )
 from beampipe.calibration.jet_changes import function_digest
-from beampipe.calibration.ntuple.bookkeeping import Bookkeeping
+from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, SliceFactors
 from beampipe.calibration.tasks.inspection import InspectedFile, InspectedSample
 from beampipe.calibration.tasks.runtime import stage_code
 from beampipe.errors import ConfigError, FileError
@@ -40,7 +41,7 @@ class SamplePlan:
         books: recipe of the artifact that holds `bookkeeping`.
         facts: recipes of the inspection of each file.
         chunks: chunks of all its files.
-        merged: recipe of the sum over the chunks, by slice.
+        merged: recipe of the sum over the chunks, by slice; slices without events have none.
         parts: recipes of the summed histograms, by slice.
     """
 
@@ -144,6 +145,7 @@ def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSam
         "pt_edges": configuration.pt_edges,
         "working_points": configuration.working_points,
         "taggers": [tagger.axis for tagger in configuration.taggers],
+        "max_dropped": configuration.max_dropped,
     }
     made_from = (Input("extract", extract.key, extract.label),)
     factors = Recipe("factors", stage_code("factors"), parameters, made_from, "scale factors")
@@ -216,6 +218,7 @@ def _sample_plan(
     """Recipes of one sample, or of a layout variation as its own sample: of every chunk and of the sum per slice."""
     sample, bookkeeping = inspected.sample, inspected.bookkeeping
     settings = settings_of(configuration, sample, bookkeeping)
+    by_slice = {each.number: each for each in bookkeeping.slices}
     if variation != UNVARIED:
         sample = replace(sample, name=str(variation))
         layout, to_fill = configuration.layout.varied(variation.name), settings.fill
@@ -227,16 +230,19 @@ def _sample_plan(
     chunks: list[Chunk] = []
     parts: dict[int, list[Recipe]] = {}
     for file in inspected.files:
-        of_file = chunks_of(configuration, file, settings, models)
+        of_file = chunks_of(configuration, file, settings.of_slice(by_slice[file.facts.slice]), models)
         chunks += of_file
-        parts.setdefault(file.facts.slice, []).extend(chunk.recipes.fill for chunk in of_file)
+        if of_file:
+            parts.setdefault(file.facts.slice, []).extend(chunk.recipes.fill for chunk in of_file)
+    if not chunks:
+        raise FileError(f"sample {sample.name}: got no event in any file, expected some")
     merged = {}
     for number, summed in parts.items():
         inputs = tuple(Input("histograms", part.key, part.label) for part in summed)
         merged[number] = Recipe("merge", stage_code("merge"), None, inputs, f"{sample.name}, slice {number}")
-    by_slice = {number: tuple(summed) for number, summed in parts.items()}
     facts = tuple(file.recipe for file in inspected.files)
-    return SamplePlan(sample, bookkeeping, inspected.books, facts, tuple(chunks), merged, by_slice)
+    recipes = {number: tuple(summed) for number, summed in parts.items()}
+    return SamplePlan(sample, bookkeeping, inspected.books, facts, tuple(chunks), merged, recipes)
 
 
 class ChunkSettings(NamedTuple):
@@ -254,9 +260,20 @@ class ChunkSettings(NamedTuple):
     functions: str = ""
     variation: str = ""
 
+    def of_slice(self, slice_factors: SliceFactors) -> ChunkSettings:
+        """The settings for a slice, whose weights have a scale of their own."""
+        units = replace(self.fill.units, exponent=slice_factors.exponent)
+        limit = self.select.selection.max_weight * slice_factors.median_weight if self.select.simulated else 0.0
+        return self._replace(
+            select=replace(self.select, units=units, max_weight=limit),
+            fill=replace(self.fill, units=units),
+        )
+
 
 def settings_of(configuration: Configuration, sample: InputSample, bookkeeping: Bookkeeping) -> ChunkSettings:
     """The settings of a sample: only the nominal one has variations, and only it and data have bootstrap replicas.
+
+    The units of weights are those of a slice: see `ChunkSettings.of_slice`.
 
     Raises:
         UnknownNameError: a pattern of a systematic matches no weight or variation.
@@ -273,7 +290,7 @@ def settings_of(configuration: Configuration, sample: InputSample, bookkeeping: 
     to_select = SelectSettings(
         selection=configuration.selection,
         regions=configuration.regions,
-        weight_bits=sample.weight_bits,
+        units=WeightUnits(sample.weight_bits),
         simulated=simulated,
         labelled=simulated,
         weights=weights,
@@ -285,7 +302,7 @@ def settings_of(configuration: Configuration, sample: InputSample, bookkeeping: 
         taggers=configuration.taggers,
         selection=configuration.selection,
         energy=configuration.energy if varied else replace(configuration.energy, scale=0, resolution=0),
-        weight_bits=sample.weight_bits,
+        units=WeightUnits(sample.weight_bits),
         labelled=simulated,
         weight_names=tuple(bookkeeping.weight_names[index] for index in weights),
         kinematics=kinematics,
@@ -352,6 +369,8 @@ def ranges_of(file: InspectedFile, size: int, variation: str = "") -> list[tuple
     Chunks begin and end at basket borders, so that no basket is read twice, unless there are too few common borders.
     """
     borders = dict(file.facts.borders_of).get(variation, file.facts.borders)
+    if borders[-1] == borders[0]:
+        return []
     out: list[tuple[int, int]] = []
     start = borders[0]
     for before, border in pairwise(borders):

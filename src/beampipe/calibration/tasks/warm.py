@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Regions, Tagger
+from beampipe.calibration.events.dijets import WeightUnits
 from beampipe.calibration.events.fill import FillSettings, fill_file
 from beampipe.calibration.events.select import SelectSettings
 from beampipe.calibration.events.variations import energy_names
@@ -24,9 +25,9 @@ _FILE: Final = Path(__file__).parents[1] / "data" / "toy.slice0.0000.root"
 def _warm() -> None:
     """Inspect a shipped file, and fill histograms from it."""
     facts, energy = inspect_file(_FILE), Energy(1, 1)
-    settings = SelectSettings(DijetSelection(), Regions(), 36, True, True, (0, 1), ("trk_eff",))
+    settings = SelectSettings(DijetSelection(), Regions(), WeightUnits(), True, True, (0, 1), ("trk_eff",))
     wanted = FillSettings(
-        *((500.0, 2000.0), (Tagger(),), DijetSelection(), energy, 36, True, facts.weight_names[:2]),
+        *((500.0, 2000.0), (Tagger(),), DijetSelection(), energy, WeightUnits(), True, facts.weight_names[:2]),
         *(("trk_eff", *energy_names(energy)), Bootstrap(4), facts.dataset),
     )
     fill_file(_FILE, 0, 100, settings, wanted)

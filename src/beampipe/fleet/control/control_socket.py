@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from beampipe.errors import BeampipeError, ServiceError, ServiceUnavailableError
+from beampipe.errors import BeampipeError, DeadlineError, ServiceError, ServiceUnavailableError
 
 __all__ = ["ControlSocket", "send_command"]
 
@@ -70,6 +70,7 @@ def send_command(path: Path, order: Mapping[str, Any], timeout: float = 600.0) -
 
     Raises:
         ServiceUnavailableError: no fleet listens on the socket.
+        DeadlineError: no answer in time.
         ServiceError: the command failed; the message has the reason.
     """
     try:
@@ -79,12 +80,17 @@ def send_command(path: Path, order: Mapping[str, Any], timeout: float = 600.0) -
             connection.sendall(json.dumps(order).encode() + b"\n")
             with connection.makefile("rb") as stream:
                 line = stream.readline()
+    except TimeoutError as error:
+        raise DeadlineError(
+            f"{path.parent}: got no answer within {timeout:g} s; the process of the fleet hangs or is busy, but gateway"
+            " and servers go on. One that hangs is restarted within half a minute: try again then"
+        ) from error
     except OSError as error:
         raise ServiceUnavailableError(
             f"{path.parent}: got {error}, expected a fleet that runs; do: beampipe fleet up fleet.toml"
         ) from error
     if not line:
-        raise ServiceError(f"{path.parent}: got no answer, expected one; the fleet was ended meanwhile")
+        raise ServiceError(f"{path.parent}: got no answer, expected one; the fleet was ended or restarted meanwhile")
     answer = json.loads(line)
     if "error" in answer:
         raise ServiceError(answer["error"])

@@ -15,7 +15,14 @@ from types import FrameType
 from typing import Any, Final
 
 from beampipe import processes
-from beampipe.errors import BeampipeError, ConfigError, FileError, ServiceError, ServiceUnavailableError
+from beampipe.errors import (
+    BeampipeError,
+    ConfigError,
+    DeadlineError,
+    FileError,
+    ServiceError,
+    ServiceUnavailableError,
+)
 from beampipe.fleet.control.commands import GatewayCommands, LocalCommands
 from beampipe.fleet.control.control_socket import ControlSocket, send_command
 from beampipe.fleet.control.reconciler import LocalReconciler, Reconciler, RegistryReconciler
@@ -26,9 +33,14 @@ from beampipe.fleet.registry import read_records
 from beampipe.fleet.run_folder import RunFolder, run_folder_of, shared_folder
 from beampipe.fleet.specification import read_fleet
 from beampipe.processes import ManagedProcess
-from beampipe.terminal import say
+from beampipe.terminal import log, say
+from beampipe.triton.server.watchdog import RestartedChild, restart_when_killed
+from beampipe.triton.systemd import is_managed_by_systemd
 
 _POLL: Final = 0.1
+
+_ANSWER: Final = 3.0
+"""Time limit [s] of the answer to a command that takes no work."""
 
 _DEMAND: Final = 1.0
 """Time [s] between two measurements of the load."""
@@ -61,9 +73,18 @@ def run_fleet(specification: Path, folder: Path | None = None) -> None:
     fleet = read_fleet(specification)
     run = run_folder_of(fleet.name, folder)
     claim_run_folder(run, specification)
+    child = _restarted_child()
     reconciler = LocalReconciler(fleet, run)
     orders = LocalCommands(reconciler)
-    run_until_stopped(reconciler, orders, FleetScaler(reconciler, orders.scale).check)
+    run_until_stopped(reconciler, orders, child, FleetScaler(reconciler, orders.scale).check)
+
+
+def _restarted_child() -> RestartedChild | None:
+    """Continue in a child process that is restarted when it is killed or hangs; None where systemd does that.
+
+    If the waiting process itself is killed, the fleet goes on.
+    """
+    return None if is_managed_by_systemd() else restart_when_killed(log, ends_with_parent=False)
 
 
 def claim_run_folder(run: RunFolder, specification: Path) -> None:
@@ -80,6 +101,7 @@ def claim_run_folder(run: RunFolder, specification: Path) -> None:
 def run_until_stopped(
     reconciler: Reconciler,
     orders: GatewayCommands,
+    child: RestartedChild | None = None,
     scale: Callable[[], None] = lambda: None,
     started: Callable[[], None] = lambda: None,
 ) -> None:
@@ -88,6 +110,7 @@ def run_until_stopped(
     Args:
         reconciler: the reconciler of the fleet.
         orders: the commands that it accepts.
+        child: this process as a child that is restarted; None if it is none.
         scale: measures the load, and adds or removes servers; called once a second.
         started: called once, when the gateway runs.
 
@@ -101,6 +124,10 @@ def run_until_stopped(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     with reconciler.running(), ControlSocket(reconciler.folder.socket, orders.obey):
+        if child is not None:
+            if child.state is not None:
+                reconciler.note("fleet: its process was killed or hung; this is another")
+            child.ready({})
         started()
         while not reconciler.ended.wait(_DEMAND):
             try:
@@ -139,8 +166,8 @@ def start_fleet(
     while True:
         time.sleep(_POLL)
         status: dict[str, Any] = {}
-        with suppress(ServiceUnavailableError):
-            status = send_command(run.socket, {"do": "status"})
+        with suppress(ServiceUnavailableError, DeadlineError):
+            status = send_command(run.socket, {"do": "status"}, _ANSWER)
         for _, text in status.get("incidents", ()):
             if text not in reported:
                 reported.add(text)
@@ -175,16 +202,22 @@ def stop_fleet(specification: Path, folder: Path | None = None) -> str:
     fleet = read_fleet(specification)
     run = run_folder_of(fleet.name, folder)
     if (reconciler := daemon_pid(run)) is not None:
+        waiting = [reconciler]
         try:
-            send_command(run.socket, {"do": "down"})
-        except ServiceUnavailableError:  # its control socket is not open yet, or closed already
-            with suppress(ProcessLookupError):
-                os.kill(reconciler, signal.SIGTERM)
+            send_command(run.socket, {"do": "down"}, _ANSWER)
+        except (ServiceUnavailableError, DeadlineError):  # its control socket is not open, or it hangs
+            parent = processes.parent(reconciler)
+            if parent is not None and processes.arguments(parent) == processes.arguments(reconciler):  # restarts it
+                waiting.append(parent)
+            for pid in reversed(waiting):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + _STOP_TIMEOUT + fleet.exit_timeout
-        while processes.is_alive(reconciler):
+        while any(map(processes.is_alive, waiting)):
             if time.monotonic() > deadline:
                 raise ServiceError(f"{run.path}: got a fleet that does not end; its log is {run.logs / 'keeper.log'}")
             time.sleep(_POLL)
+        _stop_leftovers(run)  # of a process that had to be killed
         return f"{fleet.name}: ended"
     ended = _stop_leftovers(run)
     return f"{fleet.name}: did not run" + (f"; ended {ended} process(es) that an earlier one had left" if ended else "")
@@ -224,9 +257,10 @@ def run_gateway(specification: Path, shared: Path | None = None, folder: Path | 
             f"{run.secret}: got no file, expected the secret of the servers; do: beampipe fleet slurm {specification}"
         )
     claim_run_folder(run, specification)
+    child = _restarted_child()
     follower = RegistryReconciler(fleet, run)
     scheme = "grpc" if fleet.gateway.tls is None else "grpcs"
     address = f"{scheme}://{fleet.gateway.host}:{fleet.gateway.port}"
     run_until_stopped(
-        follower, GatewayCommands(follower), started=lambda: say(f"gateway: {address} until Ctrl-C", err=True)
+        follower, GatewayCommands(follower), child, started=lambda: say(f"gateway: {address} until Ctrl-C", err=True)
     )

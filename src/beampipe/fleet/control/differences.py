@@ -23,6 +23,9 @@ EXIT_GRACE: Final = 15.0
 _START_GRACE: Final = 30.0
 """Time [s] after twice `Fleet.start_timeout`, which is for loading models, until a server without report is killed."""
 
+FROZEN: Final = 2.0
+"""Time [s] for which a server's supervisor is stopped by a signal until it is killed."""
+
 FORGOTTEN: Final = 60.0
 """Time [s] after which the record of a silent server without a slot is removed."""
 
@@ -60,6 +63,7 @@ class ServerState:
         address: its address by its last record; None if it has not written any.
         outdated: whether its process is to be replaced by one with other settings.
         may_start: whether the pause after repeated crashes is over.
+        frozen_since: when its process was first seen to be stopped by a signal [s, monotonic]; None if it is not.
     """
 
     name: str
@@ -75,6 +79,7 @@ class ServerState:
     address: Address | None = None
     outdated: bool = False
     may_start: bool = True
+    frozen_since: float | None = None
 
 
 @dataclass(frozen=True)
@@ -217,6 +222,8 @@ def _of_server(server: ServerState, slot: Slot | None, actual: Actual, fleet: Fl
 
 def _failure(server: ServerState, slot: Slot | None, actual: Actual, fleet: Fleet, now: float) -> str:
     """Why a running server of this machine has to be killed; empty if it has not."""
+    if server.frozen_since is not None and now - server.frozen_since > FROZEN:
+        return "is stopped by a signal"
     if server.stopping_since is not None:
         return "does not end" if now - server.stopping_since > fleet.exit_timeout + EXIT_GRACE else ""
     if server.report in (None, "starting"):

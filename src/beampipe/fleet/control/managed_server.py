@@ -85,7 +85,8 @@ class LocalServer:
             record: its record; None if there is none.
             now: the time [s, monotonic].
         """
-        running, before = self.pid is not None, self._state
+        pid, before = self.pid, self._state
+        running, frozen = pid is not None, pid is not None and processes.is_stopped(pid)
         ours = record if record is not None and record.pid == self.pid else None
         report = before.report if ours is None else ours.state
         silent = report is not None and not self.describes(record)
@@ -99,6 +100,7 @@ class LocalServer:
             address=before.address if ours is None else Address(ours.host, ours.http, ours.grpc),
             outdated=self.outdated,
             may_start=not running and self.desired_state != "end" and self._pause.due(now),
+            frozen_since=(before.frozen_since or now) if frozen else None,
         )
         return self._state
 

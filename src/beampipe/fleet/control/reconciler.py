@@ -43,8 +43,9 @@ from beampipe.fleet.registry import Record, read_records, remove_record
 from beampipe.fleet.run_folder import RunFolder, make_snapshot, remove_other_snapshots
 from beampipe.fleet.server import FleetServerSettings
 from beampipe.fleet.specification import Fleet, ServerGroup
+from beampipe.terminal import log
 from beampipe.triton.backoff import RestartPause
-from beampipe.triton.server.haproxy import PROBE_PERIOD
+from beampipe.triton.server.haproxy import PROBE_PERIOD, SLOW_BODIES
 from beampipe.triton.server.launch import check_repository, free_port
 
 INTERVAL: Final = 0.1
@@ -230,7 +231,7 @@ class Reconciler(ABC):
         """Record and log an incident, unless it repeats the last one."""
         if not self.incidents or self.incidents[-1][1] != text:
             self.incidents.append((time.time(), text))
-            print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
+            log(text)
 
     def _repeat_until_end(self, work: Callable[[], None], interval: float) -> None:
         while not self.ended.wait(interval):
@@ -291,6 +292,7 @@ class Reconciler(ABC):
             tokens=fleet.gateway.tokens,
             canary=self.canary,
             hits=_LUA if fleet.gateway.balancing == "least_hits" else None,
+            slow_bodies=SLOW_BODIES,
             probed=True,
         )
 

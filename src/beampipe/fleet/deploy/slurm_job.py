@@ -28,6 +28,7 @@ from beampipe.fleet.registry import Record, read_records, remove_record
 from beampipe.fleet.run_folder import RunFolder
 from beampipe.fleet.server import FleetServerSettings, read_settings, write_server_settings
 from beampipe.processes import ManagedProcess
+from beampipe.terminal import log
 from beampipe.triton.backoff import RestartPause
 from beampipe.triton.client.endpoint import is_loopback
 
@@ -216,7 +217,7 @@ class _Step:
             )
         remove_record(self.server.registry, self.server.server)
         if self.starts:
-            _log(f"{self.server.server}: has ended; starting another")
+            log(f"{self.server.server}: has ended; starting another")
         self._process.start(self._command)
         self.starts += 1
 
@@ -279,17 +280,17 @@ class JobSupervisor:
     def _is_over(self) -> bool:
         """Check time, servers and successor once; whether the job should end."""
         if self._job.end is not None and time.time() > self._latest(self._job.end):
-            _log("the time is up; this job ends")
+            log("the time is up; this job ends")
             return True
         try:
             records = read_records(self._folder.registry)
             for step in self._steps:
                 step.keep_running(records.get(step.server.server))
             if self._warned and self._has_successor(records):
-                _log(f"job {self._successor} serves; this one ends")
+                log(f"job {self._successor} serves; this one ends")
                 return True
         except OSError as error:  # the shared file system; servers keep running without it
-            _log(f"{self._folder.path}: {error}")
+            log(f"{self._folder.path}: {error}")
         return False
 
     def _step(self, name: str, address: str) -> _Step:
@@ -322,9 +323,9 @@ class JobSupervisor:
             try:
                 self._successor = submit(self._settings.script, self._job.index)
             except ServiceError as error:
-                _log(f"successor: {error}; trying again in {_RESUBMIT_AFTER:g} s")
+                log(f"successor: {error}; trying again in {_RESUBMIT_AFTER:g} s")
             else:
-                _log(f"the time is nearly up; submitted job {self._successor}")
+                log(f"the time is nearly up; submitted job {self._successor}")
         if self._successor is None:
             return False
         ready = [name for name, record in records.items() if record.state == "ready"]
@@ -352,7 +353,3 @@ class JobSupervisor:
     def _forget(self, server: str) -> None:
         remove_record(self._folder.registry, server)
         (self._folder.members / f"{server}.json").unlink(missing_ok=True)
-
-
-def _log(text: str) -> None:
-    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)

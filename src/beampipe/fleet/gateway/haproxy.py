@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Final, Literal
 
 from beampipe import processes
-from beampipe.errors import BeampipeError, ConfigError, ServiceError, ServiceUnavailableError
+from beampipe.errors import BeampipeError, ConfigError, FileError, ServiceError, ServiceUnavailableError
 from beampipe.files import replacing
 from beampipe.fleet.gateway.plan import (
     HTTP_PATHS,
-    INDEX,
     INFER,
     PROBE_HEADER,
     READY,
@@ -45,6 +44,19 @@ GRPC: Final = "grpc"
 
 HTTP: Final = "http"
 """Name of the backend for HTTP, whose health checks decide for both."""
+
+GRPC_LARGE: Final = "grpc_large"
+"""Name of the backend for requests over gRPC whose body is larger than `BUFFER`."""
+
+HTTP_LARGE: Final = "http_large"
+"""The same over HTTP."""
+
+_BACKENDS: Final = (HTTP, GRPC, HTTP_LARGE, GRPC_LARGE)
+"""All backends in which a server has a slot. The first one is changed first: the others have the health from there."""
+
+BUFFER: Final = 1 << 20
+"""Bytes of a request that the gateway keeps [bytes]: an event of 87,000 hits. A request that fits is sent to a server
+once it is whole; a larger one while it arrives, so that it takes a slot meanwhile."""
 
 TRIAL: Final = "trial"
 """Name of a backend that exists while a server is on trial: it has the server `OPEN` and a table of the numbers of all
@@ -70,11 +82,13 @@ def haproxy_configuration(plan: GatewayPlan) -> str:
         authority=authority,
         GRPC=GRPC,
         HTTP=HTTP,
+        GRPC_LARGE=GRPC_LARGE,
+        HTTP_LARGE=HTTP_LARGE,
+        BUFFER=BUFFER,
         TRIAL=TRIAL,
         OPEN=OPEN,
         RPCS=RPCS,
         HTTP_PATHS=HTTP_PATHS,
-        INDEX=INDEX,
         INFER=INFER,
         PROBE_HEADER=PROBE_HEADER,
         SECRET_HEADER=HEADER,
@@ -287,7 +301,12 @@ class Gateway:
             if leftover.adopt(pid):
                 leftover.kill()
                 leftover.wait(_STOP_GRACE)
-        self._write(self.plan, self._folder / _FILE)
+        try:
+            self._write(self.plan, self._folder / _FILE)
+        except FileError:
+            if not (self._folder / _FILE).exists():
+                raise
+            # A full disk: its last configuration is better than no gateway, and differs until it can be written.
         self._launched = time.monotonic()
         self._process.start(
             [self._program, "-W", "-db", "-S", f"{self._master.path},mode,600", "-f", self._folder / _FILE]
@@ -312,10 +331,10 @@ class Gateway:
         self._write(self.plan, self._folder / _FILE)
         # Not by a signal: during a reload, another signal to the master is lost or kills it. Commands are queued.
         answer = self._master.ask("reload", _RELOAD)
+        self._reloads += 1  # also if it failed: meanwhile HAProxy may have answered nobody
         if not answer.startswith("Success=1"):
             alerts = [line.partition(" : ")[2] for line in answer.splitlines() if "[ALERT]" in line]
             raise ConfigError(f"gateway: got a configuration that HAProxy does not load: {' '.join(alerts)}")
-        self._reloads += 1
 
     def renew(self) -> None:
         """Make a reload due, since a file that the configuration names has changed."""
@@ -337,7 +356,7 @@ class Gateway:
         lines = dict(line.partition(": ")[::2] for line in info.splitlines())
         if (configuration := lines.get("description")) == wanted:
             self._in_force = plan
-        rows = [row for row in table_of(f"# pxname{statistics}") if row["pxname"] in (GRPC, HTTP)]
+        rows = [row for row in table_of(f"# pxname{statistics}") if row["pxname"] in _BACKENDS]
         waiting = sum(int(row["qcur"] or 0) for row in rows)
         return GatewayState(condition, configuration, self._slot_states(states, rows), waiting)
 
@@ -416,24 +435,31 @@ class Gateway:
             )
         switch = modes.get((TRIAL, OPEN))
         for name, slot in slots.items():
-            http, grpc, mode = servers[HTTP, name], servers[GRPC, name], modes[HTTP, name]
-            address = Address(http["srv_addr"], int(http["srv_port"]), int(grpc["srv_port"]))
+            places = {backend: servers[backend, name] for backend in _BACKENDS}
+            ports = {backend: int(place["srv_port"]) for backend, place in places.items()}
+            address = Address(places[HTTP]["srv_addr"], ports[HTTP], ports[GRPC])
+            mode = modes[HTTP, name]
+            agree = all(
+                (modes[backend, name], place["srv_addr"], ports[backend])
+                == (mode, address.host, _port(address, backend))
+                for backend, place in places.items()
+            )
             on_trial = switch is not None and self.plan.canary is not None and self.plan.canary.server == name
-            agree = modes[GRPC, name] == mode and grpc["srv_addr"] == address.host
             if on_trial and (switch == "ready") != (mode == "ready"):
                 agree = False
             slots[name] = replace(slot, address=address, mode=mode if agree else None)
         return slots
 
     def _commands(self, slot: Slot) -> Iterator[str]:
-        """Commands that set one slot. HTTP first: the slot for gRPC has its health from there."""
+        """Commands that set one slot."""
         on_trial = self.plan.canary is not None and self.plan.canary.server == slot.server
         if on_trial and slot.mode != "ready":
             yield f"set server {TRIAL}/{OPEN} state maint"
         if slot.address is not None:
-            for backend, port in ((HTTP, slot.address.http), (GRPC, slot.address.grpc)):
+            for backend in _BACKENDS:
+                port = _port(slot.address, backend)
                 yield f"set server {backend}/{slot.server} addr {slot.address.host} port {port}"
-        for backend in (HTTP, GRPC):
+        for backend in _BACKENDS:
             yield f"set server {backend}/{slot.server} state {slot.mode}"
         if on_trial and slot.mode == "ready":
             yield f"set server {TRIAL}/{OPEN} state ready"
@@ -443,6 +469,10 @@ class Gateway:
         with replacing(file) as part:
             part.touch(mode=0o600)  # it holds the servers' secret
             part.write_text(haproxy_configuration(plan) + identity, encoding="utf-8")
+
+
+def _port(address: Address, backend: str) -> int:
+    return address.grpc if backend in (GRPC, GRPC_LARGE) else address.http
 
 
 def gateway_pids(folder: Path) -> set[int]:

@@ -5,7 +5,7 @@
 -- whose transaction is gone. Only the transaction holds a request, so Lua's collector tells which ones that are.
 
 local SIZE = "beampipe-size"
-local BACKENDS = { grpc = true, http = true }
+local BACKENDS = { grpc = true, http = true, grpc_large = true, http_large = true }
 local LOOK = 50 -- time between two looks at the servers [ms]
 
 local servers = {} -- name -> { up, weight, total, count, requests = { request -> size } }

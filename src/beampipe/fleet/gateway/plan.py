@@ -19,9 +19,6 @@ _SERVICE: Final = "/inference.GRPCInferenceService/"
 INFER: Final = f"{_SERVICE}ModelInfer"
 """Path of the call that sends an event."""
 
-INDEX: Final = f"{_SERVICE}RepositoryIndex"
-"""Path of the first call of CMS's client; Triton answers it only with the servers' secret."""
-
 READY: Final = f"{_SERVICE}ServerReady"
 """Path of the call whether a server is ready."""
 
@@ -37,9 +34,9 @@ RPCS: Final = (
             "ModelMetadata",
             "ModelConfig",
             "ModelStatistics",
+            "RepositoryIndex",  # first call of CMS's client
         )
     ),
-    INDEX,
 )
 """Paths of the nine calls over gRPC. Loading, unloading, shared memory, tracing, logging, streams and reflection are
 not among them."""
@@ -129,6 +126,7 @@ class GatewayPlan:
         tokens: map of tokens; None if no token is required.
         canary: the server on trial; None if there is none.
         hits: Lua program that selects the server with the fewest outstanding hits; None for another balancing.
+        slow_bodies: Lua program that ends requests whose large body arrives too slowly; None for no such end.
         host: address to listen on for clients, in a container; None for that of the specification.
         status_host: address for metrics.
         resolved: whether hosts are names whose address changes when a container restarts: they are resolved
@@ -146,6 +144,7 @@ class GatewayPlan:
     tokens: Path | None = None
     canary: CanaryShare | None = None
     hits: Path | None = None
+    slow_bodies: Path | None = None
     host: str | None = None
     status_host: str = LOOPBACK
     resolved: bool = False

@@ -236,6 +236,12 @@ def write_targets(folder: Path, records: Mapping[str, Record]) -> Path:
 _START_TIMEOUT: Final = 30.0
 """Time limit [s] for Prometheus to replay its stored data and answer."""
 
+_PROBE_PERIOD: Final = 1.0
+"""Time [s] between two probes of Prometheus."""
+
+_SILENCE: Final = 10.0
+"""Time [s] without an answer after which it hangs."""
+
 _STOP_GRACE: Final = 10.0
 """Time limit [s] for Prometheus to write its memory to disk at its end."""
 
@@ -377,6 +383,10 @@ class Prometheus:
         """Stop it; may be called twice."""
         self._process.stop(_STOP_GRACE)
 
+    def kill(self) -> None:
+        """Kill it."""
+        self._process.kill()
+
 
 def prometheus_pids(folder: Path) -> set[int]:
     """Process ids of Prometheus with their data in a folder, also of one started by another process.
@@ -410,6 +420,7 @@ class Monitoring:
         self._note = note
         self._pause = RestartPause()
         self._launched = False
+        self._probe_at = self._hangs_at = 0.0  # times of the next probe, and from which on it hangs
         self._page = PageServer(fleet, folder.registry, lambda: self.prometheus_url, events=folder.events)
         self._prometheus = None
         if program is not None:
@@ -438,16 +449,25 @@ class Monitoring:
         self._page.start()
 
     def update(self, records: Mapping[str, Record]) -> None:
-        """Update the scraped servers, and start Prometheus if it does not run."""
+        """Update the scraped servers, start Prometheus if it does not run, and kill it if it does not answer."""
         prometheus = self._prometheus
         if prometheus is None:
             return
         write_targets(self._folder, {name: record for name, record in records.items() if record.metrics})
-        if prometheus.pid is None and self._pause.due(time.monotonic()):
+        now = time.monotonic()
+        if prometheus.pid is None and self._pause.due(now):
             if self._launched:
                 self._note(f"prometheus: has ended ({' / '.join(prometheus.last_log_lines())}); starting another")
             prometheus.launch()
             self._launched = True
+            self._hangs_at = now + _START_TIMEOUT
+        elif now >= self._probe_at:
+            self._probe_at = now + _PROBE_PERIOD
+            if prometheus.is_ready():
+                self._hangs_at = now + _SILENCE
+            elif now >= self._hangs_at and prometheus.pid is not None:
+                self._note(f"prometheus: hangs; killing process {prometheus.pid}")
+                prometheus.kill()
 
     def reconfigure(self, fleet: Fleet) -> None:
         """Apply a changed specification, and the current models, to Prometheus."""

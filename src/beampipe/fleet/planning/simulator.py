@@ -565,7 +565,7 @@ class FleetShape:
     cores: int = 1
     servers_per_machine: int = 1
     in_flight: int | None = 8
-    queue: int | None = 64
+    queue: int | None = 128
     policy: Policy = "least_connections"
 
     def __post_init__(self) -> None:

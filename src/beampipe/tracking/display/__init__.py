@@ -6,7 +6,7 @@ import struct
 import zlib
 from base64 import b64encode
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy import ndarray
@@ -16,6 +16,8 @@ from beampipe.errors import FileError
 from beampipe.events import NO_TRACK, Event, Hits, Tracks
 from beampipe.lazy import loader
 from beampipe.notebook import Page
+from beampipe.tracking.display.detector import DetectorChoice, drawn_detector
+from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS, Candidates, match
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -100,24 +102,32 @@ def _png(level: UInt8[ndarray, "height width"]) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
-def fake_tracks(event: Event, tracks: Tracks) -> Bool[ndarray, " n_tracks"] | None:
+def fake_tracks(
+    event: Event, tracks: Tracks, min_track_hits: int = MIN_TRACK_HITS
+) -> Bool[ndarray, " n_tracks"] | None:
     """Which tracks match no particle by double majority; tracks too short to be candidates are not called fake.
+
+    Args:
+        event: event that the tracks were found in.
+        tracks: the tracks.
+        min_track_hits: hits from which a track is a candidate, as in `evaluate`.
 
     Returns:
         (n_tracks,) or None for an event without truth.
     """
     if event.truth is None:
         return None
-    from beampipe.tracking.evaluation.matching import Candidates, match
     from beampipe.tracking.truth import contributions
 
-    matches = match(Candidates.from_labels(tracks.track_id), contributions(event.truth))
-    fake = np.zeros(tracks.n_tracks, np.bool_)
+    matches = match(Candidates.of(tracks), contributions(event.truth), min_track_hits)
+    fake = np.zeros(len(tracks), np.bool_)
     fake[matches.track[~matches.double]] = True
     return fake
 
 
-def show_event(event: Event, tracks: Tracks, path: str | Path, min_pt: float = 1.0) -> None:
+def show_event(
+    event: Event, tracks: Tracks, path: str | Path, min_pt: float = 1.0, detector: DetectorChoice = None
+) -> None:
     """Draw one event and its tracks into a file.
 
     Args:
@@ -125,6 +135,7 @@ def show_event(event: Event, tracks: Tracks, path: str | Path, min_pt: float = 1
         tracks: tracks found in the event.
         path: file to write, ``.png``, ``.pdf``, ``.svg``, ``.html`` (an interactive page) or ``.json`` (for Phoenix).
         min_pt: lowest pT of a track that is drawn [GeV].
+        detector: detector of the event, as for `draw_event`.
 
     Raises:
         FileError: the file has another ending.
@@ -132,40 +143,44 @@ def show_event(event: Event, tracks: Tracks, path: str | Path, min_pt: float = 1
     from beampipe.tracking.display.figure import draw_event
     from beampipe.tracking.display.page import write_html, write_phoenix
 
-    fake = fake_tracks(event, tracks)
+    drawn = drawn_detector(detector, event.hits)
+    fake = fake_tracks(event, tracks, drawn.min_track_hits)
     suffix = Path(path).suffix
     if suffix in (".png", ".pdf", ".svg"):
-        draw_event(path, event, tracks, track_is_fake=fake, min_pt=min_pt)
+        draw_event(path, event, tracks, track_is_fake=fake, min_pt=min_pt, detector=detector)
     elif suffix == ".html":
-        write_html(path, event, tracks, track_is_fake=fake, min_pt=min_pt)
+        write_html(path, event, tracks, track_is_fake=fake, min_pt=min_pt, detector=detector)
     elif suffix == ".json":
-        write_phoenix(path, [event], [tracks], track_is_fake=[fake], min_pt=min_pt)
+        write_phoenix(path, [event], [tracks], track_is_fake=[fake], min_pt=min_pt, field=drawn.field)
     else:
         raise FileError(f"{path}: got the ending {suffix!r}, expected .png, .pdf, .svg, .html or .json (Phoenix)")
 
 
 def event_figure(
-    event: Event, tracks: Tracks | None, *, min_pt: float, show_truth: bool | None, field: float
+    event: Event, tracks: Tracks | None, *, show_truth: bool | None, detector: DetectorChoice, **options: Any
 ) -> Figure:
     """The figure of `Event.plot`."""
     from beampipe.tracking.display.figure import plot_event
 
     show_truth = tracks is None if show_truth is None else show_truth
-    shown_tracks, fake = _tracks_and_fakes(event, tracks)
-    return plot_event(event, shown_tracks, fake, min_pt=min_pt, show_truth=show_truth, field=field)
+    shown_tracks, fake = _tracks_and_fakes(event, tracks, detector)
+    return plot_event(event, shown_tracks, fake, show_truth=show_truth, detector=detector, **options)
 
 
-def event_page(event: Event, tracks: Tracks | None, *, min_pt: float, field: float, height: int) -> Page:
+def event_page(event: Event, tracks: Tracks | None, *, detector: DetectorChoice, **options: Any) -> Page:
     """The page of `Event.display`."""
     from beampipe.tracking.display.page import draw_page
 
-    shown_tracks, fake = _tracks_and_fakes(event, tracks)
-    return draw_page(event, shown_tracks, fake, min_pt=min_pt, field=field, height=height)
+    shown_tracks, fake = _tracks_and_fakes(event, tracks, detector)
+    return draw_page(event, shown_tracks, fake, detector=detector, **options)
 
 
-def _tracks_and_fakes(event: Event, tracks: Tracks | None) -> tuple[Tracks, Bool[ndarray, " n_tracks"] | None]:
+def _tracks_and_fakes(
+    event: Event, tracks: Tracks | None, detector: DetectorChoice
+) -> tuple[Tracks, Bool[ndarray, " n_tracks"] | None]:
     """The tracks (empty `Tracks` for None), and which of them are fake."""
     if tracks is None:
         return Tracks(np.full(len(event.hits), NO_TRACK, np.int64)), None
-    # The drawing functions refuse tracks of another event.
-    return tracks, fake_tracks(event, tracks) if len(tracks.track_id) == len(event.hits) else None
+    if len(tracks.track_id) != len(event.hits):  # the drawing functions refuse tracks of another event
+        return tracks, None
+    return tracks, fake_tracks(event, tracks, drawn_detector(detector, event.hits).min_track_hits)

@@ -21,18 +21,21 @@ const count = (n) => n.toLocaleString("en");
 const gev = (pt) => pt > 1e4 ? "very large" : `${pt < 10 ? pt.toFixed(2) : pt.toFixed(1)} GeV`;
 
 function showState() {
-  const above = (layer, kind) => {
+  // Tracks count from as many hits on as in the table of `evaluate`; shorter ones are drawn only.
+  const countLines = (layer, kind, cut, fewest) => {
     let n = 0;
-    for (let i = 0; i < layer.pt.length; i++) n += layer.pt[i] >= state.cut && layer.length[i] > 1 && (layer.fake ? layer.fake[i] : 0) === kind;
+    for (let i = 0; i < layer.pt.length; i++) n += layer.pt[i] >= cut && layer.length[i] >= fewest && (layer.fake ? layer.fake[i] : 0) === kind;
     return n;
   };
-  numbers = { hits: nHits, tracks: above(tracks, 0), fakes: above(tracks, 1), truth: truth ? above(truth, 0) : 0 };
+  const above = (kind, cut) => countLines(tracks, kind, cut, data.minTrackHits);
+  numbers = { detector: data.detector.length, hits: data.nHits, tracks: above(0, state.cut), fakes: above(1, state.cut),
+    truth: truth ? countLines(truth, 0, state.cut, 2) : 0 };
   for (const button of all("[data-layer]")) {
     button.setAttribute("aria-pressed", shown[button.dataset.layer]);
     button.querySelector("output").textContent = count(numbers[button.dataset.layer]);
   }
   for (const button of all("[data-view]")) button.setAttribute("aria-pressed", button.dataset.view === state.view);
-  $("#summary").textContent = `${count(tracks.pt.length)} tracks in ${count(nHits)} hits`;
+  $("#summary").textContent = `${count(data.nHits)} hits, ${count(above(0, 0) + above(1, 0))} tracks with ${data.minTrackHits} or more`;
   $("#cut-value").textContent = state.cut ? `${Number(state.cut.toPrecision(2))} GeV` : "no cut";
   $("#cut").setAttribute("aria-valuetext", $("#cut-value").textContent);
 }
@@ -77,7 +80,8 @@ function change(name, ...values) {
 for (const button of all("[data-view]")) button.onclick = () => change("view", button.dataset.view);
 for (const button of all("[data-layer]")) {
   button.onclick = () => change("layer", button.dataset.layer);
-  button.hidden = (button.dataset.layer === "fakes" && !tracks.fake) || (button.dataset.layer === "truth" && !truth);
+  button.hidden = (button.dataset.layer === "fakes" && !tracks.fake) || (button.dataset.layer === "truth" && !truth)
+    || (button.dataset.layer === "detector" && !detector);
 }
 $("#cut").oninput = (event) => change("cut", event.target.value);
 
@@ -115,7 +119,7 @@ canvas.addEventListener("wheel", (event) => {
   change("zoom", Math.exp(event.deltaY * lines * 0.0012), event.clientX - middle()[0], event.clientY - middle()[1]);
 }, { passive: false });
 
-const LAYER_OF_KEY = { h: "hits", t: "tracks", f: "fakes", r: "truth" };
+const LAYER_OF_KEY = { d: "detector", h: "hits", t: "tracks", f: "fakes", r: "truth" };
 const VIEW_OF_KEY = { 1: "3d", 2: "xy", 3: "rz" };
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;

@@ -118,7 +118,7 @@ function setUp() {
   lineProgram = program(LINE);
   pointProgram = program(POINT);
   hits.buffer_ = buffer(hits);
-  for (const layer of [tracks, truth]) {
+  for (const layer of [tracks, truth, detector]) {
     if (!layer) continue;
     // The tracks' points are the first hits; one buffer serves both. Segments read one point past their own.
     layer.gl = { xyz: layer === tracks ? hits.buffer_ : buffer(layer.xyz), pointPt: buffer(layer.pointPt),
@@ -172,7 +172,7 @@ function drawHits(style) {
   gl.vertexAttrib1f(2, 0);
   gl.vertexAttrib1f(3, 0);
   attribute(0, hits.buffer_, 3, gl.SHORT, 0, 0);
-  gl.drawArrays(gl.POINTS, 0, nHits);
+  gl.drawArrays(gl.POINTS, 0, nPoints);
 }
 
 let frame;  // what all draw calls of one frame share
@@ -202,7 +202,7 @@ function readTheme() {
   const text = (name) => style.getPropertyValue(name).trim();
   const colour = (name) => [1, 3, 5].map((i) => parseInt(text(name).slice(i, i + 2), 16) / 255);
   return { paper: colour("--paper"), hit: colour("--hit"), hitAlpha: Number(text("--hit-alpha")), fake: colour("--fake"),
-    truth: colour("--truth"), ink: colour("--ink"), ramp: [0, 1, 2, 3, 4, 5].flatMap((i) => colour(`--pt${i}`)) };
+    truth: colour("--truth"), detector: colour("--detector"), ink: colour("--ink"), ramp: [0, 1, 2, 3, 4, 5].flatMap((i) => colour(`--pt${i}`)) };
 }
 let theme = readTheme();
 
@@ -215,6 +215,7 @@ function draw() {
   gl.viewport(0, 0, width, height);
   gl.clearColor(...theme.paper, 1);
   gl.clear(gl.COLOR_BUFFER_BIT);
+  if (detector && shown.detector) drawLines(detector, { colour: theme.detector, width: 1.2, cut: -1, fog: 0.5 }, 0, detector.nPoints);
   if (shown.hits) drawHits({ colour: theme.hit, alpha: theme.hitAlpha, size: 1.3, cut: -1, fog: 0.7 });
   // The more lines there are, the finer they are drawn: a full event must not become one blot.
   const fine = Math.max(0, Math.min(1, Math.log10(numbers.tracks / 150)));

@@ -13,7 +13,7 @@ function decode(text, Type) {
 }
 
 const hits = decode(data.hits, Int16Array);
-const nHits = hits.length / 3;
+const nPoints = hits.length / 3;  // a hit that tracks share is there once for each of them
 
 // A layer of lines: `xyz` of all points end to end, and per point its pT (negative on a line's last point, where no
 // segment starts), whether it is fake, and the path length up to it in mm (for dashes).
@@ -56,6 +56,27 @@ const tracks = lineLayer(hits.subarray(0, 3 * trackLength.reduce((sum, n) => sum
 const truth = data.truth && lineLayer(gather(decode(data.truth.hit, Uint16Array), decode(data.truth.hitHigh, Uint8Array)),
   decode(data.truth.length, Uint16Array), decode(data.truth.pt, Float32Array), null);
 
+// Layers of the detector as lines that look right in each view: the edges of a cylinder or a disc as circles, and
+// straight lines between them.
+function detectorLayer(boxes) {
+  const xyz = [], length = [], arcs = 72, spokes = 6;
+  const point = (r, turn, z) => xyz.push(...[r * Math.cos(turn), r * Math.sin(turn), z].map((mm) => Math.round(mm / data.step)));
+  for (const [rMin, rMax, zMin, zMax] of boxes) {
+    const barrel = zMax - zMin > rMax - rMin, [r, z] = [(rMin + rMax) / 2, (zMin + zMax) / 2];
+    const edges = barrel ? [[r, zMin], [r, zMax]] : [[rMin, z], [rMax, z]];
+    for (const [edgeR, edgeZ] of edges) {
+      for (let i = 0; i <= arcs; i++) point(edgeR, 2 * Math.PI * i / arcs, edgeZ);
+      length.push(arcs + 1);
+    }
+    for (let i = 0; i < spokes; i++) {
+      for (const [edgeR, edgeZ] of edges) point(edgeR, 2 * Math.PI * i / spokes, edgeZ);
+      length.push(2);
+    }
+  }
+  return lineLayer(Int16Array.from(xyz), length, new Float32Array(length.length), null);
+}
+const detector = data.detector.length ? detectorLayer(data.detector) : null;
+
 let maxRadius = 1, maxZ = 1;
 for (let i = 0; i < hits.length; i += 3) {
   maxRadius = Math.max(maxRadius, Math.hypot(hits[i], hits[i + 1]) * data.step);
@@ -63,7 +84,7 @@ for (let i = 0; i < hits.length; i += 3) {
 }
 
 // ---- state ---------------------------------------------------------------------------------------------------------
-const shown = { hits: true, tracks: true, fakes: true, truth: false };
+const shown = { detector: true, hits: true, tracks: true, fakes: true, truth: false };
 const state = { view: "3d", cut: data.cut, picked: -1 };
 const FIELD_OF_VIEW = 0.6;  // rad, vertical
 let camera;

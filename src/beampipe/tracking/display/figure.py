@@ -16,26 +16,28 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Float32
 from beampipe.events import Event, Tracks
-from beampipe.figures import METADATA
+from beampipe.figures import METADATA, ground
 from beampipe.figures.picture import Picture
 from beampipe.files import write_whole
+from beampipe.tracking.display.detector import DetectorChoice, DrawnDetector, drawn_detector
 from beampipe.tracking.display.polylines import Polylines, event_lines
 
 __all__ = ["draw_event", "plot_event"]
 
-PT_COLOURS: Final = LinearSegmentedColormap.from_list(
-    "beampipe.pt", ["#9fb6dd", "#3f78cf", "#0f92a8", "#2a9a4e", "#b59a00", "#e87b00"]
+PT_COLOURS: Final = (
+    LinearSegmentedColormap.from_list("pt", ["#a9bfe3", "#3f78cf", "#1398ac", "#4caf62", "#d9a900", "#8f3d00"]),
+    LinearSegmentedColormap.from_list("pt_dark", ["#3a5490", "#4287f0", "#22c1d6", "#4fd08a", "#efe65a", "#ff9420"]),
 )
+"""Colours of tracks by pT on a light and on a dark ground, as in ``display.css``; the colour-blind see them differ."""
 PT_RANGE: Final = (0.5, 20.0)
 """Ends of the colour scale [GeV]."""
 PT_TICKS: Final = (0.5, 1, 2, 5, 10, 20)
 
-HIT: Final = "#5b6b82"
-FAKE: Final = "#e01f45"
+HIT: Final = "#5b6b82", "#8fa3c4"
+"""Colour of hits on a light and on a dark ground, as all that follow."""
+FAKE: Final = "#e01f45", "#ff4a68"
 TRUTH: Final = "#c8cfda", "#414c5e"
-"""Simulated particles on a light and on a dark ground."""
-INK: Final = "#222a36", "#d8dee9"
-GROUND: Final = "#ffffff", "#12161d"
+DETECTOR: Final = "#d3d9e3", "#2c3545"
 STYLE: Final[Any] = {
     "font.family": "sans-serif",
     "font.size": 10.5,
@@ -51,13 +53,6 @@ STYLE: Final[Any] = {
 }
 
 
-def _style(dark: bool) -> Any:
-    """Settings of matplotlib for a light or a dark ground."""
-    inked = ("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color")
-    grounds = ("figure.facecolor", "axes.facecolor", "savefig.facecolor")
-    return STYLE | dict.fromkeys(inked, INK[dark]) | dict.fromkeys(grounds, GROUND[dark])
-
-
 def draw_event(
     path: str | Path,
     event: Event,
@@ -66,11 +61,12 @@ def draw_event(
     track_is_fake: Bool[ndarray, " n_tracks"] | None = None,
     min_pt: float = 1.0,
     show_truth: bool = False,
-    field: float = 2.0,
+    detector: DetectorChoice = None,
+    field: float | None = None,
     dpi: int = 160,
     dark: bool = False,
 ) -> Figure:
-    """Draw x-y and r-z into a file: hits as faint dots, tracks coloured by pT, fakes dashed in red.
+    """Draw x-y and r-z into a file: layers and hits faintly, tracks coloured by pT, fakes dashed in red.
 
     Args:
         path: file to write; its ending, ``.png``, ``.pdf`` or ``.svg``, is its format. An existing one is replaced.
@@ -79,7 +75,10 @@ def draw_event(
         track_is_fake: (n_tracks,) True for a track that belongs to no particle; None without truth.
         min_pt: lowest pT of a track that is drawn [GeV].
         show_truth: also draw the simulated particles, as a broad pale line under the tracks.
-        field: solenoidal field, for the pT of found tracks [T].
+        detector: detector whose layers are drawn, by whose field pT is estimated, and whose shortest tracks count: a
+            tracker model, its name or its folder, or a detector's TOML file. If not given, the shipped model that the
+            hits fit; without one, no layers, 2 T and seven hits.
+        field: solenoidal field, for the pT of found tracks [T]; that of the detector if not given.
         dpi: pixels per inch of a picture of 14 x 5.8 inches.
         dark: draw on a dark ground.
 
@@ -90,7 +89,15 @@ def draw_event(
         ShapeError: the tracks are of another event, or `track_is_fake` is of other tracks.
     """
     figure = plot_event(
-        event, tracks, track_is_fake, min_pt=min_pt, show_truth=show_truth, field=field, dpi=dpi, dark=dark
+        event,
+        tracks,
+        track_is_fake,
+        min_pt=min_pt,
+        show_truth=show_truth,
+        detector=detector,
+        field=field,
+        dpi=dpi,
+        dark=dark,
     )
     kind = Path(path).suffix.removeprefix(".")
     write_whole(Path(path), lambda part: figure.savefig(part, format=kind, metadata=METADATA.get(kind)))
@@ -104,33 +111,36 @@ def plot_event(
     *,
     min_pt: float = 1.0,
     show_truth: bool = False,
-    field: float = 2.0,
+    detector: DetectorChoice = None,
+    field: float | None = None,
     dpi: int = 80,
     dark: bool = False,
 ) -> Figure:
     """The figure that `draw_event` writes, with the same arguments."""
     xyz = event.hits.xyz
+    drawn = drawn_detector(detector, event.hits)
+    field = drawn.field if field is None else field
     lines, truth = event_lines(event, tracks, track_is_fake, field, show_truth)
     shown = lines.take((lines.pt >= min_pt) & (lines.length > 1))
-    with rc_context(_style(dark)):
+    with rc_context(STYLE | ground(dark=dark)):
         figure = Picture(figsize=(14, 5.8), dpi=dpi, layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.5))
         rz = np.stack([xyz[:, 2], event.hits.position[:, 0]], axis=1)
         for axes, points in ((left, xyz[:, :2]), (right, rz)):
             if truth is not None:
                 _add_lines(axes, points, truth.take(truth.pt >= min_pt), color=TRUTH[dark], linewidth=3.2, zorder=1)
-            _draw(axes, points, shown)
-        radius = 1.04 * float(np.hypot(xyz[:, 0], xyz[:, 1]).max(initial=1.0))
-        half_length = 1.04 * float(np.abs(xyz[:, 2]).max(initial=1.0))
+            _draw(axes, points, shown, dark)
+        _draw_detector(left, right, drawn, DETECTOR[dark])
+        radius = 1.04 * float(max(np.hypot(xyz[:, 0], xyz[:, 1]).max(initial=1.0), drawn.boxes[:, 1].max(initial=1.0)))
+        half_length = 1.04 * float(max(np.abs(xyz[:, 2]).max(initial=1.0), drawn.boxes[:, 3].max(initial=1.0)))
         left.set(xlim=(-radius, radius), ylim=(-radius, radius), aspect="equal", xlabel="x [mm]", ylabel="y [mm]")
         right.set(xlim=(-half_length, half_length), ylim=(0, radius), xlabel="z [mm]", ylabel="r [mm]")
-        scale = _add_lines(right, rz, shown.take(np.zeros(len(shown), np.bool_)), cmap=PT_COLOURS, norm=_norm())
+        scale = _add_lines(right, rz, shown.take(np.zeros(len(shown), np.bool_)), cmap=PT_COLOURS[dark], norm=_norm())
         bar = figure.colorbar(scale, ax=right, label=r"$p_T$ of the track [GeV]", pad=0.015, aspect=32, extend="both")
         bar.set_ticks(PT_TICKS, labels=[f"{pt:g}" for pt in PT_TICKS])
         bar.ax.tick_params(which="minor", length=0)
-        _annotate(
-            figure, event, lines, shown, track_is_fake is not None, TRUTH[dark] if truth is not None else None, min_pt
-        )
+        counted = lines.take(lines.length >= drawn.min_track_hits)
+        _annotate(figure, event, counted, track_is_fake is not None, truth is not None, min_pt, drawn, dark=dark)
     return figure
 
 
@@ -138,11 +148,23 @@ def _norm() -> LogNorm:
     return LogNorm(*PT_RANGE)
 
 
-def _draw(axes: Axes, points: Float32[ndarray, "n_hits 2"], lines: Polylines) -> None:
+def _draw_detector(across: Axes, along: Axes, detector: DrawnDetector, colour: str) -> None:
+    """The layers behind all else: cylinders as circles in x-y, cylinders and discs as lines in r-z."""
+    turn = np.linspace(0, 2 * np.pi, 181)
+    unit = np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    lines = detector.lines()
+    circles = [radius * unit for radius in lines[detector.is_barrel, 0, 1]]
+    for axes, shapes in ((across, circles), (along, list(lines))):
+        axes.add_collection(LineCollection(shapes, color=colour, linewidth=1.4, zorder=-1))
+
+
+def _draw(axes: Axes, points: Float32[ndarray, "n_hits 2"], lines: Polylines, dark: bool) -> None:
     """One view: all hits, then the good tracks with their hits, then the fakes on top."""
     # The fewer hits, the larger their dots: 0.9 points where there are 100 000 of them.
     size = float(np.clip(0.9 + 0.55 * (5 - np.log10(max(len(points), 1))), 0.9, 2.5))
-    axes.plot(*points.T, ".", color=HIT, markersize=size, markeredgewidth=0, alpha=0.45, rasterized=True, zorder=0)
+    axes.plot(
+        *points.T, ".", color=HIT[dark], markersize=size, markeredgewidth=0, alpha=0.45, rasterized=True, zorder=0
+    )
     good, fake = lines.take(~lines.fake), lines.take(lines.fake)
     # The more tracks, the thinner the lines, so that a full event stays legible.
     fine = float(np.clip(np.log10(max(len(good), 1) / 150), 0, 1))
@@ -151,7 +173,7 @@ def _draw(axes: Axes, points: Float32[ndarray, "n_hits 2"], lines: Polylines) ->
     rows = good.split()
     collection = LineCollection(
         [points[rows[i]] for i in order],
-        cmap=PT_COLOURS,
+        cmap=PT_COLOURS[dark],
         norm=_norm(),
         linewidth=1.0 - 0.55 * fine,
         alpha=0.9,
@@ -160,9 +182,9 @@ def _draw(axes: Axes, points: Float32[ndarray, "n_hits 2"], lines: Polylines) ->
     collection.set_zorder(2)
     collection.set_array(good.pt[order])
     axes.add_collection(collection)
-    colour = PT_COLOURS(_norm()(np.repeat(good.pt, good.length)))
+    colour = PT_COLOURS[dark](_norm()(np.repeat(good.pt, good.length)))
     axes.scatter(points[good.hit, 0], points[good.hit, 1], s=2.4 - 1.4 * fine, c=colour, linewidth=0, zorder=3)
-    _add_lines(axes, points, fake, color=FAKE, linewidth=1.2 - 0.4 * fine, linestyle=(0, (4, 2)), zorder=4)
+    _add_lines(axes, points, fake, color=FAKE[dark], linewidth=1.2 - 0.4 * fine, linestyle=(0, (4, 2)), zorder=4)
 
 
 def _add_lines(axes: Axes, points: Float32[ndarray, "n_hits 2"], lines: Polylines, **style: Any) -> LineCollection:
@@ -174,23 +196,29 @@ def _add_lines(axes: Axes, points: Float32[ndarray, "n_hits 2"], lines: Polyline
 def _annotate(
     figure: Figure,
     event: Event,
-    lines: Polylines,
-    shown: Polylines,
+    counted: Polylines,
     fakes_known: bool,
-    truth_colour: str | None,
+    truth_drawn: bool,
     min_pt: float,
+    detector: DrawnDetector,
+    *,
+    dark: bool,
 ) -> None:
-    """Title and legend."""
+    """Title and legend. Tracks and fakes are counted like those of `evaluate`, with as many hits at least."""
     cut = rf"$p_T \geq {min_pt:g}$ GeV"
-    n_fake = int(shown.fake.sum())
-    entries = [(Line2D([], [], color=HIT, marker="o", markersize=3, linewidth=0), f"{len(event.hits):,} hits")]
-    if len(lines):
-        label = f"{len(shown) - n_fake:,} of {len(lines):,} tracks ({cut})"
-        entries.append((Line2D([], [], color=PT_COLOURS(0.6), linewidth=2), label))
+    is_shown = counted.pt >= min_pt
+    n_shown, n_fake = int(is_shown.sum()), int(counted.fake[is_shown].sum())
+    entries = [(Line2D([], [], color=HIT[dark], marker="o", markersize=3, linewidth=0), f"{len(event.hits):,} hits")]
+    if len(counted):
+        label = f"{n_shown:,} of {len(counted):,} tracks with {detector.min_track_hits} or more hits ({cut})"
+        entries.append((Line2D([], [], color=PT_COLOURS[dark](0.6), linewidth=2), label))
     if fakes_known:
-        entries.append((Line2D([], [], color=FAKE, linewidth=1.6, linestyle=(0, (4, 2))), f"{n_fake:,} fake tracks"))
-    if truth_colour is not None:
-        entries.append((Line2D([], [], color=truth_colour, linewidth=4), f"simulated particles ({cut})"))
+        style: Any = {"color": FAKE[dark], "linewidth": 1.6, "linestyle": (0, (4, 2))}
+        entries.append((Line2D([], [], **style), f"{n_fake:,} of them fake"))
+    if truth_drawn:
+        entries.append((Line2D([], [], color=TRUTH[dark], linewidth=4), f"simulated particles ({cut})"))
+    if len(detector.boxes):
+        entries.append((Line2D([], [], color=DETECTOR[dark], linewidth=1.4), f"{len(detector.boxes)} layers"))
     handles, labels = zip(*entries, strict=True)
     figure.legend(
         handles,

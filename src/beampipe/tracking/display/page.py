@@ -18,6 +18,7 @@ from beampipe.errors import ConfigError, ShapeError
 from beampipe.events import Event, Tracks
 from beampipe.files import MARK, write_whole
 from beampipe.notebook import Page
+from beampipe.tracking.display.detector import DetectorChoice, DrawnDetector, drawn_detector
 from beampipe.tracking.display.polylines import Polylines, event_lines
 
 SCRIPTS: Final = ("event.js", "drawing.js", "controls.js")
@@ -38,7 +39,8 @@ def write_html(
     track_is_fake: Bool[ndarray, " n_tracks"] | None = None,
     min_pt: float = 1.0,
     show_truth: bool = True,
-    field: float = 2.0,
+    detector: DetectorChoice = None,
+    field: float | None = None,
     title: str | None = None,
 ) -> None:
     """Write a page that shows the event in WebGL 2: 3D, x-y and r-z, with switches and a pT slider.
@@ -53,14 +55,27 @@ def write_html(
         track_is_fake: (n_tracks,) True for a track that belongs to no particle; None without truth.
         min_pt: pT cut at which the page opens [GeV]; 0 for none, at most 50.
         show_truth: carry the simulated particles as a layer (switched off at first), if the event has truth.
-        field: solenoidal field, for the pT of found tracks [T].
+        detector: detector whose layers are drawn, by whose field pT is estimated, and whose shortest tracks count: a
+            tracker model, its name or its folder, or a detector's TOML file. If not given, the shipped model that the
+            hits fit; without one, no layers, 2 T and seven hits.
+        field: solenoidal field, for the pT of found tracks [T]; that of the detector if not given.
         title: heading and document title; "Event N" if None.
 
     Raises:
         ShapeError: the tracks are of another event, or `track_is_fake` is of other tracks.
         ConfigError: `min_pt` is outside 0 .. 50 GeV.
     """
-    draw_page(event, tracks, track_is_fake, min_pt=min_pt, show_truth=show_truth, field=field, title=title).write(path)
+    page = draw_page(
+        event,
+        tracks,
+        track_is_fake,
+        min_pt=min_pt,
+        show_truth=show_truth,
+        detector=detector,
+        field=field,
+        title=title,
+    )
+    page.write(path)
 
 
 def draw_page(
@@ -70,7 +85,8 @@ def draw_page(
     *,
     min_pt: float = 1.0,
     show_truth: bool = True,
-    field: float = 2.0,
+    detector: DetectorChoice = None,
+    field: float | None = None,
     title: str | None = None,
     height: int = 560,
 ) -> Page:
@@ -82,14 +98,17 @@ def draw_page(
         track_is_fake: (n_tracks,) True for a track that belongs to no particle; None without truth.
         min_pt: pT cut at which the page opens [GeV]; 0 for none, at most 50.
         show_truth: carry the simulated particles as a layer, if the event has truth.
-        field: solenoidal field, for the pT of found tracks [T].
+        detector: detector whose layers are drawn, as for `write_html`.
+        field: solenoidal field, for the pT of found tracks [T]; that of the detector if not given.
         title: heading and document title; "Event N" if None.
         height: height of the page in a notebook [pixels].
     """
     if not 0 <= min_pt <= 50:
         raise ConfigError(f"min_pt: got {min_pt}, expected 0 to 50 GeV, the range of the page's slider")
+    drawn = drawn_detector(detector, event.hits)
+    field = drawn.field if field is None else field
     lines, truth = event_lines(event, tracks, track_is_fake, field, show_truth)
-    payload = _payload(event, lines, truth, track_is_fake is not None, min_pt)
+    payload = _payload(event, lines, truth, track_is_fake is not None, min_pt, drawn)
     page = files("beampipe.tracking.display")
     title = f"Event {event.event_id}" if title is None else title
     parts = {
@@ -106,9 +125,12 @@ def draw_page(
 
 
 def _payload(
-    event: Event, lines: Polylines, truth: Polylines | None, fakes_known: bool, min_pt: float
+    event: Event, lines: Polylines, truth: Polylines | None, fakes_known: bool, min_pt: float, detector: DrawnDetector
 ) -> dict[str, Any]:
-    """The data for event.js. Hits on tracks come first, in the order of the lines, so that tracks need no indices."""
+    """The data for event.js. Hits on tracks come first, in the order of the lines, so that tracks need no indices.
+
+    A hit that tracks share is there once for each of them.
+    """
     order = np.argsort(lines.pt, kind="stable")  # hard tracks are drawn last, on top
     lines = lines.take(order)
     on_track = np.zeros(len(event.hits), np.bool_)
@@ -116,11 +138,15 @@ def _payload(
     hit = np.concatenate([lines.hit, np.flatnonzero(~on_track)])
     # Coordinates in steps just coarse enough for int16: 0.1 mm for a detector of 6 m.
     xyz = event.hits.xyz[hit]
-    step = max(float(np.abs(xyz).max(initial=0.0)) / MAX_INT16, MIN_STEP)
+    farthest = max(float(np.abs(xyz).max(initial=0.0)), float(np.abs(detector.boxes).max(initial=0.0)))
+    step = max(farthest / MAX_INT16, MIN_STEP)
     payload: dict[str, Any] = {
         "event": event.event_id,
         "step": step,
         "cut": min_pt,
+        "nHits": len(event.hits),
+        "minTrackHits": detector.min_track_hits,
+        "detector": np.round(detector.boxes.astype(np.float64), 1).tolist(),
         "hits": _base64(np.round(xyz / step).astype("<i2")),
         "tracks": {
             "label": order.tolist(),
@@ -132,7 +158,7 @@ def _payload(
     }
     if truth is not None:
         truth = truth.take(np.argsort(truth.pt, kind="stable"))
-        point = np.empty(len(hit), np.uint32)
+        point = np.empty(len(event.hits), np.uint32)
         point[hit] = np.arange(len(hit))
         payload["truth"] = {
             "hit": _base64((point[truth.hit] & 0xFFFF).astype("<u2")),

@@ -10,8 +10,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Float32, Int64
 from beampipe.errors import ShapeError
-from beampipe.events import NO_TRACK, NOISE, Event, Hits, Tracks, Truth, distance_squared
-from beampipe.tracking.fitting.helix import estimate_pt
+from beampipe.events import NOISE, Event, Hits, Tracks, Truth, distance_squared
 
 __all__ = ["Polylines", "event_lines", "track_lines", "truth_lines"]
 
@@ -92,25 +91,24 @@ def track_lines(
     Raises:
         ShapeError: the tracks are of another event, or `track_is_fake` is of other tracks.
     """
+    from beampipe.tracking.evaluation.matching import Candidates
+
     if len(tracks.track_id) != len(event.hits):
         raise ShapeError(
             f"event {event.event_id}: got tracks for {len(tracks.track_id)} hits, expected {len(event.hits)};"
             " pass the tracks that were found in this event"
         )
     if track_is_fake is None:
-        track_is_fake = np.zeros(tracks.n_tracks, np.bool_)
-    if track_is_fake.shape != (tracks.n_tracks,):
+        track_is_fake = np.zeros(len(tracks), np.bool_)
+    if track_is_fake.shape != (len(tracks),):
         raise ShapeError(
-            f"track_is_fake: got shape {track_is_fake.shape}, expected ({tracks.n_tracks},), one per found track"
+            f"track_is_fake: got shape {track_is_fake.shape}, expected ({len(tracks)},), one per found track"
         )
-    hit = np.flatnonzero(tracks.track_id != NO_TRACK)
-    order = np.lexsort((distance_squared(event.hits.position)[hit], tracks.track_id[hit]))
-    # Lines are numbered like the labels; a finder with hit lists may number its tracks differently.
-    own = tracks.candidates is None
-    pt = tracks.pt(event.hits, field) if own else estimate_pt(event.hits, tracks.track_id, field)
-    pt = np.nan_to_num(pt, nan=0.0, posinf=float(np.finfo(np.float32).max))
-    length = np.bincount(tracks.track_id[hit], minlength=tracks.n_tracks)
-    return Polylines(hit[order], length, pt, track_is_fake)
+    pairs = Candidates.of(tracks)
+    order = np.lexsort((distance_squared(event.hits.position)[pairs.hit], pairs.track))
+    pt = np.nan_to_num(tracks.pt(event.hits, field), nan=0.0, posinf=float(np.finfo(np.float32).max))
+    length = np.bincount(pairs.track, minlength=len(tracks))
+    return Polylines(pairs.hit[order], length, pt, track_is_fake)
 
 
 def truth_lines(hits: Hits, truth: Truth) -> Polylines:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from math import isnan
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from beampipe import terminal
-from beampipe.figures import drawing, new_figure
+from beampipe.figures import PALETTE, drawing, new_figure
 from beampipe.terminal import make_table
 from beampipe.tracking.evaluation.diagnostics import EdgeScore
 from beampipe.tracking.evaluation.results import Evaluation, FinderResult, Proportion, errors_of
@@ -26,7 +27,11 @@ _MARKERS: Final = "os^Dvp*"
 
 
 def plot_efficiency(
-    evaluation: Evaluation, variables: Sequence[str] = ("pt", "eta", "origin"), majority: str = "double"
+    evaluation: Evaluation,
+    variables: Sequence[str] = ("pt", "eta", "origin"),
+    majority: str = "double",
+    *,
+    dark: bool = False,
 ) -> Figure:
     """Efficiency of all finders side by side, one panel per variable, with the errors of `Proportion.interval`.
 
@@ -34,12 +39,13 @@ def plot_efficiency(
         evaluation: results of the finders.
         variables: names in `VARIABLES`.
         majority: ``"double"`` or ``"single"``.
+        dark: draw on a dark ground.
 
     Raises:
         UnknownNameError: no variable of that name.
     """
     require_variables(variables)
-    with drawing():
+    with drawing(dark=dark):
         figure, (panels,) = new_figure(1, len(variables), size=(7.5 * len(variables), 5.5))
         for axes, variable in zip(panels, variables, strict=True):
             for i, finder in enumerate(evaluation.finders):
@@ -69,14 +75,12 @@ def plot_efficiency(
 
 def plot_stages(evaluation: Evaluation) -> Figure:
     """Median time of each stage, stacked, one bar per finder; the tick is the 95th percentile of the total."""
-    from matplotlib import colormaps
-
     with drawing():
         figure, ((axes,),) = new_figure(size=(7.5, 5.5))
         names = list(
             dict.fromkeys(time.stage for finder in evaluation.finders for time in finder.stages if time.stage != TOTAL)
         )
-        colour = dict(zip(names, colormaps["tab20"](np.linspace(0, 1, max(len(names), 2))), strict=False))
+        colour = dict(zip(names, cycle(PALETTE), strict=False))
         drawn: set[str] = set()
         for row, finder in enumerate(evaluation.finders):
             left = 0.0

@@ -406,19 +406,20 @@ class Evaluation(Shown):
             rows.append({**row, "seconds": next((time.median for time in finder.stages if time.stage == "total"), nan)})
         return DataFrame(rows)
 
-    def plot(self, *variables: str, majority: str = "double") -> Figure:
+    def plot(self, *variables: str, majority: str = "double", dark: bool = False) -> Figure:
         """Efficiency of all finders against variables of the particles, one panel each, with its errors.
 
         Args:
             *variables: ``"pt"``, ``"eta"``, ``"vertex_z"``, ``"distance"`` or ``"origin"``; by default the first three.
             majority: ``"double"`` or ``"single"``.
+            dark: draw on a dark ground.
 
         Raises:
             UnknownNameError: no such variable.
             MissingExtraError: matplotlib or mplhep is not installed.
         """
         figure: Figure = import_name("beampipe.tracking.evaluation.report:plot_efficiency")(
-            self, variables or ("pt", "eta", "vertex_z"), majority
+            self, variables or ("pt", "eta", "vertex_z"), majority, dark=dark
         )
         return figure
 

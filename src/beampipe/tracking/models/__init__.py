@@ -18,7 +18,10 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import groupby
+from math import sqrt
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -27,7 +30,7 @@ from numpy import ndarray
 from beampipe.arrays import Float32
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.events import ON_AXIS, BeamSpot
-from beampipe.notebook import Shown
+from beampipe.notebook import Shown, shown_folder
 from beampipe.settings import build
 from beampipe.tracking.catalogue import (
     CARD,
@@ -42,6 +45,7 @@ from beampipe.tracking.truth import HEADLINE
 
 __all__ = [
     "DEFAULT_MODEL",
+    "BinnedEfficiency",
     "Layer",
     "LayerRequirements",
     "Performance",
@@ -194,6 +198,69 @@ class LayerRequirements:
 _GOOD_EFFICIENCY: Final = 0.9
 """An efficiency below this is listed as a weakness of a pipeline."""
 
+_FEWEST_TO_TELL: Final = 10
+"""Fewest particles in a bin from which its efficiency says something."""
+
+_VARIABLES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        "pt": ("pT", "GeV"),
+        "eta": ("eta", ""),
+        "vertex_z": ("vertex z", "mm"),
+        "origin": ("origin at r =", "mm"),
+        "distance": ("distance to the nearest track", ""),
+        "jets": ("in hard jets, distance to the nearest track", ""),
+    }
+)
+"""Variables of `Performance.curves`: the name and the unit in texts."""
+
+
+@dataclass(frozen=True)
+class BinnedEfficiency:
+    """Efficiency in bins of one variable. The bins at both ends take all beyond them.
+
+    Attributes:
+        edges: n + 1 edges of the bins.
+        total: number of reconstructable particles in each bin.
+        matched: number of those that were found, by double majority.
+
+    Raises:
+        ConfigError: there are not one more edges than bins, or more matched particles than there are.
+    """
+
+    edges: tuple[float, ...]
+    total: tuple[int, ...]
+    matched: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        sizes = len(self.edges) - 1, len(self.total), len(self.matched)
+        if len(set(sizes)) > 1:
+            raise ConfigError(f"curves: got {sizes} bins of edges, total and matched, expected equally many")
+        if any(not 0 <= matched <= total for matched, total in zip(self.matched, self.total, strict=True)):
+            raise ConfigError("curves: got more matched particles than there are, expected as many at most")
+
+    @property
+    def values(self) -> tuple[float | None, ...]:
+        """The efficiency of each bin; null where there was no particle."""
+        return tuple(m / t if t else None for m, t in zip(self.matched, self.total, strict=True))
+
+    def ranges(self, chosen: Iterable[bool]) -> Iterator[range]:
+        """The chosen bins, those side by side as one range."""
+        for is_chosen, group in groupby(enumerate(chosen), key=lambda item: item[1]):
+            if is_chosen:
+                numbers = [number for number, _ in group]
+                yield range(numbers[0], numbers[-1] + 1)
+
+    def describe(self, bins: range) -> str:
+        """Efficiency of bins side by side in words: lowest and highest, or value and error of a single bin."""
+        total = sum(self.total[bin_] for bin_ in bins)
+        values = [value for bin_ in bins if (value := self.values[bin_]) is not None]
+        if len(values) > 1:
+            return f"{100 * min(values):.0f} to {100 * max(values):.0f} % (of {total})"
+        # Agresti and Coull (1998): adding two successes and two failures keeps the error from being 0.
+        moderate = (values[0] * total + 2) / (total + 4)
+        error = sqrt(moderate * (1 - moderate) / (total + 4))
+        return f"{100 * values[0]:.0f} +- {100 * error:.0f} % (of {total})"
+
 
 @dataclass(frozen=True)
 class Performance:
@@ -203,18 +270,19 @@ class Performance:
         sample: events that were used, and their degradation.
         events: number of these events.
         hits: mean number of hits of an event.
-        efficiency: efficiency for reconstructable primary particles above `pt_edges[0]`, or 1 GeV if that is lower.
+        efficiency: efficiency for reconstructable primary particles above the lowest edge of the curve of pT, or
+            1 GeV if that is lower.
         fakes: share of tracks that belong to no particle.
         hits_on_tracks: share of the hits that are on a track.
         milliseconds: median time of an event on one thread [ms], of the machine that validated.
-        pt_edges: edges of bins of pT [GeV].
-        by_pt: efficiency in each bin of pT; null where there was no particle.
+        curves: efficiency by ``pt`` [GeV], ``eta``, ``vertex_z`` [mm], ``origin`` (radius [mm]), ``distance`` to the
+            nearest track (in eta and phi), and, where events with hard jets were given, the same in these as ``jets``.
         displaced: efficiency for particles made 2 to 100 mm from the beam line; null where there was none.
         dense: efficiency for particles within 10 mrad of another one; null where it was not measured.
         counted: which particles and which tracks the numbers count.
 
     Raises:
-        ConfigError: there are not one more edges than bins.
+        ConfigError: a curve has an unknown variable.
     """
 
     sample: str
@@ -224,32 +292,44 @@ class Performance:
     fakes: float | None
     hits_on_tracks: float
     milliseconds: float
-    pt_edges: tuple[float, ...]
-    by_pt: tuple[float | None, ...]
+    curves: Mapping[str, BinnedEfficiency]
     displaced: float | None = None
     dense: float | None = None
     counted: str = ""
 
     def __post_init__(self) -> None:
-        if len(self.pt_edges) != len(self.by_pt) + 1:
-            raise ConfigError(
-                f"by_pt: got {len(self.by_pt)} bins and {len(self.pt_edges)} pt_edges, expected one edge more than bins"
-            )
+        if unknown := set(self.curves) - set(_VARIABLES):
+            raise ConfigError(f"curves: got {', '.join(sorted(unknown))}, expected {', '.join(_VARIABLES)}")
 
     def weaknesses(self) -> Iterator[str]:
-        """Classes of particles with an efficiency below 90 %, each in a few words with its number."""
-        lost = [k for k, value in enumerate(self.by_pt) if value is not None and value < _GOOD_EFFICIENCY]
-        if lost and lost == list(range(lost[-1] + 1)):  # from the softest upwards: a momentum floor
-            efficiencies = [self.by_pt[k] for k in lost]
-            low, high = min(v for v in efficiencies if v is not None), max(v for v in efficiencies if v is not None)
-            share = f"{100 * low:.0f} %" if high - low < 0.005 else f"{100 * low:.0f} to {100 * high:.0f} %"
-            yield f"pT {self.pt_edges[0]:g} to {self.pt_edges[lost[-1] + 1]:g} GeV: {share}"
+        """Every bin with an efficiency below 90 %, in a few words with its numbers; neighbouring bins together."""
         if self.efficiency is not None and self.efficiency < _GOOD_EFFICIENCY:
             yield f"all primaries: {100 * self.efficiency:.0f} %"
+        for variable, curve in self._ordered_curves():
+            weak = [value is not None and value < _GOOD_EFFICIENCY for value in curve.values]
+            for bins in curve.ranges(weak):
+                yield f"{_interval(variable, curve, bins)}: {curve.describe(bins)}"
         if self.displaced is not None and self.displaced < _GOOD_EFFICIENCY:
             yield f"from 2 to 100 mm off the beam line: {100 * self.displaced:.0f} %"
         if self.dense is not None and self.dense < _GOOD_EFFICIENCY:
             yield f"within 10 mrad of another track: {100 * self.dense:.0f} %"
+
+    def untested(self) -> Iterator[str]:
+        """Every bin with too few particles to tell its efficiency, in a few words; neighbouring bins together."""
+        for variable, curve in self._ordered_curves():
+            for bins in curve.ranges(total < _FEWEST_TO_TELL for total in curve.total):
+                yield _interval(variable, curve, bins)
+        if "jets" not in self.curves:
+            yield "cores of hard jets"
+
+    def _ordered_curves(self) -> Iterator[tuple[str, BinnedEfficiency]]:
+        return ((variable, self.curves[variable]) for variable in _VARIABLES if variable in self.curves)
+
+
+def _interval(variable: str, curve: BinnedEfficiency, bins: range) -> str:
+    """Variable, ends and unit of bins side by side, in words."""
+    name, unit = _VARIABLES[variable]
+    return f"{name} {curve.edges[bins.start]:.3g} to {curve.edges[bins.stop]:.3g} {unit}".rstrip()
 
 
 CARD_FORMAT: Final = "beampipe tracker model 1"
@@ -359,7 +439,7 @@ class TrackerModel(Shown):
     def facts(self) -> Mapping[str, object]:
         """Name, what the model is for, its pipelines and its folder."""
         pipelines = ", ".join(self.pipelines)
-        return {"name": self.name, "for": self.for_what, "pipelines": pipelines, "folder": self.path}
+        return {"name": self.name, "for": self.for_what, "pipelines": pipelines, "folder": shown_folder(self.path)}
 
     @property
     def pipelines(self) -> tuple[str, ...]:

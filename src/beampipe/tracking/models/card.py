@@ -60,6 +60,8 @@ def model_overview(model: TrackerModel) -> list[str]:
         cannot = cells.pop("cannot")
         lines.append("    " + ", ".join(f"{what} {value}" for what, value in cells.items() if value != _NOT_MEASURED))
         lines.append(f"    finds less than 90 % of: {cannot}")
+        if untested := "; ".join(measured.untested()):
+            lines.append(f"    too few particles to tell: {untested}")
     samples = dict.fromkeys((measured.sample, measured.counted) for measured in model.performance.values())
     for sample, counted in samples:
         lines += [f"  measured on {sample}", *([f"  counted: {counted}"] if counted else [])]
@@ -76,6 +78,7 @@ def model_facts(model: TrackerModel) -> dict[str, Any]:
             "most_hits": None if limit is None else limit.hits,
             "performance": measured,
             "weaknesses": None if measured is None else list(measured.weaknesses()),
+            "untested": None if measured is None else list(measured.untested()),
         }
     return {
         "name": model.name,
@@ -114,8 +117,9 @@ def verdict(model: TrackerModel) -> Verdict:
     if fakes <= USABLE_FAKES:
         if efficiency >= USABLE_EFFICIENCY:
             return Verdict(True, f"usable: {numbers}")
-        for number, edge in enumerate(best.pt_edges[:-1]):
-            above = [rate for rate in best.by_pt[number:] if rate is not None]
+        by_pt = best.curves["pt"]
+        for number, edge in enumerate(by_pt.edges[:-1]):
+            above = [rate for rate in by_pt.values[number:] if rate is not None]
             if above and min(above) >= USABLE_EFFICIENCY:
                 return Verdict(True, f"usable above pT = {edge:g} GeV: {numbers} in all; {_ADVICE}")
     learned = f"it learned from {model.origin.events} events"

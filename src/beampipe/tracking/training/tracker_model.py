@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from math import ceil
 from pathlib import Path
 from time import perf_counter
@@ -18,7 +19,7 @@ from beampipe.terminal import bar, overall_bar
 from beampipe.tracking.loading import FIT_STEM
 from beampipe.tracking.models import Digest, Origin, TrackerGeometry, TrackerModel, name_layers
 from beampipe.tracking.models.card import new_folder, versions, weights_of, write_model
-from beampipe.tracking.training.detector import SPLIT, TrainingSample, prepare
+from beampipe.tracking.training.detector import SPLIT, TrainingSample, inspect_events, prepare
 from beampipe.tracking.training.fit_tables import FIT_RECIPE, train_fit_tables
 from beampipe.tracking.training.recipe import TrainingRecipe, recipe, train
 from beampipe.tracking.training.samples import KinematicWindows, TrainingDegradation, degraded_event
@@ -57,6 +58,7 @@ class TrainingBudget:
         graph_events: largest number of events that become graphs.
         chooses: largest number of events that radius and cuts are chosen on.
         scored: largest number of events of the validation report.
+        jets: largest number of events with hard jets of the report.
         duration: how long a training takes on two idle cores, in words.
     """
 
@@ -66,6 +68,7 @@ class TrainingBudget:
     graph_events: int
     chooses: int
     scored: int
+    jets: int
     duration: str
 
 
@@ -73,9 +76,9 @@ BUDGETS: Final[Mapping[str, TrainingBudget]] = MappingProxyType(
     {
         effort.name: effort
         for effort in (
-            TrainingBudget("quick", 0.25, 2500, 20, 4, 6, "a minute or two"),
-            TrainingBudget("normal", 0.4, 4000, 60, 6, 10, "half an hour"),
-            TrainingBudget("full", 1.0, 5000, 160, 10, 24, "hours"),
+            TrainingBudget("quick", 0.25, 2500, 20, 4, 6, 200, "a minute or two"),
+            TrainingBudget("normal", 0.4, 4000, 60, 6, 10, 400, "half an hour"),
+            TrainingBudget("full", 1.0, 5000, 160, 10, 24, 1000, "hours"),
         )
     }
 )
@@ -292,6 +295,7 @@ def learn_model(
     task: Task,
     *,
     soft_events: Iterable[Event] | None = None,
+    jets: Iterable[Event] | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> TrackerModel:
     """Learn a model and write its folder, which appears when it is complete.
@@ -301,6 +305,7 @@ def learn_model(
         folder: folder to write; a new one, or an empty one.
         task: what is to be learned.
         soft_events: events that the soft parts are learned from, in place of `events`.
+        jets: events with hard jets, for the efficiency in their cores; nothing is learned from them.
         say: called with a line of text about each step.
 
     Returns:
@@ -328,14 +333,22 @@ def learn_model(
         soft = sample
         if soft_events is not None:
             soft = prepare(soft_events, task.beam_spot, task.field, task.min_layers)
+        hard_jets: Sequence[Event] = ()
+        if jets is not None:
+            hard_jets = inspect_events(islice(jets, task.effort.jets), task.beam_spot).layers.events
         kinds = *(part.kind for part in task.parts), "validation"
         with overall_bar("training", [each for kind in kinds for each in _SECONDS[kind].items()]):
-            model = _learn_parts(building, task, sample, soft, say)
+            model = _learn_parts(building, task, sample, soft, hard_jets, say)
     return replace(model, path=folder)
 
 
 def _learn_parts(
-    folder: Path, task: Task, sample: TrainingSample, soft: TrainingSample, say: Callable[[str], None]
+    folder: Path,
+    task: Task,
+    sample: TrainingSample,
+    soft: TrainingSample,
+    jets: Sequence[Event],
+    say: Callable[[str], None],
 ) -> TrackerModel:
     """Learn all parts, measure them, and write card and report."""
     floors = {}
@@ -349,7 +362,9 @@ def _learn_parts(
     start = perf_counter()
     about = f"{len(scored)} events that were not learned from"
     with bar("validation"):
-        validation = validate(model, scored, about, min_hits=task.min_hits, has_modules=sample.layers.has_modules)
+        validation = validate(
+            model, scored, about, jets=jets, min_hits=task.min_hits, has_modules=sample.layers.has_modules
+        )
     model = replace(model, performance=validation.performance())
     write_model(model)
     write_report(model, validation, folder)

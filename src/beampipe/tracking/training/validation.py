@@ -21,7 +21,7 @@ from beampipe.tracking.evaluation.results import Evaluation, evaluation_body
 from beampipe.tracking.evaluation.scoring import evaluate, tracks_of
 from beampipe.tracking.finder import InOneThread, TrackFinder
 from beampipe.tracking.loading import load_pipeline
-from beampipe.tracking.models import Performance, TrackerModel
+from beampipe.tracking.models import BinnedEfficiency, Performance, TrackerModel
 from beampipe.tracking.models.card import HEADINGS, pipeline_rows, pt_floors
 from beampipe.tracking.training.detector import SPLIT
 from beampipe.tracking.training.samples import TrainingDegradation, degraded_event
@@ -49,17 +49,23 @@ class Validation:
         headline: reconstructable particles above 1 GeV.
         soft: the same tracks, scored for particles above 0.3 GeV.
         hits_on_tracks: share of the hits that are on tracks, by pipeline.
+        jets: the same pipelines on events with hard jets, if there were some.
     """
 
     headline: Evaluation
     soft: Evaluation
     hits_on_tracks: Mapping[str, float]
+    jets: Evaluation | None = None
 
     def performance(self) -> dict[str, Performance]:
         """The numbers for the model's card, by pipeline."""
         performances = {}
         for hard, soft in zip(self.headline.finders, self.soft.finders, strict=True):
-            quality, by_pt, distance = hard.double, soft.curve("pt"), hard.curve("distance")
+            quality, distance = hard.double, hard.curve("distance")
+            curves = {name: hard.curve(name) for name in ("eta", "vertex_z", "origin", "distance")}
+            curves["pt"] = soft.curve("pt")
+            if self.jets is not None:
+                curves["jets"] = self.jets[hard.name].curve("distance")
             timed = [event.total for event in hard.events if event.error is None]
             close = np.array(distance.edges[1:]) < _CLOSE
             performances[hard.name] = Performance(
@@ -70,8 +76,12 @@ class Validation:
                 fakes=_rate(quality.fakes.passed, quality.fakes.total),
                 hits_on_tracks=round(self.hits_on_tracks[hard.name], 4),
                 milliseconds=round(1e3 * float(np.median(timed)), 2) if timed else 0.0,
-                pt_edges=tuple(float(edge) for edge in by_pt.edges),
-                by_pt=tuple(map(_rate, by_pt.double, by_pt.total)),
+                curves={
+                    name: BinnedEfficiency(
+                        tuple(float(f"{edge:.4g}") for edge in curve.edges), curve.total, curve.double
+                    )
+                    for name, curve in curves.items()
+                },
                 displaced=_rate(quality.displaced.passed, quality.displaced.total),
                 dense=_rate(int(np.array(distance.double)[close].sum()), int(np.array(distance.total)[close].sum())),
                 counted=self.headline.counted,
@@ -84,6 +94,7 @@ def validate(
     events: Sequence[Event],
     sample: str,
     *,
+    jets: Sequence[Event] = (),
     min_layers: int | None = None,
     min_hits: int | None = None,
     has_modules: bool = True,
@@ -94,6 +105,7 @@ def validate(
         model: the model.
         events: clean events that it was not learned from; they are degraded as `DAMAGE` says.
         sample: description of these events.
+        jets: other such events with hard jets, for the efficiency by distance in these; none is scored if not given.
         min_layers: fewest layers of a reconstructable particle; that of the model if not given.
         min_hits: fewest hits of a track that is scored; as many as `min_layers` if not given.
         has_modules: whether hits have modules, so that some can be switched off.
@@ -102,7 +114,9 @@ def validate(
         InputError: there is no event.
     """
     damage = DAMAGE if has_modules else replace(DAMAGE, dead_modules=0.0)
-    degraded = [degraded_event(event, damage, seed) for seed, event in enumerate(events)]
+    degraded, degraded_jets = (
+        [degraded_event(event, damage, seed) for seed, event in enumerate(each)] for each in (events, jets)
+    )
     description = (
         f"{sample}; {damage.hit_loss:.0%} of hits, {damage.dead_modules:.0%} of modules lost, {damage.noise:.0%} noise"
     )
@@ -114,7 +128,11 @@ def validate(
     fewest = hard.min_layers if min_hits is None else min_hits
     headline = evaluate(finders, degraded, sample=description, selection=hard, min_track_hits=fewest)
     soft = evaluate(finders, degraded, sample=description, selection=softer, min_track_hits=fewest, warm_up=0)
-    return Validation(headline, soft, {name: finder.share for name, finder in finders.items()})
+    shares = {name: finder.share for name, finder in finders.items()}
+    in_jets = None
+    if degraded_jets:
+        in_jets = evaluate(finders, degraded_jets, sample="hard jets", selection=hard, min_track_hits=fewest)
+    return Validation(headline, soft, shares, in_jets)
 
 
 class _RememberingFinder(InOneThread):
@@ -164,7 +182,8 @@ def write_report(model: TrackerModel, validation: Validation, folder: Path) -> N
         validation: scores of the pipelines.
         folder: folder of both files.
     """
-    body = {"headline": evaluation_body(validation.headline), "soft": evaluation_body(validation.soft)}
+    evaluations = {"headline": validation.headline, "soft": validation.soft, "jets": validation.jets}
+    body = {name: evaluation_body(each) for name, each in evaluations.items() if each is not None}
     text = json.dumps({**body, "hits_on_tracks": dict(validation.hits_on_tracks)}, indent=1, allow_nan=False) + "\n"
     write_whole(folder / REPORT, lambda part: part.write_text(text, encoding="utf-8"))
     page = "\n".join(_page(model, validation))
@@ -191,9 +210,13 @@ def _page(model: TrackerModel, validation: Validation) -> Iterator[str]:
     yield f"<p>{html.escape(validation.headline.sample)}</p>"
     yield _table(HEADINGS, pipeline_rows(model))
     variables = [curve.variable for curve in validation.headline.finders[0].curves if curve.variable != "pt"]
-    yield "<h2>Efficiency by pT</h2>" + _picture(validation, ["pt"], soft=True)
+    yield "<h2>Efficiency by pT</h2>" + _picture(validation.soft, "pt")
     for variable in variables:
-        yield f"<h2>Efficiency by {html.escape(variable.replace('_', ' '))}</h2>" + _picture(validation, [variable])
+        yield f"<h2>Efficiency by {html.escape(variable.replace('_', ' '))}</h2>" + _picture(
+            validation.headline, variable
+        )
+    if validation.jets is not None:
+        yield "<h2>Efficiency in hard jets, by distance</h2>" + _picture(validation.jets, "distance")
     with drawing():
         yield "<h2>Time</h2>" + _image(plot_stages(validation.headline))
     layers = [
@@ -203,9 +226,9 @@ def _page(model: TrackerModel, validation: Validation) -> Iterator[str]:
     yield "<h2>Layers [mm]</h2>" + _table(("layer", "r from", "to", "z from", "to"), layers) + "</html>"
 
 
-def _picture(validation: Validation, variables: list[str], *, soft: bool = False) -> str:
+def _picture(evaluation: Evaluation, variable: str) -> str:
     with drawing():
-        return _image(plot_efficiency(validation.soft if soft else validation.headline, variables))
+        return _image(plot_efficiency(evaluation, [variable]))
 
 
 def _image(figure: Figure) -> str:

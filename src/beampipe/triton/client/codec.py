@@ -66,7 +66,7 @@ class Message(Protocol[_Reply]):
 
     Attributes:
         rpc: name of the gRPC method.
-        guarded: whether a server may require its secret for it.
+        guarded: whether the server's secret, which all messages carry, is read again before.
         numbers: count of the numbers in its tensors; 0 for none.
     """
 
@@ -249,7 +249,7 @@ class ConfigRequest:
     """
 
     rpc: ClassVar[str] = "ModelConfig"
-    guarded: ClassVar[bool] = False
+    guarded: ClassVar[bool] = True
     numbers: ClassVar[int] = 0
 
     model: str

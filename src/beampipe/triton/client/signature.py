@@ -19,7 +19,7 @@ Due = Mapping[str, tuple[int, ...] | None]
 """Requested outputs with the shape that each must have; None for any that the configuration allows."""
 
 _INTEGERS: Final = (np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64)
-_DTYPES: Final[dict[str, type[np.generic]]] = {
+NUMPY_TYPES: Final[dict[str, type[np.generic]]] = {
     triton_type(np.dtype(dtype)): dtype for dtype in (np.bool_, *_INTEGERS, np.float16, np.float32, np.float64)
 }
 """Element types by Triton's name; strings (BYTES) and BF16 have no fixed numpy type and are not handled."""
@@ -166,7 +166,7 @@ def signature_of(config: Mapping[str, Any], url: str) -> ModelSignature:
         parameters = {key: str(value.get("string_value", "")) for key, value in config.get("parameters", {}).items()}
         batched = int(config.get("max_batch_size", 0)) > 0
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        message = f"{url}: got a configuration of {model!r} with {error}, expected tensors of {', '.join(_DTYPES)}"
+        message = f"{url}: got a configuration of {model!r} with {error}, expected tensors of {', '.join(NUMPY_TYPES)}"
         raise ServiceError(message, url=url, model=model) from None
     return ModelSignature(model, url, batched, inputs, optional, outputs, parameters)
 
@@ -174,4 +174,4 @@ def signature_of(config: Mapping[str, Any], url: str) -> ModelSignature:
 def _spec(tensor: Mapping[str, Any]) -> TensorSpec:
     """One tensor of a configuration; gRPC gives its dimensions as text."""
     name = str(tensor["data_type"]).removeprefix("TYPE_")
-    return TensorSpec(tensor["name"], name, _DTYPES[name], tuple(int(size) for size in tensor["dims"]))
+    return TensorSpec(tensor["name"], name, NUMPY_TYPES[name], tuple(int(size) for size in tensor["dims"]))

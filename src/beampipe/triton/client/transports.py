@@ -330,6 +330,7 @@ class GrpcTransport:
         self._url = str(endpoint)
         self._endpoint = endpoint
         self._metadata = security.headers
+        self._secret: tuple[tuple[str, str], ...] | None = None
         target, options = endpoint.authority, _OPTIONS
         if endpoint.address:  # one of several addresses of the host; the certificate must be for its name all the same
             address, family = endpoint.address, "ipv4"
@@ -358,8 +359,10 @@ class GrpcTransport:
         if request.ByteSize() > _MAX_MESSAGE:
             raise error_mapping.too_large_error(self._url)
         metadata = (*self._metadata, (SIZE_HEADER, str(numbers))) if (numbers := message.numbers) else self._metadata
-        if message.guarded and (info := connection_of(self._endpoint)) is not None:
-            metadata = (*metadata, *info.headers)  # looked up each time: a restarted server has another secret
+        if message.guarded or self._secret is None:  # a restarted server has another secret
+            info = connection_of(self._endpoint)
+            self._secret = () if info is None else info.headers
+        metadata = (*metadata, *self._secret)
         try:
             if pending is None:
                 answer = method(request, timeout=timeout, metadata=metadata)

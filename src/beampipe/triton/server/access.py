@@ -35,7 +35,7 @@ from beampipe.triton.connection_file import (
     remove_connection,
     write_connection,
 )
-from beampipe.triton.server.haproxy import PROBE_PERIOD, HangProbe, PublicPort
+from beampipe.triton.server.haproxy import PROBE_PERIOD, SLOW_BODIES, HangProbe, PublicPort
 
 MANAGEMENT: Final = ("model-repository", "shared-memory", "logging", "trace")
 """Categories of Triton's API that change a server. The first includes ``RepositoryIndex``, the first call of some
@@ -53,6 +53,8 @@ PRELOAD_LIBRARY: Final = built("beampipe.triton.server", "libbeampipe_arguments.
 file, and enlarges stacks. None where the package was installed without a compiler."""
 
 _SECRET: Final = re.compile("[A-Za-z0-9]{32,128}")
+_BUFFER: Final = 1 << 20
+"""Smallest buffer of the proxy [bytes]: a body that fits is whole before its request takes a place at the server."""
 _ROOM: Final = 16 << 10
 """Part of a proxy buffer for headers of the request and those that the proxy adds [bytes]."""
 _PROXY_THREADS: Final = 4
@@ -76,9 +78,11 @@ class Limits:
         header: largest JSON in front of raw tensors [bytes].
         connections: largest number of connections of each protocol; more wait until one is closed.
         in_flight: largest number of requests that the server has at once; more wait in the proxy.
-        large: largest number of requests that the server has at once of those whose body is larger than `json`.
+        large: largest number of requests that the server has at once of those whose body is larger than 1 MiB.
+        per_client: largest number of requests in progress of one address of another machine.
         queue: largest number of requests that wait in the proxy; more are refused.
-        arrival: time [s] that a request may take to arrive, and a larger body between two of its parts.
+        arrival: time [s] that the headers of a request may take to arrive, and that its body may pause.
+        slowest: lowest mean rate at which a body may arrive, after the first `arrival` seconds [bytes/s].
         waiting: time [s] that a request may wait for its turn.
         answer: time [s] that the server may take to answer.
     """
@@ -89,8 +93,10 @@ class Limits:
     connections: int = 1000
     in_flight: int = 128
     large: int = 16
+    per_client: int = 256
     queue: int = 1000
     arrival: float = 5.0
+    slowest: int = 128 << 10
     waiting: float = 30.0
     answer: float = 600.0
 
@@ -115,6 +121,7 @@ class AccessSettings:
         proxy: whether HAProxy is in front of HTTP; None: if it is installed.
         proxy_grpc: whether it is in front of gRPC too; None: if other machines can reach the server.
         open_http: whether other machines can reach HTTP as well as gRPC, if they reach the server at all.
+        closed: whether every request needs the secret, as in a fleet, whose gateway sends it.
         limits: limits of the proxy.
         secret: the secret to use, such as the one of all servers of a fleet; None for a random one.
     """
@@ -124,6 +131,7 @@ class AccessSettings:
     proxy: bool | None = None
     proxy_grpc: bool | None = None
     open_http: bool = False
+    closed: bool = False
     limits: Limits = field(default_factory=Limits)
     secret: str | None = field(default=None, repr=False)
 
@@ -190,28 +198,39 @@ def find_haproxy() -> Path | None:
 
 
 def proxy_configuration(
-    limits: Limits, connection: ConnectionInfo, *, http: str, grpc: str | None, metrics_port: int, metrics: bool
+    settings: AccessSettings,
+    connection: ConnectionInfo,
+    *,
+    http: str,
+    grpc: str | None,
+    metrics_port: int,
+    metrics: bool,
 ) -> str:
     """The text of HAProxy's configuration.
 
     Args:
-        limits: limits on requests.
+        settings: access settings of the server, with its limits on requests.
         connection: the server's secret and its inner ports.
         http: public address for HTTP, ``host:port``.
         grpc: public address for gRPC; None if the proxy is in front of HTTP only.
         metrics_port: port of the server's metrics on this machine.
         metrics: whether the metrics are public, at ``/metrics`` of the address for HTTP.
     """
+    limits = settings.limits
+    buffer = max(_BUFFER, limits.json + 2 * _ROOM)
     values = {
         "all_connections": 2 * limits.connections,
         "arrival": f"{round(1000 * limits.arrival)}ms",
+        "arrival_seconds": limits.arrival,
         "answer": f"{round(1000 * limits.answer)}ms",
         "body_limit": limits.body,
-        "buffer": limits.json + 2 * _ROOM,
+        "buffer": buffer,
+        "closed": "always_true" if settings.closed else "always_false",
         "connections": limits.connections,
         "grpc": grpc,
         "header": HEADER,
         "header_limit": limits.header,
+        "hot": 16 * buffer,
         "http": http,
         "in_flight": limits.in_flight,
         "in_flight_large": limits.large,
@@ -219,12 +238,16 @@ def proxy_configuration(
         "inner_http": connection.inner_http,
         "inner_metrics": metrics_port,
         "metrics_path": "/metrics" if metrics else "/-",  # a path that no client uses
+        "per_client": limits.per_client,
         "queue": limits.queue,
         "room": _ROOM,
         "secret": connection.secret,
+        "slow_bodies": SLOW_BODIES,
+        "slowest": limits.slowest,
         "text_limit": limits.json,
         "threads": min(_PROXY_THREADS, os.cpu_count() or 1),
         "waiting": f"{round(1000 * limits.waiting)}ms",
+        "whole": f"{round(1000 * (limits.arrival + buffer / limits.slowest))}ms",
     }
     names = ["http.cfg"] if grpc is None else ["http.cfg", "grpc.cfg"]
     folder = Path(__file__).parent
@@ -425,7 +448,7 @@ class AccessControl:
             if self.proxies_grpc:
                 ports.append(PublicPort(self._host, grpc, grpc=True, tls=False, path="/"))
             configuration = proxy_configuration(
-                settings.limits,
+                settings,
                 self._connection,
                 http=authority(http_host, http),
                 grpc=authority(self._host, grpc) if self.proxies_grpc else None,
@@ -443,7 +466,11 @@ class AccessControl:
             ("http-restricted-api", HEADER, self._program is not None),
             ("grpc-restricted-protocol", KEY, self.proxies_grpc),
         ):
-            closed = CATEGORIES if proxied else [name for name in MANAGEMENT if name not in self._settings.opened]
+            closed = (
+                CATEGORIES
+                if proxied or self._settings.closed
+                else [name for name in MANAGEMENT if name not in self._settings.opened]
+            )
             if closed:
                 arguments.append(f"--{flag}={','.join(closed)}:{key}={self.connection.secret}")
         return hide_arguments(arguments, self._folder / "arguments")

@@ -15,6 +15,9 @@ from typing import Final
 from beampipe.errors import ServiceUnavailableError
 from beampipe.triton.client.endpoint import LOOPBACK
 
+SLOW_BODIES: Final = Path(__file__).with_name("slow_bodies.lua")
+"""HAProxy's filter ``lua.slow_bodies``, which ends requests whose large body arrives too slowly."""
+
 PROBE_PERIOD: Final = 0.5
 """Time [s] between two probes of an HAProxy that answers."""
 _PROBE_TIMEOUT: Final = 1.0

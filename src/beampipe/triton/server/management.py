@@ -248,6 +248,11 @@ class HttpModelProbe:
         self._http_url = http_url
         self._metrics_url = metrics_url
 
+    @property
+    def reloads(self) -> bool:
+        """Whether the server lets models be loaded one by one."""
+        return True
+
     def states(self) -> dict[str, str]:
         """State of each model that is or was loaded, as Triton names it."""
         return model_states(self._http_url, timeout=_SHORT)
@@ -277,7 +282,7 @@ class HttpModelProbe:
         """
         versions = sorted((self._settings.repository / model).glob("[0-9]*"))
         batched = model_config(self._http_url, model).get("max_batch_size", 0) > 0
-        timeout = _CANARY * self._settings.patience
+        timeout = self._canary_timeout()
         try:
             checked = [check_canary(self._http_url, path, model, batched=batched, timeout=timeout) for path in versions]
         except ConfigError:
@@ -285,6 +290,9 @@ class HttpModelProbe:
                 raise
             return True
         return any(checked)
+
+    def _canary_timeout(self) -> float:
+        return _CANARY * self._settings.patience
 
     def load(self, model: str) -> None:
         """Load a model."""

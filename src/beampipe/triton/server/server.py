@@ -125,6 +125,11 @@ class TritonServer(Shown):
         return self.ready if self._supervisor is None else self._supervisor.answering
 
     @property
+    def is_access_controlled(self) -> bool:
+        """Whether it has a secret of ours, and perhaps a reverse proxy."""
+        return self._access is not None
+
+    @property
     def access(self) -> AccessControl:
         """Secret, hidden arguments and reverse proxy."""
         assert self._access is not None, "not started"
@@ -168,26 +173,9 @@ class TritonServer(Shown):
         """
         assert self._process is None, "started before"
         settings = self.settings
-        self.models = launch.check_repository(settings.repository, settings.models)
-        engine, python = find_engine(settings.triton), this_interpreter()
         self._folder = Path(tempfile.mkdtemp(prefix=self.prefix))
         try:
-            backends, environ = launch.prepare_engine(settings, engine, python, self._folder)
-            self._access = AccessControl(
-                settings.access, settings.host, self._folder, lambda text: self.note("proxy", text)
-            )
-
-            def start_process() -> None:
-                hidden = self.access.arguments()
-                command = server_command(
-                    settings, engine, backends, self.access.connection, self.ports.metrics, self.prefix, self.models
-                )
-                self._process = ManagedProcess(self.log)
-                self._process.start([*command, *hidden.command], {**environ, **hidden.environ})
-
-            self._start_process = start_process
-            self.ports = free_ports(settings)
-            launch.check_ports(settings, self.ports)
+            self._prepare(self._folder)
             try:
                 self.log.parent.mkdir(parents=True, exist_ok=True)
                 self.log.open("a").close()
@@ -198,7 +186,7 @@ class TritonServer(Shown):
                 self.note("cleaned", f"removed what {len(cleaned)} earlier server(s) had left: {', '.join(cleaned)}")
             self.ensure_watchdog()
             self._launch_on_free_ports()
-            probe = HttpModelProbe(settings, self.http_url, self.metrics_url)
+            probe = self._probe()
             for model in self.models if settings.canary else ():
                 probe.probe_canary(model)
         except BaseException:
@@ -207,6 +195,30 @@ class TritonServer(Shown):
         self.note("started", f"models {', '.join(self.models)}; http {self.http_url}, gRPC {self.grpc_url}")
         if settings.supervise:
             self._supervisor = self._supervision.enter_context(Supervisor(self, probe, settings.patience))
+
+    def _prepare(self, folder: Path) -> None:
+        """Check the settings, choose the ports, and prepare the command."""
+        settings = self.settings
+        self.models = launch.check_repository(settings.repository, settings.models)
+        engine, python = find_engine(settings.triton), this_interpreter()
+        backends, environ = launch.prepare_engine(settings, engine, python, folder)
+        self._access = AccessControl(settings.access, settings.host, folder, lambda text: self.note("proxy", text))
+
+        def start_process() -> None:
+            hidden = self.access.arguments()
+            command = server_command(
+                settings, engine, backends, self.access.connection, self.ports.metrics, self.prefix, self.models
+            )
+            self._process = ManagedProcess(self.log)
+            self._process.start([*command, *hidden.command], {**environ, **hidden.environ})
+
+        self._start_process = start_process
+        self.ports = free_ports(settings)
+        launch.check_ports(settings, self.ports)
+
+    def _probe(self) -> HttpModelProbe:
+        """Probe of its models."""
+        return HttpModelProbe(self.settings, self.http_url, self.metrics_url)
 
     def _launch_on_free_ports(self) -> None:
         for attempt in range(_ATTEMPTS):

@@ -1,4 +1,4 @@
-"""Two small processes: a parent that restarts a killed service, and one that cleans up after a dead owner.
+"""Two small processes: a parent that restarts a killed or hung service, and one that cleans up after a dead owner.
 
 The parent only waits, so that there is little in it that could fail. The cleanup process waits until its standard input
 ends or its parent changes: either means that the owner has ended. It then ends the server with its prefix and removes
@@ -19,42 +19,68 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
-from functools import partial
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 from beampipe.triton.backoff import RestartPause
 from beampipe.triton.server.cleanup import clean_up_after_dead_owners, remove
-from beampipe.triton.server.launch import Ports, ServerSettings
 
 _FORWARDED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PARENT_DEATH: Final = 1
 """``PR_SET_PDEATHSIG`` of ``prctl``: request a signal when the parent is gone."""
 _PERIOD: Final = 0.5
 """Time [s] between two checks of the parent."""
+_BEAT: Final = 1.0
+"""Time [s] between two signs of life of a child that is ready."""
+_SILENCE: Final = 10.0
+"""Time [s] without a sign of life after which a child hangs."""
 
 
-def restart_when_killed(
-    settings: ServerSettings, report: Callable[[str], None]
-) -> tuple[ServerSettings, Callable[[Ports], None]]:
-    """Continue in a child process, and in another one each time that one is killed.
+class RestartedChild:
+    """A service in a child process, as the child itself sees it.
+
+    Args:
+        pipe: file descriptor of the pipe to the parent.
+        state: what an earlier child has passed to `ready`; None in the first child.
+    """
+
+    def __init__(self, pipe: int, state: Any) -> None:
+        self.state = state
+        self._pipe = pipe
+
+    def ready(self, state: Any) -> None:
+        """Report that the service is ready, and from now on that this process lives.
+
+        Args:
+            state: values of JSON for the next child, such as ports.
+        """
+        os.write(self._pipe, json.dumps(state).encode() + b"\n")
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+
+    def _beat(self) -> None:
+        with suppress(OSError):  # the parent has ended
+            while os.write(self._pipe, b"\n"):
+                time.sleep(_BEAT)
+
+
+def restart_when_killed(note: Callable[[str], None], *, ends_with_parent: bool = True) -> RestartedChild:
+    """Continue in a child process, and in another one each time that one is killed or hangs.
 
     For a service without systemd, which does the same and more. The calling process only waits, forwards signals, and
     leaves by `SystemExit` with the exit code of the last child. It must have no other threads.
 
     Args:
-        settings: settings of the server.
-        report: function that is called with a message when a child was killed.
+        note: function that is called with a message when a child was killed.
+        ends_with_parent: whether the child gets SIGTERM when the calling process is killed.
 
     Returns:
-        In the child: the settings, with the ports that an earlier child has chosen, and a function that must be called
-        with the ports once the server is ready. A child that ends before is not restarted.
+        In the child: a handle, whose `ready` must be called once the service is ready. A child that ends before is not
+        restarted, and not watched for hangs.
 
     Raises:
         SystemExit: in the calling process, when the service has ended.
     """
-    signals, pauses, ports = _ForwardedSignals(), RestartPause(), None
+    signals, pauses, messages = _ForwardedSignals(), RestartPause(), list[str]()
     handlers = {number: signal.signal(number, signals) for number in _FORWARDED}
     while True:
         read, write = os.pipe()
@@ -66,30 +92,47 @@ def restart_when_killed(
             for number, handler in handlers.items():
                 signal.signal(number, handler)
             os.setpgid(0, 0)
-            ctypes.CDLL(None).prctl(_PARENT_DEATH, signal.SIGTERM)
-            if os.getppid() != parent:  # the parent ended before the request
-                os.kill(os.getpid(), signal.SIGTERM)
-            return settings, partial(_report_ports, write)
+            if ends_with_parent:
+                ctypes.CDLL(None).prctl(_PARENT_DEATH, signal.SIGTERM)
+                if os.getppid() != parent:  # the parent ended before the request
+                    os.kill(os.getpid(), signal.SIGTERM)
+            return RestartedChild(write, json.loads(messages[-1]) if messages else None)
         os.close(write)
+        hung = _hangs(read, messages)
+        if hung:
+            os.kill(child, signal.SIGKILL)
+        os.close(read)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         signals.child = None
-        with os.fdopen(read) as stream:
-            if message := stream.read():
-                ports = Ports(*json.loads(message))
-        if code == 0 or ports is None or signals.ended.is_set():
+        if code == 0 or not messages or signals.ended.is_set():
             raise SystemExit(code if code >= 0 else 128 - code)
-        settings = replace(settings, http_port=ports.http, grpc_port=ports.grpc, metrics_port=ports.metrics)
-        reason = f"signal {-code}" if code < 0 else f"exit code {code}"
+        reason = "hung" if hung else f"signal {-code}" if code < 0 else f"exit code {code}"
         pause = pauses.before_next(time.monotonic())
-        report(f"supervisor died: process {child}, {reason}; starting another{f' in {pause:g} s' if pause else ''}")
+        note(f"supervisor died: process {child}, {reason}; starting another{f' in {pause:g} s' if pause else ''}")
         clean_up_after_dead_owners()  # its watchdog would let the server finish, but the ports are needed now
         if signals.ended.wait(pause):
             raise SystemExit(0)
         pauses.started(time.monotonic())
 
 
-def _report_ports(pipe: int, ports: Ports) -> None:
-    os.write(pipe, json.dumps(ports).encode())
+def _hangs(pipe: int, messages: list[str]) -> bool:
+    """Read the messages of a child until it ends, or has been silent for too long after its first one.
+
+    Args:
+        pipe: where it writes.
+        messages: list to which they are added.
+
+    Returns:
+        Whether it is silent.
+    """
+    begun = False
+    while select.select([pipe], [], [], _SILENCE if begun else None)[0]:
+        block = os.read(pipe, 1 << 16)
+        if not block:
+            return False
+        messages += filter(None, block.decode().split("\n"))
+        begun = True
+    return True
 
 
 class _ForwardedSignals:

@@ -120,6 +120,10 @@ class ModelProbe(Protocol):
     def probe_canary(self, model: str) -> bool:
         """Send a model its canary and wait for the answer; False if it has none."""
 
+    @property
+    def reloads(self) -> bool:
+        """Whether the server lets models be loaded one by one; otherwise a dead model needs a restart of the server."""
+
     def load(self, model: str) -> None:
         """Load a model."""
 

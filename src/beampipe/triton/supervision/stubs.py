@@ -89,8 +89,11 @@ def _read(pid: int, command: Sequence[str]) -> Stub | None:
     """The stub that has a command line, None if another program has it, or a shell that will become a stub."""
     if len(command) < _COMMAND or Path(command[0]).name != STUB or not command[5].isdigit():
         return None
-    # REPOSITORY/MODEL/VERSION/model.py
-    return Stub(pid, Path(command[1]).parts[-3], command[8], command[2], int(command[5]))
+    # REPOSITORY/MODEL/VERSION/model.py; that of a backend written in Python, such as vllm, belongs to no model.
+    parts = Path(command[1]).parts
+    if len(parts) < 3 or not parts[-2].isdigit():
+        return None
+    return Stub(pid, parts[-3], command[8], command[2], int(command[5]))
 
 
 _DEBUGGERS: Final = (

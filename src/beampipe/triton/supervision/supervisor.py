@@ -286,6 +286,9 @@ class Recovery:
         if model not in inventory.loaded():  # unloaded on purpose since
             del self._due[model]
             return
+        if not self._models.reloads:
+            self.restart_server(f"{model} has lost a process, and this server cannot load a model again", died=False)
+            return
         abandoned = inventory.living(model) == 0
         if abandoned and self._waiting(model) > _FAILS_BY_ITSELF:
             self.restart_server(f"{self._waiting(model):.0f} requests wait for the dead process of {model}", died=False)

@@ -14,7 +14,7 @@ import pytest
 from beampipe.errors import ConfigError, FileError, UnknownNameError
 from beampipe.events import Event
 from beampipe.tracking import evaluate, load_model, load_pipeline, write_events
-from beampipe.tracking.models import Performance, TrackerModel
+from beampipe.tracking.models import BinnedEfficiency, Performance, TrackerModel
 from beampipe.tracking.models.card import verdict
 from beampipe.tracking.training.detector import prepare
 from beampipe.tracking.training.recipe import recipe
@@ -32,7 +32,7 @@ from beampipe.tracking.training.tracker_model import (
 from beampipe.tracking.training.windows import WINDOW_RECIPES
 from tests.tracking.training.toy import toy_event
 
-TINY = TrainingBudget("tiny", 0.005, 500, 3, 1, 2, "seconds")
+TINY = TrainingBudget("tiny", 0.005, 500, 3, 1, 2, 1, "seconds")
 
 
 def stranger(seed: int) -> Event:
@@ -45,7 +45,8 @@ def stranger(seed: int) -> Event:
 def learned(tmp_path_factory: pytest.TempPathFactory) -> TrackerModel:
     folder = tmp_path_factory.mktemp("models") / "toy"
     told: list[str] = []
-    model = learn_model([stranger(seed) for seed in range(18)], folder, Task("toy", effort=TINY), say=told.append)
+    events, jets = ([stranger(seed) for seed in seeds] for seeds in (range(18), range(100, 103)))
+    model = learn_model(events, folder, Task("toy", effort=TINY), jets=jets, say=told.append)
     assert "layers, told by positions; no modules are known, so none are switched off in training" in told[0]
     assert [line.split(":")[0] for line in told[1:]] == ["training", "module_map", "fit", "exatrkx", "validation"]
     return model
@@ -72,6 +73,8 @@ def test_a_learned_model_finds_tracks_of_its_detector(learned: TrackerModel) -> 
     )
     assert result.finders[0].double.efficiency.value > 0.9
     measured = learned.performance["module_map"]
+    assert set(measured.curves) == {"pt", "eta", "vertex_z", "origin", "distance", "jets"}
+    assert sum(measured.curves["jets"].total) > 0
     assert measured.efficiency is not None
     assert measured.efficiency > 0.9
     assert set(learned.performance) == set(learned.pipelines)
@@ -139,18 +142,19 @@ def test_too_few_particles_are_refused_with_the_number_to_add(tmp_path: Path) ->
     assert not (tmp_path / "toy").exists()
 
 
-def performance(efficiency: float | None, fakes: float, by_pt: tuple[float | None, ...]) -> Performance:
-    return Performance("events", 5, 1000.0, efficiency, fakes, 0.2, 10.0, (0.3, 1.0, 2.0, 5.0), by_pt)
+def performance(efficiency: float | None, fakes: float, matched: tuple[int, ...], total: int = 100) -> Performance:
+    by_pt = BinnedEfficiency((0.3, 1.0, 2.0, 5.0), (total,) * 3, matched)
+    return Performance("events", 5, 1000.0, efficiency, fakes, 0.2, 10.0, {"pt": by_pt})
 
 
 @pytest.mark.parametrize(
     ("measured", "usable", "text"),
     [
-        (performance(0.98, 0.01, (0.5, 0.97, 1.0)), True, "usable: module_map finds 98.0 % of the particles, 1.0 %"),
-        (performance(0.91, 0.01, (0.1, 0.8, 0.99)), True, "usable above pT = 2 GeV: module_map finds 91.0 %"),
-        (performance(0.91, 0.01, (0.1, 0.99, 0.8)), False, "not usable, because module_map finds 91.0 %"),
-        (performance(0.99, 0.2, (0.1, 0.99, 0.99)), False, "20.0 % of its tracks are fakes (expected 97 % or more"),
-        (performance(None, 0.2, (None, None, None)), False, "not usable, because nothing could be measured"),
+        (performance(0.98, 0.01, (50, 97, 100)), True, "usable: module_map finds 98.0 % of the particles, 1.0 %"),
+        (performance(0.91, 0.01, (10, 80, 99)), True, "usable above pT = 2 GeV: module_map finds 91.0 %"),
+        (performance(0.91, 0.01, (10, 99, 80)), False, "not usable, because module_map finds 91.0 %"),
+        (performance(0.99, 0.2, (10, 99, 99)), False, "20.0 % of its tracks are fakes (expected 97 % or more"),
+        (performance(None, 0.2, (0, 0, 0), total=0), False, "not usable, because nothing could be measured"),
     ],
 )
 def test_the_verdict(learned: TrackerModel, measured: Performance, usable: bool, text: str) -> None:
@@ -161,7 +165,7 @@ def test_the_verdict(learned: TrackerModel, measured: Performance, usable: bool,
 
 
 def test_the_verdict_is_that_of_the_best_pipeline(learned: TrackerModel) -> None:
-    poor, good = performance(0.6, 0.0, (0.1, 0.2, 0.3)), performance(0.99, 0.0, (0.1, 0.99, 0.99))
+    poor, good = performance(0.6, 0.0, (10, 20, 30)), performance(0.99, 0.0, (10, 99, 99))
     judged = verdict(replace(learned, performance={"exatrkx": poor, "module_map": good}))
     assert judged.text.startswith("usable: module_map")
 

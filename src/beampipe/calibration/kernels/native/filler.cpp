@@ -161,7 +161,7 @@ const char* Filler::keep(const Segment& segment, std::int64_t i, float weight, E
   counts.square += size * size;
   if (with_table_) append(segment, event);
   if (sums_.n_rows > 0) {
-    quantise(weights_.data(), n, largest, selection_.scale, units_.data(), squares_.data());
+    quantise(weights_.data(), n, largest, selection_.scale, selection_.square_scale, units_.data(), squares_.data());
     fill(segment, event);
   }
   return nullptr;

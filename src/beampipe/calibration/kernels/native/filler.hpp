@@ -43,7 +43,7 @@ struct Variation {
 /// Settings of the selection.
 struct Selection {
   Cuts cuts;
-  double margin, scale;
+  double margin, scale, square_scale;  // scales: units in a weight of 1, and in a squared weight of 1
   RegionRule regions;
   std::vector<std::int8_t> flavours;  // by code of a label, from -128 on: -1 no parton, -2 an error; empty: no labels
   std::vector<std::int64_t> weights;  // indices of the weights to keep, nominal first; empty: weights of 1

@@ -46,14 +46,14 @@ float load_weights(const std::uint8_t* weights, bool big, const std::int64_t* co
 }
 
 FOR_EACH_ISA
-void quantise(const float* __restrict weights, std::int64_t n, float largest, double scale,
+void quantise(const float* __restrict weights, std::int64_t n, float largest, double scale, double square_scale,
               std::int64_t* __restrict units, std::int64_t* __restrict squares) {
   const double size = largest;
-  if (size * scale < kFits && size * size * scale < kFits) {
+  if (size * scale < kFits && size * size * square_scale < kFits) {
     std::int64_t magic;
     std::memcpy(&magic, &kMagic, 8);
     for (std::int64_t k = 0; k < n; ++k) {
-      const double w = weights[k], unit = w * scale + kMagic, square = w * w * scale + kMagic;
+      const double w = weights[k], unit = w * scale + kMagic, square = w * w * square_scale + kMagic;
       std::int64_t unit_bits, square_bits;
       std::memcpy(&unit_bits, &unit, 8);
       std::memcpy(&square_bits, &square, 8);
@@ -64,7 +64,7 @@ void quantise(const float* __restrict weights, std::int64_t n, float largest, do
     for (std::int64_t k = 0; k < n; ++k) {
       const double w = weights[k];
       units[k] = whole(w * scale);
-      squares[k] = whole(w * w * scale);
+      squares[k] = whole(w * w * square_scale);
     }
   }
 }

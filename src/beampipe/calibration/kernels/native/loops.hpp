@@ -10,9 +10,10 @@ namespace calibration {
 /// columns: indices of the n weights to load; nullptr for the first n.
 float load_weights(const std::uint8_t* weights, bool big, const std::int64_t* columns, std::int64_t n, float* native);
 
-/// Weights -> whole numbers of units of 1 / scale, and their squares. largest: the largest size of a weight.
-void quantise(const float* weights, std::int64_t n, float largest, double scale, std::int64_t* units,
-              std::int64_t* squares);
+/// Weights -> whole numbers of units of 1 / scale, and their squares of 1 / square_scale. largest: the largest size of a
+/// weight.
+void quantise(const float* weights, std::int64_t n, float largest, double scale, double square_scale,
+              std::int64_t* units, std::int64_t* squares);
 
 /// Whether a number is larger than the one before; with a NaN it counts as larger.
 inline bool rises(float before, float after) { return !(after <= before); }

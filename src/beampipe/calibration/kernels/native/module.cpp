@@ -87,6 +87,7 @@ Selection selection_of(const nb::dict& given) {
   s.cuts = std::apply([](auto... each) { return Cuts{each...}; }, nb::cast<Limits>(given["cuts"]));
   s.margin = nb::cast<double>(given["margin"]);
   s.scale = nb::cast<double>(given["scale"]);
+  s.square_scale = nb::cast<double>(given["square_scale"]);
   const auto [by_eta, gap, split] = nb::cast<std::tuple<bool, float, float>>(given["regions"]);
   s.regions = {by_eta, gap, split};
   s.flavours = nb::cast<std::vector<std::int8_t>>(given["flavours"]);

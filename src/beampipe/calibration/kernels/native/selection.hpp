@@ -10,13 +10,13 @@
 
 namespace calibration {
 
-/// As `Cuts` in config.py.
+/// As `DijetSelection` in config.py; `max_weight` is in units of the weights.
 struct Cuts {
-  double min_subleading_pt, max_leading_pt, max_pt_ratio, max_abs_eta, min_n_trk, max_abs_weight;
+  double min_subleading_pt, max_leading_pt, max_pt_ratio, max_abs_eta, min_n_trk, max_weight;
 };
 
 /// Indices in `CUT_NAMES` of events/dijets.py.
-enum Cut { kAll, kTrigger, kTwoJets, kClean, kNTrk, kLabel, kEta, kWeight, kNCuts = 11 };
+enum Cut { kAll, kTrigger, kTwoJets, kEta, kSubleading, kLeading, kRatio, kClean, kNTrk, kLabel, kWeight, kNCuts };
 constexpr int kPtCuts = 3;
 
 /// Number of cuts on pT that a pair passes before the first one that it fails.
@@ -40,14 +40,15 @@ struct Pair {
 /// The last cut that a pair passes before the first one that it fails.
 inline int last_cut_passed(const Pair& pair, float weight, const Cuts& cuts, bool& kept_but_pt) {
   const bool inside = std::fabs(pair.eta[0]) < cuts.max_abs_eta && std::fabs(pair.eta[1]) < cuts.max_abs_eta;
-  const bool light = std::fabs(weight) < cuts.max_abs_weight;
+  const bool light = std::fabs(weight) < cuts.max_weight;
   kept_but_pt = pair.clean && pair.labelled && inside && light && enough_tracks(pair.most_trk, cuts);
-  if (!pair.clean) return kTwoJets;
+  if (!inside) return kTwoJets;
+  const int n_pt_cuts = pt_cuts_passed(pair.pt[0], pair.pt[1], cuts);
+  if (n_pt_cuts < kPtCuts) return kEta + n_pt_cuts;
+  if (!pair.clean) return kRatio;
   if (!enough_tracks(pair.n_trk, cuts)) return kClean;
   if (!pair.labelled) return kNTrk;
-  if (!inside) return kLabel;
-  if (!light) return kEta;
-  return kWeight + pt_cuts_passed(pair.pt[0], pair.pt[1], cuts);
+  return light ? kWeight : kLabel;
 }
 
 /// Whether a pair that passes all other cuts can be selected in a variation of its pT by at most `margin`.
