@@ -238,29 +238,32 @@ def train_tagger(
 
 @app.command("inspect")
 def inspect_command(
-    file: Annotated[str, typer.Argument(help="ROOT file or address to look at.")],
+    files: Annotated[list[str], typer.Argument(help="ROOT files or addresses.")],
     preset: Annotated[str, typer.Option(help="Layout to look with.", show_default="the one that fits best")] = "",
+    tree: Annotated[
+        str, typer.Option(help="Tree of events, with its folders.", show_default="the one that fits best")
+    ] = "",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="TOML file to write, a configuration to start from.")
     ] = None,
     force: Replace = False,
     as_json: Json = False,
 ) -> None:
-    """List recognised and missing branches in a ROOT file."""
-    from beampipe.calibration.recognition import inspect_ntuple
+    """List trees, recognised branches and missing branches in ROOT files."""
+    from beampipe.calibration.recognition import inspect_ntuples
     from beampipe.files import check_command_output
 
     if output is not None:
         check_command_output(output, force=force)  # the file has no mark, as its user will edit it
-    inspection = inspect_ntuple(Path(file), preset)
+    inspections = inspect_ntuples(files, preset, tree)
     if as_json:
-        print_json(inspection)
+        print_json(inspections[0] if len(inspections) == 1 else inspections)
     else:
-        typer.echo("\n".join(inspection.lines))
+        typer.echo("\n\n".join("\n".join(inspection.lines) for inspection in inspections))
     if output is not None:
-        output.write_text(inspection.configuration, encoding="utf-8")
+        output.write_text(inspections[0].configuration, encoding="utf-8")
         say(f"configuration: {output}")
-    if not inspection.good:
+    if not all(inspection.good for inspection in inspections):
         raise typer.Exit(1)
 
 

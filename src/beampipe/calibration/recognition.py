@@ -1,73 +1,131 @@
-"""Inspect a ROOT file before it is calibrated: which preset fits, which branches are recognised, which are missing."""
+"""Inspect ROOT files before they are calibrated: trees, the preset that fits, recognised and missing branches."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from beampipe.calibration.config import DijetSelection
 from beampipe.calibration.layout import Layout, likely_presets, preset_layout
 from beampipe.calibration.ntuple.branches import file_errors, open_root
-from beampipe.calibration.ntuple.columns import DERIVED, EventSource
+from beampipe.calibration.ntuple.columns import EventSource
 from beampipe.calibration.ntuple.inspection import (
     LIKELY,
+    BranchContent,
     ColumnSummary,
     SanityChecks,
-    branches_by_tree,
+    branches_of,
     missing_branches,
+    needed_observables,
     sums_of_weights,
+    trees_of,
     weight_counts,
     weight_names,
 )
-from beampipe.errors import FileError
+from beampipe.errors import FileError, UnknownNameError
 from beampipe.expressions import names_in
 
 _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
-    "run": ("run", "runnumber", "runnum"),
-    "event": ("event", "eventnumber", "evtnum", "evt"),
-    "pt": ("pt",),
-    "eta": ("eta",),
-    "phi": ("phi",),
-    "n_trk": ("ntrk", "ntracks", "numtrk", "ntrack", "chargedmultiplicity", "nchg"),
-    "width": ("width", "trackswidth", "trackwidth", "girth"),
-    "c1": ("c1", "tracksc1"),
-    "label": ("label", "partontruthlabelid", "partonflavor", "partonflavour", "truthlabelid"),
+    "branches.run": ("run", "runnumber", "runnum", "runnb", "runno"),
+    "branches.event": ("event", "eventnumber", "evtnum", "evt", "eventnum", "evtnumber", "eventid", "evtid"),
+    "branches.pt": ("pt",),
+    "branches.eta": ("eta",),
+    "branches.phi": ("phi",),
+    "branches.n_trk": ("ntrk", "ntracks", "numtrk", "ntrks", "ntrack", "chargedmultiplicity", "nchg", "nch", "mult"),
+    "branches.width": ("width", "trackswidth", "trackwidth", "girth"),
+    "branches.c1": ("c1", "tracksc1"),
+    "branches.label": (
+        *("label", "partontruthlabelid", "partonflavor", "partonflavour", "truthlabelid", "truthlabel", "parton"),
+        *("flavour", "flavor", "partonid", "pdgid", "partonpdgid"),
+    ),
+    "weights.nominal": (
+        *("weight", "weights", "genweight", "mcweight", "mceventweight", "mceventweights", "eventweight", "evtweight"),
+        *("generatorweight", "weightmc", "w", "wgt"),
+    ),
 }
-"""Column -> usual branch names, without the prefix for jets, in lower case."""
+"""Key of the layout -> usual branch names, without the prefix for jets, in lower case."""
 
-_ONCE: Final = ("run", "event")
-"""Columns with one number per event."""
+_ONCE: Final = ("branches.run", "branches.event", "weights.nominal")
+"""Keys of columns with numbers of events."""
+
+_SIMULATED: Final = re.compile(r"(?i)^(gen|mc|truth|lhe|parton)[A-Z_]|genweight|mcweight|mcevent|truthlabel|partonfl")
+"""Names of branches that only simulation has."""
 
 
-def guessed_branches(branches: Iterable[str]) -> dict[str, str]:
-    """Column -> the likely branch, guessed by name: the shortest match. Columns without a match are empty.
+def guessed_branches(branches: Iterable[str], content: BranchContent | None = None) -> dict[str, str | list[str]]:
+    """Key of the layout -> the likely branch, by its name and content: the shortest name that fits.
 
-    >>> guessed_branches(["RunNum", "EvtNum", "Jets/Jets.fCoordinates.fPt", "Jets/Jets.fCoordinates.fEta"])["pt"]
+    Two branches with numbers of the leading jets, such as ``jet1_pt`` and ``jet2_pt``, are guessed together. Keys
+    without a match are left out.
+
+    Args:
+        branches: names of the branches.
+        content: content of the first events; None to guess by names alone.
+
+    >>> guessed_branches(["RunNum", "EvtNum", "Jets/Jets.fCoordinates.fPt", "Jet_btag"])["branches.pt"]
     'Jets/Jets.fCoordinates.fPt'
     """
-    guesses = dict.fromkeys(_WORDS, "")
-    for branch in sorted(branches, key=lambda name: (len(name), name)):
-        for column, words in _WORDS.items():
-            if not guesses[column] and _fits(branch, words, jets=column not in _ONCE):
-                guesses[column] = branch
+    guesses: dict[str, str | list[str]] = {}
+    names = sorted(branches, key=lambda name: (len(name), name))
+    pairs = _pairs_of(names)
+    for key, words in _WORDS.items():
+        jets = key not in _ONCE
+        fitting = (name for name in names if _fits(name, words, jets=jets))
+        match = next((name for name in fitting if content is None or content.fits(key, name)), None)
+        if match is not None:
+            guesses[key] = match
+        elif jets:
+            pair = next((pair for name, pair in pairs.items() if _fits(name, words, jets=True)), None)
+            if pair is not None and (content is None or all(content.fits(key, name, flat=True) for name in pair)):
+                guesses[key] = pair
+        if key == "branches.pt" and content is not None and isinstance(guesses.get(key), str):
+            content.jets_as_in(str(guesses[key]))
+    if "branches.label" not in guesses and content is not None and "branches.pt" in guesses:
+        by_content = [name for name in names if content.fits("branches.label", name)]
+        if len(by_content) == 1:
+            guesses["branches.label"] = by_content[0]
     return guesses
+
+
+_NUMBERED: Final = re.compile(r"(?i)(?<![0-9])([012])(?![0-9])")
+
+
+def _pairs_of(names: Sequence[str]) -> dict[str, list[str]]:
+    """Name without its number -> the two branches with the numbers of the leading jets: from 0, or from 1."""
+    numbered: dict[str, dict[str, str]] = {}
+    for name in names:
+        for match in _NUMBERED.finditer(name):
+            without = name[: match.start()].rstrip("_.") + "_" + name[match.end() :].lstrip("_.")
+            numbered.setdefault(without.strip("_"), {}).setdefault(match[1], name)
+    pairs = {}
+    for without, members in numbered.items():
+        first = next((number for number in "01" if {number, str(int(number) + 1)} <= set(members)), None)
+        if first is not None:
+            pairs[without] = [members[first], members[str(int(first) + 1)]]
+    return pairs
 
 
 def _fits(branch: str, words: tuple[str, ...], *, jets: bool) -> bool:
     """Whether a branch name matches one of the usual words for a column."""
     parts = [part for part in re.split(r"[^0-9A-Za-z]+", branch) if part]
+    if not parts:
+        return False
     if not jets:
-        return "".join(parts).lower() in words
-    if not re.match(r"(?i)(reco|ak4|antikt4\w*?|analysis)?jets?", parts[0]):
+        return "".join(parts).lower() in words or parts[-1].lower() in words
+    prefix = r"(?i)^(reco|calib|ak4|ak04|antikt4\w*?|akt4\w*?|analysis|selected|good|leading)*_?(jets?|j)"
+    if not re.match(prefix, parts[0]) and re.match(r"(?i)ak4|antikt4|akt4", parts[0]) and len(parts) > 1:
+        parts = parts[1:] if re.match(r"(?i)jets?$", parts[1]) else ["jet", *parts[1:]]
+    if not re.match(prefix, parts[0]):
         return False
-    rest = re.sub(r"(?i)^(reco|ak4|antikt4\w*?|analysis)?jets?", "", parts[0])
+    rest = re.sub(prefix, "", parts[0])
     tail = [rest, *parts[1:]]
-    if rest.lower() not in ("", "ak4", *words):  # other jet collections
+    if rest.lower() not in ("", "ak4", "s", *words):  # other jet collections
         return False
-    return "".join(tail[-1:]).lower().removeprefix("f") in words or "".join(tail).lower() in words
+    return any("".join(tail[k:]).lower().removeprefix("f") in words for k in range(len(tail)))
 
 
 def advised(problems: Iterable[str]) -> dict[str, str]:
@@ -81,39 +139,57 @@ def advised(problems: Iterable[str]) -> dict[str, str]:
 
 
 def as_toml(
-    file: str, preset: str, changes: Mapping[str, Any], missing: Mapping[str, str], *, labelled: bool = True
+    files: Sequence[str], preset: str, changes: Mapping[str, Any], missing: Mapping[str, str], *, simulated: bool = True
 ) -> str:
     """An initial configuration as TOML.
 
     Args:
-        file: path or pattern of the files.
+        files: paths or patterns of the files.
         preset: name of the preset.
         changes: keys under [layout] that differ from the preset; nested tables as mappings.
         missing: missing branch -> remark about it.
-        labelled: whether the file is simulation.
+        simulated: whether the files are simulation.
     """
     other = {"nominal": "data", "data": "nominal"}
-    name = "nominal" if labelled else "data"
-    lines = [f"[samples.{name}]", f'files = "{file}"']
-    lines += ["luminosity = 1.0  # 1/pb"] if labelled else ['kind = "data"']
-    if preset != "beampipe" and labelled:
+    name = "nominal" if simulated else "data"
+    named = json.dumps(files[0] if len(files) == 1 else list(files), ensure_ascii=False)
+    lines = [f"[samples.{name}]", f"files = {named}"]
+    lines += ["luminosity = 1.0  # 1/pb"] if simulated else ['kind = "data"']
+    if preset != "beampipe" and simulated:
         lines.append("cross_section = 1.0  # pb; or a manifest under [layout.sums]")
     lines += ["", f"[samples.{other[name]}]", f'files = "{other[name]}/*.root"']
-    lines += ['kind = "data"'] if labelled else ["luminosity = 1.0  # 1/pb"]
+    lines += ['kind = "data"'] if simulated else ["luminosity = 1.0  # 1/pb"]
     lines += ["", "[layout]", f'preset = "{preset}"']
     tables = {key: value for key, value in changes.items() if isinstance(value, Mapping)}
     for key, value in changes.items():
         if key not in tables:
-            lines.append(f"{key} = {value}" if value in ("true", "false") else f'{key} = "{value}"')
+            lines.append(f"{key} = {value}" if value in ("true", "false") else f"{key} = {json.dumps(value)}")
     lines += [f"# {remark}" for remark in (f"{key}: {text}" for key, text in missing.items())]
     for key, table in tables.items():
-        lines += ["", f"[layout.{key}]  # guessed by name: look at each"]
-        lines += [f'{inner} = "{value}"' for inner, value in table.items()]
+        lines += ["", f"[layout.{key}]  # guessed: look at each"]
+        lines += [f"{inner} = {json.dumps(value)}" for inner, value in table.items()]
     return "\n".join(lines) + "\n"
 
 
 _MOST: Final = 30
 """Number of branches that are shown where some are missing."""
+
+
+@dataclass(frozen=True)
+class TreeSummary:
+    """A tree of a file.
+
+    Attributes:
+        name: name of the tree, with the folders that it is in.
+        kind: ``TTree`` or ``RNTuple``.
+        entries: number of entries.
+        branches: number of branches.
+    """
+
+    name: str
+    kind: str
+    entries: int
+    branches: int
 
 
 @dataclass(frozen=True)
@@ -130,6 +206,9 @@ class Inspection:
         wrong: problems, one line each.
         good: whether nothing is missing or wrong.
         configuration: an initial configuration.
+        trees: all trees of the file.
+        layout: the layout that was used.
+        simulated: whether the file is simulation: it has labels, or other branches that only simulation has.
     """
 
     preset: str
@@ -141,58 +220,112 @@ class Inspection:
     wrong: tuple[str, ...]
     good: bool
     configuration: str
+    trees: tuple[TreeSummary, ...]
+    layout: Layout
+    simulated: bool
 
 
-def inspect_ntuple(path: str | Path, preset: str = "") -> Inspection:
+def inspect_ntuple(path: str | Path, preset: str = "", tree: str = "") -> Inspection:
     """Inspect a file with a preset, by default the one that fits best; branches of unknown formats are guessed.
+
+    What is missing is what a run with the tagger ``n_trk`` would miss.
 
     Args:
         path: ROOT file or address.
         preset: name of the preset; empty for the one that fits best.
+        tree: name of the tree of events, with its folders; empty for the one that fits best.
 
     Raises:
         FileError: the file cannot be read, or has no tree of events.
-        UnknownNameError: there is no such preset.
+        UnknownNameError: there is no such preset or tree.
     """
     path = Path(path)
     with open_root(path) as file, file_errors(path, "trees"):
-        trees = branches_by_tree(file)
-        layout, changes = _layout_of(path, trees, preset)
-        tree, name = file[layout.tree], layout.preset
-        branches = trees[layout.tree]
-        simulated = any(branch in branches for branch in layout.branches.label)
-        missing = missing_branches(layout, branches, simulated=simulated, needs=DERIVED)
-        source = EventSource(path, tree, layout, 0, int(tree.num_entries))
+        trees = trees_of(file)
+        layout, changes = _layout_of(path, trees, preset, tree)
+        events, branches = trees[layout.tree], branches_of(trees[layout.tree])
+        simulated = _is_simulated(layout, branches)
+        needs = needed_observables(layout)
+        source = EventSource(path, events, layout, 0, int(events.num_entries))
+        fits = BranchContent(source).fits
+        missing = missing_branches(layout, branches, simulated=simulated, needs=needs, fits=fits)
         # Report each missing branch once, by name.
-        needs = tuple(key for key in DERIVED if source.has(f"jet_{key}") and not _lacks(layout, key, missing))
-        checks = SanityChecks(source, labelled=simulated, needs=needs, min_pt=DijetSelection().min_subleading_pt)
-        others = [_others(tree, checks)] if missing else []
+        checked = tuple(key for key in needs if source.has(f"jet_{key}") and not _lacks(layout, key, missing))
+        min_pt = DijetSelection().min_subleading_pt
+        checks = SanityChecks(source, labelled=simulated, needs=checked, min_pt=min_pt) if source.stop else None
+        columns = checks.columns if checks else {}
+        others = [_others(events, columns)] if missing else []
         summed, unsummed = _sums(file, source, layout) if simulated and not layout.own_books else ("", "")
-    lines = [f"{path}: preset {name}, tree {layout.tree}, {tree.num_entries} events", *_table(checks)]
+        summaries = tuple(TreeSummary(name, *_about_tree(each)) for name, each in trees.items())
+    kind = "simulation" if simulated else "data"
+    lines = [f"{path}: preset {layout.preset}, tree {layout.tree}, {source.stop} events, {kind}"]
+    lines += [
+        f"tree: {each.name} ({each.kind}), {each.entries} entries, {each.branches} branches" for each in summaries
+    ]
+    lines += _table(checks) if checks else ["no events: only its sums of weights count"]
     lines += [summed] if summed else []
     lines += [f"missing: {text}" for text in missing.values()]
     lines += others
-    problems = [text for text in checks.problems if not any(f"'{branch}' cannot be read" in text for branch in missing)]
+    problems = checks.problems if checks else []
+    problems = [text for text in problems if not any(f"'{branch}' cannot be read" in text for branch in missing)]
     problems = [text for text in problems if not any(f"'{branch}'" in text for branch in missing)]
+    problems = [text for text in problems if not any(f"layout.branches.{branch}," in text for branch in missing)]
     wrong = (*problems, *([unsummed] if unsummed else []))
     lines += [f"wrong: {text}" for text in wrong]
     changes |= advised(problems)
     return Inspection(
-        name,
-        layout.tree,
-        int(tree.num_entries),
-        tuple(lines),
-        checks.columns,
-        missing,
-        wrong,
-        not (missing or wrong),
-        as_toml(str(path), name, changes, missing, labelled=simulated),
+        preset=layout.preset,
+        tree=layout.tree,
+        events=source.stop,
+        lines=tuple(lines),
+        columns=columns,
+        missing=missing,
+        wrong=wrong,
+        good=not (missing or wrong),
+        configuration=as_toml([str(path)], layout.preset, changes, missing, simulated=simulated),
+        trees=summaries,
+        layout=layout,
+        simulated=simulated,
     )
 
 
-def _others(tree: Any, checks: SanityChecks) -> str:
+def inspect_ntuples(paths: Sequence[str | Path], preset: str = "", tree: str = "") -> list[Inspection]:
+    """Inspect several files, all with the preset and the tree of the first one unless they are given.
+
+    The configuration of the first one lists all files. Its lines say what differs in the others.
+
+    Raises:
+        FileError: a file cannot be read, or has no tree of events.
+        UnknownNameError: there is no such preset or tree.
+    """
+    first = inspect_ntuple(paths[0], preset, tree)
+    every = [first, *(inspect_ntuple(path, preset, tree or first.tree) for path in paths[1:])]
+    if len(every) == 1:
+        return every
+    named = [str(path) for path in paths]
+    text = json.dumps(named[0], ensure_ascii=False)
+    configuration = first.configuration.replace(
+        f"files = {text}", f"files = {json.dumps(named, ensure_ascii=False)}", 1
+    )
+    return [replace(first, configuration=configuration), *every[1:]]
+
+
+def _is_simulated(layout: Layout, branches: set[str]) -> bool:
+    """Whether a file is simulation, by its labels, its weights or other branches that only simulation has."""
+    marks = [name for text in layout.branches.label for name in names_in(text)]
+    marks += [layout.weights.nominal] if layout.weights.nominal else []
+    return bool(set(marks) & branches) or any(_SIMULATED.search(name.rpartition("/")[2]) for name in branches)
+
+
+def _about_tree(tree: Any) -> tuple[str, int, int]:
+    """Kind, number of entries and number of branches of a tree."""
+    kind = "RNTuple" if "RNTuple" in type(tree).__name__ else "TTree"
+    return kind, int(tree.num_entries), len(tree.keys())
+
+
+def _others(tree: Any, columns: Mapping[str, ColumnSummary]) -> str:
     """The first numeric branches that no column uses, as suggestions."""
-    used = {name for each in checks.columns.values() for text in each.branches for name in names_in(text)}
+    used = {name for each in columns.values() for text in each.branches for name in names_in(text)}
     kinds = {str(name): _kind(tree, name) for name in tree.keys()}  # noqa: SIM118 - a tree
     names = [f"{name} ({kind})" for name, kind in kinds.items() if name not in used and "unknown" not in kind]
     more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
@@ -213,21 +346,65 @@ def _lacks(layout: Layout, key: str, missing: Mapping[str, str]) -> bool:
     return any(name in missing for name in names or layout.constituents.branches.values())
 
 
-def _layout_of(path: Path, trees: Mapping[str, Any], preset: str) -> tuple[Layout, dict[str, Any]]:
+def _layout_of(path: Path, trees: Mapping[str, Any], preset: str, tree: str) -> tuple[Layout, dict[str, Any]]:
     """The layout for the inspection, and its changes to the preset."""
-    name, share = next(iter(likely_presets(trees).items()))
-    if preset and preset_layout(preset).tree in trees:
-        return preset_layout(preset), {}
+    if tree and tree not in trees:
+        raise UnknownNameError(f"tree of {path}", tree, trees)
     if not trees:
         raise FileError(f"{path}: got no tree, expected one with events", path=path)
-    if not preset and share >= LIKELY:
-        return preset_layout(name), {}
-    # No preset fits: use the tree with the most branches, and guess columns by branch names.
-    tree = max(sorted(trees), key=lambda each: len(trees[each]))
-    changes: dict[str, Any] = {"tree": tree}
-    if not preset:
-        changes["branches"] = {key: branch for key, branch in guessed_branches(trees[tree]).items() if branch}
-    return preset_layout(preset or "ntuple", changes), changes
+    chosen = {tree: trees[tree]} if tree else trees
+    by_tree = {name: branches_of(each) for name, each in chosen.items()}
+    # A preset fits a tree of another name or folder, too: choose the preset by branches, of trees with most entries.
+    best: tuple[tuple[float, int, int], str, str] | None = None
+    for name, branches in by_tree.items():
+        for known in [preset] if preset else likely_presets({}):
+            share = likely_presets({preset_layout(known).tree: branches})[known]
+            own_name = name == preset_layout(known).tree
+            if not own_name and preset_layout(known).own_books:
+                continue
+            rank = (share, int(own_name), int(chosen[name].num_entries))
+            if (share >= LIKELY or preset) and (best is None or rank > best[0]):
+                best = rank, known, name
+    if best is not None:
+        _, known, name = best
+        changes: dict[str, Any] = {} if name == preset_layout(known).tree else {"tree": name}
+        layout = preset_layout(known, changes)
+        if not preset:
+            absent = _absent(layout, by_tree[name])
+            guesses = _guesses_in(path, chosen[name], layout) if absent else {}
+            changes |= _as_tables({key: guess for key, guess in guesses.items() if key in absent})
+            layout = preset_layout(known, changes)
+        return layout, changes
+    # No preset fits: guess columns, of the tree in which most are found, then of that with most entries.
+    plain = preset_layout("ntuple")
+    found = {name: _guesses_in(path, each, plain) for name, each in chosen.items()}
+    name = max(found, key=lambda each: (len(found[each]), int(chosen[each].num_entries), len(by_tree[each])))
+    changes = {"tree": name, **_as_tables(found[name])}
+    return preset_layout("ntuple", changes), changes
+
+
+def _guesses_in(path: Path, tree: Any, layout: Layout) -> dict[str, str | list[str]]:
+    """The branches that `guessed_branches` finds in a tree, by their content if it has events."""
+    n_events = int(tree.num_entries)
+    content = BranchContent(EventSource(path, tree, layout, 0, n_events)) if n_events else None
+    return guessed_branches(branches_of(tree), content)
+
+
+def _absent(layout: Layout, branches: set[str]) -> set[str]:
+    """Keys of the layout whose branch a tree lacks, or that name none."""
+    names = {f"branches.{key}": texts for key, texts in vars(layout.branches).items()}
+    names["weights.nominal"] = (layout.weights.nominal,)
+    wanted = {key: {name for text in texts if text for name in names_in(text)} for key, texts in names.items()}
+    return {key for key, needed in wanted.items() if not needed or not needed <= branches}
+
+
+def _as_tables(guesses: Mapping[str, str | list[str]]) -> dict[str, Any]:
+    """Guessed branches as tables below [layout]."""
+    tables: dict[str, Any] = {}
+    for key, guess in guesses.items():
+        table, _, inner = key.partition(".")
+        tables.setdefault(table, {})[inner] = guess
+    return tables
 
 
 def _sums(file: Any, source: EventSource, layout: Layout) -> tuple[str, str]:
@@ -235,12 +412,12 @@ def _sums(file: Any, source: EventSource, layout: Layout) -> tuple[str, str]:
     if layout.sums.source in ("none", "manifest", "events"):
         return f"sums of weights: to be given by layout.sums (source is {layout.sums.source!r})", ""
     try:
-        counts = weight_counts(source)
-        names = weight_names(source, counts)
+        counts = weight_counts(source) if source.stop else None
+        n_weights = len(weight_names(source, counts)) if counts else 0
         sums = sums_of_weights(file, source, counts, ()).sums
     except FileError as error:
         return "", str(error).removeprefix(f"{source.path}: ")
-    return f"sums of weights: {len(names)} by {layout.sums.source}, nominal {sums[0]:.6g}", ""
+    return f"sums of weights: {n_weights or len(sums)} by {layout.sums.source}, nominal {sums[0]:.6g}", ""
 
 
 def _table(checks: SanityChecks) -> Iterator[str]:

@@ -368,11 +368,19 @@ def serve_command(
     proxy: triton_cli.Proxy = None,
     proxy_grpc: triton_cli.ProxyGrpc = None,
     open_http: triton_cli.OpenHttp = False,
+    traces: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="Collector of OpenTelemetry to which traces of requests are sent, by OTLP over HTTP."
+        ),
+    ] = None,
+    trace_rate: Annotated[int, typer.Option(help="With --traces: each request of this many is traced.", min=1)] = 1,
 ) -> None:
     """Serve track finding with Triton until Ctrl-C or SIGTERM."""
     from beampipe.serving.server import serve_in_foreground
     from beampipe.triton.server.access import AccessSettings
     from beampipe.triton.server.launch import ServerSettings
+    from beampipe.triton.server.telemetry import TelemetrySettings
 
     if repository is not None and not repository.is_dir():
         raise FileError(f"{repository}: got no such folder, expected a repository: beampipe serving export -o FOLDER")
@@ -389,5 +397,6 @@ def serve_command(
         threads=serving.threads,
         patience=patience,
         access=AccessSettings(secret_file, tuple(opened or ()), proxy, proxy_grpc, open_http=open_http),
+        telemetry=None if traces is None else TelemetrySettings(traces, trace_rate),
     )
     serve_in_foreground(server, serving, generated=repository is None, restart=True)

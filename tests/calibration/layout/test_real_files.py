@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import lzma
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +17,11 @@ from beampipe.calibration.ntuple.columns import open_source
 from beampipe.calibration.ntuple.inspection import sums_of_weights, weight_counts, weight_names
 from beampipe.calibration.recognition import inspect_ntuple
 from beampipe.errors import ConfigError
+from tests.calibration.layout.conftest import Foreign
 
-FOREIGN = Path(__file__).parents[1] / "foreign"
 PHYSLITE_RNTUPLE = "uproot-physlite-rntuple_v1-0-0-0"
 NANOAOD_RNTUPLE = "cmsopendata2015_ttbar_19980_NANOAOD_RNTupleImporter_rntuple_v1-0-0-1"
 LOOSE = DijetSelection(20.0, 5000.0, 100.0, 5.0, 0, 1e9)
-
-Foreign = Callable[[str], Path]
-
-
-@pytest.fixture(scope="session")
-def foreign(tmp_path_factory: pytest.TempPathFactory) -> Foreign:
-    """A file of others, unpacked."""
-    folder = tmp_path_factory.mktemp("foreign")
-
-    def unpacked(name: str) -> Path:
-        path = folder / f"{name}.root"
-        if not path.exists():
-            path.write_bytes(lzma.decompress((FOREIGN / f"{path.name}.xz").read_bytes()))
-        return path
-
-    return unpacked
 
 
 @pytest.mark.parametrize(
@@ -47,9 +29,9 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Foreign:
     [
         ("PHYSLITE_example", "physlite", ["jetClean_LooseBad", "'MetaData'"]),
         (PHYSLITE_RNTUPLE, "physlite_rntuple", []),
-        ("nano_tt_v15", "nanoaod", ["branches.n_trk", "branches.width", "branches.c1", "'Runs'"]),
-        ("nanoAOD_2015_CMS_Open_Data_ttbar", "nanoaod", ["branches.n_trk", "branches.width", "branches.c1", "'Runs'"]),
-        (NANOAOD_RNTUPLE, "nanoaod", ["branches.n_trk", "branches.width", "branches.c1", "'Runs'"]),
+        ("nano_tt_v15", "nanoaod", ["branches.n_trk", "'Runs'"]),
+        ("nanoAOD_2015_CMS_Open_Data_ttbar", "nanoaod", ["branches.n_trk", "'Runs'"]),
+        (NANOAOD_RNTUPLE, "nanoaod", ["branches.n_trk", "'Runs'"]),
         ("pfnano", "pfnano", []),
     ],
 )
@@ -71,7 +53,6 @@ def test_inspect_guesses_the_branches_of_a_file_of_no_known_kind(foreign: Foreig
     assert any("Jets.fCoordinates.fPt" in line and "1.09528 to 476.803" in line for line in look.lines)
     (tmp_path / "data.root").write_bytes(path.read_bytes())
     written = look.configuration.replace("data/*.root", "data.root")
-    written += 'width = ""\nc1 = ""\n[layout.weights]\nnominal = "Weight"\n'
     (tmp_path / "a.toml").write_text(written)
     layout = load_configuration(tmp_path / "a.toml").layout
     assert (layout.tree, layout.labels.signed) == ("PreSelection", True)

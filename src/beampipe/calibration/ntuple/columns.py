@@ -255,6 +255,9 @@ class EventSource:
     def present(self, column: str) -> bool:
         """Whether the tree has all branches of a column, or it can be derived."""
         names = [name for text in columns_of(self.layout, column) for name in names_in(text)]
+        if not names and column.removeprefix("jet_") in DERIVED and not self.changes(column):
+            constituents = self.layout.constituents.branches.values()
+            names = [name for text in (*constituents, *self.layout.branches.phi) for name in names_in(text)]
         return self.has(column) and all(name in self.tree for name in names)
 
     def flat(self, column: str) -> Any:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -27,7 +29,7 @@ from beampipe.calibration.layout import (
     likely_presets,
 )
 from beampipe.calibration.ntuple.bookkeeping import FileInfo, FileOrigin
-from beampipe.calibration.ntuple.branches import file_errors, open_root
+from beampipe.calibration.ntuple.branches import file_errors, is_flat, open_root, read_flat
 from beampipe.calibration.ntuple.columns import (
     DERIVED,
     EventSource,
@@ -426,12 +428,13 @@ def inspect_file(
             *([layout.weights.nominal] if layout.own_books else []),
         ]
         simulated = bool(set(marks) & branches) or bool(origin and origin.simulated)
-        missing = missing_branches(layout, branches, simulated=simulated, needs=needs)
+        source = EventSource(path, events, layout, 0, int(events.num_entries))
+        fits = BranchContent(source).fits
+        missing = missing_branches(layout, branches, simulated=simulated, needs=needs, fits=fits)
         lines = [f"tree {layout.tree!r}: {line}" for line in missing.values()]
-        lines += _missing_of_variations(file, layout, missing) if simulated else []
+        lines += _missing_of_variations(path, file, layout, missing) if simulated else []
         if lines:
             raise ColumnError(f"{path}: {_joined(lines)}", path=path, name=next(iter(missing), ""))
-        source = EventSource(path, events, layout, 0, int(events.num_entries))
         problems = SanityChecks(source, labelled=simulated, needs=needs, min_pt=min_pt).problems
         if problems:
             raise FileError(f"{path}: {_joined(problems)}", path=path)
@@ -488,19 +491,21 @@ def _median_weight(source: EventSource) -> float:
     return median_of(sizes) if len(sizes) else 0.0
 
 
-def _missing_of_variations(file: Any, layout: Layout, nominal: Collection[str]) -> list[str]:
+def _missing_of_variations(path: Path, file: Any, layout: Layout, nominal: Collection[str]) -> list[str]:
     """Missing branches and trees of variations of the layout, one line each; without branches missing in `nominal`."""
     lines = []
-    trees = {key.split(";")[0] for key in file.keys(recursive=False)}
     for each in layout.variations:
         varied = layout.varied(each.name)
-        if varied.tree not in trees:
+        if varied.tree not in file:
+            trees = trees_of(file)
             lines.append(
                 f"got no tree {varied.tree!r} of variation {each.name!r}, expected it beside"
                 f" {', '.join(sorted(trees))}{nearest(varied.tree, trees)}"
             )
             continue
-        missing = missing_branches(varied, branches_of(file[varied.tree]), simulated=True, needs=("n_trk",))
+        tree = file[varied.tree]
+        fits = BranchContent(EventSource(path, tree, varied, 0, int(tree.num_entries))).fits
+        missing = missing_branches(varied, branches_of(tree), simulated=True, needs=("n_trk",), fits=fits)
         where = f"tree {varied.tree!r}, variation {each.name!r}"
         key = f"set layout.variations.{each.name}."
         lines += [
@@ -520,19 +525,125 @@ def branches_of(tree: Any) -> set[str]:
     return names | {name.rpartition("/")[2] for name in names}
 
 
-def branches_by_tree(file: Any) -> dict[str, set[str]]:
-    """Names of the branches of each tree of a file, by the tree's name."""
-    names = {key.split(";")[0] for key in file.keys(recursive=False)}
-    return {name: branches_of(file[name]) for name in names if hasattr(file[name], "num_entries")}
+def trees_of(file: Any) -> dict[str, Any]:
+    """All trees and RNTuples of a file by their names, with the folders that they are in."""
+    kinds = file.classnames()
+    names = {key.split(";")[0] for key, kind in kinds.items() if kind.startswith(_TREES) or "RNTuple" in kind}
+    return {name: file[name] for name in sorted(names)}
+
+
+_TREES: Final = ("TTree", "TNtuple", "TChain")
+"""Beginnings of the names of ROOT's classes of trees."""
+
+
+def needed_observables(layout: Layout, *, boosted: bool = False) -> tuple[str, ...]:
+    """The observables of jets that a run reads: all of them for our own files and for boosted taggers."""
+    return DERIVED if layout.own_books or boosted else DERIVED[:1]
+
+
+class BranchContent:
+    """Whether branches can hold columns, by the numbers of the first events.
+
+    Args:
+        source: events of a file.
+    """
+
+    def __init__(self, source: EventSource) -> None:
+        self._source = source.between(source.start, min(source.stop, source.start + _FEW))
+        self._known: dict[str, tuple[ndarray | None, ndarray] | None] = {}
+        self._jets: ndarray | None = None
+        for branch in source.layout.branches.pt[:1]:
+            self.jets_as_in(branch)
+
+    def jets_as_in(self, branch: str) -> None:
+        """Let columns of jets fit only if they have as many numbers in each event as a branch."""
+        content = None if is_expression(branch) or branch not in self._source.tree else self._read(branch)
+        if content is not None:
+            self._jets = content[0]
+
+    def fits(self, key: str, branch: str, *, flat: bool = False) -> bool:
+        """Whether a branch can be what a key of the layout names; True for keys without a rule.
+
+        Args:
+            key: key of the layout, such as ``branches.pt``.
+            branch: name of the branch.
+            flat: whether the branch holds a number of one jet for each event, in place of lists.
+        """
+        column = key.removeprefix("branches.")
+        if column not in _RULES:
+            return True
+        content = self._read(branch)
+        if content is None:
+            return False
+        counts, numbers = content
+        if column in EVENT_BRANCHES or flat:
+            one_per_event = counts is None
+        elif column == "weights.nominal":
+            one_per_event = counts is None or len(np.unique(counts)) == 1
+        else:
+            one_per_event = counts is not None and (self._jets is None or np.array_equal(counts, self._jets))
+        if not one_per_event or not len(numbers):
+            return False
+        finite = numbers[np.isfinite(numbers)].astype(np.float64)
+        return len(finite) > 0 and _RULES[column](finite, numbers.dtype.kind in "buiS")
+
+    def _read(self, branch: str) -> tuple[ndarray | None, ndarray] | None:
+        """Numbers of each list, or None without lists, and all numbers; None for other types."""
+        if branch not in self._known:
+            self._known[branch] = None
+            source = self._source
+            with suppress(Exception):  # e.g. vectors of vectors, texts
+                if is_flat(source.path, source.tree, branch):
+                    values = read_flat(source.path, source.tree, branch, source.start, source.stop)
+                    content: tuple[ndarray | None, ndarray] = (None, values)
+                else:
+                    content = source.whole(branch)
+                if content[1].dtype.kind in "buif":
+                    self._known[branch] = content
+        return self._known[branch]
+
+
+_FEW: Final = 500
+"""Number of events whose numbers decide whether a branch can hold a column."""
+
+_CODES: Final = (*range(-5, 6), 21, -21, -9, -99, -999, -999999)
+"""Usual codes of partons, and of none."""
+
+
+def _is_label(x: ndarray) -> bool:
+    """Whether numbers are codes of partons: mostly usual ones, at least two of which are partons."""
+    partons = set(np.unique(np.abs(x)).tolist()) & {1.0, 2.0, 3.0, 4.0, 5.0, 21.0}
+    return float(np.isin(x, _CODES).mean()) > 0.95 and (21.0 in partons or len(partons) > 2)
+
+
+def _is_count(x: ndarray) -> bool:
+    """Whether numbers can be numbers of tracks: whole, of several sizes, and not codes of partons."""
+    whole = bool((x == np.rint(x)).all()) and float(x.min()) >= 0
+    return whole and float(x.max()) < 2000 and len(np.unique(x)) > 5 and not _is_label(x)
+
+
+_RULES: Final[Mapping[str, Callable[[ndarray, bool], bool]]] = {
+    "run": lambda x, whole: whole and float(x.min()) >= 0,
+    "event": lambda x, whole: whole and float(x.min()) >= 0 and len(np.unique(x)) > 0.9 * len(x),
+    "pt": lambda x, whole: not whole and float(x.min()) >= 0 and float(np.median(x)) > 1,
+    "eta": lambda x, whole: not whole and float(np.abs(x).max()) < 10 and float(x.min()) < 0 < float(x.max()),
+    "phi": lambda x, whole: not whole and float(np.abs(x).max()) < 6.3 and float(np.ptp(x)) > 1,
+    "n_trk": lambda x, _: _is_count(x),
+    "width": lambda x, whole: not whole and float(x.min()) >= -1 and 0 < float(x.max()) < 3,
+    "c1": lambda x, whole: not whole and float(x.min()) >= -1 and 0 < float(x.max()) <= 1.5,
+    "label": lambda x, _: _is_label(x),
+    "weights.nominal": lambda x, whole: not whole and bool(x.any()),
+}
+"""Key of a column -> whether numbers fit, given them and whether their type is one of whole numbers."""
 
 
 def _require_trees(path: Path, file: Any, layout: Layout) -> None:
     """Check that the trees of the layout exist; the error suggests a preset that fits the file."""
-    trees = {key.split(";")[0] for key in file.keys(recursive=False)}
     for tree in (*((layout.sums.object,) if layout.own_books else ()), layout.tree):
         if tree in file:
             continue
-        preset, share = next(iter(likely_presets(branches_by_tree(file)).items()))
+        trees = {name: branches_of(each) for name, each in trees_of(file).items()}
+        preset, share = next(iter(likely_presets(trees).items()))
         hint = f"; did you mean layout.preset = {preset!r}?" if share >= LIKELY and preset != layout.preset else ""
         advice = "" if hint else f"; if it has another name, set layout.tree{nearest(tree, trees)}"
         raise FileError(
@@ -589,7 +700,12 @@ def requirements(layout: Layout, *, simulated: bool, needs: tuple[str, ...]) -> 
 
 
 def missing_branches(
-    layout: Layout, branches: Collection[str], *, simulated: bool, needs: tuple[str, ...]
+    layout: Layout,
+    branches: Collection[str],
+    *,
+    simulated: bool,
+    needs: tuple[str, ...],
+    fits: Callable[[str, str], bool],
 ) -> dict[str, str]:
     """The `requirements` that a tree lacks: name of the branch -> a line about it with the nearest name.
 
@@ -598,6 +714,7 @@ def missing_branches(
         branches: names of the branches of the tree.
         simulated: whether labels and weights are needed.
         needs: observables that are needed.
+        fits: whether a branch can be what a key names, given both, as by `BranchContent.fits`; no other is suggested.
     """
     lines: dict[str, str] = {}
     wanted = requirements(layout, simulated=simulated, needs=needs)
@@ -605,11 +722,11 @@ def missing_branches(
         if branch == key:
             name = key.removeprefix("branches.")
             derive = " (or layout.constituents, to derive it)" if name in DERIVED else ""
-            near = nearest(f"jet_{name}", branches)
+            near = _suggestion(f"jet_{name}", key, branches, fits)
             lines[name] = f"got no layout.{key}, expected the name of a branch{near}{derive}"
     for branch, key in wanted.items():
         if branch not in branches and branch != key:
-            suggestion = nearest(branch, branches)
+            suggestion = _suggestion(branch, key, branches, fits)
             close = suggestion.split("'")[1] if suggestion else "NAME"
             advice = f'{suggestion}; if so, set layout.{key} = "{close}"'
             if key.endswith(_OF_LISTS):
@@ -618,6 +735,12 @@ def missing_branches(
                 advice += f', or layout.{key} = "" where there is none: {_OPTIONAL[key]}'
             lines[branch] = f"got no branch {branch!r}, expected it{advice}"
     return lines
+
+
+def _suggestion(name: str, key: str, branches: Collection[str], fits: Callable[[str, str], bool]) -> str:
+    """As `nearest`, of the branches whose content fits."""
+    close = next((each for each in get_close_matches(name, list(branches), n=8, cutoff=0.5) if fits(key, each)), "")
+    return f"; did you mean {close!r}?" if close else ""
 
 
 _OF_LISTS: Final = ("inputs", "seed")

@@ -21,8 +21,7 @@ from beampipe.calibration.ntuple.bookkeeping import (
     slice_factors,
 )
 from beampipe.calibration.ntuple.branches import remote_digest
-from beampipe.calibration.ntuple.columns import DERIVED
-from beampipe.calibration.ntuple.inspection import inspect_file
+from beampipe.calibration.ntuple.inspection import inspect_file, needed_observables
 from beampipe.calibration.tasks.runtime import Workers, Workspace, stage_code
 from beampipe.errors import ConfigError, FileError, WorkflowError
 from beampipe.workflow import FileDigests, FileStamp, Input, Recipe, Store, Task, digest_of
@@ -143,7 +142,7 @@ def _requests(configuration: Configuration) -> dict[Path, InspectionRequest]:
     """The inspection settings of each file in use."""
     layout = configuration.layout
     boosted = any(tagger.boosted and not tagger.in_files for tagger in configuration.taggers)
-    needs = DERIVED if layout.own_books or boosted else DERIVED[:1]
+    needs = needed_observables(layout, boosted=boosted)
     manifest = read_manifest(layout.sums.manifest) if layout.sums.manifest else ()
     out: dict[Path, InspectionRequest] = {}
     for name in configuration.used_samples:
