@@ -33,6 +33,8 @@ class RunFolder:
         process: process id and start time of the process that runs the fleet.
         socket: socket for commands.
         gateway_socket: socket of HAProxy.
+        access_socket: socket to which HAProxy sends the access log.
+        access_log: the access log.
         members: settings of the servers.
         repositories: copies of the models, one folder per digest.
         logs: logs of everything.
@@ -53,9 +55,11 @@ class RunFolder:
         self.process = path / "process.json"
         self.socket = path / "orders.sock"
         self.gateway_socket = path / "haproxy.sock"
+        self.access_socket = path / "access.sock"
         self.members = path / "members"
         self.repositories = path / "repositories"
         self.logs = path / "logs"
+        self.access_log = self.logs / "access.jsonl"
         self.prometheus = path / "prometheus"
         self.events = path / "events"
         self.registry = self._seen_by_all / "registry"

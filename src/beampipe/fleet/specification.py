@@ -25,6 +25,7 @@ from beampipe.errors import ConfigError
 from beampipe.settings import build, read_toml
 from beampipe.triton.client.endpoint import LOOPBACK, is_loopback
 from beampipe.triton.engine import CONTAINER
+from beampipe.triton.server.telemetry import TelemetrySettings
 
 _TIME: Final = re.compile(r"(\d+-)?\d{1,2}:\d{2}:\d{2}")
 
@@ -249,6 +250,7 @@ class GatewaySettings:
         waiting: longest wait of a request for a server [s].
         answer: time limit [s] of a server's answer.
         connections: largest number of connections of clients.
+        access_log: whether each request is logged, as a line of JSON in ``logs/access.jsonl`` of the run folder.
         athena: the listener for Athena; None for none.
     """
 
@@ -269,6 +271,7 @@ class GatewaySettings:
     waiting: float = 30.0
     answer: float = 600.0
     connections: int = 10_000
+    access_log: bool = False
     athena: AthenaSettings | None = None
 
     def __post_init__(self) -> None:
@@ -364,6 +367,7 @@ class Fleet:
         slurm: settings of Slurm jobs.
         kubernetes: settings of Kubernetes.
         container: images of containers.
+        telemetry: traces of requests; None for none.
         start_timeout: time limit [s] of a server's start.
         exit_timeout: time limit [s] of work in progress when a server ends.
         patience: time [s] without an answer and without work after which a server counts as hanging.
@@ -379,6 +383,7 @@ class Fleet:
     slurm: SlurmSettings = field(default_factory=SlurmSettings)
     kubernetes: KubernetesSettings = field(default_factory=KubernetesSettings)
     container: ContainerSettings = field(default_factory=ContainerSettings)
+    telemetry: TelemetrySettings | None = None
     start_timeout: float = 120.0
     exit_timeout: int = 5
     patience: float = 3.0

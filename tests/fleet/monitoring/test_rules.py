@@ -12,6 +12,8 @@ import pytest
 
 from beampipe.fleet.monitoring.dashboard import ALERTS, PANELS, TILES, grafana_dashboard
 from beampipe.fleet.monitoring.prometheus import rules_text, window
+from beampipe.fleet.run_folder import RunFolder
+from beampipe.fleet.specification import GatewaySettings
 
 RECORDED = re.compile(r"record: (\S+)")
 SERIES = re.compile(r"\b(?:all|fleet|server|model|stage|gateway):\w+:\w+\b")
@@ -46,15 +48,16 @@ def test_every_alert_is_tried() -> None:
         assert re.search(rf"alertname: {alert}\n\s+exp_alerts:\n", cases), f"{alert} is never expected"
 
 
-def test_alerts_and_handbook_send_nobody_to_a_log_of_requests() -> None:
-    """The gateway logs no requests, so neither may say that a log has them."""
+def test_alerts_and_handbook_say_that_requests_are_logged_on_request() -> None:
+    """The gateway logs requests if `access_log` is set; alerts and handbook name that setting, and the file."""
     root = Path(__file__).parents[3]
-    assert not re.search(
-        r"^\s*(log|option httplog)\b", (root / "src/beampipe/fleet/gateway/haproxy.cfg.j2").read_text(), re.M
-    )
-    assert "does not log requests" in (root / "docs/fleet_operations.md").read_text()
+    assert GatewaySettings().access_log is False
+    handbook = (root / "docs/fleet_operations.md").read_text()
+    assert "not logged" not in handbook
     (refused,) = re.findall(r"alert: RequestsRefused.*?action: (.*?)\n", rules_text(2.0), re.S)
-    assert refused.startswith("Requests are not logged")
+    for text in (handbook, refused):
+        assert "access_log = true" in text
+        assert f"logs/{RunFolder(Path('run')).access_log.name}" in text
     assert "logs of the servers and of the gateway" not in rules_text(2.0)
 
 

@@ -36,6 +36,7 @@ from beampipe.fleet.control.differences import (
     wanted_slots,
 )
 from beampipe.fleet.control.managed_server import LocalServer, ManagedServer, RegisteredServer
+from beampipe.fleet.gateway.access_log import AccessLog
 from beampipe.fleet.gateway.haproxy import CredentialReloader, Gateway, GatewayState, SlotState
 from beampipe.fleet.gateway.plan import CanaryShare, GatewayPlan, Slot, slots_of
 from beampipe.fleet.monitoring.prometheus import Monitoring
@@ -97,6 +98,7 @@ class Reconciler(ABC):
         self.status_port = fleet.gateway.status_port or free_port()
         self.gateway = Gateway(self._plan(fleet, models), folder.path)
         self._credentials = CredentialReloader(self.gateway)
+        self._access_log = AccessLog(folder.access_socket, folder.access_log)
         self.monitoring = Monitoring(fleet, folder, self.status_port, self.note)
 
     @property
@@ -136,6 +138,7 @@ class Reconciler(ABC):
         """
         self._write_process_file()
         self.start_servers()
+        self._access_log.set_running(self.fleet.gateway.access_log)
         self.gateway.start()
         self.monitoring.start()
         watchers = [
@@ -156,6 +159,7 @@ class Reconciler(ABC):
                 watcher.join()
             self.stop_servers()
             self.gateway.stop()
+            self._access_log.stop()
             self.monitoring.stop()
             for path in (self.folder.gateway_socket, self.folder.process):
                 path.unlink(missing_ok=True)
@@ -268,6 +272,7 @@ class Reconciler(ABC):
                 for slot in plan.slots
             )
             self.fleet, self._models = fleet, models
+            self._access_log.set_running(fleet.gateway.access_log)
             self.gateway.change(replace(plan, slots=tuple(slots)))
 
     def gateway_is_configured(self) -> bool:
@@ -293,6 +298,7 @@ class Reconciler(ABC):
             canary=self.canary,
             hits=_LUA if fleet.gateway.balancing == "least_hits" else None,
             slow_bodies=SLOW_BODIES,
+            access_log=folder.access_socket if fleet.gateway.access_log else None,
             probed=True,
         )
 
@@ -384,6 +390,7 @@ class LocalReconciler(Reconciler):
             start_timeout=fleet.start_timeout,
             exit_timeout=fleet.exit_timeout,
             patience=fleet.patience,
+            telemetry=fleet.telemetry,
         )
 
     def observe_servers(self, records: Mapping[str, Record], now: float) -> Mapping[str, ServerState]:
