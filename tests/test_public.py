@@ -171,10 +171,12 @@ SURFACE = {
         "ModelRequest",
         "ModelSettings",
         "ServerSettings",
+        "TelemetrySettings",
         "TensorSpec",
         "Transport",
         "TritonServer",
         "export_repository",
+        "traced",
     ],
     "beampipe.workflow": [
         "POOLS",

@@ -21,6 +21,7 @@ from beampipe.triton.client.endpoint import is_loopback
 from beampipe.triton.server.access import AccessSettings
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
+from beampipe.triton.server.telemetry import TelemetrySettings
 from beampipe.triton.supervision.interfaces import Incident
 
 _Settings = TypeVar("_Settings")
@@ -45,6 +46,7 @@ class FleetServerSettings:
         exit_timeout: time limit [s] of work in progress at the end.
         patience: time [s] without an answer and without work after which it counts as hanging.
         farewell: time [s] for which it keeps serving after it has announced its end, until the gateway has read that.
+        telemetry: traces of requests; None for none.
     """
 
     server: str
@@ -61,6 +63,7 @@ class FleetServerSettings:
     exit_timeout: int = 5
     patience: float = 3.0
     farewell: float = 0.0
+    telemetry: TelemetrySettings | None = None
 
 
 def write_server_settings(path: Path, settings: FleetServerSettings) -> None:
@@ -181,4 +184,5 @@ def _server_settings(settings: FleetServerSettings) -> ServerSettings:
         exit_timeout=settings.exit_timeout,
         patience=settings.patience,
         access=AccessSettings(secret=secret, open_http=True, closed=True),
+        telemetry=settings.telemetry,
     )

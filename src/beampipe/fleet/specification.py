@@ -25,6 +25,7 @@ from beampipe.errors import ConfigError
 from beampipe.settings import build, read_toml
 from beampipe.triton.client.endpoint import LOOPBACK, is_loopback
 from beampipe.triton.engine import CONTAINER
+from beampipe.triton.server.telemetry import TelemetrySettings
 
 _TIME: Final = re.compile(r"(\d+-)?\d{1,2}:\d{2}:\d{2}")
 
@@ -366,6 +367,7 @@ class Fleet:
         slurm: settings of Slurm jobs.
         kubernetes: settings of Kubernetes.
         container: images of containers.
+        telemetry: traces of requests; None for none.
         start_timeout: time limit [s] of a server's start.
         exit_timeout: time limit [s] of work in progress when a server ends.
         patience: time [s] without an answer and without work after which a server counts as hanging.
@@ -381,6 +383,7 @@ class Fleet:
     slurm: SlurmSettings = field(default_factory=SlurmSettings)
     kubernetes: KubernetesSettings = field(default_factory=KubernetesSettings)
     container: ContainerSettings = field(default_factory=ContainerSettings)
+    telemetry: TelemetrySettings | None = None
     start_timeout: float = 120.0
     exit_timeout: int = 5
     patience: float = 3.0

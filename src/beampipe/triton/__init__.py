@@ -17,6 +17,7 @@ from beampipe.lazy import loader
 if TYPE_CHECKING:
     from beampipe.triton.client.fake import FakeTransport
     from beampipe.triton.client.model_client import ModelClient
+    from beampipe.triton.client.tracing import traced
     from beampipe.triton.client.transports import Transport
     from beampipe.triton.model.contract import (
         EnsembleSettings,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from beampipe.triton.model.repository import export_repository
     from beampipe.triton.server.launch import ServerSettings
     from beampipe.triton.server.server import TritonServer
+    from beampipe.triton.server.telemetry import TelemetrySettings
 
 __all__ = [
     "EnsembleSettings",
@@ -41,10 +43,12 @@ __all__ = [
     "ModelRequest",
     "ModelSettings",
     "ServerSettings",
+    "TelemetrySettings",
     "TensorSpec",
     "Transport",
     "TritonServer",
     "export_repository",
+    "traced",
 ]
 
 __getattr__, __dir__ = loader(
@@ -52,6 +56,7 @@ __getattr__, __dir__ = loader(
     {
         "client.fake": ["FakeTransport"],
         "client.model_client": ["ModelClient"],
+        "client.tracing": ["traced"],
         "client.transports": ["Transport"],
         "model.contract": [
             "EnsembleSettings",
@@ -65,5 +70,6 @@ __getattr__, __dir__ = loader(
         "model.repository": ["export_repository"],
         "server.launch": ["ServerSettings"],
         "server.server": ["TritonServer"],
+        "server.telemetry": ["TelemetrySettings"],
     },
 )

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import yaml
 from spython.main.parse.parsers import DockerParser, SingularityParser
 
 from beampipe.errors import FileError
-from beampipe.fleet.deploy.containers import compose_files, readiness_command, write_compose
+from beampipe.fleet.deploy.containers import compose_files, readiness_command, server_script, write_compose
 from beampipe.triton.engine import CONTAINER
+from beampipe.triton.server.telemetry import TelemetrySettings
 from tests.fleet.specimens import LEAST, SPECIMENS, WHOLE, specimen, write_model
 
 TEXT = {"type": "string", "minLength": 1}
@@ -203,3 +205,13 @@ def test_what_somebody_else_wrote_stays(tmp_path: Path) -> None:
     (folder / "Dockerfile").unlink()
     write_compose(specimen(tmp_path, LEAST), folder)
     assert (folder / "notes.txt").read_text() == "mine\n"
+
+
+def test_a_server_sends_traces_to_the_collector_of_the_specification(tmp_path: Path) -> None:
+    fleet = replace(specimen(tmp_path, LEAST), telemetry=TelemetrySettings("http://collector:4318", 100))
+    group = next(iter(fleet.servers.values()))
+    script = server_script(fleet, group, "/models")
+    assert '"--trace-config=opentelemetry,url=http://collector:4318/v1/traces"' in script
+    assert '"--trace-config=rate=100"' in script
+    assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
+    assert "trace-config" not in server_script(replace(fleet, telemetry=None), group, "/models")

@@ -24,11 +24,13 @@ from beampipe.fleet.control.steps import GatewaySteps
 from beampipe.fleet.gateway.plan import PROBE_HEADER, GatewayPlan
 from beampipe.fleet.security import add_token, revoke_token
 from beampipe.triton.client import ModelClient
+from beampipe.triton.client.tracing import traced
 from beampipe.triton.engine import Engine
 from beampipe.triton.server.haproxy import PublicPort
 from beampipe.triton.server.launch import free_port
 from tests.fleet.conftest import RunningFleet, running_fleet, until
 from tests.triton.access.attacks import post, raw_answer, status_of
+from tests.triton.collector import collecting
 
 SERVICE = "/inference.GRPCInferenceService/"
 ALLOWED = [
@@ -401,6 +403,19 @@ def test_a_probe_is_answered_without_a_server_and_counts_as_no_refusal(guarded: 
     assert replace(port, headers={PROBE_HEADER: "x" * 64}).answers(), "a refusal is an answer"
     assert intercepted(guarded) != before
     assert not replace(port, port=free_port()).answers()
+
+
+def test_a_trace_leads_through_the_gateway(engine: Engine) -> None:
+    trace, client = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    with collecting() as collector:
+        telemetry = f'[telemetry]\ntraces = "{collector.url}"'
+        with running_fleet(count=1, gateway=telemetry) as fleet, fleet.client("http") as asking:
+            with traced(f"00-{trace}-{client}-01"):
+                asking.infer({"X": np.zeros(2, np.float32)})
+            until(lambda: collector.of(trace).keys() >= {"InferRequest", "one", "compute"})
+    spans = collector.of(trace)
+    assert spans["InferRequest"].parent == client
+    assert spans["one"].parent == spans["InferRequest"].span
 
 
 def test_on_a_full_disk_it_starts_with_its_last_configuration(

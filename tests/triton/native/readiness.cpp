@@ -135,6 +135,10 @@ TRITONSERVER_Error* TRITONBACKEND_RequestOutputCount(TRITONBACKEND_Request*, uin
   *count = 0;
   return nullptr;
 }
+TRITONSERVER_Error* TRITONBACKEND_RequestTrace(TRITONBACKEND_Request*, TRITONSERVER_InferenceTrace** trace) {
+  *trace = nullptr;
+  return nullptr;
+}
 TRITONSERVER_Error* TRITONBACKEND_RequestRelease(TRITONBACKEND_Request*, uint32_t) {
   ++requests_released;
   return nullptr;

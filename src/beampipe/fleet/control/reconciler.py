@@ -390,6 +390,7 @@ class LocalReconciler(Reconciler):
             start_timeout=fleet.start_timeout,
             exit_timeout=fleet.exit_timeout,
             patience=fleet.patience,
+            telemetry=fleet.telemetry,
         )
 
     def observe_servers(self, records: Mapping[str, Record], now: float) -> Mapping[str, ServerState]:

@@ -108,6 +108,7 @@ def write_slurm(fleet: Fleet, specification: Path, folder: Path) -> list[Path]:
             start_timeout=fleet.start_timeout,
             exit_timeout=fleet.exit_timeout,
             patience=fleet.patience,
+            telemetry=fleet.telemetry,
         )
         settings = JobSettings(
             server,

@@ -179,7 +179,10 @@ Found TrackingModel::find_tracks(const Events& events, std::size_t first, std::s
   }
   call.checkpoint();
   const Threads threads(TrackFinder::useful_threads(call.threads, begin.back()));
-  const auto hook = [&call](const std::string&) { call.checkpoint(); };
+  const auto hook = [&call](const std::string& stage) {
+    call.mark(stage);
+    call.checkpoint();
+  };
   return finder_.find(position, begin.data(), static_cast<std::int64_t>(last - first), beam_spot_,
                       {threads.count(), check_layout_, hook, {}});
 }
@@ -257,6 +260,7 @@ void TrackingModel::fit(const Event& event, const Found& tracks, std::size_t row
   }
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
   call.observe("stage_seconds", taken.count(), "fit");
+  call.mark("fit");
 }
 
 }  // namespace beampipe

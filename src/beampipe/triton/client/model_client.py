@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -312,7 +313,10 @@ class ModelClient(Shown):
             raise _after_close()
         here.waiting.add(pending)
         pending.add_done_callback(here.waiting.discard)
-        threads.submit(partial(pending.settle, partial(self.call, call, pending, retries=retries)))
+        # The caller's context, which has the span that the request belongs to.
+        context = copy_context()
+        work = partial(self.call, call, pending, retries=retries)
+        threads.submit(partial(context.run, pending.settle, work))
         if here.closed.is_set():  # perhaps since then, so that `close` missed this request
             pending.cancel()
         return pending

@@ -23,8 +23,9 @@ from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 
 from beampipe.errors import CancelledError, DeadlineError, ServiceUnavailableError
 from beampipe.triton.client import error_mapping
-from beampipe.triton.client.codec import HEADER_LENGTH, SIZE_HEADER, HttpCall, HttpReply, Message
+from beampipe.triton.client.codec import HEADER_LENGTH, SIZE_HEADER, HttpCall, HttpReply, InferRequest, Message
 from beampipe.triton.client.endpoint import LOOPBACK, Endpoint, Security, connection_of
+from beampipe.triton.client.tracing import TRACEPARENT, current_parent
 
 CONNECTING: Final = 5.0
 """Timeout of connecting [s]; a server that takes longer hangs, or is out of reach."""
@@ -135,7 +136,10 @@ class HttpTransport:
         self._closed = False
 
     def send(self, message: Message[_Reply], timeout: float, pending: PendingAnswer[Any] | None = None) -> _Reply:
-        reply = self.exchange(message.to_http(timeout), timeout, pending)
+        call = message.to_http(timeout)
+        if message.rpc == InferRequest.rpc and (parent := current_parent()) is not None:
+            call = call._replace(headers={**call.headers, TRACEPARENT: parent})
+        reply = self.exchange(call, timeout, pending)
         if reply.status != 200:
             raise error_mapping.http_reply_error(self._url, reply)
         return message.from_http(reply, self._url)
@@ -359,6 +363,9 @@ class GrpcTransport:
         if request.ByteSize() > _MAX_MESSAGE:
             raise error_mapping.too_large_error(self._url)
         metadata = (*self._metadata, (SIZE_HEADER, str(numbers))) if (numbers := message.numbers) else self._metadata
+        if message.rpc == InferRequest.rpc and (parent := current_parent()) is not None:
+            metadata = (*metadata, (TRACEPARENT, parent))
+            request.id = parent  # Triton 2.51 ignores up to a third of these headers
         if message.guarded or self._secret is None:  # a restarted server has another secret
             info = connection_of(self._endpoint)
             self._secret = () if info is None else info.headers

@@ -103,8 +103,15 @@ private:
     const auto observe = [this](const char* name, double amount, const char* stage) {
       counters_.add(name, amount, stage);
     };
+    std::vector<TRITONSERVER_InferenceTrace*> traces;
+    for (const ModelRequest* request : requests)
+      if (TRITONSERVER_InferenceTrace* trace = static_cast<const Request*>(request)->trace()) traces.push_back(trace);
+    const auto mark = [&traces](const std::string& event) {
+      for (TRITONSERVER_InferenceTrace* trace : traces)
+        log_refusal(TRITONSERVER_InferenceTraceReportActivity(trace, now_ns(), event.c_str()));
+    };
     try {
-      model_.run(requests, {loaded_.threads(), checkpoint, observe});
+      model_.run(requests, {loaded_.threads(), checkpoint, observe, mark});
     } catch (...) {
       for (ModelRequest* request : requests) request->fail(std::current_exception());
     }

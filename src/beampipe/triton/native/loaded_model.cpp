@@ -143,7 +143,7 @@ void LoadedModel::check_canary(const ServedModel& model) const {
   if (!std::ifstream(path).good()) return;
   const Safetensors stored(path);
   StoredRequest request(model, stored);
-  model.run({&request}, {threads_, [] {}, [](const char*, double, const char*) {}});
+  model.run({&request}, {threads_, [] {}, [](const char*, double, const char*) {}, [](const std::string&) {}});
   for (std::size_t index = 0; index < model.outputs().size(); ++index) {
     const std::string name = std::string(kOutput) + model.outputs()[index].name;
     if (!stored.has(name)) continue;  // such as a measured time

@@ -117,6 +117,14 @@ bool Request::abandoned(std::uint64_t spent) const {
   return cancelled || (patience > 0 && patience < spent);
 }
 
+TRITONSERVER_InferenceTrace* Request::trace() const {
+  TRITONSERVER_InferenceTrace* trace = nullptr;
+  TRITONSERVER_Error* error = TRITONBACKEND_RequestTrace(request_, &trace);
+  if (error == nullptr) return trace;
+  TRITONSERVER_ErrorDelete(error);  // this server was built without traces
+  return nullptr;
+}
+
 void* Request::output(std::size_t index, const Shape& shape) {
   const TensorSpec& spec = model_.outputs()[index];
   if (response_ == nullptr) throw std::runtime_error("got a request without a response, expected one to fill");

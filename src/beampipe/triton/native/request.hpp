@@ -22,6 +22,8 @@ public:
   void read();
   /// Whether the client has cancelled the request, or its timeout is shorter than `spent` [us].
   bool abandoned(std::uint64_t spent) const;
+  /// The trace of the request, nullptr if it is not traced.
+  TRITONSERVER_InferenceTrace* trace() const;
   /// Sends the answer, unless it was sent already.
   void send() noexcept;
   bool failed() const { return error_ != nullptr; }

@@ -23,6 +23,7 @@ from beampipe.triton.client.endpoint import LOOPBACK, is_loopback
 from beampipe.triton.connection_file import ConnectionInfo
 from beampipe.triton.engine import STUB, Engine, Interpreter, prepare_backends
 from beampipe.triton.server.access import AccessSettings
+from beampipe.triton.server.telemetry import TelemetrySettings
 from beampipe.triton.supervision.stubs import SHARED_MEMORY
 
 _PORTS: Final = range(20000, 32000)
@@ -50,6 +51,7 @@ class ServerSettings:
         patience: time [s] without an answer and without work after which a model with requests, or the server, hangs.
         canary: whether to compare each model's answer to its canary with the stored one, and to refuse a difference.
         access: secret, restricted APIs, and the reverse proxy.
+        telemetry: traces of requests; None for none.
     """
 
     repository: Path
@@ -67,6 +69,7 @@ class ServerSettings:
     patience: float = 3.0
     canary: bool = True
     access: AccessSettings = field(default_factory=AccessSettings)
+    telemetry: TelemetrySettings | None = None
 
     @property
     def http_host(self) -> str:
@@ -175,6 +178,7 @@ def server_command(
         f"--metrics-port={metrics_port}",
         f"--exit-timeout-secs={settings.exit_timeout}",
         f"--backend-config=python,shm-region-prefix-name={prefix}",
+        *([] if settings.telemetry is None else settings.telemetry.arguments(f"{settings.host}:{connection.grpc}")),
         *([] if Path("/dev/nvidiactl").exists() else ["--allow-gpu-metrics=false"]),
     ]
 

@@ -1,0 +1,82 @@
+"""What traces add to a small event: the same event with a server that makes none, and with others that do.
+
+    python benchmarks/serving/traces.py [--repeats 200]
+
+Servers of one model run side by side: without traces; with a trace of each request; of one request in 100. The client
+is `TritonTrackFinder`, once without and once with a span of the program. The events of all ways alternate, in an order
+that is drawn anew each time; the added time is the median of the differences to the first way. The collector is a small
+server in this process, on the same cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+import time
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+from typing import Final
+
+import beampipe.terminal.scripts  # noqa: F401
+
+import numpy as np
+from tests.triton.collector import collecting
+
+from beampipe.serving import TritonTrackFinder
+from beampipe.serving.models import ServingSettings, named_models
+from beampipe.serving.tracking_model import small_event
+from beampipe.terminal import console, make_table
+from beampipe.triton import ServerSettings, TelemetrySettings, TritonServer, export_repository, traced
+
+PARENT: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+OFF: Final = ("off", False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=200, help="events by each way")
+    repeats = parser.parse_args().repeats
+    hits = small_event()
+    with ExitStack() as stack:
+        collector = stack.enter_context(collecting())
+        repository = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "models"
+        export_repository(repository, named_models(ServingSettings(("module_map",), threads=1)))
+        telemetry = {
+            "off": None,
+            "each request": TelemetrySettings(collector.url),
+            "one in 100": TelemetrySettings(collector.url, 100),
+        }
+        servers = {
+            name: stack.enter_context(TritonServer(ServerSettings(repository, telemetry=settings, supervise=False)))
+            for name, settings in telemetry.items()
+        }
+        table = make_table(f"time added to an event of {len(hits)} hits [ms]", ("server", "client"), ("gRPC", "HTTP"))
+        added: dict[tuple[str, bool], list[str]] = {(name, span): [] for name in servers for span in (False, True)}
+        for scheme in ("grpc", "http"):
+            finders = {
+                name: stack.enter_context(
+                    TritonTrackFinder(
+                        f"{scheme}://{server.grpc_url if scheme == 'grpc' else server.http_url}", "module_map"
+                    )
+                )
+                for name, server in servers.items()
+            }
+            times: dict[tuple[str, bool], list[float]] = {way: [] for way in added}
+            for _ in range(repeats + 10):
+                for name, span in random.sample(list(added), len(added)):
+                    begin = time.perf_counter()
+                    with traced(PARENT) if span else nullcontext():
+                        finders[name].find(hits)
+                    times[name, span].append(1000 * (time.perf_counter() - begin))
+            off = np.array(times[OFF][10:])
+            for way, taken in times.items():
+                added[way].append(f"{np.median(np.array(taken[10:]) - off):.3f}")
+            console().print(f"{scheme}: {np.median(off):.3f} ms without traces")
+        for (name, span), values in added.items():
+            table.add_row(name, "with a span" if span else "without", *values)
+    console().print(table)
+
+
+if __name__ == "__main__":
+    main()
