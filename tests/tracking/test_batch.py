@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beampipe.errors import ConfigError, FileError, TooLargeError
-from beampipe.events import Hits, Tracks
+from beampipe.events import Event, Hits, Tracks
 from beampipe.tracking.batch import FileResult, check_outputs, output_paths, track_files
 from beampipe.tracking.finder import InOneThread, hits_of
 from beampipe.tracking.formats import open_events, write_events

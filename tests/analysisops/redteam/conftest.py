@@ -5,6 +5,7 @@ from functools import cache
 
 import pytest
 
+from beampipe.analysisops.instances import PreparedInstance
 from tests.analysisops.redteam.target import Target
 
 
