@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
 
+import beampipe
 from beampipe.calibration.report.figures import BAND_COLOURS
 from beampipe.errors import MissingExtraError
 from beampipe.figures import GROUND, INK, METADATA, PALETTE, drawing, new_figure, save_figure
@@ -95,3 +97,14 @@ def test_a_figure_has_the_palette_and_the_ground(tmp_path: Path, dark: bool) -> 
     for colour in (GROUND[dark], INK[dark], *PALETTE[:3]):
         assert np.abs(pixels - to_rgb(colour)).max(axis=1).min() < 0.02, colour
     assert np.allclose(pixels[0], to_rgb(GROUND[dark]), atol=0.01)
+
+
+@pytest.mark.parametrize("page", ["fleet/monitoring", "analysisops/report"])
+def test_the_colour_blind_can_distinguish_the_curves_of_a_page(page: str) -> None:
+    css = (Path(beampipe.__file__).parent / page / "web" / "page.css").read_text(encoding="utf-8")
+    light, dark = (
+        list(scheme) for scheme in zip(*(re.findall(rf"--s{n}: (#\w+)", css) for n in range(8)), strict=True)
+    )
+    for curves, paper in zip((light, dark), re.findall(r"--(?:surface|card): (#\w+)", css), strict=True):
+        assert smallest_difference(curves) > 10
+        assert all(contrast(colour, paper) > 2.9 for colour in curves)

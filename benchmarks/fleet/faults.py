@@ -40,7 +40,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import combinations_with_replacement, count
@@ -97,7 +97,9 @@ Pids = Mapping[str, Sequence[int]]
 class Target(Protocol):
     """What is struck: a fleet, or a single server."""
 
-    security: Mapping[str, Any]
+    @property
+    def security(self) -> Mapping[str, Any]:
+        """Options of its clients."""
 
     def url(self, protocol: str) -> str:
         """Public address for ``grpc`` or ``http``."""
@@ -207,7 +209,7 @@ class Single:
             for name in ("tritonserver", "haproxy")
         }
         stubs = [pid for server in named["tritonserver"] for pid in processes.children(server)]
-        stubs = [pid for pid in stubs if "python_backend_stub" in processes.arguments(pid)[0]]
+        stubs = [pid for pid in stubs if "python_backend_stub" in "".join(processes.arguments(pid)[:1])]
         servers, proxies = named["tritonserver"], named["haproxy"]
         return {"proxy": proxies, "server": servers, "stub": stubs, "supervisor": list(supervisors)}
 
@@ -454,6 +456,8 @@ OF_SINGLE: Final = ("proxy", "server", "stub", "supervisor")
 """Processes of a single server, and of each server of a fleet."""
 ORDERLY_END: Final = {"reconciler"}
 """Processes that end all by SIGTERM, as they should; of a single server the supervisor."""
+SURVIVED: Final = "terminated stub"
+"""A signal that a process may survive: Triton's stubs ignore SIGTERM while they are busy."""
 DISK, SHARED_MEMORY, JUMP = "full disk", "full shared memory", "clock jump"
 
 FAULTS: Final[dict[str, Fault]] = {
@@ -620,6 +624,11 @@ def suffered(target: Target, load: Load, case: Case, which: int, lasting: float)
     pids = target.pids()
     begin = time.perf_counter()
     faults = [(FAULTS | OPERATIONS)[name] for name in case]
+    gone = {
+        pids[kind][(which + number * twins(case)) % len(pids[kind])]
+        for number, name in enumerate(case)
+        if name.partition(" ")[0] in SIGNALS and name != SURVIVED and (kind := process_of(name))
+    }
     undo = [fault(target, pids, which + number * twins(case)) for number, fault in enumerate(faults)]
     if any(not process_of(name) or name.startswith("no descriptors") for name in case if name in FAULTS):
         time.sleep(lasting)
@@ -629,7 +638,7 @@ def suffered(target: Target, load: Load, case: Case, which: int, lasting: float)
     state = ""
     try:
         flow = load.settle(begin)
-        whole = wait_until_whole(target) - begin
+        whole = wait_until_whole(target, gone) - begin
         load.settle(time.perf_counter())
     except SystemExit:
         state = state_of(target)
@@ -647,15 +656,19 @@ def twins(case: Case) -> bool:
     return len(case) == 2 and process_of(case[0]) == process_of(case[1]) != ""
 
 
-def wait_until_whole(target: Target) -> float:
+def wait_until_whole(target: Target, gone: Set[int]) -> float:
     """The moment from which on every process runs as wanted, and does so for a while.
+
+    Args:
+        target: what was struck.
+        gone: process ids that must have ended.
 
     Raises:
         SystemExit: that takes too long.
     """
     deadline = time.perf_counter() + LONGEST
     while True:
-        until(lambda: holds(target.whole), deadline - time.perf_counter())
+        until(lambda: not any(map(processes.is_alive, gone)) and holds(target.whole), deadline - time.perf_counter())
         moment, before = time.perf_counter(), target.pids()
         time.sleep(SURE)  # a fault may not have been noticed yet
         with suppress(BeampipeError, OSError):

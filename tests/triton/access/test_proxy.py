@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import time
@@ -73,6 +74,26 @@ def test_one_with_all_connections_taken_is_no_hanging_one(tmp_path: Path) -> Non
         time.sleep(4.5)
         assert closed.proxy_pid == pid
         assert said == []
+
+
+def test_it_is_watched_after_a_time_without_file_descriptors(tmp_path: Path) -> None:
+    outer, said = free_ports(ServerSettings(tmp_path)), list[str]()
+    closed = AccessControl(AccessSettings(proxy=True), "127.0.0.1", tmp_path, said.append)
+    closed.open(*outer, lambda taken: free_port(taken=taken))
+    try:
+        first, limits = closed.proxy_pid, resource.getrlimit(resource.RLIMIT_NOFILE)
+        assert first is not None
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+        try:
+            time.sleep(4.5)  # two failed probes
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert closed.proxy_pid == first
+        assert said == []
+        os.kill(first, signal.SIGSTOP)
+        wait_until(lambda: closed.proxy_pid not in (None, first))
+    finally:
+        closed.close()
 
 
 def test_the_ports_behind_it_are_none_of_those_before_it(proxied: TritonServer, tmp_path: Path) -> None:

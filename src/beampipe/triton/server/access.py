@@ -355,9 +355,12 @@ class ReverseProxy:
             begin = time.monotonic()
             reason = ""
             while not self._process.wait(PROBE_PERIOD):
-                if self._probe.hangs() and not self._ended.is_set():
-                    reason = "hung and was killed"
-                    self._process.kill()
+                with contextlib.suppress(
+                    OSError
+                ):  # without file descriptors nothing is known; the next round tries again
+                    if self._probe.hangs() and not self._ended.is_set():
+                        reason = "hung and was killed"
+                        self._process.kill()
             code = self._process.exit_code
             if self._ended.wait(_RESTART.pause(failures)):
                 return

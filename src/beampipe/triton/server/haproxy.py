@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import socket
 import ssl
 import time
@@ -182,6 +183,15 @@ class PublicPort:
         )
 
 
+def _has_descriptors() -> bool:
+    """Whether this process can open a further file."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        return False
+    return True
+
+
 class HangProbe:
     """Finds out whether an HAProxy hangs: whether two requests in a row through its public ports got no answer.
 
@@ -199,10 +209,13 @@ class HangProbe:
         self._master = master
 
     def hangs(self) -> bool:
-        """Whether HAProxy hangs; takes 2 to 3 s if it does, a millisecond if it answers."""
+        """Whether HAProxy hangs; takes 2 to 3 s if it does, a millisecond if it answers.
+
+        A process that cannot open a connection, since it has no file descriptors left, cannot tell.
+        """
         for _ in range(_FAILURES):
             begin = time.monotonic()
-            if self._answers():
+            if self._answers() or not _has_descriptors():
                 return False
             # It may refuse connections for a moment, such as its master during a reload.
             time.sleep(max(0.0, begin + _PROBE_TIMEOUT - time.monotonic()))
