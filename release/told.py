@@ -124,7 +124,7 @@ NOT_HERE: Final = {
     "/beampipe[tracking": "needs an engine of containers",
     "tritonserver --": "needs an engine of containers",
     "pip install": "the environment has it",
-    "python3 -m venv": "the environment is there",
+    "-m venv": "the environment is there",
     "model.toml": "needs a language model",
     "judge.toml": "needs a language model",
     "--executor": "needs a cluster",
@@ -232,14 +232,22 @@ def as_run(line: str) -> list[str]:
 
 
 def sessions() -> list[Session]:
-    """All commands that a reader is told to type: the README's, then those of the pages."""
+    """All commands that a reader is told to type: the README's, then those of the pages.
+
+    A demo needs no line before it: each is run once for an extra, however many pages have it.
+    """
     found = [Session("README.md", extra, tuple(lines)) for extra, lines in readme_lines().items()]
+    demos = {(session.extra, line) for session in found for line in session.lines if line.endswith(" demo")}
     for page, usual in EXTRA_OF.items():
         of: dict[str, list[str]] = {}
         for line in page_lines(page):
             extra = next((extra for part, extra in PARTS.get(page, {}).items() if part in line), usual)
             lines = of.setdefault(extra, [])
             *given, command = as_run(line)
+            if (extra, command) in demos:
+                continue
+            if command.endswith(" demo"):
+                demos.add((extra, command))
             lines += [one for one in given if one not in lines] + [command]
         found += [Session(f"docs/{page}.md", extra, tuple(lines)) for extra, lines in of.items()]
     return found

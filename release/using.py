@@ -110,7 +110,8 @@ def use(lines: tuple[str, ...], bin_: Path) -> list[str]:
                 else:
                     run(["bash", "-euo", "pipefail", "-c", line], folder, path=bin_, home=home)
                 if (seconds := time.monotonic() - start) > SLOW:
-                    notes.append(f"{seconds:.0f} s: {line}")
+                    first, *rest = line.splitlines()
+                    notes.append(f"{seconds:.0f} s: {first}{' ...' if rest else ''}")
             end(server)
         except BaseException:
             if server is not None:

@@ -98,6 +98,7 @@ def test_the_commands_on_the_pages_are_there() -> None:
 def check_command(line: str) -> None:
     """Check that there is such a command, and that it has these options."""
     words = shlex.split(line, comments=True)[1:]
+    words = words[: words.index("--")] if "--" in words else words  # then another program and its options
     command: Any = typer.main.get_command(app)
     while words and hasattr(command, "commands") and words[0].islower():
         assert words[0] in command.commands, line

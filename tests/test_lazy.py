@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.test_public import SURFACE
 
 
 def test_names_are_imported_from_their_modules() -> None:
+    import_module("beampipe.tracking")
     load, names = loader("beampipe.tracking", {"beampipe.events": ("NO_TRACK",), "beampipe.units": ("GeV",)})
     assert load("NO_TRACK") == -1
     assert load("GeV") == 1.0
@@ -27,6 +29,8 @@ def test_all_public_names_are_listed_before_they_are_loaded(module: str) -> None
     code = f"import {module}; print(*dir({module}))"
     listed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert set(SURFACE[module]) <= set(listed)
+    if "__dir__" in vars(import_module(module)):
+        assert {name for name in listed if not name.startswith("__")} <= set(SURFACE[module])
 
 
 def test_names_of_higher_layers_are_there() -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
+import typer
 
+from beampipe.calibration.demo import start_calibration
 from beampipe.cli import app
 from beampipe.errors import FileError
 from beampipe.files import require_ours
@@ -14,9 +19,7 @@ from beampipe.tracking.data import shipped_path
 
 EVENTS = str(shipped_path(0))
 
-NO_EVENT = ["-n", "0", "--mu", "0"]
-
-WRITING = {
+WRITING: Final = {
     "tracking example FILE.parquet": True,
     "tracking simulate -n 0 --mu 0 -o FILE.parquet": True,
     "track EVENTS -o FILE.parquet": True,
@@ -30,8 +33,98 @@ WRITING = {
     "tracking display EVENTS -o FILE.html": True,
     "tracking display EVENTS -o FILE.json": True,
     "calibration init FILE.toml": False,
+    "analysisops sample zmumu -o data --hidden FILE.json": True,
 }
 """Commands that write a file, and whether they may write it again without `--force`: users edit configurations."""
+
+_STAGES: Final = ("run", "select", "predict", "fill", "reweight", "extract", "factors", "report")
+
+REFUSING: Final = {
+    "tracking demo --mu 0 -p module_map -o out": ("event.png", "event.html", "evaluation.json"),
+    "tracking validate EVENTS -o out": ("validation.json", "validation.html"),
+    "serving demo -o out": ("event.png", "event.html", "throughput.png", "evaluation.json"),
+    "serving bench -o out": ("serving.json", "throughput_concurrency.png"),
+    "fleet demo -o out": ("fleet.png", "fleet.toml"),
+    "calibration demo -o out": ("factors.json", "report/index.html", "report/corrections.json"),
+    **{f"calibration {stage} dijets.toml -o out": ("factors.json", "report/joint.json") for stage in _STAGES},
+    "calibration simulate -n 30 -o out": ("nominal/nominal.slice0.0000.root",),
+    "calibration toy -n 30 -o out": ("toy.slice0.0000.root", "toy.slice2.0000.root"),
+    "calibration toy -n 30 --files 1 --data -o out": ("toy_data.slice0.0000.root",),
+    "calibration inject dijets_sample/toy.slice0.0000.root -o out": ("toy_fewer_tracks.slice0.0000.root",),
+    "calibration train-tagger dijets.toml -o out/gbdt.txt": ("gbdt.txt",),
+    "calibration inspect dijets_sample/toy.slice0.0000.root -o out/mine.toml": ("mine.toml",),
+    "calibration combine one=joint.json other=joint.json -o out": (
+        "joint.json",
+        "pyhf_modifiers.json",
+        "cabinetry.yml",
+    ),
+    "analysisops demo -o out": ("report.html", "run/plan.json", "run/results.jsonl"),
+    "analysisops run -t zmumu -a scripted -o out": ("plan.json", "results.jsonl"),
+    "analysisops sample zmumu -o out": ("data/manifest.json", "data/mine.root"),
+    "analysisops report run -o out/page.html": ("page.html",),
+}
+"""Commands that write files into a folder, or need more than one file, and files that they would replace."""
+
+OWN_RULE: Final = {
+    "tracking train": "the folder must be empty",
+    "serving export": "the folder must be empty or an unchanged export",
+    "serving engine install": "the folder is that of a Triton",
+    **dict.fromkeys(("fleet k8s", "fleet compose", "fleet slurm"), "the first line of each file names the command"),
+}
+"""Commands whose output follows another rule, which the tests of their area check."""
+
+
+def commands_with_output(command: Any, name: str = "") -> Iterator[str]:
+    """Names of all commands with the option ``--output``."""
+    if any("--output" in parameter.opts for parameter in command.params):
+        yield name
+    for part, below in getattr(command, "commands", {}).items():
+        yield from commands_with_output(below, f"{name} {part}".strip())
+
+
+def test_every_command_with_an_output_is_in_a_table() -> None:
+    names = list(commands_with_output(typer.main.get_command(app)))
+    assert len(names) > 25
+    checked = [*WRITING, *REFUSING]
+    for name in names:
+        assert (name in OWN_RULE) != any(command.startswith(f"{name} ") for command in checked), name
+
+
+@pytest.mark.parametrize(("command", "name"), [(each, name) for each, names in REFUSING.items() for name in names])
+def test_a_file_of_somebody_else_is_found_before_any_work(
+    command: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if "dijets" in command:
+        start_calibration(Path("dijets.toml"))
+    theirs = tmp_path / "out" / name
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("years of work")
+    before = sorted(tmp_path.rglob("*"))
+    assert run(command) == 2
+    assert f"{name}: got a file that beampipe did not write" in capsys.readouterr().err
+    assert theirs.read_text() == "years of work"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "command", [command for command in REFUSING if re.search("toy -n|inject |analysisops sample", command)]
+)
+def test_files_of_an_earlier_call_are_replaced(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    start_calibration(Path("dijets.toml"))
+    assert run(command) == 0
+    assert run(command) == 0
+    for path in (path for path in (tmp_path / "out").rglob("*") if path.is_file()):
+        path.write_text("years of work")
+    assert run(command) == 2
+    assert run(command, "--force") == 0
+
+
+def test_results_of_an_earlier_calibration_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert run("calibration demo -o out -j 1 --quiet") == 0
 
 
 def run(command: str, *more: str) -> int:
@@ -52,14 +145,6 @@ def test_a_file_of_somebody_else_stays(
     assert run(command, "--force") == 0
     assert not path.read_bytes().startswith(b"years of work")
     assert (run(command) == 0) == again
-
-
-@pytest.mark.parametrize("name", ["evaluation.json", "event.png", "event.html"])
-def test_files_in_the_folder_of_a_demo_stay(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / name).write_text("mine")
-    assert run(f"tracking demo --mu 0 -p module_map -o {tmp_path}") == 2
-    assert "did not write" in capsys.readouterr().err
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_an_empty_file_is_replaced_and_a_device_never_is(tmp_path: Path) -> None:

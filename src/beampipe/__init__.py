@@ -34,7 +34,8 @@ name_missing_extras()
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    special = (name for name in globals() if name.startswith("__"))
+    return sorted({*special, *__all__})
 
 
 def __getattr__(name: str) -> "Any":

@@ -130,6 +130,24 @@ def check_command_output(
     require_ours(path, force=force, marks=marks)
 
 
+def check_folder_outputs(
+    folder: Path,
+    names: Iterable[str],
+    *,
+    inputs: Iterable[Path] = (),
+    force: bool = False,
+    marks: Iterable[str] = (),
+) -> None:
+    """`check_command_output` of each file that a command will write into a folder, which it creates.
+
+    Raises:
+        FileError: one of the files cannot be written, or beampipe did not write it.
+    """
+    inputs, marks = list(inputs), list(marks)
+    for name in names:
+        check_command_output(folder / name, inputs=inputs, parents=True, force=force, marks=marks)
+
+
 def require_ours(path: str | Path, *, force: bool = False, marks: Iterable[str] = ()) -> None:
     """Refuse to replace a file that beampipe did not write.
 

@@ -26,7 +26,8 @@ def loader(package: str, names: Mapping[str, Sequence[str]]) -> tuple[Callable[[
             package, or in full (``beampipe...``) if it lies elsewhere.
 
     Returns:
-        ``__getattr__``, which imports the module of a name, and ``__dir__``, which lists all names, for Tab completion.
+        ``__getattr__``, which imports the module of a name, and ``__dir__``, which lists the public names, for Tab
+        completion.
     """
     modules = {name: module for module, defined in names.items() for name in defined}
 
@@ -37,7 +38,9 @@ def loader(package: str, names: Mapping[str, Sequence[str]]) -> tuple[Callable[[
         return getattr(import_module(module if module.startswith("beampipe.") else f"{package}.{module}"), name)
 
     def list_names() -> list[str]:
-        return sorted({*vars(sys.modules[package]), *modules})
+        space = vars(sys.modules[package])
+        special = (name for name in space if name.startswith("__"))
+        return sorted({*special, *space.get("__all__", ()), *modules})
 
     return load, list_names
 

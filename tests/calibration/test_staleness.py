@@ -305,6 +305,7 @@ def test_every_field_of_the_configuration_is_in_a_case() -> None:
     """A new setting needs a case, or a result could depend on it without a key that does."""
     tried = {
         *("output", "chunk_events"),  # tests/calibration/test_run.py
+        "style",  # tests/calibration/report/test_write.py
         *("samples", "nominal", "data"),
         *("pt_edges", "working_points", "keep_tables", "selection", "regions", "taggers", "energy", "layout"),
         *("bootstrap", "systematics", "shifts", "max_dropped"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from beampipe.serving.fleet_demo import run_fleet_demo
+from beampipe.files import check_folder_outputs
+from beampipe.serving.fleet_demo import DEMO_FILES, run_fleet_demo
 from beampipe.triton.engine import Engine
 
 
@@ -18,3 +19,4 @@ def test_events_flow_while_servers_are_killed_hung_and_taken_out(engine: Engine,
     assert result.events > 36
     assert (result.lost, result.wrong, result.left) == ([], 0, [])
     assert not (tmp_path / "models").exists()
+    check_folder_outputs(tmp_path, DEMO_FILES)  # a second demo may replace them

@@ -61,11 +61,16 @@ def demo_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the run and its page.")] = Path(
         "demo/analysisops"
     ),
+    force: Replace = False,
     as_json: Json = False,
 ) -> None:
     """Have the scripted agent solve one instance of every task over real sockets, and write the page."""
-    from beampipe.analysisops.demo import run_demo
+    from beampipe.analysisops.demo import PAGE, run_demo
+    from beampipe.analysisops.runs.folder import RUN_FILES, RUN_MARKS
+    from beampipe.files import check_folder_outputs
 
+    check_folder_outputs(output, [PAGE], force=force)
+    check_folder_outputs(output / "run", RUN_FILES, force=force, marks=RUN_MARKS)
     say("takes about 40 s on two idle cores", err=True)
     with bars() as progress:
         result = run_demo(output, progress)
@@ -132,12 +137,16 @@ def sample_command(
     from beampipe.analysisops.instances import make_data
     from beampipe.analysisops.run import task_folder
     from beampipe.analysisops.tasks.load import load_task
-    from beampipe.files import check_command_output, write_whole
+    from beampipe.analysisops.tools.data_folder import MANIFEST, MANIFEST_MARK
+    from beampipe.files import check_command_output, check_folder_outputs, write_whole
 
+    data = output / "data"
+    names = [path.name for path in data.iterdir()] if data.is_dir() and not (data / MANIFEST).exists() else [MANIFEST]
+    check_folder_outputs(data, names, force=force, marks=[MANIFEST_MARK])
     if hidden is not None:
         check_command_output(hidden, parents=True, force=force, marks=[_HIDDEN_MARK])
     truth = make_data(load_task(task_folder(task)), seed, output)
-    say(f"{output / 'data'}: {sum(map(len, truth.files.values()))} files")
+    say(f"{data}: {sum(map(len, truth.files.values()))} files")
     if hidden is not None:
         text = json.dumps(truth.to_json(), indent=1)
         write_whole(hidden, lambda part: part.write_text(text, encoding="utf-8"))
@@ -193,13 +202,17 @@ def run_command(
     workers: Annotated[int, typer.Option("--workers", "-j", help="Number of assessments at once.", min=1)] = 1,
     judge: JudgeName = "offline",
     tools_host: ToolsHost = "127.0.0.1",
+    force: Replace = False,
     as_json: Json = False,
 ) -> None:
     """Run tasks for agents; what is done already is not done again."""
     from beampipe.analysisops.run import evaluate
+    from beampipe.analysisops.runs.folder import RUN_FILES, RUN_MARKS
     from beampipe.analysisops.runs.plan import Seeds
     from beampipe.analysisops.tasks.load import shipped_tasks
+    from beampipe.files import check_folder_outputs
 
+    check_folder_outputs(output, RUN_FILES, force=force, marks=RUN_MARKS)
     number = len(tasks or shipped_tasks()) * len(levels or (1, 2, 3)) * instances * len(agents) * epochs
     with bars() as progress, progress("assessments", number) as step:
         evaluate(

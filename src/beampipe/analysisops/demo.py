@@ -33,6 +33,9 @@ _LEVEL: Final[Level] = 1
 _BASELINES: Final = ("recall", "nop")
 _START_SECONDS: Final = 60.0
 
+PAGE: Final = "report.html"
+"""Name of the page of the demo."""
+
 
 @dataclass(frozen=True)
 class DemoResult:
@@ -105,7 +108,7 @@ def run_demo(folder: Path, progress: Progress, *, tasks: Sequence[str] = (), wor
     with progress("baselines", len(_BASELINES) * len(names)) as step:
         assess_one = partial(assess_in_run, conditions)
         run_plan(plan, assess_one, folder / "run", code=work_code(), progress=lambda _: step())
-    page = write_report(folder / "run", folder / "report.html", title="Analysis tasks: the demo")
+    page = write_report(folder / "run", folder / PAGE, title="Analysis tasks: the demo")
     scores = {result["task_id"]: result["final"]["normalized_score"] for result in results}
     statuses = {}
     for result in results:

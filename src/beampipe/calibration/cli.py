@@ -54,17 +54,33 @@ Walltime = Annotated[str, typer.Option(help="Time limit of each Slurm job, HH:MM
 Seed = Annotated[int, typer.Option(help="Seed of every random choice.", min=0)]
 
 
+def _require_our_results(folder: Path, *, force: bool) -> None:
+    """Refuse a folder of results whose files beampipe did not write."""
+    if not folder.exists():  # a first run forks its workers before slow imports
+        return
+    from beampipe.calibration.exports.write import EXPORT_MARKS, EXPORTS
+    from beampipe.calibration.method.factors import FACTORS_MARK
+    from beampipe.calibration.report.write import PAGE
+    from beampipe.calibration.tasks.runtime import FACTORS, REPORT
+    from beampipe.files import check_folder_outputs
+
+    check_folder_outputs(folder, [FACTORS], force=force, marks=[FACTORS_MARK])
+    check_folder_outputs(folder / REPORT, [PAGE, *EXPORTS], force=force, marks=EXPORT_MARKS)
+
+
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for store, results and report.")] = Path(
         "demo/calibration"
     ),
     workers: Workers = 0,
+    force: Replace = False,
     as_json: Json = False,
 ) -> None:
     """Run all stages on the shipped sample, and draw the scale factors."""
     from beampipe.calibration.demo import run_demo
 
+    _require_our_results(output, force=force)
     say("takes about 20 s on two idle cores", err=True)
     with _progress() as progress:
         plan = run_demo(output, _workers(workers), progress)
@@ -96,10 +112,13 @@ def simulate(
     seed: Seed = 1,
     workers: Workers = 0,
     list_samples: Annotated[bool, typer.Option("--list", help="Print the samples, and stop.")] = False,
+    force: Replace = False,
     as_json: Json = False,
 ) -> None:
     """Generate events by Pythia 8 with a toy detector, as ROOT files."""
     from beampipe.calibration.simulation import SAMPLES, simulate_dijets
+    from beampipe.calibration.simulation.dijets import file_specs, is_made
+    from beampipe.files import check_command_output
 
     if list_samples:
         if as_json:
@@ -108,6 +127,9 @@ def simulate(
         for spec in SAMPLES.values():
             typer.echo(f"{spec.name:20} {spec.role:20} {spec.note}")
         return
+    for wanted in file_specs(sample, output / sample, events, seed, files):
+        if not is_made(wanted):
+            check_command_output(wanted.path, parents=True, force=force)
     with bars() as progress, progress("files", 3 * files) as step:
         paths = simulate_dijets(
             sample,
@@ -133,12 +155,19 @@ def toy(
     quark_tracks: Annotated[float, typer.Option(help="Factor on the number of tracks of quark jets.")] = 1.0,
     gluon_tracks: Annotated[float, typer.Option(help="Factor on the number of tracks of gluon jets.")] = 1.0,
     seed: Seed = 1,
+    force: Replace = False,
 ) -> None:
     """Draw events from shapes fitted to the simulation: any number, fast."""
-    from beampipe.calibration.simulation import ToyModel, simulate_toy
+    from beampipe.calibration.simulation import TOY_SLICES, ToyModel, simulate_toy
+    from beampipe.calibration.simulation.toy import toy_paths
+    from beampipe.files import check_command_output
 
+    dataset = "toy_data" if data else "toy"
+    for paths in toy_paths(output, files, slices=1 if data else len(TOY_SLICES), dataset=dataset):
+        for path in paths:
+            check_command_output(path, parents=True, force=force)
     with bars() as progress, progress("files", files) as step:
-        paths = simulate_toy(
+        simulate_toy(
             output,
             events,
             files=files,
@@ -146,10 +175,10 @@ def toy(
             seed=seed,
             kind="data" if data else "simulation",
             model=ToyModel(quark_tracks=quark_tracks, gluon_tracks=gluon_tracks),
-            dataset="toy_data" if data else "toy",
+            dataset=dataset,
             progress=lambda _: step(),
         )
-    say(f"{output}: {len(paths)} files")
+    say(f"{output}: {files} files")
 
 
 @app.command()
@@ -160,10 +189,15 @@ def inject(
         str, typer.Option(help="Name of the change: fewer_tracks, quark_fewer, gluon_fewer, ...")
     ] = "fewer_tracks",
     seed: Seed = 1,
+    force: Replace = False,
 ) -> None:
     """Make pseudo-data with a known scale factor from simulated files."""
     from beampipe.calibration.simulation import inject as alter
+    from beampipe.calibration.simulation.injection import injected_paths
+    from beampipe.files import check_command_output
 
+    for path in injected_paths(files, output, injection):
+        check_command_output(path, inputs=files, parents=True, force=force)
     with bars() as progress, progress("files", len(files)) as step:
         paths = alter(files, output, injection, seed=seed, progress=lambda _: step())
     say(f"{output}: {len(paths)} files")
@@ -247,6 +281,7 @@ def _stage(name: str, until: str, text: str) -> None:
         interface: Interface = "",
         memory: Memory = "2GiB",
         walltime: Walltime = "01:00:00",
+        force: Replace = False,
         as_json: Json = False,
     ) -> None:
         from beampipe.calibration.config import load_configuration
@@ -255,6 +290,7 @@ def _stage(name: str, until: str, text: str) -> None:
         from beampipe.workflow import SlurmOptions
 
         configuration = load_configuration(config, output=output)
+        _require_our_results(configuration.output, force=force)
         slurm = SlurmOptions(
             queue=partition or None,
             account=account or None,
@@ -326,13 +362,17 @@ def combine(
         list[str] | None,
         typer.Option(help="Source of uncertainty that moves each set on its own; may be given several times."),
     ] = None,
+    force: Replace = False,
     as_json: Json = False,
 ) -> None:
     """Combine calibrations by two or more pairs of regions: best linear unbiased estimate, with all correlations."""
     from beampipe.calibration.exports import write_joint
+    from beampipe.calibration.exports.write import EXPORT_MARKS, JOINT_EXPORTS
     from beampipe.calibration.method.joint import combine_sets, read_sets
     from beampipe.calibration.report.tables import print_estimate
+    from beampipe.files import check_folder_outputs
 
+    check_folder_outputs(output, JOINT_EXPORTS, force=force, marks=EXPORT_MARKS)
     combination = combine_sets(read_sets(sets), separate=separate or ())
     paths = write_joint(combination.joint, output, combination.write)
     if as_json:

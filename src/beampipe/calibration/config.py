@@ -160,6 +160,29 @@ class Systematic:
             raise UnknownNameError(f"method of systematic {self.name}", self.method, _METHODS)
 
 
+@dataclass(frozen=True)
+class Style:
+    """Labels of the figures of the report; no number depends on them.
+
+    Attributes:
+        experiment: name of the experiment, e.g. ``ATLAS``; empty for none.
+        label: text after it, e.g. ``Preliminary``.
+        energy: centre-of-mass energy [TeV]; 0 for none.
+        luminosity: integrated luminosity of data [1/fb]; 0 for none.
+        figures: which figures are drawn: ``main`` without those of single working points but the first, or ``all``.
+    """
+
+    experiment: str = ""
+    label: str = ""
+    energy: float = 0.0
+    luminosity: float = 0.0
+    figures: Literal["main", "all"] = "main"
+
+    def __post_init__(self) -> None:
+        if self.energy < 0 or self.luminosity < 0:
+            raise ConfigError(f"style: got {self}, expected an energy and a luminosity of 0 or more")
+
+
 Kind = Literal["simulation", "data", "pseudo-data"]
 """Kind of a sample. Pseudo-data is simulation that is used as data; its labels only give the true scale factors."""
 
@@ -329,6 +352,7 @@ class Configuration(Shown):
         systematics: sources of uncertainty.
         shifts: statistical errors and pruning of systematic shifts.
         layout: which branch of the files holds what.
+        style: labels of the figures.
     """
 
     output: Path
@@ -348,6 +372,7 @@ class Configuration(Shown):
     systematics: tuple[Systematic, ...] = ()
     shifts: ShiftSettings = field(default_factory=ShiftSettings)
     layout: Layout = BEAMPIPE
+    style: Style = field(default_factory=Style)
 
     def __post_init__(self) -> None:
         for role in ("nominal", "data"):

@@ -17,7 +17,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
@@ -37,7 +36,7 @@ from beampipe.errors import (
     WrongLabelsError,
 )
 from beampipe.events import Event, Hits, Tracks
-from beampipe.figures import ground, new_figure
+from beampipe.figures import ground, new_figure, save_figure
 from beampipe.files import write_whole
 from beampipe.processes import processor_time
 from beampipe.serving import load
@@ -315,6 +314,13 @@ def print_bench(result: BenchResult, out: Console) -> None:
         out.print(raw_table(result))
 
 
+REPORT_FILES: Final = ("serving.json", "throughput_concurrency.png", "throughput_instances.png")
+"""Names of the files of a load test: the figures, and two plots."""
+
+REPORT_MARK: Final = '{\n "pipeline": "'
+"""How the JSON file begins."""
+
+
 def write_report(result: BenchResult, folder: Path) -> list[Path]:
     """Write the files of a load test.
 
@@ -325,8 +331,7 @@ def write_report(result: BenchResult, folder: Path) -> list[Path]:
     Returns:
         The paths of the files: the JSON and the two plots.
     """
-    names = ("serving.json", "throughput_concurrency.png", "throughput_instances.png")
-    figures, concurrency, instances = (folder / name for name in names)
+    figures, concurrency, instances = (folder / name for name in REPORT_FILES)
     text = json.dumps(asdict(result), indent=1) + "\n"
     write_whole(figures, lambda part: part.write_text(text, encoding="utf-8"))
     draw_concurrency(result, concurrency)
@@ -444,7 +449,7 @@ def _panels(result: BenchResult, title: str, path: Path) -> Iterator[dict[str, A
         axis.set(title=name)
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
-    write_whole(path, partial(figure.savefig, format="png", dpi=120))
+    save_figure(figure, path)
 
 
 def perf_analyze(

@@ -12,7 +12,7 @@ import typer
 
 from beampipe.errors import BeampipeError, FileError
 from beampipe.terminal import console, say
-from beampipe.terminal.commands import Commands, Json, print_json, with_options
+from beampipe.terminal.commands import Commands, Json, Replace, print_json, with_options
 from beampipe.tracking.catalogue import DEFAULT_MODEL, MODEL_HELP, complete_model
 from beampipe.tracking.cli import BeamSpotText, parsed_beam_spot
 from beampipe.triton import cli as triton_cli
@@ -132,11 +132,24 @@ def bench_command(
     tracker_model: TrackerModel = DEFAULT_MODEL,
     threads: Threads = None,
     triton: triton_cli.TritonFolder = None,
+    force: Replace = False,
     as_json: Json = False,
 ) -> None:
     """Measure throughput and latency: direct, one model, batching, ensemble, shared memory. Labels must be equal."""
-    from beampipe.serving.bench import BenchPlan, default_ways, load_samples, print_bench, run_bench, write_report
+    from beampipe.files import check_folder_outputs
+    from beampipe.serving.bench import (
+        REPORT_FILES,
+        REPORT_MARK,
+        BenchPlan,
+        default_ways,
+        load_samples,
+        print_bench,
+        run_bench,
+        write_report,
+    )
     from beampipe.serving.models import ServingSettings
+
+    check_folder_outputs(output, REPORT_FILES, force=force, marks=[REPORT_MARK])
 
     plan = BenchPlan(
         pipeline,
@@ -261,11 +274,15 @@ def demo_command(
     ] = 12,
     mu: Annotated[int, typer.Option(help="Pile-up of the shipped events that are sent: 0, 60 or 200.")] = 200,
     triton: triton_cli.TritonFolder = None,
+    force: Replace = False,
     as_json: Json = False,
 ) -> None:
     """Start a server, send it simulated events from several processes, print figures, draw, stop."""
-    from beampipe.serving.demo import DEMO_MODELS, demo_facts, print_demo, run_serving_demo
+    from beampipe.files import check_folder_outputs
+    from beampipe.serving.demo import DEMO_FILES, DEMO_MODELS, demo_facts, print_demo, run_serving_demo
+    from beampipe.tracking.evaluation.results import EVALUATION_MARK
 
+    check_folder_outputs(output, DEMO_FILES, force=force, marks=[EVALUATION_MARK])
     say("takes about a minute on two idle cores", err=True)
     result = run_serving_demo(
         output,
@@ -280,8 +297,7 @@ def demo_command(
         print_json(demo_facts(result))
     else:
         print_demo(result, console())
-    names = ("event.png", "event.html", "throughput.png", "evaluation.json")
-    say(f"pictures and figures: {', '.join(str(output / name) for name in names)}")
+    say(f"pictures and figures: {', '.join(str(output / name) for name in DEMO_FILES)}")
     if not result.stopped_clean:
         raise BeampipeError("the server left shared memory behind, expected none: see /dev/shm")
 

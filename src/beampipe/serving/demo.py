@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from time import perf_counter, time
 from typing import Any, Final, NamedTuple
@@ -15,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from beampipe.errors import BeampipeError
-from beampipe.figures import ground, new_figure
-from beampipe.files import make_folder, write_whole
+from beampipe.figures import ground, new_figure, save_figure
+from beampipe.files import make_folder
 from beampipe.processes import worker_pool
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
 from beampipe.serving.load import Workload, direct_workload, send_events
@@ -33,6 +32,9 @@ from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
 
 DEMO_MODELS: Final = ("module_map", "exatrkx_walk")
+
+DEMO_FILES: Final = ("event.png", "event.html", "throughput.png", "evaluation.json")
+"""Names of the files that the demo writes."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def run_serving_demo(
     """Start a server, send it events from several processes, compare, score, draw, stop.
 
     Args:
-        folder: folder for ``event.png``, ``event.html``, ``throughput.png`` and ``evaluation.json``.
+        folder: folder for `DEMO_FILES`.
         models: names of the pipelines to serve.
         clients: number of processes that send events at the same time.
         events: number of events that all processes together send to each model.
@@ -208,4 +210,4 @@ def _draw(throughputs: Sequence[Throughput], mu: int, path: Path) -> None:
     axis.set_xticks(sorted({throughput.clients for throughput in throughputs}))
     axis.grid(alpha=0.3)
     axis.legend()
-    write_whole(path, partial(figure.savefig, format="png", dpi=120))
+    save_figure(figure, path)

@@ -19,9 +19,9 @@ import typer
 
 from beampipe import processes
 from beampipe.errors import BeampipeError, ServiceError
-from beampipe.files import make_folder
+from beampipe.files import MARK, check_folder_outputs, make_folder
 from beampipe.terminal import console, make_table, say
-from beampipe.terminal.commands import Json, print_json
+from beampipe.terminal.commands import Json, Replace, print_json
 
 if TYPE_CHECKING:
     from beampipe.events import Hits, Tracks
@@ -42,15 +42,18 @@ _LONGEST: Final = 60.0
 """Longest time [s] that the fleet may take to recover from one fault."""
 _FLOW: Final = 4
 """Number of answers to each client between two faults."""
-_SPECIFICATION: Final = """name = "demo"
-repository = "{repository}"
+DEMO_FILES: Final = ("fleet.png", "fleet.toml")
+"""Names of the files that the demo writes."""
+_SPECIFICATION: Final = f"""# {MARK}
+name = "demo"
+repository = "{{repository}}"
 
 [servers.cpu]
 count = 2
 threads = 1
 
 [gateway]
-port = {port}
+port = {{port}}
 
 [monitoring]
 interval = 1.0
@@ -226,9 +229,11 @@ def _triton_of(member: int | None) -> int:
 
 def fleet_demo_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the picture.")] = Path("demo"),
+    force: Replace = False,
     as_json: Json = False,
 ) -> None:
     """Start a fleet, send it events, kill, hang and drain servers meanwhile, count what was lost, end."""
+    check_folder_outputs(output, DEMO_FILES, force=force)
     say("takes about a minute on two idle cores", err=True)
     result = run_fleet_demo(output, lambda text: say(text, err=True))
     if as_json:
@@ -268,4 +273,16 @@ def _screenshot(url: str, picture: Path, *, dark: bool = False) -> Path | None:
             page.wait_for_timeout(_EVENT_DRAWING)
         page.screenshot(path=picture, full_page=True)
         browser.close()
+    _mark(picture)
     return picture
+
+
+def _mark(picture: Path) -> None:
+    """Write the origin of a PNG into its metadata."""
+    from PIL import Image, PngImagePlugin
+
+    about = PngImagePlugin.PngInfo()
+    about.add_text("Software", MARK)
+    with Image.open(picture) as image:
+        image.load()
+        image.save(picture, pnginfo=about)

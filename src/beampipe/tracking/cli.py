@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from beampipe.errors import BeampipeError, ConfigError, UnknownNameError
-from beampipe.files import check_command_output, make_folder, require_ours
+from beampipe.files import check_command_output, check_folder_outputs, make_folder, require_ours
 from beampipe.simulation.detector import Detector
 from beampipe.simulation.primaries import EventGenerator, Gun
 from beampipe.terminal import bar, console, say
@@ -368,8 +368,7 @@ def validate(
     from beampipe.tracking.training.validation import validate as measure
 
     if output is not None:
-        for name in (REPORT, PAGE):
-            check_command_output(output / name, inputs=files, parents=True, force=force, marks=[EVALUATION_MARK])
+        check_folder_outputs(output, (REPORT, PAGE), inputs=files, force=force, marks=[EVALUATION_MARK])
     model = load_model(tracker_model)
     sample = inspect_events(islice(_read_events(files, options), events), model.layout.beam_spot)
     names = ", ".join(path.name for path in sorted(files))
@@ -441,6 +440,9 @@ Parameters = Annotated[
 
 DEMO_PIPELINES: Final = (DEFAULT_PIPELINE, "exatrkx_walk", "exatrkx")
 """Names of the pipelines that the demo compares: by windows, by networks with best paths, and by networks alone."""
+
+DEMO_FILES: Final = ("event.png", "event.html", "evaluation.json")
+"""Names of the files that the demo writes."""
 
 
 def parsed_beam_spot(text: str | None) -> BeamSpot | None:
@@ -554,8 +556,7 @@ def demo(
     from beampipe.tracking.evaluation.scoring import evaluate, tracks_of
     from beampipe.tracking.finders import named_finders
 
-    for name in ("evaluation.json", "event.png", "event.html"):
-        check_command_output(output / name, parents=True, force=force, marks=[EVALUATION_MARK])
+    check_folder_outputs(output, DEMO_FILES, force=force, marks=[EVALUATION_MARK])
     say("takes about 15 s on two idle cores", err=True)
     events, names = shipped_events(mu), pipeline or list(DEMO_PIPELINES)
     finders = named_finders(names, threads=threads, model=tracker_model)
@@ -571,7 +572,7 @@ def demo(
             show_event(event, tracks, output / f"event.{ending}", detector=tracker_model)
             step()
     _print_evaluation(result, None, (), as_json=as_json)
-    say(f"pictures and figures: {output}/event.png, {output}/event.html, {output}/evaluation.json")
+    say(f"pictures and figures: {', '.join(str(output / name) for name in DEMO_FILES)}")
 
 
 @app.command()

@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 
 from beampipe.analysisops.runs.engine import rescore, run
-from beampipe.analysisops.runs.folder import Record, RunFolder
+from beampipe.analysisops.runs.folder import RUN_FILES, RUN_MARKS, Record, RunFolder
 from beampipe.analysisops.runs.plan import AgentChoice, Assessment, RunPlan, Seeds, TaskChoice, recipe_of
 from beampipe.analysisops.runs.statistics import scores_of, summarise
 from beampipe.errors import ConfigError, FileError, WorkflowError
+from beampipe.files import check_folder_outputs
 from beampipe.workflow import file_digest
 from tests.analysisops.runs.fakes import assess, assess_and_die, assess_with_a_failing_host, grade, make_plan
 
@@ -42,6 +43,7 @@ def test_each_assessment_is_done_once_and_a_rerun_does_nothing(tmp_path: Path) -
     wider = replace(plan, agents=(*plan.agents, AgentChoice("third")))
     assert len(run(wider, partial(assess, calls=calls), tmp_path / "run")) == 48
     assert calls_of(calls).total() == 48, "only the new agent was asked"
+    check_folder_outputs(tmp_path / "run", RUN_FILES, marks=RUN_MARKS)
     events = Counter(str(event["event"]) for event in RunFolder(tmp_path / "run").log.read())
     assert events == {"start": 48, "done": 48, "cached": 64}
 

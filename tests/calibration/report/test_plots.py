@@ -159,7 +159,7 @@ def test_every_figure_becomes_a_picture(results: Results, report: Path) -> None:
 
     pictures = [picture for picture, _ in figures_of(results)]
     assert pictures[0].name == "scale_factor_n_trk_50_quark_efficiency"
-    assert len({picture.name for picture in pictures}) == len(pictures) == 4 + 2 + 2 + 2 + 1
+    assert len({picture.name for picture in pictures}) == len(pictures) == 2 + 2 + 2 + 2 + 1 + 2 + 3
     for picture in pictures:
         png, pdf = figure_paths(report / "plots", picture.name)
         pixels = np.round(255 * image.imread(png)).astype(np.uint8)

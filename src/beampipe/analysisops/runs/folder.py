@@ -131,6 +131,13 @@ _MEASURED: Final = ("seconds", "tokens", "cost", "tool_calls", "error")
 """Fields of a record that are copied to its line of the results."""
 
 
+RUN_FILES: Final = ("plan.json", "results.jsonl")
+"""Names of the files of a run that are replaced."""
+
+RUN_MARKS: Final = ('{"assessments":[', '{"assessment":{')
+"""How these files begin, for `beampipe.files.require_ours`."""
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """A folder of a run. It holds hidden references, so only its owner may read it.

@@ -15,6 +15,9 @@ from beampipe.files import write_whole
 MANIFEST: Final = "manifest.json"
 """Name of the file that lists the others."""
 
+MANIFEST_MARK: Final = '{\n "files": ['
+"""How it begins."""
+
 _HIDDEN: Final = ("sha256",)
 """Facts of a file in the manifest that agents do not need."""
 

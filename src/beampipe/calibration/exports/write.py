@@ -47,6 +47,24 @@ HEPDATA: Final = "hepdata"
 """Name of the folder of a submission to HEPData."""
 
 
+JOINT_EXPORTS: Final = (JOINT, COMPONENTS, MODIFIERS, CABINETRY)
+"""Names of the files that `write_joint` writes."""
+
+EXPORTS: Final = (CORRECTIONS, COVARIANCE, BETWEEN, *JOINT_EXPORTS)
+"""Names of the files with text that `write_exports` writes."""
+
+EXPORT_MARKS: Final = (
+    '"description": "Quark/gluon tagging',
+    '"description":"Quark/gluon tagging',
+    '"description":"Simulation to simulation',
+    '"about": "covariance of scale factors',
+    '"about": {"order": "bins of pt_edges',
+    '"about": "samples for pyhf',
+    '"Name": "quark_gluon_pc',
+)
+"""Texts near the begin of these files that identify them, for `beampipe.files.require_ours`."""
+
+
 def write_exports(results: Results, folder: Path, above: Above = "last") -> tuple[Path, ...]:
     """Write all files for other programs; returns their paths.
 

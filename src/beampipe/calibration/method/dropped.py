@@ -74,7 +74,7 @@ class CutNumbers(NamedTuple):
         """The shares of the events inside the cuts on pT and eta that each other cut drops."""
         first = CUT_NAMES.index(LAST_OF_PHASE_SPACE)
         with np.errstate(divide="ignore", invalid="ignore"):
-            shares = [-np.diff(numbers[first:]) / numbers[first] for numbers in self]
+            shares = [(numbers[first:-1] - numbers[first + 1 :]) / numbers[first] for numbers in self]
         return tuple(
             map(Dropped, (sample,) * len(shares[0]), CUT_NAMES[first + 1 :], *(each.tolist() for each in shares))
         )

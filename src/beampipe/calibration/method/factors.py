@@ -133,6 +133,9 @@ Quantity = Literal["efficiency", "rejection"]
 
 _FORMAT: Final = 4
 
+FACTORS_MARK: Final = '"efficiency": "share of jets in quark-like bins'
+"""Text near the begin of a file of scale factors that identifies it, for `beampipe.files.require_ours`."""
+
 _NUMBERS: Final = ("nominal", "data", "simulation", "truth", "statistical", "total")
 
 _ARRAYS: Final = (*_NUMBERS, "covariance")

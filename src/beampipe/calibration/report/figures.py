@@ -13,7 +13,9 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float64
+from beampipe.calibration.config import Style
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, NO_VALID_ERROR, FactorKey, Factors, ScaleFactor, in_words
+from beampipe.calibration.method.reweight import apply_factors, reweighting_factors
 from beampipe.calibration.results import Results, percent
 from beampipe.figures import INK, PALETTE, drawing, new_figure
 
@@ -107,6 +109,24 @@ def heading(axes: Axes, title: str, *lines: str) -> None:
             va="top",
             fontsize=13 if number else 16,
             fontweight="normal" if number else "bold",
+        )
+
+
+def add_labels(figure: Figure, style: Style) -> None:
+    """Write experiment, energy and luminosity above a figure; the figure must be made and saved inside `drawing`."""
+    import mplhep
+
+    numbers = [f"√$s$ = {style.energy:g} TeV"] if style.energy else []
+    numbers += [rf"{style.luminosity:g} fb$^{{-1}}$"] if style.luminosity else []
+    names = [each for each in (style.experiment, style.label) if each]
+    if not names and not numbers:
+        return
+    title = figure.get_suptitle()
+    if title:
+        figure.suptitle("   ".join([" ".join(names), ", ".join(numbers), title]), x=0.01, ha="left", fontsize=14)
+    else:
+        mplhep.label.exp_label(
+            exp=style.experiment, text=style.label, rlabel=", ".join(numbers), data=True, loc=0, ax=figure.axes[0]
         )
 
 
@@ -446,12 +466,16 @@ class _Shapes:
         data: (n,) shape extracted from data.
         simulation: (n,) shape extracted from simulation.
         label: (n,) shape in simulation by label.
+        data_error: (n,) statistical error of `data`.
+        simulation_error: (n,) statistical error of `simulation`.
     """
 
     x: Float64[ndarray, " e"]
     data: Float64[ndarray, " x"]
     simulation: Float64[ndarray, " x"]
     label: Float64[ndarray, " x"]
+    data_error: Float64[ndarray, " x"]
+    simulation_error: Float64[ndarray, " x"]
 
     @property
     def centre(self) -> Float64[ndarray, " x"]:
@@ -463,6 +487,32 @@ class _Shapes:
     def peak(self) -> float:
         """Largest share by label."""
         return float(np.max(np.nan_to_num(self.label), initial=0.0))
+
+
+def shape_errors(results: Results, sample: str, tagger: str, flavour: str) -> Float64[ndarray, "p x"]:
+    """Statistical errors of extracted shapes, from the jets of a sample; re-weighting and fractions are fixed.
+
+    With errors s of the shapes of both regions that of quarks is sqrt((f_g^C s_F)^2 + (f_g^F s_C)^2) / \\|D\\|.
+
+    Args:
+        results: results of the calibration.
+        sample: name of the sample whose shapes are extracted.
+        tagger: name of the tagger.
+        flavour: ``quark`` or ``gluon``.
+    """
+    nominal, templates = (results.samples[name].templates for name in (results.configuration.nominal, sample))
+    factors = np.nan_to_num(reweighting_factors(nominal.flavours(tagger)[0]), nan=1.0)
+    jets = apply_factors(templates.total(tagger)[0], factors)
+    squares = apply_factors(replace(templates, values=templates.squares).total(tagger)[0], factors**2)
+    quarks = results.factors.fractions[tagger]
+    forward, central = ((1 - quarks) if flavour == "quark" else quarks).T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        total = jets.sum(axis=-1, keepdims=True)
+        shares = jets / total
+        relative = (squares * (1 - 2 * shares) + shares**2 * squares.sum(axis=-1, keepdims=True)) / total**2
+        square = (central[:, None] ** 2) * relative[:, 0] + (forward[:, None] ** 2) * relative[:, 1]
+        errors: Float64[ndarray, "p x"] = np.sqrt(square) / np.abs(quarks[:, 0] - quarks[:, 1])[:, None]
+    return errors
 
 
 def plot_closure(results: Results, tagger: str, flavour: str) -> Figure:
@@ -479,6 +529,10 @@ def plot_closure(results: Results, tagger: str, flavour: str) -> Figure:
     settings = next(each for each in results.configuration.taggers if each.name == tagger)
     x = np.linspace(settings.low, settings.high, settings.bins + 1)
     data, simulation, label = results.efficiencies[tagger].shapes[:, :, FLAVOUR_NAMES.index(flavour)]
+    data_errors, simulation_errors = (
+        shape_errors(results, name, tagger, flavour)
+        for name in (results.configuration.data, results.configuration.nominal)
+    )
     edges = results.factors.pt_edges
     n_pt = len(edges) - 1
     columns = min(_ACROSS, n_pt)
@@ -495,7 +549,7 @@ def plot_closure(results: Results, tagger: str, flavour: str) -> Figure:
                 upper.set_visible(False)
                 lower.set_visible(False)
                 continue
-            shapes = _Shapes(x, data[p], simulation[p], label[p])
+            shapes = _Shapes(x, data[p], simulation[p], label[p], data_errors[p], simulation_errors[p])
             _draw_shapes(upper, shapes)
             _draw_ratios(lower, shapes)
             upper.set_title(f"{edges[p]:g} to {edges[p + 1]:g} GeV", fontsize=12, loc="left")
@@ -563,7 +617,11 @@ def _draw_shapes(axes: Axes, shapes: _Shapes) -> None:
     extracted = 100 * shapes.simulation
     axes.stairs(extracted, shapes.x, baseline=None, color=_EXTRACTED, linewidth=1.6, label="simulation, extracted")
     drawn = np.isfinite(data) & (np.nan_to_num(np.abs(data)) + np.nan_to_num(label) > 0)
-    axes.plot(shapes.centre[drawn], 100 * data[drawn], "o", color=_DATA, markersize=2.8, label="data, extracted")
+    error = 100 * shapes.simulation_error
+    band: Any = {"fill": True, "color": _EXTRACTED, "alpha": 0.2, "linewidth": 0}
+    axes.stairs(np.nan_to_num(extracted + error), shapes.x, baseline=np.nan_to_num(extracted - error), **band)
+    points: Any = {"fmt": "o", "color": _DATA, "markersize": 2.8, "elinewidth": 0.8, "label": "data, extracted"}
+    axes.errorbar(shapes.centre[drawn], 100 * data[drawn], np.nan_to_num(100 * shapes.data_error[drawn]), **points)
     axes.axhline(0, color=_LINE, linewidth=0.7, zorder=0)
     low, high = axes.get_ylim()
     peak = 100 * shapes.peak
@@ -575,10 +633,13 @@ def _draw_ratios(axes: Axes, shapes: _Shapes) -> None:
     """Draw the extracted shapes over the shape by label, where that is large enough."""
     enough = np.nan_to_num(shapes.label) > _ENOUGH * shapes.peak
     with np.errstate(divide="ignore", invalid="ignore"):
-        of_simulation, of_data = (
-            np.where(enough, shape / shapes.label, np.nan) for shape in (shapes.simulation, shapes.data)
+        of_simulation, of_data, data_error, simulation_error = (
+            np.where(enough, values / shapes.label, np.nan)
+            for values in (shapes.simulation, shapes.data, shapes.data_error, shapes.simulation_error)
         )
     axes.axhline(1, color=_LINE, linewidth=0.9, zorder=0)
     axes.hlines(of_simulation, shapes.x[:-1], shapes.x[1:], color=_EXTRACTED, linewidth=1.8)
-    axes.plot(shapes.centre, of_data, "o", color=_DATA, markersize=2.8)
+    low, high = of_simulation - simulation_error, of_simulation + simulation_error
+    axes.stairs(high, shapes.x, baseline=low, fill=True, color=_EXTRACTED, alpha=0.2, linewidth=0)
+    axes.errorbar(shapes.centre, of_data, data_error, fmt="o", color=_DATA, markersize=2.8, elinewidth=0.8)
     axes.set_ylim(0.4, 1.6)

@@ -11,14 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from beampipe.calibration.config import REGIONS, Style
 from beampipe.calibration.exports.corrections import Above
 from beampipe.calibration.exports.write import write_exports
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, FactorKey
-from beampipe.calibration.report import figures, tables
+from beampipe.calibration.report import control, figures, tables
 from beampipe.calibration.report.tables import TextTable
 from beampipe.calibration.results import Results, collect_results, key_name, other_samples, percent, point_name
 from beampipe.calibration.tasks.plan import Plan
-from beampipe.figures import save_figure
+from beampipe.figures import drawing, save_figure
 from beampipe.files import sweep, write_whole
 from beampipe.workflow import Input, Recipe, Store, Task, code_digest
 from beampipe.workflow.digests import NO_RESULT
@@ -47,8 +48,9 @@ class Picture:
     Attributes:
         name: name of the figure's files, without ending.
         alt: alternative text of the figure.
-        kind: section that the figure belongs to: scale factor, uncertainty, working points, closure or fractions.
-        tagger: name of the tagger that the figure is about.
+        kind: section that the figure belongs to: scale factor, uncertainty, working points, closure, fractions or
+            control.
+        tagger: name of the tagger that the figure is about; empty for all of them.
     """
 
     name: str
@@ -119,10 +121,11 @@ def write_all(results: Results, folder: Path, *, above: Above = "last", spread: 
         The files of the report, the page first.
     """
     drawn, texts, plots = list(figures_of(results)), list(_tables(results)), folder / "plots"
+    style = results.configuration.style
     paths = list(write_exports(results, folder, above))
     for table in texts:
         paths.append(write_whole(folder / "tables" / f"{table.name}.csv", partial(tables.write_csv, table)))
-    spread("drawing", [Task(picture.name, _draw, (draw, plots, picture.name)) for picture, draw in drawn])
+    spread("drawing", [Task(picture.name, _draw, (draw, plots, picture.name, style)) for picture, draw in drawn])
     for picture, _ in drawn:
         paths += figures.figure_paths(plots, picture.name)
     pictures = [picture for picture, _ in drawn]
@@ -149,6 +152,7 @@ def _write_page(
         pictures=by_kind,
         png=lambda picture: base64.b64encode((plots / f"{picture.name}.png").read_bytes()).decode(),
         tables={table.name: table for table in texts},
+        normalisation=control.normalisation(results),
         dropped=list(tables.dropped_lines(results.factors)),
         weight_units={name: result.weight_units for name, result in results.samples.items()},
         provenance=TextTable("provenance", "Keys", ("artifact", "key"), tuple(results.provenance), labels=2),
@@ -184,13 +188,15 @@ def report_recipe(plan: Plan, above: Above = "last") -> Recipe:
     inputs = [Input("factors", plan.factors.key), Input("extract", plan.extract.key)]
     inputs += [item for part in plan.samples.values() for item in part.inputs]
     code = code_digest("beampipe.calibration.report.write", but=_NO_RESULT)
-    return Recipe("report", code, {"above": above, "style": STYLE, "template": TEMPLATE}, tuple(inputs), "report")
+    parameters = {"above": above, "style": STYLE, "template": TEMPLATE, "figures": plan.configuration.style}
+    return Recipe("report", code, parameters, tuple(inputs), "report")
 
 
 def figures_of(results: Results) -> Figures:
     """The figures of a report, the main one first: description and drawing function of each."""
+    every = results.configuration.style.figures == "all"
     for tagger in results.factors.taggers:
-        for number, wp in enumerate(results.factors.working_points):
+        for number, wp in enumerate(results.factors.working_points if every else results.factors.working_points[:1]):
             for flavour, quantity in figures.HEADLINES:
                 key = FactorKey(tagger, wp, flavour, quantity)
                 what = f"the {flavour} {quantity} scale factor against jet pT, {tagger}, working point {percent(wp)}"
@@ -211,6 +217,18 @@ def figures_of(results: Results) -> Figures:
             yield picture, partial(figures.plot_closure, results, tagger, flavour)
         alt = f"Steps: fractions of quarks in forward and central jets against jet pT, their difference, {tagger}"
         yield Picture(f"fractions_{tagger}", alt, "fractions", tagger), partial(figures.plot_fractions, results, tagger)
+    alt = "Jets against pT in both regions: points of data, stacks of simulation by flavour, and their ratio"
+    yield Picture("spectra", alt, "control", ""), partial(control.plot_spectra, results)
+    alt = "Curves: rejection of gluons against efficiency of quarks by label, all taggers, in bins of pT"
+    yield Picture("separation", alt, "control", ""), partial(control.plot_separation, results)
+    for tagger in results.factors.taggers:
+        for region, name in enumerate(REGIONS):
+            alt = f"{tagger} of {name} jets in bins of pT: data, stacks of simulation by flavour, and their ratio"
+            picture = Picture(f"stacks_{tagger}_{name}", alt, "control", tagger)
+            yield picture, partial(control.plot_stacks, results, tagger, region)
+        alt = f"Steps: re-weighting factors of central jets against {tagger} in bins of pT, by quarks and by gluons"
+        picture = Picture(f"reweighting_{tagger}", alt, "control", tagger)
+        yield picture, partial(control.plot_reweighting, results, tagger)
 
 
 def _tables(results: Results) -> Iterator[TextTable]:
@@ -230,8 +248,11 @@ def _tables(results: Results) -> Iterator[TextTable]:
     yield tables.cost_table(results)
 
 
-def _draw(draw: Callable[[], Figure], folder: Path, name: str) -> None:
-    save_figure(draw(), *figures.figure_paths(folder, name), settings=figures.REPORT_STYLE)
+def _draw(draw: Callable[[], Figure], folder: Path, name: str, style: Style) -> None:
+    figure = draw()
+    with drawing(figures.REPORT_STYLE):
+        figures.add_labels(figure, style)
+    save_figure(figure, *figures.figure_paths(folder, name), settings=figures.REPORT_STYLE)
 
 
 def _read_made(folder: Path) -> tuple[str, dict[Path, int]]:

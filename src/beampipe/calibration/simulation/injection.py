@@ -7,7 +7,7 @@ bias of the method remains. If they are made from an independent sample, they ac
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -96,17 +96,14 @@ def inject(
         UnknownNameError: no injection has that name.
         FileError: a file is not of simulation, is incomplete or has another layout.
     """
-    if isinstance(injection, str):
-        if injection not in INJECTIONS:
-            raise UnknownNameError("injection", injection, INJECTIONS)
-        injection = INJECTIONS[injection]
+    injection = _injection(injection)
     out = []
     for path in source:
         book, events = read_bookkeeping(path), read_ntuple(path)
         if events.jet_label is None or events.weight is None:
             message = f"{path}: got data (no labels, no weights), expected simulation to make pseudo-data from"
             raise FileError(message, path=path)
-        name = dataset or f"{book['dataset']}_{injection.name}"
+        name = dataset or _dataset(book, injection)
         settings = json.loads(book["settings"]) | {"injection": asdict(injection), "injection_seed": seed}
         book |= {
             "dataset": name,
@@ -119,6 +116,37 @@ def inject(
         out.append(new)
         progress(new)
     return out
+
+
+def injected_paths(source: Sequence[Path], folder: Path, injection: Injection | str) -> list[Path]:
+    """The files that `inject` writes.
+
+    Args:
+        source: files of one simulated sample.
+        folder: where the new files go.
+        injection: the injection, or a name of `INJECTIONS`.
+
+    Raises:
+        UnknownNameError: no injection has that name.
+        FileError: a file is incomplete or has another layout.
+    """
+    injection = _injection(injection)
+    books = [read_bookkeeping(path) for path in source]
+    return [folder / file_name(_dataset(book, injection), book["slice"], book["file_number"]) for book in books]
+
+
+def _injection(injection: Injection | str) -> Injection:
+    """An injection, by its name if one is given."""
+    if isinstance(injection, Injection):
+        return injection
+    if injection not in INJECTIONS:
+        raise UnknownNameError("injection", injection, INJECTIONS)
+    return INJECTIONS[injection]
+
+
+def _dataset(book: Mapping[str, Any], injection: Injection) -> str:
+    """Name of the new dataset, unless another one is given."""
+    return f"{book['dataset']}_{injection.name}"
 
 
 def altered(events: Events, injection: Injection, seed: int) -> Events:

@@ -23,7 +23,7 @@ from beampipe.calibration.layout import (
     VARIED_N_TRK,
 )
 from beampipe.errors import FileError, ShapeError
-from beampipe.files import replacing
+from beampipe.files import MARK, replacing
 
 EVENTS_PER_BASKET: Final = 50_000
 """Events per basket of a file. Readers take whole baskets, so they read multiples of this."""
@@ -151,10 +151,11 @@ def write_ntuple(path: Path, events: Events, bookkeeping: Mapping[str, Any]) -> 
                 n_weights = np.full(len(block), block.weight.shape[1], dtype=np.int64)
                 table["weight"] = ak.unflatten(block.weight.ravel(), n_weights)
             if start == 0:
-                tree = file.mktree(EVENTS, {name: _kind(column) for name, column in table.items()})
+                tree = file.mktree(EVENTS, {name: _kind(column) for name, column in table.items()}, title=MARK)
             tree.extend(table)
         entry = {name: _entry(kind, bookkeeping[name]) for name, kind in BOOKKEEPING_BRANCHES.items()}
-        file.mktree(BOOKKEEPING, {name: _kind(column) for name, column in entry.items()}).extend(entry)
+        kinds = {name: _kind(column) for name, column in entry.items()}
+        file.mktree(BOOKKEEPING, kinds, title=MARK).extend(entry)
 
 
 def read_bookkeeping(path: Path) -> dict[str, Any]:

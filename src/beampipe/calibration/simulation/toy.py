@@ -345,6 +345,19 @@ _VERSION: Final = 1
 """Version of the toy's laws, kept in its files."""
 
 
+def toy_paths(folder: Path, files: int, *, slices: int, dataset: str = "toy") -> list[list[Path]]:
+    """The files of a toy by slice: files are shared evenly, the first slices get one more.
+
+    Args:
+        folder: output folder.
+        files: number of files in all slices together.
+        slices: number of slices; 1 for data.
+        dataset: name of the dataset in the files.
+    """
+    shares = [files // slices + (number < files % slices) for number in range(slices)]
+    return [[folder / file_name(dataset, number, k) for k in range(share)] for number, share in enumerate(shares)]
+
+
 def simulate_toy(
     folder: Path,
     events: int,
@@ -387,9 +400,9 @@ def simulate_toy(
         )
     data, paths = kind == "data", []
     settings = {"generator": "toy", "version": _VERSION, "seed": seed, "kind": kind, "model": asdict(model)}
-    for slice_number, part in enumerate(parts):
-        # Events are shared by the slices' shares, files evenly, the first slices one more.
-        n_files = files // len(parts) + (slice_number < files % len(parts))
+    wanted = toy_paths(folder, files, slices=len(parts), dataset=dataset)
+    for slice_number, part in enumerate(parts):  # events are shared by the slices' shares
+        n_files = len(wanted[slice_number])
         edges = np.linspace(0, round(events * part.share), n_files + 1).round().astype(int).tolist()
         for file_number, (first, last) in enumerate(pairwise(edges)):
             seeds = np.random.SeedSequence([seed, data, slice_number, file_number])
@@ -416,7 +429,7 @@ def simulate_toy(
                 weight_names=("nominal",) if data else toy_weight_names(n_weights),
                 settings=settings | {"slice": asdict(part)},
             )
-            path = folder / file_name(dataset, slice_number, file_number)
+            path = wanted[slice_number][file_number]
             write_ntuple(path, drawn, bookkeeping)
             paths.append(path)
             progress(path)

@@ -48,7 +48,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> TrackerModel:
     events, jets = ([stranger(seed) for seed in seeds] for seeds in (range(18), range(100, 103)))
     model = learn_model(events, folder, Task("toy", effort=TINY), jets=jets, say=told.append)
     assert "layers, told by positions; no modules are known, so none are switched off in training" in told[0]
-    assert [line.split(":")[0] for line in told[1:]] == ["module_map", "fit", "exatrkx", "validation"]
+    assert [line.split(":")[0] for line in told[1:]] == ["training", "module_map", "fit", "exatrkx", "validation"]
     return model
 
 
