@@ -328,11 +328,16 @@ class Gateway:
             ConfigError: HAProxy rejects it, or a port is taken; the old one stays in force.
             ServiceUnavailableError: HAProxy does not answer.
         """
-        self._write(self.plan, self._folder / _FILE)
+        file = self._folder / _FILE
+        before = file.read_text(encoding="utf-8")
+        self._write(self.plan, file)
         # Not by a signal: during a reload, another signal to the master is lost or kills it. Commands are queued.
         answer = self._master.ask("reload", _RELOAD)
         self._reloads += 1  # also if it failed: meanwhile HAProxy may have answered nobody
         if not answer.startswith("Success=1"):
+            with replacing(file) as part:  # the one in force, by which it starts on a full disk
+                part.touch(mode=0o600)
+                part.write_text(before, encoding="utf-8")
             alerts = [line.partition(" : ")[2] for line in answer.splitlines() if "[ALERT]" in line]
             raise ConfigError(f"gateway: got a configuration that HAProxy does not load: {' '.join(alerts)}")
 
