@@ -29,7 +29,7 @@ def test_what_is_refused_before_the_server_says_so_as_the_server_does(proxied: T
     answer = raw_answer(proxied.ports.http, post(b"{}", "/v2/repository/index"))
     head, _, body = answer.partition(b"\r\n\r\n")
     assert b"content-type: application/json" in head
-    assert body.startswith(b'{"error":"shield: got a path that is not for everybody, expected')
+    assert body.startswith(b'{"error":"proxy: got a path that is not for everybody, expected')
 
 
 @pytest.mark.parametrize("attack", ATTACKS[:6], ids=[attack.name for attack in ATTACKS[:6]])

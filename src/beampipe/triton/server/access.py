@@ -333,7 +333,7 @@ class ReverseProxy:
         connection = http.client.HTTPConnection(self._address, timeout=1.0)
         try:
             connection.request("GET", "/")
-            return b"shield" in connection.getresponse().read()
+            return b"proxy: " in connection.getresponse().read()
         except (OSError, http.client.HTTPException):
             return False
         finally:
