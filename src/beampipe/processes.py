@@ -236,7 +236,7 @@ def _follow_parent() -> None:
     """End this process when its parent has ended: a killed parent cannot tell its workers to stop."""
     if (parent := parent_process()) is not None:
         parent.join()
-    os._exit(1)
+        os._exit(1)
 
 
 def end_on_interrupts() -> None:
