@@ -34,11 +34,12 @@ WITHOUT_JSON: Final = {  # what a command prints, in place of a result
     "serves until it is ended": {
         *("beampipe serve", "beampipe fleet gateway", "beampipe fleet job", "beampipe fleet sidecar"),
         *("beampipe fleet run", "beampipe fleet member", "beampipe analysisops tools", "beampipe analysisops serve"),
-        *("beampipe analysisops agent", "beampipe analysisops green"),
+        *("beampipe analysisops agent", "beampipe analysisops green", "beampipe triton run"),
     },
     "a note on what it wrote or did": {
         *("beampipe tracking simulate", "beampipe tracking example"),
         *("beampipe tracking display", "beampipe serving load", "beampipe serving unload"),
+        *("beampipe triton load", "beampipe triton unload"),
         *("beampipe serving export", "beampipe serving engine install", "beampipe fleet down", "beampipe fleet drain"),
         *("beampipe fleet resume", "beampipe fleet token revoke", "beampipe calibration init"),
         *("beampipe calibration toy", "beampipe calibration inject", "beampipe analysisops sample"),

@@ -220,7 +220,10 @@ MinHits = Annotated[
 
 _Jets = Annotated[
     list[Path] | None,
-    typer.Option(help="Events of the same detector with hard jets: the efficiency in their cores is measured, too."),
+    typer.Option(
+        help="File of events of the same detector with hard jets, to measure the efficiency in their cores;"
+        " may be given several times."
+    ),
 ]
 
 _ForceTraining = Annotated[
@@ -557,9 +560,9 @@ def demo(
     from beampipe.tracking.finders import named_finders
 
     check_folder_outputs(output, DEMO_FILES, force=force, marks=[EVALUATION_MARK])
-    say("takes about 15 s on two idle cores", err=True)
     events, names = shipped_events(mu), pipeline or list(DEMO_PIPELINES)
     finders = named_finders(names, threads=threads, model=tracker_model)
+    say("takes about 15 s on two idle cores", err=True)
     sample = f"shipped events, ttbar with mu = {mu}" if mu else "shipped events, one soft collision each"
     with bar("events") as step:
         result = evaluate(finders, events, sample=sample, threads=threads, progress=step)
