@@ -22,6 +22,7 @@ EXTRA_OF: Final = {
     "formats": "tracking",
     "serving": "serving",
     "pipeline": "serving",
+    "supervisor": "serving",
     "fleet": "fleet",
     "fleet_kubernetes": "fleet",
     "fleet_releases": "fleet",
@@ -122,7 +123,7 @@ SMALLER: Final = {
 
 NOT_HERE: Final = {
     "/beampipe[tracking": "needs an engine of containers",
-    "tritonserver --": "needs an engine of containers",
+    "tritonserver --": "needs a Triton of the user, or an engine of containers",
     "pip install": "the environment has it",
     "-m venv": "the environment is there",
     "model.toml": "needs a language model",
