@@ -359,6 +359,8 @@ def _key(cursor: _Cursor) -> Key:
     (seek,) = cursor.take(number)
     cursor.take(number)
     kind, name = cursor.text(), cursor.text()
+    if cursor.at > begin + key_size:  # of a damaged file; without an end, such keys would fill the memory
+        raise UnknownKindError("a key that is longer than its size")
     cursor.at = begin + key_size
     return Key(name, cycle, kind, seek, size, key_size, n_unpacked)
 
