@@ -43,7 +43,7 @@ GROUND: Final = "#ffffff", "#12161d"
 
 def ground(*, dark: bool = False) -> Any:
     """Settings of matplotlib for figures on a light or a dark ground."""
-    from cycler import cycler
+    from matplotlib.rcsetup import cycler
 
     inked = ("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color")
     grounds = ("figure.facecolor", "axes.facecolor", "savefig.facecolor")

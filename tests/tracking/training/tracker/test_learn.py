@@ -32,7 +32,7 @@ from beampipe.tracking.training.tracker_model import (
 from beampipe.tracking.training.windows import WINDOW_RECIPES
 from tests.tracking.training.toy import toy_event
 
-TINY = TrainingBudget("tiny", 0.005, 500, 3, 1, 2, 1, "seconds")
+TINY = TrainingBudget("tiny", 0.005, 500, 3, 1, 2, 3, "seconds")
 
 
 def stranger(seed: int) -> Event:
