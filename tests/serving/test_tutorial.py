@@ -201,7 +201,7 @@ def test_the_python_of_the_serving_page_runs(tmp_path: Path, engine: Engine) -> 
     shutil.copyfile(shipped_path(0), tmp_path / "events.parquet")
     export_repository(tmp_path / "models", named_models(ServingSettings(("exatrkx",))))
     with TritonServer(ServerSettings(tmp_path / "models", triton=engine.folder, supervise=False)) as server:
-        assert code.count("127.0.0.1:8001") == 3
+        assert code.count("127.0.0.1:8001") == 4
         # The nodes of the page are nowhere, which is what its fallback is for.
         code = code.replace("127.0.0.1:8001", server.grpc_url).replace("node1:8001", "127.0.0.1:1")
         printed = run(tmp_path, "-c", code.replace("node2:8001", "127.0.0.1:2")).splitlines()

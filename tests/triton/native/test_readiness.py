@@ -10,7 +10,7 @@ import pytest
 
 import beampipe
 
-SOURCE = Path(beampipe.__path__[0])
+SOURCE = Path(beampipe.__file__).parent
 
 COMPILER = shutil.which("c++")
 

@@ -203,12 +203,12 @@ def stop_fleet(specification: Path, folder: Path | None = None) -> str:
     run = run_folder_of(fleet.name, folder)
     if (reconciler := daemon_pid(run)) is not None:
         waiting = [reconciler]
+        parent = processes.parent(reconciler)
+        if parent is not None and processes.arguments(parent) == processes.arguments(reconciler):  # restarts it
+            waiting.append(parent)
         try:
             send_command(run.socket, {"do": "down"}, _ANSWER)
         except (ServiceUnavailableError, DeadlineError):  # its control socket is not open, or it hangs
-            parent = processes.parent(reconciler)
-            if parent is not None and processes.arguments(parent) == processes.arguments(reconciler):  # restarts it
-                waiting.append(parent)
             for pid in reversed(waiting):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM)
