@@ -147,9 +147,9 @@ def show_event(
     fake = fake_tracks(event, tracks, drawn.min_track_hits)
     suffix = Path(path).suffix
     if suffix in (".png", ".pdf", ".svg"):
-        draw_event(path, event, tracks, track_is_fake=fake, min_pt=min_pt, detector=detector)
+        draw_event(path, event, tracks, track_is_fake=fake, min_pt=min_pt, detector=drawn)
     elif suffix == ".html":
-        write_html(path, event, tracks, track_is_fake=fake, min_pt=min_pt, detector=detector)
+        write_html(path, event, tracks, track_is_fake=fake, min_pt=min_pt, detector=drawn)
     elif suffix == ".json":
         write_phoenix(path, [event], [tracks], track_is_fake=[fake], min_pt=min_pt, field=drawn.field)
     else:
@@ -163,24 +163,26 @@ def event_figure(
     from beampipe.tracking.display.figure import plot_event
 
     show_truth = tracks is None if show_truth is None else show_truth
-    shown_tracks, fake = _tracks_and_fakes(event, tracks, detector)
-    return plot_event(event, shown_tracks, fake, show_truth=show_truth, detector=detector, **options)
+    drawn = drawn_detector(detector, event.hits)
+    shown_tracks, fake = _tracks_and_fakes(event, tracks, drawn.min_track_hits)
+    return plot_event(event, shown_tracks, fake, show_truth=show_truth, detector=drawn, **options)
 
 
 def event_page(event: Event, tracks: Tracks | None, *, detector: DetectorChoice, **options: Any) -> Page:
     """The page of `Event.display`."""
     from beampipe.tracking.display.page import draw_page
 
-    shown_tracks, fake = _tracks_and_fakes(event, tracks, detector)
-    return draw_page(event, shown_tracks, fake, detector=detector, **options)
+    drawn = drawn_detector(detector, event.hits)
+    shown_tracks, fake = _tracks_and_fakes(event, tracks, drawn.min_track_hits)
+    return draw_page(event, shown_tracks, fake, detector=drawn, **options)
 
 
 def _tracks_and_fakes(
-    event: Event, tracks: Tracks | None, detector: DetectorChoice
+    event: Event, tracks: Tracks | None, min_track_hits: int
 ) -> tuple[Tracks, Bool[ndarray, " n_tracks"] | None]:
     """The tracks (empty `Tracks` for None), and which of them are fake."""
     if tracks is None:
         return Tracks(np.full(len(event.hits), NO_TRACK, np.int64)), None
     if len(tracks.track_id) != len(event.hits):  # the drawing functions refuse tracks of another event
         return tracks, None
-    return tracks, fake_tracks(event, tracks, drawn_detector(detector, event.hits).min_track_hits)
+    return tracks, fake_tracks(event, tracks, min_track_hits)

@@ -15,9 +15,6 @@ from beampipe.plugins import plugin_names
 from beampipe.tracking.evaluation.matching import MIN_TRACK_HITS
 from beampipe.tracking.models import TrackerModel, load_model, shipped_models
 
-DetectorChoice = str | Path | TrackerModel | None
-"""A tracker model, its name or folder; a detector's TOML file or plug-in; None for a shipped model that fits."""
-
 MIN_ON_LAYERS: Final = 0.95
 """Share of the hits on the layers of a shipped model from which on an event is taken for one of its detector."""
 
@@ -55,11 +52,15 @@ class DrawnDetector:
         return np.stack([first, last], axis=1)
 
 
+DetectorChoice = str | Path | TrackerModel | DrawnDetector | None
+"""A tracker model, its name or folder; a detector's TOML file or plug-in; None for a shipped model that fits."""
+
+
 def drawn_detector(detector: DetectorChoice, hits: Hits) -> DrawnDetector:
     """The detector that is drawn with an event; one without layers if it is unknown.
 
     Args:
-        detector: the detector, or None to compare the hits with the shipped models.
+        detector: the detector, or None to compare the hits with the shipped models; a `DrawnDetector` is returned.
         hits: hits of the event.
 
     Raises:
@@ -67,6 +68,8 @@ def drawn_detector(detector: DetectorChoice, hits: Hits) -> DrawnDetector:
         FileError: the model or the TOML file cannot be read.
         ConfigError: the TOML file describes no detector.
     """
+    if isinstance(detector, DrawnDetector):
+        return detector
     if detector is None:
         models = (load_model(name) for name in shipped_models())
         fitting = (model for model in models if share_on_layers(hits, model.layout.boxes) >= MIN_ON_LAYERS)
