@@ -25,11 +25,8 @@ _ERROR: Final = 2
 INTERRUPTED: Final = 130
 """Exit code of an interrupted command, the one that a shell reports for SIGINT."""
 
-_TERMINATED: Final = 143
-"""Exit code of a command that SIGTERM has ended, the one that a shell reports for it."""
-
-_ENDS: Final = {signal.SIGINT: (INTERRUPTED, "interrupted"), signal.SIGTERM: (_TERMINATED, "ended by SIGTERM")}
-"""Signals that end a command in order: its exit code, and the message."""
+_ENDS: Final = {signal.SIGINT: "interrupted", signal.SIGTERM: "ended by SIGTERM"}
+"""Signals that end a command in order, and the message; the exit code is the one that a shell reports for them."""
 
 
 _BROKEN_PIPE: Final = 1
@@ -68,8 +65,9 @@ def run(app: Callable[..., Any], name: str) -> NoReturn:
     except KeyboardInterrupt:
         code = INTERRUPTED
     if code == INTERRUPTED:
-        code, message = _ENDS[signal.Signals(interrupt.came or signal.SIGINT)]
-        typer.echo(f"{name}: {message}", err=True)
+        number = signal.Signals(interrupt.came or signal.SIGINT)
+        code = 128 + number
+        typer.echo(f"{name}: {_ENDS[number]}", err=True)
         # If the signal arrived inside `exec`, e.g. while a namedtuple was created, `python -m` would end by the signal.
         exec("")
     for number in _ENDS:
