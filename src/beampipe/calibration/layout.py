@@ -643,10 +643,21 @@ def likely_presets(trees: Mapping[str, Iterable[str]]) -> dict[str, float]:
     Args:
         trees: branches of each tree of the file, by the tree's name.
     """
-    shares, sizes = {}, {}
-    for name, lines in PRESETS.items():
-        wanted = {branch for branch in lines["branches"].values() if branch}
-        wanted |= set(lines.get("constituents", {}).values())
-        shares[name] = len(wanted & set(trees.get(lines["tree"], ()))) / len(wanted)
-        sizes[name] = len(wanted)
-    return dict(sorted(shares.items(), key=lambda item: (-item[1], -sizes[item[0]])))
+    shares = {name: preset_share(name, trees.get(lines["tree"], ())) for name, lines in PRESETS.items()}
+    return dict(sorted(shares.items(), key=lambda item: (-item[1], -len(_branches_of_preset(item[0])))))
+
+
+def preset_share(name: str, branches: Iterable[str]) -> float:
+    """Share of the branches of a preset that a tree has.
+
+    Args:
+        name: name of the preset.
+        branches: branches of the tree.
+    """
+    wanted = _branches_of_preset(name)
+    return len(wanted & set(branches)) / len(wanted)
+
+
+def _branches_of_preset(name: str) -> set[str]:
+    lines = PRESETS[name]
+    return {branch for branch in lines["branches"].values() if branch} | set(lines.get("constituents", {}).values())

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from beampipe.calibration.config import DijetSelection
-from beampipe.calibration.layout import Layout, likely_presets, preset_layout
+from beampipe.calibration.layout import Layout, likely_presets, preset_layout, preset_share
 from beampipe.calibration.ntuple.branches import file_errors, open_root
 from beampipe.calibration.ntuple.columns import EventSource
 from beampipe.calibration.ntuple.inspection import (
@@ -357,29 +357,29 @@ def _layout_of(path: Path, trees: Mapping[str, Any], preset: str, tree: str) -> 
     # A preset fits a tree of another name or folder, too: choose the preset by branches, of trees with most entries.
     best: tuple[tuple[float, int, int], str, str] | None = None
     for name, branches in by_tree.items():
-        for known in [preset] if preset else likely_presets({}):
-            share = likely_presets({preset_layout(known).tree: branches})[known]
-            own_name = name == preset_layout(known).tree
-            if not own_name and preset_layout(known).own_books:
+        for candidate in [preset] if preset else likely_presets({}):
+            layout, share = preset_layout(candidate), preset_share(candidate, branches)
+            own_name = name == layout.tree
+            if not own_name and layout.own_books:
                 continue
             rank = (share, int(own_name), int(chosen[name].num_entries))
             if (share >= LIKELY or preset) and (best is None or rank > best[0]):
-                best = rank, known, name
+                best = rank, candidate, name
     if best is not None:
-        _, known, name = best
-        changes: dict[str, Any] = {} if name == preset_layout(known).tree else {"tree": name}
-        layout = preset_layout(known, changes)
+        _, fitting, name = best
+        changes: dict[str, Any] = {} if name == preset_layout(fitting).tree else {"tree": name}
+        layout = preset_layout(fitting, changes)
         if not preset:
             absent = _absent(layout, by_tree[name])
             guesses = _guesses_in(path, chosen[name], layout) if absent else {}
             changes |= _as_tables({key: guess for key, guess in guesses.items() if key in absent})
-            layout = preset_layout(known, changes)
+            layout = preset_layout(fitting, changes)
         return layout, changes
     # No preset fits: guess columns, of the tree in which most are found, then of that with most entries.
     plain = preset_layout("ntuple")
-    found = {name: _guesses_in(path, each, plain) for name, each in chosen.items()}
-    name = max(found, key=lambda each: (len(found[each]), int(chosen[each].num_entries), len(by_tree[each])))
-    changes = {"tree": name, **_as_tables(found[name])}
+    guessed = {name: _guesses_in(path, each, plain) for name, each in chosen.items()}
+    name = max(guessed, key=lambda each: (len(guessed[each]), int(chosen[each].num_entries), len(by_tree[each])))
+    changes = {"tree": name, **_as_tables(guessed[name])}
     return preset_layout("ntuple", changes), changes
 
 
