@@ -157,15 +157,18 @@ class _RememberingFinder(InOneThread):
     @property
     def share(self) -> float:
         """Share of the hits of all events that are on tracks."""
-        labels = np.concatenate([tracks.track_id for _, tracks in self._found.values()] or [np.empty(0, np.int64)])
-        return float((labels != NO_TRACK).mean()) if len(labels) else 0.0
+        n_hits = sum(len(hits) for hits, _ in self._found.values())
+        return self._on_tracks() / n_hits if n_hits else 0.0
 
     @property
     def length(self) -> float | None:
         """Mean number of hits of the tracks of all events."""
         n_tracks = sum(tracks.n_tracks for _, tracks in self._found.values())
-        on_tracks = sum(int((tracks.track_id != NO_TRACK).sum()) for _, tracks in self._found.values())
-        return round(on_tracks / n_tracks, 3) if n_tracks else None
+        return round(self._on_tracks() / n_tracks, 3) if n_tracks else None
+
+    def _on_tracks(self) -> int:
+        """Number of hits of all events that are on tracks."""
+        return sum(int((tracks.track_id != NO_TRACK).sum()) for _, tracks in self._found.values())
 
 
 def _rate(passed: int, total: int) -> float | None:
