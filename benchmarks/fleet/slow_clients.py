@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -29,14 +30,16 @@ import numpy as np
 import tritonclient.grpc
 import tritonclient.http
 from fleets import CONSOLE, at_work, milliseconds, options_of, print_header, report, running, verdict
-from tests.triton.doublers import add_canary, write_model
-from tests.triton.slow_clients import KINDS, Kind, SlowClients
 from tritonclient.utils import InferenceServerException
 
 from beampipe.terminal import make_table
 from beampipe.triton.server.access import AccessSettings
 from beampipe.triton.server.launch import ServerSettings
 from beampipe.triton.server.server import TritonServer
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # slow clients and small models stand with the tests
+from tests.triton.doublers import add_canary, write_model
+from tests.triton.slow_clients import KINDS, Kind, SlowClients
 
 PROTOCOLS: Final = ("grpc", "http")
 WANTED_RATIO: Final = 1.5

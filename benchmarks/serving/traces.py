@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import sys
 import tempfile
 import time
 from contextlib import ExitStack, nullcontext
@@ -21,13 +22,15 @@ from typing import Final
 import beampipe.terminal.scripts  # noqa: F401
 
 import numpy as np
-from tests.triton.collector import collecting
 
 from beampipe.serving import TritonTrackFinder
 from beampipe.serving.models import ServingSettings, named_models
 from beampipe.serving.tracking_model import small_event
 from beampipe.terminal import console, make_table
 from beampipe.triton import ServerSettings, TelemetrySettings, TritonServer, export_repository, traced
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the collector stands with the tests
+from tests.triton.collector import collecting
 
 PARENT: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 OFF: Final = ("off", False)
