@@ -110,23 +110,21 @@ def test_its_counters_stand_among_the_metrics(server: TritonServer) -> None:
     wait_until(lambda: count() >= before + 20_000)
 
 
-def test_another_answer_than_that_of_numpy_is_not_served(engine: Engine, repository: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("word", "other", "message"),
+    [
+        pytest.param('"64"', '"32"', "the canary got another TOWERS", id="another answer than that of numpy"),
+        pytest.param('"N_PHI"', '"N_PSI"', "N_PHI: got no such parameter", id="a missing parameter"),
+    ],
+)
+def test_a_wrong_configuration_is_not_served(
+    engine: Engine, repository: Path, tmp_path: Path, word: str, other: str, message: str
+) -> None:
     changed = shutil.copytree(repository, tmp_path / "models")
     config = changed / "towers/config.pbtxt"
-    config.write_text(config.read_text().replace('"64"', '"32"'))
+    config.write_text(config.read_text().replace(word, other))
     with (
-        pytest.raises(BeampipeError, match="the canary got another TOWERS"),
-        TritonServer(ServerSettings(changed, triton=engine.folder)),
-    ):
-        pass
-
-
-def test_a_missing_parameter_is_named(engine: Engine, repository: Path, tmp_path: Path) -> None:
-    changed = shutil.copytree(repository, tmp_path / "models")
-    config = changed / "towers/config.pbtxt"
-    config.write_text(config.read_text().replace('"N_PHI"', '"N_PSI"'))
-    with (
-        pytest.raises(BeampipeError, match="N_PHI: got no such parameter"),
+        pytest.raises(BeampipeError, match=message),
         TritonServer(ServerSettings(changed, triton=engine.folder)),
     ):
         pass
