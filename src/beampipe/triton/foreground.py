@@ -150,7 +150,7 @@ def _show_until(ended: threading.Event, server: TritonServer, out: Console) -> N
 
 
 def _log(out: Console, text: str, style: str | None = None) -> None:
-    """Print a line after the time; one that finds no room on the disk must not end the server."""
+    """Print a line after the time. A full disk must not end the server: the line is lost then."""
     with suppress(OSError):
         out.print(f"{time.strftime('%H:%M:%S')} {text}", style=style, markup=False, soft_wrap=True)
 

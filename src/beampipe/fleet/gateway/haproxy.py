@@ -333,7 +333,7 @@ class Gateway:
         self._write(self.plan, file)
         # Not by a signal: during a reload, another signal to the master is lost or kills it. Commands are queued.
         answer = self._master.ask("reload", _RELOAD)
-        self._reloads += 1  # also if it failed: meanwhile HAProxy may have answered nobody
+        self._reloads += 1  # also if it failed: HAProxy may not have answered during it
         if not answer.startswith("Success=1"):
             with replacing(file) as part:  # the one in force, by which it starts on a full disk
                 part.touch(mode=0o600)
@@ -440,14 +440,14 @@ class Gateway:
             )
         switch = modes.get((TRIAL, OPEN))
         for name, slot in slots.items():
-            places = {backend: servers[backend, name] for backend in _BACKENDS}
-            ports = {backend: int(place["srv_port"]) for backend, place in places.items()}
-            address = Address(places[HTTP]["srv_addr"], ports[HTTP], ports[GRPC])
+            entries = {backend: servers[backend, name] for backend in _BACKENDS}
+            ports = {backend: int(entry["srv_port"]) for backend, entry in entries.items()}
+            address = Address(entries[HTTP]["srv_addr"], ports[HTTP], ports[GRPC])
             mode = modes[HTTP, name]
             agree = all(
-                (modes[backend, name], place["srv_addr"], ports[backend])
+                (modes[backend, name], entry["srv_addr"], ports[backend])
                 == (mode, address.host, _port(address, backend))
-                for backend, place in places.items()
+                for backend, entry in entries.items()
             )
             on_trial = switch is not None and self.plan.canary is not None and self.plan.canary.server == name
             if on_trial and (switch == "ready") != (mode == "ready"):
