@@ -173,7 +173,7 @@ def simulate(
 # beampipe tracking train, validate
 
 
-_Quick = Annotated[bool, typer.Option("--quick", help="Learn in two or three minutes, for a first look.")]
+_Quick = Annotated[bool, typer.Option("--quick", help="Learn in one to three minutes, for a first look.")]
 
 _Full = Annotated[bool, typer.Option("--full", help="Learn as long as the shipped models did.")]
 

@@ -76,7 +76,7 @@ BUDGETS: Final[Mapping[str, TrainingBudget]] = MappingProxyType(
     {
         effort.name: effort
         for effort in (
-            TrainingBudget("quick", 0.25, 2500, 20, 4, 6, 200, "a minute or two"),
+            TrainingBudget("quick", 0.25, 2500, 20, 4, 6, 200, "one to three minutes"),
             TrainingBudget("normal", 0.4, 4000, 60, 6, 10, 400, "half an hour"),
             TrainingBudget("full", 1.0, 5000, 160, 10, 24, 1000, "hours"),
         )
