@@ -169,7 +169,10 @@ def _add_layer(container: Any, name: str, volume: int, number: int, surfaces: li
 
 
 def _navigation_on_grid(layer: Layer) -> Any:
-    """Navigation that looks modules up in a grid; only the boundaries of the volume are all tried."""
+    """Navigation that looks modules up in a grid; only the boundaries of the volume are all tried.
+
+    As in the GenericDetector, a particle that runs along a cylinder, and so crosses it twice at one go, makes one hit.
+    """
     import acts
 
     policy = acts.SurfaceArrayNavigationPolicy
