@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from beampipe.fleet.gateway.access_log import Traffic
+from beampipe.fleet.monitoring.prometheus import Prometheus
 from beampipe.fleet.registry import Record
 
 STAGES = {"embed": 0.4, "connect": 1.9, "classify": 3.1, "segment": 0.6}
@@ -113,6 +114,15 @@ def traffic(servers: Sequence[str], rate: float = 40.0) -> Callable[[float], Ite
         yield from counted.metrics()
 
     return lines
+
+
+def start(prometheus: Prometheus) -> None:
+    """Start a Prometheus and wait until it answers."""
+    prometheus.launch()
+    deadline = time.monotonic() + 120
+    while not prometheus.is_ready():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def record(server: str, metrics: int, **other: Any) -> Record:

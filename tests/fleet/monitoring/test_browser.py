@@ -16,7 +16,7 @@ from beampipe.fleet.monitoring.page import PageServer
 from beampipe.fleet.monitoring.prometheus import Prometheus, find_prometheus, write_targets
 from beampipe.fleet.registry import Record, remove_record, write_record
 from beampipe.fleet.specification import MonitoringSettings, ServerGroup
-from tests.fleet.monitoring.exporters import Exporter, gateway, record, triton
+from tests.fleet.monitoring.exporters import Exporter, gateway, record, start, triton
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -117,7 +117,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
         )
         stack.enter_context(server)
         stack.callback(prometheus.stop)
-        prometheus.start()
+        start(prometheus)
         yield Made(folder / "watch", server, prometheus, folder / "registry", folder / "events", records)
 
 
@@ -213,5 +213,5 @@ def test_where_prometheus_ends_the_page_says_so(watched: Watched, made: Made) ->
     watched.page.locator("#missing").wait_for(state="visible")
     assert "No Prometheus runs" in watched.page.locator("#missing").inner_text()
     watched.wait_for(lambda: watched.row("cpu-0")[1:2] == ["ready"])
-    made.prometheus.start()
+    start(made.prometheus)
     watched.wait_for(lambda: watched.page.locator("#missing").is_hidden())

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 import pytest
 
 from beampipe import processes
-from beampipe.errors import ConfigError, ServiceError
+from beampipe.errors import ConfigError
 from beampipe.fleet import Fleet
 from beampipe.fleet.monitoring import prometheus
 from beampipe.fleet.monitoring.dashboard import grafana_dashboard
@@ -32,7 +32,7 @@ from beampipe.fleet.monitoring.prometheus import (
 from beampipe.fleet.run_folder import RunFolder
 from beampipe.fleet.specification import MonitoringSettings
 from beampipe.triton.server.haproxy import PublicPort
-from tests.fleet.monitoring.exporters import Exporter, gateway, record, traffic, triton
+from tests.fleet.monitoring.exporters import Exporter, gateway, record, start, traffic, triton
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def started(fleet: Fleet, tmp_path: Path) -> Iterator[Prometheus]:
     assert program is not None
     with Exporter(gateway({"cpu-0": "UP", "cpu-1": "DOWN"})) as status:
         prometheus = Prometheus(program, fleet, tmp_path / "watch", status_port=status.port)
-        prometheus.start()
+        start(prometheus)
         yield prometheus
         prometheus.stop()
     assert prometheus.pid is None
@@ -99,7 +99,7 @@ def test_every_query_of_the_dashboard_has_an_answer(fleet: Fleet, tmp_path: Path
     ):
         made = Prometheus(program, fleet, tmp_path / "watch", status_port=status.port, page_port=page.port)
         write_targets(tmp_path / "watch", {"cpu-0": record("cpu-0", server.port)})
-        made.start()
+        start(made)
         try:
             wait_for(lambda: all(asked(made, query) for query in queries))
             for level, server_name in (("gateway", ""), ("server", "cpu-0")):
@@ -118,12 +118,11 @@ def test_after_a_kill_it_goes_on_with_what_it_kept(started: Prometheus, tmp_path
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: started.pid is None)
     assert not started.is_ready()
-    started.start()
-    assert started.is_ready()
+    start(started)
     assert started.pid != pid
     with urllib.request.urlopen(f"{started.url}/api/v1/query?query=gateway:waiting:sum&time={before}") as reply:
         assert json.load(reply)["data"]["result"]
-    started.start()  # it runs: nothing happens
+    started.launch()  # it runs: nothing happens
     assert "--storage.tsdb.retention.time=15d" in processes.arguments(started.pid or 0)
 
 
@@ -171,7 +170,7 @@ def test_one_that_was_left_over_gives_way(started: Prometheus, fleet: Fleet, tmp
     assert prometheus_pids(folder) == {left}
     assert prometheus_pids(tmp_path) == set()
     other = Prometheus(program, fleet, folder)
-    other.start()
+    start(other)
     assert started.pid is None
     assert prometheus_pids(folder) == {other.pid}
     other.stop()
@@ -190,9 +189,15 @@ def test_a_port_that_is_taken_is_said(fleet: Fleet, tmp_path: Path) -> None:
     assert program is not None
     with socket.create_server(("127.0.0.1", 0)) as taken:
         settings = MonitoringSettings(prometheus_port=taken.getsockname()[1])
-        prometheus = Prometheus(program, replace(fleet, monitoring=settings), tmp_path / "watch")
-        with pytest.raises(ServiceError, match="address already in use"):
-            prometheus.start()
+        incidents = list[str]()
+        prometheus = Prometheus(program, replace(fleet, monitoring=settings), tmp_path / "watch", note=incidents.append)
+
+        def is_said() -> bool:
+            prometheus.update({})
+            return any("address already in use" in text for text in incidents)
+
+        wait_for(is_said)
+        prometheus.stop()
     assert prometheus.pid is None
     prometheus.stop()
 
