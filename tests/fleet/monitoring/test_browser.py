@@ -30,6 +30,27 @@ fetch("/fleet.json").catch(() => 0); new Image().src = "http://127.0.0.1:9/out.p
 """A display that tries to reach the page, its server and another machine."""
 
 
+TRAFFIC = {
+    "gateway": {
+        "state": "running",
+        "silent_s": 0.4,
+        "connections": 7,
+        "waiting": 3,
+        "requests": {"answered": 940, "refused": 60, "left": 1, "failed": 0},
+        "refused": {"token": 0, "rate": 60},
+        "per_s": 80.0,
+        "p50_ms": 7.5,
+        "p95_ms": 21.0,
+        "p99_ms": None,
+    },
+    "servers": {
+        "cpu-0": {"gateway": "UP", "per_s": 50.0, "p50_ms": 6.25, "p95_ms": 8.0, "p99_ms": 9.5, "waiting": 2},
+        "cpu-1": {"gateway": "DRAIN", "per_s": 0.0, "p50_ms": None, "p95_ms": None, "p99_ms": None, "waiting": 0},
+    },
+}
+"""What the gateway counts, as the process of a fleet gives it to the page."""
+
+
 @dataclass
 class Watched:
     """A page, and everything it said or asked for."""
@@ -95,7 +116,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
         records = {name: record(name, port) for name, port in ports.items()}
         write_targets(folder / "watch", records)
         server = PageServer(
-            fleet, folder / "registry", lambda: prometheus.url if prometheus.pid else None, events=folder / "events"
+            fleet,
+            folder / "registry",
+            lambda: prometheus.url if prometheus.pid else None,
+            events=folder / "events",
+            traffic=lambda: TRAFFIC,
         )
         stack.enter_context(server)
         stack.callback(prometheus.stop)
@@ -132,9 +157,12 @@ def test_numbers_lines_and_servers_are_those_of_the_fleet(watched: Watched) -> N
     assert watched.page.locator("#missing").is_hidden()
     assert watched.page.locator("#tiles > *").count() == len(TILES)
     assert watched.page.locator("#panels canvas").count() == len(PANELS)
-    assert watched.row("cpu-0")[:3] == ["cpu-0", "ready", "UP"]
-    assert watched.row("cpu-1")[2] == "DRAIN"
-    assert watched.row("cpu-0")[4:6] == ["8", "2"]
+    assert watched.row("cpu-0")[:8] == ["cpu-0", "ready", "UP", "50", "6.25", "8", "9.5", "2"]
+    assert watched.row("cpu-1")[2:8] == ["DRAIN", "0", "–", "–", "–", "0"]
+    assert watched.row("gateway")[:8] == ["gateway", "running", "", "80", "7.5", "21", "–", "3"]
+    assert watched.row("gateway")[-1] == (
+        "probe answered 0.4 s ago; 7 connections; requests: 940 answered, 60 refused (rate 60), 1 left, 0 failed"
+    )
     width = watched.page.evaluate("document.documentElement.scrollWidth")
     assert width <= 1200
     assert watched.messages == []

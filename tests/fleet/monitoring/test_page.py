@@ -79,7 +79,9 @@ def test_the_page_may_run_its_own_script_only(server: PageServer) -> None:
     status, headers, body = ask(server, "/")
     assert status == 200
     assert b"uPlot" in body
-    assert b"{{" not in body.replace(b"{{server}}", b"").replace(b"{{model}}", b"").replace(b"{{stage}}", b"")
+    for label in (b"server", b"model", b"stage", b"reason"):
+        body = body.replace(b"{{%s}}" % label, b"")
+    assert b"{{" not in body
     assert "default-src 'none'; script-src 'sha256-" in headers["Content-Security-Policy"]
     assert "http" not in headers["Content-Security-Policy"]
 
@@ -194,6 +196,20 @@ def test_states_are_those_of_the_registry(server: PageServer, tmp_path: Path) ->
     assert (seen["server"], seen["state"], seen["text"], seen["metrics"]) == ("cpu-0", "ready", "loads", 8002)
     assert seen["age"] < SILENCE
     assert b'beampipe_fleet_server_state{server="cpu-0",group="cpu",state="ready"} 1\n' in ask(server, "/metrics")[2]
+
+
+def test_the_traffic_of_the_gateway_is_on_the_page_and_among_the_metrics(fleet: Fleet, tmp_path: Path) -> None:
+    write_record(tmp_path / "registry", record("cpu-0", 8002))
+    traffic = {"gateway": {"state": "hangs"}, "servers": {"cpu-0": {"gateway": "DOWN", "state": "of the slot"}}}
+    with PageServer(
+        fleet, tmp_path / "registry", lambda: None, port=0, traffic=lambda: traffic, metrics=lambda: ["more 1"]
+    ) as server:
+        seen = json.loads(ask(server, "/fleet.json")[2])
+        assert seen["gateway"] == {"state": "hangs"}
+        assert (seen["servers"][0]["gateway"], seen["servers"][0]["state"]) == ("DOWN", "ready")
+        metrics = ask(server, "/metrics")[2].decode()
+    assert metrics.endswith("more 1\n")
+    assert "beampipe_fleet_server_state" in metrics
 
 
 def test_metrics_tell_one_state_for_each_server() -> None:

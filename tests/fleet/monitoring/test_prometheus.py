@@ -20,6 +20,7 @@ from beampipe import processes
 from beampipe.errors import ConfigError, ServiceError
 from beampipe.fleet import Fleet
 from beampipe.fleet.monitoring import prometheus
+from beampipe.fleet.monitoring.dashboard import grafana_dashboard
 from beampipe.fleet.monitoring.prometheus import (
     Monitoring,
     Prometheus,
@@ -31,7 +32,7 @@ from beampipe.fleet.monitoring.prometheus import (
 from beampipe.fleet.run_folder import RunFolder
 from beampipe.fleet.specification import MonitoringSettings
 from beampipe.triton.server.haproxy import PublicPort
-from tests.fleet.monitoring.exporters import Exporter, gateway, record, triton
+from tests.fleet.monitoring.exporters import Exporter, gateway, record, traffic, triton
 
 
 @pytest.fixture
@@ -84,6 +85,29 @@ def test_servers_come_and_go_without_a_reload(started: Prometheus, tmp_path: Pat
         wait_for(lambda: values(started, "up{job='triton'}") == {"cpu-0": 1})
     assert started.pid == pid
     wait_for(lambda: values(started, "fleet:servers_up:sum") == {"": 0})
+
+
+@pytest.mark.prometheus
+def test_every_query_of_the_dashboard_has_an_answer(fleet: Fleet, tmp_path: Path) -> None:
+    program = find_prometheus()
+    assert program is not None
+    queries = [target["expr"] for panel in grafana_dashboard()["panels"] for target in panel["targets"]]
+    with (
+        Exporter(triton(50.0, waiting=2)) as server,
+        Exporter(gateway({"cpu-0": "UP"})) as status,
+        Exporter(traffic(["cpu-0"])) as page,
+    ):
+        made = Prometheus(program, fleet, tmp_path / "watch", status_port=status.port, page_port=page.port)
+        write_targets(tmp_path / "watch", {"cpu-0": record("cpu-0", server.port)})
+        made.start()
+        try:
+            wait_for(lambda: all(asked(made, query) for query in queries))
+            for level, server_name in (("gateway", ""), ("server", "cpu-0")):
+                for share in (50, 95, 99):  # all took 8 ms: the bin from 7.9 to 10 ms
+                    assert 7.9 < values(made, f"{level}:latency_ms:p{share}")[server_name] <= 10.0
+            wait_for(lambda: values(made, "gateway:refusals:rate", "reason")["rate"] > 0)
+        finally:
+            made.stop()
 
 
 @pytest.mark.prometheus

@@ -67,6 +67,7 @@ class Tile:
 TILES: Final = (
     Tile("events", "Events", "/s", "fleet:events:rate"),
     Tile("latency", "Mean time", "ms", "fleet:latency_ms:mean"),
+    Tile("p99", "p99 at the gateway", "ms", "gateway:latency_ms:p99"),
     Tile("waiting", "Waiting requests", "", "all:waiting:sum"),
     Tile("up", "Servers up", "", "fleet:servers_up:sum"),
     Tile("down", "Servers down", "", "fleet:servers:count - fleet:servers_up:sum", bad=True),
@@ -95,6 +96,13 @@ PANELS: Final = (
         ),
     ),
     Panel(
+        "gateway_latency",
+        "Time at the gateway",
+        "Percentiles of the time of a request to a model, from its arrival at the gateway to its answer.",
+        "ms",
+        tuple(Line(f"gateway:latency_ms:p{share}", f"p{share}") for share in (50, 95, 99)),
+    ),
+    Panel(
         "waiting",
         "Waiting requests",
         "Requests that wait in each server, and in the gateway.",
@@ -111,9 +119,12 @@ PANELS: Final = (
     Panel(
         "server_latency",
         "Latency of each server",
-        "Mean time of a request in each server.",
+        "Mean time of a request in each server, and its percentiles at the gateway.",
         "ms",
-        (Line("server:latency_ms:mean", "{{server}}"),),
+        (
+            Line("server:latency_ms:mean", "{{server}}"),
+            *(Line(f"server:latency_ms:p{share}", f"{{{{server}}}}: p{share}") for share in (50, 95, 99)),
+        ),
     ),
     Panel(
         "working",
@@ -145,6 +156,13 @@ PANELS: Final = (
             Line("gateway:retries:rate", "sent once more"),
             Line("model:refused_events:rate", "{{model}}: other detector"),
         ),
+    ),
+    Panel(
+        "refusals",
+        "Refusals",
+        "Requests that the gateway refused, by reason.",
+        "/s",
+        (Line("gateway:refusals:rate", "{{reason}}"),),
     ),
 )
 """Plots over time."""

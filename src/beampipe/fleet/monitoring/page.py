@@ -11,7 +11,7 @@ import stat
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict
 from functools import partial
@@ -245,6 +245,8 @@ class Views:
         registry: folder of the registry.
         prometheus: function that gives the address of Prometheus, None while there is none.
         events: folder of the displays of events; None for none.
+        traffic: gives state and traffic, under ``gateway`` and, by name, under ``servers``.
+        metrics: gives further lines of metrics.
     """
 
     def __init__(
@@ -253,7 +255,11 @@ class Views:
         registry: Path,
         prometheus: Callable[[], str | None],
         events: Path | None,
+        traffic: Callable[[], Mapping[str, Any]],
+        metrics: Callable[[], Iterable[str]],
     ) -> None:
+        self._traffic = traffic
+        self._metrics = metrics
         self._fleet = fleet
         self._registry = registry
         self._prometheus = prometheus
@@ -272,8 +278,8 @@ class Views:
         if path == "/fleet.json":
             return _as_json(self._seen())
         if path == "/metrics":
-            metrics = fleet_metrics(read_records(self._registry), certificate_end(self._fleet.gateway))
-            return Answer(metrics.encode(), _METRICS)
+            states = fleet_metrics(read_records(self._registry), certificate_end(self._fleet.gateway))
+            return Answer((states + "".join(f"{line}\n" for line in self._metrics())).encode(), _METRICS)
         if path in _FORWARDED:
             return self._forwarded(path, query)
         if path == "/events/":
@@ -285,15 +291,21 @@ class Views:
         return Answer(b"nothing here\n", _TEXT, HTTPStatus.NOT_FOUND)
 
     def _seen(self) -> dict[str, Any]:
-        now = time.time()
+        now, traffic = time.time(), self._traffic()
         servers = [
-            {**asdict(record), "state": shown_state(record, now), "age": round(max(0.0, now - record.beat), 1)}
+            {
+                **traffic.get("servers", {}).get(record.server, {}),
+                **asdict(record),
+                "state": shown_state(record, now),
+                "age": round(max(0.0, now - record.beat), 1),
+            }
             for record in read_records(self._registry).values()
         ]
         url = self._prometheus()
         ready = url is not None and _asked(url, "/-/ready").status == HTTPStatus.OK
         return {
             "fleet": self._fleet.name,
+            "gateway": traffic.get("gateway"),
             "servers": servers,
             "prometheus": {"url": url, "ready": ready, "said": "" if ready else _missing(url)},
             "events": [display._asdict() for display in list_displays(self._events)],
@@ -346,11 +358,11 @@ class PageServer:
     """The server of the page of `beampipe fleet watch`, on loopback only.
 
     GET /                the page
-    GET /fleet.json      records of the servers, state of Prometheus, list of event displays
+    GET /fleet.json      gateway, records of the servers, state of Prometheus, list of event displays
     GET /api/v1/query    and /api/v1/query_range: forwarded to Prometheus
     GET /events/         list of event displays
     GET /events/NAME     an event display
-    GET /metrics         states of the servers, for Prometheus
+    GET /metrics         states of the servers and traffic of the gateway, for Prometheus
 
     Everything else is refused, and so are requests that a browser makes for another site's page.
 
@@ -360,6 +372,8 @@ class PageServer:
         prometheus: function that gives the address of Prometheus, ``http://127.0.0.1:PORT``, None while there is none.
         events: folder of event displays, written as HTML by other programs; None for none.
         port: port to listen on, 0 for a free one; None for the fleet's `page_port`.
+        traffic: gives state and traffic, under ``gateway`` and, by name, under ``servers``.
+        metrics: gives further lines of metrics.
 
     Raises:
         ServiceError: the port is taken.
@@ -373,9 +387,11 @@ class PageServer:
         *,
         events: Path | None = None,
         port: int | None = None,
+        traffic: Callable[[], Mapping[str, Any]] = dict,
+        metrics: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         wanted = fleet.monitoring.page_port if port is None else port
-        views = Views(fleet, registry, prometheus, events)
+        views = Views(fleet, registry, prometheus, events, traffic, metrics)
         try:
             self._server = _Server((LOOPBACK, wanted), partial(_Handler, views))
         except OSError as error:

@@ -14,7 +14,7 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
@@ -409,19 +409,36 @@ class Monitoring:
         folder: its run folder.
         status_port: port of the gateway's metrics.
         note: called with the text of each incident.
+        traffic: gives state and traffic of gateway and servers, for the page.
+        metrics: gives lines with metrics of the gateway's traffic.
 
     Raises:
         ConfigError: Prometheus is required but not installed.
     """
 
-    def __init__(self, fleet: Fleet, folder: RunFolder, status_port: int, note: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        folder: RunFolder,
+        status_port: int,
+        note: Callable[[str], None],
+        traffic: Callable[[], Mapping[str, Any]] = dict,
+        metrics: Callable[[], Iterable[str]] = tuple,
+    ) -> None:
         program = prometheus_program(fleet.monitoring)
         self._folder = folder.prometheus
         self._note = note
         self._pause = RestartPause()
         self._launched = False
         self._probe_at = self._hangs_at = 0.0  # times of the next probe, and from which on it hangs
-        self._page = PageServer(fleet, folder.registry, lambda: self.prometheus_url, events=folder.events)
+        self._page = PageServer(
+            fleet,
+            folder.registry,
+            lambda: self.prometheus_url,
+            events=folder.events,
+            traffic=traffic,
+            metrics=metrics,
+        )
         self._prometheus = None
         if program is not None:
             self._prometheus = Prometheus(

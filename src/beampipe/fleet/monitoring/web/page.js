@@ -63,43 +63,48 @@
     }));
   }
 
-  /** Numbers of each server, by its name. */
-  async function byServer(query) {
-    return new Map((await now(query)).map(({ metric, value }) => [metric.server, metric.state ?? Number(value[1])]));
+  /** Cells with the traffic of a server or of the gateway in the last minute. */
+  const traffic = row => ["per_s", "p50_ms", "p95_ms", "p99_ms", "waiting"].map(key => made("td", short(row[key]), "number"));
+
+  /** What the gateway has done since the fleet's process was started. */
+  function work({ connections, requests, refused, silent_s }) {
+    const reasons = Object.entries(refused).filter(([, count]) => count > 0).map(([reason, count]) => `${reason} ${count}`);
+    const ends = Object.entries(requests).map(([end, count]) => `${count} ${end}${end === "refused" && count ? ` (${reasons.join(", ")})` : ""}`);
+    const probe = silent_s === null ? "no probe answered yet" : `probe answered ${short(silent_s)} s ago`;
+    return `${probe}; ${connections} connections; requests: ${ends.join(", ")}`;
   }
 
-  async function showServers(servers, watched) {
-    const nothing = new Map();
-    const [gateway, events, latency, waiting] = watched
-      ? await Promise.all([
-          byServer('haproxy_server_status{proxy="http"} == 1'),
-          byServer("server:events:rate"),
-          byServer("server:latency_ms:mean"),
-          byServer("server:waiting:sum"),
-        ])
-      : [nothing, nothing, nothing, nothing];
-    at("servers").replaceChildren(...servers.map(server => {
+  function showServers({ gateway, servers }) {
+    const rows = servers.map(server => {
       const row = made("tr");
       row.dataset.server = server.server;
-      const inside = gateway.get(server.server);
       row.append(
         made("th", server.server),
         made("td", server.state === "silent" ? `silent for ${short(server.age)} s` : server.state, `state ${server.state}`),
-        made("td", inside ?? "–", inside ? `state ${inside}` : ""),
-        ...[events, latency, waiting].map(numbers => made("td", short(numbers.get(server.server)), "number")),
+        made("td", server.gateway ?? "–", server.gateway ? `state ${server.gateway}` : ""),
+        ...traffic(server),
         made("td", `${server.host}:${server.http}`),
         made("td", server.models.join(", ")),
         made("td", server.text),
       );
       return row;
-    }));
+    });
     if (servers.length === 0) {
-      const row = made("tr");
       const cell = made("td", "no server has said that it is there");
-      cell.colSpan = 9;
-      row.append(cell);
-      at("servers").replaceChildren(row);
+      cell.colSpan = 11;
+      rows.push(made("tr"));
+      rows[0].append(cell);
     }
+    if (gateway) {
+      const row = made("tr");
+      row.dataset.server = "gateway";
+      row.append(
+        made("th", "gateway"), made("td", gateway.state, `state ${gateway.state}`), made("td"), ...traffic(gateway),
+        made("td"), made("td"), made("td", work(gateway)),
+      );
+      rows.push(row);
+    }
+    at("servers").replaceChildren(...rows);
   }
 
   /** The displays that may be chosen; the shown one changes only when somebody chooses, or the newest is followed. */
@@ -143,10 +148,11 @@
     const fleet = await (await fetch("/fleet.json")).json();
     fleet.servers.forEach(server => colours.has(server.server) || colours.set(server.server, colours.size + 1));
     showDisplays(fleet.events);
+    showServers(fleet);
     let problem = fleet.prometheus.said;
     if (fleet.prometheus.ready) {
       try {
-        await Promise.all([showServers(fleet.servers, true), showTiles(), showAlerts(), showCharts()]);
+        await Promise.all([showTiles(), showAlerts(), showCharts()]);
       } catch (error) {
         problem = `Prometheus did not answer a question: ${error.message}`;
       }
@@ -154,7 +160,6 @@
     if (problem) {
       for (const tile of tiles) tile.number.replaceChildren("–");
       at("alerts").hidden = true;
-      await showServers(fleet.servers, false);
     }
     at("missing").textContent = problem;
     at("missing").hidden = !problem;
