@@ -70,6 +70,11 @@ class ManagedProcess:
         return running.pid if alive else None
 
     @property
+    def was_started(self) -> bool:
+        """Whether it was started or adopted, even if it has ended since."""
+        return self._running is not None
+
+    @property
     def exit_code(self) -> int | None:
         """Its exit code, as `subprocess.Popen.returncode`; None while it runs, and for an adopted process."""
         running = self._running

@@ -76,7 +76,7 @@ def ask_here(agent: Agent) -> Ask:
     def ask(request: TaskRequest, session: Session) -> Answer:
         try:
             return _answer(agent.solve(request, LocalTools(session)))
-        except Exception as error:  # an agent may raise anything
+        except (Exception, SystemExit) as error:  # an agent may raise anything
             return Answer(None, f"{type(error).__name__} in the agent: {error}")
 
     return ask
@@ -148,10 +148,11 @@ def assess(
     start = time.monotonic()
     answer = ask(request, session)
     seconds = time.monotonic() - start
-    entries = read_ledger(ledger, key)
+    entries: tuple[Entry, ...] = ()
     evidence = nothing
-    if not answer.error:
-        try:
+    try:
+        entries = read_ledger(ledger, key)
+        if not answer.error:
             evidence = evidence_of(answer.submission, session, prepared.hidden)
             graded = grade(
                 task,
@@ -164,9 +165,9 @@ def assess(
                 seed=seed,
                 prompt=request.prompt,
             ).to_json()
-        except Exception as error:
-            _log.exception("a submission for %s could not be graded", task.id)
-            answer = replace(answer, error=f"{type(error).__name__} while the submission was graded")
+    except Exception as error:
+        _log.exception("a submission for %s could not be graded", task.id)
+        answer = replace(answer, error=f"{type(error).__name__} while the submission was graded")
     if answer.error:
         graded = ungraded(
             answer.error, task_id=task.id, type=task.type, level=level, seed=str(seed), max_score=task.rubric.max_points

@@ -283,7 +283,7 @@ def demo_command(
     from beampipe.tracking.evaluation.results import EVALUATION_MARK
 
     check_folder_outputs(output, DEMO_FILES, force=force, marks=[EVALUATION_MARK])
-    say("takes about a minute on two idle cores", err=True)
+    say("takes about 30 s on two idle cores", err=True)
     result = run_serving_demo(
         output,
         model or DEMO_MODELS,

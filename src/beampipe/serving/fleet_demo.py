@@ -234,7 +234,7 @@ def fleet_demo_command(
 ) -> None:
     """Start a fleet, send it events, kill, hang and drain servers meanwhile, count what was lost, end."""
     check_folder_outputs(output, DEMO_FILES, force=force)
-    say("takes about a minute on two idle cores", err=True)
+    say("takes about 30 s on two idle cores", err=True)
     result = run_fleet_demo(output, lambda text: say(text, err=True))
     if as_json:
         print_json(result)

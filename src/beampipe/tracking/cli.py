@@ -562,7 +562,7 @@ def demo(
     check_folder_outputs(output, DEMO_FILES, force=force, marks=[EVALUATION_MARK])
     events, names = shipped_events(mu), pipeline or list(DEMO_PIPELINES)
     finders = named_finders(names, threads=threads, model=tracker_model)
-    say("takes about 15 s on two idle cores", err=True)
+    say("takes about 5 s on two idle cores", err=True)
     sample = f"shipped events, ttbar with mu = {mu}" if mu else "shipped events, one soft collision each"
     with bar("events") as step:
         result = evaluate(finders, events, sample=sample, threads=threads, progress=step)

@@ -192,7 +192,7 @@ def test_what_is_missing_is_said(folder: Path, tmp_path: Path) -> None:
         if "nop" in path.read_text():
             path.unlink()
     page = write_report(broken, tmp_path / "index.html").read_text()
-    assert "2 assessments of the plan are missing" in page
+    assert "2 assessments are missing" in page
     assert "2 × missing" in page
     assert read_run_data(broken).agents == ("scripted", "nop")
 

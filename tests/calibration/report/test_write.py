@@ -98,9 +98,7 @@ def test_a_report_that_is_not_whole_is_written_again(
     write_report(plan, store, tmp_path)
     assert len(calls) == 2
     assert not (tmp_path / "old.csv").exists()
-    write_report(plan, store, tmp_path, above="error")
-    assert len(calls) == 3
     (tmp_path / "made.json").write_text("{")
-    write_report(plan, store, tmp_path, above="error")
-    assert len(calls) == 4
+    write_report(plan, store, tmp_path)
+    assert len(calls) == 3
     assert json.loads((tmp_path / "made.json").read_text())["files"] == {PAGE: 4}

@@ -8,7 +8,6 @@ from typing import Final
 
 from beampipe.calibration.exports.archives import write_hepdata, write_root
 from beampipe.calibration.exports.corrections import (
-    Above,
     write_components,
     write_correction,
     write_covariance,
@@ -65,14 +64,12 @@ EXPORT_MARKS: Final = (
 """Texts near the begin of these files that identify them, for `beampipe.files.require_ours`."""
 
 
-def write_exports(results: Results, folder: Path, above: Above = "last") -> tuple[Path, ...]:
+def write_exports(results: Results, folder: Path) -> tuple[Path, ...]:
     """Write all files for other programs; returns their paths.
 
     Args:
         results: results of the calibration.
         folder: folder of the files.
-        above: behaviour of corrections above the last edge of pT: the last bin's value (``last``), or a failure
-            (``error``).
 
     Raises:
         MissingExtraError: correctionlib is not installed.
@@ -80,7 +77,7 @@ def write_exports(results: Results, folder: Path, above: Above = "last") -> tupl
     """
     factors = results.factors
     paths = [
-        write_whole(folder / CORRECTIONS, lambda path: write_correction(factors, path, above)),
+        write_whole(folder / CORRECTIONS, lambda path: write_correction(factors, path)),
         write_whole(folder / COVARIANCE, lambda path: write_covariance(factors, path)),
         write_whole(folder / ROOT, lambda path: write_root(results, path)),
         *write_joint(results.joint, folder),

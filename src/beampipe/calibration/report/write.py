@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from beampipe.calibration.config import REGIONS, Style
-from beampipe.calibration.exports.corrections import Above
 from beampipe.calibration.exports.write import write_exports
 from beampipe.calibration.method.factors import FLAVOUR_NAMES, FactorKey
 from beampipe.calibration.report import control, figures, tables
@@ -71,17 +70,13 @@ def in_turn(what: str, tasks: Sequence[Task[None]]) -> None:
         task.function(*task.arguments)
 
 
-def write_report(
-    plan: Plan, store: Store, folder: Path, *, above: Above = "last", spread: Spread = in_turn
-) -> tuple[Path, ...]:
+def write_report(plan: Plan, store: Store, folder: Path, *, spread: Spread = in_turn) -> tuple[Path, ...]:
     """Write the report of a calibration, unless the folder holds a report of the same results.
 
     Args:
         plan: plan of the calibration.
         store: store that holds its histograms, efficiencies and factors.
         folder: folder of the report; it is created if necessary.
-        above: behaviour of corrections above the last edge of pT: the last bin's value (``last``), or a failure
-            (``error``).
         spread: runs the tasks that draw figures, which take most of the time.
 
     Returns:
@@ -92,13 +87,13 @@ def write_report(
         MissingExtraError: a package that draws or writes is not installed.
         ConfigError: a source of uncertainty is called ``stat`` or ``total``.
     """
-    recipe = report_recipe(plan, above)
+    recipe = report_recipe(plan)
     before, sizes = _read_made(folder)
     if before == recipe.key and _whole(sizes):
         return tuple(sizes)
     (folder / _MADE).unlink(missing_ok=True)  # from here on the folder may contain files of two reports
     results = collect_results(plan, store)
-    every = write_all(results, folder, above=above, spread=spread)
+    every = write_all(results, folder, spread=spread)
     for path in set(sizes) - set(every):
         path.unlink(missing_ok=True)
     plain = {path.relative_to(folder).as_posix(): path.stat().st_size for path in every}
@@ -108,13 +103,12 @@ def write_report(
     return every
 
 
-def write_all(results: Results, folder: Path, *, above: Above = "last", spread: Spread = in_turn) -> tuple[Path, ...]:
+def write_all(results: Results, folder: Path, *, spread: Spread = in_turn) -> tuple[Path, ...]:
     """Write all files of a report.
 
     Args:
         results: results of the calibration.
         folder: folder of the report.
-        above: behaviour of corrections above the last edge of pT; see `write_report`.
         spread: runs the tasks that draw figures.
 
     Returns:
@@ -122,7 +116,7 @@ def write_all(results: Results, folder: Path, *, above: Above = "last", spread: 
     """
     drawn, texts, plots = list(figures_of(results)), list(_tables(results)), folder / "plots"
     style = results.configuration.style
-    paths = list(write_exports(results, folder, above))
+    paths = list(write_exports(results, folder))
     for table in texts:
         paths.append(write_whole(folder / "tables" / f"{table.name}.csv", partial(tables.write_csv, table)))
     spread("drawing", [Task(picture.name, _draw, (draw, plots, picture.name, style)) for picture, draw in drawn])
@@ -183,12 +177,12 @@ def _summary(results: Results) -> str:
     )
 
 
-def report_recipe(plan: Plan, above: Above = "last") -> Recipe:
+def report_recipe(plan: Plan) -> Recipe:
     """The recipe of a report. Its key is saved in the folder to detect an up-to-date report, not in the store."""
     inputs = [Input("factors", plan.factors.key), Input("extract", plan.extract.key)]
     inputs += [item for part in plan.samples.values() for item in part.inputs]
     code = code_digest("beampipe.calibration.report.write", but=_NO_RESULT)
-    parameters = {"above": above, "style": STYLE, "template": TEMPLATE, "figures": plan.configuration.style}
+    parameters = {"style": STYLE, "template": TEMPLATE, "figures": plan.configuration.style}
     return Recipe("report", code, parameters, tuple(inputs), "report")
 
 
