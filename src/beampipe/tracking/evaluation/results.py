@@ -171,9 +171,9 @@ def stage_time(stage: str, seconds: Sequence[float]) -> StageTime:
     return StageTime(stage, float(median), float(p95), float(np.mean(seconds)), len(seconds))
 
 
-_FORMAT: Final = "beampipe.evaluation/1"
+_FORMAT: Final = "beampipe.evaluation/2"
 
-EVALUATION_MARK: Final = f'"format": "{_FORMAT}"'
+EVALUATION_MARK: Final = '"format": "beampipe.evaluation/'
 """Text near the begin of the JSON file of an evaluation."""
 
 _FEW: Final = 3
