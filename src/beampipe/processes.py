@@ -70,6 +70,11 @@ class ManagedProcess:
         return running.pid if alive else None
 
     @property
+    def was_started(self) -> bool:
+        """Whether it was started or adopted, even if it has ended since."""
+        return self._running is not None
+
+    @property
     def exit_code(self) -> int | None:
         """Its exit code, as `subprocess.Popen.returncode`; None while it runs, and for an adopted process."""
         running = self._running
@@ -199,8 +204,15 @@ def worker_pool(workers: int, **options: Any) -> Iterator[WorkerPool]:
     from concurrent.futures import ProcessPoolExecutor
 
     executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _enter_worker, **options)
-    with executor, ending_workers():
-        yield WorkerPool(executor)
+    with executor:
+        try:
+            with ending_workers():
+                yield WorkerPool(executor)
+        except BaseException:
+            # A worker may have ended in the middle of a result. Its reader, for which the block would wait, sees that
+            # no more will come when nobody can write any more.
+            executor._result_queue._writer.close()  # type: ignore[attr-defined]
+            raise
 
 
 @contextmanager

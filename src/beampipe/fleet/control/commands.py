@@ -33,24 +33,19 @@ def status_of(reconciler: Reconciler) -> dict[str, Any]:
     for server in list(reconciler.servers.values()):
         record = reconciler.records.get(server.name)
         said = record if server.describes(record) else None
-        slot = reconciler.slot_state(server)
         servers.append(
             {
                 "server": server.name,
                 "group": server.group,
                 "wish": server.desired_state,
                 "state": said.state if said is not None else "starting" if server.pid else "dead",
-                "gateway": "-" if slot is None else slot.status,
                 "pid": server.pid,
-                "address": None if slot is None or slot.mode == "maint" else list(slot.address or ()),
                 "metrics": None if said is None else said.metrics,
                 "models": [] if said is None else list(said.models),
                 "digest": server.digest,
                 "starts": server.starts,
-                "running": 0 if slot is None else slot.running,
-                "waiting": 0 if slot is None else slot.waiting,
-                "answered": 0 if slot is None else slot.answered,
                 "log": str(server.log),
+                **reconciler.slot_status(server),
             }
         )
     return {
@@ -58,8 +53,7 @@ def status_of(reconciler: Reconciler) -> dict[str, Any]:
         "folder": str(reconciler.folder.path),
         "time": time.time(),
         "gateway": {
-            "pid": reconciler.gateway.pid,
-            "state": reconciler.actual.gateway.condition,
+            **reconciler.gateway_status(),
             "host": gateway.host,
             "port": gateway.port,
             "tls": gateway.tls is not None,
