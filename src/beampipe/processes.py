@@ -204,8 +204,15 @@ def worker_pool(workers: int, **options: Any) -> Iterator[WorkerPool]:
     from concurrent.futures import ProcessPoolExecutor
 
     executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _enter_worker, **options)
-    with executor, ending_workers():
-        yield WorkerPool(executor)
+    with executor:
+        try:
+            with ending_workers():
+                yield WorkerPool(executor)
+        except BaseException:
+            # A worker may have ended in the middle of a result. Its reader, for which the block would wait, sees that
+            # no more will come when nobody can write any more.
+            executor._result_queue._writer.close()  # type: ignore[attr-defined]
+            raise
 
 
 @contextmanager
