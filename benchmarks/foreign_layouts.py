@@ -4,8 +4,7 @@
 
 Each layout is a TOML file of `beampipe tracking simulate --detector`. Training and test events are simulated once and
 kept under ``runs/events``; they share no collision. ACTS gets seeds from the volumes and radii of `SEEDS`, which were
-chosen by hand: more volumes find more and cost more. Its navigation knows no grid of modules in a layout built through
-Python and tries all modules of a layer: its times are upper limits.
+chosen by hand: more volumes find more and cost more.
 """
 
 from __future__ import annotations

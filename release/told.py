@@ -85,6 +85,13 @@ _TAGGER: Final = "beampipe calibration init dijets.toml && beampipe calibration 
 _MODEL: Final = '{"about": "module_map", "sizes": [151000], "seconds": [0.145], "overhead": 0.0004}'
 _OWN: Final = "printf '#!/usr/bin/env python3\\nprint(1)\\n' > mine.py && chmod +x mine.py"
 
+_SKIM: Final = """python - <<'END'
+import uproot
+tree = uproot.open("file.root")["events"]
+with uproot.recreate("skim.root") as file:
+    file["analysis/nominal"] = {name: tree[name].array() for name in tree.keys()}
+END"""
+
 GIVEN: Final = {
     "track events.parquet": _EXAMPLE.format("events.parquet"),
     "track run1/ run2/": f"mkdir run1 run2 && {_EXAMPLE.format('run1/a.parquet')} && cp run1/a.parquet run2/b.parquet",
@@ -102,6 +109,8 @@ GIVEN: Final = {
     "calibration train-tagger": "beampipe calibration init dijets.toml",
     "--weights gbdt.txt": _TAGGER,
     "calibration inspect": "beampipe calibration init one.toml && cp one_sample/toy.slice0.0000.root file.root",
+    "inspect mc_*.root": "cp file.root mc_1.root && cp file.root mc_2.root",
+    "inspect skim.root": _SKIM,
     "calibration run dijets.toml": "beampipe calibration init dijets.toml",
     "serving unit --user": "mkdir -p ~/.config/systemd/user",
     "http://127.0.0.1:9019/": "python examples/analysisops_agent.py 9019",

@@ -573,12 +573,19 @@ class FitStatus(IntEnum):
         TOO_FEW_HITS: fewer than three hits on layers of the fit tables.
         NO_START: no helix through the first, the middle and the last hit, because two of them coincide.
         NOT_CONVERGED: the iteration did not converge.
+        SUSPECT: parameters and covariance were computed, but the hits are hardly those of one particle, also without
+            outliers: a larger chi2 has a probability of about one in a thousand.
     """
 
     FITTED = 0
     TOO_FEW_HITS = 1
     NO_START = 2
     NOT_CONVERGED = 3
+    SUSPECT = 4
+
+
+MAX_OUTLIERS: Final = 3
+"""Hits that the fit of a track leaves out at most."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -591,8 +598,10 @@ class TrackParameters(Shown):
         values: (n_tracks, 5) float64: d0 [mm], z0 [mm], phi [rad], theta [rad], charge over momentum [e/GeV].
         covariance: (n_tracks, 5, 5) float64 of these, in these units.
         chi2: (n_tracks,) float64 of the hits.
-        n_hits: (n_tracks,) int64 hits that were fitted: those on layers of the fit tables.
+        n_hits: (n_tracks,) int64 hits that were fitted: those on layers of the fit tables, without outliers.
         status: (n_tracks,) int8: a `FitStatus` for each track.
+        outliers: (n_tracks, 3) int64 rows of the hits that the fit left out because they do not belong to the track;
+            -1 for none.
     """
 
     values: Float64[ndarray, "n_tracks 5"]
@@ -600,6 +609,7 @@ class TrackParameters(Shown):
     chi2: Float64[ndarray, " n_tracks"]
     n_hits: Int64[ndarray, " n_tracks"]
     status: Int8[ndarray, " n_tracks"]
+    outliers: Int64[ndarray, "n_tracks 3"]
 
     def __post_init__(self) -> None:
         n = len(self.values)
@@ -608,6 +618,7 @@ class TrackParameters(Shown):
         expect_array("chi2", self.chi2, np.float64, (n,))
         expect_array("n_hits", self.n_hits, np.int64, (n,))
         expect_array("status", self.status, np.int8, (n,))
+        expect_array("outliers", self.outliers, np.int64, (n, MAX_OUTLIERS))
 
     def __len__(self) -> int:
         return len(self.values)
@@ -615,7 +626,7 @@ class TrackParameters(Shown):
     @property
     def fitted(self) -> Bool[ndarray, " n_tracks"]:
         """Which tracks have parameters."""
-        return np.asarray(self.status == FitStatus.FITTED)
+        return np.asarray((self.status == FitStatus.FITTED) | (self.status == FitStatus.SUSPECT))
 
     @property
     def ndf(self) -> Int64[ndarray, " n_tracks"]:
@@ -640,7 +651,7 @@ class Tracks(Table):
 
     Attributes:
         track_id: (n_hits,) int64 in input order: 0 .. n_tracks - 1, `NO_TRACK` (-1) for a hit on no track.
-            Tracks are numbered by their first hit in input order.
+            Finders number tracks by their first hit in input order.
         seconds: wall time of each stage [s], in pipeline order.
         counts: sizes along the way, e.g. ``{"hits": 91000, "edges": 120000}``; of our pipelines also ``"outside"``, the
             hits on no layer of the detector, and ``"unfilled_layers"``, the layers that are empty or partly filled.
@@ -669,6 +680,24 @@ class Tracks(Table):
     def n_tracks(self) -> int:
         """Number of tracks by their labels; `len` also counts tracks that share all their hits with others."""
         return int(self.track_id.max(initial=NO_TRACK)) + 1
+
+    def with_parameters(self, parameters: TrackParameters) -> Tracks:
+        """These tracks with a fit, and without the hits that it left out; the numbers of the tracks stay.
+
+        Args:
+            parameters: fitted helix of each track.
+        """
+        track, slot = np.nonzero(parameters.outliers >= 0)
+        hit = parameters.outliers[track, slot]
+        track_id, candidates = self.track_id.copy(), self.candidates
+        own = track_id[hit] == track
+        track_id[hit[own]] = NO_TRACK
+        if candidates is not None:
+            lists = list(candidates)
+            for number in np.unique(track):
+                lists[number] = np.setdiff1d(lists[number], hit[track == number])
+            candidates = lists
+        return replace(self, track_id=track_id, candidates=candidates, parameters=parameters)
 
     @property
     def share_on_tracks(self) -> float:

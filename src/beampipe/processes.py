@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from multiprocessing import active_children, parent_process, resource_tracker
 from pathlib import Path
-from threading import Thread, current_thread, main_thread
+from threading import Event, Thread, current_thread, main_thread
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 
@@ -68,6 +68,11 @@ class ManagedProcess:
         else:
             alive = is_same(running.pid, running.started) and is_alive(running.pid)
         return running.pid if alive else None
+
+    @property
+    def was_started(self) -> bool:
+        """Whether it was started or adopted, even if it has ended since."""
+        return self._running is not None
 
     @property
     def exit_code(self) -> int | None:
@@ -199,8 +204,15 @@ def worker_pool(workers: int, **options: Any) -> Iterator[WorkerPool]:
     from concurrent.futures import ProcessPoolExecutor
 
     executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _enter_worker, **options)
-    with executor, ending_workers():
-        yield WorkerPool(executor)
+    with executor:
+        try:
+            with ending_workers():
+                yield WorkerPool(executor)
+        except BaseException:
+            # A worker may have ended in the middle of a result. Its reader, for which the block would wait, sees that
+            # no more will come when nobody can write any more.
+            executor._result_queue._writer.close()  # type: ignore[attr-defined]
+            raise
 
 
 @contextmanager
@@ -243,6 +255,12 @@ def end_on_interrupts() -> None:
     """Let Ctrl-C end this worker process at once without a message; a delayed signal takes effect now."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def set_by_signals(event: Event, *numbers: signal.Signals) -> None:
+    """Set an event when one of these signals comes, in place of what the signal did before."""
+    for number in numbers:
+        signal.signal(number, lambda number, frame: event.set())
 
 
 @contextmanager

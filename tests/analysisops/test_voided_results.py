@@ -11,7 +11,7 @@ import pytest
 
 from beampipe.analysisops import assessment as assessment_module
 from beampipe.analysisops.agents.agent import Tools
-from beampipe.analysisops.assessment import ask_here, ask_over_a2a, assess
+from beampipe.analysisops.assessment import Answer, ask_here, ask_over_a2a, assess
 from beampipe.analysisops.contract import Reference, TaskRequest
 from beampipe.analysisops.grading.submission import Evidence
 from beampipe.analysisops.instances import PreparedInstance
@@ -20,6 +20,7 @@ from beampipe.analysisops.runs.engine import run
 from beampipe.analysisops.runs.folder import Record, RunFolder
 from beampipe.analysisops.runs.plan import AgentChoice, Assessment, RunPlan, Seeds
 from beampipe.analysisops.runs.statistics import Score, scores_of, summarise
+from beampipe.analysisops.tools.session import Session
 from beampipe.errors import ConfigError
 from tests.analysisops.redteam.target import SEED
 
@@ -93,6 +94,61 @@ PAYLOADS: Mapping[str, Any] = {
     "handle of the host": {**OK, "histograms": {"mass": "../../hidden.json"}},
     "million keys": {**OK, "words": {str(number): "x" for number in range(100_000)}},
     "status object": {**OK, "status": Hostile()},
+    "cost tiny": {**OK, "usage": {"cost": 5e-324}},
+    "cost object": {**OK, "usage": {"cost": {"$float": "nan"}}},
+    "cost complex": {**OK, "usage": {"cost": 1j}},
+    "cost of ones": {**OK, "usage": {"cost": int("1" * 4300)}},
+    "tokens nan": {**OK, "usage": {"prompt_tokens": math.nan}},
+    "tokens true": {**OK, "usage": {"answer_tokens": True}},
+    "tokens float": {**OK, "usage": {"prompt_tokens": 1e308}},
+    "tokens text": {**OK, "usage": {"prompt_tokens": "NaN"}},
+    "usage nested": {**OK, "usage": nested(5000)},
+    "usage of itself": {**OK, "usage": CYCLE},
+    "usage number": {**OK, "usage": HUGE},
+    "usage with keys of all types": {**OK, "usage": {1: 1, None: 2, "cost": HUGE}},
+    "status nan": {**OK, "status": math.nan},
+    "status bytes": {**OK, "status": b"ok"},
+    "status list": {**OK, "status": [[["ok"]]]},
+    "status of a million characters": {**OK, "status": "ok" * 500_000},
+    "status surrogate": {**OK, "status": "\udfff"},
+    "task of itself": {**OK, "task_id": CYCLE},
+    "task of 10,000 digits": {**OK, "task_id": 10**10_000},
+    "no task": {"status": "ok"},
+    "answers list": {**OK, "answers": [HUGE] * 100},
+    "answers text": {**OK, "answers": "9" * 100_000},
+    "answer negative zero": {**OK, "answers": {"onset": {"value": -0.0, "uncertainty": -0.0}}},
+    "answer subnormal": {**OK, "answers": {"onset": {"value": 5e-324, "uncertainty": 5e-324}}},
+    "answer of both infinities": {**OK, "answers": {"onset": {"value": -math.inf, "uncertainty": math.inf}}},
+    "answer largest": {**OK, "answers": {"onset": {"value": 1.7e308, "uncertainty": 1.7e308}}},
+    "answer true": {**OK, "answers": {"onset": True}},
+    "answer of itself": {**OK, "answers": {"onset": CYCLE}},
+    "answer from nowhere": {**OK, "answers": {"onset": {"value": 1.0, "from": "call_999999999999999999.x"}}},
+    "answer from itself": {**OK, "answers": {"onset": {"value": 1.0, "from": CYCLE}}},
+    "answer from a long path": {**OK, "answers": {"onset": {"value": 1.0, "from": "call_1" + ".x" * 100_000}}},
+    "answer from no text": {**OK, "answers": {"onset": {"value": 1.0, "from": HUGE, "uncertainty_from": b"x"}}},
+    "answer from digits of another script": {**OK, "answers": {"onset": {"value": 1.0, "from": "call_\u0661.x"}}},
+    "answers by 100,000 names": {**OK, "answers": {f"onset{number}": HUGE for number in range(100_000)}},
+    "answers without a name": {**OK, "answers": {"": 1.0, "\0": 2.0}},
+    "name of a million characters": {**OK, "answers": {"x" * 1_000_000: 1.0}},
+    "words that fail": {**OK, "words": Hostile()},
+    "words of numbers": {**OK, "words": {"cause": HUGE, "server": math.nan}},
+    "words nested": {**OK, "words": {"cause": nested(50_000)}},
+    "histogram of itself": {**OK, "histograms": {"mass": CYCLE}},
+    "histogram of numbers": {**OK, "histograms": {"mass": {"edges": [math.nan], "values": [HUGE]}}},
+    "artifacts that fail": {**OK, "artifacts": Hostile()},
+    "artifact bytes": {**OK, "artifacts": {"labels": b"\0" * 100_000}},
+    "method that fails": {**OK, "method": Hostile()},
+    "method of numbers": {**OK, "method": {"model": HUGE, "window": math.inf}},
+    "comments that fail": {**OK, "comments": [Hostile(), Unprintable()]},
+    "generator": {**OK, "comments": (character for character in "ok")},
+    "function": {**OK, "comments": len},
+    "range": {**OK, "answers": range(10**9)},
+    "bytearray": {**OK, "comments": bytearray(10)},
+    "not implemented": NotImplemented,
+    "ellipsis": ...,
+    "exception": OverflowError(HUGE),
+    "empty": {},
+    "list of submissions": [OK, OK],
     "none": None,
     "number": HUGE,
     "text": "status: ok",
@@ -113,6 +169,41 @@ class Saying:
 @pytest.fixture(scope="module")
 def prepared(instance: Callable[[str], PreparedInstance]) -> PreparedInstance:
     return instance("operations")
+
+
+class Failing:
+    """An agent that ends in an exception of some type."""
+
+    def __init__(self, failure: BaseException) -> None:
+        self.failure = failure
+
+    def solve(self, request: TaskRequest, tools: Tools) -> Any:
+        raise self.failure
+
+
+@pytest.mark.parametrize(
+    "failure", [SystemExit(0), MemoryError(), RecursionError(), OSError(28, "full"), StopIteration()]
+)
+def test_an_agent_that_ends_by_an_exception_has_a_result(
+    prepared: PreparedInstance, tmp_path: Path, failure: BaseException
+) -> None:
+    record = assess(prepared, 1, SEED, ask_here(Failing(failure)), tmp_path)
+    assert record.error.startswith(f"{type(failure).__name__} in the agent")
+    assert record.grade["final"]["normalized_score"] == 0.0
+
+
+def test_a_ledger_that_was_changed_is_the_agents_failure(prepared: PreparedInstance, tmp_path: Path) -> None:
+    def forge(request: TaskRequest, session: Session) -> Answer:
+        (tmp_path / "ledger.jsonl").write_text("{}\n")
+        return Answer(OK)
+
+    record = assess(prepared, 1, SEED, forge, tmp_path)
+    assert record.error == "FileError while the submission was graded"
+    assert (record.grade["status"], record.grade["final"]["normalized_score"]) == ("error", 0.0)
+
+
+def test_there_are_as_many_payloads_as_required() -> None:
+    assert len(PAYLOADS) >= 26 + 50
 
 
 def test_whatever_is_answered_there_is_a_result_of_0(prepared: PreparedInstance, tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_the_python_model_fits_what_is_looked_up() -> None:
     assert set(answer) == {spec.name for spec in FittingModel.outputs}
     assert answer["LABELS"].max() > 5
     assert not fitted
-    assert answer["PARAMETERS"].shape == (answer["LABELS"].max() + 1, 33)
+    assert answer["PARAMETERS"].shape == (answer["LABELS"].max() + 1, 36)
     assert len(fitted) == 1
 
 
@@ -149,7 +149,7 @@ def test_a_model_without_tables_does_not_offer_it(server: TritonServer) -> None:
 def test_an_answer_with_another_number_of_tracks_is_refused() -> None:
     def answer(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         n = len(arrays["FEATURES"])
-        return {"LABELS": np.zeros(n, np.int64), "BEAM_SPOT": np.zeros(4), "PARAMETERS": np.zeros((2, 33))}
+        return {"LABELS": np.zeros(n, np.int64), "BEAM_SPOT": np.zeros(4), "PARAMETERS": np.zeros((2, 36))}
 
     transport = FakeTransport(answer, TrackingModel.inputs, FittingModel.outputs)
     with (

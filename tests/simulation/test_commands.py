@@ -6,7 +6,6 @@ import pytest
 from typer.testing import CliRunner
 
 from beampipe.errors import ConfigError, InputError
-from beampipe.simulation import run
 from beampipe.simulation.detector import detector_modules, read_layout
 from beampipe.tracking.cli import app
 from beampipe.tracking.formats import open_events
@@ -23,8 +22,6 @@ def layout(tmp_path: Path) -> Path:
 
 @pytest.mark.acts
 def test_simulate_and_evaluate(tmp_path: Path, layout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Muons do not interact; making the table of those that do takes ten seconds.
-    monkeypatch.setattr(run, "interaction_table", lambda cache: None)
     events = tmp_path / "events.parquet"
     arguments = ["-o", str(events), "-n", "2", "--mu", "0", "--hard", "gun"]
     done = CliRunner().invoke(app, ["simulate", *arguments, "--detector", str(layout)])

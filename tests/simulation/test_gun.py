@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from beampipe.errors import BeampipeError
 from beampipe.events import BeamSpot
-from beampipe.simulation import run
 from beampipe.simulation.detector import Detector
 from beampipe.simulation.primaries import EventGenerator, Gun, PrimaryParticles, primaries
 from beampipe.simulation.run import simulate_events
@@ -24,7 +23,7 @@ MANY = Gun(n_particles=4000, pdg=211, pt=(2.0, 8.0), eta_min=0.5, eta_max=2.0, o
 
 def shot(gun: Gun, seed: int = 1) -> PrimaryParticles:
     generator = EventGenerator(0.0, "gun", gun, vertex_xy=0.0, beam_spot=LINE)
-    return primaries(generator, None, None, None, np.random.default_rng(seed))
+    return primaries(generator, None, None, 0, np.random.default_rng(seed))
 
 
 def impact_and_angle(made: PrimaryParticles) -> tuple[np.ndarray, np.ndarray]:
@@ -86,7 +85,6 @@ def test_isolated_particles_leave_tracks() -> None:
 @pytest.mark.acts
 def test_the_command_makes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Making the table of hadrons and nuclei takes ten seconds.
-    monkeypatch.setattr(run, "interaction_table", lambda cache: None)
     out = tmp_path / "isolated.parquet"
     options = "--mu 0 --hard gun -n 2 --multiplicity 5 --species pion --pt 2 4 --eta 0 1 --origin 5 10 --spread 0.5"
     result = CliRunner().invoke(app, ["simulate", "-o", str(out), *options.split()], catch_exceptions=False)

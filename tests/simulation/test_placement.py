@@ -37,7 +37,8 @@ def test_acts_has_the_same_modules(layout: DetectorLayout, geometry: Any) -> Non
     made = read_modules(geometry)
     assert set(made) == {"geometry_id", "centre", "axes", "half_x_low", "half_x_high", "half_y"}
     for name, values in made.items():
-        np.testing.assert_allclose(values, getattr(table, name), atol=1e-9)
+        # For the grid of ACTS, modules are turned by a microradian.
+        np.testing.assert_allclose(values, getattr(table, name), rtol=0, atol=1.001e-6 if name == "axes" else 1e-9)
 
 
 @pytest.mark.acts

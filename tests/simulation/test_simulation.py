@@ -10,13 +10,14 @@ import pytest
 
 from beampipe.errors import ConfigError, MissingExtraError
 from beampipe.events import NOISE, Event
+from beampipe.simulation import pythia
 from beampipe.simulation.acts_geometry import acts_examples, build_detector, read_modules
 from beampipe.simulation.detector import Detector, volume_of
 from beampipe.simulation.detector import generic_modules as modules
 from beampipe.simulation.fatras import EventSimulator, _step
 from beampipe.simulation.hadronic import HADRONS, interaction_table
-from beampipe.simulation.primaries import EventGenerator, Gun
-from beampipe.simulation.pythia import ETA_MAX, PT_MIN, CollisionPool, collisions, pool
+from beampipe.simulation.primaries import EventGenerator, Gun, primaries
+from beampipe.simulation.pythia import ETA_MAX, PT_MIN, CollisionPool, CollisionSource, collisions
 from beampipe.simulation.run import simulate_events
 from beampipe.tracking.formats import open_events
 from beampipe.tracking.formats.parquet import write_simulated
@@ -135,7 +136,7 @@ def test_truth_is_consistent(small: list[tuple[Event, dict[str, int]]]) -> None:
 def test_labels_are_those_of_acts(cache: Path) -> None:
     """Every label against ACTS's own map from measurements to particles, where modules have several hits each."""
     dense = EventGenerator(pileup=0.0, hard="gun", gun=Gun(n_particles=3000, pdg=211, pt=(0.5, 10.0)))
-    chain = EventSimulator(dense, Detector(), 6, None, None, interaction_table(cache))
+    chain = EventSimulator(dense, Detector(), 6, None, None, interaction_table())
     expected: dict[tuple[int, float, float], set[tuple[int, float]]] = {}
 
     def look(event: int, measurements: Any, of_particle: Any, *containers: Any) -> tuple[()]:
@@ -270,7 +271,7 @@ def test_cross_sections(cache: Path) -> None:
     With 4.995e22 nuclei / cm^3 the first is an interaction length of 468 mm; the table of the Particle Data Group has
     465.2 mm for nucleons at high energy.
     """
-    table = interaction_table(cache)
+    table = interaction_table()
     species = np.zeros(2, np.int64)
     assert HADRONS[0] == 211
     np.testing.assert_allclose(table.cross_section(species, np.array([2.0, 20.0])), [428, 339], rtol=0.03)
@@ -283,31 +284,82 @@ def test_cross_sections(cache: Path) -> None:
     assert abs(across) < 0.05
 
 
-def test_pools(cache: Path) -> None:
-    long = pool("soft", 8, 1, cache)
-    again = pool("soft", 5, 1, cache)
-    assert len(long) == 8
-    assert len(again) == 5
-    np.testing.assert_array_equal(again.momentum, long.first(5).momentum)
-    other = pool("soft", 5, 2, cache)
-    assert len(other.pdg) != len(again.pdg)
-    pt = np.hypot(long.momentum[:, 0], long.momentum[:, 1])
-    assert pt.min() > 0.99 * PT_MIN
-    assert (np.abs(np.arcsinh(long.momentum[:, 2] / pt)) < 1.01 * ETA_MAX).all()
-    assert not np.isin(np.abs(long.pdg), (12, 14, 16, 310, 3122, 130, 2112, 111)).any()
-    assert (long.pdg == 22).any()
-    joined = CollisionPool.join([long, other])
-    np.testing.assert_array_equal(joined.momentum[joined.collision(8)], other.momentum[other.collision(0)])
+def test_collisions_are_generated_when_they_are_used(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generated: list[tuple[int, int]] = []
+
+    def counted(process: str, n_collisions: int, seed: int) -> CollisionPool:
+        generated.append((n_collisions, seed))
+        return collisions(process, n_collisions, seed)
+
+    monkeypatch.setattr(pythia, "collisions", counted)
+    monkeypatch.setitem(pythia._BLOCK, "quick_soft", 4)
+    source = CollisionSource("quick_soft", 10, 1, cache)
+    sixth = source[5]
+    assert len(source) == 10
+    assert [n for n, _ in generated] == [4]
+    first, last = source[0], source[9]
+    assert [n for n, _ in generated] == [4, 4, 2]
+    assert len({seed for _, seed in generated}) == 3
+    with pytest.raises(IndexError):
+        source[10]
+    # Another source reads what was kept; a longer one completes the short block.
+    again = CollisionSource("quick_soft", 12, 1, cache)
+    for collision, same in ((first, again[0]), (sixth, again[5]), (last, again[9])):
+        np.testing.assert_array_equal(collision.momentum, same.momentum)
+    assert [n for n, _ in generated] == [4, 4, 2, 4]
+    assert len(CollisionSource("quick_soft", 10, 2, cache)[5].pdg) != len(sixth.pdg)
+
+
+def test_soft_collisions() -> None:
+    """They are alike whether Pythia computes the integrals of its start or reads them."""
+    n_charged = []
+    for process in ("soft", "quick_soft"):
+        made = collisions(process, 600, 1)
+        pt = np.hypot(made.momentum[:, 0], made.momentum[:, 1])
+        assert pt.min() > 0.99 * PT_MIN
+        assert (np.abs(np.arcsinh(made.momentum[:, 2] / pt)) < 1.01 * ETA_MAX).all()
+        assert not np.isin(np.abs(made.pdg), (12, 14, 16, 310, 3122, 130, 2112, 111)).any()
+        assert (made.pdg == 22).any()
+        n_charged.append((made.charge != 0).sum() / 600)
+    # The spread of the number of particles is about its mean: errors of 4 % each.
+    assert n_charged[0] == pytest.approx(n_charged[1], rel=0.2)
+
+
+def test_early_events_share_no_collision(cache: Path) -> None:
+    """The events of a sample take one collision after the other, whatever event comes first."""
+    used: list[int] = []
+
+    class Numbers(CollisionSource):
+        def __getitem__(self, index: int) -> CollisionPool:
+            used.append(index)
+            return CollisionPool.of([[(211, 1, 0.14, 1, 0, 0, 0, 0, 0, 0)]])
+
+    generator = EventGenerator(pileup=3.0, hard="none")
+    by_event = []
+    for event in range(6):
+        primaries(generator, Numbers("quick_soft", 15, 1, cache), None, event, np.random.default_rng([8, event]))
+        by_event.append(used[:])
+        used.clear()
+    assert by_event[1] == list(range(3, 3 + len(by_event[1])))
+    assert all(len(set(numbers)) == len(numbers) for numbers in by_event[:3])
+    assert all(0 <= number < 15 for numbers in by_event for number in numbers)
+    assert by_event[5] != list(range(15, 15 + len(by_event[5])))  # beyond the last: drawn from all
+
+
+def test_errors_of_pythia_stay_what_they_are(tmp_path: Path, hide: Callable[[str], None]) -> None:
+    hide("pythia8mc")
+    with pytest.raises(MissingExtraError, match=r"beampipe\.simulation\.pythia needs pythia8mc"):
+        next(simulate_events(1, EventGenerator(pileup=2.0, hard="none"), seed=1, cache=tmp_path))
 
 
 def test_jets_are_above_a_tev_and_dense() -> None:
     made = collisions("jets", 3, seed=5)
     for number in range(3):
-        rows = made.collision(number)
-        pt = np.hypot(*made.momentum[rows, :2].T)
+        momentum = made[number].momentum
+        pt = np.hypot(*momentum[:, :2].T)
         assert pt.sum() > 1000  # photons and charged particles of two jets or more
-        hard = np.flatnonzero((pt > 1) & (made.charge[rows] != 0))
-        phi, eta = np.arctan2(*made.momentum[rows][hard, 1::-1].T), np.arcsinh(made.momentum[rows][hard, 2] / pt[hard])
+        hard = np.flatnonzero((pt > 1) & (made[number].charge != 0))
+        phi, eta = np.arctan2(*momentum[hard, 1::-1].T), np.arcsinh(momentum[hard, 2] / pt[hard])
         turn = np.abs((phi[:, np.newaxis] - phi + np.pi) % (2 * np.pi) - np.pi)
         apart = np.hypot(eta[:, np.newaxis] - eta, turn) + 9 * np.eye(len(hard))
         assert np.quantile(apart.min(axis=1), 0.1) < 0.02

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from beampipe.triton.backoff import RestartPause
+from pathlib import Path
+
+from beampipe.processes import ManagedProcess
+from beampipe.triton.backoff import RestartedProgram, RestartPause
 
 
 def pauses_of(pause: RestartPause, lived: float, count: int) -> list[float]:
@@ -37,3 +40,25 @@ def test_a_restart_is_due_after_its_pause() -> None:
     assert pause.due(10.6)
     assert [pause.due(now) for now in (10.7, 11.6, 11.7)] == [False, False, True]
     assert pause.due(1e6), "it has lived long"
+
+
+def test_a_program_is_started_again_and_killed_if_it_hangs(tmp_path: Path) -> None:
+    process, said, hung = ManagedProcess(tmp_path / "log"), list[str](), list[int | None]()
+    command = ["sh", "-c", "echo begun; exec sleep 100"]
+    program = RestartedProgram(
+        "it", process, lambda: process.start(command), lambda: process.pid in hung, said.append, RestartPause(free=5)
+    )
+    program.update()  # the first start is no incident
+    first = process.pid
+    program.update()
+    assert (first is not None, process.pid, said) == (True, first, [])
+    while process.last_lines() != ["begun"]:
+        pass
+    hung.append(first)
+    program.update()
+    assert process.wait(60.0)
+    program.update()
+    assert process.pid not in (None, first)
+    assert said == [f"it: hangs; killing process {first}", "it: has ended (begun); starting another"]
+    process.kill()
+    process.wait()

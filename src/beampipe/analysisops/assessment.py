@@ -18,7 +18,7 @@ from beampipe.analysisops.grading.judge import Judge
 from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.grading.rubric import Rubric, read_rubric
 from beampipe.analysisops.grading.submission import Evidence, number_of
-from beampipe.analysisops.instances import PreparedInstance, evidence_of, request_of
+from beampipe.analysisops.instances import PreparedInstance, evidence_of, literals_of, request_of
 from beampipe.analysisops.ledger import Entry, Ledger, read_ledger
 from beampipe.analysisops.runs.folder import Record
 from beampipe.analysisops.tasks.load import CHECKS, load_checks
@@ -76,7 +76,7 @@ def ask_here(agent: Agent) -> Ask:
     def ask(request: TaskRequest, session: Session) -> Answer:
         try:
             return _answer(agent.solve(request, LocalTools(session)))
-        except Exception as error:  # an agent may raise anything
+        except (Exception, SystemExit) as error:  # an agent may raise anything
             return Answer(None, f"{type(error).__name__} in the agent: {error}")
 
     return ask
@@ -142,16 +142,18 @@ def assess(
     task, key = prepared.task, secrets.token_bytes(32)
     request = request_of(prepared, level)
     ledger = folder / "ledger.jsonl"
-    session = Session(prepared.data, Ledger(ledger, key), SessionLimits(task.spec.max_tool_calls))
+    limits = SessionLimits(task.spec.max_tool_calls)
+    session = Session(prepared.data, Ledger(ledger, key), limits, literals_of(task, request))
     nothing = evidence_of(None, session, prepared.hidden)
     grade(task, {}, prepared.reference, (), evidence=nothing, level=level)  # raises if the reference lacks something
     start = time.monotonic()
     answer = ask(request, session)
     seconds = time.monotonic() - start
-    entries = read_ledger(ledger, key)
+    entries: tuple[Entry, ...] = ()
     evidence = nothing
-    if not answer.error:
-        try:
+    try:
+        entries = read_ledger(ledger, key)
+        if not answer.error:
             evidence = evidence_of(answer.submission, session, prepared.hidden)
             graded = grade(
                 task,
@@ -164,9 +166,9 @@ def assess(
                 seed=seed,
                 prompt=request.prompt,
             ).to_json()
-        except Exception as error:
-            _log.exception("a submission for %s could not be graded", task.id)
-            answer = replace(answer, error=f"{type(error).__name__} while the submission was graded")
+    except Exception as error:
+        _log.exception("a submission for %s could not be graded", task.id)
+        answer = replace(answer, error=f"{type(error).__name__} while the submission was graded")
     if answer.error:
         graded = ungraded(
             answer.error, task_id=task.id, type=task.type, level=level, seed=str(seed), max_score=task.rubric.max_points

@@ -276,6 +276,7 @@ def serve_command(
     ),
     judge: JudgeName = "offline",
     tools_host: ToolsHost = "127.0.0.1",
+    attempts: Annotated[int, typer.Option(help="Maximum number of attempts at each secret instance.", min=1)] = 100,
 ) -> None:
     """Serve a host over A2A: it takes requests of assessments, has agents solve tasks, and returns the results."""
     from beampipe.analysisops.host import serve_host
@@ -290,6 +291,7 @@ def serve_command(
         card_url=card_url,
         judge=judge,
         tools_host=tools_host,
+        attempts=attempts,
     )
 
 
@@ -314,13 +316,15 @@ def _print_summary(folder: Path, *, as_json: bool) -> None:
     from beampipe.analysisops.runs.folder import RunFolder
     from beampipe.analysisops.runs.statistics import scores_of, summarise
 
-    summaries = summarise(scores_of(RunFolder(folder).read_results()), by=("agent", "level"))
+    run_folder = RunFolder(folder)
+    summaries = summarise(scores_of(run_folder.read_results()), by=("agent", "level"), missing=run_folder.missing())
     if as_json:
         print_json([{"agent": agent, "level": level, **vars(score)} for (agent, level), score in summaries.items()])
         return
-    columns = ["instances", "mean", "error", "errors"]
+    columns = ["instances", "mean", "error", "errors", "missing"]
     table = make_table("scores", ["agent", "level"], columns, importance=("level", "mean", "error"))
     for (agent, level), score in summaries.items():
         error = "" if score.error is None else f"{score.error:.3f}"
-        table.add_row(str(agent), str(level), str(score.seeds), f"{score.mean:.3f}", error, str(score.errors))
+        counts = (str(score.errors), str(score.missing))
+        table.add_row(str(agent), str(level), str(score.seeds), f"{score.mean:.3f}", error, *counts)
     console().print(table)

@@ -30,7 +30,7 @@ from beampipe.analysisops.a2a.server import agent_card, in_thread, read_document
 from beampipe.analysisops.contract import Level
 from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.registry import judge_choice
-from beampipe.analysisops.run import Conditions, host_assess, task_folder
+from beampipe.analysisops.run import Conditions, attempts_in, host_assess, task_folder
 from beampipe.analysisops.runs.plan import Seeds
 from beampipe.analysisops.tasks.load import load_task, shipped_tasks
 from beampipe.analysisops.tools.mcp import LOOPBACK
@@ -71,6 +71,8 @@ class HostSettings:
         results: how each result is sent: as JSON text, which is exact, as data, whose integers become floats, or as
             both. The gateway of the public platform counts a result that is sent as both twice: there, use text.
         levels: task -> level of its prompt if a request names none; 1 for others.
+        attempts: maximum number of attempts at each secret instance, by all agents together; then the host needs a new
+            secret.
     """
 
     tasks: tuple[str, ...]
@@ -80,6 +82,7 @@ class HostSettings:
     at_once: int = 1
     results: Literal["text", "data", "both"] = "both"
     levels: Mapping[str, Level] = field(default_factory=dict)
+    attempts: int = 100
 
 
 @dataclass(frozen=True)
@@ -270,18 +273,25 @@ _log = logging.getLogger(__name__)
 _SHOWN: Final = 500
 
 
+class _AttemptsUsedError(BeampipeError):
+    """A secret instance was attempted as often as the host permits."""
+
+
 class AssessmentExecutor(AgentExecutor):
     """Answers requests of assessments.
 
     Args:
         assess: has an agent solve one instance and grades it; runs in a thread.
         host: settings of the host.
+        attempts: earlier attempts by task, level and seed.
     """
 
-    def __init__(self, assess: Assess, host: HostSettings) -> None:
+    def __init__(
+        self, assess: Assess, host: HostSettings, attempts: Mapping[tuple[str, int, int], int] | None = None
+    ) -> None:
         self._assess, self._host = assess, host
         self._running = 0
-        self._attempts: Counter[tuple[str, int, int]] = Counter()
+        self._attempts = Counter(attempts or {})
 
     async def execute(self, context: RequestContext, event_queue: EventQueue) -> None:
         updater = await updates(context, event_queue)
@@ -336,6 +346,11 @@ class AssessmentExecutor(AgentExecutor):
         self._attempts[instance] += 1
         attempt = self._attempts[instance]
         try:
+            if assessment.secret and attempt > self._host.attempts:
+                raise _AttemptsUsedError(
+                    f"attempts: got {attempt} at this secret instance, expected at most {self._host.attempts}; its"
+                    " host needs a new secret"
+                )
             work = in_thread(self._assess, assessment.url, assessment.task_id, assessment.level, assessment.seed)
             result = shown(await asyncio.wait_for(work, self._host.seconds), assessment, attempt)
             dump_object(result)
@@ -370,6 +385,8 @@ def _with_integers(value: Any) -> Any:
 
 def _kind(error: Exception, host: HostSettings) -> tuple[str, str]:
     """Code and message of an error."""
+    if isinstance(error, _AttemptsUsedError):
+        return "attempts_used", str(error)
     if isinstance(error, DeadlineError):
         return "agent_timeout", str(error)
     if isinstance(error, TimeoutError):
@@ -415,6 +432,7 @@ def serve_host(
     card_url: str = "",
     judge: str = "offline",
     tools_host: str = LOOPBACK,
+    attempts: int = 100,
 ) -> None:
     """Serve a host until the process is stopped.
 
@@ -428,6 +446,7 @@ def serve_host(
         card_url: address under which clients reach the server, if it differs.
         judge: scores free-text answers: ``offline``, ``none``, or the TOML file of a model.
         tools_host: name or address of this machine at which agents elsewhere reach their tools.
+        attempts: maximum number of attempts at each secret instance, those of earlier runs in the folder included.
 
     Raises:
         UnknownNameError: there is no such task or judge.
@@ -439,5 +458,6 @@ def serve_host(
     conditions = Conditions(folder / "instances", judge_choice(judge), tools_host)
     assess = host_assess(tasks or tuple(shipped_tasks()), folder / "records", conditions=conditions)
     # As text only: the public platform counts a text part and a data part as two results.
-    executor = AssessmentExecutor(assess, HostSettings(names, seeds, results="text", levels=levels))
+    limits = HostSettings(names, seeds, results="text", levels=levels, attempts=attempts)
+    executor = AssessmentExecutor(assess, limits, attempts_in(folder / "records"))
     serve_a2a(executor, _CARD, host, port, card_url=card_url)

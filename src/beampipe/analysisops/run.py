@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,7 +18,7 @@ from beampipe.analysisops.registry import ORACLE, JudgeChoice, agent_choice, jud
 from beampipe.analysisops.runs.engine import Rescored
 from beampipe.analysisops.runs.engine import rescore as rescore_run
 from beampipe.analysisops.runs.engine import run as run_plan
-from beampipe.analysisops.runs.folder import Record
+from beampipe.analysisops.runs.folder import Record, RunFolder
 from beampipe.analysisops.runs.plan import AgentChoice, Assessment, RunPlan, Seeds, TaskChoice
 from beampipe.analysisops.tasks.load import Task, load_task, shipped_tasks
 from beampipe.analysisops.tasks.spec import read_yaml
@@ -155,6 +156,15 @@ def host_assess(
         return dict(record["grade"])
 
     return work
+
+
+def attempts_in(folder: Path) -> Counter[tuple[str, int, int]]:
+    """Number of attempts in a folder of a host's records, by task, level and seed."""
+    plan = RunFolder(folder).read_plan() if (folder / "plan.json").exists() else []
+    seeds = (int(assessment["seed"].removeprefix("dev-")) for assessment in plan)
+    return Counter(
+        (assessment["task_id"], assessment["level"], seed) for assessment, seed in zip(plan, seeds, strict=True)
+    )
 
 
 def rescore(folder: Path) -> Rescored:

@@ -455,6 +455,10 @@ def _send(file: Path, folder: Path | None, **order: Any) -> dict[str, Any]:
     return dict(send_command(run_folder_of(read_fleet(file).name, folder).socket, order, timeout))
 
 
+def _percentiles(row: Mapping[str, Any]) -> list[str]:
+    return ["-" if row[key] is None else f"{row[key]:.3g}" for key in ("p50_ms", "p95_ms", "p99_ms")]
+
+
 def _print_status(status: dict[str, Any], *, as_json: bool = False) -> None:
     if as_json:
         print_json(status)
@@ -467,13 +471,21 @@ def _print_status(status: dict[str, Any], *, as_json: bool = False) -> None:
     table = terminal.make_table(
         title,
         ("server", "state", "gateway", "models"),
-        ("process", "starts", "running", "waiting", "answered"),
-        importance=("state", "answered", "waiting", "running", "gateway"),
+        ("process", "starts", "running", "waiting", "answered", "p50 [ms]", "p95 [ms]", "p99 [ms]"),
+        importance=("state", "answered", "p50 [ms]", "p99 [ms]", "p95 [ms]", "waiting", "running", "gateway"),
     )
     for row in status["servers"]:
         state = row["state"] if row["wish"] == "serve" else f"{row['state']}, {row['wish']}"
         numbers = [str(row[key] if row[key] is not None else "-") for key in ("pid", "starts", "running", "waiting")]
-        table.add_row(row["server"], state, row["gateway"], ", ".join(row["models"]), *numbers, str(row["answered"]))
-    table.add_row("gateway", gateway["state"], "", "", str(gateway["pid"] or "-"))
+        numbers += [str(row["answered"]), *_percentiles(row)]
+        table.add_row(row["server"], state, row["gateway"], ", ".join(row["models"]), *numbers)
+    numbers = [str(gateway["pid"] or "-"), "", "", str(gateway["waiting"]), str(gateway["requests"]["answered"])]
+    table.add_row("gateway", gateway["state"], "", "", *numbers, *_percentiles(gateway))
     out.print(table)
+    silent, connections = gateway["silent_s"], gateway["connections"]
+    probe = "no probe answered yet" if silent is None else f"probe answered {silent:g} s ago"
+    reasons = ", ".join(f"{reason} {count}" for reason, count in gateway["refused"].items() if count)
+    ends = ", ".join(f"{count} {end}" for end, count in gateway["requests"].items())
+    refused = f" (refused: {reasons})" if reasons else ""
+    out.print(f"gateway: {probe}; {connections} connections; requests: {ends}{refused}", soft_wrap=True)
     out.print(f"watch it: {status['page']}" + ("" if status["prometheus"]["pid"] else " (without Prometheus)"))

@@ -33,7 +33,7 @@ class RunFolder:
         process: process id and start time of the process that runs the fleet.
         socket: socket for commands.
         gateway_socket: socket of HAProxy.
-        access_socket: socket to which HAProxy sends the access log.
+        access_socket: socket to which HAProxy sends a line for each request.
         access_log: the access log.
         members: settings of the servers.
         repositories: copies of the models, one folder per digest.

@@ -7,7 +7,7 @@ One event is one request, and these are its tensors::
     STAGES    FP64  [n_stages + n_counts]   seconds of each stage, then counts         out, on demand
     LAYOUT    INT64 [2]            hits on no layer, layers not filled with hits        out, on demand
     BEAM_SPOT FP64  [4]            beam line that the hits were seen from               out, on demand
-    PARAMETERS FP64 [n_tracks, 33] fitted helix of each track, at that beam line        out, on demand
+    PARAMETERS FP64 [n_tracks, 36] fitted helix of each track, at that beam line        out, on demand
 
 A model for Athena (`module_map_athena`) takes FEATURES of any width, of which the first three columns count, and its
 LABELS are lists: the rows of one track, then -1, the rows of the next one, then -1, and so on. The model that it passes
@@ -26,7 +26,8 @@ numbers in LABELS::
     5-29   covariance of these five, (5, 5) row by row
     30     chi2 of the hits
     31     hits that were fitted
-    32     status: 0 fitted, else why not (`FitStatus`), and the numbers in columns 0-30 are NaN
+    32     status: 0 fitted, 4 fitted with an improbable chi2, else why not (`FitStatus`) and columns 0-30 are NaN
+    33-35  rows of the hits that the fit left out as outliers, -1 for none; in LABELS they are on the track
 
 They are the numbers of `TrackParameters`, bit for bit. Tracks are fitted only if PARAMETERS is requested, and only a
 model has it whose tracker model was trained with tables of the fit.
@@ -51,7 +52,7 @@ STAGES: Final = TensorSpec("STAGES", "FP64", np.float64, (-1,), exact=False)
 LAYOUT: Final = TensorSpec("LAYOUT", "INT64", np.int64, (2,))
 BEAM_SPOT: Final = TensorSpec("BEAM_SPOT", "FP64", np.float64, (4,))
 # Its last bits depend on the instruction set of the server's processor.
-PARAMETERS: Final = TensorSpec("PARAMETERS", "FP64", np.float64, (-1, 33), exact=False)
+PARAMETERS: Final = TensorSpec("PARAMETERS", "FP64", np.float64, (-1, 36), exact=False)
 TRACKS: Final = TensorSpec("TRACKS", "INT64", np.int64, (-1,))
 GEOMETRY_ID: Final = TensorSpec("GEOMETRY_ID", "UINT64", np.uint64, (-1,))
 LOCAL: Final = TensorSpec("LOCAL", "FP32", np.float32, (-1, 2))
@@ -108,17 +109,17 @@ def track_lists(track_id: Int64[ndarray, " n_hits"]) -> Int64[ndarray, " n_liste
     return np.insert(order, ends, -1)
 
 
-def packed_parameters(parameters: TrackParameters) -> Float64[ndarray, "n_tracks 33"]:
+def packed_parameters(parameters: TrackParameters) -> Float64[ndarray, "n_tracks 36"]:
     """Fitted tracks as PARAMETERS.
 
     Args:
         parameters: fitted helix of each track.
     """
     ends = np.stack([parameters.chi2, parameters.n_hits, parameters.status], axis=1, dtype=np.float64)
-    return np.concatenate([parameters.values, parameters.covariance.reshape(-1, 25), ends], axis=1)
+    return np.concatenate([parameters.values, parameters.covariance.reshape(-1, 25), ends, parameters.outliers], axis=1)
 
 
-def unpacked_parameters(rows: Float64[ndarray, "n_tracks 33"]) -> TrackParameters:
+def unpacked_parameters(rows: Float64[ndarray, "n_tracks 36"]) -> TrackParameters:
     """The fitted tracks that PARAMETERS holds, bit for bit.
 
     Args:
@@ -130,4 +131,5 @@ def unpacked_parameters(rows: Float64[ndarray, "n_tracks 33"]) -> TrackParameter
         rows[:, 30].copy(),
         rows[:, 31].astype(np.int64),
         rows[:, 32].astype(np.int8),
+        rows[:, 33:].astype(np.int64),
     )

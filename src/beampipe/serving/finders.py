@@ -215,7 +215,7 @@ class TrackingRequest:
         Raises:
             ServiceError: an array is missing, or there is another number of helices than of tracks.
         """
-        tracks = self._tracks(signature, arrays)
+        tracks, parameters = self._tracks(signature, arrays), None
         if self.parameters:
             rows = signature.required(arrays, contract.PARAMETERS.name)
             beam_spot = BeamSpot(*signature.required(arrays, contract.BEAM_SPOT.name).tolist())
@@ -226,7 +226,7 @@ class TrackingRequest:
                     url=signature.url,
                     model=signature.model,
                 )
-            tracks = replace(tracks, beam_spot=beam_spot, parameters=contract.unpacked_parameters(rows))
+            tracks, parameters = replace(tracks, beam_spot=beam_spot), contract.unpacked_parameters(rows)
         if contract.LAYOUT.name in arrays:
             tracks.counts.update(zip(LAYOUT_COUNTS, arrays[contract.LAYOUT.name].tolist(), strict=True))
         if self.watch is not None:
@@ -234,6 +234,8 @@ class TrackingRequest:
             # Labels alone do not state the beam line.
             expected = declared.beam_spot if self.parameters else None
             self.watch.check(self.hits, tracks, expected, declared.usual)
+        if parameters is not None:
+            tracks = tracks.with_parameters(parameters)
         return tracks.found_in(self.event)
 
     def _tracks(self, signature: ModelSignature, arrays: Mapping[str, ndarray]) -> Tracks:

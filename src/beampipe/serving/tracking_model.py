@@ -130,7 +130,7 @@ class FittingModel(TrackingModel):
         """The outputs for one event; the tracks are fitted when their parameters are looked up."""
         return _LazyAnswer(super().answer(hits, tracks), PARAMETERS.name, partial(self._parameters, hits, tracks))
 
-    def _parameters(self, hits: Hits, tracks: Tracks) -> Float64[ndarray, "n_tracks 33"]:
+    def _parameters(self, hits: Hits, tracks: Tracks) -> Float64[ndarray, "n_tracks 36"]:
         fitted = self.fitter.add(hits, tracks)
         assert fitted.parameters is not None
         self.instance.observe("stage_seconds", fitted.seconds["fit"], "fit")

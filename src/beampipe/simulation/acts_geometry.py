@@ -28,6 +28,13 @@ _ENVELOPE: Final = 0.5  # margin around the modules of a layer [mm]
 
 _WORLD: Final = 20.0  # margin around the detector [mm]
 
+_TURN: Final = 1e-6
+"""Angle by which modules are turned about their local axis 1 [rad]: at most 0.1 um at their edges.
+
+ACTS looks up modules in a grid, which takes those whose centre is within the extent of its layer. Modules that face the
+beam define that extent, so that without the turn, rounding errors would leave some out.
+"""
+
 _SILICON: Final = {
     "kind": "material",
     "radiation_length": SILICON_X0,
@@ -82,7 +89,7 @@ def build_layout(layout: DetectorLayout) -> Any:
     world.addStaticVolume(identity, acts.CylinderVolumeBounds(0.0, radius, length), "beam")
     if pipe is not None:
         tube = acts.Surface.createCylinder(identity, acts.CylinderBounds(pipe.radius_mm, length))
-        _add_layer(world, "beam pipe", PIPE_VOLUME, 1, [tube], True)
+        _add_layer(world, "beam pipe", PIPE_VOLUME, 1, [tube], cylinder=True)
     for number, shell in enumerate(placed):
         _add_shell(world, shell, f"shell {number}")
     geometry = blueprint.construct(options=acts.BlueprintOptions(), gctx=_context(), level=acts.logging.WARNING)
@@ -136,10 +143,19 @@ def _add_shell(world: Any, shell: Shell, name: str) -> None:
             continue
         container = stack.addCylinderContainer(direction=direction, name=f"{name}, {part}")
         for layer in layers:
-            _add_layer(container, f"{name}, {layer.name}", layer.volume, layer.number, _surfaces(layer), layer.cylinder)
+            node = _add_layer(
+                container,
+                f"{name}, {layer.name}",
+                layer.volume,
+                layer.number,
+                _surfaces(layer),
+                cylinder=layer.cylinder,
+            )
+            node.navigationPolicyFactory = _navigation_on_grid(layer)
 
 
-def _add_layer(container: Any, name: str, volume: int, number: int, surfaces: list[Any], cylinder: bool) -> None:
+def _add_layer(container: Any, name: str, volume: int, number: int, surfaces: list[Any], *, cylinder: bool) -> Any:
+    """A layer as a volume of its own; by default, ACTS tries all of its surfaces."""
     import acts
 
     numbered = container.withGeometryIdentifier()
@@ -149,15 +165,35 @@ def _add_layer(container: Any, name: str, volume: int, number: int, surfaces: li
     node.layerType = kind.Cylinder if cylinder else kind.Disc
     node.surfaces = surfaces
     node.envelope = acts.ExtentEnvelope(r=[_ENVELOPE, _ENVELOPE], z=[_ENVELOPE, _ENVELOPE])
+    return node
+
+
+def _navigation_on_grid(layer: Layer) -> Any:
+    """Navigation that looks modules up in a grid; only the boundaries of the volume are all tried.
+
+    As in the GenericDetector, a particle that runs along a cylinder, and so crosses it twice at one go, makes one hit.
+    """
+    import acts
+
+    policy = acts.SurfaceArrayNavigationPolicy
+    modules = policy.Config()
+    modules.layerType = policy.LayerType.Cylinder if layer.cylinder else policy.LayerType.Disc
+    modules.bins = layer.grid
+    boundaries = acts.TryAllNavigationPolicy.Config()
+    boundaries.portals, boundaries.sensitives = True, False
+    factory = acts.NavigationPolicyFactory.make()
+    return factory.add(acts.TryAllNavigationPolicy, boundaries).add(policy, modules)
 
 
 def _surfaces(layer: Layer) -> list[Any]:
     """The modules of a layer as planes of ACTS."""
     import acts
 
+    across, along, normal = np.moveaxis(layer.axes, 2, 0)
+    turned = np.stack([across + _TURN * normal, along, normal - _TURN * across], axis=2)
     planes = []
     for centre, axes, (low, high, length) in zip(
-        layer.centre.tolist(), layer.axes.tolist(), layer.half.tolist(), strict=True
+        layer.centre.tolist(), turned.tolist(), layer.half.tolist(), strict=True
     ):
         turn = acts.RotationMatrix3(*(acts.Vector3(*column) for column in zip(*axes, strict=True)))
         bounds = acts.RectangleBounds(low, length) if layer.cylinder else acts.TrapezoidBounds(low, high, length, 0.0)

@@ -449,6 +449,8 @@ class Layer:
         half: (n, 3) float64 half width at the lower and at the upper edge, and half length, of each module [mm].
         pitch: width of a channel along both local axes [mm].
         thickness_x0: thickness of a module in radiation lengths.
+        grid: number of modules along phi and along z of a cylinder; of rings, and of modules in the outermost ring, of
+            a disc.
     """
 
     name: str
@@ -460,6 +462,7 @@ class Layer:
     half: Float64[ndarray, "n 3"]
     pitch: tuple[float, ...]
     thickness_x0: float
+    grid: tuple[int, int]
 
     @property
     def geometry_id(self) -> UInt64[ndarray, " n"]:
@@ -612,6 +615,7 @@ def _cylinder(barrel: Barrel, radius: float, volume: int, number: int) -> Layer:
         np.tile([width / 2, width / 2, length / 2], (len(phi), 1)),
         barrel.pitch_mm,
         barrel.thickness_x0,
+        (rows, barrel.modules_in_row),
     )
 
 
@@ -643,6 +647,7 @@ def _disc(discs: Discs, z: float, volume: int, number: int) -> Layer:
         np.concatenate(half),
         discs.pitch_mm,
         discs.thickness_x0,
+        (rings, n),
     )
 
 

@@ -32,7 +32,7 @@ from beampipe.simulation.acts_geometry import acts_examples, build_detector
 from beampipe.simulation.detector import PITCH, Detector, Modules
 from beampipe.simulation.hadronic import HADRONS, SILICON_DENSITY, Interactions
 from beampipe.simulation.primaries import EventGenerator, PrimaryParticles, primaries
-from beampipe.simulation.pythia import TRACKER_R, TRACKER_Z, CollisionPool, seed_of
+from beampipe.simulation.pythia import TRACKER_R, TRACKER_Z, CollisionSource, seed_of
 
 Columns = dict[str, ndarray]
 
@@ -246,8 +246,8 @@ class EventSimulator:
         generator: collisions that events are made of.
         detector: detector that the particles go through.
         seed: number of the sample; an event depends on this and on its number alone.
-        soft: pool of soft collisions, for the pile-up.
-        hard: pool of hard (or, without pile-up, soft) collisions, of which event i takes number i.
+        soft: soft collisions, for the pile-up.
+        hard: hard (or, without pile-up, soft) collisions, of which event i takes number i.
         interactions: hadron-nucleus table, or None to leave them out.
     """
 
@@ -256,8 +256,8 @@ class EventSimulator:
         generator: EventGenerator,
         detector: Detector,
         seed: int,
-        soft: CollisionPool | None,
-        hard: CollisionPool | None,
+        soft: CollisionSource | None,
+        hard: CollisionSource | None,
         interactions: Interactions | None,
     ) -> None:
         self.examples = acts_examples()
@@ -265,11 +265,14 @@ class EventSimulator:
         self.geometry, self.modules = self.detector.geometry, self.detector.modules
         self.generator, self.setup, self.seed = generator, detector, seed
         self.soft, self.hard, self.interactions = soft, hard, interactions
+        self._primaries: dict[int, PrimaryParticles] = {}
 
     def run(self, first: int, n_events: int) -> list[tuple[Event, dict[str, int]]]:
         """Simulate events number `first` to `first + n_events - 1`; each with its counts."""
         import acts
 
+        # Errors of Pythia or of the cache would be replaced by another one inside the sequencer.
+        self._primaries = {event: self._drawn(event) for event in range(first, first + n_events)}
         out: list[tuple[Event, dict[str, int]]] = []
         with tempfile.TemporaryDirectory() as folder:
             sequencer = self.examples.Sequencer(
@@ -287,6 +290,11 @@ class EventSimulator:
                 sequencer.addAlgorithm(algorithm)
             sequencer.run()
         return out
+
+    def _drawn(self, event: int) -> PrimaryParticles:
+        """The particles that an event starts from."""
+        rng = np.random.default_rng([self.seed, _SOURCE, event])
+        return primaries(self.generator, self.soft, None if self.hard is None else self.hard[event], event, rng)
 
     def _algorithms(self, folder: Path, out: list[tuple[Event, dict[str, int]]]) -> Iterator[Any]:
         """The algorithms of the sequencer, in order; finished events are added to `out`."""
@@ -386,11 +394,8 @@ class _PythonSteps:
 
     def source(self, event: int) -> tuple[Any, ...]:
         """The particles that the event starts from."""
-        chain = self.chain
-        rng = np.random.default_rng([chain.seed, _SOURCE, event])
-        rows = None if chain.hard is None else chain.hard.collision(event)
         self.records[event] = Record()
-        return (_particles(primaries(chain.generator, chain.soft, chain.hard, rows, rng)),)
+        return (_particles(self.chain._primaries.pop(event)),)
 
     def stop(self, event: int, hits: Any, hit_table: Any, particle_table: Any) -> tuple[Any, ...]:
         """Hadrons stopped at nuclei: the products."""

@@ -10,19 +10,16 @@ beam pipe and the support tube (0.8 and 1.8 mm of beryllium).
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from functools import lru_cache
+from importlib.resources import as_file, files
+from typing import Final
 
 import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Float32, Float64, Int32, Int64
-from beampipe.errors import FileError
-from beampipe.files import cache_folder
-from beampipe.simulation.primaries import MASSES
-from beampipe.simulation.pythia import DECAYS, CollisionPool, Row, pythia8, start_pythia
+from beampipe.simulation.pythia import CollisionPool
 
 HADRONS: Final = (211, -211, 321, -321, 2212, -2212)
 """PDG codes of the hadrons that interact."""
@@ -30,9 +27,11 @@ HADRONS: Final = (211, -211, 321, -321, 2212, -2212)
 SILICON_DENSITY: Final = 4.995e-6
 """Nuclei per mm of path and mb of cross section: 4.995e22 / cm^3 * 1e-27 cm^2 / mb * 0.1 cm / mm."""
 
-_MOMENTA: Final = np.geomspace(0.4, 200.0, 24)  # [GeV]
-_PER_POINT: Final = 100  # collisions per species and momentum
-_TABLE_VERSION: Final = 1
+MOMENTA: Final = np.geomspace(0.4, 200.0, 24)
+"""Momenta of the grid [GeV]."""
+
+PER_POINT: Final = 100
+"""Collisions per species and momentum."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +72,7 @@ class Interactions:
         out = np.zeros(len(species))
         for row, sigma in enumerate(self.sigma):
             mine = species == row
-            out[mine] = np.interp(np.log(momentum[mine]), np.log(_MOMENTA), sigma, left=0.0)
+            out[mine] = np.interp(np.log(momentum[mine]), np.log(MOMENTA), sigma, left=0.0)
         return out
 
     def draw(
@@ -81,12 +80,12 @@ class Interactions:
     ) -> Products:
         """Final states for hadrons of these momenta [GeV]."""
         p = np.linalg.norm(momentum, axis=1)
-        at = np.clip(np.interp(np.log(p), np.log(_MOMENTA), np.arange(len(_MOMENTA))), 0, len(_MOMENTA) - 1)
+        at = np.clip(np.interp(np.log(p), np.log(MOMENTA), np.arange(len(MOMENTA))), 0, len(MOMENTA) - 1)
         # A neighbouring point of the grid, the nearer one more often: interpolation between final states.
         point = np.floor(at + rng.random(len(p))).astype(np.int64)
         # Below the threshold of the model a point has no final states.
-        point = np.where(self.sigma[species, point] > 0, point, np.minimum(point + 1, len(_MOMENTA) - 1))
-        row = (species * len(_MOMENTA) + point) * _PER_POINT + rng.integers(_PER_POINT, size=len(p))
+        point = np.where(self.sigma[species, point] > 0, point, np.minimum(point + 1, len(MOMENTA) - 1))
+        row = (species * len(MOMENTA) + point) * PER_POINT + rng.integers(PER_POINT, size=len(p))
         start, count = self.collisions.offset[row], np.diff(self.collisions.offset)[row]
         parent = np.repeat(np.arange(len(p)), count)
         take = np.repeat(start - np.cumsum(count) + count, count) + np.arange(len(parent))
@@ -100,7 +99,7 @@ class Interactions:
         v = np.cross(axis, u)
         cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
         turn = np.stack([cos * u + sin * v, cos * v - sin * u, axis], axis=2)[parent]
-        scale = np.minimum(p / _MOMENTA[point], 1.3)[parent, None]
+        scale = np.minimum(p / MOMENTA[point], 1.3)[parent, None]
         displacement = np.einsum("nij,nj->ni", turn, pool.vertex[take, :3].astype(np.float64))
         return Products(
             parent,
@@ -112,53 +111,9 @@ class Interactions:
         )
 
 
-def interaction_table(cache: Path | None = None) -> Interactions:
-    """The table, made once (some 10 s) and then read from the cache."""
-    folder = cache_folder() if cache is None else cache
-    path = folder / f"interactions-v{_TABLE_VERSION}.npz"
-    sigma_path = folder / f"interactions-v{_TABLE_VERSION}-sigma.npy"
-    if path.exists() and sigma_path.exists():
-        return Interactions(np.load(sigma_path, allow_pickle=False), CollisionPool.load(path))
-    interactions = _generate()
-    interactions.collisions.save(path)
-    np.save(sigma_path, interactions.sigma, allow_pickle=False)
-    return interactions
-
-
-def _generate() -> Interactions:
-    pythia8mc = pythia8()
-    cascade = pythia8mc.PythiaCascade()
-    # Its default path to the stored MPI initialisation is wrong in the wheel.
-    setup = Path(sys.prefix) / "share/Pythia8/setups/InitDefaultMPI.cmnd"
-    if not setup.exists() or not cascade.init(0.3, 1.0, str(setup), True, 1e-10, True, True):
-        raise FileError(f"{setup}: not usable; expected the file that pythia8mc installs; reinstall pythia8mc")
-    cascade.rndm().init(1)
-    decayer = start_pythia(
-        ("Print:quiet = on", "ProcessLevel:all = off", *DECAYS, "Random:setSeed = on", "Random:seed = 1")
-    )
-    sigma = np.zeros((len(HADRONS), len(_MOMENTA)))
-    out: list[list[Row]] = []
-    for i, pdg in enumerate(HADRONS):
-        mass = MASSES[abs(pdg)]
-        for j, p in enumerate(_MOMENTA):
-            momentum = pythia8mc.Vec4(0.0, 0.0, float(p), float(np.hypot(p, mass)))
-            if cascade.sigmaSetuphN(pdg, momentum, mass):
-                sigma[i, j] = cascade.sigmahA(28)
-            for _ in range(_PER_POINT):
-                cascade.sigmaSetuphN(pdg, momentum, mass)
-                out.append(_decayed(cascade.nextColl(14, 28), decayer) if sigma[i, j] > 0 else [])
-    return Interactions(sigma, CollisionPool.of(out))
-
-
-def _decayed(event: Any, decayer: Any) -> list[Row]:
-    """Final particles that can leave hits, after the decays of pi0, K0S, Lambda and so on."""
-    decayer.event.reset()
-    for p in event:
-        if p.isFinal():
-            decayer.event.append(p.id(), 1, 0, 0, p.p(), p.m())
-    decayer.moreDecays()
-    return [
-        (p.id(), p.charge(), p.m(), p.px(), p.py(), p.pz(), p.xProd(), p.yProd(), p.zProd(), p.tProd())
-        for p in decayer.event
-        if p.isFinal() and (p.charge() != 0 or p.id() == 22) and p.pAbs() > 0.1
-    ]
+@lru_cache(maxsize=1)
+def interaction_table() -> Interactions:
+    """The table that comes with the package; `tools/hadronic_interactions.py` makes it."""
+    with as_file(files("beampipe.simulation") / "interactions.npz") as path, np.load(path) as arrays:
+        columns = dict(arrays)
+    return Interactions(columns.pop("sigma"), CollisionPool(**columns))

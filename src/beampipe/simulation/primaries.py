@@ -13,7 +13,7 @@ from beampipe.arrays import Bool, Float32, Float64, Int32, Int64
 from beampipe.errors import ConfigError
 from beampipe.events import ON_AXIS, BeamSpot
 from beampipe.simulation.detector import Vertex
-from beampipe.simulation.pythia import TRACKER_R, TRACKER_Z, CollisionPool
+from beampipe.simulation.pythia import TRACKER_R, TRACKER_Z, CollisionPool, CollisionSource
 from beampipe.units import GeV, mm, um
 
 
@@ -55,36 +55,39 @@ class PrimaryParticles:
 
 def primaries(
     generator: EventGenerator,
-    soft: CollisionPool | None,
+    soft: CollisionSource | None,
     hard: CollisionPool | None,
-    rows: slice | None,
+    event: int,
     rng: np.random.Generator,
 ) -> PrimaryParticles:
     """Draw one event.
 
     Args:
         generator: pile-up, gun and spread of the vertices.
-        soft: pool of soft collisions, needed with pile-up.
-        hard: pool that `rows` refers to.
-        rows: particles of the first collision, or None for none.
+        soft: soft collisions, needed with pile-up.
+        hard: the first collision, or None for none.
+        event: number of the event.
         rng: source of all random choices.
     """
-    parts = []
-    if rows is not None and hard is not None:
-        parts.append((hard, rows))
+    collisions = [] if hard is None else [hard]
     n_soft = int(rng.poisson(generator.pileup)) if generator.pileup > 0 else 0
     if n_soft and soft is not None:
-        parts += [(soft, soft.collision(int(k))) for k in rng.integers(len(soft), size=n_soft)]
-    particles = [_placed(pool, rows, number, generator, rng) for number, (pool, rows) in enumerate(parts, start=1)]
+        start = int(event * generator.pileup)
+        if generator.pool_size is None and start + n_soft <= len(soft):
+            numbers = range(start, start + n_soft)
+        else:
+            numbers = rng.integers(len(soft), size=n_soft).tolist()
+        collisions += [soft[k] for k in numbers]
+    particles = [_placed(collision, number, generator, rng) for number, collision in enumerate(collisions, start=1)]
     if generator.hard == "gun":
-        particles.append(_shot(generator, generator.gun, len(parts) + 1, rng))
+        particles.append(_shot(generator, generator.gun, len(collisions) + 1, rng))
     if not particles:
         return PrimaryParticles.empty()
-    event = PrimaryParticles(
+    joined = PrimaryParticles(
         *(np.concatenate([getattr(part, f.name) for part in particles]) for f in fields(PrimaryParticles))
     )
-    radius = np.hypot(event.vertex[:, 0], event.vertex[:, 1])
-    return event.take((radius < TRACKER_R) & (np.abs(event.vertex[:, 2]) < TRACKER_Z))
+    radius = np.hypot(joined.vertex[:, 0], joined.vertex[:, 1])
+    return joined.take((radius < TRACKER_R) & (np.abs(joined.vertex[:, 2]) < TRACKER_Z))
 
 
 def _vertex(generator: EventGenerator, rng: np.random.Generator) -> Float64[ndarray, " 4"]:
@@ -105,20 +108,20 @@ def _collision(number: int, pdg: Int32[ndarray, " n"], *columns: ndarray) -> Pri
 
 
 def _placed(
-    pool: CollisionPool, rows: slice, number: int, generator: EventGenerator, rng: np.random.Generator
+    collision: CollisionPool, number: int, generator: EventGenerator, rng: np.random.Generator
 ) -> PrimaryParticles:
-    """One collision of a pool, turned around the beam by a random angle, at a random vertex."""
+    """A collision, turned around the beam by a random angle, at a random vertex."""
     angle = rng.uniform(-np.pi, np.pi)
     cos, sin = np.cos(angle), np.sin(angle)
     turn = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
-    vertex = pool.vertex[rows].astype(np.float64)
+    vertex = collision.vertex.astype(np.float64)
     vertex[:, :3] = vertex[:, :3] @ turn.T
     return _collision(
         number,
-        pool.pdg[rows],
-        pool.charge[rows],
-        pool.mass[rows],
-        pool.momentum[rows].astype(np.float64) @ turn.T,
+        collision.pdg,
+        collision.charge,
+        collision.mass,
+        collision.momentum.astype(np.float64) @ turn.T,
         vertex + _vertex(generator, rng),
     )
 
@@ -213,6 +216,9 @@ class Gun:
             raise ConfigError(f"gun: got pdg {self.pdg}, expected +-11, 13, 211, 321 or 2212")
 
 
+MOST_COLLISIONS: Final = 20_000
+"""Largest number of soft collisions that are generated for the pile-up of a sample."""
+
 HARD: Final = ("ttbar", "jets", "none", "gun")
 """Hard processes that can be added to the pile-up."""
 
@@ -228,7 +234,8 @@ class EventGenerator:
             inelastic collision. ``"gun"`` adds particles of the gun instead of a collision: from the beam line, or
             isolated ones that start beside it.
         gun: particles that ``"gun"`` adds.
-        pool_size: soft collisions generated once and drawn from, each time with a new vertex and rotation in phi.
+        pool_size: soft collisions to draw from, each time with a new vertex and rotation in phi. None: each event has
+            collisions of its own, until those of a sample are `MOST_COLLISIONS`; later events draw from these.
         vertex_xy: spread of the vertices across the beam [mm].
         vertex_z: spread of the vertices along the beam [mm].
         vertex_z_max: vertices lie evenly over |z| below this [mm], in place of the spread; None for the spread.
@@ -238,7 +245,7 @@ class EventGenerator:
     pileup: float = 200.0
     hard: str = "ttbar"
     gun: Gun = Gun()
-    pool_size: int = 20_000
+    pool_size: int | None = None
     vertex_xy: float = 12.5 * um
     vertex_z: float = 50 * mm
     vertex_z_max: float | None = None
@@ -250,7 +257,7 @@ class EventGenerator:
             raise ConfigError(f"generator: got hard={self.hard!r}, expected {one_of}")
         if not 0 <= self.pileup <= 1000:
             raise ConfigError(f"generator: got pileup={self.pileup}, expected a mean between 0 and 1000")
-        if self.pool_size < 1:
+        if self.pool_size is not None and self.pool_size < 1:
             raise ConfigError(f"generator: got pool_size={self.pool_size}, expected at least 1")
         if self.vertex_z_max is not None and not 0 < self.vertex_z_max <= 1000:
             raise ConfigError(f"generator: got vertex_z_max={self.vertex_z_max}, expected 0 to 1000 mm")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,9 +90,15 @@ _PROCESSES: Final = {
     "soft": ("SoftQCD:inelastic = on",),
     "ttbar": ("Top:gg2ttbar = on", "Top:qqbar2ttbar = on"),
     "jets": ("HardQCD:all = on", "PhaseSpace:pTHatMin = 1000"),
+    "quick_soft": ("SoftQCD:inelastic = on", "MultipartonInteractions:reuseInit = 2"),
 }
+"""Settings by process. The start of ``"quick_soft"`` reads the integrals that that of ``"soft"`` computes in 4 s."""
 
-_BLOCK: Final = {"soft": 1000, "ttbar": 100, "jets": 100}  # events per Pythia seed
+_INTEGRALS: Final = "soft_collisions.cmnd"
+"""File of these integrals, beside this module. Pythia 8.317 wrote it with the settings of ``"soft"``, `DECAYS`, seed 1
+and ``MultipartonInteractions:reuseInit = 1``."""
+
+_BLOCK: Final = {"soft": 1000, "ttbar": 100, "jets": 100, "quick_soft": 200}  # events per Pythia seed
 
 _POOL_VERSION: Final = 1  # of the selection above; part of the name of a cached pool
 
@@ -119,9 +126,11 @@ class CollisionPool:
     def __len__(self) -> int:
         return len(self.offset) - 1
 
-    def collision(self, index: int) -> slice:
-        """Rows of the particles of one collision."""
-        return slice(int(self.offset[index]), int(self.offset[index + 1]))
+    def __getitem__(self, index: int) -> CollisionPool:
+        """One collision."""
+        rows = slice(int(self.offset[index]), int(self.offset[index + 1]))
+        offset = np.array([0, rows.stop - rows.start], np.int64)
+        return CollisionPool(offset, *(getattr(self, f.name)[rows] for f in fields(self)[1:]))
 
     @classmethod
     def of(cls, collisions: list[list[Row]]) -> CollisionPool:
@@ -130,19 +139,6 @@ class CollisionPool:
         offset = np.concatenate([[0], np.cumsum([len(rows) for rows in collisions])]).astype(np.int64)
         real = rows.astype(np.float32)
         return cls(offset, rows[:, 0].astype(np.int32), real[:, 1], real[:, 2], real[:, 3:6], real[:, 6:10])
-
-    @classmethod
-    def join(cls, pools: list[CollisionPool]) -> CollisionPool:
-        """One pool after the other."""
-        start = np.cumsum([0, *(pool.offset[-1] for pool in pools)])
-        offset = np.concatenate([[0], *(pool.offset[1:] + at for pool, at in zip(pools, start, strict=False))])
-        rest = (np.concatenate([getattr(pool, f.name) for pool in pools]) for f in fields(cls)[1:])
-        return cls(offset.astype(np.int64), *rest)
-
-    def first(self, n_collisions: int) -> CollisionPool:
-        """The pool cut after `n_collisions`."""
-        offset = self.offset[: n_collisions + 1]
-        return CollisionPool(offset, *(getattr(self, f.name)[: offset[-1]] for f in fields(self)[1:]))
 
     def save(self, path: Path) -> None:
         """Write to `path`; the file appears only when it is complete."""
@@ -156,31 +152,45 @@ class CollisionPool:
             return cls(**{f.name: arrays[f.name] for f in fields(cls)})
 
 
-def pool(process: str, n_collisions: int, seed: int, cache: Path | None = None) -> CollisionPool:
-    """The first `n_collisions` of a process, generated once and then read from the cache.
+class CollisionSource:
+    """The first collisions of a process; they are generated in blocks when they are first used, and kept in the cache.
 
     Args:
-        process: process that is generated, ``"soft"`` (inelastic), ``"ttbar"`` or ``"jets"`` (above 1 TeV).
-        n_collisions: number of collisions in the pool.
+        process: process that is generated: ``"soft"`` or ``"quick_soft"`` (inelastic), ``"ttbar"`` or ``"jets"`` (above
+            1 TeV).
+        n_collisions: number of collisions.
         seed: number of the sample; collisions of one seed are always the same, whatever `n_collisions`.
-        cache: folder of the pools, default `beampipe.files.cache_folder`.
+        cache: folder of the blocks, default `beampipe.files.cache_folder`.
     """
-    folder = cache_folder() if cache is None else cache
-    block = _BLOCK[process]
-    blocks = []
-    for number in range(-(-n_collisions // block)):
-        path = folder / f"pool-v{_POOL_VERSION}-{process}-{seed}-{number}.npz"
+
+    def __init__(self, process: str, n_collisions: int, seed: int, cache: Path | None = None) -> None:
+        self._process, self._n, self._seed = process, n_collisions, seed
+        self._folder = cache_folder() if cache is None else cache
+        self._blocks: dict[int, CollisionPool] = {}
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __getitem__(self, index: int) -> CollisionPool:
+        if not 0 <= index < self._n:
+            raise IndexError(index)
+        number, row = divmod(index, _BLOCK[self._process])
+        if number not in self._blocks:
+            self._blocks[number] = self._block(number)
+        return self._blocks[number][row]
+
+    def _block(self, number: int) -> CollisionPool:
+        block = _BLOCK[self._process]
+        path = self._folder / f"pool-v{_POOL_VERSION}-{self._process}-{self._seed}-{number}.npz"
         # Only the last block may be short, so that a small sample costs little.
-        size = min(block, n_collisions - number * block)
+        size = min(block, self._n - number * block)
         if path.exists():
             stored = CollisionPool.load(path)
             if len(stored) >= size:
-                blocks.append(stored)
-                continue
-        generated = collisions(process, size, seed_of(seed, list(_PROCESSES).index(process), number))
+                return stored
+        generated = collisions(self._process, size, seed_of(self._seed, list(_PROCESSES).index(self._process), number))
         generated.save(path)
-        blocks.append(generated)
-    return CollisionPool.join(blocks).first(n_collisions)
+        return generated
 
 
 def collisions(process: str, n_collisions: int, seed: int) -> CollisionPool:
@@ -189,7 +199,9 @@ def collisions(process: str, n_collisions: int, seed: int) -> CollisionPool:
     Photons are kept, as they convert. Cuts: `PT_MIN`, `ETA_MAX`, production inside the tracker.
     """
     random = ("Random:setSeed = on", f"Random:seed = {seed}")
-    pythia = start_pythia(("Print:quiet = on", "Beams:eCM = 14000", *_PROCESSES[process], *DECAYS, *random))
+    settings = ("Print:quiet = on", "Beams:eCM = 14000", *_PROCESSES[process], *DECAYS, *random)
+    with as_file(files("beampipe.simulation") / _INTEGRALS) as path:
+        pythia = start_pythia((*settings, f"MultipartonInteractions:initFile = {path}"))
     out: list[list[Row]] = []
     while len(out) < n_collisions:
         if pythia.next():

@@ -16,8 +16,8 @@ from beampipe.simulation.acts_geometry import acts_examples
 from beampipe.simulation.detector import Detector
 from beampipe.simulation.fatras import EventSimulator
 from beampipe.simulation.hadronic import interaction_table
-from beampipe.simulation.primaries import EventGenerator
-from beampipe.simulation.pythia import pool
+from beampipe.simulation.primaries import MOST_COLLISIONS, EventGenerator
+from beampipe.simulation.pythia import CollisionSource
 
 SimulatedEvent = tuple[Event, dict[str, int]]
 """An event and its counts: ``hadrons`` with hits, ``interactions`` of these, ``merged`` and ``unmeasured`` hits."""
@@ -43,15 +43,20 @@ class _Sample:
     cache: Path | None
 
     def simulator(self) -> EventSimulator:
-        """The simulator of these events; collisions and interactions that are not in the cache are generated first."""
-        generator, last = self.generator, self.first_event + self.n_events
-        soft = pool("soft", generator.pool_size, self.seed, self.cache) if generator.pileup > 0 else None
+        """The simulator of these events."""
+        generator = self.generator
+        soft_process = "quick_soft" if generator.pool_size is None else "soft"
+
+        def source(process: str, n_collisions: int) -> CollisionSource:
+            return CollisionSource(process, n_collisions, self.seed, self.cache)
+
+        soft = source(soft_process, generator.pool_size or MOST_COLLISIONS) if generator.pileup > 0 else None
         hard = None
         if generator.hard in ("ttbar", "jets"):
-            hard = pool(generator.hard, last, self.seed, self.cache)
+            hard = source(generator.hard, self.first_event + self.n_events)
         elif generator.hard == "none" and generator.pileup == 0:
-            hard = pool("soft", last, self.seed, self.cache)
-        interactions = interaction_table(self.cache) if self.detector.hadronic else None
+            hard = source(soft_process, self.first_event + self.n_events)
+        interactions = interaction_table() if self.detector.hadronic else None
         return EventSimulator(generator, self.detector, self.seed, soft, hard, interactions)
 
     def chunks(self, workers: int) -> list[tuple[int, int]]:
@@ -122,7 +127,6 @@ def _results(sample: _Sample, workers: int, *, apart: bool) -> Iterator[list[Sim
             yield simulator.run(first, n)
         return
     with worker_pool(workers) as pool:
-        pool.submit(_prepare, sample).result()  # one process fills the cache for all others
         waiting: deque[Future[list[SimulatedEvent]]] = deque()
         try:
             for first, n in chunks:
@@ -136,14 +140,9 @@ def _results(sample: _Sample, workers: int, *, apart: bool) -> Iterator[list[Sim
                 future.cancel()
 
 
-def _prepare(sample: _Sample) -> None:
-    """Build the simulator of this worker process, once."""
+def _work(sample: _Sample, first: int, n: int) -> list[SimulatedEvent]:
+    """A chunk, in a worker process, which builds its simulator once."""
     global _simulator
     if _simulator is None:
         _simulator = sample.simulator()
-
-
-def _work(sample: _Sample, first: int, n: int) -> list[SimulatedEvent]:
-    _prepare(sample)
-    assert _simulator is not None
     return _simulator.run(first, n)

@@ -1,9 +1,13 @@
-"""Pauses between attempts at something that keeps failing; there is no last attempt."""
+"""Pauses between attempts at something that keeps failing, and programs that are restarted with them, indefinitely."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
+
+from beampipe.processes import ManagedProcess
 
 _FIRST: Final = 0.5
 """The first pause [s] between restarts."""
@@ -68,3 +72,40 @@ class RestartPause:
     def started(self, now: float) -> None:
         """Record that a restart has ended at the time `now` [s], successful or not."""
         self._started = now
+
+
+class RestartedProgram:
+    """A program that is started, again after each end, and killed first if it hangs.
+
+    Args:
+        name: its name in messages.
+        process: its process.
+        launch: starts it.
+        hangs: whether it hangs; called while it runs.
+        note: called with the text of each incident.
+        pause: the pauses before its restarts.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        process: ManagedProcess,
+        launch: Callable[[], None],
+        hangs: Callable[[], bool],
+        note: Callable[[str], None],
+        pause: RestartPause,
+    ) -> None:
+        self._name, self._process, self._pause = name, process, pause
+        self._launch, self._hangs, self._note = launch, hangs, note
+
+    def update(self) -> None:
+        """Check it once, and start or kill it if due; raises what its launch raises."""
+        if (pid := self._process.pid) is None:
+            if self._pause.due(time.monotonic()):
+                if self._process.was_started:
+                    lines = " / ".join(self._process.last_lines())
+                    self._note(f"{self._name}: has ended{f' ({lines})' if lines else ''}; starting another")
+                self._launch()
+        elif self._hangs():
+            self._note(f"{self._name}: hangs; killing process {pid}")
+            self._process.kill()

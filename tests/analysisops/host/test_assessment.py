@@ -2,17 +2,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, Literal
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import httpx
 import pytest
 
 from beampipe.analysisops.a2a.client import request_assessments
+from beampipe.analysisops.a2a.server import agent_card, serving_a2a
 from beampipe.analysisops.agents.serving import serving_agent
 from beampipe.analysisops.assessment import ask_agent
 from beampipe.analysisops.contract import Level, TaskRequest
-from beampipe.analysisops.host import HostSettings, parse_request, serving_host
+from beampipe.analysisops.host import AssessmentExecutor, HostSettings, parse_request, serving_host
 from beampipe.analysisops.registry import make_agent
+from beampipe.analysisops.run import attempts_in
+from beampipe.analysisops.runs.folder import RunFolder
+from beampipe.analysisops.runs.plan import AgentChoice, RunPlan, Seeds, TaskChoice
 from beampipe.errors import ServiceError, ServiceUnavailableError
 
 SECRET_SEED = 918273645
@@ -191,6 +197,30 @@ def test_scores_of_secret_instances_are_rounded_and_attempts_are_counted(agent: 
     assert secret["checks"][0]["points"] == 37.2
     assert [result["attempt"] for result in (secret, again, named)] == [1, 2, 3]
     assert named["final"]["normalized_score"] == 0.93456
+
+
+def test_attempts_at_a_secret_instance_are_limited(agent: str) -> None:
+    settings = HostSettings(("zmumu", "width"), seeds=(SECRET_SEED,), attempts=3)
+    executor = AssessmentExecutor(toy_assess, settings, {("zmumu", 1, SECRET_SEED): 2})
+    with serving_a2a(executor, partial(agent_card, "host", "", skill="assess agents", tags=())) as url:
+        results = [
+            [json.loads(part["parts"][0]["text"]) for part in task["artifacts"][:-1]]
+            for task in (call(url, "message/send", old_message(request_text(agent)))["result"] for _ in range(2))
+        ]
+    assert [[(result["attempt"], result["status"]) for result in request] for request in results] == [
+        [(3, "ok"), (1, "ok")],
+        [(4, "error"), (2, "ok")],
+    ]
+    assert results[1][0]["issues"][0]["code"] == "attempts_used"
+
+
+def test_attempts_of_earlier_runs_are_counted(tmp_path: Path) -> None:
+    assert attempts_in(tmp_path) == {}
+    task = TaskChoice("zmumu", "zmumu", "0")
+    for number, level in enumerate((1, 1, 3)):
+        plan = RunPlan((task,), (AgentChoice(f"remote {number}"),), Seeds((SECRET_SEED,)), (cast("Level", level),))
+        RunFolder(tmp_path).write_plan(plan.assessments(), extend=True)
+    assert attempts_in(tmp_path) == {("zmumu", 1, SECRET_SEED): 2, ("zmumu", 3, SECRET_SEED): 1}
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,21 @@ def test_a_host_that_fails_loses_nothing_else(tmp_path: Path) -> None:
     assert not place.missing()
 
 
+def test_agents_are_ranked_on_the_same_instances(tmp_path: Path) -> None:
+    """An agent that was assessed on fewer instances than another has the others as 0."""
+    run(make_plan(2, 2, 1, ("poor",)), assess, tmp_path / "run")
+    run(make_plan(1, 1, 1, ("good",)), assess, tmp_path / "run", extend=True)
+    run_folder = RunFolder(tmp_path / "run")
+    absent = run_folder.missing()
+    assert len(absent) == 8 - 2
+    assert {assessment["agent"] for assessment in absent} == {"good"}
+    summary = summarise(scores_of(run_folder.read_results()), missing=absent)
+    good, poor = summary["good",], summary["poor",]
+    assert (good.missing, poor.missing) == (6, 0)
+    assert good.ranked == pytest.approx(good.mean / 4)
+    assert poor.ranked == poor.mean
+
+
 def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path) -> None:
     records = run(make_plan(1, 2, 1), partial(assess_and_die, died=tmp_path / "died"), tmp_path / "run", workers=2)
     assert (tmp_path / "died").exists()

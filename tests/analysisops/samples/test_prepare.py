@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from datetime import datetime, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -82,6 +83,25 @@ def test_the_same_seed_gives_the_same_arrays(family: str, tmp_path: Path) -> Non
     assert first.hidden == again.hidden
     assert _contents(first) != _contents(other)
     assert first.hidden.truth != other.hidden.truth
+
+
+@pytest.mark.parametrize("family", [*sorted(FEW), "operations"])
+def test_the_same_seed_gives_the_same_files(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the time, nor the process, nor the folder is in a file."""
+    first = make(family, 5, tmp_path / "a", FEW.get(family))
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls(2031, 5, 7, 11, 13, 17)
+
+    monkeypatch.setattr("datetime.datetime", Later)
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    again = make(family, 5, tmp_path / "a much longer name", FEW.get(family))
+    names = sorted(path.name for path in first.folder.iterdir())
+    assert names == sorted(path.name for path in again.folder.iterdir())
+    for name in names:
+        assert (first.folder / name).read_bytes() == (again.folder / name).read_bytes(), name
 
 
 @pytest.mark.parametrize("number", range(len(DIALECTS)))

@@ -1,19 +1,23 @@
-"""The access log: a line for each request of a client, also of refused ones, over reloads."""
+"""Requests at a gateway: their numbers and times, and on request a line for each in a file, over reloads."""
 
 from __future__ import annotations
 
 import json
+import re
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from beampipe.fleet.cli import _print_status
 from beampipe.fleet.gateway import access_log
-from beampipe.fleet.gateway.access_log import AccessLog
+from beampipe.fleet.gateway.access_log import BOUNDS, REASONS, RECENT, AccessLog, Traffic
 from beampipe.triton.engine import Engine
 from tests.fleet.conftest import RunningFleet, running_fleet, until
 from tests.triton.access.attacks import post, raw_answer, status_of
@@ -43,10 +47,11 @@ def test_a_request_is_logged_with_its_client_and_model(logged: RunningFleet, pro
     until(lambda: bool(inferences(lines_of(logged)[before:])), 20.0)
     (line,) = inferences(lines_of(logged)[before:])
     known = {"client": "alice", "address": "127.0.0.1", "protocol": protocol, "model": "one", "size": "300"}
-    assert line.items() >= {**known, "status": 200, "server": "cpu-0"}.items()
+    assert line.items() >= {**known, "status": 200, "server": "cpu-0", "refused": "-", "end": "--"}.items()
     assert line["received"] > 1200 < line["sent"]
     assert begin - 1 < line["time"] < time.time() + 1
     assert 0 <= line["time_ms"] <= 1e3 * (time.time() - begin) + 1
+    assert abs(int(line["time_us"]) / 1e3 - line["time_ms"]) < 2.0
     assert line["id"]
 
 
@@ -56,9 +61,10 @@ def test_refusals_are_logged_and_probes_are_not(logged: RunningFleet) -> None:
     answer = raw_answer(logged.port, sent)
     assert status_of(answer) == 401
     assert b'x-request-id: mine"\\' in answer
+    assert b"x-beampipe-refused" not in answer
     until(lambda: len(lines_of(logged)) > before, 20.0)
-    assert [(line["id"], line["status"], line["client"]) for line in lines_of(logged)[before:]] == [
-        ('mine"\\', 401, "-")
+    assert [(line["id"], line["status"], line["client"], line["refused"]) for line in lines_of(logged)[before:]] == [
+        ('mine"\\', 401, "-", "token")
     ]
 
 
@@ -70,24 +76,118 @@ def test_it_goes_on_over_a_reload(logged: RunningFleet) -> None:
     until(lambda: len(lines_of(logged)) > before, 20.0)
 
 
+def test_without_a_file_requests_are_counted_and_timed(fleet: RunningFleet, capsys: pytest.CaptureFixture[str]) -> None:
+    """The status, its table and the metrics have the same numbers; the file is not written."""
+    before = fleet.orders.status()["gateway"]
+    with fleet.client("grpc") as grpc, fleet.client("http") as http:
+        for _ in range(10):
+            grpc.infer({"X": np.zeros(3, np.float32)})
+            http.infer({"X": np.zeros(3, np.float32)})
+    for path in ("/v2/repository/index", "/v2/logging"):
+        assert status_of(raw_answer(fleet.port, post(path=path))) == 403
+
+    def counted() -> bool:
+        gateway = fleet.orders.status()["gateway"]
+        answered = gateway["requests"]["answered"] - before["requests"]["answered"]
+        refused = gateway["refused"]["call"] - before["refused"]["call"]
+        return bool(answered >= 20 and refused == 2)
+
+    until(counted, 20.0)
+    status = fleet.orders.status()
+    gateway = status["gateway"]
+    assert gateway["state"] == "running"
+    assert 0 <= gateway["silent_s"] < 60
+    assert 0 < gateway["p50_ms"] <= gateway["p95_ms"] <= gateway["p99_ms"] < 6e4
+    assert gateway["per_s"] > 0
+    assert any(row["p99_ms"] is not None for row in status["servers"])
+    assert not fleet.reconciler.folder.access_log.exists()
+    _print_status(status)
+    printed = capsys.readouterr().out
+    assert "call 2" in printed
+    assert f"{gateway['requests']['answered']} answered" in printed
+    url = fleet.reconciler.monitoring.page_url.removeprefix("http://").rstrip("/")
+    host, _, port = url.partition(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(f"GET /metrics HTTP/1.1\r\nHost: {url}\r\nConnection: close\r\n\r\n".encode())
+        metrics = connection.makefile("rb").read().decode()
+    assert re.search(r'beampipe_gateway_refused_total\{reason="call"\} [2-9]', metrics)
+    counts = re.findall(r'beampipe_gateway_request_seconds_count\{server="(cpu-\d)"\} (\d+)', metrics)
+    assert sum(int(count) for _, count in counts) >= 20
+
+
+def line(server: str = "cpu-0", milliseconds: float = 1.0, **other: object) -> dict[str, object]:
+    times = {"time_us": str(round(1e3 * milliseconds)), "time_ms": round(milliseconds)}
+    return {"path": "/v2/models/one/infer", "server": server, "refused": "-", "end": "--", **times, **other}
+
+
+def test_percentiles_are_those_of_the_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    traffic, times = Traffic(), np.random.default_rng(1).lognormal(2.0, 0.8, 5000)
+    assert traffic.recent()["p50_ms"] is None
+    for number, time_ms in enumerate(times):
+        traffic.add(line(f"cpu-{number % 2}", time_ms))
+    recent = traffic.recent("cpu-1")
+    for share in (50, 95, 99):
+        assert recent[f"p{share}_ms"] == pytest.approx(np.percentile(times[1::2], share), rel=0.1)
+    traffic.add(line("cpu-2", 1e6))
+    assert traffic.recent("cpu-2")["p99_ms"] == BOUNDS[-1]
+    later = time.monotonic() + RECENT + 1
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert traffic.recent() == {"per_s": 0.0, "p50_ms": None, "p95_ms": None, "p99_ms": None}
+
+
+def test_ends_of_requests_are_told_apart() -> None:
+    traffic = Traffic()
+    ends = [{}, {"end": "LR", "refused": "rate", "server": "<NOSRV>"}, {"end": "CD"}, {"end": "cR"}, {"end": "SH"}]
+    for end in ends:
+        traffic.add(line(**end))  # type: ignore[arg-type]
+    traffic.add(line(path="/v2/health/ready", milliseconds=7e3))  # no request to a model
+    traffic.add(line(milliseconds=3.0, time_us="-"))  # without a start
+    assert traffic.outcomes == {"answered": 3, "refused": 1, "left": 2, "failed": 1}
+    assert {reason: count for reason, count in traffic.refused.items() if count} == {"rate": 1}
+    assert traffic.recent()["p99_ms"] == pytest.approx(3.15, rel=0.26)
+
+
+def test_each_refusal_of_the_gateway_has_a_reason_of_the_list() -> None:
+    template = (files("beampipe.fleet.gateway") / "haproxy.cfg.j2").read_text()
+    assert set(re.findall(r'\{\{ refuse\("([^"]+)"', template)) == set(REASONS)
+
+
+@pytest.mark.prometheus
+def test_prometheus_reads_the_metrics() -> None:
+    traffic = Traffic()
+    for milliseconds in (0.2, 1.0, 20.0, 1e6):
+        traffic.add(line(milliseconds=milliseconds))
+    text = "".join(f"{metric}\n" for metric in traffic.metrics())
+    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    name = "beampipe_gateway_request_seconds"
+    assert f'{name}_bucket{{server="cpu-0",le="0.001"}} 2' in text
+    assert f'{name}_bucket{{server="cpu-0",le="+Inf"}} 4' in text
+    assert f'{name}_sum{{server="cpu-0"}} 1000.02' in text
+
+
 def test_files_are_rotated_and_lines_that_are_no_requests_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(access_log, "_SIZE", 1000)
     path, file = tmp_path / "sock", tmp_path / "access.jsonl"
     log = AccessLog(path, file)
-    log.set_running(True)
-    log.set_running(True)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+    log.start()
+    with socket.socket(socket.AF_UNIX) as sender:
         sender.connect(str(path))
-        for number in range(300):
-            sender.send(b'{"number": %03d}\n' % number)
-        sender.send(b"Proxy fleet started.\n")
-    until(lambda: file.exists() and '"number": 299' in file.read_text(), 20.0)
+        sender.sendall(json.dumps(line()).encode() + b"\n")
+        until(lambda: log.traffic.outcomes["answered"] == 1, 20.0)
+        assert not file.exists()
+        log.writes = True
+        for number in range(600):
+            sender.sendall(b'{"id": 1%03d}\n' % number)
+        sender.sendall(b'Proxy fleet started.\n{"id": \n{"path": "without id"}\n')
+        until(lambda: file.exists() and '"id": 1599' in file.read_text(), 20.0)
     log.stop()
-    log.stop()
-    files = sorted(tmp_path.glob("access.jsonl*"))
-    assert [each.name for each in files] == ["access.jsonl", *(f"access.jsonl.{number}" for number in range(1, 5))]
-    assert all(each.stat().st_size <= 1000 for each in files)
-    assert "started" not in "".join(each.read_text() for each in files)
+    rotated = sorted(tmp_path.glob("access.jsonl*"))
+    assert [each.name for each in rotated] == ["access.jsonl", *(f"access.jsonl.{number}" for number in range(1, 5))]
+    assert all(each.stat().st_size <= 1000 for each in rotated)
+    written = "".join(each.read_text() for each in rotated)
+    assert "started" not in written
+    assert "without" not in written
     assert not path.exists()

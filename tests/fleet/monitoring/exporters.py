@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import TracebackType
 from typing import Any
 
+from beampipe.fleet.gateway.access_log import Traffic
+from beampipe.fleet.monitoring.prometheus import Prometheus
 from beampipe.fleet.registry import Record
 
 STAGES = {"embed": 0.4, "connect": 1.9, "classify": 3.1, "segment": 0.6}
@@ -63,6 +65,7 @@ def triton(rate: float, waiting: int = 1, model: str = "module_map") -> Callable
     def lines(seconds: float) -> Iterator[str]:
         n = int(rate * seconds)
         labels = f'model="{model}",version="1"'
+        yield f'beampipe_events_refused_total{{model="{model}",instance="{model}_0"}} 0'
         yield f"nv_inference_request_success{{{labels}}} {n}"
         yield f'nv_inference_request_failure{{{labels},reason="OTHER"}} 0'
         yield f"nv_inference_request_duration_us{{{labels}}} {8000 * n}"
@@ -95,6 +98,31 @@ def gateway(servers: dict[str, str]) -> Callable[[float], Iterator[str]]:
             yield f'haproxy_frontend_http_responses_total{{proxy="{proxy}",code="5xx"}} 0'
 
     return lines
+
+
+def traffic(servers: Sequence[str], rate: float = 40.0) -> Callable[[float], Iterator[str]]:
+    """Metrics of the traffic at a gateway: requests of 8 ms at a steady rate [1/s], one in ten refused by its rate."""
+    counted, number = Traffic(), 0
+
+    def lines(seconds: float) -> Iterator[str]:
+        nonlocal number
+        while number < int(rate * seconds):
+            number += 1
+            end = {"end": "LR", "refused": "rate"} if number % 10 == 0 else {"end": "--", "refused": "-"}
+            place = {"path": "/v2/models/one/infer", "server": servers[number % len(servers)]}
+            counted.add({**place, **end, "time_us": "8000", "time_ms": 8})
+        yield from counted.metrics()
+
+    return lines
+
+
+def start(prometheus: Prometheus) -> None:
+    """Start a Prometheus and wait until it answers."""
+    prometheus.launch()
+    deadline = time.monotonic() + 120
+    while not prometheus.is_ready():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def record(server: str, metrics: int, **other: Any) -> Record:

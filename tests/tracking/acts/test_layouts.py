@@ -2,20 +2,23 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from beampipe.errors import InputError
+from beampipe.events import Event
+from beampipe.simulation import acts_geometry
 from beampipe.simulation.acts_geometry import build_detector
-from beampipe.simulation.detector import read_layout
+from beampipe.simulation.detector import DetectorLayout, Layer, read_layout, shells
 from beampipe.tracking.acts import ACTS_EFFICIENT, ActsTrackFinder
 from beampipe.tracking.acts.finder import layer_files
 from beampipe.tracking.acts.sequencer import ActsDetector
 from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.tracking.truth import Selection
-from tests.simulation.layouts import LONGBAR, shot
+from tests.simulation.layouts import COMPACT, LONGBAR, shot
 
 pytestmark = pytest.mark.acts
 
@@ -45,6 +48,38 @@ def test_muons_of_a_layout_are_found_and_fitted() -> None:
     assert np.median(tracks.fitted.pt / true_pt) == pytest.approx(1.0, abs=0.02)
     with pytest.raises(InputError, match="is no module of the Generic detector of ACTS"):
         ActsTrackFinder().find(event.hits)
+
+
+@pytest.mark.parametrize("path", [COMPACT, LONGBAR])
+def test_modules_found_in_a_grid_are_those_found_by_trying_all(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same hits and tracks as with the default of ACTS, which tries all modules of a layer."""
+    layout = read_layout(path)
+    event = shot(layout, 5, 400, (0.3, 20.0), 2.7)
+    in_grid = found_by_acts(layout, event)
+    changed: list[str] = []
+
+    def trying_all(layer: Layer) -> Any:
+        import acts
+
+        changed.append(layer.name)
+        everything = acts.TryAllNavigationPolicy.Config()
+        everything.portals = everything.sensitives = True
+        return acts.NavigationPolicyFactory.make().add(acts.TryAllNavigationPolicy, everything)
+
+    monkeypatch.setattr(acts_geometry, "_navigation_on_grid", trying_all)
+    expected = shot(layout, 5, 400, (0.3, 20.0), 2.7)
+    assert len(changed) == sum(len(shell.layers) for shell in shells(layout))
+    np.testing.assert_array_equal(event.hits.geometry_id, expected.hits.geometry_id)
+    np.testing.assert_array_equal(event.hits.position, expected.hits.position)
+    assert len(in_grid) > 150
+    assert in_grid == found_by_acts(layout, expected)
+
+
+def found_by_acts(layout: DetectorLayout, event: Event) -> set[tuple[int, ...]]:
+    """The hits of each track."""
+    where = ActsDetector(layout.field_T, build_detector(layout).geometry)
+    settings = replace(ACTS_EFFICIENT, field_z=layout.field_T, measurements_min=5, seed_volumes=(2, 3, 4))
+    return {tuple(rows.tolist()) for rows in ActsTrackFinder(settings, where=where).find(event.hits).candidates or ()}
 
 
 def test_the_graph_of_layers_is_that_of_the_layout() -> None:

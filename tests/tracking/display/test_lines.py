@@ -71,7 +71,7 @@ def test_fitted_momenta_come_before_those_of_circles() -> None:
     n = tracks.n_tracks
     values = np.tile([0.0, 0.0, 0.0, np.pi / 2, -0.25], (n, 1))
     status = np.where(np.arange(n) % 2 == 0, FitStatus.FITTED, FitStatus.NO_START).astype(np.int8)
-    parameters = TrackParameters(values, np.zeros((n, 5, 5)), np.zeros(n), np.full(n, 9), status)
+    parameters = TrackParameters(values, np.zeros((n, 5, 5)), np.zeros(n), np.full(n, 9), status, np.full((n, 3), -1))
     lines = track_lines(event, replace(tracks, parameters=parameters))
     np.testing.assert_allclose(lines.pt[::2], 4.0, rtol=1e-6)
     np.testing.assert_array_equal(lines.pt[1::2], track_lines(event, tracks).pt[1::2])

@@ -152,11 +152,70 @@ def test_add_keeps_the_tracks() -> None:
     shot = shoot(toy_tables(), 10)
     tracks = replace(shot.tracks, seconds={"building": 1.0})
     fitted = TrackFitter(toy_tables()).add(shot.event.hits, tracks)
-    assert fitted.track_id is tracks.track_id
+    np.testing.assert_array_equal(fitted.track_id, tracks.track_id)
     assert list(fitted.seconds) == ["building", "fit"]
     assert fitted.parameters is not None
     assert len(fitted.parameters) == 10
     assert (np.abs(fitted.parameters.pt * np.abs(shot.true[:, 4]) / np.sin(shot.true[:, 3]) - 1) < 0.2).all()
+
+
+def with_wrong_hits() -> tuple[Hits, Tracks, ndarray]:
+    """Tracks of ten hits, and rows of the 40 hits of the first 40 of them that lie 3 mm beside their track."""
+    shot = shoot(toy_tables(), 200, seed=8)
+    position = shot.event.hits.position.copy()
+    wrong = 10 * np.arange(40) + np.random.default_rng(9).integers(1, 9, 40)
+    position[wrong, 1] += 3 / position[wrong, 0]
+    return Hits(position), shot.tracks, wrong
+
+
+def test_a_wrong_hit_is_left_out() -> None:
+    hits, tracks, wrong = with_wrong_hits()
+    fitter = TrackFitter(toy_tables())
+    fitted = fitter.add(hits, tracks)
+    assert fitted.parameters is not None
+    outliers = fitted.parameters.outliers
+    np.testing.assert_array_equal(outliers[:40, 0], wrong)
+    assert (outliers[:40, 1:] == -1).all()
+    assert np.count_nonzero(outliers[40:] >= 0) <= 1, "at most one of 160 good tracks loses a hit"
+    assert (fitted.track_id[wrong] == -1).all()
+    assert np.count_nonzero(fitted.track_id != tracks.track_id) == np.count_nonzero(outliers >= 0)
+    # The fit is that of the other hits.
+    label = tracks.track_id.copy()
+    label[outliers[outliers >= 0]] = -1
+    alone = fitter(hits, Tracks(label))
+    np.testing.assert_array_equal(fitted.parameters.values, alone.values)
+    np.testing.assert_array_equal(fitted.parameters.chi2, alone.chi2)
+    assert (fitted.parameters.n_hits[:40] == 9).all()
+
+
+def test_all_hits_stay_on_request() -> None:
+    hits, tracks, _ = with_wrong_hits()
+    fitted = TrackFitter(toy_tables(), reject_outliers=False).add(hits, tracks)
+    assert fitted.parameters is not None
+    assert (fitted.parameters.outliers == -1).all()
+    assert (fitted.parameters.status[:40] == FitStatus.SUSPECT).all()
+    assert (fitted.parameters.n_hits == 10).all()
+    np.testing.assert_array_equal(fitted.track_id, tracks.track_id)
+
+
+def test_lists_lose_their_outliers_each() -> None:
+    hits, tracks, wrong = with_wrong_hits()
+    first, second = np.flatnonzero(tracks.track_id == 0), np.flatnonzero(tracks.track_id == 1)
+    # The second list shares the wrong hit of the first, which is none of its own either.
+    lists = [first, np.append(second[second != wrong[1]], wrong[0])]
+    fitted = TrackFitter(toy_tables()).add(hits, replace(tracks, candidates=lists))
+    assert fitted.candidates is not None
+    np.testing.assert_array_equal(fitted.candidates[0], first[first != wrong[0]])
+    np.testing.assert_array_equal(fitted.candidates[1], second[second != wrong[1]])
+
+
+def test_hits_of_two_particles_make_a_suspect_track() -> None:
+    shot = shoot(toy_tables(), 2, seed=10)
+    label = np.full(20, -1)
+    label[[0, 2, 4, 6, 8, 11, 13, 15, 17, 19]] = 0
+    fitted = TrackFitter(toy_tables())(shot.event.hits, Tracks(label))
+    assert fitted.status[0] in (FitStatus.SUSPECT, FitStatus.NOT_CONVERGED)
+    assert fitted.fitted[0] == (fitted.status[0] == FitStatus.SUSPECT)
 
 
 def test_no_tracks_and_no_hits() -> None:

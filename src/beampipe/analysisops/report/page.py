@@ -137,8 +137,9 @@ def _notices(run: RunData) -> Iterator[tuple[str, str]]:
     if run.missing:
         yield (
             "bad",
-            f"{_some(len(run.missing), 'assessment')} of the plan are missing: not done yet, or the host failed. They "
-            "are in no mean, and count as 0 in the order of agents. Run the same plan again to do them.",
+            f"{_some(len(run.missing), 'assessment')} are missing: not done yet, not planned for this agent but for "
+            "others, or the host failed. They are in no mean, and count as 0 in the order of agents. Run the same plan "
+            "for all agents to do them.",
         )
     errors = sum(score.status == "error" for score in run.scores)
     if errors:

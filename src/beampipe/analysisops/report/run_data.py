@@ -170,11 +170,14 @@ def _words(submission: Submission, record: Mapping[str, Any], *, reference: bool
 def _check(check: Mapping[str, Any], *, reference: bool) -> dict[str, Any]:
     evidence = dict(check.get("evidence") or {}) if reference else {}
     reason = evidence.pop("reason", "")
+    points, most = number_of(check.get("points")), number_of(check.get("max_points"))
+    if points and most and not reference:
+        points = round(round(points / most, 2) * most, 4)
     return {
         "id": shortened(check.get("id", ""), 80),
         "type": shortened(check.get("type", ""), 80),
-        "points": number_of(check.get("points")),
-        "max": number_of(check.get("max_points")),
+        "points": points,
+        "max": most,
         "passed": bool(check.get("passed")),
         "reason": shortened(reason, 600),
         "evidence": [[shortened(key, 80), shortened(value, 300)] for key, value in evidence.items()],
@@ -336,15 +339,20 @@ def read_run_data(folder: Path, references: References = "development") -> RunDa
     if not lines:
         raise InputError(f"{folder}: got a run of which nothing is done yet, expected at least one assessment")
     scores = scores_of(lines)
-    rows = [{**_row(line, score), **more} for line, score, more in zip(lines, scores, rows, strict=True)]
+    rows = [
+        {**_row(line, score, digits=4 if more["told"] else 2), **more}
+        for line, score, more in zip(lines, scores, rows, strict=True)
+    ]
     with_reference = sum(bool(row["told"]) for row in rows)
     return RunData(
         folder.resolve().name, assessments, scores, run_folder.missing(), rows, details, origins, pulls, with_reference
     )
 
 
-def _row(line: Mapping[str, Any], score: Score) -> dict[str, Any]:
-    final = line["result"]["final"]
+def _row(line: Mapping[str, Any], score: Score, digits: int) -> dict[str, Any]:
+    """The row of an assessment; few digits of its score, so that they do not locate a hidden reference."""
+    most = number_of(line["result"]["final"].get("max_score"))
+    value = round(score.value, digits)
     return {
         "key": line["key"][:12],
         "agent": score.agent,
@@ -354,8 +362,8 @@ def _row(line: Mapping[str, Any], score: Score) -> dict[str, Any]:
         "seed": score.seed,
         "epoch": score.epoch,
         "status": score.status,
-        "score": score.value,
-        "points": [final.get("total_score"), final.get("max_score")],
+        "score": value,
+        "points": [None if most is None else round(value * most, 4), most],
         "judge": score.judge,
         "seconds": score.seconds,
         "tokens": score.tokens,

@@ -244,9 +244,25 @@ class RunFolder:
             raise FileError(f"{self.results}: got {error}, expected a line of JSON each", path=self.results) from error
 
     def missing(self) -> list[dict[str, Any]]:
-        """The assessments of the plan that are not done, as JSON."""
-        store = self.store
-        return [assessment for assessment in self.read_plan() if store.find(recipe_of(assessment)) is None]
+        """The assessments that are not done, as JSON: those of the plan, and those that only other agents have in it.
+
+        With them as 0, all agents are compared on the same instances.
+        """
+        store, plan = self.store, self.read_plan()
+        not_done = [assessment for assessment in plan if store.find(recipe_of(assessment)) is None]
+        cells = {_cell(assessment): assessment for assessment in plan}
+        planned = {(assessment["agent"], _cell(assessment)) for assessment in plan}
+        return not_done + [
+            {**assessment, "agent": agent}
+            for agent in dict.fromkeys(assessment["agent"] for assessment in plan)
+            for cell, assessment in cells.items()
+            if (agent, cell) not in planned
+        ]
+
+
+def _cell(assessment: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What agents have to have in common to be compared: an instance, a prompt and a repetition."""
+    return tuple(assessment[name] for name in ("task_id", "level", "seed", "secret", "epoch"))
 
 
 def result_line(record: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final, cast
+from uuid import UUID
 
 import numpy as np
 from numpy import ndarray
@@ -143,7 +148,6 @@ def write_tree(path: Path, events: Events, layout: FileLayout) -> dict[str, Any]
         The file's entry in the manifest: bytes, checksums of the file and of its contents, number of events.
     """
     import awkward as ak
-    import uproot
 
     dialect = layout.dialect
     data: dict[str, Any] = {
@@ -161,12 +165,31 @@ def write_tree(path: Path, events: Events, layout: FileLayout) -> dict[str, Any]
             }
         )
 
-    def write(part: Path) -> None:
-        with uproot.recreate(part, compression=uproot.ZLIB(1)) as file:
-            file.mktree(layout.tree, data, counter_name=lambda counted: outer[counted])
-
-    write_whole(path, write)
+    content = _root_file(layout.tree, data, outer)
+    write_whole(path, lambda part: part.write_bytes(content))
     return {**_file_facts(path), "content_sha256": checksum(events, layout), "n_events": events.number}
+
+
+_CLOCK: Final = threading.Lock()
+
+_WRITTEN_ON: Final = datetime(2000, 1, 1)
+"""Date in all files, in place of the time at which they were written."""
+
+
+def _root_file(tree: str, columns: Mapping[str, Any], counters: Mapping[str, str]) -> bytes:
+    """A ROOT file with one tree; equal arguments give equal bytes."""
+    import uproot
+
+    buffer = BytesIO()  # a file on disk would contain its own temporary name
+    with _CLOCK:
+        date_of_now = uproot._util.datetime_to_code
+        uproot._util.datetime_to_code = lambda _: date_of_now(_WRITTEN_ON)
+        try:
+            with uproot.recreate(buffer, compression=uproot.ZLIB(1), uuid_function=partial(UUID, int=0)) as file:
+                file.mktree(tree, columns, counter_name=lambda counted: counters[counted])
+                return buffer.getvalue()  # the file closes the buffer
+        finally:
+            uproot._util.datetime_to_code = date_of_now
 
 
 def checksum(events: Events, layout: FileLayout) -> str:

@@ -6,9 +6,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from functools import wraps
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final
 
 from beampipe.errors import BeampipeError, ConfigError, ServiceError, UnknownNameError
 from beampipe.fleet.control.reconciler import LocalReconciler, Reconciler
@@ -33,24 +32,19 @@ def status_of(reconciler: Reconciler) -> dict[str, Any]:
     for server in list(reconciler.servers.values()):
         record = reconciler.records.get(server.name)
         said = record if server.describes(record) else None
-        slot = reconciler.slot_state(server)
         servers.append(
             {
                 "server": server.name,
                 "group": server.group,
                 "wish": server.desired_state,
                 "state": said.state if said is not None else "starting" if server.pid else "dead",
-                "gateway": "-" if slot is None else slot.status,
                 "pid": server.pid,
-                "address": None if slot is None or slot.mode == "maint" else list(slot.address or ()),
                 "metrics": None if said is None else said.metrics,
                 "models": [] if said is None else list(said.models),
                 "digest": server.digest,
                 "starts": server.starts,
-                "running": 0 if slot is None else slot.running,
-                "waiting": 0 if slot is None else slot.waiting,
-                "answered": 0 if slot is None else slot.answered,
                 "log": str(server.log),
+                **reconciler.slot_status(server),
             }
         )
     return {
@@ -58,8 +52,7 @@ def status_of(reconciler: Reconciler) -> dict[str, Any]:
         "folder": str(reconciler.folder.path),
         "time": time.time(),
         "gateway": {
-            "pid": reconciler.gateway.pid,
-            "state": reconciler.actual.gateway.condition,
+            **reconciler.gateway_status(),
             "host": gateway.host,
             "port": gateway.port,
             "tls": gateway.tls is not None,
@@ -73,28 +66,6 @@ def status_of(reconciler: Reconciler) -> dict[str, Any]:
         "ready": bool(servers) and all(row["address"] is not None or row["wish"] != "serve" for row in servers),
         "incidents": [list(incident) for incident in reconciler.incidents[-_LATEST:]],
     }
-
-
-_P = ParamSpec("_P")
-
-_Done = TypeVar("_Done")
-
-
-def _exclusive(order: Callable[_P, _Done]) -> Callable[_P, _Done]:
-    """A command that is refused while another one changes the servers."""
-
-    @wraps(order)
-    def obeyed(*args: _P.args, **kwargs: _P.kwargs) -> _Done:
-        orders = args[0]
-        assert isinstance(orders, LocalCommands)
-        if not orders.change.acquire(blocking=False):
-            raise ConfigError("fleet: got a command while another one changes the servers; try again later")
-        try:
-            return order(*args, **kwargs)
-        finally:
-            orders.change.release()
-
-    return obeyed
 
 
 class GatewayCommands:
@@ -151,8 +122,6 @@ class LocalCommands(GatewayCommands):
     Args:
         reconciler: the reconciler of the fleet.
 
-    Attributes:
-        change: lock held by the command that is changing the servers.
     """
 
     reconciler: LocalReconciler
@@ -161,10 +130,26 @@ class LocalCommands(GatewayCommands):
     def __init__(self, reconciler: LocalReconciler) -> None:
         super().__init__(reconciler)
         self._steps = Steps(reconciler)
-        self.change = threading.RLock()
-        self._verbs |= {"scale": self.scale, "restart": self.restart, "update": self.update, "apply": self.apply}
+        self._change = threading.Lock()
+        self._changes: dict[str, Callable[..., Any]] = {
+            "scale": self.scale,
+            "restart": self.restart,
+            "update": self.update,
+            "apply": self.apply,
+        }
+        self._verbs |= self._changes
 
-    @_exclusive
+    def obey(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        """Execute a command; one that changes the servers is refused while another one does."""
+        if order.get("do") not in self._changes:
+            return super().obey(order)
+        if not self._change.acquire(blocking=False):
+            raise ConfigError("fleet: got a command while another one changes the servers; try again later")
+        try:
+            return super().obey(order)
+        finally:
+            self._change.release()
+
     def scale(self, group: str, count: int) -> None:
         """Set the number of servers in a group: start missing ones and wait until they serve; drain and stop others."""
         reconciler = self.reconciler
@@ -184,7 +169,6 @@ class LocalCommands(GatewayCommands):
         for server in old:
             self._steps.end(server)
 
-    @_exclusive
     def restart(self, servers: Sequence[str] = ()) -> None:
         """Restart servers one by one, all if none is named; for the only server, a temporary one serves meanwhile."""
         names = list(servers or self.reconciler.servers)
@@ -193,7 +177,6 @@ class LocalCommands(GatewayCommands):
         for name in names:
             self._steps.replace(self._steps.server(name))
 
-    @_exclusive
     def update(self, **trial: Any) -> dict[str, Any]:
         """Serve the current models of the repository; return to the old ones if they do not start.
 
@@ -262,7 +245,6 @@ class LocalCommands(GatewayCommands):
         with self.reconciler.lock:
             return {server.name: server.settings for server in self.reconciler.servers.values()}
 
-    @_exclusive
     def apply(self, specification: str) -> dict[str, Any]:
         """Apply a specification, changing only what differs."""
         reconciler = self.reconciler

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from beampipe import processes
 from beampipe.errors import BeampipeError, ConfigError
@@ -99,7 +99,10 @@ class Reconciler(ABC):
         self.gateway = Gateway(self._plan(fleet, models), folder.path)
         self._credentials = CredentialReloader(self.gateway)
         self._access_log = AccessLog(folder.access_socket, folder.access_log)
-        self.monitoring = Monitoring(fleet, folder, self.status_port, self.note)
+        self._access_log.writes = fleet.gateway.access_log
+        self.monitoring = Monitoring(
+            fleet, folder, self.status_port, self.note, self._traffic, self._access_log.traffic.metrics
+        )
 
     @property
     @abstractmethod
@@ -138,7 +141,7 @@ class Reconciler(ABC):
         """
         self._write_process_file()
         self.start_servers()
-        self._access_log.set_running(self.fleet.gateway.access_log)
+        self._access_log.start()
         self.gateway.start()
         self.monitoring.start()
         watchers = [
@@ -231,6 +234,33 @@ class Reconciler(ABC):
         slot, state = self.slot_state(server), self.actual.servers.get(server.name)
         return slot is not None and state is not None and slot.mode == "ready" and slot.address == state.address
 
+    def slot_status(self, server: ManagedServer) -> dict[str, Any]:
+        """State and traffic of a server in the gateway, as data."""
+        slot = self.slot_state(server)
+        return {
+            "gateway": "-" if slot is None else slot.status,
+            "address": None if slot is None or slot.mode == "maint" else list(slot.address or ()),
+            "running": 0 if slot is None else slot.running,
+            "waiting": 0 if slot is None else slot.waiting,
+            "answered": 0 if slot is None else slot.answered,
+            **self._access_log.traffic.recent(server.slot or ""),
+        }
+
+    def gateway_status(self) -> dict[str, Any]:
+        """State and traffic of the gateway, as data; times are of the last minute."""
+        traffic, state = self._access_log.traffic, self.actual.gateway
+        silent_for = self.gateway.silent_for
+        return {
+            "pid": self.gateway.pid,
+            "state": state.condition,
+            "silent_s": None if silent_for is None else round(silent_for, 1),
+            "connections": state.connections,
+            "waiting": state.waiting,
+            "requests": dict(traffic.outcomes),
+            "refused": dict(traffic.refused),
+            **traffic.recent(),
+        }
+
     def note(self, text: str) -> None:
         """Record and log an incident, unless it repeats the last one."""
         if not self.incidents or self.incidents[-1][1] != text:
@@ -243,6 +273,10 @@ class Reconciler(ABC):
                 work()
             except Exception as error:  # an unforeseen error must not end the supervision
                 self.note(f"reconciler: {type(error).__name__}: {error}")
+
+    def _traffic(self) -> dict[str, Any]:
+        servers = {server.name: self.slot_status(server) for server in list(self.servers.values())}
+        return {"gateway": self.gateway_status(), "servers": servers}
 
     def _write_process_file(self) -> None:
         with replacing(self.folder.process) as part:
@@ -272,7 +306,7 @@ class Reconciler(ABC):
                 for slot in plan.slots
             )
             self.fleet, self._models = fleet, models
-            self._access_log.set_running(fleet.gateway.access_log)
+            self._access_log.writes = fleet.gateway.access_log
             self.gateway.change(replace(plan, slots=tuple(slots)))
 
     def gateway_is_configured(self) -> bool:
@@ -298,7 +332,7 @@ class Reconciler(ABC):
             canary=self.canary,
             hits=_LUA if fleet.gateway.balancing == "least_hits" else None,
             slow_bodies=SLOW_BODIES,
-            access_log=folder.access_socket if fleet.gateway.access_log else None,
+            access_log=folder.access_socket,
             probed=True,
         )
 

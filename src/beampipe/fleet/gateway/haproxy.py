@@ -54,6 +54,9 @@ HTTP_LARGE: Final = "http_large"
 _BACKENDS: Final = (HTTP, GRPC, HTTP_LARGE, GRPC_LARGE)
 """All backends in which a server has a slot. The first one is changed first: the others have the health from there."""
 
+_FRONTENDS: Final = ("fleet", "athena")
+"""Names of the frontends for clients."""
+
 BUFFER: Final = 1 << 20
 """Bytes of a request that the gateway keeps [bytes]: an event of 87,000 hits. A request that fits is sent to a server
 once it is whole; a larger one while it arrives, so that it takes a slot meanwhile."""
@@ -197,12 +200,14 @@ class GatewayState:
         configuration: digest of the configuration with which it runs; None if it did not tell.
         slots: state of each slot; empty if it did not tell.
         waiting: number of waiting requests, gRPC and HTTP together, in the queues of slots and of whole backends.
+        connections: number of connections of clients.
     """
 
     condition: GatewayCondition
     configuration: str | None = None
     slots: Mapping[str, SlotState] = field(default_factory=dict)
     waiting: int = 0
+    connections: int = 0
 
 
 class Gateway:
@@ -241,6 +246,12 @@ class Gateway:
     def pid(self) -> int | None:
         """Process id of HAProxy's master, None if it does not run."""
         return self._process.pid
+
+    @property
+    def silent_for(self) -> float | None:
+        """Time [s] since it last answered a probe through its public port; None if it never did."""
+        answered = self._probe.answered
+        return None if answered is None else time.monotonic() - answered
 
     @property
     def condition(self) -> GatewayCondition:
@@ -361,9 +372,15 @@ class Gateway:
         lines = dict(line.partition(": ")[::2] for line in info.splitlines())
         if (configuration := lines.get("description")) == wanted:
             self._in_force = plan
-        rows = [row for row in table_of(f"# pxname{statistics}") if row["pxname"] in _BACKENDS]
-        waiting = sum(int(row["qcur"] or 0) for row in rows)
-        return GatewayState(condition, configuration, self._slot_states(states, rows), waiting)
+        table = table_of(f"# pxname{statistics}")
+        rows = [row for row in table if row["pxname"] in _BACKENDS]
+        return GatewayState(
+            condition,
+            configuration,
+            self._slot_states(states, rows),
+            waiting=sum(int(row["qcur"] or 0) for row in rows),
+            connections=sum(int(row["scur"]) for row in table if row["pxname"] in _FRONTENDS),
+        )
 
     def slots(self) -> Mapping[str, SlotState]:
         """The actual state of each slot; empty if HAProxy does not answer."""

@@ -127,7 +127,7 @@ class GatewayPlan:
         canary: the server on trial; None if there is none.
         hits: Lua program that selects the server with the fewest outstanding hits; None for another balancing.
         slow_bodies: Lua program that ends requests whose large body arrives too slowly; None for no such end.
-        access_log: socket of the process that writes the access log; None for no log.
+        access_log: socket of the process that reads the access log; None for no log.
         host: address to listen on for clients, in a container; None for that of the specification.
         status_host: address for metrics.
         resolved: whether hosts are names whose address changes when a container restarts: they are resolved

@@ -1,6 +1,6 @@
-"""The queries of the local page and of the Grafana dashboard of a fleet, and that dashboard.
+"""The dashboard of a fleet for Grafana.
 
-Queries use the series that `rules.yml` records, so that page, dashboard and alerts show the same numbers.
+Its queries use the series that `rules.yml` records, so that dashboard and alerts show the same numbers.
 """
 
 from __future__ import annotations
@@ -31,14 +31,12 @@ class Panel:
     """A plot over time.
 
     Attributes:
-        name: name for programs.
         title: heading.
         about: description in one sentence.
         unit: unit of the axis.
         lines: the plotted queries.
     """
 
-    name: str
     title: str
     about: str
     unit: Unit
@@ -50,14 +48,12 @@ class Tile:
     """A current number.
 
     Attributes:
-        name: name for programs.
         title: heading.
         unit: unit of the number.
         query: query that gives one number.
         bad: whether a number above 0 is a problem, shown in red.
     """
 
-    name: str
     title: str
     unit: Unit
     query: str
@@ -65,26 +61,25 @@ class Tile:
 
 
 TILES: Final = (
-    Tile("events", "Events", "/s", "fleet:events:rate"),
-    Tile("latency", "Mean time", "ms", "fleet:latency_ms:mean"),
-    Tile("waiting", "Waiting requests", "", "all:waiting:sum"),
-    Tile("up", "Servers up", "", "fleet:servers_up:sum"),
-    Tile("down", "Servers down", "", "fleet:servers:count - fleet:servers_up:sum", bad=True),
-    Tile("failures", "Failures", "/s", "fleet:failures:rate + (gateway:failures:rate or vector(0))", bad=True),
-    Tile("refused", "Refusals", "/s", "gateway:refused:rate", bad=True),
+    Tile("Events", "/s", "fleet:events:rate"),
+    Tile("Mean time", "ms", "fleet:latency_ms:mean"),
+    Tile("p99 at the gateway", "ms", "gateway:latency_ms:p99"),
+    Tile("Waiting requests", "", "all:waiting:sum"),
+    Tile("Servers up", "", "fleet:servers_up:sum"),
+    Tile("Servers down", "", "fleet:servers:count - fleet:servers_up:sum", bad=True),
+    Tile("Failures", "/s", "fleet:failures:rate + (gateway:failures:rate or vector(0))", bad=True),
+    Tile("Refusals", "/s", "gateway:refused:rate", bad=True),
 )
-"""Numbers at the top of the page."""
+"""Numbers at the top."""
 
 PANELS: Final = (
     Panel(
-        "throughput",
         "Throughput",
         "Events answered by each server.",
         "/s",
         (Line("fleet:events:rate", "all"), Line("server:events:rate", "{{server}}")),
     ),
     Panel(
-        "latency",
         "Latency",
         "Mean time of a request in a server, and its parts.",
         "ms",
@@ -95,35 +90,39 @@ PANELS: Final = (
         ),
     ),
     Panel(
-        "waiting",
+        "Time at the gateway",
+        "Percentiles of the time of a request to a model, from its arrival at the gateway to its answer.",
+        "ms",
+        tuple(Line(f"gateway:latency_ms:p{share}", f"p{share}") for share in (50, 95, 99)),
+    ),
+    Panel(
         "Waiting requests",
         "Requests that wait in each server, and in the gateway.",
         "",
         (Line("gateway:waiting:sum", "gateway"), Line("server:waiting:sum", "{{server}}")),
     ),
     Panel(
-        "stages",
         "Stages",
         "Mean time of each stage of a model for one event.",
         "ms",
         (Line("stage:time_ms:mean", "{{model}}: {{stage}}"),),
     ),
     Panel(
-        "server_latency",
         "Latency of each server",
-        "Mean time of a request in each server.",
+        "Mean time of a request in each server, and its percentiles at the gateway.",
         "ms",
-        (Line("server:latency_ms:mean", "{{server}}"),),
+        (
+            Line("server:latency_ms:mean", "{{server}}"),
+            *(Line(f"server:latency_ms:p{share}", f"{{{{server}}}}: p{share}") for share in (50, 95, 99)),
+        ),
     ),
     Panel(
-        "working",
         "Instances at work",
         "Instances of models that are at work in each server, on average.",
         "",
         (Line("server:working:mean", "{{server}}"),),
     ),
     Panel(
-        "servers",
         "Servers",
         "Servers that there should be, that answer Prometheus, and that the gateway asks.",
         "",
@@ -134,7 +133,6 @@ PANELS: Final = (
         ),
     ),
     Panel(
-        "failures",
         "Failures and refusals",
         "Requests that failed, were refused or sent once more; events refused by a model.",
         "/s",
@@ -145,6 +143,12 @@ PANELS: Final = (
             Line("gateway:retries:rate", "sent once more"),
             Line("model:refused_events:rate", "{{model}}: other detector"),
         ),
+    ),
+    Panel(
+        "Refusals",
+        "Requests that the gateway refused, by reason.",
+        "/s",
+        (Line("gateway:refusals:rate", "{{reason}}"),),
     ),
 )
 """Plots over time."""

@@ -11,7 +11,7 @@ import stat
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict
 from functools import partial
@@ -21,12 +21,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
 from socketserver import TCPServer
-from types import TracebackType
 from typing import Any, Final, Literal, NamedTuple, get_args
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from beampipe.errors import FileError, MissingExtraError, ServiceError
-from beampipe.fleet.monitoring.dashboard import ALERTS, PANELS, TILES
+from beampipe.fleet.monitoring.dashboard import ALERTS
 from beampipe.fleet.registry import Record, State, read_records
 from beampipe.fleet.security import certificate_expiry
 from beampipe.fleet.specification import Fleet, GatewaySettings
@@ -149,12 +148,6 @@ def read_display(folder: Path | None, name: str) -> bytes | None:
         os.close(file)
 
 
-_STYLES: Final = ("uPlot.min.css", "page.css")
-
-_SCRIPTS: Final = ("uPlot.iife.min.js", "charts.js", "page.js")
-"""Parts of the page's style and script, in the order in which they are joined."""
-
-
 class Page(NamedTuple):
     """A page and its Content-Security-Policy.
 
@@ -172,21 +165,14 @@ def render_page(name: str, interval: float) -> Page:
 
     Args:
         name: name of the fleet.
-        interval: time between two scrapes of each server [s].
+        interval: time between two refreshes [s].
     """
     folder = files("beampipe.fleet.monitoring") / "web"
-    told = {
-        "interval": interval,
-        "panels": [asdict(panel) for panel in PANELS],
-        "tiles": [asdict(tile) for tile in TILES],
-        "alerts": ALERTS,
-    }
-    script = "\n".join((folder / part).read_text(encoding="utf-8") for part in _SCRIPTS)
+    script = (folder / "page.js").read_text(encoding="utf-8")
     parts = {
         "title": html.escape(name),
-        "css": "\n".join((folder / part).read_text(encoding="utf-8") for part in _STYLES),
-        # An unescaped "<" could close the script element.
-        "told": json.dumps(told, separators=(",", ":")).replace("<", "\\u003c"),
+        "interval": f"{interval:g}",
+        "css": (folder / "page.css").read_text(encoding="utf-8"),
         "js": script,
     }
     text = (folder / "page.html").read_text(encoding="utf-8")
@@ -200,13 +186,7 @@ def render_page(name: str, interval: float) -> Page:
     return Page(text, policy)
 
 
-_FORWARDED: Final = ("/api/v1/query", "/api/v1/query_range")
-"""Paths of Prometheus that are forwarded; all others are refused."""
-
-_LONGEST: Final = 8 << 10
-"""Longest query [bytes]."""
-
-_PROMETHEUS_TIMEOUT: Final = 10.0
+_PROMETHEUS_TIMEOUT: Final = 2.0
 """Time [s] that Prometheus gets to answer."""
 
 _NOTHING: Final = "default-src 'none'"
@@ -237,102 +217,22 @@ class Answer(NamedTuple):
     policy: str = _NOTHING
 
 
-class Views:
-    """Answers to GET requests by path; `PageServer` lists the paths.
-
-    Args:
-        fleet: the fleet that is watched.
-        registry: folder of the registry.
-        prometheus: function that gives the address of Prometheus, None while there is none.
-        events: folder of the displays of events; None for none.
-    """
-
-    def __init__(
-        self,
-        fleet: Fleet,
-        registry: Path,
-        prometheus: Callable[[], str | None],
-        events: Path | None,
-    ) -> None:
-        self._fleet = fleet
-        self._registry = registry
-        self._prometheus = prometheus
-        self._events = events
-        self._page = render_page(fleet.name, fleet.monitoring.interval)
-
-    def answer(self, path: str, query: str) -> Answer:
-        """The answer to a GET.
-
-        Args:
-            path: requested path, not decoded.
-            query: the part after its question mark.
-        """
-        if path == "/":
-            return Answer(self._page.text.encode(), _HTML, policy=self._page.policy)
-        if path == "/fleet.json":
-            return _as_json(self._seen())
-        if path == "/metrics":
-            metrics = fleet_metrics(read_records(self._registry), certificate_end(self._fleet.gateway))
-            return Answer(metrics.encode(), _METRICS)
-        if path in _FORWARDED:
-            return self._forwarded(path, query)
-        if path == "/events/":
-            return _as_json([display._asdict() for display in list_displays(self._events)])
-        if path.startswith("/events/"):
-            body = read_display(self._events, path.removeprefix("/events/"))
-            if body is not None:
-                return Answer(body, _HTML, policy=DISPLAY_POLICY)
-        return Answer(b"nothing here\n", _TEXT, HTTPStatus.NOT_FOUND)
-
-    def _seen(self) -> dict[str, Any]:
-        now = time.time()
-        servers = [
-            {**asdict(record), "state": shown_state(record, now), "age": round(max(0.0, now - record.beat), 1)}
-            for record in read_records(self._registry).values()
-        ]
-        url = self._prometheus()
-        ready = url is not None and _asked(url, "/-/ready").status == HTTPStatus.OK
-        return {
-            "fleet": self._fleet.name,
-            "servers": servers,
-            "prometheus": {"url": url, "ready": ready, "said": "" if ready else _missing(url)},
-            "events": [display._asdict() for display in list_displays(self._events)],
-        }
-
-    def _forwarded(self, path: str, query: str) -> Answer:
-        if len(query) > _LONGEST:
-            return _refusal(HTTPStatus.REQUEST_URI_TOO_LONG, f"got a query of {len(query)} bytes, at most {_LONGEST}")
-        url = self._prometheus()
-        if url is None:
-            return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, _missing(url))
-        return _asked(url, f"{path}?{query}")
-
-
-def _asked(url: str, path: str) -> Answer:
-    """Forward a GET to Prometheus."""
-    address = urlsplit(url)
-    with closing(http.client.HTTPConnection(address.netloc, timeout=_PROMETHEUS_TIMEOUT)) as connection:
-        try:
-            connection.request("GET", path)
-            reply = connection.getresponse()
-            return Answer(reply.read(), status=reply.status)
-        except (OSError, http.client.HTTPException):
-            return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, _missing(url))
-
-
-def _missing(url: str | None) -> str:
+def _alerts(url: str | None) -> dict[str, Any]:
+    """Address of Prometheus, its firing alerts, and why they are not known, if so."""
     if url is None:
-        return "No Prometheus runs beside this fleet, so there is nothing over time to show."
-    return f"Prometheus does not answer at {url}, so there is nothing over time to show."
+        return {"url": None, "alerts": [], "said": "No Prometheus runs beside this fleet, so there are no alerts."}
+    query = f"/api/v1/query?{urlencode({'query': ALERTS})}"
+    with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=_PROMETHEUS_TIMEOUT)) as connection:
+        try:
+            connection.request("GET", query)
+            series = json.load(connection.getresponse())["data"]["result"]
+        except (OSError, http.client.HTTPException, ValueError, KeyError):
+            return {"url": url, "alerts": [], "said": f"Prometheus does not answer at {url}, so there are no alerts."}
+    return {"url": url, "alerts": [row["metric"] for row in series], "said": ""}
 
 
-def _refusal(status: int, said: str) -> Answer:
-    """An error in the format of Prometheus's API."""
-    return _as_json({"status": "error", "errorType": "unavailable", "error": said}, status)
-
-
-def _as_json(value: object, status: int = HTTPStatus.OK) -> Answer:
-    return Answer(json.dumps(value).encode(), status=status)
+def _as_json(value: object) -> Answer:
+    return Answer(json.dumps(value).encode())
 
 
 _CLIENT_TIMEOUT: Final = 10.0
@@ -346,11 +246,10 @@ class PageServer:
     """The server of the page of `beampipe fleet watch`, on loopback only.
 
     GET /                the page
-    GET /fleet.json      records of the servers, state of Prometheus, list of event displays
-    GET /api/v1/query    and /api/v1/query_range: forwarded to Prometheus
+    GET /fleet.json      gateway, records of the servers, alerts of Prometheus, list of event displays
     GET /events/         list of event displays
     GET /events/NAME     an event display
-    GET /metrics         states of the servers, for Prometheus
+    GET /metrics         states of the servers and traffic of the gateway, for Prometheus
 
     Everything else is refused, and so are requests that a browser makes for another site's page.
 
@@ -360,6 +259,8 @@ class PageServer:
         prometheus: function that gives the address of Prometheus, ``http://127.0.0.1:PORT``, None while there is none.
         events: folder of event displays, written as HTML by other programs; None for none.
         port: port to listen on, 0 for a free one; None for the fleet's `page_port`.
+        traffic: gives state and traffic, under ``gateway`` and, by name, under ``servers``.
+        metrics: gives further lines of metrics.
 
     Raises:
         ServiceError: the port is taken.
@@ -373,11 +274,15 @@ class PageServer:
         *,
         events: Path | None = None,
         port: int | None = None,
+        traffic: Callable[[], Mapping[str, Any]] = dict,
+        metrics: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         wanted = fleet.monitoring.page_port if port is None else port
-        views = Views(fleet, registry, prometheus, events)
+        self._fleet, self._registry, self._prometheus = fleet, registry, prometheus
+        self._events, self._traffic, self._metrics = events, traffic, metrics
+        self._page = render_page(fleet.name, fleet.monitoring.interval)
         try:
-            self._server = _Server((LOOPBACK, wanted), partial(_Handler, views))
+            self._server = _Server((LOOPBACK, wanted), partial(_Handler, self.answer))
         except OSError as error:
             raise ServiceError(
                 f"the fleet's page: port {wanted} cannot be had ({error.strerror}), expected a free one; 0 takes any"
@@ -395,6 +300,46 @@ class PageServer:
         """Its address, ``http://127.0.0.1:PORT/``."""
         return f"http://{LOOPBACK}:{self.port}/"
 
+    def answer(self, path: str) -> Answer:
+        """The answer to a GET.
+
+        Args:
+            path: requested path, not decoded.
+        """
+        if path == "/":
+            return Answer(self._page.text.encode(), _HTML, policy=self._page.policy)
+        if path == "/fleet.json":
+            return _as_json(self._seen())
+        if path == "/metrics":
+            states = fleet_metrics(read_records(self._registry), certificate_end(self._fleet.gateway))
+            return Answer((states + "".join(f"{line}\n" for line in self._metrics())).encode(), _METRICS)
+        if path == "/events/":
+            return _as_json([display._asdict() for display in list_displays(self._events)])
+        if path.startswith("/events/"):
+            body = read_display(self._events, path.removeprefix("/events/"))
+            if body is not None:
+                return Answer(body, _HTML, policy=DISPLAY_POLICY)
+        return Answer(b"nothing here\n", _TEXT, HTTPStatus.NOT_FOUND)
+
+    def _seen(self) -> dict[str, Any]:
+        now, traffic = time.time(), self._traffic()
+        servers = [
+            {
+                **traffic.get("servers", {}).get(record.server, {}),
+                **asdict(record),
+                "state": shown_state(record, now),
+                "age": round(max(0.0, now - record.beat), 1),
+            }
+            for record in read_records(self._registry).values()
+        ]
+        return {
+            "fleet": self._fleet.name,
+            "gateway": traffic.get("gateway"),
+            "servers": servers,
+            "prometheus": _alerts(self._prometheus()),
+            "events": [display._asdict() for display in list_displays(self._events)],
+        }
+
     def start(self) -> None:
         """Start serving, one thread per connection."""
         self._thread.start()
@@ -410,9 +355,7 @@ class PageServer:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.stop()
 
 
@@ -435,16 +378,15 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
     timeout = _CLIENT_TIMEOUT
 
-    def __init__(self, views: Views, *arguments: Any) -> None:
-        self._views = views
+    def __init__(self, answer: Callable[[str], Answer], *arguments: Any) -> None:
+        self._answer = answer
         super().__init__(*arguments)
 
     def do_GET(self) -> None:
         if not self._is_own():
             said = b"got a request for another host or from another page, expected one of this page\n"
             return self._send(Answer(said, "text/plain; charset=utf-8", HTTPStatus.FORBIDDEN))
-        path, _, query = self.path.partition("?")
-        return self._send(self._views.answer(path, query))
+        return self._send(self._answer(self.path.partition("?")[0]))
 
     def _is_own(self) -> bool:
         """Whether host and origin are ours: the DNS name of another site can resolve to loopback (DNS rebinding)."""

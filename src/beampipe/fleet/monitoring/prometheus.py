@@ -14,14 +14,14 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
 from beampipe import processes
-from beampipe.errors import ConfigError, FileError, ServiceError
+from beampipe.errors import ConfigError, FileError
 from beampipe.files import write_whole
 from beampipe.fleet.generated_files import first_line, render_yaml
 from beampipe.fleet.monitoring.page import PageServer
@@ -29,7 +29,7 @@ from beampipe.fleet.registry import Record
 from beampipe.fleet.run_folder import RunFolder
 from beampipe.fleet.specification import Fleet, MonitoringSettings
 from beampipe.processes import ManagedProcess
-from beampipe.triton.backoff import RestartPause
+from beampipe.triton.backoff import RestartedProgram, RestartPause
 from beampipe.triton.client.endpoint import LOOPBACK, authority
 from beampipe.triton.server.launch import free_port
 
@@ -276,6 +276,10 @@ class Prometheus:
         folder: folder for settings, rules, log and stored data; `write_targets` writes the servers' file there.
         status_port: port on loopback for the gateway's metrics; None if there is no gateway.
         page_port: port on loopback of the page; None for no page.
+        note: called with the text of each incident.
+
+    Attributes:
+        url: its address, ``http://127.0.0.1:PORT``; the same after a restart.
     """
 
     def __init__(
@@ -286,6 +290,7 @@ class Prometheus:
         *,
         status_port: int | None = None,
         page_port: int | None = None,
+        note: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._program = program
         self._fleet = fleet
@@ -293,37 +298,15 @@ class Prometheus:
         self._status_port = status_port
         self._page_port = page_port
         self._port = fleet.monitoring.prometheus_port or free_port()
+        self.url = f"http://{LOOPBACK}:{self._port}"
         self._process = ManagedProcess(folder / "prometheus.log")
-
-    @property
-    def port(self) -> int:
-        """Its port on loopback; the same after a restart."""
-        return self._port
-
-    @property
-    def url(self) -> str:
-        """Its address, ``http://127.0.0.1:PORT``."""
-        return f"http://{LOOPBACK}:{self._port}"
+        self._probe_at = self._hangs_at = 0.0  # times of the next probe, and from which on it hangs
+        self._restarted = RestartedProgram("prometheus", self._process, self.launch, self._hangs, note, RestartPause())
 
     @property
     def pid(self) -> int | None:
         """Its process id, None if it does not run."""
         return self._process.pid
-
-    def start(self) -> None:
-        """Start it unless it runs, and wait until it answers.
-
-        Raises:
-            FileError: the settings cannot be written.
-            ServiceError: it rejects its settings, its port is taken, or it does not answer in time.
-        """
-        self.launch()
-        if not self._process.wait_until(self.is_ready, _START_TIMEOUT):
-            self.stop()
-            lines = "".join(f"\n    {line}" for line in self.last_log_lines())
-            raise ServiceError(
-                f"prometheus: it did not start, expected it to answer at {self.url}{lines}", url=self.url
-            )
 
     def launch(self) -> None:
         """Write its settings and start it unless it runs, without waiting until it answers.
@@ -351,6 +334,12 @@ class Prometheus:
                 "--log.level=warn",
             ]
         )
+        self._hangs_at = time.monotonic() + _START_TIMEOUT
+
+    def update(self, records: Mapping[str, Record]) -> None:
+        """Update the scraped servers; start Prometheus again if it has ended, and kill it if it does not answer."""
+        write_targets(self._folder, records)
+        self._restarted.update()
 
     def is_ready(self) -> bool:
         """Whether it runs and answers queries."""
@@ -375,17 +364,19 @@ class Prometheus:
         write_settings(fleet, self._folder, status_port=self._status_port, page_port=self._page_port)
         self._process.signal(signal.SIGHUP)
 
-    def last_log_lines(self) -> list[str]:
-        """The last lines of its log since its last start."""
-        return self._process.last_lines()
-
     def stop(self) -> None:
         """Stop it; may be called twice."""
         self._process.stop(_STOP_GRACE)
 
-    def kill(self) -> None:
-        """Kill it."""
-        self._process.kill()
+    def _hangs(self) -> bool:
+        """Whether it has not answered for a while; it is probed once a second."""
+        now = time.monotonic()
+        if now < self._probe_at:
+            return False
+        self._probe_at = now + _PROBE_PERIOD
+        if self.is_ready():
+            self._hangs_at = now + _SILENCE
+        return now >= self._hangs_at
 
 
 def prometheus_pids(folder: Path) -> set[int]:
@@ -409,23 +400,35 @@ class Monitoring:
         folder: its run folder.
         status_port: port of the gateway's metrics.
         note: called with the text of each incident.
+        traffic: gives state and traffic of gateway and servers, for the page.
+        metrics: gives lines with metrics of the gateway's traffic.
 
     Raises:
         ConfigError: Prometheus is required but not installed.
     """
 
-    def __init__(self, fleet: Fleet, folder: RunFolder, status_port: int, note: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        folder: RunFolder,
+        status_port: int,
+        note: Callable[[str], None],
+        traffic: Callable[[], Mapping[str, Any]] = dict,
+        metrics: Callable[[], Iterable[str]] = tuple,
+    ) -> None:
         program = prometheus_program(fleet.monitoring)
-        self._folder = folder.prometheus
-        self._note = note
-        self._pause = RestartPause()
-        self._launched = False
-        self._probe_at = self._hangs_at = 0.0  # times of the next probe, and from which on it hangs
-        self._page = PageServer(fleet, folder.registry, lambda: self.prometheus_url, events=folder.events)
+        self._page = PageServer(
+            fleet,
+            folder.registry,
+            lambda: self.prometheus_url,
+            events=folder.events,
+            traffic=traffic,
+            metrics=metrics,
+        )
         self._prometheus = None
         if program is not None:
             self._prometheus = Prometheus(
-                program, fleet, folder.prometheus, status_port=status_port, page_port=self._page.port
+                program, fleet, folder.prometheus, status_port=status_port, page_port=self._page.port, note=note
             )
 
     @property
@@ -436,8 +439,7 @@ class Monitoring:
     @property
     def prometheus_url(self) -> str | None:
         """Address of Prometheus, None while there is none."""
-        running = self._prometheus is not None and self._prometheus.pid is not None
-        return self._prometheus.url if running and self._prometheus is not None else None
+        return None if self._prometheus is None or self._prometheus.pid is None else self._prometheus.url
 
     @property
     def prometheus_pid(self) -> int | None:
@@ -450,24 +452,8 @@ class Monitoring:
 
     def update(self, records: Mapping[str, Record]) -> None:
         """Update the scraped servers, start Prometheus if it does not run, and kill it if it does not answer."""
-        prometheus = self._prometheus
-        if prometheus is None:
-            return
-        write_targets(self._folder, {name: record for name, record in records.items() if record.metrics})
-        now = time.monotonic()
-        if prometheus.pid is None and self._pause.due(now):
-            if self._launched:
-                self._note(f"prometheus: has ended ({' / '.join(prometheus.last_log_lines())}); starting another")
-            prometheus.launch()
-            self._launched = True
-            self._hangs_at = now + _START_TIMEOUT
-        elif now >= self._probe_at:
-            self._probe_at = now + _PROBE_PERIOD
-            if prometheus.is_ready():
-                self._hangs_at = now + _SILENCE
-            elif now >= self._hangs_at and prometheus.pid is not None:
-                self._note(f"prometheus: hangs; killing process {prometheus.pid}")
-                prometheus.kill()
+        if self._prometheus is not None:
+            self._prometheus.update({name: record for name, record in records.items() if record.metrics})
 
     def reconfigure(self, fleet: Fleet) -> None:
         """Apply a changed specification, and the current models, to Prometheus."""

@@ -24,7 +24,7 @@ enum Output : std::size_t { kLabels, kStages, kLayout, kBeamSpot, kParameters, k
 constexpr std::int64_t kPositions = 3;  // columns of FEATURES that count: r, phi, z
 const std::vector<TensorSpec> kInputs = {tensor_of<float>("FEATURES", {-1, kPositions})};
 const std::vector<TensorSpec> kWideInputs = {tensor_of<float>("FEATURES", {-1, -1})};
-constexpr std::int64_t kValues = 5, kColumns = kValues + kValues * kValues + 3;  // of PARAMETERS
+constexpr std::int64_t kValues = 5, kColumns = kValues + kValues * kValues + 3 + kMaxOutliers;  // of PARAMETERS
 const std::vector<TensorSpec> kOutputs = {tensor_of<std::int64_t>("LABELS", {-1}), tensor_of<double>("STAGES", {-1}),
                                           tensor_of<std::int64_t>("LAYOUT", {2}), tensor_of<double>("BEAM_SPOT", {4}),
                                           tensor_of<double>("PARAMETERS", {-1, kColumns})};
@@ -257,6 +257,7 @@ void TrackingModel::fit(const Event& event, const Found& tracks, std::size_t row
     *out++ = fits.chi2[track];
     *out++ = static_cast<double>(fits.n_hits[track]);
     *out++ = fits.status[track];
+    out = std::copy_n(fits.outliers.data() + kMaxOutliers * track, kMaxOutliers, out);
   }
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
   call.observe("stage_seconds", taken.count(), "fit");

@@ -11,11 +11,11 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.arrays import Int64
-from beampipe.events import Event, Hits, TrackParameters, Tracks, hit_lists, split_hit_lists
+from beampipe.events import MAX_OUTLIERS, Event, FitStatus, Hits, TrackParameters, Tracks, hit_lists, split_hit_lists
 from beampipe.notebook import Shown
 from beampipe.tracking.finder import TrackFinder, hits_of
 from beampipe.tracking.fitting.helix import cartesian
-from beampipe.tracking.fitting.reference import FitTables, fit_track, layer_of
+from beampipe.tracking.fitting.reference import FitTables, fit_track, fit_without_outliers, is_suspect, layer_of
 from beampipe.tracking.kernels.loading import contiguous, native, useful_threads
 
 
@@ -26,13 +26,18 @@ class TrackFitter(Shown):
     Hits count with the resolution of their layer, and a track is scattered where it left a hit. Hits on no layer of
     the tables are left out: see `TrackParameters.n_hits`. The field is constant and along z.
 
+    A track whose chi2 is improbable is fitted without each of its hits in turn. If the best of these fits is clearly
+    better, the hit is an outlier: see `TrackParameters.outliers`. Up to three hits are left out, at least six stay.
+
     Attributes:
         tables: learned tables of the detector.
         threads: largest number of threads that one call uses; the result does not depend on it.
+        reject_outliers: whether outliers are left out.
     """
 
     tables: FitTables
     threads: int = 1
+    reject_outliers: bool = True
 
     def facts(self) -> Mapping[str, object]:
         """Number of layers of the detector, its field, and the threads."""
@@ -53,7 +58,7 @@ class TrackFitter(Shown):
         hits = hits_of(event)
         rows, begin = hit_lists(hits, tracks)
         if (kernels := native()) is None:
-            return reference_fits(hits, rows, begin, self.tables)
+            return reference_fits(hits, rows, begin, self.tables, self.reject_outliers)
         tables = self.tables
         fitted = kernels.fit_tracks(
             contiguous(hits.position),
@@ -63,22 +68,28 @@ class TrackFitter(Shown):
             contiguous(tables.variance),
             contiguous(tables.scattering),
             tables.beam_line,
+            self.reject_outliers,
             useful_threads(self.threads, len(rows)),
         )
         return TrackParameters(*fitted)
 
     def add(self, event: Event | Hits, tracks: Tracks) -> Tracks:
-        """The same tracks with their parameters, and the time of the fit among their `seconds`.
+        """The tracks with their parameters, without outliers, and the time of the fit among their `seconds`.
 
         The parameters are at the perigee relative to `Tracks.beam_spot`.
         """
         hits, before = hits_of(event), perf_counter()
         parameters = self(replace(hits, position=tracks.beam_spot.relative_to(hits.position)), tracks)
-        return replace(tracks, parameters=parameters, seconds={**tracks.seconds, "fit": perf_counter() - before})
+        fitted = tracks.with_parameters(parameters)
+        return replace(fitted, seconds={**tracks.seconds, "fit": perf_counter() - before})
 
 
 def reference_fits(
-    hits: Hits, rows: Int64[ndarray, " n"], begin: Int64[ndarray, " n_tracks_and_1"], tables: FitTables
+    hits: Hits,
+    rows: Int64[ndarray, " n"],
+    begin: Int64[ndarray, " n_tracks_and_1"],
+    tables: FitTables,
+    reject_outliers: bool = True,
 ) -> TrackParameters:
     """The same fit by the numpy reference.
 
@@ -87,22 +98,32 @@ def reference_fits(
         rows: rows of the hits of all tracks, one track after the other.
         begin: where the rows of each track begin, and the end.
         tables: learned tables of the detector.
+        reject_outliers: whether outliers are left out.
     """
     layer, xyz = layer_of(hits.position, tables.layers), cartesian(hits.position)
     r, _, z = hits.position.astype(np.float64).T
     distance2 = r**2 + z**2
-    fits, n_hits = [], []
+    fits, status, n_hits, outliers = [], [], [], []
     for track in split_hit_lists(rows, begin):
         on_layers = track[layer[track] >= 0]
         on_layers = on_layers[np.argsort(distance2[on_layers], kind="stable")]
-        fits.append(fit_track(xyz[on_layers], layer[on_layers], tables))
-        n_hits.append(len(on_layers))
+        left_out: list[int] = []
+        if reject_outliers:
+            fit, left_out = fit_without_outliers(xyz[on_layers], layer[on_layers], tables)
+        else:
+            fit = fit_track(xyz[on_layers], layer[on_layers], tables)
+        fits.append(fit)
+        n_hits.append(len(on_layers) - len(left_out))
+        is_fitted = fit.status == FitStatus.FITTED
+        status.append(FitStatus.SUSPECT if is_fitted and is_suspect(fit, n_hits[-1]) else fit.status)
+        outliers.append([*on_layers[left_out], *[-1] * (MAX_OUTLIERS - len(left_out))])
     return TrackParameters(
         np.array([fit.values for fit in fits]).reshape(-1, 5),
         np.array([fit.covariance for fit in fits]).reshape(-1, 5, 5),
         np.array([fit.chi2 for fit in fits], np.float64),
         np.array(n_hits, np.int64),
-        np.array([fit.status for fit in fits], np.int8),
+        np.array(status, np.int8),
+        np.array(outliers, np.int64).reshape(-1, MAX_OUTLIERS),
     )
 
 
@@ -110,7 +131,7 @@ def reference_fits(
 class FittedFinder(Shown):
     """A finder, here or on a server, and a fit of its tracks in this process.
 
-    The labels are those of the finder: a fit that fails drops no track.
+    A fit that fails drops no track. Hits that the fit leaves out as outliers are on no track.
 
     Attributes:
         finder: finder of the tracks.

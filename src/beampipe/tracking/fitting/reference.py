@@ -24,7 +24,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Float32, Float64, Int64
 from beampipe.errors import ConfigError, FileError
-from beampipe.events import FitStatus, Position
+from beampipe.events import MAX_OUTLIERS, FitStatus, Position
 from beampipe.tracking.fitting.helix import (
     GEV_PER_TESLA_MM,
     SMALL_TURN,
@@ -151,6 +151,20 @@ CONVERGED: Final = 1e-3
 """A step is the last one if it is smaller than this, squared and in units of the covariance."""
 
 
+MAX_DEVIATION: Final = 3.0
+"""A track is suspect if its chi2 is more standard deviations above the mean: one of a thousand that are right."""
+
+MIN_GAIN: Final = 12.0
+"""A hit is an outlier only if the chi2 of its track falls by more without it. Two measurements of a right hit add 2 on
+average, and more than 12 once in 400 times."""
+
+MIN_HITS_LEFT: Final = 6
+"""Hits on layers that a track keeps at least."""
+
+MAX_HITS_TRIED: Final = 40
+"""Outliers are not looked for in a track with more hits on layers: the time grows with the square of their number."""
+
+
 @dataclass(frozen=True, eq=False)
 class Fit:
     """One fitted track: see `beampipe.tracking.TrackParameters`."""
@@ -188,6 +202,48 @@ def fit_track(xyz: Float64[ndarray, "n 3"], layer: Int64[ndarray, " n"], tables:
                 values = to_acts(helix[None], float(tables.field[0]))[0]
                 return Fit(values, jacobian @ covariance @ jacobian.T, chi2, FitStatus.FITTED)
     return _failed(FitStatus.NOT_CONVERGED)
+
+
+def is_suspect(fit: Fit, n_hits: int) -> bool:
+    """Whether the hits of a track are hardly those of one particle: no convergence, or an improbable chi2.
+
+    The cube root of chi2 / ndf is nearly normal. Source: E. B. Wilson, M. M. Hilferty, Proc. Natl. Acad. Sci. 17 (1931)
+    684.
+    """
+    if fit.status != FitStatus.FITTED:
+        return fit.status == FitStatus.NOT_CONVERGED
+    ndf = 2 * n_hits - 5
+    spread2 = 2 / (9 * ndf)
+    return bool((np.cbrt(fit.chi2 / ndf) - (1 - spread2)) / np.sqrt(spread2) > MAX_DEVIATION)
+
+
+def fit_without_outliers(
+    xyz: Float64[ndarray, "n 3"], layer: Int64[ndarray, " n"], tables: FitTables
+) -> tuple[Fit, list[int]]:
+    """Fit one track; while it is suspect, leave out the hit without which it fits best.
+
+    Args:
+        xyz: hits x, y, z [mm], from the origin outwards.
+        layer: row of `tables.layers` of each hit.
+        tables: learned resolutions and scattering.
+
+    Returns:
+        The fit, and the rows that were left out.
+    """
+    fit, rows = fit_track(xyz, layer, tables), list(range(len(xyz)))
+    outliers: list[int] = []
+    while len(outliers) < MAX_OUTLIERS and MIN_HITS_LEFT < len(rows) <= MAX_HITS_TRIED and is_suspect(fit, len(rows)):
+        fits = {row: fit_track(xyz[others], layer[others], tables) for row in rows if (others := _without(rows, row))}
+        fits = {row: other for row, other in fits.items() if other.status == FitStatus.FITTED}
+        if not fits:
+            break
+        worst = min(fits, key=lambda row: fits[row].chi2)
+        better = fits[worst]
+        if fit.status == FitStatus.FITTED and not fit.chi2 - better.chi2 > MIN_GAIN:
+            break
+        fit, rows = better, _without(rows, worst)
+        outliers.append(worst)
+    return fit, outliers
 
 
 def start(xyz: Float64[ndarray, "n 3"]) -> Float64[ndarray, " 5"] | None:
@@ -324,6 +380,10 @@ def _at_pipe(helix: Float64[ndarray, " 5"], radius: float) -> Crossings:
     along = s * np.sinc(alpha / np.pi)
     across = helix[2] * along * along / (1 + cos)
     return Crossings(along, helix[0] + across, s, sin, cos, along, across)
+
+
+def _without(rows: list[int], row: int) -> list[int]:
+    return [other for other in rows if other != row]
 
 
 def _failed(status: FitStatus) -> Fit:

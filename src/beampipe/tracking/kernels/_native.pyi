@@ -43,6 +43,7 @@ def fit_tracks(
     variance: ndarray,
     scattering: ndarray,
     beam_line: ndarray,
+    reject_outliers: bool,
     threads: int,
 ) -> tuple[
     Float64[ndarray, "n 5"],
@@ -50,6 +51,7 @@ def fit_tracks(
     Float64[ndarray, " n"],
     Int64[ndarray, " n"],
     Int8[ndarray, " n"],
+    Int64[ndarray, "n 3"],
 ]: ...
 def complete(
     position: ndarray,

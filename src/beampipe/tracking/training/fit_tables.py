@@ -513,7 +513,7 @@ def _energy_loss(events: list[Event], chains: TrueTracks, tables: FitTables) -> 
     true = perigee_of(chains.vertex, chains.momentum, chains.charge, float(tables.field[0]))[:, 4]
     bias = []
     for tried in (0.0, _TRIED_LOSS):
-        fitter = TrackFitter(replace(tables, energy_loss=np.array([tried], np.float32)))
+        fitter = TrackFitter(replace(tables, energy_loss=np.array([tried], np.float32)), reject_outliers=False)
         pulls = []
         for number, event in enumerate(events):
             mine = chains.event == number

