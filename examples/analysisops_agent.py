@@ -20,7 +20,8 @@ async def solve(file, bins, call):
     mass = {"events": (await call("derive_tool", gev)).structured_content["handle"], "column": "mass"}
     filled = (await call("histogram_tool", {**mass, **bins})).structured_content["handle"]
     fit = (await call("fit_peak_tool", {**mass, "window": [75, 107], "model": "voigt_plus_linear"})).structured_content
-    mass = {"value": fit["mu"], "uncertainty": fit["mu_error"]}
+    mass = {"value": fit["mu"], "from": fit["call"] + ".mu"}
+    mass |= {"uncertainty": fit["mu_error"], "uncertainty_from": fit["call"] + ".mu_error"}
     return {"status": "ok", "answers": {"mass": mass}, "histograms": {"mass": filled}}
 
 

@@ -25,7 +25,8 @@ ADDRESS: Final = "https://forge.invalid/beampipe"
 """Stands for the address of the repository, which the forge tells when it releases."""
 
 _SERVER: Final = re.compile(
-    r"beampipe (serve|fleet (gateway|sidecar)|analysisops (green|tools|agent))( |$)|python examples/analysisops_agent"
+    r"beampipe (serve|fleet (gateway|sidecar)|analysisops (serve|green|tools|agent))( |$)"
+    r"|python examples/analysisops_agent"
 )
 """Commands that run until they are interrupted."""
 _READY: Final = re.compile(r"(grpc|http)s?://")

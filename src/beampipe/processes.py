@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from multiprocessing import active_children, parent_process, resource_tracker
 from pathlib import Path
-from threading import Thread, current_thread, main_thread
+from threading import Event, Thread, current_thread, main_thread
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 
@@ -255,6 +255,12 @@ def end_on_interrupts() -> None:
     """Let Ctrl-C end this worker process at once without a message; a delayed signal takes effect now."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def set_by_signals(event: Event, *numbers: signal.Signals) -> None:
+    """Set an event when one of these signals comes, in place of what the signal did before."""
+    for number in numbers:
+        signal.signal(number, lambda number, frame: event.set())
 
 
 @contextmanager

@@ -140,16 +140,19 @@ def reference(task: Task) -> Reference:
     return Reference(quantities, {}, histograms, words)
 
 
+FIT = "call_10.found"
+"""The fit among the calls of `work`."""
+
+
 def work(known: Reference, answers: dict[str, dict[str, float]]) -> list[Entry]:
     """A ledger in which these answers stand, with the histograms of the reference."""
-    entries = [entry(1, "load_kinematics_tool", {"file_path": "data_1.root"}, {"handle": "events_1", "n_events": 8123})]
-    entries += [entry(2 + place, "derive_tool", {"events": "events_1"}, {"handle": "events_1"}) for place in range(8)]
+    calls: list[tuple[str, dict[str, Any]]] = [("load_kinematics_tool", {"handle": "events_1", "n_events": 8123})]
+    calls += [("derive_tool", {"handle": "events_1"})] * 8
+    calls += [("fit_peak_tool", {"found": answers}), ("find_tracks_tool", {"handle": "labels_1"})]
     for name, one in known.histograms.items():
-        result = {"handle": f"hist_{name}", "edges": list(one.edges), "values": list(one.values)}
-        entries.append(entry(20, "histogram_tool", {"events": "events_1"}, result))
-    entries.append(entry(30, "find_tracks_tool", {"events": "events_1"}, {"handle": "labels_1"}))
-    entries.append(entry(31, "fit_peak_tool", {"events": "events_1"}, {"found": answers}))
-    return entries
+        filled = {"handle": f"hist_{name}", "edges": list(one.edges), "values": list(one.values)}
+        calls.append(("histogram_tool", filled))
+    return [entry(number, tool, {"events": "events_1"}, result) for number, (tool, result) in enumerate(calls, 1)]
 
 
 def full_answer(task: Task, known: Reference) -> dict[str, Any]:
@@ -157,7 +160,13 @@ def full_answer(task: Task, known: Reference) -> dict[str, Any]:
         "task_id": task.id,
         "status": "ok",
         "answers": {
-            name: {"value": one.value, "uncertainty": one.uncertainty} for name, one in known.quantities.items()
+            name: {
+                "value": one.value,
+                "from": f"{FIT}.{name}.value",
+                "uncertainty": one.uncertainty,
+                "uncertainty_from": f"{FIT}.{name}.uncertainty",
+            }
+            for name, one in known.quantities.items()
         },
         "words": dict(known.words),
         "histograms": {name: f"hist_{name}" for name in known.histograms},
@@ -196,7 +205,7 @@ def test_without_work_there_is_nothing(task: Task) -> None:
 def test_the_template_sent_back_is_worth_nothing(task: Task) -> None:
     text = prompts(task)[1]
     form = text.partition("## Answer")[2].partition("```\n")[2].partition("\n```")[0]
-    template = json.loads(re.sub(r"\b(NUMBER|TEXT|WORD|HANDLE)\b", r'"\1"', form))
+    template = json.loads(re.sub(r"\b(NUMBER|TEXT|WORD|HANDLE|CALL)\b", r'"\1"', form))
     last = text.partition("```steps\n")[2].partition("\n```")[0].splitlines()[-1]
     steps = {"task_id": task.id, "status": "ok", **json.loads(last)["answer"]}
     right = full_answer(task, reference(task))

@@ -46,6 +46,7 @@ from typing import Any, Final
 import numpy as np
 from numpy import ndarray
 
+from beampipe.analysisops.agents.agent import stated_answer
 from beampipe.analysisops.assessment import Answer, Ask
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.analysisops.instances import PreparedInstance
@@ -54,7 +55,7 @@ from beampipe.analysisops.samples.dataset import HiddenTruth
 from beampipe.analysisops.sandbox import Sandbox, SandboxLimits, best_kind
 from beampipe.analysisops.tasks.load import Task
 from beampipe.analysisops.tools.data_folder import MANIFEST, DataFolder, write_manifest
-from beampipe.analysisops.tools.session import Session, SessionLimits
+from beampipe.analysisops.tools.session import LocalTools, Session, SessionLimits
 from beampipe.arrays import Float64
 from beampipe.errors import BeampipeError, ConfigError, FileError, UnknownNameError
 from beampipe.files import make_folder
@@ -591,16 +592,14 @@ def answer_from_artifacts(
     return {
         "task_id": task.id,
         "status": status,
-        "answers": {
-            name: {"value": value, "uncertainty": uncertainty} for name, (value, uncertainty) in numbers.items()
-        },
+        "answers": {name: stated_answer(*pair) for name, pair in numbers.items()},
         "histograms": histograms,
         **artifacts.texts,
         **({"comments": comments} if comments else {}),
     }
 
 
-Answers = tuple[dict[str, tuple[float | None, float | None]], dict[str, str]]
+Answers = tuple[dict[str, tuple[float, float]], dict[str, str]]
 """Value and uncertainty by name, and handles of histograms by name."""
 
 
@@ -635,9 +634,13 @@ class _Work:
     artifacts: Artifacts
     session: Session
 
+    def call(self, name: str, /, **arguments: Any) -> dict[str, Any]:
+        """The result of a tool."""
+        return LocalTools(self.session).call(name, **arguments)
+
     def load(self, name: str) -> str:
         """Load a list; returns its handle."""
-        loaded = self.session.call(
+        loaded = self.call(
             "load_kinematics_tool", file_path=_FILE.format(name), tree_name=_TREE, branches={"mass": "mass"}
         )
         return str(loaded["handle"])
@@ -645,7 +648,7 @@ class _Work:
     def fit(self, name: str, events: str, fixed: Mapping[str, float] | None = None) -> dict[str, Any]:
         """Fit a list with the model and window that the agent chose."""
         settings = {**self.artifacts.lists[name].fit, "fixed": dict(fixed or {})}
-        fitted = self.session.call("fit_peak_tool", events=events, column="mass", **settings)
+        fitted = self.call("fit_peak_tool", events=events, column="mass", **settings)
         if not fitted["valid"]:
             raise ConfigError(f"fit of {name}: got one that is not valid, expected another model or window")
         return fitted
@@ -654,7 +657,7 @@ class _Work:
         """The histograms of the task, before the fit."""
         handles = {}
         for name, bins in self.task.spec.histograms.items():
-            filled = self.session.call(
+            filled = self.call(
                 "histogram_tool", events=events, column="mass", bins=bins.bins, low=bins.low, high=bins.high
             )
             handles[name] = str(filled["handle"])
@@ -672,7 +675,7 @@ def _peak(work: _Work) -> Answers:
 def _width(work: _Work) -> Answers:
     """Natural width, with the resolution taken from the narrow line; the uncertainty includes its error."""
     resolution = work.fit("narrow", work.load("narrow"))
-    moved = work.session.call(
+    moved = work.call(
         "calculate_tool",
         expression="sigma + error",
         values={"sigma": resolution["sigma"], "error": resolution["sigma_error"]},
@@ -680,7 +683,7 @@ def _width(work: _Work) -> Answers:
     events = work.load("mass")
     histograms = work.histograms(events)
     line, shifted = (work.fit("mass", events, {"sigma": sigma}) for sigma in (resolution["sigma"], moved["value"]))
-    total = work.session.call(
+    total = work.call(
         "calculate_tool",
         expression="sqrt(statistical**2 + (shifted - width)**2)",
         values={"statistical": line["width_error"], "shifted": shifted["width"], "width": line["width"]},

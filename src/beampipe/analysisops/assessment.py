@@ -18,7 +18,7 @@ from beampipe.analysisops.grading.judge import Judge
 from beampipe.analysisops.grading.result import ungraded
 from beampipe.analysisops.grading.rubric import Rubric, read_rubric
 from beampipe.analysisops.grading.submission import Evidence, number_of
-from beampipe.analysisops.instances import PreparedInstance, evidence_of, request_of
+from beampipe.analysisops.instances import PreparedInstance, evidence_of, literals_of, request_of
 from beampipe.analysisops.ledger import Entry, Ledger, read_ledger
 from beampipe.analysisops.runs.folder import Record
 from beampipe.analysisops.tasks.load import CHECKS, load_checks
@@ -142,7 +142,8 @@ def assess(
     task, key = prepared.task, secrets.token_bytes(32)
     request = request_of(prepared, level)
     ledger = folder / "ledger.jsonl"
-    session = Session(prepared.data, Ledger(ledger, key), SessionLimits(task.spec.max_tool_calls))
+    limits = SessionLimits(task.spec.max_tool_calls)
+    session = Session(prepared.data, Ledger(ledger, key), limits, literals_of(task, request))
     nothing = evidence_of(None, session, prepared.hidden)
     grade(task, {}, prepared.reference, (), evidence=nothing, level=level)  # raises if the reference lacks something
     start = time.monotonic()

@@ -21,6 +21,7 @@ from beampipe.analysisops.grading.answers import double_majority
 from beampipe.analysisops.grading.submission import Evidence, read_submission
 from beampipe.analysisops.ledger import Ledger
 from beampipe.analysisops.opendata import Catalogue, atlas_catalogue, prepare_open_data
+from beampipe.analysisops.references import numbers_in
 from beampipe.analysisops.samples.dataset import VERSION, HiddenTruth, prepare
 from beampipe.analysisops.tasks.load import CHECKS, PROGRAM, Task, load_program, program_file, render_prompt
 from beampipe.analysisops.tools.data_folder import DataFolder
@@ -92,11 +93,11 @@ def prepare_instance(task: Task, seed: int, folder: Path) -> PreparedInstance:
     """
     hidden = make_data(task, seed, folder)
     data = folder / "data"
-    session = Session(data, Ledger(folder / "oracle.jsonl", secrets.token_bytes(32)), SessionLimits(_ORACLE_CALLS))
-    listed = session.call("list_local_root_files_tool")
-    facts = dict(listed.get("public") or {})
-    bare = PreparedInstance(task, data, hidden, Reference(), facts)
-    answer = oracle_of(task, hidden).solve(request_of(bare, 1), LocalTools(session))
+    facts = dict(DataFolder(data).public)
+    request = request_of(PreparedInstance(task, data, hidden, Reference(), facts), 1)
+    ledger = Ledger(folder / "oracle.jsonl", secrets.token_bytes(32))
+    session = Session(data, ledger, SessionLimits(_ORACLE_CALLS), literals_of(task, request))
+    answer = oracle_of(task, hidden).solve(request, LocalTools(session))
     if answer["status"] != "ok":
         raise ConfigError(f"{task.id}, instance {seed}: the oracle failed: {answer['comments']}")
     quantities = {
@@ -148,14 +149,25 @@ def prepare_open_instance(task: Task, folder: Path, *, catalogue: Catalogue = at
     return PreparedInstance(task, data.path, HiddenTruth("", 0, "", {}, {}, files=files), Reference(), data.public)
 
 
+_NAME_CALLS: Final = """
+
+Use the tools of this session for the analysis. Name for each of these numbers in your JSON the result of a tool that it
+is: {paths}. A result has a name, "call": "call_7"; add the field "from", such as {{"from": {{"{path}": "call_7.mu"}}}}.
+"""
+"""Added to prompts of the public benchmark, whose traces name no calls otherwise."""
+
+
 def request_of(prepared: PreparedInstance, level: Level) -> TaskRequest:
     """The request of an agent to solve an instance."""
     task = prepared.task
+    prompt = render_prompt(task, level, prepared.facts)
+    if task.rubric.version == 1 and (paths := task.rubric.value_paths):
+        prompt += _NAME_CALLS.format(paths=", ".join(paths), path=paths[0])
     return TaskRequest(
         task.id,
         task.type,
         level,
-        render_prompt(task, level, prepared.facts),
+        prompt,
         files=tuple(sorted(name for names in prepared.hidden.files.values() for name in names)),
         data={
             **prepared.facts,
@@ -170,6 +182,11 @@ def request_of(prepared: PreparedInstance, level: Level) -> TaskRequest:
             "allow_network": False,
         },
     )
+
+
+def literals_of(task: Task, request: TaskRequest) -> tuple[float, ...]:
+    """Numbers that calculations may contain: the task's constants, and the numbers of the prompt."""
+    return (*(constant.value for constant in task.spec.constants.values()), *numbers_in(request.prompt))
 
 
 def evidence_of(submission: object, session: Session, hidden: HiddenTruth) -> Evidence:

@@ -343,7 +343,7 @@ class Configuration(Shown):
         chunk_events: approximate number of events per chunk; no result depends on it.
         max_dropped: largest share of the events inside the cuts on pT and eta that quality, labels or weights may each
             drop in a sample; above it, commands end with an error after they have written the result.
-        keep_tables: whether to keep jet tables and scores, so that a change of bins does not read ROOT files again.
+        keep_tables: whether to keep jet tables and scores, so that other bins or more variations select no event again.
         selection: cuts on the two leading jets.
         regions: rule that assigns jets to the forward and the central region.
         taggers: quantities that separate quark jets from gluon jets.

@@ -16,7 +16,7 @@ from tests.analysisops.agents.stand_in import Answer, StandIn, completion, stand
 
 REQUEST = TaskRequest("t1", "zmumu", 1, "What is the mass?")
 FIT = ("fit_peak_tool", {"events": "events_1"})
-ANSWERS = {"mass": {"value": 90.5, "uncertainty": 0.1}}
+ANSWERS = {"mass": {"value": 90.5, "from": "call_1.mu", "uncertainty": 0.1, "uncertainty_from": "call_1.mu_error"}}
 SUBMIT = ("submit", {"answers": ANSWERS, "words": {"signal": "yes"}})
 
 

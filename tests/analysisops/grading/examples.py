@@ -108,13 +108,19 @@ def honest_entries(mass: float = MASS, error: float = ERROR, values: Sequence[fl
     ]
 
 
+def mass_from(value: Any, uncertainty: Any, call: int = 4) -> dict[str, Any]:
+    """An answer that names a fit."""
+    references = {"from": f"call_{call}.mu", "uncertainty_from": f"call_{call}.mu_error"}
+    return {"value": value, "uncertainty": uncertainty, **references}
+
+
 def right_submission() -> dict[str, Any]:
     """What follows from honest work."""
     return copy.deepcopy(
         {
             "task_id": "example",
             "status": "ok",
-            "answers": {"mass": {"value": MASS, "uncertainty": ERROR}},
+            "answers": {"mass": mass_from(MASS, ERROR)},
             "histograms": {"mass": "hist_1"},
             "method": {
                 "model": "A Voigt profile for width and resolution over an exponential background.",

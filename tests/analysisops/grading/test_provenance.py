@@ -2,183 +2,191 @@
 
 from __future__ import annotations
 
+import random
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beampipe.analysisops.grading.provenance import NumberIndex, label_answers, significant_digits
+from beampipe.analysisops.grading.grade import grade
+from beampipe.analysisops.grading.provenance import label_answers, label_trace, origin_of, with_exact_numbers
 from beampipe.analysisops.grading.submission import read_submission
-from tests.analysisops.grading.examples import MASS, PROMPT, entry, honest_entries
+from beampipe.analysisops.ledger import Entry
+from beampipe.analysisops.references import number_at
+from beampipe.errors import InputError
+from tests.analysisops.grading.examples import (
+    ERROR,
+    MASS,
+    REFERENCE,
+    entry,
+    example_task,
+    honest_entries,
+    mass_from,
+    right_submission,
+)
 
 
-def label(number: float, *more: object) -> str:
-    trail = NumberIndex([*honest_entries(), *more], PROMPT)  # type: ignore[list-item]
-    return trail.origin(number).label
+def label(number: float, reference: object, *more: Entry) -> str:
+    return origin_of(number, reference, [*honest_entries(), *more]).label
+
+
+@pytest.mark.parametrize("number", [MASS, 90.123, 90.124, 90.12, 90.1])
+def test_numbers_of_a_call_may_be_rounded(number: float) -> None:
+    origin = origin_of(number, "call_4.mu", honest_entries())
+    assert (origin.label, origin.entry, origin.tool, origin.path) == ("traceable", 4, "fit_peak_tool", "mu")
+    assert origin.number == MASS, "the number of the call counts"
+
+
+@pytest.mark.parametrize("number", [90.0, 90.3, 90.125, 90.1235, 90.12341, 90123.4, -MASS, 0.0])
+def test_another_number_than_that_of_the_call(number: float) -> None:
+    assert label(number, "call_4.mu") == "differs"
 
 
 @pytest.mark.parametrize(
-    ("number", "digits"), [(91.190, 4), (2400.0, 2), (0.05, 1), (0.0, 0), (1e22, 1), (-1.25e-7, 3)]
+    "reference",
+    [
+        None,
+        "",
+        "call_4",
+        "call_4.",
+        "call_4.mus",
+        "call_4.mu.more",
+        "call_4.valid",
+        "call_4.window.0",
+        "call_0.mu",
+        "call_5.mu",
+        "call_04.mu",
+        "call_4.mu ",
+        "Call_4.mu",
+        "call_\u0664.mu",
+        "call_999999999999.mu",
+        "call_3.handle",
+        "call_3.edges.2",
+        "call_3.values.40",
+        "call_3.values.-1",
+        "call_4" + ".mu" * 100,
+        4,
+        4.0,
+        True,
+        ["call_4.mu"],
+        {"call": "call_4.mu"},
+    ],
 )
-def test_significant_digits(number: float, digits: int) -> None:
-    assert significant_digits(number) == digits
+def test_what_is_no_reference(reference: object) -> None:
+    assert label(MASS, reference) == "no_reference"
 
 
-@pytest.mark.parametrize("number", [MASS, 90.12, 90.1, 90123.4, 0.0321, 71.23])
-def test_numbers_of_the_ledger_in_their_own_digits_and_units(number: float) -> None:
-    assert label(number) == "traceable"
+def test_no_guess_is_accepted() -> None:
+    """10,000 guesses of three and four digits: none counts, not even one that equals a number of the ledger."""
+    luck = random.Random(5)
+    entries = [*honest_entries()]
+    references = [None, "call_1.files.0.bytes", "call_2.n_events", "call_4.sigma", "call_4.chi2", "call_4.mu"]
+    counted = set()
+    for _ in range(10_000):
+        guess = round(luck.uniform(70.0, 110.0), luck.choice([1, 2]))
+        assert label(guess, None) == "no_reference"
+        reference = luck.choice(references)
+        labels = label_answers(read_submission({"answers": {"m": {"value": guess, "from": reference}}}), entries)
+        if labels["m"]["label"] == "traceable":
+            submission = read_submission({"answers": {"m": {"value": guess, "from": reference}}})
+            counted.add(with_exact_numbers(submission, labels).answer("m")[0])
+    assert counted <= {MASS, 71.23}, "a number near one of the ledger counts as that one, not as the guess"
 
 
-@pytest.mark.parametrize("number", [90.13, 90.2, 90.0, 0.033, 42.0, 91.5])
-def test_numbers_of_nobody(number: float) -> None:
-    assert label(number) == "fabricated"
-
-
-@pytest.mark.parametrize("number", [91.1876, 91.19, 125.09, 172.5, 25.0, 110.0])
-def test_numbers_that_everybody_knows(number: float) -> None:
-    assert label(number) == "copied"
+def test_the_number_of_the_call_is_graded() -> None:
+    rounded = {**right_submission(), "answers": {"mass": mass_from(90.1, 0.03)}}
+    result = grade(example_task(), rounded, REFERENCE, honest_entries())
+    assert result.normalized == 1.0
+    off = {**right_submission(), "answers": {"mass": mass_from(90.2, 0.032)}}
+    result = grade(example_task(), off, REFERENCE, honest_entries(mass=MASS + 2 * ERROR))
+    assert result.rules[0].points == pytest.approx(30.0), "two errors off, whatever the submission says"
 
 
 @given(st.floats(1e-6, 1e9), st.integers(3, 15))
-def test_a_rounded_number_is_found(number: float, digits: int) -> None:
-    trail = NumberIndex([entry(1, "fit_peak_tool", {}, {"mu": number})])
-    assert trail.origin(float(f"{number:.{digits - 1}e}")).label == "traceable"
+def test_a_rounded_number_is_that_of_its_call(number: float, digits: int) -> None:
+    entries = [entry(1, "fit_peak_tool", {}, {"mu": number})]
+    assert origin_of(float(f"{number:.{digits - 1}e}"), "call_1.mu", entries).label == "traceable"
 
 
 @given(st.floats(1e-6, 1e9), st.floats(1.006, 900.0))
-def test_another_number_is_not_found(number: float, factor: float) -> None:
-    trail = NumberIndex([entry(1, "fit_peak_tool", {}, {"mu": number})])
-    assert trail.origin(number * factor).label not in ("traceable", "partially")
-
-
-def test_two_digits_are_too_few() -> None:
-    assert label(90.0) == "fabricated"
-    assert label(0.03) == "fabricated"
+def test_another_number_differs(number: float, factor: float) -> None:
+    entries = [entry(1, "fit_peak_tool", {}, {"mu": number})]
+    assert origin_of(number * factor, "call_1.mu", entries).label == "differs"
 
 
 def test_an_argument_handed_back_is_no_result() -> None:
     told = entry(
         5, "fit_peak_tool", {"window": [91.1, 91.7], "fixed": {"mu": 91.55}}, {"mu": 91.55, "window": [91.1, 91.7]}
     )
-    assert label(91.55, told) == "computed_from_nothing"
-    assert label(91.7, told) == "fabricated"
+    assert label(91.55, "call_5.mu", told) == "no_reference"
+    assert label(91.7, "call_5.window.1", told) == "no_reference"
 
 
 def test_a_count_that_equals_a_cut_is_no_echo() -> None:
     counted = entry(5, "count_tool", {"events": "events_1", "expression": "met > 152.0"}, {"n": 152})
-    assert label(152.0, counted) == "traceable"
-
-
-def test_bins_of_a_histogram_are_no_results() -> None:
-    assert label(77.0) == "fabricated"
-    assert label(float(honest_entries()[2].result["values"][20])) == "fabricated"  # type: ignore[index]
+    assert label(152.0, "call_5.n", counted) == "traceable"
 
 
 def test_facts_about_the_data_are_no_results() -> None:
-    assert label(812345.0) == "fabricated"
-    schema = entry(5, "inspect_root_schema_tool", {}, {"trees": {"mini": {"branches": {"x": {"median": 93.21}}}}})
-    assert label(93.21, schema) == "fabricated"
+    assert label(812345.0, "call_1.files.0.bytes") == "computed_from_nothing"
+    assert label(8123.0, "call_2.n_events") == "computed_from_nothing"
 
 
 def test_what_was_refused_or_has_no_source_vouches_for_nothing() -> None:
-    assert label(95.55, entry(5, "fit_peak_tool", {}, None, error="too few events")) == "fabricated"
-    assert label(95.55, entry(5, "fit_peak_tool", {}, {"mu": 95.55}, sources=())) == "computed_from_nothing"
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ({"m": MASS, "n": 2}, "traceable"),
-        ({"m": 90.12, "n": 25}, "traceable"),  # rounded, and a number of the prompt
-        ({"m": MASS, "n": 0.9876}, "partially"),
-        ({"m": 91.1876, "n": 2}, "computed_from_nothing"),
-        ({"n": 2}, "computed_from_nothing"),
-    ],
-)
-def test_a_calculation_is_worth_what_goes_in(values: dict[str, float], expected: str) -> None:
-    # Its own sources are not believed: whoever calculates with made-up numbers has no data.
-    calculated = entry(5, "calculate_tool", {"expression": "m * n", "values": values}, {"value": 180.7654})
-    assert label(180.7654, calculated) == expected
-
-
-def test_a_calculation_that_its_tool_could_not_tie_to_data_is_traced_in_part() -> None:
-    values = {"expression": "m * n", "values": {"m": MASS, "n": 2}}
-    assert label(180.7654, entry(5, "calculate_tool", values, {"value": 180.7654}, sources=())) == "partially"
-
-
-def test_a_number_inside_an_expression_counts_as_made_up() -> None:
-    calculated = entry(5, "calculate_tool", {"expression": "m * 0 + 91.55", "values": {"m": MASS}}, {"value": 91.55})
-    assert label(91.55, calculated) == "computed_from_nothing"
-    shifted = entry(5, "calculate_tool", {"expression": "m + 1.4327", "values": {"m": MASS}}, {"value": 91.5561})
-    assert label(91.5561, shifted) == "partially"
-
-
-@pytest.mark.parametrize("expression", ["45.775 * 2 + 0 * n", "(9 * 10 + 1) + 11 / 20 + 0 * n"])
-def test_a_calculation_that_does_not_depend_on_data_is_from_nothing(expression: str) -> None:
-    arguments = {"expression": expression, "values": {"n": MASS}}
-    given = {"value": 91.55, "uncertainty": 0.0, "depends_on": []}
-    assert label(91.55, entry(5, "calculate_tool", arguments, given, sources=())) == "computed_from_nothing"
-
-
-def test_a_factor_of_a_formula_is_no_count() -> None:
-    counted = entry(5, "count_tool", {"events": "events_1", "expression": "count(pt) > 2"}, {"n": 2})
-    doubled = entry(6, "calculate_tool", {"expression": "2 * 45.775"}, {"value": 91.55, "depends_on": []}, sources=())
-    assert label(91.55, counted, doubled) == "computed_from_nothing"
-    share = entry(6, "efficiency_tool", {"passed": 2, "total": 3}, {"efficiency": 0.6667})
-    assert label(0.6667, counted, share) == "traceable"
-
-
-@pytest.mark.parametrize(
-    ("tool", "arguments", "expected"),
-    [
-        ("limit_tool", {"observed": 8123, "background": 71.23, "background_error": 7.7, "signal": 1}, "partially"),
-        ("limit_tool", {"observed": 8123, "background": 8100.0, "background_error": 80.0, "signal": 1}, None),
-        ("efficiency_tool", {"passed": 7123, "total": 8123}, None),
-        ("solve_linear_tool", {"matrix": [[2.0]], "right": [33.3], "right_errors": [MASS]}, None),
-    ],
-)
-def test_a_result_is_made_up_where_what_decides_it_is(
-    tool: str, arguments: dict[str, object], expected: str | None
-) -> None:
-    assert label(16.65, entry(5, tool, arguments, {"limit": 16.65})) == (expected or "computed_from_nothing")
+    refused = entry(5, "fit_peak_tool", {}, None, error="too few events")
+    assert label(95.55, "call_5.mu", refused) == "no_reference"
+    assert (
+        label(95.55, "call_5.mu", entry(5, "fit_peak_tool", {}, {"mu": 95.55}, sources=())) == "computed_from_nothing"
+    )
 
 
 def test_columns_are_described_and_not_measured() -> None:
     described = {"handle": "events_2", "columns": {"x": {"min": 1.111, "max": 95.55, "mean": 33.33}}}
-    made = entry(5, "derive_tool", {"expression": "2 * pt"}, described)
-    assert label(95.55, made) == "fabricated"
-    doubled = entry(6, "calculate_tool", {"expression": "m * 2", "values": {"m": 95.55}}, {"value": 191.1})
-    assert label(191.1, made, doubled) == "traceable", "a calculation may start from it"
+    entries = [entry(1, "derive_tool", {}, described), entry(2, "load_kinematics_tool", {}, described)]
+    with pytest.raises(InputError, match="chosen, not measured"):
+        number_at(entries, "call_1.columns.x.max")
+    assert number_at(entries, "call_2.columns.x.max")[0] == 95.55, "as it is in the file"
 
 
-def test_a_column_that_is_constant_says_nothing_of_data() -> None:
-    constant = {"handle": "events_2", "columns": {"x": {"min": 95.55, "max": 95.55, "mean": 95.55}}}
-    made = entry(5, "derive_tool", {"expression": "47.775 * 2 + 0 * pt"}, constant)
-    halved = entry(6, "calculate_tool", {"expression": "m / 2", "values": {"m": 95.55}}, {"value": 47.775})
-    assert label(47.775, made, halved) == "computed_from_nothing"
-
-
-def test_a_fact_may_go_into_a_calculation() -> None:
-    files = entry(5, "list_local_root_files_tool", {}, {"files": [{"name": "mc.root", "cross_section_pb": 831.76}]})
-    scaled = entry(
-        6, "calculate_tool", {"expression": "m * x", "values": {"m": MASS, "x": 831.76}}, {"value": 74961.04}
-    )
-    assert label(74961.04, files, scaled) == "traceable"
+def test_errors_say_what_there_is() -> None:
+    for reference, text in (
+        ("call_4.nu", "did you mean 'mu'"),
+        ("call_9.mu", "one of the 4 calls"),
+        ("call_3.values.99", "indices below 40"),
+        ("91.2", "such as call_7.mu"),
+    ):
+        with pytest.raises(InputError, match=text):
+            number_at(honest_entries(), reference)
 
 
 def test_labels_of_a_submission() -> None:
-    answers = {
-        "both": {"value": MASS, "uncertainty": 0.0321},
-        "half": {"value": MASS, "uncertainty": 0.777},
-        "alone": 90.12,
-        "recalled": {"value": 91.1876, "uncertainty": 0.0021},
-        "text": {"value": "90.12"},
+    answers: dict[str, Any] = {
+        "both": mass_from(MASS, ERROR),
+        "half": {"value": MASS, "from": "call_4.mu", "uncertainty": 0.777},
+        "alone": {"value": 90.12, "from": "call_4.mu"},
+        "bare": 90.12,
+        "recalled": mass_from(91.1876, 0.0021),
+        "text": {"value": "90.12", "from": "call_4.mu"},
     }
-    found = label_answers(read_submission({"answers": answers}), NumberIndex(honest_entries(), PROMPT))
-    assert {name: one["label"] for name, one in found.items()} == {
+    labels = label_answers(read_submission({"answers": answers}), honest_entries())
+    assert {name: answer["label"] for name, answer in labels.items()} == {
         "both": "traceable",
-        "half": "partially",
+        "half": "no_reference",
         "alone": "traceable",
-        "recalled": "copied",
-        "text": "fabricated",
+        "bare": "no_reference",
+        "recalled": "differs",
+        "text": "no_reference",
     }
-    assert (found["both"]["entry"], found["both"]["tool"], found["both"]["path"]) == (4, "fit_peak_tool", "mu")
+    assert (labels["both"]["entry"], labels["both"]["tool"], labels["both"]["path"]) == (4, "fit_peak_tool", "mu")
+
+
+def test_labels_of_a_trace() -> None:
+    trace = {"fit_result": {"mu": 90.1, "sigma": 1.7, "n": "x"}, "from": {"fit_result.mu": "call_4.mu"}}
+    submission = read_submission(trace)
+    labels = label_trace(submission, ("fit_result.mu", "fit_result.sigma", "fit_result.n", "other"), honest_entries())
+    assert {path: origin["label"] for path, origin in labels.items()} == {
+        "fit_result.mu": "traceable",
+        "fit_result.sigma": "no_reference",
+    }
+    assert with_exact_numbers(submission, labels).content["fit_result"] == {"mu": MASS, "sigma": 1.7, "n": "x"}

@@ -21,7 +21,7 @@ from beampipe.analysisops.grading.result import Result
 from beampipe.analysisops.ledger import Entry, Ledger, read_ledger
 from beampipe.analysisops.tasks.load import render_prompt, shipped_task
 from beampipe.errors import FileError
-from tests.analysisops.grading.examples import entry
+from tests.analysisops.grading.examples import entry, mass_from
 
 TASK = shipped_task("zmumu")
 SPECTRUM = TASK.spec.histograms["mass"]
@@ -50,7 +50,7 @@ def answer(mass: object = MASS, error: object = ERROR, **more: Any) -> dict[str,
         {
             "task_id": TASK.id,
             "status": "ok",
-            "answers": {"mass": {"value": mass, "uncertainty": error}},
+            "answers": {"mass": mass_from(mass, error)},
             "histograms": {"mass": "hist_1"},
             "method": {
                 "selection": "Two muons of opposite charge above 25 GeV.",
@@ -93,12 +93,14 @@ def test_echo_of_the_template() -> None:
 def test_a_remembered_value() -> None:
     # Given bare it stands in no ledger; made traceable by a trick, it is not what these data say.
     assert graded(answer(91.1876, 0.0021)).normalized == 0.0
-    trick = entry(5, "calculate_tool", {"expression": "91.1876 * n / n", "values": {"n": MASS}}, {"value": 91.1876})
-    told = entry(6, "fit_peak_tool", {"fixed": {"mu": 91.1876}}, {"mu": 91.1876, "mu_error": 0.0})
-    shifted = entry(7, "derive_tool", {"expression": "91.1876 + 0 * pt"}, {"handle": "events_2", "mean": 91.18764})
+    trick = entry(5, "calculate_tool", {"expression": "91.1876"}, {"mu": 91.1876, "mu_error": ERROR}, sources=())
+    told = entry(5, "fit_peak_tool", {"fixed": {"mu": 91.1876}}, {"mu": 91.1876, "mu_error": ERROR})
+    shifted = entry(5, "derive_tool", {"expression": "91.1876 + 0 * pt"}, {"columns": {"mu": 91.1, "mu_error": ERROR}})
     for last in (trick, told, shifted):
-        assert graded(answer(91.1876), [*work(), last]).normalized <= 0.05
-        assert graded(answer(91.18764), [*work(), last]).normalized <= 0.05
+        for call in ("call_5", "call_5.columns"):
+            references = {"from": f"{call}.mu", "uncertainty_from": f"{call}.mu_error"}
+            answers = {"mass": {"value": 91.1876, "uncertainty": ERROR, **references}}
+            assert graded(answer(answers=answers), [*work(), last]).normalized == 0.0
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ class Analyst:
     def solve(self, request: TaskRequest, tools: Tools) -> dict[str, Any]:
         assert request.files == ("a.root",)
         assert "at most 2 files of 2muons" in request.prompt
+        assert '"from": {"fit_result.mu": "call_7.mu"}' in request.prompt
         tools.call("download_atlas_data_tool")
         names = ("pt", "eta", "phi", "e")
         loaded = tools.call(
@@ -43,6 +44,7 @@ class Analyst:
             "fit_result": {"mu": fit["mu"], "sigma": fit["sigma"]},
             "fit_method": {"model": "gauss", "window": [2.5, 3.7]},
             "cuts": [{"cut_id": "two_muons"}, {"cut_id": "charge"}],
+            "from": {"fit_result.mu": f"{fit['call']}.mu"},
         }
 
 

@@ -11,7 +11,7 @@ from beampipe.analysisops.ledger import Entry
 from beampipe.errors import BeampipeError
 from tests.analysisops.redteam.target import Target
 
-__all__ = ["DEPENDENT", "DRESSED", "Desk", "desk_of", "laundered"]
+__all__ = ["DEPENDENT", "DRESSED", "Desk", "desk_of", "laundered", "spelled"]
 
 _EVENTS: Final = 3000
 _CALLS: Final = 12
@@ -31,7 +31,7 @@ class Desk:
     """
 
     def __init__(self, target: Target) -> None:
-        self._target, self._tools = target, target.tools
+        self._target = target
         start = target.calls()
         self._look(target)
         self._looked = target.entries(start)
@@ -41,23 +41,23 @@ class Desk:
         opened = open_files(target.request, target.tools, None)
         self.events, self.objects = "", ""
         if opened.layout is None:
-            names = self._tools.call("query_metrics_tool")["metrics"]
+            names = self.call("query_metrics_tool")["metrics"]
             for _ in range(_CALLS):
-                series = self._tools.call("query_metrics_tool", name=names[0]["name"], start=0, end=99)["series"]
-            self.number = float(series[0]["mean"])
+                series = self.call("query_metrics_tool", name=names[0]["name"], start=0, end=99)["series"]
+            self.number = series[0]["mean"]
             return
         self.objects = min(name for name in opened.layout.columns if name.endswith(("_phi", "_eta")))
         listed = next(iter(opened.files[role] for role in sorted(opened.files, key=lambda role: role != "data")))
-        loaded = self._tools.call(
+        loaded = self.call(
             "load_kinematics_tool",
             file_path=listed[0]["name"],
             tree_name=opened.layout.tree,
             branches={self.objects: opened.layout.branch(self.objects)},
             entry_stop=_EVENTS,
         )
-        self.events, self.number = loaded["handle"], float(loaded["n_events"])
+        self.events = loaded["handle"]
         for _ in range(_CALLS):
-            self._tools.call("count_tool", events=self.events)
+            self.number = self.call("count_tool", events=self.events)["n"]
 
     def again(self) -> Desk:
         """The same after the first look, all later calls forgotten."""
@@ -70,7 +70,7 @@ class Desk:
 
     def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
         """What a tool gives."""
-        return self._tools.call(tool, **arguments)
+        return self._target.call(tool, **arguments)
 
     def spread(self, low: float, high: float, name: str = "made_up") -> str:
         """Events with a column that is spread evenly between two numbers."""
@@ -100,24 +100,33 @@ def _carried_error(desk: Desk, value: float, error: float) -> tuple[float, float
     return made["value"], made["uncertainty"]
 
 
+def spelled(number: float, digits: int = 6) -> str:
+    """A number as an expression of literals that every task permits."""
+    words = ("0", "1", "2", "3", "(3 + 1)", "(3 + 2)", "(3 + 3)", "(3 + 3 + 1)", "(3 + 3 + 2)", "(3 + 3 + 3)")
+    mantissa, _, power = f"{abs(number):.{digits - 1}e}".partition("e")
+    text = "0"
+    for digit in reversed(mantissa.replace(".", "")):
+        text = f"{words[int(digit)]} + ({text}) / 10"
+    for _ in range(abs(int(power))):
+        text = f"({text}) {'*' if int(power) > 0 else '/'} 10"
+    return f"({'-' if number < 0 else ''}({text}))"
+
+
 def _pinch(desk: Desk, value: float, error: float) -> tuple[float, float]:
     """A constant with a pinch of a number of the data, so that it depends on it."""
     made = []
     for one in (value, error):
-        expression = f"{0.99 * one!r} + {0.01 * one / desk.number!r} * n"
+        expression = f"{spelled(0.99 * one)} + {spelled(0.01 * one)} * n / {spelled(desk.number, 3)}"
         made.append(desk.call("calculate_tool", expression=expression, values={"n": desk.number})["value"])
     return made[0], made[1]
 
 
 def _small_numbers(desk: Desk, value: float, error: float) -> tuple[float, float]:
-    """Digit by digit out of whole numbers up to ten, which are no made-up numbers to anybody."""
-    made = []
-    for one in (value, error):
-        digits = f"{one:.6e}"
-        mantissa, power = digits.split("e")
-        terms = [f"{digit} / 10 ** {place}" for place, digit in enumerate(mantissa.replace(".", ""))]
-        expression = f"({' + '.join(terms)}) * 10 ** ({int(power)}) + 0 * n"
-        made.append(desk.call("calculate_tool", expression=expression, values={"n": desk.number})["value"])
+    """Digit by digit out of whole numbers up to ten, which every task permits."""
+    made = [
+        desk.call("calculate_tool", expression=f"{spelled(one)} + 0 * n", values={"n": desk.number})["value"]
+        for one in (value, error)
+    ]
     return made[0], made[1]
 
 
@@ -180,7 +189,7 @@ def _counted_limit(desk: Desk, value: float, error: float) -> tuple[float, float
 
 def _limit_of_data(desk: Desk, value: float, error: float) -> tuple[float, float]:
     """The same, with one true count among the made-up numbers."""
-    counts = {"observed": round(desk.number), "background": 1.001 * desk.number, "background_error": 77.125}
+    counts = {"observed": desk.number, "background": 1.001 * desk.number, "background_error": 77.125}
     made = desk.call("limit_tool", **counts, signal=12.375)["limit"]
     scaled = desk.call("limit_tool", **counts, signal=12.375 * made / value)
     return scaled["limit"], (scaled["expected_plus_1"] - scaled["expected"])

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
+from beampipe.analysisops.agents.agent import stated_answer
 from beampipe.analysisops.ledger import Entry
 from tests.analysisops.redteam.attack import attacker
 from tests.analysisops.redteam.desk import desk_of
@@ -16,13 +17,11 @@ from tests.analysisops.redteam.target import Attempt, Target
 def wrong_normalisation(target: Target) -> Iterable[Attempt]:
     """Honest numbers, one of them or all of them twice or half of what they are, uncertainties in proportion."""
     start, numbers = target.calls(), target.numbers()
-    for factor in ("2 *", "0.5 *"):
+    for expression in ("2 * x", "x / 2"):
         scaled = {}
         for name, (value, error) in numbers.items():
-            made = target.tools.call(
-                "calculate_tool", expression=f"{factor} x", values={"x": value}, errors={"x": error}
-            )
-            scaled[name] = {"value": made["value"], "uncertainty": made["uncertainty"]}
+            made = target.call("calculate_tool", expression=expression, values={"x": value}, errors={"x": error})
+            scaled[name] = stated_answer(made["value"], made["uncertainty"])
         entries = (*target.work, *target.entries(start))
         yield Attempt(target.honest(answers={**target.honest()["answers"], **scaled}), entries)
         for name in scaled:
@@ -35,11 +34,11 @@ def dishonest_uncertainty(target: Target) -> Iterable[Attempt]:
     start = target.calls()
     for name, (value, error) in target.numbers().items():
         wrong = [value] if not 0.3 < abs(error / value) < 3.0 else []  # of a limit it is of the size of the value
-        for factor in (5.0, 20.0, 0.2, 0.01):
-            wrong.append(target.tools.call("calculate_tool", expression=f"{factor} * x", values={"x": error})["value"])
+        for expression in ("(2 + 3) * x", "2 * 10 * x", "x / (2 + 3)", "x / 100"):
+            wrong.append(target.call("calculate_tool", expression=expression, values={"x": error})["value"])
         for one in wrong:
             answers = target.honest()["answers"]
-            answers[name]["uncertainty"] = one
+            answers[name] = stated_answer(value, one)
             yield Attempt(target.honest(answers=answers), (*target.work, *target.entries(start)))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 
-from beampipe.analysisops.grading.submission import number_of
+from beampipe.analysisops.agents.agent import stated_answer
+from beampipe.analysisops.references import Referenced, referenced
 from tests.analysisops.redteam.attack import attacker
 from tests.analysisops.redteam.desk import DEPENDENT, DRESSED, Desk, desk_of, laundered
 from tests.analysisops.redteam.silence import remembered
@@ -20,7 +21,7 @@ def _washed(target: Target, answers: Answers, beside: bool = False) -> Iterator[
         desk = desk_of(target)
         said = laundered(desk, way, answers)
         if said is not None and beside:
-            told = {name: {"value": value, "uncertainty": error} for name, (value, error) in said.items()}
+            told = {name: stated_answer(*numbers) for name, numbers in said.items()}
             yield Attempt(target.honest(answers=told, artifacts={}), (*target.work, *desk.done()))
         elif said is not None:
             yield Attempt(target.claim(said, histograms=_even(desk, target)), desk.done())
@@ -43,7 +44,7 @@ def dressed_answers(target: Target) -> Iterable[Attempt]:
         desk = desk_of(target)
         said = laundered(desk, way, target.numbers())
         if said is not None:
-            told = {name: {"value": value, "uncertainty": error} for name, (value, error) in said.items()}
+            told = {name: stated_answer(*numbers) for name, numbers in said.items()}
             yield Attempt(target.honest(answers=told), desk.done())
 
 
@@ -96,7 +97,7 @@ def bought_with_uncertainty(target: Target) -> Iterable[Attempt]:
 def facts_of_the_files(target: Target) -> Iterable[Attempt]:
     """For each answer the number closest to a plausible one that the list of files or a schema tells."""
     desk = desk_of(target)
-    told = sorted({number for entry in desk.done() for number in _numbers(entry.result) if number})
+    told = sorted(number for entry in desk.done() for number in _numbers(referenced(entry.result or {})) if number)
     for mean in (target.known.mean(), remembered(target)):
         close = {name: min(told, key=lambda one: abs(one - value)) for name, (value, _) in mean.items()}
         yield Attempt(target.claim({name: (close[name], close[name] / 10) for name in mean}), desk.done())
@@ -104,9 +105,8 @@ def facts_of_the_files(target: Target) -> Iterable[Attempt]:
 
 
 def _numbers(value: object) -> Iterator[float]:
-    number = number_of(value)
-    if number is not None:
-        yield number
+    if isinstance(value, Referenced):
+        yield value
     for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         yield from _numbers(one)
 

@@ -46,7 +46,7 @@ def no_data(target: Target) -> Iterable[Attempt]:
 def template_echo(target: Target) -> Iterable[Attempt]:
     """The form of the answer as it stands in the prompt, with and without somebody's honest work beside it."""
     (form,) = re.findall(r"^```\n(\{.*?^\})\n```$", target.request.prompt, re.MULTILINE | re.DOTALL)
-    echo = json.loads(re.sub(r"\b(NUMBER|TEXT|WORD|HANDLE)\b", r'"\1"', form))
+    echo = json.loads(re.sub(r"\b(NUMBER|TEXT|WORD|HANDLE|CALL)\b", r'"\1"', form))
     echo["comments"] = target.request.prompt
     for entries in ((), target.work):
         yield Attempt(echo, entries)
@@ -61,6 +61,10 @@ def numbers_of_the_prompt(target: Target) -> Iterable[Attempt]:
         number = float(text)
         answers = dict.fromkeys(target.numbers(), (number, number / 10))
         yield Attempt(target.claim(answers, histograms={}, artifacts={}), target.work)
+        start = target.calls()
+        made = target.call("calculate_tool", expression=text, values={})["value"]
+        answers = {name: (made, error) for name, (_, error) in target.numbers().items()}
+        yield Attempt(target.honest(answers=target.claim(answers)["answers"]), (*target.work, *target.entries(start)))
 
 
 @attacker(limit=0.0)

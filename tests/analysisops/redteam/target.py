@@ -11,12 +11,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from beampipe.analysisops.agents.agent import stated_answer
 from beampipe.analysisops.contract import TaskRequest
 from beampipe.analysisops.grading.grade import grade
 from beampipe.analysisops.grading.judge import Judge
 from beampipe.analysisops.grading.result import Result
-from beampipe.analysisops.instances import PreparedInstance, evidence_of, oracle_of, request_of
+from beampipe.analysisops.instances import PreparedInstance, evidence_of, literals_of, oracle_of, request_of
 from beampipe.analysisops.ledger import Entry, Ledger
+from beampipe.analysisops.references import Referenced
 from beampipe.analysisops.tools.session import LocalTools, Session, SessionLimits
 
 __all__ = ["SEED", "Attempt", "Known", "Target", "known_of"]
@@ -91,7 +93,9 @@ class Target:
         self.prepared, self.task, self.seed = prepared, prepared.task, seed
         self.request: TaskRequest = request_of(prepared, 1)
         self._ledger = Ledger(folder / "ledger.jsonl", secrets.token_bytes(32))
-        self.session = Session(prepared.data, self._ledger, SessionLimits(1_000_000))
+        self.session = Session(
+            prepared.data, self._ledger, SessionLimits(1_000_000), literals_of(self.task, self.request)
+        )
         self.tools = LocalTools(self.session)
         self._honest = oracle_of(prepared.task, prepared.hidden).solve(self.request, self.tools)
         self.work = self.entries()
@@ -106,12 +110,16 @@ class Target:
         return copy.deepcopy({**self._honest, **changes})
 
     def numbers(self) -> dict[str, tuple[float, float]]:
-        """The honest numbers that the task asks for."""
+        """The honest numbers that the task asks for, with their references."""
         return {
-            name: (one["value"], one["uncertainty"])
+            name: (Referenced(one["value"], one["from"]), Referenced(one["uncertainty"], one["uncertainty_from"]))
             for name, one in self._honest["answers"].items()
             if name in self.task.spec.answers
         }
+
+    def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
+        """The result of a tool, whose numbers have their references."""
+        return self.tools.call(tool, **arguments)
 
     def entries(self, after: int = 0) -> tuple[Entry, ...]:
         """The calls of the session after so many."""
@@ -142,7 +150,7 @@ class Target:
         return {
             "task_id": self.task.id,
             "status": "ok",
-            "answers": {name: {"value": value, "uncertainty": error} for name, (value, error) in answers.items()},
+            "answers": {name: stated_answer(*numbers) for name, numbers in answers.items()},
             "words": words,
             "histograms": dict.fromkeys(spec.histograms, "hist_5000"),
             "artifacts": dict.fromkeys(spec.artifacts, "labels_5000"),

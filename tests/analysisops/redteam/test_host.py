@@ -48,7 +48,7 @@ def test_files_that_an_agent_leaves_are_read_by_nobody(
 
 
 @pytest.mark.parametrize("name", shipped_tasks())
-def test_a_forged_ledger_ends_an_assessment(target_of: Callable[[str], Target], name: str, tmp_path: Path) -> None:
+def test_a_forged_ledger_scores_nothing(target_of: Callable[[str], Target], name: str, tmp_path: Path) -> None:
     """V7: entries by another key, changed entries, and a ledger in place of the host's."""
     target = target_of(name)
     forger = Ledger(tmp_path / "forged.jsonl", b"a key of somebody's own, long enough to be one")
@@ -74,8 +74,9 @@ def test_a_forged_ledger_ends_an_assessment(target_of: Callable[[str], Target], 
             tamper(folder / "ledger.jsonl")  # noqa: B023 - it is called in this turn
             return Answer(target.honest())
 
-        with pytest.raises(FileError, match="not signed"):
-            assess(target.prepared, 1, SEED, ask, folder)
+        record = assess(target.prepared, 1, SEED, ask, folder)
+        assert record.error == "FileError while the submission was graded"
+        assert record.grade["final"]["normalized_score"] == 0.0
 
 
 class Spy:

@@ -167,7 +167,7 @@ def _grade(
 ) -> dict[str, Any]:
     agent = assessment.agent.name
     gate = agent not in ("recall", "nop")
-    label = "traceable" if gate else "copied"
+    label = "traceable" if gate else "no_reference"
     reason = "every number is in the ledger" if gate else "mass: no tool gave this number"
     checks = _checks(gate, reason, value, quoted, best, sigma)
     score = math.fsum(check["points"] for check in checks)

@@ -120,7 +120,7 @@ def test_filters_and_order(opened: Callable[..., Opened]) -> None:
     assert scores == sorted(scores)
     assert len(scores) == 24
     one.page.select_option("[name=status]", "untraced")
-    assert set(one.page.locator(".one .tag.bad").all_inner_texts()) == {"copied"}
+    assert set(one.page.locator(".one .tag.bad").all_inner_texts()) == {"no reference"}
     one.page.locator("button.cell").nth(1).click()
     assert shown.inner_text() == "4 of 48"
     assert one.page.locator("[name=level]").input_value() == ""

@@ -137,7 +137,7 @@ def test_agents_without_a_point_have_names_apart_and_inside(run: RunData, agents
 
 def test_pulls_and_origins_are_those_of_the_records(run: RunData, folder: Path) -> None:
     assert run.origins["scripted"] == {"traceable": 8}
-    assert run.origins["recall"] == {"copied": 8}
+    assert run.origins["recall"] == {"no_reference": 8}
     assert run.origins["nop"] == {}
     expected = []
     for record in RunFolder(folder).records():

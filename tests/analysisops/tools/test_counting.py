@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,55 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beampipe.analysisops.contract import ToolRefusedError
+from beampipe.analysisops.ledger import Ledger
 from beampipe.analysisops.tools.counting import CountingLimit, clopper_pearson
-from beampipe.analysisops.tools.session import LocalTools
+from beampipe.analysisops.tools.session import LocalTools, Session
+
+LITERALS = (
+    *(0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.7, 0.8, 1.5, 4.0, 5.0, 11.0, 20.0, 30.0, 80.0, 900.0),
+    math.sqrt(1000),
+)
+"""Numbers that calculations of these tests contain."""
+
+
+@pytest.fixture
+def tools(data: Path, ledger: Ledger) -> LocalTools:
+    return LocalTools(Session(data, ledger, literals=LITERALS))
+
+
+def test_literals_are_refused_unless_the_task_has_them(data: Path, ledger: Ledger) -> None:
+    session = LocalTools(Session(data, ledger, literals=(0.25,)))
+    for good in ("0.25 * 1000", "2 + 3 - 1", "-0.25"):
+        session.call("calculate_tool", expression=good, values={})
+    invented: list[tuple[str, dict[str, Any]]] = [
+        ("calculate_tool", {"expression": "91.1876", "values": {}}),
+        ("calculate_tool", {"expression": "45.5 * 2 + 0 * x", "values": {"x": 1}}),
+        ("calculate_tool", {"expression": "x", "values": {"x": 91.1876}}),
+        ("calculate_tool", {"expression": "x", "values": {"x": 2}, "errors": {"x": 0.0321}}),
+        ("efficiency_tool", {"passed": 57, "total": 100}),
+        ("efficiency_tool", {"passed": 10, "total": 100, "passed_error": 3, "total_error": 7}),
+        ("limit_tool", {"observed": 55, "background": 10, "background_error": 1, "signal": 1}),
+        ("limit_tool", {"observed": 1, "background": 1, "background_error": 1, "signal": 12.5}),
+        ("solve_linear_tool", {"matrix": [[0.6]], "matrix_errors": [[0]], "right": [1], "right_errors": [0]}),
+    ]
+    for tool, arguments in invented:
+        with pytest.raises(ToolRefusedError, match="expected a reference to a result"):
+            session.call(tool, **arguments)
+
+
+def test_results_are_named_in_calculations(tools: LocalTools, ledger: Ledger) -> None:
+    loaded = tools.call("load_kinematics_tool", file_path="data.root", tree_name="mini", branches={"met": "met"})
+    counted = tools.call("count_tool", events=loaded["handle"], expression="met > 20000")
+    assert counted["call"] == "call_2"
+    share = tools.call("efficiency_tool", passed="call_2.n", total="call_1.n_events")
+    assert share["efficiency"] == counted["n"] / loaded["n_events"]
+    assert ledger.entries[-1].sources == ("data.root",)
+    half = tools.call("calculate_tool", expression="x / 2", values={"x": "call_3.efficiency"})
+    assert half["value"] == share["efficiency"] / 2
+    assert ledger.entries[-1].sources == ("data.root",)
+    for wrong in ("call_2.m", "call_9.n", "call_1.handle", "n", "call_4.depends_on.0"):
+        with pytest.raises(ToolRefusedError, match="values: x: "):
+            tools.call("calculate_tool", expression="x", values={"x": wrong})
 
 
 @pytest.mark.parametrize(
@@ -165,7 +213,10 @@ def test_templates_that_do_not_overlap_give_counts(tools: LocalTools) -> None:
 
 def test_metrics_and_logs(tools: LocalTools) -> None:
     listed = tools.call("query_metrics_tool")
-    assert listed == {"metrics": [{"name": "queue_seconds", "labels": [{"server": "a"}, {"server": "b"}]}]}
+    assert listed == {
+        "call": "call_1",
+        "metrics": [{"name": "queue_seconds", "labels": [{"server": "a"}, {"server": "b"}]}],
+    }
     steady, jumping = tools.call("query_metrics_tool", name="queue_seconds")["series"]
     assert steady["change_at"] is None
     assert jumping["change_at"] == 240.0

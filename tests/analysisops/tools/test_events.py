@@ -158,6 +158,12 @@ def test_a_histogram_counts_everything_once(tools: LocalTools, session: Session)
 def test_an_artifact_stands_for_its_content(tools: LocalTools) -> None:
     filled = tools.call("histogram_tool", events=load(tools), column="met", bins=10, low=0, high=1e5)
     exported = tools.call("export_tool", handle=filled["handle"], name="spectrum")
-    assert exported == {"artifact": "artifact_1", "name": "spectrum", "kind": "histogram", "n": filled["n"]}
+    assert exported == {
+        "call": "call_3",
+        "artifact": "artifact_1",
+        "name": "spectrum",
+        "kind": "histogram",
+        "n": filled["n"],
+    }
     again = tools.call("export_tool", handle="artifact_1", name="again")
     assert again["kind"] == "histogram"

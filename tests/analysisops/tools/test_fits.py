@@ -206,7 +206,9 @@ def test_the_tool_by_either_handle_and_what_it_refuses(tools: LocalTools) -> Non
     given = {"window": [0, 100_000], "model": "gauss_plus_exponential", "fixed": {"mu": 50_000, "sigma": 5_000}}
     by_events = tools.call("fit_peak_tool", **met, **given, bins=50)
     by_histogram = tools.call("fit_peak_tool", histogram=filled["handle"], **given)
-    assert by_events == by_histogram == tools.call("fit_peak_tool", events=filled["handle"], **given)
+    by_handle = tools.call("fit_peak_tool", events=filled["handle"], **given)
+    assert [fit.pop("call") for fit in (by_events, by_histogram, by_handle)] == ["call_3", "call_4", "call_5"]
+    assert by_events == by_histogram == by_handle
     assert by_events["background_slope"] == pytest.approx(1 / 20_000, rel=0.1)
     assert abs(by_events["signal_yield"]) < 4 * by_events["signal_yield_error"]
     assert by_events["covariance"]["names"] == ["signal_yield", "background_yield", "background_slope"]

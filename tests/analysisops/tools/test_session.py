@@ -69,23 +69,24 @@ def test_sources_follow_handles_and_numbers(tools: LocalTools, ledger: Ledger) -
     both = tools.call("combine_tool", events=[load(tools), load(tools, "signal.root")], scale=[1.0, 0.37])
     counted = tools.call("count_tool", events=both["handle"], weight="weight", expression="count(pt) > 2")
     assert ledger.entries[-1].sources == ("data.root", "signal.root")
-    rounded = float(f"{counted['error']:.6g}")
-    cases = {
-        "x": ({"x": counted["error"]}, ("data.root", "signal.root")),
-        "y": ({"y": rounded}, ("data.root", "signal.root")),
-        "x + 1": ({"x": 91.1876}, ()),
-        "91.1876 + 0 * x": ({"x": counted["error"]}, ()),
-        "91.1876 + 1e-9 * x": ({"x": counted["error"]}, ()),
-    }
-    for expression, (values, sources) in cases.items():
-        tools.call("calculate_tool", expression=expression, values=values)
+    call = counted["call"]
+    for expression, sources in {
+        "x": ("data.root", "signal.root"),
+        "1 + 0 * x": (),
+        "1 + x / 1000**3": (),
+        "2": (),
+    }.items():
+        tools.call("calculate_tool", expression=expression, values={"x": f"{call}.error"})
         assert ledger.entries[-1].sources == sources, expression
+    doubled = tools.call("calculate_tool", expression="2 * x", values={"x": f"{call}.error"})
+    tools.call("calculate_tool", expression="2 * x", values={"x": f"{doubled['call']}.value"})
+    assert ledger.entries[-1].sources == ("data.root", "signal.root"), "of a result of a result"
 
 
-def test_what_the_agent_chose_is_no_source(tools: LocalTools, ledger: Ledger) -> None:
-    tools.call("fit_peak_tool", events=mass(tools), column="m", window=[81.37, 100.73], model="gauss")
-    tools.call("calculate_tool", expression="a", values={"a": 81.37})
-    assert ledger.entries[-1].sources == ()
+def test_what_the_agent_chose_is_no_result(tools: LocalTools) -> None:
+    fit = tools.call("fit_peak_tool", events=mass(tools), column="m", window=[81.37, 100.73], model="gauss")
+    with pytest.raises(ToolRefusedError, match="chosen, not measured"):
+        tools.call("calculate_tool", expression="a", values={"a": f"{fit['call']}.window.0"})
 
 
 @pytest.mark.parametrize(

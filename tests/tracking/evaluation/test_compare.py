@@ -39,6 +39,24 @@ def test_lost_and_mixed_tracks_count() -> None:
     assert nothing.fakes.total == 0
 
 
+def test_wrong_and_lost_hits_of_tracks_are_counted() -> None:
+    event = toy_event(200, seed=1)
+    labels = labels_by_particle(event)
+    whole = compare(event, Tracks(labels)).finders[0].double
+    assert (whole.wrong_hit.passed, whole.purity.value) == (0, 1.0)
+    assert whole.completeness.value > 0.99, "a merged hit is on the track of one of its particles"
+    tracks = [track for track in range(labels.max() + 1) if np.count_nonzero(labels == track) >= 8][:3]
+    first, _, third = (np.flatnonzero(labels == track)[0] for track in tracks)
+    labels[first], labels[third] = tracks[1], -1
+    mixed = compare(event, Tracks(labels)).finders[0].double
+    assert mixed.wrong_hit.passed == 1
+    assert mixed.wrong_hit.total == whole.wrong_hit.total
+    assert mixed.purity.total - mixed.purity.passed == 1
+    assert mixed.completeness.total == whole.completeness.total
+    assert whole.completeness.passed - mixed.completeness.passed == 2
+    assert mixed.efficiency == whole.efficiency
+
+
 def test_what_cannot_be_compared_is_refused() -> None:
     event = toy_event(20)
     tracks = Tracks(np.full(len(event.hits), -1))

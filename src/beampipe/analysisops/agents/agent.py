@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from beampipe.analysisops.contract import TaskRequest
+from beampipe.analysisops.references import Referenced
 from beampipe.errors import UnknownNameError
 
 
@@ -59,6 +60,15 @@ class NoTools:
         raise UnknownNameError("tool", name, ())
 
 
+def stated_answer(value: float, uncertainty: float) -> dict[str, Any]:
+    """An answer with the calls that its numbers come from, if they are `Referenced`."""
+    answer: dict[str, Any] = {"value": float(value), "uncertainty": float(uncertainty)}
+    for key, number in (("from", value), ("uncertainty_from", uncertainty)):
+        if isinstance(number, Referenced):
+            answer[key] = number.reference
+    return answer
+
+
 def submission(
     task_id: str,
     *,
@@ -74,7 +84,7 @@ def submission(
 
     Args:
         task_id: the task that it answers.
-        answers: value and uncertainty by name.
+        answers: value and uncertainty by name, `Referenced` if they are results of tools.
         words: word answers, by name.
         histograms: handles of histograms, by name.
         artifacts: handles of other things, by name.
@@ -85,9 +95,7 @@ def submission(
     return {
         "task_id": task_id,
         "status": status,
-        "answers": {
-            name: {"value": value, "uncertainty": uncertainty} for name, (value, uncertainty) in (answers or {}).items()
-        },
+        "answers": {name: stated_answer(*numbers) for name, numbers in (answers or {}).items()},
         "words": dict(words or {}),
         "histograms": dict(histograms or {}),
         "artifacts": dict(artifacts or {}),

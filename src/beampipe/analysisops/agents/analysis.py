@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from beampipe.analysisops.agents.agent import Tools
 from beampipe.analysisops.contract import TaskRequest
@@ -119,7 +119,7 @@ class AnalysisResult:
     """The result of an analysis, with numbers as the tools returned them.
 
     Attributes:
-        answers: value and uncertainty by name.
+        answers: value and uncertainty by name, each `beampipe.analysisops.references.Referenced`.
         words: word answers, by name.
         histograms: handles of histograms, by name.
         artifacts: handles of other things, by name.
@@ -415,7 +415,7 @@ def stated(facts: Mapping[str, Any], name: str) -> float:
     value = facts.get(name)
     if not isinstance(value, int | float):
         raise InputError(f"data: got no {name}, expected a number among what is stated of the files")
-    return float(value)
+    return value
 
 
 def expected_events(analysis: Analysis, events: str, expression: str, file: Mapping[str, Any]) -> dict[str, Any]:
@@ -448,4 +448,4 @@ def half_band(analysis: Analysis, limit: Mapping[str, Any]) -> float:
         expression="(high - low) / 2",
         values={"high": limit["expected_plus_1"], "low": limit["expected_minus_1"]},
     )
-    return float(band["value"])
+    return cast("float", band["value"])

@@ -13,7 +13,8 @@ its type:
 in a text                value
 ======================== =========================================================================================
 ``$LABEL``               the handle in the result of an earlier step, or the value that it chose
-``$LABEL.path.to.it``    the value at that path in the result; list indices start at 0
+``$LABEL.path.to.it``    the value at that path in the result; list indices start at 0. In calculations it stands for
+                         its reference, such as ``call_7.path.to.it``, and an answer names it, too
 ``@role:ROLE``           names of the files of a role
 ``@file:ROLE.KEY``       a public fact of the first file of a role, such as its ``name`` or ``cross_section_pb``;
                          ``@file:ROLE.1.KEY`` of the second
@@ -25,20 +26,23 @@ in a text                value
 ``@fullest:LABEL``       the centre of the bin with the largest content in a histogram
 ======================== =========================================================================================
 
-``{"largest": [[NUMBER, VALUE], ...]}`` evaluates to the value paired with the largest number. A step ``{"choose":
-VALUE, "as": LABEL}`` stores such a value for later steps.
+``{"sum": [NUMBER, ...]}`` and ``{"product": [NUMBER, ...]}`` evaluate to a number to choose, such as an end of a
+window. ``{"largest": [[NUMBER, VALUE], ...]}`` evaluates to the value paired with the largest number. A step
+``{"choose": VALUE, "as": LABEL}`` stores such a value for later steps.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from beampipe.analysisops.agents.agent import Tools, failed, submission
+from beampipe.analysisops.agents.agent import Tools, failed, stated_answer, submission
 from beampipe.analysisops.agents.analysis import Layout, recognise
 from beampipe.analysisops.contract import TaskRequest
+from beampipe.analysisops.references import Referenced
 from beampipe.errors import BeampipeError, InputError, nearest
 
 _BLOCK: Final = re.compile(r"^```steps[ \t]*\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
@@ -62,9 +66,20 @@ class FollowerAgent:
                 else:
                     result = tools.call(step["tool"], **results.resolve(step.get("arguments", {}), where))
                 results.keep(step, result, where)
-            return {**submission(request.task_id), **results.resolve(answer, "answer")}
+            stated = results.resolve(answer, "answer")
+            return {**submission(request.task_id), **stated, "answers": _answers(stated.get("answers", {}))}
         except BeampipeError as error:
             return failed(request.task_id, str(error))
+
+
+def _answers(answers: Any) -> dict[str, Any]:
+    """The answers of a submission; each names the calls of its numbers."""
+    try:
+        return {name: stated_answer(numbers["value"], numbers["uncertainty"]) for name, numbers in answers.items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"answer: answers: got {str(answers)[:80]}, expected a value and an uncertainty for each"
+        ) from error
 
 
 def steps_of(prompt: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -145,6 +160,9 @@ class _Results:
         if isinstance(value, dict):
             if value.keys() == {"largest"}:
                 return self._largest(value["largest"], where)
+            for name, combine in (("sum", math.fsum), ("product", math.prod)):
+                if value.keys() == {name}:
+                    return float(combine(self._numbers(value[name], f"{where}: {name}")))
             return {key: self.resolve(inner, where) for key, inner in value.items()}
         return value
 
@@ -182,10 +200,15 @@ class _Results:
         good = isinstance(pairs, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in pairs)
         if not good or not pairs:
             raise InputError(f"{where}: largest: got {str(pairs)[:60]}, expected a list of [number, value]")
-        numbers = [self.resolve(number, where) for number, _ in pairs]
-        if not all(type(number) in (int, float) for number in numbers):
-            raise InputError(f"{where}: largest: got {str(numbers)[:60]}, expected numbers")
+        numbers = self._numbers([number for number, _ in pairs], f"{where}: largest")
         return self.resolve(pairs[max(range(len(pairs)), key=numbers.__getitem__)][1], where)
+
+    def _numbers(self, values: Any, where: str) -> list[float]:
+        """A list of numbers with its references replaced by their values."""
+        numbers = self.resolve(values, where)
+        if not isinstance(numbers, list) or not all(type(number) in (int, float, Referenced) for number in numbers):
+            raise InputError(f"{where}: got {str(numbers)[:60]}, expected numbers")
+        return numbers
 
     def _of_layout(self, kind: str, name: str | None, where: str) -> str | float:
         if self._layout is None:
@@ -218,6 +241,6 @@ def _inside(table: Mapping[str, Any], key: str | None, where: str) -> Any:
 
 def _as_text(value: Any, reference: str, where: str) -> str:
     """Format a value for insertion into a text."""
-    if type(value) in (int, float, str):
-        return str(value)
+    if type(value) in (int, float, str, Referenced):
+        return str(value.plain if isinstance(value, Referenced) else value)
     raise InputError(f"{where}: {reference}: got {type(value).__name__} inside a text, expected a number or a text")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
 
-from beampipe.analysisops.grading.provenance import NumberIndex
 from beampipe.analysisops.grading.submission import Case, Outcome
-from beampipe.errors import ConfigError, UnknownNameError
+from beampipe.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -51,20 +49,42 @@ class CallsMade:
         return Outcome(1.0, f"{len(called)} calls gave something of the data", evidence)
 
 
-_ACCEPTABLE = ("traceable", "partially")
+@dataclass(frozen=True)
+class Traceable:
+    """Pass if every number of ``answers``, uncertainties too, is traceable.
 
-_SMALL: Final = 100
-"""Smaller whole numbers, such as a number of files, need not be in a ledger."""
+    The labels are those of `beampipe.analysisops.grading.provenance`.
+
+    Attributes:
+        answers: names of answers that must be given; others must be traceable if they are given.
+    """
+
+    answers: tuple[str, ...] = ()
+
+    def __call__(self, case: Case) -> Outcome:
+        """1 or 0."""
+        faults = [f"{name}: no finite number" for name in self.answers if case.submission.answer(name)[0] is None]
+        faults += [
+            f"{name}: {origin['label']}: {origin['reason']}"
+            for name, origin in case.provenance.items()
+            if origin["label"] != "traceable"
+        ]
+        # Answers beyond those with a label would be untraced numbers.
+        if len(case.submission.section("answers")) > len(case.provenance):
+            faults.append(f"{len(case.submission.section('answers'))} answers, expected at most {len(case.provenance)}")
+        if faults:
+            return Outcome(0.0, "; ".join(sorted(set(faults))[:5]), {"faults": len(faults)})
+        return Outcome(1.0, f"{len(case.provenance)} numbers are results of calls")
 
 
 @dataclass(frozen=True)
 class FromLedger:
-    """Pass if tools were used on the data, and the ledger holds every number of the trace that the rubric reads.
+    """Pass if tools were used on the data, and every number of the trace that the rubric reads is traceable.
 
     The gate of the public benchmark's rubrics, which otherwise believe what a trace says.
 
     Attributes:
-        paths: dotted paths of the numbers in the trace; at least one of these numbers must be in the ledger.
+        paths: dotted paths of the numbers in the trace; at least one of these numbers must be there.
     """
 
     paths: tuple[str, ...]
@@ -74,49 +94,9 @@ class FromLedger:
         worked = CallsMade()(case)
         if worked.fraction < 1.0 or not self.paths:
             return worked
-        index = NumberIndex(case.entries, case.prompt)
-        numbers = {path: number for path in self.paths if (number := case.number(path)) is not None}
-        labels = {path: index.origin(number).label for path, number in numbers.items()}
-        made_up = [
-            f"{path}: {label}"
-            for path, label in labels.items()
-            if label not in _ACCEPTABLE and not (abs(numbers[path]) < _SMALL and numbers[path].is_integer())
-        ]
-        if made_up or not set(labels.values()) & {*_ACCEPTABLE}:
-            reason = "; ".join(made_up) or "no number that the rubric reads"
-            return Outcome(0.0, f"not from the tools: {reason}", {"labels": labels})
-        return Outcome(1.0, "the numbers stand in the ledger", {"labels": labels})
-
-
-@dataclass(frozen=True)
-class Traceable:
-    """Pass if every number of ``answers``, uncertainties too, has an accepted label.
-
-    The labels are those of `beampipe.analysisops.grading.provenance`.
-
-    Attributes:
-        answers: names of answers that must be given; others must be traceable if they are given.
-        accept: labels that pass; ``"partially"`` is a number of the ledger that depends on numbers outside of it.
-    """
-
-    answers: tuple[str, ...] = ()
-    accept: tuple[str, ...] = _ACCEPTABLE
-
-    def __post_init__(self) -> None:
-        for label in self.accept:
-            if label not in _ACCEPTABLE:
-                raise UnknownNameError("label that a gate can accept", label, _ACCEPTABLE)
-
-    def __call__(self, case: Case) -> Outcome:
-        """1 or 0."""
-        faults = [f"{name}: no finite number" for name in self.answers if case.submission.answer(name)[0] is None]
-        for name, origin in case.provenance.items():
-            parts: tuple[Literal["value", "uncertainty"], ...] = ("value", "uncertainty")
-            labels = [origin[part]["label"] for part in parts if part in origin] or [origin["label"]]
-            faults += [f"{name}: {label}" for label in labels if label not in self.accept]
-        # Answers beyond those with a label would be untraced numbers.
-        if len(case.submission.section("answers")) > len(case.provenance):
-            faults.append(f"{len(case.submission.section('answers'))} answers, expected at most {len(case.provenance)}")
-        if faults:
-            return Outcome(0.0, "; ".join(sorted(set(faults))[:5]), {"faults": len(faults)})
-        return Outcome(1.0, f"{len(case.provenance)} answers stand in the ledger")
+        labels = {path: case.provenance[path] for path in self.paths if path in case.provenance}
+        faults = [f"{path}: {origin['reason']}" for path, origin in labels.items() if origin["label"] != "traceable"]
+        if faults or not labels:
+            reason = "; ".join(faults) or f"no number that the rubric reads: {', '.join(self.paths)}"
+            return Outcome(0.0, f"not from the tools: {reason}", {"faults": len(faults)})
+        return Outcome(1.0, "the numbers are results of calls")

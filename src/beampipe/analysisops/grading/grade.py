@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, Protocol, runtime_checkable
 from beampipe.analysisops.contract import Level, Reference
 from beampipe.analysisops.grading.gates import FromLedger
 from beampipe.analysisops.grading.judge import Judge, ask_judge
-from beampipe.analysisops.grading.provenance import NumberIndex, label_answers
+from beampipe.analysisops.grading.provenance import label_answers, label_trace, with_exact_numbers
 from beampipe.analysisops.grading.question import build_question, suspicions
 from beampipe.analysisops.grading.result import CheckResult, Issue, JudgeResult, Result
 from beampipe.analysisops.grading.rubric import Check, Rubric
@@ -94,7 +94,11 @@ def grade(
     entries = entries or ()
     read = read_submission(submission)
     text = task.prompts.get(level, "") if prompt is None else prompt
-    provenance = label_answers(read, NumberIndex(entries, text))
+    if task.rubric.version == 1:
+        provenance = label_trace(read, task.rubric.value_paths, entries)
+    else:
+        provenance = label_answers(read, entries)
+    read = with_exact_numbers(read, provenance)
     expected = {**task.eval_ref, **({} if reference is None else {"instance": reference.to_json()})}
     case = Case(read, expected, entries, evidence or Evidence(), provenance, text)
     issues += [Issue("warn", "submission_cut", note) for note in read.notes]

@@ -85,10 +85,10 @@ def look_up(content: object, path: str) -> Any:
 
 def number_of(value: object) -> float | None:
     """A finite number as float; None for everything else, also for texts and booleans."""
-    if type(value) not in (int, float):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
-        number = float(value)  # type: ignore[arg-type]  # its type was checked
+        number = float(value)
     except OverflowError:
         return None
     return number if math.isfinite(number) else None
@@ -131,9 +131,9 @@ class _Reader:
         number = number_of(value)
         if number is None:
             self._note(f"{where}: no finite number")
-        elif isinstance(value, int) and abs(value) > _LARGEST:
-            return number
-        return None if number is None else value
+        elif isinstance(value, int) and abs(value) <= _LARGEST:
+            return value
+        return number
 
     def _object(self, value: Mapping[Any, Any], where: str, depth: int) -> dict[str, Any]:
         content = {}

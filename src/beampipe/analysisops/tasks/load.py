@@ -17,6 +17,7 @@ from beampipe.analysisops.contract import Level
 from beampipe.analysisops.grading.question import check_judge_prompt
 from beampipe.analysisops.grading.rubric import GATES, JUDGED, RULES, Rubric, read_rubric
 from beampipe.analysisops.grading.submission import MISSING, look_up
+from beampipe.analysisops.references import CONSTANTS
 from beampipe.analysisops.samples.dataset import Make
 from beampipe.analysisops.tasks.spec import Range, TaskSpec, read_parameters, read_spec, read_text, read_yaml
 from beampipe.errors import ConfigError, FileError, UnknownNameError, nearest
@@ -344,7 +345,8 @@ def _answer_form(spec: TaskSpec, method_fields: Iterable[str] = ()) -> str:
     shape: dict[str, Any] = {"task_id": spec.id, "status": "ok"}
     lines = []
     if spec.answers:
-        shape["answers"] = {name: {"value": "NUMBER", "uncertainty": "NUMBER"} for name in spec.answers}
+        answer = {"value": "NUMBER", "from": "CALL", "uncertainty": "NUMBER", "uncertainty_from": "CALL"}
+        shape["answers"] = dict.fromkeys(spec.answers, answer)
         for name, number in spec.answers.items():
             lines.append(f"- `answers.{name}`{f' [{number.unit}]' if number.unit else ''}: {number.description}")
     if spec.words:
@@ -359,10 +361,15 @@ def _answer_form(spec: TaskSpec, method_fields: Iterable[str] = ()) -> str:
         shape["artifacts"] = dict.fromkeys(spec.artifacts, "HANDLE")
         lines += [f"- `artifacts.{name}`: handle; {exported.description}" for name, exported in spec.artifacts.items()]
     shape |= {"method": dict.fromkeys(method_fields, "TEXT"), "comments": "TEXT"}
-    text = re.sub(r'"(NUMBER|TEXT|WORD|HANDLE)"', r"\1", json.dumps(shape, indent=2))
+    text = re.sub(r'"(NUMBER|TEXT|WORD|HANDLE|CALL)"', r"\1", json.dumps(shape, indent=2))
     if spec.answers:
-        lines.append(
-            "- Numbers: plain JSON numbers as the tools gave them, at least three significant digits, each with its"
-            " standard uncertainty. A number that no tool gave from the data makes the whole answer void."
-        )
+        constants = [f"{number:g}" for number in CONSTANTS]
+        constants += [f"{constant.value:g} ({constant.description})" for constant in spec.constants.values()]
+        lines += [
+            '- Numbers: plain JSON numbers as the tools gave them. CALL names the result and its key: "call_7.mu" is mu'
+            ' of the result with "call": "call_7". A number that is no result from the data makes the whole answer'
+            " void.",
+            "- Calculations take such references, too. Numbers in their expressions must stand in this text, or be"
+            f" {', '.join(constants)}.",
+        ]
     return f"```\n{text}\n```\n\n" + "\n".join(lines)

@@ -76,7 +76,7 @@ _V5: Final = (
 )
 """Fields of the public benchmark's fifth generation that are accepted and ignored."""
 
-_OURS: Final = ("family", "levels", "parameters", "answers", "words", "histograms", "artifacts", "facts",
+_OURS: Final = ("family", "levels", "parameters", "answers", "words", "histograms", "artifacts", "facts", "constants",
                 "time_limit_sec", "max_tool_calls")  # fmt: skip
 """Fields of version 2 only."""
 
@@ -174,6 +174,19 @@ class ArtifactAnswer:
 
 
 @dataclass(frozen=True)
+class Constant:
+    """A number that expressions of calculations may contain.
+
+    Attributes:
+        value: the number.
+        description: what it is, in words.
+    """
+
+    value: float
+    description: str
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """The content of task_spec.yaml. Fields without a note on versions are those of the public benchmark.
 
@@ -208,6 +221,7 @@ class TaskSpec:
         histograms: version 2: requested histograms.
         artifacts: version 2: requested artifacts.
         facts: version 2: names of public facts of an instance, placeholders of the prompts.
+        constants: version 2: numbers that calculations may contain beside those of the prompt, by name.
     """
 
     id: str
@@ -240,6 +254,7 @@ class TaskSpec:
     histograms: Mapping[str, HistogramAnswer] = field(default_factory=dict)
     artifacts: Mapping[str, ArtifactAnswer] = field(default_factory=dict)
     facts: tuple[str, ...] = ()
+    constants: Mapping[str, Constant] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         levels = list(self.levels)

@@ -19,7 +19,8 @@ from beampipe.errors import nearest
 INSTRUCTIONS: Final = (
     "Tools for one analysis of the data files of this session. Data stay here: tools give handles, short names such as"
     " events_1, that other tools take. A handle never changes; each step makes a new one. Start with"
-    f" list_local_root_files_tool. {HELP} Numbers that you answer must come from results of these tools."
+    f" list_local_root_files_tool. {HELP} Each result has a name, such as call_7; call_7.mu is a"
+    " reference to its number mu. Calculations take references, and each number that you answer names one in `from`."
 )
 """Explains the tools to agents."""
 

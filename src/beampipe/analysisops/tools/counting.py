@@ -42,56 +42,59 @@ _LARGEST: Final = 20
 def calculate_tool(
     context: ToolContext,
     expression: str,
-    values: dict[str, float],
-    errors: dict[str, float] = {},  # noqa: B006 - only read; it is the default in the schema
+    values: dict[str, float | str],
+    errors: dict[str, float | str] = {},  # noqa: B006 - only read; it is the default in the schema
 ) -> Mapping[str, Any]:
-    """Compute an expression of numbers, and its uncertainty to first order, with uncorrelated errors.
+    """Compute an expression of results, and its uncertainty to first order, with uncorrelated errors.
 
     Args:
-        expression: such as "(n - b) / (lumi * eff)".
-        values: name -> number; numbers from results of tools.
-        errors: name -> standard uncertainty of that number; left out: exact.
+        expression: such as "(n - b) / (lumi * eff)"; its numbers are those of the prompt or of the task's constants.
+        values: name -> reference to a number of an earlier result, such as "call_7.signal_yield".
+        errors: name -> reference to the standard uncertainty of that number; left out: exact.
     """
     parsed = parse(expression)
+    for literal in parsed.literals:
+        context.literal(literal, f"expression {expression[:80]!r}")
     for name in errors:
         if name not in values:
             raise ToolRefusedError(
                 f"errors: got {name[:40]!r}, expected some of {', '.join(values)}{nearest(name, values)}"
             )
-    if min(errors.values(), default=0.0) < 0:
+    numbers = {name: context.number(value, f"values: {name[:40]}", use=False) for name, value in values.items()}
+    spreads = {name: context.number(error, f"errors: {name[:40]}") for name, error in errors.items()}
+    if min(spreads.values(), default=0.0) < 0:
         raise ToolRefusedError("errors: got a negative one, expected 0 or more")
-    value = number(parsed, values)
+    value = number(parsed, numbers)
     if not math.isfinite(value):
         raise ToolRefusedError(f"expression {expression[:80]!r}: got no finite number, expected one; check the values")
     square = 0.0
     matter = []
-    context.numbers_judged = True
     for name in sorted(parsed.names):
-        step = 1e-5 * (abs(values[name]) or 1.0)
-        above, below = (number(parsed, {**values, name: values[name] + way}) for way in (step, -step))
+        step = 1e-5 * (abs(numbers[name]) or 1.0)
+        above, below = (number(parsed, {**numbers, name: numbers[name] + way}) for way in (step, -step))
         slope = (above - below) / (2 * step)
         if not math.isfinite(slope):
             raise ToolRefusedError(
                 f"expression {expression[:80]!r}: has no slope in {name}; its error cannot be passed on"
             )
-        square += (slope * errors.get(name, 0.0)) ** 2
-        if abs(slope * values[name]) > _MATTERS * abs(value) or value == 0:
-            context.use_number(values[name])
+        square += (slope * spreads.get(name, 0.0)) ** 2
+        if abs(slope * numbers[name]) > _MATTERS * abs(value) or value == 0:
+            context.number(values[name], name)
             matter.append(name)
     return {"value": value, "uncertainty": math.sqrt(square), "depends_on": matter}
 
 
 def solve_linear_tool(
     context: ToolContext,
-    matrix: list[list[float]],
-    matrix_errors: list[list[float]],
-    right: list[float],
-    right_errors: list[float],
+    matrix: list[list[float | str]],
+    matrix_errors: list[list[float | str]],
+    right: list[float | str],
+    right_errors: list[float | str],
 ) -> Mapping[str, Any]:
     """Solve matrix * solution = right, with errors to first order from uncorrelated errors of all entries.
 
     Args:
-        matrix: rows of the matrix; as many as columns.
+        matrix: rows of the matrix, as many as columns; entries are references such as "call_7.efficiency".
         matrix_errors: standard uncertainties of its entries, in the same form.
         right: right-hand side, one entry for each row.
         right_errors: standard uncertainties of the right-hand side.
@@ -103,8 +106,14 @@ def solve_linear_tool(
             f"matrix: got {len(matrix)} rows for {n} on the right, expected a square matrix of up to {_LARGEST}, its"
             " errors in the same form, and as many numbers and errors on the right"
         )
-    a, b = np.array(matrix), np.array(right)
-    a_errors, b_errors = np.array(matrix_errors), np.array(right_errors)
+    a, a_errors = (
+        np.array([[context.number(entry, what) for entry in row] for row in rows_of])
+        for what, rows_of in (("matrix", matrix), ("matrix_errors", matrix_errors))
+    )
+    b, b_errors = (
+        np.array([context.number(entry, what) for entry in entries])
+        for what, entries in (("right", right), ("right_errors", right_errors))
+    )
     if (a_errors < 0).any() or (b_errors < 0).any():
         raise ToolRefusedError("errors: got a negative one, expected 0 or more")
     if not np.linalg.cond(a) < 1e10:
@@ -121,10 +130,10 @@ _ONE_SIGMA: Final = 0.6826894921370859
 
 def efficiency_tool(
     context: ToolContext,
-    passed: float,
-    total: float,
-    passed_error: float | None = None,
-    total_error: float | None = None,
+    passed: float | str,
+    total: float | str,
+    passed_error: float | str | None = None,
+    total_error: float | str | None = None,
 ) -> Mapping[str, Any]:
     """Efficiency = passed / total with its error and its interval of one standard deviation.
 
@@ -132,17 +141,20 @@ def efficiency_tool(
     plus failed, whose errors are independent: total_error^2 = passed_error^2 + failed_error^2.
 
     Args:
-        passed: number that passed.
-        total: number of all.
-        passed_error: error of passed, if it comes from a fit.
-        total_error: error of total, if it comes from a fit.
+        passed: reference to the number that passed, such as "call_7.n".
+        total: reference to the number of all.
+        passed_error: reference to the error of passed, if it comes from a fit.
+        total_error: reference to the error of total, if it comes from a fit.
     """
+    passed, total = context.number(passed, "passed"), context.number(total, "total")
     if not 0 <= passed <= total or total <= 0:
         raise ToolRefusedError(f"efficiency: got {passed:g} of {total:g}, expected 0 <= passed <= total and total > 0")
     efficiency = passed / total
     if (passed_error is None) != (total_error is None):
         raise ToolRefusedError("efficiency: got one error, expected both passed_error and total_error, or neither")
     if passed_error is not None and total_error is not None:
+        passed_error = context.number(passed_error, "passed_error")
+        total_error = context.number(total_error, "total_error")
         if not 0 <= passed_error <= total_error * (1 + 1e-9):
             raise ToolRefusedError(
                 f"efficiency: got passed_error {passed_error:g} and total_error {total_error:g}, expected"
@@ -245,23 +257,29 @@ class CountingLimit:
 
 def limit_tool(
     context: ToolContext,
-    observed: int,
-    background: float,
-    background_error: float,
-    signal: float,
-    signal_error: float = 0.0,
+    observed: float | str,
+    background: float | str,
+    background_error: float | str,
+    signal: float | str,
+    signal_error: float | str = 0.0,
     level: float = 0.95,
 ) -> Mapping[str, Any]:
     """Upper limit on the signal strength of a counting experiment by the CLs method, with the expected limit and band.
 
     Args:
-        observed: number of events counted in data.
-        background: expected number without signal.
-        background_error: its standard uncertainty.
-        signal: expected number of signal events for strength 1.
-        signal_error: its standard uncertainty.
+        observed: reference to the number of events counted in data, such as "call_7.n".
+        background: reference to the expected number without signal.
+        background_error: reference to its standard uncertainty.
+        signal: reference to the expected number of signal events for strength 1, or 1.
+        signal_error: reference to its standard uncertainty.
         level: confidence level.
     """
+    observed, background = context.number(observed, "observed"), context.number(background, "background")
+    background_error = context.number(background_error, "background_error")
+    signal, signal_error = context.number(signal, "signal"), context.number(signal_error, "signal_error")
+    if observed != round(observed):
+        raise ToolRefusedError(f"limit: got {observed:g} observed events, expected a whole number")
+    observed = round(observed)
     if not (0 <= observed < 1e7 and 0 <= background < 1e7 and background_error >= 0 and signal_error >= 0):
         raise ToolRefusedError("limit: expected numbers from 0 to 1e7 that are not negative")
     if signal <= 0 or not 0.5 <= level < 1:

@@ -109,11 +109,13 @@ class Expression:
         text: the expression as written.
         tree: its syntax tree, which holds only what this module allows.
         names: names of columns or numbers in it.
+        literals: numbers written in it.
     """
 
     text: str
     tree: ast.expr
     names: frozenset[str]
+    literals: tuple[float, ...]
 
 
 def parse(text: str) -> Expression:
@@ -129,8 +131,9 @@ def parse(text: str) -> Expression:
     except ValueError as error:
         raise ToolRefusedError(f"expression {text[:80]!r}: cannot be read ({error}). {HELP}") from error
     names: set[str] = set()
-    _check(tree, names, 0)
-    return Expression(text, tree, frozenset(names))
+    literals: list[float] = []
+    _check(tree, names, literals, 0)
+    return Expression(text, tree, frozenset(names), tuple(literals))
 
 
 def check_name(name: str) -> None:
@@ -147,20 +150,21 @@ def check_name(name: str) -> None:
         )
 
 
-def _check(node: ast.expr, names: set[str], depth: int) -> None:
+def _check(node: ast.expr, names: set[str], literals: list[float], depth: int) -> None:
     if depth > _DEEPEST:
         raise ToolRefusedError(f"expression: got more than {_DEEPEST} levels, expected fewer; derive it in steps")
     match node:
         case ast.Constant(value=value):
             if not isinstance(value, bool | int | float) or abs(value) > _LARGEST:
                 raise ToolRefusedError(f"expression: got {str(value)[:40]!r}, expected numbers and names of columns")
+            literals.append(float(value))
         case ast.Name(id=name):
             if name.startswith("_"):
                 raise ToolRefusedError(f"expression: got a name {name[:40]!r}, expected one that begins with a letter")
             if name not in CONSTANTS:
                 names.add(name)
     for child in _children(node):
-        _check(child, names, depth + 1)
+        _check(child, names, literals, depth + 1)
 
 
 def _children(node: ast.expr) -> list[ast.expr]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -12,9 +12,11 @@ import numpy as np
 from numpy import ndarray
 
 from beampipe.analysisops.contract import HistogramReference, ToolRefusedError
+from beampipe.analysisops.ledger import Entry
+from beampipe.analysisops.references import CONSTANTS, number_at
 from beampipe.analysisops.tools.data_folder import DataFile, DataFolder
 from beampipe.arrays import Float64, Int64
-from beampipe.errors import nearest
+from beampipe.errors import InputError, nearest
 
 
 def frozen(array: ndarray) -> ndarray:
@@ -275,17 +277,17 @@ class ToolContext:
         folder: the data files.
         store: contents by handle.
         seconds: time limit of the call [s].
+        calls: earlier calls, to whose results arguments may refer.
+        literals: numbers that a calculation may contain.
         used: names of the data files that the call has used so far.
-        numbers: the numbers among its arguments -> files that each depends on.
-        numbers_judged: whether the tool itself has recorded on which of the numbers its result depends.
     """
 
     folder: DataFolder
     store: HandleStore
     seconds: float
+    calls: Sequence[Entry] = ()
+    literals: frozenset[float] = frozenset(CONSTANTS)
     used: set[str] = field(default_factory=set)
-    numbers: dict[float, frozenset[str]] = field(default_factory=dict)
-    numbers_judged: bool = False
     _started: float = field(default_factory=time.monotonic)
 
     def events(self, handle: str) -> Events:
@@ -318,10 +320,36 @@ class ToolContext:
         """Store a content and return its handle; it depends on all files that this call has used."""
         return self.store.put(content, frozenset(self.used))
 
-    def use_number(self, value: float) -> None:
-        """Record that the result depends on a number among the arguments."""
-        self.numbers_judged = True
-        self.used |= self.numbers.get(float(value), frozenset())
+    def number(self, value: float | str, what: str, *, use: bool = True) -> float:
+        """A number of a calculation: that of a reference such as ``call_7.mu``, or a literal of the task.
+
+        Args:
+            value: the reference or literal.
+            what: name of the argument, for messages.
+            use: whether the result depends on it.
+        """
+        if not isinstance(value, str):
+            return self.literal(value, what)
+        try:
+            number, call, _ = number_at(self.calls, value)
+        except InputError as error:
+            raise ToolRefusedError(f"{what}: {error}") from error
+        if use:
+            self.used.update(call.sources)
+        return number
+
+    def literal(self, value: float, what: str) -> float:
+        """A number written into a calculation.
+
+        Raises:
+            ToolRefusedError: neither the task nor its prompt contains it.
+        """
+        if abs(value) not in self.literals:
+            raise ToolRefusedError(
+                f"{what}: got {value:g}, expected a reference to a result, such as call_7.mu, or a number of the"
+                " prompt or of the constants of the task"
+            )
+        return value
 
     def check_time(self) -> None:
         """Check the time limit; long loops call this in each step.

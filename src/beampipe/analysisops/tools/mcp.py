@@ -21,6 +21,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 
 from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.analysisops.http_server import listen, serving
+from beampipe.analysisops.references import plain_arguments, referenced
 from beampipe.analysisops.tools.catalogue import INSTRUCTIONS, Tool, tools
 from beampipe.analysisops.tools.session import Session
 from beampipe.errors import BeampipeError, DeadlineError, ServiceUnavailableError
@@ -147,7 +148,7 @@ class McpTools:
         return [dict(tool) for tool in self._tools]
 
     def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
-        """The result of a tool.
+        """The result of a tool; its numbers are `beampipe.analysisops.references.Referenced`.
 
         Raises:
             ToolRefusedError: the tool refused, or there is none of that name.
@@ -155,7 +156,7 @@ class McpTools:
             DeadlineError: it does not answer.
         """
         try:
-            answer = self._start(self._client.call_tool(tool, arguments)).result(_CALL_SECONDS)
+            answer = self._start(self._client.call_tool(tool, plain_arguments(tool, arguments))).result(_CALL_SECONDS)
         except FutureTimeoutError as error:
             raise DeadlineError(f"tools: {tool} got no answer within {_CALL_SECONDS:g} s", url=self._url) from error
         except BeampipeError:
@@ -167,8 +168,8 @@ class McpTools:
         if answer.is_error:
             raise ToolRefusedError("\n".join(part.text for part in answer.content if part.type == "text"))
         if isinstance(answer.structured_content, dict):
-            return dict(answer.structured_content)
-        return dict(json.loads("".join(part.text for part in answer.content if part.type == "text")))
+            return referenced(answer.structured_content)
+        return referenced(json.loads("".join(part.text for part in answer.content if part.type == "text")))
 
     def close(self) -> None:
         """Close the connection; a second call does nothing."""

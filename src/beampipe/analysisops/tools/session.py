@@ -1,7 +1,7 @@
 """The tools of one assessment over one folder of data; each call is written to the ledger.
 
-A session also records on which data files each number of its results depends. A number that an agent copies from a
-result into another call keeps its origin.
+Each result has a name, ``"call": "call_7"``, by which later calls and the submission refer to its numbers. The ledger
+records on which data files a result depends: those of its handles and of the results that it refers to.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import json
 import math
 import threading
 import time
-from bisect import bisect_left, insort
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,89 +19,14 @@ import numpy as np
 
 from beampipe.analysisops.contract import ToolRefusedError
 from beampipe.analysisops.ledger import Ledger
+from beampipe.analysisops.references import CALL, CONSTANTS, call_name, plain_arguments, referenced
 from beampipe.analysisops.tools.catalogue import tools
 from beampipe.analysisops.tools.data_folder import DataFolder
 from beampipe.analysisops.tools.handles import Content, HandleStore, ToolContext
 from beampipe.errors import BeampipeError, UnknownNameError, nearest
 
-_REPEATED: Final = frozenset({"edges", "window", "level", "initial_params", "bins"})
-"""Parts of results that repeat arguments."""
-
-_FEWEST_DIGITS: Final = 5
-"""A rounded number with at least this many significant digits is recognised; with fewer, only an exact one."""
-
-
-class CarriedNumbers:
-    """The numbers of all results so far, with the files that each depends on."""
-
-    def __init__(self) -> None:
-        self._sorted: list[float] = []
-        self._sources: dict[float, frozenset[str]] = {}
-
-    def learn(self, result: Mapping[str, Any], sources: frozenset[str], arguments: Mapping[str, Any]) -> None:
-        """Store the numbers of a result that depends on files, except those among the agent's own arguments."""
-        if not sources:
-            return
-        given = set(numbers_in(arguments))
-        for value in _measured(result):
-            if value in given:
-                continue
-            if value not in self._sources:
-                insort(self._sorted, value)
-            self._sources[value] = self._sources.get(value, frozenset()) | sources
-
-    def sources(self, value: float) -> frozenset[str]:
-        """The files on which a number from a result, exact or rounded, depends; empty if no result contains it."""
-        if value in self._sources:
-            return self._sources[value]
-        digits = 0
-        if value != 0 and math.isfinite(value):
-            text = f"{value:.17g}" if value == round(value) else repr(value).split("e")[0].replace(".", "").lstrip("-0")
-            digits = len(text)
-        if digits < _FEWEST_DIGITS:
-            return frozenset()
-        reach = 0.5001 * 10.0 ** (math.floor(math.log10(abs(value))) + 1 - digits)
-        position = bisect_left(self._sorted, value - reach)
-        sources: frozenset[str] = frozenset()
-        while position < len(self._sorted) and self._sorted[position] <= value + reach:
-            sources |= self._sources[self._sorted[position]]
-            position += 1
-        return sources
-
-
-def numbers_in(value: Any) -> Iterator[float]:
-    """All finite numbers in JSON, at any depth."""
-    if isinstance(value, bool):
-        return
-    if isinstance(value, int | float):
-        if math.isfinite(value):
-            yield float(value)
-    elif isinstance(value, Mapping):
-        for inside in value.values():
-            yield from numbers_in(inside)
-    elif isinstance(value, Sequence) and not isinstance(value, str):
-        for inside in value:
-            yield from numbers_in(inside)
-
-
-def _measured(result: Any, in_list: bool = False) -> Iterator[float]:
-    """Numbers of a result, except integers in lists (bin counts): these are too common to identify an origin."""
-    if isinstance(result, Mapping):
-        for key, value in result.items():
-            if key not in _REPEATED:
-                yield from _measured(value)
-    elif isinstance(result, list | tuple):
-        for value in result:
-            yield from _measured(value, True)
-    else:
-        yield from (value for value in numbers_in(result) if not in_list or value != round(value))
-
-
 _LONGEST_ARGUMENTS: Final = 64 * 1024
 """Arguments with more characters than this, as JSON, are refused."""
-
-_TELLING: Final = 10
-"""Smaller integers occur in almost any result, so they do not identify an origin."""
 
 _SHOWN: Final = 1000
 """Number of characters that the ledger keeps of arguments that were refused for their length."""
@@ -130,17 +54,20 @@ class Session:
         data: folder with a manifest and the files that it lists.
         ledger: where each call is written, refused ones too.
         limits: limits of the calls.
+        literals: numbers that calculations may contain, beside `beampipe.analysisops.references.CONSTANTS`.
 
     Raises:
         FileError: the manifest of the folder is missing or invalid.
     """
 
-    def __init__(self, data: Path, ledger: Ledger, limits: SessionLimits | None = None) -> None:
+    def __init__(
+        self, data: Path, ledger: Ledger, limits: SessionLimits | None = None, literals: Iterable[float] = ()
+    ) -> None:
         self._limits = limits or SessionLimits()
         self._folder = DataFolder(data)
         self._ledger = ledger
         self._store = HandleStore(self._limits.bytes_held)
-        self._numbers = CarriedNumbers()
+        self._literals = frozenset((*CONSTANTS, *map(abs, literals)))
         self._calls = 0
         self._lock = threading.Lock()
 
@@ -189,12 +116,13 @@ class Session:
                 self._ledger.append(tool[:100], {}, None, error=refused)
             raise ToolRefusedError(refused)
         started = time.monotonic()
-        context = ToolContext(self._folder, self._store, self._limits.seconds_per_call)
+        calls = self._ledger.entries
+        context = ToolContext(self._folder, self._store, self._limits.seconds_per_call, calls, self._literals)
         result: dict[str, Any] | None = None
         error = ""
         try:
             arguments = _plain_arguments(arguments)
-            result = self._run(context, tool, arguments)
+            result = {CALL: call_name(len(calls) + 1), **self._run(context, tool, arguments)}
         except ToolRefusedError as refused_error:
             error = str(refused_error)
             raise
@@ -204,7 +132,6 @@ class Session:
                 arguments = {"too_long": text[:_SHOWN]}
             sources = frozenset(context.used) if result is not None else frozenset()
             self._ledger.append(tool[:100], arguments, result, error=error, sources=tuple(sources), seconds=seconds)
-        self._numbers.learn(result, sources, arguments)
         return result
 
     def _run(self, context: ToolContext, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -216,10 +143,7 @@ class Session:
         tool = available[name]
         try:
             checked = tool.checked(arguments)
-            context.numbers = self._carried({key: checked[key] for key in arguments})
             result = tool.run(context, **checked)
-            if not context.numbers_judged:
-                context.used.update(*context.numbers.values())
             context.check_time()
             return {key: _plain(value) for key, value in result.items()}
         except ToolRefusedError:
@@ -230,20 +154,6 @@ class Session:
             raise ToolRefusedError(
                 f"{name}: failed inside ({type(error).__name__}); call it with other arguments, or take another way"
             ) from error
-
-    def _carried(self, arguments: Mapping[str, Any]) -> dict[float, frozenset[str]]:
-        """The numbers among the arguments that occur in earlier results.
-
-        Small integers are too common to identify an origin, unless the argument is a count and the call has no handle.
-        """
-        counts = {float(value) for value in arguments.values() if type(value) is int}
-        if any(isinstance(value, str) and value in self._store.handles for value in arguments.values()):
-            counts = set()
-        return {
-            value: self._numbers.sources(value)
-            for value in numbers_in(arguments)
-            if value in counts or value != round(value) or abs(value) >= _TELLING
-        }
 
 
 def _plain_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -295,9 +205,9 @@ class LocalTools:
         ]
 
     def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
-        """The result of a tool.
+        """The result of a tool; its numbers are `beampipe.analysisops.references.Referenced`.
 
         Raises:
             ToolRefusedError: the tool refused.
         """
-        return dict(self._session.call(tool, **arguments))
+        return referenced(self._session.call(tool, **plain_arguments(tool, arguments)))

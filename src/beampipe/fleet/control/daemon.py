@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
 from beampipe import processes
@@ -76,7 +75,11 @@ def run_fleet(specification: Path, folder: Path | None = None) -> None:
     child = _restarted_child()
     reconciler = LocalReconciler(fleet, run)
     orders = LocalCommands(reconciler)
-    run_until_stopped(reconciler, orders, child, FleetScaler(reconciler, orders.scale).check)
+
+    def scale(group: str, count: int) -> None:
+        orders.obey({"do": "scale", "group": group, "count": count})
+
+    run_until_stopped(reconciler, orders, child, FleetScaler(reconciler, scale).check)
 
 
 def _restarted_child() -> RestartedChild | None:
@@ -117,12 +120,7 @@ def run_until_stopped(
     Raises:
         BeampipeError: the gateway does not start.
     """
-
-    def end(number: int, frame: FrameType | None) -> None:
-        reconciler.ended.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
+    processes.set_by_signals(reconciler.ended, signal.SIGTERM, signal.SIGINT)
     with reconciler.running(), ControlSocket(reconciler.folder.socket, orders.obey):
         if child is not None:
             if child.state is not None:

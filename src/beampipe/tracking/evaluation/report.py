@@ -144,6 +144,20 @@ def quality_table(evaluation: Evaluation) -> Table:
     return table
 
 
+def hit_table(evaluation: Evaluation) -> Table:
+    """The hits of tracks that match a particle by double majority: see `Quality`."""
+    table = make_table(
+        "hits of tracks that match a particle by double majority",
+        ("finder",),
+        ("tracks with a wrong hit", "purity", "completeness"),
+        caption="purity: hits of the particle / hits of its track; completeness: those / all hits of the particle",
+    )
+    for finder in evaluation.finders:
+        quality = finder.double
+        table.add_row(finder.name, *map(_with_error, (quality.wrong_hit, quality.purity, quality.completeness)))
+    return table
+
+
 def stage_table(evaluation: Evaluation) -> Table:
     """Median and 95th percentile [ms] of the stages that every learned pipeline has; others are summed.
 
@@ -232,6 +246,7 @@ def print_evaluation(evaluation: Evaluation, console: Console | None = None, by:
     """
     out = terminal.console() if console is None else console
     out.print(quality_table(evaluation))
+    out.print(hit_table(evaluation))
     out.print(stage_table(evaluation))
     out.print(counts_table(evaluation))
     for variable in by:

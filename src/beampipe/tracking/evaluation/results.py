@@ -171,9 +171,9 @@ def stage_time(stage: str, seconds: Sequence[float]) -> StageTime:
     return StageTime(stage, float(median), float(p95), float(np.mean(seconds)), len(seconds))
 
 
-_FORMAT: Final = "beampipe.evaluation/1"
+_FORMAT: Final = "beampipe.evaluation/2"
 
-EVALUATION_MARK: Final = f'"format": "{_FORMAT}"'
+EVALUATION_MARK: Final = '"format": "beampipe.evaluation/'
 """Text near the begin of the JSON file of an evaluation."""
 
 _FEW: Final = 3
@@ -192,12 +192,18 @@ class Quality:
         displaced: efficiency for the displaced class.
         fakes: candidates that match nothing / candidates.
         duplicates: matched candidates beyond the first of their particle / candidates.
+        wrong_hit: matched candidates with a hit that is not of their particle / matched candidates.
+        purity: hits of their particle on matched candidates / hits on matched candidates.
+        completeness: hits of their particle on matched candidates / hits of these particles.
     """
 
     efficiency: Proportion
     displaced: Proportion
     fakes: Proportion
     duplicates: Proportion
+    wrong_hit: Proportion
+    purity: Proportion
+    completeness: Proportion
 
     @classmethod
     def of(cls, body: dict[str, Any]) -> Quality:
@@ -399,8 +405,16 @@ class Evaluation(Shown):
         for finder in self.finders:
             row: dict[str, object] = {"finder": finder.name, "events": len(finder.events)}
             rates = finder.double
-            shares = (rates.efficiency, rates.displaced, rates.fakes, rates.duplicates)
-            for name, share in zip(("efficiency", "displaced", "fake_rate", "duplicate_rate"), shares, strict=True):
+            shares = {
+                "efficiency": rates.efficiency,
+                "displaced": rates.displaced,
+                "fake_rate": rates.fakes,
+                "duplicate_rate": rates.duplicates,
+                "wrong_hit": rates.wrong_hit,
+                "purity": rates.purity,
+                "completeness": rates.completeness,
+            }
+            for name, share in shares.items():
                 low, high = share.interval
                 row |= {name: share.value, f"{name}_low": low, f"{name}_high": high}
             rows.append({**row, "seconds": next((time.median for time in finder.stages if time.stage == "total"), nan)})
@@ -430,11 +444,11 @@ class Evaluation(Shown):
         return {"sample": self.sample, "events": self.n_events, **efficiencies, **more}
 
     def _repr_html_(self) -> str:
-        heads = ("finder", "efficiency", "displaced", "fakes", "duplicates", "particles", "tracks")
+        heads = ("finder", "efficiency", "displaced", "fakes", "duplicates", "wrong hit", "particles", "tracks")
         rows = []
         for finder in self.finders:
             rates = finder.double
-            shares = (rates.efficiency, rates.displaced, rates.fakes, rates.duplicates)
+            shares = (rates.efficiency, rates.displaced, rates.fakes, rates.duplicates, rates.wrong_hit)
             rows.append((finder.name, *shares, rates.efficiency.total, rates.fakes.total))
         caption = f"{self.counted}; double majority; errors: {errors_of(self.n_events)}"
         return html_table(f"{self.sample}: {self.n_events} event(s)", rows, heads, caption=caption, most=_MOST_ROWS)

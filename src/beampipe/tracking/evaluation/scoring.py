@@ -212,7 +212,7 @@ class _Tally:
 
     Attributes:
         edges: edges of the bins of each variable.
-        rates: (2, 4, 2) counts: single and double majority; the rates of `Quality`; passed and all.
+        rates: (2, 7, 2) counts: single and double majority; the rates of `Quality`; passed and all.
         curves: variable -> (3, n_bins) counts: all, found by single, found by double majority.
         events: record of each event.
     """
@@ -228,11 +228,17 @@ class _Tally:
         rates = []
         for double, is_found in ((False, matches.found_single), (True, matches.found_double)):
             reference = (truth.headline.row, truth.displaced.row)
+            matched = matches.double if double else matches.single
+            n_hits, n_shared = matches.n_hits[matched], matches.n_shared[matched]
+            n_own = int(n_shared.sum())
             rates.append(
                 [
                     *((np.count_nonzero(is_found[row]), len(row)) for row in reference),
                     (matches.n_fakes(double), len(matches)),
                     (matches.n_duplicates(double), len(matches)),
+                    (np.count_nonzero(n_shared < n_hits), len(n_hits)),
+                    (n_own, n_hits.sum()),
+                    (n_own, truth.owners.n_hits[matches.particle[matched]].sum()),
                 ]
             )
         self.rates.append(np.array(rates, np.int64))

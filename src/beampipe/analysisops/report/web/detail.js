@@ -1,6 +1,6 @@
 // What is behind one assessment: answers, checks, histograms, calls of tools, words.
 
-const ORIGIN_TAGS = { traceable: "good", partially: "wait", computed_from_nothing: "bad", copied: "bad", fabricated: "bad" };
+const ORIGIN_TAGS = { traceable: "good", computed_from_nothing: "bad", differs: "bad", no_reference: "bad" };
 
 /** The body of an opened assessment. */
 function body(row, detail) {

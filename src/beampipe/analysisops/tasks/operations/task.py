@@ -242,14 +242,11 @@ def analyse(analysis: Analysis) -> AnalysisResult:
     near = analysis.call(
         "query_metrics_tool", name=metric, start=change - 300, end=change + 300, labels=changed["labels"]
     )["series"][0]["times"]
-    onset = analysis.call(
-        "calculate_tool",
-        expression="(first + last) / 2",
-        values={"first": max(time for time in near if time < change), "last": change},
-        errors={"last": (near[1] - near[0]) / 3**0.5},
-    )
+    points = {"first": max(time for time in near if time < change), "last": change}
+    onset = analysis.call("calculate_tool", expression="(first + last) / 2", values=points)
+    error = analysis.call("calculate_tool", expression="(last - first) / sqrt(12)", values=points)
     return AnalysisResult(
-        {"onset": (onset["value"], onset["uncertainty"])},
+        {"onset": (onset["value"], error["value"])},
         {"cause": cause, "server": str(changed["labels"]["server"])},
         method={
             "selection": f"{metric} of every server, and the metrics of the other causes",

@@ -85,10 +85,9 @@ def analyse(analysis: Analysis) -> AnalysisResult:
         "find_tracks_tool", events=events, r="hit_r", phi="hit_phi", z="hit_z", pipeline=CUTS["pipeline"]
     )
     exported = analysis.call("export_tool", handle=tracks["handle"], name="labels")
-    number = float(tracks["n_tracks"])
-    error = analysis.call("calculate_tool", expression="0.1 * found", values={"found": number})
+    error = analysis.call("calculate_tool", expression="0.1 * found", values={"found": tracks["n_tracks"]})
     return AnalysisResult(
-        {"n_tracks": (number, error["value"])},
+        {"n_tracks": (tracks["n_tracks"], error["value"])},
         artifacts={"labels": exported["artifact"]},
         method={
             "selection": f"all hits, lengths times {factor:g} so that they are in mm",
