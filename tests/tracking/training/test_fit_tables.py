@@ -20,7 +20,7 @@ from beampipe.tracking.truth import HEADLINE, contributions, select_particles, t
 from tests.tracking.fitting.test_fit import FORWARD, differences, sigmas
 from tests.tracking.fitting.toy import BARREL, DISCS, shoot, toy_tables
 
-PARTICLES = 6000
+PARTICLES = 12_000
 
 
 @pytest.mark.parametrize("forward", [False, True])
