@@ -42,8 +42,8 @@ class FitConfig:
         min_hits: fewest hits of such a particle.
         min_particles: fewest particles to learn from.
         pipe_share: radius of the beam pipe, as a share of the innermost radius at which a layer has hits.
-        core: kinks beyond this many standard deviations are tails, left out; at 2.5 the pulls of fitted tracks of ACTS's
-            Generic detector have unit width.
+        core: kinks beyond this many standard deviations are tails, left out. At 2.5, fitted tracks of ACTS's Generic
+            detector have pulls of unit width.
         stiff: lowest pT of a particle that the field is learned from [GeV].
     """
 
