@@ -6,6 +6,7 @@ import inspect
 import subprocess
 import sys
 from collections.abc import Sequence
+from inspect import unwrap
 from pathlib import Path
 
 import awkward as ak
@@ -157,6 +158,8 @@ def test_12_plot_tracks(tracks: Tracks, event: Event) -> None:
 
 def test_13_momenta(tracks: Tracks) -> None:
     pt = tracks.pt()
+    with pytest.raises(TypeError, match=r"pt: got int, expected Hits; .*tracks.pt\(\)\[3\] is that of one"):
+        unwrap(Tracks.pt)(tracks, 3)  # as without the types that are checked while tests run
     assert pt.shape == (len(tracks),)
     assert np.median(pt[np.isfinite(pt)]) > 0.3
 

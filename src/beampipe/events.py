@@ -769,9 +769,10 @@ class Tracks(Table):
 
         Raises:
             ShapeError: the tracks are of another number of hits.
-            TypeError: the tracks have no event, and no hits are given.
+            TypeError: the tracks have no event, and no hits are given; or something else in place of hits.
         """
         hits = self._event("pt(event.hits)").hits if hits is None else hits
+        expect_type("pt", hits, Hits, "call tracks.pt(event.hits) for all tracks; tracks.pt()[3] is that of one")
         pt: Float32[ndarray, " n_tracks"] = import_name("beampipe.tracking.fitting.helix:pt_of_tracks")(
             hits, self, field
         )

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from multiprocessing import active_children, parent_process, resource_tracker
 from pathlib import Path
-from threading import Thread, current_thread, main_thread
+from threading import Event, Thread, current_thread, main_thread
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 
@@ -257,6 +257,12 @@ def end_on_interrupts() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
+def set_by_signals(event: Event, *numbers: signal.Signals) -> None:
+    """Set an event when one of these signals comes, in place of what the signal did before."""
+    for number in numbers:
+        signal.signal(number, lambda number, frame: event.set())
+
+
 @contextmanager
 def ending_workers() -> Iterator[None]:
     """Terminate the workers that `multiprocessing` started in the block if the block raises an exception.
@@ -341,6 +347,12 @@ def command_lines() -> Iterator[tuple[int, tuple[str, ...]]]:
             continue
         if line:
             yield int(entry.name), line
+
+
+def with_argument(argument: str) -> list[ManagedProcess]:
+    """Processes with this argument in their command line, such as those that an earlier process has left running."""
+    pids = [pid for pid, line in command_lines() if argument in line]
+    return [process for pid in pids if (process := ManagedProcess()).adopt(pid)]
 
 
 def children(pid: int) -> tuple[int, ...]:

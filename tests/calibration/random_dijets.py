@@ -23,6 +23,8 @@ def random_dijets(n: int, seed: int, *, n_weights: int = 3, first_event: int = 0
     return Dijets(
         run=np.ones(n, np.uint32),
         event=(first_event + rng.permutation(n)).astype(np.uint64),
+        entry=np.arange(n, dtype=np.uint32),
+        jet=np.broadcast_to(np.arange(2, dtype=np.uint16), (n, 2)),
         weight=(rng.lognormal(0, 1.5, (n, 1)) * rng.normal(1, 0.1, (n, n_weights))).astype(np.float32),
         pt=pt,
         eta=rng.uniform(-2.1, 2.1, (n, 2)).astype(np.float32),
@@ -39,7 +41,7 @@ def random_dijets(n: int, seed: int, *, n_weights: int = 3, first_event: int = 0
 
 def taken(dijets: Dijets, rows: Any) -> Dijets:
     """Some of the events, in any order."""
-    names = ("run", "event", "weight", "pt", "eta", "n_trk", "width", "c1", "label", "region")
+    names = ("run", "event", "entry", "jet", "weight", "pt", "eta", "n_trk", "width", "c1", "label", "region")
     columns: dict[str, Any] = {name: getattr(dijets, name)[rows] for name in names}
     n = len(columns["run"])
     flow = CutFlow(np.full(len(CUT_NAMES), n), np.zeros(len(CUT_NAMES), np.int64))

@@ -142,7 +142,7 @@ def test_full_names_every_chunk(base: Configuration) -> None:
     plan = plan_calibration(base)
     short, full = (list(explain(plan, "SF_q", pt=700.0, full=full)) for full in (False, True))
     assert len(full) > len(short)
-    assert all(any(f"fill {chunk.recipes.fill.key[:12]}" in line for line in full) for chunk in plan.chunks)
+    assert all(any(f"fill {chunk.fill.key[:12]}" in line for line in full) for chunk in plan.chunks)
 
 
 def test_stages_one_by_one(tmp_path: Path) -> None:

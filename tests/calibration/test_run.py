@@ -197,7 +197,8 @@ def test_a_damaged_artifact_is_noticed_and_made_again(
 def keys_of_file(base: Configuration, name: str) -> set[str]:
     """Keys of all that is made of one file alone."""
     plan = run_calibration(base, INLINE)
-    recipes = [recipe for chunk in plan.chunks if chunk.path.name == name for recipe in chunk.recipes]
+    chunks = [chunk for chunk in plan.chunks if chunk.path.name == name]
+    recipes = [recipe for chunk in chunks for recipe in (chunk.select, chunk.predict, chunk.fill)]
     return {recipe.key for recipe in recipes if recipe is not None}
 
 

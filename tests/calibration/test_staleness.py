@@ -26,6 +26,7 @@ from beampipe.calibration.run import run_calibration
 from beampipe.calibration.tasks import runtime
 from beampipe.calibration.tasks.plan import Plan
 from beampipe.calibration.tasks.runtime import stage_code
+from beampipe.calibration.tasks.variation_sets import VariationKey
 from beampipe.workflow import installed_version
 from tests.calibration.campaign import (
     INLINE,
@@ -55,6 +56,8 @@ class Case:
 
     change: Callable[[Configuration], Configuration]
     stages: Mapping[str, tuple[str, ...]]
+    variations: frozenset[VariationKey] | None = None
+    """The variations that are filled anew; None: all."""
 
 
 def systematic(configuration: Configuration, name: str, **changes: Any) -> Configuration:
@@ -73,7 +76,7 @@ CASES: Final = {
     "nothing": Case(lambda c: c, {}),
     "a cut": Case(lambda c: replace(c, selection=DijetSelection(min_n_trk=3)), of((*CHUNKS, *ENDS))),
     "a layout": Case(
-        lambda c: replace(c, layout=replace(c.layout, falling_pt=not c.layout.falling_pt)),
+        lambda c: replace(c, layout=replace(c.layout, clean_from=0.5)),
         of(("inspect", "bookkeeping", *CHUNKS, *ENDS)),
     ),
     "regions": Case(lambda c: replace(c, regions=Regions(min_eta_gap=0.1)), of((*CHUNKS, *ENDS))),
@@ -89,22 +92,35 @@ CASES: Final = {
     "the seed": Case(
         lambda c: replace(c, bootstrap=Bootstrap(12, 2)),
         of(("fill", "merge"), ("nominal", "data")) | of(ENDS),
+        frozenset(VariationKey("replica", "2", number) for number in range(12)),
     ),
     "more replicas": Case(
-        lambda c: replace(c, bootstrap=Bootstrap(13, 1)),
+        lambda c: replace(c, bootstrap=Bootstrap(17, 1)),
         of(("fill", "merge"), ("nominal", "data")) | of(ENDS),
+        frozenset(VariationKey("replica", "1", number) for number in range(12, 17)),
+    ),
+    "fewer replicas": Case(
+        lambda c: replace(c, bootstrap=Bootstrap(9, 1)), of(("merge",), ("nominal", "data")) | of(ENDS)
     ),
     "groups of events": Case(lambda c: replace(c, shifts=ShiftSettings(5)), of(("fill", "merge", *ENDS))),
+    "another extraction": Case(lambda c: replace(c, extraction="template"), of(("extract", "factors"))),
     "a rule": Case(lambda c: systematic(c, "pdf", rule="quadrature"), of(("factors",))),
     "how a source is drawn": Case(lambda c: systematic(c, "pdf", experimental=True), of(("factors",))),
     "a method less": Case(lambda c: systematic(c, "gluons"), of(("factors",))),
     "weights less": Case(
-        lambda c: systematic(c, "pdf", weights=("pdf_000", "pdf_001")), of(CHUNKS, ("nominal",)) | of(ENDS)
+        lambda c: systematic(c, "pdf", weights=("pdf_000", "pdf_001")), of(("merge",), ("nominal",)) | of(ENDS)
     ),
-    "tracks less": Case(lambda c: systematic(c, "tracking"), of(CHUNKS, ("nominal",)) | of(ENDS)),
-    "energy less": Case(lambda c: systematic(c, "energy"), of(("predict", "fill", "merge"), ("nominal",)) | of(ENDS)),
+    "tracks less": Case(lambda c: systematic(c, "tracking"), of(("merge",), ("nominal",)) | of(ENDS)),
+    "energy less": Case(lambda c: systematic(c, "energy"), of(("merge",), ("nominal",)) | of(ENDS)),
     "parameters of the energy": Case(
-        lambda c: replace(c, energy=Energy(3, 1)), of(("predict", "fill", "merge"), ("nominal",)) | of(ENDS)
+        lambda c: replace(c, energy=Energy(3, 1)),
+        of(("predict", "fill", "merge"), ("nominal",)) | of(ENDS),
+        frozenset(VariationKey("jets", f"jes_3_{way}", 1) for way in ("up", "down")),
+    ),
+    "another model of the energy": Case(
+        lambda c: replace(c, energy=Energy(6, 1)),
+        of(("predict", "fill", "merge"), ("nominal",)) | of(ENDS),
+        frozenset(VariationKey("jets", f"jes_{k}_{way}", 2) for k in range(1, 7) for way in ("up", "down")),
     ),
     "a sample less": Case(lambda c: systematic(c, "shower"), of(ENDS)),
     "a sample's luminosity": Case(
@@ -122,8 +138,13 @@ CASES: Final = {
 }
 
 
-def keys(plan: Plan, stages: Mapping[str, tuple[str, ...]], path: Path | None = None) -> dict[str, set[str]]:
-    """Keys of the artifacts of these stages and samples, of one file alone if it is given."""
+def keys(
+    plan: Plan,
+    stages: Mapping[str, tuple[str, ...]],
+    path: Path | None = None,
+    variations: frozenset[VariationKey] | None = None,
+) -> dict[str, set[str]]:
+    """Keys of the artifacts of these stages and samples, of one file or of some variations alone if they are given."""
     found: dict[str, set[str]] = {}
     for stage, samples in stages.items():
         parts = [plan.samples[name] for name in samples if name in plan.samples]
@@ -134,19 +155,19 @@ def keys(plan: Plan, stages: Mapping[str, tuple[str, ...]], path: Path | None = 
         elif stage == "inspect":
             found[stage] = {recipe.key for part in parts for recipe in part.facts if path in (None, Path(recipe.label))}
         elif stage == "merge":
-            slices = {number for part in parts for number, recipe in part.merged.items() if of_file(part, number, path)}
-            found[stage] = {part.merged[number].key for part in parts for number in slices & set(part.merged)}
+            found[stage] = {
+                part.merged[number].key
+                for part in parts
+                for number, chunks in part.slices.items()
+                if path is None or any(chunk.path == path for chunk in chunks)
+            }
         else:
             chunks = [chunk for part in parts for chunk in part.chunks if path in (None, chunk.path)]
-            recipes = [getattr(chunk.recipes, stage) for chunk in chunks]
+            if variations is not None:
+                chunks = [chunk.only(variations) for chunk in chunks]
+            recipes = [getattr(chunk, stage) for chunk in chunks]
             found[stage] = {recipe.key for recipe in recipes if recipe is not None}
     return found
-
-
-def of_file(part: Any, number: int, path: Path | None) -> bool:
-    """Whether the file is in that slice."""
-    labels = [recipe.label for recipe in part.parts[number]]
-    return path is None or any(label.startswith(str(path)) for label in labels)
 
 
 @pytest.fixture
@@ -176,7 +197,7 @@ def made_anew(configuration: Configuration) -> tuple[Plan, dict[str, set[str]]]:
 def test_a_change_makes_anew_what_depends_on_it(copied: Configuration, name: str) -> None:
     case = CASES[name]
     plan, new = made_anew(case.change(copied))
-    assert new == keys(plan, case.stages)
+    assert new == keys(plan, case.stages, variations=case.variations)
 
 
 def test_another_model_under_the_same_name(copied: Configuration, toys: Toys, tmp_path: Path) -> None:
@@ -307,7 +328,17 @@ def test_every_field_of_the_configuration_is_in_a_case() -> None:
         *("output", "chunk_events"),  # tests/calibration/test_run.py
         "style",  # tests/calibration/report/test_write.py
         *("samples", "nominal", "data"),
-        *("pt_edges", "working_points", "keep_tables", "selection", "regions", "taggers", "energy", "layout"),
+        *(
+            "pt_edges",
+            "working_points",
+            "extraction",
+            "keep_tables",
+            "selection",
+            "regions",
+            "taggers",
+            "energy",
+            "layout",
+        ),
         *("bootstrap", "systematics", "shifts", "max_dropped"),
     }
     assert set(Configuration.__dataclass_fields__) == tried

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from beampipe.errors import ConfigError, LayoutWarning
 from beampipe.events import Hits, Tracks
 from beampipe.tracking import PIPELINES, build_pipeline, load_model, load_pipeline, shipped_events
-from beampipe.tracking.input_checks import ExpectedShare, HitMonitor, odd_columns
+from beampipe.tracking.input_checks import ExpectedTracks, HitMonitor, measure, odd_columns, origins_and_residuals
 from beampipe.tracking.pipeline import Pipeline
 from tests.tracking.foreign.table import noise, usual
 
@@ -72,12 +74,12 @@ def test_small_events_are_judged_by_their_tracks_together() -> None:
 
 
 def test_another_usual_share() -> None:
-    assert said(HitMonitor("mine", usual=ExpectedShare(0.05)), event(8000, on_tracks=0.05)) == []
-    assert len(said(HitMonitor("mine", usual=ExpectedShare(0.55)), event(8000, on_tracks=0.13))) == 1
+    assert said(HitMonitor("mine", usual=ExpectedTracks(0.05)), event(8000, on_tracks=0.05)) == []
+    assert len(said(HitMonitor("mine", usual=ExpectedTracks(0.55)), event(8000, on_tracks=0.13))) == 1
 
 
 def test_a_model_in_which_hardly_a_hit_is_on_a_track() -> None:
-    rare = ExpectedShare(0.005, 9000.0)
+    rare = ExpectedTracks(0.005, 9000.0)
     assert said(HitMonitor("mine", usual=rare), event(2000, on_tracks=0.004)) == []
     (message,) = said(HitMonitor("mine", usual=rare), event(2000, on_tracks=0))
     assert "0 of 2000 hits (0.0%) are on tracks, where 0% are usual in events of 9000 hits" in message
@@ -86,17 +88,17 @@ def test_a_model_in_which_hardly_a_hit_is_on_a_track() -> None:
 def test_who_found_the_tracks_may_say_what_is_usual() -> None:
     hits, tracks = event(8000, on_tracks=0.05)
     with pytest.warns(LayoutWarning, match="where 55% are usual in events of 1200 hits"):
-        HitMonitor("served", usual=ExpectedShare(0.05)).check(hits, tracks, usual=ExpectedShare(0.55, 1200.0))
+        HitMonitor("served", usual=ExpectedTracks(0.05)).check(hits, tracks, usual=ExpectedTracks(0.55, 1200.0))
 
 
 def test_short_tracks_are_a_warning_before_half_of_them_is_lost() -> None:
-    usual_tracks = ExpectedShare(0.13, 160_000.0, 11.0)
+    usual_tracks = ExpectedTracks(0.13, 160_000.0, 11.0)
     assert said(HitMonitor("mine", usual=usual_tracks), *[event(2000, per_track=10)] * 9) == []
     # 26 tracks an event: eight of them are a lot
     assert said(HitMonitor("mine", usual=usual_tracks), *[event(2000, per_track=9)] * 6) == []
     (message,) = said(HitMonitor("mine", usual=usual_tracks), *[event(2000, per_track=9)] * 8)
     assert "tracks have 9.0 hits on average, where 11.0 are usual" in message
-    assert said(HitMonitor("mine", usual=ExpectedShare(0.13)), *[event(2000, per_track=5)] * 9) == []
+    assert said(HitMonitor("mine", usual=ExpectedTracks(0.13)), *[event(2000, per_track=5)] * 9) == []
 
 
 def smeared(hits: Hits) -> Hits:
@@ -107,36 +109,113 @@ def smeared(hits: Hits) -> Hits:
     return replace(hits, position=position.astype(np.float32))
 
 
+def lossy(hits: Hits) -> Hits:
+    """A fifth of the hits is gone."""
+    return hits.take(np.random.default_rng(4).random(len(hits)) >= 0.2)
+
+
+def split(hits: Hits) -> Hits:
+    """Four in ten hits have a second one within 50 um."""
+    rng = np.random.default_rng(5)
+    again = hits.position[rng.random(len(hits)) < 0.4]
+    shift = rng.normal(0, 0.05, (len(again), 2))
+    more = again + np.stack([0 * shift[:, 0], shift[:, 0] / again[:, 0], shift[:, 1]], axis=1)
+    return Hits(np.concatenate([hits.position, more.astype(np.float32)]))
+
+
 def find_in_all(events: list[Hits]) -> None:
     finder = load_pipeline("module_map", threads=1)
     for hits in events:
         finder.find(hits)
 
 
-def test_smeared_hits_are_a_warning_and_good_ones_are_not() -> None:
-    events = [event.hits for event in shipped_events(60)]
+def test_good_events_are_no_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", LayoutWarning)
-        find_in_all(events)
-    with pytest.warns(LayoutWarning, match="hits are missing, less precise than in training, or displaced"):
-        find_in_all([smeared(hits) for hits in events])
+        find_in_all([event.hits for event in shipped_events(60)])
 
 
 @pytest.mark.parametrize(
-    "usual", [ExpectedShare(0.13), ExpectedShare(0.1377, 159323.5), ExpectedShare(0.1377, 159323.5, 11.5)]
+    ("change", "cause"),
+    [
+        (smeared, "this looks like hits less precise than in training, or displaced (misalignment), and tracks may"),
+        (lossy, "this looks like lost hits or dead modules, and tracks may be lost"),
+        (split, "this looks like duplicated hits, and tracks may be lost"),
+    ],
 )
-def test_the_usual_share_is_told_as_text(usual: ExpectedShare) -> None:
-    assert ExpectedShare.parse(usual.text) == usual
+def test_the_warning_says_what_the_change_looks_like(change: Callable[[Hits], Hits], cause: str) -> None:
+    with pytest.warns(LayoutWarning) as caught:
+        find_in_all([change(event.hits) for event in shipped_events(60)])
+    (message,) = [str(warning.message) for warning in caught]
+    assert cause in message
 
 
-@pytest.mark.parametrize("text", ["", "a", "0.1;3", "1,2,3,4"])
+def straight_tracks(n: int, z: float, bend: float = 0.0) -> tuple[Hits, Tracks]:
+    """n tracks of six hits from about z; the middle hits are `bend` mm off the line."""
+    rng = np.random.default_rng(6)
+    phi, slope, start = rng.uniform(-3, 3, n), rng.uniform(-1, 1, n), rng.normal(z, 30, n)
+    r = np.array([30.3, 70.4, 110.2, 170.7, 260.4, 360.6])[:, None]
+    off = np.where(np.arange(6) == 3, bend, 0.001)[:, None] / r
+    columns = np.broadcast_arrays(r, phi + off, start + slope * r)
+    position = np.stack(columns, axis=2).reshape(-1, 3).astype(np.float32)
+    return Hits(position), Tracks(np.tile(np.arange(n), 6))
+
+
+def test_where_tracks_come_from_and_how_straight_they_are() -> None:
+    hits, tracks = straight_tracks(250, 40.0, bend=0.2)
+    origins, residuals = origins_and_residuals(hits.position, tracks.track_id)
+    assert len(origins) == 250
+    assert len(residuals) == 3 * 250
+    assert np.median(origins) == pytest.approx(40, abs=6)
+    assert np.max(residuals) == pytest.approx(0.2, rel=0.05)
+    nothing = origins_and_residuals(hits.position, np.full(len(hits), -1))
+    assert [len(values) for values in nothing] == [0, 0]
+    usual = measure([(hits, tracks), straight_tracks(250, 40.0, bend=0.2)])
+    assert usual.share == 1.0
+    assert usual.hits == 1500.0
+    assert usual.per_track == 6.0
+
+
+@pytest.mark.parametrize(("z", "warned"), [(15.0, False), (100.0, True)])
+def test_tracks_from_elsewhere_along_z(z: float, warned: bool) -> None:
+    usual = measure([straight_tracks(300, 0.0)])
+    messages = said(HitMonitor("mine", usual=usual), straight_tracks(300, z))
+    assert len(messages) == warned
+    for message in messages:
+        assert re.match(r"tracks come from z = (9|10)\d mm, where -?\d mm is usual", message)
+        assert "this looks like collisions or hits shifted along z" in message
+
+
+def test_a_card_without_these_numbers_gives_a_shorter_message() -> None:
+    usual = ExpectedTracks(0.13, 160_000.0, 11.0)
+    (message,) = said(HitMonitor("mine", usual=usual), *[event(2000, per_track=9)] * 8)
+    assert message.endswith(
+        "this looks like hits that are missing, less precise than in training, or displaced (misalignment),"
+        " and tracks may be lost"
+    )
+
+
+@pytest.mark.parametrize(
+    "usual",
+    [
+        ExpectedTracks(0.13),
+        ExpectedTracks(0.1377, 159323.5),
+        ExpectedTracks(0.1377, 159323.5, 11.5),
+        ExpectedTracks(0.1377, 159323.5, 11.5, 0.024, -1.0, 49.5),
+    ],
+)
+def test_the_usual_share_is_told_as_text(usual: ExpectedTracks) -> None:
+    assert ExpectedTracks.parse(usual.text) == usual
+
+
+@pytest.mark.parametrize("text", ["", "a", "0.1;3", "1,2,3,4,5,6,7"])
 def test_other_texts_tell_no_share(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"usual share: got .*expected SHARE, SHARE,HITS or"):
-        ExpectedShare.parse(text)
+    with pytest.raises(ConfigError, match=r"usual share: got .*expected SHARE, SHARE,HITS, SHARE,HITS,PER_TRACK or"):
+        ExpectedTracks.parse(text)
 
 
-def told_usual(pipeline: Pipeline) -> ExpectedShare:
-    return pipeline.expected_share
+def told_usual(pipeline: Pipeline) -> ExpectedTracks:
+    return pipeline.expected_tracks
 
 
 def test_the_usual_share_is_what_the_card_measured() -> None:
@@ -144,8 +223,17 @@ def test_the_usual_share_is_what_the_card_measured() -> None:
     for name in model.pipelines:
         measured = model.performance[name]
         told = told_usual(load_pipeline(name, threads=1, model=model))
-        assert told == ExpectedShare(measured.hits_on_tracks, measured.hits, measured.hits_per_track)
-        assert measured.hits_per_track is not None
+        assert (told.share, told.hits, told.per_track) == (
+            measured.hits_on_tracks,
+            measured.hits,
+            measured.hits_per_track,
+        )
+        assert (told.residual, told.origin_z, told.origin_spread) == (
+            measured.residual,
+            measured.origin_z,
+            measured.origin_spread,
+        )
+        assert None not in astuple(told)
         assert str(told).endswith(f"are usual in events of {measured.hits:.0f} hits")
 
 
@@ -181,7 +269,7 @@ def test_several_threads_get_one_warning() -> None:
 
 
 def test_a_copy_in_another_process_watches_by_itself() -> None:
-    watch = HitMonitor("mine", usual=ExpectedShare(0.55))
+    watch = HitMonitor("mine", usual=ExpectedTracks(0.55))
     assert len(said(watch, event(2000, on_tracks=0))) == 1
     assert len(said(pickle.loads(pickle.dumps(watch)), event(8000, on_tracks=0.13))) == 1
 

@@ -17,8 +17,10 @@ from beampipe.calibration.method.joint import JointUncertainties, joint_uncertai
 from beampipe.calibration.method.matrix import Efficiencies, cumulated, read_arrays, scale_factors, truth
 from beampipe.calibration.method.reweight import FORWARD
 from beampipe.calibration.method.templates import Templates, templates_of
+from beampipe.calibration.tasks.chunks import stored_parts
 from beampipe.calibration.tasks.method import read_slices
 from beampipe.calibration.tasks.plan import Plan, SamplePlan
+from beampipe.calibration.tasks.variation_sets import VariationSets
 from beampipe.notebook import Shown
 from beampipe.workflow import Recipe, Store
 
@@ -114,7 +116,7 @@ def collect_results(plan: Plan, store: Store) -> Results:
         true = {key: _true_factor(key, factors, efficiencies[key.tagger], data) for key in factors.by_name}
     paths = sorted({path for part in plan.samples.values() for path in part.sample.files})
     by_stage: dict[str, list[Recipe]] = {}
-    for recipe in {recipe.key: recipe for recipe in _recipes(plan)}.values():
+    for recipe in {recipe.key: recipe for recipe in _recipes(plan, store)}.values():
         by_stage.setdefault(recipe.stage, []).append(recipe)
     costs = []
     for stage, recipes in by_stage.items():
@@ -162,12 +164,17 @@ def _true_factor(key: FactorKey, factors: Factors, measured: Efficiencies, data:
     return scale_factors(shares[:, w], measured.truth[0, :, w, f], key.quantity)
 
 
-def _recipes(plan: Plan) -> Iterator[Recipe]:
+def _recipes(plan: Plan, store: Store) -> Iterator[Recipe]:
+    sets = VariationSets(store)
     for part in plan.samples.values():
         yield from part.facts
         yield part.books
         for chunk in part.chunks:
-            yield from (recipe for recipe in chunk.recipes if recipe is not None)
+            yield chunk.select
+            if chunk.models:
+                scored = stored_parts(store, sets, chunk, "predict").parts
+                yield from map(chunk.predict_of, scored or (chunk.variations,))
+            yield from map(chunk.fill_of, stored_parts(store, sets, chunk).parts or (chunk.variations,))
         yield from part.merged.values()
     yield from (plan.reweight, plan.extract, plan.factors)
 

@@ -122,7 +122,7 @@ def train_from_configuration(
 
     def tables() -> Iterator[Dijets]:
         for chunk in plan.samples[without.nominal].chunks:
-            yield read_dijets(store.require(chunk.recipes.select))
+            yield read_dijets(store.require(chunk.select))
 
     return train_tagger(tables(), without.pt_edges, output, seed)
 

@@ -9,12 +9,12 @@ import threading
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import TypeVar
 
+from beampipe import processes
 from beampipe.errors import FileError
 from beampipe.files import replacing
-from beampipe.fleet.registry import BEAT, Record, State, remove_record, write_record
+from beampipe.fleet.registry import BEAT, Record, remove_record, write_record
 from beampipe.settings import build
 from beampipe.terminal import log
 from beampipe.triton.client.endpoint import is_loopback
@@ -106,67 +106,53 @@ def run_server(settings: FleetServerSettings) -> None:
     Raises:
         BeampipeError: the server cannot be started.
     """
-    ended = threading.Event()
-
-    def end(number: int, frame: FrameType | None) -> None:
-        ended.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
+    started, ended, stopped = (threading.Event() for _ in range(3))
+    processes.set_by_signals(ended, signal.SIGTERM, signal.SIGINT)
     last = [""]
 
     def tell(incident: Incident) -> None:
         last[0] = f"{incident.kind}: {incident.text}"
 
     server = TritonServer(_server_settings(settings), tell)
-    empty = Record(settings.server, settings.group, settings.host, 0, 0, 0, os.getpid(), "starting")
-    record = replace(empty, repository=settings.digest)
-    beats = threading.Thread(target=_write_until, args=(settings, record, started := threading.Event()), daemon=True)
-    beats.start()
-    try:
-        with server:
-            started.set()
-            beats.join()
+    starting = Record(
+        settings.server, settings.group, settings.host, 0, 0, 0, os.getpid(), "starting", repository=settings.digest
+    )
+
+    def write() -> None:
+        record = starting
+        if started.is_set():
             here = is_loopback(settings.host)
             record = replace(
-                record,
+                starting,
                 http=server.ports.http,
                 grpc=server.ports.grpc,
                 metrics=server.ports.metrics if here else server.ports.http,  # other machines use the reverse proxy
                 models=server.models,
+                state="ending" if ended.is_set() else "ready" if server.answering else "hangs",
+                text="was told to end" if ended.is_set() else last[0],
             )
-            while not ended.wait(BEAT):
-                state: State = "ready" if server.answering else "hangs"
-                _write(settings, replace(record, state=state, text=last[0]))
-            _announce_end(settings, replace(record, state="ending", text="was told to end"))
-    finally:
-        started.set()
-        remove_record(settings.registry, settings.server)
+        try:
+            write_record(settings.registry, record)
+        except OSError as error:  # a full disk, for example, does not stop the server
+            log(f"beampipe: {error}")
 
+    def beat() -> None:
+        write()
+        while not stopped.wait(BEAT):
+            write()
 
-def _write_until(settings: FleetServerSettings, record: Record, started: threading.Event) -> None:
-    """Write the record until the server has loaded its models."""
-    while True:
-        _write(settings, record)
-        if started.wait(BEAT):
-            return
-
-
-def _announce_end(settings: FleetServerSettings, record: Record) -> None:
-    """Announce that the server takes no more requests, and keep serving until the gateway has read it."""
-    end = time.monotonic() + settings.farewell
-    _write(settings, record)
-    while (left := end - time.monotonic()) > 0:
-        time.sleep(min(BEAT, left))
-        _write(settings, record)
-
-
-def _write(settings: FleetServerSettings, record: Record) -> None:
-    """Write the record; a failure, for example on a full disk, does not stop the server."""
+    beats = threading.Thread(target=beat, name="record", daemon=True)
+    beats.start()
     try:
-        write_record(settings.registry, record)
-    except OSError as error:
-        log(f"beampipe: {error}")
+        with server:
+            started.set()
+            ended.wait()
+            write()
+            time.sleep(settings.farewell)  # until the gateway has read it
+    finally:
+        stopped.set()
+        beats.join()
+        remove_record(settings.registry, settings.server)
 
 
 def _server_settings(settings: FleetServerSettings) -> ServerSettings:

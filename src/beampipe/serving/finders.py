@@ -25,7 +25,7 @@ from beampipe.serving import contract
 from beampipe.tracking.catalogue import DEFAULT_PIPELINE
 from beampipe.tracking.finder import InOneThread, TrackFinder, hits_of
 from beampipe.tracking.finders import named_finder
-from beampipe.tracking.input_checks import LAYOUT_COUNTS, ExpectedShare, HitMonitor
+from beampipe.tracking.input_checks import LAYOUT_COUNTS, ExpectedTracks, HitMonitor
 from beampipe.tracking.loading import PipelineOptions, load_pipeline, load_track_fitter
 from beampipe.tracking.models import DEFAULT_MODEL
 from beampipe.triton.client.model_client import ClientOptions, ModelClient
@@ -90,7 +90,7 @@ class TrackingContract:
     inputs: tuple[str, ...]
     stage_names: tuple[str, ...]
     count_names: tuple[str, ...]
-    usual: ExpectedShare | None = None
+    usual: ExpectedTracks | None = None
 
     @property
     def n_values(self) -> int:
@@ -126,7 +126,7 @@ def tracking_contract(signature: ModelSignature) -> TrackingContract:
         scale = scale_named(signature.parameters.get(contract.FEATURE_SCALE) or "mm")
         beam_spot = BeamSpot.parse(signature.parameters.get(contract.BEAM_SPOT_PARAMETER) or "0,0")
         text = signature.parameters.get(contract.USUAL_ON_TRACKS)
-        usual = ExpectedShare.parse(text) if text else None
+        usual = ExpectedTracks.parse(text) if text else None
     except (KeyError, ConfigError) as error:
         raise ServiceError(f"{url}: {model}: {error}; update beampipe here", url=url, model=model) from None
     inputs = tuple(name for name in signature.inputs if name in _INPUTS)

@@ -244,7 +244,7 @@ def _pipeline(name: str, settings: ServingSettings) -> tuple[Pipeline, dict[str,
         contract.MAX_HITS: str(settings.max_hits),
         contract.BEAM_SPOT_PARAMETER: pipeline.beam_spot.text,
         contract.CHECK_LAYOUT: str(settings.check).lower(),
-        contract.USUAL_ON_TRACKS: pipeline.expected_share.text,
+        contract.USUAL_ON_TRACKS: pipeline.expected_tracks.text,
     }
     position = small_event().position
     if pipeline.beam_spot != ON_AXIS:

@@ -24,7 +24,7 @@ from beampipe.events import NO_TRACK, ON_AXIS, BeamSpot, Event, Hits, Offsets, P
 from beampipe.tracking import kernels
 from beampipe.tracking.catalogue import PipelineSpec
 from beampipe.tracking.finder import InOneThread, hits_of
-from beampipe.tracking.input_checks import EXPECTED_ON_TRACKS, EXPECTED_SOFT, LAYOUT_COUNTS, ExpectedShare, HitMonitor
+from beampipe.tracking.input_checks import EXPECTED_ON_TRACKS, EXPECTED_SOFT, LAYOUT_COUNTS, ExpectedTracks, HitMonitor
 from beampipe.tracking.kernels.reference import number_by_first_hit
 from beampipe.tracking.models import TrackerModel, weight_file
 from beampipe.tracking.stages import OF_HITS, STAGE_KINDS, Line, Stage, stages_of
@@ -87,7 +87,7 @@ class Pipeline(InOneThread):
     def __post_init__(self) -> None:
         native = kernels.native()
         finder = None if native is None else native.TrackFinder(self.spec.to_json(), str(self.model.path))
-        monitor = HitMonitor(self.name, self.expected_share, self.beam_spot) if self.check else None
+        monitor = HitMonitor(self.name, self.expected_tracks, self.beam_spot) if self.check else None
         object.__setattr__(self, "_native", finder)
         object.__setattr__(self, "_monitor", monitor)
         if self.own_stages is not None or finder is None:
@@ -130,15 +130,22 @@ class Pipeline(InOneThread):
         return load_windows(weight_file(self.model.path, self.spec.windows))
 
     @cached_property
-    def expected_share(self) -> ExpectedShare:
-        """Usual share of hits on tracks, and hits per track: as measured with the model, else by a rule of thumb."""
+    def expected_tracks(self) -> ExpectedTracks:
+        """What is usual of the tracks: as measured with the model, else a rule of thumb for the share of the hits."""
         measured = self.model.performance.get(self.name)
         if measured is not None and measured.hits_on_tracks > 0:
-            return ExpectedShare(measured.hits_on_tracks, measured.hits, measured.hits_per_track)
+            return ExpectedTracks(
+                measured.hits_on_tracks,
+                measured.hits,
+                measured.hits_per_track,
+                measured.residual,
+                measured.origin_z,
+                measured.origin_spread,
+            )
         if self.model.weights[self.spec.windows].pt_floor >= _SOFT_PT:
             return EXPECTED_ON_TRACKS
         # Measured at 0.4, 0.65 and 0.9 of the curvature: 0.24, 0.42 and 0.55.
-        return ExpectedShare(EXPECTED_SOFT.share * min(1.0, self.spec.curvature / _WHOLE_CURVATURE))
+        return ExpectedTracks(EXPECTED_SOFT.share * min(1.0, self.spec.curvature / _WHOLE_CURVATURE))
 
     def staged(self) -> Pipeline:
         """The same pipeline with its stages run one by one in Python, to inspect the arrays between them."""

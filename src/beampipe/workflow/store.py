@@ -15,7 +15,7 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -308,6 +308,7 @@ class Store:
         *,
         seconds: float = 0.0,
         notes: Mapping[str, object] | None = None,
+        inputs: Sequence[Input] | None = None,
     ) -> Artifact:
         """Make and commit an artifact, whether or not the store has it.
 
@@ -317,6 +318,7 @@ class Store:
             make: writes the payload to the path that it is called with, which has that suffix.
             seconds: time spent on the artifact before [s]; that of `make` is added.
             notes: additional entries of the sidecar, of types that `beampipe.workflow.canonical` takes.
+            inputs: artifacts that were read in place of the inputs of the recipe, with the same result; for provenance.
 
         Raises:
             ConfigError: the suffix is invalid.
@@ -336,7 +338,7 @@ class Store:
                 seconds = round(seconds + time.perf_counter() - start, 6)
                 artifact = Artifact(recipe.stage, recipe.key, folder / f"{recipe.key}{suffix}", sha256, size, seconds)
                 self._commit(part, artifact.path)
-            about = json.loads(canonical(_sidecar_of(recipe, artifact, notes or {})))
+            about = json.loads(canonical(_sidecar_of(recipe, artifact, notes or {}, inputs)))
             with self._part(_SIDECAR) as part:
                 part.write_text(json.dumps(about, indent=1) + "\n")
                 self._commit(part, folder / f"{recipe.key}{_SIDECAR}")
@@ -471,7 +473,9 @@ class Store:
             self.log.write(event, stage=recipe.stage, key=recipe.key, label=recipe.label, **more)
 
 
-def _sidecar_of(recipe: Recipe, artifact: Artifact, notes: Mapping[str, object]) -> dict[str, object]:
+def _sidecar_of(
+    recipe: Recipe, artifact: Artifact, notes: Mapping[str, object], inputs: Sequence[Input] | None
+) -> dict[str, object]:
     """The contents of a sidecar; numpy is in its versions only if it is loaded, as other stages do not depend on it."""
     versions = {"python": platform.python_version(), "beampipe": __version__}
     if (numpy := sys.modules.get("numpy")) is not None:
@@ -486,7 +490,7 @@ def _sidecar_of(recipe: Recipe, artifact: Artifact, notes: Mapping[str, object])
         "seconds": artifact.seconds,
         "code": recipe.code,
         "parameters": recipe.parameters,
-        "inputs": recipe.inputs,
+        "inputs": recipe.inputs if inputs is None else inputs,
         "versions": versions,
         "notes": dict(notes),
     }

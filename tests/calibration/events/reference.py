@@ -116,7 +116,7 @@ def choose_pairs(
             sums[cut] += rounded(float(weight[i]), bits)
         if answers["two jets"]:
             answers |= _pt_answers(high * (1 - margin), low * (1 + margin), cuts)
-            answers["n_trk"] = min(pairs.most_trk[row].tolist()) >= cuts.min_n_trk
+            answers["n_trk"] = True
             if all(answers.values()):
                 chosen.append(row)
     return chosen, dict(passed), dict(sums)

@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from beampipe.calibration.config import Bootstrap
 from beampipe.calibration.events.dijets import CUT_NAMES, CutFlow, WeightUnits
 from beampipe.calibration.events.fill import fill_table
 from beampipe.calibration.events.histograms import (
     Axes,
     Filled,
+    FilledColumns,
     TaggerBins,
+    joined,
     merge,
     read_arrays,
     read_filled,
@@ -78,6 +81,40 @@ def test_chunks_and_order_of_events_do_not_matter(parts: list[Filled]) -> None:
     assert same(fill_table(dijets, Scores(), fill_settings()), merge(parts))
     shuffled = taken(dijets, np.random.default_rng(2).permutation(N_EVENTS))
     assert same(fill_table(shuffled, Scores(), fill_settings()), merge(parts))
+
+
+@pytest.mark.parametrize("groups", [0, 5])
+def test_variations_that_are_filled_apart_are_those_that_are_filled_together(tmp_path: Path, groups: int) -> None:
+    """Also with replicas of a later block, with variations of several parts, and whatever the order of the parts."""
+    dijets = random_dijets(N_EVENTS, 1)
+    settings = fill_settings(groups=groups, bootstrap=Bootstrap(10, 3))
+    whole = fill_table(dijets, Scores(), settings)
+    alone = replace(settings, weight_names=("nominal",), kinematics=(), bootstrap=Bootstrap(0, 3))
+    nominal = replace(dijets, weight=dijets.weight[:, :1])
+    parts = [
+        fill_table(nominal, Scores(), replace(alone, bootstrap=Bootstrap(4, 3), kinematics=("jer_1_down",))),
+        fill_table(nominal, Scores(), replace(alone, bootstrap=Bootstrap(8, 3), first_replica=4)),
+        fill_table(
+            replace(dijets, weight=dijets.weight[:, [0, 2]]),
+            Scores(),
+            replace(alone, weight_names=("nominal", "two"), kinematics=("jes_1_up", "trk_eff")),
+        ),
+        fill_table(
+            replace(dijets, weight=dijets.weight[:, :2]), Scores(), replace(alone, weight_names=("nominal", "one"))
+        ),
+    ]
+    contents = set()
+    for order in (parts, parts[::-1]):
+        assert same(joined(order, settings.columns), whole)
+        write_filled(joined(order, settings.columns), tmp_path / "filled.npz")
+        contents.add((tmp_path / "filled.npz").read_bytes())
+    write_filled(whole, tmp_path / "filled.npz")
+    assert contents == {(tmp_path / "filled.npz").read_bytes()}
+    with pytest.raises(InputError, match="got none of two, expected all variations"):
+        joined(parts[:2] + parts[3:], settings.columns)
+    other = fill_table(taken(nominal, slice(0, 500)), Scores(), alone)
+    with pytest.raises(InputError, match="got different nominal ones"):
+        joined([*parts, other], settings.columns)
 
 
 def test_merge_leaves_its_parts_alone(parts: list[Filled]) -> None:
@@ -205,7 +242,7 @@ def test_another_file_is_refused(parts: list[Filled], tmp_path: Path) -> None:
 
 
 def test_no_field_is_forgotten() -> None:
-    known = {"axes", "weight_names", "kinematics", "cut_flow", "bound", "groups"}
+    known = {"axes", "weight_names", "kinematics", "cut_flow", "bound", "groups", "first_replica"}
     assert {field.name for field in fields(Filled)} == known | set(ARRAYS)
 
 
@@ -222,9 +259,8 @@ def test_slices_are_scaled_before_they_are_added() -> None:
     from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, SliceFactors
 
     flow = CutFlow(np.ones(len(CUT_NAMES), np.int64), np.ones(len(CUT_NAMES), np.int64))
-    filled = Filled.empty(
-        Axes((1.0, 2.0), ("light", "gluon"), (TaggerBins("n_trk", 2),)), ("nominal", "up"), ("jes",), 1, flow
-    )
+    columns = FilledColumns(("nominal", "up"), ("jes",), range(1))
+    filled = Filled.empty(Axes((1.0, 2.0), ("light", "gluon"), (TaggerBins("n_trk", 2),)), columns, flow)
     filled.sumw[0] = [6, 2]  # of 2**-2
     filled.sumw2[0] = [9, 1]
     filled.varied_sumw[0, 1] = 6
@@ -248,7 +284,8 @@ def test_data_has_no_flavours() -> None:
     flow = CutFlow(np.ones(len(CUT_NAMES), np.int64), np.ones(len(CUT_NAMES), np.int64))
     from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, SliceFactors
 
-    filled = Filled.empty(Axes((1.0, 2.0), ("data",), (TaggerBins("n_trk", 2),)), ("nominal",), (), 1, flow)
+    columns = FilledColumns(("nominal",), (), range(1))
+    filled = Filled.empty(Axes((1.0, 2.0), ("data",), (TaggerBins("n_trk", 2),)), columns, flow)
     found = templates_of({0: filled}, Bookkeeping("toy", ("nominal",), (), False, (SliceFactors(0, (1.0,)),)), 2)
     with pytest.raises(InputError, match="expected labelled jets; is this sample data"):
         found.flavours("n_trk")

@@ -55,7 +55,6 @@ def random_pairs(seed: int, *, labelled: bool = True) -> dict[str, Any]:
             pt=events["pt"][places],
             eta=rng.normal(0, 1.0, shape).astype(np.float32),
             clean=rng.random(shape) < 0.98,
-            most_trk=(n_trk + rng.integers(0, 2, shape)).astype(np.uint16),
             n_trk=n_trk,
             flavour=flavour if labelled else np.empty((0, 2), np.int8),
         ),

@@ -12,7 +12,8 @@ import pytest
 from beampipe.calibration.config import DijetSelection, Regions
 from beampipe.calibration.events.dijets import CUT_NAMES, FLAVOURS, Dijets, WeightUnits, read_dijets, write_dijets
 from beampipe.calibration.events.scores import ScoreKey, Scores, write_scores
-from beampipe.calibration.events.select import SelectSettings, assign_regions, flavours, select
+from beampipe.calibration.events.select import SelectSettings, assign_regions, flavours, select, with_variations
+from beampipe.calibration.ntuple.columns import EventSource
 from beampipe.calibration.ntuple.inspection import inspect_file
 from beampipe.calibration.simulation import read_ntuple, write_ntuple
 from beampipe.errors import BeampipeError, ColumnError, FileError
@@ -21,7 +22,7 @@ from tests.calibration.random_dijets import random_dijets
 from tests.calibration.rootfiles import bookkeeping_of, rewrite, small_events, write_odd
 
 SETTINGS = SelectSettings(DijetSelection(), Regions(), WeightUnits(36), True, True, (0, 2), ("trk_eff",))
-COLUMNS = ("run", "event", "weight", "pt", "eta", "n_trk", "width", "c1", "label", "region")
+COLUMNS = ("run", "event", "jet", "weight", "pt", "eta", "n_trk", "width", "c1", "label", "region")
 
 
 def whole(path: Path, settings: SelectSettings = SETTINGS) -> Dijets:
@@ -81,11 +82,49 @@ def test_pieces_of_a_file_are_its_whole(toys: Toys, size: int) -> None:
 
 
 def test_a_range_in_which_nothing_is_selected(toys: Toys) -> None:
-    settings = replace(SETTINGS, selection=DijetSelection(min_n_trk=1000))
+    settings = replace(SETTINGS, selection=DijetSelection(max_abs_eta=1e-9))
     dijets = whole(toys.files("nominal")[0], settings)
     assert len(dijets) == 0
-    assert dijets.cut_flow.events[CUT_NAMES.index("clean")] > 0
-    assert dijets.cut_flow.events[CUT_NAMES.index("n_trk")] == 0
+    assert dijets.cut_flow.events[CUT_NAMES.index("two jets")] > 0
+    assert dijets.cut_flow.events[CUT_NAMES.index("eta")] == 0
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_variations_are_added_to_a_table_from_their_branches_alone(
+    toys: Toys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled: bool
+) -> None:
+    """In a range in the middle of the file; the same table as with the variations from the start."""
+    if not compiled:
+        monkeypatch.setattr("beampipe.calibration.events.select.native", lambda: None)
+    path, borders = toys.files("nominal")[0], (137, 1100)
+    complete = select(path, *borders, SETTINGS)
+    write_dijets(select(path, *borders, SETTINGS.nominal), tmp_path / "table.parquet")
+    table = read_dijets(tmp_path / "table.parquet")
+    assert table.weight.shape[1] == 1
+    assert (np.diff(table.entry.astype(int)) > 0).all()
+    read: list[str] = []
+
+    class Recording(EventSource):
+        def flat(self, column: str) -> Any:
+            read.append(column)
+            return super().flat(column)
+
+        def lists(self, column: str) -> Any:
+            read.append(column)
+            return super().lists(column)
+
+        def whole_column(self, column: str) -> Any:
+            read.append(column)
+            return super().whole_column(column)
+
+        def weights(self, *, generated: bool = False) -> Any:
+            read.append("weight")
+            return super().weights(generated=generated)
+
+    monkeypatch.setattr("beampipe.calibration.ntuple.columns.EventSource", Recording)
+    same(with_variations(table, path, *borders, SETTINGS), complete)
+    assert read == ["weight", "jet_n_trk_eff"]
+    assert with_variations(table, Path("removed.root"), *borders, SETTINGS.nominal) is table
 
 
 def test_data_has_weight_one_and_no_labels(toys: Toys) -> None:
@@ -113,7 +152,7 @@ def test_regions() -> None:
 def test_a_table_gives_back_what_was_written(toys: Toys, tmp_path: Path) -> None:
     for k, dijets in enumerate([whole(toys.files("nominal")[0]), random_dijets(0, 1), random_dijets(5, 1)]):
         write_dijets(dijets, tmp_path / f"{k}.parquet")
-        same(read_dijets(tmp_path / f"{k}.parquet"), dijets)
+        same(read_dijets(tmp_path / f"{k}.parquet"), replace(dijets, weight=dijets.weight[:, :1], varied_n_trk={}))
 
 
 def test_another_table_is_refused(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ import yaml
 from tritonclient.utils import InferenceServerException
 
 from beampipe.fleet import Fleet
-from beampipe.fleet.deploy.kubernetes import Endpoint, EnvoyPlan, Upstream, envoy_configuration, kubernetes_files
+from beampipe.fleet.deploy.kubernetes import envoy_configuration, kubernetes_files
+from beampipe.fleet.gateway.plan import Address, Slot
 from beampipe.triton.engine import Engine
 from beampipe.triton.server import management
 from beampipe.triton.server.launch import free_port
@@ -59,16 +60,16 @@ def front(engine: Engine, folder: Path, count: int = 2) -> Iterator[Front]:
 
 @contextmanager
 def running(fleet: Fleet, servers: tuple[Contained, ...], ports: tuple[int, ...], folder: Path) -> Iterator[None]:
-    clients, status, admin = (Endpoint("127.0.0.1", port) for port in ports)
-    upstreams = [Upstream(Endpoint("127.0.0.1", one.ports.grpc), one.ports.http, 10) for one in servers]
-    text = envoy_configuration(fleet, EnvoyPlan(clients, status, admin, upstreams), fleet.models)
+    clients, status, admin = (("127.0.0.1", port) for port in ports)
+    slots = [Slot("cpu-0", 10, Address("127.0.0.1", one.ports.http, one.ports.grpc)) for one in servers]
+    text = envoy_configuration(fleet, slots, fleet.models, clients, status, admin)
     path = folder / "envoy.yaml"
     path.write_text(text, encoding="utf-8")
     command = [PROGRAM, "-c", str(path), "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
     with (folder / "envoy.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:
-        wait_until(lambda: healthy(f"127.0.0.1:{status.port}") == len(servers))
+        wait_until(lambda: healthy(f"127.0.0.1:{ports[1]}") == len(servers))
         yield
     finally:
         process.terminate()
@@ -215,8 +216,7 @@ def test_a_real_envoy_takes_the_file(name: str, tmp_path: Path) -> None:
 
 def test_round_robin_is_passed_on(tmp_path: Path) -> None:
     fleet = specimen(tmp_path, LEAST)
-    plan = EnvoyPlan(Endpoint("127.0.0.1", 1), Endpoint("127.0.0.1", 2), Endpoint("127.0.0.1", 3), [])
     turns = replace(fleet, gateway=replace(fleet.gateway, balancing="round_robin"))
-    documents = [yaml.safe_load(envoy_configuration(one, plan, ())) for one in (fleet, turns)]
+    documents = [yaml.safe_load(envoy_configuration(one, (), ())) for one in (fleet, turns)]
     policies = [document["static_resources"]["clusters"][0]["lb_policy"] for document in documents]
     assert policies == ["LEAST_REQUEST", "ROUND_ROBIN"]

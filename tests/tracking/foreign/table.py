@@ -21,7 +21,7 @@ from numpy import ndarray
 from beampipe.arrays import Float32, Int64
 from beampipe.events import scale_named
 from beampipe.tracking import load_model, shipped_events
-from beampipe.tracking.input_checks import ExpectedShare
+from beampipe.tracking.input_checks import ExpectedTracks
 
 __all__ = ["REFUSED", "RIGHT", "WARNED", "Foreign", "columns", "usual"]
 
@@ -195,7 +195,7 @@ def turned_by(hits: Table, angle: float) -> Table:
 TRAIN: Final = "train on your detector (beampipe tracking train), or go on with --force"
 MOST: Final = "on no layer of module_map, expected most of them on its layers"
 _MEASURED: Final = load_model().performance["module_map"]
-FEW: Final = f"are on tracks, where {ExpectedShare(_MEASURED.hits_on_tracks, _MEASURED.hits)}"
+FEW: Final = f"are on tracks, where {ExpectedTracks(_MEASURED.hits_on_tracks, _MEASURED.hits)}"
 GAPS: Final = "layers have no hits or are filled in a part only"
 
 REFUSED: Final = (
@@ -204,8 +204,8 @@ REFUSED: Final = (
     Foreign("strips and discs elsewhere", other_radii, (MOST, TRAIN)),
     Foreign("all 2 % larger", times(1.02, 1.02), (MOST, TRAIN)),
     Foreign("z twice as long", times(1, 2), (MOST, TRAIN)),
-    Foreign("origin at one end", lambda hits: shifted(hits, 0, 1500), (MOST, TRAIN)),
-    Foreign("origin 20 mm along z", lambda hits: shifted(hits, 0, 20), (MOST, TRAIN)),
+    Foreign("origin at one end", lambda hits: shifted(hits, 0, 1500), ("shifted by -1500 mm along z they fit",)),
+    Foreign("origin 20 mm along z", lambda hits: shifted(hits, 0, 20), ("shifted by -20 mm along z they fit",)),
     Foreign("mostly calorimeter", lambda hits: calorimeter(hits, 2), ("(67 %) on no layer", TRAIN)),
     # other units
     Foreign("scale exatrkx", in_scale("exatrkx"), ("(100 %)", "all radii are below 1: is this --scale exatrkx?")),

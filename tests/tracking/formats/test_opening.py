@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from beampipe.errors import ColumnError, ConfigError, FileError, NotFiniteError, UnknownNameError
@@ -261,3 +263,18 @@ def test_hits_keep_their_own_columns(trackml: Path) -> None:
     assert measured.hit_id is not None
     assert measured.hit_id.tolist() == list(range(47))
     assert {"local_key", "time", "var_local0", "global_x"} <= set(measured.extra)
+
+
+@pytest.mark.parametrize("names", [("X", "Y", "Z"), ("R", "Phi", "Z")])
+def test_columns_in_capitals_get_a_hint(names: tuple[str, ...], tmp_path: Path) -> None:
+    path = tmp_path / "hits.parquet"
+    pq.write_table(pa.table({name: [1.0, 2.0] for name in names}), path)
+    expected = "x, y, z" if names[0] == "X" else "r, phi, z"
+    with pytest.raises(ColumnError, match=f"hits.parquet: .*rename {', '.join(names)} to {expected}"):
+        open_events(path)[0]
+
+
+def test_events_in_a_file_of_another_ending_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"x\.txt: got the ending '\.txt', expected \.parquet"):
+        write_events(tmp_path / "x.txt", [])
+    assert not list(tmp_path.iterdir())

@@ -93,6 +93,13 @@ _LENGTHS: Final = ((1, ""), (10, " in cm"), (1000, " in m"))
 """What r and z are multiplied by in another order of the columns, and what that means."""
 
 
+_FARTHEST_SHIFT: Final = 2000
+"""Largest shift along z that is tried [mm]."""
+
+_FEWEST_SHIFTED: Final = 200
+"""Fewest hits of which a shift is tried."""
+
+
 def order_that_fits(windows: Windows, position: Float32[ndarray, "n_hits 3"]) -> str:
     """A hint for somebody whose columns are in another order; empty if no known one brings hits onto the layers.
 
@@ -114,8 +121,18 @@ def what_would_fit(windows: Windows, position: Float32[ndarray, "n_hits 3"]) -> 
     hint = _best(windows, chain(_units(sample), _orders(sample)))
     largest = float(np.abs(sample[:, 0]).max())
     if largest > 3:
+        if not hint and len(sample) >= _FEWEST_SHIFTED:
+            hint = _best(windows, _shifts(sample))
         return hint or "train on your detector (beampipe tracking train), or go on with --force"
     return f"all radii are below {int(largest) + 1}: {hint or 'r and z are expected in mm; see --scale'}"
+
+
+def _shifts(sample: Float32[ndarray, "n 3"]) -> Iterator[_Guess]:
+    """The hits without a shift along z, in steps of 1 mm."""
+    for shift in range(1, _FARTHEST_SHIFT + 1):
+        for z in (shift, -shift):
+            hint = f"shifted by {-z} mm along z they fit: is z = 0 elsewhere in your files?"
+            yield _Guess(sample[:, 0], sample[:, 2] - np.float32(z), hint)
 
 
 def _some(position: Float32[ndarray, "n_hits 3"]) -> Float32[ndarray, "n 3"]:

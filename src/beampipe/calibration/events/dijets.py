@@ -98,12 +98,14 @@ class RunRange(NamedTuple):
 class Dijets:
     """Pairs of leading jets. The pair is ordered by the file's pT: leading first.
 
-    The table also contains events that pass the cuts only in a variation of the jet energy or of the tracking: the cuts
-    on pT and n_trk are applied when histograms are filled.
+    The table also contains all events that a variation of the jet energy or of the tracking could select: the cuts on
+    pT and n_trk are applied when histograms are filled. Its rows therefore do not depend on the variations.
 
     Attributes:
         run: (n,) uint32, number of the run.
         event: (n,) uint64, number of the event.
+        entry: (n,) uint32, index of the event in the range of the file that was read.
+        jet: (n, 2) uint16, index of each jet in its event.
         weight: (n, n_weights) float32, weights of the event, nominal first; ones for data.
         pt: (n, 2) float32, transverse momentum of each jet [GeV].
         eta: (n, 2) float32, pseudorapidity of each jet.
@@ -120,6 +122,8 @@ class Dijets:
 
     run: UInt32[ndarray, " n"]
     event: UInt64[ndarray, " n"]
+    entry: UInt32[ndarray, " n"]
+    jet: UInt16[ndarray, "n 2"]
     weight: Float32[ndarray, "n w"]
     pt: Float32[ndarray, "n 2"]
     eta: Float32[ndarray, "n 2"]
@@ -147,20 +151,21 @@ class Dijets:
         return replace(self, **{item.name: taken(getattr(self, item.name)) for item in fields(self)})
 
 
-_PAIRS: Final = ("pt", "eta", "n_trk", "width", "c1", "label", "region")
+_PAIRS: Final = ("jet", "pt", "eta", "n_trk", "width", "c1", "label", "region")
 _ABOUT: Final = b"beampipe.dijets"
-_VARIED: Final = "n_trk_"
 _SCORE: Final = "score:"
 
 
 def write_dijets(dijets: Dijets, path: Path) -> None:
-    """Write dijet events as Parquet: one row per event; jet columns are lists of two."""
+    """Write dijet events as Parquet, one row per event; jet columns are lists of two.
+
+    Only the nominal weight and n_trk are written: `select.with_variations` reads others from the file of the events.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = {"run": pa.array(dijets.run), "event": pa.array(dijets.event), "weight": as_lists(dijets.weight)}
-    columns |= {name: as_lists(getattr(dijets, name)) for name in _PAIRS}
-    columns |= {_VARIED + name: as_lists(values) for name, values in dijets.varied_n_trk.items()}
+    columns = {"run": pa.array(dijets.run), "event": pa.array(dijets.event), "entry": pa.array(dijets.entry)}
+    columns |= {"weight": as_lists(dijets.weight[:, :1]), **{name: as_lists(getattr(dijets, name)) for name in _PAIRS}}
     columns |= {_SCORE + name: as_lists(values) for name, values in dijets.scores.items()}
     about = {
         "events": dijets.cut_flow.events.tolist(),
@@ -183,18 +188,14 @@ def read_dijets(path: Path) -> Dijets:
     try:
         table = pq.read_table(path, memory_map=True)
         about = json.loads(table.schema.metadata[_ABOUT])
-
-        def with_prefix(prefix: str) -> dict[str, Any]:
-            names = [name for name in table.column_names if name.startswith(prefix)]
-            return {name.removeprefix(prefix): from_lists(table[name]) for name in names}
-
+        scores = [name for name in table.column_names if name.startswith(_SCORE)]
         return Dijets(
             run=table["run"].to_numpy(),
             event=table["event"].to_numpy(),
+            entry=table["entry"].to_numpy(),
             weight=from_lists(table["weight"]),
             **{name: from_lists(table[name]) for name in _PAIRS},
-            varied_n_trk=with_prefix(_VARIED),
-            scores=with_prefix(_SCORE),
+            scores={name.removeprefix(_SCORE): from_lists(table[name]) for name in scores},
             cut_flow=CutFlow(np.array(about["events"], np.int64), np.array(about["weight"], np.int64)),
             ranges=tuple(RunRange(*numbers) for numbers in about["ranges"]),
         )

@@ -17,7 +17,7 @@ from numpy import ndarray
 from beampipe.arrays import Float32, Float64, Int8, Int64, UInt8, UInt16, UInt64
 from beampipe.calibration.config import Bootstrap, DijetSelection, Energy, Regions, Tagger
 from beampipe.calibration.events.dijets import FLAVOURS, CutFlow, Dijets, RunRange, WeightUnits
-from beampipe.calibration.events.histograms import MOST, Axes, Filled, TaggerBins, merge, refuse_overflow
+from beampipe.calibration.events.histograms import MOST, Axes, Filled, FilledColumns, TaggerBins, merge, refuse_overflow
 from beampipe.calibration.events.scores import ScoreKey, Scores
 from beampipe.calibration.events.select import (
     PT_CUTS,
@@ -47,6 +47,9 @@ from beampipe.errors import BeampipeError, InputError
 
 _BLOCK: Final = 4096
 """Number of events that numpy processes at once, to limit memory."""
+
+REPLICAS_PER_BLOCK: Final = 4
+"""Number of replicas whose Poisson numbers come from the same random number of 64 bits."""
 
 
 def histogram_rows(
@@ -224,6 +227,7 @@ class FillSettings:
         bootstrap: number of replicas, and their seed.
         dataset: name of the dataset that the events belong to, for their keys.
         groups: number of jackknife groups of events with separate histograms.
+        first_replica: number of the first replica, a multiple of four; each replica has random numbers of its own.
     """
 
     pt_edges: tuple[float, ...]
@@ -237,6 +241,18 @@ class FillSettings:
     bootstrap: Bootstrap
     dataset: str
     groups: int = 0
+    first_replica: int = 0
+
+    @property
+    def columns(self) -> FilledColumns:
+        """The variations that are filled."""
+        replicas = range(self.first_replica, self.first_replica + self.bootstrap.replicas)
+        return FilledColumns(self.weight_names, self.kinematics, replicas)
+
+    @property
+    def replica_seed(self) -> int:
+        """The seed of the first block of four replicas, 64 bits."""
+        return (self.bootstrap.seed << 32) + self.first_replica // REPLICAS_PER_BLOCK
 
     @property
     def axes(self) -> Axes:
@@ -375,7 +391,7 @@ class _Sums:
         axes, rows = settings.axes, settings.axes.n_rows
         self._settings, n_varied = settings, len(settings.kinematics)
         nothing = CutFlow(np.empty(0, np.int64), np.empty(0, np.int64))
-        self._out = Filled.empty(axes, settings.weight_names, settings.kinematics, settings.bootstrap.replicas, nothing)
+        self._out = Filled.empty(axes, settings.columns, nothing)
         self._sumw, self._varied = self._out.sumw, self._out.varied_sumw
         if settings.groups:
             self._sumw = np.zeros((settings.groups * rows, len(settings.weight_names)), np.int64)
@@ -421,7 +437,7 @@ def _filler_histograms(fill: FillSettings, varied: Sequence[str], scores: Sequen
             for tagger in fill.taggers
         ],
         "dataset": dataset_key(fill.dataset),
-        "seed": fill.bootstrap.seed << 32,
+        "seed": fill.replica_seed,
         "n_groups": max(fill.groups, 1),
         "poisson": POISSON,
     }
@@ -448,7 +464,7 @@ def fill_by_numpy(dijets: Dijets, scores: Scores, settings: FillSettings) -> Fil
 def _fill_by_numpy(dijets: Dijets, scores: Scores, settings: FillSettings) -> Filled:
     axes, units = settings.axes, settings.units
     _refuse_weights(dijets, settings)
-    out = Filled.empty(axes, settings.weight_names, settings.kinematics, settings.bootstrap.replicas, dijets.cut_flow)
+    out = Filled.empty(axes, settings.columns, dijets.cut_flow)
     weight, square = quantise(np.ascontiguousarray(dijets.weight[:, 0]), units)
     cells = _cells(dijets, scores, settings, NOMINAL)
     fill_weights(cells, dijets.weight, units, out.sumw, out.sumw2)
@@ -456,7 +472,7 @@ def _fill_by_numpy(dijets: Dijets, scores: Scores, settings: FillSettings) -> Fi
     fill_single(cells, weight, square, unused[0], unused[1], out.entries)
     if settings.bootstrap.replicas:
         keys = event_keys(dataset_key(settings.dataset), dijets.run, dijets.event)
-        fill_replicas(cells, weight, keys, settings.bootstrap.seed << 32, POISSON, out.replicas)
+        fill_replicas(cells, weight, keys, settings.replica_seed, POISSON, out.replicas)
     entries = np.zeros(axes.n_rows, np.int64)
     for k, name in enumerate(settings.kinematics):
         cells = _cells(dijets, scores, settings, name)

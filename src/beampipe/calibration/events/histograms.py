@@ -141,6 +141,20 @@ class Axes:
         raise UnknownNameError("tagger", tagger, [each.name for each in self.taggers])
 
 
+class FilledColumns(NamedTuple):
+    """The variations of histograms.
+
+    Attributes:
+        weight_names: names of the weights, nominal first.
+        kinematics: names of the variations of jets.
+        replicas: numbers of the bootstrap replicas.
+    """
+
+    weight_names: tuple[str, ...]
+    kinematics: tuple[str, ...]
+    replicas: range
+
+
 @dataclass(frozen=True, eq=False)
 class Filled:
     """Exact histograms of a chunk, or the sum over many chunks.
@@ -160,6 +174,7 @@ class Filled:
         bound: upper bound of the absolute values of all sums.
         groups: (n_groups, n_weights + n_kinematics, n_rows) int64, the sums of `sumw` and `varied_sumw` over the events
             of each group; no groups if they are not configured.
+        first_replica: number of the first replica.
     """
 
     axes: Axes
@@ -174,27 +189,33 @@ class Filled:
     cut_flow: CutFlow
     bound: float = 0.0
     groups: Int64[ndarray, "g c s"] = field(default_factory=lambda: np.zeros((0, 0, 0), np.int64))
+    first_replica: int = 0
 
     @classmethod
-    def empty(
-        cls, axes: Axes, weight_names: Sequence[str], kinematics: Sequence[str], n_replicas: int, cut_flow: CutFlow
-    ) -> Filled:
+    def empty(cls, axes: Axes, columns: FilledColumns, cut_flow: CutFlow) -> Filled:
         """Histograms that are zero everywhere."""
-        rows, weights, varied = axes.n_rows, len(weight_names), len(kinematics)
+        rows, weights, varied, replicas = axes.n_rows, *map(len, columns)
         # One allocation: numpy requests huge pages for large arrays, which are faster to obtain.
         sums = np.zeros((2, rows, weights), np.int64)
         return cls(
             axes=axes,
-            weight_names=tuple(weight_names),
-            kinematics=tuple(kinematics),
+            weight_names=columns.weight_names,
+            kinematics=columns.kinematics,
             sumw=sums[0],
             sumw2=sums[1],
             varied_sumw=np.zeros((varied, rows), np.int64),
             varied_sumw2=np.zeros((varied, rows), np.int64),
-            replicas=np.zeros((rows, n_replicas), np.int64),
+            replicas=np.zeros((rows, replicas), np.int64),
             entries=np.zeros(rows, np.int64),
             cut_flow=cut_flow,
+            first_replica=columns.replicas.start,
         )
+
+    @property
+    def columns(self) -> FilledColumns:
+        """The variations."""
+        replicas = range(self.first_replica, self.first_replica + self.replicas.shape[1])
+        return FilledColumns(self.weight_names, self.kinematics, replicas)
 
     @property
     def n_groups(self) -> int:
@@ -241,7 +262,7 @@ def merge(parts: Iterable[Filled]) -> Filled:
         if total is None:
             total = replace(part, **{name: getattr(part, name).copy() for name in _ROWS_OF})
             continue
-        for name in ("axes", "weight_names", "kinematics", "n_groups"):
+        for name in ("axes", "weight_names", "kinematics", "n_groups", "first_replica"):
             if getattr(part, name) != getattr(total, name):
                 raise InputError(
                     f"merging histograms: got {name} {getattr(part, name)}, expected {getattr(total, name)}"
@@ -255,6 +276,48 @@ def merge(parts: Iterable[Filled]) -> Filled:
     if total is None:
         raise InputError("merging histograms: got none, expected at least one")
     return total
+
+
+def joined(parts: Sequence[Filled], columns: FilledColumns) -> Filled:
+    """Histograms of the same events, of which each part has some of the variations, and all have the nominal ones.
+
+    Args:
+        parts: histograms that together have all variations.
+        columns: variations of the result.
+
+    Raises:
+        InputError: the parts differ in the nominal histograms, or a variation is in none.
+    """
+    first = parts[0]
+    for part in parts[1:]:
+        nominal = ((each.sumw[:, 0], each.sumw2[:, 0], each.entries, each.cut_flow.events) for each in (first, part))
+        if not all(map(np.array_equal, *nominal)):
+            raise InputError("histograms of variations: got different nominal ones, expected those of the same events")
+    if first.columns == columns:
+        return first.bounded()
+    out = Filled.empty(first.axes, columns, first.cut_flow)
+    np.copyto(out.entries, first.entries)
+    weights, jets, replicas = (_places(parts, k, wanted) for k, wanted in enumerate(columns))
+    for k, (part, own) in enumerate(weights):
+        out.sumw[:, k], out.sumw2[:, k] = part.sumw[:, own], part.sumw2[:, own]
+    for k, (part, own) in enumerate(jets):
+        out.varied_sumw[k], out.varied_sumw2[k] = part.varied_sumw[own], part.varied_sumw2[own]
+    for k, (part, own) in enumerate(replicas):
+        out.replicas[:, k] = part.replicas[:, own]
+    if first.n_groups:
+        in_groups = [part.groups[:, own] for part, own in weights]
+        in_groups += [part.groups[:, len(part.weight_names) + own] for part, own in jets]
+        out = replace(out, groups=np.stack(in_groups, axis=1))
+    return out.bounded()
+
+
+def _places(parts: Sequence[Filled], kind: int, wanted: Sequence[object]) -> list[tuple[Filled, int]]:
+    """The part that has each of the wanted columns of a kind, and the index of the column in it."""
+    places = {name: (part, own) for part in parts for own, name in enumerate(part.columns[kind])}
+    lacking = [name for name in wanted if name not in places]
+    if lacking:
+        raise InputError(f"histograms of variations: got none of {lacking[0]}, expected all variations")
+    return [places[name] for name in wanted]
 
 
 def write_filled(filled: Filled, path: Path) -> None:
@@ -275,6 +338,7 @@ def write_filled(filled: Filled, path: Path) -> None:
         "events": filled.cut_flow.events,
         "event_weights": filled.cut_flow.weight,
         "bound": np.array(filled.bound),
+        "first_replica": np.array(filled.first_replica),
     }
     write_arrays(path, arrays)
 
@@ -304,6 +368,7 @@ def read_filled(path: Path) -> Filled:
             kinematics=tuple(arrays["kinematics"].tolist()),
             cut_flow=CutFlow(arrays["events"], arrays["event_weights"]),
             bound=float(arrays["bound"]),
+            first_replica=int(arrays["first_replica"]),
             **whole,
         )
     except (KeyError, ValueError) as error:

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -188,7 +189,11 @@ class Scores:
 
 
 def predict(
-    dijets: Dijets, taggers: Sequence[tuple[Tagger, ScoreJets]], variations: Sequence[str], energy: Energy
+    dijets: Dijets,
+    taggers: Sequence[tuple[Tagger, ScoreJets]],
+    variations: Sequence[str],
+    energy: Energy,
+    stored: Mapping[ScoreKey, Float32[ndarray, "n 2"]] = MappingProxyType({}),
 ) -> Scores:
     """Score all jets, and again those that a variation changes. Scores from the files are not changed.
 
@@ -197,26 +202,30 @@ def predict(
         taggers: each boosted tagger with the function that scores.
         variations: names of the variations of jets, beside the nominal one.
         energy: number of nuisance parameters of the jet energy.
+        stored: scores that were computed before.
 
     Raises:
         InputError: a score is not a finite number.
     """
-    nominal = kinematics_of(NOMINAL, dijets, energy)
+    nominal, names = kinematics_of(NOMINAL, dijets, energy), (NOMINAL, *variations)
     out: dict[ScoreKey, Float32[ndarray, "n 2"]] = {
-        ScoreKey(tagger, name): values for tagger, values in dijets.scores.items() for name in (NOMINAL, *variations)
+        ScoreKey(tagger, name): values for tagger, values in dijets.scores.items() for name in names
     }
-    for tagger, score in taggers:
-        every = np.nonzero(np.ones(dijets.pt.shape, bool))
-        out[ScoreKey(tagger.name, NOMINAL)] = _finite(tagger, score(features_of(dijets, nominal, every))).reshape(-1, 2)
-    for name in variations:
+    keys = [ScoreKey(tagger.name, name) for tagger, _ in taggers for name in names]
+    out |= {key: stored[key] for key in keys if key in stored}
+    for name in names:
+        missing = [each for each in taggers if ScoreKey(each[0].name, name) not in out]
+        if not missing:
+            continue
         varied = kinematics_of(name, dijets, energy)
-        where = tuple(changed_jets(varied, nominal))
+        where = tuple(np.nonzero(np.ones(dijets.pt.shape, bool)) if name == NOMINAL else changed_jets(varied, nominal))
         features = features_of(dijets, varied, where)
-        for tagger, score in taggers:
-            scores = out[ScoreKey(tagger.name, NOMINAL)].copy()
+        for tagger, score in missing:
+            unchanged = out.get(ScoreKey(tagger.name, NOMINAL))
+            scores = np.empty(dijets.pt.shape, np.float32) if unchanged is None else unchanged.copy()
             scores[where] = _finite(tagger, score(features))
             out[ScoreKey(tagger.name, name)] = scores
-    return Scores(out)
+    return Scores({key: out[key] for key in sorted(out)})
 
 
 def _finite(tagger: Tagger, scores: Float32[ndarray, " m"]) -> Float32[ndarray, " m"]:

@@ -79,7 +79,6 @@ class PairColumns(NamedTuple):
         eta: (m, 2) float32, pseudorapidity of each jet.
         clean: (m, 2) bool, whether each jet passes jet cleaning.
         n_trk: (m, 2) uint16, number of tracks of each jet.
-        most_trk: (m, 2) uint16, the largest `n_trk` of all variations.
         flavour: (m, 2) int8, negative where the jet has no label; empty if labels are not required.
     """
 
@@ -87,7 +86,6 @@ class PairColumns(NamedTuple):
     eta: Any
     clean: Any
     n_trk: Any
-    most_trk: Any
     flavour: Any
 
 
@@ -189,7 +187,7 @@ def choose_pairs(
     last = np.where(trigger, _TRIGGER, _ALL)
     last[entries] = np.select([~passed for _, passed in answers], [before for before, _ in answers], _WEIGHT)
     near = pt_cuts_passed(high * (1 - margin), low * (1 + margin), cuts) == PT_CUTS
-    chosen = clean & labelled & inside & light & enough_tracks(pairs.most_trk[:, 0], pairs.most_trk[:, 1], cuts) & near
+    chosen = clean & labelled & inside & light & near
     events, sums = np.zeros(_N_CUTS, np.int64), np.zeros(_N_CUTS, np.int64)
     np.add.at(events, last, 1)
     np.add.at(sums, last, round_to_units(weight.astype(np.float64) * scale))
@@ -228,6 +226,11 @@ class SelectSettings:
     layout: Layout = BEAMPIPE
     max_weight: float = 0.0
 
+    @property
+    def nominal(self) -> SelectSettings:
+        """The settings without variations, which alone determine the selected events."""
+        return replace(self, weights=(0,), varied=())
+
 
 class RefusedError(BeampipeError):
     """The compiled filler met an invalid or implausible event; `select_by_numpy` then decides and reports why."""
@@ -252,6 +255,36 @@ def select(path: Path, start: int, stop: int, settings: SelectSettings) -> Dijet
         with suppress(BeampipeError), open_source(path, settings.layout, start, stop) as source:
             return run_filler(source, settings, with_table=True).dijets
     return select_by_numpy(path, start, stop, settings)
+
+
+def with_variations(dijets: Dijets, path: Path, start: int, stop: int, settings: SelectSettings) -> Dijets:
+    """A table of `select` with the weights and the numbers of tracks of variations; only their branches are read.
+
+    Args:
+        dijets: the table, with the nominal weight.
+        path: ROOT file that its events are from.
+        start: first entry of its range.
+        stop: one past the last entry of its range.
+        settings: weights and variations of n_trk to add.
+
+    Raises:
+        FileError: a branch cannot be read, or a weight is not finite.
+    """
+    if settings == settings.nominal:
+        return dijets
+    with open_source(path, settings.layout, start, stop) as source:
+        weight, varied = dijets.weight, {}
+        if len(settings.weights) > 1:
+            weight = _read_weights(source, settings.weights)[dijets.entry]
+            _refuse_weights(source, weight, settings.weights, dijets.entry.astype(np.int64))
+        for name in settings.varied:
+            column = VARIED_N_TRK[name]
+            counts, numbers = source.whole_column(column)
+            if (dijets.jet >= counts[dijets.entry][:, None]).any():
+                raise branch_error(path, _branch(source, column), "got fewer jets than in other columns of jets")
+            first = np.cumsum(counts) - counts
+            varied[name] = source.converted(column, numbers[first[dijets.entry][:, None] + dijets.jet])
+        return replace(dijets, weight=weight, varied_n_trk=varied)
 
 
 class FilledEvents(NamedTuple):
@@ -401,11 +434,10 @@ def select_by_numpy(path: Path, start: int, stop: int, settings: SelectSettings,
         for name, values in (("jet_pt", jets.pt), ("jet_eta", eta)):  # comparisons with NaN would drop them silently
             _refuse_not_finite(path, start, _branch(source, name), values, jets.events)
         varied = {name: jets.take(VARIED_N_TRK[name]) for name in settings.varied}
-        most = np.maximum.reduce([n_trk, *varied.values()]) if varied else n_trk
         cuts, scale = settings.selection, settings.units.scale
         flavour = _flavours_of(jets, cuts.min_subleading_pt) if settings.labelled else np.empty((0, 2), np.int8)
         _refuse_unlikely(source, "jet_pt", pt_complaint(jets.pt[:, 0], settings.layout))
-        pairs = PairColumns(jets.pt, eta, clean, n_trk, most, flavour)
+        pairs = PairColumns(jets.pt, eta, clean, n_trk, flavour)
         rows, counts, sums = choose_pairs(
             trigger, nominal, jets.events, pairs, cuts, settings.max_weight or inf, LARGEST_SHIFT, scale
         )
@@ -419,6 +451,8 @@ def select_by_numpy(path: Path, start: int, stop: int, settings: SelectSettings,
         return Dijets(
             run=run[chosen.events],
             event=event[chosen.events],
+            entry=chosen.events.astype(np.uint32),
+            jet=(chosen.places - chosen.first[chosen.events][:, None]).astype(np.uint16),
             weight=kept,
             pt=chosen.pt,
             eta=chosen_eta,

@@ -8,16 +8,25 @@ from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from beampipe.calibration.config import Configuration, Tagger
 from beampipe.calibration.events.dijets import Dijets, RunRange, read_dijets, write_dijets
 from beampipe.calibration.events.fill import FilledChunk, fill_file, fill_table
-from beampipe.calibration.events.histograms import merge, read_filled, write_filled
-from beampipe.calibration.events.scores import ScoreJets, Scores, predict, read_scores, score_function, write_scores
-from beampipe.calibration.events.select import select
+from beampipe.calibration.events.histograms import Filled, FilledColumns, joined, merge, read_filled, write_filled
+from beampipe.calibration.events.scores import (
+    ScoreJets,
+    ScoreKey,
+    Scores,
+    predict,
+    read_scores,
+    score_function,
+    write_scores,
+)
+from beampipe.calibration.events.select import SelectSettings, select, with_variations
+from beampipe.calibration.events.variations import NOMINAL
 from beampipe.calibration.jet_changes import function_digest
 from beampipe.calibration.ntuple.bookkeeping import Bookkeeping
 from beampipe.calibration.ntuple.columns import open_source
@@ -26,14 +35,16 @@ from beampipe.calibration.tasks.plan import (
     Chunk,
     Plan,
     chunks_of,
+    merge_recipe,
     models_of,
     ranges_of,
     refuse_same_dataset,
     settings_of,
 )
 from beampipe.calibration.tasks.runtime import Workers, Workspace, run_leased
+from beampipe.calibration.tasks.variation_sets import NOMINAL_ALONE, Cover, VariationSets
 from beampipe.errors import ConfigError, FileError, WorkflowError
-from beampipe.workflow import FileDigests, Recipe, Store, Task
+from beampipe.workflow import FileDigests, Input, Recipe, Store, Task
 
 
 def run_chunks(store: Store, workers: Workers, chunks: Iterable[Chunk], until: str) -> None:
@@ -48,40 +59,71 @@ def run_chunks(store: Store, workers: Workers, chunks: Iterable[Chunk], until: s
     Raises:
         WorkflowError: some chunks failed, after all others were done.
     """
-    workers.run(until, [chunk_task(store, chunk, until) for chunk in chunks if chunk.lacks(until, store)])
+    sets = VariationSets(store)
+    parts = [part for chunk in chunks if (part := missing_part(store, sets, chunk, until)) is not None]
+    workers.run(until, [chunk_task(store, part, until) for part in parts])
+
+
+def missing_part(store: Store, sets: VariationSets, chunk: Chunk, until: str) -> Chunk | None:
+    """The chunk with the variations that the store lacks; None if it lacks none.
+
+    Args:
+        store: store of the artifacts.
+        sets: the sets of variations in the store; the set of the returned chunk is added.
+        chunk: chunk to work on.
+        until: the last stage: select, predict or fill.
+    """
+    if until == "select" or (until == "predict" and not chunk.models):
+        return None if store.find(chunk.select) is not None else chunk
+    missing = stored_parts(store, sets, chunk, until).missing
+    if not missing:
+        return None
+    part = chunk.only(missing)
+    sets.add(part.variations)
+    return part
+
+
+def stored_parts(store: Store, sets: VariationSets, chunk: Chunk, stage: str = "fill") -> Cover:
+    """The sets of variations whose histograms of a chunk are in the store, or whose scores are, for stage `predict`."""
+    if stage == "fill":
+        return sets.cover(chunk.variations, lambda each: store.find(chunk.fill_of(each)))
+    scored = frozenset(each for each in chunk.variations if each.kind in ("nominal", "jets"))
+    return sets.cover(scored, lambda each: store.find(chunk.predict_of(each)))
 
 
 def chunk_task(store: Store, chunk: Chunk, until: str) -> Task[None]:
-    """The task that makes the missing artifacts of a chunk; a lease on its selection excludes other runs."""
-    return Task(chunk.label, run_leased, (store, chunk.recipes.select, run_chunk, store, chunk, until))
+    """The task that makes the artifacts of a chunk; a lease on its selection excludes other runs."""
+    return Task(chunk.label, run_leased, (store, chunk.select, run_chunk, store, chunk, until))
 
 
 def run_chunk(store: Store, chunk: Chunk, until: str) -> None:
-    """Make the missing artifacts of a chunk.
+    """Make the artifacts of a chunk.
 
     Args:
         store: store of the artifacts.
         chunk: chunk to work on.
         until: the last stage: select, predict or fill. The first two keep their tables.
     """
-    recipe = chunk.recipes.fill
+    recipe = chunk.fill
     if until != "fill":
-        dijets = _dijets(store, chunk, keep=True)
+        settings = chunk.settings.select
+        dijets = _dijets(store, chunk, settings.nominal if until == "select" else settings, keep=True)
         if until == "predict":
             _scores(store, chunk, dijets, keep=True)
     elif store.load(recipe) is None:
         if store.log is not None:
             store.log.write("start", stage="fill", key=recipe.key, label=recipe.label, path=chunk.fill_path.kind)
-        made = _filled(store, chunk)
+        made, inputs = _filled(store, chunk)
         if made.refusal and store.log is not None:
             store.log.write("numpy", stage="fill", key=recipe.key, label=recipe.label, reason=made.refusal)
         notes = {"ranges": made.ranges, "events": made.n_selected}
-        store.write(recipe, ".npz", partial(write_filled, made.filled), notes=notes)
+        store.write(recipe, ".npz", partial(write_filled, made.filled), notes=notes, inputs=inputs)
 
 
-def _filled(store: Store, chunk: Chunk) -> FilledChunk:
-    """The histograms: in one pass over the file, or from the table of selected events."""
-    recipe, settings = chunk.recipes.select, chunk.settings
+def _filled(store: Store, chunk: Chunk) -> tuple[FilledChunk, list[Input]]:
+    """The histograms, in one pass over the file or from the table of selected events; and what they were made from."""
+    recipe, settings = chunk.select, chunk.settings
+    inputs = [Input("dijets", recipe.key, recipe.label)]
     if chunk.fill_path.kind == "one pass" and store.find(recipe) is None:
         began = perf_counter()
         made = fill_file(
@@ -91,20 +133,24 @@ def _filled(store: Store, chunk: Chunk) -> FilledChunk:
         if made.dijets is not None:
             seconds = perf_counter() - began
             store.write(recipe, ".parquet", partial(write_dijets, made.dijets), seconds=seconds)
-        return made
-    dijets = _dijets(store, chunk, keep=chunk.keep_tables)
-    scores = _scores(store, chunk, dijets, keep=chunk.keep_tables)
-    return FilledChunk(fill_table(dijets, scores, settings.fill), dijets.ranges, len(dijets))
+        return made, inputs
+    dijets = _dijets(store, chunk, settings.select, keep=chunk.keep_tables)
+    scores, made_from = _scores(store, chunk, dijets, keep=chunk.keep_tables)
+    inputs += [Input("scores", each.key, each.label) for each in made_from]
+    return FilledChunk(fill_table(dijets, scores, settings.fill), dijets.ranges, len(dijets)), inputs
 
 
-def _dijets(store: Store, chunk: Chunk, *, keep: bool) -> Dijets:
-    """The table of dijet events, from the store or from the file."""
-    recipe = chunk.recipes.select
+def _dijets(store: Store, chunk: Chunk, settings: SelectSettings, *, keep: bool) -> Dijets:
+    """The table of dijet events, from the store or from the file; columns of variations come from the file."""
+    recipe = chunk.select
     path = store.load(recipe)
     if path is not None:
-        return read_dijets(path)
+        dijets = with_variations(read_dijets(path), chunk.path, chunk.start, chunk.stop, settings)
+        if settings != settings.nominal:
+            _refuse_change(chunk)
+        return dijets
     began = perf_counter()
-    dijets = select(chunk.path, chunk.start, chunk.stop, chunk.settings.select)
+    dijets = select(chunk.path, chunk.start, chunk.stop, settings)
     _refuse_change(chunk)
     if keep:
         store.write(recipe, ".parquet", partial(write_dijets, dijets), seconds=perf_counter() - began)
@@ -123,22 +169,31 @@ def _refuse_change(chunk: Chunk) -> None:
         )
 
 
-def _scores(store: Store, chunk: Chunk, dijets: Dijets, *, keep: bool) -> Scores:
-    """The scores of the boosted taggers, from the store or from their models; none if no tagger is boosted."""
-    recipe, settings = chunk.recipes.predict, chunk.settings.fill
+def _scores(store: Store, chunk: Chunk, dijets: Dijets, *, keep: bool) -> tuple[Scores, list[Recipe]]:
+    """Scores of the boosted taggers, from the store or from their models; and the recipes of what the store had."""
+    recipe, settings = chunk.predict, chunk.settings.fill
     if recipe is None:
-        return Scores()
-    path = store.load(recipe)
-    if path is not None:
-        return read_scores(path)
-    models = {each.name: each.key for each in recipe.inputs}
-    boosted = [tagger for tagger in settings.taggers if tagger.boosted and not tagger.in_files]
-    with_functions = [(tagger, _score_function(tagger, models[tagger.name])) for tagger in boosted]
+        return Scores(), []
+    boosted = [tagger for tagger in settings.taggers if tagger.boosted]
+    wanted = {ScoreKey(tagger.name, name) for tagger in boosted for name in (NOMINAL, *settings.kinematics)}
+    stored: dict[ScoreKey, Any] = {}
+    made_from = []
+    for each in [recipe, *map(chunk.predict_of, VariationSets(store).ranked(chunk.variations))]:
+        if wanted <= stored.keys() or (path := store.load(each)) is None:
+            continue
+        stored |= read_scores(path).by_name
+        made_from.append(each)
+    if wanted <= stored.keys():
+        return Scores({key: stored[key] for key in wanted}), made_from
+    models = {each.name: each.key for each in chunk.models}
+    with_functions = [
+        (tagger, _score_function(tagger, models[tagger.name])) for tagger in boosted if not tagger.in_files
+    ]
     began = perf_counter()
-    scores = predict(dijets, with_functions, settings.kinematics, settings.energy)
+    scores = predict(dijets, with_functions, settings.kinematics, settings.energy, stored)
     if keep:
         store.write(recipe, ".parquet", partial(write_scores, scores), seconds=perf_counter() - began)
-    return scores
+    return scores, [*made_from, recipe]
 
 
 @cache
@@ -180,6 +235,8 @@ def digest_files(
     models = models_of(configuration)
     with_digests = dict(files)
 
+    sets = VariationSets(space.store)
+
     def follow(task: Task[Any], digest: str | None) -> Iterable[Task[Any]]:
         file = new.get(task.label)
         if file is None or digest is None:
@@ -190,7 +247,8 @@ def digest_files(
         name, number = samples[file.path], file.facts.slice
         of_slice = next(each for each in books[name].slices if each.number == number)
         chunks = chunks_of(configuration, file, settings[name].of_slice(of_slice), models)
-        return [chunk_task(space.store, chunk, until) for chunk in chunks if chunk.lacks(until, space.store)]
+        parts = (missing_part(space.store, sets, chunk, until) for chunk in chunks)
+        return [chunk_task(space.store, part, until) for part in parts if part is not None]
 
     digests = FileDigests(space.digests)
     tasks = [Task(label, digests.of, (file.path, file.stamp)) for label, file in new.items()]
@@ -199,8 +257,24 @@ def digest_files(
     return with_digests
 
 
+class _SliceWork(NamedTuple):
+    """How the sum of a slice is made.
+
+    Attributes:
+        recipe: its recipe.
+        columns: all its variations.
+        sums: sums in the store that have some of the variations.
+        chunks: the chunks with the other variations; none if the sums have all.
+    """
+
+    recipe: Recipe
+    columns: FilledColumns
+    sums: tuple[Recipe, ...]
+    chunks: tuple[Chunk, ...]
+
+
 def fill_and_merge(store: Store, workers: Workers, plan: Plan) -> None:
-    """Stage 3: fill all chunks of the slices that are not merged yet, then merge them.
+    """Stage 3: fill what the sums of the slices lack, for all chunks, then merge it.
 
     Raises:
         WorkflowError: chunks failed; all others are done and kept.
@@ -209,45 +283,90 @@ def fill_and_merge(store: Store, workers: Workers, plan: Plan) -> None:
     merged = [recipe for sample in plan.samples.values() for recipe in sample.merged.values()]
     if all(store.find(recipe) is not None for recipe in (*merged, plan.reweight, plan.extract, plan.factors)):
         return  # no event will be read, so nothing needs to be verified
-    slices = [
-        (name, recipe, sample.parts[number])
-        for name, sample in plan.samples.items()
-        for number, recipe in sample.merged.items()
-        if store.load(recipe) is None
-    ]
-    wanted = {part.key for _, _, parts in slices for part in parts}
-    chunks = [chunk for chunk in plan.chunks if chunk.recipes.fill.key in wanted]
-    run_chunks(store, workers, chunks, "fill")
-    for name in dict.fromkeys(name for name, _, _ in slices):
-        _refuse_shared_events(store, plan.samples[name].chunks)
-    tasks = [
-        Task(recipe.label, run_leased, (store, recipe, _merge_slice, store, recipe, parts))
-        for _, recipe, parts in slices
-    ]
+    sets = VariationSets(store)
+    work: list[_SliceWork] = []
+    samples: list[list[Chunk]] = []
+    for sample in plan.samples.values():
+        lacking = {number: recipe for number, recipe in sample.merged.items() if store.load(recipe) is None}
+        slices = {number: _slice_work(store, sets, sample.slices[number], each) for number, each in lacking.items()}
+        work += slices.values()
+        if any(each.chunks for each in slices.values()):
+            # The numbers of all events of the sample are compared, also of slices whose sums have all.
+            to_fill = {number: each.chunks for number, each in slices.items() if each.chunks}
+            samples.append(
+                [
+                    chunk
+                    for number, chunks in sample.slices.items()
+                    for chunk in to_fill.get(number) or [each.only(NOMINAL_ALONE) for each in chunks]
+                ]
+            )
+    fills = {chunk.fill.key: chunk for chunks in samples for chunk in chunks}
+    run_chunks(store, workers, fills.values(), "fill")
+    for chunks in samples:
+        _refuse_shared_events(store, chunks)
     while True:
+        sets = VariationSets(store)
         try:
-            workers.run("merge", tasks)
+            workers.run("merge", [_merge_task(store, sets, each) for each in work])
             return
         except WorkflowError:
             # A damaged histogram is renamed by its reader, and is then missing.
-            if not any(chunk.lacks("fill", store) for chunk in chunks):
+            if not any(stored_parts(store, sets, chunk).missing for chunk in fills.values()):
                 raise
-            run_chunks(store, workers, chunks, "fill")
+            run_chunks(store, workers, fills.values(), "fill")
 
 
-def _merge_slice(store: Store, recipe: Recipe, parts: tuple[Recipe, ...]) -> None:
-    """The task that adds up the histograms of one slice."""
-    if store.load(recipe) is None:
-        store.write(
-            recipe, ".npz", lambda path: write_filled(merge(read_filled(store.require(part)) for part in parts), path)
-        )
+def _slice_work(store: Store, sets: VariationSets, chunks: Sequence[Chunk], recipe: Recipe) -> _SliceWork:
+    """How to make the sum of a slice, given its chunks and its recipe."""
+    wanted = chunks[0].variations
+    cover = sets.cover(wanted, lambda each: store.load(merge_recipe(chunks, each)))
+    sets.add(wanted)
+    sums = tuple(merge_recipe(chunks, each, recipe.label) for each in cover.parts)
+    lacking = tuple(chunk.only(cover.missing) for chunk in chunks) if cover.missing else ()
+    return _SliceWork(recipe, chunks[0].settings.fill.columns, sums, lacking)
+
+
+def _merge_task(store: Store, sets: VariationSets, work: _SliceWork) -> Task[None]:
+    """The task that makes the sum of a slice."""
+    fills = [[chunk.fill_of(each) for each in stored_parts(store, sets, chunk).parts] for chunk in work.chunks]
+    columns = work.chunks[0].settings.fill.columns if fills else work.columns
+    call = (store, work.recipe, _merge_slice, store, work.recipe, work.columns, work.sums, columns, fills)
+    return Task(work.recipe.label, run_leased, call)
+
+
+def _merge_slice(
+    store: Store,
+    recipe: Recipe,
+    wanted: FilledColumns,
+    sums: Sequence[Recipe],
+    columns: FilledColumns,
+    fills: Sequence[Sequence[Recipe]],
+) -> None:
+    """Add the histograms of the chunks of a slice, and take the other variations from sums in the store."""
+    if store.load(recipe) is not None:
+        return
+
+    def read(recipes: Iterable[Recipe]) -> list[Filled]:
+        return [read_filled(store.require(each)) for each in recipes]
+
+    def make(path: Path) -> None:
+        parts = read(sums)
+        if fills:
+            parts.append(merge(joined(read(recipes), columns) for recipes in fills))
+        write_filled(joined(parts, wanted), path)
+
+    inputs = [Input("sums", each.key, each.label) for each in sums]
+    inputs += [Input("histograms", each.key, each.label) for recipes in fills for each in recipes]
+    store.write(recipe, ".npz", make, inputs=inputs)
 
 
 def _refuse_shared_events(store: Store, chunks: Sequence[Chunk]) -> None:
     """Raise an error if an event is in two chunks. Only chunks with overlapping event numbers are read again."""
     by_run: dict[int, list[tuple[RunRange, Chunk]]] = defaultdict(list)
+    sets = VariationSets(store)
     for chunk in chunks:
-        for numbers in store.about(chunk.recipes.fill.key)["notes"]["ranges"]:
+        filled = chunk.fill_of(stored_parts(store, sets, chunk).parts[0])
+        for numbers in store.about(filled.key)["notes"]["ranges"]:
             span = RunRange(*numbers)
             by_run[span.run].append((span, chunk))
     suspects = {(chunk.path, chunk.start): chunk for spans in by_run.values() for chunk in _overlapping(spans)}

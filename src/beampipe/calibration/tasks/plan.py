@@ -4,31 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from itertools import pairwise
 from math import isfinite
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from beampipe.calibration.config import Bootstrap, Configuration, InputSample
 from beampipe.calibration.events.dijets import WeightUnits
-from beampipe.calibration.events.fill import FillPath, FillSettings
+from beampipe.calibration.events.fill import REPLICAS_PER_BLOCK, FillPath, FillSettings
 from beampipe.calibration.events.scores import model_bytes
 from beampipe.calibration.events.select import SelectSettings
 from beampipe.calibration.events.variations import (
     UNVARIED,
     Variation,
+    energy_shifts,
+    eta_nodes,
     known_jet_variations,
     matching,
     matching_or_error,
 )
 from beampipe.calibration.jet_changes import function_digest
+from beampipe.calibration.method.extractions import extraction_digest
 from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, SliceFactors
 from beampipe.calibration.tasks.inspection import InspectedFile, InspectedSample
 from beampipe.calibration.tasks.runtime import stage_code
+from beampipe.calibration.tasks.variation_sets import NOMINAL_ALONE, VariationKey, VariationSet, in_short
 from beampipe.errors import ConfigError, FileError
 from beampipe.notebook import Shown
-from beampipe.workflow import FileStamp, Input, Recipe, Store
+from beampipe.workflow import FileStamp, Input, Recipe, digest_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,23 +45,26 @@ class SamplePlan:
         bookkeeping: combined bookkeeping of all files of the sample.
         books: recipe of the artifact that holds `bookkeeping`.
         facts: recipes of the inspection of each file.
-        chunks: chunks of all its files.
-        merged: recipe of the sum over the chunks, by slice; slices without events have none.
-        parts: recipes of the summed histograms, by slice.
+        slices: chunks of all its files, by slice; slices without events have none.
+        merged: recipe of the sum over the chunks, by slice.
     """
 
     sample: InputSample
     bookkeeping: Bookkeeping
     books: Recipe
     facts: tuple[Recipe, ...]
-    chunks: tuple[Chunk, ...]
+    slices: Mapping[int, tuple[Chunk, ...]]
     merged: Mapping[int, Recipe]
-    parts: Mapping[int, tuple[Recipe, ...]]
 
     def __repr__(self) -> str:
         """Name and kind of the sample, and the numbers of its files and chunks."""
         name, kind, files = self.sample.name, self.sample.kind, len(self.sample.files)
         return f"SamplePlan(sample: {name}, kind: {kind}, files: {files}, chunks: {len(self.chunks)})"
+
+    @cached_property
+    def chunks(self) -> tuple[Chunk, ...]:
+        """The chunks of all slices."""
+        return tuple(chunk for chunks in self.slices.values() for chunk in chunks)
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -114,7 +122,7 @@ def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSam
         inspected: the samples in use, with their inspected files.
 
     Raises:
-        UnknownNameError: a pattern of a systematic matches no weight or variation.
+        UnknownNameError: a pattern of a systematic matches no weight or variation, or there is no such extraction.
     """
     models = models_of(configuration)
     samples = {
@@ -132,10 +140,12 @@ def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSam
         order["variations"] = cases
     reweight = Recipe("reweight", stage_code("reweight"), order, inputs, "reweighting factors")
     cuts = {tagger.name: tagger.cut for tagger in configuration.taggers if tagger.cut != "at_least"}
+    digest = extraction_digest(configuration.extraction)
+    extraction = {"extraction": (configuration.extraction, digest)} if digest else {}
     extract = Recipe(
         "extract",
         stage_code("extract"),
-        {**order, "working_points": configuration.working_points, **({"cuts": cuts} if cuts else {})},
+        {**order, "working_points": configuration.working_points, **({"cuts": cuts} if cuts else {}), **extraction},
         (Input("reweight", reweight.key, reweight.label), *inputs, *samples[configuration.data].inputs),
         "efficiencies",
     )
@@ -227,22 +237,29 @@ def _sample_plan(
         settings = ChunkSettings(
             to_select, to_fill, function_digest(layout.function, layout.files_of_changes), variation.name
         )
-    chunks: list[Chunk] = []
-    parts: dict[int, list[Recipe]] = {}
+    slices: dict[int, tuple[Chunk, ...]] = {}
     for file in inspected.files:
-        of_file = chunks_of(configuration, file, settings.of_slice(by_slice[file.facts.slice]), models)
-        chunks += of_file
+        number = file.facts.slice
+        of_file = chunks_of(configuration, file, settings.of_slice(by_slice[number]), models)
         if of_file:
-            parts.setdefault(file.facts.slice, []).extend(chunk.recipes.fill for chunk in of_file)
-    if not chunks:
+            slices[number] = slices.get(number, ()) + tuple(of_file)
+    if not slices:
         raise FileError(f"sample {sample.name}: got no event in any file, expected some")
-    merged = {}
-    for number, summed in parts.items():
-        inputs = tuple(Input("histograms", part.key, part.label) for part in summed)
-        merged[number] = Recipe("merge", stage_code("merge"), None, inputs, f"{sample.name}, slice {number}")
+    merged = {
+        number: merge_recipe(chunks, chunks[0].variations, f"{sample.name}, slice {number}")
+        for number, chunks in slices.items()
+    }
     facts = tuple(file.recipe for file in inspected.files)
-    recipes = {number: tuple(summed) for number, summed in parts.items()}
-    return SamplePlan(sample, bookkeeping, inspected.books, facts, tuple(chunks), merged, recipes)
+    return SamplePlan(sample, bookkeeping, inspected.books, facts, slices, merged)
+
+
+def merge_recipe(chunks: Sequence[Chunk], variations: VariationSet, label: str = "") -> Recipe:
+    """The recipe of the sum over the chunks of a slice, for a set of variations."""
+    made_by = [chunks[0].fill_of(variations), *([chunks[0].predict_of(variations)] if chunks[0].models else [])]
+    histograms = digest_of([(each.code, each.parameters) for each in made_by])
+    inputs = tuple(Input("dijets", chunk.select.key, chunk.select.label) for chunk in chunks)
+    parameters = {"histograms": histograms}
+    return Recipe("merge", stage_code("merge"), parameters, (*inputs, *chunks[0].models), label)
 
 
 class ChunkSettings(NamedTuple):
@@ -259,6 +276,42 @@ class ChunkSettings(NamedTuple):
     fill: FillSettings
     functions: str = ""
     variation: str = ""
+
+    @property
+    def variations(self) -> VariationSet:
+        """All variations that are filled."""
+        fill, energy = self.fill, self.fill.energy
+        points = {"jes": eta_nodes(energy), "jer": energy.resolution}
+        of_energy = {shift.name: points[shift.kind] for shift in energy_shifts(energy)}
+        weights = zip(fill.weight_names[1:], self.select.weights[1:], strict=True)
+        return NOMINAL_ALONE.union(
+            (VariationKey("weight", *weight) for weight in weights),
+            (VariationKey("jets", name, of_energy.get(name, 0)) for name in fill.kinematics),
+            (VariationKey("replica", str(fill.bootstrap.seed), number) for number in fill.columns.replicas),
+        )
+
+    def only(self, variations: VariationSet) -> ChunkSettings:
+        """The settings for some of the variations, and for whole blocks of replicas."""
+        weights = {each.number for each in variations if each.kind == "weight"}
+        jets = {each.name for each in variations if each.kind == "jets"}
+        blocks = [each.number // REPLICAS_PER_BLOCK for each in variations if each.kind == "replica"]
+        first, last = (min(blocks), max(blocks) + 1) if blocks else (0, 0)
+        of_weights = zip(self.select.weights, self.fill.weight_names, strict=True)
+        kept = [(index, name) for index, name in of_weights if index == self.select.weights[0] or index in weights]
+        return self._replace(
+            select=replace(
+                self.select,
+                weights=tuple(index for index, _ in kept),
+                varied=tuple(name for name in self.select.varied if name in jets),
+            ),
+            fill=replace(
+                self.fill,
+                weight_names=tuple(name for _, name in kept),
+                kinematics=tuple(name for name in self.fill.kinematics if name in jets),
+                bootstrap=replace(self.fill.bootstrap, replicas=(last - first) * REPLICAS_PER_BLOCK),
+                first_replica=first * REPLICAS_PER_BLOCK,
+            ),
+        )
 
     def of_slice(self, slice_factors: SliceFactors) -> ChunkSettings:
         """The settings for a slice, whose weights have a scale of their own."""
@@ -325,42 +378,22 @@ def chunks_of(
         settings: settings of its sample.
         models: models of the boosted taggers.
     """
+    code = {stage: stage_code(stage) for stage in ("select", "fill", *(["predict"] if models else []))}
     return [
         Chunk(
             file.path,
             start,
             stop,
             settings,
-            _chunk_recipes(file, start, stop, settings, models),
+            Input("file", file.digest, str(file.path)),
+            tuple(models),
+            code,
             configuration.keep_tables,
             FillPath.of(settings.fill),
             file.stamp,
         )
         for start, stop in ranges_of(file, configuration.chunk_events, settings.variation)
     ]
-
-
-def _chunk_recipes(
-    file: InspectedFile, start: int, stop: int, settings: ChunkSettings, models: Sequence[Input]
-) -> ChunkRecipes:
-    """The recipes of the artifacts of a range of events of a file."""
-    to_select, to_fill = settings.select, settings.fill
-    label = f"{file.path}[{start}:{stop}]"
-    parameters: dict[str, object] = {"start": start, "stop": stop, "settings": to_select}
-    if settings.functions:
-        parameters["functions"] = settings.functions
-    source = Input("file", file.digest, str(file.path))
-    selected = Recipe("select", stage_code("select"), parameters, (source,), label)
-    inputs = [Input("dijets", selected.key, label)]
-    scored = None
-    if models:
-        parameters = {"kinematics": to_fill.kinematics, "energy": to_fill.energy}
-        scored = Recipe("predict", stage_code("predict"), parameters, (*inputs, *models), label)
-        inputs.append(Input("scores", scored.key, label))
-    # The path of a model does not matter, only its contents, which are in the key of the scores.
-    parameters = {**vars(to_fill), "taggers": [tagger.axis for tagger in to_fill.taggers]}
-    filled = Recipe("fill", stage_code("fill"), parameters, tuple(inputs), label)
-    return ChunkRecipes(selected, scored, filled)
 
 
 def ranges_of(file: InspectedFile, size: int, variation: str = "") -> list[tuple[int, int]]:
@@ -387,35 +420,22 @@ def _split(start: int, stop: int, size: int) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-class ChunkRecipes(NamedTuple):
-    """Recipes of the artifacts of a chunk.
-
-    Attributes:
-        select: recipe of the table of dijet events.
-        predict: recipe of the scores; None if no tagger is boosted.
-        fill: recipe of the histograms.
-    """
-
-    select: Recipe
-    predict: Recipe | None
-    fill: Recipe
-
-    def of(self, stage: str) -> Recipe:
-        """The final artifact of a stage; for `predict` without a boosted tagger this is the table of `select`."""
-        recipe = {"select": self.select, "predict": self.predict, "fill": self.fill}[stage]
-        return self.select if recipe is None else recipe
+_IN_VARIATIONS: Final = ("energy", "weight_names", "kinematics", "bootstrap", "first_replica")
+"""Settings of `fill` that keys of variations stand for."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A range of events of a file, and the recipes of its artifacts.
+    """A range of events of a file, with the recipes of its artifacts.
 
     Attributes:
         path: ROOT file that the events are in.
         start: first entry of the range.
         stop: one past the last entry of the range.
         settings: settings of stages 1 and 3.
-        recipes: recipes of the artifacts of stages 1 to 3.
+        source: digest of the file.
+        models: models of the boosted taggers.
+        code: digest of the code of each stage.
         keep_tables: whether tables of stages 1 and 2 are stored.
         fill_path: how its histograms are filled, and why.
         stamp: stamp of the file when the plan was made; None for a remote file.
@@ -425,7 +445,9 @@ class Chunk:
     start: int
     stop: int
     settings: ChunkSettings
-    recipes: ChunkRecipes
+    source: Input
+    models: tuple[Input, ...]
+    code: Mapping[str, str]
     keep_tables: bool
     fill_path: FillPath
     stamp: FileStamp | None = None
@@ -435,6 +457,51 @@ class Chunk:
         """File and range as text."""
         return f"{self.path.name}[{self.start}:{self.stop}]"
 
-    def lacks(self, stage: str, store: Store) -> bool:
-        """Whether the final artifact of a stage is missing in the store."""
-        return store.find(self.recipes.of(stage)) is None
+    @cached_property
+    def variations(self) -> VariationSet:
+        """All variations that are filled."""
+        return self.settings.variations
+
+    def only(self, variations: VariationSet) -> Chunk:
+        """The chunk with some of its variations."""
+        return replace(self, settings=self.settings.only(variations))
+
+    @cached_property
+    def select(self) -> Recipe:
+        """The recipe of the table of dijet events, which does not depend on the variations."""
+        parameters: dict[str, object] = {
+            "start": self.start,
+            "stop": self.stop,
+            "settings": self.settings.select.nominal,
+        }
+        if self.settings.functions:
+            parameters["functions"] = self.settings.functions
+        return Recipe(
+            "select", self.code["select"], parameters, (self.source,), f"{self.path}[{self.start}:{self.stop}]"
+        )
+
+    @cached_property
+    def predict(self) -> Recipe | None:
+        """The recipe of the scores; None if no tagger is boosted."""
+        return self.predict_of(self.variations) if self.models else None
+
+    @cached_property
+    def fill(self) -> Recipe:
+        """The recipe of the histograms."""
+        return self.fill_of(self.variations)
+
+    def predict_of(self, variations: VariationSet) -> Recipe:
+        """The recipe of the scores for the jets of a set of variations."""
+        jets = sorted(each for each in variations if each.kind == "jets")
+        inputs = (Input("dijets", self.select.key, self.select.label), *self.models)
+        return Recipe("predict", self.code["predict"], {"jets": jets}, inputs, self.select.label)
+
+    def fill_of(self, variations: VariationSet) -> Recipe:
+        """The recipe of the histograms for a set of variations."""
+        fill, select = self.settings.fill, self.select
+        parameters = {name: value for name, value in vars(fill).items() if name not in _IN_VARIATIONS}
+        # The path of a model does not matter, only its contents, which are in the key of the scores.
+        parameters |= {"taggers": [tagger.axis for tagger in fill.taggers], **in_short(variations)}
+        inputs = [Input("dijets", select.key, select.label)]
+        inputs += [Input("scores", self.predict_of(variations).key, select.label)] if self.models else []
+        return Recipe("fill", self.code["fill"], parameters, tuple(inputs), select.label)

@@ -6,9 +6,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from functools import wraps
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final
 
 from beampipe.errors import BeampipeError, ConfigError, ServiceError, UnknownNameError
 from beampipe.fleet.control.reconciler import LocalReconciler, Reconciler
@@ -69,28 +68,6 @@ def status_of(reconciler: Reconciler) -> dict[str, Any]:
     }
 
 
-_P = ParamSpec("_P")
-
-_Done = TypeVar("_Done")
-
-
-def _exclusive(order: Callable[_P, _Done]) -> Callable[_P, _Done]:
-    """A command that is refused while another one changes the servers."""
-
-    @wraps(order)
-    def obeyed(*args: _P.args, **kwargs: _P.kwargs) -> _Done:
-        orders = args[0]
-        assert isinstance(orders, LocalCommands)
-        if not orders.change.acquire(blocking=False):
-            raise ConfigError("fleet: got a command while another one changes the servers; try again later")
-        try:
-            return order(*args, **kwargs)
-        finally:
-            orders.change.release()
-
-    return obeyed
-
-
 class GatewayCommands:
     """Commands for any running fleet, also for one whose servers are started elsewhere.
 
@@ -145,8 +122,6 @@ class LocalCommands(GatewayCommands):
     Args:
         reconciler: the reconciler of the fleet.
 
-    Attributes:
-        change: lock held by the command that is changing the servers.
     """
 
     reconciler: LocalReconciler
@@ -155,10 +130,26 @@ class LocalCommands(GatewayCommands):
     def __init__(self, reconciler: LocalReconciler) -> None:
         super().__init__(reconciler)
         self._steps = Steps(reconciler)
-        self.change = threading.RLock()
-        self._verbs |= {"scale": self.scale, "restart": self.restart, "update": self.update, "apply": self.apply}
+        self._change = threading.Lock()
+        self._changes: dict[str, Callable[..., Any]] = {
+            "scale": self.scale,
+            "restart": self.restart,
+            "update": self.update,
+            "apply": self.apply,
+        }
+        self._verbs |= self._changes
 
-    @_exclusive
+    def obey(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        """Execute a command; one that changes the servers is refused while another one does."""
+        if order.get("do") not in self._changes:
+            return super().obey(order)
+        if not self._change.acquire(blocking=False):
+            raise ConfigError("fleet: got a command while another one changes the servers; try again later")
+        try:
+            return super().obey(order)
+        finally:
+            self._change.release()
+
     def scale(self, group: str, count: int) -> None:
         """Set the number of servers in a group: start missing ones and wait until they serve; drain and stop others."""
         reconciler = self.reconciler
@@ -178,7 +169,6 @@ class LocalCommands(GatewayCommands):
         for server in old:
             self._steps.end(server)
 
-    @_exclusive
     def restart(self, servers: Sequence[str] = ()) -> None:
         """Restart servers one by one, all if none is named; for the only server, a temporary one serves meanwhile."""
         names = list(servers or self.reconciler.servers)
@@ -187,7 +177,6 @@ class LocalCommands(GatewayCommands):
         for name in names:
             self._steps.replace(self._steps.server(name))
 
-    @_exclusive
     def update(self, **trial: Any) -> dict[str, Any]:
         """Serve the current models of the repository; return to the old ones if they do not start.
 
@@ -256,7 +245,6 @@ class LocalCommands(GatewayCommands):
         with self.reconciler.lock:
             return {server.name: server.settings for server in self.reconciler.servers.values()}
 
-    @_exclusive
     def apply(self, specification: str) -> dict[str, Any]:
         """Apply a specification, changing only what differs."""
         reconciler = self.reconciler

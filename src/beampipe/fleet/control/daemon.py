@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
 from beampipe import processes
@@ -27,8 +26,8 @@ from beampipe.fleet.control.commands import GatewayCommands, LocalCommands
 from beampipe.fleet.control.control_socket import ControlSocket, send_command
 from beampipe.fleet.control.reconciler import LocalReconciler, Reconciler, RegistryReconciler
 from beampipe.fleet.control.scaling import FleetScaler
-from beampipe.fleet.gateway.haproxy import gateway_pids
-from beampipe.fleet.monitoring.prometheus import prometheus_pids
+from beampipe.fleet.gateway.haproxy import gateway_processes
+from beampipe.fleet.monitoring.prometheus import prometheus_processes
 from beampipe.fleet.registry import read_records
 from beampipe.fleet.run_folder import RunFolder, run_folder_of, shared_folder
 from beampipe.fleet.specification import read_fleet
@@ -76,7 +75,11 @@ def run_fleet(specification: Path, folder: Path | None = None) -> None:
     child = _restarted_child()
     reconciler = LocalReconciler(fleet, run)
     orders = LocalCommands(reconciler)
-    run_until_stopped(reconciler, orders, child, FleetScaler(reconciler, orders.scale).check)
+
+    def scale(group: str, count: int) -> None:
+        orders.obey({"do": "scale", "group": group, "count": count})
+
+    run_until_stopped(reconciler, orders, child, FleetScaler(reconciler, scale).check)
 
 
 def _restarted_child() -> RestartedChild | None:
@@ -117,12 +120,7 @@ def run_until_stopped(
     Raises:
         BeampipeError: the gateway does not start.
     """
-
-    def end(number: int, frame: FrameType | None) -> None:
-        reconciler.ended.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
+    processes.set_by_signals(reconciler.ended, signal.SIGTERM, signal.SIGINT)
     with reconciler.running(), ControlSocket(reconciler.folder.socket, orders.obey):
         if child is not None:
             if child.state is not None:
@@ -225,9 +223,9 @@ def stop_fleet(specification: Path, folder: Path | None = None) -> str:
 
 def _stop_leftovers(run: RunFolder) -> int:
     """Stop servers, gateway and Prometheus left running by a fleet process that was killed; gives their number."""
-    pids = {record.pid for record in read_records(run.registry).values() if record.lives()}
-    pids |= gateway_pids(run.path) | prometheus_pids(run.prometheus)
+    pids = [record.pid for record in read_records(run.registry).values() if record.lives()]
     leftovers = [process for pid in pids if (process := ManagedProcess()).adopt(pid)]
+    leftovers += gateway_processes(run.path) + prometheus_processes(run.prometheus)
     for process in leftovers:
         process.signal(signal.SIGTERM)
     deadline = time.monotonic() + _STOP_TIMEOUT

@@ -119,9 +119,6 @@ class Steps(GatewaySteps):
 
     reconciler: LocalReconciler
 
-    def __init__(self, reconciler: LocalReconciler) -> None:
-        super().__init__(reconciler)
-
     def server(self, server: str) -> LocalServer:
         """The server of a name.
 

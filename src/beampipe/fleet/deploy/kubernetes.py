@@ -17,7 +17,6 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
@@ -39,6 +38,7 @@ from beampipe.fleet.gateway.plan import RPCS, Address, Slot
 from beampipe.fleet.generated_files import Files, render_documents, render_yaml, write_files, yaml_text
 from beampipe.fleet.monitoring.prometheus import interval_text, role_relabelings
 from beampipe.fleet.specification import Fleet, ScalingSettings, ServerGroup
+from beampipe.triton.client.endpoint import LOOPBACK
 
 
 def release_name(fleet: Fleet, group: ServerGroup) -> str:
@@ -93,14 +93,19 @@ def gateway_credentials(fleet: Fleet) -> Credentials:
     )
 
 
-def gateway_slots(fleet: Fleet) -> list[Slot]:
-    """The slots: one host name for each group, which resolves to all ready servers."""
+def gateway_slots(fleet: Fleet, suffix: str = "") -> list[Slot]:
+    """The slots: one host name for each group, which resolves to all ready servers.
+
+    Args:
+        fleet: the specification.
+        suffix: end of the name of a group's Service, after `release_name`.
+    """
     domain = f"{fleet.kubernetes.namespace}.svc.cluster.local"
     return [
         Slot(
             f"{group.name}-",
             group.weight,
-            Address(f"{release_name(fleet, group)}.{domain}", HTTP, GRPC),
+            Address(f"{release_name(fleet, group)}{suffix}.{domain}", HTTP, GRPC),
             several=group.slots,
         )
         for group in running_groups(fleet)
@@ -348,52 +353,14 @@ ENVOY: Final = "1.40.0"
 """The release of Envoy that the configuration is tested with; older ones accept one health check only."""
 
 
-@dataclass(frozen=True)
-class Endpoint:
-    """A host and a port.
-
-    Attributes:
-        host: name or address.
-        port: number of the port.
-    """
-
-    host: str
-    port: int
-
-
-@dataclass(frozen=True)
-class Upstream:
-    """Servers to which Envoy sends requests.
-
-    Attributes:
-        grpc: their address for gRPC; a host name may stand for several servers.
-        http: port for HTTP, for health checks.
-        weight: weight of each of them.
-    """
-
-    grpc: Endpoint
-    http: int
-    weight: int
-
-
-@dataclass(frozen=True)
-class EnvoyPlan:
-    """Addresses on which Envoy listens, and its servers.
-
-    Attributes:
-        clients: address for clients.
-        status: address for metrics and readiness only.
-        admin: address of the admin interface, on loopback.
-        upstreams: the servers.
-    """
-
-    clients: Endpoint
-    status: Endpoint
-    admin: Endpoint
-    upstreams: Sequence[Upstream]
-
-
-def envoy_configuration(fleet: Fleet, plan: EnvoyPlan, models: Sequence[str]) -> str:
+def envoy_configuration(
+    fleet: Fleet,
+    slots: Sequence[Slot],
+    models: Sequence[str],
+    clients: tuple[str, int] = ("0.0.0.0", GRPC),
+    status: tuple[str, int] = ("0.0.0.0", ENVOY_STATUS),
+    admin: tuple[str, int] = (LOOPBACK, 9902),
+) -> str:
     """The configuration of Envoy.
 
     A request is retried on another server if its connection broke, or if the server refused it or failed. After five
@@ -401,14 +368,20 @@ def envoy_configuration(fleet: Fleet, plan: EnvoyPlan, models: Sequence[str]) ->
 
     Args:
         fleet: the specification.
-        plan: addresses.
+        slots: its servers.
         models: names of the models that must be ready on a server.
+        clients: address and port for clients.
+        status: address and port for metrics and readiness only.
+        admin: address and port of the admin interface.
     """
     gateway = fleet.gateway
     return render_yaml(
         "deploy/templates/envoy.yaml.j2",
         fleet=fleet,
-        plan=plan,
+        slots=slots,
+        clients=clients,
+        status=status,
+        admin=admin,
         models=models,
         rpcs=RPCS,
         most=gateway.queue + gateway.in_flight * sum(group.slots for group in fleet.servers.values()),
@@ -431,17 +404,8 @@ def supersonic_files(fleet: Fleet) -> Files:
     Raises:
         ConfigError: a setting is not possible with the chart.
     """
-    groups, domain = running_groups(fleet), f"{fleet.kubernetes.namespace}.svc.cluster.local"
-    plan = EnvoyPlan(
-        clients=Endpoint("0.0.0.0", GRPC),
-        status=Endpoint("0.0.0.0", ENVOY_STATUS),
-        admin=Endpoint("127.0.0.1", 9902),
-        upstreams=[
-            Upstream(Endpoint(f"{release_name(fleet, group)}-triton.{domain}", GRPC), HTTP, group.weight)
-            for group in groups
-        ],
-    )
-    envoy = envoy_configuration(fleet, plan, fleet_models(fleet))
+    groups = running_groups(fleet)
+    envoy = envoy_configuration(fleet, gateway_slots(fleet, "-triton"), fleet_models(fleet))
     files = {f"values-{group.name}.yaml": yaml_text(supersonic_values(fleet, group)) for group in groups}
     if len(groups) == 1:
         files = {"values.yaml": next(iter(files.values()))}

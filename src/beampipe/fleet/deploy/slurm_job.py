@@ -19,7 +19,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 from beampipe import processes
@@ -251,7 +250,7 @@ class JobSupervisor:
         self._job = job
         self._folder = RunFolder(settings.shared)
         self._ended = threading.Event()
-        self._warned = False
+        self._warned = threading.Event()
         self._successor: str | None = None
         self._submit_from = 0.0
         first = job.index * settings.servers
@@ -267,9 +266,8 @@ class JobSupervisor:
         Raises:
             ServiceError: a server keeps ending without becoming ready.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._end)
-        signal.signal(signal.SIGUSR1, self._warn)
+        processes.set_by_signals(self._ended, signal.SIGTERM, signal.SIGINT)
+        processes.set_by_signals(self._warned, signal.SIGUSR1)
         self._forget_earlier_lives()
         try:
             while not self._ended.is_set() and not self._is_over():
@@ -286,7 +284,7 @@ class JobSupervisor:
             records = read_records(self._folder.registry)
             for step in self._steps:
                 step.keep_running(records.get(step.server.server))
-            if self._warned and self._has_successor(records):
+            if self._warned.is_set() and self._has_successor(records):
                 log(f"job {self._successor} serves; this one ends")
                 return True
         except OSError as error:  # the shared file system; servers keep running without it
@@ -304,12 +302,6 @@ class JobSupervisor:
             farewell=FAREWELL + settings.server.exit_timeout,
         )
         return _Step(settings, server_settings, folder.members / f"{name}.json")
-
-    def _end(self, number: int, frame: FrameType | None) -> None:
-        self._ended.set()
-
-    def _warn(self, number: int, frame: FrameType | None) -> None:
-        self._warned = True
 
     def _latest(self, end: float) -> float:
         """Latest time to stop servers [s since 1970], so that they have ended at the time limit."""

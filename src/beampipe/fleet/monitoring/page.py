@@ -21,7 +21,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
 from socketserver import TCPServer
-from types import TracebackType
 from typing import Any, Final, Literal, NamedTuple, get_args
 from urllib.parse import urlencode, urlsplit
 
@@ -218,76 +217,6 @@ class Answer(NamedTuple):
     policy: str = _NOTHING
 
 
-class Views:
-    """Answers to GET requests by path; `PageServer` lists the paths.
-
-    Args:
-        fleet: the fleet that is watched.
-        registry: folder of the registry.
-        prometheus: function that gives the address of Prometheus, None while there is none.
-        events: folder of the displays of events; None for none.
-        traffic: gives state and traffic, under ``gateway`` and, by name, under ``servers``.
-        metrics: gives further lines of metrics.
-    """
-
-    def __init__(
-        self,
-        fleet: Fleet,
-        registry: Path,
-        prometheus: Callable[[], str | None],
-        events: Path | None,
-        traffic: Callable[[], Mapping[str, Any]],
-        metrics: Callable[[], Iterable[str]],
-    ) -> None:
-        self._traffic = traffic
-        self._metrics = metrics
-        self._fleet = fleet
-        self._registry = registry
-        self._prometheus = prometheus
-        self._events = events
-        self._page = render_page(fleet.name, fleet.monitoring.interval)
-
-    def answer(self, path: str) -> Answer:
-        """The answer to a GET.
-
-        Args:
-            path: requested path, not decoded.
-        """
-        if path == "/":
-            return Answer(self._page.text.encode(), _HTML, policy=self._page.policy)
-        if path == "/fleet.json":
-            return _as_json(self._seen())
-        if path == "/metrics":
-            states = fleet_metrics(read_records(self._registry), certificate_end(self._fleet.gateway))
-            return Answer((states + "".join(f"{line}\n" for line in self._metrics())).encode(), _METRICS)
-        if path == "/events/":
-            return _as_json([display._asdict() for display in list_displays(self._events)])
-        if path.startswith("/events/"):
-            body = read_display(self._events, path.removeprefix("/events/"))
-            if body is not None:
-                return Answer(body, _HTML, policy=DISPLAY_POLICY)
-        return Answer(b"nothing here\n", _TEXT, HTTPStatus.NOT_FOUND)
-
-    def _seen(self) -> dict[str, Any]:
-        now, traffic = time.time(), self._traffic()
-        servers = [
-            {
-                **traffic.get("servers", {}).get(record.server, {}),
-                **asdict(record),
-                "state": shown_state(record, now),
-                "age": round(max(0.0, now - record.beat), 1),
-            }
-            for record in read_records(self._registry).values()
-        ]
-        return {
-            "fleet": self._fleet.name,
-            "gateway": traffic.get("gateway"),
-            "servers": servers,
-            "prometheus": _alerts(self._prometheus()),
-            "events": [display._asdict() for display in list_displays(self._events)],
-        }
-
-
 def _alerts(url: str | None) -> dict[str, Any]:
     """Address of Prometheus, its firing alerts, and why they are not known, if so."""
     if url is None:
@@ -349,9 +278,11 @@ class PageServer:
         metrics: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         wanted = fleet.monitoring.page_port if port is None else port
-        views = Views(fleet, registry, prometheus, events, traffic, metrics)
+        self._fleet, self._registry, self._prometheus = fleet, registry, prometheus
+        self._events, self._traffic, self._metrics = events, traffic, metrics
+        self._page = render_page(fleet.name, fleet.monitoring.interval)
         try:
-            self._server = _Server((LOOPBACK, wanted), partial(_Handler, views))
+            self._server = _Server((LOOPBACK, wanted), partial(_Handler, self.answer))
         except OSError as error:
             raise ServiceError(
                 f"the fleet's page: port {wanted} cannot be had ({error.strerror}), expected a free one; 0 takes any"
@@ -369,6 +300,46 @@ class PageServer:
         """Its address, ``http://127.0.0.1:PORT/``."""
         return f"http://{LOOPBACK}:{self.port}/"
 
+    def answer(self, path: str) -> Answer:
+        """The answer to a GET.
+
+        Args:
+            path: requested path, not decoded.
+        """
+        if path == "/":
+            return Answer(self._page.text.encode(), _HTML, policy=self._page.policy)
+        if path == "/fleet.json":
+            return _as_json(self._seen())
+        if path == "/metrics":
+            states = fleet_metrics(read_records(self._registry), certificate_end(self._fleet.gateway))
+            return Answer((states + "".join(f"{line}\n" for line in self._metrics())).encode(), _METRICS)
+        if path == "/events/":
+            return _as_json([display._asdict() for display in list_displays(self._events)])
+        if path.startswith("/events/"):
+            body = read_display(self._events, path.removeprefix("/events/"))
+            if body is not None:
+                return Answer(body, _HTML, policy=DISPLAY_POLICY)
+        return Answer(b"nothing here\n", _TEXT, HTTPStatus.NOT_FOUND)
+
+    def _seen(self) -> dict[str, Any]:
+        now, traffic = time.time(), self._traffic()
+        servers = [
+            {
+                **traffic.get("servers", {}).get(record.server, {}),
+                **asdict(record),
+                "state": shown_state(record, now),
+                "age": round(max(0.0, now - record.beat), 1),
+            }
+            for record in read_records(self._registry).values()
+        ]
+        return {
+            "fleet": self._fleet.name,
+            "gateway": traffic.get("gateway"),
+            "servers": servers,
+            "prometheus": _alerts(self._prometheus()),
+            "events": [display._asdict() for display in list_displays(self._events)],
+        }
+
     def start(self) -> None:
         """Start serving, one thread per connection."""
         self._thread.start()
@@ -384,9 +355,7 @@ class PageServer:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.stop()
 
 
@@ -409,15 +378,15 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
     timeout = _CLIENT_TIMEOUT
 
-    def __init__(self, views: Views, *arguments: Any) -> None:
-        self._views = views
+    def __init__(self, answer: Callable[[str], Answer], *arguments: Any) -> None:
+        self._answer = answer
         super().__init__(*arguments)
 
     def do_GET(self) -> None:
         if not self._is_own():
             said = b"got a request for another host or from another page, expected one of this page\n"
             return self._send(Answer(said, "text/plain; charset=utf-8", HTTPStatus.FORBIDDEN))
-        return self._send(self._views.answer(self.path.partition("?")[0]))
+        return self._send(self._answer(self.path.partition("?")[0]))
 
     def _is_own(self) -> bool:
         """Whether host and origin are ours: the DNS name of another site can resolve to loopback (DNS rebinding)."""

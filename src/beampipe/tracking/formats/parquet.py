@@ -61,9 +61,14 @@ def write_events(path: str | Path, events: Iterable[Event], *, compression_level
 
     Returns:
         The number of events written.
+
+    Raises:
+        FileError: another ending, a folder that is missing or closed, or no space.
     """
     expect_type("write_events", path, (str, PathLike), "call write_events(path, events)")
     expect_type("write_events", events, Iterable, "call write_events(path, [event])")
+    if (ending := Path(path).suffix) not in ("", ".parquet"):
+        raise FileError(f"{path}: got the ending {ending!r}, expected .parquet or none for events", path=path)
     pa, pq = arrow("parquet")
     fields = [("event_id", pa.int64()), *((n, pa.list_(pa.from_numpy_dtype(t))) for n, t in COLUMNS.items())]
     schema = pa.schema(fields, metadata={"generator": MARK})

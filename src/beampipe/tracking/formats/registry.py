@@ -156,6 +156,10 @@ def _recognised_format(file: FileProbe) -> EventFormat:
     error = ColumnError if file.kind == "parquet" else FileError
     possible = [form.name for form in EVENT_FORMATS.values() if form.accepts(file)]
     hint = f"--format {possible[0]} reads it" if possible else f"expected one of {', '.join(EVENT_FORMATS)}"
+    lower_case = {name.lower(): name for name in file.names}
+    for axes in (("x", "y", "z"), ("r", "phi", "z")):
+        if set(axes) <= lower_case.keys() and not set(axes) <= set(file.names):
+            hint = f"rename {', '.join(lower_case[axis] for axis in axes)} to {', '.join(axes)}"
     raise error(f"{file.path}: of no known kind: got {file}; {hint}", path=file.path)
 
 

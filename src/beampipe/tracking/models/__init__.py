@@ -275,6 +275,9 @@ class Performance:
         fakes: share of tracks that belong to no particle.
         hits_on_tracks: share of the hits that are on a track.
         hits_per_track: mean number of hits of a track; null where it was not measured.
+        residual: median distance of hits from the lines of their neighbours [mm]; null where it was not measured.
+        origin_z: median z at which tracks leave the beam line [mm]; null where it was not measured.
+        origin_spread: standard deviation of that z [mm]; null where it was not measured.
         milliseconds: median time of an event on one thread [ms], of the machine that validated.
         curves: efficiency by ``pt`` [GeV], ``eta``, ``vertex_z`` [mm], ``origin`` (radius [mm]), ``distance`` to the
             nearest track (in eta and phi), and, where events with hard jets were given, the same in these as ``jets``.
@@ -298,6 +301,9 @@ class Performance:
     dense: float | None = None
     counted: str = ""
     hits_per_track: float | None = None
+    residual: float | None = None
+    origin_z: float | None = None
+    origin_spread: float | None = None
 
     def __post_init__(self) -> None:
         if unknown := set(self.curves) - set(_VARIABLES):

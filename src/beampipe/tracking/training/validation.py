@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from beampipe.events import NO_TRACK, Event, Hits, Tracks
+from beampipe.events import Event, Hits, Tracks
 from beampipe.figures import drawing
 from beampipe.files import MARK, write_whole
 from beampipe.tracking.evaluation.report import plot_efficiency, plot_stages
 from beampipe.tracking.evaluation.results import Evaluation, evaluation_body
 from beampipe.tracking.evaluation.scoring import evaluate, tracks_of
 from beampipe.tracking.finder import InOneThread, TrackFinder
+from beampipe.tracking.input_checks import ExpectedTracks, measure
 from beampipe.tracking.loading import load_pipeline
 from beampipe.tracking.models import BinnedEfficiency, Performance, TrackerModel
 from beampipe.tracking.models.card import HEADINGS, pipeline_rows, pt_floors
@@ -48,22 +49,20 @@ class Validation:
     Attributes:
         headline: reconstructable particles above 1 GeV.
         soft: the same tracks, scored for particles above 0.3 GeV.
-        hits_on_tracks: share of the hits that are on tracks, by pipeline.
-        hits_per_track: mean number of hits of a track, by pipeline; None where there is no track.
+        tracks: what is usual of the tracks, by pipeline.
         jets: the same pipelines on events with hard jets, if there were some.
     """
 
     headline: Evaluation
     soft: Evaluation
-    hits_on_tracks: Mapping[str, float]
-    hits_per_track: Mapping[str, float | None]
+    tracks: Mapping[str, ExpectedTracks]
     jets: Evaluation | None = None
 
     def performance(self) -> dict[str, Performance]:
         """The numbers for the model's card, by pipeline."""
         performances = {}
         for hard, soft in zip(self.headline.finders, self.soft.finders, strict=True):
-            quality, distance = hard.double, hard.curve("distance")
+            quality, distance, tracks = hard.double, hard.curve("distance"), self.tracks[hard.name]
             curves = {name: hard.curve(name) for name in ("eta", "vertex_z", "origin", "distance")}
             curves["pt"] = soft.curve("pt")
             if self.jets is not None:
@@ -76,7 +75,7 @@ class Validation:
                 hits=round(float(np.mean([event.n_hits for event in hard.events])), 1),
                 efficiency=_rate(quality.efficiency.passed, quality.efficiency.total),
                 fakes=_rate(quality.fakes.passed, quality.fakes.total),
-                hits_on_tracks=round(self.hits_on_tracks[hard.name], 4),
+                hits_on_tracks=round(tracks.share, 4),
                 milliseconds=round(1e3 * float(np.median(timed)), 2) if timed else 0.0,
                 curves={
                     name: BinnedEfficiency(
@@ -87,7 +86,10 @@ class Validation:
                 displaced=_rate(quality.displaced.passed, quality.displaced.total),
                 dense=_rate(int(np.array(distance.double)[close].sum()), int(np.array(distance.total)[close].sum())),
                 counted=self.headline.counted,
-                hits_per_track=self.hits_per_track[hard.name],
+                hits_per_track=_rounded(tracks.per_track, 3),
+                residual=_rounded(tracks.residual, 5),
+                origin_z=_rounded(tracks.origin_z, 1),
+                origin_spread=_rounded(tracks.origin_spread, 1),
             )
         return performances
 
@@ -131,12 +133,11 @@ def validate(
     fewest = hard.min_layers if min_hits is None else min_hits
     headline = evaluate(finders, degraded, sample=description, selection=hard, min_track_hits=fewest)
     soft = evaluate(finders, degraded, sample=description, selection=softer, min_track_hits=fewest, warm_up=0)
-    shares = {name: finder.share for name, finder in finders.items()}
-    lengths = {name: finder.length for name, finder in finders.items()}
+    tracks = {name: measure(finder.found.values()) for name, finder in finders.items()}
     in_jets = None
     if degraded_jets:
         in_jets = evaluate(finders, degraded_jets, sample="hard jets", selection=hard, min_track_hits=fewest)
-    return Validation(headline, soft, shares, lengths, in_jets)
+    return Validation(headline, soft, tracks, in_jets)
 
 
 class _RememberingFinder(InOneThread):
@@ -144,31 +145,19 @@ class _RememberingFinder(InOneThread):
 
     def __init__(self, finder: TrackFinder) -> None:
         self._finder = finder
-        self._found: dict[int, tuple[Hits, Tracks]] = {}
+        self.found: dict[int, tuple[Hits, Tracks]] = {}
 
     def find(self, hits: Hits, /) -> Tracks:
         """The tracks: found anew during warm-up on the first event, then from the cache."""
-        if id(hits) in self._found and len(self._found) > 1:
-            return self._found[id(hits)][1]
+        if id(hits) in self.found and len(self.found) > 1:
+            return self.found[id(hits)][1]
         tracks = tracks_of(self._finder, hits)
-        self._found[id(hits)] = (hits, tracks)  # keeping the hits alive keeps their id unique
+        self.found[id(hits)] = (hits, tracks)  # keeping the hits alive keeps their id unique
         return tracks
 
-    @property
-    def share(self) -> float:
-        """Share of the hits of all events that are on tracks."""
-        n_hits = sum(len(hits) for hits, _ in self._found.values())
-        return self._on_tracks() / n_hits if n_hits else 0.0
 
-    @property
-    def length(self) -> float | None:
-        """Mean number of hits of the tracks of all events."""
-        n_tracks = sum(tracks.n_tracks for _, tracks in self._found.values())
-        return round(self._on_tracks() / n_tracks, 3) if n_tracks else None
-
-    def _on_tracks(self) -> int:
-        """Number of hits of all events that are on tracks."""
-        return sum(int((tracks.track_id != NO_TRACK).sum()) for _, tracks in self._found.values())
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
 
 
 def _rate(passed: int, total: int) -> float | None:
@@ -198,7 +187,8 @@ def write_report(model: TrackerModel, validation: Validation, folder: Path) -> N
     """
     evaluations = {"headline": validation.headline, "soft": validation.soft, "jets": validation.jets}
     body = {name: evaluation_body(each) for name, each in evaluations.items() if each is not None}
-    text = json.dumps({**body, "hits_on_tracks": dict(validation.hits_on_tracks)}, indent=1, allow_nan=False) + "\n"
+    shares = {name: tracks.share for name, tracks in validation.tracks.items()}
+    text = json.dumps({**body, "hits_on_tracks": shares}, indent=1, allow_nan=False) + "\n"
     write_whole(folder / REPORT, lambda part: part.write_text(text, encoding="utf-8"))
     page = "\n".join(_page(model, validation))
     write_whole(folder / PAGE, lambda part: part.write_text(page, encoding="utf-8"))

@@ -112,9 +112,6 @@ const char* Filler::read_pair(const Segment& segment, std::int64_t i, Event& eve
     if (!std::isfinite(pair.pt[j]) || !std::isfinite(pair.eta[j])) return "a pT or eta of a leading jet is not finite";
     if (segment.clean.data != nullptr) pair.clean &= segment.clean.data[segment.clean.first + jet] != 0;
     pair.n_trk[j] = load<std::uint16_t>(segment.n_trk.data + 2 * (segment.n_trk.first + jet), segment.n_trk.big);
-    pair.most_trk[j] = pair.n_trk[j];
-    for (const Column& each : segment.varied_n_trk)
-      pair.most_trk[j] = std::max(pair.most_trk[j], load<std::uint16_t>(each.data + 2 * (each.first + jet), each.big));
     event.flavour[j] = 0;
     if (selection_.flavours.empty()) continue;
     const auto code = static_cast<std::int8_t>(segment.label.data[segment.label.first + jet]);
@@ -159,7 +156,7 @@ const char* Filler::keep(const Segment& segment, std::int64_t i, float weight, E
   const double size = largest;
   counts.size += size;
   counts.square += size * size;
-  if (with_table_) append(segment, event);
+  if (with_table_) append(segment, i, event);
   if (sums_.n_rows > 0) {
     quantise(weights_.data(), n, largest, selection_.scale, selection_.square_scale, units_.data(), squares_.data());
     fill(segment, event);
@@ -167,11 +164,14 @@ const char* Filler::keep(const Segment& segment, std::int64_t i, float weight, E
   return nullptr;
 }
 
-void Filler::append(const Segment& segment, const Event& event) {
+void Filler::append(const Segment& segment, std::int64_t i, const Event& event) {
   const Pair& pair = event.pair;
   const auto add_pair = [](auto& column, const auto* values) { column.insert(column.end(), values, values + 2); };
   table.run.push_back(event.run);
   table.event.push_back(event.number);
+  table.entry.push_back(static_cast<std::uint32_t>(counts.all - 1));
+  for (const std::int64_t jet : jets_)
+    table.jet.push_back(static_cast<std::uint16_t>(jet - (segment.offsets[i] - segment.offsets[0])));
   table.weight.insert(table.weight.end(), weights_.begin(), weights_.end());
   add_pair(table.pt, pair.pt);
   add_pair(table.eta, pair.eta);

@@ -73,6 +73,8 @@ struct Sums {
 struct Table {
   std::vector<std::uint32_t> run;
   std::vector<std::uint64_t> event;
+  std::vector<std::uint32_t> entry;
+  std::vector<std::uint16_t> jet;
   std::vector<float> weight, pt, eta;
   std::vector<std::uint16_t> n_trk;
   std::vector<std::int8_t> label, region;
@@ -118,7 +120,7 @@ private:
   bool falls(const Segment& segment) const;
   const char* read_pair(const Segment& segment, std::int64_t i, Event& event);
   const char* keep(const Segment& segment, std::int64_t i, float weight, Event& event);
-  void append(const Segment& segment, const Event& event);
+  void append(const Segment& segment, std::int64_t i, const Event& event);
   void fill(const Segment& segment, Event& event);
   void find_bins(const Segment& segment, std::size_t variation, const std::uint16_t* n_trk, std::int64_t* bins) const;
   void fill_replicas(const Event& event, std::uint64_t key);

@@ -247,6 +247,8 @@ nb::dict take_table(PythonFiller& self, std::size_t n_weights) {
   nb::dict out;
   out["run"] = array_of(std::move(table.run), 0);
   out["event"] = array_of(std::move(table.event), 0);
+  out["entry"] = array_of(std::move(table.entry), 0);
+  out["jet"] = array_of(std::move(table.jet), 2);
   out["weight"] = array_of(std::move(table.weight), n_weights);
   out["pt"] = array_of(std::move(table.pt), 2);
   out["eta"] = array_of(std::move(table.eta), 2);

@@ -33,15 +33,16 @@ inline bool enough_tracks(const std::uint16_t* n_trk, const Cuts& cuts) {
 /// A pair of jets, the leading one first.
 struct Pair {
   float pt[2], eta[2];
-  std::uint16_t n_trk[2], most_trk[2];
+  std::uint16_t n_trk[2];
   bool clean, labelled;
 };
 
-/// The last cut that a pair passes before the first one that it fails.
-inline int last_cut_passed(const Pair& pair, float weight, const Cuts& cuts, bool& kept_but_pt) {
+/// The last cut that a pair passes before the first one that it fails; `kept` is set to whether it passes all cuts but
+/// those on pT and n_trk, which variations change.
+inline int last_cut_passed(const Pair& pair, float weight, const Cuts& cuts, bool& kept) {
   const bool inside = std::fabs(pair.eta[0]) < cuts.max_abs_eta && std::fabs(pair.eta[1]) < cuts.max_abs_eta;
   const bool light = std::fabs(weight) < cuts.max_weight;
-  kept_but_pt = pair.clean && pair.labelled && inside && light && enough_tracks(pair.most_trk, cuts);
+  kept = pair.clean && pair.labelled && inside && light;
   if (!inside) return kTwoJets;
   const int n_pt_cuts = pt_cuts_passed(pair.pt[0], pair.pt[1], cuts);
   if (n_pt_cuts < kPtCuts) return kEta + n_pt_cuts;

@@ -133,6 +133,20 @@ void try_orders(const Sample& sample, Best& best) {
   }
 }
 
+constexpr int kFarthestShift = 2000;          // mm, along z
+constexpr std::int64_t kFewestShifted = 200;  // hits; fewer may fit somewhere by chance
+
+void try_shifts(const Sample& sample, Best& best) {
+  for (int shift = 1; shift <= kFarthestShift; ++shift)
+    for (const int z : {shift, -shift}) {
+      const auto place = [&](std::int64_t i) {
+        return Place{sample.at(i, 0), sample.at(i, 2) - static_cast<float>(z)};
+      };
+      best.take(sample.share_on_layers(place),
+                "shifted by " + std::to_string(-z) + " mm along z they fit: is z = 0 elsewhere in your files?");
+    }
+}
+
 constexpr std::int64_t kFewestHits =
     20;  // fewer are not checked: one particle and some noise are compatible with any detector
 constexpr std::int64_t kManyHits = 50;  // of a layer; so many lie all over it
@@ -249,7 +263,10 @@ std::string what_would_fit(const Windows& windows, const float* position, std::i
   try_orders(sample, best);
   const std::string train = "train on your detector (beampipe tracking train), or go on with --force";
   const float largest = sample.largest(0);
-  if (largest > 3) return best.hint().empty() ? train : best.hint();
+  if (largest > 3) {
+    if (best.hint().empty() && sample.count >= kFewestShifted) try_shifts(sample, best);
+    return best.hint().empty() ? train : best.hint();
+  }
   const std::string radii = "all radii are below " + std::to_string(static_cast<int>(largest) + 1) + ": ";
   return radii + (best.hint().empty() ? "r and z are expected in mm; see --scale" : best.hint());
 }
