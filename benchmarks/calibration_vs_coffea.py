@@ -364,7 +364,7 @@ def _summary(
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> object:
-    numbers = ("events", "wall \\[s]", "cpu \\[s]", "M events/s", "M events/cpu s", "load")
+    numbers = ("events", "wall [s]", "cpu [s]", "M events/s", "M events/cpu s", "load")
     caption = "cpu: user and system seconds of all processes"
     table = make_table("histograms, two workers, medians", ("test", "way"), numbers, caption=caption)
     for row in rows:

@@ -87,6 +87,13 @@ def test_a_table_has_text_on_the_left_and_numbers_on_the_right() -> None:
     assert row == "│ a      │    1 │      2 │"
 
 
+def test_units_in_heads_are_no_markup() -> None:
+    table = terminal.make_table("", ("finder",), ("p50 [ms]", "time [s]"))
+    table.add_row("a", "1", "2")
+    assert "┃ finder ┃ p50 [ms] ┃ time [s] ┃" in printed(table)
+    assert "not shown in this width: time [s]" in " ".join(" ".join(fitted(table, 26)).split())
+
+
 def test_a_table_without_title_and_caption_has_no_empty_lines() -> None:
     lines = printed(terminal.make_table("", ("a",)))
     assert lines

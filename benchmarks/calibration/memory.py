@@ -91,7 +91,7 @@ def main() -> None:
         with open_pool("processes", WORKERS, recycle=recycle) as pool:
             rows.append({"workers": name, **figures(run(tasks, pool))})
     title = f"{options.files} files of {options.events} events, {options.weights} weights, {WORKERS} workers"
-    numbers = ("processes", "most \\[MB]", "at the end \\[MB]", "slope \\[MB per file]")
+    numbers = ("processes", "most [MB]", "at the end [MB]", "slope [MB per file]")
     table = make_table(title, ("workers",), numbers)
     for row in rows:
         table.add_row(

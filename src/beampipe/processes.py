@@ -349,6 +349,12 @@ def command_lines() -> Iterator[tuple[int, tuple[str, ...]]]:
             yield int(entry.name), line
 
 
+def with_argument(argument: str) -> list[ManagedProcess]:
+    """Processes with this argument in their command line, such as those that an earlier process has left running."""
+    pids = [pid for pid, line in command_lines() if argument in line]
+    return [process for pid in pids if (process := ManagedProcess()).adopt(pid)]
+
+
 def children(pid: int) -> tuple[int, ...]:
     """Process ids of the children of a process, whichever of its threads started them."""
     pids: list[int] = []

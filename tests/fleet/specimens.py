@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
+from numpy import ndarray
 
 from beampipe.fleet import Fleet, read_fleet
 
@@ -67,3 +71,14 @@ def write_model(repository: Path, name: str, *steps: str) -> None:
         inside = "".join(f'  step {{\n    model_name: "{step}"\n  }}\n' for step in steps)
         text += f"ensemble_scheduling {{\n{inside}}}\n"
     (folder / "config.pbtxt").write_text(text)
+
+
+def write_requests(path: Path, requests: Mapping[str, Sequence[Mapping[str, ndarray]]]) -> None:
+    """Record requests in a file, by model, as a user does with numpy."""
+    arrays = {
+        f"{model}/{number}/{tensor}": array
+        for model, sent in requests.items()
+        for number, request in enumerate(sent)
+        for tensor, array in request.items()
+    }
+    np.savez(path, **arrays)  # type: ignore[arg-type]

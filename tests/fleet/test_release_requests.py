@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from beampipe.errors import FileError, UnknownNameError
-from beampipe.fleet.release_rule import canary_outputs, canary_requests, read_requests, same_answer, write_requests
+from beampipe.fleet.release_rule import canary_outputs, canary_requests, read_requests, same_answer
+from tests.fleet.specimens import write_requests
 from tests.triton.doublers import add_canary, write_model
 
 

@@ -38,22 +38,6 @@ Requests = Mapping[str, Sequence[Mapping[str, ndarray]]]
 """Requests by name of the model; each is arrays by name of the tensor."""
 
 
-def write_requests(path: Path, requests: Requests) -> None:
-    """Record requests in a file.
-
-    Args:
-        path: the file, with the ending ``.npz``.
-        requests: the requests.
-    """
-    arrays = {
-        f"{model}/{number}/{tensor}": array
-        for model, asked in requests.items()
-        for number, request in enumerate(asked)
-        for tensor, array in request.items()
-    }
-    np.savez(path, **arrays)  # type: ignore[arg-type]
-
-
 def read_requests(path: Path, models: Iterable[str]) -> dict[str, list[dict[str, ndarray]]]:
     """The recorded requests of a file.
 

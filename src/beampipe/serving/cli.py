@@ -265,19 +265,17 @@ def demo_command(
             show_default="one of each kind",
         ),
     ] = None,
-    workers: Annotated[
-        int, typer.Option("--workers", "-j", help="Number of processes that send events at the same time.", min=1)
-    ] = 4,
+    workers: Annotated[int, typer.Option("--workers", "-j", help="Largest number of requests in flight.", min=1)] = 4,
     events: Annotated[
         int,
-        typer.Option("--events", "-n", help="Number of events that all processes together send to each model.", min=1),
+        typer.Option("--events", "-n", help="Smallest number of events that are measured each time.", min=1),
     ] = 12,
     mu: Annotated[int, typer.Option(help="Pile-up of the shipped events that are sent: 0, 60 or 200.")] = 200,
     triton: triton_cli.TritonFolder = None,
     force: Replace = False,
     as_json: Json = False,
 ) -> None:
-    """Start a server, send it simulated events from several processes, print figures, draw, stop."""
+    """Start a server, send it simulated events, several at a time, print figures, draw, stop."""
     from beampipe.files import check_folder_outputs
     from beampipe.serving.demo import DEMO_FILES, DEMO_MODELS, demo_facts, print_demo, run_serving_demo
     from beampipe.tracking.evaluation.results import EVALUATION_MARK

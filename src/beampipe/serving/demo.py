@@ -1,24 +1,21 @@
-"""Demo of track finding as a service: a server, client processes that send simulated events, figures and pictures."""
+"""Demo of track finding as a service: a server, a client that sends simulated events, figures and pictures."""
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import perf_counter, time
-from typing import Any, Final, NamedTuple
+from time import perf_counter
+from typing import Any, Final
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from beampipe.errors import BeampipeError
 from beampipe.figures import ground, new_figure, save_figure
 from beampipe.files import make_folder
-from beampipe.processes import worker_pool
 from beampipe.serving.finders import DirectTrackFinder, TritonTrackFinder
-from beampipe.serving.load import Workload, direct_workload, send_events
+from beampipe.serving.load import FutureSender, Workload, closed_loop, direct_workload, summarise
 from beampipe.serving.models import ServingSettings
 from beampipe.serving.server import generated_repository
 from beampipe.terminal import make_table
@@ -36,6 +33,9 @@ DEMO_MODELS: Final = ("module_map", "exatrkx_walk")
 DEMO_FILES: Final = ("event.png", "event.html", "throughput.png", "evaluation.json")
 """Names of the files that the demo writes."""
 
+_SPAN: Final = 0.1
+"""Time [s] for which events are measured at least, for each model and number of requests in flight."""
+
 
 @dataclass(frozen=True)
 class Throughput:
@@ -43,7 +43,7 @@ class Throughput:
 
     Attributes:
         model: name of the model.
-        clients: number of processes, each with one request in flight.
+        clients: number of requests in flight.
         events: number of answered events; the labels of each were compared with the direct ones.
         seconds: time from the first request to the last answer [s].
         rate: events answered per second.
@@ -87,13 +87,13 @@ def run_serving_demo(
     triton: Path | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> DemoResult:
-    """Start a server, send it events from several processes, compare, score, draw, stop.
+    """Start a server, send it events, several at a time, compare, score, draw, stop.
 
     Args:
         folder: folder for `DEMO_FILES`.
         models: names of the pipelines to serve.
-        clients: number of processes that send events at the same time.
-        events: number of events that all processes together send to each model.
+        clients: largest number of requests in flight.
+        events: smallest number of events that are measured for each model and number of requests in flight.
         mu: pile-up of the shipped events that are sent.
         triton: folder of another Triton than the installed engine.
         progress: function that is called with a message for each step.
@@ -123,7 +123,7 @@ def run_serving_demo(
             with DirectTrackFinder(model) as direct:
                 workload = direct_workload([event.hits for event in shipped_events(mu)], direct.find)
             for count in sorted({1, 2, clients}):
-                progress(f"{count} client{'s' * (count > 1)} on {model}")
+                progress(f"{count} request{'s' * (count > 1)} in flight to {model}")
                 throughputs.append(_measure(url, model, workload, count, events))
         progress("stopping")
         prefix = server.prefix
@@ -153,8 +153,8 @@ def demo_table(result: DemoResult) -> Table:
     table = make_table(
         "events through the server",
         ("model",),
-        ("clients", "events", "events/s", "p50 ms", "p95 ms"),
-        importance=("clients", "events/s", "p50 ms"),
+        ("in flight", "events", "events/s", "p50 ms", "p95 ms"),
+        importance=("in flight", "events/s", "p50 ms"),
         caption=f"labels equal the direct ones byte for byte; server ready after {result.start_seconds:.1f} s",
     )
     for throughput in result.throughputs:
@@ -163,35 +163,16 @@ def demo_table(result: DemoResult) -> Table:
     return table
 
 
-class _ClientResult(NamedTuple):
-    begin: float
-    end: float
-    answers: list[tuple[float, str | None]]
-
-
 def _measure(url: str, model: str, workload: Workload, clients: int, events: int) -> Throughput:
-    share = -(-events // clients)
-    with multiprocessing.get_context("spawn").Manager() as manager, worker_pool(clients) as pool:
-        barrier = manager.Barrier(clients)
-        futures = [pool.submit(_client, url, model, workload, share, barrier) for _ in range(clients)]
-        results = [future.result() for future in futures]
-    answers = [answer for result in results for answer in result.answers]
-    for _, fault in answers:
-        if fault is not None:
-            raise BeampipeError(f"{model}: got labels from the server that the direct pipeline does not give: {fault}")
-    seconds = max(result.end for result in results) - min(result.begin for result in results)
-    p50, p95 = np.percentile([latency for latency, _ in answers], (50, 95))
-    return Throughput(model, clients, len(answers), seconds, len(answers) / seconds, float(p50), float(p95))
-
-
-def _client(url: str, model: str, workload: Workload, events: int, barrier: Any) -> _ClientResult:
-    """One client process; all of them begin at the same time."""
-    with TritonTrackFinder(url, model) as finder:
-        finder.find(workload.hits[0])  # connects
-        barrier.wait()
-        begin = time()
-        answers = list(send_events(finder.find, workload, range(events)))
-        return _ClientResult(begin, time(), answers)
+    with TritonTrackFinder(url, model, in_flight=clients) as finder:
+        run = closed_loop(
+            FutureSender(finder.submit, workload), workload, clients, seconds=_SPAN, warm_up=0.0, min_requests=events
+        )
+    for fault in run.faults:
+        raise BeampipeError(f"{model}: got labels from the server that the direct pipeline does not give: {fault}")
+    summary = summarise(run)
+    seconds = run.ended - run.begun
+    return Throughput(model, clients, summary.requests, seconds, summary.throughput, summary.p50, summary.p95)
 
 
 def _draw(throughputs: Sequence[Throughput], mu: int, path: Path) -> None:
@@ -205,7 +186,7 @@ def _draw(throughputs: Sequence[Throughput], mu: int, path: Path) -> None:
             [throughput.clients for throughput in points], [throughput.rate for throughput in points], "o-", label=model
         )
     axis.set(
-        xlabel="client processes", ylabel="events / s", title=f"events with mu = {mu} through Triton", ylim=(0, None)
+        xlabel="requests in flight", ylabel="events / s", title=f"events with mu = {mu} through Triton", ylim=(0, None)
     )
     axis.set_xticks(sorted({throughput.clients for throughput in throughputs}))
     axis.grid(alpha=0.3)

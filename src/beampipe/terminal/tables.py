@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from rich.console import Console, ConsoleOptions
+from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Column, Table
+from rich.text import Text
 
 _UNLIMITED: Final = 10_000
 """Width [characters] at which columns are measured, wider than any of them."""
@@ -36,9 +38,9 @@ class FittingTable(Table):
     ) -> None:
         super().__init__(title=title or None, caption=caption or None)
         for head in text:
-            self.add_column(head)
+            self.add_column(Text(head))  # no markup: a unit such as [s] would be read as a style
         for head in numbers:
-            self.add_column(head, justify="right")
+            self.add_column(Text(head), justify="right")
         heads = [*text, *numbers]
         by_default = [*range(len(text), len(heads)), *range(len(text))]
         ranked = [0, *(heads.index(head) for head in importance), *by_default] if heads else []
@@ -74,7 +76,7 @@ class FittingTable(Table):
         columns = sorted(shown)
         available = options.max_width - _frame(len(columns))
         left_out = [str(column.header) for k, column in enumerate(self.columns) if k not in shown]
-        note = f"not shown in this width: {', '.join(left_out)}" if left_out else ""
+        note = escape(f"not shown in this width: {', '.join(left_out)}") if left_out else ""
         caption = "; ".join(str(part) for part in (self.caption, note) if part)
         fitted = Table(title=self.title, caption=caption or None)
         for k, width in zip(columns, _widths([measured[k] for k in columns], available), strict=True):

@@ -13,9 +13,9 @@ from beampipe.errors import ConfigError
 from beampipe.fleet.cli import app
 from beampipe.fleet.control.steps import GatewaySteps
 from beampipe.fleet.gateway.plan import CanaryShare
-from beampipe.fleet.release_rule import write_requests
 from beampipe.triton.engine import Engine
 from tests.fleet.conftest import Load, RunningFleet, running_fleet
+from tests.fleet.specimens import write_requests
 from tests.triton.doublers import BROKEN, DOUBLER
 
 SAME = DOUBLER + "# the same by another name\n"

@@ -25,7 +25,7 @@ from beampipe.fleet.monitoring.prometheus import (
     Monitoring,
     Prometheus,
     find_prometheus,
-    prometheus_pids,
+    prometheus_processes,
     prometheus_program,
     write_targets,
 )
@@ -167,12 +167,12 @@ def test_one_that_was_left_over_gives_way(started: Prometheus, fleet: Fleet, tmp
     folder, left = tmp_path / "watch", started.pid
     program = find_prometheus()
     assert program is not None
-    assert prometheus_pids(folder) == {left}
-    assert prometheus_pids(tmp_path) == set()
+    assert [process.pid for process in prometheus_processes(folder)] == [left]
+    assert prometheus_processes(tmp_path) == []
     other = Prometheus(program, fleet, folder)
     start(other)
     assert started.pid is None
-    assert prometheus_pids(folder) == {other.pid}
+    assert [process.pid for process in prometheus_processes(folder)] == [other.pid]
     other.stop()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from beampipe.fleet.monitoring.dashboard import ALERTS, PANELS, TILES, grafana_dashboard
+from beampipe.fleet.monitoring.dashboard import ALERTS, dashboard_contents, grafana_dashboard
 from beampipe.fleet.monitoring.prometheus import rules_text, window
 from beampipe.fleet.run_folder import RunFolder
 from beampipe.fleet.specification import GatewaySettings
@@ -68,7 +68,8 @@ def test_rates_are_over_four_looks_and_at_least_ten_seconds() -> None:
 
 
 def queries() -> list[str]:
-    return [tile.query for tile in TILES] + [line.query for panel in PANELS for line in panel.lines] + [ALERTS]
+    tiles, panels = dashboard_contents().values()
+    return [tile["query"] for tile in tiles] + [query for panel in panels for query in panel["lines"]] + [ALERTS]
 
 
 def test_what_is_shown_is_recorded() -> None:
@@ -95,7 +96,9 @@ def test_the_dashboard_is_what_grafana_imports() -> None:
     assert dashboard["uid"] == "beampipe-tracking"
     assert json.loads(json.dumps(dashboard)) == dashboard
     panels = dashboard["panels"]
-    assert [panel["title"] for panel in panels] == [each.title for each in (*TILES, *PANELS)]
+    assert [panel["title"] for panel in panels] == [
+        each["title"] for part in dashboard_contents().values() for each in part
+    ]
     assert len({panel["id"] for panel in panels}) == len(panels)
     source = dashboard["templating"]["list"][0]["name"]
     for panel in panels:

@@ -26,8 +26,8 @@ from beampipe.fleet.control.commands import GatewayCommands, LocalCommands
 from beampipe.fleet.control.control_socket import ControlSocket, send_command
 from beampipe.fleet.control.reconciler import LocalReconciler, Reconciler, RegistryReconciler
 from beampipe.fleet.control.scaling import FleetScaler
-from beampipe.fleet.gateway.haproxy import gateway_pids
-from beampipe.fleet.monitoring.prometheus import prometheus_pids
+from beampipe.fleet.gateway.haproxy import gateway_processes
+from beampipe.fleet.monitoring.prometheus import prometheus_processes
 from beampipe.fleet.registry import read_records
 from beampipe.fleet.run_folder import RunFolder, run_folder_of, shared_folder
 from beampipe.fleet.specification import read_fleet
@@ -223,9 +223,9 @@ def stop_fleet(specification: Path, folder: Path | None = None) -> str:
 
 def _stop_leftovers(run: RunFolder) -> int:
     """Stop servers, gateway and Prometheus left running by a fleet process that was killed; gives their number."""
-    pids = {record.pid for record in read_records(run.registry).values() if record.lives()}
-    pids |= gateway_pids(run.path) | prometheus_pids(run.prometheus)
+    pids = [record.pid for record in read_records(run.registry).values() if record.lives()]
     leftovers = [process for pid in pids if (process := ManagedProcess()).adopt(pid)]
+    leftovers += gateway_processes(run.path) + prometheus_processes(run.prometheus)
     for process in leftovers:
         process.signal(signal.SIGTERM)
     deadline = time.monotonic() + _STOP_TIMEOUT

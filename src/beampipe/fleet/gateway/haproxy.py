@@ -307,11 +307,9 @@ class Gateway:
         What an earlier one has left running is killed first, such as a hanging worker: beside a new one it would still
         get a part of the connections.
         """
-        for pid in gateway_pids(self._folder):
-            leftover = ManagedProcess()
-            if leftover.adopt(pid):
-                leftover.kill()
-                leftover.wait(_STOP_GRACE)
+        for leftover in gateway_processes(self._folder):
+            leftover.kill()
+            leftover.wait(_STOP_GRACE)
         try:
             self._write(self.plan, self._folder / _FILE)
         except FileError:
@@ -497,13 +495,13 @@ def _port(address: Address, backend: str) -> int:
     return address.grpc if backend in (GRPC, GRPC_LARGE) else address.http
 
 
-def gateway_pids(folder: Path) -> set[int]:
-    """Process ids of HAProxy as the gateway of a folder, also of one started by another process.
+def gateway_processes(folder: Path) -> list[ManagedProcess]:
+    """The processes of HAProxy as the gateway of a folder, also of one started by another process.
 
     Args:
         folder: the folder that was given to `Gateway`.
     """
-    return {pid for pid, arguments in processes.command_lines() if str(folder / _FILE) in arguments}
+    return processes.with_argument(str(folder / _FILE))
 
 
 _Version = tuple[int, int, int]

@@ -319,10 +319,8 @@ class Prometheus:
         if self.pid is not None:
             return
         settings = write_settings(self._fleet, self._folder, status_port=self._status_port, page_port=self._page_port)
-        for pid in prometheus_pids(self._folder):
-            leftover = ManagedProcess()
-            if leftover.adopt(pid):
-                leftover.stop(_STOP_GRACE)
+        for leftover in prometheus_processes(self._folder):
+            leftover.stop(_STOP_GRACE)
         self._process.start(
             [
                 self._program,
@@ -379,13 +377,13 @@ class Prometheus:
         return now >= self._hangs_at
 
 
-def prometheus_pids(folder: Path) -> set[int]:
-    """Process ids of Prometheus with their data in a folder, also of one started by another process.
+def prometheus_processes(folder: Path) -> list[ManagedProcess]:
+    """The processes of Prometheus with their data in a folder, also of one started by another process.
 
     Args:
         folder: the folder that was given to `Prometheus`.
     """
-    return {pid for pid, arguments in processes.command_lines() if _storage(folder) in arguments}
+    return processes.with_argument(_storage(folder))
 
 
 def _storage(folder: Path) -> str:

@@ -113,11 +113,6 @@ class ParetoSizes:
         return np.asarray(self.least * (1.0 - kept * random.random(n)) ** (-1.0 / self.shape))
 
 
-def mean_size(sizes: Sizes) -> float:
-    """Mean size, from a fixed set of draws."""
-    return float(sizes.draw(np.random.default_rng(0), _DRAWS).mean())
-
-
 _ROUNDS = 5
 """Number of weighted fits of a line, each with the weights of the previous one."""
 

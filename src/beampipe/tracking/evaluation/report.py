@@ -125,9 +125,9 @@ def quality_table(evaluation: Evaluation) -> Table:
     table = make_table(
         f"{escape(evaluation.sample)}: {evaluation.n_events} events, {evaluation.threads} thread(s)",
         ("finder", "majority"),
-        ("efficiency", "displaced", "fakes", "duplicates", "TrackML", "particles", "tracks", "time \\[ms]"),
+        ("efficiency", "displaced", "fakes", "duplicates", "TrackML", "particles", "tracks", "time [ms]"),
         caption=f"{evaluation.definition}; time: median over events",
-        importance=("efficiency", "fakes", "time \\[ms]", "majority"),
+        importance=("efficiency", "fakes", "time [ms]", "majority"),
     )
     for finder in evaluation.finders:
         for majority, quality in (("double", finder.double), ("single", finder.single)):
