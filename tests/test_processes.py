@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from multiprocessing import get_context
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import NoReturn
 
@@ -165,28 +165,42 @@ def test_ctrl_c_is_held_back_also_where_another_thread_takes_it() -> None:
     assert reached
 
 
-def test_workers_end_with_an_error_and_others_stay() -> None:
-    def worker() -> SpawnProcess:
-        started = get_context("spawn").Process(target=time.sleep, args=(600,))
-        started.start()
-        return started
+def half_a_result(begun: Path) -> NoReturn:
+    """A task whose worker sends a part of a result, and then works on."""
+    frame = sys._getframe()
+    while "result_queue" not in frame.f_locals:
+        assert frame.f_back is not None
+        frame = frame.f_back
+    os.write(frame.f_locals["result_queue"]._writer.fileno(), struct.pack("!i", 1000) + b"half")
+    begun.touch()
+    time.sleep(600)
+    raise AssertionError
+
+
+def test_workers_end_with_an_error_and_others_stay(tmp_path: Path) -> None:
+    """Even if one ends in the middle of its result, for whose rest the pool waits."""
+    other = get_context("spawn").Process(target=time.sleep, args=(600,))
+    other.start()
+    workers: list[int] = []
 
     def failed() -> NoReturn:
-        with processes.ending_workers():
-            workers.append(worker())
+        with processes.worker_pool(2) as pool:
+            pool.submit(half_a_result, tmp_path / "begun")
+            while not (tmp_path / "begun").exists():
+                time.sleep(0.01)
+            workers.extend(set(processes.children(os.getpid())) - {other.pid})
             raise KeyboardInterrupt
 
-    workers = [worker()]
     try:
         with pytest.raises(KeyboardInterrupt):
             failed()
-        workers[1].join(60)
-        assert workers[1].exitcode == -signal.SIGTERM
-        assert workers[0].is_alive()
+        command_lines = dict(processes.command_lines())
+        assert len(workers) >= 2
+        assert not [pid for pid in workers if "--multiprocessing-fork" in command_lines.get(pid, ())]
+        assert other.is_alive()
     finally:
-        for one in workers:
-            one.kill()
-            one.join()
+        other.kill()
+        other.join()
 
 
 def shell(script: str) -> list[str]:

@@ -204,13 +204,17 @@ def worker_pool(workers: int, **options: Any) -> Iterator[WorkerPool]:
     from concurrent.futures import ProcessPoolExecutor
 
     executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _enter_worker, **options)
+    others = set(active_children())
     with executor:
         try:
-            with ending_workers():
-                yield WorkerPool(executor)
+            yield WorkerPool(executor)
         except BaseException:
-            # A worker may have ended in the middle of a result. Its reader, for which the block would wait, sees that
-            # no more will come when nobody can write any more.
+            # They may spend many seconds in one call of C++. Ctrl-C in a terminal reaches them too, but a signal to
+            # their parent alone does not.
+            for worker in set(active_children()) - others:
+                worker.terminate()
+            # One that ended in the middle of a result has a reader, for which the block would wait. It gives up when
+            # nobody can write any more.
             executor._result_queue._writer.close()  # type: ignore[attr-defined]
             raise
 
@@ -261,22 +265,6 @@ def set_by_signals(event: Event, *numbers: signal.Signals) -> None:
     """Set an event when one of these signals comes, in place of what the signal did before."""
     for number in numbers:
         signal.signal(number, lambda number, frame: event.set())
-
-
-@contextmanager
-def ending_workers() -> Iterator[None]:
-    """Terminate the workers that `multiprocessing` started in the block if the block raises an exception.
-
-    A pool waits for its workers, which may spend many seconds in one call of C++. Ctrl-C in a terminal reaches them
-    too, but a signal to their parent alone does not.
-    """
-    before = set(active_children())
-    try:
-        yield
-    except BaseException:
-        for worker in set(active_children()) - before:
-            worker.terminate()
-        raise
 
 
 def start_time(pid: int) -> int | None:
