@@ -11,6 +11,7 @@ there relative to the line from its true origin: both are moments like the other
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -41,7 +42,8 @@ class FitConfig:
         min_hits: fewest hits of such a particle.
         min_particles: fewest particles to learn from.
         pipe_share: radius of the beam pipe, as a share of the innermost radius at which a layer has hits.
-        core: kinks beyond this many standard deviations are tails, left out.
+        core: kinks beyond this many standard deviations are tails, left out. At 2.5, fitted tracks of ACTS's Generic
+            detector have pulls of unit width.
         stiff: lowest pT of a particle that the field is learned from [GeV].
     """
 
@@ -52,7 +54,7 @@ class FitConfig:
     min_hits: int = 4
     min_particles: int = 100
     pipe_share: float = 0.65
-    core: float = 3.0
+    core: float = 2.5
     stiff: float = 1.0
 
 
@@ -151,9 +153,6 @@ def _owners(event: Event, config: FitConfig) -> tuple[Int64[ndarray, " n_hits"],
     return np.where(is_wanted, owner, -1).astype(np.int64), order
 
 
-_CORE_VARIANCE: Final = 0.9733
-"""Variance of a normal distribution of unit width that is cut at three standard deviations."""
-
 _MEDIAN_CHI2: Final = 0.455
 """Median of chi2 with one degree of freedom."""
 
@@ -202,9 +201,10 @@ def learn_variances(chains: TrueTracks, tables: FitTables, config: FitConfig) ->
     median = square[order[np.cumsum(count) - count + count // 2]]
     typical = np.asarray(median[group] / _MEDIAN_CHI2)
     expected, error = typical, values
+    core_variance = _cut_variance(config.core)
     for _ in range(_ROUNDS):
         core = square < config.core**2 * expected
-        values, error = _least_squares(index[core], factor[core], square[core] / _CORE_VARIANCE, expected[core], values)
+        values, error = _least_squares(index[core], factor[core], square[core] / core_variance, expected[core], values)
         expected = np.maximum((factor * values[index]).sum(axis=1), _LEAST_SHARE * typical)
     columns = zip(values[:-1].reshape(3, n), error[:-1].reshape(3, n), strict=True)
     across, along, scattering = (_filled(value, error, tables) for value, error in columns)
@@ -214,6 +214,12 @@ def learn_variances(chains: TrueTracks, tables: FitTables, config: FitConfig) ->
         scattering=scattering.astype(np.float32),
         beam_pipe=np.array([pipe, values[-1]], np.float32),
     )
+
+
+def _cut_variance(cut: float) -> float:
+    """Variance of a normal distribution of unit width that is cut at so many standard deviations on both sides."""
+    density = math.exp(-cut * cut / 2) / math.sqrt(2 * math.pi)
+    return 1 - 2 * cut * density / math.erf(cut / math.sqrt(2))
 
 
 @dataclass(frozen=True, eq=False)
