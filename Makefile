@@ -97,7 +97,7 @@ format: $(test_ready)
 # BENCH_OPTIONS is for benchmarks that read events: "--max-events 2" for a quick run, "--fresh" to time ACTS again.
 BENCH_THREADS ?= 2
 BENCH_OPTIONS ?=
-event_benchmarks := checks physics passes fit small_events robustness scaling versus_torch memory ablation
+event_benchmarks := checks physics passes fit small_events robustness mismatch scaling versus_torch memory ablation
 bench: $(test_ready)
 	mkdir -p runs/bench
 	$(bin)/python benchmarks/make_events.py --workers $(BENCH_THREADS)

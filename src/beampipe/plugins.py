@@ -1,4 +1,4 @@
-"""Finders, detectors and tasks that other packages provide, as entry points of their distributions.
+"""Finders, detectors, tasks and extractions that other packages provide, as entry points of their distributions.
 
 A package declares them in its ``pyproject.toml``, for example::
 
@@ -18,7 +18,7 @@ from beampipe.errors import ConfigError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
 
-Kind = Literal["finders", "detectors", "tasks"]
+Kind = Literal["finders", "detectors", "tasks", "extractions"]
 
 _GROUP: Final = "beampipe."
 

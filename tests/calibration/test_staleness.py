@@ -76,7 +76,7 @@ CASES: Final = {
     "nothing": Case(lambda c: c, {}),
     "a cut": Case(lambda c: replace(c, selection=DijetSelection(min_n_trk=3)), of((*CHUNKS, *ENDS))),
     "a layout": Case(
-        lambda c: replace(c, layout=replace(c.layout, falling_pt=not c.layout.falling_pt)),
+        lambda c: replace(c, layout=replace(c.layout, clean_from=0.5)),
         of(("inspect", "bookkeeping", *CHUNKS, *ENDS)),
     ),
     "regions": Case(lambda c: replace(c, regions=Regions(min_eta_gap=0.1)), of((*CHUNKS, *ENDS))),
@@ -103,6 +103,7 @@ CASES: Final = {
         lambda c: replace(c, bootstrap=Bootstrap(9, 1)), of(("merge",), ("nominal", "data")) | of(ENDS)
     ),
     "groups of events": Case(lambda c: replace(c, shifts=ShiftSettings(5)), of(("fill", "merge", *ENDS))),
+    "another extraction": Case(lambda c: replace(c, extraction="template"), of(("extract", "factors"))),
     "a rule": Case(lambda c: systematic(c, "pdf", rule="quadrature"), of(("factors",))),
     "how a source is drawn": Case(lambda c: systematic(c, "pdf", experimental=True), of(("factors",))),
     "a method less": Case(lambda c: systematic(c, "gluons"), of(("factors",))),
@@ -327,7 +328,17 @@ def test_every_field_of_the_configuration_is_in_a_case() -> None:
         *("output", "chunk_events"),  # tests/calibration/test_run.py
         "style",  # tests/calibration/report/test_write.py
         *("samples", "nominal", "data"),
-        *("pt_edges", "working_points", "keep_tables", "selection", "regions", "taggers", "energy", "layout"),
+        *(
+            "pt_edges",
+            "working_points",
+            "extraction",
+            "keep_tables",
+            "selection",
+            "regions",
+            "taggers",
+            "energy",
+            "layout",
+        ),
         *("bootstrap", "systematics", "shifts", "max_dropped"),
     }
     assert set(Configuration.__dataclass_fields__) == tried

@@ -25,7 +25,9 @@ CONSTANTS: Final = (0.0, 1.0, 2.0, 3.0, 10.0, 100.0, 1000.0)
 
 _REFERENCE: Final = re.compile(r"call_([1-9][0-9]{0,5})\.([0-9A-Za-z_]+(?:\.[0-9A-Za-z_]+){0,11})")
 
-_CHOSEN: Final = frozenset({"edges", "window", "initial_params", "fixed", "bins", "low", "high", "level", "seconds"})
+_CHOSEN: Final = frozenset(
+    {"edges", "window", "initial_params", "fixed", "bins", "low", "high", "level", "seconds", "line"}
+)
 """Keys of results whose values the agent chose, or can choose."""
 
 _READERS: Final = ("inspect_root_schema_tool", "load_kinematics_tool")
@@ -81,8 +83,10 @@ def number_at(calls: Sequence[Entry], reference: object) -> tuple[float, Entry, 
     return float(value), call, path
 
 
-_COUNTS: Final = frozenset({"count_tool", "select_tool", "calculate_tool", "efficiency_tool", "limit_tool"})
-"""Tools that count events, or take references: a result that equals one of their arguments does so by chance."""
+_COUNTS: Final = frozenset(
+    {"count_tool", "select_tool", "calculate_tool", "efficiency_tool", "limit_tool", "query_metrics_tool"}
+)
+"""Tools that count events, read metrics, or take references: a result equals one of their arguments by chance."""
 
 
 def _given(value: object) -> Iterator[float]:

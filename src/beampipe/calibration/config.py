@@ -340,6 +340,7 @@ class Configuration(Shown):
         data: name of the sample that is used as data.
         pt_edges: edges of the bins of jet pT [GeV].
         working_points: quark efficiencies aimed at.
+        extraction: how efficiencies are measured: ``matrix``, ``template``, or the name of a plug-in.
         chunk_events: approximate number of events per chunk; no result depends on it.
         max_dropped: largest share of the events inside the cuts on pT and eta that quality, labels or weights may each
             drop in a sample; above it, commands end with an error after they have written the result.
@@ -361,6 +362,7 @@ class Configuration(Shown):
     data: str = "data"
     pt_edges: tuple[float, ...] = (500.0, 600.0, 800.0, 1000.0, 1200.0, 1500.0, 2000.0)
     working_points: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8)
+    extraction: str = "matrix"
     chunk_events: int = 100_000
     max_dropped: float = 0.1
     keep_tables: bool = True

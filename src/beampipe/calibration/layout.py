@@ -373,7 +373,6 @@ class Layout:
         preset: name of the layout that all other keys modify.
         tree: name of the tree of events.
         energy_unit: unit of energies and momenta: ``GeV``, ``MeV``, ``TeV``, or a number of GeV (``"0.5"``).
-        falling_pt: whether jets must be sorted by falling pT; if False, the two leading jets are searched for.
         clean_from: smallest value of `clean` for a clean jet; true is 1.
         branches: branch of each column.
         labels: codes of partons.
@@ -390,7 +389,6 @@ class Layout:
     preset: str = "beampipe"
     tree: str = "events"
     energy_unit: str = "GeV"
-    falling_pt: bool = False
     clean_from: float = 1.0
     branches: Branches = field(default_factory=Branches)
     labels: Labels = field(default_factory=Labels)

@@ -161,6 +161,14 @@ def test_bins_that_do_not_cover_the_range_or_tell_nothing_are_worth_nothing(edge
     assert filled(in_bins(edges), edges) == pytest.approx(0.0, abs=1e-9)
 
 
+@pytest.mark.parametrize(("pull", "share"), [(0.0, 1.0), (2.5, 1.0), (-2.5, 1.0), (3.5, 0.5), (-3.5, 0.5), (4.6, 0.0)])
+def test_a_plateau_for_analyses_that_differ_by_chance(pull: float, share: float) -> None:
+    fraction = Pull("mass", half=1.0, full=2.5)(answered(MASS + pull * ERROR)).fraction
+    assert fraction == pytest.approx(share, abs=1e-3)
+    with pytest.raises(ConfigError, match="full = -1"):
+        Pull("mass", full=-1.0)
+
+
 def test_yields_of_sound_selections_may_differ_where_a_rubric_says_so() -> None:
     def share(factor: float) -> float:
         contents = HistogramReference(tuple(EDGES), tuple(factor * value for value in VALUES))
@@ -172,6 +180,18 @@ def test_yields_of_sound_selections_may_differ_where_a_rubric_says_so() -> None:
     assert share(0.49) == share(2.01) == pytest.approx(0.0)
     with pytest.raises(ConfigError, match="1 <= full < factor"):
         HistogramL2("mass", full=2.0)
+
+
+def test_the_only_histogram_may_have_another_name() -> None:
+    """It costs a tenth, and the issue says the name."""
+    renamed = {**right_submission(), "histograms": {"spectrum": "hist_1"}}
+    result = grade(example_task(), renamed, REFERENCE, honest_entries())
+    assert result.normalized == pytest.approx(0.98)
+    assert [issue.message for issue in result.issues] == [
+        "spectrum: histograms.spectrum is another name; name it mass",
+    ]
+    both = {**right_submission(), "histograms": {"spectrum": "hist_1", "other": "hist_1"}}
+    assert grade(example_task(), both, REFERENCE, honest_entries()).rules[-1].points == 0.0
 
 
 def test_a_formal_slip_is_an_issue_that_says_how_to_repair_it() -> None:

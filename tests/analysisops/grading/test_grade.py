@@ -19,6 +19,7 @@ from tests.analysisops.grading.examples import (
     REFERENCE,
     example_task,
     honest_entries,
+    mass_from,
     right_submission,
 )
 from tests.analysisops.grading.test_submission import anything
@@ -34,6 +35,18 @@ def test_a_right_submission_gets_all() -> None:
     result = graded(right_submission())
     assert (result.status, result.score, result.max_score, result.normalized) == ("ok", 100.0, 100.0, 1.0)
     assert all(check.passed for check in (*result.gates, *result.rules))
+
+
+@pytest.mark.parametrize("off", [4.9, 20.0, 1e6])
+def test_rules_without_points_are_issues_without_numbers_of_the_reference(off: float) -> None:
+    mass = MASS + off * ERROR
+    submission = {**right_submission(), "answers": {"mass": mass_from(mass, ERROR)}}
+    result = graded(submission, entries=honest_entries(mass=mass))
+    assert result.normalized < 1e-3
+    assert [(issue.code, issue.message) for issue in result.issues] == [
+        ("no_points", "mass: no points, since it is too far from the reference"),
+        *(("no_points", f"{name}: no points, since mass earned none") for name in ("error", "spectrum")),
+    ]
 
 
 def test_the_shape_of_a_result() -> None:

@@ -19,8 +19,8 @@ from beampipe.calibration.events.variations import (
     kinematics_of,
     known_jet_variations,
     matching,
+    matching_or_error,
     noise_keys,
-    wanted_jet_variations,
 )
 from beampipe.calibration.simulation import Events, read_ntuple
 from beampipe.errors import UnknownNameError
@@ -119,9 +119,9 @@ def test_patterns_choose_in_the_order_of_the_names(toys: Toys, tmp_path: Path) -
     assert matching(("a", "b1", "b2"), ("b*", "a")) == ("a", "b1", "b2")
     configuration = configuration_of(toys, tmp_path)
     energy, patterns = configuration.energy, configuration.kinematic_patterns
-    assert wanted_jet_variations(energy, patterns) == known_jet_variations(energy)
-    with pytest.raises(UnknownNameError, match=r"unknown variation of jets: got 'jes_\*'"):
-        wanted_jet_variations(Energy(0, 1), patterns)
+    assert matching_or_error("variation", known_jet_variations(energy), patterns) == known_jet_variations(energy)
+    with pytest.raises(UnknownNameError, match=r"unknown variation: got 'jes_\*'"):
+        matching_or_error("variation", known_jet_variations(Energy(0, 1)), patterns)
 
 
 SELECTION = DijetSelection(min_subleading_pt=550.0, max_leading_pt=1700.0, max_pt_ratio=1.3, min_n_trk=8)

@@ -17,25 +17,31 @@ from beampipe.errors import ConfigError, UnknownNameError
 
 @dataclass(frozen=True)
 class Pull:
-    """``2 ** -(pull / half)**4`` with ``pull = (value - reference) / sqrt(u**2 + (relative * reference)**2)``.
+    """``2 ** -(d / half)**4`` with ``d = max(0, |pull| - full)``.
+
+    Here ``pull = (value - reference) / sqrt(u**2 + (relative * reference)**2)``.
 
     `u` is the uncertainty of the reference, never the one that the agent quotes: a wide error bar gains nothing. With
     the default `half` a pull of 0.5 earns 0.997 of the points, 1 earns 0.96, 2 one half, and 5 nothing.
 
     Attributes:
         answer: name of the answer.
-        half: pull at which one half of the points are earned, more than 0.
+        half: pull beyond `full` at which one half of the points are earned, more than 0.
         relative: relative difference allowed between two good analyses of the same data.
+        full: pull up to which all points are earned: more than 0 where sound analyses select different events, so that
+            they differ by chance.
     """
 
     answer: str
     half: float = 2.0
     relative: float = 0.0
+    full: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.half > 0.0 or not 0.0 <= self.relative < 1.0:
+        if not self.half > 0.0 or not 0.0 <= self.relative < 1.0 or not self.full >= 0.0:
             raise ConfigError(
-                f"pull: got half = {self.half}, relative = {self.relative}, expected more than 0, and from 0 to 1"
+                f"pull: got half = {self.half}, relative = {self.relative}, full = {self.full}, expected more than 0,"
+                " from 0 to 1, and 0 or more"
             )
 
     def __call__(self, case: Case) -> Outcome:
@@ -51,7 +57,8 @@ class Pull:
             slip = f"answers.{self.answer}.value is no finite number"
             return Outcome(0.0, slip, evidence, f"{slip}; give one")
         pull = (value - reference) / uncertainty
-        return Outcome(bell(pull, self.half), f"pull {pull:.2f}", {**evidence, "value": value, "pull": pull})
+        fraction = bell(max(0.0, abs(pull) - self.full), self.half)
+        return Outcome(fraction, f"pull {pull:.2f}", {**evidence, "value": value, "pull": pull})
 
 
 @dataclass(frozen=True)
@@ -93,8 +100,8 @@ class Uncertainty:
 _SAME_EDGE = 1e-6
 """Edges are equal within this fraction of the width of a bin."""
 
-_OTHER_BINS = 0.9
-"""Share of the points for a histogram in other bins than those that were asked for."""
+_SLIP = 0.9
+"""Share of the points for a histogram in other bins, or under another name, than those that were asked for."""
 
 _LARGEST = 1e250
 """Contents of bins are smaller: sums of larger numbers would overflow."""
@@ -110,7 +117,8 @@ class HistogramL2:
     the ratio `full` earn all.
 
     Finer bins are merged if they include the edges of the reference. Other bins that cover its range are a formal slip:
-    their contents are spread evenly within each bin, which costs a tenth. If the reference itself is flat, or has one
+    their contents are spread evenly within each bin, which costs a tenth, as does the only histogram under another
+    name. If the reference itself is flat, or has one
     bin, only an equal shape has a distance of 0.
 
     Attributes:
@@ -133,12 +141,14 @@ class HistogramL2:
     def __call__(self, case: Case) -> Outcome:
         """The fraction; 0 without a histogram in these bins that the tools filled from data."""
         reference = HistogramReference.from_json(case.expected(f"instance.histograms.{self.histogram}"))
-        submitted, reason = histogram_of(self.histogram, case.submission, case.entries, case.evidence)
+        names = list(case.submission.section("histograms"))
+        name = names[0] if len(names) == 1 else self.histogram
+        submitted, reason = histogram_of(name, case.submission, case.entries, case.evidence)
         low, high, n = reference.edges[0], reference.edges[-1], len(reference.values)
         asked_for = f"{n} from {low:g} to {high:g} that were asked for"
         if submitted is None:
             return Outcome(0.0, reason, slip=f"{reason}; fill bins, the {asked_for}, and answer with the handle")
-        slip = ""
+        slip = "" if name == self.histogram else f"histograms.{name[:40]} is another name; name it {self.histogram}"
         values = _in_bins_of(reference.edges, submitted)
         if values is None:
             reason = f"its bins are others than the {asked_for}"
@@ -156,9 +166,9 @@ class HistogramL2:
         evidence = {"shape_distance": shape, "yield": total, "reference_yield": right}
         reason = f"shape off by {shape:.3f} of an even spread, yield {total / right:.3f} of the reference"
         if slip:
-            reason += f"; its bins are others than the {asked_for}"
+            reason += f"; {slip}"
         full = math.log(self.full) / math.log(self.factor)
-        most = _OTHER_BINS if slip else 1.0
+        most = _SLIP if slip else 1.0
         return Outcome(most * slope(shape, 0.0, 1.0) * slope(scale, full, 1.0), reason, evidence, slip)
 
 

@@ -136,7 +136,7 @@ def _error_of(submission: Submission) -> str:
 
 
 def _rules(checks: Sequence[Check], case: Case, held: bool) -> tuple[list[CheckResult], list[Issue]]:
-    """Results of the rules, and issues of formal slips; if a gate failed the rules are listed and earn nothing."""
+    """Results of the rules, and issues of formal slips and of points that were lost; no points if a gate failed."""
     earned: dict[str, float] = {}
     results, slips = [], []
     for check in checks:
@@ -148,6 +148,11 @@ def _rules(checks: Sequence[Check], case: Case, held: bool) -> tuple[list[CheckR
         points = check.points * share if held else 0.0
         if held and outcome.slip:
             slips.append(Issue("warn", "formal_slip", f"{check.id}: {outcome.slip}"))
+        elif held and points < 0.005 * check.points:
+            without = [name for name in check.scaled_by if earned[name] < 0.005]
+            # Reasons may hold numbers of the reference, and issues are shown for secret instances, too.
+            why = f"{', '.join(without)} earned none" if without else "it is too far from the reference"
+            slips.append(Issue("warn", "no_points", f"{check.id}: no points, since {why}"))
         results.append(
             CheckResult(
                 check.id,

@@ -282,19 +282,6 @@ def known_jet_variations(energy: Energy) -> tuple[str, ...]:
     return (*VARIED_N_TRK, *energy_names(energy))
 
 
-def wanted_jet_variations(energy: Energy, patterns: Sequence[str]) -> tuple[str, ...]:
-    """The variations of jets that match the patterns of systematics.
-
-    Args:
-        energy: number of parameters of the jet energy.
-        patterns: patterns of names, e.g. ``jes_*``.
-
-    Raises:
-        UnknownNameError: a pattern matches none.
-    """
-    return matching_or_error("variation of jets", known_jet_variations(energy), patterns)
-
-
 def dataset_key(dataset: str, seed: int = 0) -> int:
     """A 64-bit hash of a dataset's name: the part of an event's key that differs between datasets."""
     return int.from_bytes(sha256(f"{seed}:{dataset}".encode()).digest()[:8], "little")

@@ -13,7 +13,7 @@ The cuts of the working points come from nominal simulation and are the same for
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -59,13 +59,24 @@ def quark_fractions(flavours: Float64[ndarray, "*v 2 2 x"]) -> Float64[ndarray, 
         return np.where(total > 0, areas[..., QUARK] / total, np.nan)
 
 
+def reweighted(
+    flavours: Float64[ndarray, "*v 2 2 x"], factors: Float64[ndarray, "*v x"]
+) -> Float64[ndarray, "*v 2 2 x"]:
+    """Simulation after re-weighting, by (region, (quark, gluon), x)."""
+    return np.stack([apply_factors(flavours[..., flavour, :], factors) for flavour in (QUARK, GLUON)], axis=-2)
+
+
 def mixtures(
     flavours: Float64[ndarray, "*v 2 2 x"], factors: Float64[ndarray, "*v x"]
 ) -> tuple[Float64[ndarray, "*v 2 x"], Float64[ndarray, "*v 2"]]:
     """Simulation after re-weighting: jets of both flavours by (region, x), and fractions of quarks by region."""
-    quark = apply_factors(flavours[..., QUARK, :], factors)
-    gluon = apply_factors(flavours[..., GLUON, :], factors)
-    return quark + gluon, quark_fractions(np.stack([quark, gluon], axis=-2))
+    both = reweighted(flavours, factors)
+    return _together(both), quark_fractions(both)
+
+
+def _together(flavours: Float64[ndarray, "*v 2 2 x"]) -> Float64[ndarray, "*v 2 x"]:
+    total: ndarray = flavours[..., QUARK, :] + flavours[..., GLUON, :]
+    return total
 
 
 def extract(mixture: Float64[ndarray, "*v 2 x"], fractions: Float64[ndarray, "*w 2"]) -> Extracted:
@@ -190,60 +201,82 @@ class Efficiencies:
         return tuple(Variation.parse(str(name)) for name in self.names)
 
 
+Extraction = Callable[
+    [Float64[ndarray, "*v p 2 x"], Float64[ndarray, "*s p 2 2 x"], Shaped[ndarray, "p w"]],
+    Float64[ndarray, "*u p w 2"],
+]
+"""Measures the efficiencies of quark and gluon jets: ``extraction(jets, flavours, cuts)``.
+
+`jets` are those of data by (pT, region, x), `flavours` those of simulation by (pT, region, (quark, gluon), x), both
+after re-weighting, and `cuts` the numbers of bins that count as quark-like by (pT, working point). It returns fractions
+of jets below the cuts by (pT, working point, (quark, gluon)). There may be further axes in front.
+"""
+
+
+def inverted(
+    jets: Float64[ndarray, "*v p 2 x"], flavours: Float64[ndarray, "*s p 2 2 x"], cuts: Shaped[ndarray, "p w"]
+) -> Float64[ndarray, "*u p w 2"]:
+    """The extraction `matrix`: shapes by `extract`, with the fractions of simulation."""
+    return efficiencies_at(extract(jets, quark_fractions(flavours)), cuts)
+
+
 def measure_efficiencies(
-    cases: Cases, reweighting: Reweighting, working_points: Sequence[float], cut: str = "at_least"
+    cases: Cases,
+    reweighting: Reweighting,
+    working_points: Sequence[float],
+    cut: str = "at_least",
+    extraction: Extraction = inverted,
 ) -> Efficiencies:
-    """Fractions, inversion and efficiencies of all cases.
+    """Fractions and efficiencies of all cases.
 
     Each case has its own factors, fractions and simulation; data and cuts are the same. In a replica both simulation
-    and data are resampled.
+    and data are resampled. Cuts, and the shapes for figures, are those of the inversion.
 
     Args:
         cases: numbers of jets of all cases.
         reweighting: factors of central jets, from `measure_reweighting`.
         working_points: target quark efficiencies.
         cut: position of the cut of a working point, as for `working_point_cuts`.
+        extraction: measures the efficiencies.
     """
-    data, simulation, true, fractions = _extracted(cases, reweighting)
-    cuts = np.stack([working_point_cuts(simulation.quark[0], wp, cut) for wp in working_points], axis=-1)
-    mixture, drawn = mixtures(cases.simulation_replicas, reweighting.replicas)
+    factors = np.concatenate([reweighting.quark, reweighting.gluon])
+    flavours = reweighted(np.concatenate([cases.simulation, cases.simulation[:1]]), factors)
+    data, fractions = apply_factors(cases.data, factors), quark_fractions(flavours)
+    nominal = [extract(jets, fractions[0]) for jets in (data[0], _together(flavours[0]))]
+    cuts = np.stack([working_point_cuts(nominal[1].quark, wp, cut) for wp in working_points], axis=-1)
+    drawn = reweighted(cases.simulation_replicas, reweighting.replicas)
+    drawn_data = apply_factors(cases.data_replicas, reweighting.replicas)
+    every = (*nominal, truth(flavours[0]))
     return Efficiencies(
         names=np.array([str(variation) for variation in (*cases.variations, GLUON_REWEIGHT)]),
         cuts=cuts,
-        data=_at(data, cuts),
-        simulation=_at(simulation, cuts),
-        truth=_at(true, cuts),
-        data_replicas=_at(extract(apply_factors(cases.data_replicas, reweighting.replicas), drawn), cuts),
-        simulation_replicas=_at(extract(mixture, drawn), cuts),
+        data=extraction(data, flavours, cuts),
+        simulation=extraction(_together(flavours), flavours, cuts),
+        truth=efficiencies_at(truth(flavours), cuts),
+        data_replicas=extraction(drawn_data, drawn, cuts),
+        simulation_replicas=extraction(_together(drawn), drawn, cuts),
         fractions=fractions,
-        shapes=np.stack(
-            [np.stack([extracted.quark[0], extracted.gluon[0]], axis=-2) for extracted in (data, simulation, true)]
-        ),
+        shapes=np.stack([np.stack([extracted.quark, extracted.gluon], axis=-2) for extracted in every]),
         jets=cases.jets,
-        **_without_groups(cases, cuts),
+        **_without_groups(cases, cuts, extraction),
     )
 
 
-def _extracted(
-    cases: Cases, reweighting: Reweighting
-) -> tuple[Extracted, Extracted, Extracted, Float64[ndarray, "v p 2"]]:
-    """Shapes of all cases in data, in simulation and by label, and the fractions of quarks."""
-    factors = np.concatenate([reweighting.quark, reweighting.gluon])
-    flavours = np.concatenate([cases.simulation, cases.simulation[:1]])
-    mixture, fractions = mixtures(flavours, factors)
-    data = extract(apply_factors(cases.data, factors), fractions)
-    return data, extract(mixture, fractions), truth(flavours), fractions
-
-
-def _without_groups(cases: Cases, cuts: Shaped[ndarray, "p w"]) -> dict[str, Float64[ndarray, "g v p w 2"]]:
+def _without_groups(
+    cases: Cases, cuts: Shaped[ndarray, "p w"], extraction: Extraction
+) -> dict[str, Float64[ndarray, "g v p w 2"]]:
     """Efficiencies at the same cuts with each group left out; everything else is computed again."""
     if not len(cases.groups):
         return {}
     every = []
     for group in range(len(cases.groups)):
         rest = cases.without_group(group)
-        extracted = _extracted(rest, measure_reweighting(rest.simulation, rest.simulation_replicas))
-        every.append([_at(shapes, cuts) for shapes in extracted[:3]])
+        frozen = measure_reweighting(rest.simulation, rest.simulation_replicas)
+        factors = np.concatenate([frozen.quark, frozen.gluon])
+        flavours = reweighted(np.concatenate([rest.simulation, rest.simulation[:1]]), factors)
+        measured = (apply_factors(rest.data, factors), _together(flavours))
+        found = [extraction(jets, flavours, cuts) for jets in measured]
+        every.append([*found, efficiencies_at(truth(flavours), cuts)])
     names = ("data_without", "simulation_without", "truth_without")
     return {name: np.stack([each[k] for each in every]) for k, name in enumerate(names)}
 
@@ -258,7 +291,8 @@ def scale_factors(
         return np.where(simulation != 0, data / simulation, np.nan)
 
 
-def _at(shapes: Extracted, cuts: Shaped[ndarray, "p w"]) -> Float64[ndarray, "*v p w 2"]:
+def efficiencies_at(shapes: Extracted, cuts: Shaped[ndarray, "p w"]) -> Float64[ndarray, "*v p w 2"]:
+    """Fractions of quark and gluon jets below the cuts."""
     return np.stack([cumulated(shapes.quark, cuts), cumulated(shapes.gluon, cuts)], axis=-1)
 
 

@@ -350,11 +350,6 @@ class SanityChecks:
         second = order[rank == 1]
         soft[event[second]] = ~(pt[second] * unit > min_pt)
         high = ~soft[event[pair]]
-        if layout.falling_pt and np.any(same & (pt[1:] > pt[:-1])):
-            self.problems.append(
-                f"branch {pt_branch!r}: got jets that are not sorted by falling pT; set layout.falling_pt = false to"
-                " have the leading ones searched for"
-            )
         with np.errstate(invalid="ignore"):
             self.median_pt = median_of(pt[leading]) * unit if len(leading) else float("nan")
             complaint = pt_complaint(pt[leading].astype(np.float64) * unit, layout)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from beampipe.calibration.events.histograms import Filled, read_filled
 from beampipe.calibration.method.dropped import Dropped, cut_numbers_of
+from beampipe.calibration.method.extractions import extraction_named
 from beampipe.calibration.method.matrix import Efficiencies, measure_efficiencies, read_arrays, write_arrays
 from beampipe.calibration.method.reweight import Reweighting, measure_reweighting
 from beampipe.calibration.method.templates import (
@@ -41,11 +42,13 @@ def extract_efficiencies(store: Store, plan: Plan) -> None:
 
     def make(path: Path) -> None:
         frozen: Mapping[str, Reweighting] = read_arrays(Reweighting, store.require(plan.reweight))
-        points = plan.configuration.working_points
-        cases, cuts = read_cases(store, plan), {each.name: each.cut for each in plan.configuration.taggers}
-        write_arrays(
-            {name: measure_efficiencies(cases[name], frozen[name], points, cuts[name]) for name in cases}, path
-        )
+        configuration, cases = plan.configuration, read_cases(store, plan)
+        extraction, points = extraction_named(configuration.extraction), configuration.working_points
+        measured = {
+            each.name: measure_efficiencies(cases[each.name], frozen[each.name], points, each.cut, extraction)
+            for each in configuration.taggers
+        }
+        write_arrays(measured, path)
 
     store.get(plan.extract, ".npz", make)
 

@@ -26,6 +26,7 @@ from beampipe.calibration.events.variations import (
     matching_or_error,
 )
 from beampipe.calibration.jet_changes import function_digest
+from beampipe.calibration.method.extractions import extraction_digest
 from beampipe.calibration.ntuple.bookkeeping import Bookkeeping, SliceFactors
 from beampipe.calibration.tasks.inspection import InspectedFile, InspectedSample
 from beampipe.calibration.tasks.runtime import stage_code
@@ -121,7 +122,7 @@ def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSam
         inspected: the samples in use, with their inspected files.
 
     Raises:
-        UnknownNameError: a pattern of a systematic matches no weight or variation.
+        UnknownNameError: a pattern of a systematic matches no weight or variation, or there is no such extraction.
     """
     models = models_of(configuration)
     samples = {
@@ -139,10 +140,12 @@ def make_plan(configuration: Configuration, inspected: Mapping[str, InspectedSam
         order["variations"] = cases
     reweight = Recipe("reweight", stage_code("reweight"), order, inputs, "reweighting factors")
     cuts = {tagger.name: tagger.cut for tagger in configuration.taggers if tagger.cut != "at_least"}
+    digest = extraction_digest(configuration.extraction)
+    extraction = {"extraction": (configuration.extraction, digest)} if digest else {}
     extract = Recipe(
         "extract",
         stage_code("extract"),
-        {**order, "working_points": configuration.working_points, **({"cuts": cuts} if cuts else {})},
+        {**order, "working_points": configuration.working_points, **({"cuts": cuts} if cuts else {}), **extraction},
         (Input("reweight", reweight.key, reweight.label), *inputs, *samples[configuration.data].inputs),
         "efficiencies",
     )

@@ -1,0 +1,87 @@
+"""Extraction `template`: efficiencies in data by a fit of templates of quark and gluon jets on each side of the cut.
+
+In a bin of pT the templates t are the jets of re-weighted simulation, scaled to the number of jets of data in each
+region R. Among the bins x on one side of the cut of a working point, data are expected to have
+
+    mu_R(x) = s_q t_q^R(x) + s_g t_g^R(x),        R = forward, central
+
+with the same s in both regions. They maximise the Poisson likelihood, sum over R and x of (d log mu - mu), which is
+concave: Newton's method finds its only maximum. With e the efficiency of forward jets by label, that in data is
+
+    s_below e / (s_below e + s_above (1 - e))
+
+With a single bin on each side this is the inversion of `matrix`. With more bins it has smaller errors, but relies on
+the shapes of simulation on each side of the cut.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy import ndarray
+
+from beampipe.arrays import Float64, Shaped
+from beampipe.calibration.method.matrix import efficiencies_at, truth
+from beampipe.calibration.method.reweight import GLUON, QUARK
+
+_STEPS: Final = 40
+"""Number of steps of Newton's method; five are usual."""
+
+_SAME: Final = 1e-12
+"""Relative determinant of the curvature below which the templates of quarks and gluons count as the same."""
+
+_LARGEST_STEP: Final = 4.0
+"""Largest factor by which a step changes a scale, which therefore stays positive."""
+
+
+def fitted(
+    jets: Float64[ndarray, "*v p 2 x"], flavours: Float64[ndarray, "*s p 2 2 x"], cuts: Shaped[ndarray, "p w"]
+) -> Float64[ndarray, "*u p w 2"]:
+    """Efficiencies of quark and gluon jets in data; the interface of `beampipe.calibration.method.matrix.Extraction`.
+
+    A bin of pT has nan if a region is empty, or if the templates of quarks and gluons are the same.
+    """
+    below = np.clip(cuts[..., None] - np.arange(jets.shape[-1]), 0.0, 1.0)  # the part of each bin that is below the cut
+    with np.errstate(divide="ignore", invalid="ignore"):
+        numbers = _sum(jets)
+        scale = np.where(numbers > 0, numbers, np.nan) / (_sum(flavours[..., QUARK, :]) + _sum(flavours[..., GLUON, :]))
+        templates = flavours * scale[..., None, None]
+        below_cut, above_cut = (_scales(jets, templates, side) for side in (below, 1 - below))
+        expected = efficiencies_at(truth(flavours), cuts)
+        tagged = below_cut * expected
+        efficiencies: ndarray = tagged / (tagged + above_cut * (1 - expected))
+    return efficiencies
+
+
+def _scales(
+    jets: Float64[ndarray, "*v p 2 x"], templates: Float64[ndarray, "*u p 2 2 x"], side: Float64[ndarray, "p w x"]
+) -> Float64[ndarray, "*u p w 2"]:
+    """The scales of quarks and gluons that fit data best, given which part of each bin counts."""
+    d, q, g = (
+        part.reshape(*part.shape[:-2], 1, -1) for part in (jets, templates[..., QUARK, :], templates[..., GLUON, :])
+    )
+    weight = np.concatenate([side, side], axis=-1)
+    quark, gluon = (np.ones(np.broadcast_shapes(part.shape, weight.shape)[:-1]) for part in (q, g))
+    for _ in range(_STEPS):
+        mean = quark[..., None] * q + gluon[..., None] * g
+        ratio = np.where(mean > 0, d / mean, 0.0)
+        pull = np.where(mean > 0, weight * (ratio - 1), 0.0)
+        curvature = np.where(mean > 0, weight * ratio / mean, 0.0)
+        slope_q, slope_g = _sum(pull * q), _sum(pull * g)
+        qq, qg, gg = _sum(curvature * q * q), _sum(curvature * q * g), _sum(curvature * g * g)
+        determinant = np.where(qq * gg - qg * qg > _SAME * qq * gg, qq * gg - qg * qg, np.nan)
+        quark = _step(quark, (gg * slope_q - qg * slope_g) / determinant)
+        gluon = _step(gluon, (qq * slope_g - qg * slope_q) / determinant)
+    return np.stack([quark, gluon], axis=-1)
+
+
+def _step(value: Float64[ndarray, "*v"], change: Float64[ndarray, "*v"]) -> Float64[ndarray, "*v"]:
+    limited: ndarray = np.clip(value + change, value / _LARGEST_STEP, value * _LARGEST_STEP)
+    return limited
+
+
+def _sum(values: Float64[ndarray, "*v x"]) -> Float64[ndarray, "*v"]:
+    """The sum over x, from the first bin to the last, the same bit by bit on every machine."""
+    total: ndarray = np.cumsum(values, axis=-1)[..., -1]
+    return total

@@ -1,0 +1,28 @@
+"""Whoever analyses soundly, but not as the reference does, loses nearly nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from beampipe.analysisops.assessment import ask_here, assess
+from beampipe.analysisops.instances import PreparedInstance, oracle_of
+from tests.analysisops.redteam.target import SEED
+from tests.analysisops.tasks.sound_analyses import CUTS, FITS, VariedAgent
+
+CASES = [
+    *(("zmumu", name) for name in CUTS),
+    *((task, name) for task in ("hyy", "width") for name in ("curved background", "narrower window", "other binning")),
+]
+
+
+@pytest.mark.parametrize(("task", "variation"), CASES)
+def test_a_sound_analysis_scores_nearly_all(
+    instance: Callable[[str], PreparedInstance], task: str, variation: str, tmp_path: Path
+) -> None:
+    prepared = instance(task)
+    agent = VariedAgent(oracle_of(prepared.task, prepared.hidden), {**FITS, **CUTS}[variation])
+    grade = assess(prepared, 3, SEED, ask_here(agent), tmp_path).grade
+    assert grade["final"]["normalized_score"] >= 0.95, grade["checks"]
