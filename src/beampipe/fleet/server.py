@@ -9,12 +9,14 @@ import threading
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from beampipe import processes
 from beampipe.errors import FileError
 from beampipe.files import replacing
 from beampipe.fleet.registry import BEAT, Record, remove_record, write_record
+from beampipe.fleet.run_folder import RunFolder
+from beampipe.fleet.specification import Fleet, ServerGroup
 from beampipe.settings import build
 from beampipe.terminal import log
 from beampipe.triton.client.endpoint import is_loopback
@@ -66,14 +68,47 @@ class FleetServerSettings:
     telemetry: TelemetrySettings | None = None
 
 
-def write_server_settings(path: Path, settings: FleetServerSettings) -> None:
-    """Write the settings of one server.
+def fleet_server_settings(
+    fleet: Fleet, group: ServerGroup, folder: RunFolder, models: tuple[str, Path], name: str = ""
+) -> FleetServerSettings:
+    """Settings of a server.
+
+    Args:
+        fleet: the specification.
+        group: group of the server.
+        folder: run folder of the fleet.
+        models: digest and folder of the copy of the models that it serves.
+        name: its name; empty if each job sets name, log and host.
+    """
+    return FleetServerSettings(
+        name,
+        group.name,
+        folder.registry,
+        models[1],
+        folder.secret,
+        folder.logs / f"{name}.log",
+        models=fleet.models,
+        digest=models[0],
+        threads=group.threads,
+        start_timeout=fleet.start_timeout,
+        exit_timeout=fleet.exit_timeout,
+        patience=fleet.patience,
+        telemetry=fleet.telemetry,
+    )
+
+
+def write_settings(path: Path, settings: Any) -> None:
+    """Write settings for `read_settings`.
+
+    Args:
+        path: the file.
+        settings: a dataclass.
 
     Raises:
         FileError: it cannot be written.
     """
     with replacing(path, parents=True) as part:
-        part.write_text(json.dumps(asdict(settings), default=str, indent=1), encoding="utf-8")
+        part.write_text(json.dumps(asdict(settings), default=str, indent=1) + "\n", encoding="utf-8")
 
 
 def read_settings(kind: type[_Settings], path: Path, what: str) -> _Settings:

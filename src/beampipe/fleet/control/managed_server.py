@@ -15,7 +15,7 @@ from beampipe import processes
 from beampipe.fleet.control.differences import DesiredState, ServerState
 from beampipe.fleet.gateway.plan import Address
 from beampipe.fleet.registry import SILENCE, Record, remove_record
-from beampipe.fleet.server import FleetServerSettings, write_server_settings
+from beampipe.fleet.server import FleetServerSettings, write_settings
 from beampipe.processes import ManagedProcess
 from beampipe.triton.backoff import RestartPause
 
@@ -119,7 +119,7 @@ class LocalServer:
     def start(self) -> None:
         """Start it."""
         remove_record(self.settings.registry, self.name)
-        write_server_settings(self.file, self.settings)
+        write_settings(self.file, self.settings)
         command = [sys.executable, "-m", "beampipe", "fleet", "member", str(self.file)]
         self._process.start(command, {**os.environ, **self.environ})
         self.starts += 1

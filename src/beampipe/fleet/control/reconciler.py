@@ -42,7 +42,7 @@ from beampipe.fleet.gateway.plan import CanaryShare, GatewayPlan, Slot, slots_of
 from beampipe.fleet.monitoring.prometheus import Monitoring
 from beampipe.fleet.registry import Record, read_records, remove_record
 from beampipe.fleet.run_folder import RunFolder, make_snapshot, remove_other_snapshots
-from beampipe.fleet.server import FleetServerSettings
+from beampipe.fleet.server import FleetServerSettings, fleet_server_settings
 from beampipe.fleet.specification import Fleet, ServerGroup
 from beampipe.terminal import log
 from beampipe.triton.backoff import RestartPause
@@ -410,22 +410,7 @@ class LocalReconciler(Reconciler):
         )
 
     def _server_settings(self, group: ServerGroup, number: int) -> FleetServerSettings:
-        fleet, folder, name = self.fleet, self.folder, group.server_name(number)
-        return FleetServerSettings(
-            name,
-            group.name,
-            folder.registry,
-            self.models[1],
-            folder.secret,
-            folder.logs / f"{name}.log",
-            models=fleet.models,
-            digest=self.models[0],
-            threads=group.threads,
-            start_timeout=fleet.start_timeout,
-            exit_timeout=fleet.exit_timeout,
-            patience=fleet.patience,
-            telemetry=fleet.telemetry,
-        )
+        return fleet_server_settings(self.fleet, group, self.folder, self.models, group.server_name(number))
 
     def observe_servers(self, records: Mapping[str, Record], now: float) -> Mapping[str, ServerState]:
         """The state of each server."""

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from beampipe.files import replacing
-from beampipe.fleet.deploy.slurm_job import JobSettings, job_text
+from beampipe.fleet.deploy.slurm_job import JobSettings
 from beampipe.fleet.generated_files import Files, render, write_files
 from beampipe.fleet.run_folder import RunFolder, make_snapshot, shared_folder
-from beampipe.fleet.server import FleetServerSettings
+from beampipe.fleet.server import fleet_server_settings, write_settings
 from beampipe.fleet.specification import Fleet, ServerGroup
 from beampipe.triton.client.endpoint import is_loopback
 from beampipe.triton.server.launch import check_repository
@@ -93,25 +92,10 @@ def write_slurm(fleet: Fleet, specification: Path, folder: Path) -> list[Path]:
     check_repository(fleet.repository, fleet.models)
     run = RunFolder(shared_folder(fleet), shared_folder(fleet))
     run.make()
-    digest, models = make_snapshot(fleet.repository, run.repositories)
+    models = make_snapshot(fleet.repository, run.repositories)
     for group in _groups(fleet):
-        server = FleetServerSettings(
-            server="",  # each job sets name, log and host
-            group=group.name,
-            registry=run.registry,
-            repository=models,
-            secret_file=run.secret,
-            log=run.logs,
-            models=fleet.models,
-            digest=digest,
-            threads=group.threads,
-            start_timeout=fleet.start_timeout,
-            exit_timeout=fleet.exit_timeout,
-            patience=fleet.patience,
-            telemetry=fleet.telemetry,
-        )
         settings = JobSettings(
-            server,
+            fleet_server_settings(fleet, group, run, models),
             count=group.count,
             servers=fleet.slurm.servers,
             script=folder / script_name(group),
@@ -119,8 +103,7 @@ def write_slurm(fleet: Fleet, specification: Path, folder: Path) -> list[Path]:
             step=step_options(group),
             host=fleet.slurm.host,
         )
-        with replacing(_settings_file(run.path, group), parents=True) as part:
-            part.write_text(job_text(settings), encoding="utf-8")
+        write_settings(_settings_file(run.path, group), settings)
     return write_files(folder, slurm_files(fleet, specification, folder), "beampipe fleet slurm")
 
 

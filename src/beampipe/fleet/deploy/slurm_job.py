@@ -6,7 +6,6 @@ near (SIGUSR1), the job submits its successor, serves until that is ready, and t
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -17,7 +16,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +24,7 @@ from beampipe import processes
 from beampipe.errors import ConfigError, ServiceError
 from beampipe.fleet.registry import Record, read_records, remove_record
 from beampipe.fleet.run_folder import RunFolder
-from beampipe.fleet.server import FleetServerSettings, read_settings, write_server_settings
+from beampipe.fleet.server import FleetServerSettings, read_settings, write_settings
 from beampipe.processes import ManagedProcess
 from beampipe.terminal import log
 from beampipe.triton.backoff import RestartPause
@@ -58,11 +57,6 @@ class JobSettings:
     def ended(self) -> Path:
         """A file that exists once the fleet has been stopped: no further jobs are submitted."""
         return self.shared / "ended"
-
-
-def job_text(settings: JobSettings) -> str:
-    """Settings as JSON."""
-    return json.dumps(asdict(settings), default=str, indent=1) + "\n"
 
 
 def read_job(path: Path) -> JobSettings:
@@ -197,7 +191,7 @@ class _Step:
         self._process = ManagedProcess(own_group=False)
         self._pause = RestartPause()
         self.starts = 0
-        write_server_settings(file, server)
+        write_settings(file, server)
 
     @property
     def runs(self) -> bool:
