@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from beampipe import processes
+from beampipe.simulation.pythia import CollisionPool
 
 pytest.importorskip("acts")
 pytest.importorskip("pythia8mc")
@@ -49,7 +50,6 @@ def test_a_signal_ends_a_simulation_and_leaves_nothing(
         assert time.monotonic() < deadline
         time.sleep(0.02)
     children = processes.children(command.pid)
-    cached = {path for path in (tmp_path / "cache").rglob("*") if path.suffix == ".npz"}
     interrupt(command.pid, number)
     output = command.communicate(timeout=300)
     killed = number == signal.SIGKILL
@@ -57,8 +57,8 @@ def test_a_signal_ends_a_simulation_and_leaves_nothing(
     if not killed:  # a killed command cannot remove its own partial file
         assert output == ("", text)
         assert not list((tmp_path / "here").iterdir())
-        # Nothing half made is left there, and no call was waited for, which would have added to it.
-        assert {path for path in (tmp_path / "cache").rglob("*") if path.is_file()} == cached
+        for path in (tmp_path / "cache").rglob("*.*"):  # nothing half made is left there
+            assert len(CollisionPool.load(path)) in (4, 200)
     # Python's own tracker of resources ends when it sees that all others have.
     deadline = time.monotonic() + 300
     while any(processes.is_alive(pid) for pid in children):

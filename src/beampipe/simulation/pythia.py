@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from importlib.resources import as_file, files
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Bool, Float32, Float64, Int32, Int64
 from beampipe.errors import ConfigError
-from beampipe.files import cache_folder, replacing
+from beampipe.files import cache_folder, write_whole
 from beampipe.simulation.samples import SampleSpec, Slice
 
 _SEEDS: Final = 899_999_999
@@ -142,8 +143,9 @@ class CollisionPool:
 
     def save(self, path: Path) -> None:
         """Write to `path`; the file appears only when it is complete."""
-        with replacing(path, parents=True) as part, part.open("wb") as file:
-            np.savez(file, **{f.name: getattr(self, f.name) for f in fields(self)})
+        whole = BytesIO()  # a worker that is ended while it writes leaves a part: so it writes for a moment only
+        np.savez(whole, **{f.name: getattr(self, f.name) for f in fields(self)})
+        write_whole(path, lambda part: part.write_bytes(whole.getbuffer()))
 
     @classmethod
     def load(cls, path: Path) -> CollisionPool:
