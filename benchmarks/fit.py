@@ -128,10 +128,10 @@ def measured(events: Iterable[Event], selection: Selection) -> Run:
         tracks = finder.find(event.hits)
         found = process_time()
         parameters = fitter(event.hits, tracks)
+        run.finding, run.fitting = run.finding + found - begin, run.fitting + process_time() - found
         for reject, outliers in run.outliers.items():
             fitted = replace(fitter, reject_outliers=reject).add(event.hits, tracks)
             outliers.add(event, tracks, fitted, selection)
-        run.finding, run.fitting = run.finding + found - begin, run.fitting + process_time() - found
         run.tracks += tracks.n_tracks
         kalman = fit_tracks(event.hits, tracks.track_id)
         run.kalman += kalman.cpu_seconds["fit"]

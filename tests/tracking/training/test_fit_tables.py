@@ -29,9 +29,10 @@ def test_tables_are_those_of_the_detector(forward: bool) -> None:
     # Its radius is not learned: it is taken as a share of that of the innermost layer.
     pipe = (float(np.min(layers, axis=0)[0]) * FIT_RECIPE.pipe_share, 1e-6)
     made = toy_tables(layers, scattering=3e-6, beam_pipe=pipe, energy_loss=400.0, field=-3.0)
-    shot = shoot(made, PARTICLES, seed=3, pt=(0.5, 8.0), cot=cot)
-    learned = learn_fit_tables([shot.event], made.layers)
-    assert learned.field[0] == pytest.approx(-3.0, rel=2e-3)
+    shot = shoot(made, PARTICLES, pt=(0.5, 8.0), cot=cot)
+    assert learn_fit_tables([shot.event], made.layers).field[0] == pytest.approx(-3.0, rel=2e-3)
+    # A learned field is wrong by up to a fifth of the error of a track's momentum: the rest is learned in the true one.
+    learned = learn_fit_tables([shot.event], made.layers, field=-3.0)
     inner = slice(0, 4)  # further out, scattering hides the errors of hits
     np.testing.assert_allclose(np.sqrt(learned.variance[inner, 0]), 0.015, rtol=0.2)
     np.testing.assert_allclose(np.sqrt(learned.variance[inner, 1]), 0.03, rtol=0.2)

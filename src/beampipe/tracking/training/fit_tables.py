@@ -402,7 +402,7 @@ _FIRST_SCATTERING: Final = 4e-6
 """Scattering of a layer [GeV^2] in the first round: 2 % of a radiation length."""
 
 _TRIED_LOSS: Final = 30.0
-"""Trial energy loss [1/GeV]: fitted momenta are compared with those without loss."""
+"""Trial energy loss [1/GeV] of the first round: fitted momenta are compared with those without loss."""
 
 _FEWEST_STIFF: Final = 30
 """Fewest particles that the field is derived from."""
@@ -515,10 +515,13 @@ def _field(chains: TrueTracks, config: FitConfig) -> float:
 
 
 def _energy_loss(events: list[Event], chains: TrueTracks, tables: FitTables) -> float:
-    """Energy loss [1/GeV] at which fitted momenta are right on average, by a line through 0 and a trial value."""
+    """Energy loss [1/GeV] at which fitted momenta are right on average.
+
+    By a line through 0 and a trial value: that of the tables, if they have one, as a smaller one is less exact.
+    """
     true = perigee_of(chains.vertex, chains.momentum, chains.charge, float(tables.field[0]))[:, 4]
-    bias = []
-    for tried in (0.0, _TRIED_LOSS):
+    bias, trial = [], float(tables.energy_loss[0]) or _TRIED_LOSS
+    for tried in (0.0, trial):
         fitter = TrackFitter(replace(tables, energy_loss=np.array([tried], np.float32)), reject_outliers=False)
         pulls = []
         for number, event in enumerate(events):
@@ -534,4 +537,4 @@ def _energy_loss(events: list[Event], chains: TrueTracks, tables: FitTables) -> 
         bias.append(np.median(np.concatenate(pulls)))
     if bias[0] == bias[1]:
         return 0.0
-    return max(_TRIED_LOSS * float(bias[0] / (bias[0] - bias[1])), 0.0)
+    return max(trial * float(bias[0] / (bias[0] - bias[1])), 0.0)
