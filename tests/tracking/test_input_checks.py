@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -228,12 +228,11 @@ def test_the_usual_share_is_what_the_card_measured() -> None:
             measured.hits,
             measured.hits_per_track,
         )
-        assert (told.residual, told.origin_z, told.origin_spread) == (
-            measured.residual,
-            measured.origin_z,
-            measured.origin_spread,
-        )
-        assert None not in astuple(told)
+        stiff = name in ("exatrkx", "exatrkx_walk", "module_map") or name.endswith("_displaced")
+        shapes = (measured.residual, measured.origin_z, measured.origin_spread)
+        assert None not in shapes
+        assert (told.residual, told.origin_z, told.origin_spread) == (shapes if stiff else (None, None, None))
+        assert told.per_track is not None
         assert str(told).endswith(f"are usual in events of {measured.hits:.0f} hits")
 
 

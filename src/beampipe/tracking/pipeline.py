@@ -133,16 +133,18 @@ class Pipeline(InOneThread):
     def expected_tracks(self) -> ExpectedTracks:
         """What is usual of the tracks: as measured with the model, else a rule of thumb for the share of the hits."""
         measured = self.model.performance.get(self.name)
+        soft = self.model.weights[self.spec.windows].pt_floor < _SOFT_PT
         if measured is not None and measured.hits_on_tracks > 0:
-            return ExpectedTracks(
-                measured.hits_on_tracks,
-                measured.hits,
-                measured.hits_per_track,
-                measured.residual,
-                measured.origin_z,
-                measured.origin_spread,
+            usual = ExpectedTracks(measured.hits_on_tracks, measured.hits, measured.hits_per_track)
+            if soft:  # their residuals are mostly scattering, and so depend on the momenta in an event
+                return usual
+            return replace(
+                usual,
+                residual=measured.residual,
+                origin_z=measured.origin_z,
+                origin_spread=measured.origin_spread,
             )
-        if self.model.weights[self.spec.windows].pt_floor >= _SOFT_PT:
+        if not soft:
             return EXPECTED_ON_TRACKS
         # Measured at 0.4, 0.65 and 0.9 of the curvature: 0.24, 0.42 and 0.55.
         return ExpectedTracks(EXPECTED_SOFT.share * min(1.0, self.spec.curvature / _WHOLE_CURVATURE))
