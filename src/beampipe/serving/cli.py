@@ -265,7 +265,7 @@ def demo_command(
             show_default="one of each kind",
         ),
     ] = None,
-    workers: Annotated[int, typer.Option("--workers", "-j", help="Largest number of requests in flight.", min=1)] = 4,
+    concurrency: Annotated[int, typer.Option(help="Number of requests in flight at most.", min=1)] = 4,
     events: Annotated[
         int,
         typer.Option("--events", "-n", help="Smallest number of events that are measured each time.", min=1),
@@ -285,7 +285,7 @@ def demo_command(
     result = run_serving_demo(
         output,
         model or DEMO_MODELS,
-        clients=workers,
+        clients=concurrency,
         events=events,
         mu=mu,
         triton=triton,
