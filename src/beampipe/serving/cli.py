@@ -265,10 +265,10 @@ def demo_command(
             show_default="one of each kind",
         ),
     ] = None,
-    concurrency: Annotated[int, typer.Option(help="Number of requests in flight at most.", min=1)] = 4,
+    concurrency: Annotated[int, typer.Option(help="Number of requests in flight, at most.", min=1)] = 4,
     events: Annotated[
         int,
-        typer.Option("--events", "-n", help="Smallest number of events that are measured each time.", min=1),
+        typer.Option("--events", "-n", help="Number of events that are measured each time, at least.", min=1),
     ] = 12,
     mu: Annotated[int, typer.Option(help="Pile-up of the shipped events that are sent: 0, 60 or 200.")] = 200,
     triton: triton_cli.TritonFolder = None,
