@@ -18,7 +18,7 @@ from beampipe.events import BeamSpot
 from beampipe.serving.ensemble import EmbedModel
 from beampipe.serving.finders import TritonTrackFinder
 from beampipe.serving.models import ServingSettings, ensemble_model, named_models, native_libraries, tracking_model
-from beampipe.tracking import Hits, Tracks, load_pipeline
+from beampipe.tracking import Hits, Tracks, load_pipeline, load_track_fitter
 from beampipe.tracking.data import shipped_events
 from beampipe.tracking.models import load_model
 from beampipe.tracking.models.card import write_model
@@ -42,8 +42,9 @@ def moved() -> Hits:
 
 @cache
 def here() -> Tracks:
-    """What the pipeline that expects the line finds."""
-    return load_pipeline("module_map", threads=1, beam_spot=SPOT).find(moved())
+    """What the pipeline that expects the line finds, without the outliers of the fit."""
+    tracks = load_pipeline("module_map", threads=1, beam_spot=SPOT).find(moved())
+    return load_track_fitter(threads=1).add(moved(), tracks)
 
 
 @pytest.fixture(scope="module")
