@@ -93,12 +93,17 @@ def test_who_found_the_tracks_may_say_what_is_usual() -> None:
 
 def test_short_tracks_are_a_warning_before_half_of_them_is_lost() -> None:
     usual_tracks = ExpectedTracks(0.13, 160_000.0, 11.0)
-    assert said(HitMonitor("mine", usual=usual_tracks), *[event(2000, per_track=10)] * 9) == []
+    assert said(HitMonitor("mine", usual=usual_tracks), *[event(2000, per_track=10) for _ in range(9)]) == []
     # 26 tracks an event: eight of them are a lot
-    assert said(HitMonitor("mine", usual=usual_tracks), *[event(2000, per_track=9)] * 6) == []
-    (message,) = said(HitMonitor("mine", usual=usual_tracks), *[event(2000, per_track=9)] * 8)
+    assert said(HitMonitor("mine", usual=usual_tracks), *[event(2000, per_track=9) for _ in range(6)]) == []
+    (message,) = said(HitMonitor("mine", usual=usual_tracks), *[event(2000, per_track=9) for _ in range(8)])
     assert "tracks have 9.0 hits on average, where 11.0 are usual" in message
-    assert said(HitMonitor("mine", usual=ExpectedTracks(0.13)), *[event(2000, per_track=5)] * 9) == []
+    assert said(HitMonitor("mine", usual=ExpectedTracks(0.13)), *[event(2000, per_track=5) for _ in range(9)]) == []
+
+
+def test_an_event_that_is_found_again_and_again_tells_nothing_new() -> None:
+    usual_tracks, short = ExpectedTracks(0.13, 160_000.0, 11.0), event(2000, per_track=9)
+    assert said(HitMonitor("mine", usual=usual_tracks), *[short, event(2000, per_track=9)] * 20) == []
 
 
 def smeared(hits: Hits) -> Hits:
@@ -188,7 +193,7 @@ def test_tracks_from_elsewhere_along_z(z: float, warned: bool) -> None:
 
 def test_a_card_without_these_numbers_gives_a_shorter_message() -> None:
     usual = ExpectedTracks(0.13, 160_000.0, 11.0)
-    (message,) = said(HitMonitor("mine", usual=usual), *[event(2000, per_track=9)] * 8)
+    (message,) = said(HitMonitor("mine", usual=usual), *[event(2000, per_track=9) for _ in range(8)])
     assert message.endswith(
         "this looks like hits that are missing, less precise than in training, or displaced (misalignment),"
         " and tracks may be lost"

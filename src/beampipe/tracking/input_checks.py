@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from beampipe.arrays import Float64, Int64
 from beampipe.errors import ConfigError, LayoutWarning
-from beampipe.events import ON_AXIS, BeamSpot, Hits, Position, Tracks
+from beampipe.events import NO_TRACK, ON_AXIS, BeamSpot, Hits, Position, Tracks
 
 FEWEST_FOR_COLUMNS: Final = 1000
 """Fewest hits of an event whose columns are checked."""
@@ -75,7 +75,10 @@ LAYOUT_COUNTS: Final = ("outside", "unfilled_layers")
 
 
 _MOST_MEASURED: Final = 300
-"""Approximate number of tracks of an event whose origins and residuals are computed."""
+"""Approximate number of tracks of which origins and residuals are computed: of a large event, or of small ones."""
+
+_TOGETHER: Final = 20_000
+"""Number of hits up to which the tracks of small events are measured together: one by one takes more time."""
 
 _SHORTEST_STEP: Final = 5.0
 """Smallest difference in radius between hits from which origins and residuals are computed [mm]."""
@@ -223,33 +226,48 @@ _FARTHEST_BEAM: Final = 0.5
 
 @dataclass
 class _Lot:
-    """Numbers of hits, of those on no layer, of those on tracks, and of tracks, and measurements of some tracks."""
+    """Numbers of hits, of those on no layer, of those on tracks, and of tracks; and the events that have tracks."""
 
     hits: int = 0
     outside: int = 0
     on_tracks: int = 0
     tracks: int = 0
-    origins: list[Float64[ndarray, " _"]] = field(default_factory=list)
-    residuals: list[Float64[ndarray, " _"]] = field(default_factory=list)
+    events: list[tuple[Hits, Tracks]] = field(default_factory=list)
 
     @classmethod
     def of(cls, hits: Hits, tracks: Tracks) -> _Lot:
         """One event."""
-        origins, residuals = origins_and_residuals(tracks.beam_spot.relative_to(hits.position), tracks.track_id)
-        on_tracks = int(np.count_nonzero(tracks.track_id >= 0))
-        return cls(len(hits), tracks.counts.get("outside", 0), on_tracks, tracks.n_tracks, [origins], [residuals])
+        n_tracks, on_tracks = tracks.n_tracks, int(np.count_nonzero(tracks.track_id >= 0))
+        events = [(hits, tracks)] if n_tracks else []
+        return cls(len(hits), tracks.counts.get("outside", 0), on_tracks, n_tracks, events)
 
     def add(self, other: _Lot) -> None:
         self.hits += other.hits
         self.outside += other.outside
         self.on_tracks += other.on_tracks
         self.tracks += other.tracks
-        self.origins += other.origins
-        self.residuals += other.residuals
+        self.events += other.events
 
-    def measured(self) -> ExpectedTracks:
-        """The numbers of these events, as a finder would find usual; mean number of hits left out."""
-        origins, residuals = np.concatenate(self.origins), np.concatenate(self.residuals)
+    def shapes(self) -> tuple[Float64[ndarray, " n_origins"], Float64[ndarray, " n_residuals"]]:
+        """Origins and residuals of some tracks of these events."""
+        parts = [(np.empty(0), np.empty(0))]
+        positions: list[Position] = []
+        labels: list[Int64[ndarray, " _"]] = []
+        n_hits = n_tracks = 0
+        for number, (hits, tracks) in enumerate(self.events, 1):
+            positions.append(tracks.beam_spot.relative_to(hits.position))
+            labels.append(np.where(tracks.track_id >= 0, tracks.track_id + n_tracks, NO_TRACK))
+            n_hits, n_tracks = n_hits + len(hits), n_tracks + tracks.n_tracks
+            if n_hits > _TOGETHER or number == len(self.events):
+                parts.append(origins_and_residuals(np.concatenate(positions), np.concatenate(labels)))
+                positions, labels, n_hits, n_tracks = [], [], 0, 0
+        origins, residuals = zip(*parts, strict=True)
+        return np.concatenate(origins), np.concatenate(residuals)
+
+    def measured(
+        self, origins: Float64[ndarray, " n_origins"], residuals: Float64[ndarray, " n_residuals"]
+    ) -> ExpectedTracks:
+        """The numbers of these events, and of their `shapes`, as what is usual; mean number of hits left out."""
         return ExpectedTracks(
             self.on_tracks / self.hits if self.hits else 0.0,
             None,
@@ -262,11 +280,11 @@ class _Lot:
 
 def measure(hits_and_tracks: Iterable[tuple[Hits, Tracks]]) -> ExpectedTracks:
     """What is usual of a finder, from good events and their tracks."""
-    lot, n_events = _Lot(origins=[np.empty(0)], residuals=[np.empty(0)]), 0
+    lot, n_events = _Lot(), 0
     for hits, tracks in hits_and_tracks:
         lot.add(_Lot.of(hits, tracks))
         n_events += 1
-    return replace(lot.measured(), hits=lot.hits / max(n_events, 1))
+    return replace(lot.measured(*lot.shapes()), hits=lot.hits / max(n_events, 1))
 
 
 class HitMonitor:
@@ -362,12 +380,18 @@ class HitMonitor:
 
     def _of_shapes(self, event: _Lot, usual: ExpectedTracks, fewest: int) -> tuple[list[str], str]:
         """What changed in tracks of this and earlier events, at least `fewest`, and the cause that it looks like."""
+        if usual.per_track is None:
+            return [], ""
         lot = self._lot_of_tracks
+        # An event that is found again and again, for its time, tells nothing new.
+        if any(earlier is hits for hits, _ in event.events for earlier, _ in lot.events):
+            return [], ""
         lot.add(event)
-        if usual.per_track is None or lot.tracks < fewest:
+        if lot.tracks < fewest:
             return [], ""
         self._lot_of_tracks = _Lot()
-        now = lot.measured()
+        origins, residuals = lot.shapes()
+        now = lot.measured(origins, residuals)
         changes, causes = [], []
         assert now.per_track is not None
         ratio = now.per_track / usual.per_track
@@ -377,7 +401,7 @@ class HitMonitor:
                 causes.append("duplicated hits")
         if usual.origin_z is not None and usual.origin_spread is not None and now.origin_z is not None:
             # Tracks of one vertex are no independent measurements.
-            _, at_vertex = np.unique(np.concatenate(lot.origins) // _VERTEX, return_counts=True)
+            _, at_vertex = np.unique(origins // _VERTEX, return_counts=True)
             n_vertices = at_vertex.sum() ** 2 / np.square(at_vertex).sum()
             if abs(now.origin_z - usual.origin_z) > max(_FAR / np.sqrt(n_vertices), 1.0) * usual.origin_spread:
                 changes.append(f"tracks come from z = {now.origin_z:.0f} mm, where {usual.origin_z:.0f} mm is usual")
