@@ -242,11 +242,11 @@ class _Lot:
         return cls(len(hits), tracks.counts.get("outside", 0), on_tracks, n_tracks, events)
 
     def add(self, other: _Lot) -> None:
+        """Add the numbers of other events."""
         self.hits += other.hits
         self.outside += other.outside
         self.on_tracks += other.on_tracks
         self.tracks += other.tracks
-        self.events += other.events
 
     def shapes(self) -> tuple[Float64[ndarray, " n_origins"], Float64[ndarray, " n_residuals"]]:
         """Origins and residuals of some tracks of these events."""
@@ -282,7 +282,9 @@ def measure(hits_and_tracks: Iterable[tuple[Hits, Tracks]]) -> ExpectedTracks:
     """What is usual of a finder, from good events and their tracks."""
     lot, n_events = _Lot(), 0
     for hits, tracks in hits_and_tracks:
-        lot.add(_Lot.of(hits, tracks))
+        event = _Lot.of(hits, tracks)
+        lot.add(event)
+        lot.events += event.events
         n_events += 1
     return replace(lot.measured(*lot.shapes()), hits=lot.hits / max(n_events, 1))
 
@@ -387,6 +389,7 @@ class HitMonitor:
         if any(earlier is hits for hits, _ in event.events for earlier, _ in lot.events):
             return [], ""
         lot.add(event)
+        lot.events += event.events
         if lot.tracks < fewest:
             return [], ""
         self._lot_of_tracks = _Lot()
