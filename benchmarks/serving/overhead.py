@@ -127,7 +127,7 @@ def ours(stack: ExitStack, server: TritonServer, model: str, protocol: str, even
 
 
 def of_grpc(server: TritonServer, model: str, event: Hits, direct: Ask) -> str:
-    """How long gRPC takes for nothing, and what a client in C++ has added to an event, in words."""
+    """How long an empty gRPC request takes, and what a client in C++ has added to an event, in words."""
     with grpc.insecure_channel(server.grpc_url) as channel:
         live = service_pb2_grpc.GRPCInferenceServiceStub(channel).ServerLive
         nothing = median_ms(lambda: live(service_pb2.ServerLiveRequest()))
@@ -135,10 +135,10 @@ def of_grpc(server: TritonServer, model: str, event: Hits, direct: Ask) -> str:
     try:
         point = perf_analyze(server.grpc_url, model, [event], 1, requests=500)
     except BeampipeError as error:
-        return f"gRPC for nothing {nothing:.3f} ms; {str(error).splitlines()[0]}"
+        return f"an empty gRPC request {nothing:.3f} ms; {str(error).splitlines()[0]}"
     found = (before + median_ms(lambda: direct(0))) / 2
     added = point.p50 * 1e3 - found
-    return f"gRPC for nothing {nothing:.3f} ms; a client in C++ {added:.3f} ms added to {found:.3f} ms"
+    return f"an empty gRPC request {nothing:.3f} ms; a client in C++ {added:.3f} ms added to {found:.3f} ms"
 
 
 def median_ms(work: Callable[[], object], calls: int = 500) -> float:

@@ -213,8 +213,8 @@ def worker_pool(workers: int, **options: Any) -> Iterator[WorkerPool]:
             # their parent alone does not.
             for worker in set(active_children()) - others:
                 worker.terminate()
-            # One that ended in the middle of a result has a reader, for which the block would wait. It gives up when
-            # nobody can write any more.
+            # If one ended in the middle of a result, the thread that reads results would wait for the rest for ever,
+            # and this block for that thread. Closing the last writer ends it.
             executor._result_queue._writer.close()  # type: ignore[attr-defined]
             raise
 

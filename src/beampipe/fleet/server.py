@@ -164,7 +164,7 @@ def run_server(settings: FleetServerSettings) -> None:
                 metrics=server.ports.metrics if here else server.ports.http,  # other machines use the reverse proxy
                 models=server.models,
                 state="ending" if ended.is_set() else "ready" if server.answering else "hangs",
-                text="was told to end" if ended.is_set() else last[0],
+                text="ended by a signal" if ended.is_set() else last[0],
             )
         try:
             write_record(settings.registry, record)

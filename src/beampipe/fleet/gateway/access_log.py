@@ -1,7 +1,7 @@
 """The access log of a gateway: HAProxy sends a line of JSON for each request; this process counts them.
 
-On request it also writes them to a file. HAProxy never waits for this process: it keeps the latest lines while nobody
-reads them. Counts and times are those since the start of this process.
+On request it also writes them to a file. HAProxy never waits for this process: while it does not run, the latest lines
+are kept. Counts and times are those since the start of this process.
 """
 
 from __future__ import annotations
