@@ -37,7 +37,7 @@ from numpy import ndarray
 from beampipe.calibration.config import Configuration, InputSample, Systematic, Tagger
 from beampipe.calibration.events.variations import UNVARIED
 from beampipe.calibration.method.extractions import extraction_named
-from beampipe.calibration.method.factors import Factors
+from beampipe.calibration.method.factors import Factors, json_numbers
 from beampipe.calibration.method.matrix import Efficiencies, cumulated, measure_efficiencies, scale_factors, truth
 from beampipe.calibration.method.reweight import GLUON, QUARK, measure_reweighting
 from beampipe.calibration.method.templates import Cases, Templates, cases_of
@@ -121,11 +121,11 @@ def uncertainties(options: argparse.Namespace) -> dict[str, Any]:
                 "total": one.total.tolist(),
                 "sources": sources,
                 "total_over_first": ratio.round(3).tolist(),
-                "median_total_over_first": float(np.median(ratio)),
+                "median_total_over_first": float(np.nanmedian(ratio)),
             }
             print(
                 f"  {extraction:8} {name} total {_row(one.total)}; over {options.extraction[0]} {_row(ratio, '.2f')},"
-                f" median {np.median(ratio):.2f}"
+                f" median {np.nanmedian(ratio):.2f}"
             )
     return out
 
@@ -241,11 +241,23 @@ def main() -> None:
     others = sorted(path.name for path in options.samples.iterdir() if any(path.glob("*.root")))
     others = [name for name in others if name != "nominal" and (not options.toys or name in TOYS)]
     body = {extraction: tests(options, extraction, others) for extraction in options.extraction}
+    summary = [
+        f"{name}: largest |extracted - injected| SF_q {max(one['injection']['largest']['SF_q']):.4f}; independent"
+        f" samples {', '.join(f'{key} {value:.2f}' for key, value in one.items() if key.startswith('chi2_ndf'))}"
+        for name, one in body.items()
+    ]
     body |= {"tagger": options.tagger}
     if options.toys:
         print("uncertainties, nominal2 as data")
         body["uncertainties"] = uncertainties(options)
-    report(options.output / f"calibration_closure_{options.tagger}.json", begun, body)
+        summary += [
+            f"{name}: median total uncertainty of {factor} over {options.extraction[0]}"
+            f" {of_factor['median_total_over_first']:.2f}, {np.isnan(of_factor['total']).sum()} of 6 bins without one"
+            for name, factors in body["uncertainties"].items()
+            for factor, of_factor in factors.items()
+        ]
+    body |= {"summary": summary}
+    report(options.output / f"calibration_closure_{options.tagger}.json", begun, json_numbers(body))
 
 
 def tests(options: argparse.Namespace, extraction: str, others: Sequence[str]) -> dict[str, Any]:
