@@ -25,6 +25,8 @@ from beampipe.fleet.gateway.plan import (
     PROBE_HEADER,
     READY,
     RPCS,
+    STDOUT,
+    TIMES,
     Address,
     GatewayPlan,
     Slot,
@@ -70,6 +72,13 @@ OPEN: Final = "open"
 HAProxy sends requests to a drained server if a rule names it."""
 
 
+LEAST_HITS: Final = Path(__file__).with_name("least_hits.lua")
+"""HAProxy's actions ``lua.least_hits`` and ``lua.give_back``, which balance by the sizes of events."""
+
+REQUEST_TIMES: Final = Path(__file__).with_name("request_times.lua")
+"""HAProxy's service ``lua.request_times``, metrics of the requests that the fetch ``lua.count_request`` counts."""
+
+
 def haproxy_configuration(plan: GatewayPlan) -> str:
     """The text of the configuration file of a gateway.
 
@@ -94,6 +103,8 @@ def haproxy_configuration(plan: GatewayPlan) -> str:
         HTTP_PATHS=HTTP_PATHS,
         INFER=INFER,
         PROBE_HEADER=PROBE_HEADER,
+        STDOUT=STDOUT,
+        TIMES=TIMES,
         SECRET_HEADER=HEADER,
         SIZE_HEADER=SIZE_HEADER,
     )
