@@ -7,6 +7,7 @@ and one namespace of process ids (a container has its own).
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import time
@@ -372,6 +373,15 @@ def resident_memory(pid: int) -> int | None:
     except _ENDED:
         return None
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def processor_name() -> str:
+    """The model of this machine's processor, such as ``AMD EPYC 7B13``."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _stat(pid: int) -> list[str]:
