@@ -174,7 +174,7 @@ class ManagedProcess:
         if self.log is None or not self.log.exists():
             return []
         with self.log.open("rb") as log:
-            log.seek(self._log_start)
+            log.seek(self._log_start if self._log_start <= log.seek(0, os.SEEK_END) else 0)  # it may have begun anew
             return list(deque((line.decode(errors="replace").rstrip() for line in log), maxlen=count))
 
 
