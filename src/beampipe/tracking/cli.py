@@ -708,7 +708,7 @@ def evaluate(
         inputs = [read for path in files for read in input_files(path, options.particles)]
         check_command_output(output, inputs=inputs, parents=True, force=force, marks=[EVALUATION_MARK])
     layout = None if detector is None else read_layout(detector)
-    read = chain.from_iterable(open_with(path, options) for path in files)
+    read: Iterator[Event] = chain.from_iterable(open_with(path, options) for path in files)
     if layout is not None:
         modules = detector_modules(layout)
         read = (measured_on(event, modules, layout.field_T) for event in read)
