@@ -13,6 +13,7 @@ from typing import Final, Literal, NamedTuple
 
 from beampipe.fleet.specification import Fleet
 from beampipe.triton.client.endpoint import LOOPBACK
+from beampipe.triton.server.haproxy import SLOW_BODIES
 
 _SERVICE: Final = "/inference.GRPCInferenceService/"
 
@@ -108,6 +109,13 @@ class CanaryShare:
     share: float
 
 
+STDOUT: Final = Path("/dev/stdout")
+"""Where a gateway in a container logs requests."""
+
+TIMES: Final = "/times"
+"""Path of the numbers and times of requests, beside the other metrics."""
+
+
 PROBE_HEADER: Final = "x-beampipe-probe"
 """Header with the servers' secret, by which a probe is recognised."""
 
@@ -126,8 +134,10 @@ class GatewayPlan:
         tokens: map of tokens; None if no token is required.
         canary: the server on trial; None if there is none.
         hits: Lua program that selects the server with the fewest outstanding hits; None for another balancing.
-        slow_bodies: Lua program that ends requests whose large body arrives too slowly; None for no such end.
-        access_log: socket of the process that reads the access log; None for no log.
+        slow_bodies: Lua program that ends requests whose large body arrives too slowly.
+        access_log: socket of the process that reads the access log, or `STDOUT`; None for no log.
+        request_times: Lua program that counts requests by server and time, for a gateway whose log nobody counts; with
+            it, requests are logged only if the specification wants that.
         host: address to listen on for clients, in a container; None for that of the specification.
         status_host: address for metrics.
         resolved: whether hosts are names whose address changes when a container restarts: they are resolved
@@ -145,8 +155,9 @@ class GatewayPlan:
     tokens: Path | None = None
     canary: CanaryShare | None = None
     hits: Path | None = None
-    slow_bodies: Path | None = None
+    slow_bodies: Path = SLOW_BODIES
     access_log: Path | None = None
+    request_times: Path | None = None
     host: str | None = None
     status_host: str = LOOPBACK
     resolved: bool = False
