@@ -444,6 +444,7 @@ class TrackerModel(Shown):
         origin: how the model was made.
         performance: name of a pipeline -> its measured performance; only pipelines that were measured.
         crossing: how many layers particles cross, and so how short a track may be.
+        acts: name of settings of ACTS -> its performance on the same events, if it was measured.
 
     Raises:
         ConfigError: there are no weights, or the performance of an unknown pipeline.
@@ -457,6 +458,7 @@ class TrackerModel(Shown):
     origin: Origin
     performance: Mapping[str, Performance] = field(default_factory=dict)
     crossing: LayerRequirements = field(default_factory=LayerRequirements)
+    acts: Mapping[str, Performance] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.weights:
