@@ -6,7 +6,7 @@ import base64
 import hmac
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,7 @@ def signed_by_public_key() -> str:
 
 
 OTHER = rsa.generate_private_key(65537, 2048)
-BAD = {
+BAD: dict[str, Callable[[], str]] = {
     "another key": lambda: token(OTHER),
     "key of another kid": lambda: token(EC, "one"),
     "unknown kid": lambda: token(kid="three"),
