@@ -35,6 +35,8 @@ from beampipe.tracking.formats.options import InputPaths, reads_events
 
 if TYPE_CHECKING:
     from beampipe.events import BeamSpot, Event, Tracks
+    from beampipe.simulation.detector import DetectorLayout
+    from beampipe.tracking.acts.sequencer import ActsDetector
     from beampipe.tracking.evaluation.results import Evaluation
     from beampipe.tracking.finder import TrackFinder
     from beampipe.tracking.formats import ReadOptions
@@ -55,7 +57,9 @@ Seed = Annotated[int, typer.Option(help="Seed of every random choice; the same s
 LayoutFile = Annotated[
     Path | None,
     typer.Option(
-        "--detector", help="TOML file of the detector that the events are of.", show_default="the ACTS GenericDetector"
+        "--detector",
+        help="TOML file of the detector that the events are of; odd for the Open Data Detector.",
+        show_default="the ACTS GenericDetector",
     ),
 ]
 
@@ -664,6 +668,9 @@ def evaluate(
     beam_spot: BeamSpotText = None,
     force: Force = False,
     by: _By = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Further metric to print: colliderml, that of its tracking task.")
+    ] = None,
     degradation: _DegradationName = "none",
     events: _MaxEvents = None,
     min_pt: Annotated[float, typer.Option(help="Lowest pT of a particle that counts [GeV].", min=0)] = 1.0,
@@ -680,9 +687,15 @@ def evaluate(
     *,
     options: ReadOptions,
 ) -> None:
-    """Measure efficiency, fakes and time of track finders on simulated events."""
+    """Measure efficiency, fakes and time of track finders on simulated events.
+
+    With --detector, hits of which only positions are known are put on the modules that they lie on, and pairs of strips
+    become space points.
+    """
     from beampipe.simulation.degradation import run_degraded
-    from beampipe.simulation.detector import read_layout
+    from beampipe.simulation.detector import detector_modules, read_layout
+    from beampipe.simulation.stereo import measured_on
+    from beampipe.tracking.evaluation.report import require_metric
     from beampipe.tracking.evaluation.results import EVALUATION_MARK
     from beampipe.tracking.evaluation.scoring import evaluate as score
     from beampipe.tracking.evaluation.scoring import require_variables
@@ -695,8 +708,13 @@ def evaluate(
         inputs = [read for path in files for read in input_files(path, options.particles)]
         check_command_output(output, inputs=inputs, parents=True, force=force, marks=[EVALUATION_MARK])
     layout = None if detector is None else read_layout(detector)
-    chosen = run_degraded(chain.from_iterable(open_with(path, options) for path in files), degradation, seed, layout)
+    read: Iterator[Event] = chain.from_iterable(open_with(path, options) for path in files)
+    if layout is not None:
+        modules = detector_modules(layout)
+        read = (measured_on(event, modules, layout.field_T) for event in read)
+    chosen = run_degraded(read, degradation, seed, layout)
     require_variables(by or ())
+    require_metric(metric)
     expected = parsed_beam_spot(beam_spot)
     finders = named_finders(
         pipeline or [DEFAULT_PIPELINE],
@@ -705,6 +723,7 @@ def evaluate(
         model=tracker_model,
         beam_spot=expected,
         check=not force,
+        detector=_acts_detector(layout, pipeline or ()),
     )
     fewest = load_model(tracker_model).crossing.min_layers if min_layers is None else min_layers
     names = ", ".join(str(path) for path in files)
@@ -718,10 +737,21 @@ def evaluate(
             threads=threads,
             progress=step,
         )
-    _print_evaluation(result, output, by or (), as_json=as_json)
+    _print_evaluation(result, output, by or (), metric, as_json=as_json)
 
 
-def _print_evaluation(result: Evaluation, output: Path | None, by: Sequence[str], *, as_json: bool) -> None:
+def _acts_detector(layout: DetectorLayout | None, pipelines: Sequence[str]) -> ActsDetector | None:
+    """The detector for ACTS, None where none of the pipelines is ACTS or the detector is its Generic one."""
+    if layout is None or not set(pipelines) & set(acts_names()):
+        return None
+    from beampipe.tracking.acts.layouts import acts_detector
+
+    return acts_detector(layout)
+
+
+def _print_evaluation(
+    result: Evaluation, output: Path | None, by: Sequence[str], metric: str | None = None, *, as_json: bool
+) -> None:
     """Print an evaluation, as tables or as JSON, and write it."""
     from beampipe.tracking.evaluation.report import print_evaluation
     from beampipe.tracking.evaluation.results import evaluation_body, write_evaluation
@@ -729,7 +759,7 @@ def _print_evaluation(result: Evaluation, output: Path | None, by: Sequence[str]
     if as_json or output == STANDARD_OUTPUT:
         print_json(evaluation_body(result))
     else:
-        print_evaluation(result, console(), by)
+        print_evaluation(result, console(), by, metric)
     if output is not None and output != STANDARD_OUTPUT:
         write_evaluation(output, result)
 
