@@ -24,7 +24,6 @@ from typing import BinaryIO, Final
 
 import beampipe.terminal.scripts  # noqa: F401
 
-import cramjam
 import numpy as np
 import psutil
 import uproot
@@ -102,7 +101,7 @@ def change(path: Path, run: int, numbers: Mapping[str, int]) -> None:
         branch = file[EVENTS]["run"]
         for place in branch.member("fBasketSeek")[: branch.num_baskets]:
             start, size = basket(binary, place)
-            packed = bytes(cramjam.zstd.compress(np.full(size // 4, run, ">u4").tobytes(), 5))
+            packed = bytes(uproot.ZSTD(5).compress(np.full(size // 4, run, ">u4").tobytes()))
             binary.seek(start + 3)
             assert int.from_bytes(binary.read(3), "little") == len(packed), path
             binary.seek(start + 9)

@@ -32,7 +32,7 @@ from beampipe.simulation.acts_geometry import acts_examples, build_detector
 from beampipe.simulation.detector import PITCH, Detector, Modules
 from beampipe.simulation.hadronic import HADRONS, SILICON_DENSITY, Interactions
 from beampipe.simulation.primaries import EventGenerator, PrimaryParticles, primaries
-from beampipe.simulation.pythia import TRACKER_R, TRACKER_Z, CollisionSource, seed_of
+from beampipe.simulation.pythia import TRACKER_R, TRACKER_Z, CollisionPool, CollisionSource, seed_of
 from beampipe.simulation.stereo import pair_strips
 
 Columns = dict[str, ndarray]
@@ -258,7 +258,8 @@ class EventSimulator:
         detector: detector that the particles go through.
         seed: number of the sample; an event depends on this and on its number alone.
         soft: soft collisions, for the pile-up.
-        hard: hard (or, without pile-up, soft) collisions, of which event i takes number i.
+        hard: hard (or, without pile-up, soft) collisions, of which event i takes number i: from the cache, or generated
+            before.
         interactions: hadron-nucleus table, or None to leave them out.
     """
 
@@ -268,7 +269,7 @@ class EventSimulator:
         detector: Detector,
         seed: int,
         soft: CollisionSource | None,
-        hard: CollisionSource | None,
+        hard: CollisionSource | CollisionPool | None,
         interactions: Interactions | None,
     ) -> None:
         self.examples = acts_examples()
