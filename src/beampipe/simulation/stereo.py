@@ -18,7 +18,6 @@ from typing import Final
 
 import numpy as np
 from numpy import ndarray
-from scipy.spatial import cKDTree
 
 from beampipe.arrays import Bool, Float32, Float64, Int64
 from beampipe.errors import InputError
@@ -106,6 +105,8 @@ def on_modules(event: Event, modules: Modules) -> Event:
     Returns:
         The event without the hits that lie on no module.
     """
+    from scipy.spatial import cKDTree
+
     xyz = event.hits.xyz.astype(np.float64)
     near = cKDTree(modules.centre).query(xyz, k=min(_NEAREST, len(modules)))[1].reshape(len(xyz), -1)
     hit, row = np.repeat(np.arange(len(xyz)), near.shape[1]), near.ravel()
