@@ -33,6 +33,7 @@ EXTRA_OF: Final = {
     "calibration": "calibration",
     "calibration_compared": "calibration",
     "calibration_files": "calibration",
+    "chain": "chain",
     "analysisops": "analysisops",
     "analysisops_agentbeats": "analysisops",
     "analysisops_agents": "analysisops",
@@ -49,6 +50,7 @@ PARTS: Final = {
         "--tracker-model my_detector/": "train",
     },
     "formats": {"track events.root": "formats"},
+    "fleet_scale": {"fleet plan": "fleet,planning"},
     "calibration": {
         "calibration simulate": "simulation",
         "calibration inject": "simulation",
