@@ -15,8 +15,9 @@ there a second instance cannot help, and what a batching model gains is the gain
 With ``--clients``, one native instance is asked by different clients at mu = 0: NVIDIA's Python clients, ours,
 `perf_analyzer`, and the least client. Beside the throughput stand the processor times of client and server for each
 request, and what the same client reaches against a model of the same tensors that costs nothing (`identity/`, built
-here by CMake): a client cannot be faster than that, and on a machine of N cores client and server together not faster
-than N over the sum of their processor times.
+here by CMake). The *limit* of a client is the smallest of three rates, over the direct one: that against this model;
+one over the processor time of the client, since Python runs one thread at a time; and the number of cores over the sum
+of the processor times of client and server. The last two hardly depend on what else the machine does.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any, Final, NamedTuple
 
 import beampipe.terminal.scripts  # noqa: F401
@@ -135,6 +136,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one measurement, at least")
     parser.add_argument("--clients", action="store_true", help="compare clients instead of backends")
     options = parser.parse_args()
+    if options.clients and options.output == parser.get_default("output"):
+        options.output = options.output.with_name("clients.json")
     begun = print_header("throughput of serving", options)
     if options.clients:
         body = of_clients(options)
@@ -215,7 +218,7 @@ def measured(
     for turn in range(options.rounds):
         for way in list(found) if turn % 2 == 0 else reversed(list(found)):
             if way == DIRECT:
-                found[way].append(one_by_one(direct, workload, options.seconds))
+                found[way].append(one_by_one(direct, workload, options.seconds)[0])
             else:
                 model = way.model(options.pipeline) + way.suffix
                 batching = way.variant == "ragged"
@@ -224,14 +227,14 @@ def measured(
     return found
 
 
-def one_by_one(finder: TrackFinder, workload: Workload, seconds: float) -> float:
-    """Events per second of one thread: whole cycles through the events, for so long at least."""
+def one_by_one(finder: TrackFinder, workload: Workload, seconds: float) -> tuple[float, int]:
+    """Events per second of one thread, and their number: whole cycles through the events, for so long at least."""
     count, begin = 0, perf_counter()
     while (taken := perf_counter() - begin) < seconds:
         for hits in workload.hits:
             finder.find(hits)
         count += len(workload)
-    return count / taken
+    return count / taken, count
 
 
 def served(
@@ -346,12 +349,14 @@ def of_clients(options: argparse.Namespace) -> dict[str, Any]:
     found = direct_workload(events, direct.find)
     rows = Workload(found.hits, tuple(np.arange(len(labels)) for labels in found.labels))
     models = [*models_of([options.pipeline], backend="native"), identity_model()]
-    rates: list[float] = []
+    rates: list[tuple[float, float]] = []
     costs: dict[tuple[str, str], list[Cost]] = {}
     with serving(models) as server:
         clients = clients_of(server, in_flight)
         for turn in range(options.rounds):
-            rates.append(one_by_one(direct, found, options.seconds))
+            before = process_time()
+            rate, count = one_by_one(direct, found, options.seconds)
+            rates.append((rate, 1e3 * (process_time() - before) / count))
             for name in list(clients) if turn % 2 == 0 else reversed(list(clients)):
                 for model, workload in ((options.pipeline, found), (IDENTITY, rows)):
                     cost = measured_cost(server, clients[name], model, workload, options.seconds)
@@ -363,14 +368,15 @@ def of_clients(options: argparse.Namespace) -> dict[str, Any]:
         for name in clients
         if all(np.isfinite([cost.per_second for cost in costs[name, at]]).any() for at in (options.pipeline, IDENTITY))
     ]
-    CONSOLE.print(clients_table(lines, float(np.median(rates)), in_flight, cores))
+    direct_rate, direct_ms = np.median(rates, axis=0).tolist()
+    CONSOLE.print(clients_table(lines, f"{direct_rate:.0f} events/s, {direct_ms:.3f} ms", in_flight))
     summary = []
     for line in lines:
         if line["client"] in STOCK_SENDERS:
             value, least = line["over_direct"], WANTED_OF_DIRECT[0]
             words = f"{value:.3f}, wanted at least {least}, or the limit of the client: {line['limit']:.3f}"
             summary.append(verdict(f"{line['client']} over direct", value >= min(least, 0.9 * line["limit"]), words))
-    return {"direct_per_second": rates, "clients": lines, "summary": summary}
+    return {"direct_per_second": direct_rate, "direct_ms": direct_ms, "clients": lines, "summary": summary}
 
 
 def identity_model() -> ModelSettings:
@@ -450,31 +456,47 @@ def usage(server: TritonServer, model: str) -> tuple[float, float, float]:
 
 
 def client_figures(
-    name: str, pipeline: str, costs: Mapping[tuple[str, str], Sequence[Cost]], direct: Sequence[float], cores: int
+    name: str,
+    pipeline: str,
+    costs: Mapping[tuple[str, str], Sequence[Cost]],
+    direct: Sequence[tuple[float, float]],
+    cores: int,
 ) -> dict[str, Any]:
-    """Figures of one client: medians over the rounds."""
+    """Figures of one client: medians over the rounds.
+
+    Args:
+        name: the client.
+        pipeline: name of the model.
+        costs: by client and model, what was measured in each round.
+        direct: events per second and processor time of an event [ms] of the direct pipeline in each round.
+        cores: number of cores of the machine.
+    """
     at_pipeline, at_identity = (np.array(costs[name, model]) for model in (pipeline, IDENTITY))
     rate, client_ms, server_ms = np.nanmedian(at_pipeline, axis=0).tolist()
     alone, alone_client_ms, alone_server_ms = np.nanmedian(at_identity, axis=0).tolist()
-    found = float(np.median(direct))
+    direct_rates, direct_times = np.array(direct).T
+    direct_ms = float(np.median(direct_times))
+    limits = {
+        "client at the identity": float(np.nanmedian(at_identity[:, 0] / direct_rates)),
+        "one thread of the client": direct_ms / client_ms if name != PERF_ANALYZER else np.inf,
+        f"{cores} cores": cores * direct_ms / (client_ms + server_ms),
+    }
     return {
         "client": name,
         "per_second": rate,
-        "over_direct": float(np.nanmedian(at_pipeline[:, 0] / np.array(direct))),
+        "over_direct": float(np.nanmedian(at_pipeline[:, 0] / direct_rates)),
         "client_ms": client_ms,
         "server_ms": server_ms,
-        "limit": min(alone, 1e3 * cores / (client_ms + server_ms)) / found,
+        "limit": min(limits.values()),
+        "limited_by": min(limits, key=lambda reason: limits[reason]),
         "identity_per_second": alone,
         "identity_client_ms": alone_client_ms,
         "identity_server_ms": alone_server_ms,
     }
 
 
-def clients_table(lines: Sequence[Mapping[str, Any]], direct: float, in_flight: int, cores: int) -> Table:
-    caption = (
-        f"direct: {direct:.0f} events/s, {1e3 / direct:.3f} ms; times: of processors, for each request;"
-        f" limit, over direct: the rate at the identity, or {cores} cores over the sum of both times"
-    )
+def clients_table(lines: Sequence[Mapping[str, Any]], direct: str, in_flight: int) -> Table:
+    caption = f"direct: {direct}; times: of processors, for each request; limit: over direct"
     table = Table(title=f"one native instance at mu = 0, {in_flight} in flight, equal labels", caption=caption)
     table.add_column("client")
     for name in (
@@ -495,7 +517,7 @@ def clients_table(lines: Sequence[Mapping[str, Any]], direct: float, in_flight: 
             f"{line['over_direct']:.3f}",
             f"{line['client_ms']:.3f}",
             f"{line['server_ms']:.3f}",
-            f"{line['limit']:.2f}",
+            f"{line['limit']:.2f}, {line['limited_by']}",
             f"{line['identity_per_second']:.0f}",
             f"{line['identity_client_ms']:.3f}",
             f"{line['identity_server_ms']:.3f}",

@@ -85,7 +85,7 @@ def test_a_model_is_written_as_it_is_read(copied: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "error", "message"),
     [
-        ("generi", UnknownNameError, "got 'generi', expected one of generic; did you mean 'generic'"),
+        ("generi", UnknownNameError, "got 'generi', expected one of generic, odd; did you mean 'generic'"),
         (Path("nowhere"), FileError, "got no model.json there, expected a folder that `beampipe tracking train` wrote"),
         ("./generic", FileError, "got no model.json there"),
     ],

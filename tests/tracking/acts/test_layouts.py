@@ -1,6 +1,9 @@
 """ACTS in a detector that is not its Generic one."""
 
 import json
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,9 @@ from beampipe.tracking.acts.layouts import acts_detector
 from beampipe.tracking.acts.sequencer import ActsDetector, Measurements
 from beampipe.tracking.evaluation.scoring import evaluate
 from beampipe.tracking.finders import named_finders
+from beampipe.tracking.formats.parquet import write_simulated
+from beampipe.tracking.models import load_model
+from beampipe.tracking.models.card import model_overview, pipeline_rows
 from beampipe.tracking.truth import Selection
 from tests.simulation.layouts import COMPACT, LONGBAR, shot
 
@@ -114,10 +120,10 @@ def test_a_space_point_is_two_measurements_and_ghosts_share_them() -> None:
     assert measured.hits_of_track([2]).tolist() == []
 
 
-def test_muons_of_the_open_data_detector_are_found_by_the_named_settings() -> None:
+def test_muons_of_the_open_data_detector_are_found_by_the_named_settings_and_by_the_shipped_model() -> None:
     layout = read_layout(Path("odd"))
     event = shot(layout, 1, 100, (1.5, 20.0), 2.5)
-    finders = named_finders(["acts", "acts-fast"], detector=acts_detector(layout))
+    finders = named_finders(["acts", "acts-fast", "module_map"], detector=acts_detector(layout), model="odd")
     for found in evaluate(
         finders, [event], sample="muons", selection=Selection(min_layers=7), min_track_hits=7
     ).finders:
@@ -137,3 +143,21 @@ def test_settings_move_with_the_cylinders() -> None:
     assert 42 < moved.middle_r_min < 60
     assert 130 < moved.middle_r_max < 150
     assert 108 < moved.delta_r_max < 140
+
+
+def test_cards_compare_with_acts_on_the_same_events(tmp_path: Path) -> None:
+    events = [shot(read_layout(Path("odd")), seed, 150, (1.5, 20.0), 2.5) for seed in (1, 2)]
+    write_simulated(tmp_path / "muons.parquet", ((event, {}) for event in events))
+    folder = shutil.copytree(load_model("odd").path, tmp_path / "mine")
+    words = ["tracking", "validate", str(tmp_path / "muons.parquet"), "--tracker-model", str(folder)]
+    subprocess.run([sys.executable, "-m", "beampipe", *words, "--detector", "odd", "--card"], check=True)
+    model = load_model(folder)
+    assert list(model.acts) == ["acts", "acts-fast"]
+    assert list(model.performance) == list(model.pipelines)
+    for measured in (model.acts["acts"], model.performance["module_map"]):
+        assert measured.efficiency is not None
+        assert measured.efficiency > 0.93  # 2 % of the hits and 1 % of the modules are lost
+        assert measured.sample == model.performance["module_map"].sample
+    overview = model_overview(model)
+    assert "  acts-fast: seeding and Kalman filter of ACTS, for comparison" in overview
+    assert [row[0] for row in pipeline_rows(model)] == [*model.pipelines, "acts", "acts-fast"]

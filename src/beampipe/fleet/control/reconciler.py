@@ -327,6 +327,7 @@ class Reconciler(ABC):
             models,
             folder.secret.read_text(encoding="ascii").strip(),
             tokens=fleet.gateway.tokens,
+            jwt_folder=folder.path,
             canary=self.canary,
             hits=LEAST_HITS if fleet.gateway.balancing == "least_hits" else None,
             access_log=folder.access_socket,

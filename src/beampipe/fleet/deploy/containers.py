@@ -164,7 +164,7 @@ def gateway_files(fleet: Fleet, slots: Sequence[Slot], credentials: Credentials)
         port=CLIENTS,
         tls=tls,
         tokens=credentials.tokens,
-        rate=fleet.gateway.rate if credentials.tokens else None,
+        rate=fleet.gateway.rate if credentials.tokens or fleet.gateway.jwt else None,
         athena=None,
         host=LOOPBACK,
     )
@@ -176,6 +176,7 @@ def gateway_files(fleet: Fleet, slots: Sequence[Slot], credentials: Credentials)
         fleet_models(fleet),
         _UNUSED_SECRET,
         credentials.tokens,
+        jwt_folder=GATEWAY_FOLDER,
         hits=GATEWAY_FOLDER / LEAST_HITS.name if gateway.balancing == "least_hits" else None,
         slow_bodies=GATEWAY_FOLDER / SLOW_BODIES.name,
         access_log=STDOUT,
@@ -190,6 +191,7 @@ def gateway_files(fleet: Fleet, slots: Sequence[Slot], credentials: Credentials)
     return {
         "haproxy.cfg": haproxy_configuration(plan),
         **{program.name: program.read_text(encoding="utf-8") for program in programs},
+        **{key.file: key.pem for key in plan.jwt_keys},
     }
 
 

@@ -86,11 +86,11 @@ _TOKENS: Final = "/etc/beampipe/tokens"
 
 def gateway_credentials(fleet: Fleet) -> Credentials:
     """Files of the gateway in its pod: a certificate, and tokens or a client CA, since other machines reach it."""
-    asks = fleet.gateway.tls is not None and fleet.gateway.tls.client_ca is not None
+    gateway = fleet.gateway
     return Credentials(
         Path(_TLS) / "tls.pem",
-        Path(_TLS) / "ca.pem" if asks else None,
-        Path(_TOKENS) / "tokens" if fleet.gateway.tokens is not None or not asks else None,
+        Path(_TLS) / "ca.pem" if gateway.tls is not None and gateway.tls.client_ca is not None else None,
+        Path(_TOKENS) / "tokens" if gateway.tokens is not None or not gateway.asks_who else None,
     )
 
 

@@ -499,6 +499,8 @@ class Gateway:
 
     def _write(self, plan: GatewayPlan, file: Path) -> None:
         identity = f"\nglobal\n  description {self.wanted_configuration}\n"
+        for key in plan.jwt_keys:
+            (plan.jwt_folder / key.file).write_text(key.pem, encoding="ascii")
         with replacing(file) as part:
             part.touch(mode=0o600)  # it holds the servers' secret
             part.write_text(haproxy_configuration(plan) + identity, encoding="utf-8")
@@ -562,6 +564,8 @@ class CredentialReloader:
         settings = self._gateway.plan.fleet.gateway
         if settings.tokens is not None:
             yield settings.tokens
+        if settings.jwt is not None:
+            yield settings.jwt.keys
         if settings.tls is not None:
             yield settings.tls.certificate
             if settings.tls.client_ca is not None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
+from beampipe.fleet.security import VerificationKey, read_jwks
 from beampipe.fleet.specification import Fleet
 from beampipe.triton.client.endpoint import LOOPBACK
 from beampipe.triton.server.haproxy import SLOW_BODIES
@@ -132,6 +133,7 @@ class GatewayPlan:
         models: names of the models that a server must have to get requests.
         secret: the servers' secret.
         tokens: map of tokens; None if no token is required.
+        jwt_folder: folder of the files of `jwt_keys`.
         canary: the server on trial; None if there is none.
         hits: Lua program that selects the server with the fewest outstanding hits; None for another balancing.
         slow_bodies: Lua program that ends requests whose large body arrives too slowly.
@@ -153,6 +155,7 @@ class GatewayPlan:
     models: tuple[str, ...]
     secret: str = field(repr=False)
     tokens: Path | None = None
+    jwt_folder: Path = Path()
     canary: CanaryShare | None = None
     hits: Path | None = None
     slow_bodies: Path = SLOW_BODIES
@@ -163,6 +166,16 @@ class GatewayPlan:
     resolved: bool = False
     threads: int = field(default_factory=lambda: min(4, os.cpu_count() or 1))
     probed: bool = False
+
+    @property
+    def jwt_keys(self) -> list[VerificationKey]:
+        """Keys by which the signatures of JSON Web Tokens are verified, as they are in the file now.
+
+        Raises:
+            FileError: the file of the keys cannot be read.
+        """
+        jwt = self.fleet.gateway.jwt
+        return [] if jwt is None else read_jwks(jwt.keys)
 
     @property
     def canary_slot(self) -> Slot | None:

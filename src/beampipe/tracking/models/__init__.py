@@ -295,7 +295,8 @@ class Performance:
         residual: median distance of hits from the lines of their neighbours [mm]; null where it was not measured.
         origin_z: median z at which tracks leave the beam line [mm]; null where it was not measured.
         origin_spread: standard deviation of that z [mm]; null where it was not measured.
-        milliseconds: median time of an event on one thread [ms], of the machine that validated.
+        milliseconds: median processor time of an event on one thread [ms], of the machine that validated; other work on
+            it hardly matters.
         curves: efficiency by ``pt`` [GeV], ``eta``, ``vertex_z`` [mm], ``origin`` (radius [mm]), ``distance`` to the
             nearest track (in eta and phi), and, where events with hard jets were given, the same in these as ``jets``.
         displaced: efficiency for particles made 2 to 100 mm from the beam line; null where there was none.
@@ -444,6 +445,7 @@ class TrackerModel(Shown):
         origin: how the model was made.
         performance: name of a pipeline -> its measured performance; only pipelines that were measured.
         crossing: how many layers particles cross, and so how short a track may be.
+        acts: name of settings of ACTS -> its performance on the same events, if it was measured.
 
     Raises:
         ConfigError: there are no weights, or the performance of an unknown pipeline.
@@ -457,6 +459,7 @@ class TrackerModel(Shown):
     origin: Origin
     performance: Mapping[str, Performance] = field(default_factory=dict)
     crossing: LayerRequirements = field(default_factory=LayerRequirements)
+    acts: Mapping[str, Performance] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.weights:
